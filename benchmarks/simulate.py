@@ -1,9 +1,11 @@
-"""Simulate many sessions on one GPU: `python -m benchmarks.simulate [--sessions 1 8 32 128]`, no GPU, seconds.
+"""Simulate many sessions on one GPU: `python -m benchmarks.simulate [--sessions 1 8 32 128]`, no
+GPU, seconds.
 
-The real queue of answers runs on simulated time, in front of a cost model of vLLM with a 32B model on an MI300X. A session
-asks questions, and some describe and watch a scene that changes all the time, so that background work always waits. Printed
-are the time to a question's first token with and without that background work, GPU seconds of a useful answer, the least
-share of a session's background work, and how soon a cancelled answer's slot is free.
+The real queue of answers runs on simulated time, in front of a cost model of vLLM with a 32B model
+on an MI300X. A session asks questions, and some describe and watch a scene that changes all the
+time, so that background work always waits. Printed are the time to a question's first token with
+and without that background work, GPU seconds of a useful answer, the least share of a session's
+background work, and how soon a cancelled answer's slot is free.
 """
 
 from __future__ import annotations
@@ -33,8 +35,8 @@ from tests.support.fakes_clock import run_clock
 
 # Seconds. Each step reads 64 GB of bfloat16 weights at 5.3 TB/s.
 STEP = 64e9 / 5.3e12
-# Seconds a prompt token: 2 operations for each of 32.8e9 weights, at 40 % of 1,307 TFLOP/s (dense bfloat16), and a tenth
-# more for the pictures' encoder.
+# Seconds a prompt token: 2 operations for each of 32.8e9 weights, at 40 % of 1,307 TFLOP/s (dense
+# bfloat16), and a tenth more for the pictures' encoder.
 TOKEN = 1.1 * 2 * 32.8e9 / (0.4 * 1307e12)
 # Prompt tokens of one step (vLLM's --max-num-batched-tokens is 2,048 or more)
 CHUNK = 2048
@@ -53,7 +55,9 @@ class _Sequence:
 
 
 class SimulatedGpu:
-    """An engine with continuous batching: each step has one token of each answer, and a part of the waiting prompts."""
+    """An engine with continuous batching: each step has one token of each answer, and a part of the
+    waiting prompts.
+    """
 
     name = "vllm"
 

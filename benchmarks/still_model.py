@@ -1,6 +1,8 @@
-"""Make a Qwen2.5-VL of 30 M random parameters: `python -m benchmarks.still_model FOLDER`, in the models' environment.
+"""Make a Qwen2.5-VL of 30 M random parameters: `python -m benchmarks.still_model FOLDER`, in the
+models' environment.
 
-Large enough that a picture's prompt takes a second of two cores, and small enough for them. Its words mean nothing.
+Large enough that a picture's prompt takes a second of two cores, and small enough for them. Its
+words mean nothing.
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
-"""Measure what an unchanged scene saves, with a vLLM that runs: `python -m benchmarks.still_scene --vllm URL`.
+"""Measure what an unchanged scene saves, with a vLLM that runs: `python -m benchmarks.still_scene
+--vllm URL`.
 
     .venv-models/bin/python -m benchmarks.still_model FOLDER
     vllm serve FOLDER --port 8001 --trust-remote-code --enforce-eager --max-model-len 4096
     .venv/bin/python -m benchmarks.still_scene --vllm http://127.0.0.1:8001/v1
 
-The whole server answers a simulated camera. Each round is a session of its own, with one question before the measured one.
+The whole server answers a simulated camera. Each round is a session of its own, with one question
+before the measured one.
 """
 
 from __future__ import annotations
@@ -67,7 +69,9 @@ async def counted(client: httpx.AsyncClient, url: str) -> tuple[float, float]:
 
 
 async def one_round(run: Running, way: str, seed: int) -> tuple[float, int, int]:
-    """Return seconds to the first token of the second question, its prompt's tokens, and the cached ones."""
+    """Return seconds to the first token of the second question, its prompt's tokens, and the cached
+    ones.
+    """
     encoder = LiveEncoder(still(seed), rate=4.0)
     try:
         async with CameraPeer(run.base_url, encoder) as peer:

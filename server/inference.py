@@ -1,9 +1,9 @@
 """The inference queue: schedules jobs on engines, and stops them.
 
-One per process. Questions go before watches, and watches before descriptions. Sessions take turns. A session runs at most
-one question and one background job. A question that finds all slots in use stops the newest background job. Background
-work gets fewer slots while questions wait longer than usual for their first token. All methods are called on the event
-loop.
+One per process. Questions go before watches, and watches before descriptions. Sessions take turns.
+A session runs at most one question and one background job. A question that finds all slots in use
+stops the newest background job. Background work gets fewer slots while questions wait longer than
+usual for their first token. All methods are called on the event loop.
 """
 
 from __future__ import annotations
@@ -67,9 +67,10 @@ class Engines(Protocol):
 class Inference:
     """Runs jobs: `submit` and `cancel`, finally `drain` and `close`.
 
-    The number of slots is the smaller of `max_concurrent` and the current engine's own limit, read each time. A slot is
-    freed only when the engine has closed the stream, so that a model server never gets more requests. (Jobs that fall back
-    together keep their slots, so an engine with a lower limit may briefly get more.)
+    The number of slots is the smaller of `max_concurrent` and the current engine's own limit, read
+    each time. A slot is freed only when the engine has closed the stream, so that a model server
+    never gets more requests. (Jobs that fall back together keep their slots, so an engine with a
+    lower limit may briefly get more.)
     """
 
     def __init__(
@@ -129,9 +130,10 @@ class Inference:
     def submit(self, job: Job) -> None:
         """Accept a job; its sink gets the result.
 
-        Raises Draining, and Busy (with `retry_after`) for a question when the queue is full of questions; the sink is
-        then not called. Background work never raises Busy: the sink of a refused or evicted job gets `failed(Busy)`, and of
-        one replaced by a newer job of its session `finished` with "replaced".
+        Raises Draining, and Busy (with `retry_after`) for a question when the queue is full of
+        questions; the sink is then not called. Background work never raises Busy: the sink of a
+        refused or evicted job gets `failed(Busy)`, and of one replaced by a newer job of its
+        session `finished` with "replaced".
         """
         if self._draining:
             raise Draining("The server is shutting down and takes no new work. Try again shortly.")
@@ -156,8 +158,8 @@ class Inference:
     def cancel(self, job: Job, reason: str) -> None:
         """Stop a job; does nothing when it has ended.
 
-        A waiting job leaves the queue. A running job's task is cancelled, which closes the engine's stream and with it the
-        request. Its sink has got `finished` when this returns.
+        A waiting job leaves the queue. A running job's task is cancelled, which closes the engine's
+        stream and with it the request. Its sink has got `finished` when this returns.
         """
         if (run := self._runs.get(job)) is not None:
             self._stop(run, reason)
@@ -183,7 +185,8 @@ class Inference:
     async def drain(self, seconds: float) -> None:
         """Accept no new work, drop background work, and wait at most `seconds` for the questions.
 
-        Then running ones are stopped, and waiting ones fail with Draining. When cancelled, `close` does the rest.
+        Then running ones are stopped, and waiting ones fail with Draining. When cancelled, `close`
+        does the rest.
         """
         self._draining = True
         for run in [run for run in self._runs.values() if run.job.background]:
@@ -196,7 +199,10 @@ class Inference:
         await self.close()
 
     async def close(self) -> None:
-        """Stop all jobs, and wait until the engines have closed their streams. Safe to call twice."""
+        """Stop all jobs, and wait until the engines have closed their streams.
+
+        Safe to call twice.
+        """
         self._draining = True
         if self._rest is not None:
             self._rest.cancel()
@@ -204,7 +210,8 @@ class Inference:
         for run in list(self._runs.values()):
             self._let_go(run)
         if self._slots:
-            # Do not cancel a second time at once, which would interrupt an engine that closes its stream.
+            # Do not cancel a second time at once, which would interrupt an engine that closes its
+            # stream.
             await asyncio.wait(self._slots.values(), timeout=CLOSE_SECONDS)
         await self._tasks.close()
         # Slots are freed by the tasks' done callbacks, which run after the tasks.
@@ -229,8 +236,9 @@ class Inference:
     def _next_background(self, slots: int) -> JobRun | None:
         """Take the next background job, when the engine has room for it.
 
-        One prompt at a time, and one slot stays free: a question that comes waits for at most one prompt. Each third job is of a less urgent kind
-        than watches, if there is one, so that none starves.
+        One prompt at a time, and one slot stays free: a question that comes waits for at most one
+        prompt. Each third job is of a less urgent kind than watches, if there is one, so that none
+        starves.
         """
         background = [run for run in self._slots if run.job.background]
         if slots > 1 and len(self._slots) == slots - 1:
@@ -300,8 +308,8 @@ class Inference:
     def _stop(self, run: JobRun, reason: str) -> None:
         run.stop(reason)
         task = self._slots.get(run)
-        # A sink may cancel its own job in its callback: the task then notices that the run has ended, and closes the
-        # stream without being cancelled.
+        # A sink may cancel its own job in its callback: the task then notices that the run has
+        # ended, and closes the stream without being cancelled.
         if task is not None and task is not asyncio.current_task():
             task.cancel()
 
@@ -338,7 +346,8 @@ class Inference:
         except QwenCameraError as error:
             run.fail(error)
         except Exception as exc:  # noqa: BLE001
-            # An error of one job or sink must not end others. Without its text, which may contain what people said.
+            # An error of one job or sink must not end others. Without its text, which may contain
+            # what people said.
             log.error("job failed", extra={"kind": str(run.job.kind), "error": type(exc).__name__})
             run.fail(Internal("Something went wrong with this answer on the server. Ask again."))
 
@@ -356,7 +365,8 @@ class Inference:
                 if not isinstance(error, _ENGINE_FAULTS):
                     raise
                 self._engines.report_failure(engine)
-                # Never continue an answer with another engine: once text was sent, the error ends it.
+                # Never continue an answer with another engine: once text was sent, the error ends
+                # it.
                 if not spare or run.first_at is not None or run.ended:
                     raise
                 other = await self._other(engine)

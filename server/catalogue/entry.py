@@ -84,8 +84,8 @@ class Model(BaseModel):
     id: str = Field(pattern=ID)
     title: str = Field(default="", max_length=80)
     aliases: tuple[Annotated[str, Field(pattern=ALIAS)], ...] = Field(default=(), max_length=8)
-    # Branch, tag or commit to fetch; empty for the newest. With a commit's 40 digits, local files of another commit are not
-    # this model. For a folder: the commit in its record.
+    # Branch, tag or commit to fetch; empty for the newest. With a commit's 40 digits, local files
+    # of another commit are not this model. For a folder: the commit in its record.
     revision: str = Field(default="", pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$")
     model_type: ModelType
     # model_type of config.json ("qwen2_5_vl"), or the class of a diffusers pipeline ("WanPipeline")
@@ -110,8 +110,8 @@ class Model(BaseModel):
     dtype: str = Field(default="bfloat16", pattern=r"^[a-z0-9]{2,12}$")
     # SPDX id, or the licence's own name
     licence: str = Field(default="", max_length=80)
-    # Libraries that run it, with the least version ("transformers" = "4.49.0"); an empty version: unknown. Others do not
-    # run it.
+    # Libraries that run it, with the least version ("transformers" = "4.49.0"); an empty version:
+    # unknown. Others do not run it.
     needs: Mapping[str, str] = Field(default_factory=dict)
     # True: it has code of its own, which runs only with TRUST_REMOTE_CODE
     remote_code: bool = False
@@ -191,7 +191,10 @@ class Catalogue:
 
     @classmethod
     def read(cls, text: str, source: str) -> Catalogue:
-        """Parse TOML with one `[[model]]` per model; `source` is its name in errors. Raises CatalogueError."""
+        """Parse TOML with one `[[model]]` per model; `source` is its name in errors.
+
+        Raises CatalogueError.
+        """
         try:
             entries = tomllib.loads(text).get("model")
         except (tomllib.TOMLDecodeError, RecursionError) as error:
@@ -223,11 +226,12 @@ class Catalogue:
         return Catalogue(self._models, (*self.troubles, *troubles))
 
     def with_local(self, local: Sequence[Model], troubles: Sequence[str] = ()) -> Catalogue:
-        """Return a catalogue with the models found in local folders: known ones get their folder, others are appended.
+        """Return a catalogue with the models found in local folders: known ones get their folder,
+        others are appended.
 
-        Figures read from a folder replace the catalogue's. A folder named like a known model is that model when kind and
-        size agree; otherwise, or with another commit than the catalogue's, it is added under another name. `troubles`:
-        problems with other folders.
+        Figures read from a folder replace the catalogue's. A folder named like a known model is
+        that model when kind and size agree; otherwise, or with another commit than the catalogue's,
+        it is added under another name. `troubles`: problems with other folders.
         """
         here: dict[str, Model] = {}
         others: list[Model] = []

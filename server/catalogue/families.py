@@ -1,4 +1,6 @@
-"""Abilities of model families, by the `model_type` of config.json, and for unknown ones by that file's other fields."""
+"""Abilities of model families, by the `model_type` of config.json, and for unknown ones by that
+file's other fields.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,8 @@ def _family(
 
 _SEES = (Ability.IMAGES, Ability.VIDEO_IN)
 _OMNI = (*_SEES, Ability.AUDIO_IN, Ability.SPEECH_OUT)
-# Sources: the model cards for the unit of boxes; for versions, the release that introduced the class.
+# Sources: the model cards for the unit of boxes; for versions, the release that introduced the
+# class.
 FAMILIES: dict[str, Family] = {
     "qwen2_vl": _family(
         ModelType.VISION,
@@ -70,7 +73,8 @@ _BOX_NAMES = (
     (re.compile(r"qwen-?2-?vl", re.I), "qwen2_vl"),
     (re.compile(r"qwen-?3-?vl", re.I), "qwen3_vl"),
 )
-# Parts of the names of diffusers' autoencoders for video and for sound; plain `AutoencoderKL` is for pictures.
+# Parts of the names of diffusers' autoencoders for video and for sound; plain `AutoencoderKL` is
+# for pictures.
 _VIDEO_VAES = ("Wan", "Video", "LTX", "CogVideo", "Mochi", "Temporal", "Cosmos", "Magvit")
 _AUDIO_VAES = ("Oobleck", "Audio", "Music", "SAME")
 # Names of parts that work on several frames
@@ -86,7 +90,9 @@ _WEIGHTLESS = re.compile(r"Scheduler|Tokenizer|Processor|FeatureExtractor|Guid")
 
 
 def box_unit(model_type: object, *names: str) -> BoxUnit | None:
-    """Return the unit of a model's boxes by its `model_type`, and without one by its names; None: it writes none."""
+    """Return the unit of a model's boxes by its `model_type`, and without one by its names; None:
+    it writes none.
+    """
     if isinstance(model_type, str):
         known = FAMILIES.get(model_type)
         return known.boxes if known is not None else None
@@ -145,7 +151,8 @@ def of_config(config: Mapping[str, Any]) -> Family | None:
 
 
 def of_pipeline(index: Mapping[str, Any], transformer: Mapping[str, Any]) -> Family | None:
-    """Return the family for a diffusers model_index.json; None for a pipeline without video and sound.
+    """Return the family for a diffusers model_index.json; None for a pipeline without video and
+    sound.
 
     `transformer`: config.json of its transformer or unet.
     """
@@ -160,7 +167,8 @@ def of_pipeline(index: Mapping[str, Any], transformer: Mapping[str, Any]) -> Fam
         return Family(ModelType.AUDIO, made, needs=needs, library=Library.DIFFUSERS)
     if not video:
         return None
-    # A transformer with more input than output channels requires a picture's channels beside the noise.
+    # A transformer with more input than output channels requires a picture's channels beside the
+    # noise.
     inward, outward = transformer.get("in_channels"), transformer.get("out_channels")
     if isinstance(inward, int) and isinstance(outward, int) and inward > outward:
         abilities = frozenset({Ability.IMAGE_TO_VIDEO})

@@ -1,4 +1,6 @@
-"""Picture sizes of a model's image processor, from the model's files or its `model_type`, never from its name."""
+"""Picture sizes of a model's image processor, from the model's files or its `model_type`, never
+from its name.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ from typing import Any
 from server.catalogue.weights import ModelFolderError, read_json
 from server.core.frames import Geometry, Tiles
 
-# Qwen2-VL and Qwen2.5-VL: patch 14, merge 2, 4 x 28 x 28 to 16,384 x 28 x 28 pixels (their preprocessor_config.json).
+# Qwen2-VL and Qwen2.5-VL: patch 14, merge 2, 4 x 28 x 28 to 16,384 x 28 x 28 pixels (their
+# preprocessor_config.json).
 QWEN2_VL = Geometry(28, 3_136, 12_845_056)
 # Qwen3-VL: patch 16, merge 2, 65,536 to 16,777,216 pixels (its preprocessor_config.json).
 QWEN3_VL = Geometry(32, 65_536, 16_777_216)
@@ -46,8 +49,9 @@ def model_type(folder: Path) -> str | None:
 def from_folder(folder: Path, *, filled: bool = False) -> Geometry | None:
     """Read the geometry from the processor's file and `config.json`; None when they do not give it.
 
-    The processor's file is `preprocessor_config.json`, or a part of `processor_config.json` since transformers 5.
-    `filled`: the caller limits the scaling to the squares that a picture fills (see `Tiles`).
+    The processor's file is `preprocessor_config.json`, or a part of `processor_config.json` since
+    transformers 5. `filled`: the caller limits the scaling to the squares that a picture fills (see
+    `Tiles`).
     """
     processor, whole = _read(folder / "preprocessor_config.json"), _read(
         folder / "processor_config.json"
@@ -67,8 +71,8 @@ def from_folder(folder: Path, *, filled: bool = False) -> Geometry | None:
     if factor is None:
         return base
     base = base if base is not None and base.factor == factor else from_factor(factor)
-    # Newer files name the pixel limits size.shortest_edge and size.longest_edge. One without the other is a side's length
-    # of another kind of processor.
+    # Newer files name the pixel limits size.shortest_edge and size.longest_edge. One without the
+    # other is a side's length of another kind of processor.
     size = processor.get("size")
     size = (
         size if isinstance(size, dict) and {"shortest_edge", "longest_edge"} <= size.keys() else {}
@@ -95,7 +99,10 @@ def _tiles(
 
 
 def _square_tokens(config: Mapping[str, Any]) -> int:
-    """Return the visual tokens of one square: its patches, merged by the connector. 0 when the config does not say."""
+    """Return the visual tokens of one square: its patches, merged by the connector.
+
+    0 when the config does not say.
+    """
     vision = config.get("vision_config")
     vision = vision if isinstance(vision, dict) else {}
     side, patch = _whole(vision.get("image_size")), _whole(vision.get("patch_size"))

@@ -1,4 +1,5 @@
-"""Types and tools for every folder: errors, frames, WebSocket messages, addresses, logs, metrics, GPUs.
+"""Types and tools for every folder: errors, frames, WebSocket messages, addresses, logs, metrics,
+GPUs.
 
 Nothing here knows a session, a route, an engine or aiortc.
 """

@@ -17,7 +17,9 @@ UNKNOWN = "unknown"
 
 
 def parse_address(text: str | None) -> Address | None:
-    """Parse an address as proxies and sockets write it: with a port, brackets or a zone. None when malformed.
+    """Parse an address as proxies and sockets write it: with a port, brackets or a zone.
+
+    None when malformed.
 
     An IPv4 address mapped into IPv6 is returned as IPv4.
     """
@@ -44,10 +46,12 @@ def is_trusted(peer: str | None, trusted: Sequence[Network]) -> bool:
 def client_address(
     peer: str | None, x_forwarded_for: str | None, trusted: Sequence[Network]
 ) -> str:
-    """Return the right-most hop that is no proxy of ours. Join several X-Forwarded-For headers with commas.
+    """Return the right-most hop that is no proxy of ours.
 
-    A client's own entries stand further left, so they are never used. A malformed entry ends the search at the proxy
-    that wrote it.
+    Join several X-Forwarded-For headers with commas.
+
+    A client's own entries stand further left, so they are never used. A malformed entry ends the
+    search at the proxy that wrote it.
     """
     address = parse_address(peer)
     if address is None:
@@ -63,7 +67,10 @@ def client_address(
 def is_secure(
     scheme: str, peer: str | None, x_forwarded_proto: str | None, trusted: Sequence[Network]
 ) -> bool:
-    """Return True when the browser uses TLS, to us or to a trusted proxy. `scheme` is the ASGI scope's."""
+    """Return True when the browser uses TLS, to us or to a trusted proxy.
+
+    `scheme` is the ASGI scope's.
+    """
     if scheme in ("https", "wss"):
         return True
     if not x_forwarded_proto or not is_trusted(peer, trusted):
@@ -77,7 +84,9 @@ def _within(address: Address, networks: Sequence[Network]) -> bool:
 
 
 def limiter_key(address: str) -> str:
-    """Return the rate limit key of an address: the IPv4 address, or the /64 network of an IPv6 address."""
+    """Return the rate limit key of an address: the IPv4 address, or the /64 network of an IPv6
+    address.
+    """
     parsed = parse_address(address)
     if parsed is None:
         return UNKNOWN
@@ -87,11 +96,13 @@ def limiter_key(address: str) -> str:
 
 
 class Limiter:
-    """A token bucket per key: `per_minute` requests at once, refilled evenly over `window` seconds. 0: no limit.
+    """A token bucket per key: `per_minute` requests at once, refilled evenly over `window` seconds.
 
-    It stores one number per key (the virtual scheduling form of the generic cell rate algorithm, ITU-T I.371 annex A) and
-    at most `max_keys` keys. Beyond that it drops the least recently used one, and counts it in `forgotten` when its bucket
-    was not full yet.
+    0: no limit.
+
+    It stores one number per key (the virtual scheduling form of the generic cell rate algorithm,
+    ITU-T I.371 annex A) and at most `max_keys` keys. Beyond that it drops the least recently used
+    one, and counts it in `forgotten` when its bucket was not full yet.
     """
 
     def __init__(self, per_minute: int, *, max_keys: int = 10_000, window: float = 60.0) -> None:
@@ -101,7 +112,8 @@ class Limiter:
         self._interval = window / per_minute if per_minute else 0.0
         self._slack = window - self._interval
         self._max_keys = max_keys
-        # Key to the time at which its bucket is full again, monotonic seconds; least recently used first.
+        # Key to the time at which its bucket is full again, monotonic seconds; least recently used
+        # first.
         self._full_at: OrderedDict[str, float] = OrderedDict()
         self.forgotten = 0
 
@@ -115,14 +127,18 @@ class Limiter:
         return name
 
     def take(self, name: str, now: float, *, count: bool = True) -> float | None:
-        """Count one request. Returns None when it may pass, else the seconds to wait. `count=False` only checks."""
+        """Count one request.
+
+        Returns None when it may pass, else the seconds to wait. `count=False` only checks.
+        """
         if not self._interval:
             return None
         key = self._key(name)
         full_at = max(self._full_at.get(key, now), now)
         # A refusal takes nothing, so that retries do not lock a client out for longer.
         wait = full_at - now - self._slack
-        # Sums of many intervals are off by about 1e-13; without the millisecond a burst's last request could be refused.
+        # Sums of many intervals are off by about 1e-13; without the millisecond a burst's last
+        # request could be refused.
         if wait > 0.001:
             self._full_at.move_to_end(key)
             return wait
@@ -131,7 +147,10 @@ class Limiter:
         return None
 
     def charge(self, name: str, now: float, count: int) -> None:
-        """Count further requests that have passed; a negative `count` gives back. A bucket is at most empty."""
+        """Count further requests that have passed; a negative `count` gives back.
+
+        A bucket is at most empty.
+        """
         if self._interval:
             key = self._key(name)
             full_at = max(self._full_at.get(key, now), now) + count * self._interval
@@ -159,10 +178,11 @@ SESSION_PART = 3
 
 
 class RequestLimiter:
-    """Limits requests for tokens and offers, so that a flood from one address does not block other clients of it.
+    """Limits requests for tokens and offers, so that a flood from one address does not block other
+    clients of it.
 
-    A client with a token has a limit of its own (by session) as soon as its session exists, and for one request before
-    that. All others share the limit of their address.
+    A client with a token has a limit of its own (by session) as soon as its session exists, and for
+    one request before that. All others share the limit of their address.
     """
 
     def __init__(self, per_minute: int) -> None:
@@ -186,9 +206,12 @@ class RequestLimiter:
         self._addresses.charge(address, now, -1)
 
     def session(self, session_id: str, address: str, now: float, *, begun: bool) -> float | None:
-        """Count a request with a valid token; returns like `Limiter.take`. `begun`: its session exists.
+        """Count a request with a valid token; returns like `Limiter.take`.
 
-        Without an access code tokens are free, so a token without a session has a limit of its own for only one request.
+        `begun`: its session exists.
+
+        Without an access code tokens are free, so a token without a session has a limit of its own
+        for only one request.
         """
         first = session_id not in self._sessions
         wait = self._sessions.take(session_id, now)

@@ -1,4 +1,6 @@
-"""Small asyncio tools: task sets, supervised loops, closing with a deadline, wake-ups, thread pools."""
+"""Small asyncio tools: task sets, supervised loops, closing with a deadline, wake-ups, thread
+pools.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ loop_failures: Counter[str] = Counter()
 
 
 class TaskSet:
-    """Keeps references to the tasks that it starts, and logs the type of an exception that ends one.
+    """Keeps references to the tasks that it starts, and logs the type of an exception that ends
+    one.
 
     `close` cancels the running tasks and waits for them. Safe to call twice.
     """
@@ -55,7 +58,9 @@ class TaskSet:
 
 
 def log_failure(name: str, exc: BaseException, message: str = "failed, and goes on") -> None:
-    """Log an exception's type and place in the code, without its text, which may contain what people said."""
+    """Log an exception's type and place in the code, without its text, which may contain what
+    people said.
+    """
     where = traceback.extract_tb(exc.__traceback__)[-1:]
     log.error(
         message,
@@ -108,7 +113,8 @@ class Deadline:
 class OpenParts:
     """The parts of something that was opened, closed in the opposite order.
 
-    A close that raises is logged, and one that does not end in time is left behind: neither skips another.
+    A close that raises is logged, and one that does not end in time is left behind: neither skips
+    another.
     """
 
     def __init__(self) -> None:
@@ -123,8 +129,11 @@ class OpenParts:
         self._stack.push_async_callback(self._close_one, name, close)
 
     async def close(self, deadline: Deadline) -> bool:
-        """Close everything; whether all of it ended well and in time. Each part may take half of the time that is left,
-        the last one all of it. Safe to call twice."""
+        """Close everything; whether all of it ended well and in time.
+
+        Each part may take half of the time that is left, the last one all of it. Safe to call
+        twice.
+        """
         self._deadline, self._well = deadline, True
         await self._stack.aclose()
         return self._well
@@ -144,7 +153,10 @@ class OpenParts:
 
 
 async def cancel_and_wait(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel the tasks, except the current one, and wait for their end. If the caller is cancelled, they still are."""
+    """Cancel the tasks, except the current one, and wait for their end.
+
+    If the caller is cancelled, they still are.
+    """
     current = asyncio.current_task()
     waiting = [task for task in tasks if task is not current and not task.done()]
     for task in waiting:
@@ -166,7 +178,10 @@ class Pulse:
         self._next = None
 
     async def wait(self, deadline: float) -> bool:
-        """Wait for the next wake-up: True; False at the deadline (event loop's clock). Safe to cancel."""
+        """Wait for the next wake-up: True; False at the deadline (event loop's clock).
+
+        Safe to cancel.
+        """
         if self._next is None:
             self._next = asyncio.get_running_loop().create_future()
         with suppress(TimeoutError):
@@ -178,7 +193,9 @@ class Pulse:
 
 
 async def watch_lag(observe: Callable[[float], object], interval: float = 1.0) -> None:
-    """Measure the event loop's lag until cancelled: every `interval` seconds pass the delay (s) to `observe`."""
+    """Measure the event loop's lag until cancelled: every `interval` seconds pass the delay (s) to
+    `observe`.
+    """
     clock = asyncio.get_running_loop().time
 
     due = clock() + interval
@@ -195,7 +212,9 @@ async def watch_lag(observe: Callable[[float], object], interval: float = 1.0) -
 
 
 class Lookups(ThreadPoolExecutor):
-    """Threads for asyncio's name lookups, in place of its default executor. `shutdown` does not wait for them.
+    """Threads for asyncio's name lookups, in place of its default executor.
+
+    `shutdown` does not wait for them.
 
     A name server that does not answer can hold a thread for minutes.
     """
@@ -207,7 +226,10 @@ class Lookups(ThreadPoolExecutor):
         super().shutdown(wait=False, cancel_futures=True)
 
     def end(self, patience: float) -> bool:
-        """Shut down and wait at most `patience` seconds for running lookups. Returns True when all ended."""
+        """Shut down and wait at most `patience` seconds for running lookups.
+
+        Returns True when all ended.
+        """
         self.shutdown()
         deadline = time.monotonic() + patience
         threads = [one for one in threading.enumerate() if one.name.startswith("lookup_")]
@@ -219,8 +241,9 @@ class Lookups(ThreadPoolExecutor):
 class Pools:
     """The process's bounded thread pools.
 
-    `decode`: video frames. `prepare`: pictures that a question waits for. `heavy`: text and face recognition. `manage`:
-    reading the machine and its models, which may take minutes. `measure`: memory of models.
+    `decode`: video frames. `prepare`: pictures that a question waits for. `heavy`: text and face
+    recognition. `manage`: reading the machine and its models, which may take minutes. `measure`:
+    memory of models.
     """
 
     def __init__(
@@ -233,7 +256,10 @@ class Pools:
         self.measure = ThreadPoolExecutor(1, "measure")
 
     def close(self, patience: float | None = None) -> bool:
-        """Drop waiting work, and wait at most `patience` seconds for running work. Returns True when all ended."""
+        """Drop waiting work, and wait at most `patience` seconds for running work.
+
+        Returns True when all ended.
+        """
 
         def end() -> None:
             pools = (self.decode, self.prepare, self.heavy, self.manage, self.measure)
@@ -247,5 +273,8 @@ class Pools:
 
 
 async def in_pool(pool: ThreadPoolExecutor, work: Callable[..., T], *args: Any) -> T:
-    """Run `work(*args)` in a thread. On cancellation waiting work is dropped, and a running result is ignored."""
+    """Run `work(*args)` in a thread.
+
+    On cancellation waiting work is dropped, and a running result is ignored.
+    """
     return await asyncio.get_running_loop().run_in_executor(pool, work, *args)

@@ -1,6 +1,8 @@
-"""Read the load of this machine's GPUs: NVIDIA through its management library, AMD through amd-smi or rocm-smi.
+"""Read the load of this machine's GPUs: NVIDIA through its management library, AMD through amd-smi
+or rocm-smi.
 
-All functions block, NVIDIA's for about a millisecond, AMD's tools for up to a second: call them in a thread.
+All functions block, NVIDIA's for about a millisecond, AMD's tools for up to a second: call them in
+a thread.
 """
 
 from __future__ import annotations
@@ -47,7 +49,10 @@ class Gpu:
 
 
 class GpuReader:
-    """Finds the tool that reads the GPUs, once. `source` names it; without GPUs it is empty, and `why_none` says why."""
+    """Finds the tool that reads the GPUs, once.
+
+    `source` names it; without GPUs it is empty, and `why_none` says why.
+    """
 
     def __init__(self) -> None:
         self.source = ""
@@ -157,7 +162,9 @@ def amd_smi_names(output: Any) -> dict[int, str]:
 
 
 def amd_smi_gpus(output: Any, names: dict[int, str]) -> list[Gpu]:
-    """Read the GPUs from `amd-smi metric --json`. Of a divided GPU only the first part reports its use.
+    """Read the GPUs from `amd-smi metric --json`.
+
+    Of a divided GPU only the first part reports its use.
 
     The output is a list up to ROCm 6, and from 7 on an object with the list as `gpu_data`.
     """
@@ -183,7 +190,10 @@ def amd_smi_gpus(output: Any, names: dict[int, str]) -> list[Gpu]:
 
 
 def rocm_smi_gpus(output: Any) -> list[Gpu]:
-    """Read the GPUs from `rocm-smi --json`. All values are text; some names differ between releases."""
+    """Read the GPUs from `rocm-smi --json`.
+
+    All values are text; some names differ between releases.
+    """
     gpus = []
     for card, values in sorted(output.items()) if isinstance(output, dict) else ():
         number_of = card.removeprefix("card")

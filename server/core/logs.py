@@ -1,8 +1,9 @@
 """Log lines as JSON, or as text at a terminal, without questions, answers, pictures or secrets.
 
-A line has `time`, `level`, `logger`, `message`, then those extras of ALLOWED_EXTRAS that the record has. Arguments are
-never formatted into the message, so a library's message appears as its template; variable parts belong into extras,
-whose names are fixed. An exception appears as its type and place, never with its text.
+A line has `time`, `level`, `logger`, `message`, then those extras of ALLOWED_EXTRAS that the record
+has. Arguments are never formatted into the message, so a library's message appears as its template;
+variable parts belong into extras, whose names are fixed. An exception appears as its type and
+place, never with its text.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ ALLOWED_EXTRAS = (
     "error",
     "code",
     "at",
-    # The part: a task's name, an engine, a relay's URL (a setting), a privacy filter, a request's field, a kind of work.
+    # The part: a task's name, an engine, a relay's URL (a setting), a privacy filter, a request's
+    # field, a kind of work.
     "task",
     "engine",
     "relay",
@@ -61,7 +63,10 @@ class JSONFormatter(logging.Formatter):
 
 
 class TerminalFormatter(logging.Formatter):
-    """Formats a record as one line of text: local time, level, message, extras as name=value. As safe as the JSON."""
+    """Formats a record as one line of text: local time, level, message, extras as name=value.
+
+    As safe as the JSON.
+    """
 
     def __init__(self, *, colours: bool) -> None:
         super().__init__()
@@ -97,7 +102,8 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
         line["error"] = record.exc_info[0].__name__
         last = traceback.extract_tb(record.exc_info[2])[-1:]
         line["at"] = f"{last[0].name}:{last[0].lineno}" if last else ""
-    # A second protection: a line should contain no credentials at all. Before the escaping, which changes their quotes.
+    # A second protection: a line should contain no credentials at all. Before the escaping, which
+    # changes their quotes.
     return {k: redact(v, MAX_TEXT_CHARS) if isinstance(v, str) else v for k, v in line.items()}
 
 
@@ -167,9 +173,12 @@ class _FileHandler(_Quiet, WatchedFileHandler):
 
 
 def configure(level: str, log_file: str | Path | None) -> None:
-    """Log to `log_file`, or without one to standard output. Replaces the handlers of an earlier call.
+    """Log to `log_file`, or without one to standard output.
 
-    Lines are text when standard output is a terminal, otherwise JSON. NO_COLOR turns colours off (no-color.org).
+    Replaces the handlers of an earlier call.
+
+    Lines are text when standard output is a terminal, otherwise JSON. NO_COLOR turns colours off
+    (no-color.org).
 
     `level` is one of debug, info, warning, error. Raises OSError when the file cannot be opened.
     """
@@ -198,7 +207,8 @@ def configure(level: str, log_file: str | Path | None) -> None:
         # uvicorn warns about every malformed request, so a client could fill the log.
         logging.getLogger(name).setLevel(logging.ERROR)
     for name in ("aiortc", "aioice", "libav", "openai", "httpx2"):
-        # Below this level they format the data that passes through them; openai's lines contain whole requests.
+        # Below this level they format the data that passes through them; openai's lines contain
+        # whole requests.
         logger = logging.getLogger(name)
         logger.setLevel(max(logger.level, logging.WARNING))
     # The access log contains whole URLs including ?token=.

@@ -1,4 +1,7 @@
-"""All Prometheus metrics of the process. Labels are bounded sets and never contain a client's input."""
+"""All Prometheus metrics of the process.
+
+Labels are bounded sets and never contain a client's input.
+"""
 
 from __future__ import annotations
 
@@ -128,7 +131,8 @@ class Metrics:
         self.generations_dropped = counter(
             "generations_dropped_total", "Videos and sounds that nobody took in time"
         )
-        # reason: missing, malformed, bad_signature, expired, too_old, ended, wrong_session, bad_code, metrics, operator, device, origin, rate
+        # reason: missing, malformed, bad_signature, expired, too_old, ended, wrong_session,
+        # bad_code, metrics, operator, device, origin, rate
         self.auth_failures = counter("auth_failures_total", "Refused credentials", "reason")
         self.frame_age = seconds("frame_age_seconds", "Age of a frame when the model gets it", _MS)
         self.frame_wait = seconds(
@@ -147,7 +151,9 @@ class Metrics:
         self._begin()
 
     def _begin(self) -> None:
-        """Create the series that alerts use with 0: rate() cannot see the first event of a new series."""
+        """Create the series that alerts use with 0: rate() cannot see the first event of a new
+        series.
+        """
         for code in ("busy", "internal", "ports_exhausted"):
             self.errors.labels(code)
         for reason in ("bad_code", "bad_signature", "operator", "rate"):
@@ -158,7 +164,9 @@ class Metrics:
     def gauge(
         self, name: str, text: str, labels: tuple[str, ...], read: Callable[[], Readings]
     ) -> None:
-        """Add a gauge that is read at scrape time; `read` maps label tuples (`()` without labels) to numbers."""
+        """Add a gauge that is read at scrape time; `read` maps label tuples (`()` without labels)
+        to numbers.
+        """
         self._live.sources.append((GaugeMetricFamily, name, text, labels, read))
 
     def count(

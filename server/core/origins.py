@@ -16,7 +16,9 @@ _MAX_CHARS = 300
 
 
 def normalise_origin(text: str) -> str | None:
-    """Return `scheme://host[:port]` in lower case without a default port; None when `text` is no web origin."""
+    """Return `scheme://host[:port]` in lower case without a default port; None when `text` is no
+    web origin.
+    """
     if len(text) > _MAX_CHARS or (match := _ORIGIN.fullmatch(text.lower())) is None:
         return None
     scheme, host, port = match["scheme"], match["host"], match["port"]
@@ -32,8 +34,8 @@ _OWN_SUFFIXES = ("", ".local", ".lan", ".home.arpa", ".internal", ".localdomain"
 class HostPolicy:
     """Accepts the hosts of this server: IP addresses, localhost, and the given names.
 
-    Other names are refused because a stranger's name can resolve to this server (DNS rebinding); an address cannot.
-    `*.` at the beginning of a name stands for exactly one label.
+    Other names are refused because a stranger's name can resolve to this server (DNS rebinding); an
+    address cannot. `*.` at the beginning of a name stands for exactly one label.
     """
 
     def __init__(self, names: Iterable[str] = (), own_name: str = "") -> None:
@@ -73,9 +75,9 @@ def _is_address(name: str) -> bool:
 class OriginPolicy:
     """Compares the `Origin` header with a list, or with an empty list, with the request's host.
 
-    With a list only the list counts: the server's own origin must be in it, too. Without a list the host must be one of
-    ours, because with DNS rebinding a stranger's page has the same host as the request. A request without `Origin` needs a
-    host of ours or of the list.
+    With a list only the list counts: the server's own origin must be in it, too. Without a list the
+    host must be one of ours, because with DNS rebinding a stranger's page has the same host as the
+    request. A request without `Origin` needs a host of ours or of the list.
     """
 
     def __init__(self, allowed: Iterable[str], hosts: HostPolicy | None = None) -> None:
@@ -88,10 +90,13 @@ class OriginPolicy:
         return self._hosts.allows(host) or self._listed.allows(host)
 
     def allows(self, origin: str | None, host: str | None, secure: bool) -> bool:
-        """Return True when a request with these `Origin` and `Host` headers may pass. `secure`: it came over TLS.
+        """Return True when a request with these `Origin` and `Host` headers may pass.
 
-        Without `Origin` (no web page, or a request for which browsers send none) only the host counts. An https page
-        counts as same origin also on a plain request, because a proxy may terminate TLS without a header about it.
+        `secure`: it came over TLS.
+
+        Without `Origin` (no web page, or a request for which browsers send none) only the host
+        counts. An https page counts as same origin also on a plain request, because a proxy may
+        terminate TLS without a header about it.
         """
         if origin is None:
             return self.knows(host)

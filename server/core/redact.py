@@ -1,4 +1,6 @@
-"""Remove credentials, control characters and session ids from other programs' output and from our log. Pure."""
+"""Remove credentials, control characters and session ids from other programs' output and from our
+log. Pure.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +8,15 @@ import hashlib
 import re
 
 HIDDEN = "(hidden)"
-# Default number of characters shown, and the characters read behind them, so that a credential that crosses the cut is
-# recognised. No pattern needs more.
+# Default number of characters shown, and the characters read behind them, so that a credential that
+# crosses the cut is recognised. No pattern needs more.
 LONGEST = 2000
 _MARGIN = 640
 # Names of secrets, also at the end of a longer name: HF_TOKEN, X-Api-Key, accessToken, PGPASSWORD.
 _SURE = r"(?i:password|passwd|passphrase|secret|credentials?|(?:api|auth|access|private)[_.-]?(?:key|token)|(?:access|pairing)_code|(?<=_)(?:pwd|pass))"
 _LIKELY = r"(?:(?<![A-Za-z])(?i:token|key|auth)|(?<=[a-z0-9])(?:Token|Key|Auth))"
-# Between a name and its value: = and : in Python, JSON, YAML, headers and addresses, also where quotes are escaped once more
+# Between a name and its value: = and : in Python, JSON, YAML, headers and addresses, also where
+# quotes are escaped once more
 _IS = r"(?:\\*[\"']\s{0,8},(?=\s{0,8}b?\\*[\"'])|(?:\\*[\"'])?\]?\s{0,8}(?:=>|:=|:|={1,3}|%3[AaDd]))\s{0,8}"
 _QUOTED = r"b?(?:\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|\\+[\"'][^\"'\\]*|[\"'][^\"']*)"
 _LIST = rf"[\[({{](?:\s{{0,8}}{_QUOTED}\s{{0,8}},?)+"
@@ -109,7 +112,8 @@ _OPEN = re.compile(
     rf"(?:(?:{_SURE}s?|{_LIKELY}|(?i:authorization|cookie)){_IS}|(?i:\bbearer))\s{{0,8}}[\[({{]?$"
 )
 _FIRST = re.compile(rf"^({_FRAME}){_VALUE}")
-# Without the line's frame: a long word at its end, and the rest of that word at the beginning of the next
+# Without the line's frame: a long word at its end, and the rest of that word at the beginning of
+# the next
 _TO_THE_END = re.compile(r"[^\s│|┃>]{20}$")
 _GOES_ON = re.compile(rf"^({_FRAME})[\w.+/=~-]{{8,}}")
 _KEY_BEGINS = re.compile(r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----")
@@ -118,7 +122,9 @@ _KEY_LINES = 200
 
 
 def redact(text: str, most: int = LONGEST) -> str:
-    """Hide everything that looks like a credential, also one at the cut, and return at most `most` characters."""
+    """Hide everything that looks like a credential, also one at the cut, and return at most `most`
+    characters.
+    """
     shown = text[: most + _MARGIN]
     for pattern, replacement in _CREDENTIALS:
         shown = pattern.sub(replacement, shown)
@@ -134,10 +140,13 @@ def plain(text: str) -> str:
 
 
 class Redactor:
-    """Redacts the lines of one log in order, so that a credential that continues on the next line is hidden, too."""
+    """Redacts the lines of one log in order, so that a credential that continues on the next line
+    is hidden, too.
+    """
 
     def __init__(self) -> None:
-        # True when the last line ended before a value, or within one; and the remaining lines of a private key.
+        # True when the last line ended before a value, or within one; and the remaining lines of a
+        # private key.
         self._open = self._cut = False
         self._key = 0
 

@@ -96,7 +96,10 @@ def secret_problems(name: str, path: Path | None) -> list[str]:
 
 
 def authority_der(path: Path) -> bytes:
-    """Return the first certificate of a PEM file as DER, and nothing else of it. Raises OSError, ValueError."""
+    """Return the first certificate of a PEM file as DER, and nothing else of it.
+
+    Raises OSError, ValueError.
+    """
     begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
     text = path.read_text(encoding="ascii", errors="replace")
     if begin not in text:

@@ -53,7 +53,8 @@ class Capabilities:
     max_concurrency: int | None = None
     # Pictures that it takes in one request; None when unknown.
     max_pictures: int | None = None
-    # Returns the reason why a watch's condition cannot be watched, with what can; "" for one that can. None: any can.
+    # Returns the reason why a watch's condition cannot be watched, with what can; "" for one that
+    # can. None: any can.
     cannot_watch: Callable[[str], str] | None = None
 
 
@@ -69,7 +70,10 @@ _FOR_VISITORS = {
 
 @dataclass(frozen=True, slots=True)
 class EngineStatus:
-    """The result of a probe. `detail` tells operators what is wrong and what to do; it may name addresses and settings."""
+    """The result of a probe.
+
+    `detail` tells operators what is wrong and what to do; it may name addresses and settings.
+    """
 
     state: EngineState
     detail: str = ""
@@ -77,7 +81,8 @@ class EngineStatus:
     capabilities: Capabilities = field(default_factory=Capabilities)
     # The other machine that pictures go to; "" while they stay on this one.
     elsewhere: str = ""
-    # Set for a misconfigured engine; None for other reasons. With MODEL: some of the models that it serves
+    # Set for a misconfigured engine; None for other reasons. With MODEL: some of the models that it
+    # serves
     trouble: Trouble | None = None
     served: tuple[str, ...] = ()
     # A sentence for visitors in place of the usual one for this state
@@ -127,8 +132,8 @@ class EngineRequest:
     picture: Picture
     # Oldest first; already cut to what the context holds.
     turns: tuple[Turn, ...] = ()
-    # The number of the newest turns that came after the picture was first sent. It stays before them, so that the prompt
-    # begins as it did then.
+    # The number of the newest turns that came after the picture was first sent. It stays before
+    # them, so that the prompt begins as it did then.
     turns_after: int = 0
     max_tokens: int = 128
     # BCP 47 tag of the language to answer in; None lets the question decide.
@@ -179,7 +184,8 @@ class Finished:
     left_out: int = 0
     # The same of its earlier pictures
     pictures_left_out: int = 0
-    # The places asked for, in pixels of the picture, from an engine that does not write them in its text
+    # The places asked for, in pixels of the picture, from an engine that does not write them in its
+    # text
     boxes: tuple[Box, ...] | None = None
 
 
@@ -187,7 +193,10 @@ Chunk = Delta | Thought | Finished
 
 
 class Engine(Protocol):
-    """One way of getting answers. Errors raised are `server.core.errors.EngineError`s and nothing else."""
+    """One way of getting answers.
+
+    Errors raised are `server.core.errors.EngineError`s and nothing else.
+    """
 
     # "vllm", "builtin", "local": bounded, so that it may label a metric.
     name: str
@@ -204,8 +213,9 @@ class Engine(Protocol):
     def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
         """Stream the answer: any number of `Thought`s, at least one `Delta`, then one `Finished`.
 
-        Closing the generator (`aclose`) or cancelling its consumer stops the work, upstream too, at once.
-        Raises EngineError subclasses; one raised before the first `Delta` may be retried, later ones not.
+        Closing the generator (`aclose`) or cancelling its consumer stops the work, upstream too, at
+        once. Raises EngineError subclasses; one raised before the first `Delta` may be retried,
+        later ones not.
         """
         ...
 

@@ -1,7 +1,8 @@
-"""One answer as it arrives: its text without markup, the thoughts apart, the reason of its end, and an error without text.
+"""One answer as it arrives: its text without markup, the thoughts apart, the reason of its end, and
+an error without text.
 
-Control tokens go as they go out of questions, also where they arrive in pieces. Text that may become one is held back,
-`control_tokens.LONGEST` characters at most.
+Control tokens go as they go out of questions, also where they arrive in pieces. Text that may
+become one is held back, `control_tokens.LONGEST` characters at most.
 """
 
 from __future__ import annotations
@@ -55,9 +56,12 @@ class Part:
 
 
 class AnswerText:
-    """Text and thoughts, separated: `feed` it pieces, then `end` it. `inside`: the model begins in its thoughts.
+    """Text and thoughts, separated: `feed` it pieces, then `end` it.
 
-    Thoughts are marked only at the beginning: later such a mark is something that the model read somewhere.
+    `inside`: the model begins in its thoughts.
+
+    Thoughts are marked only at the beginning: later such a mark is something that the model read
+    somewhere.
     """
 
     def __init__(self, tokens: ControlTokens | None = None, *, inside: bool = False) -> None:
@@ -129,7 +133,10 @@ class AnswerText:
 
 
 class Reply:
-    """The state of one answer. `most`: pieces of text after which it is long enough; None where the server counts."""
+    """The state of one answer.
+
+    `most`: pieces of text after which it is long enough; None where the server counts.
+    """
 
     def __init__(
         self, tokens: ControlTokens | None, *, inside: bool = False, most: int | None = None
@@ -176,7 +183,9 @@ class Reply:
         return found
 
     def end(self, *, whole: bool) -> list[Chunk]:
-        """Return the rest and the end. `whole`: the server showed in some way that the answer is complete.
+        """Return the rest and the end.
+
+        `whole`: the server showed in some way that the answer is complete.
 
         Raises EngineError for an answer that is not complete, or has no text.
         """

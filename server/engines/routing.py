@@ -243,7 +243,10 @@ def route_of(question: str) -> Route:
 
 
 def choose(question: str, detail: Detail, route: Route | None) -> tuple[Route, Detail]:
-    """Choose a question's route and detail, low or high. `route` and `detail`: the client's wishes."""
+    """Choose a question's route and detail, low or high.
+
+    `route` and `detail`: the client's wishes.
+    """
     if route is Route.DETAIL:
         return route, Detail.HIGH
     if route is None:

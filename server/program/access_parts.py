@@ -72,7 +72,9 @@ class AccessParts:
 
 
 def _device_key(settings: Settings) -> str:
-    """Another one as soon as anything is changed that was set on purpose: what is made for each run alone is left out."""
+    """Another one as soon as anything is changed that was set on purpose: what is made for each run
+    alone is left out.
+    """
     path = settings.device_key_path
     secret = settings.jwt_secret_key.get_secret_value()
     if path is not None:

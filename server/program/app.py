@@ -1,4 +1,7 @@
-"""The ASGI application: the program behind its routes. For `python -m server.main`, tests, and other ASGI servers."""
+"""The ASGI application: the program behind its routes.
+
+For `python -m server.main`, tests, and other ASGI servers.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,8 @@ def create_app(settings: Settings) -> FastAPI:
         program.pools.prepare,
     )
     app.include_router(create_generation_router(services, program.access.guard, workshop))
-    # HSTS is for good certificates: with one of our own it would lock people out of every http page on localhost.
+    # HSTS is for good certificates: with one of our own it would lock people out of every http page
+    # on localhost.
     hsts = settings.https_enabled and settings.ca_cert_path is None
     guard_app(app, https=hsts, allowed_origins=settings.allowed_origins)
     return app

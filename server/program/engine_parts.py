@@ -1,4 +1,6 @@
-"""The engines' part of the composition root: who may answer, the place for an operator's model, what it makes."""
+"""The engines' part of the composition root: who may answer, the place for an operator's model,
+what it makes.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +80,10 @@ class EngineParts:
         await self.manager.begin(own_choice(settings.local_model, settings.model_dtype))
 
     async def close(self) -> None:
-        """Close all of it; a failure skips nothing. A video in work ends with its model, at once."""
+        """Close all of it; a failure skips nothing.
+
+        A video in work ends with its model, at once.
+        """
         async with AsyncExitStack() as stack:
             # The last one goes first.
             stack.push_async_callback(self.selector.close)
@@ -102,7 +107,8 @@ class EngineParts:
             )
         if settings.engine in ("auto", "builtin"):
             engines.append(BuiltinEngine(heavy=self._pools.heavy))
-        # Before the built-in one where any may answer; behind the one that is insisted on, until an operator prefers it.
+        # Before the built-in one where any may answer; behind the one that is insisted on, until an
+        # operator prefers it.
         engines.insert(len(engines) - (settings.engine == "auto"), self.slot)
         return engines
 
@@ -130,7 +136,9 @@ class EngineParts:
         )
 
     def _key_for(self, choice: Choice) -> str:
-        """Find the key for a server and no other: the one given with it, the one given last, or the setting's."""
+        """Find the key for a server and no other: the one given with it, the one given last, or the
+        setting's.
+        """
         given = choice.api_key
         if given.get_secret_value():
             self._keys.pop(choice.url, None)

@@ -1,1 +1,4 @@
-"""The order of work: the fair queue and the run of one job. `server/inference.py` works through it."""
+"""The order of work: the fair queue and the run of one job.
+
+`server/inference.py` works through it.
+"""

@@ -1,10 +1,12 @@
 """The queue of waiting jobs: urgent kinds first, sessions in turn, bounded.
 
-Order: an item's class is its `Kind` (questions, then watches, descriptions, and pictures ahead). Within a class the sessions take turns:
-a served one goes behind all waiting ones. Within a session a class keeps its order.
+Order: an item's class is its `Kind` (questions, then watches, descriptions, and pictures ahead).
+Within a class the sessions take turns: a served one goes behind all waiting ones. Within a session
+a class keeps its order.
 
-Bounds: at most `max_size` items, and at most one background item (watch or description) per session. Every item that
-leaves is returned to the caller: replaced, evicted, popped, removed or dropped.
+Bounds: at most `max_size` items, and at most one background item (watch or description) per
+session. Every item that leaves is returned to the caller: replaced, evicted, popped, removed or
+dropped.
 """
 
 from __future__ import annotations
@@ -22,12 +24,18 @@ BACKGROUND = (Kind.WATCH, Kind.DESCRIBE, Kind.AHEAD)
 
 
 class Full(Exception):
-    """The queue is full of questions; nothing was changed. Outside the tree of errors: `Inference` raises Busy for it."""
+    """The queue is full of questions; nothing was changed.
+
+    Outside the tree of errors: `Inference` raises Busy for it.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Pushed(Generic[T]):
-    """The item that left the queue by a push, possibly the pushed one itself. At most one field is set."""
+    """The item that left the queue by a push, possibly the pushed one itself.
+
+    At most one field is set.
+    """
 
     # A background item replaced by another one of its session.
     replaced: T | None = None
@@ -45,7 +53,8 @@ class FairQueue(Generic[T]):
         if max_size < 1:
             raise ValueError(f"max_size is {max_size}; it must be at least 1")
         self._max_size = max_size
-        # Class to sessions (next turn first) to their items (oldest first); no session without an item.
+        # Class to sessions (next turn first) to their items (oldest first); no session without an
+        # item.
         self._classes: dict[Kind, OrderedDict[str, OrderedDict[T, None]]] = {
             kind: OrderedDict() for kind in Kind
         }
@@ -65,13 +74,14 @@ class FairQueue(Generic[T]):
     def push(self, session_id: str, kind: Kind, item: T) -> Pushed[T]:
         """Add an item behind those of its class.
 
-        A background item replaces the session's waiting one of the same kind, and keeps its turn. One of
-        a more urgent kind replaces one of a less urgent kind of its session (behind the others of its own kind), which is
-        dropped when it comes later.
-        A full queue drops a new background item; a question evicts the newest item of the least urgent background class
+        A background item replaces the session's waiting one of the same kind, and keeps its turn.
+        One of a more urgent kind replaces one of a less urgent kind of its session (behind the
+        others of its own kind), which is dropped when it comes later. A full queue drops a new
+        background item; a question evicts the newest item of the least urgent background class
         instead.
 
-        Raises Full for a question when only questions wait, and ValueError for an item that is already waiting.
+        Raises Full for a question when only questions wait, and ValueError for an item that is
+        already waiting.
         """
         if item in self._where:
             raise ValueError("this item waits already")
@@ -123,7 +133,9 @@ class FairQueue(Generic[T]):
         return None
 
     def ready_sessions(self, kind: Kind, skip: Callable[[str, Kind], bool]) -> int:
-        """Return the number of sessions with a waiting item of this class that `skip` does not pass over."""
+        """Return the number of sessions with a waiting item of this class that `skip` does not pass
+        over.
+        """
         return sum(not skip(session_id, kind) for session_id in self._classes[kind])
 
     def remove(self, item: T) -> bool:
@@ -147,7 +159,8 @@ class FairQueue(Generic[T]):
     def _make_room(self) -> T:
         for kind in reversed(BACKGROUND):
             if self._classes[kind]:
-                # One item per session, and a replacement keeps its turn: the last session has the newest.
+                # One item per session, and a replacement keeps its turn: the last session has the
+                # newest.
                 newest = next(iter(next(reversed(self._classes[kind].values()))))
                 self.remove(newest)
                 return newest

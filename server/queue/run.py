@@ -59,11 +59,13 @@ class Result:
 
 
 class Sink(Protocol):
-    """Receives a job's progress: `started`, then `thought`s and `delta`s, then one of `finished` and `failed`.
+    """Receives a job's progress: `started`, then `thought`s and `delta`s, then one of `finished`
+    and `failed`.
 
-    All are called on the event loop between two pieces of the answer, and must not block. When another engine takes over,
-    `started` is called again (never after a `delta`). A job that ends while it waits gets only its end. An exception in
-    `started` or `delta` ends only this job, with `failed(Internal)`.
+    All are called on the event loop between two pieces of the answer, and must not block. When
+    another engine takes over, `started` is called again (never after a `delta`). A job that ends
+    while it waits gets only its end. An exception in `started` or `delta` ends only this job, with
+    `failed(Internal)`.
     """
 
     def started(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None: ...
@@ -75,7 +77,9 @@ class Sink(Protocol):
         ...
 
     def finished(self, result: Result) -> None:
-        """Receive the result; for a stopped job with the text so far, before the stopping call returns."""
+        """Receive the result; for a stopped job with the text so far, before the stopping call
+        returns.
+        """
         ...
 
     def failed(self, error: QwenCameraError) -> None: ...
@@ -87,8 +91,8 @@ class Job:
 
     session_id: str
     kind: Kind
-    # Builds the request for an engine, within the slot. Called again when another engine takes over.
-    # Raises CameraError when there is no picture; may be cancelled.
+    # Builds the request for an engine, within the slot. Called again when another engine takes
+    # over. Raises CameraError when there is no picture; may be cancelled.
     make_request: Callable[[Engine], Awaitable[EngineRequest]]
     sink: Sink
     id: str
@@ -143,8 +147,9 @@ class JobRun:
     async def attempt(self, engine: Engine) -> None:
         """Ask one engine. Its text goes directly from this task to the sink.
 
-        Returns when the answer has ended or was stopped by a callback. Raises QwenCameraError, and the errors of
-        `make_request` and the sink; when `first_at` is set, the error came within the answer.
+        Returns when the answer has ended or was stopped by a callback. Raises QwenCameraError, and
+        the errors of `make_request` and the sink; when `first_at` is set, the error came within the
+        answer.
         """
         request = await self.job.make_request(engine)
         if self.ended:

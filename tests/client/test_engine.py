@@ -228,7 +228,9 @@ async def test_what_is_loaded_changes_what_else_there_is_room_for(
 
 
 async def test_it_says_when_nothing_is_told(place: tuple[Page, Server]) -> None:
-    """The connection is gone, until the next one tells; one that is held up for a moment is tried again."""
+    """The connection is gone, until the next one tells; one that is held up for a moment is tried
+    again.
+    """
     found = await run(
         place,
         """
@@ -316,7 +318,9 @@ async def test_what_is_for_others_is_left_to_them(place: tuple[Page, Server]) ->
 
 
 async def test_how_the_engine_stands_in_words(place: tuple[Page, Server]) -> None:
-    """Phase, percent and bytes while it loads; memory and who answers once it runs; no bar where nothing goes on."""
+    """Phase, percent and bytes while it loads; memory and who answers once it runs; no bar where
+    nothing goes on.
+    """
     found = await run(
         place,
         """

@@ -29,7 +29,8 @@ RENAMED = {"Error": "ErrorMessage", "Response": "ResponseMessage"}
 # The same block comes inside the offer's answer, where it needs no type.
 OPTIONAL_TYPE = {"Sender"}
 
-# Lowest first. A folder knows itself and those below it; folders of one line know nothing of each other.
+# Lowest first. A folder knows itself and those below it; folders of one line know nothing of each
+# other.
 FOLDERS = [
     ["live"],
     ["page"],
@@ -195,7 +196,9 @@ def test_nothing_inline() -> None:
 
 
 def test_no_way_to_choose_a_file() -> None:
-    """Only the live camera gets in: there is no file input, and no module makes one or takes a dropped file."""
+    """Only the live camera gets in: there is no file input, and no module makes one or takes a
+    dropped file.
+    """
     assert not [a for tag, a in TAGS if tag == "input" and a.get("type") == "file"]
     for path in MODULES:
         for word in ("showOpenFilePicker", "FileReader", "dataTransfer", '"file"', "'file'"):
@@ -203,7 +206,9 @@ def test_no_way_to_choose_a_file() -> None:
 
 
 def test_references_are_own_files() -> None:
-    """Every src and href names a file below /client/ that is there, the authority's certificate aside."""
+    """Every src and href names a file below /client/ that is there, the authority's certificate
+    aside.
+    """
     references = [a[key] for _, a in TAGS for key in ("src", "href") if a.get(key)]
     assert "/client/client.js" in references
     assert "/client/style.css" in references
@@ -224,7 +229,9 @@ def test_no_other_hosts(path: Path) -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=named)
 def test_text_stays_text(path: Path) -> None:
-    """Answers and errors come from outside: nothing turns text into markup, code or style attributes."""
+    """Answers and errors come from outside: nothing turns text into markup, code or style
+    attributes.
+    """
     for word in (
         "innerHTML",
         "outerHTML",
@@ -241,7 +248,9 @@ def test_text_stays_text(path: Path) -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=named)
 def test_no_troublesome_habits(path: Path) -> None:
-    """The camera is never darkened instead of slowed down, nobody is asked by alert boxes, nothing goes into a store."""
+    """The camera is never darkened instead of slowed down, nobody is asked by alert boxes, nothing
+    goes into a store.
+    """
     text = code(path)
     assert ".enabled = false" not in text
     assert "createDataChannel" not in text
@@ -268,7 +277,9 @@ def test_imports_resolve(path: Path) -> None:
 
 
 def test_no_module_is_left_over() -> None:
-    """Every module is reached from client.js or a part that it fetches, but the one script that stands alone."""
+    """Every module is reached from client.js or a part that it fetches, but the one script that
+    stands alone.
+    """
     scripts = [a["src"].removeprefix("/client/") for tag, a in TAGS if tag == "script"]
     assert scripts == ["boot.js", "client.js"]
     starts = [*scripts, *PARTS, *WORKERS, *TYPES]
@@ -287,7 +298,9 @@ def test_workers_are_modules_of_the_page() -> None:
 
 
 def test_parts_are_fetched_later_and_the_rest_is_preloaded() -> None:
-    """client.js alone fetches parts; nothing imports a part's own modules otherwise; the page preloads all the others."""
+    """client.js alone fetches parts; nothing imports a part's own modules otherwise; the page
+    preloads all the others.
+    """
     fetched = {named(path): found for path in MODULES if (found := parts(path))}
     assert fetched == {"client.js": set(PARTS)}
     first = closure("client.js")
@@ -300,7 +313,9 @@ def test_parts_are_fetched_later_and_the_rest_is_preloaded() -> None:
 
 
 def test_folders_import_down() -> None:
-    """Also in the comments that give types: one order of folders, and no two of a line know each other."""
+    """Also in the comments that give types: one order of folders, and no two of a line know each
+    other.
+    """
     floors = {folder: floor for floor, line in enumerate(FOLDERS) for folder in line}
     assert {named(path).rpartition("/")[0] for path in MODULES} == set(floors)
     for path in MODULES:
@@ -336,7 +351,9 @@ def test_connection_and_page_are_apart() -> None:
 
 
 def test_ids_are_there() -> None:
-    """Each element that a module looks up by its id, and each that another refers to, is on the page exactly once."""
+    """Each element that a module looks up by its id, and each that another refers to, is on the
+    page exactly once.
+    """
     ids = [a["id"] for _, a in TAGS if "id" in a]
     assert len(ids) == len(set(ids))
     wanted = {i for path in MODULES for i in re.findall(r'byId\("([^"]+)"', code(path))}
@@ -360,7 +377,9 @@ def test_every_control_has_a_name() -> None:
 
 
 def typedefs() -> dict[str, dict[str, bool]]:
-    """Name of each typedef in messages.js and its parts → its properties → whether they may be absent."""
+    """Name of each typedef in messages.js and its parts → its properties → whether they may be
+    absent.
+    """
     found: dict[str, dict[str, bool]] = {}
     parts = sorted((CLIENT / "live").glob("*messages.js"))
     text = "".join(path.read_text(encoding="utf-8") for path in parts)
@@ -407,7 +426,9 @@ def test_messages_are_mirrored(model: type[BaseModel]) -> None:
 
 
 def test_no_message_is_unknown() -> None:
-    """messages.js describes nothing that the server does not, and parse() lets every server message through."""
+    """messages.js describes nothing that the server does not, and parse() lets every server message
+    through.
+    """
     known = {RENAMED.get(model.__name__, model.__name__) for model in models()}
     assert set(typedefs()) == known
     listed = re.search(
@@ -444,7 +465,9 @@ def colours() -> dict[str, dict[str, str]]:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_contrast(scheme: str) -> None:
-    """Text reaches 4.5 to 1 and the edge of a control 3 to 1 on every ground it stands on (WCAG 2.2 AA)."""
+    """Text reaches 4.5 to 1 and the edge of a control 3 to 1 on every ground it stands on (WCAG 2.2
+    AA).
+    """
     colour = colours()[scheme]
     for text, grounds in {
         "ink": ("surface", "raised", "asked"),

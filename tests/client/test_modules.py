@@ -115,7 +115,9 @@ async def test_setting_follows_the_ramp(page: Page) -> None:
 
 
 async def test_frame_rates_are_whole_and_at_least_one(page: Page) -> None:
-    """As Safari wants them; a track without contentHint and a sender without encodings (Firefox's) do as well."""
+    """As Safari wants them; a track without contentHint and a sender without encodings (Firefox's)
+    do as well.
+    """
     found = await run(
         page,
         """
@@ -138,7 +140,9 @@ async def test_frame_rates_are_whole_and_at_least_one(page: Page) -> None:
 
 
 async def test_waking_calls_the_browser_at_once(page: Page) -> None:
-    """setParameters is called before wake() returns, so a question sent right after it is behind it."""
+    """setParameters is called before wake() returns, so a question sent right after it is behind
+    it.
+    """
     found = await run(
         page,
         """
@@ -156,7 +160,9 @@ async def test_waking_calls_the_browser_at_once(page: Page) -> None:
 
 
 async def test_wakes_are_one_and_idle_comes_back(page: Page) -> None:
-    """Many causes in a row are one change up and one down, each with fresh parameters, never two at a time."""
+    """Many causes in a row are one change up and one down, each with fresh parameters, never two at
+    a time.
+    """
     found = await run(
         page,
         """
@@ -175,7 +181,9 @@ async def test_wakes_are_one_and_idle_comes_back(page: Page) -> None:
 
 
 async def test_bits_fall_step_by_step_after_waking(page: Page) -> None:
-    """Not before anything woke it, and again after each wake; the steps are followed to the last one."""
+    """Not before anything woke it, and again after each wake; the steps are followed to the last
+    one.
+    """
     found = await run(
         page,
         """
@@ -238,7 +246,9 @@ async def test_the_server_can_wake(page: Page) -> None:
 
 
 async def test_a_rate_that_is_not_followed_is_set_at_the_camera(page: Page) -> None:
-    """A browser that takes the parameters and sends 30 a second all the same gets the limit at its camera."""
+    """A browser that takes the parameters and sends 30 a second all the same gets the limit at its
+    camera.
+    """
     found = await run(
         page,
         """
@@ -300,7 +310,9 @@ const response = (id, text, finish_reason = "stop", kind = "chat") =>
 
 
 async def test_answers_stream_into_their_turn(page: Page) -> None:
-    """Started brings the frame, deltas add up, the response is the whole; late ones for an ended turn change nothing."""
+    """Started brings the frame, deltas add up, the response is the whole; late ones for an ended
+    turn change nothing.
+    """
     found = await run(
         page,
         CONVERSATION + """
@@ -352,7 +364,9 @@ async def test_a_broken_connection_ends_what_was_sent(page: Page) -> None:
 
 
 async def test_a_description_is_one_turn(page: Page) -> None:
-    """Its answers replace each other, older ones are kept bounded, and the half one goes when it is switched off."""
+    """Its answers replace each other, older ones are kept bounded, and the half one goes when it is
+    switched off.
+    """
     found = await run(
         page,
         CONVERSATION + """
@@ -378,7 +392,9 @@ async def test_a_description_is_one_turn(page: Page) -> None:
 
 
 async def test_a_description_changes_its_words_and_its_picture_together(page: Page) -> None:
-    """The first one is shown as it is written; later ones when they are whole, with the frame they are about."""
+    """The first one is shown as it is written; later ones when they are whole, with the frame they
+    are about.
+    """
     found = await run(
         page,
         CONVERSATION + """
@@ -417,7 +433,9 @@ async def test_a_change_between_model_and_built_in_engine_is_told_once(page: Pag
 
 
 async def test_what_changed_is_drawn_once_a_picture(page: Page) -> None:
-    """Not while it changes; then every turn once, in order; what went away or was drawn before is not drawn."""
+    """Not while it changes; then every turn once, in order; what went away or was drawn before is
+    not drawn.
+    """
     found = await run(
         page,
         """
@@ -471,7 +489,9 @@ const socket = new ChatSocket({
 
 
 async def test_close_codes(page: Page) -> None:
-    """Each code leads to the behaviour that it stands for: another token, a new session, coming back, or the end."""
+    """Each code leads to the behaviour that it stands for: another token, a new session, coming
+    back, or the end.
+    """
     meant: dict[int, tuple[str, str | None]] = {
         4401: ("waiting", "distrust"),
         4403: ("ended", None),
@@ -505,7 +525,9 @@ async def test_close_codes(page: Page) -> None:
 
 
 async def test_attempts_are_numbered(page: Page) -> None:
-    """Each socket says which attempt of this page it is, a later one with a larger number; so the server knows late ones."""
+    """Each socket says which attempt of this page it is, a later one with a larger number; so the
+    server knows late ones.
+    """
     pages, numbers = await run(
         page,
         """
@@ -535,7 +557,9 @@ async def test_attempts_are_numbered(page: Page) -> None:
 
 
 async def test_the_socket_comes_back(page: Page) -> None:
-    """After a lost connection the next one opens by itself, with the token as a subprotocol and nowhere else."""
+    """After a lost connection the next one opens by itself, with the token as a subprotocol and
+    nowhere else.
+    """
     opened: list[str] = []
 
     async def accept(ws: WebSocketRoute) -> None:
@@ -561,8 +585,9 @@ async def test_the_socket_comes_back(page: Page) -> None:
 
 
 async def test_a_socket_that_is_asked_and_silent_is_given_up_in_time(page: Page) -> None:
-    """Until it answers it is doubted, and nothing should be sent into it; without an answer another one opens beside it
-    and takes its place, of which only the opening is told."""
+    """Until it answers it is doubted, and nothing should be sent into it; without an answer another
+    one opens beside it and takes its place, of which only the opening is told.
+    """
     opened: list[WebSocketRoute] = []
 
     def answer(text: str | bytes) -> None:
@@ -607,8 +632,10 @@ async def test_a_socket_that_is_asked_and_silent_is_given_up_in_time(page: Page)
 
 
 async def test_a_silent_sockets_place_is_taken_without_a_break(page: Page) -> None:
-    """The server closes the old one with 4409 as the new one comes, perhaps before this page knows: no other window has
-    the session. A spare that does not come either ends both, and the next try follows."""
+    """The server closes the old one with 4409 as the new one comes, perhaps before this page knows:
+    no other window has the session. A spare that does not come either ends both, and the next try
+    follows.
+    """
     opened: list[WebSocketRoute] = []
 
     async def accept(ws: WebSocketRoute) -> None:
@@ -675,8 +702,9 @@ async def test_a_question_whose_socket_is_lost_goes_out_once_more_as_it_was(page
 
 
 async def test_sleep_networks_and_devices_are_noticed(page: Page) -> None:
-    """A clock that jumps, another kind of network, the network's return, cameras that come; no estimate of a speed,
-    and nothing while the page is hidden."""
+    """A clock that jumps, another kind of network, the network's return, cameras that come; no
+    estimate of a speed, and nothing while the page is hidden.
+    """
     found = await run(
         page,
         """
@@ -710,7 +738,9 @@ async def test_sleep_networks_and_devices_are_noticed(page: Page) -> None:
 
 
 async def test_an_access_code_is_asked_until_it_fits(page: Page) -> None:
-    """A refused token asks for the code; a wrong one asks again and says so; giving up is told apart."""
+    """A refused token asks for the code; a wrong one asks again and says so; giving up is told
+    apart.
+    """
     codes: list[Any] = []
 
     async def token(route: Route) -> None:
@@ -744,7 +774,9 @@ async def test_an_access_code_is_asked_until_it_fits(page: Page) -> None:
 
 
 async def test_waits_grow_and_stay_bounded(page: Page) -> None:
-    """Each wait is between half of and the whole of a doubling time, at most two seconds in a short break."""
+    """Each wait is between half of and the whole of a doubling time, at most two seconds in a short
+    break.
+    """
     found = await run(
         page,
         """
@@ -762,7 +794,9 @@ async def test_waits_grow_and_stay_bounded(page: Page) -> None:
 
 
 async def test_only_the_newest_question_waits(page: Page) -> None:
-    """It goes out once there is a way, as asked then; the one before never does, and one that is dropped neither."""
+    """It goes out once there is a way, as asked then; the one before never does, and one that is
+    dropped neither.
+    """
     found = await run(
         page,
         """
@@ -867,9 +901,10 @@ async def test_words_for_every_state(page: Page) -> None:
 
 
 async def test_relay_credentials_are_renewed_before_they_end(page: Page, held: list[Route]) -> None:
-    """They may end before the token: both are asked for anew by the old token in time, also after a sleep that one of
-    the clocks did not see, and a running connection gets the new ones for its next restart. The session is named to a
-    balancer, so that its own process renews."""
+    """They may end before the token: both are asked for anew by the old token in time, also after a
+    sleep that one of the clocks did not see, and a running connection gets the new ones for its
+    next restart. The session is named to a balancer, so that its own process renews.
+    """
     grants: list[tuple[str | None, str]] = []
 
     async def token(route: Route) -> None:
@@ -931,8 +966,9 @@ async def test_relay_credentials_are_renewed_before_they_end(page: Page, held: l
 
 
 async def test_a_relay_that_refuses_is_named(page: Page, held: list[Route]) -> None:
-    """Without a connection the page says what the relay answered, a refusal rather than that it is not reached, and
-    refused credentials are asked for anew."""
+    """Without a connection the page says what the relay answered, a refusal rather than that it is
+    not reached, and refused credentials are asked for anew.
+    """
 
     async def token(route: Route) -> None:
         server = {"urls": ["turn:t.example.org?transport=udp"], "username": "u", "credential": "c"}
@@ -996,7 +1032,9 @@ async def test_a_relay_that_refuses_is_named(page: Page, held: list[Route]) -> N
 
 
 async def test_a_busy_server_costs_no_connection_that_comes_back(page: Page) -> None:
-    """An offer that is refused for now leaves the connection before alone, on both sides: it is taken again when it is back."""
+    """An offer that is refused for now leaves the connection before alone, on both sides: it is
+    taken again when it is back.
+    """
 
     async def token(route: Route) -> None:
         grant = {"token": "t", "session_id": "s", "expires_in": 3600, "ice_servers": []}
@@ -1053,7 +1091,9 @@ async def test_a_busy_server_costs_no_connection_that_comes_back(page: Page) -> 
 
 
 async def test_a_report_holds_no_address_and_no_secret(page: Page) -> None:
-    """Of addresses the beginning stays, of secrets nothing; versions, ports and names are no addresses."""
+    """Of addresses the beginning stays, of secrets nothing; versions, ports and names are no
+    addresses.
+    """
     found = await run(
         page,
         """
@@ -1074,7 +1114,9 @@ async def test_a_report_holds_no_address_and_no_secret(page: Page) -> None:
 
 
 async def test_the_clock_is_compared_with_the_middle_of_the_request(page: Page) -> None:
-    """The Date header counts whole seconds and the request takes a while: only more than both is an offset."""
+    """The Date header counts whole seconds and the request takes a while: only more than both is an
+    offset.
+    """
     found = await run(
         page,
         """
@@ -1097,7 +1139,9 @@ async def test_the_clock_is_compared_with_the_middle_of_the_request(page: Page) 
 
 
 async def test_a_check_that_hangs_has_an_end_and_closing_stops_all(page: Page) -> None:
-    """Nothing answers: each check ends by itself with words; aborted, nothing is told any more and it ends at once."""
+    """Nothing answers: each check ends by itself with words; aborted, nothing is told any more and
+    it ends at once.
+    """
     found = await run(
         page,
         """

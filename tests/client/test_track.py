@@ -53,7 +53,9 @@ def test_in_node(copy: Path, name: str) -> None:
 @pytest.mark.browser
 @pytest.mark.asyncio(loop_scope="module")
 async def test_a_box_goes_along_with_a_moving_canvas(page: Page) -> None:
-    """In a real worker: a box about a picture of 1.3 s ago is on its object now, stays there, and is gone with it."""
+    """In a real worker: a box about a picture of 1.3 s ago is on its object now, stays there, and
+    is gone with it.
+    """
     found = await run(
         page,
         """

@@ -143,7 +143,9 @@ def test_zero_is_no_limit() -> None:
 
 
 def test_memory_is_bounded() -> None:
-    """Beyond the bound the address unheard of for longest is forgotten, counted if that gave it anything."""
+    """Beyond the bound the address unheard of for longest is forgotten, counted if that gave it
+    anything.
+    """
     limiter = AddressLimiter(2, max_keys=3)
     for number in range(10):
         limiter.take(f"192.0.2.{number}", float(number))
@@ -186,7 +188,9 @@ def test_a_wrong_code_takes_more_and_never_below_nothing() -> None:
 
 
 def test_a_session_has_its_own_allowance() -> None:
-    """A third of an address's; one that has not begun has one request of it and shares the address's from then on."""
+    """A third of an address's; one that has not begun has one request of it and shares the
+    address's from then on.
+    """
     limiter = RequestLimiter(9)
     while limiter.anybody("192.0.2.1", 0.0) is None:
         pass

@@ -46,7 +46,9 @@ async def test_tasks_are_kept_until_they_end() -> None:
 
 
 async def test_close_cancels_and_waits() -> None:
-    """Nothing runs after `close`, cleaning up included; closing again is fine; nothing starts any more."""
+    """Nothing runs after `close`, cleaning up included; closing again is fine; nothing starts any
+    more.
+    """
     tasks = TaskSet("set")
     cleaned = []
 
@@ -181,7 +183,9 @@ async def test_a_blocked_event_loop_is_noticed() -> None:
 
 
 async def test_a_pulse_wakes_who_waits_now() -> None:
-    """All who wait are woken, a cancelled one takes it from nobody, and nobody is woken by one that is past."""
+    """All who wait are woken, a cancelled one takes it from nobody, and nobody is woken by one that
+    is past.
+    """
     pulse, loop = Pulse(), asyncio.get_running_loop()
     pulse.wake()
     assert not await pulse.wait(loop.time() + 0.01)
@@ -221,7 +225,9 @@ async def test_a_step_that_fails_is_not_the_last(
 async def test_parts_are_closed_in_the_opposite_order_whatever_one_does(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """One that fails and one that swallows its cancellation keep no other one open, and take no longer than they may."""
+    """One that fails and one that swallows its cancellation keep no other one open, and take no
+    longer than they may.
+    """
     closed: list[str] = []
     let_go = asyncio.Event()
 

@@ -1,4 +1,6 @@
-"""No process of ours leaves its memory in a core dump, or open to others of its user: true processes that crash."""
+"""No process of ours leaves its memory in a core dump, or open to others of its user: true
+processes that crash.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ def unlimited() -> None:
 
 @contextmanager
 def started(words: Sequence[str], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """With no limit to its core dumps, which would lie in `folder` where they are files; it is gone afterwards."""
+    """With no limit to its core dumps, which would lie in `folder` where they are files; it is gone
+    afterwards.
+    """
     environment = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(ROOT),
@@ -104,7 +108,9 @@ def test_a_server_that_crashes_leaves_no_core_dump(tmp_path: Path, number: signa
 
 
 def test_a_server_that_crashes_while_it_starts_leaves_no_core_dump(tmp_path: Path) -> None:
-    """A library that this processor cannot run crashes while it is loaded: the secrets are there by then."""
+    """A library that this processor cannot run crashes while it is loaded: the secrets are there by
+    then.
+    """
     needs_dumps(tmp_path / "control")
     folder = tmp_path / "server"
     folder.mkdir()
@@ -119,7 +125,9 @@ def test_a_server_that_crashes_while_it_starts_leaves_no_core_dump(tmp_path: Pat
 
 
 def test_none_is_left_where_the_limit_does_not_count(tmp_path: Path) -> None:
-    """The kernel ignores the limit where dumps go to a program (core_pattern): without it, there is none either."""
+    """The kernel ignores the limit where dumps go to a program (core_pattern): without it, there is
+    none either.
+    """
     needs_dumps(tmp_path / "control")
     folder = tmp_path / "crashing"
     folder.mkdir()
@@ -135,7 +143,10 @@ def test_none_is_left_where_the_limit_does_not_count(tmp_path: Path) -> None:
 
 
 def test_nobody_else_of_its_user_reads_its_memory(tmp_path: Path) -> None:
-    """Nor its environment, where secrets are. Another user's number is taken where the test is root's, which may."""
+    """Nor its environment, where secrets are.
+
+    Another user's number is taken where the test is root's, which may.
+    """
     script = (
         "import ctypes, os, sys\n"
         "from server.core import core_dumps\n"
@@ -156,7 +167,9 @@ def test_nobody_else_of_its_user_reads_its_memory(tmp_path: Path) -> None:
 
 
 def test_each_protection_stands_by_itself(tmp_path: Path) -> None:
-    """The limit and the filter, which what is started from here inherits, and that nobody may read the process."""
+    """The limit and the filter, which what is started from here inherits, and that nobody may read
+    the process.
+    """
     script = (
         "import ctypes, subprocess\n"
         "from server.core import core_dumps\n"
@@ -200,7 +213,9 @@ def test_workers_leave_none(tmp_path: Path, module: str) -> None:
 
 
 def test_nor_does_what_keeps_an_engine_or_the_engine_itself(tmp_path: Path) -> None:
-    """The engine's program is another's: its dump has the limit, and no memory where the system ignores that."""
+    """The engine's program is another's: its dump has the limit, and no memory where the system
+    ignores that.
+    """
     read = (
         "import time; print(open('/proc/self/coredump_filter').read(), flush=True); time.sleep(60)"
     )

@@ -1,4 +1,6 @@
-"""Reading GPUs: what AMD's tools and NVIDIA's library say, in the forms that their releases have, and when there is none."""
+"""Reading GPUs: what AMD's tools and NVIDIA's library say, in the forms that their releases have,
+and when there is none.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ def amount(value: float, unit: str) -> dict[str, Any]:
     return {"value": value, "unit": unit}
 
 
-# The shape of `amd-smi metric --json` of ROCm 7 for an MI300X that is divided in two, cut to what is read.
+# The shape of `amd-smi metric --json` of ROCm 7 for an MI300X that is divided in two, cut to what
+# is read.
 DIVIDED: dict[str, Any] = {
     "gpu_data": [
         {
@@ -170,7 +173,9 @@ def test_a_tool_that_hangs_or_stops_working(
 
 
 class FakeNvml:
-    """NVIDIA's library with two GPUs, the second a part of a divided one: it tells no use and no power."""
+    """NVIDIA's library with two GPUs, the second a part of a divided one: it tells no use and no
+    power.
+    """
 
     NVML_TEMPERATURE_GPU = 0
 

@@ -283,7 +283,9 @@ def said(terminal: bool, log_file: str = "", **environment: str) -> str:
 
 @pytest.mark.parametrize("quiet", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=["no_color", "dumb"])
 def test_at_a_terminal_lines_are_for_people(quiet: dict[str, str]) -> None:
-    """Time, level, message, extras, one line a record, as safe as the JSON and without colours where these are unwanted."""
+    """Time, level, message, extras, one line a record, as safe as the JSON and without colours
+    where these are unwanted.
+    """
     text = said(terminal=True, **quiet)
     assert CANARY not in text
     assert not re.search(r"[^\n\x20-\x7e]", text)
@@ -303,7 +305,9 @@ def test_a_terminal_shows_warnings_and_errors_in_colour() -> None:
 
 
 def test_in_a_pipe_and_in_a_file_lines_are_json(tmp_path: Path) -> None:
-    """Whoever reads them there is a program, also when the terminal is where the server was started."""
+    """Whoever reads them there is a program, also when the terminal is where the server was
+    started.
+    """
     path = tmp_path / "log"
     assert said(terminal=True, log_file=str(path)) == ""
     piped = [json.loads(line) for line in said(terminal=False).splitlines()]
@@ -340,7 +344,9 @@ def _log_calls() -> Iterator[tuple[str, ast.Call]]:
 
 
 def _own_texts() -> Iterator[tuple[str, str]]:
-    """Each constant of a log call, and all sentences of the server, for some come into its log by way of a variable."""
+    """Each constant of a log call, and all sentences of the server, for some come into its log by
+    way of a variable.
+    """
     for where, call in _log_calls():
         for node in ast.walk(call):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
@@ -452,7 +458,9 @@ def _shows_text(value: ast.expr, caught: str) -> bool:
 
 
 def test_no_text_of_an_exception_is_logged() -> None:
-    """It may quote what somebody asked, or a secret: a line has the type, and of our own errors the sentence."""
+    """It may quote what somebody asked, or a secret: a line has the type, and of our own errors the
+    sentence.
+    """
     calls, seen = dict(_log_calls()), 0
     for where, call in calls.items():
         for extra in call.keywords:

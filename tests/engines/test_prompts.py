@@ -55,7 +55,9 @@ def test_cleaning_is_final(text: str) -> None:
 
 
 def test_cleaning_a_hostile_question_is_quick() -> None:
-    """Deep nesting in a question of the longest allowed size takes no noticeable time of the processor."""
+    """Deep nesting in a question of the longest allowed size takes no noticeable time of the
+    processor.
+    """
     begin = time.thread_time()
     prompts.clean("<|" * 1000 + "a" + "|>" * 1000)
     assert time.thread_time() - begin < 0.5
@@ -106,7 +108,8 @@ def test_a_question_of_control_tokens_alone_becomes_the_default() -> None:
     ("text", "at_least"),
     [
         ("", 0),
-        # Real counts of Qwen2.5's tokenizer are lower: 11 for the first, a digit each in the second.
+        # Real counts of Qwen2.5's tokenizer are lower: 11 for the first, a digit each in the
+        # second.
         ("The quick brown fox jumps over the lazy dog again.", 11),
         ("0123456789", 10),
         ("这是一个很长的问题", 9),

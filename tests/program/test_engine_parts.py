@@ -148,7 +148,9 @@ async def told(run: Running, name: str) -> dict[str, Any]:
 async def test_a_bad_local_model_says_why(
     what: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """ENGINE=auto goes on with the built-in engine; reason and remedy stand in the log, in /health and in the doctor's words."""
+    """ENGINE=auto goes on with the built-in engine; reason and remedy stand in the log, in /health
+    and in the doctor's words.
+    """
     break_it, reason, remedy = BAD[what]
     folder = tmp_path / "my-model"
     folder.mkdir()
@@ -176,7 +178,9 @@ async def test_a_bad_local_model_says_why(
 async def test_a_model_that_ends_while_it_loads(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its files tell nothing wrong: what the server found out by trying stands in the same three places."""
+    """Its files tell nothing wrong: what the server found out by trying stands in the same three
+    places.
+    """
     folder = tmp_path / "my-model"
     folder.mkdir()
     whole(folder)
@@ -209,7 +213,9 @@ async def test_a_model_that_ends_while_it_loads(
 async def test_a_model_server_that_is_there_says_why(
     setting: dict[str, Any], reason: str, remedy: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A wrong key and a wrong name with ENGINE=auto: one warning each, and a line of /health beside that of who answers."""
+    """A wrong key and a wrong name with ENGINE=auto: one warning each, and a line of /health beside
+    that of who answers.
+    """
     async with FakeOpenAI(api_key="right" if "vllm_api_key" in setting else "") as fake:
         settings = {"engine": "auto", "vllm_base_url": fake.base_url, **setting}
         async with logged(caplog, **settings) as run:

@@ -82,7 +82,10 @@ class Process:
 
 @asynccontextmanager
 async def started(folder: Path, *, program: str = "", **settings: Any) -> AsyncIterator[Process]:
-    """Nothing is read yet; it is dead afterwards. `program`: Python code that runs in place of `-m server.main`."""
+    """Nothing is read yet; it is dead afterwards.
+
+    `program`: Python code that runs in place of `-m server.main`.
+    """
     keep = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH")
     env = {name: os.environ[name] for name in keep if name in os.environ}
     env |= {"PYTHONPATH": str(ROOT), "HOST": "127.0.0.1", "PORT": "0", "DRAIN_SECONDS": "5"}
@@ -104,7 +107,9 @@ async def started(folder: Path, *, program: str = "", **settings: Any) -> AsyncI
 
 
 async def test_the_terminal_says_where_to_click_and_what_answers(tmp_path: Path) -> None:
-    """Address, engine, and how to get a better one; one signal stops it with status 0, and nothing is written."""
+    """Address, engine, and how to get a better one; one signal stops it with status 0, and nothing
+    is written.
+    """
     settings = {"vllm_base_url": "http://127.0.0.1:9/v1", "operator_token": "T" * 20}
     async with started(tmp_path, engine="auto", **settings) as process:
         await process.read_greeting()
@@ -189,7 +194,9 @@ async def asking(process: Process) -> AsyncIterator[tuple[CameraPeer, Page]]:
 
 
 async def test_sigterm_under_load(tmp_path: Path) -> None:
-    """ready turns false, the running answer finishes, new work is refused, sockets get 1013, status 0."""
+    """ready turns false, the running answer finishes, new work is refused, sockets get 1013, status
+    0.
+    """
     async with (
         FakeOpenAI(between_tokens=0.4) as fake,
         started(tmp_path, engine="vllm", vllm_base_url=fake.base_url) as process,
@@ -260,7 +267,9 @@ async def test_a_second_signal_leaves_at_once(tmp_path: Path) -> None:
 
 
 async def test_a_stop_does_not_wait_for_what_is_still_loading(tmp_path: Path) -> None:
-    """The built-in engine's libraries load in a thread after the start; under load that takes seconds."""
+    """The built-in engine's libraries load in a thread after the start; under load that takes
+    seconds.
+    """
     program = (
         "import sys, time; from server.engines.builtin.reader import Reader; from server import main;"
         " Reader.warm = lambda self: time.sleep(30); sys.exit(main.main())"
@@ -428,7 +437,9 @@ async def test_a_program_that_cannot_be_built_opens_nothing(
 async def test_a_part_that_cannot_be_closed_keeps_no_other_one_open(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, broken: str
 ) -> None:
-    """It raises when it is closed: all others are closed, and the program says that it is unfinished."""
+    """It raises when it is closed: all others are closed, and the program says that it is
+    unfinished.
+    """
     program = create_app(NOTHING_ANSWERS).state.program
     closed = note_closing(monkeypatch, program, broken)
     tasks = asyncio.all_tasks()
@@ -476,7 +487,9 @@ async def test_a_model_that_goes_last_disturbs_nobody(caplog: pytest.LogCaptureF
 
 
 async def test_what_an_engine_remembers_goes_with_the_session() -> None:
-    """The built-in engine keeps a small picture of what it saw last, and its text: no longer than the session lasts."""
+    """The built-in engine keeps a small picture of what it saw last, and its text: no longer than
+    the session lasts.
+    """
     async with running(engine="builtin") as run:
         engine = run.program.engines.current
         assert isinstance(engine, BuiltinEngine)

@@ -69,7 +69,9 @@ def test_a_watch_takes_over_from_a_description_but_not_the_other_way() -> None:
 
 
 def test_a_full_queue_refuses_questions_aloud_and_background_quietly() -> None:
-    """One step below the bound is taken; at the bound a question raises and background work is handed back."""
+    """One step below the bound is taken; at the bound a question raises and background work is
+    handed back.
+    """
     queue: FairQueue[str] = FairQueue(2)
     queue.push("a", CHAT, "a1")
     assert queue.push("b", CHAT, "b1").evicted is None
@@ -158,7 +160,8 @@ class Line(RuleBasedStateMachine):
         self.waiting: list[Item] = []
         self.gone: list[Item] = []
         self.numbers = 0
-        # (session, kind) last served -> sessions of that class that waited then and were not served since
+        # (session, kind) last served -> sessions of that class that waited then and were not served
+        # since
         self.owed: dict[tuple[str, Kind], set[str]] = {}
 
     def leave(self, item: Item | None) -> None:

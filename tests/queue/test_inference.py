@@ -194,7 +194,9 @@ async def test_slots_are_bounded_by_the_setting(build: Build) -> None:
 
 
 async def test_slots_follow_the_engine_live(build: Build) -> None:
-    """An engine that states fewer narrows the slots, one that states more widens them, while work goes on."""
+    """An engine that states fewer narrows the slots, one that states more widens them, while work
+    goes on.
+    """
     engine = FakeEngine(capabilities=Capabilities(max_concurrency=1))
     engine.hold()
     inference = build(engine, slots=3, queue=16)
@@ -304,7 +306,9 @@ async def test_retry_after_follows_the_answers(build: Build) -> None:
 
 
 async def test_a_full_queue_drops_background_work(build: Build, metrics: Metrics) -> None:
-    """It is told to the sink and counted; a question evicts background work instead of being refused."""
+    """It is told to the sink and counted; a question evicts background work instead of being
+    refused.
+    """
     engine = FakeEngine()
     engine.hold()
     inference = build(engine, slots=1, queue=1)
@@ -324,7 +328,9 @@ async def test_a_full_queue_drops_background_work(build: Build, metrics: Metrics
 async def test_a_question_preempts_the_newest_background_job(
     build: Build, metrics: Metrics
 ) -> None:
-    """With every slot taken the newest description gives its slot, and only as many as questions need one."""
+    """With every slot taken the newest description gives its slot, and only as many as questions
+    need one.
+    """
     engine = FakeEngine()
     engine.hold(at=1)
     inference = build(engine, slots=3)
@@ -382,7 +388,9 @@ async def test_cancelling_a_waiting_job(build: Build, metrics: Metrics) -> None:
 
 
 async def test_cancelling_a_running_job_closes_the_stream(build: Build, metrics: Metrics) -> None:
-    """The sink has the partial text at once, the engine's generator is closed, the slot is free again."""
+    """The sink has the partial text at once, the engine's generator is closed, the slot is free
+    again.
+    """
     engine = FakeEngine()
     engine.hold(at=2)
     inference = build(engine)
@@ -401,7 +409,9 @@ async def test_cancelling_a_running_job_closes_the_stream(build: Build, metrics:
 
 
 async def test_a_slot_is_given_back_when_the_engine_has_let_go(build: Build) -> None:
-    """A cancelled answer that is still being closed upstream keeps its slot, so the engine is never overrun."""
+    """A cancelled answer that is still being closed upstream keeps its slot, so the engine is never
+    overrun.
+    """
     engine = FakeEngine()
     engine.hold()
     engine.slow_close = asyncio.Event()
@@ -594,7 +604,9 @@ async def test_a_refusal_is_not_retried(build: Build) -> None:
 
 @pytest.mark.parametrize("how", ["same", "not ready", "stuck"])
 async def test_without_another_ready_engine_the_error_is_told(build: Build, how: str) -> None:
-    """The same engine is not asked again, one that is not ready neither, and waiting for a selector is bounded."""
+    """The same engine is not asked again, one that is not ready neither, and waiting for a selector
+    is bounded.
+    """
     first = FakeEngine("vllm", fail_at=0, fail_with=engine_error(EngineUnavailable))
     engines = FakeEngines(first, *([FakeEngine(ready=False)] if how == "not ready" else []))
     engines.stuck = how == "stuck"
@@ -682,7 +694,9 @@ async def test_a_sink_that_raises_ends_only_its_own_job(build: Build, call: str)
 
 
 async def test_a_sink_may_cancel_its_own_job(build: Build) -> None:
-    """As when a slow client's messages overflow: no further delta comes and the stream is closed in peace."""
+    """As when a slow client's messages overflow: no further delta comes and the stream is closed in
+    peace.
+    """
     engine = FakeEngine()
     engine.slow_close = asyncio.Event()
     inference = build(engine)
@@ -839,7 +853,10 @@ async def test_a_job_is_submitted_once(build: Build) -> None:
 
 
 async def test_background_work_slows_down_with_the_questions_first_tokens(build: Build) -> None:
-    """With half of the share two of four slots; with a tenth of one slot a rest after each job. Questions keep all."""
+    """With half of the share two of four slots; with a tenth of one slot a rest after each job.
+
+    Questions keep all.
+    """
     engine = FakeEngine()
     inference = build(engine, slots=4, queue=32)
     inference._share._share, inference._share._asked_at = 0.5, inference._clock()

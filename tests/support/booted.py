@@ -1,9 +1,11 @@
-"""A machine of the tests' own: a real systemd as the first process of its own namespaces, over a copy of this root.
+"""A machine of the tests' own: a real systemd as the first process of its own namespaces, over a
+copy of this root.
 
     with booted(folder, mounts={"/checkout": path}) as machine:
         machine.run("systemctl", "start", "some.service")
 
-What is written there lies in memory and is gone afterwards; its network leads nowhere, its devices are the harmless ones.
+What is written there lies in memory and is gone afterwards; its network leads nowhere, its devices
+are the harmless ones.
 """
 
 from __future__ import annotations
@@ -97,7 +99,10 @@ class Machine:
     def run(
         self, *command: str, timeout: float = 60, check: bool = True, **environment: str
     ) -> str:
-        """Run a command as root of that machine, and return its output. A failure fails the test, unless `check` is False."""
+        """Run a command as root of that machine, and return its output.
+
+        A failure fails the test, unless `check` is False.
+        """
         inside = ["nsenter", f"--target={self.pid}", "--all", "--root", "--wd"]
         path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         done = subprocess.run(
@@ -143,7 +148,9 @@ def why_not() -> str:
 
 
 def _hierarchies(name: str) -> list[Path]:
-    """Its control group in each hierarchy that it gets: the one of version 2, beside which version 1 may be."""
+    """Its control group in each hierarchy that it gets: the one of version 2, beside which version
+    1 may be.
+    """
     if (CGROUPS / "cgroup.procs").exists():
         return [CGROUPS / name]
     return [CGROUPS / "systemd" / name, CGROUPS / "unified" / name]
@@ -151,7 +158,10 @@ def _hierarchies(name: str) -> list[Path]:
 
 @contextlib.contextmanager
 def booted(folder: Path, mounts: Mapping[str, Path]) -> Iterator[Machine]:
-    """`mounts`: paths in the machine and what is seen there. Skips the test where none can be booted."""
+    """`mounts`: paths in the machine and what is seen there.
+
+    Skips the test where none can be booted.
+    """
     if reason := why_not():
         pytest.skip(reason)
     groups = _hierarchies(f"{PREFIX}-{os.getpid()}")

@@ -1,9 +1,11 @@
-"""Forty held-out questions: made when the built-in engine was finished, which was not changed after it was seen how it did.
+"""Forty held-out questions: made when the built-in engine was finished, which was not changed after
+it was seen how it did.
 
-Thirty are answered right. The other ten: a word for the thing in another language than the print (Salat), a price by the
-kilo taken for the price of the bag, four wordings that are not understood (still take it, Milliliter, auf, mail them), two
-that are taken for something else (part number, code du Wi-Fi), the column "Train" taken for the word "train", and a
-Chinese word for weight that is not the one printed.
+Thirty are answered right. The other ten: a word for the thing in another language than the print
+(Salat), a price by the kilo taken for the price of the bag, four wordings that are not understood
+(still take it, Milliliter, auf, mail them), two that are taken for something else (part number,
+code du Wi-Fi), the column "Train" taken for the word "train", and a Chinese word for weight that is
+not the one printed.
 """
 
 from __future__ import annotations

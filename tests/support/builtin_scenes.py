@@ -1,4 +1,7 @@
-"""Draws what people hold up to a camera: sheets of print, displays, codes, coloured things. For tests of the built-in engine."""
+"""Draws what people hold up to a camera: sheets of print, displays, codes, coloured things.
+
+For tests of the built-in engine.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,10 @@ _SEGMENTS = {
 
 @dataclass(frozen=True)
 class Sheet:
-    """Print on paper. A line is a row; `|` separates its columns; `#` in front makes it larger, `##` twice as large."""
+    """Print on paper.
+
+    A line is a row; `|` separates its columns; `#` in front makes it larger, `##` twice as large.
+    """
 
     text: str
     size: int = 30

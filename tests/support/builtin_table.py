@@ -1,4 +1,6 @@
-"""A hundred questions about drawn scenes, and what the first line of each answer has to be (a pattern for all of it)."""
+"""A hundred questions about drawn scenes, and what the first line of each answer has to be (a
+pattern for all of it).
+"""
 
 from __future__ import annotations
 

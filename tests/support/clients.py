@@ -1,4 +1,6 @@
-"""Clients of a running server: plain HTTP, a socket that is read message by message, a visitor with a camera."""
+"""Clients of a running server: plain HTTP, a socket that is read message by message, a visitor with
+a camera.
+"""
 
 from __future__ import annotations
 

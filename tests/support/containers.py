@@ -1,6 +1,8 @@
-"""docker and podman of this machine, where they run, and an image of the tests' own: nothing is fetched.
+"""docker and podman of this machine, where they run, and an image of the tests' own: nothing is
+fetched.
 
-The image has this machine's Python and a `vllm` that stands in for the true one (vllm_in_container).
+The image has this machine's Python and a `vllm` that stands in for the true one
+(vllm_in_container).
 """
 
 from __future__ import annotations
@@ -45,7 +47,10 @@ def names(program: str) -> set[str]:
 
 @functools.cache
 def why_not(program: str) -> str:
-    """Return the reason why it runs no container here; "" when it does. Tried once, with the tests' image."""
+    """Return the reason why it runs no container here; "" when it does.
+
+    Tried once, with the tests' image.
+    """
     if sys.platform != "linux":
         return "the image is made of this machine's own Python, which has to be Linux's"
     path = shutil.which(program)

@@ -1,6 +1,8 @@
-"""Measure the memory that hostile streams make this process hold: one scenario per run, because not all memory is freed.
+"""Measure the memory that hostile streams make this process hold: one scenario per run, because not
+all memory is freed.
 
-python -m tests.support.decoder_memory NAME prints a line of JSON: MiB before and at most, MiB that were counted, and what was told.
+python -m tests.support.decoder_memory NAME prints a line of JSON: MiB before and at most, MiB that
+were counted, and what was told.
 """
 
 from __future__ import annotations
@@ -47,7 +49,9 @@ def shown_backwards(sps: Sps) -> Frames:
 
 
 def second_set(sps: Sps) -> Frames:
-    """An honest beginning, then in mid-stream another set by another number, which the pictures change to."""
+    """An honest beginning, then in mid-stream another set by another number, which the pictures
+    change to.
+    """
     stream, small = Stream(replace(sps, number=3), pps=7), Stream(Sps())
     yield small.sets() + small.key()
     yield small.skipped() + stream.sets()
@@ -100,7 +104,9 @@ def picture_sets() -> Frames:
 
 
 def slice_groups(sps: Sps) -> Frames:
-    """Each kind of slice groups, in every picture parameter set there may be, one of them with a map."""
+    """Each kind of slice groups, in every picture parameter set there may be, one of them with a
+    map.
+    """
     stream = Stream(sps)
     yield stream.sets() + stream.key()
     for number in range(256):

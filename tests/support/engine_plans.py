@@ -133,7 +133,9 @@ def real(chosen: Plan, on_line: OnLine, on_progress: OnProgress) -> Runtime:
 
 @asynccontextmanager
 async def managed_for_real(python: Path = PYTHON) -> AsyncIterator[Managed]:
-    """With the program's own planner, and what it loads with; nothing is looked for outside of the folder that is named."""
+    """With the program's own planner, and what it loads with; nothing is looked for outside of the
+    folder that is named.
+    """
     planner = Planner(HostProbe(engine_python=str(python), trust_remote_code=True))
     async with managed(planner=planner.plan, loader=real, gpu_free=planner.gpu_free) as one:
         yield one

@@ -1,6 +1,8 @@
-"""Stands in for an engine's program: a small server that shows the process-level behaviour it is told to.
+"""Stands in for an engine's program: a small server that shows the process-level behaviour it is
+told to.
 
-Run as a program: `python -S engine_stand_in.py BEHAVIOUR [PORT]`. It never sees a picture; what answers is a fixed text.
+Run as a program: `python -S engine_stand_in.py BEHAVIOUR [PORT]`. It never sees a picture; what
+answers is a fixed text.
 """
 
 from __future__ import annotations
@@ -37,8 +39,8 @@ class Handler(BaseHTTPRequestHandler):
     sent = 0
     # Hangs up on whoever asks
     mute = False
-    # As vLLM 0.32.0 does whose EngineCore was killed: an error inside the answer, then models are listed on, at /health
-    # stands 503, and after some seconds it ends
+    # As vLLM 0.32.0 does whose EngineCore was killed: an error inside the answer, then models are
+    # listed on, at /health stands 503, and after some seconds it ends
     loses_worker = lost_worker = False
     words = WORDS
     # Takes nobody's key

@@ -61,8 +61,8 @@ def make_request(
 class FakeEngine:
     """An engine with a script: its chunks, its pauses in seconds, and where it fails.
 
-    `hold()` makes every answer wait before chunk number `at` until `release()`; `fail_at` counts chunks too, so 0 is
-    before the first one and `len(chunks)` in place of `Finished`.
+    `hold()` makes every answer wait before chunk number `at` until `release()`; `fail_at` counts
+    chunks too, so 0 is before the first one and `len(chunks)` in place of `Finished`.
     """
 
     def __init__(
@@ -93,7 +93,8 @@ class FakeEngine:
         self.ready = ready
         self.model = model
         self.elsewhere = elsewhere
-        # Requests in the order they came, answers begun and not let go of, the most of them at a time.
+        # Requests in the order they came, answers begun and not let go of, the most of them at a
+        # time.
         self.requests: list[EngineRequest] = []
         self.open = 0
         self.most_open = 0
@@ -159,7 +160,9 @@ class FakeEngine:
 
 
 class FakeEngines:
-    """A selector by hand: `settle` after a failure moves on to the next of `spares`, if there is one."""
+    """A selector by hand: `settle` after a failure moves on to the next of `spares`, if there is
+    one.
+    """
 
     def __init__(self, current: Engine, *spares: Engine) -> None:
         self.current = current
@@ -181,7 +184,10 @@ class FakeEngines:
 
 @dataclass
 class RecordingSink:
-    """Keeps what it is told, in order, and checks that order. `raise_in` names the call that raises."""
+    """Keeps what it is told, in order, and checks that order.
+
+    `raise_in` names the call that raises.
+    """
 
     raise_in: str | None = None
     on_started: Callable[[], None] | None = None

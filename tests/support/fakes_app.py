@@ -1,4 +1,6 @@
-"""A small guarded application with an address for each thing that can go wrong, and ways to call it."""
+"""A small guarded application with an address for each thing that can go wrong, and ways to call
+it.
+"""
 
 from __future__ import annotations
 
@@ -136,7 +138,10 @@ def scope_of(method: str, path: str, **headers: str) -> dict[str, Any]:
 
 
 async def raw_call(app: FastAPI, scope: dict[str, Any], messages: list[Message]) -> list[Message]:
-    """Call with these messages; afterwards the client is gone. `messages` keeps what was not received."""
+    """Call with these messages; afterwards the client is gone.
+
+    `messages` keeps what was not received.
+    """
     sent: list[Message] = []
 
     async def receive() -> Message:

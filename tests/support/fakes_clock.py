@@ -1,4 +1,6 @@
-"""Time that passes only while everybody waits: a test of seconds takes milliseconds, and the same every time."""
+"""Time that passes only while everybody waits: a test of seconds takes milliseconds, and the same
+every time.
+"""
 
 from __future__ import annotations
 

@@ -32,7 +32,9 @@ _ELLIPSES = [
 
 
 def drawn_face(height: int) -> NDArray[np.uint8]:
-    """A square picture, 1.55 times the height, with a face of that height at its middle (chin to brow line)."""
+    """A square picture, 1.55 times the height, with a face of that height at its middle (chin to
+    brow line).
+    """
     picture = np.full((_SIDE, _SIDE, 3), (190, 185, 180), np.uint8)
     for (x, y, across, down), colour in _ELLIPSES:
         centre = (int(_SIDE / 2 + x * _UNIT), int(_SIDE / 2 + y * _UNIT))

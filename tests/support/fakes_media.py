@@ -31,7 +31,9 @@ class RtpPart:
 def vp8_frames(
     count: int, width: int = 640, height: int = 360, bits: int = 400_000
 ) -> tuple[bytes, ...]:
-    """Frames of noise over growing brightness; the first is a key frame, the others need what was before them."""
+    """Frames of noise over growing brightness; the first is a key frame, the others need what was
+    before them.
+    """
     encoder = av.CodecContext.create("libvpx", "w")
     assert isinstance(encoder, av.VideoCodecContext)
     encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"

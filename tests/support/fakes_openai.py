@@ -1,8 +1,8 @@
 """A whole OpenAI-compatible model server on the loopback interface, with every way of misbehaving.
 
-It speaks HTTP/1.1 by itself, so that it can do what a library would not let it do: die in mid-answer,
-send half an event, keep a connection open without a word. Use it as `async with FakeOpenAI() as fake:`
-and give `fake.base_url` to the engine.
+It speaks HTTP/1.1 by itself, so that it can do what a library would not let it do: die in
+mid-answer, send half an event, keep a connection open without a word. Use it as `async with
+FakeOpenAI() as fake:` and give `fake.base_url` to the engine.
 """
 
 from __future__ import annotations
@@ -137,7 +137,8 @@ class FakeOpenAI:
         self.thoughts: list[str] = []
         self.thoughts_field = "reasoning_content"
         self.thinking_can_be_switched_off = True
-        # Answers that are sent as they are in place of `answer_for`: the deltas of a stream, or with `unstreamed` one message.
+        # Answers that are sent as they are in place of `answer_for`: the deltas of a stream, or
+        # with `unstreamed` one message.
         self.deltas: list[dict[str, Any]] | None = None
         self.unstreamed = False
         # Tokens of prompt and answer together, each word one; None: no limit.
@@ -153,7 +154,8 @@ class FakeOpenAI:
         self.keep_alive = 0.02
         # More fields of the model's card, such as {"root": "/models/x"}.
         self.card: dict[str, Any] = {}
-        # The same by model; what other paths answer, one answer or one by the model that is asked about.
+        # The same by model; what other paths answer, one answer or one by the model that is asked
+        # about.
         self.cards: dict[str, dict[str, Any]] = {}
         self.others: dict[str, Any] = {}
         self.other_requests: list[str] = []

@@ -25,7 +25,10 @@ from server.webrtc_server import WebRTCServer
 
 
 class Peer:
-    """Sends a camera. `drop(packet)` decides which of its RTP packets are lost on the way (None: none)."""
+    """Sends a camera.
+
+    `drop(packet)` decides which of its RTP packets are lost on the way (None: none).
+    """
 
     def __init__(self, encoder: LiveEncoder, *, rtx: bool = True) -> None:
         self.encoder = encoder

@@ -17,7 +17,8 @@ from typing import Self
 from scripts.bench.http_json import request
 
 ROOT = Path(__file__).parents[2]
-# Tests that read the server through /proc or strace need a server that allows it to its user; root may anyway.
+# Tests that read the server through /proc or strace need a server that allows it to its user; root
+# may anyway.
 READABLE = "server.main" if os.geteuid() == 0 else "tests.support.readable_server"
 
 
@@ -68,10 +69,11 @@ def free_port() -> int:
 
 
 class ServerProcess:
-    """`python -m server.main` with settings as environment variables; what it prints is kept in `output`.
+    """`python -m server.main` with settings as environment variables; what it prints is kept in
+    `output`.
 
-    `wrapper` goes before the command (strace, say), `module` replaces `server.main`, `prepare` runs in the child
-    before it becomes the server. `port`: 0 for a free one.
+    `wrapper` goes before the command (strace, say), `module` replaces `server.main`, `prepare` runs
+    in the child before it becomes the server. `port`: 0 for a free one.
     """
 
     def __init__(
@@ -159,7 +161,10 @@ class ServerProcess:
         return Footprint.of(self.pid)
 
     async def stop(self) -> int:
-        """SIGTERM, and its exit status; killed when it does not end within 15 s. Safe to call twice."""
+        """SIGTERM, and its exit status; killed when it does not end within 15 s.
+
+        Safe to call twice.
+        """
         process = self._process
         assert process is not None
         if process.returncode is None:

@@ -24,7 +24,10 @@ _RUN = re.compile("\x1b\\[38;5;16;48;5;231m([ ▀▄█]*)\x1b\\[0m")
 
 
 def read_qr(text: str) -> str:
-    """The QR code that `text` paints: the last one, when there are several. The terminal's own ground is dark."""
+    """The QR code that `text` paints: the last one, when there are several.
+
+    The terminal's own ground is dark.
+    """
     blocks: list[list[str]] = [[]]
     for line in text.splitlines():
         if painted := _RUN.search(line):
@@ -40,7 +43,9 @@ def read_qr(text: str) -> str:
 
 
 def on_screen(text: str, columns: int = 80, lines: int = 24) -> str:
-    """Return the lines of `text` that a terminal of that size shows at the end, with wrapped lines and the cursor's line."""
+    """Return the lines of `text` that a terminal of that size shows at the end, with wrapped lines
+    and the cursor's line.
+    """
     shown: list[str] = []
     for line in text.split("\n"):
         # A colour takes no column; a line that has some is never broken here.

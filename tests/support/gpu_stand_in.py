@@ -1,4 +1,6 @@
-"""Stands in for a machine's GPUs: what is free of their memory while a model is loaded, and how it comes back."""
+"""Stands in for a machine's GPUs: what is free of their memory while a model is loaded, and how it
+comes back.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,10 @@ GB = 10**9
 
 
 class GpuStandIn:
-    """Two cards of 100 GB. While `loaded` says so the model holds some of each; it comes back `late` seconds after."""
+    """Two cards of 100 GB.
+
+    While `loaded` says so the model holds some of each; it comes back `late` seconds after.
+    """
 
     def __init__(self, loaded: Callable[[], bool], *, late: float) -> None:
         self._loaded = loaded

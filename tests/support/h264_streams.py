@@ -1,4 +1,6 @@
-"""H.264 bit by bit (ITU-T H.264 section 7.3): sets that promise anything, and pictures of few bytes that hold to them."""
+"""H.264 bit by bit (ITU-T H.264 section 7.3): sets that promise anything, and pictures of few bytes
+that hold to them.
+"""
 
 from __future__ import annotations
 
@@ -197,7 +199,9 @@ class Stream:
         return unit(0x65, bits.rbsp())
 
     def slices(self, firsts: list[int]) -> list[bytes]:
-        """An IDR picture without sets, in slices that begin at these macroblocks; each is its own unit, as ordered."""
+        """An IDR picture without sets, in slices that begin at these macroblocks; each is its own
+        unit, as ordered.
+        """
         self._number = 0
         self._idr ^= 1
         ends = {

@@ -28,7 +28,8 @@ def dtls() -> list[bytes]:
         # Fatal handshake_failure, warning close_notify (RFC 5246 section 7.2).
         b"\x15\xfe\xfd" + bytes(8) + b"\x00\x02\x02\x28",
         b"\x15\xfe\xfd" + bytes(8) + b"\x00\x02\x01\x00",
-        # A ClientHello that is none, a ServerHello with rubbish, a record that is cut, one that lies about its length.
+        # A ClientHello that is none, a ServerHello with rubbish, a record that is cut, one that
+        # lies about its length.
         _RECORD + struct.pack("!H", len(hello)) + hello,
         _RECORD + struct.pack("!H", 44) + b"\x02" + os.urandom(43),
         _RECORD + b"\x00\x40" + os.urandom(8),
@@ -38,7 +39,9 @@ def dtls() -> list[bytes]:
 
 
 def stun(ufrag: str = "abcd", remote: str = "efgh") -> list[bytes]:
-    """Checks for somebody else, with a wrong password, with attributes that lie, and responses that nobody waits for."""
+    """Checks for somebody else, with a wrong password, with attributes that lie, and responses that
+    nobody waits for.
+    """
 
     def message(kind: aioice.stun.Class, user: str, **more: object) -> bytes:
         made = aioice.stun.Message(
@@ -58,7 +61,8 @@ def stun(ufrag: str = "abcd", remote: str = "efgh") -> list[bytes]:
         message(request, user, **{"ICE-CONTROLLED": 1}),
         message(response, user),
         message(aioice.stun.Class.ERROR, user),
-        # A priority of two bytes, a length past the end, thousands of attributes, no attribute at all.
+        # A priority of two bytes, a length past the end, thousands of attributes, no attribute at
+        # all.
         lying[:2] + b"\x00\x08" + lying[4:20] + b"\x00\x24\x00\x02\x00\x00\x00\x00",
         lying[:2] + b"\x00\x08" + lying[4:20] + b"\x00\x06\xff\xff" + bytes(4),
         lying[:2] + struct.pack("!H", 40_000) + lying[4:20] + b"\xc0\x01\x00\x00" * 10_000,
@@ -114,7 +118,8 @@ def malformed_rtp(payload_type: int, ssrc: int) -> list[bytes]:
                 packets.append(
                     rtp(payload_type, ssrc, number, head + b"\x10" + bytes(8), first=0x90)
                 )
-    # An extension that ends within its header, or that says more than there is; of an unknown profile.
+    # An extension that ends within its header, or that says more than there is; of an unknown
+    # profile.
     for head in (
         b"",
         b"\xbe",
@@ -124,7 +129,8 @@ def malformed_rtp(payload_type: int, ssrc: int) -> list[bytes]:
     ):
         packets.append(rtp(payload_type, ssrc, 1, head, first=0x90))
     packets.append(rtp(payload_type, ssrc, 1, b"\xca\xfe\x00\x01" + bytes(4), first=0x90))
-    # Padding of nothing, of more than there is, of all there is; 15 contributing sources of which some are there.
+    # Padding of nothing, of more than there is, of all there is; 15 contributing sources of which
+    # some are there.
     for tail in (b"", b"\x00", b"\xff", b"abc\x04", b"abc\x05"):
         packets.append(rtp(payload_type, ssrc, 1, tail, first=0xA0))
     packets += [rtp(payload_type, ssrc, 1, bytes(4 * n), first=0x8F) for n in (0, 14, 15, 16)]
@@ -143,7 +149,9 @@ def _rtcp(kind: int, count: int, payload: bytes, words: int | None = None) -> by
 
 
 def rtcp(ssrc: int) -> list[bytes]:
-    """Lengths and counts that lie, REMB, NACK and sender reports past every bound, compounds of rubbish."""
+    """Lengths and counts that lie, REMB, NACK and sender reports past every bound, compounds of
+    rubbish.
+    """
     own = struct.pack("!L", ssrc)
     # Its own goodbye would simply end its camera.
     other = struct.pack("!L", ssrc ^ 1)
@@ -172,7 +180,9 @@ def rtcp(ssrc: int) -> list[bytes]:
 
 
 def vp8_key_frame(width: int, height: int, rest: bytes = b"") -> bytes:
-    """The first bytes of a key frame that says so of its size (RFC 6386 section 9.1), and what follows."""
+    """The first bytes of a key frame that says so of its size (RFC 6386 section 9.1), and what
+    follows.
+    """
     size = len(rest)
     tag = (size & 0x7FFFF) << 5 | 1 << 4
     return (
@@ -184,7 +194,9 @@ def vp8_key_frame(width: int, height: int, rest: bytes = b"") -> bytes:
 
 
 def vp8_payloads() -> list[bytes]:
-    """Descriptors that end early, frames that lie about their size and their partitions, pictures of 16383 squared."""
+    """Descriptors that end early, frames that lie about their size and their partitions, pictures
+    of 16383 squared.
+    """
     frame = vp8_key_frame
     return [
         *(
@@ -214,7 +226,9 @@ def vp8_payloads() -> list[bytes]:
 
 
 def h264_payloads() -> list[bytes]:
-    """Aggregates and fragments that lie, fragments without end, parameter sets of any size, types that are not taken."""
+    """Aggregates and fragments that lie, fragments without end, parameter sets of any size, types
+    that are not taken.
+    """
     late = Sps(60, 60, order=0, vui=Vui(reorder=16))
     deep = Sps(60, 60, profile=244, chroma=3, depth=14, chroma_depth=14)
     pictures = [pps(number)[4:] for number in range(0, 256, 5)]
@@ -263,7 +277,9 @@ TWO_LENGTHS = NO_BODY[:-2] + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
 async def hold(port: int, *said: bytes) -> socket.socket:
-    """A connection on which that was said, a moment between two pieces, and nothing is read; to be closed."""
+    """A connection on which that was said, a moment between two pieces, and nothing is read; to be
+    closed.
+    """
     loop = asyncio.get_running_loop()
     held = socket.socket()
     held.setblocking(False)
@@ -379,7 +395,8 @@ class Attacker:
             await self.send(rtcp(ssrc))
             await self.send([rtp(kind, ssrc, n, p, marker=1) for n, p in enumerate(payloads)])
             await self.send([rtp(kind, ssrc, 0, p, timestamp=7) for p in payloads])
-        # A frame without end, gaps as wide as can be, streams without number, repairs that nobody asked for.
+        # A frame without end, gaps as wide as can be, streams without number, repairs that nobody
+        # asked for.
         await self.send([rtp(kind, ssrc, 0, payloads[-1], timestamp=9)] * 2000)
         await self.send([rtp(kind, ssrc, n, payloads[-1]) for n in range(400)], step=700)
         await self.send([rtp(kind, 1 + n, n, payloads[-1]) for n in range(1000)])

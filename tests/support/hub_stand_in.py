@@ -1,4 +1,6 @@
-"""A tiny Hugging Face hub over HTTP on loopback: what huggingface_hub asks of one, and the ways in which one fails."""
+"""A tiny Hugging Face hub over HTTP on loopback: what huggingface_hub asks of one, and the ways in
+which one fails.
+"""
 
 from __future__ import annotations
 
@@ -204,7 +206,10 @@ def running_hub() -> Iterator[Hub]:
 
 @contextmanager
 def pointed_at(url: str) -> Iterator[None]:
-    """huggingface_hub asks this one: it reads HF_ENDPOINT when it is imported. The client for it is made when it is needed."""
+    """huggingface_hub asks this one: it reads HF_ENDPOINT when it is imported.
+
+    The client for it is made when it is needed.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(constants, "ENDPOINT", url)
         patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + _TEMPLATE)

@@ -1,7 +1,7 @@
 """A plugin of pytest: a test that leaves a thread, an open file or socket, or a task behind fails.
 
-All is compared once the test's event loop is closed: after each test or, where tests share a loop, after
-the last of them. A test that failed anyway is left alone: its traceback keeps much alive.
+All is compared once the test's event loop is closed: after each test or, where tests share a loop,
+after the last of them. A test that failed anyway is left alone: its traceback keeps much alive.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-# Seconds that things have to go by themselves: threads that were asked to end, tasks of closed connections.
+# Seconds that things have to go by themselves: threads that were asked to end, tasks of closed
+# connections.
 PATIENCE = 2.0
 # Beginnings of the names of threads that belong to the process and serve whoever comes next.
 LASTING_THREADS = ("tqdm_monitor",)
@@ -73,7 +74,10 @@ def left_since(before: Holdings) -> list[str]:
 
 
 class TasksAtClose:
-    """Notes which tasks `asyncio.Runner.close` finds unfinished. It would cancel them without a word."""
+    """Notes which tasks `asyncio.Runner.close` finds unfinished.
+
+    It would cancel them without a word.
+    """
 
     def __init__(self) -> None:
         self.found: list[str] = []
@@ -107,7 +111,9 @@ class TasksAtClose:
 
 
 def loop_scope(node: pytest.Item | pytest.Collector) -> str:
-    """Return how long the event loop of a test, or of all tests of a module, stays: function, module or session."""
+    """Return how long the event loop of a test, or of all tests of a module, stays: function,
+    module or session.
+    """
     marker = node.get_closest_marker("asyncio")
     return str(marker.kwargs.get("loop_scope") or "function") if marker else "function"
 

@@ -1,7 +1,7 @@
 """A server in a process of its own, so that its memory can be measured while somebody attacks it.
 
-`python -m tests.support.listening_child` serves `listening` and prints its port. Stand-in for the application alone: the
-connections' code is the program's.
+`python -m tests.support.listening_child` serves `listening` and prints its port. Stand-in for the
+application alone: the connections' code is the program's.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 async def listening(scope: Scope, receive: Receive, send: Send) -> None:
-    """Accepts a socket and hears it until it goes; answers requests with their longest wait for the event loop, in seconds."""
+    """Accepts a socket and hears it until it goes; answers requests with their longest wait for the
+    event loop, in seconds.
+    """
     if scope["type"] == "websocket":
         await receive()
         await send({"type": "websocket.accept"})

@@ -1,6 +1,7 @@
 """A process that asks model servers and says what each cost: `python -m tests.support.model_asker`.
 
-Every line of its input is `probe|answer|videos|request URL`, every line of its output a JSON object.
+Every line of its input is `probe|answer|videos|request URL`, every line of its output a JSON
+object.
 """
 
 from __future__ import annotations

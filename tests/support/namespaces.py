@@ -78,7 +78,9 @@ def why_not() -> str:
 
 
 def require(*programs: str) -> None:
-    """Skips the test, with a sentence, where no network can be made or one of the programs is missing."""
+    """Skips the test, with a sentence, where no network can be made or one of the programs is
+    missing.
+    """
     if reason := why_not():
         pytest.skip(f"No network of its own for this test: {reason}.")
     for program in programs:
@@ -99,7 +101,9 @@ class Namespace:
         self.sysctl("net.ipv6.conf.default.accept_dad", 0)
 
     def command(self, *command: str) -> list[str]:
-        """The command line that runs `command` inside; it becomes that process, with no other in between."""
+        """The command line that runs `command` inside; it becomes that process, with no other in
+        between.
+        """
         return ["ip", "netns", "exec", self.name, *command]
 
     def run(self, *command: str, stdin: str | None = None) -> str:
@@ -109,7 +113,10 @@ class Namespace:
     async def start(
         self, *command: str, cwd: str | Path | None = None, **options: Any
     ) -> asyncio.subprocess.Process:
-        """A process inside, without input; `options` as of asyncio's create_subprocess_exec. It ends with the network."""
+        """A process inside, without input; `options` as of asyncio's create_subprocess_exec.
+
+        It ends with the network.
+        """
         options = {"stdin": asyncio.subprocess.DEVNULL, **options}
         process = await asyncio.create_subprocess_exec(*self.command(*command), cwd=cwd, **options)
         # The network ends only those that are inside, which `ip` takes a moment to be.
@@ -144,7 +151,9 @@ class Namespace:
         self.run("ip", "address", "add", address, "dev", interface, *more)
 
     def hosts(self, names: Mapping[str, str]) -> None:
-        """Names and their addresses for processes started inside from now on (`command`, `start`, `run`)."""
+        """Names and their addresses for processes started inside from now on (`command`, `start`,
+        `run`).
+        """
         folder = _NAMES / self.name
         folder.mkdir(parents=True, exist_ok=True)
         lines = [f"{address} {name}\n" for name, address in names.items()]
@@ -160,7 +169,10 @@ class Namespace:
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        """This thread is inside: sockets made here stay of the namespace. Nothing may be awaited within."""
+        """This thread is inside: sockets made here stay of the namespace.
+
+        Nothing may be awaited within.
+        """
         with open("/proc/thread-self/ns/net", "rb") as home:
             self.enter()
             try:
@@ -174,8 +186,9 @@ class Namespace:
             _set_namespace(there)
 
     async def inside(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Run `work()` inside, in a thread with an event loop of its own; what it returns or raises. Cancelling the
-        caller cancels it."""
+        """Run `work()` inside, in a thread with an event loop of its own; what it returns or
+        raises. Cancelling the caller cancels it.
+        """
         task: asyncio.Task[T] | None = None
         loop: asyncio.AbstractEventLoop | None = None
 
@@ -262,8 +275,9 @@ class Network:
         other: Namespace,
         other_address: str | Sequence[str],
     ) -> tuple[str, str]:
-        """A cable between two computers, with addresses like 10.99.1.1/24 or fd99:1::1/64; both interfaces' names
-        (eth0, eth1, ... in the order in which a computer's cables were made)."""
+        """A cable between two computers, with addresses like 10.99.1.1/24 or fd99:1::1/64; both
+        interfaces' names (eth0, eth1, ... in the order in which a computer's cables were made).
+        """
         ends = []
         for side in (one, other):
             ends.append(f"eth{side.interfaces}")

@@ -50,7 +50,10 @@ def make_certificate(folder: Path) -> None:
 
 
 class Changes:
-    """A file of deploy/ as an operator changes it. Raises AssertionError when what is to be changed is gone."""
+    """A file of deploy/ as an operator changes it.
+
+    Raises AssertionError when what is to be changed is gone.
+    """
 
     def __init__(self, name: str) -> None:
         self.text = (DEPLOY / name).read_text()
@@ -88,7 +91,8 @@ def configuration(
 def local(file: Changes, folder: Path, port: int, *, plain: int, behind: int = 0) -> str:
     """deploy/nginx.conf with its files in `folder` and on these ports of this machine alone.
 
-    `plain`: the port of the http server; `behind`: the one that nginx-turn-sni.conf comes in by, 0 without it.
+    `plain`: the port of the http server; `behind`: the one that nginx-turn-sni.conf comes in by, 0
+    without it.
     """
     file.change("camera.example.org/fullchain.pem", "camera.example.org/server.pem")
     file.change("camera.example.org/privkey.pem", "camera.example.org/server.pem")
@@ -196,7 +200,8 @@ async def nginx(
     turn: int = 0,
     changes: Sequence[tuple[str, str]] = (),
 ) -> AsyncIterator[Nginx]:
-    """In front of these ports; with `turn`, the port that TURN over TLS has, it shares its own port by name.
+    """In front of these ports; with `turn`, the port that TURN over TLS has, it shares its own port
+    by name.
 
     `changes`: what an operator changes in the file besides, old and new.
     """

@@ -1,4 +1,6 @@
-"""A plugin of pytest: `--fast` runs what everyday work needs, `--rest` all that `--fast` leaves out."""
+"""A plugin of pytest: `--fast` runs what everyday work needs, `--rest` all that `--fast` leaves
+out.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A camera, a link and the rate rule in virtual time: minutes of a path in a fraction of a second, the same each time."""
+"""A camera, a link and the rate rule in virtual time: minutes of a path in a fraction of a second,
+the same each time.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ class Told:
 
 @dataclass
 class Simulation:
-    """Chromium as far as it matters here: a pacer at 2.5 times REMB, and an encoder that keeps to the page's plan."""
+    """Chromium as far as it matters here: a pacer at 2.5 times REMB, and an encoder that keeps to
+    the page's plan.
+    """
 
     link: Link
     # (from when, bit/s): the link's rate over time.

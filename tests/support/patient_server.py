@@ -1,4 +1,6 @@
-"""`python -m tests.support.patient_server`: the server, with more time for Redis, so that on a busy machine it is not taken for dead."""
+"""`python -m tests.support.patient_server`: the server, with more time for Redis, so that on a busy
+machine it is not taken for dead.
+"""
 
 from __future__ import annotations
 

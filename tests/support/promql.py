@@ -89,8 +89,9 @@ def all_queries() -> list[tuple[str, str]]:
 
 @functools.cache
 def served() -> dict[str, set[str]]:
-    """Names that can be asked for, with their labels: the server's (tests/core/test_metrics.py holds them against a live one),
-    vLLM's, and Prometheus's own."""
+    """Names that can be asked for, with their labels: the server's (tests/core/test_metrics.py
+    holds them against a live one), vLLM's, and Prometheus's own.
+    """
     names: dict[str, set[str]] = {"up": set()}
     for name, (kind, labels) in CONTRACT.items():
         full = f"qwen_camera_{name}"

@@ -1,4 +1,7 @@
-"""The server, its memory and descriptors to be looked at by tests of the same user. The true one forbids that."""
+"""The server, its memory and descriptors to be looked at by tests of the same user.
+
+The true one forbids that.
+"""
 
 from __future__ import annotations
 

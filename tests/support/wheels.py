@@ -28,7 +28,10 @@ def locked(name: str, version: str, digest: str = "0" * 64) -> str:
 
 
 def write_empty_locks(folder: Path) -> Path:
-    """Write the locks that the scripts read, with nothing in them. Return the folder of the locks."""
+    """Write the locks that the scripts read, with nothing in them.
+
+    Return the folder of the locks.
+    """
     locks = folder / "locks"
     locks.mkdir()
     for name in ("requirements", "requirements-dev", "requirements-models", "torch"):

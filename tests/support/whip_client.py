@@ -62,7 +62,8 @@ class WhipCamera:
         transport = self.peer.sender.transport.transport
         self._restart = self._restart or IceRestart(transport, 10)
         ours = await self._restart.begin("none", "none")
-        # Without candidates: the server's checks must not come before its credentials are known here.
+        # Without candidates: the server's checks must not come before its credentials are known
+        # here.
         reply = await self.patch(
             make_fragment("video", "0", ours.ufrag, ours.pwd, []), If_Match="*"
         )

@@ -65,8 +65,8 @@ def files_written(trace: str) -> list[str]:
 
 
 async def whole_session(server: ServerProcess) -> list[str]:
-    """Camera, questions with thumbnails, a held frame, a still, a description, a past, health and metrics;
-    the answers.
+    """Camera, questions with thumbnails, a held frame, a still, a description, a past, health and
+    metrics; the answers.
     """
     scene = Scene(1280, 720)
     scene.text, scene.text_px, scene.clock = "TEA 4711\nOPEN AT NINE", 60, False

@@ -1,4 +1,6 @@
-"""A watch over the socket, with a camera over WebRTC and a model server: from the order to the ring."""
+"""A watch over the socket, with a camera over WebRTC and a model server: from the order to the
+ring.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """The conditions that the built-in engine can watch for, read from a person's words. Pure.
 
-It knows text, codes, colours, faces and motion, and nothing else. So a condition counts only when all
-of its words are known: "a red car" would else ring for anything red, and "she leaves" for a face.
+It knows text, codes, colours, faces and motion, and nothing else. So a condition counts only when
+all of its words are known: "a red car" would else ring for anything red, and "she leaves" for a
+face.
 """
 
 from __future__ import annotations

@@ -163,7 +163,9 @@ def colour_boxes(bgr: Bgr, names: Iterable[str]) -> list[Box]:
 
 
 def directions(box: Box, width: int, height: int) -> list[str]:
-    """Return the thirds in which the middle of a box lies: "left", "top" and the like; "middle" in the middle of both."""
+    """Return the thirds in which the middle of a box lies: "left", "top" and the like; "middle" in
+    the middle of both.
+    """
     x, y = (box.x1 + box.x2) / 2 / width, (box.y1 + box.y2) / 2 / height
     across = "left" if x < 1 / 3 else "right" if x > 2 / 3 else ""
     down = "top" if y < 1 / 3 else "bottom" if y > 2 / 3 else ""

@@ -67,7 +67,9 @@ class Reader:
         return self._read(bgr)[0]
 
     def placed_text(self, bgr: Bgr) -> list[Piece]:
-        """Return the same pieces with their corners where they are in the picture, also in one that is upside down."""
+        """Return the same pieces with their corners where they are in the picture, also in one that
+        is upside down.
+        """
         pieces, turned = self._read(bgr)
         if not turned:
             return pieces

@@ -64,7 +64,9 @@ class Watcher:
     def answer(
         self, session_id: str, picture: Picture, bgr: Bgr, conditions: Mapping[str, str]
     ) -> str:
-        """Return the JSON that `watch_answers` reads; conditions that cannot be watched are left out."""
+        """Return the JSON that `watch_answers` reads; conditions that cannot be watched are left
+        out.
+        """
         read = {name: read_condition(text) for name, text in conditions.items()}
         pieces: list[Piece] | None = None
         moved = self._moved(session_id, picture, bgr)

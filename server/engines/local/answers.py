@@ -14,8 +14,8 @@ from server.processes.worker_process import WorkerProcess
 
 log = logging.getLogger(__name__)
 
-# Seconds for a stopped answer to end before the next may begin, and before its worker is given up: a layer of a
-# large model takes tens of seconds over a long prompt on a CPU.
+# Seconds for a stopped answer to end before the next may begin, and before its worker is given up:
+# a layer of a large model takes tens of seconds over a long prompt on a CPU.
 _STOP_SECONDS = 2.0
 _STUCK_SECONDS = 60.0
 # The last lines of its log take another pipe than an answer's end, and come after it.
@@ -31,7 +31,10 @@ class Answer:
         self.messages: asyncio.Queue[Message | None] = asyncio.Queue()
 
     async def next(self, due: float) -> Message | None:
-        """None when the worker has ended. Raises TimeoutError at `due`, by the event loop's clock."""
+        """None when the worker has ended.
+
+        Raises TimeoutError at `due`, by the event loop's clock.
+        """
         async with asyncio.timeout_at(due):
             return await self.messages.get()
 
@@ -63,7 +66,11 @@ class Answers:
         thoughts: int,
         think: bool,
     ) -> Answer:
-        """Ask the worker. `jpegs` are the pictures in the order of the chat; `thoughts` are tokens above `max_tokens`; `think` False switches thinking off where that can be."""
+        """Ask the worker.
+
+        `jpegs` are the pictures in the order of the chat; `thoughts` are tokens above `max_tokens`;
+        `think` False switches thinking off where that can be.
+        """
         self._ids += 1
         answer = self._under_way[self._ids] = Answer(self._ids)
         header = {"type": "answer", "id": answer.id, "messages": chat, "max_tokens": max_tokens}
@@ -88,7 +95,10 @@ class Answers:
             answer.messages.put_nowait(None)
 
     async def stop(self, answer: Answer) -> None:
-        """Stop an answer that has not ended, and wait a little for the worker. A worker that does not stop is killed."""
+        """Stop an answer that has not ended, and wait a little for the worker.
+
+        A worker that does not stop is killed.
+        """
         if answer.id not in self._under_way:
             return
         self._worker.send({"type": "cancel", "id": answer.id})
@@ -105,7 +115,8 @@ class Answers:
             finally:
                 ended.set()
 
-        # It goes on when the caller is cancelled, or does not wait any longer; not once all is being closed.
+        # It goes on when the caller is cancelled, or does not wait any longer; not once all is
+        # being closed.
         with suppress(RuntimeError):
             self._tasks.spawn(wait(), name="stop")
             with suppress(TimeoutError):

@@ -1,4 +1,6 @@
-"""A model in a process of this program: transformers in an environment that has torch (see `worker`)."""
+"""A model in a process of this program: transformers in an environment that has torch (see
+`worker`).
+"""
 
 from __future__ import annotations
 
@@ -63,12 +65,15 @@ class WorkerState:
 
 
 class LocalEngine:
-    """One model in one worker, from `start` to its end; one answer at a time. To load it again, make another one.
+    """One model in one worker, from `start` to its end; one answer at a time.
 
-    `argv` is run as it is, in the folder of this program, with `env` beside what every worker gets; with `own_code` there is a folder
-    for the model's own code, which goes with it. `on_progress` gets the progress of loading, `on_line` each line of the
-    worker's log, without secrets; lines that come while a question is in work might quote it, so those are not passed on.
-    Both are called on the event loop.
+    To load it again, make another one.
+
+    `argv` is run as it is, in the folder of this program, with `env` beside what every worker gets;
+    with `own_code` there is a folder for the model's own code, which goes with it. `on_progress`
+    gets the progress of loading, `on_line` each line of the worker's log, without secrets; lines
+    that come while a question is in work might quote it, so those are not passed on. Both are
+    called on the event loop.
     """
 
     name = "local"
@@ -134,12 +139,17 @@ class LocalEngine:
         return self._worker.lines
 
     def memory_bytes(self) -> int:
-        """Main memory and GPU memory of the worker, see `tree_bytes`; 0 when there is none. Blocking."""
+        """Main memory and GPU memory of the worker, see `tree_bytes`; 0 when there is none.
+
+        Blocking.
+        """
         pid = self.pid
         return (tree_bytes(pid) or 0) + self._state.gpu_bytes if pid is not None else 0
 
     async def start(self) -> None:
-        """Load the model; returns when it answers. Raises EngineUnavailable with the reason and what to do.
+        """Load the model; returns when it answers.
+
+        Raises EngineUnavailable with the reason and what to do.
 
         Once. `close` is due in any case, also when it was cancelled.
         """
@@ -170,7 +180,10 @@ class LocalEngine:
             raise EngineUnavailable(self._status.detail)
 
     async def probe(self) -> EngineStatus:
-        """Never waits. Asks the worker for a sign of life; one that has given none for long is ended."""
+        """Never waits.
+
+        Asks the worker for a sign of life; one that has given none for long is ended.
+        """
         if self._status.ready:
             now = asyncio.get_running_loop().time()
             if self._asked_at is None:
@@ -182,7 +195,9 @@ class LocalEngine:
         return self._status
 
     async def measure(self) -> WorkerState:
-        """Ask the worker for its state; return the last one when it does not answer within a second."""
+        """Ask the worker for its state; return the last one when it does not answer within a
+        second.
+        """
         if self.pid is not None:
             self._state_arrived.clear()
             self._worker.send({"type": "state"})
@@ -195,7 +210,10 @@ class LocalEngine:
         """Nothing is remembered."""
 
     async def close(self) -> None:
-        """End the worker, and with it all memory that it had; answers that still run fail. Safe to call twice."""
+        """End the worker, and with it all memory that it had; answers that still run fail.
+
+        Safe to call twice.
+        """
         self._closed = True
         await self._worker.stop()
         await self._answers.close()
@@ -207,7 +225,10 @@ class LocalEngine:
     # Answering
 
     async def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
-        """See `Engine.answer`. A model that is seen to think though nobody expected it is asked anew, with tokens for it."""
+        """See `Engine.answer`.
+
+        A model that is seen to think though nobody expected it is asked anew, with tokens for it.
+        """
         async with self._turn:
             deadline = asyncio.get_running_loop().time() + self._limits.total
             asking = attempts(self._thinking, lambda: self._attempt(request, deadline))

@@ -16,7 +16,10 @@ from server.core.errors import (
 
 @dataclass(frozen=True, slots=True)
 class TimeLimits:
-    """Seconds. A processor without a GPU takes tens of seconds for the first word of a large model."""
+    """Seconds.
+
+    A processor without a GPU takes tens of seconds for the first word of a large model.
+    """
 
     load: float = 1800.0
     first_token: float = 120.0

@@ -1,1 +1,3 @@
-"""The engine behind an OpenAI-compatible server: requests, streams, models that think, and bounds on all that such a server sends."""
+"""The engine behind an OpenAI-compatible server: requests, streams, models that think, and bounds
+on all that such a server sends.
+"""

@@ -29,7 +29,10 @@ class AnswerRefused(httpx2.TransportError):
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The limits of one answer. `seconds`: from sending the request to the last byte of the answer."""
+    """The limits of one answer.
+
+    `seconds`: from sending the request to the last byte of the answer.
+    """
 
     bytes: int = ANSWER_BYTES
     seconds: float = 60.0
@@ -38,8 +41,8 @@ class Bounds:
 class BoundedTransport(httpx2.AsyncBaseTransport):
     """Everything that a model server answers comes through here, whatever its status.
 
-    The body of a refusal is cut at its bound and its status stays; any other answer beyond its bounds raises
-    AnswerRefused, or ReadTimeout.
+    The body of a refusal is cut at its bound and its status stays; any other answer beyond its
+    bounds raises AnswerRefused, or ReadTimeout.
     """
 
     def __init__(

@@ -20,16 +20,21 @@ from server.engines.openai.chat_stream import ChatStream, read_event
 
 # After finish_reason the answer is whole; usage and [DONE] may take this long.
 TAIL_SECONDS = 1.0
-# An unused connection is kept for less than uvicorn's 5 s (vLLM's, too), so that it is not used while it is closed.
+# An unused connection is kept for less than uvicorn's 5 s (vLLM's, too), so that it is not used
+# while it is closed.
 _KEEP_ALIVE_SECONDS = 4.0
 _CHAT = "/chat/completions"
-# The connection broke before anything came back: what a server does to a kept one that it has closed meanwhile.
+# The connection broke before anything came back: what a server does to a kept one that it has
+# closed meanwhile.
 _DROPPED = (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError)
 
 
 @dataclass(frozen=True, slots=True)
 class TimeLimits:
-    """Seconds. All but `connect` count data events only: keep-alive comments go on when a model server is dead."""
+    """Seconds.
+
+    All but `connect` count data events only: keep-alive comments go on when a model server is dead.
+    """
 
     connect: float = 3.0
     # From sending the request to the first piece of the answer.
@@ -62,7 +67,10 @@ class Refused(Exception):
 
 
 class Dropped(Exception):
-    """The connection broke before the server had answered. Outside the tree of errors as `Refused` is."""
+    """The connection broke before the server had answered.
+
+    Outside the tree of errors as `Refused` is.
+    """
 
 
 class Unreachable(Exception):
@@ -70,7 +78,9 @@ class Unreachable(Exception):
 
 
 class NotChat(Exception):
-    """The other end is no model server. `why`: the end of a sentence on it, empty where nothing more is known.
+    """The other end is no model server.
+
+    `why`: the end of a sentence on it, empty where nothing more is known.
 
     Outside the tree of errors as `Refused` is.
     """
@@ -158,15 +168,17 @@ class ChatClient:
     async def send(
         self, body: bytes, stack: AsyncExitStack, due: float
     ) -> tuple[ChatStream, bytes | None]:
-        """Send a question; return the stream with its first event, since a 200 alone is no success yet.
+        """Send a question; return the stream with its first event, since a 200 alone is no success
+        yet.
 
         Raises Refused, Dropped, Unreachable, NotChat, TimeoutError, BrokenStream.
         """
         async with AsyncExitStack() as attempt:
             try:
                 async with asyncio.timeout_at(due):
-                    # As bytes: `chat.completions.create` takes as long with a message again as sending it. As a response:
-                    # an `AsyncStream` refers to itself, and would keep the request with its picture.
+                    # As bytes: `chat.completions.create` takes as long with a message again as
+                    # sending it. As a response: an `AsyncStream` refers to itself, and would keep
+                    # the request with its picture.
                     opened = await self._client.post(
                         _CHAT,
                         cast_to=httpx2.Response,
@@ -198,7 +210,9 @@ class ChatClient:
             return stream, event
 
     def _bounds(self, request: httpx2.Request) -> Bounds:
-        """Return the bounds of a request's answer; read anew each time, since tests change the limits."""
+        """Return the bounds of a request's answer; read anew each time, since tests change the
+        limits.
+        """
         if request.url.path.endswith(_CHAT):
             return Bounds(STREAM_BYTES, self._limits().total + TAIL_SECONDS)
         return Bounds(seconds=self._limits().probe)

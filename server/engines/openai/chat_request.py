@@ -49,7 +49,9 @@ class RequestFields:
         tokens: ControlTokens | None,
         thinking: Thinking,
     ) -> bytes:
-        """Return the body as bytes. The answer has half of the context at most; tokens for thoughts are added.
+        """Return the body as bytes.
+
+        The answer has half of the context at most; tokens for thoughts are added.
 
         `json_schema`: the server takes a schema for the answer.
         """
@@ -85,7 +87,9 @@ class RequestFields:
         return bool(named)
 
     def drop_schema(self, request: EngineRequest, refusal: object) -> bool:
-        """Send no schema from now on when a refusal names it; return True when that changes the request."""
+        """Send no schema from now on when a refusal names it; return True when that changes the
+        request.
+        """
         sent = self._schema_taken and request.schema is not None
         if not sent or not _SCHEMA_REFUSED.search(upstream.words_of(refusal)):
             return False
@@ -97,7 +101,9 @@ class RequestFields:
 
 
 def fewer_pictures(request: EngineRequest, most: int | None = None) -> EngineRequest:
-    """Leave out the oldest earlier pictures: those beyond `most` pictures in all, or the older half."""
+    """Leave out the oldest earlier pictures: those beyond `most` pictures in all, or the older
+    half.
+    """
     count = len(request.earlier)
     gone = (count + 1) // 2 if most is None else max(1, count + 1 - most)
     return dataclasses.replace(request, earlier=request.earlier[gone:])

@@ -31,7 +31,8 @@ import httpx2
 from server.engines.base import Usage
 from server.engines.reply import Piece
 
-# An event of a chat stream has a few hundred bytes; a server that sends more than this is no model server.
+# An event of a chat stream has a few hundred bytes; a server that sends more than this is no model
+# server.
 MAX_EVENT_BYTES = 256 * 1024
 _DRAIN_SECONDS = 0.05
 # A read may hold thousands of small events; other tasks run after so many.
@@ -44,7 +45,10 @@ _NETWORK_ERRORS = (httpx2.HTTPError, httpx2.StreamError, ssl.SSLError, anyio.End
 
 
 class EventTooLong(ValueError):
-    """An event did not end within `MAX_EVENT_BYTES`. Outside the tree of errors: `ChatStream` catches it."""
+    """An event did not end within `MAX_EVENT_BYTES`.
+
+    Outside the tree of errors: `ChatStream` catches it.
+    """
 
 
 class EventDecoder:
@@ -105,7 +109,10 @@ class BrokenStream(Exception):
 
 
 class ChatStream:
-    """The data events of one response. `whole`: the body is one JSON object and no stream; it counts as one event."""
+    """The data events of one response.
+
+    `whole`: the body is one JSON object and no stream; it counts as one event.
+    """
 
     def __init__(self, chunks: AsyncIterator[bytes], *, whole: bool = False) -> None:
         self._chunks = chunks
@@ -117,7 +124,10 @@ class ChatStream:
         self._given = 0
 
     async def next(self, due: float) -> bytes | None:
-        """Return the next event's data, None at the end. `due` is loop time. Raises TimeoutError, BrokenStream."""
+        """Return the next event's data, None at the end.
+
+        `due` is loop time. Raises TimeoutError, BrokenStream.
+        """
         if not self._events:
             try:
                 async with asyncio.timeout_at(due):
@@ -152,7 +162,9 @@ class ChatStream:
         return bytes(body)
 
     async def drain(self) -> None:
-        """Read the rest after [DONE], so that the connection can be used again; give up soon if more is to come."""
+        """Read the rest after [DONE], so that the connection can be used again; give up soon if
+        more is to come.
+        """
         try:
             async with asyncio.timeout(_DRAIN_SECONDS):
                 async for _ in self._chunks:
@@ -162,7 +174,10 @@ class ChatStream:
 
 
 def read_event(event: bytes) -> Piece:
-    """Read an event of a stream, or a whole answer. Raises BrokenStream for what is no chat answer."""
+    """Read an event of a stream, or a whole answer.
+
+    Raises BrokenStream for what is no chat answer.
+    """
     try:
         data = json.loads(event)
     except (ValueError, RecursionError):

@@ -1,4 +1,7 @@
-"""Read a model server's answers about itself: its model, its context length and its geometry. Pure."""
+"""Read a model server's answers about itself: its model, its context length and its geometry.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,8 @@ _T = TypeVar("_T")
 class Discovery:
     """Reads the answers of one server at `address` (as people are shown it).
 
-    `wanted` is the model's name, "" for the first one listed; `factor` overrides the model's geometry factor.
+    `wanted` is the model's name, "" for the first one listed; `factor` overrides the model's
+    geometry factor.
     """
 
     def __init__(self, address: str, *, wanted: str, factor: int | None) -> None:
@@ -64,7 +68,9 @@ class Discovery:
         )
 
     def from_refusal(self, status: int, body: object, before: EngineStatus) -> EngineStatus:
-        """Return the status of a server that answers with this error; `before` is the status so far."""
+        """Return the status of a server that answers with this error; `before` is the status so
+        far.
+        """
         if status in (401, 403):
             return _bad(
                 before,
@@ -99,9 +105,11 @@ class Discovery:
         return _bad(before, EngineState.MISCONFIGURED, self.not_openai(), Trouble.PROTOCOL)
 
     def may_be_unlisted(self, status: int) -> bool:
-        """Tell whether a server that fails to list its models may answer questions: where we know the name.
+        """Tell whether a server that fails to list its models may answer questions: where we know
+        the name.
 
-        `transformers serve` fails like this without a cache folder. So does a broken one: its health check differs.
+        `transformers serve` fails like this without a cache folder. So does a broken one: its
+        health check differs.
         """
         return bool(self._wanted) and status in _LISTING_FAILS
 
@@ -116,7 +124,8 @@ class Discovery:
         )
 
     def from_listing(self, raw: bytes, before: EngineStatus, chosen: str = "") -> EngineStatus:
-        """Read the body of /v1/models; `chosen` is the model to ask where none is set, else the first.
+        """Read the body of /v1/models; `chosen` is the model to ask where none is set, else the
+        first.
 
         Raises ValueError when it is no list of models.
         """
@@ -159,7 +168,9 @@ class Discovery:
         return EngineStatus(EngineState.READY, "", model, capabilities, before.elsewhere)
 
     def learn_context(self, tokens: int, before: EngineStatus) -> EngineStatus:
-        """Learn the context from a refusal that names it: from now on no more tokens are counted on."""
+        """Learn the context from a refusal that names it: from now on no more tokens are counted
+        on.
+        """
         self._stated_context = min(tokens, self._stated_context or tokens)
         context = self._least(before.capabilities.context_length)
         capabilities = dataclasses.replace(before.capabilities, context_length=context)
@@ -218,7 +229,9 @@ def _context_length(card: Mapping[str, Any]) -> int | None:
 
 
 def other_machine(base_url: str) -> str:
-    """Return the host of an address; "" for this machine's loopback (RFC 6761 section 6.3, RFC 6890)."""
+    """Return the host of an address; "" for this machine's loopback (RFC 6761 section 6.3, RFC
+    6890).
+    """
     host = httpx2.URL(base_url).host.lower().rstrip(".")
     if host == "localhost" or host.endswith(".localhost"):
         return ""

@@ -1,4 +1,6 @@
-"""An OpenAI-compatible model server as an engine: vLLM from 0.9.2 on, and anything else that speaks the interface."""
+"""An OpenAI-compatible model server as an engine: vLLM from 0.9.2 on, and anything else that speaks
+the interface.
+"""
 
 from __future__ import annotations
 
@@ -61,9 +63,10 @@ class _Opened:
 class OpenAIEngine:
     """One model server. Safe to use for many answers at a time.
 
-    `model` "" takes the first one that the server lists. `factor` overrides the model's geometry factor.
-    `priority` is sent with each request while the server takes it. `listed` False: it is known that `model` is served, so its health is
-    asked for and not its list of models. `transport` replaces the network, in tests.
+    `model` "" takes the first one that the server lists. `factor` overrides the model's geometry
+    factor. `priority` is sent with each request while the server takes it. `listed` False: it is
+    known that `model` is served, so its health is asked for and not its list of models. `transport`
+    replaces the network, in tests.
     """
 
     def __init__(
@@ -113,7 +116,8 @@ class OpenAIEngine:
         return self._status
 
     async def probe(self) -> EngineStatus:
-        """List the models and learn the served one's context length and geometry; vLLM is asked for its health, too.
+        """List the models and learn the served one's context length and geometry; vLLM is asked for
+        its health, too.
 
         Never raises an error.
         """
@@ -130,8 +134,8 @@ class OpenAIEngine:
                 status = self._seeing(listing, models)
                 if status.model != self._status.model:
                     self._thinking.forget()
-                # vLLM, which alone is known to have json_schema, lists its models for seconds after the process that runs
-                # them has died (0.32.0: up to 5).
+                # vLLM, which alone is known to have json_schema, lists its models for seconds after
+                # the process that runs them has died (0.32.0: up to 5).
                 if (
                     status.capabilities.json_schema
                     and await self._client.health(self._discovery.health) == 503
@@ -161,7 +165,10 @@ class OpenAIEngine:
         return self._status
 
     def _seeing(self, listing: bytes, models: list[Listed]) -> EngineStatus:
-        """Read the list for the model that takes pictures. MODEL_NAME wins over anything known of it."""
+        """Read the list for the model that takes pictures.
+
+        MODEL_NAME wins over anything known of it.
+        """
         chosen = model_choice.choose(models, self._status.model)
         status = self._discovery.from_listing(
             listing, self._status, chosen.name if chosen is not None else ""
@@ -181,7 +188,9 @@ class OpenAIEngine:
         return status
 
     async def _listing(self) -> bytes:
-        """The body of /v1/models; an empty list of a server that is not asked or cannot tell, and is well otherwise."""
+        """The body of /v1/models; an empty list of a server that is not asked or cannot tell, and
+        is well otherwise.
+        """
         health = self._discovery.health
         if not self._listed:
             await self._client.get(health)
@@ -199,9 +208,10 @@ class OpenAIEngine:
     async def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
         """See `Engine.answer`.
 
-        Before the first piece, a field that the server refuses is left out from then on, a model that is gone
-        is looked up anew, and turns that do not fit are left out; then the request is sent again. So it is, once, when
-        the connection broke before an answer, and when a model is seen to think that was not expected to.
+        Before the first piece, a field that the server refuses is left out from then on, a model
+        that is gone is looked up anew, and turns that do not fit are left out; then the request is
+        sent again. So it is, once, when the connection broke before an answer, and when a model is
+        seen to think that was not expected to.
         """
         self._answering += 1
         try:
@@ -216,14 +226,18 @@ class OpenAIEngine:
     async def _attempt(
         self, request: EngineRequest, deadline: float
     ) -> AsyncGenerator[Chunk, None]:
-        """Ask once. Thoughts of a model that was not expected to think come before any text, or not at all."""
+        """Ask once.
+
+        Thoughts of a model that was not expected to think come before any text, or not at all.
+        """
         now = asyncio.get_running_loop().time
         thinking, asked = self._thinking, self._thinking.mode
         due = min(deadline, now() + self._limits.first_token)
         reply = Reply(
             self._discovery.control_tokens,
             inside=thinking.implied,
-            # Beyond what the server counts are the tokens for thoughts, which the answer may not take.
+            # Beyond what the server counts are the tokens for thoughts, which the answer may not
+            # take.
             most=request.max_tokens if asked is Mode.BUDGET else None,
         )
         async with AsyncExitStack() as stack:
@@ -277,7 +291,8 @@ class OpenAIEngine:
     # Sending
 
     async def _open(self, request: EngineRequest, stack: AsyncExitStack, due: float) -> _Opened:
-        """Send until it is taken; the stream with its first event, since a 200 alone is no success yet.
+        """Send until it is taken; the stream with its first event, since a 200 alone is no success
+        yet.
 
         Raises EngineError, TimeoutError, BrokenStream.
         """

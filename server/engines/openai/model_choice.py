@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-# Names of kinds that take pictures, and of those that answer no questions at all; other names say nothing.
+# Names of kinds that take pictures, and of those that answer no questions at all; other names say
+# nothing.
 _SEES = re.compile(
     r"(?<![a-z])(vl|vlm|vision|omni|multimodal|llava|bakllava|pixtral|internvl|minicpm-?[vo]|moondream|smolvlm|idefics"
     r"|paligemma|gemma-?3n|molmo|ovis|cogvlm|florence|kimi-vl|llama-?4|gpt-4o|gpt-4\.1|gpt-5|claude|gemini)(?![a-z])"
@@ -22,7 +23,10 @@ _PICTURES = frozenset(("image", "images", "vision", "multimodal"))
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """`sees`: None where nobody knows. `why`: how that is known, the end of a sentence. `loaded`: None where the server does not say."""
+    """`sees`: None where nobody knows.
+
+    `why`: how that is known, the end of a sentence. `loaded`: None where the server does not say.
+    """
 
     name: str
     sees: bool | None = None
@@ -31,7 +35,9 @@ class Listed:
 
 
 def listed(data: Mapping[str, Any], cards: Iterable[Mapping[str, Any]]) -> list[Listed]:
-    """Read a list of models: what it and the name say of each; `cards` are the good ones of its `data`."""
+    """Read a list of models: what it and the name say of each; `cards` are the good ones of its
+    `data`.
+    """
     # llama.cpp has a second list beside it, by file names.
     others = data.get("models")
     details = {
@@ -139,7 +145,9 @@ def to_ask(models: list[Listed]) -> list[str]:
 
 
 def choose(models: list[Listed], current: str) -> Listed | None:
-    """Choose a model that takes pictures, else an unknown one; loaded ones first, then the current one. None: there is none."""
+    """Choose a model that takes pictures, else an unknown one; loaded ones first, then the current
+    one. None: there is none.
+    """
     able = [one for one in models if one.sees is not False]
     # Stable: the server's own order decides between equals.
     able.sort(key=lambda one: (not one.sees, not one.loaded, one.name != current))

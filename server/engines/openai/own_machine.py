@@ -1,7 +1,8 @@
-"""Find whether an address leads to this very machine: to its loopback, to an address that it has, or to its own name.
+"""Find whether an address leads to this very machine: to its loopback, to an address that it has,
+or to its own name.
 
-Only a name that the machine has itself counts, and only while all that it stands for are own addresses: what any other
-name stands for tomorrow is somebody else's to say.
+Only a name that the machine has itself counts, and only while all that it stands for are own
+addresses: what any other name stands for tomorrow is somebody else's to say.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ class Whereabouts:
         addresses: Callable[[], frozenset[Address]] = own_addresses,
         names: Callable[[], frozenset[str]] = own_names,
     ) -> None:
-        # The other machine as people know it, "" for none: before `find` by what the address says alone.
+        # The other machine as people know it, "" for none: before `find` by what the address says
+        # alone.
         self.other = self._host = other_machine(base_url)
         self._addresses, self._names = addresses, names
         self._not_before = 0.0

@@ -1,4 +1,6 @@
-"""Find the models of a server that take pictures: by its own words, by their files, and else by showing them one."""
+"""Find the models of a server that take pictures: by its own words, by their files, and else by
+showing them one.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ log = logging.getLogger(__name__)
 
 # A hub lists some hundred; more are ignored.
 _MOST_LISTED = 1000
-# Models of Ollama's that are looked up one by one; unknown models that are shown a picture. A server may load each for it.
+# Models of Ollama's that are looked up one by one; unknown models that are shown a picture. A
+# server may load each for it.
 _MOST_SHOWN = 32
 _MOST_ASKED = 3
 _DETAIL_SECONDS = 3.0
@@ -36,7 +39,10 @@ _CONFIG_BYTES = 1024 * 1024
 
 
 class Sight:
-    """The knowledge of one server at `root` (its address without /v1). A model is shown a picture once, whatever the result."""
+    """The knowledge of one server at `root` (its address without /v1).
+
+    A model is shown a picture once, whatever the result.
+    """
 
     def __init__(self, client: ChatClient, root: str) -> None:
         self._client = client
@@ -45,7 +51,8 @@ class Sight:
         self._asked: dict[str, bool | None] = {}
         # Ollama's description of each
         self._shown: dict[str, Mapping[str, Any]] = {}
-        # By folder, so that files are read once: the model takes pictures; None where its files do not say
+        # By folder, so that files are read once: the model takes pictures; None where its files do
+        # not say
         self._files: dict[str, bool | None] = {}
         # Models that refused the picture of a question
         self._blind: set[str] = set()
@@ -65,7 +72,9 @@ class Sight:
         return model in self._blind
 
     async def models(self, raw: bytes, *, busy: bool) -> list[Listed]:
-        """Return the models of the body of /v1/models with their abilities; none for no list. `busy`: no model is asked.
+        """Return the models of the body of /v1/models with their abilities; none for no list.
+
+        `busy`: no model is asked.
 
         Never raises an error.
         """
@@ -108,7 +117,9 @@ class Sight:
     async def _with_details(
         self, cards: list[dict[str, Any]], models: list[Listed]
     ) -> list[Listed]:
-        """Add the details that a server gives beside that list; the owner in the list names its kind."""
+        """Add the details that a server gives beside that list; the owner in the list names its
+        kind.
+        """
         owners = {card.get("owned_by") for card in cards}
         if "organization_owner" in owners:
             return model_choice.of_lm_studio(await self._get("/api/v0/models"), models)

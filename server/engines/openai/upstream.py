@@ -1,6 +1,7 @@
 """Turn a model server's refusals into our own sentences. Pure.
 
-Nothing of the server's own text goes into an error: it may hold the question, the picture or the key.
+Nothing of the server's own text goes into an error: it may hold the question, the picture or the
+key.
 """
 
 from __future__ import annotations
@@ -24,14 +25,16 @@ _CONTEXT = re.compile(
 )
 # vLLM: "At most 1 image(s) may be provided in one prompt."
 _PICTURES = re.compile(r"at most (\d{1,4}) image", re.I)
-# The number of tokens that a refusal names; fewer than the least would leave no room for a question.
+# The number of tokens that a refusal names; fewer than the least would leave no room for a
+# question.
 _STATED_CONTEXT = re.compile(
     r"(?:context[ _](?:length|size|window)|max_model_len|n_ctx)\D{0,30}(\d{1,9})\b", re.I
 )
 _LEAST_CONTEXT = 256
 _LOADING = re.compile(r"\bload(ing)?\b|starting|warming|not ready", re.I)
 _BUSY = re.compile(r"\bbusy\b|overload|too many|\bfull\b|queue|no slot", re.I)
-# Refusals of servers whose model takes no pictures: vLLM, llama.cpp, LM Studio, Ollama, OpenAI, SGLang, TGI
+# Refusals of servers whose model takes no pictures: vLLM, llama.cpp, LM Studio, Ollama, OpenAI,
+# SGLang, TGI
 _NO_PICTURE = re.compile(
     r"not a multi-?modal model|at most 0 image|mmproj"
     r"|\b(image|images|vision|image_url|multi-?modal)\b.{0,40}\b(not|n't|only|never)\b.{0,20}(support|allow|enabled|accept|available)"
@@ -50,7 +53,9 @@ _MOST_READ = 4096
 
 
 def words_of(body: object) -> str:
-    """Return the message inside an error body, for comparing only: it is never shown, kept or logged."""
+    """Return the message inside an error body, for comparing only: it is never shown, kept or
+    logged.
+    """
     if isinstance(body, Mapping):
         inner = body.get("error", body)
         if isinstance(inner, Mapping):
@@ -91,7 +96,9 @@ def is_no_picture(status: int, body: object) -> bool:
 
 
 def most_pictures(status: int, body: object) -> int | None:
-    """Return the number of pictures that a refusal allows in a request; None when it names none, or 0."""
+    """Return the number of pictures that a refusal allows in a request; None when it names none, or
+    0.
+    """
     found = _PICTURES.search(words_of(body)) if status in (400, 422, 0) else None
     return (int(found.group(1)) or None) if found else None
 
@@ -124,7 +131,9 @@ def is_other_model(status: int, body: object) -> bool:
 def error_for(
     status: int, body: object, *, context_length: int | None, retry_after: float | None = None
 ) -> EngineError:
-    """Return the error for an HTTP status, or for the code of an error event inside a 200 (0 when it has none)."""
+    """Return the error for an HTTP status, or for the code of an error event inside a 200 (0 when
+    it has none).
+    """
     if is_context_refusal(status, body):
         room = f" of {context_length:,} tokens" if context_length else ""
         return EngineRefused(

@@ -184,7 +184,9 @@ def rows_of(*texts: str) -> list[Row]:
     ],
 )
 def test_a_value_stands_beside_or_below_its_word(words: list[str], expected: str | None) -> None:
-    """A row that only names a thing takes the next one with it; a sign's word may be in another language."""
+    """A row that only names a thing takes the next one with it; a sign's word may be in another
+    language.
+    """
     rows = rows_of("Total 12.40", "Gate B12", "Serial:", "SN 881-22")
     found = tables.beside(rows, words)
     assert (found.value if found else None) == expected

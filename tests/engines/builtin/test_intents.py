@@ -236,7 +236,9 @@ def test_places_days_and_colours_are_taken_from_the_question(
 
 
 def test_every_language_says_everything() -> None:
-    """The same keys with the same fields in each language, and a name for each colour, place, day and want."""
+    """The same keys with the same fields in each language, and a name for each colour, place, day
+    and want.
+    """
 
     def names(text: str) -> set[str]:
         return {name for _, name, _, _ in string.Formatter().parse(text) if name}

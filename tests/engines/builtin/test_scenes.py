@@ -111,7 +111,9 @@ def test_the_table_has_a_hundred_questions() -> None:
 
 @pytest.mark.slow
 def test_held_out_questions_keep_their_score(engine: BuiltinEngine) -> None:
-    """Scenes and wordings that nobody tuned to: as many right answers as when they were made, or more."""
+    """Scenes and wordings that nobody tuned to: as many right answers as when they were made, or
+    more.
+    """
     asked, wrong = 0, []
     for name, questions in held_out.TABLE.items():
         asked += len(questions)

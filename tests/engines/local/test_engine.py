@@ -91,7 +91,9 @@ def local(
     heard: Heard | None = None,
     thinking: ThinkingLimits | None = None,
 ) -> LocalEngine:
-    """With the words that the catalogue would make of it, which is not asked: it would refuse a damaged folder."""
+    """With the words that the catalogue would make of it, which is not asked: it would refuse a
+    damaged folder.
+    """
     heard = heard or Heard()
     words = [str(python), "-m", "server.engines.local.worker", "--model", str(folder), *options]
     words += ["--trust-remote-code"] if own_code else []
@@ -146,7 +148,9 @@ async def begun(engine: LocalEngine, pieces: int = 20) -> AsyncGenerator[Chunk, 
 
 
 async def test_it_says_what_it_is(loaded: tuple[LocalEngine, Heard]) -> None:
-    """Ready, with geometry and context of the model's own files, one answer at a time, and its memory."""
+    """Ready, with geometry and context of the model's own files, one answer at a time, and its
+    memory.
+    """
     engine, _ = loaded
     status = await engine.probe()
     assert (status.state, status.model) == (EngineState.READY, "tiny")
@@ -188,7 +192,9 @@ async def test_pixels_become_words(engine: LocalEngine, color: str) -> None:
 
 
 async def test_earlier_pictures_reach_the_model(engine: LocalEngine) -> None:
-    """Each takes its tokens of the prompt, behind its caption; the bytes of several pictures are kept apart."""
+    """Each takes its tokens of the prompt, behind its caption; the bytes of several pictures are
+    kept apart.
+    """
     alone = request(ASK_COLOR, "red")
     earlier = tuple(
         EarlierPicture(request(ASK_COLOR, color).picture, "It is red.") for color in COLORS
@@ -247,7 +253,9 @@ async def test_a_broken_picture_is_an_error(engine: LocalEngine) -> None:
 
 
 async def test_what_does_not_fit_into_the_context(engine: LocalEngine) -> None:
-    """By the model's own count: the oldest turns go first; a question that is too long by itself is no answer and no crash."""
+    """By the model's own count: the oldest turns go first; a question that is too long by itself is
+    no answer and no crash.
+    """
     turns = tuple(Turn("why? " * 400, "so! " * 400) for _ in range(4))
     _, end = await collect(engine, request(ASK_COLOR, turns=turns, max_tokens=16))
     assert 3000 < (end.usage.prompt_tokens or 0) <= 8192 - 16
@@ -274,7 +282,9 @@ async def test_silence_and_length_have_their_limits(engine: LocalEngine) -> None
 
 
 async def test_one_that_hangs_is_killed(tiny_model: Path) -> None:
-    """Without a sign of life it is ended in bounded time: a clear error, never a spliced answer, and no more answers."""
+    """Without a sign of life it is ended in bounded time: a clear error, never a spliced answer,
+    and no more answers.
+    """
     heard = Heard()
     engine = local(tiny_model, heard=heard)
     try:
@@ -312,7 +322,8 @@ async def test_one_that_hangs_is_killed(tiny_model: Path) -> None:
 
 
 async def test_other_makes(random_models: Path) -> None:
-    """A Qwen3-VL, a Gemma 3 and what answers of a Qwen2.5-Omni, by the Auto classes with the library's own processors.
+    """A Qwen3-VL, a Gemma 3 and what answers of a Qwen2.5-Omni, by the Auto classes with the
+    library's own processors.
 
     Pieces, counts and limits hold.
     """
@@ -335,7 +346,10 @@ async def test_other_makes(random_models: Path) -> None:
 
 
 async def random_words(engine: Engine) -> int:
-    """Tokens of the prompt. A question made of the model's own marks is not a second picture; what is said means nothing."""
+    """Tokens of the prompt.
+
+    A question made of the model's own marks is not a second picture; what is said means nothing.
+    """
     asked = "<image><|image_pad|><end_of_utterance><row_1_col_1><start_of_image><end_of_turn> What is this?"
     pieces, end = await collect(engine, request(asked, max_tokens=24))
     assert end.finish_reason in ("stop", "length")
@@ -361,7 +375,8 @@ async def thought(engine: LocalEngine, max_tokens: int = 8) -> tuple[str, str, F
 
 
 async def test_models_that_think(tmp_path: Path) -> None:
-    """Thinking is switched off where the template can; else it has tokens of its own above those of the answer.
+    """Thinking is switched off where the template can; else it has tokens of its own above those of
+    the answer.
 
     RESPONSE_MAX_TOKENS (8 here) is less than the thoughts take, and holds for the answer alone.
     """
@@ -377,7 +392,8 @@ async def test_models_that_think(tmp_path: Path) -> None:
             text, thoughts, end, steps = await thought(engine)
             assert (text, thoughts) == ("It is red.", " ".join(THOUGHTS))
             assert end.finish_reason == "stop"
-            # The first that nobody expected to think was asked twice, and stopped at its first thought.
+            # The first that nobody expected to think was asked twice, and stopped at its first
+            # thought.
             assert (len(THOUGHTS) + 5 < steps) if engine is always else (steps <= len(THOUGHTS) + 6)
             assert (await thought(engine))[0] == "It is red."
             text, thoughts, end, _ = await thought(engine, max_tokens=2)
@@ -393,7 +409,9 @@ async def test_models_that_think(tmp_path: Path) -> None:
 
 
 async def test_an_operator_switches_models(tiny_model: Path, random_models: Path) -> None:
-    """Through the manager: a SmolVLM takes the place of the loaded model, which gives all its memory back, and then goes, too."""
+    """Through the manager: a SmolVLM takes the place of the loaded model, which gives all its
+    memory back, and then goes, too.
+    """
     settings = {"engine_python": PYTHON, "trust_remote_code": True, "local_model": tiny_model}
     async with running(engine="local", model_max_tokens=6000, **settings) as run:
         manager, place = run.program.engine_parts.manager, run.program.engine_parts.slot
@@ -420,7 +438,8 @@ async def test_an_operator_switches_models(tiny_model: Path, random_models: Path
         assert "loading weights" in phases
         assert any("freed" in line for line in heard)
         assert place.status.capabilities.max_concurrency == 1
-        # The picture is cut into the 17 tiles that it fills, not the 57 of it made larger, which take 723 tokens more.
+        # The picture is cut into the 17 tiles that it fills, not the 57 of it made larger, which
+        # take 723 tokens more.
         assert await random_words(place) < 1000
         await manager.stop()
         with pytest.raises(EngineUnavailable):
@@ -428,7 +447,9 @@ async def test_an_operator_switches_models(tiny_model: Path, random_models: Path
 
 
 async def test_a_step_is_stopped_in_its_middle(tiny_model: Path) -> None:
-    """In the model itself: stopped in a layer of the first step, no later layer runs; without memory, only that answer fails."""
+    """In the model itself: stopped in a layer of the first step, no later layer runs; without
+    memory, only that answer fails.
+    """
     done = subprocess.run(
         [PYTHON, "-m", "tests.real_model.generating", tiny_model],
         input=json.dumps(
@@ -471,7 +492,9 @@ async def failing(engine: LocalEngine) -> str:
 
 
 async def test_files_that_are_missing_or_damaged(tiny_model: Path, tmp_path: Path) -> None:
-    """Told within a moment, since torch is not needed for that: folder, config, shard, number format, Python."""
+    """Told within a moment, since torch is not needed for that: folder, config, shard, number
+    format, Python.
+    """
     begin = time.monotonic()
     assert "is no folder" in await failing(local(tmp_path / "none"))
     copy = tmp_path / "copy"
@@ -503,7 +526,9 @@ _NO_TORCH = (
 
 
 async def test_code_of_the_models_own_needs_the_flag(tiny_model: Path) -> None:
-    """The tiny model's processor comes with code; without TRUST_REMOTE_CODE it is not run, and said so."""
+    """The tiny model's processor comes with code; without TRUST_REMOTE_CODE it is not run, and said
+    so.
+    """
     assert "TRUST_REMOTE_CODE" in await failing(local(tiny_model, own_code=False))
 
 
@@ -555,7 +580,9 @@ def alive(pid: int) -> bool:
 async def test_closing_leaves_no_process_and_no_file(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Closed while it loads: the worker is gone within seconds, and what it was to run of the model's code, too."""
+    """Closed while it loads: the worker is gone within seconds, and what it was to run of the
+    model's code, too.
+    """
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     engine = local(tiny_model)
@@ -582,7 +609,9 @@ async def test_closing_leaves_no_process_and_no_file(
     ("engine", "names"), [("auto", ["vllm", "local", "builtin"]), ("local", ["local"])]
 )
 async def test_its_place_among_the_engines(tmp_path: Path, engine: str, names: list[str]) -> None:
-    """Behind the model server and before the built-in engine; what LOCAL_MODEL can't be is said and ends nothing."""
+    """Behind the model server and before the built-in engine; what LOCAL_MODEL can't be is said and
+    ends nothing.
+    """
     folder = tmp_path / "none"
     settings = {"vllm_base_url": "http://127.0.0.1:9/v1", "local_model": folder}
     async with running(engine=engine, **settings) as run:

@@ -1,4 +1,6 @@
-"""The memory and time that a malicious model server can cost us, measured with real processes on both sides."""
+"""The memory and time that a malicious model server can cost us, measured with real processes on
+both sides.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +83,9 @@ def within_bounds(found: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("manner", LISTING)
 def test_a_list_of_models_costs_little_whatever_comes(asked: Asked, manner: str) -> None:
-    """Bombs, bodies, heads and names without an end, in large and small pieces: refused, or cut, in bounded memory."""
+    """Bombs, bodies, heads and names without an end, in large and small pieces: refused, or cut, in
+    bounded memory.
+    """
     found = asked("probe", manner)
     within_bounds(found)
     assert (found["state"] == "ready") == (manner == "endless_health"), found

@@ -1,4 +1,6 @@
-"""The connections to one model server: its own addresses, a small picture, and what keeps an answer from coming."""
+"""The connections to one model server: its own addresses, a small picture, and what keeps an answer
+from coming.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +82,10 @@ async def test_a_picture_is_taken_refused_or_neither(fake: FakeOpenAI, client: C
 
 
 async def test_nothing_keeps_a_request_after_its_answer() -> None:
-    """A request holds a picture. It goes with the answer, complete or left in its middle, and waits for no collector."""
+    """A request holds a picture.
+
+    It goes with the answer, complete or left in its middle, and waits for no collector.
+    """
     seen: list[weakref.ref[httpx2.Request]] = []
     event = b'data: {"choices":[{"delta":{"content":"A"}}]}\n\n'
 

@@ -35,7 +35,9 @@ async def engine(fake: FakeOpenAI) -> AsyncIterator[OpenAIEngine]:
 
 
 async def test_turns_that_do_not_fit_are_left_out(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
-    """One question goes again with half of the turns, before anything of an answer; how many went is told."""
+    """One question goes again with half of the turns, before anything of an answer; how many went
+    is told.
+    """
     fake.context, fake.tells_context = 128 + 170, False
     texts, end = await collect(engine, request(turns=TURNS))
     assert texts == ["I ", "see ", "a ", "cup."]

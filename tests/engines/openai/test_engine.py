@@ -314,7 +314,9 @@ async def test_a_refused_field_that_is_needed_is_an_error(
 
 
 async def test_a_model_that_went_is_looked_up_anew(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
-    """After a restart of the server with another model, the first model of its list is used at once."""
+    """After a restart of the server with another model, the first model of its list is used at
+    once.
+    """
     await collect(engine)
     fake.models = ["other-vl"]
     texts, _ = await collect(engine)
@@ -355,7 +357,9 @@ class Dropping(httpx2.AsyncHTTPTransport):
 async def test_a_kept_connection_that_was_closed_is_tried_again_once(
     fake: FakeOpenAI, drops: int
 ) -> None:
-    """A server closes an unused connection, or every one after a failure, just when it is used again."""
+    """A server closes an unused connection, or every one after a failure, just when it is used
+    again.
+    """
     engine = OpenAIEngine(name="vllm", base_url=fake.base_url, transport=Dropping(drops))
     try:
         if drops == 1:
@@ -518,7 +522,9 @@ async def test_a_server_whose_model_is_known_is_not_asked_for_its_list(fake: Fak
 async def test_vllm_that_has_lost_its_engine_is_not_used(
     fake: FakeOpenAI, engine: OpenAIEngine
 ) -> None:
-    """It lists its model still, and its health alone tells; other servers' health may mean anything, and may be absent."""
+    """It lists its model still, and its health alone tells; other servers' health may mean
+    anything, and may be absent.
+    """
     fake.health = 503
     assert (await engine.probe()).ready
     fake.card = {"owned_by": "vllm"}
@@ -533,7 +539,9 @@ async def test_vllm_that_has_lost_its_engine_is_not_used(
 async def test_a_list_of_models_that_fails_is_fine_with_a_name_and_good_health(
     fake: FakeOpenAI, engine: OpenAIEngine
 ) -> None:
-    """`transformers serve` without a cache answers 500 to it; without a name, or ill, a server is not used."""
+    """`transformers serve` without a cache answers 500 to it; without a name, or ill, a server is
+    not used.
+    """
     fake.behaviour = Behaviour.NO_LISTING
     nameless = await engine.probe()
     assert nameless.state is EngineState.UNREACHABLE
@@ -657,7 +665,9 @@ async def test_credentials_in_the_address_are_never_shown(fake: FakeOpenAI) -> N
 async def test_no_control_token_of_any_family_reaches_the_server(
     fake: FakeOpenAI, engine: OpenAIEngine, tmp_path: Path
 ) -> None:
-    """Those of all families go; where the model's folder is on this machine, those that it names, instead."""
+    """Those of all families go; where the model's folder is on this machine, those that it names,
+    instead.
+    """
     turns = (Turn("[INST]a</s>", "b<end_of_turn>"),)
     dirty = request("<start_of_turn>What<IMG_CONTEXT> is <image>this<mine>?[img-0]", turns=turns)
     await collect(engine, dirty)

@@ -64,8 +64,10 @@ async def look(url: str) -> str:
 async def test_own_addresses_and_names(
     monkeypatch: pytest.MonkeyPatch, host: str, other: str
 ) -> None:
-    """A literal is compared; of names only the own ones are asked about, off the event loop. Those of others may lead here
-    today and elsewhere tomorrow."""
+    """A literal is compared; of names only the own ones are asked about, off the event loop.
+
+    Those of others may lead here today and elsewhere tomorrow.
+    """
     names = Names(
         monkeypatch,
         **{"desk": (LAN, "127.0.0.1"), "desk.local": (LAN, ELSEWHERE), "gpu.example.org": (LAN,)},

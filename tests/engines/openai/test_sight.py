@@ -85,7 +85,9 @@ async def test_what_a_server_tells_decides(
     why: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Text models and embeddings that come first are passed over, nobody is shown a picture, and it is said why."""
+    """Text models and embeddings that come first are passed over, nobody is shown a picture, and it
+    is said why.
+    """
     fake.models, fake.cards, fake.others = ["a", "c", "b"], cards, others
     caplog.set_level(logging.INFO)
     status = await engine.probe()
@@ -193,7 +195,9 @@ async def test_a_server_without_a_model_that_sees_is_not_ready(
 
 
 async def test_model_name_wins_until_the_model_refuses_a_picture(fake: FakeOpenAI) -> None:
-    """Nobody doubts a name that was set; a refusal in earnest makes the engine not ready, so that the next one answers."""
+    """Nobody doubts a name that was set; a refusal in earnest makes the engine not ready, so that
+    the next one answers.
+    """
     fake.models = ["seeing-vl", "text"]
     engine = OpenAIEngine(name="vllm", base_url=fake.base_url, model="text", limits=QUICK)
     try:

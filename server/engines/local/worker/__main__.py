@@ -1,10 +1,11 @@
-"""The worker's process: loads one model, then answers what comes in on standard input, until that ends.
+"""The worker's process: loads one model, then answers what comes in on standard input, until that
+ends.
 
-Frames (see `wire`) go both ways. In: `answer` (id, messages, max_tokens, thoughts, think; pictures, the number of bytes of
-each; they are the payload, in the order of the messages),
-`cancel` (id), `state`. Out: `progress` (phase, percent, done, total), then `ready` or `failed` (code, message), then `delta` (id, text)
-and `end` (id, reason, counts) or `error` (id, code) of each answer, and `state` (steps, gpu_bytes). What libraries
-print goes to standard error.
+Frames (see `wire`) go both ways. In: `answer` (id, messages, max_tokens, thoughts, think; pictures,
+the number of bytes of each; they are the payload, in the order of the messages), `cancel` (id),
+`state`. Out: `progress` (phase, percent, done, total), then `ready` or `failed` (code, message),
+then `delta` (id, text) and `end` (id, reason, counts) or `error` (id, code) of each answer, and
+`state` (steps, gpu_bytes). What libraries print goes to standard error.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ _WAITING = 8
 _GPU_FAULT = 3
 
 
-# Reasons why a loaded model does not answer its trial question, by the code of `generating.AnswerError`
+# Reasons why a loaded model does not answer its trial question, by the code of
+# `generating.AnswerError`
 _TRIED = {
     "memory": "There is not enough memory to answer with this model beside loading it. End what else uses memory, or choose a"
     " smaller model.",
@@ -189,7 +191,8 @@ def run(arguments: argparse.Namespace, channel: Channel, worker: Worker) -> int:
         # They take seconds, and may be broken.
         from server.engines.local.worker import generating, loading
     except Exception as error:  # noqa: BLE001
-        # A broken installation fails in many ways (missing libraries, wrong versions); nobody has asked anything yet.
+        # A broken installation fails in many ways (missing libraries, wrong versions); nobody has
+        # asked anything yet.
         words = " ".join(str(error).split())[:300]
         channel.send(
             "failed",

@@ -13,16 +13,19 @@ _WINDOW = 64
 
 
 class Detokenizer:
-    """Turns tokens into pieces of text that together are the text of all, but for a character that is never completed.
+    """Turns tokens into pieces of text that together are the text of all, but for a character that
+    is never completed.
 
-    A token may be a part of a character, or have a space before it only where another token is: so each piece is
-    what the newest tokens add to those just before them. `decode` gives the text of some tokens.
+    A token may be a part of a character, or have a space before it only where another token is: so
+    each piece is what the newest tokens add to those just before them. `decode` gives the text of
+    some tokens.
     """
 
     def __init__(self, decode: Callable[[Sequence[int]], str]) -> None:
         self._decode = decode
         self._ids: list[int] = []
-        # Tokens are decoded together from `_start` on; those from `_whole` on may have been given out in part.
+        # Tokens are decoded together from `_start` on; those from `_whole` on may have been given
+        # out in part.
         self._start = 0
         self._whole = 0
         # The part of the text from `_start` on that was given out
@@ -45,7 +48,8 @@ class Detokenizer:
         return self._give(self._decode(self._ids[self._start :]).rstrip(_BROKEN), all_of_it=True)
 
     def _give(self, text: str, *, all_of_it: bool) -> str:
-        # Some tokenizers give nothing of bytes until all in a row are there, not even the text that was given out before.
+        # Some tokenizers give nothing of bytes until all in a row are there, not even the text that
+        # was given out before.
         known = all_of_it or text.startswith(self._given)
         fresh = text[len(self._given) :] if known else ""
         if all_of_it and (fresh or len(self._ids) - self._start > _WINDOW):

@@ -93,10 +93,14 @@ class Generator:
         thoughts: int = 0,
         think: bool = False,
     ) -> Outcome:
-        """`jpegs` are the pictures in the order of the messages. `emit` gets pieces of text as they come. Setting `stop` ends it within a layer. Raises AnswerError.
+        """`jpegs` are the pictures in the order of the messages.
 
-        `thoughts` are tokens above `max_tokens`; `think` False switches thinking off where the template can. Where the
-        prompt opens the thoughts, the first piece is the mark that it ends with.
+        `emit` gets pieces of text as they come. Setting `stop` ends it within a layer. Raises
+        AnswerError.
+
+        `thoughts` are tokens above `max_tokens`; `think` False switches thinking off where the
+        template can. Where the prompt opens the thoughts, the first piece is the mark that it ends
+        with.
         """
         pictures = [one if isinstance(one, Image.Image) else _decode(one) for one in jpegs]
         self._stop, self._first = stop, True
@@ -129,7 +133,10 @@ class Generator:
         return Outcome("length" if words.cut(limit) else "stop", prompt, words.count)
 
     def special_tokens(self) -> list[str]:
-        """List the texts that would become a special token inside a question. Those like `<|…|>` are known, and left out."""
+        """List the texts that would become a special token inside a question.
+
+        Those like `<|…|>` are known, and left out.
+        """
         tokenizer = self._loaded.tokenizer
         # Tokens with a meaning come first: some vocabularies have thousands that nobody uses yet.
         found = [
@@ -158,9 +165,11 @@ class Generator:
     def _fitting(
         self, messages: Messages, pictures: Sequence[Image.Image], answer: int, think: bool
     ) -> Any:
-        """The prompt, without the oldest turns where all of them leave no room for an answer of so many tokens.
+        """The prompt, without the oldest turns where all of them leave no room for an answer of so
+        many tokens.
 
-        The server cuts the history by an estimate, and cannot know how many tokens every processor makes of a picture.
+        The server cuts the history by an estimate, and cannot know how many tokens every processor
+        makes of a picture.
         """
         while True:
             inputs = self._inputs(messages, pictures, think)
@@ -198,7 +207,9 @@ class Generator:
         )
 
     def _settings(self, limit: int) -> Any:
-        """The model's own, but always its likeliest word: a camera wants the same answer to the same picture."""
+        """The model's own, but always its likeliest word: a camera wants the same answer to the
+        same picture.
+        """
         settings = copy.deepcopy(self._loaded.model.generation_config)
         settings.max_new_tokens, settings.max_length = limit, None
         settings.do_sample, settings.num_beams = False, 1
@@ -212,7 +223,9 @@ class Generator:
         self.steps += 1
 
     def _check(self, _module: object, _args: object, output: Any) -> None:
-        """Refuse a model whose numbers overflowed at the prompt: it would repeat one senseless word."""
+        """Refuse a model whose numbers overflowed at the prompt: it would repeat one senseless
+        word.
+        """
         if self._first:
             self._first = False
             logits = getattr(output, "logits", None)
@@ -230,7 +243,9 @@ class Generator:
 
 
 def _ends(loaded: LoadedModel) -> set[int]:
-    """The tokens that end an answer: those of the model's settings, and the one that its tokenizer ends a turn with."""
+    """The tokens that end an answer: those of the model's settings, and the one that its tokenizer
+    ends a turn with.
+    """
     stated = loaded.model.generation_config.eos_token_id
     ends = [*stated] if isinstance(stated, list | tuple) else [stated]
     return {
@@ -317,10 +332,11 @@ def _decode(jpeg: bytes) -> Image.Image:
 
 
 def _tiled(processor: Any, pictures: Sequence[Image.Image]) -> dict[str, Any]:
-    """Limit the tiles of a processor that cuts a picture into them: as many as it fills, and none of an enlarged picture.
+    """Limit the tiles of a processor that cuts a picture into them: as many as it fills, and none
+    of an enlarged picture.
 
-    A SmolVLM would make 2,048 pixels of any side, 17 tiles of 512, of a picture that has a quarter of that. The limit is one
-    for all pictures of a request, so the largest one sets it.
+    A SmolVLM would make 2,048 pixels of any side, 17 tiles of 512, of a picture that has a quarter
+    of that. The limit is one for all pictures of a request, so the largest one sets it.
     """
     images = getattr(processor, "image_processor", None)
     most, tile = (_edge(getattr(images, name, None)) for name in ("size", "max_image_size"))
@@ -353,7 +369,10 @@ def _for_template(messages: Messages, pictures: Sequence[Image.Image]) -> Messag
 
 
 def _without_oldest(messages: Messages) -> Messages:
-    """The older half of the turns is gone; the same when there are none. Pictures stay, before what is left."""
+    """The older half of the turns is gone; the same when there are none.
+
+    Pictures stay, before what is left.
+    """
     first = 1 if messages[0]["role"] == "system" else 0
     turns = (len(messages) - first) // 2
     gone = messages[first : first + 2 * -(-turns // 2)]

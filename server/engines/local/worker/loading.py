@@ -98,7 +98,8 @@ def load(options: Options, weights: Weights, report: Report) -> LoadedModel:
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise _no_memory(weights, dtype) from error
     except Exception as error:
-        # Model code raises whatever it likes; nobody has asked anything yet, so its words may be shown.
+        # Model code raises whatever it likes; nobody has asked anything yet, so its words may be
+        # shown.
         raise _reason(error, options.folder, weights, dtype) from error
     if found["missing_keys"]:
         some = sorted(found["missing_keys"])[0]
@@ -153,7 +154,9 @@ def _context(options: Options, weights: Weights, model: Any, dtype: str) -> int:
 
 
 def _share_processor() -> None:
-    """Leave a core to the camera, unless OMP_NUM_THREADS says how many to use: threads that wait for a late one spin."""
+    """Leave a core to the camera, unless OMP_NUM_THREADS says how many to use: threads that wait
+    for a late one spin.
+    """
     # A sandbox may forbid it.
     with contextlib.suppress(OSError):
         os.nice(_NICENESS)
@@ -193,7 +196,10 @@ def _quick_bfloat16() -> bool:
 
 
 def _place(weights: Weights, dtype: str, gpu: bool) -> Any:
-    """`device_map`: the processor, the GPU with the most room, or all of them. Raises LoadError when none has enough."""
+    """`device_map`: the processor, the GPU with the most room, or all of them.
+
+    Raises LoadError when none has enough.
+    """
     need = room.needed(weights.bytes, weights.bytes_each, dtype)
     if not gpu:
         free = room.free_ram()

@@ -1,7 +1,9 @@
-"""Processors without their video half: it wants torchvision and more, and a camera's question has one picture.
+"""Processors without their video half: it wants torchvision and more, and a camera's question has
+one picture.
 
-`AutoProcessor` loads every part of a processor or none. Where a video library is missing, the video part is replaced
-by `NoVideo`, which does nothing; the parts for pictures and text are the model's own.
+`AutoProcessor` loads every part of a processor or none. Where a video library is missing, the video
+part is replaced by `NoVideo`, which does nothing; the parts for pictures and text are the model's
+own.
 """
 
 from __future__ import annotations
@@ -31,7 +33,10 @@ def missing_video_libraries() -> bool:
 
 
 def do_without_video() -> None:
-    """From now on processors load without a video processor, in this process. Tried with transformers 5.23."""
+    """From now on processors load without a video processor, in this process.
+
+    Tried with transformers 5.23.
+    """
     if find_spec("torchvision") is None:
         auto = importlib.import_module("transformers.models.auto.video_processing_auto")
         auto.AutoVideoProcessor.from_pretrained = staticmethod(lambda *_, **__: NoVideo())
@@ -42,7 +47,8 @@ def do_without_video() -> None:
 
         ProcessorMixin.check_argument_for_proper_class = let_pass
     if find_spec("num2words") is None:
-        # It spells out how many frames a video has. The module is only there in versions that know the model.
+        # It spells out how many frames a video has. The module is only there in versions that know
+        # the model.
         try:
             module = importlib.import_module("transformers.models.smolvlm.processing_smolvlm")
         except ImportError:

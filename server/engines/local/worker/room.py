@@ -1,4 +1,7 @@
-"""Choose number format, memory, tokens and cores for a model on this machine. Pure, save for reading this system's files."""
+"""Choose number format, memory, tokens and cores for a model on this machine.
+
+Pure, save for reading this system's files.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,16 @@ _OWN_GROUP = Path("/proc/self/cgroup")
 _GROUPS = Path("/sys/fs/cgroup")
 DTYPES = ("auto", "float16", "bfloat16", "float32")
 BYTES_EACH = {"float16": 2, "bfloat16": 2, "float32": 4}
-# Beside the weights: what is computed with, a picture on its way. The context is made to fit what is left.
+# Beside the weights: what is computed with, a picture on its way. The context is made to fit what
+# is left.
 _EXTRA_SHARE, _EXTRA_MOST = 0.10, 10**9
 _EXTRA_BYTES = 200 * 1024 * 1024
-# The part of the memory free beside the weights that a whole context may take; and the least context that is tried in any case
+# The part of the memory free beside the weights that a whole context may take; and the least
+# context that is tried in any case
 _CONTEXT_SHARE = 0.6
 _LEAST_CONTEXT = 2048
-# Beside keys and values, what a token of a prompt takes while a layer works at it: of the hidden size, of the inner one
+# Beside keys and values, what a token of a prompt takes while a layer works at it: of the hidden
+# size, of the inner one
 _HIDDEN_COPIES = 10
 _INNER_COPIES = 4
 
@@ -32,8 +38,8 @@ def needed(weights_bytes: int, bytes_each: int, dtype: str) -> int:
 def choose(asked: str, stored: str, *, gpu: bool, bfloat16: bool, roomy: bool) -> str:
     """The format to compute in.
 
-    `bfloat16` tells whether the device computes in it quickly, `roomy` whether twice the bytes fit. A CPU has no
-    arithmetic for float16, so there it is never used.
+    `bfloat16` tells whether the device computes in it quickly, `roomy` whether twice the bytes fit.
+    A CPU has no arithmetic for float16, so there it is never used.
     """
     if gpu:
         if asked != "auto":
@@ -49,9 +55,11 @@ def choose(asked: str, stored: str, *, gpu: bool, bfloat16: bool, roomy: bool) -
 def token_bytes(
     *, layers: int, hidden: int, inner: int, heads: int, pairs: int, head: int | None, dtype: str
 ) -> int:
-    """Bytes that a token of a prompt takes: keys and values in every layer, and one layer's work at it.
+    """Bytes that a token of a prompt takes: keys and values in every layer, and one layer's work at
+    it.
 
-    `pairs`: heads of keys and values; `head`: numbers of one head, None for the hidden size's share.
+    `pairs`: heads of keys and values; `head`: numbers of one head, None for the hidden size's
+    share.
     """
     kept = 2 * layers * pairs * (head or hidden // heads)
     return (kept + _HIDDEN_COPIES * hidden + _INNER_COPIES * inner) * BYTES_EACH[dtype]
@@ -65,7 +73,9 @@ def context(wanted: int, free: int | None, each: int) -> int:
 
 
 def cores() -> int:
-    """Cores that this process may keep busy: those it may run on, and no more than its control group is given the time of."""
+    """Cores that this process may keep busy: those it may run on, and no more than its control
+    group is given the time of.
+    """
     there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     found = [there or 1]
     for group in _groups():
@@ -77,7 +87,10 @@ def cores() -> int:
 
 
 def free_ram() -> int | None:
-    """Bytes that this process may still take: by the system, its own limit, its control group. None when unknown."""
+    """Bytes that this process may still take: by the system, its own limit, its control group.
+
+    None when unknown.
+    """
     found = [_available(), _within_limit(), _within_group()]
     return min((value for value in found if value is not None), default=None)
 
@@ -105,7 +118,10 @@ def _within_limit() -> int | None:
 
 
 def _within_group() -> int | None:
-    """Return the memory left in the tightest group. A group's cache of files can be freed, and counts as left."""
+    """Return the memory left in the tightest group.
+
+    A group's cache of files can be freed, and counts as left.
+    """
     found: list[int] = []
     for group in _groups():
         with contextlib.suppress(OSError, ValueError):
@@ -121,7 +137,9 @@ def _within_group() -> int | None:
 
 
 def _groups() -> Iterator[Path]:
-    """This process's control group, by their second version, and those around it, which limit it, too."""
+    """This process's control group, by their second version, and those around it, which limit it,
+    too.
+    """
     with contextlib.suppress(OSError):
         for line in _OWN_GROUP.read_text().splitlines():
             if line.startswith("0::"):

@@ -22,7 +22,8 @@ _DTYPES = ("float32", "float16", "bfloat16")
 @dataclass(frozen=True, slots=True)
 class Weights:
     bytes: int
-    # The number format that most of it is stored in, by torch's name; "" when it is none that torch computes with.
+    # The number format that most of it is stored in, by torch's name; "" when it is none that torch
+    # computes with.
     dtype: str
     # Bytes per number, in most of the weights
     bytes_each: int
@@ -32,7 +33,10 @@ class Weights:
 
 
 def read(folder: Path) -> Weights:
-    """Check that the config can be read and that every shard is there and whole. Raises ModelFolderError."""
+    """Check that the config can be read and that every shard is there and whole.
+
+    Raises ModelFolderError.
+    """
     if not folder.is_dir():
         raise ModelFolderError(
             f"{_shown(folder)} is no folder that can be read. LOCAL_MODEL must name one with a model's config.json and"
