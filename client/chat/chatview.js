@@ -201,7 +201,7 @@ export class ChatView {
     if (turn.response?.boxes && shot.childElementCount === 1) shot.append(...spots(turn.response));
 
     const remark = part(article, ".remark", HTMLElement);
-    const said = turn.problem || (turn.response ? remarks(turn.response) : "");
+    const said = turn.problem || remarks(turn.response ?? (turn.frame && turn.kind === "chat" ? { frame: turn.frame } : {}));
     say(remark, said);
     show(remark, said !== "");
     remark.classList.toggle("problem", turn.problem !== "");

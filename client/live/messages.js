@@ -140,6 +140,7 @@
  * @property {"page"|"whip"} [source] the sender: this page, or another device; absent without one
  * @property {boolean} [dark]
  * @property {boolean} [blurred]
+ * @property {boolean} [black] nothing can be seen: covered, or without any light
  * @property {number} [width]
  * @property {number} [height]
  * @property {number} [fps]

@@ -228,6 +228,7 @@ export function notice(facts) {
   if (facts.held) {
     return { tone: "warn", title: "Picture held", text: "Your next questions are about this moment. Press Hold to release it." };
   }
+  if (status?.black) return { tone: "warn", title: "The picture is black", text: "Uncover the camera, or switch on a light." };
   if (status?.dark) return { tone: "warn", title: "It is dark", text: "Switch on a light, or the torch." };
   if (status?.blurred) return { tone: "warn", title: "The picture is blurred", text: "Hold still, or move back a little." };
   return null;
@@ -382,13 +383,13 @@ export function clock(at) {
 }
 
 /**
- * Remarks that belong to an answer.
- * @param {import("../live/messages.js").ResponseMessage} response
+ * Remarks that belong to an answer, or to the frame that it will be about.
+ * @param {{frame?: import("../live/messages.js").FrameInfo, finish_reason?: string}} response
  */
 export function remarks(response) {
   const said = [];
-  if (response.frame?.dark) said.push("The picture was dark.");
-  if (response.frame?.blurred) said.push("The picture was blurred.");
+  if (response.frame?.dark) said.push("The picture was dark. Switch on a light, or the torch.");
+  if (response.frame?.blurred) said.push("The picture was blurred. Hold still, or move back a little.");
   if (response.finish_reason === "length") said.push("Cut off at the length limit.");
   if (response.finish_reason === "content_filter") said.push("The model server's filter cut this answer.");
   if (response.finish_reason === "cancelled") said.push("Cancelled.");

@@ -35,11 +35,15 @@ class SceneWatch:
         return abs(captured - self._analysed) >= ANALYSIS_SECONDS
 
     def analyse(self, frame: Frame, small: Luma | None = None) -> bool:
-        """Measure a frame's scene. Returns True when a hint (dark, blurred) appeared or disappeared.
+        """Measure a frame's scene. Returns True when a hint (dark, blurred, black) appeared or disappeared.
 
         `small`: the frame's small luma picture, if there is one already.
         """
         before = self.scene
         self._analysed = frame.captured
         self.scene = scene = self._luma.read(frame.image, frame.captured, small)
-        return before is None or (before.dark, before.blurred) != (scene.dark, scene.blurred)
+        return before is None or _hints(before) != _hints(scene)
+
+
+def _hints(scene: Scene) -> tuple[bool, bool, bool]:
+    return scene.dark, scene.blurred, scene.black

@@ -21,6 +21,7 @@
     │   ├── NoCamera                 no_camera
     │   ├── CameraStalled            camera_stalled
     │   ├── CameraFrozen             camera_frozen
+    │   ├── PictureBlack             picture_black
     │   └── FrameWithheld            frame_withheld
     ├── EngineError                  503
     │   ├── EngineUnavailable        engine_unavailable (retryable)
@@ -171,6 +172,10 @@ class CameraStalled(CameraError):
 
 class CameraFrozen(CameraError):
     code = "camera_frozen"
+
+
+class PictureBlack(CameraError):
+    code = "picture_black"
 
 
 class FrameWithheld(CameraError):

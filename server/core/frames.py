@@ -122,6 +122,8 @@ class Scene:
     motion: float | None
     dark: bool
     blurred: bool
+    # Dark without a lit spot and without an edge: nothing can be seen in it.
+    black: bool = False
 
 
 @dataclass(frozen=True, slots=True)

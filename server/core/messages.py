@@ -285,6 +285,8 @@ class Status(ServerMessage):
     source: str | None = None
     dark: bool | None = None
     blurred: bool | None = None
+    # Nothing can be seen: covered, or without any light
+    black: bool | None = None
     width: int | None = None
     height: int | None = None
     # Frames per second over the last 3 s

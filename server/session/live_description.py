@@ -18,6 +18,7 @@ from server.inference import Inference, Result
 from server.session.answers import AnswerSink
 from server.session.outbox import Outbox
 from server.session.request_builder import RequestBuilder, View
+from server.vision.hindrance import Hindrance, hindrance
 
 # After these changes nothing of the last description holds, so the scene is described anew.
 _ANEW = (Why.FIRST, Why.VIEW, Why.SCENE)
@@ -110,7 +111,10 @@ class LiveDescription:
         now = time.monotonic()
         running = self._sink is not None and self._sink.running
         asks = (
-            not running and self._attention.due(change, now) and self._requests.allowance.left(now)
+            not running
+            and hindrance(self._camera.scene) is not Hindrance.BLACK
+            and self._attention.due(change, now)
+            and self._requests.allowance.left(now)
         )
         self._metrics.looks.labels(change.why).inc()
         if self._requests.preferences.changes:

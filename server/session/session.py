@@ -19,8 +19,14 @@ from server.attention.attention import Attention
 from server.camera.camera import FRAME_NOTICE_SECONDS, Asked, Camera
 from server.core import messages as wire
 from server.core.aio import TaskSet
-from server.core.errors import CameraError, Draining, Internal, QwenCameraError
-from server.core.frames import Detail, Frame, Kind, Route
+from server.core.errors import (
+    CameraError,
+    Draining,
+    Internal,
+    PictureBlack,
+    QwenCameraError,
+)
+from server.core.frames import Detail, Frame, Kind, Route, Scene
 from server.core.states import Steps
 from server.engines.routing import choose
 from server.session import pointing, state_messages
@@ -41,6 +47,8 @@ from server.session.request_builder import (
 )
 from server.session.stills import Stills
 from server.session.watching import Watching
+from server.vision.hindrance import WORDS, Hindrance, hindrance
+from server.vision.luma import SceneReader
 
 __all__ = ["Session", "SessionLimits", "SessionTools"]
 
@@ -276,6 +284,8 @@ class Session:
         view = View(frame, detail, self.camera.scene, held)
         needs = self._tools.current_engine().status.capabilities
         prepared = await self._reuse.prepare(view, needs)
+        if not needs.wants_pixels and _black(prepared.picture.scene, frame):
+            raise PictureBlack(f"{WORDS[Hindrance.BLACK]} Then ask again. No model was asked.")
         asking.sink = AnswerSink(
             id=asking.id,
             kind=Kind.CHAT,
@@ -481,3 +491,10 @@ class Session:
     def _forget(self) -> None:
         self._held = self._ended = None
         self._history.clear()
+
+
+def _black(scene: Scene | None, frame: Frame) -> bool:
+    """Find whether nothing can be seen in a frame. `scene`: of a filtered picture up to a second older."""
+    if hindrance(scene) is not Hindrance.BLACK:
+        return False
+    return hindrance(SceneReader().read(frame.image, frame.captured)) is Hindrance.BLACK

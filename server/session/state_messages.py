@@ -65,6 +65,7 @@ def status(*, camera: Camera, engine: Engine, queue_depth: int, held: bool) -> w
         source=("page" if camera.steered else "whip") if camera.offered else None,
         dark=scene.dark if scene is not None else None,
         blurred=scene.blurred if scene is not None else None,
+        black=scene.black if scene is not None else None,
         width=frame.width if frame is not None else None,
         height=frame.height if frame is not None else None,
         fps=round(camera.fps(), 1) if frame is not None else None,

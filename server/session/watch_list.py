@@ -14,6 +14,7 @@ from server.core.errors import BadRequest, Conflict, NotFound, TooLong
 from server.core.frames import CameraState
 from server.session.outbox import Outbox
 from server.session.request_builder import RequestBuilder, SessionTools
+from server.vision.hindrance import Hindrance, hindrance
 
 # The state of a watch that could look, but for something around it
 _CANNOT = "cannot"
@@ -134,7 +135,7 @@ class WatchList:
             return "The camera is starting."
         if state is not CameraState.LIVE:
             return "No new pictures come from the camera."
-        if self._camera.scene is not None and self._camera.scene.dark:
+        if hindrance(self._camera.scene) in (Hindrance.BLACK, Hindrance.DARK):
             return "It is too dark to see anything."
         return ""
 

@@ -38,6 +38,10 @@ _LIT = 0.25
 _LIT_SHARE = 0.02
 _LIT_SHARE_UNTIL = 0.03
 
+# A pixel this bright can be seen. With a smaller share of them, and without an edge, a dark frame is black.
+_SEEN = 0.10
+_SEEN_SHARE = 0.0005
+
 # Sharpness below which a frame is blurred, and above which it no longer is. Measured with Gaussian blur: 0.45 to 0.9 for
 # 1 px, 0.3 to 0.5 for 2 px, 0.2 to 0.33 for 3 px, 0.17 to 0.3 for 4 px; print at the upper end, soft photographs at the
 # lower.
@@ -123,6 +127,7 @@ class SceneReader:
         else:
             self._dark = brightness < DARK_BELOW and lit < _LIT_SHARE
         sharpness = edge_sharpness(luma, small)
+        seen = int(np.count_nonzero(small >= low + _SEEN * span)) / small.size
         # Without an edge blur cannot be measured: not blurred.
         self._blurred = sharpness is not None and sharpness < (
             BLURRED_UNTIL if self._blurred else BLURRED_BELOW
@@ -133,6 +138,7 @@ class SceneReader:
             motion=self._motion(small, captured, span),
             dark=self._dark,
             blurred=self._blurred,
+            black=self._dark and sharpness is None and seen < _SEEN_SHARE,
         )
 
     def _motion(self, small: Luma, captured: float, span: int) -> float | None:

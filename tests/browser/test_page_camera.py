@@ -4,6 +4,7 @@ have it.
 
 from __future__ import annotations
 
+import base64
 import re
 from typing import Any
 
@@ -21,6 +22,12 @@ pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 # The page lets the camera go when it was hidden for so long.
 HIDDEN_FOR_MS = 4000
+
+# Dark but for a small lamp
+_LAMP = "image:data:image/svg+xml;base64," + base64.b64encode(
+    b'<svg xmlns="http://www.w3.org/2000/svg" width="1280" height="720"><rect width="1280" height="720"/>'
+    b'<circle cx="400" cy="300" r="40" fill="#fff"/></svg>'
+).decode("ascii")
 
 
 def limit(sent: dict[str, Any]) -> float:
@@ -162,19 +169,41 @@ async def test_a_frozen_camera_is_said_aloud_and_not_answered_from(
 async def test_a_dark_picture_is_answered_with_a_hint(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
-    """Black is not frozen: the page says that it is dark and what helps, and a question is
+    """A lamp in the dark: the page says that it is dark and what helps, and a question is
     answered.
     """
     page = await visit(server.base_url)
     await page.start()
-    await page.show(mode="black")
+    await page.show(mode=_LAMP, clock=False)
     await expect(page.notice).to_contain_text("It is dark. Switch on a light")
     await expect(page.state).to_have_text("Live")
     response = await page.ask("What is this?")
     assert response["frame"]["dark"] is True
-    await expect(page.turns.last.locator(".remark")).to_have_text("The picture was dark.")
-    await page.show(mode="clock")
+    await expect(page.turns.last.locator(".remark")).to_have_text(
+        "The picture was dark. Switch on a light, or the torch."
+    )
+    await page.show(mode="clock", clock=True)
     await expect(page.notice).to_be_hidden()
+
+
+async def test_a_black_picture_is_told_before_a_model_is_asked(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """A covered camera: the notice and the question's end say what to do; no model invents
+    anything.
+    """
+    page = await visit(server.base_url)
+    await page.start()
+    await page.show(mode="black", clock=False)
+    await expect(page.notice).to_contain_text("The picture is black. Uncover the camera")
+    sent = await page.send("What is this?")
+    end = await page.end(sent["id"])
+    assert (end["type"], end["code"], end["retryable"]) == ("error", "picture_black", True)
+    await expect(page.turns.last.locator(".remark")).to_contain_text("Uncover it")
+    assert not model.requests
+    await page.show(mode="clock", clock=True)
+    await expect(page.notice).to_be_hidden()
+    await page.ask("And now?")
 
 
 async def test_stop_lets_the_camera_go_on_both_sides(visit: Visit, server: Running) -> None:

@@ -295,3 +295,17 @@ def metric(one: Room, name: str) -> float:
         if line.startswith(f"qwen_camera_{name} "):
             return float(line.rsplit(" ", 1)[1])
     return 0.0
+
+
+async def test_a_black_picture_is_not_described() -> None:
+    """No model is asked to see something in it; the first picture after it is described."""
+    async with room(limits=LIMITS) as one:
+        stage = Stage(one)
+        stage.settings(describe=True)
+        for _ in range(3):
+            stage.show(1, dark=True)
+        assert one.session._describing._sink is None
+        # The scene is measured once a second.
+        stage.show(2)
+        await stage.described(2)
+        assert len(one.engine.requests) == 1

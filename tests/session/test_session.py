@@ -553,6 +553,42 @@ async def test_detail_decides_the_pixels(guest: Visitor) -> None:
     assert tokens["high"] == tokens["auto read"]
 
 
+class Unchanged:
+    """A filter that finds nothing."""
+
+    def apply(self, bgr: Bgr) -> Bgr:
+        return bgr
+
+
+@pytest.mark.parametrize("filters", [(), (Unchanged(),)], ids=["", "filtered"])
+async def test_no_model_is_asked_about_a_black_picture(filters: tuple[Unchanged, ...]) -> None:
+    """The person is told what to do; with filters the frame counts, not a scene of a second ago."""
+    async with room(None, *filters) as one:
+        one.camera()
+        one.session.camera.watched = True
+        one.frame(dark=True)
+        one.session.handle(Chat(type="chat", content="What is this?"))
+        one.frame(dark=True)
+        error = await one.next("error")
+        assert (error["code"], error["retryable"]) == ("picture_black", True)
+        assert "Uncover it" in error["message"]
+        assert one.engine.requests == []
+        one.session.handle(Chat(type="chat", content="And now?"))
+        one.frame()
+        await one.next("response")
+        assert len(one.engine.requests) == 1
+
+
+async def test_an_engine_that_measures_is_asked_about_black() -> None:
+    """It invents nothing, and "What colour is this?" has an answer."""
+    async with room(FakeEngine(capabilities=Capabilities(wants_pixels=True))) as one:
+        one.camera()
+        one.session.handle(Chat(type="chat", content="What colour is this?"))
+        one.frame(dark=True)
+        await one.next("response")
+        assert len(one.engine.requests) == 1
+
+
 async def test_detail_at_full_size() -> None:
     """...and a 720p picture is cut to the budget for low, and kept for high."""
     async with room() as one:

@@ -55,6 +55,8 @@ def make_frame(
         planes[height * 3 // 8 : height * 5 // 8, width * 3 // 8 : width * 5 // 8] = 250
     if dark:
         planes[:height] //= 50
+    if dark:
+        planes[:height] = 17
     now = time.monotonic() if captured is None else captured
     return Frame(
         id=f"f{number}",

@@ -218,3 +218,31 @@ def test_tiny_and_odd_frames_are_read(width: int, height: int) -> None:
     scene = SceneReader().read(frame_of(luma), 0.0)
     assert 0 <= scene.brightness <= 1
     assert 0 <= scene.sharpness <= 1
+
+
+def lit(level: int, side: int) -> Luma:
+    """A dark frame with a lit square."""
+    luma = plain(17)
+    luma[300 : 300 + side, 600 : 600 + side] = level
+    return luma
+
+
+@pytest.mark.parametrize(
+    ("name", "luma", "black"),
+    [
+        ("a covered lens", plain(17), True),
+        ("a finger before it, with light around", plain(30), True),
+        ("a covered lens with noise", noisy(plain(20), 6.0), True),
+        ("a small lamp in the dark", lit(220, 24), False),
+        ("a screen in the dark", lit(120, 200), False),
+        ("a page in the dark", (page() // 12 + 16).astype(np.uint8), True),
+        ("a page with little light", (page() // 6 + 16).astype(np.uint8), False),
+        ("a gray wall", plain(120), False),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_black_is_where_nothing_can_be_seen(name: str, luma: Luma, black: bool) -> None:
+    """Not where a lamp, a display or any edge is; dark is more than that."""
+    scene = SceneReader().read(frame_of(luma), 1.0)
+    assert scene.black is black
+    assert scene.dark or not black

@@ -86,6 +86,8 @@ async def test_ready_comes_first_and_tells_what_the_page_needs(run: Running) -> 
         "visual_tokens": 512,
         "visual_tokens_high": 1280,
         "session_timeout": 3600,
+        "recall_seconds": 300,
+        "recall_bytes": 2_000_000,
     }
     others = {(await page.next())["type"], (await page.next())["type"]}
     assert others == {"sender", "status"}
@@ -382,7 +384,7 @@ async def test_an_error_each_and_the_socket_stays(run: Running) -> None:
         ):
             await page.socket.send(raw)
             error = await page.next()
-            while error["type"] in ("sender", "status"):
+            while error["type"] in ("sender", "status", "watches"):
                 error = await page.next()
             assert (error["type"], error["code"]) == ("error", code), raw
             assert error["retryable"] is False
