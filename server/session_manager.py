@@ -119,7 +119,7 @@ class SessionManager:
         self._tasks.spawn(supervise(self._expire, name="expiry"), name="expiry")
 
     def ended(self, claims: Claims) -> bool:
-        """Tell whether this access was taken back, or its session has ended."""
+        """Find whether this access was taken back, or its session has ended."""
         if claims.session_id in self._entries:
             return False
         return self.revoked.refuses(session_hash(claims.session_id), claims.auth_time)

@@ -125,7 +125,7 @@ async def _start(stack: contextlib.AsyncExitStack, args: argparse.Namespace) -> 
 
 async def _health(url: str) -> Any:
     try:
-        # Without it the server tells less.
+        # Without it the server reports less.
         token = os.environ.get("METRICS_TOKEN") or None
         reply = await request("GET", f"{url}/health", token=token)
         body = reply.json()

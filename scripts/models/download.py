@@ -143,7 +143,7 @@ def download(name: str, revision: str | None, folder: Path, *, dry_run: bool = F
 
 
 def guarded(run: Callable[[], int], folder: Path, otherwise: str = "") -> int:
-    """As trouble.ended, with what a disk has to say; `otherwise` is said after a failure.
+    """As trouble.ended, with what a disk has to say; `otherwise` is printed after a failure.
 
     Ends the process at once when it fails, for threads may hang in the network.
     """
@@ -184,7 +184,7 @@ def guarded(run: Callable[[], int], folder: Path, otherwise: str = "") -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     chosen = options(arguments)
-    # Warnings about retries; what matters is said here.
+    # Warnings about retries; what matters is printed here.
     logging.disable(logging.CRITICAL)
     try:
         folder = chosen.to or load(chosen.env_file).model_path

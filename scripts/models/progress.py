@@ -17,7 +17,7 @@ MOST_RESTARTS = 20
 
 
 class Progress:
-    """Tells how far it is: on a terminal one line that changes, elsewhere a line now and then."""
+    """Shows the progress: on a terminal one line that changes, elsewhere a line now and then."""
 
     def __init__(self, what: str, total: int, done: int = 0) -> None:
         self._what = what
@@ -34,7 +34,7 @@ class Progress:
             return
         self._next = now + (0.5 if self._terminal else 10.0)
         rate = max(0, done - self._first) / max(0.1, now - self._began)
-        # The first bytes tell little of the rest.
+        # The first bytes show little of the rest.
         known = rate > 0 and done - self._first >= LEAST_BYTES
         left = f", {_duration((self._total - done) / rate)} left" if known and not last else ""
         text = (

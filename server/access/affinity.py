@@ -33,7 +33,7 @@ class HomeProcess:
         return f"{self.name}-{random_id()}" if self.name else random_id()
 
     def is_home(self, session_id: str) -> bool:
-        """Tell whether the session began here, or may begin here."""
+        """Find whether the session began here, or may begin here."""
         if not self.name:
             return True
         named = _NAMED.fullmatch(session_id)

@@ -33,7 +33,7 @@ class Piece:
     """One event of an engine's stream."""
 
     text: str = ""
-    # Thoughts that the server tells apart
+    # Thoughts that the server sends apart
     thought: str = ""
     # "" until the event that has it
     finish: str = ""
@@ -81,7 +81,7 @@ class AnswerText:
 
     @property
     def began(self) -> bool:
-        """Tell whether some of the answer has arrived."""
+        """Find whether some of the answer has arrived."""
         return self._begun[False]
 
     def feed(self, text: str) -> list[Part]:
@@ -154,7 +154,7 @@ class Reply:
 
     @property
     def answered(self) -> bool:
-        """Tell whether some of the answer itself has arrived."""
+        """Find whether some of the answer itself has arrived."""
         return self._text.began
 
     @property
@@ -229,7 +229,7 @@ async def attempts(
 ) -> AsyncGenerator[Chunk, None]:
     """Pass on an attempt's chunks; make another one when the model thinks and nobody expected it.
 
-    Thoughts come before any text, so that nothing is said twice.
+    Thoughts come before any text, so that no text comes twice.
     """
     while True:
         asked = thinking.mode

@@ -223,7 +223,7 @@ _SIGNS = {
 
 
 def wants_detail(question: str) -> bool:
-    """Tell whether a question is about reading or about something small, so that detail "auto"
+    """Find whether a question is about reading or about something small, so that detail "auto"
     becomes "high".
     """
     return _DETAIL.search(_ends(question)) is not None

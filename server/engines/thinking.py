@@ -51,11 +51,11 @@ class Marks(Protocol):
 
     @property
     def closed_unopened(self) -> bool:
-        """Tell whether thoughts ended that had not begun: the template opens them."""
+        """Find whether thoughts ended that had not begun: the template opens them."""
 
     @property
     def never_closed(self) -> bool:
-        """Tell whether an answer that was to begin with thoughts had none."""
+        """Find whether an answer that was to begin with thoughts had none."""
 
 
 class Mode(StrEnum):
@@ -104,8 +104,8 @@ class Thinking:
         return min(self.limits.max_tokens, context // 4) if context else self.limits.max_tokens
 
     def seen(self, asked: Mode) -> bool:
-        """Learn that it thought though it was asked like that; tell whether to ask anew, since that
-        changes something.
+        """Learn that it thought though it was asked like that; return whether to ask anew, since
+        that changes something.
         """
         if self.mode is asked:
             # Asked not to think, a model may begin with its answer, whatever its template opens
@@ -130,7 +130,7 @@ class Thinking:
             self.mode = Mode.BUDGET
 
     def refused(self) -> bool:
-        """Learn that the server refused a request; tell whether the fields may be why.
+        """Learn that the server refused a request; return whether the fields may be why.
 
         They are not sent again.
         """

@@ -227,7 +227,7 @@ class Generator:
 
     @property
     def given_up(self) -> bool:
-        """Tell whether its process was ended because its work was cancelled."""
+        """Find whether its process was ended because its work was cancelled."""
         return self._given_up
 
     def _gone(self) -> EngineError:

@@ -83,12 +83,12 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def is_pipeline(folder: Path) -> bool:
-    """Tell whether the folder holds a diffusers pipeline; else it holds one model of transformers."""
+    """Find whether the folder holds a diffusers pipeline; else it holds one model of transformers."""
     return (folder / "model_index.json").is_file()
 
 
 def makes_sound(folder: Path) -> bool:
-    """Tell whether a pipeline makes sound alone, by its autoencoder or its vocoder.
+    """Find whether a pipeline makes sound alone, by its autoencoder or its vocoder.
 
     Raises RulesError.
     """
@@ -131,7 +131,7 @@ def pixel_rules(folder: Path) -> tuple[int, int]:
 
 
 def first_frame(folder: Path) -> FirstFrame:
-    """Tell whether a pipeline begins with a picture, by its folder's own files.
+    """Find whether a pipeline begins with a picture, by its folder's own files.
 
     Raises RulesError.
     """

@@ -21,7 +21,7 @@ from server.engines.builtin.speaker import Answer, Speaker
 from server.engines.builtin.wants import MEASURES, SOCIAL, Want
 from server.vision.grounding import Box
 
-# Things whose places are said; further ones are only shown.
+# Things whose places are in the answer; further ones are only shown.
 _SAID = 4
 
 # Wants that need no text

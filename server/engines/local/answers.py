@@ -54,7 +54,7 @@ class Answers:
         return len(self._under_way)
 
     def quiet(self) -> bool:
-        """Tell whether a question is in work, or log lines that might quote it may still arrive."""
+        """Find whether a question is in work, or log lines that might quote it may still arrive."""
         return bool(self._under_way) or asyncio.get_running_loop().time() < self._quiet_until
 
     def begin(

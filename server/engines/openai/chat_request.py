@@ -70,7 +70,7 @@ class RequestFields:
         return json.dumps(body, separators=(",", ":")).encode("ascii")
 
     def drop(self, refusal: object, thinking: Thinking) -> bool:
-        """Leave out the fields that a refusal names, for good; tell whether anything changed."""
+        """Leave out the fields that a refusal names, for good; return whether anything changed."""
         extra = tuple(thinking.fields())
         named = upstream.refused_fields(refusal, (*self.optional, *extra))
         for name in named:

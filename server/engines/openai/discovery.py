@@ -105,7 +105,7 @@ class Discovery:
         return _bad(before, EngineState.MISCONFIGURED, self.not_openai(), Trouble.PROTOCOL)
 
     def may_be_unlisted(self, status: int) -> bool:
-        """Tell whether a server that fails to list its models may answer questions: where we know
+        """Find whether a server that fails to list its models may answer questions: where we know
         the name.
 
         `transformers serve` fails like this without a cache folder. So does a broken one: its
@@ -259,7 +259,7 @@ def address_of(base_url: str) -> str:
 
 
 def _is_name(id: object) -> bool:
-    """Tell whether this may be a model's name; a path may be long."""
+    """Find whether this may be a model's name; a path may be long."""
     return isinstance(id, str) and 0 < len(id) <= _LONGEST_NAME and id.isprintable()
 
 

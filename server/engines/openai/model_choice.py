@@ -66,7 +66,7 @@ def _known(name: str, sees: bool | None, loaded: bool | None) -> Listed:
 
 
 def _takes_pictures(card: Mapping[str, Any]) -> bool | None:
-    """Tell whether a card says that the model takes pictures; None when it says nothing."""
+    """Find whether a card says that the model takes pictures; None when it says nothing."""
     capabilities = card.get("capabilities")
     if isinstance(capabilities, dict) and isinstance(capabilities.get("vision"), bool):
         return bool(capabilities["vision"])

@@ -86,12 +86,12 @@ def is_context_length(body: object) -> bool:
 
 
 def is_context_refusal(status: int, body: object) -> bool:
-    """Tell whether a refusal with this status is for want of context."""
+    """Find whether a refusal with this status is for want of context."""
     return status in (400, 413, 422, 0) and is_context_length(body)
 
 
 def is_no_picture(status: int, body: object) -> bool:
-    """Tell whether a refusal says that the model takes no pictures."""
+    """Find whether a refusal says that the model takes no pictures."""
     return status in (400, 415, 422, 500, 501, 0) and _NO_PICTURE.search(words_of(body)) is not None
 
 
@@ -124,7 +124,7 @@ def is_busy(body: object) -> bool:
 
 
 def is_other_model(status: int, body: object) -> bool:
-    """Tell whether a refusal says that the server does not serve this model."""
+    """Find whether a refusal says that the server does not serve this model."""
     return status == 404 or (status == 400 and _OTHER_MODEL.search(words_of(body)) is not None)
 
 

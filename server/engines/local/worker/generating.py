@@ -317,7 +317,7 @@ class _Words:
         return torch.full((input_ids.shape[0],), self._stop.is_set(), device=input_ids.device)
 
     def cut(self, limit: int) -> bool:
-        """Tell whether the limit ended the answer, and not the model."""
+        """Find whether the limit ended the answer, and not the model."""
         return self.count >= limit and self._last not in self._ends
 
 

@@ -189,7 +189,7 @@ def _dtype(options: Options, weights: Weights, gpu: bool) -> str:
 
 
 def _quick_bfloat16() -> bool:
-    """Tell whether this CPU has instructions for it, as far as torch knows."""
+    """Find whether this CPU has instructions for it, as far as torch knows."""
     # Older versions of torch do not know.
     ask = getattr(torch.cpu, "get_capabilities", None)
     return ask is not None and bool(ask().get("avx512_bf16"))
