@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from server.attention.gate import Change, Region
+from server.attention.gate import Change, Region, Why
 
 # Seconds between requests: doubled after each answer that is the same, none after a new one.
 FIRST_PAUSE = 1.0
@@ -16,6 +16,8 @@ LONGEST_PAUSE = 30.0
 # every HEARTBEAT_SECONDS without a change.
 BUSY_SHARE = 0.005
 HEARTBEAT_SECONDS = 60.0
+# A change is of another kind when it is so many times as strong as all of its kind that led to the same answer.
+_STRONGER = 1.5
 # A change is elsewhere with less than this share of its region where answers stayed the same.
 _ELSEWHERE = 0.5
 
@@ -27,36 +29,52 @@ class Pace:
         self._asked = -math.inf
         self._pause = 0.0
         self._until = -math.inf
-        # The regions that had changed for the request that runs, and for those with the same answer
-        self._region: Region | None = None
+        # The change for the request that runs; None for one without a change
+        self._change: Change | None = None
+        # Of the changes that led to the same answer: their regions, and the strongest of each kind
         self._fruitless: Region | None = None
+        self._strongest: dict[Why, float] = {}
 
     def due(self, change: Change, now: float) -> bool:
         """Return True when the frame of this look should be asked about."""
         if change.busy > BUSY_SHARE and now - self._asked >= HEARTBEAT_SECONDS:
             return True
-        return change.changed and (now >= self._until or self._elsewhere(change.region))
+        return change.changed and (now >= self._until or self._another(change))
 
     def asked(self, change: Change, now: float) -> None:
         """Note that a request was sent because of this look."""
         self._asked = now
-        self._region = change.region if change.changed else None
+        self._change = change if change.changed else None
 
     def answered(self, now: float, *, same: bool) -> None:
         """Note the end of the request. `same`: its answer says nothing new."""
         if not same:
             self._pause = 0.0
-            self._fruitless = None
+            self._forget_fruitless()
         else:
             self._pause = _longer(self._pause)
-            self._fruitless = _union(self._fruitless, self._region)
+            if (change := self._change) is not None:
+                self._fruitless = _union(self._fruitless, change.region)
+                strongest = max(change.value, self._strongest.get(change.why, 0.0))
+                self._strongest[change.why] = strongest
         self._until = now + self._pause
 
     def failed(self, now: float) -> None:
         """Note a request without an answer: pauses grow as for answers that stay the same."""
         self._pause = _longer(self._pause)
-        self._fruitless = None
+        self._forget_fruitless()
         self._until = now + self._pause
+
+    def _forget_fruitless(self) -> None:
+        self._fruitless = None
+        self._strongest.clear()
+
+    def _another(self, change: Change) -> bool:
+        """Find whether a change is another one than those that led to the same answer."""
+        if self._fruitless is None:
+            return False
+        known = self._strongest.get(change.why, 0.0)
+        return change.value > _STRONGER * known or self._elsewhere(change.region)
 
     def _elsewhere(self, region: Region | None) -> bool:
         known = self._fruitless

@@ -78,3 +78,21 @@ def test_whole_pictures_wait_too(same: bool) -> None:
     pace.asked(change(WHOLE), 0)
     pace.answered(0, same=same)
     assert pace.due(change(WHOLE), 0.5) is not same
+
+
+def test_a_stronger_change_or_one_of_another_kind_does_not_wait() -> None:
+    """Within a region where much moves; a little stronger than before is no news."""
+    pace = Pace()
+    seen = change()
+    pace.asked(seen, 0.0)
+    pace.answered(0.0, same=True)
+    assert not pace.due(seen, 0.5)
+    assert not pace.due(Change(Why.OBJECT, 1.4, LEFT, 0.0), 0.5)
+    stronger, other = Change(Why.OBJECT, 1.6, LEFT, 0.0), Change(Why.COLOR, 1.0, LEFT, 0.0)
+    assert pace.due(stronger, 0.5)
+    assert pace.due(other, 0.5)
+    for one in (stronger, other):
+        pace.asked(one, 0.5)
+        pace.answered(0.5, same=True)
+    assert not pace.due(stronger, 0.6)
+    assert not pace.due(other, 0.6)

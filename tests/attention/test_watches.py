@@ -74,6 +74,20 @@ def test_a_yes_is_looked_at_again_beside_the_last_no_and_then_rings() -> None:
     assert bench.state() is WatchState.SEEN
 
 
+def test_where_no_scene_settles_two_noes_in_a_row_are_a_beginning() -> None:
+    """After one the first yes is a status, and rings nothing."""
+    for noes, rings in ((1, 0), (2, 1)):
+        bench = Bench(KETTLE)
+        for _ in range(noes):
+            bench.answer(bench.woken(), NO)
+        assert len(bench.twice(YES)) == rings
+    bench = Bench(KETTLE)
+    bench.answer(bench.woken(), NO)
+    bench.twice(YES, NO)
+    bench.answer(bench.woken(), NO)
+    assert len(bench.twice(YES)) == 1
+
+
 @pytest.mark.parametrize(
     ("second", "changed", "rings"),
     [

@@ -258,6 +258,7 @@ MEASURED = {
     "simulate.py": {"core.frames", "core.metrics", "engines.base", "inference"},
     "still_model.py": {"engines.prompts"},
     "still_scene.py": {"engines.prompts"},
+    "watch_bench.py": {"attention.watch_answers"},
     "watch_rule.py": {
         "attention.watch",
         "attention.watch_answers",
