@@ -145,6 +145,8 @@ class EngineRequest:
     schema: Mapping[str, Any] | None = None
     # The question asks where something is.
     where: bool = False
+    # The question is about the recent past, whether or not there are pictures of it.
+    past: bool = False
 
     @property
     def visual_tokens(self) -> int:

@@ -133,8 +133,9 @@ class Extras:
     max_tokens: int | None = None
     # None: the question as it is
     wording: Wording | None = None
-    # See `EngineRequest.where`.
+    # See `EngineRequest.where` and `EngineRequest.past`.
     where: bool = False
+    past: bool = False
 
 
 NO_EXTRAS = Extras()
@@ -306,6 +307,7 @@ class RequestBuilder:
             earlier=tuple(earlier),
             schema=extras.schema,
             where=extras.where,
+            past=extras.past,
             turns_after=0 if sent_at_turn is None else self._history.added - sent_at_turn,
         )
         if (most := capabilities.max_pictures) is not None:

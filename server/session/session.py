@@ -39,6 +39,7 @@ from server.session.outbox import Outbox
 from server.session.picture_reuse import PictureReuse
 from server.session.recalling import Recalling
 from server.session.request_builder import (
+    NO_EXTRAS,
     Extras,
     RequestBuilder,
     SessionLimits,
@@ -300,9 +301,11 @@ class Session:
         if asking.route is Route.WHERE:
             asking.job = pointing.submit(self._requests, asking, view, prepared)
             return
-        past = self._recalling.earlier(view) if asking.route is Route.PAST else None
+        extras = NO_EXTRAS
+        if asking.route is Route.PAST:
+            extras = Extras(earlier=self._recalling.earlier(view), past=True)
         asking.job = self._requests.submit(
-            asking.question, Kind.CHAT, view, asking.sink, prepared, Extras(earlier=past)
+            asking.question, Kind.CHAT, view, asking.sink, prepared, extras
         )
 
     def _not_asked(self, asking: Asking, error: QwenCameraError) -> None:

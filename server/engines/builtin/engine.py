@@ -147,6 +147,9 @@ class BuiltinEngine:
             text, boxes = await self._guarded(self._find(request.picture, intent, question))
         else:
             text = await self._guarded(self._compose(request, intent, running))
+            phrases = PHRASES[intent.language]
+            if request.past and text.startswith((phrases["cannot"], phrases["cannot_here"])):
+                text = phrases["no_past"]
         words = _WORD.findall(text)
         for count, word in enumerate(words):
             if count == request.max_tokens:

@@ -567,3 +567,23 @@ async def test_faces_are_pointed_at_where_the_model_is(
     found = None
     text, boxes = await find(engine, scene(), "Where is the person?")
     assert (text, boxes) == ("I cannot count faces here.", ())
+
+
+@pytest.mark.parametrize(
+    ("question", "words"),
+    [
+        ("What just happened?", "a vision-language model can"),
+        ("Wo habe ich die Schlüssel hingelegt?", "ein Bildsprachmodell kann"),
+        ("刚才发生了什么?", "视觉语言模型可以"),
+    ],
+)
+async def test_it_says_that_it_remembers_nothing(
+    engine: BuiltinEngine, question: str, words: str
+) -> None:
+    """In one sentence, with what can; the text of now still answers where it does."""
+    answer = await ask(engine, scene(), question, past=True)
+    assert words in answer
+    assert "\n" not in answer
+    assert words not in await ask(engine, scene(), question)
+    label = write(scene(), LABEL, height=20)
+    assert "3,49" in await ask(engine, label, "What was the price a minute ago?", past=True)

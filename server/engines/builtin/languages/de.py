@@ -209,6 +209,7 @@ PHRASES: dict[str, str] = {
     "see_around": "In der Mitte ist es {colours}; es ist {light}.",
     "cannot": "Das kann ich nicht sagen: Ich lese Text und Codes und nenne Farben, aber ich erkenne keine Dinge.",
     "cannot_here": "Im Text finde ich das nicht, und Dinge erkenne ich nicht.",
+    "no_past": "Ich behalte keine früheren Bilder und kann nicht sagen, was vorher war; ein Bildsprachmodell kann es.",
     "broken": "Text kann ich gerade nicht lesen; Farben, Licht und Codes gehen weiter.",
 }
 TODAY = "heute, jetzt, gerade"

@@ -219,6 +219,7 @@ PHRASES: dict[str, str] = {
     "see_around": "In the middle it is {colours}; it is {light}.",
     "cannot": "I cannot tell that: I read text and codes and name colours, but I do not recognise things.",
     "cannot_here": "I do not find that in the text, and I do not recognise things.",
+    "no_past": "I keep no earlier pictures, so I cannot tell what was before; a vision-language model can.",
     "broken": "I cannot read text at the moment; colours, light and codes still work.",
 }
 TODAY = "today, now, tonight"

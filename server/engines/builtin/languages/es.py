@@ -202,6 +202,7 @@ PHRASES: dict[str, str] = {
     "see_around": "En el centro es {colours}; la escena está {light}.",
     "cannot": "No puedo decirlo: leo texto y códigos y digo colores, pero no reconozco cosas.",
     "cannot_here": "No lo encuentro en el texto, y no reconozco cosas.",
+    "no_past": "No guardo imágenes anteriores y no puedo decir qué había antes; un modelo de visión y lenguaje sí puede.",
     "broken": "Ahora no puedo leer texto; los colores, la luz y los códigos funcionan.",
 }
 TODAY = "hoy, ahora, esta noche"

@@ -206,6 +206,7 @@ PHRASES: dict[str, str] = {
     "see_around": "Au milieu, c'est {colours} ; la scène est {light}.",
     "cannot": "Je ne peux pas le dire : je lis le texte et les codes et je nomme les couleurs, mais je ne reconnais pas les objets.",
     "cannot_here": "Je ne trouve pas cela dans le texte, et je ne reconnais pas les objets.",
+    "no_past": "Je ne garde pas d'images précédentes et ne peux pas dire ce qu'il y avait avant ; un modèle de vision et de langage le peut.",
     "broken": "Je ne peux pas lire de texte pour l'instant ; les couleurs, la lumière et les codes marchent.",
 }
 TODAY = "aujourd'hui, maintenant, ce soir"
