@@ -22,6 +22,11 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 # Words of the fake's own errors, which only the operator may read.
 RAW = re.compile("raw|fake|traceback", re.IGNORECASE)
+_LIMIT = {
+    Behaviour.SILENT: "within 0.6 s",
+    Behaviour.KEEP_ALIVE_ONLY: "within 0.6 s",
+    Behaviour.STALLS: "for 0.4 s",
+}
 QUICK = TimeLimits(connect=0.5, first_token=0.6, between_tokens=0.4, total=3.0, probe=0.5)
 
 
@@ -105,6 +110,8 @@ async def test_each_way_of_failing(
     assert error["id"] == "t"
     assert len(error["message"].split()) > 5
     assert not RAW.search(error["message"]), error["message"]
+    # The limit that ended it
+    assert _LIMIT.get(behaviour, "") in error["message"]
     await guest.page.ponged()
     await healthy_again(guest, fake)
 
@@ -146,15 +153,18 @@ async def test_a_refused_field_is_left_out(
 async def test_a_failing_description_is_told_once_and_goes_on(
     guest: Visitor, fake: FakeOpenAI
 ) -> None:
-    """One error for all the frames that failed alike; descriptions come again when the engine does."""
+    """One error for all the frames that failed alike, with longer pauses each time; descriptions come again when the
+    engine does.
+    """
     fake.behaviour = Behaviour.INTERNAL
     count = fake.count
     await guest.page.send(type="settings", describe=True, sample_rate=10)
     assert (await guest.page.next("error"))["code"] == "engine_failed"
-    await fake.wait_for(count + 4)
+    await fake.wait_for(count + 2)
     assert not [m for m in await guest.page.ponged() if m["type"] == "error"]
     fake.behaviour = Behaviour.NORMAL
-    assert (await guest.page.next("response", kind="describe"))["finish_reason"] == "stop"
+    described = await guest.page.next("response", kind="describe", timeout=10)
+    assert described["finish_reason"] == "stop"
     await guest.page.send(type="settings", describe=False)
     await guest.page.ponged()
 
