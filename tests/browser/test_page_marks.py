@@ -121,9 +121,9 @@ async def test_a_box_goes_along_with_the_thing_and_goes_with_it(
     fit = await page.page.locator("#video").evaluate("video => getComputedStyle(video).objectFit")
     assert fit == ("contain" if viewport[0] < 500 else "cover")
     mark = page.page.locator(".mark")
+    await expect(mark).to_have_count(1)
     # The worker comes with the first box.
     assert any(url.endswith("/track/worker.js") for url in requested)
-    await expect(mark).to_have_count(1)
     found = await overlaps(page, 12)
     assert len(found) >= 9, found
     assert sorted(found)[len(found) // 2] >= 0.7, found
