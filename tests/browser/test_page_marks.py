@@ -137,7 +137,8 @@ async def test_a_box_goes_along_with_the_thing_and_goes_with_it(
     await expect(page.box).to_have_value(re.compile("^Tell me more about “pink box”, "))
 
     await page.show(thing=False)
-    await page.page.wait_for_timeout(1000)
+    await expect(page.page.locator('.mark:not([data-state="lost"])')).to_have_count(0)
+    # It is looked for, and not taken for something else.
     assert await overlaps(page, 3) == []
     await expect(mark).to_have_count(0)
     await expect(page.page.locator("#announcer")).to_have_text("pink box: no longer in sight.")
