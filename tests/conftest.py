@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,16 @@ import pytest
 from tests.real_model.server import build, build_random, missing
 
 pytest_plugins = ["tests.support.left_behind", "tests.support.parts", "pytester"]
+
+
+def pytest_configure() -> None:
+    """Let Ctrl+C end the programs that tests start.
+
+    A shell without job control starts a program in the background (`&`) with SIGINT ignored, and
+    every child inherits that.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _needed() -> None:

@@ -198,7 +198,7 @@ from server.access.pairing import PairingCodes
 terminal.FRONT_SECONDS = 0.05
 async def main():
     terminal.PairingTerminal(PairingCodes(), ["https://a:1"], None, None, out=sys.stderr, keys=sys.stdin).start()
-    await asyncio.sleep(60)
+    await asyncio.sleep(30)
 asyncio.run(main())
 """
 
