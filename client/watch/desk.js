@@ -7,7 +7,9 @@
  * @typedef {Object} Order
  * @property {string} id
  * @property {string} condition
- * @property {boolean} repeat
+ * @property {boolean} repeat ring every time, or once
+ * @property {[number, number]} [hours] first and last minute of the day; absent: always
+ * @property {number} [until] milliseconds since the epoch; absent: until it is stopped
  */
 
 // Rings that the page knows by their id; the oldest is forgotten.
@@ -39,7 +41,7 @@ export class WatchDesk {
    */
   constructor(hooks) {
     this.#hooks = hooks;
-    for (const order of hooks.saved) this.#orders.set(order.id, order);
+    for (const order of hooks.saved) if (!order.until || order.until > Date.now()) this.#orders.set(order.id, order);
   }
 
   /** @returns {Order[]} orders that the server has not yet */
@@ -56,13 +58,15 @@ export class WatchDesk {
     this.#changed();
   }
 
-  /** @param {string} id @param {boolean} repeat ring every time, or once */
-  repeat(id, repeat) {
+  /** Change a watch, which begins anew. @param {string} id @param {Partial<Order>} change */
+  change(id, change) {
     const one = this.list.find((watch) => watch.id === id);
-    const order = this.#orders.get(id) ?? (one && { id, condition: one.condition, repeat });
-    if (!order) return;
-    order.repeat = repeat;
+    const { condition, repeat, hours, expires_at: until } = one ?? {};
+    const known = this.#orders.get(id) ?? (condition && { id, condition, repeat: Boolean(repeat), hours, until });
+    if (!known) return;
+    const order = { ...known, ...change };
     this.#orders.set(id, order);
+    this.#sent.delete(id);
     this.#order(order);
     this.#changed();
   }
@@ -146,12 +150,11 @@ export class WatchDesk {
   }
 
   /** @param {Order} order */
-  #order({ id, condition, repeat }) {
-    const known = this.list.find((one) => one.id === id);
-    if (this.#sent.has(id) && known?.repeat === repeat) return;
-    if (this.#sent.has(id) && !known) return;
+  #order({ id, condition, repeat, hours, until }) {
+    if (this.#sent.has(id)) return;
+    const expires = until && Math.max(1, (until - Date.now()) / 1000);
     const zone = -new Date().getTimezoneOffset();
-    if (this.#hooks.send({ type: "watch", id, condition, repeat, zone })) this.#sent.add(id);
+    if (this.#hooks.send({ type: "watch", id, condition, repeat, hours, expires, zone })) this.#sent.add(id);
   }
 
   #changed() {

@@ -21,7 +21,7 @@ export class WatchPanel {
   constructor(visit, { show, say, refused, opened }) {
     const view = new WatchView({
       onStop: (id) => this.#desk.stop(id),
-      onRepeat: (id, repeat) => this.#desk.repeat(id, repeat),
+      onChange: (id, change) => this.#desk.change(id, change),
       onWrong: (id) => this.#desk.wrong(id),
       onOpen: opened,
     });

@@ -1,4 +1,5 @@
 import { byId, say, show } from "../page/dom.js";
+import { When } from "./when.js";
 import { clock, stateOf, summary } from "./words.js";
 
 /** @typedef {import("../live/watchmessages.js").WatchInfo} WatchInfo */
@@ -21,7 +22,7 @@ export class WatchView {
 
   #summary = byId("watches-summary", HTMLElement);
   #list = byId("watches-list", HTMLElement);
-  /** @type {Map<string, {item: HTMLElement, state: HTMLElement, every: HTMLButtonElement}>} by the watch's id */
+  /** @type {Map<string, {item: HTMLElement, state: HTMLElement, every: HTMLButtonElement, when: When}>} by the watch's id */
   #items = new Map();
   /** @type {Map<string, HTMLElement>} reasons by the ring's id */
   #reasons = new Map();
@@ -30,7 +31,7 @@ export class WatchView {
   /**
    * @param {Object} hooks
    * @param {(id: string) => void} hooks.onStop
-   * @param {(id: string, repeat: boolean) => void} hooks.onRepeat
+   * @param {(id: string, change: Partial<import("./desk.js").Order>) => void} hooks.onChange
    * @param {(id: string) => void} hooks.onWrong
    * @param {() => void} hooks.onOpen the list was opened
    */
@@ -63,6 +64,7 @@ export class WatchView {
       say(parts.state, row.text);
       parts.item.dataset.state = row.state;
       parts.every.setAttribute("aria-pressed", String(row.repeat));
+      parts.when.render(row.hours, "expires_at" in row ? row.expires_at : "until" in row ? row.until : undefined);
     }
   }
 
@@ -75,14 +77,15 @@ export class WatchView {
     const every = make("button", "every", "Every time");
     every.type = "button";
     every.title = "Ring each time, not only once";
-    every.addEventListener("click", () => this.#hooks.onRepeat(id, every.getAttribute("aria-pressed") !== "true"));
+    every.addEventListener("click", () => this.#hooks.onChange(id, { repeat: every.getAttribute("aria-pressed") !== "true" }));
     const stop = make("button", "", "Stop");
     stop.type = "button";
     stop.setAttribute("aria-label", `Stop watching: ${condition}`);
     stop.addEventListener("click", () => this.#hooks.onStop(id));
-    item.append(words, every, stop);
+    const when = new When((change) => this.#hooks.onChange(id, change));
+    item.append(words, every, stop, when.element);
     this.#list.append(item);
-    const parts = { item, state, every };
+    const parts = { item, state, every, when };
     this.#items.set(id, parts);
     return parts;
   }

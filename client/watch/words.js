@@ -26,3 +26,14 @@ export function stateOf(one) {
 export function clock(at) {
   return new Date(at).toLocaleTimeString([], { hour12: false });
 }
+
+/** @param {number} minute of the day */
+export function timeOfDay(minute) {
+  return `${String(Math.floor(minute / 60)).padStart(2, "0")}:${String(minute % 60).padStart(2, "0")}`;
+}
+
+/** @param {[number, number]|undefined} hours @param {number|undefined} until milliseconds since the epoch */
+export function whenWords(hours, until) {
+  const day = hours ? `Between ${timeOfDay(hours[0])} and ${timeOfDay(hours[1])}` : "At any time";
+  return until ? `${day}, until ${clock(until)}` : `${day}, until I say stop`;
+}

@@ -65,7 +65,7 @@ async def test_tell_me_when_you_see_red(visit: Visit, builtin: Running) -> None:
     await expect(rings.locator(".proof i")).to_be_visible()
     await expect(rings).to_contain_text("you see red")
 
-    await page.page.locator("#watches summary").click()
+    await page.page.locator("#watches > summary").click()
     await expect(listed).to_contain_text("Seen.")
     await page.button("That was wrong").click()
     await expect(rings).to_contain_text("Taken back")
@@ -129,7 +129,7 @@ async def test_a_watch_that_cannot_be_done_comes_back_into_the_box(
 
 
 async def test_watches_survive_a_reload(visit: Visit, builtin: Running) -> None:
-    """The tab keeps the orders, and the new session gets them."""
+    """The tab keeps the orders with their times, and the new session gets them."""
     page = await visit(builtin.base_url)
     await page.start()
     await page.button("Tell me when…").click()
@@ -137,7 +137,21 @@ async def test_watches_survive_a_reload(visit: Visit, builtin: Running) -> None:
     await page.box.fill("a QR code")
     await page.box.press("Enter")
     await page.got('m.type === "watches" && m.watches.length === 1')
+    await page.page.locator("#watches > summary").click()
+    await page.button("Every time").click()
+    await page.got('m.type === "watches" && m.watches[0]?.repeat')
+    times = page.page.locator("#watches .when")
+    await expect(times.locator("summary")).to_have_text("At any time, until I say stop")
+    await times.locator("summary").click()
+    await times.get_by_label("From").fill("22:00")
+    await times.get_by_label("to", exact=True).fill("06:30")
+    await times.get_by_label("End of this watch").select_option("For 8 hours")
+    await expect(times.locator("summary")).to_contain_text("Between 22:00 and 06:30, until ")
     await page.page.reload()
     await page.start()
-    await page.got('m.type === "watches" && m.watches.length === 1')
-    await expect(page.page.locator("#watches-summary")).to_have_text("Watching: a QR code")
+    found = await page.got('m.type === "watches" && m.watches.length === 1')
+    (one,) = found["watches"]
+    assert (one["condition"], one["repeat"], one["hours"]) == ("a QR code", True, [1320, 390])
+    left = one["expires_at"] - await page.now()
+    assert 7.9 * 3_600_000 < left < 8.1 * 3_600_000
+    await expect(page.page.locator("#watches-list")).to_contain_text("a QR code")

@@ -99,6 +99,7 @@ WITHOUT_CONNECTION = [
     "track/readback",
     "watch/alarm",
     "watch/view",
+    "watch/when",
 ]
 # Neither carry nor show.
 PURE = [
