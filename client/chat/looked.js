@@ -11,12 +11,22 @@ import { ago } from "../page/routes.js";
  */
 export function fillFrames(list, turn) {
   const frames = turn.response ? shown(turn.response.frames ?? []) : turn.frames;
-  show(list, frames.length > 0);
-  const key = `${turn.response ? "done" : "open"} ${frames.map((frame) => frame.number).join()}`;
+  // Asked for by a tap, and not possible
+  const missed = turn.wish === "past" && turn.response !== null && turn.response.route !== "past";
+  show(list, frames.length > 0 || missed);
+  const key = `${turn.response ? "done" : "open"} ${missed} ${frames.map((frame) => frame.number).join()}`;
   if (list.dataset.frames === key) return;
   list.dataset.frames = key;
   const asked = turn.frame?.captured_at ?? 0;
   list.replaceChildren(...frames.map((frame) => item(frame, asked)));
+  if (missed) list.append(nothingPast());
+}
+
+function nothingPast() {
+  const entry = document.createElement("li");
+  entry.className = "missed";
+  entry.textContent = "This is about now: nothing of the past is remembered yet, or the engine takes one picture at a time.";
+  return entry;
 }
 
 /** @param {EarlierFrame[]} frames */

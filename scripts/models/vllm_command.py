@@ -83,8 +83,8 @@ def build(
         dtype=settings.model_dtype,
         memory=settings.gpu_memory_utilization,
         context=settings.model_max_tokens,
-        # A request has one picture and no video.
-        inputs={"image": 1, "video": 0},
+        # The picture of now, and earlier ones for the past and for watches; no video.
+        inputs={"image": 4, "video": 0},
         pixels=(limits["min_pixels"], limits["max_pixels"]),
         cpu_cache_bytes=cache,
         sequences=None if by_operator else many.sequences,

@@ -72,8 +72,8 @@ class Choice(BaseModel):
     gpus: int | None = Field(
         default=None, ge=1, le=16, description="a whole number from 1 to 16, or left out"
     )
-    # Pictures in one request
-    images: int = _whole(1, 1, 64)
+    # Pictures in one request: that of now, and earlier ones for questions about the past and for watches
+    images: int = _whole(4, 1, 64)
     # Visual tokens of one picture
     visual_tokens: int = _whole(vllm.HIGH_DETAIL_TOKENS, 16, 16_384)
     # Video models: the schedule's shift (Wan: 5 for 720p, 3 for 480p), None for the model's own;

@@ -71,7 +71,7 @@ class Serving:
     memory: float
     # Tokens
     context: int
-    # Inputs of each kind in one request, with vLLM's names: {"image": 1, "video": 0}
+    # Inputs of each kind in one request, with vLLM's names: {"image": 4, "video": 0}
     inputs: Mapping[str, int]
     # Least and most pixels of a picture; None: the model's own limits
     pixels: tuple[int, int] | None

@@ -90,3 +90,17 @@ async def test_the_memory_is_shown_forgotten_and_switched_off(
     await page.turns.last.locator(".evidence summary").click()
     names = await page.turns.last.locator(".ways button").all_text_contents()
     assert names == ["Now", "In detail", "Where"]
+
+
+async def test_a_tap_on_the_past_without_any_says_so(visit: Visit, builtin: Running) -> None:
+    """The built-in engine takes one picture: the answer is about now, in its words and below."""
+    page = await visit(builtin.base_url)
+    await page.start()
+    await page.ask("What is this?")
+    await page.turns.last.locator(".evidence summary").click()
+    since = await page.now()
+    await page.turns.last.get_by_role("button", name="Last minutes").click()
+    sent = await page.sent("chat", since=since)
+    response = await page.response(sent["id"])
+    assert (sent["route"], response["route"]) == ("past", "now")
+    await expect(page.turns.last.locator(".frames")).to_contain_text("This is about now")

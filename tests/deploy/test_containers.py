@@ -226,7 +226,7 @@ def test_model_servers_log_no_request() -> None:
             recorded("0.32")
         )
         flags = dict(flag.partition("=")[::2] for flag in services[name]["command"])
-        assert json.loads(flags["--limit-mm-per-prompt"]) == {"image": 1, "video": 0}
+        assert json.loads(flags["--limit-mm-per-prompt"]) == {"image": 4, "video": 0}
         pixels = json.loads(flags["--mm-processor-kwargs"])
         assert pixels == {"min_pixels": 4 * 28 * 28, "max_pixels": 1280 * 28 * 28}
         settings = load(env_file=None)

@@ -145,7 +145,7 @@ def test_only_listed_flags_are_passed(version: str) -> None:
     assert (value("--served-model-name"), value("--dtype")) == ("the model", "bfloat16")
     assert (value("--max-model-len"), value("--gpu-memory-utilization")) == ("4096", "0.9")
     assert (value("--host"), value("--port")) == ("127.0.0.1", "8001")
-    assert json.loads(value("--limit-mm-per-prompt")) == {"image": 1, "video": 0}
+    assert json.loads(value("--limit-mm-per-prompt")) == {"image": 4, "video": 0}
     # No request has a priority: whose turn it is, is decided before.
     assert "--scheduling-policy" not in flags
     assert value("--max-num-seqs") == "256"
