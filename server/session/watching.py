@@ -330,7 +330,8 @@ class Watching:
         if ask is self._compared:
             said = {name: answer.seen for name, answer in answers.items()}
             same = bool(said) and all(self._said.get(name) is seen for name, seen in said.items())
-            self._said |= said
+            kept = {name: seen for name, seen in self._said.items() if self._rule.order(name)}
+            self._said = kept | said
             self._compared = None
             self._attention.answered(now, same=same)
         for ring in outcome.rings:

@@ -570,3 +570,20 @@ async def test_what_begins_before_the_scene_has_settled_is_no_state_of_the_begin
         assert runner._settled(same, dataclasses.replace(late, captured=at + 1)) is late
         found = Change(Why.COLOR, 3.0, None, 0.0)
         assert runner._settled(found, dataclasses.replace(late, captured=at + 5)) is None
+
+
+async def test_watches_that_come_and_go_leave_nothing_behind() -> None:
+    """However many a session has had."""
+    async with room(FakeEngine(capabilities=ABLE)) as one:
+        guard = Guard(one)
+        guard.engine.chunks = reply(False)
+        runner = one.session._watching
+        for number in range(12):
+            guard.watch(f"k{number}", "a cat")
+            await guard.show(number)
+            guard.say(type="unwatch", id=f"k{number}")
+        await guard.quiet()
+        assert len(runner._said) <= 1
+        assert len(runner._frames) == 0
+        assert len(runner._rule) == 0
+        assert one.session.camera.on_sample is None
