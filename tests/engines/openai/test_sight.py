@@ -14,12 +14,16 @@ import pytest_asyncio
 
 from server.core.errors import EngineUnavailable
 from server.engines.base import EngineState
+from server.engines.openai.chat_client import TimeLimits
 from server.engines.openai.engine import OpenAIEngine
 from server.engines.selector import EngineSelector
-from tests.engines.openai.test_engine import QUICK, collect
+from tests.engines.openai.test_engine import collect
 from tests.support.clients import soon
 from tests.support.fakes import FakeEngine
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
+
+# No limit ends anything here, on a busy machine, too.
+PATIENT = TimeLimits(connect=10, first_token=10, between_tokens=10, total=30, probe=10)
 
 
 @pytest_asyncio.fixture
@@ -30,7 +34,7 @@ async def fake() -> AsyncIterator[FakeOpenAI]:
 
 @pytest_asyncio.fixture
 async def engine(fake: FakeOpenAI) -> AsyncIterator[OpenAIEngine]:
-    one = OpenAIEngine(name="vllm", base_url=fake.base_url, limits=QUICK)
+    one = OpenAIEngine(name="vllm", base_url=fake.base_url, limits=PATIENT)
     yield one
     await one.close()
 
@@ -199,7 +203,7 @@ async def test_model_name_wins_until_the_model_refuses_a_picture(fake: FakeOpenA
     the next one answers.
     """
     fake.models = ["seeing-vl", "text"]
-    engine = OpenAIEngine(name="vllm", base_url=fake.base_url, model="text", limits=QUICK)
+    engine = OpenAIEngine(name="vllm", base_url=fake.base_url, model="text", limits=PATIENT)
     try:
         assert (await engine.probe()).model == "text"
         assert engine.status.ready
