@@ -7,10 +7,12 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from server.attention.gate import WHOLE, Change
 from server.attention.watch_answers import Answer, read_answers
 from server.core.errors import QwenCameraError
-from server.core.frames import BoxUnit, Frame, Region
+from server.core.frames import BoxUnit, Detail, Frame, Region
 from server.engines.base import Capabilities, Engine, EngineRequest
+from server.engines.routing import wants_detail
 from server.inference import Result
 from server.vision.grounding import Box, to_frame
 
@@ -69,6 +71,36 @@ def in_frame(
     left, top = region.left, region.top
     place = Box(found.x1 + left, found.y1 + top, found.x2 + left, found.y2 + top)
     return replace(answer, where=place)
+
+
+def detail_for(conditions: Mapping[str, str]) -> Detail:
+    """Return the detail in which all conditions can be seen."""
+    return Detail.HIGH if any(map(wants_detail, conditions.values())) else Detail.LOW
+
+
+def changed_box(change: Change, frame: Frame) -> Box | None:
+    """Return the changed region in the frame's pixels; None for the whole picture."""
+    region = change.region
+    if region is None or region == WHOLE:
+        return None
+    return Box(
+        region.left * frame.width,
+        region.top * frame.height,
+        region.right * frame.width,
+        region.bottom * frame.height,
+    )
+
+
+def in_shares(place: Box | None, frame: Frame) -> Box | None:
+    """Return a place as shares of the frame's sides."""
+    if place is None:
+        return None
+    return Box(
+        place.x1 / frame.width,
+        place.y1 / frame.height,
+        place.x2 / frame.width,
+        place.y2 / frame.height,
+    )
 
 
 def early_answer(text: str, name: str) -> Answer | None:

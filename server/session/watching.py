@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from server.attention.attention import Attention
-from server.attention.gate import WHOLE, Change
+from server.attention.gate import Change
 from server.attention.watch import Ring
 from server.attention.watch_answers import BEFORE, SCHEMA, Answer, question, second_question
 from server.attention.watches import Ask, Look, Watches
@@ -27,7 +27,6 @@ from server.core.errors import (
 )
 from server.core.frames import Detail, Frame, Kind, Region
 from server.engines.base import Capabilities, EarlierPicture
-from server.engines.routing import wants_detail
 from server.inference import Result
 from server.session.outbox import Outbox
 from server.session.request_builder import Extras, RequestBuilder, SessionTools, View
@@ -37,7 +36,10 @@ from server.session.watch_list import WatchList
 from server.session.watch_request import (
     WatchSink,
     answer_tokens,
+    changed_box,
     crop_region,
+    detail_for,
+    in_shares,
     unit_of,
 )
 from server.vision.grounding import Box
@@ -196,7 +198,7 @@ class Watching:
         ask: Ask | None = None
         if self._attention.due(change, now) and self._requests.allowance.left(now):
             self._frames.keep(frame)
-            ask = self._rule.woken(frame.id, _box(change, frame), now, minute)
+            ask = self._rule.woken(frame.id, changed_box(change, frame), now, minute)
         elif self._rule.unbegun:
             self._frames.keep(frame)
             ask = self._rule.begin(frame.id, now, minute)
@@ -260,7 +262,7 @@ class Watching:
             return
         region = crop_region(ask.crop, frame) if ask.look is Look.SECOND else None
         conditions = {name: order.condition for name, order in orders.items()}
-        detail = Detail.HIGH if ask.look is Look.SECOND else _detail(conditions)
+        detail = Detail.HIGH if ask.look is Look.SECOND else detail_for(conditions)
         before = self._frames.before(ask.before)
         if self._capabilities.max_pictures == 1 or self._capabilities.wants_pixels:
             before = None
@@ -394,32 +396,4 @@ class Watching:
         at = frame.captured_sender
         if at is None:
             at = self._wall() - (self._clock() - frame.captured)
-        self._rings.add(watch, ring, at=round(at * 1000), jpeg=jpeg, region=_shares(place, frame))
-
-
-def _detail(conditions: Mapping[str, str]) -> Detail:
-    return Detail.HIGH if any(map(wants_detail, conditions.values())) else Detail.LOW
-
-
-def _box(change: Change, frame: Frame) -> Box | None:
-    """Return the changed region in the frame's pixels; None for the whole picture."""
-    region = change.region
-    if region is None or region == WHOLE:
-        return None
-    return Box(
-        region.left * frame.width,
-        region.top * frame.height,
-        region.right * frame.width,
-        region.bottom * frame.height,
-    )
-
-
-def _shares(place: Box | None, frame: Frame) -> Box | None:
-    if place is None:
-        return None
-    return Box(
-        place.x1 / frame.width,
-        place.y1 / frame.height,
-        place.x2 / frame.width,
-        place.y2 / frame.height,
-    )
+        self._rings.add(watch, ring, at=round(at * 1000), jpeg=jpeg, region=in_shares(place, frame))
