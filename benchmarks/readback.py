@@ -8,6 +8,7 @@ Each way reads 200 pictures of a playing 1280x720 camera; the page itself uses t
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from playwright.async_api import Route
 
 from benchmarks.browser import chromium, page_with_camera
+from server.core import core_dumps
 
 _MEASURE = """async () => {
   const {shrink} = await import("/client/track/readback.js");
@@ -82,6 +84,11 @@ async def measure() -> tuple[dict[str, list[float]], list[str]]:
 
 
 def main() -> None:
+    argparse.ArgumentParser(
+        prog="python -m benchmarks.readback",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    ).parse_args()
     found, formats = asyncio.run(measure())
     print("frames are", ", ".join(formats))
     for name, (median, slow) in found.items():
@@ -89,4 +96,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    core_dumps.forbid()
     main()

@@ -228,7 +228,6 @@ def p95(values: Sequence[float]) -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    core_dumps.forbid()
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.simulate",
         description=__doc__,
@@ -255,4 +254,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    core_dumps.forbid()
     main()

@@ -1,7 +1,7 @@
 """Measure what an unchanged scene saves, with a vLLM that runs: `python -m benchmarks.still_scene
 --vllm URL`.
 
-    .venv-models/bin/python -m benchmarks.still_model FOLDER
+    .venv-models/bin/python -m tests.real_model.still_model FOLDER
     vllm serve FOLDER --port 8001 --trust-remote-code --enforce-eager --max-model-len 4096
     .venv/bin/python -m benchmarks.still_scene --vllm http://127.0.0.1:8001/v1
 
@@ -129,7 +129,6 @@ async def measure(url: str, rounds: int) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    core_dumps.forbid()
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.still_scene",
         description=__doc__,
@@ -142,4 +141,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    core_dumps.forbid()
     main()

@@ -244,7 +244,7 @@ class Score:
         return (
             f"{self.name:26} recall {self.seen}/{self.things}, an hour: premature {self.premature / hours:6.1f}, false "
             f"{self.false / hours:6.1f}, requests {self.requests / hours:7.0f}, visual tokens {self.tokens / hours:9.0f}; "
-            f"change to ring p50 {statistics.median(delays):5.2f} s, p95 {delays[int(0.95 * (len(delays) - 1))]:5.2f} s; "
+            f"change to ring p50 {statistics.median(delays):5.2f} s, p95 {delays[math.ceil(0.95 * len(delays)) - 1]:5.2f} s; "
             f"evidence holds {self.proven}/{self.rings}"
         )
 
@@ -351,7 +351,6 @@ async def measure(given: argparse.Namespace) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    core_dumps.forbid()
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.watch_bench",
         description=__doc__,
@@ -369,4 +368,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    core_dumps.forbid()
     main()

@@ -256,7 +256,6 @@ MACHINE = {"hosting.vllm_help", "processes.environment", "processes.usage", "hos
 MEASURED = {
     "gate.py": {"attention.gate", "attention.scratch", "vision.luma"},
     "simulate.py": {"core.frames", "core.metrics", "engines.base", "inference"},
-    "still_model.py": {"engines.prompts"},
     "still_scene.py": {"engines.prompts"},
     "watch_bench.py": {"attention.watch_answers"},
     "watch_rule.py": {

@@ -1,4 +1,4 @@
-"""Make a Qwen2.5-VL of 30 M random parameters: `python -m benchmarks.still_model FOLDER`, in the
+"""Make a Qwen2.5-VL of 30 M random parameters: `python -m tests.real_model.still_model FOLDER`, in the
 models' environment.
 
 Large enough that a picture's prompt takes a second of two cores, and small enough for them. Its
