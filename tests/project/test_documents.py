@@ -93,8 +93,12 @@ def everything() -> str:
 
 @functools.cache
 def help_of(script: str) -> str:
+    way = ["bash" if script.endswith(".sh") else sys.executable, script]
+    if script.startswith("benchmarks/"):
+        module = script.removesuffix(".py").removesuffix("/__main__").replace("/", ".")
+        way = [sys.executable, "-m", module]
     done = subprocess.run(
-        ["bash" if script.endswith(".sh") else sys.executable, script, "--help"],
+        [*way, "--help"],
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         capture_output=True,
