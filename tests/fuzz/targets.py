@@ -25,10 +25,15 @@ from aiortc.rtcrtpparameters import (
 from aiortc.rtp import HeaderExtensionsMap, RtcpSrPacket
 from aiortc.sdp import candidate_from_sdp
 
+from server.attention import pointing
+from server.attention.watch_answers import read_answers
 from server.auth import TokenIssuer, TokenRefused
 from server.core import messages
 from server.core.addresses import client_address, limiter_key, parse_address
 from server.core.errors import QwenCameraError
+from server.core.frames import BoxUnit
+from server.core.redact import LONGEST, plain, redact
+from server.engines.openai.chat_stream import MAX_EVENT_BYTES, EventDecoder, EventTooLong
 from server.generation.mp4_reader import read_video
 from server.rtc.media import payload
 from server.rtc.media.assemble import MAX_PACKETS, Assembler
@@ -281,6 +286,37 @@ def mp4(data: bytes) -> None:
             H264Frames().checked(frame)
 
 
+def events(data: bytes) -> None:
+    """The stream of a model server, in pieces behind two bytes of length each: bounded, whatever it is."""
+    decoder = EventDecoder()
+    with suppress(EventTooLong):
+        position = 0
+        while position + 2 <= len(data):
+            (size,) = struct.unpack_from("!H", data, position)
+            position += 2
+            for event in decoder.feed(data[position : position + size]):
+                assert len(event) <= MAX_EVENT_BYTES
+            position += size
+
+
+def answers(data: bytes) -> None:
+    """A model's words about watches and places: read, or not, and never outside of the picture."""
+    said = text(data)
+    for answer in read_answers(said, ("w1", "w2")).values():
+        assert 0 <= answer.sure <= 1
+    for unit in BoxUnit:
+        for box in pointing.read(said, unit, picture=(840, 448), frame=(1280, 720)).boxes:
+            assert 0 <= box.x1 <= box.x2 <= 1280
+            assert 0 <= box.y1 <= box.y2 <= 720
+
+
+def log_line(data: bytes) -> None:
+    """A line of an engine's output: bounded, and without an escape sequence."""
+    shown = plain(redact(text(data)))
+    assert len(shown) <= LONGEST
+    assert not {"\x1b", "\n", "\r"} & set(shown)
+
+
 TARGETS: dict[str, Target] = {
     "offer": offer,
     "candidate": candidate,
@@ -295,4 +331,7 @@ TARGETS: dict[str, Target] = {
     "vp8": vp8,
     "h264": h264,
     "mp4": mp4,
+    "events": events,
+    "answers": answers,
+    "log_line": log_line,
 }

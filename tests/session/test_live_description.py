@@ -173,6 +173,27 @@ async def test_the_newest_frame_takes_the_turn_of_one_that_waits() -> None:
         assert metric(one, "frames_replaced_total") == 2
 
 
+async def test_a_request_has_the_scene_of_its_frame() -> None:
+    """A frame keeps its own scene, even if its request starts after the camera shows another."""
+    async with room(FakeEngine(chunks=["A cup."])) as one:
+        stage = Stage(one)
+        one.engine.hold()
+        for number in range(one.tools.inference.slots):
+            one.tools.inference.submit(question_of_another(f"other {number}"))
+        stage.settings(describe=True)
+        stage.show(1)
+        stage.show(1, mark=True)
+        watched = one.session.camera._scene
+        assert watched.scene is not None
+        its_own = watched.scene.motion
+        watched.scene = replace(watched.scene, motion=0.77)
+        one.engine.release()
+        await until(lambda: one.session.id in [r.session_id for r in one.engine.requests])
+        (ours,) = [r for r in one.engine.requests if r.session_id == one.session.id]
+        assert ours.picture.scene is not None
+        assert ours.picture.scene.motion == its_own
+
+
 async def test_while_one_runs_no_other_is_asked() -> None:
     """Its end is compared with the present scene, and the change is described then."""
     async with room(FakeEngine(chunks=["A cup."])) as one:

@@ -32,7 +32,7 @@ from server.core.frames import CameraState
 from server.engines.openai.own_machine import own_addresses
 from tests.support import hostile
 from tests.support.clients import cut_socket, http, visitor
-from tests.support.fakes_openai import FakeOpenAI
+from tests.support.fakes_openai import Behaviour, FakeOpenAI
 from tests.support.fakes_rtc import live_encoder
 from tests.support.fakes_server import READABLE, Footprint, ServerProcess
 from tests.support.running import running
@@ -75,6 +75,7 @@ class Soak:
     # Of H.264, for every third visitor
     other: LiveEncoder
     stranger: hostile.Stranger
+    began: float = field(default_factory=time.monotonic)
     done: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
     # Seconds since the beginning, and MiB.
@@ -373,6 +374,22 @@ async def outage(soak: Soak, seconds: float) -> None:
     soak.done["outage"] += 1
 
 
+async def harmful_model(soak: Soak, seconds: float) -> None:
+    """The model server answers without an end, with rubbish, and dies in mid-answer, now and then."""
+    for at, behaviour in (
+        (0.2, Behaviour.ENDLESS),
+        (0.35, Behaviour.GARBAGE),
+        (0.65, Behaviour.STRANGE_JSON),
+        (0.8, Behaviour.DIES),
+    ):
+        soak.fake.behaviour = Behaviour.NORMAL
+        await asyncio.sleep(max(0.0, soak.began + at * seconds - time.monotonic()))
+        soak.fake.behaviour = behaviour
+        await asyncio.sleep(3.0)
+        soak.done["harmful"] += 1
+    soak.fake.behaviour = Behaviour.NORMAL
+
+
 def growth(memory: list[tuple[float, float]], seconds: float) -> float:
     """MiB from the second quarter's median to the last one's."""
     second = [rss for at, rss in memory if seconds / 4 <= at < seconds / 2]
@@ -404,6 +421,7 @@ async def soaked(seconds: float) -> None:
             group.create_task(watch(soak, end))
             group.create_task(watch_addresses(soak, end))
             group.create_task(outage(soak, seconds))
+            group.create_task(harmful_model(soak, seconds))
         stranger.ports = set()
         grown = growth(soak.memory, seconds)
         print(
