@@ -133,6 +133,19 @@ async def test_the_camera_is_asked_for_its_full_picture(visit: Visit, server: Ru
     await expect(page.page.locator("#data-use")).to_have_text(re.compile(r"MB · \d+ kbit/s"))
 
 
+async def test_a_late_picture_is_announced_and_the_question_answered(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """The page says that it waits for a fresh picture; the next picture is answered."""
+    page = await visit(server.base_url)
+    await page.start()
+    await page.page.evaluate("window.__camera.mode = 'frozen'")
+    sent = await page.send("What is this?")
+    await expect(page.turns.last.locator(".text")).to_have_text("Waiting for a fresh picture…")
+    await page.page.evaluate("window.__camera.mode = 'clock'")
+    assert (await page.response(sent["id"]))["text"] == "I see a cup."
+
+
 async def test_a_frozen_camera_is_said_aloud_and_not_answered_from(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:

@@ -223,6 +223,21 @@ async def test_engines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
         assert "Nothing answers" in found["model_server"]["text"]
 
 
+async def test_a_key_that_the_model_server_refuses(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It names the key, and the setting."""
+    async with FakeOpenAI(api_key="the right key") as model:
+        settings: dict[str, Any] = {"engine": "vllm", "vllm_base_url": model.base_url}
+        where = env_file(tmp_path, **settings, vllm_api_key="another key")
+        async with running(**settings, vllm_api_key="another key") as run:
+            found = await look(capsys, "--server-url", run.base_url, "--env-file", where)
+    assert found["model_server"]["state"] == "failed"
+    assert "refuses this key" in found["model_server"]["text"]
+    assert "VLLM_API_KEY" in found["model_server"]["todo"]
+    assert "another key" not in str(found)
+
+
 async def test_udp_ports_that_are_all_taken(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
