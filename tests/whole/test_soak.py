@@ -18,7 +18,6 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -26,7 +25,7 @@ from websockets.exceptions import ConnectionClosed
 
 from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.chat_client import Answer
-from scripts.bench.http_json import HttpError, json_request, request
+from scripts.bench.http_json import HttpError, request
 from scripts.bench.live_encoder import LiveEncoder
 from server.core.frames import CameraState
 from server.engines.openai.own_machine import own_addresses
@@ -56,6 +55,7 @@ ENDS = {
     *("busy", "no_camera", "camera_stalled", "camera_frozen", "engine_unavailable"),
     *("engine_timeout", "engine_failed", "rate_limited"),
 }
+METRICS_TOKEN = "whoever watches the soak"
 # Patterns that the log must not contain.
 TROUBLE = (
     *("Traceback", "Exception in callback", "never retrieved", "was destroyed"),
@@ -262,7 +262,7 @@ def standing(peer: CameraPeer) -> str:
 
 
 async def strangers(soak: Soak, end: float) -> None:
-    """Requests of nobody: wrong tokens, wrong paths, rubbish, silence."""
+    """Requests of nobody: wrong tokens, guesses at the operator's, wrong paths, rubbish, silence."""
     chance = random.Random(0)
     silent: list[asyncio.StreamWriter] = []
     lines = [
@@ -281,6 +281,12 @@ async def strangers(soak: Soak, end: float) -> None:
                 )
                 if not 400 <= reply.status < 500:
                     soak.problem(f"{path} was answered {reply.status}")
+            guess = await request(
+                "GET", f"{soak.server.url}/api/operator/sessions", token=f"guess {chance.random()}"
+            )
+            soak.done[f"guess {guess.status}"] += 1
+            if guess.status not in (401, 429):
+                soak.problem(f"a guess was answered {guess.status}")
             _, writer = await asyncio.open_connection("127.0.0.1", soak.server.port)
             writer.write(chance.choice(lines))
             silent.append(writer)
@@ -295,7 +301,7 @@ async def strangers(soak: Soak, end: float) -> None:
 
 
 async def metrics(server: ServerProcess) -> dict[tuple[str, ...], float]:
-    text = (await request("GET", f"{server.url}/metrics")).body.decode()
+    text = (await request("GET", f"{server.url}/metrics", token=METRICS_TOKEN)).body.decode()
     return {
         (sample.name.removeprefix("qwen_camera_"), *sample.labels.values()): sample.value
         for family in text_string_to_metric_families(text)
@@ -403,6 +409,8 @@ async def soaked(seconds: float) -> None:
         "SESSION_TIMEOUT": str(SESSION_TIMEOUT),
         "MAX_SESSIONS": str(MAX_SESSIONS),
         "LOG_LEVEL": "warning",
+        "OPERATOR_TOKEN": "the operator of the soak",
+        "METRICS_TOKEN": METRICS_TOKEN,
     }
     async with (
         FakeOpenAI(first_token=0.02, between_tokens=0.01) as fake,
@@ -455,9 +463,10 @@ async def everybody_left(soak: Soak) -> None:
             await asyncio.sleep(0.25)
     if now.threads > MOST_THREADS:
         soak.problem(f"{now.threads} threads are left")
-    health: dict[str, Any] = await json_request("GET", f"{soak.server.url}/health")
-    if health["sessions"] or any(health["queue_depth"].values()):
-        soak.problem(f"something is left: {health}")
+    values = await metrics(soak.server)
+    left = {name: value for name, value in values.items() if name[0] in ("sessions", "queue_depth")}
+    if any(left.values()):
+        soak.problem(f"something is left: {left}")
 
 
 async def test_three_minutes() -> None:
