@@ -7,7 +7,6 @@ session remembers (history, a held frame) lives in RAM and goes with it.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import time
 from contextlib import AsyncExitStack
@@ -16,40 +15,29 @@ from enum import StrEnum
 
 from server.access.request_order import Attempts
 from server.attention.attention import Attention
-from server.camera.camera import FRAME_NOTICE_SECONDS, Asked, Camera
+from server.camera.camera import Camera
 from server.core import messages as wire
 from server.core.aio import TaskSet
 from server.core.errors import (
-    CameraError,
-    Draining,
-    Internal,
-    PictureBlack,
     QwenCameraError,
 )
-from server.core.frames import Detail, Frame, Kind, Route, Scene
 from server.core.states import Steps
-from server.engines.routing import choose
-from server.session import pointing, state_messages
+from server.session import state_messages
 from server.session.allowance import Allowance
-from server.session.answers import AnswerSink, Asking
 from server.session.background import Background
 from server.session.history import History
 from server.session.live_description import LiveDescription
 from server.session.outbox import Outbox
 from server.session.picture_reuse import PictureReuse
+from server.session.questions import Questions
 from server.session.recalling import Recalling
 from server.session.request_builder import (
-    NO_EXTRAS,
-    Extras,
     RequestBuilder,
     SessionLimits,
     SessionTools,
-    View,
 )
 from server.session.stills import Stills
 from server.session.watching import Watching
-from server.vision.hindrance import WORDS, Hindrance, hindrance
-from server.vision.luma import SceneReader
 
 __all__ = ["Session", "SessionLimits", "SessionTools"]
 
@@ -124,17 +112,22 @@ class Session:
         self._reuse = PictureReuse(
             id, camera=self.camera, requests=self._requests, history=self._history, tools=tools
         )
+        self._questions = Questions(
+            camera=self.camera,
+            outbox=self.outbox,
+            requests=self._requests,
+            history=self._history,
+            recalling=self._recalling,
+            reuse=self._reuse,
+            tools=tools,
+            tasks=self._tasks,
+            send_error=self.send_error,
+            touch=self.touch,
+            on_held=self._status_changed,
+        )
         self._stills = Stills(camera=self.camera, outbox=self.outbox, tools=tools)
-        self._held: Frame | None = None
         # The newest attempts of each page for offers and sockets.
         self.offers, self.sockets = Attempts(), Attempts()
-        # The search for a sharp frame; None without one
-        self._holding: asyncio.Task[None] | None = None
-        # The running question; None without one
-        self._asking: Asking | None = None
-        # The key and end of the last question, for a client that missed it; None before
-        self._ended: tuple[tuple[str, float], wire.ServerMessage] | None = None
-        self._numbers = itertools.count(1)
         self.camera.on_status = self._status_changed
         self.camera.on_sender = self._send_sender
 
@@ -171,7 +164,7 @@ class Session:
     @property
     def waits_for_frame(self) -> bool:
         """True while a question is not in the queue yet."""
-        return self._asking is not None and self._asking.job is None
+        return self._questions.waits_for_frame
 
     # Messages in
 
@@ -185,23 +178,20 @@ class Session:
         try:
             match message:
                 case wire.Chat():
-                    self._chat(message)
+                    self._questions.ask(message)
                 case wire.Cancel():
-                    self._cancel(message.id, "user")
+                    self._questions.cancel(message.id, "user")
                 case wire.Hold():
-                    self._stop_holding()
-                    self._holding = self._tasks.spawn(self._hold(), name="hold")
+                    self._questions.hold()
                 case wire.Release():
-                    self._stop_holding()
-                    self._held = None
+                    self._questions.release()
                     self._status_changed()
                 case wire.Settings():
                     self._set(message)
                 case wire.Forget():
                     self._recalling.clear()
                 case wire.Typing():
-                    self.camera.wake()
-                    self._reuse.ahead(self._held)
+                    self._questions.typing()
                 case wire.Ping():
                     self.outbox.put(wire.Pong(at=time.time() * 1000))
                 case wire.Confirm():
@@ -218,163 +208,6 @@ class Session:
         """Count an error and send it to the client."""
         self._tools.metrics.errors.labels(error.code).inc()
         self.outbox.put(wire.Error.of(error, id))
-
-    # Questions
-
-    def _known(self, key: tuple[str, float]) -> bool:
-        """Find whether a question was taken before; if so, send its messages again."""
-        if self._ended is not None and self._ended[0] == key:
-            self.outbox.put(self._ended[1])
-            return True
-        if self._asking is None or self._asking.key != key:
-            return False
-        if self._asking.sink is not None:
-            self._asking.sink.again()
-        return True
-
-    def _remember_end(self, asking: Asking, message: wire.ServerMessage | None) -> None:
-        if asking.key is not None and message is not None and not asking.abandoned:
-            self._ended = (asking.key, message)
-
-    def _chat(self, message: wire.Chat) -> None:
-        key = None
-        if message.id is not None and message.sent_at is not None:
-            key = (message.id, message.sent_at)
-            if self._known(key):
-                return
-        asked = Asked(
-            at=time.monotonic(),
-            wall=time.time(),
-            sent=message.sent_at / 1000 if message.sent_at is not None else None,
-        )
-        id = message.id or f"a{next(self._numbers)}"
-        if self._tools.inference.draining:
-            # Before the running answer is replaced, which may still finish
-            self.send_error(
-                Draining("The server is about to stop and takes no new questions. Ask again soon."),
-                id,
-            )
-            return
-        self._cancel(None, "replaced")
-        route, detail = choose(message.content, message.detail, message.route)
-        asking = Asking(id=id, question=message.content, asked=asked, route=route, key=key)
-        self._asking = asking
-        asking.task = self._tasks.spawn(self._ask(asking, detail), name="question")
-        if self._held is None and self._holding is None:
-            self.camera.wake()
-
-    async def _ask(self, asking: Asking, detail: Detail) -> None:
-        """Queue a question; its answer goes on without this task."""
-        try:
-            await self._submit(asking, detail)
-        except QwenCameraError as error:
-            self._not_asked(asking, error)
-        except Exception as exc:  # noqa: BLE001
-            # A bug must not leave a question without an end. The exception's text is not logged,
-            # since it may hold what people said.
-            log.error("question failed", extra={"error": type(exc).__name__})
-            self._not_asked(
-                asking,
-                Internal("Something went wrong with this question on the server. Ask again."),
-            )
-
-    async def _submit(self, asking: Asking, detail: Detail) -> None:
-        frame, held = await self._frame_for(asking)
-        waited = time.monotonic() - asking.asked.at
-        self._tools.metrics.frame_wait.observe(waited)
-        view = View(frame, detail, self.camera.scene, held)
-        needs = self._tools.current_engine().status.capabilities
-        prepared = await self._reuse.prepare(view, needs)
-        if not needs.wants_pixels and _black(prepared.picture.scene, frame):
-            raise PictureBlack(f"{WORDS[Hindrance.BLACK]} Then ask again. No model was asked.")
-        asking.sink = AnswerSink(
-            id=asking.id,
-            kind=Kind.CHAT,
-            outbox=self.outbox,
-            began=asking.asked.at,
-            wait_seconds=waited,
-            route=asking.route,
-            on_end=lambda text, whole: self._answered(asking, text, whole),
-            on_error=lambda error: self._failed(asking, error),
-            on_counted=self._requests.learn,
-        )
-        if asking.route is Route.WHERE:
-            asking.job = pointing.submit(self._requests, asking, view, prepared)
-            return
-        extras = NO_EXTRAS
-        if asking.route is Route.PAST:
-            extras = Extras(earlier=self._recalling.earlier(view), past=True)
-        asking.job = self._requests.submit(
-            asking.question, Kind.CHAT, view, asking.sink, prepared, extras
-        )
-
-    def _not_asked(self, asking: Asking, error: QwenCameraError) -> None:
-        if self._asking is asking:
-            self._asking = None
-        self._failed(asking, error)
-
-    def _failed(self, asking: Asking, error: QwenCameraError) -> None:
-        self.send_error(error, asking.id)
-        self._remember_end(asking, wire.Error.of(error, asking.id))
-
-    async def _frame_for(self, asking: Asking) -> tuple[Frame, bool]:
-        """Return the frame for a question, and True when it is a held one."""
-        asked, holding = asking.asked, self._holding
-
-        def waits() -> None:
-            self.outbox.put(wire.Waiting(id=asking.id))
-
-        if holding is not None and not holding.done():
-            # A hold came before the question, and its frame is still being chosen.
-            await asyncio.wait([holding], timeout=FRAME_NOTICE_SECONDS)
-            if not holding.done():
-                waits()
-                await asyncio.wait([holding])
-            asked = replace(asked, at=time.monotonic())
-        if self._held is not None:
-            return self._held, True
-        return await self.camera.frame_after(asked, waits), False
-
-    def _answered(self, asking: Asking, text: str, whole: bool) -> None:
-        self.touch()
-        if whole and text:
-            self._history.add(asking.question, text)
-        if asking.sink is not None:
-            self._remember_end(asking, asking.sink.response)
-        if self._asking is asking:
-            self._asking = None
-
-    def _cancel(self, id: str | None, reason: str) -> None:
-        asking = self._asking
-        if asking is None or (id is not None and id != asking.id):
-            return
-        self._asking = None
-        asking.abandoned = reason == "socket_closed"
-        if asking.job is not None:
-            self._tools.inference.cancel(asking.job, reason)
-            return
-        # It still waits for its frame, so no engine has it.
-        if asking.task is not None:
-            asking.task.cancel()
-        self._tools.metrics.cancellations.labels(reason).inc()
-        response = asking.cancelled(self._tools.current_engine(), reason)
-        self.outbox.put(response)
-        self._remember_end(asking, response)
-
-    # Hold
-
-    def _stop_holding(self) -> None:
-        if self._holding is not None:
-            self._holding.cancel()
-            self._holding = None
-
-    async def _hold(self) -> None:
-        try:
-            self.camera.wake()
-            self._held = await self.camera.sharpest()
-        except CameraError as error:
-            self.send_error(error)
-        self._status_changed()
 
     # Settings
 
@@ -432,7 +265,7 @@ class Session:
                 limits=self._limits,
                 tools=self._tools,
                 requests=self._requests,
-                held=self._held is not None,
+                held=self._questions.held,
             )
         )
         self._send_sender(None)
@@ -446,7 +279,7 @@ class Session:
                 camera=self.camera,
                 engine=self._tools.current_engine(),
                 queue_depth=sum(self._tools.inference.depth().values()),
-                held=self._held is not None,
+                held=self._questions.held,
             )
         )
 
@@ -459,7 +292,7 @@ class Session:
 
     def socket_closed(self) -> None:
         """Stop the work that needs a listener; history and settings stay."""
-        self._cancel(None, "socket_closed")
+        self._questions.cancel(None, "socket_closed")
         self._tools.inference.cancel_session(self.id, "socket_closed")
         self._background.listen(False)
         # Watches go on, and say when it is too dark for them.
@@ -489,15 +322,8 @@ class Session:
             stack.callback(self._background.close)
             stack.callback(self.camera.close)
             stack.callback(self._tools.inference.cancel_session, self.id, reason)
-            stack.callback(self._cancel, None, reason)
+            stack.callback(self._questions.cancel, None, reason)
 
     def _forget(self) -> None:
-        self._held = self._ended = None
+        self._questions.forget()
         self._history.clear()
-
-
-def _black(scene: Scene | None, frame: Frame) -> bool:
-    """Find whether nothing can be seen in a frame. `scene`: of a filtered picture up to a second older."""
-    if hindrance(scene) is not Hindrance.BLACK:
-        return False
-    return hindrance(SceneReader().read(frame.image, frame.captured)) is Hindrance.BLACK

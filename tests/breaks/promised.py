@@ -124,7 +124,7 @@ PROMISED = (
     Break(
         "Nothing outlives a session",
         "the held frame stays",
-        "server/session/session.py",
+        "server/session/questions.py",
         "        self._held = self._ended = None\n",
         "        self._ended = None\n",
         "session/test_session.py::test_close_forgets_everything",
@@ -245,10 +245,10 @@ PROMISED = (
     Break(
         "Two sessions see nothing of each other",
         "all questions are about the first camera",
-        "server/session/session.py",
-        "        return await self.camera.frame_after(asked, waits), False\n",
+        "server/session/questions.py",
+        "        return await self._camera.frame_after(asked, waits), False\n",
         '        first = globals().setdefault("first", self)\n'
-        "        return await first.camera.frame_after(asked, waits), False\n",
+        "        return await first._camera.frame_after(asked, waits), False\n",
         "session/test_session.py::test_two_sessions_share_nothing",
     ),
     Break(
@@ -310,7 +310,7 @@ PROMISED = (
     Break(
         "Logs, metrics, errors hold no frames",
         "an exception's text is written down",
-        "server/session/session.py",
+        "server/session/questions.py",
         'log.error("question failed", extra={"error": type(exc).__name__})',
         'log.error("question failed", extra={"error": str(exc)})',
         "core/test_logs.py::test_no_text_of_an_exception_is_logged",

@@ -76,6 +76,7 @@ IMPURE = {"asyncio", "fastapi", "starlette", "uvicorn", "aiortc", "aioice", "soc
 # Tested through another module's test, with the reason.
 TESTED_ELSEWHERE: dict[str, str] = {
     "web.connection_guard": "what requests and sockets are asked: tests/web/test_routes.py, test_websocket.py, test_hostile_http.py",
+    "session.questions": "the questions of a session: tests/session/test_session.py, test_picture_reuse.py",
     "web.session_socket": "one socket: tests/web/test_websocket.py",
     "core.close_codes": "data without behaviour: tests/project/test_documents.py compares it with docs/protocol.md",
     "program.app": "the program behind its routes: tests/program/test_main.py, and each test of a route",

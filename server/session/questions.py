@@ -1,0 +1,273 @@
+"""One session's questions: each waits for its frame, goes to the queue, and ends. A new one replaces the one before."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from server.camera.camera import FRAME_NOTICE_SECONDS, Asked, Camera
+from server.core import messages as wire
+from server.core.aio import TaskSet
+from server.core.errors import (
+    CameraError,
+    Draining,
+    Internal,
+    PictureBlack,
+    QwenCameraError,
+)
+from server.core.frames import Detail, Frame, Kind, Route, Scene
+from server.engines.routing import choose
+from server.session import pointing
+from server.session.answers import AnswerSink, Asking
+from server.session.history import History
+from server.session.outbox import Outbox
+from server.session.picture_reuse import PictureReuse
+from server.session.recalling import Recalling
+from server.session.request_builder import (
+    NO_EXTRAS,
+    Extras,
+    RequestBuilder,
+    SessionTools,
+    View,
+)
+from server.vision.hindrance import WORDS, Hindrance, hindrance
+from server.vision.luma import SceneReader
+
+log = logging.getLogger(__name__)
+
+
+class Questions:
+    """The running question of one session, its held frame, and the end of its last question.
+
+    All methods are called on the event loop; questions and holds run as tasks of the session.
+    """
+
+    def __init__(
+        self,
+        *,
+        camera: Camera,
+        outbox: Outbox,
+        requests: RequestBuilder,
+        history: History,
+        recalling: Recalling,
+        reuse: PictureReuse,
+        tools: SessionTools,
+        tasks: TaskSet,
+        send_error: Callable[[QwenCameraError, str | None], None],
+        touch: Callable[[], None],
+        on_held: Callable[[], None],
+    ) -> None:
+        """`send_error(error, id)` sends to the client, `touch` marks activity; `on_held` is called after each hold."""
+        self._camera = camera
+        self._outbox = outbox
+        self._requests = requests
+        self._history = history
+        self._recalling = recalling
+        self._reuse = reuse
+        self._tools = tools
+        self._tasks = tasks
+        self._send_error = send_error
+        self._touch = touch
+        self._on_held = on_held
+        self._held: Frame | None = None
+        # The search for a sharp frame; None without one
+        self._holding: asyncio.Task[None] | None = None
+        # The running question; None without one
+        self._asking: Asking | None = None
+        # The key and end of the last question, for a client that missed it; None before
+        self._ended: tuple[tuple[str, float], wire.ServerMessage] | None = None
+        self._numbers = itertools.count(1)
+
+    @property
+    def held(self) -> bool:
+        """True while a held frame is asked about."""
+        return self._held is not None
+
+    @property
+    def waits_for_frame(self) -> bool:
+        """True while a question is not in the queue yet."""
+        return self._asking is not None and self._asking.job is None
+
+    def _known(self, key: tuple[str, float]) -> bool:
+        """Find whether a question was taken before; if so, send its messages again."""
+        if self._ended is not None and self._ended[0] == key:
+            self._outbox.put(self._ended[1])
+            return True
+        if self._asking is None or self._asking.key != key:
+            return False
+        if self._asking.sink is not None:
+            self._asking.sink.again()
+        return True
+
+    def _remember_end(self, asking: Asking, message: wire.ServerMessage | None) -> None:
+        if asking.key is not None and message is not None and not asking.abandoned:
+            self._ended = (asking.key, message)
+
+    def ask(self, message: wire.Chat) -> None:
+        """Ask, in place of the running question; a repeated message gets the same answer again."""
+        key = None
+        if message.id is not None and message.sent_at is not None:
+            key = (message.id, message.sent_at)
+            if self._known(key):
+                return
+        asked = Asked(
+            at=time.monotonic(),
+            wall=time.time(),
+            sent=message.sent_at / 1000 if message.sent_at is not None else None,
+        )
+        id = message.id or f"a{next(self._numbers)}"
+        if self._tools.inference.draining:
+            # Before the running answer is replaced, which may still finish
+            self._send_error(
+                Draining("The server is about to stop and takes no new questions. Ask again soon."),
+                id,
+            )
+            return
+        self.cancel(None, "replaced")
+        route, detail = choose(message.content, message.detail, message.route)
+        asking = Asking(id=id, question=message.content, asked=asked, route=route, key=key)
+        self._asking = asking
+        asking.task = self._tasks.spawn(self._ask(asking, detail), name="question")
+        if self._held is None and self._holding is None:
+            self._camera.wake()
+
+    async def _ask(self, asking: Asking, detail: Detail) -> None:
+        """Queue a question; its answer goes on without this task."""
+        try:
+            await self._submit(asking, detail)
+        except QwenCameraError as error:
+            self._not_asked(asking, error)
+        except Exception as exc:  # noqa: BLE001
+            # A bug must not leave a question without an end. The exception's text is not logged,
+            # since it may hold what people said.
+            log.error("question failed", extra={"error": type(exc).__name__})
+            self._not_asked(
+                asking,
+                Internal("Something went wrong with this question on the server. Ask again."),
+            )
+
+    async def _submit(self, asking: Asking, detail: Detail) -> None:
+        frame, held = await self._frame_for(asking)
+        waited = time.monotonic() - asking.asked.at
+        self._tools.metrics.frame_wait.observe(waited)
+        view = View(frame, detail, self._camera.scene, held)
+        needs = self._tools.current_engine().status.capabilities
+        prepared = await self._reuse.prepare(view, needs)
+        if not needs.wants_pixels and _black(prepared.picture.scene, frame):
+            raise PictureBlack(f"{WORDS[Hindrance.BLACK]} Then ask again. No model was asked.")
+        asking.sink = AnswerSink(
+            id=asking.id,
+            kind=Kind.CHAT,
+            outbox=self._outbox,
+            began=asking.asked.at,
+            wait_seconds=waited,
+            route=asking.route,
+            on_end=lambda text, whole: self._answered(asking, text, whole),
+            on_error=lambda error: self._failed(asking, error),
+            on_counted=self._requests.learn,
+        )
+        if asking.route is Route.WHERE:
+            asking.job = pointing.submit(self._requests, asking, view, prepared)
+            return
+        extras = NO_EXTRAS
+        if asking.route is Route.PAST:
+            extras = Extras(earlier=self._recalling.earlier(view), past=True)
+        asking.job = self._requests.submit(
+            asking.question, Kind.CHAT, view, asking.sink, prepared, extras
+        )
+
+    def _not_asked(self, asking: Asking, error: QwenCameraError) -> None:
+        if self._asking is asking:
+            self._asking = None
+        self._failed(asking, error)
+
+    def _failed(self, asking: Asking, error: QwenCameraError) -> None:
+        self._send_error(error, asking.id)
+        self._remember_end(asking, wire.Error.of(error, asking.id))
+
+    async def _frame_for(self, asking: Asking) -> tuple[Frame, bool]:
+        """Return the frame for a question, and True when it is a held one."""
+        asked, holding = asking.asked, self._holding
+
+        def waits() -> None:
+            self._outbox.put(wire.Waiting(id=asking.id))
+
+        if holding is not None and not holding.done():
+            # A hold came before the question, and its frame is still being chosen.
+            await asyncio.wait([holding], timeout=FRAME_NOTICE_SECONDS)
+            if not holding.done():
+                waits()
+                await asyncio.wait([holding])
+            asked = replace(asked, at=time.monotonic())
+        if self._held is not None:
+            return self._held, True
+        return await self._camera.frame_after(asked, waits), False
+
+    def _answered(self, asking: Asking, text: str, whole: bool) -> None:
+        self._touch()
+        if whole and text:
+            self._history.add(asking.question, text)
+        if asking.sink is not None:
+            self._remember_end(asking, asking.sink.response)
+        if self._asking is asking:
+            self._asking = None
+
+    def cancel(self, id: str | None, reason: str) -> None:
+        """Stop the running question, if it has this id; None: in any case."""
+        asking = self._asking
+        if asking is None or (id is not None and id != asking.id):
+            return
+        self._asking = None
+        asking.abandoned = reason == "socket_closed"
+        if asking.job is not None:
+            self._tools.inference.cancel(asking.job, reason)
+            return
+        # It still waits for its frame, so no engine has it.
+        if asking.task is not None:
+            asking.task.cancel()
+        self._tools.metrics.cancellations.labels(reason).inc()
+        response = asking.cancelled(self._tools.current_engine(), reason)
+        self._outbox.put(response)
+        self._remember_end(asking, response)
+
+    def hold(self) -> None:
+        """Keep the sharpest frame from now on for the next questions."""
+        self._stop_holding()
+        self._holding = self._tasks.spawn(self._hold(), name="hold")
+
+    def release(self) -> None:
+        """Give the held frame up."""
+        self._stop_holding()
+        self._held = None
+
+    def typing(self) -> None:
+        """Prepare for a question that somebody types."""
+        self._camera.wake()
+        self._reuse.ahead(self._held)
+
+    def forget(self) -> None:
+        self._held = self._ended = None
+
+    def _stop_holding(self) -> None:
+        if self._holding is not None:
+            self._holding.cancel()
+            self._holding = None
+
+    async def _hold(self) -> None:
+        try:
+            self._camera.wake()
+            self._held = await self._camera.sharpest()
+        except CameraError as error:
+            self._send_error(error, None)
+        self._on_held()
+
+
+def _black(scene: Scene | None, frame: Frame) -> bool:
+    """Find whether nothing can be seen in a frame. `scene`: of a filtered picture up to a second older."""
+    if hindrance(scene) is not Hindrance.BLACK:
+        return False
+    return hindrance(SceneReader().read(frame.image, frame.captured)) is Hindrance.BLACK
