@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from server.attention.gate import Change, ChangeGate
+from server.attention.gate import Change, ChangeGate, check_sensitivity
 from server.attention.pace import Pace
 from server.attention.planes import Planes
 from server.attention.scratch import U8, Scratch
@@ -10,32 +10,44 @@ from server.core.frames import Frame
 
 
 class Attention:
-    """Decides when one piece of background work asks (0.9 MB beside the scratch). One caller at a time.
+    """Decides when one piece of background work asks. One caller at a time.
 
-    Frames come in the order of their capture. `now` is in seconds of any steady clock. One request
+    It takes 0.9 MB beside the scratch from its first look on, until `forget`. Frames come in the order of their capture. `now` is in seconds of any steady clock. One request
     runs at a time: `asked`, then one of `answered`, `failed` and `dropped`.
     """
 
     def __init__(self, scratch: Scratch, *, sensitivity: float = 1.0) -> None:
         """Raises ValueError for a sensitivity beyond 0.25 to 4."""
-        self._gate = ChangeGate(scratch, sensitivity=sensitivity)
+        check_sensitivity(sensitivity)
+        self._scratch = scratch
+        self._sensitivity = sensitivity
+        # None before the first look
+        self._gate: ChangeGate | None = None
         self._pace = Pace()
         # Looks are compared with the frame of the request that runs.
         self._ahead = False
-        # The planes of the frame of the request
-        self._asked = Planes()
+        # The planes of the frame of the request; None before the first
+        self._asked: Planes | None = None
 
     @property
     def small(self) -> U8:
-        """The luma of the last look, about 160×90 and upright; the next look may overwrite it."""
-        return self._gate.seen.upright()
+        """The luma of the last look, about 160×90 and upright; the next look may overwrite it.
+
+        Raises RuntimeError before the first look.
+        """
+        return self._looked().seen.upright()
 
     def sensitive(self, sensitivity: float) -> None:
         """Set the sensitivity. Raises ValueError beyond 0.25 to 4."""
-        self._gate.sensitivity = sensitivity
+        check_sensitivity(sensitivity)
+        self._sensitivity = sensitivity
+        if self._gate is not None:
+            self._gate.sensitivity = sensitivity
 
     def look(self, frame: Frame) -> Change | None:
         """Compare a frame with that of the last answer; None soon after the last look."""
+        if self._gate is None:
+            self._gate = ChangeGate(self._scratch, sensitivity=self._sensitivity)
         if not self._gate.due(frame.captured):
             return None
         return self._gate.look(frame.image, frame.captured)
@@ -46,24 +58,26 @@ class Attention:
 
     def asked(self, change: Change, now: float) -> None:
         """Note that the frame of the last look was sent, or waits for its turn."""
-        self._asked.take(self._gate.seen)
+        if self._asked is None:
+            self._asked = Planes()
+        self._asked.take(self._looked().seen)
         self._pace.asked(change, now)
 
     def compare_asked(self) -> None:
         """Compare with the asked frame from now on, before its answer is there."""
-        self._gate.answered(self._asked)
+        self._compare()
         self._ahead = True
 
     def answered(self, now: float, *, same: bool) -> None:
         """Compare with the asked frame from now on. `same`: its answer says nothing new."""
         if not self._ahead:
-            self._gate.answered(self._asked)
+            self._compare()
         self._ahead = False
         self._pace.answered(now, same=same)
 
     def failed(self, now: float) -> None:
         """Ask again after a pause, which grows with each failure in a row."""
-        if self._ahead:
+        if self._ahead and self._gate is not None:
             # Nothing is known about the frame that looks are compared with.
             self._gate.forget()
         self._ahead = False
@@ -77,7 +91,17 @@ class Attention:
         self._pace = Pace()
 
     def forget(self) -> None:
-        """Forget the frame of the last answer, because another stream or subject begins."""
-        self._gate.forget()
+        """Forget all frames, because another stream or subject begins, or none is wanted any more."""
+        self._gate = self._asked = None
         self._ahead = False
         self._pace = Pace()
+
+    def _compare(self) -> None:
+        """Compare with the asked frame from now on, if it was not forgotten meanwhile."""
+        if self._gate is not None and self._asked is not None:
+            self._gate.answered(self._asked)
+
+    def _looked(self) -> ChangeGate:
+        if self._gate is None:
+            raise RuntimeError("there was no look yet")
+        return self._gate

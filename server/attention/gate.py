@@ -82,6 +82,14 @@ class Change:
         return self.why is not Why.SAME
 
 
+def check_sensitivity(sensitivity: float) -> None:
+    """Raise ValueError beyond 0.25 to 4."""
+    if not LEAST_SENSITIVITY <= sensitivity <= MOST_SENSITIVITY:
+        raise ValueError(
+            f"a sensitivity of {sensitivity:g} was given; allowed are {LEAST_SENSITIVITY:g} to {MOST_SENSITIVITY:g}"
+        )
+
+
 class ChangeGate:
     """One camera's gate (0.74 MB beside the shared scratch). Frames in order; one caller at a time.
 
@@ -105,10 +113,7 @@ class ChangeGate:
 
     @sensitivity.setter
     def sensitivity(self, sensitivity: float) -> None:
-        if not LEAST_SENSITIVITY <= sensitivity <= MOST_SENSITIVITY:
-            raise ValueError(
-                f"a sensitivity of {sensitivity:g} was given; allowed are {LEAST_SENSITIVITY:g} to {MOST_SENSITIVITY:g}"
-            )
+        check_sensitivity(sensitivity)
         self._sensitivity = sensitivity
 
     def forget(self) -> None:

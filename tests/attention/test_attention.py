@@ -75,3 +75,19 @@ def test_the_small_picture_is_that_of_the_last_look() -> None:
     upright = attention.look(make_frame(scene=1, captured=1.0, width=240, height=320))
     assert upright is not None
     assert attention.small.shape == (160, 90)
+
+
+def test_it_takes_memory_from_its_first_look_until_it_forgets() -> None:
+    """Two more megabytes for each visitor who wants no background work would be many."""
+    attention = Attention(Scratch(), sensitivity=2.0)
+    assert attention._gate is None
+    attention.asked(look(attention, 1, 0.0), 0.0)
+    assert attention._gate is not None
+    attention.forget()
+    assert attention._gate is attention._asked is None
+    # The answer of a request from before
+    attention.answered(1.0, same=False)
+    attention.compare_asked()
+    assert look(attention, 1, 2.0).why is Why.FIRST
+    assert attention._gate is not None
+    assert attention._gate.sensitivity == 2.0

@@ -275,9 +275,9 @@ async def test_details_of_each_look_are_sent_on_demand() -> None:
 async def test_sensitivity_is_the_settings_until_the_client_chooses() -> None:
     async with room() as one:
         attention = one.session._describing._attention
-        assert attention._gate.sensitivity == 1.0
+        assert attention._sensitivity == 1.0
         one.session.handle(Settings(type="settings", sensitivity=2.5))
-        assert attention._gate.sensitivity == 2.5
+        assert attention._sensitivity == 2.5
 
 
 @pytest.mark.parametrize("length", list(Length))
@@ -297,7 +297,8 @@ async def test_nothing_of_it_outlives_the_session() -> None:
         await stage.described(1)
         await one.session.close("session_ended")
         assert one.session._describing._said == ""
-        assert one.session._describing._attention._gate._reference is None
+        assert one.session._describing._attention._gate is None
+        assert one.session._describing._attention._asked is None
 
 
 def question_of_another(session_id: str) -> Job:
