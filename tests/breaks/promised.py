@@ -131,6 +131,22 @@ PROMISED = (
     ),
     Break(
         "Nothing outlives a session",
+        "the last picture stays",
+        "server/session/picture_reuse.py",
+        "        self.forget()\n        await self._tasks.close()\n",
+        "        await self._tasks.close()\n",
+        "session/test_picture_reuse.py::test_the_picture_goes_with_the_session",
+    ),
+    Break(
+        "Nothing outlives a session",
+        "the small planes of a description stay",
+        "server/attention/attention.py",
+        "        self._gate = self._asked = None\n        self._ahead = False\n",
+        "        self._ahead = False\n",
+        "session/test_live_description.py::test_nothing_of_it_outlives_the_session",
+    ),
+    Break(
+        "Nothing outlives a session",
         "the history stays",
         "server/session/session.py",
         "        self._history.clear()\n",
