@@ -62,6 +62,8 @@ export class StageView {
 
   constructor() {
     this.state.addEventListener("click", () => this.#openFacts(this.#facts.hidden));
+    // The camera goes off with it, and Start Camera lies below the opened state.
+    byId("unpair", HTMLButtonElement).addEventListener("click", () => this.#openFacts(false));
     this.app.addEventListener("keydown", (event) => {
       if (event.key !== "Escape" || this.#facts.hidden) return;
       this.#openFacts(false);
