@@ -1,4 +1,4 @@
-"""After fifty sessions nothing is left: tasks, sockets, descriptors, threads, memory."""
+"""After many sessions nothing is left: tasks, sockets, descriptors, threads, memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from tests.support.running import Running, running
 
 pytestmark = pytest.mark.slow
 
-# MiB that the server may have gained between its 20th and its 50th session. Measured: 2.
+# MiB that the server may have gained between its 50th and its 80th session. Measured: 1; by the 50th the allocator has
+# taken what it keeps for so many at a time.
 GROWTH_MIB = 8.0
 SESSIONS = 50
 AT_A_TIME = 5
@@ -69,7 +70,7 @@ async def _visit(peer: CameraPeer, number: int) -> None:
             await peer.close_socket()
 
 
-async def fifty_sessions(
+async def many_sessions(
     url: str, encoder: LiveEncoder, first: int, last: int, sessions: list[str]
 ) -> None:
     for start in range(first, last, AT_A_TIME):
@@ -90,10 +91,10 @@ async def test_no_task_is_left() -> None:
         ) as server,
     ):
         names: list[str] = []
-        await fifty_sessions(server.base_url, encoder, 0, AT_A_TIME, names)
+        await many_sessions(server.base_url, encoder, 0, AT_A_TIME, names)
         await end_all(server)
         before = tasks()
-        await fifty_sessions(server.base_url, encoder, AT_A_TIME, SESSIONS, names)
+        await many_sessions(server.base_url, encoder, AT_A_TIME, SESSIONS, names)
         assert len(set(names)) == SESSIONS
         await end_all(server)
         deadline = time.monotonic() + 5
@@ -125,7 +126,7 @@ async def end_all(server: Running) -> None:
 
 
 async def test_no_descriptor_thread_or_memory_is_left() -> None:
-    """The process holds as many sockets, descriptors and threads after 50 sessions as after 5, and
+    """The process holds as many sockets, descriptors and threads after 80 sessions as after 5, and
     its memory stays.
     """
     async with (
@@ -142,14 +143,14 @@ async def test_no_descriptor_thread_or_memory_is_left() -> None:
         ) as server,
     ):
         names: list[str] = []
-        await fifty_sessions(server.url, encoder, 0, AT_A_TIME, names)
+        await many_sessions(server.url, encoder, 0, AT_A_TIME, names)
         early = await at_rest(server)
-        await fifty_sessions(server.url, encoder, AT_A_TIME, 20, names)
+        await many_sessions(server.url, encoder, AT_A_TIME, SESSIONS, names)
         middle = await at_rest(server)
-        await fifty_sessions(server.url, encoder, 20, SESSIONS, names)
+        await many_sessions(server.url, encoder, SESSIONS, SESSIONS + 30, names)
         late = await at_rest(server)
-        print(f"after 5: {early}; after 20: {middle}; after 50: {late}")
-        assert len(set(names)) == SESSIONS
+        print(f"after 5: {early}; after 50: {middle}; after 80: {late}")
+        assert len(set(names)) == SESSIONS + 30
         # As many connections to the model may be kept open as there were answers at a time.
         assert late.sockets <= early.sockets + AT_A_TIME
         assert late.descriptors - late.sockets <= early.descriptors - early.sockets
