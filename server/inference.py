@@ -243,7 +243,7 @@ class Inference:
         background = [run for run in self._slots if run.job.background]
         if slots > 1 and len(self._slots) == slots - 1:
             return None
-        if any(not (run.begun or run.ended) for run in background):
+        if any(run.begun_at is None and not run.ended for run in background):
             return None
         wait = self._share.wait(len(background), slots, self._clock())
         if wait == 0:
@@ -299,11 +299,12 @@ class Inference:
         self._active.discard((job.session_id, job.background))
         now = self._clock()
         if job.background:
-            self._share.ended(now - run.slot_at, self.slots, now)
+            self._share.ended(now - run.slot_at, now)
         if run.result in ("ok", "length"):
             self._answer_seconds += _MEAN_WEIGHT * (now - run.slot_at - self._answer_seconds)
-            if job.kind is Kind.CHAT and run.asked_at is not None and run.first_at is not None:
-                self._share.answered(run.likes, run.first_at - run.asked_at, now)
+            if job.kind is Kind.CHAT and run.asked_at is not None and run.begun_at is not None:
+                seconds = run.begun_at - run.asked_at
+                self._share.answered(run.likes, seconds, now, job.session_id)
 
     def _stop(self, run: JobRun, reason: str) -> None:
         run.stop(reason)

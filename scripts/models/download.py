@@ -83,7 +83,8 @@ def fetch_all(repository: Repository, files: Sequence[HubFile], folder: Path) ->
             stall.look(here, time.monotonic())
     finally:
         progress.end()
-    pool.shutdown()
+        # After a failure or Ctrl+C, without waiting for files that are on their way.
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def wrong(repository: Repository, folder: Path) -> list[HubFile]:

@@ -76,6 +76,10 @@ class Order:
             raise ValueError(
                 f"hours of {self.hours} were given; minutes from 0 to 1439 are allowed"
             )
+        if self.hours is not None and self.hours[0] == self.hours[1]:
+            raise ValueError(
+                f"hours of {self.hours} were given; they have to end at another minute"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +169,10 @@ class Watch:
         """Count one wake."""
         self._wakes = self._refilled(now) - 1
         self._wakes_at = now
+
+    def take_wakes(self, before: Watch, now: float) -> None:
+        """Go on with the wakes that are left of a watch in whose place this one comes."""
+        self._wakes, self._wakes_at = before._refilled(now), now
 
     def plain(self, answer: Answer, frame_id: str, now: float, *, settled: bool) -> bool:
         """Take the answer of the common request; return True when a second look is needed."""

@@ -110,8 +110,11 @@ class Watches:
         """Begin a watch, in place of one with the same id. Raises ValueError for a ninth."""
         if order.id not in self._watches and len(self._watches) >= MAX_WATCHES:
             raise ValueError(f"{MAX_WATCHES} watches are set, which is the most; stop one first")
+        before = self._watches.get(order.id)
         self.remove(order.id)
-        self._watches[order.id] = Watch(order, now)
+        self._watches[order.id] = watch = Watch(order, now)
+        if before is not None:
+            watch.take_wakes(before, now)
 
     def remove(self, watch_id: str) -> bool:
         """Stop a watch; return False when there is none."""
@@ -153,7 +156,12 @@ class Watches:
             asked_about, self._asked_about = self._asked_about, {}
             for name, watch in asked_about.items():
                 answer = answers.get(name)
-                if self._watches.get(name) is not watch or answer is None:
+                if self._watches.get(name) is not watch:
+                    continue
+                if answer is None:
+                    if ask.look is Look.SETTLED:
+                        # Once is enough: a model that cannot answer will not about the next frame.
+                        watch.unsettled = False
                     continue
                 if watch.plain(answer, ask.frame_id, now, settled=ask.look is Look.SETTLED):
                     second = Ask(
@@ -186,10 +194,17 @@ class Watches:
         watch = self._watches.get(watch_id)
         return watch.order if watch is not None else None
 
-    @property
-    def unbegun(self) -> bool:
-        """True while a watch was in no request yet."""
-        return any(watch.asked_frame is None for watch in self._watches.values())
+    def unbegun(self, now: float, minute: int) -> bool:
+        """Return True while a watch was in no request yet that may be asked about now."""
+        return any(
+            watch.asked_frame is None and not watch.finished(now) and not watch.paused(now, minute)
+            for watch in self._watches.values()
+        )
+
+    def new_stream(self) -> None:
+        """Forget the verified noes: another camera shows another place."""
+        for watch in self._watches.values():
+            watch.last_no = None
 
     @property
     def asking(self) -> set[str]:

@@ -22,11 +22,15 @@ _IDLE_GAIN = 1 / 16
 _IDLE_SECONDS = 10.0
 # Least seconds between two decreases: all questions that a full engine held up are one reason.
 _DECREASE_SECONDS = 1.0
-# The usual time falls to a quicker one at once, and follows slower ones by this share.
-_FORGET = 0.005
+# The usual time is the median of a kind, followed by steps of this share.
+_STEP = 0.03
+# Least seconds between two decreases because of the same session: nobody alone slows down everybody's background work.
+_SAME_SECONDS = 30.0
+# Longest rest after a background job
+_LONGEST_REST = 10.0
 # Kinds of questions (by detail and reuse) that are compared each with their own; beyond, the oldest
 # is dropped.
-_MOST_KINDS = 16
+_MOST_KINDS = 64
 
 
 class BackgroundShare:
@@ -38,29 +42,38 @@ class BackgroundShare:
     def __init__(self) -> None:
         self._share = MOST
         self._asked_at = self._halved_at = -math.inf
-        # When background work may begin again; with less than one slot it pauses between two jobs.
-        self._rests_until = -math.inf
+        # The session whose question halved it last
+        self._halved_by: Hashable = None
+        # The end and the length of the last background job; with less than one slot a rest follows.
+        self._job_ended, self._job_seconds = -math.inf, 0.0
         self._usual: dict[Hashable, float] = {}
 
     def share(self, now: float) -> float:
         idle = max(0.0, now - self._asked_at - _IDLE_SECONDS)
         return min(MOST, self._share + _IDLE_GAIN * idle)
 
-    def answered(self, kind: Hashable, seconds: float, now: float) -> None:
+    def answered(
+        self, kind: Hashable, seconds: float, now: float, session: Hashable = None
+    ) -> None:
         """Note a question's time to its first token.
 
-        `kind`: those that should take about as long.
+        `kind`: those that should take about as long. `session`: its asker; None for one who is not known.
         """
         usual = self._usual.pop(kind, seconds)
         slow = seconds > SLOW * usual
-        self._usual[kind] = min(seconds, usual + _FORGET * (seconds - usual))
+        self._usual[kind] = usual * (1 + _STEP if seconds > usual else 1 - _STEP)
         if len(self._usual) > _MOST_KINDS:
             del self._usual[next(iter(self._usual))]
         self._share, self._asked_at = self.share(now), now
         if not slow:
             self._share = min(MOST, self._share + _GAIN)
-        elif now - self._halved_at >= _DECREASE_SECONDS:
+        elif now - self._halved_at >= self._least_wait(session):
             self._share, self._halved_at = max(LEAST, self._share / 2), now
+            self._halved_by = session
+
+    def _least_wait(self, session: Hashable) -> float:
+        same = session is not None and session == self._halved_by
+        return _SAME_SECONDS if same else _DECREASE_SECONDS
 
     def wait(self, running: int, slots: int, now: float) -> float:
         """Return the seconds until another background job may begin, beside those that run; 0 for
@@ -71,13 +84,9 @@ class BackgroundShare:
         room = self.share(now) * slots
         if running and running + 1 > room:
             return math.inf
-        return max(0.0, self._rests_until - now)
+        rest = self._job_seconds * (1 / room - 1) if room < 1 else 0.0
+        return max(0.0, self._job_ended + min(_LONGEST_REST, rest) - now)
 
-    def ended(self, seconds: float, slots: int, now: float) -> None:
-        """Note the end of a background job.
-
-        With room for less than one it is followed by a rest of its length and more.
-        """
-        room = self.share(now) * slots
-        if room < 1:
-            self._rests_until = now + seconds * (1 / room - 1)
+    def ended(self, seconds: float, now: float) -> None:
+        """Note the end of a background job. With room for less than one it is followed by a rest of its length and more."""
+        self._job_ended, self._job_seconds = now, seconds

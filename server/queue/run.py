@@ -127,8 +127,8 @@ class JobRun:
     # Characters left for the answer.
     room: int = 0
     ended: bool = False
-    # The engine has computed the prompt: words or thoughts have come.
-    begun: bool = False
+    # The time of the first words or thoughts: the engine has computed the prompt. None before.
+    begun_at: float | None = None
     # Called once at that time
     on_begun: Callable[[], None] = lambda: None
     # Its end: ok, length, cancelled, replaced, error or dropped; None before.
@@ -180,12 +180,14 @@ class JobRun:
         self.metrics.visual_tokens.inc(request.visual_tokens)
         reused = picture.unchanged_since is not None
         self.known_tokens = picture.visual_tokens if reused else 0
-        self.likes = (engine.name, engine.status.model, request.visual_tokens // 256, reused)
+        words = len(request.question) + sum(len(t.question) + len(t.answer) for t in request.turns)
+        size = request.visual_tokens // 256, words // 1000
+        self.likes = (engine.name, engine.status.model, *size, reused)
         self.job.sink.started(engine, request, self.queue_seconds)
 
     def _begin_words(self) -> None:
-        if not self.begun:
-            self.begun = True
+        if self.begun_at is None:
+            self.begun_at = self.clock()
             self.on_begun()
 
     def _delta(self, text: str) -> None:

@@ -20,6 +20,8 @@ from server.session.outbox import Outbox
 from server.session.request_builder import RequestBuilder, View
 from server.vision.hindrance import Hindrance, hindrance
 
+# Characters beyond the last description's that an answer with the same meaning may have
+_LONGER = 64
 # After these changes nothing of the last description holds, so the scene is described anew.
 _ANEW = (Why.FIRST, Why.VIEW, Why.SCENE)
 
@@ -205,7 +207,8 @@ class _DescriptionSink(AnswerSink):
     def delta(self, text: str) -> None:
         if self._held is not None:
             self._held += text
-            if begins_unchanged(self._held, self._said):
+            most = len(self._said) + _LONGER
+            if len(self._held) <= most and begins_unchanged(self._held, self._said):
                 return
             text = self._release()
         super().delta(text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 
 from server.attention.likeness import Likeness
 from server.camera.camera import Camera
@@ -74,7 +75,8 @@ class PictureReuse:
         if not needs.prefix_cache or needs.wants_pixels:
             return Prepared(await self._requests.prepare(view, needs), needs)
         pool = self._tools.prepare_pool
-        likeness = await in_pool(pool, Likeness, view.frame.image)
+        compare = partial(Likeness, view.frame.image, detail=view.detail is Detail.HIGH)
+        likeness = await in_pool(pool, compare)
         sent = self._sent
         if sent is not None and self._holds(sent, view, likeness, needs):
             return _with_frame(sent, view)
@@ -121,6 +123,7 @@ class PictureReuse:
             engine.status.ready
             and engine.status.capabilities.prefix_cache
             and self._requests.consent.given(engine)
+            and self._requests.allowance.left(time.monotonic())
             and inference.running == 0
             and not any(inference.depth().values())
             and not inference.draining

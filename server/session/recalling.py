@@ -23,6 +23,8 @@ from server.session.request_builder import MakeEarlier, RequestBuilder, SessionT
 from server.vision.prepare import CONTEXT_SHARE
 from server.vision.stored import stored_picture
 
+# Pause after the pictures were cleared, in seconds
+_CLEARED_PAUSE = 1.0
 # Pause after a frame that a filter withheld, in seconds
 _WITHHELD_PAUSE = 2.0
 # Most pictures of a question
@@ -158,7 +160,8 @@ class Recalling:
             return
         self._count(self._recall.clear())
         self._attention = self._recall = None
-        self._until = 0.0
+        # Clearing makes no picture come sooner: the pool has other sessions.
+        self._until = time.monotonic() + _CLEARED_PAUSE
         self._changed()
 
     def forget(self) -> None:

@@ -100,7 +100,8 @@ class Rings:
         for id, event in self._events.items():
             if event.ring is ring:
                 self._events[id] = event = replace(event, ring=replace(ring, reason=reason))
-                if self._listening:
+                # One that waits goes with its new words, and its picture.
+                if self._listening and id not in self._unsent:
                     self._outbox.put(event.message().model_copy(update={"image": None}))
                 return
         self._words = (ring, reason)
@@ -122,6 +123,11 @@ class Rings:
         self._unnoted.clear()
         self._unsent = list(self._events) if listening else []
         self._send_next()
+
+    def go_on(self) -> None:
+        """Send rings that had to wait, when the client has read what was before them."""
+        if self._unsent and self._outbox.size <= _MOST_WAITING:
+            self._send_next()
 
     def remove(self, id: str) -> None:
         self._events.pop(id, None)

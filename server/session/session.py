@@ -195,14 +195,20 @@ class Session:
                 case wire.Ping():
                     self.outbox.put(wire.Pong(at=time.time() * 1000))
                 case wire.Confirm():
-                    self._requests.consent.give(self._tools.current_engine(), message.host)
-                    self.engine_changed()
+                    self._confirm(message.host)
                 case wire.Watch() | wire.Unwatch() | wire.Heard() | wire.Wrong():
                     self._watch(message)
                 case wire.Auth() | wire.Operator():
                     pass  # the socket's affair
         except QwenCameraError as error:
             self.send_error(error)
+
+    def _confirm(self, host: str) -> None:
+        engine, consent = self._tools.current_engine(), self._requests.consent
+        given = consent.given(engine)
+        consent.give(engine, host)
+        if not given:
+            self.engine_changed()
 
     def send_error(self, error: QwenCameraError, id: str | None = None) -> None:
         """Count an error and send it to the client."""

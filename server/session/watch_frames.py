@@ -14,6 +14,8 @@ from server.session.request_builder import SessionTools
 # Frames at once: of the request that runs, of the change that waits, of second looks, and of noes
 # that are being encoded. More are dropped, the oldest first.
 MAX_FRAMES = 6
+# A larger picture of a verified no is not kept; second looks do without it.
+MAX_BEFORE_BYTES = 2_000_000
 
 
 class WatchFrames:
@@ -70,7 +72,10 @@ class WatchFrames:
             # A filter withheld it, or it is too large: second looks do without.
             self._before.pop(frame.id, None)
             return
-        if frame.id in self._before:
+        if len(jpeg) > MAX_BEFORE_BYTES:
+            self._before.pop(frame.id, None)
+            self._on_drop()
+        elif frame.id in self._before:
             self._before[frame.id] = jpeg
 
     async def crop(

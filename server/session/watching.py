@@ -164,6 +164,8 @@ class Watching:
 
     def new_stream(self) -> None:
         self._attention.forget()
+        self._rule.new_stream()
+        self._frames.settle(self._rule.asking, self._rule.compared)
         self._last = None
 
     def retry(self) -> None:
@@ -186,6 +188,7 @@ class Watching:
         self._attention.forget()
 
     def frame(self, frame: Frame) -> None:
+        self._rings.go_on()
         if self._list.trouble():
             self.report()
             return
@@ -196,13 +199,14 @@ class Watching:
         now, minute = self._now(), self._list.minute()
         self._rule.places = unit_of(self._capabilities) is not None
         ask: Ask | None = None
-        if self._attention.due(change, now) and self._requests.allowance.left(now):
+        may = self._requests.allowance.left(now)
+        if may and self._attention.due(change, now):
             self._frames.keep(frame)
             ask = self._rule.woken(frame.id, changed_box(change, frame), now, minute)
-        elif self._rule.unbegun:
+        elif may and self._rule.unbegun(now, minute):
             self._frames.keep(frame)
             ask = self._rule.begin(frame.id, now, minute)
-        elif (calm := self._settled(change, frame)) is not None:
+        elif may and (calm := self._settled(change, frame)) is not None:
             self._frames.keep(calm)
             ask = self._rule.settled(calm.id, None, now, minute)
         self._last = None if change.changed else frame

@@ -116,9 +116,28 @@ def test_a_lamp_is_seen() -> None:
         assert not any(alike for at, alike in found if event.at <= at < event.until)
 
 
+@pytest.mark.parametrize("height", [9, 12, 16])
+def test_a_small_digit_is_seen_in_detail(height: int) -> None:
+    """One of 128.50 and 126.50, a few pixels high, with a camera's noise."""
+    noise = np.random.default_rng(5)
+
+    def shown(text: str) -> av.VideoFrame:
+        planes = np.full((720 * 3 // 2, 1280), 128, np.uint8)
+        planes[:720] = 180
+        cv2.putText(planes[:720], text, (500, 400), 0, height / 21, 40, 1, cv2.LINE_AA)
+        noisy = planes[:720] + noise.normal(0, 3, (720, 1280))
+        planes[:720] = np.clip(noisy, 0, 255)
+        return av.VideoFrame.from_ndarray(planes, format="yuv420p")
+
+    for _ in range(5):
+        first, other = (Likeness(shown(text), detail=True) for text in ("128.50", "126.50"))
+        assert not first.alike(other)
+
+
 def test_another_size_is_another_picture() -> None:
     small, large = make_frame(scene=1), make_frame(scene=1, width=640, height=480)
     assert not Likeness(small.image).alike(Likeness(large.image))
+    assert not Likeness(small.image).alike(Likeness(small.image, detail=True))
 
 
 def test_a_frame_is_like_itself_at_any_size() -> None:

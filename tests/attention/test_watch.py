@@ -19,6 +19,7 @@ from server.vision.grounding import Box
         ({"cooldown_s": float("nan")}, "a cooldown of nan s was given"),
         ({"expires_s": 0}, "an expiry of 0 s was given"),
         ({"hours": (0, 1440)}, "minutes from 0 to 1439"),
+        ({"hours": (60, 60)}, "another minute"),
     ],
 )
 def test_what_cannot_be_watched_is_named(changes: dict[str, Any], words: str) -> None:

@@ -350,3 +350,37 @@ def test_a_model_with_two_percent_false_yes_rings_falsely_less_than_once_in_five
     assert sum(run.premature for run in runs) / 2 <= 0.015
     assert all(run.missed_first <= 0.18 and run.missed <= 0.012 for run in runs)
     assert all(run.requests_to_ring < 2.2 for run in runs)
+
+
+def test_a_watch_outside_its_hours_does_not_keep_others_from_beginning() -> None:
+    """The settled look of the others goes out, and their first event rings."""
+    asleep = Order("w2", "the light is on", hours=(0, 1))
+    bench = Bench(KETTLE, asleep)
+    bench.answer(bench.rule.begin("f0", bench.now, bench.minute), NO)
+    assert not bench.rule.unbegun(bench.now, bench.minute)
+    bench.answer(bench.settled(), NO)
+    assert len(bench.twice(YES)) == 1
+
+
+def test_a_settled_look_without_an_answer_is_not_repeated() -> None:
+    bench = Bench(KETTLE)
+    bench.answer(bench.woken(), NO)
+    ask = bench.settled()
+    assert ask is not None
+    bench.rule.failed(ask, bench.now, bench.minute)
+    assert bench.settled() is None
+
+
+def test_a_watch_in_place_of_another_has_no_new_wakes() -> None:
+    bench = Bench(KETTLE)
+    bench.rule._watches["w1"]._wakes = 3.0
+    bench.rule._watches["w1"]._wakes_at = bench.now
+    bench.rule.add(ONCE, bench.now)
+    assert bench.rule._watches["w1"]._wakes == 3.0
+
+
+def test_another_camera_has_no_noes() -> None:
+    bench = Bench(KETTLE).calm()
+    assert bench.rule.compared
+    bench.rule.new_stream()
+    assert not bench.rule.compared

@@ -75,7 +75,7 @@ def test_many_kinds_are_bounded() -> None:
     share = BackgroundShare()
     for kind in range(1000):
         share.answered(kind, 0.1, 0.0)
-    assert len(share._usual) <= 16
+    assert len(share._usual) <= 64
 
 
 def test_it_bounds_the_slots_of_background_work() -> None:
@@ -89,7 +89,37 @@ def test_it_bounds_the_slots_of_background_work() -> None:
 def test_less_than_one_slot_pauses_between_two_jobs() -> None:
     """With a quarter of one slot a job of 1 s is followed by about 3 s of rest."""
     share = slowed(2)
-    share.ended(1.0, 1, 2.0)
+    share.ended(1.0, 2.0)
     assert 2.0 < share.wait(0, 1, 2.0) < 3.1
     assert share.wait(0, 1, 6.0) == 0
     assert slowed(0).wait(0, 1, 0.0) == 0
+
+
+def test_a_rest_ends_early_when_the_share_has_grown() -> None:
+    """A long job at a small share is followed by 10 s at most, and by none when nobody asks any more."""
+    share = slowed(5)
+    share.ended(60.0, 5.0)
+    assert 9.0 < share.wait(0, 1, 5.0) <= 10.0
+    assert share.wait(0, 1, 15.1) == 0
+    share.ended(60.0, 100.0)
+    assert share.wait(0, 1, 100.0) == 0
+
+
+def test_one_session_alone_slows_nobody_down() -> None:
+    """Its slow questions count once in half a minute; those of two sessions each second."""
+    alone, both = BackgroundShare(), BackgroundShare()
+    for share in (alone, both):
+        share.answered("low", 0.1, -1.0)
+    for second in range(1, 9):
+        alone.answered("low", 0.3, float(second), "a")
+        both.answered("low", 0.3, float(second), "ab"[second % 2])
+    assert alone.share(8.0) > 0.45
+    assert both.share(8.0) < 0.1
+
+
+def test_two_speeds_in_equal_parts_are_both_usual() -> None:
+    """Short and long prompts of one kind, as people ask them."""
+    share = BackgroundShare()
+    for moment in range(400):
+        share.answered("low", 0.12 if moment % 2 else 0.15, float(moment), moment % 7)
+    assert share.share(400.0) > 0.8

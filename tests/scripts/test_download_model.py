@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,6 +89,10 @@ def here(hub: Hub, folder: Path, name: str = NAME, revision: str | None = None) 
         except ModelError as error:
             status = 1
             say(error.message)
+        # As a program it would end; here other files may still be fetched.
+        for thread in threading.enumerate():
+            if thread.name.startswith("fetch"):
+                thread.join(20)
     return Result([], status, "", said.getvalue())
 
 

@@ -210,14 +210,18 @@ async def test_while_one_runs_no_other_is_asked() -> None:
 
 
 async def test_a_failure_pauses_and_is_told_once() -> None:
-    """A consent, or another engine, ends the pause."""
+    """Another engine ends the pause."""
     async with room(FakeEngine(fail_at=0, fail_with=EngineFailed("broken"))) as one:
         stage = Stage(one)
         stage.settings(describe=True)
         assert [m["type"] for m in await stage.described(1)] == ["started", "error"]
         stage.show(2)
         assert len(stage.asked) == 1
+        # Nothing was to be confirmed, so that ends no pause.
         one.session.handle(Confirm(type="confirm", host=""))
+        stage.show(2)
+        assert len(stage.asked) == 1
+        one.session.engine_changed()
         assert [m["type"] for m in await stage.described(3)] == ["started"]
         one.engine.fail_with = None
         one.session.engine_changed()

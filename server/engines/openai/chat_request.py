@@ -27,11 +27,13 @@ _SCHEMA_REFUSED = re.compile(r"response_format|json_schema|\bgrammar\b|structure
 class RequestFields:
     """The fields of one server. Those that it refuses by name are left out from then on."""
 
-    def __init__(self, engine: str, *, temperature: float | None) -> None:
+    def __init__(self, engine: str, *, temperature: float | None, priority: int | None) -> None:
         self._engine = engine
         self.optional: dict[str, Any] = {"stream_options": {"include_usage": True}}
         if temperature is not None:
             self.optional["temperature"] = temperature
+        if priority is not None:
+            self.optional["priority"] = priority
         self._max_tokens_field = "max_tokens"
         self._schema_taken = True
 

@@ -64,8 +64,9 @@ class OpenAIEngine:
     """One model server. Safe to use for many answers at a time.
 
     `model` "" takes the first one that the server lists. `factor` overrides the model's geometry
-    factor. `listed` False: it is known that `model` is served, so its health is asked for and not
-    its list of models. `transport` replaces the network, in tests.
+    factor. `priority` is sent with each request while the server takes it. `listed` False: it is
+    known that `model` is served, so its health is asked for and not its list of models. `transport`
+    replaces the network, in tests.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class OpenAIEngine:
         limits: TimeLimits | None = None,
         temperature: float | None = 0.2,
         factor: int | None = None,
+        priority: int | None = None,
         listed: bool = True,
         thinking: ThinkingLimits | None = None,
         transport: httpx2.AsyncBaseTransport | None = None,
@@ -88,7 +90,7 @@ class OpenAIEngine:
         self._listed = listed or not model
         self._address = address_of(base_url)
         self._discovery = Discovery(self._address, wanted=model, factor=factor)
-        self._fields = RequestFields(name, temperature=temperature)
+        self._fields = RequestFields(name, temperature=temperature, priority=priority)
         self._thinking = Thinking(thinking or ThinkingLimits())
         self._whereabouts = Whereabouts(base_url)
         self._status = EngineStatus(

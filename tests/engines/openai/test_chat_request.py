@@ -76,7 +76,7 @@ def test_the_older_half_goes(turns: int, left: int) -> None:
 
 def sent(one: EngineRequest) -> bytes:
     """The messages as they go out, without the end of their list."""
-    fields = RequestFields("vllm", temperature=0.2)
+    fields = RequestFields("vllm", temperature=0.2, priority=None)
     thinking = Thinking(ThinkingLimits())
     body = fields.body(
         one, "data:image/jpeg;base64,xx", model="m", context=None, tokens=None, thinking=thinking
