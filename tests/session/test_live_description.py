@@ -132,6 +132,17 @@ async def test_the_same_words_again_are_not_repeated() -> None:
         assert [m["type"] for m in await stage.described(1, mark=True)] == ["unchanged"]
 
 
+async def test_an_endless_answer_is_not_held_back() -> None:
+    """Blanks may still become the same words; beyond a little more than those they are sent."""
+    async with room(FakeEngine(chunks=["A table."])) as one:
+        stage = Stage(one)
+        stage.settings(describe=True)
+        await stage.described(1)
+        one.engine.chunks = [" "] * 200
+        said = await stage.described(1, mark=True)
+        assert [m["type"] for m in said][:2] == ["started", "delta"]
+
+
 async def test_an_answer_that_only_begins_the_same_is_sent_whole() -> None:
     async with room(FakeEngine(chunks=["A table."])) as one:
         stage = Stage(one)

@@ -256,3 +256,24 @@ async def test_the_picture_goes_with_the_session() -> None:
         await table.ask(1)
         await one.session.close("session_ended")
         assert one.session._reuse._sent is None
+
+
+async def test_nothing_goes_ahead_of_a_session_that_used_its_tokens() -> None:
+    async with room(caching()) as one:
+        table = Table(one)
+        one.session.allowance._left = -1e9
+        await table.type(1)
+        assert table.requests == []
+
+
+async def test_a_question_in_detail_compares_small_print() -> None:
+    async with room(caching()) as one:
+        table = Table(one)
+        await table.ask(1, detail="high")
+        fine = one.session._reuse._sent
+        await table.ask(1)
+        coarse = one.session._reuse._sent
+        assert fine is not None
+        assert coarse is not None
+        assert fine.likeness._planes[0].shape == (120, 160)
+        assert coarse.likeness._planes[0].shape == (60, 80)

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from server.attention.watch import Ring
+from server.core.messages import DeltaMessage
 from server.session.outbox import MAX_BYTES, Outbox
 from server.session.rings import MAX_RINGS, Rings
 from server.vision.grounding import Box
@@ -131,3 +132,19 @@ async def test_rings_do_not_overflow_the_outbox_of_a_slow_client() -> None:
             page.rings.heard(id)
     assert seen == [f"r{number}" for number in range(1, 9)]
     assert page.outbox.dropped == 0
+
+
+async def test_a_ring_that_waited_for_a_slow_client_follows_with_its_words() -> None:
+    """It goes out when the client has read what was before it, with its picture."""
+    page = Page()
+    page.rings.listen(True)
+    page.outbox.put(DeltaMessage(id="a", text="x" * 70_000))
+    late = page.add(1)
+    page.rings.reword(late, "It steams.")
+    page.rings.go_on()
+    assert [one["type"] for one in await page.read()] == ["delta"]
+    page.rings.go_on()
+    (sent,) = await page.read()
+    assert (sent["id"], sent["reason"], "image" in sent) == ("r1", "It steams.", True)
+    page.rings.go_on()
+    assert await page.read() == []

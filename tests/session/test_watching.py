@@ -587,3 +587,30 @@ async def test_watches_that_come_and_go_leave_nothing_behind() -> None:
         assert len(runner._frames) == 0
         assert len(runner._rule) == 0
         assert one.session.camera.on_sample is None
+
+
+async def test_a_session_that_used_its_tokens_asks_nothing() -> None:
+    """Neither about a new watch, nor about the settled scene, nor about a change."""
+    async with room(FakeEngine(capabilities=ABLE)) as one:
+        guard = Guard(one)
+        allowance = one.session.allowance
+        guard.engine.chunks = reply(False)
+        allowance._left = -1e9
+        guard.watch()
+        await guard.show(times=4)
+        await guard.show(mark=True, times=2)
+        assert one.engine.requests == []
+        allowance._left = 1.0
+        await guard.show(mark=True)
+        assert len(one.engine.requests) == 1
+
+
+async def test_another_camera_is_not_compared_with_the_one_before() -> None:
+    async with room(FakeEngine(capabilities=ABLE)) as one:
+        guard = Guard(one)
+        guard.watch()
+        await guard.calm()
+        frames = one.session._watching._frames
+        assert len(frames) == 1
+        one.session.camera.open_feed()
+        assert len(frames) == 0
