@@ -46,6 +46,7 @@
  * @property {string} condition
  * @property {boolean} repeat
  * @property {"looking"|"seen"|"paused"|"expired"|"cannot"} state
+ * @property {boolean} over it rings no more
  * @property {string} reason of the state, or of the last answer; may be empty
  * @property {number} [looked_at] absent before the first look
  * @property {number} [expires_at]

@@ -2,8 +2,7 @@
 
 /** @param {WatchInfo[]} watches @param {number} waiting orders that the server has not yet */
 export function summary(watches, waiting) {
-  const ends = ["expired"];
-  const on = watches.filter((one) => !ends.includes(one.state) && !(one.state === "seen" && !one.repeat));
+  const on = watches.filter((one) => !one.over);
   const cannot = on.filter((one) => one.state === "cannot");
   const count = on.length + waiting;
   if (count === 0) return "No watch is on";
@@ -18,7 +17,7 @@ export function stateOf(one) {
   if (one.state === "cannot") return `Cannot watch now. ${reason}`;
   if (one.state === "paused") return `Paused. ${reason}`;
   if (one.state === "expired") return "Over: its time is up.";
-  if (one.state === "seen") return one.repeat ? `Seen. It rings again when it begins anew. ${reason}` : `Seen. ${reason}`;
+  if (one.state === "seen") return one.over ? `Seen. ${reason}` : `It is so now. It rings when it begins anew. ${reason}`;
   return one.looked_at ? `Watching. Last look at ${clock(one.looked_at)}. ${reason}` : "Watching.";
 }
 

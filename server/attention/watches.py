@@ -185,6 +185,10 @@ class Watches:
         """Return the confidence that an answer about a watch needs, which each `wrong` raises."""
         return self._watches[watch_id].bar
 
+    def over(self, watch_id: str, now: float) -> bool:
+        """Return True when a watch rings no more."""
+        return self._watches[watch_id].finished(now)
+
     def began(self, watch_id: str) -> float:
         """Return the time at which a watch began."""
         return self._watches[watch_id].since

@@ -513,6 +513,8 @@ class WatchInfo(BaseModel):
     repeat: bool
     # looking | seen | paused | expired | cannot
     state: str
+    # True: it rings no more, since it was to ring once and has, or its time is up
+    over: bool = False
     # The reason of the state, or the last answer's; may be empty
     reason: str
     # Milliseconds since the epoch; None before the first look, and for a watch without an end

@@ -175,6 +175,7 @@ class WatchList:
             condition=one.condition,
             repeat=order.repeat,
             state=state,
+            over=self._rule.over(one.id, self._clock()),
             reason=reason,
             looked_at=self._epoch(one.looked_at),
             expires_at=self._epoch(began + order.expires_s if order.expires_s else None),
