@@ -35,7 +35,7 @@ class Detail(StrEnum):
 
 
 class Route(StrEnum):
-    """Where a question looks."""
+    """The view that a question is about."""
 
     # The picture of now, at low or high detail
     NOW = "now"

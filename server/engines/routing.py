@@ -201,7 +201,7 @@ _PART = 300
 
 
 class _Sign(StrEnum):
-    """What a phrase speaks for."""
+    """The route that a phrase speaks for."""
 
     PAST = "past"
     WHERE = "where"

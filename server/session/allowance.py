@@ -1,4 +1,4 @@
-"""What one session's requests have used, and what its background work may still use. Pure."""
+"""Counts what one session's requests have used, and bounds its background work. Pure."""
 
 from __future__ import annotations
 

@@ -159,7 +159,7 @@ class AnswerSink:
 
     @property
     def _looked(self) -> Route | None:
-        """Where the question looks in fact: into the past only with earlier pictures."""
+        """Return the route that is really taken: into the past only with earlier pictures."""
         if self._route is Route.PAST and not self._frames:
             return Route.NOW
         return self._route

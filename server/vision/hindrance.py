@@ -1,4 +1,4 @@
-"""What keeps anybody from seeing something in a picture, and what helps. Pure."""
+"""Find what keeps anybody from seeing something in a picture, and what helps. Pure."""
 
 from __future__ import annotations
 

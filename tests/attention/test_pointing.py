@@ -1,4 +1,4 @@
-"""Where something is: the request, the sentence for people, boxes exact to a pixel, the second look."""
+"""Questions about a place: the request, the sentence for people, boxes exact to a pixel, the second look."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ async def pointing(finder: FakeOpenAI) -> AsyncIterator[Running]:
 
 
 def edges(jpeg: bytes) -> list[int]:
-    """Where the magenta thing is in a picture, in thousandths."""
+    """Return the place of the magenta thing in a picture, in thousandths."""
     image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
     assert image is not None
     blue, green, red = (image[..., n].astype(int) for n in range(3))

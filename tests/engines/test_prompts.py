@@ -138,7 +138,7 @@ def test_earlier_pictures_come_before_the_frame_each_behind_its_caption() -> Non
 
 
 def test_without_earlier_pictures_a_prompt_has_the_same_bytes_as_ever() -> None:
-    """What a server has cached stays of use."""
+    """A server's cache stays of use."""
     assert prompts.messages(request(), "data:x") == prompts.messages(request(), "data:x", [])
     assert len(prompts.messages(request(), "data:x")[-1]["content"]) == 2
 

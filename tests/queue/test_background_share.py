@@ -43,7 +43,7 @@ def test_it_grows_back_with_quick_questions_and_while_nobody_asks() -> None:
 
 
 def test_it_settles_where_few_questions_are_slow() -> None:
-    """Where background work of a tenth makes questions slow, one in twenty or so is."""
+    """If background work of a tenth makes questions slow, one in twenty or so is."""
     share, slow = BackgroundShare(), 0
     for moment in range(4000):
         now = float(moment)

@@ -92,7 +92,7 @@ def told_once(request: EngineRequest) -> list[str]:
 
 
 async def test_a_change_is_asked_with_the_last_description() -> None:
-    """What is new is told; another view is described as a whole."""
+    """It tells what is new; another view is described as a whole."""
     async with room(FakeEngine(chunks=["A ", "table."])) as one:
         stage = Stage(one)
         stage.settings(describe=True, length="medium")

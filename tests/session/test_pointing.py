@@ -180,7 +180,7 @@ async def test_it_is_stopped_in_the_second_look() -> None:
 
 
 async def test_no_second_look_of_an_engine_without_boxes() -> None:
-    """Where another engine takes over in between."""
+    """Another engine takes over in between."""
     engine = qwen("On the left.\n" + boxes(0, 0, 50, 50))
     other = FakeEngine("other")
     async with room(engine) as one:

@@ -1,4 +1,4 @@
-"""What the built-in engine understands as a condition, and what it leaves to a model."""
+"""Conditions that the built-in engine understands, and those that it leaves to a model."""
 
 from __future__ import annotations
 
