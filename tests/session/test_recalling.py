@@ -122,7 +122,7 @@ async def test_other_questions_look_at_now_alone() -> None:
 
 
 async def test_a_still_scene_is_kept_once() -> None:
-    """What looks the same costs nothing but the look."""
+    """A scene that looks the same costs nothing but the look."""
     async with remembering() as one:
         await past(one, 30)
         frame = one.session.camera.newest
@@ -257,7 +257,7 @@ class White:
 
 
 async def test_filters_are_applied_before_a_picture_is_kept() -> None:
-    """What they hide is not in memory either."""
+    """Memory does not have the hidden part either."""
     async with remembering(None, White()) as one:
         await past(one, 10)
         recall = recalling(one)._recall

@@ -1,4 +1,4 @@
-"""What keeps anybody from seeing something, and the words for it."""
+"""Hindrances of sight, and the words for them."""
 
 from __future__ import annotations
 
