@@ -1,5 +1,5 @@
 /**
- * WebSocket messages in both directions, a copy of server/core/messages.py (a test keeps them equal).
+ * WebSocket messages in both directions, a copy of server/core/messages/ (a test keeps them equal).
  *
  * Times ending in `_at` are milliseconds since the epoch, `_ms` are milliseconds, rates are bit/s and frames/s.
  */

@@ -34,7 +34,7 @@ FLOODS = (
     Break(
         "malformed HTTP, JSON, SDP, sockets",
         "a message may be nested without end",
-        "server/core/messages.py",
+        "server/core/messages/from_client.py",
         "    except (ValueError, RecursionError):\n",
         "    except ValueError:\n",
         "project/test_fuzz_seeds.py::test_every_seed_is_taken_or_refused",

@@ -141,7 +141,7 @@ MODEL_SERVERS = (
     Break(
         "What is bounded",
         "a bound is not the promised one",
-        "server/core/messages.py",
+        "server/core/messages/base.py",
         "MAX_QUESTION_CHARS = 4000\n",
         "MAX_QUESTION_CHARS = 40_000\n",
         "whole/test_bounds.py::test_each_bound_is_the_promised_one",

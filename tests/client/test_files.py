@@ -405,7 +405,7 @@ def models() -> list[type[BaseModel]]:
         if isinstance(value, type)
         and issubclass(value, BaseModel)
         and value not in bases
-        and value.__module__ == messages.__name__
+        and value.__module__.startswith(f"{messages.__name__}.")
     ]
 
 

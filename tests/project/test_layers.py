@@ -84,6 +84,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "program.access_parts": "a part of the program: tests/operator/test_session_routes.py, tests/web/test_routes.py, tests/operator/test_routes.py",
     "core.errors": "tests/core/test_error_texts.py, beside tests/web/test_http_errors.py and tests/core/test_logs.py",
     "core.frames": "data without behaviour",
+    "core.messages.*": "tests/core/test_messages.py",
     "attention.alignment": "where a moved camera's change lies: tests/attention/test_gate.py",
     "attention.evidence": "patches and two looks: tests/attention/test_gate.py",
     "attention.luma_change": "objects, weak and slow ones, busy parts: tests/attention/test_gate.py",
@@ -129,10 +130,12 @@ TESTED_ELSEWHERE: dict[str, str] = {
 
 @functools.cache
 def modules() -> dict[str, Path]:
-    """Each module of server/ by its name within it."""
+    """Each module of server/ by its name within it; a package that others import from counts, too."""
     folder = ROOT / "server"
     files = sorted(path for path in folder.rglob("*.py") if path.name != "__init__.py")
-    return {".".join(path.relative_to(folder).with_suffix("").parts): path for path in files}
+    packages = {"core.messages": folder / "core" / "messages" / "__init__.py"}
+    named = {".".join(path.relative_to(folder).with_suffix("").parts): path for path in files}
+    return named | packages
 
 
 @functools.cache

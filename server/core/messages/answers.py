@@ -1,0 +1,156 @@
+"""Messages to a client about its questions and descriptions: when they start, their text, their end."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel
+
+from server.core.messages.base import ServerMessage
+
+
+class FrameInfo(BaseModel):
+    id: str
+    # Milliseconds since the epoch by the sender's clock if its reports give it, else by the server's.
+    captured_at: float
+    # Age when the model got it.
+    age_ms: float
+    # Resolution of the camera
+    source_width: int
+    source_height: int
+    # Resolution of the model's picture
+    width: int
+    height: int
+    visual_tokens: int
+    held: bool = False
+    # Milliseconds since the epoch: the model has had this picture since then, and the camera showed the same at
+    # `captured_at`.
+    unchanged_since: float | None = None
+    dark: bool | None = None
+    blurred: bool | None = None
+    # JPEG data URL
+    thumbnail: str | None = None
+
+
+class EarlierFrame(BaseModel):
+    """A picture of the recent past that a question looked at."""
+
+    # As in the answer's text: [1]
+    number: int
+    id: str
+    captured_at: float
+    # The answer names it.
+    cited: bool = False
+    # JPEG data URL
+    picture: str | None = None
+
+
+class Timings(BaseModel):
+    """Milliseconds."""
+
+    wait_frame_ms: float
+    prepare_ms: float
+    queue_ms: float
+    first_token_ms: float | None = None
+    total_ms: float
+
+
+class UsageInfo(BaseModel):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cached_tokens: int | None = None
+
+
+class Waiting(ServerMessage):
+    """A question waits longer than usual for a frame captured after it; `started` or `error` follows."""
+
+    type: Literal["waiting"] = "waiting"
+    id: str
+    # Always "frame"
+    what: str = "frame"
+
+
+class Started(ServerMessage):
+    type: Literal["started"] = "started"
+    id: str
+    kind: str
+    frame: FrameInfo
+    # Where a question looks: now | detail | past | where; None for a description
+    route: str | None = None
+    # The pictures of the past that it looks at, oldest first; None without any
+    frames: list[EarlierFrame] | None = None
+
+
+class DeltaMessage(ServerMessage):
+    type: Literal["delta"] = "delta"
+    id: str
+    text: str
+
+
+class Thinking(ServerMessage):
+    """A part of the model's reasoning before its answer; not part of the answer."""
+
+    type: Literal["thinking"] = "thinking"
+    id: str
+    text: str
+
+
+class Unchanged(ServerMessage):
+    """The scene has changed, but the description with this id still holds."""
+
+    type: Literal["unchanged"] = "unchanged"
+    id: str
+    # Milliseconds since the epoch by the server's clock
+    looked_at: float
+
+
+class SceneChange(ServerMessage):
+    """The comparison of a frame with the one last described."""
+
+    type: Literal["change"] = "change"
+    # The strongest evidence relative to its rule; a change at 1 and above
+    value: float
+    # same | first | view | scene | object | slight | color | print
+    why: str
+    # Left, top, right and bottom of what changed, as shares of the picture; None without a change
+    region: list[float] | None = None
+    # Share of the picture that always moves, in which only a stronger change counts
+    busy: float
+    # True when the frame goes to the engine
+    asks: bool
+
+
+class FoundBox(BaseModel):
+    """A thing that a question asked for, in pixels of the camera's frame."""
+
+    label: str
+    # Left, top, right, bottom; None for a point
+    box: tuple[float, float, float, float] | None = None
+    point: tuple[float, float] | None = None
+    # The model's certainty, 0 to 1; None where it gives none
+    sure: float | None = None
+
+
+class Response(ServerMessage):
+    type: Literal["response"] = "response"
+    text: str
+    # The model's reasoning, as far as it was sent; None without any
+    thinking: str | None = None
+    # Seconds in the engine
+    inference_time: float
+    id: str
+    kind: str
+    engine: str
+    model: str
+    # None when it ended before a frame was available
+    frame: FrameInfo | None = None
+    # As in `Started`
+    route: str | None = None
+    # As in `Started`, with pictures of those that the answer names, or of all when it names none
+    frames: list[EarlierFrame] | None = None
+    timings: Timings
+    usage: UsageInfo
+    # stop | length | content_filter | cancelled | replaced
+    finish_reason: str
+    # The places of what the question asked for; None unless it asked where something is and the engine can tell
+    boxes: list[FoundBox] | None = None

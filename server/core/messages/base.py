@@ -1,0 +1,26 @@
+"""The base class of each direction, and the limits of what a client may send."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict
+
+MAX_QUESTION_CHARS = 4000
+MAX_MESSAGE_BYTES = 64 * 1024
+
+
+class ClientMessage(BaseModel):
+    # Unknown fields are ignored, so that a newer page can talk to an older server.
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
+
+
+class ServerMessage(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    def encode(self) -> str:
+        return self.model_dump_json(exclude_none=True)
+
+    def for_operators(self) -> Self:
+        """Return the message with the operator's text where it has one for visitors and one for operators."""
+        return self

@@ -1,0 +1,209 @@
+"""Messages from a client to the server, and their parser."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError
+
+from server.core.errors import BadRequest, TooLong, UnknownType
+from server.core.frames import LEAST_SENSITIVITY, MOST_SENSITIVITY, Detail, Length, Route
+from server.core.messages.base import MAX_MESSAGE_BYTES, MAX_QUESTION_CHARS, ClientMessage
+
+Identifier = Annotated[str, Field(max_length=64, pattern=r"^[\w.:-]*$")]
+DayMinute = Annotated[int, Field(ge=0, le=1439)]
+
+
+class Auth(ClientMessage):
+    type: Literal["auth"]
+    token: str = Field(max_length=4096)
+
+
+class Chat(ClientMessage):
+    type: Literal["chat"]
+    # `parse` checks MAX_QUESTION_CHARS; any bound here makes pydantic refuse lone surrogates, which UTF-8 cannot encode.
+    content: str = Field(max_length=MAX_MESSAGE_BYTES)
+    id: Identifier | None = None
+    # Milliseconds since the epoch by the page's clock: performance.timeOrigin + performance.now().
+    sent_at: float | None = None
+    detail: Detail = Detail.AUTO
+    # Where to look; None: the words of the question decide.
+    route: Route | None = None
+
+
+class Cancel(ClientMessage):
+    type: Literal["cancel"]
+    id: Identifier | None = None
+
+
+class Hold(ClientMessage):
+    type: Literal["hold"]
+
+
+class Release(ClientMessage):
+    type: Literal["release"]
+
+
+class Settings(ClientMessage):
+    """Change settings of the session; fields that are absent keep their value."""
+
+    type: Literal["settings"]
+    describe: bool | None = None
+    # Question of the running description; empty for the default.
+    prompt: str | None = Field(default=None, max_length=MAX_QUESTION_CHARS)
+    sample_rate: float | None = Field(default=None, ge=0.1, le=30)
+    max_tokens: int | None = Field(default=None, ge=1, le=4096)
+    # BCP 47, such as "de" or "pt-BR"; empty: the language of the question.
+    language: str | None = Field(
+        default=None, max_length=35, pattern=r"^([A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*)?$"
+    )
+    thumbnails: bool | None = None
+    # Length of a description; see `Length`.
+    length: Length | None = None
+    # How small a change leads to a description: more finds smaller and weaker ones. 1 is the measured default.
+    sensitivity: float | None = Field(default=None, ge=LEAST_SENSITIVITY, le=MOST_SENSITIVITY)
+    # A `change` message at each look at the scene
+    changes: bool | None = None
+    # One picture per second, for a page whose camera is another device.
+    stills: bool | None = None
+    # Keep pictures of the recent past; false drops them, too.
+    recall: bool | None = None
+
+
+class Forget(ClientMessage):
+    """Drop the pictures of the recent past."""
+
+    type: Literal["forget"]
+
+
+class Typing(ClientMessage):
+    type: Literal["typing"]
+
+
+class Ping(ClientMessage):
+    type: Literal["ping"]
+
+
+class Confirm(ClientMessage):
+    """The visitor agrees that pictures go to this machine (`Ready.elsewhere`)."""
+
+    type: Literal["confirm"]
+    host: str = Field(max_length=253)
+
+
+class Watch(ClientMessage):
+    """Begin a watch, in place of one with the same id."""
+
+    type: Literal["watch"]
+    id: Identifier = Field(min_length=1)
+    # The person's words; the session checks them, so that its error has the id.
+    condition: str = Field(max_length=MAX_MESSAGE_BYTES)
+    # True: ring each time that it begins; False: once
+    repeat: bool = False
+    # Seconds after the end of a seen event in which nothing rings
+    cooldown: float = Field(default=60, ge=0, le=86_400)
+    # Seconds until it ends by itself; None: never
+    expires: float | None = Field(default=None, gt=0, le=31_536_000)
+    # First and last minute of the day in the person's time; may go over midnight; None: always
+    hours: tuple[DayMinute, DayMinute] | None = None
+    # The person's time, in minutes east of UTC
+    zone: int | None = Field(default=None, ge=-840, le=840)
+
+
+class Unwatch(ClientMessage):
+    """End a watch."""
+
+    type: Literal["unwatch"]
+    id: Identifier
+
+
+class Heard(ClientMessage):
+    """The page has shown a ring; the next one that it missed may follow."""
+
+    type: Literal["heard"]
+    id: Identifier
+
+
+class Wrong(ClientMessage):
+    """A ring was false: the bar of its watch rises."""
+
+    type: Literal["wrong"]
+    id: Identifier
+
+
+class Operator(ClientMessage):
+    """Request `engine` and `log` messages on this socket until it closes."""
+
+    type: Literal["operator"]
+    token: str = Field(max_length=4096)
+
+
+AnyClientMessage = (
+    Auth
+    | Chat
+    | Cancel
+    | Hold
+    | Release
+    | Settings
+    | Forget
+    | Typing
+    | Ping
+    | Confirm
+    | Watch
+    | Unwatch
+    | Heard
+    | Wrong
+    | Operator
+)
+_BY_TYPE: dict[str, type[AnyClientMessage]] = {
+    "auth": Auth,
+    "chat": Chat,
+    "cancel": Cancel,
+    "hold": Hold,
+    "release": Release,
+    "settings": Settings,
+    "forget": Forget,
+    "typing": Typing,
+    "ping": Ping,
+    "confirm": Confirm,
+    "watch": Watch,
+    "unwatch": Unwatch,
+    "heard": Heard,
+    "wrong": Wrong,
+    "operator": Operator,
+}
+
+
+def parse(raw: str) -> AnyClientMessage:
+    """Parse one text message.
+
+    Raises BadRequest, UnknownType or TooLong; none of them quotes the message.
+    """
+    try:
+        data = json.loads(raw)
+    except (ValueError, RecursionError):
+        raise BadRequest("This message is not JSON. Send one JSON object per message.") from None
+    if not isinstance(data, dict) or not isinstance(data.get("type"), str):
+        raise BadRequest(
+            'A message is a JSON object with a "type", like {"type":"chat","content":"What do you see?"}.'
+        )
+    model = _BY_TYPE.get(data["type"])
+    if model is None:
+        raise UnknownType(f"This message's type is unknown. Known types: {', '.join(_BY_TYPE)}.")
+    try:
+        message = model.model_validate(data)
+    except ValidationError as exc:
+        problem = exc.errors(include_input=False, include_url=False, include_context=False)[0]
+        where = ".".join(str(part) for part in problem["loc"]) or "message"
+        raise BadRequest(
+            f'"{where}" of a {model.__name__.lower()} message: {problem["msg"]}.'
+        ) from None
+    if isinstance(message, Chat):
+        if not message.content.strip():
+            raise BadRequest('"content" of a chat message is empty. Put the question there.')
+        if len(message.content) > MAX_QUESTION_CHARS:
+            raise TooLong(
+                f"The question has {len(message.content)} characters; at most {MAX_QUESTION_CHARS} are allowed. Shorten it."
+            )
+    return message

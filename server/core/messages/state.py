@@ -1,0 +1,181 @@
+"""Messages to a client about its session: settings, camera, sender, pictures, errors."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, Field
+
+from server.core.errors import QwenCameraError
+from server.core.frames import Length
+from server.core.messages.base import MAX_MESSAGE_BYTES, MAX_QUESTION_CHARS, ServerMessage
+
+
+class Limits(BaseModel):
+    question_chars: int = MAX_QUESTION_CHARS
+    message_bytes: int = MAX_MESSAGE_BYTES
+    max_tokens: int
+    context_length: int | None = None
+    visual_tokens: int
+    visual_tokens_high: int
+    session_timeout: int
+    # Bounds of the pictures of the recent past; 0 where the server keeps none.
+    recall_seconds: int = 0
+    recall_bytes: int = 0
+
+
+class EngineCapabilities(BaseModel):
+    images: bool
+    video: bool
+    audio_in: bool
+    speech_out: bool
+    grounding: bool
+    json_schema: bool
+    streaming: bool
+
+
+class Ready(ServerMessage):
+    type: Literal["ready"] = "ready"
+    session_id: str
+    # Start of the session, milliseconds since the epoch: another time with the same id means a new session.
+    began_at: float
+    engine: str
+    model: str
+    # ready | loading | unreachable | busy | misconfigured, and a sentence about it for visitors
+    engine_state: str
+    engine_detail: str = ""
+    operator_detail: str = Field(default="", exclude=True)
+    capabilities: EngineCapabilities
+    limits: Limits
+    # The session's settings, so that a page that reconnects can show them.
+    describe: bool = False
+    length: Length = Length.SHORT
+    sensitivity: float = 1.0
+    held: bool = False
+    # The other machine to which the engine sends pictures, "" when they stay on the server's; and True when the visitor
+    # has confirmed it: without that nothing is sent there.
+    elsewhere: str = ""
+    confirmed: bool = True
+
+    def for_operators(self) -> Self:
+        return self.model_copy(update={"engine_detail": self.operator_detail})
+
+
+class Status(ServerMessage):
+    type: Literal["status"] = "status"
+    # None while no camera was offered yet
+    camera: str | None = None
+    # Sender: page, or whip for another device; None without one.
+    source: str | None = None
+    dark: bool | None = None
+    blurred: bool | None = None
+    # Nothing can be seen: covered, or without any light
+    black: bool | None = None
+    width: int | None = None
+    height: int | None = None
+    # Frames per second over the last 3 s
+    fps: float | None = None
+    # True: the camera's clock contradicts itself or the page's, so capture times are by the server's clock
+    clock_doubted: bool = False
+    held: bool = False
+    queue_depth: int
+    engine: str
+    engine_state: str
+    engine_detail: str = ""
+    operator_detail: str = Field(default="", exclude=True)
+
+    def for_operators(self) -> Self:
+        return self.model_copy(update={"engine_detail": self.operator_detail})
+
+
+class SenderProfile(BaseModel):
+    """Parameters for RTCRtpSender.setParameters: bit/s and frames/s."""
+
+    max_framerate: int
+    max_bitrate: int
+    degradation_preference: str = "maintain-resolution"
+    content_hint: str = "detail"
+
+
+class RampStep(BaseModel):
+    """From `at_ms` after waking, or after falling back to idle, `max_bitrate` (bit/s) applies."""
+
+    at_ms: int
+    max_bitrate: int
+
+
+class Sender(ServerMessage):
+    """Limits for the camera's sender (also part of the offer's answer)."""
+
+    type: Literal["sender"] = "sender"
+    idle: SenderProfile
+    awake: SenderProfile
+    # Bit rates after waking; empty when the path allows the full rate at once.
+    ramp: list[RampStep] = Field(default_factory=list)
+    # Bit rates after falling back to idle; the last one is the idle rate.
+    settle: list[RampStep] = Field(default_factory=list)
+    # Time from the last key press or wake-up to falling back to idle.
+    awake_ms: int = 1500
+    # Wake now for this time, because the server waits for a frame. None: no change.
+    wake_ms: int | None = None
+
+
+class Recalled(ServerMessage):
+    """The pictures of the recent past that are kept now."""
+
+    type: Literal["recall"] = "recall"
+    pictures: int
+    bytes: int
+    # Capture time of the oldest, milliseconds since the epoch by the server's clock; None without any
+    oldest_at: float | None = None
+
+
+class Still(ServerMessage):
+    """A recent picture of the camera, after the privacy filters."""
+
+    type: Literal["still"] = "still"
+    # JPEG data URL, at most 640 px, and 36 KiB before base64; None when a filter withheld it
+    image: str | None = None
+    # Resolution of the camera
+    width: int | None = None
+    height: int | None = None
+    withheld: bool = False
+
+
+class Error(ServerMessage):
+    type: Literal["error"] = "error"
+    id: str | None = None
+    code: str
+    message: str
+    retryable: bool
+    retry_after: float | None = None
+    operator_message: str = Field(default="", exclude=True)
+
+    def for_operators(self) -> Self:
+        return self.model_copy(update={"message": self.operator_message or self.message})
+
+    @classmethod
+    def of(cls, error: QwenCameraError, id: str | None = None) -> Error:
+        return cls(
+            id=id,
+            code=error.code,
+            message=error.visitor_message,
+            operator_message=error.message,
+            retryable=error.retryable,
+            retry_after=error.retry_after,
+        )
+
+
+class Pong(ServerMessage):
+    type: Literal["pong"] = "pong"
+    # Milliseconds since the epoch by the server's clock
+    at: float
+
+
+def error_body(error: QwenCameraError, *, operator: bool = False) -> dict[str, Any]:
+    """Build the body of an HTTP error. `operator`: the request had the operator token."""
+    text = error.message if operator else error.visitor_message
+    return {
+        "error": {"code": error.code, "message": text, "retryable": error.retryable},
+        "detail": text,
+    }
