@@ -17,10 +17,12 @@ ORDER = (
     "core",
     "vision",
     "attention",
+    "voice",
     "rtc.rate",
     "rtc",
     "rtc.media",
     "rtc.patches",
+    "rtc.sound",
     "catalogue",
     "fetch",
     "auth",
@@ -54,16 +56,18 @@ HEADS = {
     "session_manager": "session",
     "auth": "access",
 }
-AIORTC = {"webrtc_server", "rtc.patches"}
+AIORTC = {"webrtc_server", "rtc.patches", "rtc.sound.section"}
 AIOICE = {"rtc.patches", "rtc.turn_check"}
 # Folders without event loop, web framework and network, and who in them needs one.
 PURE: dict[str, set[str]] = {
     "core": {"aio"},
     "vision": set(),
     "attention": set(),
+    "voice": set(),
     "rtc": {"turn_check"},
     "rtc.rate": set(),
     "rtc.media": {"decode", "video_stream"},
+    "rtc.sound": {"section"},
     "catalogue": set(),
     "access": {"redis_store"},
     "camera": {"camera"},
@@ -85,6 +89,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "core.errors": "tests/core/test_error_texts.py, beside tests/web/test_http_errors.py and tests/core/test_logs.py",
     "core.frames": "data without behaviour",
     "core.messages.*": "tests/core/test_messages.py",
+    "core.sound": "data without behaviour",
     "attention.alignment": "where a moved camera's change lies: tests/attention/test_gate.py",
     "attention.evidence": "patches and two looks: tests/attention/test_gate.py",
     "attention.luma_change": "objects, weak and slow ones, busy parts: tests/attention/test_gate.py",

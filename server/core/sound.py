@@ -1,0 +1,33 @@
+"""Sound between a microphone and those who use it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+# Samples a second of all sound that comes in; recognisers and speech detectors expect this rate.
+SOUND_RATE = 16_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sound:
+    """A piece of what a microphone heard: mono, 16 bits, `SOUND_RATE`."""
+
+    # Shape (samples,)
+    samples: NDArray[np.int16]
+    # Estimated time of the first sample, seconds on this machine's monotonic clock (short by the
+    # path's shortest delay), as `Frame.captured`.
+    captured: float
+
+    @property
+    def seconds(self) -> float:
+        return len(self.samples) / SOUND_RATE
+
+    @property
+    def end(self) -> float:
+        """The time after its last sample, monotonic seconds."""
+        return self.captured + self.seconds
