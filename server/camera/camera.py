@@ -12,10 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from server.camera.feed import Feed
+from server.camera.no_frame import no_camera, no_frame
 from server.camera.scene_watch import SceneWatch
 from server.camera.sender import Sending
 from server.core.aio import Pulse
-from server.core.errors import CameraFrozen, CameraStalled, NoCamera
+from server.core.errors import CameraFrozen, CameraStalled
 from server.core.frames import CameraState, Frame, Scene
 from server.core.messages import Sender
 from server.core.metrics import Metrics
@@ -321,45 +322,17 @@ class Camera:
 
     def _require(self) -> None:
         if self._feed is None:
-            raise NoCamera(
-                "No camera is connected to this session. Press Start Camera (or send an offer to "
-                "/api/webrtc/offer), then ask again."
-            )
+            raise no_camera()
 
     def _hopeless(self) -> bool:
         """Return True when a longer wait cannot bring a frame: pictures are refused, or the camera is frozen."""
         return bool(self._refused()) or self._watch.stands_still(self._clock())
 
+    def _no_frame_error(self) -> CameraStalled | CameraFrozen:
+        return no_frame(self._watch.state(self._clock()), self._refused(), FRAME_WAIT_SECONDS)
+
     def _refused(self) -> str:
         return self._feed.refusal if self._feed is not None else ""
-
-    def _no_frame_error(self) -> CameraStalled | CameraFrozen:
-        state = self._watch.state(self._clock())
-        if state is CameraState.FROZEN:
-            return CameraFrozen(
-                "The camera is connected but its picture stands still: it delivers no new frames. Check that "
-                "no other program uses it and that it is not covered or paused, or stop and start it."
-            )
-        if self._refused() == "format":
-            return CameraStalled(
-                "The camera sends H.264 that this server does not decode: only 4:2:0 with 8 bits, without slice groups, "
-                "slices out of order and data partitions. Choose constrained baseline, main or high, or VP8, in the program "
-                "that sends, and ask again."
-            )
-        if self._refused() == "size":
-            return CameraStalled(
-                "The camera's pictures are larger than this server decodes: at most 4096 pixels a side, and of H.264 at that "
-                "size no more than two reference pictures. Send smaller ones, and ask again."
-            )
-        if self._refused():
-            return CameraStalled(
-                "The camera's pictures are larger than this server has memory for now: up to 1920×1080 there always is. "
-                "Send smaller ones, or ask again when other cameras have left."
-            )
-        return CameraStalled(
-            f"No new picture came from the camera within {FRAME_WAIT_SECONDS:g} s, so this was not answered from an old "
-            "one. Check the connection and ask again."
-        )
 
     # State
 

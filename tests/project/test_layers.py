@@ -75,7 +75,7 @@ PURE: dict[str, set[str]] = {
     "engines": {"selector"},
 }
 # Pure modules of other folders
-PURE_MODULES = {"hosting.lifecycle", "hosting.status"}
+PURE_MODULES = {"hosting.actions", "hosting.events", "hosting.lifecycle", "hosting.status"}
 IMPURE = {"asyncio", "fastapi", "starlette", "uvicorn", "aiortc", "aioice", "socket", "openai"}
 # Tested through another module's test, with the reason.
 TESTED_ELSEWHERE: dict[str, str] = {
@@ -96,6 +96,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "attention.chroma_change": "other colors: tests/attention/test_gate.py",
     "attention.print_change": "other words on a display: tests/attention/test_gate.py",
     "attention.scratch": "shared by cameras and threads: tests/attention/test_gate.py",
+    "camera.no_frame": "the errors of a question without a frame: tests/camera/test_camera.py",
     "operator.service": "what it joins: tests/operator/test_routes.py, over a real server",
     "session.watch_frames": "kept for whom: tests/session/test_watching.py",
     "session.watch_list": "what a person reads: tests/session/test_watching.py",
@@ -125,6 +126,9 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "catalogue.weights": "tests/catalogue/test_folder.py",
     "catalogue.vllm_log": "tests/scripts/test_start_vllm.py, tests/processes/test_log_progress.py",
     "processes.keeper": "tests/processes/test_process.py, as the process that it is",
+    "hosting.actions": "data without behaviour: tests/hosting/test_lifecycle.py",
+    "hosting.events": "data without behaviour: tests/hosting/test_lifecycle.py",
+    "hosting.jobs": "what the manager runs: tests/hosting/test_manager.py, tests/hosting/test_manager_switch.py",
     "hosting.model_run": "what the manager runs: tests/hosting/test_manager.py, tests/hosting/test_manager_real.py",
     "hosting.status": "data, and sentences that tests/hosting/test_manager.py reads",
     "hosting.runtime": "a protocol; what is known about a model: tests/hosting/test_manager.py",
