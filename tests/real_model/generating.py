@@ -19,7 +19,8 @@ import transformers
 from PIL import Image
 
 from server.engines.local.worker import loading, weights
-from server.engines.local.worker.generating import AnswerError, Generator
+from server.engines.local.worker.chat import AnswerError
+from server.engines.local.worker.generating import Generator
 from server.engines.local.worker.loading import LoadedModel
 
 ASKED = json.load(sys.stdin)

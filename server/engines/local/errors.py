@@ -30,7 +30,7 @@ class TimeLimits:
 
 
 def refusal(code: str, context_length: int | None) -> EngineError:
-    """The error for a code of the worker's (see `worker.generating.AnswerError`)."""
+    """The error for a code of the worker's (see `worker.chat.AnswerError`)."""
     match code:
         case "context":
             room = f" of {context_length:,} tokens" if context_length else ""

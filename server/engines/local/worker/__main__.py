@@ -36,7 +36,7 @@ _GPU_FAULT = 3
 
 
 # Reasons why a loaded model does not answer its trial question, by the code of
-# `generating.AnswerError`
+# `chat.AnswerError`
 _TRIED = {
     "memory": "There is not enough memory to answer with this model beside loading it. End what else uses memory, or choose a"
     " smaller model.",
@@ -106,7 +106,7 @@ class Worker:
             self._answer(generator, message, stop)
 
     def _answer(self, generator: Generator, message: Message, stop: threading.Event) -> None:
-        from server.engines.local.worker.generating import AnswerError
+        from server.engines.local.worker.chat import AnswerError
 
         header = message.header
         id = header["id"]
@@ -189,7 +189,7 @@ def run(arguments: argparse.Namespace, channel: Channel, worker: Worker) -> int:
     report("importing")
     try:
         # They take seconds, and may be broken.
-        from server.engines.local.worker import generating, loading
+        from server.engines.local.worker import chat, generating, loading
     except Exception as error:  # noqa: BLE001
         # A broken installation fails in many ways (missing libraries, wrong versions); nobody has
         # asked anything yet.
@@ -214,7 +214,7 @@ def run(arguments: argparse.Namespace, channel: Channel, worker: Worker) -> int:
         report("warming")
         # In the form of a question: a template that does not take it fails now.
         asked = [{"type": "image"}, {"type": "text", "text": "Hello"}]
-        say: generating.Messages = [
+        say: chat.Messages = [
             {"role": "system", "content": "Answer."},
             {"role": "user", "content": asked},
         ]
@@ -223,7 +223,7 @@ def run(arguments: argparse.Namespace, channel: Channel, worker: Worker) -> int:
     except loading.LoadError as error:
         channel.send("failed", code=error.code, message=error.message)
         return 1
-    except generating.AnswerError as error:
+    except chat.AnswerError as error:
         channel.send("failed", code=error.code, message=_TRIED[error.code].format(loaded.dtype))
         return 1
     except Exception as error:  # noqa: BLE001

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import io
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,14 +12,19 @@ import torch
 from jinja2 import TemplateError
 from PIL import Image
 
+from server.engines.local.worker.chat import (
+    AnswerError,
+    Messages,
+    decode,
+    for_template,
+    tiled,
+    without_oldest,
+    without_system,
+)
 from server.engines.local.worker.detokenize import Detokenizer
 from server.engines.local.worker.loading import LoadedModel
 from server.engines.thinking import CLOSE, OPEN
 
-Messages = list[dict[str, Any]]
-
-# Larger ones are not decoded; the server sends none near that.
-_MOST_PIXELS = 64_000_000
 # Tokens that earlier turns leave to the answer at least
 _LEAST_ANSWER = 64
 # A special token has fewer characters; longer ones and more of them are left out.
@@ -36,17 +40,6 @@ _MARKS = (
     *("boi_token", "eoi_token", "image_break_token", "image_end_token", "start_image_token"),
     *("end_image_token", "context_image_token"),
 )
-
-
-class AnswerError(Exception):
-    """This answer cannot be given. `code` is picture, context, template, memory, numbers or failed.
-
-    Outside the server's tree of errors: it stays in the worker's process.
-    """
-
-    def __init__(self, code: str) -> None:
-        super().__init__(code)
-        self.code = code
 
 
 class _Stopped(Exception):
@@ -102,7 +95,7 @@ class Generator:
         template can. Where the prompt opens the thoughts, the first piece is the mark that it ends
         with.
         """
-        pictures = [one if isinstance(one, Image.Image) else _decode(one) for one in jpegs]
+        pictures = [one if isinstance(one, Image.Image) else decode(one) for one in jpegs]
         self._stop, self._first = stop, True
         prompt = 0
         words = _Words(self._loaded.tokenizer, self._ends, self._marks, stop, emit)
@@ -176,7 +169,7 @@ class Generator:
             room = self._loaded.context - int(inputs["input_ids"].shape[1])
             if room >= answer:
                 return inputs
-            fewer = _without_oldest(messages)
+            fewer = without_oldest(messages)
             if len(fewer) == len(messages):
                 if room < 1:
                     raise AnswerError("context")
@@ -188,7 +181,7 @@ class Generator:
             inputs = self._templated(messages, pictures, think)
         except (TemplateError, TypeError):
             try:
-                inputs = self._templated(_without_system(messages), pictures, think)
+                inputs = self._templated(without_system(messages), pictures, think)
             except TemplateError:
                 raise AnswerError("template") from None
         model = self._loaded.model
@@ -196,14 +189,14 @@ class Generator:
 
     def _templated(self, messages: Messages, pictures: Sequence[Image.Image], think: bool) -> Any:
         return self._loaded.processor.apply_chat_template(
-            _for_template(messages, pictures),
+            for_template(messages, pictures),
             tokenize=True,
             return_dict=True,
             return_tensors="pt",
             add_generation_prompt=True,
             # A variable that the template does not have would go to the processor.
             **({_SWITCH: think} if self.switch else {}),
-            **_tiled(self._loaded.processor, pictures),
+            **tiled(self._loaded.processor, pictures),
         )
 
     def _settings(self, limit: int) -> Any:
@@ -319,86 +312,3 @@ class _Words:
     def cut(self, limit: int) -> bool:
         """Find whether the limit ended the answer, and not the model."""
         return self.count >= limit and self._last not in self._ends
-
-
-def _decode(jpeg: bytes) -> Image.Image:
-    try:
-        picture = Image.open(io.BytesIO(jpeg), formats=("JPEG",))
-        if picture.width * picture.height > _MOST_PIXELS:
-            raise AnswerError("picture")
-        return picture.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        raise AnswerError("picture") from None
-
-
-def _tiled(processor: Any, pictures: Sequence[Image.Image]) -> dict[str, Any]:
-    """Limit the tiles of a processor that cuts a picture into them: as many as it fills, and none
-    of an enlarged picture.
-
-    A SmolVLM would make 2,048 pixels of any side, 17 tiles of 512, of a picture that has a quarter
-    of that. The limit is one for all pictures of a request, so the largest one sets it.
-    """
-    images = getattr(processor, "image_processor", None)
-    most, tile = (_edge(getattr(images, name, None)) for name in ("size", "max_image_size"))
-    if not getattr(images, "do_image_splitting", False) or not most or not tile:
-        return {}
-    wanted = tile * -(-max(max(one.size) for one in pictures) // tile)
-    return {"processor_kwargs": {"size": {"longest_edge": wanted}}} if wanted < most else {}
-
-
-def _edge(size: Any) -> int:
-    """The longest edge that a processor's setting names; 0 for none."""
-    found = size.get("longest_edge") if hasattr(size, "get") else None
-    found = found or getattr(size, "longest_edge", None)
-    return found if isinstance(found, int) else 0
-
-
-def _for_template(messages: Messages, pictures: Sequence[Image.Image]) -> Messages:
-    """Parts of a text and pictures in the form that every template for both knows."""
-    found: Messages = []
-    left = iter(pictures)
-    for message in messages:
-        content = message["content"]
-        parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
-        shown = [
-            part if part["type"] == "text" else {"type": "image", "image": next(left)}
-            for part in parts
-        ]
-        found.append({"role": message["role"], "content": shown})
-    return found
-
-
-def _without_oldest(messages: Messages) -> Messages:
-    """The older half of the turns is gone; the same when there are none.
-
-    Pictures stay, before what is left.
-    """
-    first = 1 if messages[0]["role"] == "system" else 0
-    turns = (len(messages) - first) // 2
-    gone = messages[first : first + 2 * -(-turns // 2)]
-    rest = messages[first + len(gone) :]
-    pictures = [
-        part
-        for message in gone
-        if not isinstance(message["content"], str)
-        # The last part is the question; texts before it are captions.
-        for part in message["content"][:-1]
-    ]
-    if pictures:
-        content = rest[0]["content"]
-        parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
-        rest = [{"role": rest[0]["role"], "content": [*pictures, *parts]}, *rest[1:]]
-    return messages[:first] + rest
-
-
-def _without_system(messages: Messages) -> Messages:
-    """Put the system text before the person's first words, for templates that have no place for it."""
-    texts = [m["content"] for m in messages if m["role"] == "system"]
-    rest = copy.deepcopy([m for m in messages if m["role"] != "system"])
-    first = rest[0]["content"]
-    begin = {"type": "text", "text": "\n".join(texts) + "\n"}
-    rest[0]["content"] = [
-        begin,
-        *([{"type": "text", "text": first}] if isinstance(first, str) else first),
-    ]
-    return rest

@@ -1,0 +1,110 @@
+"""A chat with pictures in the form that a model's processor takes."""
+
+from __future__ import annotations
+
+import copy
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from PIL import Image
+
+Messages = list[dict[str, Any]]
+
+# Larger ones are not decoded; the server sends none near that.
+_MOST_PIXELS = 64_000_000
+
+
+class AnswerError(Exception):
+    """This answer cannot be given. `code` is picture, context, template, memory, numbers or failed.
+
+    Outside the server's tree of errors: it stays in the worker's process.
+    """
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+def decode(jpeg: bytes) -> Image.Image:
+    """Decode a JPEG. Raises AnswerError."""
+    try:
+        picture = Image.open(io.BytesIO(jpeg), formats=("JPEG",))
+        if picture.width * picture.height > _MOST_PIXELS:
+            raise AnswerError("picture")
+        return picture.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        raise AnswerError("picture") from None
+
+
+def tiled(processor: Any, pictures: Sequence[Image.Image]) -> dict[str, Any]:
+    """Limit the tiles of a processor that cuts a picture into them: as many as it fills, and none
+    of an enlarged picture.
+
+    A SmolVLM would make 2,048 pixels of any side, 17 tiles of 512, of a picture that has a quarter
+    of that. The limit is one for all pictures of a request, so the largest one sets it.
+    """
+    images = getattr(processor, "image_processor", None)
+    most, tile = (_edge(getattr(images, name, None)) for name in ("size", "max_image_size"))
+    if not getattr(images, "do_image_splitting", False) or not most or not tile:
+        return {}
+    wanted = tile * -(-max(max(one.size) for one in pictures) // tile)
+    return {"processor_kwargs": {"size": {"longest_edge": wanted}}} if wanted < most else {}
+
+
+def _edge(size: Any) -> int:
+    """Return the longest edge that a processor's setting names; 0 for none."""
+    found = size.get("longest_edge") if hasattr(size, "get") else None
+    found = found or getattr(size, "longest_edge", None)
+    return found if isinstance(found, int) else 0
+
+
+def for_template(messages: Messages, pictures: Sequence[Image.Image]) -> Messages:
+    """Put the pictures into the messages, in the form that every template with pictures knows."""
+    found: Messages = []
+    left = iter(pictures)
+    for message in messages:
+        content = message["content"]
+        parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+        shown = [
+            part if part["type"] == "text" else {"type": "image", "image": next(left)}
+            for part in parts
+        ]
+        found.append({"role": message["role"], "content": shown})
+    return found
+
+
+def without_oldest(messages: Messages) -> Messages:
+    """Leave out the older half of the turns; pictures stay, before what is left.
+
+    Without turns the messages stay as they are.
+    """
+    first = 1 if messages[0]["role"] == "system" else 0
+    turns = (len(messages) - first) // 2
+    gone = messages[first : first + 2 * -(-turns // 2)]
+    rest = messages[first + len(gone) :]
+    pictures = [
+        part
+        for message in gone
+        if not isinstance(message["content"], str)
+        # The last part is the question; texts before it are captions.
+        for part in message["content"][:-1]
+    ]
+    if pictures:
+        content = rest[0]["content"]
+        parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+        rest = [{"role": rest[0]["role"], "content": [*pictures, *parts]}, *rest[1:]]
+    return messages[:first] + rest
+
+
+def without_system(messages: Messages) -> Messages:
+    """Put the system text before the person's first words, for templates that take none."""
+    texts = [m["content"] for m in messages if m["role"] == "system"]
+    rest = copy.deepcopy([m for m in messages if m["role"] != "system"])
+    first = rest[0]["content"]
+    begin = {"type": "text", "text": "\n".join(texts) + "\n"}
+    rest[0]["content"] = [
+        begin,
+        *([{"type": "text", "text": first}] if isinstance(first, str) else first),
+    ]
+    return rest
