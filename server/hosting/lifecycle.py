@@ -29,7 +29,36 @@ from enum import StrEnum
 
 from server.catalogue.entry import RunMode
 from server.engines.base import EngineState
-from server.hosting.status import Plan
+from server.hosting.actions import (
+    Action,
+    Begin,
+    Empty,
+    Load,
+    Move,
+    Part,
+    Prefer,
+    Restart,
+    Retire,
+    ShowCrash,
+    ShowFailed,
+    ShowIdle,
+    Use,
+    Watch,
+)
+from server.hosting.events import (
+    Broke,
+    Close,
+    Emptied,
+    Ended,
+    Event,
+    Loaded,
+    Moved,
+    NotLoaded,
+    Start,
+    Stop,
+    Waited,
+)
+from server.hosting.status import Order, Run
 
 OUR_FAULT = "Something went wrong inside this program; its log says where. Start the model again, or choose another."
 # Ports that are tried for one model
@@ -54,40 +83,6 @@ SETTLED = frozenset({Phase.IDLE, Phase.READY, Phase.FAILED, Phase.CLOSED})
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """A plan that is to be carried out."""
-
-    plan: Plan
-    # It goes before every other engine.
-    preferred: bool = True
-    # The reason, where no operator chose it
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One model that is loaded, is being loaded or has failed."""
-
-    id: int
-    order: Order
-    # Chosen to go back to, and by no operator
-    back: bool = False
-    # It has answered at some time.
-    was_ready: bool = False
-    # Restarts since it last ran for long, and the ports that were tried
-    crashes: int = 0
-    ports: int = 1
-
-    @property
-    def name(self) -> str:
-        return self.order.plan.name
-
-    @property
-    def remote(self) -> bool:
-        return self.order.plan.choice.mode is RunMode.REMOTE
-
-
-@dataclass(frozen=True, slots=True)
 class State:
     # Seconds before each time that a model is loaded again
     delays: tuple[float, ...]
@@ -105,169 +100,6 @@ class State:
     runs: int = 0
 
 
-# Events
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    order: Order
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    pass
-
-
-@dataclass(frozen=True, slots=True)
-class Close:
-    pass
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """It answers."""
-
-
-@dataclass(frozen=True, slots=True)
-class NotLoaded:
-    """It could not be loaded, and nothing of it is left. `port_taken`: another port may do."""
-
-    why: str
-    port_taken: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Moved:
-    """It was planned on another port."""
-
-    plan: Plan
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A model that answered has ended or hangs. `calm`: it had run for long."""
-
-    how: str
-    calm: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Waited:
-    """The pause before it is loaded again is over."""
-
-
-@dataclass(frozen=True, slots=True)
-class Emptied:
-    """Nothing is left of the models that had to go."""
-
-
-@dataclass(frozen=True, slots=True)
-class Broke:
-    """The runner's job raised something unforeseen."""
-
-
-Event = Start | Stop | Close | Loaded | NotLoaded | Moved | Ended | Waited | Emptied | Broke
-
-
-# Actions; those of `Job` take time and end with an event.
-
-
-@dataclass(frozen=True, slots=True)
-class Begin:
-    """Show that it is being loaded; without `beside` no model answers meanwhile."""
-
-    order: Order
-    beside: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    run: Run
-    # Loaded again after a crash
-    again: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Move:
-    """Plan it on another port: Moved, else NotLoaded with `why`."""
-
-    run: Run
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Use:
-    """Let it answer from now on."""
-
-    run: Run
-
-
-@dataclass(frozen=True, slots=True)
-class Watch:
-    run: Run
-
-
-@dataclass(frozen=True, slots=True)
-class Retire:
-    """Let it finish its answers, then unload it; nothing waits for that."""
-
-    run: Run
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Let nobody be answered by it from now on; answers under way end with `cut`."""
-
-    state: EngineState
-    detail: str
-    cut: str
-
-
-@dataclass(frozen=True, slots=True)
-class ShowCrash:
-    run: Run
-    error: str
-
-
-@dataclass(frozen=True, slots=True)
-class Restart:
-    """Unload what is left of it, show `why` and the phase, and wait."""
-
-    run: Run
-    why: str
-    seconds: float
-    phase: str
-
-
-@dataclass(frozen=True, slots=True)
-class Empty:
-    """Unload these. `shown`: the status shows that they stop; `silent`: it shows another model."""
-
-    runs: tuple[Run, ...]
-    shown: bool = True
-    silent: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Prefer:
-    """Let the model go before every other engine, or none."""
-
-    yes: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ShowFailed:
-    run: Run
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class ShowIdle:
-    pass
-
-
-Job = Load | Move | Watch | Restart | Empty
-Action = Begin | Use | Retire | Part | ShowCrash | Prefer | ShowFailed | ShowIdle | Job
 Step = tuple[State, tuple[Action, ...]]
 
 

@@ -14,10 +14,11 @@ from server.catalogue.launch import Launch
 from server.core.aio import TaskSet, cancel_and_wait, in_pool, supervise
 from server.core.errors import BadRequest, Conflict, Draining
 from server.engines.base import EngineState
-from server.hosting import lifecycle
+from server.hosting import actions, events, lifecycle
 from server.hosting.board import Board
 from server.hosting.engine_slot import ELSEWHERE, NOTHING_LOADED, STARTED_AGAIN, EngineSlot
-from server.hosting.lifecycle import Order, Phase, Run, State
+from server.hosting.jobs import Jobs
+from server.hosting.lifecycle import Phase, State
 from server.hosting.model_run import (
     SILENT_SECONDS,
     GpuFree,
@@ -28,16 +29,21 @@ from server.hosting.model_run import (
     Tools,
 )
 from server.hosting.planner import usable_port
-from server.hosting.runtime import OnLine, Runtime, StartFailed, refined
-from server.hosting.status import ManagerState, ManagerStatus, Plan, loading_status, wrong_model
-from server.processes.log_progress import LoadProgress
+from server.hosting.runtime import OnLine, Runtime, refined
+from server.hosting.status import (
+    ManagerState,
+    ManagerStatus,
+    Order,
+    Plan,
+    Run,
+    loading_status,
+    wrong_model,
+)
 
 log = logging.getLogger(__name__)
 
 # Seconds before a model that crashed is started again; after the last it has failed.
 RESTART_DELAYS = (1.0, 5.0, 20.0)
-# Time for the answers of a replaced model, when it did not have to be stopped first.
-_FINISH_SECONDS = 120.0
 # Pause after a mistake of ours in carrying out a job
 _RETRY_SECONDS = 1.0
 
@@ -71,7 +77,7 @@ class EngineManager:
         self._known = known
         self._board = Board()
         self._tasks = TaskSet("manager")
-        self._tools = Tools(
+        tools = Tools(
             slot,
             engines,
             self._board,
@@ -84,20 +90,17 @@ class EngineManager:
             gpu_free,
             silent_seconds,
         )
+        self._jobs = Jobs(tools)
         self._planning = asyncio.Lock()
         # Number of the last start or stop request, and of the last stop
         self._orders = self._last_stop = 0
         self._state = State(restart_delays)
-        # Those of the state's runs that were begun, by their number
-        self._runs: dict[int, ModelRun] = {}
         # The job under way; None while the state needs none. Set when it is replaced.
-        self._job: lifecycle.Job | None = None
+        self._job: actions.Job | None = None
         self._changed = asyncio.Event()
         # Nothing is under way.
         self._settled = asyncio.Event()
         self._settled.set()
-        # Models that were replaced finish their answers here.
-        self._retiring: set[asyncio.Task[None]] = set()
         self._worker: asyncio.Task[None] | None = None
 
     # Reading
@@ -129,15 +132,12 @@ class EngineManager:
 
     @property
     def _run(self) -> ModelRun | None:
-        return self._begun(self._state.run)
-
-    def _begun(self, run: Run | None) -> ModelRun | None:
-        return self._runs.get(run.id) if run is not None else None
+        return self._jobs.begun(self._state.run)
 
     @property
     def _answering(self) -> ModelRun | None:
         """The one that answers until the other one does, else the only one."""
-        return self._begun(self._state.beside) or self._run
+        return self._jobs.begun(self._state.beside) or self._run
 
     # Asking
 
@@ -149,7 +149,7 @@ class EngineManager:
         """Return the bytes of main memory, and of each GPU, that would be free without what is
         loaded.
         """
-        tools, run = self._tools, self._answering
+        tools, run = self._jobs.tools, self._answering
         gpus: tuple[int, ...] = ()
         if run is not None and run.loaded is not None:
             gpus = run.gives_back(await in_pool(tools.measuring, tools.gpu_free))
@@ -173,7 +173,7 @@ class EngineManager:
                 raise Conflict(
                     f"{plan.name} was stopped by an operator before it began to load. Start it again if it is wanted."
                 )
-            self._send(lifecycle.Start(Order(plan, preferred)))
+            self._send(events.Start(Order(plan, preferred)))
             self._engines.prefer(self.slot if preferred else None)
         return self._board.status
 
@@ -199,7 +199,7 @@ class EngineManager:
         self._last_stop = self._next_order()
         self._engines.prefer(None)
         if not self._state.closing:
-            self._send(lifecycle.Stop())
+            self._send(events.Stop())
         return await self.settled()
 
     async def settled(self) -> ManagerStatus:
@@ -209,12 +209,11 @@ class EngineManager:
 
     async def close(self) -> None:
         """Stop the running model. Safe to call twice."""
-        for run in self._runs.values():
-            run.hurried = True
+        self._jobs.hurry()
         if not self._state.closing:
-            self._send(lifecycle.Close())
+            self._send(events.Close())
         await self._settled.wait()
-        await self._retire_now("The server is about to stop. Ask again in a moment.")
+        await self._jobs.retire_now("The server is about to stop. Ask again in a moment.")
         await self._tasks.close()
 
     def _next_order(self) -> int:
@@ -222,7 +221,7 @@ class EngineManager:
         return self._orders
 
     async def _planned(self, choice: Choice) -> Plan:
-        tools, run = self._tools, self._answering
+        tools, run = self._jobs.tools, self._answering
         held, gpu_back = await self.gives_back()
         if choice.mode in (RunMode.SUBPROCESS, RunMode.CONTAINER):
             loaded = run is not None and run.loaded is not None
@@ -235,11 +234,11 @@ class EngineManager:
 
     # The machine's events and actions
 
-    def _send(self, event: lifecycle.Event) -> None:
-        self._state, actions = lifecycle.step(self._state, event)
+    def _send(self, event: events.Event) -> None:
+        self._state, due = lifecycle.step(self._state, event)
         # The job first: it is due even if another action fails.
-        for action in actions:
-            if isinstance(action, lifecycle.Job):
+        for action in due:
+            if isinstance(action, actions.Job):
                 self._replace_job(action)
         if self._state.phase in lifecycle.SETTLED:
             self._settled.set()
@@ -250,45 +249,44 @@ class EngineManager:
         if self._job is not None and self._worker is None:
             working = supervise(self._work, name="models", after_failure=_RETRY_SECONDS)
             self._worker = self._tasks.spawn(working, name="work")
-        for action in actions:
+        for action in due:
             self._act(action)
 
-    def _replace_job(self, job: lifecycle.Job | None) -> None:
+    def _replace_job(self, job: actions.Job | None) -> None:
         self._job = job
         self._changed.set()
 
-    def _act(self, action: lifecycle.Action) -> None:
+    def _act(self, action: actions.Action) -> None:
         slot, board = self.slot, self._board
         match action:
-            case lifecycle.Begin(order, beside):
+            case actions.Begin(order, beside):
                 status = loading_status(order.plan, board.status.released)
                 board.show(replace(status, error=order.note))
                 if not beside:
                     slot.leave(EngineState.LOADING, f"{order.plan.name} is being loaded.")
-            case lifecycle.Use(run):
+            case actions.Use(run):
                 self._use(run)
-            case lifecycle.Retire(run):
-                task = self._tasks.spawn(self._retire(self._runs[run.id]), name="retire")
-                self._retiring.add(task)
-                task.add_done_callback(self._retiring.discard)
-            case lifecycle.Part(state, detail, cut):
+            case actions.Retire(run):
+                self._jobs.retire(run)
+            case actions.Part(state, detail, cut):
                 slot.leave(state, detail, cut)
                 self._engines.lost(slot)
-            case lifecycle.ShowCrash(run, error):
+            case actions.ShowCrash(run, error):
                 log.warning(
                     "a model ended unexpectedly", extra={"count": run.crashes + 1, "reason": error}
                 )
                 board.show(replace(loading_status(run.order.plan, None), error=error))
-            case lifecycle.Prefer(yes):
+            case actions.Prefer(yes):
                 self._engines.prefer(slot if yes else None)
-            case lifecycle.ShowFailed(run, why):
+            case actions.ShowFailed(run, why):
                 self._show_failed(run, why)
-            case lifecycle.ShowIdle():
+            case actions.ShowIdle():
                 slot.leave(EngineState.UNREACHABLE, NOTHING_LOADED)
                 board.show(ManagerStatus(released=board.status.released))
 
     def _use(self, run: Run) -> None:
-        plan, loaded = run.order.plan, self._runs[run.id].loaded
+        plan, model = run.order.plan, self._jobs.begun(run)
+        loaded = model.loaded if model is not None else None
         if loaded is None:
             raise RuntimeError("nothing is loaded")
         self.slot.use(
@@ -336,7 +334,10 @@ class EngineManager:
         if job is None:
             await self._changed.wait()
             return 0.0
-        working = self._tasks.spawn(self._carry_out(job), name=type(job).__name__.lower())
+        working = self._tasks.spawn(
+            self._jobs.carry_out(job, replacing=self._state.good is not None),
+            name=type(job).__name__.lower(),
+        )
         changed = self._tasks.spawn(self._changed.wait(), name="changed")
         try:
             await asyncio.wait((working, changed), return_when=asyncio.FIRST_COMPLETED)
@@ -346,112 +347,17 @@ class EngineManager:
         if self._job is job and not working.cancelled():
             self._end(working)
         in_use = {run.id for run in (self._state.run, self._state.beside) if run is not None}
-        self._runs = {
-            number: run
-            for number, run in self._runs.items()
-            if number in in_use or run.loaded is not None
-        }
+        self._jobs.keep(in_use)
         return 0.0
 
-    def _end(self, job: asyncio.Task[lifecycle.Event]) -> None:
+    def _end(self, job: asyncio.Task[events.Event]) -> None:
         """Go on with a job's event, or with Broke: no job that ended is carried out again."""
         if job.exception() is not None:
-            self._send(lifecycle.Broke())
+            self._send(events.Broke())
             return
         try:
             self._send(job.result())
         except Exception:
             if self._state.phase in lifecycle.BREAKABLE:
-                self._send(lifecycle.Broke())
+                self._send(events.Broke())
             raise
-
-    async def _carry_out(self, job: lifecycle.Job) -> lifecycle.Event:
-        match job:
-            case lifecycle.Load(run, again):
-                return await self._load(run, again)
-            case lifecycle.Move(run, why):
-                return await self._move(run, why)
-            case lifecycle.Watch(run):
-                on_turn = (lambda: self._show_remote(run)) if run.remote else None
-                return await self._runs[run.id].watch(on_turn)
-            case lifecycle.Restart(run, why, seconds, phase):
-                await self._runs[run.id].unload()
-                status = loading_status(run.order.plan, None)
-                self._board.show(replace(status, progress=LoadProgress(phase), error=why))
-                await asyncio.sleep(seconds)
-                return lifecycle.Waited()
-            case lifecycle.Empty():
-                return await self._empty(job)
-
-    async def _load(self, run: Run, again: bool) -> lifecycle.Event:
-        plan = run.order.plan
-        if not again and not run.remote:
-            # It may need the memory that they hold.
-            await self._retire_now(f"{plan.name} takes its place. Ask again.")
-        model = self._runs.setdefault(run.id, ModelRun(run, self._tools))
-        try:
-            await model.load(plan, again=again)
-        except StartFailed as error:
-            await model.unload()
-            why = f"{plan.name} could not be started. {error.message}"
-            if self._state.good is not None:
-                log.warning("a model could not be loaded", extra={"reason": why})
-            return lifecycle.NotLoaded(why, error.port_taken)
-        return lifecycle.Loaded()
-
-    async def _move(self, run: Run, why: str) -> lifecycle.Event:
-        tools, plan = self._tools, run.order.plan
-        if plan.launch.port is None:
-            return lifecycle.NotLoaded(why)
-        try:
-            choice = plan.choice.model_copy(update={"port": usable_port(None)})
-            return lifecycle.Moved(await in_pool(tools.planning, tools.planner, choice, 0, ()))
-        except tools.refusals:
-            # The first reason is the one to show.
-            return lifecycle.NotLoaded(why)
-
-    async def _empty(self, job: lifecycle.Empty) -> lifecycle.Event:
-        board = self._board
-        models = [self._runs[run.id] for run in job.runs if run.id in self._runs]
-        if job.shown and not job.silent and any(one.loaded is not None for one in models):
-            board.show(replace(board.status, state=ManagerState.STOPPING, progress=None))
-        for model in models:
-            await self._unload(model, job.silent)
-        return lifecycle.Emptied()
-
-    async def _unload(self, model: ModelRun, silently: bool) -> None:
-        try:
-            await model.unload(silently=silently)
-        except Exception as exc:  # noqa: BLE001
-            # A model that could not be stopped must not keep others from being started.
-            log.error("a model was not stopped", extra={"error": type(exc).__name__})
-            model.loaded = None
-
-    def _show_remote(self, run: Run) -> None:
-        """Show when a server elsewhere does not answer; it is used again when it does."""
-        model, board = self._runs[run.id], self._board
-        silent = self.slot.silent_seconds() > 0
-        plan, note = run.order.plan, run.order.note
-        error = (
-            f"{plan.name} does not answer at the moment. It is asked again and again, and others answer meanwhile: start"
-            f" the server at {plan.choice.url}, or choose another model."
-        )
-        if silent and board.status.error == note:
-            log.warning("a remote model does not answer", extra={"reason": error})
-        found = model.loaded.engine.status.model if model.loaded is not None else ""
-        shown = replace(board.status, model=plan.shown_id(found), error=error if silent else note)
-        board.show(shown)
-
-    # Models that were replaced
-
-    async def _retire(self, model: ModelRun) -> None:
-        if model.loaded is not None:
-            cut = f"{model.plan.name} was stopped by an operator in mid-answer. Ask again."
-            await self.slot.finish(model.loaded.engine, _FINISH_SECONDS, cut)
-        await self._unload(model, silently=True)
-
-    async def _retire_now(self, cut: str) -> None:
-        """End all replaced models, and wait for it; their answers end with `cut`."""
-        self.slot.hurry(cut)
-        if self._retiring:
-            await asyncio.wait(self._retiring)

@@ -18,9 +18,9 @@ from server.core.aio import TaskSet, in_pool, supervise
 from server.engines.base import Engine
 from server.hosting.board import Board
 from server.hosting.engine_slot import EngineSlot
-from server.hosting.lifecycle import Ended, Run
+from server.hosting.events import Ended
 from server.hosting.runtime import OnLine, OnProgress, Runtime
-from server.hosting.status import Plan, Released
+from server.hosting.status import Plan, Released, Run
 
 log = logging.getLogger(__name__)
 

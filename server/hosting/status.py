@@ -84,6 +84,40 @@ class Plan:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A plan that is to be carried out."""
+
+    plan: Plan
+    # It goes before every other engine.
+    preferred: bool = True
+    # The reason, where no operator chose it
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One model that is loaded, is being loaded or has failed."""
+
+    id: int
+    order: Order
+    # Chosen to go back to, and by no operator
+    back: bool = False
+    # It has answered at some time.
+    was_ready: bool = False
+    # Restarts since it last ran for long, and the ports that were tried
+    crashes: int = 0
+    ports: int = 1
+
+    @property
+    def name(self) -> str:
+        return self.order.plan.name
+
+    @property
+    def remote(self) -> bool:
+        return self.order.plan.choice.mode is RunMode.REMOTE
+
+
 _CAN = {
     Ability.IMAGES: "answer questions about pictures",
     Ability.VIDEO_IN: "look at videos",

@@ -16,40 +16,37 @@ from server.catalogue.choice import Choice
 from server.catalogue.entry import RunMode
 from server.catalogue.launch import Launch
 from server.engines.base import EngineState
-from server.hosting.lifecycle import (
-    SETTLED,
+from server.hosting.actions import (
     Action,
     Begin,
-    Broke,
-    Close,
-    Emptied,
     Empty,
-    Ended,
-    Event,
     Load,
-    Loaded,
     Move,
-    Moved,
-    NotLoaded,
-    Order,
     Part,
-    Phase,
     Prefer,
     Restart,
     Retire,
     ShowCrash,
     ShowFailed,
     ShowIdle,
-    Start,
-    State,
-    Stop,
     Use,
-    Waited,
     Watch,
-    WrongEvent,
-    step,
 )
-from server.hosting.status import Plan
+from server.hosting.events import (
+    Broke,
+    Close,
+    Emptied,
+    Ended,
+    Event,
+    Loaded,
+    Moved,
+    NotLoaded,
+    Start,
+    Stop,
+    Waited,
+)
+from server.hosting.lifecycle import SETTLED, Phase, State, WrongEvent, step
+from server.hosting.status import Order, Plan
 
 T = TypeVar("T")
 JOBS = (Load, Move, Watch, Restart, Empty)

@@ -320,7 +320,9 @@ async def with_gpus(
 
     gpus = GpuStandIn(loaded, late=late)
     async with managed(gpu_free=gpus.free) as one:
-        one.manager._tools = dataclasses.replace(one.manager._tools, return_seconds=return_seconds)
+        one.manager._jobs.tools = dataclasses.replace(
+            one.manager._jobs.tools, return_seconds=return_seconds
+        )
         await one.manager.start(choice("serve"))
         # Before there is anything, whose memory that would be
         await soon(lambda: gpus.reads)
@@ -386,7 +388,7 @@ async def test_what_each_gpu_gives_back_is_planned_with() -> None:
         return plan(chosen)
 
     async with with_gpus(late=0) as (one, gpus):
-        one.manager._tools = dataclasses.replace(one.manager._tools, planner=planner)
+        one.manager._jobs.tools = dataclasses.replace(one.manager._jobs.tools, planner=planner)
         await one.manager.preview(choice("serve"))
         assert told == [gpus.holds]
         await one.manager.stop()
