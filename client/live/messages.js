@@ -85,7 +85,7 @@
  * @property {string} token
  */
 
-/** @typedef {Auth|Chat|Cancel|Hold|Release|Settings|Forget|Typing|Ping|Confirm|import("./watchmessages.js").WatchMessage|Operator} ClientMessage */
+/** @typedef {Auth|Chat|Cancel|Hold|Release|Settings|Forget|Typing|Ping|Confirm|import("./watchmessages.js").WatchMessage|import("./voicemessages.js").VoiceMessage|Operator} ClientMessage */
 
 // --- Sent by the server --------------------------------------------------------------------------
 
@@ -318,13 +318,14 @@
  */
 
 /**
- * @typedef {Ready|Status|Sender|Waiting|Started|DeltaMessage|Thinking|ResponseMessage|import("./descriptionmessages.js").DescriptionReport|import("./watchmessages.js").WatchReport|Recalled|Still|import("./operatormessages.js").EngineReport|import("./operatormessages.js").LogLines|ErrorMessage|Pong} ServerMessage
+ * @typedef {Ready|Status|Sender|Waiting|Started|DeltaMessage|Thinking|ResponseMessage|import("./descriptionmessages.js").DescriptionReport|import("./watchmessages.js").WatchReport|import("./voicemessages.js").VoiceReport|Recalled|Still|import("./operatormessages.js").EngineReport|import("./operatormessages.js").LogLines|ErrorMessage|Pong} ServerMessage
  */
 
 const KNOWN = new Set([
   "ready",
   "status",
   "sender",
+  "heard",
   "waiting",
   "started",
   "delta",

@@ -29,6 +29,11 @@
     │   ├── EngineTimeout            engine_timeout (retryable)
     │   ├── EngineRefused            engine_refused
     │   └── EngineFailed             engine_failed (retryable)
+    ├── SpeechError                  503: recognising what was said, or a voice for an answer
+    │   ├── SpeechUnavailable        speech_unavailable (retryable)
+    │   ├── SpeechTimeout            speech_timeout (retryable)
+    │   ├── SpeechRefused            speech_refused
+    │   └── SpeechFailed             speech_failed (retryable)
     ├── OperatorError                500 internal: a part of this machine; see the class
     ├── Elsewhere                    307 elsewhere (retryable)
     ├── NotConfirmed                 409 not_confirmed (retryable)
@@ -226,6 +231,44 @@ class EngineRefused(EngineError):
 
 class EngineFailed(EngineError):
     code = "engine_failed"
+
+
+class SpeechError(QwenCameraError):
+    """What was said could not be recognised, or an answer not spoken. `message` is for operators and the log.
+
+    `visitors`: the text for visitors in place of the usual one of its kind.
+    """
+
+    code = "speech_failed"
+    status = 503
+    retryable = True
+    for_visitors: ClassVar[str] = "Speech did not work this time. Say it again, or type it."
+
+    @property
+    def visitor_message(self) -> str:
+        return self._visitors or self.for_visitors
+
+
+class SpeechUnavailable(SpeechError):
+    code = "speech_unavailable"
+    for_visitors = "Speech is not available right now. Type your question, and read the answer."
+
+
+class SpeechTimeout(SpeechError):
+    code = "speech_timeout"
+    for_visitors = "Speech took too long this time. Say it again, or type it."
+
+
+class SpeechRefused(SpeechError):
+    code = "speech_refused"
+    retryable = False
+    for_visitors = (
+        "Speech does not work with this text or sound. Type your question, and read the answer."
+    )
+
+
+class SpeechFailed(SpeechError):
+    code = "speech_failed"
 
 
 class OperatorError(QwenCameraError):

@@ -10,13 +10,24 @@ from dataclasses import dataclass
 from server.camera.camera import Asked
 from server.core import messages as wire
 from server.core.errors import QwenCameraError
-from server.core.frames import Kind, Picture, Route
+from server.core.frames import Frame, Kind, Picture, Route
+from server.core.sound import Sound
 from server.engines.base import EarlierPicture, Engine, EngineRequest
 from server.engines.recollection import cited
 from server.inference import Job, Result
 from server.session.outbox import Outbox
 from server.vision.encode import data_url
 from server.vision.grounding import Box
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Spoken:
+    """The parts of a spoken question that its words lack."""
+
+    # The frame that was before the camera when it was said; None: the first one after the question
+    frame: Frame | None = None
+    # For an engine that hears; None: the words alone
+    sound: Sound | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -36,6 +47,13 @@ class Asking:
     job: Job | None = None
     # Its sink; None before there is a frame
     sink: AnswerSink | None = None
+    # None for a typed question
+    spoken: Spoken | None = None
+    # The frame of a spoken question, once there is one, and True when it is a held one
+    frame: Frame | None = None
+    held: bool = False
+    # Its turn of the history; None without one
+    turn: int | None = None
     # True: stopped because its client was gone, so its end is not the answer.
     abandoned: bool = False
 

@@ -44,13 +44,13 @@ class History:
         """Estimated tokens of all stored turns; at most `max_tokens`."""
         return self._tokens
 
-    def add(self, question: str, answer: str) -> None:
-        """Store a turn. One without a question or an answer is not kept.
+    def add(self, question: str, answer: str) -> int | None:
+        """Store a turn; return its number. One without a question or an answer is not kept: None.
 
         A text of more than a quarter of `max_tokens` is cut at its end, with an ellipsis in its place.
         """
         if not question.strip() or not answer.strip():
-            return
+            return None
         part = (self._max_tokens - 2 * _TURN_TOKENS) // 4
         turn = Turn(_shorten(question, part), _shorten(answer, part))
         cost = turn_tokens(turn)
@@ -58,11 +58,21 @@ class History:
         self._tokens += cost
         self.added += 1
         if self._tokens <= self._max_tokens and len(self._turns) <= self._max_turns:
-            return
+            return self.added
         first = self._fitting(self._max_tokens // 2, self._max_turns // 2)
         del self._turns[:first]
         self._tokens = sum(cost for _, cost in self._turns)
         self._start = max(0, self._start - first)
+        return self.added
+
+    def remove(self, number: int) -> None:
+        """Remove the newest turn if it is the one with this number, which `add` returned."""
+        if not self._turns or number != self.added:
+            return
+        _, cost = self._turns.pop()
+        self._tokens -= cost
+        self.added -= 1
+        self._start = min(self._start, len(self._turns))
 
     def turns(self, budget_tokens: int) -> tuple[Turn, ...]:
         """Return the newest turns that fit into a budget, oldest first, whole and without a gap.

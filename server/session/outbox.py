@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from server.core.messages import (
     DeltaMessage,
     EngineReport,
+    HeardWords,
     LogLines,
     Ready,
     Recalled,
@@ -72,7 +73,8 @@ class _Waiting:
 class Outbox:
     """Any number of `put`s, one reader at a time, on the event loop.
 
-    Consecutive deltas of one answer are merged, and so are thoughts. A new `ready`, `status`,
+    Consecutive deltas of one answer are merged, and so are thoughts. New words of a spoken question
+    replace waiting ones of the same question. A new `ready`, `status`,
     `sender`, `still`, `watches`, `change`, `recall`, `engine` or `log` replaces a waiting one
     (whoever puts a `log` checks first whether one waits), and a `ready` goes before everything
     else. Without a reader, the deltas of
@@ -114,6 +116,8 @@ class Outbox:
             return
         if isinstance(message, Response) and self._reader is None:
             self._drop_deltas(message.id)
+        if isinstance(message, HeardWords):
+            self._drop_words(message.id)
         if not (isinstance(message, _PIECES) and self._merge(message)):
             if isinstance(message, _SNAPSHOTS):
                 self._put_snapshot(message)
@@ -204,11 +208,14 @@ class Outbox:
         self._snapshots[kind] = entry
 
     def _drop_deltas(self, id: str) -> None:
-        kept = [
-            entry
-            for entry in self._waiting
-            if not (isinstance(entry.message, _PIECES) and entry.message.id == id)
-        ]
+        self._keep(lambda message: not (isinstance(message, _PIECES) and message.id == id))
+
+    def _drop_words(self, id: str) -> None:
+        """Drop the waiting words of a spoken question."""
+        self._keep(lambda message: not (isinstance(message, HeardWords) and message.id == id))
+
+    def _keep(self, wanted: Callable[[ServerMessage], bool]) -> None:
+        kept = [entry for entry in self._waiting if wanted(entry.message)]
         self._waiting = deque(kept)
         self._size = sum(entry.size for entry in kept)
 

@@ -16,13 +16,14 @@ from server.core.errors import (
     CameraError,
     Draining,
     Internal,
+    NotFound,
     PictureBlack,
     QwenCameraError,
 )
 from server.core.frames import Detail, Frame, Kind, Route, Scene
 from server.engines.routing import choose
 from server.session import pointing
-from server.session.answers import AnswerSink, Asking
+from server.session.answers import AnswerSink, Asking, Spoken
 from server.session.history import History
 from server.session.outbox import Outbox
 from server.session.picture_reuse import PictureReuse
@@ -80,6 +81,9 @@ class Questions:
         self._asking: Asking | None = None
         # The key and end of the last question, for a client that missed it; None before
         self._ended: tuple[tuple[str, float], wire.ServerMessage] | None = None
+        # The last spoken question with its frame, whose words may be corrected; None before, and
+        # after a typed one
+        self._spoken: Asking | None = None
         self._numbers = itertools.count(1)
 
     @property
@@ -107,8 +111,11 @@ class Questions:
         if asking.key is not None and message is not None and not asking.abandoned:
             self._ended = (asking.key, message)
 
-    def ask(self, message: wire.Chat) -> None:
-        """Ask, in place of the running question; a repeated message gets the same answer again."""
+    def ask(self, message: wire.Chat, spoken: Spoken | None = None) -> None:
+        """Ask, in place of the running question; a repeated message gets the same answer again.
+
+        `spoken`: the rest of a spoken question; its words may be corrected later.
+        """
         key = None
         if message.id is not None and message.sent_at is not None:
             key = (message.id, message.sent_at)
@@ -120,17 +127,47 @@ class Questions:
             sent=message.sent_at / 1000 if message.sent_at is not None else None,
         )
         id = message.id or f"a{next(self._numbers)}"
+        route, detail = choose(message.content, message.detail, message.route)
+        asking = Asking(
+            id=id, question=message.content, asked=asked, route=route, key=key, spoken=spoken
+        )
+        self._begin(asking, detail)
+
+    def correct(self, message: wire.Correct) -> None:
+        """Ask the last spoken question with other words, about the same frame.
+
+        Its answer so far leaves the history. Raises NotFound for any other question.
+        """
+        last = self._spoken
+        if last is None or last.id != message.id:
+            raise NotFound(
+                "Only the words of the last spoken question can be corrected. Ask this one anew."
+            )
+        if last.turn is not None:
+            self._history.remove(last.turn)
+        route, detail = choose(message.text, Detail.AUTO, None)
+        asking = Asking(
+            id=last.id,
+            question=message.text,
+            asked=Asked(at=time.monotonic(), wall=time.time(), sent=None),
+            route=route,
+            spoken=Spoken(frame=last.spoken.frame if last.spoken is not None else None),
+            frame=last.frame,
+            held=last.held,
+        )
+        self._begin(asking, detail)
+
+    def _begin(self, asking: Asking, detail: Detail) -> None:
         if self._tools.inference.draining:
             # Before the running answer is replaced, which may still finish
             self._send_error(
                 Draining("The server is about to stop and takes no new questions. Ask again soon."),
-                id,
+                asking.id,
             )
             return
         self.cancel(None, "replaced")
-        route, detail = choose(message.content, message.detail, message.route)
-        asking = Asking(id=id, question=message.content, asked=asked, route=route, key=key)
         self._asking = asking
+        self._spoken = asking if asking.spoken is not None else None
         asking.task = self._tasks.spawn(self._ask(asking, detail), name="question")
         if self._held is None and self._holding is None:
             self._camera.wake()
@@ -152,6 +189,8 @@ class Questions:
 
     async def _submit(self, asking: Asking, detail: Detail) -> None:
         frame, held = await self._frame_for(asking)
+        if asking.spoken is not None:
+            asking.frame, asking.held = frame, held
         waited = time.monotonic() - asking.asked.at
         self._tools.metrics.frame_wait.observe(waited)
         view = View(frame, detail, self._camera.scene, held)
@@ -192,6 +231,9 @@ class Questions:
     async def _frame_for(self, asking: Asking) -> tuple[Frame, bool]:
         """Return the frame for a question, and True when it is a held one."""
         asked, holding = asking.asked, self._holding
+        if asking.frame is not None:
+            # Its words were corrected: they are about the frame that it had.
+            return asking.frame, asking.held
 
         def waits() -> None:
             self._outbox.put(wire.Waiting(id=asking.id))
@@ -205,12 +247,14 @@ class Questions:
             asked = replace(asked, at=time.monotonic())
         if self._held is not None:
             return self._held, True
+        if asking.spoken is not None and asking.spoken.frame is not None:
+            return asking.spoken.frame, False
         return await self._camera.frame_after(asked, waits), False
 
     def _answered(self, asking: Asking, text: str, whole: bool) -> None:
         self._touch()
         if whole and text:
-            self._history.add(asking.question, text)
+            asking.turn = self._history.add(asking.question, text)
         if asking.sink is not None:
             self._remember_end(asking, asking.sink.response)
         if self._asking is asking:
@@ -250,7 +294,7 @@ class Questions:
         self._reuse.ahead(self._held)
 
     def forget(self) -> None:
-        self._held = self._ended = None
+        self._held = self._ended = self._spoken = None
 
     def _stop_holding(self) -> None:
         if self._holding is not None:

@@ -179,6 +179,8 @@ class Session:
             match message:
                 case wire.Chat():
                     self._questions.ask(message)
+                case wire.Correct():
+                    self._correct(message)
                 case wire.Cancel():
                     self._questions.cancel(message.id, "user")
                 case wire.Hold():
@@ -202,6 +204,13 @@ class Session:
                     pass  # the socket's affair
         except QwenCameraError as error:
             self.send_error(error)
+
+    def _correct(self, message: wire.Correct) -> None:
+        """Ask the last spoken question with other words; an error has its id."""
+        try:
+            self._questions.correct(message)
+        except QwenCameraError as error:
+            self.send_error(error, message.id)
 
     def _confirm(self, host: str) -> None:
         engine, consent = self._tools.current_engine(), self._requests.consent

@@ -43,7 +43,10 @@ JOINS = {"client.js", "doctor/panel.js", "operator/panel.js", "track/marks.js", 
 # Fetched when somebody opens them, each with all that it imports and the page has not
 PARTS = ["doctor/panel.js", "operator/panel.js", "track/marks.js", "watch/panel.js"]
 # Only comments name them.
-TYPES = ["live/descriptionmessages.js", "live/operatormessages.js", "live/watchmessages.js"]
+TYPES = [
+    *("live/descriptionmessages.js", "live/operatormessages.js"),
+    *("live/voicemessages.js", "live/watchmessages.js"),
+]
 # The workers that they start
 WORKERS = ["track/worker.js"]
 # Carry frames and words, and never touch the page.

@@ -112,6 +112,7 @@ ALLOWED: dict[str, set[str]] = {
         *("internal", "unauthorized", "forbidden", "upload_refused", "not_found", "conflict"),
         *("too_large", "unsupported_media_type", "unusable_offer", "method_not_allowed"),
         *("ports_exhausted", "not_confirmed"),
+        *("speech_unavailable", "speech_timeout", "speech_refused", "speech_failed"),
     },
 }
 Sample = tuple[str, dict[str, str], float]

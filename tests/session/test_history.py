@@ -164,3 +164,18 @@ def test_turns_that_an_engine_left_out_stay_out() -> None:
     history.add("question 6", "answer 6")
     assert len(history.turns(1000)) == 3
     assert len(history.turns(5000)) == 7
+
+
+def test_the_newest_turn_can_be_removed() -> None:
+    """By its number, once; an older one stays."""
+    history = filled(2)
+    cost = history.tokens
+    number = history.add("wrong words", "an answer")
+    assert number == history.added == 3
+    history.remove(2)
+    assert len(history) == 3
+    history.remove(number)
+    history.remove(number)
+    assert [turn.question for turn in history.turns(1000)] == ["question 0", "question 1"]
+    assert (history.tokens, history.added) == (cost, 2)
+    assert history.add(" ", "answer") is None

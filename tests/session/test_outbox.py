@@ -11,6 +11,7 @@ import pytest
 from server.core.messages import (
     DeltaMessage,
     EngineCapabilities,
+    HeardWords,
     Limits,
     Pong,
     Ready,
@@ -323,3 +324,18 @@ async def test_closing_wakes_a_waiting_reader() -> None:
     outbox.close()
     with pytest.raises(OutboxClosed):
         await getting
+
+
+async def test_newer_words_of_a_spoken_question_replace_waiting_ones() -> None:
+    """Words of another question stay, and their end is not lost."""
+    outbox = Outbox()
+    outbox.put(HeardWords(id="a", text="what", final=False))
+    outbox.put(HeardWords(id="a", text="what is", final=True))
+    outbox.put(HeardWords(id="b", text="and", final=False))
+    outbox.put(HeardWords(id="b", text="and this", final=False))
+    heard = await taken(outbox.attach())
+    assert [(one["id"], one["text"], one["final"]) for one in heard] == [
+        ("a", "what is", True),
+        ("b", "and this", False),
+    ]
+    assert (outbox.size, outbox.dropped) == (0, 0)

@@ -17,8 +17,9 @@ import pytest_asyncio
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.camera import camera
 from server.core.errors import FrameWithheld
-from server.core.messages import Cancel, Chat, Hold, Ping, Pong, Release, Settings
+from server.core.messages import Cancel, Chat, Correct, Hold, Ping, Pong, Release, Settings
 from server.engines.base import Capabilities, EngineRequest
+from server.session.answers import Spoken
 from server.vision.encode import Bgr
 from tests.support.clients import Message, Visitor, metric, page_of, soon, take_token, visitor
 from tests.support.fakes import FakeEngine, until
@@ -1024,3 +1025,88 @@ async def test_other_engine_gets_a_picture_of_its_own_size() -> None:
         await one.next("response")
         assert sizes
         assert sizes[0][0] % 28 == sizes[0][1] % 28 == 0
+
+
+def _correct(text: str, id: str = "q") -> Correct:
+    return Correct(type="correct", id=id, text=text)
+
+
+async def test_corrected_words_are_asked_about_the_same_frame() -> None:
+    """The wrong words and their answer leave the history; the right ones come in their place."""
+    engine = FakeEngine()
+    async with room(engine) as one:
+        one.camera()
+        said = one.frame()
+        one.session._questions.ask(
+            Chat(type="chat", content="What cow is it?", id="q"), Spoken(frame=said)
+        )
+        first = await one.next("response")
+        one.frame()
+        one.session.handle(_correct("What colour is it?"))
+        second = await one.next("response")
+        assert first["frame"]["id"] == second["frame"]["id"] == said.id
+        assert second["id"] == "q"
+        assert engine.questions() == ["What cow is it?", "What colour is it?"]
+        assert engine.requests[-1].turns == ()
+        turns = one.session._history.turns(1000)
+        assert [turn.question for turn in turns] == ["What colour is it?"]
+        # Once more
+        one.session.handle(_correct("What shade is it?"))
+        assert (await one.next("response"))["frame"]["id"] == said.id
+        assert len(one.session._history) == 1
+
+
+async def test_words_are_corrected_while_their_answer_runs() -> None:
+    """The running answer is replaced, as by a new question."""
+    engine = FakeEngine()
+    async with room(engine) as one:
+        one.camera()
+        said = one.frame()
+        engine.hold(1)
+        one.session._questions.ask(Chat(type="chat", content="cow?", id="q"), Spoken(frame=said))
+        await one.next("delta")
+        engine.release()
+        one.session.handle(_correct("colour?"))
+        assert (await one.next("response"))["finish_reason"] == "replaced"
+        response = await one.next("response")
+        assert (response["finish_reason"], response["frame"]["id"]) == ("stop", said.id)
+        assert len(one.session._history) == 1
+
+
+async def test_only_the_last_spoken_question_can_be_corrected() -> None:
+    """A typed question, an older one and an unknown one cannot: the error has its id."""
+    engine = FakeEngine()
+    async with room(engine) as one:
+        one.camera()
+        said = one.frame()
+        one.session._questions.ask(Chat(type="chat", content="cow?", id="q"), Spoken(frame=said))
+        await one.next("response")
+        one.session.handle(_correct("x", id="other"))
+        assert (await one.next("error"))["id"] == "other"
+        one.session.handle(Chat(type="chat", content="typed?", id="t"))
+        await asyncio.sleep(0)
+        one.frame()
+        await one.next("response")
+        for id in ("q", "t"):
+            one.session.handle(_correct("x", id=id))
+            error = await one.next("error")
+            assert (error["id"], error["code"]) == (id, "not_found")
+        assert engine.questions() == ["cow?", "typed?"]
+        assert one.session._questions._spoken is None
+
+
+async def test_a_held_frame_goes_before_the_one_of_the_words() -> None:
+    """What was held is what is asked about, spoken or typed, and stays so when words are corrected."""
+    async with room() as one:
+        one.camera()
+        one.session.handle(Hold(type="hold"))
+        held = one.frame()
+        await until(lambda: one.session._questions.held)
+        said = one.frame()
+        one.session._questions.ask(Chat(type="chat", content="cow?", id="q"), Spoken(frame=said))
+        first = await one.next("response")
+        one.session.handle(Release(type="release"))
+        one.session.handle(_correct("colour?"))
+        second = await one.next("response")
+        for response in (first, second):
+            assert (response["frame"]["id"], response["frame"]["held"]) == (held.id, True)

@@ -61,6 +61,17 @@ class UsageInfo(BaseModel):
     cached_tokens: int | None = None
 
 
+class HeardWords(ServerMessage):
+    """The words of a spoken question as far as they were understood; the question has this id."""
+
+    type: Literal["heard"] = "heard"
+    id: str
+    # All words so far; empty when nothing was understood
+    text: str
+    # True: nothing follows, and the question is asked unless the text is empty
+    final: bool
+
+
 class Waiting(ServerMessage):
     """A question waits longer than usual for a frame captured after it; `started` or `error` follows."""
 

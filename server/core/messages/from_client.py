@@ -32,6 +32,15 @@ class Chat(ClientMessage):
     route: Route | None = None
 
 
+class Correct(ClientMessage):
+    """The words of a heard question were wrong: ask it anew in its place."""
+
+    type: Literal["correct"]
+    id: Identifier = Field(min_length=1)
+    # As `Chat.content`
+    text: str = Field(max_length=MAX_MESSAGE_BYTES)
+
+
 class Cancel(ClientMessage):
     type: Literal["cancel"]
     id: Identifier | None = None
@@ -142,6 +151,7 @@ class Operator(ClientMessage):
 AnyClientMessage = (
     Auth
     | Chat
+    | Correct
     | Cancel
     | Hold
     | Release
@@ -159,6 +169,7 @@ AnyClientMessage = (
 _BY_TYPE: dict[str, type[AnyClientMessage]] = {
     "auth": Auth,
     "chat": Chat,
+    "correct": Correct,
     "cancel": Cancel,
     "hold": Hold,
     "release": Release,
@@ -200,10 +211,16 @@ def parse(raw: str) -> AnyClientMessage:
             f'"{where}" of a {model.__name__.lower()} message: {problem["msg"]}.'
         ) from None
     if isinstance(message, Chat):
-        if not message.content.strip():
-            raise BadRequest('"content" of a chat message is empty. Put the question there.')
-        if len(message.content) > MAX_QUESTION_CHARS:
-            raise TooLong(
-                f"The question has {len(message.content)} characters; at most {MAX_QUESTION_CHARS} are allowed. Shorten it."
-            )
+        _check_question("content", message.type, message.content)
+    elif isinstance(message, Correct):
+        _check_question("text", message.type, message.text)
     return message
+
+
+def _check_question(field: str, kind: str, question: str) -> None:
+    if not question.strip():
+        raise BadRequest(f'"{field}" of a {kind} message is empty. Put the question there.')
+    if len(question) > MAX_QUESTION_CHARS:
+        raise TooLong(
+            f"The question has {len(question)} characters; at most {MAX_QUESTION_CHARS} are allowed. Shorten it."
+        )
