@@ -105,6 +105,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "engines.base": "a protocol and data without behaviour",
     "engines.speech.base": "protocols and data without behaviour",
     "engines.matching": "patterns of words: tests/engines/test_routing.py, tests/engines/builtin/test_intents.py",
+    "engines.openai.known_server": "what an engine's probe finds: tests/engines/openai/test_engine.py, tests/engines/openai/test_sight.py",
     "engines.openai.discovery": "what an engine's probe finds: tests/engines/openai/test_engine.py, over a real server",
     "engines.local.errors": "the local engine's sentences: tests/engines/local/test_engine.py",
     "engines.local.answers": "the answers of a worker: tests/engines/local/test_engine.py, with real workers",
