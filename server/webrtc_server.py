@@ -32,6 +32,9 @@ from server.rtc.patches.gathering import Gathering
 from server.rtc.patches.ice_restart import IceRestart
 from server.rtc.patches.receiver import CameraReceiver, install
 from server.rtc.sdpfrag import Credentials, Fragment, make_fragment
+from server.rtc.sound.section import SoundSection
+from server.rtc.voice_section import find_voice
+from server.voice.line import VoiceLine
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +57,7 @@ class PeerConnection:
         closed: Callable[[PeerConnection], None],
         gathering: Gathering,
         connect_seconds: float = CONNECT_SECONDS,
+        voice: VoiceLine | None = None,
     ) -> None:
         self._key = key
         self._offer = offer
@@ -74,6 +78,9 @@ class PeerConnection:
         self.remote_ufrags = offer.ufrags
         # None before the first.
         self._restart: IceRestart | None = None
+        self._voice = voice
+        # None without an audio section that is used
+        self._sound: SoundSection | None = None
 
     async def answer(self, pool: DecodePool) -> str:
         """Create the answer's SDP. Raises UnusableOffer, PortsExhausted."""
@@ -100,7 +107,16 @@ class PeerConnection:
         self._deadline = asyncio.get_running_loop().call_later(
             self._connect_seconds, self._too_late
         )
-        return whole_answer(self._offer, pc.localDescription.sdp)
+        section = find_voice(self._offer) if self._voice is not None else None
+        if section is None or self._voice is None:
+            return whole_answer(self._offer, pc.localDescription.sdp)
+        self._sound = SoundSection(section, self._receiver.transport, self._voice)
+        return whole_answer(self._offer, pc.localDescription.sdp, (section, self._sound.ssrc))
+
+    def open(self) -> None:
+        """Put its sound on the line; the camera's feed is opened beside it."""
+        if self._sound is not None:
+            self._sound.open()
 
     def _take_camera(self, pool: DecodePool) -> None:
         """Attach the feed to the only section that aiortc gets, so that the camera has the only
@@ -211,6 +227,8 @@ class PeerConnection:
     async def close(self) -> None:
         """Close the connection. Safe to call more than once, and while connecting."""
         self._end()
+        if self._sound is not None:
+            await self._sound.close()
         await self._pc.close()
         if self._restart is not None:
             await self._restart.close()
@@ -248,11 +266,13 @@ class WebRTCServer:
         camera: Camera,
         *,
         steered: bool = True,
+        voice: VoiceLine | None = None,
         check: Callable[[], None] = lambda: None,
     ) -> str:
         """Answer an offer for the camera `key`, and replace its older connection.
 
         `steered`: True when the page sends, which follows our limits and has the page's clock.
+        `voice`: the line for the offer's audio section; None: it is not used.
         `check` is called before the replacement, and raises to refuse it.
 
         Raises TooLarge, UnusableOffer, PortsExhausted and the errors of `check`; an older
@@ -267,7 +287,7 @@ class WebRTCServer:
             self._tasks.spawn(self._close(connection), name="close")
 
         connection = PeerConnection(
-            key, offer, feed, closed, self._gathering, self._connect_seconds
+            key, offer, feed, closed, self._gathering, self._connect_seconds, voice
         )
         try:
             answer = await connection.answer(self._decode_pool)
@@ -277,6 +297,7 @@ class WebRTCServer:
             await connection._pc.close()
             raise
         camera.open_feed(feed)
+        connection.open()
         camera.request_key_frame = connection.request_key_frame
         old = self._connections.pop(key, None)
         self._connections[key] = connection

@@ -25,9 +25,14 @@ export class Peer {
   #session;
   #onState;
   #onSender;
+  #onVoice;
   #backoff = new Backoff();
   /** @type {MediaStreamTrack|null} null while stopped */
   #track = null;
+  /** @type {MediaStreamTrack|null} null while the microphone is off */
+  #microphone = null;
+  /** @type {RTCRtpTransceiver|null} the audio section; null without a connection */
+  #sound = null;
   /** @type {RTCPeerConnection|null} */
   #pc = null;
   /** @type {RTCRtpSender|null} */
@@ -61,13 +66,16 @@ export class Peer {
 
   /**
    * @param {{session: import("./session.js").Session, onState: (state: PeerState, error: ApiError|null) => void,
-   *   onSender: (sender: RTCRtpSender|null, plan: SenderPlan|null) => void}} parts
+   *   onSender: (sender: RTCRtpSender|null, plan: SenderPlan|null) => void,
+   *   onVoice?: (voice: MediaStreamTrack) => void}} parts
    *   onSender: a new RTCRtpSender with the server's limits for it; null when it is gone
+   *   onVoice: the track of a new connection on which the server speaks
    */
-  constructor({ session, onState, onSender }) {
+  constructor({ session, onState, onSender, onVoice = () => {} }) {
     this.#session = session;
     this.#onState = onState;
     this.#onSender = onSender;
+    this.#onVoice = onVoice;
   }
 
   /** Send this track from now on. @param {MediaStreamTrack} track */
@@ -75,6 +83,12 @@ export class Peer {
     this.#track = track;
     if (this.#sender && this.#pc && this.#answered) await this.#sender.replaceTrack(track);
     else await this.#offer();
+  }
+
+  /** Send this microphone's sound from now on, without a new offer; null: none. @param {MediaStreamTrack|null} track */
+  async setMicrophone(track) {
+    this.#microphone = track;
+    await this.#sound?.sender.replaceTrack(track);
   }
 
   /** Offer at once if it is down, because the user asked for it. */
@@ -155,6 +169,10 @@ export class Peer {
       pc.onicecandidate = (event) => this.#found(pc, event.candidate);
       pc.onicecandidateerror = (event) => this.#relayFailed(pc, event);
       const { sender } = pc.addTransceiver(this.#track, { direction: "sendonly" });
+      // From the start, so that the microphone needs no second offer.
+      const sound = pc.addTransceiver(this.#microphone ?? "audio", { direction: "sendrecv" });
+      // What is spoken comes as soon as it arrives; where this is unknown, a little later.
+      sound.receiver.jitterBufferTarget = 0;
       await pc.setLocalDescription(await pc.createOffer());
       if (over()) return;
       this.#offered = true;
@@ -173,6 +191,10 @@ export class Peer {
       await pc.setRemoteDescription({ type: "answer", sdp: answer.sdp });
       if (over()) return;
       this.#sender = sender;
+      this.#sound = sound;
+      // Switched meanwhile
+      if (sound.sender.track !== this.#microphone) void sound.sender.replaceTrack(this.#microphone);
+      this.#onVoice(sound.receiver.track);
       this.#onSender(sender, answer.sender ?? null);
     } catch (error) {
       if (over()) return;
@@ -325,6 +347,7 @@ export class Peer {
   }
 
   #dropSender() {
+    this.#sound = null;
     if (this.#sender === null) return;
     this.#sender = null;
     this.#onSender(null, null);

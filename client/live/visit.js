@@ -76,6 +76,7 @@ export class Visit {
         this.#set({ link, linkError });
         if (linkError?.code === "cancelled") this.stop();
       },
+      onVoice: (voice) => this.#hooks.onVoice?.(voice),
       onSender: (sender, plan) => {
         this.control.attach(sender, plan);
         this.stats.attach(sender);

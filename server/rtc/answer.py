@@ -1,7 +1,7 @@
 """Build the SDP answer to a whole offer from the answer to its camera section. Pure.
 
-The other sections of the camera's BUNDLE group share its transport and are answered as inactive, so
-that the group keeps its order and its first section (RFC 9143 section 7.3). All sections outside of
+The other sections of the camera's BUNDLE group share its transport and, but for the one that
+carries voice, are answered as inactive, so that the group keeps its order and its first section (RFC 9143 section 7.3). All sections outside of
 the group are rejected with port 0 (RFC 3264 section 6).
 
 RFC 9143 would allow to reject sections of the group, too. Clients take it for the end of that
@@ -14,13 +14,17 @@ nothing, since nothing is sent for it.
 from __future__ import annotations
 
 from server.rtc.offer import CANDIDATES, TRANSPORT, Offer, Section
+from server.rtc.voice_section import VoiceSection
 
 # Attributes of a data channel that never opens; parsers require them all the same (RFC 8841).
 _DATA = ("a=sctp-port:5000", "a=max-message-size:65536")
 
 
-def whole_answer(offer: Offer, camera: str) -> str:
-    """Return the SDP answer to `offer`; `camera` is aiortc's answer to the camera section alone."""
+def whole_answer(offer: Offer, camera: str, voice: tuple[VoiceSection, int] | None = None) -> str:
+    """Return the SDP answer to `offer`; `camera` is aiortc's answer to the camera section alone.
+
+    `voice`: the audio section that is used, and the SSRC that we send in it.
+    """
     lines = [line for line in camera.splitlines() if not line.startswith("a=group:BUNDLE")]
     at = next(n for n, line in enumerate(lines) if line.startswith("m="))
     head, media = lines[:at], lines[at:]
@@ -33,6 +37,8 @@ def whole_answer(offer: Offer, camera: str) -> str:
     for number, section in enumerate(offer.sections):
         if number == offer.camera:
             out += media
+        elif voice is not None and number == voice[0].number:
+            out += voice[0].lines(section, *_transport(media), voice[1])
         elif number in offer.bundle:
             out += _unused(section, media)
         else:
@@ -43,9 +49,14 @@ def whole_answer(offer: Offer, camera: str) -> str:
 
 def _unused(section: Section, media: list[str]) -> list[str]:
     """Answer an unused section of the camera's group; `media`: the lines of the camera's answer."""
-    port = media[0].split(" ")[1]
-    lines = [line for line in media if line.startswith(("c=", *TRANSPORT))]
+    port, lines = _transport(media)
     return _section(section, port, section.first_format(), lines)
+
+
+def _transport(media: list[str]) -> tuple[str, list[str]]:
+    """Return the port and the transport's lines of the camera's answer, its connection line first."""
+    port = media[0].split(" ")[1]
+    return port, [line for line in media if line.startswith(("c=", *TRANSPORT))]
 
 
 def _rejected(section: Section, port: str, media: list[str]) -> list[str]:

@@ -38,6 +38,7 @@ from server.session.request_builder import (
 )
 from server.session.stills import Stills
 from server.session.watching import Watching
+from server.voice.line import VoiceLine
 
 __all__ = ["Session", "SessionLimits", "SessionTools"]
 
@@ -65,6 +66,10 @@ class Session:
         self.id = id
         self.camera = Camera(sample_rate=limits.sample_rate, metrics=tools.metrics)
         self.outbox = Outbox(on_drop=tools.metrics.messages_dropped.inc)
+        self.voice = VoiceLine()
+        self.voice.on_dropped = lambda reason, count: tools.metrics.sound_dropped.labels(
+            reason
+        ).inc(count)
         self.last_activity = time.monotonic()
         # Seconds since the epoch
         self.began_at = time.time()
@@ -335,6 +340,7 @@ class Session:
             stack.push_async_callback(self._reuse.close)
             stack.callback(self._forget)
             stack.callback(self._background.close)
+            stack.callback(self.voice.close)
             stack.callback(self.camera.close)
             stack.callback(self._tools.inference.cancel_session, self.id, reason)
             stack.callback(self._questions.cancel, None, reason)

@@ -116,6 +116,8 @@ async def connect_camera(
             sdp,
             session.camera,
             steered=steered,
+            # Another device's microphone is not the visitor's.
+            voice=session.voice if steered else None,
             check=lambda: session.offers.check(attempt),
         )
     if session.state is SessionState.ENDED:

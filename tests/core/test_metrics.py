@@ -28,6 +28,7 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "frames_received": ("counter", ()),
     "frames_sampled": ("counter", ()),
     "frames_skipped": ("counter", ("reason",)),
+    "sound_packets_dropped": ("counter", ("reason",)),
     "stills": ("counter", ("result",)),
     "recall_pictures": ("counter", ("result",)),
     "recall_bytes": ("gauge", ()),

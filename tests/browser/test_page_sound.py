@@ -1,0 +1,109 @@
+"""Sound between the page and the server, over the camera's own connection."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from server.core.sound import SOUND_RATE, Sound
+from server.session.session import Session
+from server.voice.player import RATE
+from tests.browser.visitor import Visit, Visitor
+from tests.support.running import Running
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+_MICROPHONE = """async (hertz) => {
+  const context = (window.__audio ??= new AudioContext());
+  await context.resume();
+  const oscillator = new OscillatorNode(context, { frequency: hertz });
+  const out = context.createMediaStreamDestination();
+  oscillator.connect(new GainNode(context, { gain: 0.5 })).connect(out);
+  oscillator.start();
+  window.__sound = window.__peers.at(-1).getTransceivers().find((one) => one.receiver.track.kind === "audio");
+  await window.__sound.sender.replaceTrack(out.stream.getAudioTracks()[0]);
+}"""
+_OFF = "() => window.__sound.sender.replaceTrack(null)"
+
+# Records the received sound, as the page's <audio> would play it.
+_RECORD = """async () => {
+  const track = window.__peers.at(-1).getReceivers().map((one) => one.track).find((one) => one.kind === "audio");
+  const stream = new MediaStream([track]);
+  window.__player = Object.assign(new Audio(), { srcObject: stream, muted: true });
+  await window.__player.play();
+  const context = new AudioContext({ sampleRate: 48000 });
+  await context.resume();
+  const recorder = context.createScriptProcessor(1024, 1, 1);
+  window.__heard = [];
+  recorder.onaudioprocess = ({ inputBuffer }) => window.__heard.push([...inputBuffer.getChannelData(0)]);
+  context.createMediaStreamSource(stream).connect(recorder).connect(context.destination);
+}"""
+
+
+def session_of(server: Running) -> Session:
+    *_, newest = server.program.sessions.all()
+    return newest
+
+
+async def until(condition: Any, seconds: float = 10.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+def pitch(samples: NDArray[Any], rate: int) -> float:
+    spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples))))
+    return float(np.argmax(spectrum) * rate / len(samples))
+
+
+async def live(visit: Visit, server: Running) -> tuple[Visitor, Session]:
+    visitor = await visit(server.base_url)
+    await visitor.start()
+    return visitor, session_of(server)
+
+
+async def test_a_microphone_is_heard_without_another_offer(visit: Visit, builtin: Running) -> None:
+    visitor, session = await live(visit, builtin)
+    heard: list[Sound] = []
+    switched: list[bool] = []
+    session.voice.on_sound, session.voice.on_microphone = heard.append, switched.append
+    await visitor.page.evaluate(_MICROPHONE, 440)
+    await until(lambda: sum(piece.seconds for piece in heard) > 1.5)
+    assert switched == [True]
+    sound = np.concatenate([piece.samples for piece in heard])
+    assert pitch(sound[-SOUND_RATE:], SOUND_RATE) == pytest.approx(440, abs=2)
+    # Each piece begins where the one before ended.
+    steps = [after.captured - before.end for before, after in itertools.pairwise(heard[5:])]
+    assert max(map(abs, steps)) < 0.1
+    await visitor.page.evaluate(_OFF)
+    await until(lambda: switched == [True, False])
+    assert len(await visitor.page.evaluate("() => window.__peers")) == 1
+
+
+async def test_speech_is_played_without_a_hole(visit: Visit, builtin: Running) -> None:
+    visitor, session = await live(visit, builtin)
+    visitor.expect("ScriptProcessorNode is deprecated")
+    await visitor.page.evaluate(_RECORD)
+    times = np.arange(RATE * 3 // 2) / RATE
+    player = session.voice.player
+    ended = asyncio.Event()
+    player.on_end = ended.set
+    player.begin()
+    for part in np.array_split((12_000 * np.sin(2 * np.pi * 660 * times)).astype(np.int16), 12):
+        player.play(part, RATE)
+        await asyncio.sleep(0.03)
+    player.finish()
+    await asyncio.wait_for(ended.wait(), 10)
+    await asyncio.sleep(0.6)
+    heard = np.array(await visitor.page.evaluate("() => window.__heard.flat()"))
+    loud = np.flatnonzero(np.abs(heard) > 0.05)
+    sounding = heard[loud[0] : loud[-1]]
+    # A busy machine has it stretched.
+    assert 1.4 < len(sounding) / 48_000 < 2.2
+    assert np.diff(loud).max() / 48_000 < 0.06
+    assert pitch(sounding[4800:-4800], 48_000) == pytest.approx(660, abs=3)
