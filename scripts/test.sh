@@ -11,8 +11,8 @@ case ${1:-} in
 Usage: bash scripts/test.sh [--fast] [pytest arguments]
 
 Installs what the tests need into .venv and .venv-models and, with apt-get where that is allowed, Chromium, Firefox, GStreamer,
-strace, certutil, coturn, nginx, Redis, Prometheus, logrotate, systemd and what makes networks, with npm what is in tests/peers; then
-runs all tests, or those that the arguments choose: bash scripts/test.sh tests/vision/test_resize.py -k ratio
+strace, certutil, coturn, nginx, Redis, Prometheus, logrotate, systemd, espeak-ng and what makes networks, with npm what is in
+tests/peers; then runs all tests, or those that the arguments choose: bash scripts/test.sh tests/vision/test_resize.py -k ratio
 
   --fast   for everyday work, about three minutes: installs into .venv alone and runs two tests at a time. Leaves out the
            tests marked browser and slow, and says how many these are.
@@ -118,6 +118,7 @@ firefox-esr firefox-esr
 systemd-analyze systemd
 logrotate logrotate
 npm npm
+espeak-ng espeak-ng
 TEXT
     [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || packages+=(libnginx-mod-stream)
     # A WebRTC peer for the tests: 10 MB, for the system's Python.

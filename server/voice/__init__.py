@@ -1,6 +1,8 @@
 """Voice: sound in both directions between a person and the model. Pure: `now` is an argument.
 
 `line.py` joins what a microphone sends and what the page plays, for one session; `player.py` holds
-the speech that waits to be sent. Packets and codecs are the business of `rtc/sound/`, recognisers
+the speech that waits to be sent. `ring.py` keeps the last seconds of sound; `detector.py` finds
+speech in it (a model with its licence is in `models/`), `foreground.py` whether it is the person's,
+`turns.py` where a turn begins and ends, and `barge_in.py` when it stops an answer. Packets and codecs are the business of `rtc/sound/`, recognisers
 and voices that of `engines/speech/`.
 """

@@ -1,0 +1,111 @@
+"""Tells the person at the microphone from voices behind them: a television, people in the room.
+
+Speech alone does not say whose it is, so its loudness decides, by two rules. Speech softer than
+`near` is not the person's: the level of somebody close to begin with, raised to 14 dB below
+somebody who was heard, and lowered when somebody soft speaks alone and is not heard. Talk that goes
+on for 8 seconds without a pause of 1.2 seconds is a background; from then on only speech louder
+than it counts, until it has been silent for 30 seconds.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+
+from server.voice.detector import CHUNK_SECONDS, Chunk
+
+# Likelihood from which speech begins, and below which it ends
+_ON, _OFF = 0.5, 0.35
+# Loudness is the highest level of so many chunks: a syllable, not its weakest sound.
+_SYLLABLE = 4
+# `near` in dBFS: at first, and its bounds
+FIRST_NEAR_DB = -42.0
+_LEAST_NEAR_DB, _MOST_NEAR_DB = -60.0, -32.0
+_BELOW_PERSON_DB = 14.0
+_BELOW_SOFT_DB = 8.0
+# A background: its least length, the share of speech in it, the pause that ends it
+_SUSTAINED_SECONDS = 8.0
+_SUSTAINED_SHARE = 0.55
+_PAUSE_SECONDS = 1.2
+_ABOVE_BACKGROUND_DB = 3.0
+_FORGET_SECONDS = 30.0
+_MOST_CHUNKS = round(_SUSTAINED_SECONDS / CHUNK_SECONDS)
+# Chunks between two measurements of the background
+_EVERY = 16
+# Shorter sounds say nothing of a person's level.
+_LEAST_SPEECH = 8
+
+
+class Foreground:
+    """Decides of each chunk whether it is speech of the person at the microphone."""
+
+    def __init__(self) -> None:
+        self._near = FIRST_NEAR_DB
+        # Speech below it is a background's; None without one
+        self._background: float | None = None
+        # Time of the last speech of a background
+        self._background_at = 0.0
+        self._speaking = False
+        self._levels: deque[float] = deque(maxlen=_SYLLABLE)
+        # Loudness of each chunk of the talk that goes on; None: no speech
+        self._talk: deque[float | None] = deque(maxlen=_MOST_CHUNKS)
+        # Time of the last speech of any loudness
+        self._last = 0.0
+        # Loudness of the chunks since the last pause, and how many of them were the person's
+        self._loudness: deque[float] = deque(maxlen=_MOST_CHUNKS)
+        self._person = 0
+        # Chunks of speech since the last measurement of the background
+        self._unmeasured = 0
+
+    @property
+    def gate(self) -> float:
+        """Loudness from which speech is the person's, dBFS."""
+        return self._near if self._background is None else max(self._near, self._background)
+
+    def hears(self, chunk: Chunk) -> bool:
+        """Return True for speech of the person at the microphone."""
+        self._levels.append(chunk.level)
+        self._speaking = chunk.speech >= (_OFF if self._speaking else _ON)
+        if not self._speaking:
+            if self._talk:
+                self._talk.append(None)
+            if self._loudness and chunk.at - self._last >= _PAUSE_SECONDS:
+                self._pause()
+            if self._background is not None and chunk.at - self._background_at >= _FORGET_SECONDS:
+                self._background = None
+            return False
+        loudness = max(self._levels)
+        self._last = chunk.at
+        near = loudness >= self.gate
+        self._loudness.append(loudness)
+        self._person += near
+        if self._background is None or not near:
+            self._talk.append(loudness)
+            if self._background is not None:
+                self._background_at = chunk.at
+            self._unmeasured += 1
+            if self._unmeasured >= _EVERY:
+                self._unmeasured = 0
+                self._measure(chunk.at)
+        return near
+
+    def _measure(self, now: float) -> None:
+        """Find whether the talk is a background."""
+        voiced = [one for one in self._talk if one is not None]
+        if len(self._talk) == _MOST_CHUNKS and len(voiced) >= _SUSTAINED_SHARE * _MOST_CHUNKS:
+            loud = float(np.percentile(voiced, 95)) + _ABOVE_BACKGROUND_DB
+            self._background = loud
+            self._background_at = now
+
+    def _pause(self) -> None:
+        """Learn from what was said since the last pause how loud the person is."""
+        if len(self._loudness) >= _LEAST_SPEECH:
+            usual = float(np.percentile(list(self._loudness), 75))
+            if self._person >= len(self._loudness) / 3:
+                self._near = max(self._near, min(_MOST_NEAR_DB, usual - _BELOW_PERSON_DB))
+            elif self._background is None:
+                self._near = max(_LEAST_NEAR_DB, min(self._near, usual - _BELOW_SOFT_DB))
+        self._loudness.clear()
+        self._talk.clear()
+        self._person = 0

@@ -1,0 +1,190 @@
+"""Where a person's turn begins and ends: by silence, or by a button that is held."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from server.core.states import Steps
+from server.voice.detector import CHUNK_SECONDS, Chunk
+
+# Silence after which the frame is taken, and after which a turn ends unless it is set otherwise
+PAUSE_SECONDS = 0.2
+SILENCE_SECONDS = 0.5
+LEAST_SILENCE_SECONDS, MOST_SILENCE_SECONDS = 0.2, 2.0
+# Sound before the first chunk of speech that belongs to the turn: a soft first consonant
+PRE_ROLL_SECONDS = 0.3
+# A turn ends at this length in any case.
+MOST_TURN_SECONDS = 30.0
+# Chunks of speech that begin a turn, within one more
+_ONSET = 2
+# With fewer chunks of speech a turn was no word: a cough, a door
+_LEAST_SPEECH = 5
+# Sound on its way when the button is released
+_RELEASE_SECONDS = 0.15
+
+
+class TurnState(StrEnum):
+    WAITING = "waiting"
+    SPEECH = "speech"
+    SILENCE = "silence"
+
+
+_STEPS = {
+    TurnState.WAITING: (TurnState.SPEECH,),
+    TurnState.SPEECH: (TurnState.SILENCE, TurnState.WAITING),
+    TurnState.SILENCE: (TurnState.SPEECH, TurnState.WAITING),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    """A turn has begun. `since`: the beginning of its sound, monotonic seconds."""
+
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """The person has been silent for 200 ms. `at`: the end of speech."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """The person goes on: the pause was not the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The turn is over. `said`: the end of speech; `until`: the end of its sound."""
+
+    since: float
+    said: float
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """It was no turn: too little speech, or it was given up."""
+
+
+TurnEvent = Began | Paused | Resumed | Ended | Dropped
+
+
+class Turns:
+    """The turns of one microphone, chunk by chunk in order."""
+
+    def __init__(self) -> None:
+        self._state = Steps(TurnState.WAITING, _STEPS)
+        self._silence = SILENCE_SECONDS
+        # Speech of the newest chunks while waiting
+        self._onset: list[float] = []
+        # Of the turn: its beginning, the end of the last speech, and the chunks of speech
+        self._since = self._said = 0.0
+        self._speech = 0
+        # The button is held, or was until `_released`.
+        self._held = False
+        self._released: float | None = None
+
+    @property
+    def state(self) -> TurnState:
+        return self._state.now
+
+    @property
+    def held(self) -> bool:
+        """True while the button is held."""
+        return self._held
+
+    def set_silence(self, seconds: float) -> None:
+        """End turns after this silence."""
+        self._silence = min(MOST_SILENCE_SECONDS, max(LEAST_SILENCE_SECONDS, seconds))
+
+    def hear(self, chunk: Chunk, voiced: bool) -> list[TurnEvent]:
+        """Take the next chunk. `voiced`: it is the person's speech."""
+        if self.state is TurnState.WAITING:
+            return self._onset_of(chunk, voiced)
+        events: list[TurnEvent] = []
+        if voiced:
+            self._speech += 1
+            self._said = chunk.end
+            if self.state is TurnState.SILENCE:
+                self._state.to(TurnState.SPEECH)
+                events.append(Resumed())
+        elif (
+            self.state is TurnState.SPEECH
+            and self._speech >= _LEAST_SPEECH
+            and _reached(chunk.end - self._said, PAUSE_SECONDS)
+        ):
+            self._state.to(TurnState.SILENCE)
+            events.append(Paused(self._said))
+        if self._over(chunk):
+            events.append(self._end(chunk.end))
+        return events
+
+    def press(self, now: float) -> list[TurnEvent]:
+        """The button is held from now on: a turn begins, in place of the one before."""
+        events: list[TurnEvent] = []
+        if self.state is not TurnState.WAITING:
+            events.append(self._drop())
+        self._held = True
+        self._begin(now - PRE_ROLL_SECONDS, speech=0, said=now)
+        return [*events, Began(self._since)]
+
+    def release(self, now: float) -> None:
+        """The button is released: the turn ends with the sound of this time."""
+        if self._held:
+            self._held = False
+            self._released = now
+
+    def expire(self, now: float) -> list[TurnEvent]:
+        """End a turn whose button was released when no sound of that time has come."""
+        if self._released is None or now < self._released + _RELEASE_SECONDS:
+            return []
+        return [self._end(self._released)]
+
+    def give_up(self) -> list[TurnEvent]:
+        """Drop the turn: the microphone is off."""
+        self._onset.clear()
+        return [] if self.state is TurnState.WAITING else [self._drop()]
+
+    def _onset_of(self, chunk: Chunk, voiced: bool) -> list[TurnEvent]:
+        self._onset = [at for at in self._onset if chunk.at - at <= (_ONSET + 0.5) * CHUNK_SECONDS]
+        if not voiced:
+            return []
+        self._onset.append(chunk.at)
+        if len(self._onset) < _ONSET:
+            return []
+        self._begin(self._onset[0] - PRE_ROLL_SECONDS, speech=len(self._onset), said=chunk.end)
+        return [Began(self._since)]
+
+    def _begin(self, since: float, *, speech: int, said: float) -> None:
+        self._state.to(TurnState.SPEECH)
+        self._since, self._speech, self._said = since, speech, said
+        self._released = None
+        self._onset.clear()
+
+    def _over(self, chunk: Chunk) -> bool:
+        if chunk.end - self._since >= MOST_TURN_SECONDS:
+            return True
+        if self._released is not None:
+            return chunk.end >= self._released
+        return not self._held and _reached(chunk.end - self._said, self._silence)
+
+    def _end(self, until: float) -> Ended | Dropped:
+        if self._speech < _LEAST_SPEECH:
+            return self._drop()
+        ended = Ended(self._since, self._said, until)
+        self._drop()
+        return ended
+
+    def _drop(self) -> Dropped:
+        self._state.to(TurnState.WAITING)
+        self._held, self._released = False, None
+        return Dropped()
+
+
+def _reached(silence: float, wanted: float) -> bool:
+    """Compare a silence of whole chunks with a wish, to the nearest chunk."""
+    return silence >= wanted - CHUNK_SECONDS / 2

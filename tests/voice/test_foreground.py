@@ -1,0 +1,117 @@
+"""The person at the microphone is heard; voices behind them are not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from server.core.sound import Sound
+from server.voice.detector import CHUNK_SECONDS, Chunk, Detector, SpeechModel
+from server.voice.foreground import FIRST_NEAR_DB, Foreground
+from server.voice.turns import Ended, Turns
+from tests.voice.sounds import (
+    SENTENCES,
+    Samples,
+    at_level,
+    mixed,
+    needs_espeak,
+    silence,
+    spoken,
+    television,
+)
+
+pytestmark = needs_espeak
+
+
+@pytest.fixture(scope="module")
+def model() -> SpeechModel:
+    return SpeechModel()
+
+
+def turns_of(model: SpeechModel, sound: Samples) -> list[tuple[float, float]]:
+    """Beginning and end of speech of each turn."""
+    detector, foreground, turns = Detector(model), Foreground(), Turns()
+    found = []
+    for chunk in detector.feed(Sound(sound, 0.0)):
+        for event in turns.hear(chunk, foreground.hears(chunk)):
+            if isinstance(event, Ended):
+                found.append((event.since, event.said))
+    return found
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_soft_television_starts_no_turn(model: SpeechModel, seed: int) -> None:
+    """From the first second on, for five minutes."""
+    assert turns_of(model, television(300, -52, seed)) == []
+
+
+@pytest.mark.parametrize("level", [-44, -36, -30])
+def test_a_television_is_learned(model: SpeechModel, level: float) -> None:
+    """A louder one may be taken for a person for its first seconds, and not after them."""
+    found = turns_of(model, television(300, level, 1))
+    assert [one for one in found if one[0] > 15] == []
+
+
+@pytest.mark.parametrize("level", [-52, -40])
+def test_a_person_is_heard_over_a_television(model: SpeechModel, level: float) -> None:
+    """Somebody who speaks louder than it: each question is a turn of its own."""
+    sound, said = television(90, level, 2).copy(), []
+    for number, text in enumerate(SENTENCES):
+        begin = 20 + 12 * number
+        sentence = spoken(text)
+        sound[begin * 16_000 : begin * 16_000 + len(sentence)] = mixed(
+            sentence, sound[begin * 16_000 :]
+        )
+        said.append((begin, begin + len(sentence) / 16_000))
+    found = [one for one in turns_of(model, sound) if one[0] > 15]
+    assert len(found) == len(said)
+    for (since, until), (begin, end) in zip(found, said, strict=True):
+        assert since <= begin + 0.25
+        assert until == pytest.approx(end, abs=0.45)
+
+
+def test_a_soft_person_is_heard_at_the_second_try(model: SpeechModel) -> None:
+    """Softer than somebody close to the microphone usually is: the bar is lowered for them."""
+    soft = at_level(spoken(SENTENCES[0]), -54)
+    parts = [silence(1)]
+    for _ in range(4):
+        parts += [soft, silence(3)]
+    assert len(turns_of(model, np.concatenate(parts))) == 3
+
+
+def test_the_assistants_own_voice_starts_no_turn(model: SpeechModel) -> None:
+    """What the browser's echo canceller leaves of it, at -60 dBFS at worst."""
+    own = at_level(np.concatenate([spoken(one, "en-gb+f3") for one in SENTENCES * 6]), -60)
+    assert turns_of(model, own) == []
+
+
+def test_a_long_question_is_not_taken_for_a_television(model: SpeechModel) -> None:
+    """Somebody who talks for seven seconds without a pause, and again."""
+    long = np.concatenate([spoken(one) for one in SENTENCES[:3]])
+    sound = np.concatenate([silence(1), long, silence(4), long, silence(4), long, silence(2)])
+    found = turns_of(model, sound)
+    assert len(found) == 3
+    assert all(until - since > len(long) / 16_000 - 0.3 for since, until in found)
+
+
+def test_a_background_is_forgotten() -> None:
+    """Half a minute after it has ended a softer person is heard again."""
+    foreground, at = Foreground(), 0.0
+    for _ in range(700):
+        foreground.hears(Chunk(at, 1.0, -30.0))
+        at += CHUNK_SECONDS
+    assert foreground.gate == pytest.approx(-27)
+    for _ in range(round(31 / CHUNK_SECONDS)):
+        assert not foreground.hears(Chunk(at, 0.0, -70.0))
+        at += CHUNK_SECONDS
+    assert foreground.gate < -30
+
+
+def test_memory_is_bounded() -> None:
+    """Ten minutes of speech leave what 8 seconds need."""
+    foreground = Foreground()
+    for number in range(20_000):
+        foreground.hears(Chunk(number * CHUNK_SECONDS, 1.0, -30.0))
+    held = [one for one in vars(foreground).values() if hasattr(one, "__len__")]
+    assert max(len(one) for one in held) <= 250
+    assert FIRST_NEAR_DB < -30
