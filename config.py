@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import os
-import re
 import secrets
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from dotenv.parser import parse_stream
 from pydantic import (
     BeforeValidator,
     Field,
@@ -25,6 +21,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from server.core.addresses import Address, Network
 from server.core.errors import OperatorError
 from server.core.origins import normalise_origin
+from server.core.secret_rules import MAKE_A_SECRET, MIN_OPERATOR_CHARS, secret_weakness, short_code
+from server.core.setting_fields import flag, list_of, names, number, ports, secret, text, whole
+from server.core.setting_file import unused_lines
 from server.core.setting_text import (
     allowed_host,
     base_url,
@@ -32,7 +31,6 @@ from server.core.setting_text import (
     host_name,
     network,
     origin,
-    port_range,
     public_address,
     redis_url,
     shown,
@@ -46,14 +44,6 @@ from server.core.tls_files import (
     secret_problems,
 )
 
-MIN_OPERATOR_CHARS = 16
-MAKE_A_SECRET = 'python3 -c "import secrets; print(secrets.token_urlsafe(48))"'
-
-_PLACEHOLDER = re.compile(
-    r"change.?(me|this|it)|replace|your[-_ ]|placeholder|example|secret|passwor[dt]|dummy|default|12345678",
-    re.IGNORECASE,
-)
-
 
 class ConfigError(OperatorError):
     """The settings do not hold; `message` has one sentence for each problem, a line each."""
@@ -65,51 +55,6 @@ class _Problems(ValueError):
     def __init__(self, sentences: list[str]) -> None:
         super().__init__(" ".join(sentences))
         self.sentences = sentences
-
-
-def _list_of(one: Callable[[str], Any]) -> BeforeValidator:
-    """Reads a comma-separated list; `one` reads an entry and raises ValueError. Repeated entries count once."""
-
-    def read(value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        return tuple(dict.fromkeys(one(part.strip()) for part in value.split(",") if part.strip()))
-
-    return BeforeValidator(read)
-
-
-def _ports(value: object) -> object:
-    return port_range(value) if isinstance(value, str) else value
-
-
-def _whole(default: int, low: int, high: int, unit: str = "") -> Any:
-    return Field(
-        default=default, ge=low, le=high, description=f"a whole number from {low} to {high}{unit}"
-    )
-
-
-def _number(default: float, low: float, high: float) -> Any:
-    return Field(default=default, ge=low, le=high, description=f"a number from {low:g} to {high:g}")
-
-
-def _flag() -> Any:
-    return Field(default=False, description="true or false")
-
-
-def _text(default: str = "", allowed: str = "text of at most 1000 characters") -> Any:
-    return Field(default=default, max_length=1000, description=allowed)
-
-
-def _secret() -> Any:
-    return Field(
-        default=SecretStr(""),
-        max_length=1000,
-        description="text of at most 1000 characters, or empty",
-    )
-
-
-def _names(allowed: str, default: tuple[Any, ...] = ()) -> Any:
-    return Field(default=default, max_length=64, description=f"a comma-separated list of {allowed}")
 
 
 class Settings(BaseSettings):
@@ -135,7 +80,7 @@ class Settings(BaseSettings):
         pattern=r"^[A-Za-z0-9.:_-]{1,253}$",
         description="an IP address or a host name of this machine (0.0.0.0 and :: mean all)",
     )
-    port: int = _whole(8000, 0, 65535, " (0 takes any free port)")
+    port: int = whole(8000, 0, 65535, " (0 takes any free port)")
     process_name: str = Field(
         default="",
         pattern=r"^[a-z0-9]{0,16}$",
@@ -147,22 +92,22 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="debug, info, warning or error"
     )
-    metrics_token: SecretStr = _secret()
-    trusted_proxies: Annotated[tuple[Network, ...], NoDecode, _list_of(network)] = _names(
+    metrics_token: SecretStr = secret()
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode, list_of(network)] = names(
         "IP addresses and networks like 10.0.0.0/8"
     )
-    drain_seconds: float = _number(20, 0, 600)
+    drain_seconds: float = number(20, 0, 600)
 
     # Engine
     engine: Literal["auto", "vllm", "local", "builtin"] = Field(
         default="auto", description="auto, vllm, local or builtin"
     )
-    vllm_base_url: str = _text(
+    vllm_base_url: str = text(
         "http://127.0.0.1:8001/v1",
         "an http or https URL like http://127.0.0.1:8001/v1, without a user, query or fragment",
     )
-    vllm_api_key: SecretStr = _secret()
-    model_name: str = _text()
+    vllm_api_key: SecretStr = secret()
+    model_name: str = text()
     local_model: Path | None = Field(
         default=None, description="a directory with a model's files, ~ being the home directory"
     )
@@ -170,7 +115,7 @@ class Settings(BaseSettings):
         default=None,
         description="a Python that has torch and transformers, ~ being the home directory",
     )
-    trust_remote_code: bool = _flag()
+    trust_remote_code: bool = flag()
     model_path: Path = Field(
         default=Path("~/models/qwen2.5-vl-32b"),
         description="a directory, ~ being the home directory",
@@ -178,43 +123,43 @@ class Settings(BaseSettings):
     model_dtype: Literal["auto", "float16", "bfloat16", "float32"] = Field(
         default="auto", description="auto, float16, bfloat16 or float32"
     )
-    gpu_memory_utilization: float = _number(0.90, 0.05, 1)
-    model_max_tokens: int = _whole(8192, 512, 1_048_576)
-    response_max_tokens: int = _whole(128, 1, 4096)
-    thinking: bool = _flag()
-    thinking_max_tokens: int = _whole(1024, 1, 32_768)
-    max_concurrent_inferences: int = _whole(8, 1, 256)
-    max_queue: int = _whole(64, 1, 10_000)
-    catalogue: str = _text(
+    gpu_memory_utilization: float = number(0.90, 0.05, 1)
+    model_max_tokens: int = whole(8192, 512, 1_048_576)
+    response_max_tokens: int = whole(128, 1, 4096)
+    thinking: bool = flag()
+    thinking_max_tokens: int = whole(1024, 1, 32_768)
+    max_concurrent_inferences: int = whole(8, 1, 256)
+    max_queue: int = whole(64, 1, 10_000)
+    catalogue: str = text(
         "", "a path, or an https URL, which may end in #sha256= and 64 hexadecimal digits"
     )
 
     # Frames
-    frame_sample_rate: float = _number(2.0, 0.1, 30)
-    background_tokens_per_minute: int = _whole(30_000, 1000, 10_000_000)
-    change_sensitivity: float = _number(1.0, 0.25, 4)
-    visual_token_budget: int = _whole(512, 16, 16_384)
-    recall_seconds: int = _whole(300, 0, 3600)
-    recall_megabytes: float = _number(2.0, 0.25, 64)
-    enable_face_blur: bool = _flag()
-    enable_nsfw_filter: bool = _flag()
+    frame_sample_rate: float = number(2.0, 0.1, 30)
+    background_tokens_per_minute: int = whole(30_000, 1000, 10_000_000)
+    change_sensitivity: float = number(1.0, 0.25, 4)
+    visual_token_budget: int = whole(512, 16, 16_384)
+    recall_seconds: int = whole(300, 0, 3600)
+    recall_megabytes: float = number(2.0, 0.25, 64)
+    enable_face_blur: bool = flag()
+    enable_nsfw_filter: bool = flag()
 
     # Access
-    require_auth: bool = _flag()
-    jwt_secret_key: SecretStr = _secret()
-    access_code: SecretStr = _secret()
-    operator_token: SecretStr = _secret()
-    allowed_origins: Annotated[tuple[str, ...], NoDecode, _list_of(origin)] = _names(
+    require_auth: bool = flag()
+    jwt_secret_key: SecretStr = secret()
+    access_code: SecretStr = secret()
+    operator_token: SecretStr = secret()
+    allowed_origins: Annotated[tuple[str, ...], NoDecode, list_of(origin)] = names(
         "origins like https://cam.example.org:8443, each spelled out, without a path"
     )
-    allowed_hosts: Annotated[tuple[str, ...], NoDecode, _list_of(allowed_host)] = _names(
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode, list_of(allowed_host)] = names(
         "host names like cam.example.org or *.example.org, without a scheme and a port"
     )
-    session_timeout: int = _whole(3600, 1, 604_800, " (seconds)")
-    token_max_age: int = _whole(86_400, 60, 2_592_000, " (seconds)")
-    max_sessions: int = _whole(100, 1, 10_000)
-    max_connections: int = _whole(500, 10, 100_000)
-    rate_limit_per_minute: int = _whole(60, 0, 100_000, " (0 is no limit)")
+    session_timeout: int = whole(3600, 1, 604_800, " (seconds)")
+    token_max_age: int = whole(86_400, 60, 2_592_000, " (seconds)")
+    max_sessions: int = whole(100, 1, 10_000)
+    max_connections: int = whole(500, 10, 100_000)
+    rate_limit_per_minute: int = whole(60, 0, 100_000, " (0 is no limit)")
 
     redis_url: SecretStr = Field(
         default=SecretStr(""),
@@ -224,7 +169,7 @@ class Settings(BaseSettings):
     )
 
     # Transport
-    https_enabled: bool = _flag()
+    https_enabled: bool = flag()
     ssl_cert_path: Path | None = Field(default=None, description="a readable PEM file")
     ssl_key_path: Path | None = Field(default=None, description="a readable PEM file")
     ca_cert_path: Path | None = Field(
@@ -233,21 +178,21 @@ class Settings(BaseSettings):
     device_key_path: Path | None = Field(
         default=None, description="a file with at least 32 characters that its owner alone can read"
     )
-    pairing_hosts: Annotated[tuple[str, ...], NoDecode, _list_of(host_name)] = _names(
+    pairing_hosts: Annotated[tuple[str, ...], NoDecode, list_of(host_name)] = names(
         "addresses and names of this machine"
     )
-    stun_urls: Annotated[tuple[str, ...], NoDecode, _list_of(stun_url)] = _names(
+    stun_urls: Annotated[tuple[str, ...], NoDecode, list_of(stun_url)] = names(
         "URLs like stun:stun.example.org:3478 or stuns:..., without //"
     )
-    turn_urls: Annotated[tuple[str, ...], NoDecode, _list_of(turn_url)] = _names(
+    turn_urls: Annotated[tuple[str, ...], NoDecode, list_of(turn_url)] = names(
         "URLs like turn:turn.example.org:3478?transport=udp or turns:..., without // and without a user"
     )
-    turn_secret: SecretStr = _secret()
-    turn_ttl: int = _whole(3600, 60, 604_800, " (seconds)")
-    udp_port_range: Annotated[tuple[int, int] | None, NoDecode, BeforeValidator(_ports)] = Field(
+    turn_secret: SecretStr = secret()
+    turn_ttl: int = whole(3600, 60, 604_800, " (seconds)")
+    udp_port_range: Annotated[tuple[int, int] | None, NoDecode, BeforeValidator(ports)] = Field(
         default=None, description="two ports from 1024 to 65535 like 40000-40999, or empty for any"
     )
-    public_addresses: Annotated[tuple[Address, ...], NoDecode, _list_of(public_address)] = _names(
+    public_addresses: Annotated[tuple[Address, ...], NoDecode, list_of(public_address)] = names(
         "IP addresses that clients can reach"
     )
 
@@ -324,13 +269,13 @@ class Settings(BaseSettings):
         warnings = []
         if self.pairing_hosts and not self.access_code.get_secret_value():
             # Whoever pairs must be the only one who gets in.
-            object.__setattr__(self, "access_code", SecretStr(_short_code()))
+            object.__setattr__(self, "access_code", SecretStr(short_code()))
             self._made_access_code = True
         if self.access_code.get_secret_value():
             object.__setattr__(self, "require_auth", True)
-        secret = self.jwt_secret_key.get_secret_value()
-        weakness = secret_weakness(secret)
-        if weakness and self.require_auth and (secret or not self._made_access_code):
+        key = self.jwt_secret_key.get_secret_value()
+        weakness = secret_weakness(key)
+        if weakness and self.require_auth and (key or not self._made_access_code):
             problems.append(
                 f"JWT_SECRET_KEY {weakness}. REQUIRE_AUTH and ACCESS_CODE need at least {MIN_SECRET_CHARS} random"
                 f" characters there; make them with: {MAKE_A_SECRET}"
@@ -341,7 +286,7 @@ class Settings(BaseSettings):
                 f" {MIN_SECRET_CHARS} random characters; make them with: {MAKE_A_SECRET}"
             )
         elif weakness:
-            if self.jwt_secret_key.get_secret_value():
+            if key:
                 warnings.append(
                     f"JWT_SECRET_KEY {weakness}, so a random one is used until the server stops."
                     f" Make a good one with: {MAKE_A_SECRET}"
@@ -376,25 +321,6 @@ _SECRETS = frozenset(
     name for name, field in Settings.model_fields.items() if field.annotation is SecretStr
 )
 KEYS = tuple(name.upper() for name in Settings.model_fields)
-
-
-def secret_weakness(secret: str) -> str:
-    """What is wrong with a signing key, as the end of a sentence that begins with its name; empty when it is good."""
-    if not secret:
-        return "is empty"
-    if len(secret) < MIN_SECRET_CHARS:
-        return f"has only {len(secret)} characters"
-    if secret.startswith(("-----BEGIN", "ssh-")):
-        return "is a public or private key, which must not sign tokens as a shared secret"
-    if _PLACEHOLDER.search(secret) or len(set(secret)) < 8:
-        return "is a placeholder or easily guessed"
-    return ""
-
-
-def _short_code() -> str:
-    """50 random bits to be typed on a phone: 32 letters and digits that are not taken for each other."""
-    letters = "".join(secrets.choice("abcdefghijkmnpqrstuvwxyz23456789") for _ in range(10))
-    return f"{letters[:5]}-{letters[5:]}"
 
 
 def _catalogue_problems(settings: Settings) -> list[str]:
@@ -473,7 +399,7 @@ def load(env_file: str | Path | None = ".env", **overrides: Any) -> Settings:
     Raises ConfigError.
     """
     try:
-        warnings = _file_warnings(Path(env_file)) if env_file is not None else []
+        warnings = unused_lines(Path(env_file), KEYS) if env_file is not None else []
         settings = Settings(**{"_env_file": env_file, **overrides})
     except OSError as exc:
         raise ConfigError(
@@ -506,24 +432,3 @@ def _sentences(error: ValidationError) -> list[str]:
             f"{name.upper()} is {value_shown}{why}. Allowed: {Settings.model_fields[name].description}."
         ] = None
     return list(sentences)
-
-
-def _file_warnings(path: Path) -> list[str]:
-    """Lines of the file that are no setting, and keys that look like one of ours misspelt."""
-    if not path.is_file():
-        return []
-    warnings = []
-    with path.open(encoding="utf-8") as stream:
-        for binding in parse_stream(stream):
-            if binding.error:
-                warnings.append(
-                    f"Line {binding.original.line} of {path.name} was not understood and counts for nothing."
-                )
-            key = (binding.key or "").upper()
-            if not key or key in KEYS:
-                continue
-            if near := difflib.get_close_matches(key, KEYS, n=1, cutoff=0.75):
-                warnings.append(
-                    f"{key[:60]} in {path.name} is no setting and counts for nothing; is {near[0]} meant?"
-                )
-    return warnings

@@ -200,7 +200,7 @@ ACCESS = (
     Break(
         "Guesses",
         "an operator's token may be short",
-        "config.py",
+        "server/core/secret_rules.py",
         "MIN_OPERATOR_CHARS = 16",
         "MIN_OPERATOR_CHARS = 4",
         "project/test_config.py::test_a_short_operator_token_stops_the_start",

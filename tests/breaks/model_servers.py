@@ -116,7 +116,7 @@ MODEL_SERVERS = (
     Break(
         "The operator's mistakes",
         "a weak key is taken",
-        "config.py",
+        "server/core/secret_rules.py",
         "    if len(secret) < MIN_SECRET_CHARS:\n",
         "    if False:\n",
         "project/test_config.py::test_a_weak_key_stops_a_guarded_server",

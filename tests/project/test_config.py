@@ -11,6 +11,7 @@ from pydantic import SecretStr, ValidationError
 
 import config
 from config import ConfigError, Settings, load
+from server.core.secret_rules import MAKE_A_SECRET, secret_weakness
 
 GOOD_SECRET = "q7Vd0mZp3xKc9LwTfR2yBhN6sJgA1uEoXiC4"
 
@@ -243,7 +244,7 @@ def test_a_good_key_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_auth_a_key_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     """With auth off each run gets a random key; a weak one that was given is replaced with a warning."""
     first, second = load(None), load(None)
-    assert not config.secret_weakness(first.jwt_secret_key.get_secret_value())
+    assert not secret_weakness(first.jwt_secret_key.get_secret_value())
     assert first.jwt_secret_key != second.jwt_secret_key
     weak = read(monkeypatch, JWT_SECRET_KEY="weak")
     assert len(weak.jwt_secret_key.get_secret_value()) == 64
@@ -294,7 +295,7 @@ def test_a_short_operator_token_stops_the_start(monkeypatch: pytest.MonkeyPatch)
     """Whoever has it starts programs: under 16 characters it is refused with the command that makes a good one."""
     message = refused(monkeypatch, OPERATOR_TOKEN="fifteen-letters")
     assert "OPERATOR_TOKEN has only 15 characters" in message
-    assert config.MAKE_A_SECRET in message
+    assert MAKE_A_SECRET in message
     assert "fifteen-letters" not in message
     assert not read(monkeypatch, OPERATOR_TOKEN="sixteen--letters").warnings
 

@@ -14,13 +14,13 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-import config
 from scripts.bench.camera_peer import CameraPeer, close_all
 from server import auth, session_manager, webrtc_server
 from server.access import guesses
 from server.core import addresses, messages
 from server.core.close_codes import Close
 from server.core.messages import Error
+from server.core.secret_rules import MIN_OPERATOR_CHARS
 from server.engines.openai import chat_stream
 from server.listen import connections, http_protocol, serving, ws_protocol
 from server.rtc import offer
@@ -233,7 +233,7 @@ PROMISED = [
     ("at most one per second", stills.STILL_SECONDS, 1),
     ("640 px and", encode.STILL_SIDE, 640),
     ("and 36 KiB", encode.STILL_BYTES, 36 << 10),
-    ("`OPERATOR_TOKEN` needs 16 characters", config.MIN_OPERATOR_CHARS, 16),
+    ("`OPERATOR_TOKEN` needs 16 characters", MIN_OPERATOR_CHARS, 16),
     ("20 wrong ones per address", guesses.FLOOR, 20),
     ("120 over all addresses", guesses.BUDGET, 120),
     ("one more each minute", guesses.WINDOW / guesses.FLOOR, 60),

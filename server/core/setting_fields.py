@@ -1,0 +1,55 @@
+"""The kinds of a setting: each makes a pydantic field, whose description is what is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import BeforeValidator, Field, SecretStr
+
+from server.core.setting_text import port_range
+
+
+def list_of(one: Callable[[str], Any]) -> BeforeValidator:
+    """Read a comma-separated list; `one` reads an entry and raises ValueError. Repeated entries count once."""
+
+    def read(value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return tuple(dict.fromkeys(one(part.strip()) for part in value.split(",") if part.strip()))
+
+    return BeforeValidator(read)
+
+
+def ports(value: object) -> object:
+    return port_range(value) if isinstance(value, str) else value
+
+
+def whole(default: int, low: int, high: int, unit: str = "") -> Any:
+    return Field(
+        default=default, ge=low, le=high, description=f"a whole number from {low} to {high}{unit}"
+    )
+
+
+def number(default: float, low: float, high: float) -> Any:
+    return Field(default=default, ge=low, le=high, description=f"a number from {low:g} to {high:g}")
+
+
+def flag() -> Any:
+    return Field(default=False, description="true or false")
+
+
+def text(default: str = "", allowed: str = "text of at most 1000 characters") -> Any:
+    return Field(default=default, max_length=1000, description=allowed)
+
+
+def secret() -> Any:
+    return Field(
+        default=SecretStr(""),
+        max_length=1000,
+        description="text of at most 1000 characters, or empty",
+    )
+
+
+def names(allowed: str, default: tuple[Any, ...] = ()) -> Any:
+    return Field(default=default, max_length=64, description=f"a comma-separated list of {allowed}")

@@ -1,0 +1,30 @@
+"""The file of settings: find lines in it that have no effect."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+
+from dotenv.parser import parse_stream
+
+
+def unused_lines(path: Path, keys: Sequence[str]) -> list[str]:
+    """Warn of lines that are no setting, and of names that look like one of `keys` misspelt."""
+    if not path.is_file():
+        return []
+    warnings = []
+    with path.open(encoding="utf-8") as stream:
+        for binding in parse_stream(stream):
+            if binding.error:
+                warnings.append(
+                    f"Line {binding.original.line} of {path.name} was not understood and counts for nothing."
+                )
+            key = (binding.key or "").upper()
+            if not key or key in keys:
+                continue
+            if near := difflib.get_close_matches(key, keys, n=1, cutoff=0.75):
+                warnings.append(
+                    f"{key[:60]} in {path.name} is no setting and counts for nothing; is {near[0]} meant?"
+                )
+    return warnings
