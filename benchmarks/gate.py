@@ -44,9 +44,11 @@ CHANGES: dict[str, Callable[[int], Clip]] = {
 }
 
 
-def still(seconds: float, fps: int) -> None:
+def still(seconds: float, fps: int, glances: bool) -> None:
     """False wakes a minute where nothing happens, and where much moves; there also with pauses."""
     print(f"False wakes a minute at {fps} frames/s, {len(SEEDS)} scenes of {seconds:g} s a class")
+    if glances:
+        print("With early looks, as watches have them; in brackets: so many of them a minute")
     for clips, paced in (
         (still_clips(seconds, SEEDS, fps), False),
         (busy_clips(seconds, SEEDS, fps), False),
@@ -54,16 +56,19 @@ def still(seconds: float, fps: int) -> None:
     ):
         wakes: dict[str, float] = defaultdict(float)
         minutes: dict[str, float] = defaultdict(float)
+        early: dict[str, float] = defaultdict(float)
         reasons: dict[str, set[str]] = defaultdict(set)
         for clip in clips:
-            watched = watch(clip, paced=paced)
+            watched = watch(clip, paced=paced, glances=glances)
+            early[clip.name] += watched.early
             wakes[clip.name] += len(watched.wakes)
             minutes[clip.name] += watched.minutes
             reasons[clip.name] |= {change.why.value for _, change in watched.wakes}
         for name, count in wakes.items():
             how = ", with pauses" if paced else ""
             why = ", ".join(sorted(reasons[name]))
-            print(f"  {name + how:32} {count / minutes[name]:6.2f}  {why}", flush=True)
+            often = f" ({early[name] / minutes[name]:.1f})" if glances else ""
+            print(f"  {name + how:32} {count / minutes[name]:6.2f}{often}  {why}", flush=True)
 
 
 def seen() -> None:
@@ -119,6 +124,9 @@ def main() -> None:
     parser.add_argument("what", nargs="*", choices=["still", "seen", "cost", []], default=[])
     parser.add_argument("--seconds", type=float, default=65.0, help="length of a still clip")
     parser.add_argument("--fps", type=int, choices=[2, 10], default=2)
+    parser.add_argument(
+        "--glances", action="store_true", help="look early at frames between, as watches do"
+    )
     parser.add_argument("--looks", type=int, default=300)
     args = parser.parse_args()
     parts = args.what or ["cost", "seen", "still"]
@@ -127,7 +135,7 @@ def main() -> None:
     if "seen" in parts:
         seen()
     if "still" in parts:
-        still(args.seconds, args.fps)
+        still(args.seconds, args.fps, args.glances)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from server.attention.gate import Change, ChangeGate, check_sensitivity
+from server.attention.glance import Glance
 from server.attention.pace import Pace
 from server.attention.planes import Planes
 from server.attention.scratch import U8, Scratch
@@ -23,6 +24,8 @@ class Attention:
         self._sensitivity = sensitivity
         # None before the first look
         self._gate: ChangeGate | None = None
+        # None before the first glance
+        self._glance: Glance | None = None
         self._pace = Pace()
         # Looks are compared with the frame of the request that runs.
         self._ahead = False
@@ -50,7 +53,19 @@ class Attention:
             self._gate = ChangeGate(self._scratch, sensitivity=self._sensitivity)
         if not self._gate.due(frame.captured):
             return None
+        if self._glance is not None:
+            self._glance.looked(frame.image, frame.captured)
         return self._gate.look(frame.image, frame.captured)
+
+    def glance(self, frame: Frame) -> Change | None:
+        """Look early at a frame between two looks, if it clearly differs from the last; else None."""
+        if self._gate is None:
+            return None
+        if self._glance is None:
+            self._glance = Glance()
+        if not self._glance.differs(frame.image, frame.captured):
+            return None
+        return self._gate.look_early(frame.image)
 
     def due(self, change: Change, now: float) -> bool:
         """Return True when the frame of the last look should be asked about."""
@@ -92,7 +107,7 @@ class Attention:
 
     def forget(self) -> None:
         """Forget all frames, because another stream or subject begins, or none is wanted any more."""
-        self._gate = self._asked = None
+        self._gate = self._glance = self._asked = None
         self._ahead = False
         self._pace = Pace()
 

@@ -152,21 +152,45 @@ class ChangeGate:
                 return Change(Why.VIEW, 1.0, WHOLE, 0.0)
             return self._compare(reference, passed)
 
-    def _compare(self, reference: Reference, passed: float) -> Change:
-        scratch, sensitivity = self._scratch, self._sensitivity
+    def look_early(self, image: av.VideoFrame) -> Change | None:
+        """Compare a frame between two looks: only what is clear in one look counts; else None.
+
+        Nothing is learned from it, and the next look is due as without it. Raises ValueError as `look`.
+        """
+        with self._scratch.lock:
+            reference = self._reference
+            if reference is None:
+                return None
+            self.seen.read(image, self._scratch)
+            if not reference.alike(self.seen):
+                return None
+            pose, luma, _ = self._aligned(reference)
+            patch = self._luma.glance(reference, luma, pose, self._sensitivity, self._scratch)
+            share, busy = self._luma.share, self._luma.busy(self._scratch)
+            if whole := _whole(pose, share, busy):
+                return whole
+            if patch.value < 1:
+                return None
+            return Change(Why.OBJECT, patch.value, self._region(patch, pose), busy)
+
+    def _aligned(self, reference: Reference) -> tuple[Pose, F32, F32]:
+        """Return how the last look lies on the reference, and its luma and chroma laid onto it."""
+        scratch = self._scratch
         np.copyto(scratch.luma, self.seen.luma)
         np.copyto(scratch.chroma, self.seen.chroma)
         pose = reference.align(scratch.luma, scratch)
-        luma, chroma = self._warped(pose)
+        return pose, *self._warped(pose)
+
+    def _compare(self, reference: Reference, passed: float) -> Change:
+        scratch, sensitivity = self._scratch, self._sensitivity
+        pose, luma, chroma = self._aligned(reference)
         now, twice = self._luma.compare(reference, luma, pose, passed, sensitivity, scratch)
         color = self._chroma.compare(reference, chroma, pose, passed, sensitivity, scratch)
         share = self._luma.share
         busy = self._luma.busy(scratch)
         steady = self._print.steady(pose)
-        if pose.moved > _VIEW_BLOCKS:
-            return Change(Why.VIEW, pose.moved / _VIEW_BLOCKS, WHOLE, busy)
-        if share > _SCENE_SHARE:
-            return Change(Why.SCENE, share / _SCENE_SHARE, WHOLE, busy)
+        if whole := _whole(pose, share, busy):
+            return whole
         found = [(Why.OBJECT, now), (Why.SLIGHT, twice), (Why.COLOR, color)]
         if steady and all(patch.value < 1 for _, patch in found):
             patch = self._print.compare(reference, self.seen, pose, passed, sensitivity, scratch)
@@ -209,3 +233,12 @@ class ChangeGate:
         self._luma.restart()
         self._chroma.restart()
         self._print.restart()
+
+
+def _whole(pose: Pose, share: float, busy: float) -> Change | None:
+    """Return the change of the whole picture; None when it is the same scene."""
+    if pose.moved > _VIEW_BLOCKS:
+        return Change(Why.VIEW, pose.moved / _VIEW_BLOCKS, WHOLE, busy)
+    if share > _SCENE_SHARE:
+        return Change(Why.SCENE, share / _SCENE_SHARE, WHOLE, busy)
+    return None

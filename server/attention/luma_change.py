@@ -68,22 +68,13 @@ class LumaChange:
 
         `warped`: the look, warped onto the reference (90, 160). `passed`: seconds since the last.
         """
-        difference = self._difference(reference, warped, pose, scratch)
-        strength = np.abs(difference, out=scratch.strength)
-        strength /= self._threshold(reference, warped, pose, sensitivity, scratch)
-        if edge := pose.margin:
-            strength[:edge] = strength[-edge:] = 0
-            strength[:, :edge] = strength[:, -edge:] = 0
+        difference, strength = self._strength(reference, warped, pose, sensitivity, scratch)
         hot = scratch.hot
-        np.greater(strength, 1, out=hot.view(np.bool_))
-        self.share = cv2.countNonZero(hot) / SIZE
         self.activity.learn(difference, passed, scratch.a, scratch.b)
         if self.share <= _SPOT.area / sensitivity:
             self._two_looks.forget()
             return Patch(self.share / _AT_ONCE.area * sensitivity), NO_PATCH
-        now = Patch(self.share / _AT_ONCE.area * sensitivity)
-        if self.share >= _AT_ONCE.area / sensitivity:
-            now = best_patch(hot, strength, (_AT_ONCE.scaled(sensitivity),))
+        now = self._at_once(strength, sensitivity, scratch)
         # 2: brighter, 1: darker
         marks = scratch.bytes_a
         np.greater(difference, 0, out=marks.view(np.bool_))
@@ -94,6 +85,33 @@ class LumaChange:
             return now, NO_PATCH
         rules = _WEAK.scaled(sensitivity), _SPOT.scaled(sensitivity)
         return now, best_patch(both, strength, rules)
+
+    def glance(
+        self, reference: Reference, warped: F32, pose: Pose, sensitivity: float, scratch: Scratch
+    ) -> Patch:
+        """Find the best patch of this look alone, and learn nothing from it."""
+        _, strength = self._strength(reference, warped, pose, sensitivity, scratch)
+        return self._at_once(strength, sensitivity, scratch)
+
+    def _strength(
+        self, reference: Reference, warped: F32, pose: Pose, sensitivity: float, scratch: Scratch
+    ) -> tuple[F32, F32]:
+        """Return the differences and their ratio to the threshold; `share` is of those above it."""
+        difference = self._difference(reference, warped, pose, scratch)
+        strength = np.abs(difference, out=scratch.strength)
+        strength /= self._threshold(reference, warped, pose, sensitivity, scratch)
+        if edge := pose.margin:
+            strength[:edge] = strength[-edge:] = 0
+            strength[:, :edge] = strength[:, -edge:] = 0
+        np.greater(strength, 1, out=scratch.hot.view(np.bool_))
+        self.share = cv2.countNonZero(scratch.hot) / SIZE
+        return difference, strength
+
+    def _at_once(self, strength: F32, sensitivity: float, scratch: Scratch) -> Patch:
+        """Return the best patch for which one look is enough."""
+        if self.share < _AT_ONCE.area / sensitivity:
+            return Patch(self.share / _AT_ONCE.area * sensitivity)
+        return best_patch(scratch.hot, strength, (_AT_ONCE.scaled(sensitivity),))
 
     def _difference(self, reference: Reference, warped: F32, pose: Pose, scratch: Scratch) -> F32:
         """Return the grey-level difference without motion, light, bands and wide shades."""

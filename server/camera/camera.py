@@ -88,6 +88,8 @@ class Camera:
         self.request_key_frame: Callable[[], None] | None = None
         # Called with each sampled frame, on the event loop; None while nobody wants them.
         self.on_sample: Callable[[Frame], None] | None = None
+        # The same for the frames between them.
+        self.on_between: Callable[[Frame], None] | None = None
         # Called when another connection begins to send.
         self.on_stream: Callable[[], None] = lambda: None
         # Called when a field of the `status` message has changed.
@@ -155,7 +157,7 @@ class Camera:
         self._feed = None
         self._newest = None
         self._scene.forget()
-        self.on_sample = None
+        self.on_sample = self.on_between = None
         self.request_key_frame = None
         if self._timer is not None:
             self._timer.cancel()
@@ -180,6 +182,8 @@ class Camera:
             if self.on_sample is not None and self.state() is CameraState.LIVE:
                 self.on_sample(frame)
             self.measure(frame)
+        elif self.on_between is not None and self.state() is CameraState.LIVE:
+            self.on_between(frame)
         if first or self._reported is not CameraState.LIVE:
             self._state_changed(force=first)
             self._arm()
@@ -365,9 +369,12 @@ class Camera:
 
     # Sending
 
-    def set_sample_rate(self, rate: float, *, working: bool) -> None:
-        """Sample `rate` frames per second. `working`: background work needs them, so idle sends twice as many."""
-        if self._sending.want(rate, working=working):
+    def set_sample_rate(self, rate: float, *, working: bool, alert: bool = False) -> None:
+        """Sample `rate` frames per second. `working`: background work needs them, so idle sends twice as many.
+
+        `alert`: it needs those between, too, so idle sends them soon after each other.
+        """
+        if self._sending.want(rate, working=working, alert=alert):
             self._sampler.set_rate(rate)
             self.on_sender(None)
 

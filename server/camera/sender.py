@@ -11,6 +11,10 @@ from server.rtc.rate.sender_plan import Limits, sender_plan
 UNMEASURED = (300_000, 8)
 # Upper bound of the idle frame rate, whatever the sampling needs.
 IDLE_TOP_FPS = 30
+# Idle frames per second while somebody waits for a change: a frame is then less than 0.1 s old.
+# They share the bits of the frames that it sends otherwise, but have at least so many each.
+ALERT_FPS = 12
+ALERT_FRAME_BITS = 25_000
 
 
 class Sending:
@@ -20,13 +24,15 @@ class Sending:
         self._sample_rate = sample_rate
         # True while background work samples frames, so that the idle frame rate has to be doubled.
         self._working = False
+        # True while it needs the frames between the sampled ones as well.
+        self._alert = False
         self._cap, self._frame_rate = UNMEASURED
 
-    def want(self, sample_rate: float, *, working: bool) -> bool:
+    def want(self, sample_rate: float, *, working: bool, alert: bool = False) -> bool:
         """Set the wanted sampling rate. Returns True when it changed."""
-        before = self._sample_rate, self._working
-        self._sample_rate, self._working = sample_rate, working
-        return before != (sample_rate, working)
+        before = self._sample_rate, self._working, self._alert
+        self._sample_rate, self._working, self._alert = sample_rate, working, alert
+        return before != (sample_rate, working, alert)
 
     def measured(self, cap: int, frame_rate: int) -> None:
         """Store a path measurement: `cap` in bit/s for the encoder, `frame_rate` in frames/s."""
@@ -45,6 +51,10 @@ class Sending:
     def message(self, wake_ms: int | None = None) -> Sender:
         """Build the message with the current limits; `wake_ms`: time to stay awake, or None."""
         plan = sender_plan(self._cap, self._frame_rate, self.idle_frame_rate)
+        if self._alert:
+            bits = plan.idle.max_bitrate
+            rate = max(plan.idle.max_framerate, min(ALERT_FPS, bits // ALERT_FRAME_BITS))
+            plan = sender_plan(self._cap, self._frame_rate, rate, idle_bits=bits)
         return Sender(
             idle=_profile(plan.idle),
             awake=_profile(plan.awake),

@@ -48,6 +48,19 @@ class BackgroundPart(Protocol):
         ...
 
 
+class AlertPart(BackgroundPart, Protocol):
+    """A part that waits for a change, and takes the frames between the sampled ones as well."""
+
+    @property
+    def alert(self) -> bool:
+        """True while it wants them soon after each other."""
+        ...
+
+    def between(self, frame: Frame) -> None:
+        """Take a frame of a live camera that was not sampled."""
+        ...
+
+
 class Background:
     """Passes the camera's sampled frames to the parts that want them, and sets its rate for them."""
 
@@ -57,12 +70,17 @@ class Background:
         requests: RequestBuilder,
         sample_rate: float,
         parts: tuple[BackgroundPart, ...],
+        alert: AlertPart | None = None,
     ) -> None:
-        """`sample_rate`: frames per second, when the client has chosen none."""
+        """`sample_rate`: frames per second, when the client has chosen none.
+
+        `alert`: the one of the parts that wants the frames between, too.
+        """
         self._camera = camera
         self._requests = requests
         self._sample_rate = sample_rate
         self._parts = parts
+        self._alert = alert
         self._listening = True
         # Those that get frames now
         self._active: list[BackgroundPart] = []
@@ -73,11 +91,16 @@ class Background:
         self._active = [
             part for part in self._parts if part.wanted and (self._listening or part.unattended)
         ]
+        alert = self._alert if self._alert in self._active else None
+        chosen = self._requests.preferences.sample_rate
         self._camera.set_sample_rate(
-            self._requests.preferences.sample_rate or self._sample_rate,
+            chosen or self._sample_rate,
             working=any(part.working for part in self._active),
+            # Who has chosen a rate gets no more.
+            alert=chosen is None and alert is not None and alert.alert,
         )
         self._camera.on_sample = self._frame if self._active else None
+        self._camera.on_between = alert.between if alert is not None else None
 
     def listen(self, listening: bool) -> None:
         """Note whether a socket is open: without one only unattended parts ask."""
@@ -92,7 +115,7 @@ class Background:
 
     def close(self) -> None:
         self._listening = False
-        self._camera.on_sample = None
+        self._camera.on_sample = self._camera.on_between = None
         for part in self._parts:
             part.forget()
 

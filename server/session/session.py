@@ -112,6 +112,7 @@ class Session:
             self._requests,
             limits.sample_rate,
             (self._watching, self._describing, self._recalling),
+            alert=self._watching,
         )
         self._watching.on_wanted = self._background.changed
         self._reuse = PictureReuse(

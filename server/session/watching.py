@@ -45,7 +45,7 @@ from server.session.watch_request import (
 from server.vision.grounding import Box
 
 # A scene without a change for this long after a request is settled.
-_SETTLED_SECONDS = 1.0
+_SETTLED_SECONDS = 0.6
 # A request that was stopped, or failed in a way that may pass, is made again after this long, so often.
 _AGAIN_SECONDS = 0.5
 _MOST_ATTEMPTS = 3
@@ -119,6 +119,11 @@ class Watching:
 
     @property
     def working(self) -> bool:
+        return True
+
+    @property
+    def alert(self) -> bool:
+        """True: a ring is worth as much as it is early."""
         return True
 
     @property
@@ -201,8 +206,7 @@ class Watching:
         ask: Ask | None = None
         may = self._requests.allowance.left(now)
         if may and self._attention.due(change, now):
-            self._frames.keep(frame)
-            ask = self._rule.woken(frame.id, changed_box(change, frame), now, minute)
+            ask = self._woken(frame, change)
         elif may and self._rule.unbegun(now, minute):
             self._frames.keep(frame)
             ask = self._rule.begin(frame.id, now, minute)
@@ -210,6 +214,27 @@ class Watching:
             self._frames.keep(calm)
             ask = self._rule.settled(calm.id, None, now, minute)
         self._last = None if change.changed else frame
+        self._begin(ask, frame, change)
+
+    def between(self, frame: Frame) -> None:
+        """Look at once at a frame that clearly differs: a ring need not wait for the next sample."""
+        change = self._attention.glance(frame)
+        if change is None or self._list.trouble():
+            return
+        self._seen_at = frame.captured
+        now = self._now()
+        if self._requests.allowance.left(now) and self._attention.due(change, now):
+            self._last = None
+            self._rule.places = unit_of(self._capabilities) is not None
+            self._begin(self._woken(frame, change), frame, change)
+
+    def _woken(self, frame: Frame, change: Change) -> Ask | None:
+        """Return the request about a change; None when it waits, or when none is wanted."""
+        self._frames.keep(frame)
+        now, minute = self._now(), self._list.minute()
+        return self._rule.woken(frame.id, changed_box(change, frame), now, minute)
+
+    def _begin(self, ask: Ask | None, frame: Frame, change: Change) -> None:
         if ask is not None:
             self._asked_at = frame.captured
             if ask.look is Look.PLAIN:

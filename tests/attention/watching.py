@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from server.attention.gate import Change, ChangeGate, Why
+from server.attention.glance import Glance
 from server.attention.pace import Pace
 from server.attention.scratch import Scratch
 from tests.attention.clips import WARM_UP, Clip, Event, frames
@@ -22,6 +23,8 @@ class Watched:
     # Wakes after the warm-up: seconds, decision
     wakes: list[tuple[float, Change]] = field(default_factory=list)
     looks: int = 0
+    # Early looks at frames between
+    early: int = 0
     # Thread CPU seconds of all looks
     cpu: float = 0.0
 
@@ -41,19 +44,34 @@ class Watched:
         return [event for event in self.clip.events if not self.seen(event)]
 
 
-def watch(clip: Clip, *, sensitivity: float = 1.0, paced: bool = False) -> Watched:
-    """Look at a clip as background work does. `paced`: each answer says the same, so pauses grow."""
+def watch(
+    clip: Clip, *, sensitivity: float = 1.0, paced: bool = False, glances: bool = False
+) -> Watched:
+    """Look at a clip as background work does. `paced`: each answer says the same, so pauses grow.
+
+    `glances`: as watches do, which look early at a frame between two looks that differs.
+    """
     gate = ChangeGate(Scratch(), sensitivity=sensitivity)
     pace = Pace()
     watched = Watched(clip)
+    glance = Glance()
     rest = -9.0
     for at, image in frames(clip):
-        if not gate.due(at):
-            continue
         began = time.thread_time()
-        change = gate.look(image, at)
+        if gate.due(at):
+            if glances:
+                glance.looked(image, at)
+            change = gate.look(image, at)
+            watched.looks += 1
+        elif glances and glance.differs(image, at):
+            found = gate.look_early(image)
+            watched.early += 1
+            if found is None:
+                continue
+            change = found
+        else:
+            continue
         watched.cpu += time.thread_time() - began
-        watched.looks += 1
         wants = pace.due(change, at) if paced else change.changed
         if not wants or at - rest < ANSWER_SECONDS:
             continue

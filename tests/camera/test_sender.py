@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from server.camera.sender import UNMEASURED, Sending
+from server.camera.sender import ALERT_FPS, UNMEASURED, Sending
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,22 @@ def test_a_new_connection_begins_unmeasured() -> None:
     assert sending.message(500).wake_ms == 500
     sending.forget_path()
     assert sending.message() == before
+
+
+def test_an_alert_camera_sends_smaller_frames_more_often() -> None:
+    """So many that a change is soon in one, with the bits that it has anyway; fewer on a narrow path."""
+    sending = Sending(2.0)
+    sending.measured(2_500_000, 30)
+    sending.want(2.0, working=True)
+    before = sending.message()
+    assert sending.want(2.0, working=True, alert=True)
+    assert not sending.want(2.0, working=True, alert=True)
+    alert = sending.message()
+    assert (before.idle.max_framerate, alert.idle.max_framerate) == (4, ALERT_FPS)
+    assert alert.idle.max_bitrate == before.idle.max_bitrate
+    assert alert.awake == before.awake
+    assert alert.settle[-1].max_bitrate == alert.idle.max_bitrate
+    sending.measured(120_000, 5)
+    narrow = sending.message()
+    assert narrow.idle.max_framerate == 4
+    assert narrow.idle.max_bitrate <= 120_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from server.core.frames import Frame
 from server.session.background import Background
@@ -21,6 +22,13 @@ class Part:
 
     def frame(self, frame: Frame) -> None:
         self.frames.append(frame.id)
+
+    @property
+    def alert(self) -> bool:
+        return True
+
+    def between(self, frame: Frame) -> None:
+        self.frames.append(f"{frame.id} between")
 
     def listen(self, listening: bool) -> None:
         self.calls.append(f"listen {listening}")
@@ -71,6 +79,31 @@ async def test_the_camera_idles_less_while_a_part_works() -> None:
         part.working = True
         background.changed()
         assert one.session.camera.sender().idle.max_framerate > resting
+
+
+async def test_an_alert_part_gets_the_frames_between() -> None:
+    """The others do not; and a person who chose a rate gets no camera that sends more often."""
+    async with room() as one:
+        alert, other = Part(), Part()
+        session = one.session
+        background = Background(session.camera, session._requests, 2, (alert, other), alert=alert)
+        background.changed()
+        resting = session.camera.sender().idle.max_framerate
+        one.camera()
+        now = time.monotonic()
+        names = [one.frame(captured=now + at).id for at in (0.0, 0.1, 0.5)]
+        assert alert.frames == [names[0], f"{names[1]} between", names[2]]
+        assert other.frames == [names[0], names[2]]
+        session._requests.preferences = replace(session._requests.preferences, sample_rate=2)
+        background.changed()
+        assert session.camera.sender().idle.max_framerate < resting
+        alert.wanted = False
+        background.changed()
+        assert session.camera.on_between is None
+        alert.wanted = True
+        background.changed()
+        background.close()
+        assert session.camera.on_between is None
 
 
 async def test_parts_hear_of_streams_and_of_the_end() -> None:

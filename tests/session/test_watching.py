@@ -25,7 +25,7 @@ from server.session.rings import MAX_RINGS
 from server.vision.privacy import ClosedFilter
 from tests.session.test_live_description import Stage
 from tests.support.fakes import FakeEngine, until
-from tests.support.rooms import Room, room
+from tests.support.rooms import LIMITS, Room, make_frame, room
 
 # The marked thing of a test's frames, 320x240, in thousandths of the picture and in shares
 THING = [375, 375, 625, 625]
@@ -152,6 +152,39 @@ async def test_a_thing_that_appears_rings_once_with_the_frame_that_shows_it() ->
         # Once is once.
         await guard.show(times=3)
         await guard.show(mark=True, times=3)
+        assert len(guard.rings()) == 1
+
+
+async def test_a_change_between_two_samples_is_asked_about_at_once() -> None:
+    """A frame that clearly differs need not wait for the next sample; the same bounds hold."""
+    limits = dataclasses.replace(LIMITS, sample_rate=2)
+    async with room(FakeEngine(capabilities=ABLE), limits=limits) as one:
+        guard = Guard(one)
+        guard.watch()
+        await guard.calm()
+        guard.engine.chunks = reply(True, where=[*THING])
+        asked = len(one.engine.requests)
+
+        def between(number: int, *, after: float) -> None:
+            last = one.session.camera.newest
+            assert last is not None
+            at = last.captured + after
+            frame = make_frame(number, scene=1, mark=True, captured=at)
+            feed = one.session.camera.feed
+            assert feed is not None
+            feed.packet(time.monotonic())
+            feed.frame(frame)
+
+        allowance = one.session._requests.allowance
+        left, allowance._left = allowance._left, -1.0
+        between(900, after=0.1)
+        await guard.quiet()
+        assert len(one.engine.requests) == asked
+        allowance._left = left
+        await guard.show(times=2)
+        between(901, after=0.1)
+        await guard.quiet()
+        assert len(one.engine.requests) == asked + 2
         assert len(guard.rings()) == 1
 
 

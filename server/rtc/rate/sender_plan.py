@@ -43,20 +43,28 @@ RAMP_AT_MS = (0, 150, 300, 450, 600, 800, 1000, 1300, 1600, 2000)
 SETTLE_MS, SETTLE_STEP_MS = 3000, 300
 
 
-def sender_plan(cap: int, frame_rate: int, idle_frame_rate: float, top: int = TOP) -> SenderPlan:
+def sender_plan(
+    cap: int,
+    frame_rate: int,
+    idle_frame_rate: float,
+    top: int = TOP,
+    *,
+    idle_bits: float | None = None,
+) -> SenderPlan:
     """Compute the limits for a path (`PathRate.cap` in bit/s, `PathRate.frame_rate`).
 
     Idle frames may be 1.5 times as large as awake ones. The browser's encoder adapts to a raised frame rate within about
     1.7 s and until then makes too large frames, so the bit rate rises in steps: the ramp. After falling back it still
     divides the bit rate by the higher frame rate, and Chromium's H.264 skips frames that exceed their share (measured: two
     of six, gaps of 1.0 s at 2 frames/s), so the bit rate falls in steps, too: the settling. The path carries no more for
-    it, because each idle frame keeps its size.
+    it, because each idle frame keeps its size. `idle_bits` gives idle frames together so many bit/s instead.
     """
     frame_bits = cap / frame_rate
     idle_rate = max(1, min(round(idle_frame_rate), frame_rate))
-    idle_bits = min(
-        max(IDLE_LOW, 1.5 * idle_rate * frame_bits), IDLE_TOP_A_FRAME * idle_rate, float(cap)
-    )
+    if idle_bits is None:
+        idle_bits = min(
+            max(IDLE_LOW, 1.5 * idle_rate * frame_bits), IDLE_TOP_A_FRAME * idle_rate, float(cap)
+        )
     ramp: tuple[tuple[int, int], ...] = ()
     if cap < top:
         ramp = tuple(
