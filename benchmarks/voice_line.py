@@ -1,0 +1,193 @@
+"""Measure sound between the page and the server: `python -m benchmarks.voice_line`.
+
+The whole server in this process, and headless Chromium with the real page. Latency both ways, and
+the CPU of this process for a microphone and a listener beside an idle camera. No model, no
+recogniser and no speech engine takes part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from playwright.async_api import Page
+
+from benchmarks.browser import chromium, page_with_camera
+from benchmarks.live_page import start_camera
+from scripts.bench.report import Report, Row, Spread
+from server.core import core_dumps
+from tests.support.running import running
+
+RATE = 24_000
+# The loudness from which on a burst is there
+LOUD = 0.05
+
+_MICROPHONE = """async (silent) => {
+  const context = (window.__audio ??= new AudioContext());
+  await context.resume();
+  const oscillator = new OscillatorNode(context, { frequency: 800 });
+  const gate = (window.__gate = new GainNode(context, { gain: silent ? 0 : 0.5 }));
+  const out = context.createMediaStreamDestination();
+  oscillator.connect(gate).connect(out);
+  oscillator.start();
+  const sound = window.__peers.at(-1).getTransceivers().find((one) => one.receiver.track.kind === "audio");
+  await sound.sender.replaceTrack(out.stream.getAudioTracks()[0]);
+}"""
+# A burst of 60 ms; returns its time since the epoch in seconds.
+_BURST = """async () => {
+  const context = window.__audio;
+  let offset = Infinity;
+  for (let n = 0; n < 20; n++) {
+    offset = Math.min(offset, performance.now() / 1000 - context.currentTime);
+    await new Promise((resolve) => setTimeout(resolve, 3));
+  }
+  const at = context.currentTime + 0.05 + Math.random() * 0.02;
+  window.__gate.gain.setValueAtTime(0.5, at);
+  window.__gate.gain.setValueAtTime(0, at + 0.06);
+  return performance.timeOrigin / 1000 + offset + at;
+}"""
+# The times since the epoch in seconds at which loud sound begins after 100 ms without.
+_LISTEN = """async (loud) => {
+  const track = window.__peers.at(-1).getReceivers().map((one) => one.track).find((one) => one.kind === "audio");
+  const stream = new MediaStream([track]);
+  window.__player = Object.assign(new Audio(), { srcObject: stream, muted: true });
+  await window.__player.play();
+  const context = new AudioContext({ latencyHint: "interactive" });
+  await context.resume();
+  const size = 256;
+  const recorder = context.createScriptProcessor(size, 1, 1);
+  window.__begins = [];
+  let last = -1;
+  let offset = Infinity;
+  recorder.onaudioprocess = ({ inputBuffer, playbackTime }) => {
+    offset = Math.min(offset, performance.now() / 1000 - context.currentTime);
+    inputBuffer.getChannelData(0).forEach((sample, index) => {
+      if (Math.abs(sample) < loud) return;
+      const at = playbackTime - (2 * size - index) / context.sampleRate;
+      if (at - last > 0.1) window.__begins.push(performance.timeOrigin / 1000 + offset + at);
+      last = at;
+    });
+  };
+  context.createMediaStreamSource(stream).connect(recorder).connect(context.destination);
+}"""
+
+
+def tone(seconds: float) -> NDArray[np.int16]:
+    times = np.arange(int(seconds * RATE)) / RATE
+    return (12_000 * np.sin(2 * np.pi * 660 * times)).astype(np.int16)
+
+
+async def cores(seconds: float) -> float:
+    began, cpu = time.monotonic(), time.process_time()
+    await asyncio.sleep(seconds)
+    return (time.process_time() - cpu) / (time.monotonic() - began)
+
+
+async def inward(page: Page, line: Any, bursts: int) -> list[float]:
+    """Milliseconds from the first sound of each burst to the server's piece with it."""
+    found: list[float] = []
+    last = 0.0
+
+    def heard(sound: Any) -> None:
+        nonlocal last
+        if np.abs(sound.samples).max() > LOUD * 32_768:
+            now = time.time()
+            if now - last > 0.1:
+                found.append(now)
+            last = now
+
+    line.on_sound = heard
+    sent = []
+    for _ in range(bursts):
+        sent.append(float(await page.evaluate(_BURST)))
+        await asyncio.sleep(0.35)
+    return [
+        1000 * (min(after) - at) for at in sent if (after := [t for t in found if 0 < t - at < 0.3])
+    ]
+
+
+async def outward(page: Page, line: Any, bursts: int) -> list[float]:
+    """Milliseconds from PCM at the server to its sound in the page."""
+    sent = []
+    for _ in range(bursts):
+        line.player.begin()
+        sent.append(time.time())
+        line.player.play(tone(0.1), RATE)
+        line.player.finish()
+        await asyncio.sleep(0.7)
+    heard = [float(at) for at in await page.evaluate("() => window.__begins")]
+    return [
+        1000 * (min(after) - at) for at in sent if (after := [t for t in heard if 0 < t - at < 0.5])
+    ]
+
+
+async def measure(bursts: int, seconds: float) -> Report:
+    report = Report("Sound between page and server", {"bursts": bursts, "seconds": seconds})
+    rows = report.rows
+    async with (
+        running(rate_limit_per_minute=0) as server,
+        chromium() as browser,
+        page_with_camera(browser) as page,
+    ):
+        await start_camera(page, server.base_url)
+        (session,) = server.program.sessions.all()
+        line = session.voice
+        await asyncio.sleep(3)
+        idle = await cores(seconds)
+        line.on_sound = lambda _sound: None
+        await page.evaluate(_MICROPHONE, True)
+        await asyncio.sleep(1)
+        silent = await cores(seconds)
+        found = await inward(page, line, bursts)
+        rows.append(Row("", "page's sound to server, one packet included", "ms", Spread.of(found)))
+        line.on_sound = lambda _sound: None
+        await page.evaluate("() => (window.__gate.gain.value = 0.5)")
+        await asyncio.sleep(1)
+        speaking = await cores(seconds)
+        await page.evaluate("() => (window.__gate.gain.value = 0)")
+        line.on_sound = None
+        await page.evaluate(_LISTEN, LOUD)
+        found = await outward(page, line, bursts)
+        rows.append(Row("", "PCM at the server to sound in the page", "ms", Spread.of(found)))
+        listening = await cores(seconds)
+        line.player.begin()
+        line.player.play(tone(seconds + 2), RATE)
+        await asyncio.sleep(0.5)
+        talking = await cores(seconds)
+        line.player.flush()
+    rows += [
+        Row("", "CPU of an idle camera", "core", value=idle),
+        Row("", "a silent microphone more", "core", value=silent - idle, target=0.005),
+        Row(
+            "",
+            "a speaking microphone more, no detector",
+            "core",
+            value=speaking - idle,
+            target=0.035,
+        ),
+        Row("", "a listener more, nothing said", "core", value=listening - silent, target=0.003),
+        Row("", "a listener more, while it talks", "core", value=talking - listening, target=0.05),
+    ]
+    report.close()
+    return report
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--bursts", type=int, default=30, help="sounds each way (30)")
+    parser.add_argument("--seconds", type=float, default=15, help="for each CPU figure (15)")
+    chosen = parser.parse_args(arguments)
+    print(asyncio.run(measure(chosen.bursts, chosen.seconds)).table())
+    return 0
+
+
+if __name__ == "__main__":
+    core_dumps.forbid()
+    raise SystemExit(main())
