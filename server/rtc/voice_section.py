@@ -71,7 +71,8 @@ def find_voice(offer: Offer) -> VoiceSection | None:
             stereo = f"a=rtpmap:{payload_type} opus/48000/2" in (
                 line.lower() for line in section.lines
             )
-            if codec == "OPUS" and stereo and payload_type not in taken:
+            possible = int(payload_type) < 128 and payload_type not in taken
+            if codec == "OPUS" and stereo and possible:
                 return VoiceSection(
                     number,
                     section.mid,

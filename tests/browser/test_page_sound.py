@@ -107,3 +107,24 @@ async def test_speech_is_played_without_a_hole(visit: Visit, builtin: Running) -
     assert 1.4 < len(sounding) / 48_000 < 2.2
     assert np.diff(loud).max() / 48_000 < 0.06
     assert pitch(sounding[4800:-4800], 48_000) == pytest.approx(660, abs=3)
+
+
+async def test_two_people_hear_nothing_of_each_other(visit: Visit, builtin: Running) -> None:
+    one, first = await live(visit, builtin)
+    other, second = await live(visit, builtin)
+    assert first is not second
+    heard: list[Sound] = []
+    elsewhere: list[Sound] = []
+    first.voice.on_sound, second.voice.on_sound = heard.append, elsewhere.append
+    other.expect("ScriptProcessorNode is deprecated")
+    await other.page.evaluate(_RECORD)
+    await one.page.evaluate(_MICROPHONE, 440)
+    player = first.voice.player
+    player.begin()
+    player.play(np.full(RATE, 9000, np.int16), RATE)
+    player.finish()
+    await until(lambda: sum(piece.seconds for piece in heard) > 1 and not player.talking)
+    assert not elsewhere
+    assert not second.voice.microphone
+    loudness = await other.page.evaluate("() => Math.max(...window.__heard.flat().map(Math.abs))")
+    assert loudness < 0.001

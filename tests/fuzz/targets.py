@@ -33,6 +33,7 @@ from server.core.addresses import client_address, limiter_key, parse_address
 from server.core.errors import QwenCameraError
 from server.core.frames import BoxUnit
 from server.core.redact import LONGEST, plain, redact
+from server.core.sound import SOUND_RATE
 from server.engines.openai.chat_stream import MAX_EVENT_BYTES, EventDecoder, EventTooLong
 from server.generation.mp4_reader import read_video
 from server.rtc.media import payload
@@ -52,6 +53,8 @@ from server.rtc.offer import (
 )
 from server.rtc.patches import datagrams, receiver
 from server.rtc.sdpfrag import parse_fragment
+from server.rtc.sound.microphone import MOST_BURST, MOST_SPEED, MicrophoneStream
+from server.rtc.voice_section import find_voice
 from server.web.middleware import plain_path
 
 Target = Callable[[bytes], None]
@@ -68,6 +71,11 @@ def offer(data: bytes) -> None:
         taken = check_offer(text(data))
         assert taken.candidates <= MAX_CANDIDATES
         assert "\na=end-of-candidates" not in taken.sdp
+        voice = find_voice(taken)
+        if voice is not None:
+            transport = ["c=IN IP4 192.0.2.1", "a=ice-ufrag:abcd"]
+            lines = voice.lines(taken.sections[voice.number], "9", transport, 1)
+            assert not any("\n" in line or "\r" in line for line in lines)
 
 
 def candidate(data: bytes) -> None:
@@ -235,6 +243,24 @@ def rtp(data: bytes) -> None:
                     H264Frames().checked(frame.data)
 
 
+def microphone(data: bytes) -> None:
+    """Opus packets of a peer with good keys, each behind its size, sequence, time, level and pause: no more sound than
+    time, and nothing raised.
+    """
+    made: list[int] = []
+    stream = MicrophoneStream(lambda sound: made.append(len(sound.samples)), lambda _reason: None)
+    position, now, count = 0, 100.0, 0
+    while position + 10 <= len(data) and count < 500:
+        size, sequence, timestamp, level, pause = struct.unpack_from("!HHIBB", data, position)
+        payload_bytes = data[position + 10 : position + 10 + size % 1500]
+        position += 10 + size % 1500
+        count += 1
+        now += pause / 255
+        stream.packet(sequence, timestamp, payload_bytes, level if level < 128 else None, now)
+        stream.poll(now)
+    assert sum(made) / SOUND_RATE <= MOST_BURST + MOST_SPEED * (now - 100.0) + 2.2
+
+
 def sps(data: bytes) -> None:
     """An H.264 frame's parameter sets."""
     with suppress(ValueError):
@@ -327,6 +353,7 @@ TARGETS: dict[str, Target] = {
     "stun": stun,
     "rtp": rtp,
     "rtcp": rtcp,
+    "microphone": microphone,
     "sps": sps,
     "vp8": vp8,
     "h264": h264,
