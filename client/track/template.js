@@ -35,6 +35,8 @@ const seenLuma = new Float32Array(POINTS);
 const inside = new Uint8Array(POINTS);
 const matrix = new Float64Array(4 * 5);
 const step = new Float64Array(4);
+// How many points two sets of luma share, their sums, how much each varies, and both together
+const spread = { n: 0, a: 0, b: 0, va: 0, vb: 0, both: 0 };
 
 export class Template {
   width = 0;
@@ -153,7 +155,8 @@ export class Template {
       }
     }
     if (n < MIN_COARSE_POINTS) return OUTSIDE;
-    return (ab - (a * b) / n) / Math.sqrt(Math.max(1e-3, (aa - (a * a) / n) * (bb - (b * b) / n)));
+    settle(n, a, b, aa, bb, ab);
+    return correlation();
   }
 
   /** Read the picture's luma at a pose. @param {Pyramid} pyramid @param {number} pa @param {number} pb @param {number} x @param {number} y @returns {number} the share of points inside it */
@@ -182,6 +185,14 @@ export class Template {
 
   /** Of what was read, with the gain and offset that take the first look there. */
   #correlate() {
+    this.#compareSquare(0, GRID);
+    this.match.correlation = correlation();
+    this.match.gain = spread.both / Math.max(1, spread.va);
+    this.match.offset = spread.b / spread.n - (this.match.gain * spread.a) / spread.n;
+  }
+
+  /** Into `spread`: of the points in a square of the grid that were read. @param {number} first its first point @param {number} side */
+  #compareSquare(first, side) {
     const t = this.#luma;
     let n = 0;
     let a = 0;
@@ -189,53 +200,29 @@ export class Template {
     let aa = 0;
     let bb = 0;
     let ab = 0;
-    for (let k = 0; k < POINTS; k++) {
-      if (!inside[k]) continue;
-      n++;
-      a += t[k];
-      b += seenLuma[k];
-      aa += t[k] * t[k];
-      bb += seenLuma[k] * seenLuma[k];
-      ab += t[k] * seenLuma[k];
+    for (let j = 0; j < side; j++) {
+      for (let k = first + j * GRID, end = k + side; k < end; k++) {
+        if (!inside[k]) continue;
+        n++;
+        a += t[k];
+        b += seenLuma[k];
+        aa += t[k] * t[k];
+        bb += seenLuma[k] * seenLuma[k];
+        ab += t[k] * seenLuma[k];
+      }
     }
-    const va = aa - (a * a) / n;
-    const vb = bb - (b * b) / n;
-    const both = ab - (a * b) / n;
-    this.match.correlation = both / Math.sqrt(Math.max(1e-3, va * vb));
-    this.match.gain = both / Math.max(1, va);
-    this.match.offset = b / n - (this.match.gain * a) / n;
+    settle(n, a, b, aa, bb, ab);
   }
 
   /** The share of the parts that agree on their own: what hides half of a thing leaves the whole's correlation high. */
   #agreement() {
-    const t = this.#luma;
     let good = 0;
     let all = 0;
     for (let part = 0; part < PARTS * PARTS; part++) {
-      const first = ((part / PARTS) | 0) * PART * GRID + (part % PARTS) * PART;
-      let n = 0;
-      let a = 0;
-      let b = 0;
-      let aa = 0;
-      let bb = 0;
-      let ab = 0;
-      for (let j = 0; j < PART; j++) {
-        for (let k = first + j * GRID, end = k + PART; k < end; k++) {
-          if (!inside[k]) continue;
-          n++;
-          a += t[k];
-          b += seenLuma[k];
-          aa += t[k] * t[k];
-          bb += seenLuma[k] * seenLuma[k];
-          ab += t[k] * seenLuma[k];
-        }
-      }
-      if (n < MIN_PART_POINTS) continue;
-      const va = aa - (a * a) / n;
-      const vb = bb - (b * b) / n;
-      if (va / n < MIN_PART_VARIANCE) continue;
+      this.#compareSquare(((part / PARTS) | 0) * PART * GRID + (part % PARTS) * PART, PART);
+      if (spread.n < MIN_PART_POINTS || spread.va / spread.n < MIN_PART_VARIANCE) continue;
       all++;
-      if ((ab - (a * b) / n) / Math.sqrt(Math.max(1e-3, va * vb)) > PART_AGREES) good++;
+      if (correlation() > PART_AGREES) good++;
     }
     // Too few with anything on them: the whole decides.
     this.match.parts = all >= 3 ? good / all : this.match.correlation > PART_AGREES ? 1 : 0;
@@ -272,6 +259,21 @@ export class Template {
       matrix[6 * i] = matrix[6 * i] * 1.001 + (i < 2 ? 500 : 2);
     }
   }
+}
+
+/** Into `spread`, from the sums over `n` points of both lumas, their squares and their product. @param {number} n @param {number} a @param {number} b @param {number} aa @param {number} bb @param {number} ab */
+function settle(n, a, b, aa, bb, ab) {
+  spread.n = n;
+  spread.va = aa - (a * a) / n;
+  spread.vb = bb - (b * b) / n;
+  spread.both = ab - (a * b) / n;
+  spread.a = a;
+  spread.b = b;
+}
+
+/** Of what `spread` holds. @returns {number} */
+function correlation() {
+  return spread.both / Math.sqrt(Math.max(1e-3, spread.va * spread.vb));
 }
 
 /** Solve `matrix` into `step`: Gauss with pivots. @returns {boolean} false where it has no solution */

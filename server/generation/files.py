@@ -136,7 +136,7 @@ def wav(pcm: bytes, rate: int, channels: int = 1) -> bytes:
 
 
 def cover(bgr: NDArray[np.uint8], width: int, height: int) -> bytes:
-    """RGB of `width` * `height` pixels, from the largest part around the middle that has their
+    """Return RGB of `width` * `height` pixels, from the largest part around the middle that has their
     ratio.
     """
     rows, columns = bgr.shape[:2]

@@ -1,4 +1,4 @@
-"""Encode pictures, thumbnails and stills as JPEG."""
+"""Encode pictures, thumbnails and stills as JPEG; decode and scale them."""
 
 from __future__ import annotations
 
@@ -36,6 +36,21 @@ def jpeg(bgr: Bgr, quality: int = QUALITY) -> bytes:
     if not done:
         raise ValueError(f"no JPEG can be made of an array of shape {bgr.shape}")
     return data.tobytes()
+
+
+def decoded(data: bytes) -> Bgr | None:
+    """Decode a JPEG to BGR; None for a broken one."""
+    found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    return np.asarray(found, np.uint8) if found is not None else None
+
+
+def scaled_to(bgr: Bgr, width: int, height: int) -> Bgr:
+    """Scale a picture to exactly this size; one of this size stays as it is."""
+    if bgr.shape[:2] == (height, width):
+        return bgr
+    shrinks = width * height < bgr.shape[0] * bgr.shape[1]
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(bgr, (width, height), interpolation=how), np.uint8)
 
 
 def thumbnail(bgr: Bgr) -> bytes:

@@ -8,22 +8,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
-import cv2
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
-from numpy.typing import NDArray
 
 from server.core.errors import BadRequest
 from server.core.frames import Detail, Frame, Geometry, Picture, Region, Scene
 from server.vision import encode
+from server.vision.encode import Bgr
 from server.vision.luma import SceneReader
 from server.vision.privacy import PrivacyFilter
 from server.vision.resize import HIGH_TOKENS, budget_pixels, smart_resize, visual_tokens
 
 if TYPE_CHECKING:
     import av
-
-Bgr = NDArray[np.uint8]
 
 # Largest side of a camera picture in pixels; larger ones are refused.
 MAX_SIDE = 4_096
@@ -151,11 +148,11 @@ class PicturePreparer:
 
         None when the earlier frame had another size. Not for engines that want pixels.
         """
-        decoded = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+        decoded = encode.decoded(jpeg)
         if decoded is None or decoded.shape[:2] != (frame.height, frame.width):
             return None
         seen = region or Region(0, 0, frame.width, frame.height)
-        bgr = np.asarray(decoded, np.uint8)[seen.top : seen.bottom, seen.left : seen.right]
+        bgr = decoded[seen.top : seen.bottom, seen.left : seen.right]
         most = budget_pixels(self.budget(needs, detail), needs.geometry)
         height, width = smart_resize(seen.height, seen.width, needs.geometry, most)
         return Picture(
@@ -167,7 +164,7 @@ class PicturePreparer:
             width=width,
             height=height,
             visual_tokens=visual_tokens(height, width, needs.geometry),
-            jpeg=encode.jpeg(_resized(bgr, width, height)),
+            jpeg=encode.jpeg(encode.scaled_to(bgr, width, height)),
             bgr=None,
             thumbnail=None,
             prepare_seconds=0.0,
@@ -190,7 +187,7 @@ class PicturePreparer:
             bgr = privacy_filter.apply(bgr)
         if region is not None:
             bgr = bgr[region.top : region.bottom, region.left : region.right]
-        return _resized(bgr, width, height)
+        return encode.scaled_to(bgr, width, height)
 
     def _scaled(self, image: av.VideoFrame, width: int, height: int) -> Bgr:
         """Scale and convert the frame to BGR in one step. Rows may be padded.
@@ -205,11 +202,3 @@ class PicturePreparer:
             image, width, height, "bgr24", interpolation=Interpolation.BICUBIC, threads=1
         )
         return np.asarray(bgr.to_ndarray(), np.uint8)
-
-
-def _resized(bgr: Bgr, width: int, height: int) -> Bgr:
-    if bgr.shape[:2] == (height, width):
-        return bgr
-    shrinks = width * height < bgr.shape[0] * bgr.shape[1]
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(bgr, (width, height), interpolation=how), np.uint8)

@@ -5,9 +5,6 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
-import cv2
-import numpy as np
-
 from server.core.frames import Geometry, Picture
 from server.vision import encode
 from server.vision.resize import budget_pixels, smart_resize, visual_tokens
@@ -40,15 +37,11 @@ def stored_picture(
 ) -> Picture:
     """Create an engine's picture of at most about `tokens` visual tokens. Raises ValueError for a broken JPEG."""
     began = time.perf_counter()
-    decoded = cv2.imdecode(np.frombuffer(stored.jpeg, np.uint8), cv2.IMREAD_COLOR)
-    if decoded is None:
+    bgr = encode.decoded(stored.jpeg)
+    if bgr is None:
         raise ValueError("a stored picture cannot be decoded")
-    bgr = np.asarray(decoded, np.uint8)
     most = budget_pixels(tokens, geometry)
     height, width = smart_resize(bgr.shape[0], bgr.shape[1], geometry, most)
-    shrinks = width * height < bgr.shape[0] * bgr.shape[1]
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-    sized = np.asarray(cv2.resize(bgr, (width, height), interpolation=how), np.uint8)
     return Picture(
         frame_id=stored.id,
         captured=stored.captured,
@@ -58,7 +51,7 @@ def stored_picture(
         width=width,
         height=height,
         visual_tokens=visual_tokens(height, width, geometry),
-        jpeg=encode.jpeg(sized),
+        jpeg=encode.jpeg(encode.scaled_to(bgr, width, height)),
         bgr=None,
         thumbnail=encode.small(bgr) if thumbnail else None,
         prepare_seconds=time.perf_counter() - began,

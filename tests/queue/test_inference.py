@@ -82,6 +82,15 @@ def assert_idle(inference: Inference) -> None:
     assert not inference._active
 
 
+def submitted(
+    inference: Inference, jobs: list[tuple[Job, RecordingSink]]
+) -> list[tuple[Job, RecordingSink]]:
+    """Submit all, and return them."""
+    for job, _ in jobs:
+        inference.submit(job)
+    return jobs
+
+
 async def turns() -> None:
     """Some turns of the loop, for what must not happen in them."""
     for _ in range(20):
@@ -223,9 +232,7 @@ async def test_a_narrower_engine_stops_nothing_that_runs(build: Build) -> None:
     engine = FakeEngine()
     engine.hold(at=1)
     inference = build(engine, slots=4)
-    jobs = [make_job(session, DESCRIBE) for session in "abc"]
-    for job, _ in jobs:
-        inference.submit(job)
+    jobs = submitted(inference, [make_job(session, DESCRIBE) for session in "abc"])
     await until(lambda: all(sink.text for _, sink in jobs))
     engine.capabilities = Capabilities(max_concurrency=1)
     inference.engine_changed()
@@ -237,9 +244,7 @@ async def test_a_session_runs_one_question_and_one_background_job(build: Build) 
     engine = FakeEngine()
     engine.hold()
     inference = build(engine, slots=8)
-    jobs = [make_job("a", kind) for kind in (CHAT, DESCRIBE)]
-    for job, _ in jobs:
-        inference.submit(job)
+    jobs = submitted(inference, [make_job("a", kind) for kind in (CHAT, DESCRIBE)])
     await until(lambda: engine.open == 2)
     more = [make_job("a", CHAT, question="next"), make_job("a", WATCH, question="watch")]
     for job, _ in more:
@@ -914,9 +919,7 @@ async def test_one_prompt_of_background_work_at_a_time(build: Build) -> None:
     engine = FakeEngine()
     engine.hold()
     inference = build(engine, slots=8)
-    jobs = [make_job(session, DESCRIBE) for session in "abc"]
-    for job, _ in jobs:
-        inference.submit(job)
+    jobs = submitted(inference, [make_job(session, DESCRIBE) for session in "abc"])
     await until(lambda: engine.open == 1)
     await turns()
     assert engine.open == 1
@@ -928,9 +931,7 @@ async def test_background_work_leaves_a_slot_free(build: Build) -> None:
     engine = FakeEngine()
     engine.hold(at=1)
     inference = build(engine, slots=3)
-    jobs = [make_job(session, WATCH) for session in "abcd"]
-    for job, _ in jobs:
-        inference.submit(job)
+    jobs = submitted(inference, [make_job(session, WATCH) for session in "abcd"])
     await until(lambda: sum(bool(sink.text) for _, sink in jobs) == 2)
     await turns()
     assert inference.running == 2

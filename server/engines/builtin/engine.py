@@ -13,8 +13,6 @@ from functools import partial
 from typing import TypeVar
 
 import cv2
-import numpy as np
-from numpy.typing import NDArray
 
 from server.attention.watch_answers import conditions_in
 from server.core.aio import in_pool
@@ -42,11 +40,11 @@ from server.engines.builtin.reader import Reader
 from server.engines.builtin.wants import Want, needs_codes, needs_faces, needs_text
 from server.engines.builtin.watcher import Watcher, cannot_watch
 from server.engines.prompts import clean
+from server.vision.encode import Bgr, decoded
 from server.vision.grounding import Box
 
 log = logging.getLogger(__name__)
 
-Bgr = NDArray[np.uint8]
 T = TypeVar("T")
 # Words with the spaces around them, which together make up the text exactly
 _WORD = re.compile(r"\s*\S+\s*?(?=\s|$)|\s+")
@@ -270,10 +268,10 @@ def pixels_of(picture: Picture) -> Bgr:
         return picture.bgr
     if picture.jpeg is None:
         raise ValueError("the picture has neither pixels nor a JPEG")
-    decoded = cv2.imdecode(np.frombuffer(picture.jpeg, np.uint8), cv2.IMREAD_COLOR)
-    if decoded is None:
+    bgr = decoded(picture.jpeg)
+    if bgr is None:
         raise ValueError("the picture's JPEG cannot be decoded")
-    return np.asarray(decoded, np.uint8)
+    return bgr
 
 
 def rows_of(pieces: list[Piece]) -> tuple[tuple[Row, ...], bool]:
