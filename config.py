@@ -207,12 +207,12 @@ class Settings(BaseSettings):
 
     @property
     def made_access_code(self) -> bool:
-        """Whether ACCESS_CODE was empty and one was made for this run: nobody knows it yet."""
+        """True when ACCESS_CODE was empty and one was made for this run: nobody knows it yet."""
         return self._made_access_code
 
     @property
     def made_secret(self) -> bool:
-        """Whether JWT_SECRET_KEY was made for this run."""
+        """True when JWT_SECRET_KEY was made for this run."""
         return self._made_secret
 
     @model_validator(mode="before")

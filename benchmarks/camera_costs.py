@@ -187,7 +187,7 @@ async def capacity(
             f"cameras on one core, {rate:g} frames/s",
             "cameras",
             value=float(held),
-            # A run that was bounded below the target tells nothing about it.
+            # A run that was bounded below the target shows nothing about it.
             target=float(target) if ended != "--cameras" or held >= target else None,
             at_least=True,
             note=note,

@@ -162,7 +162,7 @@ class GreedyFlow:
             arrives = enqueue(at, self._size)
             self.sent += 1
             if arrives is None:
-                # The packets behind it tell.
+                # The packets behind it show that.
                 self.lost += 1
                 heapq.heappush(self._heard, (at + 2 * self._rtt, at, False))
             else:

@@ -165,7 +165,7 @@ class Results:
             ),
             Row(
                 "",
-                "in the engine, as the server says",
+                "in the engine, as the server reports",
                 "ms",
                 Spread.of(a.response["inference_time"] * 1000 for a in done if a.response),
             ),

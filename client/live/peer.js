@@ -135,7 +135,7 @@ export class Peer {
     this.#backoff.reset();
     this.#offered = false;
     // Otherwise an abandoned offer that arrives late would replace the other camera.
-    if (offered && taken) this.#tell([]);
+    if (offered && taken) this.#sendCandidates([]);
     else if (offered) {
       // A failure is ignored, because the server notices the end by itself, only later.
       request("DELETE", this.#path(), { token: this.#session.token, keepalive: leaving, timeout: 3000 }).catch(() => {});
@@ -205,7 +205,7 @@ export class Peer {
   /** @param {RTCPeerConnection} pc @param {RTCPeerConnectionIceErrorEvent} event */
   #relayFailed(pc, event) {
     if (pc !== this.#pc || !event.url?.startsWith("turn")) return;
-    // A relay's own error code says more than 701, which means unreachable.
+    // A relay's own error code means more than 701, which means unreachable.
     if (this.#relayTrouble === null || this.#relayTrouble.code >= 700) {
       this.#relayTrouble = { url: event.url.replace(/\?.*/, ""), code: event.errorCode };
     }
@@ -278,7 +278,7 @@ export class Peer {
     this.#backoff.reset();
     this.#set("connected");
     // Otherwise abandoned offers that arrive late would replace it.
-    this.#tell([]);
+    this.#sendCandidates([]);
   }
 
   /** @param {RTCPeerConnection} pc @param {RTCIceCandidate|null} candidate */
@@ -297,11 +297,11 @@ export class Peer {
     const candidates = this.#candidates.splice(0).slice(0, MAX_CANDIDATES - this.#candidatesSent);
     if (candidates.length === 0) return;
     this.#candidatesSent += candidates.length;
-    this.#tell(candidates);
+    this.#sendCandidates(candidates);
   }
 
   /** @param {RTCIceCandidateInit[]} candidates */
-  #tell(candidates) {
+  #sendCandidates(candidates) {
     // A lost request is ignored: other candidates may connect, and connecting has a time limit.
     request("PATCH", this.#path(), { token: this.#session.token, body: { candidates } }).catch(() => {});
   }

@@ -109,7 +109,7 @@ export class Visit {
   /** Let another device be the camera: the page closes its own and shows stills. */
   elsewhere() {
     if (this.facts.camera === "elsewhere") return;
-    // Without telling the server, whose connection may already be the other device's.
+    // Without a message to the server, whose connection may already be the other device's.
     this.peer.stop({ taken: true });
     this.camera.close();
     this.#hooks.onStream(null);

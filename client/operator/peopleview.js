@@ -71,7 +71,7 @@ export class PeopleView {
   }
 }
 
-/** What a session has asked of the model. @param {import("./people.js").Seen} session */
+/** The requests of a session to the model. @param {import("./people.js").Seen} session */
 function use({ questions, background, visual_tokens }) {
   const tokens = visual_tokens.toLocaleString();
   return `${questions} ${questions === 1 ? "question" : "questions"}, ${background} unasked looks, ${tokens} visual tokens`;

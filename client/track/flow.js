@@ -9,7 +9,7 @@ const HALF = 3;
 const SIDE = 2 * HALF + 1;
 const PADDED = SIDE + 2;
 const MAX_STEPS = 6;
-// Of the squared gradients' smaller eigenvalue: a plain surface tells nothing.
+// Of the squared gradients' smaller eigenvalue: a plain surface has none.
 const MIN_TEXTURE = 40;
 // A step shorter than this, squared, is the last one.
 const SETTLED = 4e-4;

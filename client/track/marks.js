@@ -31,7 +31,7 @@ export class Marks {
   #hooks;
   /** @type {{id: string, askedAt: number, frameAt: number}|null} the question under way; frameAt: 0 before there is a frame */
   #waiting = null;
-  /** What is carried. @type {Map<number, {label: string, capturedAt: number, lost: boolean}>} */
+  /** The boxes that are carried. @type {Map<number, {label: string, capturedAt: number, lost: boolean}>} */
   #carried = new Map();
 
   /**

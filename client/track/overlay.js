@@ -4,7 +4,7 @@ import { direction, shownPicture, toElement } from "../page/picture.js";
 /** @typedef {import("../page/picture.js").Edges} Edges */
 /** @typedef {import("../page/picture.js").Shown} Shown */
 
-// Room above a box for its label, and beside it; px
+// Space above a box for its label, and beside it; px
 const LABEL_HEIGHT = 34;
 // The state's bar is above the picture.
 const TOP_BAR = 62;
@@ -86,7 +86,7 @@ export class Overlay {
     button.style.width = `${width.toFixed(1)}px`;
     button.style.height = `${height.toFixed(1)}px`;
     button.dataset.state = mark.state;
-    // The label stands above the box, below it where there is no room, and within it where there is none either.
+    // The label stands above the box, below it where there is no space, and within it where there is none either.
     const { clientWidth, clientHeight } = this.#video;
     const above = top - LABEL_HEIGHT >= TOP_BAR;
     const below = top + height + LABEL_HEIGHT <= clientHeight - 22;
@@ -100,8 +100,8 @@ export class Overlay {
     const [name, age] = /** @type {HTMLElement} */ (button.firstElementChild).children;
     say(name, mark.label);
     say(age, ago);
-    const told = `${mark.label}: ${where}, ${ago}. Ask about it`;
-    if (button.getAttribute("aria-label") !== told) button.setAttribute("aria-label", told);
+    const description = `${mark.label}: ${where}, ${ago}. Ask about it`;
+    if (button.getAttribute("aria-label") !== description) button.setAttribute("aria-label", description);
   }
 
   /** @param {number} id */

@@ -1,5 +1,5 @@
 /**
- * How points moved together: shift, scale and rotation, by RANSAC and then least squares over those that agree.
+ * The common movement of points: shift, scale and rotation, by RANSAC and then least squares over those that agree.
  *
  * A similarity is [a, b, x, y]: a point (u, v) goes to (a u - b v + x, b u + a v + y).
  */

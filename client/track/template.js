@@ -14,7 +14,7 @@ const POINTS = GRID * GRID;
 // The parts that have to agree on their own lie in a grid of 4x4.
 const PARTS = 4;
 const PART = GRID / PARTS;
-// Points of a part that have to be in the picture, and the variance below which a part tells nothing.
+// Points of a part that have to be in the picture, and the variance below which a part shows nothing.
 const MIN_PART_POINTS = 12;
 const MIN_PART_VARIANCE = 9;
 const PART_AGREES = 0.5;
@@ -35,7 +35,7 @@ const seenLuma = new Float32Array(POINTS);
 const inside = new Uint8Array(POINTS);
 const matrix = new Float64Array(4 * 5);
 const step = new Float64Array(4);
-// How many points two sets of luma share, their sums, how much each varies, and both together
+// The number of points that two sets of luma share, their sums, and how much each and both together vary
 const spread = { n: 0, a: 0, b: 0, va: 0, vb: 0, both: 0 };
 
 export class Template {

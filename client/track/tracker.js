@@ -33,7 +33,7 @@ export class Tracker {
   #ring;
   /** @type {Entry[]} in the order in which they were added; `at` is the number of the picture that each has reached */
   #entries = [];
-  /** @type {Carried[]} told with the next `boxes` */
+  /** @type {Carried[]} reported with the next `boxes` */
   #gone = [];
   /** @type {Pyramid} of picture `#fromNumber` */
   #from;
@@ -77,7 +77,7 @@ export class Tracker {
     const { width, height } = this.#ring;
     const [left, top, right, bottom] = entry.edges;
     if (number < 0 || (right - left) * width < MIN_SIDE || (bottom - top) * height < MIN_SIDE) {
-      this.#tellGone(entry);
+      this.#reportGone(entry);
       return false;
     }
     this.removeBox(id);
@@ -122,7 +122,7 @@ export class Tracker {
   boxes() {
     const newest = this.#ring.next - 1;
     const gone = this.#gone.splice(0);
-    return gone.concat(this.#entries.filter(({ at, tracked }) => tracked && at === newest).map((entry) => this.#told(entry)));
+    return gone.concat(this.#entries.filter(({ at, tracked }) => tracked && at === newest).map((entry) => this.#carried(entry)));
   }
 
   /** @param {Entry} entry one picture on; for a new one, begin it */
@@ -171,18 +171,18 @@ export class Tracker {
   /** @param {Entry} entry */
   #drop(entry) {
     this.#entries = this.#entries.filter((other) => other !== entry);
-    this.#tellGone(entry);
+    this.#reportGone(entry);
   }
 
   /** @param {Entry} entry */
-  #tellGone(entry) {
-    this.#gone.push({ ...this.#told(entry), state: "gone" });
+  #reportGone(entry) {
+    this.#gone.push({ ...this.#carried(entry), state: "gone" });
     // The oldest goes: nobody has asked for them.
     if (this.#gone.length > 4 * MAX_BOXES) this.#gone.shift();
   }
 
   /** @param {Entry} entry @returns {Carried} */
-  #told({ id, label, capturedAt, edges, tracked, at }) {
+  #carried({ id, label, capturedAt, edges, tracked, at }) {
     const { width, height } = this.#ring;
     const [left, top, right, bottom] = tracked?.edges ?? [0, 0, 0, 0];
     return {

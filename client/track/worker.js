@@ -1,4 +1,4 @@
-/** The worker that carries boxes: takes small pictures and boxes, tells where the boxes are. */
+/** The worker that carries boxes: takes small pictures and boxes, returns where the boxes are. */
 import { Tracker } from "./tracker.js";
 
 // Between two messages: about 20 ms of a laptop

@@ -16,7 +16,7 @@ export class WatchPanel {
    * @param {(ring: HTMLElement) => void} hooks.show puts a ring among the answers
    * @param {(text: string) => void} hooks.say to a screen reader
    * @param {(condition: string, why: string) => void} hooks.refused a watch was not taken
-   * @param {() => void} hooks.opened the list needs room
+   * @param {() => void} hooks.opened the list needs space
    */
   constructor(visit, { show, say, refused, opened }) {
     const view = new WatchView({

@@ -102,7 +102,7 @@ class Answer:
     sentence: str
     # In pixels of the frame, at most MAX_BOXES
     boxes: tuple[Box, ...]
-    # It says that there is no such thing.
+    # The answer is that there is no such thing.
     none: bool
 
 

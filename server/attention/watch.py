@@ -171,7 +171,7 @@ class Watch:
         self._wakes_at = now
 
     def take_wakes(self, before: Watch, now: float) -> None:
-        """Go on with the wakes that are left of a watch in whose place this one comes."""
+        """Go on with the wakes that are left of the watch that this one replaces."""
         self._wakes, self._wakes_at = before._refilled(now), now
 
     def plain(self, answer: Answer, frame_id: str, now: float, *, settled: bool) -> bool:

@@ -256,7 +256,7 @@ def choose(question: str, detail: Detail, route: Route | None) -> tuple[Route, D
         if route is Route.NOW and detail is Detail.HIGH:
             route = Route.DETAIL
     if detail is Detail.AUTO:
-        # What is sought may be small.
+        # The sought thing may be small.
         small = route in (Route.DETAIL, Route.WHERE) or (
             route is Route.PAST and wants_detail(question)
         )

@@ -96,7 +96,7 @@ class Background:
         self._camera.set_sample_rate(
             chosen or self._sample_rate,
             working=any(part.working for part in self._active),
-            # Who has chosen a rate gets no more.
+            # A chosen rate is not exceeded.
             alert=chosen is None and alert is not None and alert.alert,
         )
         self._camera.on_sample = self._frame if self._active else None

@@ -30,7 +30,7 @@ class LiveDescription:
     """One session's running description, a part of `Background`.
 
     At most one description waits or runs. A newer frame replaces one that waits; while one runs,
-    frames are only compared. The next request tells what has changed since the last description.
+    frames are only compared. The next request asks for what has changed since the last description.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class LiveDescription:
         # The description that waits or runs; None without one
         self._sink: _DescriptionSink | None = None
         # The last description and the id of its message; "" before the first
-        self._said, self._said_id = "", ""
+        self._last, self._last_id = "", ""
 
     @property
     def wanted(self) -> bool:
@@ -91,7 +91,7 @@ class LiveDescription:
     def new_stream(self) -> None:
         """Describe the next frame as a whole."""
         self._attention.forget()
-        self._said = self._said_id = ""
+        self._last = self._last_id = ""
 
     def retry(self) -> None:
         """Describe the next frame as a whole: another engine may see something else in it."""
@@ -129,11 +129,11 @@ class LiveDescription:
         """Queue a frame, in place of one that still waits."""
         id = f"d{next(self._numbers)}"
         wishes = self._requests.preferences
-        said = "" if change.why in _ANEW else self._said
-        question = describing(wishes.prompt, wishes.length, said)
+        last = "" if change.why in _ANEW else self._last
+        question = describing(wishes.prompt, wishes.length, last)
         # The present scene: the camera may show another one when the request starts.
         view = View(frame, Detail.LOW, self._camera.scene)
-        sink = _DescriptionSink(id, said, self._outbox, self._ended, self._failed)
+        sink = _DescriptionSink(id, last, self._outbox, self._ended, self._failed)
         self._sink = sink
         try:
             self._requests.submit(question, Kind.DESCRIBE, view, sink)
@@ -156,9 +156,9 @@ class LiveDescription:
         self._attention.answered(now, same=same)
         if same:
             self._metrics.descriptions_unchanged.inc()
-            self._outbox.put(wire.Unchanged(id=self._said_id, looked_at=round(time.time() * 1000)))
+            self._outbox.put(wire.Unchanged(id=self._last_id, looked_at=round(time.time() * 1000)))
         else:
-            self._said, self._said_id = text, sink.id
+            self._last, self._last_id = text, sink.id
         # Work for a client that listens keeps its session alive, as its own messages do.
         self._touch()
 
@@ -174,12 +174,12 @@ class _DescriptionSink(AnswerSink):
     def __init__(
         self,
         id: str,
-        said: str,
+        last: str,
         outbox: Outbox,
         on_end: Callable[..., None],
         on_error: Callable[[QwenCameraError, str | None], None],
     ) -> None:
-        """`said`: the last description, "" without one. `on_end(sink, text, whole=…, same=…)`."""
+        """`last`: the last description, "" without one. `on_end(sink, text, whole=…, same=…)`."""
         super().__init__(
             id=id,
             kind=Kind.DESCRIBE,
@@ -188,7 +188,7 @@ class _DescriptionSink(AnswerSink):
             on_end=lambda text, whole: on_end(self, text, whole=whole, same=False),
             on_error=self._note_error,
         )
-        self._said = said
+        self._last = last
         self._report_end = on_end
         self._report_error = on_error
         # The beginning of the answer while it may still say that nothing changed; None afterwards
@@ -199,7 +199,7 @@ class _DescriptionSink(AnswerSink):
 
     def put_started(self, frame: wire.FrameInfo) -> None:
         self.running = True
-        if self._said:
+        if self._last:
             self._held = ""
         else:
             super().put_started(frame)
@@ -207,15 +207,15 @@ class _DescriptionSink(AnswerSink):
     def delta(self, text: str) -> None:
         if self._held is not None:
             self._held += text
-            most = len(self._said) + _LONGER
-            if len(self._held) <= most and begins_unchanged(self._held, self._said):
+            most = len(self._last) + _LONGER
+            if len(self._held) <= most and begins_unchanged(self._held, self._last):
                 return
             text = self._release()
         super().delta(text)
 
     def finished(self, result: Result) -> None:
         whole = result.finish_reason in ("stop", "length")
-        same = whole and is_unchanged(result.text, self._said)
+        same = whole and is_unchanged(result.text, self._last)
         if self._held is not None and (same or not result.text):
             self._report_end(self, "", whole=same, same=same)
             return

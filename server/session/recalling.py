@@ -131,9 +131,9 @@ class Recalling:
             self._task = None
 
     def listen(self, listening: bool) -> None:
-        """Tell a new socket what is kept."""
+        """Report to a new socket what is kept."""
         if listening and self.wanted:
-            self._tell()
+            self._report()
 
     def new_stream(self) -> None:
         """Compare nothing across connections; forget the pictures of another device's camera."""
@@ -141,7 +141,7 @@ class Recalling:
             self._attention.forget()
         if self._camera.steered != self._steered:
             self._steered = self._camera.steered
-            # What one camera saw is no past of another one.
+            # Pictures of one camera are no past of another one.
             self.clear()
 
     def retry(self) -> None:
@@ -150,7 +150,7 @@ class Recalling:
     def switched(self) -> None:
         """Apply the person's wish: without it nothing stays."""
         if self.wanted:
-            self._tell()
+            self._report()
         else:
             self.clear()
 
@@ -175,7 +175,7 @@ class Recalling:
     # Questions
 
     def earlier(self, view: View) -> MakeEarlier:
-        """Return the maker of the pictures before a view. A held view is asked about now, with newer pictures."""
+        """Return the function that makes the pictures before a view. A held view is asked about now, with newer pictures."""
         captured = time.monotonic() if view.held else view.frame.captured
 
         async def make(needs: Capabilities) -> Sequence[EarlierPicture]:
@@ -224,7 +224,7 @@ class Recalling:
             self._tools.metrics.recalled.labels(reason).inc(number)
 
     def _changed(self) -> None:
-        """Tell the client, and set the timer for the picture that becomes too old next."""
+        """Report it to the client, and set the timer for the picture that becomes too old next."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -232,7 +232,7 @@ class Recalling:
         if oldest is not None:
             wait = oldest.captured + self._seconds - time.monotonic()
             self._timer = asyncio.get_running_loop().call_later(max(0.05, wait), self._expire)
-        self._tell()
+        self._report()
 
     def _expire(self) -> None:
         self._timer = None
@@ -240,7 +240,7 @@ class Recalling:
             self._count(self._recall.expire(time.monotonic()))
         self._changed()
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         oldest = self._recall.oldest() if self._recall is not None else None
         age = time.monotonic() - oldest.captured if oldest is not None else 0.0
         self._outbox.put(

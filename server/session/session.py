@@ -272,7 +272,7 @@ class Session:
     # Messages out
 
     def engine_changed(self) -> None:
-        """Tell the client of another engine, and ask it for what the one before may have failed at."""
+        """Greet the client again with another engine, and try again what the one before may have failed at."""
         self._background.retry()
         self.greet()
 

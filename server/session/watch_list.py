@@ -100,7 +100,7 @@ class WatchList:
         return self._ids.get(name)
 
     def _drop_finished(self) -> None:
-        """Make room: the oldest watch that has ended goes."""
+        """Remove the oldest watch that has ended."""
         for one in self._states():
             if one.finished:
                 self.remove(self._ids[one.id])

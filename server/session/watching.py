@@ -93,7 +93,7 @@ class Watching:
         # The request whose look the gate compares with
         self._compared: Ask | None = None
         # The answers of the last common request
-        self._said: dict[str, bool] = {}
+        self._last_answers: dict[str, bool] = {}
         # A ring that went out before its reason was complete
         self._early: Ring | None = None
         self._numbers = 0
@@ -111,7 +111,7 @@ class Watching:
         # Called when `wanted` may have changed
         self.on_wanted: Callable[[], None] = lambda: None
 
-    # What a person orders
+    # Orders of a person
 
     @property
     def wanted(self) -> bool:
@@ -161,7 +161,7 @@ class Watching:
     def heard(self, id: str) -> None:
         self._rings.heard(id)
 
-    # What happens around it
+    # Events around it
 
     def listen(self, listening: bool) -> None:
         self._listening = listening
@@ -359,10 +359,14 @@ class Watching:
                 self._rings.reword(early, answer.why)
         outcome = self._rule.answered(ask, answers, now, minute)
         if ask is self._compared:
-            said = {name: answer.seen for name, answer in answers.items()}
-            same = bool(said) and all(self._said.get(name) is seen for name, seen in said.items())
-            kept = {name: seen for name, seen in self._said.items() if self._rule.order(name)}
-            self._said = kept | said
+            seen_now = {name: answer.seen for name, answer in answers.items()}
+            same = bool(seen_now) and all(
+                self._last_answers.get(name) is seen for name, seen in seen_now.items()
+            )
+            kept = {
+                name: seen for name, seen in self._last_answers.items() if self._rule.order(name)
+            }
+            self._last_answers = kept | seen_now
             self._compared = None
             self._attention.answered(now, same=same)
         for ring in outcome.rings:

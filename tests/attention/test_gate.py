@@ -178,7 +178,7 @@ def test_weak_changes_need_two_looks() -> None:
 
 
 def test_other_view_and_other_scene() -> None:
-    """A camera that turned away or shows another place is told as such, for the whole picture."""
+    """A camera that turned away, or shows another place, is reported as such for the whole picture."""
     canvas = dead_leaves(5).y
     gate = answered(drawn(np.ascontiguousarray(canvas[40:760, 0:1280])))
     away = gate.look(drawn(np.ascontiguousarray(canvas[40:760, 88:1368])), 0.5)

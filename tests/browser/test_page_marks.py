@@ -64,7 +64,7 @@ def looks(_body: Any, jpeg: bytes | None) -> list[str]:
     return ["It lies ", "on the table.", "\n```json\n", entry, "\n```"]
 
 
-# What follows things is loaded, a moment ago: nobody types faster.
+# The part that follows things was loaded a moment ago: nobody types faster.
 LOADED = """() => performance.getEntriesByType("resource").some(
   ({name, responseEnd}) => name.endsWith("/track/recent.js") && responseEnd < performance.now() - 300)"""
 # The overlap (intersection over union) of the first box on the page with the thing in front of the camera

@@ -350,7 +350,7 @@ async def test_a_broken_connection_ends_what_was_sent(page: Page) -> None:
         talk.ask("q2", "Two?", "auto", false);
         talk.interrupt("Lost.");
         const broken = talk.turns.map(turn => [turn.state, turn.problem, turn.retryable]);
-        // What is asked again has its end from then on.
+        // A question that is asked again has its end from then on.
         talk.ask("q3", "Three?", "auto", true);
         talk.interrupt("Lost.", "q3");
         talk.sent("q3");

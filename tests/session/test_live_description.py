@@ -311,7 +311,7 @@ async def test_nothing_of_it_outlives_the_session() -> None:
         stage.settings(describe=True)
         await stage.described(1)
         await one.session.close("session_ended")
-        assert one.session._describing._said == ""
+        assert one.session._describing._last == ""
         assert one.session._describing._attention._gate is None
         assert one.session._describing._attention._asked is None
 

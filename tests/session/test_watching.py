@@ -616,7 +616,7 @@ async def test_watches_that_come_and_go_leave_nothing_behind() -> None:
             await guard.show(number)
             guard.say(type="unwatch", id=f"k{number}")
         await guard.quiet()
-        assert len(runner._said) <= 1
+        assert len(runner._last_answers) <= 1
         assert len(runner._frames) == 0
         assert len(runner._rule) == 0
         assert one.session.camera.on_sample is None

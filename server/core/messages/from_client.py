@@ -70,7 +70,7 @@ class Settings(ClientMessage):
     thumbnails: bool | None = None
     # Length of a description; see `Length`.
     length: Length | None = None
-    # How small a change leads to a description: more finds smaller and weaker ones. 1 is the measured default.
+    # Sensitivity to changes: more of it describes smaller and weaker ones. 1 is the measured default.
     sensitivity: float | None = Field(default=None, ge=LEAST_SENSITIVITY, le=MOST_SENSITIVITY)
     # A `change` message at each look at the scene
     changes: bool | None = None

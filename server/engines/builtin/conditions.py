@@ -82,7 +82,7 @@ _MOTIONS = _words(
 _TEXTS = _words(
     "text writing words letters schrift text buchstaben texte mots ecriture texto letras palabras текст надпись буквы"
 )
-# What names the text that follows
+# Words that name the text after them
 _NAMED = re.compile(
     r"^(.*)\b(?:the |das |dem |den |le |la |el |слово )?(?:words?|texts?|names?|letters?|numbers?|says?|reads?|written|wort|worter|steht|zahl|nummer|name|mot|texte"
     r"|ecrit|nombre|numero|palabra|texto|dice|слово|написано)\b\s*:?\s+(?P<target>\S.*)$"

@@ -1,4 +1,4 @@
-/** What a box does while its object moves, hides and goes: the figures that each class of scenes has to keep. */
+/** A box follows its object while that moves, hides and goes: each class of scenes has to keep its figures. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 

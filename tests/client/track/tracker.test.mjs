@@ -1,4 +1,4 @@
-/** What the tracker holds and how it is asked: pictures, boxes and their bounds. */
+/** The tracker holds pictures and boxes, within bounds. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
