@@ -2,7 +2,7 @@ import { finished } from "./conversation.js";
 import { byId, say, show } from "../page/dom.js";
 import { partsOf, places } from "../page/picture.js";
 import { languageOf } from "./language.js";
-import { fillFrames, fillWays } from "./looked.js";
+import { fillFrames, fillWays, framesSent } from "./looked.js";
 import { clock, duration, engineName, evidence, remarks } from "../page/words.js";
 
 /** @typedef {import("./conversation.js").Turn} Turn */
@@ -272,6 +272,8 @@ export class ChatView {
         ["Seen by the engine", `${frame.width}×${frame.height}${visual}`],
         ["Captured", clock(frame.captured_at)],
       );
+      const sent = framesSent(response);
+      if (sent) facts.push(["Earlier frames", sent]);
       if (frame.unchanged_since) facts.push(["Not computed again", `${frame.visual_tokens} visual tokens`]);
     }
     const { prompt_tokens: read, cached_tokens: cached, completion_tokens: written } = usage;

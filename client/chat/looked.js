@@ -29,6 +29,16 @@ function nothingPast() {
   return entry;
 }
 
+/**
+ * The form in which the engine got the pictures of the past; "" without any.
+ * @param {import("../live/messages.js").ResponseMessage} response
+ */
+export function framesSent({ frames = [], frames_sent: sent }) {
+  if (frames.length === 0 || !sent) return "";
+  if (sent === "video") return `${frames.length}, as one video`;
+  return sent === "refused" ? `${frames.length}, as pictures: the engine refused a video` : `${frames.length}, as pictures`;
+}
+
 /** @param {EarlierFrame[]} frames */
 function shown(frames) {
   const cited = frames.filter((frame) => frame.cited);

@@ -276,6 +276,7 @@
  * @property {FrameInfo} [frame] absent when it ended before a frame was available
  * @property {"now"|"detail"|"past"|"where"} [route] as in `Started`
  * @property {EarlierFrame[]} [frames] as in `Started`, with pictures of those that the answer names, or of all
+ * @property {"pictures"|"video"|"refused"} [frames_sent] the form in which the engine got them; refused: as pictures, since it refused the video
  * @property {Timings} timings
  * @property {UsageInfo} usage
  * @property {"stop"|"length"|"content_filter"|"cancelled"|"replaced"} finish_reason

@@ -5,6 +5,7 @@ Starts nothing.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from urllib.parse import urlsplit
@@ -14,17 +15,20 @@ from scripts.models.checkpoint import Checkpoint, text_layers, text_shapes
 from scripts.models.trouble import ModelError
 from server.catalogue import batching
 from server.catalogue.entry import RunMode
+from server.catalogue.families import pairs_frames
 from server.catalogue.launch import Launch, typed
 from server.catalogue.vllm import (
     HIGH_DETAIL_TOKENS,
     KEY,
     Serving,
+    Video,
     Vllm,
     VllmError,
     cpu_cache_bytes,
     doubts,
     environment,
     serve_arguments,
+    video_bounds,
 )
 
 # Flags that would write questions or a key where they do not belong, or would override the settings
@@ -83,8 +87,9 @@ def build(
         dtype=settings.model_dtype,
         memory=settings.gpu_memory_utilization,
         context=settings.model_max_tokens,
-        # The picture of now, and earlier ones for the past and for watches; no video.
+        # The picture of now, and earlier ones for the past and for watches.
         inputs={"image": 4, "video": 0},
+        video=_video(settings, model, limits["max_pixels"]),
         pixels=(limits["min_pixels"], limits["max_pixels"]),
         cpu_cache_bytes=cache,
         sequences=None if by_operator else many.sequences,
@@ -135,6 +140,14 @@ def pixels(settings: Settings, model: Checkpoint) -> dict[str, int]:
     factor = sizes[0] * sizes[1]
     most = max(settings.visual_token_budget, HIGH_DETAIL_TOKENS)
     return {"min_pixels": 4 * factor * factor, "max_pixels": most * factor * factor}
+
+
+def _video(settings: Settings, model: Checkpoint, most: int) -> Video | None:
+    """Return the video of a model that takes one in the server's form."""
+    if not pairs_frames(model.config.get("model_type") or ""):
+        return None
+    tokens = max(settings.visual_token_budget, HIGH_DETAIL_TOKENS)
+    return video_bounds(math.isqrt(most // tokens), tokens)
 
 
 def kept_a_token(settings: Settings, model: Checkpoint) -> int:

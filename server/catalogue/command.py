@@ -10,6 +10,7 @@ from server.catalogue import batching, containers, vllm
 from server.catalogue.choice import Choice, CommandError, shown
 from server.catalogue.containers import LOOPBACK
 from server.catalogue.entry import Ability, Model, ModelType, RunMode
+from server.catalogue.families import pairs_frames
 from server.catalogue.geometry import from_model_type
 from server.catalogue.launch import Launch, typed
 from server.catalogue.modes import Host, Server, Vendor, device, modes, offloads, subprocess_server
@@ -171,7 +172,7 @@ def _container(
     serving = _serving(choice, model, host, inside, "0.0.0.0", containers.PORT)
     many = _batch(serving, choice, model, host, concurrent)
     serving = dataclasses.replace(serving, sequences=many.sequences)
-    found = vllm.Vllm("", containers.IMAGE_FLAGS)
+    found = vllm.Vllm(".".join(map(str, vllm.SAFE_VERSION)), containers.IMAGE_FLAGS)
     arguments, warnings = vllm.serve_arguments(words, serving, found)
     argv = tuple(arguments)
     return Launch(
@@ -248,12 +249,14 @@ def _serving(
         inputs["video"] = 0
     if Ability.AUDIO_IN in model.abilities:
         inputs["audio"] = 0
-    pixels = None
+    pixels = video = None
     # Other image processors with a factor name these limits differently; our pictures have the
     # right size in any case.
     if model.geometry is not None and from_model_type(model.architecture) is not None:
         factor = model.geometry.factor
         pixels = (4 * factor**2, choice.visual_tokens * factor**2)
+        if pairs_frames(model.architecture):
+            video = vllm.video_bounds(factor, choice.visual_tokens)
     return vllm.Serving(
         folder=folder,
         name=model.id,
@@ -263,6 +266,7 @@ def _serving(
         memory=choice.gpu_memory_utilization,
         context=choice.context or DEFAULT_CONTEXT,
         inputs=inputs,
+        video=video,
         pixels=pixels,
         gpus=_gpus(choice, model, machine),
         trust_remote_code=model.remote_code,

@@ -67,8 +67,10 @@ FAMILIES: dict[str, Family] = {
     "vibevoice": _family(ModelType.SPEECH, Ability.TEXT_TO_SPEECH, transformers=""),
     "musicgen": _family(ModelType.AUDIO, Ability.TEXT_TO_AUDIO, transformers="4.31.0"),
 }
+# Types of models whose patches are two frames deep
+_PAIRED = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "qwen2_5_omni", "qwen3_omni_moe")
 # Names of models that write boxes, as hubs and servers spell them
-_BOX_NAMES = (
+_QWEN_NAMES = (
     (re.compile(r"qwen-?2[._]5-?vl", re.I), "qwen2_5_vl"),
     (re.compile(r"qwen-?2-?vl", re.I), "qwen2_vl"),
     (re.compile(r"qwen-?3-?vl", re.I), "qwen3_vl"),
@@ -89,6 +91,15 @@ _OTHER_TASKS = re.compile(
 _WEIGHTLESS = re.compile(r"Scheduler|Tokenizer|Processor|FeatureExtractor|Guid")
 
 
+def pairs_frames(model_type: object, *names: str) -> bool:
+    """Find whether a model takes videos whose frames cost as much in pairs as one picture, by its
+    `model_type`, and without one by its names.
+    """
+    if isinstance(model_type, str):
+        return model_type.removesuffix("_thinker") in _PAIRED
+    return any(pattern.search(_last(name)) for name in names for pattern, _ in _QWEN_NAMES)
+
+
 def box_unit(model_type: object, *names: str) -> BoxUnit | None:
     """Return the unit of a model's boxes by its `model_type`, and without one by its names; None:
     it writes none.
@@ -97,8 +108,8 @@ def box_unit(model_type: object, *names: str) -> BoxUnit | None:
         known = FAMILIES.get(model_type)
         return known.boxes if known is not None else None
     for name in names:
-        for pattern, family in _BOX_NAMES:
-            if pattern.search(name.rstrip("/").rpartition("/")[2]):
+        for pattern, family in _QWEN_NAMES:
+            if pattern.search(_last(name)):
                 return FAMILIES[family].boxes
     return None
 
@@ -178,6 +189,11 @@ def of_pipeline(index: Mapping[str, Any], transformer: Mapping[str, Any]) -> Fam
     else:
         abilities = frozenset({Ability.TEXT_TO_VIDEO})
     return Family(ModelType.VIDEO, abilities, needs=needs, library=Library.DIFFUSERS)
+
+
+def _last(name: str) -> str:
+    """Return the last part of a path or a repository's name."""
+    return name.rstrip("/").rpartition("/")[2]
 
 
 def _class(component: object) -> str:

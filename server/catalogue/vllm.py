@@ -6,9 +6,11 @@ Starts nothing.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from server.core.errors import OperatorError
 
@@ -58,6 +60,15 @@ class Vllm:
 
 
 @dataclass(frozen=True, slots=True)
+class Video:
+    """Frames of a video in a request, and their size in pixels."""
+
+    frames: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
 class Serving:
     """The model, address and limits of a vLLM server."""
 
@@ -75,6 +86,8 @@ class Serving:
     inputs: Mapping[str, int]
     # Least and most pixels of a picture; None: the model's own limits
     pixels: tuple[int, int] | None
+    # Of a model whose videos are known: the largest one, for which vLLM keeps memory
+    video: Video | None = None
     # GPUs that share the model
     gpus: int = 1
     # On the CPU: bytes of main memory for keys and values; vLLM's default takes most of all memory
@@ -137,7 +150,7 @@ def serve_arguments(
     if serving.sequences is not None:
         flag("--max-num-seqs", str(serving.sequences))
     # vLLM reserves memory for this number only.
-    flag("--limit-mm-per-prompt", json.dumps(dict(serving.inputs)))
+    flag("--limit-mm-per-prompt", json.dumps(_inputs(serving, vllm)))
     if serving.pixels is not None:
         least, most = serving.pixels
         flag("--mm-processor-kwargs", json.dumps({"min_pixels": least, "max_pixels": most}))
@@ -155,6 +168,26 @@ def serve_arguments(
         if name in vllm.flags:
             arguments.extend((name, *values))
     return arguments, warnings
+
+
+def video_bounds(factor: int, visual_tokens: int) -> Video:
+    """Return a video of the recent past that has no more visual tokens than one picture."""
+    frames = 8
+    side = factor * math.isqrt(max(1, visual_tokens * 2 // frames))
+    return Video(frames, side, side)
+
+
+def _inputs(serving: Serving, vllm: Vllm) -> dict[str, Any]:
+    """Return the inputs of each kind. One video where this vLLM keeps no more memory for it than for a
+    picture: without its size, it would for 14 or 32 pictures at full size.
+    """
+    inputs: dict[str, Any] = dict(serving.inputs)
+    video = serving.video
+    # Sizes came after 0.11; 0.30 is tested.
+    if video is not None and vllm.numbers is not None and vllm.numbers >= SAFE_VERSION:
+        size = {"num_frames": video.frames, "width": video.width, "height": video.height}
+        inputs["video"] = {"count": 1, **size}
+    return inputs
 
 
 def doubts(vllm: Vllm) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from server.core.frames import BoxUnit, Detail, Geometry, Kind, Picture
 from server.vision.grounding import Box
+from server.vision.media import FRAME_FACTOR
 
 
 class EngineState(StrEnum):
@@ -33,6 +34,7 @@ class Capabilities:
     """The abilities of an engine. Everything is chosen by these fields, never by a model's name."""
 
     images: bool = True
+    # It takes several frames as one video, beside pictures (see `EngineRequest.video`).
     video: bool = False
     audio_in: bool = False
     speech_out: bool = False
@@ -141,6 +143,9 @@ class EngineRequest:
     detail: Detail = Detail.AUTO
     # Oldest first
     earlier: tuple[EarlierPicture, ...] = ()
+    # The earlier pictures go as one video, for an engine with `Capabilities.video`: they are of one
+    # size, and two have the visual tokens of one.
+    video: bool = False
     # JSON schema of the answer, for an engine with `Capabilities.json_schema`; others ignore it.
     schema: Mapping[str, Any] | None = None
     # The question asks where something is.
@@ -151,7 +156,9 @@ class EngineRequest:
     @property
     def visual_tokens(self) -> int:
         """The visual tokens of all pictures."""
-        return self.picture.visual_tokens + sum(one.picture.visual_tokens for one in self.earlier)
+        costs = [one.picture.visual_tokens for one in self.earlier]
+        earlier = sum(costs[::FRAME_FACTOR]) if self.video else sum(costs)
+        return self.picture.visual_tokens + earlier
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +193,8 @@ class Finished:
     left_out: int = 0
     # The same of its earlier pictures
     pictures_left_out: int = 0
+    # The engine refused the video, and got pictures.
+    video_refused: bool = False
     # The places asked for, in pixels of the picture, from an engine that does not write them in its
     # text
     boxes: tuple[Box, ...] | None = None

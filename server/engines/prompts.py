@@ -10,6 +10,7 @@ from server.catalogue import control_tokens
 from server.catalogue.control_tokens import ControlTokens
 from server.core.frames import Length
 from server.engines.base import EngineRequest
+from server.engines.recollection import video_caption
 
 SYSTEM = (
     "You answer questions about what a live camera shows right now. You get one frame of it with each question. "
@@ -69,7 +70,8 @@ def messages(
     A model server reuses what it computed for a prompt as long as the prompt begins as before. So a fresh frame comes
     last; one that was sent before stays where it was, and the turns grow behind it.
 
-    `earlier_urls`: those of the earlier pictures, which come before the frame, each behind its caption.
+    `earlier_urls`: those of the earlier pictures, which come before the frame, each behind its caption; or all as one
+    video behind one caption, when the request says so.
     """
     found: list[dict[str, Any]] = [{"role": "system", "content": system_text(request.language)}]
     for turn in request.turns:
@@ -88,6 +90,12 @@ def messages(
 def _earlier(
     request: EngineRequest, urls: Sequence[str], tokens: ControlTokens | None
 ) -> list[dict[str, Any]]:
+    if request.video:
+        text = clean(video_caption([one.caption for one in request.earlier]), tokens)
+        # The form that vLLM reads: the frames' base64, with commas between them
+        frames = ",".join(url.partition(",")[2] for url in urls)
+        video = {"url": f"data:video/jpeg;base64,{frames}"}
+        return [{"type": "text", "text": text}, {"type": "video_url", "video_url": video}]
     parts: list[dict[str, Any]] = []
     for one, url in zip(request.earlier, urls, strict=True):
         if caption := clean(one.caption, tokens).strip():

@@ -12,6 +12,11 @@ _HEAD = (
     "The pictures with a number are earlier ones of the same camera, oldest first. The very last picture has no number and "
     "is of now. Compare them to answer. After each statement about an earlier picture write its number in brackets, like [1]."
 )
+_VIDEO = (
+    "The frames of this video are earlier pictures of the same camera, oldest first. Each has a number and a time before now: "
+    "{frames}. Other times beside the frames do not count. The picture behind the video has no number and is of now. Compare "
+    "them to answer. After each statement about an earlier frame write its number in brackets, like [1]."
+)
 # [1], [1, 2], [1-3]
 _NAMED = re.compile(r"\[\s*(\d{1,2}(?:\s*(?:[,;–-]|and|und|et|y|e)\s*\d{1,2})*)\s*\]")
 _PART = re.compile(r"(\d{1,2})(?:\s*[–-]\s*(\d{1,2}))?")
@@ -33,6 +38,12 @@ def captions(seconds: Sequence[tuple[float, float]]) -> list[str]:
     if found:
         found[-1] = f"{_HEAD}\n{found[-1]}"
     return found
+
+
+def video_caption(captions: Sequence[str]) -> str:
+    """Return the words before a video of pictures with such captions, which `captions` returned."""
+    frames = (caption.rpartition("\n")[2].removesuffix(":") for caption in captions)
+    return _VIDEO.format(frames="; ".join(frames))
 
 
 def cited(answer: str, count: int) -> frozenset[int]:

@@ -54,6 +54,8 @@ class Result:
     # Turns of the history and earlier pictures that did not fit, and were left out.
     left_out: int = 0
     pictures_left_out: int = 0
+    # See `Finished.video_refused`.
+    video_refused: bool = False
     # See `Finished.boxes`; what a sink passes on is in pixels of the frame.
     boxes: tuple[Box, ...] | None = None
 
@@ -227,6 +229,7 @@ class JobRun:
             self._result(end.finish_reason, usage, None),
             left_out=end.left_out,
             pictures_left_out=end.pictures_left_out,
+            video_refused=end.video_refused,
             boxes=end.boxes,
         )
         self.metrics.inference.labels(self.job.kind).observe(result.inference_seconds)

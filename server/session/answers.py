@@ -110,6 +110,8 @@ class AnswerSink:
         self.frame: wire.FrameInfo | None = None
         # The pictures of the past that it has, with small pictures
         self._frames: list[wire.EarlierFrame] = []
+        # They go as one video.
+        self._video = False
         self._prepare_seconds = 0.0
         self._text: list[str] = []
         # The response without the picture; None before the end.
@@ -128,6 +130,7 @@ class AnswerSink:
         self._asked = (engine, request)
         self.frame = frame_info(picture, time.monotonic(), time.time())
         self._frames = earlier_frames(request.earlier, time.monotonic(), time.time())
+        self._video = request.video
         self._prepare_seconds = picture.prepare_seconds
         self._text.clear()
         self.put_started(self.frame)
@@ -182,6 +185,13 @@ class AnswerSink:
             return Route.NOW
         return self._route
 
+    def _sent_as(self, video_refused: bool) -> wire.FramesSent | None:
+        if not self._frames:
+            return None
+        if self._video:
+            return wire.FramesSent.REFUSED if video_refused else wire.FramesSent.VIDEO
+        return wire.FramesSent.PICTURES
+
     def _response(self, result: Result) -> wire.Response:
         first = result.first_token_seconds
         return wire.Response(
@@ -195,6 +205,7 @@ class AnswerSink:
             frame=self.frame,
             route=self._looked,
             frames=named(self._frames[result.pictures_left_out :], result.text),
+            frames_sent=self._sent_as(result.video_refused),
             timings=wire.Timings(
                 wait_frame_ms=_ms(self._wait_seconds),
                 prepare_ms=_ms(self._prepare_seconds),

@@ -20,6 +20,7 @@ from server.engines.base import Capabilities, EarlierPicture
 from server.engines.recollection import captions
 from server.session.outbox import Outbox
 from server.session.request_builder import MakeEarlier, RequestBuilder, SessionTools, View
+from server.vision.media import FRAME_FACTOR, MIN_FRAMES
 from server.vision.prepare import CONTEXT_SHARE
 from server.vision.stored import stored_picture
 
@@ -192,7 +193,9 @@ class Recalling:
         own = self._tools.preparer.budget(needs, detail)
         room = min(_ALL_SHARE * low, CONTEXT_SHARE * self._requests.context(needs) - own)
         most = min(MOST_PICTURES, (needs.max_pictures or MOST_PICTURES + 1) - 1)
-        chosen = self._recall.before(captured, most)
+        chosen = self._recall.before(captured, MOST_PICTURES if needs.video else most)
+        film = needs.video and len(chosen) >= MIN_FRAMES
+        chosen = self._recall.before(captured, _even(len(chosen)) if film else most)
         if not chosen:
             return ()
         make = partial(
@@ -204,6 +207,11 @@ class Recalling:
         pool = self._tools.prepare_pool
         first = await in_pool(pool, make, chosen[-1])
         fitting = int(room // max(1, first.visual_tokens))
+        if film and fitting * FRAME_FACTOR >= MIN_FRAMES:
+            # So many frames of a video cost as much as one picture.
+            fitting *= FRAME_FACTOR
+        elif film:
+            fitting = min(fitting, most)
         if fitting < len(chosen) and self._recall is not None:
             chosen = self._recall.before(captured, fitting)
         pictures = [await in_pool(pool, make, one) for one in chosen]
@@ -250,6 +258,10 @@ class Recalling:
                 oldest_at=round((time.time() - age) * 1000) if oldest is not None else None,
             )
         )
+
+
+def _even(count: int) -> int:
+    return count - count % FRAME_FACTOR
 
 
 def _kept(frame: Frame, jpeg: bytes) -> Kept:

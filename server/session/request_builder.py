@@ -24,10 +24,12 @@ from server.engines.base import (
     EngineRequest,
 )
 from server.engines.prompts import prompt_tokens
+from server.engines.recollection import video_caption
 from server.engines.token_scale import TokenScale
 from server.inference import Inference, Job, Result, Sink
 from server.session.allowance import Allowance
 from server.session.history import History, turn_tokens
+from server.vision.media import FRAME_FACTOR, MIN_FRAMES
 from server.vision.prepare import PicturePreparer
 
 # Least tokens of an answer, however long the question is
@@ -255,7 +257,7 @@ class RequestBuilder:
             else:
                 picture = await self.prepare(view, needs, unseen=kind is Kind.WATCH)
             earlier: Sequence[EarlierPicture] = ()
-            if extras.earlier is not None and needs.max_pictures != 1:
+            if extras.earlier is not None and (needs.max_pictures != 1 or needs.video):
                 earlier = await extras.earlier(needs)
                 # They belong to this question, so the picture behind them does, too.
                 sent_at_turn = None
@@ -308,12 +310,14 @@ class RequestBuilder:
             schema=extras.schema,
             where=extras.where,
             past=extras.past,
+            video=extras.past and capabilities.video and filmable(earlier),
             turns_after=0 if sent_at_turn is None else self._history.added - sent_at_turn,
         )
-        if (most := capabilities.max_pictures) is not None:
+        most = capabilities.max_pictures
+        if most is not None and not bare.video:
             bare = _with_newest(bare, most - 1)
         while (room := context - math.ceil(scale * _estimate(bare))) < wanted and bare.earlier:
-            bare = _with_newest(bare, len(bare.earlier) - 1)
+            bare = _with_newest(bare, len(bare.earlier) - 1, most)
         max_tokens = min(wanted, max(_LEAST_ANSWER_TOKENS, room))
         budget = max(0, room - max_tokens) / scale
         self.allowance.spent(kind, bare.visual_tokens, time.monotonic())
@@ -328,20 +332,38 @@ class RequestBuilder:
         if result.left_out:
             self._history.leave_out(result.left_out)
         sent = request.turns[result.left_out :]
+        if result.video_refused:
+            request = replace(request, video=False)
         request = _with_newest(request, len(request.earlier) - result.pictures_left_out)
         estimated = _estimate(request) + sum(turn_tokens(turn) for turn in sent)
         self._scale.learn(_key(engine), estimated, result.usage.prompt_tokens)
 
 
-def _with_newest(request: EngineRequest, count: int) -> EngineRequest:
-    """Keep so many of the earlier pictures, the newest."""
+def filmable(earlier: Sequence[EarlierPicture]) -> bool:
+    """Find whether pictures can go as one video: an even number of them, of one size."""
+    sizes = {(one.picture.width, one.picture.height) for one in earlier}
+    even = len(earlier) % FRAME_FACTOR == 0
+    return len(earlier) >= MIN_FRAMES and even and len(sizes) == 1
+
+
+def _with_newest(request: EngineRequest, count: int, most: int | None = None) -> EngineRequest:
+    """Keep so many of the earlier pictures, the newest. `most`: pictures that the engine takes.
+
+    A video keeps an even number, and becomes pictures when few are left.
+    """
+    if request.video:
+        count -= count % FRAME_FACTOR
+        if count < MIN_FRAMES:
+            request = replace(request, video=False)
+            count = min(count, most - 1) if most is not None else count
     gone = max(0, len(request.earlier) - max(0, count))
     return replace(request, earlier=request.earlier[gone:]) if gone else request
 
 
 def _estimate(request: EngineRequest) -> int:
     """Estimate the tokens of a request's prompt without its turns."""
-    captions = (one.caption for one in request.earlier)
+    captions = [one.caption for one in request.earlier]
+    captions = [video_caption(captions)] if request.video else captions
     return request.visual_tokens + prompt_tokens(request.question, request.language, captions)
 
 

@@ -59,7 +59,11 @@ def test_vllm_as_a_subprocess() -> None:
     assert value(words, "--max-model-len") == "8192"
     assert value(words, "--gpu-memory-utilization") == "0.5"
     assert value(words, "--tensor-parallel-size") == "2"
-    assert json.loads(value(words, "--limit-mm-per-prompt")) == {"image": 3, "video": 0}
+    limits = json.loads(value(words, "--limit-mm-per-prompt"))
+    assert limits == {
+        "image": 3,
+        "video": {"count": 1, "num_frames": 8, "width": 308, "height": 308},
+    }
     assert json.loads(value(words, "--mm-processor-kwargs"))["max_pixels"] == 512 * 784
     assert "--no-enable-log-requests" in words
     assert (launch.base_url, launch.port) == ("http://127.0.0.1:8002/v1", 8002)
@@ -207,6 +211,32 @@ def test_images_are_of_one_release_each() -> None:
     for image in IMAGES.values():
         assert re.fullmatch(r"docker\.io/vllm/[a-z-]+:v0\.3\d\.\d+", image)
         assert Choice.read({"model": "m", "mode": "container", "image": image}).image == image
+
+
+@pytest.mark.parametrize(
+    ("version", "architecture", "takes"),
+    [
+        ("0.32.0", "qwen2_5_vl", True),
+        ("0.30.1", "qwen2_5_vl", True),
+        ("0.11.0", "qwen2_5_vl", False),
+        ("somewhen", "qwen2_5_vl", False),
+        ("0.32.0", "smolvlm", False),
+    ],
+)
+def test_a_video_takes_no_more_memory_than_a_picture(
+    version: str, architecture: str, takes: bool
+) -> None:
+    """One is allowed where its size can be bounded, and the model's frames count in pairs."""
+    host = dataclasses.replace(HOST, vllm_version=version)
+    model = QWEN.model_copy(update={"architecture": architecture})
+    launch = built("subprocess", host, model)
+    video = json.loads(value(launch.argv, "--limit-mm-per-prompt"))["video"]
+    if not takes:
+        assert video == 0
+        return
+    assert model.geometry is not None
+    tokens = video["num_frames"] // 2 * (video["width"] // model.geometry.factor) ** 2
+    assert tokens <= 1280 < 1.2 * tokens
 
 
 def test_pixel_limits_are_given_to_processors_that_have_them() -> None:

@@ -12,6 +12,7 @@ from server.catalogue.control_tokens import ControlTokens
 from server.core.frames import Kind, Picture
 from server.engines import prompts
 from server.engines.base import EarlierPicture, EngineRequest, Turn
+from server.engines.recollection import captions
 
 
 def picture() -> Picture:
@@ -135,6 +136,23 @@ def test_earlier_pictures_come_before_the_frame_each_behind_its_caption() -> Non
     content = prompts.messages(one, "data:now", ["data:1", "data:2"])[-1]["content"]
     shown = [part.get("text") or part["image_url"]["url"] for part in content]
     assert shown == ["Before:", "data:1", "data:2", "data:now", "What began?"]
+
+
+def test_earlier_pictures_can_go_as_one_video() -> None:
+    """Behind one caption with the number and time of each frame, without control tokens."""
+    said = captions([(40, 40), (20, 20), (10, 10), (3, 3)])
+    said[1] = "[2] 20 s ago<|im_end|>:"
+    earlier = tuple(EarlierPicture(picture(), text) for text in said)
+    one = request("What began?", earlier=earlier, video=True)
+    urls = [f"data:image/jpeg;base64,{n}{n}" for n in range(4)]
+    text, video, now, question = prompts.messages(one, "data:now", urls)[-1]["content"]
+    assert "[1] 40 s ago; [2] 20 s ago; [3] 10 s ago; [4] 3 s ago." in text["text"]
+    assert video == {
+        "type": "video_url",
+        "video_url": {"url": "data:video/jpeg;base64,00,11,22,33"},
+    }
+    assert now["image_url"]["url"] == "data:now"
+    assert question["text"] == "What began?"
 
 
 def test_without_earlier_pictures_a_prompt_has_the_same_bytes_as_ever() -> None:

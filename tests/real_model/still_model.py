@@ -18,6 +18,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from server.engines import prompts
 from tests.real_model.build import SEED, SPECIAL, TEMPLATE, make_tokenizer
 from tests.real_model.image_only_processor import ImageOnlyProcessor
+from tests.support.real_vllm import with_videos
 
 SIZE = {"shortest_edge": 28 * 28, "longest_edge": 28 * 28 * 1600}
 
@@ -61,7 +62,7 @@ def main() -> None:
     )
     model = Qwen2_5_VLForConditionalGeneration(config).eval()
     processor = ImageOnlyProcessor(
-        Qwen2VLImageProcessorPil(size=SIZE), tokenizer, chat_template=TEMPLATE
+        Qwen2VLImageProcessorPil(size=SIZE), tokenizer, chat_template=with_videos(TEMPLATE)
     )
     ImageOnlyProcessor.register_for_auto_class()
     model.save_pretrained(folder)

@@ -161,6 +161,20 @@ def test_only_listed_flags_are_passed(version: str) -> None:
     assert command.env["HF_HUB_OFFLINE"] == "1"
 
 
+def test_a_video_is_allowed_to_a_model_that_takes_one() -> None:
+    """As large as a picture in all, for a vLLM that can bound it."""
+    config = {"model_type": "qwen2_5_vl", "vision_config": {"patch_size": 14}}
+    model = Checkpoint(Path("/m"), config, None, ())
+    for version, video in (
+        ("0.32", {"count": 1, "num_frames": 8, "width": 476, "height": 476}),
+        ("0.9.2", 0),
+    ):
+        vllm = Vllm(version, frozenset(recorded(version)))
+        argv = vllm_command.build(load(None), model, vllm, ())[0].argv
+        limits = json.loads(argv[argv.index("--limit-mm-per-prompt") + 1])
+        assert limits == {"image": 4, "video": video}
+
+
 @pytest.mark.parametrize("budget", [16, 512, 1280, 4096])
 def test_vllm_resizes_none_of_our_pictures(budget: int) -> None:
     """Whatever the server makes of a camera's picture, at either detail, lies within the pixels

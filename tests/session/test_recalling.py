@@ -164,6 +164,23 @@ async def test_an_engine_of_one_picture_is_asked_about_now() -> None:
         assert "frames" not in response
 
 
+async def test_an_engine_of_videos_gets_the_past_as_one() -> None:
+    """With more frames than it takes pictures, in pairs; the answer's details say so."""
+    engine = FakeEngine(chunks=["Yes [2]."], capabilities=Capabilities(video=True, max_pictures=2))
+    async with remembering(engine) as one:
+        await past(one, 60, 50, 40, 30, 10)
+        _, response = await ask(one, "What just happened?")
+        request = engine.requests[-1]
+        assert (request.video, len(request.earlier)) == (True, 4)
+        assert request.earlier[-1].picture.frame_id == "f5"
+        assert response["frames_sent"] == "video"
+        assert [frame["cited"] for frame in response["frames"]] == [False, True, False, False]
+        engine.capabilities = Capabilities(max_pictures=3)
+        _, response = await ask(one, "What just happened?")
+        assert (engine.requests[-1].video, len(engine.requests[-1].earlier)) == (False, 2)
+        assert response["frames_sent"] == "pictures"
+
+
 async def test_nothing_is_kept_unless_the_person_wants_it() -> None:
     """A client that knows nothing of it has no past, and its frames are not even looked at."""
     async with room(limits=RECALLS) as one:

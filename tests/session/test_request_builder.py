@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
 
 from server.core.frames import Detail, Kind
 from server.core.metrics import Metrics
@@ -41,12 +44,17 @@ def counted(metrics: Metrics) -> float:
     return float(metrics.visual_tokens._value.get())
 
 
-async def asked(one: Room, *tokens: int, extras: Extras = NO_EXTRAS) -> EngineRequest:
-    """A watch's request with earlier pictures that cost so many tokens."""
+async def asked(
+    one: Room, *tokens: int, extras: Extras = NO_EXTRAS, widths: Sequence[int] = ()
+) -> EngineRequest:
+    """A watch's request with earlier pictures that cost so many tokens, and have these widths."""
 
     async def earlier(needs: Capabilities) -> Sequence[EarlierPicture]:
         return [
-            EarlierPicture(make_picture(visual_tokens=cost), f"{number}:")
+            EarlierPicture(
+                replace(make_picture(visual_tokens=cost), width=widths[number] if widths else 840),
+                f"{number}:",
+            )
             for number, cost in enumerate(tokens)
         ]
 
@@ -56,7 +64,7 @@ async def asked(one: Room, *tokens: int, extras: Extras = NO_EXTRAS) -> EngineRe
         Kind.WATCH,
         View(make_frame(), Detail.LOW, None),
         sink,
-        extras=Extras(earlier, extras.schema, extras.max_tokens),
+        extras=replace(extras, earlier=earlier),
     )
     assert job.kind is Kind.WATCH
     await until(lambda: sink.result is not None)
@@ -105,6 +113,43 @@ async def test_an_engine_gets_no_more_pictures_than_it_takes() -> None:
         await until(lambda: sink.result is not None)
         assert sink.request is not None
         assert sink.request.earlier == ()
+
+
+PAST = Extras(past=True)
+
+
+async def test_pictures_of_the_past_go_as_a_video_where_the_engine_takes_one() -> None:
+    """Two frames have the tokens of one; the number of pictures that the engine takes does not bind."""
+    engine = FakeEngine(capabilities=Capabilities(video=True, max_pictures=1))
+    async with room(engine) as one:
+        request = await asked(one, *[100] * 6, extras=PAST)
+        assert (request.video, len(request.earlier)) == (True, 6)
+        assert request.visual_tokens - request.picture.visual_tokens == 300
+        assert not (await asked(one, *[100] * 6)).video
+
+
+@pytest.mark.parametrize(
+    ("tokens", "widths"),
+    [((100, 100), ()), ((100,) * 5, ()), ((100,) * 4, (840, 840, 840, 448))],
+)
+async def test_too_few_uneven_or_unequal_pictures_are_no_video(
+    tokens: Sequence[int], widths: Sequence[int]
+) -> None:
+    """A video's frames have one size, and go in pairs."""
+    engine = FakeEngine(capabilities=Capabilities(video=True, max_pictures=3))
+    async with room(engine) as one:
+        request = await asked(one, *tokens, extras=PAST, widths=widths)
+        assert (request.video, len(request.earlier)) == (False, 2)
+
+
+async def test_a_video_that_does_not_fit_loses_its_oldest_pair() -> None:
+    """And becomes pictures when few frames are left."""
+    engine = FakeEngine(capabilities=Capabilities(video=True, context_length=4096))
+    async with room(engine) as one:
+        request = await asked(one, *[900] * 8, extras=PAST)
+        assert (request.video, len(request.earlier)) == (True, 6)
+        request = await asked(one, *[2500] * 4, extras=PAST)
+        assert (request.video, len(request.earlier)) == (False, 1)
 
 
 async def test_a_request_may_state_its_own_answer() -> None:

@@ -87,6 +87,11 @@ class Seen:
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
+    def videos(self) -> list[list[bytes]]:
+        """The frames of every video."""
+        return _videos(self.body)
+
+    @property
     def jpeg(self) -> bytes | None:
         return self.jpegs[-1] if self.jpegs else None
 
@@ -149,6 +154,8 @@ class FakeOpenAI:
         self.health = 200
         # Pictures that a request may have, in vLLM's words when it has more; None: any number
         self.most_pictures: int | None = None
+        # Status and words of the refusal of any video; None: it takes videos.
+        self.refuses_video: tuple[int, str] | None = None
         self.refused_fields: set[str] = set()
         self.names_refused = True
         self.keep_alive = 0.02
@@ -453,6 +460,8 @@ class FakeOpenAI:
         if self.most_pictures is not None and len(_pictures(body)) > self.most_pictures:
             text = f"At most {self.most_pictures} image(s) may be provided in one prompt."
             return 400, _error(f"{text} (parameter=image)", 400)
+        if self.refuses_video is not None and _videos(body):
+            return self.refuses_video[0], _error(self.refuses_video[1], self.refuses_video[0])
         words = sum(len(text.split()) for _, text in Seen(body, {}, [], 0.0, 0.0).texts)
         if self.context is not None and words + body.get("max_tokens", 0) > self.context:
             told = f" of {self.context} tokens" if self.tells_context else ""
@@ -506,4 +515,17 @@ def _pictures(body: dict[str, Any]) -> list[bytes]:
                     kind, _, data = part["image_url"]["url"].partition(";base64,")
                     assert kind == "data:image/jpeg", "pictures travel as data: URLs only"
                     found.append(base64.b64decode(data, validate=True))
+    return found
+
+
+def _videos(body: dict[str, Any]) -> list[list[bytes]]:
+    """The frames of every video, in vLLM's form for frames that are JPEGs."""
+    found = []
+    for message in body.get("messages", []):
+        if isinstance(message.get("content"), list):
+            for part in message["content"]:
+                if part.get("type") == "video_url":
+                    kind, _, data = part["video_url"]["url"].partition(";base64,")
+                    assert kind == "data:video/jpeg", "frames travel as data: URLs only"
+                    found.append([base64.b64decode(one, validate=True) for one in data.split(",")])
     return found

@@ -30,4 +30,14 @@ def prepared(model: Path, folder: Path) -> Path:
         "size": {"shortest_edge": 28 * 28, "longest_edge": 64 * 28 * 28},
     }
     (folder / "video_preprocessor_config.json").write_text(json.dumps(video))
+    template = folder / "chat_template.jinja"
+    template.write_text(with_videos(template.read_text()))
     return folder
+
+
+def with_videos(template: str) -> str:
+    """Return a chat template of the tests that has a mark of its own for a video."""
+    picture = "<|image_pad|>"
+    assert picture in template
+    video = "{% if 'video' in part['type'] %}<|video_pad|>{% else %}" + picture + "{% endif %}"
+    return template.replace(picture, video)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import os
 import re
@@ -16,6 +17,8 @@ import pytest
 from server.catalogue.choice import Choice
 from server.catalogue.entry import RunMode
 from server.core.errors import EngineFailed
+from server.engines.base import EarlierPicture, Finished
+from server.engines.recollection import captions
 from server.hosting.status import ManagerState
 from server.processes.keeper import descendants
 from tests.hosting.test_manager_real import words
@@ -74,6 +77,33 @@ def engine_core(one: Managed) -> int:
         if b"EngineCore" in Path(f"/proc/{pid}/cmdline").read_bytes():
             return pid
     raise AssertionError("vLLM has no process of that name")
+
+
+async def test_it_takes_the_past_as_one_video(colors: Path) -> None:
+    """The command allows one, and its frames cost as much in pairs as one picture."""
+    async with managed_for_real(Path(PYTHON)) as one:
+        await one.manager.start(choice(colors))
+        await settled(one, ManagerState.READY)
+        slot = one.manager.slot
+        assert slot.status.capabilities.video
+        bare = request(ASK_COLOR, "green")
+        ages = [(float(age), float(age)) for age in range(80, 0, -10)]
+        earlier = tuple(
+            EarlierPicture(bare.picture, caption, number)
+            for number, caption in enumerate(captions(ages), 1)
+        )
+        taken: dict[int, int] = {}
+        for frames in (4, 6, 8):
+            asked = dataclasses.replace(bare, earlier=earlier[-frames:], video=True, max_tokens=8)
+            *_, end = [chunk async for chunk in slot.answer(asked)]
+            assert isinstance(end, Finished)
+            assert not end.video_refused
+            assert end.usage.prompt_tokens is not None
+            taken[frames] = end.usage.prompt_tokens
+        pair = bare.picture.visual_tokens
+        # With the words for the frames' times
+        assert pair <= taken[6] - taken[4] < 1.5 * pair + 40
+        assert pair <= taken[8] - taken[6] < 1.5 * pair + 40
 
 
 async def test_it_answers_is_cancelled_and_comes_back(colors: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Literal
 
 from pydantic import BaseModel
@@ -30,6 +31,16 @@ class FrameInfo(BaseModel):
     blurred: bool | None = None
     # JPEG data URL
     thumbnail: str | None = None
+
+
+class FramesSent(StrEnum):
+    """The form in which an engine got the pictures of the recent past."""
+
+    PICTURES = "pictures"
+    # All as one video
+    VIDEO = "video"
+    # As pictures, because it refused the video
+    REFUSED = "refused"
 
 
 class EarlierFrame(BaseModel):
@@ -159,6 +170,8 @@ class Response(ServerMessage):
     route: str | None = None
     # As in `Started`, with pictures of those that the answer names, or of all when it names none
     frames: list[EarlierFrame] | None = None
+    # The form in which the engine got them; None without any
+    frames_sent: FramesSent | None = None
     timings: Timings
     usage: UsageInfo
     # stop | length | content_filter | cancelled | replaced

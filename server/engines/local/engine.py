@@ -342,6 +342,7 @@ class LocalEngine:
         found = found or geometry.from_model_type(header["model_type"])
         boxes = families.box_unit(header["model_type"])
         capabilities = Capabilities(
+            video=header["video"] and families.pairs_frames(header["model_type"]),
             grounding=boxes is not None,
             boxes=boxes,
             geometry=found or geometry.DEFAULT,

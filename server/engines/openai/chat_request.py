@@ -14,6 +14,7 @@ from server.engines import prompts
 from server.engines.base import EngineRequest
 from server.engines.openai import upstream
 from server.engines.thinking import Thinking
+from server.vision.media import FRAME_FACTOR, MIN_FRAMES
 
 log = logging.getLogger(__name__)
 
@@ -105,8 +106,24 @@ def fewer_pictures(request: EngineRequest, most: int | None = None) -> EngineReq
     half.
     """
     count = len(request.earlier)
+    if request.video and most is None:
+        left = count // 2 - count // 2 % FRAME_FACTOR
+        if left < MIN_FRAMES:
+            # Fewer are no video, and the newest one alone costs less than they did.
+            request, left = dataclasses.replace(request, video=False), 1
+        return dataclasses.replace(request, earlier=request.earlier[count - left :])
     gone = (count + 1) // 2 if most is None else max(1, count + 1 - most)
     return dataclasses.replace(request, earlier=request.earlier[gone:])
+
+
+def as_pictures(request: EngineRequest, most: int | None) -> EngineRequest:
+    """Turn a video into pictures: the newest half of its frames, which cost as much, and no more
+    than leave the server with `most` pictures.
+    """
+    left = len(request.earlier) // FRAME_FACTOR
+    left = left if most is None else min(left, most - 1)
+    earlier = request.earlier[len(request.earlier) - left :]
+    return dataclasses.replace(request, video=False, earlier=earlier)
 
 
 def fewer_turns(request: EngineRequest) -> EngineRequest:

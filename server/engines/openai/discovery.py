@@ -48,6 +48,8 @@ class Discovery:
         # The context of that card's model, by its refusals
         self._stated_context: int | None = None
         self._stated_pictures: int | None = None
+        # The model takes a video, as far as is known.
+        self._video = False
 
     def unreachable(self) -> str:
         return (
@@ -155,6 +157,8 @@ class Discovery:
         card = next((card for card in cards if card["id"] == model), {})
         sizes = self._learn_geometry(model, card)
         capabilities = Capabilities(
+            # vLLM takes the frames as JPEGs; of other servers it is not known.
+            video=self._video and card.get("owned_by") == "vllm",
             grounding=self._boxes is not None,
             boxes=self._boxes,
             # vLLM constrains answers to a schema; of other servers it is not known.
@@ -182,6 +186,12 @@ class Discovery:
         capabilities = dataclasses.replace(before.capabilities, max_pictures=most)
         return dataclasses.replace(before, capabilities=capabilities)
 
+    def learn_no_video(self, before: EngineStatus) -> EngineStatus:
+        """Learn from a refusal that this server takes no video."""
+        self._video = False
+        capabilities = dataclasses.replace(before.capabilities, video=False)
+        return dataclasses.replace(before, capabilities=capabilities)
+
     def _least(self, stated: int | None) -> int | None:
         named = self._stated_context
         return min(stated, named) if stated and named else stated or named
@@ -198,7 +208,9 @@ class Discovery:
                 or geometry.DEFAULT
             )
             model_type = _first(geometry.model_type(folder) for folder in folders)
-            self._boxes = families.box_unit(model_type or card.get("model_type"), key[1], model)
+            of_card = model_type or card.get("model_type"), key[1], model
+            self._boxes = families.box_unit(*of_card)
+            self._video = families.pairs_frames(*of_card)
             self.control_tokens = _first(control_tokens.of_folder(folder) for folder in folders)
             self._card = key
             self._stated_context = self._stated_pictures = None

@@ -33,7 +33,12 @@ from server.engines.openai.chat_client import (
     TimeLimits,
     Unreachable,
 )
-from server.engines.openai.chat_request import RequestFields, fewer_pictures, fewer_turns
+from server.engines.openai.chat_request import (
+    RequestFields,
+    as_pictures,
+    fewer_pictures,
+    fewer_turns,
+)
 from server.engines.openai.chat_stream import BrokenStream, ChatStream, read_event
 from server.engines.openai.known_server import KnownServer
 from server.engines.reply import Reply, attempts
@@ -41,6 +46,9 @@ from server.engines.thinking import Mode, Thinking, ThinkingLimits
 from server.vision.encode import data_url
 
 log = logging.getLogger(__name__)
+
+# Statuses of servers that take no video, or not in this form; 0 is an event without a status.
+_NO_VIDEO = (400, 415, 422, 500, 501, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +59,16 @@ class _Opened:
     # Turns and earlier pictures that did not fit
     left_out: int
     pictures_left_out: int
+    video_refused: bool
+
+    def end(self, finished: Finished) -> Finished:
+        """Return the end of its answer with what was left out."""
+        return dataclasses.replace(
+            finished,
+            left_out=self.left_out,
+            pictures_left_out=self.pictures_left_out,
+            video_refused=self.video_refused,
+        )
 
 
 class OpenAIEngine:
@@ -150,11 +168,10 @@ class OpenAIEngine:
         )
         async with AsyncExitStack() as stack:
             whole = False
-            left_out = pictures_left_out = 0
+            opened = None
             try:
                 opened = await self._open(request, stack, due)
                 stream, event = opened.stream, opened.event
-                left_out, pictures_left_out = opened.left_out, opened.pictures_left_out
                 while event is not None and not reply.enough:
                     piece = read_event(event)
                     if piece.error is not None:
@@ -183,11 +200,7 @@ class OpenAIEngine:
         finally:
             thinking.ended(asked, reply)
         for chunk in chunks:
-            yield (
-                dataclasses.replace(chunk, left_out=left_out, pictures_left_out=pictures_left_out)
-                if isinstance(chunk, Finished)
-                else chunk
-            )
+            yield opened.end(chunk) if opened is not None and isinstance(chunk, Finished) else chunk
 
     def forget(self, session_id: str) -> None:
         """Nothing is remembered."""
@@ -208,7 +221,7 @@ class OpenAIEngine:
             await self.probe()
         url = _url(request.picture)
         earlier = [_url(one.picture) for one in request.earlier]
-        turns = len(request.turns)
+        turns, video = len(request.turns), request.video
         looked_up = dropped = False
         while True:
             try:
@@ -228,6 +241,7 @@ class OpenAIEngine:
                     event,
                     turns - len(request.turns),
                     len(earlier) - len(request.earlier),
+                    video and not request.video,
                 )
             except Unreachable:
                 raise self._server.unreachable() from None
@@ -244,7 +258,7 @@ class OpenAIEngine:
                 if self._fields.drop_schema(request, refusal.body):
                     continue
                 most = upstream.most_pictures(refusal.status, refusal.body)
-                if most is not None and most <= len(request.earlier):
+                if most is not None and most <= len(request.earlier) and not request.video:
                     self._server.learn_pictures(most)
                     request = fewer_pictures(request, most)
                     continue
@@ -256,6 +270,11 @@ class OpenAIEngine:
                     if request.earlier:
                         request = fewer_pictures(request)
                         continue
+                elif request.video and refusal.status in _NO_VIDEO:
+                    # Whatever it says of it: pictures are the surer form.
+                    self._server.learn_no_video()
+                    request = as_pictures(request, self.status.capabilities.max_pictures)
+                    continue
                 elif upstream.is_no_picture(refusal.status, refusal.body):
                     self._server.no_pictures(model or self._wanted)
                     if (await self.probe()).ready and self.status.model != model:

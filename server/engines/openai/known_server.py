@@ -166,6 +166,9 @@ class KnownServer:
     def learn_pictures(self, most: int) -> None:
         self.status = self._discovery.learn_pictures(most, self.status)
 
+    def learn_no_video(self) -> None:
+        self.status = self._discovery.learn_no_video(self.status)
+
     def no_pictures(self, model: str) -> None:
         """Note that a model refused the picture of a question."""
         self._sight.refused(model)

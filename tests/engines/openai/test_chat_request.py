@@ -163,6 +163,82 @@ async def test_earlier_pictures_that_do_not_fit_into_the_context_go_after_the_tu
     assert [len(seen.jpegs) for seen in fake.requests] == [3, 3, 2, 1]
 
 
+FRAMES = [b"\xff\xd8 %d \xff\xd9" % n for n in range(8)]
+FILM = tuple(
+    EarlierPicture(picture(jpeg), f"[{n}] {9 - n} s ago:") for n, jpeg in enumerate(FRAMES)
+)
+QWEN = {"owned_by": "vllm", "root": "Qwen/Qwen2.5-VL-7B-Instruct"}
+
+
+@pytest.mark.parametrize(
+    ("card", "takes"),
+    [
+        (QWEN, True),
+        ({"owned_by": "vllm", "model_type": "qwen3_vl"}, True),
+        ({"owned_by": "vllm", "model_type": "idefics3", "id": "qwen2-vl"}, False),
+        ({"owned_by": "vllm"}, False),
+        ({"root": "Qwen/Qwen2.5-VL-7B-Instruct"}, False),
+    ],
+)
+async def test_qwen_on_vllm_takes_videos(
+    fake: FakeOpenAI, engine: OpenAIEngine, card: dict[str, str], takes: bool
+) -> None:
+    """Of other servers and models it is not known."""
+    fake.card = card
+    assert (await engine.probe()).capabilities.video is takes
+
+
+async def test_a_video_goes_in_one_piece(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
+    """Before the frame, all frames in vLLM's form, each once."""
+    fake.card = QWEN
+    await engine.probe()
+    _, end = await collect(engine, request(earlier=FILM, video=True))
+    assert (fake.last.videos, fake.last.jpegs) == ([FRAMES], [JPEG])
+    assert not end.video_refused
+    assert engine.status.capabilities.video
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        (400, "At most 0 video(s) may be provided in one prompt. (parameter=video)"),
+        (400, "Unsupported chat content part type: 'video_url'. Supported types: ..."),
+        (422, "unknown variant `video_url`, expected `text` or `image_url`"),
+        (500, "the model does not support multimodal input of this kind"),
+    ],
+)
+async def test_a_refused_video_goes_as_pictures(
+    fake: FakeOpenAI, engine: OpenAIEngine, refusal: tuple[int, str]
+) -> None:
+    """At once, as many as cost the same and the newest; none is sent again, until the model changes."""
+    fake.card, fake.refuses_video = QWEN, refusal
+    await engine.probe()
+    texts, end = await collect(engine, request(earlier=FILM, video=True))
+    assert (texts, fake.count) == (["I ", "see ", "a ", "cup."], 2)
+    assert (fake.last.videos, fake.last.jpegs) == ([], [*FRAMES[4:], JPEG])
+    assert (end.video_refused, end.pictures_left_out) == (True, 4)
+    assert not engine.status.capabilities.video
+    assert not (await engine.probe()).capabilities.video
+    fake.models, fake.card = ["other"], {**QWEN, "id": "other"}
+    assert (await engine.probe()).capabilities.video
+
+
+async def test_a_video_that_is_too_long_becomes_shorter(
+    fake: FakeOpenAI, engine: OpenAIEngine
+) -> None:
+    """Frames stay in pairs; the newest picture is left in the end."""
+    fake.card = QWEN
+    await engine.probe()
+    fake.context, fake.tells_context = 100, False
+    with pytest.raises(EngineRefused, match="do not fit"):
+        await collect(engine, request(earlier=FILM, video=True))
+    sent_pictures = [
+        (len([jpeg for film in seen.videos for jpeg in film]), len(seen.jpegs))
+        for seen in fake.requests
+    ]
+    assert sent_pictures == [(8, 1), (4, 1), (0, 2), (0, 1)]
+
+
 async def test_a_schema_goes_to_a_server_that_takes_one(
     fake: FakeOpenAI, engine: OpenAIEngine
 ) -> None:

@@ -241,6 +241,7 @@ def run(arguments: argparse.Namespace, channel: Channel, worker: Worker) -> int:
         device=loaded.device,
         dtype=loaded.dtype,
         special_tokens=generator.special_tokens(),
+        video=generator.takes_video(loading.grey()),
         thinking_switch=generator.switch,
         # Also with thinking switched off
         thinking_opened=trial[:1] != [] and trial[0] in OPEN,

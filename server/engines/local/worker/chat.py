@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import copy
 import io
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from PIL import Image
+
+from server.engines.local.worker.pictures_only import NoVideo
 
 Messages = list[dict[str, Any]]
 
@@ -37,7 +40,37 @@ def decode(jpeg: bytes) -> Image.Image:
         raise AnswerError("picture") from None
 
 
-def tiled(processor: Any, pictures: Sequence[Image.Image]) -> dict[str, Any]:
+def reads_videos(processor: Any) -> bool:
+    """Find whether a processor has its part for videos."""
+    part = getattr(processor, "video_processor", None)
+    return part is not None and not isinstance(part, NoVideo)
+
+
+def for_processor(
+    processor: Any, messages: Messages, pictures: Sequence[Image.Image]
+) -> dict[str, Any]:
+    """Return the processor's options for these pictures and frames of a video."""
+    options = _tiled(processor, pictures)
+    if any(_frames(part) for message in messages for part in _parts(message)):
+        # All frames: they were chosen before.
+        options["do_sample_frames"] = False
+    return {"processor_kwargs": options} if options else {}
+
+
+def _parts(message: dict[str, Any]) -> Messages:
+    """Return a message's content as parts."""
+    content = message["content"]
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
+
+
+def _frames(part: dict[str, Any]) -> int:
+    """Return the number of frames of a part that is a video, else 0. They are payload, like pictures:
+    its address has a comma before each.
+    """
+    return part["video_url"]["url"].count(",") if part["type"] == "video_url" else 0
+
+
+def _tiled(processor: Any, pictures: Sequence[Image.Image]) -> dict[str, Any]:
     """Limit the tiles of a processor that cuts a picture into them: as many as it fills, and none
     of an enlarged picture.
 
@@ -49,7 +82,7 @@ def tiled(processor: Any, pictures: Sequence[Image.Image]) -> dict[str, Any]:
     if not getattr(images, "do_image_splitting", False) or not most or not tile:
         return {}
     wanted = tile * -(-max(max(one.size) for one in pictures) // tile)
-    return {"processor_kwargs": {"size": {"longest_edge": wanted}}} if wanted < most else {}
+    return {"size": {"longest_edge": wanted}} if wanted < most else {}
 
 
 def _edge(size: Any) -> int:
@@ -64,14 +97,18 @@ def for_template(messages: Messages, pictures: Sequence[Image.Image]) -> Message
     found: Messages = []
     left = iter(pictures)
     for message in messages:
-        content = message["content"]
-        parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
-        shown = [
-            part if part["type"] == "text" else {"type": "image", "image": next(left)}
-            for part in parts
-        ]
+        shown = [_shown(part, left) for part in _parts(message)]
         found.append({"role": message["role"], "content": shown})
     return found
+
+
+def _shown(part: dict[str, Any], left: Iterator[Image.Image]) -> dict[str, Any]:
+    """Put the next picture, or the next frames, into a part."""
+    if part["type"] == "text":
+        return part
+    if count := _frames(part):
+        return {"type": "video", "video": list(itertools.islice(left, count))}
+    return {"type": "image", "image": next(left)}
 
 
 def without_oldest(messages: Messages) -> Messages:
@@ -91,9 +128,7 @@ def without_oldest(messages: Messages) -> Messages:
         for part in message["content"][:-1]
     ]
     if pictures:
-        content = rest[0]["content"]
-        parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
-        rest = [{"role": rest[0]["role"], "content": [*pictures, *parts]}, *rest[1:]]
+        rest = [{"role": rest[0]["role"], "content": [*pictures, *_parts(rest[0])]}, *rest[1:]]
     return messages[:first] + rest
 
 

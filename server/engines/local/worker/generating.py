@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,8 +17,9 @@ from server.engines.local.worker.chat import (
     AnswerError,
     Messages,
     decode,
+    for_processor,
     for_template,
-    tiled,
+    reads_videos,
     without_oldest,
     without_system,
 )
@@ -125,6 +127,22 @@ class Generator:
             return Outcome("cancelled", prompt, words.count)
         return Outcome("length" if words.cut(limit) else "stop", prompt, words.count)
 
+    def takes_video(self, frame: Image.Image) -> bool:
+        """Find whether frames become a prompt beside a picture: template, processor and libraries
+        have to take videos.
+        """
+        if not reads_videos(self._loaded.processor):
+            return False
+        video = {"type": "video_url", "video_url": {"url": 4 * ","}}
+        asked = [video, {"type": "image"}, {"type": "text", "text": "Hello"}]
+        try:
+            inputs = self._inputs([{"role": "user", "content": asked}], [frame] * 5, False)
+        except Exception as error:  # noqa: BLE001
+            # Each processor fails in its own way; pictures go one by one then.
+            print(f"this model takes no video ({type(error).__name__})", file=sys.stderr)
+            return False
+        return "pixel_values_videos" in inputs
+
     def special_tokens(self) -> list[str]:
         """List the texts that would become a special token inside a question.
 
@@ -196,7 +214,7 @@ class Generator:
             add_generation_prompt=True,
             # A variable that the template does not have would go to the processor.
             **({_SWITCH: think} if self.switch else {}),
-            **tiled(self._loaded.processor, pictures),
+            **for_processor(self._loaded.processor, messages, pictures),
         )
 
     def _settings(self, limit: int) -> Any:
