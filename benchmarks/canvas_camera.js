@@ -2,7 +2,8 @@
 // The test holds `window.__camera`:
 //   mode     "clock" moving blocks and the clock · "black" · "frozen" draws nothing more · "text:<lines>" print on white ·
 //            "image:<data URL>" a picture over the whole of it · "color:<color>" nothing but a color ·
-//            "thing" a magenta thing with spots that goes to and fro
+//            "thing" a magenta thing with spots that goes to and fro · "stage" what `stage` says
+//   stage    kind, begin (epoch, ms) and events of a scripted scene (watch_scenes.py), in mode "stage"
 //   thing    whether the thing is there, in mode "thing"     thingAt  its edges at a time (epoch, ms), as shares
 //   textPx   height of a capital letter in camera pixels, for "text:"
 //   clock    whether the clock is drawn in "text:" too
@@ -62,6 +63,66 @@
       return canvas;
     };
 
+    // Noise of a sensor, larger than the picture so that each frame can show another part of it.
+    let grain = null;
+    const noise = (width, height) => {
+      const canvas = new OffscreenCanvas(width + 64, height + 64);
+      const context = canvas.getContext("2d");
+      const image = context.createImageData(canvas.width, canvas.height);
+      let seed = 11;
+      for (let i = 0; i < image.data.length; i += 4) {
+        seed = (seed * 16807) % 2147483647;
+        // Black or white, by as much as it differs from the mean
+        const level = (seed % 31) + ((seed >> 8) % 31) - 30;
+        image.data.set(level < 0 ? [0, 0, 0, -level / 2] : [255, 255, 255, level / 2], i);
+      }
+      context.putImageData(image, 0, 0);
+      return canvas;
+    };
+
+    const COLORS = { thing: "rgb(210 30 30)", alike: "rgb(240 140 20)", almost: "rgb(210 30 30)" };
+    const drawStage = (width, height, now) => {
+      const { kind, begin, events } = camera.stage;
+      const at = (now - begin) / 1000;
+      const active = events.filter(({ begin, seconds }) => begin <= at && at < begin + seconds);
+      if (kind === "colors") {
+        const [one] = active;
+        context.fillStyle = !one ? "rgb(120 120 120)" : one.what === "thing" ? COLORS.thing : COLORS.alike;
+        context.fillRect(0, 0, width, height);
+        return;
+      }
+      context.save();
+      if (kind === "shaken") {
+        context.translate(3 * Math.sin(at * 5), 3 * Math.cos(at * 4));
+      }
+      context.drawImage(texture, -8, -8, width + 16, height + 16);
+      if (kind === "busy") drawBlocks(width, height, now);
+      for (const { what, begin, x, y } of active) {
+        const side = Math.sqrt((what === "almost" ? 0.002 : 0.03) * width * height);
+        context.globalAlpha = kind === "slow" ? Math.min(1, at - begin) : 1;
+        context.fillStyle = COLORS[what];
+        context.fillRect(x * width, y * height, side, side);
+      }
+      context.restore();
+      if (kind === "noisy") {
+        grain ??= noise(width, height);
+        context.drawImage(grain, -Math.floor(Math.random() * 64), -Math.floor(Math.random() * 64));
+      } else if (kind === "flickering") {
+        context.fillStyle = `rgb(0 0 0 / ${0.05 * (1 + Math.sin(at * 37)) / 2})`;
+        context.fillRect(0, 0, width, height);
+      }
+    };
+
+    const drawBlocks = (width, height, now) => {
+      const size = Math.round(height / 9);
+      for (let i = 0; i < 6; i++) {
+        const x = (((i * 211 + ((60 + 45 * i) * now) / 1000) % (width - size)) + width) % (width - size);
+        // In a scripted scene nothing but the thing is red.
+        context.fillStyle = camera.mode === "stage" ? `hsl(${150 + i * 20}, 40%, ${30 + i * 8}%)` : `hsl(${i * 60}, 70%, ${30 + i * 8}%)`;
+        context.fillRect(x, height * (0.15 + 0.13 * i), size, size);
+      }
+    };
+
     // There is none in a worker.
     const picture = self.Image ? new Image() : null;
 
@@ -107,6 +168,11 @@
         }
         context.fillStyle = camera.drawn % 2 ? "#fefefe" : "#fff";
         context.fillRect(width - 2, height - 2, 2, 2);
+      } else if (mode === "stage") {
+        drawStage(width, height, now);
+        // One pixel that changes, as below.
+        context.fillStyle = camera.drawn % 2 ? "#fefefe" : "#fff";
+        context.fillRect(width - 2, height - 2, 2, 2);
       } else if (mode.startsWith("text:")) {
         context.fillStyle = "#fff";
         context.fillRect(0, 0, width, height);
@@ -122,12 +188,7 @@
         if (camera.clock) drawClock(context, now);
       } else {
         context.drawImage(texture, 0, 0, width, height);
-        const size = Math.round(height / 9);
-        for (let i = 0; i < 6; i++) {
-          const x = (((i * 211 + ((60 + 45 * i) * now) / 1000) % (width - size)) + width) % (width - size);
-          context.fillStyle = `hsl(${i * 60}, 70%, ${30 + i * 8}%)`;
-          context.fillRect(x, height * (0.15 + 0.13 * i), size, size);
-        }
+        drawBlocks(width, height, now);
         drawClock(context, now);
       }
       camera.drawn++;

@@ -1,43 +1,56 @@
-"""Simulate many sessions on one GPU: `python -m benchmarks.simulate [--sessions 1 8 32 128]`, no
-GPU, seconds.
+"""Simulate many sessions on one GPU: questions beside background work. It needs no GPU, and seconds.
+
+    python3 scripts/benchmark.py --simulate --sessions 1 8 32 128
 
 The real queue of answers runs on simulated time, in front of a cost model of vLLM with a 32B model
 on an MI300X. A session asks questions, and some describe and watch a scene that changes all the
 time, so that background work always waits. Printed are the time to a question's first token with
 and without that background work, GPU seconds of a useful answer, the least share of a session's
-background work, and how soon a cancelled answer's slot is free.
+background work, and how soon a cancelled answer's slot is free. Results go to benchmark_results/ as
+JSON and CSV.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import random
 import statistics
+import sys
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
+# go_on_inside and scripts/benchmark.py start this file by its path.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from scripts.arguments import whole
+from scripts.own_environment import go_on_inside
 from server.core import core_dumps
-from server.core.frames import Kind
-from server.core.metrics import Metrics
-from server.engines.base import (
-    Capabilities,
-    Chunk,
-    Delta,
-    EngineRequest,
-    EngineState,
-    EngineStatus,
-    Finished,
-)
-from server.inference import Inference, Job, Result
-from tests.support.fakes import FakeEngines, RecordingSink, make_request
-from tests.support.fakes_clock import run_clock
 
-# Seconds. Each step reads 64 GB of bfloat16 weights at 5.3 TB/s.
-STEP = 64e9 / 5.3e12
-# Seconds a prompt token: 2 operations for each of 32.8e9 weights, at 40 % of 1,307 TFLOP/s (dense
-# bfloat16), and a tenth more for the pictures' encoder.
-TOKEN = 1.1 * 2 * 32.8e9 / (0.4 * 1307e12)
+try:
+    from benchmarks.watch_scenes import STEP, TOKEN
+    from scripts.bench import program
+    from scripts.bench.processes import ROOT
+    from scripts.bench.report import Report, Row, Spread, machine
+    from server.core.frames import Kind
+    from server.core.metrics import Metrics
+    from server.engines.base import (
+        Capabilities,
+        Chunk,
+        Delta,
+        EngineRequest,
+        EngineState,
+        EngineStatus,
+        Finished,
+    )
+    from server.inference import Inference, Job, Result
+    from tests.support.fakes import FakeEngines, RecordingSink, make_request
+    from tests.support.fakes_clock import run_clock
+except ModuleNotFoundError as missing:
+    go_on_inside(missing)
+
 # Prompt tokens of one step (vLLM's --max-num-batched-tokens is 2,048 or more)
 CHUNK = 2048
 TEXT_TOKENS, PICTURE_TOKENS = 150, 480
@@ -227,32 +240,77 @@ def p95(values: Sequence[float]) -> float:
     return sorted(values)[int(0.95 * (len(values) - 1))]
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def simulate(sessions: int, args: argparse.Namespace) -> list[Row]:
+    """Simulate so many sessions without and with background work."""
+    idle = run_clock(Simulation(sessions, args.slots, False, args.seed).run())
+    busy = run_clock(Simulation(sessions, args.slots, True, args.seed).run())
+    alone, beside = p95(idle.first), p95(busy.first)
+    counts = list(busy.background.values())
+    share = min(counts) / statistics.mean(counts) if counts and sum(counts) else 0.0
+    freed = max(busy.freed or [0.0])
+    print(
+        f"{sessions:4} sessions: first token p95 {alone * 1000:6.1f} ms alone, {beside * 1000:6.1f} beside background work "
+        f"(bound {(1.3 * alone + STEP) * 1000:6.1f}), p50 {statistics.median(idle.first) * 1000:5.1f} and "
+        f"{statistics.median(busy.first) * 1000:5.1f}; GPU {busy.busy / busy.answers:5.3f} s an answer, busy "
+        f"{busy.busy / SECONDS:4.0%}; background {sum(counts) / SECONDS:5.2f} a second, least share {share:4.2f}; "
+        f"a cancelled one frees its slot within {freed * 1000:.0f} ms",
+        flush=True,
+    )
+    name = f"{sessions} sessions"
+    return [
+        Row("", f"{name}: first token alone", "ms", Spread.of(1000 * one for one in idle.first)),
+        Row(
+            "",
+            f"{name}: first token beside background work",
+            "ms",
+            Spread.of(1000 * one for one in busy.first),
+            target_p95=1000 * (1.3 * alone + STEP),
+        ),
+        Row("", f"{name}: GPU of an answer", "s", value=busy.busy / busy.answers),
+        Row("", f"{name}: background answers", "a second", value=sum(counts) / SECONDS),
+        Row(
+            *("", f"{name}: least share of a session", "of the mean"),
+            value=share,
+            target=0.5,
+            at_least=True,
+        ),
+        Row("", f"{name}: slot of a cancelled one free", "ms", value=1000 * freed, target=50),
+    ]
+
+
+def run(args: argparse.Namespace) -> int:
+    report = Report(
+        "Questions beside background work, simulated",
+        {"machine": machine(), "arguments": {k: str(v) for k, v in vars(args).items()}},
+    )
+    for sessions in args.sessions:
+        for row in simulate(sessions, args):
+            report.add(row)
+    report.close()
+    try:
+        paths = report.write(args.output, "simulate")
+    except OSError as error:
+        return program.unwritten(args.output, error)
+    print(f"Written: {', '.join(os.path.relpath(path) for path in paths)}")
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.simulate",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--sessions", type=int, nargs="+", default=[1, 8, 32, 128])
-    parser.add_argument("--slots", type=int, default=8, help="MAX_CONCURRENT_INFERENCES (8)")
-    parser.add_argument("--seed", type=int, default=1)
-    given = parser.parse_args(arguments)
-    for sessions in given.sessions:
-        idle = run_clock(Simulation(sessions, given.slots, False, given.seed).run())
-        busy = run_clock(Simulation(sessions, given.slots, True, given.seed).run())
-        alone, beside = p95(idle.first), p95(busy.first)
-        counts = list(busy.background.values())
-        share = min(counts) / statistics.mean(counts) if counts and sum(counts) else 0.0
-        freed = max(busy.freed or [0.0])
-        print(
-            f"{sessions:4} sessions: first token p95 {alone * 1000:6.1f} ms alone, {beside * 1000:6.1f} beside background work "
-            f"(bound {(1.3 * alone + STEP) * 1000:6.1f}), p50 {statistics.median(idle.first) * 1000:5.1f} and "
-            f"{statistics.median(busy.first) * 1000:5.1f}; GPU {busy.busy / busy.answers:5.3f} s an answer, busy "
-            f"{busy.busy / SECONDS:4.0%}; background {sum(counts) / SECONDS:5.2f} a second, least share {share:4.2f}; "
-            f"a cancelled one frees its slot within {freed * 1000:.0f} ms"
-        )
+    add = parser.add_argument
+    many = whole(1, 10_000)
+    add("--sessions", type=many, nargs="+", default=[1, 8, 32, 128], help="(1 8 32 128)")
+    add("--slots", type=whole(1, 1000), default=8, help="MAX_CONCURRENT_INFERENCES (8)")
+    add("--seed", type=int, default=1, help="of when what is asked (1)")
+    add("--output", type=Path, default=ROOT / "benchmark_results", help="folder for the results")
+    args = parser.parse_args(arguments)
+    return program.run(lambda: run(args), args.output)
 
 
 if __name__ == "__main__":
     core_dumps.forbid()
-    main()
+    sys.exit(main())

@@ -1,291 +1,113 @@
-"""WatchBench: what a watch sees, misses and costs on scripted scenes: `python -m benchmarks.watch_bench [--minutes 1]`.
+"""WatchBench: what watches see, miss and cost on scripted scenes.
 
-The whole server watches a simulated camera for "a red thing", in real time, through WebRTC and VP8. A stand-in for the model
-knows from each picture whether the thing is there, and errs at stated rates. The baselines get the same scenes as drawn, on
-simulated time, and the same model: a frame a second; ten frames every 10 s; and a loop that asks again after the pause that
-the model chose (as Frigate's watch does, by its description).
+    python3 scripts/benchmark.py --watch --minutes 2            a simulated camera, through WebRTC and VP8
+    python3 scripts/benchmark.py --watch --browser              the page in headless Chromium, whose camera is a canvas
+    python3 scripts/benchmark.py --watch --browser --trained    the same with a tiny trained model (.venv-models)
+    python3 scripts/benchmark.py --watch --conditions 8         eight conditions in place of one
+
+The whole server watches the scenes for "a red thing", in real time. A stand-in for the model knows from each picture whether
+the thing is there, and errs at stated rates. The baselines get the same scenes as drawn, on simulated time, and the same
+model: a frame a second; ten frames every 10 s; and a loop that asks again after the pause that the model chose (as Frigate's
+watch does, by its description). Results go to benchmark_results/ as JSON, CSV and, where matplotlib is installed, PNG.
+
+Exit status: 0 measured, 1 not, 2 wrong options, 130 interrupted (what was measured until then is written).
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import math
-import random
-import statistics
+import io
+import os
+import signal
+import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, replace
 from functools import partial
-from typing import Any
+from pathlib import Path
 
-import av
-import cv2
-import numpy as np
-from numpy.typing import NDArray
+# go_on_inside and scripts/benchmark.py start this file by its path.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.bench.live_encoder import LiveEncoder, Scene
-from server.attention.watch_answers import conditions_in
+from scripts.arguments import number, whole
+from scripts.own_environment import go_on_inside
 from server.core import core_dumps
-from tests.support.clients import visitor
-from tests.support.fakes_openai import FakeOpenAI
-from tests.support.running import running
 
-U8 = NDArray[np.uint8]
-WIDTH, HEIGHT = 1280, 720
-CONDITION = "a red thing"
-# Y, U and V of the thing, of one that looks alike, and of the ground
-RED, ORANGE, GROUND = (82, 90, 240), (150, 60, 190), (120, 128, 128)
-# Share of the picture
-AREA, ALMOST = 0.03, 0.002
-LEAST = 0.008
-# Visual tokens of one request: the setting's default, and the second look's
-TOKENS = 480
-# "empty": still, and nothing happens
-CLASSES = ("empty", "still", "noisy", "flickering", "shaken", "slow", "busy")
+try:
+    import cv2
+    import numpy as np
 
+    from benchmarks.watch_scenes import CLASSES, CONDITIONS, Model, Score, staged
+    from scripts.bench import program
+    from scripts.bench.camera_peer import CameraPeer
+    from scripts.bench.chat_client import Arrived
+    from scripts.bench.live_encoder import LiveEncoder
+    from scripts.bench.processes import ROOT, ServerProcess
+    from scripts.bench.report import Report, machine, write_whole
+    from tests.support.fakes_openai import FakeOpenAI
+except ModuleNotFoundError as missing:
+    go_on_inside(missing)
 
-@dataclass(frozen=True)
-class Happens:
-    """Something in the picture: the "thing", an "alike", or "almost" the thing."""
-
-    what: str
-    begin: float
-    seconds: float
-    x: float
-    y: float
-
-    def active(self, at: float) -> bool:
-        return self.begin <= at < self.begin + self.seconds
+# Beside two first tokens of the model, seconds
+TARGET = 0.2
+BASELINES = ("a frame a second", "10 s chunk", "model chooses the pause")
+# A watch is set so long before the scene begins: its first look and that at the settled scene are over.
+SETTLES = 3.0
 
 
-def script(seconds: float, seed: int) -> list[Happens]:
-    """Every 10 s something: look-alikes and almost-things between things of 0.5, 2 and 10 s."""
-    rng = random.Random(seed)
-    found: list[Happens] = []
-    at, lengths = 8.0, [2.0, 10.0, 0.5]
-    while at + 14 < seconds:
-        for what in (rng.choice(("alike", "almost")), "thing"):
-            length = lengths[len(found) // 2 % 3] if what == "thing" else 3.0
-            found.append(Happens(what, at, length, rng.uniform(0.1, 0.7), rng.uniform(0.2, 0.7)))
-            at += length + rng.uniform(4, 7)
-    return found
+class Watcher(CameraPeer):
+    """A camera with its session, and the rings that it got: (seconds since the epoch of the frame, of its arrival) by id."""
+
+    def __init__(self, url: str, encoder: LiveEncoder) -> None:
+        super().__init__(url, encoder, wake=True)
+        self.rings: dict[str, tuple[float, float]] = {}
+
+    def take(self, arrived: Arrived) -> None:
+        super().take(arrived)
+        message = arrived.message
+        if message["type"] == "ring":
+            self.rings.setdefault(message["id"], (message["at"] / 1000, arrived.at))
 
 
-class Stage(Scene):
-    """A scripted scene of one class."""
-
-    def __init__(self, kind: str, events: list[Happens], seed: int) -> None:
-        super().__init__(WIDTH, HEIGHT, seed=seed)
-        self.kind = kind
-        self.events = events
-        # Seconds since the epoch at which the script begins
-        self.begin = time.time() + 3600
-        self._noise = np.random.default_rng(seed).normal(0, 5, (HEIGHT, WIDTH)).astype(np.int16)
-
-    def draw(self, epoch: float) -> av.VideoFrame:
-        return av.VideoFrame.from_ndarray(self.planes(epoch - self.begin), format="yuv420p")
-
-    def planes(self, at: float) -> U8:
-        planes = np.full((HEIGHT * 3 // 2, WIDTH), 128, np.uint8)
-        luma = planes[:HEIGHT]
-        luma[:] = self._ground
-        chroma = planes[HEIGHT:].reshape(2, HEIGHT // 2, WIDTH // 2)
-        if self.kind == "busy":
-            self._blocks(luma, at)
-        for event in self.events:
-            if event.active(at):
-                self._paint(luma, chroma, event, at)
-        if self.kind == "noisy":
-            luma[:] = np.clip(luma + np.roll(self._noise, int(at * 977) % 997, 1), 0, 255)
-        elif self.kind == "flickering":
-            luma[:] = np.clip(luma * (1 + 0.05 * math.sin(at * 37)), 0, 255)
-        elif self.kind == "shaken":
-            shift = round(3 * math.sin(at * 5)), round(3 * math.cos(at * 4))
-            luma[:] = np.roll(luma, shift, (0, 1))
-        return planes
-
-    def _paint(self, luma: U8, chroma: U8, event: Happens, at: float) -> None:
-        share = ALMOST if event.what == "almost" else AREA
-        side = int(math.sqrt(share * WIDTH * HEIGHT)) // 2 * 2
-        x, y = int(event.x * WIDTH) // 2 * 2, int(event.y * HEIGHT) // 2 * 2
-        color = ORANGE if event.what == "alike" else RED
-        strength = min(1.0, (at - event.begin) / 1.0) if self.kind == "slow" else 1.0
-        for plane, level, ground, scale in zip(
-            (luma, *chroma), color, GROUND, (1, 2, 2), strict=True
-        ):
-            part = plane[y // scale : (y + side) // scale, x // scale : (x + side) // scale]
-            part[:] = np.uint8(ground + strength * (level - ground))
-
-    def truth(self, at: float) -> str:
-        return next((event.what for event in self.events if event.active(at)), "")
-
-
-def staged(kind: str, seconds: float, seed: int) -> Stage:
-    return Stage(kind, [] if kind == "empty" else script(seconds, seed), seed)
-
-
-@dataclass
-class Model:
-    """Answers from pixels, and errs: false yes, three times as often for look-alikes, and false no.
-
-    `linked`: an error about the same state is repeated with this probability; a second look halves the rates.
-    """
-
-    false_yes: float
-    false_no: float
-    linked: float
-    seed: int
-    requests: int = 0
-    tokens: int = 0
-    _last: dict[str, bool] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self._random = random.Random(self.seed)
-
-    def look(self, bgr: U8, *, second: bool) -> tuple[bool, list[int] | None]:
-        self.requests += 1
-        self.tokens += TOKENS
-        place = _red(bgr)
-        alike = place is None and _orange(bgr)
-        rate = self.false_no if place else self.false_yes * (3 if alike else 1)
-        state = f"{place is not None} {alike}"
-        if state in self._last and self._random.random() < self.linked:
-            wrong = self._last[state]
-        else:
-            wrong = self._random.random() < rate * (0.5 if second else 1)
-        self._last = {state: wrong}
-        seen = (place is not None) != wrong
-        if seen and place is None:
-            height, width = bgr.shape[:2]
-            x, y = self._random.randrange(width // 2), self._random.randrange(height // 2)
-            place = [x, y, x + width // 5, y + height // 5]
-        return seen, place if seen else None
-
-    def answer(self, body: dict[str, Any], jpeg: bytes | None) -> list[str]:
-        assert jpeg is not None
-        bgr = np.asarray(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR), np.uint8)
-        text = body["messages"][-1]["content"][-1]["text"]
-        pictures = sum(part["type"] == "image_url" for part in body["messages"][-1]["content"])
-        self.tokens += TOKENS * (pictures - 1)
-        names = conditions_in(text)
-        seen, place = self.look(bgr, second="enlarged" in text or pictures > 1)
-        entries = [
-            {
-                "id": name,
-                "seen": seen,
-                "sure": 0.9,
-                "where": place,
-                "why": "It is there." if seen else "Not there.",
-            }
-            for name in names
-        ]
-        return [json.dumps({"watches": entries})]
-
-
-def _red(bgr: U8) -> list[int] | None:
-    blue, green, red = (bgr[..., channel].astype(int) for channel in range(3))
-    return _place((red > 140) & (green < 90) & (blue < 110))
-
-
-def _orange(bgr: U8) -> bool:
-    blue, green, red = (bgr[..., channel].astype(int) for channel in range(3))
-    return _place((red > 170) & (green > 100) & (green < 175) & (blue < 90)) is not None
-
-
-def _place(mask: NDArray[np.bool_]) -> list[int] | None:
-    if mask.mean() < LEAST:
-        return None
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1]
-
-
-@dataclass
-class Score:
-    name: str
-    seconds: float = 0.0
-    things: int = 0
-    seen: int = 0
-    premature: int = 0
-    false: int = 0
-    proven: int = 0
-    rings: int = 0
-    delays: list[float] = field(default_factory=list)
-    requests: int = 0
-    tokens: int = 0
-
-    def take(self, stage: Stage, rings: list[tuple[float, float]], seconds: float) -> None:
-        """`rings`: seconds of the evidence frame and of the ring itself, since the script's beginning."""
-        self.seconds += seconds
-        taken: set[Happens] = set()
-        things = [event for event in stage.events if event.what == "thing"]
-        self.things += len(things)
-        for at, rang in rings:
-            self.rings += 1
-            # A frame's capture time is some milliseconds off.
-            thing = next(
-                (e for e in things if e.begin - 0.05 <= at <= e.begin + e.seconds + 0.05), None
-            )
-            if thing is not None:
-                self.proven += 1
-                if thing not in taken:
-                    taken.add(thing)
-                    self.delays.append(rang - thing.begin)
-            elif stage.truth(at):
-                self.premature += 1
-            else:
-                self.false += 1
-        self.seen += len(taken)
-
-    def line(self) -> str:
-        hours = self.seconds / 3600
-        delays = sorted(self.delays) or [math.nan]
-        return (
-            f"{self.name:26} recall {self.seen}/{self.things}, an hour: premature {self.premature / hours:6.1f}, false "
-            f"{self.false / hours:6.1f}, requests {self.requests / hours:7.0f}, visual tokens {self.tokens / hours:9.0f}; "
-            f"change to ring p50 {statistics.median(delays):5.2f} s, p95 {delays[math.ceil(0.95 * len(delays)) - 1]:5.2f} s; "
-            f"evidence holds {self.proven}/{self.rings}"
-        )
-
-
-async def watched(
-    kind: str,
-    seconds: float,
-    seed: int,
-    make: Callable[[], Model],
-    first_token: float,
-    score: Score,
-) -> None:
-    stage = staged(kind, seconds, seed)
-    model = make()
+@asynccontextmanager
+async def served(model: Model, first_token: float) -> AsyncIterator[ServerProcess]:
+    """A server whose model is the stand-in."""
     async with (
         FakeOpenAI(
             model="Qwen/Qwen2.5-VL-7B-Instruct", first_token=first_token, answer_for=model.answer
-        ) as server,
-        running(engine="vllm", vllm_base_url=server.base_url) as run,
+        ) as fake,
+        ServerProcess(ENGINE="vllm", VLLM_BASE_URL=fake.base_url) as server,
     ):
-        encoder = LiveEncoder(stage, rate=4.0)
-        try:
-            async with visitor(run, encoder) as one:
-                await one.page.send(
-                    type="watch", id="w", condition=CONDITION, repeat=True, cooldown=0
-                )
-                await asyncio.sleep(3)
-                stage.begin = begin = time.time()
-                requests, tokens = model.requests, model.tokens
-                rings: dict[str, tuple[float, float]] = {}
-                while (left := begin + seconds - time.time()) > 0:
-                    try:
-                        ring = await one.page.next("ring", timeout=left)
-                    except TimeoutError:
-                        break
-                    rings.setdefault(ring["id"], (ring["at"] / 1000 - begin, time.time() - begin))
-        finally:
-            await encoder.close()
-    score.take(stage, list(rings.values()), seconds)
-    score.requests += model.requests - requests
-    score.tokens += model.tokens - tokens
+        await server.wait_for_engine()
+        yield server
+
+
+async def watched(
+    kind: str, seconds: float, seed: int, model: Model, args: argparse.Namespace, score: Score
+) -> None:
+    """Watch scenes of one class through a simulated camera."""
+    stage = staged(kind, seconds, seed)
+    encoder = LiveEncoder(stage, rate=2.0)
+    try:
+        async with (
+            served(model, args.first_token) as server,
+            Watcher(server.url, encoder) as one,
+        ):
+            for index, condition in enumerate(CONDITIONS[: args.conditions]):
+                order = {"id": f"w{index}", "condition": condition, "repeat": True, "cooldown": 0}
+                await one.send({"type": "watch", **order})
+            await asyncio.sleep(SETTLES)
+            stage.begin = begin = time.time()
+            before = replace(model.usage)
+            await asyncio.sleep(seconds)
+            found = [(at - begin, rang - begin) for at, rang in one.rings.values() if rang > begin]
+            usage = model.usage.since(before)
+    finally:
+        await encoder.close()
+    score.take(stage, found, seconds, [at - begin for at in model.blind])
+    score.usage.take(usage)
 
 
 def baseline(
@@ -302,8 +124,7 @@ def baseline(
             bgr = cv2.cvtColor(stage.planes(moment), cv2.COLOR_YUV2BGR_I420)
             small = np.asarray(cv2.resize(bgr, (840, 448), interpolation=cv2.INTER_AREA), np.uint8)
             votes.append(model.look(small, second=False)[0])
-        if name == "10 s chunk":
-            model.requests -= len(votes) - 1  # one request of ten pictures
+        model.usage.add(len(votes), len(votes) * 480 + 150, 30)
         seen = any(votes)
         evidence = moments[votes.index(True)] if seen else at
         ends = moments[-1] + 2 * first_token
@@ -312,61 +133,135 @@ def baseline(
         held = seen
         at += {"a frame a second": 1.0, "10 s chunk": 10.0}.get(name, 5.0 if seen else 10.0)
     score.take(stage, rings, seconds)
-    score.requests += model.requests
-    score.tokens += model.tokens
+    score.usage.take(model.usage)
 
 
-async def measure(given: argparse.Namespace) -> None:
-    seconds = given.minutes * 60
+async def measure(args: argparse.Namespace, scores: list[Score]) -> None:
+    """Fill `scores`: ours of all classes, ours of each, and the baselines."""
+    ours, *others = scores
+    seconds = args.minutes * 60
 
     def make(seed: int) -> Model:
-        return Model(given.false_yes, given.false_no, given.linked, seed)
+        return Model(args.false_yes, args.false_no, args.linked, seed)
 
-    names = ("a frame a second", "10 s chunk", "model chooses the pause")
-    scores = [Score("ours"), *(Score(name) for name in names)]
-    for number, kind in enumerate(given.only or CLASSES):
-        seed = given.seed + number
+    for index, kind in enumerate(args.only or CLASSES):
+        seed = args.seed + index
         one = Score(f"ours, {kind}")
-        await watched(kind, seconds, seed, partial(make, seed), given.first_token, one)
+        if args.browser:
+            from benchmarks.watch_page import watched_on_page
+
+            await watched_on_page(kind, seconds, seed, make(seed), args, one)
+        else:
+            await watched(kind, seconds, seed, make(seed), args, one)
         print(one.line(), flush=True)
-        if kind == "empty":
-            print(f"  a frame a second: {3600 * TOKENS} visual tokens an hour")
-        for into in (
-            "things",
-            "seen",
-            "premature",
-            "false",
-            "proven",
-            "rings",
-            "requests",
-            "tokens",
-        ):
-            setattr(scores[0], into, getattr(scores[0], into) + getattr(one, into))
-        scores[0].seconds += one.seconds
-        scores[0].delays += one.delays
-        for score, name in zip(scores[1:], names, strict=True):
-            baseline(name, kind, seconds, seed, make(seed), given.first_token, score)
+        ours.merge(one)
+        scores.append(one)
+        for score in others[: 0 if args.trained else None]:
+            work = partial(baseline, score.name, kind, seconds, seed, make(seed), args.first_token)
+            await asyncio.to_thread(work, score)
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.trained:
+        # It knows one red picture from one orange and one grey one, and is watched for that alone.
+        args.browser, args.conditions, args.only = True, 1, ["colors"]
+    way = "the page in Chromium" if args.browser else "a simulated camera"
+    report = Report(
+        f"WatchBench through {way}, {args.minutes:g} minutes a class",
+        {"machine": machine(), "arguments": {k: str(v) for k, v in vars(args).items()}},
+    )
+    scores = [Score("ours"), *map(Score, () if args.trained else BASELINES)]
+    cut = not asyncio.run(_whole(measure(args, scores)))
+    if not scores[0].seconds:
+        print("Interrupted before anything was measured: nothing is written.", file=sys.stderr)
+        return 130
+    report.close()
+    target = None if args.trained else TARGET + 2 * args.first_token
     for score in scores:
-        print(score.line())
+        if score.seconds:
+            print(score.line())
+            for row in score.rows(target if score.name.startswith("ours") else None):
+                report.add(row)
+    report.more["scores"] = [asdict(score) for score in scores]
+    try:
+        paths = [*report.write(args.output, "watch"), *_plots(scores, report, args)]
+    except OSError as error:
+        return program.unwritten(args.output, error)
+    print(f"Written: {', '.join(os.path.relpath(path) for path in paths)}")
+    return 130 if cut else 0
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+async def _whole(work: Awaitable[None]) -> bool:
+    """Do the work; False when SIGINT or SIGTERM ended it early."""
+    task = asyncio.ensure_future(work)
+    for which in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(which, task.cancel)
+    await asyncio.wait([task])
+    if task.cancelled():
+        return False
+    task.result()
+    return True
+
+
+def _plots(scores: Sequence[Score], report: Report, args: argparse.Namespace) -> list[Path]:
+    """Draw the share of rings that came within a time, where matplotlib is installed."""
+    if args.no_plots:
+        return []
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError:
+        return []
+    figure = Figure(figsize=(8.0, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for score in scores:
+        if not score.name.startswith("ours,") and score.delays:
+            shares = [(index + 1) / len(score.delays) for index in range(len(score.delays))]
+            axes.step(sorted(score.delays), shares, where="post", label=score.name)
+    axes.set(xlabel="s from the change to the ring", ylabel="share of rings", ylim=(0, 1.02))
+    axes.legend()
+    image = io.BytesIO()
+    figure.savefig(image, dpi=110, format="png")
+    stem = report.stem(args.output, "watch")
+    return [write_whole(stem.with_name(f"{stem.name}-delays.png"), image.getvalue())]
+
+
+def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.watch_bench",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--minutes", type=float, default=2.0, help="of each class of scenes (2)")
+    share = number(0, 1)
+    add(
+        "--minutes",
+        type=number(0.5, 1e5),
+        default=2.0,
+        help="of each class of scenes (2)",
+    )
     add("--only", nargs="*", choices=CLASSES, help="classes (all)")
-    add("--false-yes", type=float, default=0.02)
-    add("--false-no", type=float, default=0.1)
-    add("--linked", type=float, default=0.5, help="probability that an error is repeated (0.5)")
-    add("--first-token", type=float, default=0.1, help="seconds (0.1)")
-    add("--seed", type=int, default=1)
-    asyncio.run(measure(parser.parse_args(arguments)))
+    add("--conditions", type=whole(1, 8), default=1, help="watched for at a time (1)")
+    add("--browser", action="store_true", help="through the page in headless Chromium")
+    add(
+        "--trained",
+        action="store_true",
+        help="through the page, with a tiny model that is trained first (needs .venv-models)",
+    )
+    add("--false-yes", type=share, default=0.02, help="error rate of the stand-in (0.02)")
+    add("--false-no", type=share, default=0.1, help="error rate of the stand-in (0.1)")
+    add("--linked", type=share, default=0.5, help="probability that an error is repeated (0.5)")
+    add("--first-token", type=number(0.001, 60), default=0.1, help="seconds of the stand-in (0.1)")
+    add("--seed", type=int, default=1, help="of scenes and errors (1)")
+    add("--output", type=Path, default=ROOT / "benchmark_results", help="folder for the results")
+    add("--no-plots", action="store_true", help="draw nothing")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    args = options(arguments)
+    return program.run(lambda: run(args), args.output)
 
 
 if __name__ == "__main__":
     core_dumps.forbid()
-    main()
+    sys.exit(main())

@@ -5,10 +5,14 @@
                                                                      and a stand-in for the model
     python3 scripts/benchmark.py --server-url URL --rate 2           the same to a running server and its model
     python3 scripts/benchmark.py --compare A.json B.json             two results beside each other
+    python3 scripts/benchmark.py --watch --minutes 2                 WatchBench: what watches see, miss and cost, through a
+                                                                     simulated camera or, with --browser, the page
+    python3 scripts/benchmark.py --simulate --sessions 1 8 32 128    questions beside background work, on a simulated GPU
 
 Questions arrive as a Poisson process, in an open loop: their times are fixed before the first question (--seed), and the
 latency counts from the planned time, so that queueing shows. Results go to benchmark_results/ as JSON, CSV and, where
-matplotlib is installed, PNG.
+matplotlib is installed, PNG. --watch and --simulate come from benchmarks/, which a checkout has, and have
+options of their own (--watch --help, --simulate --help); --watch --browser needs what `bash scripts/test.sh` installs.
 
 Exit status: 0 measured, 1 not (or nothing was answered, or the results could not be written), 2 wrong options, 130
 interrupted (what was measured until then is written).
@@ -23,6 +27,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -40,6 +45,9 @@ try:
 except ModuleNotFoundError as missing:
     go_on_inside(missing)
 
+# Programs of benchmarks/ that are reached from here. A server is installed without them, so they are started, not imported.
+APART = {"--watch": "watch_bench.py", "--simulate": "simulate.py"}
+
 
 def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
@@ -51,6 +59,8 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add(
         "--compare", nargs=2, type=Path, metavar=("A", "B"), help="print B's figures divided by A's"
     )
+    add("--watch", action="store_true", help="WatchBench (--watch --help has its options)")
+    add("--simulate", action="store_true", help="many sessions on a simulated GPU (the same)")
     add("--monitor-gpu", action="store_true", help="read the GPUs of this machine each second")
     add("--slo", type=positive, default=3.0, help="seconds within which an answer is good (3)")
     add(
@@ -71,6 +81,8 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add("--no-plots", action="store_true", help="draw nothing")
     chosen = parser.parse_args(arguments)
+    if chosen.watch or chosen.simulate:
+        parser.error("write --watch or --simulate in full, one of the two")
     if chosen.compare and chosen.server_url:
         parser.error("--compare measures nothing: leave the other options out")
     return chosen
@@ -105,7 +117,21 @@ def measure(args: argparse.Namespace) -> int:
     return 0 if run.figures.answered and not run.cut_short else 1
 
 
+def go_on_in(program: Path, arguments: Sequence[str]) -> NoReturn:
+    """Replace this process by a program of benchmarks/, in the same environment."""
+    if not program.is_file():
+        sys.exit(
+            f"{program.relative_to(ROOT)} is not there: it comes with a checkout of the project."
+        )
+    os.execv(sys.executable, [sys.executable, str(program), *arguments])
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    chosen = [option for option in APART if option in given]
+    if len(chosen) == 1:
+        rest = [argument for argument in given if argument != chosen[0]]
+        go_on_in(ROOT / "benchmarks" / APART[chosen[0]], rest)
     args = options(arguments)
     if not args.compare:
         return program.run(lambda: measure(args), args.output)

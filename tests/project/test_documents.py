@@ -140,7 +140,7 @@ def script_of(word: str) -> str | None:
 def all_options() -> frozenset[str]:
     """Of every script that people start."""
     started = [name for name in files() if script_of(name) and "--help" in starts(name)]
-    started.append("benchmarks/__main__.py")
+    started += [f"benchmarks/{name}.py" for name in ("__main__", "simulate", "watch_bench")]
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(help_of, started))
     return frozenset(option for name in started for option in options(name))

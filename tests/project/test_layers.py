@@ -276,7 +276,7 @@ MEASURED = {
     "gate.py": {"attention.gate", "attention.scratch", "vision.luma"},
     "simulate.py": {"core.frames", "core.metrics", "engines.base", "inference"},
     "still_scene.py": {"engines.prompts"},
-    "watch_bench.py": {"attention.watch_answers"},
+    "watch_scenes.py": {"attention.watch_answers"},
     "watch_rule.py": {
         "attention.watch",
         "attention.watch_answers",

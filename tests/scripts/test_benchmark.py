@@ -71,3 +71,37 @@ async def test_a_server_that_is_not_there_is_said_in_one_line(tmp_path: Path) ->
     assert "broken off" in err
     assert "Traceback" not in err
     assert not list(tmp_path.iterdir())
+
+
+async def test_a_simulation_is_reached_from_here(tmp_path: Path) -> None:
+    """From any folder, with JSON and CSV as the other ways have them."""
+    code, out, err = await run("--simulate", "--sessions", "1", "--output", str(tmp_path))
+    assert code == 0, err
+    assert "beside background work" in out
+    (result,) = tmp_path.glob("simulate-*.json")
+    rows = json.loads(result.read_text())["rows"]
+    assert {row["what"] for row in rows} >= {"1 sessions: first token alone"}
+    assert result.with_suffix(".csv").is_file()
+
+
+async def test_watches_are_measured_from_here(tmp_path: Path) -> None:
+    """A short scene in which a thing comes: the table, JSON and CSV."""
+    code, out, err = await run(
+        *("--watch", "--minutes", "0.5", "--only", "still", "--false-yes", "0", "--false-no", "0"),
+        *("--no-plots", "--output", str(tmp_path)),
+    )
+    assert code == 0, err
+    assert "recall 1/1" in out
+    (result,) = tmp_path.glob("watch-*.json")
+    ours = json.loads(result.read_text())["scores"][0]
+    assert (ours["seen"], ours["false"], ours["premature"]) == (1, 0, 0)
+    assert ours["proven"] == ours["rings"] == 1
+    # Without machine noise it takes 0.4 s.
+    assert ours["delays"][0] < 5
+
+
+async def test_two_ways_at_once_and_half_a_word_are_refused() -> None:
+    for arguments in (("--watch", "--simulate"), ("--sim",)):
+        code, _, err = await run(*arguments)
+        assert code == 2
+        assert "in full, one of the two" in err

@@ -1,0 +1,349 @@
+"""The scenes of WatchBench, a model with stated errors, and the score of what rang."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from scripts.bench.live_encoder import Scene
+from scripts.bench.report import Row, Spread
+from server.attention.watch_answers import conditions_in
+
+U8 = NDArray[np.uint8]
+WIDTH, HEIGHT = 1280, 720
+# The first one happens; the others, watched for beside it, never do.
+CONDITIONS = (
+    "a red thing",
+    "somebody comes to the door",
+    "the kettle boils",
+    "the cat sits on the table",
+    "a parcel lies at the door",
+    "the light is on",
+    "the window is open",
+    "a car stops in the drive",
+)
+# Y, U and V of the thing, of one that looks alike, and of the ground
+RED, ORANGE, GROUND = (82, 90, 240), (150, 60, 190), (120, 128, 128)
+# Share of the picture
+AREA, ALMOST = 0.03, 0.002
+LEAST = 0.008
+# Visual tokens of one request: the setting's default, and the second look's
+TOKENS = 480
+# The simulated GPU, seconds. Each step reads 64 GB of bfloat16 weights at 5.3 TB/s.
+STEP = 64e9 / 5.3e12
+# A prompt token: 2 operations for each of 32.8e9 weights, at 40 % of 1,307 TFLOP/s (dense bfloat16),
+# and a tenth more for the pictures' encoder.
+TOKEN = 1.1 * 2 * 32.8e9 / (0.4 * 1307e12)
+# "empty": still, and nothing happens
+CLASSES = ("empty", "still", "noisy", "flickering", "shaken", "slow", "busy")
+
+
+@dataclass(frozen=True)
+class Happens:
+    """Something in the picture: the "thing", an "alike", or "almost" the thing."""
+
+    what: str
+    begin: float
+    seconds: float
+    x: float
+    y: float
+
+    def active(self, at: float) -> bool:
+        return self.begin <= at < self.begin + self.seconds
+
+
+def script(seconds: float, seed: int) -> list[Happens]:
+    """Every 10 s something: look-alikes and almost-things between things of 0.5, 2 and 10 s."""
+    rng = random.Random(seed)
+    found: list[Happens] = []
+    at, lengths = 8.0, [2.0, 10.0, 0.5]
+    while at + 14 < seconds:
+        for what in (rng.choice(("alike", "almost")), "thing"):
+            length = lengths[len(found) // 2 % 3] if what == "thing" else 3.0
+            found.append(Happens(what, at, length, rng.uniform(0.1, 0.7), rng.uniform(0.2, 0.7)))
+            at += length + rng.uniform(4, 7)
+    return found
+
+
+class Stage(Scene):
+    """A scripted scene of one class."""
+
+    def __init__(self, kind: str, events: list[Happens], seed: int) -> None:
+        super().__init__(WIDTH, HEIGHT, seed=seed)
+        self.kind = kind
+        self.events = events
+        # Seconds since the epoch at which the script begins
+        self.begin = time.time() + 3600
+        self._noise = np.random.default_rng(seed).normal(0, 5, (HEIGHT, WIDTH)).astype(np.int16)
+
+    def draw(self, epoch: float) -> av.VideoFrame:
+        return av.VideoFrame.from_ndarray(self.planes(epoch - self.begin), format="yuv420p")
+
+    def planes(self, at: float) -> U8:
+        planes = np.full((HEIGHT * 3 // 2, WIDTH), 128, np.uint8)
+        luma = planes[:HEIGHT]
+        luma[:] = self._ground
+        chroma = planes[HEIGHT:].reshape(2, HEIGHT // 2, WIDTH // 2)
+        if self.kind == "busy":
+            self._blocks(luma, at)
+        for event in self.events:
+            if event.active(at):
+                self._paint(luma, chroma, event, at)
+        if self.kind == "noisy":
+            luma[:] = np.clip(luma + np.roll(self._noise, int(at * 977) % 997, 1), 0, 255)
+        elif self.kind == "flickering":
+            luma[:] = np.clip(luma * (1 + 0.05 * math.sin(at * 37)), 0, 255)
+        elif self.kind == "shaken":
+            shift = round(3 * math.sin(at * 5)), round(3 * math.cos(at * 4))
+            luma[:] = np.roll(luma, shift, (0, 1))
+        return planes
+
+    def _paint(self, luma: U8, chroma: U8, event: Happens, at: float) -> None:
+        share = ALMOST if event.what == "almost" else AREA
+        side = int(math.sqrt(share * WIDTH * HEIGHT)) // 2 * 2
+        x, y = int(event.x * WIDTH) // 2 * 2, int(event.y * HEIGHT) // 2 * 2
+        color = ORANGE if event.what == "alike" else RED
+        strength = min(1.0, (at - event.begin) / 1.0) if self.kind == "slow" else 1.0
+        for plane, level, ground, scale in zip(
+            (luma, *chroma), color, GROUND, (1, 2, 2), strict=True
+        ):
+            part = plane[y // scale : (y + side) // scale, x // scale : (x + side) // scale]
+            part[:] = np.uint8(ground + strength * (level - ground))
+
+    def holds_from(self, thing: Happens) -> float:
+        """Return the time from which on the condition holds: one that fades in is at first not red."""
+        steps = range(30) if self.kind == "slow" else range(1)
+        for at in (thing.begin + step / 30 for step in steps):
+            bgr = np.asarray(cv2.cvtColor(self.planes(at), cv2.COLOR_YUV2BGR_I420), np.uint8)
+            if _red(bgr) is not None:
+                return at
+        return thing.begin
+
+    def truth(self, at: float) -> str:
+        return next((event.what for event in self.events if event.active(at)), "")
+
+
+def staged(kind: str, seconds: float, seed: int) -> Stage:
+    return Stage(kind, [] if kind == "empty" else script(seconds, seed), seed)
+
+
+@dataclass
+class Usage:
+    """The cost of requests."""
+
+    requests: int = 0
+    visual_tokens: int = 0
+    # Visual tokens and those of the text, about four characters each
+    prompt_tokens: int = 0
+    answer_tokens: int = 0
+    # Of the GPU of `benchmarks.simulate`: beside other work, which shares each step, and alone
+    gpu_shared: float = 0.0
+    gpu_alone: float = 0.0
+
+    def add(self, pictures: int, prompt: int, answer: int) -> None:
+        self.requests += 1
+        self.visual_tokens += pictures * TOKENS
+        self.prompt_tokens += prompt
+        self.answer_tokens += answer
+        self.gpu_shared += (prompt + answer) * TOKEN
+        self.gpu_alone += max(STEP, prompt * TOKEN) + (answer - 1) * STEP
+
+    def since(self, before: Usage) -> Usage:
+        return Usage(
+            **{name: value - getattr(before, name) for name, value in asdict(self).items()}
+        )
+
+    def take(self, other: Usage) -> None:
+        for name, value in asdict(other).items():
+            setattr(self, name, getattr(self, name) + value)
+
+
+@dataclass
+class Model:
+    """Answers from pixels, and errs: false yes, three times as often for look-alikes, and false no.
+
+    `linked`: an error about the same state is repeated with this probability; a second look halves the rates.
+    """
+
+    false_yes: float
+    false_no: float
+    linked: float
+    seed: int
+    usage: Usage = field(default_factory=Usage)
+    # Epoch seconds at which it did not see the thing
+    blind: list[float] = field(default_factory=list)
+    # By condition: the state of the last look, and whether it erred
+    _last: dict[str, tuple[str, bool]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._random = random.Random(self.seed)
+
+    def look(self, bgr: U8, *, second: bool) -> tuple[bool, list[int] | None]:
+        """Return whether it sees the thing, and where."""
+        place = _red(bgr)
+        alike = place is None and _orange(bgr)
+        wrong = self._errs(CONDITIONS[0], place is not None, alike, second=second)
+        if wrong and place is not None:
+            self.blind.append(time.time())
+        seen = (place is not None) != wrong
+        return seen, (place or self._anywhere(bgr)) if seen else None
+
+    def _errs(self, condition: str, there: bool, alike: bool, *, second: bool) -> bool:
+        rate = self.false_no if there else self.false_yes * (3 if alike else 1)
+        state, (before, wrong) = f"{there} {alike}", self._last.get(condition, ("", False))
+        if before != state or self._random.random() >= self.linked:
+            wrong = self._random.random() < rate * (0.5 if second else 1)
+        self._last[condition] = state, wrong
+        return wrong
+
+    def _anywhere(self, bgr: U8) -> list[int]:
+        height, width = bgr.shape[:2]
+        x, y = self._random.randrange(width // 2), self._random.randrange(height // 2)
+        return [x, y, x + width // 5, y + height // 5]
+
+    def answer(self, body: dict[str, Any], jpeg: bytes | None) -> list[str]:
+        """Answer a request of the server."""
+        assert jpeg is not None
+        bgr = np.asarray(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR), np.uint8)
+        content = body["messages"][-1]["content"]
+        text = content[-1]["text"]
+        pictures = sum(part["type"] == "image_url" for part in content)
+        second = "enlarged" in text or pictures > 1
+        entries = []
+        for name, condition in conditions_in(text).items():
+            if condition == CONDITIONS[0]:
+                seen, place = self.look(bgr, second=second)
+            else:
+                seen = self._errs(condition, False, False, second=second)
+                place = self._anywhere(bgr) if seen else None
+            why = "It is there." if seen else "Not there."
+            entries.append({"id": name, "seen": seen, "sure": 0.9, "where": place, "why": why})
+        said = json.dumps({"watches": entries})
+        words = sum(
+            len(part if isinstance(part, str) else part.get("text", ""))
+            for message in body["messages"]
+            for part in (
+                [message["content"]] if isinstance(message["content"], str) else message["content"]
+            )
+        )
+        self.usage.add(pictures, pictures * TOKENS + words // 4, len(said) // 4)
+        return [said]
+
+
+def _red(bgr: U8) -> list[int] | None:
+    blue, green, red = (bgr[..., channel].astype(int) for channel in range(3))
+    return _place((red > 140) & (green < 90) & (blue < 110))
+
+
+def _orange(bgr: U8) -> bool:
+    blue, green, red = (bgr[..., channel].astype(int) for channel in range(3))
+    return _place((red > 170) & (green > 100) & (green < 175) & (blue < 90)) is not None
+
+
+def _place(mask: NDArray[np.bool_]) -> list[int] | None:
+    if mask.mean() < LEAST:
+        return None
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1]
+
+
+@dataclass
+class Score:
+    """What one way of watching saw, missed and cost."""
+
+    name: str
+    seconds: float = 0.0
+    things: int = 0
+    seen: int = 0
+    premature: int = 0
+    false: int = 0
+    proven: int = 0
+    rings: int = 0
+    delays: list[float] = field(default_factory=list)
+    # The delays of rings before which the model erred about the thing in no look
+    clean: list[float] = field(default_factory=list)
+    usage: Usage = field(default_factory=Usage)
+
+    def take(
+        self,
+        stage: Stage,
+        rings: list[tuple[float, float]],
+        seconds: float,
+        blind: Sequence[float] = (),
+    ) -> None:
+        """`rings`: seconds of the evidence frame and of the ring itself, since the script's beginning.
+
+        `blind`: seconds at which the model did not see a thing that was there.
+        """
+        self.seconds += seconds
+        taken: set[Happens] = set()
+        things = [event for event in stage.events if event.what == "thing"]
+        self.things += len(things)
+        for at, rang in rings:
+            self.rings += 1
+            # A frame's capture time is some milliseconds off.
+            thing = next(
+                (e for e in things if e.begin - 0.05 <= at <= e.begin + e.seconds + 0.05), None
+            )
+            if thing is not None:
+                self.proven += 1
+                if thing not in taken:
+                    taken.add(thing)
+                    began = stage.holds_from(thing)
+                    self.delays.append(max(0.0, rang - began))
+                    if not any(began <= moment <= rang for moment in blind):
+                        self.clean.append(self.delays[-1])
+            elif stage.truth(at):
+                self.premature += 1
+            else:
+                self.false += 1
+        self.seen += len(taken)
+
+    def merge(self, other: Score) -> None:
+        for name in ("seconds", "things", "seen", "premature", "false", "proven", "rings"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.delays += other.delays
+        self.clean += other.clean
+        self.usage.take(other.usage)
+
+    def line(self) -> str:
+        hours = self.seconds / 3600
+        every, clean = Spread.of(self.delays), Spread.of(self.clean)
+        return (
+            f"{self.name:26} recall {self.seen}/{self.things}, an hour: premature {self.premature / hours:6.1f}, false "
+            f"{self.false / hours:6.1f}, requests {self.usage.requests / hours:7.0f}, visual tokens "
+            f"{self.usage.visual_tokens / hours:9.0f}; change to ring p50 {every.p50:5.2f} s, p95 {every.p95:5.2f} s (where the "
+            f"model did not err: {clean.p50:5.2f}, {clean.p95:5.2f} s, n={clean.n}); evidence holds {self.proven}/{self.rings}"
+        )
+
+    def rows(self, target: float | None) -> list[Row]:
+        """`target`: of the 95th percentile of the delays, in seconds; None without one."""
+        hours = self.seconds / 3600
+
+        def value(what: str, unit: str, number: float) -> Row:
+            return Row("", f"{self.name}: {what}", unit, value=number)
+
+        share = 100 / max(1, self.rings)
+        return [
+            Row("", f"{self.name}: change to ring", "s", Spread.of(self.delays), target_p95=target),
+            Row("", f"{self.name}: the same, no error of the model", "s", Spread.of(self.clean)),
+            value("things rung for", "%", 100 * self.seen / max(1, self.things)),
+            value("premature rings", "an hour", self.premature / hours),
+            value("false rings", "an hour", self.false / hours),
+            value("evidence that shows it", "% of rings", self.proven * share),
+            *(
+                value(name.replace("_", " "), unit, number / hours)
+                for name, number in asdict(self.usage).items()
+                for unit in ["s an hour" if name.startswith("gpu") else "an hour"]
+            ),
+        ]
