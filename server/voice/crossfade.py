@@ -69,7 +69,8 @@ def _faded_in(samples: Samples) -> Samples:
 
 def _rising(count: int) -> NDArray[np.float32]:
     """Return weights from 0 to 1: half a cosine wave, which has no corner at its ends."""
-    return (1 - np.cos(np.linspace(0, np.pi, count, dtype=np.float32))) / 2
+    wave = np.cos(np.linspace(0, np.pi, count, dtype=np.float32))
+    return ((1 - wave) / 2).astype(np.float32)
 
 
 def _whole(samples: NDArray[np.float32]) -> Samples:

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.voice.sentences import MOST_CHARS, Piece, Sentences, heard
-from server.voice.spoken import spoken
 
 
 def cut(answer: str, size: int = 1) -> list[Piece]:
@@ -113,21 +112,6 @@ def test_markdown_is_not_read_out() -> None:
     assert words(answer) == [
         "Cups", "Red cup", "the blue one", "what, where", "cup, table", "See, please.",
     ]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("Press `Save as` or `a == b`.", "Press Save as or."),
-        ("![a cat](cat.png) sleeps", "a cat sleeps"),
-        ("5 * 3 = 15, 20 °C", "5 3 = 15, 20 °C"),
-        ("key sk-" + "a1" * 40, "key"),
-        ("<b>bold</b> 3 < 5", "bold 3 < 5"),
-        ("** --- 🙂", ""),
-    ],
-)
-def test_words_for_a_voice(text: str, said: str) -> None:
-    assert spoken(text) == said
 
 
 @given(st.text(alphabet="ab1 .,!?:\n`*_()[]|#。，红🙂“”", max_size=400), st.integers(1, 9))
