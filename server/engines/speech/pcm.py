@@ -1,0 +1,98 @@
+"""Read the sound that a speech server sends: raw PCM, or a WAV file that is still growing. Pure."""
+
+from __future__ import annotations
+
+import re
+import struct
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.engines.speech.base import VoiceChunk
+
+# Samples a second of raw PCM, where the server gives no other rate: OpenAI's and Qwen3-TTS's
+USUAL_RATE = 24_000
+RATES = range(8_000, 96_001)
+# The header of a WAV file is this long at most, with what writers put before the sound
+_MOST_HEADER = 4096
+
+_RATE = re.compile(r"\brate\s*=\s*\"?(\d{4,6})\b", re.IGNORECASE)
+_PCM_KINDS = re.compile(r"(audio/(x-)?(pcm|l16|raw|wav|wave)|application/octet-stream)\b", re.I)
+
+
+class NotPcm(ValueError):
+    """The sound is in a form that is not read here. Its text is ours, the end of a sentence on the server.
+
+    Outside the tree of errors: the clients of speech servers catch it.
+    """
+
+
+def rate_of(content_type: str) -> int:
+    """Return the rate that a Content-Type gives, else the usual one. Raises NotPcm for another form."""
+    if content_type and _PCM_KINDS.match(content_type.strip()) is None:
+        kind = content_type.partition(";")[0].strip()[:40]
+        raise NotPcm(f"sends {kind!r}, and not the PCM that it was asked for")
+    found = _RATE.search(content_type)
+    return checked_rate(int(found[1])) if found else USUAL_RATE
+
+
+def checked_rate(rate: object) -> int:
+    """Return a rate that can be played. Raises NotPcm."""
+    if type(rate) is not int or rate not in RATES:
+        raise NotPcm("gives a sampling rate outside 8 to 96 kHz")
+    return rate
+
+
+class PcmReader:
+    """Turns the bytes of one utterance into chunks: mono, 16 bits, little-endian."""
+
+    def __init__(self, rate: int = USUAL_RATE) -> None:
+        self.rate = rate
+        self._rest = b""
+        self._channels = 1
+        # True until it is known whether a WAV file begins here
+        self._beginning = True
+
+    def take(self, data: bytes) -> VoiceChunk | None:
+        """Return the samples that are whole now; None without any. Raises NotPcm."""
+        data = self._rest + data
+        if self._beginning:
+            if len(data) < 4 and b"RIFF".startswith(data):
+                self._rest = data
+                return None
+            if data.startswith(b"RIFF"):
+                if (found := self._header(data)) is None:
+                    self._rest = data
+                    return None
+                data = data[found:]
+            elif data.startswith((b"ID3", b"OggS", b"fLaC", b"\xff\xfb", b"\xff\xf3")):
+                raise NotPcm("sends compressed sound, and not the PCM that it was asked for")
+            self._beginning = False
+        size = 2 * self._channels
+        whole = len(data) - len(data) % size
+        self._rest = data[whole:]
+        if not whole:
+            return None
+        samples: NDArray[np.int16] = np.frombuffer(data[:whole], "<i2").astype(np.int16)
+        if self._channels > 1:
+            samples = samples.reshape(-1, self._channels).mean(axis=1).astype(np.int16)
+        return VoiceChunk(samples, self.rate)
+
+    def _header(self, data: bytes) -> int | None:
+        """Read a WAV file's header. Return where its sound begins; None while it is not whole."""
+        at = 12
+        while at + 8 <= len(data):
+            name, size = struct.unpack_from("<4sI", data, at)
+            if name == b"data":
+                return at + 8
+            if name == b"fmt " and at + 24 <= len(data):
+                form, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", data, at + 8)
+                if form not in (1, 0xFFFE) or bits != 16 or channels not in (1, 2):
+                    raise NotPcm("sends a WAV file that is not of 16 bits")
+                self.rate, self._channels = checked_rate(rate), channels
+            at += 8 + size + size % 2
+            if at > _MOST_HEADER:
+                break
+        if at > _MOST_HEADER or len(data) > _MOST_HEADER:
+            raise NotPcm("sends a WAV file whose sound does not begin")
+        return None
