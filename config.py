@@ -134,6 +134,15 @@ class Settings(BaseSettings):
         "", "a path, or an https URL, which may end in #sha256= and 64 hexadecimal digits"
     )
 
+    # Speech
+    speech_base_url: str = text(
+        "", "an http or https URL like http://127.0.0.1:8091/v1, without a user, query or fragment"
+    )
+    speech_api_key: SecretStr = secret()
+    speech_model: str = text()
+    speech_voice: str = text()
+    speech_socket: bool = flag()
+
     # Frames
     frame_sample_rate: float = number(2.0, 0.1, 30)
     background_tokens_per_minute: int = whole(30_000, 1000, 10_000_000)
@@ -230,10 +239,10 @@ class Settings(BaseSettings):
     def _lower(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
 
-    @field_validator("vllm_base_url")
+    @field_validator("vllm_base_url", "speech_base_url")
     @classmethod
     def _base_url(cls, value: str) -> str:
-        return base_url(value)
+        return base_url(value) if value else value
 
     @field_validator("catalogue")
     @classmethod

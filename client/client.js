@@ -6,6 +6,7 @@ import { Composer } from "./chat/composer.js";
 import { Conversation } from "./chat/conversation.js";
 import { Drawing } from "./chat/drawing.js";
 import { copy, share } from "./chat/sharing.js";
+import { SpeakEntry } from "./chat/speakentry.js";
 import { Speech } from "./chat/speech.js";
 import { WatchEntry } from "./chat/watchentry.js";
 import { CodeDialog } from "./dialogs/codedialog.js";
@@ -23,6 +24,7 @@ import { waysToLook } from "./page/routes.js";
 import { watchSurroundings } from "./page/surroundings.js";
 import { followViewport } from "./page/viewport.js";
 import { ScreenLock } from "./page/wakelock.js";
+import { connectCamera } from "./stage/cameracontrols.js";
 import { MemoryView } from "./stage/memoryview.js";
 import { Stand } from "./stage/simplemode.js";
 import { StageView } from "./stage/stageview.js";
@@ -66,7 +68,7 @@ const visit = new Visit({
   onMessage: (message) => {
     if (message.type === "still") return showStill(message);
     if (message.type === "change") return changes.render(message);
-    if (watches.receive(message)) return;
+    if (watches.receive(message) || answers.receive(message)) return;
     if (message.type === "recall") return memory.received(message);
     if (operator.here?.receive(message)) return;
     conversation.receive(message);
@@ -74,6 +76,7 @@ const visit = new Visit({
     if (message.type === "response") tellStand(message.engine, message.model, conversation.byId(message.id));
     if (message.type === "error" && !message.id) note(message.message);
   },
+  onVoice: (track) => answers.play(track),
   onEngine: (engine, model) => tellStand(engine, model, conversation.open),
   onSent: (id) => conversation.sent(id),
   onUnsent: (id) => conversation.end(id, "It was not asked: the camera is off."),
@@ -96,6 +99,7 @@ const conversation = new Conversation({
 
 const drawing = new Drawing((turns) => {
   chat.render(turns);
+  answers.marks.draw();
   renderRunning();
 });
 
@@ -125,6 +129,15 @@ const composer = new Composer({
   onWatch: (condition) => void watches.add(condition),
   onTyping: () => visit.typing(),
 });
+
+const answers = new SpeakEntry(
+  {
+    address: new URL("./voice/speaking.js", import.meta.url),
+    load: async () => new (await import("./voice/speaking.js")).Speaking(answers.hooks),
+    onMissing: (again) => missing.open("The voice", again),
+  },
+  { conversation, chat, speech, send: (message) => visit.socket.send(message), onChange: renderRunning },
+);
 
 const marks = new Part({
   address: new URL("./track/marks.js", import.meta.url),
@@ -200,7 +213,7 @@ function ask(text, detail = "auto", route) {
 
 function cancel() {
   const turn = conversation.running;
-  if (!turn) return;
+  if (answers.hush() || !turn) return;
   conversation.cancelling(turn);
   if (visit.cancel(turn.id)) conversation.end(turn.id, "Cancelled.");
 }
@@ -222,6 +235,7 @@ function render(facts) {
   renderEntry();
   operator.here?.connected(facts.socket === "open");
   watches.connected(facts.socket === "open");
+  answers.connected(facts.socket === "open", facts.ready);
   memory.connected(facts.socket === "open", facts.ready);
   if (talking) fetchDoctorAhead();
   if (talking && canPoint()) fetchMarksAhead();
@@ -281,7 +295,7 @@ function grow(tall) {
 function renderRunning() {
   const { running } = conversation;
   if (!running) marks.here?.ended();
-  composer.renderRunning(running !== null);
+  composer.renderRunning(running !== null || answers.speaking);
   stage.renderBusy(running !== null && running.state !== "answering");
   const talking = conversation.turns.length > 0 || chat.entries > 0;
   stage.app.classList.toggle("talking", talking);
@@ -335,14 +349,7 @@ manage.addEventListener("click", () => void operator.open(manage));
 for (const button of document.querySelectorAll("button[data-doctor]")) {
   if (button instanceof HTMLElement) button.addEventListener("click", () => void doctor.open(button));
 }
-stage.switchCamera.addEventListener("click", () => void visit.exchangeCamera());
-stage.torch.addEventListener("click", () => {
-  visit.camera.setTorch(!visit.camera.torch).catch(() => chat.announce("The torch cannot be switched."));
-});
-stage.zoom.addEventListener("input", () => {
-  // The camera may refuse a value; then the picture stays as it is.
-  visit.camera.setZoom(Number(stage.zoom.value)).catch(() => {});
-});
+connectCamera(stage, visit.camera, { exchange: () => void visit.exchangeCamera(), announce: (text) => chat.announce(text) });
 
 for (const button of stage.quick.querySelectorAll("button")) {
   // Wake the camera when the finger goes down, before the click.
@@ -352,13 +359,6 @@ for (const button of stage.quick.querySelectorAll("button")) {
   });
 }
 hold.addEventListener("pointerdown", () => visit.wake());
-
-stage.video.addEventListener("click", (event) => {
-  const at = visit.camera.canFocus ? stage.pointIn(event) : null;
-  if (!at) return;
-  stage.ringAt(event);
-  visit.camera.focusAt(at.x, at.y).catch(() => {}); // a camera that says it can and then cannot
-});
 
 handle.addEventListener("click", () => grow(!stage.app.classList.contains("tall")));
 

@@ -31,6 +31,8 @@ export class ChatView {
   log = byId("log", HTMLElement);
   // Entries that are no answers
   entries = 0;
+  // Answers are spoken: a screen reader does not read them, too.
+  spoken = false;
 
   #empty = byId("empty", HTMLElement);
   #template = byId("turn-template", HTMLTemplateElement);
@@ -300,6 +302,7 @@ export class ChatView {
       this.announce(FRESH);
     } else if (finished(turn) && this.#announced.get(turn.key) !== turn.state) {
       this.#announced.set(turn.key, turn.state);
+      if (this.spoken && turn.state === "done") return;
       this.announce([turn.text, whereOf(turn), turn.problem || (turn.response ? remarks(turn.response) : "")].join(" ").trim());
     }
   }

@@ -53,6 +53,7 @@
  * @property {boolean} [changes] a `change` for each comparison
  * @property {boolean} [stills] one picture per second, for a page whose camera is another device
  * @property {boolean} [recall] keep pictures of the recent past; false drops them, too
+ * @property {boolean} [speak] answers are spoken
  */
 
 /**
@@ -131,6 +132,9 @@
  * @property {boolean} held
  * @property {string} elsewhere another machine to which the engine sends pictures; "" when they stay on the server's
  * @property {boolean} confirmed this session's pictures may go there
+ * @property {boolean} voice the server has a voice for answers
+ * @property {string} voice_elsewhere another machine to which it sends their texts; "" when they stay on the server's
+ * @property {boolean} speak
  */
 
 /**
@@ -327,6 +331,8 @@ const KNOWN = new Set([
   "status",
   "sender",
   "heard",
+  "speaking",
+  "say",
   "waiting",
   "started",
   "delta",

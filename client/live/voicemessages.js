@@ -10,7 +10,15 @@
  * @property {string} text
  */
 
-/** @typedef {Correct} VoiceMessage */
+/**
+ * The page's own voice has read an answer up to `end`.
+ * @typedef {Object} Said
+ * @property {"said"} type
+ * @property {string} id
+ * @property {number} end
+ */
+
+/** @typedef {Correct|Said} VoiceMessage */
 
 // --- Sent by the server --------------------------------------------------------------------------
 
@@ -23,6 +31,27 @@
  * @property {boolean} final nothing follows, and the question is asked unless the text is empty
  */
 
-/** @typedef {HeardWords} VoiceReport */
+/**
+ * How an answer is spoken now, and the piece of it that is heard.
+ * @typedef {Object} SpeakingState
+ * @property {"speaking"} type
+ * @property {string} id
+ * @property {"speaking"|"lowered"|"paused"|"stopped"|"done"} state
+ * @property {string} text of the piece
+ * @property {number} start its first character in the answer
+ * @property {number} end the one after its last
+ */
+
+/**
+ * A piece of an answer that the page reads with its browser's own voice.
+ * @typedef {Object} Say
+ * @property {"say"} type
+ * @property {string} id
+ * @property {string} text
+ * @property {number} start
+ * @property {number} end
+ */
+
+/** @typedef {HeardWords|SpeakingState|Say} VoiceReport */
 
 export {};

@@ -17,6 +17,16 @@ export function recallWish() {
   return history.state?.recall !== false;
 }
 
+/** Store in the same entry that the user wants answers spoken, or not. @param {boolean} wanted */
+export function keepSpeakWish(wanted) {
+  history.replaceState({ ...history.state, speak: wanted }, "");
+}
+
+/** @returns {boolean} the stored wish */
+export function speakWish() {
+  return history.state?.speak === true;
+}
+
 /** True when the page may start at once: it was live, and the camera is allowed without a prompt. @returns {Promise<boolean>} */
 export async function wasLive() {
   if (history.state?.live !== true) return false;

@@ -119,6 +119,19 @@ class Metrics:
             "shared_limits_failures_total",
             "Times that Redis did not answer: limits hold for this process alone until it does",
         )
+        # reason: voice, user, typing, replaced
+        self.speech_stopped = counter(
+            "speech_stopped_total", "Spoken answers that somebody interrupted", "reason"
+        )
+        self.speech_failures = counter(
+            "speech_failures_total", "Pieces of answers that the voice did not speak", "code"
+        )
+        self.speech_by_page = counter(
+            "speech_by_page_total", "Pieces of answers that a page read with its own voice"
+        )
+        self.speech_dropped = counter(
+            "speech_dropped_seconds_total", "Speech that did not fit into a listener's queue"
+        )
         self.watch_events = counter("watch_events_total", "Times a watch fired")
         self.rings_dropped = counter(
             "rings_dropped_total", "Rings of watches that went before a page had shown them"
@@ -149,6 +162,9 @@ class Metrics:
         self.first_token = seconds("first_token_seconds", "From request to first token", _SECONDS)
         self.inference = seconds(
             "inference_seconds", "From request to the answer's end", _SECONDS, "kind"
+        )
+        self.speech_first_chunk = seconds(
+            "speech_first_chunk_seconds", "From a piece of text to its first sound", _SECONDS
         )
         self.loop_lag = seconds(
             "loop_lag_seconds", "How late the event loop came to a timer, each second", _MS

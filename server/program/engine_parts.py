@@ -19,6 +19,7 @@ from server.engines.base import Engine
 from server.engines.builtin.engine import BuiltinEngine
 from server.engines.openai.engine import OpenAIEngine
 from server.engines.selector import EngineSelector
+from server.engines.speech.server_voice import ServerVoice
 from server.engines.thinking import ThinkingLimits
 from server.fetch.catalogue import CatalogueSource
 from server.generation.assembly import MediaModel
@@ -61,6 +62,8 @@ class EngineParts:
             known=lambda: self.planner.known,
             gpu_free=self.planner.gpu_free,
         )
+        # Speaks answers; None: pages do
+        self.voice = self._voice()
         # Videos and sound that the loaded model makes
         self.making = GenerationJob(metrics=metrics, pool=pools.heavy)
         self.operations = Operations(
@@ -87,6 +90,8 @@ class EngineParts:
         async with AsyncExitStack() as stack:
             # The last one goes first.
             stack.push_async_callback(self.selector.close)
+            if self.voice is not None:
+                stack.push_async_callback(self.voice.close)
             stack.callback(self.operations.desk.close)
             stack.push_async_callback(self.making.close)
             stack.push_async_callback(self.manager.close)
@@ -111,6 +116,18 @@ class EngineParts:
         # operator prefers it.
         engines.insert(len(engines) - (settings.engine == "auto"), self.slot)
         return engines
+
+    def _voice(self) -> ServerVoice | None:
+        settings = self._settings
+        if not settings.speech_base_url:
+            return None
+        return ServerVoice(
+            base_url=settings.speech_base_url,
+            api_key=settings.speech_api_key,
+            model=settings.speech_model,
+            voice=settings.speech_voice,
+            socket=settings.speech_socket,
+        )
 
     def _thinking(self) -> ThinkingLimits:
         return ThinkingLimits(self._settings.thinking, self._settings.thinking_max_tokens)

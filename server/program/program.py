@@ -16,7 +16,15 @@ from server.access.devices import DEVICE_SECONDS
 from server.access.shared_limits import DEVICE, SharedEnds, SharedSlots
 from server.attention.scratch import Scratch
 from server.camera.camera import FRAME_NOTICE_SECONDS
-from server.core.aio import Deadline, OpenParts, Pools, TaskSet, async_call, watch_lag
+from server.core.aio import (
+    Deadline,
+    OpenParts,
+    Pools,
+    TaskSet,
+    async_call,
+    supervise,
+    watch_lag,
+)
 from server.core.close_codes import Close
 from server.core.metrics import Metrics
 from server.engines.base import Engine
@@ -107,6 +115,7 @@ class Program:
             prepare_pool=self.pools.prepare,
             metrics=self.metrics,
             scratch=Scratch(),
+            voice=self.engine_parts.voice,
         )
         self.store = self._make_store()
         self.access = AccessParts(settings, self.store, self.metrics)
@@ -248,6 +257,8 @@ class Program:
         self._warm(self.engines.current)
         self._tasks.spawn(self.engine_parts.begin(), name="local")
         self._tasks.spawn(self.relays.run(), name="relays")
+        if self.engine_parts.voice is not None:
+            self._tasks.spawn(supervise(self.engine_parts.voice.probe, name="voice"), name="voice")
         self._tasks.spawn(watch_lag(self.metrics.loop_lag.observe), name="loop_lag")
 
     async def _share_limits(self) -> None:

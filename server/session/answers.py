@@ -54,6 +54,8 @@ class Asking:
     held: bool = False
     # Its turn of the history; None without one
     turn: int | None = None
+    # What was heard of its answer when it was interrupted; None unless it was.
+    heard: str | None = None
     # True: stopped because its client was gone, so its end is not the answer.
     abandoned: bool = False
 
@@ -77,7 +79,8 @@ class Asking:
 
 class AnswerSink:
     """Turns one job's progress into messages. Calls `on_end(text, whole)` and `on_error(error)` of the session, and
-    `on_counted` with the request and its result.
+    `on_counted` with the request and its result; `on_started` when an engine has the request, and `on_text` with each
+    piece of text.
 
     `began`: monotonic time of the question, or of the description's sampled frame; `wait_seconds`: time spent waiting for
     the frame since then.
@@ -95,6 +98,8 @@ class AnswerSink:
         on_end: Callable[[str, bool], None],
         on_error: Callable[[QwenCameraError], None],
         on_counted: Callable[[Engine, EngineRequest, Result], None] = lambda *_: None,
+        on_started: Callable[[], None] = lambda: None,
+        on_text: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.id = id
         self._kind = kind
@@ -105,6 +110,8 @@ class AnswerSink:
         self._on_end = on_end
         self._on_error = on_error
         self._on_counted = on_counted
+        self._on_started = on_started
+        self._on_text = on_text
         self._asked: tuple[Engine, EngineRequest] | None = None
         # The frame that an engine has; None before
         self.frame: wire.FrameInfo | None = None
@@ -134,6 +141,7 @@ class AnswerSink:
         self._prepare_seconds = picture.prepare_seconds
         self._text.clear()
         self.put_started(self.frame)
+        self._on_started()
 
     def put_started(self, frame: wire.FrameInfo) -> None:
         """Send to the client that an engine has the frame."""
@@ -153,6 +161,7 @@ class AnswerSink:
         if self._kind is Kind.CHAT:
             self._text.append(text)
         self._outbox.put(wire.DeltaMessage(id=self.id, text=text))
+        self._on_text(text)
 
     def thought(self, text: str) -> None:
         if self._kind is Kind.CHAT:

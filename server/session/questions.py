@@ -35,6 +35,7 @@ from server.session.request_builder import (
     SessionTools,
     View,
 )
+from server.session.speaking import Speaking
 from server.vision.hindrance import WORDS, Hindrance, hindrance
 from server.vision.luma import SceneReader
 
@@ -61,6 +62,7 @@ class Questions:
         send_error: Callable[[QwenCameraError, str | None], None],
         touch: Callable[[], None],
         on_held: Callable[[], None],
+        speaking: Speaking,
     ) -> None:
         """`send_error(error, id)` sends to the client, `touch` marks activity; `on_held` is called after each hold."""
         self._camera = camera
@@ -74,6 +76,10 @@ class Questions:
         self._send_error = send_error
         self._touch = touch
         self._on_held = on_held
+        self._speaking = speaking
+        speaking.on_stopped = self._interrupted
+        # The question whose answer was spoken last; None before
+        self._voiced: Asking | None = None
         self._held: Frame | None = None
         # The search for a sharp frame; None without one
         self._holding: asyncio.Task[None] | None = None
@@ -165,6 +171,7 @@ class Questions:
                 asking.id,
             )
             return
+        self._speaking.stop("replaced")
         self.cancel(None, "replaced")
         self._asking = asking
         self._spoken = asking if asking.spoken is not None else None
@@ -208,6 +215,8 @@ class Questions:
             on_end=lambda text, whole: self._answered(asking, text, whole),
             on_error=lambda error: self._failed(asking, error),
             on_counted=self._requests.learn,
+            on_started=lambda: self._speak(asking),
+            on_text=lambda text: self._speaking.write(asking.id, text),
         )
         if asking.route is Route.WHERE:
             asking.job = pointing.submit(self._requests, asking, view, prepared)
@@ -251,8 +260,29 @@ class Questions:
             return asking.spoken.frame, False
         return await self._camera.frame_after(asked, waits), False
 
+    def _speak(self, asking: Asking) -> None:
+        self._voiced = asking
+        self._speaking.begin(asking.id)
+
+    def _interrupted(self, id: str, heard: str) -> None:
+        """Keep of an answer what was heard, and forget the rest."""
+        asking = self._voiced
+        if asking is None or asking.id != id:
+            return
+        asking.heard = heard
+        if asking.turn is not None:
+            self._history.remove(asking.turn)
+            asking.turn = self._history.add(asking.question, heard) if heard else None
+
     def _answered(self, asking: Asking, text: str, whole: bool) -> None:
         self._touch()
+        if asking.heard is not None:
+            text, whole = asking.heard, True
+        elif whole or not text:
+            # One that failed is spoken as far as it came.
+            self._speaking.finish(asking.id)
+        else:
+            self._speaking.drop()
         if whole and text:
             asking.turn = self._history.add(asking.question, text)
         if asking.sink is not None:
@@ -294,7 +324,7 @@ class Questions:
         self._reuse.ahead(self._held)
 
     def forget(self) -> None:
-        self._held = self._ended = self._spoken = None
+        self._held = self._ended = self._spoken = self._voiced = None
 
     def _stop_holding(self) -> None:
         if self._holding is not None:

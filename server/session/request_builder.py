@@ -25,6 +25,7 @@ from server.engines.base import (
 )
 from server.engines.prompts import prompt_tokens
 from server.engines.recollection import video_caption
+from server.engines.speech.base import Voice
 from server.engines.token_scale import TokenScale
 from server.inference import Inference, Job, Result, Sink
 from server.session.allowance import Allowance
@@ -71,6 +72,8 @@ class SessionTools:
     scratch: Scratch
     # Held while a frame becomes a picture of the recent past: one in all sessions
     keeping: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
+    # Speaks answers; None: pages do it with their browser's own voice.
+    voice: Voice | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,8 @@ class Preferences:
     stills: bool = False
     # Pictures of the recent past are kept.
     recall: bool = False
+    # Answers are spoken.
+    speak: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ from server.session.request_builder import (
     SessionLimits,
     SessionTools,
 )
+from server.session.speaking import Speaking
 from server.session.stills import Stills
 from server.session.watching import Watching
 from server.voice.line import VoiceLine
@@ -118,6 +119,14 @@ class Session:
         self._reuse = PictureReuse(
             id, camera=self.camera, requests=self._requests, history=self._history, tools=tools
         )
+        self.speaking = Speaking(
+            line=self.voice,
+            voice=tools.voice,
+            outbox=self.outbox,
+            metrics=tools.metrics,
+            tasks=self._tasks,
+            language=lambda: self._requests.preferences.language,
+        )
         self._questions = Questions(
             camera=self.camera,
             outbox=self.outbox,
@@ -130,6 +139,7 @@ class Session:
             send_error=self.send_error,
             touch=self.touch,
             on_held=self._status_changed,
+            speaking=self.speaking,
         )
         self._stills = Stills(camera=self.camera, outbox=self.outbox, tools=tools)
         # The newest attempts of each page for offers and sockets.
@@ -188,7 +198,7 @@ class Session:
                 case wire.Correct():
                     self._correct(message)
                 case wire.Cancel():
-                    self._questions.cancel(message.id, "user")
+                    self.interrupt("user", message.id)
                 case wire.Hold():
                     self._questions.hold()
                 case wire.Release():
@@ -199,7 +209,11 @@ class Session:
                 case wire.Forget():
                     self._recalling.clear()
                 case wire.Typing():
+                    if self.speaking.audible:
+                        self.interrupt("typing")
                     self._questions.typing()
+                case wire.Said():
+                    self.speaking.page_read(message)
                 case wire.Ping():
                     self.outbox.put(wire.Pong(at=time.time() * 1000))
                 case wire.Confirm():
@@ -210,6 +224,15 @@ class Session:
                     pass  # the socket's affair
         except QwenCameraError as error:
             self.send_error(error)
+
+    def interrupt(self, reason: str, id: str | None = None) -> None:
+        """Stop the spoken answer and the running question; None: whatever its id is.
+
+        The history keeps what was heard. `reason`: voice, user or typing.
+        """
+        if id in (None, self.speaking.id):
+            self.speaking.stop(reason)
+        self._questions.cancel(id, "user")
 
     def _correct(self, message: wire.Correct) -> None:
         """Ask the last spoken question with other words; an error has its id."""
@@ -240,6 +263,8 @@ class Session:
             self._describing.sensitive(now.sensitivity)
         self._background.changed()
         self._stills.want(now.stills)
+        if was.speak != now.speak:
+            self.speaking.wanted = now.speak
         if was.recall != now.recall:
             self._recalling.switched()
         if was.describe != now.describe:
@@ -313,6 +338,7 @@ class Session:
 
     def socket_closed(self) -> None:
         """Stop the work that needs a listener; history and settings stay."""
+        self.speaking.drop()
         self._questions.cancel(None, "socket_closed")
         self._tools.inference.cancel_session(self.id, "socket_closed")
         self._background.listen(False)
@@ -342,6 +368,7 @@ class Session:
             stack.callback(self._forget)
             stack.callback(self._background.close)
             stack.callback(self.voice.close)
+            stack.callback(self.speaking.close)
             stack.callback(self.camera.close)
             stack.callback(self._tools.inference.cancel_session, self.id, reason)
             stack.callback(self._questions.cancel, None, reason)

@@ -54,6 +54,9 @@ def ready(
         held=held,
         elsewhere=status.elsewhere,
         confirmed=requests.consent.given(engine),
+        voice=tools.voice is not None and tools.voice.ready,
+        voice_elsewhere=tools.voice.elsewhere if tools.voice is not None else "",
+        speak=requests.preferences.speak,
     )
 
 

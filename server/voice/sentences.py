@@ -173,7 +173,7 @@ def _unspaced(char: str) -> bool:
 def _after(text: str, at: int) -> int:
     """Return the position after a mark and what closes behind it."""
     at += 1
-    while at < len(text) and text[at] in _HALF + _FULL + _CLOSING:
+    while at < len(text) and text[at] in _HALF + _CLOSING:
         at += 1
     return at
 

@@ -35,13 +35,19 @@ FOLDERS = [
     ["live"],
     ["page"],
     ["chat", "dialogs", "stage"],
-    ["doctor", "operator", "track", "watch"],
+    ["doctor", "operator", "track", "voice", "watch"],
     [""],
 ]
 # Join what carries with what shows.
 JOINS = {"client.js", "doctor/panel.js", "operator/panel.js", "track/marks.js", "watch/panel.js"}
 # Fetched when somebody opens them, each with all that it imports and the page has not
-PARTS = ["doctor/panel.js", "operator/panel.js", "track/marks.js", "watch/panel.js"]
+PARTS = [
+    "doctor/panel.js",
+    "operator/panel.js",
+    "track/marks.js",
+    "voice/speaking.js",
+    "watch/panel.js",
+]
 # Only comments name them.
 TYPES = [
     *("live/descriptionmessages.js", "live/operatormessages.js"),
@@ -78,6 +84,7 @@ WITHOUT_PAGE = [
     "track/trackedbox",
     "track/tracker",
     "track/worker",
+    "voice/speaking",
     "watch/desk",
     "watch/words",
 ]
@@ -88,6 +95,7 @@ WITHOUT_CONNECTION = [
     "chat/draft",
     "chat/drawing",
     "chat/looked",
+    "chat/spokenmark",
     "dialogs/*",
     "doctor/doctorview",
     "operator/enginedialog",

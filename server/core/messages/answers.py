@@ -83,6 +83,29 @@ class HeardWords(ServerMessage):
     final: bool
 
 
+class SpeakingState(ServerMessage):
+    """How an answer is spoken now, and the piece of it that is heard."""
+
+    type: Literal["speaking"] = "speaking"
+    id: str
+    # speaking | lowered | paused | stopped | done
+    state: str
+    text: str = ""
+    # The piece's first character in the answer, and the one after its last
+    start: int = 0
+    end: int = 0
+
+
+class Say(ServerMessage):
+    """A piece of an answer that the page reads with its browser's own voice."""
+
+    type: Literal["say"] = "say"
+    id: str
+    text: str
+    start: int
+    end: int
+
+
 class Waiting(ServerMessage):
     """A question waits longer than usual for a frame captured after it; `started` or `error` follows."""
 

@@ -78,6 +78,16 @@ class Settings(ClientMessage):
     stills: bool | None = None
     # Keep pictures of the recent past; false drops them, too.
     recall: bool | None = None
+    # Answers are spoken.
+    speak: bool | None = None
+
+
+class Said(ClientMessage):
+    """The page's own voice has read an answer up to `end`."""
+
+    type: Literal["said"]
+    id: Identifier
+    end: int = Field(ge=0, le=10_000_000)
 
 
 class Forget(ClientMessage):
@@ -156,6 +166,7 @@ AnyClientMessage = (
     | Hold
     | Release
     | Settings
+    | Said
     | Forget
     | Typing
     | Ping
@@ -174,6 +185,7 @@ _BY_TYPE: dict[str, type[AnyClientMessage]] = {
     "hold": Hold,
     "release": Release,
     "settings": Settings,
+    "said": Said,
     "forget": Forget,
     "typing": Typing,
     "ping": Ping,

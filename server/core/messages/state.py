@@ -56,6 +56,11 @@ class Ready(ServerMessage):
     # has confirmed it: without that nothing is sent there.
     elsewhere: str = ""
     confirmed: bool = True
+    # The server has a voice for answers; the other machine to which it sends their texts, "" when they stay on the
+    # server's. Without a voice, or while it fails, pages read with the browser's own.
+    voice: bool = False
+    voice_elsewhere: str = ""
+    speak: bool = False
 
     def for_operators(self) -> Self:
         return self.model_copy(update={"engine_detail": self.operator_detail})

@@ -1,0 +1,92 @@
+"""The speech of one answer: its pieces, when each is played, and what of it was heard. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from server.voice.sentences import Piece, Sentences, heard
+
+
+@dataclass(slots=True)
+class Mark:
+    """A piece's part of the sound, in seconds from its beginning."""
+
+    piece: Piece
+    begin: float
+    # None while more of it may come
+    end: float | None = None
+
+
+class Utterance:
+    """One answer while it is written and spoken."""
+
+    def __init__(self, id: str, *, by_page: bool) -> None:
+        self.id = id
+        # True: the page reads it with its browser's own voice, from here on or from the beginning.
+        self.by_page = by_page
+        # Nothing more is written.
+        self.whole = False
+        # Pieces that wait for the voice
+        self.waiting: list[Piece] = []
+        self._sentences = Sentences()
+        self._text: list[str] = []
+        self._marks: list[Mark] = []
+        # The last piece of the answer so far
+        self._last: Piece | None = None
+        # The part that the page has read itself: its end in the answer, and where it began
+        self._read = 0
+
+    def write(self, text: str) -> None:
+        self._text.append(text)
+        self._take(self._sentences.add(text))
+
+    def finish(self) -> None:
+        """Note that the answer is complete."""
+        if not self.whole:
+            self.whole = True
+            self._take(self._sentences.end())
+
+    def begin_piece(self, piece: Piece, at: float) -> None:
+        """Note that a piece's sound begins `at` these seconds."""
+        self._marks.append(Mark(piece, at))
+
+    def end_piece(self, at: float) -> None:
+        """Note that the sound of the newest piece ends there."""
+        self._marks[-1].end = at
+
+    def read(self, end: int) -> None:
+        """Note that the page has read the answer up to there."""
+        self._read = max(self._read, min(end, self._last.end if self._last is not None else 0))
+
+    @property
+    def read_whole(self) -> bool:
+        """True when the page has read all of a complete answer."""
+        return self.whole and (self._last is None or self._read >= self._last.end)
+
+    def spoken_at(self, played: float) -> Piece | None:
+        """Return the piece that is heard after these seconds of sound; None before the first."""
+        found = None
+        for mark in self._marks:
+            if mark.begin > played:
+                break
+            found = mark.piece
+        return found
+
+    def heard(self, played: float) -> str:
+        """Return the part of the answer that was heard after these seconds of sound."""
+        answer = "".join(self._text)
+        by_voice = ""
+        for mark in self._marks:
+            if mark.begin >= played:
+                break
+            # A piece whose end is not known yet has at least what was played of it.
+            seconds = (mark.end if mark.end is not None else played + 1) - mark.begin
+            share = (played - mark.begin) / seconds if seconds > 0 else 1.0
+            by_voice = heard(answer, mark.piece, share)
+        by_page = answer[: self._read].rstrip()
+        return max(by_voice, by_page, key=len)
+
+    def _take(self, pieces: list[Piece]) -> None:
+        self.waiting += pieces
+        if pieces:
+            self._last = pieces[-1]

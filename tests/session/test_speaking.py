@@ -1,0 +1,274 @@
+"""Answers that are spoken while they are written, and what interrupts them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
+
+import numpy as np
+import pytest
+import pytest_asyncio
+from numpy.typing import NDArray
+
+from server.core import messages as wire
+from server.core.aio import TaskSet
+from server.core.errors import SpeechFailed
+from server.core.metrics import Metrics
+from server.engines.speech.base import VoiceChunk
+from server.session.outbox import Outbox
+from server.session.speaking import AHEAD_SECONDS, LOWERED, Speaking
+from server.voice.line import VoiceLine
+from server.voice.player import FRAME, RATE
+from tests.support.clients import soon
+
+
+class StandInVoice:
+    """Says each character in 50 ms, at once."""
+
+    name = "stand-in"
+    elsewhere = ""
+
+    def __init__(self) -> None:
+        self.ready = True
+        self.texts: list[str] = []
+        self.stopped = 0
+        # What it does with a text in place of speaking it
+        self.fails_at = ""
+        self.waits_at = ""
+
+    async def speak(self, text: str, *, language: str | None) -> AsyncGenerator[VoiceChunk, None]:
+        self.texts.append(text)
+        try:
+            if text == self.fails_at:
+                raise SpeechFailed("The speech server fails.")
+            samples = np.full(len(text) * RATE // 20, 5000, np.int16)
+            for part in np.array_split(samples, 4):
+                yield VoiceChunk(part, RATE)
+                if text == self.waits_at:
+                    await asyncio.Event().wait()
+        except (asyncio.CancelledError, GeneratorExit):
+            self.stopped += 1
+            raise
+
+    async def close(self) -> None: ...
+
+
+class Rig:
+    """A session's speaking, with a listener that takes frames when it is told to."""
+
+    def __init__(self) -> None:
+        self.line = VoiceLine()
+        self.line.connect(self)
+        self.voice = StandInVoice()
+        self.outbox = Outbox()
+        self.metrics = Metrics("0")
+        self.tasks = TaskSet("test")
+        self.stops: list[tuple[str, str]] = []
+        self.speaking = Speaking(
+            line=self.line,
+            voice=self.voice,
+            outbox=self.outbox,
+            metrics=self.metrics,
+            tasks=self.tasks,
+            language=lambda: "en",
+        )
+        self.speaking.wanted = True
+        self.speaking.on_stopped = lambda id, heard: self.stops.append((id, heard))
+        self._reader = self.outbox.attach()
+
+    def hear(self, seconds: float) -> NDArray[np.int16]:
+        """Take that much sound, as the sender does; less when there is no more."""
+        frames = []
+        for _ in range(round(seconds * RATE / FRAME)):
+            frame = self.line.player.take()
+            if frame is None:
+                break
+            frames.append(frame)
+        return np.concatenate(frames) if frames else np.zeros(0, np.int16)
+
+    async def sent(self) -> list[dict[str, Any]]:
+        """Return the messages since the last call."""
+        found = []
+        while not self.outbox.empty:
+            found.append(json.loads(await self._reader.get()))
+        return found
+
+    def answer(self, text: str, id: str = "a1", *, whole: bool = True) -> None:
+        self.speaking.begin(id)
+        for char in text:
+            self.speaking.write(id, char)
+        if whole:
+            self.speaking.finish(id)
+
+
+@pytest_asyncio.fixture
+async def rig() -> AsyncIterator[Rig]:
+    one = Rig()
+    yield one
+    one.speaking.close()
+    await one.tasks.close()
+
+
+async def test_sentences_go_to_the_voice_while_the_answer_is_written(rig: Rig) -> None:
+    """The first sound is there before the rest of the text."""
+    rig.speaking.begin("a1")
+    rig.speaking.write("a1", "The cup is red, ")
+    await soon(lambda: rig.line.player.ready)
+    assert rig.voice.texts == ["The cup is red,"]
+    rig.speaking.write("a1", "and full. It is")
+    await soon(lambda: len(rig.voice.texts) == 2)
+    rig.speaking.write("a1", " hot")
+    rig.speaking.finish("a1")
+    await soon(lambda: len(rig.voice.texts) == 3)
+    assert rig.voice.texts == ["The cup is red,", "and full.", "It is hot"]
+
+
+async def test_an_answer_is_spoken_to_its_end(rig: Rig) -> None:
+    """And the page hears which piece is heard, and that it is done."""
+    rig.answer("The cup is red. It is full.")
+    await soon(lambda: len(rig.voice.texts) == 2)
+    await asyncio.sleep(0.01)
+    rig.hear(0.5)
+    await soon(lambda: not rig.outbox.empty)
+    assert (await rig.sent())[-1] == {
+        "type": "speaking", "id": "a1", "state": "speaking",
+        "text": "The cup is red.", "start": 0, "end": 15,
+    }  # fmt: skip
+    rig.hear(60)
+    await soon(lambda: not rig.speaking.talking)
+    assert (await rig.sent())[-1]["state"] == "done"
+    assert rig.stops == []
+
+
+async def test_nothing_is_spoken_unless_it_is_wanted(rig: Rig) -> None:
+    rig.speaking.wanted = False
+    rig.answer("The cup is red.")
+    assert not rig.speaking.talking
+    await asyncio.sleep(0.02)
+    assert rig.voice.texts == []
+
+
+async def test_stopping_is_at_once_and_says_what_was_heard(rig: Rig) -> None:
+    """The voice is stopped in the middle of a piece, and nothing of it is left to hear."""
+    rig.voice.waits_at = "It is full."
+    rig.answer("The cup is red. It is full. It is hot.")
+    await soon(lambda: len(rig.voice.texts) == 2 and rig.line.player.waiting > 0.75)
+    rig.hear(0.76)
+    assert rig.speaking.audible
+    assert rig.speaking.stop("voice") == "The cup is red."
+    assert rig.stops == [("a1", "The cup is red.")]
+    assert len(rig.hear(1)) == 0
+    assert not rig.speaking.talking
+    await soon(lambda: rig.voice.stopped == 1)
+    assert (await rig.sent())[-1]["state"] == "stopped"
+    assert rig.metrics.render().count(b'speech_stopped_total{reason="voice"} 1.0') == 1
+    assert rig.speaking.stop("voice") == ""
+
+
+async def test_a_lowered_answer_goes_on_where_it_was(rig: Rig) -> None:
+    """Softer, silent, and as loud as before; no sample is lost."""
+    rig.answer("The cup is red.")
+    await soon(lambda: rig.line.player.waiting > 0.7)
+    loud = rig.hear(0.1)
+    rig.speaking.lower()
+    soft = rig.hear(0.1)
+    rig.speaking.hush()
+    assert len(rig.hear(0.1)) == 0
+    assert rig.speaking.talking
+    rig.speaking.restore()
+    again = rig.hear(0.1)
+    assert abs(int(loud[-1])) == 5000
+    assert abs(int(soft[-1])) == 5000 * LOWERED
+    assert abs(int(again[-1])) == 5000
+    assert rig.line.player.played == pytest.approx(0.3)
+    assert [one["state"] for one in await rig.sent()][-1] == "speaking"
+
+
+async def test_the_next_answer_replaces_the_one_before(rig: Rig) -> None:
+    """What still waits of the old one is not heard, and the history keeps it."""
+    rig.answer("The cup is red.")
+    await soon(lambda: rig.line.player.waiting > 0.7)
+    rig.answer("No.", "a2")
+    await soon(lambda: rig.voice.texts[-1] == "No." and rig.line.player.waiting > 0.1)
+    assert rig.line.player.waiting < 0.3
+    assert rig.stops == []
+    # Words of the old answer are not spoken.
+    rig.speaking.write("a1", " It is full. It is hot. ")
+    await asyncio.sleep(0.02)
+    assert rig.voice.texts[-1] == "No."
+
+
+async def test_no_more_is_made_than_is_soon_heard(rig: Rig) -> None:
+    """What would be made beyond is lost when somebody interrupts."""
+    rig.answer("This is one sentence of the answer, as long as others. " * 20)
+    await asyncio.sleep(0.3)
+    made = rig.line.player.waiting
+    assert AHEAD_SECONDS < made < AHEAD_SECONDS + 5
+    rig.hear(4)
+    await soon(lambda: rig.line.player.waiting > AHEAD_SECONDS)
+
+
+async def test_without_a_voice_the_page_reads(rig: Rig) -> None:
+    """Piece by piece while the answer is written; it says how far it is."""
+    rig.voice.ready = False
+    rig.speaking.begin("a1")
+    rig.speaking.write("a1", "The cup is red. It")
+    await soon(lambda: not rig.outbox.empty)
+    assert await rig.sent() == [
+        {"type": "say", "id": "a1", "text": "The cup is red.", "start": 0, "end": 15}
+    ]
+    rig.speaking.write("a1", " is full.")
+    rig.speaking.finish("a1")
+    await soon(lambda: not rig.outbox.empty)
+    rig.speaking.page_read(wire.Said(type="said", id="a1", end=15))
+    assert rig.speaking.audible
+    rig.speaking.page_read(wire.Said(type="said", id="other", end=27))
+    assert rig.speaking.talking
+    rig.speaking.page_read(wire.Said(type="said", id="a1", end=27))
+    assert not rig.speaking.talking
+    assert (await rig.sent())[-1]["state"] == "done"
+    assert rig.voice.texts == []
+
+
+async def test_what_the_page_read_is_what_was_heard(rig: Rig) -> None:
+    rig.line.disconnect(rig)
+    rig.answer("The cup is red. It is full.")
+    await soon(lambda: not rig.outbox.empty)
+    assert not rig.speaking.audible
+    rig.speaking.page_read(wire.Said(type="said", id="a1", end=16))
+    assert rig.speaking.stop("typing") == "The cup is red."
+
+
+async def test_a_voice_that_fails_leaves_the_rest_to_the_page(rig: Rig) -> None:
+    """After what was spoken so far was heard; the error is counted, and no visitor sees it."""
+    rig.voice.fails_at = "It is full."
+    rig.answer("The cup is red. It is full. It is hot.")
+    await soon(lambda: len(rig.voice.texts) == 2)
+    await asyncio.sleep(0.1)
+    assert not any(one["type"] == "say" for one in await rig.sent())
+    rig.hear(60)
+    await soon(lambda: not rig.outbox.empty)
+    await asyncio.sleep(0.1)
+    said = [one["text"] for one in await rig.sent() if one["type"] == "say"]
+    assert said == ["It is full.", "It is hot."]
+    assert b'speech_failures_total{code="speech_failed"} 1.0' in rig.metrics.render()
+    rig.speaking.page_read(wire.Said(type="said", id="a1", end=1000))
+    assert not rig.speaking.talking
+
+
+async def test_an_answer_without_words_ends(rig: Rig) -> None:
+    for ready in (True, False):
+        rig.voice.ready = ready
+        rig.answer("🙂")
+        await soon(lambda: not rig.speaking.talking)
+
+
+async def test_pieces_meet_without_a_click(rig: Rig) -> None:
+    """Each begins and ends in silence."""
+    rig.answer("The cup is red. It is full.")
+    await soon(lambda: rig.line.player.waiting > 1.25)
+    sound = rig.hear(1.3).astype(np.int32)
+    assert np.abs(np.diff(sound)).max() < 200
+    assert np.abs(sound).max() == 5000
