@@ -68,9 +68,8 @@ const visit = new Visit({
   onMessage: (message) => {
     if (message.type === "still") return showStill(message);
     if (message.type === "change") return changes.render(message);
-    if (watches.receive(message) || answers.receive(message)) return;
+    if (watches.receive(message) || answers.receive(message) || operator.here?.receive(message)) return;
     if (message.type === "recall") return memory.received(message);
-    if (operator.here?.receive(message)) return;
     conversation.receive(message);
     marks.here?.receive(message);
     if (message.type === "response") tellStand(message.engine, message.model, conversation.byId(message.id));
@@ -212,8 +211,9 @@ function ask(text, detail = "auto", route) {
 }
 
 function cancel() {
+  answers.hush();
   const turn = conversation.running;
-  if (answers.hush() || !turn) return;
+  if (!turn) return;
   conversation.cancelling(turn);
   if (visit.cancel(turn.id)) conversation.end(turn.id, "Cancelled.");
 }

@@ -93,6 +93,7 @@ export class Speaking {
       this.#reportedAt = performance.now();
       send({ type: "said", id, end: at });
     };
+    if (!speech.supported) return report(end);
     speech.queue(id, text, language(id), {
       onBegin: () => mark(id, start, end),
       onAt: (/** @type {number} */ share) => {

@@ -264,8 +264,8 @@ class Questions:
         self._voiced = asking
         self._speaking.begin(asking.id)
 
-    def _interrupted(self, id: str, heard: str) -> None:
-        """Keep of an answer what was heard, and forget the rest."""
+    def _interrupted(self, id: str, heard: str, reason: str) -> None:
+        """Keep of an answer what was heard, forget the rest, and stop it if it is still written."""
         asking = self._voiced
         if asking is None or asking.id != id:
             return
@@ -273,6 +273,8 @@ class Questions:
         if asking.turn is not None:
             self._history.remove(asking.turn)
             asking.turn = self._history.add(asking.question, heard) if heard else None
+        if self._asking is asking:
+            self.cancel(id, "replaced" if reason == "replaced" else "user")
 
     def _answered(self, asking: Asking, text: str, whole: bool) -> None:
         self._touch()

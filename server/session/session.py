@@ -198,7 +198,9 @@ class Session:
                 case wire.Correct():
                     self._correct(message)
                 case wire.Cancel():
-                    self.interrupt("user", message.id)
+                    if message.id in (None, self.speaking.id):
+                        self.speaking.stop("user")
+                    self._questions.cancel(message.id, "user")
                 case wire.Hold():
                     self._questions.hold()
                 case wire.Release():
@@ -210,7 +212,7 @@ class Session:
                     self._recalling.clear()
                 case wire.Typing():
                     if self.speaking.audible:
-                        self.interrupt("typing")
+                        self.speaking.stop("typing")
                     self._questions.typing()
                 case wire.Said():
                     self.speaking.page_read(message)
@@ -224,15 +226,6 @@ class Session:
                     pass  # the socket's affair
         except QwenCameraError as error:
             self.send_error(error)
-
-    def interrupt(self, reason: str, id: str | None = None) -> None:
-        """Stop the spoken answer and the running question; None: whatever its id is.
-
-        The history keeps what was heard. `reason`: voice, user or typing.
-        """
-        if id in (None, self.speaking.id):
-            self.speaking.stop(reason)
-        self._questions.cancel(id, "user")
 
     def _correct(self, message: wire.Correct) -> None:
         """Ask the last spoken question with other words; an error has its id."""

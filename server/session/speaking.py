@@ -65,8 +65,8 @@ class Speaking:
         self._state = ""
         # Samples that the player had no room for, as far as they are counted
         self._dropped = 0
-        # Called with the id and the heard part of an answer that was interrupted
-        self.on_stopped: Callable[[str, str], None] = lambda *_: None
+        # Called with the id and the heard part of an answer that was interrupted, and the reason
+        self.on_stopped: Callable[[str, str, str], None] = lambda *_: None
 
     @property
     def wanted(self) -> bool:
@@ -143,8 +143,8 @@ class Speaking:
             self._line.player.pause(False)
             self._report("speaking")
 
-    def stop(self, reason: str) -> str:
-        """Stop at once, and return what was heard of the answer; "" without one.
+    def stop(self, reason: str = "voice") -> str:
+        """Stop at once, with the answer behind it. Return what was heard of it; "" without one.
 
         `reason`: voice, user, typing or replaced.
         """
@@ -154,7 +154,7 @@ class Speaking:
         heard = now.heard(self._line.player.played)
         self._metrics.speech_stopped.labels(reason).inc()
         self._end("stopped")
-        self.on_stopped(now.id, heard)
+        self.on_stopped(now.id, heard, reason)
         return heard
 
     def drop(self) -> None:

@@ -251,4 +251,28 @@ MODELS = (
         "",
         "engines/openai/test_engine.py::test_environment_of_another_account_does_not_travel",
     ),
+    Break(
+        "Answers are spoken only for who wants it",
+        "answers are spoken for all",
+        "server/session/speaking.py",
+        "        if not self._wanted:\n            return\n        ready",
+        "        ready",
+        "session/test_speaking.py::test_nothing_is_spoken_unless_it_is_wanted",
+    ),
+    Break(
+        "Answers are spoken only for who wants it",
+        "what was stopped is heard on",
+        "server/session/speaking.py",
+        "        player.flush()\n",
+        "",
+        "session/test_speaking.py::test_stopping_is_at_once_and_says_what_was_heard",
+    ),
+    Break(
+        "Answers are spoken only for who wants it",
+        "redirects of a speech server are followed",
+        "server/engines/speech/synthesis.py",
+        "            follow_redirects=False,\n",
+        "            follow_redirects=True,\n",
+        "engines/speech/test_synthesis.py::test_refusals",
+    ),
 )

@@ -22,6 +22,8 @@ from server.session.speaking import AHEAD_SECONDS, LOWERED, Speaking
 from server.voice.line import VoiceLine
 from server.voice.player import FRAME, RATE
 from tests.support.clients import soon
+from tests.support.fakes import FakeEngine
+from tests.support.rooms import room
 
 
 class StandInVoice:
@@ -65,7 +67,7 @@ class Rig:
         self.outbox = Outbox()
         self.metrics = Metrics("0")
         self.tasks = TaskSet("test")
-        self.stops: list[tuple[str, str]] = []
+        self.stops: list[tuple[str, str, str]] = []
         self.speaking = Speaking(
             line=self.line,
             voice=self.voice,
@@ -75,7 +77,7 @@ class Rig:
             language=lambda: "en",
         )
         self.speaking.wanted = True
-        self.speaking.on_stopped = lambda id, heard: self.stops.append((id, heard))
+        self.speaking.on_stopped = lambda *stop: self.stops.append(stop)
         self._reader = self.outbox.attach()
 
     def hear(self, seconds: float) -> NDArray[np.int16]:
@@ -157,8 +159,8 @@ async def test_stopping_is_at_once_and_says_what_was_heard(rig: Rig) -> None:
     await soon(lambda: len(rig.voice.texts) == 2 and rig.line.player.waiting > 0.75)
     rig.hear(0.76)
     assert rig.speaking.audible
-    assert rig.speaking.stop("voice") == "The cup is red."
-    assert rig.stops == [("a1", "The cup is red.")]
+    assert rig.speaking.stop() == "The cup is red."
+    assert rig.stops == [("a1", "The cup is red.", "voice")]
     assert len(rig.hear(1)) == 0
     assert not rig.speaking.talking
     await soon(lambda: rig.voice.stopped == 1)
@@ -272,3 +274,34 @@ async def test_pieces_meet_without_a_click(rig: Rig) -> None:
     sound = rig.hear(1.3).astype(np.int32)
     assert np.abs(np.diff(sound)).max() < 200
     assert np.abs(sound).max() == 5000
+
+
+def asking(content: str, id: str) -> wire.Chat:
+    return wire.Chat(type="chat", content=content, id=id)
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["after its text", "within its text"])
+async def test_the_history_keeps_what_was_heard(whole: bool) -> None:
+    """A tap stops the speech and the answer behind it; the model reads of it what was heard, and no more."""
+    engine = FakeEngine(chunks=["The cup is red. ", "It is full. ", "It is hot."])
+    async with room(engine) as one:
+        one.camera()
+        one.session.handle(wire.Settings(type="settings", speak=True))
+        if not whole:
+            engine.hold(2)
+        one.session.handle(asking("What is it?", "a"))
+        one.frame()
+        assert (await one.next("say"))["text"] == "The cup is red."
+        if whole:
+            await one.next("response")
+        one.session.handle(wire.Said(type="said", id="a", end=15))
+        assert one.session.speaking.audible
+        one.session.handle(wire.Cancel(type="cancel", id="a"))
+        assert not one.session.speaking.talking
+        if not whole:
+            assert (await one.next("response"))["finish_reason"] == "cancelled"
+        engine.release()
+        one.session.handle(asking("And now?", "b"))
+        one.frame()
+        await one.next("response")
+        assert [turn.answer for turn in engine.requests[-1].turns] == ["The cup is red."]

@@ -1,0 +1,206 @@
+"""Answers that are spoken: by the server's voice over the connection, or by the browser's own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import numpy as np
+import pytest
+import pytest_asyncio
+from playwright.async_api import Page, expect
+
+from tests.browser.test_page_sound import session_of, until
+from tests.browser.visitor import Visit, Visitor
+from tests.support.clients import metric
+from tests.support.fakes_openai import FakeOpenAI
+from tests.support.running import Running, running
+from tests.support.speech_server import SpeechServer
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+_TEXT = (
+    "There is a red cup on the wooden table, right beside a small green plant. The cup is full of"
+    " hot coffee. Behind it stands an old lamp with a yellow shade."
+)
+ANSWER = _TEXT.split(" ")
+
+# Records the received sound with the page's time of each block.
+_RECORD = """async () => {
+  const track = window.__peers.at(-1).getReceivers().map((one) => one.track).find((one) => one.kind === "audio");
+  const context = new AudioContext({ sampleRate: 48000 });
+  await context.resume();
+  const recorder = context.createScriptProcessor(1024, 1, 1);
+  window.__heard = [];
+  window.__times = [];
+  recorder.onaudioprocess = ({ inputBuffer }) => {
+    window.__heard.push([...inputBuffer.getChannelData(0)]);
+    window.__times.push(performance.timeOrigin + performance.now());
+  };
+  context.createMediaStreamSource(new MediaStream([track])).connect(recorder).connect(context.destination);
+}"""
+
+# A voice of the browser that speaks a character in 10 ms and writes down what it is told.
+_VOICE = """() => {
+  window.__said = [];
+  const waiting = [];
+  let timer = 0, paused = false;
+  class SpeechSynthesisUtterance { constructor(text) { this.text = text; } }
+  const next = () => {
+    if (timer || paused || waiting.length === 0) return;
+    const one = waiting[0];
+    window.__said.push(one.text);
+    one.onstart?.();
+    timer = setTimeout(() => { timer = 0; waiting.shift(); one.onend?.(); next(); }, one.text.length * 10);
+  };
+  const voice = {
+    speak(one) { waiting.push(one); next(); },
+    cancel() { clearTimeout(timer); timer = 0; waiting.length = 0; window.__said.push("(silent)"); },
+    pause() { paused = true; },
+    resume() { paused = false; next(); },
+  };
+  Object.defineProperty(window, "speechSynthesis", { value: voice });
+  Object.defineProperty(window, "SpeechSynthesisUtterance", { value: SpeechSynthesisUtterance });
+}"""
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def speech_server() -> AsyncIterator[SpeechServer]:
+    async with SpeechServer() as one:
+        yield one
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def talking(model: FakeOpenAI, speech_server: SpeechServer) -> AsyncIterator[Running]:
+    """A server with a voice, and a model that writes 12 words a second."""
+    model.answer_for = lambda _body, _jpeg: [f"{word} " for word in ANSWER]
+    model.between_tokens = 0.08
+    async with running(
+        engine="vllm",
+        vllm_base_url=model.base_url,
+        speech_base_url=speech_server.base_url,
+        rate_limit_per_minute=0,
+    ) as run:
+        voice = run.program.engine_parts.voice
+        assert voice is not None
+        await until(lambda: voice.ready)
+        yield run
+
+
+async def listening(visit: Visit, server: Running) -> Visitor:
+    """A visitor who wants answers spoken."""
+    visitor = await visit(server.base_url)
+    visitor.expect("ScriptProcessorNode is deprecated")
+    await visitor.start()
+    await visitor.button("Speak").click()
+    session = session_of(server)
+    await until(lambda: session.speaking.wanted and session.voice.connected)
+    return visitor
+
+
+async def marked(page: Page) -> str:
+    """Return the text that is marked as being spoken."""
+    text: str = await page.evaluate(
+        "() => [...(CSS.highlights.get('spoken') ?? [])].map((range) => range.toString()).join('')"
+    )
+    return text
+
+
+async def test_an_answer_is_heard_while_it_is_written(talking: Running, visit: Visit) -> None:
+    """There is sound before the text ends, without a hole within a sentence or a click."""
+    visitor = await listening(visit, talking)
+    await visitor.page.evaluate(_RECORD)
+    session = session_of(talking)
+    sent = await visitor.send("What do you see?")
+    await until(lambda: session.voice.player.played > 0.5)
+    assert session.speaking.talking
+    assert await marked(visitor.page) == "There is a red cup on the wooden table,"
+    response = await visitor.response(sent["id"])
+    ended = await visitor.now()
+    assert response["text"].split() == ANSWER
+    await until(lambda: not session.speaking.talking, 30)
+    await visitor.page.wait_for_timeout(500)
+    blocks = np.array(await visitor.page.evaluate("window.__heard"))
+    times = await visitor.page.evaluate("window.__times")
+    loudness = np.abs(blocks).max(axis=1)
+    first = times[int(np.argmax(loudness > 0.05))]
+    print(
+        f"\nfirst sound {first - sent['sent_at']:.0f} ms after the question,"
+        f" {ended - first:.0f} ms before the text's end"
+    )
+    assert first < ended
+    heard = blocks.ravel()
+    sounding = np.flatnonzero(np.abs(heard) > 0.02)
+    seconds = (sounding[-1] - sounding[0]) / 48_000
+    assert 5 < seconds < 20
+    # A step between two samples of speech in 16 kHz is small; a click is not.
+    steps = np.abs(np.diff(heard))
+    print(f"{seconds:.1f} s of sound, largest step {steps.max():.3f}")
+    assert await marked(visitor.page) == ""
+
+
+async def test_a_tap_stops_it_at_once(
+    talking: Running, visit: Visit, speech_server: SpeechServer, model: FakeOpenAI
+) -> None:
+    """The sound, the voice and the answer; the next question knows what was heard, and no more."""
+    speech_server.pace = 0.05
+    visitor = await listening(visit, talking)
+    await visitor.page.evaluate(_RECORD)
+    session = session_of(talking)
+    sent = await visitor.send("What do you see?")
+    await until(lambda: session.voice.player.played > 1.0)
+    await visitor.button("Cancel").click()
+    assert (await visitor.end(sent["id"]))["finish_reason"] == "cancelled"
+    await until(lambda: not session.speaking.talking)
+    await visitor.page.wait_for_timeout(400)
+    stopped = len(await visitor.page.evaluate("window.__heard"))
+    await visitor.page.wait_for_timeout(600)
+    later = np.array(await visitor.page.evaluate("n => window.__heard.slice(n)", stopped))
+    assert np.abs(later).max() < 0.01
+    assert metric(talking, "speech_stopped_total", reason="user") >= 1
+    await visitor.button("Speak").click()
+    await visitor.ask("And now?")
+    said = [text for role, text in model.last.texts if role == "assistant"]
+    assert said
+    assert "There is a red".startswith(said[-1][:14])
+    assert "coffee" not in said[-1]
+
+
+async def test_the_browsers_own_voice_reads_piece_by_piece(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """Where the server has no voice: while the answer is written; a tap stops it."""
+    model.answer_for = lambda _body, _jpeg: [f"{word} " for word in ANSWER]
+    model.between_tokens = 0.05
+
+    async def prepare(page: Page) -> None:
+        await page.add_init_script(f"({_VOICE})()")
+
+    visitor = await visit(server.base_url, prepare=prepare)
+    await visitor.start()
+    await visitor.button("Speak").click()
+    session = session_of(server)
+    await until(lambda: session.speaking.wanted)
+    sent = await visitor.send("What do you see?")
+    await visitor.page.wait_for_function("window.__said.length > 0")
+    assert await visitor.page.evaluate("window.__said") == [
+        "There is a red cup on the wooden table,"
+    ]
+    assert await marked(visitor.page) == "There is a red cup on the wooden table,"
+    assert not any(
+        one["message"]["type"] == "response" for one in await visitor.log() if one["way"] == "got"
+    )
+    await visitor.response(sent["id"])
+    await until(lambda: not session.speaking.talking)
+    assert await visitor.page.evaluate("window.__said") == [
+        "There is a red cup on the wooden table,",
+        "right beside a small green plant.",
+        "The cup is full of hot coffee.",
+        "Behind it stands an old lamp with a yellow shade.",
+        "(silent)",
+    ]
+    await expect(visitor.button("Cancel")).to_be_hidden()
+    await visitor.send("And now?")
+    await visitor.page.wait_for_function("window.__said.length > 5")
+    await visitor.button("Cancel").click()
+    await visitor.page.wait_for_function("window.__said.at(-1) === '(silent)'")
+    await until(lambda: not session.speaking.talking)
