@@ -219,8 +219,16 @@ class Camera:
 
     def measure(self, frame: Frame, small: Luma | None = None) -> None:
         """Measure the scene on a frame, if that is due. `small`: its small luma picture, if there is one already."""
-        if not self.watched or not self._scene.due(frame.captured):
-            return
+        if self.watched and self._scene.due(frame.captured):
+            self._analyse(frame, small)
+
+    def scene_of(self, frame: Frame, small: Luma | None = None) -> Scene | None:
+        """Return the newest frame's own scene: measure it unless it is the frame measured last."""
+        if not self._scene.measured(frame.captured):
+            self._analyse(frame, small)
+        return self.scene
+
+    def _analyse(self, frame: Frame, small: Luma | None) -> None:
         hints = self._scene.analyse(frame, small)
         if hints or abs(self.fps() - self._reported_fps) > FPS_STEP:
             self._report_status()

@@ -34,6 +34,10 @@ class SceneWatch:
         """Return True when a frame captured at this time should be analysed."""
         return abs(captured - self._analysed) >= ANALYSIS_SECONDS
 
+    def measured(self, captured: float) -> bool:
+        """Return True when the last scene is of the frame captured at this time."""
+        return self.scene is not None and captured == self._analysed
+
     def analyse(self, frame: Frame, small: Luma | None = None) -> bool:
         """Measure a frame's scene. Returns True when a hint (dark, blurred, black) appeared or disappeared.
 

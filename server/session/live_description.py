@@ -11,7 +11,7 @@ from server.attention.gate import Change, Why
 from server.camera.camera import Camera
 from server.core import messages as wire
 from server.core.errors import Draining, NotConfirmed, QwenCameraError
-from server.core.frames import Detail, Frame, Kind
+from server.core.frames import Detail, Frame, Kind, Scene
 from server.core.metrics import Metrics
 from server.engines.prompts import begins_unchanged, describing, is_unchanged
 from server.inference import Inference, Result
@@ -112,27 +112,27 @@ class LiveDescription:
         self._camera.measure(frame, self._attention.small)
         now = time.monotonic()
         running = self._sink is not None and self._sink.running
-        asks = (
-            not running
-            and hindrance(self._camera.scene) is not Hindrance.BLACK
-            and self._attention.due(change, now)
-            and self._requests.allowance.left(now)
+        due = (
+            not running and self._attention.due(change, now) and self._requests.allowance.left(now)
         )
+        # Its own scene: the camera's last one may be of a second ago.
+        scene = self._camera.scene_of(frame, self._attention.small) if due else None
+        asks = due and hindrance(scene) is not Hindrance.BLACK
         self._metrics.looks.labels(change.why).inc()
         if self._requests.preferences.changes:
             self._outbox.put(_change_message(change, asks))
         if asks:
             self._attention.asked(change, now)
-            self._ask(frame, change)
+            self._ask(frame, change, scene)
 
-    def _ask(self, frame: Frame, change: Change) -> None:
-        """Queue a frame, in place of one that still waits."""
+    def _ask(self, frame: Frame, change: Change, scene: Scene | None) -> None:
+        """Queue a frame with its scene, in place of one that still waits."""
         id = f"d{next(self._numbers)}"
         wishes = self._requests.preferences
         last = "" if change.why in _ANEW else self._last
         question = describing(wishes.prompt, wishes.length, last)
-        # The present scene: the camera may show another one when the request starts.
-        view = View(frame, Detail.LOW, self._camera.scene)
+        # With the request: the camera may show another scene when it starts.
+        view = View(frame, Detail.LOW, scene)
         sink = _DescriptionSink(id, last, self._outbox, self._ended, self._failed)
         self._sink = sink
         try:

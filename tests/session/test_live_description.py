@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import time
 from dataclasses import replace
@@ -197,6 +198,9 @@ async def test_a_request_has_the_scene_of_its_frame() -> None:
         watched = one.session.camera._scene
         assert watched.scene is not None
         its_own = watched.scene.motion
+        # Of the second frame, half a second after the first one was measured
+        assert its_own is not None
+        assert its_own > 0.01
         watched.scene = replace(watched.scene, motion=0.77)
         one.engine.release()
         await until(lambda: one.session.id in [r.session_id for r in one.engine.requests])
@@ -342,7 +346,9 @@ async def test_a_black_picture_is_not_described() -> None:
         for _ in range(3):
             stage.show(1, dark=True)
         assert one.session._describing._sink is None
-        # The scene is measured once a second.
-        stage.show(2)
         await stage.described(2)
+        # Half a second later it is black again.
+        stage.show(1, dark=True)
+        await asyncio.sleep(0)
+        assert one.session._describing._sink is None
         assert len(one.engine.requests) == 1
