@@ -166,10 +166,10 @@ def four(frames: Callable[[], Frames]) -> list[Frames]:
     return [frames() for _ in range(4)]
 
 
-_DEEP = replace(LARGE, profile=244, chroma=3, depth=14, chroma_depth=14)
+DEEP = replace(LARGE, profile=244, chroma=3, depth=14, chroma_depth=14)
 _FIELDS = {"references": 4, "order": 0, "frames_only": False}
 SCENARIOS: dict[str, tuple[str, Callable[[], list[Frames]]]] = {
-    "deep": ("H264", lambda: four(lambda: shown_late(_DEEP))),
+    "deep": ("H264", lambda: four(lambda: shown_late(DEEP))),
     "reorder": ("H264", lambda: four(lambda: shown_late(LARGE))),
     "silent": ("H264", lambda: four(lambda: shown_backwards(replace(LARGE, vui=None)))),
     "second": ("H264", lambda: four(lambda: second_set(LARGE))),

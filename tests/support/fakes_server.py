@@ -86,7 +86,8 @@ class ServerProcess:
         port: int = 0,
     ) -> None:
         self.port = port or free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        scheme = "https" if (settings or {}).get("HTTPS_ENABLED") == "true" else "http"
+        self.url = f"{scheme}://127.0.0.1:{self.port}"
         self.output = bytearray()
         self._command = [*wrapper, sys.executable, "-m", module]
         self._prepare = prepare
