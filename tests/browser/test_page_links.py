@@ -5,6 +5,7 @@ themselves.
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -176,6 +177,12 @@ _LABELS = """() => {
 }"""
 
 
+# Seconds within which the label says that the connection is lost, and those from the picture's
+# return to the answer's beginning. A machine with much else to do gets three tries.
+LABEL_SECONDS, ANSWER_SECONDS = 2.0, 1.0
+TRIES = 3
+
+
 @pytest.mark.parametrize("asked", ["in the cut", "after it"])
 @pytest.mark.parametrize("seconds", [5, 13])
 async def test_the_chat_is_back_with_the_picture(
@@ -189,46 +196,68 @@ async def test_the_chat_is_back_with_the_picture(
         page.expect(NOT_REACHED, GIVEN_UP)
         await page.start()
         await ask(page, "What is the red thing?")
-        await page.page.evaluate(_LABELS)
-        before, turns = model.count, 2
-        began, at = await page.now(), time.monotonic()
-        cut(True)
-        await asyncio.sleep(seconds - 1.5)
-        if asked == "in the cut":
-            await page.box.fill("How big is it?")
-            await page.box.press("Enter")
-        await asyncio.sleep(max(0.0, at + seconds - time.monotonic()))
-        # Before: what comes at once must not come before it.
-        joined = await page.now()
-        cut(False)
-        picture = await frames.next(time.monotonic(), 5)
-        if asked == "after it":
-            await page.box.fill("How big is it?")
-            await page.box.press("Enter")
-        await page.got('m.type === "started" || m.type === "error"', since=joined)
-        heard = [
-            e
-            for e in await page.log()
-            if e["at"] >= joined and e["message"]["type"] in ("started", "error")
-        ]
-        if heard[0]["message"]["type"] == "error":
-            # On a machine with much else to do the pictures behind the first may take seconds: it
-            # was told so, soon.
-            assert heard[0]["message"]["code"] in ("camera_stalled", "camera_frozen"), heard
-            turns += 1
-            await ask(page, "How big is it?")
-        else:
-            # The target is 1 s; a machine with much else to do is slower.
-            assert (heard[0]["at"] - joined) / 1000 - picture < 5
-        await expect(page.turns.last).to_have_attribute("data-state", "done")
-        await page.page.wait_for_timeout(2500)
-        labels = await page.page.evaluate("window.__labels")
-        assert [label for _, label in labels] == ["Live", "Connection lost", "Live"]
-        assert labels[1][0] - began < 3000
-        assert model.count == before + 1
-        await expect(page.turns).to_have_count(turns)
+        took = []
+        for _ in range(TRIES):
+            took.append(await cut_once(page, model, frames, cut, seconds, asked))
+            if took[-1][0] < LABEL_SECONDS and took[-1][1] < ANSWER_SECONDS:
+                break
+        print(took)
+        assert took[-1][0] < LABEL_SECONDS, took
+        assert took[-1][1] < ANSWER_SECONDS, took
         assert len(await began_at(page.page)) == 1
         await page.leave()
+
+
+async def cut_once(
+    page: Visitor,
+    model: FakeOpenAI,
+    frames: FrameLog,
+    cut: Callable[[bool], None],
+    seconds: float,
+    asked: str,
+) -> tuple[float, float]:
+    """Cut the link for so long, with a question in it or after it.
+
+    Returns the seconds from the cut to the label, and from the picture's return to the answer's
+    beginning: infinite when the question found no picture behind the first.
+    """
+    await page.page.evaluate(_LABELS)
+    before, turns = model.count, await page.turns.count() + 1
+    began, at = await page.now(), time.monotonic()
+    cut(True)
+    await asyncio.sleep(seconds - 1.5)
+    if asked == "in the cut":
+        await page.box.fill("How big is it?")
+        await page.box.press("Enter")
+    await asyncio.sleep(max(0.0, at + seconds - time.monotonic()))
+    # Before: what comes at once must not come before it.
+    joined = await page.now()
+    cut(False)
+    picture = await frames.next(time.monotonic(), 5)
+    if asked == "after it":
+        await page.box.fill("How big is it?")
+        await page.box.press("Enter")
+    await page.got('m.type === "started" || m.type === "error"', since=joined)
+    heard = [
+        e
+        for e in await page.log()
+        if e["at"] >= joined and e["message"]["type"] in ("started", "error")
+    ]
+    answer = math.inf
+    if heard[0]["message"]["type"] == "error":
+        # On a machine with much else to do the pictures behind the first may take seconds.
+        assert heard[0]["message"]["code"] in ("camera_stalled", "camera_frozen"), heard
+        turns += 1
+        await ask(page, "How big is it?")
+    else:
+        answer = (heard[0]["at"] - joined) / 1000 - picture
+    await expect(page.turns.last).to_have_attribute("data-state", "done")
+    await page.page.wait_for_timeout(2500)
+    labels = await page.page.evaluate("window.__labels")
+    assert [label for _, label in labels] == ["Live", "Connection lost", "Live"]
+    assert model.count == before + 1
+    await expect(page.turns).to_have_count(turns)
+    return (labels[1][0] - began) / 1000, answer
 
 
 _OUTAGE = """async () => {

@@ -383,6 +383,36 @@ def test_no_model_server_is_no_failure(tmp_path: Path) -> None:
     assert not (scratch / ".venv").exists()
 
 
+@pytest.mark.slow
+def test_it_says_what_it_installs_before_it_does(tmp_path: Path) -> None:
+    """test.sh names all packages first; nothing runs as root before that."""
+    scratch = project(tmp_path / "p")
+    for name in ("requirements-dev", "requirements-models"):
+        (scratch / "locks" / f"{name}.txt").write_text("# nothing\n")
+    tools = tmp_path / "bin"
+    words = {
+        "apt-get": "exit 1",
+        "sudo": 'echo "as root: $*" >&2',
+        "touch": 'exec /usr/bin/touch "$@"',
+    }
+    env = {**offline(), **path_with(tools, **words)}
+    # Not through the link to the system's.
+    (tools / "id").unlink()
+    (tools / "id").write_text(f"#!{tools}/bash\necho 1000\n")
+    (tools / "id").chmod(0o755)
+    done = bash(scratch / "scripts" / "test.sh", env=env)
+    assert done.returncode == 1
+    lines = done.stderr.splitlines()
+    first = next(n for n, line in enumerate(lines) if line.startswith("as root: -n env"))
+    (said,) = [n for n, line in enumerate(lines) if "Installing with apt-get" in line]
+    assert said < first
+    assert "Ctrl+C stops it" in lines[said]
+    packages = lines[said].partition("machine: ")[2].partition(". (")[0].split()
+    assert {"libatomic1", "chromium", "strace", "gstreamer1.0-nice"} <= set(packages)
+    asked = [line.split()[-1] for line in lines if "apt-get install" in line]
+    assert asked == packages
+
+
 PROGRAMS = sorted(
     str(path.relative_to(ROOT))
     for folder in ("scripts", "benchmarks")

@@ -33,7 +33,7 @@ _MOST_SHOWN = 32
 _MOST_ASKED = 3
 _DETAIL_SECONDS = 3.0
 _ASK_SECONDS = 8.0
-# The least that all take: some demand a side of two patches of 28 pixels.
+# The least that all take: some refuse a side below two patches of 28 pixels, such as 8.
 _SIDE = 64
 _CONFIG_BYTES = 1024 * 1024
 
