@@ -141,7 +141,7 @@ class Inference:
             raise ValueError("this job was submitted already")
         run = JobRun(job, self._metrics, self._clock, self._ended, self._clock())
         if job.background:
-            run.on_begun = self._fill
+            run.on_begun = lambda: self._begun(run)
         try:
             pushed = self._queue.push(job.session_id, job.kind, run)
         except Full:
@@ -237,7 +237,7 @@ class Inference:
         """Take the next background job, when the engine has room for it.
 
         One prompt at a time, and one slot stays free: a question that comes waits for at most one
-        prompt. Each third job is of a less urgent kind than watches, if there is one, so that none
+        prompt, and while people ask seldom for that. Each third job is of a less urgent kind than watches, if there is one, so that none
         starves.
         """
         background = [run for run in self._slots if run.job.background]
@@ -245,23 +245,40 @@ class Inference:
             return None
         if any(run.begun_at is None and not run.ended for run in background):
             return None
-        wait = self._share.wait(len(background), slots, self._clock())
+        now = self._clock()
+        wait = self._share.wait(len(background), slots, now)
         if wait == 0:
-            run = None
-            if self._watches_before >= _MOST_WATCHES:
-                run = self._queue.pop(BACKGROUND[1:], self._held_back)
-            run = run or self._queue.pop(BACKGROUND, self._held_back)
+            wait = self._share.prompt_wait(now)
+            run = self._pop_background(ahead_only=wait > 0)
             if run is not None:
-                watch = run.job.kind is Kind.WATCH
-                self._watches_before = self._watches_before + 1 if watch else 0
-            return run
+                return run
         if (
-            wait != math.inf
+            0 < wait < math.inf
             and self._rest is None
             and any(map(self._queue.depth().get, BACKGROUND))
         ):
             self._rest = asyncio.get_running_loop().call_later(wait, self._rested)
         return None
+
+    def _pop_background(self, *, ahead_only: bool) -> JobRun | None:
+        """`ahead_only`: a picture sent ahead of a question is a part of that question's own prompt."""
+        if ahead_only:
+            return self._queue.pop((Kind.AHEAD,), self._held_back)
+        run = None
+        if self._watches_before >= _MOST_WATCHES:
+            run = self._queue.pop(BACKGROUND[1:], self._held_back)
+        run = run or self._queue.pop(BACKGROUND, self._held_back)
+        if run is not None:
+            watch = run.job.kind is Kind.WATCH
+            self._watches_before = self._watches_before + 1 if watch else 0
+        return run
+
+    def _begun(self, run: JobRun) -> None:
+        """Note that a background prompt was read; another one may begin."""
+        ahead = run.job.kind is Kind.AHEAD
+        if not ahead and run.asked_at is not None and run.begun_at is not None:
+            self._share.begun(run.begun_at - run.asked_at, run.begun_at)
+        self._fill()
 
     def _rested(self) -> None:
         self._rest = None

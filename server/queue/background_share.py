@@ -26,7 +26,13 @@ _DECREASE_SECONDS = 1.0
 _STEP = 0.03
 # Least seconds between two decreases because of the same session: nobody alone slows down everybody's background work.
 _SAME_SECONDS = 30.0
-# Longest rest after a background job
+# While people ask, the prompts of background work take at most this share of the time, after so many
+# at once: no queue can take a prompt back that is under way, so one question in twenty meets one.
+_PROMPTS = 0.05
+_PROMPTS_AT_ONCE = 3
+# People ask in bursts: for so many seconds after a question
+_BURST_SECONDS = 60.0
+# Longest rest after a background job, and longest wait for the next prompt
 _LONGEST_REST = 10.0
 # Kinds of questions (by detail and reuse) that are compared each with their own; beyond, the oldest
 # is dropped.
@@ -46,6 +52,8 @@ class BackgroundShare:
         self._halved_by: Hashable = None
         # The end and the length of the last background job; with less than one slot a rest follows.
         self._job_ended, self._job_seconds = -math.inf, 0.0
+        # Seconds of prompts beyond their share, up to when; the newest prompt's length
+        self._prompts, self._prompts_at, self._prompt = 0.0, -math.inf, 0.0
         self._usual: dict[Hashable, float] = {}
 
     def share(self, now: float) -> float:
@@ -86,6 +94,27 @@ class BackgroundShare:
             return math.inf
         rest = self._job_seconds * (1 / room - 1) if room < 1 else 0.0
         return max(0.0, self._job_ended + min(_LONGEST_REST, rest) - now)
+
+    def begun(self, seconds: float, now: float) -> None:
+        """Note that the engine has read the prompt of a background job, which took so long."""
+        beyond = self._beyond(now) + seconds
+        # What was done while nobody asked is not made up for.
+        self._prompts, self._prompts_at = min(beyond, _PROMPTS_AT_ONCE * seconds), now
+        self._prompt = seconds
+
+    def prompt_wait(self, now: float) -> float:
+        """Return the seconds until background work may send another prompt; 0 for now."""
+        if now - self._asked_at > _BURST_SECONDS:
+            return 0.0
+        beyond = self._beyond(now) - (_PROMPTS_AT_ONCE - 1) * self._prompt
+        if beyond <= 1e-9:
+            return 0.0
+        return max(0.0, min(beyond / _PROMPTS, self._prompts_at + _LONGEST_REST - now))
+
+    def _beyond(self, now: float) -> float:
+        if self._prompts_at == -math.inf:
+            return 0.0
+        return max(0.0, self._prompts - _PROMPTS * (now - self._prompts_at))
 
     def ended(self, seconds: float, now: float) -> None:
         """Note the end of a background job. With room for less than one it is followed by a rest of its length and more."""

@@ -123,3 +123,41 @@ def test_two_speeds_in_equal_parts_are_both_usual() -> None:
     for moment in range(400):
         share.answered("low", 0.12 if moment % 2 else 0.15, float(moment), moment % 7)
     assert share.share(400.0) > 0.8
+
+
+def test_while_people_ask_prompts_take_a_twentieth_of_the_time() -> None:
+    """After three at once; a minute after the last question they take what they want."""
+    share, now, begun = BackgroundShare(), 0.0, []
+    share.answered("low", 0.1, 0.0)
+    while now < 30:
+        if share.prompt_wait(now) == 0:
+            now += 0.1
+            share.begun(0.1, now)
+            begun.append(now)
+        now += 0.01
+    assert begun[2] < 0.5
+    assert begun[3] - begun[2] == pytest.approx(1.9, abs=0.2)
+    assert len(begun) == pytest.approx(3 + 30 * 0.05 / 0.1, abs=1)
+    assert share.prompt_wait(59.0) >= 0
+    for _ in range(9):
+        share.begun(0.1, 61.0)
+    assert share.prompt_wait(61.0) == 0
+
+
+def test_what_was_done_while_nobody_asked_is_not_made_up_for() -> None:
+    """The next prompt after a question waits for one prompt's time, however many there were."""
+    share = BackgroundShare()
+    assert share.prompt_wait(0.0) == 0
+    for moment in range(100):
+        share.begun(0.1, moment / 10)
+    share.answered("low", 0.1, 10.0)
+    assert 0 < share.prompt_wait(10.0) <= 0.1 / 0.05
+
+
+def test_a_slow_engine_holds_background_work_for_seconds_not_minutes() -> None:
+    share = BackgroundShare()
+    share.answered("low", 3.0, 0.0)
+    for moment in range(3):
+        share.begun(3.0, 3.0 * moment)
+    assert share.prompt_wait(6.0) == pytest.approx(10.0)
+    assert share.prompt_wait(16.1) == 0

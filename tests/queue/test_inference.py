@@ -927,6 +927,25 @@ async def test_one_prompt_of_background_work_at_a_time(build: Build) -> None:
     await until(lambda: all(sink.ended for _, sink in jobs))
 
 
+async def test_prompts_of_background_work_are_few_after_a_question(build: Build) -> None:
+    """Three at once, then one in so long that a question seldom meets one; what is sent ahead of a
+    question does not wait for that.
+    """
+    engine = FakeEngine(first_token=0.05)
+    inference = build(engine, slots=8, queue=32)
+    question, sink = make_job("q")
+    inference.submit(question)
+    await until(lambda: sink.ended)
+    jobs = submitted(inference, [make_job(f"d{number}", DESCRIBE) for number in range(6)])
+    await until(lambda: sum(sink.ended for _, sink in jobs) == 3)
+    ahead, told = make_job("a", Kind.AHEAD)
+    inference.submit(ahead)
+    await until(lambda: told.ended)
+    await asyncio.sleep(0.2)
+    assert sum(sink.ended for _, sink in jobs) == 3
+    assert inference._rest is not None
+
+
 async def test_background_work_leaves_a_slot_free(build: Build) -> None:
     engine = FakeEngine()
     engine.hold(at=1)
@@ -951,6 +970,6 @@ async def test_descriptions_do_not_starve_beside_watches(build: Build) -> None:
     for number in range(2):
         inference.submit(make_job(f"d{number}", DESCRIBE)[0])
     engine.release()
-    await until(lambda: inference.running == 0)
+    await until(lambda: len(engine.requests) == 9 and inference.running == 0)
     kinds = [request.kind for request in engine.requests[1:]]
     assert kinds == [WATCH, WATCH, DESCRIBE, WATCH, WATCH, DESCRIBE, WATCH, WATCH]
