@@ -16,6 +16,8 @@ LONGEST_PAUSE = 30.0
 # every HEARTBEAT_SECONDS without a change.
 BUSY_SHARE = 0.005
 HEARTBEAT_SECONDS = 60.0
+# A scene without a change for so long does not always move: the next change is asked about at once.
+CALM_SECONDS = 4.0
 # A change is of another kind when it is so many times as strong as all of its kind that led to the same answer.
 _STRONGER = 1.5
 # A change is elsewhere with less than this share of its region where answers stayed the same.
@@ -34,9 +36,12 @@ class Pace:
         # Of the changes that led to the same answer: their regions, and the strongest of each kind
         self._fruitless: Region | None = None
         self._strongest: dict[Why, float] = {}
+        # The first of the looks that have found no change since; None after one that did
+        self._calm: float | None = None
 
     def due(self, change: Change, now: float) -> bool:
-        """Return True when the frame of this look should be asked about."""
+        """Return True when the frame of this look should be asked about. To be called at each look."""
+        self._note_calm(change, now)
         if change.busy > BUSY_SHARE and now - self._asked >= HEARTBEAT_SECONDS:
             return True
         return change.changed and (now >= self._until or self._another(change))
@@ -64,6 +69,15 @@ class Pace:
         self._pause = _longer(self._pause)
         self._forget_fruitless()
         self._until = now + self._pause
+
+    def _note_calm(self, change: Change, now: float) -> None:
+        if change.changed:
+            self._calm = None
+        elif self._calm is None:
+            self._calm = now
+        elif now - self._calm >= CALM_SECONDS and self._fruitless is not None:
+            self._pause, self._until = 0.0, -math.inf
+            self._forget_fruitless()
 
     def _forget_fruitless(self) -> None:
         self._fruitless = None
