@@ -50,13 +50,13 @@ def test_a_new_answer_ends_the_pauses() -> None:
 def test_a_scene_that_has_calmed_down_begins_anew() -> None:
     """What came and went is over: four seconds without a change end the pause, three do not."""
     pace = Pace()
-    asked_at(pace, change(), 30, same=True)
-    for now in (30.0, 31.0, 32.0, 33.0):
+    asked_at(pace, change(), 40, same=True)
+    for now in (40.0, 41.0, 42.0, 43.0):
         assert not pace.due(change(None), now)
-    assert not pace.due(change(), 33.5)
-    for now in (34.0, 36.0, 38.0):
+    assert not pace.due(change(), 43.5)
+    for now in (44.0, 46.0, 48.0):
         assert not pace.due(change(None), now)
-    assert pace.due(change(), 38.5)
+    assert pace.due(change(), 48.5)
 
 
 def test_elsewhere_does_not_wait() -> None:
