@@ -60,7 +60,7 @@ export class Speech {
     this.#set(null);
     speechSynthesis.cancel();
     // A paused queue would keep the next text waiting.
-    speechSynthesis.resume();
+    if (speechSynthesis.paused) speechSynthesis.resume();
   }
 
   /** @param {string|null} key */
