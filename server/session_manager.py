@@ -146,7 +146,7 @@ class SessionManager:
             )
         if self.draining:
             raise Draining("The server is about to stop. Try again in a moment.", retry_after=5)
-        if len(self._entries) >= self._max_sessions and not self._make_room():
+        if len(self._entries) >= self._max_sessions and not self._make_space():
             raise self._full()
         session = self._make(session_id)
         self._entries[session_id] = _Entry(session, since, device)
@@ -179,7 +179,7 @@ class SessionManager:
             f"All {self._max_sessions} places are taken. Try again in a minute.", retry_after=60
         )
 
-    def _make_room(self) -> bool:
+    def _make_space(self) -> bool:
         """End the session that `_longest_left` names; False when there is none."""
         left = self._longest_left()
         if left is not None:

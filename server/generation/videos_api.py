@@ -168,7 +168,7 @@ class VideosApi:
     async def _content(self, job: str) -> Message:
         """The video, and what it is. Raises EngineFailed for one that cannot be decoded."""
         data = await self._read("GET", f"/{job}/content", seconds=_CONTENT_SECONDS)
-        found = await in_pool(self._pool, _looked_at, data)
+        found = await in_pool(self._pool, _facts, data)
         if found is None:
             raise EngineFailed(
                 f"What the server made is no video that can be decoded (an MP4 with H.264, 4:2:0 and 8 bits). {_INSTEAD}"
@@ -241,7 +241,7 @@ def _failed(error: object, status: int = 0) -> EngineFailed:
     return EngineFailed(f"The server could not make it{how}. Its log says why. {_INSTEAD}")
 
 
-def _looked_at(data: bytes) -> dict[str, int | float] | None:
+def _facts(data: bytes) -> dict[str, int | float] | None:
     """Describe an MP4 whose frames decode; None where they do not, or are larger or more than are
     made here.
 

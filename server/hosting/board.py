@@ -58,19 +58,19 @@ class Board:
         wait = self._shown_at + _SHOW_SECONDS - loop.time()
         if same and progress.percent != 100 and wait > 0:
             self._held = progress
-            self._timer = self._timer or loop.call_later(wait, self._tell_held)
+            self._timer = self._timer or loop.call_later(wait, self._show_held)
             return
-        self._tell(progress)
+        self._show_progress(progress)
 
-    def _tell(self, progress: LoadProgress) -> None:
+    def _show_progress(self, progress: LoadProgress) -> None:
         self._held = None
         self._shown_at = asyncio.get_running_loop().time()
         self.show(replace(self.status, progress=progress))
 
-    def _tell_held(self) -> None:
+    def _show_held(self) -> None:
         self._timer = None
         if self._held is not None and self.status.state is ManagerState.LOADING:
-            self._tell(self._held)
+            self._show_progress(self._held)
         self._held = None
 
     def line(self, line: str) -> None:

@@ -70,10 +70,10 @@ class Connections:
         host = peer[0] if isinstance(peer, tuple) else None
         key = None if is_trusted(host, self._trusted) else limiter_key(host or UNKNOWN)
         share = max(1, self._most // ADDRESS_PART)
-        if key is not None and self._by_address[key] >= share and not self._make_room(key):
+        if key is not None and self._by_address[key] >= share and not self._make_space(key):
             self.refused += 1
             return False
-        if len(self._open) >= self._most and not self._make_room(None):
+        if len(self._open) >= self._most and not self._make_space(None):
             self.refused += 1
             return False
         self._open[transport] = _Open(key, protocol)
@@ -112,7 +112,7 @@ class Connections:
         if entry is not None:
             _take_one(self._by_address, entry.key)
 
-    def _make_room(self, key: str | None) -> bool:
+    def _make_space(self, key: str | None) -> bool:
         """Close one connection of an address, or of all (None); False when none can be closed."""
         if any(key is None or of == key for of in self._unproven.values()):
             self._evict_unproven(

@@ -86,7 +86,7 @@ class FairQueue(Generic[T]):
         if item in self._where:
             raise ValueError("this item waits already")
         if kind is Kind.CHAT:
-            evicted = self._make_room() if len(self) >= self._max_size else None
+            evicted = self._make_space() if len(self) >= self._max_size else None
             self._add(session_id, kind, item)
             return Pushed(evicted=evicted)
         older_kind = next((k for k in BACKGROUND if session_id in self._classes[k]), None)
@@ -156,7 +156,7 @@ class FairQueue(Generic[T]):
         self._where[item] = (kind, session_id)
         self._depth[kind] += 1
 
-    def _make_room(self) -> T:
+    def _make_space(self) -> T:
         for kind in reversed(BACKGROUND):
             if self._classes[kind]:
                 # One item per session, and a replacement keeps its turn: the last session has the

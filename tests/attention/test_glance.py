@@ -7,6 +7,7 @@ import itertools
 
 import av
 import numpy as np
+import pytest
 
 from server.attention.attention import Attention
 from server.attention.gate import Why
@@ -96,6 +97,7 @@ def test_still_clips_do_not_wake_by_early_looks() -> None:
     assert watch(clip, glances=True).wakes == []
 
 
+@pytest.mark.slow
 def test_objects_are_found_earlier() -> None:
     """With early looks the same things are seen, and none later than without."""
     made = object_clip(0.05, 40, 1)

@@ -165,7 +165,7 @@ VISITORS = (
         "floods of messages, questions, sockets",
         "a full queue takes more questions",
         "server/queue/fair_queue.py",
-        "            evicted = self._make_room() if len(self) >= self._max_size else None\n",
+        "            evicted = self._make_space() if len(self) >= self._max_size else None\n",
         "            evicted = None\n",
         "queue/test_inference.py::test_a_full_queue_refuses_a_question_aloud",
     ),

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.generation.mp4_reader import MAX_BOXES, read_video
-from server.generation.videos_api import _looked_at
+from server.generation.videos_api import _facts
 from server.rtc.media.decode import open_decoder
 from server.rtc.media.h264 import H264Frames
 from tests.generation.test_videos_api import made
@@ -28,14 +28,14 @@ from tests.support.mp4_boxes import DEEP, HARM, LARGE, File, box, late, sample, 
 _LOOK = """
 import json, sys
 import av
-from server.generation.videos_api import _looked_at
+from server.generation.videos_api import _facts
 from tests.support.mp4_boxes import HARM
 av.logging.set_level(av.logging.PANIC)
 def status(name):
     return next(int(line.split()[1]) / 1024 for line in open("/proc/self/status") if line.startswith(name))
 data = HARM[sys.argv[1]]()
 before = status("VmHWM")
-found = _looked_at(data)
+found = _facts(data)
 print(json.dumps([len(data), status("VmHWM") - before, found]))
 """
 
@@ -51,7 +51,7 @@ def test_what_an_encoder_made_is_read(width: int, height: int, frames: int) -> N
     for frame in video.frames():
         decoder.decode(av.Packet(checked.checked(frame)[0]))
     found = {"width": width, "height": height, "frames": frames, "seconds": frames / 8}
-    assert _looked_at(data) == found
+    assert _facts(data) == found
     with pytest.raises(ValueError, match=f"1 to {frames - 1} are allowed"):
         read_video(data, frames - 1)
 
@@ -76,7 +76,7 @@ def test_harm_is_refused_before_it_is_decoded(name: str) -> None:
 
 def test_no_picture_waits_for_another() -> None:
     """A set that has 16 pictures put in order is written again here, too."""
-    assert _looked_at(late(LARGE).data()) == {
+    assert _facts(late(LARGE).data()) == {
         "width": 1920,
         "height": 1088,
         "frames": 30,
@@ -90,9 +90,9 @@ def test_lengths_of_any_size(length: int) -> None:
     stream = Stream(Sps(2, 2))
     frames = [sample(stream.key(), length)]
     file = File(units_of(stream.sets()), frames, length=length)
-    assert _looked_at(file.data()) is not None
+    assert _facts(file.data()) is not None
     file.length = 3
-    assert _looked_at(file.data()) is None
+    assert _facts(file.data()) is None
 
 
 def test_several_chunks() -> None:
@@ -122,7 +122,7 @@ def test_what_is_no_such_file_is_refused() -> None:
     stream = Stream(Sps(2, 2))
     sets, frame = units_of(stream.sets()), sample(stream.key())
     good = File(sets, [frame])
-    assert _looked_at(good.data()) is not None
+    assert _facts(good.data()) is not None
     bad = [
         File(sets, [frame], codec=b"hvc1"),
         File(sets, []),
@@ -134,9 +134,9 @@ def test_what_is_no_such_file_is_refused() -> None:
         File(sets, [frame], more=box(b"free") * MAX_BOXES),
     ]
     for file in bad:
-        assert _looked_at(file.data()) is None
-    assert _looked_at(b"") is None
-    assert _looked_at(good.data()[:-1]) is None
+        assert _facts(file.data()) is None
+    assert _facts(b"") is None
+    assert _facts(good.data()[:-1]) is None
 
 
 _SEEDS = [
@@ -161,4 +161,4 @@ def test_any_bytes_are_read_or_refused(
     with suppress(ValueError):
         video = read_video(data, 257)
         assert sum(len(frame) for frame in video.frames()) <= 3 * len(data) + 65_536
-    _looked_at(data)
+    _facts(data)

@@ -422,7 +422,14 @@ PROGRAMS = sorted(
 
 
 @pytest.mark.parametrize("by_path", [True, False])
-@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize(
+    "program",
+    [
+        # They import what draws and encodes pictures.
+        pytest.param(one, marks=[pytest.mark.slow] if one.startswith("benchmarks/") else [])
+        for one in PROGRAMS
+    ],
+)
 def test_every_program_tells_how_it_is_used(program: str, by_path: bool, tmp_path: Path) -> None:
     """--help says what it does, with status 0 and within the terminal, and does nothing else; by its path and with -m."""
     module = program.removesuffix(".py").removesuffix("/__main__").replace("/", ".")
@@ -444,7 +451,7 @@ def test_every_program_tells_how_it_is_used(program: str, by_path: bool, tmp_pat
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("usage: ")
     assert "options:" in done.stdout
-    # A line that was broken by hand and once more goes on far before the margin.
+    # A line that is broken twice ends far before the margin.
     paragraphs = re.split(r"(?:options|arguments):", done.stdout)[0].split("\n\n")
     for paragraph in paragraphs[1:]:
         lines = paragraph.splitlines()

@@ -113,6 +113,7 @@ def test_a_person_stops_it_in_time(model: SpeechModel) -> None:
     assert np.percentile(stopped, 95) <= 0.45
 
 
+@pytest.mark.slow
 @needs_espeak
 def test_ten_minutes_of_noise_stop_it_once_at_most(model: SpeechModel) -> None:
     """Hiss, a fan, a keyboard, music, and what is left of its own voice."""

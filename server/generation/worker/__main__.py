@@ -57,7 +57,7 @@ class Worker:
         self._current: int | None = None
         self._cancelled: int | None = None
         self._step = 0
-        self._room = threading.Semaphore(WINDOW)
+        self._window = threading.Semaphore(WINDOW)
 
     def send(self, type: str, payload: bytes = b"", **header: Any) -> None:
         self._outgoing.write(wire.encode({"type": type, **header}, payload))
@@ -72,7 +72,7 @@ class Worker:
                 elif message.type == "cancel":
                     self._cancel(message.header.get("id"))
                 elif message.type == "took" and message.header.get("id") == self._current:
-                    self._room.release()
+                    self._window.release()
         finally:
             # Its keeper ends the processes that it has started.
             os._exit(0)
@@ -81,8 +81,8 @@ class Worker:
         with self._lock:
             if id == self._current:
                 self._stop.set()
-                # Wake the one that waits for room.
-                self._room.release()
+                # Wake the one that waits for a frame to be taken.
+                self._window.release()
             elif isinstance(id, int):
                 self._cancelled = id
 
@@ -131,7 +131,7 @@ class Worker:
         id = message.header.get("id")
         with self._lock:
             self._current, self._step = id, 0
-            self._room = threading.Semaphore(WINDOW)
+            self._window = threading.Semaphore(WINDOW)
             self._stop.clear()
             if id == self._cancelled:
                 self._stop.set()
@@ -146,7 +146,7 @@ class Worker:
             if backend.rules.output == "video":
                 count = 0
                 for count, frame in enumerate(backend.video(task, on_step), 1):
-                    self._room.acquire()
+                    self._window.acquire()
                     self._stop.check()
                     size = {"width": frame.shape[1], "height": frame.shape[0]}
                     self.send("frame", frame.tobytes(), id=id, index=count - 1, **size)

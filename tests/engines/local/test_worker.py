@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from server.catalogue.weights import ModelFolderError
-from server.engines.local.worker import room
+from server.engines.local.worker import capacity
 from server.engines.local.worker.detokenize import Detokenizer
 from server.engines.local.worker.weights import Weights, read
 
@@ -244,22 +244,24 @@ def test_the_number_format(
 
     That is one that it computes quickly and has memory for.
     """
-    assert room.choose(asked, stored, gpu=gpu, bfloat16=bfloat16, roomy=roomy) == chosen
+    assert capacity.choose(asked, stored, gpu=gpu, bfloat16=bfloat16, roomy=roomy) == chosen
 
 
 def test_what_a_model_needs_follows_its_format() -> None:
     """7.5 billion numbers stored in 16 bits take twice as much in 32; more than the weights is asked for, of large ones no more
     than of others.
     """
-    half, whole = room.needed(15 * 10**9, 2, "bfloat16"), room.needed(15 * 10**9, 2, "float32")
+    half, whole = capacity.needed(15 * 10**9, 2, "bfloat16"), capacity.needed(
+        15 * 10**9, 2, "float32"
+    )
     assert 16 * 10**9 < half < 18 * 10**9
     assert whole - half == 15 * 10**9
-    assert room.needed(10**9, 2, "bfloat16") < 1.4 * 10**9
+    assert capacity.needed(10**9, 2, "bfloat16") < 1.4 * 10**9
 
 
 def test_free_memory_knows_the_process_limit() -> None:
     """With a limit on its address space a process has no more free than is left of that."""
-    script = "from server.engines.local.worker.room import free_ram; print(free_ram())"
+    script = "from server.engines.local.worker.capacity import free_ram; print(free_ram())"
     limit = 3 * 10**9
 
     def free(limited: bool) -> int:
@@ -286,14 +288,14 @@ def test_free_memory_knows_the_process_limit() -> None:
 )
 def test_the_context_is_held_to_the_memory(wanted: int, free: int | None, held: int) -> None:
     """The memory beside the weights bounds it, down to the need of a picture and a few words."""
-    assert room.context(wanted, free, 100_000) == held
+    assert capacity.context(wanted, free, 100_000) == held
 
 
 def test_what_a_token_takes() -> None:
     """Of a Qwen2.5-VL-7B in 16 bits: 57,344 bytes of keys and values, and some for what is computed
     with.
     """
-    each = room.token_bytes(
+    each = capacity.token_bytes(
         layers=28, hidden=3584, inner=18_944, heads=28, pairs=4, head=None, dtype="bfloat16"
     )
     assert 57_344 < each < 6 * 57_344
@@ -307,17 +309,17 @@ def test_a_container_is_given_less_than_the_machine_has(
     own.write_text("0::/pod/box\n")
     box = tmp_path / "groups" / "pod" / "box"
     box.mkdir(parents=True)
-    monkeypatch.setattr(room, "_OWN_GROUP", own)
-    monkeypatch.setattr(room, "_GROUPS", tmp_path / "groups")
+    monkeypatch.setattr(capacity, "_OWN_GROUP", own)
+    monkeypatch.setattr(capacity, "_GROUPS", tmp_path / "groups")
     there = len(os.sched_getaffinity(0))
     (box / "cpu.max").write_text("max 100000\n")
-    assert room.cores() == there
+    assert capacity.cores() == there
     (box.parent / "cpu.max").write_text("50000 100000\n")
-    assert room.cores() == 1
-    before = room.free_ram()
+    assert capacity.cores() == 1
+    before = capacity.free_ram()
     (box / "memory.max").write_text("max\n")
-    assert abs((room.free_ram() or 0) - (before or 0)) < 10**9
+    assert abs((capacity.free_ram() or 0) - (before or 0)) < 10**9
     (box.parent / "memory.max").write_text("30000000\n")
     (box.parent / "memory.current").write_text("20000000\n")
     (box.parent / "memory.stat").write_text("anon 1\ninactive_file 5000000\n")
-    assert room.free_ram() == 15_000_000
+    assert capacity.free_ram() == 15_000_000

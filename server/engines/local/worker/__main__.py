@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from server.catalogue.weights import ModelFolderError
 from server.core import core_dumps
-from server.engines.local.worker import room, weights
+from server.engines.local.worker import capacity, weights
 from server.engines.thinking import OPEN
 from server.processes.wire import Message, WireError, encode, read
 
@@ -178,9 +178,9 @@ def run(arguments: argparse.Namespace, channel: Channel, worker: Worker) -> int:
 
     report("checking")
     try:
-        if arguments.dtype not in room.DTYPES:
+        if arguments.dtype not in capacity.DTYPES:
             raise ModelFolderError(
-                f"The number format is {arguments.dtype[:20]}; {', '.join(room.DTYPES)} are allowed."
+                f"The number format is {arguments.dtype[:20]}; {', '.join(capacity.DTYPES)} are allowed."
             )
         found = weights.read(Path(arguments.model))
     except ModelFolderError as error:

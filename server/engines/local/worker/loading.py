@@ -16,7 +16,7 @@ import transformers
 from PIL import Image
 from transformers.utils import logging
 
-from server.engines.local.worker import pictures_only, room
+from server.engines.local.worker import capacity, pictures_only
 from server.engines.local.worker.weights import Weights
 
 # phase, percent (0 to 100; None when there is no telling), bytes done, bytes in all
@@ -134,7 +134,7 @@ def _context(options: Options, weights: Weights, model: Any, dtype: str) -> int:
     heads = size("num_attention_heads")
     if not (heads and size("hidden_size")):
         return wanted
-    each = room.token_bytes(
+    each = capacity.token_bytes(
         layers=size("num_hidden_layers"),
         hidden=size("hidden_size"),
         inner=size("intermediate_size"),
@@ -144,8 +144,8 @@ def _context(options: Options, weights: Weights, model: Any, dtype: str) -> int:
         dtype=dtype,
     )
     gpus = {part.device for part in model.parameters() if part.device.type == "cuda"}
-    free = sum(torch.cuda.mem_get_info(gpu)[0] for gpu in gpus) if gpus else room.free_ram()
-    found = room.context(wanted, free, each)
+    free = sum(torch.cuda.mem_get_info(gpu)[0] for gpu in gpus) if gpus else capacity.free_ram()
+    found = capacity.context(wanted, free, each)
     if found < wanted:
         sys.stderr.write(
             f"The context is held to {found} of {wanted} tokens: there is no memory for more beside the model.\n"
@@ -161,7 +161,7 @@ def _share_processor() -> None:
     with contextlib.suppress(OSError):
         os.nice(_NICENESS)
     if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, min(torch.get_num_threads(), room.cores() - 1)))
+        torch.set_num_threads(max(1, min(torch.get_num_threads(), capacity.cores() - 1)))
 
 
 def _use_gpu(device: str) -> bool:
@@ -181,9 +181,9 @@ def _dtype(options: Options, weights: Weights, gpu: bool) -> str:
         quick = bool(hip) or torch.cuda.get_device_capability()[0] >= 8
     else:
         quick = _quick_bfloat16()
-    free = room.free_ram()
-    wide = room.needed(weights.bytes, weights.bytes_each, "float32")
-    return room.choose(
+    free = capacity.free_ram()
+    wide = capacity.needed(weights.bytes, weights.bytes_each, "float32")
+    return capacity.choose(
         options.dtype, weights.dtype, gpu=gpu, bfloat16=quick, roomy=free is None or wide < free
     )
 
@@ -196,13 +196,13 @@ def _quick_bfloat16() -> bool:
 
 
 def _place(weights: Weights, dtype: str, gpu: bool) -> Any:
-    """`device_map`: the processor, the GPU with the most room, or all of them.
+    """`device_map`: the processor, the GPU with the most free memory, or all of them.
 
     Raises LoadError when none has enough.
     """
-    need = room.needed(weights.bytes, weights.bytes_each, dtype)
+    need = capacity.needed(weights.bytes, weights.bytes_each, dtype)
     if not gpu:
-        free = room.free_ram()
+        free = capacity.free_ram()
         if free is not None and need > free:
             raise _no_memory(weights, dtype, free)
         return None
@@ -272,8 +272,8 @@ class _Counted:
 def _no_memory(
     weights: Weights, dtype: str, free: int | None = None, on: str = "this machine"
 ) -> LoadError:
-    need = room.gigabytes(room.needed(weights.bytes, weights.bytes_each, dtype))
-    there = f", and {on} has {room.gigabytes(free)} free" if free is not None else ""
+    need = capacity.gigabytes(capacity.needed(weights.bytes, weights.bytes_each, dtype))
+    there = f", and {on} has {capacity.gigabytes(free)} free" if free is not None else ""
     return LoadError(
         "memory",
         f"There is not enough memory: the model needs about {need} in {dtype}{there}."

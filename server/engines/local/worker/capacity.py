@@ -30,13 +30,13 @@ _INNER_COPIES = 4
 
 
 def needed(weights_bytes: int, bytes_each: int, dtype: str) -> int:
-    """Bytes that a model needs in that format; stored it has `bytes_each` a number."""
+    """Return the bytes that a model needs in that format; stored it has `bytes_each` a number."""
     computed = weights_bytes * BYTES_EACH[dtype] // bytes_each
     return computed + min(int(computed * _EXTRA_SHARE), _EXTRA_MOST) + _EXTRA_BYTES
 
 
 def choose(asked: str, stored: str, *, gpu: bool, bfloat16: bool, roomy: bool) -> str:
-    """The format to compute in.
+    """Choose the format to compute in.
 
     `bfloat16` tells whether the device computes in it quickly, `roomy` whether twice the bytes fit.
     A CPU has no arithmetic for float16, so there it is never used.
@@ -66,7 +66,7 @@ def token_bytes(
 
 
 def context(wanted: int, free: int | None, each: int) -> int:
-    """Tokens of prompt and answer that the memory which is `free` has room for, at most `wanted`."""
+    """Tokens of prompt and answer that the memory which is `free` suffices for, at most `wanted`."""
     if free is None or each <= 0:
         return wanted
     return min(wanted, max(_LEAST_CONTEXT, int(free * _CONTEXT_SHARE) // each))
