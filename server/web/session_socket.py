@@ -69,7 +69,7 @@ _CLOSINGS: tuple[tuple[type[QwenCameraError], int, str], ...] = (
     (Unauthorized, Close.UNAUTHORIZED, "not authorised"),
     (NotFound, Close.NO_SESSION, "no such session"),
     (Draining, Close.DRAINING, "the server is about to stop"),
-    (Busy, Close.TOO_MANY, "all places are taken"),
+    (Busy, Close.TOO_MANY, "the server is full"),
     (Conflict, Close.REPLACED, "its page has opened a newer socket"),
 )
 
