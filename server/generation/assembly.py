@@ -10,9 +10,10 @@ from typing import Any, Protocol
 from server.core.aio import in_pool
 from server.core.errors import EngineFailed
 from server.generation.bounds import MAX_FRAMES, MAX_PIXELS, SoundRequest, VideoRequest
-from server.generation.files import SAMPLE_BYTES, Made, Mp4Writer, TooManyBytes, wav
+from server.generation.files import Made, Mp4Writer, TooManyBytes
 from server.generation.rules import Rules
 from server.processes.wire import Message
+from server.voice.wav import SAMPLE_BYTES, wav
 
 # Called with the fields of `JobProgress` that have changed
 OnChange = Callable[..., None]

@@ -7,7 +7,6 @@ An MP4 is H.264, 4:2:0, BT.709, with its index in front so that a page plays it 
 from __future__ import annotations
 
 import io
-import wave
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -24,8 +23,6 @@ CRF = "18"
 # not: room is kept for it instead.
 _INDEX_BYTES = 4096
 _INDEX_BYTES_A_FRAME = 48
-# Bytes of a sample of sound
-SAMPLE_BYTES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,17 +119,6 @@ class Mp4Writer:
     def discard(self) -> None:
         """Give everything back; nothing is made."""
         self._file.close()
-
-
-def wav(pcm: bytes, rate: int, channels: int = 1) -> bytes:
-    """`pcm` is signed 16 bit, little endian, channels in turn; `rate` in Hz."""
-    file = io.BytesIO()
-    with wave.open(file, "wb") as out:
-        out.setnchannels(channels)
-        out.setsampwidth(SAMPLE_BYTES)
-        out.setframerate(rate)
-        out.writeframes(pcm)
-    return file.getvalue()
 
 
 def cover(bgr: NDArray[np.uint8], width: int, height: int) -> bytes:

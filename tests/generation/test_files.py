@@ -5,14 +5,13 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
-import wave
 from collections.abc import Iterator
 
 import av
 import numpy as np
 import pytest
 
-from server.generation.files import Mp4Writer, TooManyBytes, cover, wav
+from server.generation.files import Mp4Writer, TooManyBytes, cover
 
 WIDTH, HEIGHT = 96, 64
 RED, BLUE = (200, 30, 30), (20, 40, 210)
@@ -105,17 +104,6 @@ def test_nothing_of_it_reaches_a_file() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) == len(made(list(noise(30))))
-
-
-def test_what_goes_in_comes_out() -> None:
-    """Rate, channels and every sample, of mono and of stereo."""
-    pcm = bytes(range(256)) * 4
-    for rate, channels in ((24_000, 1), (44_100, 2)):
-        with wave.open(io.BytesIO(wav(pcm, rate, channels))) as read:
-            assert (read.getframerate(), read.getnchannels(), read.getsampwidth()) == (
-                *(rate, channels, 2),
-            )
-            assert read.readframes(read.getnframes()) == pcm
 
 
 @pytest.mark.parametrize(("width", "height"), [(96, 64), (64, 96), (832, 480), (1920, 1088)])

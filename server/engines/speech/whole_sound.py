@@ -1,0 +1,63 @@
+"""Sound that comes in pieces, as one; bounded."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import numpy as np
+
+from server.core.errors import SpeechError, SpeechRefused
+from server.core.sound import SOUND_RATE, Sound
+from server.engines.speech.base import MOST_SOUND_SECONDS
+
+
+class Pieces:
+    """Pass sound on, and keep what was passed on: at most `MOST_SOUND_SECONDS`.
+
+    Iterating again goes on after the last piece. Raises SpeechRefused for more.
+    """
+
+    def __init__(self, sound: AsyncIterator[Sound] | Sound) -> None:
+        self._source = _once(sound) if isinstance(sound, Sound) else sound
+        self._kept: list[Sound] = []
+        self._samples = 0
+        # More came than may.
+        self.too_long = False
+
+    def __aiter__(self) -> Pieces:
+        return self
+
+    async def __anext__(self) -> Sound:
+        while True:
+            piece = await anext(self._source)
+            if len(piece.samples):
+                break
+        self._samples += len(piece.samples)
+        if self._samples > MOST_SOUND_SECONDS * SOUND_RATE:
+            self.too_long = True
+            raise _refusal()
+        self._kept.append(piece)
+        return piece
+
+    async def rest(self) -> Sound | None:
+        """Take what is still to come, and return everything as one; None for no sound at all."""
+        async for _ in self:
+            pass
+        if not self._kept:
+            return None
+        if len(self._kept) == 1:
+            return self._kept[0]
+        return Sound(
+            np.concatenate([piece.samples for piece in self._kept]), self._kept[0].captured
+        )
+
+
+def _refusal() -> SpeechError:
+    return SpeechRefused(
+        f"More than {MOST_SOUND_SECONDS:g} s of sound were to be recognised at once.",
+        visitors=f"That was longer than {MOST_SOUND_SECONDS:g} seconds. Ask in a shorter sentence.",
+    )
+
+
+async def _once(sound: Sound) -> AsyncIterator[Sound]:
+    yield sound
