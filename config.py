@@ -142,6 +142,12 @@ class Settings(BaseSettings):
     speech_model: str = text()
     speech_voice: str = text()
     speech_socket: bool = flag()
+    transcription_base_url: str = text(
+        "", "an http or https URL like http://127.0.0.1:8003/v1, without a user, query or fragment"
+    )
+    transcription_model: str = text()
+    transcription_api_key: SecretStr = secret()
+    transcription_realtime: bool = flag()
 
     # Frames
     frame_sample_rate: float = number(2.0, 0.1, 30)
@@ -239,7 +245,7 @@ class Settings(BaseSettings):
     def _lower(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
 
-    @field_validator("vllm_base_url", "speech_base_url")
+    @field_validator("vllm_base_url", "speech_base_url", "transcription_base_url")
     @classmethod
     def _base_url(cls, value: str) -> str:
         return base_url(value) if value else value

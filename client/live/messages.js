@@ -135,6 +135,8 @@
  * @property {boolean} voice the server has a voice for answers
  * @property {string} voice_elsewhere another machine to which it sends their texts; "" when they stay on the server's
  * @property {boolean} speak
+ * @property {boolean} recogniser the server makes words of speech
+ * @property {string} sound_elsewhere another machine to which sound goes for that; "" when it stays on the server's
  */
 
 /**

@@ -35,6 +35,7 @@ from server.listen.serving import STOP_SECONDS, greeting
 from server.listen.terminal import PairingTerminal, page_urls
 from server.program.access_parts import AccessParts
 from server.program.engine_parts import EngineParts
+from server.program.speech_parts import SpeechParts
 from server.rtc.patches.gathering import Gathering
 from server.session.session import Session, SessionLimits, SessionTools
 from server.session_manager import SessionManager
@@ -77,6 +78,8 @@ class Program:
         self.unfinished = False
         self.engine_parts = EngineParts(settings, self.pools, self.metrics)
         self.engines = self.engine_parts.selector
+        self.speech = SpeechParts(settings)
+        self.speech.on_change = self._speech_changed
         self.inference = Inference(
             self.engines,
             max_concurrent=settings.max_concurrent_inferences,
@@ -116,6 +119,7 @@ class Program:
             metrics=self.metrics,
             scratch=Scratch(),
             voice=self.engine_parts.voice,
+            recogniser=self.speech.recogniser,
         )
         self.store = self._make_store()
         self.access = AccessParts(settings, self.store, self.metrics)
@@ -169,6 +173,7 @@ class Program:
             turn=self.relays.report,
             limits=self.store.report if self.store is not None else lambda: OWN_LIMITS,
             engines=lambda: self.engines.engines,
+            recogniser=self.speech.report,
         )
         self._tasks = TaskSet("program")
         self._open = self._opened()
@@ -227,6 +232,7 @@ class Program:
         """List the parts that have something to give back, the one that closes last first."""
         parts = OpenParts()
         parts.add("engines", self.engine_parts.close)
+        parts.add("speech", self.speech.close)
         if self.store is not None:
             parts.add("redis", self.store.close)
         parts.add("tasks", self._tasks.close)
@@ -256,6 +262,7 @@ class Program:
         self.sessions.start()
         self._warm(self.engines.current)
         self._tasks.spawn(self.engine_parts.begin(), name="local")
+        self._tasks.spawn(self.speech.run(), name="recogniser")
         self._tasks.spawn(self.relays.run(), name="relays")
         if self.engine_parts.voice is not None:
             self._tasks.spawn(supervise(self.engine_parts.voice.probe, name="voice"), name="voice")
@@ -303,6 +310,10 @@ class Program:
         self.inference.engine_changed()
         for session in self.sessions.all():
             session.engine_changed()
+
+    def _speech_changed(self) -> None:
+        for session in self.sessions.all():
+            session.greet()
 
     async def drain(self, deadline: Deadline | None = None) -> None:
         """Take no more work; let running answers end within DRAIN_SECONDS; then close all sockets with 1013.

@@ -25,7 +25,7 @@ from server.engines.base import (
 )
 from server.engines.prompts import prompt_tokens
 from server.engines.recollection import video_caption
-from server.engines.speech.base import Voice
+from server.engines.speech.base import Recogniser, Voice
 from server.engines.token_scale import TokenScale
 from server.inference import Inference, Job, Result, Sink
 from server.session.allowance import Allowance
@@ -70,6 +70,8 @@ class SessionTools:
     metrics: Metrics
     # Working memory of all change gates
     scratch: Scratch
+    # None: spoken questions need an engine that hears
+    recogniser: Recogniser | None = None
     # Held while a frame becomes a picture of the recent past: one in all sessions
     keeping: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     # Speaks answers; None: pages do it with their browser's own voice.
@@ -158,29 +160,42 @@ class JobSink(Sink, Protocol):
 class Consent:
     """The machines that may get one session's pictures.
 
-    Always this one; also the engine's at the session's beginning, and those that the person
-    confirmed since. The newest 16 are remembered.
+    Always this one; also the engine's and the recogniser's at the session's beginning, and those
+    that the person confirmed since. The newest 16 are remembered.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        self._hosts = dict.fromkeys(("", engine.status.elsewhere))
+    def __init__(self, engine: Engine, recogniser: Recogniser | None = None) -> None:
+        self._recogniser = recogniser
+        self._hosts = dict.fromkeys(("", engine.status.elsewhere, self.sound_elsewhere))
+
+    @property
+    def sound_elsewhere(self) -> str:
+        """The other machine to which the recogniser sends sound; "" for none."""
+        return self._recogniser.elsewhere if self._recogniser is not None else ""
 
     def given(self, engine: Engine) -> bool:
         return engine.status.elsewhere in ("", *self._hosts)
 
+    @property
+    def sound_given(self) -> bool:
+        """True when the recogniser may have this session's sound."""
+        return self.sound_elsewhere in ("", *self._hosts)
+
+    def check_sound(self) -> None:
+        """Raise NotConfirmed for a recogniser on a machine without consent."""
+        if not self.sound_given:
+            raise _not_confirmed("Sound", self.sound_elsewhere)
+
     def check(self, engine: Engine) -> None:
         """Raise NotConfirmed for an engine on a machine without consent."""
         if not self.given(engine):
-            host = engine.status.elsewhere
-            word = json.dumps({"type": "confirm", "host": host}, separators=(",", ":"))
-            raise NotConfirmed(
-                f"Another engine answers now, and pictures would go to {host}. Nothing was sent there. Agree on the page; a"
-                f" client without one shows this to its person, sends {word} on this socket, and asks again."
+            raise _not_confirmed(
+                "Another engine answers now, and pictures", engine.status.elsewhere
             )
 
     def give(self, engine: Engine, host: str) -> None:
-        """Consent to the engine's machine. Raises BadRequest when `host` is another one."""
-        if host != engine.status.elsewhere:
+        """Consent to the engine's or the recogniser's machine. Raises BadRequest for another one."""
+        if host not in (engine.status.elsewhere, self.sound_elsewhere):
             where = engine.status.elsewhere or "no other machine"
             raise BadRequest(
                 f'"host" of a confirm message is not where pictures go; they go to {where} now.'
@@ -190,6 +205,14 @@ class Consent:
             del self._hosts[next(iter(self._hosts))]
 
 
+def _not_confirmed(what: str, host: str) -> NotConfirmed:
+    word = json.dumps({"type": "confirm", "host": host}, separators=(",", ":"))
+    return NotConfirmed(
+        f"{what} would go to {host}. Nothing was sent there. Agree on the page; a"
+        f" client without one shows this to its person, sends {word} on this socket, and asks again."
+    )
+
+
 class RequestBuilder:
     """Builds one session's requests. `preferences` is replaced whole at each change."""
 
@@ -197,7 +220,7 @@ class RequestBuilder:
         self, session_id: str, limits: SessionLimits, tools: SessionTools, history: History
     ) -> None:
         self.preferences = Preferences()
-        self.consent = Consent(tools.current_engine())
+        self.consent = Consent(tools.current_engine(), tools.recogniser)
         self.allowance = Allowance(limits.background_tokens_per_minute, time.monotonic())
         self._session_id = session_id
         self._limits = limits

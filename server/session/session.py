@@ -236,7 +236,7 @@ class Session:
 
     def _confirm(self, host: str) -> None:
         engine, consent = self._tools.current_engine(), self._requests.consent
-        given = consent.given(engine)
+        given = consent.given(engine) and consent.sound_given
         consent.give(engine, host)
         if not given:
             self.engine_changed()

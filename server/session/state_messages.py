@@ -57,6 +57,8 @@ def ready(
         voice=tools.voice is not None and tools.voice.ready,
         voice_elsewhere=tools.voice.elsewhere if tools.voice is not None else "",
         speak=requests.preferences.speak,
+        recogniser=tools.recogniser is not None and tools.recogniser.ready,
+        sound_elsewhere=requests.consent.sound_elsewhere,
     )
 
 

@@ -34,8 +34,9 @@ class Health:
         turn: Callable[[], list[dict[str, Any]]] = list,
         limits: Callable[[], Mapping[str, str | bool]] = lambda: OWN_LIMITS,
         engines: Callable[[], Sequence[Engine]] = tuple,
+        recogniser: Callable[[], Mapping[str, str] | None] = lambda: None,
     ) -> None:
-        """`engines`: all engines that can be used, best first."""
+        """`engines`: all engines that can be used, best first; `recogniser`: its state, None for none."""
         self._version = version
         self._engine = engine
         self._sessions = sessions
@@ -45,6 +46,7 @@ class Health:
         self._turn = turn
         self._limits = limits
         self._engines = engines
+        self._recogniser = recogniser
         self._started = time.monotonic()
 
     @property
@@ -107,6 +109,7 @@ class Health:
                 }
                 for one in self._engines()
             ],
+            "recogniser": self._recogniser(),
             "sessions": self._sessions(),
             "cameras": self._cameras(),
             "queue_depth": self._depths(),

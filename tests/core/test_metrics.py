@@ -109,7 +109,17 @@ ALLOWED: dict[str, set[str]] = {
     "result": {"ok", "length", "cancelled", "replaced", "error", "dropped"},
     "direction": {"prompt", "completion"},
     "why": {"same", "first", "view", "scene", "object", "slight", "color", "print"},
-    "loop": {"probe", "expiry", "relays", "redis", "loop_lag", "stills", "models", "model_memory"},
+    "loop": {
+        "probe",
+        "expiry",
+        "relays",
+        "redis",
+        "loop_lag",
+        "recogniser",
+        "stills",
+        "models",
+        "model_memory",
+    },
     "of": {"sessions", "queue", "connections", "inferences"},
     "code": {
         *("bad_request", "too_long", "unknown_type", "busy", "rate_limited", "no_camera"),

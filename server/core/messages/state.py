@@ -61,6 +61,9 @@ class Ready(ServerMessage):
     voice: bool = False
     voice_elsewhere: str = ""
     speak: bool = False
+    # The server makes words of speech; and the other machine to which it sends sound for that, "" when it stays.
+    recogniser: bool = False
+    sound_elsewhere: str = ""
 
     def for_operators(self) -> Self:
         return self.model_copy(update={"engine_detail": self.operator_detail})

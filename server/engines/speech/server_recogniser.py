@@ -54,6 +54,8 @@ class ServerRecogniser:
         # Loop time before which the socket is not tried
         self._not_before = 0.0
         self._ready = False
+        # The reason why it is not ready and the remedy, for operators; "" while it is
+        self.trouble = f"Not yet asked: the transcription server at {self._address}."
 
     def __repr__(self) -> str:
         return f"ServerRecogniser(address={self._address!r}, ready={self._ready})"
@@ -88,6 +90,7 @@ class ServerRecogniser:
                 extra={"state": "ready" if ready else "unreachable", "reason": f"HTTP {status}"},
             )
         self._ready = ready
+        self.trouble = "" if ready else self._http.trouble(status)
         return ready
 
     async def recognise(

@@ -97,6 +97,11 @@ class Transcriptions:
         names = [one["id"] for one in cards if isinstance(one.get("id"), str) and one["id"]]
         return answer.status_code, [name for name in names if len(name) <= 1024]
 
+    def trouble(self, status: int) -> str:
+        """Say for operators what an HTTP status means and what to do; 0: nothing answers."""
+        error = self._refusals.of_status(status) if status else self._refusals.unreachable()
+        return error.message
+
     async def recognise(
         self, sound: Sound, *, model: str, language: str | None
     ) -> AsyncGenerator[Words, None]:

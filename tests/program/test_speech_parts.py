@@ -1,0 +1,54 @@
+"""The recogniser that the settings name, in the whole server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from config import ConfigError, load
+from tests.support.clients import page_of, soon, take_token
+from tests.support.running import Running, running
+from tests.support.transcription_server import TranscriptionServer
+
+
+async def health(run: Running) -> Any:
+    async with httpx.AsyncClient(base_url=run.base_url, trust_env=False) as client:
+        return (await client.get("/health")).json()["recogniser"]
+
+
+async def test_no_recogniser_by_default() -> None:
+    """Nothing is asked, and clients hear that there is none."""
+    async with running() as run:
+        assert run.program.speech.recogniser is None
+        assert await health(run) is None
+        async with page_of(run, await take_token(run)) as page:
+            assert (await page.next("ready"))["recogniser"] is False
+
+
+async def test_a_recogniser_that_answers() -> None:
+    """Clients hear of it, and again when it is gone; /health says why."""
+    async with (
+        TranscriptionServer() as server,
+        running(transcription_base_url=server.base_url, transcription_api_key="k") as run,
+    ):
+        speech = run.program.speech
+        assert speech.recogniser is not None
+        recogniser = speech.recogniser
+        await soon(lambda: recogniser.ready)
+        assert await health(run) == {"name": "transcriptions", "state": "ready", "detail": ""}
+        async with page_of(run, await take_token(run)) as page:
+            assert (await page.next("ready"))["recogniser"] is True
+            server.key = "other"
+            await speech._round()
+            assert (await page.next("ready"))["recogniser"] is False
+        found = await health(run)
+        assert found["state"] == "unreachable"
+        assert "TRANSCRIPTION_API_KEY" in found["detail"]
+
+
+def test_a_bad_address_stops_the_start() -> None:
+    """As any bad setting."""
+    with pytest.raises(ConfigError, match="TRANSCRIPTION_BASE_URL"):
+        load(None, transcription_base_url="ftp://127.0.0.1")
