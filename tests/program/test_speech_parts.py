@@ -18,12 +18,17 @@ async def health(run: Running) -> Any:
         return (await client.get("/health")).json()["recogniser"]
 
 
+async def grant(run: Running) -> tuple[str, str]:
+    given = await take_token(run)
+    return given["token"], given["session_id"]
+
+
 async def test_no_recogniser_by_default() -> None:
     """Nothing is asked, and clients hear that there is none."""
     async with running() as run:
         assert run.program.speech.recogniser is None
         assert await health(run) is None
-        async with page_of(run, await take_token(run)) as page:
+        async with page_of(run, *await grant(run)) as page:
             assert (await page.next("ready"))["recogniser"] is False
 
 
@@ -38,7 +43,7 @@ async def test_a_recogniser_that_answers() -> None:
         recogniser = speech.recogniser
         await soon(lambda: recogniser.ready)
         assert await health(run) == {"name": "transcriptions", "state": "ready", "detail": ""}
-        async with page_of(run, await take_token(run)) as page:
+        async with page_of(run, *await grant(run)) as page:
             assert (await page.next("ready"))["recogniser"] is True
             server.key = "other"
             await speech._round()
