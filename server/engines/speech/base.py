@@ -52,8 +52,10 @@ class Recogniser(Protocol):
     Errors raised are `server.core.errors.SpeechError`s and nothing else.
     """
 
-    # "transcriptions", "realtime", "local": bounded, so that it may label a metric.
-    name: str
+    @property
+    def name(self) -> str:
+        """Of "transcriptions", "realtime" and "local": bounded, so that it may label a metric."""
+        ...
 
     @property
     def ready(self) -> bool:
@@ -85,8 +87,10 @@ class Voice(Protocol):
     Errors raised are `server.core.errors.SpeechError`s and nothing else.
     """
 
-    # Bounded, so that it may label a metric.
-    name: str
+    @property
+    def name(self) -> str:
+        """Bounded, so that it may label a metric."""
+        ...
 
     @property
     def ready(self) -> bool:
