@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from config import ConfigError, load
-from tests.support.clients import page_of, soon, take_token
+from tests.support.clients import page_of, soon
 from tests.support.running import Running, running
 from tests.support.transcription_server import TranscriptionServer
 
@@ -18,18 +18,13 @@ async def health(run: Running) -> Any:
         return (await client.get("/health")).json()["recogniser"]
 
 
-async def grant(run: Running) -> tuple[str, str]:
-    given = await take_token(run)
-    return given["token"], given["session_id"]
-
-
 async def test_no_recogniser_by_default() -> None:
     """Nothing is asked, and clients hear that there is none."""
     async with running() as run:
         assert run.program.speech.recogniser is None
         assert await health(run) is None
-        async with page_of(run, *await grant(run)) as page:
-            assert (await page.next("ready"))["recogniser"] is False
+        async with page_of(run) as page:
+            assert page.seen[0]["recogniser"] is False
 
 
 async def test_a_recogniser_that_answers() -> None:
@@ -43,8 +38,8 @@ async def test_a_recogniser_that_answers() -> None:
         recogniser = speech.recogniser
         await soon(lambda: recogniser.ready)
         assert await health(run) == {"name": "transcriptions", "state": "ready", "detail": ""}
-        async with page_of(run, *await grant(run)) as page:
-            assert (await page.next("ready"))["recogniser"] is True
+        async with page_of(run) as page:
+            assert page.seen[0]["recogniser"] is True
             server.key = "other"
             await speech._round()
             assert (await page.next("ready"))["recogniser"] is False

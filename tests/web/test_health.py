@@ -54,6 +54,7 @@ def test_ready() -> None:
             "context_length": 8192,
         },
         "engines": [{"name": "vllm", "model": "m", "state": "ready", "detail": ""}],
+        "recogniser": None,
         "sessions": 3,
         "cameras": 2,
         "queue_depth": {"chat": 1, "watch": 0, "describe": 4},
