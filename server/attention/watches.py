@@ -193,6 +193,11 @@ class Watches:
         """Return the time at which a watch began."""
         return self._watches[watch_id].since
 
+    def doubts(self, watch_id: str) -> bool:
+        """Return True while a yes about a watch waits for its second look."""
+        watch = self._watches.get(watch_id)
+        return watch is not None and watch.belief is Belief.DOUBTED
+
     def order(self, watch_id: str) -> Order | None:
         """Return the order of a watch; None for an unknown one."""
         watch = self._watches.get(watch_id)

@@ -359,7 +359,9 @@ class Watching:
                 self._rings.reword(early, answer.why)
         outcome = self._rule.answered(ask, answers, now, minute)
         if ask is self._compared:
-            seen_now = {name: answer.seen for name, answer in answers.items()}
+            # A yes says nothing new before its second look.
+            doubts = self._rule.doubts
+            seen_now = {name: one.seen and not doubts(name) for name, one in answers.items()}
             same = bool(seen_now) and all(
                 self._last_answers.get(name) is seen for name, seen in seen_now.items()
             )
@@ -369,6 +371,9 @@ class Watching:
             self._last_answers = kept | seen_now
             self._compared = None
             self._attention.answered(now, same=same)
+        elif ask.look is Look.SECOND and any(one.seen for one in answers.values()):
+            self._last_answers |= dict.fromkeys(answers, True)
+            self._attention.retry()
         for ring in outcome.rings:
             self._ring(ring, ask)
         self._next(outcome.asks)

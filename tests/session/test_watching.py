@@ -188,6 +188,27 @@ async def test_a_change_between_two_samples_is_asked_about_at_once() -> None:
         assert len(guard.rings()) == 1
 
 
+@pytest.mark.parametrize("confirmed", [False, True])
+async def test_only_a_confirmed_yes_ends_the_pauses(confirmed: bool) -> None:
+    """With many watches some model's yes is wrong now and then; pauses grow on beside it."""
+    async with room(FakeEngine(capabilities=ABLE)) as one:
+        guard = Guard(one)
+        guard.watch()
+        await guard.calm()
+        pace = one.session._watching._attention._pace
+        assert pace._pause == 0
+
+        def answers(request: EngineRequest) -> list[str]:
+            second = "between" in request.question or "enlarged" in request.question
+            return reply(confirmed or not second, where=[*THING])(request)
+
+        guard.engine.chunks = answers
+        asked = len(one.engine.requests)
+        await guard.show(mark=True, times=1)
+        assert len(one.engine.requests) == asked + 2
+        assert (one.session._watching._attention._pace._pause == 0) is confirmed
+
+
 async def test_the_second_look_has_the_crop_and_that_of_the_last_no() -> None:
     """At the camera's own pixels, in other words, with a schema where the engine takes one."""
     async with room(FakeEngine(capabilities=ABLE)) as one:
