@@ -24,6 +24,8 @@ from aiortc.rtcrtpparameters import (
 )
 from aiortc.rtp import HeaderExtensionsMap, RtcpSrPacket
 from aiortc.sdp import candidate_from_sdp
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request
 
 from server.attention import pointing
 from server.attention.watch_answers import read_answers
@@ -36,6 +38,13 @@ from server.core.redact import LONGEST, plain, redact
 from server.core.sound import SOUND_RATE
 from server.engines.openai.chat_stream import MAX_EVENT_BYTES, EventDecoder, EventTooLong
 from server.generation.mp4_reader import read_video
+from server.listen.ws_protocol import (
+    CONTROL_BURST,
+    CONTROL_RATE,
+    FRAME_BURST,
+    FRAME_RATE,
+    BoundedFrames,
+)
 from server.rtc.media import payload
 from server.rtc.media.assemble import MAX_PACKETS, Assembler
 from server.rtc.media.capture_clock import CaptureClock
@@ -58,6 +67,12 @@ from server.rtc.voice_section import find_voice
 from server.web.middleware import plain_path
 
 Target = Callable[[bytes], None]
+
+MOST_MESSAGE = 64 * 1024
+HANDSHAKE = (
+    b"GET /ws/a HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDAwMDAwMDAwMDAwMDAwMA==\r\n\r\n"
+)
 
 
 def text(data: bytes) -> str:
@@ -343,6 +358,23 @@ def log_line(data: bytes) -> None:
     assert not {"\x1b", "\n", "\r"} & set(shown)
 
 
+def frames(data: bytes) -> None:
+    """A client's WebSocket frames: only so many are kept or answered."""
+    socket = BoundedFrames(max_size=MOST_MESSAGE)
+    socket.receive_data(HANDSHAKE)
+    (request,) = socket.events_received()
+    assert isinstance(request, Request)
+    socket.send_response(socket.accept(request))
+    socket.data_to_send()
+    socket.receive_data(data)
+    kept = [event for event in socket.events_received() if isinstance(event, Frame)]
+    # Those that a slow run gives back meanwhile, too
+    assert len(kept) <= FRAME_BURST + FRAME_RATE
+    assert sum(one.opcode is Opcode.PING for one in kept) <= CONTROL_BURST + CONTROL_RATE
+    assert sum(len(one.data) for one in kept) <= len(data)
+    assert sum(map(len, socket.data_to_send())) <= 2 * len(data) + 200
+
+
 TARGETS: dict[str, Target] = {
     "offer": offer,
     "candidate": candidate,
@@ -361,4 +393,5 @@ TARGETS: dict[str, Target] = {
     "events": events,
     "answers": answers,
     "log_line": log_line,
+    "frames": frames,
 }
