@@ -170,6 +170,7 @@ _CODEC = """(name) => {
   const add = RTCPeerConnection.prototype.addTransceiver;
   RTCPeerConnection.prototype.addTransceiver = function (...args) {
     const transceiver = add.apply(this, args);
+    if (transceiver.receiver.track.kind !== "video") return transceiver;
     const { codecs } = RTCRtpSender.getCapabilities("video");
     const wanted = codecs.filter(({ mimeType }) => [`video/${name}`, "video/rtx"].includes(mimeType));
     transceiver.setCodecPreferences(wanted);
@@ -179,5 +180,5 @@ _CODEC = """(name) => {
 
 
 async def prefer_codec(page: Page, name: str) -> None:
-    """Let the page offer one codec alone, "VP8" or "H264". Before the page is opened."""
+    """Let the page offer one codec of video alone, "VP8" or "H264". Before the page is opened."""
     await page.add_init_script(f"({_CODEC})({json.dumps(name)})")
