@@ -148,6 +148,10 @@ class Settings(BaseSettings):
     transcription_model: str = text()
     transcription_api_key: SecretStr = secret()
     transcription_realtime: bool = flag()
+    transcription_local_model: Path | None = Field(
+        default=None,
+        description="a directory with a speech model's files, ~ being the home directory",
+    )
 
     # Frames
     frame_sample_rate: float = number(2.0, 0.1, 30)
@@ -261,7 +265,7 @@ class Settings(BaseSettings):
         return SecretStr(redis_url(value.get_secret_value()))
 
     @field_validator(
-        *("model_path", "local_model", "engine_python"),
+        *("model_path", "local_model", "engine_python", "transcription_local_model"),
         *("log_file", "ssl_cert_path", "ssl_key_path", "ca_cert_path", "device_key_path"),
     )
     @classmethod

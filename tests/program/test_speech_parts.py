@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from config import ConfigError, load
+from server.core.errors import SpeechUnavailable
+from server.engines.speech.local_recogniser import LocalRecogniser
+from server.engines.speech.server_recogniser import ServerRecogniser
+from server.program.speech_parts import SpeechParts
 from tests.support.clients import page_of, soon
 from tests.support.running import Running, running
 from tests.support.transcription_server import TranscriptionServer
@@ -34,7 +39,7 @@ async def test_a_recogniser_that_answers() -> None:
         running(transcription_base_url=server.base_url, transcription_api_key="k") as run,
     ):
         speech = run.program.speech
-        assert speech.recogniser is not None
+        assert isinstance(speech.recogniser, ServerRecogniser)
         recogniser = speech.recogniser
         await soon(lambda: recogniser.ready)
         assert await health(run) == {"name": "transcriptions", "state": "ready", "detail": ""}
@@ -46,6 +51,22 @@ async def test_a_recogniser_that_answers() -> None:
         found = await health(run)
         assert found["state"] == "unreachable"
         assert "TRANSCRIPTION_API_KEY" in found["detail"]
+
+
+async def test_a_local_recogniser_that_cannot_be_loaded(tmp_path: Path) -> None:
+    """The server runs without it, and /health says why; a server's address goes before it."""
+    async with running(transcription_local_model=tmp_path, engine_python="/nowhere") as run:
+        speech = run.program.speech
+        assert isinstance(speech.recogniser, LocalRecogniser)
+        with pytest.raises(SpeechUnavailable):
+            await speech.recogniser.wait()
+        found = await health(run)
+        assert (found["name"], found["state"]) == ("local", "unreachable")
+        assert "ENGINE_PYTHON" in found["detail"]
+    both = load(
+        None, transcription_base_url="http://127.0.0.1:9/v1", transcription_local_model=tmp_path
+    )
+    assert isinstance(SpeechParts(both).recogniser, ServerRecogniser)
 
 
 def test_a_bad_address_stops_the_start() -> None:
