@@ -115,10 +115,10 @@ const chat = new ChatView(
     share: "share" in navigator ? (turn) => void share(wordsOf(turn)) : null,
     speak: speech.supported ? (turn) => speech.toggle(turn.key, turn.text, languageOfTurn(turn)) : null,
     again: (turn) => ask(turn.question, turn.detail, turn.wish),
+    correct: (turn, text) => answers.correct(turn, text),
     ways: () => waysToLook(memory.bounds !== null && memory.wanted),
     lookAgain: (turn, route) => ask(turn.question, "auto", route),
-    opened: () => grow(true),
-    watching: (open) => visit.description.prefer({ changes: open }),
+    opened: () => grow(true), watching: (open) => visit.description.prefer({ changes: open }),
   },
   changes.element,
 );

@@ -1,6 +1,7 @@
 import { finished } from "./conversation.js";
 import { byId, say, show } from "../page/dom.js";
 import { partsOf, places } from "../page/picture.js";
+import { fillQuestion } from "./correcting.js";
 import { languageOf } from "./language.js";
 import { fillFrames, fillWays, framesSent } from "./looked.js";
 import { clock, duration, engineName, evidence, remarks } from "../page/words.js";
@@ -13,6 +14,7 @@ import { clock, duration, engineName, evidence, remarks } from "../page/words.js
  * @property {((turn: Turn) => void)|null} share
  * @property {((turn: Turn) => void)|null} speak
  * @property {(turn: Turn) => void} again
+ * @property {(turn: Turn, text: string) => void} correct its words were heard wrongly
  * @property {() => [import("../page/routes.js").Route, string][]} ways where a question can look now
  * @property {(turn: Turn, route: import("../page/routes.js").Route) => void} lookAgain
  * @property {() => void} opened the user opens details of an answer
@@ -179,7 +181,7 @@ export class ChatView {
   #fill(article, turn) {
     article.dataset.state = turn.state;
     article.dataset.id = turn.id;
-    say(part(article, ".asked", HTMLElement), turn.question);
+    fillQuestion(part(article, ".asked", HTMLElement), turn, (text) => this.#actions.correct(turn, text));
     say(part(article, ".text", HTMLElement), turn.text || waitingWords(turn));
     article.classList.toggle("wordless", turn.text === "");
     // For screen readers, which choose the voice by it.
@@ -379,8 +381,7 @@ function spots({ boxes = [], frame }) {
 
 /** @param {string} name @param {string} text */
 function row(name, text) {
-  const term = document.createElement("dt");
-  const value = document.createElement("dd");
+  const [term, value] = ["dt", "dd"].map((tag) => document.createElement(tag));
   term.textContent = name;
   value.textContent = text;
   return [term, value];

@@ -17,8 +17,11 @@
  * @property {"chat"|"describe"} kind
  * @property {string} question
  * @property {"auto"|"low"|"high"} detail
- * @property {"waiting"|"sent"|"delayed"|"thinking"|"answering"|"done"|"failed"} state
- *   waiting: not sent yet, without a connection or a camera; delayed: the server has it, but no fresh picture
+ * @property {boolean} spoken the question was spoken; its words are the server's
+ * @property {boolean} correctable its words may be corrected now: it is the last question, and a spoken one
+ * @property {boolean} anew its words were corrected, and the server has not begun with them
+ * @property {"hearing"|"waiting"|"sent"|"delayed"|"thinking"|"answering"|"done"|"failed"} state
+ *   hearing: it is still spoken; waiting: not sent yet, without a connection or a camera; delayed: the server has it, but no fresh picture
  * @property {string} text
  * @property {string} thoughts the model's reasoning before its answer
  * @property {FrameInfo|null} frame
@@ -77,6 +80,22 @@ export class Conversation {
     if (turn?.state === "waiting") this.#change(turn, { state: "sent" });
   }
 
+  /** Put other words in place of those that were heard. @param {Turn} turn @param {string} question */
+  correct(turn, question) {
+    const { state, text, thoughts, response, problem, frame } = blank();
+    this.#change(turn, { question, state, text, thoughts, response, problem, frame, frames: [], anew: true });
+  }
+
+  /** @param {import("../live/messages.js").ServerMessage & {type: "heard"}} heard */
+  #heard({ id, text, final }) {
+    const turn = this.byId(id);
+    const state = final ? "sent" : "hearing";
+    if (!turn) {
+      if (text) this.#add({ id, question: text, state, spoken: true, correctable: final });
+    } else if (final && !text) this.#remove(turn);
+    else if (turn.state === "hearing") this.#change(turn, { question: text, state, correctable: final });
+  }
+
   /** Note that the user cancelled it; it ends with the server's message. @param {Turn} turn */
   cancelling(turn) {
     turn.resent = false;
@@ -108,14 +127,16 @@ export class Conversation {
 
   /** @param {ServerMessage} message */
   receive(message) {
-    if (message.type === "waiting") {
+    if ("id" in message && message.id && this.#outdated(message.type, message.id, message)) return;
+    if (message.type === "heard") this.#heard(message);
+    else if (message.type === "waiting") {
       const turn = this.byId(message.id);
       if (turn?.state === "sent") this.#change(turn, { state: "delayed" });
     } else if (message.type === "started") {
       const turn = message.kind === "describe" ? this.#describing(message.id) : this.byId(message.id);
       if (!turn || finished(turn)) return;
       const frame = turn.kind === "describe" && turn.response ? turn.frame : message.frame;
-      this.#change(turn, { state: "thinking", frame, frames: message.frames ?? [], thoughts: "", resent: false });
+      this.#change(turn, { state: "thinking", frame, frames: message.frames ?? [], thoughts: "", resent: false, anew: false });
     } else if (message.type === "thinking") {
       const turn = this.byId(message.id);
       if (turn && !finished(turn)) this.#change(turn, { thoughts: turn.thoughts + message.text });
@@ -137,6 +158,16 @@ export class Conversation {
       if (turn?.kind === "describe") this.#change(turn, { problem: message.message });
       else this.end(message.id, message.message, message.retryable);
     }
+  }
+
+  /**
+   * True for a message about the words that were corrected since.
+   * @param {string} type @param {string} id @param {ServerMessage} message
+   */
+  #outdated(type, id, message) {
+    if (!this.byId(id)?.anew) return false;
+    const stopped = message.type === "response" && message.finish_reason === "cancelled";
+    return ["delta", "thinking", "response", "heard"].includes(type) && !stopped;
   }
 
   /** @param {ResponseMessage} message */
@@ -189,24 +220,11 @@ export class Conversation {
   /** @param {Partial<Turn> & {id: string}} some */
   #add(some) {
     /** @type {Turn} */
-    const turn = {
-      key: `turn-${++this.#keys}`,
-      kind: "chat",
-      question: "",
-      detail: "auto",
-      state: "sent",
-      text: "",
-      thoughts: "",
-      frame: null,
-      frames: [],
-      response: null,
-      resent: false,
-      problem: "",
-      retryable: false,
-      earlier: [],
-      looked: 0,
-      ...some,
-    };
+    const turn = { key: `turn-${++this.#keys}`, ...blank(), ...some };
+    if (turn.kind === "chat") {
+      const before = this.turns.find((other) => other.correctable);
+      if (before) this.#change(before, { correctable: false });
+    }
     this.turns.push(turn);
     if (this.turns.length > MAX_TURNS) this.#remove(this.turns[0]);
     this.#onTurn(turn);
@@ -229,4 +247,27 @@ export class Conversation {
     Object.assign(turn, change);
     this.#onTurn(turn);
   }
+}
+
+/** @returns {Omit<Turn, "key"|"id">} a question that was sent, and nothing of its answer */
+function blank() {
+  return {
+    kind: "chat",
+    question: "",
+    spoken: false,
+    correctable: false,
+    anew: false,
+    detail: "auto",
+    state: "sent",
+    text: "",
+    thoughts: "",
+    frame: null,
+    frames: [],
+    response: null,
+    resent: false,
+    problem: "",
+    retryable: false,
+    earlier: [],
+    looked: 0,
+  };
 }

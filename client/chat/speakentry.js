@@ -30,6 +30,8 @@ export class SpeakEntry {
   /** @type {Parameters<Spoken["connected"]>} */
   #connection = [false, null];
   #chat;
+  #conversation;
+  #send;
 
   /**
    * @param {{address: URL, load: () => Promise<Spoken>, onMissing: (again: () => void) => void}} part see `Part`
@@ -43,6 +45,8 @@ export class SpeakEntry {
   constructor(part, { conversation, chat, speech, send, onChange }) {
     this.#part = new Part(part);
     this.#chat = chat;
+    this.#conversation = conversation;
+    this.#send = send;
     /** @param {string} id */
     const language = (id) => {
       const turn = conversation.byId(id);
@@ -81,6 +85,13 @@ export class SpeakEntry {
   /** Be silent at once. @returns {boolean} true when something was spoken */
   hush() {
     return this.#part.here?.hush() ?? false;
+  }
+
+  /** Ask a spoken question with the right words. @param {import("./conversation.js").Turn} turn @param {string} text */
+  correct(turn, text) {
+    if (!this.#send({ type: "correct", id: turn.id, text })) return this.#chat.note("There is no connection. Try again.");
+    this.hush();
+    this.#conversation.correct(turn, text);
   }
 
   /** @param {MediaStreamTrack} track on which the server speaks */

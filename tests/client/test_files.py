@@ -92,6 +92,7 @@ WITHOUT_PAGE = [
 WITHOUT_CONNECTION = [
     "chat/chatview",
     "chat/composer",
+    "chat/correcting",
     "chat/draft",
     "chat/drawing",
     "chat/looked",

@@ -341,6 +341,107 @@ async def test_answers_stream_into_their_turn(page: Page) -> None:
     ]
 
 
+async def test_words_of_a_spoken_question_grow_into_a_turn(page: Page) -> None:
+    """It can be corrected once all words are there and until the next question; silence leaves nothing."""
+    found = await run(
+        page,
+        CONVERSATION + """
+        const seen = [];
+        const note = () => seen.push(talk.turns.map(turn => [turn.question, turn.state, turn.correctable]));
+        talk.receive({type: "heard", id: "s1", text: "what", final: false}); note();
+        talk.receive({type: "heard", id: "s1", text: "what cow", final: true}); note();
+        talk.receive({type: "started", id: "s1", kind: "chat", frame}); note();
+        talk.receive({type: "heard", id: "s2", text: "uh", final: false});
+        talk.receive({type: "heard", id: "s2", text: "", final: true}); note();
+        talk.receive({type: "heard", id: "s3", text: "", final: true}); note();
+        return [seen, gone];
+        """,
+    )
+    heard = ["what cow", "thinking", False]
+    assert found == [
+        [
+            [["what", "hearing", False]],
+            [["what cow", "sent", True]],
+            [["what cow", "thinking", True]],
+            [heard],
+            [heard],
+        ],
+        ["s2"],
+    ]
+
+
+async def test_corrected_words_get_their_own_answer(page: Page) -> None:
+    """What still comes of the answer to the wrong words is left out, whether it had ended or not."""
+    found = await run(
+        page,
+        CONVERSATION + """
+        const seen = [];
+        const turn = () => talk.turns[0];
+        const note = () => seen.push([turn().question, turn().state, turn().text]);
+        talk.receive({type: "heard", id: "s1", text: "what cow", final: true});
+        talk.receive({type: "started", id: "s1", kind: "chat", frame});
+        talk.correct(turn(), "what colour"); note();
+        talk.receive({type: "delta", id: "s1", text: "A cow"});
+        talk.receive(response("s1", "A cow", "replaced")); note();
+        talk.receive({type: "started", id: "s1", kind: "chat", frame});
+        talk.receive({type: "delta", id: "s1", text: "Red"});
+        talk.receive(response("s1", "Red.")); note();
+        talk.correct(turn(), "what shade"); note();
+        talk.receive(response("s1", "", "cancelled")); note();
+        talk.correct(turn(), "what tint");
+        talk.receive({type: "error", id: "s1", code: "not_found", message: "Ask anew.", retryable: false}); note();
+        return seen;
+        """,
+    )
+    assert found == [
+        ["what colour", "sent", ""],
+        ["what colour", "sent", ""],
+        ["what colour", "done", "Red."],
+        ["what shade", "sent", ""],
+        ["what shade", "done", ""],
+        ["what tint", "failed", ""],
+    ]
+
+
+async def test_heard_words_are_corrected_in_place(page: Page) -> None:
+    """By a button, with the keyboard; Escape leaves them; typed questions have no button."""
+    found = await run(
+        page,
+        """
+        const {fillQuestion} = await import("/client/chat/correcting.js");
+        const asked = document.createElement("p");
+        document.body.append(asked);
+        const turn = {question: "what cow", state: "sent", correctable: true};
+        const said = [];
+        const fill = () => fillQuestion(asked, turn, text => { said.push(text); turn.question = text; });
+        const press = (key) => asked.querySelector("textarea")
+          .dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true, cancelable: true}));
+        fill();
+        asked.querySelector("button").click();
+        const field = asked.querySelector("textarea");
+        const seen = [field.value, document.activeElement === field];
+        field.value = "typing";
+        fill();
+        seen.push(asked.querySelector("textarea")?.value);
+        press("Escape");
+        seen.push(asked.firstChild.textContent);
+        asked.querySelector("button").click();
+        asked.querySelector("textarea").value = "  what colour ";
+        press("Enter");
+        seen.push(asked.firstChild.textContent, document.activeElement === asked.querySelector("button"));
+        asked.querySelector("button").click();
+        turn.correctable = false;
+        fill();
+        seen.push(asked.textContent);
+        return [seen, said];
+        """,
+    )
+    assert found == [
+        ["what cow", True, "typing", "what cow", "what colour", True, "what colour"],
+        ["what colour"],
+    ]
+
+
 async def test_a_broken_connection_ends_what_was_sent(page: Page) -> None:
     """A sent question fails and can be asked again; a waiting one goes on waiting."""
     found = await run(

@@ -1,0 +1,64 @@
+/** @typedef {import("./conversation.js").Turn} Turn */
+
+/**
+ * Show a question's words; those that were heard can be corrected while `turn.correctable`.
+ * @param {HTMLElement} asked @param {Turn} turn @param {(text: string) => void} onCorrect
+ */
+export function fillQuestion(asked, turn, onCorrect) {
+  const form = asked.querySelector("form");
+  if (form && turn.correctable) return; // somebody is typing
+  if (form) form.remove();
+  const button = asked.querySelector("button");
+  const words = turn.question || (turn.state === "hearing" ? "Listening…" : "");
+  if (asked.firstChild?.textContent !== words || Boolean(button) !== turn.correctable) {
+    asked.replaceChildren(words, ...(turn.correctable ? [edit(asked, turn, onCorrect)] : []));
+  }
+}
+
+/** @param {HTMLElement} asked @param {Turn} turn @param {(text: string) => void} onCorrect */
+function edit(asked, turn, onCorrect) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "correct";
+  button.textContent = "Correct";
+  button.setAttribute("aria-label", "Correct the words of this question");
+  button.addEventListener("click", () => open(asked, turn, onCorrect));
+  return button;
+}
+
+/** @param {HTMLElement} asked @param {Turn} turn @param {(text: string) => void} onCorrect */
+function open(asked, turn, onCorrect) {
+  const form = document.createElement("form");
+  const field = document.createElement("textarea");
+  field.value = turn.question;
+  field.rows = 2;
+  field.maxLength = 4000;
+  field.setAttribute("aria-label", "The question's words");
+  const ask = document.createElement("button");
+  ask.className = "correct";
+  ask.textContent = "Ask";
+  form.append(field, ask);
+  const close = (/** @type {string} */ words) => {
+    form.remove();
+    if (words && words !== turn.question) onCorrect(words);
+    fillQuestion(asked, turn, onCorrect);
+    asked.querySelector("button")?.focus();
+  };
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    close(field.value.trim());
+  });
+  field.addEventListener("keydown", (event) => {
+    if (event.isComposing) return;
+    if (event.key === "Enter" && !event.shiftKey) {
+      event.preventDefault();
+      form.requestSubmit();
+    } else if (event.key === "Escape") {
+      event.stopPropagation();
+      close("");
+    }
+  });
+  asked.replaceChildren(form);
+  field.focus();
+  field.select();
+}
