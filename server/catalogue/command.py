@@ -248,7 +248,7 @@ def _serving(
     if Ability.VIDEO_IN in model.abilities:
         inputs["video"] = 0
     if Ability.AUDIO_IN in model.abilities:
-        inputs["audio"] = 0
+        inputs["audio"] = 1
     pixels = video = None
     # Other image processors with a factor name these limits differently; our pictures have the
     # right size in any case.

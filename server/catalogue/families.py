@@ -75,6 +75,8 @@ _QWEN_NAMES = (
     (re.compile(r"qwen-?2-?vl", re.I), "qwen2_vl"),
     (re.compile(r"qwen-?3-?vl", re.I), "qwen3_vl"),
 )
+# Names of models that hear, as hubs and servers spell them
+_OMNI_NAME = re.compile(r"qwen-?(2[._]5|3)-?omni", re.I)
 # Parts of the names of diffusers' autoencoders for video and for sound; plain `AutoencoderKL` is
 # for pictures.
 _VIDEO_VAES = ("Wan", "Video", "LTX", "CogVideo", "Mochi", "Temporal", "Cosmos", "Magvit")
@@ -98,6 +100,14 @@ def pairs_frames(model_type: object, *names: str) -> bool:
     if isinstance(model_type, str):
         return model_type.removesuffix("_thinker") in _PAIRED
     return any(pattern.search(_last(name)) for name in names for pattern, _ in _QWEN_NAMES)
+
+
+def hears(model_type: object, *names: str) -> bool:
+    """Find whether a model takes sound, by its `model_type`, and without one by its names."""
+    if isinstance(model_type, str):
+        known = FAMILIES.get(model_type.removesuffix("_thinker"))
+        return known is not None and Ability.AUDIO_IN in known.abilities
+    return any(_OMNI_NAME.search(_last(name)) for name in names)
 
 
 def box_unit(model_type: object, *names: str) -> BoxUnit | None:

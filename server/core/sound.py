@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -31,3 +32,20 @@ class Sound:
     def end(self) -> float:
         """The time after its last sample, monotonic seconds."""
         return self.captured + self.seconds
+
+
+class SoundUse(StrEnum):
+    """The fate of the sound that belongs to a question or its frames."""
+
+    # The engine got it.
+    HEARD = "heard"
+    # The text alone went, because the engine cannot hear,
+    DEAF = "deaf"
+    # there was no sound, or none worth the name,
+    MISSING = "missing"
+    EMPTY = "empty"
+    # or it could not be used,
+    TOO_LONG = "too_long"
+    UNDECODABLE = "undecodable"
+    # or the engine refused it.
+    REFUSED = "refused"

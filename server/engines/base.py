@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from server.core.frames import BoxUnit, Detail, Geometry, Kind, Picture
+from server.core.sound import Sound, SoundUse
 from server.vision.grounding import Box
 from server.vision.media import FRAME_FACTOR
 
@@ -36,6 +37,7 @@ class Capabilities:
     images: bool = True
     # It takes several frames as one video, beside pictures (see `EngineRequest.video`).
     video: bool = False
+    # It takes sound beside pictures (see `EngineRequest.sound`).
     audio_in: bool = False
     speech_out: bool = False
     # It finds where things are.
@@ -146,6 +148,12 @@ class EngineRequest:
     # The earlier pictures go as one video, for an engine with `Capabilities.video`: they are of one
     # size, and two have the visual tokens of one.
     video: bool = False
+    # For an engine with `Capabilities.audio_in` alone: the spoken question, or what was heard while
+    # the pictures were taken
+    sound: Sound | None = None
+    sound_is_question: bool = False
+    # `HEARD` with a sound, else the reason why it is missing; None where none belongs to the request
+    sound_use: SoundUse | None = None
     # JSON schema of the answer, for an engine with `Capabilities.json_schema`; others ignore it.
     schema: Mapping[str, Any] | None = None
     # The question asks where something is.
@@ -195,6 +203,8 @@ class Finished:
     pictures_left_out: int = 0
     # The engine refused the video, and got pictures.
     video_refused: bool = False
+    # It refused the sound, and got the text alone.
+    sound_refused: bool = False
     # The places asked for, in pixels of the picture, from an engine that does not write them in its
     # text
     boxes: tuple[Box, ...] | None = None

@@ -54,8 +54,9 @@ class Result:
     # Turns of the history and earlier pictures that did not fit, and were left out.
     left_out: int = 0
     pictures_left_out: int = 0
-    # See `Finished.video_refused`.
+    # See `Finished.video_refused` and `Finished.sound_refused`.
     video_refused: bool = False
+    sound_refused: bool = False
     # See `Finished.boxes`; what a sink passes on is in pixels of the frame.
     boxes: tuple[Box, ...] | None = None
 
@@ -230,6 +231,7 @@ class JobRun:
             left_out=end.left_out,
             pictures_left_out=end.pictures_left_out,
             video_refused=end.video_refused,
+            sound_refused=end.sound_refused,
             boxes=end.boxes,
         )
         self.metrics.inference.labels(self.job.kind).observe(result.inference_seconds)

@@ -11,7 +11,7 @@ from server.camera.camera import Asked
 from server.core import messages as wire
 from server.core.errors import QwenCameraError
 from server.core.frames import Frame, Kind, Picture, Route
-from server.core.sound import Sound
+from server.core.sound import Sound, SoundUse
 from server.engines.base import EarlierPicture, Engine, EngineRequest
 from server.engines.recollection import cited
 from server.inference import Job, Result
@@ -49,6 +49,8 @@ class Asking:
     sink: AnswerSink | None = None
     # None for a typed question
     spoken: Spoken | None = None
+    # Its words were corrected: its sound counts no more.
+    corrected: bool = False
     # The frame of a spoken question, once there is one, and True when it is a held one
     frame: Frame | None = None
     held: bool = False
@@ -201,6 +203,11 @@ class AnswerSink:
             return wire.FramesSent.REFUSED if video_refused else wire.FramesSent.VIDEO
         return wire.FramesSent.PICTURES
 
+    def _sound(self, result: Result) -> SoundUse | None:
+        if self._asked is None:
+            return None
+        return SoundUse.REFUSED if result.sound_refused else self._asked[1].sound_use
+
     def _response(self, result: Result) -> wire.Response:
         first = result.first_token_seconds
         return wire.Response(
@@ -215,6 +222,7 @@ class AnswerSink:
             route=self._looked,
             frames=named(self._frames[result.pictures_left_out :], result.text),
             frames_sent=self._sent_as(result.video_refused),
+            sound=self._sound(result),
             timings=wire.Timings(
                 wait_frame_ms=_ms(self._wait_seconds),
                 prepare_ms=_ms(self._prepare_seconds),

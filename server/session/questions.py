@@ -21,6 +21,7 @@ from server.core.errors import (
     QwenCameraError,
 )
 from server.core.frames import Detail, Frame, Kind, Route, Scene
+from server.engines import prompts
 from server.engines.routing import choose
 from server.session import pointing
 from server.session.answers import AnswerSink, Asking, Spoken
@@ -160,6 +161,7 @@ class Questions:
             spoken=Spoken(frame=last.spoken.frame if last.spoken is not None else None),
             frame=last.frame,
             held=last.held,
+            corrected=True,
         )
         self._begin(asking, detail)
 
@@ -223,7 +225,10 @@ class Questions:
             return
         extras = NO_EXTRAS
         if asking.route is Route.PAST:
-            extras = Extras(earlier=self._recalling.earlier(view), past=True)
+            earlier = self._recalling.earlier(view)
+            extras = Extras(earlier=earlier, past=True, scene_sound=True)
+        if (spoken := asking.spoken) is not None and not asking.corrected:
+            extras = replace(extras, spoken=True, sound=spoken.sound)
         asking.job = self._requests.submit(
             asking.question, Kind.CHAT, view, asking.sink, prepared, extras
         )
@@ -286,7 +291,10 @@ class Questions:
         else:
             self._speaking.drop()
         if whole and text:
-            asking.turn = self._history.add(asking.question, text)
+            question = asking.question
+            if asking.spoken is not None and not question.strip():
+                question = prompts.SPOKEN_TURN
+            asking.turn = self._history.add(question, text)
         if asking.sink is not None:
             self._remember_end(asking, asking.sink.response)
         if self._asking is asking:

@@ -17,11 +17,19 @@ from server.core.aio import in_pool
 from server.core.errors import BadRequest, FrameWithheld, NotConfirmed
 from server.core.frames import Detail, Frame, Kind, Length, Picture, Region, Scene
 from server.core.metrics import Metrics
+from server.core.sound import Sound, SoundUse
 from server.engines.base import (
     Capabilities,
     EarlierPicture,
     Engine,
     EngineRequest,
+)
+from server.engines.hearing import (
+    LEAST_SCENE_SECONDS,
+    SCENE_SECONDS,
+    audio_tokens,
+    fault,
+    unheard,
 )
 from server.engines.prompts import prompt_tokens
 from server.engines.recollection import video_caption
@@ -145,9 +153,33 @@ class Extras:
     # See `EngineRequest.where` and `EngineRequest.past`.
     where: bool = False
     past: bool = False
+    # The spoken question. It goes in place of the scene's sound.
+    sound: Sound | None = None
+    # It was spoken, whether or not its sound is there.
+    spoken: bool = False
+    # The scene's sound belongs to the pictures, where the person's microphone hears.
+    scene_sound: bool = False
 
 
 NO_EXTRAS = Extras()
+
+
+class Recent(Protocol):
+    """A microphone's last seconds: `voice.ring.SoundRing`."""
+
+    def slice(self, since: float, until: float) -> Sound | None:
+        """Return the sound between two times, monotonic seconds; None for nothing."""
+        ...
+
+
+class Ear(Protocol):
+    """One person's microphone, as far as requests know it."""
+
+    @property
+    def on(self) -> bool: ...
+
+    @property
+    def recent(self) -> Recent: ...
 
 
 class JobSink(Sink, Protocol):
@@ -227,6 +259,8 @@ class RequestBuilder:
         self._tools = tools
         self._history = history
         self._scale = TokenScale()
+        # Hears the scene; None without a microphone
+        self.ear: Ear | None = None
 
     def context(self, capabilities: Capabilities) -> int:
         """Return the bound on prompt and answer together, in tokens."""
@@ -276,6 +310,8 @@ class RequestBuilder:
         present engine may not get pictures, and what `Inference.submit` raises.
         """
         self.consent.check(self._tools.current_engine())
+        # The sound, once an engine that hears has asked for it: another engine gets the same.
+        resolved: list[tuple[Sound | None, SoundUse | None]] = []
 
         async def make_request(engine: Engine) -> EngineRequest:
             needs = engine.status.capabilities
@@ -289,8 +325,13 @@ class RequestBuilder:
                 earlier = await extras.earlier(needs)
                 # They belong to this question, so the picture behind them does, too.
                 sent_at_turn = None
+            if needs.audio_in and not resolved:
+                resolved.append(self._sound(extras, picture, earlier))
+            sound, use = resolved[0] if needs.audio_in else _deaf(extras)
             return self.request(
-                question, kind, engine, picture, view.detail, extras, earlier, sent_at_turn
+                *(question, kind, engine, picture, view.detail, extras, earlier, sent_at_turn),
+                sound=sound,
+                sound_use=use,
             )
 
         job = Job(
@@ -313,17 +354,22 @@ class RequestBuilder:
         extras: Extras = NO_EXTRAS,
         earlier: Sequence[EarlierPicture] = (),
         sent_at_turn: int | None = None,
+        *,
+        sound: Sound | None = None,
+        sound_use: SoundUse | None = None,
     ) -> EngineRequest:
         """Build a request, with earlier turns and an answer that fit into the context.
 
         `sent_at_turn`: see `Prepared`.
 
         The oldest earlier pictures are left out where all leave no room for the answer, or are more
-        than the engine takes. Raises NotConfirmed: this is the last check of every picture that goes
-        to an engine.
+        than the engine takes. Raises NotConfirmed: this is the last check of every picture and sound
+        that goes to an engine; and EngineRefused for a question that has neither words nor sound.
         """
         self.consent.check(engine)
         capabilities = engine.status.capabilities
+        if extras.spoken and sound is None and not question.strip():
+            raise unheard(sound_use or SoundUse.MISSING)
         context = self.context(capabilities)
         wanted = min(extras.max_tokens or self.max_tokens(capabilities), context // 2)
         scale = self._scale.of(_key(engine))
@@ -338,6 +384,9 @@ class RequestBuilder:
             schema=extras.schema,
             where=extras.where,
             past=extras.past,
+            sound=sound,
+            sound_is_question=extras.spoken and sound is not None,
+            sound_use=sound_use,
             video=extras.past and capabilities.video and filmable(earlier),
             turns_after=0 if sent_at_turn is None else self._history.added - sent_at_turn,
         )
@@ -355,6 +404,24 @@ class RequestBuilder:
             max_tokens=max_tokens,
         )
 
+    def _sound(
+        self, extras: Extras, picture: Picture, earlier: Sequence[EarlierPicture]
+    ) -> tuple[Sound | None, SoundUse | None]:
+        """Return the sound of a request, and its use; the spoken question before the scene's."""
+        sound = extras.sound
+        if sound is None and not extras.spoken:
+            if not extras.scene_sound or self.ear is None or not self.ear.on:
+                return None, None
+            # A held picture is older than what is heard now.
+            until = time.monotonic() if picture.held else picture.captured
+            first = min([until, *(one.picture.captured for one in earlier)])
+            since = max(min(first, until - LEAST_SCENE_SECONDS), until - SCENE_SECONDS)
+            sound = self.ear.recent.slice(since, until)
+        if sound is None:
+            return None, SoundUse.MISSING
+        wrong = fault(sound)
+        return (None, wrong) if wrong is not None else (sound, SoundUse.HEARD)
+
     def learn(self, engine: Engine, request: EngineRequest, result: Result) -> None:
         """Learn the tokens of an answered question's prompt, and how many turns did not fit."""
         if result.left_out:
@@ -362,6 +429,8 @@ class RequestBuilder:
         sent = request.turns[result.left_out :]
         if result.video_refused:
             request = replace(request, video=False)
+        if result.sound_refused:
+            request = replace(request, sound=None)
         request = _with_newest(request, len(request.earlier) - result.pictures_left_out)
         estimated = _estimate(request) + sum(turn_tokens(turn) for turn in sent)
         self._scale.learn(_key(engine), estimated, result.usage.prompt_tokens)
@@ -392,7 +461,13 @@ def _estimate(request: EngineRequest) -> int:
     """Estimate the tokens of a request's prompt without its turns."""
     captions = [one.caption for one in request.earlier]
     captions = [video_caption(captions)] if request.video else captions
-    return request.visual_tokens + prompt_tokens(request.question, request.language, captions)
+    shown = request.visual_tokens + audio_tokens(request.sound)
+    return shown + prompt_tokens(request.question, request.language, captions)
+
+
+def _deaf(extras: Extras) -> tuple[Sound | None, SoundUse | None]:
+    """Return no sound for an engine that cannot hear, and say so of a spoken question."""
+    return None, SoundUse.DEAF if extras.spoken else None
 
 
 def _key(engine: Engine) -> str:

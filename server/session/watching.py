@@ -321,7 +321,10 @@ class Watching:
                 View(frame, detail, self._camera.scene, region=region),
                 sink,
                 extras=Extras(
-                    earlier if before is not None else None, SCHEMA, answer_tokens(len(conditions))
+                    earlier if before is not None else None,
+                    SCHEMA,
+                    answer_tokens(len(conditions)),
+                    scene_sound=True,
                 ),
             )
         except (Draining, NotConfirmed) as error:

@@ -6,6 +6,38 @@ from tests.breaks.cases import Break
 
 PROMISED = (
     Break(
+        "Sound goes to no other machine",
+        "the recogniser's machine is not asked about",
+        "server/session/recognising.py",
+        "        self._requests.consent.check_sound()\n",
+        "",
+        "session/test_recognising.py::test_no_sound_to_a_machine_without_consent",
+    ),
+    Break(
+        "Sound goes to no other machine",
+        "every engine gets sound",
+        "server/session/request_builder.py",
+        "            sound, use = resolved[0] if needs.audio_in else _deaf(extras)\n",
+        "            sound, use = self._sound(extras, picture, earlier)\n",
+        "session/test_request_builder.py::test_engines_that_cannot_hear_never_get_sound",
+    ),
+    Break(
+        "Sound goes to no other machine",
+        "an engine passes on what it cannot hear",
+        "server/engines/hearing.py",
+        "    wrong = fault(request.sound) if audio_in else SoundUse.DEAF\n",
+        "    wrong = fault(request.sound)\n",
+        "engines/test_hearing.py::test_an_engine_that_cannot_hear_never_gets_sound",
+    ),
+    Break(
+        "Sound goes to no other machine",
+        "the socket follows a redirect",
+        "server/engines/speech/realtime.py",
+        "        return exc\n",
+        "        return super().process_redirect(exc)\n",
+        "engines/speech/test_realtime.py::test_where_it_is_not_offered",
+    ),
+    Break(
         "A crash leaves nothing",
         "no limit to core dumps",
         "server/core/core_dumps.py",

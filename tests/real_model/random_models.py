@@ -68,6 +68,13 @@ GEMMA_MARKS = (
 )
 
 
+# Qwen-Omni's: a sound between marks of its own
+OMNI_TEMPLATE = TEMPLATE.replace(
+    "{% else %}<|vision_start|>",
+    "{% elif part['type'] == 'audio' %}<|audio_bos|><|AUDIO|><|audio_eos|>{% else %}<|vision_start|>",
+)
+
+
 def finish(folder: Path, model: Any, tokenizer: Any, images: Any, **named: Any) -> None:
     """Save all, with the processor named as on the hub, where it is the one for torchvision."""
     model.eval().save_pretrained(folder)
@@ -215,7 +222,7 @@ def qwen2_5_omni(folder: Path) -> None:
         tokenizer_object=learned.backend_tokenizer,
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
-        chat_template=TEMPLATE,
+        chat_template=OMNI_TEMPLATE,
         extra_special_tokens={
             "image_token": "<|image_pad|>",
             "video_token": "<|video_pad|>",

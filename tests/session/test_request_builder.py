@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from server.core.errors import EngineRefused, EngineUnavailable, NotConfirmed
 from server.core.frames import Detail, Kind
 from server.core.metrics import Metrics
+from server.core.sound import SOUND_RATE, Sound, SoundUse
 from server.engines.base import Capabilities, EarlierPicture, EngineRequest, Usage
 from server.inference import Job, Result
 from server.session.request_builder import NO_EXTRAS, Extras, View
@@ -159,3 +162,167 @@ async def test_a_request_may_state_its_own_answer() -> None:
         request = await asked(one, extras=Extras(schema=schema, max_tokens=400))
         assert (request.schema, request.max_tokens) == (schema, 400)
         assert (await asked(one, extras=Extras(max_tokens=4000))).max_tokens <= 512
+
+
+# Sound
+
+HEARS = Capabilities(audio_in=True)
+SAID = Sound(np.ones(SOUND_RATE, np.int16), 3.0)
+SCENE = Sound(np.full(SOUND_RATE, 2, np.int16), 4.0)
+
+
+class Heard(Listening):
+    """A sink that keeps an error, too."""
+
+    error: Exception | None = None
+
+    def failed(self, error: Exception) -> None:
+        self.error = error
+
+
+class FakeEar:
+    """A microphone that has heard this, and what was asked of it."""
+
+    def __init__(self, heard: Sound | None) -> None:
+        self.on = True
+        self.asked: list[tuple[float, float]] = []
+        self._heard = heard
+
+    @property
+    def recent(self) -> FakeEar:
+        return self
+
+    def slice(self, since: float, until: float) -> Sound | None:
+        self.asked.append((since, until))
+        return self._heard
+
+
+async def sounding(
+    one: Room, extras: Extras, question: str = "Which?", heard: Sound | None = None
+) -> Heard:
+    """Ask, where the microphone has heard this."""
+    ear = FakeEar(heard)
+    one.session._requests.ear = ear
+    sink = Heard()
+    view = View(make_frame(captured=100.0), Detail.LOW, None)
+    one.session._requests.submit(question, Kind.CHAT, view, sink, extras=extras)
+    await until(lambda: sink.result is not None or sink.error is not None)
+    assert len(ear.asked) <= 1
+    for span in ear.asked:
+        assert span == (96.0, 100.0)
+    return sink
+
+
+async def test_the_spoken_question_wins_over_the_scenes_sound() -> None:
+    """What is given explicitly goes, even where the scene's sound would be added; even when it is of no use."""
+    async with room(FakeEngine(capabilities=HEARS)) as one:
+        sink = await sounding(one, Extras(sound=SAID, spoken=True, scene_sound=True), heard=SCENE)
+        assert sink.request is not None
+        assert sink.request.sound is SAID
+        assert sink.request.sound_is_question
+        assert sink.request.sound_use is SoundUse.HEARD
+        short = replace(SAID, samples=SAID.samples[:10])
+        sink = await sounding(one, Extras(sound=short, spoken=True, scene_sound=True), heard=SCENE)
+        assert sink.request is not None
+        assert (sink.request.sound, sink.request.sound_use) == (None, SoundUse.EMPTY)
+
+
+async def test_the_scenes_sound_goes_with_pictures() -> None:
+    """The seconds before the frame; it is no question."""
+    async with room(FakeEngine(capabilities=HEARS)) as one:
+        sink = await sounding(one, Extras(scene_sound=True), heard=SCENE)
+        assert sink.request is not None
+        assert sink.request.sound is SCENE
+        assert not sink.request.sound_is_question
+        # A question that is about neither the past nor a watch goes as before.
+        sink = await sounding(one, NO_EXTRAS, heard=SCENE)
+        assert sink.request is not None
+        assert (sink.request.sound, sink.request.sound_use) == (None, None)
+
+
+async def test_a_microphone_that_is_off_is_no_missing_sound() -> None:
+    """Nothing is expected of it, so nothing is said."""
+    async with room(FakeEngine(capabilities=HEARS)) as one:
+        for ear in (None, FakeEar(SCENE)):
+            if ear is not None:
+                ear.on = False
+            one.session._requests.ear = ear
+            request = await asked(one, 100, extras=Extras(scene_sound=True))
+            assert (request.sound, request.sound_use) == (None, None)
+        sink = await sounding(one, Extras(scene_sound=True), heard=None)
+        assert sink.request is not None
+        assert sink.request.sound_use is SoundUse.MISSING
+
+
+async def test_engines_that_cannot_hear_never_get_sound() -> None:
+    """Not even the person's; the words go, and it is said. Nothing is read from the microphone."""
+    async with room(FakeEngine()) as one:
+        for extras, use in (
+            (Extras(sound=SAID, spoken=True), SoundUse.DEAF),
+            (Extras(scene_sound=True), None),
+        ):
+            sink = await sounding(one, extras, heard=SCENE)
+            assert sink.request is not None
+            assert (sink.request.sound, sink.request.sound_use) == (None, use)
+            assert sink.request.question == "Which?"
+
+
+@pytest.mark.parametrize(
+    ("needs", "sound", "words"),
+    [
+        (Capabilities(), SAID, "cannot hear"),
+        (HEARS, None, "No sound"),
+        (HEARS, Sound(np.zeros(0, np.int16), 0.0), "no sound"),
+        (HEARS, Sound(np.zeros(61 * SOUND_RATE, np.int16), 0.0), "longer than 60 seconds"),
+        (HEARS, Sound(np.zeros((2, SOUND_RATE), np.int16), 0.0), "could not be read"),
+    ],
+)
+async def test_a_question_with_neither_words_nor_sound(
+    needs: Capabilities, sound: Sound | None, words: str
+) -> None:
+    """The person reads why, and what to do; with words they go alone."""
+    async with room(FakeEngine(capabilities=needs)) as one:
+        sink = await sounding(one, Extras(sound=sound, spoken=True), "", heard=SCENE)
+        assert isinstance(sink.error, EngineRefused)
+        assert words in sink.error.visitor_message
+        assert one.engine.requests == []
+        sink = await sounding(one, Extras(sound=sound, spoken=True), heard=SCENE)
+        assert sink.request is not None
+        assert sink.request.sound is None
+        assert sink.request.sound_use not in (None, SoundUse.HEARD)
+
+
+async def test_sound_is_resolved_once_a_request() -> None:
+    """Another engine that takes over gets the same; `sounding` counts the calls."""
+    async with room(FakeEngine(capabilities=HEARS, fail_at=0)) as one:
+        one.engine.fail_with = EngineUnavailable("gone")
+        spare = FakeEngine("spare", capabilities=HEARS)
+        one.engines.spares.append(spare)
+        await sounding(one, Extras(scene_sound=True), heard=SCENE)
+        assert [request.sound for request in one.engine.requests] == [SCENE]
+        assert [request.sound for request in spare.requests] == [SCENE]
+
+
+async def test_sound_needs_the_consent_that_pictures_need() -> None:
+    """It goes to no machine that the person has not confirmed."""
+    async with room(FakeEngine(capabilities=HEARS)) as one:
+        one.engines.current = FakeEngine(capabilities=HEARS, elsewhere="gpu.example.org")
+        with pytest.raises(NotConfirmed):
+            await sounding(one, Extras(sound=SAID, spoken=True))
+        assert one.engines.current.requests == []
+
+
+async def test_sound_takes_room_in_the_context() -> None:
+    """Earlier turns are cut to what it leaves."""
+    async with room(FakeEngine(capabilities=replace(HEARS, context_length=1024))) as one:
+        for n in range(20):
+            one.session._history.add(f"A question of some words {n}?", "An answer of some words.")
+        bare = await sounding(one, NO_EXTRAS)
+        one.session._history.clear()
+        for n in range(20):
+            one.session._history.add(f"A question of some words {n}?", "An answer of some words.")
+        long = Sound(np.ones(16 * SOUND_RATE, np.int16), 0.0)
+        heard = await sounding(one, Extras(sound=long, spoken=True))
+        assert bare.request is not None
+        assert heard.request is not None
+        assert len(heard.request.turns) < len(bare.request.turns)

@@ -18,6 +18,7 @@ from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.camera import camera
 from server.core.errors import FrameWithheld
 from server.core.messages import Cancel, Chat, Correct, Hold, Ping, Pong, Release, Settings
+from server.core.sound import SOUND_RATE, Sound
 from server.engines.base import Capabilities, EngineRequest
 from server.session.answers import Spoken
 from server.vision.encode import Bgr
@@ -1110,3 +1111,38 @@ async def test_a_held_frame_goes_before_the_one_of_the_words() -> None:
         second = await one.next("response")
         for response in (first, second):
             assert (response["frame"]["id"], response["frame"]["held"]) == (held.id, True)
+
+
+async def test_a_spoken_question_tells_the_fate_of_its_sound() -> None:
+    """`heard`, or why its words went alone; a typed one has none."""
+    sound = Sound(np.ones(SOUND_RATE, np.int16), 0.0)
+    for able, use in ((True, "heard"), (False, "deaf")):
+        async with room(FakeEngine(capabilities=Capabilities(audio_in=able))) as one:
+            one.camera()
+            spoken = Spoken(one.frame(), sound)
+            one.session._questions.ask(Chat(type="chat", content="What?", id="q"), spoken)
+            assert (await one.next("response"))["sound"] == use
+            one.session.handle(_correct("What is it?"))
+            assert "sound" not in await one.next("response")
+            assert one.engine.requests[-1].sound is None
+            one.session.handle(Chat(type="chat", content="typed"))
+            await asyncio.sleep(0)
+            one.frame()
+            assert "sound" not in await one.next("response")
+
+
+async def test_a_question_without_words_in_the_history() -> None:
+    """An engine that hears needs no words; the turn says that it was spoken."""
+    sound = Sound(np.ones(SOUND_RATE, np.int16), 0.0)
+    async with room(FakeEngine(capabilities=Capabilities(audio_in=True))) as one:
+        one.camera()
+        spoken = Spoken(one.frame(), sound)
+        one.session._questions.ask(Chat(type="chat", content="", id="q"), spoken)
+        await one.next("response")
+        (turn,) = one.session._history.turns(1000)
+        assert turn.question == "(a spoken question)"
+        # Its words, typed in afterwards, come in its place.
+        one.session.handle(_correct("What is it?"))
+        await one.next("response")
+        (turn,) = one.session._history.turns(1000)
+        assert turn.question == "What is it?"

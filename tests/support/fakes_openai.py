@@ -92,6 +92,11 @@ class Seen:
         return _videos(self.body)
 
     @property
+    def sounds(self) -> list[bytes]:
+        """Every WAV file."""
+        return _sounds(self.body)
+
+    @property
     def jpeg(self) -> bytes | None:
         return self.jpegs[-1] if self.jpegs else None
 
@@ -156,6 +161,8 @@ class FakeOpenAI:
         self.most_pictures: int | None = None
         # Status and words of the refusal of any video; None: it takes videos.
         self.refuses_video: tuple[int, str] | None = None
+        # The same of sound
+        self.refuses_sound: tuple[int, str] | None = None
         self.refused_fields: set[str] = set()
         self.names_refused = True
         self.keep_alive = 0.02
@@ -460,6 +467,8 @@ class FakeOpenAI:
         if self.most_pictures is not None and len(_pictures(body)) > self.most_pictures:
             text = f"At most {self.most_pictures} image(s) may be provided in one prompt."
             return 400, _error(f"{text} (parameter=image)", 400)
+        if self.refuses_sound is not None and _sounds(body):
+            return self.refuses_sound[0], _error(self.refuses_sound[1], self.refuses_sound[0])
         if self.refuses_video is not None and _videos(body):
             return self.refuses_video[0], _error(self.refuses_video[1], self.refuses_video[0])
         words = sum(len(text.split()) for _, text in Seen(body, {}, [], 0.0, 0.0).texts)
@@ -515,6 +524,18 @@ def _pictures(body: dict[str, Any]) -> list[bytes]:
                     kind, _, data = part["image_url"]["url"].partition(";base64,")
                     assert kind == "data:image/jpeg", "pictures travel as data: URLs only"
                     found.append(base64.b64decode(data, validate=True))
+    return found
+
+
+def _sounds(body: dict[str, Any]) -> list[bytes]:
+    """Every sound, in OpenAI's form."""
+    found = []
+    for message in body.get("messages", []):
+        if isinstance(message.get("content"), list):
+            for part in message["content"]:
+                if part.get("type") == "input_audio":
+                    assert part["input_audio"]["format"] == "wav"
+                    found.append(base64.b64decode(part["input_audio"]["data"], validate=True))
     return found
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel
 
 from server.core.messages.base import ServerMessage
+from server.core.sound import SoundUse
 
 
 class FrameInfo(BaseModel):
@@ -195,6 +196,9 @@ class Response(ServerMessage):
     frames: list[EarlierFrame] | None = None
     # The form in which the engine got them; None without any
     frames_sent: FramesSent | None = None
+    # The fate of the sound of a spoken question, or of the scene: heard | deaf | missing | empty | too_long |
+    # undecodable | refused. None where none belongs to it
+    sound: SoundUse | None = None
     timings: Timings
     usage: UsageInfo
     # stop | length | content_filter | cancelled | replaced

@@ -62,20 +62,22 @@ class Answers:
         chat: Sequence[Mapping[str, Any]],
         max_tokens: int,
         jpegs: Sequence[bytes],
+        sound: bytes = b"",
         *,
         thoughts: int,
         think: bool,
     ) -> Answer:
         """Ask the worker.
 
-        `jpegs` are the pictures in the order of the chat; `thoughts` are tokens above `max_tokens`;
+        `jpegs` are the pictures in the order of the chat, `sound` is 16 bit at 16 kHz; `thoughts` are tokens above `max_tokens`;
         `think` False switches thinking off where that can be.
         """
         self._ids += 1
         answer = self._under_way[self._ids] = Answer(self._ids)
         header = {"type": "answer", "id": answer.id, "messages": chat, "max_tokens": max_tokens}
-        header |= {"pictures": [len(jpeg) for jpeg in jpegs]}
-        self._worker.send({**header, "thoughts": thoughts, "think": think}, b"".join(jpegs))
+        header |= {"pictures": [len(jpeg) for jpeg in jpegs], "sound": len(sound)}
+        payload = b"".join((*jpegs, sound))
+        self._worker.send({**header, "thoughts": thoughts, "think": think}, payload)
         return answer
 
     def receive(self, message: Message) -> None:

@@ -11,11 +11,13 @@ import tempfile
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from server.catalogue import control_tokens, families, geometry
 from server.core.errors import EngineError, EngineFailed, EngineLoading, EngineUnavailable
+from server.core.sound import SoundUse
 from server.engines import prompts
 from server.engines.base import (
     Capabilities,
@@ -24,8 +26,10 @@ from server.engines.base import (
     EngineRequest,
     EngineState,
     EngineStatus,
+    Finished,
     Usage,
 )
+from server.engines.hearing import checked, without_sound
 from server.engines.local import errors as local_errors
 from server.engines.local.answers import Answers
 from server.engines.local.errors import TimeLimits
@@ -53,6 +57,10 @@ _PHASES = {
 
 OnProgress = Callable[[LoadProgress], None]
 OnLine = Callable[[str], None]
+
+
+class _SoundRefused(Exception):
+    """The model could not use the sound. Outside the tree of errors: the words go alone then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,19 +235,31 @@ class LocalEngine:
     async def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
         """See `Engine.answer`.
 
-        A model that is seen to think though nobody expected it is asked anew, with tokens for it.
+        A model that is seen to think though nobody expected it is asked anew, with tokens for it;
+        one that cannot use a sound gets the words alone.
         """
         async with self._turn:
             deadline = asyncio.get_running_loop().time() + self._limits.total
-            asking = attempts(self._thinking, lambda: self._attempt(request, deadline))
-            async with aclosing(asking) as chunks:
-                async for chunk in chunks:
-                    yield chunk
+            sound = request.sound
+            request = checked(request, self._status.capabilities.audio_in)
+            while True:
+                refused = request.sound is not sound
+                asking = attempts(
+                    self._thinking, partial(self._attempt, request, deadline, refused)
+                )
+                try:
+                    async with aclosing(asking) as chunks:
+                        async for chunk in chunks:
+                            yield chunk
+                    return
+                except _SoundRefused:
+                    request = without_sound(request, SoundUse.REFUSED)
 
     async def _attempt(
-        self, request: EngineRequest, deadline: float
+        self, request: EngineRequest, deadline: float, sound_refused: bool
     ) -> AsyncGenerator[Chunk, None]:
-        """Ask once."""
+        """Ask once. Raises _SoundRefused before anything else of the answer."""
+        sound = request.sound.samples.tobytes() if request.sound is not None else b""
         pictures = [one.picture.jpeg for one in request.earlier] + [request.picture.jpeg]
         jpegs = [jpeg for jpeg in pictures if jpeg is not None]
         if len(jpegs) < len(pictures):
@@ -257,9 +277,14 @@ class LocalEngine:
         due = min(deadline, now() + self._limits.first_token)
         answer = self._answers.begin(
             # The pictures are the payload, so the messages need no addresses.
-            prompts.messages(request, "", [""] * len(request.earlier), tokens=self._control_tokens),
+            prompts.messages(
+                *(request, "", [""] * len(request.earlier)),
+                audio={"type": "input_audio"},
+                tokens=self._control_tokens,
+            ),
             request.max_tokens,
             jpegs,
+            sound,
             thoughts=self._thinking.budget(context),
             think=asked is not Mode.OFF,
         )
@@ -269,6 +294,8 @@ class LocalEngine:
                 if message is None:
                     raise self._died(began)
                 if message.type == "error":
+                    if sound and message.header["code"] == "sound":
+                        raise _SoundRefused
                     raise local_errors.refusal(str(message.header["code"]), context)
                 if message.type == "end":
                     ended = message.header
@@ -291,6 +318,8 @@ class LocalEngine:
         finally:
             self._thinking.ended(asked, reply)
         for chunk in chunks:
+            if isinstance(chunk, Finished):
+                chunk = dataclasses.replace(chunk, sound_refused=sound_refused)
             yield chunk
 
     def _check_ready(self) -> None:
@@ -342,6 +371,7 @@ class LocalEngine:
         found = found or geometry.from_model_type(header["model_type"])
         boxes = families.box_unit(header["model_type"])
         capabilities = Capabilities(
+            audio_in=header["hears"],
             video=header["video"] and families.pairs_frames(header["model_type"]),
             grounding=boxes is not None,
             boxes=boxes,

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from server.catalogue.control_tokens import ControlTokens
@@ -44,6 +44,7 @@ class RequestFields:
         url: str,
         earlier_urls: Sequence[str] = (),
         *,
+        audio: Mapping[str, Any] | None = None,
         model: str,
         context: int | None,
         json_schema: bool = False,
@@ -61,7 +62,7 @@ class RequestFields:
         form = {"name": "answer", "schema": request.schema, "strict": True}
         body = {
             "model": model,
-            "messages": prompts.messages(request, url, earlier_urls, tokens=tokens),
+            "messages": prompts.messages(request, url, earlier_urls, audio=audio, tokens=tokens),
             "stream": True,
             self._max_tokens_field: answer + thinking.budget(context),
             **self.optional,

@@ -18,7 +18,7 @@ from server.catalogue import control_tokens, families, geometry
 from server.catalogue.control_tokens import ControlTokens
 from server.core.frames import BoxUnit, Geometry
 from server.engines.base import Capabilities, EngineState, EngineStatus, Trouble
-from server.engines.openai import upstream
+from server.engines.openai import model_choice, upstream
 
 # The status of a server that cannot list its models, and perhaps answers questions all the same
 _LISTING_FAILS = (500, 501)
@@ -50,6 +50,8 @@ class Discovery:
         self._stated_pictures: int | None = None
         # The model takes a video, as far as is known.
         self._video = False
+        # The model takes sound by its own files or its name; and its server refused some.
+        self._hears = self._deaf = False
 
     def unreachable(self) -> str:
         return (
@@ -159,6 +161,7 @@ class Discovery:
         capabilities = Capabilities(
             # vLLM takes the frames as JPEGs; of other servers it is not known.
             video=self._video and card.get("owned_by") == "vllm",
+            audio_in=not self._deaf and (self._hears or model_choice.takes_sound(card)),
             grounding=self._boxes is not None,
             boxes=self._boxes,
             # vLLM constrains answers to a schema; of other servers it is not known.
@@ -192,6 +195,12 @@ class Discovery:
         capabilities = dataclasses.replace(before.capabilities, video=False)
         return dataclasses.replace(before, capabilities=capabilities)
 
+    def learn_no_sound(self, before: EngineStatus) -> EngineStatus:
+        """Learn from a refusal that this server takes no sound."""
+        self._deaf = True
+        capabilities = dataclasses.replace(before.capabilities, audio_in=False)
+        return dataclasses.replace(before, capabilities=capabilities)
+
     def _least(self, stated: int | None) -> int | None:
         named = self._stated_context
         return min(stated, named) if stated and named else stated or named
@@ -211,6 +220,7 @@ class Discovery:
             of_card = model_type or card.get("model_type"), key[1], model
             self._boxes = families.box_unit(*of_card)
             self._video = families.pairs_frames(*of_card)
+            self._hears, self._deaf = families.hears(*of_card), False
             self.control_tokens = _first(control_tokens.of_folder(folder) for folder in folders)
             self._card = key
             self._stated_context = self._stated_pictures = None

@@ -16,6 +16,7 @@ from pydantic import SecretStr
 
 from server.core.errors import EngineFailed, EngineTimeout, EngineUnavailable
 from server.core.frames import Picture
+from server.core.sound import SoundUse
 from server.engines.base import (
     Chunk,
     Delta,
@@ -23,6 +24,7 @@ from server.engines.base import (
     EngineStatus,
     Finished,
 )
+from server.engines.hearing import audio_part, checked, fault, without_sound
 from server.engines.openai import upstream
 from server.engines.openai.chat_client import (
     TAIL_SECONDS,
@@ -47,8 +49,9 @@ from server.vision.encode import data_url
 
 log = logging.getLogger(__name__)
 
-# Statuses of servers that take no video, or not in this form; 0 is an event without a status.
-_NO_VIDEO = (400, 415, 422, 500, 501, 0)
+# Statuses of servers that take no video or no sound, or not in this form; 0 is an event without a
+# status.
+_NOT_TAKEN = (400, 415, 422, 500, 501, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,7 @@ class _Opened:
     left_out: int
     pictures_left_out: int
     video_refused: bool
+    sound_refused: bool
 
     def end(self, finished: Finished) -> Finished:
         """Return the end of its answer with what was left out."""
@@ -68,7 +72,20 @@ class _Opened:
             left_out=self.left_out,
             pictures_left_out=self.pictures_left_out,
             video_refused=self.video_refused,
+            sound_refused=self.sound_refused,
         )
+
+
+class _Media:
+    """The pictures and the sound of a request in the form that goes out; made once, however often it is
+    sent.
+    """
+
+    def __init__(self, request: EngineRequest) -> None:
+        self.url = _url(request.picture)
+        self.earlier = [_url(one.picture) for one in request.earlier]
+        sound = request.sound
+        self.audio = audio_part(sound) if sound is not None and fault(sound) is None else None
 
 
 class OpenAIEngine:
@@ -142,7 +159,8 @@ class OpenAIEngine:
         self._answering += 1
         try:
             deadline = asyncio.get_running_loop().time() + self._limits.total
-            asking = attempts(self._thinking, lambda: self._attempt(request, deadline))
+            media = _Media(request)
+            asking = attempts(self._thinking, lambda: self._attempt(request, media, deadline))
             async with aclosing(asking) as chunks:
                 async for chunk in chunks:
                     yield chunk
@@ -150,7 +168,7 @@ class OpenAIEngine:
             self._answering -= 1
 
     async def _attempt(
-        self, request: EngineRequest, deadline: float
+        self, request: EngineRequest, media: _Media, deadline: float
     ) -> AsyncGenerator[Chunk, None]:
         """Ask once.
 
@@ -170,7 +188,7 @@ class OpenAIEngine:
             whole = False
             opened = None
             try:
-                opened = await self._open(request, stack, due)
+                opened = await self._open(request, media, stack, due)
                 stream, event = opened.stream, opened.event
                 while event is not None and not reply.enough:
                     piece = read_event(event)
@@ -211,7 +229,9 @@ class OpenAIEngine:
 
     # Sending
 
-    async def _open(self, request: EngineRequest, stack: AsyncExitStack, due: float) -> _Opened:
+    async def _open(
+        self, request: EngineRequest, media: _Media, stack: AsyncExitStack, due: float
+    ) -> _Opened:
         """Send until it is taken; the stream with its first event, since a 200 alone is no success
         yet.
 
@@ -219,16 +239,18 @@ class OpenAIEngine:
         """
         if not (self.status.model or self._wanted):
             await self.probe()
-        url = _url(request.picture)
-        earlier = [_url(one.picture) for one in request.earlier]
+        earlier, sound = media.earlier, request.sound
+        # A refusal may have shown since the request was built that nobody hears here.
+        request = checked(request, self.status.capabilities.audio_in)
         turns, video = len(request.turns), request.video
         looked_up = dropped = False
         while True:
             try:
                 body = self._fields.body(
                     request,
-                    url,
+                    media.url,
                     earlier[len(earlier) - len(request.earlier) :],
+                    audio=media.audio,
                     model=self.status.model or self._wanted,
                     context=self.status.capabilities.context_length,
                     json_schema=self.status.capabilities.json_schema,
@@ -242,6 +264,7 @@ class OpenAIEngine:
                     turns - len(request.turns),
                     len(earlier) - len(request.earlier),
                     video and not request.video,
+                    sound is not None and request.sound is None,
                 )
             except Unreachable:
                 raise self._server.unreachable() from None
@@ -270,7 +293,12 @@ class OpenAIEngine:
                     if request.earlier:
                         request = fewer_pictures(request)
                         continue
-                elif request.video and refusal.status in _NO_VIDEO:
+                elif request.sound is not None and self._may_be_sound(refusal, request):
+                    if upstream.is_no_sound(refusal.status, refusal.body):
+                        self._server.learn_no_sound()
+                    request = without_sound(request, SoundUse.REFUSED)
+                    continue
+                elif request.video and refusal.status in _NOT_TAKEN:
                     # Whatever it says of it: pictures are the surer form.
                     self._server.learn_no_video()
                     request = as_pictures(request, self.status.capabilities.max_pictures)
@@ -291,6 +319,17 @@ class OpenAIEngine:
                 raise self._server.refusal(
                     refusal.status, refusal.body, refusal.retry_after
                 ) from None
+
+    def _may_be_sound(self, refusal: Refused, request: EngineRequest) -> bool:
+        """Find whether a refusal is about the request's sound, or may be as far as it says."""
+        if upstream.is_no_sound(refusal.status, refusal.body):
+            return True
+        return (
+            refusal.status in _NOT_TAKEN
+            and not request.video
+            and not upstream.is_no_picture(refusal.status, refusal.body)
+            and not upstream.is_other_model(refusal.status, refusal.body)
+        )
 
     # Errors in sentences
 

@@ -169,6 +169,9 @@ class KnownServer:
     def learn_no_video(self) -> None:
         self.status = self._discovery.learn_no_video(self.status)
 
+    def learn_no_sound(self) -> None:
+        self.status = self._discovery.learn_no_sound(self.status)
+
     def no_pictures(self, model: str) -> None:
         """Note that a model refused the picture of a question."""
         self._sight.refused(model)

@@ -65,6 +65,29 @@ def _known(name: str, sees: bool | None, loaded: bool | None) -> Listed:
     return Listed(name, loaded=loaded)
 
 
+def takes_sound(card: Mapping[str, Any]) -> bool:
+    """Find whether a card says that the model takes sound. Nothing said means no."""
+    return any(
+        "audio" in {name.lower() for name in names if isinstance(name, str)}
+        for names in _inputs_named(card)
+    )
+
+
+def _inputs_named(card: Mapping[str, Any]) -> list[list[object]]:
+    """Return the lists of a card that name what a model takes; not what it gives."""
+    found = [card.get("input_modalities")]
+    for part in ("architecture", "modalities"):
+        inner = card.get(part)
+        if isinstance(inner, dict):
+            found += [inner.get("input_modalities"), inner.get("input")]
+    capabilities = card.get("capabilities")
+    if isinstance(capabilities, dict):
+        found.append([name for name in ("audio",) if capabilities.get(name) is True])
+    else:
+        found.append(capabilities)
+    return [one for one in found if isinstance(one, list)]
+
+
 def _takes_pictures(card: Mapping[str, Any]) -> bool | None:
     """Find whether a card says that the model takes pictures; None when it says nothing."""
     capabilities = card.get("capabilities")

@@ -42,6 +42,12 @@ _NO_PICTURE = re.compile(
     r"|no (image|vision) (support|capab|endpoint)|missing data required for image|unknown variant .?image_url",
     re.I | re.S,
 )
+# Refusals of servers whose model takes no sound: vLLM, llama.cpp, OpenAI, SGLang
+_NO_SOUND = re.compile(
+    r"at most 0 audio|\b(audio|input_audio)\b.{0,60}\b(not|n't|only|never|no)\b|(not|n't|no)\b.{0,60}\b(audio|input_audio)\b"
+    r"|unknown (variant|part type|content type)\W{0,3}input_audio|unsupported content\[\].type",
+    re.I | re.S,
+)
 # Refusals of servers that answer 400 to a model they do not serve
 _OTHER_MODEL = re.compile(
     r"\bpinned to\b|model_not_found|(unknown|no such|invalid) model\b"
@@ -93,6 +99,11 @@ def is_context_refusal(status: int, body: object) -> bool:
 def is_no_picture(status: int, body: object) -> bool:
     """Find whether a refusal says that the model takes no pictures."""
     return status in (400, 415, 422, 500, 501, 0) and _NO_PICTURE.search(words_of(body)) is not None
+
+
+def is_no_sound(status: int, body: object) -> bool:
+    """Find whether a refusal says that the model takes no sound."""
+    return status in (400, 415, 422, 500, 501, 0) and _NO_SOUND.search(words_of(body)) is not None
 
 
 def most_pictures(status: int, body: object) -> int | None:

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ from server.core.errors import (
     EngineUnavailable,
 )
 from server.core.frames import BoxUnit, Geometry, Kind, Picture
+from server.core.sound import SOUND_RATE, Sound
 from server.engines.base import (
     Chunk,
     Delta,
@@ -343,6 +345,104 @@ async def test_other_makes(random_models: Path) -> None:
         for engine in (qwen, gemma, omni):
             await engine.close()
     assert (qwen.pid, qwen.memory_bytes()) == (None, 0)
+
+
+def asked(question: str = "What barks?", **changes: Any) -> EngineRequest:
+    return dataclasses.replace(request(question, max_tokens=4), **changes)
+
+
+def noise(seconds: float) -> Sound:
+    samples = np.random.default_rng(1).integers(-9000, 9000, int(seconds * SOUND_RATE))
+    return Sound(samples.astype(np.int16), 0.0)
+
+
+async def test_an_omni_model_hears(random_models: Path) -> None:
+    """Sound takes its tokens in the prompt, beside one picture and beside several; without ears it takes none."""
+    omni = local(random_models / "qwen2_5_omni", own_code=False)
+    qwen = local(random_models / "qwen3_vl", own_code=False)
+
+    async def tokens(engine: LocalEngine, **changes: Any) -> tuple[int, bool]:
+        _, end = await collect(engine, asked(**changes))
+        return end.usage.prompt_tokens or 0, end.sound_refused
+
+    spoken = {"sound_is_question": True}
+    try:
+        await asyncio.gather(omni.start(), qwen.start())
+        assert omni.status.capabilities.audio_in
+        assert not qwen.status.capabilities.audio_in
+        plain, _ = await tokens(omni)
+        # 25 a second, and the marks around them
+        assert await tokens(omni, sound=noise(1.0), **spoken) == (plain + 27, False)
+        assert await tokens(omni, sound=noise(2.0), **spoken) == (plain + 52, False)
+        earlier = tuple(EarlierPicture(asked().picture, f"{n}:", n) for n in (1, 2))
+        several, _ = await tokens(omni, earlier=earlier)
+        scene, refused = await tokens(omni, earlier=earlier, sound=noise(2.0))
+        # The words before the scene's sound, too
+        assert scene > several + 52
+        assert not refused
+        # Words alone: no ears, nothing to hear, and nothing but the sound
+        deaf, _ = await tokens(qwen)
+        assert await tokens(qwen, sound=noise(1.0), **spoken) == (deaf, True)
+        assert await tokens(omni, sound=noise(0.0), **spoken) == (plain, True)
+        with pytest.raises(EngineRefused, match="cannot hear"):
+            await collect(qwen, asked("", sound=noise(1.0), **spoken))
+    finally:
+        for engine in (omni, qwen):
+            await engine.close()
+
+
+async def test_a_worker_that_cannot_use_a_sound_answers_the_words(random_models: Path) -> None:
+    """It says so before the answer begins, and is asked again without it."""
+    omni = local(random_models / "qwen2_5_omni", own_code=False)
+    try:
+        await omni.start()
+        plain = await collect(omni, asked())
+        send = omni._worker.send
+
+        def cut(header: dict[str, Any], payload: bytes = b"") -> None:
+            if header.get("sound"):
+                header, payload = {**header, "sound": header["sound"] - 1}, payload[:-1]
+            send(header, payload)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(omni._worker, "send", cut)
+            one = asked(sound=noise(1.0), sound_is_question=True)
+            pieces, end = await collect(omni, one)
+        assert pieces == plain[0]
+        assert end.sound_refused
+    finally:
+        await omni.close()
+
+
+def hearing(folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [PYTHON, "-m", "tests.real_model.hearing", folder],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=120,
+    )
+
+
+async def test_the_features_of_a_sound_reach_the_model(random_models: Path) -> None:
+    """In the model itself: as many tokens as its features need, in the message that it belongs to."""
+    done = await asyncio.to_thread(hearing, random_models)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout)
+    # With the libraries for videos
+    video = found.pop("video", None)
+    assert video in (None, {"by_message": [0, 50, 0], "frames": [200]})
+    assert found == {
+        "hears": True,
+        "deaf": False,
+        # System, two of a turn, the question, the beginning of the answer
+        "spoken": {"by_message": [0, 0, 0, 25, 0], "frames": [100]},
+        "silent": {"by_message": [0, 0, 0, 0, 0], "frames": []},
+        "scene": {"by_message": [0, 50, 0], "frames": [200]},
+        "two messages": {"by_message": [0, 25, 0, 50, 0], "frames": [300]},
+        "half a sample": {"error": "sound"},
+        "nothing": {"error": "sound"},
+    }
 
 
 async def random_words(engine: Engine) -> int:

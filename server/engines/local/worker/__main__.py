@@ -2,7 +2,8 @@
 ends.
 
 Frames (see `wire`) go both ways. In: `answer` (id, messages, max_tokens, thoughts, think; pictures,
-the number of bytes of each; they are the payload, in the order of the messages), `cancel` (id),
+the number of bytes of each, and sound, its bytes or 0; they are the payload, in the order of the
+messages, the sound last), `cancel` (id),
 `state`. Out: `progress` (phase, percent, done, total), then `ready` or `failed` (code, message),
 then `delta` (id, text) and `end` (id, reason, counts) or `error` (id, code) of each answer, and
 `state` (steps, gpu_bytes). What libraries print goes to standard error.
@@ -120,6 +121,7 @@ class Worker:
                 header["max_tokens"],
                 stop,
                 lambda text: self._channel.send("delta", id=id, text=text),
+                sounds=_sounds(message),
                 thoughts=header["thoughts"],
                 think=header["think"],
             )
@@ -166,6 +168,12 @@ def _pictures(message: Message) -> list[bytes]:
         found.append(message.payload[at : at + count])
         at += count
     return found
+
+
+def _sounds(message: Message) -> list[bytes]:
+    """Return the sound, which comes after the pictures; none where the header says so."""
+    count = message.header["sound"]
+    return [message.payload[-count:]] if count else []
 
 
 def run(arguments: argparse.Namespace, channel: Channel, worker: Worker) -> int:
@@ -242,6 +250,7 @@ def run(arguments: argparse.Namespace, channel: Channel, worker: Worker) -> int:
         dtype=loaded.dtype,
         special_tokens=generator.special_tokens(),
         video=generator.takes_video(loading.grey()),
+        hears=generator.hears(loading.grey()),
         thinking_switch=generator.switch,
         # Also with thinking switched off
         thinking_opened=trial[:1] != [] and trial[0] in OPEN,

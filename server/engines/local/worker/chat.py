@@ -8,18 +8,22 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from server.engines.local.worker.pictures_only import NoVideo
 
 Messages = list[dict[str, Any]]
+Samples = NDArray[np.float32]
 
 # Larger ones are not decoded; the server sends none near that.
 _MOST_PIXELS = 64_000_000
 
 
 class AnswerError(Exception):
-    """This answer cannot be given. `code` is picture, context, template, memory, numbers or failed.
+    """This answer cannot be given. `code` is picture, sound, context, template, memory, numbers or
+    failed.
 
     Outside the server's tree of errors: it stays in the worker's process.
     """
@@ -38,6 +42,21 @@ def decode(jpeg: bytes) -> Image.Image:
         return picture.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         raise AnswerError("picture") from None
+
+
+def decode_sound(pcm: bytes) -> Samples:
+    """Return the samples of a sound, -1 to 1. `pcm` is signed 16 bit, little endian, 16 kHz.
+
+    Raises AnswerError.
+    """
+    if not pcm or len(pcm) % 2:
+        raise AnswerError("sound")
+    return np.frombuffer(pcm, "<i2").astype(np.float32) / np.float32(32768)
+
+
+def hears(inputs: Any) -> bool:
+    """Find whether a prompt has the features of a sound."""
+    return any("audio" in name or "input_features" in name for name in inputs)
 
 
 def reads_videos(processor: Any) -> bool:
@@ -92,20 +111,28 @@ def _edge(size: Any) -> int:
     return found if isinstance(found, int) else 0
 
 
-def for_template(messages: Messages, pictures: Sequence[Image.Image]) -> Messages:
-    """Put the pictures into the messages, in the form that every template with pictures knows."""
+def for_template(
+    messages: Messages, pictures: Sequence[Image.Image], sounds: Sequence[Samples] = ()
+) -> Messages:
+    """Put the pictures and sounds into the messages, in the form that every template with them
+    knows.
+    """
     found: Messages = []
-    left = iter(pictures)
+    left, heard = iter(pictures), iter(sounds)
     for message in messages:
-        shown = [_shown(part, left) for part in _parts(message)]
+        shown = [_shown(part, left, heard) for part in _parts(message)]
         found.append({"role": message["role"], "content": shown})
     return found
 
 
-def _shown(part: dict[str, Any], left: Iterator[Image.Image]) -> dict[str, Any]:
-    """Put the next picture, or the next frames, into a part."""
+def _shown(
+    part: dict[str, Any], left: Iterator[Image.Image], heard: Iterator[Samples]
+) -> dict[str, Any]:
+    """Put the next picture, the next frames or the next sound into a part."""
     if part["type"] == "text":
         return part
+    if part["type"] == "input_audio":
+        return {"type": "audio", "audio": next(heard)}
     if count := _frames(part):
         return {"type": "video", "video": list(itertools.islice(left, count))}
     return {"type": "image", "image": next(left)}

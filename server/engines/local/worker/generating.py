@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from jinja2 import TemplateError
 from PIL import Image
@@ -16,9 +17,12 @@ from PIL import Image
 from server.engines.local.worker.chat import (
     AnswerError,
     Messages,
+    Samples,
     decode,
+    decode_sound,
     for_processor,
     for_template,
+    hears,
     reads_videos,
     without_oldest,
     without_system,
@@ -85,10 +89,12 @@ class Generator:
         stop: threading.Event,
         emit: Callable[[str], None],
         *,
+        sounds: Sequence[bytes] = (),
         thoughts: int = 0,
         think: bool = False,
     ) -> Outcome:
-        """`jpegs` are the pictures in the order of the messages.
+        """`jpegs` are the pictures in the order of the messages, `sounds` the sounds (see
+        `decode_sound`).
 
         `emit` gets pieces of text as they come. Setting `stop` ends it within a layer. Raises
         AnswerError.
@@ -98,12 +104,13 @@ class Generator:
         with.
         """
         pictures = [one if isinstance(one, Image.Image) else decode(one) for one in jpegs]
+        heard = [decode_sound(one) for one in sounds]
         self._stop, self._first = stop, True
         prompt = 0
         words = _Words(self._loaded.tokenizer, self._ends, self._marks, stop, emit)
         try:
             room = min(max_tokens, _LEAST_ANSWER) + thoughts
-            inputs = self._fitting(messages, pictures, room, think)
+            inputs = self._fitting(messages, pictures, heard, room, think)
             prompt = int(inputs["input_ids"].shape[1])
             words.opened = self._opened(inputs["input_ids"])
             limit = min(max_tokens + thoughts, self._loaded.context - prompt)
@@ -143,6 +150,20 @@ class Generator:
             return False
         return "pixel_values_videos" in inputs
 
+    def hears(self, frame: Image.Image) -> bool:
+        """Find whether sound becomes a part of a prompt beside a picture."""
+        if getattr(self._loaded.processor, "feature_extractor", None) is None:
+            return False
+        asked = [{"type": "image"}, {"type": "input_audio"}, {"type": "text", "text": "Hello"}]
+        silence = np.zeros(16_000, np.float32)
+        try:
+            self._inputs([{"role": "user", "content": asked}], [frame], False, [silence])
+        except Exception as error:  # noqa: BLE001
+            # Each processor fails in its own way; questions go as text then.
+            print(f"this model takes no sound ({type(error).__name__})", file=sys.stderr)
+            return False
+        return True
+
     def special_tokens(self) -> list[str]:
         """List the texts that would become a special token inside a question.
 
@@ -174,7 +195,12 @@ class Generator:
         return next((mark for mark in OPEN if text.endswith(mark)), "")
 
     def _fitting(
-        self, messages: Messages, pictures: Sequence[Image.Image], answer: int, think: bool
+        self,
+        messages: Messages,
+        pictures: Sequence[Image.Image],
+        sounds: Sequence[Samples],
+        answer: int,
+        think: bool,
     ) -> Any:
         """The prompt, without the oldest turns where all of them leave no room for an answer of so
         many tokens.
@@ -183,7 +209,7 @@ class Generator:
         makes of a picture.
         """
         while True:
-            inputs = self._inputs(messages, pictures, think)
+            inputs = self._inputs(messages, pictures, think, sounds)
             room = self._loaded.context - int(inputs["input_ids"].shape[1])
             if room >= answer:
                 return inputs
@@ -194,20 +220,34 @@ class Generator:
                 return inputs
             messages = fewer
 
-    def _inputs(self, messages: Messages, pictures: Sequence[Image.Image], think: bool) -> Any:
+    def _inputs(
+        self,
+        messages: Messages,
+        pictures: Sequence[Image.Image],
+        think: bool,
+        sounds: Sequence[Samples] = (),
+    ) -> Any:
         try:
-            inputs = self._templated(messages, pictures, think)
+            inputs = self._templated(messages, pictures, think, sounds)
         except (TemplateError, TypeError):
             try:
-                inputs = self._templated(without_system(messages), pictures, think)
+                inputs = self._templated(without_system(messages), pictures, think, sounds)
             except TemplateError:
                 raise AnswerError("template") from None
+        if sounds and not hears(inputs):
+            raise AnswerError("sound")
         model = self._loaded.model
         return inputs.to(model.device, dtype=model.dtype)
 
-    def _templated(self, messages: Messages, pictures: Sequence[Image.Image], think: bool) -> Any:
+    def _templated(
+        self,
+        messages: Messages,
+        pictures: Sequence[Image.Image],
+        think: bool,
+        sounds: Sequence[Samples],
+    ) -> Any:
         return self._loaded.processor.apply_chat_template(
-            for_template(messages, pictures),
+            for_template(messages, pictures, sounds),
             tokenize=True,
             return_dict=True,
             return_tensors="pt",

@@ -1,0 +1,127 @@
+"""Ask a worker's generator with sound in this process, for what is not visible from outside.
+
+`python -m tests.real_model.hearing FOLDER`, the folder of `random_models`. Prints a JSON object.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from PIL import Image
+
+from server.engines.local.worker import loading, weights
+from server.engines.local.worker.chat import AnswerError
+from server.engines.local.worker.generating import Generator
+from server.engines.local.worker.loading import Options
+
+PICTURE = Image.new("RGB", (224, 224), (120, 40, 200))
+SOUND: dict[str, Any] = {"type": "input_audio"}
+LOOK: dict[str, Any] = {"type": "image_url"}
+
+
+def text(words: str) -> dict[str, Any]:
+    return {"type": "text", "text": words}
+
+
+def noise(seconds: float, seed: int) -> bytes:
+    samples = np.random.default_rng(seed).integers(-9000, 9000, int(16_000 * seconds))
+    return samples.astype("<i2").tobytes()
+
+
+class Asked:
+    """One omni model, and what its parts got."""
+
+    def __init__(self, folder: Path) -> None:
+        options = Options(folder, "float32", "cpu", 2048, False)
+        self.loaded = loading.load(options, weights.read(folder), lambda *_: None)
+        self.generator = Generator(self.loaded)
+        self.heard: list[list[float]] = []
+        self.prompts: list[list[int]] = []
+        model = self.loaded.model
+        model.model.audio_tower.register_forward_pre_hook(self._features, with_kwargs=True)
+        plain = model.generate
+
+        def generate(**named: Any) -> Any:
+            self.prompts.append(named["input_ids"][0].tolist())
+            return plain(**named)
+
+        model.generate = generate
+
+    def _features(self, _: Any, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+        features = given[0] if given else named["input_features"]
+        self.heard.append([float(features.mean()), float(features.shape[-1])])
+
+    def ask(
+        self, messages: list[dict[str, Any]], sounds: list[bytes], pictures: int = 1
+    ) -> dict[str, Any]:
+        self.heard.clear()
+        self.prompts.clear()
+        try:
+            self.generator.answer(
+                messages, [PICTURE] * pictures, 2, threading.Event(), lambda _: None, sounds=sounds
+            )
+        except AnswerError as error:
+            return {"error": error.code}
+        ids = self.prompts[0]
+        mark, begin = (
+            self.loaded.tokenizer.convert_tokens_to_ids(one)
+            for one in ("<|AUDIO|>", "<|im_start|>")
+        )
+        by_message: list[int] = []
+        for id in ids:
+            if id == begin:
+                by_message.append(0)
+            elif id == mark:
+                by_message[-1] += 1
+        # Of each sound: the frames of its features
+        return {"by_message": by_message, "frames": [int(one[1]) for one in self.heard]}
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    transformers.utils.logging.disable_progress_bar()
+    folder = Path(sys.argv[1])
+    omni = Asked(folder / "qwen2_5_omni")
+    system = {"role": "system", "content": "Answer."}
+    turn = [{"role": "user", "content": "Earlier?"}, {"role": "assistant", "content": "Yes."}]
+
+    def last(*parts: dict[str, Any]) -> dict[str, Any]:
+        return {"role": "user", "content": [*parts, text("What barks?")]}
+
+    one, two = noise(1.0, 1), noise(2.0, 2)
+    video = {"type": "video_url", "video_url": {"url": 4 * ","}}
+    found: dict[str, Any] = {
+        "hears": omni.generator.hears(PICTURE),
+        "spoken": omni.ask([system, *turn, last(LOOK, SOUND)], [one]),
+        "silent": omni.ask([system, *turn, last(LOOK)], []),
+        "scene": omni.ask([system, last(LOOK, LOOK, LOOK, text("Heard:"), SOUND)], [two], 3),
+        "two messages": omni.ask(
+            [
+                system,
+                {"role": "user", "content": [SOUND, text("First?")]},
+                turn[1],
+                last(LOOK, SOUND),
+            ],
+            [one, two],
+        ),
+        "half a sample": omni.ask([system, last(LOOK, SOUND)], [b"\x00"]),
+        "nothing": omni.ask([system, last(LOOK, SOUND)], [b""]),
+    }
+    if omni.generator.takes_video(PICTURE):
+        found["video"] = omni.ask([system, last(video, LOOK, text("Heard:"), SOUND)], [two], 5)
+    deaf = folder / "qwen3_vl"
+    options = Options(deaf, "float32", "cpu", 2048, False)
+    generator = Generator(loading.load(options, weights.read(deaf), lambda *_: None))
+    found["deaf"] = generator.hears(PICTURE)
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
