@@ -81,8 +81,8 @@ class Asking:
 
 class AnswerSink:
     """Turns one job's progress into messages. Calls `on_end(text, whole)` and `on_error(error)` of the session, and
-    `on_counted` with the request and its result; `on_started` when an engine has the request, and `on_text` with each
-    piece of text.
+    `on_counted` with the request and its result; `on_sent` with each request that an engine gets, `on_started` when it
+    has it, and `on_text` with each piece of text.
 
     `began`: monotonic time of the question, or of the description's sampled frame; `wait_seconds`: time spent waiting for
     the frame since then.
@@ -99,6 +99,7 @@ class AnswerSink:
         route: Route | None = None,
         on_end: Callable[[str, bool], None],
         on_error: Callable[[QwenCameraError], None],
+        on_sent: Callable[[EngineRequest], None] = lambda _: None,
         on_counted: Callable[[Engine, EngineRequest, Result], None] = lambda *_: None,
         on_started: Callable[[], None] = lambda: None,
         on_text: Callable[[str], None] = lambda _: None,
@@ -111,6 +112,7 @@ class AnswerSink:
         self._route = route
         self._on_end = on_end
         self._on_error = on_error
+        self._on_sent = on_sent
         self._on_counted = on_counted
         self._on_started = on_started
         self._on_text = on_text
@@ -137,6 +139,7 @@ class AnswerSink:
     def started(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
         picture = request.picture
         self._asked = (engine, request)
+        self._on_sent(request)
         self.frame = frame_info(picture, time.monotonic(), time.time())
         self._frames = earlier_frames(request.earlier, time.monotonic(), time.time())
         self._video = request.video

@@ -65,6 +65,8 @@ class PictureReuse:
         self._tasks = TaskSet("ahead")
         self._numbers = itertools.count(1)
         self._sent: _Sent | None = None
+        # The newest one that was prepared and waits for its turn; None when it was sent
+        self._waiting: _Sent | None = None
         # The time of the last picture ahead
         self._ahead_at = -AHEAD_SECONDS
         # A picture goes ahead now.
@@ -83,8 +85,14 @@ class PictureReuse:
         prepared = Prepared(
             await self._requests.prepare(view, needs), needs, sent_at_turn=self._history.added
         )
-        self._sent = _Sent(view.frame.id, likeness, view.detail, prepared, view.frame.captured)
+        self._waiting = _Sent(view.frame.id, likeness, view.detail, prepared, view.frame.captured)
         return prepared
+
+    def started(self, request: EngineRequest) -> None:
+        """Note that an engine gets a request: its picture, if it is a new one, is the last that was sent."""
+        waiting = self._waiting
+        if waiting is not None and request.picture is waiting.prepared.picture:
+            self._sent, self._waiting = waiting, None
 
     def _holds(self, sent: _Sent, view: View, likeness: Likeness, needs: Capabilities) -> bool:
         picture = sent.prepared.picture
@@ -109,8 +117,10 @@ class PictureReuse:
         self._tasks.spawn(self._send_ahead(view), name="ahead")
 
     def forget(self) -> None:
-        """Forget the picture: the session ends, or its history does."""
-        self._sent = None
+        """Forget the picture: the session ends, its history does, or an answer failed and it may not
+        have arrived.
+        """
+        self._sent = self._waiting = None
 
     async def close(self) -> None:
         self.forget()
@@ -132,12 +142,12 @@ class PictureReuse:
     async def _send_ahead(self, view: View) -> None:
         try:
             needs = self._tools.current_engine().status.capabilities
-            before = self._sent
             prepared = await self.prepare(view, needs)
+            sent_before = prepared.picture.unchanged_since is not None
             # Again, because preparing takes a moment.
-            if self._sent is before or not self._idle():
+            if sent_before or not self._idle():
                 return
-            sink = _AheadSink(f"p{next(self._numbers)}", self._tools)
+            sink = _AheadSink(f"p{next(self._numbers)}", self._tools, self)
             self._requests.submit("", Kind.AHEAD, view, sink, prepared, _ONE_TOKEN)
         except QwenCameraError:
             # The question itself reports what is wrong.
@@ -149,12 +159,13 @@ class PictureReuse:
 class _AheadSink:
     """Counts pictures that went ahead; nobody gets the answer."""
 
-    def __init__(self, id: str, tools: SessionTools) -> None:
+    def __init__(self, id: str, tools: SessionTools, reuse: PictureReuse) -> None:
         self.id = id
         self._tools = tools
+        self._reuse = reuse
 
     def started(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
-        """Ignore it."""
+        self._reuse.started(request)
 
     def delta(self, text: str) -> None:
         """Ignore it."""
@@ -167,7 +178,8 @@ class _AheadSink:
             self._tools.metrics.pictures_ahead.inc()
 
     def failed(self, error: QwenCameraError) -> None:
-        """Ignore it: the question itself reports what is wrong."""
+        # The question itself reports what is wrong.
+        self._reuse.forget()
 
 
 def _with_frame(sent: _Sent, view: View) -> Prepared:

@@ -215,7 +215,8 @@ class Questions:
             wait_seconds=waited,
             route=asking.route,
             on_end=lambda text, whole: self._answered(asking, text, whole),
-            on_error=lambda error: self._failed(asking, error),
+            on_error=lambda error: self._broke(asking, error),
+            on_sent=self._reuse.started,
             on_counted=self._requests.learn,
             on_started=lambda: self._speak(asking),
             on_text=lambda text: self._speaking.write(asking.id, text),
@@ -236,6 +237,11 @@ class Questions:
     def _not_asked(self, asking: Asking, error: QwenCameraError) -> None:
         if self._asking is asking:
             self._asking = None
+        self._failed(asking, error)
+
+    def _broke(self, asking: Asking, error: QwenCameraError) -> None:
+        # The engine may not have got its picture.
+        self._reuse.forget()
         self._failed(asking, error)
 
     def _failed(self, asking: Asking, error: QwenCameraError) -> None:

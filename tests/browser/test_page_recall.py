@@ -25,9 +25,10 @@ async def remembered(page: Visitor, *shown: str) -> None:
 async def test_an_answer_shows_the_pictures_of_the_past_that_it_names(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
-    """The model gets them before the picture of now; a tap on another way to look asks again."""
+    """The model gets them before the picture of now; one tap on another way to look asks again."""
     model.answer_for = lambda _body, _jpeg: ["The keys lay there [1]."]
     page = await visit(server.base_url)
+    await page.page.set_viewport_size({"width": 1280, "height": 800})
     await page.start()
     await remembered(page, "KEYS", "CUP", "BOX")
     response = await page.ask("Where did I put the keys?")
@@ -43,7 +44,6 @@ async def test_an_answer_shows_the_pictures_of_the_past_that_it_names(
         re.compile(r"^vLLM · last\s\d+\ss, ")
     )
 
-    await turn.locator(".evidence summary").click()
     ways = turn.locator(".ways")
     await expect(ways.get_by_role("button", pressed=True)).to_have_text("Last minutes")
     since = await page.now()
@@ -54,6 +54,14 @@ async def test_an_answer_shows_the_pictures_of_the_past_that_it_names(
     assert len(model.last.jpegs) == 1
     await expect(page.turns.last.locator(".evidence summary")).to_contain_text("now, ")
     await expect(page.turns.last.locator(".frames")).to_be_hidden()
+    # An older answer offers them with its details.
+    older = page.turns.first
+    await expect(older.locator(".ways")).to_be_hidden()
+    await older.locator(".evidence summary").click()
+    await expect(older.locator(".ways")).to_be_visible()
+    await expect(older.locator(".about")).to_contain_text(
+        re.compile(r"Earlier frames\s*\d, as pictures")
+    )
 
 
 async def test_the_memory_is_shown_forgotten_and_switched_off(
@@ -61,6 +69,7 @@ async def test_the_memory_is_shown_forgotten_and_switched_off(
 ) -> None:
     """Its size and bounds; the wish stays over a reload, and without it nothing is kept."""
     page = await visit(server.base_url)
+    await page.page.set_viewport_size({"width": 1280, "height": 800})
     await page.start()
     await remembered(page, "KEYS")
     await page.page.locator("#state").click()
@@ -87,7 +96,6 @@ async def test_the_memory_is_shown_forgotten_and_switched_off(
     await page.page.locator("#state").click()
     await expect(words).to_have_text("Off: nothing is remembered.")
     await page.ask("What just happened?")
-    await page.turns.last.locator(".evidence summary").click()
     names = await page.turns.last.locator(".ways button").all_text_contents()
     assert names == ["Now", "In detail", "Where"]
 
@@ -97,6 +105,7 @@ async def test_a_tap_on_the_past_without_any_says_so(visit: Visit, builtin: Runn
     page = await visit(builtin.base_url)
     await page.start()
     await page.ask("What is this?")
+    # Where there is little height for the words, they are with the details.
     await page.turns.last.locator(".evidence summary").click()
     since = await page.now()
     await page.turns.last.get_by_role("button", name="Last minutes").click()

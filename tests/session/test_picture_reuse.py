@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from server.core.errors import EngineFailed
 from server.core.frames import Frame, Kind
-from server.core.messages import Chat, Hold, Release, Settings, Typing
+from server.core.messages import Chat, Confirm, Hold, Release, Settings, Typing
 from server.engines.base import Capabilities, EngineRequest, Usage
 from server.engines.prompts import messages
 from server.session import picture_reuse
@@ -101,6 +102,46 @@ async def test_an_unchanged_scene_sends_the_same_bytes() -> None:
         assert (
             table.metric("visual_tokens_saved_total") == 2 * table.requests[0].picture.visual_tokens
         )
+
+
+async def test_a_picture_that_was_not_sent_is_not_named() -> None:
+    """The question was refused before its turn; the next one is the first with this picture."""
+    async with room(FakeEngine()) as one:
+        table = Table(one)
+        far = caching(elsewhere="far.example")
+        one.engines.current = far
+        refused = await table.ask(1)
+        assert (refused["code"], far.requests) == ("not_confirmed", [])
+        one.session.handle(Confirm(type="confirm", host="far.example"))
+        first = await table.ask(1)
+        assert "unchanged_since" not in first["frame"]
+        assert (await table.ask(1))["frame"]["unchanged_since"] == pytest.approx(
+            first["frame"]["captured_at"], abs=100
+        )
+
+
+async def test_a_refused_question_leaves_the_last_sent_picture() -> None:
+    """It shows another scene, and never got to the engine."""
+    async with room(caching()) as one:
+        table = Table(one)
+        first = await table.ask(1)
+        far = FakeEngine(capabilities=CACHES, elsewhere="far.example")
+        near, one.engines.current = one.engines.current, far
+        assert (await table.ask(2))["type"] == "error"
+        one.engines.current = near
+        again = await table.ask(1)
+        assert again["frame"]["unchanged_since"] == pytest.approx(
+            first["frame"]["captured_at"], abs=100
+        )
+
+
+async def test_a_picture_of_a_failed_answer_is_not_named() -> None:
+    """The engine may never have got it."""
+    async with room(caching(fail_at=0, fail_with=EngineFailed("It broke."))) as one:
+        table = Table(one)
+        assert (await table.ask(1))["type"] == "error"
+        one.engine.fail_at = None
+        assert "unchanged_since" not in (await table.ask(1))["frame"]
 
 
 async def test_a_changed_scene_sends_a_new_picture_last() -> None:
