@@ -1,0 +1,159 @@
+/** The small dialogs of the page. */
+import { byId, say } from "../page/dom.js";
+
+const ASK_FOR_CODE = "Enter the code that you were given for it.";
+const WRONG_CODE = "That code is not right. Check it and try again.";
+
+/** Asks for the server's access code. */
+export class CodeDialog {
+  #dialog = byId("code-dialog", HTMLDialogElement);
+  #input = byId("code", HTMLInputElement);
+  #text = byId("code-text", HTMLElement);
+  /** @type {((code: string|null) => void)|null} */
+  #answer = null;
+
+  constructor() {
+    byId("code-cancel", HTMLButtonElement).addEventListener("click", () => this.#dialog.close());
+    byId("code-form", HTMLFormElement).addEventListener("submit", () => this.#settle(this.#input.value));
+    // Also after the Escape key; after a submit it is settled already.
+    this.#dialog.addEventListener("close", () => this.#settle(null));
+  }
+
+  /**
+   * @param {boolean} wrong the previous code was refused
+   * @param {string} [why] the server's text about the code, or about the refusal
+   * @returns {Promise<string|null>} null: not now
+   */
+  ask(wrong, why = "") {
+    say(this.#text, wrong ? WRONG_CODE : why || ASK_FOR_CODE);
+    this.#text.classList.toggle("problem", wrong);
+    this.#dialog.showModal();
+    this.#input.focus();
+    return new Promise((resolve) => {
+      this.#answer = resolve;
+    });
+  }
+
+  /** @param {string|null} code */
+  #settle(code) {
+    this.#input.value = "";
+    this.#answer?.(code);
+    this.#answer = null;
+  }
+}
+
+/** Asks for consent before the first picture goes to another machine. */
+export class DisclosureDialog {
+  #dialog = byId("disclosure-dialog", HTMLDialogElement);
+  #host = byId("disclosure-host", HTMLElement);
+  // The last host shown; the dialog does not open for it again by itself.
+  #shown = "";
+
+  /** @param {{onAgree: (host: string) => void}} hooks */
+  constructor({ onAgree }) {
+    byId("disclosure-later", HTMLButtonElement).addEventListener("click", () => this.#dialog.close());
+    byId("disclosure-agree", HTMLButtonElement).addEventListener("click", () => {
+      const host = this.#shown;
+      this.#dialog.close();
+      onAgree(host);
+    });
+  }
+
+  /** @param {string} host "" for none */
+  render(host) {
+    if (host === this.#shown) return;
+    this.#shown = host;
+    if (host) this.open();
+    else this.#dialog.close();
+  }
+
+  open() {
+    say(this.#host, this.#shown);
+    if (!this.#dialog.open) this.#dialog.showModal();
+  }
+}
+
+/** Reports that a part of the page did not load, and loads it again. */
+export class MissingDialog {
+  #dialog = byId("missing-dialog", HTMLDialogElement);
+  #again = () => {};
+
+  constructor() {
+    byId("missing-later", HTMLButtonElement).addEventListener("click", () => this.#dialog.close());
+    byId("missing-retry", HTMLButtonElement).addEventListener("click", () => {
+      this.#dialog.close();
+      this.#again();
+    });
+  }
+
+  /** @param {string} part its name within a sentence @param {() => void} again */
+  open(part, again) {
+    this.#again = again;
+    say(byId("missing-title", HTMLElement), `${part} did not arrive`);
+    if (!this.#dialog.open) this.#dialog.showModal();
+  }
+}
+
+/** Shows the address and token with which another device becomes the camera. */
+export class OtherDialog {
+  #dialog = byId("other-dialog", HTMLDialogElement);
+  #address = byId("other-address", HTMLInputElement);
+  #token = byId("other-token", HTMLInputElement);
+  #said = byId("other-said", HTMLElement);
+
+  constructor() {
+    byId("other-close", HTMLButtonElement).addEventListener("click", () => this.#dialog.close());
+    this.#dialog.addEventListener("close", () => {
+      this.#token.value = "";
+      say(this.#said, "");
+    });
+    for (const input of [this.#address, this.#token]) {
+      // Select the text when the browser does not allow copying.
+      byId(`${input.id}-copy`, HTMLButtonElement).addEventListener("click", () => void this.#copy(input));
+    }
+  }
+
+  /** @param {{address: string, token: string}} access */
+  open({ address, token }) {
+    this.#address.value = address;
+    this.#token.value = token;
+    if (!this.#dialog.open) this.#dialog.showModal();
+  }
+
+  close() {
+    this.#dialog.close();
+  }
+
+  /** @param {HTMLInputElement} input */
+  async #copy(input) {
+    input.select();
+    try {
+      await navigator.clipboard.writeText(input.value);
+      say(this.#said, "Copied.");
+    } catch {
+      say(this.#said, "The browser did not allow copying. It is marked: press Ctrl+C.");
+    }
+  }
+}
+
+/** Explains step by step how a device comes to trust the server's certificate. */
+export class TrustDialog {
+  #dialog = byId("trust-dialog", HTMLDialogElement);
+
+  /** @param {{onRetry: () => void}} hooks */
+  constructor({ onRetry }) {
+    byId("trust-close", HTMLButtonElement).addEventListener("click", () => this.#dialog.close());
+    byId("trust-retry", HTMLButtonElement).addEventListener("click", () => {
+      this.#dialog.close();
+      onRetry();
+    });
+  }
+
+  open() {
+    if (!this.#dialog.open) this.#dialog.showModal();
+  }
+
+  close() {
+    this.#dialog.close();
+  }
+}
