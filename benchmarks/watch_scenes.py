@@ -259,7 +259,7 @@ def _place(mask: NDArray[np.bool_]) -> list[int] | None:
 
 @dataclass
 class Score:
-    """What one way of watching saw, missed and cost."""
+    """The things that one way of watching saw and missed, and its cost."""
 
     name: str
     seconds: float = 0.0

@@ -234,7 +234,7 @@ class EngineFailed(EngineError):
 
 
 class SpeechError(QwenCameraError):
-    """What was said could not be recognised, or an answer not spoken. `message` is for operators and the log.
+    """Speech could not be recognised, or an answer not spoken. `message` is for operators and the log.
 
     `visitors`: the text for visitors in place of the usual one of its kind.
     """

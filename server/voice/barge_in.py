@@ -17,7 +17,7 @@ _WINDOW = round(0.4 / CHUNK_SECONDS)
 
 
 class Loudness(IntEnum):
-    """How the answer is played, from louder to softer."""
+    """The loudness at which the answer is played, from louder to softer."""
 
     FULL = 0
     LOWERED = 1

@@ -48,7 +48,7 @@ def test_a_new_answer_ends_the_pauses() -> None:
 
 
 def test_a_scene_that_has_calmed_down_begins_anew() -> None:
-    """What came and went is over: four seconds without a change end the pause, three do not."""
+    """Four seconds without a change end the pause, three do not."""
     pace = Pace()
     asked_at(pace, change(), 40, same=True)
     for now in (40.0, 41.0, 42.0, 43.0):

@@ -1097,7 +1097,7 @@ async def test_only_the_last_spoken_question_can_be_corrected() -> None:
 
 
 async def test_a_held_frame_goes_before_the_one_of_the_words() -> None:
-    """What was held is what is asked about, spoken or typed, and stays so when words are corrected."""
+    """The question is about the held frame, spoken or typed, also when its words are corrected."""
     async with room() as one:
         one.camera()
         one.session.handle(Hold(type="hold"))

@@ -189,7 +189,7 @@ async def test_a_lowered_answer_goes_on_where_it_was(rig: Rig) -> None:
 
 
 async def test_the_next_answer_replaces_the_one_before(rig: Rig) -> None:
-    """What still waits of the old one is not heard, and the history keeps it."""
+    """The rest of the old one is not heard, and the history keeps it."""
     rig.answer("The cup is red.")
     await soon(lambda: rig.line.player.waiting > 0.7)
     rig.answer("No.", "a2")
@@ -203,7 +203,7 @@ async def test_the_next_answer_replaces_the_one_before(rig: Rig) -> None:
 
 
 async def test_no_more_is_made_than_is_soon_heard(rig: Rig) -> None:
-    """What would be made beyond is lost when somebody interrupts."""
+    """Sound made further ahead is lost when somebody interrupts."""
     rig.answer("This is one sentence of the answer, as long as others. " * 20)
     await asyncio.sleep(0.3)
     made = rig.line.player.waiting

@@ -1,4 +1,4 @@
-"""What of a spoken answer was heard, and which piece is heard now."""
+"""The part of a spoken answer that was heard, and the piece that is heard now."""
 
 from __future__ import annotations
 

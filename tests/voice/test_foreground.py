@@ -83,7 +83,7 @@ def test_a_soft_person_is_heard_at_the_second_try(model: SpeechModel) -> None:
 
 
 def test_the_assistants_own_voice_starts_no_turn(model: SpeechModel) -> None:
-    """What the browser's echo canceller leaves of it, at -60 dBFS at worst."""
+    """The browser's echo canceller leaves at most -60 dBFS of it."""
     own = at_level(np.concatenate([spoken(one, "en-gb+f3") for one in SENTENCES * 6]), -60)
     assert turns_of(model, own) == []
 

@@ -89,7 +89,7 @@ def test_memory_is_bounded_and_given_back() -> None:
 
 
 def test_a_slice_is_a_copy() -> None:
-    """What somebody got does not change when the ring goes on."""
+    """A slice that was handed out does not change when the ring goes on."""
     ring = SoundRing(1)
     ring.add(count(0, SOUND_RATE, 0))
     got = ring.slice(0, 1)

@@ -85,7 +85,7 @@ class HeardWords(ServerMessage):
 
 
 class SpeakingState(ServerMessage):
-    """How an answer is spoken now, and the piece of it that is heard."""
+    """The state of a spoken answer, and the piece of it that is heard now."""
 
     type: Literal["speaking"] = "speaking"
     id: str
