@@ -30,7 +30,7 @@ VENV_PYTHON=$VENV/bin/python
 INSTALLING=$VENV/installing
 INSTALL_LOG=$VENV/install.log
 file=$ROOT/requirements-models.txt
-locks=("$ROOT/locks/requirements-models.txt" "$ROOT/locks/torch.txt")
+locks=("$ROOT/locks/requirements-models.txt" "$ROOT/locks/torch.txt" "$ROOT/locks/requirements-speech.txt")
 cpu_torch=$(sed -n 's/^\(torch==[^;]*+cpu\);.*/\1/p' "$file" 2>/dev/null || true)
 stamp=$VENV/models.stamp
 
@@ -65,7 +65,13 @@ install_torch() {
     fi
 }
 
-if install_torch && install_locked requirements-models --no-compile; then
+# Its versions are not those of the rest, so it lies in a folder of its own, which PYTHONPATH names.
+install_voice() {
+    rm -rf "$VENV/speech"
+    install_locked requirements-speech --no-compile --no-deps --target "$VENV/speech"
+}
+
+if install_torch && install_locked requirements-models --no-compile && install_voice; then
     printf '%s\n' "$print" >"$stamp"
 elif [ -n "$needed" ]; then
     rm -f "$stamp"

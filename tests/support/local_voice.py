@@ -1,0 +1,32 @@
+"""A true Qwen3-TTS process with a tiny model of random weights, in the models' environment."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+from tests.real_model.server import PYTHON, ROOT
+
+PACKAGES = ROOT / ".venv-models" / "speech"
+EXTRAS = Path(__file__).parent / "qwen_tts_extras"
+ENVIRONMENT = {"PYTHONPATH": f"{PACKAGES}:{EXTRAS}"}
+
+
+def missing() -> str:
+    """Return why there is no local voice here and the remedy; "" when there is one."""
+    if PYTHON.exists() and (PACKAGES / "qwen_tts").is_dir():
+        return ""
+    return "qwen-tts is not installed: `bash scripts/models.sh` puts it into .venv-models/speech."
+
+
+def make(folder: Path) -> None:
+    """Make the model's files; half a minute on a busy machine."""
+    subprocess.run(
+        [PYTHON, "-m", "tests.real_model.tiny_speech", folder],
+        cwd=ROOT,
+        env={**os.environ, **ENVIRONMENT, "HF_HUB_OFFLINE": "1"},
+        check=True,
+        capture_output=True,
+        timeout=300,
+    )

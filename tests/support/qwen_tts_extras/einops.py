@@ -1,0 +1,9 @@
+"""Stands in for einops."""
+
+
+def rearrange() -> None:
+    """Never used here."""
+
+
+def repeat() -> None:
+    """Never used here."""
