@@ -142,6 +142,13 @@ class Settings(BaseSettings):
     speech_model: str = text()
     speech_voice: str = text()
     speech_socket: bool = flag()
+    speech_local_model: Path | None = Field(
+        default=None, description="a directory with a Qwen3-TTS's files, ~ being the home directory"
+    )
+    speech_local_options: str = text()
+    speech_python: Path | None = Field(
+        default=None, description="a Python that has qwen-tts, ~ being the home directory"
+    )
     transcription_base_url: str = text(
         "", "an http or https URL like http://127.0.0.1:8003/v1, without a user, query or fragment"
     )
@@ -265,7 +272,8 @@ class Settings(BaseSettings):
         return SecretStr(redis_url(value.get_secret_value()))
 
     @field_validator(
-        *("model_path", "local_model", "engine_python", "transcription_local_model"),
+        *("model_path", "local_model", "engine_python"),
+        *("transcription_local_model", "speech_local_model", "speech_python"),
         *("log_file", "ssl_cert_path", "ssl_key_path", "ca_cert_path", "device_key_path"),
     )
     @classmethod
@@ -322,6 +330,10 @@ class Settings(BaseSettings):
             problems.append(
                 "LOCAL_MODEL is empty. ENGINE=local needs the folder of a model there, or OPERATOR_TOKEN, so that an operator"
                 " can choose one; ENGINE=auto does without."
+            )
+        if self.speech_base_url and self.speech_local_model is not None:
+            problems.append(
+                "SPEECH_BASE_URL and SPEECH_LOCAL_MODEL are both set. One voice speaks: empty one of them."
             )
         if self.turn_urls and not self.turn_secret.get_secret_value():
             problems.append(

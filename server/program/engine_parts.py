@@ -19,6 +19,7 @@ from server.engines.base import Engine
 from server.engines.builtin.engine import BuiltinEngine
 from server.engines.openai.engine import OpenAIEngine
 from server.engines.selector import EngineSelector
+from server.engines.speech.local_voice import ROOT, LocalVoice
 from server.engines.speech.server_voice import ServerVoice
 from server.engines.thinking import ThinkingLimits
 from server.fetch.catalogue import CatalogueSource
@@ -117,8 +118,16 @@ class EngineParts:
         engines.insert(len(engines) - (settings.engine == "auto"), self.slot)
         return engines
 
-    def _voice(self) -> ServerVoice | None:
+    def _voice(self) -> ServerVoice | LocalVoice | None:
         settings = self._settings
+        if settings.speech_local_model is not None:
+            python = settings.speech_python or settings.engine_python
+            return LocalVoice(
+                settings.speech_local_model,
+                str(python or ROOT / ".venv-models" / "bin" / "python"),
+                options=settings.speech_local_options,
+                voice=settings.speech_voice,
+            )
         if not settings.speech_base_url:
             return None
         return ServerVoice(

@@ -262,6 +262,8 @@ def test_each_import_is_declared() -> None:
             or path.name == "convert_model.py"
         ):
             files.append("requirements-models.txt")
+        if parts[-3:-1] == ("speech", "worker"):
+            files.append("requirements-speech.txt")
         if parts[0] == "benchmarks" or parts == ("scripts", "bench", "plots.py"):
             files.append("requirements-dev.txt")
         declared = {canonicalize_name(line.name) for name in files for line in requirements(name)}

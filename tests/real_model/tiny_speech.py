@@ -18,6 +18,7 @@ LANGUAGES = {"english": 92, "german": 93}
 _TEXT_TOKENS = ("<|im_start|>", "<|im_end|>", "<tts_pad>", "<tts_bos>", "<tts_eos>")
 # Codes of the first group; behind them stand the talker's own tokens.
 _CODES = 64
+_END = 70
 
 
 def _tokenizer(folder: Path) -> list[int]:
@@ -79,7 +80,7 @@ def make(folder: Path) -> None:
                 "rope_type": "default",
             },
             "code_predictor_config": {**layers, "vocab_size": _CODES, "num_hidden_layers": 1},
-            "codec_eos_token_id": 70,
+            "codec_eos_token_id": _END,
             "codec_think_id": 71,
             "codec_nothink_id": 72,
             "codec_think_bos_id": 73,
@@ -100,12 +101,15 @@ def make(folder: Path) -> None:
         tts_eos_token_id=eos,
     )
     model = Qwen3TTSForConditionalGeneration(config)
+    # It goes on until the limit: the end is never among the five likeliest codes.
+    with torch.no_grad():
+        model.talker.codec_head.weight[_END] = 0
     model.save_pretrained(folder)
     written = json.loads((folder / "config.json").read_text())
     # It is written in a form that its own reader refuses.
     del written["speaker_encoder_config"]
     (folder / "config.json").write_text(json.dumps(written))
-    (folder / "generation_config.json").write_text(json.dumps({"max_new_tokens": 60}))
+    (folder / "generation_config.json").write_text(json.dumps({"max_new_tokens": 60, "top_k": 5}))
     decoder = {
         "codebook_size": _CODES,
         "hidden_size": 32,

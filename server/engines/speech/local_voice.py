@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 ROOT = Path(__file__).resolve().parents[3]
 # Large weights come from slow disks, and compiling takes minutes.
 LOAD_SECONDS = 1800.0
+# Between two looks at its state, of which its process tells by itself
+PROBE_SECONDS = 3600.0
 # To the first sound, and between two chunks: a CPU takes seconds.
 FIRST_SECONDS = 60.0
 BETWEEN_SECONDS = 60.0
@@ -103,7 +105,7 @@ class LocalVoice:
         self._loaded = asyncio.Event()
         self._rate = 0
         self._quiet_until = 0.0
-        self._closed = False
+        self._started = self._closed = False
         # Why it does not speak, for operators; "" while it does
         self.detail = "The voice is being loaded."
         # The names of its voices
@@ -117,7 +119,14 @@ class LocalVoice:
 
     def start(self) -> None:
         """Begin to load the model."""
+        self._started = True
         self._tasks.spawn(self._load(), name="load")
+
+    async def probe(self) -> float:
+        """Load the model, the first time. Returns seconds until the next look."""
+        if not self._started:
+            self.start()
+        return PROBE_SECONDS
 
     async def wait(self) -> None:
         """Wait until it is loaded. Raises SpeechUnavailable with the reason when it cannot be."""

@@ -73,7 +73,7 @@ async def test_what_a_machine_cannot_do_is_said_and_left_out(voice: LocalVoice) 
 
 
 async def test_a_text_that_is_given_up_ends_at_once(voice: LocalVoice) -> None:
-    speaking = voice.speak(TEXT * 20, language=None)
+    speaking = voice.speak(TEXT * 3, language=None)
     assert len((await anext(speaking)).samples) == 2 * FRAME
     await speaking.aclose()
     # The next one is not behind the rest of it.
