@@ -257,12 +257,12 @@ def test_each_import_is_declared() -> None:
         files = ["requirements.txt"]
         parts = path.relative_to(ROOT).parts
         if (
-            "worker" in parts
+            any(part.endswith("worker") for part in parts[:-1])
             or parts[:2] == ("scripts", "models")
             or path.name == "convert_model.py"
         ):
             files.append("requirements-models.txt")
-        if parts[-3:-1] == ("speech", "worker"):
+        if "voice_worker" in parts:
             files.append("requirements-speech.txt")
         if parts[0] == "benchmarks" or parts == ("scripts", "bench", "plots.py"):
             files.append("requirements-dev.txt")

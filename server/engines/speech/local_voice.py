@@ -15,7 +15,7 @@ import numpy as np
 from server.core.aio import TaskSet
 from server.core.errors import SpeechFailed, SpeechRefused, SpeechTimeout, SpeechUnavailable
 from server.engines.speech.base import VoiceChunk
-from server.engines.speech.worker.streaming import StreamOptions
+from server.engines.speech.voice_worker.streaming import StreamOptions
 from server.processes.process import ProcessFailed
 from server.processes.wire import Message
 from server.processes.worker_process import WorkerProcess, environment
@@ -86,7 +86,7 @@ class LocalVoice:
     ) -> None:
         """`options`: see `StreamOptions.read`; `voice`: its name, or a description of it."""
         self._argv = (
-            *(python, "-m", "server.engines.speech.worker"),
+            *(python, "-m", "server.engines.speech.voice_worker"),
             *("--model", str(folder), "--options", options, "--voice", voice),
         )
         self._options = options

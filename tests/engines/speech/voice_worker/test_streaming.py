@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from server.engines.speech.worker.streaming import Overlap, StreamOptions, Window, Windows, pcm
+from server.engines.speech.voice_worker.streaming import (
+    Overlap,
+    StreamOptions,
+    Window,
+    Windows,
+    pcm,
+)
 
 UPSAMPLE = 1920
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from server.engines.speech.worker.streaming import (
+from server.engines.speech.voice_worker.streaming import (
     Floats,
     Overlap,
     StreamOptions,

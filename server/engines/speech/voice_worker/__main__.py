@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from server.core import core_dumps
-from server.engines.speech.worker.qwen3_tts import Speaker, SpeakError, load
-from server.engines.speech.worker.streaming import StreamOptions
+from server.engines.speech.voice_worker.qwen3_tts import Speaker, SpeakError, load
+from server.engines.speech.voice_worker.streaming import StreamOptions
 from server.processes.wire import Message, WireError, encode, read
 
 # Texts that may wait for the one in work. More are refused.
@@ -154,7 +154,7 @@ class _AfterAsking(threading.Event):
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m server.engines.speech.worker",
+        prog="python -m server.engines.speech.voice_worker",
         description="Speaks on its standard streams with a Qwen3-TTS model.",
     )
     parser.add_argument("--model", required=True, type=Path, help="the model's folder")
