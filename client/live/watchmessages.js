@@ -13,6 +13,7 @@
  * @property {number} [expires] seconds until it ends by itself
  * @property {[number, number]} [hours] first and last minute of the day
  * @property {number} [zone] the person's time, in minutes east of UTC
+ * @property {string} [zone_name] the same as an IANA zone, which knows summer time
  */
 
 /**

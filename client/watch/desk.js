@@ -154,7 +154,8 @@ export class WatchDesk {
     if (this.#sent.has(id)) return;
     const expires = until && Math.max(1, (until - Date.now()) / 1000);
     const zone = -new Date().getTimezoneOffset();
-    if (this.#hooks.send({ type: "watch", id, condition, repeat, hours, expires, zone })) this.#sent.add(id);
+    const { timeZone: zone_name } = Intl.DateTimeFormat().resolvedOptions();
+    if (this.#hooks.send({ type: "watch", id, condition, repeat, hours, expires, zone, zone_name })) this.#sent.add(id);
   }
 
   #changed() {

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 from server.attention.watch import Order, WatchState
 from server.attention.watch_answers import MAX_CONDITION_CHARS
@@ -18,6 +20,25 @@ from server.vision.hindrance import Hindrance, hindrance
 
 # The state of a watch that could look, but for something around it
 _CANNOT = "cannot"
+
+
+def zone_of(name: str) -> ZoneInfo | None:
+    """Return the time zone with this IANA name; None for an unknown one, or without a database of zones."""
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        # A folder of zones is an OSError.
+        return None
+
+
+def day_minute(wall: float, zone: ZoneInfo | None, offset: int) -> int:
+    """Return the minute of the day in a zone, also across the change to summer time. `offset`: minutes east of UTC,
+    without a zone.
+    """
+    if zone is None:
+        return int(wall // 60 + offset) % 1440
+    local = datetime.fromtimestamp(wall, zone)
+    return local.hour * 60 + local.minute
 
 
 class WatchList:
@@ -44,8 +65,9 @@ class WatchList:
         self._ids: dict[str, str] = {}
         self._numbers = itertools.count(1)
         self._sent: wire.WatchList | None = None
-        # The person's time, in minutes east of UTC
+        # The person's time, in minutes east of UTC; and its zone, None for one that is not known here
         self.zone = 0
+        self._zone: ZoneInfo | None = None
         # The error of the last request, "" after a success
         self.failed = ""
 
@@ -83,6 +105,8 @@ class WatchList:
         self._ids[name] = asked.id
         if asked.zone is not None:
             self.zone = asked.zone
+        if asked.zone_name:
+            self._zone = zone_of(asked.zone_name)
 
     def remove(self, id: str) -> None:
         """End a watch. Raises NotFound for an unknown one."""
@@ -110,7 +134,7 @@ class WatchList:
 
     def minute(self) -> int:
         """Return the minute of the person's day."""
-        return int(self._wall() // 60 + self.zone) % 1440
+        return day_minute(self._wall(), self._zone, self.zone)
 
     def reason(self, name: str) -> str:
         return next((one.reason for one in self._states() if one.id == name), "")

@@ -126,8 +126,9 @@ class Watch(ClientMessage):
     expires: float | None = Field(default=None, gt=0, le=31_536_000)
     # First and last minute of the day in the person's time; may go over midnight; None: always
     hours: tuple[DayMinute, DayMinute] | None = None
-    # The person's time, in minutes east of UTC
+    # The person's time: minutes east of UTC, and the zone's name, which knows summer time
     zone: int | None = Field(default=None, ge=-840, le=840)
+    zone_name: str | None = Field(default=None, max_length=64, pattern=r"^[\w+/-]*$")
 
 
 class Unwatch(ClientMessage):
