@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from server.attention.gate import LOOK_SECONDS, WHOLE, Change, ChangeGate, Why
 from server.attention.scratch import Scratch
 from tests.attention.clip_classes import (
+    busy_clips,
     color_clip,
     display_clip,
     lamp_clip,
@@ -228,6 +229,15 @@ def test_sensitivity() -> None:
     assert seen == {1.0: False, 4.0: True}
     with pytest.raises(ValueError, match=r"0\.25 to 4"):
         ChangeGate(Scratch(), sensitivity=9.0)
+
+
+@pytest.mark.slow
+def test_pauses_answer_a_moving_shadow() -> None:
+    """It is a change, look for look; while answers stay the same, pauses grow."""
+    (shadow,) = (clip for clip in busy_clips(46, (1,)) if clip.name == "shadow")
+    every, paced = watch(shadow), watch(shadow, paced=True)
+    assert every.a_minute > 20
+    assert paced.a_minute <= min(20, every.a_minute / 2)
 
 
 def test_what_always_moves_is_said_and_wakes_less() -> None:
