@@ -197,7 +197,8 @@ async def _whole(work: Awaitable[None]) -> bool:
     for which in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(which, task.cancel)
     await asyncio.wait([task])
-    if task.cancelled():
+    # Cancelled by a signal, after which a browser that got it, too, may fail to close.
+    if task.cancelled() or task.cancelling():
         return False
     task.result()
     return True
