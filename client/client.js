@@ -14,13 +14,14 @@ import { Memory } from "./live/memory.js";
 import { Visit } from "./live/visit.js";
 import { byId, show } from "./page/dom.js";
 import { cameAsOperator, takePairingCode } from "./page/fragment.js";
-import { Part } from "./page/part.js";
+import { Part, onceLater } from "./page/part.js";
 import { keepRecallWish, recallWish, remember, wasLive } from "./page/resume.js";
 import { waysToLook } from "./page/routes.js";
 import { watchSurroundings } from "./page/surroundings.js";
 import { followViewport } from "./page/viewport.js";
 import { ScreenLock } from "./page/wakelock.js";
 import { connectCamera } from "./stage/cameracontrols.js";
+import { GuideEntry } from "./stage/guideentry.js";
 import { MemoryView } from "./stage/memoryview.js";
 import { Stand } from "./stage/simplemode.js";
 import { StageView } from "./stage/stageview.js";
@@ -48,10 +49,6 @@ const describe = byId("describe", HTMLButtonElement);
 const handle = byId("sheet-handle", HTMLButtonElement);
 const manage = byId("engine-open", HTMLButtonElement);
 const unpair = byId("unpair", HTMLButtonElement);
-/** @type {ReturnType<typeof setTimeout>|undefined} */
-let doctorAhead;
-/** @type {ReturnType<typeof setTimeout>|undefined} */
-let marksAhead;
 
 const visit = new Visit({
   askCode: (wrong, why) => dialog.ask(wrong, why),
@@ -65,6 +62,7 @@ const visit = new Visit({
     if (message.type === "still") return showStill(message);
     if (message.type === "change") return changes.render(message);
     if (watches.receive(message) || answers.receive(message) || operator.here?.receive(message)) return;
+    if (message.type === "aim") return guide.receive(message);
     if (message.type === "recall") return memory.received(message);
     conversation.receive(message);
     marks.here?.receive(message);
@@ -147,6 +145,10 @@ const marks = new Part({
   onMissing: () => {},
 });
 
+// A server that is down could not deliver the doctor any more; the picture of a question is gone before marks are loaded.
+const fetchDoctorAhead = onceLater(DOCTOR_AHEAD, () => void doctor.ahead());
+const fetchMarksAhead = onceLater(MARKS_AHEAD, () => void marks.ahead());
+
 const doctor = new Part({
   address: new URL("./doctor/panel.js", import.meta.url),
   load: async () => {
@@ -176,7 +178,7 @@ const watches = new WatchEntry(
           chat.add(ring);
           renderRunning();
         },
-        say: (text) => chat.announce(text),
+        say: (text) => answers.say(text, true) || chat.announce(text),
         opened: () => grow(true),
         refused: (condition, why) => {
           composer.restore(condition);
@@ -188,6 +190,13 @@ const watches = new WatchEntry(
   },
   composer,
 );
+
+const guide = new GuideEntry({
+  address: new URL("./guide/panel.js", import.meta.url),
+  load: async () => new (await import("./guide/panel.js")).Guide({ say: (text) => answers.say(text) }),
+  onMissing: (again) => missing.open("The guide", again),
+  send: (message) => visit.socket.send(message),
+});
 
 const memory = new Memory(recallWish(), {
   send: (message) => visit.socket.send(message),
@@ -232,6 +241,7 @@ function render(facts) {
   operator.here?.connected(facts.socket === "open");
   watches.connected(facts.socket === "open");
   answers.connected(facts.socket === "open", facts.ready);
+  guide.connected(talking && !facts.held, facts.ready);
   memory.connected(facts.socket === "open", facts.ready);
   if (talking) fetchDoctorAhead();
   if (talking && canPoint()) fetchMarksAhead();
@@ -250,16 +260,6 @@ function canPoint() {
 /** Show the button of the engine panel to an operator: by the page's address, or by an accepted token. */
 function renderEntry() {
   show(manage, cameAsOperator() || Boolean(operator.here?.known));
-}
-
-/** Load the doctor in advance: a server that is down could not deliver it any more. */
-function fetchDoctorAhead() {
-  doctorAhead ||= setTimeout(() => void doctor.ahead(), DOCTOR_AHEAD);
-}
-
-/** Load what follows things in the picture: the picture of a question is gone before it could be loaded. */
-function fetchMarksAhead() {
-  marksAhead ||= setTimeout(() => void marks.ahead(), MARKS_AHEAD);
 }
 
 /** @param {import("./live/messages.js").Still} still */

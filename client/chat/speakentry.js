@@ -72,6 +72,17 @@ export class SpeakEntry {
     return Boolean(this.#part.here?.id);
   }
 
+  /**
+   * Speak a short remark of the page, if the user wants to hear them.
+   * @param {string} text @param {boolean} [matters] it waits for the end of an answer; else it is dropped meanwhile
+   * @returns {boolean} false when nobody hears it now or later
+   */
+  say(text, matters = false) {
+    if (!this.#wanted || !this.hooks.speech.supported || (this.speaking && !this.hooks.speech.busy)) return false;
+    this.hooks.speech.remark(text, matters);
+    return true;
+  }
+
   /** @param {boolean} wanted */
   async want(wanted) {
     this.#wanted = wanted;

@@ -1,9 +1,15 @@
+const REMARK = "remark";
+// A remark that has waited so long (ms) is no news.
+const STALE = 30_000;
+
 /** Reads one text at a time aloud with the browser's own voice, at once or piece by piece. */
 export class Speech {
   /** @type {string|null} key of what is being read */
   #key = null;
   // Pieces of it that are not read to their end
   #pieces = 0;
+  // A remark for later, and when it came (ms)
+  #waiting = { text: "", at: 0 };
   #onChange;
 
   /** @param {(key: string|null) => void} onChange key of the text that is read now; null for none */
@@ -13,6 +19,11 @@ export class Speech {
 
   get supported() {
     return "speechSynthesis" in window && "SpeechSynthesisUtterance" in window;
+  }
+
+  /** True while something is read. */
+  get busy() {
+    return this.#key !== null;
   }
 
   /** Read a text, or stop reading it. @param {string} key @param {string} text @param {string} language BCP 47; "" for the page's */
@@ -39,11 +50,32 @@ export class Speech {
       if (this.#key !== key) return;
       this.#pieces -= 1;
       onEnd?.();
-      if (this.#pieces === 0) this.#set(null);
+      if (this.#pieces === 0) this.#ended();
     };
     this.#pieces += 1;
     this.#set(key);
     speechSynthesis.speak(utterance);
+  }
+
+  /**
+   * Read a short remark in place of an older one. While another text is read, the newest one waits for its end if it
+   * matters, and is dropped else.
+   * @param {string} text @param {boolean} matters
+   */
+  remark(text, matters) {
+    if (this.#key !== null && this.#key !== REMARK) {
+      if (matters) this.#waiting = { text, at: performance.now() };
+      return;
+    }
+    this.stop();
+    this.queue(REMARK, text, document.documentElement.lang);
+  }
+
+  #ended() {
+    this.#set(null);
+    const { text, at } = this.#waiting;
+    this.#waiting = { text: "", at: 0 };
+    if (text && performance.now() - at < STALE) this.remark(text, true);
   }
 
   pause() {
@@ -54,8 +86,9 @@ export class Speech {
     if (this.#key !== null) speechSynthesis.resume();
   }
 
-  stop() {
-    if (this.#key === null) return;
+  /** @param {string} [only] stop nothing but this text */
+  stop(only) {
+    if (this.#key === null || (only !== undefined && only !== this.#key)) return;
     this.#pieces = 0;
     this.#set(null);
     speechSynthesis.cancel();

@@ -53,6 +53,7 @@
  * @property {boolean} [changes] a `change` for each comparison
  * @property {boolean} [stills] one picture per second, for a page whose camera is another device
  * @property {boolean} [recall] keep pictures of the recent past; false drops them, too
+ * @property {boolean} [guidance] an `aim` whenever another hint how to move the camera holds
  * @property {boolean} [speak] answers are spoken
  */
 
@@ -131,6 +132,7 @@
  * @property {number} sensitivity
  * @property {boolean} held
  * @property {string} elsewhere another machine to which the engine sends pictures; "" when they stay on the server's
+ * @property {boolean} guides the server can guide the camera
  * @property {boolean} confirmed this session's pictures may go there
  * @property {boolean} voice the server has a voice for answers
  * @property {string} voice_elsewhere another machine to which it sends their texts; "" when they stay on the server's
@@ -316,6 +318,15 @@
  */
 
 /**
+ * How to move the camera, so that print or a face is wholly in its picture.
+ * @typedef {Object} AimHint
+ * @property {"aim"} type
+ * @property {"dark"|"blurred"|"nothing"|"back"|"closer"|"left_edge"|"right_edge"|"upper_edge"|"lower_edge"|"left"|"right"|"up"|"down"|"good"} hint
+ * @property {"text"|"face"} [about] absent: about the whole picture
+ * @property {number} at
+ */
+
+/**
  * A recent picture of the camera, after the privacy filters.
  * @typedef {Object} Still
  * @property {"still"} type
@@ -326,7 +337,7 @@
  */
 
 /**
- * @typedef {Ready|Status|Sender|Waiting|Started|DeltaMessage|Thinking|ResponseMessage|import("./descriptionmessages.js").DescriptionReport|import("./watchmessages.js").WatchReport|import("./voicemessages.js").VoiceReport|Recalled|Still|import("./operatormessages.js").EngineReport|import("./operatormessages.js").LogLines|ErrorMessage|Pong} ServerMessage
+ * @typedef {Ready|Status|Sender|Waiting|Started|DeltaMessage|Thinking|ResponseMessage|import("./descriptionmessages.js").DescriptionReport|import("./watchmessages.js").WatchReport|import("./voicemessages.js").VoiceReport|Recalled|AimHint|Still|import("./operatormessages.js").EngineReport|import("./operatormessages.js").LogLines|ErrorMessage|Pong} ServerMessage
  */
 
 const KNOWN = new Set([
@@ -346,6 +357,7 @@ const KNOWN = new Set([
   "watches",
   "ring",
   "recall",
+  "aim",
   "still",
   "engine",
   "log",

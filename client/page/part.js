@@ -1,6 +1,15 @@
 /** Milliseconds after which a loading part counts as missing. */
 const PATIENCE = 20_000;
 
+/** Make a call that runs once, so many milliseconds after it was first wanted. @param {number} ms @param {() => void} call */
+export function onceLater(ms, call) {
+  /** @type {ReturnType<typeof setTimeout>|undefined} */
+  let timer;
+  return () => {
+    timer ||= setTimeout(call, ms);
+  };
+}
+
 /**
  * A part of the page that is loaded when it is opened.
  * @template {{open?: () => void}} T

@@ -27,6 +27,16 @@ export function speakWish() {
   return history.state?.speak === true;
 }
 
+/** Store in the same entry that the user wants to be guided, or not. @param {boolean} wanted */
+export function keepGuideWish(wanted) {
+  history.replaceState({ ...history.state, guide: wanted }, "");
+}
+
+/** @returns {boolean} the stored wish */
+export function guideWish() {
+  return history.state?.guide === true;
+}
+
 /** True when the page may start at once: it was live, and the camera is allowed without a prompt. @returns {Promise<boolean>} */
 export async function wasLive() {
   if (history.state?.live !== true) return false;

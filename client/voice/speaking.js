@@ -114,7 +114,7 @@ export class Speaking {
 
   #ended() {
     if (!this.id) return;
-    this.#hooks.speech.stop();
+    this.#hooks.speech.stop(this.id);
     this.#hooks.mark(this.id, 0, 0);
     this.id = "";
     this.#hooks.onChange();

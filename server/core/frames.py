@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import av
     import numpy as np
     from numpy.typing import NDArray
+
+# What a hint about the camera is about
+Subject = Literal["text", "face"]
 
 # Bounds of a change gate's sensitivity; its figures are measured with 1.
 LEAST_SENSITIVITY = 0.25
@@ -61,6 +64,27 @@ class BoxUnit(StrEnum):
     PIXELS = "pixels"
     # Thousandths of the picture's width and height
     THOUSANDTHS = "thousandths"
+
+
+class Hint(StrEnum):
+    """How to move a camera. The edges and directions are the picture's."""
+
+    DARK = "dark"
+    BLURRED = "blurred"
+    # Neither text nor a face
+    NOTHING = "nothing"
+    BACK = "back"
+    CLOSER = "closer"
+    # Cut off there
+    LEFT_EDGE = "left_edge"
+    RIGHT_EDGE = "right_edge"
+    UPPER_EDGE = "upper_edge"
+    LOWER_EDGE = "lower_edge"
+    LEFT = "left"
+    RIGHT = "right"
+    UP = "up"
+    DOWN = "down"
+    GOOD = "good"
 
 
 class CameraState(StrEnum):

@@ -85,6 +85,8 @@ class Metrics:
         self.stills = counter(
             "stills_total", "Stills for pages of another device's camera", "result"
         )
+        # result: done, busy, failed
+        self.aim_looks = counter("aim_looks_total", "Looks at frames for guidance", "result")
         # result: kept, old, thinned, full, same, late, cleared, busy, withheld, unusable
         self.recalled = counter(
             "recall_pictures_total",

@@ -17,6 +17,8 @@ from server.core.aio import Pools
 from server.core.metrics import Metrics
 from server.engines.base import Engine
 from server.engines.builtin.engine import BuiltinEngine
+from server.engines.builtin.finder import Finder
+from server.engines.builtin.reader import Reader
 from server.engines.openai.engine import OpenAIEngine
 from server.engines.selector import EngineSelector
 from server.engines.speech.local_voice import ROOT, LocalVoice
@@ -46,6 +48,9 @@ class EngineParts:
     def __init__(self, settings: Settings, pools: Pools, metrics: Metrics) -> None:
         self._settings = settings
         self._pools = pools
+        # One for all: its models take 100 MB.
+        self._reader = Reader()
+        self.finder = Finder(self._reader)
         # By address; in this program's memory alone
         self._keys: dict[str, SecretStr] = {}
         # The slot for the model that an operator chooses.
@@ -112,7 +117,7 @@ class EngineParts:
                 )
             )
         if settings.engine in ("auto", "builtin"):
-            engines.append(BuiltinEngine(heavy=self._pools.heavy))
+            engines.append(BuiltinEngine(heavy=self._pools.heavy, reader=self._reader))
         # Before the built-in one where any may answer; behind the one that is insisted on, until an
         # operator prefers it.
         engines.insert(len(engines) - (settings.engine == "auto"), self.slot)

@@ -22,6 +22,7 @@ from server.core.aio import (
     Pools,
     TaskSet,
     async_call,
+    in_pool,
     supervise,
     watch_lag,
 )
@@ -120,6 +121,9 @@ class Program:
             scratch=Scratch(),
             voice=self.engine_parts.voice,
             recogniser=self.speech.recogniser,
+            find=lambda frame, thorough: in_pool(
+                self.pools.heavy, self.engine_parts.finder.find, frame.image, thorough
+            ),
         )
         self.store = self._make_store()
         self.access = AccessParts(settings, self.store, self.metrics)

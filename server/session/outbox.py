@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from server.core.messages import (
+    AimHint,
     DeltaMessage,
     EngineReport,
     HeardWords,
@@ -31,7 +32,7 @@ MAX_BYTES = 256 * 1024
 _PIECES = (DeltaMessage, Thinking)
 # Kinds of which a newer message replaces a waiting one.
 _SNAPSHOTS = (
-    *(Ready, Status, Sender, Still, WatchList, SceneChange, Recalled),
+    *(Ready, Status, Sender, Still, WatchList, SceneChange, Recalled, AimHint),
     *(EngineReport, LogLines, SpeakingState),
 )
 
@@ -76,7 +77,8 @@ class Outbox:
 
     Consecutive deltas of one answer are merged, and so are thoughts. New words of a spoken question
     replace waiting ones of the same question. A new `ready`, `status`,
-    `sender`, `still`, `watches`, `change`, `recall`, `engine`, `log` or `speaking` replaces a waiting one
+    `sender`, `still`, `watches`, `change`, `recall`, `aim`, `engine`, `log` or
+    `speaking` replaces a waiting one
     (whoever puts a `log` checks first whether one waits), and a `ready` goes before everything
     else. Without a reader, the deltas of
     an answer are dropped once its response is there, which has the whole text. Beyond `max_bytes`

@@ -38,6 +38,7 @@ from server.engines.token_scale import TokenScale
 from server.inference import Inference, Job, Result, Sink
 from server.session.allowance import Allowance
 from server.session.history import History, turn_tokens
+from server.vision.aim import Found
 from server.vision.media import FRAME_FACTOR, MIN_FRAMES
 from server.vision.prepare import PicturePreparer
 
@@ -84,6 +85,10 @@ class SessionTools:
     keeping: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     # Speaks answers; None: pages do it with their browser's own voice.
     voice: Voice | None = None
+    # Finds text and faces in a frame for guidance, small print too if asked; None: there is none
+    find: Callable[[Frame, bool], Awaitable[Found]] | None = None
+    # Held while a frame is looked at for guidance: one in all sessions
+    aiming: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +112,8 @@ class Preferences:
     recall: bool = False
     # Answers are spoken.
     speak: bool = False
+    # Hints how to move the camera
+    guidance: bool = False
 
 
 @dataclass(frozen=True, slots=True)

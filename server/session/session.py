@@ -23,6 +23,7 @@ from server.core.errors import (
 )
 from server.core.states import Steps
 from server.session import state_messages
+from server.session.aiming import Aiming
 from server.session.allowance import Allowance
 from server.session.background import Background
 from server.session.history import History
@@ -108,11 +109,14 @@ class Session:
             requests=self._requests,
             tools=tools,
         )
+        self._aiming = Aiming(
+            camera=self.camera, outbox=self.outbox, requests=self._requests, tools=tools
+        )
         self._background = Background(
             self.camera,
             self._requests,
             limits.sample_rate,
-            (self._watching, self._describing, self._recalling),
+            (self._watching, self._describing, self._recalling, self._aiming),
             alert=self._watching,
         )
         self._watching.on_wanted = self._background.changed
@@ -260,6 +264,8 @@ class Session:
             self.speaking.wanted = now.speak
         if was.recall != now.recall:
             self._recalling.switched()
+        if was.guidance != now.guidance:
+            self._aiming.switched()
         if was.describe != now.describe:
             if now.describe:
                 self._describing.begin()
@@ -357,6 +363,7 @@ class Session:
             stack.push_async_callback(self._tasks.close)
             stack.push_async_callback(self._stills.close)
             stack.push_async_callback(self._recalling.close)
+            stack.push_async_callback(self._aiming.close)
             stack.push_async_callback(self._reuse.close)
             stack.callback(self._forget)
             stack.callback(self._background.close)

@@ -59,6 +59,7 @@ def ready(
         speak=requests.preferences.speak,
         recogniser=tools.recogniser is not None and tools.recogniser.ready,
         sound_elsewhere=requests.consent.sound_elsewhere,
+        guides=tools.find is not None,
     )
 
 

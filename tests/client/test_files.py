@@ -35,7 +35,7 @@ FOLDERS = [
     ["live"],
     ["page"],
     ["chat", "dialogs", "stage"],
-    ["doctor", "operator", "track", "voice", "watch"],
+    ["doctor", "guide", "operator", "track", "voice", "watch"],
     [""],
 ]
 # Join what carries with what shows.
@@ -45,6 +45,7 @@ PARTS = [
     "doctor/panel.js",
     "operator/panel.js",
     "track/marks.js",
+    "guide/panel.js",
     "voice/speaking.js",
     "watch/panel.js",
 ]
@@ -84,6 +85,7 @@ WITHOUT_PAGE = [
     "track/trackedbox",
     "track/tracker",
     "track/worker",
+    "guide/words",
     "voice/speaking",
     "watch/desk",
     "watch/words",

@@ -30,6 +30,7 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "frames_skipped": ("counter", ("reason",)),
     "sound_packets_dropped": ("counter", ("reason",)),
     "stills": ("counter", ("result",)),
+    "aim_looks": ("counter", ("result",)),
     "recall_pictures": ("counter", ("result",)),
     "recall_bytes": ("gauge", ()),
     "frames_replaced": ("counter", ()),

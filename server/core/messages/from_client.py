@@ -80,6 +80,8 @@ class Settings(ClientMessage):
     recall: bool | None = None
     # Answers are spoken.
     speak: bool | None = None
+    # Hints how to move the camera
+    guidance: bool | None = None
 
 
 class Said(ClientMessage):

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, Field
 
 from server.core.errors import QwenCameraError
-from server.core.frames import Length
+from server.core.frames import Hint, Length, Subject
 from server.core.messages.base import MAX_MESSAGE_BYTES, MAX_QUESTION_CHARS, ServerMessage
 
 
@@ -64,6 +64,8 @@ class Ready(ServerMessage):
     # The server makes words of speech; and the other machine to which it sends sound for that, "" when it stays.
     recogniser: bool = False
     sound_elsewhere: str = ""
+    # True: the server can guide; see `Settings.guidance`.
+    guides: bool = False
 
     def for_operators(self) -> Self:
         return self.model_copy(update={"engine_detail": self.operator_detail})
@@ -136,6 +138,17 @@ class Recalled(ServerMessage):
     bytes: int
     # Capture time of the oldest, milliseconds since the epoch by the server's clock; None without any
     oldest_at: float | None = None
+
+
+class AimHint(ServerMessage):
+    """How to move the camera, so that print or a face is wholly in its picture."""
+
+    type: Literal["aim"] = "aim"
+    hint: Hint
+    # None: about the whole picture
+    about: Subject | None = None
+    # Milliseconds since the epoch by the server's clock
+    at: float
 
 
 class Still(ServerMessage):

@@ -79,16 +79,26 @@ class Reader:
             for piece in pieces
         ]
 
+    def lines(self, bgr: Bgr) -> list[NDArray[np.float32]] | None:
+        """Find the corners of all lines of text without reading them; None without a reader."""
+        with self._lock:
+            reader = self._load_text()
+            if reader is None:
+                return None
+            # The reader keeps what a call says, so each call says all of it.
+            found = reader(np.ascontiguousarray(bgr), use_det=True, use_cls=False, use_rec=False)
+        return [] if found.boxes is None else [np.asarray(box, np.float32) for box in found.boxes]
+
     def _read(self, bgr: Bgr) -> tuple[list[Piece], bool]:
         """Return the pieces, and True for those of the picture upside down."""
         with self._lock:
             reader = self._load_text()
             if reader is None:
                 return [], False
-            pieces = _pieces(reader(np.ascontiguousarray(bgr)))
+            pieces = _pieces(_recognise(reader, bgr))
             if pieces and _certainty(pieces) < _POOR:
                 turned = np.asarray(cv2.rotate(bgr, cv2.ROTATE_180), np.uint8)
-                other = _pieces(reader(np.ascontiguousarray(turned)))
+                other = _pieces(_recognise(reader, turned))
                 if _certainty(other) > _certainty(pieces) + 0.1:
                     return other, True
         return pieces, False
@@ -168,6 +178,10 @@ def _box_of(code: Any, scale: float) -> Box:
     corners = (at.top_left, at.top_right, at.bottom_right, at.bottom_left)
     xs, ys = [corner.x / scale for corner in corners], [corner.y / scale for corner in corners]
     return Box(min(xs), min(ys), max(xs), max(ys))
+
+
+def _recognise(reader: Any, bgr: Bgr) -> Any:
+    return reader(np.ascontiguousarray(bgr), use_det=True, use_cls=False, use_rec=True)
 
 
 def _pieces(found: Any) -> list[Piece]:

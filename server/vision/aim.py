@@ -1,0 +1,230 @@
+"""Decide how to move a camera so that print or a face is wholly in its picture. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from server.core.frames import Hint, Scene, Subject
+
+# Letters of this height, relative to the picture's longer side, are too small to read well, and
+# those of the second are large enough again (hysteresis): 10 and 13 px of 1280.
+SMALL_BELOW, SMALL_UNTIL = 0.0078, 0.0102
+# The same for a face's height, relative to the picture's height.
+FAR_FACE_BELOW, FAR_FACE_UNTIL = 0.10, 0.13
+# Distance to the border at which a thing counts as cut, and from which on it is whole again.
+CUT_BELOW, CUT_UNTIL = 0.006, 0.018
+# Distance of a thing's centre from the picture's, as a share of the side, beyond which it is beside,
+# and within which it is in the middle again. Nothing that covers the middle is beside.
+BESIDE_ABOVE, BESIDE_UNTIL = 0.27, 0.20
+# Share of a text's area, in cut lines, from which it is cut at the left or right: one line's false
+# end does not count. Above and below one line is cut, of a whole page: it counts with so much of
+# the text's width.
+_CUT_AREA, _CUT_WIDTH = 0.15, 0.3
+# Lines this near to each other, in heights of the larger one, belong together.
+_NEAR = 1.5
+# Lines of one picture; further ones, the smallest, are left out.
+MOST_LINES = 100
+# Looks in a row with the same result, until it is the hint
+_LOOKS = 2
+# Seconds between two looks: while nothing changes, and while the next hint is not certain yet
+STEADY_SECONDS, UNSURE_SECONDS = 1.0, 0.4
+
+
+_EDGES = (Hint.LEFT_EDGE, Hint.RIGHT_EDGE, Hint.UPPER_EDGE, Hint.LOWER_EDGE)
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """A line of text or a face; all sides are shares of the picture's width or height."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+    # Height of its letters, relative to the picture's longer side; of a face, to its height
+    height: float
+
+    @property
+    def area(self) -> float:
+        return max(0.0, self.right - self.left) * max(0.0, self.bottom - self.top)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a look at a frame found."""
+
+    lines: tuple[Thing, ...] = ()
+    faces: tuple[Thing, ...] = ()
+    # False: nobody could look for text, because the reader did not load.
+    looked: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """A hint, and what it is about; None for the whole picture."""
+
+    hint: Hint
+    about: Subject | None = None
+
+
+class Aim:
+    """The hint for one camera. It changes when two looks in a row find the same other one."""
+
+    def __init__(self) -> None:
+        self.advice: Advice | None = None
+        self._next: Advice | None = None
+        self._count = 0
+
+    @property
+    def pause(self) -> float:
+        """Seconds until the next look is worth its cost."""
+        return UNSURE_SECONDS if self._count or self.advice is None else STEADY_SECONDS
+
+    def see(self, found: Found, scene: Scene | None) -> bool:
+        """Take a look's result. Returns True when the advice changed."""
+        seen = advise(found, scene, self.advice)
+        if seen == self.advice:
+            self._next, self._count = None, 0
+            return False
+        self._count = self._count + 1 if seen == self._next else 1
+        self._next = seen
+        if self._count < _LOOKS:
+            return False
+        self.advice, self._next, self._count = seen, None, 0
+        return True
+
+
+def advise(found: Found, scene: Scene | None, now: Advice | None = None) -> Advice | None:
+    """Return the most important hint; `now` stays until its reason is clearly gone.
+
+    None when nothing can be told: nobody could look for text.
+    """
+    if scene is not None and (scene.dark or scene.black):
+        return Advice(Hint.DARK)
+    if scene is not None and scene.blurred:
+        return Advice(Hint.BLURRED)
+    held = now.hint if now is not None else None
+    if found.lines:
+        group = _main_group(found.lines)
+        return Advice(_of_text(group, held), "text")
+    if found.faces:
+        face = max(found.faces, key=lambda one: one.area)
+        return Advice(_of_face(face, held), "face")
+    return Advice(Hint.NOTHING) if found.looked else None
+
+
+def _of_text(lines: Sequence[Thing], held: Hint | None) -> Hint:
+    whole = _around(lines)
+    hint = _of_edges(_cut(lines, whole, held), held)
+    if hint is not None:
+        return hint
+    heights = sorted(line.height for line in lines)
+    # Of an even number the smaller one of the middle.
+    middle = heights[(len(heights) - 1) // 2]
+    if middle < (SMALL_UNTIL if held is Hint.CLOSER else SMALL_BELOW):
+        return Hint.CLOSER
+    return _beside(whole, held)
+
+
+def _of_face(face: Thing, held: Hint | None) -> Hint:
+    hint = _of_edges(_cut([face], face, held), held)
+    if hint is not None:
+        return hint
+    if face.height < (FAR_FACE_UNTIL if held is Hint.CLOSER else FAR_FACE_BELOW):
+        return Hint.CLOSER
+    return _beside(face, held)
+
+
+def _of_edges(cut: dict[Hint, float], held: Hint | None) -> Hint | None:
+    """Return the hint about cut edges: the most cut one, or to move back from opposite ones."""
+    if {Hint.LEFT_EDGE, Hint.RIGHT_EDGE} <= cut.keys():
+        return Hint.BACK
+    if {Hint.UPPER_EDGE, Hint.LOWER_EDGE} <= cut.keys():
+        return Hint.BACK
+    if held in cut:
+        return held
+    return max(cut, key=lambda edge: cut[edge]) if cut else None
+
+
+def _cut(lines: Sequence[Thing], whole: Thing, held: Hint | None) -> dict[Hint, float]:
+    """Return the edges at which the lines are cut, each with the share that is."""
+    area = sum(line.area for line in lines) or 1.0
+    width = (whole.right - whole.left) or 1.0
+    found: dict[Hint, float] = {}
+    for edge in _EDGES:
+        near = CUT_UNTIL if held in (edge, Hint.BACK) else CUT_BELOW
+        cut = [line for line in lines if _distance(line, edge) < near]
+        if edge in (Hint.LEFT_EDGE, Hint.RIGHT_EDGE):
+            share = sum(line.area for line in cut) / area
+            enough = _CUT_AREA
+        else:
+            share = sum(line.right - line.left for line in cut) / width
+            enough = _CUT_WIDTH
+        if cut and share >= enough:
+            found[edge] = round(share, 3)
+    return found
+
+
+def _distance(thing: Thing, edge: Hint) -> float:
+    match edge:
+        case Hint.LEFT_EDGE:
+            return thing.left
+        case Hint.RIGHT_EDGE:
+            return 1.0 - thing.right
+        case Hint.UPPER_EDGE:
+            return thing.top
+        case _:
+            return 1.0 - thing.bottom
+
+
+def _beside(whole: Thing, held: Hint | None) -> Hint:
+    across = (whole.left + whole.right) / 2 - 0.5
+    down = (whole.top + whole.bottom) / 2 - 0.5
+    most_across = BESIDE_UNTIL if held in (Hint.LEFT, Hint.RIGHT) else BESIDE_ABOVE
+    most_down = BESIDE_UNTIL if held in (Hint.UP, Hint.DOWN) else BESIDE_ABOVE
+    beside = abs(across) > most_across and not whole.left < 0.5 < whole.right
+    above = abs(down) > most_down and not whole.top < 0.5 < whole.bottom
+    if beside and (not above or abs(across) >= abs(down)):
+        return Hint.LEFT if across < 0 else Hint.RIGHT
+    if above:
+        return Hint.UP if down < 0 else Hint.DOWN
+    return Hint.GOOD
+
+
+def _around(things: Sequence[Thing]) -> Thing:
+    return Thing(
+        min(one.left for one in things),
+        min(one.top for one in things),
+        max(one.right for one in things),
+        max(one.bottom for one in things),
+        0.0,
+    )
+
+
+def _main_group(lines: Sequence[Thing]) -> list[Thing]:
+    """Return the lines that are near each other and most likely meant: many, large, in the middle."""
+    waiting = sorted(lines, key=lambda line: -line.area)[:MOST_LINES]
+    groups: list[list[Thing]] = []
+    while waiting:
+        group = [waiting.pop(0)]
+        for line in group:
+            near = [one for one in waiting if _together(line, one)]
+            group.extend(near)
+            waiting = [one for one in waiting if one not in near]
+        groups.append(group)
+    return max(groups, key=_weight)
+
+
+def _together(one: Thing, other: Thing) -> bool:
+    gap = _NEAR * max(one.bottom - one.top, other.bottom - other.top)
+    across = max(one.left, other.left) - min(one.right, other.right)
+    down = max(one.top, other.top) - min(one.bottom, other.bottom)
+    return across < gap and down < gap
+
+
+def _weight(group: list[Thing]) -> float:
+    whole = _around(group)
+    away = math.hypot((whole.left + whole.right) / 2 - 0.5, (whole.top + whole.bottom) / 2 - 0.5)
+    return sum(line.area for line in group) * (1.0 - away)

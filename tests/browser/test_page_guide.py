@@ -1,0 +1,59 @@
+"""Guidance on the page: one short hint over the picture, for eyes, screen readers and voices."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.async_api import Page, expect
+
+from tests.browser.visitor import Visit
+from tests.support.running import Running
+
+LABEL = "text:TAKE ONE TABLET DAILY\nWITH A GLASS OF WATER\nBEFORE YOU EAT"
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+
+async def test_hints_come_while_they_are_wanted(visit: Visit, builtin: Running) -> None:
+    """What is in the picture decides; without the wish nothing is looked at and nothing is shown."""
+    page = await visit(builtin.base_url)
+    await page.start()
+    await page.show(mode=LABEL, textPx=50, clock=False)
+    button, line = page.button("Guide the camera"), page.page.locator("#aim")
+    await expect(button).to_have_attribute("aria-pressed", "false")
+    await expect(line).to_be_hidden()
+    since = await page.now()
+    await button.press("Enter")
+    assert (await page.sent("settings", since=since))["guidance"] is True
+    await page.got('m.type === "aim" && m.hint === "good" && m.about === "text"', since=since)
+    await expect(line).to_have_text("Good, hold still")
+    # A screen reader announces it.
+    assert await line.get_attribute("role") == "status"
+    await expect(line).to_have_attribute("aria-live", "polite")
+    await page.show(mode=LABEL, textPx=6, clock=False)
+    await expect(line).to_have_text(re.compile("^(No text in view|Too far)$"))
+    since = await page.now()
+    await button.click()
+    assert (await page.sent("settings", since=since))["guidance"] is False
+    await expect(line).to_be_hidden()
+    await expect(button).to_have_attribute("aria-pressed", "false")
+
+
+async def test_spoken_hints_are_not_announced_twice(visit: Visit, builtin: Running) -> None:
+    """Who has answers spoken hears the hints, too; then the screen reader stays silent about them."""
+
+    async def listen(page: Page) -> None:
+        await page.add_init_script(
+            "window.spoken = []; speechSynthesis.speak = (one) => window.spoken.push(one.text);"
+        )
+
+    page = await visit(builtin.base_url, prepare=listen)
+    await page.start()
+    await page.show(mode=LABEL, textPx=50, clock=False)
+    await page.page.locator("#speak").click()
+    await page.button("Guide the camera").click()
+    line = page.page.locator("#aim")
+    await expect(line).to_have_text("Good, hold still")
+    await expect(line).to_have_attribute("aria-live", "off")
+    assert await page.page.evaluate("window.spoken") == ["Good, hold still"]
