@@ -71,6 +71,7 @@ class SpeechServer:
         self.answers: list[Piece] | None = None
         self.endless: bytes | None = None
         self.refused: set[str] = set()
+        self.names_refused = True
         self.extra: list[str] = []
         self.requests: list[Asked] = []
         self._server: asyncio.Server | None = None
@@ -131,7 +132,7 @@ class SpeechServer:
         asked = Asked(json.loads(body), headers)
         self.requests.append(asked)
         for name in sorted(self.refused & asked.fields.keys()):
-            text = f"Unrecognized request argument supplied: {name}"
+            text = f"Unrecognized request argument supplied: {name if self.names_refused else '?'}"
             return await self._reply(writer, 400, json.dumps({"error": {"message": text}}).encode())
         if self.status != 200:
             return await self._reply(writer, self.status, b'{"error": {"message": "secret words"}}')

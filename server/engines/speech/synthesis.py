@@ -32,7 +32,9 @@ PATH = "/audio/speech"
 # A piece of text has 20 s of speech; this is 170 s at 24 kHz, or 125 s in base64.
 SOUND_BYTES = 8 * 1024 * 1024
 # Fields that a server may refuse by name: they are left out from then on.
-_OPTIONAL = ("stream", "stream_format", "language")
+_OPTIONAL = ("stream", "stream_format", "language", "initial_codec_chunk_frames")
+# Frames of the first chunk of a model like Qwen3-TTS, 80 ms each: the fewer, the sooner it comes.
+_FIRST_FRAMES = 2
 # Names of languages as Qwen3-TTS has them
 LANGUAGES = {
     "zh": "Chinese", "en": "English", "ja": "Japanese", "ko": "Korean", "de": "German",
@@ -144,12 +146,14 @@ class Synthesis:
         self, text: str, model: str, language: str | None, stack: AsyncExitStack
     ) -> httpx2.Response:
         """Send until it is taken. Raises SpeechError and httpx2's errors."""
+        guessed: set[str] = set()
         while True:
             fields: dict[str, object] = {
                 "input": text,
                 "response_format": "pcm",
                 "stream": True,
                 "stream_format": "audio",
+                "initial_codec_chunk_frames": _FIRST_FRAMES,
             }
             if name := LANGUAGES.get((language or "").partition("-")[0].lower()):
                 fields["language"] = name
@@ -168,8 +172,14 @@ class Synthesis:
             finally:
                 await answer.aclose()
             sent = self._optional & fields.keys()
-            named = upstream.refused_fields(body, sent) if answer.status_code in (400, 422) else ()
+            named = (
+                upstream.refused_fields(body, sent) if answer.status_code in (400, 422) else set()
+            )
+            if not named and not guessed and sent and answer.status_code in (400, 422):
+                # Some do not say what they refuse.
+                named = guessed = sent
             if not named:
+                self._optional |= guessed
                 wait = answer.headers.get("retry-after", "")
                 raise self._refusals.of_status(
                     answer.status_code,

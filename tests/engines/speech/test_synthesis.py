@@ -72,6 +72,7 @@ async def test_what_is_asked_for(server: SpeechServer) -> None:
         "response_format": "pcm",
         "stream": True,
         "stream_format": "audio",
+        "initial_codec_chunk_frames": 2,
     }
     assert asked.headers["accept-encoding"] == "identity"
 
@@ -105,7 +106,25 @@ async def test_fields_that_a_server_refuses_are_left_out(server: SpeechServer) -
             pass
     await client.close()
     assert len(server.requests) == 4
-    assert server.requests[-1].fields.keys() == {"model", "input", "response_format", "stream"}
+    assert server.requests[-1].fields.keys() == {
+        *("model", "input", "response_format", "stream", "initial_codec_chunk_frames")
+    }
+
+
+async def test_a_server_that_does_not_say_what_it_refuses(server: SpeechServer) -> None:
+    """It gets the request without all that it may not know; a text that it refuses costs no field."""
+    server.names_refused = False
+    server.refused = {"stream_format"}
+    await spoken(server, language="fr")
+    assert [len(one.fields) for one in server.requests] == [7, 3]
+    server.requests.clear()
+    server.refused = {"input"}
+    client = Synthesis(server.base_url, "", "", LIMITS)
+    for _ in range(2):
+        with pytest.raises(SpeechRefused):
+            await anext(client.speak(TEXT, model="m", language="fr"))
+    await client.close()
+    assert [len(one.fields) for one in server.requests] == [7, 3, 7, 3]
 
 
 @pytest.mark.parametrize(
@@ -126,7 +145,7 @@ async def test_refusals(server: SpeechServer, status: int, kind: type[SpeechErro
     assert str(status) in raised.value.message
     for word in ("127.0.0.1", "SPEECH_", "HTTP"):
         assert word not in raised.value.visitor_message
-    assert len(server.requests) == 1
+    assert len(server.requests) == (2 if status == 400 else 1)
 
 
 @pytest.mark.parametrize(

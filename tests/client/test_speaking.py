@@ -1,0 +1,121 @@
+"""The page's part of spoken answers, module by module in headless Chromium."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.async_api import Page
+
+from tests.client.test_modules import browser, page, run
+
+__all__ = ["browser", "page"]
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+
+# A page with a voice of its browser's that writes down what it gets, and ends pieces on request
+PARTS = """
+const log = [], said = [], waiting = [];
+const voice = { paused: false, speak: (one) => { said.push(one.text); waiting.push(one); one.onstart(); },
+  cancel: () => { said.push("(silent)"); waiting.length = 0; },
+  pause() { voice.paused = true; }, resume() { voice.paused = false; } };
+Object.defineProperty(window, "speechSynthesis", { value: voice, configurable: true });
+window.SpeechSynthesisUtterance = class { constructor(text) { this.text = text; } };
+const { Speech } = await import("/client/chat/speech.js");
+const { Speaking } = await import("/client/voice/speaking.js");
+const speech = new Speech(() => {});
+const speaking = new Speaking({ send: (message) => log.push(message), speech, language: () => "en",
+  mark: (id, start, end) => log.push([id, start, end]), onChange: () => log.push(speaking.id || "(none)"),
+  readWhole: (id) => log.push("whole " + id) });
+const ready = { voice: false };
+const say = (text, start, end) => speaking.receive({ type: "say", id: "a", text, start, end });
+"""
+
+
+async def test_pieces_are_read_in_turn_and_reported(page: Page) -> None:
+    """Each is marked while it is read, and the server hears how far the page is."""
+    found = await run(
+        page,
+        PARTS + """
+        say("One.", 0, 4); say("Two.", 4, 9);
+        waiting.shift().onend();
+        return [said, log];
+        """,
+    )
+    assert found == [
+        ["One.", "Two."],
+        ["a", ["a", 0, 4], ["a", 4, 9], {"type": "said", "id": "a", "end": 4}],
+    ]
+
+
+async def test_the_end_and_a_stop_leave_nothing_marked(page: Page) -> None:
+    """Nor spoken; the news of another answer's end does nothing."""
+    found = await run(
+        page,
+        PARTS + """
+        say("One.", 0, 4);
+        speaking.receive({ type: "speaking", id: "b", state: "stopped", text: "", start: 0, end: 0 });
+        const before = speaking.id;
+        speaking.receive({ type: "speaking", id: "a", state: "stopped", text: "", start: 0, end: 0 });
+        return [before, speaking.id, said, log.slice(2)];
+        """,
+    )
+    assert found == ["a", "", ["One.", "(silent)"], [["a", 0, 0], "(none)"]]
+
+
+async def test_a_lowered_answer_pauses_the_browsers_voice(page: Page) -> None:
+    found = await run(
+        page,
+        PARTS + """
+        const tell = (state) => {
+          speaking.receive({ type: "speaking", id: "a", state, text: "", start: 0, end: 0 });
+          return voice.paused;
+        };
+        say("One.", 0, 4);
+        const paused = [tell("lowered"), tell("speaking"), tell("paused")];
+        speaking.hush();
+        return [paused, voice.paused, log.at(-3)];
+        """,
+    )
+    assert found == [[True, False, True], False, {"type": "cancel", "id": "a"}]
+
+
+async def test_the_wish_goes_to_each_new_socket_once(page: Page) -> None:
+    found = await run(
+        page,
+        PARTS + """
+        speaking.connected(true, ready); speaking.connected(true, ready);
+        speaking.connected(false, ready); speaking.connected(true, ready);
+        speaking.off();
+        return log;
+        """,
+    )
+    wish = {"type": "settings", "speak": True}
+    assert found == [wish, wish, {"type": "settings", "speak": False}]
+
+
+async def test_an_older_server_has_whole_answers_read(page: Page) -> None:
+    """It knows nothing of speech, so the page reads an answer when it is complete."""
+    found = await run(
+        page,
+        PARTS + """
+        const response = { type: "response", kind: "chat", id: "a" };
+        speaking.connected(true, { voice: true });
+        speaking.receive(response);
+        speaking.connected(true, {});
+        const taken = speaking.receive(response);
+        speaking.receive({ ...response, kind: "describe" });
+        return [taken, log.slice(1)];
+        """,
+    )
+    assert found == [False, ["whole a"]]
+
+
+async def test_a_browser_without_a_voice_says_at_once_that_it_is_done(page: Page) -> None:
+    found = await run(
+        page,
+        PARTS + """
+        delete window.SpeechSynthesisUtterance;
+        say("One.", 0, 4);
+        return [said, log.at(-1)];
+        """,
+    )
+    assert found == [[], {"type": "said", "id": "a", "end": 4}]
