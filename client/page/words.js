@@ -384,12 +384,13 @@ export function clock(at) {
 
 /**
  * Remarks that belong to an answer, or to the frame that it will be about.
- * @param {{frame?: import("../live/messages.js").FrameInfo, finish_reason?: string}} response
+ * @param {{frame?: import("../live/messages.js").FrameInfo, finish_reason?: string, sound?: string}} response
  */
 export function remarks(response) {
   const said = [];
   if (response.frame?.dark) said.push("The picture was dark. Switch on a light, or the torch.");
   if (response.frame?.blurred) said.push("The picture was blurred. Hold still, or move back a little.");
+  if (/^(empty|too_long|undecodable|refused)$/.test(response.sound ?? "")) said.push("The sound could not be used; only the words were asked.");
   if (response.finish_reason === "length") said.push("Cut off at the length limit.");
   if (response.finish_reason === "content_filter") said.push("The model server's filter cut this answer.");
   if (response.finish_reason === "cancelled") said.push("Cancelled.");

@@ -370,6 +370,19 @@ async def test_words_of_a_spoken_question_grow_into_a_turn(page: Page) -> None:
     ]
 
 
+async def test_a_sound_that_was_not_used_is_said(page: Page) -> None:
+    """Not of one that was heard, and not of an engine that never hears."""
+    found = await run(
+        page,
+        """
+        const {remarks} = await import("/client/page/words.js");
+        return ["refused", "empty", "heard", "deaf", undefined].map(sound => remarks({sound}));
+        """,
+    )
+    words = "The sound could not be used; only the words were asked."
+    assert found == [words, words, "", "", ""]
+
+
 async def test_corrected_words_get_their_own_answer(page: Page) -> None:
     """What still comes of the answer to the wrong words is left out, whether it had ended or not."""
     found = await run(
