@@ -57,3 +57,30 @@ async def test_spoken_hints_are_not_announced_twice(visit: Visit, builtin: Runni
     await expect(line).to_have_text("Good, hold still")
     await expect(line).to_have_attribute("aria-live", "off")
     assert await page.page.evaluate("window.spoken") == ["Good, hold still"]
+
+
+async def test_rings_are_spoken_where_answers_are(visit: Visit, builtin: Running) -> None:
+    """The voice says what rang; the screen reader does not say it a second time."""
+
+    async def listen(page: Page) -> None:
+        await page.add_init_script(
+            "window.spoken = []; speechSynthesis.speak = (one) => window.spoken.push(one.text);"
+        )
+
+    page = await visit(builtin.base_url, prepare=listen)
+    await page.start()
+    await page.show(mode="color:rgb(120 120 120)", clock=False)
+    await page.page.locator("#speak").click()
+    await page.box.fill("Tell me when you see red.")
+    await page.button("Watch for this").click()
+    await page.got('m.type === "watches" && m.watches[0]?.looked_at')
+    since = await page.now()
+    await page.show(mode="color:rgb(240 140 20)")
+    await page.got(
+        'm.type === "watches" && m.watches[0].reason.includes("Nothing red")', since=since
+    )
+    await page.show(mode="color:rgb(210 30 30)")
+    await expect(page.page.locator(".ring")).to_have_count(1)
+    (spoken,) = await page.page.evaluate("window.spoken")
+    assert spoken.startswith("you see red. ")
+    await expect(page.page.locator("#announcer")).not_to_contain_text("you see red")
