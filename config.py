@@ -159,6 +159,7 @@ class Settings(BaseSettings):
         default=None,
         description="a directory with a speech model's files, ~ being the home directory",
     )
+    microphone: bool = flag(True)
 
     # Frames
     frame_sample_rate: float = number(2.0, 0.1, 30)

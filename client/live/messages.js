@@ -55,6 +55,8 @@
  * @property {boolean} [recall] keep pictures of the recent past; false drops them, too
  * @property {boolean} [guidance] an `aim` whenever another hint how to move the camera holds
  * @property {boolean} [speak] answers are spoken
+ * @property {"off"|"hands_free"|"push"} [microphone] how it is heard
+ * @property {number} [silence_ms] 200 to 2000: silence that ends a spoken question
  */
 
 /**
@@ -139,6 +141,7 @@
  * @property {boolean} speak
  * @property {boolean} recogniser the server makes words of speech
  * @property {string} sound_elsewhere another machine to which sound goes for that; "" when it stays on the server's
+ * @property {boolean} microphone the server takes one
  */
 
 /**
@@ -198,6 +201,7 @@
  * @property {number} visual_tokens
  * @property {boolean} held
  * @property {number} [unchanged_since] the model has had this picture since then; at `captured_at` the camera showed the same
+ * @property {string} [word] of a spoken question, at which it was captured
  * @property {boolean} [dark]
  * @property {boolean} [blurred]
  * @property {string} [thumbnail] JPEG data URL
@@ -347,6 +351,7 @@ const KNOWN = new Set([
   "heard",
   "speaking",
   "say",
+  "listening",
   "waiting",
   "started",
   "delta",

@@ -18,7 +18,14 @@
  * @property {number} end
  */
 
-/** @typedef {Correct|Said} VoiceMessage */
+/**
+ * The button of push-to-talk is pressed or released.
+ * @typedef {Object} Push
+ * @property {"push"} type
+ * @property {boolean} down
+ */
+
+/** @typedef {Correct|Said|Push} VoiceMessage */
 
 // --- Sent by the server --------------------------------------------------------------------------
 
@@ -52,6 +59,13 @@
  * @property {number} end
  */
 
-/** @typedef {HeardWords|SpeakingState|Say} VoiceReport */
+/**
+ * The state of the microphone at the server.
+ * @typedef {Object} Listening
+ * @property {"listening"} type
+ * @property {"off"|"waiting"|"speech"|"silence"|"recognising"} state
+ */
+
+/** @typedef {HeardWords|SpeakingState|Say|Listening} VoiceReport */
 
 export {};

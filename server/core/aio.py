@@ -242,8 +242,8 @@ class Pools:
     """The process's bounded thread pools.
 
     `decode`: video frames. `prepare`: pictures that a question waits for. `heavy`: text and face
-    recognition. `manage`: reading the machine and its models, which may take minutes. `measure`:
-    memory of models.
+    recognition. `hear`: speech in what microphones send. `manage`: reading the machine and its
+    models, which may take minutes. `measure`: memory of models.
     """
 
     def __init__(
@@ -252,6 +252,7 @@ class Pools:
         self.decode = ThreadPoolExecutor(decode, "decode")
         self.prepare = ThreadPoolExecutor(prepare, "prepare")
         self.heavy = ThreadPoolExecutor(heavy, "heavy")
+        self.hear = ThreadPoolExecutor(1, "hear")
         self.manage = ThreadPoolExecutor(manage, "manage")
         self.measure = ThreadPoolExecutor(1, "measure")
 
@@ -262,8 +263,8 @@ class Pools:
         """
 
         def end() -> None:
-            pools = (self.decode, self.prepare, self.heavy, self.manage, self.measure)
-            for pool in pools:
+            media = (self.decode, self.prepare, self.heavy, self.hear)
+            for pool in (*media, self.manage, self.measure):
                 pool.shutdown(wait=True, cancel_futures=True)
 
         waiting = threading.Thread(target=end, name="pools", daemon=True)

@@ -35,8 +35,8 @@ def number(default: float, low: float, high: float) -> Any:
     return Field(default=default, ge=low, le=high, description=f"a number from {low:g} to {high:g}")
 
 
-def flag() -> Any:
-    return Field(default=False, description="true or false")
+def flag(default: bool = False) -> Any:
+    return Field(default=default, description="true or false")
 
 
 def text(default: str = "", allowed: str = "text of at most 1000 characters") -> Any:

@@ -14,6 +14,16 @@ if TYPE_CHECKING:
 SOUND_RATE = 16_000
 
 
+class MicrophoneMode(StrEnum):
+    """Way in which a person's microphone is heard."""
+
+    OFF = "off"
+    # Speech itself begins and ends a turn.
+    HANDS_FREE = "hands_free"
+    # A button is held while somebody speaks.
+    PUSH = "push"
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Sound:
     """A piece of what a microphone heard: mono, 16 bits, `SOUND_RATE`."""

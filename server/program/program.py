@@ -42,6 +42,7 @@ from server.session.session import Session, SessionLimits, SessionTools
 from server.session_manager import SessionManager
 from server.vision.prepare import PicturePreparer
 from server.vision.privacy import build_filters
+from server.voice.detector import SpeechModel
 from server.web.connection_guard import ConnectionGuard
 from server.web.context import Services, forget_device
 from server.web.gauges import Limits, add_gauges
@@ -124,6 +125,8 @@ class Program:
             find=lambda frame, thorough: in_pool(
                 self.pools.heavy, self.engine_parts.finder.find, frame.image, thorough
             ),
+            speech_model=SpeechModel() if settings.microphone else None,
+            hear_pool=self.pools.hear,
         )
         self.store = self._make_store()
         self.access = AccessParts(settings, self.store, self.metrics)

@@ -28,6 +28,8 @@ class Spoken:
     frame: Frame | None = None
     # For an engine that hears; None: the words alone
     sound: Sound | None = None
+    # The word to which the frame belongs; None: the end of speech
+    word: str | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -85,7 +87,7 @@ class AnswerSink:
     has it, and `on_text` with each piece of text.
 
     `began`: monotonic time of the question, or of the description's sampled frame; `wait_seconds`: time spent waiting for
-    the frame since then.
+    the frame since then. `word`: see `Spoken.word`.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class AnswerSink:
         began: float,
         wait_seconds: float = 0.0,
         route: Route | None = None,
+        word: str | None = None,
         on_end: Callable[[str, bool], None],
         on_error: Callable[[QwenCameraError], None],
         on_sent: Callable[[EngineRequest], None] = lambda _: None,
@@ -110,6 +113,7 @@ class AnswerSink:
         self._began = began
         self._wait_seconds = wait_seconds
         self._route = route
+        self._word = word
         self._on_end = on_end
         self._on_error = on_error
         self._on_sent = on_sent
@@ -141,6 +145,8 @@ class AnswerSink:
         self._asked = (engine, request)
         self._on_sent(request)
         self.frame = frame_info(picture, time.monotonic(), time.time())
+        if self._word is not None:
+            self.frame = self.frame.model_copy(update={"word": self._word})
         self._frames = earlier_frames(request.earlier, time.monotonic(), time.time())
         self._video = request.video
         self._prepare_seconds = picture.prepare_seconds

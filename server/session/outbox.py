@@ -12,6 +12,7 @@ from server.core.messages import (
     DeltaMessage,
     EngineReport,
     HeardWords,
+    Listening,
     LogLines,
     Ready,
     Recalled,
@@ -33,7 +34,7 @@ _PIECES = (DeltaMessage, Thinking)
 # Kinds of which a newer message replaces a waiting one.
 _SNAPSHOTS = (
     *(Ready, Status, Sender, Still, WatchList, SceneChange, Recalled, AimHint),
-    *(EngineReport, LogLines, SpeakingState),
+    *(EngineReport, Listening, LogLines, SpeakingState),
 )
 
 
@@ -77,7 +78,7 @@ class Outbox:
 
     Consecutive deltas of one answer are merged, and so are thoughts. New words of a spoken question
     replace waiting ones of the same question. A new `ready`, `status`,
-    `sender`, `still`, `watches`, `change`, `recall`, `aim`, `engine`, `log` or
+    `sender`, `still`, `watches`, `change`, `recall`, `aim`, `listening`, `engine`, `log` or
     `speaking` replaces a waiting one
     (whoever puts a `log` checks first whether one waits), and a `ready` goes before everything
     else. Without a reader, the deltas of

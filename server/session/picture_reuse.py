@@ -1,7 +1,8 @@
-"""Gives the engine the same picture again while nothing changes, and sends it ahead of a question that somebody types."""
+"""Gives the engine the same picture again while nothing changes, and sends it ahead of a question that somebody types or says."""
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import time
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from server.core.aio import TaskSet, in_pool
 from server.core.errors import QwenCameraError
 from server.core.frames import CameraState, Detail, Frame, Kind
 from server.engines.base import Capabilities, Engine, EngineRequest
-from server.inference import Result
+from server.inference import Job, Result
 from server.session.history import History
 from server.session.request_builder import (
     Extras,
@@ -25,6 +26,8 @@ from server.session.request_builder import (
 
 # Least time between two pictures that are sent ahead, seconds
 AHEAD_SECONDS = 2.0
+# The same after the pauses of somebody who speaks
+SAID_SECONDS = 0.4
 # The engine computes the prompt and writes one token, which nobody gets: none cannot be asked for.
 _ONE_TOKEN = Extras(max_tokens=1)
 
@@ -71,6 +74,9 @@ class PictureReuse:
         self._ahead_at = -AHEAD_SECONDS
         # A picture goes ahead now.
         self._busy = False
+        # The newest one's task and job; None before
+        self._task: asyncio.Task[None] | None = None
+        self._job: Job | None = None
 
     async def prepare(self, view: View, needs: Capabilities) -> Prepared:
         """Return the picture of a view, or the last one when nothing has changed since. Raises FrameWithheld."""
@@ -106,15 +112,31 @@ class PictureReuse:
 
     def ahead(self, held: Frame | None) -> None:
         """Send the newest picture, or the held one, ahead of a question, while nobody waits for an answer."""
-        now = time.monotonic()
-        if self._busy or now - self._ahead_at < AHEAD_SECONDS or not self._idle():
-            return
         frame = held or self._camera.newest
         if frame is None or (held is None and self._camera.state() is not CameraState.LIVE):
             return
+        self._send(frame, held is not None, AHEAD_SECONDS)
+
+    def said(self, frame: Frame, held: Frame | None) -> None:
+        """Send the frame of what was said, or the held one, while its words are on their way."""
+        self._send(held or frame, held is not None, SAID_SECONDS)
+
+    def cancel_ahead(self) -> None:
+        """Stop the picture that goes ahead: its question does not follow."""
+        task, job = self._task, self._job
+        self._task = self._job = None
+        if task is not None:
+            task.cancel()
+        if job is not None:
+            self._tools.inference.cancel(job, "replaced")
+
+    def _send(self, frame: Frame, held: bool, apart: float) -> None:
+        now = time.monotonic()
+        if self._busy or now - self._ahead_at < apart or not self._idle():
+            return
         self._ahead_at, self._busy = now, True
-        view = View(frame, Detail.LOW, self._camera.scene, held is not None)
-        self._tasks.spawn(self._send_ahead(view), name="ahead")
+        view = View(frame, Detail.LOW, self._camera.scene, held)
+        self._task = self._tasks.spawn(self._send_ahead(view), name="ahead")
 
     def forget(self) -> None:
         """Forget the picture: the session ends, its history does, or an answer failed and it may not
@@ -148,7 +170,7 @@ class PictureReuse:
             if sent_before or not self._idle():
                 return
             sink = _AheadSink(f"p{next(self._numbers)}", self._tools, self)
-            self._requests.submit("", Kind.AHEAD, view, sink, prepared, _ONE_TOKEN)
+            self._job = self._requests.submit("", Kind.AHEAD, view, sink, prepared, _ONE_TOKEN)
         except QwenCameraError:
             # The question itself reports what is wrong.
             return

@@ -99,6 +99,11 @@ class Questions:
         return self._held is not None
 
     @property
+    def held_frame(self) -> Frame | None:
+        """The held frame; None without one."""
+        return self._held
+
+    @property
     def waits_for_frame(self) -> bool:
         """True while a question is not in the queue yet."""
         return self._asking is not None and self._asking.job is None
@@ -158,7 +163,7 @@ class Questions:
             question=message.text,
             asked=Asked(at=time.monotonic(), wall=time.time(), sent=None),
             route=route,
-            spoken=Spoken(frame=last.spoken.frame if last.spoken is not None else None),
+            spoken=replace(last.spoken, sound=None) if last.spoken is not None else Spoken(),
             frame=last.frame,
             held=last.held,
             corrected=True,
@@ -214,6 +219,7 @@ class Questions:
             began=asking.asked.at,
             wait_seconds=waited,
             route=asking.route,
+            word=asking.spoken.word if asking.spoken is not None else None,
             on_end=lambda text, whole: self._answered(asking, text, whole),
             on_error=lambda error: self._broke(asking, error),
             on_sent=self._reuse.started,

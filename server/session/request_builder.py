@@ -17,7 +17,7 @@ from server.core.aio import in_pool
 from server.core.errors import BadRequest, FrameWithheld, NotConfirmed
 from server.core.frames import Detail, Frame, Kind, Length, Picture, Region, Scene
 from server.core.metrics import Metrics
-from server.core.sound import Sound, SoundUse
+from server.core.sound import MicrophoneMode, Sound, SoundUse
 from server.engines.base import (
     Capabilities,
     EarlierPicture,
@@ -41,6 +41,8 @@ from server.session.history import History, turn_tokens
 from server.vision.aim import Found
 from server.vision.media import FRAME_FACTOR, MIN_FRAMES
 from server.vision.prepare import PicturePreparer
+from server.voice.detector import SpeechModel
+from server.voice.turns import SILENCE_SECONDS
 
 # Least tokens of an answer, however long the question is
 _LEAST_ANSWER_TOKENS = 16
@@ -81,6 +83,10 @@ class SessionTools:
     scratch: Scratch
     # None: spoken questions need an engine that hears
     recogniser: Recogniser | None = None
+    # Finds speech in what microphones send; None: the server takes no microphone
+    speech_model: SpeechModel | None = None
+    # Threads of the detectors; None: a thread of the event loop's own
+    hear_pool: ThreadPoolExecutor | None = None
     # Held while a frame becomes a picture of the recent past: one in all sessions
     keeping: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     # Speaks answers; None: pages do it with their browser's own voice.
@@ -114,6 +120,9 @@ class Preferences:
     speak: bool = False
     # Hints how to move the camera
     guidance: bool = False
+    microphone: MicrophoneMode = MicrophoneMode.OFF
+    # Silence that ends a spoken question
+    silence_ms: int = round(SILENCE_SECONDS * 1000)
 
 
 @dataclass(frozen=True, slots=True)

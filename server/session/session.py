@@ -27,6 +27,7 @@ from server.session.aiming import Aiming
 from server.session.allowance import Allowance
 from server.session.background import Background
 from server.session.history import History
+from server.session.listening import Listening
 from server.session.live_description import LiveDescription
 from server.session.outbox import Outbox
 from server.session.picture_reuse import PictureReuse
@@ -145,6 +146,18 @@ class Session:
             on_held=self._status_changed,
             speaking=self.speaking,
         )
+        self._listening = Listening(
+            line=self.voice,
+            camera=self.camera,
+            outbox=self.outbox,
+            requests=self._requests,
+            questions=self._questions,
+            reuse=self._reuse,
+            tools=tools,
+            send_error=self.send_error,
+            touch=self.touch,
+            talker=self.speaking,
+        )
         self._stills = Stills(camera=self.camera, outbox=self.outbox, tools=tools)
         # The newest attempts of each page for offers and sockets.
         self.offers, self.sockets = Attempts(), Attempts()
@@ -204,6 +217,7 @@ class Session:
                 case wire.Cancel():
                     if message.id in (None, self.speaking.id):
                         self.speaking.stop("user")
+                    self._listening.cancel(message.id)
                     self._questions.cancel(message.id, "user")
                 case wire.Hold():
                     self._questions.hold()
@@ -220,6 +234,8 @@ class Session:
                     self._questions.typing()
                 case wire.Said():
                     self.speaking.page_read(message)
+                case wire.Push():
+                    self._listening.push(message.down)
                 case wire.Ping():
                     self.outbox.put(wire.Pong(at=time.time() * 1000))
                 case wire.Confirm():
@@ -262,6 +278,8 @@ class Session:
         self._stills.want(now.stills)
         if was.speak != now.speak:
             self.speaking.wanted = now.speak
+        if message.microphone is not None or message.silence_ms is not None:
+            self._listening.set(now.microphone, now.silence_ms / 1000)
         if was.recall != now.recall:
             self._recalling.switched()
         if was.guidance != now.guidance:
@@ -339,6 +357,7 @@ class Session:
         """Stop the work that needs a listener; history and settings stay."""
         self.speaking.drop()
         self._questions.cancel(None, "socket_closed")
+        self._listening.attend(False)
         self._tools.inference.cancel_session(self.id, "socket_closed")
         self._background.listen(False)
         # Watches go on, and say when it is too dark for them.
@@ -351,6 +370,7 @@ class Session:
         self.camera.watched = True
         self._stills.listen(True)
         self._background.listen(True)
+        self._listening.attend(True)
 
     async def close(self, reason: str) -> None:
         """Stop and forget everything; a failure skips nothing. Safe to call more than once."""
@@ -362,6 +382,7 @@ class Session:
             stack.push_async_callback(asyncio.sleep, 0)
             stack.push_async_callback(self._tasks.close)
             stack.push_async_callback(self._stills.close)
+            stack.push_async_callback(self._listening.close)
             stack.push_async_callback(self._recalling.close)
             stack.push_async_callback(self._aiming.close)
             stack.push_async_callback(self._reuse.close)

@@ -60,6 +60,7 @@ def ready(
         recogniser=tools.recogniser is not None and tools.recogniser.ready,
         sound_elsewhere=requests.consent.sound_elsewhere,
         guides=tools.find is not None,
+        microphone=tools.speech_model is not None,
     )
 
 

@@ -135,6 +135,7 @@ def make_tools(
         prepare_pool=pools.prepare,
         metrics=metrics,
         scratch=Scratch(),
+        hear_pool=pools.hear,
     )
 
 

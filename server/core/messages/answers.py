@@ -28,6 +28,8 @@ class FrameInfo(BaseModel):
     # Milliseconds since the epoch: the model has had this picture since then, and the camera showed the same at
     # `captured_at`.
     unchanged_since: float | None = None
+    # The frame belongs to this word of a spoken question ("this"); None: to the time after its last one.
+    word: str | None = None
     dark: bool | None = None
     blurred: bool | None = None
     # JPEG data URL
@@ -105,6 +107,17 @@ class Say(ServerMessage):
     text: str
     start: int
     end: int
+
+
+ListeningState = Literal["off", "waiting", "speech", "silence", "recognising"]
+
+
+class Listening(ServerMessage):
+    """The state of the microphone at the server has changed."""
+
+    type: Literal["listening"] = "listening"
+    # off: no sound comes, or it is not wanted; silence: since 200 ms, the person may go on
+    state: ListeningState
 
 
 class Waiting(ServerMessage):

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 from server.core.errors import BadRequest, TooLong, UnknownType
 from server.core.frames import LEAST_SENSITIVITY, MOST_SENSITIVITY, Detail, Length, Route
 from server.core.messages.base import MAX_MESSAGE_BYTES, MAX_QUESTION_CHARS, ClientMessage
+from server.core.sound import MicrophoneMode
 
 Identifier = Annotated[str, Field(max_length=64, pattern=r"^[\w.:-]*$")]
 DayMinute = Annotated[int, Field(ge=0, le=1439)]
@@ -90,6 +91,10 @@ class Said(ClientMessage):
     type: Literal["said"]
     id: Identifier
     end: int = Field(ge=0, le=10_000_000)
+    # Way in which the microphone is heard; see `MicrophoneMode`.
+    microphone: MicrophoneMode | None = None
+    # Silence that ends a spoken question, hands-free
+    silence_ms: int | None = Field(default=None, ge=200, le=2000)
 
 
 class Forget(ClientMessage):
@@ -100,6 +105,13 @@ class Forget(ClientMessage):
 
 class Typing(ClientMessage):
     type: Literal["typing"]
+
+
+class Push(ClientMessage):
+    """The button of push-to-talk is pressed or released."""
+
+    type: Literal["push"]
+    down: bool
 
 
 class Ping(ClientMessage):
@@ -172,6 +184,7 @@ AnyClientMessage = (
     | Said
     | Forget
     | Typing
+    | Push
     | Ping
     | Confirm
     | Watch
@@ -191,6 +204,7 @@ _BY_TYPE: dict[str, type[AnyClientMessage]] = {
     "said": Said,
     "forget": Forget,
     "typing": Typing,
+    "push": Push,
     "ping": Ping,
     "confirm": Confirm,
     "watch": Watch,

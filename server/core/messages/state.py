@@ -66,6 +66,8 @@ class Ready(ServerMessage):
     sound_elsewhere: str = ""
     # True: the server can guide; see `Settings.guidance`.
     guides: bool = False
+    # The server takes a microphone.
+    microphone: bool = False
 
     def for_operators(self) -> Self:
         return self.model_copy(update={"engine_detail": self.operator_detail})
