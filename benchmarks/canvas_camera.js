@@ -268,7 +268,9 @@
 
   const media = navigator.mediaDevices;
   if (media) {
-    media.getUserMedia = open;
+    // A microphone alone is the browser's own.
+    const native = media.getUserMedia?.bind(media);
+    media.getUserMedia = (wanted) => (native && wanted?.audio && !wanted.video ? native(wanted) : open(wanted));
     media.enumerateDevices = async () => !camera.plugged ? [] : [
       { kind: "videoinput", deviceId: "canvas", groupId: "canvas", label: "Canvas camera", toJSON() { return this; } },
     ];

@@ -8,6 +8,7 @@ import { Drawing } from "./chat/drawing.js";
 import { copy, share } from "./chat/sharing.js";
 import { SpeakEntry } from "./chat/speakentry.js";
 import { Speech } from "./chat/speech.js";
+import { TalkEntry } from "./chat/talkentry.js";
 import { WatchEntry } from "./chat/watchentry.js";
 import { CodeDialog, DisclosureDialog, MissingDialog, OtherDialog, TrustDialog } from "./dialogs/dialogs.js";
 import { Memory } from "./live/memory.js";
@@ -63,6 +64,7 @@ const visit = new Visit({
     if (message.type === "change") return changes.render(message);
     if (watches.receive(message) || answers.receive(message) || operator.here?.receive(message)) return;
     if (message.type === "aim") return guide.receive(message);
+    if ([watches, answers, talk].some((one) => one.receive(message)) || operator.here?.receive(message)) return;
     if (message.type === "recall") return memory.received(message);
     conversation.receive(message);
     marks.here?.receive(message);
@@ -124,12 +126,13 @@ const composer = new Composer({
 });
 
 const answers = new SpeakEntry(
-  {
-    address: new URL("./voice/speaking.js", import.meta.url),
-    load: async () => new (await import("./voice/speaking.js")).Speaking(answers.hooks),
-    onMissing: (again) => missing.open("The voice", again),
-  },
+  later("./voice/speaking.js", "The voice", async () => new (await import("./voice/speaking.js")).Speaking(answers.hooks)),
   { conversation, chat, speech, send: (message) => visit.socket.send(message), onChange: renderRunning },
+);
+
+const talk = new TalkEntry(
+  later("./voice/listening.js", "The microphone", async () => new (await import("./voice/listening.js")).Listening(visit, talk.hooks)),
+  { note, announce: (text) => chat.announce(text) },
 );
 
 const marks = new Part({
@@ -152,20 +155,19 @@ const fetchMarksAhead = onceLater(MARKS_AHEAD, () => void marks.ahead());
 const doctor = new Part({
   address: new URL("./doctor/panel.js", import.meta.url),
   load: async () => {
+const doctor = new Part(
+  later("./doctor/panel.js", "The connection check", async () => {
     const { createDoctor } = await import("./doctor/panel.js");
     return createDoctor(visit, () => [...visit.session.secrets, ...(operator.here?.secrets ?? [])]);
-  },
-  onMissing: (again) => missing.open("The connection check", again),
-});
+  }),
+);
 
-const operator = new Part({
-  address: new URL("./operator/panel.js", import.meta.url),
-  load: async () => {
+const operator = new Part(
+  later("./operator/panel.js", "The engine panel", async () => {
     const { OperatorPanel } = await import("./operator/panel.js");
     return new OperatorPanel(visit, renderEntry);
-  },
-  onMissing: (again) => missing.open("The engine panel", again),
-});
+  }),
+);
 
 const watches = new WatchEntry(
   {
@@ -188,6 +190,22 @@ const watches = new WatchEntry(
     },
     onMissing: (again) => missing.open("The list of watches", again),
   },
+  later("./watch/panel.js", "The list of watches", async () => {
+    const { WatchPanel } = await import("./watch/panel.js");
+    return new WatchPanel(visit, {
+      show: (ring) => {
+        drawing.flush();
+        chat.add(ring);
+        renderRunning();
+      },
+      say: (text) => chat.announce(text),
+      opened: () => grow(true),
+      refused: (condition, why) => {
+        composer.restore(condition);
+        note(why);
+      },
+    });
+  }),
   composer,
 );
 
@@ -203,6 +221,11 @@ const memory = new Memory(recallWish(), {
   onWish: keepRecallWish, onChange: () => memoryView.render(memory),
 });
 const memoryView = new MemoryView(memory);
+
+/** A part that loads when it is opened. @template T @param {string} path @param {string} name @param {() => Promise<T>} load */
+function later(path, name, load) {
+  return { address: new URL(path, import.meta.url), load, onMissing: (/** @type {() => void} */ again) => missing.open(name, again) };
+}
 
 /** @param {string} text @param {"auto"|"low"|"high"} [detail] @param {import("./page/routes.js").Route} [route] */
 function ask(text, detail = "auto", route) {
@@ -242,6 +265,7 @@ function render(facts) {
   watches.connected(facts.socket === "open");
   answers.connected(facts.socket === "open", facts.ready);
   guide.connected(talking && !facts.held, facts.ready);
+  talk.connected(facts);
   memory.connected(facts.socket === "open", facts.ready);
   if (talking) fetchDoctorAhead();
   if (talking && canPoint()) fetchMarksAhead();

@@ -235,18 +235,26 @@ export class Camera {
 
 /** @param {unknown} error @returns {Promise<CameraProblem>} */
 async function explain(error) {
+  const kind = await troubleOf(error, "camera");
+  return kind === "failed" ? new CameraProblem(kind, String(error)) : new CameraProblem(kind);
+}
+
+/**
+ * Find the reason why the browser gave no device.
+ * @param {unknown} error @param {"camera"|"microphone"} device
+ * @returns {Promise<CameraTrouble>}
+ */
+export async function troubleOf(error, device) {
   const name = error instanceof Error ? error.name : "";
   if (name === "NotAllowedError" || name === "SecurityError") {
     // Only some browsers report if they would still prompt.
     const state = await navigator.permissions
-      ?.query({ name: /** @type {any} */ ("camera") })
+      ?.query({ name: /** @type {any} */ (device) })
       .then((permission) => permission.state)
       .catch(() => "denied");
-    return new CameraProblem(state === "prompt" ? "dismissed" : "refused");
+    return state === "prompt" ? "dismissed" : "refused";
   }
-  if (name === "NotFoundError" || name === "DevicesNotFoundError") return new CameraProblem("missing");
-  if (name === "NotReadableError" || name === "AbortError" || name === "TrackStartError") {
-    return new CameraProblem("busy");
-  }
-  return new CameraProblem("failed", String(error));
+  if (name === "NotFoundError" || name === "DevicesNotFoundError") return "missing";
+  if (name === "NotReadableError" || name === "AbortError" || name === "TrackStartError") return "busy";
+  return "failed";
 }

@@ -35,6 +35,22 @@ export function keepGuideWish(wanted) {
 /** @returns {boolean} the stored wish */
 export function guideWish() {
   return history.state?.guide === true;
+/**
+ * The way in which somebody talks to the page.
+ * @typedef {Object} TalkWish
+ * @property {"hands_free"|"push"} mode
+ * @property {number} silence milliseconds that end a question
+ */
+
+/** Store it in the same entry; not that the microphone is on: it is switched on by a tap alone. @param {TalkWish} wish */
+export function keepTalkWish(wish) {
+  history.replaceState({ ...history.state, talk: wish }, "");
+}
+
+/** @returns {TalkWish} the stored wish */
+export function talkWish() {
+  const { mode, silence } = history.state?.talk ?? {};
+  return { mode: mode === "push" ? "push" : "hands_free", silence: silence >= 200 && silence <= 2000 ? silence : 500 };
 }
 
 /** True when the page may start at once: it was live, and the camera is allowed without a prompt. @returns {Promise<boolean>} */

@@ -39,13 +39,20 @@ FOLDERS = [
     [""],
 ]
 # Join what carries with what shows.
-JOINS = {"client.js", "doctor/panel.js", "operator/panel.js", "track/marks.js", "watch/panel.js"}
+JOINS = {
+    "client.js",
+    "doctor/panel.js",
+    "operator/panel.js",
+    "track/marks.js",
+    *("voice/listening.js", "watch/panel.js"),
+}
 # Fetched when somebody opens them, each with all that it imports and the page has not
 PARTS = [
     "doctor/panel.js",
     "operator/panel.js",
     "track/marks.js",
     "guide/panel.js",
+    "voice/listening.js",
     "voice/speaking.js",
     "watch/panel.js",
 ]
@@ -87,6 +94,7 @@ WITHOUT_PAGE = [
     "track/worker",
     "guide/words",
     "voice/speaking",
+    "voice/words",
     "watch/desk",
     "watch/words",
 ]
@@ -111,6 +119,7 @@ WITHOUT_CONNECTION = [
     "stage/stageview",
     "track/overlay",
     "track/readback",
+    "voice/view",
     "watch/alarm",
     "watch/view",
     "watch/when",
@@ -126,6 +135,7 @@ PURE = [
     "page/words",
     "stage/simplemode",
     "track/ring",
+    "voice/words",
     "watch/words",
 ]
 

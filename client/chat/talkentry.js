@@ -1,0 +1,70 @@
+import { byId, show } from "../page/dom.js";
+import { Part } from "../page/part.js";
+
+/** @typedef {import("../live/messages.js").ServerMessage} ServerMessage */
+/** @typedef {import("../live/messages.js").Ready} Ready */
+
+/**
+ * The part that listens, as far as this module knows it.
+ * @typedef {Object} Listener
+ * @property {() => void} toggle
+ * @property {() => void} off
+ * @property {(open: boolean) => void} connected
+ * @property {(message: import("../live/voicemessages.js").Listening) => void} receive
+ */
+
+/** The button of the microphone, and the way to the part that listens, which loads with the first tap. */
+export class TalkEntry {
+  button = byId("talk", HTMLButtonElement);
+
+  /** @type {Part<Listener>} */
+  #part;
+  /** @type {Ready|null} */
+  #ready = null;
+
+  /**
+   * @param {{address: URL, load: () => Promise<Listener>, onMissing: (again: () => void) => void}} part see `Part`
+   * @param {Object} page
+   * @param {(text: string) => void} page.note among the answers
+   * @param {(text: string) => void} page.announce to a screen reader
+   */
+  constructor(part, { note, announce }) {
+    this.#part = new Part(part);
+    // What the part needs
+    this.hooks = { button: this.button, note, announce };
+    this.button.addEventListener("click", async () => {
+      const why = whyNot(this.#ready);
+      if (why) return note(why);
+      await this.#part.open(this.button);
+      this.#part.here?.toggle();
+    });
+  }
+
+  /** @param {import("../live/facts.js").Facts} facts */
+  connected({ socket, active, camera, ready }) {
+    this.#ready = ready;
+    // A server of an earlier version knows nothing of microphones.
+    show(this.button, ready?.microphone !== undefined);
+    this.button.setAttribute("aria-disabled", String(whyNot(ready) !== ""));
+    const host = ready?.sound_elsewhere;
+    this.button.title = host ? `Ask with your voice; what you say goes to ${host}` : "Ask with your voice";
+    // A page that nobody looks at hears nothing.
+    if (!active || camera === "resting" || whyNot(ready)) this.#part.here?.off();
+    this.#part.here?.connected(socket === "open");
+  }
+
+  /** @param {ServerMessage} message @returns {boolean} true when it was about the microphone */
+  receive(message) {
+    if (message.type !== "listening") return false;
+    this.#part.here?.receive(message);
+    return true;
+  }
+}
+
+/** Say why questions cannot be spoken; "" when they can. @param {Ready|null} ready */
+function whyNot(ready) {
+  if (!ready) return "";
+  if (!ready.microphone) return "Whoever runs this server has switched microphones off. Type your question.";
+  if (ready.recogniser || ready.capabilities.audio_in) return "";
+  return "Questions cannot be spoken here yet: nothing on this server turns speech into words, and the model does not hear. Type your question.";
+}

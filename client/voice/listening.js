@@ -1,0 +1,129 @@
+import { Microphone, MicrophoneProblem } from "../live/microphone.js";
+import { keepTalkWish, talkWish } from "../page/resume.js";
+import { ListeningView } from "./view.js";
+import { LOST, NO_MICROPHONE } from "./words.js";
+
+/** @typedef {import("../page/resume.js").TalkWish} TalkWish */
+/** @typedef {import("../live/voicemessages.js").Listening["state"]} State */
+
+/** The microphone of the page: opens it, sends it, and shows what is heard. Loaded when needed, not with the page. */
+export class Listening {
+  #visit;
+  #button;
+  #note;
+  #announce;
+  #view;
+  #microphone = new Microphone(() => {
+    this.off();
+    this.#note(LOST);
+  });
+  #wish = talkWish();
+  #on = false;
+  #open;
+  #held = false;
+  /** @type {State} */
+  #state = "off";
+
+  /**
+   * @param {import("../live/visit.js").Visit} visit
+   * @param {Object} hooks
+   * @param {HTMLButtonElement} hooks.button
+   * @param {(text: string) => void} hooks.note among the answers
+   * @param {(text: string) => void} hooks.announce to a screen reader
+   */
+  constructor(visit, { button, note, announce }) {
+    this.#visit = visit;
+    this.#button = button;
+    this.#note = note;
+    this.#announce = announce;
+    this.#open = visit.facts.socket === "open";
+    this.#view = new ListeningView({
+      onWish: (wish) => this.#change(wish),
+      onHold: (down) => this.#push(down),
+    });
+    this.#render();
+  }
+
+  toggle() {
+    if (!this.#on) return void this.#begin();
+    this.off();
+    this.#announce("The microphone is off.");
+  }
+
+  /** Close the microphone at once. */
+  off() {
+    this.#microphone.close();
+    if (!this.#on) return;
+    this.#on = this.#held = false;
+    this.#state = "off";
+    void this.#visit.peer.setMicrophone(null);
+    this.#send();
+    this.#render();
+  }
+
+  /** @param {boolean} open the socket is */
+  connected(open) {
+    if (open === this.#open) return;
+    this.#open = open;
+    // The session may be new, or have missed a change.
+    if (open && this.#on) this.#send();
+    else if (!open) this.#state = "off";
+    this.#render();
+  }
+
+  /** @param {import("../live/voicemessages.js").Listening} message */
+  receive({ state }) {
+    this.#state = state;
+    this.#render();
+  }
+
+  async #begin() {
+    this.#button.setAttribute("aria-busy", "true");
+    try {
+      if (!(await this.#microphone.open())) return;
+      this.#on = true;
+      this.#microphone.hear(this.#wish.mode === "hands_free");
+      await this.#visit.peer.setMicrophone(this.#microphone.track);
+      this.#send();
+      this.#announce("The microphone is on.");
+    } catch (error) {
+      this.#microphone.close();
+      this.#on = false;
+      this.#note(NO_MICROPHONE[error instanceof MicrophoneProblem ? error.kind : "failed"]);
+    } finally {
+      this.#button.removeAttribute("aria-busy");
+      this.#render();
+    }
+  }
+
+  /** @param {Partial<TalkWish>} wish */
+  #change(wish) {
+    this.#push(false);
+    this.#wish = { ...this.#wish, ...wish };
+    keepTalkWish(this.#wish);
+    // Nothing leaves the page between two holds of the button.
+    this.#microphone.hear(this.#wish.mode === "hands_free");
+    this.#send();
+    this.#render();
+  }
+
+  /** @param {boolean} down */
+  #push(down) {
+    if (!this.#on || this.#wish.mode !== "push" || down === this.#held) return;
+    this.#held = down;
+    this.#microphone.hear(down);
+    this.#visit.wake();
+    this.#visit.socket.send({ type: "push", down });
+    this.#render();
+  }
+
+  #send() {
+    const { mode, silence } = this.#wish;
+    this.#visit.socket.send({ type: "settings", microphone: this.#on ? mode : "off", silence_ms: silence });
+  }
+
+  #render() {
+    this.#button.setAttribute("aria-pressed", String(this.#on));
+    this.#view.render(this.#on, this.#wish, this.#state, this.#held);
+  }
+}

@@ -1,0 +1,185 @@
+"""Questions that are spoken: espeak-ng talks into Chromium's microphone, and the page shows the answer."""
+
+from __future__ import annotations
+
+import re
+import wave
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Page, expect
+
+from benchmarks.browser import chromium, page_with_camera
+from server.core.messages import Ready
+from server.session import state_messages
+from tests.browser.visitor import Visitor
+from tests.support.fakes_openai import FakeOpenAI
+from tests.support.fakes_words import FakeWords
+from tests.support.running import Running
+from tests.voice.sounds import SENTENCES, hiss, mixed, needs_espeak, silence, spoken
+
+pytestmark = [needs_espeak, pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+
+@pytest.fixture(scope="module")
+def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two seconds of a room, a question, a pause, then the room again."""
+    path = tmp_path_factory.mktemp("speech") / "question.wav"
+    sound = np.concatenate([silence(2), spoken(SENTENCES[0]), silence(30)])
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16_000)
+        file.writeframes(mixed(sound, hiss(len(sound) / 16_000)).tobytes())
+    return path
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def talking_browser(speech: Path) -> AsyncIterator[Browser]:
+    args = [
+        "--no-proxy-server",
+        "--use-fake-ui-for-media-stream",
+        f"--use-file-for-fake-audio-capture={speech}%noloop",
+    ]
+    async with chromium(args=args) as browser:
+        yield browser
+
+
+@asynccontextmanager
+async def person(browser: Browser, server: Running, **options: Any) -> AsyncIterator[Visitor]:
+    """Somebody at the page, whose browser may use the microphone."""
+    async with AsyncExitStack() as stack:
+        page = await stack.enter_async_context(
+            page_with_camera(browser, context_options={"permissions": ["microphone"], **options})
+        )
+        visitor = Visitor(page, server.base_url)
+        await visitor.open()
+        yield visitor
+        assert visitor.problems == []
+        await visitor.leave()
+
+
+def understood(server: Running, monkeypatch: pytest.MonkeyPatch, words: FakeWords) -> None:
+    """Let all later sessions of a server use these words."""
+    real = state_messages.ready
+
+    def ready(**given: Any) -> Ready:
+        return real(**given).model_copy(update={"recogniser": True})
+
+    monkeypatch.setattr(state_messages, "ready", ready)
+    make = server.program.sessions._make
+
+    def with_words(id: str) -> Any:
+        session = make(id)
+        session._listening._recognising = words
+        return session
+
+    monkeypatch.setattr(server.program.sessions, "_make", with_words)
+
+
+async def test_a_spoken_question_is_answered(
+    talking_browser: Browser,
+    server: Running,
+    model: FakeOpenAI,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A tap on Talk; then speech, its end, words, the picture, the answer; another tap mutes."""
+    words = FakeWords("What is this in front of me?")
+    understood(server, monkeypatch, words)
+    async with person(talking_browser, server) as visitor:
+        await visitor.start()
+        talk = visitor.button("Talk")
+        await expect(talk).to_have_attribute("aria-pressed", "false")
+        await talk.click()
+        await expect(talk).to_have_attribute("aria-pressed", "true")
+        await expect(visitor.page.locator("#talking[data-heard]")).to_be_visible()
+        heard = await visitor.got('m.type === "heard" && m.final')
+        assert heard["text"] == "What is this in front of me?"
+        response = await visitor.response(heard["id"])
+        assert response["text"] == "I see a cup."
+        # All of the question came over the connection.
+        length = len(spoken(SENTENCES[0])) / 16_000
+        assert length <= len(words.heard[0]) / 16_000 <= length + 2
+        states = [
+            entry["message"]["state"]
+            for entry in await visitor.log()
+            if entry["way"] == "got" and entry["message"]["type"] == "listening"
+        ]
+        assert {"waiting", "speech", "recognising"} <= set(states)
+        await talk.click()
+        await expect(visitor.page.locator("#talking")).to_be_hidden()
+        await visitor.got(
+            'm.type === "listening" && m.state === "off"', since=await visitor.now() - 5000
+        )
+        *_, session = server.program.sessions.all()
+        assert session.voice.on_sound is None
+
+
+async def test_a_held_button_is_heard_and_nothing_else(
+    talking_browser: Browser,
+    server: Running,
+    model: FakeOpenAI,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The choice is kept for the tab; Space holds the button, too."""
+    words = FakeWords("What is this?")
+    understood(server, monkeypatch, words)
+    async with person(talking_browser, server) as visitor:
+        await visitor.start()
+        await visitor.button("Talk").click()
+        await visitor.button("Change").click()
+        await visitor.page.get_by_label("Hold a button").check()
+        strip = visitor.page.locator("#talking")
+        await expect(strip).not_to_have_attribute("data-heard", re.compile(".*"))
+        hold = visitor.button("Hold to talk")
+        await hold.focus()
+        await visitor.page.keyboard.down(" ")
+        await expect(strip).to_have_attribute("data-heard", "")
+        sent = await visitor.sent("push")
+        assert sent["down"] is True
+        await visitor.page.wait_for_timeout(4500)
+        await visitor.page.keyboard.up(" ")
+        heard = await visitor.got('m.type === "heard" && m.final')
+        response = await visitor.response(heard["id"])
+        assert response["text"] == "I see a cup."
+        await expect(strip).not_to_have_attribute("data-heard", re.compile(".*"))
+        kept = await visitor.page.evaluate("history.state.talk")
+        assert kept == {"mode": "push", "silence": 500}
+
+
+async def test_a_page_says_why_it_cannot_listen(talking_browser: Browser, builtin: Running) -> None:
+    """Nothing there turns speech into words, and the engine does not hear."""
+    async with person(talking_browser, builtin) as visitor:
+        await visitor.start()
+        talk = visitor.button("Talk")
+        await expect(talk).to_have_attribute("aria-disabled", "true")
+        await talk.click(force=True)
+        note = visitor.page.get_by_text("nothing on this server turns speech into words")
+        await expect(note).to_be_visible()
+        await expect(visitor.page.locator("#talking")).to_be_hidden()
+
+
+async def test_a_refused_microphone_is_explained(
+    talking_browser: Browser, server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The person said no."""
+    understood(server, monkeypatch, FakeWords("No"))
+
+    async def refuse(page: Page) -> None:
+        await page.evaluate(
+            "() => { navigator.mediaDevices.getUserMedia = async () => { throw new DOMException('', 'NotAllowedError'); }; }"
+        )
+
+    async with person(talking_browser, server) as visitor:
+        await visitor.start()
+        await refuse(visitor.page)
+        await visitor.button("Talk").click()
+        await expect(
+            visitor.page.get_by_text(re.compile("microphone.*(Allow|refused)"))
+        ).to_be_visible()
+        await expect(visitor.button("Talk")).to_have_attribute("aria-pressed", "false")

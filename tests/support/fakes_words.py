@@ -1,0 +1,45 @@
+"""A stand-in for what makes words of a session's speech."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+
+import numpy as np
+
+from server.core.sound import Sound
+from server.engines.speech.base import Words, WordTime
+from tests.voice.sounds import Samples
+
+
+class FakeWords:
+    """A recogniser with a script: `texts` in turn, each word as soon as sound has come for it."""
+
+    def __init__(self, *texts: str) -> None:
+        self.available = True
+        self.texts = list(texts)
+        self.times: tuple[WordTime, ...] = ()
+        self.error: Exception | None = None
+        # The sound of each turn, and turns whose words were given up
+        self.heard: list[Samples] = []
+        self.given_up = 0
+        self.hold: asyncio.Event | None = None
+
+    async def words(self, sound: AsyncIterator[Sound] | Sound) -> AsyncGenerator[Words, None]:
+        assert not isinstance(sound, Sound)
+        parts = []
+        text = self.texts[len(self.heard) % len(self.texts)]
+        try:
+            async for piece in sound:
+                parts.append(piece.samples)
+                if len(parts) == 20:
+                    yield Words(text.split()[0], final=False)
+            if self.hold is not None:
+                await self.hold.wait()
+        except (asyncio.CancelledError, GeneratorExit):
+            self.given_up += 1
+            raise
+        self.heard.append(np.concatenate(parts))
+        if self.error is not None:
+            raise self.error
+        yield Words(text, final=True, times=self.times)
