@@ -84,6 +84,7 @@ export class Listening {
       this.#on = true;
       this.#microphone.hear(this.#wish.mode === "hands_free");
       await this.#visit.peer.setMicrophone(this.#microphone.track);
+      if (!this.#on) return; // muted meanwhile
       this.#send();
       this.#announce("The microphone is on.");
     } catch (error) {
