@@ -23,9 +23,9 @@ from server.engines.speech.base import Words, WordTime
 from server.session.listening import RING_SECONDS, Listening
 from server.session.session import Session
 from server.voice.detector import SpeechModel
-from tests.support.fakes import FakeEngine, until
+from tests.support.fakes import FakeEngine, FakeEngines, until
 from tests.support.fakes_words import FakeWords
-from tests.support.rooms import LIMITS, FakeEngines, Room, make_frame, make_tools
+from tests.support.rooms import LIMITS, Room, make_frame, make_tools
 from tests.voice.sounds import (
     SENTENCES,
     Samples,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import numpy as np
 
@@ -69,7 +70,7 @@ def test_large_frames_are_fewer() -> None:
         turn = SpokenTurn(0.0)
         frame = make_frame(1, captured=0.0)
         for number in range(20):
-            turn.show(_resized(frame, width, height, number * 0.5))
+            turn.show(replace(frame, width=width, height=height, captured=number * 0.5))
         assert turn.frames == most
     assert spoken_turn._MOST_FRAME_BYTES == 24 * 1024 * 1024
 
@@ -95,9 +96,3 @@ async def test_closing_frees_all() -> None:
     assert turn.after is None
     assert turn.frames == 0
     assert turn.whole is None
-
-
-def _resized(frame: object, width: int, height: int, captured: float) -> object:
-    from dataclasses import replace
-
-    return replace(frame, width=width, height=height, captured=captured)  # type: ignore[type-var]

@@ -83,6 +83,10 @@ class Settings(ClientMessage):
     speak: bool | None = None
     # Hints how to move the camera
     guidance: bool | None = None
+    # Way in which the microphone is heard; see `MicrophoneMode`.
+    microphone: MicrophoneMode | None = None
+    # Silence that ends a spoken question, hands-free
+    silence_ms: int | None = Field(default=None, ge=200, le=2000)
 
 
 class Said(ClientMessage):
@@ -91,10 +95,6 @@ class Said(ClientMessage):
     type: Literal["said"]
     id: Identifier
     end: int = Field(ge=0, le=10_000_000)
-    # Way in which the microphone is heard; see `MicrophoneMode`.
-    microphone: MicrophoneMode | None = None
-    # Silence that ends a spoken question, hands-free
-    silence_ms: int | None = Field(default=None, ge=200, le=2000)
 
 
 class Forget(ClientMessage):
