@@ -64,6 +64,8 @@ _MOST_WAITING_SECONDS = 2.0
 RING_SECONDS = MOST_TURN_SECONDS + PRE_ROLL_SECONDS
 # After the end of a turn its words come within this time.
 WORDS_SECONDS = 30.0
+# Stands on the page for a question that nobody made words of
+SPOKEN_QUESTION = "(spoken question)"
 # A button's last sound is waited for.
 _RELEASE_SECONDS = 0.2
 
@@ -436,10 +438,11 @@ class Listening:
             turn.after = self._tasks.spawn(self._frame_after(ended.said), name="frame")
         turn.finish()
         if turn.task is None:
-            self._failed(
-                turn, SpeechUnavailable("Nothing here turns speech into words: none is set.")
-            )
-        elif not turn.task.done():
+            if not self._tools.current_engine().status.capabilities.audio_in:
+                self._failed(turn, SpeechUnavailable("No recogniser answers, and no engine hears."))
+                return
+            turn.task = self._tasks.spawn(self._ask_by_sound(turn), name="ask")
+        if not turn.task.done():
             if self._before is not None:
                 # As a question replaces the one before
                 self._forget(self._before)
@@ -481,6 +484,16 @@ class Listening:
             raise SpeechTimeout("The recogniser did not end its words in time.") from None
         self._outbox.put(wire.HeardWords(id=turn.id, text=words.text.strip(), final=True))
         return words
+
+    async def _ask_by_sound(self, turn: SpokenTurn) -> None:
+        """Ask an engine that hears; nobody makes words of it."""
+        self._outbox.put(wire.HeardWords(id=turn.id, text=SPOKEN_QUESTION, final=True))
+        try:
+            await self._ask(turn, "", None)
+        finally:
+            if self._before is turn:
+                self._before = None
+                self._report()
 
     async def _ask(self, turn: SpokenTurn, text: str, pointing: Pointing | None) -> None:
         frame = await self._frame_of(turn, pointing)

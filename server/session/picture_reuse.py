@@ -127,6 +127,8 @@ class PictureReuse:
         self._task = self._job = None
         if task is not None:
             task.cancel()
+            # One that has not begun does not do it itself.
+            self._busy = False
         if job is not None:
             self._tools.inference.cancel(job, "replaced")
 

@@ -33,6 +33,7 @@ from server.session.outbox import Outbox
 from server.session.picture_reuse import PictureReuse
 from server.session.questions import Questions
 from server.session.recalling import Recalling
+from server.session.recognising import Recognising
 from server.session.request_builder import (
     RequestBuilder,
     SessionLimits,
@@ -156,8 +157,10 @@ class Session:
             tools=tools,
             send_error=self.send_error,
             touch=self.touch,
+            recognising=Recognising(tools, self._requests),
             talker=self.speaking,
         )
+        self._requests.ear = self._listening
         self._stills = Stills(camera=self.camera, outbox=self.outbox, tools=tools)
         # The newest attempts of each page for offers and sockets.
         self.offers, self.sockets = Attempts(), Attempts()

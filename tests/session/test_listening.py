@@ -328,6 +328,23 @@ async def test_without_a_recogniser_it_says_so() -> None:
         assert (await one.one.next("error"))["code"] == "speech_unavailable"
 
 
+async def test_an_engine_that_hears_gets_the_sound() -> None:
+    """Without a recogniser: the page shows that something was said, and the engine hears it."""
+    engine = FakeEngine(chunks=["A cup."], capabilities=Capabilities(audio_in=True))
+    async with ear(engine=engine) as one:
+        one.words.available = False
+        one.switch()
+        await one.hear(said())
+        one.show()
+        heard = await one.one.next("heard")
+        assert (heard["text"], heard["final"]) == ("(spoken question)", True)
+        response = await one.one.next("response", "error")
+        assert (response["id"], response["text"]) == (heard["id"], "A cup.")
+        sound = engine.requests[-1].sound
+        assert sound is not None
+        assert sound.seconds >= len(spoken(SENTENCES[0])) / 16_000
+
+
 async def test_a_held_button_is_a_question() -> None:
     """Sound counts while it is held, and silence does not end it."""
     async with ear() as one:
