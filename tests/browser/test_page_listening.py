@@ -110,7 +110,8 @@ async def test_a_spoken_question_is_answered(
             for entry in await visitor.log()
             if entry["way"] == "got" and entry["message"]["type"] == "listening"
         ]
-        assert {"waiting", "speech", "recognising"} <= set(states)
+        # A newer state replaces one that waits, so that short ones may not be seen.
+        assert {"waiting", "speech"} <= set(states)
         await talk.click()
         await expect(visitor.page.locator("#talking")).to_be_hidden()
         await visitor.got(
@@ -159,8 +160,8 @@ async def test_a_page_says_why_it_cannot_listen(talking_browser: Browser, builti
         talk = visitor.button("Talk")
         await expect(talk).to_have_attribute("aria-disabled", "true")
         await talk.click(force=True)
-        note = visitor.page.get_by_text("nothing on this server turns speech into words")
-        await expect(note).to_be_visible()
+        note = visitor.page.locator(".note")
+        await expect(note).to_contain_text("nothing on this server turns speech into words")
         await expect(visitor.page.locator("#talking")).to_be_hidden()
 
 
@@ -179,7 +180,5 @@ async def test_a_refused_microphone_is_explained(
         await visitor.start()
         await refuse(visitor.page)
         await visitor.button("Talk").click()
-        await expect(
-            visitor.page.get_by_text(re.compile("microphone.*(Allow|refused)"))
-        ).to_be_visible()
+        await expect(visitor.page.locator(".note")).to_contain_text("use the microphone")
         await expect(visitor.button("Talk")).to_have_attribute("aria-pressed", "false")
