@@ -1,5 +1,5 @@
-import { Microphone, MicrophoneProblem } from "../live/microphone.js";
 import { keepTalkWish, talkWish } from "../page/resume.js";
+import { Microphone, MicrophoneProblem } from "./microphone.js";
 import { ListeningView } from "./view.js";
 import { LOST, NO_MICROPHONE } from "./words.js";
 

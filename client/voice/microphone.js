@@ -1,8 +1,8 @@
-import { troubleOf } from "./camera.js";
+import { troubleOf } from "../live/camera.js";
 
 /** The reason for having no microphone. */
 export class MicrophoneProblem extends Error {
-  /** @param {import("./camera.js").CameraTrouble} kind */
+  /** @param {import("../live/camera.js").CameraTrouble} kind */
   constructor(kind) {
     super(kind);
     this.name = "MicrophoneProblem";
