@@ -62,7 +62,6 @@ const visit = new Visit({
   onMessage: (message) => {
     if (message.type === "still") return showStill(message);
     if (message.type === "change") return changes.render(message);
-    if (watches.receive(message) || answers.receive(message) || operator.here?.receive(message)) return;
     if (message.type === "aim") return guide.receive(message);
     if ([watches, answers, talk].some((one) => one.receive(message)) || operator.here?.receive(message)) return;
     if (message.type === "recall") return memory.received(message);
@@ -152,9 +151,6 @@ const marks = new Part({
 const fetchDoctorAhead = onceLater(DOCTOR_AHEAD, () => void doctor.ahead());
 const fetchMarksAhead = onceLater(MARKS_AHEAD, () => void marks.ahead());
 
-const doctor = new Part({
-  address: new URL("./doctor/panel.js", import.meta.url),
-  load: async () => {
 const doctor = new Part(
   later("./doctor/panel.js", "The connection check", async () => {
     const { createDoctor } = await import("./doctor/panel.js");
@@ -170,26 +166,6 @@ const operator = new Part(
 );
 
 const watches = new WatchEntry(
-  {
-    address: new URL("./watch/panel.js", import.meta.url),
-    load: async () => {
-      const { WatchPanel } = await import("./watch/panel.js");
-      return new WatchPanel(visit, {
-        show: (ring) => {
-          drawing.flush();
-          chat.add(ring);
-          renderRunning();
-        },
-        say: (text) => answers.say(text, true) || chat.announce(text),
-        opened: () => grow(true),
-        refused: (condition, why) => {
-          composer.restore(condition);
-          note(why);
-        },
-      });
-    },
-    onMissing: (again) => missing.open("The list of watches", again),
-  },
   later("./watch/panel.js", "The list of watches", async () => {
     const { WatchPanel } = await import("./watch/panel.js");
     return new WatchPanel(visit, {
@@ -198,7 +174,7 @@ const watches = new WatchEntry(
         chat.add(ring);
         renderRunning();
       },
-      say: (text) => chat.announce(text),
+      say: (text) => answers.say(text, true) || chat.announce(text),
       opened: () => grow(true),
       refused: (condition, why) => {
         composer.restore(condition);

@@ -35,6 +35,8 @@ export function keepGuideWish(wanted) {
 /** @returns {boolean} the stored wish */
 export function guideWish() {
   return history.state?.guide === true;
+}
+
 /**
  * The way in which somebody talks to the page.
  * @typedef {Object} TalkWish
