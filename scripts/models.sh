@@ -6,18 +6,21 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/venv.sh"
 
 needed=''
+speech=''
 case ${1:-} in
     '') ;;
     --needed) needed=yes ;;
+    --speech) speech=yes ;;
     --help | -h)
         cat <<'TEXT'
-Usage: bash scripts/models.sh [--needed]
+Usage: bash scripts/models.sh [--needed | --speech]
 
 Installs locks/requirements-models.txt and torch into .venv-models (half a minute, 1 GB), once. scripts/run.sh --model and scripts/test.sh do it,
 too; models, tests and scripts/convert_model.py run there. On Linux it wants the CPU build of torch: give pip the index or folder
 that has it (PIP_EXTRA_INDEX_URL, PIP_FIND_LINKS).
 
   --needed   take the usual build of torch (7 GB) where there is no CPU build, and fail where nothing can be installed
+  --speech   for the tests: Qwen3-TTS's package, too, in .venv-models/speech (72 MB)
   --help     print this
 TEXT
         exit 0
@@ -30,14 +33,34 @@ VENV_PYTHON=$VENV/bin/python
 INSTALLING=$VENV/installing
 INSTALL_LOG=$VENV/install.log
 file=$ROOT/requirements-models.txt
-locks=("$ROOT/locks/requirements-models.txt" "$ROOT/locks/torch.txt" "$ROOT/locks/requirements-speech.txt")
+locks=("$ROOT/locks/requirements-models.txt" "$ROOT/locks/torch.txt")
 cpu_torch=$(sed -n 's/^\(torch==[^;]*+cpu\);.*/\1/p' "$file" 2>/dev/null || true)
 stamp=$VENV/models.stamp
 
 ensure_venv
 rm -f "$INSTALLING"
 print=$(fingerprint "$file" "${locks[@]}") || fail "Could not read $file and ${locks[*]}. Is the checkout whole?"
-[ "$(cat "$stamp" 2>/dev/null)" != "$print" ] || exit 0
+
+# Its versions are not those of the rest, so it lies in a folder of its own, which PYTHONPATH names.
+install_speech() {
+    local lock=$ROOT/locks/requirements-speech.txt voice_stamp=$VENV/speech.stamp voice_print
+    [ -n "$speech" ] || return 0
+    voice_print=$(fingerprint "$lock") || fail "Could not read $lock. Is the checkout whole?"
+    [ "$(cat "$voice_stamp" 2>/dev/null)" != "$voice_print" ] || return 0
+    say 'Installing requirements-speech.txt into .venv-models/speech.'
+    rm -rf "$VENV/speech" "$voice_stamp"
+    if install_locked requirements-speech --no-compile --no-deps --target "$VENV/speech"; then
+        printf '%s\n' "$voice_print" >"$voice_stamp"
+    else
+        tail -n 2 "$INSTALL_LOG" >&2
+        say "It could not be installed ($INSTALL_LOG has it all): the tests of a local voice are skipped."
+    fi
+}
+
+if [ "$(cat "$stamp" 2>/dev/null)" = "$print" ]; then
+    install_speech
+    exit 0
+fi
 say 'Installing requirements-models.txt into .venv-models: half a minute the first time, 1 GB on the disk.'
 : >"$INSTALL_LOG"
 # The default build of torch: on Linux the one for NVIDIA's GPUs, gigabytes, which also computes on the CPU.
@@ -65,14 +88,9 @@ install_torch() {
     fi
 }
 
-# Its versions are not those of the rest, so it lies in a folder of its own, which PYTHONPATH names.
-install_voice() {
-    rm -rf "$VENV/speech"
-    install_locked requirements-speech --no-compile --no-deps --target "$VENV/speech"
-}
-
-if install_torch && install_locked requirements-models --no-compile && install_voice; then
+if install_torch && install_locked requirements-models --no-compile; then
     printf '%s\n' "$print" >"$stamp"
+    install_speech
 elif [ -n "$needed" ]; then
     rm -f "$stamp"
     tail -n 2 "$INSTALL_LOG" >&2

@@ -95,7 +95,7 @@ install_node_modules() {
 
 install_once test requirements-dev.txt
 # In a process of its own, because it uses another environment (.venv-models).
-bash "$ROOT/scripts/models.sh"
+bash "$ROOT/scripts/models.sh" --speech
 
 packages=()
 driver_runs || packages+=(libatomic1)

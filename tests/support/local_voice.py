@@ -17,7 +17,7 @@ def missing() -> str:
     """Return why there is no local voice here and the remedy; "" when there is one."""
     if PYTHON.exists() and (PACKAGES / "qwen_tts").is_dir():
         return ""
-    return "qwen-tts is not installed: `bash scripts/models.sh` puts it into .venv-models/speech."
+    return "qwen-tts is not installed: `bash scripts/models.sh --speech` puts it into .venv-models/speech."
 
 
 def make(folder: Path) -> None:

