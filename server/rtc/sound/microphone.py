@@ -49,15 +49,46 @@ _REPEATED = int(0.06 * SOUND_RATE)
 _WINDOW = 12
 
 
+class SoundBudget:
+    """The packets and the sound that one connection may send, with all its streams together."""
+
+    def __init__(self) -> None:
+        self._packets: Bucket | None = None
+        # Seconds of sound that may come at once, and their time
+        self._room = MOST_BURST
+        self._at = 0.0
+
+    def take(self, now: float) -> bool:
+        """Take a packet; False when it is too many, or too much sound."""
+        if self._packets is None:
+            self._packets = Bucket(PACKETS_A_SECOND, PACKETS_A_SECOND, now)
+            self._at = now
+        self._room = min(MOST_BURST, self._room + MOST_SPEED * (now - self._at))
+        self._at = now
+        return self._packets.take(now) and self._room >= 0
+
+    def spend(self, seconds: float) -> None:
+        """Count sound that was made."""
+        self._room -= seconds
+
+
 class MicrophoneStream:
     """Owns the order, the repair and the decoder of one stream."""
 
-    def __init__(self, on_sound: Callable[[Sound], None], on_drop: Callable[[str], None]) -> None:
-        """`on_sound` gets pieces in order; `on_drop` the reason of each packet that is not used."""
+    def __init__(
+        self,
+        on_sound: Callable[[Sound], None],
+        on_drop: Callable[[str], None],
+        budget: SoundBudget | None = None,
+    ) -> None:
+        """`on_sound` gets pieces in order; `on_drop` the reason of each packet that is not used.
+
+        `budget`: that of its connection; None for one of its own.
+        """
         self._on_sound = on_sound
         self._on_drop = on_drop
+        self._budget = budget or SoundBudget()
         self._decoder: OpusDecoder | None = None
-        self._bucket: Bucket | None = None
         self._early: dict[int, tuple[int, bytes, bool]] = {}
         # The next sequence number, and the RTP time that follows the newest sound; None before it
         self._next: int | None = None
@@ -70,9 +101,6 @@ class MicrophoneStream:
         self._ahead = 0
         self._heard_at = 0.0
         self._pausing = False
-        # Monotonic time of the first packet, and the seconds of sound since then
-        self._begun = 0.0
-        self._made = 0.0
 
     @property
     def sending(self) -> bool:
@@ -83,11 +111,7 @@ class MicrophoneStream:
         self, sequence: int, timestamp: int, payload: bytes, level: int | None, now: float
     ) -> None:
         """Take a packet. `level`: -dBov of RFC 6464; None without one."""
-        if self._bucket is None:
-            self._bucket = Bucket(PACKETS_A_SECOND, PACKETS_A_SECOND, now)
-            self._begun = now
-        most = MOST_BURST + MOST_SPEED * (now - self._begun)
-        if not self._bucket.take(now) or self._made > most:
+        if not self._budget.take(now):
             self._on_drop("flood")
             return
         try:
@@ -224,7 +248,7 @@ class MicrophoneStream:
 
     def _emit(self, samples: NDArray[np.int16], begin: int) -> None:
         if len(samples):
-            self._made += len(samples) / SOUND_RATE
+            self._budget.spend(len(samples) / SOUND_RATE)
             self._on_sound(Sound(samples, self._captured(begin)))
 
 

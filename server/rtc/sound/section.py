@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from server.core.aio import TaskSet
 from server.core.sound import Sound
-from server.rtc.sound.microphone import OFF_SECONDS, MicrophoneStream
+from server.rtc.sound.microphone import OFF_SECONDS, MicrophoneStream, SoundBudget
 from server.rtc.sound.opus import RTP_HZ, OpusEncoder
 from server.rtc.voice_section import LEVEL_URI, VoiceSection
 from server.voice.line import VoiceLine
@@ -56,6 +56,7 @@ class SoundSection:
         self._stream: MicrophoneStream | None = None
         self._stream_ssrc: int | None = None
         self._stream_since = 0.0
+        self._budget = SoundBudget()
         self._heard_at = 0.0
         self._sending = False
         self._timer: asyncio.TimerHandle | None = None
@@ -136,7 +137,7 @@ class SoundSection:
         if self._stream is None or self._stream_ssrc != ssrc:
             if self._stream is not None and now - self._stream_since < STREAM_CHANGE_SECONDS:
                 return None
-            self._stream = MicrophoneStream(self._sound, self._line.dropped)
+            self._stream = MicrophoneStream(self._sound, self._line.dropped, self._budget)
             self._stream_ssrc, self._stream_since = ssrc, now
             self._poll_at(now)
         return self._stream

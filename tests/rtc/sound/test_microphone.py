@@ -211,3 +211,13 @@ def test_times_that_jump_make_no_hours_of_silence(listener: Listener) -> None:
             number, number * 90_000, SPEECH[number % 100], None, 100 + number * 0.01
         )
     assert listener.seconds < 30
+
+
+def test_an_hour_of_sound_saves_nothing_up(listener: Listener) -> None:
+    """Sound as fast as time passes, then a flood: no more than three seconds of it at once."""
+    for number in range(60 * 50):
+        listener.send(number, SPEECH[number % len(SPEECH)])
+    before = listener.seconds
+    for number in range(3000, 3190):
+        listener.send(number, SPEECH[number % len(SPEECH)], late=-(number - 3000) * 0.02)
+    assert listener.seconds - before <= MOST_BURST + 0.1

@@ -11,6 +11,7 @@ from aiortc.rtp import RtpPacket
 
 from server.core.sound import Sound
 from server.rtc.sound import section as sound_section
+from server.rtc.sound.microphone import MOST_BURST
 from server.rtc.sound.section import SILENT_PACKETS, SoundSection
 from server.rtc.voice_section import VoiceSection
 from server.voice.line import VoiceLine
@@ -215,3 +216,18 @@ async def test_a_direction_that_is_not_offered_is_not_used() -> None:
 
 async def test_frames_fit_the_rtp_clock() -> None:
     assert FRAME / RATE * 48_000 == 960
+
+
+async def test_switching_the_microphone_brings_no_more_sound() -> None:
+    """Neither a setting that goes on and off nor other streams begin the budget anew."""
+    line = VoiceLine()
+    heard: list[Sound] = []
+    section, _ = made(line)
+    for number in range(400):
+        line.on_sound = None
+        await packet(section, number, SPEECH[number % len(SPEECH)])
+        line.on_sound = heard.append
+        for later in range(25):
+            await packet(section, number * 25 + later, SPEECH[later % len(SPEECH)])
+    assert sum(sound.seconds for sound in heard) < 2 * MOST_BURST
+    await section.close()
