@@ -25,6 +25,8 @@ class VoiceLine:
         self.on_dropped: Callable[[str, int], None] | None = None
         self._microphone = False
         self._connection: object | None = None
+        # It plays what the player has.
+        self._plays = False
 
     @property
     def microphone(self) -> bool:
@@ -34,12 +36,17 @@ class VoiceLine:
     @property
     def connected(self) -> bool:
         """True while a connection is on the line, over which the player's speech is sent."""
-        return self._connection is not None
+        return self._connection is not None and self._plays
 
-    def connect(self, connection: object) -> None:
-        """Put a connection on the line, in place of the one before."""
+    def connect(self, connection: object, *, plays: bool = True) -> None:
+        """Put a connection on the line, in place of the one before.
+
+        `plays`: its client plays speech; one that only sends a microphone does not.
+        """
         self._set_microphone(False)
         self._connection = connection
+        self._plays = plays
+        self.player.on_ready = None
 
     def disconnect(self, connection: object) -> None:
         """Take a connection off the line, if it is still on it."""

@@ -36,6 +36,18 @@ def test_only_the_newest_connection_is_heard() -> None:
     assert not line.connected
 
 
+def test_a_client_that_plays_nothing_is_no_listener() -> None:
+    """A WHIP client sends its microphone and gets nothing: the page has to read."""
+    line, older, camera = VoiceLine(), object(), object()
+    line.connect(older)
+    line.player.on_ready = lambda: None
+    line.connect(camera, plays=False)
+    assert not line.connected
+    assert line.player.on_ready is None
+    line.on_sound = lambda sound: None
+    assert line.wants_sound(camera)
+
+
 def test_nothing_is_wanted_while_nobody_listens() -> None:
     line, connection = VoiceLine(), object()
     line.connect(connection)

@@ -90,7 +90,7 @@ class SoundSection:
             self._transport._register_rtp_sender(
                 self, RTCRtpSendParameters(codecs=[codec], muxId=self._section.mid)
             )
-        self._line.connect(self)
+        self._line.connect(self, plays=self._section.sends)
         if self._section.sends:
             self._line.player.on_ready = self._talk_soon
             self._talk_soon()

@@ -218,6 +218,13 @@ async def test_frames_fit_the_rtp_clock() -> None:
     assert FRAME / RATE * 48_000 == 960
 
 
+async def test_a_section_without_our_speech_is_no_listener() -> None:
+    line = VoiceLine()
+    section, _ = made(line, sends=False)
+    assert not line.connected
+    await section.close()
+
+
 async def test_switching_the_microphone_brings_no_more_sound() -> None:
     """Neither a setting that goes on and off nor other streams begin the budget anew."""
     line = VoiceLine()
