@@ -54,6 +54,7 @@ from server.voice.turns import (
     Resumed,
     TurnEvent,
     Turns,
+    TurnState,
 )
 
 log = logging.getLogger(__name__)
@@ -163,8 +164,8 @@ class Listening:
 
     @property
     def on(self) -> bool:
-        """True while the microphone is heard."""
-        return self._stretch is not None
+        """True while the microphone hears the scene: not where a button says what is meant."""
+        return self._stretch is not None and self._mode is MicrophoneMode.HANDS_FREE
 
     @property
     def recent(self) -> SoundRing:
@@ -177,8 +178,9 @@ class Listening:
         """Hear in this way from now on. Raises BadRequest where the server offers no microphone."""
         if mode is not MicrophoneMode.OFF and self._tools.speech_model is None:
             raise BadRequest(
-                "This server takes no microphone: whoever runs it has switched that off (MICROPHONE)."
-                " Type the question."
+                "This server takes no microphone: it is switched off (MICROPHONE).",
+                visitors="This server takes no microphone: whoever runs it has switched that off."
+                " Type the question.",
             )
         if mode is not self._mode:
             self._mode = mode
@@ -243,8 +245,8 @@ class Listening:
 
     def _stop(self) -> None:
         self._line.on_sound = self._line.on_microphone = None
-        if self._stretch is not None and self._stretch.barge_in.now is not Loudness.FULL:
-            self._play(Loudness.FULL)
+        if self._stretch is not None:
+            self._go_on(self._stretch)
         self._stretch = None
         if self._release is not None:
             self._release.cancel()
@@ -265,9 +267,15 @@ class Listening:
         if not sending and self._stretch is not None:
             self._apply(self._stretch.turns.give_up())
             self._renew(self._stretch)
-            self._stretch.barge_in.reset()
+            self._go_on(self._stretch)
             self._ring.clear()
         self._report()
+
+    def _go_on(self, stretch: _Stretch) -> None:
+        """Let an answer that was lowered go on: nobody is heard over it any more."""
+        if stretch.barge_in.now is not Loudness.FULL:
+            self._play(Loudness.FULL)
+        stretch.barge_in.reset()
 
     def _renew(self, stretch: _Stretch) -> None:
         """Take another detector: other sound follows, and the one before may be at work."""
@@ -329,6 +337,8 @@ class Listening:
             self._detect(stretch)
 
     def _hear(self, stretch: _Stretch, chunk: Chunk) -> None:
+        if self._mode is MicrophoneMode.PUSH and stretch.turns.state is TurnState.WAITING:
+            return  # it came after the button was released
         if stretch.turns.held or self._mode is MicrophoneMode.PUSH:
             # Who holds a button means it, however softly they speak.
             voiced = chunk.speech >= 0.5
@@ -482,11 +492,14 @@ class Listening:
                             )
         except TimeoutError:
             raise SpeechTimeout("The recogniser did not end its words in time.") from None
-        self._outbox.put(wire.HeardWords(id=turn.id, text=words.text.strip(), final=True))
+        text = words.text.strip()
+        turn.worded = bool(text)
+        self._outbox.put(wire.HeardWords(id=turn.id, text=text, final=True))
         return words
 
     async def _ask_by_sound(self, turn: SpokenTurn) -> None:
         """Ask an engine that hears; nobody makes words of it."""
+        turn.worded = True
         self._outbox.put(wire.HeardWords(id=turn.id, text=SPOKEN_QUESTION, final=True))
         try:
             await self._ask(turn, "", None)
@@ -498,6 +511,8 @@ class Listening:
     async def _ask(self, turn: SpokenTurn, text: str, pointing: Pointing | None) -> None:
         frame = await self._frame_of(turn, pointing)
         self._touch()
+        # From here on its end comes from the question.
+        turn.worded = False
         spoken = Spoken(
             frame=frame,
             sound=turn.whole,

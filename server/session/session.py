@@ -281,8 +281,6 @@ class Session:
         self._stills.want(now.stills)
         if was.speak != now.speak:
             self.speaking.wanted = now.speak
-        if message.microphone is not None or message.silence_ms is not None:
-            self._listening.set(now.microphone, now.silence_ms / 1000)
         if was.recall != now.recall:
             self._recalling.switched()
         if was.guidance != now.guidance:
@@ -295,6 +293,9 @@ class Session:
             else:
                 self._describing.stop()
             self._status_changed()
+        # Last, because it may be refused.
+        if message.microphone is not None or message.silence_ms is not None:
+            self._listening.set(now.microphone, now.silence_ms / 1000)
 
     # Watches
 

@@ -22,7 +22,7 @@ from server.engines.base import Capabilities
 from server.engines.speech.base import Words, WordTime
 from server.session.listening import RING_SECONDS, Listening
 from server.session.session import Session
-from server.voice.detector import SpeechModel
+from server.voice.detector import CHUNK_SECONDS, Chunk, SpeechModel
 from tests.support.fakes import FakeEngine, FakeEngines, until
 from tests.support.fakes_words import FakeWords
 from tests.support.rooms import LIMITS, Room, make_frame, make_tools
@@ -377,6 +377,25 @@ async def test_a_released_button_waits_for_no_sound() -> None:
         assert (await one.one.next("response"))["text"] == "A cup."
 
 
+async def test_what_comes_after_the_button_begins_nothing() -> None:
+    """A client whose microphone stays open: chunks that come with the turn's last are no new turn."""
+    async with ear() as one:
+        one.switch("push")
+        began = time.monotonic() - 3
+        one.session.handle(Push(type="push", down=True))
+        stretch = one.listening._stretch
+        assert stretch is not None
+        for number in range(40):
+            one.listening._hear(stretch, Chunk(began + number * CHUNK_SECONDS, 0.9, -20.0))
+        stretch.turns.release(began + 40 * CHUNK_SECONDS)
+        for number in range(40, 60):
+            one.listening._hear(stretch, Chunk(began + number * CHUNK_SECONDS, 0.9, -20.0))
+        assert one.listening._turn is None
+        assert one.listening._before is not None
+        # And no scene's sound goes with pictures.
+        assert not one.listening.on
+
+
 async def test_muting_drops_what_is_being_said() -> None:
     """The sound goes, and so do the words that had come."""
     async with ear() as one:
@@ -519,6 +538,43 @@ async def test_a_muted_microphone_restores_the_answer() -> None:
         assert one.talker.done
         one.switch("off")
         assert one.talker.done[-1] == "restore"
+
+
+async def test_a_microphone_that_is_lost_restores_the_answer() -> None:
+    """Its connection broke off when the answer was lowered: the answer does not stay paused."""
+    async with ear() as one:
+        one.switch()
+        one.talker.talking = True
+        await one.hear(np.concatenate([silence(1), louder(spoken(SENTENCES[0])[:2000], 3)]))
+        assert one.talker.done[-1] in ("lower", "hush")
+        one.line.sends(one._connection, False)
+        assert one.talker.done[-1] == "restore"
+
+
+async def test_understood_words_that_are_cancelled_end_at_the_client() -> None:
+    """The whole words came at once, and their question waits for its frame: it hears that none follows."""
+    async with ear() as one:
+        one.words.early = False
+        one.switch()
+        await one.hear(said())
+        await until(lambda: len(one.words.heard) == 1)
+        turn = one.listening._before
+        assert turn is not None
+        one.session.handle(Cancel(type="cancel", id=turn.id))
+        heard = [m["text"] for m in await one.messages("heard") if m["final"]]
+        assert heard[-1] == ""
+
+
+async def test_a_refused_microphone_keeps_other_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are applied all the same."""
+    async with ear(model=False) as one:
+        begun: list[bool] = []
+        monkeypatch.setattr(one.session._describing, "begin", lambda: begun.append(True))
+        one.session.handle(Settings(type="settings", microphone=MicrophoneMode.PUSH, describe=True))
+        error = await one.one.next("error")
+        assert error["code"] == "bad_request"
+        assert "MICROPHONE" not in error["message"]
+        assert begun
 
 
 async def test_a_server_without_microphones_refuses() -> None:

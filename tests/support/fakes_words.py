@@ -17,6 +17,8 @@ class FakeWords:
 
     def __init__(self, *texts: str) -> None:
         self.available = True
+        # Words come before all is said.
+        self.early = True
         self.texts = list(texts)
         self.times: tuple[WordTime, ...] = ()
         self.error: Exception | None = None
@@ -32,7 +34,7 @@ class FakeWords:
         try:
             async for piece in sound:
                 parts.append(piece.samples)
-                if len(parts) == 20:
+                if self.early and len(parts) == 20:
                     yield Words(text.split()[0], final=False)
             if self.hold is not None:
                 await self.hold.wait()
