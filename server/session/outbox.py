@@ -17,6 +17,7 @@ from server.core.messages import (
     Ready,
     Recalled,
     Response,
+    Say,
     SceneChange,
     Sender,
     ServerMessage,
@@ -122,6 +123,9 @@ class Outbox:
             self._drop_deltas(message.id)
         if isinstance(message, HeardWords):
             self._drop_words(message.id)
+        if isinstance(message, SpeakingState) and message.state == "stopped":
+            # It may take an older one's place, before pieces that nobody is to read any more.
+            self._keep(lambda one: not (isinstance(one, Say) and one.id == message.id))
         if not (isinstance(message, _PIECES) and self._merge(message)):
             if isinstance(message, _SNAPSHOTS):
                 self._put_snapshot(message)
