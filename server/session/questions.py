@@ -155,8 +155,11 @@ class Questions:
             raise NotFound(
                 "Only the words of the last spoken question can be corrected. Ask this one anew."
             )
-        if last.turn is not None:
-            self._history.remove(last.turn)
+        if not self._tools.inference.draining:
+            # Before its turn goes: what was heard of it would come back in its place.
+            self._speaking.stop("replaced")
+            if last.turn is not None:
+                self._history.remove(last.turn)
         route, detail = choose(message.text, Detail.AUTO, None)
         asking = Asking(
             id=last.id,
@@ -289,7 +292,7 @@ class Questions:
         asking.heard = heard
         if asking.turn is not None:
             self._history.remove(asking.turn)
-            asking.turn = self._history.add(asking.question, heard) if heard else None
+            asking.turn = self._history.add(_words_of(asking), heard) if heard else None
         if self._asking is asking:
             self.cancel(id, "replaced" if reason == "replaced" else "user")
 
@@ -303,10 +306,7 @@ class Questions:
         else:
             self._speaking.drop()
         if whole and text:
-            question = asking.question
-            if asking.spoken is not None and not question.strip():
-                question = prompts.SPOKEN_TURN
-            asking.turn = self._history.add(question, text)
+            asking.turn = self._history.add(_words_of(asking), text)
         if asking.sink is not None:
             self._remember_end(asking, asking.sink.response)
         if self._asking is asking:
@@ -360,6 +360,13 @@ class Questions:
         except CameraError as error:
             self._send_error(error, None)
         self._on_held()
+
+
+def _words_of(asking: Asking) -> str:
+    """Return a question's words for the history; a spoken one may have none."""
+    if asking.spoken is not None and not asking.question.strip():
+        return prompts.SPOKEN_TURN
+    return asking.question
 
 
 def _black(scene: Scene | None, frame: Frame) -> bool:

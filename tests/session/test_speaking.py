@@ -16,7 +16,11 @@ from server.core import messages as wire
 from server.core.aio import TaskSet
 from server.core.errors import SpeechFailed
 from server.core.metrics import Metrics
+from server.core.sound import Sound
+from server.engines.base import Capabilities
+from server.engines.prompts import SPOKEN_TURN
 from server.engines.speech.base import VoiceChunk
+from server.session.answers import Spoken
 from server.session.outbox import Outbox
 from server.session.speaking import AHEAD_SECONDS, LOWERED, Speaking
 from server.voice.line import VoiceLine
@@ -305,3 +309,48 @@ async def test_the_history_keeps_what_was_heard(whole: bool) -> None:
         one.frame()
         await one.next("response")
         assert [turn.answer for turn in engine.requests[-1].turns] == ["The cup is red."]
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["after its text", "within its text"])
+async def test_wrong_words_whose_answer_is_heard_leave_the_history(whole: bool) -> None:
+    """Corrected while their answer is spoken: neither they nor what was heard of it comes back."""
+    engine = FakeEngine(chunks=["The cow is red. ", "It is full. ", "It is hot."])
+    async with room(engine) as one:
+        one.camera()
+        one.session.handle(wire.Settings(type="settings", speak=True))
+        if not whole:
+            engine.hold(2)
+        one.session._questions.ask(asking("What cow is it?", "a"), Spoken(frame=one.frame()))
+        assert (await one.next("say"))["text"] == "The cow is red."
+        if whole:
+            await one.next("response")
+        one.session.handle(wire.Said(type="said", id="a", end=15))
+        engine.release()
+        one.session.handle(wire.Correct(type="correct", id="a", text="What colour is it?"))
+        while (await one.next("response"))["finish_reason"] != "stop":
+            pass
+        assert engine.requests[-1].question == "What colour is it?"
+        assert engine.requests[-1].turns == ()
+        turns = one.session._history.turns(1000)
+        assert [turn.question for turn in turns] == ["What colour is it?"]
+
+
+async def test_a_question_without_words_keeps_what_was_heard() -> None:
+    """An engine that hears got its sound alone: its answer so far stays when somebody interrupts."""
+    engine = FakeEngine(
+        chunks=["The cup is red. ", "It is full."], capabilities=Capabilities(audio_in=True)
+    )
+    async with room(engine) as one:
+        one.camera()
+        one.session.handle(wire.Settings(type="settings", speak=True))
+        sound = Sound(np.zeros(16_000, np.int16), 1.0)
+        one.session._questions.ask(
+            wire.Chat(type="chat", content="", id="a"), Spoken(frame=one.frame(), sound=sound)
+        )
+        await one.next("response")
+        one.session.handle(wire.Said(type="said", id="a", end=15))
+        one.session.speaking.stop("voice")
+        turns = one.session._history.turns(1000)
+        assert [(turn.question, turn.answer) for turn in turns] == [
+            (SPOKEN_TURN, "The cup is red.")
+        ]
