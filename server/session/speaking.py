@@ -31,6 +31,9 @@ LOWERED = 0.2
 # Seconds of speech that wait to be played before the voice is asked for more: what is made beyond
 # is made for nothing when somebody interrupts.
 AHEAD_SECONDS = 8.0
+# The voice is not kept waiting for longer than this while nobody takes what it made: others may want
+# it. The rest of a piece waits in the player then.
+STALL_SECONDS = 3.0
 # Seconds between two looks at how far the player is
 _LOOK_SECONDS = 0.05
 
@@ -207,7 +210,7 @@ class Speaking:
         player = self._line.player
         while player.waiting > AHEAD_SECONDS:
             await asyncio.sleep(_LOOK_SECONDS)
-        asked, rate, begun = time.monotonic(), RATE, False
+        asked, rate, begun, stalled = time.monotonic(), RATE, False, False
         fade = CrossFade()
         try:
             speaking = self._voice.speak(piece.text, language=self._language() or None)
@@ -220,8 +223,7 @@ class Speaking:
                     rate = chunk.rate
                     player.play(fade.add(chunk.samples), rate)
                     # A voice may make sound far quicker than it is heard.
-                    while player.waiting > 2 * AHEAD_SECONDS:
-                        await asyncio.sleep(_LOOK_SECONDS)
+                    stalled = stalled or await self._stalled()
         except SpeechError as error:
             self._metrics.speech_failures.labels(error.code).inc()
             log.warning("an answer was not spoken", extra={"reason": error.message})
@@ -235,6 +237,18 @@ class Speaking:
         if begun:
             player.play(fade.end(), rate)
             now.end_piece(player.played + player.waiting)
+
+    async def _stalled(self) -> bool:
+        """Wait until the player has room; True when nothing of it is taken for `STALL_SECONDS`."""
+        player = self._line.player
+        played, since = player.played, time.monotonic()
+        while player.waiting > 2 * AHEAD_SECONDS:
+            await asyncio.sleep(_LOOK_SECONDS)
+            if player.played != played:
+                played, since = player.played, time.monotonic()
+            elif time.monotonic() - since >= STALL_SECONDS:
+                return True
+        return False
 
     def _let_page_read(self, now: Utterance, piece: Piece) -> None:
         self._metrics.speech_by_page.inc()

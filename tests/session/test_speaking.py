@@ -20,6 +20,7 @@ from server.core.sound import Sound
 from server.engines.base import Capabilities
 from server.engines.prompts import SPOKEN_TURN
 from server.engines.speech.base import VoiceChunk
+from server.session import speaking
 from server.session.answers import Spoken
 from server.session.outbox import Outbox
 from server.session.speaking import AHEAD_SECONDS, LOWERED, Speaking
@@ -354,3 +355,17 @@ async def test_a_question_without_words_keeps_what_was_heard() -> None:
         assert [(turn.question, turn.answer) for turn in turns] == [
             (SPOKEN_TURN, "The cup is red.")
         ]
+
+
+async def test_a_listener_who_is_gone_keeps_no_voice_busy(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The voice speaks for others after a moment; the rest of the piece waits for the listener."""
+    monkeypatch.setattr(speaking, "STALL_SECONDS", 0.2)
+    monkeypatch.setattr(speaking, "AHEAD_SECONDS", 0.5)
+    rig.answer("long " * 40)
+    # Four seconds: all of the first piece
+    await soon(lambda: rig.line.player.waiting > 3.5)
+    assert len(rig.voice.texts) == 1
+    rig.hear(60)
+    await soon(lambda: len(rig.voice.texts) > 1)
