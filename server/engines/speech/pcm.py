@@ -53,6 +53,16 @@ class PcmReader:
         # True until it is known whether a WAV file begins here
         self._beginning = True
 
+    def set_rate(self, rate: object) -> None:
+        """Apply the rate that the server gives. Raises NotPcm, also for another one once there was sound.
+
+        Each change would cost a resampler of its own.
+        """
+        rate = checked_rate(rate)
+        if rate != self.rate and not self._beginning:
+            raise NotPcm("changes its sampling rate in the middle")
+        self.rate = rate
+
     def take(self, data: bytes) -> VoiceChunk | None:
         """Return the samples that are whole now; None without any. Raises NotPcm."""
         data = self._rest + data

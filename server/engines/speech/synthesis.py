@@ -23,7 +23,7 @@ from server.engines.openai import upstream
 from server.engines.openai.bounded_http import AnswerRefused, BoundedTransport, Bounds
 from server.engines.openai.chat_stream import BrokenStream, ChatStream
 from server.engines.speech.base import VoiceChunk
-from server.engines.speech.pcm import NotPcm, PcmReader, checked_rate, rate_of
+from server.engines.speech.pcm import NotPcm, PcmReader, rate_of
 from server.engines.speech.refusals import Refusals
 
 log = logging.getLogger(__name__)
@@ -239,7 +239,7 @@ class _Events:
             if data.get("type") == "speech.audio.done":
                 return None
             if isinstance(rate := data.get("sample_rate", data.get("sample_rate_hz")), int):
-                self._reader.rate = checked_rate(rate)
+                self._reader.set_rate(rate)
             audio = data.get("audio", data.get("delta"))
             if isinstance(audio, str) and audio:
                 try:

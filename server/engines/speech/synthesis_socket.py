@@ -24,7 +24,7 @@ from websockets.exceptions import (
 
 from server.engines.openai import upstream
 from server.engines.speech.base import VoiceChunk
-from server.engines.speech.pcm import NotPcm, PcmReader, checked_rate
+from server.engines.speech.pcm import NotPcm, PcmReader
 from server.engines.speech.refusals import Refusals
 from server.engines.speech.synthesis import LANGUAGES, SOUND_BYTES, VoiceLimits
 
@@ -125,7 +125,7 @@ class SynthesisSocket:
         if kind == "error" or event.get("error"):
             raise self._refusals.of_status(upstream.event_status(event.get("error")))
         if kind == "audio.start" and "sample_rate" in event:
-            reader.rate = checked_rate(event["sample_rate"])
+            reader.set_rate(event["sample_rate"])
         return kind in ("audio.done", "session.done")
 
     @asynccontextmanager

@@ -87,3 +87,15 @@ def test_a_content_type_that_is_no_pcm(kind: str) -> None:
 def test_a_rate_that_cannot_be_played(rate: object) -> None:
     with pytest.raises(NotPcm):
         checked_rate(rate)
+
+
+def test_a_rate_that_changes_in_the_middle_is_refused() -> None:
+    """Before any sound a server may say it as often as it likes."""
+    reader = PcmReader()
+    for rate in (16_000, 24_000, 22_050):
+        reader.set_rate(rate)
+    assert (chunk := reader.take(SOUND.tobytes())) is not None
+    assert chunk.rate == 22_050
+    reader.set_rate(22_050)
+    with pytest.raises(NotPcm):
+        reader.set_rate(24_000)
