@@ -103,13 +103,17 @@ class Aiming:
         pass
 
     def switched(self) -> None:
-        """Apply the person's wish: begin anew, or leave no hint behind."""
-        self.new_stream()
+        """Apply the person's wish: begin anew, or leave no hint behind.
+
+        A look under way goes on, for nothing: its thread cannot be stopped, and switching off and on
+        must not bring looks closer together.
+        """
+        self._aim, self._empty = Aim(), 0
         if self.wanted:
             # The first hint is about the present view.
             self._camera.wake()
         else:
-            self._stop()
+            self._outbox.discard(wire.AimHint)
 
     def forget(self) -> None:
         self._stop()

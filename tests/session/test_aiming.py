@@ -151,6 +151,26 @@ async def test_one_look_at_a_time_in_all_sessions() -> None:
         assert len(looks.frames) == 1
 
 
+async def test_switching_brings_no_more_looks() -> None:
+    """Off and on again, as often as a client likes: one look at a time, and the next one when it is due."""
+    async with guided() as (one, looks):
+        looks.open.clear()
+        began = time.monotonic()
+        one.frame(captured=began)
+        await until(lambda: len(looks.frames) == 1)
+        for number in range(20):
+            one.session.handle(Settings(type="settings", guidance=False))
+            one.session.handle(Settings(type="settings", guidance=True))
+            await asyncio.sleep(0)
+            one.frame(captured=began + 0.01 * (number + 1))
+            await asyncio.sleep(0)
+            if number == 10:
+                looks.open.set()
+                await until(lambda: counted(one, "done") == 1)
+        assert len(looks.frames) == 1
+        await look(one, 2)
+
+
 async def test_a_hint_of_another_stream_does_not_count() -> None:
     """A new connection begins anew, also for the look that is on its way."""
     async with guided() as (one, looks):
