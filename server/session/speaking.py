@@ -34,6 +34,8 @@ AHEAD_SECONDS = 8.0
 # The voice is not kept waiting for longer than this while nobody takes what it made: others may want
 # it. The rest of a piece waits in the player then.
 STALL_SECONDS = 3.0
+# An answer is given up when no connection has taken it for so long.
+GONE_SECONDS = 30.0
 # Seconds between two looks at how far the player is
 _LOOK_SECONDS = 0.05
 
@@ -201,6 +203,11 @@ class Speaking:
                 await asyncio.sleep(_LOOK_SECONDS)
             self._task = None
             self._end("done")
+        except Exception:
+            # A bug must not leave an answer without an end; the task's set logs it.
+            self._task = None
+            self.drop()
+            raise
         finally:
             following.cancel()
 
@@ -255,9 +262,15 @@ class Speaking:
         self._outbox.put(wire.Say(id=now.id, text=piece.text, start=piece.start, end=piece.end))
 
     async def _follow(self, now: Utterance) -> None:
-        """Report each piece when it is heard."""
+        """Report each piece when it is heard, and give the answer up when the listener is gone."""
         shown: Piece | None = None
-        while True:
+        there = time.monotonic()
+        while self._now is now:
+            if now.by_page or self._line.connected:
+                there = time.monotonic()
+            elif time.monotonic() - there >= GONE_SECONDS:
+                self.drop()
+                return
             piece = now.spoken_at(self._line.player.played)
             if piece is not shown and self._line.player.played > 0:
                 shown = piece

@@ -369,3 +369,32 @@ async def test_a_listener_who_is_gone_keeps_no_voice_busy(
     assert len(rig.voice.texts) == 1
     rig.hear(60)
     await soon(lambda: len(rig.voice.texts) > 1)
+
+
+async def test_an_answer_is_given_up_when_its_listener_is_gone(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The camera was switched off within it: the page hears that it has ended, and a new one begins."""
+    monkeypatch.setattr(speaking, "GONE_SECONDS", 0.2)
+    rig.answer("The cup is red. It is full.")
+    await soon(lambda: rig.line.player.ready)
+    rig.line.disconnect(rig)
+    await asyncio.sleep(0.1)
+    rig.line.connect(rig)
+    await asyncio.sleep(0.3)
+    assert rig.speaking.talking
+    rig.line.disconnect(rig)
+    await soon(lambda: not rig.speaking.talking)
+    assert (await rig.sent())[-1]["state"] == "stopped"
+    assert rig.stops == []
+
+
+async def test_a_bug_leaves_no_answer_without_an_end(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ValueError
+
+    monkeypatch.setattr(rig.line.player, "play", broken)
+    rig.answer("The cup is red.")
+    await soon(lambda: not rig.speaking.talking)
