@@ -13,7 +13,7 @@ import { SpokenMark } from "./spokenmark.js";
  * @property {(track: MediaStreamTrack|null) => void} play
  * @property {(open: boolean, ready: import("../live/messages.js").Ready|null) => void} connected
  * @property {() => void} off
- * @property {() => boolean} hush
+ * @property {(tell?: boolean) => boolean} hush
  * @property {(message: ServerMessage) => boolean} receive
  */
 
@@ -101,7 +101,8 @@ export class SpeakEntry {
   /** Ask a spoken question with the right words. @param {import("./conversation.js").Turn} turn @param {string} text */
   correct(turn, text) {
     if (!this.#send({ type: "correct", id: turn.id, text })) return this.#chat.note("There is no connection. Try again.");
-    this.hush();
+    // The server stops the answer itself; cancelling its id would stop the new one.
+    this.#part.here?.hush(false);
     this.#conversation.correct(turn, text);
   }
 

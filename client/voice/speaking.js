@@ -55,10 +55,13 @@ export class Speaking {
     this.#sound.srcObject = null;
   }
 
-  /** Be silent at once: the user did something. @returns {boolean} true when something was spoken */
-  hush() {
+  /**
+   * Be silent at once: the user did something.
+   * @param {boolean} [tell] the server does not know of it yet @returns {boolean} true when something was spoken
+   */
+  hush(tell = true) {
     if (!this.id) return false;
-    this.#hooks.send({ type: "cancel", id: this.id });
+    if (tell) this.#hooks.send({ type: "cancel", id: this.id });
     this.#ended();
     return true;
   }

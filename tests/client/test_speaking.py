@@ -119,3 +119,32 @@ async def test_a_browser_without_a_voice_says_at_once_that_it_is_done(page: Page
         """,
     )
     assert found == [[], {"type": "said", "id": "a", "end": 4}]
+
+
+async def test_corrected_words_cancel_nothing(page: Page) -> None:
+    """Their question has the id of the answer that is spoken: a cancel would stop the new one."""
+    found = await run(
+        page,
+        PARTS + """
+        const { SpeakEntry } = await import("/client/chat/speakentry.js");
+        const button = document.createElement("button");
+        button.id = "speak";
+        document.body.append(button);
+        const sent = [];
+        const entry = new SpeakEntry(
+          { address: new URL(location.href), load: async () => speaking, onMissing() {} },
+          { conversation: { correct: (turn, text) => sent.push(text), byId: () => null }, chat: {}, speech,
+            send: (message) => sent.push(message), onChange() {} },
+        );
+        await entry.want(true);
+        say("One.", 0, 4);
+        log.length = 0;
+        entry.correct({ id: "a" }, "right words");
+        return [sent, log, speaking.id];
+        """,
+    )
+    assert found == [
+        [{"type": "correct", "id": "a", "text": "right words"}, "right words"],
+        [["a", 0, 0], "(none)"],
+        "",
+    ]
