@@ -1,7 +1,6 @@
 /** Checks of the connection doctor: page, server, camera, access, WebSocket, engine. */
 
-import { ApiError } from "../live/api.js";
-import { hasOwnAuthority } from "../live/authority.js";
+import { ApiError, hasOwnAuthority } from "../live/api.js";
 import { engineName, noCamera } from "../page/words.js";
 
 /** @typedef {import("./doctor.js").Finding} Finding */

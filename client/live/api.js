@@ -61,3 +61,33 @@ export async function request(method, path, { token = null, body, timeout = 10_0
     retryAfter: Number(reply.headers.get("Retry-After")) || 0,
   });
 }
+
+// Id of this page: 72 random bits
+const PAGE = Array.from(crypto.getRandomValues(new Uint8Array(9)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+
+/**
+ * Add this page's id and the attempt's number to a URL, so that the server recognises an abandoned attempt that arrives
+ * late, after a cut.
+ * @param {string} address
+ * @param {number} attempt from 1 on; grows with each attempt of its kind, and with its end
+ * @returns {string}
+ */
+export function numbered(address, attempt) {
+  return `${address}${address.includes("?") ? "&" : "?"}page=${PAGE}&attempt=${attempt}`;
+}
+
+/** Path of the server's own certificate authority, if it has one (run.sh --https). */
+const AUTHORITY = "/ca.crt";
+
+/**
+ * True when the server has a certificate authority of its own. A response also proves that https works here.
+ * @returns {Promise<boolean>}
+ */
+export async function hasOwnAuthority() {
+  if (location.protocol !== "https:") return false;
+  try {
+    return (await fetch(AUTHORITY, { cache: "no-store", signal: AbortSignal.timeout(5000) })).ok;
+  } catch {
+    return false; // unreachable: a problem of the network
+  }
+}

@@ -1,5 +1,4 @@
-import { ApiError, request } from "./api.js";
-import { numbered } from "./attempt.js";
+import { ApiError, numbered, request } from "./api.js";
 import { Backoff } from "./backoff.js";
 
 /** @typedef {import("./messages.js").Sender} SenderPlan */

@@ -1,5 +1,4 @@
-import { ApiError } from "./api.js";
-import { numbered } from "./attempt.js";
+import { ApiError, numbered } from "./api.js";
 import { Backoff } from "./backoff.js";
 import { parse } from "./messages.js";
 

@@ -1,6 +1,5 @@
-import { ApiError } from "./api.js";
+import { ApiError, hasOwnAuthority } from "./api.js";
 import { Asking, PATIENCE, answerable } from "./asking.js";
-import { hasOwnAuthority } from "./authority.js";
 import { Camera, CameraProblem } from "./camera.js";
 import { Closing } from "./closing.js";
 import { Describing } from "./describing.js";
