@@ -8,7 +8,8 @@ _MINUTE = 60.0
 
 
 class Allowance:
-    """Visual tokens of background work: so many a minute, and as many at once. `now` is in seconds of any steady clock.
+    """Tokens of pictures and sound of background work: so many a minute, and as many at once. `now` is in seconds of any
+    steady clock.
 
     A request may go below zero, since its tokens are known when it is built; then it waits for as long as that takes.
     """
@@ -26,12 +27,12 @@ class Allowance:
         self._at = now
         return self._left > 0
 
-    def spent(self, kind: Kind, visual_tokens: int, now: float) -> None:
-        """Count a request."""
+    def spent(self, kind: Kind, visual_tokens: int, now: float, *, heard: int = 0) -> None:
+        """Count a request. `heard`: tokens of its sound."""
         self.visual_tokens += visual_tokens
         if kind is Kind.CHAT:
             self.questions += 1
             return
         self.background += 1
         self.left(now)
-        self._left -= visual_tokens
+        self._left -= visual_tokens + heard

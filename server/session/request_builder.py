@@ -413,7 +413,9 @@ class RequestBuilder:
             bare = _with_newest(bare, len(bare.earlier) - 1, most)
         max_tokens = min(wanted, max(_LEAST_ANSWER_TOKENS, room))
         budget = max(0, room - max_tokens) / scale
-        self.allowance.spent(kind, bare.visual_tokens, time.monotonic())
+        self.allowance.spent(
+            kind, bare.visual_tokens, time.monotonic(), heard=audio_tokens(bare.sound)
+        )
         return replace(
             bare,
             turns=self._history.turns(int(budget)) if kind in (Kind.CHAT, Kind.AHEAD) else (),

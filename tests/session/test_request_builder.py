@@ -13,6 +13,7 @@ from server.core.frames import Detail, Kind
 from server.core.metrics import Metrics
 from server.core.sound import SOUND_RATE, Sound, SoundUse
 from server.engines.base import Capabilities, EarlierPicture, EngineRequest, Usage
+from server.engines.hearing import audio_tokens
 from server.inference import Job, Result
 from server.session.request_builder import NO_EXTRAS, Extras, View
 from tests.support.fakes import FakeEngine, make_picture, until
@@ -238,6 +239,21 @@ async def test_the_scenes_sound_goes_with_pictures() -> None:
         sink = await sounding(one, NO_EXTRAS, heard=SCENE)
         assert sink.request is not None
         assert (sink.request.sound, sink.request.sound_use) == (None, None)
+
+
+async def test_the_scenes_sound_counts_as_background_work() -> None:
+    """A watch's: a minute of them would cost as much as pictures do, and nothing would bound it."""
+    spent = []
+    for sound in (None, SCENE):
+        async with room(FakeEngine(capabilities=HEARS)) as one:
+            one.session._requests.ear = FakeEar(sound)
+            allowance = one.session.allowance
+            allowance._rate = 0.0
+            before = allowance._left
+            request = await asked(one, extras=Extras(scene_sound=True))
+            assert (request.sound is None) == (sound is None)
+            spent.append(before - allowance._left)
+    assert spent[1] - spent[0] == audio_tokens(SCENE)
 
 
 async def test_a_microphone_that_is_off_is_no_missing_sound() -> None:
