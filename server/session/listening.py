@@ -30,6 +30,7 @@ from server.core.errors import (
 )
 from server.core.frames import Frame
 from server.core.sound import SOUND_RATE, MicrophoneMode, Sound
+from server.core.token_bucket import Bucket
 from server.engines.speech.base import Words
 from server.session.answers import Spoken
 from server.session.outbox import Outbox
@@ -67,6 +68,8 @@ RING_SECONDS = MOST_TURN_SECONDS + PRE_ROLL_SECONDS
 WORDS_SECONDS = 30.0
 # Stands on the page for a question that nobody made words of
 SPOKEN_QUESTION = "(spoken question)"
+# Presses of a button, a second and at once: each may open a connection to a recogniser.
+_PRESSES, _MOST_PRESSES = 2.0, 8
 # A button's last sound is waited for.
 _RELEASE_SECONDS = 0.2
 
@@ -160,6 +163,7 @@ class Listening:
         # The turn before it, whose words are on their way; None without one
         self._before: SpokenTurn | None = None
         self._release: asyncio.TimerHandle | None = None
+        self._presses = Bucket(_PRESSES, _MOST_PRESSES, time.monotonic())
         self._reported: str | None = None
 
     @property
@@ -202,13 +206,15 @@ class Listening:
             self._stop()
 
     def push(self, down: bool) -> None:
-        """Take the state of the button. Does nothing unless the microphone waits for it."""
+        """Take the state of the button. Does nothing unless the microphone waits for it, nor for the
+        presses of a client that presses without end.
+        """
         stretch = self._stretch
         if stretch is None or self._mode is not MicrophoneMode.PUSH:
             return
         now = time.monotonic()
         if down:
-            if not stretch.turns.held:
+            if not stretch.turns.held and self._presses.take(now):
                 self._stop_talking()
                 self._renew(stretch)
                 self._apply(stretch.turns.press(now))

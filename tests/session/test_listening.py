@@ -377,6 +377,25 @@ async def test_a_released_button_waits_for_no_sound() -> None:
         assert (await one.one.next("response"))["text"] == "A cup."
 
 
+async def test_presses_without_end_begin_few_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each would open a connection to the recogniser."""
+    async with ear() as one:
+        begun: list[bool] = []
+        words = one.words.words
+
+        def counted(sound: AsyncIterator[Sound] | Sound) -> AsyncGenerator[Words, None]:
+            begun.append(True)
+            return words(sound)
+
+        monkeypatch.setattr(one.words, "words", counted)
+        one.switch("push")
+        for _ in range(100):
+            one.session.handle(Push(type="push", down=True))
+            await asyncio.sleep(0.001)
+            one.session.handle(Push(type="push", down=False))
+        assert 0 < len(begun) <= 10
+
+
 async def test_what_comes_after_the_button_begins_nothing() -> None:
     """A client whose microphone stays open: chunks that come with the turn's last are no new turn."""
     async with ear() as one:
