@@ -515,6 +515,8 @@ class Listening:
                 self._report()
 
     async def _ask(self, turn: SpokenTurn, text: str, pointing: Pointing | None) -> None:
+        # A recogniser may have its words before the person has ended; the frame is not known then.
+        await turn.over.wait()
         frame = await self._frame_of(turn, pointing)
         self._touch()
         # From here on its end comes from the question.

@@ -39,7 +39,8 @@ class SpokenTurn:
         # The client has words of it.
         self.worded = False
         self._pieces: asyncio.Queue[Sound | None] = asyncio.Queue(_MOST_PIECES)
-        self._open = True
+        # No more sound follows.
+        self.over = asyncio.Event()
         self._begun = False
         self._frames: deque[Frame] = deque()
 
@@ -49,7 +50,7 @@ class SpokenTurn:
 
     def add(self, sound: Sound) -> None:
         """Give the recogniser the next piece; one that does not fit is dropped and counted."""
-        if not self._open:
+        if self.over.is_set():
             return
         if not self._begun:
             self._begun, self.captured = True, sound.captured
@@ -61,8 +62,8 @@ class SpokenTurn:
 
     def finish(self) -> None:
         """Note that no more sound follows."""
-        if self._open:
-            self._open = False
+        if not self.over.is_set():
+            self.over.set()
             self._pieces.put_nowait(None)
 
     async def sound(self) -> AsyncIterator[Sound]:

@@ -302,6 +302,29 @@ async def test_nothing_understood_asks_nothing() -> None:
         assert one.one.engine.requests == []
 
 
+async def test_a_hasty_recogniser_loses_no_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has its words at the pause, and the person goes on: they are asked at the end, once."""
+    paused = asyncio.Event()
+
+    async def words(sound: AsyncIterator[Sound] | Sound) -> AsyncGenerator[Words, None]:
+        await paused.wait()
+        yield Words("What is this?", final=True)
+
+    async with ear() as one:
+        monkeypatch.setattr(one.words, "words", words)
+        one.switch(silence_ms=500)
+        await one.hear(said(after=0.3))
+        turn = one.listening._turn
+        assert turn is not None
+        assert turn.after is not None
+        paused.set()
+        await asyncio.sleep(0.05)
+        await one.hear(said(SENTENCES[1], before=0.0, after=0.7))
+        one.show()
+        assert (await one.one.next("response"))["text"] == "A cup."
+        assert one.one.engine.questions() == ["What is this?"]
+
+
 async def test_a_failed_recogniser_is_reported() -> None:
     """The words end empty, the error has their id, and the next question works."""
     async with ear() as one:
