@@ -25,7 +25,10 @@ OTHER = "gpu.example.org"
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def far() -> AsyncIterator[tuple[Running, FakeOpenAI]]:
-    """A server whose better engine is on another machine, which is not there yet."""
+    """A server whose better engine is on another machine, which is not there yet.
+
+    Tests name it before `visit`, so that the pages are closed first.
+    """
     with named(OTHER):
         async with FakeOpenAI() as model:
             await model.close()
@@ -35,7 +38,7 @@ async def far() -> AsyncIterator[tuple[Running, FakeOpenAI]]:
 
 
 async def test_nothing_goes_to_another_machine_before_the_person_agrees(
-    visit: Visit, far: tuple[Running, FakeOpenAI]
+    far: tuple[Running, FakeOpenAI], visit: Visit
 ) -> None:
     """It takes over while a description runs: a dialog names it, questions wait, "Not now" keeps it
     so; agreed, all goes on.
@@ -71,7 +74,7 @@ async def test_nothing_goes_to_another_machine_before_the_person_agrees(
 
 
 async def test_a_server_that_comes_back_with_another_engine_gets_no_description_before_the_word(
-    visit: Visit, far: tuple[Running, FakeOpenAI]
+    far: tuple[Running, FakeOpenAI], visit: Visit
 ) -> None:
     """The session is a new one, to which nothing was said; so the page itself holds back, and goes
     on once agreed.
@@ -99,7 +102,7 @@ async def test_a_server_that_comes_back_with_another_engine_gets_no_description_
 
 
 async def test_a_page_that_begins_there_is_not_asked(
-    visit: Visit, far: tuple[Running, FakeOpenAI]
+    far: tuple[Running, FakeOpenAI], visit: Visit
 ) -> None:
     """That is how this server works; the details say where pictures go."""
     run, model = far
