@@ -70,7 +70,7 @@ async def test_only_our_subprotocol_is_echoed(run: Running) -> None:
 
 
 async def test_ready_comes_first_and_tells_what_the_page_needs(run: Running) -> None:
-    """Session, engine, model, capabilities and limits; `sender` and `status` follow."""
+    """Session, engine, model, capabilities and limits; `sender` and the states follow."""
     issued = await take_token(run)
     page = await open_page(run, issued["token"], issued["session_id"])
     ready = await page.next()
@@ -89,8 +89,8 @@ async def test_ready_comes_first_and_tells_what_the_page_needs(run: Running) -> 
         "recall_seconds": 300,
         "recall_bytes": 2_000_000,
     }
-    others = {(await page.next())["type"], (await page.next())["type"]}
-    assert others == {"sender", "status"}
+    others = {(await page.next())["type"] for _ in range(3)}
+    assert others == {"sender", "status", "listening"}
     await page.close()
 
 
@@ -384,7 +384,7 @@ async def test_an_error_each_and_the_socket_stays(run: Running) -> None:
         ):
             await page.socket.send(raw)
             error = await page.next()
-            while error["type"] in ("sender", "status", "watches"):
+            while error["type"] in ("sender", "status", "watches", "listening"):
                 error = await page.next()
             assert (error["type"], error["code"]) == ("error", code), raw
             assert error["retryable"] is False

@@ -205,13 +205,13 @@ class LocalVoice:
         match message.type:
             case "note":
                 self.notes.append(str(header["text"]))
-                log.warning("local voice: %s", header["text"])
+                log.warning("local voice", extra={"reason": str(header["text"])})
             case "failed":
                 self._failed(str(header["message"]))
             case "ready":
                 self._rate, self.voices = int(header["rate"]), tuple(header["voices"])
                 self.detail = ""
-                log.info("the local voice is loaded", extra={"voices": len(self.voices)})
+                log.info("the local voice is loaded")
                 self._loaded.set()
                 self._on_ready()
             case _:
@@ -222,7 +222,7 @@ class LocalVoice:
 
     def _failed(self, detail: str) -> None:
         self.detail = detail
-        log.error("the local voice does not speak: %s", detail)
+        log.error("the local voice does not speak", extra={"reason": detail})
         self._loaded.set()
 
     def _exited(self, status: int) -> None:
