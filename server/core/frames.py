@@ -67,7 +67,7 @@ class BoxUnit(StrEnum):
 
 
 class Hint(StrEnum):
-    """How to move a camera. The edges and directions are the picture's."""
+    """An advice to move a camera. The edges and directions are the picture's."""
 
     DARK = "dark"
     BLURRED = "blurred"

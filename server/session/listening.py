@@ -1,4 +1,4 @@
-"""What one person says: sound becomes turns, turns become words, words become questions.
+"""Make questions of what one person says: sound to turns, turns to words, words to questions.
 
 The detector runs in a thread; all else is called on the event loop. Nothing is heard without a
 socket, and no sound outlives the microphone, but for a turn whose words are on their way.

@@ -53,7 +53,7 @@ class Thing:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a look at a frame found."""
+    """The findings of a look at a frame."""
 
     lines: tuple[Thing, ...] = ()
     faces: tuple[Thing, ...] = ()

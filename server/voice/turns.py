@@ -1,4 +1,4 @@
-"""Where a person's turn begins and ends: by silence, or by a button that is held."""
+"""Find the beginning and the end of a person's turn: by silence, or by a button that is held."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 
 async def test_hints_come_while_they_are_wanted(visit: Visit, builtin: Running) -> None:
-    """What is in the picture decides; without the wish nothing is looked at and nothing is shown."""
+    """Hints follow the picture; without the wish nothing is looked at and nothing is shown."""
     page = await visit(builtin.base_url)
     await page.start()
     await page.show(mode=LABEL, textPx=50, clock=False)
@@ -41,7 +41,7 @@ async def test_hints_come_while_they_are_wanted(visit: Visit, builtin: Running) 
 
 
 async def test_spoken_hints_are_not_announced_twice(visit: Visit, builtin: Running) -> None:
-    """Who has answers spoken hears the hints, too; then the screen reader stays silent about them."""
+    """Hints are spoken where answers are; then the screen reader stays silent about them."""
 
     async def listen(page: Page) -> None:
         await page.add_init_script(

@@ -223,7 +223,7 @@ async def test_a_tap_stops_it_at_once(
 async def test_the_browsers_own_voice_reads_piece_by_piece(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
-    """Where the server has no voice: while the answer is written; a tap stops it."""
+    """The browser reads when the server has no voice: while the answer is written; a tap stops it."""
     model.answer_for = lambda _body, _jpeg: [f"{word} " for word in ANSWER]
     model.between_tokens = 0.05
 

@@ -384,7 +384,7 @@ async def test_a_sound_that_was_not_used_is_said(page: Page) -> None:
 
 
 async def test_corrected_words_get_their_own_answer(page: Page) -> None:
-    """What still comes of the answer to the wrong words is left out, whether it had ended or not."""
+    """The rest of the answer to the wrong words is left out, whether it had ended or not."""
     found = await run(
         page,
         CONVERSATION + """

@@ -143,7 +143,7 @@ class Recalled(ServerMessage):
 
 
 class AimHint(ServerMessage):
-    """How to move the camera, so that print or a face is wholly in its picture."""
+    """An advice to move the camera, so that print or a face is wholly in its picture."""
 
     type: Literal["aim"] = "aim"
     hint: Hint

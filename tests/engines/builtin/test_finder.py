@@ -1,4 +1,4 @@
-"""What guidance finds in a frame, with the true detector: print of all sizes, cut and turned."""
+"""The print that guidance finds in a frame, with the true detector: print of all sizes, cut and turned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which frames of a voice are decoded when, and how their sound is joined. Pure.
+"""Choose the frames of a voice to decode, and join their sound. Pure.
 
 A talker makes frames of codes, 12.5 a second; a decoder makes sound of a window of them. The names
 of the options are those that Qwen3-TTS's streaming is known by.
@@ -23,7 +23,7 @@ _MOST_OVERLAP = 4800
 
 @dataclass(frozen=True, slots=True)
 class StreamOptions:
-    """How sound is made while the talker goes on. Raises ValueError for values that cannot be.
+    """The options of sound that is made while the talker goes on. Raises ValueError for values that cannot be.
 
     The decoder's attention looks back 72 frames; a window of 80 holds them and the new ones.
     """
