@@ -105,6 +105,8 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "camera.no_frame": "the errors of a question without a frame: tests/camera/test_camera.py",
     "operator.service": "what it joins: tests/operator/test_routes.py, over a real server",
     "session.watch_frames": "kept for whom: tests/session/test_watching.py",
+    "session.watch_queue": "one request at a time, and again: tests/session/test_watching.py",
+    "session.watch_wakes": "the frames that are asked about: tests/session/test_watching.py",
     "session.state_messages": "what a session tells: tests/session/test_session.py, tests/web/test_websocket.py",
     "engines.base": "a protocol and data without behaviour",
     "engines.speech.recogniser_worker.*": "tests/engines/speech/test_local_recogniser.py, as the process that it is",

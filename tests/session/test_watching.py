@@ -20,7 +20,7 @@ from server.core.errors import EngineFailed
 from server.core.frames import BoxUnit, Detail, Kind
 from server.core.messages import Watch, parse
 from server.engines.base import Capabilities, EngineRequest
-from server.session import watching
+from server.session import watch_queue
 from server.session.rings import MAX_RINGS
 from server.vision.privacy import ClosedFilter
 from tests.session.test_live_description import Stage
@@ -36,7 +36,7 @@ ABLE = Capabilities(grounding=True, boxes=BoxUnit.THOUSANDTHS, json_schema=True)
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Requests are made again at once."""
-    monkeypatch.setattr(watching, "_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(watch_queue, "_AGAIN_SECONDS", 0.0)
 
 
 Where = list[float] | Callable[[EngineRequest], list[float]] | None
@@ -86,7 +86,7 @@ class Guard:
         inference, runner = self.one.tools.inference, self.one.session._watching
 
         def calm() -> bool:
-            return runner._running is None and not runner._asks and inference.running == 0
+            return not len(runner._queue) and inference.running == 0
 
         await until(calm)
         await until(lambda: len(self.one.session._tasks) == 0)
@@ -195,7 +195,7 @@ async def test_only_a_confirmed_yes_ends_the_pauses(confirmed: bool) -> None:
         guard = Guard(one)
         guard.watch()
         await guard.calm()
-        pace = one.session._watching._attention._pace
+        pace = one.session._watching._wakes._attention._pace
         assert pace._pause == 0
 
         def answers(request: EngineRequest) -> list[str]:
@@ -206,7 +206,7 @@ async def test_only_a_confirmed_yes_ends_the_pauses(confirmed: bool) -> None:
         asked = len(one.engine.requests)
         await guard.show(mark=True, times=1)
         assert len(one.engine.requests) == asked + 2
-        assert (one.session._watching._attention._pace._pause == 0) is confirmed
+        assert (one.session._watching._wakes._attention._pace._pause == 0) is confirmed
 
 
 async def test_the_second_look_has_the_crop_and_that_of_the_last_no() -> None:
@@ -585,7 +585,7 @@ async def test_nothing_is_left_after_the_session() -> None:
         assert len(runner._frames) > 0
         await one.session.close("session_ended")
         assert len(runner._rings) == len(runner._frames) == len(runner._rule) == 0
-        assert runner._again is None
+        assert not runner._queue.retrying
 
 
 async def test_frames_are_bounded() -> None:
@@ -612,18 +612,18 @@ async def test_what_begins_before_the_scene_has_settled_is_no_state_of_the_begin
         guard.watch()
         guard.engine.chunks = reply(False)
         await guard.show()
-        runner = one.session._watching
+        wakes = one.session._watching._wakes
         same = Change(Why.SAME, 0.0, None, 0.0)
         late = guard.stage.show(1)
         await guard.quiet()
-        at = runner._asked_at
-        runner._last = None
-        assert runner._settled(same, dataclasses.replace(late, captured=at + 5)) is None
-        runner._last = late
-        assert runner._settled(same, dataclasses.replace(late, captured=at + 0.5)) is None
-        assert runner._settled(same, dataclasses.replace(late, captured=at + 1)) is late
+        at = wakes._asked_at
+        wakes._last = None
+        assert wakes._settled(same, dataclasses.replace(late, captured=at + 5)) is None
+        wakes._last = late
+        assert wakes._settled(same, dataclasses.replace(late, captured=at + 0.5)) is None
+        assert wakes._settled(same, dataclasses.replace(late, captured=at + 1)) is late
         found = Change(Why.COLOR, 3.0, None, 0.0)
-        assert runner._settled(found, dataclasses.replace(late, captured=at + 5)) is None
+        assert wakes._settled(found, dataclasses.replace(late, captured=at + 5)) is None
 
 
 async def test_watches_that_come_and_go_leave_nothing_behind() -> None:
@@ -637,7 +637,7 @@ async def test_watches_that_come_and_go_leave_nothing_behind() -> None:
             await guard.show(number)
             guard.say(type="unwatch", id=f"k{number}")
         await guard.quiet()
-        assert len(runner._last_answers) <= 1
+        assert len(runner._wakes._last_answers) <= 1
         assert len(runner._frames) == 0
         assert len(runner._rule) == 0
         assert one.session.camera.on_sample is None
