@@ -13,7 +13,8 @@ from server.core import messages as wire
 from server.core.aio import TaskSet
 from server.core.frames import Frame
 from server.session.outbox import Outbox
-from server.session.request_builder import RequestBuilder, SessionTools
+from server.session.request_builder import RequestBuilder
+from server.session.session_tools import SessionTools
 from server.vision.aim import Aim
 
 log = logging.getLogger(__name__)

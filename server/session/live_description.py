@@ -17,7 +17,8 @@ from server.engines.prompts import begins_unchanged, describing, is_unchanged
 from server.inference import Inference, Result
 from server.session.answers import AnswerSink
 from server.session.outbox import Outbox
-from server.session.request_builder import RequestBuilder, View
+from server.session.request_builder import RequestBuilder
+from server.session.request_parts import View
 from server.vision.hindrance import Hindrance, hindrance
 
 # Characters beyond the last description's that an answer with the same meaning may have

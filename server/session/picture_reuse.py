@@ -16,13 +16,9 @@ from server.core.frames import CameraState, Detail, Frame, Kind
 from server.engines.base import Capabilities, Engine, EngineRequest
 from server.inference import Job, Result
 from server.session.history import History
-from server.session.request_builder import (
-    Extras,
-    Prepared,
-    RequestBuilder,
-    SessionTools,
-    View,
-)
+from server.session.request_builder import RequestBuilder
+from server.session.request_parts import Extras, Prepared, View
+from server.session.session_tools import SessionTools
 
 # Least time between two pictures that are sent ahead, seconds
 AHEAD_SECONDS = 2.0

@@ -12,7 +12,8 @@ from server.core.frames import BoxUnit, Detail, Kind, Picture, Region
 from server.engines.base import Capabilities, Engine, EngineRequest
 from server.inference import Job, Result
 from server.session.answers import AnswerSink, Asking
-from server.session.request_builder import Extras, Prepared, RequestBuilder, View
+from server.session.request_builder import RequestBuilder
+from server.session.request_parts import Extras, Prepared, View
 from server.vision.grounding import Box, to_frame
 
 log = logging.getLogger(__name__)

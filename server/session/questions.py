@@ -29,13 +29,9 @@ from server.session.history import History
 from server.session.outbox import Outbox
 from server.session.picture_reuse import PictureReuse
 from server.session.recalling import Recalling
-from server.session.request_builder import (
-    NO_EXTRAS,
-    Extras,
-    RequestBuilder,
-    SessionTools,
-    View,
-)
+from server.session.request_builder import RequestBuilder
+from server.session.request_parts import NO_EXTRAS, Extras, View
+from server.session.session_tools import SessionTools
 from server.session.speaking import Speaking
 from server.vision.hindrance import WORDS, Hindrance, hindrance
 from server.vision.luma import SceneReader

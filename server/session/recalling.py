@@ -19,7 +19,9 @@ from server.core.frames import Detail, Frame
 from server.engines.base import Capabilities, EarlierPicture
 from server.engines.recollection import captions
 from server.session.outbox import Outbox
-from server.session.request_builder import MakeEarlier, RequestBuilder, SessionTools, View
+from server.session.request_builder import RequestBuilder
+from server.session.request_parts import MakeEarlier, View
+from server.session.session_tools import SessionTools
 from server.vision.media import FRAME_FACTOR, MIN_FRAMES
 from server.vision.prepare import CONTEXT_SHARE
 from server.vision.stored import stored_picture

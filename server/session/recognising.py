@@ -8,7 +8,8 @@ from contextlib import aclosing
 from server.core.errors import SpeechUnavailable
 from server.core.sound import Sound
 from server.engines.speech.base import Words
-from server.session.request_builder import RequestBuilder, SessionTools
+from server.session.request_builder import RequestBuilder
+from server.session.session_tools import SessionTools
 
 
 class Recognising:

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
-from server.attention.scratch import Scratch
 from server.core.aio import in_pool
-from server.core.errors import BadRequest, FrameWithheld, NotConfirmed
-from server.core.frames import Detail, Frame, Kind, Length, Picture, Region, Scene
-from server.core.metrics import Metrics
-from server.core.sound import MicrophoneMode, Sound, SoundUse
-from server.engines.base import (
-    Capabilities,
-    EarlierPicture,
-    Engine,
-    EngineRequest,
-)
+from server.core.errors import FrameWithheld
+from server.core.frames import Detail, Kind, Picture
+from server.core.sound import Sound, SoundUse
+from server.engines.base import Capabilities, EarlierPicture, Engine, EngineRequest
 from server.engines.hearing import (
     LEAST_SCENE_SECONDS,
     SCENE_SECONDS,
@@ -31,171 +21,18 @@ from server.engines.hearing import (
     fault,
     unheard,
 )
-from server.engines.prompts import prompt_tokens
-from server.engines.recollection import video_caption
-from server.engines.speech.base import Recogniser, Voice
 from server.engines.token_scale import TokenScale
-from server.inference import Inference, Job, Result, Sink
+from server.inference import Job, Result, Sink
 from server.session.allowance import Allowance
+from server.session.consent import Consent
 from server.session.history import History, turn_tokens
-from server.vision.aim import Found
-from server.vision.media import FRAME_FACTOR, MIN_FRAMES
-from server.vision.prepare import PicturePreparer
-from server.voice.detector import SpeechModel
-from server.voice.turns import SILENCE_SECONDS
+from server.session.preferences import Preferences
+from server.session.request_parts import NO_EXTRAS, Ear, Extras, Prepared, View
+from server.session.request_size import estimate, filmable, with_newest
+from server.session.session_tools import SessionLimits, SessionTools
 
 # Least tokens of an answer, however long the question is
 _LEAST_ANSWER_TOKENS = 16
-# Confirmed machines that a session remembers
-_MOST_HOSTS = 16
-
-
-@dataclass(frozen=True, slots=True)
-class SessionLimits:
-    """The part of the settings that applies to every session."""
-
-    sample_rate: float
-    # Tokens of an answer
-    max_tokens: int
-    # Tokens of prompt and answer together; an engine's own smaller limit holds.
-    context_length: int
-    # Seconds without activity after which a session ends
-    timeout: int
-    # Of the change gate, 0.25 to 4
-    sensitivity: float = 1.0
-    # Bounds of the pictures of the recent past; without seconds none is kept.
-    # Visual tokens of one session's background work
-    background_tokens_per_minute: int = 30_000
-    recall_seconds: float = 0.0
-    recall_bytes: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class SessionTools:
-    """The parts that all sessions share."""
-
-    inference: Inference
-    current_engine: Callable[[], Engine]
-    preparer: PicturePreparer
-    prepare_pool: ThreadPoolExecutor
-    metrics: Metrics
-    # Working memory of all change gates
-    scratch: Scratch
-    # None: spoken questions need an engine that hears
-    recogniser: Recogniser | None = None
-    # Finds speech in what microphones send; None: the server takes no microphone
-    speech_model: SpeechModel | None = None
-    # Threads of the detectors; None: a thread of the event loop's own
-    hear_pool: ThreadPoolExecutor | None = None
-    # Held while a frame becomes a picture of the recent past: one in all sessions
-    keeping: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
-    # Speaks answers; None: pages do it with their browser's own voice.
-    voice: Voice | None = None
-    # Finds text and faces in a frame for guidance, small print too if asked; None: there is none
-    find: Callable[[Frame, bool], Awaitable[Found]] | None = None
-    # Held while a frame is looked at for guidance: one in all sessions
-    aiming: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
-
-
-@dataclass(frozen=True, slots=True)
-class Preferences:
-    """The client's settings; see `messages.Settings`."""
-
-    describe: bool = False
-    prompt: str = ""
-    sample_rate: float | None = None
-    # Tokens of an answer, within the setting's limit
-    max_tokens: int | None = None
-    language: str = ""
-    thumbnails: bool = False
-    length: Length = Length.SHORT
-    # Of the change gate; None: the server's setting
-    sensitivity: float | None = None
-    # The client shows each comparison of the scene.
-    changes: bool = False
-    stills: bool = False
-    # Pictures of the recent past are kept.
-    recall: bool = False
-    # Answers are spoken.
-    speak: bool = False
-    # Hints how to move the camera
-    guidance: bool = False
-    microphone: MicrophoneMode = MicrophoneMode.OFF
-    # Silence that ends a spoken question
-    silence_ms: int = round(SILENCE_SECONDS * 1000)
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """The subject of a question, and the detail in which a model sees it."""
-
-    frame: Frame
-    detail: Detail
-    # The camera's last scene measurement
-    scene: Scene | None
-    held: bool = False
-    # The part of the frame that the picture shows; None for all of it
-    region: Region | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A picture of a view, and the engine's capabilities that it was made for."""
-
-    picture: Picture
-    needs: Capabilities
-    # `History.added` when the picture was first sent; None for the present one
-    sent_at_turn: int | None = None
-
-
-# Puts a question into words for an engine with these capabilities; may raise QwenCameraError.
-Wording = Callable[[str, Capabilities], str]
-# Makes the earlier pictures of a request for an engine with these capabilities, oldest first.
-MakeEarlier = Callable[[Capabilities], Awaitable[Sequence[EarlierPicture]]]
-
-
-@dataclass(frozen=True, slots=True)
-class Extras:
-    """The parts of a request that only some have."""
-
-    # Made when the request's turn comes; not called for an engine that takes one picture
-    earlier: MakeEarlier | None = None
-    # JSON schema of the answer, for engines that take one
-    schema: Mapping[str, Any] | None = None
-    # Tokens of the answer in place of the client's wish and the setting
-    max_tokens: int | None = None
-    # None: the question as it is
-    wording: Wording | None = None
-    # See `EngineRequest.where` and `EngineRequest.past`.
-    where: bool = False
-    past: bool = False
-    # The spoken question. It goes in place of the scene's sound.
-    sound: Sound | None = None
-    # It was spoken, whether or not its sound is there.
-    spoken: bool = False
-    # The scene's sound belongs to the pictures, where the person's microphone hears.
-    scene_sound: bool = False
-
-
-NO_EXTRAS = Extras()
-
-
-class Recent(Protocol):
-    """A microphone's last seconds: `voice.ring.SoundRing`."""
-
-    def slice(self, since: float, until: float) -> Sound | None:
-        """Return the sound between two times, monotonic seconds; None for nothing."""
-        ...
-
-
-class Ear(Protocol):
-    """One person's microphone, as far as requests know it."""
-
-    @property
-    def on(self) -> bool: ...
-
-    @property
-    def recent(self) -> Recent: ...
 
 
 class JobSink(Sink, Protocol):
@@ -203,62 +40,6 @@ class JobSink(Sink, Protocol):
 
     @property
     def id(self) -> str: ...
-
-
-class Consent:
-    """The machines that may get one session's pictures.
-
-    Always this one; also the engine's and the recogniser's at the session's beginning, and those
-    that the person confirmed since. The newest 16 are remembered.
-    """
-
-    def __init__(self, engine: Engine, recogniser: Recogniser | None = None) -> None:
-        self._recogniser = recogniser
-        self._hosts = dict.fromkeys(("", engine.status.elsewhere, self.sound_elsewhere))
-
-    @property
-    def sound_elsewhere(self) -> str:
-        """The other machine to which the recogniser sends sound; "" for none."""
-        return self._recogniser.elsewhere if self._recogniser is not None else ""
-
-    def given(self, engine: Engine) -> bool:
-        return engine.status.elsewhere in ("", *self._hosts)
-
-    @property
-    def sound_given(self) -> bool:
-        """True when the recogniser may have this session's sound."""
-        return self.sound_elsewhere in ("", *self._hosts)
-
-    def check_sound(self) -> None:
-        """Raise NotConfirmed for a recogniser on a machine without consent."""
-        if not self.sound_given:
-            raise _not_confirmed("Sound", self.sound_elsewhere)
-
-    def check(self, engine: Engine) -> None:
-        """Raise NotConfirmed for an engine on a machine without consent."""
-        if not self.given(engine):
-            raise _not_confirmed(
-                "Another engine answers now, and pictures", engine.status.elsewhere
-            )
-
-    def give(self, engine: Engine, host: str) -> None:
-        """Consent to the engine's or the recogniser's machine. Raises BadRequest for another one."""
-        if host not in (engine.status.elsewhere, self.sound_elsewhere):
-            where = engine.status.elsewhere or "no other machine"
-            raise BadRequest(
-                f'"host" of a confirm message is not where pictures go; they go to {where} now.'
-            )
-        self._hosts[host] = None
-        while len(self._hosts) > _MOST_HOSTS:
-            del self._hosts[next(iter(self._hosts))]
-
-
-def _not_confirmed(what: str, host: str) -> NotConfirmed:
-    word = json.dumps({"type": "confirm", "host": host}, separators=(",", ":"))
-    return NotConfirmed(
-        f"{what} would go to {host}. Nothing was sent there. Agree on the page; a"
-        f" client without one shows this to its person, sends {word} on this socket, and asks again."
-    )
 
 
 class RequestBuilder:
@@ -408,9 +189,9 @@ class RequestBuilder:
         )
         most = capabilities.max_pictures
         if most is not None and not bare.video:
-            bare = _with_newest(bare, most - 1)
-        while (room := context - math.ceil(scale * _estimate(bare))) < wanted and bare.earlier:
-            bare = _with_newest(bare, len(bare.earlier) - 1, most)
+            bare = with_newest(bare, most - 1)
+        while (room := context - math.ceil(scale * estimate(bare))) < wanted and bare.earlier:
+            bare = with_newest(bare, len(bare.earlier) - 1, most)
         max_tokens = min(wanted, max(_LEAST_ANSWER_TOKENS, room))
         budget = max(0, room - max_tokens) / scale
         self.allowance.spent(
@@ -449,38 +230,9 @@ class RequestBuilder:
             request = replace(request, video=False)
         if result.sound_refused:
             request = replace(request, sound=None)
-        request = _with_newest(request, len(request.earlier) - result.pictures_left_out)
-        estimated = _estimate(request) + sum(turn_tokens(turn) for turn in sent)
+        request = with_newest(request, len(request.earlier) - result.pictures_left_out)
+        estimated = estimate(request) + sum(turn_tokens(turn) for turn in sent)
         self._scale.learn(_key(engine), estimated, result.usage.prompt_tokens)
-
-
-def filmable(earlier: Sequence[EarlierPicture]) -> bool:
-    """Find whether pictures can go as one video: an even number of them, of one size."""
-    sizes = {(one.picture.width, one.picture.height) for one in earlier}
-    even = len(earlier) % FRAME_FACTOR == 0
-    return len(earlier) >= MIN_FRAMES and even and len(sizes) == 1
-
-
-def _with_newest(request: EngineRequest, count: int, most: int | None = None) -> EngineRequest:
-    """Keep so many of the earlier pictures, the newest. `most`: pictures that the engine takes.
-
-    A video keeps an even number, and becomes pictures when few are left.
-    """
-    if request.video:
-        count -= count % FRAME_FACTOR
-        if count < MIN_FRAMES:
-            request = replace(request, video=False)
-            count = min(count, most - 1) if most is not None else count
-    gone = max(0, len(request.earlier) - max(0, count))
-    return replace(request, earlier=request.earlier[gone:]) if gone else request
-
-
-def _estimate(request: EngineRequest) -> int:
-    """Estimate the tokens of a request's prompt without its turns."""
-    captions = [one.caption for one in request.earlier]
-    captions = [video_caption(captions)] if request.video else captions
-    shown = request.visual_tokens + audio_tokens(request.sound)
-    return shown + prompt_tokens(request.question, request.language, captions)
 
 
 def _deaf(extras: Extras) -> tuple[Sound | None, SoundUse | None]:

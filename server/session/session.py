@@ -18,9 +18,7 @@ from server.attention.attention import Attention
 from server.camera.camera import Camera
 from server.core import messages as wire
 from server.core.aio import TaskSet
-from server.core.errors import (
-    QwenCameraError,
-)
+from server.core.errors import QwenCameraError
 from server.core.states import Steps
 from server.session import state_messages
 from server.session.aiming import Aiming
@@ -34,11 +32,8 @@ from server.session.picture_reuse import PictureReuse
 from server.session.questions import Questions
 from server.session.recalling import Recalling
 from server.session.recognising import Recognising
-from server.session.request_builder import (
-    RequestBuilder,
-    SessionLimits,
-    SessionTools,
-)
+from server.session.request_builder import RequestBuilder
+from server.session.session_tools import SessionLimits, SessionTools
 from server.session.speaking import Speaking
 from server.session.stills import Stills
 from server.session.watching import Watching
@@ -151,7 +146,6 @@ class Session:
             line=self.voice,
             camera=self.camera,
             outbox=self.outbox,
-            requests=self._requests,
             questions=self._questions,
             reuse=self._reuse,
             tools=tools,

@@ -9,7 +9,7 @@ from server.core.aio import in_pool
 from server.core.errors import QwenCameraError
 from server.core.frames import Detail, Frame, Picture, Region
 from server.engines.base import Capabilities
-from server.session.request_builder import SessionTools
+from server.session.session_tools import SessionTools
 
 # Frames at once: of the request that runs, of the change that waits, of second looks, and of noes
 # that are being encoded. More are dropped, the oldest first.

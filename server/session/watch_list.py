@@ -15,7 +15,8 @@ from server.core import messages as wire
 from server.core.errors import BadRequest, Conflict, NotFound, TooLong
 from server.core.frames import CameraState
 from server.session.outbox import Outbox
-from server.session.request_builder import RequestBuilder, SessionTools
+from server.session.request_builder import RequestBuilder
+from server.session.session_tools import SessionTools
 from server.vision.hindrance import Hindrance, hindrance
 
 # The state of a watch that could look, but for something around it

@@ -14,7 +14,9 @@ from server.core.errors import Busy, Draining, EngineError, NotConfirmed, QwenCa
 from server.core.frames import Detail, Kind, Region
 from server.engines.base import Capabilities, EarlierPicture
 from server.inference import Result
-from server.session.request_builder import Extras, RequestBuilder, SessionTools, View
+from server.session.request_builder import RequestBuilder
+from server.session.request_parts import Extras, View
+from server.session.session_tools import SessionTools
 from server.session.watch_frames import WatchFrames
 from server.session.watch_request import WatchSink, answer_tokens, crop_region, detail_for
 

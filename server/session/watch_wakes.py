@@ -11,7 +11,7 @@ from server.attention.watch_answers import Answer
 from server.attention.watches import Ask, Look, Watches
 from server.core.frames import Frame
 from server.session.allowance import Allowance
-from server.session.request_builder import SessionTools
+from server.session.session_tools import SessionTools
 from server.session.watch_frames import WatchFrames
 from server.session.watch_request import changed_box, unit_of
 

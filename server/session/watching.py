@@ -18,8 +18,9 @@ from server.core.errors import NotFound, QwenCameraError
 from server.core.frames import Frame
 from server.inference import Result
 from server.session.outbox import Outbox
-from server.session.request_builder import RequestBuilder, SessionTools
+from server.session.request_builder import RequestBuilder
 from server.session.rings import Rings
+from server.session.session_tools import SessionTools
 from server.session.watch_frames import WatchFrames
 from server.session.watch_list import WatchList
 from server.session.watch_queue import WatchQueue

@@ -155,7 +155,7 @@ MODELS = (
     Break(
         "When an engine on another machine takes over",
         "nobody is asked",
-        "server/session/request_builder.py",
+        "server/session/consent.py",
         "        if not self.given(engine):\n",
         "        if False:\n",
         "whole/test_disclosure.py::test_after_a_change_nothing_goes_before_the_word",
@@ -171,7 +171,7 @@ MODELS = (
     Break(
         "When an engine on another machine takes over",
         "the word for one machine is good for all",
-        "server/session/request_builder.py",
+        "server/session/consent.py",
         '        return engine.status.elsewhere in ("", *self._hosts)\n',
         '        return engine.status.elsewhere == "" or len(self._hosts) > 1\n',
         "whole/test_disclosure.py::test_once_for_each_machine",

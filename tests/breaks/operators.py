@@ -140,7 +140,7 @@ OPERATORS = (
     Break(
         "sends frames to a machine of theirs unseen",
         "a word for any machine opens all",
-        "server/session/request_builder.py",
+        "server/session/consent.py",
         "        if host not in (engine.status.elsewhere, self.sound_elsewhere):\n",
         "        if False:\n",
         "whole/test_disclosure.py::test_a_word_for_another_machine_opens_nothing",

@@ -41,8 +41,8 @@ PROMISED = (
         "A microphone is heard only while its person wants it",
         "the sound stays after the switch",
         "server/session/listening.py",
-        "        self._detecting = None\n        self._ring.clear()\n        for turn in",
-        "        self._detecting = None\n        for turn in",
+        "            self._release = None\n        self._ring.clear()\n        self._spoken",
+        "            self._release = None\n        self._spoken",
         "session/test_listening.py::test_muting_drops_what_is_being_said",
     ),
     Break(
@@ -212,7 +212,7 @@ PROMISED = (
     Break(
         "Pictures of the recent past",
         "they are kept unasked",
-        "server/session/request_builder.py",
+        "server/session/preferences.py",
         "    recall: bool = False\n",
         "    recall: bool = True\n",
         "session/test_recalling.py::test_nothing_is_kept_unless_the_person_wants_it",

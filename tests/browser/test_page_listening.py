@@ -76,7 +76,7 @@ def understood(server: Running, monkeypatch: pytest.MonkeyPatch, words: FakeWord
 
     def with_words(id: str) -> Any:
         session = make(id)
-        session._listening._recognising = words
+        session._listening._spoken._recognising = words
         return session
 
     monkeypatch.setattr(server.program.sessions, "_make", with_words)

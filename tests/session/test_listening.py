@@ -100,7 +100,8 @@ class Ear:
         return began
 
     async def settle(self) -> None:
-        await until(lambda: self.listening._detecting is None)
+        stretch = self.listening._stretch
+        await until(lambda: stretch is None or not stretch.detection.busy)
 
     def show(self, captured: float | None = None) -> Frame:
         number = next(self._numbers)
@@ -126,7 +127,7 @@ async def ear(
     tools = replace(make_tools(engines, pools), speech_model=SpeechModel() if model else None)
     session = Session("s", LIMITS, tools)
     words, talker = words or FakeWords("What is this?"), FakeTalker()
-    session._listening._recognising = words
+    session._listening._spoken._recognising = words
     session._listening._talker = talker
     try:
         yield Ear(Room(engine, session, tools, engines), words, talker)
@@ -314,7 +315,7 @@ async def test_a_hasty_recogniser_loses_no_question(monkeypatch: pytest.MonkeyPa
         monkeypatch.setattr(one.words, "words", words)
         one.switch(silence_ms=500)
         await one.hear(said(after=0.3))
-        turn = one.listening._turn
+        turn = one.listening._spoken.turn
         assert turn is not None
         assert turn.after is not None
         paused.set()
@@ -374,7 +375,7 @@ async def test_a_held_button_is_a_question() -> None:
         one.switch("push")
         await one.hear(said())
         assert one.words.heard == []
-        assert one.listening._turn is None
+        assert one.listening._spoken.turn is None
         began = time.monotonic()
         one.session.handle(Push(type="push", down=True))
         sound = np.concatenate([spoken(SENTENCES[0]), silence(1), spoken(SENTENCES[1])])
@@ -432,8 +433,8 @@ async def test_what_comes_after_the_button_begins_nothing() -> None:
         stretch.turns.release(began + 40 * CHUNK_SECONDS)
         for number in range(40, 60):
             one.listening._hear(stretch, Chunk(began + number * CHUNK_SECONDS, 0.9, -20.0))
-        assert one.listening._turn is None
-        assert one.listening._before is not None
+        assert one.listening._spoken.turn is None
+        assert one.listening._spoken.before is not None
         # And no scene's sound goes with pictures.
         assert not one.listening.on
 
@@ -443,10 +444,10 @@ async def test_muting_drops_what_is_being_said() -> None:
     async with ear() as one:
         one.switch()
         await one.hear(said(after=0.0))
-        assert one.listening._turn is not None
+        assert one.listening._spoken.turn is not None
         assert one.listening.recent.bytes > 0
         one.switch("off")
-        assert one.listening._turn is None
+        assert one.listening._spoken.turn is None
         assert one.listening.recent.bytes == 0
         assert one.line.on_sound is None
         await until(lambda: one.words.given_up == 1)
@@ -600,7 +601,7 @@ async def test_understood_words_that_are_cancelled_end_at_the_client() -> None:
         one.switch()
         await one.hear(said())
         await until(lambda: len(one.words.heard) == 1)
-        turn = one.listening._before
+        turn = one.listening._spoken.before
         assert turn is not None
         one.session.handle(Cancel(type="cancel", id=turn.id))
         heard = [m["text"] for m in await one.messages("heard") if m["final"]]
@@ -658,9 +659,10 @@ async def test_ten_minutes_of_speech_leave_memory_flat() -> None:
             one.show(at)
             sizes.append(one.listening.recent.bytes)
             await one.one.rest()
-            await until(lambda: len(one.listening._tasks) <= 4)
+            await until(lambda: len(one.listening._spoken._tasks) <= 4)
         assert set(sizes) == {round(RING_SECONDS * 16_000) * 2}
-        assert len(one.listening._waiting) == 0
+        assert one.listening._stretch is not None
+        assert one.listening._stretch.detection.waiting == 0
         assert len(one.words.heard) > 100
 
 

@@ -1,0 +1,68 @@
+"""The machines that may get one session's pictures and sound."""
+
+from __future__ import annotations
+
+import json
+
+from server.core.errors import BadRequest, NotConfirmed
+from server.engines.base import Engine
+from server.engines.speech.base import Recogniser
+
+# Confirmed machines that a session remembers
+_MOST_HOSTS = 16
+
+
+class Consent:
+    """The machines that may get one session's pictures.
+
+    Always this one; also the engine's and the recogniser's at the session's beginning, and those
+    that the person confirmed since. The newest 16 are remembered.
+    """
+
+    def __init__(self, engine: Engine, recogniser: Recogniser | None = None) -> None:
+        self._recogniser = recogniser
+        self._hosts = dict.fromkeys(("", engine.status.elsewhere, self.sound_elsewhere))
+
+    @property
+    def sound_elsewhere(self) -> str:
+        """The other machine to which the recogniser sends sound; "" for none."""
+        return self._recogniser.elsewhere if self._recogniser is not None else ""
+
+    def given(self, engine: Engine) -> bool:
+        return engine.status.elsewhere in ("", *self._hosts)
+
+    @property
+    def sound_given(self) -> bool:
+        """True when the recogniser may have this session's sound."""
+        return self.sound_elsewhere in ("", *self._hosts)
+
+    def check_sound(self) -> None:
+        """Raise NotConfirmed for a recogniser on a machine without consent."""
+        if not self.sound_given:
+            raise _not_confirmed("Sound", self.sound_elsewhere)
+
+    def check(self, engine: Engine) -> None:
+        """Raise NotConfirmed for an engine on a machine without consent."""
+        if not self.given(engine):
+            raise _not_confirmed(
+                "Another engine answers now, and pictures", engine.status.elsewhere
+            )
+
+    def give(self, engine: Engine, host: str) -> None:
+        """Consent to the engine's or the recogniser's machine. Raises BadRequest for another one."""
+        if host not in (engine.status.elsewhere, self.sound_elsewhere):
+            where = engine.status.elsewhere or "no other machine"
+            raise BadRequest(
+                f'"host" of a confirm message is not where pictures go; they go to {where} now.'
+            )
+        self._hosts[host] = None
+        while len(self._hosts) > _MOST_HOSTS:
+            del self._hosts[next(iter(self._hosts))]
+
+
+def _not_confirmed(what: str, host: str) -> NotConfirmed:
+    word = json.dumps({"type": "confirm", "host": host}, separators=(",", ":"))
+    return NotConfirmed(
+        f"{what} would go to {host}. Nothing was sent there. Agree on the page; a"
+        f" client without one shows this to its person, sends {word} on this socket, and asks again."
+    )

@@ -1,0 +1,37 @@
+"""The settings that a client sends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from server.core.frames import Length
+from server.core.sound import MicrophoneMode
+from server.voice.turns import SILENCE_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class Preferences:
+    """The client's settings; see `messages.Settings`."""
+
+    describe: bool = False
+    prompt: str = ""
+    sample_rate: float | None = None
+    # Tokens of an answer, within the setting's limit
+    max_tokens: int | None = None
+    language: str = ""
+    thumbnails: bool = False
+    length: Length = Length.SHORT
+    # Of the change gate; None: the server's setting
+    sensitivity: float | None = None
+    # The client shows each comparison of the scene.
+    changes: bool = False
+    stills: bool = False
+    # Pictures of the recent past are kept.
+    recall: bool = False
+    # Answers are spoken.
+    speak: bool = False
+    # Hints how to move the camera
+    guidance: bool = False
+    microphone: MicrophoneMode = MicrophoneMode.OFF
+    # Silence that ends a spoken question
+    silence_ms: int = round(SILENCE_SECONDS * 1000)
