@@ -199,7 +199,7 @@ class Watch:
     ) -> Ring | None:
         """Take the answer of the second look. `changed`: None when the whole picture changed.
 
-        `places`: the engine can name places; without one in the answer nothing rings.
+        `places`: the answer has to name a place in what changed; else nothing rings.
         """
         if self.belief is not Belief.DOUBTED:
             return None

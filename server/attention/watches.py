@@ -45,6 +45,8 @@ class Ask:
     # verified no, None without one
     crop: Box | None = None
     before: str | None = None
+    # The light went out or came on: a yes needs no place.
+    light: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,7 @@ class Outcome:
 class _Wake:
     frame_id: str
     changed: Box | None
+    light: bool = False
 
 
 def _both(one: Box | None, other: Box | None) -> Box | None:
@@ -121,13 +124,19 @@ class Watches:
         self._seconds.pop(watch_id, None)
         return self._watches.pop(watch_id, None) is not None
 
-    def woken(self, frame_id: str, changed: Box | None, now: float, minute: int) -> Ask | None:
-        """Take a change of the scene; return the request about the present watches, or None."""
+    def woken(
+        self, frame_id: str, changed: Box | None, now: float, minute: int, *, light: bool = False
+    ) -> Ask | None:
+        """Take a change of the scene; return the request about the present watches, or None.
+
+        `light`: the light went out or came on, so a yes needs no place.
+        """
         if self._under_way is not None:
             before = self._waiting
-            self._waiting = _Wake(frame_id, _both(before.changed, changed) if before else changed)
+            whole = _both(before.changed, changed) if before else changed
+            self._waiting = _Wake(frame_id, whole, light)
             return None
-        return self._ask(Look.PLAIN, _Wake(frame_id, changed), now, minute)
+        return self._ask(Look.PLAIN, _Wake(frame_id, changed, light), now, minute)
 
     def begin(self, frame_id: str, now: float, minute: int) -> Ask | None:
         """Return the request about new watches, whose answers are a status; None without any."""
@@ -144,7 +153,8 @@ class Watches:
         if self._under_way is not None or self._asked is None:
             return None
         whole = _both(self._asked.changed, changed) if changed else self._asked.changed
-        return self._ask(Look.SETTLED, _Wake(frame_id, whole), now, minute)
+        wake = _Wake(frame_id, whole, self._asked.light)
+        return self._ask(Look.SETTLED, wake, now, minute)
 
     def answered(self, ask: Ask, answers: Mapping[str, Answer], now: float, minute: int) -> Outcome:
         """Take the answers of a request; a missing one counts as no request."""
@@ -171,6 +181,7 @@ class Watches:
                         ask.changed,
                         answer.where,
                         watch.last_no,
+                        ask.light,
                     )
                     self._seconds[name] = second
                     outcome.asks.append(second)
@@ -280,7 +291,7 @@ class Watches:
             if look is Look.PLAIN:
                 watch.spend(now)
         self._asked = wake
-        self._under_way = Ask(look, wake.frame_id, names, wake.changed)
+        self._under_way = Ask(look, wake.frame_id, names, wake.changed, light=wake.light)
         return self._under_way
 
     def _take_second(
@@ -294,7 +305,8 @@ class Watches:
         if answer is None:
             watch.unanswered()
             return
-        ring = watch.second(answer, ask.frame_id, ask.changed, now, places=self.places)
+        places = self.places and not ask.light
+        ring = watch.second(answer, ask.frame_id, ask.changed, now, places=places)
         if ring is not None:
             outcome.rings.append(ring)
             self._rings[f"{name} {ask.frame_id}"] = ring

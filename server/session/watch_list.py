@@ -146,7 +146,15 @@ class WatchList:
         return any(not one.finished for one in self._states())
 
     def trouble(self) -> str:
-        """Return why nothing can be watched now; "" when it can."""
+        """Return why hardly anything can be watched now, darkness included; "" when it can."""
+        if reason := self.blocked():
+            return reason
+        if hindrance(self._camera.scene) in (Hindrance.BLACK, Hindrance.DARK):
+            return "It is too dark to see anything."
+        return ""
+
+    def blocked(self) -> str:
+        """Return why nothing can be asked now; "" when it can."""
         engine = self._tools.current_engine()
         status = engine.status
         if not status.ready:
@@ -160,8 +168,6 @@ class WatchList:
             return "The camera is starting."
         if state is not CameraState.LIVE:
             return "No new pictures come from the camera."
-        if hindrance(self._camera.scene) in (Hindrance.BLACK, Hindrance.DARK):
-            return "It is too dark to see anything."
         return ""
 
     def _unable(self, condition: str) -> str:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from server.attention.attention import Attention
-from server.attention.gate import Change
+from server.attention.gate import WHOLE, Change, Why
 from server.attention.watch_answers import Answer
 from server.attention.watches import Ask, Look, Watches
 from server.core.frames import Frame
@@ -14,13 +14,22 @@ from server.session.allowance import Allowance
 from server.session.session_tools import SessionTools
 from server.session.watch_frames import WatchFrames
 from server.session.watch_request import changed_box, unit_of
+from server.vision.luma import is_dark, levels
 
 # A scene without a change for this long after a request is settled.
 _SETTLED_SECONDS = 0.6
+# Looks that are dark for so long: the light went out. A hand that passes is gone by then.
+_DARK_SECONDS = 0.9
+# The strength of such a change, which is one of the whole picture
+_OUT = 3.0
+_NOTHING = Change(Why.SAME, 0.0, None, 0.0)
 
 
 class WatchWakes:
     """Decides about each frame whether a request begins. Belongs to the event loop.
+
+    In the dark a gate sees noise, and takes what became of the light for another exposure. So the
+    light that goes out or comes on is a change of its own, and no other one counts until it is on.
 
     `look` or `glance`, then with its change `ask` or `ask_early`. Each request has to be `answered`
     or `failed`.
@@ -57,6 +66,10 @@ class WatchWakes:
         self._last: Frame | None = None
         # The change that waits for the end of the common request
         self._waiting: Change | None = None
+        # The capture time of the first dark look; None while looks are light
+        self._dark_since: float | None = None
+        # Looks are compared with a dark frame; the same of the frame before that
+        self._compared_dark = self._before_dark = False
 
     def now(self) -> float:
         """Return the time, which is never before the newest frame."""
@@ -66,15 +79,32 @@ class WatchWakes:
 
     def look(self, frame: Frame) -> Change | None:
         """Compare a sampled frame; None soon after the last look."""
-        return self._attention.look(frame)
+        change = self._attention.look(frame)
+        return self._lit(frame, change) if change is not None else None
 
     def glance(self, frame: Frame) -> Change | None:
         """Look at a frame between two samples, if it clearly differs; else None."""
-        return self._attention.glance(frame)
+        change = self._attention.glance(frame)
+        return self._lit(frame, change) if change is not None else None
+
+    def _lit(self, frame: Frame, change: Change) -> Change:
+        """Return the change of a look with regard to the light."""
+        since = self._dark_since
+        dark = is_dark(self._attention.small, *levels(frame.image), before=since is not None)
+        self._dark_since = (frame.captured if since is None else since) if dark else None
+        if dark and (since is None or frame.captured - since < _DARK_SECONDS):
+            return _NOTHING
+        if change.why is not Why.FIRST and dark is not self._compared_dark:
+            return Change(Why.SCENE, _OUT, WHOLE, 0.0)
+        return _NOTHING if dark and change.why is not Why.FIRST else change
 
     def ask(self, frame: Frame, change: Change) -> Ask | None:
         """Return the request that a look at a frame calls for; None without one."""
         self._seen_at = frame.captured
+        if self._dark and not self._compared_dark and not change.changed:
+            # It may be dark for a moment only.
+            self._last = None
+            return None
         now, minute = self.now(), self._minute()
         self._name_places()
         ask: Ask | None = None
@@ -94,7 +124,7 @@ class WatchWakes:
         """Return the request about a frame between two samples; None without one."""
         self._seen_at = frame.captured
         now = self.now()
-        if not self._allowance.left(now) or not self._attention.due(change, now):
+        if self._dark or not self._allowance.left(now) or not self._attention.due(change, now):
             return None
         self._last = None
         self._name_places()
@@ -107,7 +137,18 @@ class WatchWakes:
     def _woken(self, frame: Frame, change: Change) -> Ask | None:
         """Return the request about a change; None when it waits, or when none is wanted."""
         self._frames.keep(frame)
-        return self._rule.woken(frame.id, changed_box(change, frame), self.now(), self._minute())
+        return self._rule.woken(
+            frame.id,
+            changed_box(change, frame),
+            self.now(),
+            self._minute(),
+            light=self._dark is not self._compared_dark,
+        )
+
+    @property
+    def _dark(self) -> bool:
+        """True if the last look was dark."""
+        return self._dark_since is not None
 
     def _begin(self, ask: Ask | None, frame: Frame, change: Change) -> Ask | None:
         if ask is not None:
@@ -157,7 +198,7 @@ class WatchWakes:
     def failed(self, ask: Ask) -> None:
         """Note a request without an answer."""
         if ask is self._compared:
-            self._compared = None
+            self._compared, self._compared_dark = None, self._before_dark
             self._attention.failed(self.now())
 
     def _compare_with(self, ask: Ask, change: Change) -> None:
@@ -165,13 +206,15 @@ class WatchWakes:
         self._attention.asked(change, self.now())
         self._attention.compare_asked()
         self._compared, self._waiting = ask, None
+        self._before_dark, self._compared_dark = self._compared_dark, self._dark
 
     # Its life
 
     def new_stream(self) -> None:
         """Compare with nothing from before, because another connection sends."""
         self._attention.forget()
-        self._last = None
+        self._last = self._dark_since = None
+        self._compared_dark = self._before_dark = False
 
     def retry(self) -> None:
         """End the pause between requests."""

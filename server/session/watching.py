@@ -168,6 +168,7 @@ class Watching:
         self._rings.go_on()
         if self._list.trouble():
             self.report()
+        if self._list.blocked():
             return
         change = self._wakes.look(frame)
         if change is not None:
@@ -176,7 +177,7 @@ class Watching:
     def between(self, frame: Frame) -> None:
         """Look at once at a frame that clearly differs: a ring need not wait for the next sample."""
         change = self._wakes.glance(frame)
-        if change is not None and not self._list.trouble():
+        if change is not None and not self._list.blocked():
             self._begin(self._wakes.ask_early(frame, change))
 
     def _begin(self, ask: Ask | None) -> None:

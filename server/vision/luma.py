@@ -102,6 +102,24 @@ def small_luma(luma: Luma) -> Luma:
     return np.asarray(cv2.resize(sampled, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
+def levels(image: av.VideoFrame) -> tuple[int, int]:
+    """Return the luma of black, and how many levels white lies above it."""
+    full = image.color_range == _FULL_RANGE or image.format.name.startswith("yuvj")
+    return (0, 255) if full else (16, 219)
+
+
+def is_dark(small: Luma, low: int, span: int, *, before: bool) -> bool:
+    """Find whether a small picture is dark, with nothing lit in it. `before`: so was the one before it."""
+    lit = int(np.count_nonzero(small >= low + _LIT * span)) / small.size
+    if before:
+        return _brightness(small, low, span) < DARK_UNTIL and lit < _LIT_SHARE_UNTIL
+    return _brightness(small, low, span) < DARK_BELOW and lit < _LIT_SHARE
+
+
+def _brightness(small: Luma, low: int, span: int) -> float:
+    return min(1.0, max(0.0, (float(small.mean()) - low) / span))
+
+
 class SceneReader:
     """Measures one camera's frames in order; one caller at a time. Keeps at most 8 small pictures (115 kB)."""
 
@@ -118,14 +136,8 @@ class SceneReader:
         """
         luma = luma_plane(image)
         small = small_luma(luma) if small is None else small.copy()
-        full = image.color_range == _FULL_RANGE or image.format.name.startswith("yuvj")
-        low, span = (0, 255) if full else (16, 219)
-        brightness = min(1.0, max(0.0, (float(small.mean()) - low) / span))
-        lit = int(np.count_nonzero(small >= low + _LIT * span)) / small.size
-        if self._dark:
-            self._dark = brightness < DARK_UNTIL and lit < _LIT_SHARE_UNTIL
-        else:
-            self._dark = brightness < DARK_BELOW and lit < _LIT_SHARE
+        low, span = levels(image)
+        self._dark = is_dark(small, low, span, before=self._dark)
         sharpness = edge_sharpness(luma, small)
         seen = int(np.count_nonzero(small >= low + _SEEN * span)) / small.size
         # Without an edge blur cannot be measured: not blurred.
@@ -133,7 +145,7 @@ class SceneReader:
             BLURRED_UNTIL if self._blurred else BLURRED_BELOW
         )
         return Scene(
-            brightness=brightness,
+            brightness=_brightness(small, low, span),
             sharpness=sharpness or 0.0,
             motion=self._motion(small, captured, span),
             dark=self._dark,

@@ -106,7 +106,6 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "operator.service": "what it joins: tests/operator/test_routes.py, over a real server",
     "session.watch_frames": "kept for whom: tests/session/test_watching.py",
     "session.watch_queue": "one request at a time, and again: tests/session/test_watching.py",
-    "session.watch_wakes": "the frames that are asked about: tests/session/test_watching.py",
     "session.answer_interruption": "speech over an answer: tests/session/test_listening.py",
     "session.spoken_questions": "from turns to questions: tests/session/test_listening.py",
     "session.session_tools": "data without behaviour",

@@ -36,11 +36,13 @@ def make_frame(
     scene: int | None = None,
     mark: bool = False,
     dark: bool = False,
+    dim: bool = False,
 ) -> Frame:
     """A textured frame, captured now.
 
     `scene`: one of any number of scenes that a change gate tells apart; None: fine noise by `number`. `mark`: with a
-    bright thing in its middle, 6 % of the picture. `dark`: almost without light.
+    bright thing in its middle, 6 % of the picture. `dark`: almost without light. `dim`: at a fortieth of its light, with a
+    sensor's noise.
     """
     rng = np.random.default_rng(number if scene is None else scene)
     planes = np.full((height * 3 // 2, width), 128, np.uint8)
@@ -57,6 +59,11 @@ def make_frame(
         planes[:height] //= 50
     if dark:
         planes[:height] = 17
+    if dim:
+        noise = np.random.default_rng(number).normal(0, 1.5, (height, width))
+        planes[:height] = np.clip(
+            16 + (planes[:height].astype(np.float32) - 16) / 40 + noise, 0, 255
+        )
     now = time.monotonic() if captured is None else captured
     return Frame(
         id=f"f{number}",

@@ -1,6 +1,6 @@
 """The conditions that the built-in engine can watch for, read from a person's words. Pure.
 
-It knows text, codes, colours, faces and motion, and nothing else. So a condition counts only when
+It knows text, codes, colours, faces, motion and light, and nothing else. So a condition counts only when
 all of its words are known: "a red car" would else ring for anything red, and "she leaves" for a
 face.
 """
@@ -13,12 +13,13 @@ from enum import StrEnum
 
 from server.engines.builtin.colours import NAMES
 from server.engines.builtin.languages import COLOURS, UNSPACED
+from server.engines.builtin.light_words import read_han_light, read_light
 from server.engines.matching import plain
 
 # The words for visitors about a condition that is none of these
 ABLE = (
     "The built-in engine watches for a word (“when you see the word EXIT”), any text, a QR code or barcode,"
-    " a colour, a face, or motion, in words as simple as these. For anything else a vision-language model is needed."
+    " a colour, a face, motion, or the light going on or out, in words as simple as these. For anything else a vision-language model is needed."
 )
 
 
@@ -29,6 +30,8 @@ class Subject(StrEnum):
     COLOUR = "colour"
     FACE = "face"
     MOTION = "motion"
+    LIGHT = "light"
+    DARK = "dark"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +154,9 @@ def read_condition(text: str) -> Condition | None:
         # "Text is visible" names no text.
         if found is not None and _rest(found.target, _FILLERS):
             return found
+    light = read_light(low)
+    if light is not None:
+        return _light(light)
     rest = _rest(low, _FILLERS)
     if not rest:
         return None
@@ -188,6 +194,10 @@ def _word(target: str) -> Condition | None:
     return Condition(Subject.WORD, words) if words else None
 
 
+def _light(light: bool) -> Condition:
+    return Condition(Subject.LIGHT if light else Subject.DARK)
+
+
 def _colour(word: str) -> str:
     for end in ("", *_ENDINGS):
         if word.endswith(end) and (name := _COLOUR_NAMES.get(word[: len(word) - len(end)])):
@@ -201,6 +211,9 @@ def _han(low: str) -> Condition | None:
             text = text.replace(part, "")
         return text.strip(_TRIM + "。，！？")
 
+    light = read_han_light(low)
+    if light is not None:
+        return _light(light)
     for subject, words in _HAN_SUBJECTS.items():
         if any(word in low for word in words) and not without((*words, *_HAN_FILLERS), low):
             return Condition(subject)

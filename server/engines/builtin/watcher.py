@@ -20,6 +20,7 @@ from server.engines.builtin.places import around, colour_boxes
 from server.engines.builtin.reader import Reader
 from server.engines.matching import plain
 from server.vision.grounding import Box
+from server.vision.luma import is_dark, small_luma
 
 Bgr = NDArray[np.uint8]
 
@@ -84,6 +85,8 @@ class Watcher:
                 sight = self._face(bgr)
             elif condition.subject is Subject.MOTION:
                 sight = Sight(0.8, "Something moved." if moved else "Nothing moved.", moved)
+            elif condition.subject in (Subject.LIGHT, Subject.DARK):
+                sight = _light(bgr, light=condition.subject is Subject.LIGHT)
             else:
                 sight = _colour(bgr, condition.target)
             box = sight.box
@@ -183,6 +186,15 @@ def _colour(bgr: Bgr, name: str) -> Sight:
     if share < _LEAST_COLOUR:
         return Sight(0.9, f"Nothing {name} is visible.")
     return Sight(min(0.99, 0.7 + 3 * share), f"Something {name} is visible.", found[0])
+
+
+def _light(bgr: Bgr, *, light: bool) -> Sight:
+    """Look for light, or for darkness; either is in the whole picture."""
+    height, width = bgr.shape[:2]
+    small = small_luma(np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY), np.uint8))
+    dark = is_dark(small, 0, 255, before=False)
+    box = Box(0, 0, width, height) if dark is not light else None
+    return Sight(0.9, "It is dark." if dark else "There is light.", box)
 
 
 def _bounds(mask: NDArray[np.bool_], width: int, height: int) -> Box:

@@ -8,6 +8,7 @@ from server.engines.builtin.conditions import Condition, Subject, read_condition
 
 WORD, TEXT, CODE = Subject.WORD, Subject.TEXT, Subject.CODE
 COLOUR, FACE, MOTION = Subject.COLOUR, Subject.FACE, Subject.MOTION
+LIGHT, DARK = Subject.LIGHT, Subject.DARK
 
 
 @pytest.mark.parametrize(
@@ -46,6 +47,27 @@ COLOUR, FACE, MOTION = Subject.COLOUR, Subject.FACE, Subject.MOTION
         ("something moves", MOTION, ""),
         ("there is motion", MOTION, ""),
         ("sich etwas bewegt", MOTION, ""),
+        ("the light goes out", DARK, ""),
+        ("someone turns off the light", DARK, ""),
+        ("it gets dark in the room", DARK, ""),
+        ("there is no light", DARK, ""),
+        ("das Licht ausgeht", DARK, ""),
+        ("es dunkel wird", DARK, ""),
+        ("la lumière s’éteint", DARK, ""),
+        ("il fait noir", DARK, ""),
+        ("se apaga la luz", DARK, ""),
+        ("погаснет свет", DARK, ""),
+        ("станет темно", DARK, ""),
+        ("灯灭了", DARK, ""),
+        ("the light comes on", LIGHT, ""),
+        ("it gets bright", LIGHT, ""),
+        ("das Licht wieder angeht", LIGHT, ""),
+        ("es hell wird", LIGHT, ""),
+        ("la lumière s'allume", LIGHT, ""),
+        ("se enciende la luz", LIGHT, ""),
+        ("включится свет", LIGHT, ""),
+        ("开灯", LIGHT, ""),
+        ("noir", COLOUR, "black"),
     ],
 )
 def test_conditions_in_simple_words(text: str, subject: Subject, target: str) -> None:
@@ -57,6 +79,7 @@ def test_conditions_in_simple_words(text: str, subject: Subject, target: str) ->
     [
         *("a red car", "a dog", "the kettle boils", "the light turns green", "you see a red face"),
         *("she leaves", "the person leaves", "nobody is there", "no red", "nothing moves"),
+        *("it is not dark", "a dark car", "the light on the left", "the light does not go out"),
         *("red or green", "you see", "", "?", "door", "the red word"),
         *("somebody holds “stop” up", "it stops moving", "一只狗"),
     ],

@@ -144,6 +144,19 @@ async def test_motion_is_what_differs_from_the_frame_before(engine: BuiltinEngin
     assert not (await one(engine, plain(), condition, "f5")).seen
 
 
+async def test_light_and_darkness_are_in_the_whole_picture(engine: BuiltinEngine) -> None:
+    night = plain((9, 9, 9))
+    dark = await one(engine, night, "the light goes out")
+    assert dark.seen
+    around(dark.where, 0, 0, 640, 360)
+    assert not (await one(engine, night, "the light comes on")).seen
+    assert not (await one(engine, plain(), "es dunkel wird")).seen
+    assert (await one(engine, plain(), "es hell wird")).seen
+    screen = night.copy()
+    screen[100:220, 200:400] = 200
+    assert not (await one(engine, screen, "it gets dark")).seen
+
+
 def test_what_cannot_be_watched_is_said_with_what_can(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cannot_watch("you see red") == ""
     assert cannot_watch("the kettle boils") == ABLE
