@@ -220,14 +220,16 @@ class Model:
         pictures = sum(part["type"] == "image_url" for part in content)
         second = "enlarged" in text or pictures > 1
         entries = []
-        for name, condition in conditions_in(text).items():
+        conditions = conditions_in(text)
+        for name, condition in conditions.items():
             if condition == CONDITIONS[0]:
                 seen, place = self.look(bgr, second=second)
             else:
                 seen = self._errs(condition, False, False, second=second)
                 place = self._anywhere(bgr) if seen else None
             why = "It is there." if seen else "Not there."
-            entries.append({"id": name, "seen": seen, "sure": 0.9, "where": place, "why": why})
+            if seen or len(conditions) == 1:
+                entries.append({"id": name, "seen": seen, "sure": 0.9, "where": place, "why": why})
         said = json.dumps({"watches": entries})
         words = sum(
             len(part if isinstance(part, str) else part.get("text", ""))

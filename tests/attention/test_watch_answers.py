@@ -75,12 +75,42 @@ def test_the_schema_asks_for_what_is_read() -> None:
 )
 def test_answers_are_read_however_they_are_wrapped(text: str) -> None:
     """Code, words around, loose entries, a cut, ids that nobody asked about, a contradiction: the first counts."""
-    assert read_answers(text, NAMES) == {"w1": YES}
+    assert read_answers(text, NAMES)["w1"] == YES
+    assert read_answers(text, {"w1"}) == {"w1": YES}
+
+
+def test_of_several_conditions_only_those_that_are_seen_are_listed() -> None:
+    """Each entry costs tokens. What a whole answer leaves out is a no; of one condition it is no answer."""
+    assert "w2: two" in (many := question({"w1": "one", "w2": "two"}))
+    assert '{"watches":[]} when it shows none' in many
+    assert "one entry for each id. " in question({"w1": "one"})
+    no = Answer(False, 0.5, None, "")
+    assert read_answers(WHOLE, NAMES) == {"w1": YES, "w2": no}
+    assert read_answers('{"watches":[]}', NAMES) == {"w1": no, "w2": no}
+    assert read_answers('{"watches":[]}', {"w1"}) == {}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "None of these.",
+        '{"watches":[',
+        WHOLE[:-1],
+        WHOLE[:-2] + ',{"id":"w2","seen":tr',
+        json.dumps({"watches": {"w2": False}}),
+        json.dumps({"watches": [ENTRY, {"id": "w2", "seen": None}]}),
+    ],
+)
+def test_an_answer_that_is_not_whole_says_nothing_about_the_others(text: str) -> None:
+    """It may have been cut off before them, and an entry that cannot be read is no answer."""
+    assert "w2" not in read_answers(text, NAMES)
 
 
 @pytest.mark.parametrize("seen", [None, 7, "maybe", "", [], {}, 0.5, "yes" * 500, 10**400])
 def test_an_answer_that_is_neither_yes_nor_no_is_none(seen: object) -> None:
     assert read_answers(json.dumps({**ENTRY, "seen": seen}), NAMES) == {}
+    assert "w1" not in read_answers(json.dumps({"watches": [{**ENTRY, "seen": seen}]}), NAMES)
 
 
 @pytest.mark.parametrize(

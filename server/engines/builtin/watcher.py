@@ -65,15 +65,16 @@ class Watcher:
     def answer(
         self, session_id: str, picture: Picture, bgr: Bgr, conditions: Mapping[str, str]
     ) -> str:
-        """Return the JSON that `watch_answers` reads; conditions that cannot be watched are left
-        out.
+        """Return the JSON that `watch_answers` reads, with an entry for each condition; one that
+        cannot be watched is neither seen nor not.
         """
         read = {name: read_condition(text) for name, text in conditions.items()}
         pieces: list[Piece] | None = None
         moved = self._moved(session_id, picture, bgr)
-        entries = []
+        entries: list[dict[str, object]] = []
         for name, condition in read.items():
             if condition is None:
+                entries.append({"id": name, "seen": None})
                 continue
             if condition.subject in (Subject.WORD, Subject.TEXT):
                 if pieces is None:
