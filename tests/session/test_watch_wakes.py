@@ -113,6 +113,9 @@ async def test_dark_pictures_are_asked_about_once() -> None:
         asked = lamp.asked
         await lamp.night(times=30)
         assert lamp.asked == asked + 2
+        # What moves in the dark is not told from noise.
+        await lamp.show(1, mark=True, dim=True, times=4)
+        assert lamp.asked == asked + 2
         await lamp.light(times=6)
         assert lamp.asked == asked + 4
         assert lamp.rings() == []
@@ -147,7 +150,7 @@ async def test_without_a_model_the_light_is_watched_too() -> None:
     """From the camera's frames to the ring, with the built-in engine."""
     with ThreadPoolExecutor(1, "heavy") as heavy:
         async with room() as one:
-            one.engines.current = BuiltinEngine(heavy=heavy)  # type: ignore[assignment]
+            one.engines.current = BuiltinEngine(heavy=heavy)
             lamp = Lamp(one)
             lamp.watch("out", "das Licht ausgeht", repeat=True)
             lamp.watch("on", "the light comes on", repeat=True)

@@ -92,9 +92,9 @@ class Guard:
         await until(lambda: len(self.one.session._tasks) == 0)
         self.heard += await self.one.rest()
 
-    async def show(self, scene: int = 1, *, mark: bool = False, times: int = 1) -> None:
+    async def show(self, scene: int = 1, *, times: int = 1, **more: Any) -> None:
         for _ in range(times):
-            self.stage.show(scene, mark=mark)
+            self.stage.show(scene, **more)
             await self.quiet()
 
     def rings(self) -> list[dict[str, Any]]:

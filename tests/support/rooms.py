@@ -42,7 +42,7 @@ def make_frame(
 
     `scene`: one of any number of scenes that a change gate tells apart; None: fine noise by `number`. `mark`: with a
     bright thing in its middle, 6 % of the picture. `dark`: almost without light. `dim`: at a fortieth of its light, with a
-    sensor's noise.
+    sensor's noise; the thing is faint then.
     """
     rng = np.random.default_rng(number if scene is None else scene)
     planes = np.full((height * 3 // 2, width), 128, np.uint8)
@@ -53,17 +53,18 @@ def make_frame(
         planes[:height] = np.repeat(
             np.repeat(coarse, height // 6 + 1, axis=0), width // 8 + 1, axis=1
         )[:height, :width]
+    middle = slice(height * 3 // 8, height * 5 // 8), slice(width * 3 // 8, width * 5 // 8)
     if mark:
-        planes[height * 3 // 8 : height * 5 // 8, width * 3 // 8 : width * 5 // 8] = 250
+        planes[middle] = 250
     if dark:
         planes[:height] //= 50
     if dark:
         planes[:height] = 17
     if dim:
-        noise = np.random.default_rng(number).normal(0, 1.5, (height, width))
-        planes[:height] = np.clip(
-            16 + (planes[:height].astype(np.float32) - 16) / 40 + noise, 0, 255
-        )
+        noise = np.random.default_rng(number).normal(16, 1.5, (height, width))
+        planes[:height] = np.clip((planes[:height] - 16.0) / 40 + noise, 0, 255)
+        if mark:
+            planes[middle] = 60
     now = time.monotonic() if captured is None else captured
     return Frame(
         id=f"f{number}",

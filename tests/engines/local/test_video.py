@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.slow]
 @cache
 def python_with_videos() -> Path | None:
     """Return the Python of .venv-models, or else that of vLLM, which brings torchvision; None without one."""
-    for one in filter(None, (PYTHON, OTHER)):
+    for one in (PYTHON, Path(OTHER)):
         try:
             done = subprocess.run(
                 [one, "-c", "import torchvision, transformers"],
@@ -33,7 +33,7 @@ def python_with_videos() -> Path | None:
         except OSError:
             continue
         if done.returncode == 0:
-            return Path(one)
+            return one
     return None
 
 
