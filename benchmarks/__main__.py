@@ -71,6 +71,11 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
     add = parser.add_argument_group("with --rows or --browser").add_argument
     add("--idle-seconds", type=positive, default=20, help="how long idle cameras are watched (20)")
+    add(
+        "--microphone",
+        action="store_true",
+        help="microphones are on and hear a quiet room: rows 2 to 7 stay as they are",
+    )
 
     parser.add_argument_group("with --browser").add_argument(
         "--camera-apart",
@@ -87,6 +92,8 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error(f"--{args.way} has no part {', '.join(sorted(unknown))}: {','.join(known)}")
     if args.server_url and args.way != "rows":
         parser.error(f"--{args.way} starts a server of its own: --server-url goes with --rows")
+    if args.microphone and args.way == "network":
+        parser.error("--microphone goes with --rows or --browser")
     return args
 
 

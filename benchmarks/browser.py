@@ -93,13 +93,17 @@ async def set_camera(page: Page, **values: Any) -> None:
 _OUTBOUND = """async () => {
   for (const peer of [...window.__peers].reverse()) {
     if (peer.connectionState === "closed") continue;
+    let soundBytesSent = 0;
+    for (const report of (await peer.getStats()).values())
+      if (report.type === "outbound-rtp" && report.kind === "audio")
+        soundBytesSent = report.bytesSent + report.headerBytesSent;
     for (const report of (await peer.getStats()).values()) {
       if (report.type === "outbound-rtp" && report.kind === "video") {
         // More than one may be nominated (IPv4 and IPv6): the one in use has sent.
         const pair = [...(await peer.getStats()).values()].filter(r => r.type === "candidate-pair" && r.nominated)
           .sort((one, other) => other.bytesSent - one.bytesSent)[0];
         return {...report, now: performance.timeOrigin + performance.now(),
-                pairBytesSent: pair?.bytesSent ?? null,
+                pairBytesSent: pair?.bytesSent ?? null, soundBytesSent,
                 availableOutgoingBitrate: pair?.availableOutgoingBitrate ?? null,
                 parameters: peer.getSenders().find(s => s.track?.kind === "video")?.getParameters() ?? null};
       }
@@ -111,7 +115,7 @@ _OUTBOUND = """async () => {
 
 async def outbound_video(page: Page) -> dict[str, Any] | None:
     """Chromium's own figures of the video it sends: the `outbound-rtp` report, with the candidate
-    pair's bytes, the sender's parameters and the time (`now`, epoch ms); None while no video is
+    pair's bytes, those of the sound, the sender's parameters and the time (`now`, epoch ms); None while no video is
     sent.
     """
     report: dict[str, Any] | None = await page.evaluate(_OUTBOUND)

@@ -15,9 +15,10 @@ from playwright.async_api import Browser, Page
 from benchmarks.browser import outbound_video, page_with_camera, set_camera
 from benchmarks.browser_run import browser_run, say
 from benchmarks.live_page import ASLEEP, ask, ask_and_measure, start_camera
-from benchmarks.usage import Usage
+from benchmarks.microphones import talk
 from scripts.bench.processes import ServerProcess
 from scripts.bench.report import Report, Row, Spread
+from scripts.bench.usage import Usage
 
 PRINT = (
     "BEST BEFORE 14 MAR 2027 LOT 88213",
@@ -27,8 +28,10 @@ PRINT = (
 )
 
 
-async def idle_rows(page: Page, pid: int | None, seconds: float, without: float) -> list[Row]:
-    """Rows 6 and 7: an idle camera that nobody asks."""
+async def idle_rows(
+    page: Page, pid: int | None, seconds: float, without: float, *, microphone: bool = False
+) -> list[Row]:
+    """Rows 6 and 7: an idle camera that nobody asks; with a microphone that is on, or without."""
     await asyncio.sleep(ASLEEP + 1)
     before, first = await outbound_video(page), Usage.of(pid) if pid else None
     await asyncio.sleep(seconds)
@@ -48,10 +51,11 @@ async def idle_rows(page: Page, pid: int | None, seconds: float, without: float)
         rows.append(
             Row(
                 "6",
-                f"server CPU of an idle camera (Chromium), {frames:.1f} frames/s",
+                f"server CPU of an idle camera (Chromium), {frames:.1f} frames/s"
+                + (", and its microphone" if microphone else ""),
                 "core",
                 value=cores - without,
-                target=0.007 if frames < 3 else 0.015,
+                target=None if microphone else 0.007 if frames < 3 else 0.015,
                 note=f"one camera and its socket, {seconds:g} s; without {without:.4f} core",
             )
         )
@@ -61,10 +65,11 @@ async def idle_rows(page: Page, pid: int | None, seconds: float, without: float)
             "7",
             "uplink of an idle camera (Chromium)",
             "kbit/s",
-            value=8 * per_second("pairBytesSent") / 1000,
+            value=8 * (per_second("pairBytesSent") - per_second("soundBytesSent")) / 1000,
             target=140,
             note=(
-                f"all that its transport sent; video alone {8 * per_second('bytesSent') / 1000:.0f}; "
+                f"all that its transport sent but sound; video alone {8 * per_second('bytesSent') / 1000:.0f}; "
+                f"sound {8 * per_second('soundBytesSent') / 1000:.0f}; "
                 f"{frames:.2f} frames/s of {after.get('frameWidth')}×{after.get('frameHeight')}; sender: maxFramerate "
                 f"{encodings.get('maxFramerate')}, maxBitrate {encodings.get('maxBitrate')}; "
                 f"limited by {after.get('qualityLimitationReason')}"
@@ -126,6 +131,8 @@ async def run_browser(args: argparse.Namespace) -> Report:
     title = "qwen-camera, headless Chromium through the page, canvas camera 1280×720 at 30/s"
     if args.camera_apart:
         title += ", drawn apart from the page's thread"
+    if args.microphone:
+        title += ", microphone on"
     async with browser_run(args, title) as run, run.server() as server:
         report = run.report
         if run.wanted("questions") or run.wanted("idle"):
@@ -133,11 +140,18 @@ async def run_browser(args: argparse.Namespace) -> Report:
             begin = Usage.of(server.pid)
             await asyncio.sleep(args.idle_seconds / 2)
             without = Usage.of(server.pid).cores_since(begin)
-            async with page_with_camera(run.browser, apart=args.camera_apart) as page:
+            options = {"permissions": ["microphone"]} if run.microphone else None
+            async with page_with_camera(
+                run.browser, apart=args.camera_apart, context_options=options
+            ) as page:
                 first = await start_camera(page, server.url)
+                if run.microphone:
+                    await talk(page)
                 if run.wanted("idle"):
                     say("watching an idle camera")
-                    report.rows += await idle_rows(page, server.pid, args.idle_seconds, without)
+                    report.rows += await idle_rows(
+                        page, server.pid, args.idle_seconds, without, microphone=run.microphone
+                    )
                 if run.wanted("questions"):
                     say("asking questions")
                     await ask_and_measure(page, run.model, 4, rng)

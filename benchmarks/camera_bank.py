@@ -6,6 +6,7 @@ import asyncio
 from types import TracebackType
 from typing import Self
 
+from benchmarks.microphones import peer_type, switch_on
 from scripts.bench.camera_peer import CameraPeer, close_all
 from scripts.bench.live_encoder import TICKS, LiveEncoder, Scene
 
@@ -19,9 +20,12 @@ class CameraBank:
     Their frames are spread over the period, as real ones are.
     """
 
-    def __init__(self, base_url: str, *, rate: float, seed: int = 0) -> None:
+    def __init__(
+        self, base_url: str, *, rate: float, seed: int = 0, microphone: bool = False
+    ) -> None:
         self.base_url = base_url
         self.rate = rate
+        self._kind = peer_type(microphone)
         self.peers: list[CameraPeer] = []
         scene = Scene(seed=seed)
         phases = max(1, round(TICKS / rate))
@@ -42,11 +46,12 @@ class CameraBank:
         limit = asyncio.Semaphore(AT_ONCE)
 
         async def add(number: int) -> None:
-            peer = CameraPeer(self.base_url, self._encoders[number % len(self._encoders)])
+            peer = self._kind(self.base_url, self._encoders[number % len(self._encoders)])
             async with limit:
                 try:
                     await peer.connect(timeout=30)
                     await peer.open_socket()
+                    await switch_on(peer)
                 except BaseException:
                     await peer.close()
                     raise

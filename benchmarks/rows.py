@@ -11,8 +11,9 @@ import random
 import sys
 
 from benchmarks.camera_costs import capacity, first_frames, idle_cpu, memory, start_row
+from benchmarks.microphones import peer_type, switch_on
 from benchmarks.questions import Results, ask_many
-from scripts.bench.camera_peer import CameraPeer, close_all
+from scripts.bench.camera_peer import close_all
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from scripts.bench.processes import ServerProcess, StandInProcess
 from scripts.bench.report import Report, machine
@@ -28,11 +29,13 @@ async def _questions(
     encoders = [
         LiveEncoder(Scene(seed=i), phase=int(30 * i / args.sessions)) for i in range(args.sessions)
     ]
-    peers = [CameraPeer(url, e, wake=True, access_code=args.access_code) for e in encoders]
+    kind = peer_type(args.microphone)
+    peers = [kind(url, e, wake=True, access_code=args.access_code) for e in encoders]
     try:
         for peer in peers:
             await peer.connect()
             await peer.open_socket()
+            await switch_on(peer)
         report.conditions["engine"] = {key: peers[0].ready.get(key) for key in ("engine", "model")}
         await asyncio.sleep(2)
         common = {"rate": args.rate, "typed_share": args.typed_share, "rng": rng}
@@ -55,7 +58,8 @@ async def run_rows(args: argparse.Namespace) -> Report:
     """All of them, or those that `--only` names; `args` are the benchmark's."""
     parts = set(filter(None, args.only.split(",")))
     report = Report(
-        "qwen-camera, simulated 1280×720 VP8 cameras over loopback",
+        "qwen-camera, simulated 1280×720 VP8 cameras over loopback"
+        + (", microphones on" if args.microphone else ""),
         {"machine": machine(), "arguments": {k: str(v) for k, v in vars(args).items()}},
     )
 
@@ -96,6 +100,7 @@ async def run_rows(args: argparse.Namespace) -> Report:
                     rate=rate,
                     seconds=args.idle_seconds,
                     target=IDLE_TARGETS.get(rate),
+                    microphone=args.microphone,
                 )
             if wanted("memory"):
                 _say("letting cameras come and go")

@@ -1,29 +1,47 @@
-"""Measure sound between the page and the server: `python -m benchmarks.voice_line`.
+"""Measure sound between the page and the server.
 
-The whole server in this process, and headless Chromium with the real page. Latency both ways, and
-the CPU of this process for a microphone and a listener beside an idle camera. No model, no
-recogniser and no speech engine takes part.
+    python3 scripts/benchmark.py --voice --browser
+
+The whole server in this process, and headless Chromium with the real page. Latency both ways, and the CPU of this process
+for a microphone and a listener beside an idle camera. No model, no recogniser and no speech engine takes part: what those
+add is in `scripts/benchmark.py --voice`. Results go to benchmark_results/ as JSON and CSV.
+
+Exit status: 0 measured, 1 not, 2 wrong options, 130 interrupted (nothing is written).
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
+import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from playwright.async_api import Page
+# scripts/benchmark.py starts this file by its path.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.browser import chromium, page_with_camera
-from benchmarks.live_page import start_camera
-from scripts.bench.report import Report, Row, Spread
+from scripts.arguments import number, whole
+from scripts.own_environment import go_on_inside
 from server.core import core_dumps
-from tests.support.running import running
 
-RATE = 24_000
+try:
+    import numpy as np
+    from playwright.async_api import Page
+
+    from benchmarks.browser import chromium, page_with_camera
+    from benchmarks.live_page import start_camera
+    from scripts.bench import program
+    from scripts.bench.processes import ROOT
+    from scripts.bench.report import Report, Row, Spread, machine
+    from scripts.bench.stand_in_speech import RATE, tone
+    from scripts.bench.voice_figures import cpu_rows
+    from tests.support.running import running
+except ModuleNotFoundError as missing:
+    go_on_inside(missing)
+
 # The loudness from which on a burst is there
 LOUD = 0.05
 
@@ -77,11 +95,6 @@ _LISTEN = """async (loud) => {
 }"""
 
 
-def tone(seconds: float) -> NDArray[np.int16]:
-    times = np.arange(int(seconds * RATE)) / RATE
-    return (12_000 * np.sin(2 * np.pi * 660 * times)).astype(np.int16)
-
-
 async def cores(seconds: float) -> float:
     began, cpu = time.monotonic(), time.process_time()
     await asyncio.sleep(seconds)
@@ -127,7 +140,8 @@ async def outward(page: Page, line: Any, bursts: int) -> list[float]:
 
 
 async def measure(bursts: int, seconds: float) -> Report:
-    report = Report("Sound between page and server", {"bursts": bursts, "seconds": seconds})
+    about = {"machine": machine(), "bursts": bursts, "seconds": seconds}
+    report = Report("Sound between page and server", about)
     rows = report.rows
     async with (
         running(rate_limit_per_minute=0) as server,
@@ -160,34 +174,44 @@ async def measure(bursts: int, seconds: float) -> Report:
         await asyncio.sleep(0.5)
         talking = await cores(seconds)
         line.player.flush()
-    rows += [
-        Row("", "CPU of an idle camera", "core", value=idle),
-        Row("", "a silent microphone more", "core", value=silent - idle, target=0.005),
-        Row(
-            "",
-            "a speaking microphone more, no detector",
-            "core",
-            value=speaking - idle,
-            target=0.035,
-        ),
-        Row("", "a listener more, nothing said", "core", value=listening - silent, target=0.003),
-        Row("", "a listener more, while it talks", "core", value=talking - listening, target=0.05),
-    ]
+    rows += cpu_rows(
+        idle,
+        {
+            "a silent microphone more": silent - idle,
+            "a speaking microphone more": speaking - idle,
+            "a listener more, nothing said": listening - silent,
+            "a listener more, while it talks": talking - listening,
+        },
+    )
     report.close()
     return report
 
 
+def run(args: argparse.Namespace) -> int:
+    report = asyncio.run(measure(args.bursts, args.seconds))
+    print(report.table())
+    try:
+        paths = report.write(args.output, "voice-page")
+    except OSError as error:
+        return program.unwritten(args.output, error)
+    print(f"Written: {', '.join(os.path.relpath(path) for path in paths)}")
+    return 0
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="scripts/benchmark.py --voice --browser",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--bursts", type=int, default=30, help="sounds each way (30)")
-    parser.add_argument("--seconds", type=float, default=15, help="for each CPU figure (15)")
-    chosen = parser.parse_args(arguments)
-    print(asyncio.run(measure(chosen.bursts, chosen.seconds)).table())
-    return 0
+    add = parser.add_argument
+    add("--bursts", type=whole(1, 10_000), default=30, help="sounds each way (30)")
+    add("--seconds", type=number(1, 3600), default=15, help="for each CPU figure (15)")
+    add("--output", type=Path, default=ROOT / "benchmark_results", help="folder for the results")
+    args = parser.parse_args(arguments)
+    return program.run(lambda: run(args), args.output)
 
 
 if __name__ == "__main__":
     core_dumps.forbid()
-    raise SystemExit(main())
+    sys.exit(main())

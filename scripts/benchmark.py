@@ -7,12 +7,17 @@
     python3 scripts/benchmark.py --compare A.json B.json             two results beside each other
     python3 scripts/benchmark.py --watch --minutes 2                 WatchBench: what watches see, miss and cost, through a
                                                                      simulated camera or, with --browser, the page
+    python3 scripts/benchmark.py --voice                             spoken questions and answers: what a visitor hears
+                                                                     when, and what it costs; with stand-ins,
+                                                                     --configured-speech or a --server-url, or, with
+                                                                     --browser, through the page
     python3 scripts/benchmark.py --simulate --sessions 1 8 32 128    questions beside background work, on a simulated GPU
 
 Questions arrive as a Poisson process, in an open loop: their times are fixed before the first question (--seed), and the
 latency counts from the planned time, so that queueing shows. Results go to benchmark_results/ as JSON, CSV and, where
-matplotlib is installed, PNG. --watch and --simulate come from benchmarks/, which a checkout has, and have
-options of their own (--watch --help, --simulate --help); --watch --browser needs what `bash scripts/test.sh` installs.
+matplotlib is installed, PNG. --voice, --watch and --simulate have options of their own (--voice --help and so on). --watch,
+--simulate and --voice --browser come from benchmarks/, which a checkout has; --browser needs what `bash scripts/test.sh`
+installs.
 
 Exit status: 0 measured, 1 not (or nothing was answered, or the results could not be written), 2 wrong options, 130
 interrupted (what was measured until then is written).
@@ -39,7 +44,7 @@ from server.core import core_dumps  # noqa: E402
 try:
     from rich.console import Console
 
-    from scripts.bench import program
+    from scripts.bench import program, voice_run
     from scripts.bench.compare import NoResult, compare, read
     from scripts.bench.load_run import LoadRun, finish, run_load, words, write
 except ModuleNotFoundError as missing:
@@ -47,6 +52,7 @@ except ModuleNotFoundError as missing:
 
 # Programs of benchmarks/ that are reached from here. A server is installed without them, so they are started, not imported.
 APART = {"--watch": "watch_bench.py", "--simulate": "simulate.py"}
+OWN = (*APART, "--voice")
 
 
 def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -61,6 +67,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add("--watch", action="store_true", help="WatchBench (--watch --help has its options)")
     add("--simulate", action="store_true", help="many sessions on a simulated GPU (the same)")
+    add("--voice", action="store_true", help="spoken questions and answers (the same)")
     add("--monitor-gpu", action="store_true", help="read the GPUs of this machine each second")
     add("--slo", type=positive, default=3.0, help="seconds within which an answer is good (3)")
     add(
@@ -81,8 +88,8 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add("--no-plots", action="store_true", help="draw nothing")
     chosen = parser.parse_args(arguments)
-    if chosen.watch or chosen.simulate:
-        parser.error("write --watch or --simulate in full, one of the two")
+    if chosen.watch or chosen.simulate or chosen.voice:
+        parser.error("write --watch, --simulate or --voice in full, one of them")
     if chosen.compare and chosen.server_url:
         parser.error("--compare measures nothing: leave the other options out")
     return chosen
@@ -128,10 +135,16 @@ def go_on_in(program: Path, arguments: Sequence[str]) -> NoReturn:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else list(arguments)
-    chosen = [option for option in APART if option in given]
+    chosen = [option for option in OWN if option in given]
     if len(chosen) == 1:
-        rest = [argument for argument in given if argument != chosen[0]]
-        go_on_in(ROOT / "benchmarks" / APART[chosen[0]], rest)
+        (way,) = chosen
+        rest = [argument for argument in given if argument != way]
+        if way in APART:
+            go_on_in(ROOT / "benchmarks" / APART[way], rest)
+        if "--browser" in rest:
+            rest.remove("--browser")
+            go_on_in(ROOT / "benchmarks" / "voice_line.py", rest)
+        return voice_run.main(rest)
     args = options(arguments)
     if not args.compare:
         return program.run(lambda: measure(args), args.output)

@@ -117,6 +117,7 @@ class CameraPeer(ChatClient):
         codecs = RTCRtpSender.getCapabilities("video").codecs
         transceiver.setCodecPreferences([c for c in codecs if c.mimeType in (want, "video/rtx")])
         self.track.drive(transceiver.sender)
+        self.add_media(pc)
         await pc.setLocalDescription(await pc.createOffer())
         sdp = pc.localDescription.sdp
         candidates: list[Message] = []
@@ -147,6 +148,9 @@ class CameraPeer(ChatClient):
             await connected.wait()
         if pc.connectionState != "connected":
             raise ConnectionError(f"the camera's connection is {pc.connectionState}")
+
+    def add_media(self, pc: RTCPeerConnection) -> None:
+        """Add more than the camera to the next offer."""
 
     @property
     def dropped(self) -> int:

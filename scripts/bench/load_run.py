@@ -80,12 +80,12 @@ async def run_load(args: argparse.Namespace, console: Console) -> LoadRun:
     )
     run = LoadRun(report, poisson(args.num_requests, args.rate, args.seed), args.slo)
     async with contextlib.AsyncExitStack() as stack:
-        stop = stack.enter_context(_Stop())
+        stop = stack.enter_context(Stop())
         url = args.server_url
         if url is None:
             console.print("... starting a server and a stand-in for the model")
             url, run.stand_in = await _start(stack, args), True
-        report.conditions["health"] = await _health(url)
+        report.conditions["health"] = await check_health(url)
         loop = OpenLoop(
             url,
             sessions=args.sessions,
@@ -123,7 +123,8 @@ async def _start(stack: contextlib.AsyncExitStack, args: argparse.Namespace) -> 
     return server.url
 
 
-async def _health(url: str) -> Any:
+async def check_health(url: str) -> Any:
+    """Return the body of a server's /health. Raises MeasurementError when it cannot answer."""
     try:
         # Without it the server reports less.
         token = os.environ.get("METRICS_TOKEN") or None
@@ -144,7 +145,7 @@ async def _health(url: str) -> Any:
     return body
 
 
-async def _ask(loop: OpenLoop, run: LoadRun, stop: _Stop, console: Console) -> None:
+async def _ask(loop: OpenLoop, run: LoadRun, stop: Stop, console: Console) -> None:
     progress = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -179,7 +180,7 @@ async def _ask(loop: OpenLoop, run: LoadRun, stop: _Stop, console: Console) -> N
             run.began = loop.began
 
 
-class _Stop:
+class Stop:
     """SIGINT and SIGTERM end `task` when there is one, else everything; the second time they do
     what they always do.
     """
@@ -190,7 +191,7 @@ class _Stop:
         self._main = asyncio.current_task()
         self._loop = asyncio.get_running_loop()
 
-    def __enter__(self) -> _Stop:
+    def __enter__(self) -> Stop:
         for number in (signal.SIGINT, signal.SIGTERM):
             self._loop.add_signal_handler(number, self._stop)
         return self

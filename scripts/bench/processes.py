@@ -31,10 +31,17 @@ def free_port() -> int:
 
 
 class StandInProcess:
-    """The stand-in model in a process of its own."""
+    """The stand-in model in a process of its own; `program` is its module."""
 
-    def __init__(self, *, first_token_ms: float = 50, between_ms: float = 10) -> None:
+    def __init__(
+        self,
+        *,
+        first_token_ms: float = 50,
+        between_ms: float = 10,
+        program: str = "scripts.bench.stand_in_model",
+    ) -> None:
         self.base_url = ""
+        self._program = program
         self._arguments = ["--first-token-ms", str(first_token_ms), "--between-ms", str(between_ms)]
         self._process: asyncio.subprocess.Process | None = None
 
@@ -42,7 +49,7 @@ class StandInProcess:
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "scripts.bench.stand_in_model",
+            self._program,
             *self._arguments,
             cwd=ROOT,
             stdin=asyncio.subprocess.PIPE,
@@ -60,10 +67,10 @@ class StandInProcess:
             self._process.stdin.close()
             await asyncio.wait_for(self._process.wait(), 10)
 
-    async def records(self, since: int = 0) -> list[dict[str, Any]]:
+    async def records(self, since: int = 0, what: str = "records") -> list[dict[str, Any]]:
         """The requests from number `since` on (stand_in_model.Record)."""
         url = self.base_url.removesuffix("/v1")
-        found: list[dict[str, Any]] = await json_request("GET", f"{url}/records?since={since}")
+        found: list[dict[str, Any]] = await json_request("GET", f"{url}/{what}?since={since}")
         return found
 
 

@@ -152,16 +152,16 @@ class StandInModel:
                 return await self._chat(arrived, body, reader, writer)
             case "GET", "/v1/models":
                 card = {"id": MODEL, "object": "model", "max_model_len": self.max_model_len}
-                _write_json(writer, 200, {"object": "list", "data": [card]})
+                write_json(writer, 200, {"object": "list", "data": [card]})
             case "GET", "/health":
-                _write_json(writer, 200, {})
+                write_json(writer, 200, {})
             case "GET", "/records":
                 since = int(parse_qs(url.query).get("since", ["0"])[0])
-                _write_json(
+                write_json(
                     writer, 200, [asdict(r) for r in list(self.records) if r.number >= since]
                 )
             case _:
-                _write_json(writer, 404, {"error": {"message": "not found", "code": 404}})
+                write_json(writer, 404, {"error": {"message": "not found", "code": 404}})
         await writer.drain()
         return True
 
@@ -207,7 +207,7 @@ class StandInModel:
             message = {"role": "assistant", "content": "".join(pieces)}
             choice = {"index": 0, "message": message, "finish_reason": "stop"}
             record.first_token = time.time()
-            _write_json(writer, 200, {"choices": [choice], "usage": usage})
+            write_json(writer, 200, {"choices": [choice], "usage": usage})
             await writer.drain()
             return
         writer.write(
@@ -239,7 +239,7 @@ def _write_event(writer: asyncio.StreamWriter, data: Any) -> None:
     writer.write(f"{len(event):x}\r\n".encode() + event + b"\r\n")
 
 
-def _write_json(writer: asyncio.StreamWriter, status: int, body: Any) -> None:
+def write_json(writer: asyncio.StreamWriter, status: int, body: Any) -> None:
     raw = json.dumps(body).encode()
     head = f"HTTP/1.1 {status} .\r\ncontent-type: application/json\r\ncontent-length: {len(raw)}"
     writer.write(head.encode() + b"\r\n\r\n" + raw)
@@ -278,15 +278,16 @@ def _look(record: Record, picture: str) -> None:
     record.age_ms = None if shown is None else clock_code.age_ms(shown, record.arrived * 1000)
 
 
-async def _main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+async def serve_until_closed(kind: type[StandInModel], description: str) -> None:
+    """Run a stand-in with the options of its command line, until its standard input ends."""
+    parser = argparse.ArgumentParser(description=description.partition("\n")[0])
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one and prints it")
     parser.add_argument("--first-token-ms", type=float, default=50)
     parser.add_argument("--between-ms", type=float, default=10)
     parser.add_argument("--pieces", type=int, default=8, help="words of every answer")
     args = parser.parse_args()
     cv2.setNumThreads(1)
-    model = StandInModel(
+    model = kind(
         first_token=args.first_token_ms / 1000, between=args.between_ms / 1000, pieces=args.pieces
     )
     await model.start(args.port)
@@ -300,4 +301,4 @@ async def _main() -> None:
 
 if __name__ == "__main__":
     core_dumps.forbid()
-    asyncio.run(_main())
+    asyncio.run(serve_until_closed(StandInModel, __doc__ or ""))

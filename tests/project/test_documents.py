@@ -94,7 +94,7 @@ def everything() -> str:
 @functools.cache
 def help_of(script: str) -> str:
     way = ["bash" if script.endswith(".sh") else sys.executable, script]
-    if script.startswith("benchmarks/"):
+    if script.startswith(("benchmarks/", "scripts/bench/")):
         module = script.removesuffix(".py").removesuffix("/__main__").replace("/", ".")
         way = [sys.executable, "-m", module]
     done = subprocess.run(
@@ -141,6 +141,7 @@ def all_options() -> frozenset[str]:
     """Of every script that people start."""
     started = [name for name in files() if script_of(name) and "--help" in starts(name)]
     started += [f"benchmarks/{name}.py" for name in ("__main__", "simulate", "watch_bench")]
+    started.append("scripts/bench/voice_run.py")
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(help_of, started))
     return frozenset(option for name in started for option in options(name))

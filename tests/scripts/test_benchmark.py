@@ -100,8 +100,38 @@ async def test_watches_are_measured_from_here(tmp_path: Path) -> None:
     assert ours["delays"][0] < 5
 
 
+async def test_voice_is_measured_from_here(tmp_path: Path) -> None:
+    """Two spoken questions and one interruption: what was heard when, as JSON, CSV and a picture."""
+    code, out, err = await run(
+        *("--voice", "--only", "turns,interruptions,cpu", "--turns", "2", "--interruptions", "1"),
+        *("--cpu-seconds", "1", "--silence-ms", "500", "--output", str(tmp_path)),
+    )
+    assert code == 0, err
+    assert "end of speech → first sound received" in out
+    assert "a listener more, while it talks" in out
+    (result,) = tmp_path.glob("voice-*.json")
+    body = json.loads(result.read_text())
+    whole = [turn for turn in body["turns"] if not turn["error"]]
+    assert whole
+    for turn in whole:
+        assert turn["begin"] < turn["end"] < turn["decided"] <= turn["text"] <= turn["model"]
+        assert turn["model"] < turn["token"] < turn["pcm"] < turn["sound"]
+        assert turn["decided"] - turn["end"] > 0.4
+    assert [one["stopped"] for one in body["interruptions"]] == [True]
+    names = sorted(path.name.removeprefix(result.stem) for path in tmp_path.iterdir())
+    assert names == ["-latency.png", "-turns.csv", ".csv", ".json"]
+
+
+async def test_a_sound_that_cannot_be_spoken_is_named(tmp_path: Path) -> None:
+    """In one line, before anything is started."""
+    code, _, err = await run("--voice", "--wav", __file__, "--output", str(tmp_path))
+    assert code == 1
+    assert "cannot be read as sound" in err
+    assert "Traceback" not in err
+
+
 async def test_two_ways_at_once_and_half_a_word_are_refused() -> None:
-    for arguments in (("--watch", "--simulate"), ("--sim",)):
+    for arguments in (("--watch", "--simulate"), ("--sim",), ("--voice", "--watch")):
         code, _, err = await run(*arguments)
         assert code == 2
-        assert "in full, one of the two" in err
+        assert "in full, one of them" in err

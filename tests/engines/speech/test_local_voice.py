@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 from numpy.typing import NDArray
 
+from scripts.bench import voice_engine as measured
 from server.core.errors import SpeechFailed, SpeechRefused, SpeechUnavailable
 from server.engines.speech.base import VoiceChunk
 from server.engines.speech.local_voice import LocalVoice
@@ -108,6 +109,25 @@ async def test_a_decoder_that_cannot_be_compiled_runs_plain(folder: Path) -> Non
         assert [len(chunk) // FRAME for chunk in await spoken(quick)] == [2, 8, 2]
     finally:
         await quick.close()
+
+
+async def test_a_voice_is_measured_by_stage(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plain and optimised, each in a process of its own, as scripts/benchmark.py --voice does."""
+    monkeypatch.setitem(measured.WAYS, "optimised", "use_cuda_graphs=on")
+    for name, value in local_voice.ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    rows, found = await measured.LocalVoice(folder, str(PYTHON), "max_frames=24", "").measure(2)
+    assert found.keys() == {"plain", "optimised"}
+    for one in found.values():
+        assert [text["frames"] > 0 and text["first"] > 0 for text in one["texts"]] == [True, True]
+        assert all(text["first"] < text["seconds"] for text in one["texts"])
+    # The parts of the decoder that the package has, of which a compiled one has none
+    stages = found["plain"]["stages"]
+    assert stages["decoder: transformer"] > 0
+    assert stages["talker: code predictor"] > 0
+    assert "decoder: transformer" not in found["optimised"]["stages"]
+    assert any("use_cuda_graphs is off" in note for note in found["optimised"]["notes"])
+    assert {"local voice, plain: real-time factor"} <= {row.what for row in rows}
 
 
 @pytest.mark.parametrize(

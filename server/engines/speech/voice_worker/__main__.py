@@ -4,12 +4,15 @@ Frames (see `server.processes.wire`) go both ways. In: `speak` (id, text, langua
 (id). Out: `note` (text) for what is not as it was asked, then `ready` (rate, voices) or
 `failed` (message), then `chunk` (id; the payload is PCM, 16 bits, little end first) and `end` (id,
 frames) or `error` (id, message) of each text. What libraries print goes to standard error.
+
+With `--measure` it speaks sentences of its own instead, and writes what they took as JSON.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import queue
 import sys
@@ -19,6 +22,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from server.core import core_dumps
+from server.engines.speech.voice_worker.measure import measure
 from server.engines.speech.voice_worker.qwen3_tts import Speaker, SpeakError, load
 from server.engines.speech.voice_worker.streaming import StreamOptions
 from server.processes.wire import Message, WireError, encode, read
@@ -140,6 +144,25 @@ def run(folder: Path, options: StreamOptions, voice: str, channel: Channel, work
     return 0
 
 
+def run_measurement(
+    folder: Path, options: StreamOptions, voice: str, texts: int, out: BinaryIO
+) -> int:
+    """Load, and write a measurement to `out`; the exit status."""
+    notes: list[str] = []
+    try:
+        speaker = load(folder, options, voice, notes.append)
+        # The first text warms everything up.
+        speaker.speak("Hi.", language=None, stop=threading.Event(), emit=lambda _pcm: None)
+        found = measure(
+            speaker, texts, notes, inside=not (options.use_compile or options.use_cuda_graphs)
+        )
+    except (SpeakError, ImportError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    out.write(json.dumps(found).encode())
+    return 0
+
+
 class _AfterAsking(threading.Event):
     """An event that is set after it was asked so many times."""
 
@@ -162,6 +185,12 @@ def main() -> int:
         "--options", default="", help='such as "emit_every_frames=4 use_compile=on"'
     )
     parser.add_argument("--voice", default="", help="the name of its voice, or what it is like")
+    parser.add_argument(
+        "--measure",
+        type=int,
+        metavar="N",
+        help="speak N sentences and print what they took as JSON",
+    )
     arguments = parser.parse_args()
     try:
         options = StreamOptions.read(arguments.options)
@@ -170,10 +199,13 @@ def main() -> int:
     # Output of libraries must not get between the frames.
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    channel = Channel(out)
-    worker = Worker(channel)
-    threading.Thread(target=worker.listen, args=(sys.stdin.buffer,), daemon=True).start()
-    status = run(arguments.model, options, arguments.voice, channel, worker)
+    if arguments.measure:
+        status = run_measurement(arguments.model, options, arguments.voice, arguments.measure, out)
+    else:
+        channel = Channel(out)
+        worker = Worker(channel)
+        threading.Thread(target=worker.listen, args=(sys.stdin.buffer,), daemon=True).start()
+        status = run(arguments.model, options, arguments.voice, channel, worker)
     # Without waiting for threads of libraries.
     out.flush()
     sys.stderr.flush()

@@ -87,10 +87,16 @@ class Speaker:
         self.voices = tuple(sorted(model.get_supported_speakers() or ()))
         self._voice = voice
         self._languages = frozenset(model.get_supported_languages() or ())
-        decoder = tokenizer.model.decoder
+        # The network from codes to sound, and the way in which it runs
+        self.decoder = decoder = tokenizer.model.decoder
         self._upsample = int(decoder.total_upsample)
-        self._decode = _quick(decoder, options, int(decoder.config.num_quantizers), note)
+        self.decode = _quick(decoder, options, int(decoder.config.num_quantizers), note)
         model.model.load_speech_tokenizer(_LeftOut())
+
+    @property
+    def talker(self) -> Any:
+        """The network from text to codes."""
+        return self._model.model.talker
 
     def speak(
         self,
@@ -121,7 +127,7 @@ class Speaker:
             if window is not None and not whole:
                 emit(pcm(overlap.add(*self._sound(frames, window))))
 
-        hook = self._model.model.talker.register_forward_hook(made)
+        hook = self.talker.register_forward_hook(made)
         try:
             self._generate(text, language)
         except _Stopped:
@@ -164,7 +170,7 @@ class Speaker:
 
         # (1, groups, frames)
         codes = torch.stack(frames[window.begin : window.end], dim=-1)[None]
-        return self._decode(codes), window.new * self._upsample
+        return self.decode(codes), window.new * self._upsample
 
     def _whole(self, frames: list[Any]) -> Floats:
         """Decode all frames, window by window, so that memory does not grow with the text."""

@@ -1,0 +1,319 @@
+"""The figures of voice: what each spoken turn took, and the rows of the report."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from scripts.bench.report import Row, Spread, percentile, write_csv
+from scripts.bench.voice_peer import FRAME_SECONDS, Received
+
+# Targets hold for this silence, which ends a turn.
+TARGET_SILENCE_MS = 200
+# A packet that comes this much later than it would have to be played has left a hole.
+RESERVE_SECONDS = 0.06
+# A lower level than before by this much is a lowered voice, dB.
+LOWERED_DB = 6.0
+# The targets of the processor's part, cores
+CPU_TARGETS = {
+    "a silent microphone more": 0.005,
+    "a speaking microphone more": 0.035,
+    "a listener more, nothing said": 0.003,
+    "a listener more, while it talks": 0.05,
+}
+
+
+@dataclass(slots=True)
+class Turn:
+    """One spoken question. Times are seconds since the epoch; None for what was not seen."""
+
+    number: int
+    begin: float
+    end: float
+    # The server took the turn for ended.
+    decided: float | None = None
+    # Its words at the visitor
+    text: float | None = None
+    # The question at the model, and the age of its picture then
+    model: float | None = None
+    age_ms: float | None = None
+    # The first text of the answer, and its first sound
+    token: float | None = None
+    sound: float | None = None
+    # The first PCM left the voice.
+    pcm: float | None = None
+    error: str = ""
+
+    @property
+    def cut(self) -> bool:
+        """True when it was taken for ended while somebody still spoke."""
+        return self.decided is not None and self.decided < self.end
+
+    @property
+    def frame_ms(self) -> float | None:
+        """Milliseconds from the end of speech to the capture of its picture; None when not known."""
+        if self.model is None or self.age_ms is None:
+            return None
+        return (self.model - self.end) * 1000 - self.age_ms
+
+    def ms(self, since: str, until: str) -> float | None:
+        """Return the milliseconds between two of its times."""
+        first, last = getattr(self, since), getattr(self, until)
+        return None if first is None or last is None else (last - first) * 1000
+
+
+@dataclass(slots=True)
+class Pause:
+    """A sentence with a pause inside, ms; `silence` ends a turn, ms."""
+
+    length: int
+    silence: int
+    # The turn was ended within the sentence.
+    cut: bool
+
+
+@dataclass(slots=True)
+class Interruption:
+    """Somebody speaks over an answer. Seconds since the epoch; None for what was not seen."""
+
+    begin: float
+    # The first softer packet, and the last one with sound
+    lowered: float | None
+    silent: float | None
+    # The server's message that it is paused or stopped, and whether it was stopped in the end
+    decided: float | None
+    stopped: bool
+
+
+@dataclass(slots=True)
+class Noise:
+    """Sound that nobody means, over an answer."""
+
+    seconds: float
+    lowered: int = 0
+    paused: int = 0
+    stopped: int = 0
+    # Turns that it began, and questions that it asked
+    turns: int = 0
+    questions: int = 0
+
+
+@dataclass(slots=True)
+class VoiceFigures:
+    """All that a run has found."""
+
+    silence_ms: int
+    turns: list[Turn] = field(default_factory=list)
+    pauses: list[Pause] = field(default_factory=list)
+    interruptions: list[Interruption] = field(default_factory=list)
+    noise: Noise | None = None
+    # Arrivals of the speech of whole utterances
+    heard: list[list[Received]] = field(default_factory=list)
+    # Cores: the camera alone, and what each thing adds
+    idle_cores: float | None = None
+    cores: dict[str, float] = field(default_factory=dict)
+    # Rows of the speech engine alone
+    engine: list[Row] = field(default_factory=list)
+
+    @property
+    def measured(self) -> bool:
+        return bool(
+            self.turns or self.pauses or self.interruptions or self.cores or self.engine
+        ) or (self.noise is not None)
+
+    @property
+    def whole(self) -> list[Turn]:
+        """The turns that were heard to their end."""
+        return [turn for turn in self.turns if not turn.cut and turn.decided is not None]
+
+    def spread(self, since: str, until: str) -> Spread:
+        found = (turn.ms(since, until) for turn in self.whole)
+        return Spread.of(value for value in found if value is not None)
+
+    def rows(self) -> list[Row]:
+        rows = [*self._turn_rows(), *self._pause_rows(), *self._barge_in_rows()]
+        rows += [*self._noise_rows(), *self._sound_rows()]
+        if self.idle_cores is not None:
+            rows += cpu_rows(self.idle_cores, self.cores)
+        return rows + self.engine
+
+    def _turn_rows(self) -> list[Row]:
+        if not self.turns:
+            return []
+        timely = self.silence_ms == TARGET_SILENCE_MS
+        silence = f"with {self.silence_ms} ms of silence"
+        cut = sum(turn.cut for turn in self.turns)
+        frames = [at for turn in self.whole if (at := turn.frame_ms) is not None]
+        errors = [turn.error for turn in self.turns if turn.error]
+        found = [
+            ("end of speech → decided, " + silence, "end", "decided", 335.0 if timely else None),
+            ("decided → text", "decided", "text", None),
+            ("decided → question at the model", "decided", "model", 60.0),
+            ("end of speech → text", "end", "text", None),
+            ("end of speech → question at the model", "end", "model", None),
+            ("end of speech → first text of the answer", "end", "token", None),
+            ("first text of the answer → first PCM of the voice", "token", "pcm", None),
+            ("first PCM of the voice → received", "pcm", "sound", None),
+            ("end of speech → first sound received", "end", "sound", None),
+        ]
+        rows = [
+            Row("", what, "ms", spread, target_p95=target)
+            for what, since, until, target in found
+            if (spread := self.spread(since, until)).n
+        ]
+        rows.append(
+            Row(
+                "",
+                "spoken questions that were not heard whole",
+                "",
+                value=float(len(self.turns) - len(self.whole)),
+                target=0,
+                note=f"{cut} of {len(self.turns)} were cut off; errors: {sorted(set(errors)) or 'none'}",
+            )
+        )
+        if frames:
+            rows.append(
+                Row(
+                    "",
+                    "end of speech → capture of its frame",
+                    "ms",
+                    Spread.of(frames),
+                    note=f"the earliest {min(frames):.0f} ms: the detector may not hear a soft last sound",
+                )
+            )
+        return rows
+
+    def _pause_rows(self) -> list[Row]:
+        rows = []
+        for silence, length in sorted({(one.silence, one.length) for one in self.pauses}):
+            some = [one for one in self.pauses if (one.silence, one.length) == (silence, length)]
+            rows.append(
+                Row(
+                    "",
+                    f"sentences cut in a pause of {length} ms, with {silence} ms of silence",
+                    f"of {len(some)}",
+                    value=float(sum(one.cut for one in some)),
+                    # A longer pause is the end, as far as silence can say.
+                    target=0 if length < silence else None,
+                )
+            )
+        return rows
+
+    def _barge_in_rows(self) -> list[Row]:
+        if not self.interruptions:
+            return []
+
+        def spread(since: str, until: str) -> Spread:
+            pairs = ((getattr(one, since), getattr(one, until)) for one in self.interruptions)
+            return Spread.of((b - a) * 1000 for a, b in pairs if a is not None and b is not None)
+
+        missed = sum(not one.stopped for one in self.interruptions)
+        return [
+            Row("", "first sound over an answer → lowered", "ms", spread("begin", "lowered"), target_p95=150),
+            Row("", "first sound over an answer → silent", "ms", spread("begin", "silent"), target_p50=110, target_p95=220),
+            Row("", "decided → silent", "ms", spread("decided", "silent"), target_p95=5),
+            Row("", "interruptions that stopped nothing", f"of {len(self.interruptions)}", value=float(missed), target=0),
+        ]  # fmt: skip
+
+    def _noise_rows(self) -> list[Row]:
+        if self.noise is None:
+            return []
+        noise = self.noise
+        span = f"in {noise.seconds / 60:.3g} min of noise over answers"
+        return [
+            Row("", f"false stops {span}", "", value=float(noise.stopped), target=max(1.0, noise.seconds // 600)),
+            Row("", f"false barge-ins that lowered or paused, {span}", "", value=float(noise.lowered + noise.paused)),
+            Row("", f"turns that noise began, {span}", "", value=float(noise.turns), note=f"{noise.questions} of them were asked"),
+        ]  # fmt: skip
+
+    def _sound_rows(self) -> list[Row]:
+        gaps = [abs(gap - FRAME_SECONDS) * 1000 for one in self.heard for gap in _gaps(one)]
+        if not gaps:
+            return []
+        seconds = sum(len(one) for one in self.heard) * FRAME_SECONDS
+        return [
+            Row("", "received packets: distance from 20 ms", "ms", Spread.of(gaps)),
+            Row(
+                "",
+                f"underruns in {seconds:.0f} s of speech",
+                "",
+                value=float(sum(underruns(one) for one in self.heard)),
+                target=0,
+                note=f"packets later than {RESERVE_SECONDS * 1000:.0f} ms of reserve",
+            ),
+        ]
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "turns": [asdict(turn) for turn in self.turns],
+            "pauses": [asdict(pause) for pause in self.pauses],
+            "interruptions": [asdict(one) for one in self.interruptions],
+            "noise": asdict(self.noise) if self.noise is not None else None,
+            "idle_cores": self.idle_cores,
+            "cores": self.cores,
+        }
+
+    def write_turns(self, path: Path) -> Path:
+        """Write one line for each turn; its path. Raises OSError."""
+        steps = ("decided", "text", "model", "token", "pcm", "sound")
+        lines: list[list[Any]] = [
+            ["number", "spoken_s", *(f"{s}_ms" for s in steps), "cut", "error"]
+        ]
+        for turn in self.turns:
+            times = [turn.ms("end", step) for step in steps]
+            lines.append(
+                [
+                    turn.number,
+                    round(turn.end - turn.begin, 3),
+                    *(None if value is None else round(value, 1) for value in times),
+                    turn.cut,
+                    turn.error,
+                ]
+            )
+        write_csv(path, lines)
+        return path
+
+
+def cpu_rows(idle: float, more: dict[str, float]) -> list[Row]:
+    """Return the rows of the processor's part. `more`: cores that each thing adds."""
+    rows = [Row("", "CPU of an idle camera", "core", value=idle)]
+    return rows + [
+        Row("", what, "core", value=value, target=CPU_TARGETS.get(what))
+        for what, value in more.items()
+    ]
+
+
+def _gaps(packets: Sequence[Received]) -> Iterable[float]:
+    """Yield the seconds between the arrivals of packets that follow each other."""
+    for before, after in itertools.pairwise(packets):
+        if (after.timestamp - before.timestamp) & 0xFFFFFFFF == round(FRAME_SECONDS * 48_000):
+            yield after.at - before.at
+
+
+def underruns(packets: Sequence[Received]) -> int:
+    """Count the packets that come too late for a listener who began with a reserve."""
+    late, begin = 0, 0.0
+    for number, packet in enumerate(packets):
+        passed = ((packet.timestamp - packets[0].timestamp) & 0xFFFFFFFF) / 48_000
+        if not number:
+            begin = packet.at
+        behind = packet.at - begin - passed - RESERVE_SECONDS
+        if behind > 1e-6:
+            late += 1
+            # The listener waits, and goes on from there.
+            begin += behind
+    return late
+
+
+def softer(packets: Sequence[Received], since: float) -> Received | None:
+    """Return the first packet after a time that is softer than those before; None without one."""
+    before = [one.level for one in packets if one.at < since][-10:]
+    if not before:
+        return None
+    usual = percentile(before, 50)
+    return next(
+        (one for one in packets if one.at >= since and one.level < usual - LOWERED_DB), None
+    )

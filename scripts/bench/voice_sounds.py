@@ -1,0 +1,309 @@
+"""Sounds to speak into a microphone: espeak-ng, a file, or what sounds like speech; and noise.
+
+All of it is mono, 16 bits, `RATE`, and the same each time.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import shutil
+import subprocess
+import wave
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from scripts.bench.processes import MeasurementError
+
+RATE = 16_000
+# Level of speech, dBFS
+SPEECH_DB = -23.0
+# The longest file: a turn of 30 s holds it.
+MOST_FILE_SECONDS = 25.0
+Samples = NDArray[np.int16]
+# In halves, between which somebody may pause
+SENTENCES = (
+    ("What is this", "in front of me?"),
+    ("Please read the small print", "on the box."),
+    ("Where did I leave my keys", "this morning?"),
+    ("Is the light above the door", "red or green?"),
+    ("How many people", "are waiting over there?"),
+)
+VOICES = ("en-us", "en-gb+f3", "en-gb-x-rp+m5", "de+f2", "fr", "es+m3")
+
+
+class Speech(Protocol):
+    """A source of spoken sentences."""
+
+    @property
+    def name(self) -> str:
+        """Where they come from, for the report."""
+        ...
+
+    def halves(self, number: int) -> tuple[Samples, Samples]:
+        """Return a sentence in two parts, without silence around them."""
+        ...
+
+    def sentence(self, number: int) -> Samples:
+        """Return a whole sentence, without silence around it."""
+        ...
+
+
+def find_speech(file: Path | None) -> Speech:
+    """Return the best source there is: a given file, espeak-ng, or made-up speech.
+
+    Raises MeasurementError for a file that cannot be used.
+    """
+    if file is not None:
+        return FileSpeech(file)
+    return EspeakSpeech() if shutil.which("espeak-ng") else MadeUpSpeech()
+
+
+class EspeakSpeech:
+    """Sentences in six voices of espeak-ng."""
+
+    name = "espeak-ng"
+
+    def halves(self, number: int) -> tuple[Samples, Samples]:
+        first, second = SENTENCES[number % len(SENTENCES)]
+        voice = self._voice(number)
+        return spoken(first, voice), spoken(second, voice)
+
+    def sentence(self, number: int) -> Samples:
+        return spoken(" ".join(SENTENCES[number % len(SENTENCES)]), self._voice(number))
+
+    def _voice(self, number: int) -> str:
+        return VOICES[number // len(SENTENCES) % len(VOICES)]
+
+
+class MadeUpSpeech:
+    """Vowels and hisses without words, where espeak-ng is not installed."""
+
+    name = "made-up syllables (espeak-ng is not installed)"
+
+    def halves(self, number: int) -> tuple[Samples, Samples]:
+        return syllables(5, _seed(2 * number)), syllables(5, _seed(2 * number + 1))
+
+    def sentence(self, number: int) -> Samples:
+        return syllables(10, _seed(number))
+
+
+@dataclass(frozen=True, slots=True)
+class FileSpeech:
+    """What somebody has recorded, said again and again."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    def halves(self, number: int) -> tuple[Samples, Samples]:
+        return self.sentence(number), self.sentence(number)
+
+    def sentence(self, number: int) -> Samples:
+        return read_sound(self.path)
+
+
+@functools.cache
+def read_sound(path: Path) -> Samples:
+    """Return the sound of a file without the silence around it. Raises MeasurementError."""
+    resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
+    parts: list[Samples] = []
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.audio:
+                raise MeasurementError(f"{path} has no sound")
+            for frame in container.decode(audio=0):
+                parts += [one.to_ndarray()[0] for one in resampler.resample(frame)]
+    except (OSError, av.error.FFmpegError) as error:
+        raise MeasurementError(f"{path} cannot be read as sound ({error.strerror})") from None
+    parts += [one.to_ndarray()[0] for one in resampler.resample(None)] if parts else []
+    whole = np.concatenate([np.zeros(0, np.int16), *parts])
+    loud = np.flatnonzero(np.abs(whole.astype(np.int32)) > 300)
+    if not len(loud):
+        raise MeasurementError(f"{path} is silent: record somebody who speaks one sentence")
+    found = whole[loud[0] : loud[-1] + 1]
+    if len(found) > MOST_FILE_SECONDS * RATE:
+        raise MeasurementError(
+            f"{path} has {len(found) / RATE:.0f} s of sound; at most {MOST_FILE_SECONDS:.0f} s are possible"
+        )
+    return found
+
+
+@functools.cache
+def spoken(text: str, voice: str = "en-us", speed: int = 165, pitch: int = 50) -> Samples:
+    """Return a sentence of espeak-ng without the silence around it, at `SPEECH_DB`."""
+    command = ["espeak-ng", "--stdout", "-v", voice, "-s", str(speed), "-p", str(pitch), text]
+    out = subprocess.run(command, check=True, capture_output=True, timeout=20).stdout
+    with wave.open(io.BytesIO(out)) as file:
+        # A stream's header does not know the length.
+        samples = np.frombuffer(file.readframes(10**8), np.int16)
+        rate = file.getframerate()
+    frame = av.AudioFrame.from_ndarray(samples[np.newaxis], format="s16", layout="mono")
+    frame.sample_rate = rate
+    resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
+    parts = [one.to_ndarray()[0] for one in (*resampler.resample(frame), *resampler.resample(None))]
+    whole = np.concatenate(parts)
+    loud = np.flatnonzero(np.abs(whole.astype(np.int32)) > 300)
+    made = at_level(whole[loud[0] : loud[-1] + 1], SPEECH_DB)
+    made.flags.writeable = False
+    return made
+
+
+# Formants of five vowels, Hz (Peterson and Barney 1952, men), and their widths
+_VOWELS = (
+    (730, 1090, 2440),
+    (270, 2290, 3010),
+    (300, 870, 2240),
+    (530, 1840, 2480),
+    (570, 840, 2410),
+)
+_WIDTHS = (80, 100, 140)
+_STEP = 0.005
+
+
+# Seeds whose vowels follow each other as in speech, by the server's detector
+SYLLABLE_SEEDS = (23, 27, 30, 35, 36, 37, 48, 49)
+
+
+def _seed(number: int) -> int:
+    return SYLLABLE_SEEDS[number % len(SYLLABLE_SEEDS)]
+
+
+@functools.cache
+def syllables(count: int, seed: int = SYLLABLE_SEEDS[0]) -> Samples:
+    """Return syllables of 0.2 s: harmonics below moving formants."""
+    random = np.random.default_rng(seed)
+    length = 0.2
+    steps = round(count * length / _STEP)
+    at = np.arange(steps) * _STEP
+    vowels = np.array([_VOWELS[random.integers(5)] for _ in range(count + 1)], float)
+    place = at / length
+    which = place.astype(int)
+    # Half of a syllable on its vowel, the rest on the way to the next
+    way = np.clip((place - which) * 2 - 1, 0, 1)[:, None]
+    formants = vowels[which] * (1 - way) + vowels[which + 1] * way
+    pitch = 130 - 25 * at / at[-1] + 6 * np.sin(2 * np.pi * 2.3 * at) + random.normal(0, 1, steps)
+    loudness = 0.15 + 0.85 * np.sin(np.pi * (place - which)) ** 0.7
+    samples = round(count * length * RATE)
+    times = np.arange(samples) / RATE
+    phase = 2 * np.pi * np.cumsum(np.interp(times, at, pitch)) / RATE
+    sound = np.zeros(samples)
+    for number in range(1, 32):
+        hertz = number * pitch
+        gain = sum(
+            weight / (1 + ((hertz - formants[:, index]) / (_WIDTHS[index] / 2)) ** 2) ** 0.5
+            for index, weight in enumerate((1.0, 0.6, 0.3))
+        )
+        sound += np.interp(times, at, gain * loudness / number**0.5) * np.sin(number * phase)
+    for number in range(1, count):
+        # A fricative before every other vowel
+        if random.random() < 0.5:
+            begin = round((number * length - 0.03) * RATE)
+            hiss = np.diff(random.standard_normal(round(0.05 * RATE) + 1))
+            sound[begin : begin + len(hiss)] += hiss * np.hanning(len(hiss)) * sound.std() * 0.4
+    made = at_level(sound, SPEECH_DB)
+    made.flags.writeable = False
+    return made
+
+
+# Noise
+
+
+def silence(seconds: float) -> Samples:
+    return np.zeros(round(seconds * RATE), np.int16)
+
+
+def hiss(seconds: float, level: float = -60, seed: int = 0) -> Samples:
+    """Return white noise."""
+    return _noise(seconds, level, seed, 0)
+
+
+def rumble(seconds: float, level: float = -40, seed: int = 0) -> Samples:
+    """Return brown noise, as of a fan or a road."""
+    return _noise(seconds, level, seed, 1)
+
+
+def _noise(seconds: float, level: float, seed: int, slope: float) -> Samples:
+    count = round(seconds * RATE)
+    spectrum = np.fft.rfft(np.random.default_rng(seed).standard_normal(count))
+    steps = np.maximum(1, np.fft.rfftfreq(count, 1 / RATE) / 50)
+    return at_level(np.fft.irfft(spectrum / steps**slope, count), level)
+
+
+def keys(seconds: float, seed: int = 0, peak: float = 0.3) -> Samples:
+    """Return a keyboard: short bursts with a decay, four to nine a second."""
+    random = np.random.default_rng(seed)
+    sound = np.zeros(round(seconds * RATE))
+    at = 0.1
+    while at < seconds - 0.1:
+        length = int(random.uniform(0.008, 0.03) * RATE)
+        burst = random.standard_normal(length) * np.exp(-np.linspace(0, 6, length))
+        begin = int(at * RATE)
+        sound[begin : begin + length] += burst * random.uniform(0.3, 1) * peak / 3
+        at += random.uniform(0.11, 0.25)
+    return _whole(sound * 32767)
+
+
+def music(seconds: float, seed: int = 0, level: float = -26) -> Samples:
+    """Return chords of plucked and held notes with overtones, and a drum."""
+    random = np.random.default_rng(seed)
+    sound = np.zeros(round(seconds * RATE))
+    beat = 0.4
+    for number in range(int(seconds / beat)):
+        begin = int(number * beat * RATE)
+        length = min(int(beat * 2 * RATE), len(sound) - begin)
+        t = np.arange(length) / RATE
+        root = 110 * 2 ** (random.integers(0, 24) / 12)
+        for interval in (0, 4, 7):
+            note = root * 2 ** (interval / 12)
+            tone = sum(np.sin(2 * np.pi * note * k * t) / k for k in range(1, 6))
+            sound[begin : begin + length] += tone * np.exp(-3 * t)
+        drum = random.standard_normal(length) * np.exp(-40 * t)
+        sound[begin : begin + length] += drum * 2
+    return at_level(sound, level)
+
+
+def noises(seconds: float, seed: int = 0) -> dict[str, Samples]:
+    """Return sounds that nobody means, by name, each of this length."""
+    return {
+        "hiss": hiss(seconds, -35, seed),
+        "rumble": rumble(seconds, -30, seed),
+        "keys": keys(seconds, seed),
+        "music": music(seconds, seed, -26),
+    }
+
+
+def at_level(sound: NDArray[np.generic], level: float) -> Samples:
+    """Return a sound at this level, dBFS."""
+    exact = sound.astype(np.float64)
+    rms = np.sqrt((exact**2).mean()) or 1
+    return _whole(exact * (10 ** (level / 20) * 32768 / rms))
+
+
+def louder(sound: Samples, db: float) -> Samples:
+    return _whole(sound.astype(np.float64) * 10 ** (db / 20))
+
+
+def mixed(sound: Samples, *others: Samples) -> Samples:
+    """Return sounds at the same time; others that are shorter end earlier."""
+    sum = sound.astype(np.float64)
+    for other in others:
+        sum[: len(other)] += other[: len(sum)]
+    return _whole(sum)
+
+
+def level_of(samples: NDArray[np.generic]) -> float:
+    """Return the level of a sound, dBFS; -96 for silence."""
+    power = float((samples.astype(np.float64) ** 2).mean()) / 32768**2 if len(samples) else 0.0
+    return max(-96.0, float(10 * np.log10(max(power, 1e-12))))
+
+
+def _whole(sound: NDArray[np.float64]) -> Samples:
+    return np.clip(np.rint(sound), -32768, 32767).astype(np.int16)

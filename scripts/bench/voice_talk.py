@@ -1,0 +1,324 @@
+"""A visitor who talks with the server, and notes when what happened."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from scripts.bench.chat_client import Arrived
+from scripts.bench.processes import MeasurementError, StandInProcess
+from scripts.bench.stand_in_speech import AT_LENGTH
+from scripts.bench.usage import Usage
+from scripts.bench.voice_figures import Interruption, Noise, Pause, Turn, VoiceFigures, softer
+from scripts.bench.voice_peer import VoicePeer
+from scripts.bench.voice_sounds import Samples, Speech, noises, silence
+
+# Between the end of one answer and the next question
+REST_SECONDS = 0.7
+# An answer begins to be heard within this time, and its speech ends within that one.
+ANSWER_SECONDS = 30.0
+SPEECH_SECONDS = 60.0
+# A long answer is interrupted after so much of it.
+_INTO_SECONDS = 1.5
+LONG_QUESTION = f"Describe everything {AT_LENGTH}, please."
+# Seconds of each kind of noise before the next
+_NOISE_SECONDS = 15.0
+# Silence that keeps a turn open while the processor's part is measured
+_LONGEST_SILENCE_MS = 2000
+
+
+class Talk:
+    """One visitor's conversation; fills `figures`.
+
+    `stand_in`: what plays model, recogniser and voice; None with others. `pid`: the server's
+    process; None when it runs elsewhere.
+    """
+
+    def __init__(
+        self,
+        peer: VoicePeer,
+        speech: Speech,
+        figures: VoiceFigures,
+        *,
+        stand_in: StandInProcess | None,
+        pid: int | None,
+        say: Callable[[str], None],
+    ) -> None:
+        self._peer = peer
+        self._speech = speech
+        self._figures = figures
+        self._stand_in = stand_in
+        self._pid = pid
+        self._say = say
+        # The server has a voice.
+        self.speaks = bool(peer.ready.get("voice"))
+
+    # Spoken questions
+
+    async def turns(self, count: int) -> None:
+        """Ask one question after the other, each when the answer before it has been heard."""
+        self._say(f"asking {count} spoken questions")
+        await self._peer.listen(silence_ms=self._figures.silence_ms, speak=self.speaks)
+        for number in range(count):
+            self._figures.turns.append(await self._turn(number))
+        await self._peer.mute()
+
+    async def _turn(self, number: int) -> Turn:
+        peer = self._peer
+        await asyncio.sleep(REST_SECONDS)
+        since = peer.seen
+        said = await peer.microphone.say(self._speech.sentence(number))
+        turn = Turn(number, said.begin, said.end)
+        try:
+            await self._listen_to(turn, since)
+        except TimeoutError:
+            turn.error = turn.error or "timeout"
+        if turn.cut:
+            # What was said after the cut is a question of its own.
+            await self._quiet()
+        return turn
+
+    async def _listen_to(self, turn: Turn, since: int) -> None:
+        """Note all that comes of a turn. Raises TimeoutError."""
+        peer = self._peer
+        decided = await self._first(
+            since,
+            lambda m: (m["type"] == "heard" and m["final"])
+            or (m["type"] == "listening" and m["state"] == "recognising"),
+        )
+        turn.decided = decided.at
+        heard = await self._first(since, lambda m: m["type"] == "heard" and m["final"])
+        turn.text = heard.at
+        id, words = heard.message["id"], heard.message["text"]
+        if not words:
+            turn.error = "no words"
+            return
+        ended = await self._first(
+            since, lambda m: m.get("id") == id and m["type"] in ("response", "error")
+        )
+        if ended.message["type"] == "error":
+            turn.error = str(ended.message["code"])
+            return
+        token = await self._first(
+            since, lambda m: m.get("id") == id and m["type"] in ("delta", "response")
+        )
+        turn.token = token.at
+        if self.speaks:
+            await self._first(
+                since,
+                lambda m: m.get("id") == id
+                and m["type"] == "speaking"
+                and m["state"] in ("done", "stopped"),
+                SPEECH_SECONDS,
+            )
+            packets = peer.loudspeaker.audible(turn.end)
+            if packets:
+                turn.sound = packets[0].at
+                self._figures.heard.append(packets)
+        if self._stand_in is not None:
+            await self._ask(self._stand_in, turn, words)
+
+    @staticmethod
+    async def _ask(stand_in: StandInProcess, turn: Turn, words: str) -> None:
+        """Note what the stand-in knows of a turn with these words."""
+        records = await stand_in.records()
+        asked = [one for one in records if one["arrived"] > turn.begin and words in one["question"]]
+        if asked:
+            turn.model, turn.age_ms = asked[0]["arrived"], asked[0]["age_ms"]
+        spoken = await stand_in.records(what="speech-records")
+        made = [
+            one["first"] for one in spoken if one["kind"] == "sound" and one["arrived"] > turn.begin
+        ]
+        turn.pcm = min(made, default=None)
+
+    async def pauses(self, count: int, lengths: list[int], silences: list[int]) -> None:
+        """Say sentences with a pause inside, and count those that are cut there."""
+        for wait in silences:
+            self._say(f"pausing inside sentences, with {wait} ms of silence")
+            await self._peer.listen(silence_ms=wait, speak=False)
+            for length in lengths:
+                for number in range(count):
+                    await asyncio.sleep(REST_SECONDS)
+                    first, second = self._speech.halves(number)
+                    since = self._peer.seen
+                    whole = np.concatenate([first, silence(length / 1000), second])
+                    said = await self._peer.microphone.say(whole)
+                    # Longer than the silence that ends it
+                    await asyncio.sleep(wait / 1000 + 0.6)
+                    ended = self._messages(since, "listening", "recognising")
+                    ended += self._messages(since, "heard")
+                    cut = any(one.at < said.end for one in ended)
+                    self._figures.pauses.append(Pause(length, wait, cut))
+            await self._quiet()
+            await self._peer.mute()
+
+    # Speech over answers
+
+    async def interruptions(self, count: int) -> None:
+        """Speak over long answers."""
+        self._say(f"speaking over {count} answers")
+        await self._peer.listen(silence_ms=self._figures.silence_ms, speak=True)
+        for number in range(count):
+            await self._quiet()
+            if not await self._long_answer():
+                continue
+            self._figures.interruptions.append(await self._interrupt(number))
+        await self._quiet()
+        await self._peer.mute()
+
+    async def _interrupt(self, number: int) -> Interruption:
+        peer = self._peer
+        since = peer.seen
+        said = await peer.microphone.say(self._speech.sentence(number))
+        # What is heard after the interruption belongs to the next answer.
+        stopped = self._messages(since, "speaking", "stopped")
+        paused = self._messages(since, "speaking", "paused", "stopped")
+        decided = min((one.at for one in paused), default=None)
+        packets = list(peer.loudspeaker.packets)
+        lowered = softer(packets, said.begin)
+        # The words of the interruption are answered after its end.
+        audible = peer.loudspeaker.audible(said.begin, said.end)
+        silent = audible[-1].at if audible and decided is not None else None
+        if silent is not None and silent > said.end - 0.1:
+            silent = None
+        return Interruption(
+            said.begin,
+            lowered.at if lowered is not None else None,
+            silent,
+            decided,
+            bool(stopped),
+        )
+
+    async def noise(self, minutes: float) -> None:
+        """Let noise come over long answers."""
+        self._say(f"making noise over answers for {minutes:g} min")
+        peer, seconds = self._peer, minutes * 60
+        found = self._figures.noise = Noise(0.0)
+        sounds = list(noises(_NOISE_SECONDS).values())
+        await peer.listen(silence_ms=self._figures.silence_ms, speak=True)
+        begin, room = time.monotonic(), peer.microphone.room
+        try:
+            talking = await self._long_answer()
+            number, since = 0, peer.seen
+            while (passed := time.monotonic() - begin) < seconds:
+                peer.microphone.room = sounds[int(passed / _NOISE_SECONDS) % len(sounds)]
+                await asyncio.sleep(0.25)
+                for arrived in self._after(since):
+                    self._count(found, arrived.message)
+                    state = arrived.message.get("state")
+                    if arrived.message["type"] == "speaking":
+                        talking = state not in ("stopped", "done")
+                since = peer.seen
+                found.seconds = time.monotonic() - begin
+                if not talking and number < passed / 5:
+                    number += 1
+                    talking = await self._long_answer()
+                    since = peer.seen
+        finally:
+            peer.microphone.room = room
+        await self._quiet()
+        await peer.mute()
+
+    @staticmethod
+    def _count(found: Noise, message: dict[str, Any]) -> None:
+        match message["type"], message.get("state"):
+            case "speaking", "lowered":
+                found.lowered += 1
+            case "speaking", "paused":
+                found.paused += 1
+            case "speaking", "stopped":
+                found.stopped += 1
+            case "listening", "speech":
+                found.turns += 1
+            case "heard", _:
+                found.questions += bool(message["final"] and message["text"])
+
+    async def _long_answer(self) -> bool:
+        """Have a long answer spoken; True when some of it was heard."""
+        peer = self._peer
+        asked = await peer.start(LONG_QUESTION)
+        end = time.monotonic() + ANSWER_SECONDS
+        while time.monotonic() < end:
+            packets = peer.loudspeaker.audible(asked.asked)
+            if packets and packets[-1].at - packets[0].at >= _INTO_SECONDS:
+                return True
+            await asyncio.sleep(0.05)
+        return False
+
+    async def _quiet(self) -> None:
+        """End every answer, and wait until nothing of it is heard any more."""
+        peer = self._peer
+        await peer.send({"type": "cancel"})
+        end = time.monotonic() + 10
+        while peer.loudspeaker.audible(time.time() - 0.5) and time.monotonic() < end:
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(REST_SECONDS)
+
+    # The processor's part
+
+    async def cores(self, seconds: float) -> None:
+        """Measure the server's processor time for a microphone and for a listener."""
+        if self._pid is None:
+            raise MeasurementError("the server's process is not known")
+        self._say(f"measuring the processor, 5 × {seconds:g} s")
+        peer, figures = self._peer, self._figures
+        room, peer.microphone.room = peer.microphone.room, None
+        idle = figures.idle_cores = await self._usage(seconds)
+        await peer.listen(silence_ms=_LONGEST_SILENCE_MS, speak=False)
+        silent = await self._usage(seconds)
+        figures.cores["a silent microphone more"] = silent - idle
+        peer.microphone.room = self._talk()
+        speaking = await self._usage(seconds)
+        figures.cores["a speaking microphone more"] = speaking - idle
+        peer.microphone.room = None
+        await peer.mute()
+        await peer.send({"type": "cancel"})
+        if self.speaks:
+            await peer.send({"type": "settings", "speak": True})
+            figures.cores["a listener more, nothing said"] = await self._usage(seconds) - idle
+            if await self._long_answer():
+                with contextlib.suppress(TimeoutError):
+                    await self._first(peer.seen, lambda m: m["type"] == "response")
+                talking = await self._usage(seconds) - idle
+                figures.cores["a listener more, while it talks"] = talking
+            await self._quiet()
+        peer.microphone.room = room
+
+    def _talk(self) -> Samples:
+        """Return speech without pauses that would end a turn."""
+        parts = [self._speech.sentence(number) for number in range(8)]
+        gap = silence(0.1)
+        return np.concatenate([one for part in parts for one in (part, gap)])
+
+    async def _usage(self, seconds: float) -> float:
+        assert self._pid is not None
+        await asyncio.sleep(1.5)
+        before = Usage.of(self._pid)
+        await asyncio.sleep(seconds)
+        return Usage.of(self._pid).cores_since(before)
+
+    # Messages
+
+    def _after(self, since: int) -> list[Arrived]:
+        count = self._peer.seen - since
+        return self._peer.messages[-count:] if count else []
+
+    def _messages(self, since: int, type: str, *states: str) -> list[Arrived]:
+        return [
+            one
+            for one in self._after(since)
+            if one.message["type"] == type and (not states or one.message.get("state") in states)
+        ]
+
+    async def _first(
+        self,
+        since: int,
+        wanted: Callable[[dict[str, Any]], bool],
+        seconds: float = ANSWER_SECONDS,
+    ) -> Arrived:
+        return await self._peer.wait_for(wanted, timeout=seconds, since=since)

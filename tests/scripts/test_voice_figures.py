@@ -1,0 +1,141 @@
+"""The figures of voice, from turns that are made up."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from scripts.bench.report import Row
+from scripts.bench.voice_figures import (
+    Interruption,
+    Noise,
+    Pause,
+    Turn,
+    VoiceFigures,
+    softer,
+    underruns,
+)
+from scripts.bench.voice_peer import Received
+
+
+def turn(number: int = 0, **times: float) -> Turn:
+    found = Turn(number, 10.0, 12.0)
+    for name, at in times.items():
+        setattr(found, name, at)
+    return found
+
+
+def packets(
+    count: int, *, level: float = -20, begin: float = 5.0, late: dict[int, float] | None = None
+) -> list[Received]:
+    late = late or {}
+    return [
+        Received(begin + number * 0.02 + late.get(number, 0.0), number * 960, level)
+        for number in range(count)
+    ]
+
+
+def row(figures: VoiceFigures, what: str) -> Row:
+    (found,) = [one for one in figures.rows() if what in one.what]
+    return found
+
+
+def test_times_count_from_the_end_of_speech() -> None:
+    figures = VoiceFigures(200)
+    figures.turns = [turn(decided=12.3, text=12.32, model=12.35, token=12.6, pcm=12.7, sound=12.73)]
+    spread = row(figures, "end of speech → decided").spread
+    assert spread is not None
+    assert spread.p95 == pytest.approx(300)
+    assert row(figures, "decided → question at the model").reached
+    spread = row(figures, "end of speech → first sound").spread
+    assert spread is not None
+    assert spread.p50 == pytest.approx(730)
+
+
+def test_a_turn_that_was_cut_off_is_no_latency() -> None:
+    """It is counted, and its time is not averaged with the others."""
+    figures = VoiceFigures(200)
+    figures.turns = [turn(decided=11.0), turn(1, decided=12.4, text=12.5)]
+    assert figures.turns[0].cut
+    found = row(figures, "end of speech → decided").spread
+    assert found is not None
+    assert found.n == 1
+    whole = row(figures, "not heard whole")
+    assert whole.value == 1
+    assert whole.reached is False
+
+
+def test_the_target_holds_for_its_silence() -> None:
+    figures = VoiceFigures(500)
+    figures.turns = [turn(decided=12.6)]
+    assert row(figures, "end of speech → decided").reached is None
+
+
+def test_a_frame_from_before_the_end_of_speech_is_seen() -> None:
+    """By the clock in the picture at the model."""
+    figures = VoiceFigures(200)
+    figures.turns = [
+        turn(decided=12.3, model=12.4, age_ms=100.0),
+        turn(1, decided=12.3, model=12.4, age_ms=500.0),
+    ]
+    found = row(figures, "capture of its frame")
+    assert found.spread is not None
+    assert found.spread.max == pytest.approx(300)
+    assert "the earliest -100 ms" in found.note
+
+
+def test_a_short_pause_must_not_cut_a_long_one_may() -> None:
+    figures = VoiceFigures(500)
+    figures.pauses = [
+        Pause(300, 500, cut=False),
+        Pause(300, 500, cut=True),
+        Pause(300, 200, cut=True),
+    ]
+    assert row(figures, "300 ms, with 500 ms").reached is False
+    assert row(figures, "300 ms, with 200 ms").reached is None
+
+
+def test_interruptions_count_from_their_first_sound() -> None:
+    figures = VoiceFigures(200)
+    figures.interruptions = [
+        Interruption(10.0, 10.05, 10.1, 10.098, stopped=True),
+        Interruption(20.0, None, None, None, stopped=False),
+    ]
+    found = row(figures, "first sound over an answer → silent").spread
+    assert found is not None
+    assert found.p50 == pytest.approx(100)
+    assert row(figures, "stopped nothing").value == 1
+
+
+def test_ten_minutes_of_noise_may_stop_once() -> None:
+    figures = VoiceFigures(200)
+    figures.noise = Noise(600.0, stopped=1)
+    assert row(figures, "false stops").reached
+    figures.noise.stopped = 2
+    assert row(figures, "false stops").reached is False
+
+
+def test_a_packet_beyond_the_reserve_is_an_underrun() -> None:
+    """Those behind it, which come as late, are not: the listener waits once."""
+    assert underruns(packets(50)) == 0
+    assert underruns(packets(50, late={20: 0.05})) == 0
+    late = dict.fromkeys(range(20, 50), 0.1)
+    assert underruns(packets(50, late=late)) == 1
+
+
+def test_a_softer_packet_is_found_after_the_others() -> None:
+    loud = packets(30)
+    assert softer(loud, 5.3) is None
+    soft = packets(5, level=-35, begin=5.6)
+    assert softer([*loud, *soft], 5.3) is soft[0]
+
+
+def test_each_turn_is_a_line(tmp_path: Path) -> None:
+    figures = VoiceFigures(200)
+    figures.turns = [turn(decided=12.3), turn(1, decided=11.0)]
+    with figures.write_turns(tmp_path / "turns.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert [line["decided_ms"] for line in lines] == ["300.0", "-1000.0"]
+    assert [line["cut"] for line in lines] == ["False", "True"]
