@@ -270,7 +270,7 @@ MODELS = (
     Break(
         "Answers are spoken only for who wants it",
         "redirects of a speech server are followed",
-        "server/engines/speech/synthesis.py",
+        "server/engines/speech/http_client.py",
         "            follow_redirects=False,\n",
         "            follow_redirects=True,\n",
         "engines/speech/test_synthesis.py::test_refusals",

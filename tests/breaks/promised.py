@@ -32,7 +32,7 @@ PROMISED = (
     Break(
         "Sound goes to no other machine",
         "the socket follows a redirect",
-        "server/engines/speech/realtime.py",
+        "server/engines/speech/socket_client.py",
         "        return exc\n",
         "        return super().process_redirect(exc)\n",
         "engines/speech/test_realtime.py::test_where_it_is_not_offered",

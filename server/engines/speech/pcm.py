@@ -18,6 +18,8 @@ _MOST_HEADER = 4096
 
 _RATE = re.compile(r"\brate\s*=\s*\"?(\d{4,6})\b", re.IGNORECASE)
 _PCM_KINDS = re.compile(r"(audio/(x-)?(pcm|l16|raw|wav|wave)|application/octet-stream)\b", re.I)
+# RFC 6838, section 4.2, and no longer than any in use
+_MEDIA_TYPE = re.compile(r"[A-Za-z0-9][\w.+-]{0,30}/[A-Za-z0-9][\w.+-]{0,30}", re.ASCII)
 
 
 class NotPcm(ValueError):
@@ -30,8 +32,10 @@ class NotPcm(ValueError):
 def rate_of(content_type: str) -> int:
     """Return the rate that a Content-Type gives, else the usual one. Raises NotPcm for another form."""
     if content_type and _PCM_KINDS.match(content_type.strip()) is None:
-        kind = content_type.partition(";")[0].strip()[:40]
-        raise NotPcm(f"sends {kind!r}, and not the PCM that it was asked for")
+        kind = content_type.partition(";")[0].strip()
+        # It goes into the log: nothing but a media type does.
+        shown = f"'{kind}'" if _MEDIA_TYPE.fullmatch(kind) else "another form of sound"
+        raise NotPcm(f"sends {shown}, and not the PCM that it was asked for")
     found = _RATE.search(content_type)
     return checked_rate(int(found[1])) if found else USUAL_RATE
 

@@ -22,9 +22,11 @@ class Refusals:
     """
 
     def __init__(self, what: str, settings: str, address: str, path: str) -> None:
+        self.what = what
+        self.address = address
+        self.path = path
         self._server = f"The {what} at {address}"
         self._settings = settings
-        self._path = path
 
     def of_status(self, status: int, retry_after: float | None = None) -> SpeechError:
         """Return the error for an HTTP status."""
@@ -37,7 +39,7 @@ class Refusals:
             )
         if status in (404, 405, 501):
             return SpeechUnavailable(
-                f"{server} has no {self._path} or no such model (HTTP {status}). Check {settings}_BASE_URL and"
+                f"{server} has no {self.path} or no such model (HTTP {status}). Check {settings}_BASE_URL and"
                 f" {settings}_MODEL."
             )
         if status in (429, 503):
@@ -71,6 +73,6 @@ class Refusals:
     def garbage(self, why: str = "") -> SpeechError:
         """Return the error for an answer that is none. `why`: the end of a sentence on the server."""
         return SpeechFailed(
-            f"{self._server} {why or f'sent something that is no answer of {self._path}'}."
+            f"{self._server} {why or f'sent something that is no answer of {self.path}'}."
             f" Check {self._settings}_BASE_URL."
         )

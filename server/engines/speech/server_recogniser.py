@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
@@ -13,16 +11,13 @@ from pydantic import SecretStr
 from server.core.errors import SpeechError
 from server.core.sound import Sound
 from server.engines.openai.discovery import address_of
-from server.engines.openai.own_machine import Whereabouts
 from server.engines.speech.base import Words
-from server.engines.speech.realtime import NotOffered, Realtime
-from server.engines.speech.transcriptions import SpeechLimits, Transcriptions
+from server.engines.speech.limits import SpeechLimits
+from server.engines.speech.realtime import Realtime
+from server.engines.speech.server_state import ServerState
+from server.engines.speech.socket_client import NotOffered
+from server.engines.speech.transcriptions import Transcriptions
 from server.engines.speech.whole_sound import Pieces
-
-log = logging.getLogger(__name__)
-
-# The socket is not tried again for so long after it was not offered or failed.
-_PAUSE_SECONDS = 60.0
 
 
 class ServerRecogniser:
@@ -45,63 +40,48 @@ class ServerRecogniser:
         limits = limits or SpeechLimits()
         key = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
         self._address = address_of(base_url)
-        self._limits = limits
-        self._wanted = model
-        self._model = model
-        self._whereabouts = Whereabouts(base_url)
+        self.name = "realtime" if realtime else "transcriptions"
         self._http = Transcriptions(self._address, key, limits, transport)
-        self._socket = Realtime(self._address, key, limits) if realtime else None
-        # Loop time before which the socket is not tried
-        self._not_before = 0.0
-        self._ready = False
-        # The reason why it is not ready and the remedy, for operators; "" while it is
-        self.trouble = f"Not yet asked: the transcription server at {self._address}."
+        self._socket = Realtime(self._address, key, limits)
+        self._state = ServerState(
+            "transcription server",
+            base_url,
+            self._http.http,
+            model=model,
+            socket=realtime,
+            seconds=limits.probe,
+        )
 
     def __repr__(self) -> str:
-        return f"ServerRecogniser(address={self._address!r}, ready={self._ready})"
-
-    @property
-    def name(self) -> str:
-        return "realtime" if self._socket is not None else "transcriptions"
+        return f"ServerRecogniser(address={self._address!r}, ready={self.ready})"
 
     @property
     def ready(self) -> bool:
-        return self._ready
+        return self._state.ready
 
     @property
     def elsewhere(self) -> str:
-        return self._whereabouts.other
+        return self._state.elsewhere
+
+    @property
+    def trouble(self) -> str:
+        """The reason why it is not ready and the remedy, for operators; "" while it is."""
+        return self._state.trouble
 
     async def probe(self) -> bool:
         """Find whether the server answers, and its model; never raises an error."""
-        await self._whereabouts.find()
-        try:
-            async with asyncio.timeout(self._limits.probe):
-                status, names = await self._http.models()
-        except TimeoutError:
-            status, names = 0, []
-        # Some list no models, and take sound all the same.
-        ready = 0 < status < 500 and status not in (401, 403)
-        if not self._wanted:
-            self._model = names[0] if names else self._model
-        if ready != self._ready:
-            log.info(
-                "recogniser",
-                extra={"state": "ready" if ready else "unreachable", "reason": f"HTTP {status}"},
-            )
-        self._ready = ready
-        self.trouble = "" if ready else self._http.trouble(status)
-        return ready
+        return await self._state.probe()
 
     async def recognise(
         self, sound: AsyncIterator[Sound] | Sound, *, language: str | None
     ) -> AsyncGenerator[Words, None]:
         """See `Recogniser.recognise`."""
         pieces = Pieces(sound)
-        if self._socket is not None and asyncio.get_running_loop().time() >= self._not_before:
+        model = self._state.model
+        if self._state.tries_socket:
             said = False
             try:
-                async with aclosing(self._socket.recognise(pieces, model=self._model)) as found:
+                async with aclosing(self._socket.recognise(pieces, model=model)) as found:
                     async for words in found:
                         said = True
                         yield words
@@ -109,13 +89,12 @@ class ServerRecogniser:
             except (NotOffered, SpeechError) as exc:
                 if said or pieces.too_long:
                     raise
-                self._not_before = asyncio.get_running_loop().time() + _PAUSE_SECONDS
-                log.info("the realtime socket was not used", extra={"reason": type(exc).__name__})
+                self._state.socket_failed(exc)
         whole = await pieces.rest()
         if whole is None:
             yield Words("", True)
             return
-        asking = self._http.recognise(whole, model=self._model, language=language)
+        asking = self._http.recognise(whole, model=model, language=language)
         async with aclosing(asking) as found:
             async for words in found:
                 yield words

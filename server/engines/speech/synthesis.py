@@ -11,22 +11,19 @@ import asyncio
 import base64
 import binascii
 import json
-import logging
-import math
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from typing import Any
 
 import httpx2
 
 from server.engines.openai import upstream
-from server.engines.openai.bounded_http import AnswerRefused, BoundedTransport, Bounds
-from server.engines.openai.chat_stream import BrokenStream, ChatStream
+from server.engines.openai.chat_stream import ChatStream
 from server.engines.speech.base import VoiceChunk
-from server.engines.speech.pcm import NotPcm, PcmReader, rate_of
+from server.engines.speech.http_client import SpeechHttp
+from server.engines.speech.limits import SpeechLimits
+from server.engines.speech.pcm import PcmReader, rate_of
 from server.engines.speech.refusals import Refusals
-
-log = logging.getLogger(__name__)
 
 PATH = "/audio/speech"
 # A piece of text has 20 s of speech; this is 170 s at 24 kHz, or 125 s in base64.
@@ -42,25 +39,9 @@ LANGUAGES = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class VoiceLimits:
-    """Seconds."""
-
-    connect: float = 3.0
-    # From sending the text to the first sound
-    first: float = 10.0
-    between: float = 5.0
-    # All of a text's sound
-    total: float = 120.0
-    probe: float = 5.0
-
-    def __post_init__(self) -> None:
-        for name in self.__dataclass_fields__:
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise ValueError(
-                    f"The time limit {name} is {value}; it must be more than 0 seconds."
-                )
+def language_name(tag: str | None) -> str:
+    """Return the name of a BCP 47 tag's language as Qwen3-TTS has it; "" for one that it has not."""
+    return LANGUAGES.get((tag or "").partition("-")[0].lower(), "")
 
 
 class Synthesis:
@@ -71,42 +52,21 @@ class Synthesis:
         address: str,
         api_key: str,
         voice: str,
-        limits: VoiceLimits,
+        limits: SpeechLimits,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         self._limits = limits
         self._voice = voice
-        self._address = address
         self._refusals = Refusals("speech server", "SPEECH", address, PATH)
-        self._optional = set(_OPTIONAL)
-        # They log addresses and headers at lower levels.
-        for library in ("httpx2", "httpcore2"):
-            logging.getLogger(library).setLevel(logging.WARNING)
-        network = transport or httpx2.AsyncHTTPTransport(
-            trust_env=False, limits=httpx2.Limits(max_connections=64, keepalive_expiry=4.0)
+        self.http = SpeechHttp(
+            self._refusals,
+            api_key,
+            limits,
+            most_bytes=SOUND_BYTES,
+            optional=_OPTIONAL,
+            guess=True,
+            transport=transport,
         )
-        self._client = httpx2.AsyncClient(
-            transport=BoundedTransport(network, self._bounds),
-            # Texts go to the configured address and nowhere else: no proxy, no redirect.
-            trust_env=False,
-            follow_redirects=False,
-            timeout=httpx2.Timeout(None, connect=limits.connect, write=10.0, pool=1.0),
-            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
-        )
-
-    async def models(self) -> tuple[int, list[str]]:
-        """List its models. Returns the HTTP status with the names, 0 when nothing answers."""
-        try:
-            answer = await self._client.get(f"{self._address}/models")
-            data = json.loads(answer.content) if answer.status_code == 200 else {}
-        except httpx2.HTTPError:
-            return 0, []
-        except (ValueError, RecursionError):
-            return 200, []
-        listed = data.get("data") if isinstance(data, dict) else None
-        cards = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
-        names = [one["id"] for one in cards if isinstance(one.get("id"), str) and one["id"]]
-        return answer.status_code, [name for name in names if len(name) <= 1024]
 
     async def speak(
         self, text: str, *, model: str, language: str | None
@@ -116,9 +76,9 @@ class Synthesis:
         deadline = now() + self._limits.total
         due = min(deadline, now() + self._limits.first)
         async with AsyncExitStack() as stack:
-            try:
+            with self.http.errors():
                 async with asyncio.timeout_at(due):
-                    answer = await self._send(text, model, language, stack)
+                    answer = await self.http.send(self._fields(text, model, language), stack)
                 kind = answer.headers.get("content-type", "")
                 chunks = (
                     _Events(answer, self._refusals)
@@ -133,69 +93,25 @@ class Synthesis:
                     due = min(deadline, now() + self._limits.between)
                 if not any_sound:
                     raise self._refusals.garbage("sent no sound")
-            except (TimeoutError, httpx2.ReadTimeout, httpx2.WriteTimeout):
-                raise self._refusals.too_slow() from None
-            except (NotPcm, AnswerRefused) as exc:
-                raise self._refusals.garbage(str(exc)) from None
-            except (BrokenStream, httpx2.ReadError, httpx2.RemoteProtocolError):
-                raise self._refusals.broken() from None
-            except httpx2.HTTPError:
-                raise self._refusals.unreachable() from None
 
-    async def _send(
-        self, text: str, model: str, language: str | None, stack: AsyncExitStack
-    ) -> httpx2.Response:
-        """Send until it is taken. Raises SpeechError and httpx2's errors."""
-        guessed: set[str] = set()
-        while True:
-            fields: dict[str, object] = {
-                "input": text,
-                "response_format": "pcm",
-                "stream": True,
-                "stream_format": "audio",
-                "initial_codec_chunk_frames": _FIRST_FRAMES,
-            }
-            if name := LANGUAGES.get((language or "").partition("-")[0].lower()):
-                fields["language"] = name
-            fields = {k: v for k, v in fields.items() if k in self._optional or k not in _OPTIONAL}
-            if model:
-                fields["model"] = model
-            if self._voice:
-                fields["voice"] = self._voice
-            request = self._client.build_request("POST", f"{self._address}{PATH}", json=fields)
-            answer = await self._client.send(request, stream=True)
-            if answer.status_code < 300:
-                stack.push_async_callback(answer.aclose)
-                return answer
-            try:
-                body = await _body(answer)
-            finally:
-                await answer.aclose()
-            sent = self._optional & fields.keys()
-            named = (
-                upstream.refused_fields(body, sent) if answer.status_code in (400, 422) else set()
-            )
-            if not named and not guessed and sent and answer.status_code in (400, 422):
-                # Some do not say what they refuse.
-                named = guessed = sent
-            if not named:
-                self._optional |= guessed
-                wait = answer.headers.get("retry-after", "")
-                raise self._refusals.of_status(
-                    answer.status_code,
-                    min(float(wait), 600.0) if wait.isascii() and wait.isdecimal() else None,
-                )
-            self._optional -= set(named)
-            for name in named:
-                log.info("the speech server refuses a field", extra={"field": name})
-
-    def _bounds(self, request: httpx2.Request) -> Bounds:
-        if request.url.path.endswith(PATH):
-            return Bounds(SOUND_BYTES, self._limits.total)
-        return Bounds(seconds=self._limits.probe)
+    def _fields(self, text: str, model: str, language: str | None) -> dict[str, Any]:
+        fields: dict[str, Any] = {
+            "input": text,
+            "response_format": "pcm",
+            "stream": True,
+            "stream_format": "audio",
+            "initial_codec_chunk_frames": _FIRST_FRAMES,
+        }
+        if name := language_name(language):
+            fields["language"] = name
+        if model:
+            fields["model"] = model
+        if self._voice:
+            fields["voice"] = self._voice
+        return fields
 
     async def close(self) -> None:
-        await self._client.aclose()
+        await self.http.close()
 
 
 class _Body:
@@ -250,12 +166,4 @@ class _Events:
                     return chunk
         if not self._stream.done:
             raise self._refusals.broken()
-        return None
-
-
-async def _body(answer: httpx2.Response) -> object:
-    """Return the body of a refusal, for comparing only."""
-    try:
-        return json.loads(await answer.aread())
-    except (ValueError, RecursionError):
         return None

@@ -8,23 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
-import math
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 
 import httpx2
 
 from server.core.sound import SOUND_RATE, Sound
 from server.engines.openai import upstream
-from server.engines.openai.bounded_http import AnswerRefused, BoundedTransport, Bounds
-from server.engines.openai.chat_stream import BrokenStream, ChatStream
+from server.engines.openai.chat_stream import ChatStream
 from server.engines.speech.base import MOST_WORDS_CHARS, Words, WordTime
+from server.engines.speech.http_client import SpeechHttp
+from server.engines.speech.limits import SpeechLimits
 from server.engines.speech.refusals import Refusals
 from server.voice.wav import wav
-
-log = logging.getLogger(__name__)
 
 PATH = "/audio/transcriptions"
 # The words of a minute are some kilobytes; in a stream each has an event around it.
@@ -32,27 +28,6 @@ _STREAM_BYTES = 4 * 1024 * 1024
 _MOST_TIMES = 1000
 # Fields that a server may refuse by name: they are left out from then on.
 _OPTIONAL = ("stream", "language", "temperature")
-
-
-@dataclass(frozen=True, slots=True)
-class SpeechLimits:
-    """Seconds."""
-
-    connect: float = 3.0
-    # From sending the request, or the end of what was said, to the first piece
-    first: float = 20.0
-    between: float = 10.0
-    # The whole answer
-    total: float = 60.0
-    probe: float = 5.0
-
-    def __post_init__(self) -> None:
-        for name in self.__dataclass_fields__:
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise ValueError(
-                    f"The time limit {name} is {value}; it must be more than 0 seconds."
-                )
 
 
 class Transcriptions:
@@ -67,40 +42,14 @@ class Transcriptions:
     ) -> None:
         self._limits = limits
         self._refusals = Refusals("transcription server", "TRANSCRIPTION", address, PATH)
-        self._optional = set(_OPTIONAL)
-        for library in ("httpx2", "httpcore2"):
-            logging.getLogger(library).setLevel(logging.WARNING)
-        network = transport or httpx2.AsyncHTTPTransport(
-            trust_env=False, limits=httpx2.Limits(max_connections=64, keepalive_expiry=4.0)
+        self.http = SpeechHttp(
+            self._refusals,
+            api_key,
+            limits,
+            most_bytes=_STREAM_BYTES,
+            optional=_OPTIONAL,
+            transport=transport,
         )
-        self._address = address
-        self._client = httpx2.AsyncClient(
-            transport=BoundedTransport(network, self._bounds),
-            # Sound goes to the configured address and nowhere else: no proxy, no redirect.
-            trust_env=False,
-            follow_redirects=False,
-            timeout=httpx2.Timeout(None, connect=limits.connect, write=10.0, pool=1.0),
-            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
-        )
-
-    async def models(self) -> tuple[int, list[str]]:
-        """List its models. Returns the HTTP status with the names, 0 when nothing answers."""
-        try:
-            answer = await self._client.get(f"{self._address}/models")
-            data = json.loads(answer.content) if answer.status_code == 200 else {}
-        except httpx2.HTTPError:
-            return 0, []
-        except (ValueError, RecursionError):
-            return 200, []
-        listed = data.get("data") if isinstance(data, dict) else None
-        cards = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
-        names = [one["id"] for one in cards if isinstance(one.get("id"), str) and one["id"]]
-        return answer.status_code, [name for name in names if len(name) <= 1024]
-
-    def trouble(self, status: int) -> str:
-        """Say for operators what an HTTP status means and what to do; 0: nothing answers."""
-        error = self._refusals.of_status(status) if status else self._refusals.unreachable()
-        return error.message
 
     async def recognise(
         self, sound: Sound, *, model: str, language: str | None
@@ -108,10 +57,16 @@ class Transcriptions:
         """See `Recogniser.recognise`. Fields that the server refuses are left out from then on."""
         now = asyncio.get_running_loop().time
         deadline = now() + self._limits.total
+        fields = {"response_format": "json", "stream": "true", "temperature": "0"}
+        if language:
+            # ISO 639-1, as all of them expect
+            fields["language"] = language.partition("-")[0].lower()
+        if model:
+            fields["model"] = model
         file = wav(sound.samples.tobytes(), SOUND_RATE)
         async with AsyncExitStack() as stack:
-            try:
-                answer = await self._send(file, model, language, stack)
+            with self.http.errors():
+                answer = await self.http.send(fields, stack, file=file)
                 kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
                 if kind not in ("text/event-stream", "application/json"):
                     raise self._refusals.garbage()
@@ -128,59 +83,9 @@ class Transcriptions:
                 if not (stream.done or reading.ended):
                     raise self._refusals.broken()
                 yield reading.end()
-            except (TimeoutError, httpx2.ReadTimeout, httpx2.WriteTimeout):
-                raise self._refusals.too_slow() from None
-            except BrokenStream:
-                raise self._refusals.broken() from None
-            except AnswerRefused as exc:
-                raise self._refusals.garbage(str(exc)) from None
-            except httpx2.HTTPError:
-                raise self._refusals.unreachable() from None
-
-    async def _send(
-        self, file: bytes, model: str, language: str | None, stack: AsyncExitStack
-    ) -> httpx2.Response:
-        """Send until it is taken. Raises SpeechError and httpx2's errors."""
-        while True:
-            fields = {"response_format": "json", "stream": "true", "temperature": "0"}
-            if language:
-                # ISO 639-1, as all of them expect
-                fields["language"] = language.partition("-")[0].lower()
-            fields = {k: v for k, v in fields.items() if k in self._optional or k not in _OPTIONAL}
-            if model:
-                fields["model"] = model
-            request = self._client.build_request(
-                "POST",
-                f"{self._address}{PATH}",
-                data=fields,
-                files={"file": ("speech.wav", file, "audio/wav")},
-            )
-            answer = await self._client.send(request, stream=True)
-            if answer.status_code < 300:
-                stack.push_async_callback(answer.aclose)
-                return answer
-            try:
-                body = await _body(answer)
-            finally:
-                await answer.aclose()
-            sent = self._optional & fields.keys()
-            named = upstream.refused_fields(body, sent) if answer.status_code in (400, 422) else ()
-            if not named:
-                wait = answer.headers.get("retry-after", "")
-                raise self._refusals.of_status(
-                    answer.status_code, min(float(wait), 600.0) if wait.isdecimal() else None
-                )
-            self._optional -= set(named)
-            for name in named:
-                log.info("the transcription server refuses a field", extra={"field": name})
-
-    def _bounds(self, request: httpx2.Request) -> Bounds:
-        if request.url.path.endswith(PATH):
-            return Bounds(_STREAM_BYTES, self._limits.total)
-        return Bounds(seconds=self._limits.probe)
 
     async def close(self) -> None:
-        await self._client.aclose()
+        await self.http.close()
 
 
 class _Reading:
@@ -252,11 +157,3 @@ def _seconds(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 3600:
         return None
     return float(value)
-
-
-async def _body(answer: httpx2.Response) -> object:
-    """Return the body of a refusal, for comparing only."""
-    try:
-        return json.loads(await answer.aread())
-    except (ValueError, RecursionError):
-        return None

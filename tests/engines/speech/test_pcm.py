@@ -83,6 +83,17 @@ def test_a_content_type_that_is_no_pcm(kind: str) -> None:
         rate_of(kind)
 
 
+@pytest.mark.parametrize(
+    "kind",
+    ["text/\x1b[31mred", "audio/mp\r\nx", "audio/" + "m" * 500, "audio/mp\xe9g", "\u202emp3"],
+)
+def test_a_content_type_that_is_none_is_not_repeated(kind: str) -> None:
+    """The sentence goes into the log: nothing that a server made up does."""
+    with pytest.raises(NotPcm) as raised:
+        rate_of(kind)
+    assert str(raised.value) == "sends another form of sound, and not the PCM that it was asked for"
+
+
 @pytest.mark.parametrize("rate", [7999, 96_001, 24_000.0, "24000", None, True])
 def test_a_rate_that_cannot_be_played(rate: object) -> None:
     with pytest.raises(NotPcm):

@@ -18,8 +18,9 @@ from websockets.exceptions import ConnectionClosed
 from server.core.errors import SpeechError, SpeechFailed, SpeechTimeout, SpeechUnavailable
 from server.core.sound import Sound
 from server.engines.speech.base import Words
-from server.engines.speech.realtime import NotOffered, Realtime
-from server.engines.speech.transcriptions import SpeechLimits
+from server.engines.speech.limits import SpeechLimits
+from server.engines.speech.realtime import Realtime
+from server.engines.speech.socket_client import NotOffered
 from server.engines.speech.whole_sound import Pieces
 from tests.support.transcription_server import TranscriptionServer
 

@@ -18,8 +18,10 @@ from server.core.errors import (
     SpeechTimeout,
     SpeechUnavailable,
 )
-from server.engines.speech.synthesis import SOUND_BYTES, Synthesis, VoiceLimits
-from tests.support.speech_server import RATE, Piece, SpeechServer, espeak
+from server.engines.speech.limits import VoiceLimits
+from server.engines.speech.synthesis import SOUND_BYTES, Synthesis
+from tests.support.pieces_server import Piece
+from tests.support.speech_server import RATE, SpeechServer, espeak
 
 TEXT = "There is a red cup on the table."
 # Long enough for a busy machine; only the tests of a limit use shorter ones.
@@ -234,7 +236,7 @@ async def test_nobody_there() -> None:
     client = Synthesis("http://127.0.0.1:9/v1", "", "", LIMITS)
     with pytest.raises(SpeechUnavailable):
         await anext(client.speak(TEXT, model="", language=None))
-    assert await client.models() == (0, [])
+    assert await client.http.models() == (0, [])
     await client.close()
 
 

@@ -23,7 +23,8 @@ from server.core.errors import (
 )
 from server.core.sound import Sound
 from server.engines.speech.base import MOST_WORDS_CHARS, Words, WordTime
-from server.engines.speech.transcriptions import SpeechLimits, Transcriptions
+from server.engines.speech.limits import SpeechLimits
+from server.engines.speech.transcriptions import Transcriptions
 from tests.support.transcription_server import TranscriptionServer
 
 SOUND = Sound(np.arange(-800, 800, dtype=np.int16), 5.0)

@@ -1,0 +1,170 @@
+"""An OpenAI-compatible server in the test's own event loop, whose answers come in pieces.
+
+It misbehaves on request. `speech_server` and `transcription_server` build theirs on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, Generic, Self, TypeVar
+
+Piece = str | bytes | float | None
+
+
+@dataclass
+class Request:
+    """One request, as far as the server knows it."""
+
+    fields: dict[str, Any]
+    headers: dict[str, str]
+    # The client hung up before the end.
+    closed_early: bool = False
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+R = TypeVar("R", bound=Request)
+
+
+class PiecesServer(Generic[R]):
+    """`POST /v1` with `path`, and `GET /v1/models`.
+
+    `answers`: pieces of the body, sent one by one; a number is a pause in seconds, and None breaks
+    the connection. `endless` is repeated for ever. `status`, `kind` and `refused` (fields answered
+    with 400) steer the rest.
+    """
+
+    path = ""
+
+    def __init__(self, model: str, kind: str) -> None:
+        self.port = 0
+        self.models: list[str] | None = [model]
+        self.key = ""
+        self.status = 200
+        self.kind = kind
+        self.answers: list[Piece] | None = None
+        self.endless: bytes | None = None
+        self.refused: set[str] = set()
+        self.names_refused = True
+        self.extra: list[str] = []
+        self.requests: list[R] = []
+        self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.Task[Any]] = set()
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=2**24)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
+        self._server.close()
+        for task in list(self._connections):
+            task.cancel()
+        if self._connections:
+            await asyncio.wait(self._connections)
+
+    @property
+    def _kind(self) -> str:
+        """The Content-Type of an answer."""
+        return self.kind
+
+    @abstractmethod
+    def _read(self, headers: dict[str, str], body: bytes) -> R: ...
+
+    @abstractmethod
+    async def _pieces(self, asked: R) -> list[Piece]:
+        """Return the answer where the test sets none."""
+
+    async def _upgraded(
+        self, headers: dict[str, str], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
+        """Answer a request for a WebSocket: there is none."""
+        return await self._reply(writer, 403, b"{}")
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        try:
+            while await self._one(reader, writer):
+                pass
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # The client went away, or the server ends.
+        finally:
+            self._connections.discard(task)
+            writer.close()
+            with contextlib.suppress(ConnectionError, asyncio.CancelledError):
+                await writer.wait_closed()
+
+    async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        method, path, _ = lines[0].split(" ", 2)
+        pairs = (line.partition(":") for line in lines[1:] if line)
+        headers = {name.lower(): value.strip() for name, _, value in pairs}
+        body = await reader.readexactly(int(headers.get("content-length", "0")))
+        if headers.get("upgrade"):
+            return await self._upgraded(headers, reader, writer)
+        if self.key and headers.get("authorization") != f"Bearer {self.key}":
+            return await self._reply(writer, 401, b"{}")
+        if (method, path) == ("GET", "/v1/models"):
+            if self.models is None:
+                return await self._reply(writer, 404, b"{}")
+            data = [{"id": name} for name in self.models]
+            return await self._reply(writer, 200, json.dumps({"data": data}).encode())
+        if (method, path) != ("POST", f"/v1{self.path}"):
+            return await self._reply(writer, 404, b"{}")
+        asked = self._read(headers, body)
+        self.requests.append(asked)
+        for name in sorted(self.refused & asked.fields.keys()):
+            text = f"Unrecognized request argument supplied: {name if self.names_refused else '?'}"
+            return await self._reply(writer, 400, json.dumps({"error": {"message": text}}).encode())
+        if self.status != 200:
+            return await self._reply(writer, self.status, b'{"error": {"message": "secret words"}}')
+        try:
+            await self._answer(asked, reader, writer)
+        except (ConnectionError, asyncio.CancelledError):
+            asked.closed_early = True
+            raise
+        finally:
+            asked.done.set()
+        return False
+
+    async def _answer(
+        self, asked: R, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        head = ["HTTP/1.1 200 OK", f"content-type: {self._kind}", "connection: close", *self.extra]
+        writer.write(("\r\n".join(head) + "\r\n\r\n").encode("latin-1"))
+        answers = self.answers if self.answers is not None else await self._pieces(asked)
+        gone = asyncio.create_task(reader.read(1))
+        try:
+            for piece in answers:
+                if piece is None:
+                    writer.transport.abort()
+                    return
+                if isinstance(piece, float | int):
+                    await asyncio.wait([gone], timeout=piece)
+                else:
+                    writer.write(piece.encode() if isinstance(piece, str) else piece)
+                    await writer.drain()
+                if gone.done():
+                    raise ConnectionError
+            while self.endless is not None:
+                writer.write(self.endless)
+                await writer.drain()
+        finally:
+            gone.cancel()
+
+    async def _reply(self, writer: asyncio.StreamWriter, status: int, body: bytes) -> bool:
+        head = [f"HTTP/1.1 {status} Fake", "content-type: application/json", *self.extra]
+        head.append(f"content-length: {len(body)}")
+        writer.write(("\r\n".join(head) + "\r\n\r\n").encode() + body)
+        await writer.drain()
+        return True
