@@ -68,11 +68,15 @@ class PictureReuse:
         self._waiting: _Sent | None = None
         # The time of the last picture ahead
         self._ahead_at = -AHEAD_SECONDS
-        # A picture goes ahead now.
-        self._busy = False
-        # The newest one's task and job; None before
+        # The picture that is made to go ahead; None without one
         self._task: asyncio.Task[None] | None = None
+        # The newest one that went; None before, and once it is stopped
         self._job: Job | None = None
+
+    @property
+    def busy(self) -> bool:
+        """True while a picture is made to go ahead."""
+        return self._task is not None
 
     async def prepare(self, view: View, needs: Capabilities) -> Prepared:
         """Return the picture of a view, or the last one when nothing has changed since. Raises FrameWithheld."""
@@ -123,16 +127,14 @@ class PictureReuse:
         self._task = self._job = None
         if task is not None:
             task.cancel()
-            # One that has not begun does not do it itself.
-            self._busy = False
         if job is not None:
             self._tools.inference.cancel(job, "replaced")
 
     def _send(self, frame: Frame, held: bool, apart: float) -> None:
         now = time.monotonic()
-        if self._busy or now - self._ahead_at < apart or not self._idle():
+        if self.busy or now - self._ahead_at < apart or not self._idle():
             return
-        self._ahead_at, self._busy = now, True
+        self._ahead_at = now
         view = View(frame, Detail.LOW, self._camera.scene, held)
         self._task = self._tasks.spawn(self._send_ahead(view), name="ahead")
 
@@ -173,7 +175,9 @@ class PictureReuse:
             # The question itself reports what is wrong.
             return
         finally:
-            self._busy = False
+            # Not where it was cancelled: the next one may be at work by now.
+            if self._task is asyncio.current_task():
+                self._task = None
 
 
 class _AheadSink:

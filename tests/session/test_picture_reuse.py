@@ -14,6 +14,7 @@ from server.core.messages import Chat, Confirm, Hold, Release, Settings, Typing
 from server.engines.base import Capabilities, EngineRequest, Usage
 from server.engines.prompts import messages
 from server.session import picture_reuse
+from server.session.request_parts import Prepared, View
 from tests.support.fakes import FakeEngine, until
 from tests.support.rooms import Room, make_frame, room
 
@@ -56,7 +57,7 @@ class Table:
         self.show(scene)
         self.one.session.handle(Typing(type="typing"))
         reuse = self.one.session._reuse
-        await until(lambda: not reuse._busy and self.one.tools.inference.running == 0)
+        await until(lambda: not reuse.busy and self.one.tools.inference.running == 0)
 
     @property
     def requests(self) -> list[EngineRequest]:
@@ -256,6 +257,36 @@ async def test_two_changes_at_once_send_one_ahead() -> None:
         await table.type(1)
         await table.type(2)
         assert len(table.requests) == 1
+
+
+async def test_one_that_is_cancelled_makes_no_room_for_a_third(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Somebody goes on and pauses again: the end of the first picture is not the end of the second."""
+    monkeypatch.setattr(picture_reuse, "SAID_SECONDS", 0.0)
+    async with room(caching()) as one:
+        table = Table(one)
+        reuse = one.session._reuse
+        made: list[str] = []
+        go = asyncio.Event()
+
+        async def prepare(view: View, needs: Capabilities) -> Prepared:
+            made.append(view.frame.id)
+            await go.wait()
+            raise EngineFailed("It was only counted.")
+
+        monkeypatch.setattr(reuse, "prepare", prepare)
+        reuse.said(table.show(1), None)
+        await until(lambda: len(made) == 1)
+        reuse.cancel_ahead()
+        reuse.said(table.show(2), None)
+        await until(lambda: len(made) == 2)
+        assert reuse.busy
+        reuse.said(table.show(3), None)
+        await asyncio.sleep(0.01)
+        assert made == ["f1", "f2"]
+        go.set()
+        await until(lambda: not reuse.busy)
 
 
 async def test_nothing_goes_ahead_while_anybody_waits() -> None:
