@@ -61,6 +61,9 @@ export class ChatSocket {
   // A second socket to replace a silent one; null without one.
   /** @type {WebSocket|null} */
   #spare = null;
+  // Sockets that nobody needs and that are still opening
+  /** @type {Set<WebSocket>} */
+  #leftover = new Set();
   // performance.now() at the start of the newest attempt
   #begunAt = -Infinity;
   // True when the silent one has answered since the spare was opened
@@ -169,6 +172,9 @@ export class ChatSocket {
 
   /** @param {number} attempt */
   #make(attempt) {
+    // A browser opens one socket to a server at a time: these would stand in the way.
+    for (const ws of this.#leftover) ws.close();
+    this.#leftover.clear();
     const scheme = location.protocol === "https:" ? "wss:" : "ws:";
     const address = `${scheme}//${location.host}/ws/${encodeURIComponent(this.#session.id ?? "")}`;
     const ws = new WebSocket(numbered(address, attempt), ["qwen-camera", `bearer.${this.#session.token}`]);
@@ -177,7 +183,10 @@ export class ChatSocket {
       if (ws === this.#ws) this.#received(parse(event.data));
     };
     // An error is always followed by a close event with the code.
-    ws.onclose = (event) => this.#closed(ws, event.code);
+    ws.onclose = (event) => {
+      this.#leftover.delete(ws);
+      this.#closed(ws, event.code);
+    };
     return ws;
   }
 
@@ -198,25 +207,41 @@ export class ChatSocket {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#closed(ws, 0), OPEN_WITHIN);
     ws.onopen = () => {
-      if (ws !== this.#spare) return;
-      // The server closes the old one, because a session has one socket.
-      const before = this.#ws;
-      this.#spare = null;
-      this.#ws = ws;
-      before?.close();
-      clearTimeout(this.#timer);
-      clearTimeout(this.#silence);
-      clearInterval(this.#pinger);
-      this.#pinger = setInterval(() => this.#ping(ws), PING_EVERY);
-      this.#silence = setTimeout(() => this.#closed(ws, 1006), SILENCE);
-      this.#onState("open", 0, null);
+      if (ws === this.#spare) this.#adopt(ws);
     };
+  }
+
+  /** Go on with another socket, which is open. @param {WebSocket} ws */
+  #adopt(ws) {
+    // The server closes the old one, because a session has one socket.
+    const before = this.#ws;
+    this.#spare = null;
+    this.#ws = ws;
+    before?.close();
+    clearTimeout(this.#timer);
+    clearTimeout(this.#silence);
+    clearInterval(this.#pinger);
+    this.#pinger = setInterval(() => this.#ping(ws), PING_EVERY);
+    this.#silence = setTimeout(() => this.#closed(ws, 1006), SILENCE);
+    this.#onState("open", 0, null);
   }
 
   #dropSpare() {
     const spare = this.#spare;
     this.#spare = null;
-    spare?.close();
+    if (spare) this.#retire(spare);
+  }
+
+  /**
+   * Close a socket. One that is still opening is closed when it has opened, because browsers log an error otherwise.
+   * @param {WebSocket} ws
+   */
+  #retire(ws) {
+    if (ws.readyState !== WebSocket.CONNECTING) return ws.close();
+    this.#leftover.add(ws);
+    ws.onopen = () => {
+      if (this.#leftover.delete(ws)) ws.close();
+    };
   }
 
   /** @param {ServerMessage|null} message */
@@ -259,8 +284,10 @@ export class ChatSocket {
       return;
     }
     if (this.state === "connecting" && !this.#everOpened) this.unopened++;
+    // A spare that was given up has opened all the same: no other window has the session.
+    const own = code === 4409 && this.#leftover.size > 0;
     this.#drop();
-    const rule = AFTER_CLOSE[code];
+    const rule = own ? undefined : AFTER_CLOSE[code];
     if (rule === "over") this.#session.forget(true);
     if (rule === "never" || rule === "over") return this.#set("ended", code);
     if (rule === "session") this.#session.forget();
@@ -273,9 +300,16 @@ export class ChatSocket {
 
   /** @param {number} code */
   #spareFailed(code) {
+    const late = this.#spare;
     this.#dropSpare();
     clearTimeout(this.#timer);
     if (this.#ws && this.#spoke) {
+      if (late && this.#leftover.has(late)) {
+        // The server takes it in place of the one that is in use, if it opens after all.
+        late.onopen = () => {
+          if (this.#leftover.delete(late)) this.#adopt(late);
+        };
+      }
       this.doubted = false;
       return this.#onTrusted();
     }
@@ -298,9 +332,10 @@ export class ChatSocket {
     clearTimeout(this.#silence);
     clearInterval(this.#pinger);
     this.#dropSpare();
+    for (const late of this.#leftover) this.#retire(late);
     const ws = this.#ws;
     this.#ws = null;
-    ws?.close();
+    if (ws) this.#retire(ws);
   }
 
   /** @param {SocketState} state @param {number} [code] @param {ApiError|null} [error] */

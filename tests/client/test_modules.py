@@ -785,6 +785,68 @@ async def test_a_silent_sockets_place_is_taken_without_a_break(page: Page) -> No
     ]
 
 
+# Sockets that open when the test lets them
+SLOW = """
+class Slow {
+  static CONNECTING = 0;
+  static OPEN = 1;
+  static made = [];
+  readyState = 0;
+  closed = [];
+  constructor() { Slow.made.push(this); }
+  opens() { this.readyState = 1; this.onopen(); }
+  send() {}
+  close() { this.closed.push(this.readyState); }
+}
+window.WebSocket = Slow;
+"""
+
+
+async def test_a_socket_that_is_still_opening_is_closed_when_it_has_opened(page: Page) -> None:
+    """The browser would log an error; only where another one has to get through it is closed at once."""
+    found = await run(
+        page,
+        SOCKET + SLOW + """
+        socket.open();
+        await later(5);
+        socket.close();
+        const before = [...Slow.made[0].closed];
+        Slow.made[0].opens();
+        socket.open();
+        await later(5);
+        socket.close();
+        socket.open();
+        await later(5);
+        return [before, ...Slow.made.map((one) => one.closed)];
+        """,
+    )
+    assert found == [[], [1], [0], []]
+
+
+async def test_a_spare_that_opens_late_is_used_all_the_same(page: Page) -> None:
+    """The silent socket has answered meanwhile; the server takes the late one, and nobody loses the session."""
+    found = await run(
+        page,
+        SOCKET + SLOW + """
+        const real = window.setTimeout;
+        window.setTimeout = (work, wait) => real(work, wait === 5000 ? 50 : wait);
+        socket.open();
+        await later(5);
+        Slow.made[0].opens();
+        socket.probe(5);
+        while (Slow.made.length < 2) await later(5);
+        Slow.made[0].onmessage({data: '{"type":"pong","at":1}'});
+        while (socket.doubted) await later(5);
+        const kept = [...Slow.made[1].closed];
+        Slow.made[1].opens();
+        const first = [...Slow.made[0].closed];
+        Slow.made[0].onclose({code: 4409});
+        return [kept, first, states, Slow.made[1].closed, socket.send({type: "ping"})];
+        """,
+    )
+    assert found == [[], [1], [["connecting", 0], ["open", 0], ["open", 0]], [], True]
+
+
 async def test_a_question_whose_socket_is_lost_goes_out_once_more_as_it_was(page: Page) -> None:
     """The very same message, once; none that has its end, was cancelled or gave way to a newer one."""
     found = await run(
