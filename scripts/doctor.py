@@ -36,7 +36,7 @@ try:
     from scripts.bench.camera_peer import CameraPeer
     from scripts.bench.http_json import Reply
     from scripts.bench.live_encoder import LiveEncoder, Scene
-    from scripts.checks import local, media, web
+    from scripts.checks import local, media, speech, web
     from scripts.checks.finding import Finding, State, masked, table
 except ModuleNotFoundError as missing:
     go_on_inside(missing)
@@ -70,6 +70,13 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return chosen
 
 
+async def _models(settings: Settings, health: object) -> AsyncGenerator[Finding, None]:
+    """Check what is set beside the model server."""
+    for check in (local.check_local_model, speech.check_recogniser, speech.check_voice):
+        if (found := await check(settings, health)) is not None:
+            yield found
+
+
 class Examination:
     """All checks of one server; `findings` yields their results in order."""
 
@@ -94,7 +101,7 @@ class Examination:
             if settings is not None:
                 yield local.check_udp_ports(settings)
                 yield await local.check_model_server(settings)
-                if (found := await local.check_local_model(settings, None)) is not None:
+                async for found in _models(settings, None):
                     yield found
             return
         yield server
@@ -108,7 +115,7 @@ class Examination:
         yield engine
         if settings is not None:
             yield await local.check_model_server(settings)
-            if (found := await local.check_local_model(settings, health)) is not None:
+            async for found in _models(settings, health):
                 yield found
             yield local.check_udp_ports(settings)
         if code and not trusted and urlsplit(self.url).hostname not in LOOPBACK:
@@ -233,6 +240,7 @@ class Examination:
         if self._settings is not None:
             for name in (
                 *("jwt_secret_key", "turn_secret", "vllm_api_key", "metrics_token"),
+                *("speech_api_key", "transcription_api_key"),
                 "operator_token",
             ):
                 self.secrets.add(getattr(self._settings, name).get_secret_value())

@@ -6,19 +6,16 @@ import asyncio
 import contextlib
 import errno
 import socket
-import ssl
 from pathlib import Path
 from typing import Any
 
 from config import ConfigError, Settings, load
-from scripts.bench.http_json import request
 from scripts.checks.finding import Finding, State
+from scripts.checks.model_list import Trouble, listed
 from server.catalogue.choice import CommandError, own_choice
 from server.catalogue.command import command
 from server.catalogue.folder import ModelFolderError, read_model
 from server.hosting.host import HostProbe
-
-MODEL_SECONDS = 5.0
 
 
 def check_settings(env_file: Path) -> tuple[Finding, Settings | None]:
@@ -140,50 +137,15 @@ async def check_model_server(settings: Settings) -> Finding:
     def problem(text: str, cause: str, todo: str) -> Finding:
         return Finding("model_server", title, bad, text, cause, todo)
 
-    try:
-        reply = await request(
-            "GET",
-            f"{settings.vllm_base_url}/models",
-            token=settings.vllm_api_key.get_secret_value() or None,
-            timeout=MODEL_SECONDS,
-            tls=ssl.create_default_context(),
-        )
-    except ssl.SSLCertVerificationError as error:
-        return problem(
-            "Its TLS certificate is not trusted.",
-            f"{error.verify_message}.",
-            "Install its authority on this machine, or use a name that the certificate has.",
-        )
-    except TimeoutError:
-        return problem(
-            f"VLLM_BASE_URL does not answer within {MODEL_SECONDS:g} s.",
-            "It hangs, or a firewall swallows the packets.",
-            "See its log; check the address in VLLM_BASE_URL.",
-        )
-    except (OSError, EOFError, ValueError):
-        return problem(
-            "Nothing answers at VLLM_BASE_URL.",
-            "The model server does not run, is still loading, or listens elsewhere.",
-            "Start it (bash scripts/start_vllm_server.sh), or correct VLLM_BASE_URL.",
-        )
-    if reply.status in (401, 403):
-        return problem(
-            f"The model server refuses this key ({reply.status}).",
-            "It was started with another --api-key.",
-            "Set VLLM_API_KEY to the same.",
-        )
-    try:
-        names = (
-            [str(model["id"]) for model in reply.json()["data"]] if reply.status == 200 else None
-        )
-    except (ValueError, KeyError, TypeError):
-        names = None
-    if names is None:
-        return problem(
-            f"No model list at VLLM_BASE_URL/models (status {reply.status}).",
-            "Another program answers there, or the path is wrong.",
-            "VLLM_BASE_URL ends with /v1 as a rule.",
-        )
+    names = await listed(
+        "model server",
+        "VLLM",
+        settings.vllm_base_url,
+        settings.vllm_api_key,
+        start="Start it (bash scripts/start_vllm_server.sh)",
+    )
+    if isinstance(names, Trouble):
+        return problem(names.text, names.cause, names.todo)
     if settings.model_name and names and settings.model_name not in names:
         return problem(
             "The model server does not have MODEL_NAME.",

@@ -23,7 +23,6 @@ from server.core.aio import (
     TaskSet,
     async_call,
     in_pool,
-    supervise,
     watch_lag,
 )
 from server.core.close_codes import Close
@@ -120,7 +119,7 @@ class Program:
             prepare_pool=self.pools.prepare,
             metrics=self.metrics,
             scratch=Scratch(),
-            voice=self.engine_parts.voice,
+            voice=self.speech.voice,
             recogniser=self.speech.recogniser,
             find=lambda frame, thorough: in_pool(
                 self.pools.heavy, self.engine_parts.finder.find, frame.image, thorough
@@ -180,7 +179,7 @@ class Program:
             turn=self.relays.report,
             limits=self.store.report if self.store is not None else lambda: OWN_LIMITS,
             engines=lambda: self.engines.engines,
-            recogniser=self.speech.report,
+            speech=self.speech.report,
         )
         self._tasks = TaskSet("program")
         self._open = self._opened()
@@ -269,10 +268,8 @@ class Program:
         self.sessions.start()
         self._warm(self.engines.current)
         self._tasks.spawn(self.engine_parts.begin(), name="local")
-        self._tasks.spawn(self.speech.run(), name="recogniser")
+        self._tasks.spawn(self.speech.run(), name="speech")
         self._tasks.spawn(self.relays.run(), name="relays")
-        if self.engine_parts.voice is not None:
-            self._tasks.spawn(supervise(self.engine_parts.voice.probe, name="voice"), name="voice")
         self._tasks.spawn(watch_lag(self.metrics.loop_lag.observe), name="loop_lag")
 
     async def _share_limits(self) -> None:

@@ -34,9 +34,11 @@ class Health:
         turn: Callable[[], list[dict[str, Any]]] = list,
         limits: Callable[[], Mapping[str, str | bool]] = lambda: OWN_LIMITS,
         engines: Callable[[], Sequence[Engine]] = tuple,
-        recogniser: Callable[[], Mapping[str, str] | None] = lambda: None,
+        speech: Callable[[], Mapping[str, Mapping[str, str] | None]] = dict,
     ) -> None:
-        """`engines`: all engines that can be used, best first; `recogniser`: its state, None for none."""
+        """`engines`: all engines that can be used, best first; `speech`: the state of `recogniser` and
+        `voice`, None for none.
+        """
         self._version = version
         self._engine = engine
         self._sessions = sessions
@@ -46,7 +48,7 @@ class Health:
         self._turn = turn
         self._limits = limits
         self._engines = engines
-        self._recogniser = recogniser
+        self._speech = speech
         self._started = time.monotonic()
 
     @property
@@ -109,7 +111,9 @@ class Health:
                 }
                 for one in self._engines()
             ],
-            "recogniser": self._recogniser(),
+            "recogniser": None,
+            "voice": None,
+            **self._speech(),
             "sessions": self._sessions(),
             "cameras": self._cameras(),
             "queue_depth": self._depths(),

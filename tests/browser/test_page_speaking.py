@@ -88,7 +88,7 @@ async def talking(model: FakeOpenAI, speech_server: SpeechServer) -> AsyncIterat
         speech_base_url=speech_server.base_url,
         rate_limit_per_minute=0,
     ) as run:
-        voice = run.program.engine_parts.voice
+        voice = run.program.speech.voice
         assert voice is not None
         await until(lambda: voice.ready)
         yield run

@@ -1,4 +1,4 @@
-"""The recogniser that the settings name, in the whole server."""
+"""The recogniser and the voice that the settings name, in the whole server."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from server.engines.speech.server_recogniser import ServerRecogniser
 from server.program.speech_parts import SpeechParts
 from tests.support.clients import page_of, soon
 from tests.support.running import Running, running
+from tests.support.speech_server import SpeechServer
 from tests.support.transcription_server import TranscriptionServer
 
 
-async def health(run: Running) -> Any:
+async def health(run: Running, part: str = "recogniser") -> Any:
     async with httpx.AsyncClient(base_url=run.base_url, trust_env=False) as client:
-        return (await client.get("/health")).json()["recogniser"]
+        return (await client.get("/health")).json()[part]
 
 
 async def test_no_recogniser_by_default() -> None:
@@ -67,6 +68,32 @@ async def test_a_local_recogniser_that_cannot_be_loaded(tmp_path: Path) -> None:
         None, transcription_base_url="http://127.0.0.1:9/v1", transcription_local_model=tmp_path
     )
     assert isinstance(SpeechParts(both).recogniser, ServerRecogniser)
+
+
+async def test_a_voice_that_answers() -> None:
+    """/health has its state for who may see it, and says why it is not ready; visitors get no word of it."""
+    async with (
+        SpeechServer() as server,
+        running(speech_base_url=server.base_url, speech_api_key="k") as run,
+    ):
+        voice = run.program.speech.voice
+        assert voice is not None
+        await soon(lambda: voice.ready)
+        assert await health(run, "voice") == {"name": "server", "state": "ready", "detail": ""}
+        server.key = "other"
+        await voice.probe()
+        found = await health(run, "voice")
+        assert found["state"] == "unreachable"
+        assert "SPEECH_API_KEY" in found["detail"]
+        body, _ = run.program.health.summary()
+        assert "voice" not in body
+        assert "recogniser" not in body
+
+
+async def test_no_voice_by_default() -> None:
+    async with running() as run:
+        assert run.program.speech.voice is None
+        assert await health(run, "voice") is None
 
 
 def test_a_bad_address_stops_the_start() -> None:

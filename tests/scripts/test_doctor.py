@@ -31,6 +31,8 @@ from scripts.local_certificate import Issued, Keeper, read_pair
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_server import free_port
 from tests.support.running import running
+from tests.support.speech_server import SpeechServer
+from tests.support.transcription_server import TranscriptionServer
 from tests.support.turn_server import turn_on_loopback
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -221,6 +223,41 @@ async def test_engines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
         assert (found["engine"]["state"], found["model_server"]["state"]) == ("failed", "failed")
         assert "VLLM_BASE_URL" in found["engine"]["todo"]
         assert "Nothing answers" in found["model_server"]["text"]
+
+
+async def test_speech(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Servers that answer, refuse the key, lack the model, are gone; a folder without a model; nothing set."""
+    plain = await look(capsys, "--env-file", env_file(tmp_path, engine="builtin"))
+    assert not {"recogniser", "voice"} & set(plain)
+    async with SpeechServer() as voice, TranscriptionServer() as words:
+        urls = {"speech_base_url": voice.base_url, "transcription_base_url": words.base_url}
+        found = await look(capsys, "--env-file", env_file(tmp_path, engine="builtin", **urls))
+        assert (found["voice"]["text"], found["voice"]["state"]) == ("It has speaker.", "ok")
+        assert (found["recogniser"]["text"], found["recogniser"]["state"]) == (
+            "It has whisper.", "ok",
+        )  # fmt: skip
+        words.models = None
+        voice.key = "another"
+        found = await look(capsys, "--env-file", env_file(tmp_path, engine="builtin", **urls))
+        assert found["recogniser"]["state"] == "ok"
+        assert found["voice"]["state"] == "warn"
+        assert "refuses this key" in found["voice"]["text"]
+        assert "SPEECH_API_KEY" in found["voice"]["todo"]
+        words.models = ["whisper"]
+        wrong = env_file(tmp_path, engine="builtin", transcription_model="other", **urls)
+        found = await look(capsys, "--env-file", wrong)
+        assert "TRANSCRIPTION_MODEL" in found["recogniser"]["todo"]
+    found = await look(capsys, "--env-file", env_file(tmp_path, engine="builtin", **urls))
+    assert "Nothing answers at SPEECH_BASE_URL." in found["voice"]["text"]
+    assert "browser" in found["voice"]["cause"]
+    folder = tmp_path / "voice"
+    folder.mkdir()
+    here = env_file(tmp_path, engine="builtin", speech_local_model=folder)
+    found = await look(capsys, "--env-file", here)
+    assert "config.json" in found["voice"]["cause"]
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"")
+    assert (await look(capsys, "--env-file", here))["voice"]["state"] == "ok"
 
 
 async def test_a_key_that_the_model_server_refuses(

@@ -14,11 +14,11 @@ import numpy as np
 
 from server.core.aio import TaskSet
 from server.core.errors import SpeechFailed, SpeechRefused, SpeechTimeout, SpeechUnavailable
-from server.engines.speech.base import VoiceChunk
 from server.engines.speech.voice_worker.streaming import StreamOptions
 from server.processes.process import ProcessFailed
 from server.processes.wire import Message
 from server.processes.worker_process import WorkerProcess, environment
+from server.voice.pcm import VoiceChunk
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ class LocalVoice:
         self._quiet_until = 0.0
         self._started = self._closed = False
         # Why it does not speak, for operators; "" while it does
-        self.detail = "The voice is being loaded."
+        self.trouble = "The voice is being loaded."
         # The names of its voices
         self.voices: tuple[str, ...] = ()
         # What is not as the options asked
@@ -132,13 +132,13 @@ class LocalVoice:
         """Wait until it is loaded. Raises SpeechUnavailable with the reason when it cannot be."""
         await self._loaded.wait()
         if not self.ready:
-            raise SpeechUnavailable(self.detail)
+            raise SpeechUnavailable(self.trouble)
 
     async def speak(self, text: str, *, language: str | None) -> AsyncGenerator[VoiceChunk, None]:
         """See `Voice.speak`."""
         async with self._turn:
             if not self.ready:
-                raise SpeechUnavailable(self.detail)
+                raise SpeechUnavailable(self.trouble)
             self._text = speaking = _Text(next(self._ids))
             self._worker.send(
                 {
@@ -180,7 +180,7 @@ class LocalVoice:
         """End the worker and its memory. Safe to call twice."""
         self._closed = True
         self._rate = 0
-        self.detail = "The voice was stopped."
+        self.trouble = "The voice was stopped."
         await self._worker.stop()
         await self._tasks.close()
 
@@ -210,7 +210,7 @@ class LocalVoice:
                 self._failed(str(header["message"]))
             case "ready":
                 self._rate, self.voices = int(header["rate"]), tuple(header["voices"])
-                self.detail = ""
+                self.trouble = ""
                 log.info("the local voice is loaded")
                 self._loaded.set()
                 self._on_ready()
@@ -221,7 +221,7 @@ class LocalVoice:
                     text.put(Message({"type": "error", "message": "The text made too much sound."}))
 
     def _failed(self, detail: str) -> None:
-        self.detail = detail
+        self.trouble = detail
         log.error("the local voice does not speak", extra={"reason": detail})
         self._loaded.set()
 

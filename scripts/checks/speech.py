@@ -1,0 +1,101 @@
+"""Checks of what makes words of speech, and of what speaks answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from config import Settings
+from scripts.checks.finding import Finding, State
+from scripts.checks.model_list import Trouble, listed
+
+
+async def check_recogniser(settings: Settings, health: Any) -> Finding | None:
+    """Check the recogniser that the settings name; None without one.
+
+    `health`: the body of /health, None without a server.
+    """
+    title, id = "Recogniser", "recogniser"
+    if settings.transcription_base_url:
+        return await _server(
+            *(id, title, "transcription server", "TRANSCRIPTION"),
+            settings.transcription_base_url,
+            settings.transcription_api_key,
+            settings.transcription_model,
+            without="Spoken questions need an engine that hears; typing works.",
+        )
+    if settings.transcription_local_model is None:
+        return None
+    return _local(
+        id, title, "TRANSCRIPTION_LOCAL_MODEL", settings.transcription_local_model, health
+    )
+
+
+async def check_voice(settings: Settings, health: Any) -> Finding | None:
+    """Check the voice that the settings name; None without one. `health`: as above."""
+    title, id = "Voice", "voice"
+    if settings.speech_local_model is not None:
+        return _local(id, title, "SPEECH_LOCAL_MODEL", settings.speech_local_model, health)
+    if not settings.speech_base_url:
+        return None
+    return await _server(
+        *(id, title, "speech server", "SPEECH"),
+        settings.speech_base_url,
+        settings.speech_api_key,
+        settings.speech_model,
+        without="Each browser reads answers with its own voice.",
+    )
+
+
+async def _server(
+    id: str,
+    title: str,
+    what: str,
+    prefix: str,
+    url: str,
+    key: SecretStr,
+    model: str,
+    *,
+    without: str,
+) -> Finding:
+    found = await listed(what, prefix, url, key, start="Start it")
+    if isinstance(found, Trouble):
+        if found.unlisted:
+            text = "It answers, and lists no models, as some do."
+            return Finding(id, title, State.OK, text)
+        cause = f"{found.cause} {without}"
+        return Finding(id, title, State.WARN, found.text, cause, found.todo)
+    if model and found and model not in found:
+        return Finding(
+            id,
+            title,
+            State.WARN,
+            f"The {what} does not have {prefix}_MODEL.",
+            f"It has {', '.join(found[:3])}. {without}",
+            f"Set {prefix}_MODEL to one of these, or leave it empty.",
+        )
+    return Finding(id, title, State.OK, f"It has {', '.join(found[:3]) or 'no list'}.")
+
+
+def _local(id: str, title: str, setting: str, folder: Path, health: Any) -> Finding:
+    reported = health.get(id) if isinstance(health, dict) else None
+    if isinstance(reported, dict) and reported.get("state") == "ready":
+        return Finding(id, title, State.OK, f"{folder.name} is ready.")
+    missing = [
+        name
+        for name, there in (
+            ("config.json", (folder / "config.json").is_file()),
+            ("weights (.safetensors)", any(folder.glob("*.safetensors"))),
+        )
+        if not there
+    ]
+    todo = f"Correct {setting} or what the cause names, then start the server again."
+    if missing:
+        text = f"{setting} cannot be loaded."
+        return Finding(id, title, State.WARN, text, f"Its folder has no {missing[0]}.", todo)
+    if isinstance(reported, dict):
+        text, cause = f"{folder.name} is not ready.", str(reported.get("detail") or "")
+        return Finding(id, title, State.WARN, text, cause, todo)
+    return Finding(id, title, State.OK, f"{folder.name} has its files.")
