@@ -26,6 +26,7 @@ from server.session.spoken_questions import SpokenQuestions, WordMaker
 from server.voice.detector import Chunk
 from server.voice.foreground import Foreground
 from server.voice.line import VoiceLine
+from server.voice.onset import Onset
 from server.voice.ring import SoundRing
 from server.voice.turns import (
     MOST_TURN_SECONDS,
@@ -57,6 +58,7 @@ class _Stretch:
     foreground: Foreground
     turns: Turns
     interruption: AnswerInterruption
+    onset: Onset
 
 
 class Listening:
@@ -73,10 +75,13 @@ class Listening:
         tools: SessionTools,
         send_error: Callable[[QwenCameraError, str | None], None],
         touch: Callable[[], None],
+        on_noise: Callable[[float], None] = lambda _: None,
         recognising: WordMaker | None = None,
         talker: Talker | None = None,
     ) -> None:
+        """`on_noise` gets the time at which a sound of the scene begins that stands out."""
         self._line = line
+        self._on_noise = on_noise
         self._outbox = outbox
         self._tools = tools
         self._talker = talker
@@ -185,7 +190,9 @@ class Listening:
             on_chunks=self._on_chunks,
             on_dropped=lambda pieces: self._line.dropped("detector", pieces),
         )
-        self._stretch = _Stretch(detection, Foreground(), Turns(), AnswerInterruption(self._talker))
+        self._stretch = _Stretch(
+            detection, Foreground(), Turns(), AnswerInterruption(self._talker), Onset()
+        )
         self._stretch.turns.set_silence(self._silence)
         self._line.on_sound = self._on_sound
         self._line.on_microphone = self._on_microphone
@@ -238,6 +245,8 @@ class Listening:
         else:
             voiced = stretch.foreground.hears(chunk)
             stretch.interruption.hear(chunk, voiced)
+            if stretch.onset.hears(chunk):
+                self._on_noise(chunk.at)
         self._spoken.show()
         self._apply(stretch.turns.hear(chunk, voiced))
 

@@ -151,6 +151,7 @@ class Session:
             tools=tools,
             send_error=self.send_error,
             touch=self.touch,
+            on_noise=self._watching.sounded,
             recognising=Recognising(tools, self._requests),
             talker=self.speaking,
         )

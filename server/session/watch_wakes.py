@@ -23,6 +23,10 @@ _DARK_SECONDS = 0.9
 # The strength of such a change, which is one of the whole picture
 _OUT = 3.0
 _NOTHING = Change(Why.SAME, 0.0, None, 0.0)
+# Seconds from the beginning of a sound to the frame that is asked about, so that the request has the
+# sound, and between two requests about sounds
+_SOUND_SECONDS = 0.8
+_SOUNDS_APART = 3.0
 
 
 class WatchWakes:
@@ -64,6 +68,10 @@ class WatchWakes:
         self._seen_at = 0.0
         # The frame of the last look, if it showed no change
         self._last: Frame | None = None
+        # The beginning of a sound that nobody was asked about; None without one
+        self._sound_at: float | None = None
+        # The capture time of the newest frame that was asked about for its sound
+        self._sound_asked = 0.0
         # The change that waits for the end of the common request
         self._waiting: Change | None = None
         # The capture time of the first dark look; None while looks are light
@@ -109,7 +117,7 @@ class WatchWakes:
         self._name_places()
         ask: Ask | None = None
         may = self._allowance.left(now)
-        if may and self._attention.due(change, now):
+        if may and (self._attention.due(change, now) or self._sound_due(frame)):
             ask = self._woken(frame, change)
         elif may and self._rule.unbegun(now, minute):
             self._frames.keep(frame)
@@ -119,6 +127,21 @@ class WatchWakes:
             ask = self._rule.settled(calm.id, None, now, minute)
         self._last = None if change.changed else frame
         return self._begin(ask, frame, change)
+
+    def sounded(self, at: float) -> None:
+        """Note that a sound began; forgotten where the engine cannot hear."""
+        if self._tools.current_engine().status.capabilities.audio_in:
+            self._sound_at = at
+
+    def _sound_due(self, frame: Frame) -> bool:
+        """Find whether this is the frame to ask about for a sound, and take note of that."""
+        at = self._sound_at
+        if at is None or frame.captured < max(
+            at + _SOUND_SECONDS, self._sound_asked + _SOUNDS_APART
+        ):
+            return False
+        self._sound_at, self._sound_asked = None, frame.captured
+        return True
 
     def ask_early(self, frame: Frame, change: Change) -> Ask | None:
         """Return the request about a frame between two samples; None without one."""
@@ -221,5 +244,5 @@ class WatchWakes:
         self._attention.retry()
 
     def forget(self) -> None:
-        self._compared = self._last = None
+        self._compared = self._last = self._sound_at = None
         self._attention.forget()

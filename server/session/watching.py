@@ -180,6 +180,10 @@ class Watching:
         if change is not None and not self._list.blocked():
             self._begin(self._wakes.ask_early(frame, change))
 
+    def sounded(self, at: float) -> None:
+        """Note that a sound began: an engine that hears is asked about it, though nothing is seen."""
+        self._wakes.sounded(at)
+
     def _begin(self, ask: Ask | None) -> None:
         if ask is not None:
             self._queue.put([ask])

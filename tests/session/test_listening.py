@@ -439,6 +439,20 @@ async def test_what_comes_after_the_button_begins_nothing() -> None:
         assert not one.listening.on
 
 
+async def test_a_sound_of_the_scene_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bark is no speech and no question; watches learn when it began. Behind a button nothing is heard of it."""
+    async with ear() as one:
+        noted: list[float] = []
+        monkeypatch.setattr(one.listening, "_on_noise", noted.append)
+        one.switch()
+        began = await one.hear(np.concatenate([hiss(3, -70), hiss(0.4, -20), hiss(2, -70)]))
+        assert [round(at - began) for at in noted] == [3]
+        assert one.words.heard == []
+        one.switch("push")
+        await one.hear(np.concatenate([hiss(3, -70), hiss(0.4, -20)]))
+        assert len(noted) == 1
+
+
 async def test_muting_drops_what_is_being_said() -> None:
     """The sound goes, and so do the words that had come."""
     async with ear() as one:

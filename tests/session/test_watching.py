@@ -19,11 +19,13 @@ from server.attention.watch_answers import conditions_in
 from server.core.errors import EngineFailed
 from server.core.frames import BoxUnit, Detail, Kind
 from server.core.messages import Watch, parse
+from server.core.sound import SOUND_RATE, Sound
 from server.engines.base import Capabilities, EngineRequest
 from server.session import watch_queue
 from server.session.rings import MAX_RINGS
 from server.vision.privacy import ClosedFilter
-from tests.session.test_live_description import Stage
+from tests.session.test_live_description import STEP, Stage
+from tests.session.test_request_builder import FakeEar
 from tests.support.fakes import FakeEngine, until
 from tests.support.rooms import LIMITS, Room, make_frame, room
 
@@ -153,6 +155,56 @@ async def test_a_thing_that_appears_rings_once_with_the_frame_that_shows_it() ->
         await guard.show(times=3)
         await guard.show(mark=True, times=3)
         assert len(guard.rings()) == 1
+
+
+async def test_tell_me_when_the_dog_barks() -> None:
+    """Nothing is seen to change: the sound is asked about, with a frame after its beginning, and rings."""
+    hears = Capabilities(audio_in=True, json_schema=True)
+    bark = Sound(np.full(SOUND_RATE, 3, np.int16), 4.0)
+    async with room(FakeEngine(capabilities=hears)) as one:
+        guard = Guard(one)
+        ear = FakeEar(bark)
+        one.session._requests.ear = ear
+        guard.watch(condition="the dog barks")
+        await guard.calm()
+        await guard.show(times=10)
+        asked = len(one.engine.requests)
+        last = one.session.camera.newest
+        assert last is not None
+        guard.engine.chunks = reply(True)
+        one.session._watching.sounded(last.captured)
+        # Soon after it began the request would not have the sound.
+        await guard.show()
+        assert len(one.engine.requests) == asked
+        await guard.show(times=4)
+        first, second = one.engine.requests[asked : asked + 2]
+        assert first.sound is bark
+        assert second.sound is bark
+        since, until = ear.asked[-1]
+        assert since <= last.captured <= until
+        assert [ring["condition"] for ring in guard.rings()] == ["the dog barks"]
+
+
+async def test_a_noisy_room_asks_within_bounds() -> None:
+    """At most every three seconds; and never an engine that cannot hear."""
+    for hears in (True, False):
+        capabilities = dataclasses.replace(ABLE, audio_in=hears)
+        async with room(FakeEngine(capabilities=capabilities)) as one:
+            guard = Guard(one)
+            guard.watch()
+            await guard.calm()
+            asked = len(one.engine.requests)
+            frames = 40
+            for _ in range(frames):
+                last = one.session.camera.newest
+                assert last is not None
+                one.session._watching.sounded(last.captured - 1)
+                await guard.show()
+            seconds = frames * STEP
+            most = seconds / 3 + 1 if hears else 0
+            # Each may have one more at the settled scene.
+            assert len(one.engine.requests) - asked <= 2 * most
+            assert (len(one.engine.requests) > asked) is hears
 
 
 async def test_a_change_between_two_samples_is_asked_about_at_once() -> None:
