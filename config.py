@@ -108,6 +108,7 @@ class Settings(BaseSettings):
     )
     vllm_api_key: SecretStr = secret()
     model_name: str = text()
+    model_voice: str = text()
     local_model: Path | None = Field(
         default=None, description="a directory with a model's files, ~ being the home directory"
     )

@@ -338,11 +338,7 @@ function serverSees(status) {
 function sending(sent) {
   if (!sent || sent.width === 0) return "Nothing.";
   /** @type {Record<string, string>} */
-  const reasons = {
-    cpu: " Limited: this device is busy.",
-    bandwidth: " Limited: the network is slow.",
-    other: " Limited by the browser.",
-  };
+  const reasons = { cpu: " Limited: this device is busy.", bandwidth: " Limited: the network is slow.", other: " Limited by the browser." };
   const rate = sent.fps.toFixed(sent.fps < 10 ? 1 : 0);
   return `${sent.width}×${sent.height}, ${rate} frames a second.${reasons[sent.limitation] ?? ""}`;
 }
@@ -384,13 +380,14 @@ export function clock(at) {
 
 /**
  * Remarks that belong to an answer, or to the frame that it will be about.
- * @param {{frame?: import("../live/messages.js").FrameInfo, finish_reason?: string, sound?: string}} response
+ * @param {{frame?: import("../live/messages.js").FrameInfo, finish_reason?: string, sound?: string, speech?: string}} response
  */
 export function remarks(response) {
   const said = [];
   if (response.frame?.dark) said.push("The picture was dark. Switch on a light, or the torch.");
   if (response.frame?.blurred) said.push("The picture was blurred. Hold still, or move back a little.");
   if (/^(empty|too_long|undecodable|refused)$/.test(response.sound ?? "")) said.push("The sound could not be used; only the words were asked.");
+  if (response.speech === "refused") said.push("The model did not speak this answer itself; the voice does.");
   if (response.finish_reason === "length") said.push("Cut off at the length limit.");
   if (response.finish_reason === "content_filter") said.push("The model server's filter cut this answer.");
   if (response.finish_reason === "cancelled") said.push("Cancelled.");

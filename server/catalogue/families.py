@@ -77,6 +77,7 @@ _QWEN_NAMES = (
 )
 # Names of models that hear, as hubs and servers spell them
 _OMNI_NAME = re.compile(r"qwen-?(2[._]5|3)-?omni", re.I)
+_SILENT_NAME = re.compile(r"omni.*(thinking|thinker|captioner)", re.I)
 # Parts of the names of diffusers' autoencoders for video and for sound; plain `AutoencoderKL` is
 # for pictures.
 _VIDEO_VAES = ("Wan", "Video", "LTX", "CogVideo", "Mochi", "Temporal", "Cosmos", "Magvit")
@@ -107,6 +108,18 @@ def hears(model_type: object, *names: str) -> bool:
     if isinstance(model_type, str):
         known = FAMILIES.get(model_type.removesuffix("_thinker"))
         return known is not None and Ability.AUDIO_IN in known.abilities
+    return any(_OMNI_NAME.search(_last(name)) for name in names)
+
+
+def speaks(model_type: object, *names: str) -> bool:
+    """Find whether a model speaks its answers itself, by its `model_type`, and without one by its
+    names. Those that only think or caption do not.
+    """
+    if any(_SILENT_NAME.search(_last(name)) for name in names):
+        return False
+    if isinstance(model_type, str):
+        known = FAMILIES.get(model_type)
+        return known is not None and Ability.SPEECH_OUT in known.abilities
     return any(_OMNI_NAME.search(_last(name)) for name in names)
 
 

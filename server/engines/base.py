@@ -11,6 +11,7 @@ from server.core.frames import BoxUnit, Detail, Geometry, Kind, Picture
 from server.core.sound import Sound, SoundUse
 from server.vision.grounding import Box
 from server.vision.media import FRAME_FACTOR
+from server.voice.pcm import VoiceChunk
 
 
 class EngineState(StrEnum):
@@ -39,6 +40,7 @@ class Capabilities:
     video: bool = False
     # It takes sound beside pictures (see `EngineRequest.sound`).
     audio_in: bool = False
+    # It speaks its answers itself (see `EngineRequest.speak`).
     speech_out: bool = False
     # It finds where things are.
     grounding: bool = False
@@ -154,6 +156,8 @@ class EngineRequest:
     sound_is_question: bool = False
     # `HEARD` with a sound, else the reason why it is missing; None where none belongs to the request
     sound_use: SoundUse | None = None
+    # The answer's sound is wanted beside its text, from an engine with `Capabilities.speech_out`.
+    speak: bool = False
     # JSON schema of the answer, for an engine with `Capabilities.json_schema`; others ignore it.
     schema: Mapping[str, Any] | None = None
     # The question asks where something is.
@@ -205,12 +209,14 @@ class Finished:
     video_refused: bool = False
     # It refused the sound, and got the text alone.
     sound_refused: bool = False
+    # It was asked to speak the answer, and did not.
+    speech_refused: bool = False
     # The places asked for, in pixels of the picture, from an engine that does not write them in its
     # text
     boxes: tuple[Box, ...] | None = None
 
 
-Chunk = Delta | Thought | Finished
+Chunk = Delta | Thought | VoiceChunk | Finished
 
 
 class Engine(Protocol):
@@ -233,6 +239,8 @@ class Engine(Protocol):
 
     def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
         """Stream the answer: any number of `Thought`s, at least one `Delta`, then one `Finished`.
+
+        Between them come the answer's `VoiceChunk`s, if `request.speak` asks for them.
 
         Closing the generator (`aclose`) or cancelling its consumer stops the work, upstream too, at
         once. Raises EngineError subclasses; one raised before the first `Delta` may be retried,

@@ -40,6 +40,8 @@ class Piece:
     # The model has produced something, be it hidden reasoning.
     began: bool = False
     usage: Usage | None = None
+    # Sound of the answer, base64
+    sound: str = ""
     # An error event's error.
     error: object = None
     # It declines, or calls a tool.

@@ -21,8 +21,6 @@ from server.engines.builtin.finder import Finder
 from server.engines.builtin.reader import Reader
 from server.engines.openai.engine import OpenAIEngine
 from server.engines.selector import EngineSelector
-from server.engines.speech.local_voice import ROOT, LocalVoice
-from server.engines.speech.server_voice import ServerVoice
 from server.engines.thinking import ThinkingLimits
 from server.fetch.catalogue import CatalogueSource
 from server.generation.assembly import MediaModel
@@ -68,8 +66,6 @@ class EngineParts:
             known=lambda: self.planner.known,
             gpu_free=self.planner.gpu_free,
         )
-        # Speaks answers; None: pages do
-        self.voice = self._voice()
         # Videos and sound that the loaded model makes
         self.making = GenerationJob(metrics=metrics, pool=pools.heavy)
         self.operations = Operations(
@@ -96,8 +92,6 @@ class EngineParts:
         async with AsyncExitStack() as stack:
             # The last one goes first.
             stack.push_async_callback(self.selector.close)
-            if self.voice is not None:
-                stack.push_async_callback(self.voice.close)
             stack.callback(self.operations.desk.close)
             stack.push_async_callback(self.making.close)
             stack.push_async_callback(self.manager.close)
@@ -113,6 +107,7 @@ class EngineParts:
                     base_url=settings.vllm_base_url,
                     api_key=settings.vllm_api_key,
                     model=settings.model_name,
+                    voice=settings.model_voice,
                     thinking=self._thinking(),
                 )
             )
@@ -122,26 +117,6 @@ class EngineParts:
         # operator prefers it.
         engines.insert(len(engines) - (settings.engine == "auto"), self.slot)
         return engines
-
-    def _voice(self) -> ServerVoice | LocalVoice | None:
-        settings = self._settings
-        if settings.speech_local_model is not None:
-            python = settings.speech_python or settings.engine_python
-            return LocalVoice(
-                settings.speech_local_model,
-                str(python or ROOT / ".venv-models" / "bin" / "python"),
-                options=settings.speech_local_options,
-                voice=settings.speech_voice,
-            )
-        if not settings.speech_base_url:
-            return None
-        return ServerVoice(
-            base_url=settings.speech_base_url,
-            api_key=settings.speech_api_key,
-            model=settings.speech_model,
-            voice=settings.speech_voice,
-            socket=settings.speech_socket,
-        )
 
     def _thinking(self) -> ThinkingLimits:
         return ThinkingLimits(self._settings.thinking, self._settings.thinking_max_tokens)

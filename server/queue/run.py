@@ -13,6 +13,7 @@ from server.core.frames import Kind
 from server.core.metrics import Metrics
 from server.engines.base import Chunk, Delta, Engine, EngineRequest, Finished, Thought, Usage
 from server.vision.grounding import Box
+from server.voice.pcm import VoiceChunk
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,9 @@ class Result:
     # See `Finished.video_refused` and `Finished.sound_refused`.
     video_refused: bool = False
     sound_refused: bool = False
+    # The engine spoke the answer itself; see `Finished.speech_refused`.
+    spoken: bool = False
+    speech_refused: bool = False
     # See `Finished.boxes`; what a sink passes on is in pixels of the frame.
     boxes: tuple[Box, ...] | None = None
 
@@ -99,6 +103,8 @@ class Job:
     make_request: Callable[[Engine], Awaitable[EngineRequest]]
     sink: Sink
     id: str
+    # Plays the answer's sound, from an engine that speaks itself
+    on_speech: Callable[[VoiceChunk], None] = lambda _: None
 
     @property
     def background(self) -> bool:
@@ -127,6 +133,8 @@ class JobRun:
     likes: Hashable = None
     pieces: list[str] = field(default_factory=list)
     thoughts: str = ""
+    # Some sound of the answer has come.
+    spoken: bool = False
     # Characters left for the answer.
     room: int = 0
     ended: bool = False
@@ -166,6 +174,10 @@ class JobRun:
                     self._delta(chunk.text)
                 elif isinstance(chunk, Thought):
                     self._thought(chunk.text)
+                elif isinstance(chunk, VoiceChunk):
+                    self._begin_words()
+                    self.spoken = True
+                    self.job.on_speech(chunk)
                 else:
                     self._finish(chunk)
         finally:
@@ -176,7 +188,7 @@ class JobRun:
         self.asked_at = now = self.clock()
         picture = request.picture
         self.room = CHARS_A_TOKEN * request.max_tokens
-        self.thoughts = ""
+        self.thoughts, self.spoken = "", False
         if not picture.held:
             # A held frame's age is only the user's typing time.
             self.metrics.frame_age.observe(max(0.0, now - picture.captured))
@@ -232,6 +244,8 @@ class JobRun:
             pictures_left_out=end.pictures_left_out,
             video_refused=end.video_refused,
             sound_refused=end.sound_refused,
+            spoken=self.spoken,
+            speech_refused=end.speech_refused,
             boxes=end.boxes,
         )
         self.metrics.inference.labels(self.job.kind).observe(result.inference_seconds)

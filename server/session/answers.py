@@ -56,6 +56,8 @@ class Asking:
     # The frame of a spoken question, once there is one, and True when it is a held one
     frame: Frame | None = None
     held: bool = False
+    # An engine that speaks itself has it.
+    by_engine: bool = False
     # Its turn of the history; None without one
     turn: int | None = None
     # What was heard of its answer when it was interrupted; None unless it was.
@@ -217,6 +219,12 @@ class AnswerSink:
             return None
         return SoundUse.REFUSED if result.sound_refused else self._asked[1].sound_use
 
+    @staticmethod
+    def _speech(result: Result) -> wire.AnswerSpeech | None:
+        if result.spoken:
+            return wire.AnswerSpeech.MODEL
+        return wire.AnswerSpeech.REFUSED if result.speech_refused else None
+
     def _response(self, result: Result) -> wire.Response:
         first = result.first_token_seconds
         return wire.Response(
@@ -232,6 +240,7 @@ class AnswerSink:
             frames=named(self._frames[result.pictures_left_out :], result.text),
             frames_sent=self._sent_as(result.video_refused),
             sound=self._sound(result),
+            speech=self._speech(result),
             timings=wire.Timings(
                 wait_frame_ms=_ms(self._wait_seconds),
                 prepare_ms=_ms(self._prepare_seconds),

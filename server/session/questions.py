@@ -22,6 +22,7 @@ from server.core.errors import (
 )
 from server.core.frames import Detail, Frame, Kind, Route, Scene
 from server.engines import prompts
+from server.engines.base import EngineRequest
 from server.engines.routing import choose
 from server.session import pointing
 from server.session.answers import AnswerSink, Asking, Spoken
@@ -221,7 +222,7 @@ class Questions:
             word=asking.spoken.word if asking.spoken is not None else None,
             on_end=lambda text, whole: self._answered(asking, text, whole),
             on_error=lambda error: self._broke(asking, error),
-            on_sent=self._reuse.started,
+            on_sent=lambda request: self._sent(asking, request),
             on_counted=self._requests.learn,
             on_started=lambda: self._speak(asking),
             on_text=lambda text: self._speaking.write(asking.id, text),
@@ -235,6 +236,10 @@ class Questions:
             extras = Extras(earlier=earlier, past=True, scene_sound=True)
         if (spoken := asking.spoken) is not None and not asking.corrected:
             extras = replace(extras, spoken=True, sound=spoken.sound)
+        if self._speaking.can_play:
+            extras = replace(
+                extras, on_speech=lambda chunk: self._speaking.sounded(asking.id, chunk)
+            )
         asking.job = self._requests.submit(
             asking.question, Kind.CHAT, view, asking.sink, prepared, extras
         )
@@ -276,9 +281,13 @@ class Questions:
             return asking.spoken.frame, False
         return await self._camera.frame_after(asked, waits), False
 
+    def _sent(self, asking: Asking, request: EngineRequest) -> None:
+        self._reuse.started(request)
+        asking.by_engine = request.speak
+
     def _speak(self, asking: Asking) -> None:
         self._voiced = asking
-        self._speaking.begin(asking.id)
+        self._speaking.begin(asking.id, by_engine=asking.by_engine)
 
     def _interrupted(self, id: str, heard: str, reason: str) -> None:
         """Keep of an answer what was heard, forget the rest, and stop it if it is still written."""

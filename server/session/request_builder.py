@@ -138,6 +138,8 @@ class RequestBuilder:
             sink=sink,
             id=sink.id,
         )
+        if extras.on_speech is not None:
+            job.on_speech = extras.on_speech
         self._tools.inference.submit(job)
         return job
 
@@ -184,6 +186,7 @@ class RequestBuilder:
             sound=sound,
             sound_is_question=extras.spoken and sound is not None,
             sound_use=sound_use,
+            speak=extras.on_speech is not None and capabilities.speech_out,
             video=extras.past and capabilities.video and filmable(earlier),
             turns_after=0 if sent_at_turn is None else self._history.added - sent_at_turn,
         )

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from server.core.frames import Detail, Frame, Picture, Region, Scene
 from server.core.sound import Sound
 from server.engines.base import Capabilities, EarlierPicture
+from server.voice.pcm import VoiceChunk
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,8 @@ class Extras:
     sound: Sound | None = None
     # It was spoken, whether or not its sound is there.
     spoken: bool = False
+    # Plays the answer's sound, from an engine that speaks itself; None: its text alone is wanted.
+    on_speech: Callable[[VoiceChunk], None] | None = None
     # The scene's sound belongs to the pictures, where the person's microphone hears.
     scene_sound: bool = False
 

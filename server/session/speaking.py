@@ -1,7 +1,8 @@
 """Speak the answers of one session: pieces go to the voice while the answer is written.
 
-Without a voice that is ready, or without a connection for sound, the page reads the pieces with its
-browser's own voice.
+An engine may speak its answer itself: then its sound is played, and no voice is asked. Without a
+voice that is ready, or without a connection for sound, the page reads the pieces with its browser's
+own voice.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from server.session.outbox import Outbox
 from server.session.utterance import Utterance
 from server.voice.crossfade import CrossFade
 from server.voice.line import VoiceLine
+from server.voice.pcm import VoiceChunk
 from server.voice.player import RATE
 from server.voice.sentences import Piece
 
@@ -84,6 +86,11 @@ class Speaking:
             self.drop()
 
     @property
+    def can_play(self) -> bool:
+        """True when speech is wanted, and a connection takes it."""
+        return self._wanted and self._line.connected
+
+    @property
     def id(self) -> str:
         """The id of the question whose answer is spoken; "" without one."""
         return self._now.id if self._now is not None else ""
@@ -100,14 +107,18 @@ class Speaking:
 
     # The answer
 
-    def begin(self, id: str) -> None:
-        """Begin with the answer to a question, in place of the one before."""
+    def begin(self, id: str, *, by_engine: bool = False) -> None:
+        """Begin with the answer to a question, in place of the one before.
+
+        `by_engine`: its sound comes from the engine, by `sounded`.
+        """
         self.drop()
         if not self._wanted:
             return
-        ready = self._voice is not None and self._voice.ready and self._line.connected
-        self._now = now = Utterance(id, by_page=not ready)
-        if ready:
+        by_engine = by_engine and self._line.connected
+        ready = self._ready
+        self._now = now = Utterance(id, by_page=not (ready or by_engine), by_engine=by_engine)
+        if ready or by_engine:
             self._line.player.begin()
         self._news.clear()
         self._task = self._tasks.spawn(self._speak(now), name="speaking")
@@ -118,6 +129,16 @@ class Speaking:
             self._now.write(text)
             if self._now.waiting:
                 self._news.set()
+
+    def sounded(self, id: str, chunk: VoiceChunk) -> None:
+        """Play a piece of the answer's sound."""
+        now = self._now
+        if now is None or now.id != id or not now.by_engine:
+            return
+        player = self._line.player
+        before = player.waiting
+        player.play(chunk.samples, chunk.rate)
+        now.sound(player.waiting - before)
 
     def finish(self, id: str) -> None:
         """Note that nothing more is written; what there is, is spoken."""
@@ -180,11 +201,16 @@ class Speaking:
 
     # The way of a piece
 
+    @property
+    def _ready(self) -> bool:
+        return self._voice is not None and self._voice.ready and self._line.connected
+
     async def _speak(self, now: Utterance) -> None:
         """Speak an answer while it is written. Runs as a task of the session."""
         following = asyncio.create_task(self._follow(now), name="speaking/follow")
         try:
-            while True:
+            await self._by_engine(now)
+            while not now.by_engine:
                 while now.waiting:
                     piece = now.waiting.pop(0)
                     if not now.by_page:
@@ -210,6 +236,14 @@ class Speaking:
             raise
         finally:
             following.cancel()
+
+    async def _by_engine(self, now: Utterance) -> None:
+        """Wait for the end of an answer that its engine speaks; without any sound, the voice does."""
+        while now.by_engine and not now.whole:
+            self._news.clear()
+            await self._news.wait()
+        if now.by_engine and not now.sounded:
+            now.by_engine, now.by_page = False, not self._ready
 
     async def _say(self, now: Utterance, piece: Piece) -> None:
         """Have the voice speak a piece; when it cannot, the page reads it, and all that follow."""

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from server.voice.sentences import Piece, Sentences, heard
 
+# People speak about so fast.
+_CHARS_A_SECOND = 15.0
+
 
 @dataclass(slots=True)
 class Mark:
@@ -20,8 +23,12 @@ class Mark:
 class Utterance:
     """One answer while it is written and spoken."""
 
-    def __init__(self, id: str, *, by_page: bool) -> None:
+    def __init__(self, id: str, *, by_page: bool, by_engine: bool = False) -> None:
         self.id = id
+        # True: its sound comes from the engine, and is not aligned with its text.
+        self.by_engine = by_engine
+        # Seconds of that sound so far
+        self.sounded = 0.0
         # True: the page reads it with its browser's own voice, from here on or from the beginning.
         self.by_page = by_page
         # Nothing more is written.
@@ -46,6 +53,10 @@ class Utterance:
             self.whole = True
             self._take(self._sentences.end())
 
+    def sound(self, seconds: float) -> None:
+        """Note that so much sound came from the engine."""
+        self.sounded += seconds
+
     def begin_piece(self, piece: Piece, at: float) -> None:
         """Note that a piece's sound begins `at` these seconds."""
         self._marks.append(Mark(piece, at))
@@ -65,6 +76,11 @@ class Utterance:
 
     def spoken_at(self, played: float) -> Piece | None:
         """Return the piece that is heard after these seconds of sound; None before the first."""
+        if self.by_engine:
+            heard = len(self._heard_of_engine(played))
+            if not heard:
+                return None
+            return next((one for one in self.waiting if heard <= one.end), self._last)
         found = None
         for mark in self._marks:
             if mark.begin > played:
@@ -74,6 +90,8 @@ class Utterance:
 
     def heard(self, played: float) -> str:
         """Return the part of the answer that was heard after these seconds of sound."""
+        if self.by_engine:
+            return self._heard_of_engine(played)
         answer = "".join(self._text)
         by_voice = ""
         for mark in self._marks:
@@ -85,6 +103,16 @@ class Utterance:
             by_voice = heard(answer, mark.piece, share)
         by_page = answer[: self._read].rstrip()
         return max(by_voice, by_page, key=len)
+
+    def _heard_of_engine(self, played: float) -> str:
+        """Return the part that was heard, as if all of it took equally long."""
+        answer = "".join(self._text)
+        if not played or not self.sounded:
+            return ""
+        # More sound may come, and more text.
+        least = 0.0 if self.whole else len(answer) / _CHARS_A_SECOND
+        share = played / max(self.sounded, least)
+        return heard(answer, Piece(answer, 0, len(answer)), share)
 
     def _take(self, pieces: list[Piece]) -> None:
         self.waiting += pieces

@@ -28,7 +28,7 @@ MODEL_SERVERS = (
         "bombs, bodies, heads, lines, events without end",
         "events have no end",
         "server/engines/openai/chat_stream.py",
-        "        if self._size + self._rest_size > MAX_EVENT_BYTES:\n",
+        "        if self._size + self._rest_size > self._most:\n",
         "        if False:\n",
         "engines/openai/test_chat_stream.py::test_an_event_without_an_end_is_bounded",
     ),

@@ -255,8 +255,8 @@ MODELS = (
         "Answers are spoken only for who wants it",
         "answers are spoken for all",
         "server/session/speaking.py",
-        "        if not self._wanted:\n            return\n        ready",
-        "        ready",
+        "        if not self._wanted:\n            return\n        by_engine",
+        "        by_engine",
         "session/test_speaking.py::test_nothing_is_spoken_unless_it_is_wanted",
     ),
     Break(

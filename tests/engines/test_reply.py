@@ -128,7 +128,7 @@ async def asked(engine: OpenAIEngine, **changes: Any) -> tuple[str, str, Finishe
             text += chunk.text
         elif isinstance(chunk, Thought):
             thoughts += chunk.text
-        else:
+        elif isinstance(chunk, Finished):
             return text, thoughts, chunk
     raise AssertionError("no end")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ import pytest
 
 from server.core.errors import EngineRefused, EngineUnavailable, NotConfirmed
 from server.core.frames import Detail, Kind
+from server.core.messages import Chat
 from server.core.metrics import Metrics
 from server.core.sound import SOUND_RATE, Sound, SoundUse
 from server.engines.base import Capabilities, EarlierPicture, EngineRequest, Usage
@@ -239,6 +241,20 @@ async def test_the_scenes_sound_goes_with_pictures() -> None:
         sink = await sounding(one, NO_EXTRAS, heard=SCENE)
         assert sink.request is not None
         assert (sink.request.sound, sink.request.sound_use) == (None, None)
+
+
+async def test_a_question_about_the_past_hears() -> None:
+    """ "What just happened?": what the microphone heard goes with it, and the response says so."""
+    async with room(FakeEngine(capabilities=HEARS)) as one:
+        one.camera()
+        one.session._requests.ear = FakeEar(SCENE)
+        one.session.handle(Chat(type="chat", content="What just happened?", id="q"))
+        await asyncio.sleep(0)
+        one.frame()
+        response = await one.next("response")
+        assert (response["route"], response["sound"]) == ("now", "heard")
+        assert one.engine.requests[-1].past
+        assert one.engine.requests[-1].sound is SCENE
 
 
 async def test_the_scenes_sound_counts_as_background_work() -> None:

@@ -19,16 +19,16 @@ from server.core.metrics import Metrics
 from server.core.sound import Sound
 from server.engines.base import Capabilities
 from server.engines.prompts import SPOKEN_TURN
-from server.engines.speech.base import VoiceChunk
 from server.session import speaking
 from server.session.answers import Spoken
 from server.session.outbox import Outbox
 from server.session.speaking import AHEAD_SECONDS, LOWERED, Speaking
 from server.voice.line import VoiceLine
+from server.voice.pcm import VoiceChunk
 from server.voice.player import FRAME, RATE
 from tests.support.clients import soon
 from tests.support.fakes import FakeEngine
-from tests.support.rooms import room
+from tests.support.rooms import Room, room
 
 
 class StandInVoice:
@@ -283,6 +283,140 @@ async def test_pieces_meet_without_a_click(rig: Rig) -> None:
 
 def asking(content: str, id: str) -> wire.Chat:
     return wire.Chat(type="chat", content=content, id=id)
+
+
+# An engine that speaks itself
+
+VOICED = VoiceChunk(np.full(RATE // 2, 5000, np.int16), RATE)
+SPEAKS = Capabilities(speech_out=True)
+
+
+async def test_an_engine_that_speaks_is_played(rig: Rig) -> None:
+    """Its own sound, and no voice is asked; the page learns which piece is heard, about."""
+    rig.speaking.begin("a1", by_engine=True)
+    rig.speaking.write("a1", "The cup is red. It is full.")
+    rig.speaking.sounded("a1", VOICED)
+    rig.speaking.sounded("a0", VOICED)
+    await asyncio.sleep(0.02)
+    assert len(rig.hear(9)) == RATE // 2
+    await soon(lambda: not rig.outbox.empty)
+    (first,) = await rig.sent()
+    assert (first["state"], first["text"]) == ("speaking", "The cup is red.")
+    rig.speaking.sounded("a1", VOICED)
+    rig.speaking.finish("a1")
+    assert rig.speaking.talking
+    rig.hear(9)
+    await soon(lambda: not rig.speaking.talking)
+    assert (await rig.sent())[-1]["state"] == "done"
+    assert rig.voice.texts == []
+
+
+async def test_an_engine_that_does_not_speak_leaves_it_to_the_voice(rig: Rig) -> None:
+    """It was asked to; no sound came with its text."""
+    rig.speaking.begin("a1", by_engine=True)
+    rig.speaking.write("a1", "The cup is red.")
+    await asyncio.sleep(0.02)
+    assert rig.voice.texts == []
+    rig.speaking.finish("a1")
+    await soon(lambda: rig.voice.texts == ["The cup is red."])
+    rig.speaking.drop()
+    await rig.sent()
+    rig.voice.ready = False
+    rig.speaking.begin("a2", by_engine=True)
+    rig.speaking.write("a2", "It is full.")
+    rig.speaking.finish("a2")
+    await soon(lambda: not rig.outbox.empty)
+    says = [one["text"] for one in await rig.sent() if one["type"] == "say"]
+    assert says == ["It is full."]
+
+
+async def test_stopping_an_engine_that_speaks(rig: Rig) -> None:
+    """At once; about as much of the text was heard as of the sound, and what still comes is not played."""
+    rig.speaking.begin("a1", by_engine=True)
+    rig.speaking.write("a1", "The cup is red. It is full.")
+    for _ in range(4):
+        rig.speaking.sounded("a1", VOICED)
+    rig.hear(1.0)
+    assert rig.speaking.audible
+    heard = rig.speaking.stop()
+    assert "The cup is red.".startswith(heard)
+    assert heard
+    rig.speaking.sounded("a1", VOICED)
+    assert len(rig.hear(1)) == 0
+    assert (await rig.sent())[-1]["state"] == "stopped"
+
+
+async def test_the_sound_of_an_engine_is_bounded(rig: Rig) -> None:
+    """What does not fit into the player is dropped and counted."""
+    rig.speaking.begin("a1", by_engine=True)
+    rig.speaking.write("a1", "The cup is red.")
+    for _ in range(20):
+        rig.speaking.sounded("a1", VoiceChunk(np.zeros(RATE * 10, np.int16), RATE))
+    assert rig.line.player.waiting == 60.0
+    rig.speaking.drop()
+    assert b"speech_dropped_seconds_total 140.0" in rig.metrics.render()
+
+
+def playing(one: Room) -> None:
+    """A page that wants answers spoken, with a connection for their sound."""
+    one.camera()
+    one.session.voice.connect(one)
+    one.session.handle(wire.Settings(type="settings", speak=True))
+
+
+async def test_a_question_is_answered_in_the_models_own_voice() -> None:
+    """The engine is asked to speak; its sound is played, its text is shown, and the response says so."""
+    engine = FakeEngine(chunks=["The cup ", "is red."], voiced=[VOICED] * 2, capabilities=SPEAKS)
+    async with room(engine) as one:
+        playing(one)
+        one.session.handle(asking("What is it?", "a"))
+        one.frame()
+        response = await one.next("response")
+        assert engine.requests[-1].speak
+        assert (response["text"], response["speech"]) == ("The cup is red.", "model")
+        assert one.session.voice.player.waiting == 1.0
+
+
+async def test_speech_over_a_model_that_speaks_stops_it() -> None:
+    """The answer behind it is stopped, too, while its sound still comes."""
+    engine = FakeEngine(chunks=["The cup is red. "], voiced=[VOICED] * 3, capabilities=SPEAKS)
+    engine.hold(3)
+    async with room(engine) as one:
+        playing(one)
+        one.session.handle(asking("What is it?", "a"))
+        one.frame()
+        await soon(lambda: one.session.voice.player.waiting == 1.0)
+        one.session.speaking.stop("voice")
+        assert (await one.next("response"))["finish_reason"] == "cancelled"
+        assert one.session.voice.player.waiting == 0
+        await soon(lambda: engine.aborted == 1)
+
+
+@pytest.mark.parametrize(
+    ("speak", "connected", "capabilities", "text"),
+    [
+        (False, True, SPEAKS, "What is it?"),
+        (True, False, SPEAKS, "What is it?"),
+        (True, True, Capabilities(), "What is it?"),
+        # Its text has boxes, which nobody wants to hear.
+        (True, True, Capabilities(speech_out=True, grounding=True), "Where is the cup?"),
+    ],
+)
+async def test_who_is_not_asked_to_speak(
+    speak: bool, connected: bool, capabilities: Capabilities, text: str
+) -> None:
+    """Without the wish, the connection or the ability; and where the text is not what is shown."""
+    engine = FakeEngine(capabilities=capabilities)
+    async with room(engine) as one:
+        one.camera()
+        if connected:
+            one.session.voice.connect(one)
+        one.session.handle(wire.Settings(type="settings", speak=speak))
+        one.session.handle(asking(text, "a"))
+        one.frame()
+        response = await one.next("response")
+        assert not engine.requests[-1].speak
+        assert "speech" not in response
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["after its text", "within its text"])

@@ -21,6 +21,7 @@ from server.engines.base import (
     Usage,
 )
 from server.queue.run import Job, Result
+from server.voice.pcm import VoiceChunk
 
 
 async def until(check: Callable[[], bool], seconds: float = 5.0) -> None:
@@ -70,6 +71,7 @@ class FakeEngine:
         name: str = "fake",
         *,
         chunks: Sequence[str] | Callable[[EngineRequest], Sequence[str]] = ("A ", "red ", "cup."),
+        voiced: Sequence[VoiceChunk] = (),
         first_token: float = 0.0,
         between: float = 0.0,
         fail_at: int | None = None,
@@ -83,6 +85,8 @@ class FakeEngine:
     ) -> None:
         self.name = name
         self.chunks = chunks
+        # Sound after its text, counted as chunks
+        self.voiced = voiced
         self.first_token = first_token
         self.between = between
         self.fail_at = fail_at
@@ -134,7 +138,8 @@ class FakeEngine:
         try:
             chunks = self.chunks(request) if callable(self.chunks) else self.chunks
             await asyncio.sleep(self.first_token)
-            for number, text in enumerate((*chunks, None)):
+            script = [*map(Delta, chunks), *self.voiced, None]
+            for number, chunk in enumerate(script):
                 if number:
                     await asyncio.sleep(self.between)
                 if self._hold_at == number:
@@ -142,8 +147,8 @@ class FakeEngine:
                 if self.fail_at == number and self.fail_with is not None:
                     whole = True
                     raise self.fail_with
-                if text is not None:
-                    yield Delta(text)
+                if chunk is not None:
+                    yield chunk
             whole = True
             yield Finished(self.finish_reason, self.usage)
         finally:

@@ -148,9 +148,11 @@ class FakeOpenAI:
         self.thoughts_field = "reasoning_content"
         self.thinking_can_be_switched_off = True
         # Answers that are sent as they are in place of `answer_for`: the deltas of a stream, or
-        # with `unstreamed` one message.
+        # with `unstreamed` one message. "modality" in a delta stands beside its choice, as in vLLM-Omni.
         self.deltas: list[dict[str, Any]] | None = None
         self.unstreamed = False
+        # The delta that has the finish_reason; None: one of its own after all
+        self.finishes_at: int | None = None
         # Tokens of prompt and answer together, each word one; None: no limit.
         self.context: int | None = None
         # Says how large its context is when it refuses.
@@ -161,8 +163,9 @@ class FakeOpenAI:
         self.most_pictures: int | None = None
         # Status and words of the refusal of any video; None: it takes videos.
         self.refuses_video: tuple[int, str] | None = None
-        # The same of sound
+        # The same of sound, and of an answer that is spoken
         self.refuses_sound: tuple[int, str] | None = None
+        self.refuses_speech: tuple[int, str] | None = None
         self.refused_fields: set[str] = set()
         self.names_refused = True
         self.keep_alive = 0.02
@@ -395,8 +398,10 @@ class FakeOpenAI:
                 await asyncio.sleep(self.keep_alive)
 
         def delta(content: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
+            modality = {name: content[name] for name in ("modality",) if name in content}
+            content = {name: value for name, value in content.items() if name not in modality}
             choice = {"index": 0, "delta": content, "finish_reason": finish}
-            return {"id": "x", "object": "chat.completion.chunk", "choices": [choice]}
+            return {"id": "x", "object": "chat.completion.chunk", "choices": [choice], **modality}
 
         await send(": hello\n\n")
         if behaviour is Behaviour.KEEP_ALIVE_ONLY:
@@ -432,7 +437,7 @@ class FakeOpenAI:
                 break
             if n:
                 await asyncio.sleep(self.between_tokens)
-            await event(delta(content))
+            await event(delta(content, finish if n == self.finishes_at else None))
             seen.sent += 1
         if behaviour is Behaviour.DIES:
             transport = writer.transport
@@ -450,7 +455,8 @@ class FakeOpenAI:
         if behaviour is Behaviour.DONE_EARLY:
             await event("[DONE]")
         if broken is None and behaviour is not Behaviour.ERROR_EVENT:
-            await event(delta({}, finish))
+            if self.finishes_at is None:
+                await event(delta({}, finish))
             if (seen.body.get("stream_options") or {}).get("include_usage"):
                 await event({"id": "x", "choices": [], "usage": _usage(pieces)})
             if behaviour is Behaviour.NEVER_DONE:
@@ -469,6 +475,8 @@ class FakeOpenAI:
             return 400, _error(f"{text} (parameter=image)", 400)
         if self.refuses_sound is not None and _sounds(body):
             return self.refuses_sound[0], _error(self.refuses_sound[1], self.refuses_sound[0])
+        if self.refuses_speech is not None and "audio" in body.get("modalities", ()):
+            return self.refuses_speech[0], _error(self.refuses_speech[1], self.refuses_speech[0])
         if self.refuses_video is not None and _videos(body):
             return self.refuses_video[0], _error(self.refuses_video[1], self.refuses_video[0])
         words = sum(len(text.split()) for _, text in Seen(body, {}, [], 0.0, 0.0).texts)

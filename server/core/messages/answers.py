@@ -46,6 +46,15 @@ class FramesSent(StrEnum):
     REFUSED = "refused"
 
 
+class AnswerSpeech(StrEnum):
+    """Who speaks an answer whose model was asked to speak it itself."""
+
+    # Its own sound was played.
+    MODEL = "model"
+    # It did not, so the voice does.
+    REFUSED = "refused"
+
+
 class EarlierFrame(BaseModel):
     """A picture of the recent past that a question looked at."""
 
@@ -212,6 +221,8 @@ class Response(ServerMessage):
     # The fate of the sound of a spoken question, or of the scene: heard | deaf | missing | empty | too_long |
     # undecodable | refused. None where none belongs to it
     sound: SoundUse | None = None
+    # None where the model was not asked to speak
+    speech: AnswerSpeech | None = None
     timings: Timings
     usage: UsageInfo
     # stop | length | content_filter | cancelled | replaced

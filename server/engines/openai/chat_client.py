@@ -16,7 +16,12 @@ from pydantic import SecretStr
 
 from server.engines.openai import upstream
 from server.engines.openai.bounded_http import STREAM_BYTES, AnswerRefused, BoundedTransport, Bounds
-from server.engines.openai.chat_stream import ChatStream, read_event
+from server.engines.openai.chat_stream import (
+    MAX_EVENT_BYTES,
+    MAX_SOUND_EVENT_BYTES,
+    ChatStream,
+    read_event,
+)
 
 # After finish_reason the answer is whole; usage and [DONE] may take this long.
 TAIL_SECONDS = 1.0
@@ -166,10 +171,10 @@ class ChatClient:
         return 0
 
     async def send(
-        self, body: bytes, stack: AsyncExitStack, due: float
+        self, body: bytes, stack: AsyncExitStack, due: float, *, spoken: bool = False
     ) -> tuple[ChatStream, bytes | None]:
         """Send a question; return the stream with its first event, since a 200 alone is no success
-        yet.
+        yet. `spoken`: its events may have sound.
 
         Raises Refused, Dropped, Unreachable, NotChat, TimeoutError, BrokenStream.
         """
@@ -202,7 +207,11 @@ class ChatClient:
             if "text/html" in kind:
                 raise NotChat
             # Some never stream, whatever they are asked for.
-            stream = ChatStream(opened.aiter_bytes(), whole=kind.startswith("application/json"))
+            stream = ChatStream(
+                opened.aiter_bytes(),
+                whole=kind.startswith("application/json"),
+                most=MAX_SOUND_EVENT_BYTES if spoken else MAX_EVENT_BYTES,
+            )
             event = await stream.next(due)
             if event is not None and (piece := read_event(event)).error is not None:
                 raise Refused(upstream.event_status(piece.error), piece.error, None)

@@ -23,13 +23,21 @@ _NEWER = "max_completion_tokens"
 # The field with the answer's schema, and what refusals of a schema name
 _FORMAT = "response_format"
 _SCHEMA_REFUSED = re.compile(r"response_format|json_schema|\bgrammar\b|structured_output", re.I)
+# The form of an answer's sound: OpenAI streams this one alone, Qwen's own service calls it "wav".
+_PCM = "pcm16"
+_FORM_REFUSED = re.compile(r"\bpcm16\b|audio\.format|\bformat\b.{0,60}\bwav\b", re.I | re.S)
 
 
 class RequestFields:
     """The fields of one server. Those that it refuses by name are left out from then on."""
 
-    def __init__(self, engine: str, *, temperature: float | None, priority: int | None) -> None:
+    def __init__(
+        self, engine: str, *, temperature: float | None, priority: int | None, voice: str = ""
+    ) -> None:
+        """`voice`: of answers that the model speaks itself; "" leaves the choice to it."""
         self._engine = engine
+        self._voice = voice
+        self._sound_form = _PCM
         self.optional: dict[str, Any] = {"stream_options": {"include_usage": True}}
         if temperature is not None:
             self.optional["temperature"] = temperature
@@ -48,6 +56,7 @@ class RequestFields:
         model: str,
         context: int | None,
         json_schema: bool = False,
+        speech_out: bool = False,
         tokens: ControlTokens | None,
         thinking: Thinking,
     ) -> bytes:
@@ -55,7 +64,8 @@ class RequestFields:
 
         The answer has half of the context at most; tokens for thoughts are added.
 
-        `json_schema`: the server takes a schema for the answer.
+        `json_schema`: the server takes a schema for the answer. `speech_out`: it speaks unless it is
+        asked for text alone.
         """
         answer = min(request.max_tokens, context // 2) if context else request.max_tokens
         constrained = self._schema_taken and json_schema and request.schema is not None
@@ -66,10 +76,30 @@ class RequestFields:
             "stream": True,
             self._max_tokens_field: answer + thinking.budget(context),
             **self.optional,
+            **(self._modalities(request.speak) if speech_out else {}),
             **({_FORMAT: {"type": "json_schema", "json_schema": form}} if constrained else {}),
             **thinking.fields(),
         }
         return json.dumps(body, separators=(",", ":")).encode("ascii")
+
+    def _modalities(self, speak: bool) -> dict[str, Any]:
+        if not speak:
+            return {"modalities": ["text"]}
+        audio = {"format": self._sound_form}
+        # vLLM-Omni has a field of its own for the voice.
+        named = {"speaker": self._voice} if self._voice else {}
+        if self._voice:
+            audio["voice"] = self._voice
+        return {"modalities": ["text", "audio"], "audio": audio, **named}
+
+    def other_sound_form(self, refusal: object) -> bool:
+        """Ask for the other form of sound from now on when a refusal is about it; return True when
+        that changes the request.
+        """
+        if self._sound_form != _PCM or not _FORM_REFUSED.search(upstream.words_of(refusal)):
+            return False
+        self._sound_form = "wav"
+        return True
 
     def drop(self, refusal: object, thinking: Thinking) -> bool:
         """Leave out the fields that a refusal names, for good; return whether anything changed."""

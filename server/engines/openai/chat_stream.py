@@ -34,6 +34,8 @@ from server.engines.reply import Piece
 # An event of a chat stream has a few hundred bytes; a server that sends more than this is no model
 # server.
 MAX_EVENT_BYTES = 256 * 1024
+# One with an answer's sound: 65 s at 24 kHz, since some send all of it at once
+MAX_SOUND_EVENT_BYTES = 4 * 1024 * 1024
 _DRAIN_SECONDS = 0.05
 # A read may hold thousands of small events; other tasks run after so many.
 _EVENTS_AT_A_TIME = 64
@@ -45,7 +47,7 @@ _NETWORK_ERRORS = (httpx2.HTTPError, httpx2.StreamError, ssl.SSLError, anyio.End
 
 
 class EventTooLong(ValueError):
-    """An event did not end within `MAX_EVENT_BYTES`.
+    """An event did not end within its bound.
 
     Outside the tree of errors: `ChatStream` catches it.
     """
@@ -57,7 +59,9 @@ class EventDecoder:
     Its work grows with the bytes, however small the pieces are that they come in.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MAX_EVENT_BYTES) -> None:
+        """`most`: bytes of one event."""
+        self._most = most
         # Pieces of the line that is not complete yet, and the data lines of the event that is not.
         self._rest: list[bytes] = []
         self._rest_size = 0
@@ -97,8 +101,8 @@ class EventDecoder:
         return events
 
     def _check(self) -> None:
-        if self._size + self._rest_size > MAX_EVENT_BYTES:
-            raise EventTooLong(f"an event is longer than {MAX_EVENT_BYTES} bytes")
+        if self._size + self._rest_size > self._most:
+            raise EventTooLong(f"an event is longer than {self._most} bytes")
 
 
 class BrokenStream(Exception):
@@ -111,15 +115,19 @@ class BrokenStream(Exception):
 class ChatStream:
     """The data events of one response.
 
-    `whole`: the body is one JSON object and no stream; it counts as one event.
+    `whole`: the body is one JSON object and no stream; it counts as one event. `most`: bytes of an
+    event.
     """
 
-    def __init__(self, chunks: AsyncIterator[bytes], *, whole: bool = False) -> None:
+    def __init__(
+        self, chunks: AsyncIterator[bytes], *, whole: bool = False, most: int = MAX_EVENT_BYTES
+    ) -> None:
         self._chunks = chunks
         self._whole = whole
+        self._most = most
         # The server reported that the answer is complete.
         self.done = False
-        self._decoder = EventDecoder()
+        self._decoder = EventDecoder(most)
         self._events: deque[bytes] = deque()
         self._given = 0
 
@@ -156,8 +164,8 @@ class ChatStream:
         body = bytearray()
         async for chunk in self._chunks:
             body += chunk
-            if len(body) > MAX_EVENT_BYTES:
-                raise EventTooLong(f"an answer is longer than {MAX_EVENT_BYTES} bytes")
+            if len(body) > self._most:
+                raise EventTooLong(f"an answer is longer than {self._most} bytes")
         self.done = True
         return bytes(body)
 
@@ -196,7 +204,8 @@ def read_event(event: bytes) -> Piece:
     message = choice.get("delta", choice.get("message")) if isinstance(choice, dict) else None
     if not isinstance(message, dict):
         raise BrokenStream(_GARBAGE)
-    text, thought = _texts(message.get("content"))
+    sound, spoken = _sound(data, message)
+    text, thought = _texts(None if spoken is None else message.get("content") or spoken)
     finish = choice.get("finish_reason")
     return Piece(
         text,
@@ -205,9 +214,20 @@ def read_event(event: bytes) -> Piece:
         finish if isinstance(finish, str) else "",
         began=any(value for name, value in message.items() if name != "role"),
         usage=usage,
+        sound=sound,
         refused=bool(message.get("refusal")),
         tools=bool(message.get("tool_calls") or message.get("function_call")),
     )
+
+
+def _sound(data: dict[str, object], message: dict[str, object]) -> tuple[str, str | None]:
+    """Return an event's sound in base64, and its words; None where its content is the sound."""
+    if data.get("modality") == "audio" and isinstance(message.get("content"), str):
+        return _text(message["content"]), None
+    audio = message.get("audio")
+    if not isinstance(audio, dict):
+        return "", ""
+    return _text(audio.get("data")), _text(audio.get("transcript"))
 
 
 def _text(value: object) -> str:

@@ -19,6 +19,7 @@ from server.catalogue.control_tokens import ControlTokens
 from server.core.frames import BoxUnit, Geometry
 from server.engines.base import Capabilities, EngineState, EngineStatus, Trouble
 from server.engines.openai import model_choice, upstream
+from server.engines.openai.spoken_answer import SpeechOut
 
 # The status of a server that cannot list its models, and perhaps answers questions all the same
 _LISTING_FAILS = (500, 501)
@@ -52,6 +53,7 @@ class Discovery:
         self._video = False
         # The model takes sound by its own files or its name; and its server refused some.
         self._hears = self._deaf = False
+        self.speech_out = SpeechOut()
 
     def unreachable(self) -> str:
         return (
@@ -162,6 +164,7 @@ class Discovery:
             # vLLM takes the frames as JPEGs; of other servers it is not known.
             video=self._video and card.get("owned_by") == "vllm",
             audio_in=not self._deaf and (self._hears or model_choice.takes_sound(card)),
+            speech_out=self.speech_out.of_card(card),
             grounding=self._boxes is not None,
             boxes=self._boxes,
             # vLLM constrains answers to a schema; of other servers it is not known.
@@ -201,6 +204,11 @@ class Discovery:
         capabilities = dataclasses.replace(before.capabilities, audio_in=False)
         return dataclasses.replace(before, capabilities=capabilities)
 
+    def learn_speech(self, before: EngineStatus) -> EngineStatus:
+        """Return the status with what is known now of the model's own speech."""
+        capabilities = dataclasses.replace(before.capabilities, speech_out=self.speech_out.speaks)
+        return dataclasses.replace(before, capabilities=capabilities)
+
     def _least(self, stated: int | None) -> int | None:
         named = self._stated_context
         return min(stated, named) if stated and named else stated or named
@@ -221,6 +229,7 @@ class Discovery:
             self._boxes = families.box_unit(*of_card)
             self._video = families.pairs_frames(*of_card)
             self._hears, self._deaf = families.hears(*of_card), False
+            self.speech_out.of_model(families.speaks(*of_card))
             self.control_tokens = _first(control_tokens.of_folder(folder) for folder in folders)
             self._card = key
             self._stated_context = self._stated_pictures = None

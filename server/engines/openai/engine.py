@@ -43,6 +43,7 @@ from server.engines.openai.chat_request import (
 )
 from server.engines.openai.chat_stream import BrokenStream, ChatStream, read_event
 from server.engines.openai.known_server import KnownServer
+from server.engines.openai.spoken_answer import SpokenAnswer
 from server.engines.reply import Reply, attempts
 from server.engines.thinking import Mode, Thinking, ThinkingLimits
 from server.vision.encode import data_url
@@ -64,6 +65,9 @@ class _Opened:
     pictures_left_out: int
     video_refused: bool
     sound_refused: bool
+    # The answer's sound was asked for, and is to come.
+    speaks: bool
+    speech_refused: bool
 
     def end(self, finished: Finished) -> Finished:
         """Return the end of its answer with what was left out."""
@@ -73,6 +77,7 @@ class _Opened:
             pictures_left_out=self.pictures_left_out,
             video_refused=self.video_refused,
             sound_refused=self.sound_refused,
+            speech_refused=self.speech_refused,
         )
 
 
@@ -92,7 +97,8 @@ class OpenAIEngine:
     """One model server. Safe to use for many answers at a time.
 
     `model` "" takes the first one that the server lists. `factor` overrides the model's geometry
-    factor. `priority` is sent with each request while the server takes it. `listed` False: it is
+    factor. `priority` is sent with each request while the server takes it. `voice`: of answers that
+    the model speaks itself. `listed` False: it is
     known that `model` is served, so its health is asked for and not its list of models. `transport`
     replaces the network, in tests.
     """
@@ -108,6 +114,7 @@ class OpenAIEngine:
         temperature: float | None = 0.2,
         factor: int | None = None,
         priority: int | None = None,
+        voice: str = "",
         listed: bool = True,
         thinking: ThinkingLimits | None = None,
         transport: httpx2.AsyncBaseTransport | None = None,
@@ -115,7 +122,7 @@ class OpenAIEngine:
         self.name = name
         self._limits = limits or TimeLimits()
         self._wanted = model
-        self._fields = RequestFields(name, temperature=temperature, priority=priority)
+        self._fields = RequestFields(name, temperature=temperature, priority=priority, voice=voice)
         self._thinking = Thinking(thinking or ThinkingLimits())
         self._client = ChatClient(base_url, api_key, lambda: self._limits, transport)
         self._server = KnownServer(
@@ -187,6 +194,7 @@ class OpenAIEngine:
         async with AsyncExitStack() as stack:
             whole = False
             opened = None
+            spoken = SpokenAnswer()
             try:
                 opened = await self._open(request, media, stack, due)
                 stream, event = opened.stream, opened.event
@@ -194,12 +202,18 @@ class OpenAIEngine:
                     piece = read_event(event)
                     if piece.error is not None:
                         raise self._server.refusal(upstream.event_status(piece.error), piece.error)
+                    if piece.sound and opened.speaks:
+                        if (sound := spoken.take(piece.sound)) is not None:
+                            yield sound
+                    elif piece.sound:
+                        self._server.speech_out.heard()
+                        self._server.learned_speech()
                     answered = reply.answered
                     for chunk in reply.take(piece):
                         # Asked anew in mid-answer it would begin a second one.
                         if isinstance(chunk, Delta) or asked is Mode.BUDGET or not answered:
                             yield chunk
-                    if reply.finish:
+                    if reply.finish and not opened.speaks:
                         due = min(deadline, now() + TAIL_SECONDS)
                     elif reply.began:
                         due = min(deadline, now() + self._limits.between_tokens)
@@ -217,6 +231,8 @@ class OpenAIEngine:
             chunks = reply.end(whole=whole)
         finally:
             thinking.ended(asked, reply)
+        if opened is not None and opened.speaks and not spoken.begun:
+            opened = self._silent(opened, spoken)
         for chunk in chunks:
             yield opened.end(chunk) if opened is not None and isinstance(chunk, Finished) else chunk
 
@@ -242,6 +258,9 @@ class OpenAIEngine:
         earlier, sound = media.earlier, request.sound
         # A refusal may have shown since the request was built that nobody hears here.
         request = checked(request, self.status.capabilities.audio_in)
+        speak = request.speak
+        # It may have shown that it does not, too.
+        request = dataclasses.replace(request, speak=speak and self.status.capabilities.speech_out)
         turns, video = len(request.turns), request.video
         looked_up = dropped = False
         while True:
@@ -254,10 +273,11 @@ class OpenAIEngine:
                     model=self.status.model or self._wanted,
                     context=self.status.capabilities.context_length,
                     json_schema=self.status.capabilities.json_schema,
+                    speech_out=self._server.speech_out.states,
                     tokens=self._server.control_tokens,
                     thinking=self._thinking,
                 )
-                stream, event = await self._client.send(body, stack, due)
+                stream, event = await self._client.send(body, stack, due, spoken=request.speak)
                 return _Opened(
                     stream,
                     event,
@@ -265,6 +285,8 @@ class OpenAIEngine:
                     len(earlier) - len(request.earlier),
                     video and not request.video,
                     sound is not None and request.sound is None,
+                    request.speak,
+                    speak and not request.speak,
                 )
             except Unreachable:
                 raise self._server.unreachable() from None
@@ -293,6 +315,20 @@ class OpenAIEngine:
                     if request.earlier:
                         request = fewer_pictures(request)
                         continue
+                elif request.speak and self._may_be_speech(refusal, request):
+                    # The text alone is the surer form.
+                    if not self._fields.other_sound_form(refusal.body):
+                        if upstream.is_no_speech(refusal.status, refusal.body):
+                            self._server.speech_out.mute()
+                            self._server.learned_speech()
+                        request = dataclasses.replace(request, speak=False)
+                    continue
+                elif self._server.speech_out.states and upstream.refused_fields(
+                    refusal.body, ("modalities",)
+                ):
+                    self._server.speech_out.unasked()
+                    self._server.learned_speech()
+                    continue
                 elif request.sound is not None and self._may_be_sound(refusal, request):
                     if upstream.is_no_sound(refusal.status, refusal.body):
                         self._server.learn_no_sound()
@@ -319,6 +355,26 @@ class OpenAIEngine:
                 raise self._server.refusal(
                     refusal.status, refusal.body, refusal.retry_after
                 ) from None
+
+    def _silent(self, opened: _Opened, spoken: SpokenAnswer) -> _Opened:
+        """Note that an answer came without the sound that was asked for."""
+        self._server.speech_out.mute()
+        self._server.learned_speech()
+        reason = f"The model server {spoken.fault or 'sent no sound'}."
+        log.warning(
+            "the model did not speak its answer", extra={"engine": self.name, "reason": reason}
+        )
+        return dataclasses.replace(opened, speech_refused=True)
+
+    def _may_be_speech(self, refusal: Refused, request: EngineRequest) -> bool:
+        """Find whether a refusal is about the speech that was asked for, or may be."""
+        status, body = refusal.status, refusal.body
+        return upstream.is_no_speech(status, body) or (
+            status in _NOT_TAKEN
+            and not (request.sound is not None and upstream.is_no_sound(status, body))
+            and not upstream.is_no_picture(status, body)
+            and not upstream.is_other_model(status, body)
+        )
 
     def _may_be_sound(self, refusal: Refused, request: EngineRequest) -> bool:
         """Find whether a refusal is about the request's sound, or may be as far as it says."""

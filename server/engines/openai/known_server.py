@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import logging
 from collections.abc import Callable
 
@@ -20,6 +21,7 @@ from server.engines.openai.discovery import Discovery, address_of
 from server.engines.openai.model_choice import Listed
 from server.engines.openai.own_machine import Whereabouts
 from server.engines.openai.sight import Sight
+from server.engines.openai.spoken_answer import SpeechOut
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +89,9 @@ class KnownServer:
                 status = self._seeing(listing, models)
                 if status.model != self.status.model:
                     self._on_other_model()
+                if status.ready and self._discovery.speech_out.asks:
+                    self._discovery.speech_out.offered(await self._paths())
+                    status = self._discovery.learn_speech(status)
                 # vLLM, which alone is known to have json_schema, lists its models for seconds after
                 # the process that runs them has died (0.32.0: up to 5).
                 if (
@@ -171,6 +176,24 @@ class KnownServer:
 
     def learn_no_sound(self) -> None:
         self.status = self._discovery.learn_no_sound(self.status)
+
+    @property
+    def speech_out(self) -> SpeechOut:
+        """The knowledge of the model's own speech; `learned_speech` after a change."""
+        return self._discovery.speech_out
+
+    def learned_speech(self) -> None:
+        self.status = self._discovery.learn_speech(self.status)
+
+    async def _paths(self) -> list[str]:
+        """Return the paths of the server's interface, as FastAPI describes it; none without one."""
+        try:
+            raw = await self._client.get(self.address.removesuffix("/v1") + "/openapi.json")
+            described = json.loads(raw)
+        except (openai.OpenAIError, httpx2.HTTPError, ValueError, RecursionError):
+            return []
+        paths = described.get("paths") if isinstance(described, dict) else None
+        return [path for path in paths if isinstance(path, str)] if isinstance(paths, dict) else []
 
     def no_pictures(self, model: str) -> None:
         """Note that a model refused the picture of a question."""

@@ -48,6 +48,12 @@ _NO_SOUND = re.compile(
     r"|unknown (variant|part type|content type)\W{0,3}input_audio|unsupported content\[\].type",
     re.I | re.S,
 )
+# Refusals of servers whose model does not speak its answers
+_NO_SPEECH = re.compile(
+    r"\bmodalit(y|ies)\b|\b(audio|speech)[ _]out(put)?\b|\boutput[ _](audio|speech)\b|\bspeaker\b"
+    r"|\b(audio\.)?voice\b",
+    re.I,
+)
 # Refusals of servers that answer 400 to a model they do not serve
 _OTHER_MODEL = re.compile(
     r"\bpinned to\b|model_not_found|(unknown|no such|invalid) model\b"
@@ -104,6 +110,11 @@ def is_no_picture(status: int, body: object) -> bool:
 def is_no_sound(status: int, body: object) -> bool:
     """Find whether a refusal says that the model takes no sound."""
     return status in (400, 415, 422, 500, 501, 0) and _NO_SOUND.search(words_of(body)) is not None
+
+
+def is_no_speech(status: int, body: object) -> bool:
+    """Find whether a refusal says that the model does not speak its answers, or not so."""
+    return status in (400, 415, 422, 500, 501, 0) and _NO_SPEECH.search(words_of(body)) is not None
 
 
 def most_pictures(status: int, body: object) -> int | None:

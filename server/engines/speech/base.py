@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from server.core.sound import Sound
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from server.voice.pcm import VoiceChunk
 
 # The longest sound that a recogniser takes, in seconds
 MOST_SOUND_SECONDS = 60.0
@@ -36,14 +33,6 @@ class Words:
     final: bool
     # In order; empty where the recogniser gives none
     times: tuple[WordTime, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class VoiceChunk:
-    """A piece of a spoken text: mono, 16 bit, at `rate` samples a second."""
-
-    samples: NDArray[np.int16]
-    rate: int
 
 
 class Recogniser(Protocol):

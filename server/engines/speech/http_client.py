@@ -14,8 +14,8 @@ from server.engines.openai import upstream
 from server.engines.openai.bounded_http import AnswerRefused, BoundedTransport, Bounds
 from server.engines.openai.chat_stream import BrokenStream
 from server.engines.speech.limits import SpeechLimits
-from server.engines.speech.pcm import NotPcm
 from server.engines.speech.refusals import Refusals
+from server.voice.pcm import NotPcm
 
 log = logging.getLogger(__name__)
 

@@ -69,6 +69,8 @@ class Realtime:
                         text = (text + delta)[:MOST_WORDS_CHARS]
                         if delta and text.strip():
                             yield Words(text.strip(), False)
+                    elif isinstance(kind, str) and kind.startswith("response."):
+                        raise refusals.garbage("answers in place of transcribing")
                     elif kind == "transcription.done":
                         whole = event.get("text")
                         text = whole if isinstance(whole, str) else text

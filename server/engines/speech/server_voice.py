@@ -10,12 +10,12 @@ from pydantic import SecretStr
 
 from server.core.errors import SpeechTimeout, SpeechUnavailable
 from server.engines.openai.discovery import address_of
-from server.engines.speech.base import VoiceChunk
 from server.engines.speech.limits import SpeechLimits, VoiceLimits
 from server.engines.speech.server_state import ServerState
 from server.engines.speech.socket_client import NotOffered
 from server.engines.speech.synthesis import Synthesis
 from server.engines.speech.synthesis_socket import SynthesisSocket
+from server.voice.pcm import VoiceChunk
 
 # Seconds between two looks at a server that answers, and at one that does not
 PROBE_SECONDS = 10.0

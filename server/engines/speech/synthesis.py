@@ -19,11 +19,10 @@ import httpx2
 
 from server.engines.openai import upstream
 from server.engines.openai.chat_stream import ChatStream
-from server.engines.speech.base import VoiceChunk
 from server.engines.speech.http_client import SpeechHttp
 from server.engines.speech.limits import SpeechLimits
-from server.engines.speech.pcm import PcmReader, rate_of
 from server.engines.speech.refusals import Refusals
+from server.voice.pcm import PcmReader, VoiceChunk, rate_of
 
 PATH = "/audio/speech"
 # A piece of text has 20 s of speech; this is 170 s at 24 kHz, or 125 s in base64.

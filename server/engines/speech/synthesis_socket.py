@@ -13,12 +13,11 @@ from typing import Any
 
 from websockets.exceptions import ConnectionClosed
 
-from server.engines.speech.base import VoiceChunk
 from server.engines.speech.limits import SpeechLimits
-from server.engines.speech.pcm import NotPcm, PcmReader
 from server.engines.speech.refusals import Refusals
 from server.engines.speech.socket_client import SpeechSocket
 from server.engines.speech.synthesis import SOUND_BYTES, language_name
+from server.voice.pcm import NotPcm, PcmReader, VoiceChunk
 
 PATH = "/audio/speech/stream"
 # A message has some seconds of sound at most.

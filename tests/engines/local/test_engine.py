@@ -39,6 +39,7 @@ from server.engines.base import (
     EngineRequest,
     EngineState,
     Finished,
+    Thought,
     Turn,
 )
 from server.engines.local.engine import LocalEngine
@@ -469,7 +470,7 @@ async def thought(engine: LocalEngine, max_tokens: int = 8) -> tuple[str, str, F
             return text, thoughts.strip(), chunk, (await engine.measure()).steps - before
         if isinstance(chunk, Delta):
             text += chunk.text
-        else:
+        elif isinstance(chunk, Thought):
             thoughts += chunk.text
     raise AssertionError("no end")
 

@@ -27,6 +27,7 @@ from server.core.frames import BoxUnit, Geometry, Kind, Picture
 from server.engines.base import Delta, EngineRequest, EngineState, Finished, Turn, Usage
 from server.engines.openai.chat_client import TimeLimits
 from server.engines.openai.engine import OpenAIEngine
+from server.voice.pcm import VoiceChunk
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 from tests.support.timing import AT_ONCE_SECONDS, NEVER_SECONDS, at_once
 
@@ -64,6 +65,7 @@ async def collect(
     async for chunk in engine.answer(one or request()):
         if isinstance(chunk, Finished):
             return texts, chunk
+        assert not isinstance(chunk, VoiceChunk)
         texts.append(chunk.text)
     raise AssertionError("no end")
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from scripts.bench import voice_engine as measured
 from server.core.errors import SpeechFailed, SpeechRefused, SpeechUnavailable
-from server.engines.speech.base import VoiceChunk
 from server.engines.speech.local_voice import LocalVoice
+from server.voice.pcm import VoiceChunk
 from tests.real_model.server import PYTHON
 from tests.support import local_voice
 

@@ -180,6 +180,14 @@ async def endless(server: Server, socket: ServerConnection) -> None:
         await put(socket, type="something.new")
 
 
+async def answers(server: Server, socket: ServerConnection) -> None:
+    """A model of vLLM-Omni's, which takes the sound for a question."""
+    await put(socket, type="session.created")
+    await server.until_final(socket)
+    await put(socket, type="transcription.delta", delta="secret words")
+    await put(socket, type="response.output_audio.delta", audio="AAAA", sample_rate_hz=24000)
+
+
 async def hangs_up(server: Server, socket: ServerConnection) -> None:
     await put(socket, type="session.created")
     await server.until_final(socket)
@@ -187,7 +195,7 @@ async def hangs_up(server: Server, socket: ServerConnection) -> None:
 
 
 @pytest.mark.parametrize(
-    "talk", [first_error, late_error, no_json, binary, no_object, large, endless, hangs_up]
+    "talk", [first_error, late_error, no_json, binary, no_object, large, endless, answers, hangs_up]
 )
 async def test_answers_that_are_none(talk: Talk) -> None:
     """Errors, other things, too much, broken off: an error of ours without the server's text."""

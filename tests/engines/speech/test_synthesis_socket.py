@@ -11,10 +11,10 @@ import pytest
 import pytest_asyncio
 
 from server.core.errors import SpeechError, SpeechFailed, SpeechTimeout, SpeechUnavailable
-from server.engines.speech.base import VoiceChunk
 from server.engines.speech.limits import VoiceLimits
 from server.engines.speech.socket_client import NotOffered
 from server.engines.speech.synthesis_socket import SynthesisSocket
+from server.voice.pcm import VoiceChunk
 from tests.support.speech_server import RATE, SpeechServer, SpeechSocketServer, espeak
 
 TEXT = "There is a red cup."

@@ -8,7 +8,7 @@ import wave
 import numpy as np
 import pytest
 
-from server.engines.speech.pcm import NotPcm, PcmReader, checked_rate, rate_of
+from server.voice.pcm import NotPcm, PcmReader, checked_rate, rate_of
 
 SOUND = np.arange(-500, 500, dtype=np.int16)
 

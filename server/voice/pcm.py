@@ -1,14 +1,13 @@
-"""Read the sound that a speech server sends: raw PCM, or a WAV file that is still growing. Pure."""
+"""Read the sound that a server sends: raw PCM, or a WAV file that is still growing. Pure."""
 
 from __future__ import annotations
 
 import re
 import struct
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
-from server.engines.speech.base import VoiceChunk
 
 # Samples a second of raw PCM, where the server gives no other rate: OpenAI's and Qwen3-TTS's
 USUAL_RATE = 24_000
@@ -20,6 +19,14 @@ _RATE = re.compile(r"\brate\s*=\s*\"?(\d{4,6})\b", re.IGNORECASE)
 _PCM_KINDS = re.compile(r"(audio/(x-)?(pcm|l16|raw|wav|wave)|application/octet-stream)\b", re.I)
 # RFC 6838, section 4.2, and no longer than any in use
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9][\w.+-]{0,30}/[A-Za-z0-9][\w.+-]{0,30}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceChunk:
+    """A piece of a spoken text: mono, 16 bit, at `rate` samples a second."""
+
+    samples: NDArray[np.int16]
+    rate: int
 
 
 class NotPcm(ValueError):
