@@ -270,7 +270,7 @@ def test_workers_know_nothing_of_the_server() -> None:
     workers = [name for name in modules() if name.startswith("engines.local.worker.")]
     assert workers
     bare = {
-        *("processes.wire", "catalogue.weights", "engines.thinking"),
+        *("processes.wire", "processes.worker_side", "catalogue.weights", "engines.thinking"),
         *("core.core_dumps", "core.errors"),
     }
     for module in [*workers, *bare]:

@@ -20,7 +20,6 @@ import queue
 import sys
 import threading
 import time
-import traceback
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -33,6 +32,7 @@ from server.generation.worker import omni, pipelines, speech
 from server.generation.worker.backend import Backend, Loading, Refused, Task
 from server.generation.worker.stopping import Stop, Stopped
 from server.processes import wire
+from server.processes.worker_side import Channel, claim_input, claim_output, origin
 
 # Frames that the other side was sent and has not taken yet.
 WINDOW = 4
@@ -47,9 +47,9 @@ _NO_MEMORY = (
 class Worker:
     """One model. Work is done on the thread that calls `run`; another reads messages meanwhile."""
 
-    def __init__(self, incoming: BinaryIO, outgoing: BinaryIO) -> None:
+    def __init__(self, incoming: BinaryIO, channel: Channel) -> None:
         self._incoming = incoming
-        self._outgoing = outgoing
+        self.send = channel.send
         self._waiting: queue.Queue[wire.Message] = queue.Queue(maxsize=4)
         self._stop = Stop()
         self._lock = threading.Lock()
@@ -58,10 +58,6 @@ class Worker:
         self._cancelled: int | None = None
         self._step = 0
         self._window = threading.Semaphore(WINDOW)
-
-    def send(self, type: str, payload: bytes = b"", **header: Any) -> None:
-        self._outgoing.write(wire.encode({"type": type, **header}, payload))
-        self._outgoing.flush()
 
     def read(self) -> None:
         """Read messages until the input ends; then the process ends, whatever it does."""
@@ -208,13 +204,6 @@ def explained(error: BaseException, where: str) -> tuple[str, str]:
     return "failed", f"The model failed ({origin(error)}). Try other values, or another model."
 
 
-def origin(error: BaseException) -> str:
-    """Describe an error by its type and the line that raised it."""
-    kind = type(error).__name__
-    frames = traceback.extract_tb(error.__traceback__)[-1:]
-    return "".join([kind, *(f" in {Path(at.filename).name}:{at.lineno}" for at in frames)])
-
-
 def _give_back() -> None:
     """Memory that the last work left."""
     gc.collect()
@@ -241,14 +230,8 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
 
 def main(argv: list[str]) -> int:
     given = _arguments(argv)
-    # Output of libraries must not get among the messages, and their input must not be taken from
-    # them.
-    outgoing = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    incoming = os.fdopen(os.dup(0), "rb")
-    with open(os.devnull, "rb") as nothing:
-        os.dup2(nothing.fileno(), 0)
-    worker = Worker(incoming, outgoing)
+    channel = claim_output()
+    worker = Worker(claim_input(), channel)
     threading.Thread(target=worker.read, name="reader", daemon=True).start()
     how = Loading(
         vae_slicing=given.vae_slicing,

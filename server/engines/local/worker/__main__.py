@@ -12,26 +12,22 @@ then `delta` (id, text) and `end` (id, reason, counts) or `error` (id, code) of 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
-import queue
 import sys
 import threading
-import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING
 
 from server.catalogue.weights import ModelFolderError
 from server.core import core_dumps
 from server.engines.local.worker import capacity, weights
 from server.engines.thinking import OPEN
-from server.processes.wire import Message, WireError, encode, read
+from server.processes.wire import Message
+from server.processes.worker_side import Channel, Jobs, claim_output, leave, origin
 
 if TYPE_CHECKING:
     from server.engines.local.worker.generating import Generator
 
-# Answers that may wait for the one in work. More are refused.
-_WAITING = 8
 # The exit status after a fault that the GPU does not recover from within a process.
 _GPU_FAULT = 3
 
@@ -50,60 +46,23 @@ _TRIED = {
 }
 
 
-class Channel:
-    """Frames out, from any thread."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self._lock = threading.Lock()
-
-    def send(self, type: str, **fields: Any) -> None:
-        frame = encode({"type": type, **fields})
-        with self._lock:
-            try:
-                self._stream.write(frame)
-                self._stream.flush()
-            except (OSError, ValueError):
-                # The reader is gone.
-                os._exit(0)
-
-
 class Worker:
     """Reads in one thread, works in the main one."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._jobs: queue.Queue[tuple[Message, threading.Event]] = queue.Queue(_WAITING)
-        # The answers that may still be cancelled, by id
-        self._stops: dict[int, threading.Event] = {}
+        self.jobs = Jobs(channel, "answer", busy={"code": "busy"}, other=self._take)
         self._generator: Generator | None = None
 
-    def listen(self, stream: BinaryIO) -> None:
-        """Read messages until the stream ends, and with it the process."""
-        with contextlib.suppress(WireError, OSError):
-            while (message := read(stream)) is not None:
-                self._take(message)
-        os._exit(0)
-
     def _take(self, message: Message) -> None:
-        header = message.header
-        if message.type == "answer":
-            stop = self._stops[header["id"]] = threading.Event()
-            try:
-                self._jobs.put_nowait((message, stop))
-            except queue.Full:
-                self._ended(header["id"], "error", code="busy")
-        elif message.type == "cancel":
-            if (found := self._stops.get(header["id"])) is not None:
-                found.set()
-        elif message.type == "state":
+        if message.type == "state":
             self._send_state()
 
     def work(self, generator: Generator) -> None:
         """Answer questions for ever."""
         self._generator = generator
         while True:
-            message, stop = self._jobs.get()
+            message, stop = self.jobs.next()
             self._answer(generator, message, stop)
 
     def _answer(self, generator: Generator, message: Message, stop: threading.Event) -> None:
@@ -112,7 +71,7 @@ class Worker:
         header = message.header
         id = header["id"]
         if stop.is_set():
-            self._ended(id, "end", reason="cancelled", prompt_tokens=0, completion_tokens=0)
+            self.jobs.ended(id, "end", reason="cancelled", prompt_tokens=0, completion_tokens=0)
             return
         try:
             outcome = generator.answer(
@@ -126,30 +85,23 @@ class Worker:
                 think=header["think"],
             )
         except AnswerError as error:
-            self._ended(id, "error", code=error.code)
+            self.jobs.ended(id, "error", code=error.code)
         except Exception as error:  # noqa: BLE001
-            # Not its words: they may hold what people asked.
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            name = type(error).__name__
-            sys.stderr.write(
-                f"answer failed: {name} at {Path(where.filename).name}:{where.lineno}\n"
-            )
-            self._ended(id, "error", code="failed")
+            sys.stderr.write(f"answer failed: {origin(error)}\n")
+            self.jobs.ended(id, "error", code="failed")
             # Older versions of torch have no class for it.
-            if name == "AcceleratorError" or str(error).startswith(("CUDA error", "HIP error")):
+            if type(error).__name__ == "AcceleratorError" or str(error).startswith(
+                ("CUDA error", "HIP error")
+            ):
                 os._exit(_GPU_FAULT)
         else:
-            self._ended(
+            self.jobs.ended(
                 id,
                 "end",
                 reason=outcome.reason,
                 prompt_tokens=outcome.prompt_tokens,
                 completion_tokens=outcome.completion_tokens,
             )
-
-    def _ended(self, id: int, type: str, **fields: Any) -> None:
-        self._stops.pop(id, None)
-        self._channel.send(type, id=id, **fields)
 
     def _send_state(self) -> None:
         if self._generator is None:
@@ -271,17 +223,10 @@ def main() -> int:
     parser.add_argument("--context", type=int, default=8192, help="tokens of prompt and answer")
     parser.add_argument("--trust-remote-code", action="store_true", help="run the model's own code")
     arguments = parser.parse_args()
-    # Output of libraries must not get between the frames.
-    out = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    channel = Channel(out)
+    channel = claim_output()
     worker = Worker(channel)
-    threading.Thread(target=worker.listen, args=(sys.stdin.buffer,), daemon=True).start()
-    status = run(arguments, channel, worker)
-    # Without waiting for threads of libraries.
-    out.flush()
-    sys.stderr.flush()
-    os._exit(status)
+    worker.jobs.listen(sys.stdin.buffer)
+    return leave(run(arguments, channel, worker))
 
 
 if __name__ == "__main__":

@@ -9,20 +9,15 @@ begin, end) or `error` (id, code) of each. What libraries print goes to standard
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
-import queue
 import sys
 import threading
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from server.core import core_dumps
-from server.processes.wire import Message, WireError, encode, read
+from server.processes.worker_side import Channel, Jobs, claim_output, leave, origin
 
 RATE = 16_000
-# Recognitions that may wait for the one in work. More are refused.
-_WAITING = 8
 _MOST_TIMES = 1000
 
 
@@ -92,61 +87,38 @@ class Model:
             raise Stopped
 
 
-class Worker:
-    """Reads in one thread, works in the main one."""
+def work(model: Model, jobs: Jobs) -> None:
+    """Recognise for ever."""
+    while True:
+        message, stop = jobs.next()
+        id = message.header["id"]
+        try:
+            if stop.is_set():
+                raise Stopped
+            text, times = model.words(message.payload, message.header["language"], stop)
+        except Stopped:
+            jobs.ended(id, "error", code="stopped")
+        except Exception as error:  # noqa: BLE001
+            print(f"recognising failed: {origin(error)}", file=sys.stderr)
+            jobs.ended(id, "error", code="failed")
+        else:
+            jobs.ended(id, "words", text=text, times=times)
 
-    def __init__(self, out: BinaryIO) -> None:
-        self._out = out
-        self._lock = threading.Lock()
-        self._jobs: queue.Queue[tuple[Message, threading.Event]] = queue.Queue(_WAITING)
-        self._stops: dict[int, threading.Event] = {}
 
-    def send(self, type: str, **fields: Any) -> None:
-        with self._lock:
-            try:
-                self._out.write(encode({"type": type, **fields}))
-                self._out.flush()
-            except (OSError, ValueError):
-                # The reader is gone.
-                os._exit(0)
-
-    def listen(self, stream: BinaryIO) -> None:
-        """Read messages until the stream ends, and with it the process."""
-        with contextlib.suppress(WireError, OSError):
-            while (message := read(stream)) is not None:
-                id = message.header["id"]
-                if message.type == "cancel":
-                    if (stop := self._stops.get(id)) is not None:
-                        stop.set()
-                    continue
-                stop = self._stops[id] = threading.Event()
-                try:
-                    self._jobs.put_nowait((message, stop))
-                except queue.Full:
-                    self._ended(id, "error", code="busy")
-        os._exit(0)
-
-    def work(self, model: Model) -> None:
-        """Recognise for ever."""
-        while True:
-            message, stop = self._jobs.get()
-            header = message.header
-            try:
-                if stop.is_set():
-                    raise Stopped
-                text, times = model.words(message.payload, header["language"], stop)
-            except Stopped:
-                self._ended(header["id"], "error", code="stopped")
-            except Exception as error:  # noqa: BLE001
-                # Not its words: they may hold what was said.
-                print(f"recognising failed: {type(error).__name__}", file=sys.stderr)
-                self._ended(header["id"], "error", code="failed")
-            else:
-                self._ended(header["id"], "words", text=text, times=times)
-
-    def _ended(self, id: int, type: str, **fields: Any) -> None:
-        self._stops.pop(id, None)
-        self.send(type, id=id, **fields)
+def run(folder: Path, channel: Channel, jobs: Jobs) -> int:
+    """Load and work; the exit status when it cannot."""
+    try:
+        model = Model(folder)
+        # It has to work before it is ready.
+        model.words(bytes(RATE), None, threading.Event())
+    except Exception as error:  # noqa: BLE001
+        # Libraries raise anything; nobody has said anything yet.
+        words = " ".join(str(error).split())[:300]
+        channel.send("failed", message=f"{type(error).__name__}: {words}")
+        return 1
+    channel.send("ready")
+    work(model, jobs)
+    return 0
 
 
 def main() -> int:
@@ -156,24 +128,10 @@ def main() -> int:
     )
     parser.add_argument("--model", required=True, help="the model's folder")
     folder = Path(parser.parse_args().model)
-    # Output of libraries must not get between the frames.
-    out = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    worker = Worker(out)
-    threading.Thread(target=worker.listen, args=(sys.stdin.buffer,), daemon=True).start()
-    try:
-        model = Model(folder)
-        # It has to work before it is ready.
-        model.words(bytes(RATE), None, threading.Event())
-    except Exception as error:  # noqa: BLE001
-        # Libraries raise anything; nobody has said anything yet.
-        words = " ".join(str(error).split())[:300]
-        worker.send("failed", message=f"{type(error).__name__}: {words}")
-        out.flush()
-        os._exit(1)
-    worker.send("ready")
-    worker.work(model)
-    return 0
+    channel = claim_output()
+    jobs = Jobs(channel, "recognise", busy={"code": "busy"})
+    jobs.listen(sys.stdin.buffer)
+    return leave(run(folder, channel, jobs))
 
 
 if __name__ == "__main__":

@@ -11,13 +11,9 @@ With `--measure` it speaks sentences of its own instead, and writes what they to
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
-import os
-import queue
 import sys
 import threading
-import traceback
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,28 +21,7 @@ from server.core import core_dumps
 from server.engines.speech.voice_worker.measure import measure
 from server.engines.speech.voice_worker.qwen3_tts import Speaker, SpeakError, load
 from server.engines.speech.voice_worker.streaming import StreamOptions
-from server.processes.wire import Message, WireError, encode, read
-
-# Texts that may wait for the one in work. More are refused.
-_WAITING = 8
-
-
-class Channel:
-    """Frames out, from any thread."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self._lock = threading.Lock()
-
-    def send(self, type: str, payload: bytes = b"", **fields: Any) -> None:
-        frame = encode({"type": type, **fields}, payload)
-        with self._lock:
-            try:
-                self._stream.write(frame)
-                self._stream.flush()
-            except (OSError, ValueError):
-                # The reader is gone.
-                os._exit(0)
+from server.processes.worker_side import Channel, Jobs, claim_output, leave, origin
 
 
 class Worker:
@@ -54,38 +29,18 @@ class Worker:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._texts: queue.Queue[tuple[dict[str, Any], threading.Event]] = queue.Queue(_WAITING)
-        # The texts that may still be cancelled, by id
-        self._stops: dict[int, threading.Event] = {}
-
-    def listen(self, stream: BinaryIO) -> None:
-        """Read messages until the stream ends, and with it the process."""
-        with contextlib.suppress(WireError, OSError):
-            while (message := read(stream)) is not None:
-                self._take(message)
-        os._exit(0)
-
-    def _take(self, message: Message) -> None:
-        header = message.header
-        if message.type == "speak":
-            stop = self._stops[header["id"]] = threading.Event()
-            try:
-                self._texts.put_nowait((header, stop))
-            except queue.Full:
-                self._ended(header["id"], "error", message="Too many texts wait.")
-        elif message.type == "cancel" and (found := self._stops.get(header["id"])) is not None:
-            found.set()
+        self.jobs = Jobs(channel, "speak", busy={"message": "Too many texts wait."})
 
     def work(self, speaker: Speaker) -> None:
         """Speak for ever."""
         while True:
-            header, stop = self._texts.get()
-            self._speak(speaker, header, stop)
+            message, stop = self.jobs.next()
+            self._speak(speaker, message.header, stop)
 
     def _speak(self, speaker: Speaker, header: dict[str, Any], stop: threading.Event) -> None:
         id = header["id"]
         if stop.is_set():
-            self._ended(id, "end", frames=0)
+            self.jobs.ended(id, "end", frames=0)
             return
         try:
             frames = speaker.speak(
@@ -96,21 +51,12 @@ class Worker:
                 emit=lambda pcm: self._channel.send("chunk", pcm, id=id),
             )
         except SpeakError as error:
-            self._ended(id, "error", message=str(error))
+            self.jobs.ended(id, "error", message=str(error))
         except Exception as error:  # noqa: BLE001
-            # Not its words: they may hold the text.
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            name = type(error).__name__
-            sys.stderr.write(
-                f"speaking failed: {name} at {Path(where.filename).name}:{where.lineno}\n"
-            )
-            self._ended(id, "error", message=f"The model failed ({name}).")
+            sys.stderr.write(f"speaking failed: {origin(error)}\n")
+            self.jobs.ended(id, "error", message=f"The model failed ({type(error).__name__}).")
         else:
-            self._ended(id, "end", frames=frames)
-
-    def _ended(self, id: int, type: str, **fields: Any) -> None:
-        self._stops.pop(id, None)
-        self._channel.send(type, id=id, **fields)
+            self.jobs.ended(id, "end", frames=frames)
 
 
 def run(folder: Path, options: StreamOptions, voice: str, channel: Channel, worker: Worker) -> int:
@@ -196,20 +142,16 @@ def main() -> int:
         options = StreamOptions.read(arguments.options)
     except ValueError as error:
         parser.error(str(error))
-    # Output of libraries must not get between the frames.
-    out = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
+    channel = claim_output()
     if arguments.measure:
-        status = run_measurement(arguments.model, options, arguments.voice, arguments.measure, out)
+        status = run_measurement(
+            arguments.model, options, arguments.voice, arguments.measure, channel.stream
+        )
     else:
-        channel = Channel(out)
         worker = Worker(channel)
-        threading.Thread(target=worker.listen, args=(sys.stdin.buffer,), daemon=True).start()
+        worker.jobs.listen(sys.stdin.buffer)
         status = run(arguments.model, options, arguments.voice, channel, worker)
-    # Without waiting for threads of libraries.
-    out.flush()
-    sys.stderr.flush()
-    os._exit(status)
+    return leave(status)
 
 
 if __name__ == "__main__":
