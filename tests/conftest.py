@@ -7,8 +7,13 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.real_model.server import build, build_random, missing
+
+# The same examples in each run, and as much time for each as a busy machine takes
+settings.register_profile("qwen-camera", deadline=None, derandomize=True)
+settings.load_profile("qwen-camera")
 
 pytest_plugins = ["tests.support.left_behind", "tests.support.parts", "pytester"]
 

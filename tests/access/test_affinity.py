@@ -97,6 +97,7 @@ async def test_a_session_from_before_processes_had_names() -> None:
                 await page.close()
 
 
+@pytest.mark.slow
 async def test_a_process_that_is_back_takes_its_sessions_again() -> None:
     """A token from before its restart begins the session anew, under the same id."""
     secret = "q7Vd0mZp3xKc9LwTfR2yBhN6sJgA1uEoXiC4"

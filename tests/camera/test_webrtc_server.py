@@ -781,9 +781,7 @@ WORDS = st.sampled_from(
 )
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(WORDS | st.text(max_size=40), max_size=60))
 def test_any_sdp_is_taken_or_refused(rows: list[str]) -> None:
     """Lines of a real offer in any order, and text: only our own errors come out, and nothing stays."""

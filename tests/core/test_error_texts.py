@@ -71,6 +71,7 @@ def test_an_engine_s_error_is_for_operators(kind: type[EngineError]) -> None:
     assert error_body(error, operator=True)["detail"] == CANARY
 
 
+@pytest.mark.slow
 def test_what_the_source_says_to_visitors() -> None:
     """Each text that is marked as public, anywhere in the server."""
     found = list(public_texts())

@@ -374,6 +374,7 @@ def _own_texts() -> Iterator[tuple[str, str]]:
                 yield file.name, text
 
 
+@pytest.mark.slow
 def test_what_we_say_ourselves_is_not_damaged() -> None:
     """The fence hides nothing of our own words, which name settings and say where tokens go."""
     texts = list(_own_texts())

@@ -159,6 +159,7 @@ def test_every_alert_says_what_an_operator_needs() -> None:
     assert sorted(described) == sorted(NAMES)
 
 
+@pytest.mark.slow
 def test_each_alert_fires_in_its_trouble_and_alone(tmp_path: Path) -> None:
     """Nothing fires in a healthy hour; each trouble sets off its own alert, not before its time,
     and no other.

@@ -250,6 +250,7 @@ def imports(path: Path) -> tuple[tuple[str, int], ...]:
     return tuple((name, line) for name, line in names if name.split(".")[0] not in known)
 
 
+@pytest.mark.slow
 def test_each_import_is_declared() -> None:
     """Directly, where it is installed for: the server, the models' environment or the tests."""
     undeclared = []

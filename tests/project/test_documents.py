@@ -210,6 +210,7 @@ def test_settings_exist(document: str) -> None:
             assert re.search(rf"\b{name}\b", everything()), quote.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_commands_and_options_exist(document: str) -> None:
     """A script of ours is given options that its --help lists; options that stand alone belong to one of them."""

@@ -40,7 +40,7 @@ def spliced(name: str) -> st.SearchStrategy[bytes]:
 def test_whatever_comes_is_taken_or_refused(name: str) -> None:
     """The same for bytes near the seeds, without atheris: tests/fuzz/run.py goes on for longer."""
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(spliced(name))
     def check(data: bytes) -> None:
         TARGETS[name](data)

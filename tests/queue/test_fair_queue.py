@@ -266,5 +266,5 @@ class Line(RuleBasedStateMachine):
         assert not self.waiting, "lost"
 
 
-Line.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+Line.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
 TestLine = pytest.mark.slow(Line.TestCase)

@@ -133,6 +133,7 @@ async def test_a_server_that_is_down_and_a_port_that_is_taken(
     assert f"Another program holds port {port}" in found["server"]["cause"]
 
 
+@pytest.mark.slow
 async def test_a_wrong_code_and_wrong_settings(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

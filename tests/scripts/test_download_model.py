@@ -100,6 +100,7 @@ def gets(hub: Hub) -> list[tuple[str, int]]:
     return sorted((name, first) for method, name, first in hub.asked if method == "GET")
 
 
+@pytest.mark.slow
 def test_a_model_is_fetched_checked_and_recorded(hub: Hub, tmp_path: Path) -> None:
     """All files but pickles, in MODEL_PATH, with a record; a second run fetches nothing."""
     script = ["bash", str(ROOT / "scripts" / "download_model.sh"), NAME]
@@ -221,6 +222,7 @@ def test_content_that_stays_wrong_is_not_kept(hub: Hub, tmp_path: Path) -> None:
     assert not (tmp_path / "model" / "model-files.json").exists()
 
 
+@pytest.mark.slow
 def test_gated_models_need_a_token(hub: Hub, tmp_path: Path) -> None:
     """Without one it says how to get one; with one it works, and the token is shown nowhere."""
     hub.models[NAME].token = "hf_secretTokenOfTheTest"

@@ -323,6 +323,7 @@ async def run_script(*arguments: str, **environment: str) -> tuple[int, str, str
     return process.returncode or 0, out.decode(), err.decode()
 
 
+@pytest.mark.slow
 async def test_from_the_command_line(tmp_path: Path) -> None:
     """As cron runs it: JSON on standard output, the exit status of the state, the token from the
     environment.

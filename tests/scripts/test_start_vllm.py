@@ -422,6 +422,7 @@ def test_a_log_may_come_from_standard_input(machine: Machine) -> None:
     assert "/none/vllm.log cannot be read (No such file or directory)." in done.stderr
 
 
+@pytest.mark.slow
 def test_no_gpu_no_start(machine: Machine) -> None:
     """Never on the CPU; a dry run prints the command all the same.
 
@@ -439,6 +440,7 @@ def test_no_gpu_no_start(machine: Machine) -> None:
     assert "Of the first GPU's memory 92.0 GiB are free" in machine.run("--dry-run").stderr
 
 
+@pytest.mark.slow
 def test_on_the_cpu_by_request_alone(machine: Machine) -> None:
     """With --cpu and a build for it vLLM serves there without any GPU; a build for a GPU does not."""
     machine.tool("rocm-smi", "exit 2")
@@ -558,6 +560,7 @@ TEXT = {
 }
 
 
+@pytest.mark.slow
 def test_answers_at_a_time_fit_the_gpu_that_is_there(machine: Machine) -> None:
     """A GPU of 192 GB beside next to no weights: by its memory; with a long context: what is asked
     at a time, and why.

@@ -658,6 +658,7 @@ async def test_the_next_question_replaces_the_words_before_it() -> None:
         assert len(one.one.engine.requests) == 1
 
 
+@pytest.mark.slow
 async def test_ten_minutes_of_speech_leave_memory_flat() -> None:
     """The ring, the frames and what waits stay within their bounds."""
     async with ear() as one:

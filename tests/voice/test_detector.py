@@ -70,6 +70,7 @@ def test_speech_is_found_in_noise(model: SpeechModel, voice: str, noise: str) ->
     assert np.mean([one >= 0.5 for one in found]) >= 0.85
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_noise_is_no_speech(model: SpeechModel, seed: int) -> None:
     """Ten minutes of hiss, rumble, keys and music: less than one chunk in a thousand."""

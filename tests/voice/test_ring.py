@@ -16,7 +16,7 @@ def count(since: int, length: int, at: float) -> Sound:
     return Sound((np.arange(since, since + length) % 30_000).astype(np.int16), at)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     sizes=st.lists(st.integers(1, 4000), min_size=1, max_size=40),
     begin=st.floats(-0.5, 3),

@@ -179,7 +179,7 @@ _ALLOWED: dict[type | None, set[type]] = {
 }
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(
         st.one_of(st.booleans(), st.sampled_from(["press", "release", "expire", "give up"])),
@@ -224,6 +224,7 @@ def heard(sound: Samples, silence_seconds: float = 0.2) -> list[tuple[float, Tur
     return found
 
 
+@pytest.mark.slow
 @needs_espeak
 def test_the_end_of_speech_is_known_in_time() -> None:
     """With 200 ms of silence: decided within 335 ms of the last sound for 19 of 20 sentences."""
@@ -267,6 +268,7 @@ def test_questions_are_heard_in_noise(noise: str) -> None:
         assert event.said == pytest.approx(end, abs=0.3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_noise_begins_no_turn(seed: int) -> None:
     """Minutes of hiss, rumble, keys and music."""

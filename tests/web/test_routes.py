@@ -267,6 +267,7 @@ async def test_a_pairing_code_stands_instead_of_the_access_code(
     assert not [r for r in caplog.records if code in repr(vars(r)) or old in repr(vars(r))]
 
 
+@pytest.mark.slow
 async def test_guesses_at_pairing_codes_are_limited(sdp: str) -> None:
     """They count against the address like any other token asked for."""
     async with (
@@ -676,7 +677,6 @@ async def test_a_malformed_candidate_is_400(
 
 @settings(
     max_examples=40,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(data=st.data())

@@ -420,7 +420,6 @@ _HOSTILE = st.one_of(
 
 @settings(
     max_examples=12,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(raws=st.lists(_HOSTILE, min_size=10, max_size=25))

@@ -67,6 +67,7 @@ async def test_publishing(camera: WhipCamera) -> None:
     await frames(camera, 3)
 
 
+@pytest.mark.slow
 async def test_a_camera_of_another_device_answers_questions_of_the_page(camera: WhipCamera) -> None:
     """The page is told where the camera is, not how it should send, and asks as usual."""
     page = await camera.page()

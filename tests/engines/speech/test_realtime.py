@@ -194,6 +194,7 @@ async def hangs_up(server: Server, socket: ServerConnection) -> None:
     await socket.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "talk", [first_error, late_error, no_json, binary, no_object, large, endless, answers, hangs_up]
 )

@@ -202,6 +202,7 @@ async def test_a_stream_of_events_that_breaks_off(server: SpeechServer) -> None:
         await spoken(server)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "endless", [b"\0" * 65536, b"data: {}\n\n" * 1000, b": still here\n\n" * 1000]
 )

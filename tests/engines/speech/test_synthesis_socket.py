@@ -99,6 +99,7 @@ async def test_answers_that_are_none(
     assert "127.0.0.1" not in raised.value.visitor_message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("endless", [bytes(65536), b"", b"\0"])
 async def test_a_server_that_never_ends(server: SpeechSocketServer, endless: bytes) -> None:
     """No more bytes and messages are read than the limits."""

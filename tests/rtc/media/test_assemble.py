@@ -285,7 +285,7 @@ packet_strategy = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(
         st.tuples(packet_strategy, st.booleans(), st.floats(0, 0.2), st.booleans()), max_size=80
@@ -342,7 +342,7 @@ def settle(assembler: Assembler, now: float) -> None:
         assert set(assembler._ahead._keys.values()) <= set(ahead)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32), st.floats(0, 0.4), st.floats(0, 0.1), st.booleans())
 def test_a_mangled_stream_leaves_it_sound(seed: int, loss: float, noise: float, h264: bool) -> None:
     """A true stream with losses, repeats, leaps of the numbers and changed marks in it never breaks

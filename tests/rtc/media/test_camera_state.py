@@ -212,7 +212,7 @@ ALLOWED = {
 }
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.integers(0, 2**32),
     st.sampled_from([0.05, 0.5, 3.0]),

@@ -34,14 +34,14 @@ def ours(codec: str, payload: bytes) -> bytes | None:
         return None
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500)
 @given(st.sampled_from(["VP8", "H264"]), st.binary(min_size=1, max_size=40))
 def test_any_bytes_come_out_as_from_aiortc(codec: str, payload: bytes) -> None:
     """The same bytes, or both refuse."""
     assert ours(codec, payload) == stock(codec, payload)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     st.lists(st.tuples(st.integers(0, 255), st.binary(max_size=12)), max_size=6),
     st.integers(0, 255),
@@ -59,7 +59,7 @@ def test_aggregates_come_out_as_from_aiortc(
     assert ours("H264", payload) == stock("H264", payload)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.integers(0, 1),
     st.integers(0, 15),
