@@ -63,8 +63,7 @@ class ChromaChange:
             other += means
             difference -= other
         threshold = np.multiply(self._activity.level, _DEVIATIONS, out=scratch.chroma_threshold)
-        np.maximum(threshold, _LEAST / sensitivity, out=threshold)
-        np.minimum(threshold, _MOST, out=threshold)
+        np.clip(threshold, _LEAST / sensitivity, _MOST, out=threshold)
         np.multiply(reference.chroma_range, _EDGE + _EDGE_SHIFT * pose.shift, out=work)
         threshold += work
         strength = np.abs(difference, out=scratch.chroma_strength)

@@ -41,15 +41,18 @@ NO_PATCH = Patch()
 
 def best_patch(marks: U8, strength: F32 | None, rules: tuple[Rule, ...]) -> Patch:
     """Find the patch of touching marks that fulfils a rule best. No `strength`: 1 everywhere."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(marks, connectivity=8)
-    if count < 2:
+    # Labels of the whole plane take as long as half a look.
+    left, top, width, height = cv2.boundingRect(marks)
+    if not width:
         return NO_PATCH
+    part = slice(top, top + height), slice(left, left + width)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(marks[part], connectivity=8)
     blocks = stats[1:, cv2.CC_STAT_AREA]
     area = blocks / marks.size
     if strength is None:
         mean = np.ones_like(area)
     else:
-        mean = np.bincount(labels.ravel(), strength.ravel(), count)[1:] / blocks
+        mean = np.bincount(labels.ravel(), strength[part].ravel(), count)[1:] / blocks
     value = np.zeros_like(area)
     for rule in rules:
         fit = np.minimum(area / rule.area, mean / rule.strength)
@@ -57,7 +60,8 @@ def best_patch(marks: U8, strength: F32 | None, rules: tuple[Rule, ...]) -> Patc
             fit = np.minimum(fit, area * mean / rule.mass)
         np.maximum(value, fit, out=value)
     best = int(value.argmax())
-    left, top, width, height = (int(side) for side in stats[best + 1, :4])
+    across, down, width, height = (int(side) for side in stats[best + 1, :4])
+    left, top = left + across, top + down
     rows, columns = marks.shape
     box = (left / columns, top / rows, (left + width) / columns, (top + height) / rows)
     return Patch(float(value[best]), box)
@@ -123,6 +127,7 @@ class Activity:
             a -= self.level
             a *= 1 - math.exp(-passed / self._seconds)
             self.level += a
-            np.maximum(self.level, self._least, out=self.level)
+            # Half the time of a maximum with a number
+            np.clip(self.level, self._least, math.inf, out=self.level)
         np.copyto(self._last, difference)
         self._there = True

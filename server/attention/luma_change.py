@@ -143,8 +143,7 @@ class LumaChange:
     ) -> F32:
         threshold = np.multiply(self.activity.level, _DEVIATIONS, out=scratch.threshold)
         least = (_LEAST + _LIGHT * abs(pose.gain)) / sensitivity
-        np.maximum(threshold, least, out=threshold)
-        np.minimum(threshold, _MOST, out=threshold)
+        np.clip(threshold, least, _MOST, out=threshold)
         # An edge that is there in both
         edges = scratch.a
         local_range(warped, edges)
