@@ -27,6 +27,7 @@ from server.core.setting_file import unused_lines
 from server.core.setting_text import (
     allowed_host,
     base_url,
+    base_urls,
     file_source,
     host_name,
     network,
@@ -104,7 +105,8 @@ class Settings(BaseSettings):
     )
     vllm_base_url: str = text(
         "http://127.0.0.1:8001/v1",
-        "an http or https URL like http://127.0.0.1:8001/v1, without a user, query or fragment",
+        "an http or https URL like http://127.0.0.1:8001/v1, without a user, query or fragment, or up to 16"
+        " different ones with a comma or a space between",
     )
     vllm_api_key: SecretStr = secret()
     model_name: str = text()
@@ -258,7 +260,17 @@ class Settings(BaseSettings):
     def _lower(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
 
-    @field_validator("vllm_base_url", "speech_base_url", "transcription_base_url")
+    @property
+    def vllm_base_urls(self) -> tuple[str, ...]:
+        """The model servers of VLLM_BASE_URL."""
+        return tuple(self.vllm_base_url.split())
+
+    @field_validator("vllm_base_url")
+    @classmethod
+    def _base_urls(cls, value: str) -> str:
+        return " ".join(base_urls(value))
+
+    @field_validator("speech_base_url", "transcription_base_url")
     @classmethod
     def _base_url(cls, value: str) -> str:
         return base_url(value) if value else value

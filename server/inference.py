@@ -32,6 +32,7 @@ from server.core.frames import Kind
 from server.core.metrics import Metrics
 from server.engines.base import Engine
 from server.queue.background_share import BackgroundShare
+from server.queue.engine_share import EngineShare
 from server.queue.fair_queue import BACKGROUND, FairQueue, Full
 from server.queue.run import CANCEL_REASONS, CLOSE_SECONDS, Job, JobRun, Result, Sink
 
@@ -68,7 +69,7 @@ class Inference:
     """Runs jobs: `submit` and `cancel`, finally `drain` and `close`.
 
     The number of slots is the smaller of `max_concurrent` and the current engine's own limit, read
-    each time. A slot is freed only when the engine has closed the stream, so that a model server
+    each time; with an engine that states none, this process's share of it (`engine_share.py`). A slot is freed only when the engine has closed the stream, so that a model server
     never gets more requests. (Jobs that fall back together keep their slots, so an engine with a
     lower limit may briefly get more.)
     """
@@ -98,6 +99,7 @@ class Inference:
         # (session, background?) of the running jobs.
         self._active: set[tuple[str, bool]] = set()
         self._share = BackgroundShare()
+        self._engine_share = EngineShare(max_concurrent)
         # Watches since the last job of a less urgent kind
         self._watches_before = 0
         # Fills the slots when background work may go on; None while nothing waits for that
@@ -116,7 +118,9 @@ class Inference:
     def slots(self) -> int:
         """Number of answers that may run at once now."""
         stated = self._engines.current.status.capabilities.max_concurrency
-        return self._max_concurrent if stated is None else max(1, min(self._max_concurrent, stated))
+        if stated is None:
+            return self._engine_share.slots(self._clock())
+        return max(1, min(self._max_concurrent, stated))
 
     @property
     def draining(self) -> bool:
@@ -177,6 +181,10 @@ class Inference:
     def background_share(self) -> float:
         """The share of the slots that background work may have now, 1/32 to 1."""
         return self._share.share(self._clock())
+
+    def engine_busy(self) -> None:
+        """Note that the model server refused a request since it has enough to do."""
+        self._engine_share.refused(self._clock())
 
     def engine_changed(self) -> None:
         """Fill the slots that a new engine may have added."""
@@ -298,6 +306,7 @@ class Inference:
         job = run.job
         self._active.add((job.session_id, job.background))
         run.begin()
+        run.before = sum(one.begun_at is None and not one.ended for one in self._slots)
         task = self._tasks.spawn(self._work(run), name=job.kind)
         self._slots[run] = task
         task.add_done_callback(lambda _: self._freed(run))
@@ -322,6 +331,11 @@ class Inference:
             if job.kind is Kind.CHAT and run.asked_at is not None and run.begun_at is not None:
                 seconds = run.begun_at - run.asked_at
                 self._share.answered(run.likes, seconds, now, job.session_id)
+                engine = run.engine
+                if engine is not None and engine.status.capabilities.max_concurrency is None:
+                    self._engine_share.answered(
+                        run.likes, seconds, before=run.before, asked_at=run.asked_at, now=now
+                    )
 
     def _stop(self, run: JobRun, reason: str) -> None:
         run.stop(reason)
@@ -378,7 +392,12 @@ class Inference:
             except EngineError as error:
                 log.warning(
                     "engine failed",
-                    extra={"engine": engine.name, "code": error.code, "reason": error.message},
+                    extra={
+                        "request": run.id,
+                        "engine": engine.name,
+                        "code": error.code,
+                        "reason": error.message,
+                    },
                 )
                 if not isinstance(error, _ENGINE_FAULTS):
                     raise

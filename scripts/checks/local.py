@@ -127,10 +127,24 @@ async def check_local_model(settings: Settings, health: Any) -> Finding | None:
 
 
 async def check_model_server(settings: Settings) -> Finding:
-    """Check that VLLM_BASE_URL answers and has the model."""
-    title = "Model server"
+    """Check that each server of VLLM_BASE_URL answers and has the model."""
+    title, urls = "Model server", settings.vllm_base_urls
     if settings.engine == "builtin":
         return Finding("model_server", title, State.SKIPPED, "ENGINE=builtin asks no model server.")
+    found = await asyncio.gather(*(_check_one_server(settings, url) for url in urls))
+    bad = [(url, one) for url, one in zip(urls, found, strict=True) if one.state is not State.OK]
+    if len(found) == 1 or not bad:
+        return found[0]
+    url, first = bad[0]
+    count = len(found) - len(bad)
+    # The others answer for it.
+    state = State.WARN if count else first.state
+    text = f"{count} of {len(found)} servers of VLLM_BASE_URL answer. {url}: {first.text}"
+    return Finding("model_server", title, state, text, first.cause, first.todo)
+
+
+async def _check_one_server(settings: Settings, url: str) -> Finding:
+    title = "Model server"
     # With ENGINE=auto the built-in engine answers instead.
     bad = State.WARN if settings.engine == "auto" else State.FAILED
 
@@ -140,7 +154,7 @@ async def check_model_server(settings: Settings) -> Finding:
     names = await listed(
         "model server",
         "VLLM",
-        settings.vllm_base_url,
+        url,
         settings.vllm_api_key,
         start="Start it (bash scripts/start_vllm_server.sh)",
     )

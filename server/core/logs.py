@@ -24,6 +24,8 @@ from server.core.redact import redact, session_hash
 ALLOWED_EXTRAS = (
     # Hash of a session's id; any other value of this name is hashed here.
     "session",
+    # The random id of a request to an engine
+    "request",
     # The failure: an exception's type, a code of server.core.errors, the place in the code.
     "error",
     "code",

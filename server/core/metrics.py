@@ -95,6 +95,12 @@ class Metrics:
         )
         # result: ok, length, cancelled, replaced, error, dropped
         self.inferences = counter("inferences_total", "Answers by how they ended", "kind", "result")
+        # reason: refused, broken, failed, busy, loading
+        self.engine_retries = counter(
+            "engine_retries_total",
+            "Requests without a token yet that went to a model server again",
+            "reason",
+        )
         # reason: user, replaced, preempted, socket_closed, session_ended, draining, other
         self.cancellations = counter(
             "cancellations_total", "Answers stopped before their end", "reason"

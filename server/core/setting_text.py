@@ -24,6 +24,7 @@ _REDIS_URL = re.compile(
     r"|unix://(?:[^\s/?#@]{0,400}@)?/[^\s?#@]{1,100}(?:\?db=\d{1,3})?",
     re.ASCII,
 )
+_MOST_SERVERS = 16
 _BASE_URL = re.compile(rf"https?://{_HOST}(:\d{{1,5}})?(/[^\s?#@]*)?", re.ASCII)
 
 
@@ -97,6 +98,25 @@ def base_url(text: str) -> str:
         raise ValueError("it is not of that form")
     _check_port(text)
     return text.rstrip("/")
+
+
+def base_urls(text: str) -> list[str]:
+    """Check one or several URLs as `base_url` does, with commas or spaces between."""
+    parts = text.replace(",", " ").split()
+    found: list[str] = []
+    for part in parts:
+        try:
+            one = base_url(part)
+        except ValueError as error:
+            raise ValueError(
+                str(error) if len(parts) == 1 else f"of {shown(part)}, {error}"
+            ) from None
+        if one in found:
+            raise ValueError(f"{shown(one)} stands there twice")
+        found.append(one)
+    if not 1 <= len(found) <= _MOST_SERVERS:
+        raise ValueError(f"it has {len(found)} addresses")
+    return found
 
 
 def _check_port(url: str) -> None:

@@ -164,6 +164,8 @@ class EngineRequest:
     where: bool = False
     # The question is about the recent past, whether or not there are pictures of it.
     past: bool = False
+    # Random, to find it in the logs of model servers; "" for a request of nobody
+    id: str = ""
 
     @property
     def visual_tokens(self) -> int:

@@ -16,6 +16,7 @@ from server.core.messages import Answering, EngineReport
 from server.core.metrics import Metrics
 from server.engines.base import EngineState
 from server.engines.openai.engine import OpenAIEngine
+from server.engines.openai.group import EngineGroup
 from server.engines.openai.own_machine import Whereabouts
 from server.engines.selector import EngineSelector
 from server.hosting.engine_slot import NOTHING_LOADED
@@ -64,8 +65,8 @@ class Operations:
         server = where = ""
         inner = self.manager.slot.inner if engine is self.manager.slot else engine
         here = engine is self.manager.slot and self.manager.status().mode is not RunMode.REMOTE
-        if isinstance(inner, OpenAIEngine) and not here:
-            where = urlsplit(inner.address).netloc
+        if isinstance(inner, OpenAIEngine | EngineGroup) and not here:
+            where = ", ".join(urlsplit(one).netloc for one in inner.address.split(", "))
             # Only vLLM is known to support JSON schemas.
             server = "vLLM" if status.capabilities.json_schema else "a model server"
         return Answering(engine=engine.name, model=status.model_name, server=server, where=where)

@@ -5,6 +5,7 @@ what it makes.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -20,6 +21,9 @@ from server.engines.builtin.engine import BuiltinEngine
 from server.engines.builtin.finder import Finder
 from server.engines.builtin.reader import Reader
 from server.engines.openai.engine import OpenAIEngine
+from server.engines.openai.group import EngineGroup
+from server.engines.openai.retry import Reason
+from server.engines.openai.session_key import SessionKeys
 from server.engines.selector import EngineSelector
 from server.engines.thinking import ThinkingLimits
 from server.fetch.catalogue import CatalogueSource
@@ -46,6 +50,9 @@ class EngineParts:
     def __init__(self, settings: Settings, pools: Pools, metrics: Metrics) -> None:
         self._settings = settings
         self._pools = pools
+        self._metrics = metrics
+        # Called when a model server of VLLM_BASE_URL refuses a request since it has enough to do
+        self.on_busy: Callable[[], None] = lambda: None
         # One for all: its models take 100 MB.
         self._reader = Reader()
         self.finder = Finder(self._reader)
@@ -101,22 +108,44 @@ class EngineParts:
         settings = self._settings
         engines: list[Engine] = []
         if settings.engine in ("auto", "vllm"):
-            engines.append(
-                OpenAIEngine(
-                    name="vllm",
-                    base_url=settings.vllm_base_url,
-                    api_key=settings.vllm_api_key,
-                    model=settings.model_name,
-                    voice=settings.model_voice,
-                    thinking=self._thinking(),
-                )
-            )
+            engines.append(self._servers())
         if settings.engine in ("auto", "builtin"):
             engines.append(BuiltinEngine(heavy=self._pools.heavy, reader=self._reader))
         # Before the built-in one where any may answer; behind the one that is insisted on, until an
         # operator prefers it.
         engines.insert(len(engines) - (settings.engine == "auto"), self.slot)
         return engines
+
+    def _servers(self) -> OpenAIEngine | EngineGroup:
+        """Make the engine of VLLM_BASE_URL, which alone gets the sessions' names."""
+        settings, metrics = self._settings, self._metrics
+        session_key = SessionKeys(settings.jwt_secret_key.get_secret_value()).of
+
+        def on_retry(reason: Reason) -> None:
+            metrics.engine_retries.labels(reason).inc()
+
+        members = [
+            OpenAIEngine(
+                name="vllm",
+                base_url=url,
+                api_key=settings.vllm_api_key,
+                model=settings.model_name,
+                voice=settings.model_voice,
+                thinking=self._thinking(),
+                session_key=session_key,
+                on_retry=on_retry,
+                on_busy=self._busy,
+            )
+            for url in settings.vllm_base_urls
+        ]
+        if len(members) == 1:
+            return members[0]
+        return EngineGroup(
+            "vllm", members, session_key=session_key, on_retry=on_retry, on_busy=self._busy
+        )
+
+    def _busy(self) -> None:
+        self.on_busy()
 
     def _thinking(self) -> ThinkingLimits:
         return ThinkingLimits(self._settings.thinking, self._settings.thinking_max_tokens)
@@ -153,7 +182,7 @@ class EngineParts:
                 del self._keys[next(iter(self._keys))]
         elif choice.url in self._keys:
             given = self._keys[choice.url]
-        elif choice.url == self._settings.vllm_base_url:
+        elif choice.url in self._settings.vllm_base_urls:
             given = self._settings.vllm_api_key
         return given.get_secret_value()
 

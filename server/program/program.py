@@ -87,6 +87,7 @@ class Program:
             max_queue=settings.max_queue,
             metrics=self.metrics,
         )
+        self.engine_parts.on_busy = self.inference.engine_busy
         gathering = Gathering(
             ports=settings.udp_port_range,
             public=settings.public_addresses,

@@ -1,9 +1,8 @@
 """The share of an engine that background work may have: it halves when questions slow down, and
 grows back. Pure.
 
-Additive increase and multiplicative decrease, as of TCP's congestion control (RFC 5681): the server
-that is shared tells nobody how busy it is, but the time to a question's first token does, also when
-others cause it.
+The server that is shared tells nobody how busy it is, but the time to a question's first token does,
+also when others cause it.
 """
 
 from __future__ import annotations
@@ -11,19 +10,19 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable
 
+from server.queue.aimd import Aimd
+from server.queue.usual import UsualTimes
+
 # A first token that takes so many times as long as usual is slow.
 SLOW = 1.3
 LEAST, MOST = 1 / 32, 1.0
 # Gained with each question that is not slow. Against a halving with each slow one, a share of a
 # tenth stays where one question in twenty is slow.
 _GAIN = 1 / 400
-# Gained each second, when nobody has asked for so many seconds
+# Gained each second while nobody asks
 _IDLE_GAIN = 1 / 16
-_IDLE_SECONDS = 10.0
 # Least seconds between two decreases: all questions that a full engine held up are one reason.
 _DECREASE_SECONDS = 1.0
-# The usual time is the median of a kind, followed by steps of this share.
-_STEP = 0.03
 # Least seconds between two decreases because of the same session: nobody alone slows down everybody's background work.
 _SAME_SECONDS = 30.0
 # While people ask, the prompts of background work take at most this share of the time, after so many
@@ -34,9 +33,6 @@ _PROMPTS_AT_ONCE = 3
 _BURST_SECONDS = 60.0
 # Longest rest after a background job, and longest wait for the next prompt
 _LONGEST_REST = 10.0
-# Kinds of questions (by detail and reuse) that are compared each with their own; beyond, the oldest
-# is dropped.
-_MOST_KINDS = 64
 
 
 class BackgroundShare:
@@ -46,19 +42,17 @@ class BackgroundShare:
     """
 
     def __init__(self) -> None:
-        self._share = MOST
-        self._asked_at = self._halved_at = -math.inf
+        self._aimd = Aimd(LEAST, MOST, idle_gain=_IDLE_GAIN)
         # The session whose question halved it last
         self._halved_by: Hashable = None
         # The end and the length of the last background job; with less than one slot a rest follows.
         self._job_ended, self._job_seconds = -math.inf, 0.0
         # Seconds of prompts beyond their share, up to when; the newest prompt's length
         self._prompts, self._prompts_at, self._prompt = 0.0, -math.inf, 0.0
-        self._usual: dict[Hashable, float] = {}
+        self._usual = UsualTimes()
 
     def share(self, now: float) -> float:
-        idle = max(0.0, now - self._asked_at - _IDLE_SECONDS)
-        return min(MOST, self._share + _IDLE_GAIN * idle)
+        return self._aimd.value(now)
 
     def answered(
         self, kind: Hashable, seconds: float, now: float, session: Hashable = None
@@ -67,16 +61,9 @@ class BackgroundShare:
 
         `kind`: those that should take about as long. `session`: its asker; None for one who is not known.
         """
-        usual = self._usual.pop(kind, seconds)
-        slow = seconds > SLOW * usual
-        self._usual[kind] = usual * (1 + _STEP if seconds > usual else 1 - _STEP)
-        if len(self._usual) > _MOST_KINDS:
-            del self._usual[next(iter(self._usual))]
-        self._share, self._asked_at = self.share(now), now
-        if not slow:
-            self._share = min(MOST, self._share + _GAIN)
-        elif now - self._halved_at >= self._least_wait(session):
-            self._share, self._halved_at = max(LEAST, self._share / 2), now
+        if self._usual.ratio(kind, seconds) <= SLOW:
+            self._aimd.grow(_GAIN, now)
+        elif self._aimd.halve(now, pause=self._least_wait(session)):
             self._halved_by = session
 
     def _least_wait(self, session: Hashable) -> float:
@@ -104,7 +91,7 @@ class BackgroundShare:
 
     def prompt_wait(self, now: float) -> float:
         """Return the seconds until background work may send another prompt; 0 for now."""
-        if now - self._asked_at > _BURST_SECONDS:
+        if now - self._aimd.event_at > _BURST_SECONDS:
             return 0.0
         beyond = self._beyond(now) - (_PROMPTS_AT_ONCE - 1) * self._prompt
         if beyond <= 1e-9:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -121,6 +122,8 @@ class JobRun:
     # Called once at the end, before the sink.
     on_end: Callable[[JobRun], None]
     submitted: float
+    # Its id in our log and at model servers
+    id: str = field(default_factory=lambda: secrets.token_hex(16))
     # Time at which it got its slot; None while it waits.
     slot_at: float | None = None
     # Time of the request; None before.
@@ -129,6 +132,8 @@ class JobRun:
     engine: Engine | None = None
     # Visual tokens that the engine got before, with an earlier question
     known_tokens: int = 0
+    # Jobs without words yet when it got its slot
+    before: int = 0
     # Requests with equal values take about as long to their first token; None before the request
     likes: Hashable = None
     pieces: list[str] = field(default_factory=list)
@@ -162,7 +167,7 @@ class JobRun:
         the errors of `make_request` and the sink; when `first_at` is set, the error came within the
         answer.
         """
-        request = await self.job.make_request(engine)
+        request = replace(await self.job.make_request(engine), id=self.id)
         if self.ended:
             return
         self._asking(engine, request)
@@ -253,6 +258,7 @@ class JobRun:
             "answered",
             extra={
                 "session": self.job.session_id,
+                "request": self.id,
                 "kind": str(self.job.kind),
                 "engine": result.engine,
                 "seconds": round(result.inference_seconds, 3),
@@ -281,6 +287,7 @@ class JobRun:
                 "not answered",
                 extra={
                     "session": self.job.session_id,
+                    "request": self.id,
                     "kind": str(self.job.kind),
                     "code": error.code,
                 },

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from server.core import aio
+from server.engines.base import EngineState
+from server.engines.openai.group import EngineGroup
 from server.hosting.engine_slot import EngineSlot
 from server.rtc.patches import datagrams, transport_guard
 
@@ -155,6 +157,17 @@ def add_gauges(
         lambda: {
             ("working",): relays.working(),
             ("failing",): relays.failing(),
+        },
+    )
+    metrics.gauge(
+        "model_servers",
+        "Model servers of VLLM_BASE_URL by state, where it names several",
+        ("state",),
+        lambda: {
+            (str(state),): float(group.states()[state])
+            for group in engines.engines
+            if isinstance(group, EngineGroup)
+            for state in EngineState
         },
     )
     metrics.gauge(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,8 +17,10 @@ import pytest
 from scripts.checks import local
 from scripts.checks.finding import State
 from server.core.logs import JSONFormatter
+from server.engines.base import Finished
 from tests.catalogue.test_folder import QWEN, beside, safetensors, write
 from tests.support.clients import soon
+from tests.support.fakes import make_request, until
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running, running
 
@@ -228,6 +231,30 @@ async def test_a_model_server_that_is_there_says_why(
             said = [one for one in lines(caplog) if reason in one]
             assert len(said) == 1
             assert remedy in json.loads(said[0])["reason"]
+
+
+async def test_several_model_servers_are_one_engine() -> None:
+    """A killed one is noticed by nobody who asks, and by /metrics."""
+    async with FakeOpenAI() as one, FakeOpenAI() as two, FakeOpenAI() as three:
+        fakes = [one, two, three]
+        urls = ",".join(fake.base_url for fake in fakes)
+        async with running(engine="vllm", vllm_base_url=urls) as run:
+            engine = run.program.engines.current
+            await until(lambda: engine.status.ready)
+            await one.close()
+            # Which session is at which server depends on ports and secrets.
+            for number in range(60):
+                request = make_request(session_id=f"s{number}")
+                chunks = [chunk async for chunk in engine.answer(request)]
+                assert isinstance(chunks[-1], Finished)
+            await engine.probe()
+            text = run.program.metrics.render().decode()
+    assert re.search(
+        r'qwen_camera_engine_retries_total{reason="(refused|broken)"} [1-9]', text
+    ), text
+    assert 'qwen_camera_model_servers{state="ready"} 2.0' in text
+    assert 'qwen_camera_model_servers{state="unreachable"} 1.0' in text
+    assert 'qwen_camera_engine_up{engine="vllm"} 1.0' in text
 
 
 @pytest.mark.slow

@@ -80,6 +80,9 @@ def test_bounds(
         ("HOST", "http://here", "an IP address or a host name"),
         ("VLLM_BASE_URL", "127.0.0.1:8001", "an http or https URL"),
         ("VLLM_BASE_URL", "http://a/v1?x=1", "an http or https URL"),
+        ("VLLM_BASE_URL", "http://a/v1, b:8001", "up to 16 different ones"),
+        ("VLLM_BASE_URL", "http://a/v1 http://a/v1/", "up to 16 different ones"),
+        ("VLLM_BASE_URL", ",", "up to 16 different ones"),
         ("TRUSTED_PROXIES", "10.0.0.0/8,proxy", "IP addresses and networks"),
         ("ALLOWED_ORIGINS", "*", "origins like"),
         ("ALLOWED_ORIGINS", "https://a.example/path", "origins like"),
@@ -182,6 +185,24 @@ def test_words_and_paths_are_tidied(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = read(monkeypatch, ENGINE="VLLM ", LOG_LEVEL="INFO", VLLM_BASE_URL="http://h:1/v1/")
     assert (settings.engine, settings.log_level) == ("vllm", "info")
     assert settings.vllm_base_url == "http://h:1/v1"
+
+
+def test_several_model_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With commas or spaces between; the sentence on a bad one names it."""
+    settings = read(monkeypatch, VLLM_BASE_URL="http://a:1/v1/, http://b:1/v1 https://c/v1")
+    assert settings.vllm_base_urls == ("http://a:1/v1", "http://b:1/v1", "https://c/v1")
+    assert "of 'b:8001', it is not of that form" in refused(
+        monkeypatch, VLLM_BASE_URL="http://a:1/v1,b:8001"
+    )
+    assert "'http://a:1/v1' stands there twice" in refused(
+        monkeypatch, VLLM_BASE_URL="http://a:1/v1,http://a:1/v1/"
+    )
+    many = " ".join(f"http://a:{port}/v1" for port in range(1, 18))
+    assert "it has 17 addresses" in refused(monkeypatch, VLLM_BASE_URL=many)
+    message = refused(monkeypatch, VLLM_BASE_URL="http://a:1/v1,http://me:canary@host/v1")
+    assert "canary" not in message
+    monkeypatch.delenv("VLLM_BASE_URL")
+    assert read(monkeypatch).vllm_base_urls == ("http://127.0.0.1:8001/v1",)
 
 
 def test_settings_are_frozen() -> None:

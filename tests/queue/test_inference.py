@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
@@ -912,6 +913,54 @@ async def test_first_tokens_of_questions_are_learned(build: Build) -> None:
     assert inference.background_share == 1.0
     await ask()
     assert inference.background_share < 0.6
+
+
+async def test_a_request_is_logged_under_the_id_that_the_engine_gets(
+    build: Build, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Answered or not; each has another one, of 128 random bits."""
+    engine = FakeEngine()
+    inference = build(engine)
+    with caplog.at_level(logging.INFO, "server"):
+        for fails in (False, True):
+            engine.fail_at = 0 if fails else None
+            job, sink = make_job()
+            inference.submit(job)
+            await until(lambda: sink.ended)  # noqa: B023
+    ids = [request.id for request in engine.requests]
+    assert len({*ids}) == 2
+    assert all(re.fullmatch(r"[0-9a-f]{32}", one) for one in ids)
+    logged = {one.message: getattr(one, "request", "") for one in caplog.records}
+    assert logged == {"answered": ids[0], "engine failed": ids[1], "not answered": ids[1]}
+
+
+async def test_a_model_server_that_refuses_gets_fewer_answers_at_a_time(build: Build) -> None:
+    """One that others use, too; an engine that states its own number keeps it."""
+    inference = build(FakeEngine(), slots=8)
+    inference.engine_busy()
+    assert inference.slots == 4
+    engine = FakeEngine(capabilities=Capabilities(max_concurrency=6))
+    stated = build(engine, slots=8)
+    stated.engine_busy()
+    assert stated.slots == 6
+
+
+async def test_first_tokens_of_a_shared_engine_bound_the_answers_at_a_time(build: Build) -> None:
+    """Three slow ones in a row."""
+    engine = FakeEngine(first_token=0.002)
+    inference = build(engine, slots=8)
+
+    async def ask() -> None:
+        job, sink = make_job(kind=CHAT)
+        inference.submit(job)
+        await until(lambda: sink.ended)
+
+    await ask()
+    engine.first_token = 0.3
+    for _ in range(3):
+        assert inference.slots == 8
+        await ask()
+    assert inference.slots == 4
 
 
 async def test_one_prompt_of_background_work_at_a_time(build: Build) -> None:

@@ -226,6 +226,7 @@ def test_the_key_and_other_secrets() -> None:
         ({}, ["--wings"], "has no --wings"),
         ({"vllm_base_url": "https://127.0.0.1:8001/v1"}, [], "without TLS"),
         ({"vllm_base_url": "http://127.0.0.1:8001/api"}, [], "under /v1"),
+        ({"vllm_base_url": "http://127.0.0.1:8001/v1 http://b:1/v1"}, [], "names several servers"),
     ],
 )
 def test_what_is_not_started(settings: dict[str, str], extra: list[str], says: str) -> None:

@@ -34,6 +34,11 @@ class Behaviour(StrEnum):
     DIES = "dies"
     # Two pieces of the answer, then a clean end without finish_reason and [DONE].
     ENDS_EARLY = "ends_early"
+    # The role's event and no piece, then as DIES and ENDS_EARLY
+    DIES_FIRST = "dies_first"
+    ENDS_FIRST = "ends_first"
+    # Takes the request and closes the connection.
+    HANGS_UP = "hangs_up"
     # [DONE] without finish_reason.
     DONE_EARLY = "done_early"
     # The whole answer with its finish_reason; then the stream stays open without [DONE].
@@ -169,6 +174,8 @@ class FakeOpenAI:
         self.refused_fields: set[str] = set()
         self.names_refused = True
         self.keep_alive = 0.02
+        # Of a 429
+        self.retry_after = 7.0
         # More fields of the model's card, such as {"root": "/models/x"}.
         self.card: dict[str, Any] = {}
         # The same by model; what other paths answer, one answer or one by the model that is asked
@@ -361,6 +368,8 @@ class FakeOpenAI:
             return await self._json(writer, *refusal)
         if self.behaviour is Behaviour.SILENT:
             await asyncio.sleep(3600)
+        if self.behaviour is Behaviour.HANGS_UP:
+            return _abort(writer)
         if self.behaviour is Behaviour.HTML:
             return await self._json(writer, 200, "<html><body>It works!</body></html>")
         pieces = self.answer_for(seen.body, seen.jpeg)
@@ -419,6 +428,8 @@ class FakeOpenAI:
             Behaviour.DIES: 2,
             Behaviour.STALLS: 2,
             Behaviour.ENDS_EARLY: 2,
+            Behaviour.DIES_FIRST: 0,
+            Behaviour.ENDS_FIRST: 0,
             Behaviour.DONE_EARLY: 2,
             Behaviour.ERROR_LATER: 2,
             Behaviour.GARBAGE: 1,
@@ -439,11 +450,8 @@ class FakeOpenAI:
                 await asyncio.sleep(self.between_tokens)
             await event(delta(content, finish if n == self.finishes_at else None))
             seen.sent += 1
-        if behaviour is Behaviour.DIES:
-            transport = writer.transport
-            assert isinstance(transport, asyncio.WriteTransport)
-            transport.abort()
-            return False
+        if behaviour in (Behaviour.DIES, Behaviour.DIES_FIRST):
+            return _abort(writer)
         if behaviour is Behaviour.STALLS:
             await hang(True)
         if behaviour is Behaviour.ERROR_LATER:
@@ -488,7 +496,7 @@ class FakeOpenAI:
                 text = "The engine is currently busy and cannot accept new requests."
                 return 503, _error(text, 503)
             case Behaviour.RATE_LIMITED:
-                return 429, _error("Slow down", 429), "retry-after: 7"
+                return 429, _error("Slow down", 429), f"retry-after: {self.retry_after:g}"
             case Behaviour.INTERNAL:
                 return 500, _error("Something raw happened", 500)
             case Behaviour.BAD_REQUEST:
@@ -508,6 +516,13 @@ class FakeOpenAI:
         if self.models and body.get("model") not in self.models:
             return 404, _error(f"The model `{body.get('model')}` does not exist.", 404)
         return None
+
+
+def _abort(writer: asyncio.StreamWriter) -> bool:
+    transport = writer.transport
+    assert isinstance(transport, asyncio.WriteTransport)
+    transport.abort()
+    return False
 
 
 def _error(message: str, code: int) -> dict[str, Any]:

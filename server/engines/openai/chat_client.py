@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -171,10 +171,16 @@ class ChatClient:
         return 0
 
     async def send(
-        self, body: bytes, stack: AsyncExitStack, due: float, *, spoken: bool = False
+        self,
+        body: bytes,
+        stack: AsyncExitStack,
+        due: float,
+        headers: Mapping[str, str] | None = None,
+        *,
+        spoken: bool = False,
     ) -> tuple[ChatStream, bytes | None]:
         """Send a question; return the stream with its first event, since a 200 alone is no success
-        yet. `spoken`: its events may have sound.
+        yet. `headers` are sent beside the usual ones. `spoken`: its events may have sound.
 
         Raises Refused, Dropped, Unreachable, NotChat, TimeoutError, BrokenStream.
         """
@@ -188,7 +194,9 @@ class ChatClient:
                         _CHAT,
                         cast_to=httpx2.Response,
                         content=body,
-                        options={"headers": {"Content-Type": "application/json"}},
+                        options={
+                            "headers": {"Content-Type": "application/json", **(headers or {})}
+                        },
                         stream=True,
                     )
                 attempt.push_async_callback(opened.aclose)

@@ -108,8 +108,12 @@ class EventDecoder:
 class BrokenStream(Exception):
     """The stream broke or held something that it must not hold. The text is ours.
 
-    Outside the tree of errors: the engine makes an EngineError of it.
+    `connection`: it broke. Outside the tree of errors: the engine makes an EngineError of it.
     """
+
+    def __init__(self, text: str, *, connection: bool = False) -> None:
+        super().__init__(text)
+        self.connection = connection
 
 
 class ChatStream:
@@ -151,7 +155,8 @@ class ChatStream:
                 raise BrokenStream(_GARBAGE) from None
             except _NETWORK_ERRORS:
                 raise BrokenStream(
-                    "The connection to the model server broke in mid-answer. Ask again."
+                    "The connection to the model server broke in mid-answer. Ask again.",
+                    connection=True,
                 ) from None
         event = self._events.popleft()
         self._given += 1

@@ -7,14 +7,15 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-from collections.abc import AsyncGenerator
+import math
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 
 import httpx2
 from pydantic import SecretStr
 
-from server.core.errors import EngineFailed, EngineTimeout, EngineUnavailable
+from server.core.errors import EngineError, EngineFailed, EngineTimeout, EngineUnavailable
 from server.core.frames import Picture
 from server.core.sound import SoundUse
 from server.engines.base import (
@@ -26,6 +27,7 @@ from server.engines.base import (
 )
 from server.engines.hearing import audio_part, checked, fault, without_sound
 from server.engines.openai import upstream
+from server.engines.openai.asking import asked
 from server.engines.openai.chat_client import (
     TAIL_SECONDS,
     ChatClient,
@@ -43,6 +45,8 @@ from server.engines.openai.chat_request import (
 )
 from server.engines.openai.chat_stream import BrokenStream, ChatStream, read_event
 from server.engines.openai.known_server import KnownServer
+from server.engines.openai.retry import Fault, Reason
+from server.engines.openai.session_key import REQUEST_HEADER, SESSION_HEADER
 from server.engines.openai.spoken_answer import SpokenAnswer
 from server.engines.reply import Reply, attempts
 from server.engines.thinking import Mode, Thinking, ThinkingLimits
@@ -98,9 +102,11 @@ class OpenAIEngine:
 
     `model` "" takes the first one that the server lists. `factor` overrides the model's geometry
     factor. `priority` is sent with each request while the server takes it. `voice`: of answers that
-    the model speaks itself. `listed` False: it is
-    known that `model` is served, so its health is asked for and not its list of models. `transport`
-    replaces the network, in tests.
+    the model speaks itself. `listed` False: it is known that `model` is served, so its health is
+    asked for and not its list of models. `session_key` makes the session's name, which goes with
+    each question beside the request's own; None: neither does. `on_retry` gets the reason of each
+    request that is sent again, and `on_busy` is called when the server refuses one since it has
+    enough to do. `transport` replaces the network, in tests.
     """
 
     def __init__(
@@ -117,6 +123,9 @@ class OpenAIEngine:
         voice: str = "",
         listed: bool = True,
         thinking: ThinkingLimits | None = None,
+        session_key: Callable[[str], str] | None = None,
+        on_retry: Callable[[Reason], None] = lambda _: None,
+        on_busy: Callable[[], None] = lambda: None,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         self.name = name
@@ -124,6 +133,8 @@ class OpenAIEngine:
         self._wanted = model
         self._fields = RequestFields(name, temperature=temperature, priority=priority, voice=voice)
         self._thinking = Thinking(thinking or ThinkingLimits())
+        self._session_key = session_key
+        self._on_retry, self._on_busy = on_retry, on_busy
         self._client = ChatClient(base_url, api_key, lambda: self._limits, transport)
         self._server = KnownServer(
             name,
@@ -158,16 +169,41 @@ class OpenAIEngine:
     async def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
         """See `Engine.answer`.
 
+        Before the first token a request that failed is sent again (`retry.py` says when).
+        """
+        asking = asked(
+            [self], request, self._limits, on_fault=self._failed, on_retry=self._on_retry
+        )
+        async with aclosing(asking) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    def _failed(self, _: OpenAIEngine, fault: Fault) -> None:
+        if fault.reason is Reason.BUSY:
+            self._on_busy()
+
+    async def ask(
+        self,
+        request: EngineRequest,
+        *,
+        deadline: float,
+        due: float | None,
+        repeat: int,
+        last: bool,
+    ) -> AsyncGenerator[Chunk, None]:
+        """See `asking.Server.ask`.
+
         Before the first piece, a field that the server refuses is left out from then on, a model
         that is gone is looked up anew, and turns that do not fit are left out; then the request is
-        sent again. So it is, once, when the connection broke before an answer, and when a model is
-        seen to think that was not expected to.
+        sent again. So it is when a model is seen to think that was not expected to.
         """
         self._answering += 1
         try:
-            deadline = asyncio.get_running_loop().time() + self._limits.total
             media = _Media(request)
-            asking = attempts(self._thinking, lambda: self._attempt(request, media, deadline))
+            names = self._names(request, repeat)
+            asking = attempts(
+                self._thinking, lambda: self._attempt(request, media, names, deadline, due, last)
+            )
             async with aclosing(asking) as chunks:
                 async for chunk in chunks:
                     yield chunk
@@ -175,7 +211,13 @@ class OpenAIEngine:
             self._answering -= 1
 
     async def _attempt(
-        self, request: EngineRequest, media: _Media, deadline: float
+        self,
+        request: EngineRequest,
+        media: _Media,
+        names: dict[str, str],
+        deadline: float,
+        due: float | None,
+        last: bool,
     ) -> AsyncGenerator[Chunk, None]:
         """Ask once.
 
@@ -183,7 +225,7 @@ class OpenAIEngine:
         """
         now = asyncio.get_running_loop().time
         thinking, asked = self._thinking, self._thinking.mode
-        due = min(deadline, now() + self._limits.first_token)
+        due = min(deadline, due or now() + self._limits.first_token)
         reply = Reply(
             self._server.control_tokens,
             inside=thinking.implied,
@@ -196,12 +238,13 @@ class OpenAIEngine:
             opened = None
             spoken = SpokenAnswer()
             try:
-                opened = await self._open(request, media, stack, due)
+                opened = await self._open(request, media, names, stack, due, last)
                 stream, event = opened.stream, opened.event
                 while event is not None and not reply.enough:
                     piece = read_event(event)
                     if piece.error is not None:
-                        raise self._server.refusal(upstream.event_status(piece.error), piece.error)
+                        refusal = Refused(upstream.event_status(piece.error), piece.error, None)
+                        raise self._refusal(refusal, begun=reply.began or spoken.begun)
                     if piece.sound and opened.speaks:
                         if (sound := spoken.take(piece.sound)) is not None:
                             yield sound
@@ -226,9 +269,19 @@ class OpenAIEngine:
                     raise self._too_slow(reply.began, now() >= deadline) from None
             except BrokenStream as exc:
                 if not reply.finish:
-                    raise EngineFailed(str(exc)) from None
+                    failure = EngineFailed(str(exc))
+                    raise (
+                        _broken(failure)
+                        if exc.connection and not (reply.began or spoken.begun)
+                        else failure
+                    ) from None
         try:
             chunks = reply.end(whole=whole)
+        except EngineFailed as failure:
+            # It ended well below, and here without a token: the model's process died, or a router
+            # lost it.
+            begun = reply.began or spoken.begun
+            raise (failure if begun else _broken(failure)) from None
         finally:
             thinking.ended(asked, reply)
         if opened is not None and opened.speaks and not spoken.begun:
@@ -246,12 +299,18 @@ class OpenAIEngine:
     # Sending
 
     async def _open(
-        self, request: EngineRequest, media: _Media, stack: AsyncExitStack, due: float
+        self,
+        request: EngineRequest,
+        media: _Media,
+        names: dict[str, str],
+        stack: AsyncExitStack,
+        due: float,
+        last: bool,
     ) -> _Opened:
         """Send until it is taken; the stream with its first event, since a 200 alone is no success
         yet.
 
-        Raises EngineError, TimeoutError, BrokenStream.
+        Raises EngineError, Fault, TimeoutError, BrokenStream.
         """
         if not (self.status.model or self._wanted):
             await self.probe()
@@ -262,7 +321,7 @@ class OpenAIEngine:
         # It may have shown that it does not, too.
         request = dataclasses.replace(request, speak=speak and self.status.capabilities.speech_out)
         turns, video = len(request.turns), request.video
-        looked_up = dropped = False
+        looked_up = False
         while True:
             try:
                 body = self._fields.body(
@@ -277,7 +336,7 @@ class OpenAIEngine:
                     tokens=self._server.control_tokens,
                     thinking=self._thinking,
                 )
-                stream, event = await self._client.send(body, stack, due, spoken=request.speak)
+                stream, event = await self._client.send(body, stack, due, names, spoken=request.speak)
                 return _Opened(
                     stream,
                     event,
@@ -289,15 +348,16 @@ class OpenAIEngine:
                     speak and not request.speak,
                 )
             except Unreachable:
-                raise self._server.unreachable() from None
+                raise Fault(Reason.REFUSED, self._server.unreachable) from None
             except NotChat as exc:
                 raise EngineFailed(self._server.not_chat(exc.why)) from None
             except Dropped:
-                if dropped:
-                    raise self._server.unreachable() from None
-                dropped = True
+                raise Fault(Reason.BROKEN, self._server.unreachable) from None
             except Refused as refusal:
                 model = self.status.model
+                if not last and upstream.is_passing(refusal.status, refusal.body):
+                    # Before a failure without a word about it is taken for one of the media.
+                    raise self._refusal(refusal) from None
                 if refusal.status in (400, 422) and self._fields.drop(refusal.body, self._thinking):
                     continue
                 if self._fields.drop_schema(request, refusal.body):
@@ -352,9 +412,17 @@ class OpenAIEngine:
                         continue
                 elif refusal.status in (400, 422) and self._thinking.refused():
                     continue
-                raise self._server.refusal(
-                    refusal.status, refusal.body, refusal.retry_after
-                ) from None
+                raise self._refusal(refusal) from None
+
+    def _names(self, request: EngineRequest, repeat: int) -> dict[str, str]:
+        """Return the headers by which a router and the server know the session and the request."""
+        if self._session_key is None:
+            return {}
+        names = {SESSION_HEADER: self._session_key(request.session_id)}
+        if request.id:
+            # vLLM takes it for its own, and each of its own is another one.
+            names[REQUEST_HEADER] = f"{request.id}-{repeat}" if repeat else request.id
+        return names
 
     def _silent(self, opened: _Opened, spoken: SpokenAnswer) -> _Opened:
         """Note that an answer came without the sound that was asked for."""
@@ -387,6 +455,19 @@ class OpenAIEngine:
             and not upstream.is_other_model(refusal.status, refusal.body)
         )
 
+    def _refusal(self, refusal: Refused, *, begun: bool = False) -> EngineError | Fault:
+        """Return the error of a refusal, or the fault that another attempt may mend.
+
+        `begun`: there was a token.
+        """
+        status, body, wait = refusal.status, refusal.body, refusal.retry_after
+        reason = None if begun else upstream.reason(status, body)
+        if reason is None:
+            return self._server.refusal(status, body, wait)
+        # After a 429 without a time nobody but a person tries again here.
+        pause = math.inf if status == 429 and wait is None else wait
+        return Fault(reason, lambda: self._server.refusal(status, body, wait), pause)
+
     # Errors in sentences
 
     def _too_slow(self, began: bool, total: bool) -> EngineTimeout:
@@ -404,6 +485,10 @@ class OpenAIEngine:
             f"The model server did not begin to answer within {self._limits.first_token:g} s. It may be overloaded; ask again.",
             public=True,
         )
+
+
+def _broken(failure: EngineFailed) -> Fault:
+    return Fault(Reason.BROKEN, lambda: failure)
 
 
 def _url(picture: Picture) -> str:

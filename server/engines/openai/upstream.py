@@ -17,6 +17,7 @@ from server.core.errors import (
     EngineRefused,
     EngineUnavailable,
 )
+from server.engines.openai.retry import Reason
 
 _CONTEXT = re.compile(
     r"context[ _](length|size|window)|max_model_len|maximum (input|prompt|sequence) length"
@@ -54,6 +55,12 @@ _NO_SPEECH = re.compile(
     r"|\b(audio\.)?voice\b",
     re.I,
 )
+# Failures that blame a part of the request
+_MEDIA = re.compile(
+    r"image|mmproj|vision|multi-?modal|picture|video|audio|sound|speech|voice|speaker|modalit|schema|grammar", re.I
+)
+# Not implemented, and not this version of HTTP
+_FOR_GOOD = (501, 505)
 # Refusals of servers that answer 400 to a model they do not serve
 _OTHER_MODEL = re.compile(
     r"\bpinned to\b|model_not_found|(unknown|no such|invalid) model\b"
@@ -143,6 +150,20 @@ def is_loading(body: object) -> bool:
 
 def is_busy(body: object) -> bool:
     return _BUSY.search(words_of(body)) is not None
+
+
+def is_passing(status: int, body: object) -> bool:
+    """Find whether a refusal may be over at the next attempt, as far as it says: it blames neither
+    pictures, nor video, nor sound, nor a field.
+    """
+    return status in (500, 502, 503, 504) and not _MEDIA.search(words_of(body))
+
+
+def reason(status: int, body: object) -> Reason | None:
+    """Return why a refused request may be sent again; None for one that is refused for good."""
+    if status in (429, 503):
+        return Reason.LOADING if status == 503 and is_loading(body) else Reason.BUSY
+    return Reason.FAILED if 500 <= status <= 599 and status not in _FOR_GOOD else None
 
 
 def is_other_model(status: int, body: object) -> bool:

@@ -27,6 +27,7 @@ from server.core.frames import BoxUnit, Geometry, Kind, Picture
 from server.engines.base import Delta, EngineRequest, EngineState, Finished, Turn, Usage
 from server.engines.openai.chat_client import TimeLimits
 from server.engines.openai.engine import OpenAIEngine
+from server.engines.openai.session_key import SessionKeys
 from server.voice.pcm import VoiceChunk
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 from tests.support.timing import AT_ONCE_SECONDS, NEVER_SECONDS, at_once
@@ -355,8 +356,8 @@ class Dropping(httpx2.AsyncHTTPTransport):
         return await super().handle_async_request(request)
 
 
-@pytest.mark.parametrize("drops", [1, 2])
-async def test_a_kept_connection_that_was_closed_is_tried_again_once(
+@pytest.mark.parametrize("drops", [1, 2, 3])
+async def test_a_kept_connection_that_was_closed_is_tried_again_twice(
     fake: FakeOpenAI, drops: int
 ) -> None:
     """A server closes an unused connection, or every one after a failure, just when it is used
@@ -364,7 +365,7 @@ async def test_a_kept_connection_that_was_closed_is_tried_again_once(
     """
     engine = OpenAIEngine(name="vllm", base_url=fake.base_url, transport=Dropping(drops))
     try:
-        if drops == 1:
+        if drops < 3:
             assert len((await collect(engine))[0]) == 4
             assert engine.status.ready
             return
@@ -681,3 +682,22 @@ async def test_no_control_token_of_any_family_reaches_the_server(
     await engine.probe()
     await collect(engine, dirty)
     assert fake.last.texts[-1][1] == "<start_of_turn>What<IMG_CONTEXT> is <image>this?"
+
+
+async def test_a_sessions_name_goes_only_where_it_is_meant_to(fake: FakeOpenAI) -> None:
+    """With each question to a server of VLLM_BASE_URL, and to no other; the id itself never."""
+    keys = SessionKeys("s" * 32)
+    ours = OpenAIEngine(name="vllm", base_url=fake.base_url, limits=QUICK, session_key=keys.of)
+    other = OpenAIEngine(name="local", base_url=fake.base_url, limits=QUICK)
+    try:
+        await collect(ours, request(session_id="one"))
+        await collect(ours, request(session_id="one"))
+        await collect(ours, request(session_id="two"))
+        assert "x-request-id" not in fake.last.headers
+        names = [seen.headers["x-session-id"] for seen in fake.requests]
+        assert names == [keys.of("one"), keys.of("one"), keys.of("two")]
+        await collect(other, request(session_id="one", id="4711"))
+        assert not {"x-session-id", "x-request-id"} & fake.last.headers.keys()
+    finally:
+        await ours.close()
+        await other.close()
