@@ -44,13 +44,15 @@ class EngineShare:
         """Note a question's time to its first token.
 
         `kind`: those that should take about as long. `before`: our own requests without a first
-        token when it was asked, whose prompts it waited for.
+        token when it was asked. It may have waited for their prompts, but not for longer than these
+        take one after the other; and times are compared with those behind about as many.
         """
-        ratio = self._usual.ratio(kind, seconds / (1 + before))
+        ratio = self._usual.ratio((kind, before.bit_length()), seconds)
+        quick = self._usual.of((kind, 0))
         if asked_at <= self._aimd.halved_at:
             # It was on its way before, so it shows nothing of the share since.
             return
-        slow = ratio > SLOW
+        slow = ratio > SLOW or (quick is not None and seconds > (SLOW + before) * quick)
         self._slow += _WEIGHT * (slow - self._slow)
         if not slow:
             self._aimd.grow(1 / self._aimd.value(now), now)

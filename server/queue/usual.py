@@ -22,6 +22,10 @@ class UsualTimes:
     def __len__(self) -> int:
         return len(self._usual)
 
+    def of(self, kind: Hashable) -> float | None:
+        """Return the usual time of a kind; None when there was none of it."""
+        return self._usual.get(kind)
+
     def ratio(self, kind: Hashable, seconds: float) -> float:
         """Note a time; return how many times as long as usual it was."""
         usual = max(_LEAST_SECONDS, self._usual.pop(kind, seconds))

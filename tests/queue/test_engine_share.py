@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import random
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -42,6 +43,7 @@ class Simulation:
         self.busy = self.refused = 0
         self._events: list[tuple[float, int, str, Gateway, float, int]] = []
         self._count = 0
+        self._random = random.Random(7)
 
     def run(self, seconds: float) -> None:
         until = self.now + seconds
@@ -53,7 +55,9 @@ class Simulation:
                 gateway.share.answered(
                     "low", self.now - asked_at, before=before, asked_at=asked_at, now=self.now
                 )
-                self._later(ANSWER, "end", gateway, asked_at, before)
+                self._later(
+                    ANSWER * self._random.uniform(0.5, 1.5), "end", gateway, asked_at, before
+                )
             elif what == "again":
                 gateway.held = False
             elif what == "end":
@@ -100,11 +104,13 @@ def mean(values: list[int]) -> float:
     return sum(values) / len(values)
 
 
-@pytest.mark.parametrize("queue", [1000, 0], ids=["queues", "refuses"])
-def test_two_processes_come_to_fair_shares_of_one_engine(queue: int) -> None:
-    """Whether the engine lets requests wait or refuses them, though neither knows of the other."""
+@pytest.mark.parametrize(("seats", "queue"), [(5, 1000), (8, 1000), (12, 1000), (8, 2), (6, 0)])
+def test_two_processes_come_to_fair_shares_of_one_engine(seats: int, queue: int) -> None:
+    """Whether the engine lets requests wait or refuses them, though neither knows of the other and
+    the second one never saw the engine idle.
+    """
     first, second = Gateway(), Gateway(open=False)
-    simulation = Simulation([first, second], seats=8, queue=queue)
+    simulation = Simulation([first, second], seats=seats, queue=queue)
     simulation.run(60)
     second.open = True
     simulation.run(120)
@@ -113,10 +119,10 @@ def test_two_processes_come_to_fair_shares_of_one_engine(queue: int) -> None:
     simulation.run(600)
     total = first.answered + second.answered
     assert 0.4 < first.answered / total < 0.6
-    assert 2 < mean(first.slots) < 7
-    assert 2 < mean(second.slots) < 7
+    for one in (first, second):
+        assert 0.3 * seats < mean(one.slots) < 0.7 * seats
     # The engine is not left idle for it.
-    assert total > 0.75 * 600 * 8 / (PROMPT + ANSWER)
+    assert total > 0.85 * 600 * seats / (PROMPT + ANSWER)
 
 
 def test_one_that_is_alone_has_all_again() -> None:
@@ -143,7 +149,7 @@ def test_more_than_the_engine_works_on_waits_here() -> None:
     alone = Gateway()
     simulation = Simulation([alone], seats=3)
     simulation.run(600)
-    assert 2 <= mean(alone.slots[-500:]) <= 6
+    assert 2 <= mean(alone.slots[-500:]) <= 5
     assert alone.answered > 0.8 * 600 * 3 / (PROMPT + ANSWER)
 
 

@@ -865,7 +865,7 @@ async def test_background_work_slows_down_with_the_questions_first_tokens(build:
     """
     engine = FakeEngine()
     inference = build(engine, slots=4, queue=32)
-    inference._share._share, inference._share._asked_at = 0.5, inference._clock()
+    inference._share._aimd.halve(inference._clock(), pause=0.0)
     engine.hold(at=1)
     sinks = []
     for number in range(4):
@@ -922,8 +922,8 @@ async def test_a_request_is_logged_under_the_id_that_the_engine_gets(
     engine = FakeEngine()
     inference = build(engine)
     with caplog.at_level(logging.INFO, "server"):
-        for fails in (False, True):
-            engine.fail_at = 0 if fails else None
+        for error in (None, engine_error(EngineRefused)):
+            engine.fail_at, engine.fail_with = 0, error
             job, sink = make_job()
             inference.submit(job)
             await until(lambda: sink.ended)  # noqa: B023
