@@ -336,7 +336,9 @@ class OpenAIEngine:
                     tokens=self._server.control_tokens,
                     thinking=self._thinking,
                 )
-                stream, event = await self._client.send(body, stack, due, names, spoken=request.speak)
+                stream, event = await self._client.send(
+                    body, stack, due, names, spoken=request.speak
+                )
                 return _Opened(
                     stream,
                     event,
@@ -355,8 +357,10 @@ class OpenAIEngine:
                 raise Fault(Reason.BROKEN, self._server.unreachable) from None
             except Refused as refusal:
                 model = self.status.model
-                if not last and upstream.is_passing(refusal.status, refusal.body):
-                    # Before a failure without a word about it is taken for one of the media.
+                passing = not last and upstream.is_passing(refusal.status, refusal.body)
+                if passing and not request.speak:
+                    # Before a failure without a word about it is taken for one of the media; without
+                    # the answer's sound it is asked again at once.
                     raise self._refusal(refusal) from None
                 if refusal.status in (400, 422) and self._fields.drop(refusal.body, self._thinking):
                     continue

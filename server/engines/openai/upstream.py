@@ -57,7 +57,8 @@ _NO_SPEECH = re.compile(
 )
 # Failures that blame a part of the request
 _MEDIA = re.compile(
-    r"image|mmproj|vision|multi-?modal|picture|video|audio|sound|speech|voice|speaker|modalit|schema|grammar", re.I
+    r"image|mmproj|vision|multi-?modal|picture|video|audio|sound|speech|voice|speaker|modalit|schema|grammar",
+    re.I,
 )
 # Not implemented, and not this version of HTTP
 _FOR_GOOD = (501, 505)
