@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import pytest
 
@@ -64,10 +64,8 @@ def peer() -> Iterator[Peer]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
         try:
-            yield Peer(process, process.stdin, process.stdout)
+            yield Peer(process, cast("BinaryIO", process.stdin), cast("BinaryIO", process.stdout))
         finally:
             process.kill()
 
