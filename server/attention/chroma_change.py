@@ -20,6 +20,8 @@ _LEARN_SECONDS = 2.0
 _CLIP = 4.0
 _ROUNDS = 2
 _AREA = Rule(area=0.005)
+# One look is enough for a large, clear patch, which may be gone in the next one.
+_AT_ONCE = Rule(area=0.01, strength=2.5)
 # A colored lamp
 _SPOT = Rule(area=0.0018, strength=2.5)
 _SHAPE = (HEIGHT // 2, WIDTH // 2)
@@ -48,7 +50,10 @@ class ChromaChange:
         sensitivity: float,
         scratch: Scratch,
     ) -> Patch:
-        """Find the best patch that this look and the last one share. `warped`: (2, 45, 80)."""
+        """Find the best patch of this look alone, or that this look and the last one share.
+
+        `warped`: (2, 45, 80).
+        """
         work, other = scratch.chroma_a, scratch.chroma_b
         np.subtract(warped, reference.chroma, out=work)
         difference = scratch.chroma_difference
@@ -78,9 +83,14 @@ class ChromaChange:
             self._two_looks.forget()
             return NO_PATCH
         both = self._two_looks.agree(marks)
+        strongest = np.maximum(strength[0], strength[1], out=scratch.half)
+        at_once = _AT_ONCE.scaled(sensitivity)
+        if cv2.countNonZero(marks) >= at_once.area * marks.size:
+            now = best_patch(marks, strongest, (at_once,))
+            if now.value >= 1:
+                return now
         if both is None:
             return NO_PATCH
-        strongest = np.maximum(strength[0], strength[1], out=scratch.half)
         return best_patch(both, strongest, (area, spot))
 
 

@@ -217,6 +217,19 @@ def test_same_place_other_color() -> None:
     assert changes[-1].why is Why.COLOR
 
 
+@pytest.mark.parametrize(("levels", "at_once"), [(60, True), (12, False)])
+def test_a_clear_color_is_found_in_one_look(levels: int, at_once: bool) -> None:
+    """It may be gone in the next one; a faint one may be noise."""
+    luma = textured()
+    u = np.full((360, 640), 128, np.uint8)
+    u[100:200, 200:340] += np.uint8(levels)
+    gate = answered(drawn(luma))
+    looks(gate, drawn(luma), 1, 3)
+    changes = looks(gate, drawn(luma, u), 4, 2)
+    assert changes[0].changed is at_once
+    assert changes[1].why is Why.COLOR
+
+
 def test_sensitivity() -> None:
     """A higher one sees what the usual one does not; nonsense is refused with what is allowed."""
     luma = textured()
