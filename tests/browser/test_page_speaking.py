@@ -11,6 +11,7 @@ import pytest_asyncio
 from numpy.typing import NDArray
 from playwright.async_api import Page, expect
 
+from server.voice.wav import wav
 from tests.browser.test_page_sound import session_of, until
 from tests.browser.visitor import Visit, Visitor
 from tests.support.clients import metric
@@ -158,6 +159,39 @@ async def test_an_answer_is_heard_while_it_is_written(talking: Running, visit: V
     assert first < ended
     assert 5 < (sounding[-1] - sounding[0]) / rate < 20
     assert await marked(visitor.page) == ""
+
+
+async def test_a_model_that_speaks_is_heard_in_its_own_voice(visit: Visit) -> None:
+    """Over the same connection, with its text on the page, and without any voice of the server's."""
+    tone = (9000 * np.sin(2 * np.pi * 300 * np.arange(48_000) / 24_000)).astype(np.int16)
+    parts = [wav(part.tobytes(), 24_000) for part in np.split(tone, 8)]
+    omni = FakeOpenAI(model="Qwen/Qwen3-Omni-30B-A3B-Instruct", between_tokens=0.05)
+    omni.others = {"/openapi.json": {"paths": {"/v1/audio/speech": {}}}}
+    omni.deltas = [{"content": "A red "}, {"content": "cup."}] + [
+        {"content": base64.b64encode(part).decode(), "modality": "audio"} for part in parts
+    ]
+    async with (
+        omni,
+        running(engine="vllm", vllm_base_url=omni.base_url, rate_limit_per_minute=0) as server,
+    ):
+        visitor = await listening(visit, server)
+        await visitor.page.evaluate(_RECORD)
+        # As above: not each time.
+        for _ in range(3):
+            await visitor.page.evaluate("window.__heard.length = 0")
+            sent = await visitor.send("What do you see?")
+            response = await visitor.response(sent["id"])
+            assert response["text"] == "A red cup."
+            assert response["speech"] == "model"
+            await until(lambda: not session_of(server).speaking.talking, 30)
+            await visitor.page.wait_for_timeout(300)
+            heard, _, rate = await recorded(visitor)
+            seconds, hole, _ = smoothness(heard, rate)
+            if hole < 0.06:
+                break
+        assert 1.7 < seconds < 2.2
+        assert hole < 0.06
+        await visitor.page.close()
 
 
 async def test_pieces_follow_each_other_without_a_hole_or_a_click(

@@ -90,7 +90,8 @@ class KnownServer:
                 if status.model != self.status.model:
                     self._on_other_model()
                 if status.ready and self._discovery.speech_out.asks:
-                    self._discovery.speech_out.offered(await self._paths())
+                    if (paths := await self._paths()) is not None:
+                        self._discovery.speech_out.offered(paths)
                     status = self._discovery.learn_speech(status)
                 # vLLM, which alone is known to have json_schema, lists its models for seconds after
                 # the process that runs them has died (0.32.0: up to 5).
@@ -185,13 +186,17 @@ class KnownServer:
     def learned_speech(self) -> None:
         self.status = self._discovery.learn_speech(self.status)
 
-    async def _paths(self) -> list[str]:
-        """Return the paths of the server's interface, as FastAPI describes it; none without one."""
+    async def _paths(self) -> list[str] | None:
+        """Return the paths of the server's interface, as FastAPI describes it; none where it does
+        not, and None when it does not answer.
+        """
         try:
             raw = await self._client.get(self.address.removesuffix("/v1") + "/openapi.json")
             described = json.loads(raw)
-        except (openai.OpenAIError, httpx2.HTTPError, ValueError, RecursionError):
+        except (openai.APIStatusError, ValueError, RecursionError):
             return []
+        except (openai.OpenAIError, httpx2.HTTPError):
+            return None
         paths = described.get("paths") if isinstance(described, dict) else None
         return [path for path in paths if isinstance(path, str)] if isinstance(paths, dict) else []
 
