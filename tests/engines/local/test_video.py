@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -14,7 +15,7 @@ from server.engines.recollection import captions
 from tests.engines.local.test_engine import collect, local, request
 from tests.real_model.server import ASK_COLOR, PYTHON
 from tests.support.real_vllm import PYTHON as OTHER
-from tests.support.real_vllm import prepared
+from tests.support.real_vllm import with_videos
 
 pytestmark = [pytest.mark.slow]
 
@@ -38,14 +39,17 @@ def python_with_videos() -> Path | None:
 
 
 async def test_two_frames_of_the_past_cost_as_much_as_one_picture(
-    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    random_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The model gets all of them, and the picture of now, about which it answers."""
     python = python_with_videos()
     if python is None:
         pytest.skip("transformers reads videos with torchvision, which .venv-models has not")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    engine = local(prepared(tiny_model, tmp_path / "colors"), python=python)
+    folder = shutil.copytree(random_models / "qwen3_vl", tmp_path / "qwen3_vl")
+    template = folder / "chat_template.jinja"
+    template.write_text(with_videos(template.read_text()))
+    engine = local(folder, python=python, own_code=False)
     try:
         await engine.start()
         assert engine.status.capabilities.video
