@@ -5,6 +5,9 @@ Speech alone does not say whose it is, so its loudness decides, by two rules. Sp
 somebody who was heard, and lowered when somebody soft speaks alone and is not heard. Talk that goes
 on for 8 seconds without a pause of 1.2 seconds is a background; from then on only speech louder
 than it counts, until it has been silent for 30 seconds.
+
+In a loud room the detector takes noise for speech for up to 0.2 s after it. What has sunk to the
+room's own loudness is none any more, unless it is sure of it.
 """
 
 from __future__ import annotations
@@ -31,6 +34,14 @@ _PAUSE_SECONDS = 1.2
 _ABOVE_BACKGROUND_DB = 3.0
 _FORGET_SECONDS = 30.0
 _MOST_CHUNKS = round(_SUSTAINED_SECONDS / CHUNK_SECONDS)
+# A loud room has at least this level, dBFS; its level is that of three quarters of the last chunks
+# without speech. Speech has ended with the second chunk that is no louder than it, by this much, and
+# less likely speech than this.
+_LOUD_ROOM_DB = -45.0
+_ROOM_SHARE, _ROOM_CHUNKS, _LEAST_ROOM_CHUNKS = 75, 60, 9
+_ABOVE_ROOM_DB = 2.0
+_SURE = 0.95
+_SUNK = 2
 # Chunks between two measurements of the background
 _EVERY = 16
 # Shorter sounds say nothing of a person's level.
@@ -48,6 +59,9 @@ class Foreground:
         self._background_at = 0.0
         self._speaking = False
         self._levels: deque[float] = deque(maxlen=_SYLLABLE)
+        # Levels of the last chunks without speech, and chunks of speech as soft as they are
+        self._room: deque[float] = deque(maxlen=_ROOM_CHUNKS)
+        self._sunk = 0
         # Loudness of each chunk of the talk that goes on; None: no speech
         self._talk: deque[float | None] = deque(maxlen=_MOST_CHUNKS)
         # Time of the last speech of any loudness
@@ -67,7 +81,10 @@ class Foreground:
         """Return True for speech of the person at the microphone."""
         self._levels.append(chunk.level)
         self._speaking = chunk.speech >= (_OFF if self._speaking else _ON)
+        if chunk.speech < _OFF:
+            self._room.append(chunk.level)
         if not self._speaking:
+            self._sunk = 0
             if self._talk:
                 self._talk.append(None)
             if self._loudness and chunk.at - self._last >= _PAUSE_SECONDS:
@@ -88,7 +105,15 @@ class Foreground:
             if self._unmeasured >= _EVERY:
                 self._unmeasured = 0
                 self._measure(chunk.at)
-        return near
+        self._sunk = self._sunk + 1 if self._is_room(chunk) else 0
+        return near and self._sunk < _SUNK
+
+    def _is_room(self, chunk: Chunk) -> bool:
+        """Find whether a chunk is no louder than a loud room, and may be its noise."""
+        if chunk.speech >= _SURE or len(self._room) < _LEAST_ROOM_CHUNKS:
+            return False
+        room = float(np.percentile(self._room, _ROOM_SHARE))
+        return room > _LOUD_ROOM_DB and chunk.level < room + _ABOVE_ROOM_DB
 
     def _measure(self, now: float) -> None:
         """Find whether the talk is a background."""

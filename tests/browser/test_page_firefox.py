@@ -7,9 +7,12 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 
+import numpy as np
 import pytest
 import pytest_asyncio
 
+from server.core.sound import Sound
+from server.session import state_messages
 from tests.browser.bundles import CLOSE, NEGOTIATE, ORDERS, POLICIES
 from tests.browser.bundles import OFFER as BUNDLED
 from tests.browser.firefox import Firefox, firefox, firefox_command
@@ -123,6 +126,49 @@ async def test_from_start_to_a_streamed_answer(
     assert time.monotonic() - asked < 30
     await browser.go("about:blank")
     await soon(lambda: not camera.offered, 10)
+
+
+async def test_a_microphone_is_heard(
+    browser: Firefox, run: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Talk is pressed: Firefox's own tone arrives whole, over the camera's connection; muted, nothing
+    comes any more.
+    """
+    real = state_messages.ready
+    monkeypatch.setattr(
+        state_messages,
+        "ready",
+        lambda **given: real(**given).model_copy(update={"recogniser": True}),
+    )
+    await browser.go(f"{run.base_url}/")
+    await browser.script(
+        '[...document.querySelectorAll("button")].find((b) => /Start Camera/.test(b.textContent)).click()'
+    )
+    await browser.until(STATE, "Live")
+    talk = 'document.querySelector("#talk").click()'
+    *_, session = run.program.sessions.all()
+    heard: list[Sound] = []
+    await browser.script(talk)
+    await soon(lambda: session.voice.on_sound is not None, 10)
+    ear = session.voice.on_sound
+    assert ear is not None
+
+    def listen(sound: Sound) -> None:
+        heard.append(sound)
+        ear(sound)
+
+    session.voice.on_sound = listen
+    await soon(lambda: sum(sound.seconds for sound in heard) > 2, 15)
+    samples = np.concatenate([sound.samples for sound in heard])
+    # The browser removes noise, but the tone is there.
+    assert np.abs(samples).max() > 300
+    spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples))))
+    assert spectrum.max() > 20 * np.median(spectrum)
+    assert heard[-1].end - heard[0].captured == pytest.approx(len(samples) / 16_000, abs=0.3)
+    await browser.script(talk)
+    await soon(lambda: not session.voice.microphone, 10)
+    await browser.go("about:blank")
+    await soon(lambda: not session.camera.offered, 10)
 
 
 async def test_a_part_is_fetched_when_the_server_is_back(browser: Firefox) -> None:

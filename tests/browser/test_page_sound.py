@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from playwright.async_api import Page
 
+from benchmarks.browser import put_link_between
+from benchmarks.link import Link
+from benchmarks.link_relay import LinkRelay
 from server.core.sound import SOUND_RATE, Sound
 from server.session.session import Session
 from server.voice.player import RATE
@@ -61,8 +67,10 @@ def pitch(samples: NDArray[Any], rate: int) -> float:
     return float(np.argmax(spectrum) * rate / len(samples))
 
 
-async def live(visit: Visit, server: Running) -> tuple[Visitor, Session]:
-    visitor = await visit(server.base_url)
+async def live(
+    visit: Visit, server: Running, prepare: Callable[[Page], Awaitable[None]] | None = None
+) -> tuple[Visitor, Session]:
+    visitor = await visit(server.base_url, prepare=prepare)
     await visitor.start()
     return visitor, session_of(server)
 
@@ -134,3 +142,79 @@ async def test_two_people_hear_nothing_of_each_other(visit: Visit, builtin: Runn
     assert not second.voice.microphone
     loudness = await other.page.evaluate("() => Math.max(...window.__heard.flat().map(Math.abs))")
     assert loudness < 0.001
+
+
+async def test_sound_and_picture_are_back_together_after_a_cut(
+    visit: Visit, builtin: Running
+) -> None:
+    """Two seconds without any packet: camera, microphone and speech go on by themselves, over the
+    same connection, and within a second of each other.
+    """
+    async with LinkRelay(up=Link(delay=0.02), down=Link(delay=0.02)) as relay:
+
+        async def prepare(page: Page) -> None:
+            await put_link_between(page, relay)
+
+        visitor, session = await live(visit, builtin, prepare)
+        visitor.expect("ScriptProcessorNode is deprecated")
+        heard: list[Sound] = []
+        session.voice.on_sound = heard.append
+        await visitor.page.evaluate(_RECORD)
+        await visitor.page.evaluate(_MICROPHONE, 440)
+        await until(lambda: sum(piece.seconds for piece in heard) > 1)
+        relay.cut = True
+        await asyncio.sleep(2)
+        heard.clear()
+        relay.cut = False
+        joined = time.monotonic()
+        loud = None
+        picture = None
+        async with asyncio.timeout(10):
+            while loud is None or picture is None:
+                await asyncio.sleep(0.02)
+                now = time.monotonic() - joined
+                if loud is None and any(np.abs(one.samples).max() > 5000 for one in heard):
+                    loud = now
+                newest = session.camera.newest
+                if picture is None and newest is not None and newest.arrived > joined:
+                    picture = now
+        assert abs(loud - picture) < 1.0, (loud, picture)
+        await until(lambda: sum(one.seconds for one in heard) > 2)
+        sound = np.concatenate([one.samples for one in heard])
+        assert pitch(sound[-SOUND_RATE:], SOUND_RATE) == pytest.approx(440, abs=2)
+        # Its times are those of the camera again.
+        assert abs(heard[-1].end - time.monotonic()) < 0.5
+        await visitor.page.evaluate("() => (window.__heard.length = 0)")
+        player = session.voice.player
+        player.begin()
+        times = np.arange(RATE) / RATE
+        player.play((12_000 * np.sin(2 * np.pi * 660 * times)).astype(np.int16), RATE)
+        player.finish()
+        await until(lambda: not player.talking)
+        await asyncio.sleep(0.6)
+        back = np.array(await visitor.page.evaluate("() => window.__heard.flat()"))
+        sounding = np.flatnonzero(np.abs(back) > 0.05)
+        assert len(sounding) > 24_000
+        middle = back[sounding[0] + 4800 : sounding[-1] - 4800]
+        assert pitch(middle, 48_000) == pytest.approx(660, abs=3)
+        assert len(await visitor.page.evaluate("() => window.__peers")) == 1
+
+
+async def test_lost_packets_leave_no_hole_in_a_microphone(visit: Visit, builtin: Running) -> None:
+    """One of twenty packets is lost: the sound has no silence inside."""
+    async with LinkRelay(up=Link(delay=0.02, loss=0.05), down=Link(delay=0.02), seed=4) as relay:
+
+        async def prepare(page: Page) -> None:
+            await put_link_between(page, relay)
+
+        visitor, session = await live(visit, builtin, prepare)
+        heard: list[Sound] = []
+        lost: list[str] = []
+        session.voice.on_sound = heard.append
+        session.voice.on_dropped = lambda reason, count: lost.extend([reason] * count)
+        await visitor.page.evaluate(_MICROPHONE, 440)
+        await until(lambda: sum(piece.seconds for piece in heard) > 6, 20)
+        sound = np.concatenate([piece.samples for piece in heard])
+        assert lost.count("lost") >= 3
+        loud = np.flatnonzero(np.abs(sound[SOUND_RATE // 2 :]) > 1000)
+        assert np.diff(loud).max() < 0.03 * SOUND_RATE
