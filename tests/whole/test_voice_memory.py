@@ -1,0 +1,166 @@
+"""Ten minutes of spoken questions and answers leave the process's memory flat.
+
+Time is the sound's own: what takes ten minutes to say takes half a minute here. Packets take the
+way of a connection's from their decoder on, and what is spoken is encoded as it is for the page.
+SPEECH_SECONDS=6000 makes it an hour and more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import gc
+import os
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from scripts.bench.usage import Usage
+from server.core.aio import Pools
+from server.core.messages import Settings
+from server.core.sound import SOUND_RATE, MicrophoneMode, Sound
+from server.engines.speech.base import Words
+from server.rtc.sound.microphone import MicrophoneStream
+from server.rtc.sound.opus import OpusEncoder
+from server.session.session import Session
+from server.voice.detector import SpeechModel
+from server.voice.player import FRAME, RATE
+from tests.session.test_speaking import StandInVoice
+from tests.support.fakes import FakeEngine, FakeEngines, until
+from tests.support.rooms import LIMITS, Room, make_frame, make_tools
+from tests.voice.sounds import PIECE, SENTENCES, VOICES, hiss, mixed, needs_espeak, silence, spoken
+
+pytestmark = [needs_espeak, pytest.mark.slow]
+
+SECONDS = float(os.environ.get("SPEECH_SECONDS", "600"))
+# MiB from the first fifth of the time to the end; ten minutes of sound have 18, its decoded form
+# in float 37.
+GROWTH_MIB = 6.0
+
+
+class CountingWords:
+    """A recogniser that keeps nothing of what it hears."""
+
+    available = True
+
+    def __init__(self) -> None:
+        self.samples = 0
+        self.turns = 0
+
+    async def words(self, sound: AsyncIterator[Sound] | Sound) -> AsyncGenerator[Words, None]:
+        assert not isinstance(sound, Sound)
+        async for piece in sound:
+            self.samples += len(piece.samples)
+        self.turns += 1
+        yield Words("What is this?", final=True)
+
+
+class Speaker:
+    """Says sentences into a session's line as packets, and takes what is answered."""
+
+    def __init__(self, one: Room, words: CountingWords) -> None:
+        self.one, self.words = one, words
+        self.line = one.session.voice
+        self.connection = object()
+        self.line.connect(self.connection)
+        self.line.sends(self.connection, True)
+        one.camera()
+        self.now = time.monotonic()
+        self._encoder = OpusEncoder(SOUND_RATE, PIECE)
+        self._out = OpusEncoder(RATE, FRAME)
+        self._stream = MicrophoneStream(
+            lambda sound: self.line.sound(self.connection, sound), lambda _reason: None
+        )
+        self._number = self._shown = 0
+        self.heard = 0.0
+
+    async def say(self, number: int) -> None:
+        """Say a sentence in a room, and wait until its answer was spoken."""
+        text, voice = SENTENCES[number % len(SENTENCES)], VOICES[number % len(VOICES)]
+        # With shorter pauses it would be a television's.
+        sound = np.concatenate([silence(0.7), spoken(text, voice), silence(1.1)])
+        sound = mixed(sound, hiss(len(sound) / SOUND_RATE, seed=number % 7))
+        for begin in range(0, len(sound) // PIECE * PIECE, PIECE):
+            for payload in self._encoder.encode(sound[begin : begin + PIECE]):
+                self.now += 0.02
+                self._stream.packet(
+                    self._number & 0xFFFF,
+                    self._number * 960 & 0xFFFFFFFF,
+                    payload,
+                    None,
+                    self.now,
+                )
+                self._number += 1
+            if begin // PIECE % 5 == 4:
+                await self._settle()
+        await self._settle()
+        speaking = self.one.session.speaking
+        async with asyncio.timeout(30):
+            while not (self.words.turns > number and speaking.talking):
+                # A frame may come before the question that waits for it.
+                self._show()
+                await asyncio.sleep(0.05)
+        while speaking.talking:
+            while (frame := self.line.player.take()) is not None:
+                self._out.encode(frame)
+                self.heard += FRAME / RATE
+            await asyncio.sleep(0.005)
+        await self.one.rest()
+        self.one.engine.requests.clear()
+
+    async def _settle(self) -> None:
+        stretch = self.one.session._listening._stretch
+        await until(lambda: stretch is None or not stretch.detection.busy, 30)
+
+    def _show(self) -> None:
+        feed = self.one.session.camera.feed
+        assert feed is not None
+        self._shown += 1
+        captured = self.now + 0.001 * (self._shown % 20)
+        frame = make_frame(self._shown, scene=self._shown % 5, captured=captured)
+        feed.packet(frame.arrived)
+        feed.frame(frame)
+
+
+def resident() -> float:
+    """Return the process's resident memory in MiB, without what it would give back."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    return Usage.of(os.getpid()).rss
+
+
+async def test_ten_minutes_of_speech_leave_memory_flat() -> None:
+    engine = FakeEngine(chunks=["I see a red cup ", "on a table."])
+    pools, engines, words = Pools(), FakeEngines(engine), CountingWords()
+    tools = replace(make_tools(engines, pools), speech_model=SpeechModel(), voice=StandInVoice())
+    session = Session("s", LIMITS, tools)
+    session._listening._spoken._recognising = words
+    try:
+        person = Speaker(Room(engine, session, tools, engines), words)
+        session.handle(
+            Settings(
+                type="settings",
+                microphone=MicrophoneMode.HANDS_FREE,
+                silence_ms=500,
+                speak=True,
+            )
+        )
+        since, early, turns = person.now, 0.0, 0
+        while (passed := person.now - since) < SECONDS:
+            if not early and passed >= SECONDS / 5:
+                early = resident()
+            await person.say(turns)
+            turns += 1
+        growth = resident() - early
+        # Everything was really heard, answered and spoken.
+        assert words.turns == turns >= SECONDS / 6
+        assert words.samples / SOUND_RATE > 0.4 * SECONDS
+        assert person.heard > turns
+        assert growth < GROWTH_MIB, f"{growth:.1f} MiB in {SECONDS:.0f} s of speech"
+    finally:
+        await session.close("session_ended")
+        await tools.inference.close()
+        pools.close()
