@@ -38,7 +38,7 @@ usage_error() {
 # Installed files, relative to the checkout; the rest is for developers.
 PROGRAM=(server client scripts deploy docs config.py env.example LICENSE README.md DEPLOY.md SECURITY.md ARCHITECTURE.md
     CHANGELOG.md requirements.txt locks)
-UNITS=(qwen-webrtc.service qwen-webrtc@.service qwen-vllm.service)
+UNITS=(qwen-webrtc.service qwen-webrtc@.service qwen-vllm.service qwen-router.service)
 # The environment takes half a gigabyte, and twice that while it is replaced.
 NEEDED_MB=1500
 
@@ -367,11 +367,11 @@ remove() {
 
 stop_services() {
     local unit
-    for unit in $(systemctl list-units --all --plain --no-legend 'qwen-webrtc.service' 'qwen-webrtc@*.service' 'qwen-vllm.service' | awk '{ print $1 }'); do
+    for unit in $(systemctl list-units --all --plain --no-legend 'qwen-webrtc.service' 'qwen-webrtc@*.service' 'qwen-vllm.service' 'qwen-router.service' | awk '{ print $1 }'); do
         say "Stopping $unit."
         systemctl disable --now --quiet "$unit" || true
     done
-    systemctl disable --quiet qwen-webrtc.service qwen-vllm.service 2>/dev/null || true
+    systemctl disable --quiet qwen-webrtc.service qwen-vllm.service qwen-router.service 2>/dev/null || true
 }
 
 remove_program() {

@@ -52,6 +52,7 @@ for name in requirements requirements-plots; do
     compile $name.txt locks/$name.txt -c locks/requirements-dev.txt "$@"
 done
 compile requirements-fuzz.txt locks/requirements-fuzz.txt "$@"
+compile requirements-router.txt locks/requirements-router.txt "$@"
 compile requirements-speech.txt locks/requirements-speech.txt --no-deps "$@"
 
 # Packages that are installed without their dependencies.

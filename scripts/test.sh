@@ -10,7 +10,7 @@ case ${1:-} in
         cat <<'TEXT'
 Usage: bash scripts/test.sh [--fast] [pytest arguments]
 
-Installs what the tests need into .venv and .venv-models and, with apt-get where that is allowed, Chromium, Firefox, GStreamer,
+Installs what the tests need into .venv, .venv-models and .venv-router and, with apt-get where that is allowed, Chromium, Firefox, GStreamer,
 strace, certutil, coturn, nginx, Redis, Prometheus, logrotate, systemd, espeak-ng and what makes networks, with npm what is in
 tests/peers; then runs all tests, or those that the arguments choose: bash scripts/test.sh tests/vision/test_resize.py -k ratio
 
@@ -96,6 +96,7 @@ install_node_modules() {
 install_once test requirements-dev.txt
 # In a process of its own, because it uses another environment (.venv-models).
 bash "$ROOT/scripts/models.sh" --speech
+bash "$ROOT/scripts/router.sh"
 
 packages=()
 driver_runs || packages+=(libatomic1)

@@ -26,7 +26,12 @@ from tests.support.wheels import locked, write_empty_locks
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ("server", "client", "scripts", "deploy", "docs", "config.py", "env.example", "LICENSE")
 DOCUMENTS = ("README.md", "DEPLOY.md", "SECURITY.md", "ARCHITECTURE.md", "CHANGELOG.md")
-UNITS = ("qwen-webrtc.service", "qwen-webrtc@.service", "qwen-vllm.service")
+UNITS = (
+    "qwen-webrtc.service",
+    "qwen-webrtc@.service",
+    "qwen-vllm.service",
+    "qwen-router.service",
+)
 
 Result = subprocess.CompletedProcess[str]
 # A file's mode, time of change and content, or a link's target

@@ -19,7 +19,8 @@ from server.listen.serving import STOP_SECONDS
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 WEB, EACH, MODEL = "qwen-webrtc.service", "qwen-webrtc@.service", "qwen-vllm.service"
-UNITS = (WEB, EACH, MODEL)
+ROUTER = "qwen-router.service"
+UNITS = (WEB, EACH, MODEL, ROUTER)
 # Newer than this systemd (Debian 12 has 252), which leaves them out and says so.
 SINCE_254 = ("RestartSteps=", "RestartMaxDelaySec=")
 
@@ -61,6 +62,7 @@ def rendered(folder: Path, unit: str) -> Path:
     lines = (DEPLOY / unit).read_text().splitlines()
     kept = [line for line in lines if version >= 254 or not line.startswith(SINCE_254)]
     text = "\n".join(kept).replace("/opt/qwen-camera/.venv/bin/python", "/usr/bin/env")
+    text = text.replace("/opt/qwen-router/bin/vllm-router", "/usr/bin/env")
     path = folder / unit.replace("@.", "@8010.")
     path.write_text(text.replace("WorkingDirectory=/opt/qwen-camera", f"WorkingDirectory={ROOT}"))
     return path
@@ -78,10 +80,10 @@ def test_systemd_takes_the_unit(unit: str, tmp_path: Path) -> None:
 
 
 @needs_systemd
-@pytest.mark.parametrize(("unit", "below"), [(WEB, 1.5), (EACH, 1.5), (MODEL, 2.0)])
+@pytest.mark.parametrize(("unit", "below"), [(WEB, 1.5), (EACH, 1.5), (MODEL, 2.0), (ROUTER, 1.5)])
 def test_services_are_shut_in(unit: str, below: float, tmp_path: Path) -> None:
-    """`systemd-analyze security` gives the web server at most 1.5 and the model server at most 2 of
-    10.
+    """`systemd-analyze security` gives the web server and the router at most 1.5 and the model server
+    at most 2 of 10.
     """
     path = rendered(tmp_path, unit)
     done = analyze("security", "--offline=true", f"--threshold={below * 10:.0f}", str(path))
@@ -153,6 +155,22 @@ def test_the_model_server_gets_no_secret_of_the_web_server(
     assert load(env_file=None).gpu_memory_utilization == 0.5
 
 
+def test_the_router_gets_no_setting_and_no_secret() -> None:
+    """It reads no file of settings, listens on this machine alone, and has a user of its own that
+    is gone with it.
+    """
+    names = {key for key, _ in directives(ROUTER)}
+    assert not {"EnvironmentFile", "LoadCredential", "PassEnvironment"} & names
+    given = dict(pair.split("=", 1) for pair in directive(ROUTER, "Environment").split())
+    assert given["ROUTER_HOST"] == "127.0.0.1"
+    assert not given.keys() & {name.upper() for name in Settings.model_fields}
+    assert directive(ROUTER, "DynamicUser") == "yes"
+    assert (directive(ROUTER, "IPAddressDeny"), directive(ROUTER, "IPAddressAllow")) == (
+        "any",
+        "localhost",
+    )
+
+
 @needs_systemd
 @pytest.mark.skipif(os.getuid() != 0, reason="Only root makes users.")
 def test_the_users(tmp_path: Path) -> None:
@@ -168,7 +186,7 @@ def test_the_users(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
     lines = (tmp_path / "etc/passwd").read_text().splitlines()
     users = {line.split(":")[0]: line.split(":")[5:] for line in lines}
-    assert {directive(unit, "User") for unit in UNITS} == users.keys()
+    assert {directive(unit, "User") for unit in (WEB, EACH, MODEL)} == users.keys()
     assert set(map(tuple, users.values())) == {("/nonexistent", "/usr/sbin/nologin")}
     assert len(lines) == 2
     groups = [line.split(":") for line in (tmp_path / "etc/group").read_text().splitlines()]

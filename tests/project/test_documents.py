@@ -52,6 +52,9 @@ VARIABLES = {
         "VLLM_MEMORY",
         "VLLM_SHM",
         "NO_COLOR",
+        "ENGINE_URL",
+        "ROUTER_WORKERS",
+        "ROUTER_HOST",
     ),
     "PIP_EXTRA_INDEX_URL",
 }

@@ -105,6 +105,8 @@ def test_scripts_of_ci_are_executable(script: Path) -> None:
         ("check.sh", ["--no-tests", "mypy"]),
         ("fuzz.sh", ["TARGET", "SECONDS"]),
         ("download_model.sh", ["REPOSITORY", "--revision", "--to", "--dry-run", "--env-file"]),
+        ("router.sh", ["--needed", "--into", ".venv-router"]),
+        ("start_router.sh", ["ROUTER_WORKERS", "ROUTER_HOST", "ROUTER_PORT", "VLLM_BASE_URL"]),
         ("start_vllm_server.sh", ["--dry-run", "--wait", "--explain", "--timeout", "--env-file"]),
     ],
 )

@@ -38,6 +38,8 @@ class Discovery:
         self.address = address
         # The health check of vLLM, llama.cpp and `transformers serve`: beside /v1, not below it
         self.health = f"{address.removesuffix('/v1')}/health"
+        # The check of vLLM's router
+        self.readiness = f"{address.removesuffix('/v1')}/readiness"
         self._wanted = wanted
         self._factor = factor
         # The model's card that the geometry was read from, so that files are read once.

@@ -95,10 +95,7 @@ class KnownServer:
                     status = self._discovery.learn_speech(status)
                 # vLLM, which alone is known to have json_schema, lists its models for seconds after
                 # the process that runs them has died (0.32.0: up to 5).
-                if (
-                    status.capabilities.json_schema
-                    and await self._client.health(self._discovery.health) == 503
-                ):
+                if status.capabilities.json_schema and await self._headless():
                     status = self._bad(EngineState.UNREACHABLE, self._discovery.headless())
             self.status = status
         except (TimeoutError, openai.APITimeoutError):
@@ -122,6 +119,16 @@ class KnownServer:
                 EngineState.MISCONFIGURED, self._discovery.not_openai(), Trouble.PROTOCOL
             )
         return self.status
+
+    async def _headless(self) -> bool:
+        """Find whether the process that runs the model has died.
+
+        vLLM's router says that it has while any of its servers is down; it has a check of its own
+        for whether one answers, which vLLM has not.
+        """
+        if await self._client.health(self._discovery.health) != 503:
+            return False
+        return await self._client.health(self._discovery.readiness) != 200
 
     def _seeing(self, listing: bytes, models: list[Listed]) -> EngineStatus:
         """Read the list for the model that takes pictures.

@@ -534,6 +534,10 @@ async def test_vllm_that_has_lost_its_engine_is_not_used(
     status = await engine.probe()
     assert status.state is EngineState.UNREACHABLE
     assert "lost the process that runs its model" in status.detail
+    # vLLM's router, one of whose servers is down
+    fake.others["/readiness"] = {"status": "ready"}
+    assert (await engine.probe()).ready
+    fake.others.clear()
     for fine in (404, 200):
         fake.health = fine
         assert (await engine.probe()).ready
