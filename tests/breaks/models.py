@@ -277,6 +277,14 @@ MODELS = (
     ),
     Break(
         "Answers are spoken only for who wants it",
+        "a model that speaks does it for all",
+        "server/session/request_builder.py",
+        "            speak=extras.on_speech is not None and capabilities.speech_out,\n",
+        "            speak=capabilities.speech_out,\n",
+        "session/test_speaking.py::test_who_is_not_asked_to_speak",
+    ),
+    Break(
+        "Answers are spoken only for who wants it",
         "what was stopped is heard on",
         "server/session/speaking.py",
         "        player.flush()\n",
