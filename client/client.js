@@ -63,10 +63,12 @@ const visit = new Visit({
     if (message.type === "still") return showStill(message);
     if (message.type === "change") return changes.render(message);
     if (message.type === "aim") return guide.receive(message);
+    if (message.type === "reading") return void guide.read(message);
     if ([watches, answers, talk].some((one) => one.receive(message)) || operator.here?.receive(message)) return;
     if (message.type === "recall") return memory.received(message);
     conversation.receive(message);
     marks.here?.receive(message);
+    if (message.type === "response" || message.type === "error") guide.readWhole(true);
     if (message.type === "response") tellStand(message.engine, message.model, conversation.byId(message.id));
     if (message.type === "error" && !message.id) note(message.message);
   },
@@ -111,7 +113,7 @@ const chat = new ChatView(
     speak: speech.supported ? (turn) => speech.toggle(turn.key, turn.text, languageOfTurn(turn)) : null,
     again: (turn) => ask(turn.question, turn.detail, turn.wish),
     correct: (turn, text) => answers.correct(turn, text),
-    ways: () => waysToLook(memory.bounds !== null && memory.wanted),
+    ways: () => waysToLook(memory.bounds !== null && memory.wanted, Boolean(visit.facts.ready?.reads)),
     lookAgain: (turn, route) => ask(turn.question, "auto", route),
     opened: () => grow(true), watching: (open) => visit.description.prefer({ changes: open }),
   },
@@ -125,20 +127,20 @@ const composer = new Composer({
 });
 
 const answers = new SpeakEntry(
-  later("./voice/speaking.js", "The voice", async () => new (await import("./voice/speaking.js")).Speaking(answers.hooks)),
+  later("./voice/spoken.js", "The voice", async () => new (await import("./voice/spoken.js")).Spoken(answers.hooks)),
   { conversation, chat, speech, send: (message) => visit.socket.send(message), onChange: renderRunning },
 );
 
 const talk = new TalkEntry(
   later("./voice/listening.js", "The microphone", async () => new (await import("./voice/listening.js")).Listening(visit, talk.hooks)),
-  { note, announce: (text) => chat.announce(text) },
+  { note, announce: (text) => chat.announce(text), tones: answers.hooks.tones, hears: () => answers.speaking },
 );
 
 const marks = new Part({
   address: new URL("./track/marks.js", import.meta.url),
   load: async () => {
     const { Marks } = await import("./track/marks.js");
-    return new Marks(stage.video, {
+    return new Marks(stage.video, stage.far, {
       onAsk: (text) => composer.suggest(text),
       announce: (text) => chat.announce(text),
     });
@@ -187,8 +189,8 @@ const watches = new WatchEntry(
 
 const guide = new GuideEntry({
   address: new URL("./guide/panel.js", import.meta.url),
-  load: async () => new (await import("./guide/panel.js")).Guide({ say: (text) => answers.say(text) }),
-  onMissing: (again) => missing.open("The guide", again),
+  load: async () => new (await import("./guide/panel.js")).Guide({ say: (text, reading = false) => answers.say(text, reading, reading), verbosity: answers.hooks.verbosity }),
+  onMissing: (again) => missing.open("The guide", again), onChange: renderRunning,
   send: (message) => visit.socket.send(message),
 });
 
@@ -239,7 +241,7 @@ function render(facts) {
   renderEntry();
   operator.here?.connected(facts.socket === "open");
   watches.connected(facts.socket === "open");
-  answers.connected(facts.socket === "open", facts.ready);
+  answers.render(facts);
   guide.connected(talking && !facts.held, facts.ready);
   talk.connected(facts);
   memory.connected(facts.socket === "open", facts.ready);
@@ -254,7 +256,7 @@ function render(facts) {
 /** True when an answer may say where something is in the page's own live picture. */
 function canPoint() {
   const { ready, camera, held } = visit.facts;
-  return camera === "on" && !held && Boolean(ready?.capabilities.grounding);
+  return ["on", "elsewhere"].includes(camera) && !held && Boolean(ready?.capabilities.grounding);
 }
 
 /** Show the button of the engine panel to an operator: by the page's address, or by an accepted token. */
@@ -292,6 +294,8 @@ function renderRunning() {
   const { running } = conversation;
   if (!running) marks.here?.ended();
   composer.renderRunning(running !== null || answers.speaking);
+  answers.running(running);
+  stage.renderRead(answers.wanted || guide.wanted);
   stage.renderBusy(running !== null && running.state !== "answering");
   const talking = conversation.turns.length > 0 || chat.entries > 0;
   stage.app.classList.toggle("talking", talking);

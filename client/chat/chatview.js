@@ -1,9 +1,8 @@
 import { finished } from "./conversation.js";
 import { byId, say, show } from "../page/dom.js";
-import { partsOf, places } from "../page/picture.js";
 import { fillQuestion } from "./correcting.js";
 import { languageOf } from "./language.js";
-import { fillFrames, fillWays, framesSent } from "./looked.js";
+import { fillFrames, fillWays, framesSent, spots, whereOf } from "./looked.js";
 import { clock, duration, engineName, evidence, remarks } from "../page/words.js";
 
 /** @typedef {import("./conversation.js").Turn} Turn */
@@ -35,6 +34,8 @@ export class ChatView {
   entries = 0;
   // Answers are spoken: a screen reader does not read them, too.
   spoken = false;
+  /** Speaks a remark; matters: it waits for the end of an answer. False when nobody hears it. */
+  say = (/** @type {string} */ _text, /** @type {boolean} */ _matters) => false;
 
   #empty = byId("empty", HTMLElement);
   #template = byId("turn-template", HTMLTemplateElement);
@@ -45,6 +46,8 @@ export class ChatView {
   #turns = new Map();
   /** @type {Map<string, string>} last announced state, by the turn's key */
   #announced = new Map();
+  /** @type {Map<string, number>} characters that were announced of a text that is read, by the turn's key */
+  #readTo = new Map();
   #describedAt = -Infinity;
   #spoken = "";
   // True while the reader is at the end of the log
@@ -104,6 +107,7 @@ export class ChatView {
     this.#turns.get(turn.key)?.remove();
     this.#turns.delete(turn.key);
     this.#announced.delete(turn.key);
+    this.#readTo.delete(turn.key);
     show(this.#empty, this.#turns.size + this.entries === 0);
   }
 
@@ -196,6 +200,10 @@ export class ChatView {
       if (fine) thumb.src = picture;
       else thumb.removeAttribute("src");
       shot.style.setProperty("--ratio", String(turn.frame.width / turn.frame.height));
+      const { word } = turn.frame;
+      if (word) shot.dataset.word = `“${word}”`;
+      else delete shot.dataset.word;
+      thumb.alt = word ? `What was there when you said “${word}”` : "The frame this answer is about";
       show(thumb, fine);
       show(shot, fine);
     }
@@ -298,14 +306,20 @@ export class ChatView {
       if (now - this.#describedAt < SPEAK_DESCRIPTION_EVERY) return;
       this.#describedAt = now;
       this.#spoken = text;
-      this.announce(text);
+      if (!this.spoken || !this.say(text, false)) this.announce(text);
     } else if (turn.state === "delayed" && this.#announced.get(turn.key) !== turn.state) {
       this.#announced.set(turn.key, turn.state);
       this.announce(FRESH);
+    } else if (turn.reads && turn.state === "answering" && !this.spoken) {
+      // Piece by piece, as it is read
+      const from = this.#readTo.get(turn.key) ?? 0;
+      if (turn.text.length > from) this.announce(turn.text.slice(from).trim());
+      this.#readTo.set(turn.key, turn.text.length);
     } else if (finished(turn) && this.#announced.get(turn.key) !== turn.state) {
       this.#announced.set(turn.key, turn.state);
-      if (this.spoken && turn.state === "done") return;
-      this.announce([turn.text, whereOf(turn), turn.problem || (turn.response ? remarks(turn.response) : "")].join(" ").trim());
+      if (this.spoken && (turn.state === "done" || this.say(turn.problem, true))) return;
+      const text = this.#readTo.has(turn.key) ? "" : turn.text;
+      this.announce([text, whereOf(turn), turn.problem || (turn.response ? remarks(turn.response) : "")].join(" ").trim());
     }
   }
 
@@ -358,24 +372,6 @@ function timeRows(timings) {
     bar.style.width = `${Math.min(100, (ms / total) * 100)}%`;
     cells[1].append(bar);
     return cells;
-  });
-}
-
-/** Where the things are that the question asked for, in words. @param {Turn} turn */
-function whereOf({ response }) {
-  return response?.boxes && response.frame ? places(response.boxes, response.frame).join(" ") : "";
-}
-
-/** Frames around what the question asked for, on the answer's picture. @param {import("../live/messages.js").ResponseMessage} response */
-function spots({ boxes = [], frame }) {
-  return (frame ? partsOf(boxes, frame) : []).map(({ box: [x1, y1, x2, y2] }) => {
-    const spot = document.createElement("i");
-    const percent = (/** @type {number} */ part) => `${(100 * part).toFixed(2)}%`;
-    spot.style.left = percent(x1);
-    spot.style.top = percent(y1);
-    spot.style.width = percent(x2 - x1);
-    spot.style.height = percent(y2 - y1);
-    return spot;
   });
 }
 

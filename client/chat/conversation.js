@@ -27,6 +27,7 @@
  * @property {FrameInfo|null} frame
  * @property {import("../live/messages.js").EarlierFrame[]} frames those of the past that the running question looks at
  * @property {import("../page/routes.js").Route} [wish] where to look, if the user chose it
+ * @property {boolean} reads it reads a text on over several pictures
  * @property {ResponseMessage|null} response null until the answer is complete
  * @property {boolean} resent sent again after its socket was lost; the first one's end is ignored
  * @property {string} problem the error for the user; "" for none
@@ -136,7 +137,7 @@ export class Conversation {
       const turn = message.kind === "describe" ? this.#describing(message.id) : this.byId(message.id);
       if (!turn || finished(turn)) return;
       const frame = turn.kind === "describe" && turn.response ? turn.frame : message.frame;
-      this.#change(turn, { state: "thinking", frame, frames: message.frames ?? [], thoughts: "", resent: false, anew: false });
+      this.#change(turn, { state: "thinking", frame, frames: message.frames ?? [], thoughts: "", reads: message.route === "read", resent: false, anew: false });
     } else if (message.type === "thinking") {
       const turn = this.byId(message.id);
       if (turn && !finished(turn)) this.#change(turn, { thoughts: turn.thoughts + message.text });
@@ -263,6 +264,7 @@ function blank() {
     thoughts: "",
     frame: null,
     frames: [],
+    reads: false,
     response: null,
     resent: false,
     problem: "",

@@ -1,4 +1,5 @@
 import { say, show } from "../page/dom.js";
+import { partsOf, places } from "../page/picture.js";
 import { ago } from "../page/routes.js";
 
 /** @typedef {import("./conversation.js").Turn} Turn */
@@ -81,4 +82,22 @@ export function fillWays(group, turn, ways, choose) {
     return button;
   });
   group.replaceChildren(...buttons);
+}
+
+/** Where the things are that the question asked for, in words. @param {Turn} turn */
+export function whereOf({ response }) {
+  return response?.boxes && response.frame ? places(response.boxes, response.frame).join(" ") : "";
+}
+
+/** Frames around what the question asked for, on the answer's picture. @param {import("../live/messages.js").ResponseMessage} response */
+export function spots({ boxes = [], frame }) {
+  return (frame ? partsOf(boxes, frame) : []).map(({ box: [x1, y1, x2, y2] }) => {
+    const spot = document.createElement("i");
+    const percent = (/** @type {number} */ part) => `${(100 * part).toFixed(2)}%`;
+    spot.style.left = percent(x1);
+    spot.style.top = percent(y1);
+    spot.style.width = percent(x2 - x1);
+    spot.style.height = percent(y2 - y1);
+    return spot;
+  });
 }

@@ -1,21 +1,25 @@
 import { byId } from "../page/dom.js";
 import { Part } from "../page/part.js";
-import { keepSpeakWish, speakWish } from "../page/resume.js";
+import { keepSpeakWish, keepSpokenWish, speakWish, spokenWish } from "../page/resume.js";
 import { languageOfTurn } from "./chatview.js";
 import { SpokenMark } from "./spokenmark.js";
 
 /** @typedef {import("../live/messages.js").ServerMessage} ServerMessage */
+/** @typedef {import("../live/facts.js").Facts} Facts */
 
 /**
  * The part that speaks, as far as this module knows it.
  * @typedef {Object} Spoken
  * @property {string} id
  * @property {(track: MediaStreamTrack|null) => void} play
- * @property {(open: boolean, ready: import("../live/messages.js").Ready|null) => void} connected
+ * @property {(facts: Facts) => void} render
+ * @property {(thinking: boolean) => void} thinking a question is on its way, and no word of its answer is there
  * @property {() => void} off
  * @property {(tell?: boolean) => boolean} hush
  * @property {(message: ServerMessage) => boolean} receive
  */
+
+/** @typedef {import("../page/resume.js").SpokenWish["verbosity"]} Verbosity */
 
 /** The button for spoken answers, and the way to the part that speaks, which loads with the first wish. */
 export class SpeakEntry {
@@ -27,8 +31,10 @@ export class SpeakEntry {
   #wanted = speakWish();
   /** @type {MediaStreamTrack|null} */
   #track = null;
-  /** @type {Parameters<Spoken["connected"]>} */
-  #connection = [false, null];
+  /** @type {Facts|null} */
+  #facts = null;
+  #wish = spokenWish();
+  #open = false;
   #chat;
   #conversation;
   #send;
@@ -60,11 +66,27 @@ export class SpeakEntry {
       onChange,
       mark: (/** @type {string} */ id, /** @type {number} */ start, /** @type {number} */ end) =>
         this.marks.mark(conversation.byId(id)?.key ?? "", start, end),
+      verbosity: () => this.#wish.verbosity,
+      tones: () => this.#wish.tones,
+      say: (/** @type {string} */ text) => this.say(text, true),
       readWhole: (/** @type {string} */ id) => speech.queue(id, conversation.byId(id)?.text ?? "", language(id)),
     };
     this.button.addEventListener("click", () => void this.want(!this.#wanted));
+    const words = byId("verbosity", HTMLSelectElement);
+    words.value = this.#wish.verbosity;
+    words.addEventListener("change", () => this.#prefer({ verbosity: /** @type {Verbosity} */ (words.value) }));
+    const tones = byId("tones", HTMLButtonElement);
+    tones.setAttribute("aria-pressed", String(this.#wish.tones));
+    tones.addEventListener("click", () => {
+      this.#prefer({ tones: !this.#wish.tones });
+      tones.setAttribute("aria-pressed", String(this.#wish.tones));
+    });
     this.#render();
     if (this.#wanted) void this.#part.ahead().then(() => this.#begin());
+  }
+
+  get wanted() {
+    return this.#wanted;
   }
 
   /** True while an answer is spoken. */
@@ -75,10 +97,12 @@ export class SpeakEntry {
   /**
    * Speak a short remark of the page, if the user wants to hear them.
    * @param {string} text @param {boolean} [matters] it waits for the end of an answer; else it is dropped meanwhile
+   * @param {boolean} [between] nothing is heard of the answer now: more of it is to come
    * @returns {boolean} false when nobody hears it now or later
    */
-  say(text, matters = false) {
-    if (!this.#wanted || !this.hooks.speech.supported || (this.speaking && !this.hooks.speech.busy)) return false;
+  say(text, matters = false, between = false) {
+    if (!this.#wanted || !this.hooks.speech.supported) return false;
+    if (this.speaking && !this.hooks.speech.busy && !between) return false;
     this.hooks.speech.remark(text, matters);
     return true;
   }
@@ -88,6 +112,7 @@ export class SpeakEntry {
     this.#wanted = wanted;
     keepSpeakWish(wanted);
     this.#render();
+    this.hooks.onChange();
     if (!wanted) return this.#part.here?.off();
     await this.#part.open(this.button);
     this.#begin();
@@ -112,12 +137,21 @@ export class SpeakEntry {
     if (this.#wanted) this.#part.here?.play(track);
   }
 
-  /** @param {boolean} open the socket is @param {import("../live/messages.js").Ready|null} ready */
-  connected(open, ready) {
-    this.#connection = [open, ready];
-    const host = ready?.voice_elsewhere;
+  /** @param {Facts} facts */
+  render(facts) {
+    this.#facts = facts;
+    const open = facts.socket === "open";
+    if (open && !this.#open) this.#send({ type: "settings", verbosity: this.#wish.verbosity });
+    this.#open = open;
+    const host = facts.ready?.voice_elsewhere;
     this.button.title = host ? `Speak the answers; their words go to ${host}` : "Speak the answers";
-    if (this.#wanted) this.#part.here?.connected(open, ready);
+    if (this.#wanted) this.#part.here?.render(facts);
+  }
+
+  /** @param {import("./conversation.js").Turn|null} running */
+  running(running) {
+    const thinking = running !== null && ["sent", "delayed", "thinking"].includes(running.state);
+    if (this.#wanted) this.#part.here?.thinking(thinking);
   }
 
   /** @param {ServerMessage} message @returns {boolean} true when it was about speech */
@@ -128,11 +162,19 @@ export class SpeakEntry {
   #begin() {
     if (!this.#wanted || !this.#part.here) return;
     this.#part.here.play(this.#track);
-    this.#part.here.connected(...this.#connection);
+    if (this.#facts) this.#part.here.render(this.#facts);
+  }
+
+  /** @param {Partial<import("../page/resume.js").SpokenWish>} change */
+  #prefer(change) {
+    this.#wish = { ...this.#wish, ...change };
+    keepSpokenWish(this.#wish);
+    if (change.verbosity) this.#send({ type: "settings", verbosity: change.verbosity });
   }
 
   #render() {
     this.button.setAttribute("aria-pressed", String(this.#wanted));
     this.#chat.spoken = this.#wanted;
+    this.#chat.say = (text, matters) => (matters || this.#wish.verbosity !== "short") && this.say(text, matters);
   }
 }

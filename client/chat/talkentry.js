@@ -19,22 +19,22 @@ export class TalkEntry {
 
   /** @type {Part<Listener>} */
   #part;
-  /** @type {Ready|null} */
-  #ready = null;
+  #why = "";
 
   /**
    * @param {{address: URL, load: () => Promise<Listener>, onMissing: (again: () => void) => void}} part see `Part`
    * @param {Object} page
    * @param {(text: string) => void} page.note among the answers
    * @param {(text: string) => void} page.announce to a screen reader
+   * @param {() => boolean} page.tones the user wants tones for what cannot be seen
+   * @param {() => boolean} page.hears an answer is heard
    */
-  constructor(part, { note, announce }) {
+  constructor(part, { note, announce, tones, hears }) {
     this.#part = new Part(part);
     // What the part needs
-    this.hooks = { button: this.button, note, announce };
+    this.hooks = { button: this.button, note, announce, tones, hears };
     this.button.addEventListener("click", async () => {
-      const why = whyNot(this.#ready);
-      if (why) return note(why);
+      if (this.#why) return note(this.#why);
       await this.#part.open(this.button);
       this.#part.here?.toggle();
     });
@@ -42,14 +42,14 @@ export class TalkEntry {
 
   /** @param {import("../live/facts.js").Facts} facts */
   connected({ socket, active, camera, ready }) {
-    this.#ready = ready;
+    this.#why = whyNot(ready, camera);
     // A server of an earlier version knows nothing of microphones.
     show(this.button, ready?.microphone !== undefined);
-    this.button.setAttribute("aria-disabled", String(whyNot(ready) !== ""));
+    this.button.setAttribute("aria-disabled", String(this.#why !== ""));
     const host = ready?.sound_elsewhere;
     this.button.title = host ? `Ask with your voice; what you say goes to ${host}` : "Ask with your voice";
     // A page that nobody looks at hears nothing.
-    if (!active || camera === "resting" || whyNot(ready)) this.#part.here?.off();
+    if (!active || camera === "resting" || this.#why) this.#part.here?.off();
     this.#part.here?.connected(socket === "open");
   }
 
@@ -61,9 +61,10 @@ export class TalkEntry {
   }
 }
 
-/** Say why questions cannot be spoken; "" when they can. @param {Ready|null} ready */
-function whyNot(ready) {
+/** Say why questions cannot be spoken; "" when they can. @param {Ready|null} ready @param {string} camera */
+function whyNot(ready, camera) {
   if (!ready) return "";
+  if (camera === "elsewhere") return "While another device is the camera, this page sends no sound. Type your question.";
   if (!ready.microphone) return "Whoever runs this server has switched microphones off. Type your question.";
   if (ready.recogniser || ready.capabilities.audio_in) return "";
   return "Questions cannot be spoken here yet: nothing on this server turns speech into words, and the model does not hear. Type your question.";

@@ -1,7 +1,8 @@
 import { goodTone, openSound } from "./tones.js";
-import { wordsOf } from "./words.js";
+import { READ, readingWords, wordsOf } from "./words.js";
 
 /** @typedef {import("../live/messages.js").AimHint} AimHint */
+/** @typedef {import("../live/voicemessages.js").ReadingState} ReadingState */
 
 // Milliseconds after which a hint that still holds is spoken again
 const AGAIN = 7000;
@@ -13,12 +14,19 @@ const SAID_ONCE = new Set(["good", "nothing"]);
 /** Says the hints how to move the camera. Loaded when needed, not with the page. */
 export class Guide {
   #say;
+  #verbosity;
   /** @type {ReturnType<typeof setInterval>|undefined} */
   #again;
 
-  /** @param {{say: (text: string) => boolean}} hooks say: speaks it, if the user wants that; true when wanted */
-  constructor({ say }) {
+  /**
+   * @param {Object} hooks
+   * @param {(text: string, reading?: boolean) => boolean} hooks.say speaks it, if the user wants that; true when
+   *   wanted. reading: between two pieces of a text that is read
+   * @param {() => "short"|"normal"|"full"} hooks.verbosity how much is said
+   */
+  constructor({ say, verbosity }) {
     this.#say = say;
+    this.#verbosity = verbosity;
   }
 
   /** The user has tapped, which browsers want for sound. */
@@ -32,8 +40,16 @@ export class Guide {
     const text = wordsOf(hint, about);
     if (hint === "good") goodTone();
     const spoken = this.#say(text);
-    if (!SAID_ONCE.has(hint)) this.#again = setInterval(() => this.#say(text), AGAIN);
+    if (this.#verbosity() !== "short" && !SAID_ONCE.has(hint)) this.#again = setInterval(() => this.#say(text), AGAIN);
     return { text, shown: !NOTICED.has(hint), spoken };
+  }
+
+  /** What helps to read a text on, or its end. @param {ReadingState} state @returns {{text: string, spoken: boolean}} */
+  read({ hint, over }) {
+    this.rest();
+    const text = over ? READ : hint ? readingWords(hint) : "";
+    if (over) goodTone();
+    return { text, spoken: text !== "" && this.#say(text, true) };
   }
 
   /** Repeat nothing until the next hint. */

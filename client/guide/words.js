@@ -18,6 +18,22 @@ const WORDS = {
   good: "Good, hold still",
 };
 
+// While a text is read: what is cut off goes on there.
+/** @type {Partial<Record<AimHint["hint"], string>>} */
+const READING = {
+  nothing: "No text in view",
+  left_edge: "A little to the left",
+  right_edge: "A little to the right",
+  upper_edge: "A little up",
+  lower_edge: "Move down",
+};
+export const READ = "That is the end.";
+
+/** @param {AimHint["hint"]} hint what helps to read on */
+export function readingWords(hint) {
+  return READING[hint] ?? WORDS[hint] ?? "";
+}
+
 /** @param {AimHint["hint"]} hint @param {AimHint["about"]} about @returns {string} */
 export function wordsOf(hint, about) {
   const words = WORDS[hint] ?? "";

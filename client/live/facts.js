@@ -39,7 +39,7 @@
  * @property {string} id
  * @property {string} content
  * @property {"auto"|"low"|"high"} detail
- * @property {"now"|"detail"|"past"|"where"} [route] where to look, if the user chose it
+ * @property {"now"|"detail"|"past"|"where"|"read"} [route] where to look, if the user chose it
  * @property {number} [at] time of the question, once sent
  * @property {boolean} [again] sent for the second time
  */

@@ -19,7 +19,7 @@
  * @property {string} [id]
  * @property {number} [sent_at] by the page's clock: see `pageTime`
  * @property {"auto"|"low"|"high"} [detail]
- * @property {"now"|"detail"|"past"|"where"} [route] where to look; absent: the words of the question decide
+ * @property {"now"|"detail"|"past"|"where"|"read"} [route] where to look; absent: the words of the question decide
  */
 
 /**
@@ -53,6 +53,7 @@
  * @property {boolean} [changes] a `change` for each comparison
  * @property {boolean} [stills] one picture per second, for a page whose camera is another device
  * @property {boolean} [recall] keep pictures of the recent past; false drops them, too
+ * @property {"short"|"normal"|"full"} [verbosity] words of an answer
  * @property {boolean} [guidance] an `aim` whenever another hint how to move the camera holds
  * @property {boolean} [speak] answers are spoken
  * @property {"off"|"hands_free"|"push"} [microphone] how it is heard
@@ -135,6 +136,7 @@
  * @property {boolean} held
  * @property {string} elsewhere another machine to which the engine sends pictures; "" when they stay on the server's
  * @property {boolean} guides the server can guide the camera
+ * @property {boolean} reads it reads a text on over several pictures
  * @property {boolean} confirmed this session's pictures may go there
  * @property {boolean} voice the server has a voice for answers
  * @property {string} voice_elsewhere another machine to which it sends their texts; "" when they stay on the server's
@@ -247,7 +249,7 @@
  * @property {string} id
  * @property {string} kind
  * @property {FrameInfo} frame
- * @property {"now"|"detail"|"past"|"where"} [route] where a question looks; absent for a description
+ * @property {"now"|"detail"|"past"|"where"|"read"} [route] where a question looks; absent for a description
  * @property {EarlierFrame[]} [frames] the pictures of the past that it looks at, oldest first
  */
 
@@ -286,7 +288,7 @@
  * @property {string} engine
  * @property {string} model
  * @property {FrameInfo} [frame] absent when it ended before a frame was available
- * @property {"now"|"detail"|"past"|"where"} [route] as in `Started`
+ * @property {"now"|"detail"|"past"|"where"|"read"} [route] as in `Started`
  * @property {EarlierFrame[]} [frames] as in `Started`, with pictures of those that the answer names, or of all
  * @property {"pictures"|"video"|"refused"} [frames_sent] the form in which the engine got them; refused: as pictures, since it refused the video
  * @property {"heard"|"deaf"|"missing"|"empty"|"too_long"|"undecodable"|"refused"} [sound] of a spoken question, or of the scene; absent where none belongs to it
@@ -364,6 +366,7 @@ const KNOWN = new Set([
   "ring",
   "recall",
   "aim",
+  "reading",
   "still",
   "engine",
   "log",

@@ -66,6 +66,15 @@
  * @property {"off"|"waiting"|"speech"|"silence"|"recognising"} state
  */
 
-/** @typedef {HeardWords|SpeakingState|Say|Listening} VoiceReport */
+/**
+ * What helps to read a text on over several pictures, or its end.
+ * @typedef {Object} ReadingState
+ * @property {"reading"} type
+ * @property {string} id of the question
+ * @property {import("./messages.js").AimHint["hint"]} [hint]
+ * @property {boolean} over nothing new has come: the text is read
+ */
+
+/** @typedef {HeardWords|SpeakingState|Say|Listening|ReadingState} VoiceReport */
 
 export {};

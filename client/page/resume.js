@@ -27,6 +27,34 @@ export function speakWish() {
   return history.state?.speak === true;
 }
 
+/**
+ * How much is spoken and written. It stays on this device: who needs it, needs it each time.
+ * @typedef {Object} SpokenWish
+ * @property {"short"|"normal"|"full"} verbosity
+ * @property {boolean} tones short tones for what cannot be seen
+ */
+
+const SPOKEN = "qwen-camera-spoken";
+
+/** @param {SpokenWish} wish */
+export function keepSpokenWish(wish) {
+  try {
+    localStorage.setItem(SPOKEN, JSON.stringify(wish));
+  } catch {
+    // A browser that keeps nothing: it holds for this page.
+  }
+}
+
+/** @returns {SpokenWish} the stored wish */
+export function spokenWish() {
+  try {
+    const { verbosity, tones } = JSON.parse(localStorage.getItem(SPOKEN) ?? "{}");
+    return { verbosity: ["short", "full"].includes(verbosity) ? verbosity : "normal", tones: tones !== false };
+  } catch {
+    return { verbosity: "normal", tones: true };
+  }
+}
+
 /** Store in the same entry that the user wants to be guided, or not. @param {boolean} wanted */
 export function keepGuideWish(wanted) {
   history.replaceState({ ...history.state, guide: wanted }, "");

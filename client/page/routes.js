@@ -1,4 +1,4 @@
-/** @typedef {"now"|"detail"|"past"|"where"} Route where a question looks */
+/** @typedef {"now"|"detail"|"past"|"where"|"read"} Route where a question looks */
 
 /** @type {[Route, string][]} the ways to look, by the words on their buttons */
 const WAYS = [
@@ -6,11 +6,12 @@ const WAYS = [
   ["detail", "In detail"],
   ["past", "Last minutes"],
   ["where", "Where"],
+  ["read", "Read on"],
 ];
 
-/** @param {boolean} past the server has pictures of the past */
-export function waysToLook(past) {
-  return past ? WAYS : WAYS.filter(([route]) => route !== "past");
+/** @param {boolean} past the server has pictures of the past @param {boolean} reads it reads on over several pictures */
+export function waysToLook(past, reads) {
+  return WAYS.filter(([route]) => (past || route !== "past") && (reads || route !== "read"));
 }
 
 /**
@@ -19,7 +20,7 @@ export function waysToLook(past) {
  */
 export function lookedAt({ route, frames, frame }) {
   if (route === "past" && frame && frames?.length) return `last\u00a0${span(frame.captured_at - frames[0].captured_at)}`;
-  return route ?? "";
+  return route === "read" ? "read on" : (route ?? "");
 }
 
 /** @param {number} ms @returns {string} such as "42 s ago" */

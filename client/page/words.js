@@ -366,7 +366,7 @@ export function evidence(response) {
   const { frame, timings } = response;
   const parts = [engineName(response.engine)];
   const looked = lookedAt(response);
-  const seen = frame?.held ? "held frame" : looked ? `${looked},` : "frame";
+  const seen = frame?.held ? "held frame" : frame?.word ? `at “${frame.word}”,` : looked ? `${looked},` : "frame";
   if (frame) parts.push(`${seen} ${duration(Math.max(0, frame.age_ms))}\u00a0old`);
   if (frame?.unchanged_since) parts.push(`unchanged since\u00a0${clock(frame.unchanged_since)}`);
   parts.push(duration(timings.total_ms));

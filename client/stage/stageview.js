@@ -14,6 +14,8 @@ const MAX_CROP = 0.3;
 export class StageView {
   app = byId("app", HTMLElement);
   video = byId("video", HTMLVideoElement);
+  /** The stills of another device's camera */
+  far = byId("far", HTMLImageElement);
   state = byId("state", HTMLButtonElement);
   start = byId("start", HTMLButtonElement);
   zoom = byId("zoom", HTMLInputElement);
@@ -28,7 +30,6 @@ export class StageView {
   #noticeCheck = byId("notice-check", HTMLButtonElement);
   #stage = byId("stage", HTMLElement);
   #still = byId("still", HTMLCanvasElement);
-  #far = byId("far", HTMLImageElement);
   #finder = byId("finder", HTMLElement);
   #ring = byId("focus-ring", HTMLElement);
   #mode = byId("mode", HTMLElement);
@@ -36,6 +37,7 @@ export class StageView {
   #forModel = [byId("quick-what", HTMLElement)];
   #forSimple = [byId("quick-code", HTMLElement), byId("quick-colour", HTMLElement)];
   #facts = byId("facts", HTMLElement);
+  #read = byId("quick-read", HTMLButtonElement);
   #card = byId("card", HTMLElement);
   #notice = byId("notice", HTMLElement);
   #stateLabel = byId("state-label", HTMLElement);
@@ -76,7 +78,7 @@ export class StageView {
     });
     // The size changes when the device is turned, or with the page.
     this.video.addEventListener("resize", () => this.fit());
-    this.#far.addEventListener("load", () => this.fit());
+    this.far.addEventListener("load", () => this.fit());
     new ResizeObserver(() => this.fit()).observe(this.#stage);
   }
 
@@ -90,9 +92,9 @@ export class StageView {
   }
 
   fit() {
-    const far = !this.#far.hidden;
-    const width = far ? this.#far.naturalWidth : this.video.videoWidth;
-    const height = far ? this.#far.naturalHeight : this.video.videoHeight;
+    const far = !this.far.hidden;
+    const width = far ? this.far.naturalWidth : this.video.videoWidth;
+    const height = far ? this.far.naturalHeight : this.video.videoHeight;
     const { clientWidth, clientHeight } = this.#stage;
     if (!width || !clientHeight) return;
     const picture = width / height;
@@ -120,9 +122,9 @@ export class StageView {
 
   /** Show a picture of another device's camera. @param {string} image a data URL; "" for none */
   showFar(image) {
-    show(this.#far, image !== "");
-    if (image) this.#far.src = image;
-    else this.#far.removeAttribute("src");
+    show(this.far, image !== "");
+    if (image) this.far.src = image;
+    else this.far.removeAttribute("src");
   }
 
   dropStill() {
@@ -207,6 +209,12 @@ export class StageView {
     show(this.torch, on && camera.hasTorch);
     this.torch.setAttribute("aria-pressed", String(camera.torch));
     show(this.switchCamera, on && camera.count > 1);
+  }
+
+  /** @param {boolean} on the button reads a text on over several pictures, for somebody who sees little */
+  renderRead(on) {
+    say(this.#read, on ? "Read to me" : "Read this");
+    this.#read.dataset.question = on ? "Read this to me" : "Read this";
   }
 
   /** @param {boolean} busy an answer is being made */

@@ -4,6 +4,7 @@ import { Boxes } from "./boxes.js";
 import { Overlay } from "./overlay.js";
 import { Readback } from "./readback.js";
 import { Recent } from "./recent.js";
+import { StillMarks } from "./stillmarks.js";
 
 /** @typedef {import("../live/messages.js").FrameInfo} FrameInfo */
 /** @typedef {import("../live/messages.js").ServerMessage} ServerMessage */
@@ -26,6 +27,8 @@ export class Marks {
   #overlay;
   #readback;
   #recent = new Recent();
+  #video;
+  #stills;
   /** @type {Boxes|null} made for the first box */
   #boxes = null;
   #hooks;
@@ -35,11 +38,17 @@ export class Marks {
   #carried = new Map();
 
   /**
-   * @param {HTMLVideoElement} video
+   * @param {HTMLVideoElement} video @param {HTMLImageElement} far the stills of another device's camera
    * @param {{onAsk: (text: string) => void, announce: (text: string) => void}} hooks onAsk: a question about a box
    */
-  constructor(video, hooks) {
+  constructor(video, far, hooks) {
     this.#hooks = hooks;
+    this.#video = video;
+    this.#stills = new StillMarks(far, {
+      onAsk: ({ label }, where) => hooks.onAsk(`Tell me more about “${label}”, ${where}.`),
+      onGone: (label) => hooks.announce(`${label}: no longer in sight.`),
+      onClear: () => this.clear(),
+    });
     this.#readback = new Readback(video, (luma, width, height, at) => this.#picture(luma, width, height, at));
     this.#overlay = new Overlay(video, {
       onAsk: ({ label }, where) => hooks.onAsk(`Tell me more about “${label}”, ${where}.`),
@@ -83,12 +92,14 @@ export class Marks {
     this.#waiting = null;
     this.#carried.clear();
     this.#boxes?.clear();
+    this.#stills.clear();
     this.#overlay.render([]);
     this.#settle();
   }
 
   /** @param {import("../live/messages.js").FoundBox[]} found @param {FrameInfo} frame @param {number} frameAt */
   #show(found, frame, frameAt) {
+    if (!this.#video.srcObject) return this.#stills.show(found, frame, frameAt);
     const { width, height } = this.#recent;
     const pictures = this.#recent.take(frameAt);
     const shape = (width / height) * (frame.source_height / frame.source_width);
@@ -138,7 +149,7 @@ export class Marks {
   /** Take pictures only while they are of use. */
   #settle() {
     if (!this.#waiting) this.#recent.clear();
-    if (this.#waiting || this.#carried.size > 0) this.#readback.start();
+    if (this.#video.srcObject && (this.#waiting || this.#carried.size > 0)) this.#readback.start();
     else this.#readback.stop();
   }
 }

@@ -32,7 +32,7 @@ export class Overlay {
   #marks = new Map();
 
   /**
-   * @param {HTMLVideoElement} video
+   * @param {HTMLVideoElement|HTMLImageElement} video
    * @param {{onAsk: (mark: Mark, where: string) => void, onClear: () => void}} hooks
    *   onAsk: somebody pressed a box; onClear: all are to go
    */
@@ -62,12 +62,16 @@ export class Overlay {
 
   /** First of all and once in each rendering: it needs the layout. @returns {Shown|null} */
   #measure() {
-    const { clientWidth: width, clientHeight: height, videoWidth, videoHeight } = this.#video;
+    const { clientWidth: width, clientHeight: height } = this.#video;
+    const still = this.#video instanceof HTMLImageElement;
+    const picture = still
+      ? { width: this.#video.naturalWidth, height: this.#video.naturalHeight }
+      : { width: this.#video.videoWidth, height: this.#video.videoHeight };
     const style = getComputedStyle(this.#video);
     const matrix = style.transform === "none" ? null : new DOMMatrixReadOnly(style.transform);
     return shownPicture(
       { width, height },
-      { width: videoWidth, height: videoHeight },
+      picture,
       { whole: style.objectFit === "contain", mirrored: matrix !== null && matrix.a < 0 },
     );
   }

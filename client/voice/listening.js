@@ -1,6 +1,7 @@
 import { keepTalkWish, talkWish } from "../page/resume.js";
 import { Microphone, MicrophoneProblem } from "./microphone.js";
 import { ListeningView } from "./view.js";
+import { Earcons } from "./earcons.js";
 import { LOST, NO_MICROPHONE } from "./words.js";
 
 /** @typedef {import("../page/resume.js").TalkWish} TalkWish */
@@ -13,6 +14,7 @@ export class Listening {
   #note;
   #announce;
   #view;
+  #earcons;
   #microphone = new Microphone(() => {
     this.off();
     this.#note(LOST);
@@ -30,12 +32,15 @@ export class Listening {
    * @param {HTMLButtonElement} hooks.button
    * @param {(text: string) => void} hooks.note among the answers
    * @param {(text: string) => void} hooks.announce to a screen reader
+   * @param {() => boolean} hooks.tones the user wants them
+   * @param {() => boolean} hooks.hears an answer is heard
    */
-  constructor(visit, { button, note, announce }) {
+  constructor(visit, { button, note, announce, tones, hears }) {
     this.#visit = visit;
     this.#button = button;
     this.#note = note;
     this.#announce = announce;
+    this.#earcons = new Earcons({ wanted: tones, hears });
     this.#open = visit.facts.socket === "open";
     this.#view = new ListeningView({
       onWish: (wish) => this.#change(wish),
@@ -45,6 +50,7 @@ export class Listening {
   }
 
   toggle() {
+    this.#earcons.prepare();
     if (!this.#on) return void this.#begin();
     this.off();
     this.#announce("The microphone is off.");
@@ -73,6 +79,8 @@ export class Listening {
 
   /** @param {import("../live/voicemessages.js").Listening} message */
   receive({ state }) {
+    if (state === "waiting" && this.#state === "off" && this.#wish.mode === "hands_free") this.#earcons.play("listening");
+    if (state === "recognising") this.#earcons.play("heard");
     this.#state = state;
     this.#render();
   }
@@ -112,6 +120,7 @@ export class Listening {
   #push(down) {
     if (!this.#on || this.#wish.mode !== "push" || down === this.#held) return;
     this.#held = down;
+    if (down) this.#earcons.play("listening");
     this.#microphone.hear(down);
     this.#visit.wake();
     this.#visit.socket.send({ type: "push", down });

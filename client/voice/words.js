@@ -36,3 +36,27 @@ export function stateWords(mode, state, held) {
 export function pauseWords(milliseconds) {
   return `${(milliseconds / 1000).toFixed(1)} seconds`;
 }
+
+/**
+ * Something that is wrong, in the words that the page shows.
+ * @typedef {Object} Problem
+ * @property {"camera"|"light"|"connection"|"engine"} kind
+ * @property {string} tone
+ * @property {string} title
+ * @property {string} text
+ */
+
+const BACK = { camera: "The camera is back.", light: "", connection: "The connection is back.", engine: "Answers are back." };
+
+/** @param {Problem} problem @param {"short"|"normal"|"full"} verbosity @returns {string} "" for nothing to say */
+export function problemWords({ kind, tone, title, text }, verbosity) {
+  if (verbosity === "short") return tone === "bad" || kind === "camera" ? `${title}.` : "";
+  // What to do is of use where the user can do it.
+  return verbosity === "full" || kind === "light" || kind === "camera" ? `${title}. ${text}` : `${title}.`;
+}
+
+/** @param {Problem} over @param {"short"|"normal"|"full"} verbosity */
+export function backWords({ kind, tone }, verbosity) {
+  if (verbosity === "short" && tone !== "bad" && kind !== "camera") return "";
+  return kind === "light" && verbosity === "full" ? "The picture is good again." : BACK[kind];
+}

@@ -5,16 +5,23 @@ import { WatchView } from "./view.js";
 /** @typedef {import("../live/messages.js").ServerMessage} ServerMessage */
 /** @typedef {import("./desk.js").Order} Order */
 
+// A state that lasts for less (ms) is not told.
+const SETTLED = 1200;
+
 /** Watches: connects what is ordered and rung with its views. Loaded when needed, not with the page. */
 export class WatchPanel {
   #alarm = new Alarm();
+  // The reason for which nothing is watched, as it was said; "" for none
+  #trouble = "";
+  /** @type {ReturnType<typeof setTimeout>|undefined} */
+  #settling;
   #desk;
 
   /**
    * @param {import("../live/visit.js").Visit} visit
    * @param {Object} hooks
    * @param {(ring: HTMLElement) => void} hooks.show puts a ring among the answers
-   * @param {(text: string) => void} hooks.say to a screen reader
+   * @param {(text: string) => void} hooks.say speaks it, or gives it to a screen reader
    * @param {(condition: string, why: string) => void} hooks.refused a watch was not taken
    * @param {() => void} hooks.opened the list needs space
    */
@@ -27,7 +34,10 @@ export class WatchPanel {
     });
     const desk = (this.#desk = new WatchDesk({
       send: (message) => visit.socket.send(message),
-      onChange: () => view.render(this.#desk?.list ?? [], this.#desk?.waiting ?? []),
+      onChange: () => {
+        view.render(this.#desk?.list ?? [], this.#desk?.waiting ?? []);
+        this.#tell(say);
+      },
       onRing: (ring, fresh) => {
         const entry = view.ring(ring);
         show(entry);
@@ -42,6 +52,19 @@ export class WatchPanel {
     }));
     desk.connected(visit.facts.socket === "open");
     view.render(desk.list, desk.waiting);
+  }
+
+  /** Say that watching stopped, and why, and that it goes on. @param {(text: string) => void} say */
+  #tell(say) {
+    clearTimeout(this.#settling);
+    this.#settling = setTimeout(() => {
+      const on = this.#desk?.list.filter((one) => !one.over) ?? [];
+      const trouble = on.find((one) => one.state === "cannot")?.reason ?? "";
+      if (trouble === this.#trouble) return;
+      this.#trouble = trouble;
+      if (trouble) say(`Cannot watch now. ${trouble}`);
+      else if (on.length > 0) say("Watching again.");
+    }, SETTLED);
   }
 
   /** @param {string} condition */

@@ -183,6 +183,10 @@ class PictureBlack(CameraError):
     code = "picture_black"
 
 
+class NoText(CameraError):
+    code = "no_text"
+
+
 class FrameWithheld(CameraError):
     code = "frame_withheld"
 

@@ -47,6 +47,8 @@ class Route(StrEnum):
     PAST = "past"
     # A spot in the picture of now
     WHERE = "where"
+    # Text, read on over as many pictures as it takes
+    READ = "read"
 
 
 class Length(StrEnum):
@@ -55,6 +57,14 @@ class Length(StrEnum):
     SHORT = "short"
     MEDIUM = "medium"
     LONG = "long"
+
+
+class Verbosity(StrEnum):
+    """The amount of words that a person wants of answers."""
+
+    SHORT = "short"
+    NORMAL = "normal"
+    FULL = "full"
 
 
 class BoxUnit(StrEnum):

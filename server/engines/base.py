@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
-from server.core.frames import BoxUnit, Detail, Geometry, Kind, Picture
+from server.core.frames import BoxUnit, Detail, Geometry, Kind, Picture, Verbosity
 from server.core.sound import Sound, SoundUse
 from server.vision.grounding import Box
 from server.vision.media import FRAME_FACTOR
@@ -166,6 +166,10 @@ class EngineRequest:
     past: bool = False
     # Random, to find it in the logs of model servers; "" for a request of nobody
     id: str = ""
+    # Words of the answer
+    verbosity: Verbosity = Verbosity.NORMAL
+    # All text of the picture is wanted, each line as a line (see `prompts.reading`).
+    reading: bool = False
 
     @property
     def visual_tokens(self) -> int:

@@ -1,5 +1,5 @@
-"""Choose the way of a question from its words: the present picture, its detail, the recent past, or
-a spot in it. Pure.
+"""Choose the way of a question from its words: the present picture, its detail, the recent past, a
+spot in it, or its text over several pictures. Pure.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from server.core.frames import Detail, Route
 from server.engines.matching import plain, word_pattern
+from server.engines.read_words import wants_reading
 
 # Questions about reading or small things, by language: words, beginnings of words (ending in *) and
 # phrases. They are compared as `plain` text. A word too many costs visual tokens; a word too few
@@ -237,6 +238,8 @@ def route_of(question: str) -> Route:
         return Route.PAST
     if _Sign.WHERE in signs:
         return Route.WHERE
+    if wants_reading(text):
+        return Route.READ
     if _DETAIL.search(text) is not None:
         return Route.DETAIL
     return Route.WHERE if _Sign.SEARCH in signs else Route.NOW
@@ -247,17 +250,17 @@ def choose(question: str, detail: Detail, route: Route | None) -> tuple[Route, D
 
     `route` and `detail`: the client's wishes.
     """
-    if route is Route.DETAIL:
+    if route in (Route.DETAIL, Route.READ):
         return route, Detail.HIGH
     if route is None:
         route = route_of(question)
-        if route is Route.DETAIL and detail is Detail.LOW:
+        if route in (Route.DETAIL, Route.READ) and detail is Detail.LOW:
             route = Route.NOW
         if route is Route.NOW and detail is Detail.HIGH:
             route = Route.DETAIL
     if detail is Detail.AUTO:
         # The sought thing may be small.
-        small = route in (Route.DETAIL, Route.WHERE) or (
+        small = route in (Route.DETAIL, Route.WHERE, Route.READ) or (
             route is Route.PAST and wants_detail(question)
         )
         detail = Detail.HIGH if small else Detail.LOW

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from server.camera.camera import Asked
 from server.core import messages as wire
@@ -30,6 +31,14 @@ class Spoken:
     sound: Sound | None = None
     # The word to which the frame belongs; None: the end of speech
     word: str | None = None
+
+
+class Running(Protocol):
+    """An answer that is made of several looks."""
+
+    def stop(self, reason: str) -> None:
+        """End it with what there is so far."""
+        ...
 
 
 @dataclass(slots=True, eq=False)
@@ -62,6 +71,8 @@ class Asking:
     turn: int | None = None
     # What was heard of its answer when it was interrupted; None unless it was.
     heard: str | None = None
+    # Set while its text is read on over several pictures
+    reading: Running | None = None
     # True: stopped because its client was gone, so its end is not the answer.
     abandoned: bool = False
 
@@ -155,6 +166,10 @@ class AnswerSink:
         self._text.clear()
         self.put_started(self.frame)
         self._on_started()
+
+    def looked_again(self, request: EngineRequest) -> None:
+        """Note another picture, with which the answer goes on."""
+        self.frame = frame_info(request.picture, time.monotonic(), time.time())
 
     def put_started(self, frame: wire.FrameInfo) -> None:
         """Send to the client that an engine has the frame."""

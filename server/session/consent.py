@@ -6,22 +6,41 @@ import json
 
 from server.core.errors import BadRequest, NotConfirmed
 from server.engines.base import Engine
-from server.engines.speech.base import Recogniser
+from server.engines.speech.base import Recogniser, Voice
 
 # Confirmed machines that a session remembers
 _MOST_HOSTS = 16
 
 
 class Consent:
-    """The machines that may get one session's pictures.
+    """The machines that may get one session's pictures, sound and answers.
 
-    Always this one; also the engine's and the recogniser's at the session's beginning, and those
-    that the person confirmed since. The newest 16 are remembered.
+    Always this one; also the engine's, the recogniser's and the voice's at the session's beginning,
+    and those that the person confirmed since. The newest 16 are remembered.
     """
 
-    def __init__(self, engine: Engine, recogniser: Recogniser | None = None) -> None:
+    def __init__(
+        self, engine: Engine, recogniser: Recogniser | None = None, voice: Voice | None = None
+    ) -> None:
         self._recogniser = recogniser
-        self._hosts = dict.fromkeys(("", engine.status.elsewhere, self.sound_elsewhere))
+        self._voice = voice
+        self._hosts = dict.fromkeys(
+            ("", engine.status.elsewhere, self.sound_elsewhere, self.voice_elsewhere)
+        )
+
+    @property
+    def voice_elsewhere(self) -> str:
+        """The other machine to which the voice sends the words of answers; "" for none."""
+        return self._voice.elsewhere if self._voice is not None else ""
+
+    @property
+    def voice_given(self) -> bool:
+        """True when the voice may have this session's answers."""
+        return self.voice_elsewhere in ("", *self._hosts)
+
+    def give_voice(self) -> None:
+        """Note that the person has switched speech on, where the page names the voice's machine."""
+        self._keep(self.voice_elsewhere)
 
     @property
     def sound_elsewhere(self) -> str:
@@ -55,6 +74,9 @@ class Consent:
             raise BadRequest(
                 f'"host" of a confirm message is not where pictures go; they go to {where} now.'
             )
+        self._keep(host)
+
+    def _keep(self, host: str) -> None:
         self._hosts[host] = None
         while len(self._hosts) > _MOST_HOSTS:
             del self._hosts[next(iter(self._hosts))]

@@ -14,6 +14,7 @@ from server.core.messages import (
     HeardWords,
     Listening,
     LogLines,
+    ReadingState,
     Ready,
     Recalled,
     Response,
@@ -35,6 +36,7 @@ _PIECES = (DeltaMessage, Thinking)
 # Kinds of which a newer message replaces a waiting one.
 _SNAPSHOTS = (
     *(Ready, Status, Sender, Still, WatchList, SceneChange, Recalled, AimHint),
+    ReadingState,
     *(EngineReport, Listening, LogLines, SpeakingState),
 )
 
@@ -79,7 +81,7 @@ class Outbox:
 
     Consecutive deltas of one answer are merged, and so are thoughts. New words of a spoken question
     replace waiting ones of the same question. A new `ready`, `status`,
-    `sender`, `still`, `watches`, `change`, `recall`, `aim`, `listening`, `engine`, `log` or
+    `sender`, `still`, `watches`, `change`, `recall`, `aim`, `reading`, `listening`, `engine`, `log` or
     `speaking` replaces a waiting one
     (whoever puts a `log` checks first whether one waits), and a `ready` goes before everything
     else. Without a reader, the deltas of

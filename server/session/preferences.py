@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from server.core.frames import Length
+from server.core.frames import Length, Verbosity
 from server.core.sound import MicrophoneMode
 from server.voice.turns import SILENCE_SECONDS
 
@@ -30,6 +30,8 @@ class Preferences:
     recall: bool = False
     # Answers are spoken.
     speak: bool = False
+    # Words of an answer
+    verbosity: Verbosity = Verbosity.NORMAL
     # Hints how to move the camera
     guidance: bool = False
     microphone: MicrophoneMode = MicrophoneMode.OFF

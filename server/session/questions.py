@@ -23,12 +23,14 @@ from server.core.errors import (
 from server.core.frames import Detail, Frame, Kind, Route, Scene
 from server.engines import prompts
 from server.engines.base import EngineRequest
+from server.engines.read_words import is_stop
 from server.engines.routing import choose
 from server.session import pointing
 from server.session.answers import AnswerSink, Asking, Spoken
 from server.session.history import History
 from server.session.outbox import Outbox
 from server.session.picture_reuse import PictureReuse
+from server.session.reading import Reading
 from server.session.recalling import Recalling
 from server.session.request_builder import RequestBuilder
 from server.session.request_parts import NO_EXTRAS, Extras, View
@@ -103,7 +105,8 @@ class Questions:
     @property
     def waits_for_frame(self) -> bool:
         """True while a question is not in the queue yet."""
-        return self._asking is not None and self._asking.job is None
+        asking = self._asking
+        return asking is not None and asking.job is None and asking.reading is None
 
     def _known(self, key: tuple[str, float]) -> bool:
         """Find whether a question was taken before; if so, send its messages again."""
@@ -130,6 +133,8 @@ class Questions:
             key = (message.id, message.sent_at)
             if self._known(key):
                 return
+        if is_stop(message.content) and self._stopped(message.id, spoken):
+            return
         asked = Asked(
             at=time.monotonic(),
             wall=time.time(),
@@ -141,6 +146,22 @@ class Questions:
             id=id, question=message.content, asked=asked, route=route, key=key, spoken=spoken
         )
         self._begin(asking, detail)
+
+    def _stopped(self, id: str | None, spoken: Spoken | None) -> bool:
+        """End what is read, or what somebody said over an answer; False when it is a question."""
+        running = self._asking
+        if spoken is None and (running is None or running.reading is None):
+            return False
+        self._speaking.stop("user")
+        self.cancel(None, "user")
+        if spoken is not None and id is not None:
+            # Its words are no question.
+            self._outbox.put(wire.HeardWords(id=id, text="", final=True))
+        elif id is not None:
+            asked = Asked(at=time.monotonic(), wall=time.time(), sent=None)
+            stop = Asking(id=id, question="", asked=asked)
+            self._outbox.put(stop.cancelled(self._tools.current_engine(), "user"))
+        return True
 
     def correct(self, message: wire.Correct) -> None:
         """Ask the last spoken question with other words, about the same frame.
@@ -203,14 +224,22 @@ class Questions:
 
     async def _submit(self, asking: Asking, detail: Detail) -> None:
         frame, held = await self._frame_for(asking)
+        if asking.route is Route.READ and (held or asking.corrected):
+            # There is one picture of it.
+            asking.route = Route.DETAIL
         if asking.spoken is not None:
             asking.frame, asking.held = frame, held
         waited = time.monotonic() - asking.asked.at
         self._tools.metrics.frame_wait.observe(waited)
         view = View(frame, detail, self._camera.scene, held)
         needs = self._tools.current_engine().status.capabilities
-        prepared = await self._reuse.prepare(view, needs)
-        if not needs.wants_pixels and _black(prepared.picture.scene, frame):
+        reads = asking.route is Route.READ
+        prepared = None if reads else await self._reuse.prepare(view, needs)
+        if (
+            prepared is not None
+            and not needs.wants_pixels
+            and _black(prepared.picture.scene, frame)
+        ):
             raise PictureBlack(f"{WORDS[Hindrance.BLACK]} Then ask again. No model was asked.")
         asking.sink = AnswerSink(
             id=asking.id,
@@ -222,13 +251,26 @@ class Questions:
             word=asking.spoken.word if asking.spoken is not None else None,
             on_end=lambda text, whole: self._answered(asking, text, whole),
             on_error=lambda error: self._broke(asking, error),
-            on_sent=lambda request: self._sent(asking, request),
+            on_sent=(lambda _: None) if reads else lambda request: self._sent(asking, request),
             on_counted=self._requests.learn,
             on_started=lambda: self._speak(asking),
             on_text=lambda text: self._speaking.write(asking.id, text),
         )
         if asking.route is Route.WHERE:
+            assert prepared is not None
             asking.job = pointing.submit(self._requests, asking, view, prepared)
+            return
+        if asking.route is Route.READ:
+            asking.reading = reading = Reading(
+                asking.sink,
+                camera=self._camera,
+                outbox=self._outbox,
+                requests=self._requests,
+                tools=self._tools,
+                behind=lambda: self._speaking.behind,
+                touch=self._touch,
+            )
+            await reading.run(frame)
             return
         extras = NO_EXTRAS
         if asking.route is Route.PAST:
@@ -324,6 +366,11 @@ class Questions:
             return
         self._asking = None
         asking.abandoned = reason == "socket_closed"
+        if asking.reading is not None:
+            if asking.task is not None:
+                asking.task.cancel()
+            asking.reading.stop(reason)
+            return
         if asking.job is not None:
             self._tools.inference.cancel(asking.job, reason)
             return

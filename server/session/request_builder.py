@@ -11,7 +11,7 @@ from typing import Protocol
 
 from server.core.aio import in_pool
 from server.core.errors import FrameWithheld
-from server.core.frames import Detail, Kind, Picture
+from server.core.frames import Detail, Kind, Picture, Verbosity
 from server.core.sound import Sound, SoundUse
 from server.engines.base import Capabilities, EarlierPicture, Engine, EngineRequest
 from server.engines.hearing import (
@@ -49,7 +49,7 @@ class RequestBuilder:
         self, session_id: str, limits: SessionLimits, tools: SessionTools, history: History
     ) -> None:
         self.preferences = Preferences()
-        self.consent = Consent(tools.current_engine(), tools.recogniser)
+        self.consent = Consent(tools.current_engine(), tools.recogniser, tools.voice)
         self.allowance = Allowance(limits.background_tokens_per_minute, time.monotonic())
         self._session_id = session_id
         self._limits = limits
@@ -178,11 +178,13 @@ class RequestBuilder:
             question=extras.wording(question, capabilities) if extras.wording else question,
             picture=picture,
             language=self.preferences.language or None,
+            verbosity=self.preferences.verbosity if kind is not Kind.WATCH else Verbosity.NORMAL,
             detail=detail,
             earlier=tuple(earlier),
             schema=extras.schema,
             where=extras.where,
             past=extras.past,
+            reading=extras.reading,
             sound=sound,
             sound_is_question=extras.spoken and sound is not None,
             sound_use=sound_use,
@@ -200,9 +202,10 @@ class RequestBuilder:
         self.allowance.spent(
             kind, bare.visual_tokens, time.monotonic(), heard=audio_tokens(bare.sound)
         )
+        turns = kind in (Kind.CHAT, Kind.AHEAD) and not extras.reading
         return replace(
             bare,
-            turns=self._history.turns(int(budget)) if kind in (Kind.CHAT, Kind.AHEAD) else (),
+            turns=self._history.turns(int(budget)) if turns else (),
             max_tokens=max_tokens,
         )
 

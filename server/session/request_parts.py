@@ -56,6 +56,8 @@ class Extras:
     # See `EngineRequest.where` and `EngineRequest.past`.
     where: bool = False
     past: bool = False
+    # See `EngineRequest.reading`. Nothing of the history goes with it.
+    reading: bool = False
     # The spoken question. It goes in place of the scene's sound.
     sound: Sound | None = None
     # It was spoken, whether or not its sound is there.

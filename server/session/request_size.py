@@ -38,4 +38,4 @@ def estimate(request: EngineRequest) -> int:
     captions = [one.caption for one in request.earlier]
     captions = [video_caption(captions)] if request.video else captions
     shown = request.visual_tokens + audio_tokens(request.sound)
-    return shown + prompt_tokens(request.question, request.language, captions)
+    return shown + prompt_tokens(request.question, request.language, captions, request.verbosity)

@@ -127,6 +127,7 @@ class Session:
             metrics=tools.metrics,
             tasks=self._tasks,
             language=lambda: self._requests.preferences.language,
+            allowed=lambda: self._requests.consent.voice_given,
         )
         self._questions = Questions(
             camera=self.camera,
@@ -275,6 +276,8 @@ class Session:
         self._background.changed()
         self._stills.want(now.stills)
         if was.speak != now.speak:
+            if now.speak:
+                self._requests.consent.give_voice()
             self.speaking.wanted = now.speak
         if was.recall != now.recall:
             self._recalling.switched()

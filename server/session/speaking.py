@@ -54,14 +54,18 @@ class Speaking:
         metrics: Metrics,
         tasks: TaskSet,
         language: Callable[[], str],
+        allowed: Callable[[], bool] = lambda: True,
     ) -> None:
-        """`language`: the BCP 47 tag that the visitor chose, or an empty text."""
+        """`language`: the BCP 47 tag that the visitor chose, or an empty text. `allowed()`: the
+        voice's machine may have the answers; else the page reads them.
+        """
         self._line = line
         self._voice = voice
         self._outbox = outbox
         self._metrics = metrics
         self._tasks = tasks
         self._language = language
+        self._allowed = allowed
         # Answers are spoken.
         self._wanted = False
         # The answer that is spoken now; None without one
@@ -104,6 +108,11 @@ class Speaking:
     def audible(self) -> bool:
         """True when something of an answer was heard, and more is to come."""
         return self._now is not None and bool(self._now.heard(self._line.player.played))
+
+    @property
+    def behind(self) -> bool:
+        """True while some of what is written was not heard yet."""
+        return self._now is not None and self._now.behind(self._line.player.played)
 
     # The answer
 
@@ -203,7 +212,9 @@ class Speaking:
 
     @property
     def _ready(self) -> bool:
-        return self._voice is not None and self._voice.ready and self._line.connected
+        if self._voice is None or not self._voice.ready or not self._line.connected:
+            return False
+        return self._allowed()
 
     async def _speak(self, now: Utterance) -> None:
         """Speak an answer while it is written. Runs as a task of the session."""

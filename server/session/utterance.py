@@ -74,6 +74,17 @@ class Utterance:
         """True when the page has read all of a complete answer."""
         return self.whole and (self._last is None or self._read >= self._last.end)
 
+    def behind(self, played: float) -> bool:
+        """Find whether something of what is written was not heard after these seconds of sound."""
+        if self.waiting or self._last is None:
+            return bool(self.waiting)
+        if self.by_page:
+            return self._read < self._last.end
+        mark = self._marks[-1] if self._marks else None
+        if mark is None or mark.piece is not self._last or mark.end is None:
+            return True
+        return played < mark.end
+
     def spoken_at(self, played: float) -> Piece | None:
         """Return the piece that is heard after these seconds of sound; None before the first."""
         if self.by_engine:

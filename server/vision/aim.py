@@ -115,17 +115,44 @@ def advise(found: Found, scene: Scene | None, now: Advice | None = None) -> Advi
     return Advice(Hint.NOTHING) if found.looked else None
 
 
+def advise_reading(found: Found, scene: Scene | None, *, begun: bool) -> Hint | None:
+    """Return what helps to read on; GOOD when all text below is in view, None when nobody can tell.
+
+    `begun`: some was read, so what is cut off above was read before.
+    """
+    if scene is not None and (scene.dark or scene.black):
+        return Hint.DARK
+    if not found.lines:
+        if scene is not None and scene.blurred:
+            return Hint.BLURRED
+        return Hint.NOTHING if found.looked else None
+    group = _main_group(found.lines)
+    cut = _cut(group, _around(group), None)
+    if {Hint.LEFT_EDGE, Hint.RIGHT_EDGE} <= cut.keys():
+        return Hint.BACK
+    edges = [Hint.LEFT_EDGE, Hint.RIGHT_EDGE, Hint.LOWER_EDGE]
+    if not begun:
+        edges.insert(2, Hint.UPPER_EDGE)
+    for edge in edges:
+        if edge in cut:
+            return edge
+    return Hint.CLOSER if _middle_height(group) < SMALL_BELOW else Hint.GOOD
+
+
 def _of_text(lines: Sequence[Thing], held: Hint | None) -> Hint:
     whole = _around(lines)
     hint = _of_edges(_cut(lines, whole, held), held)
     if hint is not None:
         return hint
-    heights = sorted(line.height for line in lines)
-    # Of an even number the smaller one of the middle.
-    middle = heights[(len(heights) - 1) // 2]
-    if middle < (SMALL_UNTIL if held is Hint.CLOSER else SMALL_BELOW):
+    if _middle_height(lines) < (SMALL_UNTIL if held is Hint.CLOSER else SMALL_BELOW):
         return Hint.CLOSER
     return _beside(whole, held)
+
+
+def _middle_height(lines: Sequence[Thing]) -> float:
+    """Return the height of most letters; of an even number the smaller one of the middle."""
+    heights = sorted(line.height for line in lines)
+    return heights[(len(heights) - 1) // 2]
 
 
 def _of_face(face: Thing, held: Hint | None) -> Hint:

@@ -96,8 +96,9 @@ async def test_the_memory_is_shown_forgotten_and_switched_off(
     await page.page.locator("#state").click()
     await expect(words).to_have_text("Off: nothing is remembered.")
     await page.ask("What just happened?")
+    await expect(page.turns.last.locator(".ways button")).to_have_count(4)
     names = await page.turns.last.locator(".ways button").all_text_contents()
-    assert names == ["Now", "In detail", "Where"]
+    assert names == ["Now", "In detail", "Where", "Read on"]
 
 
 async def test_a_tap_on_the_past_without_any_says_so(visit: Visit, builtin: Running) -> None:

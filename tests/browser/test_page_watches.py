@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Page, expect
 
 from tests.browser.visitor import Visit, Visitor
 from tests.real_model.server import PYTHON, build, missing, watch_lessons
@@ -155,3 +155,55 @@ async def test_watches_survive_a_reload(visit: Visit, builtin: Running) -> None:
     left = one["expires_at"] - await page.now()
     assert 7.9 * 3_600_000 < left < 8.1 * 3_600_000
     await expect(page.page.locator("#watches-list")).to_contain_text("a QR code")
+
+
+# Writes down what the browser is asked for when a watch rings.
+_ALARM = """() => {
+  window.__alarm = [];
+  Object.defineProperty(navigator, "vibrate", { value: (pattern) => window.__alarm.push(["vibrate", pattern]) });
+  const start = OscillatorNode.prototype.start;
+  OscillatorNode.prototype.start = function (...at) { window.__alarm.push(["tone", this.frequency.value]); return start.apply(this, at); };
+  window.Notification = class {
+    static permission = "default";
+    static async requestPermission() { window.__alarm.push(["asked"]); return (this.permission = "granted"); }
+    constructor(title, { body, tag, icon }) { window.__alarm.push(["notification", title, body !== "", tag !== "", icon?.slice(0, 15)]); }
+    close() {}
+  };
+}"""
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+async def test_a_ring_sounds_shakes_and_notifies(
+    visit: Visit, builtin: Running, hidden: bool
+) -> None:
+    """Permission is asked with the first watch and not before; a page in sight shows no notification
+    beside its own ring.
+    """
+
+    async def prepare(page: Page) -> None:
+        await page.add_init_script(f"({_ALARM})()")
+        if hidden:
+            await page.add_init_script(
+                'Object.defineProperty(document, "hidden", { get: () => Boolean(window.__away) })'
+            )
+
+    page = await visit(builtin.base_url, prepare=prepare)
+    await page.start()
+    await page.show(mode="color:rgb(120 120 120)", clock=False)
+    assert await page.page.evaluate("window.__alarm") == []
+    await page.box.fill("Tell me when you see red.")
+    await page.button("Watch for this").click()
+    await page.got('m.type === "watches" && m.watches[0]?.looked_at')
+    assert await page.page.evaluate("window.__alarm") == [["asked"]]
+    since = await page.now()
+    await page.show(mode=ORANGE)
+    await page.got(
+        'm.type === "watches" && m.watches[0].reason.includes("Nothing red")', since=since
+    )
+    await page.page.evaluate("window.__away = true")
+    await page.show(mode=RED)
+    await expect(page.page.locator(".ring")).to_have_count(1)
+    calls = [["asked"], ["tone", 880], ["tone", 1174], ["vibrate", [200, 100, 200]]]
+    if hidden:
+        calls.append(["notification", "you see red", True, True, "data:image/jpeg"])
+    assert await page.page.evaluate("window.__alarm") == calls

@@ -129,7 +129,9 @@ async def test_corrected_words_cancel_nothing(page: Page) -> None:
         const { SpeakEntry } = await import("/client/chat/speakentry.js");
         const button = document.createElement("button");
         button.id = "speak";
-        document.body.append(button);
+        const [tones, words] = [document.createElement("button"), document.createElement("select")];
+        [tones.id, words.id] = ["tones", "verbosity"];
+        document.body.append(button, tones, words);
         const sent = [];
         const entry = new SpeakEntry(
           { address: new URL(location.href), load: async () => speaking, onMissing() {} },

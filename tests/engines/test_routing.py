@@ -168,9 +168,9 @@ def test_a_question_has_the_route_of_its_words(question: str, route: Route) -> N
 
 
 def test_every_language_has_questions_of_every_route() -> None:
-    """The table above leaves no route of any language untested."""
+    """The table above leaves no route of any language untested; test_read_words.py has the one that reads."""
     assert QUESTIONS.keys() == LANGUAGES
-    assert all(routes.keys() == set(Route) for routes in QUESTIONS.values())
+    assert all(routes.keys() == set(Route) - {Route.READ} for routes in QUESTIONS.values())
 
 
 @pytest.mark.parametrize("name", TABLES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,13 +23,14 @@ from server.engines.prompts import SPOKEN_TURN
 from server.session import speaking
 from server.session.answers import Spoken
 from server.session.outbox import Outbox
+from server.session.session import Session
 from server.session.speaking import AHEAD_SECONDS, LOWERED, Speaking
 from server.voice.line import VoiceLine
 from server.voice.pcm import VoiceChunk
 from server.voice.player import FRAME, RATE
 from tests.support.clients import soon
 from tests.support.fakes import FakeEngine
-from tests.support.rooms import Room, room
+from tests.support.rooms import LIMITS, Room, room
 
 
 class StandInVoice:
@@ -58,6 +60,12 @@ class StandInVoice:
         except (asyncio.CancelledError, GeneratorExit):
             self.stopped += 1
             raise
+
+    async def close(self) -> None: ...
+
+
+class Listener:
+    """A connection for sound."""
 
     async def close(self) -> None: ...
 
@@ -532,3 +540,59 @@ async def test_a_bug_leaves_no_answer_without_an_end(
     monkeypatch.setattr(rig.line.player, "play", broken)
     rig.answer("The cup is red.")
     await soon(lambda: not rig.speaking.talking)
+
+
+async def test_another_machine_gets_no_words_before_speak_is_pressed_again() -> None:
+    """The one of the session's beginning is named by the page; after a change the page reads."""
+    async with room() as plain:
+        voice = StandInVoice()
+        voice.elsewhere = "one.example.org"
+        one = Session("v", LIMITS, replace(plain.tools, voice=voice))
+        try:
+            one.voice.connect(Listener())
+            speak = wire.Settings(type="settings", speak=True)
+            one.handle(speak)
+            one.speaking.begin("a1")
+            one.speaking.write("a1", "It is red.")
+            one.speaking.finish("a1")
+            await soon(lambda: voice.texts == ["It is red."])
+            voice.elsewhere = "two.example.org"
+            # The page sends its settings again with each socket.
+            one.handle(speak)
+            one.speaking.begin("a2")
+            one.speaking.write("a2", "It is green.")
+            one.speaking.finish("a2")
+            await soon(lambda: one.outbox.size > 0)
+            assert voice.texts == ["It is red."]
+            one.handle(wire.Settings(type="settings", speak=False))
+            one.handle(speak)
+            one.speaking.begin("a3")
+            one.speaking.write("a3", "It is blue.")
+            one.speaking.finish("a3")
+            await soon(lambda: voice.texts == ["It is red.", "It is blue."])
+        finally:
+            await one.close("session_ended")
+
+
+@pytest.mark.parametrize("by_page", [False, True])
+async def test_it_is_behind_until_all_that_is_written_was_heard(rig: Rig, by_page: bool) -> None:
+    """Who reads a text on to somebody waits for the voice."""
+    rig.voice.ready = not by_page
+    assert not rig.speaking.behind
+    rig.speaking.begin("a1")
+    assert not rig.speaking.behind
+    rig.speaking.write("a1", "One line\n")
+    assert rig.speaking.behind
+    if by_page:
+        await soon(lambda: rig.outbox.size > 0)
+        rig.speaking.page_read(wire.Said(type="said", id="a1", end=4))
+        assert rig.speaking.behind
+        rig.speaking.page_read(wire.Said(type="said", id="a1", end=9))
+    else:
+        await soon(lambda: rig.line.player.ready)
+        rig.hear(0.2)
+        assert rig.speaking.behind
+        await soon(lambda: rig.hear(1.0).size == 0)
+    assert not rig.speaking.behind
+    rig.speaking.write("a1", "Another line\n")
+    assert rig.speaking.behind

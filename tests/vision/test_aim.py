@@ -22,6 +22,7 @@ from server.vision.aim import (
     Found,
     Thing,
     advise,
+    advise_reading,
 )
 
 CLEAR = Scene(brightness=0.5, sharpness=0.8, motion=0.0, dark=False, blurred=False)
@@ -214,3 +215,35 @@ def test_hints_change_at_most_every_second_look(looks: list[Found]) -> None:
         if aim.see(found, CLEAR):
             changed.append(number)
     assert all(later - one >= 2 for one, later in itertools.pairwise(changed))
+
+
+@pytest.mark.parametrize(
+    ("found", "begun", "expected"),
+    [
+        (page(), False, Hint.GOOD),
+        (page(), True, Hint.GOOD),
+        (page(bottom=1.1), True, Hint.LOWER_EDGE),
+        (page(top=-0.05), False, Hint.UPPER_EDGE),
+        # What is cut off above was read before.
+        (page(top=-0.05), True, Hint.GOOD),
+        # The middle of a long page
+        (page(top=-0.1, bottom=1.1), True, Hint.LOWER_EDGE),
+        (page(left=-0.1), True, Hint.LEFT_EDGE),
+        (page(right=1.1, bottom=1.1), True, Hint.RIGHT_EDGE),
+        (page(left=-0.1, right=1.1), True, Hint.BACK),
+        (page(letters=0.005), True, Hint.CLOSER),
+        (Found(), True, Hint.NOTHING),
+    ],
+)
+def test_what_helps_to_read_on(found: Found, begun: bool, expected: Hint) -> None:
+    """Text goes on below; at the sides a part of each line is missing."""
+    assert advise_reading(found, CLEAR, begun=begun) is expected
+
+
+def test_reading_needs_light_and_a_still_hand() -> None:
+    """Without lines a blurred picture is the reason; nobody who could look is no reason."""
+    blurred, dark = replace(CLEAR, blurred=True), replace(CLEAR, dark=True)
+    assert advise_reading(Found(), blurred, begun=False) is Hint.BLURRED
+    assert advise_reading(page(), blurred, begun=False) is Hint.GOOD
+    assert advise_reading(page(), dark, begun=False) is Hint.DARK
+    assert advise_reading(Found(looked=False), CLEAR, begun=False) is None

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError
 
 from server.core.errors import BadRequest, TooLong, UnknownType
-from server.core.frames import LEAST_SENSITIVITY, MOST_SENSITIVITY, Detail, Length, Route
+from server.core.frames import LEAST_SENSITIVITY, MOST_SENSITIVITY, Detail, Length, Route, Verbosity
 from server.core.messages.base import MAX_MESSAGE_BYTES, MAX_QUESTION_CHARS, ClientMessage
 from server.core.sound import MicrophoneMode
 
@@ -81,6 +81,8 @@ class Settings(ClientMessage):
     recall: bool | None = None
     # Answers are spoken.
     speak: bool | None = None
+    # Words of an answer; see `Verbosity`.
+    verbosity: Verbosity | None = None
     # Hints how to move the camera
     guidance: bool | None = None
     # Way in which the microphone is heard; see `MicrophoneMode`.

@@ -56,6 +56,8 @@ class Ready(ServerMessage):
     # has confirmed it: without that nothing is sent there.
     elsewhere: str = ""
     confirmed: bool = True
+    # The server reads a text on over several pictures.
+    reads: bool = True
     # The server has a voice for answers; the other machine to which it sends their texts, "" when they stay on the
     # server's. Without a voice, or while it fails, pages read with the browser's own.
     voice: bool = False
@@ -151,6 +153,17 @@ class AimHint(ServerMessage):
     about: Subject | None = None
     # Milliseconds since the epoch by the server's clock
     at: float
+
+
+class ReadingState(ServerMessage):
+    """What helps to read a text on, or its end."""
+
+    type: Literal["reading"] = "reading"
+    # The question's
+    id: str
+    hint: Hint | None = None
+    # Nothing new has come, so the text is read.
+    over: bool = False
 
 
 class Still(ServerMessage):

@@ -67,17 +67,21 @@ _ROWS: dict[Want, Callable[[Speaker], Answer]] = {
 }
 
 
-def compose(intent: Intent, facts: Facts, today: dt.date, *, running: bool = False) -> str:
+def compose(
+    intent: Intent, facts: Facts, today: dt.date, *, running: bool = False, brief: bool = False
+) -> str:
     """Return the answer in one line, and often a line with details below.
 
-    `running`: the answer is one of a series of descriptions, and short.
+    `running`: the answer is one of a series of descriptions, and short. `brief`: without details.
     """
     speaker = Speaker(intent, facts, today)
     if running:
         first, second = look_answers.summary(speaker, running=True)
     else:
         first, second = _answer(speaker)
-    return "\n".join(" ".join(line.split()) for line in (first, second) if line)
+    return "\n".join(
+        " ".join(line.split()) for line in (first, "" if brief and first else second) if line
+    )
 
 
 def social(intent: Intent) -> str | None:

@@ -17,7 +17,7 @@ import cv2
 from server.attention.watch_answers import conditions_in
 from server.core.aio import in_pool
 from server.core.errors import EngineFailed
-from server.core.frames import Geometry, Kind, Picture, Scene
+from server.core.frames import Geometry, Kind, Picture, Scene, Verbosity
 from server.engines.base import (
     Capabilities,
     Chunk,
@@ -34,12 +34,12 @@ from server.engines.builtin.compose import colour_name, compose, said_of, social
 from server.engines.builtin.facts import Facts, Shares
 from server.engines.builtin.intents import Intent, understand
 from server.engines.builtin.languages import PHRASES
-from server.engines.builtin.lines import Piece, Row, legible, reading_order, upright
+from server.engines.builtin.lines import Piece, Row, legible, reading_order, upright, whole_pieces
 from server.engines.builtin.memory import Impression, Memory, compare, impression
 from server.engines.builtin.reader import Reader
 from server.engines.builtin.wants import Want, needs_codes, needs_faces, needs_text
 from server.engines.builtin.watcher import Watcher, cannot_watch
-from server.engines.prompts import clean
+from server.engines.prompts import NOTHING_TO_READ, clean
 from server.vision.encode import Bgr, decoded
 from server.vision.grounding import Box
 
@@ -129,6 +129,10 @@ class BuiltinEngine:
             yield Delta(await self._guarded(self._watch(request)))
             yield Finished("stop")
             return
+        if request.reading:
+            yield Delta(await self._guarded(self._read(request.picture)))
+            yield Finished("stop")
+            return
         question, language = clean(request.question), request.language
         if len(question) > _LONG:
             intent = await in_pool(self._heavy, understand, question, language)
@@ -188,6 +192,13 @@ class BuiltinEngine:
             pool, self._watcher.answer, request.session_id, picture, bgr, conditions
         )
 
+    async def _read(self, picture: Picture) -> str:
+        """Return the lines that are wholly in a picture, as an answer to `prompts.reading`."""
+        bgr = await in_pool(self._heavy, pixels_of, picture)
+        pieces = await in_pool(self._heavy, self._reader.text, bgr)
+        rows, _ = await in_pool(self._heavy, rows_of, whole_pieces(pieces, bgr.shape[0]))
+        return "\n".join(row.text for row in rows) or NOTHING_TO_READ
+
     async def _compose(self, request: EngineRequest, intent: Intent, running: bool) -> str:
         facts = await self._look(request, intent.want)
         if (
@@ -198,7 +209,8 @@ class BuiltinEngine:
             # The answer says what the engine cannot do; the log, once, how to change that.
             self._advised = True
             log.info("a question needs a model that recognises things", extra={"reason": _REMEDY})
-        saying = partial(compose, intent, facts, self._today(), running=running)
+        brief = request.verbosity is Verbosity.SHORT
+        saying = partial(compose, intent, facts, self._today(), running=running, brief=brief)
         return await in_pool(self._heavy, saying)
 
     async def _find(

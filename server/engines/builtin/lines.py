@@ -13,6 +13,10 @@ Corners = tuple[tuple[float, float], ...]
 
 # Least score of a piece that counts as read
 LEAST_SCORE = 0.5
+# The same where another picture of it follows
+SURE_SCORE = 0.75
+# Share of a picture's height at its edges in which a line counts as cut off
+CUT_EDGE = 0.006
 # The signs as which the reader reads a drawn circle
 _ROUND = frozenset("oO0Qo°〇○◯●•·.")
 # Small print beside a large figure: a unit, or the digits after the decimal point
@@ -89,6 +93,21 @@ def legible(pieces: Sequence[Piece]) -> tuple[list[Piece], bool]:
         if text and not _shape(replace(piece, text=text)):
             kept.append(replace(piece, text=text))
     return kept, unread
+
+
+def whole_pieces(pieces: Sequence[Piece], height: int) -> list[Piece]:
+    """Return the pieces that are read well, and not cut off at the upper or lower edge of a picture.
+
+    A next picture shows the others better.
+    """
+    near = max(2.0, CUT_EDGE * height)
+    return [
+        piece
+        for piece in pieces
+        if piece.score >= SURE_SCORE
+        and min(y for _, y in piece.corners) > near
+        and max(y for _, y in piece.corners) < height - near
+    ]
 
 
 def _misread(word: str, score: float) -> bool:

@@ -587,3 +587,12 @@ async def test_it_says_that_it_remembers_nothing(
     assert words not in await ask(engine, scene(), question)
     label = write(scene(), LABEL, height=20)
     assert "3,49" in await ask(engine, label, "What was the price a minute ago?", past=True)
+
+
+async def test_a_text_is_read_line_by_line(engine: BuiltinEngine) -> None:
+    """Each line is a line, and one that the picture's edge cuts off is left for the next picture."""
+    bgr = write(scene(), ["Shake well", "before opening"], height=40, at=(200, 200))
+    write(bgr, ["Keep it cold"], height=40, at=(200, bgr.shape[0] + 4))
+    text = await ask(engine, bgr, "Read this to me", reading=True)
+    assert text.split("\n") == ["Shake well", "before opening"]
+    assert await ask(engine, scene(), "Read this to me", reading=True) == "NONE"

@@ -1,0 +1,193 @@
+"""For who sees little: states that are spoken, tones, and how much is said."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from playwright.async_api import Page, expect
+
+from benchmarks.browser import set_camera
+from tests.browser.test_page_reading import _LIVE
+from tests.browser.test_page_speaking import _VOICE
+from tests.browser.visitor import Visit, Visitor
+from tests.support.fakes_openai import Behaviour, FakeOpenAI
+from tests.support.running import Running
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+# Writes down the notes that are played, as hertz.
+_NOTES = """() => {
+  window.__notes = [];
+  const start = OscillatorNode.prototype.start;
+  OscillatorNode.prototype.start = function (...at) { window.__notes.push(this.frequency.value); return start.apply(this, at); };
+}"""
+LOST, THINKING = [440, 330, 262], 392
+
+
+async def listener(visit: Visit, url: str, **options: Any) -> Visitor:
+    async def prepare(page: Page) -> None:
+        for script in (_VOICE, _LIVE, _NOTES):
+            await page.add_init_script(f"({script})()")
+
+    page = await visit(url, prepare=prepare, **options)
+    await page.start()
+    return page
+
+
+async def said(page: Visitor) -> list[str]:
+    found: list[str] = await page.page.evaluate("window.__said.filter((one) => one !== '(silent)')")
+    return found
+
+
+async def hears(page: Visitor, text: str) -> None:
+    await page.page.wait_for_function("text => window.__said.includes(text)", arg=text)
+
+
+async def test_a_camera_that_goes_and_comes_is_told_by_voice_and_tone(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """The voice says it, and the screen reader does not say it again; with speech off it does."""
+    page = await listener(visit, server.base_url)
+    await page.page.locator("#speak").click()
+    await set_camera(page.page, mode="frozen")
+    await expect(page.notice).to_be_visible(timeout=20_000)
+    title = await page.page.locator("#notice-title").inner_text()
+    await hears(page, f"{title} {await page.page.locator('#notice-text').inner_text()}")
+    assert await page.page.evaluate("window.__notes") == LOST
+    await page.show(mode="clock")
+    await hears(page, "The camera is back.")
+    assert not [one for one in await page.page.evaluate("window.__announced") if title in one]
+    await page.page.locator("#speak").click()
+    await set_camera(page.page, mode="frozen")
+    await page.page.wait_for_function(
+        "title => window.__announced.some((one) => one.includes(title))", arg=title
+    )
+    assert (await said(page)).count("The camera is back.") == 1
+
+
+async def test_long_thinking_is_heard(visit: Visit, server: Running, model: FakeOpenAI) -> None:
+    """A tone now and then, and a word after some seconds; nothing once the answer speaks."""
+    page = await listener(visit, server.base_url)
+    await page.page.locator("#speak").click()
+    model.first_token = 6.0
+    await page.send("What is this?")
+    await hears(page, "Thinking.")
+    await hears(page, "I see a cup.")
+    notes = await page.page.evaluate("window.__notes")
+    assert 1 <= notes.count(THINKING) <= 3
+    model.first_token = 0.0
+    await page.page.wait_for_timeout(3500)
+    assert (await page.page.evaluate("window.__notes")).count(THINKING) == notes.count(THINKING)
+
+
+async def test_tones_can_be_switched_off_and_the_device_keeps_that(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """With the amount of words: a new page of the same device has both, and tells the server."""
+    page = await listener(visit, server.base_url)
+    await page.page.locator("#state").click()
+    await page.page.get_by_label("Length of answers and hints").select_option("Short")
+    assert (await page.sent("settings"))["verbosity"] == "normal"
+    await page.sent("settings", since=0)
+    await page.button("Tones").click()
+    await expect(page.button("Tones")).to_have_attribute("aria-pressed", "false")
+    await page.page.keyboard.press("Escape")
+    await page.page.locator("#speak").click()
+    await set_camera(page.page, mode="frozen")
+    # Few words: the title alone.
+    await expect(page.notice).to_be_visible(timeout=20_000)
+    await hears(page, await page.page.locator("#notice-title").inner_text())
+    assert await page.page.evaluate("window.__notes") == []
+    await page.page.goto("about:blank")
+    await page.page.goto(server.base_url)
+    await page.page.evaluate("history.state")
+    since = await page.now()
+    await page.start()
+    await page.page.wait_for_function(
+        "since => window.__log.some(({way, message: m}) => way === 'sent' && m.type === 'settings' && m.verbosity === 'short')",
+        arg=since,
+    )
+    await page.page.locator("#state").click()
+    await expect(page.page.get_by_label("Length of answers and hints")).to_have_value("short")
+    await expect(page.button("Tones")).to_have_attribute("aria-pressed", "false")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "words"),
+    [
+        ("Short", "in as few words as possible"),
+        ("Normal", "in one to three short sentences"),
+        ("Everything", "leave nothing out"),
+    ],
+)
+async def test_answers_have_the_wanted_length(
+    visit: Visit, server: Running, model: FakeOpenAI, chosen: str, words: str
+) -> None:
+    """The model is asked for it."""
+    page = await visit(server.base_url)
+    await page.start()
+    await page.page.locator("#state").click()
+    await page.page.get_by_label("Length of answers and hints").select_option(chosen)
+    await page.page.keyboard.press("Escape")
+    await page.ask("What is this?")
+    system = model.last.body["messages"][0]["content"]
+    assert words in system
+
+
+async def test_each_answer_is_announced_once_without_speech(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """And an answer that fails is spoken where answers are, and announced where they are not."""
+    page = await listener(visit, server.base_url)
+    await page.ask("What is this?")
+    announced = await page.page.evaluate("window.__announced")
+    assert " ".join(announced).count("I see a cup.") == 1
+    await page.page.locator("#speak").click()
+    model.behaviour = Behaviour.BAD_REQUEST
+    sent = await page.send("And this?")
+    error = await page.end(sent["id"])
+    assert error["type"] == "error"
+    await hears(page, error["message"])
+    announced = await page.page.evaluate("window.__announced")
+    assert error["message"] not in " ".join(announced)
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "The camera is off.",
+        "The camera is starting.",
+        "No model answers right now.",
+        "No new pictures come from the camera.",
+        "It is too dark to see anything.",
+    ],
+)
+async def test_it_says_when_it_cannot_watch_and_when_it_can(
+    visit: Visit, builtin: Running, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    """Whatever the server's reason is: it stands in the list and its heading, and is heard once."""
+    page = await listener(visit, builtin.base_url)
+    await page.show(mode="color:rgb(120 120 120)", clock=False)
+    await page.box.fill("Tell me when you see red.")
+    await page.button("Watch for this").click()
+    await page.got('m.type === "watches" && m.watches[0]?.looked_at')
+    ready = await page.got('m.type === "ready"')
+    session = builtin.program.sessions.find(ready["session_id"])
+    watches = session._watching._list
+    monkeypatch.setattr(watches, "trouble", lambda: reason)
+    watches.report()
+    summary = page.page.locator("#watches-summary")
+    await expect(summary).to_have_text(f"Cannot watch now: {reason}")
+    await page.page.locator("#watches > summary").click()
+    item = page.page.locator("#watches-list li")
+    await expect(item).to_contain_text(f"Cannot watch now. {reason}")
+    told = "text => window.__announced.some((one) => one.includes(text))"
+    await page.page.wait_for_function(told, arg="Cannot watch now.")
+    monkeypatch.undo()
+    watches.report()
+    await expect(summary).to_have_text("Watching: you see red")
+    await page.page.wait_for_function(told, arg="Watching again.")
+    announced = await page.page.evaluate("window.__announced")
+    heard = [text for text in announced if "Cannot watch now" in text or "Watching again" in text]
+    assert heard == [f"Cannot watch now. {reason}", "Watching again."]
