@@ -96,7 +96,8 @@ _OUTBOUND = """async () => {
     let soundBytesSent = 0;
     for (const report of (await peer.getStats()).values())
       if (report.type === "outbound-rtp" && report.kind === "audio")
-        soundBytesSent = report.bytesSent + report.headerBytesSent;
+        // With SRTP's tag, of at least 10 bytes a packet
+        soundBytesSent = report.bytesSent + report.headerBytesSent + 10 * report.packetsSent;
     for (const report of (await peer.getStats()).values()) {
       if (report.type === "outbound-rtp" && report.kind === "video") {
         // More than one may be nominated (IPv4 and IPv6): the one in use has sent.
