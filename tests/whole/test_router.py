@@ -131,6 +131,20 @@ async def test_one_question_at_a_killed_server_is_answered_by_another(routed: Ro
     assert routed.retried in ([Reason.FAILED], [Reason.FAILED] * 2)
 
 
+async def test_a_router_without_any_server_is_said(routed: Routed) -> None:
+    """And used again when one is back."""
+    for fake in routed.fakes:
+        await fake.close()
+    async with asyncio.timeout(30):
+        while "has no model server" not in (await routed.engine.probe()).detail:
+            await asyncio.sleep(0.1)
+        assert not routed.engine.status.ready
+        await routed.fakes[1].start()
+        while not (await routed.engine.probe()).ready:
+            await asyncio.sleep(0.1)
+    assert await routed.answer("s") == "I see a cup."
+
+
 async def test_a_question_cancelled_before_its_token_is_closed_with_the_next_byte(
     routed: Routed,
 ) -> None:

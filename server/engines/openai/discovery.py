@@ -93,6 +93,13 @@ class Discovery:
                 EngineState.BUSY,
                 f"The model server at {self.address} takes no more requests for now (HTTP {status}).",
             )
+        if status == 503 and upstream.is_without_servers(body):
+            return _bad(
+                before,
+                EngineState.UNREACHABLE,
+                f"The router at {self.address} has no model server that answers (HTTP 503). Start one of those in"
+                " ROUTER_WORKERS.",
+            )
         if status == 503:
             return _bad(
                 before,

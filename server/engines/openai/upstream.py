@@ -33,6 +33,7 @@ _STATED_CONTEXT = re.compile(
 )
 _LEAST_CONTEXT = 256
 _LOADING = re.compile(r"\bload(ing)?\b|starting|warming|not ready", re.I)
+_NO_SERVERS = re.compile(r"\bno (?:available |healthy )?workers\b", re.I)
 _BUSY = re.compile(r"\bbusy\b|overload|too many|\bfull\b|queue|no slot", re.I)
 # Refusals of servers whose model takes no pictures: vLLM, llama.cpp, LM Studio, Ollama, OpenAI,
 # SGLang, TGI
@@ -147,6 +148,11 @@ def stated_context(body: object) -> int | None:
 
 def is_loading(body: object) -> bool:
     return _LOADING.search(words_of(body)) is not None
+
+
+def is_without_servers(body: object) -> bool:
+    """Find whether vLLM's router says that none of its servers answers."""
+    return _NO_SERVERS.search(words_of(body)) is not None
 
 
 def is_busy(body: object) -> bool:
