@@ -334,7 +334,12 @@ class Inference:
                 engine = run.engine
                 if engine is not None and engine.status.capabilities.max_concurrency is None:
                     self._engine_share.answered(
-                        run.likes, seconds, before=run.before, asked_at=run.asked_at, now=now
+                        run.likes,
+                        seconds,
+                        before=run.before,
+                        asked_at=run.asked_at,
+                        now=now,
+                        session=job.session_id,
                     )
 
     def _stop(self, run: JobRun, reason: str) -> None:

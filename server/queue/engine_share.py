@@ -32,20 +32,30 @@ class EngineShare:
     def __init__(self, most: int) -> None:
         self._aimd = Aimd(1.0, float(most), idle_gain=_IDLE_GAIN)
         self._usual = UsualTimes(_QUICK)
-        # The share of slow ones among the newest answers
+        # The share of slow ones among the newest answers, and the session of the last slow one
         self._slow = 0.0
+        self._slow_by: Hashable = None
 
     def slots(self, now: float) -> int:
         return int(self._aimd.value(now))
 
     def answered(
-        self, kind: Hashable, seconds: float, *, before: int, asked_at: float, now: float
+        self,
+        kind: Hashable,
+        seconds: float,
+        *,
+        before: int,
+        asked_at: float,
+        now: float,
+        session: Hashable = None,
     ) -> None:
         """Note a question's time to its first token.
 
         `kind`: those that should take about as long. `before`: our own requests without a first
         token when it was asked. It may have waited for their prompts, but not for longer than these
         take one after the other; and times are compared with those behind about as many.
+        `session`: its asker; None for one who is not known. Slow ones of the same session in a row
+        count once: nobody alone takes slots from all.
         """
         ratio = self._usual.ratio((kind, before.bit_length()), seconds)
         quick = self._usual.of((kind, 0))
@@ -53,6 +63,9 @@ class EngineShare:
             # It was on its way before, so it shows nothing of the share since.
             return
         slow = ratio > SLOW or (quick is not None and seconds > (SLOW + before) * quick)
+        if slow and session is not None and session == self._slow_by:
+            return
+        self._slow_by = session if slow else self._slow_by
         self._slow += _WEIGHT * (slow - self._slow)
         if not slow:
             self._aimd.grow(1 / self._aimd.value(now), now)

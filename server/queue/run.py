@@ -191,6 +191,8 @@ class JobRun:
     def _asking(self, engine: Engine, request: EngineRequest) -> None:
         self.engine = engine
         self.asked_at = now = self.clock()
+        # Another engine may have begun, and failed: its words are no time of this one.
+        self.begun_at = None
         picture = request.picture
         self.room = CHARS_A_TOKEN * request.max_tokens
         self.thoughts, self.spoken = "", False

@@ -185,3 +185,18 @@ def test_what_was_asked_before_a_decrease_does_not_count_again() -> None:
     for moment in range(8):
         share.answered("low", 3.0, before=0, asked_at=1.0, now=4.0 + moment / 100)
     assert share.slots(5.0) == 4
+
+
+def test_one_sessions_slow_questions_take_no_slots_from_all() -> None:
+    """Whatever makes them slow, such as much sound: the engine is full when others wait, too."""
+    share = EngineShare(8)
+    share.answered("low", 0.1, before=0, asked_at=0.0, now=0.1, session="a")
+    for second in range(1, 100):
+        asked_at, now = float(second), second + 0.9
+        share.answered("low", 0.9, before=0, asked_at=asked_at, now=now, session="a")
+    assert share.slots(100.0) == 8
+    for second in range(100, 103):
+        share.answered(
+            "low", 0.9, before=0, asked_at=float(second), now=second + 0.9, session=str(second)
+        )
+    assert share.slots(103.0) == 4

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import replace
 
 import pytest
@@ -24,7 +24,7 @@ from server.core.errors import (
 )
 from server.core.frames import Kind
 from server.core.metrics import Metrics
-from server.engines.base import Capabilities, Engine, EngineRequest, Usage
+from server.engines.base import Capabilities, Chunk, Engine, EngineRequest, Thought, Usage
 from server.inference import Inference, Job
 from tests.support.fakes import (
     FakeEngine,
@@ -950,17 +950,38 @@ async def test_first_tokens_of_a_shared_engine_bound_the_answers_at_a_time(build
     engine = FakeEngine(first_token=0.002)
     inference = build(engine, slots=8)
 
-    async def ask() -> None:
-        job, sink = make_job(kind=CHAT)
+    async def ask(session: str) -> None:
+        job, sink = make_job(session)
         inference.submit(job)
         await until(lambda: sink.ended)
 
-    await ask()
+    await ask("a")
     engine.first_token = 0.3
-    for _ in range(3):
+    for session in "aba":
         assert inference.slots == 8
-        await ask()
+        await ask(session)
     assert inference.slots == 4
+
+
+class ThinksAndFails(FakeEngine):
+    """It begins with a thought, and breaks."""
+
+    async def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
+        self.requests.append(request)
+        yield Thought("Hm.")
+        raise engine_error(EngineFailed)
+
+
+async def test_a_failed_engines_words_are_no_time_of_the_next_one(build: Build) -> None:
+    """Else the next one's usual time would be nothing, and all that it does slow."""
+    second = FakeEngine("second", first_token=0.1)
+    inference = build(FakeEngines(ThinksAndFails("first"), second), slots=8)
+    for session in "abcde":
+        job, sink = make_job(session)
+        inference.submit(job)
+        await until(lambda: sink.ended)  # noqa: B023
+    assert len(second.requests) == 5
+    assert inference.slots == 8
 
 
 async def test_one_prompt_of_background_work_at_a_time(build: Build) -> None:

@@ -247,11 +247,12 @@ class OpenAIEngine:
                         raise self._refusal(refusal, begun=reply.began or spoken.begun)
                     if piece.sound and opened.speaks:
                         if (sound := spoken.take(piece.sound)) is not None:
+                            self._server.speech_out.spoke()
                             yield sound
                     elif piece.sound:
                         self._server.speech_out.heard()
                         self._server.learned_speech()
-                    answered = reply.answered
+                    answered = reply.answered or spoken.begun
                     for chunk in reply.take(piece):
                         # Asked anew in mid-answer it would begin a second one.
                         if isinstance(chunk, Delta) or asked is Mode.BUDGET or not answered:
@@ -430,7 +431,10 @@ class OpenAIEngine:
 
     def _silent(self, opened: _Opened, spoken: SpokenAnswer) -> _Opened:
         """Note that an answer came without the sound that was asked for."""
-        self._server.speech_out.mute()
+        if spoken.fault:
+            self._server.speech_out.mute()
+        else:
+            self._server.speech_out.silent()
         self._server.learned_speech()
         reason = f"The model server {spoken.fault or 'sent no sound'}."
         log.warning(

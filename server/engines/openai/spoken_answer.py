@@ -22,6 +22,8 @@ class SpokenAnswer:
 
     def __init__(self) -> None:
         self._reader = PcmReader()
+        # That of the sound so far; 0 before any
+        self._rate = 0
         # Some sound has come.
         self.begun = False
         # The reason why none of it is played, the end of a sentence on the server; "" so far
@@ -37,10 +39,14 @@ class SpokenAnswer:
                 # Each piece may be a file of its own.
                 self._reader = PcmReader(self._reader.rate)
             chunk = self._reader.take(sound)
+            if chunk is not None and chunk.rate != (self._rate or chunk.rate):
+                # Each change would cost a resampler of its own.
+                raise NotPcm("changes its sampling rate in the middle")
         except (binascii.Error, ValueError) as exc:
             self.fault = str(exc) if isinstance(exc, NotPcm) else "sends sound that is no base64"
             return None
-        self.begun = self.begun or chunk is not None
+        if chunk is not None:
+            self.begun, self._rate = True, chunk.rate
         return chunk
 
 
@@ -56,13 +62,15 @@ class SpeechOut:
         self._named = False
         # It sent sound that nobody asked for; it did not speak when it was asked to.
         self._heard = self._mute = False
+        # It spoke when it was asked to.
+        self._spoke = False
         # It refuses to be asked for text alone.
         self._unasked = False
 
     def of_model(self, able: bool) -> None:
         """Begin anew with another model."""
         self._able, self._offered = able, None
-        self._heard = self._mute = self._unasked = False
+        self._heard = self._mute = self._spoke = self._unasked = False
 
     @property
     def asks(self) -> bool:
@@ -76,6 +84,14 @@ class SpeechOut:
     def heard(self) -> None:
         """Note sound that nobody asked for: the server speaks unless it is asked for text alone."""
         self._heard = True
+
+    def spoke(self) -> None:
+        """Note that the model spoke when it was asked to."""
+        self._spoke = True
+
+    def silent(self) -> None:
+        """Note an answer without sound: one that has spoken before has had nothing to say."""
+        self._mute = self._mute or not self._spoke
 
     def mute(self) -> None:
         """Note that the model did not speak when it was asked to."""

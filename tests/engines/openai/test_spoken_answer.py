@@ -318,3 +318,36 @@ def test_a_fault_ends_the_sound() -> None:
     assert spoken.fault
     assert spoken.take(b64(SOUND.tobytes())) is None
     assert spoken.begun
+
+
+def test_a_changing_rate_is_a_fault() -> None:
+    """Each change costs a resampler of its own, and a piece may be as small as a header."""
+    spoken = SpokenAnswer()
+    assert spoken.take(b64(wav(bytes(100), 24_000))) is not None
+    assert spoken.take(b64(wav(bytes(100), 24_000))) is not None
+    assert spoken.take(b64(wav(bytes(100), 16_000))) is None
+    assert "sampling rate" in spoken.fault
+
+
+async def test_one_answer_without_sound_mutes_nobody_else(
+    fake: FakeOpenAI, engine: OpenAIEngine
+) -> None:
+    """A model that has spoken may have nothing to say to one question, which anybody can bring about."""
+    fake.deltas = omni()
+    await answered(engine, asked())
+    fake.deltas = omni()[:2]
+    _, sound, end = await answered(engine, asked())
+    assert not sound
+    assert end.speech_refused
+    assert engine.status.capabilities.speech_out
+
+
+async def test_a_thought_behind_sound_asks_for_no_second_answer(
+    fake: FakeOpenAI, engine: OpenAIEngine
+) -> None:
+    """Somebody has heard the beginning."""
+    fake.deltas = [omni()[2], {"reasoning_content": "Hm."}, *omni()[:2]]
+    text, sound, _ = await answered(engine, asked())
+    assert text == "A red cup."
+    assert len(sound) == 1
+    assert fake.count == 1
