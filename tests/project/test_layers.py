@@ -124,6 +124,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "engines.speech.voice_worker.*": "tests/engines/speech/test_local_voice.py, with a true model",
     "engines.matching": "patterns of words: tests/engines/test_routing.py, tests/engines/builtin/test_intents.py",
     "engines.openai.known_server": "what an engine's probe finds: tests/engines/openai/test_engine.py, tests/engines/openai/test_sight.py",
+    "engines.openai.sender": "what a refusal leads to: tests/engines/openai/test_engine.py, test_hearing.py, test_spoken_answer.py",
     "engines.openai.discovery": "what an engine's probe finds: tests/engines/openai/test_engine.py, over a real server",
     "engines.local.errors": "the local engine's sentences: tests/engines/local/test_engine.py",
     "engines.local.answers": "the answers of a worker: tests/engines/local/test_engine.py, with real workers",

@@ -7,17 +7,13 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-import math
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass
 
 import httpx2
 from pydantic import SecretStr
 
-from server.core.errors import EngineError, EngineFailed, EngineTimeout, EngineUnavailable
-from server.core.frames import Picture
-from server.core.sound import SoundUse
+from server.core.errors import EngineFailed, EngineTimeout
 from server.engines.base import (
     Chunk,
     Delta,
@@ -25,76 +21,27 @@ from server.engines.base import (
     EngineStatus,
     Finished,
 )
-from server.engines.hearing import audio_part, checked, fault, without_sound
 from server.engines.openai import upstream
 from server.engines.openai.asking import asked
 from server.engines.openai.chat_client import (
     TAIL_SECONDS,
     ChatClient,
-    Dropped,
-    NotChat,
     Refused,
     TimeLimits,
-    Unreachable,
 )
 from server.engines.openai.chat_request import (
     RequestFields,
-    as_pictures,
-    fewer_pictures,
-    fewer_turns,
 )
-from server.engines.openai.chat_stream import BrokenStream, ChatStream, read_event
+from server.engines.openai.chat_stream import BrokenStream, read_event
 from server.engines.openai.known_server import KnownServer
 from server.engines.openai.retry import Fault, Reason
+from server.engines.openai.sender import Media, Opened, Sender
 from server.engines.openai.session_key import REQUEST_HEADER, SESSION_HEADER
 from server.engines.openai.spoken_answer import SpokenAnswer
 from server.engines.reply import Reply, attempts
 from server.engines.thinking import Mode, Thinking, ThinkingLimits
-from server.vision.encode import data_url
 
 log = logging.getLogger(__name__)
-
-# Statuses of servers that take no video or no sound, or not in this form; 0 is an event without a
-# status.
-_NOT_TAKEN = (400, 415, 422, 500, 501, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    stream: ChatStream
-    # The first, None where there is none
-    event: bytes | None
-    # Turns and earlier pictures that did not fit
-    left_out: int
-    pictures_left_out: int
-    video_refused: bool
-    sound_refused: bool
-    # The answer's sound was asked for, and is to come.
-    speaks: bool
-    speech_refused: bool
-
-    def end(self, finished: Finished) -> Finished:
-        """Return the end of its answer with what was left out."""
-        return dataclasses.replace(
-            finished,
-            left_out=self.left_out,
-            pictures_left_out=self.pictures_left_out,
-            video_refused=self.video_refused,
-            sound_refused=self.sound_refused,
-            speech_refused=self.speech_refused,
-        )
-
-
-class _Media:
-    """The pictures and the sound of a request in the form that goes out; made once, however often it is
-    sent.
-    """
-
-    def __init__(self, request: EngineRequest) -> None:
-        self.url = _url(request.picture)
-        self.earlier = [_url(one.picture) for one in request.earlier]
-        sound = request.sound
-        self.audio = audio_part(sound) if sound is not None and fault(sound) is None else None
 
 
 class OpenAIEngine:
@@ -130,7 +77,6 @@ class OpenAIEngine:
     ) -> None:
         self.name = name
         self._limits = limits or TimeLimits()
-        self._wanted = model
         self._fields = RequestFields(name, temperature=temperature, priority=priority, voice=voice)
         self._thinking = Thinking(thinking or ThinkingLimits())
         self._session_key = session_key
@@ -147,6 +93,7 @@ class OpenAIEngine:
             busy=lambda: self._answering > 0,
             on_other_model=self._thinking.forget,
         )
+        self._sender = Sender(self._client, self._server, self._fields, self._thinking, model)
         # Answers in work
         self._answering = 0
 
@@ -199,7 +146,7 @@ class OpenAIEngine:
         """
         self._answering += 1
         try:
-            media = _Media(request)
+            media = Media(request)
             names = self._names(request, repeat)
             asking = attempts(
                 self._thinking, lambda: self._attempt(request, media, names, deadline, due, last)
@@ -213,7 +160,7 @@ class OpenAIEngine:
     async def _attempt(
         self,
         request: EngineRequest,
-        media: _Media,
+        media: Media,
         names: dict[str, str],
         deadline: float,
         due: float | None,
@@ -238,13 +185,13 @@ class OpenAIEngine:
             opened = None
             spoken = SpokenAnswer()
             try:
-                opened = await self._open(request, media, names, stack, due, last)
+                opened = await self._sender.open(request, media, names, stack, due, last)
                 stream, event = opened.stream, opened.event
                 while event is not None and not reply.enough:
                     piece = read_event(event)
                     if piece.error is not None:
                         refusal = Refused(upstream.event_status(piece.error), piece.error, None)
-                        raise self._refusal(refusal, begun=reply.began or spoken.begun)
+                        raise self._sender.refusal(refusal, begun=reply.began or spoken.begun)
                     if piece.sound and opened.speaks:
                         if (sound := spoken.take(piece.sound)) is not None:
                             self._server.speech_out.spoke()
@@ -297,128 +244,6 @@ class OpenAIEngine:
         """Close all connections; answers that still run fail."""
         await self._client.close()
 
-    # Sending
-
-    async def _open(
-        self,
-        request: EngineRequest,
-        media: _Media,
-        names: dict[str, str],
-        stack: AsyncExitStack,
-        due: float,
-        last: bool,
-    ) -> _Opened:
-        """Send until it is taken; the stream with its first event, since a 200 alone is no success
-        yet.
-
-        Raises EngineError, Fault, TimeoutError, BrokenStream.
-        """
-        if not (self.status.model or self._wanted):
-            await self.probe()
-        earlier, sound = media.earlier, request.sound
-        # A refusal may have shown since the request was built that nobody hears here.
-        request = checked(request, self.status.capabilities.audio_in)
-        speak = request.speak
-        # It may have shown that it does not, too.
-        request = dataclasses.replace(request, speak=speak and self.status.capabilities.speech_out)
-        turns, video = len(request.turns), request.video
-        looked_up = False
-        while True:
-            try:
-                body = self._fields.body(
-                    request,
-                    media.url,
-                    earlier[len(earlier) - len(request.earlier) :],
-                    audio=media.audio,
-                    model=self.status.model or self._wanted,
-                    context=self.status.capabilities.context_length,
-                    json_schema=self.status.capabilities.json_schema,
-                    speech_out=self._server.speech_out.states,
-                    tokens=self._server.control_tokens,
-                    thinking=self._thinking,
-                )
-                stream, event = await self._client.send(
-                    body, stack, due, names, spoken=request.speak
-                )
-                return _Opened(
-                    stream,
-                    event,
-                    turns - len(request.turns),
-                    len(earlier) - len(request.earlier),
-                    video and not request.video,
-                    sound is not None and request.sound is None,
-                    request.speak,
-                    speak and not request.speak,
-                )
-            except Unreachable:
-                raise Fault(Reason.REFUSED, self._server.unreachable) from None
-            except NotChat as exc:
-                raise EngineFailed(self._server.not_chat(exc.why)) from None
-            except Dropped:
-                raise Fault(Reason.BROKEN, self._server.unreachable) from None
-            except Refused as refusal:
-                model = self.status.model
-                passing = not last and upstream.is_passing(refusal.status, refusal.body)
-                if passing and not request.speak:
-                    # Before a failure without a word about it is taken for one of the media; without
-                    # the answer's sound it is asked again at once.
-                    raise self._refusal(refusal) from None
-                if refusal.status in (400, 422) and self._fields.drop(refusal.body, self._thinking):
-                    continue
-                if self._fields.drop_schema(request, refusal.body):
-                    continue
-                most = upstream.most_pictures(refusal.status, refusal.body)
-                if most is not None and most <= len(request.earlier) and not request.video:
-                    self._server.learn_pictures(most)
-                    request = fewer_pictures(request, most)
-                    continue
-                if upstream.is_context_refusal(refusal.status, refusal.body):
-                    self._server.learn_context(refusal.body)
-                    if request.turns:
-                        request = fewer_turns(request)
-                        continue
-                    if request.earlier:
-                        request = fewer_pictures(request)
-                        continue
-                elif request.speak and self._may_be_speech(refusal, request):
-                    # The text alone is the surer form.
-                    if not self._fields.other_sound_form(refusal.body):
-                        if upstream.is_no_speech(refusal.status, refusal.body):
-                            self._server.speech_out.mute()
-                            self._server.learned_speech()
-                        request = dataclasses.replace(request, speak=False)
-                    continue
-                elif self._server.speech_out.states and upstream.refused_fields(
-                    refusal.body, ("modalities",)
-                ):
-                    self._server.speech_out.unasked()
-                    self._server.learned_speech()
-                    continue
-                elif request.sound is not None and self._may_be_sound(refusal, request):
-                    if upstream.is_no_sound(refusal.status, refusal.body):
-                        self._server.learn_no_sound()
-                    request = without_sound(request, SoundUse.REFUSED)
-                    continue
-                elif request.video and refusal.status in _NOT_TAKEN:
-                    # Whatever it says of it: pictures are the surer form.
-                    self._server.learn_no_video()
-                    request = as_pictures(request, self.status.capabilities.max_pictures)
-                    continue
-                elif upstream.is_no_picture(refusal.status, refusal.body):
-                    self._server.no_pictures(model or self._wanted)
-                    if (await self.probe()).ready and self.status.model != model:
-                        continue
-                    if not self.status.ready:
-                        # The next engine may answer.
-                        raise EngineUnavailable(self.status.detail) from None
-                elif upstream.is_other_model(refusal.status, refusal.body) and not looked_up:
-                    looked_up = True
-                    if (await self.probe()).ready and self.status.model != model:
-                        continue
-                elif refusal.status in (400, 422) and self._thinking.refused():
-                    continue
-                raise self._refusal(refusal) from None
-
     def _names(self, request: EngineRequest, repeat: int) -> dict[str, str]:
         """Return the headers by which a router and the server know the session and the request."""
         if self._session_key is None:
@@ -429,7 +254,7 @@ class OpenAIEngine:
             names[REQUEST_HEADER] = f"{request.id}-{repeat}" if repeat else request.id
         return names
 
-    def _silent(self, opened: _Opened, spoken: SpokenAnswer) -> _Opened:
+    def _silent(self, opened: Opened, spoken: SpokenAnswer) -> Opened:
         """Note that an answer came without the sound that was asked for."""
         if spoken.fault:
             self._server.speech_out.mute()
@@ -441,40 +266,6 @@ class OpenAIEngine:
             "the model did not speak its answer", extra={"engine": self.name, "reason": reason}
         )
         return dataclasses.replace(opened, speech_refused=True)
-
-    def _may_be_speech(self, refusal: Refused, request: EngineRequest) -> bool:
-        """Find whether a refusal is about the speech that was asked for, or may be."""
-        status, body = refusal.status, refusal.body
-        return upstream.is_no_speech(status, body) or (
-            status in _NOT_TAKEN
-            and not (request.sound is not None and upstream.is_no_sound(status, body))
-            and not upstream.is_no_picture(status, body)
-            and not upstream.is_other_model(status, body)
-        )
-
-    def _may_be_sound(self, refusal: Refused, request: EngineRequest) -> bool:
-        """Find whether a refusal is about the request's sound, or may be as far as it says."""
-        if upstream.is_no_sound(refusal.status, refusal.body):
-            return True
-        return (
-            refusal.status in _NOT_TAKEN
-            and not request.video
-            and not upstream.is_no_picture(refusal.status, refusal.body)
-            and not upstream.is_other_model(refusal.status, refusal.body)
-        )
-
-    def _refusal(self, refusal: Refused, *, begun: bool = False) -> EngineError | Fault:
-        """Return the error of a refusal, or the fault that another attempt may mend.
-
-        `begun`: there was a token.
-        """
-        status, body, wait = refusal.status, refusal.body, refusal.retry_after
-        reason = None if begun else upstream.reason(status, body)
-        if reason is None:
-            return self._server.refusal(status, body, wait)
-        # After a 429 without a time nobody but a person tries again here.
-        pause = math.inf if status == 429 and wait is None else wait
-        return Fault(reason, lambda: self._server.refusal(status, body, wait), pause)
 
     # Errors in sentences
 
@@ -497,9 +288,3 @@ class OpenAIEngine:
 
 def _broken(failure: EngineFailed) -> Fault:
     return Fault(Reason.BROKEN, lambda: failure)
-
-
-def _url(picture: Picture) -> str:
-    if picture.jpeg is None:
-        raise EngineFailed("The frame was not encoded for this engine. Ask again.")
-    return data_url(picture.jpeg)
