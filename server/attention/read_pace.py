@@ -9,6 +9,8 @@ from server.core.frames import Hint
 WHOLE_SECONDS = 3.0
 QUIET_SECONDS = 9.0
 FIRST_SECONDS = 20.0
+# What was read is spoken for no longer than this, whatever a page reports of it
+HEARING_SECONDS = 600.0
 # Seconds without a new line before a hint: who moves on needs none
 HINT_AFTER_SECONDS = 1.0
 # Looks in a row with the same result, until it is the hint
@@ -23,6 +25,8 @@ class ReadPace:
     def __init__(self, now: float) -> None:
         # The last new line, or the last moment in which somebody was still hearing what came before
         self._news = now
+        # The last new line
+        self._read_at = now
         self._any = False
         self._seen: Hint | None = None
         self._count = 0
@@ -31,12 +35,13 @@ class ReadPace:
 
     def read(self, now: float) -> None:
         """Note that there was something new."""
-        self._news, self._any = now, True
+        self._news = self._read_at = now
+        self._any = True
         self._given = None
 
     def hearing(self, now: float) -> None:
         """Note that what was read is still being spoken."""
-        self._news = now
+        self._news = max(self._news, min(now, self._read_at + HEARING_SECONDS))
 
     def see(self, found: Hint | None, now: float) -> Hint | None:
         """Take the advice about a picture; return it when it should be given now."""

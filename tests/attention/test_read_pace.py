@@ -5,6 +5,7 @@ from __future__ import annotations
 from server.attention.read_pace import (
     AGAIN_SECONDS,
     FIRST_SECONDS,
+    HEARING_SECONDS,
     HINT_AFTER_SECONDS,
     QUIET_SECONDS,
     WHOLE_SECONDS,
@@ -71,3 +72,15 @@ def test_nothing_is_advised_when_all_of_the_text_is_in_view() -> None:
     pace.read(3)
     assert pace.see(Hint.GOOD, 9) is None
     assert pace.see(None, 10) is None
+
+
+def test_a_page_that_never_ends_its_reading_holds_nothing_open() -> None:
+    """It may have gone silent, or say what it likes: the camera and the model are not its own."""
+    pace = ReadPace(0)
+    pace.read(1)
+    for second in range(1, round(HEARING_SECONDS) + 1):
+        pace.hearing(second)
+        assert not pace.over(second)
+    for second in range(round(HEARING_SECONDS), round(HEARING_SECONDS) + 20):
+        pace.hearing(second)
+    assert pace.over(1 + HEARING_SECONDS + QUIET_SECONDS)
