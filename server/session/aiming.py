@@ -12,9 +12,9 @@ from server.camera.camera import Camera
 from server.core import messages as wire
 from server.core.aio import TaskSet
 from server.core.frames import Frame
-from server.session.outbox import Outbox
-from server.session.request_builder import RequestBuilder
-from server.session.session_tools import SessionTools
+from server.session.request.builder import RequestBuilder
+from server.session.request.outbox import Outbox
+from server.session.request.session_tools import SessionTools
 from server.vision.aim import Aim
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from server.core.messages import EngineReport, LogLines
 from server.core.metrics import Metrics
-from server.session.outbox import Outbox
+from server.session.request.outbox import Outbox
 
 # Lines kept for later operators, and waiting for one operator; the oldest are dropped.
 MAX_LINES = 200

@@ -22,21 +22,21 @@ from server.core.errors import QwenCameraError
 from server.core.states import Steps
 from server.session import state_messages
 from server.session.aiming import Aiming
-from server.session.allowance import Allowance
-from server.session.background import Background
-from server.session.history import History
-from server.session.listening import Listening
-from server.session.live_description import LiveDescription
-from server.session.outbox import Outbox
-from server.session.picture_reuse import PictureReuse
-from server.session.questions import Questions
-from server.session.recalling import Recalling
-from server.session.recognising import Recognising
-from server.session.request_builder import RequestBuilder
-from server.session.session_tools import SessionLimits, SessionTools
-from server.session.speaking import Speaking
+from server.session.background.background import Background
+from server.session.background.live_description import LiveDescription
+from server.session.background.recalling import Recalling
+from server.session.listening.listening import Listening
+from server.session.listening.recognising import Recognising
+from server.session.questions.questions import Questions
+from server.session.request.allowance import Allowance
+from server.session.request.builder import RequestBuilder
+from server.session.request.history import History
+from server.session.request.outbox import Outbox
+from server.session.request.picture_reuse import PictureReuse
+from server.session.request.session_tools import SessionLimits, SessionTools
+from server.session.speech.speaking import Speaking
 from server.session.stills import Stills
-from server.session.watching import Watching
+from server.session.watches.watching import Watching
 from server.voice.line import VoiceLine
 
 __all__ = ["Session", "SessionLimits", "SessionTools"]

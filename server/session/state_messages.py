@@ -6,8 +6,8 @@ from server.camera.camera import Camera
 from server.core import messages as wire
 from server.core.frames import Detail
 from server.engines.base import Engine
-from server.session.request_builder import RequestBuilder
-from server.session.session_tools import SessionLimits, SessionTools
+from server.session.request.builder import RequestBuilder
+from server.session.request.session_tools import SessionLimits, SessionTools
 
 
 def ready(

@@ -9,8 +9,8 @@ from server.core import messages as wire
 from server.core.aio import TaskSet, in_pool, supervise
 from server.core.errors import BadRequest, FrameWithheld
 from server.core.frames import CameraState, Frame
-from server.session.outbox import Outbox
-from server.session.session_tools import SessionTools
+from server.session.request.outbox import Outbox
+from server.session.request.session_tools import SessionTools
 from server.vision.encode import data_url
 
 # Least time between two stills

@@ -31,7 +31,7 @@ from server.core.errors import (
 )
 from server.core.states import Steps
 from server.core.token_bucket import Bucket
-from server.session.outbox import OutboxClosed, OutboxOverflowed, Reader
+from server.session.request.outbox import OutboxClosed, OutboxOverflowed, Reader
 
 if TYPE_CHECKING:
     from server.session.session import Session

@@ -140,7 +140,7 @@ OPERATORS = (
     Break(
         "sends frames to a machine of theirs unseen",
         "a word for any machine opens all",
-        "server/session/consent.py",
+        "server/session/request/consent.py",
         "        if host not in (engine.status.elsewhere, self.sound_elsewhere):\n",
         "        if False:\n",
         "whole/test_disclosure.py::test_a_word_for_another_machine_opens_nothing",
@@ -148,7 +148,7 @@ OPERATORS = (
     Break(
         "sends frames to a machine of theirs unseen",
         "falling back asks nobody",
-        "server/session/request_builder.py",
+        "server/session/request/builder.py",
         "        self.consent.check(engine)\n        capabilities",
         "        capabilities",
         "whole/test_disclosure.py::test_falling_back_asks_as_well",

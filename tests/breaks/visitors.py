@@ -172,7 +172,7 @@ VISITORS = (
     Break(
         "floods of messages, questions, sockets",
         "a client that does not read is waited for",
-        "server/session/outbox.py",
+        "server/session/request/outbox.py",
         "        while self._size > self._max_bytes:\n            self._take()\n            self._drop()\n",
         "        while False:\n            self._take()\n            self._drop()\n",
         "whole/test_bounds.py::test_a_client_that_does_not_read_loses_its_socket",

@@ -13,7 +13,7 @@ import pytest_asyncio
 from server.core.messages import EngineReport
 from server.core.metrics import Metrics
 from server.session.operator_feed import LOG_SECONDS, MAX_LINE_CHARS, MAX_LINES, OperatorDesk
-from server.session.outbox import MAX_BYTES, Outbox, Reader
+from server.session.request.outbox import MAX_BYTES, Outbox, Reader
 
 pytestmark = pytest.mark.asyncio
 

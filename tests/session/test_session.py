@@ -20,7 +20,7 @@ from server.core.errors import FrameWithheld
 from server.core.messages import Cancel, Chat, Correct, Hold, Ping, Pong, Release, Settings
 from server.core.sound import SOUND_RATE, Sound
 from server.engines.base import Capabilities, EngineRequest
-from server.session.answers import Spoken
+from server.session.request.answers import Spoken
 from server.vision.encode import Bgr
 from tests.support.clients import Message, Visitor, metric, page_of, soon, take_token, visitor
 from tests.support.fakes import FakeEngine, until

@@ -13,7 +13,7 @@ from server.core.errors import FrameWithheld
 from server.core.frames import Frame
 from server.core.messages import Settings, Still
 from server.session import stills
-from server.session.outbox import Outbox
+from server.session.request.outbox import Outbox
 from server.vision.encode import STILL_BYTES, STILL_SIDE
 from server.vision.prepare import PicturePreparer
 from server.vision.privacy import Bgr

@@ -18,7 +18,7 @@ from server.core.aio import Pools
 from server.core.frames import Frame
 from server.core.metrics import Metrics
 from server.inference import Inference
-from server.session.outbox import Reader
+from server.session.request.outbox import Reader
 from server.session.session import Session, SessionLimits, SessionTools
 from server.vision.prepare import PicturePreparer
 from server.vision.privacy import PrivacyFilter

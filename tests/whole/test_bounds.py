@@ -29,7 +29,7 @@ from server.rtc.media.decode import BACKLOG, DecodePool
 from server.rtc.media.video_stream import VideoStream
 from server.rtc.patches import datagrams, transport_guard
 from server.session import operator_feed, stills
-from server.session.outbox import MAX_BYTES
+from server.session.request.outbox import MAX_BYTES
 from server.vision import encode
 from server.web import middleware, session_socket, websocket
 from tests.support.documents import ROOT

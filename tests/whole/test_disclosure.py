@@ -17,7 +17,7 @@ from server.core.frames import Detail, Kind
 from server.core.messages import parse
 from server.engines.openai.discovery import other_machine
 from server.engines.openai.engine import OpenAIEngine
-from server.session.request_parts import View
+from server.session.request.parts import View
 from tests.support.clients import soon, visitor
 from tests.support.fakes import FakeEngine, engine_error
 from tests.support.fakes_openai import FakeOpenAI

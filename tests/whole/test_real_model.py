@@ -69,7 +69,7 @@ async def collect(engine: OpenAIEngine, one: EngineRequest) -> tuple[list[str], 
 async def test_probe_of_a_server_that_lists_nothing(engine: OpenAIEngine) -> None:
     """With MODEL_NAME it is ready, and the model's own folder tells its pixels."""
     status = await engine.probe()
-    assert (status.state, status.model) == (EngineState.READY, engine._wanted)
+    assert (status.state, status.model) == (EngineState.READY, engine._sender._model)
     assert status.capabilities.geometry == Geometry(28, 784, 64 * 28 * 28)
     assert status.capabilities.context_length is None
     assert not status.capabilities.json_schema

@@ -28,7 +28,7 @@ from server.rtc.sound.opus import OpusEncoder
 from server.session.session import Session
 from server.voice.detector import SpeechModel
 from server.voice.player import FRAME, RATE
-from tests.session.test_speaking import StandInVoice
+from tests.session.speech.test_speaking import StandInVoice
 from tests.support.fakes import FakeEngine, FakeEngines, until
 from tests.support.rooms import LIMITS, Room, make_frame, make_tools
 from tests.voice.sounds import PIECE, SENTENCES, VOICES, hiss, mixed, needs_espeak, silence, spoken

@@ -1,0 +1,278 @@
+"""A session's memory of the recent past: keeps filtered pictures on change, and hands them to questions."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+
+from server.attention.attention import Attention
+from server.attention.gate import Change
+from server.attention.recall import Dropped, Kept, Recall
+from server.camera.camera import Camera
+from server.core import messages as wire
+from server.core.aio import TaskSet, in_pool
+from server.core.errors import BadRequest, FrameWithheld
+from server.core.frames import Detail, Frame
+from server.engines.base import Capabilities, EarlierPicture
+from server.engines.recollection import captions
+from server.session.request.builder import RequestBuilder
+from server.session.request.outbox import Outbox
+from server.session.request.parts import MakeEarlier, View
+from server.session.request.session_tools import SessionTools
+from server.vision.media import FRAME_FACTOR, MIN_FRAMES
+from server.vision.prepare import CONTEXT_SHARE
+from server.vision.stored import stored_picture
+
+# Pause after the pictures were cleared, in seconds
+_CLEARED_PAUSE = 1.0
+# Pause after a frame that a filter withheld, in seconds
+_WITHHELD_PAUSE = 2.0
+# Most pictures of a question
+MOST_PICTURES = 8
+# Visual tokens of all pictures of the past together, and of one of them, relative to a picture of low detail
+_ALL_SHARE = 4.0
+_ONE_SHARE = 0.5
+
+
+class Recalling:
+    """One session's pictures of the recent past, while the person wants them. A background part.
+
+    At most one frame is made into a picture at a time here, and one in all sessions: the pool's
+    threads are for questions. Frames that come meanwhile are counted as busy.
+    """
+
+    def __init__(
+        self,
+        *,
+        seconds: float,
+        most_bytes: int,
+        camera: Camera,
+        outbox: Outbox,
+        requests: RequestBuilder,
+        tools: SessionTools,
+    ) -> None:
+        """`seconds` and `most_bytes` bound the pictures; without seconds none is kept."""
+        self._seconds = seconds
+        self._most_bytes = most_bytes
+        self._camera = camera
+        self._outbox = outbox
+        self._requests = requests
+        self._tools = tools
+        # Both None while nothing is kept
+        self._attention: Attention | None = None
+        self._recall: Recall | None = None
+        # The frame that is being made into a picture; None without one
+        self._task: asyncio.Task[None] | None = None
+        self._tasks = TaskSet("recall")
+        # The end of the pause, and the timer of the next picture that becomes too old
+        self._until = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        # True: the page's own camera sent the pictures; False: another device's.
+        self._steered = True
+
+    @property
+    def wanted(self) -> bool:
+        return self._seconds > 0 and self._requests.preferences.recall
+
+    @property
+    def working(self) -> bool:
+        return False
+
+    @property
+    def unattended(self) -> bool:
+        return False
+
+    @property
+    def size(self) -> int:
+        """Bytes of all pictures."""
+        return self._recall.size if self._recall is not None else 0
+
+    def frame(self, frame: Frame) -> None:
+        """Compare a sampled frame with the newest picture, and keep it when it differs."""
+        if self._attention is None or self._recall is None:
+            self._attention = Attention(self._tools.scratch)
+            self._recall = Recall(self._seconds, self._most_bytes)
+        change = self._attention.look(frame)
+        now = time.monotonic()
+        if (
+            change is None
+            or now < self._until
+            or not self._recall.due(change.changed, frame.captured)
+        ):
+            return
+        if self._task is not None or self._tools.keeping.locked():
+            self._tools.metrics.recalled.labels("busy").inc()
+            return
+        self._attention.asked(change, now)
+        self._task = self._tasks.spawn(self._keep(frame, change, self._recall), name="keep")
+
+    async def _keep(self, frame: Frame, change: Change, recall: Recall) -> None:
+        count = self._tools.metrics.recalled.labels
+        try:
+            async with self._tools.keeping:
+                jpeg = await in_pool(self._tools.prepare_pool, self._tools.preparer.still, frame)
+        except FrameWithheld:
+            count("withheld").inc()
+            self._until = time.monotonic() + _WITHHELD_PAUSE
+        except BadRequest:
+            # An answer to a question about this frame has the reason.
+            count("unusable").inc()
+            self._until = time.monotonic() + _WITHHELD_PAUSE
+        else:
+            if recall is not self._recall or self._attention is None:
+                count("cleared").inc()
+                return
+            now = time.monotonic()
+            count("kept").inc()
+            self._count(recall.keep(_kept(frame, jpeg), now, changed=change.changed))
+            self._attention.answered(now, same=False)
+            self._changed()
+        finally:
+            self._task = None
+
+    def listen(self, listening: bool) -> None:
+        """Report to a new socket what is kept."""
+        if listening and self.wanted:
+            self._report()
+
+    def new_stream(self) -> None:
+        """Compare nothing across connections; forget the pictures of another device's camera."""
+        if self._attention is not None:
+            self._attention.forget()
+        if self._camera.steered != self._steered:
+            self._steered = self._camera.steered
+            # Pictures of one camera are no past of another one.
+            self.clear()
+
+    def retry(self) -> None:
+        pass
+
+    def switched(self) -> None:
+        """Apply the person's wish: without it nothing stays."""
+        if self.wanted:
+            self._report()
+        else:
+            self.clear()
+
+    def clear(self) -> None:
+        """Drop all pictures, also the one that is being made."""
+        if self._recall is None:
+            return
+        self._count(self._recall.clear())
+        self._attention = self._recall = None
+        # Clearing makes no picture come sooner: the pool has other sessions.
+        self._until = time.monotonic() + _CLEARED_PAUSE
+        self._changed()
+
+    def forget(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        self.clear()
+
+    async def close(self) -> None:
+        await self._tasks.close()
+
+    # Questions
+
+    def earlier(self, view: View) -> MakeEarlier:
+        """Return the function that makes the pictures before a view. A held view is asked about now, with newer pictures."""
+        captured = time.monotonic() if view.held else view.frame.captured
+
+        async def make(needs: Capabilities) -> Sequence[EarlierPicture]:
+            return await self._earlier(captured, view.detail, needs)
+
+        return make
+
+    async def _earlier(
+        self, captured: float, detail: Detail, needs: Capabilities
+    ) -> Sequence[EarlierPicture]:
+        if self._recall is None:
+            return ()
+        low = self._tools.preparer.budget(needs, Detail.LOW)
+        own = self._tools.preparer.budget(needs, detail)
+        room = min(_ALL_SHARE * low, CONTEXT_SHARE * self._requests.context(needs) - own)
+        most = min(MOST_PICTURES, (needs.max_pictures or MOST_PICTURES + 1) - 1)
+        chosen = self._recall.before(captured, MOST_PICTURES if needs.video else most)
+        film = needs.video and len(chosen) >= MIN_FRAMES
+        chosen = self._recall.before(captured, _even(len(chosen)) if film else most)
+        if not chosen:
+            return ()
+        make = partial(
+            stored_picture,
+            geometry=needs.geometry,
+            tokens=max(1, int(_ONE_SHARE * low)),
+            thumbnail=self._requests.preferences.thumbnails,
+        )
+        pool = self._tools.prepare_pool
+        first = await in_pool(pool, make, chosen[-1])
+        fitting = int(room // max(1, first.visual_tokens))
+        if film and fitting * FRAME_FACTOR >= MIN_FRAMES:
+            # So many frames of a video cost as much as one picture.
+            fitting *= FRAME_FACTOR
+        elif film:
+            fitting = min(fitting, most)
+        if fitting < len(chosen) and self._recall is not None:
+            chosen = self._recall.before(captured, fitting)
+        pictures = [await in_pool(pool, make, one) for one in chosen]
+        if self._recall is None:
+            return ()  # cleared meanwhile
+        ages = [(captured - one.captured, captured - one.since) for one in chosen]
+        return [
+            EarlierPicture(picture, caption, number)
+            for number, (picture, caption) in enumerate(
+                zip(pictures, captions(ages), strict=True), 1
+            )
+        ]
+
+    # Messages and time
+
+    def _count(self, dropped: Counter[Dropped]) -> None:
+        for reason, number in dropped.items():
+            self._tools.metrics.recalled.labels(reason).inc(number)
+
+    def _changed(self) -> None:
+        """Report it to the client, and set the timer for the picture that becomes too old next."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        oldest = self._recall.oldest() if self._recall is not None else None
+        if oldest is not None:
+            wait = oldest.captured + self._seconds - time.monotonic()
+            self._timer = asyncio.get_running_loop().call_later(max(0.05, wait), self._expire)
+        self._report()
+
+    def _expire(self) -> None:
+        self._timer = None
+        if self._recall is not None:
+            self._count(self._recall.expire(time.monotonic()))
+        self._changed()
+
+    def _report(self) -> None:
+        oldest = self._recall.oldest() if self._recall is not None else None
+        age = time.monotonic() - oldest.captured if oldest is not None else 0.0
+        self._outbox.put(
+            wire.Recalled(
+                pictures=len(self._recall) if self._recall is not None else 0,
+                bytes=self.size,
+                oldest_at=round((time.time() - age) * 1000) if oldest is not None else None,
+            )
+        )
+
+
+def _even(count: int) -> int:
+    return count - count % FRAME_FACTOR
+
+
+def _kept(frame: Frame, jpeg: bytes) -> Kept:
+    return Kept(
+        id=frame.id,
+        captured=frame.captured,
+        captured_sender=frame.captured_sender,
+        source_width=frame.width,
+        source_height=frame.height,
+        jpeg=jpeg,
+        since=frame.captured,
+    )

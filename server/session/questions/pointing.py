@@ -1,0 +1,192 @@
+"""One question about where something is: a sentence while it comes, boxes at its end, a second look in between."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+from server.attention import pointing
+from server.core.errors import EngineRefused, QwenCameraError
+from server.core.frames import BoxUnit, Detail, Kind, Picture, Region
+from server.engines.base import Capabilities, Engine, EngineRequest
+from server.inference import Job, Result
+from server.session.request.answers import AnswerSink, Asking
+from server.session.request.builder import RequestBuilder
+from server.session.request.parts import Extras, Prepared, View
+from server.vision.grounding import Box, to_frame
+
+log = logging.getLogger(__name__)
+
+
+def submit(requests: RequestBuilder, asking: Asking, view: View, prepared: Prepared) -> Job:
+    """Queue the question; `asking.job` is the second look's once that is queued. Raises like `RequestBuilder.submit`."""
+    sink = asking.sink
+    if sink is None:
+        raise ValueError("a question needs its sink before it is submitted")
+
+    def look_again(region: Region, second: SecondLook) -> None:
+        part = replace(view, region=region, detail=Detail.HIGH)
+        asking.job = requests.submit(asking.question, Kind.CHAT, part, second, extras=_AGAIN)
+
+    first = FirstLook(sink, look_again)
+    return requests.submit(asking.question, Kind.CHAT, view, first, prepared, extras=_FIRST)
+
+
+def _wording(question: str, needs: Capabilities) -> str:
+    return pointing.question(question, needs.boxes) if needs.boxes is not None else question
+
+
+def _wording_again(question: str, needs: Capabilities) -> str:
+    if needs.boxes is None:
+        raise EngineRefused("The engine of now does not write boxes, so there is no second look.")
+    return pointing.question(question, needs.boxes, again=True)
+
+
+_FIRST = Extras(where=True, wording=_wording, max_tokens=pointing.MAX_TOKENS)
+_AGAIN = Extras(where=True, wording=_wording_again, max_tokens=pointing.MAX_TOKENS)
+
+
+class FirstLook:
+    """Sink of the question itself: passes words on, keeps the list of boxes back, and asks for a second look."""
+
+    def __init__(
+        self, answer: AnswerSink, look_again: Callable[[Region, SecondLook], None]
+    ) -> None:
+        self.id = answer.id
+        self._answer = answer
+        # Submits the second look at a region; raises QwenCameraError.
+        self._look_again = look_again
+        # The unit of the boxes in the text; None for an engine that writes none
+        self._unit: BoxUnit | None = None
+        self._grounding = False
+        self._picture: Picture | None = None
+        self._sentence = pointing.Sentence()
+        self._shown = False
+
+    def started(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
+        capabilities = engine.status.capabilities
+        self._unit, self._grounding = capabilities.boxes, capabilities.grounding
+        self._picture = request.picture
+        self._sentence, self._shown = pointing.Sentence(), False
+        self._answer.started(engine, request, queue_seconds)
+
+    def delta(self, text: str) -> None:
+        self._show(text if self._unit is None else self._sentence.feed(text))
+
+    def thought(self, text: str) -> None:
+        self._answer.thought(text)
+
+    def failed(self, error: QwenCameraError) -> None:
+        self._answer.failed(error)
+
+    def finished(self, result: Result) -> None:
+        picture = self._picture
+        if picture is None or not self._grounding:
+            self._answer.finished(result)
+        elif self._unit is None:
+            self._answer.finished(replace(result, boxes=_in_frame(result, picture)))
+        else:
+            self._show(self._sentence.end())
+            self._read(result, self._unit, picture)
+
+    def _read(self, first: Result, unit: BoxUnit, picture: Picture) -> None:
+        frame = picture.source_width, picture.source_height
+        found = pointing.read(
+            first.text, unit, picture=(picture.width, picture.height), frame=frame
+        )
+        region = pointing.second_look(found.boxes, frame)
+        if region is None or first.cancel_reason is not None:
+            self._end(first, found)
+            return
+        part = region
+
+        def looked(second: Result | None, seen: pointing.Answer | None) -> None:
+            result, answer = first, found
+            if seen is not None:
+                answer = pointing.after_second_look(found, seen, part, frame)
+            if second is not None:
+                seconds = first.inference_seconds + second.inference_seconds
+                result = replace(result, inference_seconds=seconds)
+                if second.cancel_reason is not None:
+                    reason = second.cancel_reason
+                    result = replace(
+                        result, finish_reason=second.finish_reason, cancel_reason=reason
+                    )
+            self._end(result, answer)
+
+        try:
+            self._look_again(region, SecondLook(self.id, unit, region, frame, looked))
+        except QwenCameraError as error:
+            # The first look is an answer, too.
+            log.info("no second look", extra={"code": error.code})
+            self._end(first, found)
+
+    def _end(self, result: Result, found: pointing.Answer) -> None:
+        text = found.sentence or pointing.listed(found.boxes)
+        if not self._shown:
+            self._show(text)
+        self._answer.finished(replace(result, text=text, boxes=found.boxes))
+
+    def _show(self, text: str) -> None:
+        if text:
+            self._shown = True
+            self._answer.delta(text)
+
+
+class SecondLook:
+    """Sink of the second look, of which people see nothing. Calls `on_end` with its result and answer; None: it failed."""
+
+    def __init__(
+        self,
+        id: str,
+        unit: BoxUnit,
+        region: Region,
+        frame: tuple[int, int],
+        on_end: Callable[[Result | None, pointing.Answer | None], None],
+    ) -> None:
+        self.id = id
+        self._unit = unit
+        self._region = region
+        self._frame = frame
+        self._on_end = on_end
+        self._picture: Picture | None = None
+
+    def started(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
+        self._picture = request.picture
+        # Another engine may have taken over since.
+        self._unit = engine.status.capabilities.boxes or self._unit
+
+    def delta(self, text: str) -> None:
+        """Ignore it: the answer has its sentence."""
+
+    def thought(self, text: str) -> None:
+        """Ignore it."""
+
+    def failed(self, error: QwenCameraError) -> None:
+        self._on_end(None, None)
+
+    def finished(self, result: Result) -> None:
+        picture = self._picture
+        if picture is None or result.cancel_reason is not None:
+            self._on_end(result, None)
+            return
+        size = picture.width, picture.height
+        answer = pointing.read(
+            result.text, self._unit, picture=size, frame=self._frame, region=self._region
+        )
+        self._on_end(result, answer)
+
+
+def _in_frame(result: Result, picture: Picture) -> tuple[Box, ...]:
+    """Return an engine's own boxes in pixels of the frame."""
+    placed = (
+        to_frame(
+            box,
+            BoxUnit.PIXELS,
+            picture=(picture.width, picture.height),
+            frame=(picture.source_width, picture.source_height),
+        )
+        for box in result.boxes or ()
+    )
+    return tuple(box for box in placed if box is not None)[: pointing.MAX_BOXES]

@@ -1,0 +1,428 @@
+"""One session's questions: each waits for its frame, goes to the queue, and ends. A new one replaces the one before."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from server.camera.camera import FRAME_NOTICE_SECONDS, Asked, Camera
+from server.core import messages as wire
+from server.core.aio import TaskSet
+from server.core.errors import (
+    CameraError,
+    Draining,
+    Internal,
+    NotFound,
+    PictureBlack,
+    QwenCameraError,
+)
+from server.core.frames import Detail, Frame, Kind, Route, Scene
+from server.engines import prompts
+from server.engines.base import EngineRequest
+from server.engines.read_words import is_stop
+from server.engines.routing import choose
+from server.session.background.recalling import Recalling
+from server.session.questions import pointing
+from server.session.questions.reading import Reading
+from server.session.request.answers import AnswerSink, Asking, Spoken
+from server.session.request.builder import RequestBuilder
+from server.session.request.history import History
+from server.session.request.outbox import Outbox
+from server.session.request.parts import NO_EXTRAS, Extras, View
+from server.session.request.picture_reuse import PictureReuse
+from server.session.request.session_tools import SessionTools
+from server.session.speech.speaking import Speaking
+from server.vision.hindrance import WORDS, Hindrance, hindrance
+from server.vision.luma import SceneReader
+
+log = logging.getLogger(__name__)
+
+
+class Questions:
+    """The running question of one session, its held frame, and the end of its last question.
+
+    All methods are called on the event loop; questions and holds run as tasks of the session.
+    """
+
+    def __init__(
+        self,
+        *,
+        camera: Camera,
+        outbox: Outbox,
+        requests: RequestBuilder,
+        history: History,
+        recalling: Recalling,
+        reuse: PictureReuse,
+        tools: SessionTools,
+        tasks: TaskSet,
+        send_error: Callable[[QwenCameraError, str | None], None],
+        touch: Callable[[], None],
+        on_held: Callable[[], None],
+        speaking: Speaking,
+    ) -> None:
+        """`send_error(error, id)` sends to the client, `touch` marks activity; `on_held` is called after each hold."""
+        self._camera = camera
+        self._outbox = outbox
+        self._requests = requests
+        self._history = history
+        self._recalling = recalling
+        self._reuse = reuse
+        self._tools = tools
+        self._tasks = tasks
+        self._send_error = send_error
+        self._touch = touch
+        self._on_held = on_held
+        self._speaking = speaking
+        speaking.on_stopped = self._interrupted
+        # The question whose answer was spoken last; None before
+        self._voiced: Asking | None = None
+        self._held: Frame | None = None
+        # The search for a sharp frame; None without one
+        self._holding: asyncio.Task[None] | None = None
+        # The running question; None without one
+        self._asking: Asking | None = None
+        # The key and end of the last question, for a client that missed it; None before
+        self._ended: tuple[tuple[str, float], wire.ServerMessage] | None = None
+        # The last spoken question with its frame, whose words may be corrected; None before, and
+        # after a typed one
+        self._spoken: Asking | None = None
+        self._numbers = itertools.count(1)
+
+    @property
+    def held(self) -> bool:
+        """True while a held frame is asked about."""
+        return self._held is not None
+
+    @property
+    def held_frame(self) -> Frame | None:
+        """The held frame; None without one."""
+        return self._held
+
+    @property
+    def waits_for_frame(self) -> bool:
+        """True while a question is not in the queue yet."""
+        asking = self._asking
+        return asking is not None and asking.job is None and asking.reading is None
+
+    def _known(self, key: tuple[str, float]) -> bool:
+        """Find whether a question was taken before; if so, send its messages again."""
+        if self._ended is not None and self._ended[0] == key:
+            self._outbox.put(self._ended[1])
+            return True
+        if self._asking is None or self._asking.key != key:
+            return False
+        if self._asking.sink is not None:
+            self._asking.sink.again()
+        return True
+
+    def _remember_end(self, asking: Asking, message: wire.ServerMessage | None) -> None:
+        if asking.key is not None and message is not None and not asking.abandoned:
+            self._ended = (asking.key, message)
+
+    def ask(self, message: wire.Chat, spoken: Spoken | None = None) -> None:
+        """Ask, in place of the running question; a repeated message gets the same answer again.
+
+        `spoken`: the rest of a spoken question; its words may be corrected later.
+        """
+        key = None
+        if message.id is not None and message.sent_at is not None:
+            key = (message.id, message.sent_at)
+            if self._known(key):
+                return
+        if is_stop(message.content) and self._stopped(message.id, spoken):
+            return
+        asked = Asked(
+            at=time.monotonic(),
+            wall=time.time(),
+            sent=message.sent_at / 1000 if message.sent_at is not None else None,
+        )
+        id = message.id or f"a{next(self._numbers)}"
+        route, detail = choose(message.content, message.detail, message.route)
+        asking = Asking(
+            id=id, question=message.content, asked=asked, route=route, key=key, spoken=spoken
+        )
+        self._begin(asking, detail)
+
+    def _stopped(self, id: str | None, spoken: Spoken | None) -> bool:
+        """End what is read, or what somebody said over an answer; False when it is a question."""
+        running = self._asking
+        if spoken is None and (running is None or running.reading is None):
+            return False
+        self._speaking.stop("user")
+        self.cancel(None, "user")
+        if spoken is not None and id is not None:
+            # Its words are no question.
+            self._outbox.put(wire.HeardWords(id=id, text="", final=True))
+        elif id is not None:
+            asked = Asked(at=time.monotonic(), wall=time.time(), sent=None)
+            stop = Asking(id=id, question="", asked=asked)
+            self._outbox.put(stop.cancelled(self._tools.current_engine(), "user"))
+        return True
+
+    def correct(self, message: wire.Correct) -> None:
+        """Ask the last spoken question with other words, about the same frame.
+
+        Its answer so far leaves the history. Raises NotFound for any other question.
+        """
+        last = self._spoken
+        if last is None or last.id != message.id:
+            raise NotFound(
+                "Only the words of the last spoken question can be corrected. Ask this one anew."
+            )
+        if not self._tools.inference.draining:
+            # Before its turn goes: what was heard of it would come back in its place.
+            self._speaking.stop("replaced")
+            if last.turn is not None:
+                self._history.remove(last.turn)
+        route, detail = choose(message.text, Detail.AUTO, None)
+        asking = Asking(
+            id=last.id,
+            question=message.text,
+            asked=Asked(at=time.monotonic(), wall=time.time(), sent=None),
+            route=route,
+            spoken=replace(last.spoken, sound=None) if last.spoken is not None else Spoken(),
+            frame=last.frame,
+            held=last.held,
+            corrected=True,
+        )
+        self._begin(asking, detail)
+
+    def _begin(self, asking: Asking, detail: Detail) -> None:
+        if self._tools.inference.draining:
+            # Before the running answer is replaced, which may still finish
+            self._send_error(
+                Draining("The server is about to stop and takes no new questions. Ask again soon."),
+                asking.id,
+            )
+            return
+        self._speaking.stop("replaced")
+        self.cancel(None, "replaced")
+        self._asking = asking
+        self._spoken = asking if asking.spoken is not None else None
+        asking.task = self._tasks.spawn(self._ask(asking, detail), name="question")
+        if self._held is None and self._holding is None:
+            self._camera.wake()
+
+    async def _ask(self, asking: Asking, detail: Detail) -> None:
+        """Queue a question; its answer goes on without this task."""
+        try:
+            await self._submit(asking, detail)
+        except QwenCameraError as error:
+            self._not_asked(asking, error)
+        except Exception as exc:  # noqa: BLE001
+            # A bug must not leave a question without an end. The exception's text is not logged,
+            # since it may hold what people said.
+            log.error("question failed", extra={"error": type(exc).__name__})
+            self._not_asked(
+                asking,
+                Internal("Something went wrong with this question on the server. Ask again."),
+            )
+
+    async def _submit(self, asking: Asking, detail: Detail) -> None:
+        frame, held = await self._frame_for(asking)
+        if asking.route is Route.READ and (held or asking.corrected):
+            # There is one picture of it.
+            asking.route = Route.DETAIL
+        if asking.spoken is not None:
+            asking.frame, asking.held = frame, held
+        waited = time.monotonic() - asking.asked.at
+        self._tools.metrics.frame_wait.observe(waited)
+        view = View(frame, detail, self._camera.scene, held)
+        needs = self._tools.current_engine().status.capabilities
+        reads = asking.route is Route.READ
+        prepared = None if reads else await self._reuse.prepare(view, needs)
+        if (
+            prepared is not None
+            and not needs.wants_pixels
+            and _black(prepared.picture.scene, frame)
+        ):
+            raise PictureBlack(f"{WORDS[Hindrance.BLACK]} Then ask again. No model was asked.")
+        asking.sink = AnswerSink(
+            id=asking.id,
+            kind=Kind.CHAT,
+            outbox=self._outbox,
+            began=asking.asked.at,
+            wait_seconds=waited,
+            route=asking.route,
+            word=asking.spoken.word if asking.spoken is not None else None,
+            on_end=lambda text, whole: self._answered(asking, text, whole),
+            on_error=lambda error: self._broke(asking, error),
+            on_sent=(lambda _: None) if reads else lambda request: self._sent(asking, request),
+            on_counted=self._requests.learn,
+            on_started=lambda: self._speak(asking),
+            on_text=lambda text: self._speaking.write(asking.id, text),
+        )
+        if asking.route is Route.WHERE:
+            assert prepared is not None
+            asking.job = pointing.submit(self._requests, asking, view, prepared)
+            return
+        if asking.route is Route.READ:
+            asking.reading = reading = Reading(
+                asking.sink,
+                camera=self._camera,
+                outbox=self._outbox,
+                requests=self._requests,
+                tools=self._tools,
+                behind=lambda: self._speaking.behind,
+                touch=self._touch,
+            )
+            await reading.run(frame)
+            return
+        extras = NO_EXTRAS
+        if asking.route is Route.PAST:
+            earlier = self._recalling.earlier(view)
+            extras = Extras(earlier=earlier, past=True, scene_sound=True)
+        if (spoken := asking.spoken) is not None and not asking.corrected:
+            extras = replace(extras, spoken=True, sound=spoken.sound)
+        if self._speaking.can_play:
+            extras = replace(
+                extras, on_speech=lambda chunk: self._speaking.sounded(asking.id, chunk)
+            )
+        asking.job = self._requests.submit(
+            asking.question, Kind.CHAT, view, asking.sink, prepared, extras
+        )
+
+    def _not_asked(self, asking: Asking, error: QwenCameraError) -> None:
+        if self._asking is asking:
+            self._asking = None
+        self._failed(asking, error)
+
+    def _broke(self, asking: Asking, error: QwenCameraError) -> None:
+        # The engine may not have got its picture.
+        self._reuse.forget()
+        self._failed(asking, error)
+
+    def _failed(self, asking: Asking, error: QwenCameraError) -> None:
+        self._send_error(error, asking.id)
+        self._remember_end(asking, wire.Error.of(error, asking.id))
+
+    async def _frame_for(self, asking: Asking) -> tuple[Frame, bool]:
+        """Return the frame for a question, and True when it is a held one."""
+        asked, holding = asking.asked, self._holding
+        if asking.frame is not None:
+            # Its words were corrected: they are about the frame that it had.
+            return asking.frame, asking.held
+
+        def waits() -> None:
+            self._outbox.put(wire.Waiting(id=asking.id))
+
+        if holding is not None and not holding.done():
+            # A hold came before the question, and its frame is still being chosen.
+            await asyncio.wait([holding], timeout=FRAME_NOTICE_SECONDS)
+            if not holding.done():
+                waits()
+                await asyncio.wait([holding])
+            asked = replace(asked, at=time.monotonic())
+        if self._held is not None:
+            return self._held, True
+        if asking.spoken is not None and asking.spoken.frame is not None:
+            return asking.spoken.frame, False
+        return await self._camera.frame_after(asked, waits), False
+
+    def _sent(self, asking: Asking, request: EngineRequest) -> None:
+        self._reuse.started(request)
+        asking.by_engine = request.speak
+
+    def _speak(self, asking: Asking) -> None:
+        self._voiced = asking
+        self._speaking.begin(asking.id, by_engine=asking.by_engine)
+
+    def _interrupted(self, id: str, heard: str, reason: str) -> None:
+        """Keep of an answer what was heard, forget the rest, and stop it if it is still written."""
+        asking = self._voiced
+        if asking is None or asking.id != id:
+            return
+        asking.heard = heard
+        if asking.turn is not None:
+            self._history.remove(asking.turn)
+            asking.turn = self._history.add(_words_of(asking), heard) if heard else None
+        if self._asking is asking:
+            self.cancel(id, "replaced" if reason == "replaced" else "user")
+
+    def _answered(self, asking: Asking, text: str, whole: bool) -> None:
+        self._touch()
+        if asking.heard is not None:
+            text, whole = asking.heard, True
+        elif whole or not text:
+            # One that failed is spoken as far as it came.
+            self._speaking.finish(asking.id)
+        else:
+            self._speaking.drop()
+        if whole and text:
+            asking.turn = self._history.add(_words_of(asking), text)
+        if asking.sink is not None:
+            self._remember_end(asking, asking.sink.response)
+        if self._asking is asking:
+            self._asking = None
+
+    def cancel(self, id: str | None, reason: str) -> None:
+        """Stop the running question, if it has this id; None: in any case."""
+        asking = self._asking
+        if asking is None or (id is not None and id != asking.id):
+            return
+        self._asking = None
+        asking.abandoned = reason == "socket_closed"
+        if asking.reading is not None:
+            if asking.task is not None:
+                asking.task.cancel()
+            asking.reading.stop(reason)
+            return
+        if asking.job is not None:
+            self._tools.inference.cancel(asking.job, reason)
+            return
+        # It still waits for its frame, so no engine has it.
+        if asking.task is not None:
+            asking.task.cancel()
+        self._tools.metrics.cancellations.labels(reason).inc()
+        response = asking.cancelled(self._tools.current_engine(), reason)
+        self._outbox.put(response)
+        self._remember_end(asking, response)
+
+    def hold(self) -> None:
+        """Keep the sharpest frame from now on for the next questions."""
+        self._stop_holding()
+        self._holding = self._tasks.spawn(self._hold(), name="hold")
+
+    def release(self) -> None:
+        """Give the held frame up."""
+        self._stop_holding()
+        self._held = None
+
+    def typing(self) -> None:
+        """Prepare for a question that somebody types."""
+        self._camera.wake()
+        self._reuse.ahead(self._held)
+
+    def forget(self) -> None:
+        self._held = self._ended = self._spoken = self._voiced = None
+
+    def _stop_holding(self) -> None:
+        if self._holding is not None:
+            self._holding.cancel()
+            self._holding = None
+
+    async def _hold(self) -> None:
+        try:
+            self._camera.wake()
+            self._held = await self._camera.sharpest()
+        except CameraError as error:
+            self._send_error(error, None)
+        self._on_held()
+
+
+def _words_of(asking: Asking) -> str:
+    """Return a question's words for the history; a spoken one may have none."""
+    if asking.spoken is not None and not asking.question.strip():
+        return prompts.SPOKEN_TURN
+    return asking.question
+
+
+def _black(scene: Scene | None, frame: Frame) -> bool:
+    """Find whether nothing can be seen in a frame. `scene`: of a filtered picture up to a second older."""
+    if hindrance(scene) is not Hindrance.BLACK:
+        return False
+    return hindrance(SceneReader().read(frame.image, frame.captured)) is Hindrance.BLACK

@@ -1,0 +1,355 @@
+"""Turn a job's progress into messages for its client."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from server.camera.camera import Asked
+from server.core import messages as wire
+from server.core.errors import QwenCameraError
+from server.core.frames import Frame, Kind, Picture, Route
+from server.core.sound import Sound, SoundUse
+from server.engines.base import EarlierPicture, Engine, EngineRequest
+from server.engines.recollection import cited
+from server.inference import Job, Result
+from server.session.request.outbox import Outbox
+from server.vision.encode import data_url
+from server.vision.grounding import Box
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Spoken:
+    """The parts of a spoken question that its words lack."""
+
+    # The frame that was before the camera when it was said; None: the first one after the question
+    frame: Frame | None = None
+    # For an engine that hears; None: the words alone
+    sound: Sound | None = None
+    # The word to which the frame belongs; None: the end of speech
+    word: str | None = None
+
+
+class Running(Protocol):
+    """An answer that is made of several looks."""
+
+    def stop(self, reason: str) -> None:
+        """End it with what there is so far."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class Asking:
+    """A question that has not ended."""
+
+    id: str
+    question: str
+    asked: Asked
+    # Where to look
+    route: Route = Route.NOW
+    # The client's id and time of it: a message with the same ones is a repetition. None unless it has both.
+    key: tuple[str, float] | None = None
+    # Waits for the frame and prepares it
+    task: asyncio.Task[None] | None = None
+    # In the queue or running; None before
+    job: Job | None = None
+    # Its sink; None before there is a frame
+    sink: AnswerSink | None = None
+    # None for a typed question
+    spoken: Spoken | None = None
+    # Its words were corrected: its sound counts no more.
+    corrected: bool = False
+    # The frame of a spoken question, once there is one, and True when it is a held one
+    frame: Frame | None = None
+    held: bool = False
+    # An engine that speaks itself has it.
+    by_engine: bool = False
+    # Its turn of the history; None without one
+    turn: int | None = None
+    # What was heard of its answer when it was interrupted; None unless it was.
+    heard: str | None = None
+    # Set while its text is read on over several pictures
+    reading: Running | None = None
+    # True: stopped because its client was gone, so its end is not the answer.
+    abandoned: bool = False
+
+    def cancelled(self, engine: Engine, reason: str) -> wire.Response:
+        """The response to a question that was stopped before it had a frame."""
+        waited = (time.monotonic() - self.asked.at) * 1000
+        return wire.Response(
+            text="",
+            inference_time=0.0,
+            id=self.id,
+            kind=Kind.CHAT,
+            engine=engine.name,
+            model=engine.status.model_name,
+            timings=wire.Timings(
+                wait_frame_ms=round(waited, 1), prepare_ms=0, queue_ms=0, total_ms=round(waited, 1)
+            ),
+            usage=wire.UsageInfo(),
+            finish_reason="replaced" if reason == "replaced" else "cancelled",
+        )
+
+
+class AnswerSink:
+    """Turns one job's progress into messages. Calls `on_end(text, whole)` and `on_error(error)` of the session, and
+    `on_counted` with the request and its result; `on_sent` with each request that an engine gets, `on_started` when it
+    has it, and `on_text` with each piece of text.
+
+    `began`: monotonic time of the question, or of the description's sampled frame; `wait_seconds`: time spent waiting for
+    the frame since then. `word`: see `Spoken.word`.
+    """
+
+    def __init__(
+        self,
+        *,
+        id: str,
+        kind: Kind,
+        outbox: Outbox,
+        began: float,
+        wait_seconds: float = 0.0,
+        route: Route | None = None,
+        word: str | None = None,
+        on_end: Callable[[str, bool], None],
+        on_error: Callable[[QwenCameraError], None],
+        on_sent: Callable[[EngineRequest], None] = lambda _: None,
+        on_counted: Callable[[Engine, EngineRequest, Result], None] = lambda *_: None,
+        on_started: Callable[[], None] = lambda: None,
+        on_text: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.id = id
+        self._kind = kind
+        self._outbox = outbox
+        self._began = began
+        self._wait_seconds = wait_seconds
+        self._route = route
+        self._word = word
+        self._on_end = on_end
+        self._on_error = on_error
+        self._on_sent = on_sent
+        self._on_counted = on_counted
+        self._on_started = on_started
+        self._on_text = on_text
+        self._asked: tuple[Engine, EngineRequest] | None = None
+        # The frame that an engine has; None before
+        self.frame: wire.FrameInfo | None = None
+        # The pictures of the past that it has, with small pictures
+        self._frames: list[wire.EarlierFrame] = []
+        # They go as one video.
+        self._video = False
+        self._prepare_seconds = 0.0
+        self._text: list[str] = []
+        # The response without the picture; None before the end.
+        self.response: wire.Response | None = None
+
+    def again(self) -> None:
+        """Send the messages so far to the client again, because they may have been lost."""
+        if self.frame is None:
+            return
+        self.put_started(self.frame)
+        if self._text:
+            self._outbox.put(wire.DeltaMessage(id=self.id, text="".join(self._text)))
+
+    def started(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
+        picture = request.picture
+        self._asked = (engine, request)
+        self._on_sent(request)
+        self.frame = frame_info(picture, time.monotonic(), time.time())
+        if self._word is not None:
+            self.frame = self.frame.model_copy(update={"word": self._word})
+        self._frames = earlier_frames(request.earlier, time.monotonic(), time.time())
+        self._video = request.video
+        self._prepare_seconds = picture.prepare_seconds
+        self._text.clear()
+        self.put_started(self.frame)
+        self._on_started()
+
+    def looked_again(self, request: EngineRequest) -> None:
+        """Note another picture, with which the answer goes on."""
+        self.frame = frame_info(request.picture, time.monotonic(), time.time())
+
+    def put_started(self, frame: wire.FrameInfo) -> None:
+        """Send to the client that an engine has the frame."""
+        # The thumbnail is sent once, with the response.
+        frame = frame.model_copy(update={"thumbnail": None})
+        self._outbox.put(
+            wire.Started(
+                id=self.id,
+                kind=self._kind,
+                frame=frame,
+                route=self._looked,
+                frames=without_pictures(self._frames),
+            )
+        )
+
+    def delta(self, text: str) -> None:
+        if self._kind is Kind.CHAT:
+            self._text.append(text)
+        self._outbox.put(wire.DeltaMessage(id=self.id, text=text))
+        self._on_text(text)
+
+    def thought(self, text: str) -> None:
+        if self._kind is Kind.CHAT:
+            self._outbox.put(wire.Thinking(id=self.id, text=text))
+
+    def finished(self, result: Result) -> None:
+        if self._asked is not None and result.cancel_reason is None:
+            self._on_counted(*self._asked, result)
+        # A description that was replaced or stopped before it began is not reported.
+        if self.frame is not None or self._kind is Kind.CHAT:
+            response = self._response(result)
+            self._outbox.put(response)
+            frame = response.frame
+            self.response = response.model_copy(
+                update={
+                    "frame": frame and frame.model_copy(update={"thumbnail": None}),
+                    "frames": without_pictures(response.frames),
+                }
+            )
+        self._on_end(result.text, result.finish_reason in ("stop", "length"))
+
+    def failed(self, error: QwenCameraError) -> None:
+        self._on_error(error)
+        self._on_end("", False)
+
+    @property
+    def _looked(self) -> Route | None:
+        """Return the route that is really taken: into the past only with earlier pictures."""
+        if self._route is Route.PAST and not self._frames:
+            return Route.NOW
+        return self._route
+
+    def _sent_as(self, video_refused: bool) -> wire.FramesSent | None:
+        if not self._frames:
+            return None
+        if self._video:
+            return wire.FramesSent.REFUSED if video_refused else wire.FramesSent.VIDEO
+        return wire.FramesSent.PICTURES
+
+    def _sound(self, result: Result) -> SoundUse | None:
+        if self._asked is None:
+            return None
+        return SoundUse.REFUSED if result.sound_refused else self._asked[1].sound_use
+
+    @staticmethod
+    def _speech(result: Result) -> wire.AnswerSpeech | None:
+        if result.spoken:
+            return wire.AnswerSpeech.MODEL
+        return wire.AnswerSpeech.REFUSED if result.speech_refused else None
+
+    def _response(self, result: Result) -> wire.Response:
+        first = result.first_token_seconds
+        return wire.Response(
+            text=result.text,
+            thinking=result.thoughts or None if self._kind is Kind.CHAT else None,
+            inference_time=round(result.inference_seconds, 4),
+            id=self.id,
+            kind=self._kind,
+            engine=result.engine,
+            model=result.model,
+            frame=self.frame,
+            route=self._looked,
+            frames=named(self._frames[result.pictures_left_out :], result.text),
+            frames_sent=self._sent_as(result.video_refused),
+            sound=self._sound(result),
+            speech=self._speech(result),
+            timings=wire.Timings(
+                wait_frame_ms=_ms(self._wait_seconds),
+                prepare_ms=_ms(self._prepare_seconds),
+                queue_ms=_ms(result.queue_seconds),
+                first_token_ms=_ms(first) if first is not None else None,
+                # Not the sum of the others, because a failed and replaced engine took time, too.
+                total_ms=_ms(time.monotonic() - self._began),
+            ),
+            usage=wire.UsageInfo(
+                prompt_tokens=result.usage.prompt_tokens,
+                completion_tokens=result.usage.completion_tokens,
+                cached_tokens=result.usage.cached_tokens,
+            ),
+            finish_reason=result.finish_reason,
+            boxes=[_found_box(box) for box in result.boxes] if result.boxes is not None else None,
+        )
+
+
+def _found_box(box: Box) -> wire.FoundBox:
+    x1, y1, x2, y2 = (round(edge, 1) for edge in (box.x1, box.y1, box.x2, box.y2))
+    point = (x1, y1) == (x2, y2)
+    return wire.FoundBox(
+        label=box.label,
+        box=None if point else (x1, y1, x2, y2),
+        point=(x1, y1) if point else None,
+        sure=round(box.sure, 2) if box.sure is not None else None,
+    )
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 1)
+
+
+def frame_info(picture: Picture, now: float, wall: float) -> wire.FrameInfo:
+    """Describe a picture. `now` (monotonic) and `wall` (seconds since the epoch): the time at which the model gets it."""
+    age = max(0.0, now - picture.captured)
+    captured = picture.captured_sender if picture.captured_sender is not None else wall - age
+    scene = picture.scene
+    return wire.FrameInfo(
+        id=picture.frame_id,
+        captured_at=round(captured * 1000, 1),
+        age_ms=_ms(age),
+        source_width=picture.source_width,
+        source_height=picture.source_height,
+        width=picture.width,
+        height=picture.height,
+        visual_tokens=picture.visual_tokens,
+        held=picture.held,
+        unchanged_since=(
+            round((captured - (picture.captured - picture.unchanged_since)) * 1000, 1)
+            if picture.unchanged_since is not None and not picture.held
+            else None
+        ),
+        dark=scene.dark if scene is not None else None,
+        blurred=scene.blurred if scene is not None else None,
+        thumbnail=data_url(picture.thumbnail) if picture.thumbnail is not None else None,
+    )
+
+
+def earlier_frames(
+    pictures: Sequence[EarlierPicture], now: float, wall: float
+) -> list[wire.EarlierFrame]:
+    """Describe the pictures of the past. `now`, `wall`: as for `frame_info`."""
+    found = []
+    for shown in pictures:
+        picture = shown.picture
+        age = now - picture.captured
+        captured = picture.captured_sender if picture.captured_sender is not None else wall - age
+        found.append(
+            wire.EarlierFrame(
+                number=shown.number,
+                id=picture.frame_id,
+                captured_at=round(captured * 1000, 1),
+                picture=data_url(picture.thumbnail) if picture.thumbnail is not None else None,
+            )
+        )
+    return found
+
+
+def without_pictures(frames: Sequence[wire.EarlierFrame] | None) -> list[wire.EarlierFrame] | None:
+    return [one.model_copy(update={"picture": None}) for one in frames] if frames else None
+
+
+def named(frames: Sequence[wire.EarlierFrame], answer: str) -> list[wire.EarlierFrame] | None:
+    """Mark the frames that an answer names, and leave the pictures of the others out if there are any."""
+    if not frames:
+        return None
+    numbers = cited(answer, frames[-1].number)
+    return [
+        one.model_copy(
+            update={
+                "cited": one.number in numbers,
+                "picture": None if numbers and one.number not in numbers else one.picture,
+            }
+        )
+        for one in frames
+    ]

@@ -1,0 +1,250 @@
+"""Builds queued jobs from frames and questions, as settings, client and engine allow."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Protocol
+
+from server.core.aio import in_pool
+from server.core.errors import FrameWithheld
+from server.core.frames import Detail, Kind, Picture, Verbosity
+from server.core.sound import Sound, SoundUse
+from server.engines.base import Capabilities, EarlierPicture, Engine, EngineRequest
+from server.engines.hearing import (
+    LEAST_SCENE_SECONDS,
+    SCENE_SECONDS,
+    audio_tokens,
+    fault,
+    unheard,
+)
+from server.engines.token_scale import TokenScale
+from server.inference import Job, Result, Sink
+from server.session.request.allowance import Allowance
+from server.session.request.consent import Consent
+from server.session.request.history import History, turn_tokens
+from server.session.request.parts import NO_EXTRAS, Ear, Extras, Prepared, View
+from server.session.request.preferences import Preferences
+from server.session.request.session_tools import SessionLimits, SessionTools
+from server.session.request.size import estimate, filmable, with_newest
+
+# Least tokens of an answer, however long the question is
+_LEAST_ANSWER_TOKENS = 16
+
+
+class JobSink(Sink, Protocol):
+    """A sink that has the id of its messages."""
+
+    @property
+    def id(self) -> str: ...
+
+
+class RequestBuilder:
+    """Builds one session's requests. `preferences` is replaced whole at each change."""
+
+    def __init__(
+        self, session_id: str, limits: SessionLimits, tools: SessionTools, history: History
+    ) -> None:
+        self.preferences = Preferences()
+        self.consent = Consent(tools.current_engine(), tools.recogniser, tools.voice)
+        self.allowance = Allowance(limits.background_tokens_per_minute, time.monotonic())
+        self._session_id = session_id
+        self._limits = limits
+        self._tools = tools
+        self._history = history
+        self._scale = TokenScale()
+        # Hears the scene; None without a microphone
+        self.ear: Ear | None = None
+
+    def context(self, capabilities: Capabilities) -> int:
+        """Return the bound on prompt and answer together, in tokens."""
+        stated = capabilities.context_length
+        return min(self._limits.context_length, stated or self._limits.context_length)
+
+    def max_tokens(self, capabilities: Capabilities) -> int:
+        """Return the most tokens of an answer: the least of wish, setting and half the context."""
+        limit = self._limits.max_tokens
+        return min(self.preferences.max_tokens or limit, limit, self.context(capabilities) // 2)
+
+    async def prepare(self, view: View, needs: Capabilities, *, unseen: bool = False) -> Picture:
+        """Make the picture of a view, in the pool. `unseen`: no client gets a thumbnail of it.
+
+        Raises FrameWithheld.
+        """
+        make = partial(
+            self._tools.preparer.make,
+            view.frame,
+            needs,
+            view.detail,
+            thumbnail=self.preferences.thumbnails and not unseen,
+            held=view.held,
+            scene=view.scene,
+            region=view.region,
+        )
+        try:
+            picture = await in_pool(self._tools.prepare_pool, make)
+        except FrameWithheld:
+            self._tools.metrics.frames_skipped.labels("withheld").inc()
+            raise
+        self._tools.metrics.frame_prepare.observe(picture.prepare_seconds)
+        return picture
+
+    def submit(
+        self,
+        question: str,
+        kind: Kind,
+        view: View,
+        sink: JobSink,
+        prepared: Prepared | None = None,
+        extras: Extras = NO_EXTRAS,
+    ) -> Job:
+        """Queue a question about a view; its request is built when its turn comes.
+
+        `prepared` is used if the engine of that moment takes it. Raises NotConfirmed when the
+        present engine may not get pictures, and what `Inference.submit` raises.
+        """
+        self.consent.check(self._tools.current_engine())
+        # The sound, once an engine that hears has asked for it: another engine gets the same.
+        resolved: list[tuple[Sound | None, SoundUse | None]] = []
+
+        async def make_request(engine: Engine) -> EngineRequest:
+            needs = engine.status.capabilities
+            sent_at_turn = None
+            if prepared is not None and prepared.needs == needs:
+                picture, sent_at_turn = prepared.picture, prepared.sent_at_turn
+            else:
+                picture = await self.prepare(view, needs, unseen=kind is Kind.WATCH)
+            earlier: Sequence[EarlierPicture] = ()
+            if extras.earlier is not None and (needs.max_pictures != 1 or needs.video):
+                earlier = await extras.earlier(needs)
+                # They belong to this question, so the picture behind them does, too.
+                sent_at_turn = None
+            if needs.audio_in and not resolved:
+                resolved.append(self._sound(extras, picture, earlier))
+            sound, use = resolved[0] if needs.audio_in else _deaf(extras)
+            return self.request(
+                *(question, kind, engine, picture, view.detail, extras, earlier, sent_at_turn),
+                sound=sound,
+                sound_use=use,
+            )
+
+        job = Job(
+            session_id=self._session_id,
+            kind=kind,
+            make_request=make_request,
+            sink=sink,
+            id=sink.id,
+        )
+        if extras.on_speech is not None:
+            job.on_speech = extras.on_speech
+        self._tools.inference.submit(job)
+        return job
+
+    def request(
+        self,
+        question: str,
+        kind: Kind,
+        engine: Engine,
+        picture: Picture,
+        detail: Detail,
+        extras: Extras = NO_EXTRAS,
+        earlier: Sequence[EarlierPicture] = (),
+        sent_at_turn: int | None = None,
+        *,
+        sound: Sound | None = None,
+        sound_use: SoundUse | None = None,
+    ) -> EngineRequest:
+        """Build a request, with earlier turns and an answer that fit into the context.
+
+        `sent_at_turn`: see `Prepared`.
+
+        The oldest earlier pictures are left out where all leave no room for the answer, or are more
+        than the engine takes. Raises NotConfirmed: this is the last check of every picture and sound
+        that goes to an engine; and EngineRefused for a question that has neither words nor sound.
+        """
+        self.consent.check(engine)
+        capabilities = engine.status.capabilities
+        if extras.spoken and sound is None and not question.strip():
+            raise unheard(sound_use or SoundUse.MISSING)
+        context = self.context(capabilities)
+        wanted = min(extras.max_tokens or self.max_tokens(capabilities), context // 2)
+        scale = self._scale.of(_key(engine))
+        bare = EngineRequest(
+            session_id=self._session_id,
+            kind=kind,
+            question=extras.wording(question, capabilities) if extras.wording else question,
+            picture=picture,
+            language=self.preferences.language or None,
+            verbosity=self.preferences.verbosity if kind is not Kind.WATCH else Verbosity.NORMAL,
+            detail=detail,
+            earlier=tuple(earlier),
+            schema=extras.schema,
+            where=extras.where,
+            past=extras.past,
+            reading=extras.reading,
+            sound=sound,
+            sound_is_question=extras.spoken and sound is not None,
+            sound_use=sound_use,
+            speak=extras.on_speech is not None and capabilities.speech_out,
+            video=extras.past and capabilities.video and filmable(earlier),
+            turns_after=0 if sent_at_turn is None else self._history.added - sent_at_turn,
+        )
+        most = capabilities.max_pictures
+        if most is not None and not bare.video:
+            bare = with_newest(bare, most - 1)
+        while (room := context - math.ceil(scale * estimate(bare))) < wanted and bare.earlier:
+            bare = with_newest(bare, len(bare.earlier) - 1, most)
+        max_tokens = min(wanted, max(_LEAST_ANSWER_TOKENS, room))
+        budget = max(0, room - max_tokens) / scale
+        self.allowance.spent(
+            kind, bare.visual_tokens, time.monotonic(), heard=audio_tokens(bare.sound)
+        )
+        turns = kind in (Kind.CHAT, Kind.AHEAD) and not extras.reading
+        return replace(
+            bare,
+            turns=self._history.turns(int(budget)) if turns else (),
+            max_tokens=max_tokens,
+        )
+
+    def _sound(
+        self, extras: Extras, picture: Picture, earlier: Sequence[EarlierPicture]
+    ) -> tuple[Sound | None, SoundUse | None]:
+        """Return the sound of a request, and its use; the spoken question before the scene's."""
+        sound = extras.sound
+        if sound is None and not extras.spoken:
+            if not extras.scene_sound or self.ear is None or not self.ear.on:
+                return None, None
+            # A held picture is older than what is heard now.
+            until = time.monotonic() if picture.held else picture.captured
+            first = min([until, *(one.picture.captured for one in earlier)])
+            since = max(min(first, until - LEAST_SCENE_SECONDS), until - SCENE_SECONDS)
+            sound = self.ear.recent.slice(since, until)
+        if sound is None:
+            return None, SoundUse.MISSING
+        wrong = fault(sound)
+        return (None, wrong) if wrong is not None else (sound, SoundUse.HEARD)
+
+    def learn(self, engine: Engine, request: EngineRequest, result: Result) -> None:
+        """Learn the tokens of an answered question's prompt, and how many turns did not fit."""
+        if result.left_out:
+            self._history.leave_out(result.left_out)
+        sent = request.turns[result.left_out :]
+        if result.video_refused:
+            request = replace(request, video=False)
+        if result.sound_refused:
+            request = replace(request, sound=None)
+        request = with_newest(request, len(request.earlier) - result.pictures_left_out)
+        estimated = estimate(request) + sum(turn_tokens(turn) for turn in sent)
+        self._scale.learn(_key(engine), estimated, result.usage.prompt_tokens)
+
+
+def _deaf(extras: Extras) -> tuple[Sound | None, SoundUse | None]:
+    """Return no sound for an engine that cannot hear, and say so of a spoken question."""
+    return None, SoundUse.DEAF if extras.spoken else None
+
+
+def _key(engine: Engine) -> str:
+    return f"{engine.name} {engine.status.model}"

@@ -1,0 +1,220 @@
+"""Gives the engine the same picture again while nothing changes, and sends it ahead of a question that somebody types or says."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from dataclasses import dataclass, replace
+from functools import partial
+
+from server.attention.likeness import Likeness
+from server.camera.camera import Camera
+from server.core.aio import TaskSet, in_pool
+from server.core.errors import QwenCameraError
+from server.core.frames import CameraState, Detail, Frame, Kind
+from server.engines.base import Capabilities, Engine, EngineRequest
+from server.inference import Job, Result
+from server.session.request.builder import RequestBuilder
+from server.session.request.history import History
+from server.session.request.parts import Extras, Prepared, View
+from server.session.request.session_tools import SessionTools
+
+# Least time between two pictures that are sent ahead, seconds
+AHEAD_SECONDS = 2.0
+# The same after the pauses of somebody who speaks
+SAID_SECONDS = 0.4
+# The engine computes the prompt and writes one token, which nobody gets: none cannot be asked for.
+_ONE_TOKEN = Extras(max_tokens=1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """The last picture that an engine got with a question, or ahead of one."""
+
+    frame: str
+    likeness: Likeness
+    detail: Detail
+    prepared: Prepared
+    # Capture time of its frame, monotonic seconds
+    since: float
+
+
+class PictureReuse:
+    """One session's last picture. It is sent again, byte for byte, while each new frame shows the same in every detail.
+
+    Only for engines with a prefix cache: others gain nothing. The frame of each question is still captured after it; it is
+    compared with the one that was sent.
+    """
+
+    def __init__(
+        self,
+        session_id: str,
+        *,
+        camera: Camera,
+        requests: RequestBuilder,
+        history: History,
+        tools: SessionTools,
+    ) -> None:
+        self._session_id = session_id
+        self._camera = camera
+        self._requests = requests
+        self._history = history
+        self._tools = tools
+        self._tasks = TaskSet("ahead")
+        self._numbers = itertools.count(1)
+        self._sent: _Sent | None = None
+        # The newest one that was prepared and waits for its turn; None when it was sent
+        self._waiting: _Sent | None = None
+        # The time of the last picture ahead
+        self._ahead_at = -AHEAD_SECONDS
+        # The picture that is made to go ahead; None without one
+        self._task: asyncio.Task[None] | None = None
+        # The newest one that went; None before, and once it is stopped
+        self._job: Job | None = None
+
+    @property
+    def busy(self) -> bool:
+        """True while a picture is made to go ahead."""
+        return self._task is not None
+
+    async def prepare(self, view: View, needs: Capabilities) -> Prepared:
+        """Return the picture of a view, or the last one when nothing has changed since. Raises FrameWithheld."""
+        if not needs.prefix_cache or needs.wants_pixels:
+            return Prepared(await self._requests.prepare(view, needs), needs)
+        pool = self._tools.prepare_pool
+        compare = partial(Likeness, view.frame.image, detail=view.detail is Detail.HIGH)
+        likeness = await in_pool(pool, compare)
+        sent = self._sent
+        if sent is not None and self._holds(sent, view, likeness, needs):
+            return _with_frame(sent, view)
+        prepared = Prepared(
+            await self._requests.prepare(view, needs), needs, sent_at_turn=self._history.added
+        )
+        self._waiting = _Sent(view.frame.id, likeness, view.detail, prepared, view.frame.captured)
+        return prepared
+
+    def started(self, request: EngineRequest) -> None:
+        """Note that an engine gets a request: its picture, if it is a new one, is the last that was sent."""
+        waiting = self._waiting
+        if waiting is not None and request.picture is waiting.prepared.picture:
+            self._sent, self._waiting = waiting, None
+
+    def _holds(self, sent: _Sent, view: View, likeness: Likeness, needs: Capabilities) -> bool:
+        picture = sent.prepared.picture
+        wants_thumbnail = self._requests.preferences.thumbnails
+        return (
+            sent.prepared.needs == needs
+            and sent.detail is view.detail
+            and wants_thumbnail == (picture.thumbnail is not None)
+            and (sent.frame == view.frame.id or sent.likeness.alike(likeness))
+        )
+
+    def ahead(self, held: Frame | None) -> None:
+        """Send the newest picture, or the held one, ahead of a question, while nobody waits for an answer."""
+        frame = held or self._camera.newest
+        if frame is None or (held is None and self._camera.state() is not CameraState.LIVE):
+            return
+        self._send(frame, held is not None, AHEAD_SECONDS)
+
+    def said(self, frame: Frame, held: Frame | None) -> None:
+        """Send the frame of what was said, or the held one, while its words are on their way."""
+        self._send(held or frame, held is not None, SAID_SECONDS)
+
+    def cancel_ahead(self) -> None:
+        """Stop the picture that goes ahead: its question does not follow."""
+        task, job = self._task, self._job
+        self._task = self._job = None
+        if task is not None:
+            task.cancel()
+        if job is not None:
+            self._tools.inference.cancel(job, "replaced")
+
+    def _send(self, frame: Frame, held: bool, apart: float) -> None:
+        now = time.monotonic()
+        if self.busy or now - self._ahead_at < apart or not self._idle():
+            return
+        self._ahead_at = now
+        view = View(frame, Detail.LOW, self._camera.scene, held)
+        self._task = self._tasks.spawn(self._send_ahead(view), name="ahead")
+
+    def forget(self) -> None:
+        """Forget the picture: the session ends, its history does, or an answer failed and it may not
+        have arrived.
+        """
+        self._sent = self._waiting = None
+
+    async def close(self) -> None:
+        self.forget()
+        await self._tasks.close()
+
+    def _idle(self) -> bool:
+        """Return True while the engine has nothing to do, and may get this session's pictures."""
+        engine, inference = self._tools.current_engine(), self._tools.inference
+        return (
+            engine.status.ready
+            and engine.status.capabilities.prefix_cache
+            and self._requests.consent.given(engine)
+            and self._requests.allowance.left(time.monotonic())
+            and inference.running == 0
+            and not any(inference.depth().values())
+            and not inference.draining
+        )
+
+    async def _send_ahead(self, view: View) -> None:
+        try:
+            needs = self._tools.current_engine().status.capabilities
+            prepared = await self.prepare(view, needs)
+            sent_before = prepared.picture.unchanged_since is not None
+            # Again, because preparing takes a moment.
+            if sent_before or not self._idle():
+                return
+            sink = _AheadSink(f"p{next(self._numbers)}", self._tools, self)
+            self._job = self._requests.submit("", Kind.AHEAD, view, sink, prepared, _ONE_TOKEN)
+        except QwenCameraError:
+            # The question itself reports what is wrong.
+            return
+        finally:
+            # Not where it was cancelled: the next one may be at work by now.
+            if self._task is asyncio.current_task():
+                self._task = None
+
+
+class _AheadSink:
+    """Counts pictures that went ahead; nobody gets the answer."""
+
+    def __init__(self, id: str, tools: SessionTools, reuse: PictureReuse) -> None:
+        self.id = id
+        self._tools = tools
+        self._reuse = reuse
+
+    def started(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
+        self._reuse.started(request)
+
+    def delta(self, text: str) -> None:
+        """Ignore it."""
+
+    def thought(self, text: str) -> None:
+        """Ignore it."""
+
+    def finished(self, result: Result) -> None:
+        if result.cancel_reason is None:
+            self._tools.metrics.pictures_ahead.inc()
+
+    def failed(self, error: QwenCameraError) -> None:
+        # The question itself reports what is wrong.
+        self._reuse.forget()
+
+
+def _with_frame(sent: _Sent, view: View) -> Prepared:
+    """Return the sent picture with the times of the frame that shows the same."""
+    frame, picture = view.frame, sent.prepared.picture
+    same = replace(
+        picture,
+        captured=frame.captured,
+        captured_sender=frame.captured_sender,
+        held=view.held,
+        unchanged_since=sent.since,
+        scene=view.scene or picture.scene,
+    )
+    return replace(sent.prepared, picture=same)

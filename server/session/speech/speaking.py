@@ -1,0 +1,355 @@
+"""Speak the answers of one session: pieces go to the voice while the answer is written.
+
+An engine may speak its answer itself: then its sound is played, and no voice is asked. Without a
+voice that is ready, or without a connection for sound, the page reads the pieces with its browser's
+own voice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from contextlib import aclosing
+
+from server.core import messages as wire
+from server.core.aio import TaskSet
+from server.core.errors import SpeechError
+from server.core.metrics import Metrics
+from server.engines.speech.base import Voice
+from server.session.request.outbox import Outbox
+from server.session.speech.utterance import Utterance
+from server.voice.crossfade import CrossFade
+from server.voice.line import VoiceLine
+from server.voice.pcm import VoiceChunk
+from server.voice.player import RATE
+from server.voice.sentences import Piece
+
+log = logging.getLogger(__name__)
+
+# Loudness of a lowered answer
+LOWERED = 0.2
+# Seconds of speech that wait to be played before the voice is asked for more: what is made beyond
+# is made for nothing when somebody interrupts.
+AHEAD_SECONDS = 8.0
+# The voice is not kept waiting for longer than this while nobody takes what it made: others may want
+# it. The rest of a piece waits in the player then.
+STALL_SECONDS = 3.0
+# An answer is given up when no connection has taken it for so long.
+GONE_SECONDS = 30.0
+# Seconds between two looks at how far the player is
+_LOOK_SECONDS = 0.05
+
+
+class Speaking:
+    """The speech of one session's answers, one at a time. All methods are called on the event loop."""
+
+    def __init__(
+        self,
+        *,
+        line: VoiceLine,
+        voice: Voice | None,
+        outbox: Outbox,
+        metrics: Metrics,
+        tasks: TaskSet,
+        language: Callable[[], str],
+        allowed: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """`language`: the BCP 47 tag that the visitor chose, or an empty text. `allowed()`: the
+        voice's machine may have the answers; else the page reads them.
+        """
+        self._line = line
+        self._voice = voice
+        self._outbox = outbox
+        self._metrics = metrics
+        self._tasks = tasks
+        self._language = language
+        self._allowed = allowed
+        # Answers are spoken.
+        self._wanted = False
+        # The answer that is spoken now; None without one
+        self._now: Utterance | None = None
+        self._task: asyncio.Task[None] | None = None
+        # Set when there is something for the task to do
+        self._news = asyncio.Event()
+        self._state = ""
+        # Samples that the player had no room for, as far as they are counted
+        self._dropped = 0
+        # Called with the id and the heard part of an answer that was interrupted, and the reason
+        self.on_stopped: Callable[[str, str, str], None] = lambda *_: None
+
+    @property
+    def wanted(self) -> bool:
+        return self._wanted
+
+    @wanted.setter
+    def wanted(self, wanted: bool) -> None:
+        self._wanted = wanted
+        if not wanted:
+            self.drop()
+
+    @property
+    def can_play(self) -> bool:
+        """True when speech is wanted, and a connection takes it."""
+        return self._wanted and self._line.connected
+
+    @property
+    def id(self) -> str:
+        """The id of the question whose answer is spoken; "" without one."""
+        return self._now.id if self._now is not None else ""
+
+    @property
+    def talking(self) -> bool:
+        """True while an answer is spoken, or about to be."""
+        return self._now is not None
+
+    @property
+    def audible(self) -> bool:
+        """True when something of an answer was heard, and more is to come."""
+        return self._now is not None and bool(self._now.heard(self._line.player.played))
+
+    @property
+    def behind(self) -> bool:
+        """True while some of what is written was not heard yet."""
+        return self._now is not None and self._now.behind(self._line.player.played)
+
+    # The answer
+
+    def begin(self, id: str, *, by_engine: bool = False) -> None:
+        """Begin with the answer to a question, in place of the one before.
+
+        `by_engine`: its sound comes from the engine, by `sounded`.
+        """
+        self.drop()
+        if not self._wanted:
+            return
+        by_engine = by_engine and self._line.connected
+        ready = self._ready
+        self._now = now = Utterance(id, by_page=not (ready or by_engine), by_engine=by_engine)
+        if ready or by_engine:
+            self._line.player.begin()
+        self._news.clear()
+        self._task = self._tasks.spawn(self._speak(now), name="speaking")
+
+    def write(self, id: str, text: str) -> None:
+        """Take a piece of its text."""
+        if self._now is not None and self._now.id == id:
+            self._now.write(text)
+            if self._now.waiting:
+                self._news.set()
+
+    def sounded(self, id: str, chunk: VoiceChunk) -> None:
+        """Play a piece of the answer's sound."""
+        now = self._now
+        if now is None or now.id != id or not now.by_engine:
+            return
+        player = self._line.player
+        before = player.waiting
+        player.play(chunk.samples, chunk.rate)
+        now.sound(player.waiting - before)
+
+    def finish(self, id: str) -> None:
+        """Note that nothing more is written; what there is, is spoken."""
+        if self._now is not None and self._now.id == id:
+            self._now.finish()
+            self._news.set()
+            self._page_read_on()
+
+    # What interrupts it
+
+    def lower(self) -> None:
+        """Speak softly: somebody may want to say something."""
+        if self._now is not None:
+            self._line.player.lower(LOWERED)
+            self._line.player.pause(False)
+            self._report("lowered")
+
+    def hush(self) -> None:
+        """Pause: somebody says something, and it is not sure yet that it is meant."""
+        if self._now is not None:
+            self._line.player.pause(True)
+            self._report("paused")
+
+    def restore(self) -> None:
+        """Go on where it was, as loud as before: it was a false alarm."""
+        if self._now is not None:
+            self._line.player.lower(1.0)
+            self._line.player.pause(False)
+            self._report("speaking")
+
+    def stop(self, reason: str = "voice") -> str:
+        """Stop at once, with the answer behind it. Return what was heard of it; "" without one.
+
+        `reason`: voice, user, typing or replaced.
+        """
+        now = self._now
+        if now is None:
+            return ""
+        heard = now.heard(self._line.player.played)
+        self._metrics.speech_stopped.labels(reason).inc()
+        self._end("stopped")
+        self.on_stopped(now.id, heard, reason)
+        return heard
+
+    def drop(self) -> None:
+        """Speak no more of the answer; the history keeps all of it."""
+        if self._now is not None:
+            self._end("stopped")
+
+    def page_read(self, message: wire.Said) -> None:
+        """Note how far the page has read an answer with its own voice."""
+        if self._now is not None and self._now.id == message.id and self._now.by_page:
+            self._now.read(message.end)
+            self._page_read_on()
+
+    def close(self) -> None:
+        self._wanted = False
+        if self._now is not None:
+            self._end("stopped")
+
+    # The way of a piece
+
+    @property
+    def _ready(self) -> bool:
+        if self._voice is None or not self._voice.ready or not self._line.connected:
+            return False
+        return self._allowed()
+
+    async def _speak(self, now: Utterance) -> None:
+        """Speak an answer while it is written. Runs as a task of the session."""
+        following = asyncio.create_task(self._follow(now), name="speaking/follow")
+        try:
+            await self._by_engine(now)
+            while not now.by_engine:
+                while now.waiting:
+                    piece = now.waiting.pop(0)
+                    if not now.by_page:
+                        await self._say(now, piece)
+                    else:
+                        self._let_page_read(now, piece)
+                if now.whole:
+                    break
+                self._news.clear()
+                await self._news.wait()
+            if now.by_page:
+                # `page_read` ends it.
+                return
+            self._line.player.finish()
+            while self._line.player.talking:
+                await asyncio.sleep(_LOOK_SECONDS)
+            self._task = None
+            self._end("done")
+        except Exception:
+            # A bug must not leave an answer without an end; the task's set logs it.
+            self._task = None
+            self.drop()
+            raise
+        finally:
+            following.cancel()
+
+    async def _by_engine(self, now: Utterance) -> None:
+        """Wait for the end of an answer that its engine speaks; without any sound, the voice does."""
+        while now.by_engine and not now.whole:
+            self._news.clear()
+            await self._news.wait()
+        if now.by_engine and not now.sounded:
+            now.by_engine, now.by_page = False, not self._ready
+
+    async def _say(self, now: Utterance, piece: Piece) -> None:
+        """Have the voice speak a piece; when it cannot, the page reads it, and all that follow."""
+        assert self._voice is not None
+        player = self._line.player
+        while player.waiting > AHEAD_SECONDS:
+            await asyncio.sleep(_LOOK_SECONDS)
+        asked, rate, begun, stalled = time.monotonic(), RATE, False, False
+        fade = CrossFade()
+        try:
+            speaking = self._voice.speak(piece.text, language=self._language() or None)
+            async with aclosing(speaking) as chunks:
+                async for chunk in chunks:
+                    if not begun:
+                        begun = True
+                        self._metrics.speech_first_chunk.observe(time.monotonic() - asked)
+                        now.begin_piece(piece, player.played + player.waiting)
+                    rate = chunk.rate
+                    player.play(fade.add(chunk.samples), rate)
+                    # A voice may make sound far quicker than it is heard.
+                    stalled = stalled or await self._stalled()
+        except SpeechError as error:
+            self._metrics.speech_failures.labels(error.code).inc()
+            log.warning("an answer was not spoken", extra={"reason": error.message})
+            if not begun:
+                # It does not read over what still sounds.
+                player.finish()
+                while player.talking:
+                    await asyncio.sleep(_LOOK_SECONDS)
+                now.by_page = True
+                self._let_page_read(now, piece)
+        if begun:
+            player.play(fade.end(), rate)
+            now.end_piece(player.played + player.waiting)
+
+    async def _stalled(self) -> bool:
+        """Wait until the player has room; True when nothing of it is taken for `STALL_SECONDS`."""
+        player = self._line.player
+        played, since = player.played, time.monotonic()
+        while player.waiting > 2 * AHEAD_SECONDS:
+            await asyncio.sleep(_LOOK_SECONDS)
+            if player.played != played:
+                played, since = player.played, time.monotonic()
+            elif time.monotonic() - since >= STALL_SECONDS:
+                return True
+        return False
+
+    def _let_page_read(self, now: Utterance, piece: Piece) -> None:
+        self._metrics.speech_by_page.inc()
+        self._outbox.put(wire.Say(id=now.id, text=piece.text, start=piece.start, end=piece.end))
+
+    async def _follow(self, now: Utterance) -> None:
+        """Report each piece when it is heard, and give the answer up when the listener is gone."""
+        shown: Piece | None = None
+        there = time.monotonic()
+        while self._now is now:
+            if now.by_page or self._line.connected:
+                there = time.monotonic()
+            elif time.monotonic() - there >= GONE_SECONDS:
+                self.drop()
+                return
+            piece = now.spoken_at(self._line.player.played)
+            if piece is not shown and self._line.player.played > 0:
+                shown = piece
+                self._report(self._state if self._state in ("lowered", "paused") else "speaking")
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    def _page_read_on(self) -> None:
+        now = self._now
+        if now is not None and now.by_page and now.read_whole:
+            self._end("done")
+
+    def _report(self, state: str) -> None:
+        assert self._now is not None
+        self._state = state
+        piece = self._now.spoken_at(self._line.player.played)
+        self._outbox.put(
+            wire.SpeakingState(
+                id=self._now.id,
+                state=state,
+                text=piece.text if piece is not None else "",
+                start=piece.start if piece is not None else 0,
+                end=piece.end if piece is not None else 0,
+            )
+        )
+
+    def _end(self, state: str) -> None:
+        now, self._now = self._now, None
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+        player = self._line.player
+        player.flush()
+        self._metrics.speech_dropped.inc((player.dropped - self._dropped) / RATE)
+        self._dropped = player.dropped
+        self._state = ""
+        if now is not None:
+            self._outbox.put(wire.SpeakingState(id=now.id, state=state))

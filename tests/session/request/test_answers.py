@@ -1,0 +1,150 @@
+"""From what the queue tells to the messages on the wire."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from server.camera.camera import Asked
+from server.core.errors import EngineFailed, QwenCameraError
+from server.core.frames import Kind, Scene
+from server.engines.base import Usage
+from server.queue.run import Result
+from server.session.request.answers import AnswerSink, Asking, frame_info
+from server.session.request.outbox import Outbox
+from server.vision.encode import data_url
+from tests.support.fakes import FakeEngine, make_picture, make_request
+
+RESULT = Result(
+    text="A cup.",
+    finish_reason="stop",
+    usage=Usage(10, 3, 2),
+    engine="fake",
+    model="fake-1",
+    queue_seconds=0.02,
+    first_token_seconds=0.1,
+    inference_seconds=0.25,
+    cancel_reason=None,
+)
+
+
+class Told:
+    """A sink with what it said to the client and to its session."""
+
+    def __init__(self, kind: Kind = Kind.CHAT) -> None:
+        self.outbox = Outbox()
+        self.reader = self.outbox.attach()
+        self.ends: list[tuple[str, bool]] = []
+        self.errors: list[QwenCameraError] = []
+        self.sink = AnswerSink(
+            id="q1",
+            kind=kind,
+            outbox=self.outbox,
+            began=time.monotonic() - 0.5,
+            wait_seconds=0.03,
+            on_end=lambda text, whole: self.ends.append((text, whole)),
+            on_error=self.errors.append,
+        )
+
+    def start(self, **picture: Any) -> None:
+        request = replace(make_request(), picture=replace(make_picture(), **picture))
+        self.sink.started(FakeEngine(), request, 0.02)
+
+    async def messages(self) -> list[dict[str, Any]]:
+        found = []
+        while not self.outbox.empty:
+            found.append(json.loads(await self.reader.get()))
+        return found
+
+
+async def test_a_whole_answer() -> None:
+    """started, delta, response; the thumbnail comes once, with the response; the total is of the whole way."""
+    told = Told()
+    told.start(thumbnail=b"\xff\xd8jpeg", prepare_seconds=0.004)
+    told.sink.delta("A ")
+    told.sink.finished(RESULT)
+    started, delta, response = await told.messages()
+    assert (started["type"], started["kind"], started["id"]) == ("started", "chat", "q1")
+    assert "thumbnail" not in started["frame"]
+    assert delta == {"type": "delta", "id": "q1", "text": "A "}
+    assert response["frame"] == {**started["frame"], "thumbnail": data_url(b"\xff\xd8jpeg")}
+    assert response["inference_time"] == 0.25
+    total = response["timings"].pop("total_ms")
+    assert 500 <= total < 1500
+    assert response["timings"] == {
+        "wait_frame_ms": 30.0,
+        "prepare_ms": 4.0,
+        "queue_ms": 20.0,
+        "first_token_ms": 100.0,
+    }
+    assert response["usage"] == {"prompt_tokens": 10, "completion_tokens": 3, "cached_tokens": 2}
+    assert told.ends == [("A cup.", True)]
+
+
+@pytest.mark.parametrize(
+    ("reason", "whole"),
+    [("stop", True), ("length", True), ("cancelled", False), ("replaced", False)],
+)
+async def test_only_whole_answers_count_as_such(reason: str, whole: bool) -> None:
+    """A stopped answer is sent, and is not complete."""
+    told = Told()
+    told.start()
+    told.sink.finished(replace(RESULT, finish_reason=reason, first_token_seconds=None))
+    response = (await told.messages())[-1]
+    assert response["finish_reason"] == reason
+    assert "first_token_ms" not in response["timings"]
+    assert told.ends == [("A cup.", whole)]
+
+
+async def test_a_description_that_never_began_is_not_told() -> None:
+    """Replaced in the queue: no message; a question in its place would be told."""
+    for kind, count in ((Kind.DESCRIBE, 0), (Kind.CHAT, 1)):
+        told = Told(kind)
+        told.sink.finished(replace(RESULT, text="", finish_reason="replaced"))
+        assert len(await told.messages()) == count
+        assert told.ends == [("", False)]
+
+
+async def test_errors_go_to_the_session() -> None:
+    """It knows how to tell them; nothing else is told."""
+    told = Told(Kind.DESCRIBE)
+    told.sink.failed(EngineFailed("Broken."))
+    assert await told.messages() == []
+    assert [error.code for error in told.errors] == ["engine_failed"]
+    assert told.ends == [("", False)]
+
+
+async def test_a_question_stopped_before_its_frame() -> None:
+    """The response has no text, no frame, and says how long it waited."""
+    asked = Asked(at=time.monotonic() - 0.2, wall=time.time(), sent=None)
+    asking = Asking(id="q", question="?", asked=asked)
+    for reason, finish in (("replaced", "replaced"), ("user", "cancelled"), ("x", "cancelled")):
+        message = json.loads(asking.cancelled(FakeEngine(), reason).encode())
+        assert message["finish_reason"] == finish
+        assert message["text"] == ""
+        assert "frame" not in message
+        assert message["engine"] == "fake"
+        assert 190 < message["timings"]["wait_frame_ms"] < 1000
+    await asyncio.sleep(0)
+
+
+async def test_when_a_frame_was_captured() -> None:
+    """By the sender's clock where it is known, else by this machine's, from the age."""
+    now, wall = 100.0, 1_700_000_000.0
+    scene = Scene(0.5, 0.4, None, dark=True, blurred=False)
+    picture = replace(make_picture(captured=99.5), scene=scene, held=True)
+    info = frame_info(picture, now, wall)
+    assert info.age_ms == 500.0
+    assert info.captured_at == (wall - 0.5) * 1000
+    assert (info.dark, info.blurred, info.held) == (True, False, True)
+    assert (
+        frame_info(replace(picture, captured_sender=wall - 3), now, wall).captured_at
+        == (wall - 3) * 1000
+    )
+    # A clock that runs ahead never makes an age negative.
+    assert frame_info(make_picture(captured=101.0), now, wall).age_ms == 0.0

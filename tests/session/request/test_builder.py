@@ -1,0 +1,360 @@
+"""Requests of more than one picture: what goes into the context, and what is counted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from server.core.errors import EngineRefused, EngineUnavailable, NotConfirmed
+from server.core.frames import Detail, Kind
+from server.core.messages import Chat
+from server.core.metrics import Metrics
+from server.core.sound import SOUND_RATE, Sound, SoundUse
+from server.engines.base import Capabilities, EarlierPicture, EngineRequest, Usage
+from server.engines.hearing import audio_tokens
+from server.inference import Job, Result
+from server.session.request.parts import NO_EXTRAS, Extras, View
+from tests.support.fakes import FakeEngine, make_picture, until
+from tests.support.rooms import Room, make_frame, room
+
+
+class Listening:
+    """A sink that keeps the request and the end."""
+
+    id = "w1"
+
+    def __init__(self) -> None:
+        self.request: EngineRequest | None = None
+        self.result: Result | None = None
+
+    def started(self, engine: object, request: EngineRequest, queue_seconds: float) -> None:
+        self.request = request
+
+    def delta(self, text: str) -> None:
+        pass
+
+    thought = delta
+
+    def finished(self, result: Result) -> None:
+        self.result = result
+
+    def failed(self, error: Exception) -> None:
+        raise error
+
+
+def counted(metrics: Metrics) -> float:
+    return float(metrics.visual_tokens._value.get())
+
+
+async def asked(
+    one: Room, *tokens: int, extras: Extras = NO_EXTRAS, widths: Sequence[int] = ()
+) -> EngineRequest:
+    """A watch's request with earlier pictures that cost so many tokens, and have these widths."""
+
+    async def earlier(needs: Capabilities) -> Sequence[EarlierPicture]:
+        return [
+            EarlierPicture(
+                replace(make_picture(visual_tokens=cost), width=widths[number] if widths else 840),
+                f"{number}:",
+            )
+            for number, cost in enumerate(tokens)
+        ]
+
+    sink = Listening()
+    job: Job = one.session._requests.submit(
+        "Which?",
+        Kind.WATCH,
+        View(make_frame(), Detail.LOW, None),
+        sink,
+        extras=replace(extras, earlier=earlier),
+    )
+    assert job.kind is Kind.WATCH
+    await until(lambda: sink.result is not None)
+    assert sink.request is not None
+    assert sink.result is not None
+    one.session._requests.learn(one.engine, sink.request, sink.result)
+    return sink.request
+
+
+async def test_all_pictures_of_a_request_are_counted() -> None:
+    """In the metric, and in the room that is left to the answer."""
+    async with room(FakeEngine(usage=Usage(700, 3, None))) as one:
+        request = await asked(one, 100, 200)
+        assert request.visual_tokens - request.picture.visual_tokens == 100 + 200
+        assert counted(one.tools.metrics) == request.visual_tokens
+
+
+async def test_the_oldest_pictures_go_when_not_all_fit() -> None:
+    """The answer keeps the room that it may take."""
+    engine = FakeEngine(capabilities=Capabilities(context_length=2048))
+    async with room(engine) as one:
+        request = await asked(one, 700, 900, 1000)
+        assert [shown.picture.visual_tokens for shown in request.earlier] == [1000]
+        assert request.max_tokens == 128
+
+
+async def test_an_engine_gets_no_more_pictures_than_it_takes() -> None:
+    """The newest ones; with one picture in all, none is made."""
+    engine = FakeEngine(capabilities=Capabilities(max_pictures=2))
+    async with room(engine) as one:
+        request = await asked(one, 10, 20, 30)
+        assert [shown.picture.visual_tokens for shown in request.earlier] == [30]
+        engine.capabilities = Capabilities(max_pictures=1)
+
+        async def none(needs: Capabilities) -> Sequence[EarlierPicture]:
+            raise AssertionError("made for nothing")
+
+        sink = Listening()
+        one.session._requests.submit(
+            "Which?",
+            Kind.WATCH,
+            View(make_frame(), Detail.LOW, None),
+            sink,
+            extras=Extras(none),
+        )
+        await until(lambda: sink.result is not None)
+        assert sink.request is not None
+        assert sink.request.earlier == ()
+
+
+PAST = Extras(past=True)
+
+
+async def test_pictures_of_the_past_go_as_a_video_where_the_engine_takes_one() -> None:
+    """Two frames have the tokens of one; the number of pictures that the engine takes does not bind."""
+    engine = FakeEngine(capabilities=Capabilities(video=True, max_pictures=1))
+    async with room(engine) as one:
+        request = await asked(one, *[100] * 6, extras=PAST)
+        assert (request.video, len(request.earlier)) == (True, 6)
+        assert request.visual_tokens - request.picture.visual_tokens == 300
+        assert not (await asked(one, *[100] * 6)).video
+
+
+@pytest.mark.parametrize(
+    ("tokens", "widths"),
+    [((100, 100), ()), ((100,) * 5, ()), ((100,) * 4, (840, 840, 840, 448))],
+)
+async def test_too_few_uneven_or_unequal_pictures_are_no_video(
+    tokens: Sequence[int], widths: Sequence[int]
+) -> None:
+    """A video's frames have one size, and go in pairs."""
+    engine = FakeEngine(capabilities=Capabilities(video=True, max_pictures=3))
+    async with room(engine) as one:
+        request = await asked(one, *tokens, extras=PAST, widths=widths)
+        assert (request.video, len(request.earlier)) == (False, 2)
+
+
+async def test_a_video_that_does_not_fit_loses_its_oldest_pair() -> None:
+    """And becomes pictures when few frames are left."""
+    engine = FakeEngine(capabilities=Capabilities(video=True, context_length=4096))
+    async with room(engine) as one:
+        request = await asked(one, *[900] * 8, extras=PAST)
+        assert (request.video, len(request.earlier)) == (True, 6)
+        request = await asked(one, *[2500] * 4, extras=PAST)
+        assert (request.video, len(request.earlier)) == (False, 1)
+
+
+async def test_a_request_may_state_its_own_answer() -> None:
+    """Schema and tokens go to the engine; half of the context stays the most."""
+    schema = {"type": "object"}
+    async with room(FakeEngine(capabilities=Capabilities(context_length=1024))) as one:
+        request = await asked(one, extras=Extras(schema=schema, max_tokens=400))
+        assert (request.schema, request.max_tokens) == (schema, 400)
+        assert (await asked(one, extras=Extras(max_tokens=4000))).max_tokens <= 512
+
+
+# Sound
+
+HEARS = Capabilities(audio_in=True)
+SAID = Sound(np.ones(SOUND_RATE, np.int16), 3.0)
+SCENE = Sound(np.full(SOUND_RATE, 2, np.int16), 4.0)
+
+
+class Heard(Listening):
+    """A sink that keeps an error, too."""
+
+    error: Exception | None = None
+
+    def failed(self, error: Exception) -> None:
+        self.error = error
+
+
+class FakeEar:
+    """A microphone that has heard this, and what was asked of it."""
+
+    def __init__(self, heard: Sound | None) -> None:
+        self.on = True
+        self.asked: list[tuple[float, float]] = []
+        self._heard = heard
+
+    @property
+    def recent(self) -> FakeEar:
+        return self
+
+    def slice(self, since: float, until: float) -> Sound | None:
+        self.asked.append((since, until))
+        return self._heard
+
+
+async def sounding(
+    one: Room, extras: Extras, question: str = "Which?", heard: Sound | None = None
+) -> Heard:
+    """Ask, where the microphone has heard this."""
+    ear = FakeEar(heard)
+    one.session._requests.ear = ear
+    sink = Heard()
+    view = View(make_frame(captured=100.0), Detail.LOW, None)
+    one.session._requests.submit(question, Kind.CHAT, view, sink, extras=extras)
+    await until(lambda: sink.result is not None or sink.error is not None)
+    assert len(ear.asked) <= 1
+    for span in ear.asked:
+        assert span == (96.0, 100.0)
+    return sink
+
+
+async def test_the_spoken_question_wins_over_the_scenes_sound() -> None:
+    """What is given explicitly goes, even where the scene's sound would be added; even when it is of no use."""
+    async with room(FakeEngine(capabilities=HEARS)) as one:
+        sink = await sounding(one, Extras(sound=SAID, spoken=True, scene_sound=True), heard=SCENE)
+        assert sink.request is not None
+        assert sink.request.sound is SAID
+        assert sink.request.sound_is_question
+        assert sink.request.sound_use is SoundUse.HEARD
+        short = replace(SAID, samples=SAID.samples[:10])
+        sink = await sounding(one, Extras(sound=short, spoken=True, scene_sound=True), heard=SCENE)
+        assert sink.request is not None
+        assert (sink.request.sound, sink.request.sound_use) == (None, SoundUse.EMPTY)
+
+
+async def test_the_scenes_sound_goes_with_pictures() -> None:
+    """The seconds before the frame; it is no question."""
+    async with room(FakeEngine(capabilities=HEARS)) as one:
+        sink = await sounding(one, Extras(scene_sound=True), heard=SCENE)
+        assert sink.request is not None
+        assert sink.request.sound is SCENE
+        assert not sink.request.sound_is_question
+        # A question that is about neither the past nor a watch goes as before.
+        sink = await sounding(one, NO_EXTRAS, heard=SCENE)
+        assert sink.request is not None
+        assert (sink.request.sound, sink.request.sound_use) == (None, None)
+
+
+async def test_a_question_about_the_past_hears() -> None:
+    """ "What just happened?": what the microphone heard goes with it, and the response says so."""
+    async with room(FakeEngine(capabilities=HEARS)) as one:
+        one.camera()
+        one.session._requests.ear = FakeEar(SCENE)
+        one.session.handle(Chat(type="chat", content="What just happened?", id="q"))
+        await asyncio.sleep(0)
+        one.frame()
+        response = await one.next("response")
+        assert (response["route"], response["sound"]) == ("now", "heard")
+        assert one.engine.requests[-1].past
+        assert one.engine.requests[-1].sound is SCENE
+
+
+async def test_the_scenes_sound_counts_as_background_work() -> None:
+    """A watch's: a minute of them would cost as much as pictures do, and nothing would bound it."""
+    spent = []
+    for sound in (None, SCENE):
+        async with room(FakeEngine(capabilities=HEARS)) as one:
+            one.session._requests.ear = FakeEar(sound)
+            allowance = one.session.allowance
+            allowance._rate = 0.0
+            before = allowance._left
+            request = await asked(one, extras=Extras(scene_sound=True))
+            assert (request.sound is None) == (sound is None)
+            spent.append(before - allowance._left)
+    assert spent[1] - spent[0] == audio_tokens(SCENE)
+
+
+async def test_a_microphone_that_is_off_is_no_missing_sound() -> None:
+    """Nothing is expected of it, so nothing is said."""
+    async with room(FakeEngine(capabilities=HEARS)) as one:
+        for ear in (None, FakeEar(SCENE)):
+            if ear is not None:
+                ear.on = False
+            one.session._requests.ear = ear
+            request = await asked(one, 100, extras=Extras(scene_sound=True))
+            assert (request.sound, request.sound_use) == (None, None)
+        sink = await sounding(one, Extras(scene_sound=True), heard=None)
+        assert sink.request is not None
+        assert sink.request.sound_use is SoundUse.MISSING
+
+
+async def test_engines_that_cannot_hear_never_get_sound() -> None:
+    """Not even the person's; the words go, and it is said. Nothing is read from the microphone."""
+    async with room(FakeEngine()) as one:
+        for extras, use in (
+            (Extras(sound=SAID, spoken=True), SoundUse.DEAF),
+            (Extras(scene_sound=True), None),
+        ):
+            sink = await sounding(one, extras, heard=SCENE)
+            assert sink.request is not None
+            assert (sink.request.sound, sink.request.sound_use) == (None, use)
+            assert sink.request.question == "Which?"
+
+
+@pytest.mark.parametrize(
+    ("needs", "sound", "words"),
+    [
+        (Capabilities(), SAID, "cannot hear"),
+        (HEARS, None, "No sound"),
+        (HEARS, Sound(np.zeros(0, np.int16), 0.0), "no sound"),
+        (HEARS, Sound(np.zeros(61 * SOUND_RATE, np.int16), 0.0), "longer than 60 seconds"),
+        (HEARS, Sound(np.zeros((2, SOUND_RATE), np.int16), 0.0), "could not be read"),
+    ],
+)
+async def test_a_question_with_neither_words_nor_sound(
+    needs: Capabilities, sound: Sound | None, words: str
+) -> None:
+    """The person reads why, and what to do; with words they go alone."""
+    async with room(FakeEngine(capabilities=needs)) as one:
+        sink = await sounding(one, Extras(sound=sound, spoken=True), "", heard=SCENE)
+        assert isinstance(sink.error, EngineRefused)
+        assert words in sink.error.visitor_message
+        assert one.engine.requests == []
+        sink = await sounding(one, Extras(sound=sound, spoken=True), heard=SCENE)
+        assert sink.request is not None
+        assert sink.request.sound is None
+        assert sink.request.sound_use not in (None, SoundUse.HEARD)
+
+
+async def test_sound_is_resolved_once_a_request() -> None:
+    """Another engine that takes over gets the same; `sounding` counts the calls."""
+    async with room(FakeEngine(capabilities=HEARS, fail_at=0)) as one:
+        one.engine.fail_with = EngineUnavailable("gone")
+        spare = FakeEngine("spare", capabilities=HEARS)
+        one.engines.spares.append(spare)
+        await sounding(one, Extras(scene_sound=True), heard=SCENE)
+        assert [request.sound for request in one.engine.requests] == [SCENE]
+        assert [request.sound for request in spare.requests] == [SCENE]
+
+
+async def test_sound_needs_the_consent_that_pictures_need() -> None:
+    """It goes to no machine that the person has not confirmed."""
+    async with room(FakeEngine(capabilities=HEARS)) as one:
+        one.engines.current = FakeEngine(capabilities=HEARS, elsewhere="gpu.example.org")
+        with pytest.raises(NotConfirmed):
+            await sounding(one, Extras(sound=SAID, spoken=True))
+        assert one.engines.current.requests == []
+
+
+async def test_sound_takes_room_in_the_context() -> None:
+    """Earlier turns are cut to what it leaves."""
+    async with room(FakeEngine(capabilities=replace(HEARS, context_length=1024))) as one:
+        for n in range(20):
+            one.session._history.add(f"A question of some words {n}?", "An answer of some words.")
+        bare = await sounding(one, NO_EXTRAS)
+        one.session._history.clear()
+        for n in range(20):
+            one.session._history.add(f"A question of some words {n}?", "An answer of some words.")
+        long = Sound(np.ones(16 * SOUND_RATE, np.int16), 0.0)
+        heard = await sounding(one, Extras(sound=long, spoken=True))
+        assert bare.request is not None
+        assert heard.request is not None
+        assert len(heard.request.turns) < len(bare.request.turns)

@@ -1,0 +1,351 @@
+"""The same picture again while nothing changes, and pictures ahead of their question."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from server.core.errors import EngineFailed
+from server.core.frames import Frame, Kind
+from server.core.messages import Chat, Confirm, Hold, Release, Settings, Typing
+from server.engines.base import Capabilities, EngineRequest, Usage
+from server.engines.prompts import messages
+from server.session.request import picture_reuse
+from server.session.request.parts import Prepared, View
+from tests.support.fakes import FakeEngine, until
+from tests.support.rooms import Room, make_frame, room
+
+CACHES = Capabilities(prefix_cache=True)
+
+
+def caching(**more: Any) -> FakeEngine:
+    return FakeEngine(chunks=["A cup."], capabilities=CACHES, **more)
+
+
+class Table:
+    """A room whose camera looks at numbered scenes."""
+
+    def __init__(self, one: Room) -> None:
+        self.one = one
+        self._count = 0
+        one.camera()
+
+    def show(self, scene: int) -> Frame:
+        self._count += 1
+        # Fresh enough for any question before it
+        captured = time.monotonic() + 0.02
+        frame = make_frame(self._count, scene=scene, captured=captured)
+        feed = self.one.session.camera.feed
+        assert feed is not None
+        feed.packet(frame.arrived)
+        feed.frame(frame)
+        return frame
+
+    async def ask(self, scene: int, text: str = "What?", **more: Any) -> dict[str, Any]:
+        # The frame before was captured a moment ahead.
+        await asyncio.sleep(0.03)
+        self.one.session.handle(Chat(type="chat", content=text, **more))
+        await asyncio.sleep(0)
+        self.show(scene)
+        return await self.one.next("response", "error")
+
+    async def type(self, scene: int) -> None:
+        """Show a scene, press a key, and let the picture go ahead, if it does."""
+        self.show(scene)
+        self.one.session.handle(Typing(type="typing"))
+        reuse = self.one.session._reuse
+        await until(lambda: not reuse.busy and self.one.tools.inference.running == 0)
+
+    @property
+    def requests(self) -> list[EngineRequest]:
+        return self.one.engine.requests
+
+    def metric(self, name: str) -> float:
+        for line in self.one.tools.metrics.render().decode().splitlines():
+            if line.startswith(f"qwen_camera_{name} "):
+                return float(line.rsplit(" ", 1)[1])
+        raise AssertionError(f"no series {name}")
+
+
+def prompts(request: EngineRequest) -> list[str]:
+    """The prompt as a list of its parts, pictures as their bytes' hash."""
+    parts = []
+    for message in messages(request, f"picture {hash(request.picture.jpeg)}"):
+        content = message["content"]
+        if isinstance(content, str):
+            parts.append(f"{message['role']}: {content}")
+        else:
+            parts += [f"{message['role']}: {part}" for part in content]
+    return parts
+
+
+async def test_an_unchanged_scene_sends_the_same_bytes() -> None:
+    """The whole prompt of the question before stands at the beginning of the next one."""
+    async with room(caching()) as one:
+        table = Table(one)
+        first = await table.ask(1, "What is it?")
+        second = await table.ask(1, "Which colour?")
+        third = await table.ask(1, "And how big?")
+        assert "unchanged_since" not in first["frame"]
+        assert second["frame"]["unchanged_since"] == pytest.approx(
+            first["frame"]["captured_at"], abs=100
+        )
+        assert third["frame"]["unchanged_since"] == pytest.approx(
+            first["frame"]["captured_at"], abs=100
+        )
+        assert second["frame"]["captured_at"] > first["frame"]["captured_at"]
+        for earlier, later in ((0, 1), (1, 2)):
+            before, after = (prompts(table.requests[n]) for n in (earlier, later))
+            assert after[: len(before)] == before
+        assert (
+            table.metric("visual_tokens_saved_total") == 2 * table.requests[0].picture.visual_tokens
+        )
+
+
+async def test_a_picture_that_was_not_sent_is_not_named() -> None:
+    """The question was refused before its turn; the next one is the first with this picture."""
+    async with room(FakeEngine()) as one:
+        table = Table(one)
+        far = caching(elsewhere="far.example")
+        one.engines.current = far
+        refused = await table.ask(1)
+        assert (refused["code"], far.requests) == ("not_confirmed", [])
+        one.session.handle(Confirm(type="confirm", host="far.example"))
+        first = await table.ask(1)
+        assert "unchanged_since" not in first["frame"]
+        assert (await table.ask(1))["frame"]["unchanged_since"] == pytest.approx(
+            first["frame"]["captured_at"], abs=100
+        )
+
+
+async def test_a_refused_question_leaves_the_last_sent_picture() -> None:
+    """It shows another scene, and never got to the engine."""
+    async with room(caching()) as one:
+        table = Table(one)
+        first = await table.ask(1)
+        far = FakeEngine(capabilities=CACHES, elsewhere="far.example")
+        near, one.engines.current = one.engines.current, far
+        assert (await table.ask(2))["type"] == "error"
+        one.engines.current = near
+        again = await table.ask(1)
+        assert again["frame"]["unchanged_since"] == pytest.approx(
+            first["frame"]["captured_at"], abs=100
+        )
+
+
+async def test_a_picture_of_a_failed_answer_is_not_named() -> None:
+    """The engine may never have got it."""
+    async with room(caching(fail_at=0, fail_with=EngineFailed("It broke."))) as one:
+        table = Table(one)
+        assert (await table.ask(1))["type"] == "error"
+        one.engine.fail_at = None
+        assert "unchanged_since" not in (await table.ask(1))["frame"]
+
+
+async def test_a_changed_scene_sends_a_new_picture_last() -> None:
+    async with room(caching()) as one:
+        table = Table(one)
+        await table.ask(1)
+        answer = await table.ask(2, "And now?")
+        assert "unchanged_since" not in answer["frame"]
+        old, new = table.requests
+        assert old.picture.jpeg != new.picture.jpeg
+        assert "picture" in prompts(new)[-2]
+        assert table.metric("visual_tokens_saved_total") == 0
+
+
+async def test_a_picture_that_began_within_a_talk_stays_where_it_was() -> None:
+    """Turns about another scene stay before it."""
+    async with room(caching()) as one:
+        table = Table(one)
+        await table.ask(1, "One?")
+        await table.ask(2, "Two?")
+        await table.ask(2, "Three?")
+        before, after = (prompts(request) for request in table.requests[1:])
+        assert after[: len(before)] == before
+        assert "One?" in before[1]
+
+
+async def test_the_frame_is_still_captured_after_the_question() -> None:
+    """An old frame of the unchanged scene answers nothing."""
+    async with room(caching()) as one:
+        table = Table(one)
+        await table.ask(1)
+        table.show(1)
+        await asyncio.sleep(0.03)
+        one.session.handle(Chat(type="chat", content="And now?"))
+        await asyncio.sleep(0.05)
+        assert len(table.requests) == 1
+        table.show(1)
+        await one.next("response")
+        assert len(table.requests) == 2
+
+
+async def test_other_detail_thumbnail_or_engine_needs_another_picture() -> None:
+    async with room(caching()) as one:
+        table = Table(one)
+        await table.ask(1)
+        assert "unchanged_since" not in (await table.ask(1, detail="high"))["frame"]
+        assert "unchanged_since" in (await table.ask(1, detail="high"))["frame"]
+        one.session.handle(Settings(type="settings", thumbnails=True))
+        answer = await table.ask(1, detail="high")
+        assert "unchanged_since" not in answer["frame"]
+        assert answer["frame"]["thumbnail"]
+        assert (await table.ask(1, detail="high"))["frame"]["thumbnail"]
+
+
+async def test_engines_without_a_cache_get_each_frame() -> None:
+    """They would gain nothing."""
+    async with room(FakeEngine(chunks=["A cup."])) as one:
+        table = Table(one)
+        for _ in range(2):
+            assert "unchanged_since" not in (await table.ask(1))["frame"]
+        await table.type(1)
+        assert len(table.requests) == 2
+
+
+async def test_a_held_frame_stays_where_it_was_first_sent() -> None:
+    async with room(caching()) as one:
+        table = Table(one)
+        await table.ask(1, "One?")
+        one.session.handle(Hold(type="hold"))
+        table.show(2)
+        await one.until(lambda m: m["type"] == "status" and m["held"])
+        for text in ("Two?", "Three?"):
+            one.session.handle(Chat(type="chat", content=text))
+            answer = await one.next("response")
+            assert answer["frame"]["held"]
+            assert "unchanged_since" not in answer["frame"]
+        before, after = (prompts(request) for request in table.requests[1:])
+        assert after[: len(before)] == before
+        one.session.handle(Release(type="release"))
+
+
+async def test_typing_sends_the_picture_ahead() -> None:
+    """One token, which nobody gets; the question then begins as that prompt did."""
+    async with room(caching()) as one:
+        table = Table(one)
+        await table.type(1)
+        (ahead,) = table.requests
+        assert (ahead.kind, ahead.max_tokens) == (Kind.AHEAD, 1)
+        assert not [m for m in await one.rest() if m["type"] in ("started", "delta", "response")]
+        answer = await table.ask(1, "What is it?")
+        assert answer["frame"]["unchanged_since"] < answer["frame"]["captured_at"]
+        before, after = (prompts(request) for request in table.requests)
+        assert after[: len(before) - 1] == before[:-1]
+        assert table.metric("pictures_ahead_total") == 1
+        assert table.metric("visual_tokens_saved_total") == ahead.picture.visual_tokens
+
+
+async def test_only_a_change_sends_another_one_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with room(caching()) as one:
+        table = Table(one)
+        monkeypatch.setattr(picture_reuse, "AHEAD_SECONDS", 0.0)
+        for _ in range(3):
+            await table.type(1)
+        assert len(table.requests) == 1
+        await table.type(2)
+        assert len(table.requests) == 2
+
+
+async def test_two_changes_at_once_send_one_ahead() -> None:
+    async with room(caching()) as one:
+        table = Table(one)
+        await table.type(1)
+        await table.type(2)
+        assert len(table.requests) == 1
+
+
+async def test_one_that_is_cancelled_makes_no_room_for_a_third(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Somebody goes on and pauses again: the end of the first picture is not the end of the second."""
+    monkeypatch.setattr(picture_reuse, "SAID_SECONDS", 0.0)
+    async with room(caching()) as one:
+        table = Table(one)
+        reuse = one.session._reuse
+        made: list[str] = []
+        go = asyncio.Event()
+
+        async def prepare(view: View, needs: Capabilities) -> Prepared:
+            made.append(view.frame.id)
+            await go.wait()
+            raise EngineFailed("It was only counted.")
+
+        monkeypatch.setattr(reuse, "prepare", prepare)
+        reuse.said(table.show(1), None)
+        await until(lambda: len(made) == 1)
+        reuse.cancel_ahead()
+        reuse.said(table.show(2), None)
+        await until(lambda: len(made) == 2)
+        assert reuse.busy
+        reuse.said(table.show(3), None)
+        await asyncio.sleep(0.01)
+        assert made == ["f1", "f2"]
+        go.set()
+        await until(lambda: not reuse.busy)
+
+
+async def test_nothing_goes_ahead_while_anybody_waits() -> None:
+    async with room(caching()) as one:
+        table = Table(one)
+        one.engine.hold()
+        one.session.handle(Chat(type="chat", content="What?"))
+        await asyncio.sleep(0)
+        table.show(1)
+        await until(lambda: one.engine.open == 1)
+        table.show(2)
+        one.session.handle(Typing(type="typing"))
+        await asyncio.sleep(0.05)
+        assert [request.kind for request in table.requests] == [Kind.CHAT]
+        one.engine.release()
+        await one.next("response")
+
+
+async def test_nothing_goes_ahead_without_consent() -> None:
+    async with room(FakeEngine()) as one:
+        table = Table(one)
+        far = caching(elsewhere="far.example")
+        one.engines.current = far
+        await table.type(1)
+        assert far.requests == []
+
+
+async def test_saved_tokens_are_those_of_the_engines_own_count() -> None:
+    async with room(caching(usage=Usage(300, 3, 40))) as one:
+        table = Table(one)
+        await table.ask(1)
+        await table.ask(1)
+        assert table.metric("visual_tokens_saved_total") == 40
+
+
+async def test_the_picture_goes_with_the_session() -> None:
+    async with room(caching()) as one:
+        table = Table(one)
+        await table.ask(1)
+        await one.session.close("session_ended")
+        assert one.session._reuse._sent is None
+
+
+async def test_nothing_goes_ahead_of_a_session_that_used_its_tokens() -> None:
+    async with room(caching()) as one:
+        table = Table(one)
+        one.session.allowance._left = -1e9
+        await table.type(1)
+        assert table.requests == []
+
+
+async def test_a_question_in_detail_compares_small_print() -> None:
+    async with room(caching()) as one:
+        table = Table(one)
+        await table.ask(1, detail="high")
+        fine = one.session._reuse._sent
+        await table.ask(1)
+        coarse = one.session._reuse._sent
+        assert fine is not None
+        assert coarse is not None
+        assert fine.likeness._planes[0].shape == (120, 160)
+        assert coarse.likeness._planes[0].shape == (60, 80)
