@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from scripts.bench.http_json import request
 
 SECONDS = 5.0
+_MOST_NAME = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ async def listed(
         )
     try:
         if reply.status == 200:
-            return [str(model["id"]) for model in reply.json()["data"]]
+            return [_shown(str(model["id"])) for model in reply.json()["data"]]
     except (ValueError, KeyError, TypeError):
         pass
     return Trouble(
@@ -75,3 +76,8 @@ async def listed(
         f"{url} ends with /v1 as a rule.",
         unlisted=reply.status in (404, 405, 501),
     )
+
+
+def _shown(name: str) -> str:
+    """Return a model's name as a terminal may show it: another program chose it."""
+    return "".join(char for char in name[:_MOST_NAME] if char.isprintable())

@@ -248,6 +248,11 @@ async def test_speech(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         wrong = env_file(tmp_path, engine="builtin", transcription_model="other", **urls)
         found = await look(capsys, "--env-file", wrong)
         assert "TRANSCRIPTION_MODEL" in found["recogniser"]["todo"]
+        # Another program chose the names: no command for the terminal, and not without end
+        words.models = ["whis\x1b[2Jper", "x" * 100_000]
+        found = await look(capsys, "--env-file", env_file(tmp_path, engine="builtin", **urls))
+        assert "whis[2Jper" in found["recogniser"]["text"]
+        assert len(found["recogniser"]["text"]) < 1000
     found = await look(capsys, "--env-file", env_file(tmp_path, engine="builtin", **urls))
     assert "Nothing answers at SPEECH_BASE_URL." in found["voice"]["text"]
     assert "browser" in found["voice"]["cause"]
