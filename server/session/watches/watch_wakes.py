@@ -24,9 +24,13 @@ _DARK_SECONDS = 0.9
 _OUT = 3.0
 _NOTHING = Change(Why.SAME, 0.0, None, 0.0)
 # Seconds from the beginning of a sound to the frame that is asked about, so that the request has the
-# sound, and between two requests about sounds
+# sound; and until nobody asks about it any more
 _SOUND_SECONDS = 0.8
+_SOUND_FORGOTTEN = 5.0
+# Seconds between two requests about sounds: at first, and at most. Doubled with each one, since a
+# television or a talk would use up the requests that a watch has for a day.
 _SOUNDS_APART = 3.0
+_MOST_APART = 600.0
 
 
 class WatchWakes:
@@ -70,8 +74,11 @@ class WatchWakes:
         self._last: Frame | None = None
         # The beginning of a sound that nobody was asked about; None without one
         self._sound_at: float | None = None
-        # The capture time of the newest frame that was asked about for its sound
+        # The capture time of the newest frame that was asked about for its sound, the seconds until
+        # the next one, and the beginning of the newest sound
         self._sound_asked = 0.0
+        self._sounds_apart = _SOUNDS_APART
+        self._noise_at = 0.0
         # The change that waits for the end of the common request
         self._waiting: Change | None = None
         # The capture time of the first dark look; None while looks are light
@@ -130,17 +137,25 @@ class WatchWakes:
 
     def sounded(self, at: float) -> None:
         """Note that a sound began; forgotten where the engine cannot hear."""
+        if at - self._noise_at >= self._sounds_apart:
+            # It was quiet before.
+            self._sounds_apart = _SOUNDS_APART
+        self._noise_at = at
         if self._tools.current_engine().status.capabilities.audio_in:
             self._sound_at = at
 
     def _sound_due(self, frame: Frame) -> bool:
         """Find whether this is the frame to ask about for a sound, and take note of that."""
         at = self._sound_at
-        if at is None or frame.captured < max(
-            at + _SOUND_SECONDS, self._sound_asked + _SOUNDS_APART
-        ):
+        now = frame.captured
+        if at is None or now < at + _SOUND_SECONDS:
             return False
-        self._sound_at, self._sound_asked = None, frame.captured
+        if now < self._sound_asked + self._sounds_apart:
+            if now >= at + _SOUND_FORGOTTEN:
+                self._sound_at = None
+            return False
+        self._sound_at, self._sound_asked = None, now
+        self._sounds_apart = min(_MOST_APART, 2 * self._sounds_apart)
         return True
 
     def ask_early(self, frame: Frame, change: Change) -> Ask | None:
@@ -216,6 +231,7 @@ class WatchWakes:
             self._attention.answered(self.now(), same=same)
         elif ask.look is Look.SECOND and any(one.seen for one in answers.values()):
             self._last_answers |= dict.fromkeys(answers, True)
+            self._sounds_apart = _SOUNDS_APART
             self._attention.retry()
 
     def failed(self, ask: Ask) -> None:
@@ -240,8 +256,9 @@ class WatchWakes:
         self._compared_dark = self._before_dark = False
 
     def retry(self) -> None:
-        """End the pause between requests."""
+        """End the pauses between requests."""
         self._attention.retry()
+        self._sounds_apart = _SOUNDS_APART
 
     def forget(self) -> None:
         self._compared = self._last = self._sound_at = None

@@ -207,6 +207,33 @@ async def test_a_noisy_room_asks_within_bounds() -> None:
             assert (len(one.engine.requests) > asked) is hears
 
 
+async def test_a_television_uses_up_no_watch() -> None:
+    """Ten minutes of sounds cost some requests of the 150 of a day; after a while of quiet, or a ring,
+    the next sound is asked about soon again.
+    """
+    async with room(FakeEngine(capabilities=dataclasses.replace(ABLE, audio_in=True))) as one:
+        guard = Guard(one)
+        guard.stage = Stage(one, step=3.0)
+        guard.watch()
+        await guard.calm()
+
+        async def sounds(frames: int) -> int:
+            asked = len(one.engine.requests)
+            for _ in range(frames):
+                last = one.session.camera.newest
+                assert last is not None
+                one.session._watching.sounded(last.captured)
+                await guard.show()
+            return len(one.engine.requests) - asked
+
+        # Each may have one more at the settled scene.
+        assert 2 <= await sounds(200) <= 20
+        assert guard.listed()[0]["state"] == "looking"
+        assert await sounds(2) == 0
+        await guard.show(times=300)
+        assert await sounds(2) >= 1
+
+
 async def test_a_change_between_two_samples_is_asked_about_at_once() -> None:
     """A frame that clearly differs need not wait for the next sample; the same bounds hold."""
     limits = dataclasses.replace(LIMITS, sample_rate=2)
