@@ -15,6 +15,7 @@ from server.attention.read_pace import ReadPace
 from server.attention.read_text import ReadText, joined
 from server.camera.camera import Asked, Camera
 from server.core import messages as wire
+from server.core.aio import in_pool
 from server.core.errors import NoText, QwenCameraError
 from server.core.frames import Detail, Frame, Hint, Kind, Scene
 from server.engines import prompts
@@ -175,7 +176,10 @@ class Reading:
             self._job = None
         self._failures = 0
         self._look = look
-        lines = self._text.add(prompts.lines_of(result.text))
+        # A page of small print takes 0.1 s, which nobody else waits for.
+        lines = await in_pool(
+            self._tools.prepare_pool, self._text.add, prompts.lines_of(result.text)
+        )
         self._more = bool(lines) and result.finish_reason == "length"
         if not lines:
             return False

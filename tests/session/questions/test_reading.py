@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from server.attention import read_pace
+from server.attention.read_text import ReadText
 from server.core.errors import EngineTimeout
 from server.core.frames import Frame
 from server.core.messages import Cancel, Chat, Hold, Said, Settings
@@ -328,3 +330,19 @@ async def test_a_session_that_ends_ends_it() -> None:
         asked = len(engine.requests)
         await soon(lambda: engine.open == 0)
         assert len(engine.requests) == asked
+
+
+async def test_lines_are_compared_beside_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page of small print would hold up all sessions for 0.1 s and more."""
+    threads = []
+    add = ReadText.add
+
+    def noted(self: ReadText, texts: list[str]) -> list[str]:
+        threads.append(threading.current_thread())
+        return add(self, texts)
+
+    monkeypatch.setattr(ReadText, "add", noted)
+    async with before() as (one, _):
+        ask(one)
+        assert await delta(one)
+    assert threading.main_thread() not in threads
