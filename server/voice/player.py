@@ -162,7 +162,11 @@ class Player:
             self.dropped += len(samples) - fits
             samples = samples[:fits]
         if len(samples):
-            self._chunks.append(samples.copy())
+            if self._chunks and len(self._chunks[-1]) < FRAME:
+                # A server may send sample by sample: an array for each would take 60 times the room.
+                self._chunks[-1] = np.concatenate([self._chunks[-1], samples])
+            else:
+                self._chunks.append(samples.copy())
             self._waiting += len(samples)
         if self.ready and not was_ready:
             self._wake()

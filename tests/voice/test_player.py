@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -150,3 +152,21 @@ def test_other_samples_are_refused() -> None:
         player.play(np.zeros((2, 10), np.int16), RATE)
     with pytest.raises(ValueError, match="1000 samples a second"):
         player.play(np.zeros(10, np.int16), 1000)
+
+
+def test_sound_in_the_smallest_pieces_takes_little_room() -> None:
+    """A server chooses the pieces: one sample each must not take a hundred bytes each."""
+    player = Player()
+    player.begin()
+    samples = np.arange(20_000).astype(np.int16)
+    tracemalloc.start()
+    for at in range(len(samples)):
+        player.play(samples[at : at + 1], RATE)
+    room, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert room < 4 * samples.nbytes
+    player.finish()
+    got = []
+    while (frame := player.take()) is not None:
+        got.append(frame)
+    assert np.array_equal(np.concatenate(got)[: len(samples)], samples)
