@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Protocol, TypeVar
 
+from server.core.errors import EngineTimeout
 from server.engines.base import Chunk, EngineRequest
 from server.engines.openai.chat_client import TimeLimits
 from server.engines.openai.retry import Fault, Reason, Retries
@@ -43,24 +44,33 @@ async def asked(
     *,
     on_fault: Callable[[S, Fault], None],
     on_retry: Callable[[Reason], None],
+    on_silence: Callable[[S], None] = lambda _: None,
 ) -> AsyncGenerator[Chunk, None]:
     """Stream the answer of the first of `servers` that gives one; see `Engine.answer`.
 
-    `on_fault` gets each failure before a token, `on_retry` the reason of each repeat.
+    `on_fault` gets each failure before a token, `on_retry` the reason of each repeat;
+    `on_silence` is called when no token came in time, which ends it.
     """
     now = asyncio.get_running_loop().time
     deadline, until = now() + limits.total, now() + limits.first_token
     retries = Retries(request.kind, until)
     due: float | None = None
     turn = 0
+    begun = False
     while True:
         server = servers[turn % len(servers)]
         try:
             asking = server.ask(request, deadline=deadline, due=due, repeat=turn, last=retries.last)
             async with aclosing(asking) as chunks:
                 async for chunk in chunks:
+                    begun = True
                     yield chunk
             return
+        except EngineTimeout:
+            # A repeat has only what is left of the time.
+            if not begun and turn == 0:
+                on_silence(server)
+            raise
         except Fault as fault:
             on_fault(server, fault)
             pause = retries.pause(fault, others=len(servers) > 1, now=now())

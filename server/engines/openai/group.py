@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 # A server that failed though it seems well is asked last for so long.
 _REST_SECONDS = 5.0
+# The same of one that gave no token in time: each question there costs a person all that time.
+_SILENT_SECONDS = 60.0
 _RESTS_AFTER = (Reason.BROKEN, Reason.FAILED, Reason.LOADING)
 # Which trouble is named first when no server answers
 _BEST_FIRST = (
@@ -113,6 +115,7 @@ class EngineGroup:
             self._limits,
             on_fault=failed,
             on_retry=self._on_retry,
+            on_silence=lambda server: self._rest(server, _SILENT_SECONDS),
         )
         async with aclosing(asking) as chunks:
             async for chunk in chunks:
@@ -144,7 +147,11 @@ class EngineGroup:
             # Its status has it from now on, so that no session goes there until a probe finds it.
             fault.error()
         elif fault.reason in _RESTS_AFTER:
-            self._rests[server.address] = asyncio.get_running_loop().time() + _REST_SECONDS
+            self._rest(server, _REST_SECONDS)
+
+    def _rest(self, server: OpenAIEngine, seconds: float) -> None:
+        until = asyncio.get_running_loop().time() + seconds
+        self._rests[server.address] = max(until, self._rests.get(server.address, 0.0))
 
     def _log_changes(self) -> None:
         for address, before in self._seen.items():

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 import pytest
 import pytest_asyncio
 
-from server.core.errors import EngineError, EngineUnavailable
+from server.core.errors import EngineError, EngineTimeout, EngineUnavailable
 from server.core.frames import Kind, Picture
 from server.engines.base import Delta, EngineRequest, EngineState
 from server.engines.openai.chat_client import TimeLimits
@@ -139,6 +139,28 @@ async def test_a_failing_server_is_asked_last_for_a_while(group: Group) -> None:
         assert await group.answer(session) == "I see a cup."
     assert bad.count < 5
     assert group.retried == [Reason.FAILED] * bad.count
+
+
+async def test_a_silent_server_is_asked_last_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that hangs and still lists its models fails one question, and not each of its sessions'."""
+    monkeypatch.setattr(f"{__name__}.LIMITS", dataclasses.replace(LIMITS, first_token=0.5))
+    async with AsyncExitStack() as stack:
+        fakes = [await stack.enter_async_context(FakeOpenAI()) for _ in range(2)]
+        group = Group(fakes)
+        stack.push_async_callback(group.engine.close)
+        await group.engine.probe()
+        for session in SESSIONS:
+            await group.answer(session)
+        hung = fakes[0]
+        mine = [session for session in SESSIONS if group.server_of(session) is hung]
+        hung.behaviour = Behaviour.SILENT
+        with pytest.raises(EngineTimeout):
+            await group.answer(mine[0])
+        monkeypatch.setattr("server.engines.openai.group._REST_SECONDS", 0.0)
+        asked = hung.count
+        for session in mine:
+            assert await group.answer(session) == "I see a cup."
+        assert hung.count == asked
 
 
 async def test_a_full_server_sends_the_question_on_and_keeps_its_sessions(group: Group) -> None:
