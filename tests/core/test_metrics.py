@@ -121,6 +121,7 @@ ALLOWED: dict[str, set[str]] = {
         "redis",
         "loop_lag",
         "recogniser",
+        "voice",
         "stills",
         "models",
         "model_memory",

@@ -17,7 +17,7 @@ from server.core.sound import SOUND_RATE, Sound, SoundUse
 from server.engines import hearing, prompts
 from server.engines.base import EarlierPicture, EngineRequest, Turn
 from server.engines.hearing import MOST_SECONDS, audio_tokens, fault, without_sound
-from server.engines.openai import engine as openai_engine
+from server.engines.openai import sender
 from server.engines.openai.engine import OpenAIEngine
 from tests.engines.openai.test_engine import collect, picture
 from tests.engines.openai.test_engine import request as plain_request
@@ -113,7 +113,7 @@ async def test_media_are_resolved_once_a_request(
         made.append(sound)
         return hearing.audio_part(sound)
 
-    monkeypatch.setattr(openai_engine, "audio_part", part)
+    monkeypatch.setattr(sender, "audio_part", part)
     fake.behaviour, fake.refused_fields = Behaviour.REFUSES_FIELD, {"temperature"}
     await collect(engine, asked())
     assert fake.count == 2

@@ -64,8 +64,12 @@ class ServerState:
             self.model = names[0] if names else self.model
         if ready != self.ready:
             log.info(
-                self._what,
-                extra={"state": "ready" if ready else "unreachable", "reason": f"HTTP {status}"},
+                "a speech server's state",
+                extra={
+                    "engine": self._what,
+                    "state": "ready" if ready else "unreachable",
+                    "reason": f"HTTP {status}",
+                },
             )
         self.ready = ready
         self.trouble = "" if ready else self._http.trouble(status)
@@ -84,5 +88,5 @@ class ServerState:
         self._not_before = asyncio.get_running_loop().time() + _PAUSE_SECONDS
         log.info(
             "a speech server's socket is not used",
-            extra={"reason": f"{self._what}: {type(error).__name__}"},
+            extra={"engine": self._what, "error": type(error).__name__},
         )
