@@ -16,7 +16,8 @@ class Consent:
     """The machines that may get one session's pictures, sound and answers.
 
     Always this one; also the engine's, the recogniser's and the voice's at the session's beginning,
-    and those that the person confirmed since. The newest 16 are remembered.
+    and those that the person confirmed since. A machine with consent for pictures may have the
+    rest, too; no other consent counts for pictures. Of each the newest 16 are remembered.
     """
 
     def __init__(
@@ -24,9 +25,10 @@ class Consent:
     ) -> None:
         self._recogniser = recogniser
         self._voice = voice
-        self._hosts = dict.fromkeys(
-            ("", engine.status.elsewhere, self.sound_elsewhere, self.voice_elsewhere)
-        )
+        # For all, for sound and for answers
+        self._hosts = dict.fromkeys(("", engine.status.elsewhere))
+        self._sound_hosts = dict.fromkeys((self.sound_elsewhere,))
+        self._voice_hosts = dict.fromkeys((self.voice_elsewhere,))
 
     @property
     def voice_elsewhere(self) -> str:
@@ -36,11 +38,11 @@ class Consent:
     @property
     def voice_given(self) -> bool:
         """True when the voice may have this session's answers."""
-        return self.voice_elsewhere in ("", *self._hosts)
+        return self.voice_elsewhere in ("", *self._hosts, *self._voice_hosts)
 
     def give_voice(self) -> None:
         """Note that the person has switched speech on, where the page names the voice's machine."""
-        self._keep(self.voice_elsewhere)
+        _keep(self._voice_hosts, self.voice_elsewhere)
 
     @property
     def sound_elsewhere(self) -> str:
@@ -53,7 +55,7 @@ class Consent:
     @property
     def sound_given(self) -> bool:
         """True when the recogniser may have this session's sound."""
-        return self.sound_elsewhere in ("", *self._hosts)
+        return self.sound_elsewhere in ("", *self._hosts, *self._sound_hosts)
 
     def check_sound(self) -> None:
         """Raise NotConfirmed for a recogniser on a machine without consent."""
@@ -74,12 +76,13 @@ class Consent:
             raise BadRequest(
                 f'"host" of a confirm message is not where pictures go; they go to {where} now.'
             )
-        self._keep(host)
+        _keep(self._hosts if host == engine.status.elsewhere else self._sound_hosts, host)
 
-    def _keep(self, host: str) -> None:
-        self._hosts[host] = None
-        while len(self._hosts) > _MOST_HOSTS:
-            del self._hosts[next(iter(self._hosts))]
+
+def _keep(hosts: dict[str, None], host: str) -> None:
+    hosts[host] = None
+    while len(hosts) > _MOST_HOSTS:
+        del hosts[next(iter(hosts))]
 
 
 def _not_confirmed(what: str, host: str) -> NotConfirmed:
