@@ -96,6 +96,8 @@ class BoundedTransport(httpx2.AsyncBaseTransport):
             (name, value)
             for name, value in headers.raw
             if not (refusal and name.lower() in (b"content-encoding", b"content-length"))
+            # A client would keep cookies without end, and send one person's with everybody's.
+            and name.lower() != b"set-cookie"
         ]
         return httpx2.Response(
             answer.status_code, headers=kept, stream=stream, extensions=answer.extensions

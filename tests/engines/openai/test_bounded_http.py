@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
+from server.engines.openai.bounded_http import BoundedTransport, Bounds
 from tests.support.malicious_model_server import CHAT, LISTING
 
 pytestmark = pytest.mark.slow
@@ -113,3 +115,20 @@ def test_what_scripts_ask_with_costs_little_whatever_comes(asked: Asked, manner:
     found = asked("request", manner)
     within_bounds(found)
     assert found.get("bytes", 0) < 2**20, found
+
+
+async def test_no_cookie_is_kept() -> None:
+    """Its jar would grow without end, and name one person's server to a router for everybody's."""
+    sent: list[str] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        sent.append(request.headers.get("cookie", ""))
+        headers = [("Set-Cookie", f"route{len(sent)}=a; Path=/"), ("X-Kept", "yes")]
+        return httpx2.Response(200 if len(sent) % 2 else 503, headers=headers, content=b"{}")
+
+    bounded = BoundedTransport(httpx2.MockTransport(answer), lambda _: Bounds())
+    async with httpx2.AsyncClient(transport=bounded) as client:
+        for _ in range(4):
+            assert (await client.get("http://127.0.0.1/v1/models")).headers["x-kept"] == "yes"
+        assert not client.cookies
+    assert sent == [""] * 4
