@@ -295,7 +295,7 @@ async def test_where_it_is_not_offered(status: int) -> None:
     """No sound is taken then; a redirect is not followed."""
     async with TranscriptionServer() as server:
         server.upgrade = status
-        server.extra = [f"location: {server.base_url}/realtime"]
+        server.extra = [f"location: ws{server.base_url.removeprefix('http')}/realtime"]
         found = Pieces(pieces())
         words = Realtime(server.base_url, "", LIMITS).recognise(found, model="m")
         with pytest.raises(SpeechUnavailable if status == 302 else NotOffered):
