@@ -389,7 +389,7 @@ def test_no_model_server_is_no_failure(tmp_path: Path) -> None:
 def test_it_says_what_it_installs_before_it_does(tmp_path: Path) -> None:
     """test.sh names all packages first; nothing runs as root before that."""
     scratch = project(tmp_path / "p")
-    for name in ("requirements-dev", "requirements-models"):
+    for name in ("requirements-dev", "requirements-models", "requirements-router"):
         (scratch / "locks" / f"{name}.txt").write_text("# nothing\n")
     tools = tmp_path / "bin"
     words = {

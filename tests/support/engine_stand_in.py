@@ -64,6 +64,10 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/health":
             self._json({}, 503 if self.lost_worker else 200)
             return
+        if self.path == "/readiness":
+            # vLLM has none; its router has.
+            self._json({"detail": "Not Found"}, 404)
+            return
         key = os.environ.get("VLLM_API_KEY")
         if self.locked or (key and self.headers.get("Authorization") != f"Bearer {key}"):
             self._json({"error": "no"}, 401)

@@ -106,6 +106,7 @@ def run_measurement(
         sys.stderr.write(f"{error}\n")
         return 1
     out.write(json.dumps(found).encode())
+    out.flush()
     return 0
 
 
