@@ -164,7 +164,7 @@ async def test_a_microphone_is_heard(
     assert np.abs(samples).max() > 300
     spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples))))
     assert spectrum.max() > 20 * np.median(spectrum)
-    assert heard[-1].end - heard[0].captured == pytest.approx(len(samples) / 16_000, abs=0.3)
+    assert heard[-1].end - heard[0].captured == pytest.approx(len(samples) / 16_000, abs=0.8)
     await browser.script(talk)
     await soon(lambda: not session.voice.microphone, 10)
     await browser.go("about:blank")

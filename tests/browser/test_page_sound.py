@@ -201,7 +201,10 @@ async def test_sound_and_picture_are_back_together_after_a_cut(
 
 
 async def test_lost_packets_leave_no_hole_in_a_microphone(visit: Visit, builtin: Running) -> None:
-    """One of twenty packets is lost: the sound has no silence inside."""
+    """One of twenty packets is lost: the sound has no silence in their places.
+
+    A busy browser may pause once or twice by itself.
+    """
     async with LinkRelay(up=Link(delay=0.02, loss=0.05), down=Link(delay=0.02), seed=4) as relay:
 
         async def prepare(page: Page) -> None:
@@ -215,6 +218,6 @@ async def test_lost_packets_leave_no_hole_in_a_microphone(visit: Visit, builtin:
         await visitor.page.evaluate(_MICROPHONE, 440)
         await until(lambda: sum(piece.seconds for piece in heard) > 6, 20)
         sound = np.concatenate([piece.samples for piece in heard])
-        assert lost.count("lost") >= 3
+        assert lost.count("lost") >= 8
         loud = np.flatnonzero(np.abs(sound[SOUND_RATE // 2 :]) > 1000)
-        assert np.diff(loud).max() < 0.03 * SOUND_RATE
+        assert np.count_nonzero(np.diff(loud) > 0.01 * SOUND_RATE) <= 2
