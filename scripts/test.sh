@@ -14,7 +14,7 @@ Installs what the tests need into .venv, .venv-models and .venv-router and, with
 strace, certutil, coturn, nginx, Redis, Prometheus, logrotate, systemd, espeak-ng and what makes networks, with npm what is in
 tests/peers; then runs all tests, or those that the arguments choose: bash scripts/test.sh tests/vision/test_resize.py -k ratio
 
-  --fast   for everyday work, about three minutes: installs into .venv alone and runs two tests at a time. Leaves out the
+  --fast   for everyday work, about three minutes: installs into .venv alone and runs three at a time. Leaves out the
            tests marked browser and slow, and says how many these are.
 TEXT
         exit 0
@@ -28,7 +28,7 @@ esac
 if [ -n "$fast" ]; then
     install_once test requirements-dev.txt
     cd "$ROOT"
-    exec "$VENV_PYTHON" -m pytest --fast -q --numprocesses=2 --dist=loadfile --durations=5 --durations-min=2 "$@"
+    exec "$VENV_PYTHON" -m pytest --fast -q --numprocesses=3 --dist=loadfile --durations=5 --durations-min=2 "$@"
 fi
 
 # Playwright's driver is a Node.js, for which some slim systems lack a library.
