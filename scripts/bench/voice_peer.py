@@ -147,7 +147,7 @@ class Received:
 
 
 class Loudspeaker:
-    """What the server sends of its speech, packet by packet as it arrives."""
+    """The server's speech, packet by packet as it arrives."""
 
     def __init__(self) -> None:
         self.packets: deque[Received] = deque(maxlen=_KEPT)

@@ -42,7 +42,7 @@ class Speech(Protocol):
 
     @property
     def name(self) -> str:
-        """Where they come from, for the report."""
+        """The origin of the sounds, for the report."""
         ...
 
     def halves(self, number: int) -> tuple[Samples, Samples]:
@@ -95,7 +95,7 @@ class MadeUpSpeech:
 
 @dataclass(frozen=True, slots=True)
 class FileSpeech:
-    """What somebody has recorded, said again and again."""
+    """A recording, said again and again."""
 
     path: Path
 

@@ -43,7 +43,7 @@ def test_time_does_not_count_while_something_is_still_heard() -> None:
 
 
 def test_a_hint_needs_two_looks_and_a_moment_without_news() -> None:
-    """Who is moving on already needs none."""
+    """A person who is moving on already needs none."""
     pace = ReadPace(0)
     pace.read(5)
     assert pace.see(Hint.LOWER_EDGE, 5.1) is None

@@ -56,7 +56,7 @@ def test_a_request_to_be_read_to_is_read_on(question: str) -> None:
     ["Read this", "Read me the price", "Lies das vor", "Lis-moi le prix", "What does it say?"],
 )
 def test_a_question_about_one_picture_stays_one(question: str) -> None:
-    """What was answered from one picture before still is."""
+    """Questions that were answered from one picture before still are."""
     assert route_of(question) is Route.DETAIL
 
 

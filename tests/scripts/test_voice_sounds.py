@@ -75,7 +75,7 @@ def recorded(path: Path, samples: voice_sounds.Samples) -> Path:
 
 
 def test_a_recording_loses_its_silence(tmp_path: Path) -> None:
-    """What is around the sentence would count as a late answer."""
+    """Sound around the sentence would count as a late answer."""
     sound = np.concatenate([silence(1.0), syllables(5), silence(2.0)])
     found = read_sound(recorded(tmp_path / "me.wav", sound))
     assert len(found) / RATE == pytest.approx(1.0, abs=0.1)

@@ -47,7 +47,7 @@ class FramesSent(StrEnum):
 
 
 class AnswerSpeech(StrEnum):
-    """Who speaks an answer whose model was asked to speak it itself."""
+    """The speaker of an answer whose model was asked to speak it itself."""
 
     # Its own sound was played.
     MODEL = "model"

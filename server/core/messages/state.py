@@ -156,7 +156,7 @@ class AimHint(ServerMessage):
 
 
 class ReadingState(ServerMessage):
-    """What helps to read a text on, or its end."""
+    """A hint that helps to read a text on, or its end."""
 
     type: Literal["reading"] = "reading"
     # The question's

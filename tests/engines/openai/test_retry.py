@@ -1,4 +1,4 @@
-"""Whether a request without a token is sent again, and when."""
+"""Repeats of a request without a token, and their times."""
 
 from __future__ import annotations
 

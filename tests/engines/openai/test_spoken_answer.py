@@ -311,7 +311,7 @@ async def test_a_refused_sound_is_no_news_about_speech(
 
 
 def test_a_fault_ends_the_sound() -> None:
-    """What came before it was played; nothing of a later piece is."""
+    """The sound before it was played; nothing of a later piece is."""
     spoken = SpokenAnswer()
     assert spoken.take(b64(SOUND.tobytes())) is not None
     assert spoken.take("no base64!") is None

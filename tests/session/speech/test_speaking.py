@@ -355,7 +355,7 @@ async def test_stopping_an_engine_that_speaks(rig: Rig) -> None:
 
 
 async def test_the_sound_of_an_engine_is_bounded(rig: Rig) -> None:
-    """What does not fit into the player is dropped and counted."""
+    """Sound that does not fit into the player is dropped and counted."""
     rig.speaking.begin("a1", by_engine=True)
     rig.speaking.write("a1", "The cup is red.")
     for _ in range(20):
@@ -576,7 +576,7 @@ async def test_another_machine_gets_no_words_before_speak_is_pressed_again() -> 
 
 @pytest.mark.parametrize("by_page", [False, True])
 async def test_it_is_behind_until_all_that_is_written_was_heard(rig: Rig, by_page: bool) -> None:
-    """Who reads a text on to somebody waits for the voice."""
+    """A text that is read on waits for the voice."""
     rig.voice.ready = not by_page
     assert not rig.speaking.behind
     rig.speaking.begin("a1")

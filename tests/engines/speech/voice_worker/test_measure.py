@@ -1,4 +1,4 @@
-"""What a voice measures of itself."""
+"""The measurements that a voice makes of itself."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_nothing_is_late_without_sound() -> None:
 
 
 def test_stages_add_up_to_the_whole() -> None:
-    """What runs inside another is not counted twice."""
+    """A stage inside another is not counted twice."""
     stages = {
         "talker": 4.0,
         "talker: code predictor": 1.5,
