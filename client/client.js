@@ -61,7 +61,7 @@ const visit = new Visit({
   },
   onMessage: (message) => {
     if (message.type === "still") return showStill(message);
-    if (message.type === "change") return changes.render(message);
+    if (message.type === "change" && message.about !== "watches") return changes.render(message);
     if (message.type === "aim") return guide.receive(message);
     if (message.type === "reading") return void guide.read(message);
     if ([watches, answers, talk].some((one) => one.receive(message)) || operator.here?.receive(message)) return;

@@ -2,7 +2,7 @@
 
 /**
  * @typedef {Object} ChangesActions
- * @property {(length: "short"|"medium"|"long") => void} length
+ * @property {(length: "short"|"medium"|"long") => void} [length] absent: nothing has a length
  * @property {(sensitivity: number) => void} sensitivity
  */
 
@@ -20,7 +20,10 @@ const CHANGES = {
 // Milliseconds without a movement of the slider before its value is sent
 const SETTLED = 250;
 
-/** In the details of a running description: the last comparison of the scene, and what leads to a new text. */
+// Panels that were made: each has a slider with an id of its own.
+let panels = 0;
+
+/** In details of the running description and of the watches: the last comparison of the scene, and what counts as a change. */
 export class Changes {
   element;
 
@@ -42,17 +45,19 @@ export class Changes {
     this.#compared = must(this.element.querySelector(".compared"));
     this.#region = must(this.element.querySelector(".region"));
     this.#part = must(this.element.querySelector(".part"));
-    this.#slider = /** @type {HTMLInputElement} */ (must(this.element.querySelector("#sensitivity")));
+    this.#slider = /** @type {HTMLInputElement} */ (must(this.element.querySelector("input")));
     this.#output = must(this.element.querySelector("output"));
-    this.#length = /** @type {HTMLSelectElement} */ (must(this.element.querySelector("#length")));
+    this.#length = /** @type {HTMLSelectElement} */ (must(this.element.querySelector("select")));
+    const label = /** @type {HTMLLabelElement} */ (must(this.element.querySelector("label")));
+    this.#slider.id = label.htmlFor = `sensitivity-${(panels += 1)}`;
     this.#slider.addEventListener("input", () => {
       this.#show(this.#value);
       clearTimeout(this.#sending);
       this.#sending = setTimeout(() => actions.sensitivity(this.#value), SETTLED);
     });
-    this.#length.addEventListener("change", () => {
-      actions.length(/** @type {"short"|"medium"|"long"} */ (this.#length.value));
-    });
+    const { length } = actions;
+    if (!length) this.#length.closest("label")?.remove();
+    this.#length.addEventListener("change", () => length?.(/** @type {"short"|"medium"|"long"} */ (this.#length.value)));
   }
 
   /** The sensitivity that the slider stands for: each step doubles or halves it. */

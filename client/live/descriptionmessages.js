@@ -9,9 +9,10 @@
  */
 
 /**
- * The comparison of a frame with the one last described.
+ * The comparison of a frame with the one last described, or last asked about for the watches.
  * @typedef {Object} SceneChange
  * @property {"change"} type
+ * @property {"description"|"watches"} about
  * @property {number} value the strongest evidence; a change from 1 on
  * @property {"same"|"first"|"view"|"scene"|"object"|"slight"|"color"|"print"} why
  * @property {[number, number, number, number]} [region] left, top, right, bottom as shares of the picture

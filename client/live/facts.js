@@ -32,6 +32,7 @@
  * @property {"short"|"medium"|"long"} [length]
  * @property {number} [sensitivity]
  * @property {boolean} [changes] details of each comparison are open
+ * @property {boolean} [watch_changes] the same for the watches
  */
 
 /**

@@ -49,8 +49,9 @@
  * @property {string} [language]
  * @property {boolean} [thumbnails]
  * @property {"short"|"medium"|"long"} [length] of a description
- * @property {number} [sensitivity] 0.25 to 4: how small a change leads to a description
+ * @property {number} [sensitivity] 0.25 to 4: how small a change counts for descriptions and watches
  * @property {boolean} [changes] a `change` for each comparison
+ * @property {boolean} [watch_changes] the same for the watches
  * @property {boolean} [stills] one picture per second, for a page whose camera is another device
  * @property {boolean} [recall] keep pictures of the recent past; false drops them, too
  * @property {"short"|"normal"|"full"} [verbosity] words of an answer

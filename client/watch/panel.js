@@ -1,3 +1,4 @@
+import { Changes } from "../chat/changes.js";
 import { Alarm } from "./alarm.js";
 import { WatchDesk } from "./desk.js";
 import { WatchView } from "./view.js";
@@ -11,6 +12,8 @@ const SETTLED = 1200;
 /** Watches: connects what is ordered and rung with its views. Loaded when needed, not with the page. */
 export class WatchPanel {
   #alarm = new Alarm();
+  #visit;
+  #changes;
   // The reason for which nothing is watched, as it was said; "" for none
   #trouble = "";
   /** @type {ReturnType<typeof setTimeout>|undefined} */
@@ -26,12 +29,16 @@ export class WatchPanel {
    * @param {() => void} hooks.opened the list needs space
    */
   constructor(visit, { show, say, refused, opened }) {
-    const view = new WatchView({
+    this.#visit = visit;
+    this.#changes = new Changes({ sensitivity: (sensitivity) => visit.description.prefer({ sensitivity }) });
+    const hooks = {
       onStop: (id) => this.#desk.stop(id),
       onChange: (id, change) => this.#desk.change(id, change),
       onWrong: (id) => this.#desk.wrong(id),
       onOpen: opened,
-    });
+      onComparing: (open) => visit.description.prefer({ watch_changes: open }),
+    };
+    const view = new WatchView(hooks, this.#changes.element);
     const desk = (this.#desk = new WatchDesk({
       send: (message) => visit.socket.send(message),
       onChange: () => {
@@ -50,7 +57,7 @@ export class WatchPanel {
       saved: saved(),
       save,
     }));
-    desk.connected(visit.facts.socket === "open");
+    this.connected(visit.facts.socket === "open");
     view.render(desk.list, desk.waiting);
   }
 
@@ -80,6 +87,8 @@ export class WatchPanel {
   /** @param {boolean} open the socket is open */
   connected(open) {
     this.#desk.connected(open);
+    const { ready, preferred } = this.#visit.facts;
+    if (ready) this.#changes.settings({ ...ready, ...preferred });
   }
 
   forget() {
@@ -88,7 +97,9 @@ export class WatchPanel {
 
   /** @param {ServerMessage} message @returns {boolean} true when it was about watches */
   receive(message) {
-    return this.#desk.receive(message);
+    if (message.type !== "change") return this.#desk.receive(message);
+    this.#changes.render(message);
+    return true;
   }
 }
 

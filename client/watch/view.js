@@ -22,6 +22,9 @@ export class WatchView {
 
   #summary = byId("watches-summary", HTMLElement);
   #list = byId("watches-list", HTMLElement);
+  #comparing = byId("watches-changes", HTMLDetailsElement);
+  // The comparison is in sight.
+  #compares = false;
   /** @type {Map<string, {item: HTMLElement, state: HTMLElement, every: HTMLButtonElement, when: When}>} by the watch's id */
   #items = new Map();
   /** @type {Map<string, HTMLElement>} reasons by the ring's id */
@@ -34,11 +37,20 @@ export class WatchView {
    * @param {(id: string, change: Partial<import("./desk.js").Order>) => void} hooks.onChange
    * @param {(id: string) => void} hooks.onWrong
    * @param {() => void} hooks.onOpen the list was opened
+   * @param {(open: boolean) => void} hooks.onComparing the last comparison of the scene is in sight
+   * @param {HTMLElement} changes shows that comparison
    */
-  constructor(hooks) {
+  constructor(hooks, changes) {
     this.#hooks = hooks;
+    this.#comparing.append(changes);
+    const compare = () => {
+      const open = this.box.open && this.#comparing.open;
+      if (open !== this.#compares) hooks.onComparing((this.#compares = open));
+    };
+    this.#comparing.addEventListener("toggle", compare);
     this.box.addEventListener("toggle", () => {
       if (this.box.open) hooks.onOpen();
+      compare();
     });
   }
 

@@ -90,7 +90,7 @@ class Session:
         )
         self._tasks = TaskSet("session")
         self._watching = Watching(
-            attention=Attention(tools.scratch),
+            attention=Attention(tools.scratch, sensitivity=limits.sensitivity),
             camera=self.camera,
             outbox=self.outbox,
             requests=self._requests,
@@ -273,6 +273,7 @@ class Session:
         self._requests.preferences = now = replace(was, **given)
         if now.sensitivity is not None:
             self._describing.sensitive(now.sensitivity)
+            self._watching.sensitive(now.sensitivity)
         self._background.changed()
         self._stills.want(now.stills)
         if was.speak != now.speak:

@@ -207,3 +207,52 @@ async def test_a_ring_sounds_shakes_and_notifies(
     if hidden:
         calls.append(["notification", "you see red", True, True, "data:image/jpeg"])
     assert await page.page.evaluate("window.__alarm") == calls
+
+
+def paper(patch: int) -> str:
+    """A grey picture as a data URL, with a patch of 5 % that differs by so many levels."""
+    picture = np.full((360, 640, 3), 120, np.uint8)
+    picture[::40, :] = 60
+    picture[144:216, 256:416] += np.uint8(patch)
+    encoded = cv2.imencode(".png", picture)[1].tobytes()
+    return f"image:data:image/png;base64,{base64.b64encode(encoded).decode()}"
+
+
+async def test_the_slider_sets_what_the_gate_sees(visit: Visit, builtin: Running) -> None:
+    """A faint thing is nothing with little sensitivity, and is asked about with more; the details
+    show strength, decision and place.
+    """
+    page = await visit(builtin.base_url)
+    await page.start()
+    await page.show(mode=paper(0), clock=False)
+    await page.box.fill("Tell me when you see red.")
+    await page.button("Watch for this").click()
+    await page.got('m.type === "watches" && m.watches[0]?.looked_at')
+    await page.page.locator("#watches > summary").click()
+    await page.page.locator("#watches-changes > summary").click()
+    slider = page.page.locator("#watches-changes").get_by_label("Small changes count")
+    compared = page.page.locator("#watches-changes .compared")
+    since = await page.now()
+    await slider.fill("-2")
+    assert (await page.sent("settings", since=since))["sensitivity"] == 0.25
+    await expect(page.page.locator("#watches-changes output")).to_have_text("25 %")
+    await page.show(mode=paper(12))
+    await page.settle(6)
+    since = await page.now()
+    faint = await page.got('m.type === "change" && m.about === "watches"', since=since)
+    assert (faint["why"], faint["asks"]) == ("same", False)
+    await expect(compared).to_contain_text("Nothing new")
+
+    since = await page.now()
+    await slider.fill("2")
+    found = await page.got('m.type === "change" && m.asks', since=since)
+    left, top, right, bottom = found["region"]
+    assert 0.3 < left < 0.5 < right < 0.75
+    assert 0.3 < top < 0.5 < bottom < 0.7
+    await expect(compared).to_contain_text("asked")
+    await page.page.wait_for_function(
+        "() => Number(document.querySelector('#watches-changes .part').getAttribute('width')) > 0"
+    )
+    since = await page.now()
+    await page.page.locator("#watches-changes > summary").click()
+    assert (await page.sent("settings", since=since))["watch_changes"] is False

@@ -802,6 +802,7 @@ async def test_settings_outlive_the_socket(guest: Visitor, fake: FakeOpenAI) -> 
         ("length", ["short", "medium", "long"], ["endless", 7]),
         ("sensitivity", [0.25, 4], [0.24, 4.01, "high"]),
         ("changes", [True, False], ["maybe", 7]),
+        ("watch_changes", [True, False], ["maybe", 7]),
         ("describe", [False], ["maybe", 7, []]),
     ],
 )

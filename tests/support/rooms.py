@@ -37,12 +37,13 @@ def make_frame(
     mark: bool = False,
     dark: bool = False,
     dim: bool = False,
+    faint: bool = False,
 ) -> Frame:
     """A textured frame, captured now.
 
     `scene`: one of any number of scenes that a change gate tells apart; None: fine noise by `number`. `mark`: with a
     bright thing in its middle, 6 % of the picture. `dark`: almost without light. `dim`: at a fortieth of its light, with a
-    sensor's noise; the thing is faint then.
+    sensor's noise; the thing is faint then. `faint`: its middle is a little brighter.
     """
     rng = np.random.default_rng(number if scene is None else scene)
     planes = np.full((height * 3 // 2, width), 128, np.uint8)
@@ -56,6 +57,8 @@ def make_frame(
     middle = slice(height * 3 // 8, height * 5 // 8), slice(width * 3 // 8, width * 5 // 8)
     if mark:
         planes[middle] = 250
+    if faint:
+        planes[middle] += 10
     if dark:
         planes[:height] //= 50
     if dark:

@@ -173,9 +173,10 @@ class Unchanged(ServerMessage):
 
 
 class SceneChange(ServerMessage):
-    """The comparison of a frame with the one last described."""
+    """The comparison of a frame with the one last described, or last asked about for the watches."""
 
     type: Literal["change"] = "change"
+    about: Literal["description", "watches"] = "description"
     # The strongest evidence relative to its rule; a change at 1 and above
     value: float
     # same | first | view | scene | object | slight | color | print

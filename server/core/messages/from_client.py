@@ -71,10 +71,13 @@ class Settings(ClientMessage):
     thumbnails: bool | None = None
     # Length of a description; see `Length`.
     length: Length | None = None
-    # Sensitivity to changes: more of it describes smaller and weaker ones. 1 is the measured default.
+    # Sensitivity to changes, of descriptions and watches: more of it finds smaller and weaker ones.
+    # 1 is the measured default.
     sensitivity: float | None = Field(default=None, ge=LEAST_SENSITIVITY, le=MOST_SENSITIVITY)
     # A `change` message at each look at the scene
     changes: bool | None = None
+    # The same for the watches
+    watch_changes: bool | None = None
     # One picture per second, for a page whose camera is another device.
     stills: bool | None = None
     # Keep pictures of the recent past; false drops them, too.

@@ -19,6 +19,7 @@ from server.session.request.answers import AnswerSink
 from server.session.request.builder import RequestBuilder
 from server.session.request.outbox import Outbox
 from server.session.request.parts import View
+from server.session.request.scene_change import scene_change
 from server.vision.hindrance import Hindrance, hindrance
 
 # Characters beyond the last description's that an answer with the same meaning may have
@@ -121,7 +122,7 @@ class LiveDescription:
         asks = due and hindrance(scene) is not Hindrance.BLACK
         self._metrics.looks.labels(change.why).inc()
         if self._requests.preferences.changes:
-            self._outbox.put(_change_message(change, asks))
+            self._outbox.put(scene_change(change, "description", asks=asks))
         if asks:
             self._attention.asked(change, now)
             self._ask(frame, change, scene)
@@ -234,18 +235,3 @@ class _DescriptionSink(AnswerSink):
     def _note_error(self, error: QwenCameraError) -> None:
         self.error = True
         self._report_error(error, self.id)
-
-
-def _change_message(change: Change, asks: bool) -> wire.SceneChange:
-    region = change.region
-    return wire.SceneChange(
-        value=round(change.value, 2),
-        why=change.why,
-        region=(
-            [round(side, 3) for side in (region.left, region.top, region.right, region.bottom)]
-            if region is not None
-            else None
-        ),
-        busy=round(change.busy, 3),
-        asks=asks,
-    )

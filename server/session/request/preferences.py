@@ -21,10 +21,11 @@ class Preferences:
     language: str = ""
     thumbnails: bool = False
     length: Length = Length.SHORT
-    # Of the change gate; None: the server's setting
+    # Of the change gates; None: the server's setting
     sensitivity: float | None = None
     # The client shows each comparison of the scene.
     changes: bool = False
+    watch_changes: bool = False
     stills: bool = False
     # Pictures of the recent past are kept.
     recall: bool = False

@@ -90,6 +90,10 @@ class WatchWakes:
         """Return the time, which is never before the newest frame."""
         return max(self._clock(), self._seen_at)
 
+    def sensitive(self, sensitivity: float) -> None:
+        """Set the sensitivity of the change gate, 0.25 to 4."""
+        self._attention.sensitive(sensitivity)
+
     # Frames
 
     def look(self, frame: Frame) -> Change | None:

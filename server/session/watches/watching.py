@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from server.attention.attention import Attention
+from server.attention.gate import Change
 from server.attention.watch import Ring
 from server.attention.watch_answers import Answer
 from server.attention.watches import Ask, Look, Watches
@@ -19,6 +20,7 @@ from server.core.frames import Frame
 from server.inference import Result
 from server.session.request.builder import RequestBuilder
 from server.session.request.outbox import Outbox
+from server.session.request.scene_change import scene_change
 from server.session.request.session_tools import SessionTools
 from server.session.watches.rings import Rings
 from server.session.watches.watch_frames import WatchFrames
@@ -50,6 +52,7 @@ class Watching:
         wall: Callable[[], float] = time.time,
     ) -> None:
         """`spawn` runs a coroutine as a task of the session; `touch` marks activity."""
+        self._outbox = outbox
         self._requests = requests
         self._tools = tools
         self._spawn = spawn
@@ -134,6 +137,10 @@ class Watching:
         self._rings.remove(id)
         self._update()
 
+    def sensitive(self, sensitivity: float) -> None:
+        """Set the sensitivity of the change gate, 0.25 to 4."""
+        self._wakes.sensitive(sensitivity)
+
     def heard(self, id: str) -> None:
         self._rings.heard(id)
 
@@ -172,19 +179,21 @@ class Watching:
             return
         change = self._wakes.look(frame)
         if change is not None:
-            self._begin(self._wakes.ask(frame, change))
+            self._looked(change, self._wakes.ask(frame, change))
 
     def between(self, frame: Frame) -> None:
         """Look at once at a frame that clearly differs: a ring need not wait for the next sample."""
         change = self._wakes.glance(frame)
         if change is not None and not self._list.blocked():
-            self._begin(self._wakes.ask_early(frame, change))
+            self._looked(change, self._wakes.ask_early(frame, change))
 
     def sounded(self, at: float) -> None:
         """Note that a sound began: an engine that hears is asked about it, though nothing is seen."""
         self._wakes.sounded(at)
 
-    def _begin(self, ask: Ask | None) -> None:
+    def _looked(self, change: Change, ask: Ask | None) -> None:
+        if self._listening and self._requests.preferences.watch_changes:
+            self._outbox.put(scene_change(change, "watches", asks=ask is not None))
         if ask is not None:
             self._queue.put([ask])
         self._frames.settle(self._rule.asking, self._rule.compared)

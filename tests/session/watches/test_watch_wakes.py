@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -13,7 +14,7 @@ from server.engines.builtin.engine import BuiltinEngine
 from server.session.watches import watch_queue
 from tests.session.watches.test_watching import ABLE, Guard, decoded, picture, reply
 from tests.support.fakes import FakeEngine
-from tests.support.rooms import Room, room
+from tests.support.rooms import LIMITS, Room, room
 
 
 @pytest.fixture(autouse=True)
@@ -158,3 +159,37 @@ async def test_without_a_model_the_light_is_watched_too() -> None:
             assert lamp.rings() == []
             await lamp.night(times=5)
             assert [ring["watch"] for ring in lamp.rings()] == ["out"]
+
+
+async def test_each_comparison_is_reported_to_whom_wants_it() -> None:
+    """Its strength, its place and whether the engine is asked; nothing without the wish."""
+    async with room(FakeEngine(capabilities=ABLE)) as one:
+        guard = Guard(one)
+        guard.watch()
+        await guard.calm()
+        assert not [m for m in guard.heard if m["type"] == "change"]
+        guard.say(type="settings", watch_changes=True)
+        await guard.show()
+        await guard.show(mark=True)
+        calm, found, *_ = [m for m in guard.heard if m["type"] == "change"]
+        assert {calm["about"], found["about"]} == {"watches"}
+        assert (calm["why"], calm["asks"], calm.get("region")) == ("same", False, None)
+        assert (found["why"], found["asks"]) == ("object", True)
+        assert found["value"] >= 1 > calm["value"]
+        left, top, right, bottom = found["region"]
+        assert 0.3 < left < 0.5 < right < 0.7
+        assert 0.3 < top < 0.5 < bottom < 0.7
+
+
+async def test_a_person_sets_what_counts_as_a_change() -> None:
+    """From the server's setting on: of a faint thing nothing is asked, and with more of it something is."""
+    async with room(FakeEngine(capabilities=ABLE), limits=replace(LIMITS, sensitivity=0.25)) as one:
+        guard = Guard(one)
+        guard.watch()
+        await guard.calm()
+        asked = len(one.engine.requests)
+        await guard.show(faint=True, times=4)
+        assert len(one.engine.requests) == asked
+        guard.say(type="settings", sensitivity=4)
+        await guard.show(faint=True, times=2)
+        assert len(one.engine.requests) > asked
