@@ -82,6 +82,11 @@ class Settings(BaseSettings):
         description="an IP address or a host name of this machine (0.0.0.0 and :: mean all)",
     )
     port: int = whole(8000, 0, 65535, " (0 takes any free port)")
+    gateway_name: str = Field(
+        default="",
+        pattern=r"^[a-z0-9]{0,16}$",
+        description="at most 16 characters of a to z and 0 to 9, or empty",
+    )
     process_name: str = Field(
         default="",
         pattern=r"^[a-z0-9]{0,16}$",
@@ -187,7 +192,8 @@ class Settings(BaseSettings):
     )
     session_timeout: int = whole(3600, 1, 604_800, " (seconds)")
     token_max_age: int = whole(86_400, 60, 2_592_000, " (seconds)")
-    max_sessions: int = whole(100, 1, 10_000)
+    max_sessions: int = whole(100, 1, 1_000_000)
+    gateway_sessions: int = whole(0, 0, 10_000, " (0 is MAX_SESSIONS)")
     max_connections: int = whole(500, 10, 100_000)
     rate_limit_per_minute: int = whole(60, 0, 100_000, " (0 is no limit)")
 
@@ -197,6 +203,11 @@ class Settings(BaseSettings):
         description="a URL like redis://127.0.0.1:6379/0, redis://:password@host:6379, rediss://... or"
         " unix:///run/redis/redis.sock, or empty",
     )
+
+    @property
+    def sessions_here(self) -> int:
+        """Sessions that this process takes of MAX_SESSIONS."""
+        return min(self.gateway_sessions or self.max_sessions, self.max_sessions)
 
     # Transport
     https_enabled: bool = flag()
@@ -430,9 +441,9 @@ def _doubts(settings: Settings) -> list[str]:
         )
     if settings.udp_port_range:
         low, high = settings.udp_port_range
-        if high - low + 1 < settings.max_sessions:
+        if high - low + 1 < settings.sessions_here:
             doubts.append(
-                f"UDP_PORT_RANGE has {high - low + 1} ports, fewer than MAX_SESSIONS ({settings.max_sessions}): each"
+                f"UDP_PORT_RANGE has {high - low + 1} ports, fewer than MAX_SESSIONS ({settings.sessions_here}): each"
                 " camera takes one, and one more while it reconnects. Cameras beyond that are refused."
             )
     return doubts

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 
 from config import Settings
-from server.access.affinity import HomeProcess
+from server.access.affinity import HomeProcess, full_name
 from server.access.devices import Devices
+from server.access.gateways import Gateway, Gateways
 from server.access.guesses import GuessLimits
 from server.access.operator_guard import OperatorGuard
 from server.access.pairing import PairingCodes
@@ -20,12 +22,23 @@ from server.web.context import AccessSettings
 
 
 class AccessParts:
-    def __init__(self, settings: Settings, store: Store | None, metrics: Metrics) -> None:
-        """`store`: where limits are kept for several processes; None for this one alone."""
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store | None,
+        metrics: Metrics,
+        load: Callable[[], tuple[int, bool]] = lambda: (0, False),
+    ) -> None:
+        """`store`: where limits are kept for several processes; None for this one alone.
+
+        `load`: the number of sessions here, and whether this process drains.
+        """
         secret = settings.jwt_secret_key.get_secret_value()
         code = settings.access_code.get_secret_value()
         self._settings = settings
-        self.home = HomeProcess(settings.process_name)
+        self.home = HomeProcess(full_name(settings.gateway_name, settings.process_name))
+        self._load = load
+        self.gateways = Gateways(self._own_report, store)
         self.devices = Devices(_device_key(settings))
         self.tokens = TokenIssuer(
             signing_key(secret, "session tokens", code),
@@ -52,6 +65,10 @@ class AccessParts:
         self.origins = OriginPolicy(
             settings.allowed_origins, HostPolicy(names, socket.gethostname())
         )
+
+    def _own_report(self) -> Gateway:
+        sessions, draining = self._load()
+        return Gateway(self.home.name, sessions, self._settings.sessions_here, draining)
 
     def settings(self) -> AccessSettings:
         """The settings as the routes need them."""

@@ -129,7 +129,12 @@ class Program:
             hear_pool=self.pools.hear,
         )
         self.store = self._make_store()
-        self.access = AccessParts(settings, self.store, self.metrics)
+        self.access = AccessParts(
+            settings,
+            self.store,
+            self.metrics,
+            lambda: (len(self.sessions), self.sessions.draining),
+        )
         # Those that tests and the routes use most
         self.tokens, self.pairing, self.limiter = (
             self.access.tokens,
@@ -145,7 +150,7 @@ class Program:
         )
         self.sessions = SessionManager(
             lambda session_id: Session(session_id, limits, tools),
-            max_sessions=settings.max_sessions,
+            max_sessions=settings.sessions_here,
             timeout=settings.session_timeout,
             on_end=self._session_ended,
             slots=self.slots,
@@ -181,12 +186,13 @@ class Program:
             limits=self.store.report if self.store is not None else lambda: OWN_LIMITS,
             engines=lambda: self.engines.engines,
             speech=self.speech.report,
+            gateways=lambda: self.access.gateways.others(time.monotonic()),
         )
         self._tasks = TaskSet("program")
         self._open = self._opened()
         add_gauges(
             self.metrics,
-            Limits(settings.max_sessions, settings.max_queue, settings.max_connections),
+            Limits(settings.sessions_here, settings.max_queue, settings.max_connections),
             sessions=self.sessions,
             inference=self.inference,
             engines=self.engines,
@@ -194,6 +200,7 @@ class Program:
             connections=self.connections,
             limiter=self.limiter,
             relays=self.relays,
+            gateways=self.access.gateways,
         )
 
     def _make_store(self) -> RedisStore | None:
@@ -228,6 +235,7 @@ class Program:
             limiter=self.access.shared_limiter,
             guesses=self.access.guesses,
             ends=self.ends,
+            gateways=self.access.gateways,
             sessions=self.sessions,
             webrtc=self.webrtc,
             sockets=self.sockets,
@@ -242,6 +250,7 @@ class Program:
         parts.add("speech", self.speech.close)
         if self.store is not None:
             parts.add("redis", self.store.close)
+            parts.add("gateway", self.access.gateways.leave)
         parts.add("tasks", self._tasks.close)
         parts.add("cameras", self.webrtc.close)
         parts.add("inference", self.inference.close)
@@ -279,12 +288,14 @@ class Program:
             return
         # Once before anybody asks; it has its own time limit.
         await self.store.probe()
+        await self.access.gateways.report(time.monotonic())
         await self._hear_ends()
         self._tasks.spawn(self.store.watch(self._probe_store), name="redis")
 
     async def _probe_store(self) -> None:
         if self.slots is not None:
             await self.slots.keep()
+        await self.access.gateways.report(time.monotonic())
         await self._hear_ends()
 
     async def _hear_ends(self) -> None:
@@ -331,6 +342,7 @@ class Program:
         drain_seconds = self.settings.drain_seconds
         self._deadline = deadline or Deadline(drain_seconds + STOP_SECONDS)
         log.info("draining")
+        await self.access.gateways.report(time.monotonic())
         # Questions that were taken get into the queue first, if their frames come in the usual time.
         frames = Deadline(self._deadline.left(FRAME_NOTICE_SECONDS))
         while frames.left() and any(s.waits_for_frame for s in self.sessions.all()):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from server.access.affinity import HomeProcess
 from server.access.devices import Devices
+from server.access.gateways import Gateways
 from server.access.guesses import GuessLimits
 from server.access.pairing import PairingCodes
 from server.access.request_order import Attempt
@@ -70,6 +71,7 @@ class Services:
     guesses: GuessLimits
     # None when processes do not share the sessions that operators end
     ends: SharedEnds | None
+    gateways: Gateways
     sessions: SessionManager
     webrtc: WebRTCServer
     sockets: SocketServer

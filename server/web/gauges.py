@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from server.hosting.engine_slot import EngineSlot
 from server.rtc.patches import datagrams, transport_guard
 
 if TYPE_CHECKING:
+    from server.access.gateways import Gateways
     from server.core.addresses import RequestLimiter
     from server.core.metrics import Metrics
     from server.engines.selector import EngineSelector
@@ -43,6 +45,7 @@ def add_gauges(
     connections: Connections,
     limiter: RequestLimiter,
     relays: RelayWatch,
+    gateways: Gateways,
 ) -> None:
     metrics.gauge("sessions", "Sessions", (), lambda: {(): len(sessions)})
     metrics.gauge("sockets", "Open sockets", (), lambda: {(): sessions.sockets})
@@ -149,6 +152,20 @@ def add_gauges(
         "Addresses that the rate limit lost sight of for want of room",
         (),
         lambda: {(): limiter.forgotten},
+    )
+    metrics.gauge(
+        "gateways",
+        "Other gateways that reported to Redis, by state",
+        ("state",),
+        lambda: {
+            (state,): float(count) for state, count in gateways.states(time.monotonic()).items()
+        },
+    )
+    metrics.count(
+        "sessions_sent_on_total",
+        "New sessions that were given to another gateway, because this one drains or has less room",
+        (),
+        lambda: {(): gateways.sent_on},
     )
     metrics.gauge(
         "relays",

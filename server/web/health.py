@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from server.access.gateways import Gateway
 from server.core.frames import Kind
 from server.engines.base import Engine
 
@@ -35,9 +36,10 @@ class Health:
         limits: Callable[[], Mapping[str, str | bool]] = lambda: OWN_LIMITS,
         engines: Callable[[], Sequence[Engine]] = tuple,
         speech: Callable[[], Mapping[str, Mapping[str, str] | None]] = dict,
+        gateways: Callable[[], Sequence[Gateway]] = tuple,
     ) -> None:
         """`engines`: all engines that can be used, best first; `speech`: the state of `recogniser` and
-        `voice`, None for none.
+        `voice`, None for none; `gateways`: the others, as they reported last.
         """
         self._version = version
         self._engine = engine
@@ -49,6 +51,7 @@ class Health:
         self._limits = limits
         self._engines = engines
         self._speech = speech
+        self._gateways = gateways
         self._started = time.monotonic()
 
     @property
@@ -120,6 +123,15 @@ class Health:
             "draining": self._draining(),
             "turn": self._turn(),
             "limits": dict(self._limits()),
+            "gateways": [
+                {
+                    "name": one.name,
+                    "sessions": one.sessions,
+                    "most": one.most,
+                    "draining": one.draining,
+                }
+                for one in self._gateways()
+            ],
         }
         return body | ({"reason": why_not} if why_not else {}), why_not is None
 

@@ -56,10 +56,12 @@ class RequestGuard(ConnectionGuard):
         )
         self._services = services
 
-    def issue(self, device: Device | None = None) -> Issued:
-        """Issue a token for a new session of this process. `device`: the paired one that asks."""
+    def issue(self, device: Device | None = None, place: str = "") -> Issued:
+        """Issue a token for a new session. `device`: the paired one that asks; `place`: the gateway
+        that it leads to, this process where it is empty.
+        """
         services = self._services
-        session_id = self.home_process.name_session(new_session_id)
+        session_id = self.home_process.name_session(new_session_id, place)
         begins = services.sessions.revoked.begin(time.time())
         if device is not None:
             # It may have been paired in the same second in which all others were forgotten.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 from typing import Any, Literal
 
@@ -166,7 +167,7 @@ def create_router(services: Services, operators: OperatorGuard) -> APIRouter:
         if request.headers.get("authorization"):
             await guard.limit(request)
             return with_token(guard.renew(request))
-        if services.sessions.draining:
+        if services.sessions.draining and not services.gateways.can_take(time.monotonic()):
             # A balancer then asks another process.
             raise Draining("The server is about to stop. Try again in a moment.", retry_after=5)
         if access.access_code and body.pairing_code is not None:
@@ -185,7 +186,7 @@ def create_router(services: Services, operators: OperatorGuard) -> APIRouter:
                 await guard.limit(request)
         else:
             await guard.limit(request)
-        return with_token(guard.issue(device))
+        return with_token(guard.issue(device, services.gateways.place(time.monotonic())))
 
     def without_device(response: Response) -> Response:
         response.delete_cookie(COOKIE, path=COOKIE_PATH, httponly=True, samesite="strict")

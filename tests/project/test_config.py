@@ -51,7 +51,7 @@ def refused(monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:
         ("CHANGE_SENSITIVITY", "0.25", "4", "0.24", "4.1"),
         ("VISUAL_TOKEN_BUDGET", "16", "16384", "15", "16385"),
         ("SESSION_TIMEOUT", "1", "604800", "0", "604801"),
-        ("MAX_SESSIONS", "1", "10000", "0", "10001"),
+        ("MAX_SESSIONS", "1", "1000000", "0", "1000001"),
         ("RATE_LIMIT_PER_MINUTE", "0", "100000", "-1", "100001"),
         ("TURN_TTL", "60", "604800", "59", "604801"),
     ],

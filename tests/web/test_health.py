@@ -61,6 +61,7 @@ def test_ready() -> None:
         "queue_depth": {"chat": 1, "watch": 0, "describe": 4},
         "draining": False,
         "turn": [],
+        "gateways": [],
         "limits": {
             "shared": False,
             "reason": "REDIS_URL is empty: limits hold for each process alone",

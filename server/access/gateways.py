@@ -1,0 +1,185 @@
+"""The gateways of an installation: which ones live, their load, and where a new session goes.
+
+Each process reports itself to Redis every few seconds and reads the reports of the others in the
+same step. A report has a name, two numbers and whether it drains, and expires. Without an answer
+each process goes on with what it read last.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from server.access.affinity import NAME
+from server.access.shared_limits import Store
+
+# A gateway that reported nothing for this long is gone (seconds): three intervals of
+# `redis_store.PROBE_SECONDS`.
+REPORT_SECONDS = 15
+# What was read last counts for this long when Redis is gone (seconds).
+KNOWN_SECONDS = 60.0
+# Reports that are read, the newest; more gateways than this do not know each other.
+MOST_GATEWAYS = 100
+# A newcomer stays at the gateway that it reached, until that has so much more of its room taken
+# than all gateways together (share of the room).
+UNEVEN = 0.1
+# Characters of a report that are read
+_MOST_CHARS = 32
+_REPORT = re.compile(r"(\d{1,6}) (\d{1,6}) ([01])", re.ASCII)
+_NAME = re.compile(NAME, re.ASCII)
+
+# KEYS: names by the time of their last report, reports by name. ARGV: the own name, the own report,
+# seconds, the most.
+REPORT = """
+local time = redis.call('TIME')
+local at = tonumber(time[1])
+if ARGV[2] == '' then
+  redis.call('ZREM', KEYS[1], ARGV[1])
+  redis.call('HDEL', KEYS[2], ARGV[1])
+else
+  redis.call('ZADD', KEYS[1], at, ARGV[1])
+  redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
+end
+local old = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', at - ARGV[3], 'LIMIT', 0, ARGV[4])
+for _, name in ipairs(old) do
+  redis.call('ZREM', KEYS[1], name)
+  redis.call('HDEL', KEYS[2], name)
+end
+while redis.call('ZCARD', KEYS[1]) > tonumber(ARGV[4]) do
+  local oldest = redis.call('ZPOPMIN', KEYS[1])
+  redis.call('HDEL', KEYS[2], oldest[1])
+end
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+redis.call('EXPIRE', KEYS[2], ARGV[3])
+local names = redis.call('ZREVRANGE', KEYS[1], 0, ARGV[4] - 1)
+local found = {}
+for at, name in ipairs(names) do
+  found[2 * at - 1] = name
+  found[2 * at] = redis.call('HGET', KEYS[2], name) or ''
+end
+return found
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """One gateway's report. `most`: the sessions that it takes."""
+
+    name: str
+    sessions: int
+    most: int
+    draining: bool = False
+
+    @property
+    def room(self) -> int:
+        """Sessions that it can begin."""
+        return 0 if self.draining else max(0, self.most - self.sessions)
+
+    def encode(self) -> str:
+        return f"{min(self.sessions, 999_999)} {min(self.most, 999_999)} {int(self.draining)}"
+
+    @classmethod
+    def read(cls, name: str, report: str) -> Gateway | None:
+        """Read a report; None for one that no gateway writes."""
+        found = _REPORT.fullmatch(report)
+        if _NAME.fullmatch(name) is None or found is None:
+            return None
+        return cls(name, int(found[1]), int(found[2]), found[3] == "1")
+
+
+class Gateways:
+    """The gateways that this one knows. One without a name, or without Redis, knows none."""
+
+    def __init__(
+        self,
+        own: Callable[[], Gateway],
+        store: Store | None,
+        *,
+        draw: Callable[[int], int] = secrets.randbelow,
+    ) -> None:
+        """`own` returns this process's report; `draw(n)` a random whole number below n."""
+        self._own = own
+        self._store = store
+        self._draw = draw
+        self._others: tuple[Gateway, ...] = ()
+        self._read_at = float("-inf")
+        # New sessions that got the name of another gateway
+        self.sent_on = 0
+
+    async def report(self, now: float) -> None:
+        """Report this gateway, and read the others; call it several times in REPORT_SECONDS."""
+        own = self._own()
+        if own.name:
+            self._take(await self._run(own.name, own.encode()), now)
+
+    async def leave(self) -> None:
+        """Take this gateway from the list."""
+        own = self._own()
+        if own.name:
+            await self._run(own.name, "")
+
+    async def _run(self, name: str, report: str) -> Any:
+        if self._store is None:
+            return None
+        keys = [self._store.name("gateways"), self._store.name("gateway-reports")]
+        return await self._store.run(REPORT, keys, name, report, REPORT_SECONDS, MOST_GATEWAYS)
+
+    def _take(self, reply: Any, now: float) -> None:
+        if reply is None:
+            return
+        own = self._own().name
+        words = [_text(word) for word in reply[: 2 * MOST_GATEWAYS]]
+        read = (Gateway.read(*pair) for pair in zip(words[::2], words[1::2], strict=False))
+        self._others = tuple(one for one in read if one is not None and one.name != own)
+        self._read_at = now
+
+    def others(self, now: float) -> tuple[Gateway, ...]:
+        """Return the other gateways as they were last read."""
+        return self._others if now - self._read_at < KNOWN_SECONDS else ()
+
+    def states(self, now: float) -> dict[str, int]:
+        """Count the other gateways: open, full, draining."""
+        counts = dict.fromkeys(("open", "full", "draining"), 0)
+        for one in self.others(now):
+            counts["draining" if one.draining else "open" if one.room else "full"] += 1
+        return counts
+
+    def can_take(self, now: float) -> bool:
+        """Find whether another gateway has room for this one's people."""
+        return any(one.room for one in self.others(now))
+
+    def place(self, now: float) -> str:
+        """Return the name of the gateway for a new session: this one, unless it drains, is full, or
+        has clearly more of its room taken than all together.
+
+        Among the others each place is as likely as any other, so that newcomers between two
+        reports do not all meet at one gateway.
+        """
+        own = self._own()
+        others = [one for one in self.others(now) if one.room]
+        if own.room:
+            share = _share([own])
+            if share <= _share([own, *others]) + UNEVEN:
+                return own.name
+            others = [one for one in others if _share([one]) < share]
+        if not others:
+            return own.name
+        self.sent_on += 1
+        place = self._draw(sum(one.room for one in others))
+        for one in others:
+            place -= one.room
+            if place < 0:
+                return one.name
+        raise AssertionError("a place beyond all rooms")
+
+
+def _share(some: Sequence[Gateway]) -> float:
+    return sum(one.sessions for one in some) / max(1, sum(one.most for one in some))
+
+
+def _text(word: str | bytes) -> str:
+    text = word.decode("ascii", "replace") if isinstance(word, bytes) else word
+    return text[:_MOST_CHARS]

@@ -1,0 +1,226 @@
+"""The list of gateways: where a new session goes, and what Redis holds of it."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from server.access import gateways, redis_store
+from server.access.gateways import KNOWN_SECONDS, MOST_GATEWAYS, Gateway, Gateways
+from server.access.redis_store import RedisStore
+from tests.support.clients import http
+from tests.support.patient_server import ANSWER_SECONDS
+from tests.support.redis_server import redis_server
+from tests.support.running import running
+
+SECRET = "q7Vd0mZp3xKc9LwTfR2yBhN6sJgA1uEoXiC4"
+
+
+class Answers:
+    """A store whose only script gives `reply`."""
+
+    def __init__(self, reply: Any) -> None:
+        self.reply = reply
+
+    def name(self, kind: str, text: str = "") -> str:
+        return kind + text
+
+    def member(self, text: str) -> str:
+        return text
+
+    def report(self) -> dict[str, str | bool]:
+        return {}
+
+    async def run(self, script: str, keys: list[str], *args: str | int | float) -> Any:
+        return self.reply
+
+
+async def knowing(own: Gateway, *others: Gateway, draw: int = 0) -> Gateways:
+    """A gateway that has read the reports of others at 0."""
+    reply = [word for one in others for word in (one.name, one.encode())]
+    made = Gateways(lambda: own, Answers(reply), draw=lambda most: min(draw, most - 1))
+    await made.report(0)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("own", "goes"),
+    [
+        (Gateway("a", 10, 100), "a"),
+        # A little more than all together is nothing to move for; far more is.
+        (Gateway("a", 19, 100), "a"),
+        (Gateway("a", 60, 100), "b"),
+        (Gateway("a", 100, 100), "b"),
+        (Gateway("a", 120, 100), "b"),
+        (Gateway("a", 0, 100, draining=True), "b"),
+    ],
+)
+async def test_a_new_session_goes_where_there_is_room(own: Gateway, goes: str) -> None:
+    """At home while home has about as much room as the others."""
+    made = await knowing(
+        own,
+        Gateway("full", 50, 50),
+        Gateway("leaves", 0, 100, draining=True),
+        Gateway("b", 10, 100),
+    )
+    assert made.place(1) == goes
+    assert made.sent_on == int(goes != "a")
+    assert made.can_take(1)
+    assert made.states(1) == {"open": 1, "full": 1, "draining": 1}
+
+
+async def test_without_room_anywhere_it_stays() -> None:
+    """A person is refused where they came, with the reason."""
+    made = await knowing(Gateway("a", 9, 9), Gateway("b", 5, 5))
+    assert made.place(1) == "a"
+    assert not made.can_take(1)
+
+
+async def test_newcomers_spread_by_room() -> None:
+    """Every free place of the others is drawn alike."""
+    found = [
+        (
+            await knowing(
+                Gateway("a", 9, 9), Gateway("b", 0, 3), Gateway("full", 1, 1), Gateway("c", 1, 2),
+                draw=place,
+            )
+        ).place(1)
+        for place in range(4)
+    ]  # fmt: skip
+    assert found == ["b", "b", "b", "c"]
+
+
+async def test_what_was_read_last_counts_for_a_while() -> None:
+    """Redis is gone: the list stays for a minute, then each gateway is alone."""
+    own = Gateway("a", 9, 9)
+    store = Answers(["b", "0 5 0"])
+    made = Gateways(lambda: own, store)
+    await made.report(0)
+    store.reply = None
+    await made.report(5)
+    assert made.place(KNOWN_SECONDS - 1) == "b"
+    assert made.place(KNOWN_SECONDS + 1) == "a"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        ["b"],
+        ["b", ""],
+        ["b", "1 2"],
+        ["b", "1 2 3"],
+        ["b", "-1 9 0"],
+        ["b", "0 9999999999999999999 0"],
+        ["b", "0 9 0\n"],
+        ["b", "٠ 9 0"],
+        ["B", "0 9 0"],
+        ["b/../c", "0 9 0"],
+        ["b" * 40, "0 9 0"],
+        [b"\xff", b"0 9 0"],
+        ["a", "0 9 0"],
+    ],
+)
+async def test_a_report_that_no_gateway_writes(reply: list[Any]) -> None:
+    """It is left out, and so is the own one."""
+    made = Gateways(lambda: Gateway("a", 9, 9), Answers(reply))
+    await made.report(0)
+    assert made.others(0) == ()
+    assert made.place(0) == "a"
+
+
+async def test_one_without_a_name_is_in_no_list() -> None:
+    """A single server behaves as before."""
+    made = Gateways(lambda: Gateway("", 9, 9), Answers(["b", "0 9 0"]))
+    await made.report(0)
+    assert made.others(0) == ()
+    assert made.place(0) == ""
+
+
+@pytest.fixture
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine is no dead Redis."""
+    monkeypatch.setattr(redis_store, "ANSWER_SECONDS", ANSWER_SECONDS)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_patience")
+async def test_reports_in_redis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They arrive, change, end by `leave` and by age, and are at most so many, the newest; every
+    key expires.
+    """
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(redis_server(tmp_path))
+        store = RedisStore(server.url, SECRET)
+        stack.push_async_callback(store.close)
+        await store.probe()
+        own = {"a": Gateway("a", 1, 9), "b": Gateway("b", 2, 9)}
+        a, b = (Gateways(lambda n=n: own[n], store) for n in ("a", "b"))  # type: ignore[misc]
+        await a.report(0)
+        await b.report(0)
+        assert b.others(0) == (own["a"],)
+        own["b"] = Gateway("b", 3, 9, draining=True)
+        await b.report(1)
+        await a.report(1)
+        assert a.others(1) == (own["b"],)
+        await b.leave()
+        await a.report(2)
+        assert a.others(2) == ()
+        for number in range(MOST_GATEWAYS + 20):
+            name = f"h{number}"
+            await Gateways(lambda name=name: Gateway(name, 0, 1), store).report(2)  # type: ignore[misc]
+        # Of reports of one second the first names go first.
+        last = Gateways(lambda: Gateway("z", 0, 1), store)
+        await last.report(3)
+        assert len(last.others(3)) == MOST_GATEWAYS - 1
+        # Numbers and names alone, and each key goes by itself.
+        for key in [key async for key in store._redis.scan_iter("*gateway*")]:
+            assert 0 < await store._redis.ttl(key) <= gateways.REPORT_SECONDS
+        monkeypatch.setattr(gateways, "REPORT_SECONDS", 0)
+        await a.report(4)
+        await asyncio.sleep(1.1)
+        await a.report(5)
+        assert a.others(5) == ()
+
+
+@pytest.mark.slow
+async def test_a_full_gateway_gives_tokens_of_another(tmp_path: Path) -> None:
+    """Two gateways at one Redis: newcomers at a full or draining one get an id that leads to the
+    other, and it begins there.
+    """
+    async with AsyncExitStack() as stack:
+        redis = await stack.enter_async_context(redis_server(tmp_path))
+        common = {
+            "redis_url": redis.url,
+            "jwt_secret_key": SECRET,
+            "rate_limit_per_minute": 0,
+            "gateway_sessions": 1,
+        }
+        one = await stack.enter_async_context(
+            running(gateway_name="h1", process_name="8010", **common)
+        )
+        other = await stack.enter_async_context(running(gateway_name="h2", **common))
+        client: httpx.AsyncClient = await stack.enter_async_context(http(one))
+        # A busy machine is no dead Redis.
+        async with asyncio.timeout(30):
+            while not one.program.access.gateways.others(asyncio.get_running_loop().time()):
+                await one.program.store.probe()  # type: ignore[union-attr]
+                await other.program.access.gateways.report(asyncio.get_running_loop().time())
+                await one.program.access.gateways.report(asyncio.get_running_loop().time())
+                await asyncio.sleep(0.1)
+        first = (await client.post("/api/token")).json()
+        assert first["session_id"].startswith("h1_8010-")
+        one.program.sessions.open(first["session_id"])
+        second = (await client.post("/api/token")).json()
+        assert second["session_id"].startswith("h2-")
+        assert other.program.access.home.is_home(second["session_id"])
+        await one.program.drain()
+        third = await client.post("/api/token")
+        assert third.json()["session_id"].startswith("h2-")
+        listed = other.program.access.gateways
+        await listed.report(asyncio.get_running_loop().time())
+        assert [g.draining for g in listed.others(asyncio.get_running_loop().time())] == [True]
