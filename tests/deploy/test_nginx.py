@@ -209,6 +209,54 @@ async def test_a_forged_name_reaches_no_other_address(tmp_path: Path) -> None:
     assert all(processes == there for processes in tried)
 
 
+async def test_a_gateway_of_several_hosts(tmp_path: Path) -> None:
+    """A name of two parts, the host's and the process's, leads to its own block, by path and by
+    query; half of it does not.
+    """
+    dead = free_port()
+    async with listener() as (port, heads):
+        named = (f"    {dead} qwen_camera_{dead};\n", f"    h1_{dead} qwen_camera_{dead};\n")
+        async with nginx(tmp_path, [port, dead], changes=[named]) as front, client(front) as http:
+            one = HomeProcess(f"h1_{dead}").name_session(new_session_id)
+            for path in (f"/ws/{one}", f"/health?session={one}"):
+                assert (await http.get(path)).status_code == 200
+            # The dead one was asked first, and the other one answered for it.
+            await front.line(1)
+            own, other = f"127.0.0.1:{dead}", f"127.0.0.1:{port}"
+            assert [line["process"] for line in front.requests] == [f"{own}, {other}"] * 2
+    assert len(heads) == 2
+
+
+async def test_a_gateway_by_hash(tmp_path: Path) -> None:
+    """nginx-hash.conf: all requests of a session meet at one gateway, by path and by query; sessions
+    spread; another gateway takes those of one that is gone.
+    """
+    ids = [new_session_id() for _ in range(30)]
+    async with (
+        listener() as (one, _),
+        listener() as (two, _),
+        nginx(tmp_path, [one, two], by_hash=True) as front,
+        client(front) as http,
+    ):
+        assert "[warn]" not in check(tmp_path / "nginx.conf")
+        for id in ids:
+            for path in (f"/ws/{id}?page=x", f"/api/webrtc/offer?session={id}"):
+                assert (await http.get(path)).status_code == 200
+        await front.line(2 * len(ids) - 1)
+        met = [line["process"] for line in front.requests]
+        assert met[::2] == met[1::2]
+        assert set(met) == {f"127.0.0.1:{one}", f"127.0.0.1:{two}"}
+    (folder := tmp_path / "gone").mkdir()
+    async with (
+        listener() as (left, heads),
+        nginx(folder, [left, free_port()], by_hash=True) as front,
+        client(front) as http,
+    ):
+        for id in ids:
+            assert (await http.get(f"/ws/{id}")).status_code == 200
+    assert len(heads) == len(ids)
+
+
 async def test_what_is_forwarded(tmp_path: Path) -> None:
     """The real peer's address and nothing that a client wrote of it; the host with its port."""
     forged = {

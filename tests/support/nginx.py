@@ -88,6 +88,20 @@ def configuration(
     return local(file, folder, port, plain=plain, behind=behind)
 
 
+def hashed(folder: Path, port: int, processes: Sequence[int], *, plain: int) -> str:
+    """deploy/nginx.conf with deploy/nginx-hash.conf at its top; see `local`."""
+    file, top = Changes("nginx.conf"), Changes("nginx-hash.conf")
+    two = "    server 10.0.0.1:8000 max_fails=0;\n    server 10.0.0.2:8000 max_fails=0;\n"
+    top.change(
+        two,
+        "".join(f"    server 127.0.0.1:{number} max_fails=0;\n" for number in processes),
+        times=2,
+    )
+    begins, ends = (file.text.index(text) for text in ("# All processes:", "map $http_upgrade "))
+    file.text = file.text[:begins] + top.text + file.text[ends:]
+    return local(file, folder, port, plain=plain)
+
+
 def local(file: Changes, folder: Path, port: int, *, plain: int, behind: int = 0) -> str:
     """deploy/nginx.conf with its files in `folder` and on these ports of this machine alone.
 
@@ -199,16 +213,21 @@ async def nginx(
     *,
     turn: int = 0,
     changes: Sequence[tuple[str, str]] = (),
+    by_hash: bool = False,
 ) -> AsyncIterator[Nginx]:
     """In front of these ports; with `turn`, the port that TURN over TLS has, it shares its own port
     by name.
 
-    `changes`: what an operator changes in the file besides, old and new.
+    `changes`: what an operator changes in the file besides, old and new; `by_hash`: with
+    nginx-hash.conf.
     """
     require_nginx()
     make_certificate(folder)
     port, plain, between, behind = free_ports(4)
-    http = configuration(folder, port, processes, plain=plain, behind=behind if turn else 0)
+    if by_hash:
+        http = hashed(folder, port, processes, plain=plain)
+    else:
+        http = configuration(folder, port, processes, plain=plain, behind=behind if turn else 0)
     for old, new in changes:
         assert http.count(old) == 1, old
         http = http.replace(old, new)
