@@ -1,0 +1,358 @@
+"""deploy/kubernetes: against Kubernetes' published schemas, and in agreement with the program."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from typing import Any
+
+import jsonschema
+import kubernetes_validate
+import pytest
+import yaml
+
+from config import Settings, load
+from server.listen.serving import STOP_SECONDS
+from tests.deploy.test_containers import compose, filled
+from tests.support.kubernetes import (
+    KUBERNETES,
+    TEMPLATE,
+    Manifest,
+    containers,
+    documents,
+    identity,
+    nginx_template,
+    pods,
+    rendered,
+)
+from tests.support.nginx import SECRET
+from tests.support.promql import complaints
+
+OVERLAYS = sorted(path.name for path in (KUBERNETES / "overlays").iterdir())
+# The oldest version that has what the manifests use, and the newest whose schema is at hand.
+VERSIONS = ("1.31", "1.37")
+# Definitions of others, which the package does not carry: the fields that are used here and what
+# they take, by their projects' documentation (KEDA 2.16, Gateway API 1.2, STUNner 1.1).
+_NAMES = {"type": "object", "required": ["name"]}
+
+
+def _object(required: str, **properties: Any) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": required.split(),
+        "properties": properties,
+        "additionalProperties": False,
+    }
+
+
+_TEXT, _WHOLE = {"type": "string"}, {"type": "integer", "minimum": 0}
+_LIST = {"type": "array", "minItems": 1}
+FOREIGN: dict[str, tuple[str, dict[str, Any]]] = {
+    "ScaledObject": (
+        "keda.sh/v1alpha1",
+        _object(
+            "scaleTargetRef triggers",
+            scaleTargetRef=_object("name", apiVersion=_TEXT, kind=_TEXT, name=_TEXT),
+            minReplicaCount=_WHOLE,
+            maxReplicaCount=_WHOLE,
+            pollingInterval=_WHOLE,
+            fallback=_object(
+                "failureThreshold replicas",
+                failureThreshold=_WHOLE,
+                replicas=_WHOLE,
+                behavior={"enum": ["static", "currentReplicas", "currentReplicasIfHigher"]},
+            ),
+            advanced=_object(
+                "", horizontalPodAutoscalerConfig=_object("", behavior={"type": "object"})
+            ),
+            triggers=_LIST
+            | {
+                "items": _object(
+                    "type metadata",
+                    type={"const": "prometheus"},
+                    metricType={"enum": ["AverageValue", "Value"]},
+                    metadata=_object(
+                        "serverAddress query threshold",
+                        serverAddress=_TEXT,
+                        query=_TEXT,
+                        threshold=_TEXT,
+                    ),
+                )
+            },
+        ),
+    ),
+    "GatewayClass": (
+        "gateway.networking.k8s.io/v1",
+        _object(
+            "controllerName",
+            controllerName={"const": "stunner.l7mp.io/gateway-operator"},
+            parametersRef=_object(
+                "group kind name", group=_TEXT, kind=_TEXT, name=_TEXT, namespace=_TEXT
+            ),
+        ),
+    ),
+    "Gateway": (
+        "gateway.networking.k8s.io/v1",
+        _object(
+            "gatewayClassName listeners",
+            gatewayClassName=_TEXT,
+            listeners=_LIST
+            | {
+                "items": _object(
+                    "name port protocol",
+                    name=_TEXT,
+                    port=_WHOLE,
+                    protocol={"enum": ["TURN-UDP", "TURN-TCP"]},
+                )
+            },
+        ),
+    ),
+    "GatewayConfig": (
+        "stunner.l7mp.io/v1",
+        _object("authRef", realm=_TEXT, authRef=_object("name", name=_TEXT)),
+    ),
+    "UDPRoute": (
+        "stunner.l7mp.io/v1",
+        _object(
+            "parentRefs rules",
+            parentRefs=_LIST | {"items": _NAMES},
+            rules=_LIST | {"items": _object("backendRefs", backendRefs=_LIST | {"items": _NAMES})},
+        ),
+    ),
+}
+
+
+def everything() -> list[Manifest]:
+    """Each overlay's manifests, and those of the components that no overlay has."""
+    found = [one for name in OVERLAYS for one in rendered(KUBERNETES / "overlays" / name)]
+    extra = ("stunner/stunner", "autoscaling/gateway", "autoscaling/vllm", "model/fetch-model")
+    for name in extra:
+        found += documents(KUBERNETES / "components" / f"{name}.yaml")
+    return found
+
+
+def settings_of(name: str = "builtin") -> dict[str, str]:
+    manifests = rendered(KUBERNETES / "overlays" / name)
+    found = next(one for one in manifests if identity(one) == ("ConfigMap", "gateway-settings"))
+    data: dict[str, str] = found["data"]
+    return data
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_kubernetes_takes_every_manifest(version: str) -> None:
+    """Each holds to its schema, and no field is unknown there."""
+    for one in everything():
+        if one["kind"] in FOREIGN:
+            api, schema = FOREIGN[one["kind"]]
+            assert one["apiVersion"] == api
+            jsonschema.validate(one["spec"], schema)
+        else:
+            kubernetes_validate.validate(one, version, strict=True)
+
+
+def test_a_misspelt_field_is_found() -> None:
+    """The schemas are those that know no other fields."""
+    one = documents(KUBERNETES / "base" / "gateway.yaml")[0]
+    one["spec"]["template"]["spec"]["containers"][0]["securityContext"][
+        "readOnlyRootFileSystem"
+    ] = 1
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(one, VERSIONS[-1], strict=True)
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_kustomize_makes_the_same(overlay: str) -> None:
+    """As `kubectl kustomize`, where that is installed: the other tests read what this makes."""
+    if shutil.which("kubectl") is None:
+        pytest.skip("kubectl is missing.")
+    folder = KUBERNETES / "overlays" / overlay
+    done = subprocess.run(
+        ["kubectl", "kustomize", str(folder)], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    # A generated ConfigMap's name ends in a hash of its content.
+    text = re.sub(r"\b(gateway-settings|front-nginx)-[a-z0-9]{10}\b", r"\1", done.stdout)
+    theirs = {identity(one): one for one in yaml.safe_load_all(text)}
+    ours = {identity(one): one for one in rendered(folder)}
+    assert ours.keys() == theirs.keys()
+    for name, one in ours.items():
+        assert _sorted(one) == _sorted(theirs[name]), name
+
+
+def _sorted(value: Any) -> Any:
+    """Lists of objects in one order: kustomize puts what a patch adds first."""
+    if isinstance(value, dict):
+        return {key: _sorted(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return sorted(
+            (_sorted(one) for one in value), key=lambda one: json.dumps(one, sort_keys=True)
+        )
+    return value
+
+
+def test_every_pod_is_shut_in() -> None:
+    """No root, no rights, nothing to write to but memory, no core dump, no access to the cluster."""
+    for name, spec in pods(everything()).items():
+        assert spec["automountServiceAccountToken"] is False, name
+        assert not spec.keys() & {"hostNetwork", "hostPID", "hostIPC"}, name
+        pod = spec["securityContext"]
+        assert pod["runAsNonRoot"] is True, name
+        assert pod["runAsUser"] > 0, name
+        assert pod["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        for container in spec["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }, name
+            assert container["resources"]["limits"]["memory"], name
+            command = " ".join(container["command"])
+            # The gateway does it itself, the router in its script; weights are nobody's pictures.
+            assert name in ("gateway", "router", "fetch-model") or command.startswith(
+                "sh -c ulimit -c 0;"
+            )
+            if name != "fetch-model":
+                for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+                    assert probe in container, (name, probe)
+        for volume in spec.get("volumes", ()):
+            assert not volume.keys() & {"hostPath", "nfs"}, name
+
+
+def test_no_secret_is_in_it() -> None:
+    """Secrets are named, and made by the operator; no image is the latest of its name."""
+    assert not [one for one in everything() if one["kind"] == "Secret"]
+    for container in containers(everything()):
+        assert re.fullmatch(r"[\w./-]+:[\w.-]+", container["image"]), container["image"]
+        assert not container["image"].endswith(":latest")
+    for name in settings_of():
+        assert not re.search("SECRET|PASSWORD|API_KEY|ACCESS_CODE|TOKEN", name), name
+
+
+def test_the_settings_hold() -> None:
+    """They are the program's own, valid together, and agree with ports and times of the pods."""
+    given = settings_of()
+    assert set(given) <= {name.upper() for name in Settings.model_fields}
+    spec = pods(rendered(KUBERNETES / "overlays" / "cuda"))["gateway"]
+    container = spec["containers"][0]
+    env = {one["name"]: one.get("value", "") for one in container["env"]}
+    settings = load(
+        env_file=None,
+        **{name.lower(): value for name, value in given.items()},
+        jwt_secret_key=SECRET,
+        access_code="a-code-of-an-operator",
+        gateway_name=env["GATEWAY_NAME"].replace("$(POD_INDEX)", "12"),
+        udp_port_range=env["UDP_PORT_RANGE"],
+    )
+    assert settings.gateway_name == "g12"
+    assert not settings.warnings
+    ports = container["ports"]
+    assert [one["containerPort"] for one in ports if one.get("name") == "http"] == [settings.port]
+    low, high = settings.udp_port_range or (0, 0)
+    media = [one for one in ports if one.get("protocol") == "UDP"]
+    assert [one["containerPort"] for one in media] == list(range(low, high + 1))
+    assert [one["hostPort"] for one in media] == list(range(low, high + 1))
+    sleep = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
+    grace = spec["terminationGracePeriodSeconds"]
+    assert sleep + settings.drain_seconds + STOP_SECONDS <= grace
+
+
+def test_names_lead_to_services() -> None:
+    """What the settings, nginx and the router ask for are services here, with these ports."""
+    manifests = rendered(KUBERNETES / "overlays" / "cuda")
+    services = {
+        one["metadata"]["name"]: {port["port"] for port in one["spec"]["ports"]}
+        for one in manifests
+        if one["kind"] == "Service"
+    }
+    given = settings_of("cuda")
+    for setting in ("VLLM_BASE_URL", "REDIS_URL"):
+        found = re.match(r"\w+://([\w-]+):(\d+)/", given[setting])
+        assert found is not None
+        assert int(found[2]) in services[found[1]], setting
+    router = next(one for one in containers(manifests) if one["name"] == "router")
+    workers = next(one["value"] for one in router["env"] if one["name"] == "ROUTER_WORKERS")
+    scaled = documents(KUBERNETES / "components/autoscaling/vllm.yaml")[0]["spec"]
+    assert workers.split() == [
+        f"http://vllm-{n}.vllm:8001" for n in range(scaled["maxReplicaCount"])
+    ]
+    assert services["vllm"] == {8001}
+    for name in re.findall(
+        r"([\w-]+)\.qwen-camera\.svc\.cluster\.local:8000", TEMPLATE.read_text()
+    ):
+        assert 8000 in services[name], name
+    # Pods find each other by names that the selectors have.
+    labels = {
+        one["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/name"]
+        for one in manifests
+        if one["kind"] in ("Deployment", "StatefulSet")
+    }
+    for one in manifests:
+        if one["kind"] == "Service":
+            assert one["spec"]["selector"]["app.kubernetes.io/name"] in labels
+        if one["kind"] == "NetworkPolicy":
+            asked = re.findall(r"'app\.kubernetes\.io/name': '([\w-]+)'", str(one["spec"]))
+            assert set(asked) <= labels, one["metadata"]["name"]
+
+
+def test_nobody_gets_in_by_default() -> None:
+    """A policy shuts every pod; only nginx faces the world, and only gateways reach the router."""
+    manifests = rendered(KUBERNETES / "overlays" / "cuda")
+    policies = {
+        one["metadata"]["name"]: one["spec"] for one in manifests if one["kind"] == "NetworkPolicy"
+    }
+    assert policies["nothing-else"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    for name, allowed in (("router", "gateway"), ("redis", "gateway")):
+        assert [
+            peer["podSelector"]["matchLabels"]
+            for rule in policies[name]["ingress"]
+            for peer in rule["from"]
+        ] == [{"app.kubernetes.io/name": allowed}]
+    open_to_all = {
+        (name, port["protocol"])
+        for name, spec in policies.items()
+        for rule in spec.get("ingress", ())
+        if "from" not in rule
+        for port in rule["ports"]
+    }
+    # Media comes from anywhere, and is proven by DTLS.
+    assert open_to_all == {("front", "TCP"), ("gateway", "UDP")}
+
+
+def test_model_servers_are_started_as_in_compose() -> None:
+    """With the same images and flags, but for the place of the model."""
+    for overlay, service in (("cuda", "vllm-cuda"), ("rocm", "vllm-rocm")):
+        found = containers(rendered(KUBERNETES / "overlays" / overlay))
+        container = next(one for one in found if one["name"] == "vllm")
+        theirs = compose()["services"][service]
+        assert container["image"] == filled(theirs["image"])
+        assert container["args"] == [filled(flag) for flag in theirs["command"]]
+        resource = {"cuda": "nvidia.com/gpu", "rocm": "amd.com/gpu"}[overlay]
+        assert container["resources"]["limits"][resource] == "1"
+
+
+def test_they_scale_by_what_is_served() -> None:
+    """The metrics that gateways and engines are scaled by exist, and their targets fit."""
+    hpa = documents(KUBERNETES / "components/autoscaling/gateway.yaml")[0]["spec"]
+    pods_metric = hpa["metrics"][0]["pods"]
+    assert complaints(pods_metric["metric"]["name"]) == []
+    wanted = int(pods_metric["target"]["averageValue"])
+    most = int(settings_of()["GATEWAY_SESSIONS"])
+    assert wanted < most
+    assert hpa["maxReplicas"] * most == int(settings_of()["MAX_SESSIONS"])
+    for trigger in documents(KUBERNETES / "components/autoscaling/vllm.yaml")[0]["spec"][
+        "triggers"
+    ]:
+        assert complaints(trigger["metadata"]["query"]) == []
+    known = {identity(one) for one in rendered(KUBERNETES / "overlays" / "cuda")}
+    for name in ("gateway", "vllm"):
+        target = documents(KUBERNETES / f"components/autoscaling/{name}.yaml")[0]["spec"]
+        assert (target["scaleTargetRef"]["kind"], target["scaleTargetRef"]["name"]) in known
+
+
+def test_nginx_is_the_one_that_is_tested() -> None:
+    """Its file is deploy/nginx.conf, but for what differs between pods and one machine."""
+    assert (
+        TEMPLATE.read_text() == nginx_template()
+    ), "deploy/nginx.conf has changed: run python -m tests.support.kubernetes, and read the change"
