@@ -39,6 +39,20 @@ def q(name: str, labels: str = "") -> str:
     return f"qwen_camera_{name}{{{_AT}{',' + labels if labels else ''}}}"
 
 
+def two(metric: str, first: str, second: str, labels: str = "") -> dict[str, str]:
+    """A metric of two gateways, or of two engines, with these values."""
+    job, names = (
+        ("vllm", ("gpu:8001", "gpu2:8001"))
+        if metric.startswith("vllm:")
+        else ("qwen-camera", ("one:8000", "two:8000"))
+    )
+    more = f",{labels}" if labels else ""
+    return {
+        f'{metric}{{instance="{name}",job="{job}"{more}}}': values
+        for name, values in zip(names, (first, second), strict=True)
+    }
+
+
 HEALTHY: dict[str, str] = {
     f"up{{{_AT}}}": "1x60",
     f"up{{{_VLLM}}}": "1x60",
@@ -107,6 +121,31 @@ TROUBLE: dict[str, tuple[Mapping[str, str | None], int]] = {
     "QwenCameraLoopLag": (histogram("qwen_camera_loop_lag_seconds", "0.1"), 25),
     "QwenCameraMemory": ({q("process_resident_memory_bytes"): "3000000000x60"}, 17),
     "QwenCameraGuessing": ({q("auth_failures_total", 'reason="bad_code"'): "0+20x60"}, 25),
+    "QwenCameraFleetFull": (
+        two("qwen_camera_sessions", "89x60", "83x60")
+        | two("qwen_camera_limit", "100x60", "100x60", 'of="sessions"'),
+        7,
+    ),
+    # Seven of ten targets are left: Prometheus finds no others any more, so none of them is down.
+    "QwenCameraGatewaysGone": (
+        {f'up{{instance="more{n}:8000",job="qwen-camera"}}': "1x16 _x43" for n in range(4)}
+        | {f'up{{instance="stay{n}:8000",job="qwen-camera"}}': "1x60" for n in range(5)},
+        24,
+    ),
+    "QwenCameraGatewaysApart": (
+        two("qwen_camera_ready", "1x60", "1x60")
+        | two("qwen_camera_gateways", "1x60", "0x60", 'state="open"'),
+        7,
+    ),
+    "VllmUneven": (
+        {
+            f'vllm:num_requests_running{{instance="gpu{n}:8001",job="vllm"}}': (
+                f"{12 if n else 1}x60" if n < 2 else "1x60"
+            )
+            for n in range(4)
+        },
+        17,
+    ),
     "VllmDown": ({f"up{{{_VLLM}}}": "0x60"}, 12),
     "VllmWaiting": ({f'vllm:num_requests_waiting{{{_VLLM},engine="0"}}': "5x60"}, 7),
     "VllmCacheFull": ({f'vllm:kv_cache_usage_perc{{{_VLLM},engine="0"}}': "0.99x60"}, 12),
@@ -136,10 +175,52 @@ def test_prometheus_takes_the_configuration(tmp_path: Path) -> None:
     (tmp_path / "prometheus.yml").write_text(
         text.replace("/etc/prometheus/qwen-camera.token", str(token))
     )
-    shutil.copy(DEPLOY / "alerts.yml", tmp_path)
+    for name in ("alerts.yml", "recording.yml"):
+        shutil.copy(DEPLOY / name, tmp_path)
     done = promtool("check", "config", "--lint=all", "--lint-fatal", tmp_path / "prometheus.yml")
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{len(NAMES)} rules found" in done.stdout
+    # Debian's promtool is built without Kubernetes; the rest of that file is checked here.
+    read = yaml.safe_load((DEPLOY / "kubernetes" / "prometheus.yml").read_text(encoding="utf-8"))
+    for job in read["scrape_configs"]:
+        assert job.pop("kubernetes_sd_configs")
+        if "authorization" in job:
+            job["authorization"]["credentials_file"] = str(token)
+    (tmp_path / "kubernetes.yml").write_text(yaml.safe_dump(read))
+    done = promtool("check", "config", "--lint=all", "--lint-fatal", tmp_path / "kubernetes.yml")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_recorded_figures_are_right(tmp_path: Path) -> None:
+    """Of two gateways and two engines, by promtool: sums, shares, and how uneven the engines are."""
+    series = (
+        two("qwen_camera_ready", "1x10", "0x10")
+        | two("qwen_camera_sessions", "30x10", "60x10")
+        | two("qwen_camera_limit", "60x10", "60x10", 'of="sessions"')
+        | two("vllm:num_requests_running", "9x10", "1x10")
+        | two("vllm:num_requests_waiting", "3x10", "3x10")
+        | two("qwen_camera_inferences_total", "0+60x10", "0+120x10", 'kind="chat",result="ok"')
+    )
+    wanted = {
+        "fleet:gateways_ready:sum": 1,
+        "fleet:sessions:sum": 90,
+        "fleet:sessions:ratio": 0.75,
+        "fleet:questions:rate5m": 3,
+        "fleet:engine_balance:ratio": 1.5,
+    }
+    tests = {
+        "interval": "1m",
+        "input_series": [{"series": key, "values": values} for key, values in series.items()],
+        "promql_expr_test": [
+            {"expr": name, "eval_time": "8m", "exp_samples": [{"labels": name, "value": value}]}
+            for name, value in wanted.items()
+        ],
+    }
+    (tmp_path / "tests.yml").write_text(
+        yaml.safe_dump({"rule_files": [str(DEPLOY / "recording.yml")], "tests": [tests]})
+    )
+    done = promtool("test", "rules", tmp_path / "tests.yml")
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_every_alert_says_what_an_operator_needs() -> None:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import re
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.support.promql import DEPLOY, all_queries, complaints, dashboard, panel_queries
+from tests.support.promql import (
+    DEPLOY,
+    all_queries,
+    complaints,
+    dashboard,
+    panel_queries,
+    recordings,
+)
 
 
 @pytest.mark.parametrize(("where", "expression"), all_queries())
@@ -25,6 +33,16 @@ def test_what_a_query_must_not_name() -> None:
     assert complaints("sum by (kind) (qwen_camera_sessions)") == ["kind"]
     assert complaints("qwen_camera_frame_age_seconds") == ["qwen_camera_frame_age_seconds"]
     assert complaints("vllm:gpu_cache_usage_perc") == ["vllm:gpu_cache_usage_perc"]
+
+
+def test_recorded_figures_that_are_shown_are_recorded() -> None:
+    """And each is named once."""
+    names = [rule["record"] for rule in recordings()]
+    assert len(set(names)) == len(names)
+    queries = [expression for _, expression in all_queries()]
+    asked = {name for one in queries for name in re.findall(r"\bfleet:\w+:\w+", one)}
+    assert asked
+    assert asked <= set(names)
 
 
 def test_panels_can_be_told_apart() -> None:

@@ -127,7 +127,13 @@ FOREIGN: dict[str, tuple[str, dict[str, Any]]] = {
 def everything() -> list[Manifest]:
     """Each overlay's manifests, and those of the components that no overlay has."""
     found = [one for name in OVERLAYS for one in rendered(KUBERNETES / "overlays" / name)]
-    extra = ("stunner/stunner", "autoscaling/gateway", "autoscaling/vllm", "model/fetch-model")
+    extra = (
+        "stunner/stunner",
+        "autoscaling/gateway",
+        "autoscaling/vllm",
+        "model/fetch-model",
+        "monitoring/role",
+    )
     for name in extra:
         found += documents(KUBERNETES / "components" / f"{name}.yaml")
     return found
@@ -349,6 +355,24 @@ def test_they_scale_by_what_is_served() -> None:
     for name in ("gateway", "vllm"):
         target = documents(KUBERNETES / f"components/autoscaling/{name}.yaml")[0]["spec"]
         assert (target["scaleTargetRef"]["kind"], target["scaleTargetRef"]["name"]) in known
+
+
+def test_prometheus_finds_the_pods() -> None:
+    """By the labels, the port and the namespace that they have, and may list them."""
+    read = yaml.safe_load((KUBERNETES / "prometheus.yml").read_text())
+    manifests = {identity(one): one for one in rendered(KUBERNETES / "overlays" / "cuda")}
+    for job, name in zip(read["scrape_configs"], ("gateway", "vllm"), strict=True):
+        (found,) = job["kubernetes_sd_configs"]
+        one = manifests["StatefulSet", name]
+        assert found["namespaces"]["names"] == [one["metadata"]["namespace"]]
+        (selector,) = found["selectors"]
+        label, _, value = selector["label"].partition("=")
+        assert one["spec"]["template"]["metadata"]["labels"][label] == value
+        port = job["relabel_configs"][0]["regex"]
+        ports = one["spec"]["template"]["spec"]["containers"][0]["ports"]
+        assert [given.get("name") for given in ports].count(port) == 1
+    here = yaml.safe_load((KUBERNETES.parent / "prometheus.yml").read_text())["scrape_configs"]
+    assert [job["job_name"] for job in read["scrape_configs"]] == [job["job_name"] for job in here]
 
 
 def test_nginx_is_the_one_that_is_tested() -> None:

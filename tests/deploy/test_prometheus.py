@@ -75,8 +75,17 @@ def hurried(folder: Path, server: str, vllm: str) -> Path:
     web, model = config["scrape_configs"]
     (folder / "token").write_text(f"{TOKEN}\n")
     web["authorization"]["credentials_file"] = "token"
-    web["static_configs"] = [{"targets": [server]}]
-    model["static_configs"] = [{"targets": [vllm]}]
+    # As a fleet has it: found in files that change.
+    for job, target, name in ((web, server, "gateways"), (model, vllm, "engines")):
+        del job["static_configs"]
+        (found,) = job["file_sd_configs"]
+        (pattern,) = found["files"]
+        assert Path(pattern).name == f"{name}*.yml"
+        found["files"] = [f"{name}*.yml"]
+        (folder / f"{name}-h1.yml").write_text(
+            yaml.safe_dump([{"targets": [target], "labels": {"host": "h1"}}])
+        )
+    shutil.copy(DEPLOY / "recording.yml", folder)
     alerts = yaml.safe_load((DEPLOY / "alerts.yml").read_text())
     for group in alerts["groups"]:
         for rule in group["rules"]:
@@ -189,6 +198,7 @@ async def test_a_real_prometheus_watches_a_real_server(tmp_path: Path) -> None:
         targets = (await watch.get("targets"))["activeTargets"]
         assert {target["labels"]["job"] for target in targets} == {"qwen-camera", "vllm"}
         assert {target["health"] for target in targets} == {"up"}
+        assert {target["labels"]["host"] for target in targets} == {"h1"}
         for _, expression in all_queries():
             await watch.query(expression)
         await finds_what_there_is(watch)
@@ -205,7 +215,7 @@ async def test_a_real_prometheus_watches_a_real_server(tmp_path: Path) -> None:
         assert down["labels"]["severity"] == "critical"
         assert down["annotations"]["summary"] == f"127.0.0.1:{server.port} does not answer"
         assert down["annotations"]["runbook"] == "DEPLOY.md#qwencameradown"
-        assert len((await watch.get("rules"))["groups"]) == 2
+        assert len((await watch.get("rules"))["groups"]) == 4
     kept = bytes(watch.output) + b"".join(
         path.read_bytes() for path in (tmp_path / "data").rglob("*") if path.is_file()
     )

@@ -60,6 +60,12 @@ def rules() -> list[dict[str, Any]]:
     return [rule for group in whole["groups"] for rule in group["rules"]]
 
 
+def recordings() -> list[dict[str, Any]]:
+    """The rules of deploy/recording.yml."""
+    whole = yaml.safe_load((DEPLOY / "recording.yml").read_text(encoding="utf-8"))
+    return [rule for group in whole["groups"] for rule in group["rules"]]
+
+
 def dashboard() -> dict[str, Any]:
     """deploy/grafana-dashboard.json."""
     read: dict[str, Any] = json.loads(
@@ -82,9 +88,9 @@ def filled_in(expression: str, interval: str = "1m") -> str:
 
 def all_queries() -> list[tuple[str, str]]:
     """Return place and expression of every rule and every panel."""
-    return [(rule["alert"], rule["expr"]) for rule in rules()] + [
-        (title, filled_in(expression)) for title, expression in panel_queries()
-    ]
+    named = [(rule["alert"], rule["expr"]) for rule in rules()]
+    named += [(rule["record"], rule["expr"]) for rule in recordings()]
+    return named + [(title, filled_in(expression)) for title, expression in panel_queries()]
 
 
 @functools.cache
