@@ -15,6 +15,7 @@ import { Memory } from "./live/memory.js";
 import { Visit } from "./live/visit.js";
 import { byId, show } from "./page/dom.js";
 import { cameAsOperator, takePairingCode } from "./page/fragment.js";
+import { Language } from "./page/language.js";
 import { Part, onceLater } from "./page/part.js";
 import { keepRecallWish, recallWish, remember, wasLive } from "./page/resume.js";
 import { waysToLook } from "./page/routes.js";
@@ -26,15 +27,16 @@ import { GuideEntry } from "./stage/guideentry.js";
 import { MemoryView } from "./stage/memoryview.js";
 import { Stand } from "./stage/simplemode.js";
 import { StageView } from "./stage/stageview.js";
+import { key, onLanguage, text } from "./words/text.js";
 
 // Milliseconds after camera and socket are ready, which need the network first
 const DOCTOR_AHEAD = 2000;
 const MARKS_AHEAD = 500;
-const BROKEN = "The connection was lost before the answer was complete.";
 
 // The page is complete.
 byId("partial", HTMLElement).remove();
 
+const words = new Language({ onChosen: (language) => visit.description.prefer({ language }), onMissing: (why) => chat.announce(why) });
 const stage = new StageView();
 const dialog = new CodeDialog();
 const trust = new TrustDialog({ onRetry: () => visit.retry() });
@@ -75,13 +77,13 @@ const visit = new Visit({
   onVoice: (track) => answers.play(track),
   onEngine: (engine, model) => tellStand(engine, model, conversation.open),
   onSent: (id) => conversation.sent(id),
-  onUnsent: (id) => conversation.end(id, "It was not asked: the camera is off."),
-  onBroken: (again) => conversation.interrupt(BROKEN, again),
+  onUnsent: (id) => conversation.end(id, text("It was not asked: the camera is off.")),
+  onBroken: (again) => conversation.interrupt(text("The connection was lost before the answer was complete."), again),
   onNewSession: () => {
     watches.forget();
     if (conversation.turns.length === 0) return;
     // An open question is answered in the new session.
-    note("A new session began. What was said before is not remembered.", conversation.open);
+    note(text("A new session began. What was said before is not remembered."), conversation.open);
   },
 });
 
@@ -127,12 +129,12 @@ const composer = new Composer({
 });
 
 const answers = new SpeakEntry(
-  later("./voice/spoken.js", "The voice", async () => new (await import("./voice/spoken.js")).Spoken(answers.hooks)),
+  later("./voice/spoken.js", key("The voice did not arrive"), async () => new (await import("./voice/spoken.js")).Spoken(answers.hooks)),
   { conversation, chat, speech, send: (message) => visit.socket.send(message), onChange: renderRunning },
 );
 
 const talk = new TalkEntry(
-  later("./voice/listening.js", "The microphone", async () => new (await import("./voice/listening.js")).Listening(visit, talk.hooks)),
+  later("./voice/listening.js", key("The microphone did not arrive"), async () => new (await import("./voice/listening.js")).Listening(visit, talk.hooks)),
   { note, announce: (text) => chat.announce(text), tones: answers.hooks.tones, hears: () => answers.speaking },
 );
 
@@ -154,21 +156,21 @@ const fetchDoctorAhead = onceLater(DOCTOR_AHEAD, () => void doctor.ahead());
 const fetchMarksAhead = onceLater(MARKS_AHEAD, () => void marks.ahead());
 
 const doctor = new Part(
-  later("./doctor/panel.js", "The connection check", async () => {
+  later("./doctor/panel.js", key("The connection check did not arrive"), async () => {
     const { createDoctor } = await import("./doctor/panel.js");
     return createDoctor(visit, () => [...visit.session.secrets, ...(operator.here?.secrets ?? [])]);
   }),
 );
 
 const operator = new Part(
-  later("./operator/panel.js", "The engine panel", async () => {
+  later("./operator/panel.js", key("The engine panel did not arrive"), async () => {
     const { OperatorPanel } = await import("./operator/panel.js");
     return new OperatorPanel(visit, renderEntry);
   }),
 );
 
 const watches = new WatchEntry(
-  later("./watch/panel.js", "The list of watches", async () => {
+  later("./watch/panel.js", key("The list of watches did not arrive"), async () => {
     const { WatchPanel } = await import("./watch/panel.js");
     return new WatchPanel(visit, {
       show: (ring) => {
@@ -190,7 +192,7 @@ const watches = new WatchEntry(
 const guide = new GuideEntry({
   address: new URL("./guide/panel.js", import.meta.url),
   load: async () => new (await import("./guide/panel.js")).Guide({ say: (text, reading = false) => answers.say(text, reading, reading), verbosity: answers.hooks.verbosity }),
-  onMissing: (again) => missing.open("The guide", again), onChange: renderRunning,
+  onMissing: (again) => missing.open(key("The guide did not arrive"), again), onChange: renderRunning,
   send: (message) => visit.socket.send(message),
 });
 
@@ -200,9 +202,9 @@ const memory = new Memory(recallWish(), {
 });
 const memoryView = new MemoryView(memory);
 
-/** A part that loads when it is opened. @template T @param {string} path @param {string} name @param {() => Promise<T>} load */
-function later(path, name, load) {
-  return { address: new URL(path, import.meta.url), load, onMissing: (/** @type {() => void} */ again) => missing.open(name, again) };
+/** A part that loads when it is opened. @template T @param {string} path @param {string} missed @param {() => Promise<T>} load */
+function later(path, missed, load) {
+  return { address: new URL(path, import.meta.url), load, onMissing: (/** @type {() => void} */ again) => missing.open(missed, again) };
 }
 
 /** @param {string} text @param {"auto"|"low"|"high"} [detail] @param {import("./page/routes.js").Route} [route] */
@@ -210,7 +212,7 @@ function ask(text, detail = "auto", route) {
   const waited = conversation.running;
   const { id, sent } = visit.ask(text, detail, route);
   // Replaces an unsent question here; for a sent one the server reports it.
-  if (waited?.state === "waiting") conversation.end(waited.id, "Replaced by a newer question.", false);
+  if (waited?.state === "waiting") conversation.end(waited.id, text("Replaced by a newer question."), false);
   conversation.ask(id, text, detail, sent, route);
   if (canPoint()) void marks.ahead().then(() => conversation.running?.id === id && marks.here?.asked(id));
   if (visit.facts.disclose) disclosure.open();
@@ -219,12 +221,11 @@ function ask(text, detail = "auto", route) {
 function cancel() {
   answers.hush();
   const turn = conversation.running;
-  if (!turn) return;
-  conversation.cancelling(turn);
-  if (visit.cancel(turn.id)) conversation.end(turn.id, "Cancelled.");
+  if (turn) conversation.cancelling(turn);
+  if (turn && visit.cancel(turn.id)) conversation.end(turn.id, text("Cancelled."));
 }
 
-/** @param {import("./live/facts.js").Facts} facts */
+/** @param {typeof visit.facts} facts */
 function render(facts) {
   if (facts.socket === "open") trust.close(); // it trusts by now
   disclosure.render(facts.active ? facts.disclose : "");
@@ -287,7 +288,7 @@ function note(text, before = null) {
 function grow(tall) {
   stage.app.classList.toggle("tall", tall);
   handle.setAttribute("aria-expanded", String(tall));
-  handle.setAttribute("aria-label", tall ? "Show less of the chat" : "Show more of the chat");
+  handle.setAttribute("aria-label", tall ? text("Show less of the chat") : text("Show more of the chat"));
 }
 
 function renderRunning() {
@@ -316,21 +317,21 @@ stage.other.addEventListener("click", async () => {
   }
 });
 stop.addEventListener("click", () => {
-  conversation.interrupt("Stopped.");
+  conversation.interrupt(text("Stopped."));
   memory.forget();
   visit.stop();
   grow(false);
   stage.start.focus();
 });
 unpair.addEventListener("click", async () => {
-  conversation.interrupt("Stopped.");
+  conversation.interrupt(text("Stopped."));
   memory.forget();
   visit.stop();
   try {
     await visit.session.unpair();
-    chat.announce("This device is forgotten. To come back, scan a new code or type the access code.");
+    chat.announce(text("This device is forgotten. To come back, scan a new code or type the access code."));
   } catch {
-    chat.announce("The server could not be told. Try again.");
+    chat.announce(text("The server could not be told. Try again."));
   }
   show(unpair, visit.session.paired);
 });
@@ -346,27 +347,24 @@ stage.noticeAction.addEventListener("click", () => {
   else visit.retry();
 });
 manage.addEventListener("click", () => void operator.open(manage));
-for (const button of document.querySelectorAll("button[data-doctor]")) {
-  if (button instanceof HTMLElement) button.addEventListener("click", () => void doctor.open(button));
-}
+for (const button of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("button[data-doctor]")))
+  button.addEventListener("click", () => void doctor.open(button));
 connectCamera(stage, visit.camera, { exchange: () => void visit.exchangeCamera(), announce: (text) => chat.announce(text) });
 
 for (const button of stage.quick.querySelectorAll("button")) {
   // Wake the camera when the finger goes down, before the click.
   button.addEventListener("pointerdown", () => visit.wake());
   button.addEventListener("click", () => {
-    ask(button.dataset.question ?? "", button.dataset.detail === "high" ? "high" : "auto");
+    const { question = "", detail, route } = button.dataset;
+    ask(stand.question(question), detail === "high" ? "high" : "auto", /** @type {any} */ (route));
   });
 }
 hold.addEventListener("pointerdown", () => visit.wake());
-
 handle.addEventListener("click", () => grow(!stage.app.classList.contains("tall")));
 
 document.addEventListener("visibilitychange", () => (document.hidden ? visit.hidden() : visit.shown()));
 window.addEventListener("pagehide", () => visit.leave());
-window.addEventListener("pageshow", (event) => {
-  if (event.persisted) visit.shown();
-});
+window.addEventListener("pageshow", ({ persisted }) => persisted && visit.shown());
 watchSurroundings({
   onOnline: () => visit.retry(),
   onOffline: () => visit.offline(),
@@ -375,23 +373,25 @@ watchSurroundings({
   onDevices: () => void visit.devicesChanged(),
 });
 
-/** Redeem a one-time code in the address, also when a phone opens another one in the same page. */
-function pair() {
+/** Redeem a one-time code in the address, also a later one in the same page; open the panel at the operator's address. */
+function arrive() {
   const code = takePairingCode();
   if (code) void visit.pair(code);
-}
-
-/** Open the panel when the page has the operator's address. */
-function arrive() {
-  pair();
   renderEntry();
   if (cameAsOperator()) void operator.open(manage);
 }
 window.addEventListener("hashchange", arrive);
 
+onLanguage(() => {
+  render(visit.facts);
+  chat.render(conversation.turns);
+  renderRunning();
+  grow(stage.app.classList.contains("tall"));
+});
 // Before the first rendering, which stores the current state.
 const resuming = wasLive();
 followViewport(() => stage.fit());
+if (words.chosen) visit.description.prefer({ language: words.chosen });
 render(visit.facts);
 arrive();
 // Pressed before this module was loaded: see boot.js.

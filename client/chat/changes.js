@@ -1,3 +1,5 @@
+import { key, onLanguage, percent, text } from "../words/text.js";
+
 /** @typedef {import("../live/descriptionmessages.js").SceneChange} SceneChange */
 
 /**
@@ -8,14 +10,14 @@
 
 /** @type {Record<string, string>} */
 const CHANGES = {
-  same: "Nothing new",
-  first: "The first picture",
-  view: "Another view",
-  scene: "Another scene",
-  object: "Something changed",
-  slight: "A small change",
-  color: "A colour changed",
-  print: "Text changed",
+  same: key("Nothing new"),
+  first: key("The first picture"),
+  view: key("Another view"),
+  scene: key("Another scene"),
+  object: key("Something changed"),
+  slight: key("A small change"),
+  color: key("A colour changed"),
+  print: key("Text changed"),
 };
 // Milliseconds without a movement of the slider before its value is sent
 const SETTLED = 250;
@@ -33,6 +35,8 @@ export class Changes {
   #slider;
   #output;
   #length;
+  /** @type {SceneChange|null} */
+  #last = null;
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   #sending;
 
@@ -58,6 +62,10 @@ export class Changes {
     const { length } = actions;
     if (!length) this.#length.closest("label")?.remove();
     this.#length.addEventListener("change", () => length?.(/** @type {"short"|"medium"|"long"} */ (this.#length.value)));
+    onLanguage(() => {
+      if (this.#last) this.render(this.#last);
+      this.#show(this.#value);
+    });
   }
 
   /** The sensitivity that the slider stands for: each step doubles or halves it. */
@@ -75,18 +83,19 @@ export class Changes {
 
   /** @param {SceneChange} change */
   render(change) {
+    this.#last = change;
     this.#compared.textContent = changeWords(change);
     const [left, top, right, bottom] = change.region ?? [0, 0, 0, 0];
     this.#part.setAttribute("x", String(left * 160));
     this.#part.setAttribute("y", String(top * 90));
     this.#part.setAttribute("width", String((right - left) * 160));
     this.#part.setAttribute("height", String((bottom - top) * 90));
-    this.#region.setAttribute("aria-label", change.region ? "The part that changed" : "Nothing changed");
+    this.#region.setAttribute("aria-label", change.region ? text("The part that changed") : text("Nothing changed"));
   }
 
   /** @param {number} sensitivity */
   #show(sensitivity) {
-    this.#output.textContent = `${Math.round(sensitivity * 100)} %`;
+    this.#output.textContent = percent(sensitivity);
     this.#slider.setAttribute("aria-valuetext", this.#output.textContent);
   }
 }
@@ -99,7 +108,7 @@ function must(found) {
 
 /** @param {SceneChange} change */
 function changeWords({ why, value, busy, asks }) {
-  const much = why === "first" ? "" : `, ${Math.round(value * 100)} % of what counts`;
-  const moving = busy >= 0.005 ? ` ${Math.round(busy * 100)} % of the picture always moves.` : "";
-  return `${CHANGES[why] ?? "A change"}${much}${asks ? ", asked" : ""}.${moving}`;
+  const much = why === "first" ? "" : text("{share} of what counts", { share: percent(value) });
+  const found = [text(CHANGES[why] ?? key("A change")), much, asks ? text("asked") : ""].filter(Boolean).join(", ");
+  return busy < 0.005 ? `${found}.` : `${found}. ${text("{share} of the picture always moves.", { share: percent(busy) })}`;
 }

@@ -3,7 +3,9 @@ import { byId, say, show } from "../page/dom.js";
 import { fillQuestion } from "./correcting.js";
 import { languageOf } from "./language.js";
 import { fillFrames, fillWays, framesSent, spots, whereOf } from "./looked.js";
-import { clock, duration, engineName, evidence, remarks } from "../page/words.js";
+import { duration } from "../page/routes.js";
+import { engineName, evidence, remarks } from "../page/words.js";
+import { clock, key, plural, text } from "../words/text.js";
 
 /** @typedef {import("./conversation.js").Turn} Turn */
 
@@ -21,7 +23,7 @@ import { clock, duration, engineName, evidence, remarks } from "../page/words.js
  */
 
 // Shown while a question waits for a picture captured after it.
-const FRESH = "Waiting for a fresh picture…";
+const FRESH = key("Waiting for a fresh picture…");
 // A running description is announced at most this often (ms), so that a screen reader can say other things.
 const SPEAK_DESCRIPTION_EVERY = 8000;
 // Within this distance (px) from its end the log scrolls with new text.
@@ -59,7 +61,6 @@ export class ChatView {
   });
   /** @type {HTMLElement|null} */
   #last = null;
-
   #changes;
 
   /** @param {ChatActions} actions @param {HTMLElement} changes shown in the details of the running description */
@@ -141,7 +142,7 @@ export class ChatView {
       const button = part(article, ".speak", HTMLButtonElement);
       const speaking = turn === key;
       button.setAttribute("aria-pressed", String(speaking));
-      button.title = speaking ? "Stop reading" : "Read aloud";
+      button.title = speaking ? text("Stop reading") : text("Read aloud");
     }
   }
 
@@ -203,7 +204,7 @@ export class ChatView {
       const { word } = turn.frame;
       if (word) shot.dataset.word = `“${word}”`;
       else delete shot.dataset.word;
-      thumb.alt = word ? `What was there when you said “${word}”` : "The frame this answer is about";
+      thumb.alt = word ? text("What was there when you said “{word}”", { word }) : text("The frame this answer is about");
       show(thumb, fine);
       show(shot, fine);
     }
@@ -236,7 +237,7 @@ export class ChatView {
     const thoughts = part(article, ".thoughts", HTMLDetailsElement);
     show(thoughts, turn.thoughts !== "");
     if (turn.thoughts === "") return;
-    say(part(thoughts, "summary", HTMLElement), turn.state === "thinking" ? "Thinking…" : "Thoughts");
+    say(part(thoughts, "summary", HTMLElement), turn.state === "thinking" ? text("Thinking…") : text("Thoughts"));
     say(part(thoughts, "p", HTMLElement), turn.thoughts);
   }
 
@@ -245,7 +246,7 @@ export class ChatView {
     const since = part(article, ".since", HTMLElement);
     const at = turn.frame?.captured_at;
     show(since, turn.response !== null && at !== undefined);
-    if (at !== undefined) say(since, `Since ${clock(at)}${turn.looked ? `, still so at ${clock(turn.looked)}` : ""}`);
+    if (at !== undefined) say(since, turn.looked ? text("Since {time}, still so at {looked}", { time: clock(at), looked: clock(turn.looked) }) : text("Since {time}", { time: clock(at) }));
     const proof = part(article, ".evidence", HTMLDetailsElement);
     if (finished(turn)) {
       if (proof.contains(this.#changes)) this.#changes.remove();
@@ -256,7 +257,7 @@ export class ChatView {
     const list = part(earlier, "ol", HTMLElement);
     const newest = turn.earlier[0];
     if (!newest || (list.firstElementChild instanceof HTMLElement && list.firstElementChild.dataset.at === String(newest.at))) return;
-    say(part(earlier, "summary", HTMLElement), `Earlier (${turn.earlier.length})`);
+    say(part(earlier, "summary", HTMLElement), text("Earlier ({count})", { count: turn.earlier.length }));
     list.replaceChildren(
       ...turn.earlier.map(({ at, text }) => {
         const item = document.createElement("li");
@@ -276,24 +277,24 @@ export class ChatView {
     say(part(proof, "summary", HTMLElement), evidence(response));
     const { timings, frame, usage } = response;
     part(proof, ".times", HTMLElement).replaceChildren(...timeRows(timings));
-    const facts = [["Engine", `${engineName(response.engine)}, ${response.model}`]];
+    const facts = [[text("Engine"), `${engineName(response.engine)}, ${response.model}`]];
     if (frame) {
-      const visual = frame.visual_tokens > 0 ? `, ${frame.visual_tokens} visual tokens` : "";
+      const visual = frame.visual_tokens > 0 ? `, ${visualTokens(frame.visual_tokens)}` : "";
       facts.push(
-        ["Camera frame", `${frame.source_width}×${frame.source_height}`],
-        ["Seen by the engine", `${frame.width}×${frame.height}${visual}`],
-        ["Captured", clock(frame.captured_at)],
+        [text("Camera frame"), `${frame.source_width}×${frame.source_height}`],
+        [text("Seen by the engine"), `${frame.width}×${frame.height}${visual}`],
+        [text("Captured"), clock(frame.captured_at)],
       );
       const sent = framesSent(response);
-      if (sent) facts.push(["Earlier frames", sent]);
-      if (frame.unchanged_since) facts.push(["Not computed again", `${frame.visual_tokens} visual tokens`]);
+      if (sent) facts.push([text("Earlier frames"), sent]);
+      if (frame.unchanged_since) facts.push([text("Not computed again"), visualTokens(frame.visual_tokens)]);
     }
     const { prompt_tokens: read, cached_tokens: cached, completion_tokens: written } = usage;
     const tokens = [
-      read === undefined ? "" : `${read} in${cached ? ` (${cached} from the cache)` : ""}`,
-      written === undefined ? "" : `${written} out`,
+      read === undefined ? "" : cached ? text("{read} in ({cached} from the cache)", { read, cached }) : text("{read} in", { read }),
+      written === undefined ? "" : text("{written} out", { written }),
     ].filter(Boolean);
-    if (tokens.length > 0) facts.push(["Tokens", tokens.join(", ")]);
+    if (tokens.length > 0) facts.push([text("Tokens"), tokens.join(", ")]);
     part(proof, ".about", HTMLElement).replaceChildren(...facts.flatMap(([name, text]) => row(name, text)));
   }
 
@@ -309,7 +310,7 @@ export class ChatView {
       if (!this.spoken || !this.say(text, false)) this.announce(text);
     } else if (turn.state === "delayed" && this.#announced.get(turn.key) !== turn.state) {
       this.#announced.set(turn.key, turn.state);
-      this.announce(FRESH);
+      this.announce(text(FRESH));
     } else if (turn.reads && turn.state === "answering" && !this.spoken) {
       // Piece by piece, as it is read
       const from = this.#readTo.get(turn.key) ?? 0;
@@ -344,13 +345,16 @@ export function wordsOf(turn) {
     .join("\n");
 }
 
+/** @param {number} count */
+const visualTokens = (count) => plural("{count} visual tokens", "1 visual token", count);
+
 /** @param {Turn} turn */
 function waitingWords(turn) {
-  if (turn.state === "waiting") return "Waiting for the camera and the connection…";
-  if (turn.state === "sent") return "Looking…";
-  if (turn.state === "delayed") return FRESH;
+  if (turn.state === "waiting") return text("Waiting for the camera and the connection…");
+  if (turn.state === "sent") return text("Looking…");
+  if (turn.state === "delayed") return text(FRESH);
   if (turn.state === "thinking" && turn.thoughts) return ""; // its own line says so
-  if (turn.state === "thinking") return turn.kind === "describe" ? "Looking…" : "Thinking…";
+  if (turn.state === "thinking") return turn.kind === "describe" ? text("Looking…") : text("Thinking…");
   return "";
 }
 
@@ -359,11 +363,11 @@ function timeRows(timings) {
   const total = Math.max(timings.total_ms, 0.001);
   /** @type {[string, number|undefined][]} */
   const steps = [
-    ["Wait for the frame", timings.wait_frame_ms],
-    ["Prepare it", timings.prepare_ms],
-    ["Queue", timings.queue_ms],
-    ["First word", timings.first_token_ms],
-    ["Total", timings.total_ms],
+    [text("Wait for the frame"), timings.wait_frame_ms],
+    [text("Prepare it"), timings.prepare_ms],
+    [text("Queue"), timings.queue_ms],
+    [text("First word"), timings.first_token_ms],
+    [text("Total"), timings.total_ms],
   ];
   return steps.flatMap(([name, ms]) => {
     if (ms === undefined) return [];

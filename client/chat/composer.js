@@ -1,6 +1,7 @@
 import { byId, say, show } from "../page/dom.js";
 import { conditionIn } from "./condition.js";
 import { draft } from "./draft.js";
+import { onLanguage, plural, text } from "../words/text.js";
 
 // With this the style sheet resizes the box, without a layout per key.
 const GROWS_ITSELF = CSS.supports("field-sizing", "content");
@@ -52,6 +53,10 @@ export class Composer {
       this.box.focus();
     });
     this.#offer.addEventListener("click", () => this.#order());
+    onLanguage(() => {
+      this.#watch(this.#watching);
+      this.#settle();
+    });
     this.#settle();
   }
 
@@ -100,7 +105,7 @@ export class Composer {
   #watch(watching) {
     this.#watching = watching;
     this.watch.setAttribute("aria-pressed", String(watching));
-    this.box.placeholder = watching ? "Tell me when…" : "Ask a question";
+    this.box.placeholder = watching ? text("Tell me when…") : text("Ask a question");
   }
 
   /** Make a watch of the text. */
@@ -135,7 +140,9 @@ export class Composer {
     this.#send.disabled = this.box.value.trim() === "" || over;
     this.box.setAttribute("aria-invalid", String(over));
     show(this.#count, length > this.#limit - COUNT_FROM);
-    say(this.#count, over ? `${length - this.#limit} characters too many` : `${this.#limit - length} characters left`);
+    const left = this.#limit - length;
+    if (over) say(this.#count, plural("{count} characters too many", "1 character too many", -left));
+    else say(this.#count, plural("{count} characters left", "1 character left", left));
     this.#count.classList.toggle("problem", over);
     if (GROWS_ITSELF) return;
     // As high as its text, up to the style sheet's limit.

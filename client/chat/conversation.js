@@ -1,4 +1,6 @@
 /** @typedef {import("../live/messages.js").ServerMessage} ServerMessage */
+
+import { text } from "../words/text.js";
 /** @typedef {import("../live/messages.js").FrameInfo} FrameInfo */
 /** @typedef {import("../live/messages.js").ResponseMessage} ResponseMessage */
 
@@ -208,7 +210,7 @@ export class Conversation {
   #describing(id) {
     const turn =
       this.#description() ??
-      this.#add({ id, kind: "describe", question: "Describing what is in view", detail: "auto", state: "thinking" });
+      this.#add({ id, kind: "describe", question: text("Describing what is in view"), detail: "auto", state: "thinking" });
     if (turn.id !== id) {
       const text = turn.response?.text ?? "";
       const at = turn.frame?.captured_at ?? 0;

@@ -1,5 +1,7 @@
 /** @typedef {import("./conversation.js").Turn} Turn */
 
+import { text } from "../words/text.js";
+
 /**
  * Show a question's words; those that were heard can be corrected while `turn.correctable`.
  * @param {HTMLElement} asked @param {Turn} turn @param {(text: string) => void} onCorrect
@@ -9,8 +11,9 @@ export function fillQuestion(asked, turn, onCorrect) {
   if (form && turn.correctable) return; // somebody is typing
   if (form) form.remove();
   const button = asked.querySelector("button");
-  const words = turn.question || (turn.state === "hearing" ? "Listening…" : "");
-  if (asked.firstChild?.textContent !== words || Boolean(button) !== turn.correctable) {
+  const words = turn.question || (turn.state === "hearing" ? text("Listening…") : "");
+  const same = asked.firstChild?.textContent === words && (button?.textContent ?? "") === (turn.correctable ? text("Correct") : "");
+  if (!same) {
     asked.replaceChildren(words, ...(turn.correctable ? [edit(asked, turn, onCorrect)] : []));
   }
 }
@@ -20,8 +23,8 @@ function edit(asked, turn, onCorrect) {
   const button = document.createElement("button");
   button.type = "button";
   button.className = "correct";
-  button.textContent = "Correct";
-  button.setAttribute("aria-label", "Correct the words of this question");
+  button.textContent = text("Correct");
+  button.setAttribute("aria-label", text("Correct the words of this question"));
   button.addEventListener("click", () => open(asked, turn, onCorrect));
   return button;
 }
@@ -33,10 +36,10 @@ function open(asked, turn, onCorrect) {
   field.value = turn.question;
   field.rows = 2;
   field.maxLength = 4000;
-  field.setAttribute("aria-label", "The question's words");
+  field.setAttribute("aria-label", text("The question's words"));
   const ask = document.createElement("button");
   ask.className = "correct";
-  ask.textContent = "Ask";
+  ask.textContent = text("Ask");
   form.append(field, ask);
   const close = (/** @type {string} */ words) => {
     form.remove();

@@ -1,6 +1,7 @@
 import { say, show } from "../page/dom.js";
 import { partsOf, places } from "../page/picture.js";
 import { ago } from "../page/routes.js";
+import { clock, language, text } from "../words/text.js";
 
 /** @typedef {import("./conversation.js").Turn} Turn */
 /** @typedef {import("../live/messages.js").EarlierFrame} EarlierFrame */
@@ -15,7 +16,7 @@ export function fillFrames(list, turn) {
   // Asked for by a tap, and not possible
   const missed = turn.wish === "past" && turn.response !== null && turn.response.route !== "past";
   show(list, frames.length > 0 || missed);
-  const key = `${turn.response ? "done" : "open"} ${missed} ${frames.map((frame) => frame.number).join()}`;
+  const key = `${language()} ${turn.response ? "done" : "open"} ${missed} ${frames.map((frame) => frame.number).join()}`;
   if (list.dataset.frames === key) return;
   list.dataset.frames = key;
   const asked = turn.frame?.captured_at ?? 0;
@@ -26,7 +27,7 @@ export function fillFrames(list, turn) {
 function nothingPast() {
   const entry = document.createElement("li");
   entry.className = "missed";
-  entry.textContent = "This is about now: nothing of the past is remembered yet, or the engine takes one picture at a time.";
+  entry.textContent = text("This is about now: nothing of the past is remembered yet, or the engine takes one picture at a time.");
   return entry;
 }
 
@@ -36,8 +37,9 @@ function nothingPast() {
  */
 export function framesSent({ frames = [], frames_sent: sent }) {
   if (frames.length === 0 || !sent) return "";
-  if (sent === "video") return `${frames.length}, as one video`;
-  return sent === "refused" ? `${frames.length}, as pictures: the engine refused a video` : `${frames.length}, as pictures`;
+  const count = frames.length;
+  if (sent === "video") return text("{count}, as one video", { count });
+  return sent === "refused" ? text("{count}, as pictures: the engine refused a video", { count }) : text("{count}, as pictures", { count });
 }
 
 /** @param {EarlierFrame[]} frames */
@@ -50,9 +52,8 @@ function shown(frames) {
 function item({ number, captured_at, picture = "" }, asked) {
   const entry = document.createElement("li");
   const image = document.createElement("img");
-  const time = new Date(captured_at).toLocaleTimeString([], { hour12: false });
-  const words = `${time}, ${ago(asked - captured_at)}`;
-  image.alt = `Picture ${number}, ${words}`;
+  const words = `${clock(captured_at)}, ${ago(asked - captured_at)}`;
+  image.alt = text("Picture {number}, {time}", { number, time: words });
   // Only data URLs as in the protocol: the page loads no picture from an address.
   if (picture.startsWith("data:image/jpeg;base64,")) image.src = picture;
   const caption = document.createElement("span");
@@ -70,7 +71,7 @@ function item({ number, captured_at, picture = "" }, asked) {
 export function fillWays(group, turn, ways, choose) {
   const route = turn.response?.route;
   show(group, route !== undefined);
-  const key = `${route} ${ways.map(([way]) => way).join()}`;
+  const key = `${language()} ${route} ${ways.map(([way]) => way).join()}`;
   if (route === undefined || group.dataset.ways === key) return;
   group.dataset.ways = key;
   const buttons = ways.map(([way, name]) => {

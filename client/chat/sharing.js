@@ -1,10 +1,12 @@
+import { text } from "../words/text.js";
+
 /** @param {string} text @returns {Promise<string>} what to tell the person */
 export async function copy(text) {
   try {
     await navigator.clipboard.writeText(text);
-    return "Copied.";
+    return text("Copied.");
   } catch {
-    return "The browser did not allow copying.";
+    return text("The browser did not allow copying.");
   }
 }
 

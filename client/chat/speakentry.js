@@ -3,6 +3,7 @@ import { Part } from "../page/part.js";
 import { keepSpeakWish, keepSpokenWish, speakWish, spokenWish } from "../page/resume.js";
 import { languageOfTurn } from "./chatview.js";
 import { SpokenMark } from "./spokenmark.js";
+import { text } from "../words/text.js";
 
 /** @typedef {import("../live/messages.js").ServerMessage} ServerMessage */
 /** @typedef {import("../live/facts.js").Facts} Facts */
@@ -125,7 +126,7 @@ export class SpeakEntry {
 
   /** Ask a spoken question with the right words. @param {import("./conversation.js").Turn} turn @param {string} text */
   correct(turn, text) {
-    if (!this.#send({ type: "correct", id: turn.id, text })) return this.#chat.note("There is no connection. Try again.");
+    if (!this.#send({ type: "correct", id: turn.id, text })) return this.#chat.note(text("There is no connection. Try again."));
     // The server stops the answer itself; cancelling its id would stop the new one.
     this.#part.here?.hush(false);
     this.#conversation.correct(turn, text);
@@ -144,7 +145,7 @@ export class SpeakEntry {
     if (open && !this.#open) this.#send({ type: "settings", verbosity: this.#wish.verbosity });
     this.#open = open;
     const host = facts.ready?.voice_elsewhere;
-    this.button.title = host ? `Speak the answers; their words go to ${host}` : "Speak the answers";
+    this.button.title = host ? text("Speak the answers; their words go to {host}", { host }) : text("Speak the answers");
     if (this.#wanted) this.#part.here?.render(facts);
   }
 

@@ -1,8 +1,9 @@
 /** The small dialogs of the page. */
 import { byId, say } from "../page/dom.js";
+import { key, text } from "../words/text.js";
 
-const ASK_FOR_CODE = "Enter the code that you were given for it.";
-const WRONG_CODE = "That code is not right. Check it and try again.";
+const ASK_FOR_CODE = key("Enter the code that you were given for it.");
+const WRONG_CODE = key("That code is not right. Check it and try again.");
 
 /** Asks for the server's access code. */
 export class CodeDialog {
@@ -25,7 +26,7 @@ export class CodeDialog {
    * @returns {Promise<string|null>} null: not now
    */
   ask(wrong, why = "") {
-    say(this.#text, wrong ? WRONG_CODE : why || ASK_FOR_CODE);
+    say(this.#text, text(wrong ? WRONG_CODE : why || ASK_FOR_CODE));
     this.#text.classList.toggle("problem", wrong);
     this.#dialog.showModal();
     this.#input.focus();
@@ -86,10 +87,10 @@ export class MissingDialog {
     });
   }
 
-  /** @param {string} part its name within a sentence @param {() => void} again */
-  open(part, again) {
+  /** @param {string} missed that it did not arrive, marked with `key` @param {() => void} again */
+  open(missed, again) {
     this.#again = again;
-    say(byId("missing-title", HTMLElement), `${part} did not arrive`);
+    say(byId("missing-title", HTMLElement), text(missed));
     if (!this.#dialog.open) this.#dialog.showModal();
   }
 }
@@ -129,9 +130,9 @@ export class OtherDialog {
     input.select();
     try {
       await navigator.clipboard.writeText(input.value);
-      say(this.#said, "Copied.");
+      say(this.#said, text("Copied."));
     } catch {
-      say(this.#said, "The browser did not allow copying. It is marked: press Ctrl+C.");
+      say(this.#said, text("The browser did not allow copying. It is marked: press Ctrl+C."));
     }
   }
 }

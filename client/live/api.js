@@ -1,5 +1,8 @@
 /** HTTP requests to the server: JSON in, JSON out, one error type. */
 
+import { problem } from "../words/problems.js";
+import { text } from "../words/text.js";
+
 export class ApiError extends Error {
   /**
    * @param {string} message
@@ -41,20 +44,21 @@ export async function request(method, path, { token = null, body, timeout = 10_0
       signal: AbortSignal.timeout(timeout),
     });
   } catch {
-    throw new ApiError("The server cannot be reached.");
+    throw new ApiError(text("The server cannot be reached."));
   }
   if (reply.ok && as === "blob") {
     try {
       return await reply.blob();
     } catch {
-      throw new ApiError("The connection ended before all of it was here.");
+      throw new ApiError(text("The connection ended before all of it was here."));
     }
   }
   // A body that is not JSON comes from a proxy, and is ignored.
   const data = await reply.json().catch(() => ({}));
   if (reply.ok) return data;
   const error = data.error ?? {};
-  throw new ApiError(error.message ?? `The server answered with status ${reply.status}.`, {
+  const answered = text("The server answered with status {status}.", { status: String(reply.status) });
+  throw new ApiError(error.message ? problem(error.code, error.message) : answered, {
     status: reply.status,
     code: error.code ?? "internal",
     retryable: error.retryable ?? (reply.status >= 500 || reply.status === 429),

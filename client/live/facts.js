@@ -33,6 +33,7 @@
  * @property {number} [sensitivity]
  * @property {boolean} [changes] details of each comparison are open
  * @property {boolean} [watch_changes] the same for the watches
+ * @property {string} [language] of answers, a BCP 47 tag; "" for the question's
  */
 
 /**

@@ -1,5 +1,6 @@
 import { ApiError, numbered, request } from "./api.js";
 import { Backoff } from "./backoff.js";
+import { text } from "../words/text.js";
 
 /** @typedef {import("./messages.js").Sender} SenderPlan */
 /** @typedef {"closed"|"connecting"|"connected"|"interrupted"|"waiting"|"ended"} PeerState
@@ -158,7 +159,7 @@ export class Peer {
     const attempt = this.#attempt;
     const over = () => attempt !== this.#attempt;
     this.#set("connecting", this.#lastNoWay);
-    this.#timer = setTimeout(() => this.#noWay("No connection within 15 seconds."), CONNECT_WITHIN);
+    this.#timer = setTimeout(() => this.#noWay(text("No connection within 15 seconds.")), CONNECT_WITHIN);
     try {
       await this.#session.ensure();
       if (over() || !this.#track) return;
@@ -214,12 +215,13 @@ export class Peer {
   #noWay(what) {
     const trouble = this.#relayTrouble;
     if (trouble === null) return this.#fail((this.#lastNoWay = new ApiError(what)));
-    let why = `refuses (${trouble.code})`;
+    const relay = { relay: trouble.url, code: String(trouble.code) };
+    let why = text("The relay {relay} refuses ({code}).", relay);
     if (trouble.code === 401) {
-      why = "does not take the credentials: whoever runs this server should look at TURN_SECRET";
+      why = text("The relay {relay} does not take the credentials: whoever runs this server should look at TURN_SECRET.", relay);
       this.#session.distrust(); // or they are too old
-    } else if (trouble.code >= 700) why = "cannot be reached, either";
-    this.#fail((this.#lastNoWay = new ApiError(`${what} The relay ${trouble.url} ${why}.`)));
+    } else if (trouble.code >= 700) why = text("The relay {relay} cannot be reached, either.", relay);
+    this.#fail((this.#lastNoWay = new ApiError(`${what} ${why}`)));
   }
 
   /** End an offer with an error. @param {ApiError} error */
@@ -257,7 +259,7 @@ export class Peer {
         break;
       case "failed":
       case "closed":
-        this.#noWay("The connection failed.");
+        this.#noWay(text("The connection failed."));
         break;
       default:
     }

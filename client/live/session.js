@@ -1,4 +1,5 @@
 import { ApiError, request } from "./api.js";
+import { text } from "../words/text.js";
 
 /** Share of a grant's lifetime after which it is renewed. */
 const RENEW_AT = 0.8;
@@ -166,7 +167,7 @@ export class Session {
       }
       const code = await this.#askCode(wrong, why);
       if (code === null) {
-        throw new ApiError("This server needs an access code.", {
+        throw new ApiError(text("This server needs an access code."), {
           status: 401,
           code: "cancelled",
           retryable: false,

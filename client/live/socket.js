@@ -1,6 +1,7 @@
 import { ApiError, numbered } from "./api.js";
 import { Backoff } from "./backoff.js";
 import { parse } from "./messages.js";
+import { problem } from "../words/problems.js";
 
 /** @typedef {import("./messages.js").ClientMessage} ClientMessage */
 /** @typedef {import("./messages.js").ServerMessage} ServerMessage */
@@ -253,6 +254,7 @@ export class ChatSocket {
       this.#refused = 0;
       this.#backoff.reset();
     }
+    if (message.type === "error") message.message = problem(message.code, message.message);
     if (message.type !== "pong") this.#onMessage(message);
     if (!this.doubted) return;
     this.#spoke = true;

@@ -1,4 +1,5 @@
 import { byId, say, show } from "../page/dom.js";
+import { text } from "../words/text.js";
 import { MODES, TYPES, givenBack, meanwhile, size, standing, startWords } from "./enginewords.js";
 
 /** @typedef {import("./engine.js").EngineFacts} EngineFacts */
@@ -267,7 +268,7 @@ export class EngineDialog {
   /** @param {EngineFacts} facts */
   #renderLog({ lines, dropped }) {
     show(this.#log, lines.length > 0);
-    say(this.#logCount, `${lines.length}${dropped ? `, ${dropped} older ones left out` : ""}`);
+    say(this.#logCount, dropped ? text("Its log ({count}, {dropped} older ones left out)", { count: lines.length, dropped }) : text("Its log ({count})", { count: lines.length }));
     const text = lines.join("\n");
     if (this.#lines.textContent === text) return;
     const atEnd = this.#lines.scrollHeight - this.#lines.scrollTop - this.#lines.clientHeight < 24;

@@ -1,3 +1,11 @@
+import { key, text } from "../words/text.js";
+
+// Where a box is, by rows from the top, each from the left
+const DIRECTIONS = [
+  [key("left, upper third"), key("middle, upper third"), key("right, upper third")],
+  [key("left, halfway up"), key("in the middle"), key("right, halfway up")],
+  [key("left, lower third"), key("middle, lower third"), key("right, lower third")],
+];
 // Half a side of the box around a point, as a part of the frame's shorter side
 const POINT = 0.05;
 
@@ -50,10 +58,8 @@ export function direction([x1, y1, x2, y2], mirrored = false) {
   const middle = (x1 + x2) / 2;
   const x = mirrored ? 1 - middle : middle;
   const y = (y1 + y2) / 2;
-  const across = x < 1 / 3 ? "left" : x > 2 / 3 ? "right" : "middle";
-  const down = y < 1 / 3 ? "upper third" : y > 2 / 3 ? "lower third" : "";
-  if (!down) return across === "middle" ? "in the middle" : `${across}, halfway up`;
-  return `${across}, ${down}`;
+  const across = x < 1 / 3 ? 0 : x > 2 / 3 ? 2 : 1;
+  return text(DIRECTIONS[y < 1 / 3 ? 0 : y > 2 / 3 ? 2 : 1][across]);
 }
 
 /**
@@ -68,7 +74,7 @@ export function partsOf(boxes, { source_width: width, source_height: height }) {
     if (x1 === undefined || !(width > 0 && height > 0)) return [];
     /** @type {Edges} */
     const parts = [within(x1 / width), within(y1 / height), within(x2 / width), within(y2 / height)];
-    return [{ box: parts, label: label || "Found" }];
+    return [{ box: parts, label: label || text("Found") }];
   });
 }
 
@@ -77,7 +83,7 @@ export function partsOf(boxes, { source_width: width, source_height: height }) {
  * @param {import("../live/messages.js").FoundBox[]} boxes @param {import("../live/messages.js").FrameInfo} frame
  */
 export function places(boxes, frame) {
-  return partsOf(boxes, frame).map(({ box, label }) => `${label[0].toUpperCase()}${label.slice(1)}: ${direction(box)}.`);
+  return partsOf(boxes, frame).map(({ box, label }) => text("{thing}: {place}.", { thing: `${label[0].toUpperCase()}${label.slice(1)}`, place: direction(box) }));
 }
 
 /** @param {number} part */

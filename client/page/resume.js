@@ -55,6 +55,28 @@ export function spokenWish() {
   }
 }
 
+// boot.js reads it, too.
+const LANGUAGE = "qwen-camera-language";
+
+/** Store on this device the language that the user has chosen. @param {string} code "": the browser's */
+export function keepLanguageWish(code) {
+  try {
+    if (code) localStorage.setItem(LANGUAGE, code);
+    else localStorage.removeItem(LANGUAGE);
+  } catch {
+    // A browser that keeps nothing: it holds for this page.
+  }
+}
+
+/** @returns {string} the stored language; "" for the browser's */
+export function languageWish() {
+  try {
+    return localStorage.getItem(LANGUAGE) ?? "";
+  } catch {
+    return "";
+  }
+}
+
 /** Store in the same entry that the user wants to be guided, or not. @param {boolean} wanted */
 export function keepGuideWish(wanted) {
   history.replaceState({ ...history.state, guide: wanted }, "");

@@ -1,17 +1,23 @@
+import { key, number, text } from "../words/text.js";
+
 /** @typedef {"now"|"detail"|"past"|"where"|"read"} Route where a question looks */
 
 /** @type {[Route, string][]} the ways to look, by the words on their buttons */
 const WAYS = [
-  ["now", "Now"],
-  ["detail", "In detail"],
-  ["past", "Last minutes"],
-  ["where", "Where"],
-  ["read", "Read on"],
+  ["now", key("Now")],
+  ["detail", key("In detail")],
+  ["past", key("Last minutes")],
+  ["where", key("Where")],
+  ["read", key("Read on")],
 ];
+
+/** @type {Record<Route, string>} */
+const LOOKED = { now: key("now"), detail: key("detail"), past: key("past"), where: key("where"), read: key("read on") };
 
 /** @param {boolean} past the server has pictures of the past @param {boolean} reads it reads on over several pictures */
 export function waysToLook(past, reads) {
-  return WAYS.filter(([route]) => (past || route !== "past") && (reads || route !== "read"));
+  const ways = WAYS.filter(([route]) => (past || route !== "past") && (reads || route !== "read"));
+  return ways.map(([route, words]) => /** @type {[Route, string]} */ ([route, text(words)]));
 }
 
 /**
@@ -19,18 +25,28 @@ export function waysToLook(past, reads) {
  * @param {{route?: Route, frames?: {captured_at: number}[], frame?: {captured_at: number}}} response
  */
 export function lookedAt({ route, frames, frame }) {
-  if (route === "past" && frame && frames?.length) return `last\u00a0${span(frame.captured_at - frames[0].captured_at)}`;
-  return route === "read" ? "read on" : (route ?? "");
+  if (route === "past" && frame && frames?.length) return text("last\u00a0{time}", { time: span(frame.captured_at - frames[0].captured_at) });
+  return route ? text(LOOKED[route]) : "";
 }
 
 /** @param {number} ms @returns {string} such as "42 s ago" */
 export function ago(ms) {
-  return `${span(ms)} ago`;
+  return text("{time} ago", { time: span(ms) });
 }
 
 /** @param {number} ms */
 export function span(ms) {
   const seconds = Math.max(0, Math.round(ms / 1000));
   // No line may end between a number and its unit.
-  return seconds < 100 ? `${seconds}\u00a0s` : `${Math.round(seconds / 60)}\u00a0min`;
+  if (seconds < 100) return text("{number}\u00a0s", { number: number(seconds) });
+  return text("{number}\u00a0min", { number: number(Math.round(seconds / 60)) });
+}
+
+/** @param {number} ms */
+export function duration(ms) {
+  // No line may end between a number and its unit.
+  if (ms < 10) return text("{number}\u00a0ms", { number: number(ms, 1) });
+  if (ms < 1000) return text("{number}\u00a0ms", { number: number(ms) });
+  if (ms < 60_000) return text("{number}\u00a0s", { number: number(ms / 1000, ms < 10_000 ? 2 : 1) });
+  return text("{number}\u00a0min", { number: number(ms / 60_000) });
 }

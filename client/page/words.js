@@ -1,4 +1,6 @@
-import { lookedAt } from "./routes.js";
+import { fromServer } from "../words/problems.js";
+import { clock, key, number, text } from "../words/text.js";
+import { duration, lookedAt } from "./routes.js";
 
 /** @typedef {import("../live/facts.js").Facts} Facts */
 /** @typedef {"off"|"busy"|"ok"|"warn"|"bad"} Tone */
@@ -20,75 +22,83 @@ import { lookedAt } from "./routes.js";
  * @property {boolean} [busy] it continues by itself, without a button
  */
 
-/** @type {{tone: Tone, label: string}} */
-export const LIVE = { tone: "ok", label: "Live" };
+/** @returns {{tone: Tone, label: string}} */
+export const live = () => ({ tone: "ok", label: text("Live") });
 
 /** @type {Record<string, string>} */
-const ENGINES = { builtin: "Built-in engine", vllm: "vLLM", local: "Local model" };
+const ENGINES = { builtin: key("Built-in engine"), vllm: "vLLM", local: key("Local model") };
 
 /** @param {string} engine */
 export function engineName(engine) {
-  return ENGINES[engine] ?? engine;
+  return Object.hasOwn(ENGINES, engine) ? text(ENGINES[engine]) : engine;
 }
 
 /** @type {Record<string, Omit<Card, "tone">>} */
 const NO_CAMERA = {
   refused: {
-    title: "The camera is not allowed",
-    text: "The browser does not let this page use the camera. Press the icon left of the address, set Camera to Allow, then press Start Camera again.",
+    title: key("The camera is not allowed"),
+    text: key("The browser does not let this page use the camera. Press the icon left of the address, set Camera to Allow, then press Start Camera again."),
   },
   dismissed: {
-    title: "The camera was not allowed yet",
-    text: "The browser's prompt was closed. Press Start Camera and choose Allow.",
+    title: key("The camera was not allowed yet"),
+    text: key("The browser's prompt was closed. Press Start Camera and choose Allow."),
   },
   missing: {
-    title: "No camera was found",
-    text: "Plug one in or switch it on, check that the system lets the browser use it, then press Start Camera.",
+    title: key("No camera was found"),
+    text: key("Plug one in or switch it on, check that the system lets the browser use it, then press Start Camera."),
   },
   busy: {
-    title: "The camera is in use",
-    text: "Another program or tab holds it. Close that one, then press Start Camera.",
+    title: key("The camera is in use"),
+    text: key("Another program or tab holds it. Close that one, then press Start Camera."),
   },
   failed: {
-    title: "The camera did not start",
-    text: "Plug it in again or reload the page, then press Start Camera.",
+    title: key("The camera did not start"),
+    text: key("Plug it in again or reload the page, then press Start Camera."),
   },
   lost: {
-    title: "The camera was disconnected",
-    text: "It was unplugged, or its permission was withdrawn. Plug it in again, and it continues by itself; or press Start Camera.",
+    title: key("The camera was disconnected"),
+    text: key("It was unplugged, or its permission was withdrawn. Plug it in again, and it continues by itself; or press Start Camera."),
   },
   insecure: {
-    title: "This address is not secure",
-    text: "Browsers give the camera only to https:// pages and to localhost. On the computer where the server runs, start it with\nbash scripts/run.sh --https\nand scan the code that it shows.",
+    title: key("This address is not secure"),
+    text: key("Browsers give the camera only to https:// pages and to localhost. On the computer where the server runs, start it with\nbash scripts/run.sh --https\nand scan the code that it shows."),
   },
 };
 
+// The states of engine and camera, as the server names them
+const STATES = [key("ready"), key("loading"), key("unreachable"), key("busy"), key("misconfigured"), key("starting"), key("live"), key("stalled"), key("frozen"), key("ended")];
+/** @param {string} state */
+const stateWord = (state) => (STATES.includes(state) ? text(state) : state);
+
 /** @param {Facts["camera"]} camera @returns {Omit<Card, "tone">|null} the failure; null for any other state */
 export function noCamera(camera) {
-  return NO_CAMERA[camera] ?? null;
+  return NO_CAMERA[camera] ? said(NO_CAMERA[camera]) : null;
 }
+
+/** @template {Omit<Card, "tone">} T @param {T} words marked with `key` @returns {T} */
+const said = (words) => ({ ...words, title: text(words.title), text: text(words.text) });
 
 /** @type {Record<number, Omit<Card, "tone">>} */
 const ENDED = {
   4401: {
-    title: "Access refused",
-    text: "The server does not accept this page's token. Press Start Camera to request another one.",
+    title: key("Access refused"),
+    text: key("The server does not accept this page's token. Press Start Camera to request another one."),
   },
   4403: {
-    title: "This address is not allowed",
-    text: "The server does not accept pages from this address. Ask whoever runs it for the right address.",
+    title: key("This address is not allowed"),
+    text: key("The server does not accept pages from this address. Ask whoever runs it for the right address."),
   },
   4408: {
-    title: "Ended after a long silence",
-    text: "No question came for a while, so the camera was released. Press Start Camera to continue.",
+    title: key("Ended after a long silence"),
+    text: key("No question came for a while, so the camera was released. Press Start Camera to continue."),
   },
   4409: {
-    title: "Opened in another window",
-    text: "This session continues in another window. Press Start Camera to use it here.",
+    title: key("Opened in another window"),
+    text: key("This session continues in another window. Press Start Camera to use it here."),
   },
   4410: {
-    title: "Ended by whoever runs this server",
-    text: "The camera was released. Press Start Camera to ask for access again.",
+    title: key("Ended by whoever runs this server"),
+    text: key("The camera was released. Press Start Camera to ask for access again."),
   },
 };
 
@@ -104,40 +114,40 @@ export function card(facts) {
     if (farAway(facts)) return null;
     return {
       tone: "busy",
-      title: "Waiting for the other camera",
-      text: "Give it the address and the token. This page starts by itself as soon as it sends.",
+      title: text("Waiting for the other camera"),
+      text: text("Give it the address and the token. This page starts by itself as soon as it sends."),
       busy: true,
     };
   }
   if (facts.camera === "asking") {
-    return { tone: "busy", title: "Opening the camera…", text: "If the browser asks, choose Allow.", busy: true };
+    return { tone: "busy", title: text("Opening the camera…"), text: text("If the browser asks, choose Allow."), busy: true };
   }
   if (facts.camera === "resting") {
-    return { tone: "busy", title: "The camera rests", text: "It comes back when this page is shown.", busy: true };
+    return { tone: "busy", title: text("The camera rests"), text: text("It comes back when this page is shown."), busy: true };
   }
-  if (facts.camera !== "off") return { tone: "bad", ...NO_CAMERA[facts.camera] };
+  if (facts.camera !== "off") return { tone: "bad", ...said(NO_CAMERA[facts.camera]) };
   const ended = ENDED[facts.closeCode];
-  if (ended) return { tone: facts.closeCode === 4403 ? "bad" : "warn", ...ended };
+  if (ended) return { tone: facts.closeCode === 4403 ? "bad" : "warn", ...said(ended) };
   if (facts.pairingError) {
     return {
       tone: "warn",
-      title: "This code did not work",
-      text: `${facts.pairingError.message} Or press Start Camera and type the access code.`,
+      title: text("This code did not work"),
+      text: text("{problem} Or press Start Camera and type the access code.", { problem: facts.pairingError.message }),
     };
   }
   const error = facts.socketError ?? facts.linkError;
   if (error?.code === "cancelled") {
     return {
       tone: "warn",
-      title: "An access code is needed",
-      text: "Ask whoever runs this server for it, then press Start Camera.",
+      title: text("An access code is needed"),
+      text: text("Ask whoever runs this server for it, then press Start Camera."),
     };
   }
-  if (error) return { tone: "bad", title: "It did not work", text: `${error.message} Then press Start Camera.` };
+  if (error) return { tone: "bad", title: text("It did not work"), text: text("{problem} Then press Start Camera.", { problem: error.message }) };
   return {
     tone: "off",
-    title: "Point, ask, and know.",
-    text: "Show something to the camera and ask about it. Only the live picture is looked at. The last minutes stay in memory until you stop; nothing is stored.",
+    title: text("Point, ask, and know."),
+    text: text("Show something to the camera and ask about it. Only the live picture is looked at. The last minutes stay in memory until you stop; nothing is stored."),
   };
 }
 
@@ -149,26 +159,26 @@ function seenMeanwhile({ link, status }) {
 /** @param {Facts} facts @returns {{tone: Tone, label: string}} the state of everything, in a word or two */
 export function summary(facts) {
   const { active, camera, socket, link, status, muted, ready } = facts;
-  if (camera === "asking") return { tone: "busy", label: "Opening the camera" };
-  if (camera === "resting") return { tone: "busy", label: "Camera resting" };
-  if (!active) return { tone: camera === "off" ? "off" : "bad", label: "Camera off" };
-  if (facts.untrusted) return { tone: "bad", label: "Not trusted yet" };
+  if (camera === "asking") return { tone: "busy", label: text("Opening the camera") };
+  if (camera === "resting") return { tone: "busy", label: text("Camera resting") };
+  if (!active) return { tone: camera === "off" ? "off" : "bad", label: text("Camera off") };
+  if (facts.untrusted) return { tone: "bad", label: text("Not trusted yet") };
   const elsewhere = camera === "elsewhere";
   const linked = elsewhere || link === "connected" || seenMeanwhile(facts);
   if (facts.cut || socket === "waiting" || ((link === "waiting" || link === "interrupted") && !linked)) {
-    return { tone: "bad", label: "Connection lost" };
+    return { tone: "bad", label: text("Connection lost") };
   }
-  if (link === "ended") return { tone: "bad", label: "Camera refused" };
-  if (socket !== "open" || !linked || !ready) return { tone: "busy", label: "Connecting" };
-  if (facts.held) return { tone: "warn", label: "Picture held" };
-  if (muted) return { tone: "warn", label: "Camera paused" };
-  if (status?.camera === "stalled") return { tone: "warn", label: "Picture stalled" };
-  if (status?.camera === "frozen") return { tone: "warn", label: "Picture frozen" };
-  if (elsewhere && status?.camera !== "live") return { tone: "busy", label: "Waiting for the camera" };
+  if (link === "ended") return { tone: "bad", label: text("Camera refused") };
+  if (socket !== "open" || !linked || !ready) return { tone: "busy", label: text("Connecting") };
+  if (facts.held) return { tone: "warn", label: text("Picture held") };
+  if (muted) return { tone: "warn", label: text("Camera paused") };
+  if (status?.camera === "stalled") return { tone: "warn", label: text("Picture stalled") };
+  if (status?.camera === "frozen") return { tone: "warn", label: text("Picture frozen") };
+  if (elsewhere && status?.camera !== "live") return { tone: "busy", label: text("Waiting for the camera") };
   // Connected is not live: the server has no picture yet.
-  if (status?.camera !== "live") return { tone: "busy", label: "Connecting" };
-  if (facts.disclose || (engineState(facts) !== "ready" && engineState(facts) !== "busy")) return { tone: "warn", label: "Live, no answers" };
-  return LIVE;
+  if (status?.camera !== "live") return { tone: "busy", label: text("Connecting") };
+  if (facts.disclose || (engineState(facts) !== "ready" && engineState(facts) !== "busy")) return { tone: "warn", label: text("Live, no answers") };
+  return live();
 }
 
 /** @param {Facts} facts @returns {Notice|null} the most important notice now */
@@ -179,86 +189,84 @@ export function notice(facts) {
   if (facts.untrusted) {
     return {
       tone: "bad",
-      title: "This device does not trust the server yet",
-      text: "Answers cannot arrive until it does.",
-      action: { label: "What to do" },
+      title: text("This device does not trust the server yet"),
+      text: text("Answers cannot arrive until it does."),
+      action: { label: text("What to do") },
     };
   }
   if (facts.cut) return lost(facts);
   if (socket === "open" && !linked && facts.linkError?.status === 0 && (link === "waiting" || link === "connecting")) {
     return {
       tone: "bad",
-      title: "The picture does not get through",
-      text: `${facts.linkError.message} The page tries again by itself.`,
-      action: { label: "Try now" },
+      title: text("The picture does not get through"),
+      text: text("{problem} The page tries again by itself.", { problem: facts.linkError.message }),
+      action: { label: text("Try now") },
     };
   }
   if (socket === "waiting" || (link === "waiting" && !linked)) return lost(facts);
   if (link === "ended") {
     return {
       tone: "bad",
-      title: "The server does not accept this camera",
+      title: text("The server does not accept this camera"),
       text: facts.linkError?.message ?? "",
-      action: { label: "Try again" },
+      action: { label: text("Try again") },
     };
   }
   if (link === "interrupted" && !linked) {
-    return { tone: "bad", title: "Connection interrupted", text: "Your picture does not arrive. The page tries again in a moment." };
+    return { tone: "bad", title: text("Connection interrupted"), text: text("Your picture does not arrive. The page tries again in a moment.") };
   }
   if (muted) {
-    return { tone: "warn", title: "The camera is paused", text: "The system took it, perhaps for a call. It comes back by itself." };
+    return { tone: "warn", title: text("The camera is paused"), text: text("The system took it, perhaps for a call. It comes back by itself.") };
   }
   if (linked && status?.camera === "stalled") {
-    return { tone: "warn", title: "No new picture arrives", text: "The network may be too slow. Wait a moment or come closer to the Wi-Fi." };
+    return { tone: "warn", title: text("No new picture arrives"), text: text("The network may be too slow. Wait a moment or come closer to the Wi-Fi.") };
   }
   if (linked && status?.camera === "frozen") {
-    return { tone: "warn", title: "The picture stands still", text: "The camera sends the same moment again and again. Stop it and start it again." };
+    return { tone: "warn", title: text("The picture stands still"), text: text("The camera sends the same moment again and again. Stop it and start it again.") };
   }
   if (facts.disclose) {
     return {
       tone: "warn",
-      title: "Another machine would get your pictures",
-      text: `The engine was changed to one on ${facts.disclose}. Nothing is asked until you agree.`,
-      action: { label: "Review" },
+      title: text("Another machine would get your pictures"),
+      text: text("The engine was changed to one on {host}. Nothing is asked until you agree.", { host: facts.disclose }),
+      action: { label: text("Review") },
     };
   }
   const engine = engineNotice(facts);
   if (engine) return engine;
   // Hints are about the live picture, so they do not apply to a held one.
   if (facts.held) {
-    return { tone: "warn", title: "Picture held", text: "Your next questions are about this moment. Press Hold to release it." };
+    return { tone: "warn", title: text("Picture held"), text: text("Your next questions are about this moment. Press Hold to release it.") };
   }
-  if (status?.black) return { tone: "warn", title: "The picture is black", text: "Uncover the camera, or switch on a light." };
-  if (status?.dark) return { tone: "warn", title: "It is dark", text: "Switch on a light, or the torch." };
-  if (status?.blurred) return { tone: "warn", title: "The picture is blurred", text: "Hold still, or move back a little." };
+  if (status?.black) return { tone: "warn", title: text("The picture is black"), text: text("Uncover the camera, or switch on a light.") };
+  if (status?.dark) return { tone: "warn", title: text("It is dark"), text: text("Switch on a light, or the torch.") };
+  if (status?.blurred) return { tone: "warn", title: text("The picture is blurred"), text: text("Hold still, or move back a little.") };
   return null;
 }
 
 /** @param {Facts} facts @returns {Notice} */
 function lost(facts) {
-  const action = { label: "Try now" };
+  const action = { label: text("Try now") };
   if (facts.closeCode === 1013) {
-    return { tone: "warn", title: "The server restarts", text: "This page comes back by itself.", action };
+    return { tone: "warn", title: text("The server restarts"), text: text("This page comes back by itself."), action };
   }
   if (facts.closeCode === 4429) {
-    return { tone: "warn", title: "Too many connections", text: "The server asks for a pause. The page tries again in half a minute.", action };
+    return { tone: "warn", title: text("Too many connections"), text: text("The server asks for a pause. The page tries again in half a minute."), action };
   }
   if (facts.gone) {
     return {
       tone: "bad",
-      title: "The server has stopped",
-      text: "It has not come back. This page keeps trying; ask whoever runs the server.",
+      title: text("The server has stopped"),
+      text: text("It has not come back. This page keeps trying; ask whoever runs the server."),
       action,
     };
   }
   const error = facts.socketError ?? facts.linkError;
   if (error && error.status > 0) {
-    return { tone: "bad", title: "The server is not ready", text: `${error.message} The page tries again by itself.`, action };
+    return { tone: "bad", title: text("The server is not ready"), text: text("{problem} The page tries again by itself.", { problem: error.message }), action };
   }
-  const text = navigator.onLine
-    ? "What you typed is kept. The page tries again by itself."
-    : "This device is offline. What you typed is kept.";
-  return { tone: "bad", title: "Connection lost", text, action };
+  if (!navigator.onLine) return { tone: "bad", title: text("Connection lost"), text: text("This device is offline. What you typed is kept."), action };
+  return { tone: "bad", title: text("Connection lost"), text: text("What you typed is kept. The page tries again by itself."), action };
 }
 
 /** @param {Facts} facts */
@@ -272,11 +280,11 @@ function engineNotice(facts) {
   const detail = facts.status?.engine_detail || facts.ready?.engine_detail || "";
   switch (state) {
     case "loading":
-      return { tone: "warn", title: "The model is loading", text: detail || "Answers begin as soon as it is ready." };
+      return { tone: "warn", title: text("The model is loading"), text: fromServer(detail, text("Answers begin as soon as it is ready.")) };
     case "unreachable":
-      return { tone: "bad", title: "The engine cannot be reached", text: detail || "Whoever runs this server can start it again." };
+      return { tone: "bad", title: text("The engine cannot be reached"), text: fromServer(detail, text("Whoever runs this server can start it again.")) };
     case "misconfigured":
-      return { tone: "bad", title: "The engine is misconfigured", text: detail || "Whoever runs this server finds the reason in its log." };
+      return { tone: "bad", title: text("The engine is misconfigured"), text: fromServer(detail, text("Whoever runs this server finds the reason in its log.")) };
     default:
       return null;
   }
@@ -286,38 +294,40 @@ function engineNotice(facts) {
 export function details(facts) {
   const { camera, link, socket, status, ready, sent, active } = facts;
   const cameraWords = {
-    off: "Off.",
-    asking: "Opening. Choose Allow if the browser asks.",
-    resting: "Released while this page is hidden.",
-    elsewhere: `Another device's. ${serverSees(status)}`,
-    on: facts.muted ? "Paused by the system." : serverSees(status),
+    off: text("Off."),
+    asking: text("Opening. Choose Allow if the browser asks."),
+    resting: text("Released while this page is hidden."),
+    elsewhere: `${text("Another device's.")} ${serverSees(status)}`,
+    on: facts.muted ? text("Paused by the system.") : serverSees(status),
   };
   const connection = !active
-    ? "Not connected."
+    ? text("Not connected.")
     : facts.untrusted
-      ? "Refused by the browser: this device does not trust the server's certificate."
+      ? text("Refused by the browser: this device does not trust the server's certificate.")
       : socket === "open" && (link === "connected" || camera === "elsewhere")
-        ? "Connected."
+        ? text("Connected.")
         : facts.cut || socket === "waiting" || link === "waiting"
-        ? "Lost. The page tries again by itself."
+        ? text("Lost. The page tries again by itself.")
         : link === "interrupted"
-          ? "Interrupted. The page tries again in a moment."
+          ? text("Interrupted. The page tries again in a moment.")
           : link === "ended"
-            ? (facts.linkError?.message ?? "Refused.")
-            : "Connecting.";
+            ? (facts.linkError?.message ?? text("Refused."))
+            : text("Connecting.");
   const engine = status?.engine ?? ready?.engine;
-  const state = engineState(facts);
+  const host = ready?.elsewhere ?? "";
+  const name = engine === "local" && host ? text("Another machine's model") : engineName(engine ?? "");
+  const model = ready?.model && ready.model !== engine ? ` (${ready.model})` : "";
   const engineWords = !engine
-    ? "Known once connected."
+    ? text("Known once connected.")
     : [
-        `${engine === "local" && ready?.elsewhere ? "Another machine's model" : engineName(engine)}${ready?.model && ready.model !== engine ? ` (${ready.model})` : ""}: ${state}.`,
-        status?.engine_detail || ready?.engine_detail || "",
-        ready?.elsewhere ? `Pictures go to ${ready.elsewhere}${facts.disclose ? " once you agree" : ""}.` : "",
+        text("{engine}: {state}.", { engine: name + model, state: stateWord(engineState(facts)) }),
+        fromServer(status?.engine_detail || ready?.engine_detail),
+        !host ? "" : facts.disclose ? text("Pictures go to {host} once you agree.", { host }) : text("Pictures go to {host}.", { host }),
       ]
         .join(" ")
         .trim();
   return {
-    camera: camera in cameraWords ? cameraWords[/** @type {keyof cameraWords} */ (camera)] : NO_CAMERA[camera].title + ".",
+    camera: camera in cameraWords ? cameraWords[/** @type {keyof cameraWords} */ (camera)] : `${text(NO_CAMERA[camera].title)}.`,
     connection,
     engine: engineWords,
     sending: sending(sent),
@@ -327,35 +337,28 @@ export function details(facts) {
 
 /** @param {Facts["status"]} status */
 function serverSees(status) {
-  if (!status?.camera) return "On. The server has no picture of it yet.";
-  const size = status.width && status.height ? `, ${status.width}×${status.height}` : "";
-  const rate = status.fps === undefined ? "" : `, ${status.fps.toFixed(status.fps < 10 ? 1 : 0)} frames a second`;
-  const clock = status.clock_doubted ? " Its clock is wrong, so the server's clock decides which picture is new." : "";
-  return `On. The server sees it: ${status.camera}${size}${rate}.${clock}`;
+  if (!status?.camera) return text("On. The server has no picture of it yet.");
+  const size = status.width && status.height ? `${status.width}×${status.height}` : "";
+  const rate = status.fps === undefined ? "" : frameRate(status.fps);
+  const seen = [stateWord(status.camera), size, rate].filter(Boolean).join(", ");
+  const clock = status.clock_doubted ? ` ${text("Its clock is wrong, so the server's clock decides which picture is new.")}` : "";
+  return text("On. The server sees it: {seen}.", { seen }) + clock;
 }
+
+/** @param {number} fps */
+const frameRate = (fps) => text("{rate} frames a second", { rate: number(fps, fps < 10 ? 1 : 0) });
 
 /** @param {Facts["sent"]} sent */
 function sending(sent) {
-  if (!sent || sent.width === 0) return "Nothing.";
+  if (!sent || sent.width === 0) return text("Nothing.");
   /** @type {Record<string, string>} */
-  const reasons = { cpu: " Limited: this device is busy.", bandwidth: " Limited: the network is slow.", other: " Limited by the browser." };
-  const rate = sent.fps.toFixed(sent.fps < 10 ? 1 : 0);
-  return `${sent.width}×${sent.height}, ${rate} frames a second.${reasons[sent.limitation] ?? ""}`;
+  const limits = { cpu: text("Limited: this device is busy."), bandwidth: text("Limited: the network is slow."), other: text("Limited by the browser.") };
+  return `${sent.width}×${sent.height}, ${frameRate(sent.fps)}. ${limits[sent.limitation] ?? ""}`.trim();
 }
 
 /** @param {Facts["sent"]} sent */
 export function dataUse(sent) {
-  if (!sent) return "";
-  return `${(sent.bytes / 1e6).toFixed(1)} MB · ${Math.round(sent.kbps)} kbit/s`;
-}
-
-/** @param {number} ms */
-export function duration(ms) {
-  // No line may end between a number and its unit.
-  if (ms < 10) return `${ms.toFixed(1)}\u00a0ms`;
-  if (ms < 1000) return `${Math.round(ms)}\u00a0ms`;
-  if (ms < 60_000) return `${(ms / 1000).toFixed(ms < 10_000 ? 2 : 1)}\u00a0s`;
-  return `${Math.round(ms / 60_000)}\u00a0min`;
+  return sent ? `${number(sent.bytes / 1e6, 1)} MB · ${number(sent.kbps)} kbit/s` : "";
 }
 
 /**
@@ -366,16 +369,14 @@ export function evidence(response) {
   const { frame, timings } = response;
   const parts = [engineName(response.engine)];
   const looked = lookedAt(response);
-  const seen = frame?.held ? "held frame" : frame?.word ? `at “${frame.word}”,` : looked ? `${looked},` : "frame";
-  if (frame) parts.push(`${seen} ${duration(Math.max(0, frame.age_ms))}\u00a0old`);
-  if (frame?.unchanged_since) parts.push(`unchanged since\u00a0${clock(frame.unchanged_since)}`);
+  const age = duration(Math.max(0, frame?.age_ms ?? 0));
+  if (frame?.held) parts.push(text("held frame {age}\u00a0old", { age }));
+  else if (frame?.word) parts.push(text("at “{word}”, {age}\u00a0old", { word: frame.word, age }));
+  else if (frame && looked) parts.push(text("{looked}, {age}\u00a0old", { looked, age }));
+  else if (frame) parts.push(text("frame {age}\u00a0old", { age }));
+  if (frame?.unchanged_since) parts.push(text("unchanged since\u00a0{time}", { time: clock(frame.unchanged_since) }));
   parts.push(duration(timings.total_ms));
   return parts.join(" · ");
-}
-
-/** @param {number} at ms since the epoch */
-export function clock(at) {
-  return new Date(at).toLocaleTimeString([], { hour12: false });
 }
 
 /**
@@ -383,14 +384,14 @@ export function clock(at) {
  * @param {{frame?: import("../live/messages.js").FrameInfo, finish_reason?: string, sound?: string, speech?: string}} response
  */
 export function remarks(response) {
-  const said = [];
-  if (response.frame?.dark) said.push("The picture was dark. Switch on a light, or the torch.");
-  if (response.frame?.blurred) said.push("The picture was blurred. Hold still, or move back a little.");
-  if (/^(empty|too_long|undecodable|refused)$/.test(response.sound ?? "")) said.push("The sound could not be used; only the words were asked.");
-  if (response.speech === "refused") said.push("The model did not speak this answer itself; the voice does.");
-  if (response.finish_reason === "length") said.push("Cut off at the length limit.");
-  if (response.finish_reason === "content_filter") said.push("The model server's filter cut this answer.");
-  if (response.finish_reason === "cancelled") said.push("Cancelled.");
-  if (response.finish_reason === "replaced") said.push("Replaced by a newer question.");
-  return said.join(" ");
+  const found = [];
+  if (response.frame?.dark) found.push(text("The picture was dark. Switch on a light, or the torch."));
+  if (response.frame?.blurred) found.push(text("The picture was blurred. Hold still, or move back a little."));
+  if (/^(empty|too_long|undecodable|refused)$/.test(response.sound ?? "")) found.push(text("The sound could not be used; only the words were asked."));
+  if (response.speech === "refused") found.push(text("The model did not speak this answer itself; the voice does."));
+  if (response.finish_reason === "length") found.push(text("Cut off at the length limit."));
+  if (response.finish_reason === "content_filter") found.push(text("The model server's filter cut this answer."));
+  if (response.finish_reason === "cancelled") found.push(text("Cancelled."));
+  if (response.finish_reason === "replaced") found.push(text("Replaced by a newer question."));
+  return found.join(" ");
 }

@@ -1,3 +1,5 @@
+import { text } from "../words/text.js";
+
 /**
  * Connect what is pressed on the picture with the camera: exchange, torch, zoom, focus.
  * @param {import("./stageview.js").StageView} stage
@@ -7,7 +9,7 @@
 export function connectCamera(stage, camera, { exchange, announce }) {
   stage.switchCamera.addEventListener("click", exchange);
   stage.torch.addEventListener("click", () => {
-    camera.setTorch(!camera.torch).catch(() => announce("The torch cannot be switched."));
+    camera.setTorch(!camera.torch).catch(() => announce(text("The torch cannot be switched.")));
   });
   stage.zoom.addEventListener("input", () => {
     // The camera may refuse a value; then the picture stays as it is.

@@ -1,5 +1,6 @@
 import { byId, say, show } from "../page/dom.js";
 import { span } from "../page/routes.js";
+import { number, plural, text } from "../words/text.js";
 
 /** The line about the server's pictures of the recent past, with its switch and its button. Uses no connection. */
 export class MemoryView {
@@ -29,15 +30,15 @@ export class MemoryView {
  * @param {import("../live/messages.js").Recalled|null} kept
  */
 export function memoryWords(wanted, bounds, kept) {
-  if (!wanted) return "Off: nothing is remembered.";
-  const most = `At most ${span(bounds.seconds * 1000)} and ${megabytes(bounds.bytes)}, in the server's memory only.`;
-  if (!kept?.pictures) return `Nothing yet. ${most}`;
-  const count = kept.pictures === 1 ? "1 picture" : `${kept.pictures} pictures`;
-  return `${count}, ${megabytes(kept.bytes)}. ${most}`;
+  if (!wanted) return text("Off: nothing is remembered.");
+  const values = { time: span(bounds.seconds * 1000), size: megabytes(bounds.bytes) };
+  const most = text("At most {time} and {size}, in the server's memory only.", values);
+  if (!kept?.pictures) return `${text("Nothing yet.")} ${most}`;
+  return `${plural("{count} pictures", "1 picture", kept.pictures)}, ${megabytes(kept.bytes)}. ${most}`;
 }
 
 /** @param {number} bytes */
 function megabytes(bytes) {
   const millions = bytes / 1e6;
-  return `${millions < 10 && millions % 1 ? millions.toFixed(1) : Math.round(millions)}\u00a0MB`;
+  return `${number(millions, millions < 10 && millions % 1 ? 1 : 0)}\u00a0MB`;
 }

@@ -1,7 +1,8 @@
 import { byId, say, show } from "../page/dom.js";
 import { shownPicture, toPicture } from "../page/picture.js";
 import { SIMPLE_MODE, inSimpleMode } from "./simplemode.js";
-import { LIVE, card, dataUse, details, farAway, notice, summary } from "../page/words.js";
+import { key, language, text } from "../words/text.js";
+import { card, dataUse, details, farAway, live, notice, summary } from "../page/words.js";
 
 /** @typedef {import("../live/facts.js").Facts} Facts */
 
@@ -166,7 +167,7 @@ export class StageView {
     this.app.dataset.held = String(facts.held);
     say(this.#stateLabel, label);
     const simple = inSimpleMode(facts);
-    say(this.#mode, SIMPLE_MODE);
+    say(this.#mode, text(SIMPLE_MODE));
     show(this.#mode, simple && this.app.dataset.camera === "on");
     for (const button of this.#forModel) show(button, !simple);
     for (const button of this.#forSimple) show(button, simple);
@@ -185,11 +186,11 @@ export class StageView {
     const found = summary(facts);
     clearTimeout(this.#blink);
     if (!facts.active) this.#liveAt = -Infinity;
-    if (found.label === "Live") this.#liveAt = now;
+    if (found.tone === "ok") this.#liveAt = now;
     const left = this.#liveAt + BLINK - now;
-    if (found.label !== "Connecting" || left <= 0) return found;
+    if (found.label !== text("Connecting") || left <= 0) return found;
     this.#blink = setTimeout(() => this.#latest && this.render(this.#latest), left);
-    return LIVE;
+    return live();
   }
 
   /** @type {Facts|null} for the details, which are updated only while open */
@@ -213,8 +214,11 @@ export class StageView {
 
   /** @param {boolean} on the button reads a text on over several pictures, for somebody who sees little */
   renderRead(on) {
-    say(this.#read, on ? "Read to me" : "Read this");
-    this.#read.dataset.question = on ? "Read this to me" : "Read this";
+    say(this.#read, on ? text("Read to me") : text("Read this"));
+    this.#read.dataset.question = on ? key("Read this to me") : key("Read this");
+    // Not all languages of the page are among those in which the server understands these words.
+    if (on && language() !== "en") this.#read.dataset.route = "read";
+    else delete this.#read.dataset.route;
   }
 
   /** @param {boolean} busy an answer is being made */
@@ -232,7 +236,7 @@ export class StageView {
   /** @param {Facts} facts */
   #renderFacts(facts) {
     const lines = details(facts);
-    for (const [name, element] of this.#lines) say(element, lines[name] || "Nothing yet.");
+    for (const [name, element] of this.#lines) say(element, lines[name] || text("Nothing yet."));
   }
 
   /** @param {Facts} facts */
@@ -245,7 +249,7 @@ export class StageView {
     say(this.#cardText, shown.text);
     show(this.start, !shown.busy);
     show(this.other, !shown.busy || facts.camera === "elsewhere");
-    say(this.other, facts.camera === "elsewhere" ? "Show the address" : "Use another camera");
+    say(this.other, facts.camera === "elsewhere" ? text("Show the address") : text("Use another camera"));
     show(this.#cardCheck, shown.tone === "bad" || shown.tone === "warn");
   }
 

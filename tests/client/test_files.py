@@ -32,6 +32,7 @@ OPTIONAL_TYPE = {"Sender"}
 # Lowest first. A folder knows itself and those below it; folders of one line know nothing of each
 # other.
 FOLDERS = [
+    ["words"],
     ["live"],
     ["page"],
     ["chat", "dialogs", "stage"],
@@ -65,6 +66,7 @@ TYPES = [
 WORKERS = ["track/worker.js"]
 # Carry frames and words, and never touch the page.
 WITHOUT_PAGE = [
+    "words/*",
     "live/*",
     "page/picture",
     "page/routes",
@@ -137,6 +139,7 @@ PURE = [
     "track/ring",
     "voice/words",
     "watch/words",
+    "words/*",
 ]
 
 
@@ -284,8 +287,8 @@ def test_no_troublesome_habits(path: Path) -> None:
         assert "userAgent" not in text
     for store in ("document.cookie", "cookieStore", "indexedDB", "window.name"):
         assert store not in text
-    # How much is said and written stays on the device: two choices, and nothing of anybody.
-    assert ("localStorage" in text) == (path.name == "resume.js")
+    # How much is said and written, and the language, stay on the device: choices, and nothing of anybody.
+    assert ("localStorage" in text) == (path.name in ("resume.js", "boot.js"))
     assert not re.search(r"\b(?:caches|navigator\.storage)\.", text)
     assert not re.search(r"\b(alert|confirm|prompt)\(", text)
     if path.name != "draft.js":

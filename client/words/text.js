@@ -1,0 +1,126 @@
+/** The page's words in the chosen language. An English sentence is the key of its translation. Uses no DOM. */
+
+/**
+ * Translations by the English sentence; a sentence with a count has one for each category of Intl.PluralRules.
+ * @typedef {Record<string, string|Record<string, string>>} Table
+ */
+
+/** The languages of the page by their BCP 47 tags, each by its own name. @type {Record<string, string>} */
+export const LANGUAGES = {
+  en: "English",
+  de: "Deutsch",
+  es: "Español",
+  fr: "Français",
+  it: "Italiano",
+  pt: "Português",
+  nl: "Nederlands",
+  pl: "Polski",
+  tr: "Türkçe",
+  uk: "Українська",
+  ru: "Русский",
+  ar: "العربية",
+  hi: "हिन्दी",
+  zh: "中文",
+  ja: "日本語",
+  ko: "한국어",
+};
+
+const RIGHT_TO_LEFT = new Set(["ar"]);
+// Around a name in a sentence that runs from right to left (Unicode bidirectional algorithm: FSI, PDI)
+const [ISOLATE, END_ISOLATE] = ["\u2068", "\u2069"];
+
+/** @type {Table} */
+let table = {};
+let code = "en";
+let locale = "en";
+let rules = new Intl.PluralRules("en");
+/** @type {Set<() => void>} */
+const listeners = new Set();
+
+/**
+ * Use another language from now on, and tell those who show words.
+ * @param {string} language a key of `LANGUAGES` @param {Table} words @param {string} [region] its tag with a region, for numbers and dates
+ */
+export function use(language, words, region = language) {
+  [code, table] = [language, words];
+  locale = language === "ar" ? `${region}-u-nu-latn` : region;
+  rules = new Intl.PluralRules(locale);
+  for (const tell of listeners) tell();
+}
+
+/** @returns {string} a key of `LANGUAGES` */
+export function language() {
+  return code;
+}
+
+/** @returns {"ltr"|"rtl"} */
+export function direction() {
+  return RIGHT_TO_LEFT.has(code) ? "rtl" : "ltr";
+}
+
+/** @param {() => void} tell called after each change of the language */
+export function onLanguage(tell) {
+  listeners.add(tell);
+}
+
+/**
+ * A sentence in the page's language; in English where it has no translation.
+ * @param {string} english with {names} @param {Record<string, string|number>} [values] by these names; numbers are formatted
+ */
+export function text(english, values) {
+  const found = table[english];
+  return filled(typeof found === "string" ? found : english, values);
+}
+
+/**
+ * A sentence with a count, in the form that the count needs.
+ * @param {string} others English for other counts than one, with {count} @param {string} one English for one
+ * @param {number} count @param {Record<string, string|number>} [values]
+ */
+export function plural(others, one, count, values) {
+  const forms = table[others];
+  const english = count === 1 ? one : others;
+  const form = typeof forms === "object" ? (forms[rules.select(count)] ?? forms.other ?? english) : english;
+  return filled(form, { count, ...values });
+}
+
+/** Mark a sentence that is translated where it is shown. @template {string} T @param {T} english @returns {T} */
+export function key(english) {
+  return english;
+}
+
+/** True when the sentence can be shown in the page's language. @param {string} english */
+export function known(english) {
+  return code === "en" || typeof table[english] === "string";
+}
+
+/** @param {number} value @param {number} [digits] behind the point */
+export function number(value, digits = 0) {
+  return new Intl.NumberFormat(locale, { minimumFractionDigits: digits, maximumFractionDigits: digits }).format(value);
+}
+
+/** @param {number} share 0 to 1 */
+export function percent(share) {
+  return text("{number} %", { number: number(100 * share) });
+}
+
+/** The time of day. @param {number} at ms since the epoch */
+export function clock(at) {
+  return new Date(at).toLocaleTimeString(locale, { hourCycle: "h23", hour: "2-digit", minute: "2-digit", second: "2-digit" });
+}
+
+/** @param {string[]} parts @returns {string} such as "a, b and c" */
+export function list(parts) {
+  return new Intl.ListFormat(locale).format(parts);
+}
+
+/** @param {string} sentence @param {Record<string, string|number>} [values] */
+function filled(sentence, values) {
+  if (!values) return sentence;
+  return sentence.replace(/\{(\w+)\}/g, (whole, name) => {
+    const value = values[name];
+    if (value === undefined) return whole;
+    const words = typeof value === "number" ? new Intl.NumberFormat(locale).format(value) : value;
+    return direction() === "rtl" ? `${ISOLATE}${words}${END_ISOLATE}` : words;
+  });
+}
