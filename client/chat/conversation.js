@@ -1,6 +1,6 @@
-/** @typedef {import("../live/messages.js").ServerMessage} ServerMessage */
-
 import { text } from "../words/text.js";
+
+/** @typedef {import("../live/messages.js").ServerMessage} ServerMessage */
 /** @typedef {import("../live/messages.js").FrameInfo} FrameInfo */
 /** @typedef {import("../live/messages.js").ResponseMessage} ResponseMessage */
 

@@ -1,6 +1,7 @@
+import { text } from "../words/text.js";
+
 /** @typedef {import("./conversation.js").Turn} Turn */
 
-import { text } from "../words/text.js";
 
 /**
  * Show a question's words; those that were heard can be corrected while `turn.correctable`.

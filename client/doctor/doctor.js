@@ -12,6 +12,7 @@ import {
   lookAtServer,
   lookAtSocket,
 } from "./webchecks.js";
+import { key, text } from "../words/text.js";
 
 /** @typedef {"ok"|"warn"|"failed"|"skipped"} Outcome */
 
@@ -43,17 +44,17 @@ import {
  */
 
 const TITLES = /** @type {const} */ ({
-  origin: "Secure address",
-  server: "Server",
-  certificate: "Certificate",
-  clock: "Clock",
-  camera: "Camera",
-  permission: "Camera permission",
-  access: "Access",
+  origin: key("Secure address"),
+  server: key("Server"),
+  certificate: key("Certificate"),
+  clock: key("Clock"),
+  camera: key("Camera"),
+  permission: key("Camera permission"),
+  access: key("Access"),
   socket: "WebSocket",
-  engine: "Engine",
-  direct: "Picture, direct (UDP)",
-  relays: "Relay",
+  engine: key("Engine"),
+  direct: key("Picture, direct (UDP)"),
+  relays: key("Relay"),
 });
 
 // Time limit of a check (ms); a relay's is shorter, access has more time to type a code.
@@ -62,7 +63,7 @@ const RELAY_LIMIT = 6000;
 const ACCESS_LIMIT = 300_000;
 
 /** @type {Finding} */
-const NO_ACCESS = { state: "skipped", text: "Not checked: it needs access first." };
+const NO_ACCESS = { state: "skipped", text: key("Not checked: it needs access first.") };
 
 /**
  * Run all checks, in parallel where possible.
@@ -74,7 +75,8 @@ const NO_ACCESS = { state: "skipped", text: "Not checked: it needs access first.
 export async function examine(subject, onResult, signal) {
   /** @param {string} id @param {string} title @param {Finding|null} finding null: it runs */
   const tell = (id, title, finding) => {
-    if (!signal.aborted) onResult({ id, title, ...(finding ?? { state: "running", text: "" }) });
+    const { text: observed = "", state = "running", cause = "", todo = "" } = finding ?? {};
+    if (!signal.aborted) onResult({ id, title: text(title), state, text: text(observed), cause: text(cause), todo: text(todo) });
   };
 
   /**
@@ -102,7 +104,7 @@ export async function examine(subject, onResult, signal) {
   const relays = access.then(async ({ state }) => {
     if (state !== "ok") return [NO_ACCESS];
     const ways = relayWays(subject.session.iceServers);
-    if (ways.length === 0) return [/** @type {Finding} */ ({ state: "skipped", text: "This server offers no relay." })];
+    if (ways.length === 0) return [/** @type {Finding} */ ({ state: "skipped", text: text("This server offers no relay.") })];
     const known = await health;
     return Promise.all(
       ways.map((way, at) => {
@@ -123,7 +125,7 @@ export async function examine(subject, onResult, signal) {
     Promise.all([direct, relays]).then(([way, others]) => {
       // The camera then uses the working relay, so this failure needs no action.
       if (way.state !== "failed" || !others.some((other) => other.state === "ok")) return;
-      tell("direct", TITLES.direct, { ...way, state: "warn", text: `${way.text} The relay is used instead.` });
+      tell("direct", TITLES.direct, { ...way, state: "warn", text: `${way.text} ${text("The relay is used instead.")}` });
     }),
     socket.then((finding) => finding === NO_ACCESS && tell("socket", TITLES.socket, finding)),
     direct.then((finding) => finding === NO_ACCESS && tell("direct", TITLES.direct, finding)),
@@ -136,11 +138,11 @@ export function verdict(results) {
   const running = results.filter(({ state }) => state === "running").length;
   const failed = results.filter(({ state }) => state === "failed").map(({ title }) => title);
   const doubtful = results.filter(({ state }) => state === "warn").map(({ title }) => title);
-  const problems = failed.length > 0 ? `Does not work: ${failed.join("; ")}.` : "";
-  if (running > 0) return { tone: "busy", text: problems || "Checking…" };
+  const problems = failed.length > 0 ? text("Does not work: {checks}.", { checks: failed.join("; ") }) : "";
+  if (running > 0) return { tone: "busy", text: problems || text("Checking…") };
   if (problems) return { tone: "bad", text: problems };
-  if (doubtful.length > 0) return { tone: "warn", text: `It works. Worth a look: ${doubtful.join("; ")}.` };
-  return { tone: "ok", text: "Everything works." };
+  if (doubtful.length > 0) return { tone: "warn", text: text("It works. Worth a look: {checks}.", { checks: doubtful.join("; ") }) };
+  return { tone: "ok", text: text("Everything works.") };
 }
 
 /**
@@ -158,14 +160,14 @@ async function within(limit, look, signal) {
   let timer;
   /** @type {Promise<Finding>} */
   const late = new Promise((resolve) => {
-    timer = setTimeout(resolve, limit, { state: "failed", text: `No result within ${Math.round(limit / 1000)} seconds.` });
-    own.signal.addEventListener("abort", () => resolve({ state: "skipped", text: "Not checked." }));
+    timer = setTimeout(resolve, limit, { state: "failed", text: text("No result within {count} seconds.", { count: Math.round(limit / 1000) }) });
+    own.signal.addEventListener("abort", () => resolve({ state: "skipped", text: text("Not checked.") }));
   });
   try {
     return await Promise.race([Promise.resolve(own.signal).then(look), late]);
   } catch (error) {
     // An unexpected error: show its name only, because its text may contain anything.
-    return { state: "failed", text: `The check itself failed (${error instanceof Error ? error.name : "unknown"}).` };
+    return { state: "failed", text: text("The check itself failed ({error}).", { error: error instanceof Error ? error.name : text("unknown") }) };
   } finally {
     clearTimeout(timer);
     signal.removeEventListener("abort", stop);

@@ -1,14 +1,15 @@
 import { byId, say, show } from "../page/dom.js";
+import { key, text } from "../words/text.js";
 
 /** @typedef {import("./doctor.js").Result} Result */
 
 /** @type {Record<Result["state"], [mark: string, words: string]>} */
 const STATES = {
-  ok: ["✓", "Works"],
-  warn: ["!", "Worth a look"],
-  failed: ["✕", "Does not work"],
-  skipped: ["–", "Not checked"],
-  running: ["", "Checking"],
+  ok: ["✓", key("Works")],
+  warn: ["!", key("Worth a look")],
+  failed: ["✕", key("Does not work")],
+  skipped: ["–", key("Not checked")],
+  running: ["", key("Checking")],
 };
 
 /** The connection doctor's dialog. It only shows results; the hooks make the checks. */
@@ -75,28 +76,28 @@ export class DoctorView {
     row.dataset.state = result.state;
     say(part(row, "mark"), mark);
     say(part(row, "title"), result.title);
-    say(part(row, "said"), ` ${words}.`);
+    say(part(row, "said"), ` ${text(words)}.`);
     for (const name of /** @type {const} */ (["text", "cause", "todo"])) {
       const line = part(row, name);
       say(line, result[name] ?? "");
       show(line, Boolean(result[name]));
     }
-    const { tone, text } = this.#hooks.verdict([...this.#results.values()]);
+    const { tone, text: summary } = this.#hooks.verdict([...this.#results.values()]);
     this.#dialog.dataset.tone = tone;
-    say(this.#verdict, text);
+    say(this.#verdict, summary);
   }
 
   async #copyReport() {
-    const text = this.#hooks.report([...this.#results.values()], this.#times);
+    const written = this.#hooks.report([...this.#results.values()], this.#times);
     try {
-      await navigator.clipboard.writeText(text);
-      say(this.#said, "Copied.");
+      await navigator.clipboard.writeText(written);
+      say(this.#said, text("Copied."));
     } catch {
       // Copying needs a secure address and permission; otherwise show the text.
-      this.#report.value = text;
+      this.#report.value = written;
       show(this.#report, true);
       this.#report.select();
-      say(this.#said, "Copy it from the box: the browser does not let the page do it.");
+      say(this.#said, text("Copy it from the box: the browser does not let the page do it."));
     }
   }
 }

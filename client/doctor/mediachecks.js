@@ -1,6 +1,7 @@
 /** Checks of the connection doctor: the video path to the server, directly and through each relay. */
 
 import { ApiError, request } from "../live/api.js";
+import { key, text } from "../words/text.js";
 
 /** @typedef {import("./doctor.js").Finding} Finding */
 
@@ -12,9 +13,9 @@ const RELAY_WITHIN = 5000;
 /** @type {Finding} */
 const NO_WEBRTC = {
   state: "failed",
-  text: "This browser has no WebRTC.",
-  cause: "An extension, a setting or a policy of this device switched it off.",
-  todo: "Allow WebRTC for this page, or use another browser.",
+  text: key("This browser has no WebRTC."),
+  cause: key("An extension, a setting or a policy of this device switched it off."),
+  todo: key("Allow WebRTC for this page, or use another browser."),
 };
 
 /**
@@ -28,20 +29,20 @@ export async function lookAtDirect({ facts, peer, session }, signal) {
   const relayed = session.iceServers.some(({ urls }) => [urls].flat().some((url) => url.startsWith("turn")));
   if (facts.active) {
     // A second offer would end the camera's connection.
-    return noWay(facts.linkError?.message ?? "The camera is not connected yet.", relayed);
+    return noWay(facts.linkError?.message ?? text("The camera is not connected yet."), relayed);
   }
   const pc = new RTCPeerConnection({ iceServers: direct(session.iceServers), bundlePolicy: "max-bundle" });
   signal.addEventListener("abort", () => pc.close());
   try {
     pc.addTransceiver("video", { direction: "sendonly" });
     const found = await gathered(pc, signal);
-    if (signal.aborted) return { state: "skipped", text: "Not checked." };
+    if (signal.aborted) return { state: "skipped", text: text("Not checked.") };
     if (!found) {
       return {
         state: "failed",
-        text: "The browser finds no network address for the picture.",
-        cause: "A VPN, an extension or a policy keeps WebRTC from using UDP.",
-        todo: "Try without it, or in another network.",
+        text: text("The browser finds no network address for the picture."),
+        cause: text("A VPN, an extension or a policy keeps WebRTC from using UDP."),
+        todo: text("Try without it, or in another network."),
       };
     }
     const answer = await request("POST", `/api/webrtc/offer?session=${encodeURIComponent(session.id ?? "")}`, {
@@ -50,11 +51,11 @@ export async function lookAtDirect({ facts, peer, session }, signal) {
     });
     const state = connection(pc, signal);
     await pc.setRemoteDescription({ type: "answer", sdp: answer.sdp });
-    if ((await state) !== "connected") return noWay("No packet gets through between this device and the server.", relayed);
+    if ((await state) !== "connected") return noWay(text("No packet gets through between this device and the server."), relayed);
     return pathIn(await pc.getStats());
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
-    return { state: "failed", text: `The server did not accept the offer (${error.status || "no answer"}).`, cause: error.message };
+    return { state: "failed", text: text("The server did not accept the offer ({status}).", { status: String(error.status || text("no answer")) }), cause: error.message };
   } finally {
     // Closing also informs the server, if connected; otherwise it times out.
     pc.close();
@@ -66,10 +67,10 @@ function noWay(what, relayed) {
   return {
     state: "failed",
     text: what,
-    cause: "UDP between the two is blocked, or one of them is behind NAT and cannot be reached from outside.",
+    cause: text("UDP between the two is blocked, or one of them is behind NAT and cannot be reached from outside."),
     todo: relayed
-      ? "A relay has to help out: see below. Or open the server's UDP ports (UDP_PORT_RANGE) in its firewall."
-      : "Whoever runs the server: open its UDP ports (UDP_PORT_RANGE), name its PUBLIC_ADDRESSES, or set TURN_URLS and TURN_SECRET.",
+      ? text("A relay has to help out: see below. Or open the server's UDP ports (UDP_PORT_RANGE) in its firewall.")
+      : text("Whoever runs the server: open its UDP ports (UDP_PORT_RANGE), name its PUBLIC_ADDRESSES, or set TURN_URLS and TURN_SECRET."),
   };
 }
 
@@ -82,18 +83,18 @@ function pathIn(stats) {
     : reports.find(({ type, nominated, state }) => type === "candidate-pair" && nominated && state === "succeeded");
   const local = pair && stats.get(pair.localCandidateId);
   const remote = pair && stats.get(pair.remoteCandidateId);
-  if (!local || !remote) return { state: "ok", text: "Connected." };
-  const away = pair.currentRoundTripTime ? `, ${Math.max(1, Math.round(pair.currentRoundTripTime * 1000))} ms there and back` : "";
+  if (!local || !remote) return { state: "ok", text: text("Connected.") };
+  const away = pair.currentRoundTripTime ? text("{number} ms there and back", { number: Math.max(1, Math.round(pair.currentRoundTripTime * 1000)) }) : "";
   if (local.candidateType === "relay") {
-    return { state: "ok", text: `Connected through a relay over ${(local.relayProtocol ?? "udp").toUpperCase()}${away}; no direct path was found.` };
+    return { state: "ok", text: [text("Connected through a relay over {way}; no direct path was found", { way: (local.relayProtocol ?? "udp").toUpperCase() }), away].filter(Boolean).join(", ") + "." };
   }
-  return { state: "ok", text: `Connected over ${local.protocol.toUpperCase()} (${local.candidateType} to ${remote.candidateType})${away}.` };
+  return { state: "ok", text: [text("Connected over {way} ({local} to {remote})", { way: local.protocol.toUpperCase(), local: local.candidateType, remote: remote.candidateType }), away].filter(Boolean).join(", ") + "." };
 }
 
 /** @param {string} url @returns {string} */
 export function relayTitle(url) {
   const way = url.startsWith("turns:") ? "TLS" : url.endsWith("transport=tcp") ? "TCP" : "UDP";
-  return `Relay over ${way}`;
+  return text("Relay over {way}", { way });
 }
 
 /**
@@ -117,11 +118,11 @@ export async function lookAtRelay(server, reported, signal) {
     const found = await gathered(pc, signal, RELAY_WITHIN);
     const url = server.urls;
     if (!found) return { state: "failed", ...relayTrouble(url, code, reported?.ok === true) };
-    const took = `${url} gave an address in ${Math.round(performance.now() - begun)} ms`;
+    const took = { relay: url, number: Math.round(performance.now() - begun) };
     if (reported?.ok === false) {
-      return { state: "warn", text: `${took}, but the server cannot be reached through it.`, cause: reported.why, todo: "Whoever runs the server finds the reason in its log; see deploy/turnserver.conf." };
+      return { state: "warn", text: text("{relay} gave an address in {number} ms, but the server cannot be reached through it.", took), cause: reported.why, todo: text("Whoever runs the server finds the reason in its log; see deploy/turnserver.conf.") };
     }
-    return { state: "ok", text: `${took}.` };
+    return { state: "ok", text: text("{relay} gave an address in {number} ms.", took) };
   } finally {
     pc.close();
   }
@@ -131,26 +132,26 @@ export async function lookAtRelay(server, reported, signal) {
 function relayTrouble(url, code, reachesServer) {
   if (code === 401 || code === 441) {
     return {
-      text: `${url} does not take the credentials (${code}).`,
-      cause: "TURN_SECRET is not the relay's static-auth-secret, or the clocks of server and relay differ.",
-      todo: "Whoever runs the server: compare the two secrets, and both clocks.",
+      text: text("{relay} does not take the credentials ({code}).", { relay: url, code: String(code) }),
+      cause: text("TURN_SECRET is not the relay's static-auth-secret, or the clocks of server and relay differ."),
+      todo: text("Whoever runs the server: compare the two secrets, and both clocks."),
     };
   }
   if (code === 486 || code === 508) {
     return {
-      text: `${url} gives no further address (${code}).`,
-      cause: "Its quota or its ports are used up.",
-      todo: "Wait a moment; whoever runs it can raise user-quota, total-quota or its port range.",
+      text: text("{relay} gives no further address ({code}).", { relay: url, code: String(code) }),
+      cause: text("Its quota or its ports are used up."),
+      todo: text("Wait a moment; whoever runs it can raise user-quota, total-quota or its port range."),
     };
   }
   if (code > 0 && code < 700) {
-    return { text: `${url} refuses (${code}).`, cause: "The relay refused the connection.", todo: "Whoever runs the relay finds the reason in its log." };
+    return { text: text("{relay} refuses ({code}).", { relay: url, code: String(code) }), cause: text("The relay refused the connection."), todo: text("Whoever runs the relay finds the reason in its log.") };
   }
-  const tls = url.startsWith("turns:") ? " With TLS also: its certificate is not trusted here." : "";
+  const tls = url.startsWith("turns:") ? ` ${text("With TLS also: its certificate is not trusted here.")}` : "";
   return {
-    text: `${url} does not answer.`,
-    cause: (reachesServer ? "The server reaches it, so a firewall blocks the path from this device." : "It is down, or a firewall closes its port.") + tls,
-    todo: "Open that port, or offer the relay over TLS on port 443 as well, which most networks let through.",
+    text: text("{relay} does not answer.", { relay: url }),
+    cause: (reachesServer ? text("The server reaches it, so a firewall blocks the path from this device.") : text("It is down, or a firewall closes its port.")) + tls,
+    todo: text("Open that port, or offer the relay over TLS on port 443 as well, which most networks let through."),
   };
 }
 

@@ -1,5 +1,6 @@
 import { goodTone, openSound } from "./tones.js";
 import { READ, readingWords, wordsOf } from "./words.js";
+import { text } from "../words/text.js";
 
 /** @typedef {import("../live/messages.js").AimHint} AimHint */
 /** @typedef {import("../live/voicemessages.js").ReadingState} ReadingState */
@@ -37,19 +38,19 @@ export class Guide {
   /** @param {AimHint} hint @returns {{text: string, shown: boolean, spoken: boolean}} */
   take({ hint, about }) {
     this.rest();
-    const text = wordsOf(hint, about);
+    const words = wordsOf(hint, about);
     if (hint === "good") goodTone();
-    const spoken = this.#say(text);
-    if (this.#verbosity() !== "short" && !SAID_ONCE.has(hint)) this.#again = setInterval(() => this.#say(text), AGAIN);
-    return { text, shown: !NOTICED.has(hint), spoken };
+    const spoken = this.#say(words);
+    if (this.#verbosity() !== "short" && !SAID_ONCE.has(hint)) this.#again = setInterval(() => this.#say(words), AGAIN);
+    return { text: words, shown: !NOTICED.has(hint), spoken };
   }
 
   /** What helps to read a text on, or its end. @param {ReadingState} state @returns {{text: string, spoken: boolean}} */
   read({ hint, over }) {
     this.rest();
-    const text = over ? READ : hint ? readingWords(hint) : "";
+    const words = over ? text(READ) : hint ? readingWords(hint) : "";
     if (over) goodTone();
-    return { text, spoken: text !== "" && this.#say(text, true) };
+    return { text: words, spoken: words !== "" && this.#say(words, true) };
   }
 
   /** Repeat nothing until the next hint. */

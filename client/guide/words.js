@@ -1,41 +1,49 @@
+import { key, text } from "../words/text.js";
+
 /** @typedef {import("../live/messages.js").AimHint} AimHint */
 
 /** @type {Record<AimHint["hint"], string>} */
 const WORDS = {
-  dark: "Too dark",
-  blurred: "Hold still",
-  nothing: "No text in view",
-  back: "Too close",
-  closer: "Too far",
-  left_edge: "at the left edge",
-  right_edge: "at the right edge",
-  upper_edge: "at the upper edge",
-  lower_edge: "at the lower edge",
-  left: "A little to the left",
-  right: "A little to the right",
-  up: "A little up",
-  down: "A little down",
-  good: "Good, hold still",
+  dark: key("Too dark"),
+  blurred: key("Hold still"),
+  nothing: key("No text in view"),
+  back: key("Too close"),
+  closer: key("Too far"),
+  left_edge: key("Text at the left edge"),
+  right_edge: key("Text at the right edge"),
+  upper_edge: key("Text at the upper edge"),
+  lower_edge: key("Text at the lower edge"),
+  left: key("A little to the left"),
+  right: key("A little to the right"),
+  up: key("A little up"),
+  down: key("A little down"),
+  good: key("Good, hold still"),
 };
 
 // While a text is read: what is cut off goes on there.
 /** @type {Partial<Record<AimHint["hint"], string>>} */
 const READING = {
-  nothing: "No text in view",
-  left_edge: "A little to the left",
-  right_edge: "A little to the right",
-  upper_edge: "A little up",
-  lower_edge: "Move down",
+  nothing: key("No text in view"),
+  left_edge: key("A little to the left"),
+  right_edge: key("A little to the right"),
+  upper_edge: key("A little up"),
+  lower_edge: key("Move down"),
 };
-export const READ = "That is the end.";
+/** @type {Partial<Record<AimHint["hint"], string>>} */
+const FACE = {
+  left_edge: key("Face at the left edge"),
+  right_edge: key("Face at the right edge"),
+  upper_edge: key("Face at the upper edge"),
+  lower_edge: key("Face at the lower edge"),
+};
+export const READ = key("That is the end.");
 
 /** @param {AimHint["hint"]} hint what helps to read on */
 export function readingWords(hint) {
-  return READING[hint] ?? WORDS[hint] ?? "";
+  return text(READING[hint] ?? WORDS[hint] ?? "");
 }
 
 /** @param {AimHint["hint"]} hint @param {AimHint["about"]} about @returns {string} */
 export function wordsOf(hint, about) {
-  const words = WORDS[hint] ?? "";
-  return hint.endsWith("_edge") ? `${about === "face" ? "Face" : "Text"} ${words}` : words;
+  return text((about === "face" && FACE[hint]) || WORDS[hint] || "");
 }

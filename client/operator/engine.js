@@ -1,4 +1,5 @@
 import { ApiError, request } from "../live/api.js";
+import { text } from "../words/text.js";
 
 /** @typedef {import("../live/operatormessages.js").EngineReport} EngineReport */
 /** @typedef {"in_process"|"subprocess"|"container"|"remote"} Mode */
@@ -115,7 +116,7 @@ export class EngineDesk {
   async enter(token) {
     const given = token.trim();
     if (!given || NO_TOKEN.test(given)) {
-      const why = given ? "It has a space, or a character that no token has: copy it once more." : "Give the token.";
+      const why = given ? text("It has a space, or a character that no token has: copy it once more.") : text("Give the token.");
       return this.#set({ refused: why });
     }
     this.#token = given;

@@ -1,5 +1,5 @@
 import { byId, say, show } from "../page/dom.js";
-import { text } from "../words/text.js";
+import { key, text } from "../words/text.js";
 import { MODES, TYPES, givenBack, meanwhile, size, standing, startWords } from "./enginewords.js";
 
 /** @typedef {import("./engine.js").EngineFacts} EngineFacts */
@@ -10,7 +10,7 @@ import { MODES, TYPES, givenBack, meanwhile, size, standing, startWords } from "
 /** A remote server with any model. @type {Model} */
 const ANY = {
   id: "",
-  name: "Any OpenAI-compatible server",
+  name: key("Any OpenAI-compatible server"),
   aliases: [],
   type: "",
   abilities: [],
@@ -18,7 +18,7 @@ const ANY = {
   memory_bytes: 0,
   context_length: null,
   licence: "",
-  note: "vLLM, llama.cpp, Ollama and the like: questions go to the first model that it lists.",
+  note: key("vLLM, llama.cpp, Ollama and the like: questions go to the first model that it lists."),
   here: false,
   modes: [{ mode: "remote", ok: true, reason: "" }],
 };
@@ -176,8 +176,8 @@ export class EngineDialog {
     this.#drawn = models;
     if (same) return;
     const focused = document.activeElement?.getAttribute("name") ?? "";
-    const groups = Object.entries(TYPES).map(([type, title]) => group(title, models.filter((m) => m.type === type)));
-    this.#list.replaceChildren(...groups.flat(), ...group("Elsewhere", [ANY]));
+    const groups = Object.entries(TYPES).map(([type, title]) => group(text(title), models.filter((m) => m.type === type)));
+    this.#list.replaceChildren(...groups.flat(), ...group(text("Elsewhere"), [ANY]));
     // The running model, else the first that can run here.
     const { report } = this.#facts ?? {};
     const wanted =
@@ -200,8 +200,8 @@ export class EngineDialog {
     const again = model?.id === this.#chosen?.id;
     this.#chosen = model;
     if (!model) return;
-    say(this.#name, model.name);
-    const about = [model.note, model.licence ? `Licence: ${model.licence}.` : ""].filter(Boolean).join(" ");
+    say(this.#name, text(model.name));
+    const about = [text(model.note), model.licence ? text("Licence: {licence}.", { licence: model.licence }) : ""].filter(Boolean).join(" ");
     say(this.#note, about);
     show(this.#note, about !== "");
     const running = this.#facts?.report?.model === model.id ? this.#facts.report.mode : null;
@@ -245,13 +245,13 @@ export class EngineDialog {
   /** @param {EngineFacts} facts */
   #renderChoice(facts) {
     const { preview, problem, busy } = facts;
-    const missing = this.#mode === "remote" && !this.#choice() ? "Give the address of the server." : "";
-    const none = this.#mode === null ? "It cannot run here: each way says what is missing." : missing;
+    const missing = this.#mode === "remote" && !this.#choice() ? text("Give the address of the server.") : "";
+    const none = this.#mode === null ? text("It cannot run here: each way says what is missing.") : missing;
     say(this.#command, preview?.command ?? "");
     show(byId("engine-what", HTMLElement), preview !== null);
     const warnings = [
       preview?.elsewhere
-        ? `Pictures of all visitors would go to ${preview.elsewhere}. Each of them is asked before the first one goes.`
+        ? text("Pictures of all visitors would go to {host}. Each of them is asked before the first one goes.", { host: preview.elsewhere })
         : "",
       ...(preview?.warnings ?? []),
     ].filter(Boolean);
@@ -279,11 +279,11 @@ export class EngineDialog {
   async #copied() {
     try {
       await navigator.clipboard.writeText(this.#command.textContent ?? "");
-      say(this.#said, "Copied.");
+      say(this.#said, text("Copied."));
     } catch {
       // Select the text when the browser does not allow copying.
       getSelection()?.selectAllChildren(this.#command);
-      say(this.#said, "It is marked: press Ctrl+C.");
+      say(this.#said, text("It is marked: press Ctrl+C."));
     }
     setTimeout(() => say(this.#said, ""), 4000);
   }
@@ -300,13 +300,13 @@ function group(title, models) {
 /** @param {Model} model */
 function modelRow(model) {
   const possible = model.modes.some(({ mode, ok }) => ok && mode !== "remote") || model === ANY;
-  const about = model === ANY ? "Give its address" : size(model);
-  return choiceRow("engine-model", model.id, model.name, about, { faint: !possible });
+  const about = model === ANY ? text("Give its address") : size(model);
+  return choiceRow("engine-model", model.id, text(model.name), about, { faint: !possible });
 }
 
 /** @param {Model["modes"][number]} one @param {boolean} checked */
 function modeRow({ mode, ok, reason }, checked) {
-  return choiceRow("engine-mode", mode, MODES[mode] ?? mode, reason.replaceAll("`", ""), { checked, disabled: !ok });
+  return choiceRow("engine-mode", mode, text(MODES[mode] ?? mode), reason.replaceAll("`", ""), { checked, disabled: !ok });
 }
 
 /**

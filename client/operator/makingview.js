@@ -1,4 +1,5 @@
 import { byId, say, show } from "../page/dom.js";
+import { text } from "../words/text.js";
 
 /** @typedef {import("./making.js").MakingFacts} MakingFacts */
 /** @typedef {import("./making.js").Making} Making */
@@ -40,7 +41,7 @@ export class MakingView {
       event.preventDefault();
       const wishes = this.#wishes();
       if (wishes) onStart(wishes);
-      else onRefuse("There is no camera to begin with. Start the camera of this page first.");
+      else onRefuse(text("There is no camera to begin with. Start the camera of this page first."));
     });
     // Unfold the details, because a browser cannot show an error beside a hidden field.
     this.#form.addEventListener("invalid", () => (this.#details.open = true), { capture: true });
@@ -74,8 +75,8 @@ export class MakingView {
     if (JSON.stringify(takes) === JSON.stringify(this.#takes)) return;
     this.#takes = takes;
     const video = takes.kind === "video";
-    say(this.#title, video ? "Make a video" : "Make sound");
-    say(byId("making-more", HTMLElement), video ? "Size, length, steps" : "More");
+    say(this.#title, video ? text("Make a video") : text("Make sound"));
+    say(byId("making-more", HTMLElement), video ? text("Size, length, steps") : text("More"));
     this.#prompt.maxLength = takes.max_text;
     byId("making-negative", HTMLInputElement).maxLength = takes.max_text;
     for (const row of this.#form.querySelectorAll("[data-takes]")) {
@@ -122,10 +123,11 @@ export class MakingView {
     const long = byId("making-seconds", HTMLInputElement).value !== "";
     const wanted = (long ? given("seconds") : Math.min(given("seconds"), most / fps)) * fps;
     const frames = Math.max(0, Math.round((wanted - 1) / step)) * step + 1;
-    const nearest = step > 1 && frames !== wanted ? ", the nearest count that this model makes" : "";
-    const words = wanted > most + 0.5 ? `more than ${most} frames, the most` : `${Math.min(most, frames)} frames${nearest}`;
-    const seconds = Math.round((wanted / fps) * 100) / 100;
-    say(this.#count, wanted > 0 ? `${seconds} s of ${fps} frames a second: ${words}.` : "");
+    const values = { seconds: Math.round((wanted / fps) * 100) / 100, fps, most, frames: Math.min(most, frames) };
+    let words = text("{seconds} s of {fps} frames a second: {frames} frames.", values);
+    if (step > 1 && frames !== wanted) words = text("{seconds} s of {fps} frames a second: {frames} frames, the nearest count that this model makes.", values);
+    if (wanted > most + 0.5) words = text("{seconds} s of {fps} frames a second: more than {most} frames, the most.", values);
+    say(this.#count, wanted > 0 ? words : "");
   }
 
   /** @returns {Record<string, string|number>|null} null when the camera is selected but off */
@@ -160,9 +162,9 @@ export class MakingView {
     this.#save.href = url;
     this.#save.download = result.name;
     const { width, height, seed } = result.of;
-    const seconds = `${Math.round(result.of.seconds * 100) / 100} s`;
-    const what = result.kind === "sound" ? `${seconds} of sound` : `${width}×${height}, ${seconds}`;
-    say(this.#about, `${what}, seed ${seed}. Only this page has it: save it, or it is gone with the page.`);
+    const values = { size: `${width}×${height}`, seconds: Math.round(result.of.seconds * 100) / 100, seed: String(seed) };
+    const what = result.kind === "sound" ? text("{seconds} s of sound, seed {seed}.", values) : text("{size}, {seconds} s, seed {seed}.", values);
+    say(this.#about, `${what} ${text("Only this page has it: save it, or it is gone with the page.")}`);
   }
 }
 
@@ -171,21 +173,25 @@ function words(making, shown) {
   const { state, phase, step, steps, made, frames, elapsed } = making;
   switch (state) {
     case "working": {
-      const part = { steps: steps ? `Step ${step} of ${steps}` : "At work", decoding: "Decoding", encoding: `Frame ${made} of ${frames}` };
+      const part = {
+        steps: steps ? text("Step {step} of {steps}", { step, steps }) : text("At work"),
+        decoding: text("Decoding"),
+        encoding: text("Frame {made} of {frames}", { made, frames }),
+      };
       return `${part[phase || "steps"]}, ${Math.round(elapsed)} s`;
     }
     case "cancelling":
-      return "Cancelling";
+      return text("Cancelling");
     case "ready":
-      return "Made. It is on its way here";
+      return text("Made. It is on its way here");
     case "taken":
       return shown?.seed === making.seed && shown.bytes === making.bytes
-        ? `Made in ${elapsed < 10 ? elapsed : Math.round(elapsed)} s`
-        : "The last one went to another page, or to this one before it was loaded anew.";
+        ? text("Made in {seconds} s", { seconds: elapsed < 10 ? elapsed : Math.round(elapsed) })
+        : text("The last one went to another page, or to this one before it was loaded anew.");
     case "cancelled":
-      return "Cancelled";
+      return text("Cancelled");
     case "expired":
-      return "Nobody took it in time: it is gone.";
+      return text("Nobody took it in time: it is gone.");
     default:
       return "";
   }

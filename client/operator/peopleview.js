@@ -1,9 +1,10 @@
 import { byId, say, show } from "../page/dom.js";
+import { key, plural, text } from "../words/text.js";
 
 /** @typedef {import("./people.js").PeopleFacts} PeopleFacts */
 
 /** @type {Record<string, string>} */
-const CAMERAS = { "": "no camera", starting: "camera starts", live: "live", stalled: "picture stalled", frozen: "picture frozen", ended: "camera off" };
+const CAMERAS = { "": key("no camera"), starting: key("camera starts"), live: key("live"), stalled: key("picture stalled"), frozen: key("picture frozen"), ended: key("camera off") };
 
 /** @param {number} seconds */
 function span(seconds) {
@@ -51,16 +52,16 @@ export class PeopleView {
     const kinds = new Map(facts.devices.map(({ name, kind }) => [name, kind]));
     this.#sessions.replaceChildren(
       ...facts.sessions.map((one) => {
-        const who = one.device ? (kinds.get(one.device) ?? "Paired device") : "Visitor";
-        const camera = CAMERAS[one.camera] ?? one.camera;
-        const parts = [one.socket ? camera : `${camera}, page closed`, `for ${span(one.age_seconds)}`, `active ${span(one.idle_seconds)} ago`, use(one)];
-        return row(who, one.name, parts, "End");
+        const who = one.device ? text(kinds.get(one.device) ?? key("Paired device")) : text("Visitor");
+        const camera = text(CAMERAS[one.camera] ?? one.camera);
+        const parts = [one.socket ? camera : text("{camera}, page closed", { camera }), text("for {time}", { time: span(one.age_seconds) }), text("active {time} ago", { time: span(one.idle_seconds) }), use(one)];
+        return row(who, one.name, parts, text("End"));
       }),
     );
     this.#devices.replaceChildren(
       ...facts.devices.map((one) => {
-        const parts = [`paired ${span(one.paired_seconds)} ago`, `seen ${span(one.seen_seconds)} ago`];
-        return row(one.kind, one.name, parts, "Forget");
+        const parts = [text("paired {time} ago", { time: span(one.paired_seconds) }), text("seen {time} ago", { time: span(one.seen_seconds) })];
+        return row(one.kind, one.name, parts, text("Forget"));
       }),
     );
     show(this.#none, facts.sessions.length === 0);
@@ -73,8 +74,8 @@ export class PeopleView {
 
 /** The requests of a session to the model. @param {import("./people.js").Seen} session */
 function use({ questions, background, visual_tokens }) {
-  const tokens = visual_tokens.toLocaleString();
-  return `${questions} ${questions === 1 ? "question" : "questions"}, ${background} unasked looks, ${tokens} visual tokens`;
+  const asked = plural("{count} questions", "1 question", questions);
+  return [asked, plural("{count} unasked looks", "1 unasked look", background), plural("{count} visual tokens", "1 visual token", visual_tokens)].join(", ");
 }
 
 /** @param {string} who @param {string} name @param {string[]} parts @param {string} act */

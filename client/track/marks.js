@@ -5,6 +5,7 @@ import { Overlay } from "./overlay.js";
 import { Readback } from "./readback.js";
 import { Recent } from "./recent.js";
 import { StillMarks } from "./stillmarks.js";
+import { text } from "../words/text.js";
 
 /** @typedef {import("../live/messages.js").FrameInfo} FrameInfo */
 /** @typedef {import("../live/messages.js").ServerMessage} ServerMessage */
@@ -45,13 +46,13 @@ export class Marks {
     this.#hooks = hooks;
     this.#video = video;
     this.#stills = new StillMarks(far, {
-      onAsk: ({ label }, where) => hooks.onAsk(`Tell me more about “${label}”, ${where}.`),
-      onGone: (label) => hooks.announce(`${label}: no longer in sight.`),
+      onAsk: ({ label }, where) => hooks.onAsk(text("Tell me more about “{thing}”, {place}.", { thing: label, place: where })),
+      onGone: (label) => hooks.announce(text("{thing}: no longer in sight.", { thing: label })),
       onClear: () => this.clear(),
     });
     this.#readback = new Readback(video, (luma, width, height, at) => this.#picture(luma, width, height, at));
     this.#overlay = new Overlay(video, {
-      onAsk: ({ label }, where) => hooks.onAsk(`Tell me more about “${label}”, ${where}.`),
+      onAsk: ({ label }, where) => hooks.onAsk(text("Tell me more about “{thing}”, {place}.", { thing: label, place: where })),
       onClear: () => this.clear(),
     });
   }

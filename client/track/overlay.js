@@ -1,5 +1,6 @@
 import { byId, say, show } from "../page/dom.js";
 import { direction, shownPicture, toElement } from "../page/picture.js";
+import { text } from "../words/text.js";
 
 /** @typedef {import("../page/picture.js").Edges} Edges */
 /** @typedef {import("../page/picture.js").Shown} Shown */
@@ -99,12 +100,12 @@ export class Overlay {
     // Of a box that reaches beyond the picture, the label stays in it.
     const beyond = Math.max(0, EDGE - left, left + width + EDGE - clientWidth);
     button.style.setProperty("--beyond", `${beyond.toFixed(1)}px`);
-    const where = mark.state === "lost" ? "out of sight" : direction(mark.box, shown.mirrored);
+    const where = mark.state === "lost" ? text("out of sight") : direction(mark.box, shown.mirrored);
     const ago = since(mark.age);
     const [name, age] = /** @type {HTMLElement} */ (button.firstElementChild).children;
     say(name, mark.label);
     say(age, ago);
-    const description = `${mark.label}: ${where}, ${ago}. Ask about it`;
+    const description = text("{thing}: {place}, {ago}. Ask about it", { thing: mark.label, place: where, ago });
     if (button.getAttribute("aria-label") !== description) button.setAttribute("aria-label", description);
   }
 
@@ -138,5 +139,5 @@ export class Overlay {
 /** @param {number} ms */
 function since(ms) {
   const seconds = Math.max(0, Math.round(ms / 1000));
-  return seconds < 60 ? `${seconds} s ago` : `${Math.floor(seconds / 60)} min ago`;
+  return text("{time} ago", { time: seconds < 60 ? `${seconds} s` : `${Math.floor(seconds / 60)} min` });
 }

@@ -3,6 +3,7 @@ import { Microphone, MicrophoneProblem } from "./microphone.js";
 import { ListeningView } from "./view.js";
 import { Earcons } from "./earcons.js";
 import { LOST, NO_MICROPHONE } from "./words.js";
+import { text } from "../words/text.js";
 
 /** @typedef {import("../page/resume.js").TalkWish} TalkWish */
 /** @typedef {import("../live/voicemessages.js").Listening["state"]} State */
@@ -17,7 +18,7 @@ export class Listening {
   #earcons;
   #microphone = new Microphone(() => {
     this.off();
-    this.#note(LOST);
+    this.#note(text(LOST));
   });
   #wish = talkWish();
   #on = false;
@@ -53,7 +54,7 @@ export class Listening {
     this.#earcons.prepare();
     if (!this.#on) return void this.#begin();
     this.off();
-    this.#announce("The microphone is off.");
+    this.#announce(text("The microphone is off."));
   }
 
   /** Close the microphone at once. */
@@ -94,11 +95,11 @@ export class Listening {
       await this.#visit.peer.setMicrophone(this.#microphone.track);
       if (!this.#on) return; // muted meanwhile
       this.#send();
-      this.#announce("The microphone is on.");
+      this.#announce(text("The microphone is on."));
     } catch (error) {
       this.#microphone.close();
       this.#on = false;
-      this.#note(NO_MICROPHONE[error instanceof MicrophoneProblem ? error.kind : "failed"]);
+      this.#note(text(NO_MICROPHONE[error instanceof MicrophoneProblem ? error.kind : "failed"]));
     } finally {
       this.#button.removeAttribute("aria-busy");
       this.#render();

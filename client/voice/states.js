@@ -1,6 +1,7 @@
 import { byId } from "../page/dom.js";
 import { card, notice } from "../page/words.js";
 import { backWords, problemWords } from "./words.js";
+import { text } from "../words/text.js";
 
 /** @typedef {import("../live/facts.js").Facts} Facts */
 /** @typedef {import("../page/resume.js").SpokenWish["verbosity"]} Verbosity */
@@ -69,7 +70,7 @@ export class SpokenStates {
       this.#earcons.play("thinking");
       this.#waits[0] = setTimeout(tick, TICK_EVERY);
     };
-    this.#waits = [setTimeout(tick, TICK_FIRST), setTimeout(() => this.#verbosity() !== "short" && this.#say("Thinking."), SAY_AFTER)];
+    this.#waits = [setTimeout(tick, TICK_FIRST), setTimeout(() => this.#verbosity() !== "short" && this.#say(text("Thinking.")), SAY_AFTER)];
   }
 
   #settled() {

@@ -1,5 +1,6 @@
 import { byId, say, show } from "../page/dom.js";
 import { pauseWords, stateWords } from "./words.js";
+import { onLanguage, text } from "../words/text.js";
 
 /** @typedef {import("../page/resume.js").TalkWish} TalkWish */
 /** @typedef {import("../live/voicemessages.js").Listening["state"]} State */
@@ -15,6 +16,8 @@ export class ListeningView {
   #more = byId("talking-more", HTMLElement);
   #modes = [...this.#strip.querySelectorAll("input[type=radio]")].filter((one) => one instanceof HTMLInputElement);
   #held = false;
+  /** @type {[boolean, TalkWish, State, boolean]|null} */
+  #shown = null;
   #onHold;
 
   /**
@@ -44,17 +47,19 @@ export class ListeningView {
     document.addEventListener("keydown", (event) => this.#key(event, true));
     document.addEventListener("keyup", (event) => this.#key(event, false));
     window.addEventListener("blur", () => this.#press(false));
+    onLanguage(() => this.#shown && this.render(...this.#shown));
   }
 
   /** @param {boolean} on @param {TalkWish} wish @param {State} state @param {boolean} held */
   render(on, wish, state, held) {
+    this.#shown = [on, wish, state, held];
     const push = wish.mode === "push";
     show(this.#strip, on);
     show(this.#hold, push);
     show(this.#silence, !push);
     show(this.#pause, !push);
     this.#hold.setAttribute("aria-pressed", String(held));
-    say(this.#hold, held ? "Release to ask" : "Hold to talk");
+    say(this.#hold, held ? text("Release to ask") : text("Hold to talk"));
     this.#strip.dataset.state = state;
     this.#strip.toggleAttribute("data-heard", on && (!push || held));
     say(this.#words, stateWords(wish.mode, state, held));

@@ -1,25 +1,27 @@
+import { key, number, text } from "../words/text.js";
+
 /** @typedef {import("../live/voicemessages.js").Listening["state"]} State */
 
 /** @type {Record<import("../live/camera.js").CameraTrouble, string>} */
 export const NO_MICROPHONE = {
-  insecure: "Browsers give the microphone only to pages opened with https.",
+  insecure: key("Browsers give the microphone only to pages opened with https."),
   refused:
-    "The browser does not let this page use the microphone. Press the icon left of the address, set Microphone to Allow, then press Talk again.",
-  dismissed: "The browser asked for the microphone and got no answer. Press Talk again and choose Allow.",
-  missing: "No microphone was found. Connect one, then press Talk again.",
-  busy: "Another program uses the microphone. Close it there, then press Talk again.",
-  failed: "The microphone did not start. Press Talk again, or type your question.",
+    key("The browser does not let this page use the microphone. Press the icon left of the address, set Microphone to Allow, then press Talk again."),
+  dismissed: key("The browser asked for the microphone and got no answer. Press Talk again and choose Allow."),
+  missing: key("No microphone was found. Connect one, then press Talk again."),
+  busy: key("Another program uses the microphone. Close it there, then press Talk again."),
+  failed: key("The microphone did not start. Press Talk again, or type your question."),
 };
 
-export const LOST = "The microphone was disconnected.";
+export const LOST = key("The microphone was disconnected.");
 
 /** @type {Record<State, string>} */
 const HANDS_FREE = {
-  off: "Connecting…",
-  waiting: "Listening. Ask your question.",
-  speech: "Hearing you…",
+  off: key("Connecting…"),
+  waiting: key("Listening. Ask your question."),
+  speech: key("Hearing you…"),
   silence: "…",
-  recognising: "Understanding…",
+  recognising: key("Understanding…"),
 };
 
 /**
@@ -27,14 +29,14 @@ const HANDS_FREE = {
  * @returns {string}
  */
 export function stateWords(mode, state, held) {
-  if (mode === "hands_free") return HANDS_FREE[state];
-  if (held) return "Hearing you…";
-  return state === "recognising" ? HANDS_FREE.recognising : "Muted. Hold the button, or Space, while you talk.";
+  if (mode === "hands_free") return text(HANDS_FREE[state]);
+  if (held) return text("Hearing you…");
+  return state === "recognising" ? text(HANDS_FREE.recognising) : text("Muted. Hold the button, or Space, while you talk.");
 }
 
 /** @param {number} milliseconds */
 export function pauseWords(milliseconds) {
-  return `${(milliseconds / 1000).toFixed(1)} seconds`;
+  return text("{number} seconds", { number: number(milliseconds / 1000, 1) });
 }
 
 /**
@@ -46,7 +48,7 @@ export function pauseWords(milliseconds) {
  * @property {string} text
  */
 
-const BACK = { camera: "The camera is back.", light: "", connection: "The connection is back.", engine: "Answers are back." };
+const BACK = { camera: key("The camera is back."), light: "", connection: key("The connection is back."), engine: key("Answers are back.") };
 
 /** @param {Problem} problem @param {"short"|"normal"|"full"} verbosity @returns {string} "" for nothing to say */
 export function problemWords({ kind, tone, title, text }, verbosity) {
@@ -58,5 +60,5 @@ export function problemWords({ kind, tone, title, text }, verbosity) {
 /** @param {Problem} over @param {"short"|"normal"|"full"} verbosity */
 export function backWords({ kind, tone }, verbosity) {
   if (verbosity === "short" && tone !== "bad" && kind !== "camera") return "";
-  return kind === "light" && verbosity === "full" ? "The picture is good again." : BACK[kind];
+  return kind === "light" && verbosity === "full" ? text("The picture is good again.") : text(BACK[kind]);
 }

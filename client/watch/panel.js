@@ -2,6 +2,7 @@ import { Changes } from "../chat/changes.js";
 import { Alarm } from "./alarm.js";
 import { WatchDesk } from "./desk.js";
 import { WatchView } from "./view.js";
+import { text } from "../words/text.js";
 
 /** @typedef {import("../live/messages.js").ServerMessage} ServerMessage */
 /** @typedef {import("./desk.js").Order} Order */
@@ -69,8 +70,8 @@ export class WatchPanel {
       const trouble = on.find((one) => one.state === "cannot")?.reason ?? "";
       if (trouble === this.#trouble) return;
       this.#trouble = trouble;
-      if (trouble) say(`Cannot watch now. ${trouble}`);
-      else if (on.length > 0) say("Watching again.");
+      if (trouble) say(`${text("Cannot watch now.")} ${trouble}`);
+      else if (on.length > 0) say(text("Watching again."));
     }, SETTLED);
   }
 

@@ -1,18 +1,19 @@
 import { byId, say, show } from "../page/dom.js";
 import { When } from "./when.js";
-import { clock, stateOf, summary } from "./words.js";
+import { stateOf, summary } from "./words.js";
+import { clock, onLanguage, percent, text } from "../words/text.js";
 
 /** @typedef {import("../live/watchmessages.js").WatchInfo} WatchInfo */
 /** @typedef {import("../live/watchmessages.js").Ring} Ring */
 
 /**
  * @template {keyof HTMLElementTagNameMap} K
- * @param {K} tag @param {string} [name] @param {string} [text]
+ * @param {K} tag @param {string} [name] @param {string} [words]
  */
-function make(tag, name = "", text = "") {
+function make(tag, name = "", words = "") {
   const element = document.createElement(tag);
   if (name) element.className = name;
-  if (text) element.textContent = text;
+  if (words) element.textContent = words;
   return element;
 }
 
@@ -29,6 +30,8 @@ export class WatchView {
   #items = new Map();
   /** @type {Map<string, HTMLElement>} reasons by the ring's id */
   #reasons = new Map();
+  /** @type {[WatchInfo[], import("./desk.js").Order[]]} */
+  #shown = [[], []];
   #hooks;
 
   /**
@@ -42,6 +45,11 @@ export class WatchView {
    */
   constructor(hooks, changes) {
     this.#hooks = hooks;
+    onLanguage(() => {
+      for (const { item } of this.#items.values()) item.remove();
+      this.#items.clear();
+      this.render(...this.#shown);
+    });
     this.#comparing.append(changes);
     const compare = () => {
       const open = this.box.open && this.#comparing.open;
@@ -56,9 +64,10 @@ export class WatchView {
 
   /** @param {WatchInfo[]} watches @param {import("./desk.js").Order[]} waiting orders that the server has not yet */
   render(watches, waiting) {
+    this.#shown = [watches, waiting];
     const rows = [
       ...watches.map((one) => ({ ...one, text: stateOf(one) })),
-      ...waiting.map((one) => ({ ...one, text: "Waiting for the camera and the connection.", state: "waiting" })),
+      ...waiting.map((one) => ({ ...one, text: text("Waiting for the camera and the connection."), state: "waiting" })),
     ];
     show(this.box, rows.length > 0);
     say(this.#summary, summary(watches, waiting.length));
@@ -86,13 +95,13 @@ export class WatchView {
     const words = make("div", "words");
     const state = make("p", "fine");
     words.append(make("p", "condition", condition), state);
-    const every = make("button", "every", "Every time");
+    const every = make("button", "every", text("Every time"));
     every.type = "button";
-    every.title = "Ring each time, not only once";
+    every.title = text("Ring each time, not only once");
     every.addEventListener("click", () => this.#hooks.onChange(id, { repeat: every.getAttribute("aria-pressed") !== "true" }));
-    const stop = make("button", "", "Stop");
+    const stop = make("button", "", text("Stop"));
     stop.type = "button";
-    stop.setAttribute("aria-label", `Stop watching: ${condition}`);
+    stop.setAttribute("aria-label", text("Stop watching: {condition}", { condition }));
     stop.addEventListener("click", () => this.#hooks.onStop(id));
     const when = new When((change) => this.#hooks.onChange(id, change));
     item.append(words, every, stop, when.element);
@@ -105,7 +114,7 @@ export class WatchView {
   /** The entry of a ring, to be put among the answers. @param {Ring} ring @returns {HTMLElement} */
   ring(ring) {
     const entry = make("article", "ring");
-    entry.setAttribute("aria-label", `It rang: ${ring.condition}`);
+    entry.setAttribute("aria-label", text("It rang: {condition}", { condition: ring.condition }));
     entry.dataset.id = ring.id;
     const head = make("p", "head");
     const time = make("time", "", clock(ring.at));
@@ -122,14 +131,14 @@ export class WatchView {
     const reason = make("p", "reason", ring.reason);
     this.#reasons.set(ring.id, reason);
     const foot = make("div", "foot");
-    const wrong = make("button", "", "That was wrong");
+    const wrong = make("button", "", text("That was wrong"));
     wrong.type = "button";
     wrong.addEventListener("click", () => {
       this.#hooks.onWrong(ring.id);
       wrong.disabled = true;
-      say(sure, "Taken back: this watch has to be surer from now on.");
+      say(sure, text("Taken back: this watch has to be surer from now on."));
     });
-    const sure = make("span", "fine", `${Math.round(ring.sure * 100)} % sure`);
+    const sure = make("span", "fine", text("{share} sure", { share: percent(ring.sure) }));
     sure.setAttribute("role", "status");
     foot.append(sure, wrong);
     entry.append(reason, foot);
@@ -148,11 +157,11 @@ export class WatchView {
     if (!image?.startsWith("data:image/jpeg;base64,")) return null;
     const frame = make("button", "proof");
     frame.type = "button";
-    frame.title = "Show it larger";
+    frame.title = text("Show it larger");
     frame.setAttribute("aria-expanded", "false");
     const shown = make("img");
     shown.src = image;
-    shown.alt = `The picture that shows: ${condition}`;
+    shown.alt = text("The picture that shows: {condition}", { condition });
     frame.append(shown);
     if (region) {
       const [left, top, right, bottom] = region.map((share) => Math.min(1, Math.max(0, share)) * 100);

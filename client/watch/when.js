@@ -1,15 +1,16 @@
 import { say } from "../page/dom.js";
 import { timeOfDay, whenWords } from "./words.js";
+import { key, text } from "../words/text.js";
 
 /** @typedef {import("./desk.js").Order} Order */
 
 const HOUR = 3_600_000;
 /** @type {[string, number][]} words, and milliseconds from now; 0: no end */
 const ENDS = [
-  ["Until I say stop", 0],
-  ["For 1 hour", HOUR],
-  ["For 8 hours", 8 * HOUR],
-  ["For 24 hours", 24 * HOUR],
+  [key("Until I say stop"), 0],
+  [key("For 1 hour"), HOUR],
+  [key("For 8 hours"), 8 * HOUR],
+  [key("For 24 hours"), 24 * HOUR],
 ];
 
 /** The times in which a watch rings, folded away. */
@@ -26,7 +27,7 @@ export class When {
     this.#onChange = onChange;
     this.element.className = "when";
     const row = document.createElement("div");
-    row.append(this.#time(this.#from, "From"), this.#time(this.#to, "to"), this.#end());
+    row.append(this.#time(this.#from, text("From")), this.#time(this.#to, text("to")), this.#end());
     this.element.append(this.#summary, row);
   }
 
@@ -54,8 +55,8 @@ export class When {
 
   #end() {
     const select = document.createElement("select");
-    select.setAttribute("aria-label", "End of this watch");
-    for (const [words, ms] of ENDS) select.add(new Option(words, String(ms)));
+    select.setAttribute("aria-label", text("End of this watch"));
+    for (const [words, ms] of ENDS) select.add(new Option(text(words), String(ms)));
     select.addEventListener("change", () => {
       const ms = Number(select.value);
       this.#onChange({ until: ms ? Date.now() + ms : undefined });
