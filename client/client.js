@@ -72,16 +72,16 @@ const visit = new Visit({
     marks.here?.receive(message);
     if (message.type === "response" || message.type === "error") guide.readWhole(true);
     if (message.type === "response") tellStand(message.engine, message.model, conversation.byId(message.id));
-    if (message.type === "error" && !message.id) note(message.message);
+    if (message.type === "error" && !message.id) note(message.message, message.code === "handover_refused" ? conversation.open : null);
   },
   onVoice: (track) => answers.play(track),
   onEngine: (engine, model) => tellStand(engine, model, conversation.open),
   onSent: (id) => conversation.sent(id),
   onUnsent: (id) => conversation.end(id, text("It was not asked: the camera is off.")),
   onBroken: (again) => conversation.interrupt(text("The connection was lost before the answer was complete."), again),
-  onNewSession: () => {
+  onNewSession: (carried) => {
     watches.forget();
-    if (conversation.turns.length === 0) return;
+    if (carried || conversation.turns.length === 0) return;
     // An open question is answered in the new session.
     note(text("A new session began. What was said before is not remembered."), conversation.open);
   },

@@ -113,10 +113,12 @@ class Signer:
     Raises ValueError when `secret` is not fit for HS256 (an asymmetric key in PEM form, say).
     """
 
-    def __init__(self, secret: str) -> None:
+    def __init__(self, secret: str, *, max_chars: int = MAX_TOKEN_CHARS) -> None:
+        """`max_chars`: a longer token is refused."""
         if not secret:
             raise ValueError("signing tokens needs a secret")
         self._secret = secret
+        self._max_chars = max_chars
         try:
             self.sign({})
         except JOSEError:
@@ -133,7 +135,7 @@ class Signer:
         """
         if not token:
             raise TokenRefused("missing")
-        if len(token) > MAX_TOKEN_CHARS or _COMPACT.fullmatch(token) is None:
+        if len(token) > self._max_chars or _COMPACT.fullmatch(token) is None:
             raise TokenRefused("malformed")
         try:
             header = jwt.get_unverified_header(token)

@@ -210,6 +210,11 @@ class SessionManager:
         entry = self._entries.get(session_id)
         return entry.session if entry is not None else None
 
+    def listens(self, session_id: str) -> bool:
+        """Find whether a socket of this session is open."""
+        entry = self._entries.get(session_id)
+        return entry is not None and entry.socket is not None
+
     def find(self, session_id: str) -> Session:
         """Raises NotFound."""
         session = self.get(session_id)

@@ -58,7 +58,7 @@
  * @property {(id: string) => void} onUnsent a waiting question will not be sent
  * @property {(again: string) => void} onBroken the socket was lost; again: id of the question that is sent again, or ""
  * @property {(voice: MediaStreamTrack) => void} [onVoice] the track of a new connection on which the server speaks
- * @property {() => void} onNewSession
+ * @property {(carried: boolean) => void} onNewSession carried: it gets the chat of the one before
  */
 
 /** @type {Readonly<Facts>} the initial state */

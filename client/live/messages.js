@@ -59,6 +59,7 @@
  * @property {boolean} [speak] answers are spoken
  * @property {"off"|"hands_free"|"push"} [microphone] how it is heard
  * @property {number} [silence_ms] 200 to 2000: silence that ends a spoken question
+ * @property {boolean} [handover] this page keeps hand-overs
  */
 
 /**
@@ -91,7 +92,7 @@
  * @property {string} token
  */
 
-/** @typedef {Auth|Chat|Cancel|Hold|Release|Settings|Forget|Typing|Ping|Confirm|import("./watchmessages.js").WatchMessage|import("./voicemessages.js").VoiceMessage|Operator} ClientMessage */
+/** @typedef {Auth|Chat|Cancel|Hold|Release|Settings|Forget|Typing|Ping|Confirm|import("./watchmessages.js").WatchMessage|import("./voicemessages.js").VoiceMessage|import("./handovermessages.js").Resume|Operator} ClientMessage */
 
 // --- Sent by the server --------------------------------------------------------------------------
 
@@ -345,7 +346,7 @@
  */
 
 /**
- * @typedef {Ready|Status|Sender|Waiting|Started|DeltaMessage|Thinking|ResponseMessage|import("./descriptionmessages.js").DescriptionReport|import("./watchmessages.js").WatchReport|import("./voicemessages.js").VoiceReport|Recalled|AimHint|Still|import("./operatormessages.js").EngineReport|import("./operatormessages.js").LogLines|ErrorMessage|Pong} ServerMessage
+ * @typedef {Ready|Status|Sender|Waiting|Started|DeltaMessage|Thinking|ResponseMessage|import("./descriptionmessages.js").DescriptionReport|import("./watchmessages.js").WatchReport|import("./voicemessages.js").VoiceReport|import("./handovermessages.js").HandoverReport|Recalled|AimHint|Still|import("./operatormessages.js").EngineReport|import("./operatormessages.js").LogLines|ErrorMessage|Pong} ServerMessage
  */
 
 const KNOWN = new Set([
@@ -371,6 +372,7 @@ const KNOWN = new Set([
   "still",
   "engine",
   "log",
+  ...["handover", "resumed", "moved"],
   "error",
   "pong",
 ]);

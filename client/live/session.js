@@ -29,6 +29,9 @@ export class Session {
   #granting = null;
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   #timer;
+  /** Called after each grant. @type {(id: string, token: string) => void} */
+  onGrant = () => {};
+
   #askCode;
   #onNew;
   #onIceServers;
@@ -121,6 +124,7 @@ export class Session {
       this.iceServers = grant.ice_servers;
       this.#onIceServers();
     }
+    if (this.id !== null) this.onGrant(this.id, grant.token);
     if (before !== this.id) this.#onNew(before === null);
   }
 

@@ -5,6 +5,7 @@ import { Closing } from "./closing.js";
 import { Describing } from "./describing.js";
 import { Disclosure } from "./disclosure.js";
 import { NOTHING_YET } from "./facts.js";
+import { Handover } from "./handover.js";
 import { pageTime } from "./messages.js";
 import { OtherCamera } from "./othercamera.js";
 import { Outage } from "./outage.js";
@@ -46,7 +47,7 @@ export class Visit {
   constructor(hooks) {
     this.#hooks = hooks;
     this.#asking = new Asking({
-      ready: () => !this.socket.doubted && answerable(this.facts, this.outage.connectedFor),
+      ready: () => !this.socket.doubted && !this.handover.leaving && answerable(this.facts, this.outage.connectedFor),
       send: (message) => {
         this.control.wake();
         return this.socket.send(message);
@@ -94,6 +95,7 @@ export class Visit {
     });
     this.outage = new Outage({ facts: () => this.facts, socket: this.socket, onChange: (cut) => this.#set({ cut }) });
     this.description = new Describing({ facts: () => this.facts, set: (change) => this.#set(change), socket: this.socket });
+    this.handover = new Handover({ session: this.session, socket: this.socket, asking: this.#asking, onBroken: hooks.onBroken });
     this.other = new OtherCamera({ session: this.session, socket: this.socket });
   }
 
@@ -313,7 +315,7 @@ export class Visit {
     this.socket.close();
     if (this.facts.active) this.socket.open();
     this.peer.reoffer();
-    this.#hooks.onNewSession();
+    this.#hooks.onNewSession(this.handover.begin());
   }
 
   /** @param {import("./socket.js").SocketState} socket @param {number} closeCode @param {ApiError|null} socketError */
@@ -327,6 +329,7 @@ export class Visit {
     if (socket === "open") {
       this.#set({ untrusted: false });
       this.outage.trusted();
+      this.handover.opened();
       // Send all settings each time, because a new session, or one that missed a change, lacks them.
       const stills = this.facts.camera === "elsewhere" && !this.#pageHidden;
       this.socket.send({ type: "settings", thumbnails: true, stills, ...this.description.settings() });
@@ -344,6 +347,7 @@ export class Visit {
 
   /** @param {ServerMessage} message */
   #received(message) {
+    if (this.handover.receive(message)) return;
     if ("id" in message && message.id) this.#asking.heard(message.id, message.type);
     switch (message.type) {
       case "ready": {
@@ -357,7 +361,8 @@ export class Visit {
         if (before?.session_id === message.session_id && before.began_at !== message.began_at) {
           // The old connection is dead, which the browser would notice only ten seconds later.
           if (this.facts.link === "connected" || this.facts.link === "interrupted") this.peer.reoffer();
-          this.#hooks.onNewSession();
+          this.#hooks.onNewSession(this.handover.begin());
+          this.handover.bring();
         }
         break;
       }

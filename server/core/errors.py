@@ -5,6 +5,7 @@
     │   ├── BadRequest               400 bad_request
     │   ├── TooLong                  400 too_long
     │   ├── UnknownType              400 unknown_type
+    │   ├── HandoverRefused          400 handover_refused
     │   ├── Unauthorized             401 unauthorized
     │   ├── Forbidden                403 forbidden
     │   ├── UploadRefused            403 upload_refused
@@ -94,6 +95,13 @@ class TooLong(RequestError):
 
 class UnknownType(RequestError):
     code = "unknown_type"
+    status = 400
+
+
+class HandoverRefused(RequestError):
+    """What a page brought of an earlier session is not taken; the session goes on without it."""
+
+    code = "handover_refused"
     status = 400
 
 

@@ -10,10 +10,11 @@ from server.access.affinity import HomeProcess, full_name
 from server.access.devices import Devices
 from server.access.gateways import Gateway, Gateways
 from server.access.guesses import GuessLimits
+from server.access.handover import Handovers
 from server.access.operator_guard import OperatorGuard
 from server.access.pairing import PairingCodes
 from server.access.shared_limits import SharedLimiter, Store
-from server.auth import TokenIssuer, signing_key
+from server.auth import Claims, TokenIssuer, signing_key
 from server.core.addresses import RequestLimiter
 from server.core.metrics import Metrics
 from server.core.origins import HostPolicy, OriginPolicy
@@ -28,10 +29,12 @@ class AccessParts:
         store: Store | None,
         metrics: Metrics,
         load: Callable[[], tuple[int, bool]] = lambda: (0, False),
+        ended: Callable[[Claims], bool] = lambda claims: False,
     ) -> None:
         """`store`: where limits are kept for several processes; None for this one alone.
 
-        `load`: the number of sessions here, and whether this process drains.
+        `load`: the number of sessions here, and whether this process drains; `ended(claims)`:
+        a session of this process has ended for good.
         """
         secret = settings.jwt_secret_key.get_secret_value()
         code = settings.access_code.get_secret_value()
@@ -45,6 +48,9 @@ class AccessParts:
             settings.session_timeout,
             settings.token_max_age,
             self.devices.refuses,
+        )
+        self.handovers = Handovers(
+            signing_key(secret, "hand-overs", code), self.tokens, settings.token_max_age, ended
         )
         self.pairing = PairingCodes()
         path = settings.ca_cert_path

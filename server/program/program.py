@@ -35,6 +35,7 @@ from server.listen.serving import STOP_SECONDS, greeting
 from server.listen.terminal import PairingTerminal, page_urls
 from server.program.access_parts import AccessParts
 from server.program.engine_parts import EngineParts
+from server.program.moving import move_people
 from server.program.speech_parts import SpeechParts
 from server.rtc.patches.gathering import Gathering
 from server.session.session import Session, SessionLimits, SessionTools
@@ -57,6 +58,8 @@ log = logging.getLogger(__name__)
 
 # The time for closing all parts together. Engines that need longer are ended by their keepers.
 CLOSE_SECONDS = 12.0
+# The time that pages have to go to other gateways after the last answer.
+MOVE_SECONDS = 2.0
 
 
 class Program:
@@ -113,6 +116,14 @@ class Program:
             recall_bytes=int(settings.recall_megabytes * 1_000_000),
         )
         self.preparer = PicturePreparer(filters, settings.visual_token_budget)
+        self.store = self._make_store()
+        self.access = AccessParts(
+            settings,
+            self.store,
+            self.metrics,
+            lambda: (len(self.sessions), self.sessions.draining),
+            lambda claims: self.sessions.ended(claims),
+        )
         tools = SessionTools(
             inference=self.inference,
             current_engine=lambda: self.engines.current,
@@ -127,13 +138,7 @@ class Program:
             ),
             speech_model=SpeechModel() if settings.microphone else None,
             hear_pool=self.pools.hear,
-        )
-        self.store = self._make_store()
-        self.access = AccessParts(
-            settings,
-            self.store,
-            self.metrics,
-            lambda: (len(self.sessions), self.sessions.draining),
+            handovers=self.access.handovers,
         )
         # Those that tests and the routes use most
         self.tokens, self.pairing, self.limiter = (
@@ -343,11 +348,17 @@ class Program:
         self._deadline = deadline or Deadline(drain_seconds + STOP_SECONDS)
         log.info("draining")
         await self.access.gateways.report(time.monotonic())
+        moving = None
+        if self.access.gateways.can_take(time.monotonic()):
+            leaving = Deadline(self._deadline.left(drain_seconds + MOVE_SECONDS))
+            moving = self._tasks.spawn(move_people(self.sessions, leaving), name="move")
         # Questions that were taken get into the queue first, if their frames come in the usual time.
         frames = Deadline(self._deadline.left(FRAME_NOTICE_SECONDS))
         while frames.left() and any(s.waits_for_frame for s in self.sessions.all()):
             await asyncio.sleep(0.01)
         await self.inference.drain(self._deadline.left(drain_seconds))
+        if moving is not None:
+            await asyncio.wait((moving,), timeout=self._deadline.left(MOVE_SECONDS))
         self.sessions.close_sockets(Close.DRAINING, "the server is about to stop")
         self.sockets.turn_away()
         sockets = Deadline(self._deadline.left(2.0))

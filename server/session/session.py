@@ -25,6 +25,7 @@ from server.session.aiming import Aiming
 from server.session.background.background import Background
 from server.session.background.live_description import LiveDescription
 from server.session.background.recalling import Recalling
+from server.session.handing_over import HandingOver
 from server.session.listening.listening import Listening
 from server.session.listening.recognising import Recognising
 from server.session.questions.questions import Questions
@@ -77,6 +78,13 @@ class Session:
         self._tools = tools
         self._history = History()
         self._requests = RequestBuilder(id, limits, tools, self._history)
+        self._handing_over = HandingOver(
+            id,
+            self._history,
+            self.outbox,
+            tools.handovers,
+            lambda: self._requests.preferences.handover,
+        )
         self._describing = LiveDescription(
             id,
             attention=Attention(tools.scratch, sensitivity=limits.sensitivity),
@@ -198,6 +206,20 @@ class Session:
         """True while a question is not in the queue yet."""
         return self._questions.waits_for_frame
 
+    @property
+    def answering(self) -> bool:
+        """True while a question waits, runs or is spoken."""
+        return self._questions.running or self.speaking.audible
+
+    @property
+    def can_move(self) -> bool:
+        """True when its page goes to another gateway by itself; see `leave`."""
+        return self._handing_over.possible
+
+    def leave(self) -> None:
+        """Tell its page to go to another gateway now."""
+        self._handing_over.leave()
+
     # Messages in
 
     def handle(self, message: wire.AnyClientMessage) -> None:
@@ -231,6 +253,8 @@ class Session:
                     if self.speaking.audible:
                         self.speaking.stop("typing")
                     self._questions.typing()
+                case wire.Resume():
+                    self._handing_over.resume(message)
                 case wire.Said():
                     self.speaking.page_read(message)
                 case wire.Push():
@@ -292,6 +316,8 @@ class Session:
             else:
                 self._describing.stop()
             self._status_changed()
+        if message.handover:
+            self._handing_over.send()
         # Last, because it may be refused.
         if message.microphone is not None or message.silence_ms is not None:
             self._listening.set(now.microphone, now.silence_ms / 1000)

@@ -59,7 +59,7 @@ PARTS = [
 ]
 # Only comments name them.
 TYPES = [
-    *("live/descriptionmessages.js", "live/operatormessages.js"),
+    *("live/descriptionmessages.js", "live/handovermessages.js", "live/operatormessages.js"),
     *("live/voicemessages.js", "live/watchmessages.js"),
 ]
 # The workers that they start

@@ -92,6 +92,18 @@ class Settings(ClientMessage):
     microphone: MicrophoneMode | None = None
     # Silence that ends a spoken question, hands-free
     silence_ms: int | None = Field(default=None, ge=200, le=2000)
+    # The page keeps a `handover` message after each change of the chat.
+    handover: bool | None = None
+
+
+class Resume(ClientMessage):
+    """Go on with the chat of an earlier session, before anything is said in this one."""
+
+    type: Literal["resume"]
+    # The last `Handover`; access/handover.py checks its length, so that its error says more.
+    handover: str = Field(max_length=MAX_MESSAGE_BYTES)
+    # A token of the earlier session
+    token: str = Field(max_length=4096)
 
 
 class Said(ClientMessage):
@@ -186,6 +198,7 @@ AnyClientMessage = (
     | Hold
     | Release
     | Settings
+    | Resume
     | Said
     | Forget
     | Typing
@@ -206,6 +219,7 @@ _BY_TYPE: dict[str, type[AnyClientMessage]] = {
     "hold": Hold,
     "release": Release,
     "settings": Settings,
+    "resume": Resume,
     "said": Said,
     "forget": Forget,
     "typing": Typing,

@@ -166,6 +166,27 @@ class ReadingState(ServerMessage):
     over: bool = False
 
 
+class Handover(ServerMessage):
+    """The chat, signed, for `Resume`; a newer one replaces it."""
+
+    type: Literal["handover"] = "handover"
+    handover: str
+
+
+class Resumed(ServerMessage):
+    """The chat of an earlier session was taken over."""
+
+    type: Literal["resumed"] = "resumed"
+    # Questions with their answers that are remembered
+    turns: int
+
+
+class Moved(ServerMessage):
+    """This part of the server is about to stop: begin a new session now, which another has room for."""
+
+    type: Literal["moved"] = "moved"
+
+
 class Still(ServerMessage):
     """A recent picture of the camera, after the privacy filters."""
 

@@ -108,6 +108,11 @@ class Questions:
         asking = self._asking
         return asking is not None and asking.job is None and asking.reading is None
 
+    @property
+    def running(self) -> bool:
+        """True while a question waits or runs."""
+        return self._asking is not None
+
     def _known(self, key: tuple[str, float]) -> bool:
         """Find whether a question was taken before; if so, send its messages again."""
         if self._ended is not None and self._ended[0] == key:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from server.engines.base import Turn
 from server.engines.prompts import estimate_tokens
 
@@ -35,6 +37,8 @@ class History:
         self._cut_at = 0
         # The last budget given to `turns`.
         self._budget = 0
+        # Called after a turn was added or removed
+        self.on_change: Callable[[], None] = lambda: None
 
     def __len__(self) -> int:
         return len(self._turns)
@@ -57,12 +61,12 @@ class History:
         self._turns.append((turn, cost))
         self._tokens += cost
         self.added += 1
-        if self._tokens <= self._max_tokens and len(self._turns) <= self._max_turns:
-            return self.added
-        first = self._fitting(self._max_tokens // 2, self._max_turns // 2)
-        del self._turns[:first]
-        self._tokens = sum(cost for _, cost in self._turns)
-        self._start = max(0, self._start - first)
+        if self._tokens > self._max_tokens or len(self._turns) > self._max_turns:
+            first = self._fitting(self._max_tokens // 2, self._max_turns // 2)
+            del self._turns[:first]
+            self._tokens = sum(cost for _, cost in self._turns)
+            self._start = max(0, self._start - first)
+        self.on_change()
         return self.added
 
     def remove(self, number: int) -> None:
@@ -73,6 +77,11 @@ class History:
         self._tokens -= cost
         self.added -= 1
         self._start = min(self._start, len(self._turns))
+        self.on_change()
+
+    def all(self) -> list[Turn]:
+        """Return all stored turns, oldest first."""
+        return [turn for turn, _ in self._turns]
 
     def turns(self, budget_tokens: int) -> tuple[Turn, ...]:
         """Return the newest turns that fit into a budget, oldest first, whole and without a gap.

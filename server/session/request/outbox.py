@@ -11,6 +11,7 @@ from server.core.messages import (
     AimHint,
     DeltaMessage,
     EngineReport,
+    Handover,
     HeardWords,
     Listening,
     LogLines,
@@ -36,7 +37,7 @@ _PIECES = (DeltaMessage, Thinking)
 # Kinds of which a newer message replaces a waiting one.
 _SNAPSHOTS = (
     *(Ready, Status, Sender, Still, WatchList, SceneChange, Recalled, AimHint),
-    ReadingState,
+    *(ReadingState, Handover),
     *(EngineReport, Listening, LogLines, SpeakingState),
 )
 
@@ -81,8 +82,8 @@ class Outbox:
 
     Consecutive deltas of one answer are merged, and so are thoughts. New words of a spoken question
     replace waiting ones of the same question. A new `ready`, `status`,
-    `sender`, `still`, `watches`, `change`, `recall`, `aim`, `reading`, `listening`, `engine`, `log` or
-    `speaking` replaces a waiting one
+    `sender`, `still`, `watches`, `change`, `recall`, `aim`, `reading`, `handover`, `listening`, `engine`,
+    `log` or `speaking` replaces a waiting one
     (whoever puts a `log` checks first whether one waits), and a `ready` goes before everything
     else. Without a reader, the deltas of
     an answer are dropped once its response is there, which has the whole text. Beyond `max_bytes`

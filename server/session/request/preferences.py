@@ -35,6 +35,8 @@ class Preferences:
     verbosity: Verbosity = Verbosity.NORMAL
     # Hints how to move the camera
     guidance: bool = False
+    # The page keeps hand-overs
+    handover: bool = False
     microphone: MicrophoneMode = MicrophoneMode.OFF
     # Silence that ends a spoken question
     silence_ms: int = round(SILENCE_SECONDS * 1000)

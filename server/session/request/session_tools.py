@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from server.access.handover import Handovers
 from server.attention.scratch import Scratch
 from server.core.frames import Frame
 from server.core.metrics import Metrics
@@ -61,5 +62,7 @@ class SessionTools:
     voice: Voice | None = None
     # Finds text and faces in a frame for guidance, small print too if asked; None: there is none
     find: Callable[[Frame, bool], Awaitable[Found]] | None = None
+    # Signs what pages keep of a chat; None: nothing is handed over
+    handovers: Handovers | None = None
     # Held while a frame is looked at for guidance: one in all sessions
     aiming: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
