@@ -102,7 +102,7 @@ async def test_a_rolling_restart_loses_no_answer(
     visit: Visit, scene: Scene, settings: dict[str, str], model: FakeOpenAI
 ) -> None:
     """Each process in turn is stopped in the middle of an answer: it comes to its end, the page
-    goes on at the other one, says that a new session began, and asks there.
+    goes on at the other one with its chat, and asks there.
     """
     page = await visit(scene.nginx.url)
     page.expect(NOT_REACHED, "status of 503", "status of 404")
