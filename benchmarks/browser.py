@@ -70,13 +70,17 @@ async def page_with_camera(
     context_options: dict[str, Any] | None = None,
     **camera: Any,
 ) -> AsyncIterator[Page]:
-    """An empty page of a context of its own; whatever it opens finds the canvas camera."""
+    """An empty page of a context of its own; whatever it opens finds the canvas camera.
+
+    No service worker, unless the options allow one: it would answer what a test waits for or holds.
+    """
+    options = {"service_workers": "block"} | (context_options or {})
     context: BrowserContext = await browser.new_context(
         viewport={"width": viewport[0], "height": viewport[1]},
         ignore_https_errors=True,
         # A camera drawn apart is a worker, which the page's own policy forbids.
         bypass_csp=bool(camera.get("apart")),
-        **(context_options or {}),
+        **options,
     )
     try:
         await context.add_init_script(camera_script(**camera))

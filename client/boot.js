@@ -5,6 +5,8 @@
   const NEEDED = "script, link[rel=stylesheet]";
   // Milliseconds for a new network to settle
   const PAUSE = 500;
+  // Milliseconds after loading, when the camera has had the network for itself
+  const APP_AFTER = 10_000;
   const root = document.documentElement;
 
   // Remembers a press of Start Camera: client.js continues with it, also after a reload.
@@ -46,6 +48,8 @@
     root.lang = own;
     root.dir = own === "ar" ? "rtl" : "ltr";
   }
+
+  addEventListener("load", () => setTimeout(() => import("./app/updates.js").then(({ keepShell }) => keepShell()), APP_AFTER));
 
   function reload() {
     if (root.dataset.pressed) history.replaceState({ pressed: true }, "");

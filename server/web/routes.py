@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from pathlib import Path
 from typing import Any, Literal
@@ -24,10 +23,9 @@ from server.web.health_guard import HealthGuard
 from server.web.http_errors import error_response
 from server.web.middleware import MAX_BODY_BYTES
 from server.web.request_guard import DeviceForgotten, RequestGuard
+from server.web.shell import CLIENT_NAME, WORKER, Shell
 
 CLIENT_FILES = Path(__file__).resolve().parents[2] / "client"
-# At most one folder deep, and only letters: no path leads out of the client's folder.
-_CLIENT_NAME = re.compile(r"(?:[a-z]+/)?[a-z]+\.[a-z]+")
 _MEDIA_TYPES = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
@@ -81,11 +79,25 @@ def _client_response(request: Request, path: Path, headers: dict[str, str]) -> R
         headers=headers | {"Cache-Control": "no-cache"},
         stat_result=path.stat(),
     )
+    return _unless_known(request, file)
+
+
+def _shell_response(
+    request: Request, content: bytes, version: str, suffix: str, headers: dict[str, str]
+) -> Response:
+    """Return a file that has the shell's version in it, and as its tag; or 304."""
+    tagged = headers | {"Cache-Control": "no-cache", "ETag": f'"{version}"'}
+    return _unless_known(
+        request, Response(content, media_type=_MEDIA_TYPES[suffix], headers=tagged)
+    )
+
+
+def _unless_known(request: Request, response: Response) -> Response:
     known = request.headers.get("if-none-match", "").split(",")
     # A compressing proxy makes the tag a weak one.
-    if file.headers["etag"] in [tag.strip().removeprefix("W/") for tag in known]:
-        return NotModifiedResponse(file.headers)
-    return file
+    if response.headers["etag"] in [tag.strip().removeprefix("W/") for tag in known]:
+        return NotModifiedResponse(response.headers)
+    return response
 
 
 def create_router(services: Services, operators: OperatorGuard) -> APIRouter:
@@ -93,6 +105,7 @@ def create_router(services: Services, operators: OperatorGuard) -> APIRouter:
     guard = RequestGuard(services)
     watchers = HealthGuard(services, operators)
     access = services.access
+    shell = Shell(CLIENT_FILES)
 
     def with_token(issued: Issued) -> dict[str, Any]:
         # Relay credentials may expire before the token, so the page renews both in time.
@@ -110,15 +123,21 @@ def create_router(services: Services, operators: OperatorGuard) -> APIRouter:
     async def page(request: Request) -> Response:
         headers = {"Vary": "Accept"}
         if "text/html" in request.headers.get("accept", ""):
-            return _client_response(request, CLIENT_FILES / "index.html", headers)
+            now = await shell.contents()
+            return _shell_response(request, now.page, now.version, ".html", headers)
         return JSONResponse(services.health.brief(), headers=headers)
+
+    @router.get(f"/{WORKER}")
+    async def service_worker(request: Request) -> Response:
+        now = await shell.contents()
+        return _shell_response(request, now.worker, now.version, ".js", {})
 
     @router.get("/client/{name}")
     @router.get("/client/{folder}/{name}")
     async def client_file(request: Request) -> Response:
         name = "/".join(request.path_params.values())
         path = CLIENT_FILES / name
-        if not _CLIENT_NAME.fullmatch(name) or path.suffix not in _MEDIA_TYPES:
+        if not CLIENT_NAME.fullmatch(name) or path.suffix not in _MEDIA_TYPES:
             raise NotFound("There is no such file.")
         if not path.is_file():
             raise NotFound("There is no such file.")

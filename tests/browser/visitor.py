@@ -18,6 +18,8 @@ from tests.support.fakes_openai import Seen
 # The browser's messages for requests that fail as intended, for `Visitor.expect`.
 NOT_REACHED = r"net::ERR_CONNECTION_REFUSED|WebSocket connection to .* failed"
 REFUSED_TOKEN = r"status of 401"
+# Playwright's own, where a test has no service worker
+_NO_WORKER = "Service Worker registration blocked by Playwright"
 
 _VIOLATIONS = """() => {
   window.__violations = [];
@@ -96,7 +98,7 @@ class Visitor:
         self.notice = page.locator("#notice")
         self.turns = page.locator("article.turn")
         self._problems: list[str] = []
-        self._expected: list[str] = []
+        self._expected: list[str] = [_NO_WORKER]
         self._violations: list[str] = []
         page.on("console", self._console)
         page.on("pageerror", self._error)

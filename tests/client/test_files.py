@@ -36,7 +36,7 @@ FOLDERS = [
     ["live"],
     ["page"],
     ["chat", "dialogs", "stage"],
-    ["doctor", "guide", "operator", "track", "voice", "watch"],
+    ["app", "doctor", "guide", "operator", "track", "voice", "watch"],
     [""],
 ]
 # Join what carries with what shows.
@@ -62,8 +62,12 @@ TYPES = [
     *("live/descriptionmessages.js", "live/handovermessages.js", "live/operatormessages.js"),
     *("live/voicemessages.js", "live/watchmessages.js"),
 ]
+# Fetched by boot.js, some time after the page
+AFTER = ["app/updates.js"]
 # The workers that they start
 WORKERS = ["track/worker.js"]
+# Keeps the page's files; the browser fetches it by itself.
+SERVICE_WORKER = "service_worker.js"
 # Carry frames and words, and never touch the page.
 WITHOUT_PAGE = [
     "words/*",
@@ -248,6 +252,8 @@ def test_references_are_own_files() -> None:
 @pytest.mark.parametrize("path", FILES, ids=named)
 def test_no_other_hosts(path: Path) -> None:
     """No file of the page names another host, and no style sheet fetches anything."""
+    if path.suffix == ".png":
+        return
     text = path.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
     assert not re.findall(r"(?:https?:|wss?:)?//(?:[\w-]+\.)+[a-z]{2,}", text)
     if path.suffix == ".css":
@@ -289,7 +295,9 @@ def test_no_troublesome_habits(path: Path) -> None:
         assert store not in text
     # How much is said and written, and the language, stay on the device: choices, and nothing of anybody.
     assert ("localStorage" in text) == (path.name in ("resume.js", "boot.js"))
-    assert not re.search(r"\b(?:caches|navigator\.storage)\.", text)
+    # The page's own files, and nothing else: tests/browser/test_page_app.py.
+    keeps = re.search(r"\b(?:caches|navigator\.storage)\.", text) is not None
+    assert keeps == (named(path) == SERVICE_WORKER)
     assert not re.search(r"\b(alert|confirm|prompt)\(", text)
     if path.name != "draft.js":
         assert "sessionStorage" not in text
@@ -312,7 +320,7 @@ def test_no_module_is_left_over() -> None:
     """
     scripts = [a["src"].removeprefix("/client/") for tag, a in TAGS if tag == "script"]
     assert scripts == ["boot.js", "client.js"]
-    starts = [*scripts, *PARTS, *WORKERS, *TYPES]
+    starts = [*scripts, *PARTS, *AFTER, *WORKERS, SERVICE_WORKER, *TYPES]
     assert closure(*starts) == {named(path) for path in MODULES}
 
 
@@ -328,13 +336,13 @@ def test_workers_are_modules_of_the_page() -> None:
 
 
 def test_parts_are_fetched_later_and_the_rest_is_preloaded() -> None:
-    """client.js alone fetches parts; nothing imports a part's own modules otherwise; the page
+    """client.js alone fetches parts, and boot.js what comes after all; nothing imports a part's own modules otherwise; the page
     preloads all the others.
     """
     fetched = {named(path): found for path in MODULES if (found := parts(path))}
-    assert fetched == {"client.js": set(PARTS)}
+    assert fetched == {"boot.js": set(AFTER), "client.js": set(PARTS)}
     first = closure("client.js")
-    for part in PARTS:
+    for part in PARTS + AFTER:
         folder = part.partition("/")[0]
         assert not [name for name in first if name.startswith(f"{folder}/")]
         assert all(name.startswith(f"{folder}/") for name in closure(part) - first), part

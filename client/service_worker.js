@@ -1,0 +1,105 @@
+/* global SHELL */
+// Keeps the page's own files, so that it opens without the server, and nothing else: whatever is not in the list, which the server
+// puts in front of this script as SHELL (a version, and the hash of each file), passes by it: the API, pictures, answers, tokens.
+{
+  const NAME = "qwen-camera-shell-";
+  const CACHE = NAME + SHELL.version;
+  // Milliseconds that the network has for a file, until the kept one is taken
+  const PATIENCE = 4000;
+  // Files fetched at a time, beside a live camera
+  const AT_ONCE = 3;
+  const MOST_PAGES = 32;
+  // Answers of a proxy whose server is away
+  const AWAY = [502, 503, 504];
+
+  /**
+   * Pages by their client id: true when they are of this version, so that their files may come from the cache. A worker that was
+   * started again knows none, and asks the network first. @type {Map<string, boolean>}
+   */
+  const pages = new Map();
+
+  addEventListener("install", (event) => event.waitUntil(fill()));
+  addEventListener("activate", (event) => event.waitUntil(deleteOthers()));
+  addEventListener("message", (event) => {
+    if (event.data === "use") void skipWaiting();
+    if (event.data === "version") event.ports[0]?.postMessage(SHELL.version);
+  });
+  addEventListener("fetch", (event) => {
+    const { method, mode, url } = event.request;
+    const { origin, pathname } = new URL(url);
+    if (method !== "GET" || origin !== location.origin || !Object.hasOwn(SHELL.files, pathname)) return;
+    if (mode === "navigate") event.respondWith(openPage(event.request, event.resultingClientId));
+    else if (pathname !== "/") event.respondWith(openFile(event.request, pathname, event.clientId));
+  });
+
+  /** Fetch all files, each with the content that the list promises: a half-upgraded server fails it, and the browser tries again. */
+  async function fill() {
+    try {
+      const cache = await caches.open(CACHE);
+      const waiting = Object.entries(SHELL.files);
+      const fetchNext = async () => {
+        for (let next; (next = waiting.shift()); ) {
+          const [path, integrity] = next;
+          const response = await fetch(path, { cache: "no-cache", integrity, headers: { Accept: path === "/" ? "text/html" : "*/*" } });
+          if (!response.ok || response.redirected) throw new Error(`${path}: ${response.status}`);
+          await cache.put(path, response);
+        }
+      };
+      await Promise.all(Array.from({ length: AT_ONCE }, fetchNext));
+    } catch (error) {
+      await caches.delete(CACHE);
+      throw error;
+    }
+  }
+
+  async function deleteOthers() {
+    const names = await caches.keys();
+    await Promise.all(names.filter((name) => name.startsWith(NAME) && name !== CACHE).map((name) => caches.delete(name)));
+  }
+
+  /** The network's page, so that nobody starts with an old one; the kept one, which says so, where none comes. */
+  async function openPage(request, client) {
+    try {
+      const response = await inTime(fetch(request));
+      if (AWAY.includes(response.status)) throw new Error(`${response.status}`);
+      remember(client, (response.headers.get("ETag") ?? "").includes(SHELL.version));
+      return response;
+    } catch (error) {
+      const page = await find("/");
+      if (!page) throw error;
+      remember(client, true);
+      const { status, headers } = page;
+      return new Response((await page.text()).replace('id="kept" hidden', 'id="kept"'), { status, headers });
+    }
+  }
+
+  async function openFile(request, path, client) {
+    const found = pages.get(client) && (await find(path));
+    if (found) return found;
+    try {
+      return await inTime(fetch(request));
+    } catch (error) {
+      const page = await find(path);
+      if (!page) throw error;
+      return page;
+    }
+  }
+
+  /** @returns {Promise<Response|undefined>} undefined: the browser has deleted it */
+  function find(path) {
+    return caches.match(path, { cacheName: CACHE, ignoreVary: true });
+  }
+
+  function remember(client, same) {
+    pages.set(client, same);
+    if (pages.size > MOST_PAGES) pages.delete(pages.keys().next().value);
+  }
+
+  /** @param {Promise<Response>} response @throws when it does not come in time */
+  function inTime(response) {
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => reject(new Error(`It did not come in ${PATIENCE / 1000} s.`)), PATIENCE);
+      response.then(resolve, reject).finally(() => clearTimeout(timer));
+    });
+  }
+}

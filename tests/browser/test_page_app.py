@@ -1,0 +1,165 @@
+"""The page as an app: it can be installed, opens without its server, keeps its own files alone, and
+a newer one waits until somebody takes it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Page, expect
+
+from server.web import routes
+from tests.browser.visitor import NOT_REACHED, Visit, Visitor, hurry
+from tests.support.fakes_openai import FakeOpenAI
+from tests.support.running import Running, running
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+ALLOWED = {"service_workers": "allow"}
+# What the browser writes by itself, where there is no network
+OFFLINE = (NOT_REACHED, r"net::ERR_INTERNET_DISCONNECTED", r"net::ERR_FAILED")
+
+# Everything that any cache of the page's origin has: address and body
+_KEPT = """async () => {
+  const found = [];
+  for (const name of await caches.keys())
+    for (const { url } of await (await caches.open(name)).keys()) {
+      const response = await caches.match(url, { cacheName: name, ignoreVary: true });
+      found.push([new URL(url).pathname + new URL(url).search, await response.text()]);
+    }
+  return found;
+}"""
+_CONTROLLED = "() => navigator.serviceWorker.controller !== null"
+_READY = "async () => (await navigator.serviceWorker.ready).active.state"
+
+
+async def soon_kept(page: Page) -> None:
+    await hurry(page, "boot.js", APP_AFTER=50)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def upgraded(
+    tmp_path_factory: pytest.TempPathFactory, model_server: FakeOpenAI
+) -> AsyncIterator[tuple[Running, Path]]:
+    """A server whose client folder is a copy, to be changed as an upgrade does."""
+    folder = tmp_path_factory.mktemp("upgraded") / "client"
+    shutil.copytree(routes.CLIENT_FILES, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(routes, "CLIENT_FILES", folder)
+        async with running(
+            engine="vllm",
+            vllm_base_url=model_server.base_url,
+            rate_limit_per_minute=0,
+            max_sessions=1000,
+        ) as run:
+            yield run, folder
+
+
+async def kept_page(visit: Visit, url: str) -> Visitor:
+    """A page whose files are kept, and which is opened by the service worker."""
+    page = await visit(url, prepare=soon_kept, context_options=ALLOWED)
+    assert await page.page.evaluate(_READY) in ("activating", "activated")
+    await page.page.reload()
+    await page.page.wait_for_function(_CONTROLLED)
+    return page
+
+
+async def test_it_can_be_installed(visit: Visit, builtin: Running) -> None:
+    """Chromium reads the manifest without a complaint, and finds nothing that is missing."""
+    page = await kept_page(visit, builtin.base_url)
+    browser = await page.page.context.new_cdp_session(page.page)
+    manifest: dict[str, Any] = await browser.send("Page.getAppManifest")
+    assert manifest["url"] == f"{builtin.base_url}/client/app.webmanifest"
+    assert manifest["errors"] == []
+    missing = await browser.send("Page.getInstallabilityErrors")
+    # A private window installs nothing, whatever the page has.
+    errors = {error["errorId"] for error in missing["installabilityErrors"]}
+    assert errors <= {"in-incognito"}
+    touch = page.page.locator('link[rel="apple-touch-icon"]')
+    assert await touch.get_attribute("href") == "/client/icons/touch.png"
+
+
+async def test_it_keeps_its_own_files_alone_and_opens_without_the_server(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """After a whole chat there is no picture, answer or token in any cache. Offline the page opens
+    and says so; nothing of the server's is answered from what was kept.
+    """
+    page = await kept_page(visit, server.base_url)
+    page.expect(*OFFLINE)
+    await expect(page.page.locator("#kept")).to_be_hidden()
+    await page.start()
+    assert (await page.ask("Where is my red umbrella?"))["text"] == "I see a cup."
+    token = await page.page.evaluate(
+        "async () => (await (await fetch('/api/token', { method: 'POST' })).json()).token"
+    )
+    await page.page.evaluate("async () => { await fetch('/health'); }")
+    kept = dict(await page.page.evaluate(_KEPT))
+    assert "/client/client.js" in kept
+    strangers = [name for name in kept if name != "/" and not name.startswith("/client/")]
+    assert strangers == []
+    for name, text in kept.items():
+        for secret in ("umbrella", "I see a cup", "data:image/jpeg;base64,/9", token):
+            assert secret not in text, name
+    await page.page.context.set_offline(True)
+    await page.page.reload()
+    await expect(page.page.locator("#kept")).to_be_visible()
+    await expect(page.page.locator("#partial")).to_have_count(0)
+    for path in ("/health", "/api/token", "/metrics"):
+        failed = "path => fetch(path).then(() => 'answered', () => 'failed')"
+        assert await page.page.evaluate(failed, path) == "failed"
+    await page.page.context.set_offline(False)
+    await page.start()
+    assert (await page.ask("What is this?"))["text"] == "I see a cup."
+
+
+async def test_a_newer_page_waits_until_it_is_taken(
+    visit: Visit, upgraded: tuple[Running, Path], model: FakeOpenAI
+) -> None:
+    """It is told in one line; the chat stays until the tap. Then the newer one is here, and the
+    cache of the older one is gone.
+    """
+    run, folder = upgraded
+    page = await kept_page(visit, run.base_url)
+    await page.start()
+    await page.ask("What is this?")
+    [old] = await page.page.evaluate("caches.keys()")
+    text = (folder / "index.html").read_text()
+    (folder / "index.html").write_text(
+        text.replace("Answers appear here", "The answers appear here")
+    )
+    line = page.page.locator("#update")
+    await expect(line).to_be_hidden()
+    # The files are looked at once a second.
+    await page.page.wait_for_timeout(1100)
+    await page.page.evaluate("window.dispatchEvent(new Event('online'))")
+    await expect(page.page.locator("#update-text")).to_have_text(
+        "A new version of this page is here. Loading it empties the chat."
+    )
+    await expect(page.turns).to_have_count(1)
+    await page.button("Load it").click()
+    await expect(page.page.locator("#empty")).to_contain_text("The answers appear here")
+    await page.page.wait_for_function(
+        "async (old) => { const names = await caches.keys(); return names.length === 1 && names[0] !== old; }",
+        arg=old,
+    )
+    await expect(line).to_be_hidden()
+
+
+async def test_a_next_start_has_the_newer_page_by_itself(
+    visit: Visit, upgraded: tuple[Running, Path]
+) -> None:
+    """Where the server is there, nobody starts with an old page, and none of its modules is old."""
+    run, folder = upgraded
+    page = await kept_page(visit, run.base_url)
+    module = folder / "page" / "dom.js"
+    module.write_text(module.read_text() + "\nwindow.newer = true;\n")
+    await page.page.wait_for_timeout(1100)
+    await page.page.reload()
+    assert await page.page.evaluate("window.newer") is True
+    await expect(page.page.locator("#update")).to_be_hidden()

@@ -1,0 +1,111 @@
+"""The page's shell: its list, its version, and what a change of a file does to them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import httpx
+import pytest
+
+from server.web.routes import CLIENT_FILES
+from server.web.shell import WORKER, Contents, Shell, integrity
+from tests.support.running import running
+
+
+def listed(contents: Contents) -> dict[str, str]:
+    """The files of the list, with their hashes."""
+    line, _, script = contents.worker.partition(b"\n")
+    assert script == (CLIENT_FILES / WORKER).read_bytes()
+    shell = json.loads(line.removeprefix(b"const SHELL = ").removesuffix(b";"))
+    assert shell["version"] == contents.version
+    files: dict[str, str] = shell["files"]
+    return files
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A client of four files, and some that are nobody's business."""
+    (tmp_path / "index.html").write_text('<meta name="shell" content="" />')
+    (tmp_path / WORKER).write_bytes((CLIENT_FILES / WORKER).read_bytes())
+    (tmp_path / "client.js").write_text("one")
+    (tmp_path / "live").mkdir()
+    (tmp_path / "live" / "visit.js").write_text("two")
+    for name in ("notes.txt", ".hidden.js", "live/of_mine.js", "picture.png"):
+        (tmp_path / name).write_text("mine")
+    return tmp_path
+
+
+async def test_the_list_has_the_pages_own_files_alone(folder: Path) -> None:
+    """Each with its hash; no picture, nothing hidden, not the worker itself, no route."""
+    contents = await Shell(folder).contents()
+    assert listed(contents) == {
+        "/": integrity(contents.page),
+        "/client/client.js": integrity(b"one"),
+        "/client/live/visit.js": integrity(b"two"),
+    }
+    assert contents.page == f'<meta name="shell" content="{contents.version}" />'.encode()
+
+
+@pytest.mark.parametrize("name", ["index.html", WORKER, "client.js", "live/visit.js"])
+async def test_each_change_makes_another_version(folder: Path, name: str) -> None:
+    """Of the page, the worker or a module; seen a second later, and not before."""
+    now = 100.0
+    shell = Shell(folder, lambda: now)
+    first = await shell.contents()
+    with (folder / name).open("a") as file:
+        file.write(" ")
+    assert await shell.contents() is first
+    now += 1.1
+    second = await shell.contents()
+    assert second.version != first.version
+    now += 1.1
+    assert await shell.contents() is second
+
+
+async def test_two_machines_have_one_version(folder: Path) -> None:
+    """The same contents, whatever the times of the files: an upgrade of several servers is one."""
+    first = await Shell(folder).contents()
+    for path in folder.rglob("*.js"):
+        path.touch()
+    assert (await Shell(folder).contents()).version == first.version
+
+
+async def test_the_routes() -> None:
+    """The page and its worker carry the version as their tag; the worker may have all of the page,
+    is asked for each time, and all that it lists is there with the contents that it promises.
+    """
+    async with running() as run, httpx.AsyncClient(base_url=run.base_url) as client:
+        page = await client.get("/", headers={"Accept": "text/html"})
+        worker = await client.get(f"/{WORKER}")
+        assert worker.status_code == 200
+        assert worker.headers["content-type"] == "text/javascript; charset=utf-8"
+        assert worker.headers["cache-control"] == "no-cache"
+        assert worker.headers["etag"] == page.headers["etag"]
+        for part in ("worker-src 'self'", "manifest-src 'self'", "connect-src 'self'"):
+            assert part in worker.headers["content-security-policy"]
+        version = worker.headers["etag"].strip('"')
+        assert f'name="shell" content="{version}"' in page.text
+        files = listed(Contents(version, page.content, worker.content))
+        for path, promised in files.items():
+            reply = await client.get(path, headers={"Accept": "text/html"})
+            assert (reply.status_code, integrity(reply.content)) == (200, promised), path
+        again = await client.get(f"/{WORKER}", headers={"If-None-Match": worker.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+        await manifest(client, files)
+
+
+async def manifest(client: httpx.AsyncClient, files: dict[str, str]) -> None:
+    """Its type, and that its icons are there as they say."""
+    reply = await client.get("/client/app.webmanifest")
+    assert reply.headers["content-type"] == "application/manifest+json"
+    assert "/client/app.webmanifest" in files
+    icons = reply.json()["icons"]
+    assert {icon.get("purpose", "any") for icon in icons} == {"any", "maskable"}
+    for icon in [*icons, {"src": "/client/icons/touch.png", "type": "image/png"}]:
+        picture = await client.get(icon["src"])
+        assert picture.headers["content-type"] == icon["type"]
+        if size := re.fullmatch(r"(\d+)x\1", icon.get("sizes", "180x180")):
+            # The width in a PNG's header
+            assert int.from_bytes(picture.content[16:20], "big") == int(size[1])
