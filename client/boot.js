@@ -9,6 +9,17 @@
   const APP_AFTER = 10_000;
   const root = document.documentElement;
 
+  // Before anything is drawn: page/settings.js has them afterwards.
+  let kept = "";
+  try {
+    const { theme, size, language } = JSON.parse(localStorage.getItem("qwen-camera-settings") ?? "{}");
+    root.dataset.theme = `${theme}`;
+    root.dataset.size = `${size}`;
+    kept = `${language ?? ""}`;
+  } catch {
+    // A browser that keeps nothing, or something else in its place
+  }
+
   // Remembers a press of Start Camera: client.js continues with it, also after a reload.
   if (history.state?.pressed) {
     root.dataset.pressed = "start";
@@ -34,12 +45,6 @@
 
   // Other words than English come beside the modules; language.js uses them.
   const languages = ["de", "es", "fr", "it", "pt", "nl", "pl", "tr", "uk", "ru", "ar", "hi", "zh", "ja", "ko"];
-  let kept = "";
-  try {
-    kept = localStorage.getItem("qwen-camera-language") ?? "";
-  } catch {
-    // A browser that keeps nothing.
-  }
   const own = [kept, ...navigator.languages].map((tag) => tag.toLowerCase().split("-")[0]).find((one) => one === "en" || languages.includes(one));
   if (own && own !== "en") {
     const link = document.createElement("link");

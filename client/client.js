@@ -22,6 +22,7 @@ import { waysToLook } from "./page/routes.js";
 import { watchSurroundings } from "./page/surroundings.js";
 import { followViewport } from "./page/viewport.js";
 import { ScreenLock } from "./page/wakelock.js";
+import { SettingsEntry } from "./settings.js";
 import { connectCamera } from "./stage/cameracontrols.js";
 import { GuideEntry } from "./stage/guideentry.js";
 import { MemoryView } from "./stage/memoryview.js";
@@ -201,6 +202,7 @@ const memory = new Memory(recallWish(), {
   onWish: keepRecallWish, onChange: () => memoryView.render(memory),
 });
 const memoryView = new MemoryView(memory);
+const preferences = new SettingsEntry(visit, (again) => missing.open(key("The settings did not arrive"), again));
 
 /** A part that loads when it is opened. @template T @param {string} path @param {string} missed @param {() => Promise<T>} load */
 function later(path, missed, load) {
@@ -246,6 +248,7 @@ function render(facts) {
   guide.connected(talking && !facts.held, facts.ready);
   talk.connected(facts);
   memory.connected(facts.socket === "open", facts.ready);
+  preferences.render(facts);
   if (talking) fetchDoctorAhead();
   if (talking && canPoint()) fetchMarksAhead();
   if (!facts.describing) conversation.endDescription();
@@ -341,11 +344,7 @@ hold.addEventListener("click", () => {
   if (visit.hold(held) && held) stage.takeStill();
 });
 describe.addEventListener("click", () => visit.describe(!visit.facts.describing));
-stage.noticeAction.addEventListener("click", () => {
-  if (visit.facts.untrusted) trust.open();
-  else if (visit.facts.disclose) disclosure.open();
-  else visit.retry();
-});
+stage.noticeAction.addEventListener("click", () => (visit.facts.untrusted ? trust.open() : visit.facts.disclose ? disclosure.open() : visit.retry()));
 manage.addEventListener("click", () => void operator.open(manage));
 for (const button of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("button[data-doctor]")))
   button.addEventListener("click", () => void doctor.open(button));

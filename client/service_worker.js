@@ -1,6 +1,6 @@
 /* global SHELL */
 // Keeps the page's own files, so that it opens without the server, and nothing else: whatever is not in the list, which the server
-// puts in front of this script as SHELL (a version, and the hash of each file), passes by it: the API, pictures, answers, tokens.
+// puts in front of this script as SHELL (a version, and the hash of each file and of each language's words), passes by it: the API, pictures, answers, tokens.
 {
   const NAME = "qwen-camera-shell-";
   const CACHE = NAME + SHELL.version;
@@ -23,11 +23,14 @@
   addEventListener("message", (event) => {
     if (event.data === "use") void skipWaiting();
     if (event.data === "version") event.ports[0]?.postMessage(SHELL.version);
+    const path = `/client/languages/${event.data?.language}.json`;
+    if (Object.hasOwn(SHELL.words, path)) event.waitUntil(keep(path, SHELL.words[path]));
   });
   addEventListener("fetch", (event) => {
     const { method, mode, url } = event.request;
     const { origin, pathname } = new URL(url);
-    if (method !== "GET" || origin !== location.origin || !Object.hasOwn(SHELL.files, pathname)) return;
+    const listed = Object.hasOwn(SHELL.files, pathname) || Object.hasOwn(SHELL.words, pathname);
+    if (method !== "GET" || origin !== location.origin || !listed) return;
     if (mode === "navigate") event.respondWith(openPage(event.request, event.resultingClientId));
     else if (pathname !== "/") event.respondWith(openFile(event.request, pathname, event.clientId));
   });
@@ -35,21 +38,24 @@
   /** Fetch all files, each with the content that the list promises: a half-upgraded server fails it, and the browser tries again. */
   async function fill() {
     try {
-      const cache = await caches.open(CACHE);
       const waiting = Object.entries(SHELL.files);
+      // The words of other languages only where the version before had them
+      for (const [path, integrity] of Object.entries(SHELL.words)) if (await caches.match(path)) waiting.push([path, integrity]);
       const fetchNext = async () => {
-        for (let next; (next = waiting.shift()); ) {
-          const [path, integrity] = next;
-          const response = await fetch(path, { cache: "no-cache", integrity, headers: { Accept: path === "/" ? "text/html" : "*/*" } });
-          if (!response.ok || response.redirected) throw new Error(`${path}: ${response.status}`);
-          await cache.put(path, response);
-        }
+        for (let next; (next = waiting.shift()); ) await keep(...next);
       };
       await Promise.all(Array.from({ length: AT_ONCE }, fetchNext));
     } catch (error) {
       await caches.delete(CACHE);
       throw error;
     }
+  }
+
+  /** Fetch a file and keep it. @param {string} path @param {string} integrity @throws where it is not what the list promises */
+  async function keep(path, integrity) {
+    const response = await fetch(path, { cache: "no-cache", integrity, headers: { Accept: path === "/" ? "text/html" : "*/*" } });
+    if (!response.ok || response.redirected) throw new Error(`${path}: ${response.status}`);
+    await (await caches.open(CACHE)).put(path, response);
   }
 
   async function deleteOthers() {

@@ -1,13 +1,12 @@
 /** Has the browser keep the page's files for a start without the server, and tells when there is a newer page. */
 
 import { byId, show } from "../page/dom.js";
+import { text } from "../words/text.js";
 
 /** Milliseconds between two questions for a newer page, while this one is looked at */
 const CHECK_EVERY = 10 * 60_000;
 /** Milliseconds for a worker to say its version */
 const PATIENCE = 5000;
-const NEWER = "A new version of this page is here.";
-const EMPTIES = "Loading it empties the chat.";
 
 /** Register the service worker. It never loads the page again by itself: a chat would be lost. */
 export async function keepShell() {
@@ -27,7 +26,7 @@ export async function keepShell() {
 function watch(registration) {
   const own = document.querySelector('meta[name="shell"]')?.getAttribute("content");
   const box = byId("update", HTMLElement);
-  const text = byId("update-text", HTMLElement);
+  const words = byId("update-text", HTMLElement);
   /** @param {ServiceWorker|null} worker */
   const judge = async (worker) => {
     if (!worker) return;
@@ -35,7 +34,7 @@ function watch(registration) {
     // The page is as new as the worker that waits: nothing to ask.
     if (!newer) worker.postMessage("use");
     const chat = document.querySelector("#log article");
-    if (newer) text.textContent = chat ? `${NEWER} ${EMPTIES}` : NEWER;
+    if (newer) words.textContent = text("A new version of this page is here.") + (chat ? ` ${text("Loading it empties the chat.")}` : "");
     show(box, newer);
   };
   /** @param {ServiceWorker|null} worker */
@@ -52,6 +51,8 @@ function watch(registration) {
   registration.addEventListener("updatefound", () => follow(registration.installing));
   follow(registration.installing);
   void judge(registration.waiting);
+  // The words of the page, to be kept with it
+  void navigator.serviceWorker.ready.then(({ active }) => active?.postMessage({ language: document.documentElement.lang }));
   const check = () => {
     // Without a network it fails, and is tried again.
     if (!document.hidden) registration.update().catch(() => {});

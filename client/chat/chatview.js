@@ -169,7 +169,7 @@ export class ChatView {
     proof.addEventListener("toggle", () => {
       article.classList.toggle("open", proof.open);
       if (proof.contains(this.#changes)) this.#actions.watching(proof.open);
-      if (!proof.open) return;
+      if (!proof.open || proof.hidden) return;
       this.#following = false;
       this.#actions.opened();
       part(article, ".said", HTMLElement).style.minHeight = "";

@@ -1,6 +1,7 @@
 import { byId } from "../page/dom.js";
 import { Part } from "../page/part.js";
-import { keepSpeakWish, keepSpokenWish, speakWish, spokenWish } from "../page/resume.js";
+import { keepSpeakWish, speakWish } from "../page/resume.js";
+import { onSettings, settings } from "../page/settings.js";
 import { languageOfTurn } from "./chatview.js";
 import { SpokenMark } from "./spokenmark.js";
 import { text } from "../words/text.js";
@@ -20,8 +21,6 @@ import { text } from "../words/text.js";
  * @property {(message: ServerMessage) => boolean} receive
  */
 
-/** @typedef {import("../page/resume.js").SpokenWish["verbosity"]} Verbosity */
-
 /** The button for spoken answers, and the way to the part that speaks, which loads with the first wish. */
 export class SpeakEntry {
   button = byId("speak", HTMLButtonElement);
@@ -34,7 +33,6 @@ export class SpeakEntry {
   #track = null;
   /** @type {Facts|null} */
   #facts = null;
-  #wish = spokenWish();
   #open = false;
   #chat;
   #conversation;
@@ -67,20 +65,14 @@ export class SpeakEntry {
       onChange,
       mark: (/** @type {string} */ id, /** @type {number} */ start, /** @type {number} */ end) =>
         this.marks.mark(conversation.byId(id)?.key ?? "", start, end),
-      verbosity: () => this.#wish.verbosity,
-      tones: () => this.#wish.tones,
+      verbosity: () => settings().verbosity,
+      tones: () => settings().tones,
       say: (/** @type {string} */ text) => this.say(text, true),
       readWhole: (/** @type {string} */ id) => speech.queue(id, conversation.byId(id)?.text ?? "", language(id)),
     };
     this.button.addEventListener("click", () => void this.want(!this.#wanted));
-    const words = byId("verbosity", HTMLSelectElement);
-    words.value = this.#wish.verbosity;
-    words.addEventListener("change", () => this.#prefer({ verbosity: /** @type {Verbosity} */ (words.value) }));
-    const tones = byId("tones", HTMLButtonElement);
-    tones.setAttribute("aria-pressed", String(this.#wish.tones));
-    tones.addEventListener("click", () => {
-      this.#prefer({ tones: !this.#wish.tones });
-      tones.setAttribute("aria-pressed", String(this.#wish.tones));
+    onSettings(({ verbosity }, before) => {
+      if (verbosity !== before.verbosity) send({ type: "settings", verbosity });
     });
     this.#render();
     if (this.#wanted) void this.#part.ahead().then(() => this.#begin());
@@ -142,7 +134,7 @@ export class SpeakEntry {
   render(facts) {
     this.#facts = facts;
     const open = facts.socket === "open";
-    if (open && !this.#open) this.#send({ type: "settings", verbosity: this.#wish.verbosity });
+    if (open && !this.#open) this.#send({ type: "settings", verbosity: settings().verbosity });
     this.#open = open;
     const host = facts.ready?.voice_elsewhere;
     this.button.title = host ? text("Speak the answers; their words go to {host}", { host }) : text("Speak the answers");
@@ -166,16 +158,9 @@ export class SpeakEntry {
     if (this.#facts) this.#part.here.render(this.#facts);
   }
 
-  /** @param {Partial<import("../page/resume.js").SpokenWish>} change */
-  #prefer(change) {
-    this.#wish = { ...this.#wish, ...change };
-    keepSpokenWish(this.#wish);
-    if (change.verbosity) this.#send({ type: "settings", verbosity: change.verbosity });
-  }
-
   #render() {
     this.button.setAttribute("aria-pressed", String(this.#wanted));
     this.#chat.spoken = this.#wanted;
-    this.#chat.say = (text, matters) => (matters || this.#wish.verbosity !== "short") && this.say(text, matters);
+    this.#chat.say = (text, matters) => (matters || settings().verbosity !== "short") && this.say(text, matters);
   }
 }

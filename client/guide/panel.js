@@ -1,4 +1,5 @@
-import { goodTone, openSound } from "./tones.js";
+import { settings } from "../page/settings.js";
+import { goodTone, notYetTone, openSound } from "./tones.js";
 import { READ, readingWords, wordsOf } from "./words.js";
 import { text } from "../words/text.js";
 
@@ -39,9 +40,12 @@ export class Guide {
   take({ hint, about }) {
     this.rest();
     const words = wordsOf(hint, about);
-    if (hint === "good") goodTone();
-    const spoken = this.#say(words);
-    if (this.#verbosity() !== "short" && !SAID_ONCE.has(hint)) this.#again = setInterval(() => this.#say(words), AGAIN);
+    const { help } = settings();
+    const tones = help === "tones" || help === "spoken";
+    if (tones && hint === "good") goodTone();
+    else if (tones) notYetTone();
+    const spoken = help === "spoken" && this.#say(words);
+    if (spoken && this.#verbosity() !== "short" && !SAID_ONCE.has(hint)) this.#again = setInterval(() => this.#say(words), AGAIN);
     return { text: words, shown: !NOTICED.has(hint), spoken };
   }
 

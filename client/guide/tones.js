@@ -1,8 +1,9 @@
-// Two short notes: hertz, and when each begins (s)
+// Short notes: hertz, and when each begins (s). Two that rise, and a low one
 const GOOD = [
   [659, 0],
   [988, 0.09],
 ];
+const NOT_YET = [[330, 0]];
 const SECONDS = 0.12;
 const LOUDNESS = 0.12;
 
@@ -21,8 +22,18 @@ export function openSound() {
 
 /** A short, quiet tone: the picture is good. */
 export function goodTone() {
+  play(GOOD);
+}
+
+/** A low one: something is to be done before the picture is good. */
+export function notYetTone() {
+  play(NOT_YET);
+}
+
+/** @param {number[][]} notes */
+function play(notes) {
   if (audio?.state !== "running") return;
-  for (const [hertz, after] of GOOD) {
+  for (const [hertz, after] of notes) {
     const tone = audio.createOscillator();
     const level = audio.createGain();
     const begin = audio.currentTime + after;

@@ -12,8 +12,7 @@ export class CameraProblem extends Error {
   }
 }
 
-/** @type {MediaTrackConstraints} */
-const PICTURE = { width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: { ideal: 30 } };
+const HEIGHT = 720;
 
 /**
  * The device's camera: open, close, exchange, torch, zoom, focus. Uses no DOM.
@@ -28,7 +27,10 @@ export class Camera {
   #onChange;
   #onLost;
   #facing = "environment";
+  #picture = pictureOf(HEIGHT);
   #deviceId = "";
+  // The device that the user has chosen; "" for none
+  #chosen = "";
   // Id of the last used device; "" before, and when the browser hides it
   #last = "";
   // Grows with every open and close, so that code after an await notices that it is outdated.
@@ -87,7 +89,7 @@ export class Camera {
       : { facingMode: { ideal: this.#facing } };
     let stream;
     try {
-      stream = await this.#get({ ...PICTURE, ...from });
+      stream = await this.#get({ ...this.#picture, ...from });
     } catch (error) {
       if (attempt !== this.#attempt) return false;
       throw await explain(error);
@@ -107,6 +109,20 @@ export class Camera {
     const devices = await navigator.mediaDevices.enumerateDevices();
     this.count = devices.filter((device) => device.kind === "videoinput").length;
     this.#onChange();
+  }
+
+  /** Open this device next, with a picture of this height. @param {string} deviceId "" for any @param {number} height in pixels */
+  prefer(deviceId, height) {
+    this.#picture = pictureOf(height);
+    if (deviceId !== this.#chosen) this.#deviceId = this.#chosen = deviceId;
+  }
+
+  /** @returns {Promise<{id: string, name: string}[]>} the cameras by name; none before the browser was allowed one */
+  async list() {
+    const devices = (await navigator.mediaDevices?.enumerateDevices()) ?? [];
+    return devices
+      .filter(({ kind, deviceId, label }) => kind === "videoinput" && deviceId && label)
+      .map(({ deviceId, label }) => ({ id: deviceId, name: label }));
   }
 
   /** @returns {Promise<boolean>} true when the last used camera is connected again; it will be opened next */
@@ -155,6 +171,12 @@ export class Camera {
       if (error instanceof CameraProblem && error.kind === "refused") throw error;
       return this.open();
     }
+  }
+
+  /** Open it anew, as it is preferred now. @returns {Promise<boolean>} @throws {CameraProblem} */
+  async reopen() {
+    this.close();
+    return this.open();
   }
 
   /** @param {boolean} on */
@@ -225,12 +247,17 @@ export class Camera {
     };
     await this.track?.applyConstraints(
       /** @type {any} */ ({
-        ...PICTURE,
+        ...this.#picture,
         ...(frameRate ? { frameRate: { ideal: frameRate, max: frameRate } } : {}),
         ...(Object.keys(special).length > 0 ? { advanced: [special] } : {}),
       }),
     );
   }
+}
+
+/** @param {number} height in pixels, of a picture of 16 to 9 @returns {MediaTrackConstraints} */
+function pictureOf(height) {
+  return { width: { ideal: Math.round((height * 16) / 9) }, height: { ideal: height }, frameRate: { ideal: 30 } };
 }
 
 /** @param {unknown} error @returns {Promise<CameraProblem>} */

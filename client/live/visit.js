@@ -228,11 +228,11 @@ export class Visit {
     if ((await this.camera.returned()) && this.facts.camera === "lost") await this.start();
   }
 
-  /** @returns {Promise<void>} */
-  async exchangeCamera() {
+  /** @param {boolean} [same] open the same one anew @returns {Promise<void>} */
+  async exchangeCamera(same = false) {
     if (this.facts.camera !== "on") return;
     try {
-      if (await this.camera.exchange()) await this.#streaming();
+      if (await (same ? this.camera.reopen() : this.camera.exchange())) await this.#streaming();
     } catch (error) {
       this.#cameraFailed(error);
     }

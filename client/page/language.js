@@ -1,6 +1,6 @@
 import { LANGUAGES, direction, language, onLanguage, text, use } from "../words/text.js";
 import { byId } from "./dom.js";
-import { keepLanguageWish, languageWish } from "./resume.js";
+import { change, onSettings, settings } from "./settings.js";
 
 // What screen readers and people read of an element besides its text
 const ATTRIBUTES = ["aria-label", "title", "placeholder", "alt"];
@@ -36,10 +36,15 @@ export class Language {
       return option;
     });
     this.#select.append(new Option("", ""), ...names);
-    this.#select.value = languageWish();
+    this.#select.value = settings().language;
     this.#select.addEventListener("change", () => void this.#choose(this.#select.value));
+    onSettings(({ language }, before) => {
+      if (language === before.language || language === this.#select.value) return;
+      this.#select.value = language;
+      void this.#choose(language);
+    });
     onLanguage(() => this.#show());
-    void this.#begin(wanted(languageWish()));
+    void this.#begin(wanted(settings().language));
   }
 
   /** @param {string} code */
@@ -62,10 +67,10 @@ export class Language {
     const words = await load(code);
     if (turn !== this.#turn) return;
     if (!words) {
-      this.#select.value = languageWish();
+      this.#select.value = settings().language;
       return this.#onMissing(text("The words of this language did not arrive. Try again."));
     }
-    keepLanguageWish(wish);
+    change({ language: wish });
     use(code, words, region(code));
     this.#onChosen(wish);
   }

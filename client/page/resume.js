@@ -27,56 +27,6 @@ export function speakWish() {
   return history.state?.speak === true;
 }
 
-/**
- * How much is spoken and written. It stays on this device: who needs it, needs it each time.
- * @typedef {Object} SpokenWish
- * @property {"short"|"normal"|"full"} verbosity
- * @property {boolean} tones short tones for what cannot be seen
- */
-
-const SPOKEN = "qwen-camera-spoken";
-
-/** @param {SpokenWish} wish */
-export function keepSpokenWish(wish) {
-  try {
-    localStorage.setItem(SPOKEN, JSON.stringify(wish));
-  } catch {
-    // A browser that keeps nothing: it holds for this page.
-  }
-}
-
-/** @returns {SpokenWish} the stored wish */
-export function spokenWish() {
-  try {
-    const { verbosity, tones } = JSON.parse(localStorage.getItem(SPOKEN) ?? "{}");
-    return { verbosity: ["short", "full"].includes(verbosity) ? verbosity : "normal", tones: tones !== false };
-  } catch {
-    return { verbosity: "normal", tones: true };
-  }
-}
-
-// boot.js reads it, too.
-const LANGUAGE = "qwen-camera-language";
-
-/** Store on this device the language that the user has chosen. @param {string} code "": the browser's */
-export function keepLanguageWish(code) {
-  try {
-    if (code) localStorage.setItem(LANGUAGE, code);
-    else localStorage.removeItem(LANGUAGE);
-  } catch {
-    // A browser that keeps nothing: it holds for this page.
-  }
-}
-
-/** @returns {string} the stored language; "" for the browser's */
-export function languageWish() {
-  try {
-    return localStorage.getItem(LANGUAGE) ?? "";
-  } catch {
-    return "";
-  }
-}
-
 /** Store in the same entry that the user wants to be guided, or not. @param {boolean} wanted */
 export function keepGuideWish(wanted) {
   history.replaceState({ ...history.state, guide: wanted }, "");

@@ -1,6 +1,7 @@
 import { byId, say, show } from "../page/dom.js";
 import { Part } from "../page/part.js";
 import { guideWish, keepGuideWish } from "../page/resume.js";
+import { onSettings, settings } from "../page/settings.js";
 
 /** @typedef {import("../live/messages.js").AimHint} AimHint */
 /** @typedef {import("../live/voicemessages.js").ReadingState} ReadingState */
@@ -26,7 +27,7 @@ export class GuideEntry {
   #part;
   #send;
   #onChange;
-  #wanted = guideWish();
+  #wanted = guideWish() && settings().help !== "none";
   // A text is read: the hints are about that; and it came to its end.
   #reading = false;
   #over = false;
@@ -34,6 +35,7 @@ export class GuideEntry {
   #ending;
   // The camera is live, its picture is not held, and the server guides.
   #able = false;
+  #guides = false;
 
   /**
    * @param {{address: URL, load: () => Promise<Guidance>, onMissing: (again: () => void) => void,
@@ -46,6 +48,10 @@ export class GuideEntry {
     this.#onChange = onChange;
     this.button.addEventListener("click", () => void this.want(!this.#wanted));
     this.button.setAttribute("aria-pressed", String(this.#wanted));
+    onSettings(({ help }) => {
+      this.#offer();
+      if (help === "none" && this.#wanted) void this.want(false);
+    });
   }
 
   get wanted() {
@@ -69,7 +75,8 @@ export class GuideEntry {
   /** @param {boolean} live the camera is, and the socket open @param {import("../live/messages.js").Ready|null} ready */
   connected(live, ready) {
     const able = live && Boolean(ready?.guides);
-    show(this.button, Boolean(ready?.guides));
+    this.#guides = Boolean(ready?.guides);
+    this.#offer();
     if (able && !this.#able && this.#wanted) {
       void this.#part.ahead();
       this.#send({ type: "settings", guidance: true });
@@ -105,6 +112,10 @@ export class GuideEntry {
     this.#reading = this.#over = false;
     clearTimeout(this.#ending);
     this.#clear();
+  }
+
+  #offer() {
+    show(this.button, this.#guides && settings().help !== "none");
   }
 
   /** @param {string} text @param {boolean} spoken @param {string} hint */

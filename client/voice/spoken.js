@@ -15,7 +15,7 @@ export class Spoken {
   /**
    * @param {ConstructorParameters<typeof Speaking>[0] & {
    *   say: (text: string) => boolean, tones: () => boolean,
-   *   verbosity: () => import("../page/resume.js").SpokenWish["verbosity"]}} hooks see `Speaking`
+   *   verbosity: () => import("../page/settings.js").Settings["verbosity"]}} hooks see `Speaking`
    */
   constructor(hooks) {
     this.#hooks = hooks;

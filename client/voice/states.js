@@ -4,7 +4,7 @@ import { backWords, problemWords } from "./words.js";
 import { text } from "../words/text.js";
 
 /** @typedef {import("../live/facts.js").Facts} Facts */
-/** @typedef {import("../page/resume.js").SpokenWish["verbosity"]} Verbosity */
+/** @typedef {import("../page/settings.js").Settings["verbosity"]} Verbosity */
 /** @typedef {import("./words.js").Problem} Problem */
 
 // A state that lasts for less (ms) is not spoken.

@@ -23,6 +23,8 @@ WORKER = "service_worker.js"
 PAGE = "index.html"
 # Pictures are for installing, and the browser keeps those.
 _KEPT = {".js", ".css", ".svg", ".webmanifest"}
+# Each person needs one language.
+_WORDS = {".json"}
 _VERSION_PLACE = b'name="shell" content=""'
 # Seconds between two looks at the files, which an upgrade may have changed
 _LOOK_EVERY = 1.0
@@ -57,12 +59,12 @@ class Shell:
     async def contents(self) -> Contents:
         """Return the shell of now. Raises OSError when its files cannot be read."""
         now = self._clock()
-        if self._contents is None or now - self._looked >= _LOOK_EVERY:
+        contents = self._contents
+        if contents is None or now - self._looked >= _LOOK_EVERY:
             self._looked = now
-            self._seen, self._contents = await asyncio.to_thread(
-                self._look, self._seen, self._contents
-            )
-        return self._contents
+            self._seen, contents = await asyncio.to_thread(self._look, self._seen, contents)
+            self._contents = contents
+        return contents
 
     def _look(
         self, seen: list[tuple[str, int, int]], before: Contents | None
@@ -79,7 +81,7 @@ class Shell:
         kept = {
             f"/client/{name}": path.read_bytes()
             for path in paths
-            if path.suffix in _KEPT
+            if path.suffix in _KEPT | _WORDS
             and CLIENT_NAME.fullmatch(name := path.relative_to(self._folder).as_posix())
         }
         whole = hashlib.sha256()
@@ -88,7 +90,9 @@ class Shell:
         version = whole.hexdigest()
         page = page.replace(_VERSION_PLACE, _VERSION_PLACE[:-1] + version.encode() + b'"', 1)
         files = {name: integrity(text) for name, text in {"/": page, **kept}.items()}
-        listed = json.dumps({"version": version, "files": files}, separators=(",", ":"))
+        words = {name: files.pop(name) for name in kept if Path(name).suffix in _WORDS}
+        shell = {"version": version, "files": files, "words": words}
+        listed = json.dumps(shell, separators=(",", ":"))
         return Contents(version, page, f"const SHELL = {listed};\n".encode() + worker)
 
 

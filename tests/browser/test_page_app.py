@@ -66,6 +66,8 @@ async def kept_page(visit: Visit, url: str) -> Visitor:
     assert await page.page.evaluate(_READY) in ("activating", "activated")
     await page.page.reload()
     await page.page.wait_for_function(_CONTROLLED)
+    # What boot.js does after a while
+    await page.page.evaluate("async () => (await import('/client/app/updates.js')).keepShell()")
     return page
 
 

@@ -40,6 +40,48 @@ async def test_hints_come_while_they_are_wanted(visit: Visit, builtin: Running) 
     await expect(button).to_have_attribute("aria-pressed", "false")
 
 
+async def test_the_level_of_help(visit: Visit, builtin: Running) -> None:
+    """Hints alone, with tones, or none at all: then there is no button, and nothing is looked at."""
+
+    async def listen(page: Page) -> None:
+        await page.add_init_script("""
+          window.spoken = []; speechSynthesis.speak = (one) => window.spoken.push(one.text);
+          window.notes = []; const start = OscillatorNode.prototype.start;
+          OscillatorNode.prototype.start = function (at) {
+            window.notes.push(this.frequency.value); start.call(this, at); };
+        """)
+
+    async def choose(help: str) -> None:
+        await page.button("Settings").click()
+        await page.page.get_by_label("Help with aiming").select_option(help)
+        await page.button("Done").click()
+
+    page = await visit(builtin.base_url, prepare=listen)
+    await page.start()
+    await page.show(mode=LABEL, textPx=50, clock=False)
+    await page.page.locator("#speak").click()
+    await choose("shown")
+    button, line = page.button("Guide the camera"), page.page.locator("#aim")
+    await button.click()
+    await expect(line).to_have_text("Good, hold still")
+    # The screen reader announces what is not spoken.
+    await expect(line).to_have_attribute("aria-live", "polite")
+    assert await page.page.evaluate("[window.spoken, window.notes]") == [[], []]
+    await choose("tones")
+    await page.show(mode=LABEL, textPx=6, clock=False)
+    await expect(line).to_have_text(re.compile("^(No text in view|Too far)$"))
+    assert set(await page.page.evaluate("window.notes")) == {330}
+    await page.show(mode=LABEL, textPx=50, clock=False)
+    await expect(line).to_have_text("Good, hold still")
+    assert {659, 988} <= set(await page.page.evaluate("window.notes.map(Math.round)"))
+    assert await page.page.evaluate("window.spoken") == []
+    since = await page.now()
+    await choose("none")
+    assert (await page.sent("settings", since=since))["guidance"] is False
+    await expect(button).to_be_hidden()
+    await expect(line).to_be_hidden()
+
+
 async def test_spoken_hints_are_not_announced_twice(visit: Visit, builtin: Running) -> None:
     """Hints are spoken where answers are; then the screen reader stays silent about them."""
 

@@ -86,13 +86,12 @@ async def test_tones_can_be_switched_off_and_the_device_keeps_that(
 ) -> None:
     """With the amount of words: a new page of the same device has both, and tells the server."""
     page = await listener(visit, server.base_url)
-    await page.page.locator("#state").click()
+    await page.button("Settings").click()
     await page.page.get_by_label("Length of answers and hints").select_option("Short")
     assert (await page.sent("settings"))["verbosity"] == "normal"
     await page.sent("settings", since=0)
-    await page.button("Tones").click()
-    await expect(page.button("Tones")).to_have_attribute("aria-pressed", "false")
-    await page.page.keyboard.press("Escape")
+    await page.page.get_by_label("Short tones").uncheck()
+    await page.button("Done").click()
     await page.page.locator("#speak").click()
     await set_camera(page.page, mode="frozen")
     # Few words: the title alone.
@@ -108,9 +107,9 @@ async def test_tones_can_be_switched_off_and_the_device_keeps_that(
         "since => window.__log.some(({way, message: m}) => way === 'sent' && m.type === 'settings' && m.verbosity === 'short')",
         arg=since,
     )
-    await page.page.locator("#state").click()
+    await page.button("Settings").click()
     await expect(page.page.get_by_label("Length of answers and hints")).to_have_value("short")
-    await expect(page.button("Tones")).to_have_attribute("aria-pressed", "false")
+    await expect(page.page.get_by_label("Short tones")).not_to_be_checked()
 
 
 @pytest.mark.parametrize(
@@ -127,8 +126,9 @@ async def test_answers_have_the_wanted_length(
     """The model is asked for it."""
     page = await visit(server.base_url)
     await page.start()
-    await page.page.locator("#state").click()
+    await page.button("Settings").click()
     await page.page.get_by_label("Length of answers and hints").select_option(chosen)
+    await page.button("Done").click()
     await page.page.keyboard.press("Escape")
     await page.ask("What is this?")
     system = model.last.body["messages"][0]["content"]

@@ -36,12 +36,13 @@ FOLDERS = [
     ["live"],
     ["page"],
     ["chat", "dialogs", "stage"],
-    ["app", "doctor", "guide", "operator", "track", "voice", "watch"],
+    ["app", "doctor", "guide", "operator", "settings", "track", "voice", "watch"],
     [""],
 ]
 # Join what carries with what shows.
 JOINS = {
     "client.js",
+    "settings.js",
     "doctor/panel.js",
     "operator/panel.js",
     "track/marks.js",
@@ -53,6 +54,7 @@ PARTS = [
     "operator/panel.js",
     "track/marks.js",
     "guide/panel.js",
+    "settings/panel.js",
     "voice/listening.js",
     "voice/spoken.js",
     "watch/panel.js",
@@ -118,8 +120,10 @@ WITHOUT_CONNECTION = [
     "operator/enginedialog",
     "operator/makingview",
     "operator/peopleview",
+    "settings/panel",
     "page/dom",
     "page/fragment",
+    "page/settings",
     "page/viewport",
     "stage/memoryview",
     "stage/stageview",
@@ -293,8 +297,9 @@ def test_no_troublesome_habits(path: Path) -> None:
         assert "userAgent" not in text
     for store in ("document.cookie", "cookieStore", "indexedDB", "window.name"):
         assert store not in text
-    # How much is said and written, and the language, stay on the device: choices, and nothing of anybody.
-    assert ("localStorage" in text) == (path.name in ("resume.js", "boot.js"))
+    # The settings stay on the device, and nothing of anybody. boot.js reads them before all else.
+    assert ("localStorage" in text) == (named(path) in ("boot.js", "page/settings.js"))
+    assert "localStorage.setItem" not in text or named(path) == "page/settings.js"
     # The page's own files, and nothing else: tests/browser/test_page_app.py.
     keeps = re.search(r"\b(?:caches|navigator\.storage)\.", text) is not None
     assert keeps == (named(path) == SERVICE_WORKER)
@@ -336,11 +341,15 @@ def test_workers_are_modules_of_the_page() -> None:
 
 
 def test_parts_are_fetched_later_and_the_rest_is_preloaded() -> None:
-    """client.js alone fetches parts, and boot.js what comes after all; nothing imports a part's own modules otherwise; the page
+    """client.js and the head of a part fetch parts, and boot.js what comes after all; nothing imports a part's own modules otherwise; the page
     preloads all the others.
     """
     fetched = {named(path): found for path in MODULES if (found := parts(path))}
-    assert fetched == {"boot.js": set(AFTER), "client.js": set(PARTS)}
+    assert fetched == {
+        "boot.js": set(AFTER),
+        "client.js": {*PARTS} - {"settings/panel.js"},
+        "settings.js": {"settings/panel.js"},
+    }
     first = closure("client.js")
     for part in PARTS + AFTER:
         folder = part.partition("/")[0]
@@ -495,7 +504,11 @@ def contrast(one: str, other: str) -> float:
 
 def colours() -> dict[str, dict[str, str]]:
     """The custom properties that are colours, light and dark."""
-    light, dark = re.findall(r":root \{(.*?)\}", CSS, flags=re.DOTALL)
+    (light,) = re.findall(r":root \{(.*?)\}", CSS, flags=re.DOTALL)
+    dark, chosen = re.findall(
+        r":root(?:\S*light\S*\)|\S*dark\S*\]) \{(.*?)\}", CSS, flags=re.DOTALL
+    )
+    assert chosen.split() == [*dark.split(), "color-scheme:", "dark;"]
     found = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", light))
     changed = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", dark))
     return {"light": found, "dark": {**found, **changed}}

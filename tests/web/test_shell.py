@@ -21,7 +21,9 @@ def listed(contents: Contents) -> dict[str, str]:
     shell = json.loads(line.removeprefix(b"const SHELL = ").removesuffix(b";"))
     assert shell["version"] == contents.version
     files: dict[str, str] = shell["files"]
-    return files
+    words: dict[str, str] = shell["words"]
+    assert not files.keys() & words.keys()
+    return files | words
 
 
 @pytest.fixture
@@ -32,6 +34,8 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "client.js").write_text("one")
     (tmp_path / "live").mkdir()
     (tmp_path / "live" / "visit.js").write_text("two")
+    (tmp_path / "languages").mkdir()
+    (tmp_path / "languages" / "de.json").write_text("{}")
     for name in ("notes.txt", ".hidden.js", "live/of_mine.js", "picture.png"):
         (tmp_path / name).write_text("mine")
     return tmp_path
@@ -43,6 +47,7 @@ async def test_the_list_has_the_pages_own_files_alone(folder: Path) -> None:
     assert listed(contents) == {
         "/": integrity(contents.page),
         "/client/client.js": integrity(b"one"),
+        "/client/languages/de.json": integrity(b"{}"),
         "/client/live/visit.js": integrity(b"two"),
     }
     assert contents.page == f'<meta name="shell" content="{contents.version}" />'.encode()

@@ -1,0 +1,274 @@
+"""The page in every state against WCAG 2.2 AA: by axe-core, by the true size of what can be hit, by
+the keyboard, and with a system's own colours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import expect
+
+from tests.browser.test_page_look import _WIDE, LONG
+from tests.browser.visitor import Visit, Visitor
+from tests.support.fakes_openai import Behaviour, FakeOpenAI
+from tests.support.running import Running, running
+
+# From tests/peers/package.json
+AXE = Path(__file__).parents[1] / "peers/node_modules/axe-core/axe.min.js"
+TOKEN = "operator-token-of-this-test"
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        not AXE.is_file(), reason="axe-core is not installed (scripts/test.sh installs it)"
+    ),
+    pytest.mark.asyncio(loop_scope="session"),
+]
+
+# Rule, element and its fault. The size of targets is measured below: axe knows nothing of what a
+# pseudo-element adds.
+_RUN = """async () => {
+  const tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
+  const { violations } = await axe.run(document, {
+    runOnly: { type: "tag", values: tags },
+    rules: { "target-size": { enabled: false } },
+    resultTypes: ["violations"],
+  });
+  return violations.flatMap(({ id, nodes }) =>
+    nodes.map(({ target, failureSummary }) => `${id}: ${target.join(" ")}: ${failureSummary}`));
+}"""
+# Animations and transitions are over: colours on their way have no contrast of their own.
+_STILL = """() => document.getAnimations().every((one) =>
+  one.playState !== "running" || one.effect.getComputedTiming().iterations === Infinity)"""
+# Controls whose middle square of 24 px is hit by something else (WCAG 2.2, 2.5.8). A label belongs
+# to its control.
+_SMALL = """() => {
+  const top = [...document.querySelectorAll("dialog[open]")].at(-1) ?? document;
+  const found = [];
+  for (const one of top.querySelectorAll("button, summary, input, textarea, a[href], select")) {
+    if (!one.checkVisibility({ visibilityProperty: true }) || one.closest(".visually-hidden")) continue;
+    one.scrollIntoView({ block: "nearest", inline: "nearest" });
+    const { left, top, width, height } = one.getBoundingClientRect();
+    const [x, y] = [left + width / 2, top + height / 2];
+    const mine = (at) => at && (one.contains(at) || at.contains(one) && at.matches("label, summary")
+      || [...(one.labels ?? [])].some((label) => label.contains(at)));
+    const points = [[0, 0], [-11.5, 0], [11.5, 0], [0, -11.5], [0, 11.5]];
+    const away = points.filter(([dx, dy]) => !mine(document.elementFromPoint(x + dx, y + dy)));
+    if (away.length > 0) found.push(`${one.id || one.className || one.textContent.trim()}: ${JSON.stringify(away)}`);
+  }
+  return found;
+}"""
+# All that the Tab key should reach: of a group of radio buttons the chosen one, or the first.
+_REACHABLE = """() => {
+  const top = [...document.querySelectorAll("dialog[open]")].at(-1) ?? document;
+  const groups = new Set();
+  return [...top.querySelectorAll("button, summary, input, textarea, a[href], select, [tabindex='0']")].filter((one) => {
+    if (!one.checkVisibility({ visibilityProperty: true }) || one.disabled || one.tabIndex < 0) return false;
+    if (one.type !== "radio") return true;
+    if (groups.has(one.name)) return false;
+    groups.add(one.name);
+    return true;
+  }).map((one, at) => (one.dataset.reach = String(at)));
+}"""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def run(model_server: FakeOpenAI) -> AsyncIterator[Running]:
+    """A server with a model and an operator."""
+    async with running(
+        engine="vllm",
+        vllm_base_url=model_server.base_url,
+        operator_token=TOKEN,
+        rate_limit_per_minute=0,
+        max_sessions=1000,
+    ) as one:
+        yield one
+
+
+class Checked:
+    """A page and what is wrong with it, by the state it was in."""
+
+    def __init__(self, page: Visitor) -> None:
+        self.page = page
+        self.wrong: list[str] = []
+
+    async def look(self, state: str) -> None:
+        found = self.page.page
+        if not await found.evaluate("() => 'axe' in window"):
+            await found.evaluate(AXE.read_text(encoding="utf-8"))
+        await found.wait_for_function(_STILL)
+        violations = await found.evaluate(_RUN)
+        self.wrong += [f"{state}: {violation}" for violation in violations]
+        self.wrong += [f"{state}: small: {small}" for small in await found.evaluate(_SMALL)]
+
+    async def dialog(self, name: str) -> None:
+        """Show a dialog as it is in the page, and close it again."""
+        await self.page.page.evaluate("id => document.getElementById(id).showModal()", name)
+        await self.look(name)
+        await self.page.page.evaluate("id => document.getElementById(id).close()", name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("scheme", "size"), [("light", (390, 844)), ("dark", (1280, 800))], ids=["light", "dark"]
+)
+async def test_no_state_has_a_violation(
+    visit: Visit, run: Running, model: FakeOpenAI, scheme: str, size: tuple[int, int]
+) -> None:
+    """Start, live, answer with its details, long answer, error, watches, state, settings, doctor,
+    dialogs, operator's panel.
+    """
+    page = await visit(run.base_url, viewport=size, context_options={"color_scheme": scheme})
+    checked = Checked(page)
+    await checked.look("start")
+    await page.page.evaluate("document.querySelector('#kept').hidden = false")
+    await checked.look("opened without the server")
+    await page.page.evaluate("document.querySelector('#kept').hidden = true")
+    await page.start()
+    await checked.look("live")
+    await page.ask("What is this?")
+    await page.turns.last.locator(".evidence summary").click()
+    await checked.look("answer with details")
+    model.answer_for = lambda _body, _jpeg: [LONG * 8]
+    await page.ask("And what else?")
+    await checked.look("long answer")
+    model.behaviour = Behaviour.STALLS
+    await page.send("Tell me a story")
+    await expect(page.turns.last).to_have_attribute("data-state", "answering")
+    await checked.look("answering")
+    await page.button("Cancel").click()
+    model.behaviour = Behaviour.DIES
+    await page.end((await page.send("And this?"))["id"])
+    await checked.look("error")
+    model.behaviour = Behaviour.NORMAL
+    await page.box.fill("Tell me when you see red.")
+    await page.button("Watch for this").click()
+    await page.page.locator("#watches > summary").click()
+    await checked.look("watches")
+    await page.page.evaluate("document.querySelector('#update').hidden = false")
+    await checked.look("a newer page")
+    await page.page.evaluate("document.querySelector('#update').hidden = true")
+    await page.state.click()
+    await checked.look("state")
+    await page.page.keyboard.press("Escape")
+    await page.button("Settings").click()
+    await expect(page.page.locator("#settings")).to_be_visible()
+    await checked.look("settings")
+    await page.button("Done").click()
+    for name in ("code", "other", "disclosure", "trust", "missing"):
+        await checked.dialog(f"{name}-dialog")
+    await page.page.evaluate("document.querySelector('#talking').hidden = false")
+    await page.page.evaluate("document.querySelector('#talking-more').hidden = false")
+    await checked.look("voice")
+    await page.page.evaluate("document.querySelector('#talking').hidden = true")
+    await page.state.click()
+    await page.page.locator("#facts [data-doctor]").click()
+    await expect(page.button("Check again")).to_be_enabled(timeout=30_000)
+    await checked.look("doctor")
+    await page.page.keyboard.press("Escape")
+    await page.page.evaluate("location.hash = 'operator'")
+    await checked.look("operator's token")
+    await page.page.get_by_label("Operator token").fill(TOKEN)
+    await page.button("Continue").click()
+    await expect(page.page.locator("#engine-panel")).to_be_visible()
+    await checked.look("operator's panel")
+    assert checked.wrong == []
+
+
+async def test_simple_mode_has_no_violation(visit: Visit, builtin: Running) -> None:
+    """Without a model, with the built-in engine's answer; guided."""
+    page = await visit(builtin.base_url)
+    checked = Checked(page)
+    await page.start()
+    await page.button("Guide the camera").click()
+    await page.ask("What colour is this?")
+    await checked.look("simple mode")
+    assert checked.wrong == []
+
+
+async def test_the_tab_key_reaches_everything(
+    visit: Visit, run: Running, model: FakeOpenAI
+) -> None:
+    """With an answer and its details, with the state open, in the settings: each control that can
+    be seen, with a ring, and without a trap.
+    """
+    page = await visit(run.base_url)
+    keys = page.page.keyboard
+
+    async def missed() -> list[str]:
+        wanted = set(await page.page.evaluate(_REACHABLE))
+        assert len(wanted) >= 3
+        reached: set[str] = set()
+        for _ in range(2 * len(wanted) + 20):
+            await keys.press("Tab")
+            focus = await page.page.evaluate("""() => {
+              const { dataset, matches } = document.activeElement;
+              return [dataset.reach ?? null, document.activeElement.matches(":focus-visible")];
+            }""")
+            if focus[0] is not None:
+                assert focus[1], "no ring"
+                reached.add(focus[0])
+            if reached == wanted:
+                return []
+        left = sorted(wanted - reached)
+        return [
+            await page.page.locator(f"[data-reach='{one}']").first.evaluate("one => one.outerHTML")
+            for one in left
+        ]
+
+    assert await missed() == []
+    await page.start()
+    await page.ask("What is this?")
+    await page.turns.last.locator(".evidence summary").click()
+    assert await missed() == []
+    await page.state.click()
+    assert await missed() == []
+    await keys.press("Escape")
+    await page.button("Settings").click()
+    await expect(page.page.locator("#settings")).to_be_visible()
+    assert await missed() == []
+    await keys.press("Escape")
+    await expect(page.button("Settings")).to_be_focused()
+
+
+@pytest.mark.parametrize("size", [(640, 400), (320, 256)], ids=["200 %", "400 %"])
+async def test_the_settings_fit_when_zoomed(
+    visit: Visit, builtin: Running, size: tuple[int, int]
+) -> None:
+    """Of 1280×800 and 1280×1024: nothing sticks out, and each control can be scrolled to and hit;
+    with letters of twice the size, too.
+    """
+    page = await visit(builtin.base_url, viewport=size)
+    await page.button("Settings").click()
+    for letters in ("100", "200"):
+        await page.page.locator("#settings [name=size]").select_option(letters)
+        assert (await page.page.evaluate(_WIDE))["out"] == []
+        assert await page.page.evaluate(_SMALL) == []
+        done = page.button("Done")
+        await done.scroll_into_view_if_needed()
+        await expect(done).to_be_in_viewport(ratio=0.9)
+
+
+async def test_a_systems_own_colours(visit: Visit, run: Running, model: FakeOpenAI) -> None:
+    """With forced colours a button has an edge, and one that is pressed differs from one that is
+    not by more than a colour that is taken away.
+    """
+    page = await visit(run.base_url, context_options={"forced_colors": "active"})
+    await page.start()
+    await page.ask("What is this?")
+    looks: dict[str, Any] = await page.page.evaluate("""() => {
+      const of = (one) => { const { borderTopWidth, borderTopColor, backgroundColor, outlineStyle, color } = getComputedStyle(one);
+        return { width: parseFloat(borderTopWidth), edge: borderTopColor, look: [backgroundColor, outlineStyle, color].join() }; };
+      const hold = document.querySelector("#hold");
+      const plain = of(hold);
+      hold.setAttribute("aria-pressed", "true");
+      return { plain, pressed: of(hold), start: of(document.querySelector("#settings-open")) };
+    }""")
+    for name in ("plain", "start"):
+        assert looks[name]["width"] >= 1
+        assert looks[name]["edge"] not in ("rgba(0, 0, 0, 0)", "transparent")
+    assert looks["pressed"]["look"] != looks["plain"]["look"]

@@ -1,0 +1,122 @@
+"""The settings: each holds at once and for the next page of the device, and all can be forgotten."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from playwright.async_api import Page, expect
+
+from tests.browser.visitor import Visit, Visitor
+from tests.support.fakes_openai import FakeOpenAI
+from tests.support.running import Running
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+KEY = "qwen-camera-settings"
+# Ground of the sheet and size of its text
+_LOOK = """() => [getComputedStyle(document.querySelector("#panel")).backgroundColor,
+  getComputedStyle(document.querySelector("#question")).fontSize, document.documentElement.scrollWidth - innerWidth]"""
+
+
+async def choose(page: Visitor, **values: str) -> None:
+    """Open the settings and choose these; leave them open."""
+    if not await page.page.locator("#settings").is_visible():
+        await page.button("Settings").click()
+    for name, value in values.items():
+        await page.page.locator(f"#settings [name={name}]").select_option(value)
+
+
+async def look(page: Visitor) -> list[Any]:
+    found: list[Any] = await page.page.evaluate(_LOOK)
+    return found
+
+
+async def kept(page: Visitor) -> dict[str, Any] | None:
+    found: dict[str, Any] | None = json.loads(
+        await page.page.evaluate(f"localStorage.getItem('{KEY}') ?? 'null'")
+    )
+    return found
+
+
+async def test_theme_and_size_hold_before_anything_is_drawn(visit: Visit, builtin: Running) -> None:
+    """At once, after a reload already without any module, in another page of the device, and not
+    any more when they are forgotten.
+    """
+    page = await visit(builtin.base_url, context_options={"color_scheme": "light"})
+    light = await look(page)
+    await choose(page, theme="dark", size="150")
+    dark = await look(page)
+    assert dark[0] != light[0]
+    assert float(dark[1].removesuffix("px")) == 1.5 * float(light[1].removesuffix("px"))
+    other = await page.page.context.new_page()
+    await other.goto(builtin.base_url)
+    await expect(other.locator("html")).to_have_attribute("data-theme", "dark")
+    await other.close()
+    await page.page.route("**/client/client.js", lambda route: route.abort())
+    page.expect("Failed to load resource")
+    await page.page.reload(wait_until="commit")
+    await expect(page.page.locator("html")).to_have_attribute("data-size", "150")
+    await page.page.unroute("**/client/client.js")
+    await page.page.goto("about:blank")
+    await page.page.goto(builtin.base_url)
+    await expect(page.page.locator("#partial")).to_have_count(0)
+    assert await look(page) == dark
+    await page.button("Settings").click()
+    await page.button("Forget settings").click()
+    assert await look(page) == light
+    assert await kept(page) is None
+    await expect(page.page.locator("#settings [name=theme]")).to_have_value("system")
+
+
+async def test_what_lies_in_the_store_breaks_nothing(visit: Visit, builtin: Running) -> None:
+    """No JSON, another version's, values that nobody may choose: the default each time."""
+    for text in ("{", "null", "7", '{"version":9,"theme":"pink","size":200,"camera":[],"tones":1}'):
+
+        async def prepare(page: Page, text: str = text) -> None:
+            await page.add_init_script(f"localStorage.setItem('{KEY}', {json.dumps(text)})")
+
+        page = await visit(builtin.base_url, prepare=prepare)
+        await choose(page)
+        for name, value in {"theme": "system", "size": "100", "verbosity": "normal"}.items():
+            await expect(page.page.locator(f"#settings [name={name}]")).to_have_value(value)
+        await expect(page.page.locator("#settings [name=tones]")).to_be_checked()
+        await page.page.close()
+
+
+async def test_camera_details_and_watches(visit: Visit, server: Running, model: FakeOpenAI) -> None:
+    """The picture's size is asked of the camera, the sensitivity goes to the server, also that of
+    the next page; the details of an answer are open.
+    """
+
+    async def prepare(page: Page) -> None:
+        await page.add_init_script("""
+          window.asked = [];
+          const give = navigator.mediaDevices?.getUserMedia;
+          if (give) navigator.mediaDevices.getUserMedia = function (wish) {
+            window.asked.push(wish.video?.height?.ideal); return give.call(this, wish); };
+        """)
+
+    page = await visit(server.base_url, prepare=prepare)
+    await page.start()
+    await choose(page, resolution="480")
+    await page.page.wait_for_function("() => window.asked.at(-1) === 480")
+    since = await page.now()
+    await page.page.locator("#settings [name=sensitivity]").fill("1")
+    assert (await page.sent("settings", since=since))["sensitivity"] == 2
+    await page.page.get_by_label("Open the details").check()
+    await page.button("Done").click()
+    await expect(page.state).to_have_text("Live")
+    await page.ask("What is this?")
+    await expect(page.turns.last.locator(".times")).to_be_visible()
+    await page.page.goto("about:blank")
+    await page.page.goto(server.base_url)
+    since = await page.now()
+    await page.start()
+    await page.page.wait_for_function(
+        """since => window.__log.some(({ at, way, message }) =>
+          at > since && way === "sent" && message.type === "settings" && message.sensitivity === 2)""",
+        arg=since,
+    )
+    assert await page.page.evaluate("window.asked") == [480]
