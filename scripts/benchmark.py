@@ -11,13 +11,15 @@
                                                                      when, and what it costs; with stand-ins,
                                                                      --configured-speech or a --server-url, or, with
                                                                      --browser, through the page
+    python3 scripts/benchmark.py --plan 100 10000                    machines for so many people, with the formulas, and what
+                                                                     breaks first (--ask-every, --answers-per-gpu)
     python3 scripts/benchmark.py --simulate --sessions 1 8 32 128    questions beside background work, on a simulated GPU
 
 Questions arrive as a Poisson process, in an open loop: their times are fixed before the first question (--seed), and the
 latency counts from the planned time, so that queueing shows. Results go to benchmark_results/ as JSON, CSV and, where
-matplotlib is installed, PNG. --voice, --watch and --simulate have options of their own (--voice --help and so on). --watch,
---simulate and --voice --browser come from benchmarks/, which a checkout has; --browser needs what `bash scripts/test.sh`
-installs.
+matplotlib is installed, PNG. --voice, --watch, --simulate and --plan have options of their own (--voice --help and so on).
+--watch, --simulate and --voice --browser come from benchmarks/, which a checkout has; --browser needs what
+`bash scripts/test.sh` installs.
 
 Exit status: 0 measured, 1 not (or nothing was answered, or the results could not be written), 2 wrong options, 130
 interrupted (what was measured until then is written).
@@ -44,7 +46,7 @@ from server.core import core_dumps  # noqa: E402
 try:
     from rich.console import Console
 
-    from scripts.bench import program, voice_run
+    from scripts.bench import plan, program, voice_run
     from scripts.bench.compare import NoResult, compare, read
     from scripts.bench.load_run import LoadRun, finish, run_load, words, write
 except ModuleNotFoundError as missing:
@@ -52,7 +54,7 @@ except ModuleNotFoundError as missing:
 
 # Programs of benchmarks/ that are reached from here. A server is installed without them, so they are started, not imported.
 APART = {"--watch": "watch_bench.py", "--simulate": "simulate.py"}
-OWN = (*APART, "--voice")
+OWN = (*APART, "--voice", "--plan")
 
 
 def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -68,6 +70,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--watch", action="store_true", help="WatchBench (--watch --help has its options)")
     add("--simulate", action="store_true", help="many sessions on a simulated GPU (the same)")
     add("--voice", action="store_true", help="spoken questions and answers (the same)")
+    add("--plan", action="store_true", help="machines for so many people (the same)")
     add("--monitor-gpu", action="store_true", help="read the GPUs of this machine each second")
     add("--slo", type=positive, default=3.0, help="seconds within which an answer is good (3)")
     add(
@@ -88,8 +91,8 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add("--no-plots", action="store_true", help="draw nothing")
     chosen = parser.parse_args(arguments)
-    if chosen.watch or chosen.simulate or chosen.voice:
-        parser.error("write --watch, --simulate or --voice in full, one of them")
+    if chosen.watch or chosen.simulate or chosen.voice or chosen.plan:
+        parser.error("write --watch, --simulate, --voice or --plan in full, one of them")
     if chosen.compare and chosen.server_url:
         parser.error("--compare measures nothing: leave the other options out")
     return chosen
@@ -139,6 +142,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if len(chosen) == 1:
         (way,) = chosen
         rest = [argument for argument in given if argument != way]
+        if way == "--plan":
+            return plan.main(rest)
         if way in APART:
             go_on_in(ROOT / "benchmarks" / APART[way], rest)
         if "--browser" in rest:

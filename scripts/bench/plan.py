@@ -1,0 +1,374 @@
+"""Plan machines for a number of people from measured figures, with the formulas, and name what breaks
+first. Pure.
+
+Every figure says where it is from: measured (docs/FIGURES.md, one process on two shared cores), set
+(a bound of the program), or assumed (nobody measured it here).
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from scripts.arguments import number
+
+Basis = Literal["measured", "estimated", "set", "assumed"]
+SIZES = (100, 10_000, 1_000_000)
+# Cores of an idle camera at 2 frames/s and of one at 30 (docs/FIGURES.md, row 6; DEPLOY.md, Size)
+CORE_IDLE, CORE_AWAKE = 0.0055, 0.04
+# Mbit/s of uplink of the two (row 7; the page's bound while somebody types)
+UPLINK_IDLE, UPLINK_AWAKE = 0.132, 2.5
+# Seconds that a question keeps a camera awake
+AWAKE_SECONDS = 4.0
+# MiB of a camera (row 8), and of a process before the first one
+CAMERA_MIB, PROCESS_MIB = 4.6, 307.0
+# People of a process: a full core has about 100 of them, and peaks and reconnects need room.
+PROCESS_PEOPLE = 60
+# Gateways that know each other (server/access/gateways.py)
+MOST_GATEWAYS = 100
+# Bytes of a question with its picture on the way to an engine (DEPLOY.md, Past one machine)
+QUESTION_BYTES = 150_000
+# Requests a second of one router: its delay was measured (2.2 ms, docs/FIGURES.md), its most was not.
+ROUTER_REQUESTS = 300.0
+# Sockets of one nginx: two connections each, of four workers with 16,384.
+NGINX_SOCKETS = 32_000
+# Mbit/s of a machine's network that are used at most: half of 10 Gbit/s
+MACHINE_MBITS = 5_000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Assumptions:
+    """What the operator knows better.
+
+    `ask_every`: seconds between a person's questions. `answers_per_gpu`: a second; 2.5 is half of the
+    floor that reading 67 GB of weights at 5.3 TB/s sets (DEPLOY.md, Size). `relayed`: the share of
+    people behind a TURN relay. `spare`: of each kind of machine, in a hundred, and at least one.
+    """
+
+    ask_every: float = 30.0
+    answers_per_gpu: float = 2.5
+    gpus_per_machine: int = 8
+    cores_per_machine: int = 16
+    relayed: float = 0.1
+    spare: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One quantity: the formula in words, the same with numbers, and the result."""
+
+    name: str
+    formula: str
+    numbers: str
+    value: float
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """The people that one of something carries. `remedy`: what the plan does beyond.
+
+    `more_helps`: another one of the same carries as many again, within one installation.
+    """
+
+    name: str
+    people: float
+    basis: Basis
+    remedy: str
+    more_helps: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Machines for `people`, and the limits that a single one of each thing meets, the nearest first."""
+
+    people: int
+    lines: tuple[Line, ...]
+    limits: tuple[Limit, ...]
+
+    @property
+    def first(self) -> Limit:
+        """The first thing that breaks at this size: the nearest limit that more of the same does not
+        lift, else the nearest that is passed, else the nearest at all.
+        """
+        passed = [one for one in self.limits if one.people < self.people]
+        fixed = [one for one in passed if not one.more_helps]
+        return (fixed or passed or list(self.limits))[0]
+
+    def value(self, name: str) -> float:
+        """The result of a line."""
+        return next(line.value for line in self.lines if line.name == name)
+
+
+def plan(people: int, given: Assumptions | None = None) -> Plan:
+    """Plan for `people` at a time, at least one. Raises ValueError for fewer."""
+    given = given or Assumptions()
+    if people < 1:
+        raise ValueError(f"{people} people need no machines: give 1 or more")
+    awake = min(1.0, AWAKE_SECONDS / given.ask_every)
+    core = CORE_IDLE * (1 - awake) + CORE_AWAKE * awake
+    uplink = UPLINK_IDLE * (1 - awake) + UPLINK_AWAKE * awake
+    limits = _limits(given, core, uplink)
+    cell = MOST_GATEWAYS * PROCESS_PEOPLE
+    questions = people / given.ask_every
+    gpus = math.ceil(questions / given.answers_per_gpu)
+    processes = math.ceil(people / PROCESS_PEOPLE)
+    cells = math.ceil(people / cell)
+    per_machine = given.cores_per_machine - 1
+    routers = max(math.ceil(questions / ROUTER_REQUESTS), cells)
+    fronts = max(math.ceil(people / NGINX_SOCKETS), cells)
+    relayed = people * given.relayed * uplink
+    memory = processes * PROCESS_MIB + people * CAMERA_MIB
+
+    def spared(count: int) -> int:
+        return count + max(1, math.ceil(count * given.spare / 100))
+
+    lines = (
+        Line(
+            "questions",
+            "people / seconds between questions",
+            f"{people:,} / {given.ask_every:g}",
+            questions,
+            "a second",
+        ),
+        Line(
+            "GPUs",
+            "questions / answers of a GPU",
+            f"{questions:,.1f} / {given.answers_per_gpu:g}",
+            gpus,
+        ),
+        Line(
+            "GPU machines",
+            f"GPUs / {given.gpus_per_machine}, and spare ones",
+            f"{gpus:,} / {given.gpus_per_machine}",
+            spared(math.ceil(gpus / given.gpus_per_machine)),
+        ),
+        Line(
+            "cells",
+            "people / (gateways that know each other × people of a process)",
+            f"{people:,} / ({MOST_GATEWAYS} × {PROCESS_PEOPLE})",
+            cells,
+        ),
+        Line(
+            "processes", "people / people of a process", f"{people:,} / {PROCESS_PEOPLE}", processes
+        ),
+        Line(
+            "cores used",
+            "people × (idle core × asleep + awake core × awake)",
+            f"{people:,} × ({CORE_IDLE} × {1 - awake:.2f} + {CORE_AWAKE} × {awake:.2f})",
+            people * core,
+        ),
+        Line(
+            "gateway machines",
+            "processes / (cores of a machine - 1), and spare ones; not above the network of a machine",
+            f"max({processes:,} / {per_machine}, {people * uplink:,.0f} / {MACHINE_MBITS:,.0f})",
+            spared(
+                max(
+                    math.ceil(processes / per_machine),
+                    math.ceil(people * uplink / MACHINE_MBITS),
+                )
+            ),
+        ),
+        Line(
+            "memory",
+            "processes × 307 MiB + people × 4.6 MiB",
+            f"{processes:,} × {PROCESS_MIB:g} + {people:,} × {CAMERA_MIB}",
+            memory / 1024,
+            "GiB",
+        ),
+        Line(
+            "bandwidth in",
+            "people × (idle uplink × asleep + awake uplink × awake)",
+            f"{people:,} × ({UPLINK_IDLE} × {1 - awake:.2f} + {UPLINK_AWAKE} × {awake:.2f})",
+            people * uplink,
+            "Mbit/s",
+        ),
+        Line(
+            "bandwidth to engines",
+            "questions × bytes of a question × 8",
+            f"{questions:,.1f} × {QUESTION_BYTES:,} × 8",
+            questions * QUESTION_BYTES * 8 / 1e6,
+            "Mbit/s",
+        ),
+        Line(
+            "routers",
+            "questions / requests of a router, at least one a cell, and spare ones",
+            f"max({questions:,.1f} / {ROUTER_REQUESTS:g}, {cells})",
+            spared(routers),
+        ),
+        Line(
+            "nginx machines",
+            "people / sockets of an nginx, at least one a cell, and spare ones",
+            f"max({people:,} / {NGINX_SOCKETS:,}, {cells})",
+            spared(fronts),
+        ),
+        Line("Redis", "one a cell", f"{cells}", cells),
+        Line(
+            "relay machines",
+            "people × relayed share × bandwidth, in and out, / network of a machine, and spare ones",
+            f"{people:,} × {given.relayed:g} × {uplink:.2f} × 2 / {MACHINE_MBITS:,.0f}",
+            spared(math.ceil(relayed * 2 / MACHINE_MBITS)) if relayed else 0,
+        ),
+    )
+    return Plan(people, lines, limits)
+
+
+def _limits(given: Assumptions, core: float, uplink: float) -> tuple[Limit, ...]:
+    per_machine = (given.cores_per_machine - 1) * PROCESS_PEOPLE
+    found = [
+        Limit(
+            "one GPU",
+            given.answers_per_gpu * given.ask_every,
+            "estimated",
+            "more GPUs behind a router",
+        ),
+        Limit("one process, its core full", 1 / core, "measured", "more processes behind nginx"),
+        Limit(
+            f"one machine of {given.cores_per_machine} cores",
+            per_machine,
+            "measured",
+            "more gateway machines",
+        ),
+        Limit("one machine's network", MACHINE_MBITS / uplink, "assumed", "more gateway machines"),
+        Limit(
+            "the list of gateways that know each other",
+            MOST_GATEWAYS * PROCESS_PEOPLE,
+            "set",
+            "cells: whole installations beside each other, and people spread over them by DNS",
+            more_helps=False,
+        ),
+        Limit(
+            "one router",
+            ROUTER_REQUESTS * given.ask_every,
+            "assumed",
+            "a router for each cell, or several in VLLM_BASE_URL",
+        ),
+        Limit("one nginx", NGINX_SOCKETS, "assumed", "several nginx with the same file"),
+        Limit("MAX_SESSIONS", 1_000_000, "set", "cells", more_helps=False),
+    ]
+    return tuple(sorted(found, key=lambda one: one.people))
+
+
+def written(plans: Sequence[Plan]) -> str:
+    """The plans as Markdown: a table of all, then the formulas and what breaks first of each."""
+    names = [line.name for line in plans[0].lines]
+    head = "| | " + " | ".join(f"{one.people:,} people" for one in plans) + " |"
+    rows = [head, "|---|" + "---|" * len(plans)]
+    for at, name in enumerate(names):
+        cells = (f"{_short(one.lines[at].value)} {one.lines[at].unit}".strip() for one in plans)
+        rows.append(f"| {name} | " + " | ".join(cells) + " |")
+    parts = ["\n".join(rows)]
+    for one in plans:
+        lines = [f"## {one.people:,} people", ""]
+        for line in one.lines:
+            result = f"{_short(line.value)} {line.unit}".strip()
+            lines.append(f"- **{line.name}** = {line.formula} = {line.numbers} → {result}")
+        first = one.first
+        lines += [
+            "",
+            f"First to break: **{first.name}**, at {first.people:,.0f} people ({first.basis}). Remedy: {first.remedy}.",
+        ]
+        passed = [limit for limit in one.limits if limit.people < one.people and limit is not first]
+        if passed:
+            lines.append("Also passed:")
+            lines += [
+                f"- {limit.name}, at {limit.people:,.0f} ({limit.basis}): {limit.remedy}."
+                for limit in passed
+            ]
+        following = next((limit for limit in one.limits if limit.people >= one.people), None)
+        if following is not None:
+            lines.append(
+                f"Next: {following.name}, at {following.people:,.0f} people ({following.basis})."
+            )
+        parts.append("\n".join(lines))
+    parts.append(
+        "Only the figures of one machine were measured; a fleet of this size was never run. GPUs are estimated"
+        " from the model's size and the memory's speed: measure yours (scripts/benchmark.py --server-url)."
+    )
+    return "\n\n".join(parts)
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:.1f}"
+
+
+def options(arguments: Sequence[str]) -> argparse.Namespace:
+    """The options of --plan."""
+    usual = Assumptions()
+    parser = argparse.ArgumentParser(
+        prog="scripts/benchmark.py --plan",
+        description="Machines for so many people, from measured figures, with the formulas; and what breaks first.",
+    )
+    add = parser.add_argument
+    add("people", nargs="*", type=_people, help="people at a time (100 10000 1000000)")
+    add(
+        "--ask-every",
+        type=number(1, 86_400),
+        default=usual.ask_every,
+        help="seconds between a person's questions (30)",
+    )
+    add(
+        "--answers-per-gpu",
+        type=number(0.01, 10_000),
+        default=usual.answers_per_gpu,
+        help="a second (2.5: 32B in 16 bits on an MI300X, half of the floor)",
+    )
+    add("--gpus-per-machine", type=_people, default=usual.gpus_per_machine, help="(8)")
+    add(
+        "--cores-per-machine",
+        type=_cores,
+        default=usual.cores_per_machine,
+        help="of a gateway machine (16)",
+    )
+    add(
+        "--relayed",
+        type=number(0, 1),
+        default=usual.relayed,
+        help="share of people behind a TURN relay (0.1)",
+    )
+    add(
+        "--spare",
+        type=number(0, 1000),
+        default=usual.spare,
+        help="of each kind of machine, in a hundred, at least one (5)",
+    )
+    add("--output", type=Path, help="write it to this file, too")
+    return parser.parse_args(arguments)
+
+
+def _people(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= 10**9:
+        raise argparse.ArgumentTypeError(f"{text[:40]} is no whole number from 1 to 1000000000")
+    return int(text)
+
+
+def _cores(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or not 2 <= int(text) <= 4096:
+        raise argparse.ArgumentTypeError(f"{text[:40]} is no whole number from 2 to 4096")
+    return int(text)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the plans; exit status 0, or 1 when the file could not be written."""
+    args = options(arguments)
+    given = Assumptions(
+        args.ask_every,
+        args.answers_per_gpu,
+        args.gpus_per_machine,
+        args.cores_per_machine,
+        args.relayed,
+        args.spare,
+    )
+    text = written([plan(people, given) for people in args.people or SIZES])
+    print(text)
+    if args.output is not None:
+        try:
+            args.output.write_text(f"{text}\n", encoding="utf-8")
+        except OSError as error:
+            print(f"{args.output} cannot be written ({error.strerror}): choose another --output.")
+            return 1
+    return 0

@@ -1,0 +1,102 @@
+"""Machines for a number of people: the formulas, in agreement with DEPLOY.md and with the program."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from scripts import benchmark
+from scripts.bench import plan as planned
+from scripts.bench.plan import (
+    PROCESS_PEOPLE,
+    SIZES,
+    Assumptions,
+    main,
+    plan,
+    written,
+)
+from server.access.gateways import MOST_GATEWAYS
+from tests.support.documents import ROOT
+
+
+def test_it_agrees_with_the_table_of_the_guide() -> None:
+    """DEPLOY.md has the same figures for these people: GPUs, processes, memory and bandwidth."""
+    text = (ROOT / "DEPLOY.md").read_text()
+    rows = re.findall(
+        r"^\| ([\d,]+) \| ([\d.]+) \| (\d+) \| (\d+) \| ([\d.]+) GiB \| (\d+) Mbit/s \|$",
+        text,
+        re.M,
+    )
+    assert len(rows) == 5
+    for people, questions, gpus, processes, memory, bandwidth in rows:
+        found = plan(int(people.replace(",", "")))
+        assert found.value("questions") == pytest.approx(float(questions), rel=0.15)
+        assert found.value("GPUs") == int(gpus)
+        assert found.value("processes") == int(processes)
+        # The guide rounds.
+        assert found.value("memory") == pytest.approx(float(memory), rel=0.2)
+        assert found.value("bandwidth in") == pytest.approx(float(bandwidth), rel=0.02, abs=1)
+
+
+def test_what_breaks_first_at_each_size() -> None:
+    """A GPU before a process; then the list of gateways, which more machines do not lengthen."""
+    small, middle, large = (plan(people) for people in SIZES)
+    assert small.first.name == "one GPU"
+    assert small.first.people == 75
+    assert middle.first.name == large.first.name == "the list of gateways that know each other"
+    assert planned.MOST_GATEWAYS == MOST_GATEWAYS
+    assert middle.first.people == MOST_GATEWAYS * PROCESS_PEOPLE
+    assert (small.value("cells"), middle.value("cells"), large.value("cells")) == (1, 2, 167)
+    # Nothing is passed: the nearest limit is named.
+    assert plan(10).first.name == "one GPU"
+
+
+def test_nothing_stands_alone_and_nothing_shrinks() -> None:
+    """Every kind of machine has a spare one, and more people never need fewer of anything."""
+    before = plan(1)
+    for people in (2, 59, 60, 61, 100, 5_999, 6_001, 10**5, 10**6, 10**9):
+        now = plan(people)
+        for old, new in zip(before.lines, now.lines, strict=True):
+            assert new.value >= old.value, (people, new.name)
+        for name in ("GPU machines", "gateway machines", "routers", "nginx machines"):
+            assert now.value(name) >= 2, (people, name)
+        before = now
+
+
+def test_assumptions_count() -> None:
+    """Rarer questions and faster GPUs need fewer GPUs; nobody relayed needs no relay."""
+    slow = plan(1000, Assumptions(ask_every=60))
+    assert slow.value("GPUs") == plan(1000).value("GPUs") / 2
+    assert plan(1000, Assumptions(answers_per_gpu=5)).value("GPUs") == 7
+    assert plan(1000, Assumptions(relayed=0)).value("relay machines") == 0
+    # Awake all the time: a person who asks each second.
+    busy = plan(1000, Assumptions(ask_every=1))
+    assert busy.value("cores used") == pytest.approx(40)
+
+
+def test_it_is_written_with_its_formulas(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """To the terminal and to a file: a table, each formula with its numbers, what was not measured."""
+    path = tmp_path / "plan.md"
+    assert benchmark.main(["--plan", "250", "--output", str(path)]) == 0
+    text = capsys.readouterr().out
+    assert path.read_text() == text == written([plan(250)]) + "\n"
+    assert "| GPUs | 4 |" in text
+    assert "questions / answers of a GPU = 8.3 / 2.5 → 4" in text
+    assert "First to break: **one GPU**, at 75 people (estimated)" in text
+    assert "a fleet of this size was never run" in text
+    assert main(["--output", str(tmp_path / "no" / "plan.md")]) == 1
+    assert "choose another --output" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "1.5", "many", "9" * 40])
+def test_no_number_of_people(given: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is no number of people is refused with what is allowed."""
+    with pytest.raises(SystemExit):
+        main([f"{given}"])
+    assert capsys.readouterr().err
+    with pytest.raises(ValueError, match="give 1 or more"):
+        plan(0)
