@@ -1,19 +1,19 @@
 import { text } from "../words/text.js";
 
-/** @param {string} text @returns {Promise<string>} what to tell the person */
-export async function copy(text) {
+/** @param {string} words @returns {Promise<string>} what to tell the person */
+export async function copy(words) {
   try {
-    await navigator.clipboard.writeText(text);
+    await navigator.clipboard.writeText(words);
     return text("Copied.");
   } catch {
     return text("The browser did not allow copying.");
   }
 }
 
-/** @param {string} text */
-export async function share(text) {
+/** @param {string} words */
+export async function share(words) {
   try {
-    await navigator.share({ text });
+    await navigator.share({ text: words });
   } catch {
     // The user closed the dialog without sharing.
   }

@@ -116,12 +116,12 @@ export class SpeakEntry {
     return this.#part.here?.hush() ?? false;
   }
 
-  /** Ask a spoken question with the right words. @param {import("./conversation.js").Turn} turn @param {string} text */
-  correct(turn, text) {
-    if (!this.#send({ type: "correct", id: turn.id, text })) return this.#chat.note(text("There is no connection. Try again."));
+  /** Ask a spoken question with the right words. @param {import("./conversation.js").Turn} turn @param {string} words */
+  correct(turn, words) {
+    if (!this.#send({ type: "correct", id: turn.id, text: words })) return this.#chat.note(text("There is no connection. Try again."));
     // The server stops the answer itself; cancelling its id would stop the new one.
     this.#part.here?.hush(false);
-    this.#conversation.correct(turn, text);
+    this.#conversation.correct(turn, words);
   }
 
   /** @param {MediaStreamTrack} track on which the server speaks */

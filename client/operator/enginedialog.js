@@ -269,10 +269,10 @@ export class EngineDialog {
   #renderLog({ lines, dropped }) {
     show(this.#log, lines.length > 0);
     say(this.#logCount, dropped ? text("Its log ({count}, {dropped} older ones left out)", { count: lines.length, dropped }) : text("Its log ({count})", { count: lines.length }));
-    const text = lines.join("\n");
-    if (this.#lines.textContent === text) return;
+    const written = lines.join("\n");
+    if (this.#lines.textContent === written) return;
     const atEnd = this.#lines.scrollHeight - this.#lines.scrollTop - this.#lines.clientHeight < 24;
-    this.#lines.textContent = text;
+    this.#lines.textContent = written;
     if (atEnd) this.#lines.scrollTop = this.#lines.scrollHeight;
   }
 
