@@ -141,6 +141,8 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "web.context": "data, and the way of an offer: tests/web/test_routes.py, tests/web/test_whip.py",
     "web.gauges": "what /metrics shows of them: tests/core/test_metrics.py, over a real server",
     "rtc.media.packet": "data without behaviour",
+    "rtc.media.far_packets": "restarts of a sender: tests/rtc/media/test_assemble.py",
+    "rtc.media.repair_requests": "when they are sent: tests/rtc/media/test_assemble.py",
     "generation.assembly": "the file of a piece of work: tests/generation/test_job.py",
     "generation.worker.*": "what makes videos and sound: tests/generation/test_generator.py, with true models",
     "queue.run": "the life of a job: tests/queue/test_inference.py",

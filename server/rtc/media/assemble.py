@@ -16,22 +16,11 @@ from __future__ import annotations
 
 import math
 
-from server.rtc.media.holes import MissingPackets, PacketsAhead
+from server.rtc.media.far_packets import FAR, FarPackets
+from server.rtc.media.holes import MissingPackets, PacketsAhead, hole_due
 from server.rtc.media.packet import EncodedFrame, Packet, newer
+from server.rtc.media.repair_requests import KeyFrameRequests, TailRequests
 
-# Age at which a missing packet is given up; it leaves time to answer the last request
-# (`holes.NACK_AT`).
-HOLE_S = 0.45
-# The last packets of a frame are requested after these times without a packet, because an idle
-# camera's next frame, which would reveal the loss, is far away. A sender that has not sent them yet
-# ignores the request.
-TAIL_AT = (0.08, 0.2)
-TAIL_PACKETS = 2
-# A whole key frame behind a hole replaces all that the hole holds back: at once when deltas are
-# useless anyway, else after this time, so that reordered packets cost nothing.
-KEY_GRACE_S = 0.02
-# Least time between two key frame requests.
-PLI_S = 0.5
 # After a silence this long a key frame is requested at once: the missing packets were lost with the
 # link.
 SILENCE_S = 1.0
@@ -39,12 +28,6 @@ SILENCE_S = 1.0
 # A larger frame is dropped; a hole with more behind it is given up at once.
 MAX_PACKETS = 512
 MAX_BYTES = 2 << 20
-# A sequence number this far away means that the sender restarted, once a run of such packets
-# arrives: a short run when their timestamps are the newest, a longer one when they may be old
-# duplicates.
-FAR = 3000
-RESTART_RUN = 3
-RESTART_RUN_OLD = 16
 # Packets by which the stream's first packet may have overtaken others.
 MISORDERED_START = 16
 
@@ -68,8 +51,7 @@ class Assembler:
         # False once a frame continued after its marker (some H.264 senders mark every slice): such
         # a sender's frames are complete only at the next timestamp.
         self._markers = True
-        # Time of the last key frame request.
-        self._asked = -PLI_S
+        self._key_requests = KeyFrameRequests()
         # Arrival of the newest packet; None before the first.
         self._heard: float | None = None
         # Timestamp of the last returned key frame.
@@ -88,8 +70,7 @@ class Assembler:
         self._frame_key = False
         self._frame_first = 0.0
         self._frame_last = 0.0
-        # Requests of `TAIL_AT` made since its newest packet.
-        self._tail_asked = 0
+        self._tail = TailRequests()
         # Timestamp of the packet at `_next` - 1, which is that of the frame being collected; None
         # when it was lost.
         self._before: int | None = None
@@ -104,15 +85,13 @@ class Assembler:
         self._missing = MissingPackets()
         # Deltas cannot be used: no key frame yet, or the chain of references was broken.
         self._need_key = True
-        # A key frame has to be requested.
-        self._want_key = False
+        self._key_requests.wanted = False
         # Timestamp of the frame whose rest is being discarded, so that it counts once.
         self._tail_timestamp: int | None = None
         # All packets until the first frame begins, since its start may arrive late. None from then
         # on.
         self._opening: list[Packet] | None = []
-        # Consecutive packets from far away: together they may be a restart of the sender.
-        self._far: list[Packet] = []
+        self._far = FarPackets()
 
     @property
     def held(self) -> int:
@@ -126,20 +105,19 @@ class Assembler:
         heard, self._heard = self._heard, now
         if packet.sequence == self._expected and not self._ahead:
             if self._far:
-                self._forget_far()
+                self.ignored += self._far.forget()
             self._consume(packet, frames)
         else:
             self._add_out_of_order(packet, now, retransmission, frames)
             if self._missing and heard is not None and now - heard >= SILENCE_S:
-                self._want_key = True
                 # A request sent during the silence was lost as well.
-                self._asked = -PLI_S
+                self._key_requests.anew()
         return frames
 
     def poll(self, now: float) -> list[EncodedFrame]:
         """Give up overdue packets and return the frames that this releases."""
         frames: list[EncodedFrame] = []
-        while self._missing and now >= self._hole_due():
+        while self._missing and now >= hole_due(self._missing, self._ahead):
             self._pass_hole(frames)
         return frames
 
@@ -150,11 +128,11 @@ class Assembler:
         It lies in the past when work is due already. Those methods compare `now` with exactly this
         number.
         """
-        due = self._asked + PLI_S if self._want_key else math.inf
+        due = self._key_requests.due()
         if self._missing:
-            due = min(due, self._missing.due, self._hole_due())
-        elif self._parts:
-            due = min(due, self._tail_due())
+            due = min(due, self._missing.due, hole_due(self._missing, self._ahead))
+        elif self._parts and self._markers:
+            due = min(due, self._tail.due(self._frame_last))
         return None if due == math.inf else due
 
     def nacks(self, now: float) -> list[int]:
@@ -163,18 +141,13 @@ class Assembler:
         """
         if now >= self._missing.due:
             return self._missing.take_due(now)
-        if self._parts and not self._missing and now >= self._tail_due():
-            while now >= self._tail_due():
-                self._tail_asked += 1
-            return [(self._expected + n) & 0xFFFF for n in range(TAIL_PACKETS)]
+        if self._parts and self._markers and not self._missing:
+            return self._tail.take(self._frame_last, now, self._expected)
         return []
 
     def key_frame_wanted(self, now: float) -> bool:
         """Return True when a key frame should be requested now, and count it as requested."""
-        if self._want_key and now >= self._asked + PLI_S:
-            self._asked = now
-            return True
-        return False
+        return self._key_requests.take(now)
 
     def decode_failed(self, timestamp: int | None = None) -> None:
         """Drop deltas until a key frame, because the decoder refused a frame.
@@ -209,7 +182,7 @@ class Assembler:
             arrived = packet.arrived
             if arrived > self._frame_last:
                 self._frame_last = arrived
-                self._tail_asked = 0
+                self._tail.asked = 0
             elif arrived < self._frame_first:
                 self._frame_first = arrived
             if len(self._parts) > MAX_PACKETS or self._bytes > MAX_BYTES:
@@ -231,7 +204,7 @@ class Assembler:
             self._marker_before = False
             self._frame_key = packet.key
             self._frame_first = self._frame_last = packet.arrived
-            self._tail_asked = 0
+            self._tail.asked = 0
         if packet.marker and self._markers:
             parts = self._parts
             self._complete(frames)
@@ -245,11 +218,11 @@ class Assembler:
         timestamp = self._before
         assert timestamp is not None  # A frame being collected has one.
         if self._frame_key:
-            self._need_key = self._want_key = False
+            self._need_key = self._key_requests.wanted = False
             self._key_timestamp = timestamp
         elif self._need_key:
             self.dropped["no_key"] += 1
-            self._want_key = True
+            self._key_requests.wanted = True
             return
         data = parts[0] if len(parts) == 1 else b"".join(parts)
         frames.append(
@@ -294,7 +267,7 @@ class Assembler:
             self._bytes = 0
 
     def _lose_reference(self) -> None:
-        self._need_key = self._want_key = True
+        self._need_key = self._key_requests.wanted = True
 
     # out of order
 
@@ -318,7 +291,7 @@ class Assembler:
             self.ignored += 1
             return
         if self._far:
-            self._forget_far()
+            self.ignored += self._far.forget()
         ahead = self._ahead
         end = ahead.end if ahead else self._next
         if sequence - end > MAX_PACKETS:
@@ -335,7 +308,9 @@ class Assembler:
             ahead.keep(sequence, packet, self._markers)
         while ahead and (ahead.end - self._next > MAX_PACKETS or ahead.size > MAX_BYTES):
             self._pass_hole(frames)
-        if ahead.whole_key is not None and (self._need_key or now >= self._hole_due()):
+        if ahead.whole_key is not None and (
+            self._need_key or now >= hole_due(self._missing, self._ahead)
+        ):
             self._pass_hole(frames)
 
     def _drain(self, frames: list[EncodedFrame]) -> None:
@@ -346,18 +321,6 @@ class Assembler:
         ahead.taken(self._next, self._markers)
 
     # giving up
-
-    def _tail_due(self) -> float:
-        """Return the time to request the rest of the frame being collected, if no packet comes
-        before.
-        """
-        if self._tail_asked >= len(TAIL_AT) or not self._markers:
-            return math.inf
-        return self._frame_last + TAIL_AT[self._tail_asked]
-
-    def _hole_due(self) -> float:
-        """Return the time at which the oldest hole is given up. There must be one."""
-        return self._missing.oldest() + (HOLE_S if self._ahead.whole_key is None else KEY_GRACE_S)
 
     def _pass_hole(self, frames: list[EncodedFrame]) -> None:
         """Give up the oldest hole; with a whole key frame behind it, everything before that key
@@ -421,19 +384,14 @@ class Assembler:
         if -FAR < distance < 0 and not newest_yet:
             self.ignored += 1  # Late, or sent twice.
             return
-        if self._far and packet.sequence != (self._far[-1].sequence + 1) & 0xFFFF:
-            self._forget_far()
-        self._far.append(packet)
-        if len(self._far) < (RESTART_RUN if newest_yet else RESTART_RUN_OLD):
+        if not self._far.continued_by(packet):
+            self.ignored += self._far.forget()
+        run = self._far.add(packet, newest_yet)
+        if run is None:
             return
-        run = self._far
         self._drop_parts()
         self._begin()
-        self._want_key = True
+        self._key_requests.wanted = True
         self.restarts += 1
         for packet in run:
             frames += self.add(packet, packet.arrived)
-
-    def _forget_far(self) -> None:
-        self.ignored += len(self._far)
-        self._far = []

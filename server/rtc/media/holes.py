@@ -14,6 +14,11 @@ from server.rtc.media.packet import Packet
 # Times of the requests for a packet, seconds after it was found missing; aiortc itself requests
 # once.
 NACK_AT = (0.0, 0.08, 0.16, 0.32)
+# Age at which a missing packet is given up; it leaves time to answer the last request.
+HOLE_S = 0.45
+# A whole key frame behind a hole replaces all that the hole holds back: at once when deltas are
+# useless anyway, else after this time, so that reordered packets cost nothing.
+KEY_GRACE_S = 0.02
 # Most sequence numbers in one NACK, oldest first.
 MAX_NACKS = 64
 
@@ -176,3 +181,8 @@ class PacketsAhead(dict[int, Packet]):
             if after.data and after.timestamp != timestamp:
                 break
         return True
+
+
+def hole_due(missing: MissingPackets, ahead: PacketsAhead) -> float:
+    """Return the time at which the oldest hole is given up. There must be one."""
+    return missing.oldest() + (HOLE_S if ahead.whole_key is None else KEY_GRACE_S)

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from server.rtc.media import assemble
 from server.rtc.media.assemble import Assembler
-from server.rtc.media.holes import MAX_NACKS
+from server.rtc.media.holes import HOLE_S, KEY_GRACE_S, MAX_NACKS
 from server.rtc.media.packet import EncodedFrame, Packet
+from server.rtc.media.repair_requests import PLI_S, TAIL_PACKETS
 
 FRAME_TICKS = 3000
 
@@ -129,7 +130,7 @@ class Checked:
             self.frames.append(frame)
         assert self.assembler.held <= 2 * assemble.MAX_PACKETS
         if self.assembler.key_frame_wanted(now):
-            assert not self.asked or now - self.asked[-1] > assemble.PLI_S - 1e-9
+            assert not self.asked or now - self.asked[-1] > PLI_S - 1e-9
             self.asked.append(now)
 
     def add(self, sent: Sent, now: float, retransmission: bool = False) -> list[int]:
@@ -186,7 +187,7 @@ def play(
             if not past:
                 # The rest of a frame may be asked for before it was sent, and nothing else.
                 newest = stream.packets[min(int(now / spacing), len(stream.packets) - 1)].sequence
-                assert 0 < (sequence - newest) & 0xFFFF <= assemble.TAIL_PACKETS
+                assert 0 < (sequence - newest) & 0xFFFF <= TAIL_PACKETS
                 continue
             if rng.random() < rtx and rng.random() >= rtx_loss:
                 heapq.heappush(events, (now + 0.04, next(order), past[-1], True))
@@ -501,13 +502,13 @@ def test_deltas_wait_for_a_key_frame_after_a_hole() -> None:
         assert assembler.nacks(now) == [lost.sequence]
         asked.append(now)
     assert asked == pytest.approx([1.0, 1.08, 1.16, 1.32])
-    assert due == 1.0 + assemble.HOLE_S
+    assert due == 1.0 + HOLE_S
     assert not assembler.key_frame_wanted(due)
     assert assembler.poll(due) == []
     assert assembler.given_up == 1
     assert assembler.dropped == {"broken": 1, "no_key": 2}
     assert assembler.key_frame_wanted(due)
-    assert assembler.deadline() == due + assemble.PLI_S
+    assert assembler.deadline() == due + PLI_S
     out = feed(assembler, [s for f in frames[4:] for s in f], 2.0)
     assert [frame.data for frame in out] == [whole(frame) for frame in frames[6:]]
     assert assembler.deadline() is None
@@ -527,8 +528,8 @@ def test_a_whole_key_frame_behind_a_hole_is_taken(h264: bool) -> None:
     due = assembler.deadline()
     assert due is not None
     assembler.nacks(1.01)
-    assert assembler.deadline() == 1.0 + assemble.KEY_GRACE_S
-    out = assembler.poll(1.0 + assemble.KEY_GRACE_S)
+    assert assembler.deadline() == 1.0 + KEY_GRACE_S
+    out = assembler.poll(1.0 + KEY_GRACE_S)
     assert [frame.data for frame in out] == [whole(frames[4])]
     assert assembler.dropped == {"broken": 1, "no_key": 2}
     assert not assembler.key_frame_wanted(1.1)
@@ -561,7 +562,7 @@ def test_of_two_key_frames_behind_two_holes_both_are_taken() -> None:
     feed(assembler, frames[0], 1.0)
     later = [*frames[1][1:], *frames[2], *frames[3], *frames[4][1:], *frames[5], *frames[6]]
     assert feed(assembler, later, 1.0) == []
-    out = assembler.poll(1.0 + assemble.KEY_GRACE_S)
+    out = assembler.poll(1.0 + KEY_GRACE_S)
     assert [frame.data for frame in out] == [whole(frames[3]), whole(frames[6])]
 
 
