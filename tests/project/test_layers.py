@@ -145,6 +145,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "rtc.media.repair_requests": "when they are sent: tests/rtc/media/test_assemble.py",
     "generation.assembly": "the file of a piece of work: tests/generation/test_job.py",
     "generation.worker.*": "what makes videos and sound: tests/generation/test_generator.py, with true models",
+    "rtc.rate.reports": "when limits are reported: tests/rtc/rate/test_rate.py",
     "queue.run": "the life of a job: tests/queue/test_inference.py",
     "hosting.vllm_help": "tests/scripts/test_start_vllm.py, with stand-ins that print what versions print",
     "catalogue.choice": "tests/catalogue/test_command.py",

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections import deque
 
+from server.rtc.rate.reports import Reports
 from server.rtc.rate.sender_plan import FPS_TOP, TOP
 from server.rtc.rate.train import SEND_WRAP_S, Train
 from server.rtc.rate.window_minimum import WindowMinimum
@@ -71,9 +72,6 @@ WINDOW_S = 12
 # A packet up to this much older than the newest frame is late; any other timestamp begins a new
 # frame.
 LATE_S = 2.0
-# Relative changes that are reported: decreases at once, increases less often.
-REMB_MOVE, REMB_EVERY_S = 0.05, 1.0
-CAP_MOVE, MORE_EVERY_S = 0.08, 0.3
 
 _RTP_HZ = 90_000
 # abs-send-time: 24 bits, 6.18 fixed point seconds.
@@ -105,11 +103,7 @@ class PathRate:
         "_proven",
         "_rates",
         "_remb",
-        "_remb_at",
-        "_reported_at",
-        "_reported_cap",
-        "_reported_fps",
-        "_reported_remb",
+        "_reports",
         "_slow",
         "_timed",
         "_timestamp",
@@ -151,12 +145,7 @@ class PathRate:
         self._train = Train()
         self._cap = CAP_FIRST
         self._remb = TOP
-        # The last reported values, and the time of the report to the page.
-        self._reported_at = -math.inf
-        self._reported_cap = 0
-        self._reported_fps = 0
-        self._reported_remb = 0
-        self._remb_at = -math.inf
+        self._reports = Reports()
 
     def packet(
         self,
@@ -224,36 +213,16 @@ class PathRate:
         """Return the REMB to send now (bit/s), and count it as sent; None when none is due.
 
         Call it after each packet.
-
-        It is due after a change of more than 5 %, and every second.
         """
         if not self._timed:
             return None
-        moved = abs(self._remb - self._reported_remb) > REMB_MOVE * self._reported_remb
-        if not moved and now - self._remb_at < REMB_EVERY_S:
-            return None
-        self._reported_remb = self._remb
-        self._remb_at = now
-        return self._remb
+        return self._remb if self._reports.remb_due(now, self._remb) else None
 
     def page_due(self, now: float) -> bool:
         """Return True when `cap` or `frame_rate` should be reported to the page, and count it as
         reported.
-
-        It is due at first, after a decrease of 8 %, and after an increase of 8 % 0.3 s after the
-        last report.
         """
-        cap, fps = self._cap, self.frame_rate()
-        less = (
-            cap < (1 - CAP_MOVE) * self._reported_cap or fps < (1 - CAP_MOVE) * self._reported_fps
-        )
-        more = (
-            cap > (1 + CAP_MOVE) * self._reported_cap or fps > (1 + CAP_MOVE) * self._reported_fps
-        )
-        if not less and not (more and now - self._reported_at > MORE_EVERY_S):
-            return False
-        self._reported_cap, self._reported_fps, self._reported_at = cap, fps, now
-        return True
+        return self._reports.page_due(now, self._cap, self.frame_rate())
 
     def _start_timed(self) -> None:
         """Switch to send times, and forget the rates and delays measured with another clock."""
