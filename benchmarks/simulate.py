@@ -45,7 +45,8 @@ try:
         EngineStatus,
         Finished,
     )
-    from server.inference import Inference, Job, Result
+    from server.inference import Inference
+    from server.queue.run import Job, Result
     from tests.support.fakes import FakeEngines, RecordingSink, make_request
     from tests.support.fakes_clock import run_clock
 except ModuleNotFoundError as missing:

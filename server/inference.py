@@ -9,60 +9,26 @@ usual for their first token. All methods are called on the event loop.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
 import math
 import time
 from collections.abc import Callable
-from typing import Protocol
 
 from server.core.aio import TaskSet
-from server.core.errors import (
-    Busy,
-    Draining,
-    EngineError,
-    EngineFailed,
-    EngineLoading,
-    EngineTimeout,
-    EngineUnavailable,
-    Internal,
-    QwenCameraError,
-)
+from server.core.errors import Busy, Draining
 from server.core.frames import Kind
 from server.core.metrics import Metrics
-from server.engines.base import Engine
 from server.queue.background_share import BackgroundShare
 from server.queue.engine_share import EngineShare
+from server.queue.failover import Engines, Failover
 from server.queue.fair_queue import BACKGROUND, FairQueue, Full
-from server.queue.run import CANCEL_REASONS, CLOSE_SECONDS, Job, JobRun, Result, Sink
+from server.queue.run import CLOSE_SECONDS, Job, JobRun
 
-__all__ = ["CANCEL_REASONS", "Engines", "Inference", "Job", "Result", "Sink"]
-
-log = logging.getLogger(__name__)
-
-# Errors of the engine rather than the request: another engine may succeed.
-_ENGINE_FAULTS = (EngineUnavailable, EngineLoading, EngineTimeout, EngineFailed)
 # Watches in a row while descriptions wait
 _MOST_WATCHES = 2
 # Weight of the newest answer in the running mean for `retry_after`, and the mean's initial value.
 _MEAN_WEIGHT = 0.2
 _FIRST_GUESS_SECONDS = 1.0
 _RETRY_SECONDS = (0.5, 60.0)
-
-
-class Engines(Protocol):
-    """The choice of engines."""
-
-    @property
-    def current(self) -> Engine: ...
-
-    def report_failure(self, engine: Engine) -> None:
-        """Note that this engine did not answer, so that it is probed again."""
-        ...
-
-    async def settle(self) -> None:
-        """Wait until a reported failure has been probed and `current` is up to date."""
-        ...
 
 
 class Inference:
@@ -89,7 +55,7 @@ class Inference:
         self._engines = engines
         self._max_concurrent = max_concurrent
         self._metrics = metrics
-        self._settle_seconds = settle_seconds
+        self._failover = Failover(engines, settle_seconds)
         self._clock = clock
         self._queue: FairQueue[JobRun] = FairQueue(max_queue)
         # Jobs that have not ended, waiting or running.
@@ -307,7 +273,7 @@ class Inference:
         self._active.add((job.session_id, job.background))
         run.begin()
         run.before = sum(one.begun_at is None and not one.ended for one in self._slots)
-        task = self._tasks.spawn(self._work(run), name=job.kind)
+        task = self._tasks.spawn(self._failover.work(run), name=job.kind)
         self._slots[run] = task
         task.add_done_callback(lambda _: self._freed(run))
 
@@ -370,56 +336,3 @@ class Inference:
             f"The model is busy: {waiting} requests wait already. Try again in a moment.",
             retry_after=round(min(high, max(low, estimate)), 1),
         )
-
-    # One job
-
-    async def _work(self, run: JobRun) -> None:
-        try:
-            await self._answer(run)
-        except asyncio.CancelledError:
-            # Without effect when `_stop` was called; otherwise the event loop is ending.
-            run.stop("draining")
-            raise
-        except QwenCameraError as error:
-            run.fail(error)
-        except Exception as exc:  # noqa: BLE001
-            # An error of one job or sink must not end others. Without its text, which may contain
-            # what people said.
-            log.error("job failed", extra={"kind": str(run.job.kind), "error": type(exc).__name__})
-            run.fail(Internal("Something went wrong with this answer on the server. Ask again."))
-
-    async def _answer(self, run: JobRun) -> None:
-        engine, spare = self._engines.current, True
-        while True:
-            try:
-                await run.attempt(engine)
-                return
-            except EngineError as error:
-                log.warning(
-                    "engine failed",
-                    extra={
-                        "request": run.id,
-                        "engine": engine.name,
-                        "code": error.code,
-                        "reason": error.message,
-                    },
-                )
-                if not isinstance(error, _ENGINE_FAULTS):
-                    raise
-                self._engines.report_failure(engine)
-                # Never continue an answer with another engine: once text was sent, the error ends
-                # it.
-                if not spare or run.first_at is not None or run.ended:
-                    raise
-                other = await self._other(engine)
-                if other is None:
-                    raise
-            engine, spare = other, False
-
-    async def _other(self, failed: Engine) -> Engine | None:
-        """Wait for the engine that takes over from a failed one; None when none does in time."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._settle_seconds):
-                await self._engines.settle()
-        other = self._engines.current
-        return other if other is not failed and other.status.ready else None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from server.core.frames import Scene
+from server.core.frames import Frame, Scene
+from server.vision.luma import SceneReader
 
 
 class Hindrance(StrEnum):
@@ -33,3 +34,13 @@ def hindrance(scene: Scene | None) -> Hindrance | None:
     if scene.dark:
         return Hindrance.DARK
     return Hindrance.BLURRED if scene.blurred else None
+
+
+def is_black(scene: Scene | None, frame: Frame) -> bool:
+    """Find whether nothing can be seen in a frame.
+
+    `scene`: of a picture up to a second older; only a black one has the frame itself read.
+    """
+    if hindrance(scene) is not Hindrance.BLACK:
+        return False
+    return hindrance(SceneReader().read(frame.image, frame.captured)) is Hindrance.BLACK

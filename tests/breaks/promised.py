@@ -202,7 +202,7 @@ PROMISED = (
         "Nothing outlives a session",
         "the held frame stays",
         "server/session/questions/questions.py",
-        "        self._held = self._ended = self._spoken = self._voiced = None\n",
+        "        self._hold.frame = self._ended = self._spoken = self._voiced = None\n",
         "        self._ended = None\n",
         "session/test_session.py::test_close_forgets_everything",
     ),

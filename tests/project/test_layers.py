@@ -80,7 +80,7 @@ PURE: dict[str, set[str]] = {
     "catalogue": set(),
     "access": {"redis_store"},
     "camera": {"camera"},
-    "queue": {"run"},
+    "queue": {"run", "failover"},
     "engines": {"selector"},
 }
 # Pure modules of other folders
@@ -89,6 +89,7 @@ IMPURE = {"asyncio", "fastapi", "starlette", "uvicorn", "aiortc", "aioice", "soc
 # Tested through another module's test, with the reason.
 TESTED_ELSEWHERE: dict[str, str] = {
     "web.connection_guard": "what requests and sockets are asked: tests/web/test_routes.py, test_websocket.py, test_hostile_http.py",
+    "session.questions.hold": "holding and releasing: tests/session/test_session.py",
     "session.questions.questions": "the questions of a session: tests/session/test_session.py, test_picture_reuse.py",
     "web.session_socket": "one socket: tests/web/test_websocket.py",
     "core.close_codes": "data without behaviour: tests/project/test_documents.py compares it with docs/protocol.md",
@@ -146,6 +147,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "generation.assembly": "the file of a piece of work: tests/generation/test_job.py",
     "generation.worker.*": "what makes videos and sound: tests/generation/test_generator.py, with true models",
     "rtc.rate.reports": "when limits are reported: tests/rtc/rate/test_rate.py",
+    "queue.failover": "another engine takes over: tests/queue/test_inference.py",
     "queue.run": "the life of a job: tests/queue/test_inference.py",
     "hosting.vllm_help": "tests/scripts/test_start_vllm.py, with stand-ins that print what versions print",
     "catalogue.choice": "tests/catalogue/test_command.py",
@@ -298,7 +300,7 @@ MACHINE = {"hosting.vllm_help", "processes.environment", "processes.usage", "hos
 # Modules that a benchmark measures without a server around them.
 MEASURED = {
     "gate.py": {"attention.gate", "attention.scratch", "vision.luma"},
-    "simulate.py": {"core.frames", "core.metrics", "engines.base", "inference"},
+    "simulate.py": {"core.frames", "core.metrics", "engines.base", "inference", "queue.run"},
     "still_scene.py": {"engines.prompts"},
     "watch_scenes.py": {"attention.watch_answers"},
     "watch_rule.py": {

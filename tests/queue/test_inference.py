@@ -25,7 +25,8 @@ from server.core.errors import (
 from server.core.frames import Kind
 from server.core.metrics import Metrics
 from server.engines.base import Capabilities, Chunk, Engine, EngineRequest, Thought, Usage
-from server.inference import Inference, Job
+from server.inference import Inference
+from server.queue.run import Job
 from tests.support.fakes import (
     FakeEngine,
     FakeEngines,

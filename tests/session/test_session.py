@@ -597,7 +597,7 @@ async def test_detail_at_full_size() -> None:
         one.camera()
         one.session.handle(Hold(type="hold"))
         one.frame(width=1280, height=720)
-        await until(lambda: one.session._questions._held is not None)
+        await until(lambda: one.session._questions.held_frame is not None)
         for detail, at_most, at_least in (("low", 512, 400), ("high", 1280, 1100)):
             one.session.handle(Chat.model_validate(_chat("x", detail=detail)))
             await one.next("response")
@@ -759,7 +759,7 @@ async def test_release_comes_after_hold() -> None:
         one.session.handle(Release(type="release"))
         one.frame()
         await asyncio.sleep(0.02)
-        assert one.session._questions._held is None
+        assert one.session._questions.held_frame is None
 
 
 # Running descriptions
@@ -992,7 +992,7 @@ async def test_close_forgets_everything() -> None:
         one.camera()
         one.session.handle(Hold(type="hold"))
         one.frame()
-        await until(lambda: one.session._questions._held is not None)
+        await until(lambda: one.session._questions.held_frame is not None)
         one.session.handle(Chat(type="chat", content="a?"))
         await one.next("response")
         engine.hold()
@@ -1003,7 +1003,7 @@ async def test_close_forgets_everything() -> None:
         await until(lambda: engine.open == 0)
         assert engine.aborted == 1
         assert len(one.session._history) == 0
-        assert one.session._questions._held is None
+        assert one.session._questions.held_frame is None
         assert one.session.camera.newest is None
         assert len(one.session._tasks) == 0
         # Nothing more is kept for a socket.

@@ -14,7 +14,8 @@ from server.core.errors import Draining, NotConfirmed, QwenCameraError
 from server.core.frames import Detail, Frame, Kind, Scene
 from server.core.metrics import Metrics
 from server.engines.prompts import begins_unchanged, describing, is_unchanged
-from server.inference import Inference, Result
+from server.inference import Inference
+from server.queue.run import Result
 from server.session.request.answers import AnswerSink
 from server.session.request.builder import RequestBuilder
 from server.session.request.outbox import Outbox

@@ -10,7 +10,7 @@ from server.attention import pointing
 from server.core.errors import EngineRefused, QwenCameraError
 from server.core.frames import BoxUnit, Detail, Kind, Picture, Region
 from server.engines.base import Capabilities, Engine, EngineRequest
-from server.inference import Job, Result
+from server.queue.run import Job, Result
 from server.session.request.answers import AnswerSink, Asking
 from server.session.request.builder import RequestBuilder
 from server.session.request.parts import Extras, Prepared, View

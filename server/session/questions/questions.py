@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from server.camera.camera import FRAME_NOTICE_SECONDS, Asked, Camera
+from server.camera.camera import Asked, Camera
 from server.core import messages as wire
 from server.core.aio import TaskSet
 from server.core.errors import (
-    CameraError,
     Draining,
     Internal,
     NotFound,
     PictureBlack,
     QwenCameraError,
 )
-from server.core.frames import Detail, Frame, Kind, Route, Scene
-from server.engines import prompts
+from server.core.frames import Detail, Frame, Kind, Route
 from server.engines.base import EngineRequest
 from server.engines.read_words import is_stop
 from server.engines.routing import choose
 from server.session.background.recalling import Recalling
 from server.session.questions import pointing
+from server.session.questions.hold import Hold
 from server.session.questions.reading import Reading
 from server.session.request.answers import AnswerSink, Asking, Spoken
 from server.session.request.builder import RequestBuilder
@@ -36,8 +34,7 @@ from server.session.request.parts import NO_EXTRAS, Extras, View
 from server.session.request.picture_reuse import PictureReuse
 from server.session.request.session_tools import SessionTools
 from server.session.speech.speaking import Speaking
-from server.vision.hindrance import WORDS, Hindrance, hindrance
-from server.vision.luma import SceneReader
+from server.vision.hindrance import WORDS, Hindrance, is_black
 
 log = logging.getLogger(__name__)
 
@@ -75,14 +72,16 @@ class Questions:
         self._tasks = tasks
         self._send_error = send_error
         self._touch = touch
-        self._on_held = on_held
+        self._hold = Hold(
+            camera=camera,
+            tasks=tasks,
+            on_error=lambda error: send_error(error, None),
+            on_held=on_held,
+        )
         self._speaking = speaking
         speaking.on_stopped = self._interrupted
         # The question whose answer was spoken last; None before
         self._voiced: Asking | None = None
-        self._held: Frame | None = None
-        # The search for a sharp frame; None without one
-        self._holding: asyncio.Task[None] | None = None
         # The running question; None without one
         self._asking: Asking | None = None
         # The key and end of the last question, for a client that missed it; None before
@@ -95,12 +94,12 @@ class Questions:
     @property
     def held(self) -> bool:
         """True while a held frame is asked about."""
-        return self._held is not None
+        return self._hold.frame is not None
 
     @property
     def held_frame(self) -> Frame | None:
         """The held frame; None without one."""
-        return self._held
+        return self._hold.frame
 
     @property
     def waits_for_frame(self) -> bool:
@@ -209,7 +208,7 @@ class Questions:
         self._asking = asking
         self._spoken = asking if asking.spoken is not None else None
         asking.task = self._tasks.spawn(self._ask(asking, detail), name="question")
-        if self._held is None and self._holding is None:
+        if self._hold.empty:
             self._camera.wake()
 
     async def _ask(self, asking: Asking, detail: Detail) -> None:
@@ -243,7 +242,7 @@ class Questions:
         if (
             prepared is not None
             and not needs.wants_pixels
-            and _black(prepared.picture.scene, frame)
+            and is_black(prepared.picture.scene, frame)
         ):
             raise PictureBlack(f"{WORDS[Hindrance.BLACK]} Then ask again. No model was asked.")
         asking.sink = AnswerSink(
@@ -307,7 +306,7 @@ class Questions:
 
     async def _frame_for(self, asking: Asking) -> tuple[Frame, bool]:
         """Return the frame for a question, and True when it is a held one."""
-        asked, holding = asking.asked, self._holding
+        asked = asking.asked
         if asking.frame is not None:
             # Its words were corrected: they are about the frame that it had.
             return asking.frame, asking.held
@@ -315,15 +314,11 @@ class Questions:
         def waits() -> None:
             self._outbox.put(wire.Waiting(id=asking.id))
 
-        if holding is not None and not holding.done():
-            # A hold came before the question, and its frame is still being chosen.
-            await asyncio.wait([holding], timeout=FRAME_NOTICE_SECONDS)
-            if not holding.done():
-                waits()
-                await asyncio.wait([holding])
+        if await self._hold.chosen(waits):
+            # A hold came before the question.
             asked = replace(asked, at=time.monotonic())
-        if self._held is not None:
-            return self._held, True
+        if self._hold.frame is not None:
+            return self._hold.frame, True
         if asking.spoken is not None and asking.spoken.frame is not None:
             return asking.spoken.frame, False
         return await self._camera.frame_after(asked, waits), False
@@ -344,7 +339,7 @@ class Questions:
         asking.heard = heard
         if asking.turn is not None:
             self._history.remove(asking.turn)
-            asking.turn = self._history.add(_words_of(asking), heard) if heard else None
+            asking.turn = self._history.add(asking.words, heard) if heard else None
         if self._asking is asking:
             self.cancel(id, "replaced" if reason == "replaced" else "user")
 
@@ -358,7 +353,7 @@ class Questions:
         else:
             self._speaking.drop()
         if whole and text:
-            asking.turn = self._history.add(_words_of(asking), text)
+            asking.turn = self._history.add(asking.words, text)
         if asking.sink is not None:
             self._remember_end(asking, asking.sink.response)
         if self._asking is asking:
@@ -389,45 +384,16 @@ class Questions:
 
     def hold(self) -> None:
         """Keep the sharpest frame from now on for the next questions."""
-        self._stop_holding()
-        self._holding = self._tasks.spawn(self._hold(), name="hold")
+        self._hold.begin()
 
     def release(self) -> None:
         """Give the held frame up."""
-        self._stop_holding()
-        self._held = None
+        self._hold.release()
 
     def typing(self) -> None:
         """Prepare for a question that somebody types."""
         self._camera.wake()
-        self._reuse.ahead(self._held)
+        self._reuse.ahead(self._hold.frame)
 
     def forget(self) -> None:
-        self._held = self._ended = self._spoken = self._voiced = None
-
-    def _stop_holding(self) -> None:
-        if self._holding is not None:
-            self._holding.cancel()
-            self._holding = None
-
-    async def _hold(self) -> None:
-        try:
-            self._camera.wake()
-            self._held = await self._camera.sharpest()
-        except CameraError as error:
-            self._send_error(error, None)
-        self._on_held()
-
-
-def _words_of(asking: Asking) -> str:
-    """Return a question's words for the history; a spoken one may have none."""
-    if asking.spoken is not None and not asking.question.strip():
-        return prompts.SPOKEN_TURN
-    return asking.question
-
-
-def _black(scene: Scene | None, frame: Frame) -> bool:
-    """Find whether nothing can be seen in a frame. `scene`: of a filtered picture up to a second older."""
-    if hindrance(scene) is not Hindrance.BLACK:
-        return False
-    return hindrance(SceneReader().read(frame.image, frame.captured)) is Hindrance.BLACK
+        self._hold.frame = self._ended = self._spoken = self._voiced = None

@@ -13,9 +13,10 @@ from server.core import messages as wire
 from server.core.errors import QwenCameraError
 from server.core.frames import Frame, Kind, Picture, Route
 from server.core.sound import Sound, SoundUse
+from server.engines import prompts
 from server.engines.base import EarlierPicture, Engine, EngineRequest
 from server.engines.recollection import cited
-from server.inference import Job, Result
+from server.queue.run import Job, Result
 from server.session.request.outbox import Outbox
 from server.vision.encode import data_url
 from server.vision.grounding import Box
@@ -75,6 +76,13 @@ class Asking:
     reading: Running | None = None
     # True: stopped because its client was gone, so its end is not the answer.
     abandoned: bool = False
+
+    @property
+    def words(self) -> str:
+        """The question's words for the history; a spoken one may have none."""
+        if self.spoken is not None and not self.question.strip():
+            return prompts.SPOKEN_TURN
+        return self.question
 
     def cancelled(self, engine: Engine, reason: str) -> wire.Response:
         """The response to a question that was stopped before it had a frame."""

@@ -22,7 +22,7 @@ from server.engines.hearing import (
     unheard,
 )
 from server.engines.token_scale import TokenScale
-from server.inference import Job, Result, Sink
+from server.queue.run import Job, Result, Sink
 from server.session.request.allowance import Allowance
 from server.session.request.consent import Consent
 from server.session.request.history import History, turn_tokens

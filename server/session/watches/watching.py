@@ -17,7 +17,7 @@ from server.core import messages as wire
 from server.core.aio import in_pool
 from server.core.errors import NotFound, QwenCameraError
 from server.core.frames import Frame
-from server.inference import Result
+from server.queue.run import Result
 from server.session.request.builder import RequestBuilder
 from server.session.request.outbox import Outbox
 from server.session.request.scene_change import scene_change

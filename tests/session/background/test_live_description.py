@@ -14,7 +14,7 @@ from server.core.errors import EngineFailed
 from server.core.frames import Detail, Frame, Kind, Length
 from server.core.messages import Confirm, Settings
 from server.engines.base import Engine, EngineRequest
-from server.inference import Job
+from server.queue.run import Job
 from server.vision.prepare import PicturePreparer
 from tests.support.fakes import FakeEngine, RecordingSink, until
 from tests.support.rooms import LIMITS, Room, make_frame, room

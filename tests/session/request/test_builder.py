@@ -16,7 +16,7 @@ from server.core.metrics import Metrics
 from server.core.sound import SOUND_RATE, Sound, SoundUse
 from server.engines.base import Capabilities, EarlierPicture, EngineRequest, Usage
 from server.engines.hearing import audio_tokens
-from server.inference import Job, Result
+from server.queue.run import Job, Result
 from server.session.request.parts import NO_EXTRAS, Extras, View
 from tests.support.fakes import FakeEngine, make_picture, until
 from tests.support.rooms import Room, make_frame, room
