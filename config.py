@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,10 +17,11 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from server.core import setting_doubts, setting_problems
 from server.core.addresses import Address, Network
 from server.core.errors import OperatorError
-from server.core.origins import normalise_origin
-from server.core.secret_rules import MAKE_A_SECRET, MIN_OPERATOR_CHARS, secret_weakness, short_code
+from server.core.secret_rules import MAKE_A_SECRET, secret_weakness, short_code
+from server.core.setting_errors import Problems, sentences_of
 from server.core.setting_fields import flag, list_of, names, number, ports, secret, text, whole
 from server.core.setting_file import unused_lines
 from server.core.setting_text import (
@@ -34,28 +34,14 @@ from server.core.setting_text import (
     origin,
     public_address,
     redis_url,
-    shown,
     stun_url,
     turn_url,
 )
-from server.core.tls_files import (
-    MIN_SECRET_CHARS,
-    authority_problems,
-    pair_problems,
-    secret_problems,
-)
+from server.core.tls_files import authority_problems, pair_problems, secret_problems
 
 
 class ConfigError(OperatorError):
     """The settings do not hold; `message` has one sentence for each problem, a line each."""
-
-
-class _Problems(ValueError):
-    """Found between settings that are each right alone."""
-
-    def __init__(self, sentences: list[str]) -> None:
-        super().__init__(" ".join(sentences))
-        self.sentences = sentences
 
 
 class Settings(BaseSettings):
@@ -310,11 +296,12 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _together(self) -> Settings:
+        fields = type(self).model_fields
         problems = [
             *authority_problems(self.ca_cert_path),
             *secret_problems("DEVICE_KEY_PATH", self.device_key_path),
-            *_log_problems(self),
-            *_catalogue_problems(self),
+            *setting_problems.log(self.log_file, fields["log_file"].description),
+            *setting_problems.catalogue(self.catalogue, fields["catalogue"].description),
         ]
         if self.https_enabled:
             problems = [*pair_problems(self.ssl_cert_path, self.ssl_key_path), *problems]
@@ -326,18 +313,12 @@ class Settings(BaseSettings):
         if self.access_code.get_secret_value():
             object.__setattr__(self, "require_auth", True)
         key = self.jwt_secret_key.get_secret_value()
-        weakness = secret_weakness(key)
-        if weakness and self.require_auth and (key or not self._made_access_code):
-            problems.append(
-                f"JWT_SECRET_KEY {weakness}. REQUIRE_AUTH and ACCESS_CODE need at least {MIN_SECRET_CHARS} random"
-                f" characters there; make them with: {MAKE_A_SECRET}"
-            )
-        elif weakness and self.redis_url.get_secret_value():
-            problems.append(
-                f"JWT_SECRET_KEY {weakness}. REDIS_URL is for several processes, which need one and the same, of at least"
-                f" {MIN_SECRET_CHARS} random characters; make them with: {MAKE_A_SECRET}"
-            )
-        elif weakness:
+        guarded = self.require_auth and bool(key or not self._made_access_code)
+        shared = bool(self.redis_url.get_secret_value())
+        operator = self.operator_token.get_secret_value()
+        problems += setting_problems.signing_key(key, guarded=guarded, shared=shared)
+        problems += setting_problems.operator(operator)
+        if (weakness := secret_weakness(key)) and not (guarded or shared):
             if key:
                 warnings.append(
                     f"JWT_SECRET_KEY {weakness}, so a random one is used until the server stops."
@@ -345,27 +326,13 @@ class Settings(BaseSettings):
                 )
             object.__setattr__(self, "jwt_secret_key", SecretStr(secrets.token_urlsafe(48)))
             self._made_secret = True
-        operator = self.operator_token.get_secret_value()
-        if operator and len(operator) < MIN_OPERATOR_CHARS:
-            problems.append(
-                f"OPERATOR_TOKEN has only {len(operator)} characters. Whoever has it starts programs here, so it needs at"
-                f" least {MIN_OPERATOR_CHARS} random ones; make them with: {MAKE_A_SECRET}"
-            )
-        if self.engine == "local" and self.local_model is None and not operator:
-            problems.append(
-                "LOCAL_MODEL is empty. ENGINE=local needs the folder of a model there, or OPERATOR_TOKEN, so that an operator"
-                " can choose one; ENGINE=auto does without."
-            )
-        if self.speech_base_url and self.speech_local_model is not None:
-            problems.append(
-                "SPEECH_BASE_URL and SPEECH_LOCAL_MODEL are both set. One voice speaks: empty one of them."
-            )
-        if self.turn_urls and not self.turn_secret.get_secret_value():
-            problems.append(
-                "TURN_SECRET is empty. TURN_URLS needs the secret that the TURN server has as static-auth-secret."
-            )
+        problems += setting_problems.engine(
+            self.engine, local=self.local_model is not None, operator=bool(operator)
+        )
+        problems += setting_problems.speech(self.speech_base_url, self.speech_local_model)
+        problems += setting_problems.turn(self.turn_urls, self.turn_secret.get_secret_value())
         if problems:
-            raise _Problems(problems)
+            raise Problems(problems)
         self._warnings = (*warnings, *_doubts(self))
         return self
 
@@ -379,74 +346,31 @@ _SECRETS = frozenset(
 KEYS = tuple(name.upper() for name in Settings.model_fields)
 
 
-def _catalogue_problems(settings: Settings) -> list[str]:
-    """An address is not asked here: the server starts without a network, too."""
-    source = settings.catalogue
-    if not source or "://" in source or Path(os.path.expanduser(source)).is_file():
-        return []
-    return [
-        f"CATALOGUE is {shown(source)}, where no file is. Allowed:"
-        f" {Settings.model_fields['catalogue'].description}. Left empty, it is ours."
-    ]
-
-
-def _log_problems(settings: Settings) -> list[str]:
-    path = settings.log_file
-    if path is None or (path.parent.is_dir() and not path.is_dir()):
-        return []
-    return [f"LOG_FILE is {shown(path)}. Allowed: {Settings.model_fields['log_file'].description}."]
-
-
 def _doubts(settings: Settings) -> list[str]:
-    doubts = []
     code = settings.access_code.get_secret_value()
-    if settings.require_auth and not code:
-        doubts.append(
-            "REQUIRE_AUTH is true but ACCESS_CODE is empty: anybody may take a token. Set ACCESS_CODE to change that."
-        )
-    if code and len(code) < 8:
-        doubts.append(
-            f"ACCESS_CODE has only {len(code)} characters and can be guessed; 8 or more are better."
-        )
-    if settings.pairing_hosts and not settings.https_enabled:
-        doubts.append(
-            "PAIRING_HOSTS is set but HTTPS_ENABLED is false: phones find a page that gets no camera, and the pairing"
-            " code goes there in the clear. Start with bash scripts/run.sh --https."
-        )
-    if settings.pairing_hosts and settings.allowed_origins:
-        served = {
-            normalise_origin(f"https://{f'[{h}]' if ':' in h else h}:{settings.port}")
-            for h in settings.pairing_hosts
-        }
-        if not served & set(settings.allowed_origins):
-            doubts.append(
-                f"ALLOWED_ORIGINS has no address of this machine like https://{settings.pairing_hosts[0]}:"
-                f"{settings.port}, so pages that phones open there are refused. Add it, or leave the list empty."
-            )
-    metrics = settings.metrics_token.get_secret_value()
-    if metrics and len(metrics) < MIN_OPERATOR_CHARS:
-        doubts.append(
-            f"METRICS_TOKEN has only {len(metrics)} characters and can be guessed; make a long one with: {MAKE_A_SECRET}"
-        )
-    if settings.local_model is not None and settings.engine in ("vllm", "builtin"):
-        doubts.append(
-            f"LOCAL_MODEL is set but ENGINE is {settings.engine}, so it is not loaded. Set ENGINE to auto or local."
-        )
-    if settings.turn_secret.get_secret_value() and not settings.turn_urls:
-        doubts.append("TURN_SECRET is set but TURN_URLS is empty, so no relay is offered.")
-    if settings.response_max_tokens >= settings.model_max_tokens // 2:
-        doubts.append(
-            f"RESPONSE_MAX_TOKENS is {settings.response_max_tokens}, at least half of MODEL_MAX_TOKENS"
-            f" ({settings.model_max_tokens}): answers will be cut to leave room for the question."
-        )
-    if settings.udp_port_range:
-        low, high = settings.udp_port_range
-        if high - low + 1 < settings.sessions_here:
-            doubts.append(
-                f"UDP_PORT_RANGE has {high - low + 1} ports, fewer than MAX_SESSIONS ({settings.sessions_here}): each"
-                " camera takes one, and one more while it reconnects. Cameras beyond that are refused."
-            )
-    return doubts
+    return [
+        *setting_doubts.access(
+            code, settings.metrics_token.get_secret_value(), required=settings.require_auth
+        ),
+        *setting_doubts.pairing(
+            settings.pairing_hosts,
+            settings.allowed_origins,
+            https=settings.https_enabled,
+            port=settings.port,
+        ),
+        *setting_doubts.engine(
+            settings.engine,
+            settings.response_max_tokens,
+            settings.model_max_tokens,
+            local=settings.local_model is not None,
+        ),
+        *setting_doubts.transport(
+            settings.turn_urls,
+            settings.udp_port_range,
+            settings.sessions_here,
+            turn_secret=bool(settings.turn_secret.get_secret_value()),
+        ),
+    ]
 
 
 def load(env_file: str | Path | None = ".env", **overrides: Any) -> Settings:
@@ -465,26 +389,6 @@ def load(env_file: str | Path | None = ".env", **overrides: Any) -> Settings:
         raise ConfigError(f"{env_file} is not UTF-8 text. Save it as UTF-8.") from None
     except ValidationError as exc:
         # Without the cause: its text could hold values.
-        raise ConfigError("\n".join(_sentences(exc))) from None
+        raise ConfigError("\n".join(sentences_of(exc, Settings.model_fields, _SECRETS))) from None
     settings._warnings = (*warnings, *settings._warnings)
     return settings
-
-
-def _sentences(error: ValidationError) -> list[str]:
-    sentences: dict[str, None] = {}
-    for problem in error.errors(include_url=False):
-        cause = problem.get("ctx", {}).get("error")
-        if isinstance(cause, _Problems):
-            sentences.update(dict.fromkeys(cause.sentences))
-            continue
-        name = str(problem["loc"][0]).lower()
-        value = problem["input"]
-        if name in _SECRETS:
-            value_shown = f"(hidden, {len(value) if isinstance(value, str) else 0} characters)"
-        else:
-            value_shown = shown(value)
-        why = f": {cause}" if isinstance(cause, ValueError) else ""
-        sentences[
-            f"{name.upper()} is {value_shown}{why}. Allowed: {Settings.model_fields[name].description}."
-        ] = None
-    return list(sentences)
