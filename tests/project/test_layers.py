@@ -136,6 +136,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "engines.openai.sender": "what a refusal leads to: tests/engines/openai/test_engine.py, test_hearing.py, test_spoken_answer.py",
     "engines.openai.discovery": "what an engine's probe finds: tests/engines/openai/test_engine.py, over a real server",
     "engines.local.errors": "the local engine's sentences: tests/engines/local/test_engine.py",
+    "engines.local.worker_messages": "messages of a worker that loads: tests/engines/local/test_engine.py",
     "engines.local.answers": "the answers of a worker: tests/engines/local/test_engine.py, with real workers",
     "hosting.local_runtime": "the local engine as the manager runs it: tests/browser/test_page_local.py",
     "engines.local.worker.*": "tests/engines/local/test_engine.py, with real models; tests/engines/local/test_worker.py what needs no torch",

@@ -15,12 +15,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from server.catalogue import control_tokens, families, geometry
+from server.catalogue import control_tokens
 from server.core.errors import EngineError, EngineFailed, EngineLoading, EngineUnavailable
 from server.core.sound import SoundUse
 from server.engines import prompts
 from server.engines.base import (
-    Capabilities,
     Chunk,
     Delta,
     EngineRequest,
@@ -33,6 +32,7 @@ from server.engines.hearing import checked, without_sound
 from server.engines.local import errors as local_errors
 from server.engines.local.answers import Answers
 from server.engines.local.errors import TimeLimits
+from server.engines.local.worker_messages import capabilities_of, progress_of
 from server.engines.reply import Piece, Reply, attempts
 from server.engines.thinking import Mode, Thinking, ThinkingLimits
 from server.processes.log_progress import LoadProgress
@@ -46,15 +46,6 @@ log = logging.getLogger(__name__)
 ROOT = Path(__file__).resolve().parents[3]
 _RETRY_SECONDS = 5.0
 _STATE_SECONDS = 1.0
-# The names of the worker's phases for people
-_PHASES = {
-    "checking": "checking the files",
-    "importing": "starting torch and transformers",
-    "processor": "loading the processor",
-    "weights": "loading weights",
-    "warming": "trying it",
-}
-
 OnProgress = Callable[[LoadProgress], None]
 OnLine = Callable[[str], None]
 
@@ -356,30 +347,20 @@ class LocalEngine:
                 self._state_arrived.set()
 
     def _progress(self, header: dict[str, Any]) -> None:
-        phase = _PHASES.get(str(header["phase"]), str(header["phase"]))
-        percent = header["percent"]
-        shown = f"{phase}, {percent:.0f} %" if percent is not None else phase
+        progress = progress_of(header)
+        shown = progress.phase
+        if progress.percent is not None:
+            shown += f", {progress.percent:.0f} %"
         self._say(EngineState.LOADING, f"The model {self.folder.name} is being loaded: {shown}.")
-        self._on_progress(LoadProgress(phase, percent, header["done"], header["total"]))
+        self._on_progress(progress)
 
     def _became_ready(self, header: dict[str, Any]) -> None:
         self._control_tokens = control_tokens.of_model(map(str, header["special_tokens"]))
         self._thinking.known(switch=header["thinking_switch"], opened=header["thinking_opened"])
         self._state = WorkerState(0, header["gpu_bytes"])
-        # The worker cuts a picture into no more tiles than it fills.
-        found = geometry.from_folder(self.folder, filled=True)
-        found = found or geometry.from_model_type(header["model_type"])
-        boxes = families.box_unit(header["model_type"])
-        capabilities = Capabilities(
-            audio_in=header["hears"],
-            video=header["video"] and families.pairs_frames(header["model_type"]),
-            grounding=boxes is not None,
-            boxes=boxes,
-            geometry=found or geometry.DEFAULT,
-            context_length=header["context"],
-            max_concurrency=1,
+        self._status = EngineStatus(
+            EngineState.READY, "", self.folder.name, capabilities_of(header, self.folder)
         )
-        self._status = EngineStatus(EngineState.READY, "", self.folder.name, capabilities)
         log.info("the local model is loaded", extra={"engine": self.name})
         self._loaded.set()
 
