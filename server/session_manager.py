@@ -15,7 +15,8 @@ from server.core.aio import TaskSet, log_failure, supervise
 from server.core.close_codes import Close
 from server.core.errors import Busy, Draining, NotFound
 from server.core.redact import session_hash
-from server.session.session import Session, SessionState
+from server.session.session import Session
+from server.session.session_state import SessionState
 
 log = logging.getLogger(__name__)
 

@@ -38,7 +38,8 @@ from server.program.engine_parts import EngineParts
 from server.program.moving import move_people
 from server.program.speech_parts import SpeechParts
 from server.rtc.patches.gathering import Gathering
-from server.session.session import Session, SessionLimits, SessionTools
+from server.session.request.session_tools import SessionLimits, SessionTools
+from server.session.session import Session
 from server.session_manager import SessionManager
 from server.vision.prepare import PicturePreparer
 from server.vision.privacy import build_filters

@@ -11,7 +11,6 @@ import logging
 import time
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from enum import StrEnum
 
 from server.access.request_order import Attempts
 from server.attention.attention import Attention
@@ -19,7 +18,6 @@ from server.camera.camera import Camera
 from server.core import messages as wire
 from server.core.aio import TaskSet
 from server.core.errors import QwenCameraError
-from server.core.states import Steps
 from server.session import state_messages
 from server.session.aiming import Aiming
 from server.session.background.background import Background
@@ -35,28 +33,13 @@ from server.session.request.history import History
 from server.session.request.outbox import Outbox
 from server.session.request.picture_reuse import PictureReuse
 from server.session.request.session_tools import SessionLimits, SessionTools
+from server.session.session_state import SessionState, first_state
 from server.session.speech.speaking import Speaking
 from server.session.stills import Stills
 from server.session.watches.watching import Watching
 from server.voice.line import VoiceLine
 
-__all__ = ["Session", "SessionLimits", "SessionTools"]
-
 log = logging.getLogger(__name__)
-
-
-class SessionState(StrEnum):
-    """The life of a session. `new`: it has had neither a socket nor an answered offer."""
-
-    NEW = "new"
-    USED = "used"
-    ENDED = "ended"
-
-
-_STEPS = {
-    SessionState.NEW: (SessionState.USED, SessionState.ENDED),
-    SessionState.USED: (SessionState.ENDED,),
-}
 
 
 class Session:
@@ -73,7 +56,7 @@ class Session:
         self.last_activity = time.monotonic()
         # Seconds since the epoch
         self.began_at = time.time()
-        self._state = Steps(SessionState.NEW, _STEPS)
+        self._state = first_state()
         self._limits = limits
         self._tools = tools
         self._history = History()

@@ -19,7 +19,8 @@ from server.core.addresses import Network
 from server.core.errors import NotFound
 from server.core.metrics import Metrics
 from server.core.redact import session_hash
-from server.session.session import Session, SessionState
+from server.session.session import Session
+from server.session.session_state import SessionState
 
 if TYPE_CHECKING:
     from server.session_manager import SessionManager

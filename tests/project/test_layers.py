@@ -122,6 +122,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "session.request.preferences": "data without behaviour",
     "session.request.parts": "data without behaviour",
     "session.request.size": "what fits: tests/session/request/test_builder.py",
+    "session.session_state": "its steps: tests/session/test_session.py, test_session_manager.py",
     "session.state_messages": "what a session tells: tests/session/test_session.py, tests/web/test_websocket.py",
     "engines.base": "a protocol and data without behaviour",
     "engines.speech.recogniser_worker.*": "tests/engines/speech/test_local_recogniser.py, as the process that it is",

@@ -19,7 +19,8 @@ from server.core.frames import Frame
 from server.core.metrics import Metrics
 from server.inference import Inference
 from server.session.request.outbox import Reader
-from server.session.session import Session, SessionLimits, SessionTools
+from server.session.request.session_tools import SessionLimits, SessionTools
+from server.session.session import Session
 from server.vision.prepare import PicturePreparer
 from server.vision.privacy import PrivacyFilter
 from tests.support.fakes import FakeEngine, FakeEngines
