@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from config import Settings
 from server import __version__
 from server.access.devices import DEVICE_SECONDS
-from server.access.shared_limits import DEVICE, SharedEnds, SharedSlots
+from server.access.shared_limits import SharedEnds, SharedSlots
 from server.attention.scratch import Scratch
 from server.camera.camera import FRAME_NOTICE_SECONDS
 from server.core.aio import (
@@ -34,6 +34,7 @@ from server.listen.connections import Connections
 from server.listen.serving import STOP_SECONDS, greeting
 from server.listen.terminal import PairingTerminal, page_urls
 from server.program.access_parts import AccessParts
+from server.program.ends import carry_out
 from server.program.engine_parts import EngineParts
 from server.program.moving import move_people
 from server.program.speech_parts import SpeechParts
@@ -306,20 +307,8 @@ class Program:
 
     async def _hear_ends(self) -> None:
         """End here what an operator ended at another process."""
-        ends = await self.ends.read() if self.ends is not None else None
-        if ends is None:
-            return
-        for name in ends.names:
-            device = name.removeprefix(DEVICE)
-            if device == name:
-                await self.sessions.take_back(name)
-            elif device.isdecimal() and len(device) < 12:
-                self.access.devices.forget_all(int(device))
-                await self.sessions.take_devices_back(int(device))
-            else:
-                self.access.devices.forget(device, time.time())
-                await self.sessions.take_device_back(device)
-        await self.sessions.take_all_back(ends.before)
+        if self.ends is not None:
+            await carry_out(self.ends, self.sessions, self.access.devices)
 
     def _warm(self, engine: Engine) -> None:
         """Load the built-in engine's models once it is the one that answers, not before."""

@@ -95,6 +95,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "core.close_codes": "data without behaviour: tests/project/test_documents.py compares it with docs/protocol.md",
     "program.app": "the program behind its routes: tests/program/test_main.py, and each test of a route",
     "program.program": "its beginning and end: tests/program/test_main.py, as a process",
+    "program.ends": "ends that another process ordered: tests/access/test_shared_limits.py",
     "program.access_parts": "a part of the program: tests/operator/test_session_routes.py, tests/web/test_routes.py, tests/operator/test_routes.py",
     "core.errors": "tests/core/test_error_texts.py, beside tests/web/test_http_errors.py and tests/core/test_logs.py",
     "core.frames": "data without behaviour",
