@@ -18,6 +18,9 @@ Subject = Literal["text", "face"]
 LEAST_SENSITIVITY = 0.25
 MOST_SENSITIVITY = 4.0
 
+# Frames of a video go into a Qwen vision model in pairs: its patches are two frames deep.
+FRAME_FACTOR = 2
+
 
 class Kind(StrEnum):
     """Purpose of an inference job, most urgent first."""

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
-from server.core.frames import BoxUnit, Detail, Geometry, Kind, Picture, Verbosity
+from server.core.frames import FRAME_FACTOR, BoxUnit, Detail, Geometry, Kind, Picture, Verbosity
 from server.core.sound import Sound, SoundUse
 from server.vision.grounding import Box
-from server.vision.media import FRAME_FACTOR
 from server.voice.pcm import VoiceChunk
 
 

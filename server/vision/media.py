@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import math
 
-from server.core.frames import Geometry
+from server.core.frames import FRAME_FACTOR, Geometry
 from server.vision.resize import smart_resize
 
-# Frames of one patch in time
-FRAME_FACTOR = 2
 MIN_FRAMES = 4
 MAX_FRAMES = 768
 # Frames a second

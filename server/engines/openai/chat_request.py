@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from server.catalogue.control_tokens import ControlTokens
+from server.core.frames import FRAME_FACTOR
 from server.engines import prompts
 from server.engines.base import EngineRequest
 from server.engines.openai import upstream
 from server.engines.thinking import Thinking
-from server.vision.media import FRAME_FACTOR, MIN_FRAMES
+from server.vision.media import MIN_FRAMES
 
 log = logging.getLogger(__name__)
 

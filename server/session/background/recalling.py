@@ -15,14 +15,14 @@ from server.camera.camera import Camera
 from server.core import messages as wire
 from server.core.aio import TaskSet, in_pool
 from server.core.errors import BadRequest, FrameWithheld
-from server.core.frames import Detail, Frame
+from server.core.frames import FRAME_FACTOR, Detail, Frame
 from server.engines.base import Capabilities, EarlierPicture
 from server.engines.recollection import captions
 from server.session.request.builder import RequestBuilder
 from server.session.request.outbox import Outbox
 from server.session.request.parts import MakeEarlier, View
 from server.session.request.session_tools import SessionTools
-from server.vision.media import FRAME_FACTOR, MIN_FRAMES
+from server.vision.media import MIN_FRAMES
 from server.vision.prepare import CONTEXT_SHARE
 from server.vision.stored import stored_picture
 

@@ -18,8 +18,7 @@ from server.core.sound import MicrophoneMode, Sound
 from server.core.token_bucket import Bucket
 from server.session.listening.answer_interruption import AnswerInterruption, Talker
 from server.session.listening.speech_detection import SpeechDetection
-from server.session.listening.spoken_questions import SpokenQuestions, WordMaker
-from server.session.questions.questions import Questions
+from server.session.listening.spoken_questions import Asker, SpokenQuestions, WordMaker
 from server.session.request.outbox import Outbox
 from server.session.request.picture_reuse import PictureReuse
 from server.session.request.session_tools import SessionTools
@@ -70,7 +69,7 @@ class Listening:
         line: VoiceLine,
         camera: Camera,
         outbox: Outbox,
-        questions: Questions,
+        questions: Asker,
         reuse: PictureReuse,
         tools: SessionTools,
         send_error: Callable[[QwenCameraError, str | None], None],

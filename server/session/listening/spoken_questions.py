@@ -24,7 +24,6 @@ from server.core.sound import Sound
 from server.engines.base import Engine
 from server.engines.speech.base import Words
 from server.session.listening.spoken_turn import SpokenTurn
-from server.session.questions.questions import Questions
 from server.session.request.answers import Spoken
 from server.session.request.outbox import Outbox
 from server.session.request.picture_reuse import PictureReuse
@@ -51,6 +50,17 @@ class WordMaker(Protocol):
         ...
 
 
+class Asker(Protocol):
+    """The session's questions."""
+
+    @property
+    def held_frame(self) -> Frame | None: ...
+
+    def ask(self, message: wire.Chat, spoken: Spoken | None = None) -> None:
+        """Ask, in place of the running question."""
+        ...
+
+
 class SpokenQuestions:
     """Owns one person's turns: that of now, and the one before it. Called on the event loop."""
 
@@ -60,7 +70,7 @@ class SpokenQuestions:
         ring: SoundRing,
         camera: Camera,
         outbox: Outbox,
-        questions: Questions,
+        questions: Asker,
         reuse: PictureReuse,
         current_engine: Callable[[], Engine],
         send_error: Callable[[QwenCameraError, str | None], None],

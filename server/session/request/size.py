@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from server.core.frames import FRAME_FACTOR
 from server.engines.base import EarlierPicture, EngineRequest
 from server.engines.hearing import audio_tokens
 from server.engines.prompts import prompt_tokens
 from server.engines.recollection import video_caption
-from server.vision.media import FRAME_FACTOR, MIN_FRAMES
+from server.vision.media import MIN_FRAMES
 
 
 def filmable(earlier: Sequence[EarlierPicture]) -> bool:
