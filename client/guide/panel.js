@@ -1,5 +1,6 @@
+import { openSound } from "../page/notes.js";
 import { settings } from "../page/settings.js";
-import { goodTone, notYetTone, openSound } from "./tones.js";
+import { goodTone, notYetTone } from "./tones.js";
 import { READ, readingWords, wordsOf } from "./words.js";
 import { text } from "../words/text.js";
 

@@ -1,7 +1,8 @@
+import { openSound, playNotes } from "../page/notes.js";
+
 /** @typedef {"listening"|"heard"|"thinking"|"lost"} Earcon */
 
-// Hertz of each note, and when it begins (s)
-/** @type {Record<Earcon, [number, number][]>} */
+/** @type {Record<Earcon, import("../page/notes.js").Note[]>} */
 const NOTES = {
   listening: [
     [523, 0],
@@ -18,9 +19,6 @@ const NOTES = {
 const SECONDS = 0.11;
 const LOUDNESS = 0.07;
 
-/** @type {AudioContext|null} */
-let audio = null;
-
 /** Short, quiet tones for what cannot be seen. Silent while an answer is heard, and where the user does not want them. */
 export class Earcons {
   #wanted;
@@ -34,28 +32,11 @@ export class Earcons {
 
   /** The user has tapped, which browsers want for sound; one without sound stays silent. */
   prepare() {
-    try {
-      audio ??= new AudioContext();
-      void audio.resume().catch(() => {});
-    } catch {
-      // No sound here.
-    }
+    openSound();
   }
 
   /** @param {Earcon} name */
   play(name) {
-    if (audio?.state !== "running" || !this.#wanted() || this.#hears()) return;
-    for (const [hertz, after] of NOTES[name]) {
-      const tone = audio.createOscillator();
-      const level = audio.createGain();
-      const begin = audio.currentTime + after;
-      tone.frequency.value = hertz;
-      level.gain.setValueAtTime(0.0001, begin);
-      level.gain.exponentialRampToValueAtTime(LOUDNESS, begin + 0.015);
-      level.gain.exponentialRampToValueAtTime(0.0001, begin + SECONDS);
-      tone.connect(level).connect(audio.destination);
-      tone.start(begin);
-      tone.stop(begin + SECONDS);
-    }
+    if (this.#wanted() && !this.#hears()) playNotes(NOTES[name], SECONDS, LOUDNESS);
   }
 }

@@ -18,9 +18,10 @@ import json
 import sys
 import time
 from collections import deque
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 import cv2
@@ -71,6 +72,13 @@ class Record:
     ended: float | None = None
     # The client closed the stream before its end
     cancelled: bool = False
+
+
+class Numbered(Protocol):
+    """A record of a request: a dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+    number: int
 
 
 class StandInModel:
@@ -156,10 +164,7 @@ class StandInModel:
             case "GET", "/health":
                 write_json(writer, 200, {})
             case "GET", "/records":
-                since = int(parse_qs(url.query).get("since", ["0"])[0])
-                write_json(
-                    writer, 200, [asdict(r) for r in list(self.records) if r.number >= since]
-                )
+                write_records(writer, self.records, url.query)
             case _:
                 write_json(writer, 404, {"error": {"message": "not found", "code": 404}})
         await writer.drain()
@@ -243,6 +248,12 @@ def write_json(writer: asyncio.StreamWriter, status: int, body: Any) -> None:
     raw = json.dumps(body).encode()
     head = f"HTTP/1.1 {status} .\r\ncontent-type: application/json\r\ncontent-length: {len(raw)}"
     writer.write(head.encode() + b"\r\n\r\n" + raw)
+
+
+def write_records(writer: asyncio.StreamWriter, records: Iterable[Numbered], query: str) -> None:
+    """Write the records from number `since` of a query on; without one all."""
+    since = int(parse_qs(query).get("since", ["0"])[0])
+    write_json(writer, 200, [asdict(one) for one in list(records) if one.number >= since])
 
 
 def _last_user(messages: list[dict[str, Any]]) -> tuple[str, str]:

@@ -13,9 +13,9 @@ import asyncio
 import json
 import time
 from collections import deque
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ from scripts.bench.stand_in_model import (
     StandInModel,
     serve_until_closed,
     write_json,
+    write_records,
 )
 from server.core import core_dumps
 
@@ -81,9 +82,7 @@ class StandInSpeech(StandInModel):
                 record = self._record("sound", str(json.loads(body).get("input", "")))
                 await self._speak(record, writer)
             case "GET", "/speech-records":
-                since = int(parse_qs(url.query).get("since", ["0"])[0])
-                found = [asdict(one) for one in list(self.speech) if one.number >= since]
-                write_json(writer, 200, found)
+                write_records(writer, self.speech, url.query)
             case _:
                 return await super()._answer(method, target, body, reader, writer)
         await writer.drain()

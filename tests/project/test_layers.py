@@ -101,6 +101,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "core.frames": "data without behaviour",
     "core.sound": "data without behaviour",
     "core.secret_rules": "tests/project/test_config.py",
+    "core.time_limits": "tests/engines/openai/test_engine.py, tests/engines/speech/test_server_recogniser.py",
     "core.setting_doubts": "tests/project/test_config.py",
     "core.setting_errors": "tests/project/test_config.py",
     "core.setting_fields": "tests/project/test_config.py",

@@ -12,10 +12,11 @@ from server.core.errors import (
     EngineTimeout,
     EngineUnavailable,
 )
+from server.core.time_limits import Seconds
 
 
 @dataclass(frozen=True, slots=True)
-class TimeLimits:
+class TimeLimits(Seconds):
     """Seconds.
 
     A processor without a GPU takes tens of seconds for the first word of a large model.

@@ -14,6 +14,7 @@ import httpx2
 import openai
 from pydantic import SecretStr
 
+from server.core.time_limits import Seconds
 from server.engines.openai import upstream
 from server.engines.openai.bounded_http import STREAM_BYTES, AnswerRefused, BoundedTransport, Bounds
 from server.engines.openai.chat_stream import (
@@ -35,7 +36,7 @@ _DROPPED = (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError)
 
 
 @dataclass(frozen=True, slots=True)
-class TimeLimits:
+class TimeLimits(Seconds):
     """Seconds.
 
     All but `connect` count data events only: keep-alive comments go on when a model server is dead.
@@ -48,14 +49,6 @@ class TimeLimits:
     # The whole answer.
     total: float = 120.0
     probe: float = 5.0
-
-    def __post_init__(self) -> None:
-        for name in self.__dataclass_fields__:
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise ValueError(
-                    f"The time limit {name} is {value}; it must be more than 0 seconds."
-                )
 
 
 class Refused(Exception):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+
+from server.core.time_limits import Seconds
 
 
 @dataclass(frozen=True, slots=True)
-class SpeechLimits:
+class SpeechLimits(Seconds):
     """Seconds; the defaults are those of a recogniser."""
 
     connect: float = 3.0
@@ -17,14 +18,6 @@ class SpeechLimits:
     # The whole answer
     total: float = 60.0
     probe: float = 5.0
-
-    def __post_init__(self) -> None:
-        for name in self.__dataclass_fields__:
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise ValueError(
-                    f"The time limit {name} is {value}; it must be more than 0 seconds."
-                )
 
 
 @dataclass(frozen=True, slots=True)

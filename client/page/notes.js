@@ -1,0 +1,37 @@
+/** @typedef {[number, number]} Note hertz, and when it begins (s) */
+
+// One for all tones of the page: browsers allow few.
+/** @type {AudioContext|null} */
+let audio = null;
+
+/** Prepare at a person's tap, which browsers want for sound; one without sound stays silent. */
+export function openSound() {
+  try {
+    audio ??= new AudioContext();
+    void audio.resume().catch(() => {});
+  } catch {
+    // No sound here.
+  }
+}
+
+/**
+ * Play short notes; silent until `openSound` had its tap.
+ * @param {Note[]} notes
+ * @param {number} seconds of each
+ * @param {number} loudness 0 to 1
+ */
+export function playNotes(notes, seconds, loudness) {
+  if (audio?.state !== "running") return;
+  for (const [hertz, after] of notes) {
+    const tone = audio.createOscillator();
+    const level = audio.createGain();
+    const begin = audio.currentTime + after;
+    tone.frequency.value = hertz;
+    level.gain.setValueAtTime(0.0001, begin);
+    level.gain.exponentialRampToValueAtTime(loudness, begin + 0.015);
+    level.gain.exponentialRampToValueAtTime(0.0001, begin + seconds);
+    tone.connect(level).connect(audio.destination);
+    tone.start(begin);
+    tone.stop(begin + seconds);
+  }
+}
