@@ -15,7 +15,12 @@ from tests.real_model.server import build, build_random, missing
 settings.register_profile("qwen-camera", deadline=None, derandomize=True)
 settings.load_profile("qwen-camera")
 
-pytest_plugins = ["tests.support.left_behind", "tests.support.parts", "pytester"]
+pytest_plugins = [
+    "tests.support.left_behind",
+    "tests.support.memory",
+    "tests.support.parts",
+    "pytester",
+]
 
 
 def pytest_configure() -> None:
