@@ -35,8 +35,8 @@ class Inference:
     """Runs jobs: `submit` and `cancel`, finally `drain` and `close`.
 
     The number of slots is the smaller of `max_concurrent` and the current engine's own limit, read
-    each time; with an engine that states none, this process's share of it (`engine_share.py`). A slot is freed only when the engine has closed the stream, so that a model server
-    never gets more requests. (Jobs that fall back together keep their slots, so an engine with a
+    each time; with an engine that states none, this process's share of it (`engine_share.py`). A slot is
+    freed only when the engine has closed the stream, so that a model server never gets more requests. (Jobs that fall back together keep their slots, so an engine with a
     lower limit may briefly get more.)
     """
 
@@ -210,9 +210,9 @@ class Inference:
     def _next_background(self, slots: int) -> JobRun | None:
         """Take the next background job, when the engine has room for it.
 
-        One prompt at a time, and one slot stays free: a question that comes waits for at most one
-        prompt, and while people ask seldom for that. Each third job is of a less urgent kind than watches, if there is one, so that none
-        starves.
+        One prompt at a time, and one slot stays free: a new question waits for at most one prompt, and
+        seldom for that while people ask. Each third job is of a less urgent kind than watches, if
+        there is one, so that none starves.
         """
         background = [run for run in self._slots if run.job.background]
         if slots > 1 and len(self._slots) == slots - 1:

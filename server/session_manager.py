@@ -75,7 +75,7 @@ class _Entry:
 
 
 class SessionManager:
-    """Sessions by id. A session begins with its first offer or socket, and ends once for good."""
+    """Sessions by id. A session begins with its first offer or socket, and ends once."""
 
     def __init__(
         self,

@@ -60,7 +60,7 @@ class Devices:
 
     Nothing is stored: removed devices are known until the server stops.
 
-    `key` signs; another one removes all devices for good. `now` is seconds since the epoch.
+    `key` signs; another one removes all devices permanently. `now` is seconds since the epoch.
     """
 
     def __init__(self, key: str) -> None:

@@ -1,4 +1,4 @@
-"""The gateways of an installation: which ones live, their load, and where a new session goes.
+"""The gateways of an installation: the living ones, their load, and the choice for a new session.
 
 Each process reports itself to Redis every few seconds and reads the reports of the others in the
 same step. A report has a name, two numbers and whether it drains, and expires. Without an answer
@@ -19,7 +19,7 @@ from server.access.shared_limits import Store
 # A gateway that reported nothing for this long is gone (seconds): three intervals of
 # `redis_store.PROBE_SECONDS`.
 REPORT_SECONDS = 15
-# What was read last counts for this long when Redis is gone (seconds).
+# The last reports count for this long when Redis is gone (seconds).
 KNOWN_SECONDS = 60.0
 # Reports that are read, the newest; more gateways than this do not know each other.
 MOST_GATEWAYS = 100

@@ -1,4 +1,4 @@
-"""Checks OPERATOR_TOKEN for operators' functions."""
+"""Check OPERATOR_TOKEN for operators' functions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds whether two frames show the same in every detail, so that one's picture can stand for the other's.
+"""Find whether two frames show the same in every detail, so that one picture serves for both.
 
 The change gate forgives a shaking hand and small things, which is right for work that nobody asked for. A question may be
 about the smallest thing in sight; here a digit that changes on a display is enough, and a moving camera always is.

@@ -1,6 +1,6 @@
 """The pace of background requests: at a change, less often while answers stay the same.
 
-Where much of the picture always moves, a request also goes out now and then without a change.
+If much of the picture always moves, a request also goes out now and then without a change.
 """
 
 from __future__ import annotations

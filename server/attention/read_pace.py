@@ -1,4 +1,4 @@
-"""When a text that is read over several pictures has come to its end, and what helps it on. Pure."""
+"""Decide when a text that is read over several pictures is complete, and which hint helps. Pure."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from server.core.frames import Hint
 WHOLE_SECONDS = 3.0
 QUIET_SECONDS = 9.0
 FIRST_SECONDS = 20.0
-# What was read is spoken for no longer than this, whatever a page reports of it
+# The longest time to speak the lines that were read, whatever a page reports
 HEARING_SECONDS = 600.0
-# Seconds without a new line before a hint: who moves on needs none
+# Seconds without a new line before a hint: a person who moves on needs none
 HINT_AFTER_SECONDS = 1.0
 # Looks in a row with the same result, until it is the hint
 _LOOKS = 2

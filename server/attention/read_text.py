@@ -55,7 +55,7 @@ class ReadText:
     def __init__(self) -> None:
         # In the order of the page
         self._lines: list[_Line] = []
-        # What was read, in the order of its reading
+        # The lines in the order of their reading
         self._read: list[str] = []
         self._chars = 0
 
@@ -94,7 +94,7 @@ class ReadText:
         last_known = len(known) - 1
         below = min((at for at, other in matched.items() if other == last_known), default=len(seen))
         fresh: list[str] = []
-        # Where the next new line belongs, and how many were put in before
+        # The index of the next new line, and the number of lines inserted before it
         position, added = first + (min(used) if used else len(known)), 0
         for at, line in enumerate(seen):
             if at in matched:

@@ -12,8 +12,8 @@ from enum import StrEnum
 
 # Least time between two pictures
 CLOSEST_SECONDS = 1.0
-# Where nothing changes, a newer picture replaces the last one this often, so that the view before
-# the next change is there even after hours.
+# While nothing changes, a newer picture replaces the last one this often: the view before the next
+# change is in memory even after hours.
 REFRESH_SECONDS = 60.0
 # Pictures of this age in seconds have neighbors at a distance of at least a second or this share.
 _SPACING = 0.15

@@ -1,11 +1,11 @@
-"""One watch: what was seen of its condition, and when that is worth a ring. Pure: `now` is an argument.
+"""One watch: the state of its condition, and the decision to ring. Pure: `now` is an argument.
 
                  yes                    yes, and the place lies in what changed
     CLEAR ───────────────▶ DOUBTED ─────────────────────────────────────────▶ HOLDS ─▶ ring
       ▲ ◀──────────────────────┘ no, or elsewhere                               │
       └─────────────────────────────────────────────────────────────────────────┘ three noes, then a cooldown
 
-What holds when the watch begins is a status and rings nothing: it leads to HOLDS as well.
+A condition that holds when the watch begins also leads to HOLDS, without a ring.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """Engines, which answer questions: the protocol of an engine, the prompts, and the choice between
 engines.
 
-How a model is started and stopped is in `hosting`.
+`hosting` starts and stops models.
 """

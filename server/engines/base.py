@@ -1,4 +1,4 @@
-"""The engine protocol: what an engine states about itself, what it is asked, what it answers."""
+"""The engine protocol: an engine's abilities and status, its requests and its answers."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class EngineStatus:
 
     @property
     def visitor_detail(self) -> str:
-        """The sentence for whoever has no operator's token; empty where there is nothing to say."""
+        """The sentence for visitors, who have no operator token; empty when there is nothing to say."""
         return self.for_visitors or _FOR_VISITORS[self.state]
 
     @property

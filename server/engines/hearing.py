@@ -1,4 +1,4 @@
-"""Sound in a request: whether it can go to an engine, its form for model servers, its cost. Pure."""
+"""Sound in a request: the check that an engine takes it, its form for model servers, its cost. Pure."""
 
 from __future__ import annotations
 

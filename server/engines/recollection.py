@@ -27,8 +27,8 @@ _MINUTES_FROM = 100
 def captions(seconds: Sequence[tuple[float, float]]) -> list[str]:
     """Return the captions of pictures, oldest first.
 
-    `seconds`: for each its age, and the age since which the scene looked so. What they are stands
-    before the last one, because the oldest are left out where not all fit.
+    `seconds`: for each its age, and the age since which the scene looked so. The explanation of the
+    pictures stands before the last one, because the oldest are left out when not all fit.
     """
     found = []
     for number, (age, since) in enumerate(seconds, 1):

@@ -170,7 +170,7 @@ SEARCH_PARTS: dict[str, str] = {
     "ja": "探して, 探す, さがして, 見つけて",
     "ko": "찾아, 찾을",
 }
-# Phrases that look like one of these and are not: where something comes from, other meanings of a
+# Phrases that look like one of these but are not: questions about an origin, other meanings of a
 # word.
 NEITHER_WORDS: dict[str, str] = {
     "en": "where am i, where are we, where is this from, where is it from, where's this from, where does this come from, "

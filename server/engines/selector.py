@@ -109,7 +109,7 @@ class EngineSelector:
         self._wake.set()
 
     def probe_soon(self) -> None:
-        """An engine's status has changed: choose anew at once, and probe now rather than when it is
+        """An engine's status has changed: choose again at once, and probe now rather than when it is
         time.
         """
         self._choose()

@@ -104,8 +104,8 @@ class Thinking:
         return min(self.limits.max_tokens, context // 4) if context else self.limits.max_tokens
 
     def seen(self, asked: Mode) -> bool:
-        """Learn that it thought though it was asked like that; return whether to ask anew, since
-        that changes something.
+        """Learn that it thought although it was asked in mode `asked`; return True when another request
+        would differ.
         """
         if self.mode is asked:
             # Asked not to think, a model may begin with its answer, whatever its template opens
@@ -140,6 +140,6 @@ class Thinking:
         return True
 
     def forget(self) -> None:
-        """Begin anew: another model is served."""
+        """Start again: another model is served."""
         self.mode, self.implied = Mode.PLAIN, False
         self._dropped.clear()

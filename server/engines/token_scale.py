@@ -11,7 +11,7 @@ _DOWN = 0.2
 
 
 class TokenScale:
-    """The factor for one model at a time: another model begins anew."""
+    """The factor for one model at a time: another model starts again."""
 
     def __init__(self) -> None:
         self._model = ""

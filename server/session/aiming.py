@@ -88,7 +88,7 @@ class Aiming:
             self._task = None
         count("done").inc()
         self._empty = 0 if found.lines or found.faces else self._empty + 1
-        # Another stream, or switched off and on, began anew.
+        # Another stream, or a switch off and on, has replaced `self._aim` meanwhile.
         if aim is self._aim and aim.see(found, self._camera.scene):
             self._tell()
 
@@ -104,10 +104,10 @@ class Aiming:
         pass
 
     def switched(self) -> None:
-        """Apply the person's wish: begin anew, or leave no hint behind.
+        """Apply the person's wish: start again, or remove the last hint.
 
-        A look under way goes on, for nothing: its thread cannot be stopped, and switching off and on
-        must not bring looks closer together.
+        A look in work goes on, and its result is not used: its thread cannot be stopped, and
+        switching off and on must not bring looks closer together.
         """
         self._aim, self._empty = Aim(), 0
         if self.wanted:

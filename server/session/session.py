@@ -1,7 +1,7 @@
 """One visitor: joins the camera, the questions, the running description and the messages back.
 
-Everything here is called on the event loop. Questions and holds run as tasks of the session; what the
-session remembers (history, a held frame) lives in RAM and goes with it.
+Everything here is called on the event loop. Questions and holds run as tasks of the session. Its
+history and its held frame live in RAM and end with it.
 """
 
 from __future__ import annotations
@@ -249,7 +249,7 @@ class Session:
                 case wire.Watch() | wire.Unwatch() | wire.Heard() | wire.Wrong():
                     self._watch(message)
                 case wire.Auth() | wire.Operator():
-                    pass  # the socket's affair
+                    pass  # The socket handles them.
         except QwenCameraError as error:
             self.send_error(error)
 

@@ -1,4 +1,4 @@
-"""Somebody speaks over the answer: lower it at once, hush it, stop it, or let it go on.
+"""React to speech over the answer: lower it at once, hush it, stop it, or let it go on.
 
 The first chunk of speech lowers the answer, and speech of 60 ms hushes it; nothing is lost so far.
 Speech of 250 ms within 400 ms stops it. After 400 ms without speech it goes on where it was.

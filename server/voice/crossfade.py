@@ -24,7 +24,7 @@ class CrossFade:
     """Joins the chunks of one utterance. Keeps the last `FADE` samples back, to fade them out."""
 
     def __init__(self) -> None:
-        # What was not given out yet; the two samples before it, while there were so many
+        # The samples that were not returned yet, after the last two that were
         self._kept = np.zeros(0, np.int16)
         self._begun = False
 

@@ -1,4 +1,4 @@
-"""Tells the person at the microphone from voices behind them: a television, people in the room.
+"""Tell the person at the microphone from voices behind them: a television, people in the room.
 
 Speech alone does not say whose it is, so its loudness decides, by two rules. Speech softer than
 `near` is not the person's: the level of somebody close to begin with, raised to 14 dB below
@@ -6,8 +6,8 @@ somebody who was heard, and lowered when somebody soft speaks alone and is not h
 on for 8 seconds without a pause of 1.2 seconds is a background; from then on only speech louder
 than it counts, until it has been silent for 30 seconds.
 
-In a loud room the detector takes noise for speech for up to 0.2 s after it. What has sunk to the
-room's own loudness is none any more, unless it is sure of it.
+In a loud room the detector reports speech for up to 0.2 s after its end. A chunk as soft as the room
+is therefore no speech, unless the detector is sure.
 """
 
 from __future__ import annotations

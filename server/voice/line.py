@@ -11,7 +11,7 @@ from server.voice.player import Player
 class VoiceLine:
     """One session's microphone and loudspeaker. All methods are called on the event loop.
 
-    One connection at a time is on the line; what an older one still sends is ignored.
+    One connection at a time is on the line; sound of an older one is ignored.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Finds where a sound begins that stands out from what is heard all the time: a bark, a bell, a crash.
+"""Find the beginning of a sound that stands out from the constant ones: a bark, a bell, a crash.
 
 The background is followed slowly upwards and quickly downwards, so that a fan or rain becomes it.
 """

@@ -19,14 +19,14 @@ _RAMP = 240
 
 
 class Player:
-    """One listener's queue of speech: mono, 16 bits, 24 kHz. Bounded; what does not fit is dropped.
+    """One listener's queue of speech: mono, 16 bits, 24 kHz. Bounded; speech that does not fit is dropped.
 
     It gives out whole frames of 20 ms only, so that a chunk that comes late leaves no hole in a
     frame; the rest of the last one is filled with silence after `finish`.
     """
 
     def __init__(self) -> None:
-        # Called when there is something to send again, by whoever fills it
+        # Called when there is something to send again
         self.on_ready: Callable[[], None] | None = None
         # Called when an utterance was sent to its end
         self.on_end: Callable[[], None] | None = None

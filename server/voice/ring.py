@@ -40,7 +40,7 @@ class SoundRing:
         return self._end
 
     def add(self, sound: Sound) -> None:
-        """Append a piece. Silence fills a gap before it; one from before the end begins anew."""
+        """Append a piece. Silence fills a gap before it; a piece from before the end restarts the ring."""
         if not len(sound.samples):
             return
         if self._samples is None:

@@ -28,12 +28,12 @@ _HALF = ".!?…"
 _CLAUSE = "，、；：،؛፣"
 _HALF_CLAUSE = ",;:–—"
 _CLOSING = "\"'”’»›)]}）】」』*_"
-# What closes behind the end of the piece before
+# Closing marks that still belong to the piece before
 _LEFT_OVER = _FULL + "”’»›)]}）】」』 "
 _FENCE = "```"
 
-# Abbreviations after which a sentence mostly goes on, in lower case and without the last dot. Where
-# it does not, two sentences are one piece, and nothing is lost.
+# Abbreviations after which a sentence mostly goes on, in lower case and without the last dot. If
+# it does not, two sentences become one piece, and nothing is lost.
 _ABBREVIATIONS = (
     " mr mrs ms dr prof st sr jr vs etc e.g i.e approx ca cf fig nos vol dept est"
     " z.b d.h u.a u.ä o.ä bzw usw evtl ggf inkl nr str tel hr fr vgl sog geb"
@@ -61,7 +61,7 @@ class Sentences:
         # The part of the answer that is not in a piece yet, and its first character's position
         self._rest = ""
         self._at = 0
-        # The first character of the next piece: what has no words goes with the piece after it
+        # The first character of the next piece; text without words is added to the piece after it
         self._start = 0
         # True inside a block of code, which nobody wants to hear
         self._code = False

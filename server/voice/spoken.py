@@ -25,7 +25,7 @@ _PICTOGRAMS = re.compile(
     "[\u2190-\u21ff\u2300-\u23ff\u2500-\u27bf\u2900-\u297f\u2b00-\u2bff\ufe0e\ufe0f\u200d\u20e3"
     "\U0001f000-\U0001faff\U000e0020-\U000e007f]+"
 )
-# What was taken out leaves a space before the mark behind it.
+# A removed part leaves a space before the mark behind it.
 _BEFORE_MARK = re.compile(r" +([.,;:!?])")
 _SPACES = re.compile(r"\s+")
 # A longer run of letters and digits is no word of a language with spaces, but a key or a number.

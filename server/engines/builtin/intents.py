@@ -103,7 +103,7 @@ class Intent:
 def understand(question: str, language: str | None = None) -> Intent:
     """Find a question's subject.
 
-    `language`: a BCP 47 tag; it decides the language of the answer if it is one of ours.
+    `language`: a BCP 47 tag; it decides the language of the answer if it is one of `LANGUAGES`.
     """
     text = plain(question)
     fixed = (language or "").partition("-")[0].lower()

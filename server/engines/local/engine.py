@@ -69,7 +69,7 @@ class LocalEngine:
     To load it again, make another one.
 
     `argv` is run as it is, in the folder of this program, with `env` beside what every worker gets;
-    with `own_code` there is a folder for the model's own code, which goes with it. `on_progress`
+    with `own_code` there is a folder for the model's own code, removed at the end. `on_progress`
     gets the progress of loading, `on_line` each line of the worker's log, without secrets; lines
     that come while a question is in work might quote it, so those are not passed on. Both are
     called on the event loop.
@@ -226,7 +226,7 @@ class LocalEngine:
     async def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
         """See `Engine.answer`.
 
-        A model that is seen to think though nobody expected it is asked anew, with tokens for it;
+        A model that is seen to think though nobody expected it is asked again, with tokens for it;
         one that cannot use a sound gets the words alone.
         """
         async with self._turn:
@@ -297,7 +297,7 @@ class LocalEngine:
                 due = min(deadline, now() + self._limits.between_tokens)
                 answered = reply.answered
                 for chunk in reply.take(Piece(str(message.header["text"]), began=True)):
-                    # Asked anew in mid-answer it would begin a second one.
+                    # Another request in mid-answer would begin a second answer.
                     if isinstance(chunk, Delta) or asked is Mode.BUDGET or not answered:
                         yield chunk
         except TimeoutError:

@@ -30,8 +30,7 @@ TAIL_SECONDS = 1.0
 # while it is closed.
 _KEEP_ALIVE_SECONDS = 4.0
 _CHAT = "/chat/completions"
-# The connection broke before anything came back: what a server does to a kept one that it has
-# closed meanwhile.
+# The connection broke before anything came back: the server had closed a kept connection meanwhile.
 _DROPPED = (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError)
 
 

@@ -103,7 +103,7 @@ class RequestFields:
         return True
 
     def drop(self, refusal: object, thinking: Thinking) -> bool:
-        """Leave out the fields that a refusal names, for good; return whether anything changed."""
+        """Leave out the fields that a refusal names from now on; return True when that changes anything."""
         extra = tuple(thinking.fields())
         named = upstream.refused_fields(refusal, (*self.optional, *extra))
         for name in named:

@@ -120,11 +120,11 @@ class Discovery:
         return _bad(before, EngineState.MISCONFIGURED, self.not_openai(), Trouble.PROTOCOL)
 
     def may_be_unlisted(self, status: int) -> bool:
-        """Find whether a server that fails to list its models may answer questions: where we know
-        the name.
+        """Find whether a server that fails to list its models may still answer questions: only if the
+        model's name is set.
 
-        `transformers serve` fails like this without a cache folder. So does a broken one: its
-        health check differs.
+        `transformers serve` fails like this without a cache folder. A broken server does, too; the
+        health check tells them apart.
         """
         return bool(self._wanted) and status in _LISTING_FAILS
 

@@ -201,7 +201,7 @@ class OpenAIEngine:
                         self._server.learned_speech()
                     answered = reply.answered or spoken.begun
                     for chunk in reply.take(piece):
-                        # Asked anew in mid-answer it would begin a second one.
+                        # Another request in mid-answer would begin a second answer.
                         if isinstance(chunk, Delta) or asked is Mode.BUDGET or not answered:
                             yield chunk
                     if reply.finish and not opened.speaks:

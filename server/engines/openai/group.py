@@ -23,7 +23,7 @@ _REST_SECONDS = 5.0
 # The same of one that gave no token in time: each question there costs a person all that time.
 _SILENT_SECONDS = 60.0
 _RESTS_AFTER = (Reason.BROKEN, Reason.FAILED, Reason.LOADING)
-# Which trouble is named first when no server answers
+# The order in which troubles are named when no server answers
 _BEST_FIRST = (
     EngineState.BUSY,
     EngineState.LOADING,

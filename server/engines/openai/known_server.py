@@ -212,7 +212,7 @@ class KnownServer:
         self._sight.refused(model)
 
     def not_chat(self, why: str) -> str:
-        """Say why the reply to a question is none. `why`: what was refused of it; may be empty."""
+        """Say why a reply is no answer. `why`: the part of the request that was refused; may be empty."""
         return self._refused_answer(why).detail if why else self._discovery.not_openai()
 
     def refusal(self, status: int, body: object, retry_after: float | None = None) -> EngineError:

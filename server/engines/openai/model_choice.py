@@ -23,9 +23,10 @@ _PICTURES = frozenset(("image", "images", "vision", "multimodal"))
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """`sees`: None where nobody knows.
+    """A model of a server's list.
 
-    `why`: how that is known, the end of a sentence. `loaded`: None where the server does not say.
+    `sees`: None when unknown. `why`: the source of `sees`, the end of a sentence. `loaded`: None when
+    the server does not say.
     """
 
     name: str
@@ -35,8 +36,9 @@ class Listed:
 
 
 def listed(data: Mapping[str, Any], cards: Iterable[Mapping[str, Any]]) -> list[Listed]:
-    """Read a list of models: what it and the name say of each; `cards` are the good ones of its
-    `data`.
+    """Read a list of models, and the abilities that it or the name states.
+
+    `cards`: the valid entries of its `data`.
     """
     # llama.cpp has a second list beside it, by file names.
     others = data.get("models")

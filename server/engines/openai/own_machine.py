@@ -1,8 +1,7 @@
-"""Find whether an address leads to this very machine: to its loopback, to an address that it has,
-or to its own name.
+"""Find whether an address leads to this machine: its loopback, one of its addresses, or its name.
 
-Only a name that the machine has itself counts, and only while all that it stands for are own
-addresses: what any other name stands for tomorrow is somebody else's to say.
+Only the machine's own name counts, and only while it resolves to own addresses alone: others decide
+where any other name leads tomorrow.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ def is_own(address: Address, own: Iterable[Address]) -> bool:
 
 
 class Whereabouts:
-    """The machine behind one engine's address, found anew each time: networks change."""
+    """The machine behind one engine's address; looked up each time, because networks change."""
 
     def __init__(
         self,
@@ -56,14 +55,14 @@ class Whereabouts:
         addresses: Callable[[], frozenset[Address]] = own_addresses,
         names: Callable[[], frozenset[str]] = own_names,
     ) -> None:
-        # The other machine as people know it, "" for none: before `find` by what the address says
+        # The other machine as people know it, "" for none; before `find` it is read from the address
         # alone.
         self.other = self._host = other_machine(base_url)
         self._addresses, self._names = addresses, names
         self._not_before = 0.0
 
     async def find(self) -> str:
-        """The other machine, "" while it is this one; asked anew, and no name on the event loop."""
+        """Look the machine up, without blocking the event loop; "" while it is this one."""
         if self._host:
             self.other = "" if await self._leads_here() else self._host
         return self.other

@@ -35,8 +35,8 @@ class Reason(StrEnum):
 class Fault(Exception):
     """A request failed before its first token, and another attempt may succeed.
 
-    `error` makes the error for whoever asked, once nobody tries again: it also notes what the
-    failure shows of the server. `wait`: seconds that the server asks for.
+    `error` makes the error for the caller after the last attempt, and notes what the failure shows
+    about the server. `wait`: seconds that the server asks for.
 
     Outside the tree of errors: `asked` makes an EngineError of it.
     """

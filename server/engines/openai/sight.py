@@ -58,7 +58,7 @@ class Sight:
         self._blind: set[str] = set()
 
     def forget(self) -> None:
-        """Begin anew: the server is gone, and another may take its address."""
+        """Start again: the server is gone, and another may take its address."""
         self._asked.clear()
         self._shown.clear()
         self._files.clear()

@@ -68,7 +68,7 @@ class SpeechOut:
         self._unasked = False
 
     def of_model(self, able: bool) -> None:
-        """Begin anew with another model."""
+        """Start again with another model."""
         self._able, self._offered = able, None
         self._heard = self._mute = self._spoke = self._unasked = False
 

@@ -107,7 +107,7 @@ def is_context_length(body: object) -> bool:
 
 
 def is_context_refusal(status: int, body: object) -> bool:
-    """Find whether a refusal with this status is for want of context."""
+    """Find whether a refusal with this status is because the context is full."""
     return status in (400, 413, 422, 0) and is_context_length(body)
 
 
@@ -167,7 +167,7 @@ def is_passing(status: int, body: object) -> bool:
 
 
 def reason(status: int, body: object) -> Reason | None:
-    """Return why a refused request may be sent again; None for one that is refused for good."""
+    """Return why a refused request may be sent again; None when it may not."""
     if status in (429, 503):
         return Reason.LOADING if status == 503 and is_loading(body) else Reason.BUSY
     return Reason.FAILED if 500 <= status <= 599 and status not in _FOR_GOOD else None

@@ -57,7 +57,7 @@ class SpeechHttp:
         )
         self._client = httpx2.AsyncClient(
             transport=BoundedTransport(network, self._bounds),
-            # What was said goes to the configured address and nowhere else: no proxy, no redirect.
+            # Speech goes to the configured address and nowhere else: no proxy, no redirect.
             trust_env=False,
             follow_redirects=False,
             timeout=httpx2.Timeout(None, connect=limits.connect, write=10.0, pool=1.0),

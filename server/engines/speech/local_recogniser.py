@@ -99,7 +99,7 @@ class LocalRecogniser:
     async def recognise(
         self, sound: AsyncIterator[Sound] | Sound, *, language: str | None
     ) -> AsyncGenerator[Words, None]:
-        """See `Recogniser.recognise`. The words come when all is said."""
+        """See `Recogniser.recognise`. The words come after the end of the sound."""
         whole = await Pieces(sound).rest()
         if whole is None:
             yield Words("", True)
@@ -192,7 +192,7 @@ class LocalRecogniser:
             self._waiting.set_result(None)
 
     def _quiet(self) -> bool:
-        """Find whether a line of its log might quote what is said."""
+        """Find whether a line of its log might quote the speech."""
         with suppress(RuntimeError):
             return self._waiting is not None or (
                 asyncio.get_running_loop().time() < self._quiet_until

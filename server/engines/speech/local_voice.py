@@ -110,7 +110,7 @@ class LocalVoice:
         self.trouble = "The voice is being loaded."
         # The names of its voices
         self.voices: tuple[str, ...] = ()
-        # What is not as the options asked
+        # Deviations from the options
         self.notes: list[str] = []
 
     @property

@@ -17,8 +17,8 @@ from server.core.errors import (
 class Refusals:
     """The errors of one speech server.
 
-    `what`: what it is for, as in "transcription server"; `settings`: the beginning of its settings'
-    names, as in "TRANSCRIPTION"; `path`: the address that is asked for, below its base.
+    `what`: its kind, such as "transcription server"; `settings`: the prefix of its settings, such as
+    "TRANSCRIPTION"; `path`: the requested path below its base address.
     """
 
     def __init__(self, what: str, settings: str, address: str, path: str) -> None:

@@ -23,8 +23,8 @@ from server.engines.speech.whole_sound import Pieces
 class ServerRecogniser:
     """One server; see `Recogniser`. `model` "" takes the first one that it lists.
 
-    `realtime`: the socket is tried first. What was taken from a sound's pieces by then goes over
-    HTTP when the socket fails before any words. `transport` replaces the network of HTTP, in tests.
+    `realtime`: the socket is tried first. When it fails before any words, the sound so far goes over
+    HTTP. `transport` replaces the network of HTTP, in tests.
     """
 
     def __init__(

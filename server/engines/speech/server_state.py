@@ -1,4 +1,4 @@
-"""The state of one speech server: whether it answers, its model, and whether its socket is tried."""
+"""The state of one speech server: ready or not, its model, and the use of its socket."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ _NOT_OFFERED = (400, 403, 404, 405, 426, 501)
 class NotOffered(Exception):
     """The server has no such address. Nothing was sent.
 
-    Outside the tree of errors: whoever asked takes the other way then.
+    Outside the tree of errors: the caller then uses HTTP.
     """
 
 
@@ -140,7 +140,7 @@ class Exchange:
         return found
 
     def abort(self) -> None:
-        """Break the connection: whoever waits for a message gets ConnectionClosed."""
+        """Break the connection; a reader that waits gets ConnectionClosed."""
         self._socket.transport.abort()
 
     def _event(self, raw: str) -> dict[str, Any]:

@@ -1,8 +1,7 @@
 """Words to sound over HTTP: `POST /v1/audio/speech` of an OpenAI-compatible server, streamed.
 
-The sound comes as raw PCM, as a WAV file, or in server-sent events (`speech.audio.delta`, base64):
-what comes is read by its Content-Type, because servers changed their minds about what `stream`
-means.
+The sound comes as raw PCM, as a WAV file, or in server-sent events (`speech.audio.delta`, base64).
+Its Content-Type decides, because versions of servers disagree about the meaning of `stream`.
 """
 
 from __future__ import annotations

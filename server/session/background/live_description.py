@@ -25,7 +25,7 @@ from server.vision.hindrance import Hindrance, hindrance
 
 # Characters beyond the last description's that an answer with the same meaning may have
 _LONGER = 64
-# After these changes nothing of the last description holds, so the scene is described anew.
+# After these changes nothing of the last description holds, so the scene is described again.
 _ANEW = (Why.FIRST, Why.VIEW, Why.SCENE)
 
 
@@ -87,7 +87,7 @@ class LiveDescription:
         self._inference.cancel_background(self._session_id, "user")
 
     def listen(self, listening: bool) -> None:
-        """Begin anew with the next socket, whose client may know nothing of the last description."""
+        """Start again with the next socket, whose client may know nothing of the last description."""
         if listening:
             self.new_stream()
 

@@ -51,7 +51,7 @@ _RELEASE_SECONDS = 0.2
 
 @dataclass(slots=True)
 class _Stretch:
-    """One time that the microphone is on: what is known of its sound."""
+    """The state of the sound from switching the microphone on until it is off."""
 
     detection: SpeechDetection
     foreground: Foreground
@@ -239,7 +239,7 @@ class Listening:
         if self._mode is MicrophoneMode.PUSH and stretch.turns.state is TurnState.WAITING:
             return  # it came after the button was released
         if stretch.turns.held or self._mode is MicrophoneMode.PUSH:
-            # Who holds a button means it, however softly they speak.
+            # A person who holds the button speaks to us, however softly.
             voiced = chunk.speech >= 0.5
         else:
             voiced = stretch.foreground.hears(chunk)

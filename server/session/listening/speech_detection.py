@@ -58,7 +58,7 @@ class SpeechDetection:
         self._waiting.append(sound)
         self._samples += len(sound.samples)
         if self._samples > _MOST_WAITING_SECONDS * SOUND_RATE:
-            # The machine is too slow: what is heard now counts.
+            # The machine is too slow; newer sound matters more.
             self._on_dropped(len(self._waiting))
             self._waiting.clear()
             self._samples = 0

@@ -273,7 +273,7 @@ class SpokenQuestions:
         self._outbox.put(wire.HeardWords(id=turn.id, text="", final=True))
         self._send_error(error, turn.id)
         if self.turn is turn:
-            # It broke off while the person still speaks: what follows is another turn.
+            # It failed while the person still speaks: the rest becomes another turn.
             self.turn = None
         if self.before is turn:
             self.before = None

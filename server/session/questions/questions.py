@@ -178,7 +178,7 @@ class Questions:
                 "Only the words of the last spoken question can be corrected. Ask this one anew."
             )
         if not self._tools.inference.draining:
-            # Before its turn goes: what was heard of it would come back in its place.
+            # Before its turn is removed, because stopping puts the heard part of the answer there.
             self._speaking.stop("replaced")
             if last.turn is not None:
                 self._history.remove(last.turn)

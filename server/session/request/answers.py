@@ -49,7 +49,7 @@ class Asking:
     id: str
     question: str
     asked: Asked
-    # Where to look
+    # The way to find the answer
     route: Route = Route.NOW
     # The client's id and time of it: a message with the same ones is a repetition. None unless it has both.
     key: tuple[str, float] | None = None
@@ -70,7 +70,7 @@ class Asking:
     by_engine: bool = False
     # Its turn of the history; None without one
     turn: int | None = None
-    # What was heard of its answer when it was interrupted; None unless it was.
+    # The part of its answer that was heard before an interruption; None without one.
     heard: str | None = None
     # Set while its text is read on over several pictures
     reading: Running | None = None
@@ -103,12 +103,14 @@ class Asking:
 
 
 class AnswerSink:
-    """Turns one job's progress into messages. Calls `on_end(text, whole)` and `on_error(error)` of the session, and
-    `on_counted` with the request and its result; `on_sent` with each request that an engine gets, `on_started` when it
+    """Turns one job's progress into messages.
+
+    Calls `on_end(text, whole)` and `on_error(error)` of the session; `on_counted` with the request
+    and its result; `on_sent` with each request that goes to an engine, `on_started` when the engine
     has it, and `on_text` with each piece of text.
 
-    `began`: monotonic time of the question, or of the description's sampled frame; `wait_seconds`: time spent waiting for
-    the frame since then. `word`: see `Spoken.word`.
+    `began`: monotonic time of the question, or of the description's sampled frame; `wait_seconds`:
+    time spent waiting for the frame since then. `word`: see `Spoken.word`.
     """
 
     def __init__(

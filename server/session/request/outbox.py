@@ -81,13 +81,12 @@ class Outbox:
     """Any number of `put`s, one reader at a time, on the event loop.
 
     Consecutive deltas of one answer are merged, and so are thoughts. New words of a spoken question
-    replace waiting ones of the same question. A new `ready`, `status`,
-    `sender`, `still`, `watches`, `change`, `recall`, `aim`, `reading`, `handover`, `listening`, `engine`,
-    `log` or `speaking` replaces a waiting one
-    (whoever puts a `log` checks first whether one waits), and a `ready` goes before everything
-    else. Without a reader, the deltas of
-    an answer are dropped once its response is there, which has the whole text. Beyond `max_bytes`
-    the oldest messages are dropped and counted, and a reader gets OutboxOverflowed.
+    replace waiting ones of the same question. A new `ready`, `status`, `sender`, `still`, `watches`,
+    `change`, `recall`, `aim`, `reading`, `handover`, `listening`, `engine`, `log` or `speaking`
+    replaces a waiting one; the caller of a `log` first checks that none waits. A `ready` goes before
+    everything else. Without a reader, the deltas of an answer are dropped once its response is there,
+    which has the whole text. Beyond `max_bytes` the oldest messages are dropped and counted, and a
+    reader gets OutboxOverflowed.
     """
 
     def __init__(

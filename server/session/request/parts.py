@@ -56,7 +56,7 @@ class Extras:
     # See `EngineRequest.where` and `EngineRequest.past`.
     where: bool = False
     past: bool = False
-    # See `EngineRequest.reading`. Nothing of the history goes with it.
+    # See `EngineRequest.reading`. The request has no history.
     reading: bool = False
     # The spoken question. It goes in place of the scene's sound.
     sound: Sound | None = None

@@ -1,4 +1,4 @@
-"""The tokens of a request's prompt, and the earlier pictures that go with it."""
+"""The tokens of a request's prompt, and its earlier pictures."""
 
 from __future__ import annotations
 

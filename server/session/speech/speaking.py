@@ -30,11 +30,11 @@ log = logging.getLogger(__name__)
 
 # Loudness of a lowered answer
 LOWERED = 0.2
-# Seconds of speech that wait to be played before the voice is asked for more: what is made beyond
-# is made for nothing when somebody interrupts.
+# The voice makes at most so many seconds of speech ahead of playing: more would be wasted when
+# somebody interrupts.
 AHEAD_SECONDS = 8.0
-# The voice is not kept waiting for longer than this while nobody takes what it made: others may want
-# it. The rest of a piece waits in the player then.
+# The longest time that the voice waits for the player to take its sound, because others may want the
+# voice. After it, the rest of a piece waits in the player.
 STALL_SECONDS = 3.0
 # An answer is given up when no connection has taken it for so long.
 GONE_SECONDS = 30.0
@@ -150,13 +150,13 @@ class Speaking:
         now.sound(player.waiting - before)
 
     def finish(self, id: str) -> None:
-        """Note that nothing more is written; what there is, is spoken."""
+        """Note that the answer is complete; speak the rest."""
         if self._now is not None and self._now.id == id:
             self._now.finish()
             self._news.set()
             self._page_read_on()
 
-    # What interrupts it
+    # Interruptions
 
     def lower(self) -> None:
         """Speak softly: somebody may want to say something."""

@@ -1,4 +1,4 @@
-"""The watches of one session: which frames are asked about, in which requests, and when they ring.
+"""The watches of one session: the choice of frames, the requests about them, and the rings.
 
 The rule that decides when a watch rings is in `attention`.
 """

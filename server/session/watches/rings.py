@@ -100,7 +100,7 @@ class Rings:
         for id, event in self._events.items():
             if event.ring is ring:
                 self._events[id] = event = replace(event, ring=replace(ring, reason=reason))
-                # One that waits goes with its new words, and its picture.
+                # A ring that still waits is sent later, with the new words and its picture.
                 if self._listening and id not in self._unsent:
                     self._outbox.put(event.message().model_copy(update={"image": None}))
                 return

@@ -1,4 +1,4 @@
-"""The list of a session's watches as a person reads it: what is ordered, its state, and why it cannot watch."""
+"""The list of a session's watches as a person reads it: each order, its state, and its trouble."""
 
 from __future__ import annotations
 

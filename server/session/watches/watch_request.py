@@ -55,7 +55,7 @@ def crop_region(place: Box | None, frame: Frame) -> Region | None:
 def in_frame(
     answer: Answer, request: EngineRequest, unit: BoxUnit | None, region: Region
 ) -> Answer:
-    """Return an answer with its place in pixels of the frame. `region`: what the picture shows."""
+    """Return an answer with its place in pixels of the frame. `region`: of the picture."""
     box = answer.where
     if box is None or unit is None:
         return replace(answer, where=None)

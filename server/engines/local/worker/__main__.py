@@ -1,12 +1,11 @@
-"""The worker's process: loads one model, then answers what comes in on standard input, until that
-ends.
+"""The worker's process: loads one model, then answers requests from standard input until it ends.
 
 Frames (see `wire`) go both ways. In: `answer` (id, messages, max_tokens, thoughts, think; pictures,
 the number of bytes of each, and sound, its bytes or 0; they are the payload, in the order of the
 messages, the sound last), `cancel` (id),
 `state`. Out: `progress` (phase, percent, done, total), then `ready` or `failed` (code, message),
 then `delta` (id, text) and `end` (id, reason, counts) or `error` (id, code) of each answer, and
-`state` (steps, gpu_bytes). What libraries print goes to standard error.
+`state` (steps, gpu_bytes). Output of libraries goes to standard error.
 """
 
 from __future__ import annotations

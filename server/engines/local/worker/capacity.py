@@ -15,8 +15,8 @@ _OWN_GROUP = Path("/proc/self/cgroup")
 _GROUPS = Path("/sys/fs/cgroup")
 DTYPES = ("auto", "float16", "bfloat16", "float32")
 BYTES_EACH = {"float16": 2, "bfloat16": 2, "float32": 4}
-# Beside the weights: what is computed with, a picture on its way. The context is made to fit what
-# is left.
+# Memory beside the weights: for computing, and for a picture in work. The context has to fit into
+# the rest.
 _EXTRA_SHARE, _EXTRA_MOST = 0.10, 10**9
 _EXTRA_BYTES = 200 * 1024 * 1024
 # The part of the memory free beside the weights that a whole context may take; and the least

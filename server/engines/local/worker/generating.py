@@ -100,7 +100,7 @@ class Generator:
         AnswerError.
 
         `thoughts` are tokens above `max_tokens`; `think` False switches thinking off where the
-        template can. Where the prompt opens the thoughts, the first piece is the mark that it ends
+        template can. When the prompt opens the thoughts, the first piece is the mark that it ends
         with.
         """
         pictures = [one if isinstance(one, Image.Image) else decode(one) for one in jpegs]

@@ -119,7 +119,7 @@ def load(options: Options, weights: Weights, report: Report) -> LoadedModel:
 
 
 def _context(options: Options, weights: Weights, model: Any, dtype: str) -> int:
-    """Tokens: what is wished, within what the model was made for and what memory is left beside it."""
+    """Return the tokens of the context: as wished, within the model's own limit and the free memory."""
     wanted = min(options.context, weights.context_length or options.context)
     try:
         config = model.config.get_text_config()

@@ -1,9 +1,8 @@
-"""Processors without their video half: it wants torchvision and more, and a camera's question has
-one picture.
+"""Load processors without their video part: it needs torchvision and more, and a question about a
+picture does not need it.
 
-`AutoProcessor` loads every part of a processor or none. Where a video library is missing, the video
-part is replaced by `NoVideo`, which does nothing; the parts for pictures and text are the model's
-own.
+`AutoProcessor` loads all parts of a processor or none. When a video library is missing, `NoVideo`,
+which does nothing, replaces the video part; the parts for pictures and text are the model's own.
 """
 
 from __future__ import annotations

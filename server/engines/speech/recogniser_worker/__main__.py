@@ -1,9 +1,9 @@
-"""The recogniser's process: loads one speech model, then makes words of what comes in on standard
-input, until that ends.
+"""The recogniser's process: loads one speech model, then transcribes the sounds from standard input
+until it ends.
 
 Frames (see `wire`) go both ways. In: `recognise` (id, language; the payload is 16 bit, mono, at 16
 kHz), `cancel` (id). Out: `ready` or `failed` (message); then `words` (id, text, times: lists of word,
-begin, end) or `error` (id, code) of each. What libraries print goes to standard error.
+begin, end) or `error` (id, code) of each. Output of libraries goes to standard error.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""The voice's process: loads one model, then speaks what comes in on standard input, until that ends.
+"""The voice's process: loads one model, then speaks the texts from standard input until it ends.
 
 Frames (see `server.processes.wire`) go both ways. In: `speak` (id, text, language, whole) and `cancel`
-(id). Out: `note` (text) for what is not as it was asked, then `ready` (rate, voices) or
+(id). Out: `note` (text) for each deviation from the options, then `ready` (rate, voices) or
 `failed` (message), then `chunk` (id; the payload is PCM, 16 bits, little end first) and `end` (id,
-frames) or `error` (id, message) of each text. What libraries print goes to standard error.
+frames) or `error` (id, message) of each text. Output of libraries goes to standard error.
 
 With `--measure` it speaks sentences of its own instead, and writes what they took as JSON.
 """

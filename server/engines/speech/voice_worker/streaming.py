@@ -33,8 +33,8 @@ class StreamOptions:
     # Those of the first chunk, which somebody waits for
     first_chunk_frames: int = 2
     decode_window_frames: int = 80
-    # Samples of each chunk that are made again with the next one and blended. 0: none; what plays
-    # the sound bends the borders that do not meet.
+    # Samples of each chunk that are made again with the next one and blended. 0: none; `CrossFade`
+    # joins the borders.
     overlap_samples: int = 0
     # Frames of one text; 10,000 are 800 s.
     max_frames: int = 10_000
