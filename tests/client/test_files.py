@@ -125,6 +125,7 @@ WITHOUT_CONNECTION = [
     "settings/panel",
     "page/dom",
     "page/fragment",
+    "page/notes",
     "page/settings",
     "page/viewport",
     "stage/memoryview",
