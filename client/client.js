@@ -209,13 +209,13 @@ function later(path, missed, load) {
   return { address: new URL(path, import.meta.url), load, onMissing: (/** @type {() => void} */ again) => missing.open(missed, again) };
 }
 
-/** @param {string} text @param {"auto"|"low"|"high"} [detail] @param {import("./page/routes.js").Route} [route] */
-function ask(text, detail = "auto", route) {
+/** @param {string} question @param {"auto"|"low"|"high"} [detail] @param {import("./page/routes.js").Route} [route] */
+function ask(question, detail = "auto", route) {
   const waited = conversation.running;
-  const { id, sent } = visit.ask(text, detail, route);
+  const { id, sent } = visit.ask(question, detail, route);
   // Replaces an unsent question here; for a sent one the server reports it.
   if (waited?.state === "waiting") conversation.end(waited.id, text("Replaced by a newer question."), false);
-  conversation.ask(id, text, detail, sent, route);
+  conversation.ask(id, question, detail, sent, route);
   if (canPoint()) void marks.ahead().then(() => conversation.running?.id === id && marks.here?.asked(id));
   if (visit.facts.disclose) disclosure.open();
 }

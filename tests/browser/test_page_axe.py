@@ -47,11 +47,12 @@ _STILL = """() => document.getAnimations().every((one) =>
 # Controls whose middle square of 24 px is hit by something else (WCAG 2.2, 2.5.8). A label belongs
 # to its control.
 _SMALL = """() => {
-  const top = [...document.querySelectorAll("dialog[open]")].at(-1) ?? document;
+  // What lies below an open dialog or the open state is reached by closing it.
+  const top = [...document.querySelectorAll("dialog[open], #facts:not([hidden])")].at(-1) ?? document;
   const found = [];
   for (const one of top.querySelectorAll("button, summary, input, textarea, a[href], select")) {
     if (!one.checkVisibility({ visibilityProperty: true }) || one.closest(".visually-hidden")) continue;
-    one.scrollIntoView({ block: "nearest", inline: "nearest" });
+    one.scrollIntoView({ block: "center", inline: "center" });
     const { left, top, width, height } = one.getBoundingClientRect();
     const [x, y] = [left + width / 2, top + height / 2];
     const mine = (at) => at && (one.contains(at) || at.contains(one) && at.matches("label, summary")
@@ -107,7 +108,13 @@ class Checked:
 
     async def dialog(self, name: str) -> None:
         """Show a dialog as it is in the page, and close it again."""
-        await self.page.page.evaluate("id => document.getElementById(id).showModal()", name)
+        await self.page.page.evaluate(
+            """id => {
+              document.getElementById(id).showModal();
+              document.getElementById("missing-title").textContent = "It did not arrive";
+            }""",
+            name,
+        )
         await self.look(name)
         await self.page.page.evaluate("id => document.getElementById(id).close()", name)
 
@@ -149,6 +156,7 @@ async def test_no_state_has_a_violation(
     await page.button("Watch for this").click()
     await page.page.locator("#watches > summary").click()
     await checked.look("watches")
+    await page.page.locator("#watches > summary").click()
     await page.page.evaluate("document.querySelector('#update').hidden = false")
     await checked.look("a newer page")
     await page.page.evaluate("document.querySelector('#update').hidden = true")
@@ -171,6 +179,7 @@ async def test_no_state_has_a_violation(
     await checked.look("doctor")
     await page.page.keyboard.press("Escape")
     await page.page.evaluate("location.hash = 'operator'")
+    await expect(page.page.get_by_label("Operator token")).to_be_visible()
     await checked.look("operator's token")
     await page.page.get_by_label("Operator token").fill(TOKEN)
     await page.button("Continue").click()
