@@ -98,6 +98,12 @@ class Attention:
         self._ahead = False
         self._pace.failed(now)
 
+    def lost(self, now: float) -> None:
+        """Ask anew after a pause, though nothing changes: an answer about the present scene did not come."""
+        if self._gate is not None:
+            self._gate.forget()
+        self._pace.failed(now)
+
     def dropped(self) -> None:
         """Note that the request was stopped before its end: the next look may ask again."""
 

@@ -243,6 +243,9 @@ class WatchWakes:
         if ask is self._compared:
             self._compared, self._compared_dark = None, self._before_dark
             self._attention.failed(self.now())
+        elif self._compared is None:
+            # A second look, or one at the settled scene, which may never change again
+            self._attention.lost(self.now())
 
     def _compare_with(self, ask: Ask, change: Change) -> None:
         """Compare later frames with that of a common request, from now on and not from its answer."""
