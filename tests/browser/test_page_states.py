@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 from playwright.async_api import Page, expect
 
 from benchmarks.browser import set_camera
+from server.attention.watch_answers import conditions_in
 from tests.browser.test_page_reading import _LIVE
 from tests.browser.test_page_speaking import _VOICE
 from tests.browser.visitor import Visit, Visitor
-from tests.support.fakes_openai import Behaviour, FakeOpenAI
+from tests.support.fakes_openai import Behaviour, FakeOpenAI, Seen
 from tests.support.running import Running
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
@@ -153,41 +155,70 @@ async def test_each_answer_is_announced_once_without_speech(
     assert error["message"] not in " ".join(announced)
 
 
+GREY, BLUE = "color:rgb(120 120 120)", "color:rgb(60 80 200)"
+LOADS, GONE = "The model is being loaded.", "The model is not available right now."
+
+
+def never(body: dict[str, Any], _jpeg: bytes | None) -> list[str]:
+    """The answer of a model that sees none of the conditions."""
+    names = conditions_in(Seen(body, {}, [], 0.0, 0.0).texts[-1][1])
+    entries = [{"id": name, "seen": False, "sure": 0.9, "why": "Not yet."} for name in names]
+    return [json.dumps({"watches": entries})]
+
+
+async def hinder(page: Visitor, model: FakeOpenAI, way: str) -> None:
+    match way:
+        case "dark":
+            await page.show(mode="black")
+        case "still":
+            await set_camera(page.page, mode="frozen")
+        case "gone":
+            await model.close()
+        case "loading":
+            model.behaviour = Behaviour.LOADING
+            await page.show(mode=BLUE)
+
+
+async def help_again(page: Visitor, model: FakeOpenAI, way: str) -> None:
+    model.behaviour = Behaviour.NORMAL
+    if way == "gone":
+        await model.start()
+    await page.show(mode=GREY)
+
+
 @pytest.mark.parametrize(
-    "reason",
+    ("way", "reason"),
     [
-        "The camera is off.",
-        "The camera is starting.",
-        "No model answers right now.",
-        "No new pictures come from the camera.",
-        "It is too dark to see anything.",
+        ("dark", "It is too dark to see anything."),
+        ("still", "No new pictures come from the camera."),
+        ("gone", GONE),
+        ("loading", LOADS),
     ],
 )
 async def test_it_says_when_it_cannot_watch_and_when_it_can(
-    visit: Visit, builtin: Running, monkeypatch: pytest.MonkeyPatch, reason: str
+    visit: Visit, server: Running, model: FakeOpenAI, way: str, reason: str
 ) -> None:
-    """Whatever the server's reason is: it stands in the list and its heading, and is heard once."""
-    page = await listener(visit, builtin.base_url)
-    await page.show(mode="color:rgb(120 120 120)", clock=False)
-    await page.box.fill("Tell me when you see red.")
+    """The reason stands in the list and its heading, and is heard; so is that it goes on."""
+    model.answer_for = never
+    page = await listener(visit, server.base_url)
+    await page.show(mode=GREY, clock=False)
+    await page.box.fill("Tell me when the kettle boils.")
     await page.button("Watch for this").click()
     await page.got('m.type === "watches" && m.watches[0]?.looked_at')
-    ready = await page.got('m.type === "ready"')
-    session = builtin.program.sessions.find(ready["session_id"])
-    watches = session._watching._list
-    monkeypatch.setattr(watches, "trouble", lambda: reason)
-    watches.report()
     summary = page.page.locator("#watches-summary")
-    await expect(summary).to_have_text(f"Cannot watch now: {reason}")
     await page.page.locator("#watches > summary").click()
-    item = page.page.locator("#watches-list li")
-    await expect(item).to_contain_text(f"Cannot watch now. {reason}")
     told = "text => window.__announced.some((one) => one.includes(text))"
-    await page.page.wait_for_function(told, arg="Cannot watch now.")
-    monkeypatch.undo()
-    watches.report()
-    await expect(summary).to_have_text("Watching: you see red")
+    try:
+        await hinder(page, model, way)
+        await expect(summary).to_contain_text(f"Cannot watch now: {reason}", timeout=30_000)
+        item = page.page.locator("#watches-list li")
+        await expect(item).to_contain_text(f"Cannot watch now. {reason}")
+        await page.page.wait_for_function(told, arg=f"Cannot watch now. {reason}")
+    finally:
+        await help_again(page, model, way)
+    await expect(summary).to_have_text("Watching: the kettle boils", timeout=30_000)
     await page.page.wait_for_function(told, arg="Watching again.")
     announced = await page.page.evaluate("window.__announced")
     heard = [text for text in announced if "Cannot watch now" in text or "Watching again" in text]
-    assert heard == [f"Cannot watch now. {reason}", "Watching again."]
+    assert heard[-1] == "Watching again."
+    assert {text[: len(reason) + 18] for text in heard[:-1]} == {f"Cannot watch now. {reason}"}

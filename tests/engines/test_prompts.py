@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.catalogue.control_tokens import ControlTokens
-from server.core.frames import Kind, Picture
+from server.core.frames import Kind, Picture, Verbosity
 from server.engines import prompts
 from server.engines.base import EarlierPicture, EngineRequest, Turn
 from server.engines.recollection import captions
@@ -88,6 +88,17 @@ def test_system_text_is_the_same_for_every_question_and_calls_the_scene_untruste
     two = prompts.messages(request("b", turns=(Turn("x", "y"),)), "data:2")[0]
     assert one == two
     assert "untrusted" in one["content"]
+
+
+@pytest.mark.parametrize("verbosity", list(Verbosity))
+@pytest.mark.parametrize("language", ["", "de"])
+def test_what_cannot_be_told_is_to_be_said_and_not_guessed(
+    verbosity: Verbosity, language: str
+) -> None:
+    """However few words are wanted, and in whichever language."""
+    text = prompts.system_text(language, verbosity)
+    assert "Never guess" in text
+    assert "say so and say how to hold the camera" in text
 
 
 def test_a_chosen_language_is_named() -> None:

@@ -95,6 +95,8 @@ class FakeEngine:
         self.usage = usage if usage is not None else Usage(10, 3, None)
         self.capabilities = capabilities if capabilities is not None else Capabilities()
         self.ready = ready
+        # Another state than ready and unreachable
+        self.state: EngineState | None = None
         self.model = model
         self.elsewhere = elsewhere
         # Requests in the order they came, answers begun and not let go of, the most of them at a
@@ -113,7 +115,7 @@ class FakeEngine:
 
     @property
     def status(self) -> EngineStatus:
-        state = EngineState.READY if self.ready else EngineState.UNREACHABLE
+        state = self.state or (EngineState.READY if self.ready else EngineState.UNREACHABLE)
         return EngineStatus(state, "", self.model, self.capabilities, self.elsewhere)
 
     async def probe(self) -> EngineStatus:

@@ -27,6 +27,12 @@ class Allowance:
         self._at = now
         return self._left > 0
 
+    def wait(self, now: float) -> float:
+        """Return the seconds until background work may send another request."""
+        if self.left(now):
+            return 0.0
+        return -self._left / self._rate if self._rate > 0 else float("inf")
+
     def spent(self, kind: Kind, visual_tokens: int, now: float, *, heard: int = 0) -> None:
         """Count a request. `heard`: tokens of its sound."""
         self.visual_tokens += visual_tokens

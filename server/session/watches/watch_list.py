@@ -21,6 +21,8 @@ from server.vision.hindrance import Hindrance, hindrance
 
 # The state of a watch that could look, but for something around it
 _CANNOT = "cannot"
+# Seconds until the session may ask again from which on that is said
+_LONG_WAIT = 5.0
 
 
 def zone_of(name: str) -> ZoneInfo | None:
@@ -151,6 +153,10 @@ class WatchList:
             return reason
         if hindrance(self._camera.scene) in (Hindrance.BLACK, Hindrance.DARK):
             return "It is too dark to see anything."
+        if self._requests.allowance.wait(self._clock()) > _LONG_WAIT:
+            return (
+                "Your pictures have used what they may of the model for now. It goes on by itself."
+            )
         return ""
 
     def blocked(self) -> str:

@@ -17,6 +17,16 @@ def test_background_work_waits_for_the_next_tokens() -> None:
     assert allowance.left(15.1)
 
 
+def test_the_wait_for_the_next_request_is_known() -> None:
+    """Ten tokens a second: 50 below zero are five seconds."""
+    allowance = Allowance(600, 0.0)
+    assert allowance.wait(0.0) == 0.0
+    allowance.spent(Kind.WATCH, 650, 0.0)
+    assert allowance.wait(0.0) == 5.0
+    assert allowance.wait(4.0) == 1.0
+    assert allowance.wait(5.1) == 0.0
+
+
 def test_unused_tokens_are_not_saved_up() -> None:
     allowance = Allowance(600, 0.0)
     assert allowance.left(1e6)
