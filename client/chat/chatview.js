@@ -277,19 +277,19 @@ export class ChatView {
     say(part(proof, "summary", HTMLElement), evidence(response));
     const { timings, frame, usage } = response;
     part(proof, ".times", HTMLElement).replaceChildren(...timeRows(timings));
+    const { prompt_tokens: read, cached_tokens: cached, completion_tokens: written } = usage;
     const facts = [[text("Engine"), `${engineName(response.engine)}, ${response.model}`]];
     if (frame) {
-      const visual = frame.visual_tokens > 0 ? `, ${visualTokens(frame.visual_tokens)}` : "";
       facts.push(
         [text("Camera frame"), `${frame.source_width}×${frame.source_height}`],
-        [text("Seen by the engine"), `${frame.width}×${frame.height}${visual}`],
+        [text("Seen by the engine"), `${frame.width}×${frame.height}${frame.visual_tokens > 0 ? `, ${visualTokens(frame.visual_tokens)}` : ""}`],
         [text("Captured"), clock(frame.captured_at)],
       );
-      const sent = framesSent(response);
+      const [sent, seen] = [framesSent(response), frame.visual_tokens];
       if (sent) facts.push([text("Earlier frames"), sent]);
-      if (frame.unchanged_since) facts.push([text("Not computed again"), visualTokens(frame.visual_tokens)]);
+      const saved = frame.unchanged_since ? Math.min(seen, cached ?? seen) : 0;
+      if (saved > 0) facts.push([text("Not computed again"), visualTokens(saved)]);
     }
-    const { prompt_tokens: read, cached_tokens: cached, completion_tokens: written } = usage;
     const tokens = [
       read === undefined ? "" : cached ? text("{read} in ({cached} from the cache)", { read, cached }) : text("{read} in", { read }),
       written === undefined ? "" : text("{written} out", { written }),

@@ -8,6 +8,8 @@ const DIRECTIONS = [
 ];
 // Half a side of the box around a point, as a part of the frame's shorter side
 const POINT = 0.05;
+// A box of which the model is less sure is called uncertain.
+const UNSURE = 0.6;
 
 /**
  * The whole picture as an element shows it, in CSS pixels of the element: it may lie partly outside of it (cropped), or
@@ -65,16 +67,16 @@ export function direction([x1, y1, x2, y2], mirrored = false) {
 /**
  * Boxes of an answer as parts of its frame; a point gets a box around it.
  * @param {import("../live/messages.js").FoundBox[]} boxes @param {import("../live/messages.js").FrameInfo} frame
- * @returns {{box: Edges, label: string}[]}
+ * @returns {{box: Edges, label: string, unsure: boolean}[]}
  */
 export function partsOf(boxes, { source_width: width, source_height: height }) {
   const around = POINT * Math.min(width, height);
-  return boxes.flatMap(({ box, point, label }) => {
+  return boxes.flatMap(({ box, point, label, sure = 1 }) => {
     const [x1, y1, x2, y2] = box ?? (point ? [point[0] - around, point[1] - around, point[0] + around, point[1] + around] : []);
     if (x1 === undefined || !(width > 0 && height > 0)) return [];
     /** @type {Edges} */
     const parts = [within(x1 / width), within(y1 / height), within(x2 / width), within(y2 / height)];
-    return [{ box: parts, label: label || text("Found") }];
+    return [{ box: parts, label: label || text("Found"), unsure: sure < UNSURE }];
   });
 }
 
@@ -83,7 +85,10 @@ export function partsOf(boxes, { source_width: width, source_height: height }) {
  * @param {import("../live/messages.js").FoundBox[]} boxes @param {import("../live/messages.js").FrameInfo} frame
  */
 export function places(boxes, frame) {
-  return partsOf(boxes, frame).map(({ box, label }) => text("{thing}: {place}.", { thing: `${label[0].toUpperCase()}${label.slice(1)}`, place: direction(box) }));
+  return partsOf(boxes, frame).map(({ box, label, unsure }) => {
+    const name = `${label[0].toUpperCase()}${label.slice(1)}`;
+    return text("{thing}: {place}.", { thing: unsure ? text("{thing}, not sure", { thing: name }) : name, place: direction(box) });
+  });
 }
 
 /** @param {number} part */

@@ -35,7 +35,7 @@ export class Marks {
   #hooks;
   /** @type {{id: string, askedAt: number, frameAt: number}|null} the question under way; frameAt: 0 before there is a frame */
   #waiting = null;
-  /** The boxes that are carried. @type {Map<number, {label: string, capturedAt: number, lost: boolean}>} */
+  /** The boxes that are carried. @type {Map<number, {label: string, unsure: boolean, capturedAt: number, lost: boolean}>} */
   #carried = new Map();
 
   /**
@@ -110,7 +110,7 @@ export class Marks {
     if (this.#boxes?.failed) return;
     this.#boxes ??= this.#begin();
     const ids = this.#boxes.begin({ pictures, width, height, capturedAt: frameAt, boxes });
-    this.#carried = new Map(ids.map((id, n) => [id, { label: boxes[n].label, capturedAt: frameAt, lost: false }]));
+    this.#carried = new Map(ids.map((id, n) => [id, { label: boxes[n].label, unsure: boxes[n].unsure, capturedAt: frameAt, lost: false }]));
     this.#overlay.render([]);
   }
 
@@ -134,7 +134,7 @@ export class Marks {
         this.#boxes?.removeBox(id);
         this.#hooks.announce(`${carried.label}: no longer in sight.`);
       } else if (now - at < BEHIND_MS) {
-        marks.push({ id, label: carried.label, box, state, age: now - capturedAt });
+        marks.push({ id, label: carried.label, unsure: carried.unsure, box, state, age: now - capturedAt });
       }
     }
     this.#overlay.render(marks);

@@ -16,6 +16,7 @@ const EDGE = 8;
  * @typedef {Object} Mark
  * @property {number} id
  * @property {string} label
+ * @property {boolean} unsure the model was not sure of it
  * @property {Edges} box
  * @property {"shown"|"fading"|"lost"} state lost: it may be found again
  * @property {number} age ms since the frame that the answer is about
@@ -103,9 +104,10 @@ export class Overlay {
     const where = mark.state === "lost" ? text("out of sight") : direction(mark.box, shown.mirrored);
     const ago = since(mark.age);
     const [name, age] = /** @type {HTMLElement} */ (button.firstElementChild).children;
-    say(name, mark.label);
+    say(name, mark.unsure ? `${mark.label}?` : mark.label);
     say(age, ago);
-    const description = text("{thing}: {place}, {ago}. Ask about it", { thing: mark.label, place: where, ago });
+    const thing = mark.unsure ? text("{thing}, not sure", { thing: mark.label }) : mark.label;
+    const description = text("{thing}: {place}, {ago}. Ask about it", { thing, place: where, ago });
     if (button.getAttribute("aria-label") !== description) button.setAttribute("aria-label", description);
   }
 

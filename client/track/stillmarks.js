@@ -13,7 +13,7 @@ const OTHER = 16;
 // A box about a picture of so long ago (ms) is of no use.
 const LONGEST_MS = 60_000;
 
-/** @typedef {{id: number, label: string, box: Edges, capturedAt: number, luma: Uint8ClampedArray}} Held */
+/** @typedef {{id: number, label: string, unsure: boolean, box: Edges, capturedAt: number, luma: Uint8ClampedArray}} Held */
 
 /**
  * Boxes of an answer on the stills of another device's camera. A still a second is too few to follow a thing, so a box
@@ -44,7 +44,7 @@ export class StillMarks {
   show(found, frame, frameAt) {
     const nearest = this.#stills.toSorted((one, other) => Math.abs(one.at - frameAt) - Math.abs(other.at - frameAt))[0];
     this.#boxes = nearest
-      ? partsOf(found, frame).map(({ box, label }, id) => ({ id, label, box, capturedAt: frameAt, luma: nearest.luma }))
+      ? partsOf(found, frame).map(({ box, label, unsure }, id) => ({ id, label, unsure, box, capturedAt: frameAt, luma: nearest.luma }))
       : [];
     const { onAsk, onClear } = this.#hooks;
     if (this.#boxes.length > 0) this.#overlay ??= new Overlay(this.#image, { onAsk, onClear });
@@ -73,7 +73,7 @@ export class StillMarks {
     const kept = this.#boxes.filter(same);
     for (const one of this.#boxes) if (!kept.includes(one)) this.#hooks.onGone(one.label);
     this.#boxes = kept;
-    this.#overlay?.render(kept.map(({ id, label, box, capturedAt }) => ({ id, label, box, state: "shown", age: now - capturedAt })));
+    this.#overlay?.render(kept.map(({ id, label, unsure, box, capturedAt }) => ({ id, label, unsure, box, state: "shown", age: now - capturedAt })));
   }
 }
 

@@ -17,8 +17,9 @@ from playwright.async_api import expect
 
 from benchmarks.browser_figures import PRINT, likeness
 from tests.browser.visitor import Picture, Visit
+from tests.support.clients import metric
 from tests.support.fakes_openai import Behaviour, FakeOpenAI, Seen
-from tests.support.running import Running
+from tests.support.running import Running, running
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -107,6 +108,31 @@ async def test_an_answer_shows_its_frame_age_engine_and_times(
         await expect(turn.locator(".times")).to_contain_text(text)
     for text in ("vLLM, fake-vl", "1280×720", "840×448, 480 visual tokens", "Captured"):
         await expect(turn.locator(".about")).to_contain_text(text)
+
+
+async def test_an_unchanged_picture_says_what_was_not_computed_again(visit: Visit) -> None:
+    """The page and the metrics name the same number: that of the model server's cache."""
+    model = FakeOpenAI()
+    model.card = {"owned_by": "vllm"}
+    async with model, running(engine="vllm", vllm_base_url=model.base_url) as run:
+        page = await visit(run.base_url)
+        await page.start()
+        await page.show(mode="text:TEA", clock=False)
+        await page.settle(6)
+        # Its picture may have gone ahead while it was typed.
+        await page.ask("What is this?")
+        second = await page.ask("Which colour is it?")
+        assert second["frame"]["unchanged_since"] <= second["frame"]["captured_at"]
+        assert model.requests[-1].jpeg == model.requests[-2].jpeg
+        turn = page.turns.last
+        await expect(turn.locator(".evidence summary")).to_contain_text("unchanged since")
+        await turn.locator(".evidence summary").click()
+        about = turn.locator(".about")
+        await expect(about).to_contain_text("Not computed again64 visual tokens")
+        await expect(about).to_contain_text("(64 from the cache)")
+        # Of the first question, too, when its picture went ahead
+        assert metric(run, "visual_tokens_saved_total") in (64, 128)
+        await page.leave()
 
 
 async def test_a_tapped_question_gets_a_frame_captured_after_it(

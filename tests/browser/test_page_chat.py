@@ -5,6 +5,7 @@ aloud.
 from __future__ import annotations
 
 import itertools
+import re
 from typing import Any
 
 import pytest
@@ -101,6 +102,49 @@ async def test_a_description_that_goes_on_neither_jumps_nor_loses_its_picture(
     assert len(seen) == 1, seen
     assert seen[0].endswith("true")
     await page.button("Describe").click()
+
+
+async def test_the_timeline_of_a_description_scrolls_and_copies(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """By wheel and by keyboard down to the oldest moment; copied are all, the oldest first."""
+    numbers = itertools.count(1)
+    model.answer_for = lambda _body, _jpeg: [f"Scene {next(numbers)}. {LONG}"]
+    page = await visit(server.base_url)
+    await page.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    await page.start()
+    await page.button("Describe").click()
+    turn = page.turns.last
+    moments = turn.locator(".earlier ol")
+    await moments.locator("li").nth(4).wait_for(state="attached")
+    await page.button("Describe").click()
+    await expect(turn).to_have_attribute("data-state", "done")
+    count = await moments.locator("li").count()
+    await turn.locator(".earlier summary").click()
+    first, oldest = moments.locator("li").first, moments.locator("li").last
+    await expect(oldest).to_contain_text("Scene 1.")
+    await moments.scroll_into_view_if_needed()
+    assert await moments.evaluate("list => list.scrollHeight > list.clientHeight + 40")
+    await moments.hover()
+    await page.page.mouse.wheel(0, 20_000)
+    end = "list => list.scrollTop + list.clientHeight > list.scrollHeight - 2"
+    await page.page.wait_for_function(end, arg=await moments.element_handle())
+    await expect(oldest).to_be_in_viewport()
+    await moments.focus()
+    await page.page.keyboard.press("Home")
+    await page.page.wait_for_function(
+        "list => list.scrollTop === 0", arg=await moments.element_handle()
+    )
+    await expect(first).to_be_in_viewport()
+    await turn.locator(".copy").click()
+    await page.page.wait_for_function(
+        "async () => (await navigator.clipboard.readText()).includes('Scene 1.')"
+    )
+    lines = (await page.page.evaluate("navigator.clipboard.readText()")).splitlines()
+    found = [re.match(r"\d\d:\d\d:\d\d Scene (\d+)\. ", line) for line in lines]
+    scenes = [int(one[1]) for one in found if one is not None]
+    assert len(scenes) == len(lines) == count + 1
+    assert scenes == sorted(scenes)
 
 
 @pytest.mark.parametrize(

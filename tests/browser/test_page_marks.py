@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import cv2
@@ -14,8 +14,11 @@ import pytest_asyncio
 from playwright.async_api import expect
 
 from tests.browser.visitor import Visit, Visitor
+from tests.support.clients import http
 from tests.support.fakes_openai import FakeOpenAI
+from tests.support.fakes_rtc import camera_peer, live_encoder
 from tests.support.running import Running, running
+from tests.support.whip_client import WhipCamera
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -218,3 +221,66 @@ async def test_a_word_is_marked_without_a_model(visit: Visit, builtin: Running) 
     assert found["label"] == "EXIT"
     assert response["text"] == "EXIT: on the left."
     await expect(page.page.locator(".mark b")).to_have_text("EXIT")
+
+
+def there(sure: float) -> Callable[[Any, bytes | None], list[str]]:
+    """Answer with a large box in the middle of whatever is shown."""
+    entry = json.dumps([{"bbox_2d": [300, 300, 600, 600], "label": "pink box", "sure": sure}])
+    return lambda _body, _jpeg: ["It is there.\n```json\n", entry, "\n```"]
+
+
+# The middle of the box as shares of the other camera's picture, which is shown with bars or cropped
+MIDDLE = """() => {
+  const far = document.getElementById("far");
+  const [shown, box] = [far, document.querySelector(".mark")].map((e) => e.getBoundingClientRect());
+  const scales = [shown.width / far.naturalWidth, shown.height / far.naturalHeight];
+  const scale = getComputedStyle(far).objectFit === "contain" ? Math.min(...scales) : Math.max(...scales);
+  const [wide, high] = [far.naturalWidth * scale, far.naturalHeight * scale];
+  return [(box.left + box.width / 2 - shown.left - (shown.width - wide) / 2) / wide,
+    (box.top + box.height / 2 - shown.top - (shown.height - high) / 2) / high];
+}"""
+STILLS = """n => window.__log.filter(({message: m}) => m.type === "still").length >= n"""
+
+
+async def test_a_box_on_another_devices_picture_stays_while_that_shows_the_same(
+    visit: Visit, pointing: Running, finder: FakeOpenAI
+) -> None:
+    """Over the stills that come; and goes, with a word for screen readers, when its part changes. Of
+    what the model is not sure the page says so.
+    """
+    finder.answer_for, finder.first_token = there(0.4), 0.0
+    page = await visit(pointing.base_url)
+    await page.button("Use another camera").click()
+    token = await page.page.get_by_label("Bearer token").input_value()
+    ready = await page.got('m.type === "ready"')
+    async with (
+        live_encoder(1280, 720, rate=10) as encoder,
+        http(pointing) as client,
+        camera_peer(encoder) as peer,
+    ):
+        encoder.scene.moving = encoder.scene.clock = False
+        issued = {"token": token, "session_id": ready["session_id"]}
+        camera = WhipCamera(pointing, client, peer, issued)
+        try:
+            await camera.publish()
+            await expect(page.state).to_have_text("Live")
+            await page.page.wait_for_function(LOADED)
+            await page.page.wait_for_function(STILLS, arg=3)
+            response = await page.ask(ASKED)
+            assert len(response["boxes"]) == 1
+            mark = page.page.locator(".mark")
+            await expect(mark).to_have_count(1)
+            await expect(mark.locator("b")).to_have_text("pink box?")
+            places = page.turns.last.locator(".places")
+            await expect(places).to_have_text("Pink box, not sure: in the middle.")
+            left, top, right, bottom = response["boxes"][0]["box"]
+            at = await page.page.evaluate(MIDDLE)
+            assert at == pytest.approx([(left + right) / 2560, (top + bottom) / 1440], abs=0.03)
+            await page.page.wait_for_function(STILLS, arg=7)
+            await expect(mark).to_have_count(1)
+            encoder.scene.text = "GONE"
+            await expect(mark).to_have_count(0)
+            gone = "pink box: no longer in sight."
+            await expect(page.page.locator("#announcer")).to_have_text(gone)
+        finally:
+            await camera.close()

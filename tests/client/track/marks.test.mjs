@@ -50,7 +50,7 @@ test("without a picture or a place for it nothing is shown", () => {
 test("a point gets a box around it, and boxes stay within the picture", () => {
   const frame = { source_width: 1280, source_height: 720 };
   const [point, wide] = partsOf([{ label: "", point: [640, 360] }, { label: "b", box: [-5, 0, 2000, 720] }], frame);
-  assert.deepEqual(point, { label: "Found", box: [604 / 1280, 324 / 720, 676 / 1280, 396 / 720] });
+  assert.deepEqual(point, { label: "Found", box: [604 / 1280, 324 / 720, 676 / 1280, 396 / 720], unsure: false });
   assert.deepEqual(wide.box, [0, 0, 1, 1]);
   assert.deepEqual(partsOf([{ label: "neither" }], frame), []);
 });
@@ -63,6 +63,8 @@ test("a box is told as a direction, as its viewer sees it", () => {
   assert.equal(direction([0.4, 0.4, 0.6, 0.6]), "in the middle");
   const frame = { source_width: 100, source_height: 100 };
   assert.deepEqual(places([{ label: "10 mm spanner", box: [0, 0, 20, 20] }], frame), ["10 mm spanner: left, upper third."]);
+  const guesses = [0.59, 0.6].map((sure) => ({ label: "nut", box: [0, 0, 20, 20], sure }));
+  assert.deepEqual(places(guesses, frame), ["Nut, not sure: left, upper third.", "Nut: left, upper third."]);
 });
 
 test("small pictures have the camera's shape and at most 57,600 pixels", () => {
