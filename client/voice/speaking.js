@@ -82,6 +82,8 @@ export class Speaking {
       return;
     }
     this.#begin(id);
+    // What is on its way, or waits in the browser, is not heard: the server's pause takes effect with the next packet.
+    this.#sound.muted = state === "paused";
     if (state === "speaking") speech.resume();
     // The browser's own voice cannot be lowered, only paused.
     else speech.pause();
@@ -111,12 +113,14 @@ export class Speaking {
     if (this.id === id) return;
     this.#ended();
     this.id = id;
+    this.#sound.muted = false;
     if (this.#sound.srcObject && this.#sound.paused) void this.#sound.play().catch(() => {});
     this.#hooks.onChange();
   }
 
   #ended() {
     if (!this.id) return;
+    this.#sound.muted = true;
     this.#hooks.speech.stop(this.id);
     this.#hooks.mark(this.id, 0, 0);
     this.id = "";

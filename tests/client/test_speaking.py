@@ -78,6 +78,29 @@ async def test_a_lowered_answer_pauses_the_browsers_voice(page: Page) -> None:
     assert found == [[True, False, True], False, {"type": "cancel", "id": "a"}]
 
 
+async def test_a_paused_answer_is_silent_with_the_message(page: Page) -> None:
+    """The page does not wait for the sound that is on its way; what goes on, and the next answer,
+    are heard.
+    """
+    found = await run(
+        page,
+        "const sounds = [], Plain = window.Audio;"
+        "window.Audio = class extends Plain { constructor() { super(); sounds.push(this); } };"
+        + PARTS
+        + """
+        const told = (id, state) => {
+          speaking.receive({ type: "speaking", id, state, text: "", start: 0, end: 0 });
+          return sounds[0].muted;
+        };
+        const heard = [told("a", "speaking"), told("a", "lowered"), told("a", "paused"),
+          told("a", "speaking"), told("a", "paused"), told("a", "stopped"), told("b", "speaking")];
+        speaking.hush();
+        return [sounds.length, heard, sounds[0].muted];
+        """,
+    )
+    assert found == [1, [False, False, True, False, True, True, False], True]
+
+
 async def test_the_wish_goes_to_each_new_socket_once(page: Page) -> None:
     found = await run(
         page,
