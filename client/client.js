@@ -78,7 +78,7 @@ const visit = new Visit({
   onVoice: (track) => answers.play(track),
   onEngine: (engine, model) => tellStand(engine, model, conversation.open),
   onSent: (id) => conversation.sent(id),
-  onUnsent: (id) => conversation.end(id, text("It was not asked: the camera is off.")),
+  onUnsent: (id) => conversation.end(id, text("It was not asked: the camera is off.")), keeps: () => watches.on,
   onBroken: (again) => conversation.interrupt(text("The connection was lost before the answer was complete."), again),
   onNewSession: (carried) => {
     watches.forget();

@@ -17,6 +17,9 @@ const MOST_WAITING = 40;
 
 /** The way to the watches. Their part loads with the first one, and gets what came before. */
 export class WatchEntry {
+  /** Something is watched for. */
+  on = false;
+
   #composer;
   /** @type {Part<Watches>} */
   #part;
@@ -34,7 +37,10 @@ export class WatchEntry {
 
   /** @param {ServerMessage} message @returns {boolean} true when it was about watches */
   receive(message) {
-    if (message.type === "watches") this.#composer.offerWatches(true);
+    if (message.type === "watches") {
+      this.on = message.watches.some((one) => !one.over);
+      this.#composer.offerWatches(true);
+    }
     if (this.#part.here) return this.#part.here.receive(message);
     if (message.type !== "watches" && message.type !== "ring") return false;
     this.#waiting.push(message);
@@ -60,6 +66,7 @@ export class WatchEntry {
   /** Another session began. */
   forget() {
     this.#waiting.length = 0;
+    this.on = false;
     this.#part.here?.forget();
   }
 

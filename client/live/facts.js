@@ -56,6 +56,7 @@
  * @property {(engine: string, model: string) => void} onEngine this engine answers from now on
  * @property {(id: string) => void} onSent a waiting question was sent
  * @property {(id: string) => void} onUnsent a waiting question will not be sent
+ * @property {() => boolean} keeps the camera stays on while the page is hidden
  * @property {(again: string) => void} onBroken the socket was lost; again: id of the question that is sent again, or ""
  * @property {(voice: MediaStreamTrack) => void} [onVoice] the track of a new connection on which the server speaks
  * @property {(carried: boolean) => void} onNewSession carried: it gets the chat of the one before

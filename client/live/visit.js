@@ -242,6 +242,7 @@ export class Visit {
     this.#pageHidden = true;
     clearTimeout(this.#hiding);
     this.#hiding = setTimeout(() => {
+      if (this.#hooks.keeps()) return this.hidden();
       if (this.facts.camera === "on") this.#release("resting");
       if (this.facts.camera === "elsewhere") this.other.watch(false);
     }, HIDDEN_FOR);

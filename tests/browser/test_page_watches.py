@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.browser.visitor import Visit, Visitor
+from tests.browser.test_page_camera import put_out_of_sight
+from tests.browser.visitor import Visit, Visitor, hurry
 from tests.real_model.server import PYTHON, build, missing, watch_lessons
 from tests.support.clients import metric, soon
 from tests.support.running import Running, running
@@ -232,9 +233,10 @@ async def test_the_slider_sets_what_the_gate_sees(visit: Visit, builtin: Running
     await page.page.locator("#watches-changes > summary").click()
     slider = page.page.locator("#watches-changes").get_by_label("Small changes count")
     compared = page.page.locator("#watches-changes .compared")
-    since = await page.now()
+    # The setting of the opened details may come in between.
+    sent = "wanted => window.__log.some(({way, message: m}) => way === 'sent' && JSON.stringify(m).includes(wanted))"
     await slider.fill("-2")
-    assert (await page.sent("settings", since=since))["sensitivity"] == 0.25
+    await page.page.wait_for_function(sent, arg='"sensitivity":0.25')
     await expect(page.page.locator("#watches-changes output")).to_have_text("25 %")
     await page.show(mode=paper(12))
     await page.settle(6)
@@ -253,6 +255,32 @@ async def test_the_slider_sets_what_the_gate_sees(visit: Visit, builtin: Running
     await page.page.wait_for_function(
         "() => Number(document.querySelector('#watches-changes .part').getAttribute('width')) > 0"
     )
-    since = await page.now()
     await page.page.locator("#watches-changes > summary").click()
-    assert (await page.sent("settings", since=since))["watch_changes"] is False
+    await page.page.wait_for_function(sent, arg='"watch_changes":false')
+
+
+async def test_a_hidden_page_watches_on_and_lets_the_camera_go_after_the_last_watch(
+    visit: Visit, builtin: Running
+) -> None:
+    """Whoever looks at another tab wants to be told all the same; without a watch nothing is seen."""
+
+    async def quick(page: Page) -> None:
+        await hurry(page, "client/live/visit.js", HIDDEN_FOR=500)
+
+    page = await visit(builtin.base_url, prepare=quick)
+    await page.start()
+    await page.show(mode="color:rgb(120 120 120)", clock=False)
+    await page.box.fill("Tell me when you see red.")
+    await page.button("Watch for this").click()
+    await page.got('m.type === "watches" && m.watches[0]?.looked_at')
+    await put_out_of_sight(page, True)
+    await page.page.wait_for_timeout(2500)
+    await page.show(mode=RED)
+    ring = await page.got('m.type === "ring"')
+    assert ring["image"]
+    # It has rung, so nothing is watched for any more.
+    await page.page.wait_for_function(
+        "() => window.__peers.every((one) => one.connectionState === 'closed')"
+    )
+    await put_out_of_sight(page, False)
+    await expect(page.state).to_have_text("Live")
