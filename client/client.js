@@ -136,7 +136,7 @@ const answers = new SpeakEntry(
 
 const talk = new TalkEntry(
   later("./voice/listening.js", key("The microphone did not arrive"), async () => new (await import("./voice/listening.js")).Listening(visit, talk.hooks)),
-  { note, announce: (text) => chat.announce(text), tones: answers.hooks.tones, hears: () => answers.speaking },
+  { note, announce: (text) => chat.announce(text), tones: answers.hooks.tones, hears: () => answers.speaking, watch: (condition) => void watches.add(condition), again: () => answers.again() },
 );
 
 const marks = new Part({

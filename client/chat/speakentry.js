@@ -36,6 +36,7 @@ export class SpeakEntry {
   #open = false;
   #chat;
   #conversation;
+  #speech;
   #send;
 
   /**
@@ -51,6 +52,7 @@ export class SpeakEntry {
     this.#part = new Part(part);
     this.#chat = chat;
     this.#conversation = conversation;
+    this.#speech = speech;
     this.#send = send;
     /** @param {string} id */
     const language = (id) => {
@@ -122,6 +124,15 @@ export class SpeakEntry {
     // The server stops the answer itself; cancelling its id would stop the new one.
     this.#part.here?.hush(false);
     this.#conversation.correct(turn, words);
+  }
+
+  /** Read the newest answer once more: somebody has asked for it. */
+  again() {
+    const turn = this.#conversation.turns.findLast(({ response, text }) => response !== null && text !== "");
+    if (!turn) return;
+    if (!this.#speech.supported) return this.#chat.announce(turn.text);
+    this.#speech.stop();
+    this.#speech.queue(turn.key, turn.text, languageOfTurn(turn));
   }
 
   /** @param {MediaStreamTrack} track on which the server speaks */

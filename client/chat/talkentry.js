@@ -14,6 +14,9 @@ import { text } from "../words/text.js";
  * @property {(message: import("../live/voicemessages.js").Listening) => void} receive
  */
 
+// Milliseconds for which a page is hidden before nobody is heard any more
+const HIDDEN_FOR = 4000;
+
 /** The button of the microphone, and the way to the part that listens, which loads with the first tap. */
 export class TalkEntry {
   button = byId("talk", HTMLButtonElement);
@@ -21,6 +24,10 @@ export class TalkEntry {
   /** @type {Part<Listener>} */
   #part;
   #why = "";
+  /** @type {ReturnType<typeof setTimeout>|undefined} */
+  #hiding;
+  #describe = byId("describe", HTMLButtonElement);
+  #orders;
 
   /**
    * @param {{address: URL, load: () => Promise<Listener>, onMissing: (again: () => void) => void}} part see `Part`
@@ -29,11 +36,19 @@ export class TalkEntry {
    * @param {(text: string) => void} page.announce to a screen reader
    * @param {() => boolean} page.tones the user wants tones for what cannot be seen
    * @param {() => boolean} page.hears an answer is heard
+   * @param {(condition: string) => void} page.watch begin a watch
+   * @param {() => void} page.again read the last answer once more
    */
-  constructor(part, { note, announce, tones, hears }) {
+  constructor(part, { note, announce, tones, hears, watch, again }) {
+    this.#orders = { watch, again };
     this.#part = new Part(part);
     // What the part needs
     this.hooks = { button: this.button, note, announce, tones, hears };
+    // The camera of a hidden page stays on while something is watched for; its microphone does not.
+    document.addEventListener("visibilitychange", () => {
+      clearTimeout(this.#hiding);
+      if (document.hidden) this.#hiding = setTimeout(() => this.#part.here?.off(), HIDDEN_FOR);
+    });
     this.button.addEventListener("click", async () => {
       if (this.#why) return note(this.#why);
       await this.#part.open(this.button);
@@ -54,8 +69,17 @@ export class TalkEntry {
     this.#part.here?.connected(socket === "open");
   }
 
+  /** Carry out what was said in place of a question. @param {import("../live/voicemessages.js").HeardWords} heard */
+  #obey({ order, condition }) {
+    const describes = this.#describe.getAttribute("aria-pressed") === "true";
+    if (order === "again") this.#orders.again();
+    else if (order === "watch" && condition) this.#orders.watch(condition);
+    else if (order === (describes ? "stop" : "describe")) this.#describe.click();
+  }
+
   /** @param {ServerMessage} message @returns {boolean} true when it was about the microphone */
   receive(message) {
+    if (message.type === "heard") this.#obey(message);
     if (message.type !== "listening") return false;
     this.#part.here?.receive(message);
     return true;

@@ -70,9 +70,14 @@ def wants_reading(text: str) -> bool:
     return _READ.search(text) is not None
 
 
+def bare(said: str) -> str:
+    """Return what somebody says as `plain` words, without courtesies and punctuation."""
+    words = re.sub(r"[^\w'\- ]+", " ", _COURTESY.sub(" ", plain(said)))
+    return " ".join(words.split())
+
+
 def is_stop(question: str) -> bool:
     """Find whether somebody says nothing but that it is enough."""
     if len(question) > _MOST_STOP:
         return False
-    words = re.sub(r"[^\w'\- ]+", " ", _COURTESY.sub(" ", plain(question)))
-    return " ".join(words.split()) in _STOP
+    return bare(question) in _STOP

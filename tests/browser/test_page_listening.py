@@ -17,6 +17,7 @@ from playwright.async_api import Browser, Page, expect
 from benchmarks.browser import chromium, page_with_camera
 from server.core.messages import Ready
 from server.session import state_messages
+from tests.browser.test_page_speaking import _VOICE
 from tests.browser.visitor import Visitor
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_words import FakeWords
@@ -119,6 +120,78 @@ async def test_a_spoken_question_is_answered(
         )
         *_, session = server.program.sessions.all()
         assert session.voice.on_sound is None
+
+
+async def test_heard_words_are_corrected_before_and_after_the_answer(
+    talking_browser: Browser,
+    server: Running,
+    model: FakeOpenAI,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One turn with the new words, asked about the picture of the old ones."""
+    understood(server, monkeypatch, FakeWords("What is this in front of me?"))
+    model.first_token = 20.0
+    async with person(talking_browser, server) as visitor:
+        await visitor.start()
+        await visitor.button("Talk").click()
+        heard = await visitor.got('m.type === "heard" && m.final')
+        await visitor.got(f'm.type === "started" && m.id === "{heard["id"]}"')
+        asked = visitor.turns.last.locator(".asked")
+        for words, wait in (("What colour is it?", 0.0), ("Is it warm?", 0.0)):
+            model.first_token = wait
+            since = await visitor.now()
+            await visitor.button("Correct the words of this question").click()
+            field = visitor.page.get_by_label("The question's words")
+            await expect(field).to_be_focused()
+            await field.fill(words)
+            await field.press("Enter")
+            sent = await visitor.sent("correct", since=since)
+            assert (sent["id"], sent["text"]) == (heard["id"], words)
+            ended = (
+                f'm.type === "response" && m.id === "{heard["id"]}" && m.finish_reason === "stop"'
+            )
+            await visitor.got(ended, since=since)
+            await expect(asked).to_contain_text(words)
+            await expect(visitor.turns.last.locator(".text")).to_have_text("I see a cup.")
+            assert words in model.last.texts[-1][1]
+        assert len({one.jpeg for one in list(model.requests)[-3:]}) == 1
+        await expect(visitor.turns).to_have_count(1)
+
+
+async def test_orders_are_spoken_in_place_of_questions(
+    talking_browser: Browser,
+    server: Running,
+    model: FakeOpenAI,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The last answer again, a watch, a running description and its end: nobody has to see a button."""
+    orders = ["Say that again.", "Tell me when the kettle boils.", "Describe.", "Stop."]
+    understood(server, monkeypatch, FakeWords("What is this?", *orders))
+    async with person(talking_browser, server) as visitor:
+        await visitor.page.evaluate(f"({_VOICE})()")
+        await visitor.start()
+
+        async def say(wanted: str) -> dict[str, Any]:
+            since = await visitor.now()
+            await visitor.button("Talk").click()
+            message = await visitor.got(wanted, since=since)
+            await visitor.button("Talk").click()
+            return message
+
+        await say('m.type === "response" && m.kind === "chat"')
+        await say('m.type === "heard" && m.order === "again"')
+        await visitor.page.wait_for_function("() => window.__said.includes('I see a cup.')")
+        ordered = await say('m.type === "heard" && m.order === "watch"')
+        assert ordered["condition"] == "the kettle boils"
+        await visitor.got('m.type === "watches" && m.watches[0]?.condition === "the kettle boils"')
+        describe = visitor.button("Describe")
+        await say('m.type === "heard" && m.order === "describe"')
+        await expect(describe).to_have_attribute("aria-pressed", "true")
+        await say('m.type === "heard" && m.order === "stop"')
+        await expect(describe).to_have_attribute("aria-pressed", "false")
+        # The question and the description: no order is a question.
+        asked = await visitor.turns.locator(".asked").all_inner_texts()
+        assert len([text for text in asked if "Correct" in text or "What" in text]) == 1
 
 
 async def test_a_held_button_is_heard_and_nothing_else(

@@ -93,6 +93,10 @@ class HeardWords(ServerMessage):
     text: str
     # True: nothing follows, and the question is asked unless the text is empty
     final: bool
+    # With an empty text: what was said is an order, which the client carries out
+    order: Literal["stop", "again", "describe", "watch"] | None = None
+    # What to watch for
+    condition: str | None = None
 
 
 class SpeakingState(ServerMessage):

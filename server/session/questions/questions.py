@@ -20,6 +20,7 @@ from server.core.errors import (
 )
 from server.core.frames import Detail, Frame, Kind, Route
 from server.engines.base import EngineRequest
+from server.engines.order_words import Order, order_in
 from server.engines.read_words import is_stop
 from server.engines.routing import choose
 from server.session.background.recalling import Recalling
@@ -139,6 +140,9 @@ class Questions:
                 return
         if is_stop(message.content) and self._stopped(message.id, spoken):
             return
+        if spoken is not None and message.id and (order := order_in(message.content)):
+            self._ordered(message.id, *order)
+            return
         asked = Asked(
             at=time.monotonic(),
             wall=time.time(),
@@ -160,12 +164,18 @@ class Questions:
         self.cancel(None, "user")
         if spoken is not None and id is not None:
             # Its words are no question.
-            self._outbox.put(wire.HeardWords(id=id, text="", final=True))
+            self._outbox.put(wire.HeardWords(id=id, text="", final=True, order="stop"))
         elif id is not None:
             asked = Asked(at=time.monotonic(), wall=time.time(), sent=None)
             stop = Asking(id=id, question="", asked=asked)
             self._outbox.put(stop.cancelled(self._tools.current_engine(), "user"))
         return True
+
+    def _ordered(self, id: str, order: Order, condition: str) -> None:
+        """Have the client carry out an order, in place of a question; what is spoken makes way for it."""
+        self._speaking.stop("user")
+        heard = wire.HeardWords(id=id, text="", final=True, order=order.value)
+        self._outbox.put(heard.model_copy(update={"condition": condition or None}))
 
     def correct(self, message: wire.Correct) -> None:
         """Ask the last spoken question with other words, about the same frame.

@@ -566,6 +566,29 @@ async def test_speech_over_an_answer_stops_it() -> None:
         assert (await one.one.next("response"))["text"] == "A cup."
 
 
+@pytest.mark.parametrize(
+    ("words", "order", "condition"),
+    [
+        ("Say that again, please.", "again", None),
+        ("Beschreibe!", "describe", None),
+        ("Tell me when the kettle boils.", "watch", "the kettle boils"),
+        ("Stop.", "stop", None),
+    ],
+)
+async def test_an_order_is_carried_out_by_the_page(
+    words: str, order: str, condition: str | None
+) -> None:
+    """The model is not asked, and the words are no question of the chat."""
+    async with ear(FakeWords(words)) as one:
+        one.switch()
+        await one.hear(said())
+        one.show()
+        heard = await one.one.until(lambda m: m["type"] == "heard" and "order" in m)
+        assert (heard["text"], heard["final"]) == ("", True)
+        assert (heard["order"], heard.get("condition")) == (order, condition)
+        assert [asked for asked in one.one.engine.requests if asked.kind is Kind.CHAT] == []
+
+
 async def test_a_false_alarm_lets_the_answer_go_on() -> None:
     """A syllable, then nothing."""
     async with ear() as one:
