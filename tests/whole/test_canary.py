@@ -19,6 +19,7 @@ from websockets.exceptions import ConnectionClosed
 
 from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.http_json import Reply, request
+from server.core.redact import session_hash
 from tests.support import fakes_openai
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 from tests.support.fakes_rtc import live_encoder
@@ -124,6 +125,7 @@ async def test_no_secret_is_found_where_it_does_not_belong(
         assert ANSWER in first.text
         await provoke_client_errors(server, peer, ears)
         await provoke_engine_errors(server, fake, peer, ears)
+        await watch(peer)
         await operate(server, peer, ears)
         other = CameraPeer(server.url, peer.encoder, access_code=WORDS["ACCESS_CODE"])
         async with other:
@@ -133,12 +135,13 @@ async def test_no_secret_is_found_where_it_does_not_belong(
             metrics = await ears.call("GET", f"{server.url}/metrics", token=WORDS["METRICS_TOKEN"])
             assert metrics.status == 200
             heard = json.dumps([arrived.message for arrived in other.messages])
-        # Messages to the asking visitor, except for the answers to that visitor's own questions.
+        # Messages to the asking visitor, except for the answers to that visitor's own questions,
+        # and the list of that visitor's own watches.
         told = json.dumps(
             [
                 arrived.message
                 for arrived in peer.messages
-                if arrived.message["type"] not in ("delta", "response")
+                if arrived.message["type"] not in ("delta", "response", "watches")
             ]
         )
         tokens = [peer.token, other.token]
@@ -219,11 +222,31 @@ async def provoke_client_errors(server: ServerProcess, peer: CameraPeer, ears: E
         await peer.wait_for(lambda m: m["type"] == "error", since=since)
 
 
+async def watch(peer: CameraPeer) -> None:
+    """A watch whose condition is a canary: the engine is asked about it, and answers with another."""
+    since = peer.seen
+    await peer.send({"type": "watch", "id": "w", "condition": QUESTION})
+    listed = await peer.wait_for(lambda m: m["type"] == "watches", since=since)
+    assert listed.message["watches"][0]["condition"] == QUESTION
+
+
 async def operate(server: ServerProcess, peer: CameraPeer, ears: Ears) -> None:
     """The operator's doors, with a wrong token and the right one; a choice with a password in its
     address.
     """
     url, right = f"{server.url}/api/engine", WORDS["OPERATOR_TOKEN"]
+    async with asyncio.timeout(20):
+        # The watch's first request may still be on its way.
+        while True:
+            people = await ears.call("GET", f"{server.url}/api/operator/sessions", token=right)
+            [seen] = json.loads(people.body)["sessions"]
+            if seen["background"]:
+                break
+            await asyncio.sleep(0.25)
+    assert seen["name"] == session_hash(peer.session_id)
+    # What it uses, and nothing of what it is about
+    assert seen["questions"] > 0
+    assert seen["visual_tokens"] > 0
     for token in (CLIENT, peer.token, right):
         await ears.call("GET", url, token=token)
         choice = {"mode": "remote", "url": f"http://user:{CLIENT}@192.0.2.1/v1"}

@@ -5,7 +5,9 @@ ring.
 from __future__ import annotations
 
 import base64
+import gc
 import json
+from collections import Counter
 from typing import Any
 
 import cv2
@@ -13,8 +15,17 @@ import numpy as np
 import pytest
 
 from scripts.bench.live_encoder import LiveEncoder, Scene
+from server.attention.recall import Kept, Recall
+from server.attention.watch import Order
 from server.attention.watch_answers import conditions_in
-from tests.support.clients import Message, Page, visitor
+from server.attention.watches import Watches
+from server.core.frames import Frame
+from server.session.background.recalling import Recalling
+from server.session.session import Session
+from server.session.watches.rings import Event, Rings
+from server.session.watches.watch_frames import WatchFrames
+from server.session.watches.watching import Watching
+from tests.support.clients import Message, Page, soon, visitor
 from tests.support.fakes_openai import FakeOpenAI, Seen
 from tests.support.running import running
 
@@ -87,3 +98,79 @@ async def test_from_the_order_to_the_ring() -> None:
                     pass
         finally:
             await encoder.close()
+
+
+# What a session has of its watches and of the past
+_KINDS = (
+    Session,
+    Watching,
+    Watches,
+    Order,
+    WatchFrames,
+    Rings,
+    Event,
+    Recalling,
+    Recall,
+    Kept,
+    Frame,
+)
+
+
+def remaining() -> Counter[str]:
+    """Count the objects of a session that are in memory, by their types."""
+    gc.collect()
+    return Counter(type(one).__name__ for one in gc.get_objects() if type(one) in _KINDS)
+
+
+@pytest.mark.parametrize("planted", [False, True])
+async def test_nothing_of_watches_or_the_past_outlives_the_session(
+    monkeypatch: pytest.MonkeyPatch, planted: bool
+) -> None:
+    """Orders, rings with their pictures, frames, pictures of the past: none is in memory. Two that
+    somebody kept are found.
+    """
+    kept: list[object] = []
+    if planted:
+        for owner, name, number in ((Rings, "heard", 0), (Recall, "keep", 1)):
+            faithful = getattr(owner, name)
+
+            def keeping(
+                *given: Any, faithful: Any = faithful, number: int = number, **more: Any
+            ) -> Any:
+                kept.append(next(iter(given[0]._events.values())) if number == 0 else given[1])
+                return faithful(*given, **more)
+
+            monkeypatch.setattr(owner, name, keeping)
+    scene = Scene(640, 360)
+    scene.moving = scene.clock = False
+    encoder = LiveEncoder(scene, rate=10)
+    async with (
+        FakeOpenAI(answer_for=sees_white) as model,
+        running(engine="vllm", vllm_base_url=model.base_url, rate_limit_per_minute=0) as run,
+    ):
+        before = remaining()
+        try:
+            async with visitor(run, encoder) as guest:
+                page = guest.page
+                await page.send(type="settings", recall=True)
+                await page.send(type="watch", id="white", condition="the paper is white")
+                await listed(page, "looking")
+                await model.wait_for(2, timeout=15)
+                scene.text, scene.text_px = "WHITE", 20
+                ring = await page.next("ring", timeout=20)
+                while not (await page.next("recall", timeout=20))["pictures"]:
+                    pass
+                await page.send(type="heard", id=ring["id"])
+                await page.ponged()
+                during = remaining()
+                assert all(during[name] for name in ("Session", "Order", "Event", "Recall", "Kept"))
+        finally:
+            await encoder.close()
+        if not planted:
+            await soon(lambda: not remaining() - before, 15)
+        else:
+            await soon(lambda: not (remaining() - before)["Session"], 15)
+            left = remaining() - before
+            assert left["Event"] == 1
+            assert left["Kept"] >= 1
+            kept.clear()
