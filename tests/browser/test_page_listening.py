@@ -174,7 +174,7 @@ async def test_orders_are_spoken_in_place_of_questions(
         async def say(wanted: str) -> dict[str, Any]:
             since = await visitor.now()
             await visitor.button("Talk").click()
-            message = await visitor.got(wanted, since=since)
+            message = await visitor.got(wanted, since=since, timeout=60)
             await visitor.button("Talk").click()
             return message
 
