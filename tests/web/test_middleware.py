@@ -204,8 +204,8 @@ async def test_security_headers() -> None:
         api = (await client.post("/api/json", json={"sdp": "x"})).headers
     assert headers["content-security-policy"] == (
         "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:;"
-        " media-src 'self' blob:; connect-src 'self'; object-src 'none'; base-uri 'none';"
-        " form-action 'none'; frame-ancestors 'none'"
+        " media-src 'self' blob:; connect-src 'self'; manifest-src 'self'; worker-src 'self';"
+        " object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
     assert headers["permissions-policy"].startswith("camera=(self), microphone=(self), ")
     assert "geolocation=()" in headers["permissions-policy"]
