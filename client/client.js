@@ -1,11 +1,11 @@
 /** The page: connects the visit (camera and connection) with the views. */
 
+import { AnswerEntry } from "./chat/answerentry.js";
 import { Changes } from "./chat/changes.js";
-import { ChatView, languageOfTurn, wordsOf } from "./chat/chatview.js";
+import { ChatView } from "./chat/chatview.js";
 import { Composer } from "./chat/composer.js";
 import { Conversation } from "./chat/conversation.js";
 import { Drawing } from "./chat/drawing.js";
-import { copy, share } from "./chat/sharing.js";
 import { SpeakEntry } from "./chat/speakentry.js";
 import { Speech } from "./chat/speech.js";
 import { TalkEntry } from "./chat/talkentry.js";
@@ -20,7 +20,7 @@ import { Part, onceLater } from "./page/part.js";
 import { keepRecallWish, recallWish, remember, wasLive } from "./page/resume.js";
 import { waysToLook } from "./page/routes.js";
 import { watchSurroundings } from "./page/surroundings.js";
-import { followViewport } from "./page/viewport.js";
+import { Sheet, followViewport } from "./page/viewport.js";
 import { ScreenLock } from "./page/wakelock.js";
 import { SettingsEntry } from "./settings.js";
 import { connectCamera } from "./stage/cameracontrols.js";
@@ -47,10 +47,10 @@ const missing = new MissingDialog();
 const stand = new Stand();
 const screenLock = new ScreenLock();
 const dock = byId("dock", HTMLElement);
+const sheet = new Sheet(stage.app, byId("panel", HTMLElement));
 const stop = byId("stop", HTMLButtonElement);
 const hold = byId("hold", HTMLButtonElement);
 const describe = byId("describe", HTMLButtonElement);
-const handle = byId("sheet-handle", HTMLButtonElement);
 const manage = byId("engine-open", HTMLButtonElement);
 const unpair = byId("unpair", HTMLButtonElement);
 
@@ -109,16 +109,19 @@ const changes = new Changes({
   sensitivity: (sensitivity) => visit.description.prefer({ sensitivity }),
 });
 
+const entry = new AnswerEntry(
+  later("./answer/panel.js", "What can be done with answers", async () => (await import("./answer/panel.js")).createAnswers(visit)),
+  { conversation, speech, engine: () => visit.facts.status?.engine ?? visit.facts.ready?.engine },
+);
+
 const chat = new ChatView(
   {
-    copy: navigator.clipboard ? (turn) => void copy(wordsOf(turn)).then((said) => chat.announce(said)) : null,
-    share: "share" in navigator ? (turn) => void share(wordsOf(turn)) : null,
-    speak: speech.supported ? (turn) => speech.toggle(turn.key, turn.text, languageOfTurn(turn)) : null,
+    ...entry.actions,
     again: (turn) => ask(turn.question, turn.detail, turn.wish),
     correct: (turn, text) => answers.correct(turn, text),
     ways: () => waysToLook(memory.bounds !== null && memory.wanted, Boolean(visit.facts.ready?.reads)),
     lookAgain: (turn, route) => ask(turn.question, "auto", route),
-    opened: () => grow(true), watching: (open) => visit.description.prefer({ changes: open }),
+    opened: () => sheet.grow(true), watching: (open) => visit.description.prefer({ changes: open }),
   },
   changes.element,
 );
@@ -133,6 +136,8 @@ const answers = new SpeakEntry(
   later("./voice/spoken.js", key("The voice did not arrive"), async () => new (await import("./voice/spoken.js")).Spoken(answers.hooks)),
   { conversation, chat, speech, send: (message) => visit.socket.send(message), onChange: renderRunning },
 );
+
+entry.join(chat, answers.marks);
 
 const talk = new TalkEntry(
   later("./voice/listening.js", key("The microphone did not arrive"), async () => new (await import("./voice/listening.js")).Listening(visit, talk.hooks)),
@@ -155,6 +160,7 @@ const marks = new Part({
 // A server that is down could not deliver the doctor any more; the picture of a question is gone before marks are loaded.
 const fetchDoctorAhead = onceLater(DOCTOR_AHEAD, () => void doctor.ahead());
 const fetchMarksAhead = onceLater(MARKS_AHEAD, () => void marks.ahead());
+const fetchAnswersAhead = onceLater(MARKS_AHEAD, () => void entry.ahead());
 
 const doctor = new Part(
   later("./doctor/panel.js", key("The connection check did not arrive"), async () => {
@@ -180,7 +186,7 @@ const watches = new WatchEntry(
         renderRunning();
       },
       say: (text) => answers.say(text, true) || chat.announce(text),
-      opened: () => grow(true),
+      opened: () => sheet.grow(true),
       refused: (condition, why) => {
         composer.restore(condition);
         note(why);
@@ -249,7 +255,7 @@ function render(facts) {
   talk.connected(facts);
   memory.connected(facts.socket === "open", facts.ready);
   preferences.render(facts);
-  if (talking) fetchDoctorAhead();
+  if (talking) [fetchDoctorAhead, fetchAnswersAhead].forEach((fetch) => fetch());
   if (talking && canPoint()) fetchMarksAhead();
   if (!facts.describing) conversation.endDescription();
   if (facts.ready) changes.settings({ ...facts.ready, ...facts.preferred });
@@ -287,13 +293,6 @@ function note(text, before = null) {
   chat.note(text, before);
 }
 
-/** Let the sheet cover most of the picture, or not. @param {boolean} tall */
-function grow(tall) {
-  stage.app.classList.toggle("tall", tall);
-  handle.setAttribute("aria-expanded", String(tall));
-  handle.setAttribute("aria-label", tall ? text("Show less of the chat") : text("Show more of the chat"));
-}
-
 function renderRunning() {
   const { running } = conversation;
   if (!running) marks.here?.ended();
@@ -303,7 +302,7 @@ function renderRunning() {
   stage.renderBusy(running !== null && running.state !== "answering");
   const talking = conversation.turns.length > 0 || chat.entries > 0;
   stage.app.classList.toggle("talking", talking);
-  show(handle, talking);
+  show(sheet.handle, talking);
 }
 
 stage.start.addEventListener("click", async () => {
@@ -319,17 +318,18 @@ stage.other.addEventListener("click", async () => {
     // No token: the page shows the reason, and the button stays.
   }
 });
-stop.addEventListener("click", () => {
+function leave() {
   conversation.interrupt(text("Stopped."));
   memory.forget();
   visit.stop();
-  grow(false);
+}
+stop.addEventListener("click", () => {
+  leave();
+  sheet.grow(false);
   stage.start.focus();
 });
 unpair.addEventListener("click", async () => {
-  conversation.interrupt(text("Stopped."));
-  memory.forget();
-  visit.stop();
+  leave();
   try {
     await visit.session.unpair();
     chat.announce(text("This device is forgotten. To come back, scan a new code or type the access code."));
@@ -359,17 +359,13 @@ for (const button of stage.quick.querySelectorAll("button")) {
   });
 }
 hold.addEventListener("pointerdown", () => visit.wake());
-handle.addEventListener("click", () => grow(!stage.app.classList.contains("tall")));
-
-document.addEventListener("visibilitychange", () => (document.hidden ? visit.hidden() : visit.shown()));
-window.addEventListener("pagehide", () => visit.leave());
-window.addEventListener("pageshow", ({ persisted }) => persisted && visit.shown());
 watchSurroundings({
   onOnline: () => visit.retry(),
   onOffline: () => visit.offline(),
   onNetwork: () => visit.woke(Infinity),
   onWoke: (ms) => visit.woke(ms),
   onDevices: () => void visit.devicesChanged(),
+  onHidden: () => visit.hidden(), onShown: () => visit.shown(), onLeave: () => visit.leave(),
 });
 
 /** Redeem a one-time code in the address, also a later one in the same page; open the panel at the operator's address. */
@@ -385,7 +381,7 @@ onLanguage(() => {
   render(visit.facts);
   chat.render(conversation.turns);
   renderRunning();
-  grow(stage.app.classList.contains("tall"));
+  sheet.grow(stage.app.classList.contains("tall"));
 });
 // Before the first rendering, which stores the current state.
 const resuming = wasLive();

@@ -2,9 +2,8 @@ import { finished } from "./conversation.js";
 import { byId, say, show } from "../page/dom.js";
 import { fillQuestion } from "./correcting.js";
 import { languageOf } from "./language.js";
-import { fillFrames, fillWays, framesSent, spots, whereOf } from "./looked.js";
-import { duration } from "../page/routes.js";
-import { engineName, evidence, remarks } from "../page/words.js";
+import { fillEvidence, fillFrames, fillWays, spots, whereOf } from "./looked.js";
+import { remarks } from "../page/words.js";
 import { clock, key, plural, text } from "../words/text.js";
 
 /** @typedef {import("./conversation.js").Turn} Turn */
@@ -18,6 +17,8 @@ import { clock, key, plural, text } from "../words/text.js";
  * @property {(turn: Turn, text: string) => void} correct its words were heard wrongly
  * @property {() => [import("../page/routes.js").Route, string][]} ways where a question can look now
  * @property {(turn: Turn, route: import("../page/routes.js").Route) => void} lookAgain
+ * @property {(turn: Turn) => boolean} marked a model wrote it, and perhaps with Markdown's marks
+ * @property {(turn: Turn, picture: HTMLElement) => void} see show the picture that the model got
  * @property {() => void} opened the user opens details of an answer
  * @property {(open: boolean) => void} watching the details of a running description are open, or not any more
  */
@@ -29,7 +30,17 @@ const SPEAK_DESCRIPTION_EVERY = 8000;
 // Within this distance (px) from its end the log scrolls with new text.
 const NEAR_END = 48;
 
-/** The answers, shown as plain text. Knows no connection. */
+/**
+ * The part that shows marks, as far as this module knows it.
+ * @typedef {Object} RichText
+ * @property {(element: HTMLElement, text: string, marked: boolean) => void} fill
+ * @property {(text: string) => string} plain
+ */
+
+// More characters than this are folded when a newer answer comes.
+const LONG = 900;
+
+/** The answers: as plain text, until the part is here that shows marks. Knows no connection. */
 export class ChatView {
   log = byId("log", HTMLElement);
   // Entries that are no answers
@@ -61,6 +72,9 @@ export class ChatView {
   });
   /** @type {HTMLElement|null} */
   #last = null;
+  /** @type {RichText|null} */
+  #rich = null;
+
   #changes;
 
   /** @param {ChatActions} actions @param {HTMLElement} changes shown in the details of the running description */
@@ -85,7 +99,7 @@ export class ChatView {
         this.#turns.set(turn.key, article);
         show(this.#empty, false);
         this.log.append(article);
-        if (this.#last) this.#sizes.unobserve(this.#last);
+        if (this.#last) this.#settle(this.#last);
         this.#sizes.observe((this.#last = article));
         this.#following = true;
       }
@@ -94,6 +108,36 @@ export class ChatView {
       if (turn.kind === "describe") this.#steady(article, turn);
     }
     this.#follow(); // last and once: it needs the layout
+  }
+
+  /** Show marks from now on. @param {RichText} rich @param {Iterable<Turn>} turns */
+  enrich(rich, turns) {
+    this.#rich = rich;
+    this.render(turns);
+  }
+
+  /** The words of a turn, without marks. @param {Turn} turn */
+  words(turn) {
+    return this.#rich && this.#actions.marked(turn) ? this.#rich.plain(turn.text) : turn.text;
+  }
+
+  /** A newer answer comes below this one: a long one is folded. @param {HTMLElement} article */
+  #settle(article) {
+    this.#sizes.unobserve(article);
+    const said = part(article, ".text", HTMLElement);
+    if ((said.textContent ?? "").length < LONG) return;
+    article.classList.add("folded");
+    const unfold = document.createElement("button");
+    unfold.type = "button";
+    unfold.className = "unfold";
+    unfold.textContent = text("Show all");
+    unfold.addEventListener("click", () => {
+      article.classList.remove("folded");
+      unfold.remove();
+      said.tabIndex = -1;
+      said.focus({ preventScroll: true });
+    });
+    part(article, ".said", HTMLElement).after(unfold);
   }
 
   /** Keep a running description from shrinking, so that the page does not jump with each update. @param {HTMLElement} article @param {Turn} turn */
@@ -165,6 +209,8 @@ export class ChatView {
     press(".share", share);
     press(".speak", speak);
     press(".again", again);
+    const shot = part(article, ".shot", HTMLElement);
+    shot.addEventListener("click", () => this.#actions.see(turn, shot));
     const proof = part(article, ".evidence", HTMLDetailsElement);
     proof.addEventListener("toggle", () => {
       article.classList.toggle("open", proof.open);
@@ -187,10 +233,12 @@ export class ChatView {
     article.dataset.state = turn.state;
     article.dataset.id = turn.id;
     fillQuestion(part(article, ".asked", HTMLElement), turn, (text) => this.#actions.correct(turn, text));
-    say(part(article, ".text", HTMLElement), turn.text || waitingWords(turn));
+    const shown = part(article, ".text", HTMLElement);
+    if (turn.text && this.#rich) this.#rich.fill(shown, turn.text, this.#actions.marked(turn));
+    else say(shown, turn.text || waitingWords(turn));
     article.classList.toggle("wordless", turn.text === "");
     // For screen readers, which choose the voice by it.
-    if (turn.response) part(article, ".text", HTMLElement).lang = languageOfTurn(turn);
+    if (turn.response) shown.lang = languageOfTurn(turn);
 
     const shot = part(article, ".shot", HTMLElement);
     const thumb = part(article, ".thumb", HTMLImageElement);
@@ -224,7 +272,7 @@ export class ChatView {
     fillWays(part(article, ".ways", HTMLElement), turn, ways(), (route) => lookAgain(turn, route));
     this.#fillThoughts(article, turn);
     if (turn.kind === "describe") this.#fillMoments(article, turn);
-    if (turn.response) this.#fillEvidence(article, turn.response);
+    if (turn.response) fillEvidence(part(article, ".evidence", HTMLDetailsElement), turn.response);
     const whole = turn.response !== null && turn.text !== "";
     show(part(article, ".copy", HTMLElement), whole && this.#actions.copy !== null);
     show(part(article, ".share", HTMLElement), whole && this.#actions.share !== null);
@@ -270,34 +318,6 @@ export class ChatView {
     );
   }
 
-  /** @param {HTMLElement} article @param {import("../live/messages.js").ResponseMessage} response */
-  #fillEvidence(article, response) {
-    const proof = part(article, ".evidence", HTMLDetailsElement);
-    show(proof, true);
-    say(part(proof, "summary", HTMLElement), evidence(response));
-    const { timings, frame, usage } = response;
-    part(proof, ".times", HTMLElement).replaceChildren(...timeRows(timings));
-    const { prompt_tokens: read, cached_tokens: cached, completion_tokens: written } = usage;
-    const facts = [[text("Engine"), `${engineName(response.engine)}, ${response.model}`]];
-    if (frame) {
-      facts.push(
-        [text("Camera frame"), `${frame.source_width}×${frame.source_height}`],
-        [text("Seen by the engine"), `${frame.width}×${frame.height}${frame.visual_tokens > 0 ? `, ${visualTokens(frame.visual_tokens)}` : ""}`],
-        [text("Captured"), clock(frame.captured_at)],
-      );
-      const [sent, seen] = [framesSent(response), frame.visual_tokens];
-      if (sent) facts.push([text("Earlier frames"), sent]);
-      const saved = frame.unchanged_since ? Math.min(seen, cached ?? seen) : 0;
-      if (saved > 0) facts.push([text("Not computed again"), visualTokens(saved)]);
-    }
-    const tokens = [
-      read === undefined ? "" : cached ? text("{read} in ({cached} from the cache)", { read, cached }) : text("{read} in", { read }),
-      written === undefined ? "" : text("{written} out", { written }),
-    ].filter(Boolean);
-    if (tokens.length > 0) facts.push([text("Tokens"), tokens.join(", ")]);
-    part(proof, ".about", HTMLElement).replaceChildren(...facts.flatMap(([name, text]) => row(name, text)));
-  }
-
   /** @param {Turn} turn */
   #announce(turn) {
     if (turn.kind === "describe") {
@@ -319,7 +339,7 @@ export class ChatView {
     } else if (finished(turn) && this.#announced.get(turn.key) !== turn.state) {
       this.#announced.set(turn.key, turn.state);
       if (this.spoken && (turn.state === "done" || this.say(turn.problem, true))) return;
-      const text = this.#readTo.has(turn.key) ? "" : turn.text;
+      const text = this.#readTo.has(turn.key) ? "" : this.words(turn);
       this.announce([text, whereOf(turn), turn.problem || (turn.response ? remarks(turn.response) : "")].join(" ").trim());
     }
   }
@@ -335,18 +355,15 @@ export function languageOfTurn(turn) {
   return languageOf(turn.text) || (turn.kind === "chat" ? languageOf(turn.question) : "");
 }
 
-/** The words of a turn to copy or share: of a description all that it said, with times. @param {Turn} turn */
-export function wordsOf(turn) {
-  if (turn.kind !== "describe" || turn.earlier.length === 0) return turn.text;
+/** The words of a turn to copy or share: of a description all that it said, with times. @param {Turn} turn @param {string} [text] without marks */
+export function wordsOf(turn, text = turn.text) {
+  if (turn.kind !== "describe" || turn.earlier.length === 0) return text;
   const moments = [{ at: turn.frame?.captured_at ?? 0, text: turn.text }, ...turn.earlier];
   return moments
     .reverse()
     .map(({ at, text }) => `${clock(at)} ${text}`)
     .join("\n");
 }
-
-/** @param {number} count */
-const visualTokens = (count) => plural("{count} visual tokens", "1 visual token", count);
 
 /** @param {Turn} turn */
 function waitingWords(turn) {
@@ -356,35 +373,6 @@ function waitingWords(turn) {
   if (turn.state === "thinking" && turn.thoughts) return ""; // its own line says so
   if (turn.state === "thinking") return turn.kind === "describe" ? text("Looking…") : text("Thinking…");
   return "";
-}
-
-/** @param {import("../live/messages.js").Timings} timings */
-function timeRows(timings) {
-  const total = Math.max(timings.total_ms, 0.001);
-  /** @type {[string, number|undefined][]} */
-  const steps = [
-    [text("Wait for the frame"), timings.wait_frame_ms],
-    [text("Prepare it"), timings.prepare_ms],
-    [text("Queue"), timings.queue_ms],
-    [text("First word"), timings.first_token_ms],
-    [text("Total"), timings.total_ms],
-  ];
-  return steps.flatMap(([name, ms]) => {
-    if (ms === undefined) return [];
-    const cells = row(name, duration(ms));
-    const bar = document.createElement("i");
-    bar.style.width = `${Math.min(100, (ms / total) * 100)}%`;
-    cells[1].append(bar);
-    return cells;
-  });
-}
-
-/** @param {string} name @param {string} text */
-function row(name, text) {
-  const [term, value] = ["dt", "dd"].map((tag) => document.createElement(tag));
-  term.textContent = name;
-  value.textContent = text;
-  return [term, value];
 }
 
 /**

@@ -1,7 +1,8 @@
 import { say, show } from "../page/dom.js";
 import { partsOf, places } from "../page/picture.js";
-import { ago } from "../page/routes.js";
-import { clock, language, text } from "../words/text.js";
+import { ago, duration } from "../page/routes.js";
+import { engineName, evidence } from "../page/words.js";
+import { clock, language, plural, text } from "../words/text.js";
 
 /** @typedef {import("./conversation.js").Turn} Turn */
 /** @typedef {import("../live/messages.js").EarlierFrame} EarlierFrame */
@@ -101,4 +102,70 @@ export function spots({ boxes = [], frame }) {
     spot.style.height = percent(y2 - y1);
     return spot;
   });
+}
+
+/** @param {number} count */
+const visualTokens = (count) => plural("{count} visual tokens", "1 visual token", count);
+
+/** Show what an answer is based on. @param {HTMLElement} proof @param {import("../live/messages.js").ResponseMessage} response */
+export function fillEvidence(proof, response) {
+  show(proof, true);
+  say(must(proof.querySelector("summary")), evidence(response));
+  const { timings, frame, usage } = response;
+  must(proof.querySelector(".times")).replaceChildren(...timeRows(timings));
+  const { prompt_tokens: read, cached_tokens: cached, completion_tokens: written } = usage;
+  const facts = [[text("Engine"), `${engineName(response.engine)}, ${response.model}`]];
+  if (frame) {
+    const visual = frame.visual_tokens > 0 ? `, ${visualTokens(frame.visual_tokens)}` : "";
+    facts.push(
+      [text("Camera frame"), `${frame.source_width}×${frame.source_height}`],
+      [text("Seen by the engine"), `${frame.width}×${frame.height}${visual}`],
+      [text("Captured"), clock(frame.captured_at)],
+    );
+    const [sent, seen] = [framesSent(response), frame.visual_tokens];
+    if (sent) facts.push([text("Earlier frames"), sent]);
+    const saved = frame.unchanged_since ? Math.min(seen, cached ?? seen) : 0;
+    if (saved > 0) facts.push([text("Not computed again"), visualTokens(saved)]);
+  }
+  const tokens = [
+    read === undefined ? "" : cached ? text("{read} in ({cached} from the cache)", { read, cached }) : text("{read} in", { read }),
+    written === undefined ? "" : text("{written} out", { written }),
+  ].filter(Boolean);
+  if (tokens.length > 0) facts.push([text("Tokens"), tokens.join(", ")]);
+  must(proof.querySelector(".about")).replaceChildren(...facts.flatMap(([name, text]) => row(name, text)));
+}
+
+/** @param {import("../live/messages.js").Timings} timings */
+function timeRows(timings) {
+  const total = Math.max(timings.total_ms, 0.001);
+  /** @type {[string, number|undefined][]} */
+  const steps = [
+    [text("Wait for the frame"), timings.wait_frame_ms],
+    [text("Prepare it"), timings.prepare_ms],
+    [text("Queue"), timings.queue_ms],
+    [text("First word"), timings.first_token_ms],
+    [text("Total"), timings.total_ms],
+  ];
+  return steps.flatMap(([name, ms]) => {
+    if (ms === undefined) return [];
+    const cells = row(name, duration(ms));
+    const bar = document.createElement("i");
+    bar.style.width = `${Math.min(100, (ms / total) * 100)}%`;
+    cells[1].append(bar);
+    return cells;
+  });
+}
+
+/** @param {string} name @param {string} text */
+function row(name, text) {
+  const [term, value] = ["dt", "dd"].map((tag) => document.createElement(tag));
+  term.textContent = name;
+  value.textContent = text;
+  return [term, value];
+}
+
+/** @template T @param {T|null} found @returns {T} */
+function must(found) {
+  if (found === null) throw new Error("The template of turns is not complete.");
+  return found;
 }

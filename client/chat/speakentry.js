@@ -70,7 +70,10 @@ export class SpeakEntry {
       verbosity: () => settings().verbosity,
       tones: () => settings().tones,
       say: (/** @type {string} */ text) => this.say(text, true),
-      readWhole: (/** @type {string} */ id) => speech.queue(id, conversation.byId(id)?.text ?? "", language(id)),
+      readWhole: (/** @type {string} */ id) => {
+        const turn = conversation.byId(id);
+        speech.queue(id, turn ? chat.words(turn) : "", language(id));
+      },
     };
     this.button.addEventListener("click", () => void this.want(!this.#wanted));
     onSettings(({ verbosity }, before) => {

@@ -68,10 +68,6 @@
  * @property {"forget"} type
  */
 
-/**
- * @typedef {Object} Typing
- * @property {"typing"} type
- */
 
 /**
  * @typedef {Object} Ping
@@ -92,7 +88,7 @@
  * @property {string} token
  */
 
-/** @typedef {Auth|Chat|Cancel|Hold|Release|Settings|Forget|Typing|Ping|Confirm|import("./watchmessages.js").WatchMessage|import("./voicemessages.js").VoiceMessage|import("./handovermessages.js").Resume|Operator} ClientMessage */
+/** @typedef {Auth|Chat|Cancel|Hold|Release|Settings|Forget|import("./answermessages.js").Drop|import("./answermessages.js").Typing|Ping|Confirm|import("./watchmessages.js").WatchMessage|import("./voicemessages.js").VoiceMessage|import("./handovermessages.js").Resume|Operator} ClientMessage */
 
 // --- Sent by the server --------------------------------------------------------------------------
 
@@ -209,6 +205,8 @@
  * @property {boolean} [dark]
  * @property {boolean} [blurred]
  * @property {string} [thumbnail] JPEG data URL
+ * @property {string} [picture] id of the very picture that the engine got, at /api/pictures/
+ * @property {number[]} [crop] the part of the camera's picture that it shows: left, top, right, bottom
  */
 
 /**

@@ -5,11 +5,14 @@ const JUMP = 8000;
 /**
  * Watch the surroundings of the page: networks, sleep of the device, connected cameras.
  * @param {{onOnline: () => void, onOffline: () => void, onNetwork: () => void, onWoke: (ms: number) => void,
- *   onDevices: () => void}} hooks
+ *   onDevices: () => void, onHidden: () => void, onShown: () => void, onLeave: () => void}} hooks
  *   onOnline: there is a network again; onNetwork: another network, with other addresses; onWoke: the device slept for
- *   this time
+ *   this time; onLeave: the page is closed, or kept for the way back
  */
-export function watchSurroundings({ onOnline, onOffline, onNetwork, onWoke, onDevices }) {
+export function watchSurroundings({ onOnline, onOffline, onNetwork, onWoke, onDevices, onHidden, onShown, onLeave }) {
+  document.addEventListener("visibilitychange", () => (document.hidden ? onHidden() : onShown()));
+  window.addEventListener("pagehide", onLeave);
+  window.addEventListener("pageshow", (event) => event.persisted && onShown());
   window.addEventListener("online", onOnline);
   window.addEventListener("offline", onOffline);
   // Only some browsers have it, and `change` also fires for estimates of the speed.

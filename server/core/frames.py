@@ -218,3 +218,5 @@ class Picture:
     unchanged_since: float | None = None
     # The scene at the time of the frame; None when unknown.
     scene: Scene | None = None
+    # The part of the frame that it shows; None for all of it.
+    region: Region | None = None

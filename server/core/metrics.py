@@ -93,6 +93,12 @@ class Metrics:
             "Pictures kept for questions about the past, and dropped",
             "result",
         )
+        # result: kept, shown, dropped, full, large
+        self.sent_pictures = counter(
+            "sent_pictures_total",
+            "Pictures of answers kept for people who want to see what the engine got, and dropped",
+            "result",
+        )
         # result: ok, length, cancelled, replaced, error, dropped
         self.inferences = counter("inferences_total", "Answers by how they ended", "kind", "result")
         # reason: refused, broken, failed, busy, loading

@@ -32,6 +32,7 @@ from server.session.request.builder import RequestBuilder
 from server.session.request.history import History
 from server.session.request.outbox import Outbox
 from server.session.request.picture_reuse import PictureReuse
+from server.session.request.sent_pictures import SentPictures
 from server.session.request.session_tools import SessionLimits, SessionTools
 from server.session.session_state import SessionState, first_state
 from server.session.speech.speaking import Speaking
@@ -111,6 +112,9 @@ class Session:
         self._reuse = PictureReuse(
             id, camera=self.camera, requests=self._requests, history=self._history, tools=tools
         )
+        self.sent_pictures = SentPictures(
+            lambda what, number: tools.metrics.sent_pictures.labels(what).inc(number)
+        )
         self.speaking = Speaking(
             line=self.voice,
             voice=tools.voice,
@@ -133,6 +137,7 @@ class Session:
             touch=self.touch,
             on_held=self._status_changed,
             speaking=self.speaking,
+            sent=self.sent_pictures,
         )
         self._listening = Listening(
             line=self.voice,
@@ -232,6 +237,11 @@ class Session:
                     self._set(message)
                 case wire.Forget():
                     self._recalling.clear()
+                    self.sent_pictures.clear()
+                case wire.Drop():
+                    if message.id in (None, self.speaking.id):
+                        self.speaking.stop("user")
+                    self._questions.drop(message.id)
                 case wire.Typing():
                     if self.speaking.audible:
                         self.speaking.stop("typing")
@@ -409,3 +419,4 @@ class Session:
     def _forget(self) -> None:
         self._questions.forget()
         self._history.clear()
+        self.sent_pictures.clear()

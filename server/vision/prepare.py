@@ -124,6 +124,7 @@ class PicturePreparer:
             prepare_seconds=time.perf_counter() - began,
             held=held,
             scene=scene,
+            region=region,
         )
 
     def still(self, frame: Frame) -> bytes:
@@ -168,6 +169,7 @@ class PicturePreparer:
             bgr=None,
             thumbnail=None,
             prepare_seconds=0.0,
+            region=region,
         )
 
     def _check(self, frame: Frame) -> None:

@@ -56,6 +56,12 @@ def add_gauges(
         lambda: {(): sum(session.recalled_bytes for session in sessions.all())},
     )
     metrics.gauge(
+        "sent_picture_bytes",
+        "Bytes of the pictures kept to show what an engine got",
+        (),
+        lambda: {(): sum(session.sent_pictures.size for session in sessions.all())},
+    )
+    metrics.gauge(
         "cameras",
         "Cameras by state",
         ("state",),

@@ -22,6 +22,7 @@ from server.web.context import Services, connect_camera, forget_device
 from server.web.health_guard import HealthGuard
 from server.web.http_errors import error_response
 from server.web.middleware import MAX_BODY_BYTES
+from server.web.pictures import add_pictures
 from server.web.request_guard import DeviceForgotten, RequestGuard
 from server.web.shell import CLIENT_NAME, WORKER, Shell
 
@@ -261,6 +262,8 @@ def create_router(services: Services, operators: OperatorGuard) -> APIRouter:
         if session is not None:
             session.offers.end(attempt_of(request))
         return {"ended": await services.webrtc.disconnect(claims.session_id)}
+
+    add_pictures(router, services, guard)
 
     @router.websocket("/ws/{session_id}")
     async def socket(websocket: WebSocket, session_id: str) -> None:

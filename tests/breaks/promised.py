@@ -6,6 +6,38 @@ from tests.breaks.cases import Break
 
 PROMISED = (
     Break(
+        "The picture of an answer is seen by its own session alone",
+        "bytes have no bound",
+        "server/session/request/sent_pictures.py",
+        "        while len(self._pictures) > self._most or self.size > self._most_bytes:\n",
+        "        while len(self._pictures) > self._most:\n",
+        "session/request/test_sent_pictures.py::test_number_and_bytes_are_bounded",
+    ),
+    Break(
+        "The picture of an answer is seen by its own session alone",
+        "a deleted answer leaves its picture",
+        "server/session/questions/questions.py",
+        "            self._pictures.drop(id)\n",
+        "",
+        "session/request/test_sent_pictures.py::test_what_an_engine_got_is_kept_until_somebody_drops_it",
+    ),
+    Break(
+        "The picture of an answer is seen by its own session alone",
+        "pictures outlive the session",
+        "server/session/session.py",
+        "        self._history.clear()\n        self.sent_pictures.clear()\n",
+        "        self._history.clear()\n",
+        "session/request/test_sent_pictures.py::test_what_an_engine_got_is_kept_until_somebody_drops_it",
+    ),
+    Break(
+        "The picture of an answer is seen by its own session alone",
+        "looks have no limit",
+        "server/web/pictures.py",
+        "Depends(guard.home), Depends(guard.limit)]",
+        "Depends(guard.home)]",
+        "web/test_pictures.py::test_looks_are_limited",
+    ),
+    Break(
         "Sound goes to no other machine",
         "the recogniser's machine is not asked about",
         "server/session/listening/recognising.py",

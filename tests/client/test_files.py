@@ -36,12 +36,13 @@ FOLDERS = [
     ["live"],
     ["page"],
     ["chat", "dialogs", "stage"],
-    ["app", "doctor", "guide", "operator", "settings", "track", "voice", "watch"],
+    ["answer", "app", "doctor", "guide", "operator", "settings", "track", "voice", "watch"],
     [""],
 ]
 # Join what carries with what shows.
 JOINS = {
     "client.js",
+    "answer/panel.js",
     "settings.js",
     "doctor/panel.js",
     "operator/panel.js",
@@ -50,6 +51,7 @@ JOINS = {
 }
 # Fetched when somebody opens them, each with all that it imports and the page has not
 PARTS = [
+    "answer/panel.js",
     "doctor/panel.js",
     "operator/panel.js",
     "track/marks.js",
@@ -63,7 +65,8 @@ PARTS = [
 SHARED = {"page/notes.js"}
 # Only comments name them.
 TYPES = [
-    *("live/descriptionmessages.js", "live/handovermessages.js", "live/operatormessages.js"),
+    *("live/answermessages.js", "live/descriptionmessages.js", "live/handovermessages.js"),
+    "live/operatormessages.js",
     *("live/voicemessages.js", "live/watchmessages.js"),
 ]
 # Fetched by boot.js, some time after the page
@@ -76,6 +79,8 @@ SERVICE_WORKER = "service_worker.js"
 WITHOUT_PAGE = [
     "words/*",
     "live/*",
+    "answer/inline",
+    "answer/markdown",
     "page/picture",
     "page/routes",
     "page/words",
@@ -110,6 +115,7 @@ WITHOUT_PAGE = [
 ]
 # Show things, and never touch the connection.
 WITHOUT_CONNECTION = [
+    *("answer/link", "answer/rich", "answer/seen", "answer/zoom"),
     "chat/chatview",
     "chat/composer",
     "chat/correcting",
@@ -139,6 +145,8 @@ WITHOUT_CONNECTION = [
 ]
 # Neither carry nor show.
 PURE = [
+    "answer/inline",
+    "answer/markdown",
     "chat/condition",
     "chat/conversation",
     "chat/language",

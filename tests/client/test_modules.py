@@ -895,6 +895,7 @@ async def test_sleep_networks_and_devices_are_noticed(page: Page) -> None:
         watchSurroundings({
           onOnline: () => told.push("online"), onOffline: () => told.push("offline"), onNetwork: () => told.push("network"),
           onWoke: (ms) => told.push(ms), onDevices: () => told.push("devices"),
+          onHidden: () => {}, onShown: () => {}, onLeave: () => {},
         });
         const pass = (ms) => { now += ms; look(); };
         pass(2000); pass(4000); pass(32000); pass(2000);

@@ -33,6 +33,8 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "aim_looks": ("counter", ("result",)),
     "recall_pictures": ("counter", ("result",)),
     "recall_bytes": ("gauge", ()),
+    "sent_pictures": ("counter", ("result",)),
+    "sent_picture_bytes": ("gauge", ()),
     "frames_replaced": ("counter", ()),
     "inferences": ("counter", ("kind", "result")),
     "generations": ("counter", ("kind", "result")),
@@ -114,7 +116,10 @@ ALLOWED: dict[str, set[str]] = {
         *("refused", "failed", "busy", "loading"),
         *("stranger", "stun", "addresses", "size", "waiting", "streams", "unwritten"),
     },
-    "result": {"ok", "length", "cancelled", "replaced", "error", "dropped"},
+    "result": {
+        *("ok", "length", "cancelled", "replaced", "error", "dropped"),
+        *("kept", "shown", "full", "large"),
+    },
     "direction": {"prompt", "completion"},
     "why": {"same", "first", "view", "scene", "object", "slight", "color", "print"},
     "loop": {

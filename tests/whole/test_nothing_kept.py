@@ -82,6 +82,12 @@ async def whole_session(server: ServerProcess) -> list[str]:
             texts.append(answer.text)
             assert answer.response is not None, answer.error
             assert answer.response["frame"]["thumbnail"].startswith("data:image/jpeg")
+            shown = await request(
+                "GET",
+                f"{server.url}/api/pictures/{answer.response['frame']['picture']}",
+                headers={"Authorization": f"Bearer {peer.token}"},
+            )
+            assert shown.status == 200
             await peer.send({"type": "hold"})
             await peer.wait_for(lambda m: m["type"] == "status" and m["held"])
             texts.append((await peer.ask("Is there a code on it?", timeout=60)).text)

@@ -34,6 +34,10 @@ class FrameInfo(BaseModel):
     blurred: bool | None = None
     # JPEG data URL
     thumbnail: str | None = None
+    # Id of the very picture that the engine got, for GET /api/pictures/ID while the server has it
+    picture: str | None = None
+    # The part of the camera's picture that it shows, in its pixels: left, top, right, bottom; None for all of it
+    crop: tuple[int, int, int, int] | None = None
 
 
 class FramesSent(StrEnum):

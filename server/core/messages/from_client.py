@@ -120,6 +120,13 @@ class Forget(ClientMessage):
     type: Literal["forget"]
 
 
+class Drop(ClientMessage):
+    """Forget a question with its answer and pictures; without an id, all of them."""
+
+    type: Literal["drop"]
+    id: Identifier | None = None
+
+
 class Typing(ClientMessage):
     type: Literal["typing"]
 
@@ -201,6 +208,7 @@ AnyClientMessage = (
     | Resume
     | Said
     | Forget
+    | Drop
     | Typing
     | Push
     | Ping
@@ -222,6 +230,7 @@ _BY_TYPE: dict[str, type[AnyClientMessage]] = {
     "resume": Resume,
     "said": Said,
     "forget": Forget,
+    "drop": Drop,
     "typing": Typing,
     "push": Push,
     "ping": Ping,

@@ -33,6 +33,7 @@ from server.session.request.history import History
 from server.session.request.outbox import Outbox
 from server.session.request.parts import NO_EXTRAS, Extras, View
 from server.session.request.picture_reuse import PictureReuse
+from server.session.request.sent_pictures import SentPictures
 from server.session.request.session_tools import SessionTools
 from server.session.speech.speaking import Speaking
 from server.vision.hindrance import WORDS, Hindrance, is_black
@@ -61,6 +62,7 @@ class Questions:
         touch: Callable[[], None],
         on_held: Callable[[], None],
         speaking: Speaking,
+        sent: SentPictures,
     ) -> None:
         """`send_error(error, id)` sends to the client, `touch` marks activity; `on_held` is called after each hold."""
         self._camera = camera
@@ -80,6 +82,7 @@ class Questions:
             on_held=on_held,
         )
         self._speaking = speaking
+        self._pictures = sent
         speaking.on_stopped = self._interrupted
         # The question whose answer was spoken last; None before
         self._voiced: Asking | None = None
@@ -269,6 +272,7 @@ class Questions:
             on_counted=self._requests.learn,
             on_started=lambda: self._speak(asking),
             on_text=lambda text: self._speaking.write(asking.id, text),
+            keep=self._pictures.keep,
         )
         if asking.route is Route.WHERE:
             assert prepared is not None
@@ -349,7 +353,7 @@ class Questions:
         asking.heard = heard
         if asking.turn is not None:
             self._history.remove(asking.turn)
-            asking.turn = self._history.add(asking.words, heard) if heard else None
+            asking.turn = self._history.add(asking.words, heard, id) if heard else None
         if self._asking is asking:
             self.cancel(id, "replaced" if reason == "replaced" else "user")
 
@@ -363,7 +367,7 @@ class Questions:
         else:
             self._speaking.drop()
         if whole and text:
-            asking.turn = self._history.add(asking.words, text)
+            asking.turn = self._history.add(asking.words, text, asking.id)
         if asking.sink is not None:
             self._remember_end(asking, asking.sink.response)
         if self._asking is asking:
@@ -391,6 +395,21 @@ class Questions:
         response = asking.cancelled(self._tools.current_engine(), reason)
         self._outbox.put(response)
         self._remember_end(asking, response)
+
+    def drop(self, id: str | None) -> None:
+        """Stop and forget a question, its answer and its pictures; None: all of them."""
+        self.cancel(id, "user")
+        if id is None:
+            self._history.clear()
+            self._pictures.clear()
+        else:
+            self._history.drop(id)
+            self._pictures.drop(id)
+        # What was sent of it stands at another place of the prompt, or nowhere.
+        self._reuse.forget()
+        self._ended = None
+        if self._spoken is not None and id in (None, self._spoken.id):
+            self._spoken = None
 
     def hold(self) -> None:
         """Keep the sharpest frame from now on for the next questions."""

@@ -107,7 +107,7 @@ class AnswerSink:
 
     Calls `on_end(text, whole)` and `on_error(error)` of the session; `on_counted` with the request
     and its result; `on_sent` with each request that goes to an engine, `on_started` when the engine
-    has it, and `on_text` with each piece of text.
+    has it, and `on_text` with each piece of text. `keep` keeps a picture of the answer, and returns its id.
 
     `began`: monotonic time of the question, or of the description's sampled frame; `wait_seconds`:
     time spent waiting for the frame since then. `word`: see `Spoken.word`.
@@ -129,6 +129,7 @@ class AnswerSink:
         on_counted: Callable[[Engine, EngineRequest, Result], None] = lambda *_: None,
         on_started: Callable[[], None] = lambda: None,
         on_text: Callable[[str], None] = lambda _: None,
+        keep: Callable[[str, Picture], str | None] = lambda *_: None,
     ) -> None:
         self.id = id
         self._kind = kind
@@ -143,6 +144,7 @@ class AnswerSink:
         self._on_counted = on_counted
         self._on_started = on_started
         self._on_text = on_text
+        self._keep = keep
         self._asked: tuple[Engine, EngineRequest] | None = None
         # The frame that an engine has; None before
         self.frame: wire.FrameInfo | None = None
@@ -167,7 +169,7 @@ class AnswerSink:
         picture = request.picture
         self._asked = (engine, request)
         self._on_sent(request)
-        self.frame = frame_info(picture, time.monotonic(), time.time())
+        self.frame = self._describe(picture)
         if self._word is not None:
             self.frame = self.frame.model_copy(update={"word": self._word})
         self._frames = earlier_frames(request.earlier, time.monotonic(), time.time())
@@ -179,7 +181,12 @@ class AnswerSink:
 
     def looked_again(self, request: EngineRequest) -> None:
         """Note another picture, with which the answer goes on."""
-        self.frame = frame_info(request.picture, time.monotonic(), time.time())
+        self.frame = self._describe(request.picture)
+
+    def _describe(self, picture: Picture) -> wire.FrameInfo:
+        """Describe a picture that an engine has, and keep it for a person who wants to see it."""
+        frame = frame_info(picture, time.monotonic(), time.time())
+        return frame.model_copy(update={"picture": self._keep(self.id, picture)})
 
     def put_started(self, frame: wire.FrameInfo) -> None:
         """Send to the client that an engine has the frame."""
@@ -303,7 +310,7 @@ def frame_info(picture: Picture, now: float, wall: float) -> wire.FrameInfo:
     """Describe a picture. `now` (monotonic) and `wall` (seconds since the epoch): the time at which the model gets it."""
     age = max(0.0, now - picture.captured)
     captured = picture.captured_sender if picture.captured_sender is not None else wall - age
-    scene = picture.scene
+    scene, region = picture.scene, picture.region
     return wire.FrameInfo(
         id=picture.frame_id,
         captured_at=round(captured * 1000, 1),
@@ -322,6 +329,7 @@ def frame_info(picture: Picture, now: float, wall: float) -> wire.FrameInfo:
         dark=scene.dark if scene is not None else None,
         blurred=scene.blurred if scene is not None else None,
         thumbnail=data_url(picture.thumbnail) if picture.thumbnail is not None else None,
+        crop=(region.left, region.top, region.right, region.bottom) if region is not None else None,
     )
 
 

@@ -28,6 +28,8 @@ class History:
         self._max_turns = max_turns
         # Oldest first, each with its estimated tokens.
         self._turns: list[tuple[Turn, int]] = []
+        # Their numbers, and the ids of their questions
+        self._kept: list[tuple[int, str]] = []
         self._tokens = 0
         # Turns stored since the beginning
         self.added = 0
@@ -48,7 +50,7 @@ class History:
         """Estimated tokens of all stored turns; at most `max_tokens`."""
         return self._tokens
 
-    def add(self, question: str, answer: str) -> int | None:
+    def add(self, question: str, answer: str, id: str = "") -> int | None:
         """Store a turn; return its number. One without a question or an answer is not kept: None.
 
         A text of more than a quarter of `max_tokens` is cut at its end, with an ellipsis in its place.
@@ -61,9 +63,10 @@ class History:
         self._turns.append((turn, cost))
         self._tokens += cost
         self.added += 1
+        self._kept.append((self.added, id))
         if self._tokens > self._max_tokens or len(self._turns) > self._max_turns:
             first = self._fitting(self._max_tokens // 2, self._max_turns // 2)
-            del self._turns[:first]
+            del self._turns[:first], self._kept[:first]
             self._tokens = sum(cost for _, cost in self._turns)
             self._start = max(0, self._start - first)
         self.on_change()
@@ -71,9 +74,10 @@ class History:
 
     def remove(self, number: int) -> None:
         """Remove the newest turn if it is the one with this number, which `add` returned."""
-        if not self._turns or number != self.added:
+        if not self._turns or number != self.added or self._kept[-1][0] != number:
             return
         _, cost = self._turns.pop()
+        self._kept.pop()
         self._tokens -= cost
         self.added -= 1
         self._start = min(self._start, len(self._turns))
@@ -82,6 +86,19 @@ class History:
     def all(self) -> list[Turn]:
         """Return all stored turns, oldest first."""
         return [turn for turn, _ in self._turns]
+
+    def drop(self, id: str) -> None:
+        """Forget the turns of the question with this id. The numbers of the others stay.
+
+        Of an earlier session's chat no ids are known: with one that is not found all of it goes.
+        """
+        wanted = id if any(own == id for _, own in self._kept) else ""
+        for index in reversed([at for at, (_, own) in enumerate(self._kept) if own == wanted]):
+            self._tokens -= self._turns[index][1]
+            del self._turns[index], self._kept[index]
+            if index < self._start:
+                self._start -= 1
+            self.on_change()
 
     def turns(self, budget_tokens: int) -> tuple[Turn, ...]:
         """Return the newest turns that fit into a budget, oldest first, whole and without a gap.
@@ -107,6 +124,7 @@ class History:
 
     def clear(self) -> None:
         self._turns.clear()
+        self._kept.clear()
         self._tokens = self._start = self._cut_at = self._budget = 0
 
     def _fitting(self, tokens: int, count: int) -> int:

@@ -1,0 +1,58 @@
+import { request } from "../live/api.js";
+import { LinkDialog } from "./link.js";
+import { plain } from "./markdown.js";
+import { Rich } from "./rich.js";
+import { SeenDialog } from "./seen.js";
+
+/** @typedef {import("../chat/conversation.js").Turn} Turn */
+
+/** What can be done with answers. Loaded when needed, not with the page. */
+export class Answers {
+  plain = plain;
+  #link = new LinkDialog();
+  #rich = new Rich((address) => this.#link.ask(address));
+  #seen;
+
+  /** @param {import("../live/visit.js").Visit} visit */
+  constructor(visit) {
+    this.#seen = new SeenDialog((id) => {
+      const { id: session, token } = visit.session;
+      return request("GET", `/api/pictures/${id}?session=${encodeURIComponent(session ?? "")}`, { token, as: "blob" });
+    });
+  }
+
+  /** @param {HTMLElement} element @param {string} text @param {boolean} marked false: no model wrote it, so a mark in it is one that was read */
+  fill(element, text, marked) {
+    if (marked) this.#rich.fill(element, text);
+    else this.#rich.fillPlain(element, text);
+  }
+
+  /** See `Rich.range`. @param {Element} element @param {number} start @param {number} end */
+  range(element, start, end) {
+    return this.#rich.range(element, start, end);
+  }
+
+  /** Show the picture of an answer. @param {Turn} turn @param {Turn[]} turns all that there are */
+  see(turn, turns) {
+    this.#seen.open(turn, turns);
+  }
+}
+
+/** Load the part with its style sheet. @param {import("../live/visit.js").Visit} visit @returns {Promise<Answers>} */
+export async function createAnswers(visit) {
+  const sheet = document.createElement("link");
+  sheet.rel = "stylesheet";
+  sheet.href = new URL("./answer.css", import.meta.url).href;
+  const loaded = new Promise((resolve, reject) => {
+    sheet.addEventListener("load", resolve);
+    sheet.addEventListener("error", () => reject(new Error("The style sheet of answers did not load.")));
+  });
+  document.head.append(sheet);
+  try {
+    await loaded;
+  } catch (error) {
+    sheet.remove();
+    throw error;
+  }
+  return new Answers(visit);
+}

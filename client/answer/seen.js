@@ -1,0 +1,150 @@
+import { clock, key, number, percent, plural, text } from "../words/text.js";
+import { Zoom } from "./zoom.js";
+
+/** @typedef {import("../chat/conversation.js").Turn} Turn */
+/** @typedef {import("../live/messages.js").FrameInfo} FrameInfo */
+
+/** Shows the very picture that a model got with an answer, and another answer's beside it. */
+export class SeenDialog {
+  #dialog = document.createElement("dialog");
+  #title = document.createElement("h2");
+  #views = document.createElement("div");
+  #other = document.createElement("select");
+  #compare = document.createElement("label");
+  #compared = document.createTextNode("");
+  #scale = document.createElement("output");
+  #zoom = new Zoom((scale) => (this.#scale.value = percent(scale)));
+  /** @type {Turn[]} those that can stand beside it */
+  #others = [];
+  // Addresses of the pictures that are shown, to be given back
+  /** @type {string[]} */
+  #addresses = [];
+  #load;
+  // Zoom out, zoom in, done
+  /** @type {HTMLButtonElement[]} */
+  #buttons;
+
+  /** @param {(id: string) => Promise<Blob>} load fetches a picture from the server; throws when it is not there any more */
+  constructor(load) {
+    this.#load = load;
+    this.#dialog.id = "seen-dialog";
+    const title = this.#title;
+    title.id = "seen-title";
+    
+    this.#dialog.setAttribute("aria-labelledby", title.id);
+    this.#views.className = "views";
+    this.#compare.append(this.#compared, " ", this.#other);
+    this.#other.addEventListener("change", () => this.#beside(this.#others[this.#other.selectedIndex - 1]));
+    const row = document.createElement("div");
+    row.className = "row";
+    const [back, closer, done] = [() => this.#zoom.by(1 / 1.5), () => this.#zoom.by(1.5), () => this.#dialog.close()];
+    this.#buttons = [button(back), button(closer), button(done)];
+    [this.#buttons[0].textContent, this.#buttons[1].textContent] = ["−", "+"];
+    this.#buttons[2].className = "primary";
+    row.append(this.#buttons[0], this.#scale, this.#buttons[1], this.#compare, this.#buttons[2]);
+    this.#dialog.append(title, this.#views, row);
+    this.#dialog.addEventListener("close", () => this.#clear());
+    document.body.append(this.#dialog);
+  }
+
+  /** @param {Turn} turn @param {Turn[]} turns all that there are */
+  open(turn, turns) {
+    if (!turn.frame) return;
+    this.#clear();
+    this.#title.textContent = text("What the model saw");
+    this.#compared.textContent = text("Compare with");
+    this.#buttons[0].setAttribute("aria-label", text("Zoom out"));
+    this.#buttons[1].setAttribute("aria-label", text("Zoom in"));
+    this.#buttons[2].textContent = text("Done");
+    this.#zoom.reset();
+    this.#others = turns.filter((other) => other !== turn && other.frame?.thumbnail).reverse();
+    this.#compare.hidden = this.#others.length === 0;
+    const option = (/** @type {string} */ words) => {
+      const one = document.createElement("option");
+      one.textContent = words;
+      return one;
+    };
+    this.#other.replaceChildren(
+      option(text("no other")),
+      ...this.#others.map(({ question, frame }) => option(`${clock(frame?.captured_at ?? 0)} ${question}`.slice(0, 60))),
+    );
+    this.#show(turn);
+    this.#dialog.showModal();
+  }
+
+  /** @param {Turn|undefined} turn */
+  #beside(turn) {
+    while (this.#views.childElementCount > 1) this.#views.lastElementChild?.remove();
+    if (turn) this.#show(turn);
+  }
+
+  #clear() {
+    for (const address of this.#addresses.splice(0)) URL.revokeObjectURL(address);
+    for (const picture of this.#views.querySelectorAll("img")) this.#zoom.remove(picture);
+    this.#views.replaceChildren();
+  }
+
+  /** @param {Turn} turn */
+  #show({ question, frame }) {
+    if (!frame) return;
+    const view = document.createElement("figure");
+    const place = document.createElement("div");
+    place.className = "place";
+    place.tabIndex = 0;
+    place.setAttribute("role", "group");
+    place.setAttribute("aria-label", text("Picture of “{question}”. Plus and minus zoom, arrows move it.", { question }));
+    place.style.setProperty("--ratio", String(frame.width / frame.height));
+    const picture = document.createElement("img");
+    picture.alt = text("What the model saw for “{question}”", { question });
+    // The small one, until the other is here
+    if (frame.thumbnail?.startsWith("data:image/jpeg;base64,")) picture.src = frame.thumbnail;
+    place.append(picture);
+    const words = document.createElement("figcaption");
+    words.textContent = text("Fetching it…");
+    words.setAttribute("role", "status");
+    view.append(place, words);
+    this.#views.append(view);
+    this.#zoom.add(place, picture);
+    void this.#bring(frame, picture, words);
+  }
+
+  /** @param {FrameInfo} frame @param {HTMLImageElement} picture @param {HTMLElement} words */
+  async #bring(frame, picture, words) {
+    const facts = [text("{size} pixels", { size: `${frame.width}×${frame.height}` })];
+    if (frame.visual_tokens > 0) facts.push(plural("{count} visual tokens", "1 visual token", frame.visual_tokens));
+    facts.push(part(frame));
+    let trouble = "";
+    try {
+      if (frame.picture === undefined) throw new Error("Not kept");
+      const blob = await this.#load(frame.picture);
+      if (!picture.isConnected) return;
+      const address = URL.createObjectURL(blob);
+      this.#addresses.push(address);
+      picture.src = address;
+      facts.splice(1, 0, text("{number} kB", { number: number(blob.size / 1000) }));
+    } catch (error) {
+const gone = frame.picture === undefined || /** @type {any} */ (error)?.status === 404;
+      trouble = gone ? text("The server has this picture no more. Here is a small copy.") : text("It did not arrive. Here is a small copy.");
+    }
+    words.textContent = `${facts.join(" · ")}. ${trouble}`.trim();
+  }
+}
+
+/** The part of the camera's picture, in words. @param {FrameInfo} frame */
+function part({ crop, source_width: width, source_height: height }) {
+  if (!crop) return text("all of the camera's {size}", { size: `${width}×${height}` });
+  const [left, top, right, bottom] = crop;
+  return text("a part of the camera's {size}: {part} from {place}", {
+    size: `${width}×${height}`,
+    part: `${right - left}×${bottom - top}`,
+    place: `${left}, ${top}`,
+  });
+}
+
+/** @param {() => void} does */
+function button(does) {
+  const one = document.createElement("button");
+  one.type = "button";
+  one.addEventListener("click", does);
+  return one;
+}

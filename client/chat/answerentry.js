@@ -1,0 +1,96 @@
+import { Part } from "../page/part.js";
+import { text } from "../words/text.js";
+import { languageOfTurn, wordsOf } from "./chatview.js";
+
+/** @typedef {import("./conversation.js").Turn} Turn */
+
+/**
+ * The part that shows answers with their marks, as far as this module knows it.
+ * @typedef {import("./chatview.js").RichText & {range: (text: Element, start: number, end: number) => Range|null,
+ *   see: (turn: Turn, turns: Turn[]) => void}} Answers
+ */
+
+/** What can be done with answers, and the way to the part that does most of it. */
+export class AnswerEntry {
+  /** @type {Part<Answers>} */
+  #part;
+  /** @type {import("./chatview.js").ChatView|null} */
+  #chat = null;
+  /** @type {import("./spokenmark.js").SpokenMark|null} */
+  #marks = null;
+  #conversation;
+
+  /** @type {Pick<import("./chatview.js").ChatActions, "copy"|"share"|"speak"|"marked"|"see">} */
+  actions;
+
+  /**
+   * @param {{address: URL, load: () => Promise<Answers>, onMissing: (again: () => void) => void}} part see `Part`
+   * @param {Object} page
+   * @param {import("./conversation.js").Conversation} page.conversation
+   * @param {import("./speech.js").Speech} page.speech
+   * @param {() => string|undefined} page.engine that answers now
+   */
+  constructor(part, { conversation, speech, engine }) {
+    this.#conversation = conversation;
+    this.#part = new Part(part);
+    this.actions = {
+      copy: navigator.clipboard ? (turn) => void this.#copy(turn) : null,
+      share: "share" in navigator ? (turn) => void this.#share(turn) : null,
+      speak: speech.supported ? (turn) => speech.toggle(turn.key, this.#words(turn), languageOfTurn(turn)) : null,
+      see: (turn, picture) => void this.#with(picture, (answers) => answers.see(turn, conversation.turns)),
+      // The built-in engine writes no marks: those in its texts were read.
+      marked: (turn) => !turn.reads && (turn.response?.engine ?? engine()) !== "builtin",
+    };
+  }
+
+  /** @param {import("./chatview.js").ChatView} chat @param {import("./spokenmark.js").SpokenMark} marks */
+  join(chat, marks) {
+    this.#chat = chat;
+    this.#marks = marks;
+  }
+
+  /** Load the part, because an answer will come. */
+  async ahead() {
+    await this.#part.ahead();
+    this.#enrich();
+  }
+
+  #enrich() {
+    const answers = this.#part.here;
+    if (!answers || !this.#marks || this.#marks.range) return;
+    this.#marks.range = (text, start, end) => answers.range(text, start, end);
+    this.#chat?.enrich(answers, this.#conversation.turns);
+  }
+
+  /** Do something with the part, once it is here. @param {HTMLElement} opener @param {(answers: Answers) => void} does */
+  async #with(opener, does) {
+    await this.#part.open(opener);
+    this.#enrich();
+    if (this.#part.here) does(this.#part.here);
+  }
+
+  /** @param {Turn} turn */
+  async #copy(turn) {
+    let said = text("Copied.");
+    try {
+      await navigator.clipboard.writeText(wordsOf(turn, this.#words(turn)));
+    } catch {
+      said = text("The browser did not allow copying.");
+    }
+    this.#chat?.announce(said);
+  }
+
+  /** @param {Turn} turn */
+  async #share(turn) {
+    try {
+      await navigator.share({ text: wordsOf(turn, this.#words(turn)) });
+    } catch {
+      // The user closed the dialog without sharing.
+    }
+  }
+
+  /** @param {Turn} turn */
+  #words(turn) {
+    return this.#chat?.words(turn) ?? turn.text;
+  }
+}

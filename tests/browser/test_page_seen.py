@@ -1,0 +1,77 @@
+"""What the model saw: the very picture behind an answer, closer, and beside another answer's."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.async_api import expect
+
+from tests.browser.visitor import Visit
+from tests.support.fakes_openai import FakeOpenAI
+from tests.support.running import Running
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+# The bytes that the page shows, in their order
+WATCH = """() => {
+  const make = URL.createObjectURL;
+  window.__blobs = [];
+  URL.createObjectURL = (blob) => {
+    window.__blobs.push(blob.arrayBuffer().then((bytes) => Array.from(new Uint8Array(bytes))));
+    return make(blob);
+  };
+}"""
+SIZE = "image => image.decode().then(() => [image.naturalWidth, image.naturalHeight])"
+
+
+async def test_the_very_picture_is_shown_and_compared(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """A tap on an answer's picture shows the bytes that the model got, with size and tokens; the
+    wheel comes closer; another answer's stands beside it; one that the server has no more is said.
+    """
+    page = await visit(server.base_url)
+    await page.start()
+    await page.ask("What is this?")
+    first = model.last.jpeg
+    await page.show(width=720, height=1280)
+    await page.ask("And this?")
+    second = model.last.jpeg
+    assert first != second
+
+    await page.page.evaluate(WATCH)
+    await page.turns.nth(0).locator(".shot").click()
+    dialog = page.page.locator("#seen-dialog")
+    words = dialog.locator("figcaption").first
+    await expect(words).to_have_text(
+        re.compile(
+            r"^840×448 pixels · \d+ kB · 480 visual tokens · all of the camera's 1280×720\.$"
+        )
+    )
+    image = dialog.locator("img").first
+    await expect(image).to_have_attribute("src", re.compile("^blob:"))
+    assert await image.evaluate(SIZE) == [840, 448]
+    assert bytes(await page.page.evaluate("window.__blobs[0]")) == first
+
+    await image.hover()
+    await page.page.mouse.wheel(0, -300)
+    await expect(dialog.locator("output")).not_to_have_text("100 %")
+    assert "scale(" in (await image.get_attribute("style") or "")
+
+    await dialog.get_by_label("Compare with").select_option(index=1)
+    beside = dialog.locator("img").nth(1)
+    await expect(dialog.locator("figcaption").nth(1)).to_contain_text("448×840 pixels")
+    assert await beside.evaluate(SIZE) == [448, 840]
+    assert bytes(await page.page.evaluate("window.__blobs[1]")) == second
+    # Both show the same part.
+    assert await beside.get_attribute("style") == await image.get_attribute("style")
+    await dialog.get_by_role("button", name="Done").click()
+    await expect(dialog).to_be_hidden()
+
+    for session in server.program.sessions.all():
+        session.sent_pictures.clear()
+    page.expect("status of 404")
+    await page.turns.nth(0).locator(".shot").click()
+    await expect(words).to_contain_text("has this picture no more")
+    await expect(image).to_have_attribute("src", re.compile("^data:image/jpeg;base64,"))
