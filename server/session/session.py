@@ -42,6 +42,9 @@ from server.voice.line import VoiceLine
 
 log = logging.getLogger(__name__)
 
+# An error of these messages has their id.
+_NAMED = (wire.Correct, wire.Watch, wire.Unwatch, wire.Heard, wire.Wrong)
+
 
 class Session:
     """One visitor's session. `touch` keeps it alive; `close` frees all that it holds."""
@@ -222,7 +225,7 @@ class Session:
                 case wire.Chat():
                     self._questions.ask(message)
                 case wire.Correct():
-                    self._correct(message)
+                    self._questions.correct(message)
                 case wire.Cancel():
                     if message.id in (None, self.speaking.id):
                         self.speaking.stop("user")
@@ -256,19 +259,19 @@ class Session:
                     self.outbox.put(wire.Pong(at=time.time() * 1000))
                 case wire.Confirm():
                     self._confirm(message.host)
-                case wire.Watch() | wire.Unwatch() | wire.Heard() | wire.Wrong():
-                    self._watch(message)
+                case wire.Watch():
+                    self._watching.add(message)
+                    self.camera.wake()
+                case wire.Unwatch():
+                    self._watching.remove(message.id)
+                case wire.Heard():
+                    self._watching.heard(message.id)
+                case wire.Wrong():
+                    self._watching.wrong(message.id)
                 case wire.Auth() | wire.Operator():
                     pass  # The socket handles them.
         except QwenCameraError as error:
-            self.send_error(error)
-
-    def _correct(self, message: wire.Correct) -> None:
-        """Ask the last spoken question with other words; an error has its id."""
-        try:
-            self._questions.correct(message)
-        except QwenCameraError as error:
-            self.send_error(error, message.id)
+            self.send_error(error, message.id if isinstance(message, _NAMED) else None)
 
     def _confirm(self, host: str) -> None:
         engine, consent = self._tools.current_engine(), self._requests.consent
@@ -314,24 +317,6 @@ class Session:
         # Last, because it may be refused.
         if message.microphone is not None or message.silence_ms is not None:
             self._listening.set(now.microphone, now.silence_ms / 1000)
-
-    # Watches
-
-    def _watch(self, message: wire.Watch | wire.Unwatch | wire.Heard | wire.Wrong) -> None:
-        """Act on a message about watches; an error has the message's id."""
-        try:
-            match message:
-                case wire.Watch():
-                    self._watching.add(message)
-                    self.camera.wake()
-                case wire.Unwatch():
-                    self._watching.remove(message.id)
-                case wire.Heard():
-                    self._watching.heard(message.id)
-                case wire.Wrong():
-                    self._watching.wrong(message.id)
-        except QwenCameraError as error:
-            self.send_error(error, message.id)
 
     # Messages out
 
