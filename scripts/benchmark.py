@@ -13,6 +13,7 @@
                                                                      --browser, through the page
     python3 scripts/benchmark.py --plan 100 10000                    machines for so many people, with the formulas, and what
                                                                      breaks first (--ask-every, --answers-per-gpu)
+    python3 scripts/benchmark.py --fleet                             several gateways under faults: what people lose
     python3 scripts/benchmark.py --simulate --sessions 1 8 32 128    questions beside background work, on a simulated GPU
 
 Questions arrive as a Poisson process, in an open loop: their times are fixed before the first question (--seed), and the
@@ -46,7 +47,7 @@ from server.core import core_dumps  # noqa: E402
 try:
     from rich.console import Console
 
-    from scripts.bench import plan, program, voice_run
+    from scripts.bench import fleet_run, plan, program, voice_run
     from scripts.bench.compare import NoResult, compare, read
     from scripts.bench.load_run import LoadRun, finish, run_load, words, write
 except ModuleNotFoundError as missing:
@@ -54,7 +55,7 @@ except ModuleNotFoundError as missing:
 
 # Programs of benchmarks/ that are reached from here. A server is installed without them, so they are started, not imported.
 APART = {"--watch": "watch_bench.py", "--simulate": "simulate.py"}
-OWN = (*APART, "--voice", "--plan")
+OWN = (*APART, "--voice", "--plan", "--fleet")
 
 
 def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -71,6 +72,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--simulate", action="store_true", help="many sessions on a simulated GPU (the same)")
     add("--voice", action="store_true", help="spoken questions and answers (the same)")
     add("--plan", action="store_true", help="machines for so many people (the same)")
+    add("--fleet", action="store_true", help="several gateways under faults (the same)")
     add("--monitor-gpu", action="store_true", help="read the GPUs of this machine each second")
     add("--slo", type=positive, default=3.0, help="seconds within which an answer is good (3)")
     add(
@@ -91,8 +93,8 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add("--no-plots", action="store_true", help="draw nothing")
     chosen = parser.parse_args(arguments)
-    if chosen.watch or chosen.simulate or chosen.voice or chosen.plan:
-        parser.error("write --watch, --simulate, --voice or --plan in full, one of them")
+    if chosen.watch or chosen.simulate or chosen.voice or chosen.plan or chosen.fleet:
+        parser.error("write --watch, --simulate, --voice, --plan or --fleet in full, one of them")
     if chosen.compare and chosen.server_url:
         parser.error("--compare measures nothing: leave the other options out")
     return chosen
@@ -149,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if "--browser" in rest:
             rest.remove("--browser")
             go_on_in(ROOT / "benchmarks" / "voice_line.py", rest)
-        return voice_run.main(rest)
+        return fleet_run.main(rest) if way == "--fleet" else voice_run.main(rest)
     args = options(arguments)
     if not args.compare:
         return program.run(lambda: measure(args), args.output)

@@ -1,0 +1,111 @@
+"""An nginx before the gateways of a measurement, with the maps of deploy/nginx.conf, over plain HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+
+from scripts.bench.processes import ROOT, MeasurementError, free_port
+
+# What a server block needs of deploy/nginx.conf; see there.
+_SERVER = """
+    proxy_http_version 1.1;
+    proxy_set_header Host $http_host;
+    proxy_set_header Upgrade $qwen_camera_upgrade;
+    proxy_set_header Connection $qwen_camera_connection;
+    proxy_set_header X-Forwarded-For $remote_addr;
+    proxy_buffering off;
+    proxy_connect_timeout 2s;
+    proxy_read_timeout 90s;
+    proxy_next_upstream error timeout;
+    proxy_next_upstream_timeout 5s;
+    location / { proxy_pass http://$qwen_camera_process; }
+    location = /api/token {
+        proxy_next_upstream error timeout http_503 non_idempotent;
+        proxy_pass http://$qwen_camera_process;
+    }
+"""
+
+
+def configuration(folder: Path, port: int, gateways: Mapping[str, int]) -> str:
+    """Build the whole of nginx's file. `gateways`: the port of each name."""
+    shipped = (ROOT / "deploy" / "nginx.conf").read_text(encoding="utf-8")
+    begins, ends = shipped.index("# All processes:"), shipped.index("map $content_type ")
+    maps = shipped[begins:ends]
+    one = "    server 127.0.0.1:8000 max_fails=0;\n"
+    default = "    default qwen_camera;\n"
+    if maps.count(one) != 1 or maps.count(default) != 1:
+        raise MeasurementError("deploy/nginx.conf was changed: its example is not there any more")
+    every = {
+        name: f"    server 127.0.0.1:{number} max_fails=0" for name, number in gateways.items()
+    }
+    maps = maps.replace(one, "".join(f"{line};\n" for line in every.values()))
+    maps = maps.replace(
+        default, default + "".join(f"    {name} qwen_camera_{name};\n" for name in gateways)
+    )
+    blocks = "".join(
+        f"upstream qwen_camera_{own} {{\n{every[own]};\n"
+        + "".join(f"{line} backup;\n" for name, line in every.items() if name != own)
+        + "}\n"
+        for own in gateways
+    )
+    temporary = "".join(
+        f"{kind}_temp_path {folder}/{kind};\n"
+        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    return (
+        f"pid {folder}/nginx.pid;\nerror_log /dev/null;\nworker_processes 1;\n"
+        "events { worker_connections 4096; }\n"
+        f"http {{\naccess_log off;\n{temporary}{blocks}{maps}\n"
+        f"server {{\n    listen 127.0.0.1:{port};\n{_SERVER}}}\n}}\n"
+    )
+
+
+class Nginx:
+    """The process, on a free port. Use as a context manager."""
+
+    def __init__(self, gateways: Mapping[str, int]) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._gateways = gateways
+        self._open = contextlib.ExitStack()
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def __aenter__(self) -> Self:
+        """Raises MeasurementError where there is no nginx."""
+        if shutil.which("nginx") is None:
+            raise MeasurementError("nginx is not installed: --fleet needs it (apt install nginx)")
+        folder = Path(self._open.enter_context(tempfile.TemporaryDirectory()))
+        path = folder / "nginx.conf"
+        path.write_text(configuration(folder, self.port, self._gateways))
+        self._process = await asyncio.create_subprocess_exec(
+            *("nginx", "-c", str(path), "-p", str(folder), "-g", "daemon off;"),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        for _ in range(500):
+            if self._process.returncode is not None:
+                raise MeasurementError("nginx ended at once: `nginx -t` finds the reason")
+            with contextlib.suppress(OSError):
+                _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                writer.close()
+                return self
+            await asyncio.sleep(0.02)
+        raise MeasurementError("nginx does not listen after 10 s")
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self._process.terminate()
+            try:
+                await asyncio.wait_for(self._process.wait(), 5)
+            except TimeoutError:
+                self._process.kill()
+                await self._process.wait()
+        self._open.close()

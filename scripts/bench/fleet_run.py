@@ -1,0 +1,299 @@
+"""Measure a fleet under scripted faults: gateways that drain and die, engines that die and slow down,
+Redis that hangs.
+
+    python3 scripts/benchmark.py --fleet
+    python3 scripts/benchmark.py --fleet --gateways 6 --cameras 60 --rate 5 --faults kill drain
+
+Everything runs on this machine and is started here: Redis, nginx, gateways, and stand-ins for the
+model whose answers take longer the more they have. Cameras share their encoders. Each fault has
+three phases of equal length: before, while it lasts, and after. It needs nginx and redis-server.
+
+A question is lost when it ends without an answer; one that had its first word when its gateway was
+killed counts as in mid-answer. The picture is away from the moment at which a session ended until
+the next gateway says that the camera is live.
+
+Exit status: 0 measured, 1 not, 2 wrong options.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from scripts.arguments import number, whole
+from scripts.bench import program
+from scripts.bench.arrivals import QUESTIONS
+from scripts.bench.fleet import Fleet
+from scripts.bench.fleet_figures import Span, figures, table
+from scripts.bench.fleet_visitor import Asked, Away, FleetVisitor
+from scripts.bench.live_encoder import TICKS, LiveEncoder, Scene
+from scripts.bench.processes import ROOT, MeasurementError
+
+FAULTS = ("drain", "kill", "engine", "slow", "redis")
+# Frames a second of the shared encoders, and how many there are
+FRAME_RATE, ENCODERS = 5.0, 2
+SLOW_FACTOR = 10.0
+# Beyond what the phases take: starts, connections, restarts (seconds)
+SPARE_SECONDS = 240.0
+CONNECT_SECONDS = 60.0
+# A drained gateway has DRAIN_SECONDS of 10, and some for its end.
+DRAINED_SECONDS = 40.0
+
+
+def options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="benchmark.py --fleet",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--gateways", type=whole(2, 50), default=3, help="web processes (3)")
+    add("--engines", type=whole(1, 16), default=3, help="stand-ins for model servers (3)")
+    add("--cameras", type=whole(1, 500), default=12, help="people with the page open (12)")
+    add("--rate", type=number(0.01, 100), default=2.0, help="questions a second of all (2)")
+    add("--phase", type=number(2, 600), default=10.0, help="seconds of each phase (10)")
+    add(
+        "--turnover",
+        type=number(0, 3600),
+        default=5.0,
+        help="seconds between two people who leave, each followed by another one; 0: nobody (5)",
+    )
+    add("--faults", nargs="+", choices=FAULTS, default=list(FAULTS), help="in this order (all)")
+    add("--first-token-ms", type=number(0.001, 1e6), default=50, help="of an engine alone (50)")
+    add("--between-ms", type=number(0, 1e6), default=20.0, help="between its tokens (20)")
+    add("--seed", type=int, default=1, help="of who asks what when (1)")
+    add("--output", type=Path, default=ROOT / "benchmark_results", help="folder for the results")
+    return parser.parse_args(arguments)
+
+
+class Crowd:
+    """The people: they come, ask and leave."""
+
+    def __init__(self, url: str, args: argparse.Namespace) -> None:
+        self._url = url
+        self._args = args
+        self._rng = random.Random(args.seed)
+        self._encoders = [
+            LiveEncoder(Scene(640, 360, seed=one), rate=FRAME_RATE, phase=TICKS * one // ENCODERS)
+            for one in range(ENCODERS)
+        ]
+        self._there: dict[FleetVisitor, asyncio.Task[None]] = {}
+        self._busy: set[FleetVisitor] = set()
+        self._questions: set[asyncio.Task[None]] = set()
+        self._came = 0
+        self.asked: list[Asked] = []
+        self.aways: list[Away] = []
+
+    @property
+    def people(self) -> tuple[int, int]:
+        """Those there, and those of them whose camera is live."""
+        return len(self._there), sum(one.live.is_set() for one in self._there)
+
+    def come(self) -> FleetVisitor:
+        visitor = FleetVisitor(
+            self._url,
+            self._encoders[self._came % ENCODERS],
+            random.Random(self._args.seed * 10_000 + self._came),
+            aways=self.aways,
+            asked=self.asked,
+        )
+        self._came += 1
+        self._there[visitor] = asyncio.create_task(visitor.stay(), name="fleet-stay")
+        return visitor
+
+    async def open(self) -> None:
+        """Let everybody come. Raises MeasurementError when a camera is not live in time."""
+        for _ in range(self._args.cameras):
+            visitor = self.come()
+            try:
+                await asyncio.wait_for(visitor.live.wait(), CONNECT_SECONDS)
+            except TimeoutError:
+                raise MeasurementError(
+                    f"camera {self._came} is not live after {CONNECT_SECONDS:.0f} s"
+                ) from None
+
+    async def ask_on(self) -> None:
+        """Ask, as a Poisson process, until cancelled."""
+        at = time.monotonic()
+        while True:
+            at += self._rng.expovariate(self._args.rate)
+            await asyncio.sleep(max(0.0, at - time.monotonic()))
+            free = [one for one in self._there if one not in self._busy]
+            if free:
+                task = asyncio.create_task(self._ask(self._rng.choice(free)), name="fleet-ask")
+                self._questions.add(task)
+                task.add_done_callback(self._questions.discard)
+
+    async def _ask(self, visitor: FleetVisitor) -> None:
+        self._busy.add(visitor)
+        try:
+            await visitor.ask(self._rng.choice(QUESTIONS))
+        finally:
+            self._busy.discard(visitor)
+
+    async def change_on(self) -> None:
+        """Let people leave and others come, until cancelled."""
+        while self._args.turnover:
+            await asyncio.sleep(self._args.turnover)
+            free = [one for one in self._there if one not in self._busy and one.live.is_set()]
+            if free:
+                await self.leave(self._rng.choice(free))
+                self.come()
+
+    async def leave(self, visitor: FleetVisitor) -> None:
+        staying = self._there.pop(visitor)
+        staying.cancel()
+        await asyncio.wait({staying}, timeout=1)
+        await visitor.leave()
+
+    async def quiet(self, seconds: float) -> None:
+        """Wait for the answers that are on their way."""
+        if self._questions:
+            await asyncio.wait(self._questions, timeout=seconds)
+
+    async def close(self) -> None:
+        await asyncio.gather(*(self.leave(visitor) for visitor in list(self._there)))
+        for encoder in self._encoders:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(encoder.close(), 3)
+
+
+class Script:
+    """Each fault: how it begins, and how it ends."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._steps: dict[str, tuple[Callable[[], Awaitable[None]], Callable[[], Awaitable[None]]]]
+        self._steps = {
+            "drain": (self._drain, self._drained),
+            "kill": (self._kill, self._restart_killed),
+            "engine": (fleet.engines[0].kill, lambda: fleet.revive(0)),
+            "slow": (
+                lambda: fleet.engines[-1].slow(SLOW_FACTOR),
+                lambda: fleet.engines[-1].slow(1),
+            ),
+            "redis": (self._hang_redis, self._go_on_redis),
+        }
+
+    async def begin(self, fault: str) -> None:
+        await self._steps[fault][0]()
+
+    async def end(self, fault: str) -> None:
+        await self._steps[fault][1]()
+
+    async def _drain(self) -> None:
+        self._fleet.gateways[0].signal(signal.SIGTERM)
+
+    async def _drained(self) -> None:
+        await self._fleet.gateways[0].ended(DRAINED_SECONDS)
+        await self._fleet.restart(0)
+
+    async def _kill(self) -> None:
+        self._fleet.gateways[1].signal(signal.SIGKILL)
+
+    async def _restart_killed(self) -> None:
+        await self._fleet.restart(1)
+
+    async def _hang_redis(self) -> None:
+        self._fleet.redis.signal(signal.SIGSTOP)
+
+    async def _go_on_redis(self) -> None:
+        self._fleet.redis.signal(signal.SIGCONT)
+
+
+async def measure(args: argparse.Namespace, tell: Callable[[str], None]) -> list[dict[str, Any]]:
+    """Run all faults, one after the other; a row for each. Raises MeasurementError."""
+    rows = []
+    tell(f"starting {args.gateways} gateways and {args.engines} engines")
+    async with Fleet(
+        args.gateways, args.engines, args.cameras, args.first_token_ms, args.between_ms
+    ) as fleet:
+        crowd = Crowd(fleet.url, args)
+        script = Script(fleet)
+        around: list[asyncio.Task[None]] = []
+        try:
+            tell(f"{args.cameras} people come")
+            await crowd.open()
+            around = [
+                asyncio.create_task(crowd.ask_on(), name="fleet-asking"),
+                asyncio.create_task(crowd.change_on(), name="fleet-turnover"),
+            ]
+            for fault in args.faults:
+                tell(f"{fault}: before")
+                before = time.monotonic()
+                await asyncio.sleep(args.phase)
+                tell(f"{fault}: during")
+                during, wall = time.monotonic(), time.time()
+                await script.begin(fault)
+                await asyncio.sleep(args.phase)
+                tell(f"{fault}: after")
+                requests = await _requests(fleet, wall)
+                await script.end(fault)
+                after = time.monotonic()
+                await asyncio.sleep(args.phase)
+                span = Span(before, during, after, time.monotonic())
+                # Those that were asked last may still be answered.
+                people = crowd.people
+                await asyncio.sleep(1)
+                rows.append(figures(fault, span, crowd.asked, crowd.aways, people, requests))
+            for task in around:
+                if task.done() and (error := task.exception()) is not None:
+                    raise MeasurementError(f"the people stopped: {error!r}")
+        finally:
+            for task in around:
+                task.cancel()
+            await crowd.quiet(5)
+            await crowd.close()
+            tell("ending the processes")
+    return rows
+
+
+async def _requests(fleet: Fleet, since: float) -> list[int]:
+    """Requests of each engine since a time; of one that was killed, those that it has left."""
+    return [sum(at >= since for at in await engine.arrivals()) for engine in fleet.engines]
+
+
+def main(arguments: Sequence[str]) -> int:
+    args = options(arguments)
+    seconds = SPARE_SECONDS + len(args.faults) * (3 * args.phase + DRAINED_SECONDS)
+    # What hangs ends here: aiortc's connections may wait for ever for their own end.
+    limit = threading.Timer(seconds, _give_up, (seconds,))
+    limit.daemon = True
+    limit.start()
+    status = program.run(lambda: _run(args), args.output)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    limit.cancel()
+    os._exit(status)
+
+
+def _give_up(seconds: float) -> None:
+    print(f"The measurement was broken off: no end after {seconds:.0f} s", file=sys.stderr)
+    sys.stderr.flush()
+    os._exit(1)
+
+
+def _run(args: argparse.Namespace) -> int:
+    # Not asyncio.run, which waits for every task that was cancelled.
+    loop = asyncio.new_event_loop()
+    begin = time.time()
+    rows = loop.run_until_complete(
+        measure(args, lambda text: print(text, file=sys.stderr, flush=True))
+    )
+    print(table(rows), flush=True)
+    chosen = {name: value for name, value in vars(args).items() if name != "output"}
+    path = args.output / f"fleet-{time.strftime('%Y%m%d-%H%M%S', time.gmtime(begin))}.json"
+    path.write_text(json.dumps({"options": chosen, "faults": rows}, indent=1) + "\n")
+    print(f"\nWritten: {os.path.relpath(path)}")
+    return 0
