@@ -243,9 +243,8 @@ async def measure(args: argparse.Namespace, tell: Callable[[str], None]) -> list
                 after = time.monotonic()
                 await asyncio.sleep(args.phase)
                 span = Span(before, during, after, time.monotonic())
-                # Those that were asked last may still be answered.
-                people = crowd.people
-                await asyncio.sleep(1)
+                # Those that were asked last may still be answered, and a newcomer be on the way.
+                people = await _settled(crowd)
                 rows.append(figures(fault, span, crowd.asked, crowd.aways, people, requests))
             for task in around:
                 if task.done() and (error := task.exception()) is not None:
@@ -257,6 +256,15 @@ async def measure(args: argparse.Namespace, tell: Callable[[str], None]) -> list
             await crowd.close()
             tell("ending the processes")
     return rows
+
+
+async def _settled(crowd: Crowd) -> tuple[int, int]:
+    """Look at the people for two seconds; return the look with the most live cameras."""
+    looks = []
+    for _ in range(20):
+        looks.append(crowd.people)
+        await asyncio.sleep(0.1)
+    return max(looks, key=lambda people: people[1] - people[0])
 
 
 async def _requests(fleet: Fleet, since: float) -> list[int]:

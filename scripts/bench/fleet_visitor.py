@@ -212,7 +212,10 @@ class FleetVisitor:
         if answer.first_delta_at is not None:
             asked.first = time.monotonic() - (time.time() - answer.first_delta_at)
         error: Message | None = answer.error
-        return "" if error is None else str(error["code"])
+        if error is None:
+            return ""
+        # Its engine or gateway went while it spoke.
+        return "mid-answer" if answer.first_delta_at is not None else str(error["code"])
 
     async def leave(self) -> None:
         """Close the page."""

@@ -447,9 +447,7 @@ async def test_a_second_window_of_the_session_wins_and_the_first_says_so(
         assert other.close_code == 4409
 
 
-async def test_the_chat_goes_on_after_a_restart(
-    visit: Visit, model: FakeOpenAI
-) -> None:
+async def test_the_chat_goes_on_after_a_restart(visit: Visit, model: FakeOpenAI) -> None:
     """With a fixed JWT_SECRET_KEY the token outlives the server and the session does not: the page
     comes back under the same id, brings its chat, and goes on with it.
     """

@@ -1,0 +1,61 @@
+"""The figures of a fleet under a fault."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from scripts.bench.fleet_figures import Span, figures, percentile, table
+from scripts.bench.fleet_nginx import configuration
+from scripts.bench.fleet_visitor import Asked, Away
+
+SPAN = Span(0, 10, 20, 30)
+
+
+def test_what_people_lose() -> None:
+    """Answers, words in mid-answer and losses are told apart, by phase; what was before or after
+    the fault counts elsewhere.
+    """
+    asked = [
+        Asked(-1, end="lost"),
+        Asked(1, first=1.1, end="ok"),
+        Asked(2, first=2.3, end="ok"),
+        Asked(11, end="mid-answer"),
+        Asked(12, end="draining"),
+        Asked(13, first=14, end="ok", again=True),
+        Asked(29.9, end=""),
+        Asked(31, end="busy"),
+    ]
+    aways = [
+        Away(-5, "lost", "h1", live=-4),
+        Away(11, "moved", "h1", live=11.5, before=2, after=2),
+        Away(12, "lost", "h1", live=14, before=2, after=0),
+        Away(13, "lost", "h2"),
+    ]
+    row = figures("kill", SPAN, asked, aways, (4, 3), [5, 6])
+    assert (row["questions"], row["lost"], row["mid_answer"], row["asked_again"]) == (6, 1, 1, 1)
+    assert row["lost_why"] == ["draining"]
+    assert (row["moved"], row["cut_off"], row["never_back"]) == (1, 2, 1)
+    assert (row["away_p50_s"], row["away_max_s"]) == (0.5, 2)
+    assert (row["chats_kept"], row["chats_due"]) == (1, 2)
+    assert (row["first_token_p50_ms_before"], row["first_token_p95_ms_before"]) == (100, 300)
+    assert row["first_token_p50_ms_during"] == 1000
+    assert row["first_token_p50_ms_after"] is None
+    told = table([row])
+    for part in ("kill", "4, live at the end 3", "lost 1 (draining)", "1 of 2", "5 / 6", "-/-"):
+        assert part in told
+
+
+def test_percentiles() -> None:
+    """By nearest rank."""
+    assert percentile([], 0.5) is None
+    assert percentile([3, 1, 2], 0.5) == 2
+    assert percentile([3, 1, 2], 0.95) == 3
+
+
+def test_the_balancer_has_the_shipped_maps() -> None:
+    """Each gateway has its block with the others as backup, and its line in deploy/nginx.conf's map."""
+    text = configuration(Path("/nowhere"), 8080, {"h1": 1111, "h2": 2222})
+    assert "    h1 qwen_camera_h1;\n" in text
+    block = text[text.index("upstream qwen_camera_h2") :].partition("}")[0]
+    assert block.index("127.0.0.1:2222 max_fails=0;") < block.index("1111 max_fails=0 backup;")
+    assert "127.0.0.1:8000" not in text
