@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import wave
 from collections.abc import AsyncIterator
@@ -18,11 +19,15 @@ from benchmarks.browser import chromium, page_with_camera
 from server.core.messages import Ready
 from server.session import state_messages
 from tests.browser.test_page_speaking import _VOICE
+from tests.browser.test_page_states import _NOTES
 from tests.browser.visitor import Visitor
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_words import FakeWords
 from tests.support.running import Running
 from tests.voice.sounds import SENTENCES, hiss, mixed, needs_espeak, silence, spoken
+
+# The tones that it listens, and that it has heard, in hertz
+LISTENING, HEARD = [523, 784], 784
 
 pytestmark = [needs_espeak, pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -89,16 +94,23 @@ async def test_a_spoken_question_is_answered(
     model: FakeOpenAI,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A tap on Talk; then speech, its end, words, the picture, the answer; another tap mutes."""
+    """A tap on Talk; then speech, its end, words, the picture, the answer; another tap mutes. Tones
+    tell that it listens, and that it has heard.
+    """
     words = FakeWords("What is this in front of me?")
+    words.hold = asyncio.Event()
     understood(server, monkeypatch, words)
     async with person(talking_browser, server) as visitor:
+        await visitor.page.evaluate(f"({_NOTES})()")
         await visitor.start()
         talk = visitor.button("Talk")
         await expect(talk).to_have_attribute("aria-pressed", "false")
         await talk.click()
         await expect(talk).to_have_attribute("aria-pressed", "true")
         await expect(visitor.page.locator("#talking[data-heard]")).to_be_visible()
+        notes = "wanted => JSON.stringify(window.__notes) === JSON.stringify(wanted)"
+        await visitor.page.wait_for_function(notes, arg=[*LISTENING, HEARD])
+        words.hold.set()
         heard = await visitor.got('m.type === "heard" && m.final')
         assert heard["text"] == "What is this in front of me?"
         response = await visitor.response(heard["id"])

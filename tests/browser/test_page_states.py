@@ -10,9 +10,10 @@ from playwright.async_api import Page, expect
 
 from benchmarks.browser import set_camera
 from server.attention.watch_answers import conditions_in
+from tests.browser.test_page_links import GIVEN_UP, through, whole_way
 from tests.browser.test_page_reading import _LIVE
 from tests.browser.test_page_speaking import _VOICE
-from tests.browser.visitor import Visit, Visitor
+from tests.browser.visitor import NOT_REACHED, Visit, Visitor
 from tests.support.fakes_openai import Behaviour, FakeOpenAI, Seen
 from tests.support.running import Running
 
@@ -66,6 +67,52 @@ async def test_a_camera_that_goes_and_comes_is_told_by_voice_and_tone(
         "title => window.__announced.some((one) => one.includes(title))", arg=title
     )
     assert (await said(page)).count("The camera is back.") == 1
+
+
+async def test_a_connection_that_goes_and_comes_is_told(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """The voice says what the page shows, and that it is back."""
+    async with whole_way(server) as (url, relay, cut):
+
+        async def prepare(page: Page) -> None:
+            await through(relay, HEAL_WITHIN=300, ANSWER_WITHIN=1000)(page)
+            for script in (_VOICE, _LIVE, _NOTES):
+                await page.add_init_script(f"({script})()")
+
+        page = await visit(url, prepare=prepare)
+        page.expect(NOT_REACHED, GIVEN_UP)
+        await page.start()
+        await page.page.locator("#speak").click()
+        # The part that speaks is there.
+        await page.page.wait_for_function("() => window.__log.some(({message: m}) => m.speak)")
+        cut(True)
+        await expect(page.notice).to_be_visible(timeout=30_000)
+        await page.page.wait_for_function(
+            "() => window.__said.some((one) => one.includes('onnection'))"
+        )
+        assert (await page.page.evaluate("window.__notes"))[:3] == LOST
+        cut(False)
+        await expect(page.state).to_have_text("Live", timeout=30_000)
+        await hears(page, "The connection is back.")
+        await page.leave()
+
+
+async def test_descriptions_are_spoken_where_answers_are(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """And a screen reader does not say them again; with speech off it does."""
+    page = await listener(visit, server.base_url)
+    await page.page.locator("#speak").click()
+    await page.button("Describe").click()
+    await hears(page, "I see a cup.")
+    assert "I see a cup." not in " ".join(await page.page.evaluate("window.__announced"))
+    await page.page.locator("#speak").click()
+    model.answer_for = lambda _body, _jpeg: ["I ", "see ", "a ", "lamp."]
+    await page.page.wait_for_function(
+        "() => window.__announced.some((one) => one.includes('I see a lamp.'))"
+    )
+    assert "I see a lamp." not in await said(page)
 
 
 async def test_long_thinking_is_heard(visit: Visit, server: Running, model: FakeOpenAI) -> None:
