@@ -93,6 +93,7 @@ const conversation = new Conversation({
   onGone: (turn) => {
     drawing.gone(turn);
     chat.remove(turn);
+    renderRunning();
   },
 });
 
@@ -110,8 +111,8 @@ const changes = new Changes({
 });
 
 const entry = new AnswerEntry(
-  later("./answer/panel.js", "What can be done with answers", async () => (await import("./answer/panel.js")).createAnswers(visit)),
-  { conversation, speech, engine: () => visit.facts.status?.engine ?? visit.facts.ready?.engine },
+  later("./answer/panel.js", "What can be done with answers", async () => (await import("./answer/panel.js")).createAnswers(visit, entry.hooks)),
+  { conversation, speech, engine: () => visit.facts.status?.engine ?? visit.facts.ready?.engine, drop: (id) => visit.handover.drop(id) },
 );
 
 const chat = new ChatView(

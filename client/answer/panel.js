@@ -1,4 +1,5 @@
 import { request } from "../live/api.js";
+import { Keeping } from "./keepview.js";
 import { LinkDialog } from "./link.js";
 import { plain } from "./markdown.js";
 import { Rich } from "./rich.js";
@@ -6,19 +7,24 @@ import { SeenDialog } from "./seen.js";
 
 /** @typedef {import("../chat/conversation.js").Turn} Turn */
 
+/** @typedef {{marked: (turn: Turn) => boolean, deleteAll: () => void}} Hooks see `ChatActions.marked` */
+
 /** What can be done with answers. Loaded when needed, not with the page. */
 export class Answers {
   plain = plain;
   #link = new LinkDialog();
   #rich = new Rich((address) => this.#link.ask(address));
   #seen;
+  #keeping;
 
-  /** @param {import("../live/visit.js").Visit} visit */
-  constructor(visit) {
-    this.#seen = new SeenDialog((id) => {
+  /** @param {import("../live/visit.js").Visit} visit @param {Hooks} hooks */
+  constructor(visit, { marked, deleteAll }) {
+    const load = (/** @type {string} */ id) => {
       const { id: session, token } = visit.session;
       return request("GET", `/api/pictures/${id}?session=${encodeURIComponent(session ?? "")}`, { token, as: "blob" });
-    });
+    };
+    this.#seen = new SeenDialog(load);
+    this.#keeping = new Keeping(load, marked, deleteAll);
   }
 
   /** @param {HTMLElement} element @param {string} text @param {boolean} marked false: no model wrote it, so a mark in it is one that was read */
@@ -32,14 +38,24 @@ export class Answers {
     return this.#rich.range(element, start, end);
   }
 
+  /** Save or delete the conversation. @param {Turn[]} turns all that there are */
+  keep(turns) {
+    this.#keeping.open(turns);
+  }
+
+  /** See `Keeping.share`. @param {Turn} turn @param {string} words */
+  share(turn, words) {
+    return this.#keeping.share(turn, words);
+  }
+
   /** Show the picture of an answer. @param {Turn} turn @param {Turn[]} turns all that there are */
   see(turn, turns) {
     this.#seen.open(turn, turns);
   }
 }
 
-/** Load the part with its style sheet. @param {import("../live/visit.js").Visit} visit @returns {Promise<Answers>} */
-export async function createAnswers(visit) {
+/** Load the part with its style sheet. @param {import("../live/visit.js").Visit} visit @param {Hooks} hooks @returns {Promise<Answers>} */
+export async function createAnswers(visit, hooks) {
   const sheet = document.createElement("link");
   sheet.rel = "stylesheet";
   sheet.href = new URL("./answer.css", import.meta.url).href;
@@ -54,5 +70,5 @@ export async function createAnswers(visit) {
     sheet.remove();
     throw error;
   }
-  return new Answers(visit);
+  return new Answers(visit, hooks);
 }

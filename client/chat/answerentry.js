@@ -1,3 +1,4 @@
+import { byId } from "../page/dom.js";
 import { Part } from "../page/part.js";
 import { text } from "../words/text.js";
 import { languageOfTurn, wordsOf } from "./chatview.js";
@@ -7,7 +8,8 @@ import { languageOfTurn, wordsOf } from "./chatview.js";
 /**
  * The part that shows answers with their marks, as far as this module knows it.
  * @typedef {import("./chatview.js").RichText & {range: (text: Element, start: number, end: number) => Range|null,
- *   see: (turn: Turn, turns: Turn[]) => void}} Answers
+ *   see: (turn: Turn, turns: Turn[]) => void, keep: (turns: Turn[]) => void,
+ *   share: (turn: Turn, words: string) => Promise<void>}} Answers
  */
 
 /** What can be done with answers, and the way to the part that does most of it. */
@@ -19,8 +21,9 @@ export class AnswerEntry {
   /** @type {import("./spokenmark.js").SpokenMark|null} */
   #marks = null;
   #conversation;
+  #drop;
 
-  /** @type {Pick<import("./chatview.js").ChatActions, "copy"|"share"|"speak"|"marked"|"see">} */
+  /** @type {Pick<import("./chatview.js").ChatActions, "copy"|"share"|"speak"|"marked"|"see"|"remove">} */
   actions;
 
   /**
@@ -29,8 +32,10 @@ export class AnswerEntry {
    * @param {import("./conversation.js").Conversation} page.conversation
    * @param {import("./speech.js").Speech} page.speech
    * @param {() => string|undefined} page.engine that answers now
+   * @param {(id?: string) => boolean} page.drop let the server forget an answer, or all; false without a connection
    */
-  constructor(part, { conversation, speech, engine }) {
+  constructor(part, { conversation, speech, engine, drop }) {
+    this.#drop = drop;
     this.#conversation = conversation;
     this.#part = new Part(part);
     this.actions = {
@@ -38,9 +43,22 @@ export class AnswerEntry {
       share: "share" in navigator ? (turn) => void this.#share(turn) : null,
       speak: speech.supported ? (turn) => speech.toggle(turn.key, this.#words(turn), languageOfTurn(turn)) : null,
       see: (turn, picture) => void this.#with(picture, (answers) => answers.see(turn, conversation.turns)),
+      remove: (turn) => this.#delete([turn], turn.id),
       // The built-in engine writes no marks: those in its texts were read.
-      marked: (turn) => !turn.reads && (turn.response?.engine ?? engine()) !== "builtin",
+      marked: (/** @type {Turn} */ turn) => !turn.reads && (turn.response?.engine ?? engine()) !== "builtin",
     };
+    // What the part needs
+    this.hooks = { marked: this.actions.marked, deleteAll: () => this.#delete([...conversation.turns]) };
+    const keep = byId("keep", HTMLButtonElement);
+    keep.addEventListener("click", () => void this.#with(keep, (answers) => answers.keep(conversation.turns)));
+  }
+
+  /** @param {Turn[]} turns @param {string} [id] of the only one */
+  #delete(turns, id) {
+    this.#conversation.forget(turns);
+    const told = this.#drop(id);
+    const gone = id === undefined ? text("All answers are deleted.") : text("The answer is deleted.");
+    this.#chat?.announce(told ? gone : `${gone} ${text("There is no connection: the server forgets with the end of the session.")}`);
   }
 
   /** @param {import("./chatview.js").ChatView} chat @param {import("./spokenmark.js").SpokenMark} marks */
@@ -83,7 +101,8 @@ export class AnswerEntry {
   /** @param {Turn} turn */
   async #share(turn) {
     try {
-      await navigator.share({ text: wordsOf(turn, this.#words(turn)) });
+      const [words, answers] = [wordsOf(turn, this.#words(turn)), this.#part.here];
+      await (answers ? answers.share(turn, words) : navigator.share({ text: words }));
     } catch {
       // The user closed the dialog without sharing.
     }

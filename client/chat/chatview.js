@@ -19,6 +19,7 @@ import { clock, key, plural, text } from "../words/text.js";
  * @property {(turn: Turn, route: import("../page/routes.js").Route) => void} lookAgain
  * @property {(turn: Turn) => boolean} marked a model wrote it, and perhaps with Markdown's marks
  * @property {(turn: Turn, picture: HTMLElement) => void} see show the picture that the model got
+ * @property {(turn: Turn) => void} remove delete it
  * @property {() => void} opened the user opens details of an answer
  * @property {(open: boolean) => void} watching the details of a running description are open, or not any more
  */
@@ -209,6 +210,7 @@ export class ChatView {
     press(".share", share);
     press(".speak", speak);
     press(".again", again);
+    press(".delete", (gone) => this.#actions.remove(gone));
     const shot = part(article, ".shot", HTMLElement);
     shot.addEventListener("click", () => this.#actions.see(turn, shot));
     const proof = part(article, ".evidence", HTMLDetailsElement);

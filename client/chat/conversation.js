@@ -234,6 +234,11 @@ export class Conversation {
     return turn;
   }
 
+  /** Delete turns that the person wants to be gone. @param {Turn[]} turns */
+  forget(turns) {
+    for (const turn of turns) this.#remove(turn);
+  }
+
   /** @param {Turn} turn */
   #remove(turn) {
     this.turns = this.turns.filter((other) => other !== turn);

@@ -53,6 +53,12 @@ export class Handover {
     this.#due = this.leaving = false;
   }
 
+  /** Let the server forget an answer, or all; what is kept has it, and comes anew if any is left. @param {string} [id] */
+  drop(id) {
+    this.#kept = null;
+    return this.#socket.send({ type: "drop", id });
+  }
+
   /** Keep a question that came too late for the next session. */
   #askAgain() {
     const again = this.#asking.again();

@@ -80,6 +80,7 @@ WITHOUT_PAGE = [
     "words/*",
     "live/*",
     "answer/inline",
+    "answer/keep",
     "answer/markdown",
     "page/picture",
     "page/routes",
@@ -115,7 +116,7 @@ WITHOUT_PAGE = [
 ]
 # Show things, and never touch the connection.
 WITHOUT_CONNECTION = [
-    *("answer/link", "answer/rich", "answer/seen", "answer/zoom"),
+    *("answer/keepview", "answer/link", "answer/rich", "answer/seen", "answer/zoom"),
     "chat/chatview",
     "chat/composer",
     "chat/correcting",
@@ -146,6 +147,7 @@ WITHOUT_CONNECTION = [
 # Neither carry nor show.
 PURE = [
     "answer/inline",
+    "answer/keep",
     "answer/markdown",
     "chat/condition",
     "chat/conversation",

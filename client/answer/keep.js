@@ -1,0 +1,150 @@
+import { key } from "../words/text.js";
+import { Markdown } from "./markdown.js";
+
+/** @typedef {import("../chat/conversation.js").Turn} Turn */
+/** @typedef {import("./inline.js").Span} Span */
+/** @typedef {import("./markdown.js").Block} Block */
+/** @typedef {"markdown"|"html"|"json"} Format */
+
+/** A turn as it is kept: its words, and its picture as a JPEG data URL, "" without one. @typedef {{turn: Turn, picture: string, marked: boolean}} Kept */
+
+/** @type {Record<Format, {name: string, extension: string, type: string}>} */
+export const FORMATS = {
+  markdown: { name: key("Markdown: the words"), extension: ".md", type: "text/markdown" },
+  html: { name: key("HTML: words and pictures"), extension: ".html", type: "text/html" },
+  json: { name: key("JSON: all of it, for programs"), extension: ".json", type: "application/json" },
+};
+
+// Nothing in the file is loaded from anywhere, and nothing in it runs.
+const POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
+const STYLE =
+  "body{max-width:44rem;margin:2rem auto;padding:0 1rem;font:1rem/1.5 system-ui,sans-serif;color:#1b2220;background:#fff}" +
+  "h2{margin:2.5rem 0 .5rem;font-size:1.1rem}img{display:block;max-width:100%;margin:.5rem 0;border-radius:8px}" +
+  "pre{overflow:auto;padding:.5rem;background:#f2f2f0}table{border-collapse:collapse}td,th{padding:.2rem .6rem;border:1px solid #ccc}" +
+  ".text p{white-space:pre-wrap}.about{color:#58625e;font-size:.875rem}";
+const PICTURE = /^data:image\/jpeg;base64,[A-Za-z0-9+/]+={0,2}$/;
+
+/** @param {Format} format @param {Kept[]} kept @param {Date} now @returns {string} the whole file */
+export function fileOf(format, kept, now) {
+  if (format === "json") return json(kept, now);
+  return format === "html" ? html(kept, now) : markdown(kept, now);
+}
+
+/** @param {Format} format @param {Date} now */
+export function fileName(format, now) {
+  return `qwen-camera-${now.toISOString().slice(0, 16).replaceAll(":", "-")}${FORMATS[format].extension}`;
+}
+
+/** @param {Kept[]} kept @param {Date} now */
+function markdown(kept, now) {
+  const parts = kept.map(({ turn, marked }) => {
+    const words = turn.earlier.length > 0 ? moments(turn).map(({ at, text }) => `- ${time(at)} ${escaped(text)}`).join("\n") : marked ? turn.text : escaped(turn.text);
+    return [`## ${escaped(turn.question)}`, words, turn.problem && `*${escaped(turn.problem)}*`, `*${escaped(about(turn))}*`].filter(Boolean).join("\n\n");
+  });
+  return `# Conversation of ${now.toISOString()}\n\n${parts.join("\n\n")}\n`;
+}
+
+/** Take the meaning of marks from a text. @param {string} text */
+function escaped(text) {
+  return text.replace(/[\\`*_{}[\]<>#+\-.!|~&]/g, "\\$&").replace(/\s*\n\s*/g, "  \n");
+}
+
+/** @param {Kept[]} kept @param {Date} now */
+function json(kept, now) {
+  const turns = kept.map(({ turn, picture }) => ({
+    kind: turn.kind,
+    question: turn.question,
+    answer: turn.text,
+    problem: turn.problem || undefined,
+    thoughts: turn.thoughts || undefined,
+    earlier: turn.earlier.length > 0 ? turn.earlier : undefined,
+    engine: turn.response?.engine,
+    model: turn.response?.model,
+    frame: turn.frame ? { ...turn.frame, thumbnail: undefined, picture: undefined } : undefined,
+    timings: turn.response?.timings,
+    usage: turn.response?.usage,
+    boxes: turn.response?.boxes,
+    picture: picture || undefined,
+  }));
+  return `${JSON.stringify({ saved_at: now.toISOString(), turns }, null, 2)}\n`;
+}
+
+/** @param {Kept[]} kept @param {Date} now */
+function html(kept, now) {
+  const parts = kept.map(({ turn, picture, marked }) => {
+    const image = PICTURE.test(picture) ? `<img src="${picture}" alt="What the model saw">` : "";
+    const words = turn.earlier.length > 0 ? `<ul>${moments(turn).map(({ at, text }) => `<li>${safe(`${time(at)} ${text}`)}</li>`).join("")}</ul>` : marked ? blocks(turn.text) : `<p>${safe(turn.text)}</p>`;
+    const problem = turn.problem ? `<p class="about">${safe(turn.problem)}</p>` : "";
+    return `<section><h2>${safe(turn.question)}</h2>${image}<div class="text">${words}</div>${problem}<p class="about">${safe(about(turn))}</p></section>`;
+  });
+  const title = `Conversation of ${now.toISOString()}`;
+  return (
+    `<!doctype html>\n<html>\n<head>\n<meta charset="utf-8">\n<meta http-equiv="Content-Security-Policy" content="${POLICY}">\n` +
+    `<meta name="referrer" content="no-referrer">\n<meta name="viewport" content="width=device-width">\n` +
+    `<title>${safe(title)}</title>\n<style>${STYLE}</style>\n</head>\n<body>\n<h1>${safe(title)}</h1>\n${parts.join("\n")}\n</body>\n</html>\n`
+  );
+}
+
+/** @param {string} text */
+function blocks(text) {
+  const reader = new Markdown();
+  reader.read(text);
+  return reader.blocks.map(block).join("\n");
+}
+
+/** @param {Block} block @returns {string} */
+function block(block) {
+  if (block.kind === "rule") return "<hr>";
+  if (block.kind === "code") return `<pre><code>${safe(block.text)}</code></pre>`;
+  if (block.kind === "paragraph") return `<p>${spans(block.spans)}</p>`;
+  if (block.kind === "quote") return `<blockquote>${spans(block.spans)}</blockquote>`;
+  if (block.kind === "heading") return `<h3>${spans(block.spans)}</h3>`;
+  if (block.kind === "list") {
+    // Depth by a margin: the list is one for the reader.
+    return `<ul>${block.items.map(({ depth, number, spans: words }) => `<li style="margin-left:${1.5 * depth}em;list-style:${number === null ? "disc" : "none"}">${number === null ? "" : `${number}. `}${spans(words)}</li>`).join("")}</ul>`;
+  }
+  const row = (/** @type {Span[][]} */ cells, /** @type {string} */ tag) => `<tr>${cells.map((cell) => `<${tag}>${spans(cell)}</${tag}>`).join("")}</tr>`;
+  return `<table>${block.head ? row(block.head, "th") : ""}${block.rows.map((cells) => row(cells, "td")).join("")}</table>`;
+}
+
+/** @param {Span[]} all @returns {string} */
+function spans(all) {
+  return all
+    .map((span) => {
+      if (span.kind === "text") return safe(span.text);
+      if (span.kind === "code") return `<code>${safe(span.text)}</code>`;
+      // In a file nobody is asked before a link is opened: it stays text.
+      if (span.kind === "link") return safe(plainLink(span));
+      const tag = { strong: "strong", emphasis: "em", struck: "s" }[span.kind];
+      return `<${tag}>${spans(span.spans)}</${tag}>`;
+    })
+    .join("");
+}
+
+/** @param {Span & {kind: "link"}} link */
+function plainLink({ spans: [words], address }) {
+  const text = words && "text" in words ? words.text : "";
+  return text === address ? address : `${text} (${address})`;
+}
+
+/** @param {string} text */
+function safe(text) {
+  return text.replace(/[&<>"'`\0]/g, (char) => (char === "\0" ? "" : `&#${char.charCodeAt(0)};`));
+}
+
+/** Engine and time of an answer. @param {Turn} turn */
+function about({ response, frame }) {
+  const parts = response ? [`${response.engine}, ${response.model}`, `${(response.timings.total_ms / 1000).toFixed(1)} s`] : [];
+  if (frame) parts.unshift(new Date(frame.captured_at).toISOString());
+  return parts.join(" · ");
+}
+
+/** All that a description said, oldest first. @param {Turn} turn */
+function moments({ frame, text, earlier }) {
+  return [{ at: frame?.captured_at ?? 0, text }, ...earlier].reverse();
+}
+
+/** @param {number} at ms since the epoch */
+function time(at) {
+  return new Date(at).toISOString().slice(11, 19);
+}

@@ -1,0 +1,163 @@
+import { text } from "../words/text.js";
+import { FORMATS, fileName, fileOf } from "./keep.js";
+
+/** @typedef {import("../chat/conversation.js").Turn} Turn */
+/** @typedef {import("./keep.js").Kept} Kept */
+/** @typedef {import("./keep.js").Format} Format */
+
+// The server keeps so many pictures of a session; others are there as small copies.
+const MOST_FETCHED = 12;
+// Milliseconds that a browser lets pass between a tap and the sharing
+const SOON = 2500;
+
+/** Saves the conversation where the person says, shares an answer, and deletes all. */
+export class Keeping {
+  #dialog = document.createElement("dialog");
+  #said = document.createElement("p");
+  #formats = document.createElement("fieldset");
+  #load;
+  #marked;
+  #onDelete;
+  /** @type {Turn[]} */
+  #turns = [];
+
+  /**
+   * @param {(id: string) => Promise<Blob>} load fetches a picture @param {(turn: Turn) => boolean} marked see `ChatActions`
+   * @param {() => void} onDelete delete all answers
+   */
+  constructor(load, marked, onDelete) {
+    this.#load = load;
+    this.#marked = marked;
+    this.#onDelete = onDelete;
+    this.#dialog.id = "keep-dialog";
+    this.#said.className = "fine";
+    this.#said.setAttribute("role", "status");
+    document.body.append(this.#dialog);
+  }
+
+  /** @param {Turn[]} turns */
+  open(turns) {
+    this.#turns = turns.filter((turn) => turn.text || turn.problem);
+    this.#said.textContent = this.#turns.length === 0 ? text("There is no answer yet.") : "";
+    // Each time, in the page's language of then
+    const title = document.createElement("h2");
+    title.id = "keep-title";
+    title.textContent = text("Keep the conversation");
+    this.#dialog.setAttribute("aria-labelledby", title.id);
+    const legend = document.createElement("legend");
+    legend.textContent = text("Save it as");
+    this.#formats.replaceChildren(legend, ...Object.entries(FORMATS).map(([format, { name }]) => choice(format, text(name))));
+    const hint = document.createElement("p");
+    hint.className = "fine";
+    hint.textContent = text("The file is made on this device. Nothing is stored on the server.");
+    const row = document.createElement("div");
+    row.className = "row";
+    row.append(
+      button(text("Delete all"), () => this.#delete()),
+      button(text("Not now"), () => this.#dialog.close()),
+      button(text("Save"), () => void this.#save(), "primary"),
+    );
+    this.#dialog.replaceChildren(title, this.#formats, hint, this.#said, row);
+    this.#dialog.showModal();
+  }
+
+  /** Share an answer with its picture. @param {Turn} turn @param {string} words of it @throws {DOMException} */
+  async share(turn, words) {
+    const picture = await Promise.race([this.#pictureOf(turn), new Promise((done) => setTimeout(done, SOON, ""))]);
+    const blob = blobOf(picture || (turn.frame?.thumbnail ?? ""));
+    const files = blob ? [new File([blob], "picture.jpg", { type: "image/jpeg" })] : [];
+    const all = { text: `${turn.question}\n\n${words}`, files };
+    await navigator.share(files.length > 0 && navigator.canShare?.(all) ? all : { text: all.text });
+  }
+
+  async #save() {
+    const format = /** @type {Format} */ (this.#formats.querySelector("input:checked")?.getAttribute("value") ?? "markdown");
+    const now = new Date();
+    const name = fileName(format, now);
+    const { type, extension } = FORMATS[format];
+    try {
+      // First, because it needs the tap
+      const place = await /** @type {any} */ (window).showSaveFilePicker?.({ suggestedName: name, types: [{ accept: { [type]: [extension] } }] });
+      this.#said.textContent = text("Making the file…");
+      const blob = new Blob([fileOf(format, await this.#all(format), now)], { type });
+      if (place) {
+        const file = await place.createWritable();
+        await file.write(blob);
+        await file.close();
+      } else download(blob, name);
+      this.#said.textContent = text("Saved.");
+    } catch (error) {
+      const closed = error instanceof DOMException && error.name === "AbortError";
+      this.#said.textContent = closed ? "" : text("It was not saved: {reason}", { reason: error instanceof Error ? error.message : "" });
+    }
+  }
+
+  /** @param {Format} format @returns {Promise<Kept[]>} */
+  async #all(format) {
+    const kept = this.#turns.map((turn) => ({ turn, picture: turn.frame?.thumbnail ?? "", marked: this.#marked(turn) }));
+    if (format === "markdown") return kept;
+    for (const one of kept.filter(({ turn }) => turn.frame?.picture).slice(-MOST_FETCHED)) {
+      one.picture = (await this.#pictureOf(one.turn)) || one.picture;
+    }
+    return kept;
+  }
+
+  /** The picture as it was sent, as a data URL; "" when the server has it no more. @param {Turn} turn */
+  async #pictureOf({ frame }) {
+    if (!frame?.picture) return "";
+    try {
+      const bytes = new Uint8Array(await (await this.#load(frame.picture)).arrayBuffer());
+      let binary = "";
+      // In parts: a call takes so many arguments at most.
+      for (let at = 0; at < bytes.length; at += 8192) binary += String.fromCharCode(...bytes.subarray(at, at + 8192));
+      return `data:image/jpeg;base64,${btoa(binary)}`;
+    } catch {
+      return "";
+    }
+  }
+
+  #delete() {
+    this.#onDelete();
+    this.#turns = [];
+    this.#dialog.close();
+  }
+}
+
+/** @param {string} picture a data URL @returns {Blob|null} */
+function blobOf(picture) {
+  const [, data] = picture.split(";base64,");
+  if (!data) return null;
+  return new Blob([Uint8Array.from(atob(data), (char) => char.charCodeAt(0))], { type: "image/jpeg" });
+}
+
+/** @param {Blob} blob @param {string} name */
+function download(blob, name) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = name;
+  link.click();
+  // After the browser has begun to read it
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}
+
+/** @param {string} format @param {string} name */
+function choice(format, name) {
+  const label = document.createElement("label");
+  const input = document.createElement("input");
+  input.type = "radio";
+  input.name = "keep-format";
+  input.value = format;
+  input.checked = format === "html";
+  label.append(input, ` ${name}`);
+  return label;
+}
+
+/** @param {string} words @param {() => void} does @param {string} [kind] */
+function button(words, does, kind = "") {
+  const one = document.createElement("button");
+  one.type = "button";
+  one.textContent = words;
+  one.className = kind;
+  one.addEventListener("click", does);
+  return one;
+}
