@@ -28,11 +28,12 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """The patch that fulfils a rule best."""
+    """The evidence of the patch that fulfils a rule best."""
 
     # 1 and more fulfils the rule.
     value: float = 0.0
-    # left, top, right, bottom as shares of the plane
+    # left, top, right, bottom as shares of the plane, around all patches that fulfil the rule: of
+    # two things that change at once each may be the one that is watched for. Else around the best.
     box: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
 
 
@@ -59,12 +60,16 @@ def best_patch(marks: U8, strength: F32 | None, rules: tuple[Rule, ...]) -> Patc
         if rule.mass:
             fit = np.minimum(fit, area * mean / rule.mass)
         np.maximum(value, fit, out=value)
-    best = int(value.argmax())
-    across, down, width, height = (int(side) for side in stats[best + 1, :4])
-    left, top = left + across, top + down
+    best = float(value.max())
+    across, down, wide, high = stats[1:, :4][value >= min(1.0, best)].T
     rows, columns = marks.shape
-    box = (left / columns, top / rows, (left + width) / columns, (top + height) / rows)
-    return Patch(float(value[best]), box)
+    box = (
+        float(left + across.min()) / columns,
+        float(top + down.min()) / rows,
+        float(left + (across + wide).max()) / columns,
+        float(top + (down + high).max()) / rows,
+    )
+    return Patch(best, box)
 
 
 class TwoLooks:

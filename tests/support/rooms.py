@@ -39,12 +39,14 @@ def make_frame(
     dark: bool = False,
     dim: bool = False,
     faint: bool = False,
+    beside: bool = False,
 ) -> Frame:
     """A textured frame, captured now.
 
     `scene`: one of any number of scenes that a change gate tells apart; None: fine noise by `number`. `mark`: with a
     bright thing in its middle, 6 % of the picture. `dark`: almost without light. `dim`: at a fortieth of its light, with a
-    sensor's noise; the thing is faint then. `faint`: its middle is a little brighter.
+    sensor's noise; the thing is faint then. `faint`: its middle is a little brighter. `beside`: the whole
+    of its left edge is dark, which is a larger and clearer change than the thing.
     """
     rng = np.random.default_rng(number if scene is None else scene)
     planes = np.full((height * 3 // 2, width), 128, np.uint8)
@@ -58,6 +60,8 @@ def make_frame(
     middle = slice(height * 3 // 8, height * 5 // 8), slice(width * 3 // 8, width * 5 // 8)
     if mark:
         planes[middle] = 250
+    if beside:
+        planes[:height, : width // 5] = 16
     if faint:
         planes[middle] += 10
     if dark:

@@ -193,3 +193,14 @@ async def test_a_person_sets_what_counts_as_a_change() -> None:
         guard.say(type="settings", sensitivity=4)
         await guard.show(faint=True, times=2)
         assert len(one.engine.requests) > asked
+
+
+async def test_what_appears_while_something_larger_goes_rings() -> None:
+    """Both have changed, and the smaller one is what is watched for: its place counts as changed."""
+    async with room(FakeEngine(capabilities=ABLE)) as one:
+        guard = Guard(one)
+        guard.watch()
+        await guard.calm()
+        one.engine.chunks = reply(True, where=[390, 390, 610, 610])
+        await guard.show(mark=True, beside=True, times=2)
+        assert len(guard.rings()) == 1
