@@ -62,8 +62,9 @@ class Shell:
         contents = self._contents
         if contents is None or now - self._looked >= _LOOK_EVERY:
             self._looked = now
-            self._seen, contents = await asyncio.to_thread(self._look, self._seen, contents)
-            self._contents = contents
+            self._seen, read = await asyncio.to_thread(self._look, self._seen, contents)
+            self._contents = read
+            return read
         return contents
 
     def _look(
