@@ -11,9 +11,11 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
+from scripts.bench.http_json import request
 from tests.browser.visitor import NOT_REACHED, Visit, Visitor
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.nginx import SECRET, Scene, balanced, server_behind
+from tests.support.redis_server import redis_server
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -21,8 +23,16 @@ WORDS = ["A ", "long ", "answer ", "that ", "comes ", "word ", "by ", "word."]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def settings(model_server: FakeOpenAI) -> dict[str, str]:
-    return {"ENGINE": "vllm", "VLLM_BASE_URL": model_server.base_url, "JWT_SECRET_KEY": SECRET}
+async def settings(
+    model_server: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[dict[str, str]]:
+    async with redis_server(tmp_path_factory.mktemp("redis")) as redis:
+        yield {
+            "ENGINE": "vllm",
+            "VLLM_BASE_URL": model_server.base_url,
+            "JWT_SECRET_KEY": SECRET,
+            "REDIS_URL": redis.url,
+        }
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -37,6 +47,18 @@ def home(scene: Scene, session_id: str) -> int:
     """The index of the process that a session belongs to."""
     names = [str(server.port) for server in scene.processes]
     return names.index(session_id.partition("-")[0])
+
+
+async def know_each_other(scene: Scene) -> None:
+    """Wait until each process has read the other's report, which comes every five seconds."""
+    async with asyncio.timeout(60):
+        for server in scene.processes:
+            while not [
+                one
+                for one in (await request("GET", f"{server.url}/health")).json()["gateways"]
+                if not one["draining"]
+            ]:
+                await asyncio.sleep(0.1)
 
 
 async def session_of(page: Visitor, *, since: float = 0, other: str = "") -> str:
@@ -101,14 +123,18 @@ async def test_the_page_through_nginx(visit: Visit, scene: Scene, model: FakeOpe
 async def test_a_rolling_restart_loses_no_answer(
     visit: Visit, scene: Scene, settings: dict[str, str], model: FakeOpenAI
 ) -> None:
-    """Each process in turn is stopped in the middle of an answer: it comes to its end, the page
-    goes on at the other one with its chat, and asks there.
+    """Each process in turn is stopped in the middle of an answer: it comes to its end, the page is
+    sent to the other one, and goes on there with its chat and its watch.
     """
     page = await visit(scene.nginx.url)
     page.expect(NOT_REACHED, "status of 503", "status of 404")
     await page.start()
     session = await session_of(page)
+    await page.box.fill("Tell me when you see red.")
+    await page.button("Watch for this").click()
+    await page.got('m.type === "watches" && m.watches.length === 1')
     for turn in range(2):
+        await know_each_other(scene)
         at = home(scene, session)
         model.answer_for = lambda _body, _jpeg: WORDS
         model.between_tokens = 0.2
@@ -121,6 +147,8 @@ async def test_a_rolling_restart_loses_no_answer(
         assert response["finish_reason"] == "stop"
         assert await stopping == 0
         model.between_tokens = 0.0
+        # It was told to go, and did not wait for the end of its socket.
+        await page.got('m.type === "moved"', since=since)
         # Somewhere else, and for good: the id of the new session leads there, whatever comes back.
         session = await session_of(page, since=since, other=session)
         assert home(scene, session) == 1 - at
@@ -128,8 +156,9 @@ async def test_a_rolling_restart_loses_no_answer(
         await page.got('m.type === "status" && m.camera === "live"', since=again - 1000, timeout=20)
         await expect(page.state).to_have_text("Live")
         assert (await page.ask("And now?"))["text"] == "".join(WORDS)
-        # The chat came along.
-        assert f"What is it, {turn}?" in str(model.last.texts)
+        # The chat came along, and the watch.
+        assert (await page.got('m.type === "resumed"', since=since))["turns"] > 0
+        assert (await page.sent("watch", since=since))["condition"] == "you see red"
         await expect(page.page.locator("#log")).not_to_contain_text("A new session began.")
         back = server_behind(scene.processes[at].port, settings)
         scene.processes[at] = await scene.stack.enter_async_context(back)
