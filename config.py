@@ -110,6 +110,7 @@ class Settings(BaseSettings):
         description="a Python that has torch and transformers, ~ being the home directory",
     )
     trust_remote_code: bool = flag()
+    allow_model_downloads: bool = flag()
     model_path: Path = Field(
         default=Path("~/models/qwen2.5-vl-32b"),
         description="a directory, ~ being the home directory",

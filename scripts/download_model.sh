@@ -15,6 +15,7 @@ Interrupted, the same command goes on where it stopped.
   --revision R       this branch, tag or commit instead of the main branch's newest
   --to FOLDER        this folder instead of MODEL_PATH (of the environment or .env)
   --dry-run          only say what would be fetched, and whether there is room
+  --json             progress as lines of JSON on standard output, for programs
   --env-file FILE    the settings, instead of .env
   --help             print this
 

@@ -20,6 +20,7 @@ const ANY = {
   licence: "",
   note: key("vLLM, llama.cpp, Ollama and the like: questions go to the first model that it lists."),
   here: false,
+  fetch: "",
   modes: [{ mode: "remote", ok: true, reason: "" }],
 };
 
@@ -66,14 +67,16 @@ export class EngineDialog {
   #drawn = [];
   /** State of the last drawn report */
   #was = "";
+  #onModel;
   #onChoice;
   #onOpen;
 
   /**
    * @param {{onToken: (token: string) => void, onOpen: () => void, onClose: () => void,
-   *   onChoice: (choice: Choice|null) => void, onStart: (choice: Choice) => void, onStop: () => void}} hooks
+   *   onModel: (model: Model|null) => void, onChoice: (choice: Choice|null) => void, onStart: (choice: Choice) => void, onStop: () => void}} hooks
    */
-  constructor({ onToken, onOpen, onClose, onChoice, onStart, onStop }) {
+  constructor({ onToken, onOpen, onClose, onModel, onChoice, onStart, onStop }) {
+    this.#onModel = onModel;
     this.#onChoice = onChoice;
     this.#onOpen = onOpen;
     for (const id of ["engine-close", "engine-later"]) {
@@ -199,6 +202,7 @@ export class EngineDialog {
   #choose(model) {
     const again = model?.id === this.#chosen?.id;
     this.#chosen = model;
+    this.#onModel(model);
     if (!model) return;
     say(this.#name, text(model.name));
     const about = [text(model.note), model.licence ? text("Licence: {licence}.", { licence: model.licence }) : ""].filter(Boolean).join(" ");

@@ -153,3 +153,8 @@ export function startWords({ report, busy }, model, mode) {
   if (!loaded) return text("Start");
   return report.model === model && report.mode === mode ? text("Start again") : text("Switch to this");
 }
+
+/** True while the server fetches or checks a model. @param {import("./fetching.js").Fetching|null} fetching */
+export function underWay(fetching) {
+  return fetching?.state === "fetching" || fetching?.state === "checking";
+}

@@ -1,5 +1,7 @@
 import { EngineDesk } from "./engine.js";
 import { EngineDialog } from "./enginedialog.js";
+import { FetchDesk } from "./fetching.js";
+import { FetchView } from "./fetchview.js";
 import { MAKES, MakingDesk } from "./making.js";
 import { MakingView } from "./makingview.js";
 import { PeopleDesk } from "./people.js";
@@ -11,6 +13,7 @@ export class OperatorPanel {
   #engine;
   #dialog;
   #people;
+  #fetch;
 
   /** @param {import("../live/visit.js").Visit} visit @param {() => void} onChange the token was accepted or refused */
   constructor(visit, onChange) {
@@ -21,7 +24,7 @@ export class OperatorPanel {
       onChange: (facts) => {
         dialog.render(facts);
         onChange();
-        this.#watchPeople();
+        this.#watch();
         making.watch(facts.known && facts.report?.state === "ready" && MAKES.includes(facts.report.model_type ?? ""));
       },
     }));
@@ -40,18 +43,25 @@ export class OperatorPanel {
       onChange: (facts) => peopleView.render(facts),
     }));
     const peopleView = new PeopleView({ onEnd: (kind, name) => void people.end(kind, name) });
+    const fetch = (this.#fetch = new FetchDesk({
+      ask: (method, path, body) => engine.ask(method, path, body),
+      onChange: (facts) => fetchView.render(facts),
+      onHere: () => void engine.refresh(true),
+    }));
+    const fetchView = new FetchView({ onFetch: (model) => void fetch.start(model), onPause: () => void fetch.pause() });
     const dialog = (this.#dialog = new EngineDialog({
       onToken: (token) => void engine.enter(token).then(() => this.#hear()),
       onOpen: () => {
         this.#hear();
-        this.#watchPeople();
+        this.#watch();
         void engine.refresh();
       },
       // Without a camera and the panel, nothing needs the socket.
       onClose: () => {
-        this.#watchPeople();
+        this.#watch();
         if (!visit.facts.active && visit.facts.socket !== "ended") visit.socket.close();
       },
+      onModel: (model) => fetchView.choose(model),
       onChoice: (choice) => engine.choose(choice),
       onStart: (choice) => void engine.start(choice),
       onStop: () => void engine.stop(),
@@ -88,7 +98,9 @@ export class OperatorPanel {
     if (this.known) this.#visit.socket.open();
   }
 
-  #watchPeople() {
+  /** Requests that repeat run while the panel is open alone. */
+  #watch() {
     this.#people.watch(this.known && this.#dialog.isOpen);
+    this.#fetch.watch(this.known && this.#dialog.isOpen);
   }
 }

@@ -47,16 +47,19 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--revision", help="branch, tag or commit (the main branch's newest)")
     add("--to", type=Path, help="the folder (MODEL_PATH of the environment or .env)")
     add("--dry-run", action="store_true", help="fetch nothing")
+    add("--json", action="store_true", help="progress as lines of JSON on standard output")
     add("--env-file", type=settings_file, default=ROOT / ".env", help="the settings (.env)")
     return parser.parse_args(arguments)
 
 
-def fetch_all(repository: Repository, files: Sequence[HubFile], folder: Path) -> None:
+def fetch_all(
+    repository: Repository, files: Sequence[HubFile], folder: Path, json: bool = False
+) -> None:
     """Some at a time. Raises ModelError, OSError: the first that comes."""
     if not files:
         return
     here = kept.begun(files, folder)
-    progress = Progress("Fetching", sum(file.size for file in files), here)
+    progress = Progress("Fetching", sum(file.size for file in files), here, json=json)
     stall = Stall(here, time.monotonic())
     failed = threading.Event()
 
@@ -87,9 +90,9 @@ def fetch_all(repository: Repository, files: Sequence[HubFile], folder: Path) ->
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def wrong(repository: Repository, folder: Path) -> list[HubFile]:
+def wrong(repository: Repository, folder: Path, json: bool = False) -> list[HubFile]:
     """Files whose content is not what the hub says."""
-    progress = Progress("Checking", repository.size)
+    progress = Progress("Checking", repository.size, json=json)
     checked = 0
 
     def seen(size: int) -> None:
@@ -105,7 +108,9 @@ def wrong(repository: Repository, folder: Path) -> list[HubFile]:
     return found
 
 
-def download(name: str, revision: str | None, folder: Path, *, dry_run: bool = False) -> None:
+def download(
+    name: str, revision: str | None, folder: Path, *, dry_run: bool = False, json: bool = False
+) -> None:
     """The repository's files are in `folder` afterwards, all of them and right.
 
     Raises ModelError, OSError.
@@ -127,8 +132,8 @@ def download(name: str, revision: str | None, folder: Path, *, dry_run: bool = F
         # Another run may have gone on with it since it was looked at.
         files = kept.missing(repository, folder)
         for attempt in range(ATTEMPTS + 1):
-            fetch_all(repository, files, folder)
-            files = wrong(repository, folder)
+            fetch_all(repository, files, folder, json)
+            files = wrong(repository, folder, json)
             if not files:
                 break
             names = ", ".join(file.name for file in files[:5])
@@ -200,7 +205,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def run() -> int:
         say(f"Looking for {chosen.repository} at {hub.where()}.")
-        download(chosen.repository, chosen.revision, folder, dry_run=chosen.dry_run)
+        download(
+            chosen.repository, chosen.revision, folder, dry_run=chosen.dry_run, json=chosen.json
+        )
         if not chosen.dry_run:
             say(f"Done: {folder} is whole. To serve it: bash scripts/start_vllm_server.sh")
         return 0

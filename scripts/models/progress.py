@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json as json_lines
 import sys
 import time
 
@@ -17,20 +18,29 @@ MOST_RESTARTS = 20
 
 
 class Progress:
-    """Shows the progress: on a terminal one line that changes, elsewhere a line now and then."""
+    """Shows the progress: on a terminal one line that changes, elsewhere a line now and then.
 
-    def __init__(self, what: str, total: int, done: int = 0) -> None:
+    `json`: for a program, as lines of JSON on standard output: `phase`, `done`, `total` (bytes).
+    """
+
+    def __init__(self, what: str, total: int, done: int = 0, *, json: bool = False) -> None:
+        self._json = json
         self._what = what
         self._total = total
         self._first = done
         self._began = time.monotonic()
         self._terminal = sys.stderr.isatty()
-        self._next = self._began + (0.5 if self._terminal else 10.0)
+        self._next = self._began + (0.0 if json else 0.5 if self._terminal else 10.0)
         self._in_line = False
 
     def show(self, done: int, *, last: bool = False) -> None:
         now = time.monotonic()
-        if now < self._next and not (last and self._terminal):
+        if now < self._next and not (last and (self._terminal or self._json)):
+            return
+        if self._json:
+            self._next = now + 0.5
+            told = {"phase": self._what.lower(), "done": done, "total": self._total}
+            print(json_lines.dumps(told), flush=True)
             return
         self._next = now + (0.5 if self._terminal else 10.0)
         rate = max(0, done - self._first) / max(0.1, now - self._began)

@@ -56,12 +56,27 @@ def create_operator_router(
         return {
             **standing(),
             # With the memory that unloading the current model would free.
-            "models": view.listed(seen.models, seen.emptied),
+            "models": view.listed(seen.models, seen.emptied, operations.fetch.command),
+            "fetch": view.fetching(operations.fetch),
             "machine": view.machine(seen.host),
             "troubles": view.troubles(seen.models),
             # The page should ask again soon
             "pending": bool(seen.host.vllm_pending),
         }
+
+    @router.get("/fetch")
+    async def fetching() -> dict[str, Any]:
+        return view.fetching(operations.fetch)
+
+    @router.post("/fetch", status_code=202)
+    async def fetch(body: dict[str, Any]) -> dict[str, Any]:
+        await operations.fetch.start(body.get("model"))
+        return view.fetching(operations.fetch)
+
+    @router.delete("/fetch")
+    async def pause_fetch() -> dict[str, Any]:
+        await operations.fetch.pause()
+        return view.fetching(operations.fetch)
 
     @router.post("/preview")
     async def preview(body: dict[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from server.engines.openai.own_machine import Whereabouts
 from server.engines.selector import EngineSelector
 from server.hosting.engine_slot import NOTHING_LOADED
 from server.hosting.manager import EngineManager
+from server.hosting.model_fetch import ModelFetch
 from server.hosting.planner import Planner, Seen
 from server.operator import view
 from server.session.operator_feed import OperatorDesk
@@ -36,12 +37,14 @@ class Operations:
         manager: EngineManager,
         planner: Planner,
         engines: EngineSelector,
+        fetch: ModelFetch,
         *,
         pool: ThreadPoolExecutor,
         metrics: Metrics,
     ) -> None:
         """`pool`: threads for examining the machine."""
         self.manager = manager
+        self.fetch = fetch
         self._pool = pool
         self._planner = planner
         self._engines = engines

@@ -5,13 +5,14 @@ Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from server.catalogue.entry import Catalogue, Model
 from server.catalogue.launch import Launch
 from server.catalogue.modes import Host, gigabytes, modes
 from server.core.messages import Answering, EngineReport, LoadingProgress, ReleasedMemory
+from server.hosting.model_fetch import ModelFetch
 from server.hosting.status import ManagerStatus, Released
 
 # Sentences about unusable folders; there may be many.
@@ -64,8 +65,23 @@ def _released(back: Released | None) -> ReleasedMemory | None:
     return ReleasedMemory(memory_bytes=memory, left_bytes=back.left, gpu_bytes=gpu)
 
 
-def listed(models: Iterable[Model], host: Host) -> list[dict[str, Any]]:
-    """Return each model with its modes, in the catalogue's order."""
+def fetching(fetch: ModelFetch) -> dict[str, Any]:
+    """Return what is being fetched, and why nothing can be."""
+    status = fetch.status()
+    return {
+        "state": str(status.state),
+        "model": status.model,
+        "done_bytes": status.done,
+        "total_bytes": status.total,
+        "error": status.error,
+        "refused": fetch.refused,
+    }
+
+
+def listed(
+    models: Iterable[Model], host: Host, command: Callable[[Model], str] = lambda _: ""
+) -> list[dict[str, Any]]:
+    """Return each model with its modes, in the catalogue's order; `command` fetches one."""
     return [
         {
             "id": model.id,
@@ -79,6 +95,8 @@ def listed(models: Iterable[Model], host: Host) -> list[dict[str, Any]]:
             "licence": model.licence,
             "note": model.note,
             "here": model.folder is not None,
+            # The command that fetches it; empty for one that is here, or is no repository
+            "fetch": command(model) if model.folder is None and "/" in model.id else "",
             "modes": [
                 {"mode": str(mode), "ok": possible.ok, "reason": possible.reason}
                 for mode, possible in modes(model, host).items()

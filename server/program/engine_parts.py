@@ -34,12 +34,15 @@ from server.hosting.engine_slot import EngineSlot
 from server.hosting.host import HostProbe
 from server.hosting.local_runtime import LocalRuntime
 from server.hosting.manager import EngineManager
+from server.hosting.model_fetch import ModelFetch
 from server.hosting.planner import REFUSALS, Planner
 from server.hosting.runtime import OnLine, OnProgress, Runtime
 from server.hosting.server_runtime import RemoteRuntime, ServerRuntime
 from server.hosting.status import Plan
 from server.operator.service import Operations
 
+# Fetched models, each in a folder of its own, as run.sh --model keeps them
+KEPT = Path(os.path.expanduser("~/models"))
 # Keys of remote servers that are kept; the one given longest ago goes.
 _MOST_KEYS = 16
 
@@ -75,8 +78,19 @@ class EngineParts:
         )
         # Videos and sound that the loaded model makes
         self.making = GenerationJob(metrics=metrics, pool=pools.heavy)
+        self.fetch = ModelFetch(
+            self.planner.catalogue,
+            KEPT,
+            allowed=settings.allow_model_downloads,
+            pool=pools.manage,
+        )
         self.operations = Operations(
-            self.manager, self.planner, self.selector, pool=pools.manage, metrics=metrics
+            self.manager,
+            self.planner,
+            self.selector,
+            self.fetch,
+            pool=pools.manage,
+            metrics=metrics,
         )
 
     def media_model(self) -> MediaModel | None:
@@ -102,6 +116,7 @@ class EngineParts:
             stack.callback(self.operations.desk.close)
             stack.push_async_callback(self.making.close)
             stack.push_async_callback(self.manager.close)
+            stack.push_async_callback(self.fetch.close)
 
     def _engines(self) -> list[Engine]:
         """Best first."""
@@ -157,7 +172,7 @@ class EngineParts:
             trust_remote_code=settings.trust_remote_code,
         )
         # run.sh --model fetches to the second.
-        roots = [settings.model_path.parent, Path(os.path.expanduser("~/models"))]
+        roots = [settings.model_path.parent, KEPT]
         if settings.local_model is not None:
             roots.append(settings.local_model)
         known = CatalogueSource(settings.catalogue).load

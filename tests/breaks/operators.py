@@ -153,4 +153,28 @@ OPERATORS = (
         "        capabilities",
         "whole/test_disclosure.py::test_falling_back_asks_as_well",
     ),
+    Break(
+        "fetches what they like to the server's disk",
+        "any repository of the hub",
+        "server/hosting/model_fetch.py",
+        '                if model.id == name and "/" in model.id and model.folder is None:\n',
+        '                if "/" in model.id and model.folder is None:\n',
+        "hosting/test_model_fetch.py::test_only_models_of_the_catalogue",
+    ),
+    Break(
+        "fetches what they like to the server's disk",
+        "without the setting",
+        "server/hosting/model_fetch.py",
+        "        if not self._allowed:\n",
+        "        if False:\n",
+        "hosting/test_model_fetch.py::test_only_where_it_is_allowed",
+    ),
+    Break(
+        "fetches what they like to the server's disk",
+        "until the disk is full",
+        "server/hosting/model_fetch.py",
+        "                if free < RESERVE_BYTES // 2:\n",
+        "                if False:\n",
+        "hosting/test_model_fetch.py::test_the_disk_keeps_room",
+    ),
 )

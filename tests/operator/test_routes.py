@@ -22,6 +22,8 @@ from tests.fetch.test_catalogue import TINY
 from tests.hosting.test_planner import PYTHON
 from tests.support.clients import http, metric, open_page, page_of, soon, take_token
 from tests.support.fakes_openai import FakeOpenAI
+from tests.support.hub_stand_in import Model as OnHub
+from tests.support.hub_stand_in import running_hub
 from tests.support.running import Running, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -375,3 +377,57 @@ async def test_what_answers_is_told_with_its_host_and_why_nothing_better(model: 
         told = (await client.get("/api/engine", headers=RIGHT)).json()["engine"]
         assert told["answering"]["engine"] == "builtin"
         assert told["why"].startswith(f"Nothing answers at {model.base_url}")
+
+
+async def test_fetching_is_left_to_the_command_line_by_default(run: Running) -> None:
+    """Each model that is not here has its command; nothing is fetched, and the panel is told why."""
+    async with http(run) as client:
+        listed = (await client.get("/api/engine", headers=RIGHT)).json()
+        command = next(one["fetch"] for one in listed["models"] if not one["here"])
+        assert command.startswith("bash scripts/download_model.sh ")
+        refused = await client.post("/api/engine/fetch", headers=RIGHT, json={"model": "a/b"})
+        assert "ALLOW_MODEL_DOWNLOADS" in message(refused, 409)
+        told = (await client.get("/api/engine/fetch", headers=RIGHT)).json()
+        assert told == listed["fetch"]
+        assert told["state"] == "idle"
+        assert "ALLOW_MODEL_DOWNLOADS" in told["refused"]
+        paused = await client.delete("/api/engine/fetch", headers=RIGHT)
+        assert paused.json()["state"] == "idle"
+
+
+async def test_a_model_of_the_catalogue_is_fetched_over_the_routes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Started, seen, and here; another repository of the same hub is not."""
+    catalogue = tmp_path / "models.toml"
+    catalogue.write_bytes(TINY)
+    name = "someone/tiny-vl"
+    with running_hub() as hub:
+        files = {"config.json": b"{}", "model.safetensors": bytes(1000)}
+        for known in (name, "someone/else"):
+            hub.models[known] = OnHub({"c" * 40: files}, names={"main": "c" * 40})
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        monkeypatch.setenv("HOME", str(tmp_path))
+        settings: dict[str, Any] = {"operator_token": TOKEN, "allow_model_downloads": True}
+        async with running(catalogue=str(catalogue), **settings) as one, http(one) as client:
+            for method in ("GET", "POST", "DELETE"):
+                nobody = await client.request(method, "/api/engine/fetch", json={"model": name})
+                assert "operator" in message(nobody, 401).lower()
+            fetch = one.program.engine_parts.fetch
+            fetch._kept = tmp_path / "models"
+            other = await client.post(
+                "/api/engine/fetch", headers=RIGHT, json={"model": "someone/else"}
+            )
+            assert "no model of the catalogue" in message(other, 400)
+            begun = await client.post("/api/engine/fetch", headers=RIGHT, json={"model": name})
+            assert begun.status_code == 202, begun.text
+            assert begun.json()["model"] == name
+            async with asyncio.timeout(60):
+                while (await client.get("/api/engine/fetch", headers=RIGHT)).json()["state"] in (
+                    "fetching",
+                    "checking",
+                ):
+                    await asyncio.sleep(0.05)
+            told = (await client.get("/api/engine/fetch", headers=RIGHT)).json()
+            assert (told["state"], told["error"]) == ("done", "")
+        assert not [one for one in hub.asked if "someone/else" in str(one)]

@@ -1,0 +1,76 @@
+import { byId, say, show } from "../page/dom.js";
+import { key, text } from "../words/text.js";
+import { bytes, underWay } from "./enginewords.js";
+
+/** @typedef {import("./engine.js").Model} Model */
+/** @typedef {import("./fetching.js").FetchFacts} FetchFacts */
+
+/** @type {Record<string, string>} the line of each state */
+const STATES = {
+  fetching: key("Fetching {model}: {done} of {total}"),
+  checking: key("Checking {model}: {done} of {total}"),
+  paused: key("{model} is paused at {done} of {total}. What came is kept."),
+  failed: key("{model} was not fetched. What came is kept."),
+  done: key("{model} is here. Choose it below."),
+};
+
+/** What is fetched, in the panel's first card, and the button at a model that is not here. Uses no connection. */
+export class FetchView {
+  #now = byId("fetch-now", HTMLElement);
+  #text = byId("fetch-text", HTMLElement);
+  #bar = byId("fetch-bar", HTMLProgressElement);
+  #error = byId("fetch-error", HTMLElement);
+  #pause = byId("fetch-pause", HTMLButtonElement);
+  #resume = byId("fetch-resume", HTMLButtonElement);
+  #offer = byId("fetch-offer", HTMLElement);
+  #start = byId("fetch-start", HTMLButtonElement);
+  #why = byId("fetch-why", HTMLElement);
+  #command = byId("fetch-command", HTMLElement);
+  /** @type {Model|null} */
+  #chosen = null;
+  /** @type {FetchFacts|null} */
+  #facts = null;
+
+  /** @param {{onFetch: (model: string) => void, onPause: () => void}} hooks */
+  constructor({ onFetch, onPause }) {
+    this.#start.addEventListener("click", () => this.#chosen && onFetch(this.#chosen.id));
+    this.#resume.addEventListener("click", () => onFetch(this.#facts?.fetching?.model ?? ""));
+    this.#pause.addEventListener("click", onPause);
+  }
+
+  /** @param {Model|null} model the one that is chosen in the list */
+  choose(model) {
+    this.#chosen = model;
+    if (this.#facts) this.render(this.#facts);
+  }
+
+  /** @param {FetchFacts} facts */
+  render(facts) {
+    this.#facts = facts;
+    const { fetching, busy, problem } = facts;
+    if (!fetching) return;
+    const { state, model, done_bytes: done, total_bytes: total, error, refused } = fetching;
+    const line = STATES[state];
+    show(this.#now, line !== undefined);
+    say(this.#text, line ? text(line, { model, done: bytes(done), total: bytes(total) }) : "");
+    const running = underWay(fetching);
+    show(this.#bar, running);
+    if (total) this.#bar.value = (100 * done) / total;
+    else this.#bar.removeAttribute("value");
+    say(this.#error, error);
+    show(this.#error, error !== "");
+    show(this.#pause, running);
+    show(this.#resume, !refused && (state === "paused" || state === "failed"));
+    this.#pause.disabled = this.#resume.disabled = this.#start.disabled = busy;
+    const command = this.#chosen?.fetch ?? "";
+    const mine = model === this.#chosen?.id && (running || state === "paused" || state === "failed");
+    show(this.#offer, command !== "" && !mine);
+    show(this.#start, refused === "" && !running);
+    const waits = running ? text("Another model is being fetched.") : "";
+    say(this.#why, problem || refused || waits);
+    show(this.#why, problem !== "" || refused !== "" || waits !== "");
+    this.#why.classList.toggle("problem", problem !== "");
+    say(this.#command, command);
+    show(this.#command, refused !== "");
+  }
+}

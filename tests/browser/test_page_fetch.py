@@ -1,0 +1,84 @@
+"""A model fetched from the operator's panel: begun, paused, gone on with, and where it is not allowed
+the command.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import expect
+
+from tests.browser.visitor import Visit
+from tests.fetch.test_catalogue import TINY
+from tests.support.hub_stand_in import Model as OnHub
+from tests.support.hub_stand_in import running_hub
+from tests.support.running import Running, running
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
+
+TOKEN = "operator-token-of-this-test"
+NAME = "someone/tiny-vl"
+WEIGHTS = bytes(range(256)) * 12_000
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def run() -> AsyncIterator[Running]:
+    async with running(operator_token=TOKEN, rate_limit_per_minute=0) as one:
+        yield one
+
+
+async def test_an_operator_fetches_a_model(
+    visit: Visit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first card shows what comes; paused it stays; when it is here the list says so."""
+    catalogue = tmp_path / "models.toml"
+    catalogue.write_bytes(TINY)
+    with running_hub() as hub:
+        files = {"config.json": b"{}", "model.safetensors": WEIGHTS}
+        hub.models[NAME] = OnHub({"c" * 40: files}, names={"main": "c" * 40})
+        hub.models[NAME].stalls["model.safetensors"] = 2_000_000
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        monkeypatch.setenv("HOME", str(tmp_path))
+        async with running(
+            operator_token=TOKEN,
+            rate_limit_per_minute=0,
+            allow_model_downloads=True,
+            catalogue=str(catalogue),
+        ) as run:
+            run.program.engine_parts.fetch._kept = tmp_path / "models"
+            page = await visit(f"{run.base_url}/#operator")
+            await page.page.get_by_label("Operator token").fill(TOKEN)
+            await page.button("Continue").click()
+            now = page.page.locator("#fetch-now")
+            text = page.page.locator("#fetch-text")
+            await expect(now).to_be_hidden()
+            await page.page.locator("#engine-models").get_by_text("tiny-vl").click()
+            await expect(page.page.locator("#fetch-command")).to_be_hidden()
+            await page.page.locator("#fetch-start").click()
+            await expect(text).to_contain_text(f"Fetching {NAME}: ", timeout=30_000)
+            await expect(page.page.locator("#fetch-bar")).to_be_visible()
+            await expect(page.page.locator("#fetch-offer")).to_be_hidden()
+            await page.page.locator("#fetch-pause").click()
+            await expect(text).to_contain_text("What came is kept.", timeout=30_000)
+            await expect(page.page.locator("#fetch-bar")).to_be_hidden()
+            hub.models[NAME].stalls.clear()
+            hub.released.set()
+            await page.page.locator("#fetch-resume").click()
+            await expect(text).to_have_text(f"{NAME} is here. Choose it below.", timeout=60_000)
+    assert (tmp_path / "models/tiny-vl/model.safetensors").read_bytes() == WEIGHTS
+
+
+async def test_the_command_where_the_settings_forbid_it(visit: Visit, run: Running) -> None:
+    """By default: no button, the reason, and what to type."""
+    page = await visit(f"{run.base_url}/#operator")
+    await page.page.get_by_label("Operator token").fill(TOKEN)
+    await page.button("Continue").click()
+    row = page.page.locator("#engine-models label", has_text="not fetched").first
+    await row.click()
+    command = page.page.locator("#fetch-command")
+    await expect(command).to_contain_text("bash scripts/download_model.sh ")
+    await expect(page.page.locator("#fetch-why")).to_contain_text("ALLOW_MODEL_DOWNLOADS")
+    await expect(page.page.locator("#fetch-start")).to_be_hidden()
