@@ -1,8 +1,11 @@
 import { say, show } from "../page/dom.js";
 import { partsOf, places } from "../page/picture.js";
-import { ago, duration } from "../page/routes.js";
-import { engineName, evidence } from "../page/words.js";
-import { clock, language, plural, text } from "../words/text.js";
+import { ago, duration, lookedAt } from "../page/routes.js";
+import { engineName } from "../page/words.js";
+import { clock, language, number, plural, text } from "../words/text.js";
+
+// A frame that was not older than this (ms) when the model got it was of just now.
+const FRESH = 2000;
 
 /** @typedef {import("./conversation.js").Turn} Turn */
 /** @typedef {import("../live/messages.js").EarlierFrame} EarlierFrame */
@@ -104,6 +107,26 @@ export function spots({ boxes = [], frame }) {
   });
 }
 
+/**
+ * The line under an answer.
+ * @param {import("../live/messages.js").ResponseMessage} response
+ */
+function evidence(response) {
+  const { frame, timings } = response;
+  const parts = [engineName(response.engine)];
+  const looked = lookedAt(response);
+  const age = duration(Math.max(0, frame?.age_ms ?? 0));
+  if (frame?.held) parts.push(text("held frame {age}\u00a0old", { age }));
+  else if (frame?.word) parts.push(text("at “{word}”, {age}\u00a0old", { word: frame.word, age }));
+  else if (frame && frame.age_ms < FRESH && (!looked || response.route === "now")) parts.push(text("just now"));
+  else if (frame && looked) parts.push(text("{looked}, {age}\u00a0old", { looked, age }));
+  else if (frame) parts.push(text("frame {age}\u00a0old", { age }));
+  if (frame?.unchanged_since) parts.push(text("unchanged since\u00a0{time}", { time: clock(frame.unchanged_since) }));
+  // Milliseconds are in the details.
+  parts.push(timings.total_ms < 50 ? duration(timings.total_ms) : text("{number}\u00a0s", { number: number(timings.total_ms / 1000, 1) }));
+  return parts.join(" · ");
+}
+
 /** @param {number} count */
 const visualTokens = (count) => plural("{count} visual tokens", "1 visual token", count);
 
@@ -120,7 +143,7 @@ export function fillEvidence(proof, response) {
     facts.push(
       [text("Camera frame"), `${frame.source_width}×${frame.source_height}`],
       [text("Seen by the engine"), `${frame.width}×${frame.height}${visual}`],
-      [text("Captured"), clock(frame.captured_at)],
+      [text("Captured"), text("{looked}, {age}\u00a0old", { looked: clock(frame.captured_at), age: duration(Math.max(0, frame.age_ms)) })],
     );
     const [sent, seen] = [framesSent(response), frame.visual_tokens];
     if (sent) facts.push([text("Earlier frames"), sent]);

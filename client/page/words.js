@@ -1,6 +1,5 @@
 import { fromServer } from "../words/problems.js";
-import { clock, key, number, text } from "../words/text.js";
-import { duration, lookedAt } from "./routes.js";
+import { key, number, text } from "../words/text.js";
 
 /** @typedef {import("../live/facts.js").Facts} Facts */
 /** @typedef {"off"|"busy"|"ok"|"warn"|"bad"} Tone */
@@ -359,24 +358,6 @@ function sending(sent) {
 /** @param {Facts["sent"]} sent */
 export function dataUse(sent) {
   return sent ? `${number(sent.bytes / 1e6, 1)} MB · ${number(sent.kbps)} kbit/s` : "";
-}
-
-/**
- * The line under an answer.
- * @param {import("../live/messages.js").ResponseMessage} response
- */
-export function evidence(response) {
-  const { frame, timings } = response;
-  const parts = [engineName(response.engine)];
-  const looked = lookedAt(response);
-  const age = duration(Math.max(0, frame?.age_ms ?? 0));
-  if (frame?.held) parts.push(text("held frame {age}\u00a0old", { age }));
-  else if (frame?.word) parts.push(text("at “{word}”, {age}\u00a0old", { word: frame.word, age }));
-  else if (frame && looked) parts.push(text("{looked}, {age}\u00a0old", { looked, age }));
-  else if (frame) parts.push(text("frame {age}\u00a0old", { age }));
-  if (frame?.unchanged_since) parts.push(text("unchanged since\u00a0{time}", { time: clock(frame.unchanged_since) }));
-  parts.push(duration(timings.total_ms));
-  return parts.join(" · ");
 }
 
 /**

@@ -12,6 +12,7 @@ export function connectCamera(stage, camera, { exchange, announce }) {
     camera.setTorch(!camera.torch).catch(() => announce(text("The torch cannot be switched.")));
   });
   stage.zoom.addEventListener("input", () => {
+    stage.showZoom();
     // The camera may refuse a value; then the picture stays as it is.
     camera.setZoom(Number(stage.zoom.value)).catch(() => {});
   });

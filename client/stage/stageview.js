@@ -1,7 +1,7 @@
 import { byId, say, show } from "../page/dom.js";
 import { shownPicture, toPicture } from "../page/picture.js";
 import { SIMPLE_MODE, inSimpleMode } from "./simplemode.js";
-import { key, language, text } from "../words/text.js";
+import { key, language, number, text } from "../words/text.js";
 import { card, dataUse, details, farAway, live, notice, summary } from "../page/words.js";
 
 /** @typedef {import("../live/facts.js").Facts} Facts */
@@ -196,6 +196,12 @@ export class StageView {
   /** @type {Facts|null} for the details, which are updated only while open */
   #latest = null;
 
+  /** Show the slider's value. */
+  showZoom() {
+    say(byId("zoom-value", HTMLElement), `${number(Number(this.zoom.value), 1)}×`);
+    this.zoom.setAttribute("aria-valuetext", `${this.zoom.value}×`);
+  }
+
   /** @param {import("../live/camera.js").Camera} camera */
   renderCamera(camera) {
     const on = camera.stream !== null;
@@ -206,6 +212,7 @@ export class StageView {
       this.zoom.max = String(zoom.max);
       this.zoom.step = String(zoom.step);
       if (document.activeElement !== this.zoom) this.zoom.value = String(zoom.value);
+      this.showZoom();
     }
     show(this.torch, on && camera.hasTorch);
     this.torch.setAttribute("aria-pressed", String(camera.torch));

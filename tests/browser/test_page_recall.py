@@ -53,7 +53,7 @@ async def test_an_answer_shows_the_pictures_of_the_past_that_it_names(
     assert (sent["content"], sent["route"]) == ("Where did I put the keys?", "now")
     assert (await page.response(sent["id"]))["route"] == "now"
     assert len(model.last.jpegs) == 1
-    await expect(page.turns.last.locator(".evidence summary")).to_contain_text("now, ")
+    await expect(page.turns.last.locator(".evidence summary")).to_contain_text("just now")
     await expect(page.turns.last.locator(".frames")).to_be_hidden()
     # An older answer offers them with its details.
     older = page.turns.first
