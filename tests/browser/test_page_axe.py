@@ -67,6 +67,7 @@ _SMALL = """() => {
 _REACHABLE = """() => {
   const top = [...document.querySelectorAll("dialog[open]")].at(-1) ?? document;
   const groups = new Set();
+  for (const one of document.querySelectorAll("[data-reach]")) delete one.dataset.reach;
   return [...top.querySelectorAll("button, summary, input, textarea, a[href], select, [tabindex='0']")].filter((one) => {
     if (!one.checkVisibility({ visibilityProperty: true }) || one.disabled || one.tabIndex < 0) return false;
     if (one.type !== "radio") return true;
