@@ -4,6 +4,7 @@ can hide it.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import resource
 import shutil
@@ -65,8 +66,8 @@ def files_written(trace: str) -> list[str]:
 
 
 async def whole_session(server: ServerProcess) -> list[str]:
-    """Camera, questions with thumbnails, a held frame, a still, a description, a past, health and
-    metrics; the answers.
+    """Camera, questions with thumbnails, a held frame, a still, a description, a past, a watch that
+    rings, health and metrics; the answers.
     """
     scene = Scene(1280, 720)
     scene.text, scene.text_px, scene.clock = "TEA 4711\nOPEN AT NINE", 60, False
@@ -82,12 +83,6 @@ async def whole_session(server: ServerProcess) -> list[str]:
             texts.append(answer.text)
             assert answer.response is not None, answer.error
             assert answer.response["frame"]["thumbnail"].startswith("data:image/jpeg")
-            shown = await request(
-                "GET",
-                f"{server.url}/api/pictures/{answer.response['frame']['picture']}",
-                headers={"Authorization": f"Bearer {peer.token}"},
-            )
-            assert shown.status == 200
             await peer.send({"type": "hold"})
             await peer.wait_for(lambda m: m["type"] == "status" and m["held"])
             texts.append((await peer.ask("Is there a code on it?", timeout=60)).text)
@@ -97,6 +92,9 @@ async def whole_session(server: ServerProcess) -> list[str]:
             assert still.message["image"].startswith("data:image/jpeg")
             await peer.send({"type": "settings", "stills": False})
             await peer.wait_for(lambda m: m["type"] == "recall" and m["pictures"] > 0, since=0)
+            past = await peer.ask("What just happened?", route="past", timeout=60)
+            assert past.response is not None, past.error
+            await rung(peer, scene)
             await peer.send({"type": "settings", "describe": True, "sample_rate": 2})
             await peer.wait_for(
                 lambda m: m["type"] == "response" and m["kind"] == "describe", timeout=60
@@ -108,6 +106,23 @@ async def whole_session(server: ServerProcess) -> list[str]:
             return texts
     finally:
         await encoder.close()
+
+
+async def rung(peer: CameraPeer, scene: Scene) -> None:
+    """A watch from the order to a ring with its picture, which is heard, then called wrong."""
+    await peer.send({"type": "watch", "id": "w", "condition": "you see the word CLOSED"})
+    await peer.wait_for(
+        lambda m: m["type"] == "watches" and m["watches"][0].get("looked_at"), timeout=60
+    )
+    # Until the look at the settled scene, which belongs to the beginning, too
+    await asyncio.sleep(5)
+    scene.text = "CLOSED"
+    ring = (await peer.wait_for(lambda m: m["type"] == "ring", timeout=60)).message
+    assert ring["image"].startswith("data:image/jpeg")
+    for said in ("heard", "wrong"):
+        await peer.send({"type": said, "id": ring["id"]})
+    await peer.send({"type": "unwatch", "id": "w"})
+    await peer.wait_for(lambda m: m["type"] == "watches" and not m["watches"], since=0)
 
 
 async def test_a_whole_session_works_where_no_file_can_be_written() -> None:
@@ -135,9 +150,9 @@ async def test_a_whole_session_opens_no_file_for_writing(tmp_path: Path) -> None
 
 
 @needs_strace
-@pytest.mark.parametrize("way", ["thumbnail", "still"])
+@pytest.mark.parametrize("way", ["thumbnail", "still", "ring", "recall"])
 async def test_the_watch_sees_a_picture_that_is_kept(tmp_path: Path, way: str) -> None:
-    """The same with a deliberate cv2.imwrite on the way of a frame is caught, on each of its ways."""
+    """The same with a picture that is deliberately written is caught, on each of a frame's ways."""
     settings = {"KEEP_IN": str(tmp_path), "KEEP_WHAT": way}
     trace = await traced(tmp_path, "tests.support.unfaithful_server", settings)
     assert any("frame.png" in line for line in files_written(trace))
