@@ -1,0 +1,145 @@
+"""The page in other languages than English: all of it, from right to left too, within its width."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Page, Route, expect
+
+from tests.browser.visitor import Visit, Visitor
+from tests.support.fakes_openai import FakeOpenAI
+from tests.support.running import Running
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
+
+LANGUAGES = Path(__file__).resolve().parents[2] / "client" / "languages"
+
+# Words on the page without the marks of the pseudo-language: texts and attributes that are shown.
+# Not those of the model, of the person, of the settings' lists of cameras and languages.
+_LEFTOVER = r"""() => {
+  const foreign = "[translate=no], #announcer, .asked, .answer .text, #language, .about dd, #fact-engine, option[value]:not([value=''])";
+  const word = /\p{L}{3,}/u;
+  const marked = /⟦[^⟦⟧]*⟧/;
+  const bare = (words) => {
+    while (marked.test(words)) words = words.replace(marked, " ");
+    return words;
+  };
+  const found = [];
+  const walker = document.createTreeWalker(document.querySelector("#app"), NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const { parentElement: element, data } = walker.currentNode;
+    if (element.closest(foreign) || !element.checkVisibility()) continue;
+    if (word.test(bare(data).replace(/kbit\/s|vLLM|MB/g, ""))) found.push(data.trim());
+  }
+  for (const element of document.querySelectorAll("#app *"))
+    for (const name of ["aria-label", "title", "placeholder", "alt"]) {
+      const words = element.getAttribute(name) ?? "";
+      if (!element.closest(foreign) && element.checkVisibility() && word.test(bare(words))) found.push(words);
+    }
+  return found;
+}"""
+
+# Buttons whose words need more room than they have, and how far the page is wider than its window
+_OVERFLOW = """() => [
+  Math.max(0, document.documentElement.scrollWidth - innerWidth),
+  [...document.querySelectorAll("button, select, summary, dialog[open] *")]
+    .filter((one) => one.checkVisibility() && one.scrollWidth > one.clientWidth + 3 && one.clientWidth > 0
+      && !["PRE", "INPUT"].includes(one.tagName) && getComputedStyle(one).overflow !== "hidden"
+      && getComputedStyle(one).display !== "inline" && one.id !== "sheet-handle")
+    .map((one) => one.id || one.textContent.trim()),
+]"""
+
+
+def pseudo(code: str) -> Callable[[Page], Awaitable[None]]:
+    """In place of a language's words: the English ones between marks."""
+
+    async def prepare(page: Page) -> None:
+        table = json.loads((LANGUAGES / f"{code}.json").read_text("utf-8"))
+        marked = {
+            english: f"⟦{english}⟧" if isinstance(words, str) else {"other": f"⟦{english}⟧"}
+            for english, words in table.items()
+        }
+
+        async def words(route: Route) -> None:
+            await route.fulfill(json=marked)
+
+        await page.route(f"**/client/languages/{code}.json", words)
+
+    return prepare
+
+
+async def spoken(visit: Visit, server: Running, code: str, **options: object) -> Visitor:
+    """A page of a browser in this language, whose words have arrived."""
+    page = await visit(server.base_url, context_options={"locale": code}, **options)
+    await expect(page.page.locator("#start")).not_to_have_text("Start Camera")
+    return page
+
+
+async def live(page: Visitor) -> None:
+    """Start the camera, whatever its button says."""
+    await page.page.locator("#start").click()
+    await expect(page.page.locator("#app")).to_have_attribute("data-tone", "ok", timeout=30_000)
+
+
+async def test_no_english_is_left_over(visit: Visit, server: Running, model: FakeOpenAI) -> None:
+    """Before and with the camera, with an answer, its details and the state opened: all that can be
+    read or heard went through the table.
+    """
+    page = await spoken(visit, server, "de", prepare=pseudo("de"))
+    assert await page.page.evaluate(_LEFTOVER) == []
+    await live(page)
+    await page.page.locator("#quick-what").click()
+    await expect(page.turns.last).to_have_attribute("data-state", "done")
+    await expect(page.turns.last.locator(".asked")).to_contain_text("⟦What is this?⟧")
+    await page.turns.last.locator(".evidence summary").click()
+    await page.page.locator("#state").click()
+    assert await page.page.evaluate(_LEFTOVER) == []
+
+
+@pytest.mark.parametrize("code", ["de", "ar", "ja", "ru", "fr"])
+async def test_words_fit_a_phone(
+    visit: Visit, server: Running, model: FakeOpenAI, code: str
+) -> None:
+    """At 390 px nothing is wider than the window, and no button narrower than its words; Arabic
+    runs from right to left.
+    """
+    page = await spoken(visit, server, code)
+    html = page.page.locator("html")
+    await expect(html).to_have_attribute("lang", code)
+    await expect(html).to_have_attribute("dir", "rtl" if code == "ar" else "ltr")
+    assert await page.page.evaluate(_OVERFLOW) == [0, []]
+    await live(page)
+    await page.page.locator("#quick-what").click()
+    await expect(page.turns.last).to_have_attribute("data-state", "done")
+    assert await page.page.evaluate(_OVERFLOW) == [0, []]
+    await page.page.locator("#state").click()
+    await expect(page.page.locator("#facts")).to_be_visible()
+    assert await page.page.evaluate(_OVERFLOW) == [0, []]
+    await page.page.locator("#settings-open").click()
+    await expect(page.page.locator("#settings")).to_be_visible()
+    assert await page.page.evaluate(_OVERFLOW) == [0, []]
+
+
+async def test_another_language_keeps_the_chat(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """Chosen on the page, it holds at once, for answers too, and after a reload; nothing is lost."""
+    page = await visit(server.base_url)
+    await page.start()
+    await page.ask("What is this?")
+    await page.page.locator("#state").click()
+    await page.page.locator("#settings-open").click()
+    since = await page.now()
+    await page.page.locator("#language").select_option("uk")
+    await expect(page.page.locator("html")).to_have_attribute("lang", "uk")
+    assert (await page.sent("settings", since=since))["language"] == "uk"
+    table = json.loads((LANGUAGES / "uk.json").read_text("utf-8"))
+    await expect(page.page.locator("#stop")).to_have_text(table["Stop"])
+    await expect(page.turns).to_have_count(1)
+    await expect(page.turns.last.locator(".copy")).to_have_attribute("aria-label", table["Copy"])
+    await expect(page.turns.last.locator(".ways button").first).to_have_text(table["Now"])
+    await page.page.reload()
+    await expect(page.page.locator("#start")).to_have_text(table["Start Camera"])
