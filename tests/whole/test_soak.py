@@ -7,6 +7,8 @@ Three minutes of it always; SOAK_SECONDS=3600 makes it an hour.
 from __future__ import annotations
 
 import asyncio
+import itertools
+import json
 import os
 import random
 import re
@@ -18,6 +20,7 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -27,11 +30,12 @@ from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.chat_client import Answer
 from scripts.bench.http_json import HttpError, request
 from scripts.bench.live_encoder import LiveEncoder
+from server.attention.watch_answers import conditions_in
 from server.core.frames import CameraState
 from server.engines.openai.own_machine import own_addresses
 from tests.support import hostile
 from tests.support.clients import cut_socket, http, visitor
-from tests.support.fakes_openai import Behaviour, FakeOpenAI
+from tests.support.fakes_openai import AnswerFor, Behaviour, FakeOpenAI, Seen
 from tests.support.fakes_rtc import live_encoder
 from tests.support.fakes_server import READABLE, Footprint, ServerProcess
 from tests.support.running import running
@@ -120,10 +124,10 @@ async def asked(soak: Soak, peer: CameraPeer, answer: Answer) -> None:
 
 async def honest(soak: Soak, peer: CameraPeer, chance: random.Random) -> None:
     """Asks, cancels, asks anew before the answer, has it described, holds, offers anew, opens
-    another socket.
+    another socket, watches, asks about the past.
     """
     for _ in range(chance.randint(1, 4)):
-        match chance.randrange(8):
+        match chance.randrange(10):
             case 0 | 1 | 2:
                 await asked(soak, peer, await peer.start("What is it?"))
             case 3:
@@ -147,7 +151,48 @@ async def honest(soak: Soak, peer: CameraPeer, chance: random.Random) -> None:
             case 7:
                 await peer.connect()
                 await peer.open_socket()
+            case 8:
+                await watches(soak, peer, chance)
+            case 9:
+                await peer.send({"type": "settings", "recall": True})
+                await asyncio.sleep(1.0)
+                await asked(soak, peer, await peer.start("What just happened?", route="past"))
     soak.done["honest"] += 1
+
+
+def says() -> AnswerFor:
+    """A model that sees two of three conditions, and a cup in everything else."""
+    numbers = itertools.count()
+
+    def answer(body: dict[str, Any], _jpeg: bytes | None) -> list[str]:
+        names = conditions_in(Seen(body, {}, [], 0.0, 0.0).texts[-1][1])
+        if not names:
+            return ["I ", "see ", "a ", "cup."]
+        entries = [
+            {"id": name, "seen": next(numbers) % 3 > 0, "sure": 0.9, "why": "It is."}
+            for name in names
+        ]
+        return [json.dumps({"watches": entries})]
+
+    return answer
+
+
+async def watches(soak: Soak, peer: CameraPeer, chance: random.Random) -> None:
+    """Up to ten, of which eight are taken; the model sees two of three. Some stay to the end."""
+    for number in range(chance.randint(1, 10)):
+        await peer.send(
+            {"type": "watch", "id": f"w{number}", "condition": f"thing {number}", "repeat": True}
+        )
+    await asyncio.sleep(chance.random() * 3)
+    for arrived in list(peer.messages):
+        if arrived.message["type"] == "ring":
+            soak.done["rings"] += 1
+            await peer.send(
+                {"type": chance.choice(("heard", "wrong")), "id": arrived.message["id"]}
+            )
+    if chance.random() < 0.5:
+        await peer.send({"type": "unwatch", "id": "w0"})
+    soak.done["watches"] += 1
 
 
 async def rude(soak: Soak, peer: CameraPeer, chance: random.Random) -> None:
@@ -413,7 +458,7 @@ async def soaked(seconds: float) -> None:
         "METRICS_TOKEN": METRICS_TOKEN,
     }
     async with (
-        FakeOpenAI(first_token=0.02, between_tokens=0.01) as fake,
+        FakeOpenAI(first_token=0.02, between_tokens=0.01, answer_for=says()) as fake,
         live_encoder(320, 240, rate=8.0) as encoder,
         live_encoder(320, 240, rate=8.0, codec="h264") as other,
         ServerProcess({**settings, "VLLM_BASE_URL": fake.base_url}, module=READABLE) as server,
@@ -437,6 +482,7 @@ async def soaked(seconds: float) -> None:
             f" {stranger.sent} datagrams; {grown:+.1f} MiB; {server.footprint()}"
         )
         await everybody_left(soak)
+        assert soak.done["watches"] > 0
         assert not soak.problems, "\n".join(soak.problems)
         for word in TROUBLE:
             assert word not in server.text, server.text[-4000:]
