@@ -21,7 +21,8 @@ export class Rich {
   fill(element, text) {
     let shown = this.#shown.get(element);
     // Somebody has put other words there.
-    if (shown && element.childNodes.length !== shown.reader.blocks.length) shown = undefined;
+    const own = element.firstChild instanceof Element && element.childNodes.length === shown?.reader.blocks.length;
+    if (!own) shown = undefined;
     if (shown?.text === text) return;
     const reader = shown?.reader ?? new Markdown();
     const kept = shown ? reader.read(text) : (reader.read(text), 0);
