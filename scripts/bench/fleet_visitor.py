@@ -58,7 +58,7 @@ class Asked:
 
 @dataclass(slots=True)
 class Said:
-    """What its session remembers, as the page knows it."""
+    """The chat that its session remembers, as the page knows it."""
 
     handover: str = ""
     token: str = ""

@@ -42,7 +42,7 @@ MACHINE_MBITS = 5_000.0
 
 @dataclass(frozen=True, slots=True)
 class Assumptions:
-    """What the operator knows better.
+    """Figures that the operator knows better.
 
     `ask_every`: seconds between a person's questions. `answers_per_gpu`: a second; 2.5 is half of the
     floor that reading 67 GB of weights at 5.3 TB/s sets (DEPLOY.md, Size). `relayed`: the share of

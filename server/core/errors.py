@@ -99,7 +99,7 @@ class UnknownType(RequestError):
 
 
 class HandoverRefused(RequestError):
-    """What a page brought of an earlier session is not taken; the session goes on without it."""
+    """Refuse the chat that a page brought of an earlier session; the new one goes on without it."""
 
     code = "handover_refused"
     status = 400

@@ -44,7 +44,7 @@ _MOST_CHARS = 600
 
 
 class FetchState(StrEnum):
-    """What became of the last fetch. A paused or failed one goes on where it stopped."""
+    """The state of the last fetch. A paused or failed one goes on where it stopped."""
 
     IDLE = "idle"
     FETCHING = "fetching"

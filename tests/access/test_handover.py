@@ -101,7 +101,7 @@ def test_replayed() -> None:
 
 
 def test_of_a_session_that_has_ended() -> None:
-    """What ended on purpose is not brought back where this is known."""
+    """A session that ended on purpose is not brought back where this is known."""
     here = Handovers(SECRET, tokens, 600, lambda claims: claims.session_id == "one")
     signed = here.sign("one", TURNS, time.time())
     assert "ended for good" in reason(signed, by=here)

@@ -156,7 +156,7 @@ async def test_a_newer_page_waits_until_it_is_taken(
 async def test_a_next_start_has_the_newer_page_by_itself(
     visit: Visit, upgraded: tuple[Running, Path]
 ) -> None:
-    """Where the server is there, nobody starts with an old page, and none of its modules is old."""
+    """Nobody starts with an old page while the server is there, and none of its modules is old."""
     run, folder = upgraded
     page = await kept_page(visit, run.base_url)
     module = folder / "page" / "dom.js"

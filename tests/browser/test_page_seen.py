@@ -1,4 +1,4 @@
-"""What the model saw: the very picture behind an answer, closer, and beside another answer's."""
+"""The picture that the model saw: the very one behind an answer, closer, and beside another answer's."""
 
 from __future__ import annotations
 

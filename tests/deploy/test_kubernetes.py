@@ -265,7 +265,7 @@ def test_the_settings_hold() -> None:
 
 
 def test_names_lead_to_services() -> None:
-    """What the settings, nginx and the router ask for are services here, with these ports."""
+    """The settings, nginx and the router ask for services that are here, with these ports."""
     manifests = rendered(KUBERNETES / "overlays" / "cuda")
     services = {
         one["metadata"]["name"]: {port["port"] for port in one["spec"]["ports"]}

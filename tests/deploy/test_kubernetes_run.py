@@ -225,7 +225,7 @@ async def test_podman_plays_the_pods(tmp_path: Path, request: pytest.FixtureRequ
 
 
 async def answered(url: str) -> bool:
-    """Whether a gateway has found its model server."""
+    """Find whether a gateway has found its model server."""
     try:
         found: bool = (await json_request("GET", f"{url}/health"))["engine"]["name"] == "vllm"
     except (OSError, EOFError):

@@ -58,7 +58,7 @@ def test_it_keeps_to_the_time_and_port_of_the_web_server() -> None:
 
 
 def test_ray_takes_it() -> None:
-    """Where Ray is installed: its own schema, and the router of sessions is one of its classes."""
+    """Ray's own schema takes the file, where Ray is installed, and the router of sessions is one of its classes."""
     if importlib.util.find_spec("ray") is None:
         pytest.skip("Ray is not installed: pip install 'ray[serve]'.")
     config: Any = importlib.import_module("ray.serve.config")

@@ -94,7 +94,7 @@ async def test_a_model_is_fetched_and_checked(hub: Hub, tmp_path: Path) -> None:
 
 
 async def test_a_paused_one_goes_on_where_it_was(hub: Hub, tmp_path: Path) -> None:
-    """What came is kept; only the rest is asked for; one at a time."""
+    """All that came is kept; only the rest is asked for; one at a time."""
     hub.models[NAME].stalls["model.safetensors"] = 2_000_000
     part = tmp_path / "models" / "tiny-vl"
     async with fetching(hub, tmp_path) as fetch:

@@ -94,7 +94,7 @@ def test_it_is_written_with_its_formulas(
 
 @pytest.mark.parametrize("given", ["0", "-1", "1.5", "many", "9" * 40])
 def test_no_number_of_people(given: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """What is no number of people is refused with what is allowed."""
+    """A text that is no number of people is refused with the numbers that are allowed."""
     with pytest.raises(SystemExit):
         main([f"{given}"])
     assert capsys.readouterr().err

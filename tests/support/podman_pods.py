@@ -84,7 +84,7 @@ class Podman:
                 self.run("kube", "play", "--down", str(path))
 
     def log(self, name: str, container: str) -> str:
-        """What it printed."""
+        """The text that it printed."""
         done = self.run("logs", f"{name}-{container}")
         return (done.stdout + done.stderr).decode(errors="replace")
 

@@ -104,7 +104,7 @@ class Workload:
             self.output += data
 
     async def probe(self, name: str) -> bool:
-        """What the kubelet would find with this probe, once."""
+        """Probe once, as the kubelet would."""
         spec: dict[str, Any] = self.container[name]
         if (get := spec.get("httpGet")) is not None:
             try:

@@ -32,7 +32,7 @@ Talk = Callable[["Server", ServerConnection], Awaitable[None]]
 
 @dataclass
 class Server:
-    """What one socket server got."""
+    """The messages that one socket server got."""
 
     address: str = ""
     events: list[dict[str, Any]] = field(default_factory=list)

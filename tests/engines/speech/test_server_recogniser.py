@@ -102,7 +102,7 @@ async def test_the_socket_goes_first_where_it_is_wanted(server: TranscriptionSer
 async def test_http_takes_over_with_the_whole_sound(
     server: TranscriptionServer, upgrade: int | list[object]
 ) -> None:
-    """Where the socket is not offered or fails before any words; it is not tried again for a while."""
+    """A socket that is not offered, or fails before any words, is not tried again for a while."""
     server.upgrade = upgrade
     recogniser = ServerRecogniser(base_url=server.base_url, realtime=True)
     for count in (1, 2):

@@ -82,7 +82,7 @@ async def test_a_whole_answer(server: TranscriptionServer) -> None:
 
 
 async def test_the_words_times(server: TranscriptionServer) -> None:
-    """Where the server gives them; a list that is not well-formed is none."""
+    """Times are taken where the server gives them; a list that is not well-formed is none."""
     good = [{"word": " this ", "start": 0, "end": 0.5}, {"word": "cup", "start": 0.5, "end": 1}]
     server.answers = [json.dumps({"text": "this cup", "words": good})]
     (words,) = await said(server)

@@ -40,7 +40,7 @@ async def test_the_reader_gets_all_pieces_in_order() -> None:
 
 
 async def test_a_slow_reader_costs_no_memory() -> None:
-    """What does not fit is dropped and counted, and the end is still read."""
+    """Sound that does not fit is dropped and counted, and the end is still read."""
     turn = SpokenTurn(0.0)
     for number in range(3000):
         turn.add(piece(number * 0.02))

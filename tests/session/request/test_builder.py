@@ -217,7 +217,7 @@ async def sounding(
 
 
 async def test_the_spoken_question_wins_over_the_scenes_sound() -> None:
-    """What is given explicitly goes, even where the scene's sound would be added; even when it is of no use."""
+    """Sound that is given explicitly goes, even where the scene's sound would be added; even when it is of no use."""
     async with room(FakeEngine(capabilities=HEARS)) as one:
         sink = await sounding(one, Extras(sound=SAID, spoken=True, scene_sound=True), heard=SCENE)
         assert sink.request is not None

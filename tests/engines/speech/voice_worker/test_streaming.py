@@ -1,4 +1,4 @@
-"""Which frames are decoded when, and how their sound is joined."""
+"""The moments at which frames are decoded, and how their sound is joined."""
 
 from __future__ import annotations
 
