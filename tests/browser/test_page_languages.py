@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.async_api import Page, Route, expect
@@ -71,7 +72,7 @@ def pseudo(code: str) -> Callable[[Page], Awaitable[None]]:
     return prepare
 
 
-async def spoken(visit: Visit, server: Running, code: str, **options: object) -> Visitor:
+async def spoken(visit: Visit, server: Running, code: str, **options: Any) -> Visitor:
     """A page of a browser in this language, whose words have arrived."""
     page = await visit(server.base_url, context_options={"locale": code}, **options)
     await expect(page.page.locator("#start")).not_to_have_text("Start Camera")
