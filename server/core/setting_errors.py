@@ -11,7 +11,10 @@ from server.core.setting_text import shown
 
 
 class Problems(ValueError):
-    """Found between settings that are each right alone; `sentences` has one for each."""
+    """Problems between settings that are each right alone; `sentences` has one for each.
+
+    Outside the tree of errors: pydantic makes its own error of a ValueError.
+    """
 
     def __init__(self, sentences: Iterable[str]) -> None:
         self.sentences = tuple(sentences)

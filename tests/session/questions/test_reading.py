@@ -188,7 +188,7 @@ async def test_a_spoken_stop_leaves_no_question() -> None:
         one.session._questions.ask(Chat(type="chat", content="Stop!", id="v1"), spoken)
         assert (await one.until(lambda m: m["type"] == "response"))["id"] == "q1"
         heard = await one.next("heard")
-        assert heard == {"type": "heard", "id": "v1", "text": "", "final": True}
+        assert heard == {"type": "heard", "id": "v1", "text": "", "final": True, "order": "stop"}
         one.session._questions.ask(Chat(type="chat", content="Stop!", id="v2"), spoken)
         assert (await one.next("heard", "response"))["id"] == "v2"
         assert len(one.engine.requests) == 1
