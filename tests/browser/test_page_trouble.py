@@ -204,7 +204,7 @@ async def test_a_question_that_is_too_long_is_held_back_with_its_count(
     await page.start()
     count = page.page.locator("#question-count")
     await page.box.fill("x" * 4001)
-    await expect(count).to_have_text("1 characters too many")
+    await expect(count).to_have_text("1 character too many")
     await expect(page.button("Send")).to_be_disabled()
     await page.box.press("Enter")
     await expect(page.turns).to_have_count(0)
