@@ -22,7 +22,21 @@ from server.core.addresses import Address, Network
 from server.core.errors import OperatorError
 from server.core.secret_rules import MAKE_A_SECRET, secret_weakness, short_code
 from server.core.setting_errors import Problems, sentences_of
-from server.core.setting_fields import flag, list_of, names, number, ports, secret, text, whole
+from server.core.setting_fields import (
+    MqttUrl,
+    RedisUrl,
+    flag,
+    list_of,
+    names,
+    number,
+    path,
+    ports,
+    secret,
+    short_name,
+    text,
+    whole,
+    word,
+)
 from server.core.setting_file import unused_lines
 from server.core.setting_text import (
     allowed_host,
@@ -33,7 +47,6 @@ from server.core.setting_text import (
     network,
     origin,
     public_address,
-    redis_url,
     stun_url,
     turn_url,
 )
@@ -68,19 +81,9 @@ class Settings(BaseSettings):
         description="an IP address or a host name of this machine (0.0.0.0 and :: mean all)",
     )
     port: int = whole(8000, 0, 65535, " (0 takes any free port)")
-    gateway_name: str = Field(
-        default="",
-        pattern=r"^[a-z0-9]{0,16}$",
-        description="at most 16 characters of a to z and 0 to 9, or empty",
-    )
-    process_name: str = Field(
-        default="",
-        pattern=r"^[a-z0-9]{0,16}$",
-        description="at most 16 characters of a to z and 0 to 9, or empty",
-    )
-    log_file: Path | None = Field(
-        default=None, description="a file in an existing directory, or empty for standard output"
-    )
+    gateway_name: str = short_name()
+    process_name: str = short_name()
+    log_file: Path | None = path("a file in an existing directory, or empty for standard output")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="debug, info, warning or error"
     )
@@ -102,12 +105,10 @@ class Settings(BaseSettings):
     vllm_api_key: SecretStr = secret()
     model_name: str = text()
     model_voice: str = text()
-    local_model: Path | None = Field(
-        default=None, description="a directory with a model's files, ~ being the home directory"
-    )
-    engine_python: Path | None = Field(
-        default=None,
-        description="a Python that has torch and transformers, ~ being the home directory",
+    vllm_video_socket: bool = flag()
+    local_model: Path | None = path("a directory with a model's files, ~ being the home directory")
+    engine_python: Path | None = path(
+        "a Python that has torch and transformers, ~ being the home directory"
     )
     trust_remote_code: bool = flag()
     allow_model_downloads: bool = flag()
@@ -137,22 +138,19 @@ class Settings(BaseSettings):
     speech_model: str = text()
     speech_voice: str = text()
     speech_socket: bool = flag()
-    speech_local_model: Path | None = Field(
-        default=None, description="a directory with a Qwen3-TTS's files, ~ being the home directory"
+    speech_local_model: Path | None = path(
+        "a directory with a Qwen3-TTS's files, ~ being the home directory"
     )
     speech_local_options: str = text()
-    speech_python: Path | None = Field(
-        default=None, description="a Python that has qwen-tts, ~ being the home directory"
-    )
+    speech_python: Path | None = path("a Python that has qwen-tts, ~ being the home directory")
     transcription_base_url: str = text(
         "", "an http or https URL like http://127.0.0.1:8003/v1, without a user, query or fragment"
     )
     transcription_model: str = text()
     transcription_api_key: SecretStr = secret()
     transcription_realtime: bool = flag()
-    transcription_local_model: Path | None = Field(
-        default=None,
-        description="a directory with a speech model's files, ~ being the home directory",
+    transcription_local_model: Path | None = path(
+        "a directory with a speech model's files, ~ being the home directory"
     )
     microphone: bool = flag(True)
 
@@ -165,6 +163,14 @@ class Settings(BaseSettings):
     recall_megabytes: float = number(2.0, 0.25, 64)
     enable_face_blur: bool = flag()
     enable_nsfw_filter: bool = flag()
+    standing_cameras: Path | None = path("a TOML file with cameras, as docs/standing.md shows")
+    webhooks: Path | None = path("a TOML file with webhooks, as docs/webhooks.md shows")
+    mqtt_url: MqttUrl = secret(
+        "a URL like mqtts://user:password@broker.example.org:8883 or mqtt://127.0.0.1:1883, or empty"
+    )
+    mqtt_ca: Path | None = path("a readable PEM file with a certificate")
+    mqtt_prefix: str = word("qwen-camera")
+    mqtt_discovery_prefix: str = word("homeassistant")
 
     # Access
     require_auth: bool = flag()
@@ -180,15 +186,14 @@ class Settings(BaseSettings):
     session_timeout: int = whole(3600, 1, 604_800, " (seconds)")
     token_max_age: int = whole(86_400, 60, 2_592_000, " (seconds)")
     max_sessions: int = whole(100, 1, 1_000_000)
+    program_looks_per_minute: int = whole(20, 0, 600)
     gateway_sessions: int = whole(0, 0, 10_000, " (0 is MAX_SESSIONS)")
     max_connections: int = whole(500, 10, 100_000)
     rate_limit_per_minute: int = whole(60, 0, 100_000, " (0 is no limit)")
 
-    redis_url: SecretStr = Field(
-        default=SecretStr(""),
-        max_length=1000,
-        description="a URL like redis://127.0.0.1:6379/0, redis://:password@host:6379, rediss://... or"
-        " unix:///run/redis/redis.sock, or empty",
+    redis_url: RedisUrl = secret(
+        "a URL like redis://127.0.0.1:6379/0, redis://:password@host:6379, rediss://... or"
+        " unix:///run/redis/redis.sock, or empty"
     )
 
     @property
@@ -198,13 +203,11 @@ class Settings(BaseSettings):
 
     # Transport
     https_enabled: bool = flag()
-    ssl_cert_path: Path | None = Field(default=None, description="a readable PEM file")
-    ssl_key_path: Path | None = Field(default=None, description="a readable PEM file")
-    ca_cert_path: Path | None = Field(
-        default=None, description="a readable PEM file with a certificate"
-    )
-    device_key_path: Path | None = Field(
-        default=None, description="a file with at least 32 characters that its owner alone can read"
+    ssl_cert_path: Path | None = path("a readable PEM file")
+    ssl_key_path: Path | None = path("a readable PEM file")
+    ca_cert_path: Path | None = path("a readable PEM file with a certificate")
+    device_key_path: Path | None = path(
+        "a file with at least 32 characters that its owner alone can read"
     )
     pairing_hosts: Annotated[tuple[str, ...], NoDecode, list_of(host_name)] = names(
         "addresses and names of this machine"
@@ -278,15 +281,11 @@ class Settings(BaseSettings):
     def _catalogue(cls, value: str) -> str:
         return file_source(value)
 
-    @field_validator("redis_url")
-    @classmethod
-    def _redis_url(cls, value: SecretStr) -> SecretStr:
-        return SecretStr(redis_url(value.get_secret_value()))
-
     @field_validator(
         *("model_path", "local_model", "engine_python"),
         *("transcription_local_model", "speech_local_model", "speech_python"),
-        *("log_file", "ssl_cert_path", "ssl_key_path", "ca_cert_path", "device_key_path"),
+        *("standing_cameras", "webhooks", "mqtt_ca", "log_file"),
+        *("ssl_cert_path", "ssl_key_path", "ca_cert_path", "device_key_path"),
     )
     @classmethod
     def _home(cls, value: Path | None) -> Path | None:
@@ -303,6 +302,9 @@ class Settings(BaseSettings):
             *secret_problems("DEVICE_KEY_PATH", self.device_key_path),
             *setting_problems.log(self.log_file, fields["log_file"].description),
             *setting_problems.catalogue(self.catalogue, fields["catalogue"].description),
+            *setting_problems.standing(self.standing_cameras),
+            *setting_problems.webhooks(self.webhooks, self.standing_cameras),
+            *setting_problems.mqtt(self.mqtt_ca),
         ]
         if self.https_enabled:
             problems = [*pair_problems(self.ssl_cert_path, self.ssl_key_path), *problems]
@@ -365,6 +367,7 @@ def _doubts(settings: Settings) -> list[str]:
             settings.model_max_tokens,
             local=settings.local_model is not None,
         ),
+        *setting_doubts.mqtt(settings.mqtt_url.get_secret_value(), settings.standing_cameras),
         *setting_doubts.transport(
             settings.turn_urls,
             settings.udp_port_range,
@@ -375,10 +378,7 @@ def _doubts(settings: Settings) -> list[str]:
 
 
 def load(env_file: str | Path | None = ".env", **overrides: Any) -> Settings:
-    """Read the settings; the environment goes before `env_file` (None: no file), `overrides` before both.
-
-    Raises ConfigError.
-    """
+    """Read the settings: `overrides` before the environment before `env_file` (None: no file). Raises ConfigError."""
     try:
         warnings = unused_lines(Path(env_file), KEYS) if env_file is not None else []
         settings = Settings(**{"_env_file": env_file, **overrides})

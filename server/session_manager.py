@@ -5,73 +5,26 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
-from typing import Any, Protocol
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any
 
+from server.access.camera_tokens import read_token
 from server.access.revoked import Revoked
 from server.auth import DEFAULT_MAX_AGE, Claims
 from server.core.aio import TaskSet, log_failure, supervise
 from server.core.close_codes import Close
-from server.core.errors import Busy, Draining, NotFound
+from server.core.errors import Busy, Conflict, Draining, NotFound
 from server.core.redact import session_hash
+from server.session.cameras.cameras import Place
+from server.session.cameras.place import Invitation, connection_key
+from server.session.entries import Entry, Seen, Slots, Socket, longest_left, seen_of
 from server.session.session import Session
 from server.session.session_state import SessionState
 
 log = logging.getLogger(__name__)
 
-# A session without socket and camera may make room for a new one after this long (seconds): a page
-# that reconnects is back by then.
-LEFT_SECONDS = 60.0
-# One without a picture may so after this long, its socket open or not: nobody holds a session for
-# long without using it.
-DARK_SECONDS = 180.0
 # The shortest and the longest pause between two looks for expired sessions (seconds).
 EXPIRY_LOOK = (0.25, 15.0)
-
-
-class Socket(Protocol):
-    """The one socket that listens to a session."""
-
-    def close_soon(self, code: int, reason: str) -> None: ...
-
-
-class Slots(Protocol):
-    """The MAX_SESSIONS slots that several processes share."""
-
-    async def take(self, session_id: str) -> bool: ...
-    async def leave(self, session_id: str) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A session in the operators' list. `name` is its hash, as in the log."""
-
-    name: str
-    age: float
-    # Seconds without activity
-    idle: float
-    camera: str
-    socket: bool
-    # The paired device's name; empty for none
-    device: str
-    # Requests about its questions and of its background work so far, and visual tokens of both
-    questions: int
-    background: int
-    visual_tokens: int
-
-
-@dataclass(slots=True)
-class _Entry:
-    session: Session
-    # The time when the code was brought, seconds since the epoch
-    since: int
-    # The paired device that brought it; empty for none
-    device: str
-    # None while no socket is open
-    socket: Socket | None = None
-    # Offers that are being answered
-    trying: int = 0
 
 
 class SessionManager:
@@ -97,17 +50,38 @@ class SessionManager:
         self._max_sessions = max_sessions
         self._timeout = timeout
         self._on_end = on_end
-        self._entries: dict[str, _Entry] = {}
+        self._entries: dict[str, Entry] = {}
         # By the hash of their ids
         self.revoked = Revoked(max_age)
         self._tasks = TaskSet("sessions")
+        # The process is about to stop.
         self.draining = False
+        # An operator lets people go: nobody new comes in, and those who are here stay as they are.
+        self.emptying = False
 
     def __len__(self) -> int:
-        return len(self._entries)
+        """The visitors' sessions."""
+        return sum(not entry.standing for entry in self._entries.values())
+
+    @property
+    def places(self) -> int:
+        """The visitors' sessions and their further cameras, which MAX_SESSIONS bounds together."""
+        return sum(1 + len(session.cameras) for session in self.visitors())
+
+    @property
+    def holders(self) -> list[str]:
+        """The names under which the visitors' sessions and their further cameras have slots."""
+        return [name for session in self.visitors() for name in _slots_of(session)]
 
     def __contains__(self, session_id: str) -> bool:
         return session_id in self._entries
+
+    @property
+    def closed(self) -> str:
+        """The reason why nobody new is taken, whatever the room; "" when somebody is."""
+        if self.draining:
+            return "the server is about to stop"
+        return "people go on at other parts of the server" if self.emptying else ""
 
     @property
     def sockets(self) -> int:
@@ -115,6 +89,19 @@ class SessionManager:
 
     def all(self) -> list[Session]:
         return [entry.session for entry in self._entries.values()]
+
+    def visitors(self) -> list[Session]:
+        """The sessions that began with a visitor's offer or socket."""
+        return [entry.session for entry in self._entries.values() if not entry.standing]
+
+    def stand(self, session_id: str) -> Session:
+        """Begin the session of a camera of the house: it takes no visitor's place, and neither
+        expires nor is ended for others.
+        """
+        session = self._make(session_id)
+        self._entries[session_id] = Entry(session, int(time.time()), "", standing=True)
+        session.use()
+        return session
 
     def start(self) -> None:
         self._tasks.spawn(supervise(self._expire, name="expiry"), name="expiry")
@@ -145,13 +132,12 @@ class SessionManager:
             raise NotFound(
                 "This session has ended. Get a new token from /api/token and start again."
             )
-        if self.draining:
-            raise Draining("The server is about to stop. Try again in a moment.", retry_after=5)
-        if len(self._entries) >= self._max_sessions and not self._make_space():
+        self.check_open()
+        if self.places >= self._max_sessions and not self._make_space():
             raise self._full()
         session = self._make(session_id)
-        self._entries[session_id] = _Entry(session, since, device)
-        log.info("session began", extra={"session": session_id, "count": len(self._entries)})
+        self._entries[session_id] = Entry(session, since, device)
+        log.info("session began", extra={"session": session_id, "count": len(self)})
         return session
 
     async def admit(self, session_id: str, since: int | None = None, device: str = "") -> Session:
@@ -160,11 +146,11 @@ class SessionManager:
         known = session_id in self._entries or (
             self.revoked.refuses(session_hash(session_id), self.revoked.begin(time.time()))
         )
-        if slots is None or known or self.draining:
+        if slots is None or known or self.closed:
             return self.open(session_id, since, device)
         if not await slots.take(session_id):
             # A session that was left may be here; those of another process make room there.
-            left = self._longest_left()
+            left = longest_left(self._entries.values())
             if left is not None:
                 await self._leave(left, "room for others", Close.NO_SESSION)
             if left is None or not await slots.take(session_id):
@@ -175,37 +161,76 @@ class SessionManager:
             await slots.leave(session_id)
             raise
 
+    def check_open(self) -> None:
+        """Raises Draining when nobody new is taken."""
+        if self.draining:
+            raise Draining("The server is about to stop. Try again in a moment.", retry_after=5)
+        if self.emptying:
+            raise Draining(
+                "This part of the server takes nobody new. Try again in a moment.", retry_after=5
+            )
+
+    def check_room(self) -> None:
+        """Raises Busy when no session could begin here now, even in the place of one that was left."""
+        if self.places >= self._max_sessions and longest_left(self._entries.values()) is None:
+            raise self._full()
+
+    def check_camera(self, session_id: str) -> None:
+        """Raises Busy when no further camera could join this session now: nobody makes room for
+        one. Raises Conflict for a camera of the house, Draining.
+        """
+        self._check_visitor(session_id)
+        self.check_open()
+        if self.places >= self._max_sessions:
+            raise self._full()
+
+    async def invite(self, session_id: str, name: str) -> Invitation:
+        """Make a place for a further camera, with one of the slots that all processes share.
+
+        Raises what `check_camera` and `Cameras.invite` raise.
+        """
+        self.check_camera(session_id)
+        cameras = self.find(session_id).cameras
+        invited = cameras.invite(name)
+        if self._slots is not None and not await self._slots.take(
+            connection_key(session_id, invited.camera)
+        ):
+            # It may have ended meanwhile.
+            with suppress(NotFound):
+                await cameras.end(invited.camera)
+            raise self._full()
+        return invited
+
+    async def free_camera(self, session_id: str, camera: str) -> None:
+        """Free the slot of a further camera that has ended."""
+        if self._slots is not None:
+            await self._slots.leave(connection_key(session_id, camera))
+
+    def _check_visitor(self, session_id: str) -> None:
+        if session_id in self._entries and self._entries[session_id].standing:
+            raise Conflict("This session has a camera of the house. No other one takes its place.")
+
+    def admitted(self, token: str) -> tuple[Session, Place] | None:
+        """Find the place of a further camera by its token; None for none."""
+        secret = read_token(token)
+        session = self.get(secret.session_id) if secret is not None else None
+        place = (
+            session.cameras.admit(secret) if session is not None and secret is not None else None
+        )
+        return (session, place) if session is not None and place is not None else None
+
     def _full(self) -> Busy:
         return Busy(
-            f"All {self._max_sessions} places are taken. Try again in a minute.", retry_after=60
+            f"All {self._max_sessions} sessions are in use. Try again in a minute.", retry_after=60
         )
 
     def _make_space(self) -> bool:
-        """End the session that `_longest_left` names; False when there is none."""
-        left = self._longest_left()
+        """End the session that `longest_left` names; False when there is none."""
+        left = longest_left(self._entries.values())
         if left is not None:
             end = self._leave(left, "room for others", Close.NO_SESSION)
             self._tasks.spawn(end, name="make room")
         return left is not None
-
-    def _longest_left(self) -> Session | None:
-        """Find the session that was left longest ago, with neither socket nor camera; else the one
-        without a picture for longest.
-        """
-        now = time.monotonic()
-        idle = [
-            entry.session
-            for entry in self._entries.values()
-            if entry.socket is None
-            and not entry.session.camera.offered
-            and entry.session.last_activity < now - LEFT_SECONDS
-        ]
-        dark = [
-            session for session in self.all() if session.camera.last_picture < now - DARK_SECONDS
-        ]
-        if idle:
-            return min(idle, key=lambda session: session.last_activity)
-        return min(dark, key=lambda session: session.camera.last_picture, default=None)
 
     def get(self, session_id: str) -> Session | None:
         entry = self._entries.get(session_id)
@@ -244,21 +269,7 @@ class SessionManager:
 
     def seen(self) -> list[Seen]:
         """List the sessions of this process, the newest first."""
-        now, clock = time.time(), time.monotonic()
-        return [
-            Seen(
-                session_hash(entry.session.id),
-                max(0.0, now - entry.session.began_at),
-                max(0.0, clock - entry.session.last_activity),
-                str(entry.session.camera.state() or ""),
-                entry.socket is not None,
-                entry.device,
-                entry.session.allowance.questions,
-                entry.session.allowance.background,
-                entry.session.allowance.visual_tokens,
-            )
-            for entry in sorted(self._entries.values(), key=lambda one: -one.session.began_at)
-        ]
+        return seen_of(self._entries.values())
 
     async def take_back(self, name: str) -> bool:
         """End the session with this hash for good, at another process, too.
@@ -267,7 +278,7 @@ class SessionManager:
         """
         now = time.time()
         for session_id, entry in self._entries.items():
-            if session_hash(session_id) == name:
+            if session_hash(session_id) == name and not entry.standing:
                 self.revoked.add(name, entry.since, now)
                 await self.end(session_id, "ended by the operator", Close.TAKEN_BACK)
                 return True
@@ -279,7 +290,11 @@ class SessionManager:
         epoch). Returns their number here.
         """
         self.revoked.add_all(before)
-        ended = [id for id, entry in self._entries.items() if entry.since <= before]
+        ended = [
+            id
+            for id, entry in self._entries.items()
+            if entry.since <= before and not entry.standing
+        ]
         await self._end_all(ended, "ended by the operator", Close.TAKEN_BACK)
         return len(ended)
 
@@ -307,7 +322,7 @@ class SessionManager:
         self.revoked.add(session_hash(session.id), entry.since, time.time())
         return self._close(entry, reason, code)
 
-    def _remove(self, session: Session) -> _Entry:
+    def _remove(self, session: Session) -> Entry:
         session.end()
         return self._entries.pop(session.id)
 
@@ -319,7 +334,10 @@ class SessionManager:
         token may begin it anew.
 
         It stays when it was used before, or while another offer is being answered.
+
+        Raises Conflict for a camera of the house as well.
         """
+        self._check_visitor(session_id)
         session = await self.admit(session_id, since, device)
         entry = self._entries[session_id]
         entry.trying += 1
@@ -332,14 +350,15 @@ class SessionManager:
             if not entry.trying and session.state is SessionState.NEW:
                 await self._close(self._remove(session), "", Close.NORMAL)
 
-    async def _close(self, entry: _Entry, reason: str, code: int) -> None:
+    async def _close(self, entry: Entry, reason: str, code: int) -> None:
         """Free what a removed session holds; a failure skips nothing."""
         session_id = entry.session.id
         log.info("session ended", extra={"session": session_id, "reason": reason})
         async with AsyncExitStack() as stack:
             # The last one goes first.
             if self._slots is not None:
-                stack.push_async_callback(self._slots.leave, session_id)
+                for name in _slots_of(entry.session):
+                    stack.push_async_callback(self._slots.leave, name)
             stack.callback(self._on_end, session_id)
             stack.push_async_callback(entry.session.close, "session_ended")
             if entry.socket is not None:
@@ -348,10 +367,12 @@ class SessionManager:
     async def _expire(self) -> float:
         """End the sessions that have expired. Returns the seconds until the next look."""
         limit = time.monotonic() - self._timeout
-        left = [session.id for session in self.all() if session.last_activity < limit]
+        left = [session.id for session in self.visitors() if session.last_activity < limit]
         await self._end_all(left, "no activity for too long", Close.IDLE)
         old = time.time() - self._max_age
-        aged = [id for id, entry in self._entries.items() if entry.since <= old]
+        aged = [
+            id for id, entry in self._entries.items() if entry.since <= old and not entry.standing
+        ]
         await self._end_all(aged, "its code was brought too long ago", Close.NO_SESSION)
         return min(max(self._timeout / 10, EXPIRY_LOOK[0]), EXPIRY_LOOK[1])
 
@@ -372,3 +393,7 @@ class SessionManager:
         """End every session."""
         await self._tasks.close()
         await self._end_all(list(self._entries), "the server stops", Close.DRAINING)
+
+
+def _slots_of(session: Session) -> list[str]:
+    return [session.id, *(connection_key(session.id, camera) for camera in session.cameras.ids)]

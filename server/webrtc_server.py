@@ -307,6 +307,10 @@ class WebRTCServer:
 
     async def _close(self, connection: PeerConnection) -> None:
         await connection.close()
+        self.trim_soon()
+
+    def trim_soon(self) -> None:
+        """Give free memory back to the system in a moment, once for all who ask until then."""
         if self._trim is None:
             self._trim = asyncio.get_running_loop().call_later(self._trim_seconds, self._trim_now)
 

@@ -7,6 +7,7 @@ each process goes on with what it read last.
 
 from __future__ import annotations
 
+import logging
 import re
 import secrets
 from collections.abc import Callable, Sequence
@@ -15,6 +16,8 @@ from typing import Any
 
 from server.access.affinity import NAME
 from server.access.shared_limits import Store
+
+log = logging.getLogger(__name__)
 
 # A gateway that reported nothing for this long is gone (seconds): three intervals of
 # `redis_store.PROBE_SECONDS`.
@@ -74,9 +77,18 @@ class Gateway:
     draining: bool = False
 
     @property
-    def room(self) -> int:
+    def free(self) -> int:
         """Sessions that it can begin."""
         return 0 if self.draining else max(0, self.most - self.sessions)
+
+    def seen(self) -> dict[str, str | int | bool]:
+        """Return it for reports to operators."""
+        return {
+            "name": self.name,
+            "sessions": self.sessions,
+            "most": self.most,
+            "draining": self.draining,
+        }
 
     def encode(self) -> str:
         return f"{min(self.sessions, 999_999)} {min(self.most, 999_999)} {int(self.draining)}"
@@ -108,6 +120,8 @@ class Gateways:
         self._read_at = float("-inf")
         # New sessions that got the name of another gateway
         self.sent_on = 0
+        # The last list was full: gateways may be missing in it, and each report drives another one out.
+        self.crowded = False
 
     async def report(self, now: float) -> None:
         """Report this gateway, and read the others; call it several times in REPORT_SECONDS."""
@@ -131,6 +145,14 @@ class Gateways:
         if reply is None:
             return
         own = self._own().name
+        crowded = len(reply) >= 2 * MOST_GATEWAYS
+        if crowded and not self.crowded:
+            log.warning(
+                "the list of gateways is full: more than these do not know each other. Split the installation,"
+                " each part with a Redis of its own",
+                extra={"count": MOST_GATEWAYS},
+            )
+        self.crowded = crowded
         words = [_text(word) for word in reply[: 2 * MOST_GATEWAYS]]
         read = (Gateway.read(*pair) for pair in zip(words[::2], words[1::2], strict=False))
         self._others = tuple(one for one in read if one is not None and one.name != own)
@@ -144,23 +166,33 @@ class Gateways:
         """Count the other gateways: open, full, draining."""
         counts = dict.fromkeys(("open", "full", "draining"), 0)
         for one in self.others(now):
-            counts["draining" if one.draining else "open" if one.room else "full"] += 1
+            counts["draining" if one.draining else "open" if one.free else "full"] += 1
         return counts
 
+    @property
+    def own(self) -> Gateway:
+        """This process as it reports itself."""
+        return self._own()
+
+    @property
+    def named(self) -> bool:
+        """True for one of several processes, which a balancer tells apart by their names."""
+        return bool(self._own().name)
+
     def can_take(self, now: float) -> bool:
-        """Find whether another gateway has room for this one's people."""
-        return any(one.room for one in self.others(now))
+        """Find whether another gateway has space for this one's people."""
+        return any(one.free for one in self.others(now))
 
-    def place(self, now: float) -> str:
+    def choose(self, now: float) -> str:
         """Return the name of the gateway for a new session: this one, unless it drains, is full, or
-        has clearly more of its room taken than all together.
+        has clearly more of its sessions taken than all together.
 
-        Among the others each place is as likely as any other, so that newcomers between two
+        Among the others each free session is as likely as any other, so that newcomers between two
         reports do not all meet at one gateway.
         """
         own = self._own()
-        others = [one for one in self.others(now) if one.room]
-        if own.room:
+        others = [one for one in self.others(now) if one.free]
+        if own.free:
             share = _share([own])
             if share <= _share([own, *others]) + UNEVEN:
                 return own.name
@@ -168,12 +200,12 @@ class Gateways:
         if not others:
             return own.name
         self.sent_on += 1
-        place = self._draw(sum(one.room for one in others))
+        drawn = self._draw(sum(one.free for one in others))
         for one in others:
-            place -= one.room
-            if place < 0:
+            drawn -= one.free
+            if drawn < 0:
                 return one.name
-        raise AssertionError("a place beyond all rooms")
+        raise AssertionError("a session beyond all free ones")
 
 
 def _share(some: Sequence[Gateway]) -> float:

@@ -38,7 +38,7 @@ _REASONS = {
 def refused(reason: str) -> HandoverRefused:
     """Build the error for a hand-over that is not taken."""
     return HandoverRefused(
-        "A new session began. What was said before is not remembered:"
+        "A new session began. It does not remember the earlier chat:"
         f" its hand-over {_REASONS[reason]}."
     )
 

@@ -232,7 +232,7 @@ class SharedSlots:
     """MAX_SESSIONS over all processes; for each process alone while the store does not answer."""
 
     def __init__(self, store: Store, most: int, holders: Callable[[], Iterable[str]]) -> None:
-        """`holders` returns the ids of this process's sessions."""
+        """`holders` returns the names of this process's sessions and further cameras."""
         self._store = store
         self._most = most
         self._holders = holders

@@ -11,6 +11,7 @@
     │   ├── UploadRefused            403 upload_refused
     │   ├── NotFound                 404 not_found
     │   ├── Conflict                 409 conflict
+    │   ├── PageClosed               409 page_closed
     │   ├── WrongModel               409 wrong_model
     │   ├── PreconditionFailed       412 precondition_failed
     │   ├── TooLarge                 413 too_large
@@ -20,6 +21,7 @@
     │   └── RateLimited              429 rate_limited (retryable)
     ├── CameraError                  503, retryable
     │   ├── NoCamera                 no_camera
+    │   ├── CameraLost               camera_lost
     │   ├── CameraStalled            camera_stalled
     │   ├── CameraFrozen             camera_frozen
     │   ├── PictureBlack             picture_black
@@ -29,6 +31,7 @@
     │   ├── EngineLoading            engine_loading (retryable)
     │   ├── EngineTimeout            engine_timeout (retryable)
     │   ├── EngineRefused            engine_refused
+    │   ├── TooManyCameras           too_many_cameras
     │   └── EngineFailed             engine_failed (retryable)
     ├── SpeechError                  503: recognising what was said, or a voice for an answer
     │   ├── SpeechUnavailable        speech_unavailable (retryable)
@@ -130,6 +133,13 @@ class Conflict(RequestError):
     status = 409
 
 
+class PageClosed(RequestError):
+    """A program's look that the person would not see."""
+
+    code = "page_closed"
+    status = 409
+
+
 class WrongModel(RequestError):
     """The loaded model cannot do this, but another one can."""
 
@@ -177,6 +187,12 @@ class CameraError(QwenCameraError):
 
 class NoCamera(CameraError):
     code = "no_camera"
+
+
+class CameraLost(CameraError):
+    """A further camera that a question is about gives no picture."""
+
+    code = "camera_lost"
 
 
 class CameraStalled(CameraError):
@@ -239,6 +255,13 @@ class EngineRefused(EngineError):
     code = "engine_refused"
     retryable = False
     for_visitors = "The model cannot answer this question. Tell whoever runs this server."
+
+
+class TooManyCameras(EngineError):
+    """The engine does not look at so many pictures together."""
+
+    code = "too_many_cameras"
+    retryable = False
 
 
 class EngineFailed(EngineError):

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# What a hint about the camera is about
+# The subject of a hint about the camera
 Subject = Literal["text", "face"]
 
 # Bounds of a change gate's sensitivity; its figures are measured with 1.
@@ -27,6 +27,8 @@ class Kind(StrEnum):
 
     CHAT = "chat"
     WATCH = "watch"
+    # A question of another program that the person lets look
+    PROGRAM = "program"
     DESCRIBE = "describe"
     # A picture without its question, which somebody types: a model server keeps what it computes for it.
     AHEAD = "ahead"

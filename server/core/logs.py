@@ -17,6 +17,7 @@ import traceback
 from datetime import UTC, datetime
 from logging.handlers import WatchedFileHandler
 from pathlib import Path
+from typing import TextIO
 
 from server.core.redact import redact, session_hash
 
@@ -166,7 +167,7 @@ class _Quiet:
         self.lost += 1
 
 
-class _StreamHandler(_Quiet, logging.StreamHandler):  # type: ignore[type-arg]
+class _StreamHandler(_Quiet, logging.StreamHandler[TextIO]):
     pass
 
 
@@ -213,6 +214,8 @@ def configure(level: str, log_file: str | Path | None) -> None:
         # whole requests.
         logger = logging.getLogger(name)
         logger.setLevel(max(logger.level, logging.WARNING))
+    # It logs what programs send, and exceptions with their text; errors of ours are logged where they come from.
+    logging.getLogger("mcp").setLevel(logging.CRITICAL)
     # The access log contains whole URLs including ?token=.
     access = logging.getLogger("uvicorn.access")
     access.handlers.clear()

@@ -68,9 +68,15 @@ class Metrics:
         build.labels(version).set(1)
         self.frames_received = counter("frames_received_total", "Frames decoded from cameras")
         self.frames_sampled = counter("frames_sampled_total", "Frames taken by the sampler")
-        # reason: decode_error, backlog, broken, no_key, format, withheld, unwritten
+        # reason: decode_error, backlog, broken, no_key, format, withheld, unwritten, not_needed
         self.frames_skipped = counter(
             "frames_skipped_total", "Frames that went no further", "reason"
+        )
+        # reason: see standing/worker/trouble.py
+        self.standing_failures = counter(
+            "standing_failures_total",
+            "Connections to cameras of the house that failed or ended",
+            "reason",
         )
         # reason: broken, empty, late, lost, flood
         self.sound_dropped = counter(
@@ -106,6 +112,12 @@ class Metrics:
             "engine_retries_total",
             "Requests without a token yet that went to a model server again",
             "reason",
+        )
+        # result: answered, not_taken
+        self.video_streams = counter(
+            "video_streams_total",
+            "Questions for a model server's socket for streamed video",
+            "result",
         )
         # reason: user, replaced, preempted, socket_closed, session_ended, draining, other
         self.cancellations = counter(
@@ -150,12 +162,36 @@ class Metrics:
         self.rings_dropped = counter(
             "rings_dropped_total", "Rings of watches that went before a page had shown them"
         )
+        # result: taken, or a reason of webhooks/retry.py
+        self.webhook_attempts = counter(
+            "webhook_attempts_total",
+            "Attempts to bring alarms to webhooks by how they ended",
+            "result",
+        )
+        # reason: overflow, ended, gone, forgotten, closed
+        self.webhooks_dropped = counter(
+            "webhooks_dropped_total", "Alarms for webhooks that were dropped", "reason"
+        )
+        # reason: see mqtt/retry.py
+        self.mqtt_failures = counter(
+            "mqtt_failures_total", "Connections to the MQTT broker that failed or ended", "reason"
+        )
+        self.mqtt_sent = counter("mqtt_sent_total", "Messages that the MQTT broker has taken")
+        # reason: replaced, stale, overflow, closed of those to the broker; unknown, malformed, retained, rate, busy of
+        # those from there
+        self.mqtt_dropped = counter(
+            "mqtt_dropped_total", "Messages to and from the MQTT broker that were dropped", "reason"
+        )
         self.watch_frames_dropped = counter(
             "watch_frames_dropped_total", "Frames of watches dropped before they were asked about"
         )
         self.log_lines_dropped = counter(
             "log_lines_dropped_total",
             "Lines of an engine that an operator's page did not take in time",
+        )
+        # what: made, used, looked, failed, ended, expired, unseen, busy, and the codes of refusals
+        self.programs = counter(
+            "programs_total", "What other programs got access for, did, and were refused", "what"
         )
         # kind: video, sound; result: ok, cancelled, error
         self.generations = counter(
@@ -165,7 +201,7 @@ class Metrics:
             "generations_dropped_total", "Videos and sounds that nobody took in time"
         )
         # reason: missing, malformed, bad_signature, expired, too_old, ended, wrong_session,
-        # bad_code, metrics, operator, device, origin, rate
+        # bad_code, metrics, operator, device, origin, rate, program
         self.auth_failures = counter("auth_failures_total", "Refused credentials", "reason")
         self.frame_age = seconds("frame_age_seconds", "Age of a frame when the model gets it", _MS)
         self.frame_wait = seconds(
@@ -181,7 +217,7 @@ class Metrics:
             "speech_first_chunk_seconds", "From a piece of text to its first sound", _SECONDS
         )
         self.loop_lag = seconds(
-            "loop_lag_seconds", "How late the event loop came to a timer, each second", _MS
+            "loop_lag_seconds", "Delay of a timer in the event loop, each second", _MS
         )
 
         self._begin()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-from server.core.setting_text import port_range
+from server.core.mqtt_address import mqtt_url
+from server.core.setting_text import port_range, redis_url
 
 
 def list_of(one: Callable[[str], Any]) -> BeforeValidator:
@@ -43,13 +44,38 @@ def text(default: str = "", allowed: str = "text of at most 1000 characters") ->
     return Field(default=default, max_length=1000, description=allowed)
 
 
-def secret() -> Any:
+def secret(allowed: str = "text of at most 1000 characters, or empty") -> Any:
+    return Field(default=SecretStr(""), max_length=1000, description=allowed)
+
+
+def _checked(one: Callable[[str], str]) -> AfterValidator:
+    """Check a secret; `one` returns it, and raises ValueError."""
+    return AfterValidator(lambda value: SecretStr(one(value.get_secret_value())))
+
+
+RedisUrl = Annotated[SecretStr, _checked(redis_url)]
+MqttUrl = Annotated[SecretStr, _checked(mqtt_url)]
+
+
+def word(default: str) -> Any:
     return Field(
-        default=SecretStr(""),
-        max_length=1000,
-        description="text of at most 1000 characters, or empty",
+        default=default,
+        pattern=r"^[A-Za-z0-9_-]{1,32}$",
+        description="1 to 32 letters, digits, - and _",
     )
 
 
 def names(allowed: str, default: tuple[Any, ...] = ()) -> Any:
     return Field(default=default, max_length=64, description=f"a comma-separated list of {allowed}")
+
+
+def path(allowed: str) -> Any:
+    return Field(default=None, description=allowed)
+
+
+def short_name() -> Any:
+    return Field(
+        default="",
+        pattern=r"^[a-z0-9]{0,16}$",
+        description="at most 16 characters of a to z and 0 to 9, or empty",
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 
 from cryptography import x509
@@ -42,17 +43,20 @@ def pair_problems(certificate: Path | None, key: Path | None) -> list[str]:
 
 def authority_problems(path: Path | None) -> list[str]:
     """Return a sentence for each problem with CA_CERT_PATH."""
-    if path is None:
+    if path is None or not (reason := authority_reason(path)):
         return []
+    return [f"CA_CERT_PATH is {shown(path)}, {reason}. It is sent to whoever asks for it."]
+
+
+def authority_reason(path: Path) -> str:
+    """Return a relative clause about a file that has no certificate; "" for one that has."""
     try:
         authority_der(path)
     except OSError as exc:
-        reason = f"which cannot be read ({exc.strerror})"
+        return f"which cannot be read ({exc.strerror})"
     except ValueError:
-        reason = "in which there is no certificate"
-    else:
-        return []
-    return [f"CA_CERT_PATH is {shown(path)}, {reason}. It is sent to whoever asks for it."]
+        return "in which there is no certificate"
+    return ""
 
 
 def certificate_names(path: Path) -> set[str]:
@@ -80,19 +84,29 @@ def read_secret(path: Path) -> str:
     return text
 
 
-def secret_problems(name: str, path: Path | None) -> list[str]:
-    """Return a sentence for each problem with the secret file of setting `name`."""
+def unreadable(
+    name: str, path: Path | None, read: Callable[[Path], object], advice: str
+) -> list[str]:
+    """Return a sentence, and advice, where `read` refuses the file of setting `name`.
+
+    `read` raises OSError, and ValueError with a relative clause.
+    """
     if path is None:
         return []
     try:
-        read_secret(path)
+        read(path)
     except OSError as exc:
         reason = f"which cannot be read ({exc.strerror})"
     except ValueError as exc:
         reason = str(exc)
     else:
         return []
-    return [f"{name} is {shown(path)}, {reason}. It signs what paired devices get in by."]
+    return [f"{name} is {shown(path)}, {reason}. {advice}"]
+
+
+def secret_problems(name: str, path: Path | None) -> list[str]:
+    """Return a sentence for each problem with the secret file of setting `name`."""
+    return unreadable(name, path, read_secret, "It signs what paired devices get in by.")
 
 
 def authority_der(path: Path) -> bytes:

@@ -12,7 +12,7 @@ from fastapi import APIRouter
 from server.access.operator_guard import OperatorGuard
 from server.core.errors import BadRequest, NotFound
 from server.operator.routes import for_operators
-from server.web.context import Services, forget_device
+from server.web.context import Services
 
 log = logging.getLogger(__name__)
 
@@ -91,13 +91,13 @@ def create_session_router(services: Services, operators: OperatorGuard) -> APIRo
             raise BadRequest(
                 "A device's name has 12 digits of 0-9 and a-f, as GET /api/operator/devices has it."
             )
-        count = await forget_device(services, name)
+        count = await services.forget_device(name)
         log.info("the operator forgets a device", extra={"count": count})
         return {"forgotten": count}
 
     @router.delete("/devices")
     async def forget_all() -> dict[str, Any]:
-        count = await forget_device(services, None)
+        count = await services.forget_device(None)
         log.info("the operator forgets all devices", extra={"count": count})
         return {"forgotten": count}
 

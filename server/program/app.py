@@ -12,10 +12,19 @@ from fastapi import FastAPI
 
 from config import Settings
 from server import __version__
+from server.operator.camera_routes import CameraDesk, create_camera_router
+from server.operator.drain_routes import create_drain_router
 from server.operator.generation_routes import Workshop, create_generation_router
+from server.operator.mqtt_routes import create_mqtt_router
 from server.operator.routes import create_operator_router
 from server.operator.session_routes import create_session_router
+from server.operator.webhook_routes import create_webhook_router
 from server.program.program import Program
+from server.programs.chat_routes import create_chat_router
+from server.programs.guard import ProgramGuard
+from server.programs.mcp_endpoint import McpEndpoint
+from server.programs.routes import create_grant_router
+from server.web.evidence import create_evidence_router
 from server.web.http_errors import install_error_handlers
 from server.web.middleware import guard_app
 from server.web.routes import create_router
@@ -25,10 +34,13 @@ from server.web.whip import create_whip_router
 def create_app(settings: Settings) -> FastAPI:
     """The ASGI application. Raises FilterUnavailable."""
     program = Program(settings)
+    services = program.services()
+    programs = ProgramGuard(services)
+    mcp = McpEndpoint(programs)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with program:
+        async with program, mcp.run():
             yield
 
     app = FastAPI(
@@ -41,12 +53,15 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.program = program
     install_error_handlers(app, program.metrics)
-    services = program.services()
-    app.include_router(create_router(services, program.access.guard))
+    app.include_router(create_router(services, program.access.guard, program.sockets))
     app.include_router(create_whip_router(services))
+    app.include_router(create_grant_router(services, programs))
+    app.include_router(create_chat_router(programs))
+    app.router.routes.extend(mcp.routes())
     parts = program.engine_parts
     app.include_router(create_operator_router(services, program.access.guard, parts.operations))
     app.include_router(create_session_router(services, program.access.guard))
+    app.include_router(create_drain_router(services, program.access.guard, program.operator_drain))
     workshop = Workshop(
         parts.making,
         parts.media_model,
@@ -55,6 +70,11 @@ def create_app(settings: Settings) -> FastAPI:
         program.pools.prepare,
     )
     app.include_router(create_generation_router(services, program.access.guard, workshop))
+    cameras = CameraDesk(program.standing, program.preparer, program.pools.prepare)
+    app.include_router(create_camera_router(services, program.access.guard, cameras))
+    app.include_router(create_webhook_router(services, program.access.guard, program.webhooks))
+    app.include_router(create_mqtt_router(services, program.access.guard, program.mqtt))
+    app.include_router(create_evidence_router(program.webhooks))
     # HSTS is for good certificates: with one of our own it would lock people out of every http page
     # on localhost.
     hsts = settings.https_enabled and settings.ca_cert_path is None

@@ -139,6 +139,9 @@ class EngineParts:
         def on_retry(reason: Reason) -> None:
             metrics.engine_retries.labels(reason).inc()
 
+        def on_streamed(answered: bool) -> None:
+            metrics.video_streams.labels("answered" if answered else "not_taken").inc()
+
         members = [
             OpenAIEngine(
                 name="vllm",
@@ -150,6 +153,8 @@ class EngineParts:
                 session_key=session_key,
                 on_retry=on_retry,
                 on_busy=self._busy,
+                video_socket=settings.vllm_video_socket,
+                on_streamed=on_streamed,
             )
             for url in settings.vllm_base_urls
         ]

@@ -8,31 +8,43 @@ from server.core.aio import Deadline
 from server.core.close_codes import Close
 from server.session_manager import SessionManager
 
-# Time between two looks (seconds), and pages that are told in one: all at once would offer their
+# Time between two looks (seconds), and pages that get the message in one: all at once would offer their
 # cameras to the others in the same moment.
 LOOK_SECONDS = 0.05
 AT_ONCE = 20
 
 
-async def move_people(sessions: SessionManager, deadline: Deadline) -> int:
-    """Tell every page that can go by itself to go, and end its session when it has left.
+class Moving:
+    """Tells pages to go, each one once, and ends the sessions of those that have left."""
 
-    Returns the number of those that went before the deadline. A page that does not go is left to
-    the close of its socket.
-    """
-    stay = {session.id for session in sessions.all() if session.can_move}
-    told: set[str] = set()
-    went = 0
-    while (stay or told) and deadline.left():
-        free = [id for id in stay if (one := sessions.get(id)) is None or not one.answering]
-        for id in free[:AT_ONCE]:
-            stay.discard(id)
-            if (session := sessions.get(id)) is not None:
-                session.leave()
-                told.add(id)
-        for id in [id for id in told if not sessions.listens(id)]:
-            told.discard(id)
-            went += 1
-            await sessions.end(id, "moved to another gateway", Close.DRAINING)
-        await asyncio.sleep(LOOK_SECONDS)
-    return went
+    def __init__(self, sessions: SessionManager) -> None:
+        self._sessions = sessions
+        self._leaving: set[str] = set()
+        # People who went on at another gateway
+        self.went = 0
+
+    async def step(self, *, send: bool = True) -> bool:
+        """Send away pages that can go by themselves and have their answer, unless `send` is False.
+
+        Returns True while there are pages to wait for.
+        """
+        able = [s for s in self._sessions.all() if s.can_move and s.id not in self._leaving]
+        free = [session for session in able if not session.answering]
+        for session in free[: AT_ONCE if send else 0]:
+            session.leave()
+            self._leaving.add(session.id)
+        for id in [id for id in self._leaving if not self._sessions.listens(id)]:
+            self._leaving.discard(id)
+            self.went += 1
+            await self._sessions.end(id, "moved to another gateway", Close.DRAINING)
+        return bool(self._leaving or able)
+
+    async def run(self, deadline: Deadline) -> int:
+        """Move everybody who can go. Returns the number of those that went before the deadline.
+
+        A page that does not go is left to the close of its socket.
+        """
+        before = self.went
+        while await self.step() and deadline.left():
+            await asyncio.sleep(LOOK_SECONDS)
+        return self.went - before

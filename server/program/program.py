@@ -8,13 +8,11 @@ import math
 import sys
 import time
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
 
 from config import Settings
 from server import __version__
-from server.access.devices import DEVICE_SECONDS
-from server.access.shared_limits import SharedEnds, SharedSlots
 from server.attention.scratch import Scratch
+from server.auth import new_session_id
 from server.camera.camera import FRAME_NOTICE_SECONDS
 from server.core.aio import (
     Deadline,
@@ -27,34 +25,39 @@ from server.core.aio import (
 )
 from server.core.close_codes import Close
 from server.core.metrics import Metrics
+from server.core.standing_list import read_list
+from server.core.webhook_list import WebhookList, read_webhooks
 from server.engines.base import Engine
 from server.engines.builtin.engine import BuiltinEngine
 from server.inference import Inference
 from server.listen.connections import Connections
 from server.listen.serving import STOP_SECONDS, greeting
 from server.listen.terminal import PairingTerminal, page_urls
+from server.mqtt.mqtt import Mqtt
 from server.program.access_parts import AccessParts
-from server.program.ends import carry_out
+from server.program.draining import OperatorDrain
 from server.program.engine_parts import EngineParts
-from server.program.moving import move_people
+from server.program.house_parts import mqtt_plan
+from server.program.shared_parts import SharedParts
 from server.program.speech_parts import SpeechParts
 from server.rtc.patches.gathering import Gathering
+from server.session.cameras.place import connection_key
 from server.session.request.session_tools import SessionLimits, SessionTools
 from server.session.session import Session
 from server.session_manager import SessionManager
+from server.standing.standing import StandingCameras
 from server.vision.prepare import PicturePreparer
 from server.vision.privacy import build_filters
 from server.voice.detector import SpeechModel
 from server.web.connection_guard import ConnectionGuard
-from server.web.context import Services, forget_device
+from server.web.context import Services
 from server.web.gauges import Limits, add_gauges
 from server.web.health import OWN_LIMITS, Health
 from server.web.turn_watch import RelayWatch
 from server.web.websocket import SocketServer
+from server.webhooks.alarm import Alarm
+from server.webhooks.webhooks import Webhooks
 from server.webrtc_server import WebRTCServer
-
-if TYPE_CHECKING:
-    from server.access.redis_store import RedisStore
 
 log = logging.getLogger(__name__)
 
@@ -116,17 +119,25 @@ class Program:
             background_tokens_per_minute=settings.background_tokens_per_minute,
             recall_seconds=settings.recall_seconds,
             recall_bytes=int(settings.recall_megabytes * 1_000_000),
+            program_looks_per_minute=settings.program_looks_per_minute,
         )
         self.preparer = PicturePreparer(filters, settings.visual_token_budget)
-        self.store = self._make_store()
+        self.shared = SharedParts(settings, self.metrics, lambda: self.sessions.holders)
         self.access = AccessParts(
             settings,
-            self.store,
+            self.shared.store,
             self.metrics,
-            lambda: (len(self.sessions), self.sessions.draining),
+            lambda: (len(self.sessions), bool(self.sessions.closed)),
             lambda claims: self.sessions.ended(claims),
         )
+        hooks = settings.webhooks
+        self.webhooks = Webhooks(
+            read_webhooks(hooks) if hooks is not None else WebhookList(),
+            self.metrics,
+            new_id=lambda: self.access.home.name_session(new_session_id),
+        )
         tools = SessionTools(
+            webhooks=self.webhooks,
             inference=self.inference,
             current_engine=lambda: self.engines.current,
             preparer=self.preparer,
@@ -143,32 +154,28 @@ class Program:
             handovers=self.access.handovers,
         )
         # Those that tests and the routes use most
-        self.tokens, self.pairing, self.limiter = (
-            self.access.tokens,
-            self.access.pairing,
-            self.access.limiter,
-        )
-        self.slots = (
-            SharedSlots(
-                self.store, settings.max_sessions, lambda: [s.id for s in self.sessions.all()]
-            )
-            if self.store is not None
-            else None
-        )
+        self.tokens = self.access.tokens
+        self.pairing = self.access.pairing
+        self.limiter = self.access.limiter
         self.sessions = SessionManager(
-            lambda session_id: Session(session_id, limits, tools),
+            lambda session_id: self._begin_session(Session(session_id, limits, tools)),
             max_sessions=settings.sessions_here,
             timeout=settings.session_timeout,
             on_end=self._session_ended,
-            slots=self.slots,
+            slots=self.shared.slots,
             max_age=settings.token_max_age,
         )
-        self.connections = Connections(settings.max_connections, settings.trusted_proxies)
-        self.ends = (
-            SharedEnds(self.store, max(settings.token_max_age, DEVICE_SECONDS))
-            if self.store
-            else None
+        path = settings.standing_cameras
+        listed = read_list(path) if path is not None else ()
+        self.standing = StandingCameras(
+            listed,
+            self.sessions,
+            self.metrics,
+            lambda: self.access.home.name_session(new_session_id),
+            on_alarm=self._rang,
         )
+        self.mqtt = Mqtt(mqtt_plan(settings), listed, self.standing, self.metrics, __version__)
+        self.connections = Connections(settings.max_connections, settings.trusted_proxies)
         self.sockets = SocketServer(
             sessions=self.sessions,
             connections=ConnectionGuard(
@@ -182,20 +189,22 @@ class Program:
             guard=self.access.guard,
             desk=self.engine_parts.operations.desk,
         )
+        store = self.shared.store
         self.health = Health(
             version=__version__,
             engine=lambda: self.engines.current,
             sessions=lambda: len(self.sessions),
             cameras=lambda: len(self.webrtc),
             queue=self.inference.depth,
-            draining=lambda: self.sessions.draining,
+            draining=lambda: self.sessions.closed,
             turn=self.relays.report,
-            limits=self.store.report if self.store is not None else lambda: OWN_LIMITS,
+            limits=store.report if store is not None else lambda: OWN_LIMITS,
             engines=lambda: self.engines.engines,
             speech=self.speech.report,
             gateways=lambda: self.access.gateways.others(time.monotonic()),
         )
         self._tasks = TaskSet("program")
+        self.operator_drain = OperatorDrain(self.sessions, self.access.gateways, self._tasks)
         self._open = self._opened()
         add_gauges(
             self.metrics,
@@ -208,29 +217,31 @@ class Program:
             limiter=self.limiter,
             relays=self.relays,
             gateways=self.access.gateways,
+            moved=lambda: self.operator_drain.moving.went,
         )
 
-    def _make_store(self) -> RedisStore | None:
-        """None where no limits are shared."""
-        settings = self.settings
-        url = settings.redis_url.get_secret_value()
-        if not url:
-            return None
-        # Its library takes 0.1 s to load.
-        from server.access.redis_store import RedisStore
+    def _begin_session(self, session: Session) -> Session:
+        def camera_ended(camera: str) -> None:
+            key = connection_key(session.id, camera)
+            self._tasks.spawn(self.webrtc.disconnect(key), name="disconnect")
+            self._tasks.spawn(self.sessions.free_camera(session.id, camera), name="free camera")
 
-        return RedisStore(
-            url,
-            settings.jwt_secret_key.get_secret_value(),
-            on_failure=self.metrics.shared_limits_failures.inc,
-        )
+        session.cameras.on_end = camera_ended
+        return session
+
+    def _rang(self, alarm: Alarm) -> None:
+        self.webhooks.rang(alarm)
+        self.mqtt.rang(alarm)
 
     def _session_ended(self, session_id: str) -> None:
         with ExitStack() as stack:
             stack.callback(self.sockets.gate.forget, session_id)
+            stack.callback(self.webhooks.end, session_id)
             for engine in self.engines.engines:
                 stack.callback(engine.forget, session_id)
             self._tasks.spawn(self.webrtc.disconnect(session_id), name="disconnect")
+            # A session is a cycle of references; its camera's connection may have ended long before.
+            self.webrtc.trim_soon()
 
     def services(self) -> Services:
         return Services(
@@ -241,11 +252,10 @@ class Program:
             origins=self.access.origins,
             limiter=self.access.shared_limiter,
             guesses=self.access.guesses,
-            ends=self.ends,
+            ends=self.shared.ends,
             gateways=self.access.gateways,
             sessions=self.sessions,
             webrtc=self.webrtc,
-            sockets=self.sockets,
             health=self.health,
             metrics=self.metrics,
         )
@@ -255,13 +265,16 @@ class Program:
         parts = OpenParts()
         parts.add("engines", self.engine_parts.close)
         parts.add("speech", self.speech.close)
-        if self.store is not None:
-            parts.add("redis", self.store.close)
+        if self.shared.store is not None:
+            parts.add("redis", self.shared.store.close)
             parts.add("gateway", self.access.gateways.leave)
         parts.add("tasks", self._tasks.close)
         parts.add("cameras", self.webrtc.close)
         parts.add("inference", self.inference.close)
+        parts.add("webhooks", self.webhooks.close)
         parts.add("sessions", self.sessions.close)
+        parts.add("standing", self.standing.close)
+        parts.add("mqtt", self.mqtt.close)
         return parts
 
     async def __aenter__(self) -> Program:
@@ -280,35 +293,19 @@ class Program:
         """Start the parts that run by themselves. The caller closes after a failure, too: `async with` does."""
         # Closed before the engines: those that closing stops are no news.
         self._open.add("listener", async_call(self.engines.on_change(self._engine_changed)))
-        await self._share_limits()
+        await self.shared.start(
+            self.access.gateways, self.access.devices, self.sessions, self._tasks
+        )
         await self.engines.start()
         self.sessions.start()
+        self.webhooks.start()
+        self.standing.start()
+        self.mqtt.start()
         self._warm(self.engines.current)
         self._tasks.spawn(self.engine_parts.begin(), name="local")
         self._tasks.spawn(self.speech.run(), name="speech")
         self._tasks.spawn(self.relays.run(), name="relays")
         self._tasks.spawn(watch_lag(self.metrics.loop_lag.observe), name="loop_lag")
-
-    async def _share_limits(self) -> None:
-        if self.store is None or self.slots is None:
-            log.info("limits hold for this process alone: REDIS_URL is empty")
-            return
-        # Once before anybody asks; it has its own time limit.
-        await self.store.probe()
-        await self.access.gateways.report(time.monotonic())
-        await self._hear_ends()
-        self._tasks.spawn(self.store.watch(self._probe_store), name="redis")
-
-    async def _probe_store(self) -> None:
-        if self.slots is not None:
-            await self.slots.keep()
-        await self.access.gateways.report(time.monotonic())
-        await self._hear_ends()
-
-    async def _hear_ends(self) -> None:
-        """End here what an operator ended at another process."""
-        if self.ends is not None:
-            await carry_out(self.ends, self.sessions, self.access.devices)
 
     def _warm(self, engine: Engine) -> None:
         """Load the built-in engine's models once it is the one that answers, not before."""
@@ -321,6 +318,7 @@ class Program:
         self.inference.engine_changed()
         for session in self.sessions.all():
             session.engine_changed()
+        self.standing.engine_changed()
 
     def _speech_changed(self) -> None:
         for session in self.sessions.all():
@@ -341,7 +339,7 @@ class Program:
         moving = None
         if self.access.gateways.can_take(time.monotonic()):
             leaving = Deadline(self._deadline.left(drain_seconds + MOVE_SECONDS))
-            moving = self._tasks.spawn(move_people(self.sessions, leaving), name="move")
+            moving = self._tasks.spawn(self.operator_drain.moving.run(leaving), name="move")
         # Questions that were taken get into the queue first, if their frames come in the usual time.
         frames = Deadline(self._deadline.left(FRAME_NOTICE_SECONDS))
         while frames.left() and any(s.waits_for_frame for s in self.sessions.all()):
@@ -384,7 +382,7 @@ class Program:
             self._open.add("terminal", async_call(terminal.close))
 
     def _forget_device(self, name: str | None) -> None:
-        self._tasks.spawn(forget_device(self.services(), name), name="forget")
+        self._tasks.spawn(self.services().forget_device(name), name="forget")
 
     def greeting(self, port: int) -> str:
         settings = self.settings

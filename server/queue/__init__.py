@@ -1,4 +1,4 @@
-"""The order of work: the fair queue and the run of one job.
+"""The order of work: jobs, the fair queue, and the run of one job.
 
 `server/inference.py` works through it.
 """

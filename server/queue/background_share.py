@@ -85,7 +85,7 @@ class BackgroundShare:
     def begun(self, seconds: float, now: float) -> None:
         """Note that the engine has read the prompt of a background job, which took so long."""
         beyond = self._beyond(now) + seconds
-        # What was done while nobody asked is not made up for.
+        # Prompts from before, when nobody asked, are not made up for.
         self._prompts, self._prompts_at = min(beyond, _PROMPTS_AT_ONCE * seconds), now
         self._prompt = seconds
 

@@ -1,6 +1,7 @@
 """The queue of waiting jobs: urgent kinds first, sessions in turn, bounded.
 
-Order: an item's class is its `Kind` (questions, then watches, descriptions, and pictures ahead).
+Order: an item's class is its `Kind` (questions, then watches, programs' questions, descriptions, and
+pictures ahead).
 Within a class the sessions take turns: a served one goes behind all waiting ones. Within a session
 a class keeps its order.
 
@@ -20,7 +21,7 @@ from server.core.frames import Kind
 
 T = TypeVar("T", bound=Hashable)
 
-BACKGROUND = (Kind.WATCH, Kind.DESCRIBE, Kind.AHEAD)
+BACKGROUND = (Kind.WATCH, Kind.PROGRAM, Kind.DESCRIBE, Kind.AHEAD)
 
 
 class Full(Exception):

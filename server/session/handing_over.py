@@ -40,7 +40,7 @@ class HandingOver:
 
     @property
     def possible(self) -> bool:
-        """True when the page goes to another gateway by itself when it is told to."""
+        """True when the page can go to another gateway by itself."""
         return self._handovers is not None and self._wanted()
 
     def send(self) -> None:
@@ -53,7 +53,7 @@ class HandingOver:
             self._outbox.put(wire.Handover(handover=signed))
 
     def resume(self, message: wire.Resume) -> None:
-        """Take the chat of an earlier session, before anything was said in this one.
+        """Take the chat of an earlier session, before this one's first question.
 
         The same message again is answered again: its page may have missed the answer. Raises
         HandoverRefused.

@@ -80,7 +80,7 @@ class ConnectionGuard:
                 visitors="Pages of this origin may not use this server. Ask whoever runs it for its own page.",
             )
         raise Forbidden(
-            "This server is not known by the name that it was asked under. Add the name to ALLOWED_HOSTS.",
+            "This server does not know the name under which it was asked. Add the name to ALLOWED_HOSTS.",
             visitors="This server does not answer under this name. Ask whoever runs it for its address.",
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -46,7 +47,9 @@ def add_gauges(
     limiter: RequestLimiter,
     relays: RelayWatch,
     gateways: Gateways,
+    moved: Callable[[], int],
 ) -> None:
+    """`moved()`: sessions that went on at another gateway."""
     metrics.gauge("sessions", "Sessions", (), lambda: {(): len(sessions)})
     metrics.gauge("sockets", "Open sockets", (), lambda: {(): sessions.sockets})
     metrics.gauge(
@@ -68,7 +71,10 @@ def add_gauges(
         lambda: {
             (str(state),): count
             for state, count in Counter(
-                session.camera.state() for session in sessions.all() if session.camera.offered
+                camera.state()
+                for session in sessions.all()
+                for camera in session.cameras.all
+                if camera.offered
             ).items()
         },
     )
@@ -103,13 +109,13 @@ def add_gauges(
     )
     metrics.gauge(
         "ready",
-        "Whether questions can be answered here, as /health/ready says",
+        "1 while questions can be answered here, as in /health/ready",
         (),
         lambda: {(): float(health.why_not_ready() is None)},
     )
     metrics.gauge(
         "limits_shared",
-        "Whether limits hold for all processes together (REDIS_URL), not for this one alone",
+        "1 while limits hold for all processes together (REDIS_URL), 0 for this one alone",
         (),
         lambda: {(): float(health.limits_shared)},
     )
@@ -174,6 +180,21 @@ def add_gauges(
         lambda: {(): gateways.sent_on},
     )
     metrics.gauge(
+        "draining",
+        "Whether nobody new is taken here, since the process stops, or since an operator ordered it",
+        ("by",),
+        lambda: {
+            ("stop",): float(sessions.draining),
+            ("operator",): float(sessions.emptying),
+        },
+    )
+    metrics.count(
+        "sessions_moved_total",
+        "Sessions that went on at another gateway, because this one drains",
+        (),
+        lambda: {(): moved()},
+    )
+    metrics.gauge(
         "relays",
         "TURN relays by whether the last check of them went through",
         ("state",),
@@ -195,7 +216,7 @@ def add_gauges(
     )
     metrics.gauge(
         "engine_up",
-        "Whether an engine is ready",
+        "1 while the engine is ready",
         ("engine",),
         lambda: {
             (engine.name,): float(engine.status.ready)

@@ -31,14 +31,14 @@ class Health:
         sessions: Callable[[], int],
         cameras: Callable[[], int],
         queue: Callable[[], Mapping[Kind, int]],
-        draining: Callable[[], bool],
+        draining: Callable[[], str],
         turn: Callable[[], list[dict[str, Any]]] = list,
         limits: Callable[[], Mapping[str, str | bool]] = lambda: OWN_LIMITS,
         engines: Callable[[], Sequence[Engine]] = tuple,
         speech: Callable[[], Mapping[str, Mapping[str, str] | None]] = dict,
         gateways: Callable[[], Sequence[Gateway]] = tuple,
     ) -> None:
-        """`engines`: all engines that can be used, best first; `speech`: the state of `recogniser` and
+        """`draining`: why nobody new is taken, "" otherwise; `engines`: all engines that can be used, best first; `speech`: the state of `recogniser` and
         `voice`, None for none; `gateways`: the others, as they reported last.
         """
         self._version = version
@@ -86,7 +86,7 @@ class Health:
                 "detail": status.visitor_detail,
             },
             "queue_depth": self._depths(),
-            "draining": self._draining(),
+            "draining": bool(self._draining()),
         }
         return body | ({"reason": why_not} if why_not else {}), why_not is None
 
@@ -120,18 +120,10 @@ class Health:
             "sessions": self._sessions(),
             "cameras": self._cameras(),
             "queue_depth": self._depths(),
-            "draining": self._draining(),
+            "draining": bool(self._draining()),
             "turn": self._turn(),
             "limits": dict(self._limits()),
-            "gateways": [
-                {
-                    "name": one.name,
-                    "sessions": one.sessions,
-                    "most": one.most,
-                    "draining": one.draining,
-                }
-                for one in self._gateways()
-            ],
+            "gateways": [one.seen() for one in self._gateways()],
         }
         return body | ({"reason": why_not} if why_not else {}), why_not is None
 
@@ -147,8 +139,8 @@ class Health:
         return {str(kind): depth for kind, depth in self._queue().items()}
 
     def _why_not(self, detail: str) -> str | None:
-        if self._draining():
-            return "draining: the server is about to stop"
+        if why := self._draining():
+            return f"draining: {why}"
         status = self._engine().status
         if status.ready:
             return None

@@ -18,6 +18,8 @@ from starlette.responses import Response
 from starlette.types import ExceptionHandler
 from starlette.websockets import WebSocket
 
+from server.completions.errors import error_body as chat_error_body
+from server.completions.errors import error_headers
 from server.core.errors import (
     BadRequest,
     Busy,
@@ -36,6 +38,9 @@ from server.core.errors import (
 from server.core.messages import error_body
 from server.core.metrics import Metrics
 
+# OpenAI's interface, with and without the session in the address
+_CHAT_PATH = re.compile(r"(?:/at/[^/]*)?/v1(?:/|$)")
+
 
 class MethodNotAllowed(RequestError):
     code = "method_not_allowed"
@@ -43,10 +48,18 @@ class MethodNotAllowed(RequestError):
 
 
 def error_response(
-    error: QwenCameraError, headers: Mapping[str, str] | None = None, *, operator: bool = False
+    error: QwenCameraError,
+    headers: Mapping[str, str] | None = None,
+    *,
+    operator: bool = False,
+    path: str = "",
 ) -> Response:
-    """Make the response of an HTTP error, with the headers that belong to its status."""
-    extra = dict(headers or {})
+    """Make the response of an HTTP error, with the headers that belong to its status.
+
+    `path`: the address that was asked; errors of OpenAI's interface have its form.
+    """
+    chat = _CHAT_PATH.match(path) is not None
+    extra = dict(headers or {}) | (error_headers(error) if chat else {})
     if error.status in (429, 503) and error.retry_after is not None:
         # Whole seconds (RFC 9110 section 10.2.3), never too early.
         extra["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
@@ -55,7 +68,8 @@ def error_response(
     if error.status == 401:
         extra["WWW-Authenticate"] = "Bearer"
     extra["Cache-Control"] = "no-store"
-    body = json.dumps(error_body(error, operator=operator), ensure_ascii=False).encode()
+    said = chat_error_body(error) if chat else error_body(error, operator=operator)
+    body = json.dumps(said, ensure_ascii=False).encode()
     return Response(body, error.status, extra, media_type="application/json")
 
 
@@ -130,7 +144,8 @@ def install_error_handlers(app: FastAPI, metrics: Metrics) -> None:
         metrics.errors.labels(error.code).inc()
         # Set where the operator's token was found right.
         operator = getattr(conn.state, "operator", False)
-        return error_response(error, {"Allow": allow} if allow else None, operator=operator)
+        headers = {"Allow": allow} if allow else None
+        return error_response(error, headers, operator=operator, path=conn.url.path)
 
     async def ours(conn: Request, exc: Exception) -> Response:
         assert isinstance(exc, QwenCameraError)

@@ -142,7 +142,7 @@ class _Refusing:
         self, error: QwenCameraError, scope: Scope, receive: Receive, send: Send
     ) -> None:
         self._metrics.errors.labels(error.code).inc()
-        await error_response(error)(scope, receive, send)
+        await error_response(error, path=scope["path"])(scope, receive, send)
 
 
 class RefuseUploads(_Refusing):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from fastapi import Request, Response
 
 from server.access.affinity import GONE
+from server.access.camera_tokens import read_token
 from server.access.devices import COOKIE, COOKIE_PATH, DEVICE_SECONDS, Device
 from server.access.guesses import Guesses
 from server.access.pairing import Redeemed
@@ -22,7 +25,9 @@ from server.auth import (
     new_session_id,
     same_secret,
 )
+from server.camera.camera import Camera
 from server.core.errors import Elsewhere, Forbidden, NotFound, RateLimited, Unauthorized
+from server.session.cameras.place import connection_key
 from server.web.connection_guard import ConnectionGuard
 
 if TYPE_CHECKING:
@@ -37,6 +42,20 @@ _PAIRING_REFUSED = {
     Redeemed.EXPIRED: "This pairing code is over; each one is good for five minutes.",
     Redeemed.UNKNOWN: "This pairing code is not of this server, or of before its restart.",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """The sender of a camera by WHIP: a session's own one, or a further one, which has `camera`."""
+
+    session_id: str
+    # The key of its connection
+    key: str
+    # Of a session's token
+    claims: Claims | None = None
+    camera: Camera | None = None
+    # Raises when the further camera's place has ended
+    check: Callable[[], None] = lambda: None
 
 
 class DeviceForgotten(Unauthorized):
@@ -85,8 +104,13 @@ class RequestGuard(ConnectionGuard):
 
         Raises Elsewhere, or NotFound when that process does not run.
         """
-        session_id = self._session_of(request)
-        if session_id is None or self.home_process.is_home(session_id):
+        session_id = self._session_of(request) or self._camera_of(request)
+        if session_id is not None:
+            self.at_home(request, session_id)
+
+    def at_home(self, request: Request, session_id: str) -> None:
+        """Raises what `home` raises, for this session."""
+        if self.home_process.is_home(session_id):
             return
         if request.query_params.get("session") == session_id:
             # The balancer knew the session's process and did not reach it.
@@ -110,12 +134,49 @@ class RequestGuard(ConnectionGuard):
             raise self._limited(wait)
 
     def _session_of(self, request: Request) -> str | None:
-        """Return the session of the request's valid token; None without one."""
+        """Return the session of the request's valid token, a further camera's too; None without one."""
         try:
             token = bearer(request.headers.get("authorization"))
+            if (camera := self._services.sessions.admitted(token)) is not None:
+                return camera[0].id
             return self._services.tokens.verify(token).session_id
         except TokenRefused:
             return None
+
+    @staticmethod
+    def _camera_of(request: Request) -> str | None:
+        """Return the session that a camera's token names, which only that session's process can check."""
+        try:
+            secret = read_token(bearer(request.headers.get("authorization")))
+        except TokenRefused:
+            return None
+        return secret.session_id if secret is not None else None
+
+    def sender(self, request: Request) -> Sender:
+        """Find whose camera a WHIP client's token sends. Raises Unauthorized."""
+        try:
+            token = bearer(request.headers.get("authorization"))
+        except TokenRefused as error:
+            self._metrics.auth_failures.labels(error.reason).inc()
+            raise
+        secret = read_token(token)
+        if secret is None:
+            claims = self.verify(token)
+            return Sender(claims.session_id, claims.session_id, claims=claims)
+        camera = self._services.sessions.admitted(token)
+        if camera is None:
+            self._metrics.auth_failures.labels("ended").inc()
+            raise TokenRefused("camera_ended")
+        session, place = camera
+        key = connection_key(session.id, place.id)
+        return Sender(
+            session.id, key, camera=place.camera, check=lambda: session.cameras.check(place, secret)
+        )
+
+    async def wrong_camera_code(self, request: Request) -> None:
+        """Count a wrong one-time code. Raises RateLimited."""
+        await self.guess(self._services.guesses.pairing, False, request)
+        self._metrics.auth_failures.labels("bad_code").inc()
 
     def _limited(self, wait: float) -> RateLimited:
         self._metrics.auth_failures.labels("rate").inc()

@@ -17,14 +17,17 @@ from server.access.operator_guard import OperatorGuard
 from server.access.pairing import MAX_CODE_CHARS
 from server.access.request_order import Attempt
 from server.auth import Claims, Issued
-from server.core.errors import Draining, NotFound
-from server.web.context import Services, connect_camera, forget_device
+from server.core.errors import NotFound
+from server.web.cameras import add_cameras
+from server.web.context import Services
 from server.web.health_guard import HealthGuard
 from server.web.http_errors import error_response
 from server.web.middleware import MAX_BODY_BYTES
+from server.web.offers import connect_camera
 from server.web.pictures import add_pictures
 from server.web.request_guard import DeviceForgotten, RequestGuard
 from server.web.shell import CLIENT_NAME, WORKER, Shell
+from server.web.websocket import SocketServer
 
 CLIENT_FILES = Path(__file__).resolve().parents[2] / "client"
 _MEDIA_TYPES = {
@@ -101,7 +104,7 @@ def _unless_known(request: Request, response: Response) -> Response:
     return response
 
 
-def create_router(services: Services, operators: OperatorGuard) -> APIRouter:
+def create_router(services: Services, operators: OperatorGuard, sockets: SocketServer) -> APIRouter:
     router = APIRouter()
     guard = RequestGuard(services)
     watchers = HealthGuard(services, operators)
@@ -188,9 +191,11 @@ def create_router(services: Services, operators: OperatorGuard) -> APIRouter:
         if request.headers.get("authorization"):
             await guard.limit(request)
             return with_token(guard.renew(request))
-        if services.sessions.draining and not services.gateways.can_take(time.monotonic()):
-            # A balancer then asks another process.
-            raise Draining("The server is about to stop. Try again in a moment.", retry_after=5)
+        if not services.gateways.can_take(time.monotonic()):
+            # A balancer then asks another process, before any code is used up.
+            services.sessions.check_open()
+            if services.gateways.named:
+                services.sessions.check_room()
         if access.access_code and body.pairing_code is not None:
             await guard.redeem(request, body.pairing_code)
             device = guard.pair(request, response)
@@ -207,7 +212,7 @@ def create_router(services: Services, operators: OperatorGuard) -> APIRouter:
                 await guard.limit(request)
         else:
             await guard.limit(request)
-        return with_token(guard.issue(device, services.gateways.place(time.monotonic())))
+        return with_token(guard.issue(device, services.gateways.choose(time.monotonic())))
 
     def without_device(response: Response) -> Response:
         response.delete_cookie(COOKIE, path=COOKIE_PATH, httponly=True, samesite="strict")
@@ -221,7 +226,7 @@ def create_router(services: Services, operators: OperatorGuard) -> APIRouter:
         except DeviceForgotten:
             device = None
         if device is not None:
-            await forget_device(services, device.name)
+            await services.forget_device(device.name)
         return without_device(JSONResponse({"forgotten": device is not None}))
 
     at_home = [Depends(guard.origin), Depends(guard.home)]
@@ -264,9 +269,10 @@ def create_router(services: Services, operators: OperatorGuard) -> APIRouter:
         return {"ended": await services.webrtc.disconnect(claims.session_id)}
 
     add_pictures(router, services, guard)
+    add_cameras(router, services, guard)
 
     @router.websocket("/ws/{session_id}")
     async def socket(websocket: WebSocket, session_id: str) -> None:
-        await services.sockets.serve(websocket, session_id)
+        await sockets.serve(websocket, session_id)
 
     return router

@@ -22,7 +22,7 @@ CLIENT_NAME = re.compile(r"(?:[a-z]+/)?[a-z]+\.[a-z]+")
 WORKER = "service_worker.js"
 PAGE = "index.html"
 # Pictures are for installing, and the browser keeps those.
-_KEPT = {".js", ".css", ".svg", ".webmanifest"}
+_KEPT = {".js", ".css", ".html", ".svg", ".webmanifest"}
 # Each person needs one language.
 _WORDS = {".json"}
 _VERSION_PLACE = b'name="shell" content=""'
@@ -84,6 +84,7 @@ class Shell:
             for path in paths
             if path.suffix in _KEPT | _WORDS
             and CLIENT_NAME.fullmatch(name := path.relative_to(self._folder).as_posix())
+            and name != PAGE
         }
         whole = hashlib.sha256()
         for part in (page, worker, *(b for name in kept for b in (name.encode(), kept[name]))):

@@ -69,12 +69,17 @@ class RelayWatch:
         self._results: dict[str, RelayResult | None] = dict.fromkeys(self._urls)
 
     def report(self) -> list[dict[str, Any]]:
-        """Return {url, ok, why} for each relay, for /health; ok is None before its first check."""
+        """Return {url, ok, problem, why} for each relay, for /health; ok is None before its first check."""
         return [
             (
-                {"url": url, "ok": None, "why": "not checked yet"}
+                {"url": url, "ok": None, "problem": "", "why": "not checked yet"}
                 if result is None
-                else {"url": url, "ok": result.ok, "why": result.why}
+                else {
+                    "url": url,
+                    "ok": result.ok,
+                    "problem": result.problem.value,
+                    "why": result.why,
+                }
             )
             for url, result in self._results.items()
         ]

@@ -1,7 +1,8 @@
 """WHIP (RFC 9725): other cameras than the page, such as OBS, GStreamer or go2rtc, publish with one
 HTTP request.
 
-The bearer token is a session's, from POST /api/token; that session's page shows stills and asks.
+The bearer token is a session's, from POST /api/token, or that of a further camera of a session, from
+POST /api/cameras; the session's page shows stills and asks.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from server.auth import Claims
 from server.core.errors import (
     BadRequest,
     NotFound,
@@ -20,9 +20,10 @@ from server.core.errors import (
     UnsupportedMediaType,
 )
 from server.rtc.sdpfrag import MEDIA_TYPE, Fragment, parse_fragment
-from server.web.context import Services, connect_camera
+from server.web.context import Services
 from server.web.http_errors import MethodNotAllowed, error_response
-from server.web.request_guard import RequestGuard
+from server.web.offers import connect_camera
+from server.web.request_guard import RequestGuard, Sender
 from server.webrtc_server import PeerConnection
 
 ENDPOINT = "/api/whip"
@@ -38,11 +39,11 @@ def create_whip_router(services: Services) -> APIRouter:
     at_home = [Depends(guard.origin), Depends(guard.home)]
 
     @router.post(ENDPOINT, dependencies=[*at_home, Depends(guard.limit)])
-    async def publish(request: Request, claims: Claims = Depends(guard.claims)) -> Response:
+    async def publish(request: Request, sender: Sender = Depends(guard.sender)) -> Response:
         sdp = await _text(request, SDP, "the SDP offer")
-        session_id = claims.session_id
-        _, answer = await connect_camera(services, claims, sdp, steered=False)
-        connection = services.webrtc.get(session_id)
+        session_id = sender.session_id
+        answer = await _connect(services, sender, sdp)
+        connection = services.webrtc.get(sender.key)
         response = Response(answer, 201, media_type=SDP)
         # The session's id is no credential; a balancer hashes it.
         response.headers["Location"] = f"{ENDPOINT}/{connection.name}?session={session_id}"
@@ -54,9 +55,9 @@ def create_whip_router(services: Services) -> APIRouter:
 
     @router.patch(ENDPOINT + "/{name}", dependencies=at_home)
     async def patch(
-        name: str, request: Request, claims: Claims = Depends(guard.claims)
+        name: str, request: Request, sender: Sender = Depends(guard.sender)
     ) -> Response:
-        connection = _connection(services, claims, name)
+        connection = _connection(services, sender, name)
         fragment = parse_fragment(await _text(request, MEDIA_TYPE, "the SDP fragment"))
         credentials = connection.credentials(fragment)
         if not _matches(request, connection):
@@ -67,13 +68,13 @@ def create_whip_router(services: Services) -> APIRouter:
             raise PreconditionFailed(
                 "The fragment has another ICE user name than this ICE session. For an ICE restart send If-Match: *."
             )
-        await services.webrtc.add_candidates(claims.session_id, list(fragment.candidates))
+        await services.webrtc.add_candidates(sender.key, list(fragment.candidates))
         return Response(status_code=204)
 
     @router.delete(ENDPOINT + "/{name}", dependencies=at_home)
-    async def end(name: str, claims: Claims = Depends(guard.claims)) -> Response:
-        _connection(services, claims, name)
-        await services.webrtc.disconnect(claims.session_id)
+    async def end(name: str, sender: Sender = Depends(guard.sender)) -> Response:
+        _connection(services, sender, name)
+        await services.webrtc.disconnect(sender.key)
         return Response(status_code=200)
 
     def other_methods(path: str, allowed: str, accepts: dict[str, str]) -> None:
@@ -112,9 +113,20 @@ async def _text(request: Request, media_type: str, what: str) -> str:
         raise BadRequest(f"The body is no UTF-8 text. Send {what} as it was made.") from None
 
 
-def _connection(services: Services, claims: Claims, name: str) -> PeerConnection:
-    """Return the session's connection. Raises NotFound when it has another name."""
-    connection = services.webrtc.get(claims.session_id)
+async def _connect(services: Services, sender: Sender, sdp: str) -> str:
+    """Answer an offer for a session's own camera, or for a further one, which begins no session."""
+    if sender.claims is not None:
+        _, answer = await connect_camera(services, sender.claims, sdp, steered=False)
+        return answer
+    assert sender.camera is not None
+    return await services.webrtc.connect(
+        sender.key, sdp, sender.camera, steered=False, check=sender.check
+    )
+
+
+def _connection(services: Services, sender: Sender, name: str) -> PeerConnection:
+    """Return the sender's connection. Raises NotFound when it has another name."""
+    connection = services.webrtc.get(sender.key)
     if connection.name != name:
         raise NotFound("This WHIP session has ended, or a newer offer has taken its place.")
     return connection

@@ -36,6 +36,9 @@ class FrameInfo(BaseModel):
     thumbnail: str | None = None
     # Id of the very picture that the engine got, for GET /api/pictures/ID while the server has it
     picture: str | None = None
+    # The camera's id and its name at that time, in a session with several; None in others
+    camera: str | None = None
+    camera_name: str | None = None
     # The part of the camera's picture that it shows, in its pixels: left, top, right, bottom; None for all of it
     crop: tuple[int, int, int, int] | None = None
 
@@ -48,6 +51,8 @@ class FramesSent(StrEnum):
     VIDEO = "video"
     # As pictures, because it refused the video
     REFUSED = "refused"
+    # As pictures over a model server's own socket for streamed video
+    STREAMED = "streamed"
 
 
 class AnswerSpeech(StrEnum):
@@ -99,7 +104,7 @@ class HeardWords(ServerMessage):
     final: bool
     # With an empty text: what was said is an order, which the client carries out
     order: Literal["stop", "again", "describe", "watch"] | None = None
-    # What to watch for
+    # The condition to watch for
     condition: str | None = None
 
 
@@ -155,6 +160,8 @@ class Started(ServerMessage):
     route: str | None = None
     # The pictures of the past that it looks at, oldest first; None without any
     frames: list[EarlierFrame] | None = None
+    # The pictures of other cameras that it looks at beside `frame`; None without any
+    others: list[FrameInfo] | None = None
 
 
 class DeltaMessage(ServerMessage):
@@ -227,6 +234,8 @@ class Response(ServerMessage):
     frames: list[EarlierFrame] | None = None
     # The form in which the engine got them; None without any
     frames_sent: FramesSent | None = None
+    # As in `Started`, with thumbnails
+    others: list[FrameInfo] | None = None
     # The fate of the sound of a spoken question, or of the scene: heard | deaf | missing | empty | too_long |
     # undecodable | refused. None where none belongs to it
     sound: SoundUse | None = None

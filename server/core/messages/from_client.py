@@ -68,6 +68,10 @@ class Settings(ClientMessage):
     language: str | None = Field(
         default=None, max_length=35, pattern=r"^([A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*)?$"
     )
+    # The same of the words on the page: of descriptions where `language` is empty.
+    page_language: str | None = Field(
+        default=None, max_length=35, pattern=r"^([A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*)?$"
+    )
     thumbnails: bool | None = None
     # Length of a description; see `Length`.
     length: Length | None = None
@@ -94,10 +98,12 @@ class Settings(ClientMessage):
     silence_ms: int | None = Field(default=None, ge=200, le=2000)
     # The page keeps a `handover` message after each change of the chat.
     handover: bool | None = None
+    # Ids of the cameras that questions are about, in a session with several
+    cameras: tuple[Identifier, ...] | None = Field(default=None, max_length=8)
 
 
 class Resume(ClientMessage):
-    """Go on with the chat of an earlier session, before anything is said in this one."""
+    """Go on with the chat of an earlier session, before this one's first question."""
 
     type: Literal["resume"]
     # The last `Handover`; access/handover.py checks its length, so that its error says more.
@@ -167,6 +173,8 @@ class Watch(ClientMessage):
     # The person's time: minutes east of UTC, and the zone's name, which knows summer time
     zone: int | None = Field(default=None, ge=-840, le=840)
     zone_name: str | None = Field(default=None, max_length=64, pattern=r"^[\w+/-]*$")
+    # The bar that the watch had in an earlier session; None for a new watch
+    bar: float | None = Field(default=None, ge=0, le=1)
 
 
 class Unwatch(ClientMessage):
@@ -188,6 +196,13 @@ class Wrong(ClientMessage):
 
     type: Literal["wrong"]
     id: Identifier
+
+
+class Tell(ClientMessage):
+    """Let rings of this session go to these receivers alone (`WebhookOffers`); none: to nobody any more."""
+
+    type: Literal["tell"]
+    webhooks: tuple[Identifier, ...] = Field(max_length=8)
 
 
 class Operator(ClientMessage):
@@ -217,6 +232,7 @@ AnyClientMessage = (
     | Unwatch
     | Heard
     | Wrong
+    | Tell
     | Operator
 )
 _BY_TYPE: dict[str, type[AnyClientMessage]] = {
@@ -239,6 +255,7 @@ _BY_TYPE: dict[str, type[AnyClientMessage]] = {
     "unwatch": Unwatch,
     "heard": Heard,
     "wrong": Wrong,
+    "tell": Tell,
     "operator": Operator,
 }
 

@@ -70,6 +70,8 @@ class Ready(ServerMessage):
     guides: bool = False
     # The server takes a microphone.
     microphone: bool = False
+    # The person may let other programs look.
+    programs: bool = False
 
     def for_operators(self) -> Self:
         return self.model_copy(update={"engine_detail": self.operator_detail})
@@ -197,6 +199,24 @@ class Still(ServerMessage):
     width: int | None = None
     height: int | None = None
     withheld: bool = False
+    # A further camera's id; None for the session's own
+    camera: str | None = None
+
+
+class CameraInfo(BaseModel):
+    id: str
+    name: str
+    # As in `Status`; None: nothing was sent yet
+    state: str | None = None
+    # Questions are about it.
+    asked: bool = False
+
+
+class CameraList(ServerMessage):
+    """The cameras of a session with more than its own, that one first."""
+
+    type: Literal["cameras"] = "cameras"
+    cameras: list[CameraInfo]
 
 
 class Error(ServerMessage):

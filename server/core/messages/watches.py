@@ -59,3 +59,18 @@ class Ring(ServerMessage):
     region: list[float] | None = None
     # True when a page has shown it before
     heard: bool = False
+
+
+class WebhookOffer(BaseModel):
+    name: str
+    # Its host, with the port if one is named
+    host: str
+    # Rings of this session go there.
+    on: bool
+
+
+class WebhookOffers(ServerMessage):
+    """The receivers to which the person may let rings go; sent where there are some."""
+
+    type: Literal["webhooks"] = "webhooks"
+    webhooks: list[WebhookOffer]

@@ -15,7 +15,7 @@ from server.core.frames import Detail, Frame, Kind, Scene
 from server.core.metrics import Metrics
 from server.engines.prompts import begins_unchanged, describing, is_unchanged
 from server.inference import Inference
-from server.queue.run import Result
+from server.queue.job import Result
 from server.session.request.answers import AnswerSink
 from server.session.request.builder import RequestBuilder
 from server.session.request.outbox import Outbox
@@ -62,6 +62,8 @@ class LiveDescription:
         self._numbers = itertools.count(1)
         # The code of the last error, so that it is sent once; None after a success
         self._last_error: str | None = None
+        # True: it goes on while no socket is open
+        self.unattended = False
         # The description that waits or runs; None without one
         self._sink: _DescriptionSink | None = None
         # The last description and the id of its message; "" before the first
@@ -76,8 +78,9 @@ class LiveDescription:
         return True
 
     @property
-    def unattended(self) -> bool:
-        return False
+    def text(self) -> str:
+        """The last description; "" before the first."""
+        return self._last
 
     def begin(self) -> None:
         self._last_error = None

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from server.attention.attention import Attention
@@ -14,8 +15,8 @@ from server.attention.recall import Dropped, Kept, Recall
 from server.camera.camera import Camera
 from server.core import messages as wire
 from server.core.aio import TaskSet, in_pool
-from server.core.errors import BadRequest, FrameWithheld
-from server.core.frames import FRAME_FACTOR, Detail, Frame
+from server.core.errors import BadRequest, Conflict, FrameWithheld
+from server.core.frames import FRAME_FACTOR, Detail, Frame, Picture
 from server.engines.base import Capabilities, EarlierPicture
 from server.engines.recollection import captions
 from server.session.request.builder import RequestBuilder
@@ -35,6 +36,14 @@ MOST_PICTURES = 8
 # Visual tokens of all pictures of the past together, and of one of them, relative to a picture of low detail
 _ALL_SHARE = 4.0
 _ONE_SHARE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """Some pictures of the past, oldest first, and the memory that they belong to until it is cleared."""
+
+    memory: Recall | None
+    pictures: tuple[Kept, ...]
 
 
 class Recalling:
@@ -177,17 +186,20 @@ class Recalling:
 
     # Questions
 
-    def earlier(self, view: View) -> MakeEarlier:
-        """Return the function that makes the pictures before a view. A held view is asked about now, with newer pictures."""
+    def earlier(self, view: View, since: float = 0.0) -> MakeEarlier:
+        """Return the function that makes the pictures before a view. A held view is asked about now, with newer pictures.
+
+        `since`: none from before this time, monotonic seconds.
+        """
         captured = time.monotonic() if view.held else view.frame.captured
 
         async def make(needs: Capabilities) -> Sequence[EarlierPicture]:
-            return await self._earlier(captured, view.detail, needs)
+            return await self._earlier(captured, view.detail, needs, since)
 
         return make
 
     async def _earlier(
-        self, captured: float, detail: Detail, needs: Capabilities
+        self, captured: float, detail: Detail, needs: Capabilities, since: float
     ) -> Sequence[EarlierPicture]:
         if self._recall is None:
             return ()
@@ -195,9 +207,9 @@ class Recalling:
         own = self._tools.preparer.budget(needs, detail)
         room = min(_ALL_SHARE * low, CONTEXT_SHARE * self._requests.context(needs) - own)
         most = min(MOST_PICTURES, (needs.max_pictures or MOST_PICTURES + 1) - 1)
-        chosen = self._recall.before(captured, MOST_PICTURES if needs.video else most)
+        chosen = self._before(captured, MOST_PICTURES if needs.video else most, since)
         film = needs.video and len(chosen) >= MIN_FRAMES
-        chosen = self._recall.before(captured, _even(len(chosen)) if film else most)
+        chosen = self._before(captured, _even(len(chosen)) if film else most, since)
         if not chosen:
             return ()
         make = partial(
@@ -214,8 +226,8 @@ class Recalling:
             fitting *= FRAME_FACTOR
         elif film:
             fitting = min(fitting, most)
-        if fitting < len(chosen) and self._recall is not None:
-            chosen = self._recall.before(captured, fitting)
+        if fitting < len(chosen):
+            chosen = self._before(captured, fitting, since)
         pictures = [await in_pool(pool, make, one) for one in chosen]
         if self._recall is None:
             return ()  # cleared meanwhile
@@ -226,6 +238,31 @@ class Recalling:
                 zip(pictures, captions(ages), strict=True), 1
             )
         ]
+
+    def _before(self, captured: float, most: int, since: float) -> list[Kept]:
+        """Return at most so many pictures from before a time, oldest first; none after they were cleared."""
+        if self._recall is None:
+            return []
+        return [one for one in self._recall.before(captured, most) if one.captured >= since]
+
+    def during(self, seconds: float, count: int, since: float) -> Past:
+        """Return at most so many pictures of the last `seconds`, none of before `since` (monotonic)."""
+        if self._recall is None:
+            return Past(None, ())
+        now = time.monotonic()
+        found = self._recall.during(now - seconds, now, count)
+        return Past(self._recall, tuple(one for one in found if one.captured >= since))
+
+    async def small(self, past: Past, at: int, needs: Capabilities) -> Picture:
+        """Make an engine's picture of one of those that `during` returned. Raises Conflict once they are cleared."""
+        low = self._tools.preparer.budget(needs, Detail.LOW)
+        make = partial(
+            stored_picture, geometry=needs.geometry, tokens=max(1, int(_ONE_SHARE * low))
+        )
+        picture = await in_pool(self._tools.prepare_pool, make, past.pictures[at])
+        if past.memory is not self._recall:
+            raise Conflict("The pictures of the recent past were cleared meanwhile. Ask again.")
+        return picture
 
     # Messages and time
 

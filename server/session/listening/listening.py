@@ -18,7 +18,7 @@ from server.core.sound import MicrophoneMode, Sound
 from server.core.token_bucket import Bucket
 from server.session.listening.answer_interruption import AnswerInterruption, Talker
 from server.session.listening.speech_detection import SpeechDetection
-from server.session.listening.spoken_questions import Asker, SpokenQuestions, WordMaker
+from server.session.listening.spoken_questions import Asker, SpokenQuestions, WordSource
 from server.session.request.outbox import Outbox
 from server.session.request.picture_reuse import PictureReuse
 from server.session.request.session_tools import SessionTools
@@ -75,7 +75,7 @@ class Listening:
         send_error: Callable[[QwenCameraError, str | None], None],
         touch: Callable[[], None],
         on_noise: Callable[[float], None] = lambda _: None,
-        recognising: WordMaker | None = None,
+        recognising: WordSource | None = None,
         talker: Talker | None = None,
     ) -> None:
         """`on_noise` gets the time at which a sound of the scene begins that stands out."""

@@ -39,7 +39,7 @@ WORDS_SECONDS = 30.0
 SPOKEN_QUESTION = "(spoken question)"
 
 
-class WordMaker(Protocol):
+class WordSource(Protocol):
     """The session's way from sound to words."""
 
     @property
@@ -76,7 +76,7 @@ class SpokenQuestions:
         send_error: Callable[[QwenCameraError, str | None], None],
         touch: Callable[[], None],
         on_change: Callable[[], None],
-        recognising: WordMaker | None,
+        recognising: WordSource | None,
     ) -> None:
         """`ring`: the sound of which turns are made. `on_change`: called at the end of a turn's words."""
         self._ring = ring
@@ -198,7 +198,7 @@ class SpokenQuestions:
 
     # Words
 
-    async def _recognise(self, turn: SpokenTurn, recognising: WordMaker) -> None:
+    async def _recognise(self, turn: SpokenTurn, recognising: WordSource) -> None:
         try:
             words = await self._words(turn, recognising)
             pointing = find_pointing(words.times)
@@ -215,7 +215,7 @@ class SpokenQuestions:
                 self.before = None
                 self._on_change()
 
-    async def _words(self, turn: SpokenTurn, recognising: WordMaker) -> Words:
+    async def _words(self, turn: SpokenTurn, recognising: WordSource) -> Words:
         """Send the words as they come, and return the last. Raises SpeechError."""
         words = Words("", final=True)
         # Recognising takes as long as speaking does, and then some.

@@ -10,27 +10,42 @@ from server.attention import pointing
 from server.core.errors import EngineRefused, QwenCameraError
 from server.core.frames import BoxUnit, Detail, Kind, Picture, Region
 from server.engines.base import Capabilities, Engine, EngineRequest
-from server.queue.run import Job, Result
+from server.queue.job import Job, Result
 from server.session.request.answers import AnswerSink, Asking
 from server.session.request.builder import RequestBuilder
-from server.session.request.parts import Extras, Prepared, View
+from server.session.request.parts import NO_EXTRAS, Extras, Prepared, View, Wording
 from server.vision.grounding import Box, to_frame
 
 log = logging.getLogger(__name__)
 
 
-def submit(requests: RequestBuilder, asking: Asking, view: View, prepared: Prepared) -> Job:
-    """Queue the question; `asking.job` is the second look's once that is queued. Raises like `RequestBuilder.submit`."""
+def submit(
+    requests: RequestBuilder,
+    asking: Asking,
+    view: View,
+    prepared: Prepared,
+    extras: Extras = NO_EXTRAS,
+) -> Job:
+    """Queue the question; `asking.job` is the second look's once that is queued. Raises like `RequestBuilder.submit`.
+
+    `extras`: those of a program's question.
+    """
     sink = asking.sink
     if sink is None:
         raise ValueError("a question needs its sink before it is submitted")
 
+    def pointed(wording: Wording) -> Extras:
+        return replace(extras, where=True, wording=wording, max_tokens=pointing.MAX_TOKENS)
+
     def look_again(region: Region, second: SecondLook) -> None:
         part = replace(view, region=region, detail=Detail.HIGH)
-        asking.job = requests.submit(asking.question, Kind.CHAT, part, second, extras=_AGAIN)
+        again = pointed(_wording_again)
+        asking.job = requests.submit(asking.question, Kind.CHAT, part, second, extras=again)
 
     first = FirstLook(sink, look_again)
-    return requests.submit(asking.question, Kind.CHAT, view, first, prepared, extras=_FIRST)
+    return requests.submit(
+        asking.question, Kind.CHAT, view, first, prepared, extras=pointed(_wording)
+    )
 
 
 def _wording(question: str, needs: Capabilities) -> str:
@@ -39,12 +54,8 @@ def _wording(question: str, needs: Capabilities) -> str:
 
 def _wording_again(question: str, needs: Capabilities) -> str:
     if needs.boxes is None:
-        raise EngineRefused("The engine of now does not write boxes, so there is no second look.")
+        raise EngineRefused("The present engine does not write boxes, so there is no second look.")
     return pointing.question(question, needs.boxes, again=True)
-
-
-_FIRST = Extras(where=True, wording=_wording, max_tokens=pointing.MAX_TOKENS)
-_AGAIN = Extras(where=True, wording=_wording_again, max_tokens=pointing.MAX_TOKENS)
 
 
 class FirstLook:

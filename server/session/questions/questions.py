@@ -15,28 +15,24 @@ from server.core.errors import (
     Draining,
     Internal,
     NotFound,
-    PictureBlack,
     QwenCameraError,
 )
-from server.core.frames import Detail, Frame, Kind, Route
-from server.engines.base import EngineRequest
+from server.core.frames import Detail, Frame
 from server.engines.order_words import Order, order_in
 from server.engines.read_words import is_stop
 from server.engines.routing import choose
 from server.session.background.recalling import Recalling
-from server.session.questions import pointing
+from server.session.cameras.cameras import Cameras
 from server.session.questions.hold import Hold
-from server.session.questions.reading import Reading
-from server.session.request.answers import AnswerSink, Asking, Spoken
+from server.session.questions.submitting import Submitting
+from server.session.request.answers import Asking, Spoken
 from server.session.request.builder import RequestBuilder
 from server.session.request.history import History
 from server.session.request.outbox import Outbox
-from server.session.request.parts import NO_EXTRAS, Extras, View
 from server.session.request.picture_reuse import PictureReuse
 from server.session.request.sent_pictures import SentPictures
 from server.session.request.session_tools import SessionTools
 from server.session.speech.speaking import Speaking
-from server.vision.hindrance import WORDS, Hindrance, is_black
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +53,7 @@ class Questions:
         recalling: Recalling,
         reuse: PictureReuse,
         tools: SessionTools,
+        cameras: Cameras,
         tasks: TaskSet,
         send_error: Callable[[QwenCameraError, str | None], None],
         touch: Callable[[], None],
@@ -67,9 +64,7 @@ class Questions:
         """`send_error(error, id)` sends to the client, `touch` marks activity; `on_held` is called after each hold."""
         self._camera = camera
         self._outbox = outbox
-        self._requests = requests
         self._history = history
-        self._recalling = recalling
         self._reuse = reuse
         self._tools = tools
         self._tasks = tasks
@@ -83,6 +78,22 @@ class Questions:
         )
         self._speaking = speaking
         self._pictures = sent
+        self._submitting = Submitting(
+            camera=camera,
+            outbox=outbox,
+            requests=requests,
+            recalling=recalling,
+            reuse=reuse,
+            tools=tools,
+            cameras=cameras,
+            hold=self._hold,
+            speaking=speaking,
+            pictures=sent,
+            touch=touch,
+            on_started=self._speak,
+            on_end=self._answered,
+            on_error=self._failed,
+        )
         speaking.on_stopped = self._interrupted
         # The question whose answer was spoken last; None before
         self._voiced: Asking | None = None
@@ -204,6 +215,7 @@ class Questions:
             spoken=replace(last.spoken, sound=None) if last.spoken is not None else Spoken(),
             frame=last.frame,
             held=last.held,
+            shots=last.shots,
             corrected=True,
         )
         self._begin(asking, detail)
@@ -227,7 +239,7 @@ class Questions:
     async def _ask(self, asking: Asking, detail: Detail) -> None:
         """Queue a question; its answer goes on without this task."""
         try:
-            await self._submit(asking, detail)
+            await self._submitting.submit(asking, detail)
         except QwenCameraError as error:
             self._not_asked(asking, error)
         except Exception as exc:  # noqa: BLE001
@@ -239,107 +251,14 @@ class Questions:
                 Internal("Something went wrong with this question on the server. Ask again."),
             )
 
-    async def _submit(self, asking: Asking, detail: Detail) -> None:
-        frame, held = await self._frame_for(asking)
-        if asking.route is Route.READ and (held or asking.corrected):
-            # There is one picture of it.
-            asking.route = Route.DETAIL
-        if asking.spoken is not None:
-            asking.frame, asking.held = frame, held
-        waited = time.monotonic() - asking.asked.at
-        self._tools.metrics.frame_wait.observe(waited)
-        view = View(frame, detail, self._camera.scene, held)
-        needs = self._tools.current_engine().status.capabilities
-        reads = asking.route is Route.READ
-        prepared = None if reads else await self._reuse.prepare(view, needs)
-        if (
-            prepared is not None
-            and not needs.wants_pixels
-            and is_black(prepared.picture.scene, frame)
-        ):
-            raise PictureBlack(f"{WORDS[Hindrance.BLACK]} Then ask again. No model was asked.")
-        asking.sink = AnswerSink(
-            id=asking.id,
-            kind=Kind.CHAT,
-            outbox=self._outbox,
-            began=asking.asked.at,
-            wait_seconds=waited,
-            route=asking.route,
-            word=asking.spoken.word if asking.spoken is not None else None,
-            on_end=lambda text, whole: self._answered(asking, text, whole),
-            on_error=lambda error: self._broke(asking, error),
-            on_sent=(lambda _: None) if reads else lambda request: self._sent(asking, request),
-            on_counted=self._requests.learn,
-            on_started=lambda: self._speak(asking),
-            on_text=lambda text: self._speaking.write(asking.id, text),
-            keep=self._pictures.keep,
-        )
-        if asking.route is Route.WHERE:
-            assert prepared is not None
-            asking.job = pointing.submit(self._requests, asking, view, prepared)
-            return
-        if asking.route is Route.READ:
-            asking.reading = reading = Reading(
-                asking.sink,
-                camera=self._camera,
-                outbox=self._outbox,
-                requests=self._requests,
-                tools=self._tools,
-                behind=lambda: self._speaking.behind,
-                touch=self._touch,
-            )
-            await reading.run(frame)
-            return
-        extras = NO_EXTRAS
-        if asking.route is Route.PAST:
-            earlier = self._recalling.earlier(view)
-            extras = Extras(earlier=earlier, past=True, scene_sound=True)
-        if (spoken := asking.spoken) is not None and not asking.corrected:
-            extras = replace(extras, spoken=True, sound=spoken.sound)
-        if self._speaking.can_play:
-            extras = replace(
-                extras, on_speech=lambda chunk: self._speaking.sounded(asking.id, chunk)
-            )
-        asking.job = self._requests.submit(
-            asking.question, Kind.CHAT, view, asking.sink, prepared, extras
-        )
-
     def _not_asked(self, asking: Asking, error: QwenCameraError) -> None:
         if self._asking is asking:
             self._asking = None
         self._failed(asking, error)
 
-    def _broke(self, asking: Asking, error: QwenCameraError) -> None:
-        # The engine may not have got its picture.
-        self._reuse.forget()
-        self._failed(asking, error)
-
     def _failed(self, asking: Asking, error: QwenCameraError) -> None:
         self._send_error(error, asking.id)
         self._remember_end(asking, wire.Error.of(error, asking.id))
-
-    async def _frame_for(self, asking: Asking) -> tuple[Frame, bool]:
-        """Return the frame for a question, and True when it is a held one."""
-        asked = asking.asked
-        if asking.frame is not None:
-            # Its words were corrected: they are about the frame that it had.
-            return asking.frame, asking.held
-
-        def waits() -> None:
-            self._outbox.put(wire.Waiting(id=asking.id))
-
-        if await self._hold.chosen(waits):
-            # A hold came before the question.
-            asked = replace(asked, at=time.monotonic())
-        if self._hold.frame is not None:
-            return self._hold.frame, True
-        if asking.spoken is not None and asking.spoken.frame is not None:
-            return asking.spoken.frame, False
-        return await self._camera.frame_after(asked, waits), False
-
-    def _sent(self, asking: Asking, request: EngineRequest) -> None:
-        self._reuse.started(request)
-        asking.by_engine = request.speak
 
     def _speak(self, asking: Asking) -> None:
         self._voiced = asking
@@ -405,7 +324,7 @@ class Questions:
         else:
             self._history.drop(id)
             self._pictures.drop(id)
-        # What was sent of it stands at another place of the prompt, or nowhere.
+        # The part that was sent stands at another place of the prompt, or nowhere.
         self._reuse.forget()
         self._ended = None
         if self._spoken is not None and id in (None, self._spoken.id):

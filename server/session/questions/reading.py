@@ -20,7 +20,7 @@ from server.core.errors import NoText, QwenCameraError
 from server.core.frames import Detail, Frame, Hint, Kind, Scene
 from server.engines import prompts
 from server.engines.base import Engine, EngineRequest, Usage
-from server.queue.run import Job, Result
+from server.queue.job import Job, Result
 from server.session.request.answers import AnswerSink
 from server.session.request.builder import RequestBuilder
 from server.session.request.outbox import Outbox

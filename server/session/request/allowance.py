@@ -20,6 +20,8 @@ class Allowance:
         self._left, self._at = self._most, now
         # Since the session's beginning: requests about questions and of background work, visual tokens of both
         self.questions = self.background = self.visual_tokens = 0
+        # Requests of other programs, which have a rate of their own
+        self.programs = 0
 
     def left(self, now: float) -> bool:
         """Return True while background work may send another request."""
@@ -38,6 +40,9 @@ class Allowance:
         self.visual_tokens += visual_tokens
         if kind is Kind.CHAT:
             self.questions += 1
+            return
+        if kind is Kind.PROGRAM:
+            self.programs += 1
             return
         self.background += 1
         self.left(now)

@@ -14,12 +14,17 @@ from server.core.errors import QwenCameraError
 from server.core.frames import Frame, Kind, Picture, Route
 from server.core.sound import Sound, SoundUse
 from server.engines import prompts
-from server.engines.base import EarlierPicture, Engine, EngineRequest
-from server.engines.recollection import cited
-from server.queue.run import Job, Result
-from server.session.request.outbox import Outbox
-from server.vision.encode import data_url
-from server.vision.grounding import Box
+from server.engines.base import Engine, EngineRequest
+from server.queue.job import Job, Result
+from server.session.request.shown import (
+    earlier_frames,
+    found_box,
+    frame_info,
+    milliseconds,
+    named,
+    without_pictures,
+    without_thumbnail,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,6 +37,23 @@ class Spoken:
     sound: Sound | None = None
     # The word to which the frame belongs; None: the end of speech
     word: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shot:
+    """A frame of one of several cameras, which a question is about."""
+
+    # The camera's id and name
+    camera: str
+    name: str
+    frame: Frame
+    held: bool = False
+
+
+class Mailbox(Protocol):
+    """Takes the messages about an answer: a client's outbox, or a program's."""
+
+    def put(self, message: wire.ServerMessage) -> None: ...
 
 
 class Running(Protocol):
@@ -68,6 +90,8 @@ class Asking:
     held: bool = False
     # An engine that speaks itself has it.
     by_engine: bool = False
+    # The pictures of the cameras that it is about, once there are any; None for the session's own alone
+    shots: tuple[Shot, ...] | None = None
     # Its turn of the history; None without one
     turn: int | None = None
     # The part of its answer that was heard before an interruption; None without one.
@@ -108,6 +132,8 @@ class AnswerSink:
     Calls `on_end(text, whole)` and `on_error(error)` of the session; `on_counted` with the request
     and its result; `on_sent` with each request that goes to an engine, `on_started` when the engine
     has it, and `on_text` with each piece of text. `keep` keeps a picture of the answer, and returns its id.
+    `shots`: the frames of several cameras, of which the last one is the request's picture, and the
+    others stand before it.
 
     `began`: monotonic time of the question, or of the description's sampled frame; `wait_seconds`:
     time spent waiting for the frame since then. `word`: see `Spoken.word`.
@@ -118,7 +144,7 @@ class AnswerSink:
         *,
         id: str,
         kind: Kind,
-        outbox: Outbox,
+        outbox: Mailbox,
         began: float,
         wait_seconds: float = 0.0,
         route: Route | None = None,
@@ -130,6 +156,7 @@ class AnswerSink:
         on_started: Callable[[], None] = lambda: None,
         on_text: Callable[[str], None] = lambda _: None,
         keep: Callable[[str, Picture], str | None] = lambda *_: None,
+        shots: Sequence[Shot] = (),
     ) -> None:
         self.id = id
         self._kind = kind
@@ -152,6 +179,9 @@ class AnswerSink:
         self._frames: list[wire.EarlierFrame] = []
         # They go as one video.
         self._video = False
+        self._shots = {shot.frame.id: shot for shot in shots}
+        # The pictures of other cameras that it has
+        self._others: list[wire.FrameInfo] = []
         self._prepare_seconds = 0.0
         self._text: list[str] = []
         # The response without the picture; None before the end.
@@ -172,7 +202,10 @@ class AnswerSink:
         self.frame = self._describe(picture)
         if self._word is not None:
             self.frame = self.frame.model_copy(update={"word": self._word})
-        self._frames = earlier_frames(request.earlier, time.monotonic(), time.time())
+        beside = [one for one in request.earlier if one.picture.frame_id in self._shots]
+        past = [one for one in request.earlier if one.picture.frame_id not in self._shots]
+        self._others = [self._describe(one.picture) for one in beside]
+        self._frames = earlier_frames(past, time.monotonic(), time.time())
         self._video = request.video
         self._prepare_seconds = picture.prepare_seconds
         self._text.clear()
@@ -186,19 +219,22 @@ class AnswerSink:
     def _describe(self, picture: Picture) -> wire.FrameInfo:
         """Describe a picture that an engine has, and keep it for a person who wants to see it."""
         frame = frame_info(picture, time.monotonic(), time.time())
-        return frame.model_copy(update={"picture": self._keep(self.id, picture)})
+        kept: dict[str, str | None] = {"picture": self._keep(self.id, picture)}
+        if shot := self._shots.get(picture.frame_id):
+            kept |= {"camera": shot.camera, "camera_name": shot.name}
+        return frame.model_copy(update=kept)
 
     def put_started(self, frame: wire.FrameInfo) -> None:
         """Send to the client that an engine has the frame."""
         # The thumbnail is sent once, with the response.
-        frame = frame.model_copy(update={"thumbnail": None})
         self._outbox.put(
             wire.Started(
                 id=self.id,
                 kind=self._kind,
-                frame=frame,
+                frame=without_thumbnail(frame),
                 route=self._looked,
                 frames=without_pictures(self._frames),
+                others=[without_thumbnail(one) for one in self._others] or None,
             )
         )
 
@@ -222,8 +258,9 @@ class AnswerSink:
             frame = response.frame
             self.response = response.model_copy(
                 update={
-                    "frame": frame and frame.model_copy(update={"thumbnail": None}),
+                    "frame": frame and without_thumbnail(frame),
                     "frames": without_pictures(response.frames),
+                    "others": [without_thumbnail(one) for one in response.others or ()] or None,
                 }
             )
         self._on_end(result.text, result.finish_reason in ("stop", "length"))
@@ -239,11 +276,13 @@ class AnswerSink:
             return Route.NOW
         return self._route
 
-    def _sent_as(self, video_refused: bool) -> wire.FramesSent | None:
+    def _sent_as(self, result: Result) -> wire.FramesSent | None:
         if not self._frames:
             return None
+        if result.streamed:
+            return wire.FramesSent.STREAMED
         if self._video:
-            return wire.FramesSent.REFUSED if video_refused else wire.FramesSent.VIDEO
+            return wire.FramesSent.REFUSED if result.video_refused else wire.FramesSent.VIDEO
         return wire.FramesSent.PICTURES
 
     def _sound(self, result: Result) -> SoundUse | None:
@@ -270,16 +309,17 @@ class AnswerSink:
             frame=self.frame,
             route=self._looked,
             frames=named(self._frames[result.pictures_left_out :], result.text),
-            frames_sent=self._sent_as(result.video_refused),
+            frames_sent=self._sent_as(result),
+            others=self._others[result.pictures_left_out :] or None,
             sound=self._sound(result),
             speech=self._speech(result),
             timings=wire.Timings(
-                wait_frame_ms=_ms(self._wait_seconds),
-                prepare_ms=_ms(self._prepare_seconds),
-                queue_ms=_ms(result.queue_seconds),
-                first_token_ms=_ms(first) if first is not None else None,
+                wait_frame_ms=milliseconds(self._wait_seconds),
+                prepare_ms=milliseconds(self._prepare_seconds),
+                queue_ms=milliseconds(result.queue_seconds),
+                first_token_ms=milliseconds(first) if first is not None else None,
                 # Not the sum of the others, because a failed and replaced engine took time, too.
-                total_ms=_ms(time.monotonic() - self._began),
+                total_ms=milliseconds(time.monotonic() - self._began),
             ),
             usage=wire.UsageInfo(
                 prompt_tokens=result.usage.prompt_tokens,
@@ -287,87 +327,5 @@ class AnswerSink:
                 cached_tokens=result.usage.cached_tokens,
             ),
             finish_reason=result.finish_reason,
-            boxes=[_found_box(box) for box in result.boxes] if result.boxes is not None else None,
+            boxes=[found_box(box) for box in result.boxes] if result.boxes is not None else None,
         )
-
-
-def _found_box(box: Box) -> wire.FoundBox:
-    x1, y1, x2, y2 = (round(edge, 1) for edge in (box.x1, box.y1, box.x2, box.y2))
-    point = (x1, y1) == (x2, y2)
-    return wire.FoundBox(
-        label=box.label,
-        box=None if point else (x1, y1, x2, y2),
-        point=(x1, y1) if point else None,
-        sure=round(box.sure, 2) if box.sure is not None else None,
-    )
-
-
-def _ms(seconds: float) -> float:
-    return round(seconds * 1000, 1)
-
-
-def frame_info(picture: Picture, now: float, wall: float) -> wire.FrameInfo:
-    """Describe a picture. `now` (monotonic) and `wall` (seconds since the epoch): the time at which the model gets it."""
-    age = max(0.0, now - picture.captured)
-    captured = picture.captured_sender if picture.captured_sender is not None else wall - age
-    scene, region = picture.scene, picture.region
-    return wire.FrameInfo(
-        id=picture.frame_id,
-        captured_at=round(captured * 1000, 1),
-        age_ms=_ms(age),
-        source_width=picture.source_width,
-        source_height=picture.source_height,
-        width=picture.width,
-        height=picture.height,
-        visual_tokens=picture.visual_tokens,
-        held=picture.held,
-        unchanged_since=(
-            round((captured - (picture.captured - picture.unchanged_since)) * 1000, 1)
-            if picture.unchanged_since is not None and not picture.held
-            else None
-        ),
-        dark=scene.dark if scene is not None else None,
-        blurred=scene.blurred if scene is not None else None,
-        thumbnail=data_url(picture.thumbnail) if picture.thumbnail is not None else None,
-        crop=(region.left, region.top, region.right, region.bottom) if region is not None else None,
-    )
-
-
-def earlier_frames(
-    pictures: Sequence[EarlierPicture], now: float, wall: float
-) -> list[wire.EarlierFrame]:
-    """Describe the pictures of the past. `now`, `wall`: as for `frame_info`."""
-    found = []
-    for shown in pictures:
-        picture = shown.picture
-        age = now - picture.captured
-        captured = picture.captured_sender if picture.captured_sender is not None else wall - age
-        found.append(
-            wire.EarlierFrame(
-                number=shown.number,
-                id=picture.frame_id,
-                captured_at=round(captured * 1000, 1),
-                picture=data_url(picture.thumbnail) if picture.thumbnail is not None else None,
-            )
-        )
-    return found
-
-
-def without_pictures(frames: Sequence[wire.EarlierFrame] | None) -> list[wire.EarlierFrame] | None:
-    return [one.model_copy(update={"picture": None}) for one in frames] if frames else None
-
-
-def named(frames: Sequence[wire.EarlierFrame], answer: str) -> list[wire.EarlierFrame] | None:
-    """Mark the frames that an answer names, and leave the pictures of the others out if there are any."""
-    if not frames:
-        return None
-    numbers = cited(answer, frames[-1].number)
-    return [
-        one.model_copy(
-            update={
-                "cited": one.number in numbers,
-                "picture": None if numbers and one.number not in numbers else one.picture,
-            }
-        )
-        for one in frames
-    ]

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Protocol
 
 from server.core.aio import in_pool
-from server.core.errors import FrameWithheld
+from server.core.errors import FrameWithheld, TooLong, TooManyCameras
 from server.core.frames import Detail, Kind, Picture, Verbosity
 from server.core.sound import Sound, SoundUse
 from server.engines.base import Capabilities, EarlierPicture, Engine, EngineRequest
@@ -22,10 +22,10 @@ from server.engines.hearing import (
     unheard,
 )
 from server.engines.token_scale import TokenScale
-from server.queue.run import Job, Result, Sink
+from server.queue.job import Job, Result, Sink
 from server.session.request.allowance import Allowance
 from server.session.request.consent import Consent
-from server.session.request.history import History, turn_tokens
+from server.session.request.history import History, newest_fitting, turn_tokens
 from server.session.request.parts import NO_EXTRAS, Ear, Extras, Prepared, View
 from server.session.request.preferences import Preferences
 from server.session.request.session_tools import SessionLimits, SessionTools
@@ -69,8 +69,11 @@ class RequestBuilder:
         limit = self._limits.max_tokens
         return min(self.preferences.max_tokens or limit, limit, self.context(capabilities) // 2)
 
-    async def prepare(self, view: View, needs: Capabilities, *, unseen: bool = False) -> Picture:
-        """Make the picture of a view, in the pool. `unseen`: no client gets a thumbnail of it.
+    async def prepare(
+        self, view: View, needs: Capabilities, *, unseen: bool = False, shown: bool = False
+    ) -> Picture:
+        """Make the picture of a view, in the pool. `unseen`: no client gets a thumbnail of it; `shown`: the client gets
+        one in any case.
 
         Raises FrameWithheld.
         """
@@ -79,7 +82,7 @@ class RequestBuilder:
             view.frame,
             needs,
             view.detail,
-            thumbnail=self.preferences.thumbnails and not unseen,
+            thumbnail=shown or (self.preferences.thumbnails and not unseen),
             held=view.held,
             scene=view.scene,
             region=view.region,
@@ -116,9 +119,12 @@ class RequestBuilder:
             if prepared is not None and prepared.needs == needs:
                 picture, sent_at_turn = prepared.picture, prepared.sent_at_turn
             else:
-                picture = await self.prepare(view, needs, unseen=kind is Kind.WATCH)
+                picture = await self.prepare(
+                    view, needs, unseen=kind is Kind.WATCH, shown=bool(extras.program)
+                )
             earlier: Sequence[EarlierPicture] = ()
-            if extras.earlier is not None and (needs.max_pictures != 1 or needs.video):
+            takes_more = needs.max_pictures != 1 or needs.video or extras.together
+            if extras.earlier is not None and takes_more:
                 earlier = await extras.earlier(needs)
                 # They belong to this question, so the picture behind them does, too.
                 sent_at_turn = None
@@ -131,9 +137,12 @@ class RequestBuilder:
                 sound_use=use,
             )
 
+        # A program's question has its own place in the queue, so that the person's never waits for it.
         job = Job(
-            session_id=self._session_id,
-            kind=kind,
+            session_id=(
+                f"{self._session_id}/{extras.program}" if extras.program else self._session_id
+            ),
+            kind=Kind.PROGRAM if extras.program else kind,
             make_request=make_request,
             sink=sink,
             id=sink.id,
@@ -163,7 +172,7 @@ class RequestBuilder:
 
         The oldest earlier pictures are left out where all leave no room for the answer, or are more
         than the engine takes. Raises NotConfirmed: this is the last check of every picture and sound
-        that goes to an engine; and EngineRefused for a question that has neither words nor sound.
+        that goes to an engine; TooLong for a program's messages that do not fit; and EngineRefused for a question that has neither words nor sound.
         """
         self.consent.check(engine)
         capabilities = engine.status.capabilities
@@ -171,20 +180,30 @@ class RequestBuilder:
             raise unheard(sound_use or SoundUse.MISSING)
         context = self.context(capabilities)
         wanted = min(extras.max_tokens or self.max_tokens(capabilities), context // 2)
+        if extras.program:
+            wanted = min(extras.max_tokens or wanted, self._limits.max_tokens, context // 2)
         scale = self._scale.of(_key(engine))
         bare = EngineRequest(
             session_id=self._session_id,
             kind=kind,
             question=extras.wording(question, capabilities) if extras.wording else question,
             picture=picture,
-            language=self.preferences.language or None,
-            verbosity=self.preferences.verbosity if kind is not Kind.WATCH else Verbosity.NORMAL,
+            language=(self.preferences.language or None) if not extras.program else None,
+            own_language=self._own_language(kind),
+            verbosity=(
+                self.preferences.verbosity
+                if kind is not Kind.WATCH and not extras.program
+                else Verbosity.NORMAL
+            ),
             detail=detail,
             earlier=tuple(earlier),
             schema=extras.schema,
             where=extras.where,
             past=extras.past,
             reading=extras.reading,
+            caption=extras.caption,
+            camera=extras.camera,
+            conversation=extras.conversation,
             sound=sound,
             sound_is_question=extras.spoken and sound is not None,
             sound_use=sound_use,
@@ -192,22 +211,42 @@ class RequestBuilder:
             video=extras.past and capabilities.video and filmable(earlier),
             turns_after=0 if sent_at_turn is None else self._history.added - sent_at_turn,
         )
-        most = capabilities.max_pictures
+        most = capabilities.most_pictures(extras.together)
         if most is not None and not bare.video:
             bare = with_newest(bare, most - 1)
         while (room := context - math.ceil(scale * estimate(bare))) < wanted and bare.earlier:
             bare = with_newest(bare, len(bare.earlier) - 1, most)
+        if extras.together and len(bare.earlier) < len(earlier):
+            raise too_many_pictures(len(bare.earlier) + 1)
+        if extras.conversation is not None and (
+            len(bare.earlier) < len(earlier) or room < _LEAST_ANSWER_TOKENS
+        ):
+            raise TooLong(
+                f"The messages and their {len(earlier) + 1} pictures leave no room for an answer within the {context} tokens of"
+                " the present model. Send fewer messages, or ask for fewer pictures."
+            )
         max_tokens = min(wanted, max(_LEAST_ANSWER_TOKENS, room))
         budget = max(0, room - max_tokens) / scale
         self.allowance.spent(
-            kind, bare.visual_tokens, time.monotonic(), heard=audio_tokens(bare.sound)
+            Kind.PROGRAM if extras.program else kind,
+            bare.visual_tokens,
+            time.monotonic(),
+            heard=audio_tokens(bare.sound),
         )
-        turns = kind in (Kind.CHAT, Kind.AHEAD) and not extras.reading
-        return replace(
-            bare,
-            turns=self._history.turns(int(budget)) if turns else (),
-            max_tokens=max_tokens,
-        )
+        if extras.program:
+            turns = newest_fitting(extras.turns, int(budget))
+        elif kind in (Kind.CHAT, Kind.AHEAD) and not extras.reading:
+            turns = self._history.turns(int(budget))
+        else:
+            turns = ()
+        return replace(bare, turns=turns, max_tokens=max_tokens)
+
+    def _own_language(self, kind: Kind) -> str | None:
+        """Return the page's language for a description that nobody worded; None for all else."""
+        wishes = self.preferences
+        if kind is not Kind.DESCRIBE or wishes.language or wishes.prompt.strip():
+            return None
+        return wishes.page_language or None
 
     def _sound(
         self, extras: Extras, picture: Picture, earlier: Sequence[EarlierPicture]
@@ -232,13 +271,22 @@ class RequestBuilder:
         if result.left_out:
             self._history.leave_out(result.left_out)
         sent = request.turns[result.left_out :]
-        if result.video_refused:
+        if result.video_refused or result.streamed:
             request = replace(request, video=False)
         if result.sound_refused:
             request = replace(request, sound=None)
         request = with_newest(request, len(request.earlier) - result.pictures_left_out)
         estimated = estimate(request) + sum(turn_tokens(turn) for turn in sent)
         self._scale.learn(_key(engine), estimated, result.usage.prompt_tokens)
+
+
+def too_many_pictures(most: int) -> TooManyCameras:
+    """Build the error for a question about more cameras than the engine can look at together."""
+    return TooManyCameras(
+        f"The present model looks at {most} camera{'s' if most > 1 else ''} at a time here."
+        " Choose fewer cameras, and ask again.",
+        public=True,
+    )
 
 
 def _deaf(extras: Extras) -> tuple[Sound | None, SoundUse | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 
 from server.core.errors import BadRequest, NotConfirmed
 from server.engines.base import Engine
@@ -68,6 +69,11 @@ class Consent:
             raise _not_confirmed(
                 "Another engine answers now, and pictures", engine.status.elsewhere
             )
+
+    def allow(self, hosts: Iterable[str]) -> None:
+        """Consent to machines that the operator has named for a camera of the house."""
+        for host in hosts:
+            _keep(self._hosts, host)
 
     def give(self, engine: Engine, host: str) -> None:
         """Consent to the engine's or the recogniser's machine. Raises BadRequest for another one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from server.engines.base import Turn
 from server.engines.prompts import estimate_tokens
@@ -141,6 +141,14 @@ class History:
 def turn_tokens(turn: Turn) -> int:
     """Estimate the tokens of a turn in a prompt, like `estimate_tokens`."""
     return estimate_tokens(turn.question) + estimate_tokens(turn.answer) + _TURN_TOKENS
+
+
+def newest_fitting(turns: Sequence[Turn], budget_tokens: int) -> tuple[Turn, ...]:
+    """Return the newest of these turns that fit into a budget, oldest first, whole and without a gap."""
+    first, left = len(turns), budget_tokens
+    while first > 0 and (left := left - turn_tokens(turns[first - 1])) >= 0:
+        first -= 1
+    return tuple(turns[first:])
 
 
 def _shorten(text: str, tokens: int) -> str:

@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 
 from server.core.messages import (
     AimHint,
+    CameraList,
     DeltaMessage,
     EngineReport,
     Handover,
     HeardWords,
     Listening,
     LogLines,
+    ProgramList,
     ReadingState,
     Ready,
     Recalled,
@@ -28,6 +30,7 @@ from server.core.messages import (
     Still,
     Thinking,
     WatchList,
+    WebhookOffers,
 )
 
 MAX_BYTES = 256 * 1024
@@ -37,7 +40,7 @@ _PIECES = (DeltaMessage, Thinking)
 # Kinds of which a newer message replaces a waiting one.
 _SNAPSHOTS = (
     *(Ready, Status, Sender, Still, WatchList, SceneChange, Recalled, AimHint),
-    *(ReadingState, Handover),
+    *(ReadingState, Handover, CameraList, ProgramList, WebhookOffers),
     *(EngineReport, Listening, LogLines, SpeakingState),
 )
 
@@ -82,8 +85,9 @@ class Outbox:
 
     Consecutive deltas of one answer are merged, and so are thoughts. New words of a spoken question
     replace waiting ones of the same question. A new `ready`, `status`, `sender`, `still`, `watches`,
-    `change`, `recall`, `aim`, `reading`, `handover`, `listening`, `engine`, `log` or `speaking`
-    replaces a waiting one; the caller of a `log` first checks that none waits. A `ready` goes before
+    `change`, `recall`, `aim`, `reading`, `handover`, `cameras`, `programs`, `webhooks`, `listening`,
+    `engine`, `log` or `speaking` replaces a waiting one; the caller of a `log` first checks that none
+    waits. A `ready` goes before
     everything else. Without a reader, the deltas of an answer are dropped once its response is there,
     which has the whole text. Beyond `max_bytes` the oldest messages are dropped and counted, and a
     reader gets OutboxOverflowed.

@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 from server.core.frames import Detail, Frame, Picture, Region, Scene
 from server.core.sound import Sound
-from server.engines.base import Capabilities, EarlierPicture
+from server.engines.base import Capabilities, EarlierPicture, Turn
+from server.engines.conversation import Conversation
 from server.voice.pcm import VoiceChunk
 
 
@@ -66,6 +67,18 @@ class Extras:
     on_speech: Callable[[VoiceChunk], None] | None = None
     # The scene's sound belongs to the pictures, where the person's microphone hears.
     scene_sound: bool = False
+    # All earlier pictures belong to the question: it is refused where not all of them fit.
+    together: bool = False
+    # See `EngineRequest.caption` and `EngineRequest.camera`.
+    caption: str = ""
+    camera: str = ""
+    # The grant of the program that asks; "" for the person. A program gets neither the person's chat
+    # nor settings.
+    program: str = ""
+    # The turns before a program's question, oldest first
+    turns: tuple[Turn, ...] = ()
+    # A program's own messages, which are the prompt; all of them have to fit.
+    conversation: Conversation | None = None
 
 
 NO_EXTRAS = Extras()

@@ -14,7 +14,7 @@ from server.core.aio import TaskSet, in_pool
 from server.core.errors import QwenCameraError
 from server.core.frames import CameraState, Detail, Frame, Kind
 from server.engines.base import Capabilities, Engine, EngineRequest
-from server.queue.run import Job, Result
+from server.queue.job import Job, Result
 from server.session.request.builder import RequestBuilder
 from server.session.request.history import History
 from server.session.request.parts import Extras, Prepared, View

@@ -19,6 +19,8 @@ class Preferences:
     # Tokens of an answer, within the setting's limit
     max_tokens: int | None = None
     language: str = ""
+    # Of the words on the client's page; "" for English
+    page_language: str = ""
     thumbnails: bool = False
     length: Length = Length.SHORT
     # Of the change gates; None: the server's setting

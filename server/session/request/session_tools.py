@@ -17,6 +17,7 @@ from server.inference import Inference
 from server.vision.aim import Found
 from server.vision.prepare import PicturePreparer
 from server.voice.detector import SpeechModel
+from server.webhooks.webhooks import Webhooks
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,8 @@ class SessionLimits:
     # Bounds of the pictures of the recent past; without seconds none is kept.
     recall_seconds: float = 0.0
     recall_bytes: int = 0
+    # Looks of another program that a person lets look; 0: nobody may
+    program_looks_per_minute: int = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,5 +67,7 @@ class SessionTools:
     find: Callable[[Frame, bool], Awaitable[Found]] | None = None
     # Signs what pages keep of a chat; None: nothing is handed over
     handovers: Handovers | None = None
+    # Receivers of rings; None: there are none
+    webhooks: Webhooks | None = None
     # Held while a frame is looked at for guidance: one in all sessions
     aiming: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))

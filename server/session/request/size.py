@@ -8,7 +8,7 @@ from dataclasses import replace
 from server.core.frames import FRAME_FACTOR
 from server.engines.base import EarlierPicture, EngineRequest
 from server.engines.hearing import audio_tokens
-from server.engines.prompts import prompt_tokens
+from server.engines.prompts import estimate_tokens, in_language, prompt_tokens
 from server.engines.recollection import video_caption
 from server.vision.media import MIN_FRAMES
 
@@ -37,6 +37,11 @@ def with_newest(request: EngineRequest, count: int, most: int | None = None) -> 
 def estimate(request: EngineRequest) -> int:
     """Estimate the tokens of a request's prompt without its turns."""
     captions = [one.caption for one in request.earlier]
+    if (said := request.conversation) is not None:
+        words = "\n".join([said.text, *captions])
+        return request.visual_tokens + said.marks + estimate_tokens(words)
     captions = [video_caption(captions)] if request.video else captions
+    captions += [request.caption] if request.caption else []
     shown = request.visual_tokens + audio_tokens(request.sound)
-    return shown + prompt_tokens(request.question, request.language, captions, request.verbosity)
+    question = in_language(request.question, request.own_language)
+    return shown + prompt_tokens(question, request.language, captions, request.verbosity)

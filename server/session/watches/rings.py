@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 
 from server.attention.watch import Ring
 from server.core import messages as wire
+from server.core.aio import Pulse
 from server.session.request.outbox import Outbox
 from server.vision.encode import data_url
 from server.vision.grounding import Box
+from server.webhooks.alarm import Alarm, Source
 
 # Rings that are kept, with a picture of 36 KiB each; the oldest is dropped.
 MAX_RINGS = 16
@@ -35,6 +37,8 @@ class Event:
     jpeg: bytes | None
     # The marked region, as shares of the picture; None for the whole one
     region: Box | None
+    # Grows with each ring of the session
+    number: int = 0
     # The page has shown it.
     heard: bool = False
 
@@ -57,6 +61,24 @@ class Event:
             heard=self.heard,
         )
 
+    def alarm(self, source: Source) -> Alarm:
+        """The ring as webhooks get it."""
+        box = self.region
+        return Alarm(
+            self.at,
+            source,
+            watch=self.watch,
+            condition=self.ring.condition,
+            reason=self.ring.reason,
+            sure=self.ring.sure,
+            region=(
+                tuple(round(side, 4) for side in (box.x1, box.y1, box.x2, box.y2))
+                if box is not None
+                else None
+            ),
+            jpeg=self.jpeg,
+        )
+
 
 class Rings:
     """The newest 16 rings of a session, in RAM. A page knows each by its id, and shows it once."""
@@ -71,6 +93,7 @@ class Rings:
         self._unsent: list[str] = []
         self._unnoted: set[str] = set()
         self._listening = False
+        self._added = Pulse()
         # The newest ring that got its reason before its picture was made
         self._words: tuple[Ring, str] | None = None
 
@@ -79,12 +102,14 @@ class Rings:
 
     def add(
         self, watch: str, ring: Ring, *, at: float, jpeg: bytes | None, region: Box | None
-    ) -> None:
+    ) -> Event:
         """Keep a ring, and send it at once if somebody listens."""
         if self._words is not None and self._words[0] is ring:
             ring = replace(ring, reason=self._words[1])
-        id = f"r{next(self._numbers)}"
-        self._events[id] = event = Event(id, watch, ring, at, jpeg, region)
+        number = next(self._numbers)
+        id = f"r{number}"
+        self._events[id] = event = Event(id, watch, ring, at, jpeg, region, number)
+        self._added.wake()
         while len(self._events) > MAX_RINGS:
             oldest = next(iter(self._events))
             if not self._events.pop(oldest).heard:
@@ -94,6 +119,7 @@ class Rings:
             self._unsent.append(id)
         elif self._listening:
             self._outbox.put(event.message())
+        return event
 
     def reword(self, ring: Ring, reason: str) -> None:
         """Replace the reason of a ring, which may not be there yet; the page keeps its picture."""
@@ -105,6 +131,14 @@ class Rings:
                     self._outbox.put(event.message().model_copy(update={"image": None}))
                 return
         self._words = (ring, reason)
+
+    def kept(self) -> list[Event]:
+        """Return all rings, oldest first."""
+        return list(self._events.values())
+
+    async def next(self, deadline: float) -> bool:
+        """Wait for the next ring: True; False at the deadline (event loop's clock)."""
+        return await self._added.wait(deadline)
 
     def get(self, id: str) -> Event | None:
         return self._events.get(id)

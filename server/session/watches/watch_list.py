@@ -21,7 +21,7 @@ from server.vision.hindrance import Hindrance, hindrance
 
 # The state of a watch that could look, but for something around it
 _CANNOT = "cannot"
-# Seconds until the session may ask again from which on that is said
+# The client hears of a wait for the session's next request from so many seconds on
 _LONG_WAIT = 5.0
 
 
@@ -103,6 +103,8 @@ class WatchList:
             cooldown_s=asked.cooldown,
             expires_s=asked.expires,
             hours=asked.hours,
+            # The rule raises a lower one to a new watch's.
+            bar=asked.bar or 0.0,
         )
         self._rule.add(order, self._clock())
         self._ids[name] = asked.id
@@ -194,10 +196,12 @@ class WatchList:
             self._outbox.put(message)
 
     def _message(self) -> wire.WatchList:
+        return wire.WatchList(watches=self.infos(), most=MAX_WATCHES)
+
+    def infos(self) -> list[wire.WatchInfo]:
+        """Return all watches as a person reads them, oldest first."""
         trouble = (self.trouble() or self.failed) if self._ids else ""
-        return wire.WatchList(
-            watches=[self._info(one, trouble) for one in self._states()], most=MAX_WATCHES
-        )
+        return [self._info(one, trouble) for one in self._states()]
 
     def _info(self, one: Status, trouble: str) -> wire.WatchInfo:
         order = self._rule.order(one.id)

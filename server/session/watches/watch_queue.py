@@ -13,7 +13,7 @@ from server.camera.camera import Camera
 from server.core.errors import Busy, Draining, EngineError, NotConfirmed, QwenCameraError
 from server.core.frames import Detail, Kind, Region
 from server.engines.base import Capabilities, EarlierPicture
-from server.queue.run import Result
+from server.queue.job import Result
 from server.session.request.builder import RequestBuilder
 from server.session.request.parts import Extras, View
 from server.session.request.session_tools import SessionTools

@@ -13,7 +13,7 @@ from server.core.errors import QwenCameraError
 from server.core.frames import BoxUnit, Detail, Frame, Region
 from server.engines.base import Capabilities, Engine, EngineRequest
 from server.engines.routing import wants_detail
-from server.queue.run import Result
+from server.queue.job import Result
 from server.vision.grounding import Box, to_frame
 
 # Tokens of an answer: of each condition, and of what is around them

@@ -17,12 +17,12 @@ from server.core import messages as wire
 from server.core.aio import in_pool
 from server.core.errors import NotFound, QwenCameraError
 from server.core.frames import Frame
-from server.queue.run import Result
+from server.queue.job import Result
 from server.session.request.builder import RequestBuilder
 from server.session.request.outbox import Outbox
 from server.session.request.scene_change import scene_change
 from server.session.request.session_tools import SessionTools
-from server.session.watches.rings import Rings
+from server.session.watches.rings import Event, Rings
 from server.session.watches.watch_frames import WatchFrames
 from server.session.watches.watch_list import WatchList
 from server.session.watches.watch_queue import WatchQueue
@@ -62,7 +62,7 @@ class Watching:
         metrics = tools.metrics
         self._rule = Watches()
         self._frames = WatchFrames(tools, spawn, metrics.watch_frames_dropped.inc)
-        self._rings = Rings(outbox, metrics.rings_dropped.inc)
+        self.rings = Rings(outbox, metrics.rings_dropped.inc)
         self._list = WatchList(self._rule, outbox, camera, requests, tools, self._now, wall)
         self._wakes = WatchWakes(
             attention=attention,
@@ -89,6 +89,8 @@ class Watching:
         self._ended = False
         # Called when `wanted` may have changed
         self.on_wanted: Callable[[], None] = lambda: None
+        # Called with each ring that is kept
+        self.on_event: Callable[[Event], None] = lambda event: None
 
     # Orders of a person
 
@@ -126,15 +128,19 @@ class Watching:
         self._list.remove(id)
         self._update()
 
+    def watches(self) -> list[wire.WatchInfo]:
+        """Return all watches as a person reads them, oldest first."""
+        return self._list.infos()
+
     def wrong(self, id: str) -> None:
         """Take back a ring, so that the bar of its watch rises. Raises NotFound for an unknown one."""
-        event = self._rings.get(id)
+        event = self.rings.get(id)
         if event is None:
             raise NotFound("There is no ring with this id. It may be too old.")
         ring = event.ring
         if not self._rule.wrong(ring.watch_id, ring.frame_id, self._now()):
             raise NotFound("The watch of this ring was stopped, so nothing is left to correct.")
-        self._rings.remove(id)
+        self.rings.remove(id)
         self._update()
 
     def sensitive(self, sensitivity: float) -> None:
@@ -142,13 +148,13 @@ class Watching:
         self._wakes.sensitive(sensitivity)
 
     def heard(self, id: str) -> None:
-        self._rings.heard(id)
+        self.rings.heard(id)
 
     # Events around it
 
     def listen(self, listening: bool) -> None:
         self._listening = listening
-        self._rings.listen(listening)
+        self.rings.listen(listening)
 
     def new_stream(self) -> None:
         self._wakes.new_stream()
@@ -167,12 +173,12 @@ class Watching:
         self._queue.forget()
         self._early = None
         self._list.forget()
-        self._rings.forget()
+        self.rings.forget()
         self._frames.forget()
         self._wakes.forget()
 
     def frame(self, frame: Frame) -> None:
-        self._rings.go_on()
+        self.rings.go_on()
         if self._list.trouble():
             self.report()
         if self._list.blocked():
@@ -234,7 +240,7 @@ class Watching:
         if early is not None:
             answer = answers.get(early.watch_id)
             if answer is not None and answer.why:
-                self._rings.reword(early, answer.why)
+                self.rings.reword(early, answer.why)
         outcome = self._rule.answered(ask, answers, self._now(), self._list.minute())
         self._wakes.answered(ask, answers)
         for ring in outcome.rings:
@@ -280,4 +286,5 @@ class Watching:
         at = frame.captured_sender
         if at is None:
             at = self._wall() - (self._clock() - frame.captured)
-        self._rings.add(watch, ring, at=round(at * 1000), jpeg=jpeg, region=in_shares(place, frame))
+        region = in_shares(place, frame)
+        self.on_event(self.rings.add(watch, ring, at=round(at * 1000), jpeg=jpeg, region=region))

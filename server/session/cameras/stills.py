@@ -1,4 +1,4 @@
-"""A filtered still a second for a page whose camera is another device."""
+"""A filtered still a second of each camera that is another device, for the page."""
 
 from __future__ import annotations
 
@@ -18,12 +18,16 @@ STILL_SECONDS = 1.0
 
 
 class Stills:
-    """One session's stills, made while the page wants them and a socket is open. None is kept.
+    """One camera's stills, made while the page wants them and a socket is open. None is kept.
 
-    No frame is made into a still twice.
+    No frame is made into a still twice. A further camera's still gives way to one that waits.
     """
 
-    def __init__(self, *, camera: Camera, outbox: Outbox, tools: SessionTools) -> None:
+    def __init__(
+        self, *, camera: Camera, outbox: Outbox, tools: SessionTools, id: str | None = None
+    ) -> None:
+        """`id`: of a further camera; None for the session's own."""
+        self._id = id
         self._camera = camera
         self._outbox = outbox
         self._tools = tools
@@ -56,7 +60,7 @@ class Stills:
         async def step() -> float:
             nonlocal last
             frame = self._camera.newest
-            if frame is not None and frame is not last and self._live():
+            if frame is not None and frame is not last and self._live() and not self._gives_way():
                 last = frame
                 await self._send(frame)
             # The first one follows the first frame at once.
@@ -67,20 +71,28 @@ class Stills:
     def _live(self) -> bool:
         return self._camera.state() is CameraState.LIVE
 
+    def _gives_way(self) -> bool:
+        """Find whether a slow client has not taken the last still of any camera."""
+        return self._id is not None and self._outbox.waits(wire.Still)
+
     async def _send(self, frame: Frame) -> None:
         stills = self._tools.metrics.stills
         try:
             jpeg = await in_pool(self._tools.prepare_pool, self._tools.preparer.still, frame)
         except FrameWithheld:
             stills.labels("withheld").inc()
-            self._outbox.put(wire.Still(withheld=True))
+            self._outbox.put(wire.Still(withheld=True, camera=self._id))
         except BadRequest:
             # An answer to a question about this frame has the reason; here it is only not shown.
             stills.labels("unusable").inc()
         else:
             stills.labels("sent").inc()
+            if self._gives_way():
+                stills.labels("late").inc()
+                return
+            image = data_url(jpeg)
             self._outbox.put(
-                wire.Still(image=data_url(jpeg), width=frame.width, height=frame.height)
+                wire.Still(image=image, width=frame.width, height=frame.height, camera=self._id)
             )
 
     async def close(self) -> None:

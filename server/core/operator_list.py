@@ -1,0 +1,66 @@
+"""A TOML file of the operator's, with a list of tables under one key. Pure."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from server.core.setting_text import shown
+
+# The largest file that is read
+MOST_BYTES = 64 * 1024
+
+
+def read_tables(path: Path, key: str, *others: str) -> tuple[dict[str, Any], bool]:
+    """Read the file; return what stands in it, and whether others than its owner can read it.
+
+    `key` holds the list; `others`: keys that may stand beside it. Raises OSError, and ValueError with
+    a relative clause that has no secret.
+    """
+    with path.open("rb") as stream:
+        data = stream.read(MOST_BYTES + 1)
+        others_read = stream.fileno() >= 0 and bool(path.stat().st_mode & 0o077)
+    if len(data) > MOST_BYTES:
+        raise ValueError(f"which has more than {MOST_BYTES} bytes")
+    try:
+        found = tomllib.loads(data.decode())
+    except UnicodeDecodeError:
+        raise ValueError("which is not UTF-8 text") from None
+    except tomllib.TOMLDecodeError as error:
+        # Of its words only the place: the rest may quote a password.
+        place = re.search(r"\(at (?:line \d+, column \d+|end of document)\)", str(error))
+        raise ValueError(f"which is not TOML {place[0] if place else ''}".rstrip()) from None
+    if set(found) - {key, *others} or not isinstance(found.setdefault(key, []), list):
+        allowed = ", ".join((f"[[{key}]]", *others))
+        raise ValueError(f"in which something else than {allowed} stands")
+    return found, others_read
+
+
+def check_table(
+    which: str,
+    entry: Any,
+    *,
+    texts: tuple[str, ...],
+    flags: tuple[str, ...],
+    lists: tuple[str, ...],
+    most: int,
+) -> None:
+    """Check that an entry is a table of known keys, with texts of one line and flags.
+
+    `which` begins the clause of an error. `lists` are allowed, and not looked at. `most`: characters
+    of a text. Raises ValueError.
+    """
+    if not isinstance(entry, dict):
+        raise ValueError(f"{which} is no table")
+    known = (*texts, *flags, *lists)
+    if unknown := sorted(set(entry) - set(known)):
+        raise ValueError(f"{which} has the key {shown(unknown[0])}; allowed are {', '.join(known)}")
+    for name in texts:
+        text = entry.get(name, "")
+        if not isinstance(text, str) or len(text) > most or not text.isprintable():
+            raise ValueError(f"{which} has a {name} that is no text of one line")
+    for name in flags:
+        if not isinstance(entry.get(name, False), bool):
+            raise ValueError(f"{which} has a {name} that is neither true nor false")

@@ -1,0 +1,100 @@
+"""Messages that wait for the broker: the newest of each topic, bounded. Pure; `now` is monotonic seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+# Topics with a message that waits, and its bytes in all: 16 cameras with eight watches each need less.
+MOST_MESSAGES = 1024
+MOST_BYTES = 8 * 1024 * 1024
+# A picture or an answer that has waited so long is no news any more.
+STALE_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message to the broker."""
+
+    topic: str
+    payload: bytes = field(repr=False)
+    retain: bool = False
+    # Dropped when it has waited too long
+    news: bool = False
+
+
+class Outgoing:
+    """A queue. A newer message of a topic replaces the one that waits; of too many, the oldest goes."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, tuple[Message, float]] = {}
+        self._bytes = 0
+        # On its way to the broker
+        self._taken: tuple[Message, float] | None = None
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def bytes(self) -> int:
+        return self._bytes
+
+    def put(self, message: Message, now: float) -> list[str]:
+        """Add a message; return a reason for each one that was dropped for it."""
+        dropped = ["replaced"] if self._take(message.topic) is not None else []
+        self._waiting[message.topic] = (message, now)
+        self._bytes += len(message.payload)
+        while len(self._waiting) > MOST_MESSAGES or self._bytes > MOST_BYTES:
+            self._take(next(iter(self._waiting)))
+            dropped.append("overflow")
+        return dropped
+
+    def stale(self, now: float) -> list[str]:
+        """Drop the news that is too old; return a reason for each."""
+        old = [
+            topic
+            for topic, (message, at) in self._waiting.items()
+            if message.news and now - at > STALE_SECONDS
+        ]
+        for topic in old:
+            self._take(topic)
+        return ["stale"] * len(old)
+
+    def next(self) -> Message | None:
+        """Take out the one that has waited longest; None without any."""
+        if not self._waiting:
+            return None
+        self._taken = next(iter(self._waiting.values()))
+        return self._take(self._taken[0].topic)
+
+    def again(self) -> list[str]:
+        """Put back the last one that was taken out, unless a newer one waits; return the reason of a drop."""
+        taken, self._taken = self._taken, None
+        if taken is None:
+            return []
+        topic = taken[0].topic
+        if topic in self._waiting:
+            return ["replaced"]
+        self._waiting = {topic: taken, **self._waiting}
+        self._bytes += len(taken[0].payload)
+        return []
+
+    def keep_news(self) -> list[str]:
+        """Drop states, which are sent anew with a connection; return a reason for each."""
+        states = [topic for topic, (message, _) in self._waiting.items() if not message.news]
+        for topic in states:
+            self._take(topic)
+        return ["replaced"] * len(states)
+
+    def clear(self) -> list[str]:
+        """Drop all; return a reason for each."""
+        count = len(self._waiting)
+        self._waiting.clear()
+        self._bytes = 0
+        return ["closed"] * count
+
+    def _take(self, topic: str) -> Message | None:
+        found = self._waiting.pop(topic, None)
+        if found is None:
+            return None
+        self._bytes -= len(found[0].payload)
+        return found[0]

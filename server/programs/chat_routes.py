@@ -1,0 +1,70 @@
+"""OpenAI's chat interface on the live camera, for the programs that a person lets look: /v1, and with the session in the
+address /at/<session>/v1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from server.completions.answer import MODEL, model, models
+from server.completions.errors import ModelUnknown
+from server.completions.request import read
+from server.grants.grants import Scope
+from server.programs.chat_response import ChatResponse
+from server.programs.guard import Pass, ProgramGuard
+
+# An address may name the session, so that balancers find its process.
+PREFIXES = ("/v1", "/at/{session_id}/v1")
+# Bytes of a body that is read beside the event loop
+_LARGE = 8 * 1024
+
+
+def create_chat_router(programs: ProgramGuard) -> APIRouter:
+    router = APIRouter()
+    started = time.time()
+
+    async def enter(request: Request) -> Pass:
+        """Let a program in that may look; this counts as a call, so that rubbish costs its rate."""
+        entered = await programs.enter(request, request.path_params.get("session_id"))
+        entered.programs.use(entered.grant, Scope.LOOK)
+        return entered
+
+    async def listed(request: Request) -> dict[str, Any]:
+        entered = await enter(request)
+        return models(entered.programs.model, started)
+
+    async def one(request: Request) -> dict[str, Any]:
+        entered = await enter(request)
+        name = request.path_params["name"]
+        _check_model(name, entered)
+        return model(name, started)
+
+    async def chat(request: Request) -> Response:
+        entered = await enter(request)
+        raw = await request.body()
+        # A large one takes a while, in which others' frames must not wait.
+        asked = await asyncio.to_thread(read, raw) if len(raw) > _LARGE else read(raw)
+        _check_model(asked.model, entered)
+        looks, grant = entered.programs, entered.grant
+        return ChatResponse(asked, looks.model, lambda put: looks.chat(grant, asked, put))
+
+    for prefix in PREFIXES:
+        router.add_api_route(f"{prefix}/models", listed, methods=["GET"])
+        router.add_api_route(f"{prefix}/models/{{name:path}}", one, methods=["GET"])
+        router.add_api_route(
+            f"{prefix}/chat/completions", chat, methods=["POST"], response_model=None
+        )
+    return router
+
+
+def _check_model(name: str, entered: Pass) -> None:
+    """Raise ModelUnknown for a model that does not answer now."""
+    if name not in (MODEL, entered.programs.model):
+        raise ModelUnknown(
+            f'This model does not answer here. Ask for "{MODEL}", which is whatever model answers now; GET /v1/models has its'
+            " own name, too."
+        )

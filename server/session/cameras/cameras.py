@@ -1,0 +1,305 @@
+"""The further cameras of one session: invited, joined, named, chosen for questions, lost and ended."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from server.access.camera_tokens import CameraSecret
+from server.camera.camera import Camera
+from server.core import messages as wire
+from server.core.aio import TaskSet
+from server.core.errors import Conflict, NotFound
+from server.session.cameras.place import (
+    MOST_CAMERAS,
+    OTHERS,
+    OWN,
+    Admission,
+    Invitation,
+    Label,
+    clean_name,
+    free_name,
+)
+from server.session.cameras.stills import Stills
+from server.session.request.outbox import Outbox
+from server.session.request.session_tools import SessionTools
+
+# Seconds without a page after which further cameras end: a page that reconnects is back by then.
+UNWATCHED_SECONDS = 120.0
+
+
+@dataclass(slots=True, eq=False)
+class Place:
+    """A further camera, or an invitation to be one."""
+
+    id: str
+    name: str
+    admission: Admission
+    camera: Camera
+    stills: Stills
+
+    @property
+    def label(self) -> Label:
+        return Label(self.id, self.name)
+
+
+class Cameras:
+    """Owner of the further cameras, at most three beside the session's own. Belongs to the event loop."""
+
+    def __init__(
+        self,
+        session_id: str,
+        *,
+        own: Camera,
+        sample_rate: float,
+        outbox: Outbox,
+        tools: SessionTools,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._session_id = session_id
+        self._own = own
+        self._sample_rate = sample_rate
+        self._outbox = outbox
+        self._tools = tools
+        self._clock = clock
+        self._own_name = ""
+        # By id, in the order in which they were invited
+        self._places: dict[str, Place] = {}
+        # Ids of the cameras that questions are about
+        self._chosen: tuple[str, ...] = (OWN,)
+        self._listening = True
+        self._timer: asyncio.TimerHandle | None = None
+        # Ends all of them, since no page is there
+        self._left: asyncio.TimerHandle | None = None
+        self._tasks = TaskSet("cameras")
+        # The list that the client has; None before the first
+        self._reported: wire.CameraList | None = None
+        # Called with the id of a place that ends, whose connection is to be closed
+        self.on_end: Callable[[str], None] = lambda camera: None
+
+    def __len__(self) -> int:
+        """The further cameras, invitations among them."""
+        return len(self._places)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The further cameras' ids."""
+        return tuple(self._places)
+
+    @property
+    def all(self) -> list[Camera]:
+        """The session's own camera and the further ones."""
+        return [self._own, *(place.camera for place in self._places.values())]
+
+    # Joining
+
+    def invite(self, name: str) -> Invitation:
+        """Make a place for a camera with this name. Raises Conflict when all are taken, BadRequest."""
+        free = [id for id in OTHERS if id not in self._places]
+        if not free:
+            raise Conflict(
+                f"A session has {MOST_CAMERAS} cameras at most. End one of them, then add another."
+            )
+        id = free[0]
+        taken = [self._name_of(OWN), *(one.name for one in self._places.values())]
+        name = free_name(clean_name(name), id, taken)
+        camera = Camera(
+            sample_rate=self._sample_rate,
+            metrics=self._tools.metrics,
+            # An invitation alone holds no session's place.
+            dark_since=-math.inf,
+            clock=self._clock,
+        )
+        # Its page shows no hints about it.
+        camera.watched = False
+        place = Place(
+            id,
+            name,
+            Admission(self._session_id, id, self._clock()),
+            camera,
+            Stills(camera=camera, outbox=self._outbox, tools=self._tools, id=id),
+        )
+        camera.on_status = lambda: self._changed(place)
+        place.stills.listen(self._listening)
+        place.stills.want(True)
+        self._places[id] = place
+        self._arm()
+        self.report()
+        return place.admission.invitation
+
+    def redeem(self, code: CameraSecret) -> tuple[Place, str] | None:
+        """Change a one-time code for its place and a token; None for one that is not good."""
+        for place in self._places.values():
+            token = place.admission.redeem(code, self._clock())
+            if token is not None:
+                return place, token
+        return None
+
+    def admit(self, token: CameraSecret) -> Place | None:
+        """Find the place that a token may send to; None for none."""
+        now = self._clock()
+        found = [one for one in self._places.values() if one.admission.admits(token, now)]
+        return found[0] if found else None
+
+    def check(self, place: Place, token: CameraSecret) -> None:
+        """Raises NotFound for a place that has ended, and for a token that is over."""
+        if self.admit(token) is not place:
+            raise NotFound(
+                "This camera was ended by its person, or another device has taken its place. Ask for another link."
+            )
+
+    # What the person does
+
+    def rename(self, id: str, name: str) -> None:
+        """Give a camera another name. Raises NotFound, BadRequest."""
+        if id != OWN:
+            self._find(id)
+        others = [OWN, *self._places]
+        taken = [self._name_of(one) for one in others if one != id]
+        name = free_name(clean_name(name), id, taken)
+        if id == OWN:
+            self._own_name = name
+        else:
+            self._places[id].name = name
+        self.report()
+
+    async def end(self, id: str) -> None:
+        """End a camera; its tokens are over. Raises NotFound."""
+        await self._end(self._find(id))
+
+    def choose(self, ids: Sequence[str]) -> None:
+        """Ask about these cameras from now on. Unknown ones do not count; without any it is the own."""
+        known = (OWN, *self._places)
+        self._chosen = tuple(id for id in known if id in ids) or (OWN,)
+        self.report()
+
+    # Questions
+
+    @property
+    def chosen(self) -> tuple[Label, ...]:
+        """The cameras that questions are about."""
+        return tuple(Label(id, self._name_of(id)) for id in self._chosen)
+
+    @property
+    def around(self) -> bool:
+        """True when questions are about more than the session's own camera, or about another one."""
+        return self._chosen != (OWN,)
+
+    @property
+    def several(self) -> bool:
+        """True while the session has more than its own camera."""
+        return bool(self._places)
+
+    def camera(self, id: str) -> Camera:
+        """Raises NotFound for one that has ended."""
+        return self._own if id == OWN else self._find(id).camera
+
+    # Messages
+
+    def listen(self, listening: bool) -> None:
+        """Note whether a socket is open."""
+        self._listening = listening
+        if self._left is not None:
+            self._left.cancel()
+            self._left = None
+        if not listening and self._places:
+            loop = asyncio.get_running_loop()
+            self._left = loop.call_later(UNWATCHED_SECONDS, self._leave)
+        for place in self._places.values():
+            place.stills.listen(listening)
+
+    def greet(self) -> None:
+        """Tell a new socket of the cameras."""
+        if self._places or self._own_name:
+            self._reported = None
+            self.report()
+
+    def report(self) -> None:
+        """Tell the client of the cameras, if anything about them has changed."""
+        message = wire.CameraList(
+            cameras=[
+                wire.CameraInfo(
+                    id=id,
+                    name=self._name_of(id),
+                    state=self.camera(id).state(),
+                    asked=id in self._chosen,
+                )
+                for id in (OWN, *self._places)
+            ]
+        )
+        if message != self._reported:
+            self._reported = message
+            self._outbox.put(message)
+
+    # End
+
+    async def close(self) -> None:
+        """End all of them."""
+        for timer in (self._timer, self._left):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._left = None
+        for place in list(self._places.values()):
+            await self._end(place)
+        await self._tasks.close()
+
+    # Inside
+
+    def _name_of(self, id: str) -> str:
+        if id == OWN:
+            return self._own_name or f"Camera {OWN}"
+        return self._places[id].name
+
+    def _find(self, id: str) -> Place:
+        place = self._places.get(id)
+        if place is None:
+            raise NotFound("This session has no such camera; it was ended, or never joined.")
+        return place
+
+    def _changed(self, place: Place) -> None:
+        if self._places.get(place.id) is not place:
+            return
+        if place.camera.offered:
+            place.admission.came()
+        elif place.admission.used:
+            place.admission.went(self._clock())
+        self._arm()
+        self.report()
+
+    async def _end(self, place: Place) -> None:
+        if self._places.get(place.id) is not place:
+            return
+        del self._places[place.id]
+        self._chosen = tuple(id for id in self._chosen if id != place.id) or (OWN,)
+        place.camera.close()
+        self.on_end(place.id)
+        self._arm()
+        self.report()
+        await place.stills.close()
+
+    def _arm(self) -> None:
+        """Set the timer of the next place that ends by itself."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        ends = [one.admission.until for one in self._places.values() if not one.camera.offered]
+        if ends:
+            delay = max(0.05, min(ends) - self._clock())
+            self._timer = asyncio.get_running_loop().call_later(delay, self._expire)
+
+    def _leave(self) -> None:
+        self._left = None
+        for place in list(self._places.values()):
+            self._tasks.spawn(self._end(place), name="leave")
+
+    def _expire(self) -> None:
+        self._timer = None
+        now = self._clock()
+        over = [place for place in self._places.values() if place.admission.over(now)]
+        for place in over:
+            self._tasks.spawn(self._end(place), name="end")
+        if not over:
+            self._arm()

@@ -1,0 +1,146 @@
+"""The pictures that a program's chat asks for: of now, the held one, and of the recent past."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from server.completions.camera_urls import Look
+from server.completions.request import ChatRequest
+from server.core.errors import Conflict, WrongModel
+from server.core.frames import Detail, Frame
+from server.engines.base import Capabilities, EarlierPicture
+from server.engines.routing import wants_detail
+from server.session.background.recalling import Past, Recalling
+from server.session.request.builder import RequestBuilder
+from server.session.request.parts import MakeEarlier, View
+
+_NOT_HELD = (
+    "No picture is held. The person holds one on the page; camera://now has the camera's next one."
+)
+_NOT_KEPT = (
+    "No pictures of the recent past are kept. The person can switch that on in the page's settings; camera://now has the"
+    " camera's next one."
+)
+_WISHES = {
+    "tools": "call tools",
+    "response_format": "keep to a form of answer",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """One picture: a frame, or one of the past by its place there."""
+
+    detail: Detail
+    frame: Frame | None = None
+    held: bool = False
+    past: Past | None = None
+    at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The pictures of a request, and how many there are for each of its looks."""
+
+    counts: tuple[int, ...]
+    # The last one is always a frame.
+    shots: tuple[Shot, ...]
+
+    @property
+    def last(self) -> Shot:
+        return self.shots[-1]
+
+
+def check(request: ChatRequest, needs: Capabilities, pictures: int) -> None:
+    """Raise WrongModel for a request that an engine with these capabilities cannot follow."""
+    for wish in request.wishes:
+        if not needs.tools:
+            raise WrongModel(
+                f'The present model cannot {_WISHES[wish]}: it does not take "{wish}". Leave it out, or ask when a model server'
+                " answers."
+            )
+    if pictures > 1 and (needs.wants_pixels or pictures > (needs.max_pictures or pictures)):
+        most = 1 if needs.wants_pixels else needs.max_pictures
+        raise WrongModel(
+            f"The request has {pictures} pictures, and the present model takes {most}. Ask with camera://now alone."
+        )
+
+
+class ChatPictures:
+    """Takes the pictures of one session's chats. It keeps none."""
+
+    def __init__(
+        self,
+        *,
+        frame: Callable[[], Awaitable[Frame]],
+        held: Callable[[], Frame | None],
+        requests: RequestBuilder,
+        recalling: Recalling,
+    ) -> None:
+        """`frame` waits for the camera's next frame, `held` returns the one that the person holds."""
+        self._frame = frame
+        self._held = held
+        self._requests = requests
+        self._recalling = recalling
+
+    async def take(self, request: ChatRequest, since: float) -> Taken:
+        """Take the pictures. None of the past is of before `since`, monotonic seconds.
+
+        Raises CameraError, and Conflict where no picture is held or none of the past is kept.
+        """
+        held = self._held()
+        for look in request.looks:
+            if look.what == "held" and held is None:
+                raise Conflict(_NOT_HELD)
+            if look.what == "past" and not self._recalling.wanted:
+                raise Conflict(_NOT_KEPT)
+        now = None
+        if any(look.what != "held" for look in request.looks):
+            # One frame for all that show now.
+            now = await self._frame()
+        shots: list[Shot] = []
+        counts = []
+        for look in request.looks:
+            found = self._of(look, _detail(look, request.question), now, held, since)
+            shots += found
+            counts.append(len(found))
+        return Taken(tuple(counts), tuple(shots))
+
+    def _of(
+        self, look: Look, detail: Detail, now: Frame | None, held: Frame | None, since: float
+    ) -> list[Shot]:
+        if look.what == "held":
+            return [Shot(detail, held, held=True)]
+        if look.what == "now":
+            return [Shot(detail, now)]
+        past = self._recalling.during(look.seconds, look.frames - 1, since)
+        earlier = [Shot(detail, past=past, at=at) for at in range(len(past.pictures))]
+        return [*earlier, Shot(detail, now)]
+
+    def earlier(self, shots: Sequence[Shot]) -> MakeEarlier | None:
+        """Return the function that makes the pictures before the last one; None without any."""
+        if len(shots) < 2:
+            return None
+
+        async def make(needs: Capabilities) -> list[EarlierPicture]:
+            return [await self._made(shot, needs) for shot in shots[:-1]]
+
+        return make
+
+    async def _made(self, shot: Shot, needs: Capabilities) -> EarlierPicture:
+        if shot.past is not None:
+            picture = await self._recalling.small(shot.past, shot.at, needs)
+            age = max(0, round(time.monotonic() - picture.captured))
+            return EarlierPicture(picture, f"The camera {age} s ago:")
+        assert shot.frame is not None
+        view = View(shot.frame, shot.detail, None, shot.held)
+        picture = await self._requests.prepare(view, needs, unseen=True)
+        return EarlierPicture(picture, "The held frame:" if shot.held else "The camera now:")
+
+
+def _detail(look: Look, question: str) -> Detail:
+    if look.detail != "auto":
+        return Detail(look.detail)
+    return Detail.HIGH if wants_detail(question) else Detail.LOW

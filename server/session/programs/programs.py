@@ -1,0 +1,382 @@
+"""The programs that a person lets use one session: their grants, their looks, and what the page hears of them."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+from server.camera.camera import Camera
+from server.completions.request import ChatRequest
+from server.core import messages as wire
+from server.core.aio import cancel_and_wait, in_pool
+from server.core.errors import Busy, Conflict, Internal, PageClosed, QwenCameraError
+from server.core.frames import Frame
+from server.core.messages.base import MAX_QUESTION_CHARS
+from server.grants.grants import MAX_GRANTS, Grant, Grants, Scope, ended
+from server.session.background_work import BackgroundWork
+from server.session.programs.program_chat import ChatEnd, ProgramChats
+from server.session.programs.program_question import ProgramQuestion, ProgramQuestions
+from server.session.programs.program_watches import ProgramWatches
+from server.session.request.builder import RequestBuilder
+from server.session.request.outbox import Outbox
+from server.session.request.session_tools import SessionTools
+from server.vision.encode import data_url
+
+T = TypeVar("T")
+
+# Looks of one program that wait while another one of it runs
+MAX_WAITING = 3
+# Bytes that wait for a client up to which a look's picture goes out with its words
+_MOST_WAITING = 128 * 1024
+_UNSEEN = (
+    "The page of this camera is closed, so the person would not see the look. Nothing was looked at."
+    " Ask the person to open the page, and ask again."
+)
+
+
+@dataclass(eq=False, slots=True)
+class _Turn:
+    """The looks of one program: one runs, a few wait."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+
+
+class Programs:
+    """One session's programs. All methods are called on the event loop.
+
+    A look goes the way of a person's question, with its filters and its check of machines, beside the
+    person's chat: it neither sees nor changes that, and the person's question goes first. Nobody looks
+    unseen: a look needs an open page, unless the camera is one of the house.
+    """
+
+    def __init__(
+        self,
+        session_id: str,
+        looks_per_minute: int,
+        *,
+        camera: Camera,
+        outbox: Outbox,
+        requests: RequestBuilder,
+        work: BackgroundWork,
+        tools: SessionTools,
+        touch: Callable[[], None],
+        held: Callable[[], Frame | None],
+    ) -> None:
+        """`work` has the watches and the recent past; `touch` marks activity of the session. `held` returns the frame that
+        the person holds.
+        """
+        self._grants = Grants(session_id, looks_per_minute)
+        self._outbox = outbox
+        self._questions = ProgramQuestions(
+            camera=camera, requests=requests, recalling=work.recalling, tools=tools
+        )
+        self._chats = ProgramChats(
+            questions=self._questions,
+            held=held,
+            requests=requests,
+            recalling=work.recalling,
+            tools=tools,
+        )
+        self.watches = ProgramWatches(work.watching)
+        self._tools = tools
+        self._touch = touch
+        self._turns: dict[str, _Turn] = {}
+        self._numbers = itertools.count(1)
+        # A socket of the session is open.
+        self._listening = False
+        # True: a camera of the house, which needs no page
+        self.unattended = False
+        # The client has heard of programs, so that it hears when there are none any more.
+        self._told = False
+        # Fires when the next grant expires
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    # Grants
+
+    def make(self, name: str, scopes: Iterable[Scope], seconds: float) -> tuple[Grant, str]:
+        """Give a program access; return the grant and its token. Raises Forbidden, BadRequest, Conflict."""
+        if self._closed:
+            raise Conflict("This session has ended. Begin a new one.")
+        self._expire()
+        made = self._grants.make(name, scopes, seconds, time.monotonic(), time.time())
+        self._count("made")
+        self._changed()
+        return made
+
+    def find(self, digest: bytes) -> Grant:
+        """Return the grant of a token's digest. Raises Unauthorized."""
+        self._expire()
+        return self._grants.find(digest, time.monotonic())
+
+    def end(self, id: str) -> bool:
+        """End a program's access with all that it runs and watches; False for one that is not there."""
+        grant = self._grants.end(id)
+        if grant is None:
+            return False
+        self._count("ended")
+        self._leave(grant)
+        self._changed()
+        return True
+
+    def end_all(self) -> int:
+        """End the access of all programs; return their number."""
+        return sum(self.end(grant.id) for grant in self._grants.all())
+
+    def listed(self) -> wire.ProgramList:
+        """List the programs for the person's page."""
+        self._expire()
+        now, wall = time.monotonic(), time.time()
+        return wire.ProgramList(
+            programs=[
+                wire.ProgramInfo(
+                    id=grant.id,
+                    name=grant.name,
+                    scopes=sorted(grant.scopes),
+                    made_at=round(grant.made_at * 1000),
+                    expires_at=round((wall + grant.until - now) * 1000),
+                    last_used=None if grant.last_used is None else round(grant.last_used * 1000),
+                    looks=grant.looked,
+                )
+                for grant in self._grants.all()
+            ],
+            most=MAX_GRANTS if self._grants.allowed else 0,
+        )
+
+    def report(self) -> None:
+        """Send the list to a new socket, when there is or was a program."""
+        if self._told or len(self._grants):
+            self._told = True
+            self._outbox.put(self.listed())
+
+    def listen(self, listening: bool) -> None:
+        """Note whether a socket of the session is open: without one nobody would see a look."""
+        self._listening = listening
+
+    def _expire(self) -> None:
+        over = self._grants.expire(time.monotonic())
+        for grant in over:
+            self._count("expired")
+            self._leave(grant)
+        if over:
+            self._changed()
+
+    def _leave(self, grant: Grant) -> None:
+        """Stop all that a program without access still has."""
+        turn = self._turns.pop(grant.id, None)
+        for task in turn.tasks if turn is not None else ():
+            task.cancel()
+        self.watches.forget(grant)
+
+    def _changed(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        end = self._grants.next_end()
+        if end is not None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(max(0.05, end - time.monotonic()), self._expire_soon)
+        self.report()
+
+    def _expire_soon(self) -> None:
+        self._timer = None
+        self._expire()
+        if self._timer is None and len(self._grants):
+            # The timer was a moment early.
+            self._changed()
+
+    # What programs do
+
+    def use(self, grant: Grant, scope: Scope | None) -> None:
+        """Note a call of a program, and check that it may; `scope` is None for one that needs none.
+
+        Raises Unauthorized, Forbidden, RateLimited.
+        """
+        try:
+            self._grants.use(grant, scope, time.monotonic(), time.time())
+        except QwenCameraError as error:
+            self._count(error.code)
+            raise
+        self._count("used")
+        self._touch()
+
+    async def ask(
+        self,
+        grant: Grant,
+        question: ProgramQuestion,
+        on_text: Callable[[str], None] = lambda _: None,
+    ) -> wire.Response:
+        """Ask for a program, and return the whole answer; the page shows the question with its picture.
+
+        `on_text` gets its pieces. Cancelling stops the engine, and so does the end of the grant.
+
+        Raises QwenCameraError: no access, the rate, a closed page, and what a person's question gets.
+        """
+        question = replace(question, since=grant.since)
+        question.check()
+        self._admit(grant)
+
+        async def work(look: wire.ProgramLook) -> tuple[wire.Response, str | None]:
+            answer = await self._questions.answer(look.id, grant.id, question, on_text)
+            picture = answer.frame.thumbnail if answer.frame is not None else None
+            return answer, picture
+
+        def told(answer: wire.Response) -> str:
+            return answer.text
+
+        return await self._look(grant, question.tool, question.words, work, told)
+
+    async def chat(
+        self, grant: Grant, request: ChatRequest, on_text: Callable[[str], None]
+    ) -> ChatEnd:
+        """Answer a whole conversation of a program's; the page shows its last words with the last picture.
+
+        Raises as `ask` does, and for what the present model cannot do.
+        """
+        self._admit(grant)
+
+        async def work(look: wire.ProgramLook) -> tuple[ChatEnd, str | None]:
+            end = await self._chats.answer(look.id, grant.id, request, grant.since, on_text)
+            frame = end.response.frame
+            return end, frame.thumbnail if frame is not None else None
+
+        words = request.question[:MAX_QUESTION_CHARS]
+        return await self._look(grant, "chat", words, work, lambda end: end.told)
+
+    @property
+    def model(self) -> str:
+        """The name of the model that answers now."""
+        engine = self._tools.current_engine()
+        return engine.status.model_name or engine.name
+
+    async def picture(self, grant: Grant) -> tuple[bytes, Frame]:
+        """Return a filtered JPEG of the camera's next frame, at most 640 px and 36 KiB, and the frame.
+
+        Raises as `ask` does.
+        """
+        self._admit(grant)
+
+        async def work(look: wire.ProgramLook) -> tuple[tuple[bytes, Frame], str | None]:
+            frame = await self._questions.frame()
+            still = self._tools.preparer.still
+            jpeg = await in_pool(self._tools.prepare_pool, still, frame)
+            return (jpeg, frame), data_url(jpeg)
+
+        return await self._look(grant, "snapshot", "", work, lambda _: "")
+
+    def _admit(self, grant: Grant) -> None:
+        """Check that a program may look now, and note it."""
+        self.use(grant, Scope.LOOK)
+        self._check_seen()
+        turn = self._turns.setdefault(grant.id, _Turn())
+        if len(turn.tasks) > MAX_WAITING:
+            self._count("busy")
+            raise Busy(
+                "This program's earlier looks are still on their way. Wait for them, then ask again.",
+                retry_after=2,
+            )
+        try:
+            self._grants.look(grant, time.monotonic())
+        except QwenCameraError as error:
+            self._count(error.code)
+            raise
+
+    def _check_seen(self) -> None:
+        """Raise PageClosed when nobody would see a look."""
+        if not (self._listening or self.unattended):
+            self._count("unseen")
+            raise PageClosed(_UNSEEN)
+
+    async def _look(
+        self,
+        grant: Grant,
+        tool: str,
+        question: str,
+        work: Callable[[wire.ProgramLook], Coroutine[Any, Any, tuple[T, str | None]]],
+        told: Callable[[T], str],
+    ) -> T:
+        """Run one look in its turn, and tell the page of its beginning and its end."""
+        look = wire.ProgramLook(
+            id=f"look-{next(self._numbers)}",
+            program=grant.id,
+            name=grant.name,
+            tool=tool,
+            question=question,
+            state="looking",
+            at=round(time.time() * 1000),
+        )
+        turn = self._turns.setdefault(grant.id, _Turn())
+
+        async def in_turn() -> tuple[T, str | None]:
+            async with turn.lock:
+                # The page may have closed while this one waited.
+                self._check_seen()
+                return await work(look)
+
+        task = asyncio.create_task(in_turn(), name=f"program/{tool}")
+        turn.tasks.add(task)
+        task.add_done_callback(turn.tasks.discard)
+        self._outbox.put(look)
+        self.report()
+        try:
+            await asyncio.wait((task,))
+        finally:
+            # Here it is done, unless the program itself has left.
+            task.cancel()
+            result = self._tell_end(look, task, told)
+        if isinstance(result, BaseException):
+            raise result
+        return result[0]
+
+    def _tell_end(
+        self,
+        look: wire.ProgramLook,
+        task: asyncio.Task[tuple[T, str | None]],
+        told: Callable[[T], str],
+    ) -> tuple[T, str | None] | BaseException:
+        """Tell the page how a look ended; return its result, or its error."""
+        result: tuple[T, str | None] | BaseException
+        if not task.done() or task.cancelled():
+            result = ended()
+            text = "It was stopped."
+        elif (error := task.exception()) is not None:
+            if not isinstance(error, QwenCameraError):
+                error = Internal(
+                    "Something went wrong with this question on the server. Ask again."
+                )
+            result, text = error, error.visitor_message
+            self._tools.metrics.errors.labels(error.code).inc()
+        else:
+            result = task.result()
+            text = told(result[0])
+            image = result[1] if self._outbox.size < _MOST_WAITING else None
+            self._outbox.put(
+                look.model_copy(update={"state": "done", "text": text, "image": image})
+            )
+            self._count("looked")
+            return result
+        self._outbox.put(look.model_copy(update={"state": "failed", "text": text}))
+        self._count("failed")
+        return result
+
+    def _count(self, what: str) -> None:
+        self._tools.metrics.programs.labels(what).inc()
+
+    # End
+
+    async def close(self) -> None:
+        """End all access, and wait until its looks have ended. Safe to call twice."""
+        self._closed = True
+        running = [task for turn in self._turns.values() for task in turn.tasks]
+        for grant in self._grants.all():
+            self._grants.end(grant.id)
+            self._leave(grant)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        await cancel_and_wait(running)

@@ -1,0 +1,188 @@
+"""The parts of one session: built and joined, and closed in order. `session.py` gives them their work."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+
+from server.camera.camera import Camera
+from server.core.aio import TaskSet
+from server.core.errors import QwenCameraError
+from server.session.background_work import BackgroundWork
+from server.session.cameras.cameras import Cameras
+from server.session.cameras.stills import Stills
+from server.session.handing_over import HandingOver
+from server.session.listening.listening import Listening
+from server.session.listening.recognising import Recognising
+from server.session.programs.programs import Programs
+from server.session.questions.questions import Questions
+from server.session.request.builder import RequestBuilder
+from server.session.request.history import History
+from server.session.request.outbox import Outbox
+from server.session.request.picture_reuse import PictureReuse
+from server.session.request.sent_pictures import SentPictures
+from server.session.request.session_tools import SessionLimits, SessionTools
+from server.session.speech.speaking import Speaking
+from server.voice.line import VoiceLine
+
+
+class SessionParts:
+    """All that one session holds. It ends with `close`."""
+
+    def __init__(
+        self,
+        id: str,
+        limits: SessionLimits,
+        tools: SessionTools,
+        *,
+        send_error: Callable[[QwenCameraError, str | None], None],
+        touch: Callable[[], None],
+        on_status: Callable[[], None],
+    ) -> None:
+        """`send_error(error, id)` sends to the client, `touch` marks activity.
+
+        `on_status` is called when the camera's state changes, and after each hold.
+        """
+        self._id = id
+        self._inference = tools.inference
+        self.camera = Camera(sample_rate=limits.sample_rate, metrics=tools.metrics)
+        self.outbox = Outbox(on_drop=tools.metrics.messages_dropped.inc)
+        self.cameras = Cameras(
+            id,
+            own=self.camera,
+            sample_rate=limits.sample_rate,
+            outbox=self.outbox,
+            tools=tools,
+        )
+        self.voice = VoiceLine()
+        self.voice.on_dropped = lambda reason, count: tools.metrics.sound_dropped.labels(
+            reason
+        ).inc(count)
+        self.history = History()
+        self.requests = RequestBuilder(id, limits, tools, self.history)
+        self.handing_over = HandingOver(
+            id,
+            self.history,
+            self.outbox,
+            tools.handovers,
+            lambda: self.requests.preferences.handover,
+        )
+        self.tasks = TaskSet("session")
+        self.work = BackgroundWork(
+            id,
+            limits=limits,
+            camera=self.camera,
+            outbox=self.outbox,
+            requests=self.requests,
+            tools=tools,
+            tasks=self.tasks,
+            send_error=send_error,
+            touch=touch,
+        )
+        self.reuse = PictureReuse(
+            id, camera=self.camera, requests=self.requests, history=self.history, tools=tools
+        )
+        self.sent_pictures = SentPictures(
+            lambda what, number: tools.metrics.sent_pictures.labels(what).inc(number)
+        )
+        self.speaking = Speaking(
+            line=self.voice,
+            voice=tools.voice,
+            outbox=self.outbox,
+            metrics=tools.metrics,
+            tasks=self.tasks,
+            language=lambda: self.requests.preferences.language,
+            allowed=lambda: self.requests.consent.voice_given,
+        )
+        self.questions = Questions(
+            camera=self.camera,
+            outbox=self.outbox,
+            requests=self.requests,
+            history=self.history,
+            recalling=self.work.recalling,
+            reuse=self.reuse,
+            tools=tools,
+            cameras=self.cameras,
+            tasks=self.tasks,
+            send_error=send_error,
+            touch=touch,
+            on_held=on_status,
+            speaking=self.speaking,
+            sent=self.sent_pictures,
+        )
+        self.listening = Listening(
+            line=self.voice,
+            camera=self.camera,
+            outbox=self.outbox,
+            questions=self.questions,
+            reuse=self.reuse,
+            tools=tools,
+            send_error=send_error,
+            touch=touch,
+            on_noise=self.work.watching.sounded,
+            recognising=Recognising(tools, self.requests),
+            talker=self.speaking,
+        )
+        self.requests.ear = self.listening
+        self.programs = Programs(
+            id,
+            limits.program_looks_per_minute,
+            camera=self.camera,
+            outbox=self.outbox,
+            requests=self.requests,
+            work=self.work,
+            tools=tools,
+            touch=touch,
+            held=lambda: self.questions.held_frame,
+        )
+        self.stills = Stills(camera=self.camera, outbox=self.outbox, tools=tools)
+        self.camera.on_status = on_status
+
+    def socket_opened(self) -> None:
+        """Begin the work that needs a listener."""
+        self.camera.watched = True
+        self.stills.listen(True)
+        self.cameras.listen(True)
+        self.programs.listen(True)
+        self.work.listen(True)
+        self.listening.attend(True)
+
+    def socket_closed(self) -> None:
+        """Stop the work that needs a listener; history and settings stay."""
+        self.speaking.drop()
+        self.questions.cancel(None, "socket_closed")
+        self.listening.attend(False)
+        self._inference.cancel_session(self._id, "socket_closed")
+        self.work.listen(False)
+        # Watches go on, and report when it is too dark for them.
+        self.camera.watched = self.work.watching.wanted
+        self.stills.listen(False)
+        self.cameras.listen(False)
+        self.programs.listen(False)
+
+    async def close(self, reason: str) -> None:
+        """Stop and forget everything; a failure skips nothing. Safe to call more than once."""
+        async with AsyncExitStack() as stack:
+            # Callbacks run last to first.
+            stack.callback(self.outbox.close)
+            stack.push_async_callback(asyncio.sleep, 0)
+            stack.push_async_callback(self.tasks.close)
+            stack.push_async_callback(self.stills.close)
+            stack.push_async_callback(self.cameras.close)
+            stack.push_async_callback(self.listening.close)
+            stack.push_async_callback(self.work.close)
+            stack.push_async_callback(self.reuse.close)
+            stack.callback(self._forget)
+            stack.callback(self.work.stop)
+            stack.callback(self.voice.close)
+            stack.callback(self.speaking.close)
+            stack.callback(self.camera.close)
+            stack.callback(self._inference.cancel_session, self._id, reason)
+            stack.callback(self.questions.cancel, None, reason)
+            stack.push_async_callback(self.programs.close)
+
+    def _forget(self) -> None:
+        self.questions.forget()
+        self.history.clear()
+        self.sent_pictures.clear()

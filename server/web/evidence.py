@@ -1,0 +1,28 @@
+"""The pictures of alarms, for receivers of webhooks that were told their addresses."""
+
+from __future__ import annotations
+
+import time
+
+from fastapi import APIRouter, Response
+
+from server.core.errors import NotFound
+from server.webhooks.webhooks import Webhooks
+
+
+def create_evidence_router(webhooks: Webhooks) -> APIRouter:
+    """Make the route. The word in an address has 256 random bits, and is all that it asks for; the id before it leads
+    balancers to the process that has the picture.
+    """
+    router = APIRouter()
+
+    @router.get("/at/{place}/evidence/{word}")
+    async def picture(place: str, word: str) -> Response:
+        jpeg = webhooks.links.get(word, time.monotonic())
+        if jpeg is None:
+            raise NotFound(
+                "There is no picture here. Its address lives a minute: fetch it as soon as the alarm comes."
+            )
+        return Response(jpeg, media_type="image/jpeg", headers={"Cache-Control": "no-store"})
+
+    return router
