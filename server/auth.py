@@ -53,7 +53,14 @@ _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", re.ASCI
 _SESSION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
 Reason = Literal[
-    "missing", "malformed", "bad_signature", "expired", "too_old", "ended", "wrong_session"
+    "missing",
+    "malformed",
+    "bad_signature",
+    "expired",
+    "too_old",
+    "ended",
+    "wrong_session",
+    "camera_ended",
 ]
 
 _SENTENCES: dict[Reason, str] = {
@@ -64,6 +71,8 @@ _SENTENCES: dict[Reason, str] = {
     "expired": "This token has expired. Ask POST /api/token for a new one.",
     "too_old": "The code for this token was brought too long ago. Ask POST /api/token for a new one, with the code.",
     "ended": "The access that this token belongs to has ended. Ask POST /api/token for a new one, with the code.",
+    "camera_ended": "This camera's token is over: its place was ended, or kept for nobody too long."
+    " Ask whoever gave it for another one.",
     "wrong_session": "This token belongs to another session. Use the token that came with this session.",
 }
 

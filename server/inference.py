@@ -21,7 +21,8 @@ from server.queue.background_share import BackgroundShare
 from server.queue.engine_share import EngineShare
 from server.queue.failover import Engines, Failover
 from server.queue.fair_queue import BACKGROUND, FairQueue, Full
-from server.queue.run import CLOSE_SECONDS, Job, JobRun
+from server.queue.job import Job
+from server.queue.run import CLOSE_SECONDS, JobRun
 
 # Watches in a row while descriptions wait
 _MOST_WATCHES = 2

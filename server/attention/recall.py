@@ -131,6 +131,20 @@ class Recall:
             del chosen[_most_crowded(chosen, captured, captured)]
         return tuple(chosen)
 
+    def during(self, since: float, until: float, count: int) -> tuple[Kept, ...]:
+        """Return at most `count` of the pictures that show the time between these two, oldest first.
+
+        The first one may have been captured before, while the scene was as at the beginning. The
+        more recent, the closer together they are.
+        """
+        chosen = [one for one in self._kept if since <= one.captured < until]
+        before = [one for one in self._kept if one.captured < since]
+        if before and (not chosen or chosen[0].since > since):
+            chosen.insert(0, before[-1])
+        while len(chosen) > max(0, count):
+            del chosen[_most_crowded(chosen, until, until)]
+        return tuple(chosen)
+
     def _thin(self, now: float) -> int:
         gone = 0
         # The oldest and the newest stay: they have one neighbor.

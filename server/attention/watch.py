@@ -64,6 +64,8 @@ class Order:
     expires_s: float | None = None
     # First and last minute of the day; may go over midnight; None: always
     hours: tuple[int, int] | None = None
+    # The bar to begin with, which an earlier session raised; brought into 0.5 to 0.95
+    bar: float = _BAR
 
     def __post_init__(self) -> None:
         if not self.id or not self.condition.strip():
@@ -111,7 +113,7 @@ class Watch:
     def __init__(self, order: Order, now: float) -> None:
         self.order = order
         self.belief = Belief.CLEAR
-        self.bar = _BAR
+        self.bar = min(_MAX_BAR, max(_BAR, order.bar))
         self.reason = ""
         # The time of the last request about it; None before the first one.
         self.looked_at: float | None = None

@@ -61,9 +61,12 @@ class Camera:
         *,
         sample_rate: float,
         metrics: Metrics,
+        dark_since: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`clock` gives monotonic seconds, the same as the event loop's."""
+        """`clock` gives monotonic seconds, the same as the event loop's. `dark_since`: the time since which there is no
+        picture; None for now.
+        """
         self._metrics = metrics
         self._clock = clock
         # The connection that sends; None while there is none.
@@ -71,8 +74,8 @@ class Camera:
         # State of that connection, or of the last one.
         self._watch = CameraWatch()
         self._newest: Frame | None = None
-        # Monotonic time since which there is no picture: creation, or the end of the last camera.
-        self._dark_since = clock()
+        # Monotonic time since which there is no picture: creation, or the end of the last one that showed something.
+        self._dark_since = clock() if dark_since is None else dark_since
         self._arrivals = Pulse()
         self._sampler = Sampler(sample_rate)
         self._sending = Sending(sample_rate)
@@ -198,7 +201,8 @@ class Camera:
     def end(self) -> None:
         """Forget the ended connection's frame and scene, and report the new state."""
         self._watch.end()
-        self._dark_since = self._clock()
+        if self._newest is not None:
+            self._dark_since = self._clock()
         self._feed = None
         self._newest = None
         self._scene.forget()

@@ -33,7 +33,7 @@ def no_frame(state: CameraState, refusal: str, seconds: float) -> CameraStalled 
         )
     if refusal:
         return CameraStalled(
-            "The camera's pictures are larger than this server has memory for now: up to 1920×1080 there always is. "
+            "The camera's pictures are too large for the memory that is free now; up to 1920×1080 there always is room. "
             "Send smaller ones, or ask again when other cameras have left."
         )
     return CameraStalled(

@@ -39,7 +39,7 @@ def batch(*, concurrent: int, room: int | None, token_bytes: int, context: int) 
             concurrent,
             held,
             f"MAX_CONCURRENT_INFERENCES is {concurrent}, and the {left} that the weights leave hold {held} answers of {context}"
-            f" tokens ({token_bytes:,} bytes a token): where all are that long, some wait or are worked out again. Lower it or"
+            f" tokens ({token_bytes:,} bytes a token): if all are that long, some wait or are computed again. Lower it or"
             " the context, or take a smaller model.",
             tight=True,
         )

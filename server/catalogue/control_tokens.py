@@ -18,6 +18,8 @@ from typing import Any
 _LIST = Path(__file__).with_suffix(".toml")
 # No longer token is known; `clean` removes a `<|…|>` of any length.
 LONGEST = 100
+# Characters by whose end a token is looked up; none is shorter.
+_TAIL = 3
 # Bounds for a model's folder: some vocabularies have thousands of unused tokens.
 _MOST_TOKENS = 10_000
 _MOST_FILE_BYTES = 4 * 1024 * 1024
@@ -40,11 +42,15 @@ class ControlTokens:
     def __init__(self, tokens: Iterable[str], numbered: Iterable[str] = ()) -> None:
         self.tokens = frozenset(one for one in tokens if _is_markup(one))
         self.numbered = frozenset(numbered)
-        # Last character to the lengths of its tokens, longest first
+        # Last characters to the lengths of their tokens, longest first
         lengths: dict[str, set[int]] = {}
         for token in self.tokens:
-            lengths.setdefault(token[-1], set()).add(len(token))
+            lengths.setdefault(token[-_TAIL:], set()).add(len(token))
         self._lengths = {end: sorted(all, reverse=True) for end, all in lengths.items()}
+        self._numbered_ends = frozenset(token[-2:] for token in self.numbered)
+        # The characters at which something begins or ends; between them a text stays as it is.
+        marks = {*"<[>]", *(token[-1] for token in self.tokens)}
+        self._marks = re.compile(f"[{re.escape(''.join(sorted(marks)))}]")
 
     def __or__(self, other: ControlTokens) -> ControlTokens:
         return ControlTokens(self.tokens | other.tokens, self.numbered | other.numbered)
@@ -60,10 +66,17 @@ class ControlTokens:
 
     def clean(self, text: str) -> str:
         """Remove all control tokens, nested ones too, in one pass (linear in the text)."""
+        text, at = text.translate(WIDE), 0
         rest = Remainder(self)
-        for char in text.translate(WIDE):
-            rest.add(char)
-        return rest.text
+        for found in self._marks.finditer(text):
+            rest.add_plain(text[at : found.start()])
+            rest.add(found.group())
+            at = found.end()
+        return rest.text + text[at:]
+
+    def ends_numbered(self, before: str, last: str) -> bool:
+        """Find whether a numbered token may end with these two characters."""
+        return ("0" if before.isdecimal() else before) + last in self._numbered_ends
 
 
 class Remainder:
@@ -85,6 +98,10 @@ class Remainder:
     @property
     def text(self) -> str:
         return "".join(self._chars)
+
+    def add_plain(self, text: str) -> None:
+        """Add a piece of text in which nothing begins or ends."""
+        self._chars.extend(text)
 
     def add(self, char: str) -> str:
         """Add a character, and return the control token that it completes and removes, or ""."""
@@ -135,7 +152,7 @@ class Remainder:
         without one.
         """
         chars, tokens = self._chars, self._tokens
-        for length in tokens._lengths.get(char, ()):
+        for length in tokens._lengths.get("".join(chars[-_TAIL:]), ()):
             if length <= len(chars) and "".join(chars[-length:]) in tokens.tokens:
                 return len(chars) - length
         opening = _CLOSING.get(char)
@@ -147,7 +164,7 @@ class Remainder:
             return None
         if char == ">" and (chars[begin + 1] == "|" or chars[-2] == "|"):
             return begin if _PIPED.fullmatch("".join(chars[begin:])) else None
-        if len(chars) - begin > LONGEST:
+        if len(chars) - begin > LONGEST or not tokens.ends_numbered(chars[-2], char):
             return None
         return begin if _NUMBER.sub("0", "".join(chars[begin:])) in tokens.numbered else None
 

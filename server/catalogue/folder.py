@@ -76,7 +76,7 @@ def read_model(folder: Path) -> Model:
         wrong = error.errors(include_url=False, include_input=False, include_context=False)[0]
         where = ".".join(str(part) for part in wrong["loc"]) or "its figures"
         raise ModelFolderError(
-            f"What the files in {folder} say of the model cannot be ({where}: {wrong['msg']}). {AGAIN}"
+            f"The files in {folder} describe an impossible model ({where}: {wrong['msg']}). {AGAIN}"
         ) from None
     raise ModelFolderError(
         f"There is no folder {folder} with a model. bash scripts/download_model.sh fetches one."

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from server.core.frames import FRAME_FACTOR, BoxUnit, Detail, Geometry, Kind, Picture, Verbosity
 from server.core.sound import Sound, SoundUse
+from server.engines.conversation import Conversation, ToolCall
 from server.vision.grounding import Box
 from server.voice.pcm import VoiceChunk
 
@@ -46,6 +47,8 @@ class Capabilities:
     # The unit of the boxes in its text; None: it writes none there (see `Finished.boxes`).
     boxes: BoxUnit | None = None
     json_schema: bool = False
+    # It takes the fields of a program's conversation: tools, a form of answer (see `EngineRequest.conversation`).
+    tools: bool = False
     streaming: bool = True
     # It wants decoded pixels (`Picture.bgr`) rather than a JPEG, at the camera's own resolution.
     wants_pixels: bool = False
@@ -58,9 +61,17 @@ class Capabilities:
     max_concurrency: int | None = None
     # Pictures that it takes in one request; None when unknown.
     max_pictures: int | None = None
+    # Pictures of several cameras that it takes in one request; None: as many as `max_pictures`.
+    max_cameras: int | None = None
     # Returns the reason why a watch's condition cannot be watched, with what can; "" for one that
     # can. None: any can.
     cannot_watch: Callable[[str], str] | None = None
+
+    def most_pictures(self, together: bool) -> int | None:
+        """Return the most pictures of one request. `together`: they are of several cameras."""
+        if together and self.max_cameras is not None:
+            return self.max_cameras
+        return self.max_pictures
 
 
 # The text for visitors on an engine that does not answer: no address, no setting, no command.
@@ -125,6 +136,8 @@ class EarlierPicture:
     caption: str
     # Its number in the caption; 0 without one
     number: int = 0
+    # The name of its camera, in a question about several; else ""
+    camera: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +156,9 @@ class EngineRequest:
     max_tokens: int = 128
     # BCP 47 tag of the language to answer in; None lets the question decide.
     language: str | None = None
+    # The same for an answer to no person's question, which decides nothing; asked for with the
+    # question, so that the prompt begins as it does for others.
+    own_language: str | None = None
     detail: Detail = Detail.AUTO
     # Oldest first
     earlier: tuple[EarlierPicture, ...] = ()
@@ -167,8 +183,15 @@ class EngineRequest:
     id: str = ""
     # Words of the answer
     verbosity: Verbosity = Verbosity.NORMAL
+    # In front of the picture, as those of the earlier ones: the camera's name, in a session with several
+    caption: str = ""
+    # The name of the camera of `picture`, where `caption` says it
+    camera: str = ""
     # All text of the picture is wanted, each line as a line (see `prompts.reading`).
     reading: bool = False
+    # A program asks: its messages are the prompt, with these pictures in them, and `question` is the last of its words.
+    # There are no turns then.
+    conversation: Conversation | None = None
 
     @property
     def visual_tokens(self) -> int:
@@ -203,7 +226,7 @@ class Thought:
 class Finished:
     """The last thing an engine yields."""
 
-    # "stop", "length" or "content_filter"
+    # "stop", "length", "content_filter" or "tool_calls"
     finish_reason: str
     usage: Usage = field(default_factory=Usage)
     # The number of the request's oldest turns that were left out, since they did not fit
@@ -212,6 +235,8 @@ class Finished:
     pictures_left_out: int = 0
     # The engine refused the video, and got pictures.
     video_refused: bool = False
+    # All of it went over its socket for streamed video, with the pictures in a row.
+    streamed: bool = False
     # It refused the sound, and got the text alone.
     sound_refused: bool = False
     # It was asked to speak the answer, and did not.
@@ -219,6 +244,8 @@ class Finished:
     # The places asked for, in pixels of the picture, from an engine that does not write them in its
     # text
     boxes: tuple[Box, ...] | None = None
+    # The tools that the model calls, of a conversation that has some
+    calls: tuple[ToolCall, ...] = ()
 
 
 Chunk = Delta | Thought | VoiceChunk | Finished
@@ -243,7 +270,8 @@ class Engine(Protocol):
         ...
 
     def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
-        """Stream the answer: any number of `Thought`s, at least one `Delta`, then one `Finished`.
+        """Stream the answer: any number of `Thought`s, at least one `Delta` unless the model calls tools,
+        then one `Finished`.
 
         Between them come the answer's `VoiceChunk`s, if `request.speak` asks for them.
 

@@ -8,6 +8,13 @@ from __future__ import annotations
 import re
 import unicodedata
 
+# Vowel signs and other marks of Devanagari, which are parts of words but not of `\w`; for a
+# character class
+WORD_MARKS = r"\u0900-\u0903\u093a-\u094f\u0951-\u0957\u0962\u0963"
+_DEVANAGARI = re.compile(r"[\u0900-\u097f]")
+# Letters that people write in place of each other, and marks that they leave out
+_ALIKE = str.maketrans("ıł’أإآٱىةँ", "il'اااايهं", "ـ" + "".join(map(chr, range(0x064B, 0x0653))))
+
 
 def plain(text: str) -> str:
     """Lower case without accents, for comparing words.
@@ -17,7 +24,7 @@ def plain(text: str) -> str:
     folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold())
     # Marks beyond Latin, Greek and Cyrillic (dakuten, vowel signs) belong to the letter.
     bare = "".join(char for char in folded if not "\u0300" <= char <= "\u036f")
-    return unicodedata.normalize("NFC", bare).replace("’", "'")
+    return unicodedata.normalize("NFC", bare).translate(_ALIKE)
 
 
 def word_pattern(words: str, parts: str = "") -> re.Pattern[str]:
@@ -29,10 +36,19 @@ def word_pattern(words: str, parts: str = "") -> re.Pattern[str]:
     def longest_first(entries: str) -> list[str]:
         return sorted({plain(entry.strip()) for entry in entries.split(",")}, key=len, reverse=True)
 
-    found = [
-        re.escape(word.rstrip("*")) + (r"\w*" if word.endswith("*") else "")
-        for word in longest_first(words)
-    ]
-    choices = [rf"\b(?:{'|'.join(found)})\b"]
+    def choice(entries: list[str], begin: str, end: str, more: str) -> str:
+        found = [
+            re.escape(entry.rstrip("*")) + (more if entry.endswith("*") else "")
+            for entry in entries
+        ]
+        return rf"{begin}(?:{'|'.join(found)}){end}"
+
+    entries = [entry for entry in longest_first(words) if entry]
+    marked = [entry for entry in entries if _DEVANAGARI.search(entry)]
+    plainer = [entry for entry in entries if not _DEVANAGARI.search(entry)]
+    choices = [choice(plainer, r"\b", r"\b", r"\w*")] if plainer else []
+    if marked:
+        letter = rf"[\w{WORD_MARKS}]"
+        choices.append(choice(marked, rf"(?<!{letter})", rf"(?!{letter})", f"{letter}*"))
     choices += [re.escape(part) for part in longest_first(parts) if part]
     return re.compile("|".join(choices))

@@ -1,6 +1,6 @@
 """Find orders in what somebody says in place of a question. Pure.
 
-An order is the whole of what is said, with courtesies; in a longer sentence the same words are a
+An order is all that somebody says, with courtesies; in a longer sentence the same words are a
 question. "Stop" and "read this to me" are in `read_words.py`.
 """
 
@@ -43,6 +43,10 @@ AGAIN_WORDS: dict[str, str] = {
     "zh": "再说一遍, 再說一遍, 再说一次, 再說一次, 重复, 重複, 再来一次, 大声点, 大聲點, 大声一点",
     "ja": "もう一度, もう一回, もう一度言って, 繰り返して, 大きな声で",
     "ko": "다시, 다시 한번, 한 번 더, 다시 말해, 다시 말해 줘, 더 크게, 크게 말해 줘",
+    "tr": "tekrar, tekrar et, tekrarla, bir daha, bir daha söyle, yeniden söyle, daha yüksek sesle, ne dedin",
+    "uk": "ще раз, повтори, повторіть, повтори це, скажи ще раз, голосніше, що ти сказав",
+    "ar": "مرة أخرى, كرر, أعد, أعد ذلك, كرر ذلك, قلها مرة أخرى, بصوت أعلى, ماذا قلت",
+    "hi": "फिर से, एक बार फिर, दोहराओ, दोहराइए, फिर से कहो, ज़ोर से बोलो, क्या कहा",
 }
 DESCRIBE_WORDS: dict[str, str] = {
     "en": "describe, start describing, keep describing, describe continuously, go on describing, start the description, "
@@ -59,6 +63,10 @@ DESCRIBE_WORDS: dict[str, str] = {
     "zh": "描述, 开始描述, 開始描述, 持续描述, 持續描述, 一直描述",
     "ja": "説明, 説明を始めて, 説明し続けて, 描写して",
     "ko": "설명, 설명 시작, 설명을 시작해, 계속 설명해, 묘사해",
+    "tr": "betimle, anlat, anlatmaya başla, betimlemeye başla, anlatmaya devam et, sürekli anlat",
+    "uk": "описуй, опиши, описувати, почни описувати, продовжуй описувати, почни опис",
+    "ar": "صف, صف لي, ابدأ الوصف, استمر في الوصف, ابدأ بالوصف",
+    "hi": "वर्णन करो, वर्णन कीजिए, वर्णन शुरू करो, बताते रहो, वर्णन करते रहो",
 }
 # The beginning of "tell me when ...", up to its condition
 _WATCH = [
@@ -75,7 +83,24 @@ _WATCH = [
         r"(?:zeg|waarschuw|meld)(?: het)?(?: me| mij)?,? (?:wanneer|als|zodra)\s+(?=\S)",
         r"(?:powiedz|daj znać|ostrzeż)(?: mi| mnie)?,? (?:kiedy|gdy|jeśli|jak)\s+(?=\S)",
         r"(?:скажи|сообщи|предупреди)(?: мне)?,? (?:когда|если)\s+(?=\S)",
-        r"(?:当|如果)?(?:请)?(?:告诉|通知|提醒)我[,，]?(?:当|如果)?\s*(?=\S)",
+        r"(?:скажи|повідом|попередь)(?: мені| мене)?,? (?:коли|якщо|щойно)\s+(?=\S)",
+        r"(?:أخبرني|اخبرني|نبهني|نبّهني|أعلمني) (?:عندما|إذا|حين|متى)\s+(?=\S)",
+        # Without a word for "when" it is a question: "tell me what this is".
+        r"(?:请)?(?:告诉|告訴|通知|提醒)我[,，]?(?:当|當|如果|一旦|要是)\s*(?=\S)",
+    )
+]
+
+# The same where the condition comes first
+_WATCH_AFTER = [
+    re.compile(rf"{whole}[ .!。！]*$", re.IGNORECASE)
+    for whole in (
+        r"(?P<condition>\S.{0,300}?(?:[ıiuü]nca|[ıiuü]nce|d[ıiuü]ğ[ıiuü]nda|d[ıiuü]ğ[ıiuü]nde|t[ıiuü]ğ[ıiuü]nda|t[ıiuü]ğ[ıiuü]nde"
+        r"|rs[ae]|olursa))[ ,]+(?:bana )?(?:haber ver|söyle|uyar|bildir)(?:ir misin)?",
+        r"(?:जब|अगर|यदि) (?P<condition>\S.{0,300}?),? (?:तब|तो) (?:मुझे )?(?:बताना|बताओ|बताइए|बता देना|सूचित करो)",
+        r"(?P<condition>\S.{0,300}?(?:たら|だら|とき|時))(?:に|は)?[、, ]*(?:教えて|知らせて|言って)(?:ください|下さい|ね)?",
+        r"(?:当|當|如果|一旦|要是|等)(?P<condition>\S.{0,300}?)(?:的时候|的時候|时|時|后|後|就|[,，])*(?:请|請)?(?:告诉|告訴|通知|提醒)我(?:一声|一聲)?",
+        r"(?P<condition>\S.{0,300}?)(?:的时候|的時候|时|時|后|後|就)[,，]?(?:请|請)?(?:告诉|告訴|通知|提醒)我(?:一声|一聲)?",
+        r"(?P<condition>\S.{0,300}?(?:면|때))[ ,]*(?:나에게 |나한테 |저에게 )?(?:알려|말해)[ ]?(?:줘|줘요|주세요|줄래)",
     )
 ]
 
@@ -97,5 +122,8 @@ def order_in(said: str) -> tuple[Order, str] | None:
         if found := begin.match(text):
             condition = text[found.end() :].rstrip(" .!。！")
             return (Order.WATCH, condition) if condition else None
+    for whole in _WATCH_AFTER:
+        if after := whole.match(text):
+            return Order.WATCH, after["condition"]
     order = _ORDERS.get(bare(text)) if len(text) <= _MOST_CHARS else None
     return (order, "") if order is not None else None

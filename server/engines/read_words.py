@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from server.engines.matching import plain, word_pattern
+from server.engines.matching import WORD_MARKS, plain, word_pattern
 
 # By language. "Read this" alone asks for the text of one picture; see `routing.DETAIL_WORDS`.
 READ_WORDS: dict[str, str] = {
@@ -34,6 +34,14 @@ READ_WORDS: dict[str, str] = {
     "pl": "przeczytaj mi to, przeczytaj mi, czytaj mi, przeczytaj na głos, przeczytaj to na głos, czytaj na głos, czytaj dalej",
     "ru": "прочитай мне, прочитай мне это, прочитай это мне, прочти мне, прочти мне это, прочитайте мне, почитай мне, "
     "читай мне, прочитай вслух, прочитай это вслух, прочти вслух, читай вслух, читай дальше",
+    "tr": "bana oku, bunu bana oku, bana bunu oku, şunu bana oku, hepsini bana oku, metni bana oku, sayfayı bana oku, "
+    "etiketi bana oku, sesli oku, bunu sesli oku, yüksek sesle oku, okumaya devam et, devamını oku",
+    "uk": "прочитай мені, прочитай мені це, прочитай це мені, прочитайте мені, читай мені, почитай мені, "
+    "прочитай уголос, прочитай вголос, прочитай це вголос, читай уголос, читай вголос, читай далі",
+    "ar": "اقرأ لي, اقرأ لي هذا, اقرأ هذا لي, اقرأه لي, اقرأها لي, اقرأ لي النص, اقرأ لي الصفحة, اقرأ بصوت عال, "
+    "اقرأ هذا بصوت عال, تابع القراءة, واصل القراءة",
+    "hi": "मुझे पढ़कर सुनाओ, यह मुझे पढ़कर सुनाओ, पढ़कर सुनाओ, पढ़कर सुनाइए, पढ़ कर सुनाओ, पढ़ कर सुनाइए, "
+    "मुझे पढ़ के सुनाओ, ज़ोर से पढ़ो, जोर से पढ़ो, पढ़ते रहो, आगे पढ़ो",
 }
 READ_PARTS: dict[str, str] = {
     "zh": "读给我听, 讀給我聽, 念给我听, 念給我聽, 读给我, 念给我, 讀給我, 念給我, 读出来, 讀出來, 念出来, 念出來, 大声读, 大聲讀, 朗读, 朗讀, 继续读, 繼續讀, 接着读, 接著讀",
@@ -54,9 +62,14 @@ STOP_WORDS: dict[str, str] = {
     "zh": "停, 停下, 停止, 停下来, 停下來, 别读了, 別讀了, 不要读了, 够了, 夠了, 好了",
     "ja": "止めて, やめて, ストップ, 止まれ, もういい",
     "ko": "그만, 멈춰, 스톱, 정지, 됐어, 그만해",
+    "tr": "dur, durdur, yeter, tamam yeter, sus, kes, bitir, okumayı bırak",
+    "uk": "стоп, досить, годі, зупинись, зупиніться, припини, тихо, замовкни",
+    "ar": "توقف, قف, كفى, يكفي, اسكت, صمت, أوقف القراءة",
+    "hi": "रुको, रुकिए, रुक जाओ, बस, बस करो, बंद करो, चुप, काफ़ी है",
 }
 _COURTESIES = "please, now, okay, ok, thanks, thank you, bitte, danke, jetzt, s'il te plaît, s'il vous plaît, merci, por favor, "
-_COURTESIES += "gracias, ahora, per favore, grazie, obrigado, obrigada, alsjeblieft, alstublieft, dank je, proszę, dziękuję, пожалуйста, спасибо"
+_COURTESIES += "gracias, ahora, per favore, grazie, obrigado, obrigada, alsjeblieft, alstublieft, dank je, proszę, dziękuję, пожалуйста, спасибо, "
+_COURTESIES += "lütfen, teşekkürler, şimdi, будь ласка, дякую, من فضلك, شكرا, कृपया, धन्यवाद"
 
 _READ = word_pattern(",".join(READ_WORDS.values()), ",".join(READ_PARTS.values()))
 _STOP = {plain(word.strip()) for words in STOP_WORDS.values() for word in words.split(",") if word}
@@ -72,7 +85,7 @@ def wants_reading(text: str) -> bool:
 
 def bare(said: str) -> str:
     """Return what somebody says as `plain` words, without courtesies and punctuation."""
-    words = re.sub(r"[^\w'\- ]+", " ", _COURTESY.sub(" ", plain(said)))
+    words = re.sub(rf"[^\w{WORD_MARKS}'\- ]+", " ", _COURTESY.sub(" ", plain(said)))
     return " ".join(words.split())
 
 

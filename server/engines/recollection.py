@@ -17,6 +17,11 @@ _VIDEO = (
     "{frames}. Other times beside the frames do not count. The picture behind the video has no number and is of now. Compare "
     "them to answer. After each statement about an earlier frame write its number in brackets, like [1]."
 )
+_ROW = (
+    "The pictures come in this order, each with a number and a time before now: {pictures}. They are of the same camera. The "
+    "very last picture has no number and is of now. Compare them to answer. After each statement about an earlier picture "
+    "write its number in brackets, like [1]."
+)
 # [1], [1, 2], [1-3]
 _NAMED = re.compile(r"\[\s*(\d{1,2}(?:\s*(?:[,;–-]|and|und|et|y|e)\s*\d{1,2})*)\s*\]")
 _PART = re.compile(r"(\d{1,2})(?:\s*[–-]\s*(\d{1,2}))?")
@@ -42,8 +47,12 @@ def captions(seconds: Sequence[tuple[float, float]]) -> list[str]:
 
 def video_caption(captions: Sequence[str]) -> str:
     """Return the words before a video of pictures with such captions, which `captions` returned."""
-    frames = (caption.rpartition("\n")[2].removesuffix(":") for caption in captions)
-    return _VIDEO.format(frames="; ".join(frames))
+    return _VIDEO.format(frames="; ".join(_times(captions)))
+
+
+def row_caption(captions: Sequence[str]) -> str:
+    """Return the words for pictures with such captions that come in a row without them."""
+    return _ROW.format(pictures="; ".join(_times(captions)))
 
 
 def cited(answer: str, count: int) -> frozenset[int]:
@@ -53,6 +62,10 @@ def cited(answer: str, count: int) -> frozenset[int]:
         for first, last in _PART.findall(match[1]):
             found.update(range(int(first), int(last or first) + 1))
     return frozenset(number for number in found if 1 <= number <= count)
+
+
+def _times(captions: Sequence[str]) -> list[str]:
+    return [caption.rpartition("\n")[2].removesuffix(":") for caption in captions]
 
 
 def _words(seconds: float) -> str:

@@ -8,7 +8,8 @@ become one is held back, `control_tokens.LONGEST` characters at most.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Callable
+import secrets
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from server.catalogue import control_tokens
 from server.catalogue.control_tokens import ControlTokens, Remainder
 from server.core.errors import EngineError, EngineFailed, EngineRefused
 from server.engines.base import Chunk, Delta, Finished, Thought, Usage
+from server.engines.conversation import ToolCall
 from server.engines.thinking import CLOSE, OPEN, Thinking
 
 log = logging.getLogger(__name__)
@@ -24,8 +26,21 @@ log = logging.getLogger(__name__)
 _CHANNEL = "thought\n"
 # Characters of thoughts that become the answer if no mark ends them: more are not kept.
 _MOST_KEPT = 64 * 1024
+# Bounds of the tool calls of an answer: their number, and characters of all together
+_MOST_CALLS = 16
+_MOST_CALL_CHARS = 64 * 1024
 # Reasons of a server that gave up in mid-answer.
 _BROKEN_OFF = frozenset(("abort", "error"))
+
+
+@dataclass(frozen=True, slots=True)
+class CallPiece:
+    """A piece of a tool call; those with one index belong together."""
+
+    index: int
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +62,8 @@ class Piece:
     # It declines, or calls a tool.
     refused: bool = False
     tools: bool = False
+    # The calls, as far as they can be read
+    calls: tuple[CallPiece, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +154,17 @@ class AnswerText:
 class Reply:
     """The state of one answer.
 
-    `most`: pieces of text after which it is long enough; None where the server counts.
+    `most`: pieces of text after which it is long enough; None where the server counts. `calls`: the
+    request has tools, so that a call of one is an answer.
     """
 
     def __init__(
-        self, tokens: ControlTokens | None, *, inside: bool = False, most: int | None = None
+        self,
+        tokens: ControlTokens | None,
+        *,
+        inside: bool = False,
+        most: int | None = None,
+        calls: bool = False,
     ) -> None:
         self._text = AnswerText(tokens, inside=inside)
         self._most = most
@@ -153,6 +176,8 @@ class Reply:
         self.began = False
         self.thought = False
         self._refused = self._tools = False
+        # None where there are no tools
+        self._calls: _Calls | None = _Calls() if calls else None
 
     @property
     def answered(self) -> bool:
@@ -177,6 +202,8 @@ class Reply:
         self.began = self.began or piece.began
         self._refused = self._refused or piece.refused
         self._tools = self._tools or piece.tools
+        if self._calls is not None:
+            self._calls.take(piece.calls)
         found: list[Chunk] = [Thought(piece.thought)] if piece.thought else []
         parts = self._text.feed(piece.text)
         self._pieces += any(not part.thought for part in parts)
@@ -198,12 +225,16 @@ class Reply:
         found: list[Chunk] = [
             Thought(one.text) if one.thought else Delta(one.text) for one in self._text.end()
         ]
-        if not self.answered:
+        calls = self._calls.whole() if self._calls is not None else ()
+        if not self.answered and not calls:
             raise self._empty()
         reason = "length" if self.enough and not self.finish else self.finish
-        found.append(
-            Finished(reason if reason in ("length", "content_filter") else "stop", self.usage)
-        )
+        reason = reason if reason in ("length", "content_filter") else "stop"
+        if reason == "stop" and calls:
+            reason = "tool_calls"
+        # Calls that were cut off are none.
+        calls = calls if reason == "tool_calls" else ()
+        found.append(Finished(reason, self.usage, calls=calls))
         return found
 
     def _empty(self) -> EngineError:
@@ -224,6 +255,38 @@ class Reply:
         else:
             why = "The model ended without a word. Ask in another way."
         return EngineRefused(why, public=True)
+
+
+class _Calls:
+    """The tool calls of an answer, put together from their pieces."""
+
+    def __init__(self) -> None:
+        # By index: id, name, arguments
+        self._calls: dict[int, list[str]] = {}
+        self._chars = 0
+
+    def take(self, pieces: Iterable[CallPiece]) -> None:
+        """Raise EngineFailed for more than an answer may have."""
+        for piece in pieces:
+            call = self._calls.setdefault(piece.index, ["", "", ""])
+            # Some repeat id and name with each piece.
+            call[0], call[1] = call[0] or piece.id, call[1] or piece.name
+            call[2] += piece.arguments
+            self._chars += len(piece.id) + len(piece.name) + len(piece.arguments)
+            if len(self._calls) > _MOST_CALLS or self._chars > _MOST_CALL_CHARS:
+                raise EngineFailed(
+                    f"The model called more tools than an answer may have: {_MOST_CALLS} calls, {_MOST_CALL_CHARS} characters."
+                    " Ask for less at once.",
+                    public=True,
+                )
+
+    def whole(self) -> tuple[ToolCall, ...]:
+        """Return the calls in their order; one without a name is none."""
+        return tuple(
+            ToolCall(id or f"call_{secrets.token_hex(12)}", name, arguments or "{}")
+            for _, (id, name, arguments) in sorted(self._calls.items())
+            if name
+        )
 
 
 async def attempts(

@@ -59,7 +59,7 @@ class CatalogueSource:
     """The catalogue that CATALOGUE names, for a program that goes on: a file is read each time, an
     address once.
 
-    What cannot be had is ours with a sentence among its `troubles`, which the log has, too. For any
+    One that cannot be read is replaced by ours, with a sentence among its `troubles`, which the log has, too. For any
     number of threads; `now` is monotonic seconds.
     """
 
@@ -107,7 +107,7 @@ class CatalogueSource:
 
     def _note(self, trouble: str) -> None:
         if trouble and trouble != self._trouble:
-            log.warning("CATALOGUE cannot be had: ours is used", extra={"reason": trouble})
+            log.warning("CATALOGUE cannot be read: ours is used", extra={"reason": trouble})
         elif self._trouble and not trouble:
             log.info("the catalogue that CATALOGUE names is there again")
         self._trouble = trouble

@@ -26,7 +26,7 @@ def relative(name: str) -> PurePosixPath:
 def inside(folder: Path, name: str) -> Path:
     """Find `name` in `folder`, links followed. Raises FetchError for a path elsewhere.
 
-    What is not there yet may be made there; the folder itself may be a link.
+    The file need not exist yet; the folder itself may be a link.
     """
     parts = relative(name)
     try:

@@ -209,7 +209,7 @@ class Network(NetworkBackend):
             )
 
     def _look_up(self, host: str, port: int, seconds: float | None) -> list[str]:
-        """In a thread of its own, for nothing else ends a look-up in time.
+        """Look a name up in a thread of its own, because nothing else ends a look-up in time.
 
         Raises httpcore2's errors.
         """

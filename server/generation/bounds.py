@@ -95,8 +95,8 @@ def video_request(given: Mapping[str, Any], rules: Rules) -> VideoRequest:
     camera = given.get("camera") is not None
     if camera and rules.first_frame == "never":
         raise BadRequest(
-            "A frame of the camera was given to begin with, and the model that is loaded begins with words alone. "
-            "Leave `camera` out, or load a model for image-to-video."
+            "`camera` names a first frame, and the loaded model begins with words alone. "
+            "Leave it out, or load a model for image-to-video."
         )
     if not camera and rules.first_frame == "must":
         raise BadRequest(

@@ -49,6 +49,7 @@ class _Bounded(io.BytesIO):
         self.full = False
 
     def write(self, data: object) -> int:
+        # Python before 3.12 has no name for the type of what has a buffer.
         size = memoryview(data).nbytes  # type: ignore[arg-type]
         if self.tell() + size > self._most:
             self.full = True

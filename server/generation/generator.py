@@ -44,7 +44,7 @@ _REFUSALS = frozenset({"refused", "missing", "broken"})
 
 
 class LoadingFailed(OperatorError):
-    """It could not be loaded; `message` is a sentence for people."""
+    """A model could not be loaded; `message` is a sentence for people."""
 
 
 class _Inbox:
@@ -80,7 +80,7 @@ class _Inbox:
 
 
 class Generator:
-    """From `start` to `stop`, or to its end by itself. `ended` is set when it is gone.
+    """One worker, from `start` to `stop` or to its own end. `ended` is set when it is gone.
 
     `on_phase` gets the phase of loading, `on_line` each line of the worker's log but those of the
     time in which something is made, which might repeat what was asked.

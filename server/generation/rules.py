@@ -16,7 +16,7 @@ from typing import Any, Literal
 # frames a latent behind the first (Wan 2.1, its config.json files).
 FACTOR = 16
 FRAME_STEP = 4
-# Hz. What the model's files say goes before.
+# Hz, where the model's files do not say
 SAMPLE_RATE = 24_000
 
 Output = Literal["video", "audio"]
@@ -57,7 +57,7 @@ class Rules:
 
     @classmethod
     def read(cls, message: Mapping[str, Any]) -> Rules:
-        """From `message`; other keys count for nothing."""
+        """Read the rules in `message`; other keys are ignored."""
         known = {field.name for field in fields(cls)}
         given = {key: value for key, value in message.items() if key in known}
         return cls(**given | {"takes": tuple(given.get("takes", ()))})

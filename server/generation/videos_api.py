@@ -171,7 +171,7 @@ class VideosApi:
         found = await in_pool(self._pool, _facts, data)
         if found is None:
             raise EngineFailed(
-                f"What the server made is no video that can be decoded (an MP4 with H.264, 4:2:0 and 8 bits). {_INSTEAD}"
+                f"The server made a video that cannot be decoded here (an MP4 with H.264, 4:2:0 and 8 bits). {_INSTEAD}"
             )
         return Message({"type": "file", **found}, data)
 
@@ -234,7 +234,7 @@ def _step(job: Mapping[str, Any], steps: int) -> Message:
 
 
 def _failed(error: object, status: int = 0) -> EngineFailed:
-    """Its own words may repeat what was asked, and are left out."""
+    """Word an error without the server's own words, which may repeat the prompt."""
     if _SAVE.search(str(error)[:4000]):
         return EngineFailed(_NUMPY)
     how = f" (status {status})" if status else ""

@@ -24,12 +24,12 @@ class Close:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """It answers."""
+    """The model answers."""
 
 
 @dataclass(frozen=True, slots=True)
 class NotLoaded:
-    """It could not be loaded, and nothing of it is left. `port_taken`: another port may do."""
+    """The model could not be loaded, and nothing of it is left. `port_taken`: another port may do."""
 
     why: str
     port_taken: bool = False
@@ -37,7 +37,7 @@ class NotLoaded:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """It was planned on another port."""
+    """The model was planned on another port."""
 
     plan: Plan
 

@@ -71,7 +71,7 @@ print(json.dumps([found, device, types]))
 # Paths of the files of NVIDIA's container toolkit for podman (CDI).
 _CDI = (Path("/etc/cdi/nvidia.yaml"), Path("/var/run/cdi/nvidia.yaml"))
 _DOCKER_RIGHTS = (
-    "It does not let this user start containers. Who may is as good as root: add the user to the group docker if that is"
+    "It does not let this user start containers. A user who may is as good as root: add the user to the group docker if that is"
     " wanted, or install podman, which needs no such right."
 )
 # A failed examination (for example of a slow program) is repeated after this time.

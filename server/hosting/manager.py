@@ -159,7 +159,7 @@ class EngineManager:
         """Load this model in place of any other; return when that has begun, `settled` when it is
         done.
 
-        What is impossible is refused, and nothing changes: BadRequest; Draining once it is closed;
+        An impossible choice is refused, and nothing changes: BadRequest; Draining once it is closed;
         Conflict when somebody stopped it before it had begun. A model that is being loaded is given
         up. `preferred`: it goes before every other engine while it is able to answer. See
         `lifecycle` for a switch and one that fails.
@@ -195,7 +195,7 @@ class EngineManager:
             self._board.show(replace(failed, mode=choice.mode, error=error.message))
 
     async def stop(self) -> ManagerStatus:
-        """Unload; return when its memory is given back. What is about to be started is not."""
+        """Unload; return when its memory is given back. A model that is about to start does not."""
         self._last_stop = self._next_order()
         self._engines.prefer(None)
         if not self._state.closing:

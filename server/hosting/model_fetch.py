@@ -139,7 +139,7 @@ class ModelFetch:
         try:
             model = await in_pool(self._pool, self._find, name)
             folder = self.folder(model)
-            await in_pool(self._pool, self._require_room, model, folder)
+            await in_pool(self._pool, self._require_space, model, folder)
             process = self._run(model, folder)
         except BaseException:
             self._busy = False
@@ -181,7 +181,7 @@ class ModelFetch:
             f"{shown} is no model of the catalogue that could be fetched. The panel lists them: give the id of one that is not here."
         )
 
-    def _require_room(self, model: Model, folder: Path) -> None:
+    def _require_space(self, model: Model, folder: Path) -> None:
         there = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         needed = max(0, model.weights_bytes - there) + RESERVE_BYTES
         free = self._free(folder)

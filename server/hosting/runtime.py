@@ -18,7 +18,7 @@ OnProgress = Callable[[LoadProgress], None]
 
 
 class StartFailed(OperatorError):
-    """It could not be loaded; `message` is sentences for people.
+    """A model could not be loaded; `message` is sentences for people.
 
     `port_taken`: another port may do.
     """

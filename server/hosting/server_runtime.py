@@ -47,7 +47,7 @@ _NOT_AS_EXPECTED = (
 )
 # No picture must go there.
 _PORT_OF_ANOTHER = (
-    "What answers at its port is not the model that was started: another program has the port. Choose another port, or end"
+    "The program at its port is not the model that was started: another program has the port. Choose another port, or end"
     " that program."
 )
 # Remedy for an unknown reason
@@ -309,10 +309,10 @@ class RemoteRuntime:
                 )
             case Trouble.PROTOCOL:
                 return (
-                    f"What answers at {self._url} is not OpenAI-compatible. Check the address: that of such a server ends in /v1 as"
+                    f"The server at {self._url} is not OpenAI-compatible. Check the address: that of such a server ends in /v1 as"
                     " a rule."
                 )
-        return f"What answers at {self._url} cannot be used. {status.detail}"
+        return f"The server at {self._url} cannot be used. {status.detail}"
 
     async def stop(self) -> None:
         await self.engine.close()

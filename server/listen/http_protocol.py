@@ -90,7 +90,7 @@ class HttpProtocol(H11Protocol):
         self._end_with(
             "400 Bad Request",
             BadRequest(
-                "This request is not valid HTTP/1.1, or tells its length twice (Content-Length and Transfer-Encoding)."
+                "This request is not valid HTTP/1.1, or gives its length twice (Content-Length and Transfer-Encoding)."
                 " Send it again in one form."
             ),
         )

@@ -125,7 +125,7 @@ class DrainingServer(uvicorn.Server):
             self._leaving.set()
 
     async def main_loop(self) -> None:
-        """As uvicorn's, which looks ten times a second: about half of what an idle server used.
+        """Replace uvicorn's loop, which looks ten times a second: half of an idle server's work.
 
         Not under `supervise`: an exception ends the program, and a service manager restarts it.
         """

@@ -162,5 +162,5 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
 
 def protocol_class(limits: Connections) -> type[WebSocketProtocol]:
-    """For uvicorn, which makes one of it for each connection."""
+    """Return the class for uvicorn, which makes one object of it for each connection."""
     return type("CountedWebSocketProtocol", (WebSocketProtocol,), {"limits": limits})

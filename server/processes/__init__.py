@@ -1,5 +1,5 @@
 """Child processes: start, watch, measure, end with all their descendants; the frames to and from
 workers.
 
-Which process is wanted is decided in `hosting`.
+`hosting` decides about the process.
 """

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from server.rtc.offer import Offer, Section
 
 LEVEL_URI = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
-# What we want to receive: pauses instead of packets with silence, nothing above 8 kHz, one channel.
+# Our wishes for what we receive: pauses instead of packets with silence, nothing above 8 kHz, one channel.
 _RECEIVE = "minptime=10;maxplaybackrate=16000;stereo=0;usedtx=1"
 
 _EXTENSION = re.compile(r"^a=extmap:(\d{1,3})(?:/\w+)? (\S+)")

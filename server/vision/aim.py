@@ -99,7 +99,7 @@ class Aim:
 def advise(found: Found, scene: Scene | None, now: Advice | None = None) -> Advice | None:
     """Return the most important hint; `now` stays until its reason is clearly gone.
 
-    None when nothing can be told: nobody could look for text.
+    None when nobody could look for text.
     """
     if scene is not None and (scene.dark or scene.black):
         return Advice(Hint.DARK)

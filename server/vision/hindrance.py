@@ -9,7 +9,7 @@ from server.vision.luma import SceneReader
 
 
 class Hindrance(StrEnum):
-    """From the worst on. With the first one nothing is asked: a model could only invent."""
+    """A reason why a picture shows little, the worst first. With the first one no model is asked: it could only invent."""
 
     # No light and no edge at all: covered, or in the dark
     BLACK = "black"

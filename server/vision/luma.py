@@ -194,10 +194,12 @@ def edge_sharpness(luma: Luma, small: Luma) -> float | None:
         room[1:-1] = luma[top : top + height, left : left + width]
     column[:, 0], column[:, -1] = column[:, min(2, height)], column[:, max(1, height - 1)]
     flat = column.reshape(-1, width)
-    across = cv2.convertScaleAbs(cv2.Sobel(flat, cv2.CV_16S, 1, 0), alpha=0.25)
-    down = cv2.convertScaleAbs(cv2.Sobel(flat, cv2.CV_16S, 0, 1), alpha=0.25)
+    across, down = cv2.spatialGradient(flat)
+    np.abs(across, out=across)
+    np.abs(down, out=down)
     # A quarter of Sobel's sum is the difference over two pixels, which for a step is its whole contrast.
-    steep = np.asarray(cv2.max(across, down), np.uint8).reshape(column.shape)
+    steepness = cv2.convertScaleAbs(cv2.max(across, down), alpha=0.25)
+    steep = np.asarray(steepness, np.uint8).reshape(column.shape)
     dark, bright = _levels(column[:, 1:-1], 0.05, 0.95)
     (steepest,) = _levels(steep[:, 1:-1], 1 - _STEEPEST)
     contrast = bright - dark
@@ -215,10 +217,11 @@ def _contrasting_patches(shape: tuple[int, ...], small: Luma) -> list[tuple[int,
     rows, columns = small.shape[0] // rows_of, small.shape[1] // columns_of
     if not rows or not columns:
         return []
-    cells = small[: rows * rows_of, : columns * columns_of].reshape(rows, rows_of, -1)
-    # Down first: a reduction over both at once takes six times as long.
-    most = cells.max(1).reshape(rows, columns, columns_of).max(2)
-    least = cells.min(1).reshape(rows, columns, columns_of).min(2)
+    # Half the time of numpy's reductions: each patch is read at its first pixel.
+    patch = np.ones((rows_of, columns_of), np.uint8)
+    first = slice(0, rows * rows_of, rows_of), slice(0, columns * columns_of, columns_of)
+    most = np.asarray(cv2.dilate(small, patch, anchor=(0, 0)), np.uint8)[first]
+    least = np.asarray(cv2.erode(small, patch, anchor=(0, 0)), np.uint8)[first]
     spread = most.astype(np.int16) - least
     corners = []
     for index in np.argsort(spread, axis=None)[::-1][:_PATCHES]:

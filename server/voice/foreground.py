@@ -2,9 +2,10 @@
 
 Speech alone does not say whose it is, so its loudness decides, by two rules. Speech softer than
 `near` is not the person's: the level of somebody close to begin with, raised to 14 dB below
-somebody who was heard, and lowered when somebody soft speaks alone and is not heard. Talk that goes
-on for 8 seconds without a pause of 1.2 seconds is a background; from then on only speech louder
-than it counts, until it has been silent for 30 seconds.
+somebody who was heard, and lowered when somebody soft speaks alone and is not heard. Who has just
+spoken may be softer: a last "s" and the first sound after a short pause belong to the sentence. Talk
+that goes on for 8 seconds without a pause of 1.2 seconds is a background; from then on only speech
+louder than it counts, until it has been silent for 30 seconds.
 
 In a loud room the detector reports speech for up to 0.2 s after its end. A chunk as soft as the room
 is therefore no speech, unless the detector is sure.
@@ -12,6 +13,7 @@ is therefore no speech, unless the detector is sure.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 import numpy as np
@@ -27,6 +29,9 @@ FIRST_NEAR_DB = -42.0
 _LEAST_NEAR_DB, _MOST_NEAR_DB = -60.0, -32.0
 _BELOW_PERSON_DB = 14.0
 _BELOW_SOFT_DB = 8.0
+# Speech within this time of the person's own may be this much softer.
+_GOES_ON_SECONDS = 0.25
+_BELOW_GOING_ON_DB = 8.0
 # A background: its least length, the share of speech in it, the pause that ends it
 _SUSTAINED_SECONDS = 8.0
 _SUSTAINED_SHARE = 0.55
@@ -64,8 +69,9 @@ class Foreground:
         self._sunk = 0
         # Loudness of each chunk of the talk that goes on; None: no speech
         self._talk: deque[float | None] = deque(maxlen=_MOST_CHUNKS)
-        # Time of the last speech of any loudness
+        # Time of the last speech of any loudness, and of the last that was loud enough by itself
         self._last = 0.0
+        self._near_at = -math.inf
         # Loudness of the chunks since the last pause, and how many of them were the person's
         self._loudness: deque[float] = deque(maxlen=_MOST_CHUNKS)
         self._person = 0
@@ -95,6 +101,8 @@ class Foreground:
         loudness = max(self._levels)
         self._last = chunk.at
         near = loudness >= self.gate
+        if near:
+            self._near_at = chunk.at
         self._loudness.append(loudness)
         self._person += near
         if self._background is None or not near:
@@ -106,7 +114,14 @@ class Foreground:
                 self._unmeasured = 0
                 self._measure(chunk.at)
         self._sunk = self._sunk + 1 if self._is_room(chunk) else 0
-        return near and self._sunk < _SUNK
+        return (near or self._goes_on(chunk, loudness)) and self._sunk < _SUNK
+
+    def _goes_on(self, chunk: Chunk, loudness: float) -> bool:
+        """Find whether softer speech is that of the person who has just spoken."""
+        if chunk.at - self._near_at > _GOES_ON_SECONDS:
+            return False
+        softer = self._near - _BELOW_GOING_ON_DB
+        return loudness >= (softer if self._background is None else max(softer, self._background))
 
     def _is_room(self, chunk: Chunk) -> bool:
         """Find whether a chunk is no louder than a loud room, and may be its noise."""

@@ -46,14 +46,14 @@ class VoiceLine:
         self._set_microphone(False)
         self._connection = connection
         self._plays = plays
-        self.player.on_ready = None
+        self.player.on_ready = self.player.on_hush = None
 
     def disconnect(self, connection: object) -> None:
         """Take a connection off the line, if it is still on it."""
         if self._connection is connection:
             self._set_microphone(False)
             self._connection = None
-            self.player.on_ready = None
+            self.player.on_ready = self.player.on_hush = None
 
     def wants_sound(self, connection: object) -> bool:
         """Find whether anybody listens to this connection's microphone."""
@@ -77,7 +77,7 @@ class VoiceLine:
         self.on_sound = self.on_microphone = self.on_dropped = None
         self._connection = None
         self._microphone = False
-        self.player.on_ready = self.player.on_end = None
+        self.player.on_ready = self.player.on_hush = self.player.on_end = None
         self.player.flush()
 
     def _set_microphone(self, sending: bool) -> None:

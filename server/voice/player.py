@@ -28,6 +28,8 @@ class Player:
     def __init__(self) -> None:
         # Called when there is something to send again
         self.on_ready: Callable[[], None] | None = None
+        # Called when there is nothing to send any more although more could have come
+        self.on_hush: Callable[[], None] | None = None
         # Called when an utterance was sent to its end
         self.on_end: Callable[[], None] | None = None
         # Samples that did not fit, over its whole life
@@ -112,15 +114,20 @@ class Player:
 
     def pause(self, paused: bool) -> None:
         """Send nothing, or go on where it was."""
+        hushed = paused and self.talking and not self._paused
         self._paused = paused
+        if hushed:
+            self._hush()
         if self.ready:
             self._wake()
 
     def flush(self) -> float:
         """End the utterance at once, and return the seconds that nobody will hear."""
-        lost = self.waiting
+        lost, hushed = self.waiting, self.talking and not self._paused
         self._clear()
         self._finished, self._paused = True, False
+        if hushed:
+            self._hush()
         return lost
 
     def take(self) -> NDArray[np.int16] | None:
@@ -187,6 +194,10 @@ class Player:
         self._chunks.clear()
         self._waiting = 0
         self._resampler = None
+
+    def _hush(self) -> None:
+        if self.on_hush is not None:
+            self.on_hush()
 
     def _wake(self) -> None:
         if self.on_ready is not None:

@@ -67,7 +67,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """It was no turn: too little speech, or it was given up."""
+    """The speech was no turn: too little, or given up."""
 
 
 TurnEvent = Began | Paused | Resumed | Ended | Dropped

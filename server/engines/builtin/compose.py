@@ -7,16 +7,16 @@ from collections.abc import Callable, Sequence
 
 from server.engines.builtin import (
     code_answers,
-    colours,
     look_answers,
     places,
     price_answers,
     text_answers,
     time_answers,
 )
+from server.engines.builtin.bidi import without_controls
 from server.engines.builtin.facts import Facts
 from server.engines.builtin.intents import Intent
-from server.engines.builtin.languages import COLOURS, PHRASES, UNSPACED
+from server.engines.builtin.language import language
 from server.engines.builtin.speaker import Answer, Speaker
 from server.engines.builtin.wants import MEASURES, SOCIAL, Want
 from server.vision.grounding import Box
@@ -66,6 +66,9 @@ _ROWS: dict[Want, Callable[[Speaker], Answer]] = {
     **dict.fromkeys(MEASURES, text_answers.measure),
 }
 
+# Wants whose answer is about the engine, with the picture's facts below it
+_ABOUT_ITSELF = frozenset({Want.OTHER, Want.LOOKUP, Want.FOREIGN})
+
 
 def compose(
     intent: Intent, facts: Facts, today: dt.date, *, running: bool = False, brief: bool = False
@@ -88,26 +91,44 @@ def social(intent: Intent) -> str | None:
     """Return the answer to small talk; None for a question about the picture."""
     if intent.want not in SOCIAL:
         return None
-    return PHRASES[intent.language][intent.want.value]
+    return language(intent.language).say(intent.want.value)
 
 
-def colour_name(name: str, language: str) -> str:
-    return COLOURS[language][colours.NAMES.index(name)]
+def compose_several(intent: Intent, looks: Sequence[tuple[str, Facts]], today: dt.date) -> str:
+    """Return the answer about cameras with these names: a line for each; what holds for all, once."""
+    words = language(intent.language)
+    answers = [compose(intent, facts, today).partition("\n") for _, facts in looks]
+    names = [without_controls(name) for name, _ in looks]
+    firsts = [first for first, _, _ in answers]
+    if all(first in {words.say("cannot"), words.say("cannot_here")} for first in firsts):
+        firsts = [words.say("cannot")] * len(firsts)
+    of_all = firsts[:1] if len(set(firsts)) == 1 else []
+    if of_all and intent.want in _ABOUT_ITSELF:
+        # The engine says what it cannot do; what it sees all the same is each camera's own.
+        said = [second for _, _, second in answers]
+    elif of_all:
+        said, names, of_all = firsts[:1], [words.listed(names)], []
+    else:
+        said = firsts
+    lines = [
+        words.sentence(words.say("of_camera", name=name), text)
+        for name, text in zip(names, said, strict=True)
+        if text
+    ]
+    return "\n".join([*of_all, *lines])
 
 
-def said_of(boxes: Sequence[Box], language: str, width: int, height: int) -> str:
+def said_of(boxes: Sequence[Box], code: str, width: int, height: int) -> str:
     """Return the sentences about the places of things in a picture of this size."""
-    phrases = PHRASES[language]
+    words = language(code)
     if not boxes:
-        return phrases["not_found"]
-    unspaced = language in UNSPACED
+        return words.say("not_found")
     sentences = []
     for box in boxes[:_SAID]:
-        where = [phrases[f"at_{one}"] for one in places.directions(box, width, height)]
-        what = box.label[:1].upper() + box.label[1:]
-        where_said = ("，" if unspaced else ", ").join(where)
-        sentences.append(phrases["found_at"].format(what=what, where=where_said))
-    return ("" if unspaced else " ").join(dict.fromkeys(sentences))
+        where = [words.say(f"at_{one}") for one in places.directions(box, width, height)]
+        what = without_controls(box.label[:1].upper() + box.label[1:])
+        sentences.append(words.say("found_at", what=what, where=words.listed(where)))
+    return words.sentence(*dict.fromkeys(sentences))
 
 
 def _answer(s: Speaker) -> Answer:

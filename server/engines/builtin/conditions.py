@@ -1,8 +1,8 @@
 """The conditions that the built-in engine can watch for, read from a person's words. Pure.
 
 It knows text, codes, colours, faces, motion and light, and nothing else. So a condition counts only when
-all of its words are known: "a red car" would else ring for anything red, and "she leaves" for a
-face.
+all of its words are known in one language: "a red car" would else ring for anything red, and "she
+leaves" for a face.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from server.engines.builtin.colours import NAMES
-from server.engines.builtin.languages import COLOURS, UNSPACED
-from server.engines.builtin.light_words import read_han_light, read_light
-from server.engines.matching import plain
+from server.engines.builtin.language import LANGUAGES
+from server.engines.builtin.watch_words import WatchWords, Words, watch_words
+from server.engines.matching import WORD_MARKS, plain
 
 # The words for visitors about a condition that is none of these
 ABLE = (
@@ -41,184 +40,115 @@ class Condition:
     target: str = ""
 
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(plain(text).split())
-
-
-# Words without a meaning of their own here
-_FILLERS = _words(
-    # English
-    "a an the is are was be it its this that there here of on in at to into you i we see sees seen can any some one"
-    " something anything thing appears appear appeared shows show up comes come visible turns turn becomes become gets get"
-    " when if once as soon camera picture image view front sight color colour colored coloured me us hold held holding"
-    # German
-    " ein eine einen einem einer der die das den dem ist sind es du ihr man siehst sieht seht ich sehe zu sehen etwas"
-    " irgendetwas was wird werden erscheint erscheinen auftaucht kommt kommen ins im in bild vor die kamera sichtbar wenn"
-    " falls sobald farbe ist da"
-    # French
-    " un une des le la les l est sont il elle tu vous vois voit voyez quelque chose apparait apparaissent devient devant"
-    " dans l'image image quand si des que couleur y a qui se on"
-    # Spanish
-    " un una unos unas el la los las es son hay ves ve veas algo aparece aparecen aparezca se vuelve pone cuando si color"
-    " imagen en de camara delante"
-    # Russian
-    " появится появляется видно видишь вижу что-то что-нибудь на в картинке камере когда если станет становится цвет"
+_QUOTED = re.compile(r"[\"“”„«»‘「『《]\s*(?P<target>.{1,80}?)\s*[\"“”«»’」』》]")
+_TRIM = " .!?,;:'\"…。，、！？؟،؛।"
+_TOKEN = re.compile(rf"[\w{WORD_MARKS}'’+-]+")
+# Between Latin letters or digits and East Asian ones
+_BESIDE = re.compile(r"(?<=[A-Za-z0-9])(?=[\u3040-\ud7a3])|(?<=[\u3040-\ud7a3])(?=[A-Za-z0-9])")
+_SUBJECTS = (
+    (Subject.FACE, ("faces", "door")),
+    (Subject.CODE, ("codes",)),
+    (Subject.MOTION, ("motions",)),
+    (Subject.TEXT, ("texts",)),
 )
-_FACE_FILLERS = _words(
-    "door doorway room at by tur zur zu an der tuer porte a la puerta al habitacion у двери в комнату"
-)
-_FACES = _words(
-    "face faces person persons people somebody someone anybody anyone human humans"
-    " gesicht gesichter person personen mensch menschen jemand jemanden leute"
-    " visage visages personne personnes quelqu'un gens cara caras rostro persona personas alguien gente"
-    " лицо лица человек люди кто-то кто-нибудь"
-)
-_CODES = _words(
-    "qr code codes qr-code qrcode barcode barcodes bar qr-codes strichcode strichcodes code-barres codigo barras barra"
-    " barres код qr-код штрихкод штрих-код"
-)
-_MOTIONS = _words(
-    "moves move moving moved motion movement changes change changed happens happen"
-    " bewegt bewegung sich verandert aendert andert passiert bouge bougent mouvement change changent"
-    " mueve mueven movimiento cambia cambian движется движение двигается меняется шевелится"
-)
-_TEXTS = _words(
-    "text writing words letters schrift text buchstaben texte mots ecriture texto letras palabras текст надпись буквы"
-)
-# Words that name the text after them
-_NAMED = re.compile(
-    r"^(.*)\b(?:the |das |dem |den |le |la |el |слово )?(?:words?|texts?|names?|letters?|numbers?|says?|reads?|written|wort|worter|steht|zahl|nummer|name|mot|texte"
-    r"|ecrit|nombre|numero|palabra|texto|dice|слово|написано)\b\s*:?\s+(?P<target>\S.*)$"
-)
-_QUOTED = re.compile(r"[\"“”„«»‘]\s*(?P<target>.{1,80}?)\s*[\"“”«»’]")
-_TAILS = re.compile(
-    r"(?:\s+(?:appears?|is seen|siehst|sieht|liest|shows? up|comes? up|is (?:there|visible|shown)|erscheint|auftaucht|apparait|aparece|появится|появляется))+$"
-)
-_TRIM = " .!?,;:'\"…"
-_TOKEN = re.compile(r"[\w'’+-]+")
-_COLOUR_NAMES = {
-    plain(word): NAMES[at]
-    for language, words in COLOURS.items()
-    if language not in UNSPACED
-    for at, word in enumerate(words)
-} | {"gray": "grey"}
-# German and Romance endings of colours
-_ENDINGS = ("e", "er", "es", "en", "em", "s", "a", "o", "as", "os", "ы", "ое", "ая", "ый")
-# Chinese is written without spaces: its parts are taken out one by one.
-_HAN = re.compile(r"[\u3400-\u9fff]")
-_HAN_FILLERS = (
-    "当",
-    "当你",
-    "你",
-    "我",
-    "看到",
-    "看见",
-    "出现",
-    "有",
-    "的",
-    "时",
-    "时候",
-    "一个",
-    "画面",
-    "里",
-    "变成",
-    "变",
-    "东西",
-    "了",
-    "颜色",
-    "色",
-    "如果",
-)
-_HAN_SUBJECTS = {
-    Subject.FACE: ("人脸", "脸", "有人", "人"),
-    Subject.CODE: ("二维码", "条形码", "条码"),
-    Subject.MOTION: ("移动", "动", "运动", "变化"),
-    Subject.TEXT: ("文字", "字"),
-}
+# Around a text to read only words that say nothing more
+_AROUND = ("fillers", "texts", "naming")
 
 
 def read_condition(text: str) -> Condition | None:
     """Return what to watch for; None for a condition that needs a model."""
-    quoted = _QUOTED.search(text)
-    if quoted is not None:
-        # Around the quoted text only words that say nothing more
-        around = (text[: quoted.start()] + " " + text[quoted.end() :]).strip()
-        rest = _rest(plain(around), _FILLERS | _TEXTS | _NAMING)
-        return _word(quoted["target"]) if not rest else None
-    low = plain(text).strip(_TRIM)
-    if _HAN.search(low):
-        return _han(low)
-    named = _NAMED.match(low)
-    if named is not None and not _rest(named[1], _FILLERS | _TEXTS | _NAMING):
-        found = _word(_TAILS.sub("", named["target"]))
-        # "Text is visible" names no text.
-        if found is not None and _rest(found.target, _FILLERS):
-            return found
-    light = read_light(low)
-    if light is not None:
-        return _light(light)
-    rest = _rest(low, _FILLERS)
-    if not rest:
-        return None
-    for subject, words in (
-        (Subject.FACE, _FACES | _FACE_FILLERS),
-        (Subject.CODE, _CODES),
-        (Subject.MOTION, _MOTIONS),
-        (Subject.TEXT, _TEXTS),
-    ):
-        if rest <= words and not rest <= _FACE_FILLERS:
-            return Condition(subject)
-    colours = {_colour(word) for word in rest}
-    if len(colours) == 1 and (colour := colours.pop()):
-        return Condition(Subject.COLOUR, colour)
-    # "EXIT appears": a word in capitals is one to read.
-    capitals = [word for word in _TOKEN.findall(text) if plain(word) in rest]
-    if capitals and all(word.isupper() and len(word) > 1 for word in capitals):
-        return _word(" ".join(capitals))
+    found = spoken_condition(text)
+    return found[0] if found else None
+
+
+def spoken_condition(text: str) -> tuple[Condition, str] | None:
+    """Return what to watch for, and the language in which all words are known."""
+    # A name may be a word of another language, so names come last.
+    for read in (_of_known_words, _with_a_name):
+        for code in LANGUAGES:
+            found = read(text, watch_words(code))
+            if found is not None:
+                return found, code
     return None
 
 
-_NAMING = _words(
-    "word words name says say reads read written sign label wort worter steht schild mot ecrit palabra dice слово написано"
-)
+def _of_known_words(text: str, known: WatchWords) -> Condition | None:
+    quoted = _QUOTED.search(text)
+    if quoted is not None:
+        around = (text[: quoted.start()] + " " + text[quoted.end() :]).strip()
+        return _framed(quoted["target"], around, known)
+    words = known.words(plain(text).strip(_TRIM))
+    if words is None:
+        return None
+    light = _light(words, known)
+    if light is not None:
+        return Condition(Subject.LIGHT if light else Subject.DARK)
+    return _simple(words, known)
 
 
-def _rest(low: str, fillers: frozenset[str]) -> frozenset[str]:
-    """Return the words of a `plain` text that are no fillers."""
-    tokens = (word.strip("'’-") for word in _TOKEN.findall(low))
-    return frozenset(word for word in tokens if word and word not in fillers)
+def _with_a_name(text: str, known: WatchWords) -> Condition | None:
+    if _QUOTED.search(text) is not None:
+        return None
+    named = known.named(plain(text).strip(_TRIM))
+    if named is not None:
+        found = _word(named[0])
+        words = known.words(found.target) if found is not None else frozenset[str]()
+        # "Text is visible" names no text.
+        if found is not None and (words is None or known.rest(words, "fillers")):
+            return found
+    # "EXIT appears": a word in capitals is one to read.
+    tokens = _TOKEN.findall(_BESIDE.sub(" ", text))
+    capitals = [word for word in tokens if len(word) > 1 and word.isupper()]
+    if not capitals:
+        return None
+    around = " ".join(word for word in tokens if word not in capitals)
+    return _framed(" ".join(capitals), around, known)
+
+
+def _framed(target: str, around: str, known: WatchWords) -> Condition | None:
+    """Return a text to read, when the words around it say nothing more."""
+    words = known.words(plain(around))
+    return _word(target) if words is not None and known.only(words, *_AROUND) else None
+
+
+def _simple(words: Words, known: WatchWords) -> Condition | None:
+    rest = known.rest(words, "fillers")
+    if not rest:
+        # "Somebody" may be a filler as well: "something".
+        for subject, (name, *_) in _SUBJECTS:
+            if known.those(words, name):
+                return Condition(subject)
+        return None
+    for subject, names in _SUBJECTS:
+        if known.only(rest, *names) and known.those(words, names[0]):
+            return Condition(subject)
+    colours = {known.colour(word) for word in rest}
+    if len(colours) == 1 and (colour := colours.pop()):
+        return Condition(Subject.COLOUR, colour)
+    return None
+
+
+def _light(words: Words, known: WatchWords) -> bool | None:
+    """Return True for a condition that light holds, False for darkness, and None for any other.
+
+    As for others all words have to be known: "the light turns green" is none of these.
+    """
+    if not words or not known.only(words, "lights", "dark", "bright", "off", "on", "no", "light"):
+        return None
+    dark, bright = bool(known.those(words, "dark")), bool(known.those(words, "bright"))
+    off, no = bool(known.those(words, "off")), bool(known.those(words, "no"))
+    if dark or bright:
+        # "It is not dark" needs a model.
+        return bright if dark is not bright and not (no or off) else None
+    if not bool(known.those(words, "lights")):
+        return None
+    if off or no:
+        # "On" may be a preposition, so "off" beside it counts.
+        on = known.rest(known.those(words, "on"), "weak")
+        return None if (off and no) or on else False
+    return True if bool(known.those(words, "on")) else None
 
 
 def _word(target: str) -> Condition | None:
     words = " ".join(plain(target).strip(_TRIM).split())
     return Condition(Subject.WORD, words) if words else None
-
-
-def _light(light: bool) -> Condition:
-    return Condition(Subject.LIGHT if light else Subject.DARK)
-
-
-def _colour(word: str) -> str:
-    for end in ("", *_ENDINGS):
-        if word.endswith(end) and (name := _COLOUR_NAMES.get(word[: len(word) - len(end)])):
-            return name
-    return ""
-
-
-def _han(low: str) -> Condition | None:
-    def without(parts: tuple[str, ...], text: str) -> str:
-        for part in sorted(parts, key=len, reverse=True):
-            text = text.replace(part, "")
-        return text.strip(_TRIM + "。，！？")
-
-    light = read_han_light(low)
-    if light is not None:
-        return _light(light)
-    for subject, words in _HAN_SUBJECTS.items():
-        if any(word in low for word in words) and not without((*words, *_HAN_FILLERS), low):
-            return Condition(subject)
-    for language in UNSPACED:
-        for at, word in enumerate(COLOURS[language]):
-            if plain(word) in low and not without((plain(word), *_HAN_FILLERS), low):
-                return Condition(Subject.COLOUR, NAMES[at])
-    return None

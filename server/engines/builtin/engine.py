@@ -30,10 +30,10 @@ from server.engines.base import (
 )
 from server.engines.builtin import colours, places
 from server.engines.builtin.codes import Code
-from server.engines.builtin.compose import colour_name, compose, said_of, social
+from server.engines.builtin.compose import compose, compose_several, said_of, social
 from server.engines.builtin.facts import Facts, Shares
 from server.engines.builtin.intents import Intent, understand
-from server.engines.builtin.languages import PHRASES
+from server.engines.builtin.language import language, warm
 from server.engines.builtin.lines import Piece, Row, legible, reading_order, upright, whole_pieces
 from server.engines.builtin.memory import Impression, Memory, compare, impression
 from server.engines.builtin.reader import Reader
@@ -48,6 +48,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 # Words with the spaces around them, which together make up the text exactly
 _WORD = re.compile(r"\s*\S+\s*?(?=\s|$)|\s+")
+# As many as a session has (see `session.cameras`)
+MOST_CAMERAS = 4
 # Words after which other tasks get a turn
 _WORDS_A_TURN = 16
 # Longest question that is parsed on the event loop, in characters
@@ -67,7 +69,7 @@ _BLURRED_BELOW = 25.0
 class BuiltinEngine:
     """Reads text and codes, names colours and light, counts faces, and finds changes.
 
-    It takes one picture at a time. All work runs in `heavy`, in stages; a cancelled answer ends
+    It takes one picture at a time, or one of each camera, which it looks at one by one. All work runs in `heavy`, in stages; a cancelled answer ends
     before the next stage. Libraries load with the first picture or with `warm()`.
     """
 
@@ -93,6 +95,7 @@ class BuiltinEngine:
             geometry=_GEOMETRY,
             max_concurrency=1,
             max_pictures=1,
+            max_cameras=MOST_CAMERAS,
             cannot_watch=cannot_watch,
         )
         self._status = EngineStatus(
@@ -115,13 +118,17 @@ class BuiltinEngine:
     async def warm(self) -> None:
         """Load libraries and models in the pool, before the first question needs them."""
         if self._warming is None:
-            self._warming = asyncio.ensure_future(in_pool(self._heavy, self._reader.warm))
+            self._warming = asyncio.ensure_future(in_pool(self._heavy, self._warm))
         try:
             # Another caller may wait for the same future.
             await asyncio.shield(self._warming)
         except Exception as exc:  # noqa: BLE001
             # The first question meets the same error and reports it.
             log.error("warming the built-in engine failed", extra={"error": type(exc).__name__})
+
+    def _warm(self) -> None:
+        self._reader.warm()
+        warm()
 
     async def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
         """See `Engine.answer`. A token is a word here."""
@@ -133,11 +140,12 @@ class BuiltinEngine:
             yield Delta(await self._guarded(self._read(request.picture)))
             yield Finished("stop")
             return
-        question, language = clean(request.question), request.language
+        question = clean(request.question)
+        chosen = request.language or request.own_language
         if len(question) > _LONG:
-            intent = await in_pool(self._heavy, understand, question, language)
+            intent = await in_pool(self._heavy, understand, question, chosen)
         else:
-            intent = understand(question, language)
+            intent = understand(question, chosen)
         running = request.kind is Kind.DESCRIBE
         if running:
             intent = Intent(Want.SUMMARY, intent.language)
@@ -145,13 +153,15 @@ class BuiltinEngine:
         boxes: tuple[Box, ...] | None = None
         if said is not None:
             text = said
+        elif request.camera and request.earlier:
+            text = await self._guarded(self._compose_several(request, intent))
         elif request.where and not running:
             text, boxes = await self._guarded(self._find(request.picture, intent, question))
         else:
             text = await self._guarded(self._compose(request, intent, running))
-            phrases = PHRASES[intent.language]
-            if request.past and text.startswith((phrases["cannot"], phrases["cannot_here"])):
-                text = phrases["no_past"]
+            say = language(intent.language).say
+            if request.past and text.startswith((say("cannot"), say("cannot_here"))):
+                text = say("no_past")
         words = _WORD.findall(text)
         for count, word in enumerate(words):
             if count == request.max_tokens:
@@ -200,18 +210,27 @@ class BuiltinEngine:
         return "\n".join(row.text for row in rows) or NOTHING_TO_READ
 
     async def _compose(self, request: EngineRequest, intent: Intent, running: bool) -> str:
-        facts = await self._look(request, intent.want)
-        if (
-            intent.want in {Want.OTHER, Want.SUMMARY, Want.LOOKUP}
-            and not running
-            and not self._advised
-        ):
-            # The answer says what the engine cannot do; the log, once, how to change that.
-            self._advised = True
-            log.info("a question needs a model that recognises things", extra={"reason": _REMEDY})
+        facts = await self._look(request, intent.want, request.picture, request.camera)
+        self._advise(intent.want, running)
         brief = request.verbosity is Verbosity.SHORT
         saying = partial(compose, intent, facts, self._today(), running=running, brief=brief)
         return await in_pool(self._heavy, saying)
+
+    async def _compose_several(self, request: EngineRequest, intent: Intent) -> str:
+        """Look at each camera's picture by itself."""
+        views = [(one.camera, one.picture) for one in request.earlier]
+        looks = [
+            (camera, await self._look(request, intent.want, picture, camera))
+            for camera, picture in [*views, (request.camera, request.picture)]
+        ]
+        self._advise(intent.want, False)
+        return await in_pool(self._heavy, compose_several, intent, looks, self._today())
+
+    def _advise(self, want: Want, running: bool) -> None:
+        if want in {Want.OTHER, Want.SUMMARY, Want.LOOKUP} and not running and not self._advised:
+            # The answer says what the engine cannot do; the log, once, how to change that.
+            self._advised = True
+            log.info("a question needs a model that recognises things", extra={"reason": _REMEDY})
 
     async def _find(
         self, picture: Picture, intent: Intent, question: str
@@ -219,11 +238,11 @@ class BuiltinEngine:
         """Return the sentence and the places for a question about where something is."""
         bgr = await in_pool(self._heavy, pixels_of, picture)
         reader, pool = self._reader, self._heavy
-        language = intent.language
+        words = language(intent.language)
         if places.wants_text(intent, question):
             pieces = await in_pool(pool, reader.placed_text, bgr)
             if reader.text_broken:
-                return PHRASES[language]["broken"], ()
+                return words.say("broken"), ()
             boxes = places.text_boxes(pieces, intent, question)
         elif places.wants_codes(intent):
             found = await in_pool(pool, reader.codes, bgr)
@@ -231,18 +250,19 @@ class BuiltinEngine:
         elif places.wants_faces(intent):
             faces: list[Box] | None = await in_pool(pool, reader.face_boxes, bgr)
             if faces is None:
-                return PHRASES[language]["faces_missing"], ()
-            boxes = [replace(face, label=PHRASES[language]["face"]) for face in faces]
+                return words.say("faces_missing"), ()
+            boxes = [replace(face, label=words.say("face")) for face in faces]
         else:
             names = places.wanted_colours(intent, question)
             spots = await in_pool(pool, places.colour_boxes, bgr, names)
-            boxes = [replace(spot, label=colour_name(spot.label, language)) for spot in spots]
-        text = said_of(boxes, language, bgr.shape[1], bgr.shape[0])
+            boxes = [replace(spot, label=words.colour_name(spot.label)) for spot in spots]
+        text = said_of(boxes, words.code, bgr.shape[1], bgr.shape[0])
         return text, tuple(boxes)
 
-    async def _look(self, request: EngineRequest, want: Want) -> Facts:
+    async def _look(
+        self, request: EngineRequest, want: Want, picture: Picture, camera: str
+    ) -> Facts:
         """Find the facts of a picture in stages, so that a cancel takes effect between two."""
-        picture = request.picture
         bgr = await in_pool(self._heavy, pixels_of, picture)
         reader, pool = self._reader, self._heavy
         codes: tuple[Code, ...] | None = None
@@ -260,7 +280,7 @@ class BuiltinEngine:
             faces = await in_pool(pool, reader.faces, bgr)
         texts = tuple(row.text for row in rows) if rows is not None else None
         scene, shares, ground, now = await in_pool(pool, _colours_and_light, bgr, picture, texts)
-        before = self._memory.exchange(request.session_id, now)
+        before = self._memory.exchange(request.session_id, now, camera)
         return Facts(
             scene=scene,
             rows=rows,

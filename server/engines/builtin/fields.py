@@ -75,7 +75,10 @@ EXPIRY_ROW = word_pattern(
     "mhd, mindestens haltbar*, haltbar bis, zu verbrauchen bis, verbrauchen bis, verwendbar bis, gültig bis, ablauf*, "
     "à consommer*, de préférence avant, dlc, ddm, dluo, valable jusqu*, expire*, péremption, "
     "consumir*, consumo preferente*, cad, cad., caduc*, vence*, vto, válido hasta, val, "
-    "da consumarsi*, scad*, validade, tht, ten minste houdbaar*"
+    "da consumarsi*, da consumare*, consumare entro, preferibilmente entro, scad*, validade, consumir ate, valido ate, "
+    "tht, ten minste houdbaar*, houdbaar tot, te gebruiken tot, należy spożyć*, spożyć do, najlepiej spożyć*, "
+    "termin ważności, ważne do, data ważności, son kullanma*, son tüketim*, tavsiye edilen tüketim*, skt, tett",
+    "保质期至, 有效期至, 賞味期限, 消費期限, 使用期限",
 )
 
 

@@ -5,25 +5,40 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from server.engines.builtin.fields import times
-from server.engines.builtin.languages import DAYS
+from server.engines.builtin.language import language
 from server.engines.builtin.lines import Row
 from server.engines.builtin.tables import names_it
 from server.engines.matching import plain, word_pattern
 
-# Names of days on signs, in any language: word to weekday, Monday is 0.
-_DAY_NAMES: dict[str, int] = {
-    name: number
-    for days in DAYS.values()
-    for number, names in enumerate(days)
-    for name in plain(names).split()
-}
-_NAME = "|".join(sorted(map(re.escape, _DAY_NAMES), key=len, reverse=True))
-_DAY = re.compile(rf"(?<![^\W\d_])(?P<first>{_NAME})(?![^\W\d_])\.?")
-_RANGE = re.compile(
-    rf"(?<![^\W\d_])(?P<first>{_NAME})\.?(?:\s?[-–—~至到]\s?|\s(?:to|bis|au|a|through|thru|по)\s)(?P<last>{_NAME})(?![^\W\d_])\.?"
-)
+# Languages whose names of days may stand on signs that can be read; the first one that has a name
+# decides: "do" is Thursday in German and Dutch.
+_SIGNS = ("en", "de", "fr", "es", "ru", "zh", "it", "pt", "nl", "pl", "tr", "ja")
+
+
+class _Days:
+    """Names of days on signs. Monday is 0."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[str, int] = {}
+        for code in _SIGNS:
+            for number, names in enumerate(language(code).days):
+                for name in plain(names).split():
+                    self.numbers.setdefault(name.rstrip("*"), number)
+        name = "|".join(sorted(map(re.escape, self.numbers), key=len, reverse=True))
+        self.one = re.compile(rf"(?<![^\W\d_])(?P<first>{name})(?![^\W\d_])\.?")
+        self.range = re.compile(
+            rf"(?<![^\W\d_])(?P<first>{name})\.?(?:\s?[-–—~至到]\s?|\s(?:to|bis|au|a|through|thru|по)\s)(?P<last>{name})(?![^\W\d_])\.?"
+        )
+
+
+@cache
+def _days() -> _Days:
+    return _Days()
+
+
 _DAILY = word_pattern(
     "daily, every day, taglich, tous les jours, todos los dias, diario, mon-sun, 7 days, ежедневно",
     "每天, 每日",
@@ -83,11 +98,11 @@ def weekdays(folded: str) -> frozenset[int]:
         found |= set(range(5))
     if _WEEKEND.search(folded):
         found |= {5, 6}
-    for match in _RANGE.finditer(folded):
-        first, last = _DAY_NAMES[match["first"]], _DAY_NAMES[match["last"]]
+    for match in _days().range.finditer(folded):
+        first, last = (_days().numbers[match[end]] for end in ("first", "last"))
         found |= {(first + n) % 7 for n in range((last - first) % 7 + 1)}
-    for match in _DAY.finditer(folded):
-        found.add(_DAY_NAMES[match["first"]])
+    for match in _days().one.finditer(folded):
+        found.add(_days().numbers[match["first"]])
     return frozenset(found)
 
 
@@ -117,4 +132,4 @@ def first_departure(rows: Sequence[Row]) -> Departure | None:
 
 
 def _without_days(folded: str) -> str:
-    return _DAY.sub(" ", _RANGE.sub(" ", folded))
+    return _days().one.sub(" ", _days().range.sub(" ", folded))

@@ -4,78 +4,41 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import islice
 
 from server.engines.builtin.colours import NAMES
-from server.engines.builtin.languages import (
-    COLOURS,
-    DAYS,
-    FILLERS,
-    HINTS,
-    LANGUAGES,
-    PLACES,
-    QUESTIONS,
-    SAYS,
-    STOP,
-    TODAY,
-    TOMORROW,
-    UNSPACED,
-)
+from server.engines.builtin.language import LANGUAGES, LATIN, language
 from server.engines.builtin.wants import SOCIAL, Want
-from server.engines.matching import plain, word_pattern
+from server.engines.matching import WORD_MARKS, plain
 
 # Most words of a question that are compared with each word of the picture
 _MOST_WORDS = 16
 # Letters and marks that belong to a word.
-_WORD = re.compile(r"\w+")
-_CYRILLIC = re.compile(r"[\u0400-\u052f]")
-# Letters that Russian does not have.
-_NOT_RUSSIAN = re.compile(r"[іїєґўјљњћђџ]")
+_WORD = re.compile(rf"[\w{WORD_MARKS}]+")
+# Languages by the script of their questions
+_CYRILLIC_LANGUAGES = ("ru", "uk")
+# Scripts of which one letter in two of a question's is enough: Han (with words in Latin letters)
 _HAN = re.compile(r"[\u3400-\u9fff]")
+_KANA = re.compile(r"[\u3040-\u30ff]")
+_CYRILLIC = re.compile(r"[\u0400-\u052f]")
+# Letters that neither Russian nor Ukrainian has
+_OTHER_CYRILLIC = re.compile(r"[јљњћђџ]")
 _LATIN = re.compile(r"[a-z\u00df-\u024f]")
-# Kana, Hangul, Greek, Armenian to Georgian with Hebrew, Arabic and the scripts of India and
-# Southeast Asia.
-_OTHER_SCRIPT = re.compile(r"[\u0370-\u03ff\u0530-\u10ff\u1100-\u11ff\u3040-\u30ff\uac00-\ud7af]")
-
-
-def _pattern(language: str, words: str) -> re.Pattern[str]:
-    if language in UNSPACED:
-        parts = sorted((plain(word.strip()) for word in words.split(",")), key=len, reverse=True)
-        return re.compile("|".join(re.escape(part) for part in parts))
-    return word_pattern(words)
-
-
-_PATTERNS: dict[Want, dict[str, re.Pattern[str]]] = {
-    want: {
-        language: _pattern(language, QUESTIONS[language][want])
-        for language in LANGUAGES
-        if want in QUESTIONS[language]
-    }
-    for want in Want
+_SCRIPTS = {
+    "ar": re.compile(r"[\u0600-\u06ff\u0750-\u077f]"),
+    "hi": re.compile(r"[\u0900-\u097f]"),
+    "ko": re.compile(r"[\u1100-\u11ff\u3130-\u318f\uac00-\ud7af]"),
 }
-_HINTS = {language: _pattern(language, HINTS[language]) for language in LANGUAGES}
-_FILLERS = {language: _pattern(language, FILLERS[language]) for language in LANGUAGES}
-_PLACES = {
-    language: {place: _pattern(language, words) for place, words in PLACES[language].items()}
-    for language in LANGUAGES
-}
-_TODAY = {language: _pattern(language, TODAY[language]) for language in LANGUAGES}
-_TOMORROW = {language: _pattern(language, TOMORROW[language]) for language in LANGUAGES}
-_SAYS = {language: re.compile(pattern) for language, pattern in SAYS.items()}
-_STOP = {word for line in STOP.values() for word in plain(line).split()}
+# Letters of Persian and Urdu, and of Sindhi and Pashto, that Arabic does not have
+_OTHER_ARABIC = re.compile(r"[پچژگکیۀےڑٹڈںھہ]")
+# Greek, Armenian to Georgian with Hebrew, and the other scripts of India and Southeast Asia
+_OTHER_SCRIPT = re.compile(r"[\u0370-\u03ff\u0530-\u05ff\u0700-\u074f\u0780-\u08ff\u0980-\u10ff]")
+# Languages whose small words are no subject in questions of any language in Latin letters
+_MIXED = ("en", "de", "fr", "es")
 # The text to find, after "does it say ...": in quotes, or the rest of the question
-_QUOTED = re.compile(r"[\"“”„«»‘'](.{1,80}?)[\"“”«»’'](?=\W|$)")
-_OPEN = re.compile(
-    r"^\W*(?:what|which|where|was|welche\w*|wo|que|quoi|quel\w*|qu'|ou|cual\w*|donde|что|как\w*|где)\b"
-)
-_YES_NO = re.compile(
-    r"^\W*(?:is|are|does|do|did|can|has|have|was|were|ist|sind|hat|kann|gibt es|est-ce|y a-t-il|es|esta|tiene|hay)\b|\bли\b|吗"
-)
-_TAIL = re.compile(
-    r"^(?:the (?:word|words|text|name)|that|das wort|le mot|la palabra|die worter|слово|:)\s+|"
-    r"\s+(?:there|anywhere|somewhere|on it|in it|here|drauf|darauf|da|irgendwo|dessus|quelque part|ahi|aqui|там|здесь)$"
-)
-_PUNCTUATION = " ?!.:,\"'«»„“”？。！，：「」"
+_QUOTED = re.compile(r"[「『](.{1,80}?)[」』]|[\"“”„«»‘'](.{1,80}?)[\"“”„«»’'](?=\W|$)")
+_PUNCTUATION = " ?!.:,\"'«»„“”？。！，：「」¿¡؟،؛।、"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,146 +63,196 @@ class Intent:
     colours: tuple[str, ...] = field(default=())
 
 
-def understand(question: str, language: str | None = None) -> Intent:
+def understand(question: str, chosen: str | None = None) -> Intent:
     """Find a question's subject.
 
-    `language`: a BCP 47 tag; it decides the language of the answer if it is one of `LANGUAGES`.
+    `chosen`: a BCP 47 tag; it decides the language of the answer if it is one of `LANGUAGES`.
     """
     text = plain(question)
-    fixed = (language or "").partition("-")[0].lower()
-    spoken = guess_language(text)
-    answer_in = fixed if fixed in LANGUAGES else spoken or "en"
-    if spoken is None:
-        return Intent(Want.FOREIGN, answer_in)
+    tag = (chosen or "").partition("-")[0].lower()
+    fixed = tag if tag in LANGUAGES else None
+    candidates = languages_of(text)
+    if not candidates:
+        return Intent(Want.FOREIGN, fixed or "en")
+    spoken = _likeliest(candidates, text, question, fixed)
+    answer_in = fixed or spoken
     if not text.strip(_PUNCTUATION):
         return Intent(Want.SUMMARY, answer_in)
-    if target := _says(question, text):
+    if target := _says(question, text, spoken, candidates):
         return Intent(Want.SAYS, answer_in, target, _words(text, spoken))
-    # The guessed language first: "son" and "parole" mean different things in different ones.
-    order = (spoken, *(other for other in LANGUAGES if other != spoken))
-    for want, table in _PATTERNS.items():
-        for one in order:
-            pattern = table.get(one)
-            match = pattern.search(text) if pattern is not None else None
-            if pattern is None or match is None:
-                continue
-            if want in SOCIAL and want is not Want.HELP and not _only(pattern, text, one):
-                continue
-            if fixed not in LANGUAGES:
-                answer_in = _settle(one, spoken, text)
-            return Intent(
-                want,
-                answer_in,
-                "",
-                _words(pattern.sub(" ", text), one),
-                match.group(),
-                _YES_NO.search(text) is not None,
-                *_details(text, one),
-            )
+    yes_no = _patterns(spoken)[1].search(text) is not None
+    # The guessed language alone first: "son" and "parole" mean different things in different ones.
+    others = tuple(other for other in candidates if other != spoken)
+    for order in ((spoken,), others):
+        for want in Want:
+            for one in order:
+                pattern = language(one).question(want)
+                match = pattern.search(text) if pattern is not None else None
+                if pattern is None or match is None:
+                    continue
+                if want in SOCIAL and want is not Want.HELP and not _only(pattern, text, one):
+                    continue
+                words = _words(pattern.sub(" ", text), one)
+                details = _details(text, one)
+                matched = fixed or _settle(one, spoken, text)
+                return Intent(want, matched, "", words, match.group(), yes_no, *details)
     words = _words(text, spoken)
-    yes_no = _YES_NO.search(text) is not None
     details = _details(text, spoken)
-    if yes_no and any(
-        text.strip(_PUNCTUATION).endswith(plain(COLOURS[spoken][NAMES.index(one)]))
-        for one in details[-1]
-    ):
+    if yes_no and details[-1] and _ends_with_colour(text, spoken):
         # "Is the cup red?"
         return Intent(Want.COLOUR, answer_in, "", words, "", yes_no, *details)
     return Intent(Want.LOOKUP if words else Want.OTHER, answer_in, "", words, "", yes_no, *details)
 
 
-def guess_language(text: str) -> str | None:
-    """Return the likeliest of `LANGUAGES` for `plain` text; None when its letters fit none.
-
-    The letters decide, then the most common words; English when nothing does.
-    """
-    cyrillic, han = len(_CYRILLIC.findall(text)), len(_HAN.findall(text))
-    latin, other = len(_LATIN.findall(text)), len(_OTHER_SCRIPT.findall(text))
+def languages_of(text: str) -> tuple[str, ...]:
+    """Return the languages that a `plain` text may be in by its letters; none for other scripts."""
+    han, kana = len(_HAN.findall(text)), len(_KANA.findall(text))
+    cyrillic, latin = len(_CYRILLIC.findall(text)), len(_LATIN.findall(text))
+    for code, letters in _SCRIPTS.items():
+        count = len(letters.findall(text))
+        if count and 2 * count >= latin and count >= han + kana + cyrillic:
+            return () if code == "ar" and _OTHER_ARABIC.search(text) else (code,)
+    other = len(_OTHER_SCRIPT.findall(text))
     if other and other + han >= latin:
-        return None
+        return ()
+    if kana and 2 * (han + kana) >= latin:
+        return ("ja",)
     if han and 2 * han >= latin:
-        return "zh"
+        return ("zh", "ja")
     if cyrillic > latin:
-        return None if _NOT_RUSSIAN.search(text) else "ru"
-    scores = {language: len(pattern.findall(text)) for language, pattern in _HINTS.items()}
-    for want, table in _PATTERNS.items():
-        for language, pattern in table.items():
-            if want is not Want.SAYS and pattern.search(text):
-                scores[language] += 1
-    return max(LANGUAGES, key=lambda language: scores[language])
+        return () if _OTHER_CYRILLIC.search(text) else _CYRILLIC_LANGUAGES
+    return LATIN
+
+
+def _likeliest(candidates: tuple[str, ...], text: str, question: str, fixed: str | None) -> str:
+    """Return the likeliest language by its own letters and most common words; of equals the chosen
+    one, else the first.
+    """
+    if candidates == ("zh", "ja"):
+        # Without kana it may be either.
+        return "ja" if fixed == "ja" else "zh"
+    raw = question.casefold()
+    scores: dict[str, float] = {}
+    for code in candidates:
+        one = language(code)
+        scores[code] = len(one.common("hints").findall(text)) + 0.5 * (code == fixed)
+        scores[code] += 2 * any(letter in raw for letter in one.letters)
+        for want in Want:
+            pattern = one.question(want)
+            scores[code] += pattern is not None and pattern.search(text) is not None
+    return max(candidates, key=lambda code: scores[code])
 
 
 def _settle(matched: str, spoken: str, text: str) -> str:
     """Return the answer's language: a single word of another language does not change it."""
-    return spoken if _HINTS[spoken].search(text) else matched
+    return spoken if language(spoken).common("hints").search(text) else matched
 
 
-def _only(pattern: re.Pattern[str], text: str, language: str) -> bool:
+def _only(pattern: re.Pattern[str], text: str, code: str) -> bool:
     """Find whether a text has only the pattern and courtesies."""
-    rest = _FILLERS[language].sub(" ", pattern.sub(" ", text))
+    rest = language(code).common("fillers").sub(" ", pattern.sub(" ", text))
     return not _WORD.search(rest)
 
 
-def _words(text: str, language: str) -> tuple[str, ...]:
-    if language in UNSPACED:
-        text = _pattern(language, ",".join(STOP[language].split())).sub(" ", text)
+@cache
+def _stop(code: str) -> frozenset[str]:
+    """Return the `plain` words that do not help to find a subject."""
+    found = (language(one).stop for one in dict.fromkeys((code, *_MIXED)))
+    return frozenset(word for line in found for word in plain(line).split())
+
+
+def _words(text: str, code: str) -> tuple[str, ...]:
+    if language(code).unspaced:
+        text = language(code).stops().sub(" ", text)
+    stop = _stop(code)
     found = (
-        word for word in dict.fromkeys(_WORD.findall(text)) if word not in _STOP and len(word) > 1
+        word for word in dict.fromkeys(_WORD.findall(text)) if word not in stop and len(word) > 1
     )
     return tuple(islice(found, _MOST_WORDS))
 
 
-def _details(text: str, language: str) -> tuple[str, int | None, int | None, tuple[str, ...]]:
+def _details(text: str, code: str) -> tuple[str, int | None, int | None, tuple[str, ...]]:
     """Return the place, weekday, days from today, and colours that a question names."""
-    place = next((name for name, pattern in _PLACES[language].items() if pattern.search(text)), "")
-    unspaced = language in UNSPACED
+    one = language(code)
+    place = next((name for name in one.places if one.place(name).search(text)), "")
     tokens = set(_WORD.findall(text))
     # "sundays" is Sunday, too.
     forms = tokens | {token[:-1] for token in tokens if token.endswith("s")}
     weekday = next(
         (
             number
-            for number, names in enumerate(DAYS[language])
-            if any(
-                word in text if unspaced else (len(word) > 3 and word in forms)
-                for word in plain(names).split()
-            )
+            for number, names in enumerate(one.days)
+            if any(_names_day(word, text, forms, one.unspaced) for word in plain(names).split())
         ),
         None,
     )
-    in_days = (
-        0 if _TODAY[language].search(text) else 1 if _TOMORROW[language].search(text) else None
-    )
-    local = zip(NAMES, map(plain, COLOURS[language]), strict=True)
-    colours = tuple(
-        name
-        for name, word in local
-        if (word[:-1] if unspaced else word) in (text if unspaced else tokens)
-    )
+    in_days = 0 if one.common("today").search(text) else None
+    if in_days is None and one.common("tomorrow").search(text):
+        in_days = 1
+    colours = tuple(name for at, name in enumerate(NAMES) if one.colour(at).search(text))
     return place, weekday, in_days, colours
+
+
+def _names_day(word: str, text: str, tokens: set[str], unspaced: bool) -> bool:
+    if unspaced:
+        return word in text
+    if word.endswith("*"):
+        return any(token.startswith(word[:-1]) for token in tokens)
+    # Abbreviations stand on signs; in a question they are mostly other words.
+    return len(word) > 3 and word in tokens
+
+
+def _ends_with_colour(text: str, code: str) -> bool:
+    bare, one = text.strip(_PUNCTUATION), language(code)
+    return any(
+        match.end() == len(bare)
+        for at in range(len(NAMES))
+        for match in one.colour(at).finditer(bare)
+    )
 
 
 def quoted(question: str) -> str:
     """Return the text in quotes; "" without any."""
     found = _QUOTED.search(question)
-    return found.group(1).strip() if found else ""
+    return (found.group(1) or found.group(2)).strip() if found else ""
 
 
-def _says(question: str, text: str) -> str:
+@cache
+def _patterns(code: str) -> tuple[re.Pattern[str] | None, re.Pattern[str], re.Pattern[str] | None]:
+    """Return the patterns of a question that is open, of one that yes or no answers, and of words
+    around the text to find.
+    """
+    one = language(code)
+    before, after = (
+        "|".join(re.escape(plain(word.strip())) for word in words.split(",") if word.strip())
+        for words in (one.says_before, one.says_after)
+    )
+    ends = [rf"^(?:{before}|:)\s+"] if before else []
+    ends += [rf"\s+(?:{after})$"] if after else []
+    return (
+        re.compile(rf"^\W*(?:{one.open})(?!\w)") if one.open else None,
+        re.compile(one.yes_no),
+        re.compile("|".join(ends)) if ends else None,
+    )
+
+
+def _says(question: str, text: str, spoken: str, candidates: tuple[str, ...]) -> str:
     """Return X of a question of the form "does it say X"; "" for any other question."""
-    if _OPEN.search(text):
+    is_open = _patterns(spoken)[0]
+    if is_open is not None and is_open.search(text):
         return ""
-    for pattern in _SAYS.values():
-        match = pattern.search(text)
+    for code in dict.fromkeys((spoken, *candidates)):
+        match = language(code).says.search(text)
         if match is None:
             continue
         if target := quoted(question):
             return target
         rest = next((part for part in match.groups() if part), "").strip(_PUNCTUATION)
+        edges = _patterns(code)[2]
         before = None
         while before != rest:
             before = rest
-            rest = _TAIL.sub("", rest).strip(_PUNCTUATION)
-        if rest and not set(rest.split()) <= _STOP:
+            rest = edges.sub("", rest).strip(_PUNCTUATION) if edges is not None else rest
+        if rest and not set(rest.split()) <= _stop(code):
             return rest
     return ""

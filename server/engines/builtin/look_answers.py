@@ -17,7 +17,9 @@ def colour(s: Speaker) -> Answer:
     shares = facts.colours.get("whole", ())
     whole = s.say(
         "colour_shares",
-        colours=", ".join(f"{s.names([name])} {share:.0%}" for name, share in shares[:3]),
+        colours=s.language.listed(
+            [f"{s.names([name])} {s.language.percent(share)}" for name, share in shares[:3]]
+        ),
     )
     if intent.place == "whole":
         seen = [
@@ -43,8 +45,11 @@ def colour(s: Speaker) -> Answer:
 
 
 def light(s: Speaker) -> Answer:
-    percent = round(s.facts.scene.brightness * 100)
-    return s.say("light", light=_light(s), percent=percent), ""
+    return s.say("light", light=_light(s), percent=_brightness(s)), ""
+
+
+def _brightness(s: Speaker) -> str:
+    return s.language.percent(s.facts.scene.brightness)
 
 
 def _light(s: Speaker) -> str:
@@ -66,8 +71,7 @@ def faces(s: Speaker) -> Answer:
         return s.say("faces_missing"), ""
     if count == 0:
         return s.say("faces_none"), s.say("faces_note")
-    text = s.say("faces_one") if count == 1 else s.say("faces_many", count=count)
-    return text, s.say("faces_note")
+    return s.say("faces", count=count), s.say("faces_note")
 
 
 def motion(s: Speaker) -> Answer:
@@ -90,7 +94,7 @@ def change(s: Speaker) -> Answer:
         head = s.say(
             "change_share",
             seconds=seconds,
-            percent=max(1, round(found.share * 100)),
+            percent=s.language.percent(max(0.01, found.share)),
             where=s.say(f"at_{found.where}"),
         )
     else:
@@ -122,9 +126,7 @@ def summary(s: Speaker, *, running: bool = False) -> Answer:
     if s.facts.unread and not s.facts.scene.blurred and not s.facts.scene.dark:
         return s.say("unread"), around
     key = "see_colour" if running else "see_colour_only"
-    return s.say(key, colours=_middle(s)), s.say(
-        "light", light=_light(s), percent=round(s.facts.scene.brightness * 100)
-    )
+    return s.say(key, colours=_middle(s)), s.say("light", light=_light(s), percent=_brightness(s))
 
 
 def cannot(s: Speaker) -> Answer:

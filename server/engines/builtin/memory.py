@@ -53,25 +53,27 @@ def compare(before: Impression, now: Impression) -> Change:
 
 
 class Memory:
-    """One impression a session, of at most `sessions`; the least recently used is dropped."""
+    """One impression a session and camera, at most `sessions`; the least recently used is dropped."""
 
     def __init__(self, sessions: int = 128) -> None:
         self._sessions = sessions
-        self._kept: OrderedDict[str, Impression] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str], Impression] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    def exchange(self, session_id: str, now: Impression) -> Impression | None:
-        """Store an impression and return the one before; None for the first."""
-        before = self._kept.pop(session_id, None)
+    def exchange(self, session_id: str, now: Impression, camera: str = "") -> Impression | None:
+        """Store an impression and return the one before of this camera; None for the first."""
+        key = (session_id, camera)
+        before = self._kept.pop(key, None)
         if now.rows is None and before is not None:
             # The text was not read this time, so the last one that was read stays.
             now = Impression(now.cells, before.rows, now.captured)
-        self._kept[session_id] = now
+        self._kept[key] = now
         while len(self._kept) > self._sessions:
             self._kept.popitem(last=False)
         return before
 
     def forget(self, session_id: str) -> None:
-        self._kept.pop(session_id, None)
+        for key in [one for one in self._kept if one[0] == session_id]:
+            del self._kept[key]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from server.engines.builtin import colours
 from server.engines.builtin.intents import Intent, quoted
-from server.engines.builtin.languages import COLOURS
+from server.engines.builtin.language import language
 from server.engines.builtin.lines import LEAST_SCORE, Corners, Piece
 from server.engines.builtin.tables import names_it
 from server.engines.builtin.wants import Want
@@ -70,17 +70,17 @@ def wants_faces(intent: Intent) -> bool:
 def wanted_colours(intent: Intent, question: str) -> tuple[str, ...]:
     """Return the names from `colours.NAMES` that a question has, inflected ones ("blaue") too."""
     tokens = _TOKEN.findall(plain(question))
-    local = zip(colours.NAMES, COLOURS[intent.language], strict=True)
+    words = language(intent.language)
     more = (
         name
-        for name, word in local
-        if any(_inflected(token, plain(word), intent.language) for token in tokens)
+        for name in colours.NAMES
+        if any(_inflected(token, plain(words.colour_name(name)), words.code) for token in tokens)
     )
     return tuple(dict.fromkeys((*intent.colours, *more)))
 
 
-def _inflected(token: str, word: str, language: str) -> bool:
-    cut, ends = _ENDINGS.get(language, (0, ()))
+def _inflected(token: str, word: str, code: str) -> bool:
+    cut, ends = _ENDINGS.get(code, (0, ()))
     stem = word[: len(word) - cut] if len(word) > cut + 1 else word
     return token == word or (token.startswith(stem) and token[len(stem) :] in ends)
 

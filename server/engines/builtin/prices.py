@@ -11,7 +11,8 @@ from server.engines.builtin.lines import Row
 from server.engines.builtin.tables import names_it
 from server.engines.matching import plain, word_pattern
 
-_CURRENCY = r"(?:€|\$|£|¥|₹|₽|元|円|eur|euro|euros|usd|gbp|chf|fr\.|sek|nok|dkk|pln|zł|kč|kr|rub|руб|rmb|cny|jpy)"
+# Words of print are in the languages whose letters the engine reads.
+_CURRENCY = r"(?:€|\$|£|¥|₹|₽|元|円|eur|euro|euros|usd|gbp|chf|fr\.|sek|nok|dkk|pln|zł|kč|kr|rub|руб|rmb|cny|jpy|₺|tl|try|brl)"
 _MONEY = r"\d{1,3}(?:[.,' ]\d{3})*(?:[.,](?:\d{2}|-{1,2}))?|\d+(?:[.,]\d{2})?"
 _PRICES = (
     re.compile(rf"(?:{_CURRENCY})\s?(?:{_MONEY})(?![\d])", re.I),
@@ -23,30 +24,44 @@ _BARE = re.compile(
     re.I,
 )
 _PRICE_ROW = word_pattern(
-    "price, total, sum, amount due, preis, summe, gesamt, zu zahlen, prix, total ttc, montant, precio, importe, a pagar, now, only, nur"
+    "price, total, sum, amount due, preis, summe, gesamt, zu zahlen, prix, total ttc, montant, precio, importe, a pagar, now, only, nur, "
+    "prezzo, totale, importo, da pagare, preço, prijs, totaal, te betalen, cena, suma, razem, do zapłaty, fiyat, tutar, toplam",
+    "价格, 價格, 総額, 合計, 合计, 価格, 値段, お会計",
 )
 _TOTAL = word_pattern(
-    "total, totals, sum, amount, summe, gesamt, gesamtsumme, betrag, montant, importe, somme, totale, suma, balance",
-    "总额, 总计, 合计, 合計, 小计合计",
+    "total, totals, sum, amount, summe, gesamt, gesamtsumme, betrag, montant, importe, somme, totale, suma, balance, "
+    "importo, totaal, bedrag, razem, łącznie, kwota, toplam, tutar",
+    "总额, 總額, 总计, 總計, 合计, 合計, 总金额, 小计合计, 総計, 総額, お会計",
 )
 # Words that name the sum to pay more surely than "total"
 _DUE = word_pattern(
     "amount due, balance due, total due, to pay, grand total, total to pay, gesamtbetrag, endbetrag, zu zahlen, rechnungsbetrag, "
-    "total ttc, ttc, net a payer, a payer, total a pagar, a pagar, amount payable, total eur, total incl*",
-    "应付, 实付",
+    "total ttc, ttc, net a payer, a payer, total a pagar, a pagar, amount payable, total eur, total incl*, "
+    "da pagare, totale complessivo, totale euro, importo dovuto, te betalen, do zapłaty, do zapłacenia, suma pln, "
+    "ödenecek tutar, genel toplam",
+    "应付, 應付, 实付, 實付, お支払, 支払金額, 請求額, お買上計, 現計",
 )
 _NOT_TOTAL = word_pattern(
     "subtotal, sub total, sub-total, zwischensumme, sous-total, sous total, vat, tax, mwst, ust, tva, iva, discount, saved, savings, "
-    "rabatt, ersparnis, remise, descuento, ahorro, items, net, netto, ht, points, punkte, change, ruckgeld, wechselgeld",
-    "小计, 税",
+    "rabatt, ersparnis, remise, descuento, ahorro, items, net, netto, ht, points, punkte, change, ruckgeld, wechselgeld, "
+    "subtotale, sconto, risparmio, resto, imponibile, desconto, troco, imposto, subtotaal, btw, korting, wisselgeld, "
+    "ptu, podatek, rabat, opust, reszta, ara toplam, kdv, topkdv, indirim, matrah, para üstü",
+    "小计, 小計, 税, 割引, 値引, お釣, おつり, 釣銭, 找零, 找回, 优惠, 優惠",
 )
-_INCLUDING = word_pattern("incl, incl*, inkl, inkl*, including, ttc, iva incluido, brutto, gross")
+_INCLUDING = word_pattern(
+    "incl, incl*, inkl, inkl*, including, ttc, iva incluido, iva inclusa, iva incluído, brutto, gross, kdv dahil",
+    "税込, 含税, 含稅",
+)
 _MONEY_BACK = word_pattern(
-    "change, change due, ruckgeld, wechselgeld, zuruck, rendu, monnaie, monnaie rendue, cambio, vuelto",
-    "找零",
+    "change, change due, ruckgeld, wechselgeld, zuruck, rendu, monnaie, monnaie rendue, cambio, vuelto, "
+    "resto, troco, wisselgeld, reszta, para üstü",
+    "找零, 找回, お釣, おつり, 釣銭",
 )
 _PAID = word_pattern(
-    "cash, card, visa, mastercard, gegeben, bar, karte, especes, carte, efectivo, tarjeta, maestro, paid"
+    "cash, card, visa, mastercard, gegeben, bar, karte, especes, carte, efectivo, tarjeta, maestro, paid, "
+    "contanti, carta, bancomat, pagato, dinheiro, cartao, multibanco, numerario, contant, pin, pinbetaling, betaald, "
+    "gotówka, karta, zapłacono, nakit, kart, kredi kartı, ödenen",
+    "现金, 現金, 刷卡, 微信支付, 支付宝, お預り, お預かり, クレジット",
 )
 _UNIT_NAME = r"(?:kg|kilo|kilogramm?|g|gr|l|liter|litre|litro|ltr|ml|lb|oz|stk|stück|st|piece|pc|pièce|pieza|unit|m|公斤|斤|kg)"
 _PER = re.compile(

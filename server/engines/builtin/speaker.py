@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
-from server.engines.builtin import colours
+from server.engines.builtin.bidi import POP, without_controls
 from server.engines.builtin.codes import Code
 from server.engines.builtin.facts import Facts
 from server.engines.builtin.intents import Intent
-from server.engines.builtin.languages import COLOURS, PHRASES, UNSPACED
+from server.engines.builtin.language import TELL_SCRIPTS, language
 from server.engines.builtin.lines import Row, row_of
 from server.engines.builtin.tables import Beside
 
@@ -28,7 +29,10 @@ class Speaker:
         self.intent = intent
         self.facts = facts
         self.today = today
-        self.codes: tuple[Code, ...] = (facts.codes or ())[:ITEMS]
+        self.language = language(intent.language)
+        self.codes: tuple[Code, ...] = tuple(
+            replace(code, text=without_controls(code.text)) for code in (facts.codes or ())[:ITEMS]
+        )
         self.rows: list[Row] = list((facts.rows or ())[:ROWS])
         if facts.scene.blurred and sum(len(row.text) for row in self.rows) < 3:
             # A blurred block of print is read as one large letter.
@@ -45,15 +49,16 @@ class Speaker:
         return [row.text for row in self.all_rows]
 
     def say(self, key: str, **values: object) -> str:
-        return PHRASES[self.intent.language][key].format(**values)
+        return self.language.say(key, **values)
 
     def listing(self, rows: Sequence[Row] | None = None, most: int = ROWS) -> str:
         """Return rows as one line; a row is joined with the one that it continues."""
         rows = self.rows if rows is None else rows
         text = ""
         for row in rows[:most]:
-            goes_on = text and row.text[:1].islower() and (text[-1:].isalpha() or text[-1:] in ",-")
-            text += (" " if goes_on else " · " if text else "") + row.text
+            end = text.rstrip(POP)[-1:]
+            goes_on = end and row.text[:1].islower() and (end.isalpha() or end in ",-")
+            text += (" " if goes_on else " · " if text else "") + self.language.isolate(row.text)
         return text + (" …" if len(rows) > most else "")
 
     def largest(self) -> Row:
@@ -64,27 +69,22 @@ class Speaker:
         return second if second.height > 0.45 * first.height else first
 
     def items(self, items: Iterable[str], most: int = ITEMS) -> str:
-        unspaced = self.intent.language in UNSPACED
         found = list(items)
-        return ("；" if unspaced else "; ").join(found[:most]) + (" …" if len(found) > most else "")
+        return self.language.items(found[:most]) + (" …" if len(found) > most else "")
 
     def sentence(self, *parts: str) -> str:
-        kept = [part for part in parts if part]
-        return ("" if self.intent.language in UNSPACED else " ").join(kept)
+        return self.language.sentence(*parts)
 
     def capital(self, text: str) -> str:
         return text[:1].upper() + text[1:]
 
     def names(self, names: Iterable[str]) -> str:
         """Return names of colours in the language."""
-        local = dict(zip(colours.NAMES, COLOURS[self.intent.language], strict=True))
-        return ("、" if self.intent.language in UNSPACED else ", ").join(
-            local[name] for name in names
-        )
+        return self.language.listed([self.language.colour_name(name) for name in names])
 
     def scripts(self, otherwise: str = "") -> str:
-        """Return the sentence about readable scripts in Russian and Chinese, else `otherwise`."""
-        if self.intent.language in {"ru", "zh"}:
+        """Return the sentence about readable scripts where the language needs it, else `otherwise`."""
+        if self.intent.language in TELL_SCRIPTS:
             return self.say("scripts")
         return otherwise
 

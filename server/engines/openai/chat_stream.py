@@ -29,7 +29,7 @@ import anyio
 import httpx2
 
 from server.engines.base import Usage
-from server.engines.reply import Piece
+from server.engines.reply import CallPiece, Piece
 
 # An event of a chat stream has a few hundred bytes; a server that sends more than this is no model
 # server.
@@ -41,6 +41,8 @@ _DRAIN_SECONDS = 0.05
 _EVENTS_AT_A_TIME = 64
 # No count of tokens is larger; one of thousands of digits would not even be a number to others.
 _MOST_TOKENS = 2**31
+# Indices of tool calls
+_MOST_INDEX = 1_000
 _GARBAGE = "The model server sent something that is no chat answer. Check that VLLM_BASE_URL names a model server."
 # Errors of reading a response beside httpx2's own: openai knows these to slip through.
 _NETWORK_ERRORS = (httpx2.HTTPError, httpx2.StreamError, ssl.SSLError, anyio.EndOfStream, OSError)
@@ -222,6 +224,7 @@ def read_event(event: bytes) -> Piece:
         sound=sound,
         refused=bool(message.get("refusal")),
         tools=bool(message.get("tool_calls") or message.get("function_call")),
+        calls=_calls(message.get("tool_calls")),
     )
 
 
@@ -233,6 +236,20 @@ def _sound(data: dict[str, object], message: dict[str, object]) -> tuple[str, st
     if not isinstance(audio, dict):
         return "", ""
     return _text(audio.get("data")), _text(audio.get("transcript"))
+
+
+def _calls(value: object) -> tuple[CallPiece, ...]:
+    """Return the pieces of tool calls that can be read; a whole answer's calls have no index."""
+    found = []
+    for place, one in enumerate(value if isinstance(value, list) else []):
+        function = one.get("function") if isinstance(one, dict) else None
+        if not isinstance(function, dict):
+            continue
+        index = one.get("index")
+        index = index if type(index) is int and 0 <= index < _MOST_INDEX else place
+        parts = (one.get("id"), function.get("name"), function.get("arguments"))
+        found.append(CallPiece(index, *map(_text, parts)))
+    return tuple(found)
 
 
 def _text(value: object) -> str:

@@ -71,7 +71,7 @@ class Discovery:
 
     def not_openai(self) -> str:
         return (
-            f"What answers at {self.address} is no OpenAI-compatible model server. "
+            f"The program at {self.address} is not an OpenAI-compatible model server. "
             "VLLM_BASE_URL must name one and end in /v1, like http://127.0.0.1:8001/v1."
         )
 
@@ -134,8 +134,8 @@ class Discovery:
         return _bad(
             before,
             EngineState.MISCONFIGURED,
-            f"No model at {self.address} takes pictures ({shown}). Load one there that does, a vision-language model; one"
-            " that is meant all the same is named by MODEL_NAME.",
+            f"No model at {self.address} takes pictures ({shown}). Load a vision-language model there,"
+            " or name one in MODEL_NAME to use it all the same.",
         )
 
     def from_listing(self, raw: bytes, before: EngineStatus, chosen: str = "") -> EngineStatus:
@@ -178,6 +178,8 @@ class Discovery:
             boxes=self._boxes,
             # vLLM constrains answers to a schema; of other servers it is not known.
             json_schema=card.get("owned_by") == "vllm",
+            # A server that takes none says so when it is asked.
+            tools=True,
             # On by default there.
             prefix_cache=card.get("owned_by") == "vllm",
             geometry=sizes,

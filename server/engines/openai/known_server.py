@@ -231,7 +231,7 @@ class KnownServer:
 
     def _refused_answer(self, why: str) -> EngineStatus:
         detail = (
-            f"What answers at {self.address} {why}. Check that VLLM_BASE_URL names a model server."
+            f"The program at {self.address} {why}. Check that VLLM_BASE_URL names a model server."
         )
         return self._bad(EngineState.MISCONFIGURED, detail, Trouble.PROTOCOL)
 

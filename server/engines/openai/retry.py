@@ -12,8 +12,10 @@ from server.core.frames import Kind
 _MOST = 2
 _MOST_BACKGROUND = 1
 ATTEMPTS = 1 + _MOST
-# Seconds before the first and the second repeat at the same server
-_PAUSES = (0.1, 0.4)
+# Seconds before the first and the second repeat at the same server. The second one comes after a
+# router's next health check (scripts/start_router.sh: each second): a lone question whose stream broke
+# at a server that died is sent there again until then.
+_PAUSES = (0.1, 1.2)
 # A longer Retry-After is passed on to the page: the picture would get too old.
 LONGEST_WAIT = 3.0
 

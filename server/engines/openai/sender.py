@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
-from server.core.errors import EngineError, EngineFailed, EngineUnavailable
+from server.core.errors import EngineError, EngineFailed, EngineRefused, EngineUnavailable
 from server.core.frames import Picture
 from server.core.sound import SoundUse
 from server.engines.base import EngineRequest, Finished
@@ -116,10 +117,14 @@ class Sender:
             request, speak=speak and self._server.status.capabilities.speech_out
         )
         turns, video = len(request.turns), request.video
+        fields, thinking = self._fields, self._thinking
+        if request.conversation is not None:
+            # A refusal may repeat what a program wrote: it counts for this request alone.
+            fields, thinking = copy.deepcopy((fields, thinking))
         looked_up = False
         while True:
             try:
-                body = self._fields.body(
+                body = fields.body(
                     request,
                     media.url,
                     earlier[len(earlier) - len(request.earlier) :],
@@ -129,7 +134,7 @@ class Sender:
                     json_schema=self._server.status.capabilities.json_schema,
                     speech_out=self._server.speech_out.states,
                     tokens=self._server.control_tokens,
-                    thinking=self._thinking,
+                    thinking=thinking,
                 )
                 stream, event = await self._client.send(
                     body, stack, due, names, spoken=request.speak
@@ -157,6 +162,10 @@ class Sender:
                     # Before a failure without a word about it is taken for one of the media; without
                     # the answer's sound it is asked again at once.
                     raise self.refusal(refusal) from None
+                other = not looked_up and upstream.is_other_model(refusal.status, refusal.body)
+                if request.conversation is not None and not other:
+                    request = self._of_program(request, refusal, fields, thinking)
+                    continue
                 if refusal.status in (400, 422) and self._fields.drop(refusal.body, self._thinking):
                     continue
                 if self._fields.drop_schema(request, refusal.body):
@@ -205,13 +214,42 @@ class Sender:
                     if not self._server.status.ready:
                         # The next engine may answer.
                         raise EngineUnavailable(self._server.status.detail) from None
-                elif upstream.is_other_model(refusal.status, refusal.body) and not looked_up:
+                elif other:
                     looked_up = True
                     if (await self._server.probe()).ready and self._server.status.model != model:
                         continue
                 elif refusal.status in (400, 422) and self._thinking.refused():
                     continue
                 raise self.refusal(refusal) from None
+
+    def _of_program(
+        self, request: EngineRequest, refusal: Refused, fields: RequestFields, thinking: Thinking
+    ) -> EngineRequest:
+        """Return a refused request of a program as it is sent again. Raises its refusal, EngineError or Fault.
+
+        Nothing is learned of the server: the refusal's words may be the program's own.
+        """
+        status, body = refusal.status, refusal.body
+        if status in (400, 422) and fields.drop(body, thinking):
+            return request
+        most = upstream.most_pictures(status, body)
+        if most is not None and most <= len(request.earlier):
+            return fewer_pictures(request, most)
+        if upstream.is_context_refusal(status, body):
+            if request.earlier:
+                return fewer_pictures(request)
+            raise self.refusal(refusal) from None
+        given = request.conversation.fields if request.conversation is not None else ()
+        if wish := upstream.refused_wish(status, body, given):
+            # Never without it: the program counts on the form of its answer.
+            raise EngineRefused(
+                f'The present model does not take "{wish}" as it was given. Leave it out, or tell whoever runs'
+                " this server.",
+                public=True,
+            ) from None
+        if status in (400, 422) and thinking.refused():
+            return request
+        raise self.refusal(refusal) from None
 
     def refusal(self, refusal: Refused, *, begun: bool = False) -> EngineError | Fault:
         """Return the error of a refusal, or the fault that another attempt may mend.

@@ -56,6 +56,12 @@ _NO_SPEECH = re.compile(
     r"|\b(audio\.)?voice\b",
     re.I,
 )
+# Refusals of tools in words: vLLM without --enable-auto-tool-choice, llama.cpp without --jinja
+_NO_TOOLS = re.compile(r"\btool[ _-]?(choice|call|parser)|\btools\b|function call", re.I)
+# The same of a form of answer
+_NO_FORM = re.compile(
+    r"response_format|json_schema|json_object|\bgrammar\b|structured_?output|guided", re.I
+)
 # Failures that blame a part of the request
 _MEDIA = re.compile(
     r"image|mmproj|vision|multi-?modal|picture|video|audio|sound|speech|voice|speaker|modalit|schema|grammar",
@@ -100,6 +106,19 @@ def refused_fields(body: object, optional: Iterable[str]) -> set[str]:
         return named & set(optional)
     words = words_of(body)
     return {name for name in optional if re.search(rf"\b{re.escape(name)}\b", words)}
+
+
+def refused_wish(status: int, body: object, fields: Iterable[str]) -> str:
+    """Return the field of a program's conversation that a refusal is about; "" when it is about none."""
+    fields = tuple(fields)
+    if status not in (400, 422, 501, 0):
+        return ""
+    words = words_of(body)
+    if "tools" in fields and _NO_TOOLS.search(words):
+        return "tools"
+    if "response_format" in fields and _NO_FORM.search(words):
+        return "response_format"
+    return min(refused_fields(body, fields), default="")
 
 
 def is_context_length(body: object) -> bool:

@@ -43,7 +43,7 @@ class Recogniser(Protocol):
 
     @property
     def name(self) -> str:
-        """Of "transcriptions", "realtime" and "local": bounded, so that it may label a metric."""
+        """One of "transcriptions", "realtime" and "local": bounded, so that it may label a metric."""
         ...
 
     @property

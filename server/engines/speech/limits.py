@@ -22,7 +22,7 @@ class SpeechLimits(Seconds):
 
 @dataclass(frozen=True, slots=True)
 class VoiceLimits(SpeechLimits):
-    """Those of a voice; `total` is for all of a text's sound."""
+    """The limits of a voice; `total` is for all of a text's sound."""
 
     first: float = 10.0
     between: float = 5.0

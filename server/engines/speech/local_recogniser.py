@@ -5,31 +5,20 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-from server.core.aio import TaskSet
-from server.core.errors import SpeechFailed, SpeechTimeout, SpeechUnavailable
+from server.core.errors import SpeechFailed, SpeechTimeout
 from server.core.sound import Sound
 from server.engines.speech.base import MOST_WORDS_CHARS, Words, WordTime
+from server.engines.speech.local_worker import SpeechWorker
 from server.engines.speech.whole_sound import Pieces
-from server.processes.process import ProcessFailed
 from server.processes.wire import Message
-from server.processes.worker_process import WorkerProcess, environment
 
-log = logging.getLogger(__name__)
-
-ROOT = Path(__file__).resolve().parents[3]
 # Large weights come from slow disks.
 LOAD_SECONDS = 600.0
-# From the end of what was said to its words
+# From the end of the sound to its words
 WORDS_SECONDS = 60.0
-# The last lines of the log take another pipe than the words, and come after them.
-_QUIET_SECONDS = 1.0
 
 
 class LocalRecogniser:
@@ -51,35 +40,34 @@ class LocalRecogniser:
         env: Mapping[str, str] | None = None,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
-        self._folder = folder
-        self._argv = (
-            *(python, "-m", "server.engines.speech.recogniser_worker"),
-            *("--model", str(folder)),
-        )
-        self._env = dict(env or {})
         self.on_change = on_change
-        self._worker = WorkerProcess(
+        self._worker = SpeechWorker(
+            "recogniser",
+            (python, "-m", "server.engines.speech.recogniser_worker", "--model", str(folder)),
+            env or {},
+            load_seconds=LOAD_SECONDS,
+            remedy="Set ENGINE_PYTHON to a Python with torch and transformers.",
+            cannot_load=lambda why: (
+                f"The speech model {folder.name} could not be loaded ({why})."
+                " Set TRANSCRIPTION_LOCAL_MODEL to the folder of another one."
+            ),
+            on_loaded=lambda _: None,
             on_message=self._receive,
-            on_line=lambda _: None,
-            on_exit=self._exited,
-            quiet=self._quiet,
+            on_end=self._ended,
+            on_change=lambda: self.on_change(),
         )
-        self._tasks = TaskSet("recogniser")
-        self._turn = asyncio.Lock()
-        self._ids = itertools.count(1)
         # The sound in work, and where its words are awaited; None without one
         self._id = 0
         self._waiting: asyncio.Future[Message | None] | None = None
-        self._loaded = asyncio.Event()
-        self._quiet_until = 0.0
-        self._closed = False
-        self._ready = False
-        # The reason why it is not ready and the remedy, for operators; "" while it is
-        self.trouble = f"The speech model {folder.name} is being loaded."
 
     @property
     def ready(self) -> bool:
-        return self._ready
+        return self._worker.ready
+
+    @property
+    def trouble(self) -> str:
+        """The reason why it is not ready and the remedy, for operators; "" while it is."""
+        return self._worker.trouble
 
     @property
     def pid(self) -> int | None:
@@ -88,13 +76,11 @@ class LocalRecogniser:
 
     def start(self) -> None:
         """Begin to load the model."""
-        self._tasks.spawn(self._load(), name="load")
+        self._worker.start()
 
     async def wait(self) -> None:
-        """Wait until it is loaded. Raises SpeechUnavailable with the reason when it cannot be."""
-        await self._loaded.wait()
-        if not self._ready:
-            raise SpeechUnavailable(self.trouble)
+        """See `SpeechWorker.wait`."""
+        await self._worker.wait()
 
     async def recognise(
         self, sound: AsyncIterator[Sound] | Sound, *, language: str | None
@@ -104,10 +90,8 @@ class LocalRecogniser:
         if whole is None:
             yield Words("", True)
             return
-        async with self._turn:
-            if not self._ready:
-                raise SpeechUnavailable(self.trouble)
-            message = await self._ask(whole, language)
+        async with self._worker.turn() as id:
+            message = await self._ask(id, whole, language)
         if message is None:
             raise SpeechFailed("The local recogniser's process ended while it worked.")
         if message.type == "error":
@@ -118,17 +102,12 @@ class LocalRecogniser:
 
     async def close(self) -> None:
         """End the worker and its memory. Safe to call twice."""
-        self._closed = True
-        self._ready = False
-        self.trouble = "The local recogniser was stopped."
-        await self._worker.stop()
-        await self._tasks.close()
+        await self._worker.close()
 
-    async def _ask(self, sound: Sound, language: str | None) -> Message | None:
+    async def _ask(self, id: int, sound: Sound, language: str | None) -> Message | None:
         """Return the worker's message on a sound; None when it has ended."""
-        loop = asyncio.get_running_loop()
-        self._id = id = next(self._ids)
-        waiting: asyncio.Future[Message | None] = loop.create_future()
+        self._id = id
+        waiting: asyncio.Future[Message | None] = asyncio.get_running_loop().create_future()
         self._waiting = waiting
         header = {"type": "recognise", "id": id, "language": language}
         self._worker.send(header, sound.samples.tobytes())
@@ -141,60 +120,14 @@ class LocalRecogniser:
             ) from None
         finally:
             self._waiting = None
-            self._quiet_until = loop.time() + _QUIET_SECONDS
             if not waiting.done() or waiting.cancelled():
                 self._worker.send({"type": "cancel", "id": id})
 
-    async def _load(self) -> None:
-        try:
-            await self._worker.start(self._argv, environment(self._env), ROOT)
-            async with asyncio.timeout(LOAD_SECONDS):
-                await self._loaded.wait()
-        except ProcessFailed as error:
-            self._failed(
-                f"{error.message} Set ENGINE_PYTHON to a Python with torch and transformers."
-            )
-        except TimeoutError:
-            self._failed(f"The speech model was not loaded within {LOAD_SECONDS:g} s.")
-            self._worker.kill()
-
     def _receive(self, message: Message) -> None:
-        header: dict[str, Any] = message.header
-        match message.type:
-            case "failed":
-                self._failed(
-                    f"The speech model {self._folder.name} could not be loaded ({header['message']})."
-                    " Set TRANSCRIPTION_LOCAL_MODEL to the folder of another one."
-                )
-            case "ready":
-                self._ready, self.trouble = True, ""
-                log.info("the local recogniser is loaded")
-                self._loaded.set()
-                self.on_change()
-            case _:
-                waiting = self._waiting
-                if waiting is not None and header["id"] == self._id and not waiting.done():
-                    waiting.set_result(message)
+        waiting = self._waiting
+        if waiting is not None and message.header["id"] == self._id and not waiting.done():
+            waiting.set_result(message)
 
-    def _failed(self, trouble: str) -> None:
-        self._ready, self.trouble = False, trouble
-        log.error("the local recogniser does not work", extra={"reason": trouble})
-        self._loaded.set()
-        self.on_change()
-
-    def _exited(self, status: int) -> None:
-        if not self._closed and (self._ready or not self._loaded.is_set()):
-            self._failed(
-                f"The local recogniser's process ended (status {status}). Start the server again."
-            )
-        self._ready = False
+    def _ended(self) -> None:
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(None)
-
-    def _quiet(self) -> bool:
-        """Find whether a line of its log might quote the speech."""
-        with suppress(RuntimeError):
-            return self._waiting is not None or (
-                asyncio.get_running_loop().time() < self._quiet_until
-            )
-        return True

@@ -15,10 +15,15 @@ from typing import Any
 from websockets.exceptions import ConnectionClosed
 
 from server.core.sound import Sound
+from server.engines.openai.bounded_socket import (
+    BoundedSocket,
+    Exchange,
+    NotOffered,
+    SocketBounds,
+)
 from server.engines.speech.base import MOST_SOUND_SECONDS, MOST_WORDS_CHARS, Words
 from server.engines.speech.limits import SpeechLimits
 from server.engines.speech.refusals import Refusals
-from server.engines.speech.socket_client import Exchange, NotOffered, SpeechSocket
 
 PATH = "/realtime"
 # An event has some hundred bytes; the last one all words.
@@ -34,14 +39,8 @@ class Realtime:
     def __init__(self, address: str, api_key: str, limits: SpeechLimits) -> None:
         self._limits = limits
         self._refusals = Refusals("transcription server", "TRANSCRIPTION", address, PATH)
-        self._socket = SpeechSocket(
-            self._refusals,
-            api_key,
-            limits.connect,
-            message_bytes=_MESSAGE_BYTES,
-            messages=_MOST_MESSAGES,
-            total_bytes=_MOST_BYTES,
-        )
+        bounds = SocketBounds(_MESSAGE_BYTES, _MOST_MESSAGES, _MOST_BYTES)
+        self._socket = BoundedSocket(self._refusals, address, PATH, api_key, limits.connect, bounds)
 
     async def recognise(
         self, pieces: AsyncIterator[Sound], *, model: str

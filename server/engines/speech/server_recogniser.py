@@ -10,17 +10,17 @@ from pydantic import SecretStr
 
 from server.core.errors import SpeechError
 from server.core.sound import Sound
+from server.engines.openai.bounded_socket import NotOffered
 from server.engines.openai.discovery import address_of
 from server.engines.speech.base import Words
 from server.engines.speech.limits import SpeechLimits
 from server.engines.speech.realtime import Realtime
-from server.engines.speech.server_state import ServerState
-from server.engines.speech.socket_client import NotOffered
+from server.engines.speech.server_state import SpeechServer
 from server.engines.speech.transcriptions import Transcriptions
 from server.engines.speech.whole_sound import Pieces
 
 
-class ServerRecogniser:
+class ServerRecogniser(SpeechServer):
     """One server; see `Recogniser`. `model` "" takes the first one that it lists.
 
     `realtime`: the socket is tried first. When it fails before any words, the sound so far goes over
@@ -39,11 +39,11 @@ class ServerRecogniser:
     ) -> None:
         limits = limits or SpeechLimits()
         key = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
-        self._address = address_of(base_url)
+        address = address_of(base_url)
         self.name = "realtime" if realtime else "transcriptions"
-        self._http = Transcriptions(self._address, key, limits, transport)
-        self._socket = Realtime(self._address, key, limits)
-        self._state = ServerState(
+        self._http = Transcriptions(address, key, limits, transport)
+        self._socket = Realtime(address, key, limits)
+        super().__init__(
             "transcription server",
             base_url,
             self._http.http,
@@ -51,22 +51,6 @@ class ServerRecogniser:
             socket=realtime,
             seconds=limits.probe,
         )
-
-    def __repr__(self) -> str:
-        return f"ServerRecogniser(address={self._address!r}, ready={self.ready})"
-
-    @property
-    def ready(self) -> bool:
-        return self._state.ready
-
-    @property
-    def elsewhere(self) -> str:
-        return self._state.elsewhere
-
-    @property
-    def trouble(self) -> str:
-        """The reason why it is not ready and the remedy, for operators; "" while it is."""
-        return self._state.trouble
 
     async def probe(self) -> bool:
         """Find whether the server answers, and its model; never raises an error."""
@@ -98,6 +82,3 @@ class ServerRecogniser:
         async with aclosing(asking) as found:
             async for words in found:
                 yield words
-
-    async def close(self) -> None:
-        await self._http.close()

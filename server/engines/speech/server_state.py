@@ -1,4 +1,4 @@
-"""The state of one speech server: ready or not, its model, and the use of its socket."""
+"""One speech server: its state, which is ready or not, its model, and the use of its socket."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ class Listing(Protocol):
     async def models(self) -> tuple[int, list[str]]: ...
 
     def trouble(self, status: int) -> str: ...
+
+    async def close(self) -> None: ...
 
 
 class ServerState:
@@ -90,3 +92,33 @@ class ServerState:
             "a speech server's socket is not used",
             extra={"engine": self._what, "error": type(error).__name__},
         )
+
+
+class SpeechServer:
+    """One server that recognises or speaks, as far as both are the same; arguments as for `ServerState`."""
+
+    def __init__(
+        self, what: str, base_url: str, http: Listing, *, model: str, socket: bool, seconds: float
+    ) -> None:
+        self._address = address_of(base_url)
+        self._listing = http
+        self._state = ServerState(what, base_url, http, model=model, socket=socket, seconds=seconds)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(address={self._address!r}, ready={self.ready})"
+
+    @property
+    def ready(self) -> bool:
+        return self._state.ready
+
+    @property
+    def elsewhere(self) -> str:
+        return self._state.elsewhere
+
+    @property
+    def trouble(self) -> str:
+        """The reason why it is not ready and the remedy, for operators; "" while it is."""
+        return self._state.trouble
+
+    async def close(self) -> None:
+        await self._listing.close()

@@ -9,10 +9,10 @@ import httpx2
 from pydantic import SecretStr
 
 from server.core.errors import SpeechTimeout, SpeechUnavailable
+from server.engines.openai.bounded_socket import NotOffered
 from server.engines.openai.discovery import address_of
 from server.engines.speech.limits import SpeechLimits, VoiceLimits
-from server.engines.speech.server_state import ServerState
-from server.engines.speech.socket_client import NotOffered
+from server.engines.speech.server_state import SpeechServer
 from server.engines.speech.synthesis import Synthesis
 from server.engines.speech.synthesis_socket import SynthesisSocket
 from server.voice.pcm import VoiceChunk
@@ -22,7 +22,7 @@ PROBE_SECONDS = 10.0
 _RETRY_SECONDS = 5.0
 
 
-class ServerVoice:
+class ServerVoice(SpeechServer):
     """One server; see `Voice`. `model` "" takes the first one that it lists, `voice` "" its own.
 
     `socket`: vLLM-Omni's socket is tried first. `transport` replaces the network of HTTP, in tests.
@@ -43,10 +43,10 @@ class ServerVoice:
     ) -> None:
         limits = limits or VoiceLimits()
         key = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
-        self._address = address_of(base_url)
-        self._http = Synthesis(self._address, key, voice, limits, transport)
-        self._socket = SynthesisSocket(self._address, key, voice, limits)
-        self._state = ServerState(
+        address = address_of(base_url)
+        self._http = Synthesis(address, key, voice, limits, transport)
+        self._socket = SynthesisSocket(address, key, voice, limits)
+        super().__init__(
             "speech server",
             base_url,
             self._http.http,
@@ -54,22 +54,6 @@ class ServerVoice:
             socket=socket,
             seconds=limits.probe,
         )
-
-    def __repr__(self) -> str:
-        return f"ServerVoice(address={self._address!r}, ready={self.ready})"
-
-    @property
-    def ready(self) -> bool:
-        return self._state.ready
-
-    @property
-    def elsewhere(self) -> str:
-        return self._state.elsewhere
-
-    @property
-    def trouble(self) -> str:
-        """The reason why it is not ready and the remedy, for operators; "" while it is."""
-        return self._state.trouble
 
     async def probe(self) -> float:
         """Find whether the server answers, and its model. Returns seconds until the next look."""
@@ -100,6 +84,3 @@ class ServerVoice:
         async with aclosing(asking) as chunks:
             async for chunk in chunks:
                 yield chunk
-
-    async def close(self) -> None:
-        await self._http.close()

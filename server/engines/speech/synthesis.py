@@ -140,7 +140,7 @@ class _Events:
         self._reader = PcmReader()
 
     async def next(self, due: float) -> VoiceChunk | None:
-        """As `_Body.next`; raises SpeechError and BrokenStream, too."""
+        """See `_Body.next`; raises SpeechError and BrokenStream, too."""
         while (event := await self._stream.next(due)) is not None:
             try:
                 data = json.loads(event)

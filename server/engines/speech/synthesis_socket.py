@@ -13,9 +13,9 @@ from typing import Any
 
 from websockets.exceptions import ConnectionClosed
 
+from server.engines.openai.bounded_socket import BoundedSocket, SocketBounds
 from server.engines.speech.limits import SpeechLimits
 from server.engines.speech.refusals import Refusals
-from server.engines.speech.socket_client import SpeechSocket
 from server.engines.speech.synthesis import SOUND_BYTES, language_name
 from server.voice.pcm import NotPcm, PcmReader, VoiceChunk
 
@@ -32,14 +32,8 @@ class SynthesisSocket:
         self._limits = limits
         self._voice = voice
         self._refusals = Refusals("speech server", "SPEECH", address, PATH)
-        self._socket = SpeechSocket(
-            self._refusals,
-            api_key,
-            limits.connect,
-            message_bytes=_MESSAGE_BYTES,
-            messages=_MOST_MESSAGES,
-            total_bytes=SOUND_BYTES,
-        )
+        bounds = SocketBounds(_MESSAGE_BYTES, _MOST_MESSAGES, SOUND_BYTES)
+        self._socket = BoundedSocket(self._refusals, address, PATH, api_key, limits.connect, bounds)
 
     async def speak(
         self, text: str, *, model: str, language: str | None

@@ -176,7 +176,7 @@ def _task(message: wire.Message) -> Task:
 def explained(error: BaseException, where: str) -> tuple[str, str]:
     """A code and a sentence.
 
-    What the error itself says may repeat what was asked, and is left out.
+    The error's own text is left out, because it may repeat the prompt.
     """
     if isinstance(error, Refused):
         return error.code, error.message

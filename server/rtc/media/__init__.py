@@ -1,1 +1,4 @@
-"""From RTP packets to decoded frames: order, loss, capture time, bounds, decoding."""
+"""From RTP packets to decoded frames: order, loss, capture time, bounds, decoding.
+
+`rtc/patches` hands the packets over; the newest frame is in `camera`.
+"""

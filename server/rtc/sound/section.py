@@ -66,6 +66,8 @@ class SoundSection:
         # Time for which `_timestamp` is; None before the first packet
         self._sent_at: float | None = None
         self._encoder: OpusEncoder | None = None
+        # The pause before the next frame; None outside of one
+        self._pause: asyncio.Future[None] | None = None
 
     @property
     def ssrc(self) -> int:
@@ -93,6 +95,7 @@ class SoundSection:
         self._line.connect(self, plays=self._section.sends)
         if self._section.sends:
             self._line.player.on_ready = self._talk_soon
+            self._line.player.on_hush = self._hush
             self._talk_soon()
 
     async def close(self) -> None:
@@ -213,7 +216,25 @@ class SoundSection:
             behind = loop.time() - at
             if behind > LATE_SECONDS:
                 at += behind
-            await asyncio.sleep(max(0.0, -behind))
+            await self._wait(max(0.0, -behind))
+
+    async def _wait(self, seconds: float) -> None:
+        """Wait until the next frame is due, or until there is silence to send."""
+        self._pause = asyncio.get_running_loop().create_future()
+        timer = asyncio.get_running_loop().call_later(seconds, self._hush)
+        try:
+            await self._pause
+        finally:
+            timer.cancel()
+            self._pause = None
+
+    def _hush(self) -> None:
+        """End the pause: the packet that ends the sound need not wait for its turn.
+
+        The end of the last frame is in it, since the codec overlaps them.
+        """
+        if self._pause is not None and not self._pause.done():
+            self._pause.set_result(None)
 
     async def _send(self, frame: NDArray[np.int16], first: bool) -> None:
         if self._encoder is None:

@@ -86,6 +86,7 @@ class Worker:
         except AnswerError as error:
             self.jobs.ended(id, "error", code=error.code)
         except Exception as error:  # noqa: BLE001
+            # Libraries and a model's own code raise anything: one answer fails.
             sys.stderr.write(f"answer failed: {origin(error)}\n")
             self.jobs.ended(id, "error", code="failed")
             # Older versions of torch have no class for it.

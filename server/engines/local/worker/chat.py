@@ -144,19 +144,24 @@ def without_oldest(messages: Messages) -> Messages:
     Without turns the messages stay as they are.
     """
     first = 1 if messages[0]["role"] == "system" else 0
-    turns = (len(messages) - first) // 2
+    # The last message is the question; a program's conversation may have two of one side in a row.
+    turns = (len(messages) - first - 1) // 2
     gone = messages[first : first + 2 * -(-turns // 2)]
     rest = messages[first + len(gone) :]
     pictures = [
         part
         for message in gone
         if not isinstance(message["content"], str)
-        # The last part is the question; texts before it are captions.
-        for part in message["content"][:-1]
+        # A text at the end is the question; texts before it are captions.
+        for part in _without_question(message["content"])
     ]
     if pictures:
         rest = [{"role": rest[0]["role"], "content": [*pictures, *_parts(rest[0])]}, *rest[1:]]
     return messages[:first] + rest
+
+
+def _without_question(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return parts[:-1] if parts[-1]["type"] == "text" else parts
 
 
 def without_system(messages: Messages) -> Messages:

@@ -28,7 +28,7 @@ _REASON_CHARS = 300
 
 
 class LoadError(Exception):
-    """It cannot be loaded. `message` is a sentence that says why and what to do.
+    """A model cannot be loaded. `message` is a sentence that says why and what to do.
 
     Outside the server's tree of errors: it stays in the worker's process.
     """

@@ -16,7 +16,7 @@ from transformers.utils import PushToHubMixin
 
 
 class NoVideo(PushToHubMixin):  # type: ignore[misc]  # transformers is not where types are checked
-    """In the place of a video processor."""
+    """The stand-in for a video processor."""
 
     model_input_names: tuple[str, ...] = ()
     # Some processors pass these on whether there is a video or not.
@@ -32,7 +32,7 @@ def missing_video_libraries() -> bool:
 
 
 def do_without_video() -> None:
-    """From now on processors load without a video processor, in this process.
+    """Have processors load without a video processor from now on, in this process.
 
     Tried with transformers 5.23.
     """

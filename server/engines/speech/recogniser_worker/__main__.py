@@ -99,6 +99,7 @@ def work(model: Model, jobs: Jobs) -> None:
         except Stopped:
             jobs.ended(id, "error", code="stopped")
         except Exception as error:  # noqa: BLE001
+            # Libraries raise anything: one question fails, and the next may work.
             print(f"recognising failed: {origin(error)}", file=sys.stderr)
             jobs.ended(id, "error", code="failed")
         else:

@@ -53,6 +53,7 @@ class Worker:
         except SpeakError as error:
             self.jobs.ended(id, "error", message=str(error))
         except Exception as error:  # noqa: BLE001
+            # Libraries raise anything: one answer is not spoken, and the next may be.
             sys.stderr.write(f"speaking failed: {origin(error)}\n")
             self.jobs.ended(id, "error", message=f"The model failed ({type(error).__name__}).")
         else:

@@ -1,4 +1,4 @@
-"""The WebSocket connections to one speech server: opened where it is offered, within bounds."""
+"""The WebSocket connections to one model server: opened where they are offered, within bounds."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidHandshake, InvalidStatus, WebSocketException
 
 from server.engines.openai import upstream
-from server.engines.speech.refusals import Refusals
 
 # Messages between which other tasks have their turn
 _MESSAGES_AT_A_TIME = 64
@@ -30,6 +30,29 @@ class NotOffered(Exception):
     """
 
 
+class SocketErrors(Protocol):
+    """The errors of one server's socket, in sentences that quote nothing of it."""
+
+    def of_status(self, status: int) -> Exception: ...
+
+    def unreachable(self) -> Exception: ...
+
+    def too_slow(self) -> Exception: ...
+
+    def garbage(self, why: str = "") -> Exception:
+        """`why`: the end of a sentence on the server."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SocketBounds:
+    """The limits of one exchange: bytes of a message, messages, and bytes of all."""
+
+    message_bytes: int
+    messages: int
+    total_bytes: int
+
+
 class _Connect(connect):
     """A connection to the configured address and nowhere else."""
 
@@ -37,35 +60,29 @@ class _Connect(connect):
         return exc
 
 
-class SpeechSocket:
-    """One server's socket at one path below its address.
-
-    `message_bytes`: of one message; `messages` and `total_bytes`: of one exchange.
-    """
+class BoundedSocket:
+    """One server's socket: `address` is its base address, `path` the one below it."""
 
     def __init__(
         self,
-        refusals: Refusals,
+        errors: SocketErrors,
+        address: str,
+        path: str,
         api_key: str,
         connect_seconds: float,
-        *,
-        message_bytes: int,
-        messages: int,
-        total_bytes: int,
+        bounds: SocketBounds,
     ) -> None:
-        self._refusals = refusals
+        self._errors = errors
         self._connect_seconds = connect_seconds
-        self._message_bytes = message_bytes
-        self._messages = messages
-        self._total_bytes = total_bytes
-        self._url = refusals.address.replace("http", "ws", 1) + refusals.path
+        self._bounds = bounds
+        self._url = address.replace("http", "ws", 1) + path
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         # It logs messages at lower levels.
         logging.getLogger("websockets.client").setLevel(logging.WARNING)
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Exchange]:
-        """Connect. Raises NotOffered and SpeechError."""
+        """Connect. Raises NotOffered and the errors of `SocketErrors`."""
         try:
             async with asyncio.timeout(self._connect_seconds):
                 socket = await _Connect(
@@ -74,7 +91,7 @@ class SpeechSocket:
                     user_agent_header=None,
                     compression=None,
                     proxy=None,
-                    max_size=self._message_bytes,
+                    max_size=self._bounds.message_bytes,
                     max_queue=16,
                     open_timeout=None,
                     ping_interval=None,
@@ -83,15 +100,15 @@ class SpeechSocket:
         except InvalidStatus as exc:
             if exc.response.status_code in _NOT_OFFERED:
                 raise NotOffered from None
-            raise self._refusals.of_status(exc.response.status_code) from None
+            raise self._errors.of_status(exc.response.status_code) from None
         except InvalidHandshake:
             raise NotOffered from None
         except TimeoutError:
-            raise self._refusals.too_slow() from None
+            raise self._errors.too_slow() from None
         except (OSError, WebSocketException):
-            raise self._refusals.unreachable() from None
+            raise self._errors.unreachable() from None
         try:
-            yield Exchange(socket, self._refusals, self._messages, self._total_bytes)
+            yield Exchange(socket, self._errors, self._bounds)
         finally:
             # No closing handshake: it stops the work there at once, and holds nobody up.
             socket.transport.abort()
@@ -102,12 +119,11 @@ class Exchange:
     """The messages of one socket in both directions, within bounds."""
 
     def __init__(
-        self, socket: ClientConnection, refusals: Refusals, messages: int, total_bytes: int
+        self, socket: ClientConnection, errors: SocketErrors, bounds: SocketBounds
     ) -> None:
         self._socket = socket
-        self._refusals = refusals
-        self._messages = messages
-        self._bytes = total_bytes
+        self._errors = errors
+        self._bounds = bounds
         self._count = 0
         self._spent = 0
 
@@ -118,25 +134,26 @@ class Exchange:
     async def next(self) -> dict[str, Any] | bytes:
         """Return the next event, or the bytes of a binary message.
 
-        Raises SpeechError for an event of an error, for what is no event, and for too much of all;
-        ConnectionClosed.
+        Raises the errors of `SocketErrors` for an event of an error, for what is no event, and for
+        too much of all; ConnectionClosed.
         """
         if self._count % _MESSAGES_AT_A_TIME == 0:
             await asyncio.sleep(0)
         raw = await self._socket.recv()
         self._count += 1
         self._spent += max(len(raw), _LEAST_MESSAGE)
-        if self._count > self._messages:
-            raise self._refusals.garbage(f"sends more than {self._messages:,} messages")
-        if self._spent > self._bytes:
-            raise self._refusals.garbage(f"sends more than {self._bytes:,} bytes")
+        most = self._bounds
+        if self._count > most.messages:
+            raise self._errors.garbage(f"sends more than {most.messages:,} messages")
+        if self._spent > most.total_bytes:
+            raise self._errors.garbage(f"sends more than {most.total_bytes:,} bytes")
         return raw if isinstance(raw, bytes) else self._event(raw)
 
     async def event(self) -> dict[str, Any]:
         """Return the next event as `next` does; a binary message is none."""
         found = await self.next()
         if isinstance(found, bytes):
-            raise self._refusals.garbage()
+            raise self._errors.garbage()
         return found
 
     def abort(self) -> None:
@@ -149,7 +166,7 @@ class Exchange:
         except (ValueError, RecursionError):
             event = None
         if not isinstance(event, dict):
-            raise self._refusals.garbage()
+            raise self._errors.garbage()
         if event.get("type") == "error" or event.get("error"):
-            raise self._refusals.of_status(upstream.event_status(event.get("error")))
+            raise self._errors.of_status(upstream.event_status(event.get("error")))
         return event

@@ -1,0 +1,19 @@
+"""The words around pictures of several cameras. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+_HEAD = (
+    "There are {count} cameras, each with a name, and one picture of each, all of now. The question is about all of them: "
+    "look at each picture, and call each camera by its name."
+)
+
+
+def captions(names: Sequence[str]) -> list[str]:
+    """Return the captions of pictures of the cameras with these names."""
+    found = [f"Camera {name}:" for name in names]
+    if len(found) > 1:
+        # Before the last one: the first ones are left out when not all fit.
+        found[-1] = f"{_HEAD.format(count=len(found))}\n{found[-1]}"
+    return found
