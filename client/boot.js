@@ -35,6 +35,8 @@
     "error",
     ({ target }) => {
       if (!(target instanceof Element && target.matches(NEEDED))) return;
+      // Parts that load later report a failure themselves, and the chat stays.
+      if (document.readyState !== "loading" && !document.getElementById("partial")) return;
       const [navigation] = performance.getEntriesByType("navigation");
       const again = /** @type {PerformanceNavigationTiming|undefined} */ (navigation)?.type === "reload";
       if (again) root.classList.add("partial");

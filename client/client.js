@@ -1,7 +1,6 @@
 /** The page: connects the visit (camera and connection) with the views. */
 
 import { AnswerEntry } from "./chat/answerentry.js";
-import { Changes } from "./chat/changes.js";
 import { ChatView } from "./chat/chatview.js";
 import { Composer } from "./chat/composer.js";
 import { Conversation } from "./chat/conversation.js";
@@ -10,42 +9,32 @@ import { SpeakEntry } from "./chat/speakentry.js";
 import { Speech } from "./chat/speech.js";
 import { TalkEntry } from "./chat/talkentry.js";
 import { WatchEntry } from "./chat/watchentry.js";
-import { CodeDialog, DisclosureDialog, MissingDialog, OtherDialog, TrustDialog } from "./dialogs/dialogs.js";
+import { DialogsEntry } from "./dialogs.js";
 import { Memory } from "./live/memory.js";
 import { Visit } from "./live/visit.js";
 import { byId, show } from "./page/dom.js";
-import { cameAsOperator, takePairingCode } from "./page/fragment.js";
 import { Language } from "./page/language.js";
-import { Part, onceLater } from "./page/part.js";
-import { keepRecallWish, recallWish, remember, wasLive } from "./page/resume.js";
+import { MissingDialog, Part, onceLater } from "./page/part.js";
+import { cameAsOperator, keepRecallWish, recallWish, remember, takePairingCode, wasLive } from "./page/resume.js";
 import { waysToLook } from "./page/routes.js";
-import { watchSurroundings } from "./page/surroundings.js";
+import { ScreenLock, watchSurroundings } from "./page/surroundings.js";
 import { Sheet, followViewport } from "./page/viewport.js";
-import { ScreenLock } from "./page/wakelock.js";
 import { SettingsEntry } from "./settings.js";
 import { connectCamera } from "./stage/cameracontrols.js";
 import { GuideEntry } from "./stage/guideentry.js";
-import { MemoryView } from "./stage/memoryview.js";
 import { Stand } from "./stage/simplemode.js";
 import { StageView } from "./stage/stageview.js";
-import { key, onLanguage, text } from "./words/text.js";
+import { key, language, onLanguage, text } from "./words/text.js";
 
-// Milliseconds after camera and socket are ready, which need the network first
 const DOCTOR_AHEAD = 2000;
 const MARKS_AHEAD = 500;
 
-// The page is complete.
-byId("partial", HTMLElement).remove();
+byId("partial", HTMLElement).remove(); // the page is complete
 
 const words = new Language({ onChosen: (language) => visit.description.prefer({ language }), onMissing: (why) => chat.announce(why) });
 const stage = new StageView();
-const dialog = new CodeDialog();
-const trust = new TrustDialog({ onRetry: () => visit.retry() });
-const other = new OtherDialog();
-const disclosure = new DisclosureDialog({ onAgree: (host) => visit.agree(host) });
 const missing = new MissingDialog();
-const stand = new Stand();
-const screenLock = new ScreenLock();
+const [stand, screenLock] = [new Stand(), new ScreenLock()];
 const dock = byId("dock", HTMLElement);
 const sheet = new Sheet(stage.app, byId("panel", HTMLElement));
 const stop = byId("stop", HTMLButtonElement);
@@ -55,7 +44,7 @@ const manage = byId("engine-open", HTMLButtonElement);
 const unpair = byId("unpair", HTMLButtonElement);
 
 const visit = new Visit({
-  askCode: (wrong, why) => dialog.ask(wrong, why),
+  askCode: (wrong, why) => dialogs.askCode(stage.start, wrong, why),
   onChange: render,
   onStream: (stream) => {
     stage.play(stream);
@@ -63,8 +52,10 @@ const visit = new Visit({
     screenLock.want(stream !== null);
   },
   onMessage: (message) => {
-    if (message.type === "still") return showStill(message);
-    if (message.type === "change" && message.about !== "watches") return changes.render(message);
+    if (message.type === "still") return message.camera ? cameras.here?.still(message) : showStill(message);
+    if (message.type === "programs" || message.type === "look") return void programs.ahead().then(() => programs.here?.receive(message));
+    if (message.type === "cameras") return void cameras.ahead().then(() => cameras.here?.receive(message.cameras));
+    if (message.type === "change" && message.about !== "watches") return changes.here?.render(message);
     if (message.type === "aim") return guide.receive(message);
     if (message.type === "reading") return void guide.read(message);
     if ([watches, answers, talk].some((one) => one.receive(message)) || operator.here?.receive(message)) return;
@@ -78,13 +69,13 @@ const visit = new Visit({
   onVoice: (track) => answers.play(track),
   onEngine: (engine, model) => tellStand(engine, model, conversation.open),
   onSent: (id) => conversation.sent(id),
-  onUnsent: (id) => conversation.end(id, text("It was not asked: the camera is off.")), keeps: () => watches.on,
+  onUnsent: (id) => conversation.end(id, text("It was not asked: the camera is off.")), keeps: () => watches.on || Boolean(programs.here?.on),
   onBroken: (again) => conversation.interrupt(text("The connection was lost before the answer was complete."), again),
   onNewSession: (carried) => {
     watches.forget();
+    [cameras, programs].forEach((part) => part.here?.clear());
     if (carried || conversation.turns.length === 0) return;
-    // An open question is answered in the new session.
-    note(text("A new session began. What was said before is not remembered."), conversation.open);
+    note(text("A new session began. It does not remember the earlier chat."), conversation.open);
   },
 });
 
@@ -105,14 +96,9 @@ const drawing = new Drawing((turns) => {
 
 const speech = new Speech((key) => chat.renderSpeaking(key));
 
-const changes = new Changes({
-  length: (length) => visit.description.prefer({ length }),
-  sensitivity: (sensitivity) => visit.description.prefer({ sensitivity }),
-});
-
 const entry = new AnswerEntry(
-  later("./answer/panel.js", "What can be done with answers", async () => (await import("./answer/panel.js")).createAnswers(visit, entry.hooks)),
-  { conversation, speech, engine: () => visit.facts.status?.engine ?? visit.facts.ready?.engine, drop: (id) => visit.handover.drop(id) },
+  later("./answer/panel.js", key("A dialog of the page did not arrive"), async () => new (await import("./answer/panel.js")).Answers(visit, entry.hooks), "./answer/answer.css"),
+  { conversation, speech, engine: () => visit.facts.status?.engine ?? visit.facts.ready?.engine, drop: (id) => visit.handover.drop(id), others: () => programs.here },
 );
 
 const chat = new ChatView(
@@ -124,12 +110,14 @@ const chat = new ChatView(
     lookAgain: (turn, route) => ask(turn.question, "auto", route),
     opened: () => sheet.grow(true), watching: (open) => visit.description.prefer({ changes: open }),
   },
-  changes.element,
 );
 
+const orders = new Part(later("./watch/condition.js", "", () => import("./watch/condition.js")));
 const composer = new Composer({
   onAsk: (text) => ask(text),
   onWatch: (condition) => void watches.add(condition),
+  conditionIn: (words) => orders.here?.conditionIn(words) ?? "",
+  orders: () => orders.ahead(),
   onTyping: () => visit.typing(),
 });
 
@@ -141,25 +129,22 @@ const answers = new SpeakEntry(
 entry.join(chat, answers.marks);
 
 const talk = new TalkEntry(
-  later("./voice/listening.js", key("The microphone did not arrive"), async () => new (await import("./voice/listening.js")).Listening(visit, talk.hooks)),
+  later("./voice/listening.js", key("The microphone did not arrive"), async () => new (await import("./voice/listening.js")).Listening(visit, talk.hooks), "./voice/voice.css"),
   { note, announce: (text) => chat.announce(text), tones: answers.hooks.tones, hears: () => answers.speaking, watch: (condition) => void watches.add(condition), again: () => answers.again() },
 );
 
 const marks = new Part({
   address: new URL("./track/marks.js", import.meta.url),
+  sheet: new URL("./track/marks.css", import.meta.url),
   load: async () => {
     const { Marks } = await import("./track/marks.js");
-    return new Marks(stage.video, stage.far, {
-      onAsk: (text) => composer.suggest(text),
-      announce: (text) => chat.announce(text),
-    });
+    return new Marks(stage.video, stage.far, { onAsk: (text) => composer.suggest(text), announce: (text) => chat.announce(text) });
   },
-  // The answer has it in words, and on its own picture.
   onMissing: () => {},
 });
 
-// A server that is down could not deliver the doctor any more; the picture of a question is gone before marks are loaded.
-const fetchDoctorAhead = onceLater(DOCTOR_AHEAD, () => void doctor.ahead());
+// A server that is down could not deliver them any more.
+const fetchDoctorAhead = onceLater(DOCTOR_AHEAD, () => [doctor, details].forEach((part) => void part.ahead()));
 const fetchMarksAhead = onceLater(MARKS_AHEAD, () => void marks.ahead());
 const fetchAnswersAhead = onceLater(MARKS_AHEAD, () => void entry.ahead());
 
@@ -167,14 +152,21 @@ const doctor = new Part(
   later("./doctor/panel.js", key("The connection check did not arrive"), async () => {
     const { createDoctor } = await import("./doctor/panel.js");
     return createDoctor(visit, () => [...visit.session.secrets, ...(operator.here?.secrets ?? [])]);
-  }),
+  }, "./doctor/doctor.css", "./doctor/panel.html"),
 );
 
 const operator = new Part(
-  later("./operator/panel.js", key("The engine panel did not arrive"), async () => {
-    const { OperatorPanel } = await import("./operator/panel.js");
-    return new OperatorPanel(visit, renderEntry);
-  }),
+  later("./operator/panel.js", key("The engine panel did not arrive"), async () => new (await import("./operator/panel.js")).OperatorPanel(visit, renderEntry), "./operator/operator.css", "./operator/panel.html"),
+);
+
+const dialogs = new DialogsEntry(visit, (missed, again) => missing.open(missed, again));
+
+const changes = new Part(
+  later("./watch/changes.js", "", async () => {
+    const panel = new (await import("./watch/changes.js")).Changes((wish) => visit.description.prefer(wish), true);
+    chat.changes = panel.element;
+    return panel;
+  }, "./watch/watch.css", "./watch/changes.html"),
 );
 
 const watches = new WatchEntry(
@@ -193,7 +185,7 @@ const watches = new WatchEntry(
         note(why);
       },
     });
-  }),
+  }, "./watch/watch.css", "./watch/changes.html"),
   composer,
 );
 
@@ -206,25 +198,39 @@ const guide = new GuideEntry({
 
 const memory = new Memory(recallWish(), {
   send: (message) => visit.socket.send(message),
-  onWish: keepRecallWish, onChange: () => memoryView.render(memory),
+  onWish: keepRecallWish, onChange: renderDetails,
 });
-const memoryView = new MemoryView(memory);
-const preferences = new SettingsEntry(visit, (again) => missing.open(key("The settings did not arrive"), again));
 
-/** A part that loads when it is opened. @template T @param {string} path @param {string} missed @param {() => Promise<T>} load */
-function later(path, missed, load) {
-  return { address: new URL(path, import.meta.url), load, onMissing: (/** @type {() => void} */ again) => missing.open(missed, again) };
+const details = new Part(later("./facts/panel.js", key("The details did not arrive"), async () => new (await import("./facts/panel.js")).FactsPanel(memory)));
+stage.onDetails = () => void details.open(stage.state).then(renderDetails);
+
+function renderDetails() {
+  if (stage.detailed) details.here?.render(visit.facts, memory);
+}
+
+const cameras = new Part(later("./cameras/panel.js", key("The cameras did not arrive"), async () => new (await import("./cameras/panel.js")).CamerasPanel(visit, { video: stage.video, note }), "./cameras/cameras.css", "./cameras/panel.html"));
+byId("several-open", HTMLButtonElement).addEventListener("click", () => void cameras.open(stage.state));
+
+const programs = new Part(later("./programs/panel.js", key("What is about other programs did not arrive"), async () => new (await import("./programs/panel.js")).ProgramsPanel(visit, { chat, last: () => conversation.turns.at(-1)?.key ?? "", onChange: renderRunning }), "./programs/programs.css", "./programs/panel.html"));
+byId("programs-open", HTMLButtonElement).addEventListener("click", () => void programs.open(stage.state));
+
+const preferences = new SettingsEntry(visit, (again) => missing.open(key("The settings did not arrive"), again), words);
+
+/** A part that loads when it is opened. @param {string} path @param {string} missed @param {() => Promise<any>} load @param {string} [sheet] @param {string} [elements] */
+function later(path, missed, load, sheet, elements) {
+  const [address, ...files] = [path, sheet, elements].map((file) => file && new URL(file, import.meta.url));
+  return { address, sheet: files[0], elements: files[1], load, onMissing: (/** @type {() => void} */ again) => missing.open(missed, again) };
 }
 
 /** @param {string} question @param {"auto"|"low"|"high"} [detail] @param {import("./page/routes.js").Route} [route] */
 function ask(question, detail = "auto", route) {
   const waited = conversation.running;
   const { id, sent } = visit.ask(question, detail, route);
-  // Replaces an unsent question here; for a sent one the server reports it.
   if (waited?.state === "waiting") conversation.end(waited.id, text("Replaced by a newer question."), false);
   conversation.ask(id, question, detail, sent, route);
+  void entry.ahead();
   if (canPoint()) void marks.ahead().then(() => conversation.running?.id === id && marks.here?.asked(id));
-  if (visit.facts.disclose) disclosure.open();
+  if (visit.facts.disclose) dialogs.review(stage.noticeAction);
 }
 
 function cancel() {
@@ -236,8 +242,7 @@ function cancel() {
 
 /** @param {typeof visit.facts} facts */
 function render(facts) {
-  if (facts.socket === "open") trust.close(); // it trusts by now
-  disclosure.render(facts.active ? facts.disclose : "");
+  dialogs.render(facts);
   stage.render(facts);
   stage.renderCamera(visit.camera);
   const on = ["on", "resting", "elsewhere"].includes(facts.camera);
@@ -247,6 +252,7 @@ function render(facts) {
   hold.setAttribute("aria-pressed", String(facts.held));
   describe.setAttribute("aria-pressed", String(facts.describing));
   show(unpair, visit.session.paired);
+  show(byId("fact-programs", HTMLElement), facts.active && Boolean(facts.ready?.programs));
   remember(facts.active && visit.session.paired);
   renderEntry();
   operator.here?.connected(facts.socket === "open");
@@ -255,11 +261,14 @@ function render(facts) {
   guide.connected(talking && !facts.held, facts.ready);
   talk.connected(facts);
   memory.connected(facts.socket === "open", facts.ready);
+  cameras.here?.connected();
   preferences.render(facts);
+  renderDetails();
   if (talking) [fetchDoctorAhead, fetchAnswersAhead].forEach((fetch) => fetch());
   if (talking && canPoint()) fetchMarksAhead();
   if (!facts.describing) conversation.endDescription();
-  if (facts.ready) changes.settings({ ...facts.ready, ...facts.preferred });
+  if (facts.describing) void changes.ahead();
+  if (facts.ready) changes.here?.settings({ ...facts.ready, ...facts.preferred });
   if (facts.ready) composer.limit = facts.ready.limits.question_chars;
   if (facts.camera === "off" || !facts.active) speech.stop();
 }
@@ -270,15 +279,14 @@ function canPoint() {
   return ["on", "elsewhere"].includes(camera) && !held && Boolean(ready?.capabilities.grounding);
 }
 
-/** Show the button of the engine panel to an operator: by the page's address, or by an accepted token. */
+/** Show an operator the button of the engine panel. */
 function renderEntry() {
   show(manage, cameAsOperator() || Boolean(operator.here?.known));
 }
 
 /** @param {import("./live/messages.js").Still} still */
 function showStill({ image, withheld }) {
-  other.close(); // the other device is connected
-  // Keep showing a held picture; a withheld one leaves nothing to show.
+  dialogs.closeOther();
   if (!visit.facts.held) stage.showFar(withheld ? "" : (image ?? ""));
 }
 
@@ -314,7 +322,7 @@ stage.start.addEventListener("click", async () => {
 stage.other.addEventListener("click", async () => {
   visit.elsewhere();
   try {
-    other.open(await visit.other.access());
+    await dialogs.showOther(stage.other);
   } catch {
     // No token: the page shows the reason, and the button stays.
   }
@@ -322,41 +330,34 @@ stage.other.addEventListener("click", async () => {
 function leave() {
   conversation.interrupt(text("Stopped."));
   memory.forget();
+  cameras.here?.endAll();
   visit.stop();
 }
-stop.addEventListener("click", () => {
-  leave();
-  sheet.grow(false);
-  stage.start.focus();
-});
+stop.addEventListener("click", () => [leave(), sheet.grow(false), stage.start.focus()]);
 unpair.addEventListener("click", async () => {
   leave();
   try {
     await visit.session.unpair();
     chat.announce(text("This device is forgotten. To come back, scan a new code or type the access code."));
   } catch {
-    chat.announce(text("The server could not be told. Try again."));
+    chat.announce(text("The server did not get it. Try again."));
   }
   show(unpair, visit.session.paired);
 });
 composer.cancel.addEventListener("click", cancel);
-hold.addEventListener("click", () => {
-  const held = !visit.facts.held;
-  if (visit.hold(held) && held) stage.takeStill();
-});
+hold.addEventListener("click", () => visit.hold(!visit.facts.held) && visit.facts.held && stage.takeStill());
 describe.addEventListener("click", () => visit.describe(!visit.facts.describing));
-stage.noticeAction.addEventListener("click", () => (visit.facts.untrusted ? trust.open() : visit.facts.disclose ? disclosure.open() : visit.retry()));
+stage.noticeAction.addEventListener("click", () => dialogs.review(stage.noticeAction) || visit.retry());
 manage.addEventListener("click", () => void operator.open(manage));
 for (const button of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("button[data-doctor]")))
   button.addEventListener("click", () => void doctor.open(button));
 connectCamera(stage, visit.camera, { exchange: () => void visit.exchangeCamera(), announce: (text) => chat.announce(text) });
 
 for (const button of stage.quick.querySelectorAll("button")) {
-  // Wake the camera when the finger goes down, before the click.
   button.addEventListener("pointerdown", () => visit.wake());
   button.addEventListener("click", () => {
-    const { question = "", detail, route } = button.dataset;
-    ask(stand.question(question), detail === "high" ? "high" : "auto", /** @type {any} */ (route));
+    const { question = "", detail } = button.dataset;
+    ask(text(question), detail === "high" ? "high" : "auto");
   });
 }
 hold.addEventListener("pointerdown", () => visit.wake());
@@ -369,7 +370,7 @@ watchSurroundings({
   onHidden: () => visit.hidden(), onShown: () => visit.shown(), onLeave: () => visit.leave(),
 });
 
-/** Redeem a one-time code in the address, also a later one in the same page; open the panel at the operator's address. */
+/** Redeem a one-time code in the address; open the panel at the operator's address. */
 function arrive() {
   const code = takePairingCode();
   if (code) void visit.pair(code);
@@ -379,6 +380,9 @@ function arrive() {
 window.addEventListener("hashchange", arrive);
 
 onLanguage(() => {
+  // Nobody's question decides the language of a description.
+  const shown = language() === "en" ? "" : language();
+  if (shown !== (visit.facts.preferred.page_language ?? "")) visit.description.prefer({ page_language: shown });
   render(visit.facts);
   chat.render(conversation.turns);
   renderRunning();
@@ -387,7 +391,7 @@ onLanguage(() => {
 // Before the first rendering, which stores the current state.
 const resuming = wasLive();
 followViewport(() => stage.fit());
-if (words.chosen) visit.description.prefer({ language: words.chosen });
+if (words.wish) visit.description.prefer({ language: words.wish });
 render(visit.facts);
 arrive();
 // Pressed before this module was loaded: see boot.js.

@@ -90,7 +90,7 @@ export function inline(text, from) {
       const opened = open.findLastIndex((one) => one.mark === mark);
       if (opened > 0 && !/\s/.test(before) && (wide || !WORD.test(after))) {
         flush(at + mark.length);
-        // What was opened inside and is not closed stays text.
+        // A mark that was opened inside and is not closed stays text.
         while (open.length - 1 > opened) giveUp(open);
         const { spans } = /** @type {{spans: Span[]}} */ (open.pop());
         if (spans.length > 0) put({ kind: mark === "~~" ? "struck" : wide ? "strong" : "emphasis", spans });

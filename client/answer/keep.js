@@ -6,7 +6,10 @@ import { Markdown } from "./markdown.js";
 /** @typedef {import("./markdown.js").Block} Block */
 /** @typedef {"markdown"|"html"|"json"} Format */
 
-/** A turn as it is kept: its words, and its picture as a JPEG data URL, "" without one. @typedef {{turn: Turn, picture: string, marked: boolean}} Kept */
+/**
+ * A turn as it is kept: its words, and its picture as a JPEG data URL, "" without one. One of another program has that one's name.
+ * @typedef {{turn: Turn, picture: string, marked: boolean, program?: {name: string, at: number}}} Kept
+ */
 
 /** @type {Record<Format, {name: string, extension: string, type: string}>} */
 export const FORMATS = {
@@ -37,9 +40,9 @@ export function fileName(format, now) {
 
 /** @param {Kept[]} kept @param {Date} now */
 function markdown(kept, now) {
-  const parts = kept.map(({ turn, marked }) => {
+  const parts = kept.map(({ turn, marked, program }) => {
     const words = turn.earlier.length > 0 ? moments(turn).map(({ at, text }) => `- ${time(at)} ${escaped(text)}`).join("\n") : marked ? turn.text : escaped(turn.text);
-    return [`## ${escaped(turn.question)}`, words, turn.problem && `*${escaped(turn.problem)}*`, `*${escaped(about(turn))}*`].filter(Boolean).join("\n\n");
+    return [`## ${escaped(turn.question)}`, words, turn.problem && `*${escaped(turn.problem)}*`, `*${escaped(about(turn, program))}*`].filter(Boolean).join("\n\n");
   });
   return `# Conversation of ${now.toISOString()}\n\n${parts.join("\n\n")}\n`;
 }
@@ -51,8 +54,10 @@ function escaped(text) {
 
 /** @param {Kept[]} kept @param {Date} now */
 function json(kept, now) {
-  const turns = kept.map(({ turn, picture }) => ({
-    kind: turn.kind,
+  const turns = kept.map(({ turn, picture, program }) => ({
+    kind: program ? "program" : turn.kind,
+    asked_by: program?.name,
+    asked_at: program?.at,
     question: turn.question,
     answer: turn.text,
     problem: turn.problem || undefined,
@@ -71,11 +76,11 @@ function json(kept, now) {
 
 /** @param {Kept[]} kept @param {Date} now */
 function html(kept, now) {
-  const parts = kept.map(({ turn, picture, marked }) => {
+  const parts = kept.map(({ turn, picture, marked, program }) => {
     const image = PICTURE.test(picture) ? `<img src="${picture}" alt="What the model saw">` : "";
     const words = turn.earlier.length > 0 ? `<ul>${moments(turn).map(({ at, text }) => `<li>${safe(`${time(at)} ${text}`)}</li>`).join("")}</ul>` : marked ? blocks(turn.text) : `<p>${safe(turn.text)}</p>`;
     const problem = turn.problem ? `<p class="about">${safe(turn.problem)}</p>` : "";
-    return `<section><h2>${safe(turn.question)}</h2>${image}<div class="text">${words}</div>${problem}<p class="about">${safe(about(turn))}</p></section>`;
+    return `<section><h2>${safe(turn.question)}</h2>${image}<div class="text">${words}</div>${problem}<p class="about">${safe(about(turn, program))}</p></section>`;
   });
   const title = `Conversation of ${now.toISOString()}`;
   return (
@@ -132,8 +137,9 @@ function safe(text) {
   return text.replace(/[&<>"'`\0]/g, (char) => (char === "\0" ? "" : `&#${char.charCodeAt(0)};`));
 }
 
-/** Engine and time of an answer. @param {Turn} turn */
-function about({ response, frame }) {
+/** Engine and time of an answer. @param {Turn} turn @param {Kept["program"]} program */
+function about({ response, frame }, program) {
+  if (program) return `${program.name}, ${new Date(program.at).toISOString()}`;
   const parts = response ? [`${response.engine}, ${response.model}`, `${(response.timings.total_ms / 1000).toFixed(1)} s`] : [];
   if (frame) parts.unshift(new Date(frame.captured_at).toISOString());
   return parts.join(" · ");

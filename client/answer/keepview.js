@@ -1,7 +1,9 @@
+import { asTurn } from "../chat/conversation.js";
 import { text } from "../words/text.js";
 import { FORMATS, fileName, fileOf } from "./keep.js";
 
 /** @typedef {import("../chat/conversation.js").Turn} Turn */
+/** @typedef {import("../chat/conversation.js").Aside} Aside */
 /** @typedef {import("./keep.js").Kept} Kept */
 /** @typedef {import("./keep.js").Format} Format */
 
@@ -20,6 +22,8 @@ export class Keeping {
   #onDelete;
   /** @type {Turn[]} */
   #turns = [];
+  /** @type {Aside[]} */
+  #asides = [];
 
   /**
    * @param {(id: string) => Promise<Blob>} load fetches a picture @param {(turn: Turn) => boolean} marked see `ChatActions`
@@ -35,10 +39,11 @@ export class Keeping {
     document.body.append(this.#dialog);
   }
 
-  /** @param {Turn[]} turns */
-  open(turns) {
+  /** @param {Turn[]} turns @param {Aside[]} asides */
+  open(turns, asides) {
     this.#turns = turns.filter((turn) => turn.text || turn.problem);
-    this.#said.textContent = this.#turns.length === 0 ? text("There is no answer yet.") : "";
+    this.#asides = asides;
+    this.#said.textContent = this.#turns.length + asides.length === 0 ? text("There is no answer yet.") : "";
     // Each time, in the page's language of then
     const title = document.createElement("h2");
     title.id = "keep-title";
@@ -70,31 +75,41 @@ export class Keeping {
     await navigator.share(files.length > 0 && navigator.canShare?.(all) ? all : { text: all.text });
   }
 
+  /** Save one answer with its picture, where the browser cannot share it. @param {Turn} turn @returns {Promise<string>} how it went */
+  saveOne(turn) {
+    return this.#write("html", [turn], []);
+  }
+
   async #save() {
     const format = /** @type {Format} */ (this.#formats.querySelector("input:checked")?.getAttribute("value") ?? "markdown");
+    this.#said.textContent = await this.#write(format, this.#turns, this.#asides, () => (this.#said.textContent = text("Making the file…")));
+  }
+
+  /** @param {Format} format @param {Turn[]} turns @param {Aside[]} asides @param {() => void} [onPlace] the place is chosen @returns {Promise<string>} how it went; "" when it was called off */
+  async #write(format, turns, asides, onPlace) {
     const now = new Date();
     const name = fileName(format, now);
     const { type, extension } = FORMATS[format];
     try {
       // First, because it needs the tap
       const place = await /** @type {any} */ (window).showSaveFilePicker?.({ suggestedName: name, types: [{ accept: { [type]: [extension] } }] });
-      this.#said.textContent = text("Making the file…");
-      const blob = new Blob([fileOf(format, await this.#all(format), now)], { type });
+      onPlace?.();
+      const blob = new Blob([fileOf(format, merged(await this.#all(format, turns), asides), now)], { type });
       if (place) {
         const file = await place.createWritable();
         await file.write(blob);
         await file.close();
       } else download(blob, name);
-      this.#said.textContent = text("Saved.");
+      return text("Saved.");
     } catch (error) {
       const closed = error instanceof DOMException && error.name === "AbortError";
-      this.#said.textContent = closed ? "" : text("It was not saved: {reason}", { reason: error instanceof Error ? error.message : "" });
+      return closed ? "" : text("It was not saved: {reason}", { reason: error instanceof Error ? error.message : "" });
     }
   }
 
-  /** @param {Format} format @returns {Promise<Kept[]>} */
-  async #all(format) {
-    const kept = this.#turns.map((turn) => ({ turn, picture: turn.frame?.thumbnail ?? "", marked: this.#marked(turn) }));
+  /** @param {Format} format @param {Turn[]} turns @returns {Promise<Kept[]>} */
+  async #all(format, turns) {
+    const kept = turns.map((turn) => ({ turn, picture: turn.frame?.thumbnail ?? "", marked: this.#marked(turn) }));
     if (format === "markdown") return kept;
     for (const one of kept.filter(({ turn }) => turn.frame?.picture).slice(-MOST_FETCHED)) {
       one.picture = (await this.#pictureOf(one.turn)) || one.picture;
@@ -119,8 +134,18 @@ export class Keeping {
   #delete() {
     this.#onDelete();
     this.#turns = [];
+    this.#asides = [];
     this.#dialog.close();
   }
+}
+
+/** Put other programs' questions where they stood on the page. @param {Kept[]} kept @param {Aside[]} asides @returns {Kept[]} */
+function merged(kept, asides) {
+  // The number of a turn; some that stood above are deleted by now.
+  const place = (/** @type {string} */ key) => Number(key.split("-")[1] ?? 0);
+  const theirs = asides.map((aside) => ({ turn: asTurn(aside), picture: aside.picture, marked: false, program: { name: aside.by, at: aside.at } }));
+  const all = [...kept.map((one) => ({ one, at: place(one.turn.key) })), ...theirs.map((one, index) => ({ one, at: place(asides[index].after) + 0.5 }))];
+  return all.sort((first, second) => first.at - second.at).map(({ one }) => one);
 }
 
 /** @param {string} picture a data URL @returns {Blob|null} */

@@ -19,7 +19,7 @@ import { inline } from "./inline.js";
 
 /** @typedef {"left"|"center"|"right"|""} Align */
 
-/** What a block that was cut for its length left open. @typedef {{fence: string, language: string}|{align: Align[]}|null} Open */
+/** The block that was open when a text was cut for its length. @typedef {{fence: string, language: string}|{align: Align[]}|null} Open */
 
 /** @typedef {{from: number, text: string, whole: boolean}} Line whole: nothing can be added to it */
 
@@ -151,7 +151,7 @@ function goOn(lines, at, open) {
   return "fence" in open ? code(lines, at, at, open.fence, open.language) : table(lines, at, open.align, null);
 }
 
-/** How many lines from this one on are in a block: those that are its own, while they fit. @param {Line[]} lines @param {number} at @param {(line: string, next: number) => boolean} own */
+/** The number of lines from this one on that are in a block: those that are its own, while they fit. @param {Line[]} lines @param {number} at @param {(line: string, next: number) => boolean} own */
 function endOf(lines, at, own) {
   let next = at;
   const first = lines[at]?.from ?? 0;

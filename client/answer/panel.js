@@ -1,17 +1,22 @@
 import { request } from "../live/api.js";
+import { fillQuestion } from "./correcting.js";
 import { Keeping } from "./keepview.js";
 import { LinkDialog } from "./link.js";
+import { fillLooked } from "./looked.js";
 import { plain } from "./markdown.js";
 import { Rich } from "./rich.js";
 import { SeenDialog } from "./seen.js";
 
 /** @typedef {import("../chat/conversation.js").Turn} Turn */
+/** @typedef {import("../chat/conversation.js").Aside} Aside */
 
 /** @typedef {{marked: (turn: Turn) => boolean, deleteAll: () => void}} Hooks see `ChatActions.marked` */
 
-/** What can be done with answers. Loaded when needed, not with the page. */
+/** The actions on answers. Loaded when needed, not with the page. */
 export class Answers {
   plain = plain;
+  question = fillQuestion;
+  looked = fillLooked;
   #link = new LinkDialog();
   #rich = new Rich((address) => this.#link.ask(address));
   #seen;
@@ -38,9 +43,9 @@ export class Answers {
     return this.#rich.range(element, start, end);
   }
 
-  /** Save or delete the conversation. @param {Turn[]} turns all that there are */
-  keep(turns) {
-    this.#keeping.open(turns);
+  /** Save or delete the conversation. @param {Turn[]} turns all that there are @param {Aside[]} asides */
+  keep(turns, asides) {
+    this.#keeping.open(turns, asides);
   }
 
   /** See `Keeping.share`. @param {Turn} turn @param {string} words */
@@ -48,27 +53,13 @@ export class Answers {
     return this.#keeping.share(turn, words);
   }
 
+  /** See `Keeping.saveOne`. @param {Turn} turn */
+  save(turn) {
+    return this.#keeping.saveOne(turn);
+  }
+
   /** Show the picture of an answer. @param {Turn} turn @param {Turn[]} turns all that there are */
   see(turn, turns) {
     this.#seen.open(turn, turns);
   }
-}
-
-/** Load the part with its style sheet. @param {import("../live/visit.js").Visit} visit @param {Hooks} hooks @returns {Promise<Answers>} */
-export async function createAnswers(visit, hooks) {
-  const sheet = document.createElement("link");
-  sheet.rel = "stylesheet";
-  sheet.href = new URL("./answer.css", import.meta.url).href;
-  const loaded = new Promise((resolve, reject) => {
-    sheet.addEventListener("load", resolve);
-    sheet.addEventListener("error", () => reject(new Error("The style sheet of answers did not load.")));
-  });
-  document.head.append(sheet);
-  try {
-    await loaded;
-  } catch (error) {
-    sheet.remove();
-    throw error;
-  }
-  return new Answers(visit, hooks);
 }

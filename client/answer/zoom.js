@@ -3,7 +3,7 @@ const MOST = 8;
 const STEP = 1.5;
 
 /**
- * What is shown of pictures that stand side by side: all show the same part. Changed by wheel, fingers, keys and buttons.
+ * The part that is shown of pictures side by side, the same of each. Changed by wheel, fingers, keys and buttons.
  */
 export class Zoom {
   #scale = 1;

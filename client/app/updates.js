@@ -44,8 +44,16 @@ function watch(registration) {
     });
   };
   byId("update-use", HTMLButtonElement).addEventListener("click", () => {
-    registration.waiting?.postMessage("use");
-    location.reload();
+    const { waiting } = registration;
+    if (!waiting) return location.reload();
+    // A page that is loaded while its worker is exchanged may never arrive.
+    const late = setTimeout(() => location.reload(), PATIENCE);
+    waiting.addEventListener("statechange", () => {
+      if (waiting.state !== "activated") return;
+      clearTimeout(late);
+      location.reload();
+    });
+    waiting.postMessage("use");
   });
   byId("update-later", HTMLButtonElement).addEventListener("click", () => show(box, false));
   registration.addEventListener("updatefound", () => follow(registration.installing));

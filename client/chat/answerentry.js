@@ -1,29 +1,29 @@
 import { byId } from "../page/dom.js";
 import { Part } from "../page/part.js";
-import { text } from "../words/text.js";
-import { languageOfTurn, wordsOf } from "./chatview.js";
+import { clock, text } from "../words/text.js";
+import { languageOfTurn } from "./chatview.js";
 
 /** @typedef {import("./conversation.js").Turn} Turn */
 
 /**
  * The part that shows answers with their marks, as far as this module knows it.
  * @typedef {import("./chatview.js").RichText & {range: (text: Element, start: number, end: number) => Range|null,
- *   see: (turn: Turn, turns: Turn[]) => void, keep: (turns: Turn[]) => void,
- *   share: (turn: Turn, words: string) => Promise<void>}} Answers
+ *   see: (turn: Turn, turns: Turn[]) => void, keep: (turns: Turn[], asides: import("./conversation.js").Aside[]) => void,
+ *   share: (turn: Turn, words: string) => Promise<void>, save: (turn: Turn) => Promise<string>}} Answers
  */
 
-/** What can be done with answers, and the way to the part that does most of it. */
+/** The actions on answers; loads the part that does most of them. */
 export class AnswerEntry {
   /** @type {Part<Answers>} */
   #part;
   /** @type {import("./chatview.js").ChatView|null} */
   #chat = null;
-  /** @type {import("./spokenmark.js").SpokenMark|null} */
+  /** @type {import("./speech.js").SpokenMark|null} */
   #marks = null;
   #conversation;
   #drop;
 
-  /** @type {Pick<import("./chatview.js").ChatActions, "copy"|"share"|"speak"|"marked"|"see"|"remove">} */
+  /** @type {Pick<import("./chatview.js").ChatActions, "copy"|"share"|"save"|"speak"|"marked"|"see"|"remove">} */
   actions;
 
   /**
@@ -32,25 +32,27 @@ export class AnswerEntry {
    * @param {import("./conversation.js").Conversation} page.conversation
    * @param {import("./speech.js").Speech} page.speech
    * @param {() => string|undefined} page.engine that answers now
+   * @param {() => {asides: import("./conversation.js").Aside[], forget: () => void}|null} page.others questions of other programs among the answers
    * @param {(id?: string) => boolean} page.drop let the server forget an answer, or all; false without a connection
    */
-  constructor(part, { conversation, speech, engine, drop }) {
+  constructor(part, { conversation, speech, engine, drop, others }) {
     this.#drop = drop;
     this.#conversation = conversation;
     this.#part = new Part(part);
     this.actions = {
       copy: navigator.clipboard ? (turn) => void this.#copy(turn) : null,
       share: "share" in navigator ? (turn) => void this.#share(turn) : null,
+      save: (turn) => void this.#with(byId("log", HTMLElement), async (answers) => this.#chat?.announce(await answers.save(turn))),
       speak: speech.supported ? (turn) => speech.toggle(turn.key, this.#words(turn), languageOfTurn(turn)) : null,
       see: (turn, picture) => void this.#with(picture, (answers) => answers.see(turn, conversation.turns)),
       remove: (turn) => this.#delete([turn], turn.id),
       // The built-in engine writes no marks: those in its texts were read.
       marked: (/** @type {Turn} */ turn) => !turn.reads && (turn.response?.engine ?? engine()) !== "builtin",
     };
-    // What the part needs
-    this.hooks = { marked: this.actions.marked, deleteAll: () => this.#delete([...conversation.turns]) };
+    // For the part
+    this.hooks = { marked: this.actions.marked, deleteAll: () => [others()?.forget(), this.#delete([...conversation.turns])] };
     const keep = byId("keep", HTMLButtonElement);
-    keep.addEventListener("click", () => void this.#with(keep, (answers) => answers.keep(conversation.turns)));
+    keep.addEventListener("click", () => void this.#with(keep, (answers) => answers.keep(conversation.turns, others()?.asides ?? [])));
   }
 
   /** @param {Turn[]} turns @param {string} [id] of the only one */
@@ -61,7 +63,7 @@ export class AnswerEntry {
     this.#chat?.announce(told ? gone : `${gone} ${text("There is no connection: the server forgets with the end of the session.")}`);
   }
 
-  /** @param {import("./chatview.js").ChatView} chat @param {import("./spokenmark.js").SpokenMark} marks */
+  /** @param {import("./chatview.js").ChatView} chat @param {import("./speech.js").SpokenMark} marks */
   join(chat, marks) {
     this.#chat = chat;
     this.#marks = marks;
@@ -112,4 +114,14 @@ export class AnswerEntry {
   #words(turn) {
     return this.#chat?.words(turn) ?? turn.text;
   }
+}
+
+/** The words of a turn to copy or share: of a description all that it said, with times. @param {Turn} turn @param {string} [text] without marks */
+function wordsOf(turn, text = turn.text) {
+  if (turn.kind !== "describe" || turn.earlier.length === 0) return text;
+  const moments = [{ at: turn.frame?.captured_at ?? 0, text: turn.text }, ...turn.earlier];
+  return moments
+    .reverse()
+    .map(({ at, text }) => `${clock(at)} ${text}`)
+    .join("\n");
 }

@@ -1,22 +1,23 @@
-import { finished } from "./conversation.js";
+import { asking, finished } from "./conversation.js";
 import { byId, say, show } from "../page/dom.js";
-import { fillQuestion } from "./correcting.js";
 import { languageOf } from "./language.js";
-import { fillEvidence, fillFrames, fillWays, spots, whereOf } from "./looked.js";
+import { places } from "../page/picture.js";
 import { remarks } from "../page/words.js";
-import { clock, key, plural, text } from "../words/text.js";
+import { clock, key, text } from "../words/text.js";
 
 /** @typedef {import("./conversation.js").Turn} Turn */
+/** @typedef {import("../page/routes.js").Route} Route */
 
 /**
  * @typedef {Object} ChatActions
  * @property {((turn: Turn) => void)|null} copy null where the browser cannot
- * @property {((turn: Turn) => void)|null} share
+ * @property {((turn: Turn) => void)|null} share null where the browser cannot; then `save` is offered in its place
+ * @property {(turn: Turn) => void} save this answer with its picture
  * @property {((turn: Turn) => void)|null} speak
  * @property {(turn: Turn) => void} again
  * @property {(turn: Turn, text: string) => void} correct its words were heard wrongly
- * @property {() => [import("../page/routes.js").Route, string][]} ways where a question can look now
- * @property {(turn: Turn, route: import("../page/routes.js").Route) => void} lookAgain
+ * @property {() => [Route, string][]} ways where a question can look now
+ * @property {(turn: Turn, route: Route) => void} lookAgain
  * @property {(turn: Turn) => boolean} marked a model wrote it, and perhaps with Markdown's marks
  * @property {(turn: Turn, picture: HTMLElement) => void} see show the picture that the model got
  * @property {(turn: Turn) => void} remove delete it
@@ -24,24 +25,24 @@ import { clock, key, plural, text } from "../words/text.js";
  * @property {(open: boolean) => void} watching the details of a running description are open, or not any more
  */
 
-// Shown while a question waits for a picture captured after it.
+// While a question waits for a picture captured after it
 const FRESH = key("Waiting for a fresh picture…");
 // A running description is announced at most this often (ms), so that a screen reader can say other things.
 const SPEAK_DESCRIPTION_EVERY = 8000;
 // Within this distance (px) from its end the log scrolls with new text.
 const NEAR_END = 48;
 
-/**
- * The part that shows marks, as far as this module knows it.
- * @typedef {Object} RichText
+/** The part that shows marks, as far as this module knows it. @typedef {Object} RichText
  * @property {(element: HTMLElement, text: string, marked: boolean) => void} fill
  * @property {(text: string) => string} plain
+ * @property {(asked: HTMLElement, turn: Turn, onCorrect: (text: string) => void) => void} question shows its words, which may be corrected
+ * @property {(article: HTMLElement, turn: Turn, ways: [Route, string][], choose: (route: Route) => void) => void} looked shows what the answer is based on
  */
 
 // More characters than this are folded when a newer answer comes.
 const LONG = 900;
 
-/** The answers: as plain text, until the part is here that shows marks. Knows no connection. */
+/** The answers: as plain text, until the part is here that shows marks and what they are based on. Knows no connection. */
 export class ChatView {
   log = byId("log", HTMLElement);
   // Entries that are no answers
@@ -58,7 +59,7 @@ export class ChatView {
   #actions;
   /** @type {Map<string, HTMLElement>} by the turn's key */
   #turns = new Map();
-  /** @type {Map<string, string>} last announced state, by the turn's key */
+  /** @type {Map<string, string>} last announced state, by key */
   #announced = new Map();
   /** @type {Map<string, number>} characters that were announced of a text that is read, by the turn's key */
   #readTo = new Map();
@@ -66,9 +67,9 @@ export class ChatView {
   #spoken = "";
   // True while the reader is at the end of the log
   #following = true;
-  // Keeps the reader at the end when the keyboard or the sheet changes the log's height, or a picture or font the newest
-  // turn's.
+  // Keeps the reader at the end when any height changes
   #sizes = new ResizeObserver(() => {
+    if (this.#last) this.#pin(this.#last);
     if (this.#following) this.#follow();
   });
   /** @type {HTMLElement|null} */
@@ -76,12 +77,12 @@ export class ChatView {
   /** @type {RichText|null} */
   #rich = null;
 
-  #changes;
+  /** What counts as a change, in the details of the running description. @type {HTMLElement|null} */
+  changes = null;
 
-  /** @param {ChatActions} actions @param {HTMLElement} changes shown in the details of the running description */
-  constructor(actions, changes) {
+  /** @param {ChatActions} actions */
+  constructor(actions) {
     this.#actions = actions;
-    this.#changes = changes;
     this.log.addEventListener("scroll", () => {
       const { scrollHeight, scrollTop, clientHeight } = this.log;
       this.#following = scrollHeight - scrollTop - clientHeight < NEAR_END;
@@ -168,12 +169,21 @@ export class ChatView {
     this.#follow();
   }
 
-  /** Put an entry of another kind below the answers. @param {HTMLElement} entry */
-  add(entry) {
+  /** Put an entry of another kind below the answers. @param {HTMLElement} entry @param {boolean} [loud] bring it into sight */
+  add(entry, loud = true) {
     this.entries += 1;
     show(this.#empty, false);
     this.log.append(entry);
-    this.toEnd();
+    if (loud) this.#following = true;
+    else this.#sizes.observe(entry); // its picture and words come later
+    this.#follow();
+  }
+
+  /** @param {HTMLElement} entry that was added */
+  drop(entry) {
+    entry.remove();
+    this.entries -= 1;
+    show(this.#empty, this.#turns.size + this.entries === 0);
   }
 
   toEnd() {
@@ -202,12 +212,13 @@ export class ChatView {
     const article = part(fragment, ".turn", HTMLElement);
     article.id = turn.key;
     article.dataset.kind = turn.kind;
-    const { copy, share, speak, again } = this.#actions;
+    const { copy, share, save, speak, again } = this.#actions;
     const press = (/** @type {string} */ name, /** @type {((turn: Turn) => void)|null} */ does) => {
       if (does) part(article, name, HTMLButtonElement).addEventListener("click", () => does(turn));
     };
     press(".copy", copy);
     press(".share", share);
+    press(".save", save);
     press(".speak", speak);
     press(".again", again);
     press(".delete", (gone) => this.#actions.remove(gone));
@@ -216,12 +227,11 @@ export class ChatView {
     const proof = part(article, ".evidence", HTMLDetailsElement);
     proof.addEventListener("toggle", () => {
       article.classList.toggle("open", proof.open);
-      if (proof.contains(this.#changes)) this.#actions.watching(proof.open);
+      if (this.changes && proof.contains(this.changes)) this.#actions.watching(proof.open);
       if (!proof.open || proof.hidden) return;
       this.#following = false;
       this.#actions.opened();
       part(article, ".said", HTMLElement).style.minHeight = "";
-      // Scroll to the whole answer if it fits, else to the opened part.
       const room = this.log.clientHeight;
       const answer = part(article, ".answer", HTMLElement);
       const shown = answer.offsetHeight <= room ? answer : proof;
@@ -234,25 +244,25 @@ export class ChatView {
   #fill(article, turn) {
     article.dataset.state = turn.state;
     article.dataset.id = turn.id;
-    fillQuestion(part(article, ".asked", HTMLElement), turn, (text) => this.#actions.correct(turn, text));
+    const asked = part(article, ".asked", HTMLElement);
+    if (this.#rich) this.#rich.question(asked, turn, (text) => this.#actions.correct(turn, text));
+    else say(asked, asking(turn));
     const shown = part(article, ".text", HTMLElement);
     if (turn.text && this.#rich) this.#rich.fill(shown, turn.text, this.#actions.marked(turn));
     else say(shown, turn.text || waitingWords(turn));
     article.classList.toggle("wordless", turn.text === "");
-    // For screen readers, which choose the voice by it.
     if (turn.response) shown.lang = languageOfTurn(turn);
 
     const shot = part(article, ".shot", HTMLElement);
     const thumb = part(article, ".thumb", HTMLImageElement);
     const picture = turn.frame?.thumbnail ?? "";
     if (turn.frame && thumb.getAttribute("src") !== picture) {
-      // Only data URLs as in the protocol: the page loads no picture from an address.
       const fine = picture.startsWith("data:image/jpeg;base64,");
       if (fine) thumb.src = picture;
       else thumb.removeAttribute("src");
       shot.style.setProperty("--ratio", String(turn.frame.width / turn.frame.height));
-      const { word } = turn.frame;
-      if (word) shot.dataset.word = `“${word}”`;
+      const { word, camera_name: camera } = turn.frame;
+      if (word || camera) shot.dataset.word = camera ?? `“${word}”`;
       else delete shot.dataset.word;
       thumb.alt = word ? text("What was there when you said “{word}”", { word }) : text("The frame this answer is about");
       show(thumb, fine);
@@ -261,7 +271,6 @@ export class ChatView {
     const where = part(article, ".places", HTMLElement);
     say(where, whereOf(turn));
     show(where, where.textContent !== "");
-    if (turn.response?.boxes && shot.childElementCount === 1) shot.append(...spots(turn.response));
 
     const remark = part(article, ".remark", HTMLElement);
     const said = turn.problem || remarks(turn.response ?? (turn.frame && turn.kind === "chat" ? { frame: turn.frame } : {}));
@@ -269,15 +278,13 @@ export class ChatView {
     show(remark, said !== "");
     remark.classList.toggle("problem", turn.problem !== "");
 
-    fillFrames(part(article, ".frames", HTMLElement), turn);
-    const { ways, lookAgain } = this.#actions;
-    fillWays(part(article, ".ways", HTMLElement), turn, ways(), (route) => lookAgain(turn, route));
     this.#fillThoughts(article, turn);
     if (turn.kind === "describe") this.#fillMoments(article, turn);
-    if (turn.response) fillEvidence(part(article, ".evidence", HTMLDetailsElement), turn.response);
+    this.#rich?.looked(article, turn, this.#actions.ways(), (route) => this.#actions.lookAgain(turn, route));
     const whole = turn.response !== null && turn.text !== "";
     show(part(article, ".copy", HTMLElement), whole && this.#actions.copy !== null);
     show(part(article, ".share", HTMLElement), whole && this.#actions.share !== null);
+    show(part(article, ".save", HTMLElement), whole && this.#actions.share === null);
     show(part(article, ".speak", HTMLElement), whole && this.#actions.speak !== null);
     show(part(article, ".again", HTMLElement), turn.state === "failed" && turn.retryable);
   }
@@ -299,8 +306,11 @@ export class ChatView {
     if (at !== undefined) say(since, turn.looked ? text("Since {time}, still so at {looked}", { time: clock(at), looked: clock(turn.looked) }) : text("Since {time}", { time: clock(at) }));
     const proof = part(article, ".evidence", HTMLDetailsElement);
     if (finished(turn)) {
-      if (proof.contains(this.#changes)) this.#changes.remove();
-    } else if (!proof.contains(this.#changes)) proof.append(this.#changes);
+      if (proof.contains(this.changes)) this.changes?.remove();
+    } else if (this.changes && !proof.contains(this.changes)) {
+      proof.append(this.changes);
+      if (proof.open) this.#actions.watching(true);
+    }
 
     const earlier = part(article, ".earlier", HTMLDetailsElement);
     show(earlier, turn.earlier.length > 0);
@@ -346,25 +356,24 @@ export class ChatView {
     }
   }
 
+  /** Keep a question in sight above an answer longer than the log. @param {HTMLElement} article */
+  #pin(article) {
+    const rest = article.offsetHeight - part(article, ".asked", HTMLElement).offsetHeight;
+    article.classList.toggle("pinned", article.dataset.kind !== "describe" && rest > this.log.clientHeight);
+  }
+
   #follow() {
     if (this.#following) this.log.scrollTop = this.log.scrollHeight;
     else show(this.#newest, true);
   }
 }
 
+/** Where the things are that the question asked for, in words. @param {Turn} turn */
+const whereOf = ({ response }) => (response?.boxes && response.frame ? places(response.boxes, response.frame).join(" ") : "");
+
 /** The language of a turn's answer, or of its question when the answer is too short. @param {Turn} turn */
 export function languageOfTurn(turn) {
   return languageOf(turn.text) || (turn.kind === "chat" ? languageOf(turn.question) : "");
-}
-
-/** The words of a turn to copy or share: of a description all that it said, with times. @param {Turn} turn @param {string} [text] without marks */
-export function wordsOf(turn, text = turn.text) {
-  if (turn.kind !== "describe" || turn.earlier.length === 0) return text;
-  const moments = [{ at: turn.frame?.captured_at ?? 0, text: turn.text }, ...turn.earlier];
-  return moments
-    .reverse()
-    .map(({ at, text }) => `${clock(at)} ${text}`)
-    .join("\n");
 }
 
 /** @param {Turn} turn */

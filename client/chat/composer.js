@@ -1,12 +1,36 @@
 import { byId, say, show } from "../page/dom.js";
-import { conditionIn } from "./condition.js";
-import { draft } from "./draft.js";
 import { onLanguage, plural, text } from "../words/text.js";
 
 // With this the style sheet resizes the box, without a layout per key.
 const GROWS_ITSELF = CSS.supports("field-sizing", "content");
+// Milliseconds within which a second press belongs to the first
+const DOUBLE = 400;
 // The counter appears when at most this many characters are left.
 const COUNT_FROM = 300;
+
+const DRAFT = "qwen-camera.draft";
+
+/** Keeps the typed question over a reload of this tab, and no longer. */
+const draft = {
+  /** @returns {string} */
+  load() {
+    try {
+      return sessionStorage.getItem(DRAFT) ?? "";
+    } catch {
+      return ""; // storage may be switched off; then only the box has the text
+    }
+  },
+
+  /** @param {string} text */
+  save(text) {
+    try {
+      if (text) sessionStorage.setItem(DRAFT, text);
+      else sessionStorage.removeItem(DRAFT);
+    } catch {
+      // as above
+    }
+  },
+};
 
 /** The box in which a question is typed. Knows no connection. */
 export class Composer {
@@ -20,18 +44,30 @@ export class Composer {
   #offer = byId("watch-offer", HTMLButtonElement);
   #onAsk;
   #onWatch;
+  #conditionIn;
   #limit = 4000;
   // The last text of `suggest`, which the next one replaces
   #suggested = "";
+  // An answer is on its way.
+  #running = false;
+  // performance.now() of the last press of Send
+  #pressedAt = -Infinity;
+  // Send was pressed: the focus goes to what takes its place.
+  #follows = false;
   // The text becomes a watch, not a question.
   #watching = false;
 
-  /** @param {{onAsk: (text: string) => void, onWatch: (condition: string) => void, onTyping: () => void}} hooks */
-  constructor({ onAsk, onWatch, onTyping }) {
+  /**
+   * @param {{onAsk: (text: string) => void, onWatch: (condition: string) => void, onTyping: () => void, conditionIn: (text: string) => string, orders: () => Promise<void>}} hooks
+   *   conditionIn: the condition of a watch in a text, "" for none; orders: loads what it needs
+   */
+  constructor({ onAsk, onWatch, onTyping, conditionIn, orders }) {
+    this.#conditionIn = conditionIn;
     this.#onAsk = onAsk;
     this.#onWatch = onWatch;
     this.box.value = draft.load();
     this.box.addEventListener("focus", onTyping);
+    this.box.addEventListener("focus", () => void orders().then(() => this.#settle()), { once: true });
     this.box.addEventListener("input", () => {
       onTyping();
       draft.save(this.box.value);
@@ -45,7 +81,12 @@ export class Composer {
     });
     this.#form.addEventListener("submit", (event) => {
       event.preventDefault();
+      this.#pressedAt = performance.now();
       this.#ask();
+    });
+    this.cancel.addEventListener("click", (event) => {
+      // The second half of a double press on Send, in whose place it stands now
+      if (performance.now() - this.#pressedAt < DOUBLE) event.stopImmediatePropagation();
     });
     this.watch.addEventListener("click", () => {
       if (this.box.value.trim()) return this.#order();
@@ -81,9 +122,9 @@ export class Composer {
 
   /** @param {boolean} running an answer is on its way */
   renderRunning(running) {
-    const focused = document.activeElement === this.cancel;
-    show(this.cancel, running);
-    if (focused && !running) this.box.focus(); // or a keyboard user would fall out of the page
+    if (running === this.#running) return;
+    this.#running = running;
+    this.#settle();
   }
 
   /** Offer watches, or not: an older server has none. @param {boolean} offered */
@@ -114,13 +155,14 @@ export class Composer {
     if (!text || text.length > this.#limit) return;
     this.#watch(false);
     this.#clear();
-    this.#onWatch(conditionIn(text) || text);
+    this.#onWatch(this.#conditionIn(text) || text);
   }
 
   #ask() {
     if (this.#watching) return this.#order();
     const text = this.box.value.trim();
     if (!text || this.box.value.length > this.#limit) return;
+    this.#follows = document.activeElement === this.#send;
     this.#onAsk(text);
     this.#clear();
   }
@@ -136,8 +178,19 @@ export class Composer {
   #settle() {
     const { length } = this.box.value;
     const over = length > this.#limit;
-    show(this.#offer, !this.watch.hidden && !this.#watching && conditionIn(this.box.value) !== "");
-    this.#send.disabled = this.box.value.trim() === "" || over;
+    show(this.#offer, !this.watch.hidden && !this.#watching && this.#conditionIn(this.box.value) !== "");
+    const empty = this.box.value.trim() === "";
+    this.#send.disabled = empty || over;
+    // While an answer comes, Send is the button that stops it; with words typed meanwhile both are there.
+    const focused = document.activeElement;
+    show(this.cancel, this.#running);
+    show(this.#send, !this.#running || !empty);
+    // Or a keyboard user would fall out of the page.
+    if (focused === this.cancel && !this.#running) this.box.focus();
+    else if (this.#follows && this.#running) {
+      this.#follows = false;
+      this.cancel.focus();
+    }
     this.box.setAttribute("aria-invalid", String(over));
     show(this.#count, length > this.#limit - COUNT_FROM);
     const left = this.#limit - length;

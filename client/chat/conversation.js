@@ -38,6 +38,17 @@ import { text } from "../words/text.js";
  * @property {number} looked when its last text was found to hold still, ms since the epoch; 0: not since it came
  */
 
+/**
+ * A question of another program. It stands among the turns and is none: nothing of it goes into the person's chat.
+ * @typedef {Object} Aside
+ * @property {string} after key of the turn above it; "" for none
+ * @property {string} by name of the program
+ * @property {string} title who asked what
+ * @property {string} text the answer, or why there is none
+ * @property {number} at ms since the epoch
+ * @property {string} picture a JPEG data URL, "" without one
+ */
+
 // Older turns are removed; each has a thumbnail of up to 24 KiB.
 const MAX_TURNS = 100;
 const MAX_EARLIER = 300;
@@ -45,6 +56,11 @@ const MAX_EARLIER = 300;
 /** @param {Turn} turn */
 export function finished(turn) {
   return turn.state === "done" || turn.state === "failed";
+}
+
+/** The words of a question, which may be spoken just now. @param {Turn} turn */
+export function asking({ question, state }) {
+  return question || (state === "hearing" ? text("Listening…") : "");
 }
 
 /** The questions and answers of this page. Uses neither DOM nor connection. */
@@ -255,6 +271,11 @@ export class Conversation {
     Object.assign(turn, change);
     this.#onTurn(turn);
   }
+}
+
+/** A program's question in the form of a turn, to be kept with the others. @param {Aside} aside @returns {Turn} */
+export function asTurn({ title, text }) {
+  return { key: "", id: "", ...blank(), state: "done", question: title, text };
 }
 
 /** @returns {Omit<Turn, "key"|"id">} a question that was sent, and nothing of its answer */

@@ -3,7 +3,7 @@ import { Part } from "../page/part.js";
 import { keepSpeakWish, speakWish } from "../page/resume.js";
 import { onSettings, settings } from "../page/settings.js";
 import { languageOfTurn } from "./chatview.js";
-import { SpokenMark } from "./spokenmark.js";
+import { SpokenMark } from "./speech.js";
 import { text } from "../words/text.js";
 
 /** @typedef {import("../live/messages.js").ServerMessage} ServerMessage */
@@ -59,7 +59,7 @@ export class SpeakEntry {
       const turn = conversation.byId(id);
       return turn ? languageOfTurn(turn) : "";
     };
-    // What the part needs
+    // For the part
     this.hooks = {
       send,
       speech,

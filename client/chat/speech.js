@@ -1,3 +1,5 @@
+import { settings } from "../page/settings.js";
+
 const REMARK = "remark";
 // A remark that has waited so long (ms) is no news.
 const STALE = 30_000;
@@ -44,6 +46,11 @@ export class Speech {
     if (!this.supported) return;
     const utterance = new SpeechSynthesisUtterance(text);
     utterance.lang = language;
+    const { voice, speed } = settings();
+    const chosen = voice && speechSynthesis.getVoices().find(({ voiceURI }) => voiceURI === voice);
+    // A voice reads no other language.
+    if (chosen && sameLanguage(chosen.lang, language)) utterance.voice = chosen;
+    utterance.rate = Number(speed);
     utterance.onstart = () => this.#key === key && onBegin?.();
     utterance.onboundary = ({ charIndex }) => this.#key === key && onAt?.(charIndex / text.length);
     utterance.onend = utterance.onerror = () => {
@@ -102,4 +109,45 @@ export class Speech {
     this.#key = key;
     this.#onChange(key);
   }
+}
+
+/** Marks the part of an answer that is heard now. Browsers without the highlight API go without. */
+export class SpokenMark {
+  #key = "";
+  #start = 0;
+  #end = 0;
+
+  /** Finds a part of a text that is shown without its marks. @type {((text: Element, start: number, end: number) => Range|null)|null} */
+  range = null;
+
+  /** @param {string} key of the turn @param {number} start @param {number} end 0: no mark */
+  mark(key, start, end) {
+    [this.#key, this.#start, this.#end] = [key, start, end];
+    this.draw();
+  }
+
+  /** Mark it again, because the text was drawn anew. */
+  draw() {
+    if (!("highlights" in CSS)) return;
+    const shown = this.#end > 0 ? document.getElementById(this.#key)?.querySelector(".text") : null;
+    const range = shown ? (this.range?.(shown, this.#start, this.#end) ?? plainRange(shown, this.#start, this.#end)) : null;
+    if (!range) return void CSS.highlights.delete("spoken");
+    CSS.highlights.set("spoken", new Highlight(range));
+  }
+}
+
+/** @param {Element} shown @param {number} start @param {number} end @returns {Range|null} */
+function plainRange(shown, start, end) {
+  const text = shown.firstChild;
+  if (!(text instanceof Text)) return null;
+  const range = new Range();
+  range.setStart(text, Math.min(start, text.length));
+  range.setEnd(text, Math.min(end, text.length));
+  return range;
+}
+
+/** @param {string} one BCP 47, such as "de-AT" @param {string} other "" for any */
+function sameLanguage(one, other) {
+  const [first, second] = [one, other].map((tag) => tag.toLowerCase().split(/[-_]/)[0]);
+  return second === "" || first === second;
 }

@@ -42,7 +42,7 @@ export class TalkEntry {
   constructor(part, { note, announce, tones, hears, watch, again }) {
     this.#orders = { watch, again };
     this.#part = new Part(part);
-    // What the part needs
+    // For the part
     this.hooks = { button: this.button, note, announce, tones, hears };
     // The camera of a hidden page stays on while something is watched for; its microphone does not.
     document.addEventListener("visibilitychange", () => {

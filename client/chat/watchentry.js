@@ -42,10 +42,11 @@ export class WatchEntry {
       this.#composer.offerWatches(true);
     }
     if (this.#part.here) return this.#part.here.receive(message);
-    if (message.type !== "watches" && message.type !== "ring") return false;
+    if (message.type !== "watches" && message.type !== "ring" && message.type !== "webhooks") return false;
     this.#waiting.push(message);
     if (this.#waiting.length > MOST_WAITING) this.#waiting.shift();
-    const idle = message.type === "watches" && message.watches.length === 0 && !history.state?.watches?.length;
+    const idle =
+      message.type === "webhooks" ? !message.webhooks.some((one) => one.on) : message.type === "watches" && message.watches.length === 0 && !history.state?.watches?.length;
     if (!idle) void this.#part.ahead().then(() => this.#deliver());
     return true;
   }

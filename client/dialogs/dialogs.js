@@ -1,4 +1,3 @@
-/** The small dialogs of the page. */
 import { byId, say } from "../page/dom.js";
 import { key, text } from "../words/text.js";
 
@@ -6,7 +5,7 @@ const ASK_FOR_CODE = key("Enter the code that you were given for it.");
 const WRONG_CODE = key("That code is not right. Check it and try again.");
 
 /** Asks for the server's access code. */
-export class CodeDialog {
+class CodeDialog {
   #dialog = byId("code-dialog", HTMLDialogElement);
   #input = byId("code", HTMLInputElement);
   #text = byId("code-text", HTMLElement);
@@ -44,7 +43,7 @@ export class CodeDialog {
 }
 
 /** Asks for consent before the first picture goes to another machine. */
-export class DisclosureDialog {
+class DisclosureDialog {
   #dialog = byId("disclosure-dialog", HTMLDialogElement);
   #host = byId("disclosure-host", HTMLElement);
   // The last host shown; the dialog does not open for it again by itself.
@@ -74,29 +73,8 @@ export class DisclosureDialog {
   }
 }
 
-/** Reports that a part of the page did not load, and loads it again. */
-export class MissingDialog {
-  #dialog = byId("missing-dialog", HTMLDialogElement);
-  #again = () => {};
-
-  constructor() {
-    byId("missing-later", HTMLButtonElement).addEventListener("click", () => this.#dialog.close());
-    byId("missing-retry", HTMLButtonElement).addEventListener("click", () => {
-      this.#dialog.close();
-      this.#again();
-    });
-  }
-
-  /** @param {string} missed that it did not arrive, marked with `key` @param {() => void} again */
-  open(missed, again) {
-    this.#again = again;
-    say(byId("missing-title", HTMLElement), text(missed));
-    if (!this.#dialog.open) this.#dialog.showModal();
-  }
-}
-
 /** Shows the address and token with which another device becomes the camera. */
-export class OtherDialog {
+class OtherDialog {
   #dialog = byId("other-dialog", HTMLDialogElement);
   #address = byId("other-address", HTMLInputElement);
   #token = byId("other-token", HTMLInputElement);
@@ -138,7 +116,7 @@ export class OtherDialog {
 }
 
 /** Explains step by step how a device comes to trust the server's certificate. */
-export class TrustDialog {
+class TrustDialog {
   #dialog = byId("trust-dialog", HTMLDialogElement);
 
   /** @param {{onRetry: () => void}} hooks */
@@ -156,5 +134,19 @@ export class TrustDialog {
 
   close() {
     this.#dialog.close();
+  }
+}
+
+/** The small dialogs that few people see. Loaded when needed, not with the page. */
+export class Dialogs {
+  code = new CodeDialog();
+  other = new OtherDialog();
+  disclosure;
+  trust;
+
+  /** @param {{onAgree: (host: string) => void, onRetry: () => void}} hooks see `DisclosureDialog` and `TrustDialog` */
+  constructor({ onAgree, onRetry }) {
+    this.disclosure = new DisclosureDialog({ onAgree });
+    this.trust = new TrustDialog({ onRetry });
   }
 }

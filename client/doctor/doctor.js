@@ -1,16 +1,16 @@
 /** The connection doctor: checks all parts of the connection, and gives the cause and remedy of each failure. */
 
-import { lookAtDirect, lookAtRelay, relayTitle } from "./mediachecks.js";
+import { checkDirect, checkRelay, relayTitle } from "./mediachecks.js";
 import {
-  lookAtAccess,
-  lookAtCamera,
-  lookAtCertificate,
-  lookAtClock,
-  lookAtEngine,
-  lookAtOrigin,
-  lookAtPermission,
-  lookAtServer,
-  lookAtSocket,
+  checkAccess,
+  checkCamera,
+  checkCertificate,
+  checkClock,
+  checkEngine,
+  checkOrigin,
+  checkPermission,
+  checkServer,
+  checkSocket,
 } from "./webchecks.js";
 import { key, text } from "../words/text.js";
 
@@ -93,13 +93,13 @@ export async function examine(subject, onResult, signal) {
   for (const [id, title] of Object.entries(TITLES)) tell(id, title, null);
   const server = fetchBrief(signal);
   const health = fetchHealth(signal);
-  const seen = check("server", TITLES.server, async () => lookAtServer(await server));
-  const access = check("access", TITLES.access, () => lookAtAccess(subject.session), ACCESS_LIMIT);
+  const seen = check("server", TITLES.server, async () => checkServer(await server));
+  const access = check("access", TITLES.access, () => checkAccess(subject.session), ACCESS_LIMIT);
   /** @param {() => Promise<Finding>} go */
   const allowed = async (go) => ((await access).state === "ok" ? go() : NO_ACCESS);
 
-  const socket = allowed(() => check("socket", TITLES.socket, (end) => lookAtSocket(subject, end)));
-  const direct = allowed(() => check("direct", TITLES.direct, (end) => lookAtDirect(subject, end)));
+  const socket = allowed(() => check("socket", TITLES.socket, (end) => checkSocket(subject, end)));
+  const direct = allowed(() => check("direct", TITLES.direct, (end) => checkDirect(subject, end)));
 
   const relays = access.then(async ({ state }) => {
     if (state !== "ok") return [NO_ACCESS];
@@ -110,18 +110,18 @@ export async function examine(subject, onResult, signal) {
       ways.map((way, at) => {
         const reported = known.body?.turn?.find?.((/** @type {any} */ entry) => entry.url === way.urls) ?? null;
         const id = at === 0 ? "relays" : `relays-${at}`;
-        return check(id, relayTitle(way.urls), (end) => lookAtRelay(way, reported, end), RELAY_LIMIT);
+        return check(id, relayTitle(way.urls), (end) => checkRelay(way, reported, end), RELAY_LIMIT);
       }),
     );
   });
 
   await Promise.all([
-    check("origin", TITLES.origin, lookAtOrigin),
-    check("camera", TITLES.camera, () => lookAtCamera(subject.facts)),
-    check("permission", TITLES.permission, lookAtPermission),
-    check("clock", TITLES.clock, async () => lookAtClock(await server)),
-    check("engine", TITLES.engine, async () => lookAtEngine(await health, subject.facts)),
-    Promise.all([seen, socket]).then(([web, ws]) => check("certificate", TITLES.certificate, () => lookAtCertificate(web, ws))),
+    check("origin", TITLES.origin, checkOrigin),
+    check("camera", TITLES.camera, () => checkCamera(subject.facts)),
+    check("permission", TITLES.permission, checkPermission),
+    check("clock", TITLES.clock, async () => checkClock(await server)),
+    check("engine", TITLES.engine, async () => checkEngine(await health, subject.facts)),
+    Promise.all([seen, socket]).then(([web, ws]) => check("certificate", TITLES.certificate, () => checkCertificate(web, ws))),
     Promise.all([direct, relays]).then(([way, others]) => {
       // The camera then uses the working relay, so this failure needs no action.
       if (way.state !== "failed" || !others.some((other) => other.state === "ok")) return;

@@ -1,7 +1,8 @@
 /** Checks of the connection doctor: the video path to the server, directly and through each relay. */
 
 import { ApiError, request } from "../live/api.js";
-import { key, text } from "../words/text.js";
+import { problem } from "../words/problems.js";
+import { joined, key, known, text } from "../words/text.js";
 
 /** @typedef {import("./doctor.js").Finding} Finding */
 
@@ -22,7 +23,7 @@ const NO_WEBRTC = {
  * Check the camera's connection; while the camera is off, open one without video and close it.
  * @param {import("./doctor.js").Subject} subject @param {AbortSignal} signal @returns {Promise<Finding>}
  */
-export async function lookAtDirect({ facts, peer, session }, signal) {
+export async function checkDirect({ facts, peer, session }, signal) {
   if (typeof RTCPeerConnection === "undefined") return NO_WEBRTC;
   const stats = await peer.report();
   if (stats) return pathIn(stats);
@@ -55,7 +56,7 @@ export async function lookAtDirect({ facts, peer, session }, signal) {
     return pathIn(await pc.getStats());
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
-    return { state: "failed", text: text("The server did not accept the offer ({status}).", { status: String(error.status || text("no answer")) }), cause: error.message };
+    return { state: "failed", text: text("The server did not accept the offer ({status}).", { status: String(error.status || text("no answer")) }), cause: problem(error.code, error.message) };
   } finally {
     // Closing also informs the server, if connected; otherwise it times out.
     pc.close();
@@ -86,9 +87,29 @@ function pathIn(stats) {
   if (!local || !remote) return { state: "ok", text: text("Connected.") };
   const away = pair.currentRoundTripTime ? text("{number} ms there and back", { number: Math.max(1, Math.round(pair.currentRoundTripTime * 1000)) }) : "";
   if (local.candidateType === "relay") {
-    return { state: "ok", text: [text("Connected through a relay over {way}; no direct path was found", { way: (local.relayProtocol ?? "udp").toUpperCase() }), away].filter(Boolean).join(", ") + "." };
+    return { state: "ok", text: joined([text("Connected through a relay over {way}; no direct path was found", { way: (local.relayProtocol ?? "udp").toUpperCase() }), away].filter(Boolean)) + "." };
   }
-  return { state: "ok", text: [text("Connected over {way} ({local} to {remote})", { way: local.protocol.toUpperCase(), local: local.candidateType, remote: remote.candidateType }), away].filter(Boolean).join(", ") + "." };
+  return { state: "ok", text: joined([text("Connected over {way} ({local} to {remote})", { way: local.protocol.toUpperCase(), local: local.candidateType, remote: remote.candidateType }), away].filter(Boolean)) + "." };
+}
+
+/** The server's own check of a relay; `problem` is a code for what is wrong. @typedef {{ok: boolean|null, why: string, problem?: string}} Reported */
+
+/** Sentences about a relay that the server does not reach, by the server's code. @type {Record<string, string>} */
+const CAUSES = {
+  url: key("Its address in TURN_URLS is none, like turn:host:3478?transport=udp."),
+  unreachable: key("It is down, or a firewall closes its port."),
+  certificate: key("Its TLS certificate does not hold, or it speaks no TLS 1.2 or newer."),
+  credentials: key("TURN_SECRET is not the relay's static-auth-secret, or the clocks of server and relay differ."),
+  quota: key("Its quota or its ports are used up."),
+  denied_peer: key("It may not send to the server: allow it there (coturn: allowed-peer-ip), or name a public address in PUBLIC_ADDRESSES."),
+  no_way_back: key("What is sent through it does not come to the server and back: UDP between the two may be closed, or PUBLIC_ADDRESSES is wrong."),
+  no_socket: key("The server had no free UDP port to check it."),
+  refused: key("The relay refused the connection."),
+};
+
+/** The server's own sentence tells more, and is English. @param {Reported} reported */
+function relayCause({ why, problem = "" }) {
+  return known(why) || !Object.hasOwn(CAUSES, problem) ? why : text(CAUSES[problem]);
 }
 
 /** @param {string} url @returns {string} */
@@ -99,11 +120,11 @@ export function relayTitle(url) {
 
 /**
  * @param {RTCIceServer & {urls: string}} server one TURN URL
- * @param {{ok: boolean|null, why: string}|null} reported the server's own check of it
+ * @param {Reported|null} reported the server's own check of it
  * @param {AbortSignal} signal
  * @returns {Promise<Finding>}
  */
-export async function lookAtRelay(server, reported, signal) {
+export async function checkRelay(server, reported, signal) {
   if (typeof RTCPeerConnection === "undefined") return NO_WEBRTC;
   const pc = new RTCPeerConnection({ iceServers: [server], iceTransportPolicy: "relay" });
   signal.addEventListener("abort", () => pc.close());
@@ -120,7 +141,7 @@ export async function lookAtRelay(server, reported, signal) {
     if (!found) return { state: "failed", ...relayTrouble(url, code, reported?.ok === true) };
     const took = { relay: url, number: Math.round(performance.now() - begun) };
     if (reported?.ok === false) {
-      return { state: "warn", text: text("{relay} gave an address in {number} ms, but the server cannot be reached through it.", took), cause: reported.why, todo: text("Whoever runs the server finds the reason in its log; see deploy/turnserver.conf.") };
+      return { state: "warn", text: text("{relay} gave an address in {number} ms, but the server cannot be reached through it.", took), cause: relayCause(reported), todo: text("Whoever runs the server finds the reason in its log; see deploy/turnserver.conf.") };
     }
     return { state: "ok", text: text("{relay} gave an address in {number} ms.", took) };
   } finally {

@@ -2,7 +2,7 @@
 
 import { ApiError, hasOwnAuthority } from "../live/api.js";
 import { engineName, noCamera } from "../page/words.js";
-import { fromServer } from "../words/problems.js";
+import { fromServer, problem } from "../words/problems.js";
 import { key, plural, text } from "../words/text.js";
 
 /** @typedef {import("./doctor.js").Finding} Finding */
@@ -14,7 +14,7 @@ const CLOCK_SECONDS = 10;
 const OPEN_WITHIN = 6000;
 
 /** @returns {Finding} */
-export function lookAtOrigin() {
+export function checkOrigin() {
   if (window.isSecureContext) return { state: "ok", text: text("This page came by {scheme}, which counts as secure here.", { scheme: location.protocol.slice(0, -1) }) };
   return {
     state: "failed",
@@ -25,7 +25,7 @@ export function lookAtOrigin() {
 }
 
 /** @param {Answered} answer @returns {Finding} */
-export function lookAtServer({ status, body, sent, came }) {
+export function checkServer({ status, body, sent, came }) {
   if (status === 0) {
     return {
       state: "failed",
@@ -46,7 +46,7 @@ export function lookAtServer({ status, body, sent, came }) {
 }
 
 /** @param {Answered} answer @returns {Finding} */
-export function lookAtClock({ date, sent, came }) {
+export function checkClock({ date, sent, came }) {
   const theirs = Date.parse(date);
   if (Number.isNaN(theirs)) return { state: "skipped", text: text("The server did not send its time.") };
   const offset = (theirs + 500 - (sent + came) / 2) / 1000;
@@ -63,7 +63,7 @@ export function lookAtClock({ date, sent, came }) {
 }
 
 /** @param {Facts} facts @returns {Promise<Finding>} */
-export async function lookAtCamera(facts) {
+export async function checkCamera(facts) {
   if (facts.camera === "on") return { state: "ok", text: facts.muted ? text("On, and paused by the system.") : text("On.") };
   const trouble = noCamera(facts.camera);
   if (trouble && facts.camera !== "insecure") return { state: "failed", text: `${trouble.title}.`, todo: trouble.text };
@@ -83,7 +83,7 @@ export async function lookAtCamera(facts) {
 }
 
 /** @returns {Promise<Finding>} */
-export async function lookAtPermission() {
+export async function checkPermission() {
   if (!window.isSecureContext) return { state: "skipped", text: text("Not checked: only a secure address can have this permission.") };
   let state;
   try {
@@ -102,7 +102,7 @@ export async function lookAtPermission() {
 }
 
 /** @param {import("../live/session.js").Session} session @returns {Promise<Finding>} */
-export async function lookAtAccess(session) {
+export async function checkAccess(session) {
   try {
     await session.ensure();
     return { state: "ok", text: text("The server gave a token.") };
@@ -116,7 +116,7 @@ export async function lookAtAccess(session) {
       };
     }
     if (error.status === 0) return { state: "failed", text: text("The server gave no token: it does not answer."), cause: text("See Server.") };
-    return { state: "failed", text: text("The server gave no token ({status}).", { status: String(error.status) }), cause: error.message };
+    return { state: "failed", text: text("The server gave no token ({status}).", { status: String(error.status) }), cause: problem(error.code, error.message) };
   }
 }
 
@@ -150,7 +150,7 @@ const CLOSED = {
  * token while the page still connects; and otherwise opens one of the session.
  * @param {import("./doctor.js").Subject} subject @param {AbortSignal} signal @returns {Promise<Finding>}
  */
-export async function lookAtSocket({ facts, session }, signal) {
+export async function checkSocket({ facts, session }, signal) {
   if (facts.socket === "open") return { state: "ok", text: text("Open.") };
   const knock = facts.active;
   const { opened, code, ready } = await tryOut(session, knock, signal);
@@ -209,7 +209,7 @@ function tryOut(session, knock, signal) {
 }
 
 /** @param {Finding} server @param {Finding} socket @returns {Promise<Finding>} */
-export async function lookAtCertificate(server, socket) {
+export async function checkCertificate(server, socket) {
   if (location.protocol !== "https:") return { state: "skipped", text: text("This page came by http, which has none.") };
   if (server.state === "failed") return { state: "skipped", text: text("Not checked: the server does not answer.") };
   if (socket.state === "failed" && (await hasOwnAuthority())) {
@@ -224,7 +224,7 @@ export async function lookAtCertificate(server, socket) {
 }
 
 /** @param {Answered} answer of /health @param {Facts} facts @returns {Finding} */
-export function lookAtEngine({ status, body }, facts) {
+export function checkEngine({ status, body }, facts) {
   const before = status === 0 ? null : (facts.status ?? facts.ready); // outdated when the server does not respond
   const engine = body?.engine ?? (before && { name: before.engine, state: before.engine_state, detail: before.engine_detail });
   if (!engine) {

@@ -50,7 +50,7 @@ export class Guide {
     return { text: words, shown: !NOTICED.has(hint), spoken };
   }
 
-  /** What helps to read a text on, or its end. @param {ReadingState} state @returns {{text: string, spoken: boolean}} */
+  /** Show a hint for reading on, or the end of the text. @param {ReadingState} state @returns {{text: string, spoken: boolean}} */
   read({ hint, over }) {
     this.rest();
     const words = over ? text(READ) : hint ? readingWords(hint) : "";

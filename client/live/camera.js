@@ -1,3 +1,5 @@
+import { text } from "../words/text.js";
+
 /**
  * The reason for having no camera.
  * @typedef {"insecure"|"refused"|"dismissed"|"missing"|"busy"|"failed"} CameraTrouble
@@ -120,9 +122,15 @@ export class Camera {
   /** @returns {Promise<{id: string, name: string}[]>} the cameras by name; none before the browser was allowed one */
   async list() {
     const devices = (await navigator.mediaDevices?.enumerateDevices()) ?? [];
-    return devices
-      .filter(({ kind, deviceId, label }) => kind === "videoinput" && deviceId && label)
-      .map(({ deviceId, label }) => ({ id: deviceId, name: label }));
+    const cameras = devices.filter(({ kind, deviceId }) => kind === "videoinput" && deviceId);
+    /** @type {{id: string, name: string}[]} */
+    const named = [];
+    for (const [at, device] of cameras.entries()) {
+      const name = nameOf(device, at + 1);
+      const same = named.filter((other) => other.name === name || other.name.startsWith(`${name} `)).length;
+      named.push({ id: device.deviceId, name: same ? `${name} ${same + 1}` : name });
+    }
+    return named;
   }
 
   /** @returns {Promise<boolean>} true when the last used camera is connected again; it will be opened next */
@@ -284,4 +292,15 @@ export async function troubleOf(error, device) {
   if (name === "NotFoundError" || name === "DevicesNotFoundError") return "missing";
   if (name === "NotReadableError" || name === "AbortError" || name === "TrackStartError") return "busy";
   return "failed";
+}
+
+/** A camera's name: its label without the ids that browsers put there, or where it looks. @param {MediaDeviceInfo} device @param {number} number in the list */
+function nameOf(device, number) {
+  // Chromium adds vendor and product on a computer, and has "camera2 0, facing back" on Android.
+  const label = device.label.replace(/ \([\da-f]{4}:[\da-f]{4}\)$/i, "").trim();
+  const listed = /^camera2? \d+, facing (front|back)$/i.exec(label)?.[1].toLowerCase();
+  if (label && !listed) return label;
+  const [mode] = /** @type {any} */ (device).getCapabilities?.().facingMode ?? [];
+  if (listed === "front" || mode === "user") return text("Front camera");
+  return listed === "back" || mode === "environment" ? text("Back camera") : text("Camera {number}", { number });
 }

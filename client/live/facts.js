@@ -24,7 +24,7 @@
  * @property {boolean} describing
  * @property {Preferred} preferred what the user has changed of a description
  * @property {string} disclose another machine to which pictures go once the user agrees; "" for none
- * @property {import("./stats.js").Sent|null} sent
+ * @property {import("./sender.js").Sent|null} sent
  */
 
 /**
@@ -34,6 +34,7 @@
  * @property {boolean} [changes] details of each comparison are open
  * @property {boolean} [watch_changes] the same for the watches
  * @property {string} [language] of answers, a BCP 47 tag; "" for the question's
+ * @property {string} [page_language] of the page's words; "" for English
  */
 
 /**

@@ -35,7 +35,7 @@ export class Handover {
     return this.#due;
   }
 
-  /** Bring the chat, and ask for hand-overs, before anything else is said on a socket. */
+  /** Bring the chat, and ask for hand-overs, before anything else on a socket. */
   opened() {
     this.leaving = false;
     this.bring();

@@ -3,7 +3,7 @@
 // --- Sent by the page ----------------------------------------------------------------------------
 
 /**
- * Go on with the chat of an earlier session, before anything is said in this one.
+ * Go on with the chat of an earlier session, before this one's first question.
  * @typedef {Object} Resume
  * @property {"resume"} type
  * @property {string} handover the last one

@@ -47,6 +47,7 @@
  * @property {number} [sample_rate]
  * @property {number} [max_tokens]
  * @property {string} [language]
+ * @property {string} [page_language] of descriptions where no other is chosen; "" for English
  * @property {boolean} [thumbnails]
  * @property {"short"|"medium"|"long"} [length] of a description
  * @property {number} [sensitivity] 0.25 to 4: how small a change counts for descriptions and watches
@@ -60,6 +61,7 @@
  * @property {"off"|"hands_free"|"push"} [microphone] how it is heard
  * @property {number} [silence_ms] 200 to 2000: silence that ends a spoken question
  * @property {boolean} [handover] this page keeps hand-overs
+ * @property {string[]} [cameras] ids of those that questions are about
  */
 
 /**
@@ -142,6 +144,7 @@
  * @property {boolean} recogniser the server makes words of speech
  * @property {string} sound_elsewhere another machine to which sound goes for that; "" when it stays on the server's
  * @property {boolean} microphone the server takes one
+ * @property {boolean} programs the person may let other programs look
  */
 
 /**
@@ -207,6 +210,8 @@
  * @property {string} [thumbnail] JPEG data URL
  * @property {string} [picture] id of the very picture that the engine got, at /api/pictures/
  * @property {number[]} [crop] the part of the camera's picture that it shows: left, top, right, bottom
+ * @property {string} [camera] its id, of a question about further cameras
+ * @property {string} [camera_name] its name at that time
  */
 
 /**
@@ -251,6 +256,7 @@
  * @property {FrameInfo} frame
  * @property {"now"|"detail"|"past"|"where"|"read"} [route] where a question looks; absent for a description
  * @property {EarlierFrame[]} [frames] the pictures of the past that it looks at, oldest first
+ * @property {FrameInfo[]} [others] of other cameras, beside `frame`
  */
 
 /**
@@ -290,13 +296,14 @@
  * @property {FrameInfo} [frame] absent when it ended before a frame was available
  * @property {"now"|"detail"|"past"|"where"|"read"} [route] as in `Started`
  * @property {EarlierFrame[]} [frames] as in `Started`, with pictures of those that the answer names, or of all
- * @property {"pictures"|"video"|"refused"} [frames_sent] the form in which the engine got them; refused: as pictures, since it refused the video
+ * @property {"pictures"|"video"|"refused"|"streamed"} [frames_sent] the form in which the engine got them; refused: as pictures, since it refused the video; streamed: over its socket for video
  * @property {"heard"|"deaf"|"missing"|"empty"|"too_long"|"undecodable"|"refused"} [sound] of a spoken question, or of the scene; absent where none belongs to it
  * @property {"model"|"refused"} [speech] absent where the model was not asked to speak the answer itself
  * @property {Timings} timings
  * @property {UsageInfo} usage
  * @property {"stop"|"length"|"content_filter"|"cancelled"|"replaced"} finish_reason
  * @property {FoundBox[]} [boxes] absent unless the question asked where something is and the engine can tell
+ * @property {FrameInfo[]} [others] as in `Started`, with thumbnails
  */
 
 /**
@@ -325,7 +332,7 @@
  */
 
 /**
- * How to move the camera, so that print or a face is wholly in its picture.
+ * A hint how to move the camera, so that print or a face is wholly in its picture.
  * @typedef {Object} AimHint
  * @property {"aim"} type
  * @property {"dark"|"blurred"|"nothing"|"back"|"closer"|"left_edge"|"right_edge"|"upper_edge"|"lower_edge"|"left"|"right"|"up"|"down"|"good"} hint
@@ -341,56 +348,9 @@
  * @property {number} [width] of the camera's picture
  * @property {number} [height]
  * @property {boolean} withheld
+ * @property {string} [camera] a further one's id; absent: the session's own
  */
 
 /**
- * @typedef {Ready|Status|Sender|Waiting|Started|DeltaMessage|Thinking|ResponseMessage|import("./descriptionmessages.js").DescriptionReport|import("./watchmessages.js").WatchReport|import("./voicemessages.js").VoiceReport|import("./handovermessages.js").HandoverReport|Recalled|AimHint|Still|import("./operatormessages.js").EngineReport|import("./operatormessages.js").LogLines|ErrorMessage|Pong} ServerMessage
+ * @typedef {Ready|Status|Sender|Waiting|Started|DeltaMessage|Thinking|ResponseMessage|import("./descriptionmessages.js").DescriptionReport|import("./watchmessages.js").WatchReport|import("./voicemessages.js").VoiceReport|import("./handovermessages.js").HandoverReport|import("./cameramessages.js").CameraList|import("./programmessages.js").ProgramReport|Recalled|AimHint|Still|import("./operatormessages.js").EngineReport|import("./operatormessages.js").LogLines|ErrorMessage|Pong} ServerMessage
  */
-
-const KNOWN = new Set([
-  "ready",
-  "status",
-  "sender",
-  "heard",
-  "speaking",
-  "say",
-  "listening",
-  "waiting",
-  "started",
-  "delta",
-  "thinking",
-  "response",
-  "unchanged",
-  "change",
-  "watches",
-  "ring",
-  "recall",
-  "aim",
-  "reading",
-  "still",
-  "engine",
-  "log",
-  ...["handover", "resumed", "moved"],
-  "error",
-  "pong",
-]);
-
-/**
- * @param {unknown} raw
- * @returns {ServerMessage|null} null for an unknown message, for example of a newer server
- */
-export function parse(raw) {
-  if (typeof raw !== "string") return null;
-  let data;
-  try {
-    data = JSON.parse(raw);
-  } catch {
-    return null; // malformed; the connection continues
-  }
-  return data !== null && typeof data === "object" && KNOWN.has(data.type) ? data : null;
-}
-
-/** Milliseconds since the epoch by the clock that the browser uses in the video's sender reports. */
-export function pageTime() {
-  return performance.timeOrigin + performance.now();
-}

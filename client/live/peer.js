@@ -171,7 +171,7 @@ export class Peer {
       const { sender } = pc.addTransceiver(this.#track, { direction: "sendonly" });
       // From the start, so that the microphone needs no second offer.
       const sound = pc.addTransceiver(this.#microphone ?? "audio", { direction: "sendrecv" });
-      // What is spoken comes as soon as it arrives; where this is unknown, a little later.
+      // Speech is played as soon as it arrives; where this is unknown, a little later.
       sound.receiver.jitterBufferTarget = 0;
       await pc.setLocalDescription(await pc.createOffer());
       if (over()) return;

@@ -1,6 +1,6 @@
 import { ApiError, numbered } from "./api.js";
 import { Backoff } from "./backoff.js";
-import { parse } from "./messages.js";
+import { parse } from "./wire.js";
 import { problem } from "../words/problems.js";
 
 /** @typedef {import("./messages.js").ClientMessage} ClientMessage */

@@ -1,19 +1,16 @@
 import { ApiError, hasOwnAuthority } from "./api.js";
-import { Asking, PATIENCE, answerable } from "./asking.js";
+import { Asking, Describing, PATIENCE, answerable } from "./asking.js";
 import { Camera, CameraProblem } from "./camera.js";
-import { Closing } from "./closing.js";
-import { Describing } from "./describing.js";
 import { Disclosure } from "./disclosure.js";
 import { NOTHING_YET } from "./facts.js";
 import { Handover } from "./handover.js";
-import { pageTime } from "./messages.js";
 import { OtherCamera } from "./othercamera.js";
-import { Outage } from "./outage.js";
+import { Closing, Outage } from "./outage.js";
 import { Peer } from "./peer.js";
-import { SenderControl } from "./sender.js";
+import { SendStats, SenderControl } from "./sender.js";
 import { Session } from "./session.js";
 import { ChatSocket } from "./socket.js";
-import { SendStats } from "./stats.js";
+import { pageTime } from "./wire.js";
 
 /** @typedef {import("./facts.js").Facts} Facts */
 /** @typedef {import("./facts.js").Question} Question */

@@ -41,7 +41,7 @@
  */
 
 /**
- * How an answer is spoken now, and the piece of it that is heard.
+ * The state of a spoken answer, and the piece of it that is heard.
  * @typedef {Object} SpeakingState
  * @property {"speaking"} type
  * @property {string} id
@@ -69,7 +69,7 @@
  */
 
 /**
- * What helps to read a text on over several pictures, or its end.
+ * A hint for reading a text over several pictures, or its end.
  * @typedef {Object} ReadingState
  * @property {"reading"} type
  * @property {string} id of the question

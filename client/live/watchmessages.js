@@ -14,6 +14,7 @@
  * @property {[number, number]} [hours] first and last minute of the day
  * @property {number} [zone] the person's time, in minutes east of UTC
  * @property {string} [zone_name] the same as an IANA zone, which knows summer time
+ * @property {number} [bar] the confidence that it needed in an earlier session
  */
 
 /**
@@ -37,7 +38,14 @@
  * @property {string} id
  */
 
-/** @typedef {Watch|Unwatch|Heard|Wrong} WatchMessage */
+/**
+ * Let rings of this session go to these receivers alone; none: to nobody any more.
+ * @typedef {Object} Tell
+ * @property {"tell"} type
+ * @property {string[]} webhooks names
+ */
+
+/** @typedef {Watch|Unwatch|Heard|Wrong|Tell} WatchMessage */
 
 // --- Sent by the server --------------------------------------------------------------------------
 
@@ -79,6 +87,21 @@
  * @property {boolean} heard a page has shown it before
  */
 
-/** @typedef {WatchList|Ring} WatchReport */
+/**
+ * A program elsewhere that the person may choose.
+ * @typedef {Object} WebhookOffer
+ * @property {string} name
+ * @property {string} host
+ * @property {boolean} on rings of this session go there
+ */
+
+/**
+ * The receivers to which the person may let rings go.
+ * @typedef {Object} WebhookOffers
+ * @property {"webhooks"} type
+ * @property {WebhookOffer[]} webhooks
+ */
+
+/** @typedef {WatchList|Ring|WebhookOffers} WatchReport */
 
 export {};

@@ -2,7 +2,7 @@ import { ApiError } from "../live/api.js";
 import { underWay } from "./enginewords.js";
 
 /**
- * What the server fetches, as GET /api/engine/fetch has it.
+ * The model that the server fetches, as in GET /api/engine/fetch.
  * @typedef {Object} Fetching
  * @property {"idle"|"fetching"|"checking"|"paused"|"failed"|"done"} state
  * @property {string} model id of the catalogue; "" for none
@@ -56,7 +56,7 @@ export class FetchDesk {
     await this.#act("POST", { model });
   }
 
-  /** What came is kept. */
+  /** The part that came is kept. */
   async pause() {
     await this.#act("DELETE");
   }

@@ -9,12 +9,12 @@ import { bytes, underWay } from "./enginewords.js";
 const STATES = {
   fetching: key("Fetching {model}: {done} of {total}"),
   checking: key("Checking {model}: {done} of {total}"),
-  paused: key("{model} is paused at {done} of {total}. What came is kept."),
-  failed: key("{model} was not fetched. What came is kept."),
+  paused: key("{model} is paused at {done} of {total}. The part that came is kept."),
+  failed: key("{model} was not fetched. The part that came is kept."),
   done: key("{model} is here. Choose it below."),
 };
 
-/** What is fetched, in the panel's first card, and the button at a model that is not here. Uses no connection. */
+/** The model that is fetched, in the panel's first card, and the button at a model that is not here. Uses no connection. */
 export class FetchView {
   #now = byId("fetch-now", HTMLElement);
   #text = byId("fetch-text", HTMLElement);

@@ -1,7 +1,13 @@
+import { CamerasDesk } from "./cameras.js";
+import { CamerasView } from "./camerasview.js";
 import { EngineDesk } from "./engine.js";
 import { EngineDialog } from "./enginedialog.js";
 import { FetchDesk } from "./fetching.js";
 import { FetchView } from "./fetchview.js";
+import { GatewaysDesk } from "./gateways.js";
+import { GatewaysView } from "./gatewaysview.js";
+import { HooksDesk } from "./hooks.js";
+import { HooksView } from "./hooksview.js";
 import { MAKES, MakingDesk } from "./making.js";
 import { MakingView } from "./makingview.js";
 import { PeopleDesk } from "./people.js";
@@ -13,6 +19,9 @@ export class OperatorPanel {
   #engine;
   #dialog;
   #people;
+  #gateways;
+  #cameras;
+  #hooks;
   #fetch;
 
   /** @param {import("../live/visit.js").Visit} visit @param {() => void} onChange the token was accepted or refused */
@@ -43,6 +52,25 @@ export class OperatorPanel {
       onChange: (facts) => peopleView.render(facts),
     }));
     const peopleView = new PeopleView({ onEnd: (kind, name) => void people.end(kind, name) });
+    const gateways = (this.#gateways = new GatewaysDesk({
+      ask: (method, path) => engine.ask(method, path),
+      onChange: (facts) => gatewaysView.render(facts),
+    }));
+    const gatewaysView = new GatewaysView({ onDrain: (on) => void gateways.drain(on) });
+    const cameras = (this.#cameras = new CamerasDesk({
+      ask: (method, path, body, as) => engine.ask(method, path, body, as),
+      onChange: (facts) => camerasView.render(facts),
+    }));
+    const camerasView = new CamerasView({
+      onShow: (name, shown) => cameras.show(name, shown),
+      onRetry: (name) => void cameras.retry(name),
+      onQuestion: (name, question) => void cameras.question(name, question),
+    });
+    const hooks = (this.#hooks = new HooksDesk({
+      ask: (method, path) => engine.ask(method, path),
+      onChange: (facts) => hooksView.render(facts),
+    }));
+    const hooksView = new HooksView({ onSend: (method, path) => void hooks.send(method, path) });
     const fetch = (this.#fetch = new FetchDesk({
       ask: (method, path, body) => engine.ask(method, path, body),
       onChange: (facts) => fetchView.render(facts),
@@ -101,6 +129,9 @@ export class OperatorPanel {
   /** Requests that repeat run while the panel is open alone. */
   #watch() {
     this.#people.watch(this.known && this.#dialog.isOpen);
+    this.#gateways.watch(this.known && this.#dialog.isOpen);
+    this.#cameras.watch(this.known && this.#dialog.isOpen);
+    this.#hooks.watch(this.known && this.#dialog.isOpen);
     this.#fetch.watch(this.known && this.#dialog.isOpen);
   }
 }

@@ -1,4 +1,5 @@
 import { ApiError } from "../live/api.js";
+import { Rounds } from "./rounds.js";
 
 /**
  * A visitor's session.
@@ -22,9 +23,7 @@ export class PeopleDesk {
 
   #ask;
   #onChange;
-  #watching = false;
-  /** @type {ReturnType<typeof setTimeout>|undefined} */
-  #timer;
+  #rounds = new Rounds(() => this.#look());
 
   /** @param {{ask: import("./engine.js").EngineDesk["ask"], onChange: (facts: PeopleFacts) => void}} hooks */
   constructor({ ask, onChange }) {
@@ -34,10 +33,7 @@ export class PeopleDesk {
 
   /** @param {boolean} on the panel is open, and the token is valid */
   watch(on) {
-    if (on === this.#watching) return;
-    this.#watching = on;
-    clearTimeout(this.#timer);
-    if (on) void this.#look();
+    this.#rounds.watch(on);
   }
 
   /** @param {"sessions"|"devices"} kind @param {string} [name] without it: all */
@@ -47,11 +43,10 @@ export class PeopleDesk {
     } catch (error) {
       return this.#failed(error);
     }
-    await this.#look();
+    await this.#rounds.look();
   }
 
   async #look() {
-    clearTimeout(this.#timer);
     try {
       const { sessions } = await this.#ask("GET", `${ADDRESS}/sessions`);
       const { devices } = await this.#ask("GET", `${ADDRESS}/devices`);
@@ -59,8 +54,7 @@ export class PeopleDesk {
     } catch (error) {
       this.#failed(error);
     }
-    clearTimeout(this.#timer);
-    if (this.#watching) this.#timer = setTimeout(() => void this.#look(), LOOK_EVERY);
+    return LOOK_EVERY;
   }
 
   /** @param {unknown} error */

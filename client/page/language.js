@@ -1,8 +1,7 @@
 import { LANGUAGES, direction, language, onLanguage, text, use } from "../words/text.js";
-import { byId } from "./dom.js";
 import { change, onSettings, settings } from "./settings.js";
 
-// What screen readers and people read of an element besides its text
+// Attributes with words for people and screen readers
 const ATTRIBUTES = ["aria-label", "title", "placeholder", "alt"];
 // Milliseconds until the words count as missing, and after which they are fetched again at the start
 const PATIENCE = 20_000;
@@ -10,15 +9,29 @@ const AGAIN = [2000, 10_000, 60_000];
 
 /** A word of index.html: how to read and set it, and its English. @typedef {{get: () => string, set: (words: string) => void, english: string}} Word */
 
+/** Those of the page, and of the parts that were added to it. @type {Word[]} */
+const words = [];
+/** How each English sentence was shown last @type {Map<string, string>} */
+const last = new Map();
+
+/** Show the words of elements that are added to the page, from now on. @param {DocumentFragment} added in English */
+export function translate(added) {
+  const first = words.length;
+  collect(added, false);
+  for (const { set, english } of words.slice(first)) {
+    set(text(english));
+    last.set(english, text(english));
+  }
+}
+
 /** The page's language: the browser's, or the one that the user has chosen. Shows the words of index.html in it. */
 export class Language {
-  #select = byId("language", HTMLSelectElement);
-  /** @type {Word[]} */
-  #words = [];
-  /** @type {Map<string, string>} how each English sentence was shown last */
-  #last = new Map();
+  /** @type {HTMLSelectElement|null} null until somebody wants to choose */
+  #select = null;
   // Grows with each choice, so that words that arrive late are not shown.
   #turn = 0;
+  // The last choice, which may still be on its way; "": the browser's language
+  #wish = settings().language;
   #onChosen;
   #onMissing;
 
@@ -29,22 +42,32 @@ export class Language {
   constructor({ onChosen, onMissing }) {
     this.#onChosen = onChosen;
     this.#onMissing = onMissing;
-    this.#collect(document.body, false);
+    collect(document.body, false);
+    onSettings(({ language }, before) => {
+      if (language === before.language || language === this.#wish) return;
+      if (this.#select) this.#select.value = language;
+      void this.#choose(language);
+    });
+    onLanguage(() => this.#show());
+    void this.#begin(wanted(settings().language));
+  }
+
+  /** The language that the user has chosen, "" for the browser's. */
+  get wish() {
+    return this.#wish;
+  }
+
+  /** Let the user choose. @param {HTMLSelectElement} select is filled */
+  offer(select) {
+    this.#select = select;
     const names = Object.entries(LANGUAGES).map(([code, name]) => {
       const option = new Option(name, code);
       option.lang = code;
       return option;
     });
-    this.#select.append(new Option("", ""), ...names);
-    this.#select.value = settings().language;
-    this.#select.addEventListener("change", () => void this.#choose(this.#select.value));
-    onSettings(({ language }, before) => {
-      if (language === before.language || language === this.#select.value) return;
-      this.#select.value = language;
-      void this.#choose(language);
-    });
-    onLanguage(() => this.#show());
-    void this.#begin(wanted(settings().language));
+    select.append(new Option(text("The browser's language"), ""), ...names);
+    select.value = settings().language;
+    select.addEventListener("change", () => void this.#choose(select.value));
   }
 
   /** @param {string} code */
@@ -63,48 +86,50 @@ export class Language {
   /** @param {string} wish "": the browser's */
   async #choose(wish) {
     const turn = ++this.#turn;
+    this.#wish = wish;
     const code = wanted(wish);
     const words = await load(code);
     if (turn !== this.#turn) return;
     if (!words) {
-      this.#select.value = settings().language;
+      this.#wish = settings().language;
+      if (this.#select) this.#select.value = this.#wish;
       return this.#onMissing(text("The words of this language did not arrive. Try again."));
     }
     change({ language: wish });
-    use(code, words, region(code));
     this.#onChosen(wish);
+    use(code, words, region(code));
   }
 
   #show() {
     const root = document.documentElement;
     root.lang = language();
     root.dir = direction();
-    this.#select.options[0].text = text("The browser's language");
-    const words = [...this.#words, ...clones()];
-    for (const { get, set, english } of words) {
+    if (this.#select) this.#select.options[0].text = text("The browser's language");
+    const all = [...words, ...clones()];
+    for (const { get, set, english } of all) {
       // Otherwise the page has put other words there since.
-      if (get() === (this.#last.get(english) ?? english)) set(text(english));
+      if (get() === (last.get(english) ?? english)) set(text(english));
     }
-    for (const { english } of words) this.#last.set(english, text(english));
+    for (const { english } of all) last.set(english, text(english));
   }
+}
 
-  /** @param {Node} root @param {boolean} template its elements will be cloned */
-  #collect(root, template) {
-    for (const node of root.childNodes) {
-      if (node instanceof Text && /\p{L}/u.test(node.data)) {
-        const word = written(node);
-        this.#words.push(word);
-        if (template) node.parentElement?.setAttribute("data-en-text", word.english);
-      }
-      if (!(node instanceof Element) || node.getAttribute("translate") === "no") continue;
-      for (const name of ATTRIBUTES) {
-        const english = node.getAttribute(name) ?? "";
-        if (!/\p{L}/u.test(english)) continue;
-        this.#words.push(attribute(node, name, english));
-        if (template) node.setAttribute(`data-en-${name}`, english);
-      }
-      this.#collect(node instanceof HTMLTemplateElement ? node.content : node, template || node instanceof HTMLTemplateElement);
+/** @param {Node} root @param {boolean} template its elements will be cloned */
+function collect(root, template) {
+  for (const node of root.childNodes) {
+    if (node instanceof Text && /\p{L}/u.test(node.data)) {
+      const word = written(node);
+      words.push(word);
+      if (template) node.parentElement?.setAttribute("data-en-text", word.english);
     }
+    if (!(node instanceof Element) || node.getAttribute("translate") === "no") continue;
+    for (const name of ATTRIBUTES) {
+      const english = node.getAttribute(name) ?? "";
+      if (!/\p{L}/u.test(english)) continue;
+      words.push(attribute(node, name, english));
+      if (template) node.setAttribute(`data-en-${name}`, english);
+    }
+    collect(node instanceof HTMLTemplateElement ? node.content : node, template || node instanceof HTMLTemplateElement);
   }
 }
 

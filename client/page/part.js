@@ -1,5 +1,18 @@
+import { text } from "../words/text.js";
+import { byId, say } from "./dom.js";
+import { translate } from "./language.js";
+
 /** Milliseconds after which a loading part counts as missing. */
 const PATIENCE = 20_000;
+
+/**
+ * @typedef {Object} PartHooks
+ * @property {URL} address of the part's first module
+ * @property {() => Promise<any>} load imports it and creates the part
+ * @property {(again: () => void) => void} onMissing it did not load, and `again` tries once more
+ * @property {URL} [sheet] its style sheet
+ * @property {URL} [elements] a file with its elements, which stand in the page from then on
+ */
 
 /** Make a call that runs once, so many milliseconds after it was first wanted. @param {number} ms @param {() => void} call */
 export function onceLater(ms, call) {
@@ -21,19 +34,11 @@ export class Part {
   /** @type {Promise<T>|null} set while it loads */
   #coming = null;
   #opening = false;
-  #address;
-  #load;
-  #onMissing;
+  #hooks;
 
-  /**
-   * @param {{address: URL, load: () => Promise<T>, onMissing: (again: () => void) => void}} hooks
-   *   address: the part's first module; load: imports it and creates the part; onMissing: it did not load, and `again`
-   *   tries once more
-   */
-  constructor({ address, load, onMissing }) {
-    this.#address = address;
-    this.#load = load;
-    this.#onMissing = onMissing;
+  /** @param {PartHooks} hooks */
+  constructor(hooks) {
+    this.#hooks = hooks;
   }
 
   /** Open it, and load it first if necessary. @param {HTMLElement} opener looks busy meanwhile */
@@ -47,7 +52,7 @@ export class Part {
     } catch (error) {
       // Usually the network, which the message names; an error in the part would look the same.
       console.warn("A part of the page did not load:", error);
-      this.#onMissing(() => void this.open(opener));
+      this.#hooks.onMissing(() => void this.open(opener));
     } finally {
       opener.removeAttribute("aria-busy");
       this.#opening = false;
@@ -81,14 +86,75 @@ export class Part {
   }
 
   async #begin() {
+    const { address, sheet, elements, load } = this.#hooks;
     try {
       // In some browsers (Firefox) a failed import fails for ever, so import only once the server responds.
-      const { ok, status } = await fetch(this.#address, { signal: AbortSignal.timeout(PATIENCE) });
+      const { ok, status } = await fetch(address, { signal: AbortSignal.timeout(PATIENCE) });
       if (!ok) throw new Error(`The server answered ${status}.`);
-      return (this.here = await this.#load());
+      await Promise.all([import(address.href), sheet && addSheet(sheet), elements && addElements(elements)]);
+      return (this.here = await load());
     } finally {
       // Allow another attempt.
       this.#coming = null;
     }
   }
+}
+
+/** Reports that a part of the page did not load, and loads it again. */
+export class MissingDialog {
+  #dialog = byId("missing-dialog", HTMLDialogElement);
+  #again = () => {};
+
+  constructor() {
+    byId("missing-later", HTMLButtonElement).addEventListener("click", () => this.#dialog.close());
+    byId("missing-retry", HTMLButtonElement).addEventListener("click", () => {
+      this.#dialog.close();
+      this.#again();
+    });
+  }
+
+  /** @param {string} missed that it did not arrive, marked with `key` @param {() => void} again */
+  open(missed, again) {
+    this.#again = again;
+    say(byId("missing-title", HTMLElement), text(missed));
+    if (!this.#dialog.open) this.#dialog.showModal();
+  }
+}
+
+/** Add a part's style sheet, once. @param {URL} address @throws when it does not load */
+async function addSheet({ href }) {
+  if ([...document.styleSheets].some((sheet) => sheet.href === href)) return;
+  const link = document.createElement("link");
+  link.rel = "stylesheet";
+  link.href = href;
+  const loaded = new Promise((resolve, reject) => {
+    link.addEventListener("load", resolve);
+    link.addEventListener("error", () => reject(new Error("A style sheet did not load.")));
+  });
+  document.head.append(link);
+  try {
+    await loaded;
+  } catch (error) {
+    link.remove();
+    throw error;
+  }
+}
+
+/** Add a part's elements, once: the dialogs and templates of a file of this server. @param {URL} address @throws when it does not load */
+async function addElements(address) {
+  const request = new XMLHttpRequest();
+  request.responseType = "document";
+  request.timeout = PATIENCE;
+  request.open("GET", address);
+  const loaded = new Promise((resolve) => request.addEventListener("loadend", resolve));
+  request.send();
+  await loaded;
+  if (request.status !== 200 || !request.responseXML) throw new Error(`The server answered ${request.status}.`);
+  // A template before all else stands in the head.
+  const { head, body } = request.responseXML;
+  const added = [...head.children, ...body.children].filter(({ id }) => id && !document.getElementById(id));
+  const fragment = document.createDocumentFragment();
+  fragment.append(...added);
+  translate(fragment);
+  document.body.append(fragment);
 }

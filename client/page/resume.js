@@ -1,3 +1,9 @@
+/** The tab's address and its entry in the history: a one-time code, the operator's mark, and what holds after a reload. */
+
+const PAIRING = /^#pair=([\w-]{1,64})$/;
+/** The operator opens the page with this behind its address. It stays there, because it is no secret and grants nothing. */
+const OPERATOR = "#operator";
+
 /**
  * Store in this tab's history entry that a paired device was live, because phones often discard pages.
  * @param {boolean} live
@@ -37,24 +43,6 @@ export function guideWish() {
   return history.state?.guide === true;
 }
 
-/**
- * The way in which somebody talks to the page.
- * @typedef {Object} TalkWish
- * @property {"hands_free"|"push"} mode
- * @property {number} silence milliseconds that end a question
- */
-
-/** Store it in the same entry; not that the microphone is on: it is switched on by a tap alone. @param {TalkWish} wish */
-export function keepTalkWish(wish) {
-  history.replaceState({ ...history.state, talk: wish }, "");
-}
-
-/** @returns {TalkWish} the stored wish */
-export function talkWish() {
-  const { mode, silence } = history.state?.talk ?? {};
-  return { mode: mode === "push" ? "push" : "hands_free", silence: silence >= 200 && silence <= 2000 ? silence : 500 };
-}
-
 /** True when the page may start at once: it was live, and the camera is allowed without a prompt. @returns {Promise<boolean>} */
 export async function wasLive() {
   if (history.state?.live !== true) return false;
@@ -64,4 +52,20 @@ export async function wasLive() {
   } catch {
     return false; // the browser does not give the permission's state
   }
+}
+
+/**
+ * Take the one-time code out of the page's address, so that it stays in no history, bookmark or shared address.
+ * @returns {string} "" without one
+ */
+export function takePairingCode() {
+  const { hash, pathname, search } = location;
+  if (!hash.startsWith("#pair=")) return "";
+  history.replaceState(history.state, "", pathname + search);
+  return PAIRING.exec(hash)?.[1] ?? "";
+}
+
+/** True when the page was opened with the operator's mark; visitors do not see the engine panel. */
+export function cameAsOperator() {
+  return location.hash === OPERATOR;
 }

@@ -11,6 +11,11 @@
  * @property {string} camera its device id; "" for the browser's choice
  * @property {"720"|"480"|"1080"} resolution height of the camera's picture, in pixels
  * @property {number} sensitivity 0.25 to 4, 0 for the server's: how small a change counts for descriptions and watches
+ * @property {""|"short"|"medium"|"long"} length of descriptions; "" for the server's
+ * @property {"hands_free"|"push"} talk how the microphone is heard
+ * @property {number} silence 200 to 2000: milliseconds that end a spoken question
+ * @property {string} voice of the browser, by its URI; "" for the browser's choice
+ * @property {"1"|"0.75"|"1.25"|"1.5"|"2"} speed of that voice
  * @property {"spoken"|"tones"|"shown"|"none"} help with aiming the camera: each has what those after it have
  */
 
@@ -24,10 +29,14 @@ const CHOICES = {
   theme: ["system", "light", "dark"],
   resolution: ["720", "480", "1080"],
   help: ["spoken", "tones", "shown", "none"],
+  length: ["", "short", "medium", "long"],
+  talk: ["hands_free", "push"],
+  speed: ["1", "0.75", "1.25", "1.5", "2"],
 };
 /** @type {Record<string, boolean>} */
 const SWITCHES = { tones: true, details: false };
 const MOST_ID_CHARS = 256;
+const USUAL_SILENCE = 500;
 
 /** @type {Set<(settings: Settings, before: Settings) => void>} */
 const listeners = new Set();
@@ -82,9 +91,11 @@ function tolerant(found) {
   const result = {};
   for (const [name, allowed] of Object.entries(CHOICES)) result[name] = allowed.includes(found?.[name]) ? found[name] : allowed[0];
   for (const [name, usual] of Object.entries(SWITCHES)) result[name] = typeof found?.[name] === "boolean" ? found[name] : usual;
-  const { language, camera, sensitivity } = found ?? {};
+  const { language, camera, sensitivity, silence, voice } = found ?? {};
   result.language = typeof language === "string" && /^[a-z]{2,3}$/.test(language) ? language : "";
   result.camera = typeof camera === "string" && camera.length <= MOST_ID_CHARS ? camera : "";
+  result.voice = typeof voice === "string" && voice.length <= MOST_ID_CHARS ? voice : "";
+  result.silence = silence >= 200 && silence <= 2000 ? Number(silence) : USUAL_SILENCE;
   result.sensitivity = sensitivity >= 0.25 && sensitivity <= 4 ? Number(sensitivity) : 0;
   return result;
 }

@@ -1,6 +1,6 @@
 import { byId, show } from "../page/dom.js";
 import { change, forgetSettings, onSettings, settings } from "../page/settings.js";
-import { text } from "../words/text.js";
+import { language, number, percent, text } from "../words/text.js";
 
 /** @typedef {import("../page/settings.js").Settings} Settings */
 
@@ -8,19 +8,26 @@ import { text } from "../words/text.js";
 export class SettingsPanel {
   #dialog = byId("settings", HTMLDialogElement);
   #camera = byId("settings-camera", HTMLSelectElement);
+  #voice = byId("settings-voice", HTMLSelectElement);
   #said = byId("settings-said", HTMLElement);
   #cameras;
 
-  /** @param {{cameras: () => Promise<{id: string, name: string}[]>}} hooks cameras: empty before the camera is allowed */
-  constructor({ cameras }) {
+  /**
+   * @param {Object} hooks
+   * @param {() => Promise<{id: string, name: string}[]>} hooks.cameras none before the camera is allowed
+   * @param {(select: HTMLSelectElement) => void} hooks.languages fill it
+   */
+  constructor({ cameras, languages }) {
     this.#cameras = cameras;
+    languages(byId("language", HTMLSelectElement));
     byId("settings-close", HTMLButtonElement).addEventListener("click", () => this.#dialog.close());
     byId("settings-forget", HTMLButtonElement).addEventListener("click", () => {
       forgetSettings();
       this.#said.textContent = text("The settings are as they were at first.");
     });
     for (const control of this.#controls) control.addEventListener("change", () => this.#take(control));
-    byId("settings-sensitivity", HTMLInputElement).addEventListener("input", () => this.#showSensitivity());
+    for (const name of ["sensitivity", "silence"]) byId(`settings-${name}`, HTMLInputElement).addEventListener("input", () => this.#showRanges());
+    window.speechSynthesis?.addEventListener?.("voiceschanged", () => this.#offerVoices());
     onSettings(() => this.#render());
     this.#render();
   }
@@ -28,6 +35,7 @@ export class SettingsPanel {
   async open() {
     this.#said.textContent = "";
     if (!this.#dialog.open) this.#dialog.showModal();
+    this.#offerVoices();
     const cameras = await this.#cameras();
     show(/** @type {HTMLElement} */ (this.#camera.closest("label")), cameras.length > 1);
     this.#camera.replaceChildren(new Option(text("The browser's choice"), ""), ...cameras.map(({ id, name }) => new Option(name, id)));
@@ -51,19 +59,34 @@ export class SettingsPanel {
     const now = /** @type {any} */ (settings());
     for (const control of this.#controls) {
       if (control.type === "checkbox") /** @type {HTMLInputElement} */ (control).checked = now[control.name];
-      else if (control.type === "range") control.value = String(Math.log2(now[control.name] || 1));
-      else control.value = now[control.name];
+      else if (control.name === "sensitivity") control.value = String(Math.log2(now.sensitivity || 1));
+      else control.value = String(now[control.name]);
     }
-    // A camera that is not here now: the browser chooses.
-    if (this.#camera.selectedIndex < 0) this.#camera.value = "";
-    this.#showSensitivity();
+    // One that is not here now: the browser chooses.
+    for (const select of [this.#camera, this.#voice]) if (select.selectedIndex < 0) select.value = "";
+    this.#showRanges();
   }
 
-  #showSensitivity() {
-    const range = byId("settings-sensitivity", HTMLInputElement);
-    const words = `${Math.round(2 ** Number(range.value) * 100)} %`;
-    byId("settings-sensitivity-value", HTMLOutputElement).textContent = words;
-    range.setAttribute("aria-valuetext", words);
+  /** The browser's voices, those of the page's language first. Some browsers find them late. */
+  #offerVoices() {
+    const page = language();
+    const voices = [...(window.speechSynthesis?.getVoices?.() ?? [])];
+    voices.sort((one, other) => Number(other.lang.startsWith(page)) - Number(one.lang.startsWith(page)) || one.lang.localeCompare(other.lang));
+    for (const id of ["settings-voice", "settings-speed"]) show(/** @type {HTMLElement} */ (byId(id, HTMLElement).closest("label")), voices.length > 0);
+    const option = (/** @type {SpeechSynthesisVoice} */ { name, lang, voiceURI }) => new Option(name.includes(lang) ? name : `${name} (${lang})`, voiceURI);
+    this.#voice.replaceChildren(new Option(text("The browser's choice"), ""), ...voices.map(option));
+    this.#render();
+  }
+
+  #showRanges() {
+    const tell = (/** @type {string} */ name, /** @type {(value: number) => string} */ words) => {
+      const range = byId(`settings-${name}`, HTMLInputElement);
+      const said = words(Number(range.value));
+      byId(`settings-${name}-value`, HTMLOutputElement).textContent = said;
+      range.setAttribute("aria-valuetext", said);
+    };
+    tell("sensitivity", (value) => percent(2 ** value));
+    tell("silence", (value) => text("{number} seconds", { number: number(value / 1000, 1) }));
   }
 }
 
@@ -71,5 +94,6 @@ export class SettingsPanel {
 function valueOf(control) {
   if (control.type === "checkbox") return /** @type {HTMLInputElement} */ (control).checked;
   // Each step of the slider doubles or halves it.
-  return control.type === "range" ? 2 ** Number(control.value) : control.value;
+  if (control.name === "sensitivity") return 2 ** Number(control.value);
+  return control.type === "range" ? Number(control.value) : control.value;
 }

@@ -18,7 +18,7 @@ const END_SHOWN = 4000;
  * @property {() => void} rest
  */
 
-/** The button for guidance and the line of its hints. What says them loads with the first wish. */
+/** The button for guidance and the line of its hints. The part that says them loads with the first wish. */
 export class GuideEntry {
   button = byId("guide", HTMLButtonElement);
 

@@ -1,6 +1,6 @@
 /** Simple mode: the built-in engine, which can do less, answers in place of a model. Uses no DOM. */
 
-import { key, language, text } from "../words/text.js";
+import { key, text } from "../words/text.js";
 
 /** @typedef {import("../live/facts.js").Facts} Facts */
 
@@ -11,18 +11,10 @@ export function inSimpleMode({ ready, status }) {
   return (status?.engine ?? ready?.engine) === "builtin";
 }
 
-// Besides English, the languages in which the built-in engine understands questions
-const KNOWN = ["de", "es", "fr", "ru", "zh"];
-
 /** Reports once that the built-in engine has replaced a model, and once that a model is back. */
 export class Stand {
   /** @type {boolean|null} null while unknown */
   #simple = null;
-
-  /** The words of a quick question: in the page's language, or in English where the engine understands no other. @param {string} english */
-  question(english) {
-    return this.#simple && !KNOWN.includes(language()) ? english : text(english);
-  }
 
   /**
    * @param {string} engine the engine that answers
@@ -33,7 +25,7 @@ export class Stand {
     const before = this.#simple;
     this.#simple = engine === "builtin";
     if (before === null || before === this.#simple) return "";
-    if (this.#simple) return text("The model does not answer. {simple}. You are told when a model is back.", { simple: text(SIMPLE_MODE) });
+    if (this.#simple) return text("The model does not answer. {simple}. The page says when a model is back.", { simple: text(SIMPLE_MODE) });
     return text("A model answers again: {model}.", { model });
   }
 }

@@ -1,14 +1,14 @@
 import { byId, say, show } from "../page/dom.js";
 import { shownPicture, toPicture } from "../page/picture.js";
 import { SIMPLE_MODE, inSimpleMode } from "./simplemode.js";
-import { key, language, number, text } from "../words/text.js";
-import { card, dataUse, details, farAway, live, notice, summary } from "../page/words.js";
+import { key, number, text } from "../words/text.js";
+import { card, farAway, live, notice, summary } from "../page/words.js";
 
 /** @typedef {import("../live/facts.js").Facts} Facts */
 
 // For this time (ms) after being live, a new connection being set up is not shown.
 const BLINK = 1500;
-// A picture that would lose more than this share by cropping is shown whole.
+// A picture that would lose more than this share by cropping is shown whole, or has a button for that.
 const MAX_CROP = 0.3;
 
 /** The picture, the controls on it, and the state in words. Uses no connection. */
@@ -42,20 +42,17 @@ export class StageView {
   #card = byId("card", HTMLElement);
   #notice = byId("notice", HTMLElement);
   #stateLabel = byId("state-label", HTMLElement);
-  #dataUse = byId("data-use", HTMLElement);
+  #wholeButton = byId("whole", HTMLButtonElement);
+  // The user wants to see all of a picture that an upright page crops.
+  #wantsWhole = false;
   #zoomBox = byId("zoom-box", HTMLElement);
   #noticeTitle = byId("notice-title", HTMLElement);
   #noticeText = byId("notice-text", HTMLElement);
   #cardTitle = byId("card-title", HTMLElement);
   #cardText = byId("card-text", HTMLElement);
-  /** @type {[keyof ReturnType<typeof details>, HTMLElement][]} */
-  #lines = [
-    ["camera", byId("fact-camera", HTMLElement)],
-    ["connection", byId("fact-connection", HTMLElement)],
-    ["engine", byId("fact-engine", HTMLElement)],
-    ["sending", byId("fact-sending", HTMLElement)],
-    ["data", byId("fact-data", HTMLElement)],
-  ];
+  /** Called when the details of the state are opened. */
+  onDetails = () => {};
+
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   #ringTimer;
   // performance.now() at which it was last live
@@ -65,8 +62,8 @@ export class StageView {
 
   constructor() {
     this.state.addEventListener("click", () => this.#openFacts(this.#facts.hidden));
-    // The camera goes off with it, and Start Camera lies below the opened state.
-    byId("unpair", HTMLButtonElement).addEventListener("click", () => this.#openFacts(false));
+    // Start Camera and the small pictures lie below the opened state.
+    for (const id of ["unpair", "several-open", "programs-open"]) byId(id, HTMLButtonElement).addEventListener("click", () => this.#openFacts(false));
     this.app.addEventListener("keydown", (event) => {
       if (event.key !== "Escape" || this.#facts.hidden) return;
       this.#openFacts(false);
@@ -79,6 +76,10 @@ export class StageView {
     });
     // The size changes when the device is turned, or with the page.
     this.video.addEventListener("resize", () => this.fit());
+    this.#wholeButton.addEventListener("click", () => {
+      this.#wantsWhole = !this.#wantsWhole;
+      this.fit();
+    });
     this.far.addEventListener("load", () => this.fit());
     new ResizeObserver(() => this.fit()).observe(this.#stage);
   }
@@ -92,6 +93,11 @@ export class StageView {
     if (!stream) this.dropStill();
   }
 
+  /** True while the details of the state are open. */
+  get detailed() {
+    return !this.#facts.hidden;
+  }
+
   fit() {
     const far = !this.far.hidden;
     const width = far ? this.far.naturalWidth : this.video.videoWidth;
@@ -100,8 +106,13 @@ export class StageView {
     if (!width || !clientHeight) return;
     const picture = width / height;
     const place = clientWidth / clientHeight;
-    const whole = 1 - Math.min(picture / place, place / picture) > MAX_CROP;
+    const crops = 1 - Math.min(picture / place, place / picture) > MAX_CROP;
+    // On an upright page a wide picture would be a strip between two bars.
+    const strip = crops && picture > place && this.app.clientHeight > this.app.clientWidth;
+    const whole = crops && (!strip || this.#wantsWhole);
     this.#stage.classList.toggle("whole", whole);
+    show(this.#wholeButton, strip);
+    this.#wholeButton.setAttribute("aria-pressed", String(whole));
     // The finder is placed within the picture.
     const spare = whole ? 1 : 0;
     const beside = spare * Math.max(0, (clientWidth - clientHeight * picture) / 2);
@@ -173,10 +184,7 @@ export class StageView {
     for (const button of this.#forSimple) show(button, simple);
     this.#renderCard(facts);
     this.#renderNotice(facts);
-    say(this.#dataUse, dataUse(facts.sent));
-    show(this.#dataUse, facts.camera === "on" && facts.sent !== null);
     if (!facts.held) this.dropStill();
-    if (!this.#facts.hidden) this.#renderFacts(facts);
     this.#latest = facts;
   }
 
@@ -193,7 +201,7 @@ export class StageView {
     return live();
   }
 
-  /** @type {Facts|null} for the details, which are updated only while open */
+  /** @type {Facts|null} */
   #latest = null;
 
   /** Show the slider's value. */
@@ -223,9 +231,6 @@ export class StageView {
   renderRead(on) {
     say(this.#read, on ? text("Read to me") : text("Read this"));
     this.#read.dataset.question = on ? key("Read this to me") : key("Read this");
-    // Not all languages of the page are among those in which the server understands these words.
-    if (on && language() !== "en") this.#read.dataset.route = "read";
-    else delete this.#read.dataset.route;
   }
 
   /** @param {boolean} busy an answer is being made */
@@ -237,13 +242,7 @@ export class StageView {
   #openFacts(open) {
     show(this.#facts, open);
     this.state.setAttribute("aria-expanded", String(open));
-    if (open && this.#latest) this.#renderFacts(this.#latest);
-  }
-
-  /** @param {Facts} facts */
-  #renderFacts(facts) {
-    const lines = details(facts);
-    for (const [name, element] of this.#lines) say(element, lines[name] || text("Nothing yet."));
+    if (open) this.onDetails();
   }
 
   /** @param {Facts} facts */

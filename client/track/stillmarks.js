@@ -1,4 +1,4 @@
-import { pageTime } from "../live/messages.js";
+import { pageTime } from "../live/wire.js";
 import { partsOf } from "../page/picture.js";
 import { Overlay } from "./overlay.js";
 

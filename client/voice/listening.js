@@ -1,11 +1,11 @@
-import { keepTalkWish, talkWish } from "../page/resume.js";
+import { change, onSettings, settings } from "../page/settings.js";
 import { Microphone, MicrophoneProblem } from "./microphone.js";
 import { ListeningView } from "./view.js";
 import { Earcons } from "./earcons.js";
 import { LOST, NO_MICROPHONE } from "./words.js";
 import { text } from "../words/text.js";
 
-/** @typedef {import("../page/resume.js").TalkWish} TalkWish */
+/** @typedef {import("./view.js").TalkWish} TalkWish */
 /** @typedef {import("../live/voicemessages.js").Listening["state"]} State */
 
 /** The microphone of the page: opens it, sends it, and shows what is heard. Loaded when needed, not with the page. */
@@ -44,8 +44,11 @@ export class Listening {
     this.#earcons = new Earcons({ wanted: tones, hears });
     this.#open = visit.facts.socket === "open";
     this.#view = new ListeningView({
-      onWish: (wish) => this.#change(wish),
+      onWish: ({ mode = this.#wish.mode, silence = this.#wish.silence }) => change({ talk: mode, silence }),
       onHold: (down) => this.#push(down),
+    });
+    onSettings(({ talk, silence }) => {
+      if (talk !== this.#wish.mode || silence !== this.#wish.silence) this.#changed();
     });
     this.#render();
   }
@@ -106,14 +109,12 @@ export class Listening {
     }
   }
 
-  /** @param {Partial<TalkWish>} wish */
-  #change(wish) {
+  #changed() {
     this.#push(false);
-    this.#wish = { ...this.#wish, ...wish };
-    keepTalkWish(this.#wish);
+    this.#wish = talkWish();
     // Nothing leaves the page between two holds of the button.
     this.#microphone.hear(this.#wish.mode === "hands_free");
-    this.#send();
+    if (this.#on) this.#send();
     this.#render();
   }
 
@@ -137,4 +138,10 @@ export class Listening {
     this.#button.setAttribute("aria-pressed", String(this.#on));
     this.#view.render(this.#on, this.#wish, this.#state, this.#held);
   }
+}
+
+/** @returns {TalkWish} as the settings have it; not that the microphone is on: it is switched on by a tap alone */
+function talkWish() {
+  const { talk, silence } = settings();
+  return { mode: talk, silence };
 }

@@ -82,7 +82,7 @@ export class Speaking {
       return;
     }
     this.#begin(id);
-    // What is on its way, or waits in the browser, is not heard: the server's pause takes effect with the next packet.
+    // Sound on its way, or in the browser's buffer, is not heard: the server's pause takes effect with the next packet.
     this.#sound.muted = state === "paused";
     if (state === "speaking") speech.resume();
     // The browser's own voice cannot be lowered, only paused.

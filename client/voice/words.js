@@ -53,7 +53,7 @@ const BACK = { camera: key("The camera is back."), light: "", connection: key("T
 /** @param {Problem} problem @param {"short"|"normal"|"full"} verbosity @returns {string} "" for nothing to say */
 export function problemWords({ kind, tone, title, text }, verbosity) {
   if (verbosity === "short") return tone === "bad" || kind === "camera" ? `${title}.` : "";
-  // What to do is of use where the user can do it.
+  // Advice is of use where the user can follow it.
   return verbosity === "full" || kind === "light" || kind === "camera" ? `${title}. ${text}` : `${title}.`;
 }
 

@@ -10,6 +10,7 @@
  * @property {boolean} repeat ring every time, or once
  * @property {[number, number]} [hours] first and last minute of the day; absent: always
  * @property {number} [until] milliseconds since the epoch; absent: until it is stopped
+ * @property {number} [bar] the confidence that it needs, raised by each "That was wrong"; absent: a new watch's
  */
 
 // Rings that the page knows by their id; the oldest is forgotten.
@@ -26,6 +27,8 @@ export class WatchDesk {
   #sent = new Set();
   /** @type {Map<string, Ring>} */
   #rings = new Map();
+  /** @type {Set<string>} ids of rings that a person took back: a watch that was to ring once goes on */
+  #takenBack = new Set();
   #open = false;
   #hooks;
 
@@ -65,6 +68,8 @@ export class WatchDesk {
     const known = this.#orders.get(id) ?? (condition && { id, condition, repeat: Boolean(repeat), hours, until });
     if (!known) return;
     const order = { ...known, ...change };
+    // It begins anew.
+    delete order.bar;
     this.#orders.set(id, order);
     this.#sent.delete(id);
     this.#order(order);
@@ -74,6 +79,7 @@ export class WatchDesk {
   /** @param {string} id */
   stop(id) {
     this.#orders.delete(id);
+    for (const ring of this.#rings.values()) if (ring.watch === id) this.#takenBack.delete(ring.id);
     if (this.list.some((one) => one.id === id)) this.#hooks.send({ type: "unwatch", id });
     this.list = this.list.filter((one) => one.id !== id);
     this.#changed();
@@ -81,7 +87,7 @@ export class WatchDesk {
 
   /** @param {string} id of a ring */
   wrong(id) {
-    this.#hooks.send({ type: "wrong", id });
+    if (this.#hooks.send({ type: "wrong", id })) this.#takenBack.add(id);
   }
 
   /** @param {boolean} open the socket is open */
@@ -95,6 +101,7 @@ export class WatchDesk {
   forget() {
     this.list = [];
     this.#rings.clear();
+    this.#takenBack.clear();
     this.#sent.clear();
     this.#hooks.onChange();
   }
@@ -113,6 +120,10 @@ export class WatchDesk {
     this.list = list;
     for (const one of list) {
       if (one.state === "expired" || (one.state === "seen" && !one.repeat && this.#hasRung(one.id))) this.#orders.delete(one.id);
+      if (!one.over && this.#goesOn(one.id)) this.#keep(one);
+      // The next session begins with what this one learned.
+      const order = this.#orders.get(one.id);
+      if (order) order.bar = one.bar;
     }
     // Those of before a reload, of an earlier session, and those ordered without a connection.
     for (const order of this.waiting) this.#order(order);
@@ -144,18 +155,29 @@ export class WatchDesk {
     if (order) this.#hooks.onRefused(order.condition, why);
   }
 
+  /** Order it of the next session, too. @param {WatchInfo} watch */
+  #keep({ id, condition, repeat, hours, expires_at: until }) {
+    if (!this.#orders.has(id)) this.#orders.set(id, { id, condition, repeat, hours, until });
+  }
+
+  /** @param {string} id @returns {boolean} true when its rings were taken back, all of them */
+  #goesOn(id) {
+    const rings = [...this.#rings.values()].filter((ring) => ring.watch === id);
+    return rings.length > 0 && rings.every((ring) => this.#takenBack.has(ring.id));
+  }
+
   /** @param {string} id */
   #hasRung(id) {
-    return [...this.#rings.values()].some((ring) => ring.watch === id);
+    return [...this.#rings.values()].some((ring) => ring.watch === id && !this.#takenBack.has(ring.id));
   }
 
   /** @param {Order} order */
-  #order({ id, condition, repeat, hours, until }) {
+  #order({ id, condition, repeat, hours, until, bar }) {
     if (this.#sent.has(id)) return;
     const expires = until && Math.max(1, (until - Date.now()) / 1000);
     const zone = -new Date().getTimezoneOffset();
     const { timeZone: zone_name } = Intl.DateTimeFormat().resolvedOptions();
-    if (this.#hooks.send({ type: "watch", id, condition, repeat, hours, expires, zone, zone_name })) this.#sent.add(id);
+    if (this.#hooks.send({ type: "watch", id, condition, repeat, hours, expires, zone, zone_name, bar })) this.#sent.add(id);
   }
 
   #changed() {

@@ -1,6 +1,7 @@
-import { Changes } from "../chat/changes.js";
 import { Alarm } from "./alarm.js";
+import { Changes } from "./changes.js";
 import { WatchDesk } from "./desk.js";
+import { Telling } from "./telling.js";
 import { WatchView } from "./view.js";
 import { text } from "../words/text.js";
 
@@ -20,6 +21,7 @@ export class WatchPanel {
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   #settling;
   #desk;
+  #telling;
 
   /**
    * @param {import("../live/visit.js").Visit} visit
@@ -31,7 +33,7 @@ export class WatchPanel {
    */
   constructor(visit, { show, say, refused, opened }) {
     this.#visit = visit;
-    this.#changes = new Changes({ sensitivity: (sensitivity) => visit.description.prefer({ sensitivity }) });
+    this.#changes = new Changes((wish) => visit.description.prefer(wish));
     const hooks = {
       onStop: (id) => this.#desk.stop(id),
       onChange: (id, change) => this.#desk.change(id, change),
@@ -40,6 +42,9 @@ export class WatchPanel {
       onComparing: (open) => visit.description.prefer({ watch_changes: open }),
     };
     const view = new WatchView(hooks, this.#changes.element);
+    this.#telling = new Telling((message) => visit.socket.send(message));
+    view.box.append(this.#telling.element);
+    view.box.before(this.#telling.light);
     const desk = (this.#desk = new WatchDesk({
       send: (message) => visit.socket.send(message),
       onChange: () => {
@@ -70,7 +75,7 @@ export class WatchPanel {
       const trouble = on.find((one) => one.state === "cannot")?.reason ?? "";
       if (trouble === this.#trouble) return;
       this.#trouble = trouble;
-      if (trouble) say(`${text("Cannot watch now.")} ${trouble}`);
+      if (trouble) say(`${text("Cannot watch now.")} ${text(trouble)}`);
       else if (on.length > 0) say(text("Watching again."));
     }, SETTLED);
   }
@@ -94,10 +99,12 @@ export class WatchPanel {
 
   forget() {
     this.#desk.forget();
+    this.#telling.forget();
   }
 
   /** @param {ServerMessage} message @returns {boolean} true when it was about watches */
   receive(message) {
+    if (this.#telling.receive(message)) return true;
     if (message.type !== "change") return this.#desk.receive(message);
     this.#changes.render(message);
     return true;

@@ -1,6 +1,17 @@
-import { clock, plural, text } from "../words/text.js";
+import { clock, key, plural, text } from "../words/text.js";
 
 /** @typedef {import("../live/watchmessages.js").WatchInfo} WatchInfo */
+
+/** Reasons of the server for which nothing is watched. Those of a find are in the condition's language, or a model's. */
+export const REASONS = [
+  key("The built-in engine watches for a word (“when you see the word EXIT”), any text, a QR code or barcode, a colour, a face, motion, or the light going on or out, in words as simple as these. For anything else a vision-language model is needed."),
+  key("The built-in engine finds no faces here, since the face model is not installed."),
+  key("No model answers right now."),
+  key("Pictures may not go to the machine of the model that answers now. Agree on the page, and it goes on."),
+  key("The camera is off."),
+  key("The camera is starting."),
+  key("No new pictures come from the camera."),
+];
 
 /** @param {WatchInfo[]} watches @param {number} waiting orders that the server has not yet */
 export function summary(watches, waiting) {
@@ -10,13 +21,14 @@ export function summary(watches, waiting) {
   if (count === 0) return text("No watch is on");
   const what = on.length === 1 && !waiting ? text("Watching: {condition}", { condition: on[0].condition }) : plural("{count} watches", "1 watch", count);
   if (cannot.length === 0) return what;
-  if (cannot.length === on.length) return text("Cannot watch now: {reason}", { reason: cannot[0].reason });
+  if (cannot.length === on.length) return text("Cannot watch now: {reason}", { reason: text(cannot[0].reason) });
   return `${what}, ${plural("{count} cannot watch now", "1 cannot watch now", cannot.length)}`;
 }
 
 /** @param {WatchInfo} one */
 export function stateOf(one) {
-  const reason = one.reason && !/[.!?…]$/.test(one.reason) ? `${one.reason}.` : one.reason;
+  const said = text(one.reason);
+  const reason = said && !/[.!?…。।]$/.test(said) ? `${said}.` : said;
   if (one.state === "cannot") return `${text("Cannot watch now.")} ${reason}`;
   if (one.state === "paused") return `${text("Paused.")} ${reason}`;
   if (one.state === "expired") return text("Over: its time is up.");

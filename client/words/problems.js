@@ -15,6 +15,7 @@ const PROBLEMS = {
   unusable_offer: key("The server cannot use this browser's connection. Try another browser."),
   rate_limited: key("Too many requests. Wait a moment, then try again."),
   no_camera: key("The server has no picture of the camera yet. Ask again in a moment."),
+  camera_lost: key("One of the cameras gives no picture."),
   camera_stalled: key("No new picture arrives from the camera. Check the network, then ask again."),
   camera_frozen: key("The camera sends the same picture again and again. Stop it and start it again."),
   picture_black: key("The picture is black. Uncover the camera, or switch on a light."),
@@ -23,6 +24,7 @@ const PROBLEMS = {
   engine_unavailable: key("The model is not available right now. Ask again later, or tell whoever runs this server."),
   engine_loading: key("The model is being loaded. Ask again in a moment."),
   engine_timeout: key("The model took too long to answer. Ask again in a moment."),
+  too_many_cameras: key("Ask about one camera: the model cannot look at so many."),
   engine_refused: key("The model cannot answer this question. Tell whoever runs this server."),
   engine_failed: key("The model could not finish this answer. Ask again."),
   speech_unavailable: key("Speech is not available right now. Type your question, and read the answer."),
@@ -33,6 +35,7 @@ const PROBLEMS = {
   elsewhere: key("The session moved to another part of the server. Try again."),
   busy: key("The server is busy: all places are taken. Try again in a moment."),
   ports_exhausted: key("The server has no free connection. Try again in a moment."),
+  handover_refused: key("A new session began. It does not remember the earlier chat."),
   draining: key("The server is about to stop. Try again in a moment."),
   internal: key("Something went wrong on the server. Try again, or tell whoever runs it."),
 };

@@ -114,13 +114,25 @@ export function list(parts) {
   return new Intl.ListFormat(locale).format(parts);
 }
 
+/** Join facts such as "3 pictures" and "5 MB", each with its number beside its unit. @param {string[]} parts */
+export function joined(parts) {
+  const commas = { ar: "، ", zh: "，", ja: "、" };
+  // A sentence around them finds their direction by the first mark outside of them.
+  const mark = direction() === "rtl" ? "\u200f" : "";
+  return mark + parts.map(isolated).join(commas[/** @type {keyof commas} */ (code)] ?? ", ");
+}
+
+/** Words of the other direction in a sentence that runs from right to left, as one. @param {string} words */
+export function isolated(words) {
+  return direction() === "rtl" ? `${ISOLATE}${words}${END_ISOLATE}` : words;
+}
+
 /** @param {string} sentence @param {Record<string, string|number>} [values] */
 function filled(sentence, values) {
   if (!values) return sentence;
   return sentence.replace(/\{(\w+)\}/g, (whole, name) => {
     const value = values[name];
     if (value === undefined) return whole;
-    const words = typeof value === "number" ? new Intl.NumberFormat(locale).format(value) : value;
-    return direction() === "rtl" ? `${ISOLATE}${words}${END_ISOLATE}` : words;
+    return isolated(typeof value === "number" ? new Intl.NumberFormat(locale).format(value) : value);
   });
 }

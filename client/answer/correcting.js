@@ -1,7 +1,7 @@
+import { asking } from "../chat/conversation.js";
 import { text } from "../words/text.js";
 
-/** @typedef {import("./conversation.js").Turn} Turn */
-
+/** @typedef {import("../chat/conversation.js").Turn} Turn */
 
 /**
  * Show a question's words; those that were heard can be corrected while `turn.correctable`.
@@ -12,7 +12,7 @@ export function fillQuestion(asked, turn, onCorrect) {
   if (form && turn.correctable) return; // somebody is typing
   if (form) form.remove();
   const button = asked.querySelector("button");
-  const words = turn.question || (turn.state === "hearing" ? text("Listening…") : "");
+  const words = asking(turn);
   const same = asked.firstChild?.textContent === words && (button?.textContent ?? "") === (turn.correctable ? text("Correct") : "");
   if (!same) {
     asked.replaceChildren(words, ...(turn.correctable ? [edit(asked, turn, onCorrect)] : []));

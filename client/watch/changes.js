@@ -1,12 +1,6 @@
-import { key, onLanguage, percent, text } from "../words/text.js";
+import { joined, key, onLanguage, percent, text } from "../words/text.js";
 
 /** @typedef {import("../live/descriptionmessages.js").SceneChange} SceneChange */
-
-/**
- * @typedef {Object} ChangesActions
- * @property {(length: "short"|"medium"|"long") => void} [length] absent: nothing has a length
- * @property {(sensitivity: number) => void} sensitivity
- */
 
 /** @type {Record<string, string>} */
 const CHANGES = {
@@ -40,8 +34,8 @@ export class Changes {
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   #sending;
 
-  /** @param {ChangesActions} actions */
-  constructor(actions) {
+  /** @param {(wish: import("../live/facts.js").Preferred) => void} prefer @param {boolean} [lengths] descriptions have a length */
+  constructor(prefer, lengths = false) {
     const template = document.querySelector("#changes-template");
     if (!(template instanceof HTMLTemplateElement)) throw new Error("The page has no #changes-template.");
     const fragment = /** @type {DocumentFragment} */ (template.content.cloneNode(true));
@@ -57,11 +51,10 @@ export class Changes {
     this.#slider.addEventListener("input", () => {
       this.#show(this.#value);
       clearTimeout(this.#sending);
-      this.#sending = setTimeout(() => actions.sensitivity(this.#value), SETTLED);
+      this.#sending = setTimeout(() => prefer({ sensitivity: this.#value }), SETTLED);
     });
-    const { length } = actions;
-    if (!length) this.#length.closest("label")?.remove();
-    this.#length.addEventListener("change", () => length?.(/** @type {"short"|"medium"|"long"} */ (this.#length.value)));
+    if (!lengths) this.#length.closest("label")?.remove();
+    this.#length.addEventListener("change", () => prefer({ length: /** @type {"short"|"medium"|"long"} */ (this.#length.value) }));
     onLanguage(() => {
       if (this.#last) this.render(this.#last);
       this.#show(this.#value);
@@ -109,6 +102,6 @@ function must(found) {
 /** @param {SceneChange} change */
 function changeWords({ why, value, busy, asks }) {
   const much = why === "first" ? "" : text("{share} of what counts", { share: percent(value) });
-  const found = [text(CHANGES[why] ?? key("A change")), much, asks ? text("asked") : ""].filter(Boolean).join(", ");
+  const found = joined([text(CHANGES[why] ?? key("A change")), much, asks ? text("asked") : ""].filter(Boolean));
   return busy < 0.005 ? `${found}.` : `${found}. ${text("{share} of the picture always moves.", { share: percent(busy) })}`;
 }

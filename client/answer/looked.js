@@ -1,30 +1,45 @@
 import { say, show } from "../page/dom.js";
-import { partsOf, places } from "../page/picture.js";
-import { ago, duration, lookedAt } from "../page/routes.js";
+import { partsOf } from "../page/picture.js";
+import { ago, duration, lookedAt, span } from "../page/routes.js";
 import { engineName } from "../page/words.js";
 import { clock, language, number, plural, text } from "../words/text.js";
 
 // A frame that was not older than this (ms) when the model got it was of just now.
 const FRESH = 2000;
 
-/** @typedef {import("./conversation.js").Turn} Turn */
+/** @typedef {import("../chat/conversation.js").Turn} Turn */
 /** @typedef {import("../live/messages.js").EarlierFrame} EarlierFrame */
 /** @typedef {import("../page/routes.js").Route} Route */
+
+/**
+ * Show what an answer is based on: its pictures, the ways to look, and the line under it.
+ * @param {HTMLElement} article @param {Turn} turn @param {[Route, string][]} ways all that there are now, with their names
+ * @param {(route: Route) => void} choose asks again
+ */
+export function fillLooked(article, turn, ways, choose) {
+  const [shot, frames, group, proof] = [".shot", ".frames", ".ways", ".evidence"].map((name) => /** @type {HTMLElement} */ (must(article.querySelector(name))));
+  if (turn.response?.boxes && shot.childElementCount === 1) shot.append(...spots(turn.response));
+  fillFrames(frames, turn);
+  fillWays(group, turn, ways, choose);
+  if (turn.response) fillEvidence(proof, turn.response);
+}
 
 /**
  * Show the pictures of the past under an answer: places for all while it comes, then those that it names, or all.
  * @param {HTMLElement} list @param {Turn} turn
  */
-export function fillFrames(list, turn) {
+function fillFrames(list, turn) {
   const frames = turn.response ? shown(turn.response.frames ?? []) : turn.frames;
   // Asked for by a tap, and not possible
   const missed = turn.wish === "past" && turn.response !== null && turn.response.route !== "past";
-  show(list, frames.length > 0 || missed);
-  const key = `${language()} ${turn.response ? "done" : "open"} ${missed} ${frames.map((frame) => frame.number).join()}`;
+  const others = turn.response?.others ?? [];
+  show(list, frames.length > 0 || missed || others.length > 0);
+  const key = `${language()} ${turn.response ? "done" : "open"} ${missed} ${[...frames, ...others].map((frame) => frame.id).join()}`;
   if (list.dataset.frames === key) return;
   list.dataset.frames = key;
   const asked = turn.frame?.captured_at ?? 0;
   list.replaceChildren(...frames.map((frame) => item(frame, asked)));
+  for (const { camera_name: name = "", thumbnail } of others) list.append(picture(thumbnail, text("Picture of the camera {name}", { name }), name));
   if (missed) list.append(nothingPast());
 }
 
@@ -43,6 +58,7 @@ export function framesSent({ frames = [], frames_sent: sent }) {
   if (frames.length === 0 || !sent) return "";
   const count = frames.length;
   if (sent === "video") return text("{count}, as one video", { count });
+  if (sent === "streamed") return text("{count}, as a video stream", { count });
   return sent === "refused" ? text("{count}, as pictures: the engine refused a video", { count }) : text("{count}, as pictures", { count });
 }
 
@@ -53,15 +69,20 @@ function shown(frames) {
 }
 
 /** @param {EarlierFrame} frame @param {number} asked capture time of the picture of now */
-function item({ number, captured_at, picture = "" }, asked) {
+function item({ number, captured_at, picture: image }, asked) {
+  const words = `${clock(captured_at)}, ${ago(asked - captured_at)}`;
+  return picture(image, text("Picture {number}, {time}", { number, time: words }), `[${number}] ${words}`);
+}
+
+/** @param {string} source @param {string} alt @param {string} words under it */
+function picture(source = "", alt, words) {
   const entry = document.createElement("li");
   const image = document.createElement("img");
-  const words = `${clock(captured_at)}, ${ago(asked - captured_at)}`;
-  image.alt = text("Picture {number}, {time}", { number, time: words });
-  // Only data URLs as in the protocol: the page loads no picture from an address.
-  if (picture.startsWith("data:image/jpeg;base64,")) image.src = picture;
+  image.alt = alt;
+  // Only data URLs: the page loads no picture from an address.
+  if (source.startsWith("data:image/jpeg;base64,")) image.src = source;
   const caption = document.createElement("span");
-  caption.textContent = `[${number}] ${words}`;
+  caption.textContent = words;
   caption.setAttribute("aria-hidden", "true");
   entry.append(image, caption);
   return entry;
@@ -72,7 +93,7 @@ function item({ number, captured_at, picture = "" }, asked) {
  * @param {HTMLElement} group @param {Turn} turn @param {[Route, string][]} ways all that there are now, with their names
  * @param {(route: Route) => void} choose
  */
-export function fillWays(group, turn, ways, choose) {
+function fillWays(group, turn, ways, choose) {
   const route = turn.response?.route;
   show(group, route !== undefined);
   const key = `${language()} ${route} ${ways.map(([way]) => way).join()}`;
@@ -89,13 +110,8 @@ export function fillWays(group, turn, ways, choose) {
   group.replaceChildren(...buttons);
 }
 
-/** Where the things are that the question asked for, in words. @param {Turn} turn */
-export function whereOf({ response }) {
-  return response?.boxes && response.frame ? places(response.boxes, response.frame).join(" ") : "";
-}
-
 /** Frames around what the question asked for, on the answer's picture. @param {import("../live/messages.js").ResponseMessage} response */
-export function spots({ boxes = [], frame }) {
+function spots({ boxes = [], frame }) {
   return (frame ? partsOf(boxes, frame) : []).map(({ box: [x1, y1, x2, y2] }) => {
     const spot = document.createElement("i");
     const percent = (/** @type {number} */ part) => `${(100 * part).toFixed(2)}%`;
@@ -114,16 +130,20 @@ export function spots({ boxes = [], frame }) {
 function evidence(response) {
   const { frame, timings } = response;
   const parts = [engineName(response.engine)];
+  const named = [...(response.others ?? []), frame].flatMap((one) => one?.camera_name ?? []);
+  if (named.length > 0) parts.push(named.join(", "));
   const looked = lookedAt(response);
-  const age = duration(Math.max(0, frame?.age_ms ?? 0));
+  // Whole seconds: milliseconds are in the details.
+  const age = span(Math.max(1000, frame?.age_ms ?? 0));
+  const fresh = frame !== undefined && frame.age_ms < FRESH;
   if (frame?.held) parts.push(text("held frame {age}\u00a0old", { age }));
   else if (frame?.word) parts.push(text("at “{word}”, {age}\u00a0old", { word: frame.word, age }));
-  else if (frame && frame.age_ms < FRESH && (!looked || response.route === "now")) parts.push(text("just now"));
+  else if (fresh && looked && response.route !== "now") parts.push(looked, text("just now"));
+  else if (fresh) parts.push(text("just now"));
   else if (frame && looked) parts.push(text("{looked}, {age}\u00a0old", { looked, age }));
   else if (frame) parts.push(text("frame {age}\u00a0old", { age }));
   if (frame?.unchanged_since) parts.push(text("unchanged since\u00a0{time}", { time: clock(frame.unchanged_since) }));
-  // Milliseconds are in the details.
-  parts.push(timings.total_ms < 50 ? duration(timings.total_ms) : text("{number}\u00a0s", { number: number(timings.total_ms / 1000, 1) }));
+  parts.push(text("{number}\u00a0s", { number: number(Math.max(0.1, timings.total_ms / 1000), 1) }));
   return parts.join(" · ");
 }
 
@@ -131,7 +151,7 @@ function evidence(response) {
 const visualTokens = (count) => plural("{count} visual tokens", "1 visual token", count);
 
 /** Show what an answer is based on. @param {HTMLElement} proof @param {import("../live/messages.js").ResponseMessage} response */
-export function fillEvidence(proof, response) {
+function fillEvidence(proof, response) {
   show(proof, true);
   say(must(proof.querySelector("summary")), evidence(response));
   const { timings, frame, usage } = response;

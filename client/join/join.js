@@ -1,0 +1,90 @@
+/** The page of a device that is a further camera of another page: its link has the one-time code. */
+
+import { ApiError } from "../live/api.js";
+import { Camera, CameraProblem } from "../live/camera.js";
+import { byId, say, show } from "../page/dom.js";
+import { Language } from "../page/language.js";
+import { onLanguage, text } from "../words/text.js";
+import { Sending } from "./sending.js";
+
+/** @typedef {import("./sending.js").Place} Place */
+
+const state = byId("join-state", HTMLElement);
+const video = byId("join-video", HTMLVideoElement);
+const start = byId("join-start", HTMLButtonElement);
+const stop = byId("join-stop", HTMLButtonElement);
+
+// The code is taken out of the address, where somebody could read it; it is good once.
+const code = decodeURIComponent(location.hash.slice(1));
+if (code) history.replaceState(null, "", location.pathname);
+
+/** @type {Place|null} */
+let place = code ? null : Sending.kept();
+/** @type {() => string} in the page's language of the moment */
+let words = () => "";
+
+new Language({ onChosen: () => {}, onMissing: () => {} });
+onLanguage(() => tell(words));
+
+const sending = new Sending((now) => {
+  const name = place?.name ?? "";
+  if (now === "over") return end(() => text("The page has ended this camera. To go on, ask for another link there."));
+  tell(() => {
+    if (now === "live") return text("Sending as {name}.", { name });
+    return now === "waiting" ? text("The connection was lost. It is tried again.") : text("Connecting");
+  });
+});
+const camera = new Camera({ onChange: () => {}, onLost: () => end(() => text("The camera was disconnected.")) });
+
+/** @param {() => string} what */
+function tell(what) {
+  words = what;
+  say(state, words());
+}
+
+/** @param {boolean} on */
+function render(on) {
+  show(start, !on);
+  show(stop, on);
+  show(video, on);
+}
+
+/** @param {() => string} why */
+function end(why) {
+  if (place) sending.stop(place);
+  camera.close();
+  video.srcObject = null;
+  render(false);
+  tell(why);
+}
+
+start.addEventListener("click", async () => {
+  start.disabled = true;
+  try {
+    if (!(await camera.open())) return;
+    place ??= await Sending.join(code);
+    const { stream, track } = camera;
+    if (!track) return;
+    video.srcObject = stream;
+    void video.play().catch(() => {});
+    render(true);
+    sending.start(place, track);
+    // The screen stays on where the browser can keep it.
+    void navigator.wakeLock?.request("screen").catch(() => {});
+  } catch (error) {
+    const why = () => {
+      if (error instanceof CameraProblem) return text("This browser gave no camera. Allow it, then try again.");
+      if (error instanceof ApiError && error.status === 0) return error.message;
+      return text("This link is over. Ask for another one on the page that showed it.");
+    };
+    end(why);
+  } finally {
+    start.disabled = false;
+  }
+});
+stop.addEventListener("click", () => end(() => text("Stopped.")));
+window.addEventListener("pagehide", () => place && sending.stop(place));
+if (!code && !place) {
+  start.hidden = true;
+  tell(() => text("This link is over. Ask for another one on the page that showed it."));
+}

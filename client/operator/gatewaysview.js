@@ -1,0 +1,57 @@
+import { byId, say, show } from "../page/dom.js";
+import { text } from "../words/text.js";
+
+/** @typedef {import("./gateways.js").GatewaysFacts} GatewaysFacts */
+/** @typedef {import("./gateways.js").DrainReport} DrainReport */
+
+/** The list of gateways in the operator's panel, with the drain of this one. Uses no connection. */
+export class GatewaysView {
+  #section = byId("gateways", HTMLElement);
+  #drain = byId("gateways-drain", HTMLButtonElement);
+  #undo = byId("gateways-undo", HTMLButtonElement);
+  #state = byId("gateways-state", HTMLElement);
+  #list = byId("gateways-list", HTMLElement);
+  #problem = byId("gateways-problem", HTMLElement);
+
+  /** @param {{onDrain: (on: boolean) => void}} hooks */
+  constructor({ onDrain }) {
+    this.#drain.addEventListener("click", () => onDrain(true));
+    this.#undo.addEventListener("click", () => onDrain(false));
+  }
+
+  /** @param {GatewaysFacts} facts */
+  render({ report, problem }) {
+    // A server that is alone has nowhere to send people.
+    show(this.#section, report !== null && report.name !== "");
+    say(this.#problem, problem);
+    show(this.#problem, problem !== "");
+    if (!report) return;
+    const focused = document.activeElement === this.#drain || document.activeElement === this.#undo;
+    show(this.#drain, !report.draining);
+    show(this.#undo, report.draining && !report.stopping);
+    const shown = report.draining ? this.#undo : this.#drain;
+    if (focused && !shown.hidden) shown.focus({ preventScroll: true });
+    say(this.#state, standing(report));
+    this.#list.replaceChildren(
+      ...report.gateways.map((one) => {
+        const item = document.createElement("li");
+        const strong = document.createElement("strong");
+        strong.textContent = one.name === report.name ? text("{name} (this one)", { name: one.name }) : one.name;
+        const small = document.createElement("small");
+        const places = text("{taken} of {most} places taken", { taken: one.sessions, most: one.most });
+        small.textContent = one.draining ? `${places} · ${text("draining")}` : places;
+        item.append(strong, small);
+        return item;
+      }),
+    );
+  }
+}
+
+/** How the drain of this gateway stands, in words. @param {DrainReport} report */
+function standing({ draining, people, moved, notice_seconds, room }) {
+  if (!draining) return text("Drain a gateway before you stop it: people go on at the others, with their chat.");
+  if (people === 0) return text("Nobody is left here. It can be stopped now.");
+  if (notice_seconds > 0) return text("People go on at the others in {seconds}\u00a0s. Nothing has happened yet.", { seconds: Math.ceil(notice_seconds) });
+  const left = text("Still here: {people}. Gone on: {moved}.", { people, moved });
+  return room > 0 ? left : `${left} ${text("No other gateway has room: people stay until they leave.")}`;
+}

@@ -1,0 +1,32 @@
+/** Looks at once and then again and again, as long as somebody watches. Uses no DOM. */
+export class Rounds {
+  #look;
+  #watching = false;
+  /** @type {ReturnType<typeof setTimeout>|undefined} */
+  #timer;
+
+  /** @param {(method?: "POST"|"DELETE") => Promise<number>} look returns the pause (ms) until the next one */
+  constructor(look) {
+    this.#look = look;
+  }
+
+  get watching() {
+    return this.#watching;
+  }
+
+  /** @param {boolean} on */
+  watch(on) {
+    if (on === this.#watching) return;
+    this.#watching = on;
+    clearTimeout(this.#timer);
+    if (on) void this.look();
+  }
+
+  /** Look now; the pause until the next look begins anew. @param {"POST"|"DELETE"} [method] of a look that changes something */
+  async look(method) {
+    clearTimeout(this.#timer);
+    const pause = await this.#look(method);
+    clearTimeout(this.#timer);
+    if (this.#watching) this.#timer = setTimeout(() => void this.look(), pause);
+  }
+}

@@ -1,0 +1,88 @@
+/** The words about other programs, and what their clients are configured with. Uses no DOM. */
+
+import { span } from "../page/routes.js";
+import { fromServer } from "../words/problems.js";
+import { clock, joined, key, plural, text } from "../words/text.js";
+
+/** @typedef {import("../live/programmessages.js").ProgramInfo} ProgramInfo */
+/** @typedef {import("../live/programmessages.js").ProgramLook} ProgramLook */
+
+/** The answer to a new access. @typedef {{name: string, mcp: string, openai: string, token: string}} Made */
+
+/** @type {Record<string, string>} */
+const SCOPES = { look: key("looks"), watch: key("watches"), events: key("rings") };
+const HOUR = 3_600_000;
+
+/** Of the server, in the page's languages; the page meets them as errors. */
+export const REFUSALS = [
+  key("8 programs have access already, which is the most. End the access of one."),
+  key("Whoever runs this server lets no other program look through it."),
+];
+
+/** What a program may do, did, and how long it may. @param {ProgramInfo} program @param {number} now ms since the epoch */
+export function state({ scopes, looks, last_used: used, expires_at: ends }, now) {
+  const what = scopes.map((scope) => text(SCOPES[scope] ?? scope));
+  const did = used ? text("Last used at {time}", { time: clock(used) }) : text("Not used yet");
+  const count = looks > 0 ? [plural("{count} looks", "1 look", looks)] : [];
+  return [joined(what), ...count, did, text("{time} left", { time: left(ends - now) })].join(" · ");
+}
+
+/** @param {number} ms */
+function left(ms) {
+  return ms < 2 * HOUR ? span(Math.max(0, ms)) : plural("{count} hours", "1 hour", Math.round(ms / HOUR));
+}
+
+/** Who asked what, for a screen reader and a file. @param {ProgramLook} look */
+export function whoAsked(look) {
+  return text("{name}, another program: {question}", { name: look.name, question: asked(look) });
+}
+
+/** @param {ProgramLook} look */
+export function asked({ tool, question }) {
+  if (tool === "snapshot") return text("The picture of now, without a question");
+  if (tool === "find") return text("Where is this: {question}", { question });
+  return tool === "recall" ? text("About the last minutes: {question}", { question }) : question;
+}
+
+/** The answer, or why there is none. @param {ProgramLook} look */
+export function answerOf(look) {
+  if (look.state === "looking") return text("Looking…");
+  if (look.state === "done") return look.text;
+  return look.text === "It was stopped." ? text("It was stopped.") : fromServer(look.text, text("It got no answer."));
+}
+
+/**
+ * What each client is configured with.
+ * @type {Record<string, {name: string, where: () => string, config: (made: Made) => string}>}
+ */
+export const CLIENTS = {
+  claude_code: { name: "Claude Code", where: () => file(".mcp.json"), config: (made) => json({ mcpServers: { camera: remote(made, true) } }) },
+  claude_desktop: {
+    name: "Claude Desktop",
+    where: () => `${file("claude_desktop_config.json")} ${text("It starts a bridge, which is in the folder of qwen-camera. If the server has its own certificate authority, add “--ca” and its file to the arguments.")}`,
+    config: ({ mcp, token }) =>
+      json({ mcpServers: { camera: { command: "python3", args: [`<${text("the folder of qwen-camera")}>/scripts/mcp_bridge.py`, mcp], env: { QWEN_CAMERA_TOKEN: token } } } }),
+  },
+  cursor: { name: "Cursor", where: () => file("~/.cursor/mcp.json"), config: (made) => json({ mcpServers: { camera: remote(made, false) } }) },
+  vscode: { name: "VS Code", where: () => file(".vscode/mcp.json"), config: (made) => json({ servers: { camera: remote(made, true) } }) },
+  openai: {
+    name: "OpenAI API",
+    where: () => text("For scripts that use OpenAI's interface: the address and the key, as environment variables."),
+    config: ({ openai, token }) => `OPENAI_BASE_URL=${openai}\nOPENAI_API_KEY=${token}`,
+  },
+};
+
+/** @param {Made} made @param {boolean} typed the client wants to be told the transport */
+function remote({ mcp, token }, typed) {
+  return { ...(typed && { type: "http" }), url: mcp, headers: { Authorization: `Bearer ${token}` } };
+}
+
+/** @param {string} name */
+function file(name) {
+  return text("Put this into the file {file}.", { file: name });
+}
+
+/** @param {object} value */
+function json(value) {
+  return JSON.stringify(value, null, 2);
+}
