@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import signal
 import sys
 from collections.abc import Awaitable, Sequence
@@ -105,12 +104,8 @@ def measure(args: argparse.Namespace) -> int:
     print(report.table())
     note = "" if args.server_url else f" {STAND_IN}"
     print(f"\n{EXPECTATION}{note}\n")
-    try:
-        paths = report.write(args.output, "benchmark" if args.way == "rows" else args.way)
-    except OSError as error:
-        return program.unwritten(args.output, error)
-    print(f"Written: {', '.join(os.path.relpath(p) for p in paths)}")
-    return 0
+    name = "benchmark" if args.way == "rows" else args.way
+    return program.written(args.output, lambda: report.write(args.output, name))
 
 
 async def _measured(args: argparse.Namespace) -> Report:

@@ -11,7 +11,7 @@ POLL_S = 0.02
 
 
 class FrameTimes:
-    """Of one camera at a time."""
+    """The times of one camera's frames."""
 
     def __init__(self, url: str) -> None:
         self.at: list[float] = []

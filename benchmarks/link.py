@@ -101,7 +101,7 @@ class Flow(Protocol):
 
 
 class SteadyFlow:
-    """So many bits a second, whatever becomes of them: a call, a live stream."""
+    """A flow at a fixed rate that ignores losses: a call, a live stream."""
 
     def __init__(
         self, rate: float, *, start: float = 0.0, stop: float = math.inf, size: int = 1200
@@ -126,7 +126,7 @@ class GreedyFlow:
     def __init__(
         self, *, start: float = 0.0, stop: float = math.inf, rtt: float = 0.04, size: int = 1500
     ) -> None:
-        """It sends packets of `size` bytes from `start` to `stop`; `rtt` is its round trip without
+        """Send packets of `size` bytes from `start` to `stop`; `rtt` is its round trip without
         the queue.
         """
         self.sent = 0

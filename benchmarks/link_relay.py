@@ -1,8 +1,8 @@
 """A narrow, slow or broken link between one camera and the server, made in user space.
 
 It stands between the two by rewriting candidates: the offer loses its own, so that the server calls
-nobody, and the answer's are replaced by the relay's address. What becomes of a packet in each
-direction is a `Link`'s to say.
+nobody, and the answer's are replaced by the relay's address. A `Link` decides what becomes of a
+packet in each direction.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class Asked:
 
     @property
     def first_token_ms(self) -> float | None:
-        """From the model's first piece of text to the page."""
+        """Time from the model's first piece of text until it is at the page."""
         first = None if self.record is None else self.record["first_token"]
         came = self.answer.first_delta_at
         return None if first is None or came is None else (came - first) * 1000

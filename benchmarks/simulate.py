@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import random
 import statistics
 import sys
@@ -46,7 +45,7 @@ try:
         Finished,
     )
     from server.inference import Inference
-    from server.queue.run import Job, Result
+    from server.queue.job import Job, Result
     from tests.support.fakes import FakeEngines, RecordingSink, make_request
     from tests.support.fakes_clock import run_clock
 except ModuleNotFoundError as missing:
@@ -59,7 +58,7 @@ ANSWER_TOKENS = {Kind.CHAT: 40, Kind.WATCH: 60, Kind.DESCRIBE: 20}
 # Seconds between a session's questions, on average
 BETWEEN = 20.0
 CANCELLED = 0.05
-SECONDS, WARM_UP = 600.0, 60.0
+WARM_UP = 60.0
 
 
 @dataclass(eq=False)
@@ -138,11 +137,12 @@ class Found:
 
 
 class Simulation:
-    def __init__(self, sessions: int, slots: int, background: bool, seed: int) -> None:
+    def __init__(self, sessions: int, background: bool, args: argparse.Namespace) -> None:
         self._sessions = sessions
-        self._slots = slots
+        self._slots: int = args.slots
+        self._seconds = 60.0 * args.minutes
         self._background = background
-        self._random = random.Random(seed)
+        self._random = random.Random(args.seed)
         self.found = Found()
 
     async def run(self) -> Found:
@@ -167,7 +167,7 @@ class Simulation:
                 tasks.append(asyncio.create_task(self._works(f"s{number}", kind)))
         await asyncio.sleep(WARM_UP)
         busy = gpu.busy
-        await asyncio.sleep(SECONDS)
+        await asyncio.sleep(self._seconds)
         self.found.busy = gpu.busy - busy
         for task in tasks:
             task.cancel()
@@ -243,8 +243,9 @@ def p95(values: Sequence[float]) -> float:
 
 def simulate(sessions: int, args: argparse.Namespace) -> list[Row]:
     """Simulate so many sessions without and with background work."""
-    idle = run_clock(Simulation(sessions, args.slots, False, args.seed).run())
-    busy = run_clock(Simulation(sessions, args.slots, True, args.seed).run())
+    idle = run_clock(Simulation(sessions, False, args).run())
+    busy = run_clock(Simulation(sessions, True, args).run())
+    seconds = 60.0 * args.minutes
     alone, beside = p95(idle.first), p95(busy.first)
     counts = list(busy.background.values())
     share = min(counts) / statistics.mean(counts) if counts and sum(counts) else 0.0
@@ -253,7 +254,7 @@ def simulate(sessions: int, args: argparse.Namespace) -> list[Row]:
         f"{sessions:4} sessions: first token p95 {alone * 1000:6.1f} ms alone, {beside * 1000:6.1f} beside background work "
         f"(bound {(1.3 * alone + STEP) * 1000:6.1f}), p50 {statistics.median(idle.first) * 1000:5.1f} and "
         f"{statistics.median(busy.first) * 1000:5.1f}; GPU {busy.busy / busy.answers:5.3f} s an answer, busy "
-        f"{busy.busy / SECONDS:4.0%}; background {sum(counts) / SECONDS:5.2f} a second, least share {share:4.2f}; "
+        f"{busy.busy / seconds:4.0%}; background {sum(counts) / seconds:5.2f} a second, least share {share:4.2f}; "
         f"a cancelled one frees its slot within {freed * 1000:.0f} ms",
         flush=True,
     )
@@ -268,7 +269,7 @@ def simulate(sessions: int, args: argparse.Namespace) -> list[Row]:
             target_p95=1000 * (1.3 * alone + STEP),
         ),
         Row("", f"{name}: GPU of an answer", "s", value=busy.busy / busy.answers),
-        Row("", f"{name}: background answers", "a second", value=sum(counts) / SECONDS),
+        Row("", f"{name}: background answers", "a second", value=sum(counts) / seconds),
         Row(
             *("", f"{name}: least share of a session", "of the mean"),
             value=share,
@@ -288,12 +289,7 @@ def run(args: argparse.Namespace) -> int:
         for row in simulate(sessions, args):
             report.add(row)
     report.close()
-    try:
-        paths = report.write(args.output, "simulate")
-    except OSError as error:
-        return program.unwritten(args.output, error)
-    print(f"Written: {', '.join(os.path.relpath(path) for path in paths)}")
-    return 0
+    return program.written(args.output, lambda: report.write(args.output, "simulate"))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -306,6 +302,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     many = whole(1, 10_000)
     add("--sessions", type=many, nargs="+", default=[1, 8, 32, 128], help="(1 8 32 128)")
     add("--slots", type=whole(1, 1000), default=8, help="MAX_CONCURRENT_INFERENCES (8)")
+    add("--minutes", type=whole(1, 10_000), default=10, help="of simulated time (10)")
     add("--seed", type=int, default=1, help="of when what is asked (1)")
     add("--output", type=Path, default=ROOT / "benchmark_results", help="folder for the results")
     args = parser.parse_args(arguments)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -190,12 +189,7 @@ async def measure(bursts: int, seconds: float) -> Report:
 def run(args: argparse.Namespace) -> int:
     report = asyncio.run(measure(args.bursts, args.seconds))
     print(report.table())
-    try:
-        paths = report.write(args.output, "voice-page")
-    except OSError as error:
-        return program.unwritten(args.output, error)
-    print(f"Written: {', '.join(os.path.relpath(path) for path in paths)}")
-    return 0
+    return program.written(args.output, lambda: report.write(args.output, "voice-page"))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import io
-import os
 import signal
 import sys
 import time
@@ -183,12 +182,10 @@ def run(args: argparse.Namespace) -> int:
             for row in score.rows(target if score.name.startswith("ours") else None):
                 report.add(row)
     report.more["scores"] = [asdict(score) for score in scores]
-    try:
-        paths = [*report.write(args.output, "watch"), *_plots(scores, report, args)]
-    except OSError as error:
-        return program.unwritten(args.output, error)
-    print(f"Written: {', '.join(os.path.relpath(path) for path in paths)}")
-    return 130 if cut else 0
+    failed = program.written(
+        args.output, lambda: [*report.write(args.output, "watch"), *_plots(scores, report, args)]
+    )
+    return failed or (130 if cut else 0)
 
 
 async def _whole(work: Awaitable[None]) -> bool:

@@ -14,7 +14,8 @@
     python3 scripts/benchmark.py --plan 100 10000                    machines for so many people, with the formulas, and what
                                                                      breaks first (--ask-every, --answers-per-gpu)
     python3 scripts/benchmark.py --fleet                             several gateways under faults: what people lose
-                                                                     (--gateways, --cameras, --rate, --faults)
+                                                                     (--gateways, --cameras, --rate, --phase, --faults, --repeat, --router;
+                                                                     --namespaces for hosts of their own, as root)
     python3 scripts/benchmark.py --simulate --sessions 1 8 32 128    questions beside background work, on a simulated GPU
 
 Questions arrive as a Poisson process, in an open loop: their times are fixed before the first question (--seed), and the

@@ -224,7 +224,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of the pipe is gone, such as `head`; discard the rest.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        print(f"What was seen cannot be written: {error.strerror}.", file=sys.stderr)
+        print(f"The figures cannot be written: {error.strerror}.", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 2
     return 0

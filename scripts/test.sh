@@ -4,6 +4,10 @@ set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=venv.sh
 . "$(dirname "${BASH_SOURCE[0]}")/venv.sh"
 
+# Compile each file once, whatever the machine's own setting: each worker would rewrite the assertions of all tests,
+# and each program that a test starts would compile the server.
+unset PYTHONDONTWRITEBYTECODE
+
 fast=''
 case ${1:-} in
     --help | -h)
@@ -11,7 +15,7 @@ case ${1:-} in
 Usage: bash scripts/test.sh [--fast] [pytest arguments]
 
 Installs what the tests need into .venv, .venv-models and .venv-router and, with apt-get where that is allowed, Chromium, Firefox, GStreamer,
-strace, certutil, coturn, nginx, Redis, Prometheus, logrotate, systemd, espeak-ng and what makes networks, with npm what is in
+strace, certutil, coturn, nginx, Redis, Mosquitto, Prometheus, logrotate, systemd, espeak-ng, two fonts and what makes networks, with npm what is in
 tests/peers; then runs all tests, or those that the arguments choose: bash scripts/test.sh tests/vision/test_resize.py -k ratio
 
   --fast   for everyday work, about three minutes: installs into .venv alone and runs three at a time. Leaves out the
@@ -55,7 +59,7 @@ may_install() {
     command -v apt-get >/dev/null 2>&1 && { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }
 }
 
-# Installs the packages that can be installed; the result is checked afterwards. Their services (coturn, nginx, Prometheus)
+# Installs the packages that can be installed; the result is checked afterwards. Their services (coturn, nginx, Mosquitto, Prometheus)
 # are neither started nor enabled, because the tests start processes of their own.
 apt_install() {
     local package as_root='' policy=/usr/sbin/policy-rc.d service
@@ -71,7 +75,7 @@ apt_install() {
     for package in "$@"; do
         $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" >&2 \
             || say "$package could not be installed."
-        for service in coturn nginx prometheus redis-server; do
+        for service in coturn mosquitto nginx prometheus redis-server; do
             if [ "$package" = $service ]; then $as_root update-rc.d $service disable >/dev/null 2>&1 || true; fi
         done
     done
@@ -81,7 +85,7 @@ apt_install() {
     fi
 }
 
-# True when the tests cannot run this peer: no_gstreamer or no_werift.
+# True when the tests can run this peer: no_gstreamer, no_rtsp or no_werift.
 other_peer() {
     (cd "$ROOT" && "$VENV_PYTHON" -c "import sys; from tests.peers import processes; sys.exit(processes.$1() != '')")
 }
@@ -114,6 +118,8 @@ turnserver coturn
 nginx nginx
 promtool prometheus
 redis-server redis-server
+mosquitto mosquitto
+mosquitto_sub mosquitto-clients
 certutil libnss3-tools
 firefox-esr firefox-esr
 systemd-analyze systemd
@@ -121,7 +127,15 @@ logrotate logrotate
 npm npm
 espeak-ng espeak-ng
 TEXT
+    # Letters that the page's tests measure: Chinese, Japanese and Korean, and Hindi's.
+    command -v fc-list >/dev/null 2>&1 && fc-list -q :lang=ja || packages+=(fonts-droid-fallback)
+    command -v fc-list >/dev/null 2>&1 && fc-list -q :lang=hi || packages+=(fonts-lohit-deva)
     [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || packages+=(libnginx-mod-stream)
+    # A camera with RTSP: 0.5 MB, for the system's Python.
+    other_peer no_rtsp || packages+=(
+        gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
+        gir1.2-gst-rtsp-server-1.0 python3-gi
+    )
     # A WebRTC peer for the tests: 10 MB, for the system's Python.
     other_peer no_gstreamer || packages+=(
         gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly

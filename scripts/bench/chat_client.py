@@ -11,6 +11,7 @@ from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
+from websockets.typing import Subprotocol
 
 from scripts.bench.http_json import json_request, unchecked_tls
 
@@ -94,7 +95,7 @@ class ChatClient:
         self.close_code = None
         self._socket = await connect(
             url,
-            subprotocols=["qwen-camera", f"bearer.{self.token}"],  # type: ignore[list-item]
+            subprotocols=[Subprotocol("qwen-camera"), Subprotocol(f"bearer.{self.token}")],
             ssl=unchecked_tls() if url.startswith("wss") else None,
             max_size=2**22,
             compression=None,

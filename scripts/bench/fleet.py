@@ -1,4 +1,4 @@
-"""The processes of a fleet on this machine: Redis, engines, gateways and an nginx before them."""
+"""The processes of a fleet: Redis, engines, vLLM's router, gateways and nginx before them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ import shutil
 import signal
 import tempfile
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from typing import Self
 
+from scripts.bench.fleet_hosts import Host, Hosts, Namespaces
 from scripts.bench.fleet_nginx import Nginx
+from scripts.bench.fleet_router import Router
 from scripts.bench.http_json import json_request, request
 from scripts.bench.processes import MeasurementError, ServerProcess, StandInProcess, free_port
 
@@ -21,14 +24,16 @@ READY_SECONDS = 60.0
 class Engine(StandInProcess):
     """A stand-in model server that keeps its port."""
 
-    def __init__(self, first_token_ms: float, between_ms: float) -> None:
+    def __init__(self, host: Host, first_token_ms: float, between_ms: float) -> None:
         super().__init__(
             first_token_ms=first_token_ms,
             between_ms=between_ms,
             program="scripts.bench.fleet_engine",
         )
-        self.port = free_port()
-        self._arguments += ["--port", str(self.port)]
+        self.command = host.command
+        port = free_port()
+        self.url = f"http://{host.address}:{port}"
+        self._arguments += ["--host", host.address, "--port", str(port)]
 
     async def kill(self) -> None:
         """End it without a word (SIGKILL)."""
@@ -38,11 +43,10 @@ class Engine(StandInProcess):
 
     async def slow(self, factor: float) -> None:
         """Make it so many times slower; 1: as it was."""
-        url = f"http://127.0.0.1:{self.port}/factor"
-        await json_request("POST", url, factor)
+        await json_request("POST", f"{self.url}/factor", factor)
 
     async def arrivals(self) -> list[float]:
-        """When its requests came (seconds since the epoch), those of its present process."""
+        """Return the times of its present process's requests (seconds since the epoch)."""
         try:
             return [float(record["arrived"]) for record in await self.records()]
         except (OSError, EOFError, TimeoutError):
@@ -52,10 +56,18 @@ class Engine(StandInProcess):
 class Gateway(ServerProcess):
     """A web process that keeps its port and its name."""
 
-    def __init__(self, name: str, **environment: str) -> None:
-        super().__init__(GATEWAY_NAME=name, **environment)
-        self.name = name
-        self.port = int(self.url.rpartition(":")[2])
+    def __init__(self, host: Host, name: str, port: int, **environment: str) -> None:
+        """`name`: that of its host and its own, as a session's id has it."""
+        own, _, process = name.partition("_")
+        super().__init__(
+            **{**environment, "HOST": host.address, "PORT": str(port)},
+            GATEWAY_NAME=own,
+            PROCESS_NAME=process,
+        )
+        self.command = host.command
+        self.host, self.name, self.port = host, name, port
+        self.address = f"{host.address}:{port}"
+        self.url = f"http://{self.address}"
 
     def signal(self, number: signal.Signals) -> None:
         if self._process is not None and self._process.returncode is None:
@@ -70,9 +82,10 @@ class Gateway(ServerProcess):
 class Redis:
     """A Redis of its own that saves nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: Host) -> None:
+        self._host = host
         self.port = free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.url = f"redis://{host.address}:{self.port}/0"
         self._open = contextlib.ExitStack()
         self._process: asyncio.subprocess.Process | None = None
 
@@ -87,7 +100,8 @@ class Redis:
             )
         folder = self._open.enter_context(tempfile.TemporaryDirectory())
         self._process = await asyncio.create_subprocess_exec(
-            *("redis-server", "--port", str(self.port), "--bind", "127.0.0.1"),
+            *(*self._host.command, "redis-server"),
+            *("--port", str(self.port), "--bind", self._host.address, "--protected-mode", "no"),
             *("--dir", folder, "--save", "", "--appendonly", "no"),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
@@ -96,7 +110,7 @@ class Redis:
         )
         for _ in range(500):
             with contextlib.suppress(OSError):
-                _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                _, writer = await asyncio.open_connection(self._host.address, self.port)
                 writer.close()
                 return self
             await asyncio.sleep(0.02)
@@ -109,50 +123,94 @@ class Redis:
         self._open.close()
 
 
+@dataclass(frozen=True, slots=True)
+class Size:
+    """The parts of a fleet, and what an engine takes for its first token and between tokens."""
+
+    gateways: int
+    engines: int
+    cameras: int
+    first_token_ms: float = 50.0
+    between_ms: float = 20.0
+    # Hosts of their own, two gateways on each, and two nginx
+    namespaces: bool = False
+    router: bool = False
+
+    def hosts(self) -> Hosts:
+        """Return the hosts, those of this process first. Raises MeasurementError."""
+        if not self.namespaces:
+            return Hosts(())
+        gateways = (f"h{number + 1}" for number in range(-(-self.gateways // 2)))
+        engines = (f"e{number + 1}" for number in range(self.engines))
+        return Namespaces(("people", "lb1", "lb2", "redis", "router", *gateways, *engines))
+
+    def gateway_names(self) -> list[tuple[str, str]]:
+        """Return host and name of each gateway."""
+        if not self.namespaces:
+            return [(f"h{number + 1}",) * 2 for number in range(self.gateways)]
+        return [
+            (f"h{number // 2 + 1}", f"h{number // 2 + 1}_{number % 2 + 1}")
+            for number in range(self.gateways)
+        ]
+
+
 class Fleet:
     """All of them. Use as a context manager."""
 
-    def __init__(
-        self, gateways: int, engines: int, cameras: int, first_token_ms: float, between_ms: float
-    ) -> None:
-        self.redis = Redis()
-        self.engines = [Engine(first_token_ms, between_ms) for _ in range(engines)]
-        self._cameras = cameras
-        self._names = [f"h{number + 1}" for number in range(gateways)]
-        self._secret = secrets.token_urlsafe(48)
+    def __init__(self, size: Size) -> None:
+        """Raises MeasurementError."""
+        self.size = size
+        self.hosts = size.hosts()
+        self._secret, self._token = secrets.token_urlsafe(48), secrets.token_urlsafe(24)
+        self.redis = Redis(self.hosts["redis"])
+        self.engines = [
+            Engine(self.hosts[f"e{number + 1}"], size.first_token_ms, size.between_ms)
+            for number in range(size.engines)
+        ]
+        self.router: Router | None = None
         self.gateways: list[Gateway] = []
-        self.url = ""
+        # Where people come in
+        self.urls: list[str] = []
         self._stack = AsyncExitStack()
 
-    def _gateway(self, name: str, port: int = 0) -> Gateway:
-        made = Gateway(
+    def _gateway(self, host: str, name: str, port: int) -> Gateway:
+        size = self.size
+        engines = [f"{one.url}/v1" for one in self.engines]
+        fronts = ("lb1", "lb2") if size.namespaces else ("lb1",)
+        return Gateway(
+            self.hosts[host],
             name,
-            **({"PORT": str(port)} if port else {}),
+            port,
             ENGINE="vllm",
-            VLLM_BASE_URL=",".join(f"http://127.0.0.1:{one.port}/v1" for one in self.engines),
+            VLLM_BASE_URL=self.router.base_url if self.router is not None else ",".join(engines),
             MODEL_NAME="stand-in",
             REDIS_URL=self.redis.url,
             JWT_SECRET_KEY=self._secret,
-            TRUSTED_PROXIES="127.0.0.1",
+            METRICS_TOKEN=self._token,
+            TRUSTED_PROXIES=",".join(self.hosts[one].address for one in fronts),
             DRAIN_SECONDS="10",
             # Twice all people at once, so that sessions that begin before others end have room.
-            MAX_SESSIONS=str(4 * self._cameras + 10),
-            GATEWAY_SESSIONS=str(2 * self._cameras + 5),
+            MAX_SESSIONS=str(4 * size.cameras + 10),
+            GATEWAY_SESSIONS=str(2 * size.cameras + 5),
         )
-        if port:
-            made.port, made.url = port, f"http://127.0.0.1:{port}"
-        return made
 
     async def __aenter__(self) -> Self:
+        enter = self._stack.enter_async_context
         try:
-            await self._stack.enter_async_context(self.redis)
+            await enter(self.hosts)
+            await enter(self.redis)
             for engine in self.engines:
-                await self._stack.enter_async_context(engine)
-            self.gateways = [self._gateway(name) for name in self._names]
+                await enter(engine)
+            if self.size.router:
+                router = Router(self.hosts["router"], [one.url for one in self.engines])
+                self.router = await enter(router)
+            names = self.size.gateway_names()
+            self.gateways = [self._gateway(host, name, free_port()) for host, name in names]
             for gateway in self.gateways:
-                await self._stack.enter_async_context(gateway)
-            ports = {gateway.name: gateway.port for gateway in self.gateways}
-            self.url = (await self._stack.enter_async_context(Nginx(ports))).url
+                await enter(gateway)
+            addresses = {gateway.name: gateway.address for gateway in self.gateways}
+            for front in ("lb1", "lb2") if self.size.namespaces else ("lb1",):
+                self.urls.append((await enter(Nginx(self.hosts[front], addresses))).url)
             for gateway in self.gateways:
                 await gateway.wait_for_engine(READY_SECONDS)
             await self.known()
@@ -172,15 +230,15 @@ class Fleet:
 
     async def _others(self, gateway: Gateway) -> int:
         with contextlib.suppress(OSError, EOFError):
-            body = (await request("GET", f"{gateway.url}/health")).json()
-            return sum(not one["draining"] for one in body.get("gateways", []))
+            reply = await request("GET", f"{gateway.url}/health", token=self._token)
+            return sum(not one["draining"] for one in reply.json().get("gateways", []))
         return 0
 
     async def restart(self, number: int) -> None:
         """Start a gateway again that has ended, under its name and port."""
         old = self.gateways[number]
         await old.ended(10)
-        new = self._gateway(old.name, old.port)
+        new = self._gateway(old.host.name, old.name, old.port)
         self.gateways[number] = await self._stack.enter_async_context(new)
         await new.wait_for_engine(READY_SECONDS)
         await self.known()

@@ -83,7 +83,64 @@ def figures(
             for name, share in (("p50", 0.5), ("p95", 0.95))
         },
         "requests": list(requests),
+        # For those who look for the cause
+        "lost_questions": [_described(one) for one in lost],
+        "slowest": [_described(one) for one in sorted(mine, key=_took)[-3:]],
     }
+
+
+def _took(one: Asked) -> float:
+    return 0.0 if one.first is None else one.first - one.at
+
+
+def _described(one: Asked) -> dict[str, Any]:
+    return {
+        "end": one.end,
+        "why": one.why,
+        "gateway": one.gateway,
+        "again": one.again,
+        "waited_for_camera_ms": _round(None if one.live is None else one.live - one.at, 1000),
+        "first_token_ms": _round(None if one.first is None else one.first - one.at, 1000),
+        "timings": one.timings,
+    }
+
+
+# Of several runs of a fault: what people lost counts in all, times and the rest by their median
+_SUMS = frozenset(
+    [
+        "questions",
+        "lost",
+        "mid_answer",
+        "asked_again",
+        "never_back",
+        "moved",
+        "cut_off",
+        "chats_due",
+        "chats_kept",
+        "people",
+        "live_at_end",
+    ]
+)
+
+
+def median_row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return one row of the runs of one fault: sums, medians, and the worst `away_max_s`."""
+    found: dict[str, Any] = {"fault": rows[0]["fault"], "runs": len(rows)}
+    for name, value in rows[0].items():
+        values = [row[name] for row in rows]
+        if name in _SUMS:
+            found[name] = sum(values)
+        elif name == "away_max_s":
+            found[name] = max((one for one in values if one is not None), default=None)
+        elif name == "lost_why":
+            found[name] = sorted({why for one in values for why in one})
+        elif name == "requests":
+            found[name] = [sum(counts) for counts in zip(*values, strict=True)]
+        elif name.startswith(("away_", "first_token_")):
+            found[name] = percentile([one for one in values if one is not None], 0.5)
+        elif name not in ("fault", "lost_questions", "slowest"):
+            found[name] = value
+    return found
 
 
 def _round(value: float | None, times: float = 1) -> float | None:
@@ -99,7 +156,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
             for phase in PHASES
         )
         lines += [
-            f"{row['fault']}",
+            f"{row['fault']}" + (f" ({row['runs']} runs)" if "runs" in row else ""),
             f"  people          {row['people']}, live at the end {row['live_at_end']}",
             f"  sessions        {row['moved']} moved, {row['cut_off']} cut off; picture away"
             f" p50 {_said(row['away_p50_s'])} s, most {_said(row['away_max_s'])} s;"

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
+from scripts.bench.fleet_hosts import Host
 from scripts.bench.processes import ROOT, MeasurementError, free_port
 
-# What a server block needs of deploy/nginx.conf; see there.
+# A server block's lines of deploy/nginx.conf; see there.
 _SERVER = """
     proxy_http_version 1.1;
     proxy_set_header Host $http_host;
@@ -32,8 +33,10 @@ _SERVER = """
 """
 
 
-def configuration(folder: Path, port: int, gateways: Mapping[str, int]) -> str:
-    """Build the whole of nginx's file. `gateways`: the port of each name."""
+def configuration(folder: Path, listen: str, gateways: Mapping[str, str]) -> str:
+    """Build the whole of nginx's file. `listen`: its address and port; `gateways`: those of each
+    name.
+    """
     shipped = (ROOT / "deploy" / "nginx.conf").read_text(encoding="utf-8")
     begins, ends = shipped.index("# All processes:"), shipped.index("map $content_type ")
     maps = shipped[begins:ends]
@@ -41,9 +44,7 @@ def configuration(folder: Path, port: int, gateways: Mapping[str, int]) -> str:
     default = "    default qwen_camera;\n"
     if maps.count(one) != 1 or maps.count(default) != 1:
         raise MeasurementError("deploy/nginx.conf was changed: its example is not there any more")
-    every = {
-        name: f"    server 127.0.0.1:{number} max_fails=0" for name, number in gateways.items()
-    }
+    every = {name: f"    server {address} max_fails=0" for name, address in gateways.items()}
     maps = maps.replace(one, "".join(f"{line};\n" for line in every.values()))
     maps = maps.replace(
         default, default + "".join(f"    {name} qwen_camera_{name};\n" for name in gateways)
@@ -62,16 +63,17 @@ def configuration(folder: Path, port: int, gateways: Mapping[str, int]) -> str:
         f"pid {folder}/nginx.pid;\nerror_log /dev/null;\nworker_processes 1;\n"
         "events { worker_connections 4096; }\n"
         f"http {{\naccess_log off;\n{temporary}{blocks}{maps}\n"
-        f"server {{\n    listen 127.0.0.1:{port};\n{_SERVER}}}\n}}\n"
+        f"server {{\n    listen {listen};\n{_SERVER}}}\n}}\n"
     )
 
 
 class Nginx:
     """The process, on a free port. Use as a context manager."""
 
-    def __init__(self, gateways: Mapping[str, int]) -> None:
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+    def __init__(self, host: Host, gateways: Mapping[str, str]) -> None:
+        self._host, self._port = host, free_port()
+        self._listen = f"{host.address}:{self._port}"
+        self.url = f"http://{self._listen}"
         self._gateways = gateways
         self._open = contextlib.ExitStack()
         self._process: asyncio.subprocess.Process | None = None
@@ -82,9 +84,18 @@ class Nginx:
             raise MeasurementError("nginx is not installed: --fleet needs it (apt install nginx)")
         folder = Path(self._open.enter_context(tempfile.TemporaryDirectory()))
         path = folder / "nginx.conf"
-        path.write_text(configuration(folder, self.port, self._gateways))
+        path.write_text(configuration(folder, self._listen, self._gateways))
         self._process = await asyncio.create_subprocess_exec(
-            *("nginx", "-c", str(path), "-p", str(folder), "-g", "daemon off;"),
+            *(
+                *self._host.command,
+                "nginx",
+                "-c",
+                str(path),
+                "-p",
+                str(folder),
+                "-g",
+                "daemon off;",
+            ),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
@@ -94,7 +105,7 @@ class Nginx:
             if self._process.returncode is not None:
                 raise MeasurementError("nginx ended at once: `nginx -t` finds the reason")
             with contextlib.suppress(OSError):
-                _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                _, writer = await asyncio.open_connection(self._host.address, self._port)
                 writer.close()
                 return self
             await asyncio.sleep(0.02)

@@ -1,12 +1,17 @@
 """Measure a fleet under scripted faults: gateways that drain and die, engines that die and slow down,
-Redis that hangs.
+Redis that hangs, a host that is cut off.
 
     python3 scripts/benchmark.py --fleet
     python3 scripts/benchmark.py --fleet --gateways 6 --cameras 60 --rate 5 --faults kill drain
+    sudo python3 scripts/benchmark.py --fleet --namespaces --gateways 6 --cameras 60 --rate 5 --repeat 3
 
 Everything runs on this machine and is started here: Redis, nginx, gateways, and stand-ins for the
 model whose answers take longer the more they have. Cameras share their encoders. Each fault has
-three phases of equal length: before, while it lasts, and after. It needs nginx and redis-server.
+three phases: before, while it lasts, and after. It needs nginx and redis-server.
+
+With --namespaces (root alone) each part has a network namespace of its own, with a bridge between
+them: two gateways a host, two nginx, vLLM's router before the engines (bash scripts/router.sh
+installs it), and the fault `partition`, which cuts the last host off.
 
 A question is lost when it ends without an answer; one that had its first word when its gateway was
 killed counts as in mid-answer. The picture is away from the moment at which a session ended until
@@ -23,32 +28,32 @@ import contextlib
 import json
 import os
 import random
-import signal
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from scripts.arguments import number, whole
 from scripts.bench import program
 from scripts.bench.arrivals import QUESTIONS
-from scripts.bench.fleet import Fleet
-from scripts.bench.fleet_figures import Span, figures, table
+from scripts.bench.fleet import Fleet, Size
+from scripts.bench.fleet_figures import Span, figures, median_row, table
+from scripts.bench.fleet_router import cost
+from scripts.bench.fleet_script import DRAINED_SECONDS, FAULTS, LEAST, NOT_APART, Script
 from scripts.bench.fleet_visitor import Asked, Away, FleetVisitor
 from scripts.bench.live_encoder import TICKS, LiveEncoder, Scene
 from scripts.bench.processes import ROOT, MeasurementError
 
-FAULTS = ("drain", "kill", "engine", "slow", "redis")
 # Frames a second of the shared encoders, and how many there are
 FRAME_RATE, ENCODERS = 5.0, 2
-SLOW_FACTOR = 10.0
+SIZES = ("320x180", "640x360", "1280x720")
 # Beyond what the phases take: starts, connections, restarts (seconds)
 SPARE_SECONDS = 240.0
 CONNECT_SECONDS = 60.0
-# A drained gateway has DRAIN_SECONDS of 10, and some for its end.
-DRAINED_SECONDS = 40.0
+# Pairs of questions that find what the router costs
+COST_QUESTIONS = 100
 
 
 def options(arguments: Sequence[str]) -> argparse.Namespace:
@@ -62,30 +67,46 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     add("--engines", type=whole(1, 16), default=3, help="stand-ins for model servers (3)")
     add("--cameras", type=whole(1, 500), default=12, help="people with the page open (12)")
     add("--rate", type=number(0.01, 100), default=2.0, help="questions a second of all (2)")
-    add("--phase", type=number(2, 600), default=10.0, help="seconds of each phase (10)")
+    add("--phase", type=number(2, 600), default=10.0, help="seconds of each phase, at least (10)")
+    add("--repeat", type=whole(1, 20), default=1, help="runs of each fault (1)")
+    add(
+        "--namespaces",
+        action="store_true",
+        help="a network namespace for each part, two nginx and the router; needs root",
+    )
+    add("--router", action="store_true", help="vLLM's router before the engines")
+    add("--size", choices=SIZES, default="640x360", help="of the cameras' pictures (640x360)")
     add(
         "--turnover",
         type=number(0, 3600),
         default=5.0,
         help="seconds between two people who leave, each followed by another one; 0: nobody (5)",
     )
-    add("--faults", nargs="+", choices=FAULTS, default=list(FAULTS), help="in this order (all)")
+    add("--faults", nargs="+", choices=FAULTS, help="in this order (all that are possible)")
     add("--first-token-ms", type=number(0.001, 1e6), default=50, help="of an engine alone (50)")
     add("--between-ms", type=number(0, 1e6), default=20.0, help="between its tokens (20)")
     add("--seed", type=int, default=1, help="of who asks what when (1)")
     add("--output", type=Path, default=ROOT / "benchmark_results", help="folder for the results")
-    return parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
+    args.router = args.router or args.namespaces
+    args.faults = args.faults or list(FAULTS if args.namespaces else NOT_APART)
+    if "partition" in args.faults and not args.namespaces:
+        parser.error("the fault partition needs --namespaces: hosts that are one cannot be cut off")
+    return args
 
 
 class Crowd:
     """The people: they come, ask and leave."""
 
-    def __init__(self, url: str, args: argparse.Namespace) -> None:
-        self._url = url
+    def __init__(self, urls: Sequence[str], args: argparse.Namespace) -> None:
+        """`urls`: where people come in, one after the other."""
+        self._urls = urls
         self._args = args
         self._rng = random.Random(args.seed)
+        width, _, height = args.size.partition("x")
+        size = int(width), int(height)
         self._encoders = [
-            LiveEncoder(Scene(640, 360, seed=one), rate=FRAME_RATE, phase=TICKS * one // ENCODERS)
+            LiveEncoder(Scene(*size, seed=one), rate=FRAME_RATE, phase=TICKS * one // ENCODERS)
             for one in range(ENCODERS)
         ]
         self._there: dict[FleetVisitor, asyncio.Task[None]] = {}
@@ -97,16 +118,17 @@ class Crowd:
 
     @property
     def people(self) -> tuple[int, int]:
-        """Those there, and those of them whose camera is live."""
+        """Return the number of people, and of those with a live camera."""
         return len(self._there), sum(one.live.is_set() for one in self._there)
 
     def come(self) -> FleetVisitor:
         visitor = FleetVisitor(
-            self._url,
+            self._urls[self._came % len(self._urls)],
             self._encoders[self._came % ENCODERS],
             random.Random(self._args.seed * 10_000 + self._came),
             aways=self.aways,
             asked=self.asked,
+            pulse=self._args.namespaces,
         )
         self._came += 1
         self._there[visitor] = asyncio.create_task(visitor.stay(), name="fleet-stay")
@@ -169,57 +191,28 @@ class Crowd:
                 await asyncio.wait_for(encoder.close(), 3)
 
 
-class Script:
-    """Each fault: how it begins, and how it ends."""
+async def measure(args: argparse.Namespace, tell: Callable[[str], None]) -> dict[str, Any]:
+    """Run all faults, one after the other, as often as asked. Raises MeasurementError.
 
-    def __init__(self, fleet: Fleet) -> None:
-        self._fleet = fleet
-        self._steps: dict[str, tuple[Callable[[], Awaitable[None]], Callable[[], Awaitable[None]]]]
-        self._steps = {
-            "drain": (self._drain, self._drained),
-            "kill": (self._kill, self._restart_killed),
-            "engine": (fleet.engines[0].kill, lambda: fleet.revive(0)),
-            "slow": (
-                lambda: fleet.engines[-1].slow(SLOW_FACTOR),
-                lambda: fleet.engines[-1].slow(1),
-            ),
-            "redis": (self._hang_redis, self._go_on_redis),
-        }
-
-    async def begin(self, fault: str) -> None:
-        await self._steps[fault][0]()
-
-    async def end(self, fault: str) -> None:
-        await self._steps[fault][1]()
-
-    async def _drain(self) -> None:
-        self._fleet.gateways[0].signal(signal.SIGTERM)
-
-    async def _drained(self) -> None:
-        await self._fleet.gateways[0].ended(DRAINED_SECONDS)
-        await self._fleet.restart(0)
-
-    async def _kill(self) -> None:
-        self._fleet.gateways[1].signal(signal.SIGKILL)
-
-    async def _restart_killed(self) -> None:
-        await self._fleet.restart(1)
-
-    async def _hang_redis(self) -> None:
-        self._fleet.redis.signal(signal.SIGSTOP)
-
-    async def _go_on_redis(self) -> None:
-        self._fleet.redis.signal(signal.SIGCONT)
-
-
-async def measure(args: argparse.Namespace, tell: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Run all faults, one after the other; a row for each. Raises MeasurementError."""
+    Returns `runs`, a row for each, and `router`, what it costs.
+    """
     rows = []
     tell(f"starting {args.gateways} gateways and {args.engines} engines")
-    async with Fleet(
-        args.gateways, args.engines, args.cameras, args.first_token_ms, args.between_ms
-    ) as fleet:
-        crowd = Crowd(fleet.url, args)
+    size = Size(
+        args.gateways,
+        args.engines,
+        args.cameras,
+        args.first_token_ms,
+        args.between_ms,
+        args.namespaces,
+        args.router,
+    )
+    async with Fleet(size) as fleet:
+        router = None
+        if fleet.router is not None:
+            tell("asking directly and through the router")
+            router = await cost(fleet.router.base_url, f"{fleet.engines[0].url}/v1", COST_QUESTIONS)
+        crowd = Crowd(fleet.urls, args)
         script = Script(fleet)
         around: list[asyncio.Task[None]] = []
         try:
@@ -229,23 +222,11 @@ async def measure(args: argparse.Namespace, tell: Callable[[str], None]) -> list
                 asyncio.create_task(crowd.ask_on(), name="fleet-asking"),
                 asyncio.create_task(crowd.change_on(), name="fleet-turnover"),
             ]
-            for fault in args.faults:
-                tell(f"{fault}: before")
-                before = time.monotonic()
-                await asyncio.sleep(args.phase)
-                tell(f"{fault}: during")
-                during, wall = time.monotonic(), time.time()
-                await script.begin(fault)
-                await asyncio.sleep(args.phase)
-                tell(f"{fault}: after")
-                requests = await _requests(fleet, wall)
-                await script.end(fault)
-                after = time.monotonic()
-                await asyncio.sleep(args.phase)
-                span = Span(before, during, after, time.monotonic())
-                # Those that were asked last may still be answered, and a newcomer be on the way.
-                people = await _settled(crowd)
-                rows.append(figures(fault, span, crowd.asked, crowd.aways, people, requests))
+            for run in range(args.repeat):
+                for fault in args.faults:
+                    tell(f"{fault}, {run + 1} of {args.repeat}")
+                    rows.append(await _broken(fault, args.phase, fleet, crowd, script))
+                    tell(table(rows[-1:]))
             for task in around:
                 if task.done() and (error := task.exception()) is not None:
                     raise MeasurementError(f"the people stopped: {error!r}")
@@ -255,7 +236,26 @@ async def measure(args: argparse.Namespace, tell: Callable[[str], None]) -> list
             await crowd.quiet(5)
             await crowd.close()
             tell("ending the processes")
-    return rows
+    return {"runs": rows, "router": router}
+
+
+async def _broken(
+    fault: str, phase: float, fleet: Fleet, crowd: Crowd, script: Script
+) -> dict[str, Any]:
+    """Run one fault; its row."""
+    before = time.monotonic()
+    await asyncio.sleep(phase)
+    during, wall = time.monotonic(), time.time()
+    await script.begin(fault)
+    await asyncio.sleep(max(phase, LEAST.get(fault, 0.0)))
+    requests = await _requests(fleet, wall)
+    await script.end(fault)
+    after = time.monotonic()
+    await asyncio.sleep(phase)
+    span = Span(before, during, after, time.monotonic())
+    # Those that were asked last may still be answered, and a newcomer be on the way.
+    people = await _settled(crowd)
+    return figures(fault, span, crowd.asked, crowd.aways, people, requests)
 
 
 async def _settled(crowd: Crowd) -> tuple[int, int]:
@@ -274,8 +274,12 @@ async def _requests(fleet: Fleet, since: float) -> list[int]:
 
 def main(arguments: Sequence[str]) -> int:
     args = options(arguments)
-    seconds = SPARE_SECONDS + len(args.faults) * (3 * args.phase + DRAINED_SECONDS)
-    # What hangs ends here: aiortc's connections may wait for ever for their own end.
+    once = sum(
+        2 * args.phase + max(args.phase, LEAST.get(fault, 0.0)) + DRAINED_SECONDS
+        for fault in args.faults
+    )
+    seconds = SPARE_SECONDS + args.repeat * once
+    # A run that hangs ends here: aiortc's connections may wait for ever for their own end.
     limit = threading.Timer(seconds, _give_up, (seconds,))
     limit.daemon = True
     limit.start()
@@ -296,12 +300,20 @@ def _run(args: argparse.Namespace) -> int:
     # Not asyncio.run, which waits for every task that was cancelled.
     loop = asyncio.new_event_loop()
     begin = time.time()
-    rows = loop.run_until_complete(
+    found = loop.run_until_complete(
         measure(args, lambda text: print(text, file=sys.stderr, flush=True))
     )
+    rows = found["runs"]
+    if args.repeat > 1:
+        rows = [median_row([row for row in rows if row["fault"] == one]) for one in args.faults]
     print(table(rows), flush=True)
+    if (router := found["router"]) is not None:
+        print(
+            f"router\n  first event     p50/p95 in ms: direct {router['direct_p50_ms']:g}/"
+            f"{router['direct_p95_ms']:g}, through it {router['router_p50_ms']:g}/{router['router_p95_ms']:g}"
+        )
     chosen = {name: value for name, value in vars(args).items() if name != "output"}
     path = args.output / f"fleet-{time.strftime('%Y%m%d-%H%M%S', time.gmtime(begin))}.json"
-    path.write_text(json.dumps({"options": chosen, "faults": rows}, indent=1) + "\n")
+    path.write_text(json.dumps({"options": chosen, "faults": rows, **found}, indent=1) + "\n")
     print(f"\nWritten: {os.path.relpath(path)}")
     return 0

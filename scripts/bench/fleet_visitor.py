@@ -12,8 +12,11 @@ import random
 import time
 from dataclasses import dataclass, field
 
+from websockets.asyncio.client import ClientConnection
+
 from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.chat_client import Arrived, Message
+from scripts.bench.http_json import HttpError, json_request
 from scripts.bench.live_encoder import LiveEncoder
 from scripts.bench.open_loop import LOST
 
@@ -22,9 +25,12 @@ END_SECONDS = 3.0
 # The page's own waits before it comes back (client/live/backoff.js), and for a socket to open.
 FIRST_WAIT, MOST_WAIT = 0.4, 2.0
 OPEN_SECONDS = 5.0
-# How often the camera's state is looked at, and how long it may take (seconds)
+# Seconds between two looks at the camera's state, and until it has to be live
 LOOK_SECONDS, LIVE_SECONDS = 0.02, 30.0
 ANSWER_SECONDS = 30.0
+# A page asks a server that has become silent, and soon looks for its session (client/live/pulse.js,
+# outage.js and socket.js; seconds).
+PULSE_SECONDS, PONG_SECONDS = 1.0, 1.0
 
 
 @dataclass(slots=True)
@@ -54,6 +60,12 @@ class Asked:
     # ok, or an error's code; "mid-answer": it had a token when its gateway was killed
     end: str = ""
     again: bool = False
+    # When a live camera was there for it, and where it was asked last
+    live: float | None = None
+    gateway: str = ""
+    # What its error said; the times of its answer as the server has them
+    why: str = ""
+    timings: Message = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -73,6 +85,39 @@ class FleetPeer(CameraPeer):
         self.said = said
         self.moved = asyncio.Event()
         self.gone = asyncio.Event()
+        # The last word of a server that was cut off; None while it is there
+        self.silent_since: float | None = None
+
+    async def watch(self) -> None:
+        """Notice a server that is cut off, which closes no socket; then end the socket."""
+        heard = time.monotonic()
+        while not self.gone.is_set():
+            await asyncio.sleep(PULSE_SECONDS)
+            since = self.seen
+            try:
+                async with asyncio.timeout(PONG_SECONDS):
+                    await self.send({"type": "ping"})
+                    await self.wait_for(lambda m: m["type"] == "pong", since=since)
+            except LOST:
+                if not self.gone.is_set() and not await self._stands():
+                    self.silent_since = heard
+                    if self._socket is not None:
+                        self._socket.transport.abort()
+                    return
+            heard = time.monotonic()
+
+    async def _stands(self) -> bool:
+        """Find whether the session's gateway is reached."""
+        url = f"{self.base_url}/api/webrtc/offer?session={self.session_id}"
+        try:
+            body: Message = {"candidates": []}
+            await json_request("PATCH", url, body, token=self.token, timeout=OPEN_SECONDS)
+        except HttpError as error:
+            # 404: another gateway answers in its place.
+            return error.reply.status < 500 and error.reply.status != 404
+        except LOST:
+            return False
+        return True
 
     def take(self, arrived: Arrived) -> None:
         super().take(arrived)
@@ -84,9 +129,9 @@ class FleetPeer(CameraPeer):
                 self.moved.set()
                 self.gone.set()
 
-    async def _read(self, socket: object) -> None:
+    async def _read(self, socket: ClientConnection) -> None:
         try:
-            await super()._read(socket)  # type: ignore[arg-type]
+            await super()._read(socket)
         finally:
             self.gone.set()
 
@@ -102,6 +147,8 @@ class FleetVisitor:
     aways: list[Away] = field(default_factory=list)
     asked: list[Asked] = field(default_factory=list)
     peer: FleetPeer | None = None
+    # Look whether the server is still there, as hosts of their own may be cut off
+    pulse: bool = False
     # Set while the camera is live at the present gateway
     live: asyncio.Event = field(default_factory=asyncio.Event)
     # Ends of old connections, which nobody waits for
@@ -119,12 +166,22 @@ class FleetVisitor:
             if away is not None:
                 away.live = time.monotonic()
             self.live.set()
-            await peer.gone.wait()
+            await self._gone(peer)
             self.live.clear()
-            away = Away(time.monotonic(), "moved" if peer.moved.is_set() else "lost", self.gateway)
+            began = peer.silent_since or time.monotonic()
+            away = Away(began, "moved" if peer.moved.is_set() else "lost", self.gateway)
             away.before = self.said.turns
             self.aways.append(away)
             self._drop(peer)
+
+    async def _gone(self, peer: FleetPeer) -> None:
+        """Wait for the end of a session."""
+        watch = asyncio.create_task(peer.watch(), name="fleet-watch") if self.pulse else None
+        try:
+            await peer.gone.wait()
+        finally:
+            if watch is not None:
+                watch.cancel()
 
     async def _arrive(self, away: Away | None) -> FleetPeer:
         """Begin a session with a live camera, however often that takes."""
@@ -185,6 +242,7 @@ class FleetVisitor:
                 return
             peer = self.peer
             assert peer is not None
+            asked.live, asked.gateway = time.monotonic(), self.gateway
             error = await self._one(peer, text, asked)
             if not error:
                 asked.end = "ok"
@@ -213,7 +271,9 @@ class FleetVisitor:
             asked.first = time.monotonic() - (time.time() - answer.first_delta_at)
         error: Message | None = answer.error
         if error is None:
+            asked.timings = (answer.response or {}).get("timings") or {}
             return ""
+        asked.why = str(error.get("message", ""))
         # Its engine or gateway went while it spoke.
         return "mid-answer" if answer.first_delta_at is not None else str(error["code"])
 

@@ -56,7 +56,7 @@ class LoadFigures:
         return dict(sorted(Counter(s.error for s in self.samples if s.error).items()))
 
     def values(self, name: str) -> list[float]:
-        """Of every answered question: ttft, tpot, itl or e2el, in ms."""
+        """Return ttft, tpot, itl or e2el of every answered question, in ms."""
         if name == "itl":
             return [gap for s in self.answered for gap in s.gaps]
         return _known(getattr(s, f"{name}_ms") for s in self.answered)

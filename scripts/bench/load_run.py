@@ -69,7 +69,7 @@ class LoadRun:
 async def run_load(args: argparse.Namespace, console: Console) -> LoadRun:
     """Measure.
 
-    What was measured before SIGINT or SIGTERM, or before the server went, is in the result, too.
+    The result has the figures from before SIGINT or SIGTERM, or before the server went, too.
 
     Raises MeasurementError, HttpError, OSError and asyncio.CancelledError when nothing could be
     measured.

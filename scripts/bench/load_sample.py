@@ -33,7 +33,7 @@ class Sample:
 
     @property
     def waited_ms(self) -> float | None:
-        """For a free session."""
+        """Time that it waited for a free session."""
         return None if self.sent is None else (self.sent - self.planned) * 1000
 
     @property

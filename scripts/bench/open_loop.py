@@ -9,6 +9,7 @@ omission" is what leaving it out is called).
 from __future__ import annotations
 
 import asyncio
+import functools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -34,7 +35,7 @@ PATIENCE = 180.0
 
 
 class ServerGone(Exception):
-    """No session can be opened any more."""
+    """The server opens no more sessions."""
 
 
 class _Visitor:
@@ -96,9 +97,7 @@ class OpenLoop:
             LiveEncoder(Scene(*size, seed=i), rate=steady or 2.0, phase=TICKS * i // phases)
             for i in range(phases)
         ]
-        self._visitors = [
-            _Visitor(lambda i=i: self._peer(i)) for i in range(sessions)  # type: ignore[misc]
-        ]
+        self._visitors = [_Visitor(functools.partial(self._peer, i)) for i in range(sessions)]
         self._free: asyncio.Queue[_Visitor] = asyncio.Queue()
         # Frames that were dropped while cameras connected, which is how connecting goes
         self._dropped_before = 0
@@ -159,7 +158,7 @@ class OpenLoop:
             await encoder.close()
 
     async def warm_up(self, each: int) -> None:
-        """So many questions by each session, one after the other, which count for nothing.
+        """Ask `each` questions in each session, one after the other, without counting them.
 
         Raises MeasurementError when none of them was answered.
         """

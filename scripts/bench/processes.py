@@ -41,12 +41,15 @@ class StandInProcess:
         program: str = "scripts.bench.stand_in_model",
     ) -> None:
         self.base_url = ""
+        # Words before the program's own, for another host
+        self.command: tuple[str, ...] = ()
         self._program = program
         self._arguments = ["--first-token-ms", str(first_token_ms), "--between-ms", str(between_ms)]
         self._process: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> Self:
         self._process = await asyncio.create_subprocess_exec(
+            *self.command,
             sys.executable,
             "-m",
             self._program,
@@ -82,6 +85,8 @@ class ServerProcess:
     def __init__(self, **environment: str) -> None:
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
+        # Words before the program's own, for another host
+        self.command: tuple[str, ...] = ()
         # From the start of the process to its first page; 0 before.
         self.seconds_to_first_page = 0.0
         self._environment = {
@@ -105,6 +110,7 @@ class ServerProcess:
     async def __aenter__(self) -> Self:
         begin = time.monotonic()
         self._process = await asyncio.create_subprocess_exec(
+            *self.command,
             sys.executable,
             "-m",
             "server.main",

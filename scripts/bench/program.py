@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from scripts.arguments import address, number, whole
@@ -95,6 +95,16 @@ def check_folder(folder: Path) -> None:
     probe = folder / f".probe-{time.time_ns()}"
     probe.touch()
     probe.unlink()
+
+
+def written(folder: Path, write: Callable[[], Iterable[Path]]) -> int:
+    """Write results with `write`, and say where they are, or why not; the exit status."""
+    try:
+        paths = list(write())
+    except OSError as error:
+        return unwritten(folder, error)
+    print(f"Written: {', '.join(os.path.relpath(path) for path in paths)}")
+    return 0
 
 
 def unwritten(folder: Path, error: OSError) -> int:

@@ -119,7 +119,7 @@ class Report:
     def close(self) -> None:
         """The measuring is over: note how busy the machine was.
 
-        What else ran on it is in the figures too.
+        The figures include what else ran on it.
         """
         idle, total = (b - a for a, b in zip(self._ticks, _idle_and_all(), strict=True))
         if total:

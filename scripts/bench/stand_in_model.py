@@ -93,7 +93,7 @@ class StandInModel:
         self.max_model_len = 8192
         self.records: deque[Record] = deque(maxlen=RECORDS_KEPT)
         self.running = 0
-        self.port = 0
+        self.host, self.port = "127.0.0.1", 0
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
         # Decoding happens while the first token is waited for, off the loop: arrivals are stamped
@@ -103,10 +103,10 @@ class StandInModel:
 
     @property
     def base_url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v1"
+        return f"http://{self.host}:{self.port}/v1"
 
     async def start(self, port: int = 0) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port, limit=2**20)
+        self._server = await asyncio.start_server(self._serve, self.host, port, limit=2**20)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
@@ -293,6 +293,7 @@ async def serve_until_closed(kind: type[StandInModel], description: str) -> None
     """Run a stand-in with the options of its command line, until its standard input ends."""
     parser = argparse.ArgumentParser(description=description.partition("\n")[0])
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one and prints it")
+    parser.add_argument("--host", default="127.0.0.1", help="the address that it listens at")
     parser.add_argument("--first-token-ms", type=float, default=50)
     parser.add_argument("--between-ms", type=float, default=10)
     parser.add_argument("--pieces", type=int, default=8, help="words of every answer")
@@ -301,6 +302,7 @@ async def serve_until_closed(kind: type[StandInModel], description: str) -> None
     model = kind(
         first_token=args.first_token_ms / 1000, between=args.between_ms / 1000, pieces=args.pieces
     )
+    model.host = args.host
     await model.start(args.port)
     print(json.dumps({"base_url": model.base_url}), flush=True)
     try:

@@ -15,6 +15,8 @@ from scripts.bench.voice_peer import FRAME_SECONDS, Received
 TARGET_SILENCE_MS = 200
 # A packet that comes this much later than it would have to be played has left a hole.
 RESERVE_SECONDS = 0.06
+# A sentence that took this much longer to say had another pause.
+STOOD_SECONDS = 0.05
 # A lower level than before by this much is a lowered voice, dB.
 LOWERED_DB = 6.0
 # The targets of the processor's part, cores
@@ -73,6 +75,8 @@ class Pause:
     silence: int
     # The turn was ended within the sentence.
     cut: bool
+    # Seconds by which it took longer to say: the visitor's process stood still, and so did its sound.
+    stood: float = 0.0
 
 
 @dataclass(slots=True)
@@ -189,7 +193,9 @@ class VoiceFigures:
     def _pause_rows(self) -> list[Row]:
         rows = []
         for silence, length in sorted({(one.silence, one.length) for one in self.pauses}):
-            some = [one for one in self.pauses if (one.silence, one.length) == (silence, length)]
+            said = [one for one in self.pauses if (one.silence, one.length) == (silence, length)]
+            some = [one for one in said if one.stood <= STOOD_SECONDS]
+            stood = len(said) - len(some)
             rows.append(
                 Row(
                     "",
@@ -198,6 +204,11 @@ class VoiceFigures:
                     value=float(sum(one.cut for one in some)),
                     # A longer pause is the end, as far as silence can say.
                     target=0 if length < silence else None,
+                    note=(
+                        f"{stood} more had another pause, in which this machine stood still"
+                        if stood
+                        else ""
+                    ),
                 )
             )
         return rows

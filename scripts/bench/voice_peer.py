@@ -54,7 +54,7 @@ class Microphone(MediaStreamTrack):
         self.room: Samples | None = None
         self._room_at = 0
         self._on = asyncio.Event()
-        # What is said, from the next packet on, and the future of when
+        # Speech to send from the next packet on, and the future of its time
         self._speech: tuple[Samples, asyncio.Future[Said]] | None = None
         self._speech_at = 0
         self._begin = 0.0

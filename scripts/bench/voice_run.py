@@ -132,7 +132,7 @@ class VoiceRun:
         return not self._args.only or part in self._args.only.split(",")
 
     async def measure(self) -> None:
-        """Measure. What was measured before SIGINT or SIGTERM stays in the figures.
+        """Measure. Figures from before SIGINT or SIGTERM count, too.
 
         Raises MeasurementError, HttpError, OSError and asyncio.CancelledError.
         """

@@ -16,7 +16,7 @@ from scripts.bench.stand_in_speech import AT_LENGTH
 from scripts.bench.usage import Usage
 from scripts.bench.voice_figures import Interruption, Noise, Pause, Turn, VoiceFigures, softer
 from scripts.bench.voice_peer import VoicePeer
-from scripts.bench.voice_sounds import Samples, Speech, noises, silence
+from scripts.bench.voice_sounds import RATE, Samples, Speech, noises, silence
 
 # Between the end of one answer and the next question
 REST_SECONDS = 0.7
@@ -79,7 +79,7 @@ class Talk:
         except TimeoutError:
             turn.error = turn.error or "timeout"
         if turn.cut:
-            # What was said after the cut is a question of its own.
+            # Words after the cut are a question of their own.
             await self._quiet()
         return turn
 
@@ -153,7 +153,8 @@ class Talk:
                     ended = self._messages(since, "listening", "recognising")
                     ended += self._messages(since, "heard")
                     cut = any(one.at < said.end for one in ended)
-                    self._figures.pauses.append(Pause(length, wait, cut))
+                    stood = said.end - said.begin - len(whole) / RATE
+                    self._figures.pauses.append(Pause(length, wait, cut, stood))
             await self._quiet()
             await self._peer.mute()
 
@@ -175,7 +176,7 @@ class Talk:
         peer = self._peer
         since = peer.seen
         said = await peer.microphone.say(self._speech.sentence(number))
-        # What is heard after the interruption belongs to the next answer.
+        # Sound after the interruption belongs to the next answer.
         stopped = self._messages(since, "speaking", "stopped")
         paused = self._messages(since, "speaking", "paused", "stopped")
         decided = min((one.at for one in paused), default=None)

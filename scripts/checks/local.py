@@ -11,7 +11,8 @@ from typing import Any
 
 from config import ConfigError, Settings, load
 from scripts.checks.finding import Finding, State
-from scripts.checks.model_list import Trouble, listed
+from scripts.checks.model_list import Trouble, has, listed
+from scripts.checks.words import say
 from server.catalogue.choice import CommandError, own_choice
 from server.catalogue.command import command
 from server.catalogue.folder import ModelFolderError, read_model
@@ -20,8 +21,10 @@ from server.hosting.host import HostProbe
 
 def check_settings(env_file: Path) -> tuple[Finding, Settings | None]:
     """Read the settings like the server does; None when it would not start with them."""
-    title = "Settings"
-    where = env_file.name if env_file.is_file() else f"there is no {env_file.name}"
+    title = say("Settings")
+    where = env_file.name
+    if not env_file.is_file():
+        where = say("there is no {file}", file=env_file.name)
     try:
         settings = load(env_file)
     except ConfigError as error:
@@ -29,15 +32,15 @@ def check_settings(env_file: Path) -> tuple[Finding, Settings | None]:
             "settings",
             title,
             State.FAILED,
-            "The server does not start with these settings.",
+            say("The server does not start with these settings."),
             error.message.replace("\n", " "),
-            "Correct .env (env.example explains every key), then start the server again.",
+            say("Correct .env (env.example explains every key), then start the server again."),
         )
         return problem, None
     if settings.warnings:
-        text = f"They hold ({where}), with doubts."
+        text = say("They hold ({where}), with doubts.", where=where)
         return Finding("settings", title, State.WARN, text, " ".join(settings.warnings)), settings
-    return Finding("settings", title, State.OK, f"They hold ({where})."), settings
+    return Finding("settings", title, State.OK, say("They hold ({where}).", where=where)), settings
 
 
 def port_taken(host: str, port: int) -> bool:
@@ -54,9 +57,9 @@ def port_taken(host: str, port: int) -> bool:
 
 def check_udp_ports(settings: Settings) -> Finding:
     """Check that a port of UDP_PORT_RANGE is free for cameras."""
-    title = "UDP ports"
+    title = say("UDP ports")
     if settings.udp_port_range is None:
-        text = (
+        text = say(
             "Any free one is taken (UDP_PORT_RANGE is empty): a firewall has to let in all of them."
         )
         return Finding("udp_ports", title, State.SKIPPED, text)
@@ -72,11 +75,17 @@ def check_udp_ports(settings: Settings) -> Finding:
             "udp_ports",
             title,
             State.FAILED,
-            f"None of the {count} ports {low}-{high} is free.",
-            "Cameras or other programs hold them all, so offers get 503.",
-            "Make UDP_PORT_RANGE longer, and open it in the firewall.",
+            say("None of the {count} ports {low}-{high} is free.", count=count, low=low, high=high),
+            say("Cameras or other programs hold them all, so offers get 503."),
+            say("Make UDP_PORT_RANGE longer, and open it in the firewall."),
         )
-    text = f"{free} of the {count} ports {low}-{high} are free; a firewall has to let in UDP there."
+    text = say(
+        "{free} of the {count} ports {low}-{high} are free; a firewall has to let in UDP there.",
+        free=free,
+        count=count,
+        low=low,
+        high=high,
+    )
     return Finding("udp_ports", title, State.OK, text)
 
 
@@ -87,9 +96,9 @@ async def check_local_model(settings: Settings, health: Any) -> Finding | None:
     """
     if settings.local_model is None:
         return None
-    title = "Local model"
+    title = say("Local model")
     if settings.engine not in ("auto", "local"):
-        text = f"ENGINE={settings.engine} does not load LOCAL_MODEL."
+        text = say("ENGINE={engine} does not load LOCAL_MODEL.", engine=settings.engine)
         return Finding("local_model", title, State.SKIPPED, text)
     engines = health.get("engines", []) if isinstance(health, dict) else []
     reported: dict[str, Any] = next((one for one in engines if one.get("name") == "local"), {})
@@ -97,11 +106,19 @@ async def check_local_model(settings: Settings, health: Any) -> Finding | None:
     if state in ("ready", "busy", "loading"):
         # The running model uses the memory, so a new check would find too little.
         name = reported.get("model") or settings.local_model.name
-        return Finding("local_model", title, State.OK, f"{name} is {state}.")
-    todo = "Correct LOCAL_MODEL or what the cause names, then start the server again."
+        return Finding(
+            "local_model",
+            title,
+            State.OK,
+            say("{name}: {state}.", name=name, state=say(str(state))),
+        )
+    todo = say(
+        "Correct {setting} or what the cause names, then start the server again.",
+        setting="LOCAL_MODEL",
+    )
 
     def problem(cause: str) -> Finding:
-        text = "LOCAL_MODEL cannot be loaded."
+        text = say("{setting} cannot be loaded.", setting="LOCAL_MODEL")
         return Finding("local_model", title, State.FAILED, text, cause, todo)
 
     def tried(folder: Path) -> str:
@@ -122,15 +139,20 @@ async def check_local_model(settings: Settings, health: Any) -> Finding | None:
         # The check passes here, but the server has failed to load it.
         return problem(detail)
     return Finding(
-        "local_model", title, State.OK, f"{name} can be loaded, as far as its files tell."
+        "local_model",
+        title,
+        State.OK,
+        say("{name} can be loaded, as far as its files tell.", name=name),
     )
 
 
 async def check_model_server(settings: Settings) -> Finding:
     """Check that each server of VLLM_BASE_URL answers and has the model."""
-    title, urls = "Model server", settings.vllm_base_urls
+    title, urls = say("Model server"), settings.vllm_base_urls
     if settings.engine == "builtin":
-        return Finding("model_server", title, State.SKIPPED, "ENGINE=builtin asks no model server.")
+        return Finding(
+            "model_server", title, State.SKIPPED, say("ENGINE=builtin asks no model server.")
+        )
     found = await asyncio.gather(*(_check_one_server(settings, url) for url in urls))
     bad = [(url, one) for url, one in zip(urls, found, strict=True) if one.state is not State.OK]
     if len(found) == 1 or not bad:
@@ -139,12 +161,18 @@ async def check_model_server(settings: Settings) -> Finding:
     count = len(found) - len(bad)
     # The others answer for it.
     state = State.WARN if count else first.state
-    text = f"{count} of {len(found)} servers of VLLM_BASE_URL answer. {url}: {first.text}"
+    text = say(
+        "{count} of {all} servers of VLLM_BASE_URL answer. {url}: {text}",
+        count=count,
+        all=len(found),
+        url=url,
+        text=first.text,
+    )
     return Finding("model_server", title, state, text, first.cause, first.todo)
 
 
 async def _check_one_server(settings: Settings, url: str) -> Finding:
-    title = "Model server"
+    title = say("Model server")
     # With ENGINE=auto the built-in engine answers instead.
     bad = State.WARN if settings.engine == "auto" else State.FAILED
 
@@ -152,18 +180,17 @@ async def _check_one_server(settings: Settings, url: str) -> Finding:
         return Finding("model_server", title, bad, text, cause, todo)
 
     names = await listed(
-        "model server",
         "VLLM",
         url,
         settings.vllm_api_key,
-        start="Start it (bash scripts/start_vllm_server.sh)",
+        start="bash scripts/start_vllm_server.sh",
     )
     if isinstance(names, Trouble):
         return problem(names.text, names.cause, names.todo)
     if settings.model_name and names and settings.model_name not in names:
         return problem(
-            "The model server does not have MODEL_NAME.",
-            f"It has {', '.join(names[:3])}.",
-            "Set MODEL_NAME to one of these, or leave it empty.",
+            say("It does not have {setting}.", setting="MODEL_NAME"),
+            has(names),
+            say("Set {setting} to one of these, or leave it empty.", setting="MODEL_NAME"),
         )
-    return Finding("model_server", title, State.OK, f"It has {', '.join(names[:3]) or 'no list'}.")
+    return Finding("model_server", title, State.OK, has(names))

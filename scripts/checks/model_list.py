@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pydantic import SecretStr
 
 from scripts.bench.http_json import request
+from scripts.checks.words import say
 
 SECONDS = 5.0
 _MOST_NAME = 256
@@ -15,7 +16,7 @@ _MOST_NAME = 256
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """As in `Finding`."""
+    """The fault of a server's list of models; fields as in `Finding`."""
 
     text: str
     cause: str
@@ -24,13 +25,10 @@ class Trouble:
     unlisted: bool = False
 
 
-async def listed(
-    what: str, prefix: str, base_url: str, key: SecretStr, *, start: str
-) -> list[str] | Trouble:
+async def listed(prefix: str, base_url: str, key: SecretStr, *, start: str) -> list[str] | Trouble:
     """Return the names of its models.
 
-    `what`: as in "model server"; `prefix`: of its settings, as in "VLLM"; `start`: the way to start
-    it.
+    `prefix`: of its settings, as in "VLLM"; `start`: the command that starts it, if there is one.
     """
     url = f"{prefix}_BASE_URL"
     try:
@@ -43,27 +41,31 @@ async def listed(
         )
     except ssl.SSLCertVerificationError as error:
         return Trouble(
-            "Its TLS certificate is not trusted.",
+            say("Its TLS certificate is not trusted."),
             f"{error.verify_message}.",
-            "Install its authority on this machine, or use a name that the certificate has.",
+            say("Install its authority on this machine, or use a name that the certificate has."),
         )
     except TimeoutError:
         return Trouble(
-            f"{url} does not answer within {SECONDS:g} s.",
-            "It hangs, or a firewall swallows the packets.",
-            f"See its log; check the address in {url}.",
+            say("{url} does not answer within {seconds} s.", url=url, seconds=f"{SECONDS:g}"),
+            say("It hangs, or a firewall swallows the packets."),
+            say("See its log; check the address in {url}.", url=url),
         )
     except (OSError, EOFError, ValueError):
         return Trouble(
-            f"Nothing answers at {url}.",
-            f"The {what} does not run, is still loading, or listens elsewhere.",
-            f"{start}, or correct {url}.",
+            say("Nothing answers at {url}.", url=url),
+            say("It does not run, is still loading, or listens elsewhere."),
+            (
+                say("Start it ({command}), or correct {url}.", command=start, url=url)
+                if start
+                else say("Start it, or correct {url}.", url=url)
+            ),
         )
     if reply.status in (401, 403):
         return Trouble(
-            f"The {what} refuses this key ({reply.status}).",
-            "It was started with another --api-key.",
-            f"Set {prefix}_API_KEY to the same.",
+            say("It refuses this key ({status}).", status=reply.status),
+            say("It was started with another --api-key."),
+            say("Set {prefix}_API_KEY to the same.", prefix=prefix),
         )
     try:
         if reply.status == 200:
@@ -71,11 +73,18 @@ async def listed(
     except (ValueError, KeyError, TypeError):
         pass
     return Trouble(
-        f"No model list at {url}/models (status {reply.status}).",
-        "Another program answers there, or the path is wrong.",
-        f"{url} ends with /v1 as a rule.",
+        say("No model list at {url}/models (status {status}).", url=url, status=reply.status),
+        say("Another program answers there, or the path is wrong."),
+        say("{url} ends with /v1 as a rule.", url=url),
         unlisted=reply.status in (404, 405, 501),
     )
+
+
+def has(names: list[str]) -> str:
+    """Return the sentence about the models that a server has."""
+    if not names:
+        return say("Its list of models is empty.")
+    return say("It has {names}.", names=", ".join(names[:3]))
 
 
 def _shown(name: str) -> str:

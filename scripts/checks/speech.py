@@ -9,7 +9,8 @@ from pydantic import SecretStr
 
 from config import Settings
 from scripts.checks.finding import Finding, State
-from scripts.checks.model_list import Trouble, listed
+from scripts.checks.model_list import Trouble, has, listed
+from scripts.checks.words import say
 
 
 async def check_recogniser(settings: Settings, health: Any) -> Finding | None:
@@ -17,14 +18,14 @@ async def check_recogniser(settings: Settings, health: Any) -> Finding | None:
 
     `health`: the body of /health, None without a server.
     """
-    title, id = "Recogniser", "recogniser"
+    title, id = say("Recogniser"), "recogniser"
     if settings.transcription_base_url:
         return await _server(
-            *(id, title, "transcription server", "TRANSCRIPTION"),
+            *(id, title, "TRANSCRIPTION"),
             settings.transcription_base_url,
             settings.transcription_api_key,
             settings.transcription_model,
-            without="Spoken questions need an engine that hears; typing works.",
+            without=say("Spoken questions need an engine that hears; typing works."),
         )
     if settings.transcription_local_model is None:
         return None
@@ -35,24 +36,23 @@ async def check_recogniser(settings: Settings, health: Any) -> Finding | None:
 
 async def check_voice(settings: Settings, health: Any) -> Finding | None:
     """Check the voice that the settings name; None without one. `health`: as above."""
-    title, id = "Voice", "voice"
+    title, id = say("Voice"), "voice"
     if settings.speech_local_model is not None:
         return _local(id, title, "SPEECH_LOCAL_MODEL", settings.speech_local_model, health)
     if not settings.speech_base_url:
         return None
     return await _server(
-        *(id, title, "speech server", "SPEECH"),
+        *(id, title, "SPEECH"),
         settings.speech_base_url,
         settings.speech_api_key,
         settings.speech_model,
-        without="Each browser reads answers with its own voice.",
+        without=say("Each browser reads answers with its own voice."),
     )
 
 
 async def _server(
     id: str,
     title: str,
-    what: str,
     prefix: str,
     url: str,
     key: SecretStr,
@@ -60,10 +60,10 @@ async def _server(
     *,
     without: str,
 ) -> Finding:
-    found = await listed(what, prefix, url, key, start="Start it")
+    found = await listed(prefix, url, key, start="")
     if isinstance(found, Trouble):
         if found.unlisted:
-            text = "It answers, and lists no models, as some do."
+            text = say("It answers, and lists no models, as some do.")
             return Finding(id, title, State.OK, text)
         cause = f"{found.cause} {without}"
         return Finding(id, title, State.WARN, found.text, cause, found.todo)
@@ -72,17 +72,17 @@ async def _server(
             id,
             title,
             State.WARN,
-            f"The {what} does not have {prefix}_MODEL.",
-            f"It has {', '.join(found[:3])}. {without}",
-            f"Set {prefix}_MODEL to one of these, or leave it empty.",
+            say("It does not have {setting}.", setting=f"{prefix}_MODEL"),
+            f"{has(found)} {without}",
+            say("Set {setting} to one of these, or leave it empty.", setting=f"{prefix}_MODEL"),
         )
-    return Finding(id, title, State.OK, f"It has {', '.join(found[:3]) or 'no list'}.")
+    return Finding(id, title, State.OK, has(found))
 
 
 def _local(id: str, title: str, setting: str, folder: Path, health: Any) -> Finding:
     reported = health.get(id) if isinstance(health, dict) else None
     if isinstance(reported, dict) and reported.get("state") == "ready":
-        return Finding(id, title, State.OK, f"{folder.name} is ready.")
+        return Finding(id, title, State.OK, say("{name} is ready.", name=folder.name))
     missing = [
         name
         for name, there in (
@@ -91,11 +91,17 @@ def _local(id: str, title: str, setting: str, folder: Path, health: Any) -> Find
         )
         if not there
     ]
-    todo = f"Correct {setting} or what the cause names, then start the server again."
+    todo = say(
+        "Correct {setting} or what the cause names, then start the server again.", setting=setting
+    )
     if missing:
-        text = f"{setting} cannot be loaded."
-        return Finding(id, title, State.WARN, text, f"Its folder has no {missing[0]}.", todo)
+        text = say("{setting} cannot be loaded.", setting=setting)
+        return Finding(
+            id, title, State.WARN, text, say("Its folder has no {name}.", name=missing[0]), todo
+        )
     if isinstance(reported, dict):
-        text, cause = f"{folder.name} is not ready.", str(reported.get("detail") or "")
+        text, cause = say("{name} is not ready.", name=folder.name), str(
+            reported.get("detail") or ""
+        )
         return Finding(id, title, State.WARN, text, cause, todo)
-    return Finding(id, title, State.OK, f"{folder.name} has its files.")
+    return Finding(id, title, State.OK, say("{name} has its files.", name=folder.name))

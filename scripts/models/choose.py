@@ -36,7 +36,7 @@ KEPT = Path("~/models")
 # Said where a model cannot be had.
 OTHERWISE = (
     "Without --model it starts with the engine that it has, the built-in one where there is no other: bash scripts/run.sh\n"
-    "Files that came by other means do as well: bash scripts/run.sh --model FOLDER"
+    "Files from elsewhere do as well: bash scripts/run.sh --model FOLDER"
 )
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _FIND = "from importlib.util import find_spec as f; print(*(n for n in ('torch', 'transformers') if not f(n)))"
@@ -143,20 +143,23 @@ def _look_at_hub(choice: Choice) -> None:
     """
     # Before its library is loaded, which takes half a second
     there = sum(_size(path) or 0 for path in choice.folder.rglob("*") if path.is_file())
-    disk.require_room(choice.folder, choice.model.weights_bytes - there, choice.model.name)
+    disk.require_space(choice.folder, choice.model.weights_bytes - there, choice.model.name)
     from scripts.models import hub, kept
 
     try:
         say(f"Looking for {choice.model.id} at {hub.where()}.")
         repository = hub.look_up(choice.model.id, choice.model.revision or None)
-        kept.require_room(repository, choice.folder)
+        kept.require_space(repository, choice.folder)
         disk.require_writable(choice.folder)
     except ModelError as error:
         raise ModelError(f"{error.message}\n{OTHERWISE}") from None
 
 
 def _require_memory(choice: Choice) -> None:
-    """Before gigabytes are fetched for nothing. What is free changes; what there is does not."""
+    """Refuse a model that does not fit before gigabytes are fetched for nothing.
+
+    Compares with all memory, because free memory changes.
+    """
     model = choice.model
     there = main_memory()[0] or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if model.memory_bytes <= there:

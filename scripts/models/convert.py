@@ -62,13 +62,13 @@ def convert(model: Checkpoint, form: Form, out: Path, progress: Callable[[str], 
     what, needed = "the converted model", model.size()
     if not work.exists():
         # Before anything is made.
-        disk.require_room(work, needed, what)
+        disk.require_space(work, needed, what)
     disk.make_folder(work)
     try:
         with disk.alone_in(work):
             done = _resumed(model, fitting, work, progress)
             written = sum(entry["size"] for entry in done.values())
-            disk.require_room(work, max(0, needed - written), what)
+            disk.require_space(work, max(0, needed - written), what)
             _write_shards(model, fitting, work, done, progress)
             _finish(model, fitting, work, done, progress)
             _sync(work)
@@ -219,7 +219,7 @@ def _finish(
     report = verify.verify(checkpoint.read(work), progress)
     if not report.ok:
         raise ModelError(
-            f"What was written to {work} is not whole:\n{verify.table(report)}\nRemove that folder and try again;"
+            f"The copy in {work} is not whole:\n{verify.table(report)}\nRemove that folder and try again;"
             " should it happen again, the disk or the memory fails."
         )
     origin = record.read(model.folder)

@@ -44,7 +44,7 @@ def partial(out: Path) -> Path:
     return out.with_name(f"{out.name}.partial")
 
 
-def require_room(folder: Path, needed: int, what: str) -> None:
+def require_space(folder: Path, needed: int, what: str) -> None:
     """Raises ModelError unless `needed` bytes are free at `folder`; `what` needs them."""
     free = free_bytes(folder)
     if free < needed:

@@ -116,7 +116,7 @@ def download(
     Raises ModelError, OSError.
     """
     repository = hub.look_up(name, revision)
-    files, needed = kept.require_room(repository, folder)
+    files, needed = kept.require_space(repository, folder)
     say(
         f"{repository.name} at {repository.commit}: {len(repository.files)} files, {in_words(repository.size)};"
         f" {in_words(needed)} to fetch to {folder}, {in_words(disk.free_bytes(folder))} free there."
@@ -149,7 +149,7 @@ def download(
 
 
 def guarded(run: Callable[[], int], folder: Path, otherwise: str = "") -> int:
-    """As trouble.ended, with what a disk has to say; `otherwise` is printed after a failure.
+    """Do as trouble.ended, and explain a disk's errors; `otherwise` is printed after a failure.
 
     Ends the process at once when it fails, for threads may hang in the network.
     """
@@ -177,7 +177,7 @@ def guarded(run: Callable[[], int], folder: Path, otherwise: str = "") -> int:
         traceback.print_exc()
         status = 1
     except Stopped as stopped:
-        say(f"Stopped. What came is kept in {folder}: the same command goes on.")
+        say(f"Stopped. The part that came is kept in {folder}: the same command goes on.")
         status = stopped.status
     if status == 0:
         return 0

@@ -7,7 +7,7 @@ from server.core.gpu import Gpu, GpuError, GpuReader
 
 
 def gpus() -> list[Gpu]:
-    """At least one. Raises ModelError, with why there is none."""
+    """Return this machine's GPUs, at least one. Raises ModelError with the reason for none."""
     reader = GpuReader()
     reason = reader.why_none
     if not reason:

@@ -127,7 +127,7 @@ def look_up(name: str, revision: str | None) -> Repository:
 
 
 def _files(name: str, siblings: Iterable[_File]) -> list[HubFile]:
-    """Those that are taken of a repository. Raises ModelError where one is none."""
+    """Choose the files to take of a repository. Raises ModelError for a bad name."""
     found: dict[str, HubFile] = {}
     for one in siblings:
         try:
@@ -204,7 +204,7 @@ def fetch(repository: Repository, file: HubFile, folder: Path) -> None:
 def _wrong_size(file: HubFile) -> str:
     return (
         f"The hub says that {file.name} has {file.size} bytes and sends another number: the way there changes it (a proxy, a"
-        " mirror), or the hub is broken. What came of it was removed; the same command fetches it again."
+        " mirror), or the hub is broken. The part that came was removed; the same command fetches it again."
     )
 
 

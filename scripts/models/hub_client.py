@@ -160,7 +160,7 @@ def _public(address: str) -> str | None:
 
 
 def _of_refusal(headers: httpx2.Headers) -> list[tuple[str, str]]:
-    """Those that are about the answer itself, without pauses that nobody waits for."""
+    """Return the headers about the answer itself, without pauses that nobody waits for."""
     kept = []
     for name, value in headers.multi_items():
         if name.startswith(("content-", "transfer-", "ratelimit")):

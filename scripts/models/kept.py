@@ -71,7 +71,7 @@ def strangers(repository: Repository, folder: Path) -> list[Path]:
 
 
 def _recorded(folder: Path, names: set[str]) -> set[Path]:
-    """Those of them that are files within the folder."""
+    """Return those of the names that are files within the folder."""
     found = set()
     for name in names:
         try:
@@ -83,7 +83,7 @@ def _recorded(folder: Path, names: set[str]) -> set[Path]:
     return found
 
 
-def require_room(repository: Repository, folder: Path) -> tuple[list[HubFile], int]:
+def require_space(repository: Repository, folder: Path) -> tuple[list[HubFile], int]:
     """Return the missing files of `folder` and their bytes.
 
     Raises ModelError when they cannot be written there.
@@ -92,7 +92,7 @@ def require_room(repository: Repository, folder: Path) -> tuple[list[HubFile], i
     files = missing(repository, folder)
     needed = sum(file.size for file in files) - begun(files, folder)
     if files:
-        disk.require_room(folder, needed + SPARE, "what is to be fetched")
+        disk.require_space(folder, needed + SPARE, "what is to be fetched")
     return files, needed
 
 

@@ -92,7 +92,7 @@ def verify(model: Checkpoint, progress: Callable[[str], None] = lambda _: None) 
 
 
 def _form(model: Checkpoint) -> Form | None:
-    """Of those that are made here."""
+    """Find the form of a model's weights among those that are made here."""
     found = str((model.quantization or {}).get("format"))
     return next((form for form in FORMS.values() if form.format == found), None)
 
@@ -260,7 +260,7 @@ def _few(found: Iterable[str]) -> list[str]:
 
 
 def table(report: Report) -> str:
-    """For a terminal: a line a shard, its problems below, then what concerns all."""
+    """Lay a report out for a terminal: a line a shard, its problems below, then those of all."""
     width = max(len(shard.name) for shard in report.shards)
     lines = [f"{'shard':<{width}}  {'size':>10}  {'tensors':>7}  {'dtypes':<24}  state"]
     for shard in report.shards:

@@ -100,11 +100,11 @@ async def _health(target: Target, reading: Reading) -> None:
         reading.health, reading.ready = body, reply.status == 200
         return
     if reply.status in (502, 503, 504):
-        text = f"What stands in front of the server answers {reply.status}: the server behind it does not run."
+        text = f"The proxy in front of the server answers {reply.status}: the server behind it does not run."
         reading.missing["server"] = Missing(text, "Start it: bash scripts/run.sh")
     else:
         reading.missing["server"] = Missing(
-            f"What answers at {target.url} is no qwen-camera server (status {reply.status}).",
+            f"The program at {target.url} is not a qwen-camera server (status {reply.status}).",
             "Give the server's own address with --server-url.",
         )
 
@@ -185,7 +185,7 @@ async def _get(reading: Reading, part: str, url: str, **more: Any) -> Reply | No
     except OSError as error:
         missing = Missing(f"{_host(url)} is not reached: {error.strerror or error}.")
     except (EOFError, ValueError, IndexError):
-        missing = Missing(f"What answers at {_host(url)} does not speak HTTP.")
+        missing = Missing(f"The program at {_host(url)} does not speak HTTP.")
     reading.missing[part] = missing
     return None
 

@@ -1,0 +1,379 @@
+"""Everything that other programs do, at once, beside people who ask: memory, rates, and what people wait for.
+
+    python -m benchmarks.programs_hour --minutes 60
+
+One server on loopback, a stand-in in the model's place, simulated cameras of people who ask every few seconds, and a
+standing camera from a true RTSP server. Phases with and without the programs take turns, so that the same run has both. The
+programs: an assistant over MCP and a script with OpenAI's client look through one person's camera, each above its rate; an
+operator and a script look through the standing camera; a receiver of webhooks verifies signed tests.
+
+Exit status: 0 measured, 1 not, 2 wrong options, 130 interrupted before anything was measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import httpx2
+import openai
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
+from standardwebhooks.webhooks import WebhookVerificationError
+
+from scripts.arguments import number, whole
+from scripts.bench import program
+from scripts.bench.camera_peer import CameraPeer, close_all
+from scripts.bench.live_encoder import LiveEncoder, Scene
+from scripts.bench.processes import ROOT, ServerProcess, StandInProcess
+from scripts.bench.report import Report, Row, Spread, machine
+from server.core import core_dumps
+from tests.peers.processes import RTSP, no_rtsp, peer_process
+from tests.webhooks.receiver import OK, SECRET, Heard, receiving
+
+OPERATOR = "operator-token-of-this-measurement"
+CAMERAS = "/api/operator/cameras/door"
+# Looks a minute of one program, and those that it may have at once; they ask more often.
+RATE, AT_ONCE = 20, 5
+# Seconds between two requests of a program
+EVERY = 1.5
+# A person's question may take so much longer beside programs.
+TARGET = 1.2
+SAMPLE_SECONDS = 2.0
+# Of the run, before the memory's slope is measured: caches fill
+WARM_SHARE = 0.25
+
+
+@dataclass(slots=True)
+class Tally:
+    """The requests of one program."""
+
+    done: int = 0
+    refused: int = 0
+    errors: dict[str, int] = field(default_factory=dict)
+    # Its looks have a rate.
+    limited: bool = False
+
+    def failed(self, error: str) -> None:
+        self.errors[error] = self.errors.get(error, 0) + 1
+
+
+@dataclass(slots=True)
+class Run:
+    """The figures of a run."""
+
+    # Seconds to the first word of people's questions, without and with the programs
+    first: tuple[list[float], list[float]] = field(default_factory=lambda: ([], []))
+    people_failed: int = 0
+    tallies: dict[str, Tally] = field(default_factory=dict)
+    # Seconds since the start, and MiB of the server's process
+    memory: list[tuple[float, float]] = field(default_factory=list)
+    # Seconds with the programs
+    beside: float = 0.0
+
+
+class Limited(Exception):
+    """A request was refused for its rate."""
+
+
+Once = Callable[[], Awaitable[None]]
+
+
+def resident(pid: int) -> float:
+    """Return the resident memory of a process, MiB."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+def slope(samples: Sequence[tuple[float, float]]) -> float:
+    """Return the growth by least squares, in units an hour of seconds; 0 for fewer than two samples."""
+    if len(samples) < 2:
+        return 0.0
+    mid_x = sum(x for x, _ in samples) / len(samples)
+    mid_y = sum(y for _, y in samples) / len(samples)
+    spread = sum((x - mid_x) ** 2 for x, _ in samples)
+    return 3600 * sum((x - mid_x) * (y - mid_y) for x, y in samples) / spread if spread else 0.0
+
+
+# Programs: each makes a function for one request
+
+
+def _checked(reply: httpx.Response) -> httpx.Response:
+    if reply.status_code == 429:
+        raise Limited
+    return reply.raise_for_status()
+
+
+@asynccontextmanager
+async def assistant(url: str, made: dict[str, Any]) -> AsyncIterator[Once]:
+    headers = {"Authorization": f"Bearer {made['token']}"}
+    async with (
+        httpx2.AsyncClient(headers=headers, timeout=60) as http,
+        Client(streamable_http_client(url + made["mcp"], http_client=http)) as client,
+    ):
+
+        async def once() -> None:
+            result = await client.call_tool("look", {"question": "What is there?"})
+            if result.is_error:
+                error = (result.structured_content or {}).get("error", {})
+                raise Limited if error.get("code") == "rate_limited" else OSError(error.get("code"))
+
+        yield once
+
+
+@asynccontextmanager
+async def script(url: str, made: dict[str, Any]) -> AsyncIterator[Once]:
+    async with openai.AsyncOpenAI(
+        api_key=made["token"], base_url=url + made["openai"], max_retries=0
+    ) as client:
+
+        async def once() -> None:
+            picture: Any = {"type": "image_url", "image_url": {"url": "camera://now"}}
+            words: Any = {"type": "text", "text": "What is there?"}
+            try:
+                stream = await client.chat.completions.create(
+                    model="camera",
+                    messages=[{"role": "user", "content": [words, picture]}],
+                    stream=True,
+                )
+                async for _ in stream:
+                    pass
+            except openai.RateLimitError:
+                raise Limited from None
+
+        yield once
+
+
+def posts(http: httpx.AsyncClient, path: str, body: dict[str, Any] | None = None) -> Once:
+    async def once() -> None:
+        reply = _checked(await http.post(path, json=body))
+        if reply.status_code == 200 and reply.json().get("type") == "error":
+            raise OSError(reply.json().get("code"))
+
+    return once
+
+
+def gets(http: httpx.AsyncClient, path: str) -> Once:
+    async def once() -> None:
+        _checked(await http.get(path))
+
+    return once
+
+
+async def repeat(once: Once, every: float, on: asyncio.Event, tally: Tally) -> None:
+    """Ask again and again while programs may; an error is counted, and no reason to end."""
+    while True:
+        await on.wait()
+        began = time.monotonic()
+        try:
+            await once()
+            tally.done += 1
+        except Limited:
+            tally.refused += 1
+        except (OSError, httpx.HTTPError, openai.APIError) as error:
+            tally.failed(str(error)[:60] if type(error) is OSError else type(error).__name__)
+        await asyncio.sleep(max(0.05, every - (time.monotonic() - began)))
+
+
+# People
+
+
+async def ask(peer: CameraPeer, every: float, delay: float, run: Run, on: asyncio.Event) -> None:
+    """Ask as a person does. A question that a change of phase falls into is not counted."""
+    await asyncio.sleep(delay)
+    while True:
+        began, beside = time.monotonic(), on.is_set()
+        answer = await peer.ask("What do you see?")
+        if on.is_set() == beside:
+            if answer.first_delta_at is None:
+                run.people_failed += 1
+            else:
+                run.first[beside].append(answer.first_delta_at - answer.asked)
+        await asyncio.sleep(max(0.1, every - (time.monotonic() - began)))
+
+
+async def sample(pid: int, run: Run) -> None:
+    began = time.monotonic()
+    while True:
+        run.memory.append((time.monotonic() - began, resident(pid)))
+        await asyncio.sleep(SAMPLE_SECONDS)
+
+
+def written(folder: str, name: str, text: str) -> str:
+    path = Path(folder) / name
+    path.touch(0o600)
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+async def give(http: httpx.AsyncClient, path: str, token: str, name: str) -> dict[str, Any]:
+    body = {"name": name, "scopes": ["look"], "seconds": 86_400}
+    reply = await http.post(path, json=body, headers={"Authorization": f"Bearer {token}"})
+    made: dict[str, Any] = reply.raise_for_status().json()
+    return made
+
+
+async def measure(args: argparse.Namespace) -> Run:
+    """Measure everything at once."""
+    run, on = Run(), asyncio.Event()
+    heard = Tally()
+
+    def verified(message: Heard) -> bytes:
+        try:
+            _ = message.message
+            heard.done += 1
+        except WebhookVerificationError:
+            heard.failed("not verified")
+        return OK
+
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        model = await enter(StandInProcess(first_token_ms=args.first_token_ms))
+        camera = await enter(peer_process(*RTSP, "0", "h264", "0xffff0000", "", "digest", ""))
+        receiver = await enter(receiving(verified))
+        listed = f'[[camera]]\nname = "door"\nurl = "rtsp://127.0.0.1:{await camera.says("port")}/view"\n'
+        hook = (
+            f'[[webhook]]\nname = "hall"\nurl = "{receiver.url}"\nsecret = "{SECRET}"\n'
+            'cameras = ["*"]\nprivate = true\n'
+        )
+        server = await enter(
+            ServerProcess(
+                ENGINE="vllm",
+                VLLM_BASE_URL=model.base_url,
+                OPERATOR_TOKEN=OPERATOR,
+                PROGRAM_LOOKS_PER_MINUTE=str(RATE),
+                STANDING_CAMERAS=written(folder, "cameras.toml", listed),
+                WEBHOOKS=written(folder, "webhooks.toml", hook),
+            )
+        )
+        await server.wait_for_engine()
+        http = await enter(httpx.AsyncClient(base_url=server.url, trust_env=False, timeout=60))
+        headers = {"Authorization": f"Bearer {OPERATOR}"}
+        operator = await enter(
+            httpx.AsyncClient(base_url=server.url, trust_env=False, timeout=60, headers=headers)
+        )
+        encoder = LiveEncoder(Scene(), rate=2.0)
+        stack.push_async_callback(encoder.close)
+        peers: list[CameraPeer] = []
+        stack.push_async_callback(close_all, peers)
+        for _ in range(args.people):
+            peers.append(CameraPeer(server.url, encoder, wake=True))
+            await peers[-1].connect()
+            await peers[-1].open_socket()
+        own = peers[0].token
+        made = [await give(http, "/api/grants", own, name) for name in ("assistant", "script")]
+        house = await give(http, f"{CAMERAS}/grants", OPERATOR, "house")
+        # A further kind of program (MQTT) has its line here.
+        programs = {
+            "assistant over MCP": (await enter(assistant(server.url, made[0])), EVERY, True),
+            "script with OpenAI's client": (await enter(script(server.url, made[1])), EVERY, True),
+            "script at the standing camera": (await enter(script(server.url, house)), EVERY, True),
+            "operator asks the standing camera": (
+                posts(operator, f"{CAMERAS}/ask", {"content": "What is there?"}),
+                10.0,
+                False,
+            ),
+            "operator looks at its picture": (gets(operator, f"{CAMERAS}/picture"), 3.0, False),
+            "webhooks": (posts(operator, "/api/operator/webhooks/hall/test"), 5.0, False),
+        }
+        run.tallies = {name: Tally(limited=limited) for name, (*_, limited) in programs.items()}
+        run.tallies["webhooks that arrived and verified"] = heard
+        # The first questions pay for what is made once.
+        await asyncio.gather(*(peer.ask("What do you see?") for peer in peers))
+        phase = args.phase_seconds
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(sample(server.pid, run))]
+            for number_, peer in enumerate(peers):
+                delay = args.every * number_ / len(peers)
+                tasks.append(group.create_task(ask(peer, args.every, delay, run, on)))
+            for name, (once, every, _) in programs.items():
+                tasks.append(group.create_task(repeat(once, every, on, run.tallies[name])))
+            end = time.monotonic() + 60 * args.minutes
+            while time.monotonic() < end:
+                await asyncio.sleep(phase)
+                on.set()
+                began = time.monotonic()
+                await asyncio.sleep(phase)
+                on.clear()
+                run.beside += time.monotonic() - began
+            for task in tasks:
+                task.cancel()
+    return run
+
+
+def report(run: Run, args: argparse.Namespace) -> Report:
+    found = Report(
+        "Everything that programs do, beside people who ask",
+        {"minutes": args.minutes, "people": args.people, "every": args.every, **machine()},
+    )
+    spreads = [Spread.of(1000 * one for one in times) for times in run.first]
+    for what, spread in zip(("without", "with"), spreads, strict=True):
+        found.add(Row("", f"a person's first word, {what} programs", "ms", spread=spread))
+    if all(spread.n for spread in spreads):
+        for name in ("p50", "p95"):
+            ratio = getattr(spreads[1], name) / getattr(spreads[0], name)
+            target = TARGET if name == "p50" else None
+            found.add(Row("", f"{name} with / without", "", value=ratio, target=target))
+    found.add(Row("", "people's questions without a word", "", value=run.people_failed, target=0))
+    allowed = RATE * run.beside / 60 + AT_ONCE * max(1, round(run.beside / args.phase_seconds))
+    for name, tally in run.tallies.items():
+        said = ", ".join(f"{count} × {error}" for error, count in tally.errors.items())
+        limit = allowed if tally.limited else None
+        note = f"{tally.refused} refused for their rate; errors: {said or 'none'}"
+        found.add(Row("", name, "answers", value=tally.done, target=limit, note=note))
+    warm = [one for one in run.memory if one[0] >= WARM_SHARE * run.memory[-1][0]]
+    found.add(Row("", "memory of the server, at the end", "MiB", value=run.memory[-1][1]))
+    found.add(Row("", "memory of the server, most", "MiB", value=max(m for _, m in run.memory)))
+    found.add(Row("", "its growth after a quarter of the run", "MiB/h", value=slope(warm)))
+    found.more = {
+        "memory": run.memory,
+        "errors": {name: tally.errors for name, tally in run.tallies.items()},
+        "refused": {name: tally.refused for name, tally in run.tallies.items()},
+    }
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.programs_hour",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--minutes", type=number(0.1, 1440), default=60.0, help="of all phases together (60)")
+    add("--phase-seconds", type=number(5, 3600), default=60.0, help="of one phase (60)")
+    add("--people", type=whole(1, 100), default=3, help="people who ask (3)")
+    add("--every", type=number(0.5, 600), default=4.0, help="seconds between two questions (4)")
+    add("--first-token-ms", type=number(0.001, 1e6), default=50, help="of the stand-in model (50)")
+    add("--output", type=Path, default=ROOT / "benchmark_results", help="folder for the results")
+    args = parser.parse_args()
+    if reason := no_rtsp():
+        print(reason, file=sys.stderr)
+        return 1
+
+    def measured() -> int:
+        found = report(asyncio.run(measure(args)), args)
+        found.close()
+        print(found.table())
+        for path in found.write(args.output, "programs-hour"):
+            print(path)
+        return 0
+
+    return program.run(measured, args.output)
+
+
+if __name__ == "__main__":
+    core_dumps.forbid()
+    sys.exit(main())

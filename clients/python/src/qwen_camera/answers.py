@@ -1,0 +1,236 @@
+"""Answers of a camera: plain values, read from JSON of which nothing is taken for granted."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+from qwen_camera.errors import ServerGone
+
+Json = Mapping[str, Any]
+
+
+def moment(value: object) -> datetime | None:
+    """Read milliseconds since the epoch; None for anything else."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return None
+    try:
+        return datetime.fromtimestamp(value / 1000, timezone.utc)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def number(value: object) -> float | None:
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return None
+    try:
+        found = float(value)
+    except OverflowError:
+        return None
+    return found if math.isfinite(found) else None
+
+
+def whole(value: object) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
+def text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def objects(value: object) -> list[Json]:
+    """Read a list of objects; what is none is left out."""
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
+def strings(value: object) -> tuple[str, ...]:
+    return tuple(one for one in value if isinstance(one, str)) if isinstance(value, list) else ()
+
+
+def numbers(value: object) -> tuple[float, ...]:
+    found = [number(one) for one in value] if isinstance(value, list) else []
+    return tuple(one for one in found if one is not None)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The words of a model about one picture. `str()` of it are the words."""
+
+    text: str
+    # False: the answer was cut at its longest
+    complete: bool = True
+    # The time at which the picture was taken
+    captured_at: datetime | None = None
+    # The model that answered; "" when the server has not said
+    model: str = ""
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class Box:
+    """A place in the picture."""
+
+    label: str
+    # left, top, right, bottom in pixels; None for a point
+    box: tuple[float, ...] | None = None
+    # x, y in pixels; None for a box
+    point: tuple[float, ...] | None = None
+    # 0 to 1; None when the model did not say
+    sure: float | None = None
+
+
+@dataclass(frozen=True)
+class Found(Answer):
+    """A place in the picture."""
+
+    # None: the model cannot tell places; empty: it is not there
+    boxes: tuple[Box, ...] | None = None
+    # The size of the picture that the boxes are in
+    width: int = 0
+    height: int = 0
+
+    @classmethod
+    def read(cls, said: str, facts: Json) -> Found:
+        boxes = facts.get("boxes")
+        return cls(
+            said,
+            complete=facts.get("complete") is not False,
+            captured_at=moment(facts.get("captured_at")),
+            boxes=None if boxes is None else tuple(_box(one) for one in objects(boxes)),
+            width=whole(facts.get("width")),
+            height=whole(facts.get("height")),
+        )
+
+
+def _box(facts: Json) -> Box:
+    box, point = numbers(facts.get("box")), numbers(facts.get("point"))
+    return Box(
+        text(facts.get("label")),
+        box=box if len(box) == 4 else None,
+        point=point if len(point) == 2 else None,
+        sure=number(facts.get("sure")),
+    )
+
+
+@dataclass(frozen=True)
+class Earlier(Answer):
+    """An answer about the last minutes."""
+
+    # The times of the pictures that the model was shown, oldest first
+    seen_at: tuple[datetime, ...] = ()
+
+    @classmethod
+    def read(cls, said: str, facts: Json) -> Earlier:
+        times = [moment(one.get("captured_at")) for one in objects(facts.get("earlier"))]
+        return cls(
+            said,
+            complete=facts.get("complete") is not False,
+            captured_at=moment(facts.get("captured_at")),
+            seen_at=tuple(one for one in times if one is not None),
+        )
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The camera's picture of now: filtered, at most 640 pixels."""
+
+    jpeg: bytes = field(repr=False)
+    # Milliseconds that the frame was old when it was answered
+    age_ms: float
+    # The size of the camera's own frame
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Watch:
+    """A watch of this program."""
+
+    id: str
+    condition: str
+    # As the server names it: looking, seen, ...
+    state: str = ""
+    # True: it looks no more
+    over: bool = False
+    reason: str = ""
+
+    @classmethod
+    def read(cls, facts: Json) -> Watch:
+        return cls(
+            text(facts.get("id")),
+            text(facts.get("condition")),
+            text(facts.get("state")),
+            facts.get("over") is True,
+            text(facts.get("reason")),
+        )
+
+
+@dataclass(frozen=True)
+class Event:
+    """A ring of a watch: what it waited for was seen."""
+
+    # Grows with each ring of the session
+    number: int
+    # The id of the watch, which may be the person's own
+    watch: str
+    condition: str
+    at: datetime | None
+    # 0 to 1
+    sure: float
+    reason: str
+    # The picture that shows it; None when it was not asked for, or a filter withheld it
+    jpeg: bytes | None = field(default=None, repr=False)
+
+    @classmethod
+    def read(cls, facts: Json, pictures: list[bytes]) -> Event:
+        place = facts.get("picture")
+        has = isinstance(place, int) and 0 <= place < len(pictures)
+        return cls(
+            whole(facts.get("number")),
+            text(facts.get("watch")),
+            text(facts.get("condition")),
+            moment(facts.get("at")),
+            number(facts.get("sure")) or 0.0,
+            text(facts.get("reason")),
+            pictures[whole(place)] if has else None,
+        )
+
+
+@dataclass(frozen=True)
+class Access:
+    """The access that the person has given."""
+
+    # The person's name for this program
+    name: str
+    # look, watch, events
+    scopes: tuple[str, ...]
+    expires_at: datetime | None
+    # Looks so far
+    looks: int
+
+    @classmethod
+    def read(cls, facts: Json) -> Access:
+        return cls(
+            text(facts.get("name")),
+            strings(facts.get("scopes")),
+            moment(facts.get("expires_at")),
+            whole(facts.get("looks")),
+        )
+
+
+def jpeg_of(data: object) -> bytes:
+    """Read a picture from base64. Raises ServerGone for what is none."""
+    try:
+        found = base64.b64decode(text(data), validate=True)
+    except (binascii.Error, ValueError):
+        found = b""
+    if not found.startswith(b"\xff\xd8"):
+        raise ServerGone("The server sent a picture that is no JPEG. Try again.")
+    return found

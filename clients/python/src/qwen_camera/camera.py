@@ -1,0 +1,191 @@
+"""A person's live camera, as a program with access sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import AsyncIterator, Callable
+from types import TracebackType
+from typing import Literal
+
+from qwen_camera.answers import (
+    Access,
+    Earlier,
+    Event,
+    Found,
+    Json,
+    Snapshot,
+    Watch,
+    number,
+    objects,
+    text,
+    whole,
+)
+from qwen_camera.connection import Connection
+from qwen_camera.errors import Busy, CameraError, RateLimited, ServerGone
+from qwen_camera.stream import Asking
+
+Detail = Literal["auto", "low", "high"]
+# Seconds for which one request waits for an event, and the least and most between two tries
+_WAIT, _LEAST_PAUSE, _MOST_PAUSE = 25.0, 1.0, 30.0
+# Seconds between two requests for events: an access may make two calls a second.
+_BETWEEN = 0.6
+
+
+class Camera:
+    """One camera that a person lets this program look through.
+
+        async with Camera("https://camera.example.org", token) as camera:
+            async for piece in camera.ask("What is on the table?"):
+                print(piece, end="", flush=True)
+
+    All methods raise `CameraError`, and may be called from one event loop, several at a time: the server takes one look
+    of a program after the other, four at most.
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        token: str | None = None,
+        *,
+        ca: str | os.PathLike[str] | None = None,
+        plain_http: bool = False,
+    ) -> None:
+        """Nothing is sent yet.
+
+        `address`: the server's, or one that the page gives with the token; without it QWEN_CAMERA_URL. `token`: the access
+        that the person has given; without it QWEN_CAMERA_TOKEN. `ca`: a PEM file, for a server with an authority of its own.
+        `plain_http` allows http:// to another machine. Raises BadInput.
+        """
+        self._connection = Connection(address, token, ca=ca, plain_http=plain_http)
+
+    def __repr__(self) -> str:
+        return f"Camera({self._connection.base!r})"
+
+    async def __aenter__(self) -> Camera:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections. What is being asked ends."""
+        await self._connection.close()
+
+    # Looks
+
+    def ask(
+        self,
+        question: str,
+        *,
+        detail: Detail = "auto",
+        picture: str = "camera://now",
+        instructions: str = "",
+    ) -> Asking:
+        """Ask about a picture: `await` it for the whole answer, or go through it with `async for` for its words.
+
+        `picture`: camera://now, camera://held, or several as in camera://-30s..now?frames=8. `detail`: high for small
+        print; low is quicker. `instructions` come before the question, such as: Answer in one word.
+        """
+        shown = {"type": "image_url", "image_url": {"url": picture, "detail": detail}}
+        content = [{"type": "text", "text": question}, shown]
+        messages: list[Json] = [{"role": "user", "content": content}]
+        if instructions:
+            messages.insert(0, {"role": "system", "content": instructions})
+        body = {"model": "camera", "messages": messages, "stream": True}
+        return Asking(lambda: self._connection.events(body))
+
+    async def snapshot(self) -> Snapshot:
+        """Take the camera's picture of now."""
+        said = await self._connection.call("snapshot", {})
+        if not said.pictures:
+            raise ServerGone("The server sent no picture. Try again.")
+        facts = said.facts
+        age = number(facts.get("age_ms")) or 0.0
+        return Snapshot(
+            said.pictures[0], age, whole(facts.get("width")), whole(facts.get("height"))
+        )
+
+    async def find(self, what: str) -> Found:
+        """Find where something is in the picture of now."""
+        said = await self._connection.call("find", {"what": what})
+        return Found.read(said.text, said.facts)
+
+    async def recall(self, question: str) -> Earlier:
+        """Ask about the last minutes, as far back as this program has had access.
+
+        Raises NotPossible where the person keeps none.
+        """
+        said = await self._connection.call("recall", {"question": question})
+        return Earlier.read(said.text, said.facts)
+
+    # Watches
+
+    async def watch(self, condition: str, *, repeat: bool = False) -> Watch:
+        """Have the camera watched for something; `events` tells when it is there. An access has three at most.
+
+        `repeat`: ring each time that it begins, not once.
+        """
+        said = await self._connection.call("watch_add", {"condition": condition, "repeat": repeat})
+        return Watch(text(said.facts.get("id")), condition)
+
+    async def watches(self) -> list[Watch]:
+        """List the watches of this program, oldest first."""
+        said = await self._connection.call("watch_list", {})
+        return [Watch.read(one) for one in objects(said.facts.get("watches"))]
+
+    async def unwatch(self, watch: Watch | str) -> None:
+        """End a watch of this program. Raises BadInput for one that is not there."""
+        id = watch.id if isinstance(watch, Watch) else watch
+        await self._connection.call("watch_remove", {"id": id})
+
+    async def events(
+        self,
+        *,
+        after: int = 0,
+        pictures: bool = False,
+        on_trouble: Callable[[CameraError], None] | None = None,
+    ) -> AsyncIterator[Event]:
+        """Yield each ring of the camera's watches, without end; the person's own ones ring here, too.
+
+        It begins with those that the server still has of the time of this access (16 at most), or of them those with a
+        number above `after`. `pictures`: with the pictures of the newest two of each answer.
+
+        When the server is not reached for a while, or has no time, it goes on by itself; `on_trouble` hears of it. It
+        raises what a retry does not help against, and ServerGone when not even the first request arrives.
+        """
+        loop = asyncio.get_running_loop()
+        reached, pause = False, _LEAST_PAUSE
+        while True:
+            began = loop.time()
+            asked = {"after": after, "wait_seconds": _WAIT, "pictures": pictures}
+            try:
+                said = await self._connection.call("events", asked, _WAIT + 15)
+            except (ServerGone, Busy, RateLimited) as error:
+                if not reached and isinstance(error, ServerGone):
+                    raise
+                if on_trouble is not None:
+                    on_trouble(error)
+                # Not all programs at once
+                await asyncio.sleep(max(error.retry_after or 0.0, pause * random.uniform(0.5, 1)))
+                pause = min(pause * 2, _MOST_PAUSE)
+                continue
+            reached, pause = True, _LEAST_PAUSE
+            for facts in objects(said.facts.get("events")):
+                event = Event.read(facts, said.pictures)
+                if event.number > after:
+                    after = event.number
+                    yield event
+            await asyncio.sleep(max(0.0, began + _BETWEEN - loop.time()))
+
+    # The access itself
+
+    async def access(self) -> Access:
+        """Return what this program may do, and until when."""
+        return Access.read(await self._connection.get("/api/program"))

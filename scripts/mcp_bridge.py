@@ -1,0 +1,112 @@
+#!/usr/bin/env python3
+"""Pass an assistant's stdio on to a camera's MCP server, for assistants that know no addresses.
+
+    QWEN_CAMERA_TOKEN=... python3 scripts/mcp_bridge.py https://camera.example.org/at/SESSION/mcp
+
+docs/programs.md says how a person gives the address and the token. The token comes in the variable alone, because
+all programs of a machine can read each other's arguments. --ca names a PEM file, for a server with an authority of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import ssl
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from scripts.own_environment import go_on_inside
+from server.core import core_dumps
+
+try:
+    import httpx2
+    from mcp import Client
+    from mcp.client.streamable_http import streamable_http_client
+    from mcp.server.context import ServerRequestContext
+    from mcp.server.lowlevel import Server
+    from mcp.server.stdio import stdio_server
+    from mcp.shared.exceptions import MCPError
+    from mcp.types import (
+        CallToolRequestParams,
+        CallToolResult,
+        ListToolsResult,
+        PaginatedRequestParams,
+    )
+except ModuleNotFoundError as missing:
+    go_on_inside(missing)
+
+TOKEN = "QWEN_CAMERA_TOKEN"
+# An answer may take 80 s.
+SECONDS = 90.0
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="mcp_bridge.py", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("address", help="the address of the access, like https://…/at/…/mcp")
+    parser.add_argument("--ca", type=Path, help="PEM file with the server's own authority")
+    given = parser.parse_args()
+    if urlsplit(given.address).scheme not in ("http", "https"):
+        parser.error("the address does not begin with https:// or http://")
+    if not os.environ.get(TOKEN, "").strip():
+        parser.error(f"{TOKEN} is empty: set it to the token of the access")
+    if given.ca is not None and not given.ca.is_file():
+        parser.error(f"{given.ca} is no file")
+    return given
+
+
+async def bridge(address: str, token: str, ca: Path | None) -> None:
+    """Serve stdio until its end, with the tools of the server at `address`."""
+    verify = ssl.create_default_context(cafile=ca) if ca is not None else True
+    headers = {"Authorization": f"Bearer {token}"}
+    async with (
+        httpx2.AsyncClient(headers=headers, timeout=SECONDS, verify=verify) as http,
+        Client(streamable_http_client(address, http_client=http)) as remote,
+    ):
+
+        async def listed(
+            context: ServerRequestContext[Any, Any], params: PaginatedRequestParams | None
+        ) -> ListToolsResult:
+            return await remote.list_tools()
+
+        async def called(
+            context: ServerRequestContext[Any, Any], params: CallToolRequestParams
+        ) -> CallToolResult:
+            return await remote.call_tool(params.name, params.arguments)
+
+        server: Server[Any] = Server(
+            "qwen-camera",
+            instructions=remote.instructions,
+            on_list_tools=listed,
+            on_call_tool=called,
+        )
+        async with stdio_server() as (read, write):
+            await server.run(read, write, server.create_initialization_options())
+
+
+def main() -> int:
+    given = arguments()
+    failed: set[str] = set()
+    try:
+        asyncio.run(bridge(given.address, os.environ[TOKEN].strip(), given.ca))
+    except* (MCPError, httpx2.HTTPError, OSError) as group:
+        failed = {type(one).__name__ for one in group.exceptions}
+    if failed:
+        # Its own output is the assistant's; people read this.
+        print(
+            f"The camera's server at {urlsplit(given.address).hostname} did not answer as one ({', '.join(sorted(failed))})."
+            " Check the address; the access may have ended: have a new one made.",
+            file=sys.stderr,
+        )
+    return int(bool(failed))
+
+
+if __name__ == "__main__":
+    core_dumps.forbid()
+    sys.exit(main())
