@@ -18,6 +18,7 @@ settings.load_profile("qwen-camera")
 pytest_plugins = [
     "tests.support.left_behind",
     "tests.support.memory",
+    "tests.support.order",
     "tests.support.parts",
     "pytester",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ import pytest
 from server.access import gateways, redis_store
 from server.access.gateways import KNOWN_SECONDS, MOST_GATEWAYS, Gateway, Gateways
 from server.access.redis_store import RedisStore
+from server.session.entries import LEFT_SECONDS
 from tests.support.clients import http
+from tests.support.fakes_app import assert_error
 from tests.support.patient_server import ANSWER_SECONDS
 from tests.support.redis_server import redis_server
 from tests.support.running import running
@@ -68,7 +71,7 @@ async def test_a_new_session_goes_where_there_is_room(own: Gateway, goes: str) -
         Gateway("leaves", 0, 100, draining=True),
         Gateway("b", 10, 100),
     )
-    assert made.place(1) == goes
+    assert made.choose(1) == goes
     assert made.sent_on == int(goes != "a")
     assert made.can_take(1)
     assert made.states(1) == {"open": 1, "full": 1, "draining": 1}
@@ -77,7 +80,7 @@ async def test_a_new_session_goes_where_there_is_room(own: Gateway, goes: str) -
 async def test_without_room_anywhere_it_stays() -> None:
     """A person is refused where they came, with the reason."""
     made = await knowing(Gateway("a", 9, 9), Gateway("b", 5, 5))
-    assert made.place(1) == "a"
+    assert made.choose(1) == "a"
     assert not made.can_take(1)
 
 
@@ -89,7 +92,7 @@ async def test_newcomers_spread_by_room() -> None:
                 Gateway("a", 9, 9), Gateway("b", 0, 3), Gateway("full", 1, 1), Gateway("c", 1, 2),
                 draw=place,
             )
-        ).place(1)
+        ).choose(1)
         for place in range(4)
     ]  # fmt: skip
     assert found == ["b", "b", "b", "c"]
@@ -103,8 +106,8 @@ async def test_what_was_read_last_counts_for_a_while() -> None:
     await made.report(0)
     store.reply = None
     await made.report(5)
-    assert made.place(KNOWN_SECONDS - 1) == "b"
-    assert made.place(KNOWN_SECONDS + 1) == "a"
+    assert made.choose(KNOWN_SECONDS - 1) == "b"
+    assert made.choose(KNOWN_SECONDS + 1) == "a"
 
 
 @pytest.mark.parametrize(
@@ -130,7 +133,7 @@ async def test_a_report_that_no_gateway_writes(reply: list[Any]) -> None:
     made = Gateways(lambda: Gateway("a", 9, 9), Answers(reply))
     await made.report(0)
     assert made.others(0) == ()
-    assert made.place(0) == "a"
+    assert made.choose(0) == "a"
 
 
 async def test_one_without_a_name_is_in_no_list() -> None:
@@ -138,7 +141,45 @@ async def test_one_without_a_name_is_in_no_list() -> None:
     made = Gateways(lambda: Gateway("", 9, 9), Answers(["b", "0 9 0"]))
     await made.report(0)
     assert made.others(0) == ()
-    assert made.place(0) == ""
+    assert made.choose(0) == ""
+
+
+async def test_a_full_list_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    """More gateways than a list takes drive each other out: the log says so, and what to do."""
+    full = [word for n in range(MOST_GATEWAYS) for word in (f"h{n}", "0 9 0")]
+    store = Answers(full[2:])
+    made = Gateways(lambda: Gateway("a", 9, 9), store)
+    with caplog.at_level(logging.WARNING):
+        await made.report(0)
+        assert not made.crowded
+        store.reply = full
+        for now in (1, 2):
+            await made.report(now)
+            assert made.crowded
+    assert [
+        r.getMessage() for r in caplog.records if "Split the installation" in r.getMessage()
+    ] == [
+        "the list of gateways is full: more than these do not know each other. Split the installation,"
+        " each part with a Redis of its own"
+    ]
+
+
+@pytest.mark.slow
+async def test_a_full_gateway_that_knows_no_other_gives_no_token() -> None:
+    """The balancer asks the next one then. Its own people renew theirs, and one whose page was left
+    makes room as ever.
+    """
+    async with running(gateway_name="h1", gateway_sessions=1, rate_limit_per_minute=0) as one:
+        client: httpx.AsyncClient
+        async with http(one) as client:
+            granted = (await client.post("/api/token")).json()
+            session = one.program.sessions.open(granted["session_id"])
+            refused = await client.post("/api/token")
+            assert_error(refused, 503, "busy", retryable=True)
+            own = {"Authorization": f"Bearer {granted['token']}"}
+            assert (await client.post("/api/token", headers=own)).status_code == 200
+            session.last_activity -= LEFT_SECONDS + 1
+            assert (await client.post("/api/token")).status_code == 200
 
 
 @pytest.fixture
@@ -177,6 +218,7 @@ async def test_reports_in_redis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         last = Gateways(lambda: Gateway("z", 0, 1), store)
         await last.report(3)
         assert len(last.others(3)) == MOST_GATEWAYS - 1
+        assert last.crowded
         # Numbers and names alone, and each key goes by itself.
         for key in [key async for key in store._redis.scan_iter("*gateway*")]:
             assert 0 < await store._redis.ttl(key) <= gateways.REPORT_SECONDS
@@ -208,7 +250,7 @@ async def test_a_full_gateway_gives_tokens_of_another(tmp_path: Path) -> None:
         # A busy machine is no dead Redis.
         async with asyncio.timeout(30):
             while not one.program.access.gateways.others(asyncio.get_running_loop().time()):
-                await one.program.store.probe()  # type: ignore[union-attr]
+                await one.program.shared.store.probe()  # type: ignore[union-attr]
                 await other.program.access.gateways.report(asyncio.get_running_loop().time())
                 await one.program.access.gateways.report(asyncio.get_running_loop().time())
                 await asyncio.sleep(0.1)

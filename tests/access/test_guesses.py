@@ -16,6 +16,7 @@ from tests.support.fakes_server import ServerProcess
 from tests.support.patient_server import ANSWER_SECONDS
 from tests.support.redis_server import redis_server
 from tests.support.running import Running, running
+from tests.support.timing import allowances_held
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio]
 
@@ -168,6 +169,7 @@ async def many(run: Running, kind: str, count: int) -> list[int]:
 async def test_a_wrong_access_code_costs_three_requests() -> None:
     """Two of them use up what six tokens would."""
     async with (
+        allowances_held(),
         running(access_code=CODE, jwt_secret_key=SECRET, rate_limit_per_minute=6) as run,
         http(run) as client,
     ):

@@ -38,7 +38,7 @@ def reason(signed: str, its_token: str | None = None, by: Handovers | None = Non
     with pytest.raises(HandoverRefused) as caught:
         (by or maker()).take(signed, token() if its_token is None else its_token)
     text = str(caught.value)
-    assert text.startswith("A new session began. What was said before is not remembered:")
+    assert text.startswith("A new session began. It does not remember the earlier chat:")
     assert "cup" not in text
     return text
 

@@ -247,6 +247,23 @@ async def test_sessions_take_slots(tmp_path: Path) -> None:
             await other.end("b", "over")
             await one.admit("d")
             assert len(one) == 2
+            # Further cameras take slots, too, are kept with their sessions, and free them.
+            with pytest.raises(Busy):
+                await one.invite("c", "")
+            assert one.holders == ["c", "d"]
+            await one.end("d", "over")
+            assert (await one.invite("c", "")).camera == "2"
+            assert one.holders == ["c", "c~2"]
+            with pytest.raises(Busy):
+                await other.admit("x")
+            await one.find("c").cameras.end("2")
+            await one.free_camera("c", "2")
+            await other.admit("x")
+            await other.end("x", "over")
+            await one.invite("c", "")
+            await one.end("c", "over")
+            await one.admit("h")
+            await one.admit("i")
             # Without Redis each process has all slots.
             await server.kill()
             await other.admit("e")

@@ -27,7 +27,7 @@ PAGE = [
     "Best before: see lid",
     "Green Valley Foods, 12 Mill Lane, Dover",
 ]
-# What a reader takes for what
+# Words that a reader takes for others
 _ERRORS = {
     "o": "0",
     "0": "o",

@@ -168,3 +168,30 @@ def test_memory_is_flat() -> None:
         tracemalloc.stop()
     assert sizes[0] < 2_000_000 + 50_000
     assert max(sizes) - min(sizes) < 40_000
+
+
+def test_a_time_of_the_past() -> None:
+    """The pictures within it, and the one that shows its beginning; when there are more, they are spread over it."""
+    recall = Recall(300, 100_000)
+    for at in (10, 20, 40, 50, 55):
+        recall.keep(picture(at), at)
+
+    def shown(since: float, until: float, count: int = 10) -> list[float]:
+        return [one.captured for one in recall.during(since, until, count)]
+
+    assert shown(15, 45) == [10, 20, 40]
+    assert shown(20, 45) == [20, 40]
+    assert shown(45, 48) == [40]
+    assert shown(0, 10) == []
+    assert shown(57, 60) == [55]
+    assert len(shown(5, 60, 3)) == 3
+    assert shown(5, 60, 0) == []
+
+
+def test_a_still_time_of_the_past() -> None:
+    """A picture that shows the beginning, too, is not sent twice."""
+    recall = Recall(300, 100_000)
+    recall.keep(picture(5), 5)
+    recall.keep(picture(40, since=10), 40)
+    assert [one.captured for one in recall.during(20, 60, 5)] == [40]
+    assert [one.captured for one in recall.during(8, 60, 5)] == [5, 40]

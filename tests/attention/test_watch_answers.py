@@ -80,7 +80,7 @@ def test_answers_are_read_however_they_are_wrapped(text: str) -> None:
 
 
 def test_of_several_conditions_only_those_that_are_seen_are_listed() -> None:
-    """Each entry costs tokens. What a whole answer leaves out is a no; of one condition it is no answer."""
+    """Each entry costs tokens. A condition that a whole answer leaves out is a no; with one condition it is no answer."""
     assert "w2: two" in (many := question({"w1": "one", "w2": "two"}))
     assert '{"watches":[]} when it shows none' in many
     assert "one entry for each id. " in question({"w1": "one"})

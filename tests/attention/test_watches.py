@@ -232,6 +232,16 @@ def test_wrong_raises_the_bar_and_makes_the_frame_a_no() -> None:
     assert bench.answer(second, YES)[1]
 
 
+@pytest.mark.parametrize(("brought", "bar"), [(0.7, 0.7), (0.0, 0.5), (1.0, 0.95)])
+def test_a_watch_begins_with_the_bar_that_it_had(brought: float, bar: float) -> None:
+    """A raised bar comes along from an earlier session; nobody lowers a new watch's, or shuts it."""
+    bench = Bench(Order("w1", "it boils", bar=brought)).calm()
+    assert bench.rule.bar("w1") == bar
+    below, above = (Answer(True, bar + more, INSIDE, "") for more in (-0.01, 0.01))
+    assert bench.twice(below, below) == []
+    assert bench.twice(above, above)
+
+
 def test_wakes_are_bounded_by_a_budget_a_day() -> None:
     """At once as many as a day's, and then as many again within a day."""
     bench = Bench(KETTLE)

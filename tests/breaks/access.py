@@ -121,9 +121,57 @@ ACCESS = (
         "WHIP",
         "a camera is taken without a token",
         "server/web/whip.py",
-        "    async def publish(request: Request, claims: Claims = Depends(guard.claims)) -> Response:\n",
-        "    async def publish(request: Request) -> Response:\n        claims = guard.issue(request).claims\n",
+        "    async def publish(request: Request, sender: Sender = Depends(guard.sender)) -> Response:\n",
+        "    async def publish(request: Request) -> Response:\n"
+        "        given = guard.issue().claims\n"
+        "        sender = Sender(given.session_id, given.session_id, claims=given)\n",
         "web/test_whip.py::test_who_may_publish",
+    ),
+    Break(
+        "Further cameras",
+        "a link is good again and again",
+        "server/session/cameras/place.py",
+        "        self._code = None\n        # The one that was shown",
+        "        # The one that was shown",
+        "web/test_cameras.py::test_a_link_is_good_once",
+    ),
+    Break(
+        "Further cameras",
+        "an invitation never ends",
+        "server/session/cameras/place.py",
+        "        return not self.over(now) and secret.is_for(self._token)\n",
+        "        return secret.is_for(self._token)\n",
+        "session/cameras/test_place.py::test_an_invitation_is_good_for_ten_minutes",
+    ),
+    Break(
+        "Further cameras",
+        "an ended camera goes on",
+        "server/session/cameras/cameras.py",
+        "        self.on_end(place.id)\n",
+        "",
+        "web/test_cameras.py::test_an_ended_camera_is_gone_and_its_token_with_it",
+    ),
+    Break(
+        "Further cameras",
+        "its token is the session's",
+        "server/web/request_guard.py",
+        '        """Return the claims of the bearer token. Raises Unauthorized."""\n'
+        "        try:\n"
+        '            token = bearer(request.headers.get("authorization"))\n',
+        '        """Return the claims of the bearer token. Raises Unauthorized."""\n'
+        "        try:\n"
+        '            token = bearer(request.headers.get("authorization"))\n'
+        "            if (camera := self._services.sessions.admitted(token)) is not None:\n"
+        "                token = self._services.tokens.issue(camera[0].id).token\n",
+        "web/test_cameras.py::test_its_token_opens_nothing_else",
+    ),
+    Break(
+        "Further cameras",
+        "a session has any number of them",
+        "server/session_manager.py",
+        "        self.check_open()\n        if self.places >= self._max_sessions:\n            raise self._full()\n",
+        "        self.check_open()\n",
+        "web/test_cameras.py::test_each_camera_counts_among_the_sessions",
     ),
     Break(
         "WHIP",
@@ -136,15 +184,15 @@ ACCESS = (
     Break(
         "Stills",
         "they are made for who did not ask",
-        "server/session/stills.py",
+        "server/session/cameras/stills.py",
         "        wanted = self._wanted and self._listening\n",
         "        wanted = self._listening\n",
-        "session/test_stills.py::test_nobody_gets_any_who_did_not_ask",
+        "session/cameras/test_stills.py::test_nobody_gets_any_who_did_not_ask",
     ),
     Break(
         "Stills",
         "ten a second",
-        "server/session/stills.py",
+        "server/session/cameras/stills.py",
         "STILL_SECONDS = 1.0\n",
         "STILL_SECONDS = 0.1\n",
         "whole/test_bounds.py::test_each_bound_is_the_promised_one",
@@ -155,7 +203,7 @@ ACCESS = (
         "server/vision/prepare.py",
         "return encode.still(self._filtered(frame, width, height))",
         "return encode.still(self._scaled(frame.image, width, height))",
-        "session/test_stills.py::test_filters_come_first",
+        "session/cameras/test_stills.py::test_filters_come_first",
     ),
     Break(
         "Origins",

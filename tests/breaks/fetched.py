@@ -46,7 +46,7 @@ FETCHED = (
         "scripts/test_hub.py::test_a_hub_leads_to_public_https_addresses_alone",
     ),
     Break(
-        "What a setting names by URL",
+        "A file that a setting names by URL",
         "redirects may leave https",
         "server/fetch/fetcher.py",
         '    if url.scheme != "https":\n',
@@ -54,7 +54,7 @@ FETCHED = (
         "fetch/test_fetcher.py::test_where_a_redirect_may_not_lead",
     ),
     Break(
-        "What a setting names by URL",
+        "A file that a setting names by URL",
         "only the first address of a name is checked",
         "server/fetch/network.py",
         "        for address in addresses:\n            self._check(host, address)\n",
@@ -62,7 +62,7 @@ FETCHED = (
         "fetch/test_network.py::test_one_private_address_among_public_ones_refuses_the_name",
     ),
     Break(
-        "What a setting names by URL",
+        "A file that a setting names by URL",
         "the other end is not checked again",
         "server/fetch/network.py",
         '                self._check(host, str(stream.get_extra_info("server_addr")[0]))\n',
@@ -70,7 +70,7 @@ FETCHED = (
         "fetch/test_network.py::test_the_other_end_is_what_counts",
     ),
     Break(
-        "What a setting names by URL",
+        "A file that a setting names by URL",
         "IPv4 inside IPv6 is not looked at",
         "server/fetch/network.py",
         "    inner = address.ipv4_mapped or address.sixtofour\n",
@@ -78,7 +78,7 @@ FETCHED = (
         "fetch/test_network.py::test_everything_else_may_not",
     ),
     Break(
-        "What a setting names by URL",
+        "A file that a setting names by URL",
         "checksums are not compared",
         "server/fetch/fetcher.py",
         "        if sha256 and digest.hexdigest() != sha256.lower():\n",
@@ -86,7 +86,7 @@ FETCHED = (
         "fetch/test_fetcher.py::test_another_content_than_the_checksums_is_refused",
     ),
     Break(
-        "What a setting names by URL",
+        "A file that a setting names by URL",
         "any size is taken",
         "server/fetch/fetcher.py",
         "            if came > most:\n                raise too_large\n",
@@ -94,7 +94,7 @@ FETCHED = (
         "fetch/test_fetcher.py::test_no_more_is_taken_than_allowed",
     ),
     Break(
-        "What a setting names by URL",
+        "A file that a setting names by URL",
         "files out of the folder are read",
         "server/fetch/files.py",
         "    if path == root or not path.is_relative_to(root):\n",

@@ -120,7 +120,7 @@ FLOODS = (
         "listen/test_http_protocol.py::test_requests_without_an_end_lock_nobody_out",
     ),
     Break(
-        "tells a length twice",
+        "gives the length twice",
         "it is taken",
         "server/listen/http_protocol.py",
         '                raise h11.RemoteProtocolError("Two lengths")\n',

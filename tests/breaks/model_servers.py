@@ -132,8 +132,8 @@ MODEL_SERVERS = (
     Break(
         "All of it at once",
         "a session's task is never given back",
-        "server/session/session.py",
-        "            stack.push_async_callback(self._tasks.close)\n",
+        "server/session/session_parts.py",
+        "            stack.push_async_callback(self.tasks.close)\n",
         '            globals().setdefault("kept", []).append((self, bytearray(1 << 20)))\n',
         "whole/test_soak.py::test_three_minutes",
         slow=True,

@@ -268,7 +268,7 @@ MODELS = (
         "engines/openai/test_engine.py::test_environment_of_another_account_does_not_travel",
     ),
     Break(
-        "Answers are spoken only for who wants it",
+        "Answers are spoken only to a person",
         "answers are spoken for all",
         "server/session/speech/speaking.py",
         "        if not self._wanted:\n            return\n        by_engine",
@@ -276,7 +276,7 @@ MODELS = (
         "session/speech/test_speaking.py::test_nothing_is_spoken_unless_it_is_wanted",
     ),
     Break(
-        "Answers are spoken only for who wants it",
+        "Answers are spoken only to a person",
         "a model that speaks does it for all",
         "server/session/request/builder.py",
         "            speak=extras.on_speech is not None and capabilities.speech_out,\n",
@@ -284,7 +284,7 @@ MODELS = (
         "session/speech/test_speaking.py::test_who_is_not_asked_to_speak",
     ),
     Break(
-        "Answers are spoken only for who wants it",
+        "Answers are spoken only to a person",
         "what was stopped is heard on",
         "server/session/speech/speaking.py",
         "        player.flush()\n",
@@ -292,7 +292,7 @@ MODELS = (
         "session/speech/test_speaking.py::test_stopping_is_at_once_and_says_what_was_heard",
     ),
     Break(
-        "Answers are spoken only for who wants it",
+        "Answers are spoken only to a person",
         "redirects of a speech server are followed",
         "server/engines/speech/http_client.py",
         "            follow_redirects=False,\n",

@@ -14,8 +14,9 @@ _SECTIONS = ("What is promised", "Who gets in", "What is bounded", "Threat model
 _COLUMNS = ("promise", "what", "---")
 # Bold words that only introduce a table
 _INTRODUCE = (
-    *("A stranger on the network", "A visitor with a token", "Whoever would be the operator"),
-    "A model server gone bad",
+    *("A stranger on the network", "A visitor with a token", "A false operator"),
+    *("A model server gone bad", "A camera of the house gone bad"),
+    *("A receiver of webhooks gone bad", "A broker of MQTT gone bad"),
 )
 _ROW = re.compile(r"^\| ?([^|]+?) ?\|.*\|$", re.MULTILINE)
 _PARAGRAPH = re.compile(r"^(?:- )?\*\*([^*]+)\*\*.*(?:\n(?!- |\n|\|).+)*", re.MULTILINE)

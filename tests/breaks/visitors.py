@@ -188,9 +188,9 @@ VISITORS = (
     Break(
         "takes all places",
         "who shows nothing keeps its place",
-        "server/session_manager.py",
-        "        return min(dark, key=lambda session: session.camera.last_picture, default=None)\n",
-        "        return None\n",
+        "server/session/entries.py",
+        "    return min(dark, key=lambda session: session.last_picture, default=None)\n",
+        "    return None\n",
         "session/test_session_manager.py::test_places_are_not_held_by_those_who_show_nothing",
     ),
     Break(
@@ -221,8 +221,8 @@ VISITORS = (
         "control tokens in questions",
         "they are taken out once",
         "server/catalogue/control_tokens.py",
-        "        rest = Remainder(self)\n        for char in text.translate(WIDE):\n            rest.add(char)\n        return rest.text\n",
-        '        return re.sub(r"<\\|[^<>|]*\\|>", "", text.translate(WIDE))\n',
+        "        return rest.text + text[at:]\n",
+        '        return re.sub(r"<\\|[^<>|]*\\|>", "", text)\n',
         "engines/test_prompts.py::test_control_tokens_go_until_none_is_left",
     ),
     Break(

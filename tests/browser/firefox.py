@@ -22,6 +22,9 @@ PREFERENCES = {
     # Firefox's own moving picture in place of a camera, and nobody to ask for permission
     "media.navigator.streams.fake": True,
     "media.navigator.permission.disabled": True,
+    # Scripts press its buttons, which counts as nobody's gesture.
+    "media.autoplay.default": 0,
+    "media.autoplay.blocking_policy": 0,
     # Any free port, written into the profile
     "marionette.port": 0,
     # Nothing to the outside

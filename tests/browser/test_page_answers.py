@@ -101,7 +101,7 @@ async def test_an_answer_shows_its_frame_age_engine_and_times(
     )
     assert len((await thumb.get_attribute("src")) or "") * 3 / 4 <= 24 * 1024 + 64
     summary = turn.locator(".evidence summary")
-    await expect(summary).to_have_text(re.compile(r"^vLLM · just now · [\d.]+\sm?s$"))
+    await expect(summary).to_have_text(re.compile(r"^vLLM · just now · [\d.]+\ss$"))
     await expect(turn.locator(".about")).to_be_hidden()
     await summary.click()
     for text in ("Wait for the frame", "Prepare it", "Queue", "First word", "Total"):
@@ -172,6 +172,48 @@ async def test_words_are_shown_as_they_come(
     assert [text.strip() for text in shown if text.startswith("One")] == steps
 
 
+async def test_milliseconds_are_in_the_details(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """The line under an answer has tenths of a second at most, also for a look in detail."""
+    page = await visit(server.base_url)
+    await page.start()
+    await page.tap("Read this")
+    summary = page.turns.last.locator(".evidence summary")
+    await expect(summary).to_have_text(re.compile(r"^vLLM · detail · just now · [\d.]+\ss$"))
+    await summary.click()
+    await expect(page.turns.last.locator(".about")).to_contain_text(re.compile(r"\d\sm?s\sold"))
+
+
+async def test_send_becomes_the_button_that_stops(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """Pressed twice in a hurry, it sends; words that are typed meanwhile can be sent; the keyboard's
+    focus stays there.
+    """
+    model.behaviour = Behaviour.STALLS
+    page = await visit(server.base_url)
+    await page.start()
+    send, stop = page.button("Send"), page.button("Stop answering")
+    await page.box.fill("Tell me a story")
+    await send.dblclick()
+    await expect(page.turns.last).to_have_attribute("data-state", "answering")
+    await expect(send).to_be_hidden()
+    await expect(stop).to_be_focused()
+    await page.box.fill("A short one")
+    await expect(send).to_be_visible()
+    await expect(stop).to_be_visible()
+    await page.box.fill("")
+    await expect(send).to_be_hidden()
+    # A press within 0.4 s of Send counts as the second half of a double press, so a fast test has to wait.
+    await page.page.wait_for_timeout(500)
+    await stop.click()
+    await expect(page.turns.last.locator(".remark")).to_have_text("Cancelled.")
+    await expect(stop).to_be_hidden()
+    await expect(send).to_be_visible()
+    await expect(page.box).to_be_focused()
+
+
 async def test_cancel_stops_the_answer_at_the_model_too(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
@@ -183,11 +225,11 @@ async def test_cancel_stops_the_answer_at_the_model_too(
     await page.start()
     sent = await page.send("Tell me a long story")
     await expect(page.turns.last.locator(".text")).to_have_text("I see")
-    await page.button("Cancel").click()
+    await page.button("Stop answering").click()
     await expect(page.turns.last).to_have_attribute("data-state", "done")
     await expect(page.turns.last.locator(".remark")).to_have_text("Cancelled.")
     await expect(page.turns.last.locator(".text")).to_have_text("I see")
-    await expect(page.button("Cancel")).to_be_hidden()
+    await expect(page.button("Stop answering")).to_be_hidden()
     response = await page.response(sent["id"])
     assert response["finish_reason"] == "cancelled"
     async with asyncio.timeout(2):

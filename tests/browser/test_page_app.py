@@ -21,7 +21,7 @@ from tests.support.running import Running, running
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 ALLOWED = {"service_workers": "allow"}
-# What the browser writes by itself, where there is no network
+# Lines that the browser writes by itself without a network
 OFFLINE = (NOT_REACHED, r"net::ERR_INTERNET_DISCONNECTED", r"net::ERR_FAILED")
 
 # Everything that any cache of the page's origin has: address and body
@@ -66,7 +66,7 @@ async def kept_page(visit: Visit, url: str) -> Visitor:
     assert await page.page.evaluate(_READY) in ("activating", "activated")
     await page.page.reload()
     await page.page.wait_for_function(_CONTROLLED)
-    # What boot.js does after a while
+    # The reload by boot.js after a while
     await page.page.evaluate("async () => (await import('/client/app/updates.js')).keepShell()")
     return page
 

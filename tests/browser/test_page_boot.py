@@ -43,7 +43,7 @@ class Losing:
             await route.continue_()
 
 
-@pytest.mark.parametrize("name", ["live/peer.js", "client.js", "style.css"])
+@pytest.mark.parametrize("name", ["live/peer.js", "client.js", "style.css", "chat/chat.css"])
 async def test_what_is_lost_once_is_loaded_again(visit: Visit, builtin: Running, name: str) -> None:
     """By itself, and then the page works."""
     losing = Losing(name, loads=1)
@@ -87,7 +87,7 @@ async def test_a_press_counts_on_the_page_that_is_loaded_again(
     await page.page.reload()
     await expect(page.page.locator("#partial")).to_have_count(0)
     await page.page.wait_for_timeout(300)
-    await expect(page.state).to_have_text("Camera off")
+    await expect(page.state).to_have_text("Camera is off")
 
 
 async def test_what_is_lost_for_good_is_told(visit: Visit, builtin: Running) -> None:

@@ -54,10 +54,34 @@ async def test_the_log_stands_at_its_end_after_every_answer(
     assert max(above) <= 1, above
 
 
+@pytest.mark.parametrize("long", [False, True], ids=["short", "long"])
+async def test_a_question_covers_no_answer_that_has_room(
+    visit: Visit, server: Running, model: FakeOpenAI, long: bool
+) -> None:
+    """On a phone: it scrolls away above an answer that nearly fits, and stays above a long one."""
+    words = LONG * 3 if long else "It is good until March.\nThat is still to come."
+    model.answer_for = lambda _body, _jpeg: [words]
+    page = await visit(server.base_url, viewport=(390, 844))
+    await page.start()
+    await page.ask("When does it expire?")
+    turn = page.turns.last
+    await expect(turn).to_have_attribute("data-state", "done")
+    await page.page.locator("#log").evaluate("log => { log.scrollTop = log.scrollHeight; }")
+    # The first line's middle belongs to the answer, unless the answer is longer than the log.
+    at_top: str = await turn.evaluate("""turn => {
+      const log = document.querySelector("#log").getBoundingClientRect();
+      const said = turn.querySelector(".said").getBoundingClientRect();
+      const y = Math.max(said.top, log.top) + 10;
+      const found = document.elementFromPoint(said.right - 20, y);
+      return found.closest(".asked") ? "question" : found.closest(".answer") ? "answer" : found.outerHTML;
+    }""")
+    assert at_top == ("question" if long else "answer")
+
+
 async def test_who_scrolls_up_is_offered_the_way_back(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
-    """At once, not with the next answer; and it goes again at the end."""
+    """At once, not with the next answer; it takes the keyboard, and goes again at the end."""
     model.answer_for = lambda _body, _jpeg: [LONG]
     page = await visit(server.base_url)
     await page.start()
@@ -67,7 +91,12 @@ async def test_who_scrolls_up_is_offered_the_way_back(
     await expect(newest).to_be_hidden()
     await page.page.locator("#log").evaluate("log => { log.scrollTop = 0; }")
     await expect(newest).to_be_visible()
-    await newest.click()
+    await page.box.focus()
+    # Past "Tell me when", which stands between them
+    await page.page.keyboard.press("Shift+Tab")
+    await page.page.keyboard.press("Shift+Tab")
+    await expect(newest).to_be_focused()
+    await page.page.keyboard.press("Enter")
     await expect(newest).to_be_hidden()
     assert await page.page.evaluate(_ABOVE) <= 1
 

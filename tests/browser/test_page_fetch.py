@@ -62,7 +62,7 @@ async def test_an_operator_fetches_a_model(
             await expect(page.page.locator("#fetch-bar")).to_be_visible()
             await expect(page.page.locator("#fetch-offer")).to_be_hidden()
             await page.page.locator("#fetch-pause").click()
-            await expect(text).to_contain_text("What came is kept.", timeout=30_000)
+            await expect(text).to_contain_text("The part that came is kept.", timeout=30_000)
             await expect(page.page.locator("#fetch-bar")).to_be_hidden()
             hub.models[NAME].stalls.clear()
             hub.released.set()

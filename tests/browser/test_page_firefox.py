@@ -4,15 +4,21 @@ alone, in its colours.
 
 from __future__ import annotations
 
+import asyncio
+import base64
+import io
 import time
 from collections.abc import AsyncIterator
 
+import av
 import numpy as np
 import pytest
 import pytest_asyncio
+from numpy.typing import NDArray
 
 from server.core.sound import Sound
 from server.session import state_messages
+from server.voice.wav import wav
 from tests.browser.bundles import CLOSE, NEGOTIATE, ORDERS, POLICIES
 from tests.browser.bundles import OFFER as BUNDLED
 from tests.browser.firefox import Firefox, firefox, firefox_command
@@ -67,6 +73,42 @@ const done = arguments[arguments.length - 1];
 """
 
 
+ASK = """
+const box = document.querySelector("#question");
+box.value = arguments[0];
+box.dispatchEvent(new Event("input", { bubbles: true }));
+box.form.requestSubmit();
+"""
+# Keeps every connection of the page, from now on.
+PEERS = """
+const Real = window.RTCPeerConnection;
+window.__peers = [];
+window.RTCPeerConnection = class extends Real {
+  constructor(...given) { super(...given); window.__peers.push(this); }
+};
+"""
+# Records the received sound: Firefox has no MediaStreamTrackProcessor in a page, and runs no
+# AudioContext where there is no device for sound.
+RECORD = """
+const track = window.__peers.at(-1).getReceivers().map((one) => one.track).find((one) => one.kind === "audio");
+const recorder = window.__recorder = new MediaRecorder(new MediaStream([track]), { audioBitsPerSecond: 64000 });
+window.__parts = [];
+recorder.ondataavailable = ({ data }) => window.__parts.push(data);
+recorder.start();
+return recorder.state;
+"""
+RECORDED = """
+const done = arguments[arguments.length - 1];
+const recorder = window.__recorder;
+recorder.onstop = () => {
+  const reader = new FileReader();
+  reader.onload = () => done(reader.result.split(",")[1]);
+  reader.readAsDataURL(new Blob(window.__parts));
+};
+recorder.stop();
+"""
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def model() -> AsyncIterator[FakeOpenAI]:
     async with FakeOpenAI() as model:
@@ -88,6 +130,14 @@ async def browser() -> AsyncIterator[Firefox]:
         yield browser
 
 
+def decoded(file: bytes) -> NDArray[np.int16]:
+    """Return a recording's samples at 48 kHz."""
+    resampler = av.AudioResampler(format="s16", layout="mono", rate=48_000)
+    with av.open(io.BytesIO(file), "r") as container:
+        frames = [one for frame in container.decode(audio=0) for one in resampler.resample(frame)]
+    return np.concatenate([frame.to_ndarray()[0] for frame in frames])
+
+
 async def test_from_start_to_a_streamed_answer(
     browser: Firefox, run: Running, model: FakeOpenAI
 ) -> None:
@@ -106,14 +156,8 @@ async def test_from_start_to_a_streamed_answer(
     # The sender block is honoured: 2 frames a second.
     await soon(lambda: 0 < camera.fps() <= 3, 20)
     idle = camera.newest
-    ask = """
-      const box = document.querySelector("#question");
-      box.value = arguments[0];
-      box.dispatchEvent(new Event("input", { bubbles: true }));
-      box.form.requestSubmit();
-    """
     asked = time.monotonic()
-    await browser.script(ask, "What is this?")
+    await browser.script(ASK, "What is this?")
     text = 'return document.querySelector("article.turn:last-of-type .text")?.textContent === arguments[0]'
     await browser.until(text, "I see a cup.")
     assert camera.newest is not idle
@@ -171,9 +215,51 @@ async def test_a_microphone_is_heard(
     await soon(lambda: not session.camera.offered, 10)
 
 
+async def test_an_answer_is_heard(browser: Firefox) -> None:
+    """A tone that a model speaks: all of it arrives in the page, at its pitch."""
+    tone = (9000 * np.sin(2 * np.pi * 300 * np.arange(48_000) / 24_000)).astype(np.int16)
+    parts = [wav(part.tobytes(), 24_000) for part in np.split(tone, 8)]
+    omni = FakeOpenAI(model="Qwen/Qwen3-Omni-30B-A3B-Instruct", between_tokens=0.05)
+    omni.others = {"/openapi.json": {"paths": {"/v1/audio/speech": {}}}}
+    omni.deltas = [{"content": "A red cup."}] + [
+        {"content": base64.b64encode(part).decode(), "modality": "audio"} for part in parts
+    ]
+    async with (
+        omni,
+        running(engine="vllm", vllm_base_url=omni.base_url, rate_limit_per_minute=0) as server,
+    ):
+        await browser.go(f"{server.base_url}/")
+        await browser.script(PEERS)
+        await browser.script(
+            '[...document.querySelectorAll("button")].find((b) => /Start Camera/.test(b.textContent)).click()'
+        )
+        await browser.until(STATE, "Live")
+        (session,) = server.program.sessions.all()
+        await browser.script('document.querySelector("#speak").click()')
+        await soon(lambda: session.speaking.wanted and session.voice.connected, 10)
+        assert await browser.script(RECORD) == "recording"
+        await browser.script(ASK, "What is this?")
+        await browser.until(
+            'return document.querySelector("article.turn")?.dataset.state === "done"'
+        )
+        await soon(lambda: session.voice.player.played > 1.9 and not session.speaking.talking, 15)
+        # The rest of it is on its way.
+        await asyncio.sleep(0.5)
+        heard = decoded(base64.b64decode(await browser.async_script(RECORDED)))
+        await browser.go("about:blank")
+    rate = 48_000
+    loud = np.flatnonzero(np.abs(heard) > 1500)
+    # A busy machine stretches it: the browser fills what comes late.
+    pieces = np.abs(heard[: len(heard) // 960 * 960]).reshape(-1, 960).max(axis=1)
+    assert np.count_nonzero(pieces > 1500) * 0.02 > 1.8
+    sounding = heard[loud[0] : loud[-1]]
+    spectrum = np.abs(np.fft.rfft(sounding * np.hanning(len(sounding))))
+    assert np.argmax(spectrum) * rate / len(sounding) == pytest.approx(300, abs=5)
+
+
 async def test_a_part_is_fetched_when_the_server_is_back(browser: Firefox) -> None:
     """Firefox never imports again what failed once: nothing is imported before the server answers."""
-    shown = "return document.querySelector(arguments[0]).open"
+    shown = "return document.querySelector(arguments[0])?.open"
     press = "document.querySelector(arguments[0]).click()"
     async with running(drain_seconds=0.2) as gone:
         await browser.go(f"{gone.base_url}/")
@@ -193,7 +279,9 @@ async def test_the_connection_doctor_finds_nothing_wrong(browser: Firefox, run: 
     await browser.go(f"{run.base_url}/")
     await browser.script('document.querySelector("#state").click()')
     await browser.script('document.querySelector("#facts [data-doctor]").click()')
-    await browser.until('return !document.querySelector("#doctor-again").disabled', seconds=25)
+    await browser.until(
+        'return document.querySelector("#doctor-again")?.disabled === false', seconds=25
+    )
     found = await browser.script(
         'return [...document.querySelectorAll("#doctor-list li")].map((row) => [row.dataset.check, row.dataset.state])'
     )

@@ -119,7 +119,7 @@ async def test_rings_are_spoken_where_answers_are(visit: Visit, builtin: Running
     since = await page.now()
     await page.show(mode="color:rgb(240 140 20)")
     await page.got(
-        'm.type === "watches" && m.watches[0].reason.includes("Nothing red")', since=since
+        'm.type === "watches" && m.watches[0].reason.includes("I do not see it")', since=since
     )
     await page.show(mode="color:rgb(210 30 30)")
     await expect(page.page.locator(".ring")).to_have_count(1)

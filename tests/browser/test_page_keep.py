@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Page, expect
 
 from tests.browser.visitor import Visit
 from tests.support.fakes_openai import FakeOpenAI
@@ -49,6 +49,9 @@ async def test_a_conversation_is_saved_and_deleted(
     turns = json.loads((tmp_path / "chat.json").read_text(encoding="utf-8"))["turns"]
     assert [turn["question"] for turn in turns] == ["What colour is it?", "What is this?"]
     await dialog.get_by_role("button", name="Not now").click()
+    # The state lies over the first answers.
+    await page.page.locator("#state").click()
+    await expect(page.page.locator("#facts")).to_be_hidden()
 
     session = server.program.sessions.all()[-1]
     assert len(session.sent_pictures) == 2
@@ -71,3 +74,66 @@ async def test_a_conversation_is_saved_and_deleted(
     texts = [text for role, text in model.last.texts if role != "system"]
     assert not [text for text in texts if "cup" in text]
     assert len(session.sent_pictures) == 1
+
+
+# A browser that shares: it writes down what it was given.
+_SHARES = """() => {
+  window.__shared = [];
+  navigator.canShare = () => true;
+  navigator.share = async ({ text, files = [] }) => {
+    window.__shared.push([text, ...await Promise.all(files.map(async (file) => [file.type, file.size]))]);
+  };
+}"""
+
+
+async def test_an_answer_is_shared_with_its_picture(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """Question, answer without marks, and the very picture that the model got."""
+
+    async def prepare(page: Page) -> None:
+        await page.add_init_script(f"({_SHARES})()")
+
+    page = await visit(server.base_url, prepare=prepare)
+    await page.start()
+    model.answer_for = lambda _body, _jpeg: ["A **cup**."]
+    response = await page.ask("What is this?")
+    # The part that shares is there.
+    await expect(page.turns.last.locator("strong")).to_have_text("cup")
+    await page.turns.last.get_by_role("button", name="Share", exact=True).click()
+    await page.page.wait_for_function("() => window.__shared.length === 1")
+    session = server.program.sessions.all()[-1]
+    picture = session.sent_pictures.get(response["frame"]["picture"])
+    assert picture is not None
+    assert picture.jpeg is not None
+    assert await page.page.evaluate("window.__shared[0]") == [
+        "What is this?\n\nA cup.",
+        ["image/jpeg", len(picture.jpeg)],
+    ]
+    await expect(page.turns.last.locator(".save")).to_be_hidden()
+
+
+async def test_where_nothing_can_be_shared_an_answer_is_saved(
+    visit: Visit, server: Running, model: FakeOpenAI, tmp_path: Path
+) -> None:
+    """As a file of its own with its words and its picture, and nothing of the other answers."""
+
+    async def prepare(page: Page) -> None:
+        await page.add_init_script(
+            "delete Navigator.prototype.share; delete window.showSaveFilePicker;"
+        )
+
+    page = await visit(server.base_url, prepare=prepare)
+    await page.start()
+    await page.ask("What colour is it?")
+    model.answer_for = lambda _body, _jpeg: ["A **cup**."]
+    await page.ask("What is this?")
+    await expect(page.turns.last.locator(".share")).to_be_hidden()
+    async with page.page.expect_download() as got:
+        await page.turns.last.get_by_role("button", name="Save this answer").click()
+    await (await got.value).save_as(tmp_path / "answer.html")
+    html = (tmp_path / "answer.html").read_text(encoding="utf-8")
+    assert "A <strong>cup</strong>." in html
+    assert "What colour" not in html
+    assert html.count('src="data:image/jpeg;base64,') == 1
+    await expect(page.page.locator("#announcer")).to_contain_text("Saved.")

@@ -20,7 +20,8 @@ LANGUAGES = Path(__file__).resolve().parents[2] / "client" / "languages"
 
 # Words on the page without the marks of the pseudo-language: texts and attributes that are shown.
 # Not those of the model, of the person, of the settings' lists of cameras and languages.
-_LEFTOVER = r"""() => {
+_LEFTOVER = r"""(root) => {
+  root ??= "#app";
   const foreign = "[translate=no], #announcer, .asked, .answer .text, #language, .about dd, #fact-engine, option[value]:not([value=''])";
   const word = /\p{L}{3,}/u;
   const marked = /⟦[^⟦⟧]*⟧/;
@@ -29,13 +30,13 @@ _LEFTOVER = r"""() => {
     return words;
   };
   const found = [];
-  const walker = document.createTreeWalker(document.querySelector("#app"), NodeFilter.SHOW_TEXT);
+  const walker = document.createTreeWalker(document.querySelector(root), NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
     const { parentElement: element, data } = walker.currentNode;
     if (element.closest(foreign) || !element.checkVisibility()) continue;
     if (word.test(bare(data).replace(/kbit\/s|vLLM|MB/g, ""))) found.push(data.trim());
   }
-  for (const element of document.querySelectorAll("#app *"))
+  for (const element of document.querySelectorAll(`${root} *`))
     for (const name of ["aria-label", "title", "placeholder", "alt"]) {
       const words = element.getAttribute(name) ?? "";
       if (!element.closest(foreign) && element.checkVisibility() && word.test(bare(words))) found.push(words);
@@ -86,8 +87,8 @@ async def live(page: Visitor) -> None:
 
 
 async def test_no_english_is_left_over(visit: Visit, server: Running, model: FakeOpenAI) -> None:
-    """Before and with the camera, with an answer, its details and the state opened: all that can be
-    read or heard went through the table.
+    """Before and with the camera, with an answer, its details, the state and the settings opened:
+    all that can be read or heard went through the table.
     """
     page = await spoken(visit, server, "de", prepare=pseudo("de"))
     assert await page.page.evaluate(_LEFTOVER) == []
@@ -97,7 +98,13 @@ async def test_no_english_is_left_over(visit: Visit, server: Running, model: Fak
     await expect(page.turns.last.locator(".asked")).to_contain_text("⟦What is this?⟧")
     await page.turns.last.locator(".evidence summary").click()
     await page.page.locator("#state").click()
+    await expect(page.page.locator("#fact-engine")).not_to_be_empty()
     assert await page.page.evaluate(_LEFTOVER) == []
+    # Elements that were added later, and words that their part puts there
+    await page.page.locator("#settings-open").click()
+    await expect(page.page.locator("#settings")).to_be_visible()
+    await expect(page.page.locator("#settings-camera option")).not_to_have_count(0)
+    assert await page.page.evaluate(_LEFTOVER, "#settings") == []
 
 
 @pytest.mark.parametrize("code", ["de", "ar", "ja", "ru", "fr"])
@@ -138,9 +145,28 @@ async def test_another_language_keeps_the_chat(
     await expect(page.page.locator("html")).to_have_attribute("lang", "uk")
     assert (await page.sent("settings", since=since))["language"] == "uk"
     table = json.loads((LANGUAGES / "uk.json").read_text("utf-8"))
-    await expect(page.page.locator("#stop")).to_have_text(table["Stop"])
+    await expect(page.page.locator("#stop")).to_have_text(table["Camera off"])
     await expect(page.turns).to_have_count(1)
     await expect(page.turns.last.locator(".copy")).to_have_attribute("aria-label", table["Copy"])
     await expect(page.turns.last.locator(".ways button").first).to_have_text(table["Now"])
     await page.page.reload()
     await expect(page.page.locator("#start")).to_have_text(table["Start Camera"])
+    await live(page)
+    await page.page.locator("#quick-what").click()
+    await expect(page.turns.last).to_have_attribute("data-state", "done")
+    assert "in the language with the tag uk." in model.last.texts[0][1]
+
+
+async def test_descriptions_are_in_the_pages_language(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """Nobody's words decide it: the page's do, those of the moment; the system text stays the same."""
+    page = await spoken(visit, server, "ar")
+    await live(page)
+    await page.page.locator("#quick-what").click()
+    await expect(page.turns.last).to_have_attribute("data-state", "done")
+    system = model.last.texts[0]
+    await page.page.locator("#describe").click()
+    await page.got('m.type === "response" && m.kind === "describe"')
+    assert model.last.texts[0] == system
+    assert model.last.texts[-1][1].endswith("Write it in the language with the tag ar.")

@@ -413,16 +413,16 @@ async def test_a_camera_that_is_plugged_in_again_goes_on_by_itself(
     await ask(page, "What is the red thing?")
     await page.page.evaluate("window.__camera.unplug()")
     await expect(page.card).to_contain_text("The camera was disconnected")
-    await expect(page.state).to_have_text("Camera off")
+    await expect(page.state).to_have_text("Camera is off")
     await page.page.evaluate("window.__camera.plug()")
     await expect(page.state).to_have_text("Live")
     await ask(page, "How big is it?")
     assert "What is the red thing?" in str(model.last.texts)
     # One that the person stopped stays stopped.
-    await page.button("Stop").click()
+    await page.button("Camera off").click()
     await page.page.evaluate("window.__camera.plug()")
     await page.page.wait_for_timeout(200)
-    await expect(page.state).to_have_text("Camera off")
+    await expect(page.state).to_have_text("Camera is off")
 
 
 async def test_a_second_window_of_the_session_wins_and_the_first_says_so(
@@ -441,7 +441,7 @@ async def test_a_second_window_of_the_session_wins_and_the_first_says_so(
     async with connect(f"{server.ws_url}/ws/{id}", subprotocols=protocols, proxy=None) as other:
         await other.recv()
         await expect(page.card).to_contain_text("Opened in another window")
-        await expect(page.state).to_have_text("Camera off")
+        await expect(page.state).to_have_text("Camera is off")
         await page.start()
         await other.wait_closed()
         assert other.close_code == 4409

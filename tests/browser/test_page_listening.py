@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import wave
 from collections.abc import AsyncIterator
@@ -82,7 +83,7 @@ def understood(server: Running, monkeypatch: pytest.MonkeyPatch, words: FakeWord
 
     def with_words(id: str) -> Any:
         session = make(id)
-        session._listening._spoken._recognising = words
+        session._parts.listening._spoken._recognising = words
         return session
 
     monkeypatch.setattr(server.program.sessions, "_make", with_words)
@@ -212,7 +213,7 @@ async def test_a_held_button_is_heard_and_nothing_else(
     model: FakeOpenAI,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The choice is kept for the tab; Space holds the button, too."""
+    """The choice is kept on the device; Space holds the button, too."""
     words = FakeWords("What is this?")
     understood(server, monkeypatch, words)
     async with person(talking_browser, server) as visitor:
@@ -234,8 +235,10 @@ async def test_a_held_button_is_heard_and_nothing_else(
         response = await visitor.response(heard["id"])
         assert response["text"] == "I see a cup."
         await expect(strip).not_to_have_attribute("data-heard", re.compile(".*"))
-        kept = await visitor.page.evaluate("history.state.talk")
-        assert kept == {"mode": "push", "silence": 500}
+        kept = json.loads(
+            await visitor.page.evaluate("localStorage.getItem('qwen-camera-settings')")
+        )
+        assert (kept["talk"], kept["silence"]) == ("push", 500)
 
 
 async def test_a_page_says_why_it_cannot_listen(talking_browser: Browser, builtin: Running) -> None:

@@ -121,12 +121,16 @@ async def test_a_box_goes_along_with_the_thing_and_goes_with_it(
     await expect(turn.locator(".text")).to_have_text("It lies on the table.")
     await expect(turn.locator(".places")).to_have_text(re.compile(r"^Pink box: \w+.*\.$"))
     await expect(turn.locator(".shot i")).to_have_count(1)
+    if viewport[0] < 500:
+        await page.button("Whole picture").click()
     fit = await page.page.locator("#video").evaluate("video => getComputedStyle(video).objectFit")
     assert fit == ("contain" if viewport[0] < 500 else "cover")
     mark = page.page.locator(".mark")
     await expect(mark).to_have_count(1)
     # The worker comes with the first box.
     assert any(url.endswith("/track/worker.js") for url in requested)
+    # It takes its place in the whole picture with the next frame.
+    await overlaps(page, 2)
     found = await overlaps(page, 12)
     assert len(found) >= 9, found
     assert sorted(found)[len(found) // 2] >= 0.7, found
@@ -251,6 +255,8 @@ async def test_a_box_on_another_devices_picture_stays_while_that_shows_the_same(
     finder.answer_for, finder.first_token = there(0.4), 0.0
     page = await visit(pointing.base_url)
     await page.button("Use another camera").click()
+    # It opens once the page has its token.
+    await expect(page.page.locator("#other-dialog")).to_be_visible()
     token = await page.page.get_by_label("Bearer token").input_value()
     ready = await page.got('m.type === "ready"')
     async with (

@@ -175,8 +175,8 @@ async def test_what_fails_says_what_to_do(visit: Visit, run: Running) -> None:
     await page.start()
     await let_in(page)
     await page.page.get_by_text("Any OpenAI-compatible server", exact=True).click()
-    # The server itself is no model server.
-    await page.page.locator("#engine-url").fill(f"{run.base_url}/v1")
+    # No model server is there.
+    await page.page.locator("#engine-url").fill(f"{run.base_url}/client")
     await page.page.locator("#engine-start").click()
     error = page.page.locator("#engine-error")
     await expect(error).to_contain_text("is not OpenAI-compatible. Check the address")
@@ -287,7 +287,7 @@ async def test_the_operator_switches_between_true_engines(
 ) -> None:
     """Chosen on the page, its command seen, watched loading, and the camera is answered with it:
     first a model in this program, then another one in a server that the program starts; then
-    stopped. What each held comes back.
+    stopped. All that each held comes back.
     """
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     shutil.copytree(tiny_model, tmp_path / "tiny")
@@ -425,3 +425,40 @@ async def test_the_operator_sees_who_is_in_and_ends_it(visit: Visit, run: Runnin
     await device.get_by_role("button").click()
     await expect(device).to_have_count(0)
     assert not run.program.access.devices.listed()
+
+
+async def test_the_operator_drains_a_gateway(visit: Visit) -> None:
+    """One that knows no other: it takes nobody new, who is there stays, and the panel says so; taken
+    back, all is as before. A server that is alone shows none of it.
+    """
+    async with running(operator_token=TOKEN, gateway_name="h1", rate_limit_per_minute=0) as one:
+        page = await visit(f"{one.base_url}/#operator")
+        await page.page.get_by_label("Operator token").fill(TOKEN)
+        await page.button("Continue").click()
+        gateways = page.page.locator("#gateways")
+        await expect(gateways.locator("li")).to_contain_text("h1 (this one)")
+        await expect(gateways.locator("li")).to_contain_text("places taken")
+        await gateways.get_by_role("button", name="Drain this one").click()
+        state = page.page.locator("#gateways-state")
+        await expect(state).to_contain_text("Nothing has happened yet.")
+        await expect(state).to_have_text(
+            "Still here: 1. Gone on: 0. No other gateway has room: people stay until they leave.",
+            timeout=20_000,
+        )
+        await expect(gateways.locator("li")).to_contain_text("draining")
+        assert one.program.sessions.emptying
+        again = gateways.get_by_role("button", name="Take people again")
+        await again.click()
+        await expect(again).to_be_hidden()
+        await expect(gateways.get_by_role("button", name="Drain this one")).to_be_focused()
+        await expect(state).to_contain_text("Drain a gateway before you stop it")
+        assert not one.program.sessions.emptying
+
+
+async def test_a_server_that_is_alone_has_no_gateways(visit: Visit, run: Running) -> None:
+    """There is nowhere to send people."""
+    page = await visit(f"{run.base_url}/#operator")
+    await page.page.get_by_label("Operator token").fill(TOKEN)
+    await page.button("Continue").click()
+    await expect(page.page.locator("#people")).to_be_visible()
+    await expect(page.page.locator("#gateways")).to_be_hidden()

@@ -10,12 +10,23 @@ import pytest
 from playwright.async_api import Page, Route, expect
 
 from tests.browser.visitor import Visit, Visitor, hurry
+from tests.client.test_files import MOST_BYTES, MOST_FILES
 from tests.support.running import Running
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 # The browser's own words, and the page's, for what could not be fetched
 LOST = ("Failed to load resource", "A part of the page did not load")
+
+# Folders of parts
+LATER = ("answer", "dialogs", "doctor", "facts", "operator", "settings", "track", "voice", "watch")
+# What was fetched besides the page itself, and the bytes of all, not compressed
+_LOADED = """() => {
+  const [page] = performance.getEntriesByType("navigation");
+  const files = performance.getEntriesByType("resource");
+  const size = files.reduce((sum, one) => sum + one.decodedBodySize, page.decodedBodySize);
+  return [files.map((one) => one.name), size];
+}"""
 
 # All of the doctor is here.
 HAS_CHECKS = """() =>
@@ -61,11 +72,11 @@ async def test_a_first_load_fetches_no_part(visit: Visit, builtin: Running) -> N
     """Neither doctor nor operator, and everything else once; each part comes when it is opened."""
     page = await visit(builtin.base_url)
     await page.page.wait_for_load_state("networkidle")
-    assert await fetched(page, "doctor", "operator") == set()
-    names = await page.page.evaluate(
-        "() => performance.getEntriesByType('resource').map((one) => one.name)"
-    )
+    assert await fetched(page, *LATER) == set()
+    names, size = await page.page.evaluate(_LOADED)
     assert len(names) == len(set(names))
+    assert len(names) + 1 <= MOST_FILES
+    assert size <= MOST_BYTES
     await open_state(page)
     await page.page.locator("#facts [data-doctor]").click()
     await expect(page.page.locator("#doctor-list li").first).to_be_visible()
@@ -203,3 +214,20 @@ async def test_a_part_that_never_ends_to_come_is_told(visit: Visit, builtin: Run
     await expect(page.page.locator("#doctor")).to_be_hidden()
     await button.click()
     await expect(page.page.locator("#doctor")).to_be_visible()
+
+
+async def test_a_style_sheet_that_fails_later_reloads_nothing(
+    visit: Visit, builtin: Running
+) -> None:
+    """The chat would be lost: only a page that is not complete yet is loaded again."""
+    page = await visit(builtin.base_url)
+    await expect(page.page.locator("#partial")).to_have_count(0)
+    page.expect(r"Failed to load resource|404|MIME type")
+    await page.page.evaluate("window.__same = true")
+    await page.page.evaluate("""() => new Promise((done) => {
+          const link = document.createElement("link");
+          Object.assign(link, { rel: "stylesheet", href: "/client/none.css" });
+          link.addEventListener("error", () => setTimeout(done, 1000));
+          document.head.append(link);
+        })""")
+    assert await page.page.evaluate("window.__same")

@@ -126,7 +126,7 @@ async def test_a_rolling_restart_loses_no_answer(
     visit: Visit, scene: Scene, settings: dict[str, str], model: FakeOpenAI
 ) -> None:
     """Each process in turn is stopped in the middle of an answer: it comes to its end, the page is
-    sent to the other one, and goes on there with its chat and its watch.
+    sent to the other one, and goes on there with its chat, its watch and its settings.
     """
     page = await visit(scene.nginx.url)
     page.expect(NOT_REACHED, "status of 503", "status of 404")
@@ -135,6 +135,9 @@ async def test_a_rolling_restart_loses_no_answer(
     await page.box.fill("Tell me when you see red.")
     await page.button("Watch for this").click()
     await page.got('m.type === "watches" && m.watches.length === 1')
+    await page.button("Settings").click()
+    await page.page.locator("#settings [name=sensitivity]").fill("1")
+    await page.button("Done").click()
     for turn in range(2):
         await know_each_other(scene)
         at = home(scene, session)
@@ -160,7 +163,13 @@ async def test_a_rolling_restart_loses_no_answer(
         assert (await page.ask("And now?"))["text"] == "".join(WORDS)
         # The chat came along, and the watch.
         assert (await page.got('m.type === "resumed"', since=since))["turns"] > 0
-        assert (await page.sent("watch", since=since))["condition"] == "you see red"
+        watch = await page.sent("watch", since=since)
+        assert (watch["condition"], watch["bar"]) == ("you see red", 0.5)
+        await page.page.wait_for_function(
+            """since => window.__log.some(({ at, way, message }) =>
+              at > since && way === "sent" && message.type === "settings" && message.sensitivity === 2)""",
+            arg=since,
+        )
         await expect(page.page.locator("#log")).not_to_contain_text("A new session began.")
         back = server_behind(scene.processes[at].port, settings)
         scene.processes[at] = await scene.stack.enter_async_context(back)

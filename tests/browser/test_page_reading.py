@@ -76,11 +76,11 @@ async def test_a_tap_ends_it_with_what_was_read(visit: Visit, builtin: Running) 
     page = await begin(visit, builtin.base_url)
     sent = await page.send("Lies mir das vor")
     await expect(page.turns.last.locator(".text")).to_contain_text(LINES[2], timeout=20_000)
-    await page.button("Cancel").click()
+    await page.button("Stop answering").click()
     response = await page.response(sent["id"])
     assert (response["text"], response["finish_reason"]) == ("\n".join(LINES[:3]), "stop")
     await expect(page.turns.last.locator(".remark")).to_be_hidden()
-    await expect(page.button("Cancel")).to_be_hidden()
+    await expect(page.button("Stop answering")).to_be_hidden()
 
 
 async def test_it_is_spoken_and_waits_for_the_voice(visit: Visit, builtin: Running) -> None:
@@ -116,5 +116,5 @@ async def test_what_was_read_once_can_be_read_on_with_a_tap(visit: Visit, builti
     sent = await page.sent("chat", since=since)
     assert sent["route"] == "read"
     await expect(page.turns.last.locator(".text")).to_contain_text(LINES[2], timeout=20_000)
-    await page.button("Cancel").click()
+    await page.button("Stop answering").click()
     await page.response(sent["id"])

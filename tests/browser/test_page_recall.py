@@ -41,7 +41,7 @@ async def test_an_answer_shows_the_pictures_of_the_past_that_it_names(
     image = pictures.get_by_role("img", name=re.compile("^Picture 1, "))
     assert await image.evaluate("one => one.decode().then(() => one.naturalWidth)") == 240
     await expect(turn.locator(".evidence summary")).to_contain_text(
-        re.compile(r"^vLLM · last\s\d+\ss, ")
+        re.compile(r"^vLLM · last\s\d+\ss · ")
     )
 
     ways = turn.locator(".ways")

@@ -120,3 +120,91 @@ async def test_camera_details_and_watches(visit: Visit, server: Running, model: 
         arg=since,
     )
     assert await page.page.evaluate("window.asked") == [480]
+
+
+# A browser with three voices, which writes down how it reads
+_VOICES = """() => {
+  window.__read = [];
+  const voice = {
+    getVoices: () => [["Anna", "de-DE"], ["Sam", "en-US"], ["Kyoko", "ja-JP"]].map(([name, lang]) => ({ name, lang, voiceURI: `urn:${name}` })),
+    addEventListener() {}, cancel() {}, pause() {}, resume() {}, paused: false,
+    speak(one) { window.__read.push([one.voice?.name ?? "", one.rate]); },
+  };
+  Object.defineProperty(window, "speechSynthesis", { value: voice });
+  Object.defineProperty(window, "SpeechSynthesisUtterance", { value: class { constructor(text) { this.text = text; } } });
+}"""
+
+
+async def test_voice_and_descriptions(visit: Visit, server: Running, model: FakeOpenAI) -> None:
+    """The chosen voice reads texts of its language, as fast as chosen; the length of descriptions
+    goes to the server, also that of the next page; all are kept, and forgotten.
+    """
+
+    async def prepare(page: Page) -> None:
+        await page.add_init_script(f"({_VOICES})()")
+
+    page = await visit(server.base_url, prepare=prepare)
+    await page.start()
+    await choose(page, speed="1.5", voice="urn:Sam", talk="push")
+    await page.page.locator("#settings [name=silence]").fill("900")
+    since = await page.now()
+    await choose(page, length="long")
+    assert (await page.sent("settings", since=since))["length"] == "long"
+    await page.button("Done").click()
+    model.answer_for = lambda _body, _jpeg: ["This is what I see: a cup and the saucer of it."]
+    await page.ask("What is this?")
+    await page.turns.last.get_by_role("button", name="Read aloud").click()
+    model.answer_for = lambda _body, _jpeg: ["Das ist eine Tasse, und hier steht ein Teller."]
+    await page.ask("Was ist das?")
+    await page.turns.last.get_by_role("button", name="Read aloud").click()
+    await page.page.wait_for_function("() => window.__read.length === 2")
+    assert await page.page.evaluate("window.__read") == [["Sam", 1.5], ["", 1.5]]
+    found = await kept(page)
+    assert found is not None
+    chosen = {"speed": "1.5", "voice": "urn:Sam", "talk": "push", "silence": 900, "length": "long"}
+    assert {name: found[name] for name in chosen} == chosen
+    await page.page.goto("about:blank")
+    await page.page.goto(server.base_url)
+    since = await page.now()
+    await page.start()
+    await page.page.wait_for_function(
+        """since => window.__log.some(({ at, way, message }) =>
+          at > since && way === "sent" && message.type === "settings" && message.length === "long")""",
+        arg=since,
+    )
+    await choose(page)
+    await page.button("Forget settings").click()
+    assert await kept(page) is None
+    usual = {"speed": "1", "voice": "", "talk": "hands_free", "silence": "500", "length": ""}
+    for name, value in usual.items():
+        await expect(page.page.locator(f"#settings [name={name}]")).to_have_value(value)
+
+
+_CAMERAS = """() => {
+  const of = (deviceId, label, ...facingMode) =>
+    ({ kind: "videoinput", deviceId, label, getCapabilities: () => ({ facingMode }) });
+  navigator.mediaDevices.enumerateDevices = async () => [
+    of("a", "HD Webcam (04f2:b6d9)"), of("b", "camera2 1, facing front"), of("c", "camera2 0, facing back"),
+    of("d", "camera2 2, facing back"), of("e", "", "user"), of("f", ""),
+    { kind: "audioinput", deviceId: "m", label: "Microphone" }];
+}"""
+
+
+async def test_cameras_have_names_and_no_ids(visit: Visit, builtin: Running) -> None:
+    """Those of the browser without what it adds; where it gives none, where the camera looks."""
+    page = await visit(builtin.base_url)
+    await page.start()
+    await page.page.evaluate(f"({_CAMERAS})()")
+    await choose(page)
+    names = page.page.locator("#settings [name=camera] option")
+    await expect(names).to_have_text(
+        [
+            "The browser's choice",
+            "HD Webcam",
+            "Front camera",
+            "Back camera",
+            "Back camera 2",
+            "Front camera 2",
+            "Camera 6",
+        ]
+    )

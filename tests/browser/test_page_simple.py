@@ -71,7 +71,7 @@ async def test_a_server_that_stopped_for_good_is_not_said_to_restart(visit: Visi
     """
     async with running(drain_seconds=0.1) as run:
         page = await visit(
-            run.base_url, prepare=lambda page: hurry(page, "closing.js", RESTARTS_WITHIN=1500)
+            run.base_url, prepare=lambda page: hurry(page, "outage.js", RESTARTS_WITHIN=1500)
         )
         page.expect(r"net::ERR_|WebSocket connection to .* failed")
         await page.start()

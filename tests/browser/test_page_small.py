@@ -1,6 +1,6 @@
 """The page where there is little room: small windows, 400 % zoom, large letters.
 
-What can be pressed is in sight.
+All that can be pressed is in sight.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ _PLACEHOLDER = """() => {
 
 async def refused(page: Visitor) -> None:
     """The camera is stopped, and refused when it is to be started again."""
-    if await page.button("Stop").is_visible():
-        await page.button("Stop").click()
+    if await page.button("Camera off").is_visible():
+        await page.button("Camera off").click()
     # A socket that was just begun ends with the refusal.
     page.expect("WebSocket is closed before")
     await page.page.evaluate("window.__camera.refuse = 'NotAllowedError'")
@@ -90,13 +90,13 @@ async def test_at_400_percent_zoom_everything_can_be_reached(
     await page.page.evaluate("window.__camera.refuse = ''")
     await page.start()
     await page.ask("What is this?")
-    for name in ("Stop", "Hold", "Describe", "What is this?"):
+    for name in ("Camera off", "Hold", "Describe", "What is this?"):
         await expect(page.button(name)).to_be_in_viewport(ratio=0.99)
     assert await page.page.evaluate(_COVERED, "#dock button, #state, #quick-what, #send") == []
     await expect(page.box).to_be_in_viewport(ratio=0.99)
     await expect(page.page.locator("#stage")).to_be_in_viewport(ratio=0.7)
     assert (await page.page.evaluate(_WIDE))["out"] == []
-    await page.button("Stop").click()
+    await page.button("Camera off").click()
     await expect(page.start_button).to_be_in_viewport(ratio=0.99)
     assert await page.page.evaluate(_COVERED, "#start") == []
 
@@ -119,6 +119,26 @@ async def test_large_letters_stay_in_their_buttons(
         "out": (await page.page.evaluate(_WIDE))["out"],
     }
     assert found == {"spilled": [], "covered": [], "out": []}
+
+
+async def test_an_upright_page_is_filled_and_shows_the_whole_with_a_press(
+    visit: Visit, builtin: Running
+) -> None:
+    """A picture is cropped only where it would be a strip between bars; beside the chat it is whole."""
+    page = await visit(builtin.base_url, viewport=(390, 844))
+    await page.start()
+    whole = page.button("Whole picture")
+    video = page.page.locator("#video")
+    await expect(whole).to_have_attribute("aria-pressed", "false")
+    await expect(video).to_have_css("object-fit", "cover")
+    await whole.click()
+    await expect(whole).to_have_attribute("aria-pressed", "true")
+    await expect(video).to_have_css("object-fit", "contain")
+    await page.page.set_viewport_size({"width": 1280, "height": 800})
+    await expect(whole).to_be_hidden()
+    await page.page.set_viewport_size({"width": 390, "height": 844})
+    await whole.click()
+    await expect(video).to_have_css("object-fit", "cover")
 
 
 @pytest.mark.parametrize("width", [320, 390, 1280])

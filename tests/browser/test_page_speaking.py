@@ -176,7 +176,7 @@ async def test_a_model_that_speaks_is_heard_in_its_own_voice(visit: Visit) -> No
     ):
         visitor = await listening(visit, server)
         await visitor.page.evaluate(_RECORD)
-        # As above: not each time.
+        # A browser on a busy machine stretches sound and makes holes, but not each time.
         for _ in range(3):
             await visitor.page.evaluate("window.__heard.length = 0")
             sent = await visitor.send("What do you see?")
@@ -187,7 +187,7 @@ async def test_a_model_that_speaks_is_heard_in_its_own_voice(visit: Visit) -> No
             await visitor.page.wait_for_timeout(300)
             heard, _, rate = await recorded(visitor)
             seconds, hole, _ = smoothness(heard, rate)
-            if hole < 0.06:
+            if hole < 0.06 and 1.7 < seconds < 2.2:
                 break
         assert 1.7 < seconds < 2.2
         assert hole < 0.06
@@ -207,7 +207,7 @@ async def test_pieces_follow_each_other_without_a_hole_or_a_click(
     visitor = await listening(visit, talking)
     await visitor.page.evaluate(_RECORD)
     session = session_of(talking)
-    # A browser on a busy machine makes holes and clicks of its own, but not each time.
+    # As above: not each time, nor clicks.
     for attempt in range(1, 4):
         await visitor.page.evaluate("window.__heard.length = 0")
         await visitor.send("What do you see?")
@@ -217,7 +217,7 @@ async def test_pieces_follow_each_other_without_a_hole_or_a_click(
         heard, _, rate = await recorded(visitor)
         seconds, hole, bend = smoothness(heard, rate)
         print(f"\n{seconds:.2f} s, longest hole {1000 * hole:.0f} ms, bend {bend:.1f}")
-        if hole < 0.06 and bend < 5:
+        if hole < 0.06 and bend < 5 and 7.5 < seconds < 9:
             break
     assert 7.5 < seconds < 9
     assert hole < 0.06
@@ -235,7 +235,7 @@ async def test_a_tap_stops_it_at_once(
     session = session_of(talking)
     sent = await visitor.send("What do you see?")
     await until(lambda: session.voice.player.played > 1.0)
-    await visitor.button("Cancel").click()
+    await visitor.button("Stop answering").click()
     assert (await visitor.end(sent["id"]))["finish_reason"] == "cancelled"
     await until(lambda: not session.speaking.talking)
     await visitor.page.wait_for_timeout(400)
@@ -286,9 +286,9 @@ async def test_the_browsers_own_voice_reads_piece_by_piece(
         "The cup is full of hot coffee.",
         "Behind it stands an old lamp with a yellow shade.",
     ]
-    await expect(visitor.button("Cancel")).to_be_hidden()
+    await expect(visitor.button("Stop answering")).to_be_hidden()
     await visitor.send("And now?")
     await visitor.page.wait_for_function("() => window.__said.length > 4")
-    await visitor.button("Cancel").click()
+    await visitor.button("Stop answering").click()
     await visitor.page.wait_for_function("() => window.__said.at(-1) === '(silent)'")
     await until(lambda: not session.speaking.talking)

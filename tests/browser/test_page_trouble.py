@@ -181,7 +181,7 @@ async def test_two_windows_of_one_page_do_not_fight(
     await page.start()
     server.program.sessions.close_sockets(4409, "replaced")
     await expect(page.card).to_contain_text("Opened in another window")
-    await expect(page.state).to_have_text("Camera off")
+    await expect(page.state).to_have_text("Camera is off")
     assert await page.page.evaluate("document.querySelector('#video').srcObject") is None
     await page.start()
 
@@ -193,7 +193,7 @@ async def test_a_reload_keeps_the_question_being_typed(visit: Visit, server: Run
     await page.box.fill("What does the sm")
     await page.page.reload()
     await expect(page.box).to_have_value("What does the sm")
-    await expect(page.state).to_have_text("Camera off")
+    await expect(page.state).to_have_text("Camera is off")
 
 
 async def test_a_question_that_is_too_long_is_held_back_with_its_count(

@@ -140,6 +140,19 @@ class Visitor:
         now: float = await self.page.evaluate("performance.timeOrigin + performance.now()")
         return now
 
+    async def bring(self, elements: str, sheet: str) -> None:
+        """Add a part's elements and style sheet, files below client/, as the page does for it."""
+        await self.page.evaluate(
+            """async ([elements, sheet]) => {
+              const { Part } = await import("/client/page/part.js");
+              const at = (path) => new URL(`/client/${path}`, location.href);
+              const part = new Part({ address: at("page/part.js"), load: async () => ({}), onMissing() {},
+                elements: at(elements), sheet: at(sheet) });
+              await part.ahead();
+            }""",
+            [elements, sheet],
+        )
+
     async def start(self) -> None:
         """Press Start Camera and wait until the page says that it is live."""
         since = await self.now()

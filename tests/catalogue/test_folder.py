@@ -403,7 +403,7 @@ BROKEN: list[tuple[Callable[[Path], object], str]] = [
     (lambda f: header(f / "a.safetensors", data_offsets=[0]), "is no safetensors header"),
     (
         text(num_hidden_layers=10**8, hidden_size=10**9),
-        "cannot be (memory_bytes: Input should be less than",
+        "an impossible model (memory_bytes: Input should be less than",
     ),
     # Not a regular file
     (lambda f: pipe(f / "config.json"), "config.json is no file that can be read. Download"),

@@ -278,7 +278,7 @@ def test_what_makes_something_runs_in_process() -> None:
     for mode in (RunMode.SUBPROCESS, RunMode.CONTAINER):
         assert "makes videos, for which no server is started here" in found[mode].reason
     assert found[RunMode.REMOTE].ok
-    assert "only where that succeeds" in found[RunMode.REMOTE].reason
+    assert "used if that succeeds" in found[RunMode.REMOTE].reason
     speaks = MAKER.model_copy(
         update={
             "model_type": ModelType.SPEECH,

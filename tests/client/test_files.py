@@ -21,7 +21,8 @@ from server.core import messages
 CLIENT = Path(__file__).resolve().parents[2] / "client"
 MODULES = sorted(CLIENT.rglob("*.js"))
 FILES = sorted(path for path in CLIENT.rglob("*") if path.is_file())
-HTML = (CLIENT / "index.html").read_text(encoding="utf-8")
+# The page, and the elements of its parts
+HTML = "".join(path.read_text(encoding="utf-8") for path in sorted(CLIENT.rglob("*.html")))
 CSS = (CLIENT / "style.css").read_text(encoding="utf-8")
 
 # Names that the browser already uses for something else.
@@ -35,42 +36,71 @@ FOLDERS = [
     ["words"],
     ["live"],
     ["page"],
-    ["chat", "dialogs", "stage"],
-    ["answer", "app", "doctor", "guide", "operator", "settings", "track", "voice", "watch"],
+    ["chat", "stage"],
+    [
+        "answer",
+        "app",
+        "cameras",
+        "dialogs",
+        "doctor",
+        "facts",
+        "guide",
+        "join",
+        "operator",
+        "programs",
+        "settings",
+        "track",
+        "voice",
+        "watch",
+    ],
     [""],
 ]
 # Join what carries with what shows.
 JOINS = {
-    "client.js",
+    *("client.js", "dialogs.js", "settings.js"),
     "answer/panel.js",
-    "settings.js",
+    "cameras/panel.js",
     "doctor/panel.js",
-    "operator/panel.js",
+    "join/join.js",
+    *("operator/panel.js", "programs/panel.js"),
     "track/marks.js",
     *("voice/listening.js", "voice/spoken.js", "watch/panel.js"),
 }
 # Fetched when somebody opens them, each with all that it imports and the page has not
 PARTS = [
     "answer/panel.js",
-    "doctor/panel.js",
-    "operator/panel.js",
+    "cameras/panel.js",
+    "dialogs/dialogs.js",
+    *("doctor/panel.js", "facts/panel.js"),
+    *("operator/panel.js", "programs/panel.js"),
     "track/marks.js",
     "guide/panel.js",
     "settings/panel.js",
     "voice/listening.js",
     "voice/spoken.js",
-    "watch/panel.js",
+    *("watch/changes.js", "watch/condition.js", "watch/panel.js"),
 ]
+# The page's own style sheets, in this order: the later ones build on the first
+SHEETS = ["style.css", "stage/stage.css", "chat/chat.css"]
 # Fetched with any of several parts
 SHARED = {"page/notes.js"}
 # Only comments name them.
 TYPES = [
-    *("live/answermessages.js", "live/descriptionmessages.js", "live/handovermessages.js"),
-    "live/operatormessages.js",
+    *("live/messages.js", "live/answermessages.js", "live/descriptionmessages.js"),
+    *(
+        "live/cameramessages.js",
+        "live/programmessages.js",
+        "live/handovermessages.js",
+        "live/operatormessages.js",
+    ),
     *("live/voicemessages.js", "live/watchmessages.js"),
 ]
+# Of a first load, not compressed
+MOST_FILES, MOST_BYTES = 55, 330_000
 # Fetched by boot.js, some time after the page
 AFTER = ["app/updates.js"]
+# A page of its own, for a device that joins as a further camera
+JOIN = "join/join.js"
 # The workers that they start
 WORKERS = ["track/worker.js"]
 # Keeps the page's files; the browser fetches it by itself.
@@ -85,18 +115,23 @@ WITHOUT_PAGE = [
     "page/picture",
     "page/routes",
     "page/words",
-    "chat/condition",
+    "watch/condition",
     "chat/conversation",
     "chat/language",
     "doctor/doctor",
     "doctor/mediachecks",
     "doctor/report",
     "doctor/webchecks",
+    "facts/words",
+    "operator/cameras",
+    "operator/hooks",
     "operator/engine",
     "operator/enginewords",
     "operator/fetching",
+    "operator/gateways",
     "operator/making",
     "operator/people",
+    "operator/rounds",
     "stage/simplemode",
     "track/boxes",
     "track/corners",
@@ -110,6 +145,8 @@ WITHOUT_PAGE = [
     "track/tracker",
     "track/worker",
     "guide/words",
+    "programs/words",
+    "join/sending",
     "voice/speaking",
     "voice/words",
     "watch/desk",
@@ -117,27 +154,29 @@ WITHOUT_PAGE = [
 ]
 # Show things, and never touch the connection.
 WITHOUT_CONNECTION = [
-    *("answer/keepview", "answer/link", "answer/rich", "answer/seen", "answer/zoom"),
+    *("answer/correcting", "answer/keepview", "answer/link", "answer/looked"),
+    *("answer/rich", "answer/seen", "answer/zoom"),
+    "cameras/view",
     "chat/chatview",
     "chat/composer",
-    "chat/correcting",
-    "chat/draft",
     "chat/drawing",
-    "chat/looked",
-    "chat/spokenmark",
     "dialogs/*",
     "doctor/doctorview",
+    "operator/camerasview",
     "operator/enginedialog",
     "operator/fetchview",
+    "operator/gatewaysview",
+    "operator/hooksview",
     "operator/makingview",
     "operator/peopleview",
+    *("programs/looks", "programs/view"),
     "settings/panel",
     "page/dom",
-    "page/fragment",
     "page/notes",
     "page/settings",
     "page/viewport",
-    "stage/memoryview",
+    "facts/memoryview",
+    "facts/panel",
     "stage/stageview",
     "track/overlay",
     "track/readback",
@@ -151,13 +190,15 @@ PURE = [
     "answer/inline",
     "answer/keep",
     "answer/markdown",
-    "chat/condition",
+    "watch/condition",
     "chat/conversation",
     "chat/language",
+    "facts/words",
     "operator/enginewords",
     "page/picture",
     "page/routes",
     "page/words",
+    "programs/words",
     "stage/simplemode",
     "track/ring",
     "voice/words",
@@ -262,7 +303,8 @@ def test_references_are_own_files() -> None:
     """
     references = [a[key] for _, a in TAGS for key in ("src", "href") if a.get(key)]
     assert "/client/client.js" in references
-    assert "/client/style.css" in references
+    sheets = [a["href"] for tag, a in TAGS if tag == "link" and a.get("rel") == "stylesheet"]
+    assert [one for one in sheets if "/join/" not in one] == [f"/client/{name}" for name in SHEETS]
     for reference in set(references) - {"/ca.crt"}:
         assert reference.startswith("/client/"), reference
         assert (CLIENT / reference.removeprefix("/client/")).is_file(), reference
@@ -297,6 +339,8 @@ def test_text_stays_text(path: Path) -> None:
         "DOMParser",
     ):
         assert word not in code(path)
+    # It reads elements from files of this server, and from nothing else.
+    assert ("XMLHttpRequest" in code(path)) == (named(path) == "page/part.js")
 
 
 @pytest.mark.parametrize("path", MODULES, ids=named)
@@ -319,7 +363,7 @@ def test_no_troublesome_habits(path: Path) -> None:
     keeps = re.search(r"\b(?:caches|navigator\.storage)\.", text) is not None
     assert keeps == (named(path) == SERVICE_WORKER)
     assert not re.search(r"\b(alert|confirm|prompt)\(", text)
-    if path.name != "draft.js":
+    if path.name != "composer.js":
         assert "sessionStorage" not in text
 
 
@@ -339,7 +383,7 @@ def test_no_module_is_left_over() -> None:
     stands alone.
     """
     scripts = [a["src"].removeprefix("/client/") for tag, a in TAGS if tag == "script"]
-    assert scripts == ["boot.js", "client.js"]
+    assert scripts == ["boot.js", "client.js", JOIN]
     starts = [*scripts, *PARTS, *AFTER, *WORKERS, SERVICE_WORKER, *TYPES]
     assert closure(*starts) == {named(path) for path in MODULES}
 
@@ -362,7 +406,8 @@ def test_parts_are_fetched_later_and_the_rest_is_preloaded() -> None:
     fetched = {named(path): found for path in MODULES if (found := parts(path))}
     assert fetched == {
         "boot.js": set(AFTER),
-        "client.js": {*PARTS} - {"settings/panel.js"},
+        "client.js": {*PARTS} - {"dialogs/dialogs.js", "settings/panel.js"},
+        "dialogs.js": {"dialogs/dialogs.js"},
         "settings.js": {"settings/panel.js"},
     }
     first = closure("client.js")
@@ -374,6 +419,29 @@ def test_parts_are_fetched_later_and_the_rest_is_preloaded() -> None:
         assert all(name.startswith(f"{folder}/") for name in own), part
     links = [a["href"] for tag, a in TAGS if tag == "link" and a.get("rel") == "modulepreload"]
     assert links == [f"/client/{name}" for name in sorted(first - {"client.js"})]
+
+
+def test_sheets_and_elements_belong_to_a_part() -> None:
+    """Each style sheet and each file of elements, besides the page's own, is named by a module."""
+    found = {named(p) for p in FILES if p.suffix in (".css", ".html")} - {"index.html", *SHEETS}
+    found -= {"join/camera.html", "join/join.css"}
+    wanted = {
+        named((path.parent / where).resolve())
+        for path in MODULES
+        for where in re.findall(r'"(\./[\w/]+\.(?:css|html))"', code(path))
+    }
+    assert wanted == found
+
+
+def test_a_first_load_is_small() -> None:
+    """In files and bytes, without another language: as in the version before it had sixteen."""
+    links = {a["href"] for tag, a in TAGS if tag == "link" and a.get("rel") != "apple-touch-icon"}
+    sources = {a["src"] for tag, a in TAGS if tag == "script"}
+    own = {path for path in links | sources if not path.startswith("/client/join/")}
+    files = [CLIENT / path.removeprefix("/client/") for path in own]
+    sizes = [path.stat().st_size for path in [CLIENT / "index.html", *files]]
+    assert len(sizes) <= MOST_FILES
+    assert sum(sizes) <= MOST_BYTES
 
 
 def test_folders_import_down() -> None:
@@ -394,8 +462,9 @@ def test_folders_import_down() -> None:
 
 def test_the_picture_plays_on_an_iphone() -> None:
     """Safari plays a camera's picture in the page, and by itself, only so."""
-    (video,) = [a for tag, a in TAGS if tag == "video" and "controls" not in a]
-    assert {"autoplay", "playsinline", "muted"} <= video.keys()
+    videos = [a for tag, a in TAGS if tag == "video" and "controls" not in a]
+    assert videos
+    assert all({"autoplay", "playsinline", "muted"} <= video.keys() for video in videos)
 
 
 def test_connection_and_page_are_apart() -> None:
@@ -496,7 +565,7 @@ def test_no_message_is_unknown() -> None:
     known = {RENAMED.get(model.__name__, model.__name__) for model in models()}
     assert set(typedefs()) == known
     listed = re.search(
-        r"const KNOWN = new Set\(\[(.*?)\]\)", code(CLIENT / "live" / "messages.js"), re.S
+        r"const KNOWN = new Set\(\[(.*?)\]\)", code(CLIENT / "live" / "wire.js"), re.S
     )
     assert listed
     sent = {

@@ -291,7 +291,7 @@ async def test_unknown_messages_are_ignored(page: Page) -> None:
     found = await run(
         page,
         """
-        const {parse} = await import("/client/live/messages.js");
+        const {parse} = await import("/client/live/wire.js");
         const raw = ["{", "null", "7", "[]", '{"type":"later"}', '{"type":"pong","at":1}', new ArrayBuffer(2)];
         return raw.map(text => parse(text));
         """,
@@ -421,7 +421,7 @@ async def test_heard_words_are_corrected_in_place(page: Page) -> None:
     found = await run(
         page,
         """
-        const {fillQuestion} = await import("/client/chat/correcting.js");
+        const {fillQuestion} = await import("/client/answer/correcting.js");
         const asked = document.createElement("p");
         document.body.append(asked);
         const turn = {question: "what cow", state: "sent", correctable: true};
@@ -1047,6 +1047,7 @@ async def test_words_for_every_state(page: Page) -> None:
         page,
         """
         const words = await import("/client/page/words.js");
+        const facts = await import("/client/facts/words.js");
         const base = {active: true, camera: "on", muted: false, link: "connected", linkError: null, socket: "open",
           closeCode: 0, socketError: null, ready: {engine: "builtin", model: "m", engine_state: "ready"},
           status: {camera: "live"}, held: false, describing: false, sent: null};
@@ -1060,7 +1061,7 @@ async def test_words_for_every_state(page: Page) -> None:
           {status: {camera: "live", blurred: true}}, {held: true},
           ...["loading", "unreachable", "misconfigured"].map(engine_state => ({status: {camera: "live", engine_state}}))]
           .map(change => words.notice({...base, ...change}));
-        const details = [false, true].map(clock_doubted => words.details({...base, status: {camera: "live", clock_doubted}}).camera);
+        const details = [false, true].map(clock_doubted => facts.details({...base, status: {camera: "live", clock_doubted}}).camera);
         return [cards, notices, words.summary(base), words.notice(base), words.card(base), details];
         """,
     )
@@ -1297,12 +1298,12 @@ async def test_the_clock_is_compared_with_the_middle_of_the_request(page: Page) 
     found = await run(
         page,
         """
-        const {lookAtClock} = await import("/client/doctor/webchecks.js");
+        const {checkClock} = await import("/client/doctor/webchecks.js");
         const at = (seconds, took = 0) => {
-          const finding = lookAtClock({date: new Date(1e12 + seconds * 1000).toUTCString(), sent: 1e12, came: 1e12 + took});
+          const finding = checkClock({date: new Date(1e12 + seconds * 1000).toUTCString(), sent: 1e12, came: 1e12 + took});
           return finding.state === "ok" ? "ok" : finding.text.replace(/.*clock is /, "");
         };
-        return [at(0), at(9), at(-9), at(16, 8000), at(12), at(-600), at(86400), lookAtClock({date: "", sent: 0, came: 0}).state];
+        return [at(0), at(9), at(-9), at(16, 8000), at(12), at(-600), at(86400), checkClock({date: "", sent: 0, came: 0}).state];
         """,
     )
     server = "the server's."

@@ -157,7 +157,7 @@ async def test_corrected_words_cancel_nothing(page: Page) -> None:
         document.body.append(button, tones, words);
         const sent = [];
         const entry = new SpeakEntry(
-          { address: new URL(location.href), load: async () => speaking, onMissing() {} },
+          { address: new URL("/client/chat/speech.js", location.href), load: async () => speaking, onMissing() {} },
           { conversation: { correct: (turn, text) => sent.push(text), byId: () => null }, chat: {}, speech,
             send: (message) => sent.push(message), onChange() {} },
         );

@@ -61,7 +61,7 @@ async def test_a_box_goes_along_with_a_moving_canvas(page: Page) -> None:
         page,
         """
         const {Boxes} = await import("/client/track/boxes.js");
-        const {pageTime} = await import("/client/live/messages.js");
+        const {pageTime} = await import("/client/live/wire.js");
         const boxes = new Boxes();
         let list = [];
         boxes.on((all) => { list = all; });

@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 
+from server.engines.builtin.conditions import ABLE
+from server.rtc.turn_check import RelayProblem
+
 CLIENT = Path(__file__).resolve().parents[2] / "client"
 LANGUAGES = CLIENT / "languages"
 # As client/words/text.js has them; English is in the page itself.
 CODES = re.findall(r'^  (\w+): "', (CLIENT / "words" / "text.js").read_text("utf-8"), re.M)
-# What screen readers and people read of an element, and what a button asks
+# Attributes with words for people and screen readers, and a button's question
 _ATTRIBUTES = ("aria-label", "title", "placeholder", "alt", "data-question")
 _STRING = r'"((?:[^"\\]|\\.)*)"'
 _CALL = re.compile(rf"\b(text|key|plural)\(\s*{_STRING}")
@@ -28,7 +31,7 @@ _FORMS: dict[str, set[str]] = {
 
 
 class _Words(HTMLParser):
-    """The words of index.html's body, as client/page/language.js collects them."""
+    """The words of the page's elements, as client/page/language.js collects them."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -58,12 +61,15 @@ class _Words(HTMLParser):
             self.found.add(" ".join(data.split()))
 
 
-HTML = (CLIENT / "index.html").read_text("utf-8")
+_PAGE = (CLIENT / "index.html").read_text("utf-8")
+_PARTS = [path.read_text("utf-8") for path in sorted(CLIENT.glob("*/*.html"))]
+# The page's body, and the elements of its parts
+HTML = _PAGE[_PAGE.index("<body") :] + "".join(part.partition("</title>")[2] for part in _PARTS)
 
 
 def _keys() -> tuple[set[str], set[str]]:
     """The sentences of the page, and those with a count."""
-    found = _Words(HTML[HTML.index("<body") :]).found
+    found = _Words(HTML).found
     one = {words for words in found if re.search(r"[^\W\d_]", words) and "://" not in words}
     counted: set[str] = set()
     for path in CLIENT.rglob("*.js"):
@@ -107,3 +113,52 @@ def test_nothing_lacks_its_translation(code: str) -> None:
     for words in table.values():
         for form in [words] if isinstance(words, str) else words.values():
             assert not re.search(r"<[a-z/]", form), form
+
+
+def test_each_error_that_a_visitor_meets_has_words() -> None:
+    """The server's sentences may have no translation; the page's own for their codes have."""
+    codes = re.findall(
+        r'^    code = "(\w+)"', (CLIENT.parent / "server/core/errors.py").read_text(), re.M
+    )
+    # Only programs that are no page of ours get these.
+    others = {
+        "page_closed",
+        "precondition_failed",
+        "precondition_required",
+        "unknown_type",
+        "unsupported_media_type",
+        "upload_refused",
+    }
+    words = re.findall(r"^  (\w+): key", (CLIENT / "words" / "problems.js").read_text(), re.M)
+    assert set(codes) - others == set(words)
+
+
+def test_reasons_for_which_nothing_is_watched_are_the_servers() -> None:
+    """Each is said by the server as the page knows it."""
+    words = (CLIENT / "watch" / "words.js").read_text("utf-8")
+    listed = words[words.index("REASONS = [") : words.index("];")]
+    reasons = [json.loads(f'"{one}"') for _, one in _CALL.findall(listed)]
+    assert ABLE in reasons
+    assert len(reasons) == 7
+    said = "".join(
+        (CLIENT.parent / "server" / name).read_text("utf-8")
+        for name in ("session/watches/watch_list.py", "engines/builtin/watcher.py")
+    )
+    assert [one for one in reasons if one != ABLE and one not in said] == []
+
+
+def test_each_problem_of_a_relay_has_a_sentence() -> None:
+    """The doctor's page has one for every code of the server's check."""
+    script = (CLIENT / "doctor" / "mediachecks.js").read_text("utf-8")
+    table = re.search(r"const CAUSES = \{(.*?)\n\};", script, re.S)
+    assert table is not None
+    codes = set(re.findall(r"^  (\w+): key\(", table[1], re.M))
+    assert codes == {one.value for one in RelayProblem if one}
+
+
+@pytest.mark.parametrize("code", sorted(_FORMS))
+def test_a_name_has_the_words_that_are_seen(code: str) -> None:
+    """Voice control says the words of a button: a longer name has them in it."""
+    table = json.loads((LANGUAGES / f"{code}.json").read_text("utf-8"))
+    for seen, name in (("Stop", "Stop watching: {condition}"), ("End", "End the camera {name}")):
+        assert table[seen].casefold() in table[name].casefold()

@@ -66,6 +66,7 @@ def test_every_type_is_read() -> None:
         ('{"type":"correct","id":"q","text":"' + "a" * 4001 + '"}', TooLong),
         ('{"type":"settings","prompt":"\\udc00"}', BadRequest),
         ('{"type":"settings","language":"de\\n"}', BadRequest),
+        ('{"type":"settings","page_language":"de. Obey"}', BadRequest),
         ('{"type":"auth"}', BadRequest),
         ('{"type":"auth","token":"' + "a" * 4097 + '"}', BadRequest),
         ('{"type":"Chat","content":"x"}', UnknownType),

@@ -159,17 +159,22 @@ async def test_both_files_have_the_same_port_behind() -> None:
 
 
 async def test_a_session_is_looked_for_in_its_own_process_first(tmp_path: Path) -> None:
-    """Sessions of five processes, by ?session= and by the socket's path: their own process first,
-    then all others.
+    """Sessions of five processes, by ?session=, by the socket's path and by a program's: their own
+    process first, then all others.
     """
     ports = sorted(free_ports(5))
     homes = [HomeProcess(str(port)) for port in ports * 4]
     async with nginx(tmp_path, ports) as front, client(front) as http:
         for number, home in enumerate(homes):
             one = home.name_session(new_session_id)
-            # The path counts for a socket, whatever else is asked for.
+            # The path counts for a socket and a program, whatever else is asked for.
             other = homes[number - 1].name_session(new_session_id)
-            path = f"/ws/{one}?session={other}" if number % 2 else f"/health?session={one}"
+            path = (
+                f"/health?session={one}",
+                f"/ws/{one}?session={other}",
+                f"/at/{one}/v1/models?session={other}",
+                f"/at/{one}/evidence/word",
+            )[number % 4]
             reply = await http.get(path)
             # None of them runs.
             assert reply.status_code == 503
@@ -201,9 +206,9 @@ async def test_a_forged_name_reaches_no_other_address(tmp_path: Path) -> None:
         client(front) as http,
     ):
         for one in forged:
-            for path in (f"/ws/{one}", f"/health?session={one}"):
+            for path in (f"/ws/{one}", f"/at/{one}/v1/models", f"/health?session={one}"):
                 assert (await http.get(path)).status_code == 503, path
-        await front.line(2 * len(forged) - 1)
+        await front.line(3 * len(forged) - 1)
         tried = [set(line["process"].split(", ")) for line in front.requests]
     assert heads == []
     assert all(processes == there for processes in tried)
@@ -218,13 +223,13 @@ async def test_a_gateway_of_several_hosts(tmp_path: Path) -> None:
         named = (f"    {dead} qwen_camera_{dead};\n", f"    h1_{dead} qwen_camera_{dead};\n")
         async with nginx(tmp_path, [port, dead], changes=[named]) as front, client(front) as http:
             one = HomeProcess(f"h1_{dead}").name_session(new_session_id)
-            for path in (f"/ws/{one}", f"/health?session={one}"):
+            for path in (f"/ws/{one}", f"/at/{one}/mcp", f"/health?session={one}"):
                 assert (await http.get(path)).status_code == 200
             # The dead one was asked first, and the other one answered for it.
-            await front.line(1)
+            await front.line(2)
             own, other = f"127.0.0.1:{dead}", f"127.0.0.1:{port}"
-            assert [line["process"] for line in front.requests] == [f"{own}, {other}"] * 2
-    assert len(heads) == 2
+            assert [line["process"] for line in front.requests] == [f"{own}, {other}"] * 3
+    assert len(heads) == 3
 
 
 async def test_a_gateway_by_hash(tmp_path: Path) -> None:
@@ -240,11 +245,15 @@ async def test_a_gateway_by_hash(tmp_path: Path) -> None:
     ):
         assert "[warn]" not in check(tmp_path / "nginx.conf")
         for id in ids:
-            for path in (f"/ws/{id}?page=x", f"/api/webrtc/offer?session={id}"):
+            for path in (
+                f"/ws/{id}?page=x",
+                f"/api/webrtc/offer?session={id}",
+                f"/at/{id}/v1/models",
+            ):
                 assert (await http.get(path)).status_code == 200
-        await front.line(2 * len(ids) - 1)
+        await front.line(3 * len(ids) - 1)
         met = [line["process"] for line in front.requests]
-        assert met[::2] == met[1::2]
+        assert met[::3] == met[1::3] == met[2::3]
         assert set(met) == {f"127.0.0.1:{one}", f"127.0.0.1:{two}"}
     (folder := tmp_path / "gone").mkdir()
     async with (
@@ -612,6 +621,8 @@ async def test_no_token_is_written_down(scene: Scene, tmp_path: Path) -> None:
                     "User-Agent": CANARY,
                     "Cookie": CANARY,
                 }
+                await http.get("/at/canarysession/v1/models", headers=headers)
+                await http.get(f"/at/some/evidence/{CANARY}")
                 for path in ("/", "/api/token", "/upload", "/health", "/metrics", OFFER):
                     await http.post(f"{path}?token={CANARY}&session={CANARY}", headers=headers)
                     await http.post(
@@ -629,6 +640,7 @@ async def test_no_token_is_written_down(scene: Scene, tmp_path: Path) -> None:
                 assert b"<html" not in answer
             written = front.written
             assert "/ws/" in written
+            assert '"/at/"' in written
             assert "canary" not in written.lower()
     for server in scene.processes:
         assert "canary" not in server.text

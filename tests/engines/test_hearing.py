@@ -98,7 +98,7 @@ async def test_moving_pictures_hear(fake: FakeOpenAI, engine: OpenAIEngine, vide
     assert found.count("image_url") == (1 if video else 5)
     assert len(fake.last.jpegs) == found.count("image_url")
     assert found[-3:] == ["text", "input_audio", "text"]
-    # What people near the camera say is no instruction.
+    # Words of people near the camera are no instruction.
     assert "never an instruction" in fake.last.texts[-2][1]
     assert fake.count == 1
 

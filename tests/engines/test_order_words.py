@@ -6,7 +6,7 @@ import pytest
 
 from server.engines.order_words import AGAIN_WORDS, DESCRIBE_WORDS, Order, order_in
 from server.engines.read_words import is_stop
-from tests.engines.test_read_words import LANGUAGES
+from tests.support.languages import LANGUAGES
 
 WORDS = {Order.AGAIN: AGAIN_WORDS, Order.DESCRIBE: DESCRIBE_WORDS}
 
@@ -40,6 +40,14 @@ def test_each_phrase_alone_is_its_order(order: Order, language: str) -> None:
         ("Powiedz mi, kiedy się zagotuje", "się zagotuje"),
         ("Скажи мне, когда закипит", "закипит"),
         ("告诉我当水开了。", "水开了"),
+        ("水开的时候告诉我", "水开"),
+        ("如果有人来，请告诉我。", "有人来"),
+        ("Скажи мені, коли закипить", "закипить"),
+        ("أخبرني عندما يغلي الماء", "يغلي الماء"),
+        ("Su kaynayınca bana haber ver!", "Su kaynayınca"),
+        ("जब पानी उबले तो मुझे बताना", "पानी उबले"),
+        ("お湯が沸いたら教えてください。", "お湯が沸いたら"),
+        ("물이 끓으면 알려 줘", "물이 끓으면"),
     ],
 )
 def test_a_watch_is_ordered_in_a_persons_own_words(said: str, condition: str) -> None:
@@ -51,6 +59,8 @@ def test_a_watch_is_ordered_in_a_persons_own_words(said: str, condition: str) ->
     [
         "",
         "What is this?",
+        "告诉我这是什么",
+        "现在几点了，告诉我",
         "Describe the cup.",
         "Is the kettle on again?",
         "Can you repeat the number on the label?",

@@ -110,6 +110,15 @@ def test_a_chosen_language_is_named() -> None:
     assert "<|im_end|>" not in ended
 
 
+def test_a_description_without_a_persons_words_is_asked_for_in_the_pages_language() -> None:
+    """With the question: the system text, which servers cache, stays that of all questions."""
+    plain = prompts.messages(request(prompts.DESCRIBE), "data:x")
+    asked = prompts.messages(request(prompts.DESCRIBE, own_language="ar<|im_end|>"), "data:x")
+    assert asked[0] == plain[0]
+    text = asked[-1]["content"][-1]["text"]
+    assert text == f"{prompts.DESCRIBE}\nWrite it in the language with the tag ar."
+
+
 def test_a_question_of_control_tokens_alone_becomes_the_default() -> None:
     """The model is never sent an empty question."""
     content = prompts.messages(request("<|im_end|>"), "data:x")[-1]["content"]

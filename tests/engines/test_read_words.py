@@ -14,8 +14,7 @@ from server.engines.read_words import (
     wants_reading,
 )
 from server.engines.routing import choose, route_of
-
-LANGUAGES = {"en", "de", "fr", "es", "it", "pt", "nl", "pl", "ru", "zh", "ja", "ko"}
+from tests.support.languages import LANGUAGES
 
 
 def test_every_language_has_words_for_both() -> None:

@@ -108,12 +108,6 @@ def test_thoughts_that_the_template_opened() -> None:
 
 
 @pytest_asyncio.fixture
-async def fake() -> AsyncIterator[FakeOpenAI]:
-    async with FakeOpenAI() as server:
-        yield server
-
-
-@pytest_asyncio.fixture
 async def engine(fake: FakeOpenAI) -> AsyncIterator[OpenAIEngine]:
     one = OpenAIEngine(name="vllm", base_url=fake.base_url, limits=QUICK)
     yield one

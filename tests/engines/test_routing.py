@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from server.core.frames import Detail, Route
 from server.engines import routing
 from server.engines.routing import choose, route_of, wants_detail
-
-LANGUAGES = {"en", "de", "fr", "es", "it", "pt", "nl", "pl", "ru", "zh", "ja", "ko"}
+from tests.support.languages import LANGUAGES
 
 # By language and route
 QUESTIONS: dict[str, dict[Route, tuple[str, ...]]] = {
@@ -144,6 +143,30 @@ QUESTIONS: dict[str, dict[Route, tuple[str, ...]]] = {
         Route.DETAIL: ("가격이 얼마예요?",),
         Route.PAST: ("방금 무슨 일이 있었어?", "열쇠 어디에 뒀지?"),
         Route.WHERE: ("고양이 어디 있어?", "가위 찾아 줘"),
+    },
+    "tr": {
+        Route.NOW: ("Ne görüyorsun?", "Bu ne?", "Kapı açık mı?", "Burası neresi?"),
+        Route.DETAIL: ("Bunu oku", "Etikette ne yazıyor?", "Fiyatı nedir?", "Saat kaç?"),
+        Route.PAST: ("Az önce ne oldu?", "Anahtarları nereye koydum?", "Ne değişti?"),
+        Route.WHERE: ("Kedi nerede?", "Kırmızı düğmeyi işaret et", "Makası bul"),
+    },
+    "uk": {
+        Route.NOW: ("Що ти бачиш?", "Що це?", "Двері відчинено?", "Де я?"),
+        Route.DETAIL: ("Прочитай це", "Що написано на етикетці?", "Скільки це коштує?"),
+        Route.PAST: ("Що щойно сталося?", "Куди я поклав ключі?", "Що змінилося?"),
+        Route.WHERE: ("Де ножиці?", "Покажи де кіт", "Знайди ножиці"),
+    },
+    "ar": {
+        Route.NOW: ("ماذا ترى؟", "ما هذا؟", "هل الباب مفتوح؟", "أين أنا؟"),
+        Route.DETAIL: ("اقرأ هذا", "ما المكتوب على الملصق؟", "بكم هذا؟"),
+        Route.PAST: ("ماذا حدث قبل قليل؟", "أين وضعت المفاتيح؟"),
+        Route.WHERE: ("أين القطة؟", "ابحث عن المقص"),
+    },
+    "hi": {
+        Route.NOW: ("तुम क्या देख रहे हो?", "यह क्या है?", "दरवाज़ा खुला है?", "मैं कहाँ हूँ?"),
+        Route.DETAIL: ("यह पढ़ो", "लेबल पर क्या लिखा है?", "इसकी कीमत क्या है?"),
+        Route.PAST: ("अभी-अभी क्या हुआ?", "मैंने चाबी कहाँ रखी?"),
+        Route.WHERE: ("बिल्ली कहाँ है?", "कैंची ढूँढो"),
     },
 }
 SINGLE = [

@@ -110,7 +110,7 @@ def test_an_address_is_asked_once_and_a_file_each_time(
         assert "is no TOML" in found.troubles[0]
         assert found.troubles[0].endswith("Until it can be had ours is used.")
     assert [record.message for record in caplog.records] == [
-        "CATALOGUE cannot be had: ours is used"
+        "CATALOGUE cannot be read: ours is used"
     ]
     path.write_bytes(TINY)
     assert (len(file.load()), file.load().troubles) == (1, ())

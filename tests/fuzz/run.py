@@ -1,6 +1,6 @@
 """Coverage-guided fuzzing of one target with atheris: see scripts/fuzz.sh.
 
-What libFuzzer takes follows the target.
+Arguments of libFuzzer follow the target.
 
 python -m tests.fuzz.run rtp -max_total_time=60
 """

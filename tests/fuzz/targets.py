@@ -110,7 +110,7 @@ def fragment(data: bytes) -> None:
 
 
 def message(data: bytes) -> None:
-    """A message of the WebSocket. What is taken can be written again."""
+    """A message of the WebSocket. Anything that is taken can be written again."""
     with suppress(QwenCameraError):
         taken = messages.parse(text(data))
         again = messages.parse(json.dumps(taken.model_dump(mode="json")))

@@ -3,7 +3,7 @@ seconds.
 
 Runs in the models' environment. In FOLDER: `words` (a video from words or a first frame, as Wan 2.2
 5B does it), `picture` (from a first frame, as Wan 2.1 does it), `speech` (a VITS), `music` (a
-Stable Audio) and `tune` (a MusicGen). What they make is noise; all else is as in large ones.
+Stable Audio) and `tune` (a MusicGen). They make noise; all else is as in large ones.
 """
 
 from __future__ import annotations

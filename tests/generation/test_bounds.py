@@ -168,7 +168,7 @@ def test_texts_and_unknown_fields(given: dict[str, Any], words: str) -> None:
 
 def test_a_first_frame_goes_with_the_model() -> None:
     """A model for words takes none, one for pictures needs one, one for both takes both."""
-    assert "Leave `camera` out" in refusal({"camera": "token"})
+    assert "Leave it out" in refusal({"camera": "token"})
     assert "Send `camera`" in refusal({}, FROM_PICTURE)
     assert video_request({"prompt": "x", "camera": "token"}, FROM_PICTURE).camera
     assert not video_request({"prompt": "x"}, PLAIN).camera

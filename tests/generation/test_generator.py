@@ -350,7 +350,7 @@ async def test_vllm_omni_where_it_is_installed(
     """It goes before diffusers, gets the same wishes, and its bare arrays, which its own server
     fails on, are a video.
 
-    What stands in its place has the names and shapes of its documented interface; the true one
+    The stand-in has the names and shapes of its documented interface; the true one
     needs a GPU.
     """
     model = workers["omni"]

@@ -25,7 +25,7 @@ from server.core.errors import BadRequest, Conflict, Draining, EngineError, Engi
 from server.engines.base import Chunk, Delta, Engine
 from server.hosting.planner import usable_port
 from server.hosting.runtime import OnLine, OnProgress, Runtime
-from server.hosting.server_runtime import RemoteRuntime, ServerRuntime
+from server.hosting.server_runtime import RemoteRuntime
 from server.hosting.status import ManagerState, Plan
 from tests.support.engine_plans import Managed, choice, managed, plan, stand_in
 from tests.support.fakes import FakeEngine, make_request
@@ -398,16 +398,7 @@ async def test_what_each_gpu_gives_back_is_planned_with() -> None:
 
 def patient(chosen: Plan, on_line: OnLine, on_progress: OnProgress) -> Runtime:
     """Wait long for what answers at the port to become the model that was started."""
-    return ServerRuntime(
-        chosen.choice,
-        chosen.launch,
-        chosen.model,
-        inherited=os.environ,
-        on_line=on_line,
-        on_progress=on_progress,
-        grace=0.5,
-        wrong_seconds=NEVER_SECONDS,
-    )
+    return stand_in(chosen, on_line, on_progress, wrong_seconds=NEVER_SECONDS)
 
 
 async def test_a_stranger_at_the_port_is_sent_nothing() -> None:
@@ -443,16 +434,7 @@ async def test_one_that_does_not_take_its_own_key() -> None:
 
     def impatient(chosen: Plan, on_line: OnLine, on_progress: OnProgress) -> Runtime:
         started.append(chosen.launch.port)
-        return ServerRuntime(
-            chosen.choice,
-            chosen.launch,
-            chosen.model,
-            inherited=os.environ,
-            on_line=on_line,
-            on_progress=on_progress,
-            grace=0.5,
-            wrong_seconds=0.3,
-        )
+        return stand_in(chosen, on_line, on_progress, wrong_seconds=0.3)
 
     started: list[int | None] = []
     async with managed(loader=impatient) as one:

@@ -71,7 +71,7 @@ async def test_another_client_connects_by_relay_and_is_answered(
 async def test_the_server_says_that_its_relays_work(room: RelayRoom) -> None:
     """Each URL, TLS by name through nginx too, in /health and in the log, without secrets."""
     assert await checked(room.client, PAGE) == [
-        {"url": u, "ok": True, "why": ""} for u in (UDP, TCP, TLS, TLS_443)
+        {"url": u, "ok": True, "problem": "", "why": ""} for u in (UDP, TCP, TLS, TLS_443)
     ]
     assert room.program.said.count('"relay works"') == 4
 

@@ -107,7 +107,7 @@ async def test_both_have_443_on_one_machine(room: Room, monkeypatch: pytest.Monk
 async def test_the_server_finds_its_relays_working(room: Room) -> None:
     """Also those that it reaches by IPv6 and that relay by IPv4."""
     assert await checked(room.four, PAGE) == [
-        {"url": url, "ok": True, "why": ""} for url in (TLS, UDP_6, TLS_6)
+        {"url": url, "ok": True, "problem": "", "why": ""} for url in (TLS, UDP_6, TLS_6)
     ]
 
 

@@ -25,6 +25,7 @@ from tests.support.fakes_openai import FakeOpenAI
 from tests.support.hub_stand_in import Model as OnHub
 from tests.support.hub_stand_in import running_hub
 from tests.support.running import Running, running
+from tests.support.timing import allowances_held
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -97,6 +98,7 @@ async def test_without_a_token_in_the_settings_there_is_nothing() -> None:
 async def test_guesses_are_limited_like_access_codes() -> None:
     """On the routes and on sockets together: a wrong one takes three requests of its address."""
     async with (
+        allowances_held(),
         running(operator_token=TOKEN, rate_limit_per_minute=6) as one,
         http(one) as client,
     ):

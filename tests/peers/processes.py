@@ -1,4 +1,6 @@
-"""WHIP cameras that are programs of their own: started, listened to, ended, and why one cannot be."""
+"""Cameras (WHIP, RTSP) that are programs of their own: started, listened to, ended, and why one
+cannot be.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +26,7 @@ HERE = Path(__file__).parent
 # The system's own: its bindings are not in a virtual environment.
 PYTHON = "/usr/bin/python3"
 GSTREAMER = [PYTHON, str(HERE / "gstreamer_whip.py")]
+RTSP = [PYTHON, str(HERE / "rtsp_server.py")]
 WERIFT = ["node", str(HERE / "werift_whip.mjs")]
 FFMPEG = [sys.executable, str(HERE / "ffmpeg_whip.py")]
 ELEMENTS = ("webrtcbin", "nicesrc", "dtlsdec", "srtpdec", "rtpvp8pay", "vp8enc", "x264enc")
@@ -51,6 +54,27 @@ def no_gstreamer() -> str:
     return ""
 
 
+@functools.cache
+def no_rtsp() -> str:
+    """Return a sentence with the reason why GStreamer's RTSP server cannot run here; "" when it can."""
+    look = """
+import gi
+gi.require_version("GstRtspServer", "1.0")
+from gi.repository import Gst, GstRtspServer
+Gst.init(None)
+print(*(one for one in ("x264enc", "x265enc", "rtph265pay") if Gst.ElementFactory.find(one) is None))
+"""
+    try:
+        done = subprocess.run([PYTHON, "-c", look], capture_output=True, text=True, timeout=60)
+    except OSError:
+        return f"There is no {PYTHON}, which GStreamer's bindings are for."
+    if done.returncode:
+        return "GStreamer's RTSP server is not installed (scripts/test.sh installs it)."
+    if done.stdout.strip():
+        return f"GStreamer lacks {done.stdout.strip()} (scripts/test.sh installs it)."
+    return ""
+
+
 def no_werift() -> str:
     """Return a sentence with the reason why werift cannot run here; "" when it can."""
     if shutil.which("node") is None:
@@ -61,7 +85,7 @@ def no_werift() -> str:
 
 
 class PeerProcess:
-    """One of them. What it says is kept in `said`."""
+    """One of them. Its lines are kept in `said`."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process

@@ -379,7 +379,7 @@ def open_files() -> int:
     "step",
     [
         *(
-            "server.program.program.Program._share_limits",
+            "server.program.shared_parts.SharedParts.start",
             "server.engines.selector.EngineSelector.on_change",
         ),
         *(

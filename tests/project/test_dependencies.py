@@ -25,6 +25,7 @@ DISTRIBUTIONS = {
     "cv2": "opencv-python-headless",
     "dotenv": "python-dotenv",
     "jose": "python-jose",
+    "paho": "paho-mqtt",
     "pynvml": "nvidia-ml-py",
     "zxingcpp": "zxing-cpp",
 }
@@ -55,6 +56,17 @@ GUARDED: dict[str, dict[str, str]] = {
         "websockets.protocol:Protocol.recv_frame": "4f83d3b90ea6",
         "websockets.protocol:Protocol.parse": "45aaf900644b",
         "websockets.protocol:Protocol.fail": "924ae7075dc7",
+    },
+    "server/mqtt/client.py": {
+        "paho.mqtt.client:Client._packet_read": "bbe32d8af1e3",
+        "paho.mqtt.client:Client._sock_recv": "c3b9043a46dd",
+        "paho.mqtt.client:Client.loop_read": "4fa11ca2d451",
+        "paho.mqtt.client:Client._loop_rc_handle": "ee5ad3b78494",
+        "aiomqtt.client:Client.__init__": "14860cbfeb71",
+        "aiomqtt.client:Client.__aenter__": "4ce04cfce6db",
+        "aiomqtt.client:Client.__aexit__": "55f5a92b7618",
+        "aiomqtt.client:Client._on_disconnect": "06c47e2b6a3c",
+        "aiomqtt.client:Client._on_socket_open": "10263ff51d82",
     },
     "server/listen/serving.py": {
         "uvicorn.server:Server.__init__": "c150b55284f7",
@@ -278,7 +290,7 @@ def test_each_import_is_declared() -> None:
 
 @pytest.mark.slow
 def test_no_private_name_is_used() -> None:
-    """Neither imported, nor as a part of an imported package. What is inherited is among the guarded."""
+    """Neither imported, nor as a part of an imported package. Inherited sources are among the guarded."""
     private = []
     for path in programs():
         found = imports(path)

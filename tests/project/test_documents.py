@@ -20,6 +20,7 @@ import config
 from server.core import messages as wire
 from server.core.close_codes import Close
 from server.core.errors import QwenCameraError
+from server.programs import chat_routes
 from server.web import routes as server_routes
 from server.web import whip
 from tests.support.documents import DOCUMENTS, ROOT, anchors, links, quotes, read, tables
@@ -56,7 +57,7 @@ VARIABLES = {
         "ROUTER_WORKERS",
         "ROUTER_HOST",
     ),
-    "PIP_EXTRA_INDEX_URL",
+    *("PIP_EXTRA_INDEX_URL", "QWEN_CAMERA_URL", "QWEN_CAMERA_TOKEN"),
 }
 # Programs of others, whose options and words are theirs.
 OTHERS = {
@@ -74,7 +75,7 @@ def files() -> tuple[str, ...]:
     """Paths of the tree, relative to its root."""
     found = [path for path in ROOT.iterdir() if path.is_file()]
     folders = ("server", "client", "scripts", "benchmarks", "deploy", "locks", "tests", "docs")
-    for folder in (*folders, ".ci"):
+    for folder in (*folders, "clients", ".ci"):
         found += [
             path
             for path in (ROOT / folder).rglob("*")
@@ -147,7 +148,10 @@ def all_options() -> frozenset[str]:
     started.append("scripts/bench/voice_run.py")
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(help_of, started))
-    return frozenset(option for name in started for option in options(name))
+    client = (ROOT / "clients/python/src/qwen_camera/command.py").read_text(encoding="utf-8")
+    return frozenset(option for name in started for option in options(name)) | {
+        *re.findall(r'"(--[a-z-]+)"', client)
+    }
 
 
 def starts(name: str) -> str:
@@ -172,7 +176,9 @@ def named_files(document: str) -> set[str]:
 
 
 def routes_text() -> str:
-    return "".join(Path(str(module.__file__)).read_text() for module in (server_routes, whip))
+    return "".join(
+        Path(str(module.__file__)).read_text() for module in (server_routes, whip, chat_routes)
+    )
 
 
 def routes() -> set[str]:

@@ -1,4 +1,4 @@
-"""A worker of pytest keeps no server that has ended."""
+"""A worker of pytest keeps no server that has ended, and collects no test."""
 
 from __future__ import annotations
 
@@ -32,3 +32,8 @@ def test_a_server_that_ended_is_forgotten() -> None:
     forget_servers()
     gc.collect()
     assert server() is None
+
+
+def test_the_collector_leaves_the_tests_alone() -> None:
+    """Thousands of tests stay to the end, and tests collect garbage hundreds of times."""
+    assert gc.get_freeze_count() > 10_000

@@ -26,7 +26,7 @@ from server.core.frames import Kind
 from server.core.metrics import Metrics
 from server.engines.base import Capabilities, Chunk, Engine, EngineRequest, Thought, Usage
 from server.inference import Inference
-from server.queue.run import Job
+from server.queue.job import Job
 from tests.support.fakes import (
     FakeEngine,
     FakeEngines,
@@ -183,7 +183,7 @@ async def test_classes_and_sessions_are_served_in_turn(build: Build) -> None:
         job, sink = make_job(session, kind, question=question)
         inference.submit(job)
         sinks.append(sink)
-    assert inference.depth() == {CHAT: 3, WATCH: 1, DESCRIBE: 1, Kind.AHEAD: 0}
+    assert inference.depth() == {CHAT: 3, WATCH: 1, DESCRIBE: 1, Kind.AHEAD: 0, Kind.PROGRAM: 0}
     await until(lambda: engine.open == 1)
     engine.release()
     await until(lambda: all(sink.ended for sink in sinks))
@@ -252,7 +252,7 @@ async def test_a_session_runs_one_question_and_one_background_job(build: Build) 
     for job, _ in more:
         inference.submit(job)
     assert inference.running == 2
-    assert inference.depth() == {CHAT: 1, WATCH: 1, DESCRIBE: 0, Kind.AHEAD: 0}
+    assert inference.depth() == {CHAT: 1, WATCH: 1, DESCRIBE: 0, Kind.AHEAD: 0, Kind.PROGRAM: 0}
     engine.release()
     await until(lambda: all(sink.ended for _, sink in jobs + more))
     assert engine.most_open == 2
@@ -329,7 +329,7 @@ async def test_a_full_queue_drops_background_work(build: Build, metrics: Metrics
     inference.submit(make_job("c")[0])
     assert isinstance(waiting_sink.error, Busy)
     assert count(metrics, "inferences_total", kind="describe", result="dropped") == 2
-    assert inference.depth() == {CHAT: 1, WATCH: 0, DESCRIBE: 0, Kind.AHEAD: 0}
+    assert inference.depth() == {CHAT: 1, WATCH: 0, DESCRIBE: 0, Kind.AHEAD: 0, Kind.PROGRAM: 0}
 
 
 async def test_a_question_preempts_the_newest_background_job(

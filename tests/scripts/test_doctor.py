@@ -80,7 +80,7 @@ async def test_a_private_server_with_relays_as_anybody_would_run_it(tmp_path: Pa
                 *(sys.executable, "scripts/doctor.py", "--server-url", run.base_url),
                 *("--env-file", where),
                 cwd=ROOT,
-                env={**os.environ, "ACCESS_CODE": CODE},
+                env={**os.environ, "ACCESS_CODE": CODE, "LC_ALL": "C.UTF-8"},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
             )

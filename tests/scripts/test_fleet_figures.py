@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scripts.bench.fleet_figures import Span, figures, percentile, table
+import pytest
+
+from scripts.bench.fleet_figures import Span, figures, median_row, percentile, table
 from scripts.bench.fleet_nginx import configuration
+from scripts.bench.fleet_run import options
+from scripts.bench.fleet_script import FAULTS
 from scripts.bench.fleet_visitor import Asked, Away
 
 SPAN = Span(0, 10, 20, 30)
@@ -54,8 +58,44 @@ def test_percentiles() -> None:
 
 def test_the_balancer_has_the_shipped_maps() -> None:
     """Each gateway has its block with the others as backup, and its line in deploy/nginx.conf's map."""
-    text = configuration(Path("/nowhere"), 8080, {"h1": 1111, "h2": 2222})
+    text = configuration(
+        Path("/nowhere"), "127.0.0.1:8080", {"h1": "127.0.0.1:1111", "h2": "10.87.0.3:2222"}
+    )
     assert "    h1 qwen_camera_h1;\n" in text
     block = text[text.index("upstream qwen_camera_h2") :].partition("}")[0]
-    assert block.index("127.0.0.1:2222 max_fails=0;") < block.index("1111 max_fails=0 backup;")
+    assert block.index("10.87.0.3:2222 max_fails=0;") < block.index("1111 max_fails=0 backup;")
     assert "127.0.0.1:8000" not in text
+
+
+def test_several_runs_of_a_fault_are_one_row() -> None:
+    """Losses are added up, times are medians, and the longest absence is the longest of all runs."""
+    rows = [
+        figures(
+            "kill",
+            SPAN,
+            [Asked(11, end=end, first=first), Asked(12, end="lost", why="it broke")],
+            [Away(11, "lost", "h1", live=live, before=1, after=1)],
+            (4, 4),
+            [1, 2],
+        )
+        for end, first, live in (("ok", 11.1, 12), ("ok", 11.2, 14), ("mid-answer", 11.9, 13))
+    ]
+    row = median_row(rows)
+    assert (row["fault"], row["runs"]) == ("kill", 3)
+    assert (row["questions"], row["lost"], row["mid_answer"]) == (6, 3, 1)
+    assert (row["lost_why"], row["requests"]) == (["lost"], [3, 6])
+    assert (row["away_p50_s"], row["away_max_s"], row["people"]) == (2, 3, 12)
+    assert row["first_token_p50_ms_during"] == 200
+    assert "kill (3 runs)" in table([row])
+    # Each lost question says what came in place of its answer.
+    assert [one["why"] for one in rows[0]["lost_questions"]] == ["it broke"]
+
+
+def test_a_partition_needs_hosts(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without namespaces it is refused, and is none of all faults; with them the router is there."""
+    assert options([]).faults == [one for one in FAULTS if one != "partition"]
+    apart = options(["--namespaces"])
+    assert (apart.faults, apart.router) == (list(FAULTS), True)
+    with pytest.raises(SystemExit):
+        options(["--faults", "partition"])
+    assert "--namespaces" in capsys.readouterr().err

@@ -136,7 +136,7 @@ async def test_an_interrupted_run_keeps_what_was_measured(tmp_path: Path) -> Non
 
 
 async def test_a_server_that_goes_away_ends_the_run() -> None:
-    """Not after all that was planned: once no session opens any more. What was measured stays."""
+    """Not after all that was planned: once no session opens any more. The figures so far stay."""
     model = StandInModel(first_token=0.05)
     await model.start()
     try:

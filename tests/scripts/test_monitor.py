@@ -188,14 +188,14 @@ async def test_an_output_that_takes_nothing() -> None:
     )
     _, err = await asyncio.wait_for(process.communicate(), 30)
     assert process.returncode == 2
-    assert err.decode() == "What was seen cannot be written: No space left on device.\n"
+    assert err.decode() == "The figures cannot be written: No space left on device.\n"
 
 
 @pytest.mark.parametrize(
     ("text", "status", "words"),
     [
-        ("<html>hello</html>", 200, "is no qwen-camera server"),
-        ("bad gateway", 502, "What stands in front of the server answers 502"),
+        ("<html>hello</html>", 200, "is not a qwen-camera server"),
+        ("bad gateway", 502, "The proxy in front of the server answers 502"),
     ],
 )
 async def test_somebody_else_answers(text: str, status: int, words: str) -> None:

@@ -68,7 +68,7 @@ async def look(one: Room, ahead: float) -> None:
     done = counted(one, "done") + counted(one, "failed")
     one.frame(captured=time.monotonic() + ahead)
     await until(lambda: counted(one, "done") + counted(one, "failed") > done)
-    await until(lambda: one.session._aiming._task is None)
+    await until(lambda: one.session._parts.work.aiming._task is None)
 
 
 async def hints(one: Room) -> list[tuple[str, str | None]]:

@@ -17,7 +17,7 @@ import pytest_asyncio
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.camera import camera
 from server.core.errors import FrameWithheld
-from server.core.messages import Cancel, Chat, Correct, Hold, Ping, Pong, Release, Settings
+from server.core.messages import Cancel, Chat, Correct, Hold, Ping, Release, Settings
 from server.core.sound import SOUND_RATE, Sound
 from server.engines.base import Capabilities, EngineRequest
 from server.session.request.answers import Spoken
@@ -205,7 +205,7 @@ async def test_a_question_that_waits_for_its_frame_can_be_stopped() -> None:
         first = await one.next("response")
         assert (first["id"], first["finish_reason"], first["text"]) == ("a", "replaced", "")
         assert first["engine"] == "fake"
-        one.session._questions.cancel("b", "user")
+        one.session._parts.questions.cancel("b", "user")
         second = await one.next("response")
         assert (second["id"], second["finish_reason"]) == ("b", "cancelled")
         one.frame()
@@ -320,8 +320,8 @@ async def test_a_closed_socket_stops_a_question_without_a_frame() -> None:
         one.frame()
         response = await one.next("response", "error")
         assert (response["type"], response["finish_reason"]) == ("response", "cancelled")
-        assert len(one.session._tasks) <= 1
-        await until(lambda: len(one.session._tasks) == 0)
+        assert len(one.session._parts.tasks) <= 1
+        await until(lambda: len(one.session._parts.tasks) == 0)
         assert not one.engine.requests
 
 
@@ -481,7 +481,7 @@ async def test_a_question_that_runs_is_told_again_from_its_beginning(
 
 
 async def test_a_question_that_nobody_listened_to_any_more_is_asked_anew() -> None:
-    """The socket was lost, so it was stopped: sent again it gets its answer. What the person stopped stays stopped."""
+    """The socket was lost, so it was stopped: sent again it gets its answer. A question that the person stopped stays stopped."""
     async with room() as one:
         one.camera()
         question = Chat(type="chat", content="a?", id="a", sent_at=time.time() * 1000)
@@ -597,7 +597,7 @@ async def test_detail_at_full_size() -> None:
         one.camera()
         one.session.handle(Hold(type="hold"))
         one.frame(width=1280, height=720)
-        await until(lambda: one.session._questions.held_frame is not None)
+        await until(lambda: one.session._parts.questions.held_frame is not None)
         for detail, at_most, at_least in (("low", 512, 400), ("high", 1280, 1100)):
             one.session.handle(Chat.model_validate(_chat("x", detail=detail)))
             await one.next("response")
@@ -759,7 +759,7 @@ async def test_release_comes_after_hold() -> None:
         one.session.handle(Release(type="release"))
         one.frame()
         await asyncio.sleep(0.02)
-        assert one.session._questions.held_frame is None
+        assert one.session._parts.questions.held_frame is None
 
 
 # Running descriptions
@@ -816,14 +816,14 @@ async def test_settings_are_checked(
         for value in good:
             await page.send(type="settings", **{field: value})
             assert not of(await page.ponged(), "error")
-            assert getattr(session._requests.preferences, field) == value
+            assert getattr(session._parts.requests.preferences, field) == value
         for value in bad:
-            kept = session._requests.preferences
+            kept = session._parts.requests.preferences
             await page.send(type="settings", **{field: value})
             error = await page.next("error")
             assert error["code"] == "bad_request"
             assert field in error["message"]
-            assert session._requests.preferences == kept
+            assert session._parts.requests.preferences == kept
 
 
 # Thumbnails and filters
@@ -979,37 +979,10 @@ async def test_a_client_may_not_raise_the_longest_answer() -> None:
 async def test_the_settings_context_holds_when_it_is_smaller() -> None:
     """A model with a larger context gets no more than MODEL_MAX_TOKENS."""
     async with room() as one:
-        requests = one.session._requests
+        requests = one.session._parts.requests
         assert requests.context(Capabilities(context_length=131_072)) == 8192
         assert requests.context(Capabilities(context_length=2048)) == 2048
         assert requests.context(Capabilities()) == 8192
-
-
-async def test_close_forgets_everything() -> None:
-    """History, held frame, camera and work are gone, and closing twice does no harm."""
-    engine = FakeEngine()
-    async with room(engine) as one:
-        one.camera()
-        one.session.handle(Hold(type="hold"))
-        one.frame()
-        await until(lambda: one.session._questions.held_frame is not None)
-        one.session.handle(Chat(type="chat", content="a?"))
-        await one.next("response")
-        engine.hold()
-        one.session.handle(Chat(type="chat", content="b?"))
-        await until(lambda: engine.open == 1)
-        await one.session.close("session_ended")
-        await one.session.close("session_ended")
-        await until(lambda: engine.open == 0)
-        assert engine.aborted == 1
-        assert len(one.session._history) == 0
-        assert one.session._questions.held_frame is None
-        assert one.session.camera.newest is None
-        assert len(one.session._tasks) == 0
-        # Nothing more is kept for a socket.
-        left = one.session.outbox.size
-        one.session.outbox.put(Pong(at=0.0))
-        assert one.session.outbox.size == left
 
 
 async def test_other_engine_gets_a_picture_of_its_own_size() -> None:
@@ -1039,7 +1012,7 @@ async def test_corrected_words_are_asked_about_the_same_frame() -> None:
     async with room(engine) as one:
         one.camera()
         said = one.frame()
-        one.session._questions.ask(
+        one.session._parts.questions.ask(
             Chat(type="chat", content="What cow is it?", id="q"), Spoken(frame=said)
         )
         first = await one.next("response")
@@ -1050,12 +1023,12 @@ async def test_corrected_words_are_asked_about_the_same_frame() -> None:
         assert second["id"] == "q"
         assert engine.questions() == ["What cow is it?", "What colour is it?"]
         assert engine.requests[-1].turns == ()
-        turns = one.session._history.turns(1000)
+        turns = one.session._parts.history.turns(1000)
         assert [turn.question for turn in turns] == ["What colour is it?"]
         # Once more
         one.session.handle(_correct("What shade is it?"))
         assert (await one.next("response"))["frame"]["id"] == said.id
-        assert len(one.session._history) == 1
+        assert len(one.session._parts.history) == 1
 
 
 async def test_words_are_corrected_while_their_answer_runs() -> None:
@@ -1065,14 +1038,16 @@ async def test_words_are_corrected_while_their_answer_runs() -> None:
         one.camera()
         said = one.frame()
         engine.hold(1)
-        one.session._questions.ask(Chat(type="chat", content="cow?", id="q"), Spoken(frame=said))
+        one.session._parts.questions.ask(
+            Chat(type="chat", content="cow?", id="q"), Spoken(frame=said)
+        )
         await one.next("delta")
         engine.release()
         one.session.handle(_correct("colour?"))
         assert (await one.next("response"))["finish_reason"] == "replaced"
         response = await one.next("response")
         assert (response["finish_reason"], response["frame"]["id"]) == ("stop", said.id)
-        assert len(one.session._history) == 1
+        assert len(one.session._parts.history) == 1
 
 
 async def test_only_the_last_spoken_question_can_be_corrected() -> None:
@@ -1081,7 +1056,9 @@ async def test_only_the_last_spoken_question_can_be_corrected() -> None:
     async with room(engine) as one:
         one.camera()
         said = one.frame()
-        one.session._questions.ask(Chat(type="chat", content="cow?", id="q"), Spoken(frame=said))
+        one.session._parts.questions.ask(
+            Chat(type="chat", content="cow?", id="q"), Spoken(frame=said)
+        )
         await one.next("response")
         one.session.handle(_correct("x", id="other"))
         assert (await one.next("error"))["id"] == "other"
@@ -1094,7 +1071,7 @@ async def test_only_the_last_spoken_question_can_be_corrected() -> None:
             error = await one.next("error")
             assert (error["id"], error["code"]) == (id, "not_found")
         assert engine.questions() == ["cow?", "typed?"]
-        assert one.session._questions._spoken is None
+        assert one.session._parts.questions._spoken is None
 
 
 async def test_a_held_frame_goes_before_the_one_of_the_words() -> None:
@@ -1103,9 +1080,11 @@ async def test_a_held_frame_goes_before_the_one_of_the_words() -> None:
         one.camera()
         one.session.handle(Hold(type="hold"))
         held = one.frame()
-        await until(lambda: one.session._questions.held)
+        await until(lambda: one.session._parts.questions.held)
         said = one.frame()
-        one.session._questions.ask(Chat(type="chat", content="cow?", id="q"), Spoken(frame=said))
+        one.session._parts.questions.ask(
+            Chat(type="chat", content="cow?", id="q"), Spoken(frame=said)
+        )
         first = await one.next("response")
         one.session.handle(Release(type="release"))
         one.session.handle(_correct("colour?"))
@@ -1121,7 +1100,7 @@ async def test_a_spoken_question_tells_the_fate_of_its_sound() -> None:
         async with room(FakeEngine(capabilities=Capabilities(audio_in=able))) as one:
             one.camera()
             spoken = Spoken(one.frame(), sound)
-            one.session._questions.ask(Chat(type="chat", content="What?", id="q"), spoken)
+            one.session._parts.questions.ask(Chat(type="chat", content="What?", id="q"), spoken)
             assert (await one.next("response"))["sound"] == use
             one.session.handle(_correct("What is it?"))
             assert "sound" not in await one.next("response")
@@ -1138,12 +1117,12 @@ async def test_a_question_without_words_in_the_history() -> None:
     async with room(FakeEngine(capabilities=Capabilities(audio_in=True))) as one:
         one.camera()
         spoken = Spoken(one.frame(), sound)
-        one.session._questions.ask(Chat(type="chat", content="", id="q"), spoken)
+        one.session._parts.questions.ask(Chat(type="chat", content="", id="q"), spoken)
         await one.next("response")
-        (turn,) = one.session._history.turns(1000)
+        (turn,) = one.session._parts.history.turns(1000)
         assert turn.question == "(a spoken question)"
         # Its words, typed in afterwards, come in its place.
         one.session.handle(_correct("What is it?"))
         await one.next("response")
-        (turn,) = one.session._history.turns(1000)
+        (turn,) = one.session._parts.history.turns(1000)
         assert turn.question == "What is it?"

@@ -104,13 +104,13 @@ async def test_places_are_not_held_by_those_who_show_nothing() -> None:
         sockets = {session.id: Socket() for session in (talks, silent, shows)}
         for session in (talks, silent, shows):
             sessions.attach(session, sockets[session.id])
-            session.camera._dark_since -= 179
+            session.camera._dark_since -= 120
         feed = shows.camera.open_feed()
         feed.frame(make_frame())
         with pytest.raises(Busy):
             sessions.open("new")
         silent.camera.open_feed()
-        for session, ago in ((talks, 2), (silent, 10), (shows, 1000)):
+        for session, ago in ((talks, 62), (silent, 70), (shows, 1000)):
             session.camera._dark_since -= ago
             session.touch()
         sessions.open("new")
@@ -122,6 +122,31 @@ async def test_places_are_not_held_by_those_who_show_nothing() -> None:
         await soon(lambda: ended == ["silent", "talks"])
         assert sockets["silent"].code == sockets["talks"].code == 4404
         assert sockets["shows"].code is None
+
+
+async def test_what_shows_nothing_holds_no_place() -> None:
+    """Neither an invitation of a further camera nor a connection without a picture makes a session look used."""
+    async with manager(max_sessions=3) as (sessions, ended):
+        silent = sessions.open("silent")
+        sessions.attach(silent, Socket())
+        silent.camera._dark_since -= 181
+        silent.cameras.invite("")
+        silent.camera.open_feed().ended()
+        sessions.open("other")
+        sessions.open("new")
+        assert "silent" not in sessions
+        await soon(lambda: ended == ["silent"])
+
+
+async def test_room_is_what_visitors_leave() -> None:
+    """Cameras of the house take no place of theirs, and further cameras do."""
+    async with manager(max_sessions=2) as (sessions, _):
+        sessions.stand("house")
+        visitor = sessions.open("visitor")
+        sessions.check_room()
+        visitor.cameras.invite("")
+        with pytest.raises(Busy):
+            sessions.check_room()
 
 
 async def test_an_ended_session_never_comes_back() -> None:

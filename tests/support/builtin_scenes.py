@@ -5,13 +5,13 @@ For tests of the built-in engine.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import cv2
-import matplotlib
 import numpy as np
 import zxingcpp
 from numpy.typing import NDArray
@@ -180,7 +180,11 @@ def _font(name: str) -> str:
     """One of OpenCV's own, or a file of those that matplotlib brings along."""
     if not name.endswith(".ttf"):
         return name
-    return str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name)
+    # Found, not imported: that takes half a second.
+    spec = importlib.util.find_spec("matplotlib")
+    assert spec is not None
+    assert spec.origin is not None
+    return str(Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf" / name)
 
 
 def _put(bgr: Bgr, text: str, at: tuple[int, int], font: Any, size: int, sheet: Sheet) -> None:

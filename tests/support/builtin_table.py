@@ -430,7 +430,7 @@ TABLE: dict[str, list[tuple[str, str]]] = {
         ("Danke!", r"Gern geschehen!"),
         ("Привет!", r"Здравствуйте! .*"),
         ("你能做什么？", r"我能读文字.*"),
-        ("이게 뭐예요?", r"I understand English, .*"),
+        ("Τι είναι αυτό;", r"I understand questions in sixteen languages, .*"),
         ("Read this", r"I see no text that I can read\. .*"),
     ],
 }

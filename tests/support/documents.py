@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = (
     *("README.md", "DEPLOY.md", "SECURITY.md", "ARCHITECTURE.md", "CHANGELOG.md"),
     *("docs/cameras.md", "docs/models.md", "docs/protocol.md", "docs/benchmark.md"),
-    *("docs/troubleshooting.md", "docs/FIGURES.md"),
+    *("docs/troubleshooting.md", "docs/FIGURES.md", "clients/python/README.md"),
 )
 _FENCE = re.compile(r"^```", re.MULTILINE)
 _SPAN = re.compile(r"(?<!`)`([^`]+)`(?!`)")

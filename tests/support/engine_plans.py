@@ -74,7 +74,10 @@ def plan(chosen: Choice, ram: int = 0, gpu: Sequence[int] = ()) -> Plan:
     )
 
 
-def stand_in(chosen: Plan, on_line: OnLine, on_progress: OnProgress) -> ServerRuntime:
+def stand_in(
+    chosen: Plan, on_line: OnLine, on_progress: OnProgress, *, wrong_seconds: float = 10.0
+) -> ServerRuntime:
+    """Run a stand-in program. `wrong_seconds`: as ServerRuntime has it."""
     return ServerRuntime(
         chosen.choice,
         chosen.launch,
@@ -83,6 +86,7 @@ def stand_in(chosen: Plan, on_line: OnLine, on_progress: OnProgress) -> ServerRu
         on_line=on_line,
         on_progress=on_progress,
         grace=0.5,
+        wrong_seconds=wrong_seconds,
     )
 
 

@@ -112,7 +112,9 @@ class Seen:
         for message in self.body.get("messages", []):
             content = message.get("content")
             parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
-            found += [(message["role"], part["text"]) for part in parts if part["type"] == "text"]
+            found += [
+                (message["role"], part["text"]) for part in parts or () if part["type"] == "text"
+            ]
         return found
 
 

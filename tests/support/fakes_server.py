@@ -68,6 +68,18 @@ def free_port() -> int:
     return free_ports(1)[0]
 
 
+async def listens(port: int) -> bool:
+    """Find whether something takes connections at a port of this machine."""
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+    return True
+
+
 class ServerProcess:
     """`python -m server.main` with settings as environment variables; what it prints is kept in
     `output`.

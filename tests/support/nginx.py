@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import shutil
 import ssl
@@ -20,7 +19,7 @@ import pytest
 from scripts.bench.http_json import request
 from scripts.certificates import general_names, make_authority, make_leaf, pem
 from scripts.lan_addresses import Identity
-from tests.support.fakes_server import ServerProcess, free_ports
+from tests.support.fakes_server import ServerProcess, free_ports, listens
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 STREAM_MODULE = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
@@ -241,7 +240,7 @@ async def nginx(
     )
     try:
         async with asyncio.timeout(10):
-            while not await _listens(port):
+            while not await listens(port):
                 assert process.returncode is None, (folder / "error.log").read_text()
                 await asyncio.sleep(0.02)
         for path in temporary:
@@ -254,17 +253,6 @@ async def nginx(
         if process.returncode is None:
             process.terminate()
         await process.wait()
-
-
-async def _listens(port: int) -> bool:
-    try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        return False
-    writer.close()
-    with contextlib.suppress(OSError):
-        await writer.wait_closed()
-    return True
 
 
 @dataclass

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.fakes_openai import FakeOpenAI
-from tests.support.fakes_server import free_port
+from tests.support.fakes_server import free_port, listens
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / ".venv-router" / "bin" / "vllm-router"
@@ -56,17 +56,9 @@ class RealRouter:
             stderr=asyncio.subprocess.DEVNULL,
         )
         async with asyncio.timeout(60):
-            while not await self._listens():
+            while not await listens(self.port):
                 assert self.process.returncode is None, "the router ended"
                 await asyncio.sleep(0.05)
-
-    async def _listens(self) -> bool:
-        try:
-            _, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        except OSError:
-            return False
-        writer.close()
-        return True
 
     async def stop(self) -> None:
         if self.process is None or self.process.returncode is not None:

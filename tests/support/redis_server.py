@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from tests.support.fakes_server import free_port
+from tests.support.fakes_server import free_port, listens
 
 
 @dataclass
@@ -36,16 +36,8 @@ class RedisServer:
             stderr=asyncio.subprocess.DEVNULL,
         )
         async with asyncio.timeout(10):
-            while not await self._answers():
+            while not await listens(self.port):
                 await asyncio.sleep(0.02)
-
-    async def _answers(self) -> bool:
-        try:
-            _, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        except OSError:
-            return False
-        writer.close()
-        return True
 
     def signal(self, number: signal.Signals) -> None:
         assert self.process is not None

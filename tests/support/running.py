@@ -7,11 +7,14 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
+from unittest.mock import patch
 
 import uvicorn
 
 from config import Settings, load
+from server.engines.builtin.reader import Reader
 from server.listen.serving import uvicorn_config
 from server.program.app import create_app
 from server.program.program import Program
@@ -26,11 +29,25 @@ class Running:
     server: uvicorn.Server
 
 
+class OnceWarm(Reader):
+    """A reader that warms up once, however many servers it reads for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.warm = cache(super().warm)  # type: ignore[method-assign]
+
+
+# The reader of all servers of this process: it takes one picture at a time anyway, and each of its
+# own would take a third of a second of a core for its models.
+one_reader = cache(OnceWarm)
+
+
 @asynccontextmanager
 async def running(**settings: Any) -> AsyncIterator[Running]:
     """Serve with `settings` (names of config.Settings); by default with the built-in engine alone."""
     settings = {"engine": "builtin", "host": "127.0.0.1", "port": 0, **settings}
-    app = create_app(load(env_file=None, **settings))
+    with patch("server.program.engine_parts.Reader", one_reader):
+        app = create_app(load(env_file=None, **settings))
     chosen: Settings = app.state.program.settings
     tls = (chosen.ssl_cert_path, chosen.ssl_key_path) if chosen.https_enabled else None
     config = uvicorn_config(

@@ -1,6 +1,6 @@
-"""The server with one line too many: it keeps a picture of every frame.
+"""The server with one line too many in four places: it keeps a picture of every frame.
 
-Shows that the test that forbids it sees it.
+Shows that the test that forbids it sees each of them.
 """
 
 from __future__ import annotations
@@ -17,24 +17,39 @@ from server.main import main
 from server.session.watches.rings import Rings
 from server.vision import encode
 
-way = os.environ.get("KEEP_WHAT", "thumbnail")
-# The picture's place: a method that gets its JPEG, or a function that encodes it
-owner, name = {"ring": (Rings, "add"), "recall": (Recall, "keep")}.get(way, (encode, way))
-faithful = getattr(owner, name)
+# A frame's ways, and their places: methods that get its JPEG, and functions that encode it
+WAYS: dict[str, tuple[Any, str]] = {
+    "thumbnail": (encode, "thumbnail"),
+    "still": (encode, "still"),
+    "ring": (Rings, "add"),
+    "recall": (Recall, "keep"),
+}
 
 
-def keeping(*given: Any, **more: Any) -> Any:
-    """Do as before, and also write the picture to disk like forgotten debugging code."""
-    file = Path(os.environ["KEEP_IN"]) / "frame.png"
-    if way == "ring":
-        file.write_bytes(more["jpeg"])
-    elif way == "recall":
-        file.write_bytes(given[1].jpeg)
-    else:
-        cv2.imwrite(str(file), given[0])
-    return faithful(*given, **more)
+def file_of(way: str) -> str:
+    """Name the file into which the pictures of a way go."""
+    return f"frame-of-{way}.png"
+
+
+def spoil(way: str) -> None:
+    """Also write the pictures of this way to disk, like forgotten debugging code."""
+    owner, name = WAYS[way]
+    faithful = getattr(owner, name)
+    file = Path(os.environ["KEEP_IN"]) / file_of(way)
+
+    def keeping(*given: Any, **more: Any) -> Any:
+        if way == "ring":
+            file.write_bytes(more["jpeg"])
+        elif way == "recall":
+            file.write_bytes(given[1].jpeg)
+        else:
+            cv2.imwrite(str(file), given[0])
+        return faithful(*given, **more)
+
+    setattr(owner, name, keeping)
 
 
 if __name__ == "__main__":
-    setattr(owner, name, keeping)
+    for each in WAYS:
+        spoil(each)
     sys.exit(main())

@@ -38,7 +38,7 @@ MISNAMED = "importlib.metadata.PackageNotFoundError: No package metadata was fou
 def install(folder: Path, version: str, behaviour: str = "serve") -> Path:
     """An executable `vllm` in `folder`.
 
-    What it was started with is written to started.json there.
+    It writes its arguments to started.json there.
     """
     program = folder / "vllm"
     ours = f"'{sys.executable}' -S -E '{HERE}' '{version}' '{behaviour}' '{folder}'"

@@ -17,7 +17,7 @@ from scripts.bench.http_json import request
 from tests.support.kubernetes import Manifest
 
 ROOT = Path(__file__).resolve().parents[2]
-# What a probe waits for at most in a test (seconds): a busy machine is slow to start things.
+# The most that a probe waits in a test (seconds): a busy machine is slow to start things.
 PATIENCE = 60.0
 
 

@@ -224,7 +224,7 @@ def test_hints_change_at_most_every_second_look(looks: list[Found]) -> None:
         (page(), True, Hint.GOOD),
         (page(bottom=1.1), True, Hint.LOWER_EDGE),
         (page(top=-0.05), False, Hint.UPPER_EDGE),
-        # What is cut off above was read before.
+        # Text that is cut off above was read before.
         (page(top=-0.05), True, Hint.GOOD),
         # The middle of a long page
         (page(top=-0.1, bottom=1.1), True, Hint.LOWER_EDGE),

@@ -44,7 +44,8 @@ PIECE = 320
 needs_espeak = pytest.mark.skipif(
     shutil.which("espeak-ng") is None, reason="espeak-ng is not installed"
 )
-SENTENCES = tuple(" ".join(halves) for halves in voice_sounds.SENTENCES)
+HALVES = voice_sounds.SENTENCES
+SENTENCES = tuple(" ".join(halves) for halves in HALVES)
 
 
 def television(seconds: float, level: float = -40, seed: int = 0) -> Samples:

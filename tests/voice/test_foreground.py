@@ -97,6 +97,30 @@ def test_a_long_question_is_not_taken_for_a_television(model: SpeechModel) -> No
     assert all(until - since > len(long) / 16_000 - 0.3 for since, until in found)
 
 
+@pytest.mark.parametrize(
+    ("level", "later", "hears"), [(-38.0, 6, True), (-38.0, 12, False), (-44.0, 6, False)]
+)
+def test_who_has_just_spoken_may_be_softer(level: float, later: int, hears: bool) -> None:
+    """By 8 dB, within a quarter of a second: softer speech after so many chunks is somebody else's."""
+    foreground, at = Foreground(), 0.0
+
+    def heard(chunks: int, speech: float, loudness: float) -> bool:
+        nonlocal at
+        found = False
+        for _ in range(chunks):
+            found = foreground.hears(Chunk(at, speech, loudness))
+            at += CHUNK_SECONDS
+        return found
+
+    # A pause, after which the person's level is known
+    heard(30, 1.0, -20.0)
+    heard(45, 0.0, -70.0)
+    assert foreground.gate == pytest.approx(-34)
+    assert heard(30, 1.0, -20.0)
+    heard(later, 0.0, -70.0)
+    assert heard(1, 1.0, level) is hears
+
+
 def test_a_background_is_forgotten() -> None:
     """Half a minute after it has ended a softer person is heard again."""
     foreground, at = Foreground(), 0.0

@@ -25,6 +25,7 @@ from server.voice.turns import (
     TurnState,
 )
 from tests.voice.sounds import (
+    HALVES,
     SENTENCES,
     VOICES,
     Samples,
@@ -258,6 +259,25 @@ def test_the_end_of_speech_is_known_in_time_in_a_loud_room(noise: str) -> None:
             assert ended, (voice, text)
             late.append(ended[-1] - 1 - len(sentence) / 16_000)
     assert np.percentile(late, 95) <= 0.335
+
+
+@needs_espeak
+def test_a_short_pause_ends_no_turn() -> None:
+    """Pauses of 150 ms with 200 ms of silence, after soft last sounds and before soft first ones: ten
+    sentences of two people who were heard before.
+    """
+    parts, said, at = [silence(1)], [], 1.0
+    for voice in VOICES[:2]:
+        for halves in HALVES:
+            first, second = (spoken(half, voice) for half in halves)
+            parts += [first, silence(0.15), second, silence(1.5)]
+            said.append((at, at + (len(first) + len(second)) / 16_000 + 0.15))
+            at = said[-1][1] + 1.5
+    sound = np.concatenate(parts)
+    found = heard(mixed(sound, hiss(len(sound) / 16_000)))
+    ended = [known for known, event in found if isinstance(event, Ended)]
+    assert [one for one in ended if any(begin < one < end for begin, end in said)] == []
+    assert len(ended) == len(said)
 
 
 @needs_espeak

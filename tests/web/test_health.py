@@ -22,7 +22,7 @@ class Engine(FakeEngine):
         return self._said
 
 
-def health(engine: Engine, *, draining: bool = False) -> Health:
+def health(engine: Engine, *, draining: str = "") -> Health:
     return Health(
         version="1.2",
         engine=lambda: engine,
@@ -108,7 +108,7 @@ def test_everybody_reads_less() -> None:
 
 def test_draining() -> None:
     """A server about to stop is not ready, whatever its engine says."""
-    one = health(Engine(EngineState.READY), draining=True)
+    one = health(Engine(EngineState.READY), draining="the server is about to stop")
     body, ok = one.detail()
     assert not ok
     assert body["draining"] is True

@@ -24,13 +24,12 @@ from server.webrtc_server import PeerConnection
 from tests.camera.test_webrtc_server import only
 from tests.support.clients import http, metric, open_page, page_of, take_token
 from tests.support.fakes_app import assert_error
-from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running, running
-from tests.support.timing import at_once
+from tests.support.timing import allowances_held, at_once
+from tests.web.conftest import SECRET
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-SECRET = "wQ7mZr4TfL1xUe0aKc9sVd3gHb6nJy8P"
 CODE = "open-sesame-77"
 OFFER = "/api/webrtc/offer"
 
@@ -46,22 +45,6 @@ async def make_offer(*kinds: str, direction: str = "sendonly", channel: bool = F
     sdp: str = pc.localDescription.sdp
     await pc.close()
     return sdp
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def run() -> AsyncIterator[Running]:
-    async with (
-        FakeOpenAI() as fake,
-        running(
-            engine="vllm",
-            vllm_base_url=fake.base_url,
-            jwt_secret_key=SECRET,
-            rate_limit_per_minute=0,
-            max_sessions=1000,
-            drain_seconds=1,
-        ) as run,
-    ):
-        yield run
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -162,7 +145,8 @@ async def test_health_of_a_server_that_can_answer(client: httpx.AsyncClient) -> 
     assert body["engine"]["name"] == "vllm"
     assert body["engine"]["model"] == "fake-vl"
     assert body["engine"]["reachable"] is True
-    assert body["queue_depth"] == {"chat": 0, "watch": 0, "describe": 0, "ahead": 0}
+    kinds = ("chat", "watch", "program", "describe", "ahead")
+    assert body["queue_depth"] == dict.fromkeys(kinds, 0)
     assert {"version", "uptime_seconds", "sessions", "cameras"} <= body.keys()
     assert (await client.get("/health/live")).status_code == 200
     ready = await client.get("/health/ready")
@@ -271,6 +255,7 @@ async def test_a_pairing_code_stands_instead_of_the_access_code(
 async def test_guesses_at_pairing_codes_are_limited(sdp: str) -> None:
     """They count against the address like any other token asked for."""
     async with (
+        allowances_held(),
         running(access_code=CODE, jwt_secret_key=SECRET, rate_limit_per_minute=5) as run,
         http(run) as client,
     ):
@@ -825,6 +810,7 @@ async def test_rate_limit(sdp: str) -> None:
     back.
     """
     async with (
+        allowances_held(),
         running(rate_limit_per_minute=4, trusted_proxies="127.0.0.1") as run,
         http(run) as client,
     ):
@@ -892,7 +878,11 @@ async def test_a_flood_from_an_address_leaves_its_neighbours_alone(sdp: str) -> 
     allowance; no token is more.
     """
     offer = {"sdp": sdp, "type": "offer"}
-    async with running(rate_limit_per_minute=9) as run, http(run) as client:
+    async with (
+        allowances_held(),
+        running(rate_limit_per_minute=9) as run,
+        http(run) as client,
+    ):
         held, late, idle = [await take_token(run) for _ in range(3)]
         begun = await client.post(OFFER, json=offer, headers=bearer(held["token"]))
         assert begun.status_code == 200
@@ -922,6 +912,7 @@ async def test_guesses_lock_out_no_pairing_code_and_no_token(sdp: str) -> None:
     the same.
     """
     async with (
+        allowances_held(),
         running(access_code=CODE, jwt_secret_key=SECRET, rate_limit_per_minute=9) as run,
         http(run) as client,
     ):

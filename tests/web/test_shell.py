@@ -28,12 +28,13 @@ def listed(contents: Contents) -> dict[str, str]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A client of four files, and some that are nobody's business."""
+    """A client of five files, and some that are nobody's business."""
     (tmp_path / "index.html").write_text('<meta name="shell" content="" />')
     (tmp_path / WORKER).write_bytes((CLIENT_FILES / WORKER).read_bytes())
     (tmp_path / "client.js").write_text("one")
     (tmp_path / "live").mkdir()
     (tmp_path / "live" / "visit.js").write_text("two")
+    (tmp_path / "live" / "panel.html").write_text("three")
     (tmp_path / "languages").mkdir()
     (tmp_path / "languages" / "de.json").write_text("{}")
     for name in ("notes.txt", ".hidden.js", "live/of_mine.js", "picture.png"):
@@ -48,6 +49,7 @@ async def test_the_list_has_the_pages_own_files_alone(folder: Path) -> None:
         "/": integrity(contents.page),
         "/client/client.js": integrity(b"one"),
         "/client/languages/de.json": integrity(b"{}"),
+        "/client/live/panel.html": integrity(b"three"),
         "/client/live/visit.js": integrity(b"two"),
     }
     assert contents.page == f'<meta name="shell" content="{contents.version}" />'.encode()

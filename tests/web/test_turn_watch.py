@@ -37,7 +37,9 @@ async def test_each_relay_gets_one_line_and_one_entry(caplog: pytest.LogCaptureF
     """
     urls = [f"turn:127.0.0.1:{closed_port()}?transport=tcp" for _ in range(2)]
     relays = watch(*urls)
-    assert relays.report() == [{"url": u, "ok": None, "why": "not checked yet"} for u in urls]
+    assert relays.report() == [
+        {"url": u, "ok": None, "problem": "", "why": "not checked yet"} for u in urls
+    ]
     assert (relays.working(), relays.failing()) == (0, 0)
     with caplog.at_level(logging.INFO, "server.web.turn_watch"):
         await relays.check()
@@ -45,6 +47,7 @@ async def test_each_relay_gets_one_line_and_one_entry(caplog: pytest.LogCaptureF
     report = relays.report()
     assert [entry["ok"] for entry in report] == [False, False]
     assert all("connection refused" in entry["why"] for entry in report)
+    assert {entry["problem"] for entry in report} == {"unreachable"}
     assert relays.failing() == 2
     assert [r.message for r in caplog.records] == ["relay does not work"] * 2
     assert {r.__dict__["reason"] for r in caplog.records} == {"it cannot be reached"}

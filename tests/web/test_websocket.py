@@ -6,10 +6,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 
 import pytest
-import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from websockets.asyncio.client import connect
@@ -19,28 +17,10 @@ from server.core.errors import RateLimited
 from server.web import session_socket, websocket
 from server.web.websocket import SocketGate
 from tests.support.clients import How, http, metric, open_page, page_of, soon, take_token
-from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running, running
+from tests.web.conftest import SECRET
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-SECRET = "wQ7mZr4TfL1xUe0aKc9sVd3gHb6nJy8P"
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def run() -> AsyncIterator[Running]:
-    async with (
-        FakeOpenAI() as fake,
-        running(
-            engine="vllm",
-            vllm_base_url=fake.base_url,
-            jwt_secret_key=SECRET,
-            rate_limit_per_minute=0,
-            max_sessions=1000,
-            drain_seconds=1,
-        ) as run,
-    ):
-        yield run
 
 
 def expired(session_id: str) -> str:
@@ -404,7 +384,7 @@ _TYPES = st.sampled_from(
 _FIELDS = st.sampled_from(
     [
         *("content", "id", "sent_at", "detail", "describe", "prompt", "sample_rate"),
-        *("max_tokens", "language", "thumbnails", "token"),
+        *("max_tokens", "language", "page_language", "thumbnails", "token"),
     ]
 )
 _HOSTILE = st.one_of(

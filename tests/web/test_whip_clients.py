@@ -7,6 +7,8 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from tests.peers.processes import (
     peer_process,
     rtp_to,
 )
-from tests.support.clients import Page, open_page, soon, take_token
+from tests.support.clients import Page, http, open_page, soon, take_token
 from tests.support.fakes_rtc import live_encoder
 from tests.support.running import Running, running
 from tests.support.turn_server import make_certificate
@@ -296,4 +298,57 @@ async def test_werifts_sender_reports_stall_no_question() -> None:
             async with rtp_to(await peer.says("port"), encoder):
                 answers = await questions(page, camera_of(run, session_id))
                 assert waited(answers) < 300
+        await page.close()
+
+
+@asynccontextmanager
+async def gstreamer_peer(address: str, token: str) -> AsyncIterator[None]:
+    async with peer_process(*GSTREAMER, address, token, f"{VP8} ! {RTP}=VP8", "trickle") as peer:
+        await peer.says("state", "connected")
+        yield
+
+
+@asynccontextmanager
+async def werift_peer(address: str, token: str) -> AsyncIterator[None]:
+    async with (
+        live_encoder(640, 360, rate=10, codec="vp8") as encoder,
+        peer_process(*WERIFT, address, token, "VP8") as peer,
+    ):
+        await peer.says("state", "connected")
+        async with rtp_to(await peer.says("port"), encoder):
+            yield
+
+
+@pytest.mark.parametrize(
+    ("peer", "width"),
+    [
+        pytest.param(gstreamer_peer, 1280, marks=gstreamer, id="gstreamer"),
+        pytest.param(werift_peer, 640, marks=werift, id="werift"),
+    ],
+)
+async def test_a_further_camera(
+    peer: Callable[[str, str], AbstractAsyncContextManager[None]], width: int
+) -> None:
+    """A device joins a session that has no camera of its own, is asked by its name, and is lost."""
+    async with running(rate_limit_per_minute=0) as run, http(run) as client:
+        _, token, session_id = await session(run)
+        page = await open_page(run, token, session_id)
+
+        async def listed(state: str) -> None:
+            while (await page.next("cameras", timeout=30))["cameras"][-1].get("state") != state:
+                pass
+
+        bearer = {"Authorization": f"Bearer {token}"}
+        reply = await client.post("/api/cameras", json={"name": "Door"}, headers=bearer)
+        place = reply.json()
+        async with peer(f"{run.base_url}{place['address']}", place["token"]):
+            await listed("live")
+            camera = run.program.sessions.find(session_id).cameras.camera(place["camera"])
+            await more_frames(camera, 2)
+            await page.send(type="settings", cameras=[place["camera"]])
+            answer = await page.ask("What do you see?", timeout=30)
+            assert answer["type"] == "response", answer
+            assert answer["frame"]["camera_name"] == "Door"
+            assert answer["frame"]["source_width"] == width
+        await listed("ended")
         await page.close()

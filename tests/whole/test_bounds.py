@@ -15,7 +15,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from scripts.bench.camera_peer import CameraPeer, close_all
-from server import auth, session_manager, webrtc_server
+from server import auth, webrtc_server
 from server.access import guesses
 from server.core import addresses, messages
 from server.core.close_codes import Close
@@ -28,7 +28,8 @@ from server.rtc.media import assemble, decode, decoder_memory, h264
 from server.rtc.media.decode import BACKLOG, DecodePool
 from server.rtc.media.video_stream import VideoStream
 from server.rtc.patches import datagrams, transport_guard
-from server.session import operator_feed, stills
+from server.session import entries, operator_feed
+from server.session.cameras import stills
 from server.session.request.outbox import MAX_BYTES
 from server.vision import encode
 from server.web import middleware, session_socket, websocket
@@ -226,7 +227,7 @@ PROMISED = [
     ("2 MiB a frame", assemble.MAX_BYTES, 2 * MIB),
     ("30 frames", decode.BACKLOG, 30),
     ("nothing over 1,500 bytes", datagrams.MAX_DATAGRAM, 1500),
-    ("without a camera for three minutes", session_manager.DARK_SECONDS, 180),
+    ("without a camera for three minutes", entries.DARK_SECONDS, 180),
     ("200 lines of 300 characters", operator_feed.MAX_LINES, 200),
     ("lines of 300 characters wait", operator_feed.MAX_LINE_CHARS, 300),
     ("a wrong code costs three requests", addresses.WRONG_CODE_COST, 3),

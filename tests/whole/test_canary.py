@@ -125,6 +125,7 @@ async def test_no_secret_is_found_where_it_does_not_belong(
         assert ANSWER in first.text
         await provoke_client_errors(server, peer, ears)
         await provoke_engine_errors(server, fake, peer, ears)
+        program = await program_asks(server, fake, peer, ears)
         await watch(peer)
         await operate(server, peer, ears)
         other = CameraPeer(server.url, peer.encoder, access_code=WORDS["ACCESS_CODE"])
@@ -136,12 +137,12 @@ async def test_no_secret_is_found_where_it_does_not_belong(
             assert metrics.status == 200
             heard = json.dumps([arrived.message for arrived in other.messages])
         # Messages to the asking visitor, except for the answers to that visitor's own questions,
-        # and the list of that visitor's own watches.
+        # and the lists of that visitor's own watches and of what programs saw.
         told = json.dumps(
             [
                 arrived.message
                 for arrived in peer.messages
-                if arrived.message["type"] not in ("delta", "response", "watches")
+                if arrived.message["type"] not in ("delta", "response", "watches", "look")
             ]
         )
         tokens = [peer.token, other.token]
@@ -152,6 +153,7 @@ async def test_no_secret_is_found_where_it_does_not_belong(
     places = {"log": log, "replies": ears.text, "messages": told}
     for place, text in places.items():
         assert ALL not in text.lower(), (place, around(text))
+        assert program.partition(".")[2] not in text, place
         for token in tokens:
             assert token not in text, place
             assert token.split(".")[2] not in text, place
@@ -167,6 +169,37 @@ async def test_no_secret_is_found_where_it_does_not_belong(
 def around(text: str) -> str:
     at = text.lower().find(ALL)
     return text[max(0, at - 200) : at + 100]
+
+
+async def program_asks(
+    server: ServerProcess, fake: FakeOpenAI, peer: CameraPeer, ears: Ears
+) -> str:
+    """A program asks in OpenAI's form, rightly and wrongly, with a canary each time; return its token."""
+    grant = {"name": "Program", "scopes": ["look"]}
+    made = await request("POST", f"{server.url}/api/grants", grant, token=peer.token)
+    assert made.status == 201
+    token = str(made.json()["token"])
+    address = f"{server.url}/v1/chat/completions"
+    good = {"model": "camera", "messages": [{"role": "user", "content": QUESTION}]}
+    answer = await request("POST", address, good, token=token)
+    assert answer.status == 200
+    assert ANSWER.encode() in answer.body
+    picture = {"type": "image_url", "image_url": {"url": f"https://{CLIENT}.example/x.jpg"}}
+    for wrong in (
+        {CLIENT: 1},
+        {"model": CLIENT},
+        {"messages": [{"role": CLIENT, "content": QUESTION}]},
+        {"messages": [{"role": "user", "content": [picture]}]},
+        {"tool_choice": {"type": "function", "function": {"name": CLIENT}}},
+        {"stop": {CLIENT: QUESTION}},
+    ):
+        refused = await ears.call("POST", address, good | wrong, token=token)
+        assert 400 <= refused.status < 500
+    assert (await ears.call("POST", address, good, token=f"qcam_{CLIENT}")).status == 401
+    fake.behaviour = Behaviour.BAD_REQUEST
+    assert (await ears.call("POST", address, good, token=token)).status == 503
+    fake.behaviour = Behaviour.NORMAL
+    return token
 
 
 async def provoke_client_errors(server: ServerProcess, peer: CameraPeer, ears: Ears) -> None:
@@ -244,7 +277,7 @@ async def operate(server: ServerProcess, peer: CameraPeer, ears: Ears) -> None:
                 break
             await asyncio.sleep(0.25)
     assert seen["name"] == session_hash(peer.session_id)
-    # What it uses, and nothing of what it is about
+    # Its costs, and nothing of its content
     assert seen["questions"] > 0
     assert seen["visual_tokens"] > 0
     for token in (CLIENT, peer.token, right):

@@ -16,6 +16,7 @@ from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.http_json import request
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from tests.support.fakes_server import READABLE, ServerProcess
+from tests.support.unfaithful_server import WAYS, file_of
 
 pytestmark = pytest.mark.slow
 
@@ -150,13 +151,13 @@ async def test_a_whole_session_opens_no_file_for_writing(tmp_path: Path) -> None
 
 
 @needs_strace
-@pytest.mark.parametrize("way", ["thumbnail", "still", "ring", "recall"])
-async def test_the_watch_sees_a_picture_that_is_kept(tmp_path: Path, way: str) -> None:
-    """The same with a picture that is deliberately written is caught, on each of a frame's ways."""
-    settings = {"KEEP_IN": str(tmp_path), "KEEP_WHAT": way}
-    trace = await traced(tmp_path, "tests.support.unfaithful_server", settings)
-    assert any("frame.png" in line for line in files_written(trace))
-    assert (tmp_path / "frame.png").stat().st_size > 1000
+async def test_the_watch_sees_each_picture_that_is_kept(tmp_path: Path) -> None:
+    """The same with pictures that are deliberately written, on each of a frame's ways, is caught."""
+    trace = await traced(tmp_path, "tests.support.unfaithful_server", {"KEEP_IN": str(tmp_path)})
+    written = files_written(trace)
+    for way in WAYS:
+        assert any(file_of(way) in line for line in written), way
+        assert (tmp_path / file_of(way)).stat().st_size > 1000
 
 
 async def traced(folder: Path, module: str, settings: dict[str, str]) -> str:

@@ -131,6 +131,28 @@ async def test_one_question_at_a_killed_server_is_answered_by_another(routed: Ro
     assert routed.retried in ([Reason.FAILED], [Reason.FAILED] * 2)
 
 
+async def test_one_question_on_its_way_at_a_killed_server_is_answered_by_another(
+    routed: Routed,
+) -> None:
+    """Its stream had begun, without a token: this break tells the router nothing, and nobody else
+    meets the failure. Both repeats may come before its health check does.
+    """
+    await routed.answer("s")
+    lost = routed.server_of("s")
+    for fake in routed.fakes:
+        fake.requests.clear()
+    lost.behaviour = Behaviour.KEEP_ALIVE_ONLY
+    asked = asyncio.create_task(routed.answer("s"))
+    async with asyncio.timeout(30):
+        while not lost.running:
+            await asyncio.sleep(0.01)
+    # The router has passed the answer's beginning on.
+    await asyncio.sleep(0.2)
+    await lost.close()
+    assert await asked == "I see a cup."
+    assert routed.retried[0] is Reason.BROKEN
+
+
 async def test_a_router_without_any_server_is_said(routed: Routed) -> None:
     """And used again when one is back."""
     for fake in routed.fakes:

@@ -112,7 +112,7 @@ class Speaker:
         self.one.engine.requests.clear()
 
     async def _settle(self) -> None:
-        stretch = self.one.session._listening._stretch
+        stretch = self.one.session._parts.listening._stretch
         await until(lambda: stretch is None or not stretch.detection.busy, 30)
 
     def _show(self) -> None:
@@ -137,7 +137,7 @@ async def test_ten_minutes_of_speech_leave_memory_flat() -> None:
     pools, engines, words = Pools(), FakeEngines(engine), CountingWords()
     tools = replace(make_tools(engines, pools), speech_model=SpeechModel(), voice=StandInVoice())
     session = Session("s", LIMITS, tools)
-    session._listening._spoken._recognising = words
+    session._parts.listening._spoken._recognising = words
     try:
         person = Speaker(Room(engine, session, tools, engines), words)
         session.handle(

@@ -100,7 +100,7 @@ async def test_from_the_order_to_the_ring() -> None:
             await encoder.close()
 
 
-# What a session has of its watches and of the past
+# A session's messages about its watches and the past
 _KINDS = (
     Session,
     Watching,

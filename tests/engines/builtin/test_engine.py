@@ -7,7 +7,6 @@ import dataclasses
 import datetime as dt
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from difflib import SequenceMatcher
 from typing import Any
@@ -20,7 +19,8 @@ from numpy.typing import NDArray
 
 from server.core.errors import EngineFailed
 from server.core.frames import Kind, Picture, Scene
-from server.engines.base import Delta, EngineRequest, Finished
+from server.engines import prompts
+from server.engines.base import Delta, EarlierPicture, EngineRequest, Finished
 from server.engines.builtin import colours, places
 from server.engines.builtin.codes import Code
 from server.engines.builtin.engine import BuiltinEngine
@@ -62,20 +62,6 @@ def put_code(bgr: Bgr, text: str, format: Any, *, at: tuple[int, int] = (760, 26
     made = np.asarray(zxingcpp.create_barcode(text, format).to_image(scale=4))
     bgr[at[1] : at[1] + made.shape[0], at[0] : at[0] + made.shape[1]] = made[..., None]
     return bgr
-
-
-@pytest.fixture(scope="module")
-def heavy() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(1, "heavy") as pool:
-        # Its thread is the module's, not the first test's.
-        pool.submit(int).result()
-        yield pool
-
-
-@pytest.fixture(scope="module")
-def reader() -> Reader:
-    """Loaded once for all tests."""
-    return Reader()
 
 
 @pytest.fixture
@@ -240,6 +226,74 @@ async def test_change_since_the_last_picture(engine: BuiltinEngine) -> None:
     assert "first picture" in await ask(engine, after, "What changed?")
 
 
+async def ask_two(engine: BuiltinEngine, kitchen: Bgr, door: Bgr, question: str) -> list[str]:
+    """Ask two cameras together; the answer's lines."""
+    earlier = (EarlierPicture(picture(kitchen), "Camera Kitchen:", camera="Kitchen"),)
+    answer = await ask(
+        engine, door, question, earlier=earlier, caption="Camera Door:", camera="Door"
+    )
+    return answer.split("\n")
+
+
+RED, BLUE = (30, 30, 200), (200, 40, 30)
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        (
+            "What colour is it?",
+            ["Kitchen: In the middle it is red.", "Door: In the middle it is blue."],
+        ),
+        (
+            "Is it red?",
+            ["Kitchen: Yes, in the middle it is red.", "Door: No, in the middle it is blue."],
+        ),
+        ("How many faces are there?", ["Kitchen, Door: I see no face."]),
+        (
+            "Welche Farbe ist das?",
+            ["Kitchen: In der Mitte ist es rot.", "Door: In der Mitte ist es blau."],
+        ),
+        ("这是什么颜色？", ["Kitchen：中间是红色。", "Door：中间是蓝色。"]),
+    ],
+)
+async def test_cameras_are_told_by_name(
+    engine: BuiltinEngine, question: str, answer: list[str]
+) -> None:
+    """Each is looked at by itself; what holds for all is said once."""
+    assert await ask_two(engine, scene(RED), scene(BLUE), question) == answer
+
+
+async def test_text_and_codes_of_several_cameras(engine: BuiltinEngine) -> None:
+    """Each camera's own; what the engine cannot do is said once, and what it sees for each."""
+    label = write(scene(), ["EXIT"], height=60)
+    coded = put_code(scene(), "https://example.org/menu", zxingcpp.BarcodeFormat.QRCode)
+    lines = await ask_two(engine, label, scene(), "What does it say?")
+    assert lines[0].startswith("Kitchen: ")
+    assert "EXIT" in lines[0]
+    assert lines[1].startswith("Door: I see no text")
+    lines = await ask_two(engine, label, coded, "Scan the code")
+    assert lines[0].startswith("Kitchen: I see no QR code")
+    assert lines[1].startswith("Door: ")
+    assert "example.org/menu" in lines[1]
+    lines = await ask_two(engine, label, scene(BLUE), "Is the door closed?")
+    assert lines[0].startswith("I cannot tell that")
+    assert lines[1] == "Kitchen: What I read: EXIT"
+    assert lines[2].startswith("Door: ")
+    assert "blue" in lines[2]
+
+
+async def test_each_camera_is_compared_with_itself(engine: BuiltinEngine) -> None:
+    """Two cameras that see different things have not changed."""
+    question = "What has changed?"
+    await ask_two(engine, scene(RED), scene(BLUE), question)
+    [again] = await ask_two(engine, scene(RED), scene(BLUE), question)
+    assert again.startswith("Kitchen, Door: I see no change")
+    engine.forget("session")
+    [first] = await ask_two(engine, scene(RED), scene(BLUE), question)
+    assert first.startswith("Kitchen, Door: This is the first picture")
+
+
 def test_memory_is_bounded() -> None:
     """The session unused longest goes first."""
     memory = Memory(sessions=3)
@@ -296,6 +350,19 @@ async def test_a_running_description_does_not_explain_itself(engine: BuiltinEngi
     assert "VLLM_BASE_URL" not in answer
     assert "in the middle it is white" in answer
     assert "recognise" not in answer
+
+
+@pytest.mark.parametrize(("own", "words"), [("ar-EG", "في الوسط"), ("de", "in der Mitte")])
+async def test_a_running_description_is_in_the_pages_language(
+    engine: BuiltinEngine, own: str, words: str
+) -> None:
+    """The words of its question are nobody's; a chosen language comes first."""
+    kind = Kind.DESCRIBE
+    assert words in await ask(engine, scene(), prompts.DESCRIBE, kind=kind, own_language=own)
+    chosen = await ask(
+        engine, scene(), prompts.DESCRIBE, kind=kind, own_language=own, language="fr"
+    )
+    assert "au milieu" in chosen
 
 
 @pytest.mark.parametrize("question", ["hi", "Thanks!", "what can you do?"])

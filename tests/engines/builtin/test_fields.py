@@ -223,6 +223,51 @@ def test_the_total_is_the_sum_that_is_called_so(rows: list[str], expected: str |
     assert (found.text if found else None) == expected
 
 
+RECEIPTS = {
+    "de": ["Zwischensumme 10,00", "Zu zahlen 12,00", "Bar 20,00", "Rückgeld 8,00"],
+    "fr": ["Sous-total 10,00", "TOTAL TTC 12,00", "Espèces 20,00", "Rendu 8,00"],
+    "es": ["Subtotal 10,00", "TOTAL A PAGAR 12,00", "Efectivo 20,00", "Cambio 8,00"],
+    "it": ["Subtotale 10,00", "TOTALE COMPLESSIVO 12,00", "Contanti 20,00", "Resto 8,00"],
+    "pt": ["Subtotal 10,00", "IVA 2,00", "Total a pagar 12,00", "Dinheiro 20,00", "Troco 8,00"],
+    "nl": ["Subtotaal 10,00", "BTW 21% 2,00", "Totaal 12,00", "Contant 20,00", "Wisselgeld 8,00"],
+    "pl": ["Suma PTU 2,00", "Do zapłaty 12,00", "Gotówka 20,00", "Reszta 8,00"],
+    "tr": ["Ara toplam 10,00", "TOPKDV 2,00", "TOPLAM 12,00", "Nakit 20,00", "Para üstü 8,00"],
+    "zh": ["小计 14.00", "优惠 2.00", "应付金额 12.00", "现金 20.00", "找零 8.00"],
+    "ja": ["小計 10.00", "消費税 2.00", "合計(税込) 12.00", "お預り 20.00", "お釣り 8.00"],
+}
+
+
+@pytest.mark.parametrize("language", RECEIPTS)
+def test_a_receipt_is_understood_in_its_language(language: str) -> None:
+    """Its sum and the change, in each language whose letters are read."""
+    rows = rows_of("Milk 12,00", *RECEIPTS[language])
+    found, back = prices.total(rows), prices.money_back(rows)
+    assert found is not None
+    assert back is not None
+    assert found.text.replace(",", ".") == "12.00"
+    assert back.text.replace(",", ".") == "8.00"
+    assert [one.label for one in prices.bill(rows)] == ["Milk"]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "Preferibilmente entro 12/03/2027",
+        "Consumir até 12/03/2027",
+        "Houdbaar tot 12/03/2027",
+        "Należy spożyć do 12/03/2027",
+        "Son kullanma tarihi 12/03/2027",
+        "保质期至 12/03/2027",
+        "賞味期限 12/03/2027",
+    ],
+)
+def test_a_labels_date_is_understood_in_its_language(row: str) -> None:
+    """Behind the words that packages have."""
+    found = fields.expiry(["Packed 01.01.2026", row])
+    assert found is not None
+    assert found.text == "12/03/2027"
+
+
 @pytest.mark.parametrize(
     ("row", "price", "unit"),
     [

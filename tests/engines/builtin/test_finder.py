@@ -15,11 +15,6 @@ from tests.support.builtin_scenes import Disc, Scene, Sheet, draw
 TEXT = "Take one tablet daily\nwith a glass of water\nand keep out of reach\nof small children"
 
 
-@pytest.fixture(scope="module")
-def reader() -> Reader:
-    return Reader()
-
-
 @pytest.fixture
 def finder(reader: Reader) -> Finder:
     return Finder(reader)
@@ -29,9 +24,9 @@ def frame(scene: Scene) -> av.VideoFrame:
     return av.VideoFrame.from_ndarray(draw(scene), format="bgr24").reformat(format="yuv420p")
 
 
-def sheet(size: int = 30, left: int = 400, top: int = 280, turn: int = 0) -> av.VideoFrame:
+def sheet(size: int = 30, left: int = 400, top: int = 280, turn: int = 0) -> Scene:
     """Four lines of print on paper; what lies outside of the picture is cut off."""
-    return frame(Scene((Sheet(TEXT, size, columns=(left,), top=top),), turn=turn))
+    return Scene((Sheet(TEXT, size, columns=(left,), top=top),), turn=turn)
 
 
 def hint(found: Found) -> Hint:
@@ -41,7 +36,7 @@ def hint(found: Found) -> Hint:
 
 
 @pytest.mark.parametrize(
-    ("image", "expected"),
+    ("scene", "expected"),
     [
         (sheet(), Hint.GOOD),
         (sheet(turn=8), Hint.GOOD),
@@ -54,26 +49,26 @@ def hint(found: Found) -> Hint:
         (sheet(top=612), Hint.LOWER_EDGE),
         (sheet(150, left=-40), Hint.BACK),
         (sheet(24, left=30), Hint.LEFT),
-        (frame(Scene()), Hint.NOTHING),
-        (frame(Scene((Disc("red"),))), Hint.NOTHING),
+        (Scene(), Hint.NOTHING),
+        (Scene((Disc("red"),)), Hint.NOTHING),
     ],
     ids=lambda value: value.value if isinstance(value, Hint) else "",
 )
-def test_print_leads_to_its_hint(finder: Finder, image: av.VideoFrame, expected: Hint) -> None:
-    assert hint(finder.find(image)) is expected
+def test_print_leads_to_its_hint(finder: Finder, scene: Scene, expected: Hint) -> None:
+    assert hint(finder.find(frame(scene))) is expected
 
 
 @pytest.mark.parametrize(("size", "turn"), [(20, 0), (30, 0), (30, 12), (60, 0), (60, 5)])
 def test_letters_are_measured_at_their_own_size(finder: Finder, size: int, turn: int) -> None:
     """Also turned ones: a detector's box is up to three times as high."""
-    lines = finder.find(sheet(size, left=200, top=200, turn=turn)).lines
+    lines = finder.find(frame(sheet(size, left=200, top=200, turn=turn))).lines
     assert len(lines) >= 3
     for line in lines:
         assert 0.5 * size < line.height * 1280 < 1.15 * size
 
 
 def test_a_thorough_look_finds_smaller_print(finder: Finder) -> None:
-    image = sheet(9, left=500, top=330)
+    image = frame(sheet(9, left=500, top=330))
     assert len(finder.find(image).lines) < len(finder.find(image, thorough=True).lines) == 4
 
 
@@ -81,7 +76,7 @@ def test_reading_goes_on_after_a_look(finder: Finder, reader: Reader) -> None:
     """The two share one reader, which keeps what a call asks of it."""
     bgr = draw(Scene((Sheet(TEXT, 30, columns=(400,), top=280),)))
     before = [piece.text for piece in reader.text(bgr)]
-    finder.find(sheet())
+    finder.find(frame(sheet()))
     assert [piece.text for piece in reader.text(bgr)] == before != []
 
 
@@ -93,7 +88,7 @@ def test_faces_are_looked_for_where_there_is_no_print(finder: Finder, reader: Re
 def test_without_a_reader_nobody_looked() -> None:
     broken = Reader()
     broken._ocr_failed = True
-    assert Finder(broken).find(sheet()) == Found(looked=False)
+    assert Finder(broken).find(frame(sheet())) == Found(looked=False)
 
 
 def test_any_size_of_frame_is_looked_at(finder: Finder) -> None:

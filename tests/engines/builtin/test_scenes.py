@@ -19,6 +19,7 @@ from server.engines.builtin.lines import Piece
 from server.engines.builtin.reader import Reader
 from server.vision.luma import SceneReader
 from tests.support import builtin_held_out as held_out
+from tests.support import builtin_languages as languages
 from tests.support.builtin_scenes import Bgr, draw
 from tests.support.builtin_table import SCENES, TABLE
 
@@ -100,6 +101,17 @@ QUICK = ("receipt", "timetable", "cyrillic", "turned left", "blurred")
 def test_the_first_line_is_the_answer(engine: BuiltinEngine, name: str) -> None:
     """And at most one line comes after it."""
     assert failures(engine, pictured(draw(SCENES[name])), TABLE[name]) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow)
+        for name in languages.TABLE
+    ],
+)
+def test_questions_in_more_languages_are_answered_in_them(engine: BuiltinEngine, name: str) -> None:
+    assert failures(engine, pictured(draw(SCENES[name])), languages.TABLE[name]) == []
 
 
 def test_the_table_has_a_hundred_questions() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -23,18 +22,6 @@ from server.vision.encode import Bgr
 from server.vision.grounding import Box
 
 RED, ORANGE, GREY = (30, 30, 210), (20, 140, 240), (120, 120, 120)
-
-
-@pytest.fixture(scope="module")
-def heavy() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(1, "heavy") as pool:
-        pool.submit(int).result()
-        yield pool
-
-
-@pytest.fixture(scope="module")
-def reader() -> Reader:
-    return Reader()
 
 
 @pytest.fixture
@@ -79,6 +66,25 @@ async def test_red_is_seen_where_it_is_and_orange_is_not_red(engine: BuiltinEngi
     for other in (plain(), plain(ORANGE), spot(ORANGE), spot(RED, side=12)):
         assert not (await one(engine, other, "you see red")).seen
     assert (await one(engine, plain(ORANGE), "you see orange")).seen
+
+
+@pytest.mark.parametrize(
+    ("condition", "seen", "not_seen"),
+    [
+        ("you see red", "Red: in the middle.", "I do not see it now."),
+        ("du Rot siehst", "Rot: in der Mitte.", "Das sehe ich gerade nicht."),
+        ("赤いものが見えたら", "赤：中央。", "今は見えません。"),
+        ("ترى شيئا أحمر", None, "لا أرى ذلك الآن."),
+    ],
+)
+async def test_reasons_are_in_the_language_of_the_condition(
+    engine: BuiltinEngine, condition: str, seen: str | None, not_seen: str
+) -> None:
+    found = await one(engine, spot(RED, (260, 120)), condition)
+    assert found.seen
+    assert seen is None or found.why == seen
+    assert (await one(engine, plain(), condition)).why == not_seen
+    assert "visible" not in found.why
 
 
 async def test_all_conditions_are_answered_at_once(engine: BuiltinEngine) -> None:

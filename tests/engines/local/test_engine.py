@@ -42,6 +42,7 @@ from server.engines.base import (
     Thought,
     Turn,
 )
+from server.engines.conversation import Conversation, Message, Shown, Speaker, Words
 from server.engines.local.engine import LocalEngine
 from server.engines.local.errors import TimeLimits
 from server.engines.prompts import system_text
@@ -265,6 +266,41 @@ async def test_what_does_not_fit_into_the_context(engine: LocalEngine) -> None:
     with pytest.raises(EngineRefused, match="8,192 tokens"):
         await collect(engine, request("why? " * 3000, turns=turns))
     assert (await collect(engine, request(ASK_COLOR)))[1].finish_reason == "stop"
+
+
+async def test_a_programs_conversation(engine: LocalEngine) -> None:
+    """Its pictures reach the model at their places; when it is too long, the oldest messages go and the pictures stay."""
+
+    def chat(*said: str, words: str = "why? ") -> EngineRequest:
+        messages = (
+            Message(Speaker.USER, (Words("Before"), Shown(1), Shown(0))),
+            *(
+                Message(Speaker.USER if one == "user" else Speaker.ASSISTANT, (Words(words),))
+                for one in said
+            ),
+            Message(Speaker.USER, (Words(ASK_COLOR),)),
+        )
+        earlier = (EarlierPicture(request(ASK_COLOR, "red").picture, "Before:"),)
+        one = request(ASK_COLOR, "blue", max_tokens=16)
+        return dataclasses.replace(one, conversation=Conversation(messages), earlier=earlier)
+
+    _, end = await collect(engine, chat("assistant"))
+    assert (end.usage.prompt_tokens or 0) > 2 * 63
+    # Also two of one side in a row, which leave an even number
+    for said in (("assistant", "user", "assistant"), ("assistant", "user", "user", "assistant")):
+        _, end = await collect(engine, chat(*said, words="why? " * 800))
+        assert 2 * 63 < (end.usage.prompt_tokens or 0) <= 8192 - 16
+    with pytest.raises(EngineRefused, match="8,192 tokens"):
+        await collect(engine, _too_long(chat("user")))
+    assert "".join((await collect(engine, request(ASK_COLOR, "blue")))[0]) == "It is blue."
+
+
+def _too_long(one: EngineRequest) -> EngineRequest:
+    """The same with a last message that no context holds."""
+    assert one.conversation is not None
+    *before, last = one.conversation.messages
+    last = dataclasses.replace(last, parts=(Words("why? " * 3000),))
+    return dataclasses.replace(one, conversation=Conversation((*before, last)))
 
 
 async def test_silence_and_length_have_their_limits(engine: LocalEngine) -> None:

@@ -21,12 +21,6 @@ BODY = b'{"model":"fake-vl","messages":[],"stream":true}'
 
 
 @pytest_asyncio.fixture
-async def fake() -> AsyncIterator[FakeOpenAI]:
-    async with FakeOpenAI() as server:
-        yield server
-
-
-@pytest_asyncio.fixture
 async def client(fake: FakeOpenAI) -> AsyncIterator[ChatClient]:
     one = ChatClient(fake.base_url, "", TimeLimits, None)
     yield one

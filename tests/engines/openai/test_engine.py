@@ -38,12 +38,6 @@ KEY = "canary-key-5a17"
 
 
 @pytest_asyncio.fixture
-async def fake() -> AsyncIterator[FakeOpenAI]:
-    async with FakeOpenAI() as server:
-        yield server
-
-
-@pytest_asyncio.fixture
 async def engine(fake: FakeOpenAI) -> AsyncIterator[OpenAIEngine]:
     one = OpenAIEngine(name="vllm", base_url=fake.base_url, limits=QUICK)
     yield one

@@ -21,14 +21,14 @@ def test_a_question_is_sent_again_twice(reason: Reason) -> None:
     for others in (False, True):
         retries = Retries(Kind.CHAT, 100.0)
         pauses = [retries.pause(fault(reason), others=others, now=0.0) for _ in range(3)]
-        assert pauses == ([0.0, 0.0, None] if others else [0.1, 0.4, None])
+        assert pauses == ([0.0, 0.0, None] if others else [0.1, 1.2, None])
         assert retries.last
 
 
 def test_a_broken_connection_is_replaced_at_once() -> None:
     retries = Retries(Kind.CHAT, 100.0)
     assert retries.pause(fault(Reason.BROKEN), others=False, now=0.0) == 0.0
-    assert retries.pause(fault(Reason.BROKEN), others=False, now=0.0) == 0.4
+    assert retries.pause(fault(Reason.BROKEN), others=False, now=0.0) == 1.2
 
 
 def test_no_repeat_begins_after_the_questions_deadline() -> None:

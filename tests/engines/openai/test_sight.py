@@ -27,12 +27,6 @@ PATIENT = TimeLimits(connect=10, first_token=10, between_tokens=10, total=30, pr
 
 
 @pytest_asyncio.fixture
-async def fake() -> AsyncIterator[FakeOpenAI]:
-    async with FakeOpenAI() as server:
-        yield server
-
-
-@pytest_asyncio.fixture
 async def engine(fake: FakeOpenAI) -> AsyncIterator[OpenAIEngine]:
     one = OpenAIEngine(name="vllm", base_url=fake.base_url, limits=PATIENT)
     yield one

@@ -11,8 +11,8 @@ import pytest
 import pytest_asyncio
 
 from server.core.errors import SpeechError, SpeechFailed, SpeechTimeout, SpeechUnavailable
+from server.engines.openai.bounded_socket import NotOffered
 from server.engines.speech.limits import VoiceLimits
-from server.engines.speech.socket_client import NotOffered
 from server.engines.speech.synthesis_socket import SynthesisSocket
 from server.voice.pcm import VoiceChunk
 from tests.support.speech_server import RATE, SpeechServer, SpeechSocketServer, espeak

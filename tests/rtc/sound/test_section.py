@@ -12,6 +12,7 @@ from aiortc.rtp import RtpPacket
 from server.core.sound import Sound
 from server.rtc.sound import section as sound_section
 from server.rtc.sound.microphone import MOST_BURST
+from server.rtc.sound.opus import OpusDecoder
 from server.rtc.sound.section import SILENT_PACKETS, SoundSection
 from server.rtc.voice_section import VoiceSection
 from server.voice.line import VoiceLine
@@ -149,6 +150,40 @@ async def test_what_was_flushed_is_not_sent() -> None:
     count = len(transport.sent)
     await quiet(section)
     assert len(transport.sent) <= count + SILENT_PACKETS
+    await section.close()
+
+
+@pytest.mark.parametrize("way", ["pause", "flush"])
+async def test_a_hush_is_heard_with_the_next_packet(
+    monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """The packet of silence does not wait for its turn, of which there is none here for a minute; the
+    ones after it do.
+    """
+    monkeypatch.setattr(sound_section, "FRAME_SECONDS", 60.0)
+    line = VoiceLine()
+    section, transport = made(line)
+    line.player.begin()
+    times = np.arange(RATE) / RATE
+    line.player.play((8000 * np.sin(2 * np.pi * 440 * times)).astype(np.int16), RATE)
+    while len(transport.sent) < 1:
+        await asyncio.sleep(0.001)
+    if way == "pause":
+        line.player.pause(True)
+        line.player.pause(True)
+    else:
+        line.player.flush()
+    while len(transport.sent) < 2:
+        await asyncio.sleep(0.001)
+    for _ in range(20):
+        await asyncio.sleep(0.001)
+    assert len(transport.sent) == 2
+    decoder, sound = OpusDecoder(), []
+    for packet in transport.sent:
+        sound.append(decoder.decode(packet.payload))
+    assert np.abs(sound[0]).max() > 1000
+    # The second half of it is behind the codec's overlap with the frame before.
+    assert np.abs(sound[1][-160:]).max() < 200
     await section.close()
 
 

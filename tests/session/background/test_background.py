@@ -45,7 +45,7 @@ class Part:
 
 def joined(one: Room, *parts: Part) -> Background:
     session = one.session
-    background = Background(session.camera, session._requests, 2, parts)
+    background = Background(session.camera, session._parts.requests, 2, parts)
     background.changed()
     return background
 
@@ -86,7 +86,9 @@ async def test_an_alert_part_gets_the_frames_between() -> None:
     async with room() as one:
         alert, other = Part(), Part()
         session = one.session
-        background = Background(session.camera, session._requests, 2, (alert, other), alert=alert)
+        background = Background(
+            session.camera, session._parts.requests, 2, (alert, other), alert=alert
+        )
         background.changed()
         resting = session.camera.sender().idle.max_framerate
         one.camera()
@@ -94,7 +96,9 @@ async def test_an_alert_part_gets_the_frames_between() -> None:
         names = [one.frame(captured=now + at).id for at in (0.0, 0.1, 0.5)]
         assert alert.frames == [names[0], f"{names[1]} between", names[2]]
         assert other.frames == [names[0], names[2]]
-        session._requests.preferences = replace(session._requests.preferences, sample_rate=2)
+        session._parts.requests.preferences = replace(
+            session._parts.requests.preferences, sample_rate=2
+        )
         background.changed()
         assert session.camera.sender().idle.max_framerate < resting
         alert.wanted = False

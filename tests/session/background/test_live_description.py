@@ -14,7 +14,7 @@ from server.core.errors import EngineFailed
 from server.core.frames import Detail, Frame, Kind, Length
 from server.core.messages import Confirm, Settings
 from server.engines.base import Engine, EngineRequest
-from server.queue.run import Job
+from server.queue.job import Job
 from server.vision.prepare import PicturePreparer
 from tests.support.fakes import FakeEngine, RecordingSink, until
 from tests.support.rooms import LIMITS, Room, make_frame, room
@@ -293,7 +293,7 @@ async def test_details_of_each_look_are_sent_on_demand() -> None:
 
 async def test_sensitivity_is_the_settings_until_the_client_chooses() -> None:
     async with room() as one:
-        attention = one.session._describing._attention
+        attention = one.session._parts.work.describing._attention
         assert attention._sensitivity == 1.0
         one.session.handle(Settings(type="settings", sensitivity=2.5))
         assert attention._sensitivity == 2.5
@@ -315,9 +315,9 @@ async def test_nothing_of_it_outlives_the_session() -> None:
         stage.settings(describe=True)
         await stage.described(1)
         await one.session.close("session_ended")
-        assert one.session._describing._last == ""
-        assert one.session._describing._attention._gate is None
-        assert one.session._describing._attention._asked is None
+        assert one.session._parts.work.describing._last == ""
+        assert one.session._parts.work.describing._attention._gate is None
+        assert one.session._parts.work.describing._attention._asked is None
 
 
 def question_of_another(session_id: str) -> Job:
@@ -345,10 +345,10 @@ async def test_a_black_picture_is_not_described() -> None:
         stage.settings(describe=True)
         for _ in range(3):
             stage.show(1, dark=True)
-        assert one.session._describing._sink is None
+        assert one.session._parts.work.describing._sink is None
         await stage.described(2)
         # Half a second later it is black again.
         stage.show(1, dark=True)
         await asyncio.sleep(0)
-        assert one.session._describing._sink is None
+        assert one.session._parts.work.describing._sink is None
         assert len(one.engine.requests) == 1

@@ -39,7 +39,7 @@ async def remembering(
 
 
 def recalling(one: Room) -> Recalling:
-    return one.session._recalling
+    return one.session._parts.work.recalling
 
 
 def kept(one: Room) -> int:
@@ -179,6 +179,9 @@ async def test_an_engine_of_videos_gets_the_past_as_one() -> None:
         _, response = await ask(one, "What just happened?")
         assert (engine.requests[-1].video, len(engine.requests[-1].earlier)) == (False, 2)
         assert response["frames_sent"] == "pictures"
+        engine.streamed = True
+        _, response = await ask(one, "What just happened?")
+        assert response["frames_sent"] == "streamed"
 
 
 async def test_nothing_is_kept_unless_the_person_wants_it() -> None:

@@ -78,7 +78,7 @@ class Ear:
 
     @property
     def listening(self) -> Listening:
-        return self.session._listening
+        return self.session._parts.listening
 
     def switch(self, mode: str = "hands_free", silence_ms: int = 200) -> None:
         self.session.handle(
@@ -127,8 +127,8 @@ async def ear(
     tools = replace(make_tools(engines, pools), speech_model=SpeechModel() if model else None)
     session = Session("s", LIMITS, tools)
     words, talker = words or FakeWords("What is this?"), FakeTalker()
-    session._listening._spoken._recognising = words
-    session._listening._talker = talker
+    session._parts.listening._spoken._recognising = words
+    session._parts.listening._talker = talker
     try:
         yield Ear(Room(engine, session, tools, engines), words, talker)
     finally:
@@ -649,7 +649,7 @@ async def test_a_refused_microphone_keeps_other_settings(monkeypatch: pytest.Mon
     """They are applied all the same."""
     async with ear(model=False) as one:
         begun: list[bool] = []
-        monkeypatch.setattr(one.session._describing, "begin", lambda: begun.append(True))
+        monkeypatch.setattr(one.session._parts.work.describing, "begin", lambda: begun.append(True))
         one.session.handle(Settings(type="settings", microphone=MicrophoneMode.PUSH, describe=True))
         error = await one.one.next("error")
         assert error["code"] == "bad_request"

@@ -44,7 +44,7 @@ def with_recogniser(one: Room, recogniser: FakeRecogniser) -> tuple[Session, Rec
     """A session of the same server, with this recogniser."""
     session = Session("r", one.session._limits, replace(one.tools, recogniser=recogniser))
     one.reader = session.outbox.attach()
-    return session, Recognising(session._tools, session._requests)
+    return session, Recognising(session._tools, session._parts.requests)
 
 
 async def test_words_in_the_clients_language() -> None:
@@ -65,7 +65,7 @@ async def test_words_in_the_clients_language() -> None:
 async def test_without_a_recogniser() -> None:
     """It says so, and the setting is for operators alone."""
     async with room() as one:
-        recognising = Recognising(one.tools, one.session._requests)
+        recognising = Recognising(one.tools, one.session._parts.requests)
         assert not recognising.available
         with pytest.raises(SpeechUnavailable) as raised:
             await anext(recognising.words(SOUND))

@@ -185,11 +185,11 @@ async def test_a_spoken_stop_leaves_no_question() -> None:
         spoken = Spoken(sound=None)
         ask(one)
         await delta(one)
-        one.session._questions.ask(Chat(type="chat", content="Stop!", id="v1"), spoken)
+        one.session._parts.questions.ask(Chat(type="chat", content="Stop!", id="v1"), spoken)
         assert (await one.until(lambda m: m["type"] == "response"))["id"] == "q1"
         heard = await one.next("heard")
         assert heard == {"type": "heard", "id": "v1", "text": "", "final": True, "order": "stop"}
-        one.session._questions.ask(Chat(type="chat", content="Stop!", id="v2"), spoken)
+        one.session._parts.questions.ask(Chat(type="chat", content="Stop!", id="v2"), spoken)
         assert (await one.next("heard", "response"))["id"] == "v2"
         assert len(one.engine.requests) == 1
 

@@ -11,13 +11,14 @@ import pytest
 
 from server.core.errors import EngineRefused, EngineUnavailable, NotConfirmed
 from server.core.frames import Detail, Kind
-from server.core.messages import Chat
+from server.core.messages import Chat, Settings
 from server.core.metrics import Metrics
 from server.core.sound import SOUND_RATE, Sound, SoundUse
 from server.engines.base import Capabilities, EarlierPicture, EngineRequest, Usage
 from server.engines.hearing import audio_tokens
-from server.queue.run import Job, Result
+from server.queue.job import Job, Result
 from server.session.request.parts import NO_EXTRAS, Extras, View
+from server.session.request.size import estimate
 from tests.support.fakes import FakeEngine, make_picture, until
 from tests.support.rooms import Room, make_frame, room
 
@@ -65,7 +66,7 @@ async def asked(
         ]
 
     sink = Listening()
-    job: Job = one.session._requests.submit(
+    job: Job = one.session._parts.requests.submit(
         "Which?",
         Kind.WATCH,
         View(make_frame(), Detail.LOW, None),
@@ -76,7 +77,7 @@ async def asked(
     await until(lambda: sink.result is not None)
     assert sink.request is not None
     assert sink.result is not None
-    one.session._requests.learn(one.engine, sink.request, sink.result)
+    one.session._parts.requests.learn(one.engine, sink.request, sink.result)
     return sink.request
 
 
@@ -109,7 +110,7 @@ async def test_an_engine_gets_no_more_pictures_than_it_takes() -> None:
             raise AssertionError("made for nothing")
 
         sink = Listening()
-        one.session._requests.submit(
+        one.session._parts.requests.submit(
             "Which?",
             Kind.WATCH,
             View(make_frame(), Detail.LOW, None),
@@ -119,6 +120,31 @@ async def test_an_engine_gets_no_more_pictures_than_it_takes() -> None:
         await until(lambda: sink.result is not None)
         assert sink.request is not None
         assert sink.request.earlier == ()
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "expected"),
+    [
+        (Kind.DESCRIBE, {"page_language": "ar"}, "ar"),
+        (Kind.DESCRIBE, {}, None),
+        (Kind.DESCRIBE, {"page_language": "ar", "language": "de"}, None),
+        (Kind.DESCRIBE, {"page_language": "ar", "prompt": "Is the door open?"}, None),
+        (Kind.DESCRIBE, {"page_language": "ar", "prompt": " "}, "ar"),
+        (Kind.CHAT, {"page_language": "ar"}, None),
+        (Kind.WATCH, {"page_language": "ar"}, None),
+    ],
+)
+async def test_the_page_decides_the_language_of_a_description_alone(
+    kind: Kind, settings: dict[str, str], expected: str | None
+) -> None:
+    """Not where a person has chosen one, or asked in words; the tokens of these words count."""
+    async with room(FakeEngine()) as one:
+        one.session.handle(Settings.model_validate({"type": "settings", **settings}))
+        requests = one.session._parts.requests
+        made = requests.request("Which?", kind, one.engine, make_picture(), Detail.LOW)
+        assert made.own_language == expected
+        bare = replace(made, own_language=None)
+        assert (estimate(made) > estimate(bare)) is (expected is not None)
 
 
 PAST = Extras(past=True)
@@ -205,10 +231,10 @@ async def sounding(
 ) -> Heard:
     """Ask, where the microphone has heard this."""
     ear = FakeEar(heard)
-    one.session._requests.ear = ear
+    one.session._parts.requests.ear = ear
     sink = Heard()
     view = View(make_frame(captured=100.0), Detail.LOW, None)
-    one.session._requests.submit(question, Kind.CHAT, view, sink, extras=extras)
+    one.session._parts.requests.submit(question, Kind.CHAT, view, sink, extras=extras)
     await until(lambda: sink.result is not None or sink.error is not None)
     assert len(ear.asked) <= 1
     for span in ear.asked:
@@ -247,7 +273,7 @@ async def test_a_question_about_the_past_hears() -> None:
     """ "What just happened?": what the microphone heard goes with it, and the response says so."""
     async with room(FakeEngine(capabilities=HEARS)) as one:
         one.camera()
-        one.session._requests.ear = FakeEar(SCENE)
+        one.session._parts.requests.ear = FakeEar(SCENE)
         one.session.handle(Chat(type="chat", content="What just happened?", id="q"))
         await asyncio.sleep(0)
         one.frame()
@@ -262,7 +288,7 @@ async def test_the_scenes_sound_counts_as_background_work() -> None:
     spent = []
     for sound in (None, SCENE):
         async with room(FakeEngine(capabilities=HEARS)) as one:
-            one.session._requests.ear = FakeEar(sound)
+            one.session._parts.requests.ear = FakeEar(sound)
             allowance = one.session.allowance
             allowance._rate = 0.0
             before = allowance._left
@@ -278,7 +304,7 @@ async def test_a_microphone_that_is_off_is_no_missing_sound() -> None:
         for ear in (None, FakeEar(SCENE)):
             if ear is not None:
                 ear.on = False
-            one.session._requests.ear = ear
+            one.session._parts.requests.ear = ear
             request = await asked(one, 100, extras=Extras(scene_sound=True))
             assert (request.sound, request.sound_use) == (None, None)
         sink = await sounding(one, Extras(scene_sound=True), heard=None)
@@ -348,11 +374,15 @@ async def test_sound_takes_room_in_the_context() -> None:
     """Earlier turns are cut to what it leaves."""
     async with room(FakeEngine(capabilities=replace(HEARS, context_length=1024))) as one:
         for n in range(20):
-            one.session._history.add(f"A question of some words {n}?", "An answer of some words.")
+            one.session._parts.history.add(
+                f"A question of some words {n}?", "An answer of some words."
+            )
         bare = await sounding(one, NO_EXTRAS)
-        one.session._history.clear()
+        one.session._parts.history.clear()
         for n in range(20):
-            one.session._history.add(f"A question of some words {n}?", "An answer of some words.")
+            one.session._parts.history.add(
+                f"A question of some words {n}?", "An answer of some words."
+            )
         long = Sound(np.ones(16 * SOUND_RATE, np.int16), 0.0)
         heard = await sounding(one, Extras(sound=long, spoken=True))
         assert bare.request is not None

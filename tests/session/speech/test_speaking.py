@@ -43,7 +43,7 @@ class StandInVoice:
         self.ready = True
         self.texts: list[str] = []
         self.stopped = 0
-        # What it does with a text in place of speaking it
+        # Its act on a text in place of speaking it
         self.fails_at = ""
         self.waits_at = ""
 
@@ -463,7 +463,7 @@ async def test_wrong_words_whose_answer_is_heard_leave_the_history(whole: bool) 
         one.session.handle(wire.Settings(type="settings", speak=True))
         if not whole:
             engine.hold(2)
-        one.session._questions.ask(asking("What cow is it?", "a"), Spoken(frame=one.frame()))
+        one.session._parts.questions.ask(asking("What cow is it?", "a"), Spoken(frame=one.frame()))
         assert (await one.next("say"))["text"] == "The cow is red."
         if whole:
             await one.next("response")
@@ -474,7 +474,7 @@ async def test_wrong_words_whose_answer_is_heard_leave_the_history(whole: bool) 
             pass
         assert engine.requests[-1].question == "What colour is it?"
         assert engine.requests[-1].turns == ()
-        turns = one.session._history.turns(1000)
+        turns = one.session._parts.history.turns(1000)
         assert [turn.question for turn in turns] == ["What colour is it?"]
 
 
@@ -487,13 +487,13 @@ async def test_a_question_without_words_keeps_what_was_heard() -> None:
         one.camera()
         one.session.handle(wire.Settings(type="settings", speak=True))
         sound = Sound(np.zeros(16_000, np.int16), 1.0)
-        one.session._questions.ask(
+        one.session._parts.questions.ask(
             wire.Chat(type="chat", content="", id="a"), Spoken(frame=one.frame(), sound=sound)
         )
         await one.next("response")
         one.session.handle(wire.Said(type="said", id="a", end=15))
         one.session.speaking.stop("voice")
-        turns = one.session._history.turns(1000)
+        turns = one.session._parts.history.turns(1000)
         assert [(turn.question, turn.answer) for turn in turns] == [
             (SPOKEN_TURN, "The cup is red.")
         ]

@@ -114,7 +114,7 @@ async def test_dark_pictures_are_asked_about_once() -> None:
         asked = lamp.asked
         await lamp.night(times=30)
         assert lamp.asked == asked + 2
-        # What moves in the dark is not told from noise.
+        # Motion in the dark looks like noise.
         await lamp.show(1, mark=True, dim=True, times=4)
         assert lamp.asked == asked + 2
         await lamp.light(times=6)

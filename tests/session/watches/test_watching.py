@@ -85,13 +85,13 @@ class Guard:
 
     async def quiet(self) -> None:
         """Let all requests end, and read what was sent."""
-        inference, runner = self.one.tools.inference, self.one.session._watching
+        inference, runner = self.one.tools.inference, self.one.session._parts.work.watching
 
         def calm() -> bool:
             return not len(runner._queue) and inference.running == 0
 
         await until(calm)
-        await until(lambda: len(self.one.session._tasks) == 0)
+        await until(lambda: len(self.one.session._parts.tasks) == 0)
         self.heard += await self.one.rest()
 
     async def show(self, scene: int = 1, *, times: int = 1, **more: Any) -> None:
@@ -164,7 +164,7 @@ async def test_tell_me_when_the_dog_barks() -> None:
     async with room(FakeEngine(capabilities=hears)) as one:
         guard = Guard(one)
         ear = FakeEar(bark)
-        one.session._requests.ear = ear
+        one.session._parts.requests.ear = ear
         guard.watch(condition="the dog barks")
         await guard.calm()
         await guard.show(times=10)
@@ -172,7 +172,7 @@ async def test_tell_me_when_the_dog_barks() -> None:
         last = one.session.camera.newest
         assert last is not None
         guard.engine.chunks = reply(True)
-        one.session._watching.sounded(last.captured)
+        one.session._parts.work.watching.sounded(last.captured)
         # Soon after it began the request would not have the sound.
         await guard.show()
         assert len(one.engine.requests) == asked
@@ -198,7 +198,7 @@ async def test_a_noisy_room_asks_within_bounds() -> None:
             for _ in range(frames):
                 last = one.session.camera.newest
                 assert last is not None
-                one.session._watching.sounded(last.captured - 1)
+                one.session._parts.work.watching.sounded(last.captured - 1)
                 await guard.show()
             seconds = frames * STEP
             most = seconds / 3 + 1 if hears else 0
@@ -222,7 +222,7 @@ async def test_a_television_uses_up_no_watch() -> None:
             for _ in range(frames):
                 last = one.session.camera.newest
                 assert last is not None
-                one.session._watching.sounded(last.captured)
+                one.session._parts.work.watching.sounded(last.captured)
                 await guard.show()
             return len(one.engine.requests) - asked
 
@@ -254,7 +254,7 @@ async def test_a_change_between_two_samples_is_asked_about_at_once() -> None:
             feed.packet(time.monotonic())
             feed.frame(frame)
 
-        allowance = one.session._requests.allowance
+        allowance = one.session._parts.requests.allowance
         left, allowance._left = allowance._left, -1.0
         between(900, after=0.1)
         await guard.quiet()
@@ -274,7 +274,7 @@ async def test_only_a_confirmed_yes_ends_the_pauses(confirmed: bool) -> None:
         guard = Guard(one)
         guard.watch()
         await guard.calm()
-        pace = one.session._watching._wakes._attention._pace
+        pace = one.session._parts.work.watching._wakes._attention._pace
         assert pace._pause == 0
 
         def answers(request: EngineRequest) -> list[str]:
@@ -285,7 +285,7 @@ async def test_only_a_confirmed_yes_ends_the_pauses(confirmed: bool) -> None:
         asked = len(one.engine.requests)
         await guard.show(mark=True, times=1)
         assert len(one.engine.requests) == asked + 2
-        assert (one.session._watching._wakes._attention._pace._pause == 0) is confirmed
+        assert (one.session._parts.work.watching._wakes._attention._pace._pause == 0) is confirmed
 
 
 async def test_the_second_look_has_the_crop_and_that_of_the_last_no() -> None:
@@ -448,6 +448,13 @@ async def test_a_wrong_ring_raises_the_bar() -> None:
         await guard.show(times=4)
         await guard.alarm(sure=0.6)
         assert len(guard.rings()) == 1
+        raised = guard.listed()[0]["bar"]
+    # The page brings it to its next session.
+    async with room(FakeEngine(capabilities=ABLE)) as one:
+        guard = Guard(one)
+        guard.watch(bar=raised)
+        await guard.quiet()
+        assert guard.listed()[0]["bar"] == raised
         guard.say(type="wrong", id=ring["id"])
         await guard.quiet()
         assert guard.errors() == [(ring["id"], "not_found")]
@@ -660,11 +667,11 @@ async def test_nothing_is_left_after_the_session() -> None:
         guard.watch(repeat=True)
         await guard.calm()
         await guard.alarm()
-        runner = one.session._watching
-        assert len(runner._rings) == 1
+        runner = one.session._parts.work.watching
+        assert len(runner.rings) == 1
         assert len(runner._frames) > 0
         await one.session.close("session_ended")
-        assert len(runner._rings) == len(runner._frames) == len(runner._rule) == 0
+        assert len(runner.rings) == len(runner._frames) == len(runner._rule) == 0
         assert not runner._queue.retrying
 
 
@@ -677,7 +684,7 @@ async def test_frames_are_bounded() -> None:
         for scene in range(40):
             guard.stage.show(scene)
             await asyncio.sleep(0)
-        assert len(one.session._watching._frames) <= 3
+        assert len(one.session._parts.work.watching._frames) <= 3
         one.engine.release()
         one.engine.chunks = reply(False)
         await guard.quiet()
@@ -692,7 +699,7 @@ async def test_what_begins_before_the_scene_has_settled_is_no_state_of_the_begin
         guard.watch()
         guard.engine.chunks = reply(False)
         await guard.show()
-        wakes = one.session._watching._wakes
+        wakes = one.session._parts.work.watching._wakes
         same = Change(Why.SAME, 0.0, None, 0.0)
         late = guard.stage.show(1)
         await guard.quiet()
@@ -711,7 +718,7 @@ async def test_watches_that_come_and_go_leave_nothing_behind() -> None:
     async with room(FakeEngine(capabilities=ABLE)) as one:
         guard = Guard(one)
         guard.engine.chunks = reply(False)
-        runner = one.session._watching
+        runner = one.session._parts.work.watching
         for number in range(12):
             guard.watch(f"k{number}", "a cat")
             await guard.show(number)
@@ -744,7 +751,7 @@ async def test_another_camera_is_not_compared_with_the_one_before() -> None:
         guard = Guard(one)
         guard.watch()
         await guard.calm()
-        frames = one.session._watching._frames
+        frames = one.session._parts.work.watching._frames
         assert len(frames) == 1
         one.session.camera.open_feed()
         assert len(frames) == 0

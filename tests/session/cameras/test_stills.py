@@ -12,7 +12,7 @@ import pytest
 from server.core.errors import FrameWithheld
 from server.core.frames import Frame
 from server.core.messages import Settings, Still
-from server.session import stills
+from server.session.cameras import stills
 from server.session.request.outbox import Outbox
 from server.vision.encode import STILL_BYTES, STILL_SIDE
 from server.vision.prepare import PicturePreparer

@@ -1,4 +1,4 @@
-"""Answers with marks: the tests that Node runs."""
+"""Modules of the page that need no page: the tests that Node runs."""
 
 from __future__ import annotations
 
@@ -9,17 +9,22 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-HERE = Path("tests/client/answer")
+HERE = Path("tests/client")
+NAMES = sorted(
+    f"{folder}/{path.name}"
+    for folder in ("answer", "watch")
+    for path in (ROOT / HERE / folder).glob("*.test.mjs")
+)
 
 
-@pytest.mark.parametrize("name", [path.name for path in sorted((ROOT / HERE).glob("*.test.mjs"))])
+@pytest.mark.parametrize("name", NAMES)
 def test_in_node(tmp_path: Path, name: str) -> None:
     """Each file says what it tests."""
     if shutil.which("node") is None:
         pytest.skip("Node is not installed")
     # Here Node takes every .js for a module, as the browser does.
     (tmp_path / "package.json").write_text('{"type": "module"}', encoding="utf-8")
-    for part in (Path("client"), HERE):
+    for part in (Path("client"), HERE / Path(name).parent):
         shutil.copytree(ROOT / part, tmp_path / part)
     done = subprocess.run(
         ["node", "--test", str(HERE / name)],

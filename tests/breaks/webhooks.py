@@ -1,0 +1,170 @@
+"""Breaks of what is promised of webhooks."""
+
+from __future__ import annotations
+
+from tests.breaks.cases import Break
+
+_LEAVE = "Rings leave for receivers that the operator named alone"
+_AGREED = "No ring of a person's session leaves before the person agreed"
+_WAITS = "What waits for receivers is in memory"
+_ANSWERS = "silent, endless or malformed answers, redirects inside"
+_PILE = "is slow or away, so that alarms pile up"
+
+WEBHOOKS = (
+    Break(
+        _LEAVE,
+        "the time is not signed",
+        "server/webhooks/signing.py",
+        "(id.encode(), str(timestamp).encode(), body)",
+        "(id.encode(), body)",
+        "webhooks/test_signing.py",
+    ),
+    Break(
+        _LEAVE,
+        "addresses are not checked",
+        "server/webhooks/sender.py",
+        "        for address in addresses:\n            self._check(address)\n",
+        "",
+        "webhooks/test_sender.py",
+    ),
+    Break(
+        _LEAVE,
+        "a name is looked up twice",
+        "server/webhooks/sender.py",
+        "        for address in addresses[:MAX_ADDRESSES]:\n",
+        "        for address in await self._resolve(host, port):\n",
+        "webhooks/test_sender.py",
+    ),
+    Break(
+        _LEAVE,
+        "private means everything",
+        "server/webhooks/sender.py",
+        "    return None if allowed else kind\n",
+        "    return None\n",
+        "webhooks/test_sender.py",
+    ),
+    Break(
+        _ANSWERS,
+        "interim answers are read for as long as they come",
+        "server/webhooks/sender.py",
+        "            return _BoundedStream(stream)\n",
+        "            return stream\n",
+        "webhooks/test_sender.py::test_interim_answers_without_an_end_are_not_read",
+    ),
+    Break(
+        _LEAVE,
+        "every receiver hears of every camera",
+        "server/core/webhook_list.py",
+        '        return camera in self.cameras or "*" in self.cameras\n',
+        "        return True\n",
+        "webhooks/test_webhooks.py::test_an_alarm_goes_to_those_who_are_named",
+    ),
+    Break(
+        _LEAVE,
+        "the ring of a camera is lost on its way",
+        "server/session/session.py",
+        "        self._parts.work.telling.stand(on_ring)\n",
+        "",
+        "webhooks/test_house.py",
+        slow=True,
+    ),
+    Break(
+        _AGREED,
+        "rings go to everybody who is offered",
+        "server/session/watches/telling.py",
+        "self._webhooks.rang_for(event.alarm(self._source), self._agreed)",
+        "self._webhooks.rang_for(\n                event.alarm(self._source), [one.name for one in self._offered]\n            )",
+        "session/watches/test_telling.py",
+    ),
+    Break(
+        _AGREED,
+        "no light is on",
+        "client/watch/telling.js",
+        "    show(this.light, on.length > 0);\n",
+        "    show(this.light, false);\n",
+        "browser/test_page_webhooks.py::test_a_person_lets_rings_go_and_ends_it",
+        slow=True,
+    ),
+    Break(
+        _AGREED,
+        "what waits leaves after the end",
+        "server/session/watches/telling.py",
+        "            self._webhooks.end(self._id, kept=self._agreed)\n",
+        "            pass\n",
+        "session/watches/test_telling.py",
+    ),
+    Break(
+        _AGREED,
+        "a receiver of the house can be chosen",
+        "server/webhooks/webhooks.py",
+        " if hook.webhook.people)\n",
+        ")\n",
+        "session/watches/test_telling.py",
+    ),
+    Break(
+        _WAITS,
+        "its routes have no guard",
+        "server/operator/webhook_routes.py",
+        "    router = APIRouter(prefix=PREFIX, dependencies=for_operators(services, operators))\n",
+        "    for_operators(services, operators)\n    router = APIRouter(prefix=PREFIX)\n",
+        "operator/test_webhook_routes.py::test_only_an_operator",
+    ),
+    Break(
+        _WAITS,
+        "others read the secrets",
+        "server/core/webhook_list.py",
+        '    if others_read and found["webhook"]:\n',
+        "    if False:\n",
+        "core/test_webhook_list.py::test_secrets_are_for_the_owner_alone",
+    ),
+    Break(
+        _WAITS,
+        "links do not end",
+        "server/webhooks/links.py",
+        "now + LINK_SECONDS",
+        "now + 3600",
+        "webhooks/test_links.py::test_a_link_lives_a_minute",
+    ),
+    Break(
+        _WAITS,
+        "what runs goes on after the end",
+        "server/webhooks/webhooks.py",
+        "                        hook.task.cancel()\n        self",
+        "                        pass\n        self",
+        "webhooks/test_webhooks.py::test_nothing_of_a_visitor_leaves_after_the_end",
+        slow=True,
+    ),
+    Break(
+        "silent, endless or malformed answers",
+        "an attempt has no end",
+        "server/webhooks/sender.py",
+        "asyncio.timeout(self.seconds)",
+        "asyncio.timeout(None)",
+        "webhooks/test_sender.py::test_answers_that_are_none",
+        slow=True,
+    ),
+    Break(
+        _PILE,
+        "what waits has no bound",
+        "server/webhooks/waiting.py",
+        "        if len(same) >= MOST_OF_A_SOURCE:\n",
+        "        if False:\n",
+        "webhooks/test_waiting.py",
+    ),
+    Break(
+        _PILE,
+        "visitors take the house's places",
+        "server/webhooks/waiting.py",
+        "            if len(theirs) >= MOST_OF_VISITORS:\n",
+        "            if False:\n",
+        "webhooks/test_waiting.py",
+    ),
+    Break(
+        _PILE,
+        "attempts do not end",
+        "server/webhooks/retry.py",
+        "    if attempts > len(PAUSES):\n        return None\n",
+        "    attempts = min(attempts, len(PAUSES))\n",
+        "webhooks/test_retry.py",
+    ),
+)

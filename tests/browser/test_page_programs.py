@@ -1,0 +1,200 @@
+"""Other programs on the page: access by the dialog, each look among the answers, a light, and one tap that ends it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import httpx2
+import pytest
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.exceptions import MCPError
+from mcp.types import TextContent
+from playwright.async_api import Route, expect
+
+from tests.browser.visitor import Visit, Visitor
+from tests.support.fakes_openai import FakeOpenAI
+from tests.support.running import Running, running
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+QUESTION = "Is the door open?"
+
+# A look over MCP, sent by the page itself
+_LOOKS = """async ([address, Authorization, question]) => {
+  const headers = { Authorization, "Content-Type": "application/json", Accept: "application/json, text/event-stream" };
+  const params = { name: "look", arguments: { question } };
+  const body = JSON.stringify({ jsonrpc: "2.0", id: 1, method: "tools/call", params });
+  return (await fetch(address, { method: "POST", headers, body })).status;
+}"""
+
+
+@asynccontextmanager
+async def assistant(address: str, token: str) -> AsyncIterator[Client]:
+    """The package's own client, with what the dialog showed."""
+    headers = {"Authorization": f"Bearer {token}"}
+    async with (
+        httpx2.AsyncClient(headers=headers, timeout=30) as http,
+        Client(streamable_http_client(address, http_client=http)) as client,
+    ):
+        yield client
+
+
+async def given(page: Visitor, name: str, *also: str) -> tuple[str, str]:
+    """Give access by the dialog: the address and the token that it shows."""
+    dialog = page.page.locator("#programs-dialog")
+    await dialog.get_by_label("Name of the program").fill(name)
+    for label in also:
+        await dialog.get_by_label(label).check()
+    await dialog.get_by_role("button", name="Give access").click()
+    await expect(dialog.locator("#programs-made")).to_be_visible()
+    address = await dialog.get_by_label("Address (MCP)").input_value()
+    return address, await dialog.get_by_label("Bearer token").input_value()
+
+
+async def in_each_state(page: Visitor, look: Callable[[str], Awaitable[None]]) -> None:
+    """Look at a live page with a program's new access, its look among the answers, and the list of programs."""
+    found = page.page
+    await found.locator("#state").click()
+    await found.locator("#programs-open").click()
+    await found.locator("#programs-give").click()
+    await expect(found.locator("#programs-made")).to_be_visible()
+    await look("access for a program")
+    address = await found.locator("#programs-address").input_value()
+    token = await found.locator("#programs-token").input_value()
+    await found.locator("#programs-close").click()
+    await page.settle()
+    assert await found.evaluate(_LOOKS, [address, f"Bearer {token}", QUESTION]) == 200
+    await expect(found.locator(".look[data-state=done]")).to_have_count(1)
+    await look("a program looked")
+    await found.locator("#programs-light").click()
+    await look("programs")
+    await found.keyboard.press("Escape")
+
+
+async def test_an_assistant_looks_is_seen_and_ended(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """With the address and token of the dialog; its look has question, picture and answer, and is none of the chat."""
+    page = await visit(server.base_url)
+    light = page.page.locator("#programs-light")
+    await expect(page.page.locator("#programs-open")).to_be_hidden()
+    await page.start()
+    await page.ask("What is this?")
+    await expect(light).to_have_count(0)
+    await page.page.locator("#state").click()
+    await page.button("Let an assistant look").click()
+    dialog = page.page.locator("#programs-dialog")
+    address, token = await given(page, "Kitchen")
+    assert address.startswith(f"{server.base_url}/at/")
+    client_of = dialog.get_by_label("Ready-made for")
+    config = dialog.get_by_label("Configuration", exact=True)
+    wanted = {"url": address, "headers": {"Authorization": f"Bearer {token}"}}
+    typed = {"type": "http", **wanted}
+    for named, expected in (
+        ("Claude Code", {"mcpServers": {"camera": typed}}),
+        ("Cursor", {"mcpServers": {"camera": wanted}}),
+        ("VS Code", {"servers": {"camera": typed}}),
+    ):
+        await client_of.select_option(named)
+        assert json.loads(await config.input_value()) == expected
+    await client_of.select_option("Claude Desktop")
+    bridge = json.loads(await config.input_value())["mcpServers"]["camera"]
+    assert bridge["args"][1] == address
+    assert bridge["env"] == {"QWEN_CAMERA_TOKEN": token}
+    await client_of.select_option("OpenAI API")
+    assert f"OPENAI_API_KEY={token}" in await config.input_value()
+    await expect(light).to_be_visible()
+    await expect(light).to_have_attribute("aria-label", "Other programs that may look: Kitchen")
+    await dialog.get_by_role("button", name="Done").click()
+    await expect(page.page.locator("#programs-token")).to_have_value("")
+
+    look = page.page.locator(".look")
+    await page.settle()
+    async with assistant(address, token) as client:
+        result = await client.call_tool("look", {"question": QUESTION})
+        assert [c.text for c in result.content if isinstance(c, TextContent)] == ["I see a cup."]
+        await expect(look).to_have_count(1)
+        await expect(look.locator(".head")).to_contain_text(re.compile("^KitchenAnother program"))
+        await expect(look.locator(".question")).to_have_text(QUESTION)
+        await expect(look.locator(".reason")).to_have_text("I see a cup.")
+        await expect(look.get_by_role("img", name="The picture that Kitchen got")).to_be_visible()
+        # The person's chat has nothing of it: neither on the page nor at the model.
+        await expect(page.turns).to_have_count(1)
+        await page.ask("And now?")
+        assert QUESTION not in json.dumps(model.last.body)
+        assert "What is this?" in json.dumps(model.last.body)
+
+        # What is kept says who asked.
+        await page.page.evaluate("delete window.showSaveFilePicker")
+        await page.page.locator("#state").click()
+        await page.button("Save or delete").click()
+        await page.page.locator("#keep-dialog").get_by_label("JSON").check()
+        async with page.page.expect_download() as download:
+            await page.page.locator("#keep-dialog").get_by_role("button", name="Save").click()
+        turns = json.loads((await (await download.value).path()).read_text("utf-8"))["turns"]
+        assert [turn.get("asked_by") for turn in turns] == [None, "Kitchen", None]
+        assert turns[1]["question"] == f"Kitchen, another program: {QUESTION}"
+        assert turns[1]["picture"].startswith("data:image/jpeg;base64,")
+        await page.page.locator("#keep-dialog").get_by_role("button", name="Not now").click()
+
+        await light.click()
+        row = dialog.locator("#programs-list li")
+        await expect(row).to_contain_text(re.compile(r"Kitchen.*1 look · Last used at .*left"))
+        await row.get_by_role("button", name="End the access of Kitchen").click()
+        await expect(row).to_have_count(0)
+        await expect(light).to_be_hidden()
+        with pytest.raises((MCPError, httpx2.HTTPStatusError)):
+            await client.call_tool("look", {"question": "And now?"})
+    await expect(look).to_have_count(1)
+
+
+async def test_trouble_with_access_is_said(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """Nothing chosen, no server, one too many, all ended at once, another session."""
+    page = await visit(server.base_url)
+    await page.start()
+    await page.page.locator("#state").click()
+    await page.button("Let an assistant look").click()
+    dialog = page.page.locator("#programs-dialog")
+    said = dialog.locator("#programs-said")
+    await dialog.get_by_label("See the picture, and ask about it").uncheck()
+    await dialog.get_by_role("button", name="Give access").click()
+    await expect(said).to_have_text("Choose what it may do.")
+    await dialog.get_by_label("See the picture, and ask about it").check()
+
+    async def away(route: Route) -> None:
+        await route.abort()
+
+    page.expect("net::ERR_FAILED", "status of 409")
+    await page.page.route("**/api/grants*", away)
+    await dialog.get_by_role("button", name="Give access").click()
+    await expect(said).to_contain_text("Try again when the connection is back.")
+    await page.page.unroute("**/api/grants*", away)
+    for number in range(8):
+        await given(page, f"Program {number}", "Have watches of its own, three at most")
+        await dialog.get_by_role("button", name="Done").click()
+        await page.page.locator("#programs-light").click()
+    await dialog.get_by_role("button", name="Give access").click()
+    await expect(said).to_have_text(
+        "8 programs have access already, which is the most. End the access of one."
+    )
+    await expect(dialog.locator("#programs-list li")).to_have_count(8)
+    await dialog.get_by_role("button", name="End all").click()
+    await expect(dialog.locator("#programs-list li")).to_have_count(0)
+    await expect(page.page.locator("#programs-light")).to_be_hidden()
+
+
+async def test_where_no_program_may_look_none_is_offered(visit: Visit) -> None:
+    """Also to somebody who opens the state."""
+    async with running(program_looks_per_minute=0) as run:
+        page = await visit(run.base_url)
+        await page.start()
+        await page.page.locator("#state").click()
+        await expect(page.button("Save or delete")).to_be_visible()
+        await expect(page.page.locator("#fact-programs")).to_be_hidden()
+        await page.leave()

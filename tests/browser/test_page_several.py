@@ -1,0 +1,137 @@
+"""Several cameras side by side: a second page joins by its link, is seen, asked, lost and ended."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.async_api import expect
+
+from tests.browser.visitor import REFUSED_TOKEN, Visit, Visitor
+from tests.support.clients import soon
+from tests.support.fakes_openai import FakeOpenAI
+from tests.support.running import Running
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+
+LINK = re.compile(r"/client/join/camera\.html#[\w-]+~[\w-]{22}$")
+
+
+async def invite(page: Visitor, name: str = "") -> str:
+    """Open the dialog from the state's details, add a camera, and return its link."""
+    await page.page.locator("#state").click()
+    await page.button("Add a camera").click()
+    dialog = page.page.locator("#several-dialog")
+    await expect(dialog).to_be_visible()
+    await dialog.get_by_label("Name of another camera").fill(name)
+    await dialog.get_by_role("button", name="Add a camera").click()
+    link = dialog.get_by_label("Link for a phone", exact=True).and_(dialog.locator("input"))
+    await expect(link).to_have_value(LINK)
+    return await link.input_value()
+
+
+async def join(visit: Visit, link: str) -> Visitor:
+    """Open the link on another device, and start its camera."""
+    device = await visit(link)
+    # The code stands in the address no more.
+    assert "~" not in await device.page.evaluate("location.href")
+    await device.start_button.click()
+    return device
+
+
+async def test_two_pages_side_by_side(visit: Visit, server: Running, model: FakeOpenAI) -> None:
+    """From the link to two pictures, a question to both, one alone, the loss, and the end by a tap."""
+    page = await visit(server.base_url)
+    await page.start()
+    link = await invite(page, "Back door")
+    device = await join(visit, link)
+    await expect(device.page.locator("#join-state")).to_have_text("Sending as Back door.")
+    # What joined needs the link no more.
+    await expect(page.page.locator("#several-invited")).to_be_hidden()
+    await expect(page.page.get_by_label("Bearer token")).to_have_value("")
+    await page.button("Done").click()
+    tile = page.button("Show Back door large")
+    await expect(tile).to_be_visible()
+    await expect(tile.locator("img")).to_be_visible()
+    await page.button("Ask all").click()
+    answer = await page.ask("Is the door in both pictures closed?")
+    assert len(model.last.jpegs) == 2
+    assert [one["camera_name"] for one in answer["others"]] == ["Camera 1"]
+    turn = page.turns.last
+    await expect(turn.locator(".evidence summary")).to_contain_text("Camera 1, Back door")
+    await expect(turn.locator(".frames img")).to_have_attribute(
+        "alt", "Picture of the camera Camera 1"
+    )
+    await expect(turn.locator(".shot")).to_have_attribute("data-word", "Back door")
+    # One alone: the large one.
+    await tile.click()
+    await expect(page.page.locator("#stage > .large")).to_be_visible()
+    await expect(page.button("Show Camera 1 large").locator("video")).to_be_visible()
+    await expect(page.button("Ask all")).to_have_attribute("aria-pressed", "false")
+    answer = await page.ask("What is this?")
+    assert len(model.last.jpegs) == 1
+    assert answer["frame"]["camera_name"] == "Back door"
+    await page.button("Show Camera 1 large").click()
+    await expect(page.page.locator("#stage > .large")).to_be_hidden()
+    # Lost, and said.
+    await device.button("Stop").click()
+    await expect(page.page.locator("#log")).to_contain_text("The camera Back door is lost.")
+    await expect(page.button("Show Back door: Lost large")).to_be_visible()
+    # It comes back with what it has.
+    await device.start_button.click()
+    await expect(tile).to_be_visible()
+    # Ended by a tap: the device hears of it.
+    device.expect(REFUSED_TOKEN)
+    await page.page.locator("#stage > .strip .manage").click()
+    await page.button("End the camera Back door").click()
+    await expect(tile).to_be_hidden()
+    await expect(device.page.locator("#join-state")).to_contain_text(
+        "The page has ended this camera"
+    )
+
+
+async def test_a_link_is_used_once_and_a_reload_goes_on(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """The device that joined keeps its place over a reload; another one with the same link gets none."""
+    page = await visit(server.base_url)
+    await page.start()
+    link = await invite(page)
+    device = await join(visit, link)
+    state = device.page.locator("#join-state")
+    await expect(state).to_have_text("Sending as Camera 2.")
+    # A socket that is on its way at the reload
+    device.expect("WebSocket is closed before")
+    await device.page.reload()
+    await device.start_button.click()
+    await expect(state).to_have_text("Sending as Camera 2.")
+    late = await visit(link)
+    late.expect(REFUSED_TOKEN)
+    await late.start_button.click()
+    await expect(late.page.locator("#join-state")).to_contain_text("This link is over.")
+    # Switching the page's camera off ends the others.
+    connections = server.program.webrtc
+    await page.button("Done").click()
+    device.expect(REFUSED_TOKEN)
+    await page.button("Camera off").click()
+    await soon(lambda: len(connections) == 0, 10)
+
+
+async def test_names_are_changed_on_the_page(visit: Visit, server: Running) -> None:
+    """Each camera's, the page's own too; one that another has is refused, and says why."""
+    page = await visit(server.base_url)
+    await page.start()
+    await invite(page, "Garden")
+    names = page.page.locator("#several-list .name")
+    await expect(names).to_have_count(2)
+    await names.first.fill("Desk")
+    await names.first.blur()
+    await expect(names.first).to_have_value("Desk")
+    page.expect("status of 400")
+    await names.nth(1).fill("desk")
+    await names.nth(1).blur()
+    await expect(page.page.locator("#several-said")).to_contain_text(
+        "Another camera has this name."
+    )
+    await expect(names.nth(1)).to_have_value("Garden")

@@ -1,0 +1,181 @@
+"""Several cameras and other programs' switches: nothing lies on anything else, and axe finds no fault;
+in four languages, in windows from a watch's to a desktop's, with letters of twice the size, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import expect
+
+from server.webhooks import retry
+from tests.browser.test_page_axe import AXE, Checked
+from tests.browser.test_page_languages import live, spoken
+from tests.browser.test_page_overlaps import _HIT, _OUT, LANGUAGES, SIZES, crowded
+from tests.browser.test_page_several import LINK
+from tests.browser.visitor import Visit, Visitor
+from tests.support.fakes_openai import FakeOpenAI
+from tests.support.running import Running, running
+from tests.webhooks.receiver import SECRET
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.slow,
+    pytest.mark.skipif(not AXE.is_file(), reason="axe-core is not installed"),
+    pytest.mark.asyncio(loop_scope="session"),
+]
+
+TOKEN = "operator-token-of-this-test"
+# A name as long as one may be
+NAME = "The back door behind the garden's shed 2"
+assert len(NAME) == 40
+
+# Letters of a page without settings, as the browser enlarges them
+_ENLARGED = """async (size) => {
+  document.documentElement.style.fontSize = `${size}%`;
+  for (let drawn = 0; drawn < 2; drawn++) await new Promise(requestAnimationFrame);
+}"""
+_OUT_ALONE = _OUT.replace("log.scrollWidth - log.clientWidth", "0")
+assert "log.scrollWidth" not in _OUT_ALONE
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def run(
+    model_server: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Running]:
+    """A server with a model, an operator and a receiver that does not answer."""
+    path: Path = tmp_path_factory.mktemp("rings") / "webhooks.toml"
+    lines = (
+        f'url = "http://127.0.0.1:9/rings"\nsecret = "{SECRET}"\npeople = true\nprivate = true\n'
+    )
+    path.write_text(f'[[webhook]]\nname = "hall-lights"\n{lines}', encoding="utf-8")
+    path.chmod(0o600)
+    async with running(
+        engine="vllm",
+        vllm_base_url=model_server.base_url,
+        webhooks=str(path),
+        operator_token=TOKEN,
+        rate_limit_per_minute=0,
+        max_sessions=1000,
+    ) as one:
+        yield one
+
+
+class Fit(Checked):
+    """A page and what is wrong with it: by axe in a phone's window, by its places in all."""
+
+    async def fits(self, state: str) -> None:
+        await self.look(state)
+        self.wrong += await crowded(self.page, state)
+        await self.small()
+
+    async def alone(self, state: str) -> None:
+        """The same of a page without a log and settings."""
+        await self.look(state)
+        for width, height in SIZES:
+            await self.page.page.set_viewport_size({"width": width, "height": height})
+            for letters in ("100", "200"):
+                await self.page.page.evaluate(_ENLARGED, letters)
+                found = await self.page.page.evaluate(_HIT)
+                found += (await self.page.page.evaluate(_OUT_ALONE))["out"]
+                self.wrong += [f"{state}, {width}x{height}, {letters} %: {one}" for one in found]
+        await self.small()
+
+    async def small(self) -> None:
+        await self.page.page.set_viewport_size({"width": 390, "height": 844})
+        await self.page.page.evaluate(
+            "document.documentElement.dataset.size = '100'; document.documentElement.style.fontSize = ''"
+        )
+
+
+async def opened(visit: Visit, run: Running, code: str) -> Visitor:
+    if code == "en":
+        return await visit(run.base_url)
+    return await spoken(visit, run, code)
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+async def test_several_cameras_fit(
+    visit: Visit, run: Running, model: FakeOpenAI, code: str
+) -> None:
+    """The dialog alone, with a link and with a camera that was lost; the strip; the page that joins."""
+    page = await opened(visit, run, code)
+    fit = Fit(page)
+    found = page.page
+    await live(page)
+    await found.locator("#state").click()
+    await found.locator("#several-open").click()
+    dialog = found.locator("#several-dialog")
+    await expect(dialog).to_be_visible()
+    await fit.fits("dialog")
+    await found.locator("#several-name").fill(NAME)
+    await found.locator("#several-add").click()
+    link = found.locator("#several-link")
+    await expect(link).to_have_value(LINK)
+    await found.locator("#several-invited summary").click()
+    await fit.fits("link")
+
+    device = await visit(await link.input_value(), context_options={"locale": code})
+    joining = Fit(device)
+    await expect(device.page.locator("html")).to_have_attribute("lang", code)
+    await joining.alone("joins")
+    await device.page.locator("#join-start").click()
+    await expect(device.page.locator("#join-state")).to_contain_text(NAME)
+    tile = found.locator("#stage > .strip .tile")
+    await expect(tile.locator("img")).to_be_visible(timeout=15_000)
+    await joining.alone("sends")
+    await fit.fits("both in the dialog")
+    await found.locator("#several-close").click()
+    await fit.fits("strip")
+    await tile.click()
+    await found.locator("#stage > .strip .together").click()
+    await fit.fits("all asked")
+    await device.page.locator("#join-stop").click()
+    await expect(found.locator("#stage > .strip .shown")).not_to_have_text(NAME)
+    await joining.alone("stopped")
+    await fit.fits("lost")
+    wrong = fit.wrong + joining.wrong
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+async def test_other_programs_switches_fit(
+    visit: Visit,
+    run: Running,
+    model: FakeOpenAI,
+    monkeypatch: pytest.MonkeyPatch,
+    code: str,
+) -> None:
+    """The switch among the watches, its light, and the operator's list with what was given up."""
+    monkeypatch.setattr(retry, "PAUSES", ())
+    page = await opened(visit, run, code)
+    fit = Fit(page)
+    found = page.page
+    await live(page)
+    # English words are known on every page.
+    await found.locator("#question").fill("Tell me when you see red")
+    await found.locator("#watch-offer").click()
+    await found.locator("#watches > summary").click()
+    await found.locator("#tells > summary").click()
+    await fit.fits("switch")
+    await found.locator("#tells input").check()
+    await expect(found.locator("#telling")).to_be_visible()
+    await fit.fits("light in the list")
+    await found.locator("#watches > summary").click()
+    await fit.fits("light")
+    await found.locator("#telling button").click()
+    await found.evaluate("location.hash = 'operator'")
+    token = found.locator("#engine-token")
+    await token.fill(TOKEN)
+    await token.press("Enter")
+    row = found.locator("#hooks-list li")
+    await expect(row).to_contain_text("hall-lights")
+    for _ in range(2):
+        await row.get_by_role("button").click()
+    await expect(found.locator("#hooks-letters li").nth(1)).to_be_attached(timeout=15_000)
+    await found.locator("#hooks-count").click()
+    await fit.fits("operator's list")
+    assert not fit.wrong, "\n".join(fit.wrong)

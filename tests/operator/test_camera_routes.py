@@ -1,0 +1,119 @@
+"""Operators' routes for the house's cameras: who gets in, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.clients import http, take_token
+from tests.support.fakes_app import assert_error
+from tests.support.running import running
+
+pytestmark = pytest.mark.asyncio
+
+OPERATOR = "operator-token-of-this-test"
+CAMERAS = "/api/operator/cameras"
+ROUTES = [
+    ("GET", ""),
+    ("GET", "/door/picture"),
+    ("POST", "/door/ask"),
+    ("POST", "/door/retry"),
+    ("POST", "/door/token"),
+    ("POST", "/door/grants"),
+    ("GET", "/door/grants"),
+    ("DELETE", "/door/grants"),
+    ("DELETE", "/door/grants/x"),
+]
+GRANT = {"name": "Kitchen script", "scopes": ["look"], "seconds": 600}
+
+
+def listed(folder: Path) -> str:
+    path = folder / "cameras.toml"
+    path.write_text('[[camera]]\nname = "door"\nurl = "rtsp://127.0.0.1:9/x"\n', encoding="utf-8")
+    return str(path)
+
+
+async def test_only_an_operator(tmp_path: Path) -> None:
+    """Neither nobody nor a visitor sees, asks or opens a camera of the house."""
+    async with (
+        running(
+            standing_cameras=listed(tmp_path), operator_token=OPERATOR, rate_limit_per_minute=0
+        ) as run,
+        http(run) as client,
+    ):
+        visitor = (await take_token(run))["token"]
+        for method, path in ROUTES:
+            for headers in ({}, {"Authorization": f"Bearer {visitor}"}):
+                reply = await client.request(
+                    method, CAMERAS + path, headers=headers, json={"content": "x"}
+                )
+                assert reply.status_code == 401, path
+
+
+async def test_what_is_refused(tmp_path: Path) -> None:
+    async with (
+        running(standing_cameras=listed(tmp_path), operator_token=OPERATOR) as run,
+        http(run) as client,
+    ):
+        client.headers["Authorization"] = f"Bearer {OPERATOR}"
+        for method, path in ROUTES[1:]:
+            reply = await client.request(
+                method, CAMERAS + path.replace("door", "cellar"), json={"content": "x"} | GRANT
+            )
+            assert_error(reply, 404, "not_found", retryable=False)
+        for content in ("", "  ", 1, None, "x" * 4001):
+            reply = await client.post(f"{CAMERAS}/door/ask", json={"content": content})
+            assert_error(reply, 400, "bad_request", retryable=False)
+        for body in (GRANT | {"scopes": []}, GRANT | {"seconds": 1}, GRANT | {"name": ""}):
+            reply = await client.post(f"{CAMERAS}/door/grants", json=body)
+            assert_error(reply, 400, "bad_request", retryable=False)
+        reply = await client.delete(f"{CAMERAS}/door/grants/x")
+        assert_error(reply, 404, "not_found", retryable=False)
+        reply = await client.get(f"{CAMERAS}/door/picture")
+        assert_error(reply, 503, "no_camera", retryable=True)
+
+
+async def test_without_cameras() -> None:
+    async with running(operator_token=OPERATOR) as run, http(run) as client:
+        reply = await client.get(CAMERAS, headers={"Authorization": f"Bearer {OPERATOR}"})
+        assert reply.json() == {"cameras": []}
+
+
+async def test_a_program_gets_one_camera_until_it_is_ended(tmp_path: Path) -> None:
+    """It opens nothing else: no other camera, and no route of operators."""
+    path = Path(listed(tmp_path))
+    path.write_text(path.read_text() + '[[camera]]\nname = "yard"\nurl = "rtsp://127.0.0.1:9/y"\n')
+    async with (
+        running(standing_cameras=str(path), operator_token=OPERATOR) as run,
+        http(run) as client,
+    ):
+        client.headers["Authorization"] = f"Bearer {OPERATOR}"
+        reply = await client.post(f"{CAMERAS}/door/grants", json=GRANT)
+        assert reply.status_code == 201, reply.text
+        made = reply.json()
+        token = made.pop("token")
+        program = {"Authorization": f"Bearer {token}"}
+        assert (await client.get(f"{made['openai']}/models", headers=program)).status_code == 200
+        assert (await client.get(CAMERAS, headers=program)).status_code == 401
+
+        seen = {
+            one["name"]: one["programs"] for one in (await client.get(CAMERAS)).json()["cameras"]
+        }
+        assert seen["yard"] == []
+        (shown,) = seen["door"]
+        assert (shown["id"], shown["name"], shown["scopes"]) == (
+            made["id"],
+            GRANT["name"],
+            ["look"],
+        )
+        assert shown["last_used"] is not None
+        assert (await client.get(f"{CAMERAS}/door/grants")).json()["programs"] == [shown]
+        assert token not in (await client.get(CAMERAS)).text
+
+        assert (await client.delete(f"{CAMERAS}/yard/grants/{made['id']}")).status_code == 404
+        reply = await client.delete(f"{CAMERAS}/door/grants/{made['id']}")
+        assert reply.json() == {"ended": 1}
+        assert (await client.get(f"{made['openai']}/models", headers=program)).status_code == 401
+        await client.post(f"{CAMERAS}/door/grants", json=GRANT)
+        assert (await client.delete(f"{CAMERAS}/door/grants")).json() == {"ended": 1}

@@ -1,0 +1,189 @@
+"""The operator's drain, at two true gateways with a Redis between them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from server.access import redis_store
+from server.program import draining
+from tests.program.test_moving import SECRET, arrive
+from tests.support.clients import http, metric, soon, take_token
+from tests.support.fakes_app import assert_error
+from tests.support.patient_server import ANSWER_SECONDS
+from tests.support.redis_server import redis_server
+from tests.support.running import Running, running
+
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio]
+
+OPERATOR = "operator-token-of-this-test"
+RIGHT = {"Authorization": f"Bearer {OPERATOR}"}
+DRAIN = "/api/operator/drain"
+METHODS = ("GET", "POST", "DELETE")
+
+
+@pytest_asyncio.fixture
+async def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[Running]]:
+    """Gateways h1 and h2 that know each other."""
+    monkeypatch.setattr(redis_store, "ANSWER_SECONDS", ANSWER_SECONDS)
+    async with AsyncExitStack() as stack:
+        redis = await stack.enter_async_context(redis_server(tmp_path))
+        both = [
+            await stack.enter_async_context(
+                running(
+                    gateway_name=name,
+                    redis_url=redis.url,
+                    jwt_secret_key=SECRET,
+                    operator_token=OPERATOR,
+                    rate_limit_per_minute=0,
+                )
+            )
+            for name in ("h1", "h2")
+        ]
+        await know(*both)
+        yield both
+
+
+async def know(*some: Running) -> None:
+    """Have each gateway read the others' reports."""
+    for run in (*some, *some):
+        assert run.program.shared.store is not None
+        async with asyncio.timeout(30):
+            while not run.program.shared.store.answers:
+                await run.program.shared.store.probe()
+        await run.program.access.gateways.report(time.monotonic())
+
+
+async def ordered(run: Running, method: str = "GET") -> dict[str, Any]:
+    """Ask the operator's route of one gateway."""
+    async with http(run) as client:
+        reply = await client.request(method, DRAIN, headers=RIGHT)
+        assert reply.status_code == (202 if method == "POST" else 200), reply.text
+        body: dict[str, Any] = reply.json()
+        return body
+
+
+async def health(run: Running) -> tuple[int, dict[str, Any]]:
+    async with http(run) as client:
+        reply = await client.get("/health", headers=RIGHT)
+        return reply.status_code, reply.json()
+
+
+async def test_people_go_on_while_the_process_runs(
+    two: list[Running], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The page is told to go; newcomers get the other gateway; the state, the health, the metrics and
+    the log say so; a client that cannot go stays, and comes back on a new socket. The stop that
+    follows tells nobody twice.
+    """
+    monkeypatch.setattr(draining, "NOTICE_SECONDS", 0.0)
+    caplog.set_level(logging.INFO, "server.program.draining")
+    one, other = two
+    page, _ = await arrive(one)
+    granted = await take_token(one)
+    stays, token = await arrive(one)
+    await stays.send(type="settings", handover=False)
+    await stays.ponged()
+    assert granted["session_id"].startswith("h1-")
+    before = await ordered(one)
+    assert (before["draining"], before["people"], before["moved"]) == (False, 2, 0)
+    begun = await ordered(one, "POST")
+    assert (begun["draining"], begun["name"], begun["room"] > 0) == (True, "h1", True)
+    await page.next("moved", timeout=30)
+    await page.close()
+    async with asyncio.timeout(30):
+        while (state := await ordered(one))["moved"] < 1:
+            await asyncio.sleep(0.05)
+    assert (state["people"], state["stopping"]) == (1, False)
+    assert {g["name"]: g["draining"] for g in state["gateways"]} == {"h1": True, "h2": False}
+    status, body = await health(one)
+    assert (status, body["draining"]) == (503, True)
+    assert body["reason"] == "draining: people go on at other parts of the server"
+    assert metric(one, "draining", by="operator") == 1
+    assert metric(one, "draining", by="stop") == 0
+    assert metric(one, "sessions_moved_total") == 1
+    assert (await take_token(one))["session_id"].startswith("h2-")
+    # A session of before that had not begun does not begin any more; one that is here goes on.
+    async with http(one) as client:
+        offer = {"sdp": "v=0", "type": "offer"}
+        own = {"Authorization": f"Bearer {granted['token']}"}
+        refused = await client.post("/api/webrtc/offer", json=offer, headers=own)
+        assert_error(refused, 503, "draining", retryable=True)
+    assert "moved" not in [m["type"] for m in await stays.ponged()]
+    await know(other)
+    _, seen = await health(other)
+    assert [g["draining"] for g in seen["gateways"]] == [True]
+    stopping = asyncio.create_task(one.program.drain())
+    assert (await stays.closed(timeout=30))[0] == 1013
+    await stopping
+    async with http(one) as client:
+        assert_error(await client.delete(DRAIN, headers=RIGHT), 409, "conflict", retryable=False)
+    said = [record.getMessage() for record in caplog.records]
+    assert "the operator drains this gateway" in said
+    # Neither tokens nor sessions
+    assert token not in caplog.text
+
+
+async def test_an_order_that_was_a_mistake(two: list[Running]) -> None:
+    """Taken back before anybody was told, nothing has happened; the order given twice is one."""
+    one, other = two
+    page, _ = await arrive(one)
+    for _ in range(2):
+        state = await ordered(one, "POST")
+        assert state["draining"]
+        assert 0 < state["notice_seconds"] <= draining.NOTICE_SECONDS
+    assert (await take_token(one))["session_id"].startswith("h2-")
+    after = await ordered(one, "DELETE")
+    assert (after["draining"], after["people"], after["moved"]) == (False, 1, 0)
+    assert (await ordered(one, "DELETE"))["draining"] is False
+    assert (await take_token(one))["session_id"].startswith("h1-")
+    assert "moved" not in [m["type"] for m in await page.ponged()]
+    assert (await health(one))[1]["draining"] is False
+    assert metric(one, "draining", by="operator") == 0
+    await know(other)
+    assert [g["draining"] for g in (await health(other))[1]["gateways"]] == [False]
+    await page.close()
+
+
+async def test_without_room_elsewhere_people_stay(
+    two: list[Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until there is some."""
+    monkeypatch.setattr(draining, "NOTICE_SECONDS", 0.0)
+    one, other = two
+    page, _ = await arrive(one)
+    await ordered(other, "POST")
+    await know(one)
+    state = await ordered(one, "POST")
+    assert (state["room"], state["people"]) == (0, 1)
+    async with http(one) as client:
+        assert_error(await client.post("/api/token"), 503, "draining", retryable=True)
+    await page.send(type="ping")
+    assert "moved" not in [m["type"] for m in await page.ponged()]
+    await ordered(other, "DELETE")
+    await know(one)
+    await page.next("moved", timeout=30)
+    await page.close()
+    await soon(lambda: metric(one, "sessions_moved_total") == 1, 30)
+
+
+@pytest.mark.parametrize("method", METHODS)
+async def test_only_the_operator(two: list[Running], method: str) -> None:
+    """Nobody without OPERATOR_TOKEN, no visitor, no other site's page."""
+    one, _ = two
+    visitor = (await take_token(one))["token"]
+    async with http(one) as client:
+        for headers in ({}, {"Authorization": f"Bearer {visitor}"}):
+            reply = await client.request(method, DRAIN, headers=headers)
+            assert_error(reply, 401, "unauthorized", retryable=False)
+        foreign = RIGHT | {"Origin": "https://evil.example"}
+        assert (await client.request(method, DRAIN, headers=foreign)).status_code == 403
+    assert not one.program.sessions.emptying

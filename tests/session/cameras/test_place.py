@@ -1,0 +1,101 @@
+"""A further camera's place: who is let in until when, and names."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from server.access.camera_tokens import CameraSecret, read_code, read_token
+from server.core.errors import BadRequest
+from server.session.cameras.place import (
+    AWAY_SECONDS,
+    INVITED_SECONDS,
+    MAX_NAME_CHARS,
+    Admission,
+    clean_name,
+    free_name,
+)
+
+
+def secret(text: str) -> CameraSecret:
+    found = read_token(text) or read_code(text)
+    assert found is not None
+    return found
+
+
+def test_a_code_is_changed_for_a_token_once() -> None:
+    """And the token that stood beside it ends with it."""
+    place = Admission("s", "2", 0.0)
+    shown = place.invitation
+    assert place.admits(secret(shown.token), 1.0)
+    token = place.redeem(secret(shown.code), 1.0)
+    assert token is not None
+    assert place.admits(secret(token), 2.0)
+    assert not place.admits(secret(shown.token), 2.0)
+    assert place.redeem(secret(shown.code), 2.0) is None
+    assert not place.admits(secret(shown.code), 2.0)
+
+
+def test_a_camera_that_came_with_the_token_closes_the_link() -> None:
+    place = Admission("s", "2", 0.0)
+    place.came()
+    assert place.redeem(secret(place.invitation.code), 1.0) is None
+    assert place.admits(secret(place.invitation.token), 1.0)
+
+
+def test_an_invitation_is_good_for_ten_minutes() -> None:
+    place = Admission("s", "2", 0.0)
+    code, token = secret(place.invitation.code), secret(place.invitation.token)
+    assert place.admits(token, INVITED_SECONDS - 1)
+    assert not place.admits(token, INVITED_SECONDS)
+    assert place.redeem(code, INVITED_SECONDS) is None
+    assert place.over(INVITED_SECONDS)
+
+
+def test_a_camera_that_is_here_stays_and_a_lost_one_may_come_back_for_a_while() -> None:
+    place = Admission("s", "2", 0.0)
+    token = secret(place.invitation.token)
+    place.came()
+    assert place.until == math.inf
+    assert place.admits(token, 1e9)
+    place.went(1e9)
+    assert place.admits(token, 1e9 + AWAY_SECONDS - 1)
+    assert not place.admits(token, 1e9 + AWAY_SECONDS)
+
+
+def test_another_places_secrets_are_refused() -> None:
+    one, other = Admission("s", "2", 0.0), Admission("s", "3", 0.0)
+    assert not one.admits(secret(other.invitation.token), 1.0)
+    assert one.redeem(secret(other.invitation.code), 1.0) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("  Front   door ", "Front door"),
+        ("a\nb\tc\u2028d", "a b c d"),
+        ("\u202edoor\u200b", "door"),
+        ("Haustür 2", "Haustür 2"),
+        ("", ""),
+        ("\x00\ud800", ""),
+    ],
+)
+def test_a_name_is_one_line_of_visible_characters(given: str, kept: str) -> None:
+    """So it adds no line to a prompt."""
+    assert clean_name(given) == kept
+
+
+def test_a_long_name_is_refused() -> None:
+    assert clean_name("x" * MAX_NAME_CHARS)
+    for given in ("x" * (MAX_NAME_CHARS + 1), "x" * 100_000):
+        with pytest.raises(BadRequest, match="at most 40"):
+            clean_name(given)
+
+
+def test_each_camera_has_a_name_of_its_own() -> None:
+    assert free_name("Door", "2", ["Garden"]) == "Door"
+    assert free_name("", "2", ["Garden"]) == "Camera 2"
+    assert free_name("", "2", ["camera 2"]) == "Camera 2+"
+    with pytest.raises(BadRequest, match="Another camera"):
+        free_name("door", "2", ["Door"])

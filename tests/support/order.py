@@ -1,0 +1,94 @@
+"""A plugin of pytest: workers of xdist begin with the files that take longest.
+
+By itself xdist begins with the files that have most tests. So it ends with those that have one or
+two long ones, and the other workers wait for them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parents[1]
+# Seconds of a usual test
+USUAL = 0.3
+# Seconds of files whose tests are slower or quicker than that. Rough: only the order counts.
+LONG: dict[str, float] = {
+    "whole/test_soak.py": 210.0,
+    "whole/test_attacks.py": 120.0,
+    "whole/test_fleet.py": 90.0,
+    "whole/test_leaks.py": 80.0,
+    "whole/test_voice_memory.py": 80.0,
+    "whole/test_nothing_kept.py": 60.0,
+    "deploy/test_kubernetes_run.py": 60.0,
+    "whole/test_router.py": 40.0,
+    "whole/test_canary.py": 30.0,
+    "whole/test_hostile_network.py": 30.0,
+    # In the quick part, while the machine is busy
+    "scripts/test_scripts.py": 80.0,
+    "scripts/test_start_vllm.py": 60.0,
+    "session/test_session.py": 40.0,
+    "session/listening/test_listening.py": 30.0,
+    "listen/test_http_protocol.py": 25.0,
+    "voice/test_foreground.py": 25.0,
+    "hosting/test_manager.py": 25.0,
+    "camera/test_webrtc_server.py": 25.0,
+    "attention/test_gate.py": 25.0,
+    "whole/test_loss.py": 22.0,
+    "whole/test_watches.py": 22.0,
+    "whole/test_engine_trouble.py": 22.0,
+    "listen/test_ws_protocol.py": 20.0,
+    "engines/openai/test_group.py": 20.0,
+    "engines/openai/test_asking.py": 19.0,
+    "attention/test_likeness.py": 18.0,
+    "scripts/test_download_model.py": 18.0,
+    "programs/test_chat_routes.py": 18.0,
+    "hosting/test_host.py": 18.0,
+    "scripts/test_monitor.py": 17.0,
+    "programs/test_openai_walkthrough.py": 13.0,
+    "operator/test_generation_routes.py": 13.0,
+    "web/test_cameras.py": 12.0,
+    "program/test_engine_parts.py": 11.0,
+    "engines/builtin/test_scenes.py": 11.0,
+    "session/cameras/test_stills.py": 11.0,
+    # Many tests, and each takes next to nothing
+    "project/test_documents.py": 9.0,
+    "core/test_redact.py": 5.0,
+    "project/test_layers.py": 5.0,
+    "client/test_files.py": 5.0,
+    "project/test_breaks.py": 5.0,
+    "engines/builtin/test_language.py": 5.0,
+    "engines/test_routing.py": 5.0,
+}
+
+
+def name_of(path: Path) -> str:
+    """Name a file as LONG does."""
+    return path.relative_to(TESTS).as_posix() if path.is_relative_to(TESTS) else path.name
+
+
+def longest_first(files: Iterable[str]) -> list[str]:
+    """Order the files of some tests, of which each test names its own: each once."""
+    counts = Counter(files)
+    return sorted(counts, key=lambda name: -LONG.get(name, counts[name] * USUAL))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the order that the workers give."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Order a worker's tests; those of a file stay together, in their own order."""
+    if hasattr(config, "workerinput"):
+        places = {
+            name: place
+            for place, name in enumerate(longest_first(name_of(item.path) for item in items))
+        }
+        items.sort(key=lambda item: places[name_of(item.path)])
