@@ -58,6 +58,8 @@ class Status:
     state: WatchState
     reason: str
     looked_at: float | None
+    # It knows how things are at its beginning: a change from now on rings.
+    begun: bool
     # It never rings again.
     finished: bool
 
@@ -260,6 +262,7 @@ class Watches:
                 watch.state(now, minute),
                 watch.paused(now, minute) or watch.reason,
                 watch.looked_at,
+                watch.begun,
                 watch.finished(now),
             )
             for name, watch in self._watches.items()

@@ -254,7 +254,7 @@ def _watch_id(number: int) -> str:
 
 
 def _holds(watch: wire.WatchInfo | None) -> bool | None:
-    """Find whether a watch sees its condition; None when it cannot look, or has not yet."""
-    if watch is None or watch.looked_at is None or watch.state not in ("seen", "looking"):
+    """Find whether a watch sees its condition; None when it cannot look, or does not know its beginning yet."""
+    if watch is None or not watch.begun or watch.state not in ("seen", "looking"):
         return None
     return watch.state == "seen"

@@ -80,6 +80,8 @@ def test_where_no_scene_settles_two_noes_in_a_row_are_a_beginning() -> None:
         bench = Bench(KETTLE)
         for _ in range(noes):
             bench.answer(bench.woken(), NO)
+        (status,) = bench.rule.status(bench.now, 0)
+        assert status.begun is bool(rings)
         assert len(bench.twice(YES)) == rings
     bench = Bench(KETTLE)
     bench.answer(bench.woken(), NO)
@@ -151,6 +153,8 @@ def test_two_noes_begin_a_watch_on_a_scene_that_never_settles() -> None:
         bench = Bench(KETTLE)
         for _ in range(noes):
             bench.answer(bench.woken(), NO)
+        (status,) = bench.rule.status(bench.now, 0)
+        assert status.begun is bool(rings)
         assert len(bench.twice(YES)) == rings
 
 

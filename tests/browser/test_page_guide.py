@@ -115,7 +115,7 @@ async def test_rings_are_spoken_where_answers_are(visit: Visit, builtin: Running
     await page.page.locator("#speak").click()
     await page.box.fill("Tell me when you see red.")
     await page.button("Watch for this").click()
-    await page.got('m.type === "watches" && m.watches[0]?.looked_at')
+    await page.got('m.type === "watches" && m.watches[0]?.begun')
     since = await page.now()
     await page.show(mode="color:rgb(240 140 20)")
     await page.got(

@@ -251,7 +251,7 @@ async def test_it_says_when_it_cannot_watch_and_when_it_can(
     await page.show(mode=GREY, clock=False)
     await page.box.fill("Tell me when the kettle boils.")
     await page.button("Watch for this").click()
-    await page.got('m.type === "watches" && m.watches[0]?.looked_at')
+    await page.got('m.type === "watches" && m.watches[0]?.begun')
     summary = page.page.locator("#watches-summary")
     await page.page.locator("#watches > summary").click()
     told = "text => window.__announced.some((one) => one.includes(text))"

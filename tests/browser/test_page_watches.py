@@ -45,7 +45,7 @@ async def test_tell_me_when_you_see_red(visit: Visit, builtin: Running) -> None:
     await expect(page.box).to_have_value("")
     sent = await page.sent("watch")
     assert sent["condition"] == "you see red"
-    await page.got('m.type === "watches" && m.watches[0]?.looked_at')
+    await page.got('m.type === "watches" && m.watches[0]?.begun')
     await expect(page.page.locator("#watches-summary")).to_have_text("Watching: you see red")
 
     since = await page.now()
@@ -196,7 +196,7 @@ async def test_a_ring_sounds_shakes_and_notifies(
     assert await page.page.evaluate("window.__alarm") == []
     await page.box.fill("Tell me when you see red.")
     await page.button("Watch for this").click()
-    await page.got('m.type === "watches" && m.watches[0]?.looked_at')
+    await page.got('m.type === "watches" && m.watches[0]?.begun')
     assert await page.page.evaluate("window.__alarm") == [["asked"]]
     since = await page.now()
     await page.show(mode=ORANGE)
@@ -230,7 +230,7 @@ async def test_the_slider_sets_what_the_gate_sees(visit: Visit, builtin: Running
     await page.show(mode=paper(0), clock=False)
     await page.box.fill("Tell me when you see red.")
     await page.button("Watch for this").click()
-    await page.got('m.type === "watches" && m.watches[0]?.looked_at')
+    await page.got('m.type === "watches" && m.watches[0]?.begun')
     await page.page.locator("#watches > summary").click()
     await page.page.locator("#watches-changes > summary").click()
     slider = page.page.locator("#watches-changes").get_by_label("Small changes count")
@@ -250,7 +250,7 @@ async def test_the_slider_sets_what_the_gate_sees(visit: Visit, builtin: Running
 
     since = await page.now()
     await slider.fill("2")
-    found = await page.got('m.type === "change" && m.asks', since=since)
+    found = await page.got('m.type === "change" && m.asks && m.region', since=since)
     left, top, right, bottom = found["region"]
     assert 0.3 < left < 0.5 < right < 0.75
     assert 0.3 < top < 0.5 < bottom < 0.7
@@ -275,7 +275,7 @@ async def test_a_hidden_page_watches_on_and_lets_the_camera_go_after_the_last_wa
     await page.show(mode="color:rgb(120 120 120)", clock=False)
     await page.box.fill("Tell me when you see red.")
     await page.button("Watch for this").click()
-    await page.got('m.type === "watches" && m.watches[0]?.looked_at')
+    await page.got('m.type === "watches" && m.watches[0]?.begun')
     await put_out_of_sight(page, True)
     await page.page.wait_for_timeout(2500)
     await page.show(mode=RED)

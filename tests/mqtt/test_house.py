@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from server.mqtt import incoming, retry
+from server.mqtt import incoming, mqtt, retry
 from server.mqtt.retry import Trouble
 from server.mqtt.topics import Topics, watch_key
 from tests.standing.scripted import flat_jpeg, jpeg_camera, red_jpeg
@@ -49,10 +49,12 @@ async def house(path: Path, one: Broker) -> AsyncIterator[Running]:
         yield run
 
 
-async def test_a_camera_of_the_house(tmp_path: Path) -> None:
+async def test_a_camera_of_the_house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its entities are retained and its words and pictures are not; a ring's picture comes before
     the state; a look is answered; the end of the server is told.
     """
+    # Each state goes out as soon as it is there: nothing is left to the second in which it falls.
+    monkeypatch.setattr(mqtt, "STEP_SECONDS", 0.02)
     shown = flat_jpeg(40, 180, 60)
     async with jpeg_camera(lambda: shown) as port, broker(tmp_path) as one:
         path = cameras(

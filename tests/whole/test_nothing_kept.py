@@ -113,7 +113,7 @@ async def rung(peer: CameraPeer, scene: Scene) -> None:
     """A watch from the order to a ring with its picture, which is heard, then called wrong."""
     await peer.send({"type": "watch", "id": "w", "condition": "you see the word CLOSED"})
     await peer.wait_for(
-        lambda m: m["type"] == "watches" and m["watches"][0].get("looked_at"), timeout=60
+        lambda m: m["type"] == "watches" and m["watches"][0].get("begun"), timeout=60
     )
     # Until the look at the settled scene, which belongs to the beginning, too
     await asyncio.sleep(5)

@@ -24,6 +24,8 @@ class WatchInfo(BaseModel):
     # Milliseconds since the epoch; None before the first look, and for a watch without an end
     looked_at: float | None = None
     expires_at: float | None = None
+    # True once it knows how things are at its beginning: what begins from then on rings
+    begun: bool = False
     # First and last minute of the day
     hours: list[int] | None = None
     # The confidence that an answer needs

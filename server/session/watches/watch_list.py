@@ -219,6 +219,7 @@ class WatchList:
             over=self._rule.over(one.id, self._clock()),
             reason=reason,
             looked_at=self._epoch(one.looked_at),
+            begun=one.begun,
             expires_at=self._epoch(began + order.expires_s if order.expires_s else None),
             hours=list(order.hours) if order.hours is not None else None,
             bar=round(self._rule.bar(one.id), 3),
