@@ -1,6 +1,7 @@
 """uvicorn's HTTP connection with time limits.
 
-uvicorn waits forever for a request's headers, and for a client to read its response.
+uvicorn waits forever for a request's headers, and for a client to read its response; it does not notice
+that a client leaves which has sent more than its request.
 `tests/project/test_dependencies.py` fails when its class changes.
 """
 
@@ -18,7 +19,7 @@ from server.core.errors import BadRequest, Busy, QwenCameraError
 from server.core.messages import error_body
 from server.listen.connections import Connections
 
-# Bytes of a request's line and headers, like uvicorn's limit.
+# Bytes of a request's line and headers, like uvicorn's limit; and those behind a request that is being answered.
 MAX_HEADERS = 64 * 1024
 # Time for a request's headers; bodies have `http_guard.BODY_SECONDS`.
 HEADER_SECONDS = 10.0
@@ -113,6 +114,20 @@ class HttpProtocol(H11Protocol):
         if self.transport.get_protocol() is self:
             # Otherwise it is a WebSocket now.
             self._count()
+
+    def handle_events(self) -> None:
+        """Go on to read behind a request that is being answered, because its client may leave.
+
+        uvicorn stops reading at further bytes, and then hears of nothing. What is kept of them is bounded.
+        """
+        super().handle_events()
+        if self.transport.is_closing() or self.waiting or self.cycle.more_body:
+            return
+        behind, _ = self.conn.trailing_data
+        if len(behind) > MAX_HEADERS:
+            self.transport.abort()
+        else:
+            self.flow.resume_reading()
 
     def _count(self) -> None:
         if not self.waiting and self.cycle.more_body:

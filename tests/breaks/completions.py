@@ -112,6 +112,14 @@ COMPLETIONS = (
     ),
     Break(
         BOUNDED,
+        "further bytes hide that the program has left",
+        "server/listen/http_protocol.py",
+        "            self.flow.resume_reading()\n",
+        "            pass\n",
+        f"{ROUTES}::test_leaving_stops_the_model_whatever_came_behind",
+    ),
+    Break(
+        BOUNDED,
         "a program that does not read keeps its model",
         "server/programs/chat_response.py",
         "        async with asyncio.timeout(UNREAD_SECONDS):\n",

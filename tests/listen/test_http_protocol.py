@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvicorn
@@ -45,9 +46,9 @@ async def answering(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @asynccontextmanager
-async def serving(connections: Connections) -> AsyncIterator[int]:
-    """The port of a server of `answering`."""
-    config = uvicorn_config(answering, host="127.0.0.1", port=0, connections=connections)
+async def serving(connections: Connections, app: Any = answering) -> AsyncIterator[int]:
+    """The port of a server of `app`."""
+    config = uvicorn_config(app, host="127.0.0.1", port=0, connections=connections)
     config.lifespan = "off"
     server = uvicorn.Server(config)
     task = asyncio.create_task(server._serve())
@@ -200,6 +201,88 @@ async def test_a_full_house_is_said() -> None:
             await page.ponged()
             await page.close()
     assert len(run.program.connections) == 0
+
+
+class Waiting:
+    """An application whose answer waits until its client has left, or it may end."""
+
+    def __init__(self) -> None:
+        self.read = asyncio.Event()
+        self.may_end = asyncio.Event()
+        self.left = asyncio.Event()
+        self.served = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive()).get("more_body"):
+            pass
+        self.read.set()
+        leaves = asyncio.create_task(self._leaves(receive))
+        ends = asyncio.create_task(self.may_end.wait())
+        await asyncio.wait((leaves, ends), return_when=asyncio.FIRST_COMPLETED)
+        for task in (leaves, ends):
+            task.cancel()
+        if not self.left.is_set():
+            self.served += 1
+            await answering(scope, receive, send)
+
+    async def _leaves(self, receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self.left.set()
+
+
+@pytest.mark.parametrize(
+    ("before", "behind"),
+    [
+        (GET, b""),
+        (GET + GET, b""),
+        (GET, GET),
+        (GET + GET[:9], GET[9:]),
+        (GET, GET * 3),
+        (GET, b"x" * http_protocol.MAX_HEADERS),
+    ],
+    ids=["nothing", "with it", "behind it", "half and half", "several", "no request"],
+)
+async def test_who_leaves_is_missed_whatever_came_behind(before: bytes, behind: bytes) -> None:
+    """A client sends its request, further bytes behind it, and leaves while its answer is made."""
+    app = Waiting()
+    async with serving(Connections(10), app) as port, asyncio.timeout(5):
+        _, writer = await knock(port)
+        writer.write(before)
+        await app.read.wait()
+        writer.write(behind)
+        writer.close()
+        await app.left.wait()
+
+
+async def test_requests_that_come_behind_are_answered_in_turn() -> None:
+    app = Waiting()
+    async with serving(Connections(10), app) as port, asyncio.timeout(5):
+        reader, writer = await knock(port)
+        writer.write(GET)
+        await app.read.wait()
+        writer.write(GET * 5)
+        app.may_end.set()
+        for _ in range(6):
+            assert (await reader.readuntil(b"xx")).startswith(b"HTTP/1.1 200")
+        assert app.served == 6
+        assert not app.left.is_set()
+        writer.close()
+
+
+async def test_a_flood_behind_a_request_ends_the_connection() -> None:
+    """No more of it is kept than of a request's headers and one read."""
+    app = Waiting()
+    connections = Connections(10)
+    async with serving(connections, app) as port, asyncio.timeout(5):
+        reader, writer = await knock(port)
+        writer.write(GET)
+        await app.read.wait()
+        writer.write(b"x" * (1 << 20))
+        await app.left.wait()
+        await cut_off(reader)
+        assert len(connections) == 0
+        writer.close()
 
 
 async def test_a_proxy_has_no_share() -> None:
