@@ -349,6 +349,27 @@ async def test_the_held_frame(desk: Desk) -> None:
     assert "The held frame:" in [text for _, text in desk.fake.last.texts]
 
 
+async def test_a_frame_is_prepared_once(desk: Desk) -> None:
+    """However often a request names it; once more for another detail. The model gets all of them."""
+    before = metric(desk.run, "frame_prepare_seconds_count")
+    answer = await desk.ask("What is it?", *[NOW] * 8)
+    assert metric(desk.run, "frame_prepare_seconds_count") - before == 1
+    assert len(desk.fake.last.jpegs) == 8
+    assert len(set(desk.fake.last.jpegs)) == 1
+    assert len(answer.model_extra["camera"]["frames"]) == 8  # type: ignore[index]
+    parts = [
+        {"type": "image_url", "image_url": {"url": NOW, "detail": detail}}
+        for detail in ("high", "low") * 2
+    ]
+    before = metric(desk.run, "frame_prepare_seconds_count")
+    await desk.client.chat.completions.create(
+        model="camera",
+        messages=[{"role": "user", "content": [*parts, {"type": "text", "text": "What is it?"}]}],  # type: ignore[list-item,misc]
+    )
+    assert metric(desk.run, "frame_prepare_seconds_count") - before == 2
+    assert len(desk.fake.last.jpegs) == 4
+
+
 async def test_frames_of_the_past(desk: Desk) -> None:
     """Only where the person keeps some, and none of before the program had access."""
     past = "camera://-30s..now?frames=4"

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from server.completions.camera_urls import Look
 from server.completions.request import ChatRequest
 from server.core.errors import Conflict, WrongModel
-from server.core.frames import Detail, Frame
+from server.core.frames import Detail, Frame, Picture
 from server.engines.base import Capabilities, EarlierPicture
 from server.engines.routing import wants_detail
 from server.session.background.recalling import Past, Recalling
+from server.session.programs.program_question import EarlierBeside
 from server.session.request.builder import RequestBuilder
-from server.session.request.parts import MakeEarlier, View
+from server.session.request.parts import MakeEarlier, Prepared, View
 
 _NOT_HELD = (
     "No picture is held. The person holds one on the page; camera://now has the camera's next one."
@@ -27,6 +28,10 @@ _WISHES = {
     "tools": "call tools",
     "response_format": "keep to a form of answer",
 }
+
+
+# A frame's id, the detail, and True for the held one
+_Key = tuple[str, Detail, bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,25 +124,42 @@ class ChatPictures:
         earlier = [Shot(detail, past=past, at=at) for at in range(len(past.pictures))]
         return [*earlier, Shot(detail, now)]
 
-    def earlier(self, shots: Sequence[Shot]) -> MakeEarlier | None:
-        """Return the function that makes the pictures before the last one; None without any."""
+    def earlier(self, shots: Sequence[Shot]) -> EarlierBeside | None:
+        """Return the function that makes the pictures before the last one; None without any.
+
+        A frame that occurs several times with one detail is prepared once, the last one's too.
+        """
         if len(shots) < 2:
             return None
 
-        async def make(needs: Capabilities) -> list[EarlierPicture]:
-            return [await self._made(shot, needs) for shot in shots[:-1]]
+        def beside(view: View, last: Prepared) -> MakeEarlier:
+            async def make(needs: Capabilities) -> list[EarlierPicture]:
+                made: dict[_Key, Picture] = {}
+                if last.needs == needs:
+                    made[_key(view)] = replace(last.picture, thumbnail=None)
+                return [await self._made(shot, needs, made) for shot in shots[:-1]]
 
-        return make
+            return make
 
-    async def _made(self, shot: Shot, needs: Capabilities) -> EarlierPicture:
+        return beside
+
+    async def _made(
+        self, shot: Shot, needs: Capabilities, made: dict[_Key, Picture]
+    ) -> EarlierPicture:
         if shot.past is not None:
             picture = await self._recalling.small(shot.past, shot.at, needs)
             age = max(0, round(time.monotonic() - picture.captured))
             return EarlierPicture(picture, f"The camera {age} s ago:")
         assert shot.frame is not None
         view = View(shot.frame, shot.detail, None, shot.held)
-        picture = await self._requests.prepare(view, needs, unseen=True)
-        return EarlierPicture(picture, "The held frame:" if shot.held else "The camera now:")
+        key = _key(view)
+        if key not in made:
+            made[key] = await self._requests.prepare(view, needs, unseen=True)
+        return EarlierPicture(made[key], "The held frame:" if shot.held else "The camera now:")
+
+
+def _key(view: View) -> _Key:
+    return view.frame.id, view.detail, view.held
 
 
 def _detail(look: Look, question: str) -> Detail:

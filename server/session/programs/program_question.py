@@ -30,6 +30,9 @@ TRIES = 3
 # Seconds in which its answer has to be there
 ANSWER_SECONDS = 80.0
 
+# Makes the pictures before the last one, whose view and prepared picture it gets.
+EarlierBeside = Callable[[View, Prepared], MakeEarlier]
+
 
 @dataclass(frozen=True, slots=True)
 class ChatForm:
@@ -37,7 +40,7 @@ class ChatForm:
 
     conversation: Conversation
     # Makes the pictures before the last one; None: that is the only one
-    earlier: MakeEarlier | None
+    earlier: EarlierBeside | None
     # Raises for an engine that cannot follow it
     check: Wording
     # Gets the end of the answer, with the calls of tools
@@ -218,7 +221,7 @@ class ProgramQuestions:
             extras = replace(
                 extras,
                 conversation=chat.conversation,
-                earlier=chat.earlier,
+                earlier=chat.earlier(view, prepared) if chat.earlier is not None else None,
                 wording=chat.check,
             )
         asked = Asked(at=began, wall=time.time(), sent=None)
