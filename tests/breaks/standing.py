@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from tests.breaks.cases import Break
 
+OPERATORS_GRANT = "A program sees a camera of the house only with an operator's grant"
+ROUTES = "operator/test_camera_routes.py"
+
 STANDING = (
     Break(
         "A camera of the house is spoken to at its own address alone",
@@ -54,6 +57,46 @@ STANDING = (
         "                if self._rate and self._units and (not self._alone or ready):\n",
         "                if self._units and (not self._alone or ready):\n",
         "standing/worker/test_pictures.py::test_nothing_is_decoded_that_nobody_needs",
+    ),
+    Break(
+        OPERATORS_GRANT,
+        "it may more than the operator said",
+        "server/programs/routes.py",
+        "session.programs.make(body.name, body.scopes, body.seconds)",
+        "session.programs.make(body.name, list(Scope), body.seconds)",
+        f"{ROUTES}::test_a_program_gives_itself_nothing",
+    ),
+    Break(
+        OPERATORS_GRANT,
+        "its token opens another camera",
+        "server/programs/guard.py",
+        "        if session_id is not None and session_id != named:\n",
+        "        if False:\n",
+        f"{ROUTES}::test_a_program_gives_itself_nothing",
+    ),
+    Break(
+        OPERATORS_GRANT,
+        "its token does for an operator's",
+        "server/access/operator_guard.py",
+        "        if right:\n            await self._limiter.give_back",
+        '        if right or (given or "").startswith("qcam_"):\n            await self._limiter.give_back',
+        f"{ROUTES}::test_a_program_gives_itself_nothing",
+    ),
+    Break(
+        OPERATORS_GRANT,
+        "one camera ends the access to another",
+        "server/operator/camera_routes.py",
+        "        if not cameras.session(name).programs.end(id):\n",
+        "        if not any(one.session.programs.end(id) for one in cameras._ones.values()):\n",
+        f"{ROUTES}::test_a_program_gets_one_camera_until_it_is_ended",
+    ),
+    Break(
+        OPERATORS_GRANT,
+        "an end of all ends none",
+        "server/operator/camera_routes.py",
+        "cameras.session(name).programs.end_all()}",
+        "len(cameras.session(name).programs.listed().programs)}",
+        f"{ROUTES}::test_a_program_gets_one_camera_until_it_is_ended",
     ),
     Break(
         "frames, JPEGs, heads and descriptions without end",

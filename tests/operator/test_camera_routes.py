@@ -115,5 +115,46 @@ async def test_a_program_gets_one_camera_until_it_is_ended(tmp_path: Path) -> No
         reply = await client.delete(f"{CAMERAS}/door/grants/{made['id']}")
         assert reply.json() == {"ended": 1}
         assert (await client.get(f"{made['openai']}/models", headers=program)).status_code == 401
-        await client.post(f"{CAMERAS}/door/grants", json=GRANT)
-        assert (await client.delete(f"{CAMERAS}/door/grants")).json() == {"ended": 1}
+        more = [(await client.post(f"{CAMERAS}/door/grants", json=GRANT)).json() for _ in range(2)]
+        assert (await client.delete(f"{CAMERAS}/door/grants")).json() == {"ended": 2}
+        for one in more:
+            program = {"Authorization": f"Bearer {one['token']}"}
+            assert (await client.get("/v1/models", headers=program)).status_code == 401
+        assert (await client.get(f"{CAMERAS}/door/grants")).json()["programs"] == []
+
+
+async def test_a_program_gives_itself_nothing(tmp_path: Path) -> None:
+    """Within its scopes alone; and its token opens no other camera, and gives or ends no access."""
+    path = Path(listed(tmp_path))
+    path.write_text(path.read_text() + '[[camera]]\nname = "yard"\nurl = "rtsp://127.0.0.1:9/y"\n')
+    operator = {"Authorization": f"Bearer {OPERATOR}"}
+    async with (
+        running(
+            standing_cameras=str(path), operator_token=OPERATOR, rate_limit_per_minute=0
+        ) as run,
+        http(run) as client,
+    ):
+        door, yard = [
+            (
+                await client.post(
+                    f"{CAMERAS}/{name}/grants",
+                    json=GRANT | {"scopes": ["events"]},
+                    headers=operator,
+                )
+            ).json()
+            for name in ("door", "yard")
+        ]
+        program = {"Authorization": f"Bearer {door['token']}"}
+        own = await client.get("/api/program", headers=program)
+        assert own.json()["scopes"] == ["events"]
+        reply = await client.get(f"{door['openai']}/models", headers=program)
+        assert (reply.status_code, reply.json()["error"]["code"]) == (403, "forbidden")
+        for address in (f"{yard['openai']}/models", yard["mcp"]):
+            assert (await client.get(address, headers=program)).status_code == 401
+        for method, route in ROUTES:
+            reply = await client.request(method, CAMERAS + route, headers=program, json=GRANT)
+            assert reply.status_code == 401, route
+        reply = await client.post("/api/grants", headers=program, json=GRANT)
+        assert reply.status_code == 401
+        (left,) = (await client.get(f"{CAMERAS}/door/grants", headers=operator)).json()["programs"]
+        assert left["id"] == door["id"]
