@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager
 import cv2
 import numpy as np
 
+from tests.support.running import Running
+
 # The bytes of the answer to a request's text; None closes the connection
 Script = Callable[[str], bytes | None]
 
@@ -69,6 +71,12 @@ def flat_jpeg(blue: int, green: int, red: int) -> bytes:
 
 def red_jpeg() -> bytes:
     return flat_jpeg(0, 0, 255)
+
+
+def begun(run: Running, name: str = "door") -> bool:
+    """True when each watch of a camera knows how its condition was at first."""
+    (told,) = run.program.standing.told([name])
+    return None not in told.watches.values()
 
 
 @asynccontextmanager
