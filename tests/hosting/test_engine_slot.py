@@ -15,8 +15,10 @@ from server.core.errors import (
     EngineUnavailable,
 )
 from server.engines.base import Chunk, Delta, EngineState, EngineStatus
+from server.hosting import engine_slot
 from server.hosting.engine_slot import NOTHING_LOADED, EngineSlot
 from tests.support.fakes import FakeEngine, engine_error, make_request, until
+from tests.support.timing import NEVER_SECONDS, at_once
 
 
 async def collect(place: EngineSlot, into: list[Chunk]) -> None:
@@ -137,11 +139,12 @@ async def test_one_whose_looks_fail_after_its_answer_is_waited_for() -> None:
         await task
 
 
-async def test_a_refusal_is_passed_on_at_once() -> None:
+async def test_a_refusal_is_passed_on_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A request's own fault has nothing to do with the process."""
+    monkeypatch.setattr(engine_slot, "_NOTICE_SECONDS", NEVER_SECONDS)
     place = EngineSlot()
     place.use(FakeEngine(fail_at=0, fail_with=engine_error(EngineRefused)), "m")
-    async with asyncio.timeout(0.3):
+    async with at_once():
         with pytest.raises(EngineRefused):
             await collect(place, [])
 

@@ -27,7 +27,7 @@ from server.listen.connections import Connections
 from server.listen.serving import uvicorn_config
 from tests.support.clients import Page, http, metric, open_page, take_token
 from tests.support.running import running
-from tests.support.timing import at_once
+from tests.support.timing import AT_ONCE_SECONDS, at_once
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 LARGE = 4 << 20
@@ -88,44 +88,45 @@ async def answer(streams: Streams) -> bytes:
         return b""
 
 
-async def cut_off(reader: asyncio.StreamReader, seconds: float = 3.0) -> float:
-    """After how many seconds the server ended it."""
-    began = time.monotonic()
-    async with asyncio.timeout(seconds):
+async def cut_off(reader: asyncio.StreamReader) -> None:
+    """Wait until the server has ended it, which it would not do this soon with its usual patience."""
+    async with asyncio.timeout(AT_ONCE_SECONDS - 1):
         try:
             while await reader.read(65536):
                 pass
         except ConnectionError:
             pass
-    return time.monotonic() - began
 
 
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize(
-    "pieces",
+    ("first", "more"),
     [
-        [b""],
-        [b"GET / HTTP/1.1\r\n"],
-        [b"GET / HTTP/1.1\r\nHost: x\r\n", *[b"X-A: b\r\n"] * 100],
-        [GET, *[b"G", b"E", b"T"] * 30],
+        (b"", b""),
+        (b"GET / HTTP/1.1\r\n", b""),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n", b"X-A: b\r\n"),
+        (GET, b"G"),
     ],
     ids=["silence", "half a header", "a header a moment", "a second request a byte a moment"],
 )
-async def test_slow_writers_are_cut_off(pieces: list[bytes]) -> None:
-    """Headers that do not come, or come a little at a time, are not waited for; the connection is
-    given back.
+async def test_slow_writers_are_cut_off(first: bytes, more: bytes) -> None:
+    """Headers that do not come, or come a little at a time without an end, are not waited for; the
+    connection is given back.
     """
     connections = Connections(10)
     async with serving(connections) as port:
+        began = time.monotonic()
         reader, writer = await knock(port)
+        writer.write(first)
 
         async def write() -> None:
-            for piece in pieces:
-                writer.write(piece)
+            while True:
+                writer.write(more)
                 await asyncio.sleep(0.02)
 
         task = asyncio.create_task(write())
-        assert 0.2 < await cut_off(reader) < 2.0
+        await cut_off(reader)
+        assert time.monotonic() - began > 0.2
         task.cancel()
         writer.close()
         assert len(connections) == 0
@@ -388,9 +389,10 @@ async def test_a_length_told_twice_ends_the_connection(name: str) -> None:
 async def test_tls_handshakes_have_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that sends no TLS handshake, or half of one, is cut off; others are served."""
     assert serving_module.TLS_SECONDS == 10.0
-    monkeypatch.setattr(serving_module, "TLS_SECONDS", 0.3)
+    # As long as an honest handshake takes on a busy machine
+    monkeypatch.setattr(serving_module, "TLS_SECONDS", 1.0)
     # Set from it for the whole process: put back afterwards.
-    monkeypatch.setattr("asyncio.constants.SSL_HANDSHAKE_TIMEOUT", 0.3)
+    monkeypatch.setattr("asyncio.constants.SSL_HANDSHAKE_TIMEOUT", 1.0)
     issued = Keeper(tmp_path).provide(Identity((), ()), "on test", datetime.now(UTC))
     async with running(
         https_enabled=True,
@@ -398,11 +400,14 @@ async def test_tls_handshakes_have_an_end(tmp_path: Path, monkeypatch: pytest.Mo
         ssl_cert_path=issued.server,
         ssl_key_path=issued.server,
     ) as run:
-        for said in (b"", b"\x16\x03\x01\x02\x00\x01\x00", GET):
-            reader, writer = await knock(run.port)
+        half = [await knock(run.port) for _ in range(3)]
+        for (_, writer), said in zip(
+            half, (b"", b"\x16\x03\x01\x02\x00\x01\x00", GET), strict=True
+        ):
             writer.write(said)
-            assert (await request("GET", f"{run.base_url}/health/live")).status == 200
-            assert await cut_off(reader) < 2.0
+        assert (await request("GET", f"{run.base_url}/health/live")).status == 200
+        for reader, writer in half:
+            await cut_off(reader)
             writer.close()
 
 

@@ -164,7 +164,7 @@ def test_frames_without_end_are_not_kept(name: str) -> None:
                 sent += raw.send(chunk)
         assert sent < 64 << 20
         assert server.mib() - before < 8
-        assert server.lag() < 0.25
+        assert server.work() < 0.25
 
 
 async def wait_for_frames(server: uvicorn.Server) -> ws_protocol.WebSocketProtocol:

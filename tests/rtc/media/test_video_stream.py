@@ -305,9 +305,11 @@ async def test_a_silent_camera_is_asked_for_key_frames_and_woken_once(
     line.send_frame(0, frames)
     await line.feedback.until_pli(3)
     assert line.camera.asked_for_keys == 1
+    # On a busy machine there may be more than three by now.
+    asked, sent = len(line.feedback.plis), time.monotonic()
     line.send_frame(1, frames)
-    await line.feedback.until_pli(4)
-    assert line.feedback.plis[3] - line.feedback.plis[2] > 0.1
+    await line.feedback.until_pli(asked + 1)
+    assert line.feedback.plis[asked] - sent > 0.1
     assert line.camera.asked_for_keys == 2
     line.stream.close()
     asked = len(line.feedback.plis)
@@ -321,11 +323,11 @@ async def test_a_camera_that_stands_still_is_not_asked(
     """Its reports go on, so it is there; a report behind a silence has a key frame asked for at
     once, since the link is back.
     """
-    monkeypatch.setattr(silence, "AFTER_S", 0.2)
+    monkeypatch.setattr(silence, "AFTER_S", 0.5)
     monkeypatch.setattr(silence, "EVERY_S", 10.0)
     line = Line(pool)
     line.send_frame(0, vp8_frames(1))
-    for number in range(6):
+    for number in range(7):
         await asyncio.sleep(0.1)
         line.stream.report(number << 32, 0, time.monotonic())
     assert line.feedback.plis == []
