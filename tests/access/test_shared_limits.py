@@ -81,7 +81,8 @@ async def test_an_address_has_one_allowance_in_all_processes(tmp_path: Path) -> 
         for limiter in (one, other):
             wait = await limiter.anybody(ADDRESS, now)
             assert wait is not None
-            assert 9 < wait <= 10
+            # By Redis's clock, since the first of the six
+            assert 10 - (time.monotonic() - now) - 0.01 <= wait <= 10
             assert await limiter.anybody(NEIGHBOUR, now) is None
         # An IPv6 household is one asker.
         for number in range(6):
@@ -192,7 +193,7 @@ async def test_slots_are_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     """The last slot is given, the next refused, at either process; one that ended, or whose process
     was killed, is free.
     """
-    monkeypatch.setattr(shared_limits, "SLOT_SECONDS", 1)
+    monkeypatch.setattr(shared_limits, "SLOT_SECONDS", 3)
     async with redis_server(tmp_path) as server, stores(server) as both:
         here: list[str] = []
         one, other = SharedSlots(both[0], 3, lambda: here), SharedSlots(both[1], 3, list)
@@ -204,7 +205,7 @@ async def test_slots_are_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         assert await other.take("d")
         here.append("c")
         # b and d are nobody's any more.
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not await one.take("e"):
                 await one.keep()
                 await asyncio.sleep(0.1)

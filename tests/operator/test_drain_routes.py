@@ -21,6 +21,7 @@ from tests.support.fakes_app import assert_error
 from tests.support.patient_server import ANSWER_SECONDS
 from tests.support.redis_server import redis_server
 from tests.support.running import Running, running
+from tests.support.timing import NEVER_SECONDS
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio]
 
@@ -132,8 +133,11 @@ async def test_people_go_on_while_the_process_runs(
     assert token not in caplog.text
 
 
-async def test_an_order_that_was_a_mistake(two: list[Running]) -> None:
+async def test_an_order_that_was_a_mistake(
+    two: list[Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Taken back before anybody was told, nothing has happened; the order given twice is one."""
+    monkeypatch.setattr(draining, "NOTICE_SECONDS", NEVER_SECONDS)
     one, other = two
     page, _ = await arrive(one)
     for _ in range(2):

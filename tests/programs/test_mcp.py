@@ -342,8 +342,9 @@ async def test_a_program_that_leaves_is_not_answered(
     }
     try:
         async with http(run) as client:
+            patience = httpx.Timeout(30, read=1.5)
             with pytest.raises(httpx.ReadTimeout):
-                await client.post("/mcp", json=body, headers=headers, timeout=1.5)
+                await client.post("/mcp", json=body, headers=headers, timeout=patience)
         await soon(lambda: run.program.inference.running == 0, 4)
     finally:
         fake.between_tokens = 0.0

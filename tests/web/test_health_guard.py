@@ -13,6 +13,7 @@ from server.access.guesses import FLOOR
 from server.web import health_guard
 from tests.support.clients import open_page, take_token
 from tests.support.running import Running, running
+from tests.support.timing import allowances_held
 
 METRICS, OPERATOR = "metrics-token-of-this-test", "operator-token-of-this-test"
 # Nothing listens there.
@@ -78,7 +79,7 @@ async def test_guesses_are_few() -> None:
     that is too many.
     """
     settings: dict[str, Any] = {"metrics_token": METRICS, "operator_token": OPERATOR}
-    async with running(rate_limit_per_minute=0, **settings) as run:
+    async with allowances_held(), running(rate_limit_per_minute=0, **settings) as run:
         statuses = [
             (await health(run, authorization=f"Bearer guess-{n}")).status_code for n in range(60)
         ]
