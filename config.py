@@ -171,6 +171,7 @@ class Settings(BaseSettings):
     mqtt_ca: Path | None = path("a readable PEM file with a certificate")
     mqtt_prefix: str = word("qwen-camera")
     mqtt_discovery_prefix: str = word("homeassistant")
+    mqtt_visitors: bool = flag()
 
     # Access
     require_auth: bool = flag()
@@ -350,7 +351,7 @@ KEYS = tuple(name.upper() for name in Settings.model_fields)
 
 
 def _doubts(settings: Settings) -> list[str]:
-    code = settings.access_code.get_secret_value()
+    code, broker = settings.access_code.get_secret_value(), settings.mqtt_url.get_secret_value()
     return [
         *setting_doubts.access(
             code, settings.metrics_token.get_secret_value(), required=settings.require_auth
@@ -367,7 +368,7 @@ def _doubts(settings: Settings) -> list[str]:
             settings.model_max_tokens,
             local=settings.local_model is not None,
         ),
-        *setting_doubts.mqtt(settings.mqtt_url.get_secret_value(), settings.standing_cameras),
+        *setting_doubts.mqtt(broker, settings.standing_cameras, visitors=settings.mqtt_visitors),
         *setting_doubts.transport(
             settings.turn_urls,
             settings.udp_port_range,

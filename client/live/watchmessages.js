@@ -43,6 +43,7 @@
  * @typedef {Object} Tell
  * @property {"tell"} type
  * @property {string[]} webhooks names
+ * @property {boolean} [home] this camera is a device of Home Assistant
  */
 
 /** @typedef {Watch|Unwatch|Heard|Wrong|Tell} WatchMessage */
@@ -59,6 +60,7 @@
  * @property {string} reason of the state, or of the last answer; may be empty
  * @property {number} [looked_at] absent before the first look
  * @property {number} [expires_at]
+ * @property {boolean} begun it knows how things are at its beginning
  * @property {[number, number]} [hours] first and last minute of the day
  * @property {number} bar the confidence that an answer needs
  */
@@ -96,10 +98,18 @@
  */
 
 /**
+ * Home Assistant, by a broker of the operator's.
+ * @typedef {Object} HomeOffer
+ * @property {string} host
+ * @property {boolean} on this camera is a device there
+ */
+
+/**
  * The receivers to which the person may let rings go.
  * @typedef {Object} WebhookOffers
  * @property {"webhooks"} type
  * @property {WebhookOffer[]} webhooks
+ * @property {HomeOffer} [home] absent where the operator offers none
  */
 
 /** @typedef {WatchList|Ring|WebhookOffers} WatchReport */

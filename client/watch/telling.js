@@ -2,8 +2,12 @@ import { say, show } from "../page/dom.js";
 import { list, onLanguage, text } from "../words/text.js";
 
 /** @typedef {import("../live/watchmessages.js").WebhookOffer} WebhookOffer */
+/** @typedef {import("../live/watchmessages.js").HomeOffer} HomeOffer */
 
-/** The programs to which a person may let rings go: a switch for each, and the light while one gets them. */
+// A name, the same in all languages
+const HOME = "Home Assistant";
+
+/** The programs to which a person may let rings go, Home Assistant too: a switch for each, and the light while one gets them. */
 export class Telling {
   /** In the list of watches */
   element = document.createElement("details");
@@ -13,11 +17,17 @@ export class Telling {
   #send;
   /** @type {WebhookOffer[]} */
   #offers = [];
+  /** @type {HomeOffer|null} */
+  #home = null;
   // The person ended it without a connection; the server hears it as soon as it can.
   #ending = false;
   #summary = document.createElement("summary");
   #about = document.createElement("p");
   #rows = document.createElement("div");
+  #homeRow = document.createElement("label");
+  #homeInput = document.createElement("input");
+  #homeHost = document.createElement("small");
+  #homeAbout = document.createElement("p");
   #words = document.createElement("span");
   #end = document.createElement("button");
 
@@ -26,13 +36,19 @@ export class Telling {
     this.#send = send;
     this.element.id = "tells";
     this.#about.className = "fine";
-    this.element.append(this.#summary, this.#about, this.#rows);
+    this.#homeAbout.className = "fine";
+    this.#homeInput.type = "checkbox";
+    this.#homeInput.addEventListener("change", () => this.#tell(this.#on(), this.#homeInput.checked));
+    this.#homeRow.className = "check";
+    this.#homeRow.translate = false;
+    this.#homeRow.append(this.#homeInput, `${HOME} `, this.#homeHost);
+    this.element.append(this.#summary, this.#about, this.#rows, this.#homeRow, this.#homeAbout);
     this.light.id = "telling";
     this.light.setAttribute("role", "status");
     const dot = document.createElement("i");
     dot.setAttribute("aria-hidden", "true");
     this.#end.type = "button";
-    this.#end.addEventListener("click", () => this.#tell([]));
+    this.#end.addEventListener("click", () => this.#tell([], false));
     this.light.append(dot, this.#words, this.#end);
     onLanguage(() => this.#render());
     this.#render();
@@ -42,35 +58,55 @@ export class Telling {
   receive(message) {
     if (message.type !== "webhooks") return false;
     this.#offers = message.webhooks;
+    this.#home = message.home ?? null;
     this.#render();
-    if (this.#ending) this.#tell([]);
+    if (this.#ending) this.#tell([], false);
     return true;
   }
 
   /** Another session began, which tells nobody. */
   forget() {
     this.#offers = [];
+    this.#home = null;
     this.#ending = false;
     this.#render();
   }
 
-  /** @param {string[]} names */
-  #tell(names) {
-    const sent = this.#send({ type: "tell", webhooks: names });
-    this.#ending = !sent && names.length === 0;
+  /** @returns {string[]} names of the webhooks that get rings */
+  #on() {
+    return this.#offers.filter((one) => one.on).map(({ name }) => name);
+  }
+
+  /** @param {string[]} names @param {boolean} home */
+  #tell(names, home) {
+    const sent = this.#send({ type: "tell", webhooks: names, home });
+    this.#ending = !sent && names.length === 0 && !home;
     // The server says what holds then.
     if (!sent) this.#render();
   }
 
   #render() {
-    const on = this.#offers.filter((one) => one.on).map(({ name }) => name);
+    const on = this.#on();
+    const home = this.#home?.on ?? false;
     say(this.#summary, text("Tell other programs"));
     say(this.#about, text("Each ring of this session goes there, with its picture, until you end it."));
-    show(this.element, this.#offers.length > 0);
-    show(this.light, on.length > 0);
-    if (on.length > 0) say(this.#words, text("Your rings go to {names}.", { names: list(on) }));
+    show(this.element, this.#offers.length > 0 || this.#home !== null);
+    show(this.light, on.length > 0 || home);
+    const words = on.length > 0 || home ? [text("Your rings go to {names}.", { names: list(home ? [...on, HOME] : on) })] : [];
+    if (home) words.push(text("Home Assistant may look, too."));
+    if (words.length > 0) say(this.#words, words.join(" "));
     say(this.#end, text("End"));
     this.#rows.replaceChildren(...this.#offers.map((offer) => this.#row(offer, on)));
+    show(this.#homeRow, this.#home !== null);
+    show(this.#homeAbout, this.#home !== null);
+    this.#homeHost.textContent = this.#home?.host ?? "";
+    this.#homeInput.checked = home;
+    say(
+      this.#homeAbout,
+      text(
+        "Home Assistant also gets the words of your watches, which its broker keeps until you end it, and the description while it is on. It may look at any time while this page is open; each look shows here.",
+      ),
+    );
   }
 
   /** @param {WebhookOffer} offer @param {string[]} on names of those that get rings */
@@ -88,7 +124,7 @@ export class Telling {
       row.append(input, `${offer.name} `, host);
     }
     input.checked = offer.on;
-    input.onchange = () => this.#tell(input.checked ? [...on, offer.name] : on.filter((name) => name !== offer.name));
+    input.onchange = () => this.#tell(input.checked ? [...on, offer.name] : on.filter((name) => name !== offer.name), this.#homeInput.checked);
     return row;
   }
 }

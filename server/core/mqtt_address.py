@@ -28,10 +28,15 @@ class MqttAddress:
     password: str = field(default="", repr=False)
 
     @property
+    def place(self) -> str:
+        """Its host and port."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    @property
     def shown(self) -> str:
         """The address without user and password."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'mqtts' if self.tls else 'mqtt'}://{host}:{self.port}"
+        return f"{'mqtts' if self.tls else 'mqtt'}://{self.place}"
 
     @property
     def near(self) -> bool:

@@ -75,9 +75,11 @@ def transport(
         )
 
 
-def mqtt(url: str, cameras: Path | None) -> Iterator[str]:
-    """`url`: MQTT_URL; `cameras`: STANDING_CAMERAS, which can be read."""
+def mqtt(url: str, cameras: Path | None, *, visitors: bool) -> Iterator[str]:
+    """`url`: MQTT_URL; `cameras`: STANDING_CAMERAS, which can be read; `visitors`: MQTT_VISITORS."""
     if not url:
+        if visitors:
+            yield "MQTT_VISITORS is true but MQTT_URL is empty, so no camera is told of over MQTT."
         return
     address = mqtt_address(url)
     if not address.tls and not address.near:
@@ -85,6 +87,8 @@ def mqtt(url: str, cameras: Path | None) -> Iterator[str]:
             "MQTT_URL begins with mqtt:// and leads out of this network: pictures, words and the password can be read on"
             " their way. Use mqtts://."
         )
+    if visitors:
+        return
     if cameras is None or not any(one.mqtt for one in read_list(cameras)):
         yield (
             "MQTT_URL is set but no camera of STANDING_CAMERAS has mqtt = true, so the broker gets nothing but the end of"

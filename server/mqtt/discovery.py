@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from server.core.standing_list import StandingCamera
+from server.mqtt.device import Device
 from server.mqtt.topics import OFF, OFFLINE, ON, ONLINE, PRESS, Topics, watch_key
 from server.mqtt.words import one_line
 
@@ -18,17 +18,17 @@ MAKER = "qwen-camera"
 _MOTION = re.compile(r"\b(?:motion|movements?|moves?|moving)\b", re.IGNORECASE)
 
 
-def configs(topics: Topics, camera: StandingCamera, version: str) -> dict[str, bytes]:
+def configs(topics: Topics, device: Device, version: str) -> dict[str, bytes]:
     """Return the retained messages that make the entities of a camera, by topic."""
-    name = camera.name
+    name = device.key
     common: dict[str, Any] = {
         "availability": [_available(topics.status), _available(topics.camera(name))],
         "availability_mode": "all",
         "device": {
             "identifiers": [f"{topics.prefix}_{name}"],
-            "name": name,
+            "name": device.name,
             "manufacturer": MAKER,
-            "model": "Camera of the house",
+            "model": device.model,
             "sw_version": version,
         },
         "origin": {"name": MAKER, "sw_version": version},
@@ -41,7 +41,7 @@ def configs(topics: Topics, camera: StandingCamera, version: str) -> dict[str, b
         text = json.dumps({**config, **unique, **common}, ensure_ascii=False)
         found[topics.config(component, f"{name}_{entity}")] = text.encode()
 
-    for condition in camera.watches:
+    for condition in device.watches:
         key = watch_key(condition)
         words = one_line(condition)
         watch: dict[str, Any] = {
@@ -60,7 +60,7 @@ def configs(topics: Topics, camera: StandingCamera, version: str) -> dict[str, b
             "content_type": "image/jpeg",
         }
         add("image", f"picture_{key}", picture)
-    if camera.describe:
+    if device.describes:
         add("sensor", "description", _text(topics, "Description", topics.description(name)))
     add("sensor", "answer", _text(topics, "Answer", topics.answer(name)))
     button = {

@@ -48,19 +48,29 @@ def _dropped(reason: str) -> Heard:
 
 
 class Incoming:
-    """Judges messages. `kept`: the retained topics of the present cameras."""
+    """Judges messages. `kept`: the retained topics of the present cameras, whose owner may change them."""
 
     def __init__(
         self, topics: Topics, cameras: Collection[str], kept: Collection[str], now: float
     ) -> None:
         self._topics = topics
-        self._looks = {topics.look(name): name for name in cameras}
-        self._kept = frozenset(kept)
-        self._of = {
-            name: Bucket(LOOKS_A_MINUTE / 60, LOOKS_AT_ONCE, now) for name in self._looks.values()
-        }
+        self._kept = kept
+        self._looks: dict[str, str] = {}
+        self._of: dict[str, Bucket] = {}
+        for name in cameras:
+            self.join(name, now)
         self._all = Bucket(ALL_LOOKS_A_MINUTE / 60, ALL_AT_ONCE, now)
         self._births = Bucket(BIRTHS_A_MINUTE / 60, BIRTHS_AT_ONCE, now)
+
+    def join(self, camera: str, now: float) -> None:
+        """Let looks of a camera be ordered from now on."""
+        self._looks[self._topics.look(camera)] = camera
+        self._of[camera] = Bucket(LOOKS_A_MINUTE / 60, LOOKS_AT_ONCE, now)
+
+    def leave(self, camera: str) -> None:
+        """Let no more looks of a camera be ordered."""
+        self._looks.pop(self._topics.look(camera), None)
+        self._of.pop(camera, None)
 
     def judge(self, topic: str, payload: bytes, retained: bool, now: float) -> Heard:
         """Say what a message means."""

@@ -8,7 +8,7 @@ import random
 import secrets
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Seconds for the last word to the broker
+# Seconds for the last words to the broker, and for its farewell
 LAST_SECONDS = 2.0
 
 
@@ -65,6 +65,8 @@ class Link:
         self._outgoing = Outgoing()
         self._changed = asyncio.Event()
         self._closing = asyncio.Event()
+        # Set while nothing waits and nothing is on its way
+        self._idle = asyncio.Event()
         # Set while no connection is open
         self._over = asyncio.Event()
         self._tasks = TaskSet("mqtt")
@@ -83,7 +85,12 @@ class Link:
             self._drop(["closed"])
             return
         self._drop(self._outgoing.put(message, self._clock()))
+        self._idle.clear()
         self._changed.set()
+
+    def forget(self, root: str) -> None:
+        """Send nothing more whose topic begins with `root`."""
+        self._drop(self._outgoing.forget(root))
 
     def seen(self) -> dict[str, object]:
         """Describe the connection for operators; without user and password."""
@@ -188,6 +195,7 @@ class Link:
             self._drop(self._outgoing.stale(self._clock()))
             message = self._outgoing.next()
             if message is None:
+                self._idle.set()
                 await self._changed.wait()
                 continue
             try:
@@ -199,8 +207,15 @@ class Link:
             self.sent += 1
             self._metrics.mqtt_sent.inc()
 
-    async def close(self) -> None:
-        """Tell the broker that this server goes, and forget what waits. Safe to call twice."""
+    async def close(self, last: Sequence[Message] = ()) -> None:
+        """Tell the broker `last` and that this server goes, and forget what waits. Safe to call twice."""
+        if last and self.up:
+            self._drop(self._outgoing.clear())
+            for message in last:
+                self.put(message)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LAST_SECONDS):
+                    await self._idle.wait()
         self._closing.set()
         self._drop(self._outgoing.clear())
         if self.up:

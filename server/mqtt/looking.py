@@ -9,8 +9,8 @@ from server.grants.grants import Scope
 from server.session.programs.program_question import ProgramQuestion
 from server.session.session import Session
 
-# The name that the camera's own page shows
-PROGRAM = "MQTT"
+# The names that the camera's own page shows: of a camera of the house, and of a visitor's
+PROGRAM, HOME = "MQTT", "Home Assistant"
 QUESTION = "What does the camera show now? Answer in one or two short sentences."
 # Seconds of the access, which ends with the answer
 ACCESS_SECONDS = 120.0
@@ -24,10 +24,10 @@ class Looked:
     ok: bool
 
 
-async def look(session: Session) -> Looked:
+async def look(session: Session, program: str = PROGRAM) -> Looked:
     """Ask about the camera's next frame, with an access that lives as long as the question."""
     try:
-        grant, _ = session.programs.make(PROGRAM, [Scope.LOOK], ACCESS_SECONDS)
+        grant, _ = session.programs.make(program, [Scope.LOOK], ACCESS_SECONDS)
     except QwenCameraError as error:
         return Looked(error.visitor_message, False)
     try:

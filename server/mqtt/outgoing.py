@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-# Topics with a message that waits, and its bytes in all: 16 cameras with eight watches each need less.
-MOST_MESSAGES = 1024
+# Topics with a message that waits, and its bytes in all: 16 cameras of the house and eight of visitors with eight
+# watches each need less.
+MOST_MESSAGES = 1536
 MOST_BYTES = 8 * 1024 * 1024
 # A picture or an answer that has waited so long is no news any more.
 STALE_SECONDS = 60.0
@@ -84,6 +85,17 @@ class Outgoing:
         for topic in states:
             self._take(topic)
         return ["replaced"] * len(states)
+
+    def forget(self, root: str) -> list[str]:
+        """Drop all whose topic begins with `root`, the one on its way too if it has to go again; return a
+        reason for each.
+        """
+        if self._taken is not None and self._taken[0].topic.startswith(root):
+            self._taken = None
+        gone = [topic for topic in self._waiting if topic.startswith(root)]
+        for topic in gone:
+            self._take(topic)
+        return ["ended"] * len(gone)
 
     def clear(self) -> list[str]:
         """Drop all; return a reason for each."""

@@ -31,6 +31,10 @@ class Topics:
         """The topic that says if a camera has a picture; retained."""
         return f"{self.prefix}/{camera}/status"
 
+    def root(self, camera: str) -> str:
+        """The beginning of all that is told of a camera, its entities aside."""
+        return f"{self.prefix}/{camera}/"
+
     def watch(self, camera: str, key: str) -> str:
         return f"{self.prefix}/{camera}/watch/{key}"
 

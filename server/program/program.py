@@ -25,19 +25,16 @@ from server.core.aio import (
 )
 from server.core.close_codes import Close
 from server.core.metrics import Metrics
-from server.core.standing_list import read_list
-from server.core.webhook_list import WebhookList, read_webhooks
 from server.engines.base import Engine
 from server.engines.builtin.engine import BuiltinEngine
 from server.inference import Inference
 from server.listen.connections import Connections
 from server.listen.serving import STOP_SECONDS, greeting
 from server.listen.terminal import PairingTerminal, page_urls
-from server.mqtt.mqtt import Mqtt
 from server.program.access_parts import AccessParts
 from server.program.draining import OperatorDrain
 from server.program.engine_parts import EngineParts
-from server.program.house_parts import mqtt_plan
+from server.program.house_parts import listed_cameras, listed_webhooks, make_mqtt
 from server.program.shared_parts import SharedParts
 from server.program.speech_parts import SpeechParts
 from server.rtc.patches.gathering import Gathering
@@ -130,14 +127,14 @@ class Program:
             lambda: (len(self.sessions), bool(self.sessions.closed)),
             lambda claims: self.sessions.ended(claims),
         )
-        hooks = settings.webhooks
         self.webhooks = Webhooks(
-            read_webhooks(hooks) if hooks is not None else WebhookList(),
+            listed_webhooks(settings),
             self.metrics,
             new_id=lambda: self.access.home.name_session(new_session_id),
         )
         tools = SessionTools(
             webhooks=self.webhooks,
+            home=lambda: self.mqtt.visitors,
             inference=self.inference,
             current_engine=lambda: self.engines.current,
             preparer=self.preparer,
@@ -165,8 +162,7 @@ class Program:
             slots=self.shared.slots,
             max_age=settings.token_max_age,
         )
-        path = settings.standing_cameras
-        listed = read_list(path) if path is not None else ()
+        listed = listed_cameras(settings)
         self.standing = StandingCameras(
             listed,
             self.sessions,
@@ -174,7 +170,7 @@ class Program:
             lambda: self.access.home.name_session(new_session_id),
             on_alarm=self._rang,
         )
-        self.mqtt = Mqtt(mqtt_plan(settings), listed, self.standing, self.metrics, __version__)
+        self.mqtt = make_mqtt(settings, listed, self.standing, self.sessions, self.metrics)
         self.connections = Connections(settings.max_connections, settings.trusted_proxies)
         self.sockets = SocketServer(
             sessions=self.sessions,
@@ -237,6 +233,7 @@ class Program:
         with ExitStack() as stack:
             stack.callback(self.sockets.gate.forget, session_id)
             stack.callback(self.webhooks.end, session_id)
+            stack.callback(self.mqtt.left, session_id)
             for engine in self.engines.engines:
                 stack.callback(engine.forget, session_id)
             self._tasks.spawn(self.webrtc.disconnect(session_id), name="disconnect")

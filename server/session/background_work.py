@@ -59,7 +59,7 @@ class BackgroundWork:
             spawn=lambda work: tasks.spawn(work, name="watch"),
             touch=touch,
         )
-        self.telling = Telling(id, outbox, tools.webhooks)
+        self.telling = Telling(id, outbox, tools.webhooks, tools.home)
         self.watching.on_event = self.telling.rang
         self.recalling = Recalling(
             seconds=limits.recall_seconds,

@@ -198,7 +198,7 @@ class Session:
                 case wire.Wrong():
                     parts.work.watching.wrong(message.id)
                 case wire.Tell():
-                    parts.work.telling.tell(message.webhooks)
+                    parts.work.telling.tell(message.webhooks, home=message.home)
                 case wire.Auth() | wire.Operator():
                     pass  # The socket handles them.
         except QwenCameraError as error:

@@ -177,7 +177,7 @@ class StandingCameras:
             one.reader.life.state is StandingState.LIVE,
             one.session.described,
             {
-                condition: _holds(known.get(_watch_id(number)))
+                condition: watch.holds if (watch := known.get(_watch_id(number))) else None
                 for number, condition in enumerate(one.camera.watches)
             },
         )
@@ -251,10 +251,3 @@ class StandingCameras:
 def _watch_id(number: int) -> str:
     """Name the watch of this place in the list."""
     return f"list-{number + 1}"
-
-
-def _holds(watch: wire.WatchInfo | None) -> bool | None:
-    """Find whether a watch sees its condition; None when it cannot look, or does not know its beginning yet."""
-    if watch is None or not watch.begun or watch.state not in ("seen", "looking"):
-        return None
-    return watch.state == "seen"

@@ -9,7 +9,76 @@ _PACKETS = "packets without end, floods, messages that nobody asked for"
 _PRESSES = "presses without end, or with words of its own"
 _SLOW = "is silent, slow or away"
 
+_VISITOR = (
+    "A person's camera is a device of Home Assistant by the person's word alone, and gone with it"
+)
+
 MQTT = (
+    Break(
+        _VISITOR,
+        "it is offered without the setting",
+        "server/mqtt/mqtt.py",
+        "            if plan.visitors:\n",
+        "            if True:\n",
+        "mqtt/test_visitors.py::test_nothing_is_told_before_its_person_agrees",
+    ),
+    Break(
+        _VISITOR,
+        "rings go without the word",
+        "server/session/watches/telling.py",
+        "        if home is not None and home.has(self._id):\n",
+        "        if home is not None:\n",
+        "session/watches/test_telling.py::test_home_assistant_gets_rings_by_a_persons_word_alone",
+    ),
+    Break(
+        _VISITOR,
+        "the words of its watches stay",
+        "server/mqtt/visitors.py",
+        "for topic in (*one.configs, camera)]\n",
+        "for topic in (camera,)]\n",
+        "mqtt/test_visitors.py::test_the_end_takes_all_away_at_once",
+    ),
+    Break(
+        _VISITOR,
+        "what waits leaves after the end",
+        "server/mqtt/visitors.py",
+        "        self._forget(self._topics.root(one.key))\n",
+        "",
+        "mqtt/test_visitors.py::test_the_end_takes_all_away_at_once",
+    ),
+    Break(
+        _VISITOR,
+        "it outlives its session",
+        "server/mqtt/mqtt.py",
+        "            self.visitors.end(session_id)\n",
+        "            pass\n",
+        "mqtt/test_visitors.py::test_a_session_that_ended_takes_its_device_with_it",
+    ),
+    Break(
+        _VISITOR,
+        "devices have no bound",
+        "server/mqtt/visitors.py",
+        "        if len(self._ones) >= MOST_VISITORS:\n",
+        "        if False:\n",
+        "mqtt/test_visitors.py::test_devices_are_bounded",
+    ),
+    Break(
+        _VISITOR,
+        "other programs' watches are told of",
+        "server/mqtt/visitors.py",
+        "[watch for watch in session.watches() if not watch.id.startswith(PROGRAMS)]",
+        "session.watches()",
+        "mqtt/test_visitors.py::test_a_persons_watches_become_entities",
+    ),
+    Break(
+        _VISITOR,
+        "no light is on",
+        "client/watch/telling.js",
+        "    show(this.light, on.length > 0 || home);\n",
+        "    show(this.light, on.length > 0);\n",
+        "browser/test_page_home.py::test_a_person_makes_the_camera_a_device_and_ends_it",
+        slow=True,
+    ),
     Break(
         _TOLD,
         "every camera is told of",
@@ -22,7 +91,7 @@ MQTT = (
     Break(
         _TOLD,
         "the broker keeps pictures",
-        "server/mqtt/mqtt.py",
+        "server/mqtt/states.py",
         "        self._put(Message(topic, payload, news=True))\n",
         "        self._put(Message(topic, payload, retain=True, news=True))\n",
         "mqtt/test_house.py::test_a_camera_of_the_house",

@@ -5,18 +5,23 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from server.core.metrics import Metrics
 from server.core.standing_list import StandingCamera
+from server.mqtt.device import Device
 from server.mqtt.discovery import configs
+from server.mqtt.mqtt import Mqtt, MqttPlan
 from server.mqtt.topics import Topics
+from server.standing.standing import StandingCameras
 
 SCHEMAS = json.loads((Path(__file__).parent / "home_assistant.json").read_text(encoding="utf-8"))
 TOPICS = Topics("qwen-camera", "homeassistant")
 # Words of an operator's that could be taken for more than words
 ODD = 'a "parcel" {{ states("lock.door") }} / + # lies'
+WATCHES = ("anything moves", ODD, "甲" * 200)
 CAMERA = StandingCamera(
     "front-door",
     "rtsp://192.168.1.20/secret-path",
@@ -24,9 +29,13 @@ CAMERA = StandingCamera(
     password="secret-word",
     describe=True,
     mqtt=True,
-    watches=("anything moves", ODD, "甲" * 200),
+    watches=WATCHES,
 )
-FOUND = configs(TOPICS, CAMERA, "1.2.3")
+# As the program makes them
+MADE = Mqtt(
+    MqttPlan(None, "", TOPICS), (CAMERA,), cast(StandingCameras, None), Metrics("0"), "1.2.3"
+)
+FOUND = MADE._configs
 BY_TOPIC = pytest.mark.parametrize("topic", FOUND)
 
 
@@ -108,7 +117,7 @@ def test_no_secret_and_no_address_is_told() -> None:
 
 
 def test_without_a_description_there_is_none() -> None:
-    plain = configs(TOPICS, StandingCamera("yard", "/dev/video0", mqtt=True), "1")
+    plain = configs(TOPICS, Device("yard", "yard"), "1")
     assert sorted(topic.split("/", 1)[1] for topic in plain) == [
         "button/qwen-camera/yard_look/config",
         "sensor/qwen-camera/yard_answer/config",

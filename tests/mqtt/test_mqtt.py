@@ -10,8 +10,9 @@ import pytest
 from server.core.metrics import Metrics
 from server.core.standing_list import StandingCamera
 from server.mqtt.link import Link
-from server.mqtt.mqtt import DOUBT_SECONDS, PICTURE_SECONDS, Mqtt, MqttPlan
+from server.mqtt.mqtt import Mqtt, MqttPlan
 from server.mqtt.outgoing import Message
+from server.mqtt.states import DOUBT_SECONDS, PICTURE_SECONDS
 from server.mqtt.topics import Topics, watch_key
 from server.standing.standing import StandingCameras, Told
 from server.webhooks.alarm import Alarm, Source

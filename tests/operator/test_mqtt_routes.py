@@ -42,4 +42,5 @@ async def test_without_a_broker() -> None:
             "state": "off",
             "prefix": "qwen-camera",
             "cameras": [],
+            "visitors": 0,
         }

@@ -139,6 +139,8 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "core.time_limits": "tests/engines/openai/test_engine.py, tests/engines/speech/test_server_recogniser.py",
     "mqtt.client": "bounds around a broker: tests/mqtt/test_link.py, with scripted ones, and tests/mqtt/test_house.py",
     "mqtt.looking": "a look that was ordered: tests/mqtt/test_house.py",
+    "mqtt.states": "what goes out when: tests/mqtt/test_mqtt.py",
+    "mqtt.device": "data without behaviour",
     "program.house_parts": "a part of the program: tests/mqtt/test_house.py",
     "standing.asking": "a question over HTTP: tests/standing/test_standing.py",
     "standing.reader": "one camera's process: tests/standing/test_standing.py, with true servers",

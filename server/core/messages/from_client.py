@@ -203,6 +203,8 @@ class Tell(ClientMessage):
 
     type: Literal["tell"]
     webhooks: tuple[Identifier, ...] = Field(max_length=8)
+    # The camera is, or is no more, a device of Home Assistant.
+    home: bool = False
 
 
 class Operator(ClientMessage):

@@ -31,6 +31,13 @@ class WatchInfo(BaseModel):
     # The confidence that an answer needs
     bar: float
 
+    @property
+    def holds(self) -> bool | None:
+        """The condition holds now; None when it is not looked for, or its beginning is not known yet."""
+        if self.over or not self.begun or self.state not in ("seen", "looking"):
+            return None
+        return self.state == "seen"
+
 
 class WatchList(ServerMessage):
     """All watches of the session, oldest first."""
@@ -71,8 +78,19 @@ class WebhookOffer(BaseModel):
     on: bool
 
 
+class HomeOffer(BaseModel):
+    """Home Assistant, by a broker of the operator's."""
+
+    # The broker's host and port
+    host: str
+    # This camera is a device there.
+    on: bool
+
+
 class WebhookOffers(ServerMessage):
     """The receivers to which the person may let rings go; sent where there are some."""
 
     type: Literal["webhooks"] = "webhooks"
     webhooks: list[WebhookOffer]
+    # None where the operator offers none
+    home: HomeOffer | None = None

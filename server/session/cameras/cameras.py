@@ -90,6 +90,11 @@ class Cameras:
         return tuple(self._places)
 
     @property
+    def own_name(self) -> str:
+        """The person's name for the session's own camera; "" when it has none."""
+        return self._own_name
+
+    @property
     def all(self) -> list[Camera]:
         """The session's own camera and the further ones."""
         return [self._own, *(place.camera for place in self._places.values())]

@@ -13,6 +13,8 @@ from server.session.watches.watching import Watching
 
 # Watches of one program; the session has room for eight of all.
 MAX_WATCHES = 3
+# The ids of programs' watches begin so.
+PROGRAMS = "program:"
 # Seconds for which a program may wait for a ring
 MOST_WAIT = 25.0
 
@@ -35,7 +37,7 @@ class ProgramWatches:
             raise Conflict(
                 f"This program has {MAX_WATCHES} watches, which is the most. Remove one, then add this one."
             )
-        id = f"program:{grant.id}:{next(self._numbers)}"
+        id = f"{PROGRAMS}{grant.id}:{next(self._numbers)}"
         self._watching.add(wire.Watch(type="watch", id=id, condition=condition, repeat=repeat))
         self._own.setdefault(grant.id, []).append(id)
         return id

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from server.access.handover import Handovers
 from server.attention.scratch import Scratch
@@ -17,6 +18,7 @@ from server.inference import Inference
 from server.vision.aim import Found
 from server.vision.prepare import PicturePreparer
 from server.voice.detector import SpeechModel
+from server.webhooks.alarm import Alarm
 from server.webhooks.webhooks import Webhooks
 
 
@@ -40,6 +42,24 @@ class SessionLimits:
     recall_bytes: int = 0
     # Looks of another program that a person lets look; 0: nobody may
     program_looks_per_minute: int = 20
+
+
+class Home(Protocol):
+    """Makes sessions devices of Home Assistant, each by its person's word."""
+
+    # The broker, as people read it
+    host: str
+
+    def has(self, session_id: str) -> bool: ...
+
+    def begin(self, session_id: str) -> None:
+        """Raises Conflict when there are too many."""
+
+    def end(self, session_id: str) -> None:
+        """Take a session's device away at once. Does nothing without one."""
+
+    def rang(self, alarm: Alarm) -> None:
+        """Tell of a ring, if its session agreed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,5 +89,7 @@ class SessionTools:
     handovers: Handovers | None = None
     # Receivers of rings; None: there are none
     webhooks: Webhooks | None = None
+    # Makes cameras devices of Home Assistant; returns None where nobody does
+    home: Callable[[], Home | None] = lambda: None
     # Held while a frame is looked at for guidance: one in all sessions
     aiming: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))

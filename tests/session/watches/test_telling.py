@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import pytest
 
 from server.attention.watch import Ring
-from server.core.errors import BadRequest
+from server.core.errors import BadRequest, Conflict
 from server.core.messages import parse
 from server.core.metrics import Metrics
 from server.core.webhook_list import Webhook, WebhookList
 from server.session.request.outbox import Outbox
 from server.session.watches.rings import Event
 from server.session.watches.telling import Telling
+from server.webhooks.alarm import Alarm
 from server.webhooks.webhooks import Webhooks
 from tests.support.clients import soon
 from tests.webhooks.receiver import SECRET, Receiver, receiving
@@ -138,6 +140,73 @@ async def test_without_receivers_nothing_is_offered() -> None:
         with pytest.raises(BadRequest, match="Allowed: none"):
             telling.tell(["people"])
     assert outbox.size == 0
+
+
+class AtHome:
+    """Takes as many devices as there is room for."""
+
+    host = "home:1883"
+
+    def __init__(self, room: int = 1) -> None:
+        self.room = room
+        self.devices: set[str] = set()
+        self.rung: list[Alarm] = []
+
+    def has(self, session_id: str) -> bool:
+        return session_id in self.devices
+
+    def begin(self, session_id: str) -> None:
+        if not self.room:
+            raise Conflict("Too many.")
+        self.devices.add(session_id)
+
+    def end(self, session_id: str) -> None:
+        self.devices.discard(session_id)
+
+    def rang(self, alarm: Alarm) -> None:
+        self.rung.append(alarm)
+
+
+def _same(home: AtHome | None) -> AtHome | None:
+    return home
+
+
+async def test_home_assistant_gets_rings_by_a_persons_word_alone() -> None:
+    home, outbox = AtHome(), Outbox()
+    telling = Telling("session", outbox, None, lambda: home)
+    telling.rang(RING)
+    assert (home.devices, home.rung) == (set(), [])
+    telling.tell([], home=True)
+    telling.rang(RING)
+    assert [one.condition for one in home.rung] == ["you see red"]
+    reader = outbox.attach()
+    message = json.loads(await reader.get())
+    assert message == {
+        "type": "webhooks",
+        "webhooks": [],
+        "home": {"host": "home:1883", "on": True},
+    }
+    telling.tell([])
+    telling.rang(RING)
+    assert (home.devices, len(home.rung)) == (set(), 1)
+
+
+async def test_home_assistant_without_room_changes_nothing(scene: Scene) -> None:
+    """Nor where it is not offered: neither of the operator's cameras nor of others."""
+    home = AtHome(room=0)
+    homes: list[tuple[AtHome | None, type[Exception]]] = [(home, Conflict), (None, BadRequest)]
+    for offered, error in homes:
+        telling = Telling("session", scene.outbox, scene.webhooks, partial(_same, offered))
+        telling.tell(["people"])
+        with pytest.raises(error):
+            telling.tell(["other"], home=True)
+        assert telling._agreed == ("people",)
+    house = AtHome()
+    telling = Telling("session", scene.outbox, None, lambda: house)
+    telling.stand(lambda event: None)
+    with pytest.raises(BadRequest):
+        telling.tell([], home=True)
+    assert house.devices == set()
 
 
 @pytest.mark.parametrize("names", [None, "people", [1], ["x" * 65], ["a"] * 9, ["a b"]])

@@ -1,0 +1,34 @@
+"""A camera as other programs of the house know it: its name, and what it has to tell. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+HOUSE, VISITOR = "Camera of the house", "Camera of a visitor"
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """What others learn of a camera once: of this its entities are made."""
+
+    # Its name in topics
+    key: str
+    # As people read it
+    name: str
+    model: str = HOUSE
+    # The conditions of its watches
+    watches: tuple[str, ...] = ()
+    # It is described.
+    describes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A camera's states."""
+
+    key: str
+    live: bool
+    # Whether each watch's condition holds; None: unknown now
+    watches: dict[str, bool | None] = field(repr=False)
+    # The last description; "" without one
+    described: str = field(default="", repr=False)

@@ -1,0 +1,90 @@
+"""A person's camera in Home Assistant: a switch that says what goes there, a light, looks that show, one tap that ends it;
+and the operator's desk of MQTT.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import expect
+
+from server.mqtt.topics import Topics, watch_key
+from tests.browser.visitor import Visit
+from tests.support.clients import metric, soon
+from tests.support.mosquitto import Broker, broker, listening, no_mosquitto
+from tests.support.running import Running, running
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.skipif(bool(no_mosquitto()), reason=no_mosquitto()),
+]
+
+TOKEN = "operator-token-of-this-test"
+TOPICS = Topics("qwen-camera", "homeassistant")
+GREY, RED = "color:rgb(120 120 120)", "color:rgb(210 30 30)"
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def one(tmp_path: Path) -> AsyncIterator[Broker]:
+    async with broker(tmp_path) as found:
+        yield found
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def run(one: Broker) -> AsyncIterator[Running]:
+    async with running(
+        mqtt_url=one.url, mqtt_visitors=True, operator_token=TOKEN, rate_limit_per_minute=0
+    ) as found:
+        yield found
+
+
+async def test_a_person_makes_the_camera_a_device_and_ends_it(
+    visit: Visit, run: Running, one: Broker
+) -> None:
+    """Nothing before the switch, nothing after the tap; its watch, a ring's picture and a look in between."""
+    page = await visit(run.base_url)
+    await page.start()
+    await page.show(mode=GREY, clock=False)
+    light = page.page.locator("#telling")
+    async with listening(one, "#") as other:
+        await page.box.fill("Tell me when you see red")
+        await page.button("Watch for this").click()
+        await soon(lambda: metric(run, "inferences_total", kind="watch", result="ok") >= 2, 30)
+        await expect(light).to_be_hidden()
+        assert {topic for topic, _, _ in one.heard} <= {TOPICS.status}
+
+        await page.page.locator("#watches > summary").click()
+        await page.page.locator("#tells > summary").click()
+        switch = page.page.get_by_role("checkbox", name="Home Assistant")
+        await expect(switch).not_to_be_checked()
+        await expect(page.page.locator("#tells")).to_contain_text(f"localhost:{one.port}")
+        await expect(page.page.locator("#tells")).to_contain_text("the words of your watches")
+        await switch.check()
+        await expect(light).to_contain_text("Your rings go to Home Assistant.")
+        await expect(light).to_contain_text("Home Assistant may look, too.")
+
+        def key() -> str:
+            found = [topic.split("/")[1] for topic, _, _ in one.heard if "/visitor_" in topic]
+            return found[-1] if found else ""
+
+        await soon(lambda: one.last(TOPICS.camera(key())) == b"online", 30)
+        state = TOPICS.watch(key(), watch_key("you see red"))
+        await soon(lambda: one.last(state) == b"OFF", 30)
+        await page.show(mode=RED)
+        await soon(lambda: one.last(state) == b"ON", 30)
+        (picture,) = one.all(f"{state}/picture")
+        assert picture.startswith(b"\xff\xd8")
+        await other.publish(TOPICS.look(key()), b"PRESS", qos=1)
+        await expect(page.page.locator("#log")).to_contain_text("Home Assistant", timeout=15_000)
+        await soon(lambda: one.last(TOPICS.answer(key())) is not None, 30)
+
+        await light.get_by_role("button", name="End").click()
+        await expect(light).to_be_hidden()
+        await expect(switch).not_to_be_checked()
+        await soon(lambda: one.last(TOPICS.camera(key())) == b"", 30)
+    assert set(await one.retained()) == {TOPICS.status}
+    await page.leave()
