@@ -58,6 +58,7 @@ VARIABLES = {
         "ROUTER_HOST",
     ),
     *("PIP_EXTRA_INDEX_URL", "QWEN_CAMERA_URL", "QWEN_CAMERA_TOKEN"),
+    *("OPENAI_BASE_URL", "OPENAI_API_KEY"),
 }
 # Programs of others, whose options and words are theirs.
 OTHERS = {
@@ -200,13 +201,17 @@ def test_links_lead_somewhere(document: str) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_files_are_there(document: str) -> None:
-    """In the tree under that path or its end; what is installed elsewhere, named in scripts/ or deploy/."""
+    """In the tree under that path or its end; what is installed elsewhere, named in scripts/ or deploy/; and what the
+    document has its reader write.
+    """
+    text = read(document)[0]
     for name in named_files(document):
         end = name.removeprefix("./").removeprefix("/opt/qwen-camera/")
         inside = any(path == end or path.endswith(f"/{end}") for path in files())
         # A file that one of our programs writes or reads elsewhere occurs in the program's text.
         elsewhere = name.startswith(("/", "~")) or ("/" not in name and name.endswith(".json"))
-        assert inside or (elsewhere and name in everything()), name
+        written = f"for example `{name}`" in text
+        assert inside or written or (elsewhere and name in everything()), name
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -222,7 +227,9 @@ def test_settings_exist(document: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_commands_and_options_exist(document: str) -> None:
-    """A script of ours is given options that its --help lists; options that stand alone belong to one of them."""
+    """A script of ours is given options that its --help lists; options that stand alone belong to one of them, or to
+    every vLLM.
+    """
     for quote in quotes(document):
         for words in commands(quote.text):
             if script := script_of(words[0]):
@@ -238,7 +245,9 @@ def test_commands_and_options_exist(document: str) -> None:
                 if given := {option for word in words for option in _OPTION.findall(word)}:
                     assert given <= options(*found), quote.text
         if not quote.block and quote.text.startswith("--"):
-            assert set(_OPTION.findall(quote.text)) <= all_options(), quote.text
+            given = set(_OPTION.findall(quote.text))
+            of_vllm = all(given <= flags for flags in vllm_flags())
+            assert of_vllm or given <= all_options(), quote.text
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -381,6 +390,12 @@ def test_protocol_lists_every_route() -> None:
     assert len(paths) > 5
     for path in paths:
         assert re.sub(r"\{\w+\}", "", path).rstrip("/") in prose, path
+
+
+def test_no_document_is_left_out() -> None:
+    """What people read: all of the tree but what tests bring along."""
+    written = {name for name in files() if name.endswith(".md") and not name.startswith("tests/")}
+    assert written == set(DOCUMENTS)
 
 
 def test_enough_is_read() -> None:

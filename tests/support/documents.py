@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = (
-    *("README.md", "DEPLOY.md", "SECURITY.md", "ARCHITECTURE.md", "CHANGELOG.md"),
-    *("docs/cameras.md", "docs/models.md", "docs/protocol.md", "docs/benchmark.md"),
-    *("docs/troubleshooting.md", "docs/FIGURES.md", "clients/python/README.md"),
+# Every document, by its path
+DOCUMENTS = tuple(
+    sorted(
+        str(path.relative_to(ROOT))
+        for pattern in ("*.md", "docs/**/*.md", "clients/*/*.md")
+        for path in ROOT.glob(pattern)
+    )
 )
 _FENCE = re.compile(r"^```", re.MULTILINE)
 _SPAN = re.compile(r"(?<!`)`([^`]+)`(?!`)")
