@@ -77,6 +77,7 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "webhook_attempts": ("counter", ("result",)),
     "webhooks_dropped": ("counter", ("reason",)),
     "mqtt_connected": ("gauge", ()),
+    "mqtt_visitors": ("gauge", ()),
     "mqtt_failures": ("counter", ("reason",)),
     "mqtt_sent": ("counter", ()),
     "mqtt_dropped": ("counter", ("reason",)),
@@ -129,7 +130,7 @@ ALLOWED: dict[str, set[str]] = {
         *("replaced", "preempted", "socket_closed", "session_ended", "draining", "format"),
         *("missing", "malformed", "bad_signature", "expired", "wrong_session", "bad_code"),
         *("metrics", "operator", "origin", "rate", "program", "other"),
-        *("refused", "failed", "busy", "loading"),
+        *("refused", "failed", "busy", "loading", "devices"),
         *("stranger", "stun", "addresses", "size", "waiting", "streams", "unwritten"),
     },
     "result": {
