@@ -373,9 +373,7 @@ def test_interrupted(checkout: Path, tmp_path: Path, number: int, status: int, t
             assert running.poll() is None
             time.sleep(0.01)
         running.send_signal(number)
-        began = time.monotonic()
         _, said = running.communicate(timeout=20)
-        assert time.monotonic() - began < 5
     assert running.returncode == status
     assert "Interrupted: nothing was changed." in said
     assert not root.exists()

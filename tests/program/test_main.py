@@ -56,7 +56,7 @@ class Process:
     async def read_greeting(self) -> None:
         stream = self._process.stderr
         assert stream is not None
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while not self.greeting.endswith("\n\n") or not self.port:
                 line = (await stream.readline()).decode()
                 assert line, f"it stopped with: {self.greeting}"
@@ -67,7 +67,7 @@ class Process:
     def signal(self) -> None:
         self._process.send_signal(signal.SIGTERM)
 
-    async def end(self, timeout: float = 10) -> tuple[int, str, str]:
+    async def end(self, timeout: float = 60) -> tuple[int, str, str]:
         """Exit status, standard output, and what is left of standard error."""
         async with asyncio.timeout(timeout):
             out, err = await self._process.communicate()
@@ -277,7 +277,7 @@ async def test_a_stop_does_not_wait_for_what_is_still_loading(tmp_path: Path) ->
     async with started(tmp_path, program=program, engine="builtin") as process:
         await process.read_greeting()
         process.signal()
-        status, out, _ = await process.end(timeout=5)
+        status, out, _ = await process.end(timeout=20)
     assert status == 0
     assert "left before a thread had ended its work" in out.splitlines()[-1]
 
@@ -303,7 +303,7 @@ async def test_a_stop_does_not_wait_for_a_name_server(tmp_path: Path) -> None:
     ) as process:
         await process.read_greeting()
         process.signal()
-        status, _, err = await process.end(timeout=10)
+        status, _, err = await process.end(timeout=30)
     assert status == 0
     assert "asked" in process.greeting + err
     assert "Traceback" not in err
@@ -335,7 +335,7 @@ async def test_a_task_that_will_not_end_is_left(tmp_path: Path) -> None:
     async with started(tmp_path, program=STUBBORN, engine="builtin") as process:
         await process.read_greeting()
         process.signal()
-        status, out, _ = await process.end(timeout=15)
+        status, out, _ = await process.end(timeout=30)
     assert status == 0
     assert "does not close" in out
 

@@ -26,7 +26,7 @@ from scripts.bench.processes import MeasurementError
 from scripts.bench.report import Report
 from scripts.bench.stand_in_model import StandInModel
 from scripts.benchmark import main, options
-from tests.support.clients import metric
+from tests.support.clients import metric, soon
 from tests.support.fakes_server import ServerProcess, free_port
 from tests.support.running import Running, running
 
@@ -89,7 +89,9 @@ async def test_queueing_is_not_hidden() -> None:
     assert last.sent is not None
     assert last.ended is not None
     closed_loop = last.ended - last.sent
-    assert closed_loop < (sessions + 1.5) * service
+    # The model's pace, as this machine let it go
+    pace = (last.ended - (samples[0].ended or 0)) / (len(samples) - 1)
+    assert closed_loop < (sessions + 1.5) * pace
     assert (last.e2el_ms or 0) / 1000 > 1.5 * closed_loop
     finish(run)
     summary = run.report.more["summary"]
@@ -101,6 +103,10 @@ async def test_queueing_is_not_hidden() -> None:
     assert "RESPONSE_MAX_TOKENS (now " in text
     assert "stand-in in the model's place" not in text
     assert "median 0.5-1.5 s, p95 1.5-2.5 s, 1-3 frames/s" in text
+
+
+def answered(server: Running) -> float:
+    return metric(server, "inferences_total", kind="chat", result="ok")
 
 
 async def test_an_interrupted_run_keeps_what_was_measured(tmp_path: Path) -> None:
@@ -115,10 +121,11 @@ async def test_an_interrupted_run_keeps_what_was_measured(tmp_path: Path) -> Non
             stderr=asyncio.subprocess.PIPE,
         )
         assert process.stderr is not None
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while "asking 1000" not in (await process.stderr.readline()).decode():
                 assert process.returncode is None
-        await asyncio.sleep(1.0)
+        before = answered(server)
+        await soon(lambda: answered(server) >= before + 5, 60)
         process.send_signal(signal.SIGINT)
         out, err = await asyncio.wait_for(process.communicate(), 20)
         assert process.returncode == 130, err.decode()

@@ -22,6 +22,8 @@ from scripts.bench.live_encoder import LiveEncoder
 from tests.support.running import Running
 
 Message = dict[str, Any]
+# Seconds for what comes at once: on a busy machine far more than on another
+PATIENCE = 15.0
 How = Literal["subprotocol", "query", "message", "none"]
 
 
@@ -55,7 +57,7 @@ def metric(run: Running, name: str, **labels: str) -> float:
     return 0.0
 
 
-async def soon(check: Callable[[], bool], seconds: float = 5.0) -> None:
+async def soon(check: Callable[[], bool], seconds: float = PATIENCE) -> None:
     """Wait until `check()` holds; fails when it does not in time."""
     async with asyncio.timeout(seconds):
         while not check():
@@ -79,7 +81,7 @@ class Page:
     async def send(self, **message: Any) -> None:
         await self.socket.send(json.dumps(message))
 
-    async def next(self, *types: str, timeout: float = 5.0, **fields: Any) -> Message:
+    async def next(self, *types: str, timeout: float = PATIENCE, **fields: Any) -> Message:
         """The next message of one of `types` with these fields.
 
         Raises TimeoutError, and ConnectionClosed when the socket closes first.
@@ -93,16 +95,16 @@ class Page:
                 if all(message.get(key) == value for key, value in fields.items()):
                     return message
 
-    async def end(self, id: str | None = None, timeout: float = 5.0) -> Message:
+    async def end(self, id: str | None = None, timeout: float = PATIENCE) -> Message:
         """The `response` or `error` of a question; of any when no id is given."""
         fields = {} if id is None else {"id": id}
         return await self.next("response", "error", timeout=timeout, **fields)
 
-    async def ask(self, content: str, *, timeout: float = 5.0, **more: Any) -> Message:
+    async def ask(self, content: str, *, timeout: float = PATIENCE, **more: Any) -> Message:
         await self.send(type="chat", content=content, **more)
         return await self.end(more.get("id"), timeout)
 
-    async def camera(self, state: str, timeout: float = 5.0) -> None:
+    async def camera(self, state: str, timeout: float = PATIENCE) -> None:
         """Wait until the newest status says so of the camera."""
         known = [m for m in self.seen if m["type"] == "status"]
         if not known or known[-1].get("camera") != state:
@@ -115,7 +117,7 @@ class Page:
         await self.next("pong")
         return self.seen[start:-1]
 
-    async def closed(self, timeout: float = 5.0) -> tuple[int, str]:
+    async def closed(self, timeout: float = PATIENCE) -> tuple[int, str]:
         """Code and reason of the close that comes; what comes before it is read into `seen`."""
         async with asyncio.timeout(timeout):
             try:

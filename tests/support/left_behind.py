@@ -19,7 +19,7 @@ import pytest
 
 # Seconds that things have to go by themselves: threads that were asked to end, tasks of closed
 # connections.
-PATIENCE = 2.0
+PATIENCE = 5.0
 # Beginnings of the names of threads that belong to the process and serve whoever comes next.
 LASTING_THREADS = ("tqdm_monitor",)
 # Beginnings of what /proc/self/fd leads to, the same.

@@ -139,7 +139,7 @@ async def turn_server(
         )
     server = TurnServer(process, log)
     try:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while not (
                 _listens(namespace, address, 3478) and _listens(namespace, address, tls_port)
             ):
@@ -179,7 +179,7 @@ async def turn_on_loopback(folder: Path, secret: str) -> AsyncIterator[int]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while True:
                 assert process.returncode is None, "coturn did not start"
                 with contextlib.suppress(OSError):

@@ -95,10 +95,18 @@ async def test_four_cameras_of_large_pictures(frames: Callable[[], Frames], live
                 await peer.connect()
                 await peer.open_socket()
             end = time.monotonic() + 8
-            while time.monotonic() < end:
+            states: list[Any] = []
+            # A busy machine is given the time to send as much.
+            while time.monotonic() < end or (
+                time.monotonic() < end + 60
+                and (
+                    min(camera.frames for camera in cameras) <= 30
+                    or (states == ["live"] * 4) is not live
+                )
+            ):
                 most = max(most, server.footprint().rss)
                 await asyncio.sleep(0.1)
-            states = [peer.status.get("camera") for peer in peers]
+                states = [peer.status.get("camera") for peer in peers]
             sent = [camera.frames for camera in cameras]
             print(f"{before:.0f} -> {most:.0f} MiB, {states}, {sent} frames")
             assert min(sent) > 30

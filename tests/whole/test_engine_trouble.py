@@ -70,7 +70,7 @@ async def healthy_again(guest: Visitor, fake: FakeOpenAI) -> None:
     fake.behaviour = Behaviour.NORMAL
     fake.first_token = fake.between_tokens = 0.0
     fake.refused_fields = set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         # The selector may still be looking; a 401 for one is taken back by the next look.
         while (answer := await guest.page.ask("And now?"))["type"] == "error":
             await asyncio.sleep(0.05)

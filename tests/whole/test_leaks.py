@@ -109,7 +109,7 @@ async def test_no_task_is_left() -> None:
         await many_sessions(server.base_url, encoder, AT_A_TIME, SESSIONS, names)
         assert len(set(names)) == SESSIONS
         await end_all(server)
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 30
         while (left := tasks() - before).total():
             assert time.monotonic() < deadline, left
             await asyncio.sleep(0.05)
@@ -132,7 +132,7 @@ async def end_all(server: Running) -> None:
     for session in program.sessions.all():
         await program.sessions.end(session.id, "the test's end")
     assert len(program.sessions) == 0
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while len(program.webrtc) or len(program.webrtc._tasks) or program.sessions.sockets:
             await asyncio.sleep(0.02)
 

@@ -5,6 +5,7 @@ link.
 from __future__ import annotations
 
 import asyncio
+import statistics
 
 import pytest
 
@@ -59,7 +60,8 @@ async def test_the_path_is_found_and_not_filled() -> None:
                 assert frame.captured_sender is not None
                 ages.append(asyncio.get_running_loop().time() - frame.captured)
                 peer.wake()
-            assert max(ages) < 0.25
+            # Most of them: a busy machine may be late with one, a filled queue is late with all.
+            assert statistics.median(ages) < 0.25
             assert up.dropped_full == dropped
             await peer.asleep()
             assert peer.sender["idle"]["max_bitrate"] < RATE / 2

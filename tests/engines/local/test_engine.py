@@ -7,11 +7,11 @@ import dataclasses
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -328,10 +328,10 @@ async def test_one_that_hangs_is_killed(tiny_model: Path) -> None:
     engine = local(tiny_model, heard=heard)
     try:
         await engine.start()
-        engine._limits = TimeLimits(silent=0.3, between_tokens=60.0)
+        engine._limits = TimeLimits(silent=1.0, between_tokens=60.0)
         assert (await engine.probe()).ready
         await engine.measure()
-        await asyncio.sleep(0.4)
+        await asyncio.sleep(1.2)
         # It has answered in time.
         assert (await engine.probe()).ready
         song = await begun(engine)
@@ -344,7 +344,7 @@ async def test_one_that_hangs_is_killed(tiny_model: Path) -> None:
                 await engine.probe()
                 await asyncio.sleep(0.05)
 
-        async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+        async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
             tasks.create_task(look())
             with pytest.raises(EngineFailed, match=r"ended in mid-answer.* again"):
                 async for _ in song:
@@ -628,11 +628,17 @@ async def failing(engine: LocalEngine) -> str:
         await engine.close()
 
 
+def cpu_of_children() -> float:
+    """The processor's seconds of all processes of this one that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 async def test_files_that_are_missing_or_damaged(tiny_model: Path, tmp_path: Path) -> None:
     """Told within a moment, since torch is not needed for that: folder, config, shard, number
     format, Python.
     """
-    begin = time.monotonic()
+    begin = cpu_of_children()
     assert "is no folder" in await failing(local(tmp_path / "none"))
     copy = tmp_path / "copy"
     shutil.copytree(tiny_model, copy)
@@ -643,7 +649,7 @@ async def test_files_that_are_missing_or_damaged(tiny_model: Path, tmp_path: Pat
     (copy / "config.json").write_text("{")
     assert "damaged" in await failing(local(copy))
     assert "ENGINE_PYTHON" in await failing(local(copy, python=tmp_path / "python"))
-    assert time.monotonic() - begin < 10
+    assert cpu_of_children() - begin < 10
 
 
 async def test_a_python_without_torch_is_named(tiny_model: Path, tmp_path: Path) -> None:
