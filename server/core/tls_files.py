@@ -7,8 +7,6 @@ import ssl
 from collections.abc import Callable
 from pathlib import Path
 
-from cryptography import x509
-
 from server.core.setting_text import shown
 
 MIN_SECRET_CHARS = 32
@@ -61,6 +59,9 @@ def authority_reason(path: Path) -> str:
 
 def certificate_names(path: Path) -> set[str]:
     """Return the DNS names of a PEM file's first certificate. Raises OSError, ValueError."""
+    # Here: every command reads the settings, and few read a certificate.
+    from cryptography import x509
+
     certificate = x509.load_pem_x509_certificate(path.read_bytes())
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -88,3 +90,9 @@ def test_the_authoritys_certificate_is_read_and_nothing_else(tmp_path: Path) -> 
     assert not authority_problems(None)
     loaded = x509.load_pem_x509_certificate(cert.read_bytes())
     assert authority_der(path) == loaded.public_bytes(serialization.Encoding.DER)
+
+
+def test_commands_read_no_certificate_that_they_do_not_need() -> None:
+    """Each reads the settings first: the library for certificates would be a tenth of its start."""
+    code = "import sys, config; sys.exit('cryptography.x509' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=120).returncode == 0
