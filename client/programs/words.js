@@ -56,15 +56,19 @@ export function answerOf(look) {
  * @type {Record<string, {name: string, where: () => string, config: (made: Made) => string}>}
  */
 export const CLIENTS = {
-  claude_code: { name: "Claude Code", where: () => file(".mcp.json"), config: (made) => json({ mcpServers: { camera: remote(made, true) } }) },
+  claude_code: { name: "Claude Code", where: () => file(".mcp.json"), config: (made) => json({ mcpServers: { camera: typed(made) } }) },
   claude_desktop: {
     name: "Claude Desktop",
     where: () => `${file("claude_desktop_config.json")} ${text("It starts a bridge, which is in the folder of qwen-camera. If the server has its own certificate authority, add “--ca” and its file to the arguments.")}`,
     config: ({ mcp, token }) =>
       json({ mcpServers: { camera: { command: "python3", args: [`<${text("the folder of qwen-camera")}>/scripts/mcp_bridge.py`, mcp], env: { QWEN_CAMERA_TOKEN: token } } } }),
   },
-  cursor: { name: "Cursor", where: () => file("~/.cursor/mcp.json"), config: (made) => json({ mcpServers: { camera: remote(made, false) } }) },
-  vscode: { name: "VS Code", where: () => file(".vscode/mcp.json"), config: (made) => json({ servers: { camera: remote(made, true) } }) },
+  cursor: { name: "Cursor", where: () => file("~/.cursor/mcp.json"), config: (made) => json({ mcpServers: { camera: remote(made) } }) },
+  vscode: { name: "VS Code", where: () => file(".vscode/mcp.json"), config: (made) => json({ servers: { camera: typed(made) } }) },
+  codex: { name: "Codex CLI", where: () => file("~/.codex/config.toml"), config: ({ mcp, token }) => `[mcp_servers.camera]\nurl = "${mcp}"\nhttp_headers = { Authorization = "Bearer ${token}" }` },
+  gemini: { name: "Gemini CLI", where: () => file("~/.gemini/settings.json"), config: (made) => json({ mcpServers: { camera: remote(made, "httpUrl") } }) },
+  windsurf: { name: "Windsurf", where: () => file("~/.codeium/windsurf/mcp_config.json"), config: (made) => json({ mcpServers: { camera: remote(made, "serverUrl") } }) },
+  zed: { name: "Zed", where: () => file("~/.config/zed/settings.json"), config: (made) => json({ context_servers: { camera: remote(made) } }) },
   openai: {
     name: "OpenAI API",
     where: () => text("For scripts that use OpenAI's interface: the address and the key, as environment variables."),
@@ -72,9 +76,14 @@ export const CLIENTS = {
   },
 };
 
-/** @param {Made} made @param {boolean} typed the client wants to be told the transport */
-function remote({ mcp, token }, typed) {
-  return { ...(typed && { type: "http" }), url: mcp, headers: { Authorization: `Bearer ${token}` } };
+/** @param {Made} made @param {string} [address] the client's name for an address over streamable HTTP */
+function remote({ mcp, token }, address = "url") {
+  return { [address]: mcp, headers: { Authorization: `Bearer ${token}` } };
+}
+
+/** For a client that wants to be told the transport. @param {Made} made */
+function typed(made) {
+  return { type: "http", ...remote(made) };
 }
 
 /** @param {string} name */
