@@ -71,17 +71,27 @@ _ABOUT_ITSELF = frozenset({Want.OTHER, Want.LOOKUP, Want.FOREIGN})
 
 
 def compose(
-    intent: Intent, facts: Facts, today: dt.date, *, running: bool = False, brief: bool = False
+    intent: Intent,
+    facts: Facts,
+    today: dt.date,
+    *,
+    running: bool = False,
+    brief: bool = False,
+    past: bool = False,
 ) -> str:
     """Return the answer in one line, and often a line with details below.
 
     `running`: the answer is one of a series of descriptions, and short. `brief`: without details.
+    `past`: the question is about the recent past; what has changed since the last look is told.
     """
     speaker = Speaker(intent, facts, today)
     if running:
         first, second = look_answers.summary(speaker, running=True)
     else:
         first, second = _answer(speaker)
+    if past and first.startswith((speaker.say("cannot"), speaker.say("cannot_here"))):
+        first = speaker.say("no_past")
+        second = " ".join(look_answers.change(speaker)) if facts.change is not None else ""
     return "\n".join(
         " ".join(line.split()) for line in (first, "" if brief and first else second) if line
     )

@@ -159,9 +159,6 @@ class BuiltinEngine:
             text, boxes = await self._guarded(self._find(request.picture, intent, question))
         else:
             text = await self._guarded(self._compose(request, intent, running))
-            say = language(intent.language).say
-            if request.past and text.startswith((say("cannot"), say("cannot_here"))):
-                text = say("no_past")
         words = _WORD.findall(text)
         for count, word in enumerate(words):
             if count == request.max_tokens:
@@ -213,7 +210,15 @@ class BuiltinEngine:
         facts = await self._look(request, intent.want, request.picture, request.camera)
         self._advise(intent.want, running)
         brief = request.verbosity is Verbosity.SHORT
-        saying = partial(compose, intent, facts, self._today(), running=running, brief=brief)
+        saying = partial(
+            compose,
+            intent,
+            facts,
+            self._today(),
+            running=running,
+            brief=brief,
+            past=request.past,
+        )
         return await in_pool(self._heavy, saying)
 
     async def _compose_several(self, request: EngineRequest, intent: Intent) -> str:

@@ -647,11 +647,17 @@ async def test_faces_are_pointed_at_where_the_model_is(
 async def test_it_says_that_it_remembers_nothing(
     engine: BuiltinEngine, question: str, words: str
 ) -> None:
-    """In one sentence, with what can; the text of now still answers where it does."""
+    """In one sentence, with what can; the text of now still answers where it does. From its second look on it
+    tells what has changed since the last one.
+    """
     answer = await ask(engine, scene(), question, past=True)
     assert words in answer
     assert "\n" not in answer
     assert words not in await ask(engine, scene(), question)
+    changed = scene()
+    changed[:, :640] = (30, 30, 200)
+    assert words in (told := await ask(engine, changed, question, past=True))
+    assert "%" in told.split("\n")[1]
     label = write(scene(), LABEL, height=20)
     assert "3,49" in await ask(engine, label, "What was the price a minute ago?", past=True)
 
