@@ -115,7 +115,7 @@ const chat = new ChatView(
 const orders = new Part(later("./watch/condition.js", "", () => import("./watch/condition.js")));
 const composer = new Composer({
   onAsk: (text) => ask(text),
-  onWatch: (condition) => void watches.add(condition),
+  onWatch: (condition) => [visit.facts.active || visit.start(), watches.add(condition)],
   conditionIn: (words) => orders.here?.conditionIn(words) ?? "",
   orders: () => orders.ahead(),
   onTyping: () => visit.typing(),
@@ -252,7 +252,7 @@ function render(facts) {
   hold.setAttribute("aria-pressed", String(facts.held));
   describe.setAttribute("aria-pressed", String(facts.describing));
   show(unpair, visit.session.paired);
-  show(byId("fact-programs", HTMLElement), facts.active && Boolean(facts.ready?.programs));
+  show(byId("programs-open", HTMLElement), facts.active && Boolean(facts.ready?.programs));
   remember(facts.active && visit.session.paired);
   renderEntry();
   operator.here?.connected(facts.socket === "open");

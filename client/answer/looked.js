@@ -2,7 +2,7 @@ import { say, show } from "../page/dom.js";
 import { partsOf } from "../page/picture.js";
 import { ago, duration, lookedAt, span } from "../page/routes.js";
 import { engineName } from "../page/words.js";
-import { clock, language, number, plural, text } from "../words/text.js";
+import { clock, isolated, language, number, plural, text } from "../words/text.js";
 
 // A frame that was not older than this (ms) when the model got it was of just now.
 const FRESH = 2000;
@@ -161,8 +161,8 @@ function fillEvidence(proof, response) {
   if (frame) {
     const visual = frame.visual_tokens > 0 ? `, ${visualTokens(frame.visual_tokens)}` : "";
     facts.push(
-      [text("Camera frame"), `${frame.source_width}×${frame.source_height}`],
-      [text("Seen by the engine"), `${frame.width}×${frame.height}${visual}`],
+      [text("Camera frame"), isolated(`${frame.source_width}×${frame.source_height}`)],
+      [text("Seen by the engine"), isolated(`${frame.width}×${frame.height}`) + visual],
       [text("Captured"), text("{looked}, {age}\u00a0old", { looked: clock(frame.captured_at), age: duration(Math.max(0, frame.age_ms)) })],
     );
     const [sent, seen] = [framesSent(response), frame.visual_tokens];

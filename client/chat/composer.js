@@ -41,10 +41,11 @@ export class Composer {
   #form = byId("composer", HTMLFormElement);
   #send = byId("send", HTMLButtonElement);
   #count = byId("question-count", HTMLElement);
-  #offer = byId("watch-offer", HTMLButtonElement);
+  #offer = byId("ask-offer", HTMLButtonElement);
   #onAsk;
   #onWatch;
   #conditionIn;
+  #ready;
   #limit = 4000;
   // The last text of `suggest`, which the next one replaces
   #suggested = "";
@@ -54,8 +55,10 @@ export class Composer {
   #pressedAt = -Infinity;
   // Send was pressed: the focus goes to what takes its place.
   #follows = false;
-  // The text becomes a watch, not a question.
+  // The text becomes a watch, not a question, whatever its words.
   #watching = false;
+  // The last order as it was typed, and its condition
+  #ordered = { typed: "", condition: "" };
 
   /**
    * @param {{onAsk: (text: string) => void, onWatch: (condition: string) => void, onTyping: () => void, conditionIn: (text: string) => string, orders: () => Promise<void>}} hooks
@@ -63,11 +66,12 @@ export class Composer {
    */
   constructor({ onAsk, onWatch, onTyping, conditionIn, orders }) {
     this.#conditionIn = conditionIn;
+    this.#ready = () => void orders().then(() => this.#settle());
     this.#onAsk = onAsk;
     this.#onWatch = onWatch;
     this.box.value = draft.load();
     this.box.addEventListener("focus", onTyping);
-    this.box.addEventListener("focus", () => void orders().then(() => this.#settle()), { once: true });
+    this.box.addEventListener("focus", this.#ready, { once: true });
     this.box.addEventListener("input", () => {
       onTyping();
       draft.save(this.box.value);
@@ -77,12 +81,12 @@ export class Composer {
       // During composition (Chinese, Japanese, Korean) Enter ends a word.
       if (event.key !== "Enter" || event.shiftKey || event.isComposing) return onTyping();
       event.preventDefault();
-      this.#ask();
+      this.#take();
     });
     this.#form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.#pressedAt = performance.now();
-      this.#ask();
+      this.#take();
     });
     this.cancel.addEventListener("click", (event) => {
       // The second half of a double press on Send, in whose place it stands now
@@ -93,7 +97,7 @@ export class Composer {
       this.#watch(!this.#watching);
       this.box.focus();
     });
-    this.#offer.addEventListener("click", () => this.#order());
+    this.#offer.addEventListener("click", () => this.#ask());
     onLanguage(() => {
       this.#watch(this.#watching);
       this.#settle();
@@ -130,13 +134,15 @@ export class Composer {
   /** Offer watches, or not: an older server has none. @param {boolean} offered */
   offerWatches(offered) {
     show(this.watch, offered);
-    if (!offered) this.#watch(false);
+    if (offered) this.#ready();
+    else this.#watch(false);
     this.#settle();
   }
 
-  /** Put a text back that was not taken, before anything typed since. @param {string} text */
-  restore(text) {
-    this.box.value = [text, this.box.value].filter(Boolean).join(" ");
+  /** Put the words of an order back that was not taken, before anything typed since. @param {string} condition */
+  restore(condition) {
+    const { typed } = this.#ordered.condition === condition ? this.#ordered : { typed: condition };
+    this.box.value = [typed, this.box.value].filter(Boolean).join(" ");
     draft.save(this.box.value);
     this.#watch(true);
     this.#settle();
@@ -149,20 +155,34 @@ export class Composer {
     this.box.placeholder = watching ? text("Tell me when…") : text("Ask a question");
   }
 
+  /** True when Enter makes a watch of the text. */
+  get #orders() {
+    const typed = this.box.value.trim();
+    return typed !== "" && (this.#watching || this.#conditionIn(typed) !== "");
+  }
+
+  /** Do what Enter does. */
+  #take() {
+    if (this.#orders) this.#order();
+    else this.#ask();
+  }
+
   /** Make a watch of the text. */
   #order() {
-    const text = this.box.value.trim();
-    if (!text || text.length > this.#limit) return;
+    const typed = this.box.value.trim();
+    if (!typed || typed.length > this.#limit) return;
+    const condition = this.#conditionIn(typed) || typed;
+    this.#ordered = { typed, condition };
     this.#watch(false);
     this.#clear();
-    this.#onWatch(this.#conditionIn(text) || text);
+    this.#onWatch(condition);
   }
 
   #ask() {
-    if (this.#watching) return this.#order();
     const text = this.box.value.trim();
     if (!text || this.box.value.length > this.#limit) return;
     this.#follows = document.activeElement === this.#send;
+    this.#watch(false);
     this.#onAsk(text);
     this.#clear();
   }
@@ -178,7 +198,11 @@ export class Composer {
   #settle() {
     const { length } = this.box.value;
     const over = length > this.#limit;
-    show(this.#offer, !this.watch.hidden && !this.#watching && this.#conditionIn(this.box.value) !== "");
+    const orders = this.#orders;
+    show(this.#offer, orders);
+    this.#send.title = orders ? text("Watch for this") : text("Send");
+    this.#send.setAttribute("aria-label", this.#send.title);
+    this.#send.classList.toggle("orders", orders);
     const empty = this.box.value.trim() === "";
     this.#send.disabled = empty || over;
     // While an answer comes, Send is the button that stops it; with words typed meanwhile both are there.

@@ -1,6 +1,6 @@
 import { byId, say, show } from "../page/dom.js";
 import { span } from "../page/routes.js";
-import { joined, number, plural, text } from "../words/text.js";
+import { isolated, joined, number, plural, text } from "../words/text.js";
 
 /** The line about the server's pictures of the recent past, with its switch and its button. Uses no connection. */
 export class MemoryView {
@@ -40,5 +40,5 @@ export function memoryWords(wanted, bounds, kept) {
 /** @param {number} bytes */
 function megabytes(bytes) {
   const millions = bytes / 1e6;
-  return `${number(millions, millions < 10 && millions % 1 ? 1 : 0)}\u00a0MB`;
+  return isolated(`${number(millions, millions < 10 && millions % 1 ? 1 : 0)}\u00a0MB`);
 }

@@ -1,5 +1,5 @@
 import { byId, say, show } from "../page/dom.js";
-import { key, text } from "../words/text.js";
+import { isolated, key, text } from "../words/text.js";
 
 /** @typedef {import("./cameras.js").CamerasFacts} CamerasFacts */
 /** @typedef {import("./cameras.js").HouseCamera} HouseCamera */
@@ -88,7 +88,7 @@ class Card {
   /** @param {HouseCamera} camera @param {string|undefined} picture @param {import("./cameras.js").Asked|undefined} asked */
   render(camera, picture, asked) {
     const parts = [text(STATES[camera.state]), text("for {time}", { time: span(camera.since_seconds) })];
-    if (camera.state === "live") parts.push([camera.codec, camera.width && `${camera.width}×${camera.height}`, `${Math.round(camera.fps)}/s`].filter(Boolean).join(" "));
+    if (camera.state === "live") parts.push([camera.codec, camera.width && isolated(`${camera.width}×${camera.height}`), isolated(`${Math.round(camera.fps)}/s`)].filter(Boolean).join(" "));
     if (camera.retry_seconds !== null) parts.push(text("tries again in {time}", { time: span(camera.retry_seconds) }));
     say(this.#small, [camera.where, ...parts].join(" · "));
     const unwatched = camera.unwatched.map(({ condition, reason }) => `“${condition}”: ${reason}`);

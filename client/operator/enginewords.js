@@ -1,4 +1,4 @@
-import { key, list, number, percent as share, text } from "../words/text.js";
+import { isolated, key, list, number, percent as share, text } from "../words/text.js";
 
 /** @typedef {import("./engine.js").EngineFacts} EngineFacts */
 /** @typedef {import("./engine.js").Model} Model */
@@ -43,7 +43,7 @@ export function bytes(count) {
     count /= 1000;
     at++;
   }
-  return `${number(count, count < 9.95 && at > 0 ? 1 : 0)}\u00a0${units[at]}`;
+  return isolated(`${number(count, count < 9.95 && at > 0 ? 1 : 0)}\u00a0${units[at]}`);
 }
 
 /** The line under a model's name. @param {Model} model */

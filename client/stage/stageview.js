@@ -1,7 +1,7 @@
 import { byId, say, show } from "../page/dom.js";
 import { shownPicture, toPicture } from "../page/picture.js";
 import { SIMPLE_MODE, inSimpleMode } from "./simplemode.js";
-import { key, number, text } from "../words/text.js";
+import { isolated, key, number, text } from "../words/text.js";
 import { card, farAway, live, notice, summary } from "../page/words.js";
 
 /** @typedef {import("../live/facts.js").Facts} Facts */
@@ -206,7 +206,7 @@ export class StageView {
 
   /** Show the slider's value. */
   showZoom() {
-    say(byId("zoom-value", HTMLElement), `${number(Number(this.zoom.value), 1)}×`);
+    say(byId("zoom-value", HTMLElement), isolated(`${number(Number(this.zoom.value), 1)}×`));
     this.zoom.setAttribute("aria-valuetext", `${this.zoom.value}×`);
   }
 

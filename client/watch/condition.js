@@ -15,7 +15,17 @@ const BEGINS = [
   /^(?:请)?(?:告诉|告訴|通知|提醒)我[,，]?(?:当|當|如果|一旦|要是)\s*(?=\S)/,
 ];
 
-// The same where the condition comes first
+// "Tell me if this is ..." asks about now.
+const ASKS = [
+  /^(?:please[, ]+)?tell (?:me|us) if (?:(?:this|that|these|those)(?: \S+){0,2}|it|they)(?:'s|’s| is| are| looks?| seems?)(?=\W)/i,
+  /^(?:dis|dites)-moi si (?:c['’]est|(?:ceci|cela|ça|(?:ce|cet|cette|ces) \S+) (?:est|sont))(?=\s)/i,
+  /^dime si (?:(?:est[eoa]s?|es[eoa]s?)(?: \S+){0,2} )?(?:es|está|son|están)(?=\s)/i,
+  /^dimmi se (?:quest[oaie](?: \S+){0,2} )?(?:è|sono)(?=\s)/i,
+  /^(?:me diga|diga-me) se (?:(?:ist[oa]|iss[oa]|est[ea]s?|ess[ea]s?)(?: \S+){0,2} )?(?:é|está|são|estão)(?=\s)/i,
+  /^(?:أخبرني|اخبرني) إذا (?:كان |كانت )?(?:هذا|هذه)(?=\s)/i,
+];
+
+// "Tell me when" where the condition comes first
 const ENDS = [
   /^(\S.{0,300}?(?:[ıiuü]nca|[ıiuü]nce|d[ıiuü]ğ[ıiuü]nda|d[ıiuü]ğ[ıiuü]nde|t[ıiuü]ğ[ıiuü]nda|t[ıiuü]ğ[ıiuü]nde|rs[ae]|olursa))[ ,]+(?:bana )?(?:haber ver|söyle|uyar|bildir)(?:ir misin)?[ .!]*$/i,
   /^(?:जब|अगर|यदि) (\S.{0,300}?),? (?:तब|तो) (?:मुझे )?(?:बताना|बताओ|बताइए|बता देना|सूचित करो)[ .!।]*$/,
@@ -28,6 +38,7 @@ const ENDS = [
 /** The condition in "Tell me when ..."; "" for another text. @param {string} text */
 export function conditionIn(text) {
   const trimmed = text.trim();
+  if (ASKS.some((ask) => ask.test(trimmed))) return "";
   for (const begin of BEGINS) {
     const found = begin.exec(trimmed);
     if (found) return trimmed.slice(found[0].length).replace(/[ .!。！]+$/, "");

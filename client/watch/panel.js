@@ -20,6 +20,8 @@ export class WatchPanel {
   #trouble = "";
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   #settling;
+  /** @type {Set<string>} conditions that the server has not confirmed yet */
+  #added = new Set();
   #desk;
   #telling;
 
@@ -49,6 +51,7 @@ export class WatchPanel {
       send: (message) => visit.socket.send(message),
       onChange: () => {
         view.render(this.#desk?.list ?? [], this.#desk?.waiting ?? []);
+        this.#begun(say);
         this.#tell(say);
       },
       onRing: (ring, fresh) => {
@@ -59,12 +62,21 @@ export class WatchPanel {
         this.#alarm.ring(ring, () => entry.scrollIntoView({ block: "nearest" }));
       },
       onWords: (ring) => view.reword(ring),
-      onRefused: refused,
+      onRefused: (condition, why) => {
+        this.#added.delete(condition);
+        refused(condition, why);
+      },
       saved: saved(),
       save,
     }));
     this.connected(visit.facts.socket === "open");
     view.render(desk.list, desk.waiting);
+  }
+
+  /** Say that a new watch has begun. @param {(text: string) => void} say */
+  #begun(say) {
+    for (const { condition, state } of this.#desk?.list ?? [])
+      if (this.#added.delete(condition) && state !== "cannot") say(text("Watching: {condition}", { condition }));
   }
 
   /** Say that watching stopped, and why, and that it goes on. @param {(text: string) => void} say */
@@ -82,6 +94,7 @@ export class WatchPanel {
 
   /** @param {string} condition */
   add(condition) {
+    this.#added.add(condition);
     this.#desk.add(condition);
   }
 

@@ -90,7 +90,20 @@ _WATCH = [
     )
 ]
 
-# The same where the condition comes first
+# "Tell me if this is ..." asks about now.
+_ASKS = [
+    re.compile(ask, re.IGNORECASE)
+    for ask in (
+        r"(?:please[, ]+)?tell (?:me|us) if (?:(?:this|that|these|those)(?: \S+){0,2}|it|they)(?:'s|’s| is| are| looks?| seems?)(?=\W)",
+        r"(?:dis|dites)-moi si (?:c['’]est|(?:ceci|cela|ça|(?:ce|cet|cette|ces) \S+) (?:est|sont))(?=\s)",
+        r"dime si (?:(?:est[eoa]s?|es[eoa]s?)(?: \S+){0,2} )?(?:es|está|son|están)(?=\s)",
+        r"dimmi se (?:quest[oaie](?: \S+){0,2} )?(?:è|sono)(?=\s)",
+        r"(?:me diga|diga-me) se (?:(?:ist[oa]|iss[oa]|est[ea]s?|ess[ea]s?)(?: \S+){0,2} )?(?:é|está|são|estão)(?=\s)",
+        r"(?:أخبرني|اخبرني) إذا (?:كان |كانت )?(?:هذا|هذه)(?=\s)",
+    )
+]
+
+# An order of a watch where the condition comes first
 _WATCH_AFTER = [
     re.compile(rf"{whole}[ .!。！]*$", re.IGNORECASE)
     for whole in (
@@ -118,6 +131,8 @@ _ORDERS = {
 def order_in(said: str) -> tuple[Order, str] | None:
     """Return the order that somebody says, and a watch's condition, else ""; None for a question."""
     text = said.strip()
+    if any(ask.match(text) for ask in _ASKS):
+        return None
     for begin in _WATCH:
         if found := begin.match(text):
             condition = text[found.end() :].rstrip(" .!。！")

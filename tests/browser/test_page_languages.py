@@ -86,6 +86,37 @@ async def live(page: Visitor) -> None:
     await expect(page.page.locator("#app")).to_have_attribute("data-tone", "ok", timeout=30_000)
 
 
+# True where a size reads from left to right: its width stands before its height.
+_IN_ORDER = """() => {
+  const ordered = (words) => {
+    const at = words.data.indexOf("×");
+    const left = (from) => {
+      const range = document.createRange();
+      range.setStart(words, from);
+      range.setEnd(words, from + 1);
+      return range.getBoundingClientRect().left;
+    };
+    return left(at - 1) < left(at) && left(at) < left(at + 1);
+  };
+  const sizes = [...document.querySelectorAll("#fact-sending, .about dd")]
+    .map((one) => one.firstChild)
+    .filter((words) => words?.data?.includes("×"));
+  return sizes.map(ordered);
+}"""
+# The share of the picture's height that the state leaves free, its lowest button, and the rows of
+# buttons below the chat
+_BESIDE = """() => {
+  const box = (one) => one.getBoundingClientRect();
+  const [facts, stage] = ["#facts", "#stage"].map((one) => box(document.querySelector(one)));
+  const buttons = (where) => [...document.querySelectorAll(`${where} button`)].filter((one) => one.checkVisibility()).map(box);
+  return [
+    1 - facts.height / stage.height,
+    Math.min(...buttons("#facts").map(({ height }) => height)),
+    new Set(buttons("#dock").map(({ top }) => Math.round(top))).size,
+  ];
+}"""
+
+
 async def test_no_english_is_left_over(visit: Visit, server: Running, model: FakeOpenAI) -> None:
     """Before and with the camera, with an answer, its details, the state and the settings opened:
     all that can be read or heard went through the table.
@@ -126,9 +157,31 @@ async def test_words_fit_a_phone(
     await page.page.locator("#state").click()
     await expect(page.page.locator("#facts")).to_be_visible()
     assert await page.page.evaluate(_OVERFLOW) == [0, []]
+    await expect(page.page.locator("#fact-sending")).to_contain_text("×")
+    # What is sent, the camera's picture, and what the engine saw
+    await page.turns.last.locator(".evidence").evaluate("one => (one.open = true)")
+    assert await page.page.evaluate(_IN_ORDER) == [True] * 3
     await page.page.locator("#settings-open").click()
     await expect(page.page.locator("#settings")).to_be_visible()
     assert await page.page.evaluate(_OVERFLOW) == [0, []]
+
+
+@pytest.mark.parametrize("code", ["de", "ar", "ja", "ru"])
+async def test_a_phone_shows_the_camera_beside_the_state(
+    visit: Visit, server: Running, code: str
+) -> None:
+    """For a third of its height at least, with targets of 44 px; the buttons below are in one row."""
+    page = await spoken(visit, server, code)
+    await page.page.set_viewport_size({"width": 390, "height": 844})
+    await live(page)
+    await page.page.locator("#state").click()
+    await expect(page.page.locator("#fact-sending")).to_contain_text("×")
+    seen, smallest, rows = await page.page.evaluate(_BESIDE)
+    assert seen >= 1 / 3
+    assert smallest >= 44
+    assert rows == 1
+    await page.page.set_viewport_size({"width": 1280, "height": 800})
+    assert (await page.page.evaluate(_BESIDE))[2] == 1
 
 
 async def test_another_language_keeps_the_chat(

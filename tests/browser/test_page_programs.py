@@ -196,5 +196,5 @@ async def test_where_no_program_may_look_none_is_offered(visit: Visit) -> None:
         await page.start()
         await page.page.locator("#state").click()
         await expect(page.button("Save or delete")).to_be_visible()
-        await expect(page.page.locator("#fact-programs")).to_be_hidden()
+        await expect(page.page.locator("#programs-open")).to_be_hidden()
         await page.leave()

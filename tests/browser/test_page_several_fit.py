@@ -157,7 +157,7 @@ async def test_other_programs_switches_fit(
     await live(page)
     # English words are known on every page.
     await found.locator("#question").fill("Tell me when you see red")
-    await found.locator("#watch-offer").click()
+    await found.locator("#send.orders").click()
     await found.locator("#watches > summary").click()
     await found.locator("#tells > summary").click()
     await fit.fits("switch")

@@ -38,15 +38,19 @@ async def test_tell_me_when_you_see_red(visit: Visit, builtin: Running) -> None:
     await page.start()
     await page.show(mode="color:rgb(120 120 120)", clock=False)
     rings, listed = page.page.locator(".ring"), page.page.locator("#watches-list li")
-    offer = page.button("Watch for this")
-    await expect(offer).to_be_hidden()
+    order = page.button("Watch for this")
+    await expect(order).to_be_hidden()
     await page.box.fill("Tell me when you see red.")
-    await offer.click()
+    await expect(order).to_have_attribute("title", "Watch for this")
+    await page.box.press("Enter")
     await expect(page.box).to_have_value("")
+    await expect(page.page.get_by_title("Send", exact=True)).to_be_disabled()
+    await expect(page.turns).to_have_count(0)
     sent = await page.sent("watch")
     assert sent["condition"] == "you see red"
     await page.got('m.type === "watches" && m.watches[0]?.begun')
     await expect(page.page.locator("#watches-summary")).to_have_text("Watching: you see red")
+    await expect(page.page.locator("#announcer")).to_have_text("Watching: you see red")
 
     since = await page.now()
     await page.show(mode=ORANGE)
@@ -118,6 +122,57 @@ async def test_a_trained_model_watches_for_red(
         await page.leave()
 
 
+async def test_an_order_can_be_asked_as_a_question(visit: Visit, builtin: Running) -> None:
+    """One tap beside the box; the next order watches again."""
+    page = await visit(builtin.base_url)
+    await page.start()
+    ask = page.button("Ask it as a question")
+    await page.box.fill("What is this?")
+    await expect(ask).to_be_hidden()
+    await page.box.fill("Tell me when the milk expires.")
+    await ask.click()
+    assert (await page.sent("chat"))["content"] == "Tell me when the milk expires."
+    await expect(page.box).to_have_value("")
+    await expect(ask).to_be_hidden()
+    await expect(page.turns).to_have_count(1)
+    assert not [one for one in await page.log() if one["message"].get("type") == "watch"]
+    # A bell that was pressed is not in the way.
+    await page.button("Tell me when…").click()
+    await page.box.fill("Read it")
+    await ask.click()
+    await expect(page.turns).to_have_count(2)
+    await expect(page.button("Tell me when…")).to_have_attribute("aria-pressed", "false")
+
+
+async def test_an_order_before_the_camera_starts_it_and_watches(
+    visit: Visit, builtin: Running
+) -> None:
+    """As a question does."""
+    page = await visit(builtin.base_url)
+    await page.box.fill("Tell me when you see red.")
+    await expect(page.button("Watch for this")).to_be_visible()
+    await page.box.press("Enter")
+    await page.got('m.type === "watches" && m.watches[0]?.condition === "you see red"')
+    await expect(page.state).to_have_text("Live")
+    await expect(page.turns).to_have_count(0)
+
+
+async def test_a_ninth_order_comes_back_into_the_box(visit: Visit, builtin: Running) -> None:
+    """In its own words, with the reason."""
+    page = await visit(builtin.base_url)
+    await page.start()
+    for count, color in enumerate(
+        ("red", "green", "blue", "yellow", "orange", "pink", "purple", "brown"), 1
+    ):
+        await page.box.fill(f"Tell me when you see {color}.")
+        await page.box.press("Enter")
+        await page.got(f'm.type === "watches" && m.watches.length === {count}')
+    await page.box.fill("Tell me when you see white.")
+    await page.box.press("Enter")
+    await expect(page.page.locator("#log .note")).to_contain_text("8")
+    await expect(page.box).to_have_value("Tell me when you see white.")
+
+
 async def test_a_watch_that_cannot_be_done_comes_back_into_the_box(
     visit: Visit, builtin: Running
 ) -> None:
@@ -129,6 +184,12 @@ async def test_a_watch_that_cannot_be_done_comes_back_into_the_box(
     await expect(page.page.locator("#log .note")).to_contain_text("The built-in engine watches for")
     await expect(page.box).to_have_value("the kettle boils")
     await expect(page.page.locator("#watches")).to_be_hidden()
+    await page.box.fill("Tell me when the kettle boils.")
+    await page.box.press("Enter")
+    await expect(page.page.locator("#log .note")).to_have_count(2)
+    await expect(page.box).to_have_value("Tell me when the kettle boils.")
+    await page.button("Ask it as a question").click()
+    assert (await page.sent("chat"))["content"] == "Tell me when the kettle boils."
 
 
 async def test_watches_survive_a_reload(visit: Visit, builtin: Running) -> None:

@@ -6,6 +6,7 @@ import { conditionIn } from "../../../client/watch/condition.js";
 
 const ORDERS = [
   ["Tell me when the kettle boils.", "the kettle boils"],
+  ["Tell me if it rains", "it rains"],
   ["Sag mir Bescheid, wenn das Wasser kocht.", "das Wasser kocht"],
   ["Préviens-moi quand l'eau bout.", "l'eau bout"],
   ["Avísame cuando hierva el agua", "hierva el agua"],
@@ -24,7 +25,8 @@ const ORDERS = [
   ["お湯が沸いたら教えてください。", "お湯が沸いたら"],
   ["물이 끓으면 알려 줘", "물이 끓으면"],
 ];
-const QUESTIONS = ["Tell me what this is", "Was siehst du?", "告诉我这是什么", "现在几点了，告诉我", "这是什么颜色？告诉我", "これは何か教えて", "이게 뭔지 알려 줘", "Bu ne, söyle", "अगर यह लाल है", "Tell me when", ""];
+const NOW = ["Tell me if this is safe to eat", "Tell me if this old milk is still good", "Dis-moi si c'est rouge", "Dime si esto es rojo", "Dimmi se questo è rosso", "Diga-me se isto é vermelho", "أخبرني إذا كان هذا أحمر"];
+const QUESTIONS = [...NOW, "Tell me what this is", "Was siehst du?", "告诉我这是什么", "现在几点了，告诉我", "这是什么颜色？告诉我", "これは何か教えて", "이게 뭔지 알려 줘", "Bu ne, söyle", "अगर यह लाल है", "Tell me when", ""];
 
 test("each language has its words", () => {
   for (const [typed, condition] of ORDERS) assert.equal(conditionIn(` ${typed} `), condition, typed);
