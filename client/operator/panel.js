@@ -1,3 +1,5 @@
+import { AccessDesk } from "./access.js";
+import { AccessView } from "./accessview.js";
 import { CamerasDesk } from "./cameras.js";
 import { CamerasView } from "./camerasview.js";
 import { EngineDesk } from "./engine.js";
@@ -10,6 +12,8 @@ import { HooksDesk } from "./hooks.js";
 import { HooksView } from "./hooksview.js";
 import { MAKES, MakingDesk } from "./making.js";
 import { MakingView } from "./makingview.js";
+import { MqttDesk } from "./mqtt.js";
+import { MqttView } from "./mqttview.js";
 import { PeopleDesk } from "./people.js";
 import { PeopleView } from "./peopleview.js";
 
@@ -22,6 +26,8 @@ export class OperatorPanel {
   #gateways;
   #cameras;
   #hooks;
+  #mqtt;
+  #access;
   #fetch;
 
   /** @param {import("../live/visit.js").Visit} visit @param {() => void} onChange the token was accepted or refused */
@@ -71,6 +77,13 @@ export class OperatorPanel {
       onChange: (facts) => hooksView.render(facts),
     }));
     const hooksView = new HooksView({ onSend: (method, path) => void hooks.send(method, path) });
+    const mqttView = new MqttView();
+    this.#mqtt = new MqttDesk({ ask: (method, path) => engine.ask(method, path), onChange: (facts) => mqttView.render(facts) });
+    const access = (this.#access = new AccessDesk({
+      ask: (method, path) => engine.ask(method, path),
+      onChange: (facts) => accessView.render(facts),
+    }));
+    const accessView = new AccessView({ onEnd: (program) => void access.end(program) });
     const fetch = (this.#fetch = new FetchDesk({
       ask: (method, path, body) => engine.ask(method, path, body),
       onChange: (facts) => fetchView.render(facts),
@@ -132,6 +145,8 @@ export class OperatorPanel {
     this.#gateways.watch(this.known && this.#dialog.isOpen);
     this.#cameras.watch(this.known && this.#dialog.isOpen);
     this.#hooks.watch(this.known && this.#dialog.isOpen);
+    this.#mqtt.watch(this.known && this.#dialog.isOpen);
+    this.#access.watch(this.known && this.#dialog.isOpen);
     this.#fetch.watch(this.known && this.#dialog.isOpen);
   }
 }

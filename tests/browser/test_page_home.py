@@ -4,6 +4,7 @@ and the operator's desk of MQTT.
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,8 +14,8 @@ from playwright.async_api import expect
 
 from server.mqtt.topics import Topics, watch_key
 from tests.browser.visitor import Visit
-from tests.support.clients import metric, soon
-from tests.support.mosquitto import Broker, broker, listening, no_mosquitto
+from tests.support.clients import http, metric, page_of, soon, take_token
+from tests.support.mosquitto import PASSWORD, Broker, broker, listening, no_mosquitto
 from tests.support.running import Running, running
 
 pytestmark = [
@@ -88,3 +89,34 @@ async def test_a_person_makes_the_camera_a_device_and_ends_it(
         await soon(lambda: one.last(TOPICS.camera(key())) == b"", 30)
     assert set(await one.retained()) == {TOPICS.status}
     await page.leave()
+
+
+async def test_the_operator_sees_the_broker_and_ends_a_program(
+    visit: Visit, run: Running, one: Broker
+) -> None:
+    """The broker without its password, and its trouble in words; a visitor's program, without its token."""
+    async with http(run) as client:
+        person = await take_token(run)
+        headers = {"Authorization": f"Bearer {person['token']}"}
+        async with page_of(run, person["token"], person["session_id"]) as socket:
+            wish = {"name": "Kitchen script", "scopes": ["look"], "seconds": 600}
+            made = await client.post("/api/grants", json=wish, headers=headers)
+            assert made.status_code == 201
+            page = await visit(f"{run.base_url}/#operator")
+            await page.page.get_by_label("Operator token").fill(TOKEN)
+            await page.button("Continue").click()
+            mqtt = page.page.locator("#mqtt")
+            await expect(mqtt).to_contain_text(f"mqtt://localhost:{one.port}", timeout=15_000)
+            await expect(mqtt).to_contain_text("connected · sent: ")
+            await expect(mqtt).not_to_contain_text(PASSWORD)
+            row = page.page.locator("#access-list li")
+            await expect(row).to_contain_text("Kitchen script")
+            await expect(row).to_contain_text("0 looks · Not used yet")
+            await expect(row).not_to_contain_text(made.json()["token"])
+            await row.get_by_role("button", name="End the access of Kitchen script").click()
+            await expect(page.page.locator("#access")).to_be_hidden()
+            await socket.next("programs", programs=[])
+            await one.stop()
+            await expect(mqtt).to_contain_text("not connected", timeout=15_000)
+            await expect(mqtt).to_contain_text(re.compile("Nothing answers|It has closed"))
+            await page.leave()

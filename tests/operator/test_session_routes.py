@@ -174,3 +174,31 @@ async def test_only_the_operator_sees_and_ends(guarded: Running, method: str, pa
         assert (await client.request(method, SESSIONS + path, headers=foreign)).status_code == 403
         bad = await client.delete(f"{SESSIONS}/abc", headers=bearer(OPERATOR))
         assert_error(bad, 400, "bad_request", retryable=False)
+
+
+async def test_the_operator_sees_and_ends_visitors_programs(guarded: Running) -> None:
+    """Without their tokens and what they asked; nobody else does."""
+    path = "/api/operator/programs"
+    async with http(guarded) as client:
+        person = await take_token(guarded, access_code=CODE)
+        async with page_of(guarded, person["token"], person["session_id"]):
+            wish = {"name": "Kitchen script", "scopes": ["look"], "seconds": 600}
+            made = await client.post("/api/grants", json=wish, headers=bearer(person["token"]))
+            assert made.status_code == 201
+            for headers in ({}, bearer(person["token"]), bearer(made.json()["token"])):
+                assert (await client.get(path, headers=headers)).status_code == 401
+            listed = await client.get(path, headers=bearer(OPERATOR))
+            (one,) = listed.json()["programs"]
+            assert set(one) == {
+                *("session", "id", "name", "scopes", "expires_at", "last_used", "looks")
+            }
+            assert (one["name"], one["scopes"], one["looks"]) == ("Kitchen script", ["look"], 0)
+            assert one["session"] == session_hash(person["session_id"])
+            for secret in (made.json()["token"], person["token"], person["session_id"]):
+                assert secret not in listed.text
+            end = f"{path}/{one['session']}/{one['id']}"
+            assert (await client.delete(end)).status_code == 401
+            for expected in (200, 404):
+                reply = await client.delete(end, headers=bearer(OPERATOR))
+                assert reply.status_code == expected
+            assert (await client.get(path, headers=bearer(OPERATOR))).json() == {"programs": []}
