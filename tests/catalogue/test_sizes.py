@@ -5,7 +5,6 @@ sizes.
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from server.core.frames import Geometry
 from server.vision.resize import budget_pixels, smart_resize, visual_tokens
 from tests.catalogue.test_folder import beside, safetensors, write
 from tests.catalogue.test_modes import MAKER, MODEL
-from tests.real_model.server import PYTHON, ROOT, environment, missing
+from tests.real_model.server import environment, missing, run_module
 
 # As their hub has them: what the folders' configurations say, without what is their class's own.
 # The catalogue's ids.
@@ -154,17 +153,9 @@ def true(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
                 pictures.append([name, wide, high])
     pictures += [[name, *camera] for name in TILED for camera in CAMERAS]
     pictures += [["smolvlm", *camera, -(-max(camera) // 512) * 512] for camera in CAMERAS]
-    done = subprocess.run(
-        [PYTHON, "-m", "tests.real_model.figures"],
-        input=json.dumps({"pictures": pictures, "models": PUBLISHED}),
-        env=environment(folder),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    told: dict[str, Any] = json.loads(done.stdout)
+    given = json.dumps({"pictures": pictures, "models": PUBLISHED})
+    answered = run_module("tests.real_model.figures", env=environment(folder), given=given)
+    told: dict[str, Any] = json.loads(answered)
     told["pictures"] = list(zip(pictures, told["tokens"], strict=True))
     return told
 

@@ -30,7 +30,7 @@ from server.generation.runtime import GeneratorRuntime
 from server.processes import keeper
 from server.processes.wire import Message
 from server.processes.worker_process import environment
-from tests.real_model.server import PYTHON, ROOT
+from tests.real_model.server import PYTHON, ROOT, run_module
 from tests.support.clients import http, soon
 from tests.support.running import Running, running
 
@@ -63,15 +63,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert "REAL_MODEL_REQUIRED" not in os.environ, lacking
         pytest.skip(lacking)
     folder = tmp_path_factory.mktemp("models")
-    done = subprocess.run(
-        [PYTHON, "-m", "tests.generating.build", folder],
-        env=env(folder),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=_LONG,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    run_module("tests.generating.build", folder, env=env(folder))
     return folder
 
 

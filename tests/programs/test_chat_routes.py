@@ -15,12 +15,13 @@ import pytest
 import pytest_asyncio
 from openai.types.chat import ChatCompletion
 
-from scripts.bench.live_encoder import LiveEncoder, Scene
+from scripts.bench.live_encoder import LiveEncoder
 from server.completions.request import ChatRequest, read
 from server.programs import chat_routes
 from tests.programs.test_routes import bearer, give
 from tests.support.clients import Visitor, http, metric, soon, visitor
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
+from tests.support.fakes_rtc import live_encoder
 from tests.support.running import Running, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -102,9 +103,8 @@ async def desk_with(encoder: LiveEncoder, **settings: Any) -> AsyncIterator[Desk
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def encoder() -> AsyncIterator[LiveEncoder]:
-    one = LiveEncoder(Scene(640, 360), rate=15)
-    yield one
-    await one.close()
+    async with live_encoder() as encoder:
+        yield encoder
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -21,12 +21,13 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 from mcp.types import CallToolResult, ImageContent, TextContent
 
-from scripts.bench.live_encoder import LiveEncoder, Scene
+from scripts.bench.live_encoder import LiveEncoder
 from server.attention.watch import Ring
 from server.session.programs.program_watches import MAX_WATCHES
 from tests.support.clients import Visitor, http, metric, soon, visitor
 from tests.support.fakes_app import assert_error
 from tests.support.fakes_openai import FakeOpenAI
+from tests.support.fakes_rtc import live_encoder
 from tests.support.running import Running, running
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
@@ -57,9 +58,8 @@ async def run(fake: FakeOpenAI) -> AsyncIterator[Running]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def encoder() -> AsyncIterator[LiveEncoder]:
-    one = LiveEncoder(Scene(640, 360), rate=15)
-    yield one
-    await one.close()
+    async with live_encoder() as encoder:
+        yield encoder
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

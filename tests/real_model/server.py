@@ -170,20 +170,31 @@ def environment(folder: Path) -> dict[str, str]:
     }
 
 
-def build(folder: Path, given: str = "") -> Path:
-    """The model's folder, made within `folder`; a few seconds. `given`: other lessons."""
-    model = folder / "tiny"
+def run_module(
+    module: str, *arguments: Path, env: dict[str, str] | None = None, given: str = ""
+) -> str:
+    """Run a module of the tests in the models' environment; return what it writes.
+
+    `env` None: this process's own. `given`: its standard input.
+    """
     done = subprocess.run(
-        [PYTHON, "-m", BUILD, model],
-        input=given or lessons(),
-        env=environment(folder),
+        [PYTHON, "-m", module, *arguments],
+        input=given,
+        env=env,
         cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=300,
     )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert json.loads(done.stdout)["right"] == 1.0, "the model did not learn its lessons"
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def build(folder: Path, given: str = "") -> Path:
+    """The model's folder, made within `folder`; a few seconds. `given`: other lessons."""
+    model = folder / "tiny"
+    told = run_module(BUILD, model, env=environment(folder), given=given or lessons())
+    assert json.loads(told)["right"] == 1.0, "the model did not learn its lessons"
     return model
 
 
@@ -191,15 +202,7 @@ def build_random(folder: Path) -> Path:
     """A folder for each of `random_models.MAKES`, made within `folder`, which is returned; a few
     seconds.
     """
-    done = subprocess.run(
-        [PYTHON, "-m", "tests.real_model.random_models", folder],
-        env=environment(folder),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    run_module("tests.real_model.random_models", folder, env=environment(folder))
     return folder
 
 

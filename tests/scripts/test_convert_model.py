@@ -15,7 +15,14 @@ from typing import Any
 import pytest
 
 from server.engines import prompts
-from tests.real_model.server import ASK_COLOR, COLORS, PYTHON, build, environment, missing
+from tests.real_model.server import (
+    ASK_COLOR,
+    COLORS,
+    build,
+    environment,
+    missing,
+    run_module,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -33,17 +40,10 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
     folder = tmp_path_factory.mktemp("conversions")
     build(folder)
     lesson = {"system": prompts.system_text(), "question": ASK_COLOR, "colors": COLORS}
-    done = subprocess.run(
-        [PYTHON, "-m", "tests.real_model.conversions", folder],
-        input=json.dumps(lesson),
-        env=environment(folder),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
+    given, env = json.dumps(lesson), environment(folder)
+    content: Found = json.loads(
+        run_module("tests.real_model.conversions", folder, env=env, given=given)
     )
-    assert done.returncode == 0, done.stderr[-3000:]
-    content: Found = json.loads(done.stdout)
     return content
 
 

@@ -28,6 +28,7 @@ from scripts.bench.stand_in_model import StandInModel
 from scripts.benchmark import main, options
 from tests.support.clients import metric, soon
 from tests.support.fakes_server import ServerProcess, free_port
+from tests.support.options import refusal
 from tests.support.running import Running, running
 
 pytestmark = pytest.mark.slow
@@ -212,10 +213,7 @@ def test_wrong_options(
     arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Status 2 and a sentence, before anything starts."""
-    with pytest.raises(SystemExit) as ended:
-        options(arguments)
-    assert ended.value.code == 2
-    assert words in capsys.readouterr().err
+    assert words in refusal(options, arguments, capsys)
 
 
 def test_a_folder_that_can_not_be_written(

@@ -32,6 +32,7 @@ from server.core.gpu import Gpu, GpuReader
 from tests.support.clients import visitor
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_server import free_port
+from tests.support.options import refusal
 from tests.support.running import running
 
 ROOT = Path(__file__).parents[2]
@@ -362,10 +363,7 @@ def test_wrong_options(
     arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Status 2 and a sentence."""
-    with pytest.raises(SystemExit) as ended:
-        options(arguments)
-    assert ended.value.code == 2
-    assert words in capsys.readouterr().err
+    assert words in refusal(options, arguments, capsys)
 
 
 def test_settings_that_can_not_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

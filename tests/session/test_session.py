@@ -73,9 +73,8 @@ async def run(fake_server: FakeOpenAI) -> AsyncIterator[Running]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def encoder() -> AsyncIterator[LiveEncoder]:
-    encoder = LiveEncoder(Scene(640, 360), rate=15)
-    yield encoder
-    await encoder.close()
+    async with live_encoder() as encoder:
+        yield encoder
 
 
 @pytest_asyncio.fixture(loop_scope="module")

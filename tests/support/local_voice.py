@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from pathlib import Path
 
-from tests.real_model.server import PYTHON, ROOT
+from tests.real_model.server import PYTHON, ROOT, run_module
 
 PACKAGES = ROOT / ".venv-models" / "speech"
 EXTRAS = Path(__file__).parent / "qwen_tts_extras"
@@ -22,11 +21,5 @@ def missing() -> str:
 
 def make(folder: Path) -> None:
     """Make the model's files; half a minute on a busy machine."""
-    subprocess.run(
-        [PYTHON, "-m", "tests.real_model.tiny_speech", folder],
-        cwd=ROOT,
-        env={**os.environ, **ENVIRONMENT, "HF_HUB_OFFLINE": "1"},
-        check=True,
-        capture_output=True,
-        timeout=300,
-    )
+    env = {**os.environ, **ENVIRONMENT, "HF_HUB_OFFLINE": "1"}
+    run_module("tests.real_model.tiny_speech", folder, env=env)

@@ -18,10 +18,11 @@ import pytest_asyncio
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.core.errors import EngineError, EngineFailed, EngineUnavailable
 from server.core.frames import Geometry, Kind, Picture
-from server.engines.base import Chunk, Delta, EngineRequest, EngineState, Finished
+from server.engines.base import Chunk, EngineRequest, EngineState
 from server.engines.openai.engine import OpenAIEngine
 from server.vision import encode
 from tests.real_model.server import ASK_COLOR, ASK_SONG, COLORS, ModelServer
+from tests.support.answers import collect
 from tests.support.clients import Message, Page, visitor
 from tests.support.running import running
 
@@ -54,13 +55,6 @@ def request(question: str, color: str = "red", max_tokens: int = 64) -> EngineRe
     jpeg = encode.jpeg(bgr)
     picture = Picture("f", 1.0, None, 1280, 720, 252, 196, 63, jpeg, None, None, 0.003)
     return EngineRequest("session", Kind.CHAT, question, picture, max_tokens=max_tokens)
-
-
-async def collect(engine: OpenAIEngine, one: EngineRequest) -> tuple[list[str], Finished]:
-    chunks: list[Chunk] = [chunk async for chunk in engine.answer(one)]
-    end = chunks.pop()
-    assert isinstance(end, Finished)
-    return [chunk.text for chunk in chunks if isinstance(chunk, Delta)], end
 
 
 # The engine alone

@@ -22,9 +22,10 @@ import pytest_asyncio
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.core.errors import EngineRefused, EngineUnavailable
 from server.core.frames import Kind, Picture
-from server.engines.base import Chunk, EngineRequest, EngineStatus, Finished
+from server.engines.base import EngineRequest, EngineStatus
 from server.engines.openai.engine import OpenAIEngine
 from server.vision.encode import jpeg
+from tests.support.answers import collect
 from tests.support.clients import Visitor, visitor
 from tests.support.running import running
 
@@ -70,13 +71,6 @@ def request(question: str = "What is this?", max_tokens: int = 16) -> EngineRequ
     picture = jpeg(bgr)
     made = Picture("f", 1.0, None, 336, 252, 336, 252, 108, picture, None, None, 0.003)
     return EngineRequest("session", Kind.CHAT, question, made, max_tokens=max_tokens)
-
-
-async def collect(engine: OpenAIEngine, one: EngineRequest) -> tuple[str, Finished]:
-    chunks: list[Chunk] = [chunk async for chunk in engine.answer(one)]
-    end = chunks.pop()
-    assert isinstance(end, Finished)
-    return "".join(getattr(chunk, "text", "") for chunk in chunks), end
 
 
 async def is_vllm(engine: OpenAIEngine) -> EngineStatus:

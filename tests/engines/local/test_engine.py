@@ -10,7 +10,6 @@ import re
 import resource
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from pathlib import Path
@@ -57,10 +56,11 @@ from tests.real_model.server import (
     ASK_SONG,
     COLORS,
     PYTHON,
-    ROOT,
     THOUGHTS,
     build_thinking,
+    run_module,
 )
+from tests.support.answers import collect
 from tests.support.clients import soon
 from tests.support.running import running
 
@@ -134,13 +134,6 @@ def request(
     bgr = np.full((196, 252, 3), COLORS[color][::-1], np.uint8)
     picture = Picture("f", 1.0, None, 1280, 720, 252, 196, 63, encode.jpeg(bgr), None, None, 0.003)
     return EngineRequest("s", Kind.CHAT, question, picture, turns=turns, max_tokens=max_tokens)
-
-
-async def collect(engine: Engine, one: EngineRequest) -> tuple[list[str], Finished]:
-    chunks: list[Chunk] = [chunk async for chunk in engine.answer(one)]
-    end = chunks.pop()
-    assert isinstance(end, Finished)
-    return [chunk.text for chunk in chunks if isinstance(chunk, Delta)], end
 
 
 async def begun(engine: LocalEngine, pieces: int = 20) -> AsyncGenerator[Chunk, None]:
@@ -451,21 +444,10 @@ async def test_a_worker_that_cannot_use_a_sound_answers_the_words(random_models:
         await omni.close()
 
 
-def hearing(folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [PYTHON, "-m", "tests.real_model.hearing", folder],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        timeout=120,
-    )
-
-
 async def test_the_features_of_a_sound_reach_the_model(random_models: Path) -> None:
     """In the model itself: as many tokens as its features need, in the message that it belongs to."""
-    done = await asyncio.to_thread(hearing, random_models)
-    assert done.returncode == 0, done.stderr[-2000:]
-    found = json.loads(done.stdout)
+    told = await asyncio.to_thread(run_module, "tests.real_model.hearing", random_models)
+    found = json.loads(told)
     # With the libraries for videos
     video = found.pop("video", None)
     assert video in (None, {"by_message": [0, 50, 0], "frames": [200]})
@@ -587,18 +569,8 @@ async def test_a_step_is_stopped_in_its_middle(tiny_model: Path) -> None:
     """In the model itself: stopped in a layer of the first step, no later layer runs; without
     memory, only that answer fails.
     """
-    done = subprocess.run(
-        [PYTHON, "-m", "tests.real_model.generating", tiny_model],
-        input=json.dumps(
-            {"system": system_text(), "question": ASK_COLOR, "color": COLORS["red"]},
-        ),
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    found = json.loads(done.stdout)
+    given = json.dumps({"system": system_text(), "question": ASK_COLOR, "color": COLORS["red"]})
+    found = json.loads(run_module("tests.real_model.generating", tiny_model, given=given))
     # A turn less and its words all there: no more than marks, role and line ends are gone.
     assert 0 < found.pop("no system role") < 12
     assert found == {

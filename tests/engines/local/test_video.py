@@ -12,8 +12,9 @@ import pytest
 
 from server.engines.base import EarlierPicture, Finished
 from server.engines.recollection import captions
-from tests.engines.local.test_engine import collect, local, request
+from tests.engines.local.test_engine import local, request
 from tests.real_model.server import ASK_COLOR, PYTHON
+from tests.support.answers import collect
 from tests.support.real_vllm import PYTHON as OTHER
 from tests.support.real_vllm import with_videos
 

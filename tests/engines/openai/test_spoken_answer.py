@@ -13,12 +13,13 @@ import pytest
 import pytest_asyncio
 
 from server.core.sound import Sound
-from server.engines.base import Delta, EngineRequest, Finished
+from server.engines.base import EngineRequest
 from server.engines.openai.engine import OpenAIEngine
 from server.engines.openai.spoken_answer import SpokenAnswer
 from server.voice.pcm import VoiceChunk
 from server.voice.wav import wav
 from tests.engines.openai.test_engine import request as plain_request
+from tests.support.answers import answered
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 
 OMNI = "Qwen/Qwen3-Omni-30B-A3B-Instruct"
@@ -70,22 +71,6 @@ async def engine(fake: FakeOpenAI) -> AsyncIterator[OpenAIEngine]:
     await one.probe()
     yield one
     await one.close()
-
-
-async def answered(
-    engine: OpenAIEngine, request: EngineRequest
-) -> tuple[str, list[VoiceChunk], Finished]:
-    """The text, the sound, and the end."""
-    text, sound = "", []
-    async with aclosing(engine.answer(request)) as chunks:
-        async for chunk in chunks:
-            if isinstance(chunk, Delta):
-                text += chunk.text
-            elif isinstance(chunk, VoiceChunk):
-                sound.append(chunk)
-            elif isinstance(chunk, Finished):
-                return text, sound, chunk
-    pytest.fail("the answer has no end")
 
 
 # Form

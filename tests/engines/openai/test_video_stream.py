@@ -17,13 +17,13 @@ from server.core.errors import EngineFailed, EngineTimeout
 from server.core.frames import Kind
 from server.core.sound import SOUND_RATE, Sound, SoundUse
 from server.engines import recollection
-from server.engines.base import Delta, EarlierPicture, EngineRequest, Finished, Turn
+from server.engines.base import Delta, EarlierPicture, EngineRequest, Turn
 from server.engines.conversation import Conversation, Message, Shown, Speaker, Words
 from server.engines.openai.chat_client import TimeLimits
 from server.engines.openai.engine import OpenAIEngine
-from server.voice.pcm import VoiceChunk
 from tests.engines.openai.test_engine import picture
 from tests.engines.openai.test_engine import request as plain_request
+from tests.support.answers import answered
 from tests.support.omni_video_server import MODEL, SOCKET, Answer, OmniVideoServer
 from tests.support.timing import NEVER_SECONDS
 
@@ -81,22 +81,6 @@ async def engine(server: OmniVideoServer) -> AsyncIterator[Engine]:
     one = await engine_of(server, voice="Ethan", api_key="k")
     yield one
     await one.close()
-
-
-async def answered(
-    engine: OpenAIEngine, request: EngineRequest
-) -> tuple[str, list[VoiceChunk], Finished]:
-    """The text, the sound, and the end."""
-    text, sound = "", []
-    async with aclosing(engine.answer(request)) as chunks:
-        async for chunk in chunks:
-            if isinstance(chunk, Delta):
-                text += chunk.text
-            elif isinstance(chunk, VoiceChunk):
-                sound.append(chunk)
-            elif isinstance(chunk, Finished):
-                return text, sound, chunk
-    pytest.fail("the answer has no end")
 
 
 # What goes out

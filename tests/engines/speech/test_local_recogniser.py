@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
@@ -18,7 +17,7 @@ from server.core.errors import SpeechFailed, SpeechUnavailable
 from server.core.sound import SOUND_RATE, Sound
 from server.engines.speech.base import Words
 from server.engines.speech.local_recogniser import LocalRecogniser
-from tests.real_model.server import PYTHON, ROOT
+from tests.real_model.server import PYTHON, run_module
 from tests.support.clients import soon
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
@@ -33,8 +32,7 @@ def noise(seconds: float) -> Sound:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("speech") / "whisper"
-    words = [str(PYTHON), "-m", "tests.real_model.tiny_whisper", str(made)]
-    subprocess.run(words, check=True, cwd=ROOT, capture_output=True, timeout=120)
+    run_module("tests.real_model.tiny_whisper", made)
     return made
 
 
