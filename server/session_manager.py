@@ -15,8 +15,8 @@ from server.core.aio import TaskSet, log_failure, supervise
 from server.core.close_codes import Close
 from server.core.errors import Busy, Conflict, Draining, NotFound
 from server.core.redact import session_hash
-from server.session.cameras.cameras import Place
-from server.session.cameras.place import Invitation, connection_key
+from server.session.cameras.admission import Invitation, connection_key
+from server.session.cameras.cameras import FurtherCamera
 from server.session.entries import Entry, Seen, Slots, Socket, longest_left, seen_of
 from server.session.session import Session
 from server.session.session_state import SessionState
@@ -64,7 +64,7 @@ class SessionManager:
         return sum(not entry.standing for entry in self._entries.values())
 
     @property
-    def places(self) -> int:
+    def occupied(self) -> int:
         """The visitors' sessions and their further cameras, which MAX_SESSIONS bounds together."""
         return sum(1 + len(session.cameras) for session in self.visitors())
 
@@ -133,7 +133,7 @@ class SessionManager:
                 "This session has ended. Get a new token from /api/token and start again."
             )
         self.check_open()
-        if self.places >= self._max_sessions and not self._make_space():
+        if self.occupied >= self._max_sessions and not self._make_space():
             raise self._full()
         session = self._make(session_id)
         self._entries[session_id] = Entry(session, since, device)
@@ -170,9 +170,9 @@ class SessionManager:
                 "This part of the server takes nobody new. Try again in a moment.", retry_after=5
             )
 
-    def check_room(self) -> None:
-        """Raises Busy when no session could begin here now, even in the place of one that was left."""
-        if self.places >= self._max_sessions and longest_left(self._entries.values()) is None:
+    def check_free(self) -> None:
+        """Raises Busy when no session could begin here now, even by ending one that was left."""
+        if self.occupied >= self._max_sessions and longest_left(self._entries.values()) is None:
             raise self._full()
 
     def check_camera(self, session_id: str) -> None:
@@ -181,11 +181,11 @@ class SessionManager:
         """
         self._check_visitor(session_id)
         self.check_open()
-        if self.places >= self._max_sessions:
+        if self.occupied >= self._max_sessions:
             raise self._full()
 
     async def invite(self, session_id: str, name: str) -> Invitation:
-        """Make a place for a further camera, with one of the slots that all processes share.
+        """Invite a further camera, with one of the slots that all processes share.
 
         Raises what `check_camera` and `Cameras.invite` raise.
         """
@@ -210,14 +210,14 @@ class SessionManager:
         if session_id in self._entries and self._entries[session_id].standing:
             raise Conflict("This session has a camera of the house. No other one takes its place.")
 
-    def admitted(self, token: str) -> tuple[Session, Place] | None:
-        """Find the place of a further camera by its token; None for none."""
+    def admitted(self, token: str) -> tuple[Session, FurtherCamera] | None:
+        """Find a further camera by its token; None for none."""
         secret = read_token(token)
         session = self.get(secret.session_id) if secret is not None else None
-        place = (
-            session.cameras.admit(secret) if session is not None and secret is not None else None
-        )
-        return (session, place) if session is not None and place is not None else None
+        if secret is None or session is None:
+            return None
+        further = session.cameras.admit(secret)
+        return (session, further) if further is not None else None
 
     def _full(self) -> Busy:
         return Busy(

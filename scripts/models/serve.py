@@ -134,13 +134,13 @@ def prepared(settings: Settings, chosen: argparse.Namespace) -> Launch:
             f"`{chosen.vllm}` is built for the CPU, where an answer of a large model takes minutes, so it is not started."
             " Install the build for this GPU (docs.vllm.ai says how), or give --cpu for a small model."
         )
-    room = main_memory()[1] - weights
+    free_bytes = main_memory()[1] - weights
     used = cards[: gpus_of_a_copy(chosen.extra)]
     memory = sum(card.memory_total or 0 for card in used)
     share, taken = settings.gpu_memory_utilization, weights + OVERHEAD_BYTES
-    gpu_room = batching.room(memory, share, taken) if memory else None
+    gpu_free_bytes = batching.free_bytes_of(memory, share, taken) if memory else None
     launch, batch = vllm_command.build(
-        settings, model, vllm, chosen.extra, room=room, gpu_room=gpu_room
+        settings, model, vllm, chosen.extra, free_bytes=free_bytes, gpu_free_bytes=gpu_free_bytes
     )
     say(f"vLLM {vllm.version}, {settings.model_path} ({in_words(weights)}), {described(cards)}.")
     if batch:

@@ -58,22 +58,22 @@ def build(
     vllm: Vllm,
     extra: Sequence[str] = (),
     *,
-    room: int = 0,
-    gpu_room: int | None = None,
+    free_bytes: int = 0,
+    gpu_free_bytes: int | None = None,
 ) -> tuple[Launch, str]:
     """Build the command.
 
     Return it with the reason for the number of answers that it works on at a time.
 
-    `room`: bytes that the weights leave of main memory, for a build for the CPU; `gpu_room`: of the
+    `free_bytes`: bytes that the weights leave of main memory, for a build for the CPU; `gpu_free_bytes`: of the
     GPUs' memory. Raises ModelError when the model cannot be served as the settings say.
     """
     host, port = _address(settings)
     limits = pixels(settings, model)
-    cache = cpu_cache_bytes(room) if vllm.for_cpu else None
+    cache = cpu_cache_bytes(free_bytes) if vllm.for_cpu else None
     many = batching.batch(
         concurrent=settings.max_concurrent_inferences,
-        room=gpu_room if cache is None else cache,
+        free_bytes=gpu_free_bytes if cache is None else cache,
         token_bytes=kept_a_token(settings, model),
         context=settings.model_max_tokens,
     )

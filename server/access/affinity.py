@@ -35,9 +35,9 @@ class HomeProcess:
     # GATEWAY_NAME and PROCESS_NAME; see `full_name`
     name: str = ""
 
-    def name_session(self, random_id: Callable[[], str], place: str = "") -> str:
-        """Make the id of a new session, which leads back to this process, or to the gateway `place`."""
-        name = place or self.name
+    def name_session(self, random_id: Callable[[], str], gateway: str = "") -> str:
+        """Make the id of a new session, which leads back to this process, or to `gateway`."""
+        name = gateway or self.name
         return f"{name}-{random_id()}" if name else random_id()
 
     def is_home(self, session_id: str) -> bool:

@@ -1,7 +1,7 @@
 """Credentials of cameras that join a session: a token to send with, and a one-time code that is changed for one. Pure.
 
 Both begin with the session's id, which is no credential, and end with 128 random bits. They are no session tokens: they
-open nothing but one camera's place in one session, which keeps their digests alone.
+open nothing but one further camera of one session, which keeps their digests alone.
 """
 
 from __future__ import annotations

@@ -26,8 +26,8 @@ REPORT_SECONDS = 15
 KNOWN_SECONDS = 60.0
 # Reports that are read, the newest; more gateways than this do not know each other.
 MOST_GATEWAYS = 100
-# A newcomer stays at the gateway that it reached, until that has so much more of its room taken
-# than all gateways together (share of the room).
+# A newcomer stays at the gateway that it reached, until that has so much more of its sessions taken
+# than all gateways together (share of the sessions).
 UNEVEN = 0.1
 # Characters of a report that are read
 _MOST_CHARS = 32

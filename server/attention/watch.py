@@ -1,6 +1,6 @@
 """One watch: the state of its condition, and the decision to ring. Pure: `now` is an argument.
 
-                 yes                    yes, and the place lies in what changed
+                 yes                    yes, and the box lies in   what changed
     CLEAR ───────────────▶ DOUBTED ─────────────────────────────────────────▶ HOLDS ─▶ ring
       ▲ ◀──────────────────────┘ no, or elsewhere                               │
       └─────────────────────────────────────────────────────────────────────────┘ three noes, then a cooldown
@@ -25,7 +25,7 @@ _DAY = 86_400.0
 _BAR = 0.5
 _DOUBT_LEFT = 0.6
 _MAX_BAR = 0.95
-# Share of the smaller of both by which a place has to overlap the change
+# Share of the smaller of both by which a box has to overlap the change
 _MIN_OVERLAP = 0.2
 
 
@@ -97,13 +97,13 @@ class Ring:
     region: Box | None
 
 
-def overlaps(place: Box, changed: Box) -> bool:
-    """Find whether a place overlaps a change by a fifth of the smaller of both."""
-    width = min(place.x2, changed.x2) - max(place.x1, changed.x1)
-    height = min(place.y2, changed.y2) - max(place.y1, changed.y1)
+def overlaps(found: Box, changed: Box) -> bool:
+    """Find whether a box overlaps a change by a fifth of the smaller of both."""
+    width = min(found.x2, changed.x2) - max(found.x1, changed.x1)
+    height = min(found.y2, changed.y2) - max(found.y1, changed.y1)
     if width <= 0 or height <= 0:
         return False
-    smaller = min((box.x2 - box.x1) * (box.y2 - box.y1) for box in (place, changed))
+    smaller = min((box.x2 - box.x1) * (box.y2 - box.y1) for box in (found, changed))
     return width * height >= _MIN_OVERLAP * smaller
 
 
@@ -197,11 +197,11 @@ class Watch:
         return False
 
     def second(
-        self, answer: Answer, frame_id: str, changed: Box | None, now: float, *, places: bool
+        self, answer: Answer, frame_id: str, changed: Box | None, now: float, *, boxes: bool
     ) -> Ring | None:
         """Take the answer of the second look. `changed`: None when the whole picture changed.
 
-        `places`: the answer has to name a place in what changed; else nothing rings.
+        `boxes`: the answer has to name a box in what changed; else nothing rings.
         """
         if self.belief is not Belief.DOUBTED:
             return None
@@ -213,7 +213,7 @@ class Watch:
         if first:
             self._begin()
             return None
-        if places and (
+        if boxes and (
             answer.where is None or (changed is not None and not overlaps(answer.where, changed))
         ):
             return None

@@ -28,7 +28,7 @@ class Look(StrEnum):
     PLAIN = "plain"
     # The same, when the scene is still again after a no
     SETTLED = "settled"
-    # One condition, its place in high detail, in other words, beside the last verified no
+    # One condition, its box in high detail, in other words, beside the last verified no
     SECOND = "second"
 
 
@@ -45,7 +45,7 @@ class Ask:
     # verified no, None without one
     crop: Box | None = None
     before: str | None = None
-    # The light went out or came on: a yes needs no place.
+    # The light went out or came on: a yes needs no box.
     light: bool = False
 
 
@@ -91,10 +91,10 @@ def _both(one: Box | None, other: Box | None) -> Box | None:
 
 
 class Watches:
-    """The watches of one session. `places`: the engine names places, in the frame's pixels."""
+    """The watches of one session. `boxes`: the engine gives boxes, in the frame's pixels."""
 
-    def __init__(self, *, places: bool = True) -> None:
-        self.places = places
+    def __init__(self, *, boxes: bool = True) -> None:
+        self.boxes = boxes
         self._watches: dict[str, Watch] = {}
         # The running common request; None without one
         self._under_way: Ask | None = None
@@ -131,7 +131,7 @@ class Watches:
     ) -> Ask | None:
         """Take a change of the scene; return the request about the present watches, or None.
 
-        `light`: the light went out or came on, so a yes needs no place.
+        `light`: the light went out or came on, so a yes needs no box.
         """
         if self._under_way is not None:
             before = self._waiting
@@ -224,7 +224,7 @@ class Watches:
         )
 
     def new_stream(self) -> None:
-        """Forget the verified noes: another camera shows another place."""
+        """Forget the verified noes: another camera looks elsewhere."""
         for watch in self._watches.values():
             watch.last_no = None
 
@@ -308,8 +308,8 @@ class Watches:
         if answer is None:
             watch.unanswered()
             return
-        places = self.places and not ask.light
-        ring = watch.second(answer, ask.frame_id, ask.changed, now, places=places)
+        boxes = self.boxes and not ask.light
+        ring = watch.second(answer, ask.frame_id, ask.changed, now, boxes=boxes)
         if ring is not None:
             outcome.rings.append(ring)
             self._rings[f"{name} {ask.frame_id}"] = ring

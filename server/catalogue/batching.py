@@ -22,18 +22,18 @@ class Batch:
     tight: bool = False
 
 
-def batch(*, concurrent: int, room: int | None, token_bytes: int, context: int) -> Batch:
+def batch(*, concurrent: int, free_bytes: int | None, token_bytes: int, context: int) -> Batch:
     """Choose `--max-num-seqs`.
 
-    `concurrent`: MAX_CONCURRENT_INFERENCES. `room`: bytes of memory beside the weights, None if
+    `concurrent`: MAX_CONCURRENT_INFERENCES. `free_bytes`: memory beside the weights, None if
     unknown. `token_bytes`: bytes of one token's keys and values, 0 if unknown. `context`: most
     tokens of one answer.
     """
-    if room is None or token_bytes <= 0:
+    if free_bytes is None or token_bytes <= 0:
         most = max(concurrent, MOST)
         return Batch(most, None, f"{most} answers at a time: what the memory holds is not known.")
-    held = max(0, room) // (token_bytes * context)
-    left = gigabytes(max(0, room))
+    held = max(0, free_bytes) // (token_bytes * context)
+    left = gigabytes(max(0, free_bytes))
     if held < concurrent:
         return Batch(
             concurrent,
@@ -52,7 +52,7 @@ def batch(*, concurrent: int, room: int | None, token_bytes: int, context: int) 
     )
 
 
-def room(memory: int, share: float, taken: int) -> int:
+def free_bytes_of(memory: int, share: float, taken: int) -> int:
     """Return the bytes for keys and values: `share` of the GPUs' memory less `taken` by weights and
     library.
     """

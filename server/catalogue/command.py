@@ -139,8 +139,8 @@ def _vllm(
     found = vllm.Vllm(host.vllm_version, host.vllm_flags, host.vllm_for_cpu, host.vllm_words)
     serving = _serving(choice, model, host, str(folder), LOOPBACK, choice.port)
     if found.for_cpu:
-        room = host.ram_free_bytes - needed(model, choice.dtype, gpu=False)
-        serving = dataclasses.replace(serving, cpu_cache_bytes=vllm.cpu_cache_bytes(room))
+        free_bytes = host.ram_free_bytes - needed(model, choice.dtype, gpu=False)
+        serving = dataclasses.replace(serving, cpu_cache_bytes=vllm.cpu_cache_bytes(free_bytes))
     many = _batch(serving, choice, model, host, concurrent)
     serving = dataclasses.replace(serving, sequences=many.sequences)
     arguments, warnings = vllm.serve_arguments(found.words, serving, found)
@@ -285,8 +285,8 @@ def _gpus(choice: Choice, model: Model, host: Host) -> int:
     count = 1
     while count * 2 <= there:
         totals = [gpu.total_bytes for gpu in host.gpus[:count]]
-        room = sum(total or 0 for total in totals) * choice.gpu_memory_utilization
-        if None in totals or needed(model, choice.dtype, gpu=True) <= room:
+        usable = sum(total or 0 for total in totals) * choice.gpu_memory_utilization
+        if None in totals or needed(model, choice.dtype, gpu=True) <= usable:
             break
         count *= 2
     return count
@@ -303,10 +303,10 @@ def _batch(
     totals = [one.total_bytes for one in host.gpus[: serving.gpus]]
     if gpu and totals and None not in totals:
         taken = before_requests(model, choice.dtype, gpu=True)
-        left = batching.room(sum(total or 0 for total in totals), serving.memory, taken)
+        left = batching.free_bytes_of(sum(total or 0 for total in totals), serving.memory, taken)
     return batching.batch(
         concurrent=concurrent,
-        room=left,
+        free_bytes=left,
         token_bytes=kept_a_token(model, choice.dtype, gpu=gpu),
         context=serving.context,
     )

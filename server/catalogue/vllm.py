@@ -103,11 +103,11 @@ def listed_flags(text: str) -> frozenset[str]:
     return frozenset(flag for line in lines for flag in _FLAG.findall(line))
 
 
-def cpu_cache_bytes(room: int) -> int:
-    """Return the memory for keys and values on the CPU: half of the `room` bytes beside the model,
+def cpu_cache_bytes(free_bytes: int) -> int:
+    """Return the memory for keys and values on the CPU: half of `free_bytes` beside the model,
     256 MiB to 2 GiB.
     """
-    return min(max(room // 2, _CACHE_BYTES[0]), _CACHE_BYTES[1])
+    return min(max(free_bytes // 2, _CACHE_BYTES[0]), _CACHE_BYTES[1])
 
 
 def environment(serving: Serving, vllm: Vllm) -> dict[str, str]:

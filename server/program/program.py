@@ -38,7 +38,7 @@ from server.program.house_parts import listed_cameras, listed_webhooks, make_mqt
 from server.program.shared_parts import SharedParts
 from server.program.speech_parts import SpeechParts
 from server.rtc.patches.gathering import Gathering
-from server.session.cameras.place import connection_key
+from server.session.cameras.admission import connection_key
 from server.session.request.session_tools import SessionLimits, SessionTools
 from server.session.session import Session
 from server.session_manager import SessionManager

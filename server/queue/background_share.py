@@ -76,10 +76,10 @@ class BackgroundShare:
 
         Infinity: not before one of them ends.
         """
-        room = self.share(now) * slots
-        if running and running + 1 > room:
+        capacity = self.share(now) * slots
+        if running and running + 1 > capacity:
             return math.inf
-        rest = self._job_seconds * (1 / room - 1) if room < 1 else 0.0
+        rest = self._job_seconds * (1 / capacity - 1) if capacity < 1 else 0.0
         return max(0.0, self._job_ended + min(_LONGEST_REST, rest) - now)
 
     def begun(self, seconds: float, now: float) -> None:
@@ -104,5 +104,5 @@ class BackgroundShare:
         return max(0.0, self._prompts - _PROMPTS * (now - self._prompts_at))
 
     def ended(self, seconds: float, now: float) -> None:
-        """Note the end of a background job. With room for less than one it is followed by a rest of its length and more."""
+        """Note the end of a background job. Where less than one fits, it is followed by a rest of its length and more."""
         self._job_ended, self._job_seconds = now, seconds

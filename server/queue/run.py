@@ -58,8 +58,8 @@ class JobRun:
     thoughts: str = ""
     # Some sound of the answer has come.
     spoken: bool = False
-    # Characters left for the answer.
-    room: int = 0
+    # Characters that the answer may still have
+    chars_left: int = 0
     ended: bool = False
     # The time of the first words or thoughts: the engine has computed the prompt. None before.
     begun_at: float | None = None
@@ -112,7 +112,7 @@ class JobRun:
         # Another engine may have begun, and failed: its words are no time of this one.
         self.begun_at = None
         picture = request.picture
-        self.room = CHARS_A_TOKEN * request.max_tokens
+        self.chars_left = CHARS_A_TOKEN * request.max_tokens
         self.thoughts, self.spoken = "", False
         if not picture.held:
             # A held frame's age is only the user's typing time.
@@ -137,9 +137,9 @@ class JobRun:
             if self.job.kind is not Kind.AHEAD:
                 self.metrics.first_token.observe(self.first_at - self.asked_at)
         self.pieces.append(text)
-        self.room -= len(text)
+        self.chars_left -= len(text)
         self.job.sink.delta(text)
-        if self.room <= 0:
+        if self.chars_left <= 0:
             # The engine ignores max_tokens.
             self._finish(Finished("length"))
 

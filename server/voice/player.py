@@ -48,7 +48,7 @@ class Player:
         return self._waiting / RATE
 
     @property
-    def room(self) -> float:
+    def free(self) -> float:
         """Seconds of speech that still fit."""
         return MOST_SECONDS - self.waiting
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from server.access.camera_tokens import MAX_CHARS, read_code
 from server.auth import Claims
 from server.core.errors import Unauthorized
-from server.session.cameras.place import INVITED_SECONDS, OWN
+from server.session.cameras.admission import INVITED_SECONDS, OWN
 from server.web.context import Services
 from server.web.request_guard import RequestGuard
 
@@ -22,7 +22,7 @@ JOIN_PAGE = "/client/join/camera.html"
 
 class NameBody(BaseModel):
     model_config = ConfigDict(extra="ignore")
-    # The place checks the name itself, so that its error says more.
+    # The session checks the name itself, so that its error says more.
     name: str = Field(default="", max_length=1000)
 
 
@@ -68,10 +68,10 @@ def add_cameras(router: APIRouter, services: Services, guard: RequestGuard) -> N
                 "This link is over: each one is good for one device and ten minutes."
                 " Ask whoever showed it for another one."
             )
-        place, token = joined
+        further, token = joined
         return {
-            "camera": place.id,
-            "name": place.name,
+            "camera": further.id,
+            "name": further.name,
             "address": f"/api/whip?session={session.id}",
             "token": token,
             "ice_servers": services.access.ice_servers(session.id),

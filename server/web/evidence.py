@@ -16,8 +16,8 @@ def create_evidence_router(webhooks: Webhooks) -> APIRouter:
     """
     router = APIRouter()
 
-    @router.get("/at/{place}/evidence/{word}")
-    async def picture(place: str, word: str) -> Response:
+    @router.get("/at/{process}/evidence/{word}")
+    async def picture(process: str, word: str) -> Response:
         jpeg = webhooks.links.get(word, time.monotonic())
         if jpeg is None:
             raise NotFound(

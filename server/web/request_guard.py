@@ -27,7 +27,7 @@ from server.auth import (
 )
 from server.camera.camera import Camera
 from server.core.errors import Elsewhere, Forbidden, NotFound, RateLimited, Unauthorized
-from server.session.cameras.place import connection_key
+from server.session.cameras.admission import connection_key
 from server.web.connection_guard import ConnectionGuard
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Sender:
     # Of a session's token
     claims: Claims | None = None
     camera: Camera | None = None
-    # Raises when the further camera's place has ended
+    # Raises when the further camera has ended
     check: Callable[[], None] = lambda: None
 
 
@@ -75,12 +75,12 @@ class RequestGuard(ConnectionGuard):
         )
         self._services = services
 
-    def issue(self, device: Device | None = None, place: str = "") -> Issued:
-        """Issue a token for a new session. `device`: the paired one that asks; `place`: the gateway
+    def issue(self, device: Device | None = None, gateway: str = "") -> Issued:
+        """Issue a token for a new session. `device`: the paired one that asks; `gateway`: the one
         that it leads to, this process where it is empty.
         """
         services = self._services
-        session_id = self.home_process.name_session(new_session_id, place)
+        session_id = self.home_process.name_session(new_session_id, gateway)
         begins = services.sessions.revoked.begin(time.time())
         if device is not None:
             # It may have been paired in the same second in which all others were forgotten.
@@ -167,10 +167,13 @@ class RequestGuard(ConnectionGuard):
         if camera is None:
             self._metrics.auth_failures.labels("ended").inc()
             raise TokenRefused("camera_ended")
-        session, place = camera
-        key = connection_key(session.id, place.id)
+        session, further = camera
+        key = connection_key(session.id, further.id)
         return Sender(
-            session.id, key, camera=place.camera, check=lambda: session.cameras.check(place, secret)
+            session.id,
+            key,
+            camera=further.camera,
+            check=lambda: session.cameras.check(further, secret),
         )
 
     async def wrong_camera_code(self, request: Request) -> None:

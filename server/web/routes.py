@@ -195,7 +195,7 @@ def create_router(services: Services, operators: OperatorGuard, sockets: SocketS
             # A balancer then asks another process, before any code is used up.
             services.sessions.check_open()
             if services.gateways.named:
-                services.sessions.check_room()
+                services.sessions.check_free()
         if access.access_code and body.pairing_code is not None:
             await guard.redeem(request, body.pairing_code)
             device = guard.pair(request, response)

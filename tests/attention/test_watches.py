@@ -22,8 +22,8 @@ NO = Answer(False, 0.9, None, "It is still.")
 class Bench:
     """A session's watches with a clock and frames that are counted."""
 
-    def __init__(self, *orders: Order, places: bool = True) -> None:
-        self.rule = Watches(places=places)
+    def __init__(self, *orders: Order, boxes: bool = True) -> None:
+        self.rule = Watches(boxes=boxes)
         self.now = 0.0
         self.minute = 600
         self.frame = 0
@@ -110,8 +110,8 @@ def test_it_rings_only_for_yes_twice_in_what_changed(
     assert bench.state() is (WatchState.SEEN if rings else WatchState.LOOKING)
 
 
-def test_an_engine_without_places_rings_without_them() -> None:
-    bench = Bench(KETTLE, places=False).calm()
+def test_an_engine_without_boxes_rings_without_them() -> None:
+    bench = Bench(KETTLE, boxes=False).calm()
     assert bench.twice(YES, Answer(True, 0.9, None, ""))
 
 

@@ -130,7 +130,7 @@ ACCESS = (
     Break(
         "Further cameras",
         "a link is good again and again",
-        "server/session/cameras/place.py",
+        "server/session/cameras/admission.py",
         "        self._code = None\n        # The one that was shown",
         "        # The one that was shown",
         "web/test_cameras.py::test_a_link_is_good_once",
@@ -138,7 +138,7 @@ ACCESS = (
     Break(
         "Further cameras",
         "an invitation never ends",
-        "server/session/cameras/place.py",
+        "server/session/cameras/admission.py",
         "        return not self.over(now) and secret.is_for(self._token)\n",
         "        return secret.is_for(self._token)\n",
         "session/cameras/test_place.py::test_an_invitation_is_good_for_ten_minutes",
@@ -169,7 +169,7 @@ ACCESS = (
         "Further cameras",
         "a session has any number of them",
         "server/session_manager.py",
-        "        self.check_open()\n        if self.places >= self._max_sessions:\n            raise self._full()\n",
+        "        self.check_open()\n        if self.occupied >= self._max_sessions:\n            raise self._full()\n",
         "        self.check_open()\n",
         "web/test_cameras.py::test_each_camera_counts_among_the_sessions",
     ),

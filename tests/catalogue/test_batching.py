@@ -25,7 +25,7 @@ ANSWER_TOKENS = 128
 
 
 @pytest.mark.parametrize(
-    ("concurrent", "room", "sequences", "held", "tight"),
+    ("concurrent", "free_bytes", "sequences", "held", "tight"),
     [
         (8, 100 * GB, 48, 48, False),
         (8, 1000 * GB, 256, 488, False),
@@ -36,10 +36,12 @@ ANSWER_TOKENS = 128
     ],
 )
 def test_as_many_as_the_memory_holds_and_never_fewer_than_are_asked(
-    concurrent: int, room: int | None, sequences: int, held: int | None, tight: bool
+    concurrent: int, free_bytes: int | None, sequences: int, held: int | None, tight: bool
 ) -> None:
     """Of 250,000 bytes a token and 8,192 tokens; what is not known bounds nothing."""
-    found = batching.batch(concurrent=concurrent, room=room, token_bytes=250_000, context=8192)
+    found = batching.batch(
+        concurrent=concurrent, free_bytes=free_bytes, token_bytes=250_000, context=8192
+    )
     assert (found.sequences, found.held, found.tight) == (sequences, held, tight)
     assert str(sequences) in found.reason
     assert ("Lower it" in found.reason) is tight
@@ -99,10 +101,10 @@ def test_deploys_table_of_sizes_follows_from_batching() -> None:
     """Questions, GPUs and processes of each row, and the figures that the text derives them from."""
     text = " ".join((ROOT / "DEPLOY.md").read_text(encoding="utf-8").split())
     weights = LARGE.weights_bytes
-    room = batching.room(MEMORY, 0.9, weights + OVERHEAD_BYTES)
-    held = room // (TOKEN_BYTES * 8192)
+    free_bytes = batching.free_bytes_of(MEMORY, 0.9, weights + OVERHEAD_BYTES)
+    held = free_bytes // (TOKEN_BYTES * 8192)
     assert (
-        f"leaves about {room / GB:.0f} GB for keys and values, some {room // TOKEN_BYTES // 10_000}0,000 tokens: {held} answers"
+        f"leaves about {free_bytes / GB:.0f} GB for keys and values, some {free_bytes // TOKEN_BYTES // 10_000}0,000 tokens: {held} answers"
         in text
     )
     step = step_seconds(weights, BANDWIDTH)

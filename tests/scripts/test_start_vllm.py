@@ -271,7 +271,7 @@ def test_the_package_for_the_cpu_whose_program_fails(tmp_path: Path) -> None:
     python = str(tmp_path / "bin" / "python")
     assert found.words == (python, "-m", "vllm.entrypoints.openai.api_server", "--model")
     command, _ = vllm_command.build(
-        load(None), Checkpoint(Path("/m"), {}, None, ()), found, room=3 << 30
+        load(None), Checkpoint(Path("/m"), {}, None, ()), found, free_bytes=3 << 30
     )
     assert command.argv[:5] == (*found.words, "/m")
     words = list(command.argv)
@@ -286,7 +286,9 @@ def test_an_older_build_for_the_cpu_is_told_its_memory_by_the_environment() -> N
     flags = frozenset(recorded("0.32")) - {"--kv-cache-memory-bytes"}
     model = Checkpoint(Path("/m"), {}, None, ())
     for room, told in ((0, "1"), (20 << 30, "2")):
-        command, _ = vllm_command.build(load(None), model, Vllm("0.12.0", flags, True), room=room)
+        command, _ = vllm_command.build(
+            load(None), model, Vllm("0.12.0", flags, True), free_bytes=room
+        )
         assert command.env["VLLM_CPU_KVCACHE_SPACE"] == told
         assert "--gpu-memory-utilization" not in command.argv
 

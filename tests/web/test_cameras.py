@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed
 
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.camera import camera as camera_module
-from server.session.cameras import cameras, place
+from server.session.cameras import admission, cameras
 from server.web.cameras import qr_rows
 from server.webrtc_server import PeerConnection
 from tests.camera.test_webrtc_server import CHROMIUM
@@ -301,7 +301,7 @@ async def test_cameras_end_with_the_session(guest: Visitor, other_encoder: LiveE
 async def test_a_place_that_nobody_takes_ends_by_itself(
     guest: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(place, "INVITED_SECONDS", 0.2)
+    monkeypatch.setattr(admission, "INVITED_SECONDS", 0.2)
     session = guest.run.program.sessions.find(guest.session_id)
     async with http(guest.run) as client:
         invited = await invite(guest, client)

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 from server.engines.builtin import (
     code_answers,
+    locate,
     look_answers,
-    places,
     price_answers,
     text_answers,
     time_answers,
@@ -135,7 +135,7 @@ def said_of(boxes: Sequence[Box], code: str, width: int, height: int) -> str:
         return words.say("not_found")
     sentences = []
     for box in boxes[:_SAID]:
-        where = [words.say(f"at_{one}") for one in places.directions(box, width, height)]
+        where = [words.say(f"at_{one}") for one in locate.directions(box, width, height)]
         what = without_controls(box.label[:1].upper() + box.label[1:])
         sentences.append(words.say("found_at", what=what, where=words.listed(where)))
     return words.sentence(*dict.fromkeys(sentences))

@@ -28,7 +28,7 @@ from server.engines.base import (
     Finished,
     Usage,
 )
-from server.engines.builtin import colours, places
+from server.engines.builtin import colours, locate
 from server.engines.builtin.codes import Code
 from server.engines.builtin.compose import compose, compose_several, said_of, social
 from server.engines.builtin.facts import Facts, Shares
@@ -240,26 +240,26 @@ class BuiltinEngine:
     async def _find(
         self, picture: Picture, intent: Intent, question: str
     ) -> tuple[str, tuple[Box, ...]]:
-        """Return the sentence and the places for a question about where something is."""
+        """Return the sentence and the boxes for a question about where something is."""
         bgr = await in_pool(self._heavy, pixels_of, picture)
         reader, pool = self._reader, self._heavy
         words = language(intent.language)
-        if places.wants_text(intent, question):
+        if locate.wants_text(intent, question):
             pieces = await in_pool(pool, reader.placed_text, bgr)
             if reader.text_broken:
                 return words.say("broken"), ()
-            boxes = places.text_boxes(pieces, intent, question)
-        elif places.wants_codes(intent):
+            boxes = locate.text_boxes(pieces, intent, question)
+        elif locate.wants_codes(intent):
             found = await in_pool(pool, reader.codes, bgr)
             boxes = [replace(one.box, label=one.name) for one in found if one.box is not None]
-        elif places.wants_faces(intent):
+        elif locate.wants_faces(intent):
             faces: list[Box] | None = await in_pool(pool, reader.face_boxes, bgr)
             if faces is None:
                 return words.say("faces_missing"), ()
             boxes = [replace(face, label=words.say("face")) for face in faces]
         else:
-            names = places.wanted_colours(intent, question)
-            spots = await in_pool(pool, places.colour_boxes, bgr, names)
+            names = locate.wanted_colours(intent, question)
+            spots = await in_pool(pool, locate.colour_boxes, bgr, names)
             boxes = [replace(spot, label=words.colour_name(spot.label)) for spot in spots]
         text = said_of(boxes, words.code, bgr.shape[1], bgr.shape[0])
         return text, tuple(boxes)

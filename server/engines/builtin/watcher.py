@@ -24,7 +24,7 @@ from server.engines.builtin.conditions import (
 )
 from server.engines.builtin.language import Language, language
 from server.engines.builtin.lines import Piece, legible, reading_order, upright
-from server.engines.builtin.places import around, colour_boxes
+from server.engines.builtin.locate import around, colour_boxes
 from server.engines.builtin.reader import Reader
 from server.engines.matching import plain
 from server.vision.grounding import Box
@@ -164,7 +164,7 @@ def cannot_watch(condition: str) -> str:
 
 
 def _placed(box: Box, name: str, bgr: Bgr, words: Language) -> str:
-    """Return the name of a thing, and its place in the picture."""
+    """Return the name of a thing, and its box in the picture."""
     height, width = bgr.shape[:2]
     return said_of([replace(box, label=name)], words.code, width, height)
 

@@ -205,7 +205,7 @@ class Recalling:
             return ()
         low = self._tools.preparer.budget(needs, Detail.LOW)
         own = self._tools.preparer.budget(needs, detail)
-        room = min(_ALL_SHARE * low, CONTEXT_SHARE * self._requests.context(needs) - own)
+        tokens = min(_ALL_SHARE * low, CONTEXT_SHARE * self._requests.context(needs) - own)
         most = min(MOST_PICTURES, (needs.max_pictures or MOST_PICTURES + 1) - 1)
         chosen = self._before(captured, MOST_PICTURES if needs.video else most, since)
         film = needs.video and len(chosen) >= MIN_FRAMES
@@ -220,7 +220,7 @@ class Recalling:
         )
         pool = self._tools.prepare_pool
         first = await in_pool(pool, make, chosen[-1])
-        fitting = int(room // max(1, first.visual_tokens))
+        fitting = int(tokens // max(1, first.visual_tokens))
         if film and fitting * FRAME_FACTOR >= MIN_FRAMES:
             # So many frames of a video cost as much as one picture.
             fitting *= FRAME_FACTOR

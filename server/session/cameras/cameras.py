@@ -13,7 +13,7 @@ from server.camera.camera import Camera
 from server.core import messages as wire
 from server.core.aio import TaskSet
 from server.core.errors import Conflict, NotFound
-from server.session.cameras.place import (
+from server.session.cameras.admission import (
     MOST_CAMERAS,
     OTHERS,
     OWN,
@@ -32,7 +32,7 @@ UNWATCHED_SECONDS = 120.0
 
 
 @dataclass(slots=True, eq=False)
-class Place:
+class FurtherCamera:
     """A further camera, or an invitation to be one."""
 
     id: str
@@ -67,7 +67,7 @@ class Cameras:
         self._clock = clock
         self._own_name = ""
         # By id, in the order in which they were invited
-        self._places: dict[str, Place] = {}
+        self._further: dict[str, FurtherCamera] = {}
         # Ids of the cameras that questions are about
         self._chosen: tuple[str, ...] = (OWN,)
         self._listening = True
@@ -77,17 +77,17 @@ class Cameras:
         self._tasks = TaskSet("cameras")
         # The list that the client has; None before the first
         self._reported: wire.CameraList | None = None
-        # Called with the id of a place that ends, whose connection is to be closed
+        # Called with the id of a further camera that ends, whose connection is to be closed
         self.on_end: Callable[[str], None] = lambda camera: None
 
     def __len__(self) -> int:
         """The further cameras, invitations among them."""
-        return len(self._places)
+        return len(self._further)
 
     @property
     def ids(self) -> tuple[str, ...]:
         """The further cameras' ids."""
-        return tuple(self._places)
+        return tuple(self._further)
 
     @property
     def own_name(self) -> str:
@@ -97,61 +97,61 @@ class Cameras:
     @property
     def all(self) -> list[Camera]:
         """The session's own camera and the further ones."""
-        return [self._own, *(place.camera for place in self._places.values())]
+        return [self._own, *(one.camera for one in self._further.values())]
 
     # Joining
 
     def invite(self, name: str) -> Invitation:
-        """Make a place for a camera with this name. Raises Conflict when all are taken, BadRequest."""
-        free = [id for id in OTHERS if id not in self._places]
+        """Invite a camera with this name. Raises Conflict when there are as many as may be, BadRequest."""
+        free = [id for id in OTHERS if id not in self._further]
         if not free:
             raise Conflict(
                 f"A session has {MOST_CAMERAS} cameras at most. End one of them, then add another."
             )
         id = free[0]
-        taken = [self._name_of(OWN), *(one.name for one in self._places.values())]
+        taken = [self._name_of(OWN), *(one.name for one in self._further.values())]
         name = free_name(clean_name(name), id, taken)
         camera = Camera(
             sample_rate=self._sample_rate,
             metrics=self._tools.metrics,
-            # An invitation alone holds no session's place.
+            # An invitation alone keeps no session.
             dark_since=-math.inf,
             clock=self._clock,
         )
         # Its page shows no hints about it.
         camera.watched = False
-        place = Place(
+        further = FurtherCamera(
             id,
             name,
             Admission(self._session_id, id, self._clock()),
             camera,
             Stills(camera=camera, outbox=self._outbox, tools=self._tools, id=id),
         )
-        camera.on_status = lambda: self._changed(place)
-        place.stills.listen(self._listening)
-        place.stills.want(True)
-        self._places[id] = place
+        camera.on_status = lambda: self._changed(further)
+        further.stills.listen(self._listening)
+        further.stills.want(True)
+        self._further[id] = further
         self._arm()
         self.report()
-        return place.admission.invitation
+        return further.admission.invitation
 
-    def redeem(self, code: CameraSecret) -> tuple[Place, str] | None:
-        """Change a one-time code for its place and a token; None for one that is not good."""
-        for place in self._places.values():
-            token = place.admission.redeem(code, self._clock())
+    def redeem(self, code: CameraSecret) -> tuple[FurtherCamera, str] | None:
+        """Change a one-time code for its camera and a token; None for one that is not good."""
+        for one in self._further.values():
+            token = one.admission.redeem(code, self._clock())
             if token is not None:
-                return place, token
+                return one, token
         return None
 
-    def admit(self, token: CameraSecret) -> Place | None:
-        """Find the place that a token may send to; None for none."""
+    def admit(self, token: CameraSecret) -> FurtherCamera | None:
+        """Find the camera that a token may send as; None for none."""
         now = self._clock()
-        found = [one for one in self._places.values() if one.admission.admits(token, now)]
+        found = [one for one in self._further.values() if one.admission.admits(token, now)]
         return found[0] if found else None
 
-    def check(self, place: Place, token: CameraSecret) -> None:
-        """Raises NotFound for a place that has ended, and for a token that is over."""
-        if self.admit(token) is not place:
+    def check(self, further: FurtherCamera, token: CameraSecret) -> None:
+        """Raises NotFound for a camera that has ended, and for a token that is over."""
+        if self.admit(token) is not further:
             raise NotFound(
                 "This camera was ended by its person, or another device has taken its place. Ask for another link."
             )
@@ -162,13 +162,13 @@ class Cameras:
         """Give a camera another name. Raises NotFound, BadRequest."""
         if id != OWN:
             self._find(id)
-        others = [OWN, *self._places]
+        others = [OWN, *self._further]
         taken = [self._name_of(one) for one in others if one != id]
         name = free_name(clean_name(name), id, taken)
         if id == OWN:
             self._own_name = name
         else:
-            self._places[id].name = name
+            self._further[id].name = name
         self.report()
 
     async def end(self, id: str) -> None:
@@ -177,7 +177,7 @@ class Cameras:
 
     def choose(self, ids: Sequence[str]) -> None:
         """Ask about these cameras from now on. Unknown ones do not count; without any it is the own."""
-        known = (OWN, *self._places)
+        known = (OWN, *self._further)
         self._chosen = tuple(id for id in known if id in ids) or (OWN,)
         self.report()
 
@@ -196,7 +196,7 @@ class Cameras:
     @property
     def several(self) -> bool:
         """True while the session has more than its own camera."""
-        return bool(self._places)
+        return bool(self._further)
 
     def camera(self, id: str) -> Camera:
         """Raises NotFound for one that has ended."""
@@ -210,15 +210,15 @@ class Cameras:
         if self._left is not None:
             self._left.cancel()
             self._left = None
-        if not listening and self._places:
+        if not listening and self._further:
             loop = asyncio.get_running_loop()
             self._left = loop.call_later(UNWATCHED_SECONDS, self._leave)
-        for place in self._places.values():
-            place.stills.listen(listening)
+        for one in self._further.values():
+            one.stills.listen(listening)
 
     def greet(self) -> None:
         """Tell a new socket of the cameras."""
-        if self._places or self._own_name:
+        if self._further or self._own_name:
             self._reported = None
             self.report()
 
@@ -232,7 +232,7 @@ class Cameras:
                     state=self.camera(id).state(),
                     asked=id in self._chosen,
                 )
-                for id in (OWN, *self._places)
+                for id in (OWN, *self._further)
             ]
         )
         if message != self._reported:
@@ -247,8 +247,8 @@ class Cameras:
             if timer is not None:
                 timer.cancel()
         self._timer = self._left = None
-        for place in list(self._places.values()):
-            await self._end(place)
+        for one in list(self._further.values()):
+            await self._end(one)
         await self._tasks.close()
 
     # Inside
@@ -256,55 +256,55 @@ class Cameras:
     def _name_of(self, id: str) -> str:
         if id == OWN:
             return self._own_name or f"Camera {OWN}"
-        return self._places[id].name
+        return self._further[id].name
 
-    def _find(self, id: str) -> Place:
-        place = self._places.get(id)
-        if place is None:
+    def _find(self, id: str) -> FurtherCamera:
+        further = self._further.get(id)
+        if further is None:
             raise NotFound("This session has no such camera; it was ended, or never joined.")
-        return place
+        return further
 
-    def _changed(self, place: Place) -> None:
-        if self._places.get(place.id) is not place:
+    def _changed(self, further: FurtherCamera) -> None:
+        if self._further.get(further.id) is not further:
             return
-        if place.camera.offered:
-            place.admission.came()
-        elif place.admission.used:
-            place.admission.went(self._clock())
+        if further.camera.offered:
+            further.admission.came()
+        elif further.admission.used:
+            further.admission.went(self._clock())
         self._arm()
         self.report()
 
-    async def _end(self, place: Place) -> None:
-        if self._places.get(place.id) is not place:
+    async def _end(self, further: FurtherCamera) -> None:
+        if self._further.get(further.id) is not further:
             return
-        del self._places[place.id]
-        self._chosen = tuple(id for id in self._chosen if id != place.id) or (OWN,)
-        place.camera.close()
-        self.on_end(place.id)
+        del self._further[further.id]
+        self._chosen = tuple(id for id in self._chosen if id != further.id) or (OWN,)
+        further.camera.close()
+        self.on_end(further.id)
         self._arm()
         self.report()
-        await place.stills.close()
+        await further.stills.close()
 
     def _arm(self) -> None:
-        """Set the timer of the next place that ends by itself."""
+        """Set the timer of the next camera that ends by itself."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        ends = [one.admission.until for one in self._places.values() if not one.camera.offered]
+        ends = [one.admission.until for one in self._further.values() if not one.camera.offered]
         if ends:
             delay = max(0.05, min(ends) - self._clock())
             self._timer = asyncio.get_running_loop().call_later(delay, self._expire)
 
     def _leave(self) -> None:
         self._left = None
-        for place in list(self._places.values()):
-            self._tasks.spawn(self._end(place), name="leave")
+        for one in list(self._further.values()):
+            self._tasks.spawn(self._end(one), name="leave")
 
     def _expire(self) -> None:
         self._timer = None
         now = self._clock()
-        over = [place for place in self._places.values() if place.admission.over(now)]
-        for place in over:
-            self._tasks.spawn(self._end(place), name="end")
+        over = [one for one in self._further.values() if one.admission.over(now)]
+        for one in over:
+            self._tasks.spawn(self._end(one), name="end")
         if not over:
             self._arm()

@@ -10,8 +10,8 @@ from server.core.errors import CameraError, CameraLost, CameraStalled, NoCamera,
 from server.core.frames import Detail, Frame
 from server.engines.base import Capabilities, EarlierPicture
 from server.engines.camera_words import captions
+from server.session.cameras.admission import OWN
 from server.session.cameras.cameras import Cameras
-from server.session.cameras.place import OWN
 from server.session.request.answers import Asking, Shot
 from server.session.request.builder import RequestBuilder, too_many_pictures
 from server.session.request.parts import Extras, View

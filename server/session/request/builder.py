@@ -214,19 +214,21 @@ class RequestBuilder:
         most = capabilities.most_pictures(extras.together)
         if most is not None and not bare.video:
             bare = with_newest(bare, most - 1)
-        while (room := context - math.ceil(scale * estimate(bare))) < wanted and bare.earlier:
+        while (
+            tokens_left := context - math.ceil(scale * estimate(bare))
+        ) < wanted and bare.earlier:
             bare = with_newest(bare, len(bare.earlier) - 1, most)
         if extras.together and len(bare.earlier) < len(earlier):
             raise too_many_pictures(len(bare.earlier) + 1)
         if extras.conversation is not None and (
-            len(bare.earlier) < len(earlier) or room < _LEAST_ANSWER_TOKENS
+            len(bare.earlier) < len(earlier) or tokens_left < _LEAST_ANSWER_TOKENS
         ):
             raise TooLong(
                 f"The messages and their {len(earlier) + 1} pictures leave no room for an answer within the {context} tokens of"
                 " the present model. Send fewer messages, or ask for fewer pictures."
             )
-        max_tokens = min(wanted, max(_LEAST_ANSWER_TOKENS, room))
-        budget = max(0, room - max_tokens) / scale
+        max_tokens = min(wanted, max(_LEAST_ANSWER_TOKENS, tokens_left))
+        budget = max(0, tokens_left - max_tokens) / scale
         self.allowance.spent(
             Kind.PROGRAM if extras.program else kind,
             bare.visual_tokens,

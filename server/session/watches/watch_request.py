@@ -19,7 +19,7 @@ from server.vision.grounding import Box, to_frame
 # Tokens of an answer: of each condition, and of what is around them
 _ENTRY_TOKENS = 80
 _FORM_TOKENS = 40
-# A second look's crop is so much larger than the place that it shows, and at least so many pixels a side.
+# A second look's crop is so much larger than the box that it shows, and at least so many pixels a side.
 _CROP_GROWTH = 1.6
 _LEAST_CROP = 224
 # The last field of an entry: everything before it is there once it begins.
@@ -36,12 +36,12 @@ def unit_of(capabilities: Capabilities) -> BoxUnit | None:
     return capabilities.boxes or (BoxUnit.PIXELS if capabilities.wants_pixels else None)
 
 
-def crop_region(place: Box | None, frame: Frame) -> Region | None:
-    """Return the part of a frame that shows a place and what is around it; None for the whole frame."""
-    if place is None:
+def crop_region(box: Box | None, frame: Frame) -> Region | None:
+    """Return the part of a frame that shows a box and what is around it; None for the whole frame."""
+    if box is None:
         return None
     sides = []
-    for low, high, side in ((place.x1, place.x2, frame.width), (place.y1, place.y2, frame.height)):
+    for low, high, side in ((box.x1, box.x2, frame.width), (box.y1, box.y2, frame.height)):
         size = min(side, max(_LEAST_CROP, math.ceil((high - low) * _CROP_GROWTH)))
         start = round((low + high - size) / 2)
         start = max(0, min(side - size, start))
@@ -55,7 +55,7 @@ def crop_region(place: Box | None, frame: Frame) -> Region | None:
 def in_frame(
     answer: Answer, request: EngineRequest, unit: BoxUnit | None, region: Region
 ) -> Answer:
-    """Return an answer with its place in pixels of the frame. `region`: of the picture."""
+    """Return an answer with its box in pixels of the frame. `region`: of the picture."""
     box = answer.where
     if box is None or unit is None:
         return replace(answer, where=None)
@@ -69,8 +69,8 @@ def in_frame(
     if found is None:
         return replace(answer, where=None)
     left, top = region.left, region.top
-    place = Box(found.x1 + left, found.y1 + top, found.x2 + left, found.y2 + top)
-    return replace(answer, where=place)
+    shifted = Box(found.x1 + left, found.y1 + top, found.x2 + left, found.y2 + top)
+    return replace(answer, where=shifted)
 
 
 def detail_for(conditions: Mapping[str, str]) -> Detail:
@@ -91,15 +91,15 @@ def changed_box(change: Change, frame: Frame) -> Box | None:
     )
 
 
-def in_shares(place: Box | None, frame: Frame) -> Box | None:
-    """Return a place as shares of the frame's sides."""
-    if place is None:
+def in_shares(box: Box | None, frame: Frame) -> Box | None:
+    """Return a box as shares of the frame's sides."""
+    if box is None:
         return None
     return Box(
-        place.x1 / frame.width,
-        place.y1 / frame.height,
-        place.x2 / frame.width,
-        place.y2 / frame.height,
+        box.x1 / frame.width,
+        box.y1 / frame.height,
+        box.x2 / frame.width,
+        box.y2 / frame.height,
     )
 
 
@@ -155,7 +155,7 @@ class WatchSink:
             self._on_error(self, None)
             return
         found = read_answers(result.text, self.names)
-        self._on_answer(self, {name: self.place(one) for name, one in found.items()}, result)
+        self._on_answer(self, {name: self.in_frame(one) for name, one in found.items()}, result)
 
     def failed(self, error: QwenCameraError) -> None:
         self._on_error(self, error)
@@ -164,9 +164,9 @@ class WatchSink:
         """Return the answer about the one condition as soon as only its reason is missing."""
         (name,) = self.names
         found = early_answer(self.text, name)
-        return self.place(found) if found is not None else None
+        return self.in_frame(found) if found is not None else None
 
-    def place(self, answer: Answer) -> Answer:
+    def in_frame(self, answer: Answer) -> Answer:
         if self.asked is None:
             return replace(answer, where=None)
         engine, request = self.asked

@@ -125,7 +125,7 @@ class WatchWakes:
             self._last = None
             return None
         now, minute = self.now(), self._minute()
-        self._name_places()
+        self._note_boxes()
         ask: Ask | None = None
         may = self._allowance.left(now)
         if may and (self._attention.due(change, now) or self._sound_due(frame)):
@@ -169,12 +169,12 @@ class WatchWakes:
         if self._dark or not self._allowance.left(now) or not self._attention.due(change, now):
             return None
         self._last = None
-        self._name_places()
+        self._note_boxes()
         return self._begin(self._woken(frame, change), frame, change)
 
-    def _name_places(self) -> None:
+    def _note_boxes(self) -> None:
         capabilities = self._tools.current_engine().status.capabilities
-        self._rule.places = unit_of(capabilities) is not None
+        self._rule.boxes = unit_of(capabilities) is not None
 
     def _woken(self, frame: Frame, change: Change) -> Ask | None:
         """Return the request about a change; None when it waits, or when none is wanted."""

@@ -274,7 +274,7 @@ class Watching:
         if frame is not None:
             self._spawn(self._send_ring(ring, frame, ring.region or ask.changed))
 
-    async def _send_ring(self, ring: Ring, frame: Frame, place: Box | None) -> None:
+    async def _send_ring(self, ring: Ring, frame: Frame, box: Box | None) -> None:
         watch = self._list.id_of(ring.watch_id)
         try:
             jpeg = await in_pool(self._tools.prepare_pool, self._tools.preparer.still, frame)
@@ -286,5 +286,5 @@ class Watching:
         at = frame.captured_sender
         if at is None:
             at = self._wall() - (self._clock() - frame.captured)
-        region = in_shares(place, frame)
+        region = in_shares(box, frame)
         self.on_event(self.rings.add(watch, ring, at=round(at * 1000), jpeg=jpeg, region=region))

@@ -21,7 +21,7 @@ from server.core.errors import EngineFailed
 from server.core.frames import Kind, Picture, Scene
 from server.engines import prompts
 from server.engines.base import Delta, EarlierPicture, EngineRequest, Finished
-from server.engines.builtin import colours, places
+from server.engines.builtin import colours, locate
 from server.engines.builtin.codes import Code
 from server.engines.builtin.engine import BuiltinEngine
 from server.engines.builtin.intents import understand
@@ -523,7 +523,7 @@ async def test_the_loop_stays_free_while_it_looks(engine: BuiltinEngine, questio
 )
 def test_colours_are_known_in_their_forms(question: str, names: tuple[str, ...]) -> None:
     """As people use them in a question."""
-    assert places.wanted_colours(understand(question), question) == names
+    assert locate.wanted_colours(understand(question), question) == names
 
 
 async def find(

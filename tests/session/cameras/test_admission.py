@@ -1,4 +1,4 @@
-"""A further camera's place: who is let in until when, and names."""
+"""A further camera: who is let in until when, and names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from server.access.camera_tokens import CameraSecret, read_code, read_token
 from server.core.errors import BadRequest
-from server.session.cameras.place import (
+from server.session.cameras.admission import (
     AWAY_SECONDS,
     INVITED_SECONDS,
     MAX_NAME_CHARS,
@@ -26,42 +26,42 @@ def secret(text: str) -> CameraSecret:
 
 def test_a_code_is_changed_for_a_token_once() -> None:
     """And the token that stood beside it ends with it."""
-    place = Admission("s", "2", 0.0)
-    shown = place.invitation
-    assert place.admits(secret(shown.token), 1.0)
-    token = place.redeem(secret(shown.code), 1.0)
+    admission = Admission("s", "2", 0.0)
+    shown = admission.invitation
+    assert admission.admits(secret(shown.token), 1.0)
+    token = admission.redeem(secret(shown.code), 1.0)
     assert token is not None
-    assert place.admits(secret(token), 2.0)
-    assert not place.admits(secret(shown.token), 2.0)
-    assert place.redeem(secret(shown.code), 2.0) is None
-    assert not place.admits(secret(shown.code), 2.0)
+    assert admission.admits(secret(token), 2.0)
+    assert not admission.admits(secret(shown.token), 2.0)
+    assert admission.redeem(secret(shown.code), 2.0) is None
+    assert not admission.admits(secret(shown.code), 2.0)
 
 
 def test_a_camera_that_came_with_the_token_closes_the_link() -> None:
-    place = Admission("s", "2", 0.0)
-    place.came()
-    assert place.redeem(secret(place.invitation.code), 1.0) is None
-    assert place.admits(secret(place.invitation.token), 1.0)
+    admission = Admission("s", "2", 0.0)
+    admission.came()
+    assert admission.redeem(secret(admission.invitation.code), 1.0) is None
+    assert admission.admits(secret(admission.invitation.token), 1.0)
 
 
 def test_an_invitation_is_good_for_ten_minutes() -> None:
-    place = Admission("s", "2", 0.0)
-    code, token = secret(place.invitation.code), secret(place.invitation.token)
-    assert place.admits(token, INVITED_SECONDS - 1)
-    assert not place.admits(token, INVITED_SECONDS)
-    assert place.redeem(code, INVITED_SECONDS) is None
-    assert place.over(INVITED_SECONDS)
+    admission = Admission("s", "2", 0.0)
+    code, token = secret(admission.invitation.code), secret(admission.invitation.token)
+    assert admission.admits(token, INVITED_SECONDS - 1)
+    assert not admission.admits(token, INVITED_SECONDS)
+    assert admission.redeem(code, INVITED_SECONDS) is None
+    assert admission.over(INVITED_SECONDS)
 
 
 def test_a_camera_that_is_here_stays_and_a_lost_one_may_come_back_for_a_while() -> None:
-    place = Admission("s", "2", 0.0)
-    token = secret(place.invitation.token)
-    place.came()
-    assert place.until == math.inf
-    assert place.admits(token, 1e9)
-    place.went(1e9)
-    assert place.admits(token, 1e9 + AWAY_SECONDS - 1)
-    assert not place.admits(token, 1e9 + AWAY_SECONDS)
+    admission = Admission("s", "2", 0.0)
+    token = secret(admission.invitation.token)
+    admission.came()
+    assert admission.until == math.inf
+    assert admission.admits(token, 1e9)
+    admission.went(1e9)
+    assert admission.admits(token, 1e9 + AWAY_SECONDS - 1)
+    assert not admission.admits(token, 1e9 + AWAY_SECONDS)
 
 
 def test_another_places_secrets_are_refused() -> None:

@@ -1,4 +1,4 @@
-"""One camera's place in a session: its name, who may send there, and how long it is kept for nobody. Pure."""
+"""A further camera's admission to a session: its name, who may send, and how long it waits for nobody. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MOST_CAMERAS = 4
 # The id of the session's own camera, and those of the others
 OWN = "1"
 OTHERS = tuple(str(number) for number in range(2, MOST_CAMERAS + 1))
-# Seconds that an invitation is good for, and that a lost camera's place is kept
+# Seconds that an invitation is good for, and that a lost camera is kept
 INVITED_SECONDS = 600.0
 AWAY_SECONDS = 600.0
 MAX_NAME_CHARS = 40
@@ -40,7 +40,7 @@ class Invitation:
 
 
 class Admission:
-    """The token that may send a place's pictures, and its end. `now` is monotonic seconds."""
+    """The token that may send a further camera's pictures, and its end. `now` is monotonic seconds."""
 
     def __init__(self, session_id: str, camera: str, now: float) -> None:
         self._session_id = session_id
@@ -49,7 +49,7 @@ class Admission:
         # None once it was redeemed, or a camera came without it
         self._code: bytes | None = digest
         self.invitation = Invitation(camera, token, code)
-        # The place ends then by itself.
+        # The camera ends then by itself.
         self.until = now + INVITED_SECONDS
         # False until a camera has sent here
         self.used = False
@@ -67,7 +67,7 @@ class Admission:
         return token
 
     def admits(self, secret: CameraSecret, now: float) -> bool:
-        """Find whether a token is this place's."""
+        """Find whether a token is this camera's."""
         return not self.over(now) and secret.is_for(self._token)
 
     def came(self) -> None:

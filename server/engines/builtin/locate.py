@@ -1,4 +1,4 @@
-"""Find the places of text, colours, codes and faces that a question asks for. Pure."""
+"""Find the boxes of text, colours, codes and faces that a question asks for. Pure."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def around(corners: Corners, label: str, sure: float | None = None) -> Box:
 
 
 def text_boxes(pieces: Sequence[Piece], intent: Intent, question: str) -> list[Box]:
-    """Return the places of the words asked for, best first; of all text when a question names none."""
+    """Return the boxes of the words asked for, best first; of all text when a question names none."""
     legible = [piece for piece in pieces if piece.score >= LEAST_SCORE]
     target = quoted(question) or intent.target
     words = [word.strip(".,;:!?") for word in plain(target).split()]
@@ -116,7 +116,7 @@ def text_boxes(pieces: Sequence[Piece], intent: Intent, question: str) -> list[B
 
 
 def _part(piece: Piece, words: Sequence[str]) -> Box:
-    """Return the place of the words in their line: by their letters, which are about equally wide."""
+    """Return the box of the words in their line: by their letters, which are about equally wide."""
     spans = [
         match.span()
         for match in _WORD.finditer(piece.text)
