@@ -93,6 +93,14 @@ def _refused_v6(address: IPv6Address) -> str | None:
     return None if public else "special"
 
 
+def authorities(ca: str) -> ssl.SSLContext:
+    """Return the trust of a file of authorities, or `trusted` where `ca` is empty. Raises OSError, FetchError.
+
+    Reading the system's takes some 50 ms: not on an event loop.
+    """
+    return ssl.create_default_context(cafile=ca) if ca else trusted()
+
+
 def trusted() -> ssl.SSLContext:
     """Return the system's trust, or that of SSL_CERT_FILE and SSL_CERT_DIR. Raises FetchError."""
     try:

@@ -117,7 +117,7 @@ class Link:
         client: BrokerClient | None = None
         trouble: Trouble | None = None
         try:
-            client = self._client()
+            client = await self._client()
             await self._connected(client)
         except (MqttError, OSError, ssl.SSLError, network.FetchError) as error:
             mine = client.trouble if client is not None else Trouble.CERTIFICATE
@@ -141,13 +141,13 @@ class Link:
         self._due = self._clock() + pause
         return pause
 
-    def _client(self) -> BrokerClient:
+    async def _client(self) -> BrokerClient:
         """Make a connection that is not open yet. Raises OSError, FetchError for unreadable authorities."""
         from server.mqtt.client import BrokerClient
 
         tls = None
         if self._address.tls:
-            tls = ssl.create_default_context(cafile=self._ca) if self._ca else network.trusted()
+            tls = await asyncio.to_thread(network.authorities, self._ca)
         return BrokerClient(
             self._address,
             name=self._name,

@@ -176,7 +176,7 @@ async def _watch_remove(entered: Pass, given: WatchRemoveArguments) -> CallToolR
 
 
 def _ring(event: Event, picture: int | None) -> dict[str, Any]:
-    """`picture`: its place among the result's pictures."""
+    """`picture`: its index among the result's pictures."""
     return {
         "number": event.number,
         "watch": event.watch,
@@ -290,10 +290,12 @@ def listed() -> list[Tool]:
 async def call(entered: Pass, name: str, arguments: Mapping[str, Any] | None) -> CallToolResult:
     """Call a tool. Its errors are results, so that a model can read what to do."""
     try:
-        tool = TOOLS.get(name)
-        if tool is None:
-            raise BadRequest(f"There is no such tool. There are: {', '.join(TOOLS)}.")
-        given = _read(tool, name, arguments)
+        try:
+            tool, given = _read(name, arguments)
+        except BadRequest:
+            # Rubbish costs the rate, too.
+            entered.programs.use(entered.grant, None)
+            raise
         if tool.scope is not Scope.LOOK:
             # A look notes itself.
             entered.programs.use(entered.grant, tool.scope)
@@ -321,9 +323,13 @@ def _bug(exc: Exception) -> QwenCameraError:
     return Internal("Something went wrong in the server. Its log has the details.")
 
 
-def _read(tool: _Tool, name: str, arguments: Mapping[str, Any] | None) -> _Arguments:
+def _read(name: str, arguments: Mapping[str, Any] | None) -> tuple[_Tool, _Arguments]:
+    """Find a tool and read its arguments. Raises BadRequest."""
+    tool = TOOLS.get(name)
+    if tool is None:
+        raise BadRequest(f"There is no such tool. There are: {', '.join(TOOLS)}.")
     try:
-        return tool.arguments.model_validate(arguments or {})
+        return tool, tool.arguments.model_validate(arguments or {})
     except ValidationError as exc:
         problem = exc.errors(include_input=False, include_url=False, include_context=False)[0]
         where = ".".join(str(part)[:40] for part in problem["loc"]) or "arguments"

@@ -32,14 +32,18 @@ class Links:
     def __len__(self) -> int:
         return len(self._linked)
 
-    def make(self, jpeg: bytes, source: str, webhook: str, now: float) -> str:
-        """Keep a picture; return the word of its address, of 256 random bits."""
+    def make(self, jpeg: bytes, source: str, webhook: str, now: float) -> tuple[str, int]:
+        """Keep a picture; return the word of its address, of 256 random bits, and the number of pictures that were
+        dropped for it.
+        """
         self.expire(now)
         word = secrets.token_urlsafe(32)
         self._linked[word] = _Linked(jpeg, source, webhook, now + LINK_SECONDS)
+        dropped = 0
         while len(self._linked) > MOST_LINKS:
             self._linked.popitem(last=False)
-        return word
+            dropped += 1
+        return word, dropped
 
     def get(self, word: str, now: float) -> bytes | None:
         """Return a picture; None for an unknown one, and for one that is over."""

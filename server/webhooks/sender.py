@@ -194,7 +194,7 @@ class Sender:
 
     resolve: Resolve = resolve
     seconds: float = ATTEMPT_SECONDS
-    # Authorities by the names of webhooks: reading them takes a while.
+    # Authorities by the names of webhooks
     _trusted: dict[str, ssl.SSLContext] = field(default_factory=dict)
 
     async def post(self, webhook: Webhook, headers: list[tuple[str, str]], body: bytes) -> Outcome:
@@ -232,7 +232,7 @@ class Sender:
         backend = _CheckedNetwork(webhook.private, self.resolve)
         async with (
             httpcore2.AsyncConnectionPool(
-                ssl_context=self._trust(webhook), network_backend=backend
+                ssl_context=await self._trust(webhook), network_backend=backend
             ) as pool,
             pool.stream(
                 "POST", webhook.url, headers=[*fixed, *headers], content=_pieces(body)
@@ -246,13 +246,11 @@ class Sender:
         pause = retry.asked_pause(asked.decode("latin-1").strip())
         return Outcome(judged, retry.trouble(status), status, pause)
 
-    def _trust(self, webhook: Webhook) -> ssl.SSLContext:
+    async def _trust(self, webhook: Webhook) -> ssl.SSLContext:
         """Return the authorities that its certificate is checked with. Raises OSError, FetchError."""
         found = self._trusted.get(webhook.name)
         if found is None:
-            found = (
-                ssl.create_default_context(cafile=webhook.ca) if webhook.ca else network.trusted()
-            )
+            found = await asyncio.to_thread(network.authorities, webhook.ca)
             self._trusted[webhook.name] = found
         return found
 

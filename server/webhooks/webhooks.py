@@ -191,7 +191,9 @@ class Webhooks:
         alarm, webhook = delivery.alarm, hook.webhook
         link = None
         if webhook.evidence is Evidence.LINK and alarm.jpeg is not None and alarm.source:
-            word = self.links.make(alarm.jpeg, delivery.source, webhook.name, self._clock())
+            now = self._clock()
+            word, dropped = self.links.make(alarm.jpeg, delivery.source, webhook.name, now)
+            self._drop("picture", dropped)
             url = f"{self._address}/at/{self._new_id()}/evidence/{word}"
             link = Link(url, self._wall() + LINK_SECONDS)
         content = body(alarm, inline=webhook.evidence is Evidence.INLINE, link=link)

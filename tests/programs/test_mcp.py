@@ -287,6 +287,16 @@ async def test_arguments_are_checked(access: Access, fake: FakeOpenAI) -> None:
     assert fake.count == before
 
 
+async def test_rubbish_costs_the_rate(run: Running, person: Visitor) -> None:
+    """Unknown tools and wrong arguments count as calls."""
+    access = await given(run, person)
+    async with access.client() as client:
+        results = [await client.call_tool("look", {}) for _ in range(40)]
+    assert facts_of(results[0])["error"]["code"] == "bad_request"
+    assert facts_of(results[-1])["error"]["code"] == "rate_limited"
+    await access.end()
+
+
 async def test_who_gets_in(access: Access, run: Running, person: Visitor) -> None:
     """Each request needs the token, at its own session's address; a foreign page gets nothing."""
     body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
