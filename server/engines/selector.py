@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 
-from server.core.aio import TaskSet, supervise
+from server.core.aio import TaskSet, log_failure, supervise
 from server.engines.base import Engine, EngineState, EngineStatus
 
 log = logging.getLogger(__name__)
@@ -96,7 +96,12 @@ class EngineSelector:
         """Stop probing and close all engines. Safe to call twice."""
         await self._tasks.close()
         self._settled.set()
-        await asyncio.gather(*(engine.close() for engine in self.engines), return_exceptions=True)
+        ends = await asyncio.gather(
+            *(engine.close() for engine in self.engines), return_exceptions=True
+        )
+        for end in ends:
+            if isinstance(end, Exception):
+                log_failure("engine", end, "closing failed")
 
     def report_failure(self, engine: Engine) -> None:
         """Report that an engine did not answer: probe it at once, and leave it when that fails,

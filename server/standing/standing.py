@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from server.core import messages as wire
-from server.core.errors import NotFound, QwenCameraError
+from server.core.aio import log_failure
+from server.core.errors import NotFound
 from server.core.metrics import Metrics
 from server.core.standing_list import StandingCamera
 from server.session.session import Session
@@ -18,8 +18,6 @@ from server.standing.reader import AWAKE_FPS, Reader
 from server.standing.reconnect import StandingState
 from server.standing.worker.trouble import Trouble
 from server.webhooks.alarm import Alarm, Source
-
-log = logging.getLogger(__name__)
 
 # Pictures a second while a socket is open
 WATCHED_FPS = 2.0
@@ -244,8 +242,8 @@ class StandingCameras:
             *(one.reader.close() for one in self._ones.values()), return_exceptions=True
         )
         for end in ends:
-            if isinstance(end, QwenCameraError | OSError):
-                log.error("a standing camera's reader did not close")
+            if isinstance(end, Exception):
+                log_failure("standing", end, "a standing camera's reader did not close")
 
 
 def _watch_id(number: int) -> str:
