@@ -52,7 +52,7 @@ MODEL_SERVERS = (
         "errors inside a 200",
         "a text has no bound",
         "server/queue/run.py",
-        "        if self.room <= 0:\n",
+        "        if self.chars_left <= 0:\n",
         "        if False:\n",
         "queue/test_inference.py::test_a_text_without_an_end_is_ended",
     ),
