@@ -95,13 +95,11 @@ export class CamerasDialog {
   render(cameras) {
     const waits = cameras.find(({ id }) => id === this.#waits);
     if (this.#waits && (!waits || waits.state)) this.#forget();
-    const ids = cameras.map(({ id }) => id).join();
-    if (this.#list.dataset.ids !== ids) {
-      this.#list.dataset.ids = ids;
-      this.#list.replaceChildren(...cameras.map((camera) => this.#row(camera)));
-    }
-    for (const [at, camera] of cameras.entries()) {
-      const row = this.#list.children[at];
+    // A row stays while its camera does: somebody may be typing its name.
+    const rows = new Map([...this.#list.querySelectorAll("li")].map((row) => [row.dataset.id, row]));
+    for (const [id, row] of rows) if (!cameras.some((camera) => camera.id === id)) row.remove();
+    for (const camera of cameras) {
+      const row = rows.get(camera.id) ?? this.#list.appendChild(this.#row(camera));
       const name = part(row, ".name", HTMLInputElement);
       if (document.activeElement !== name) name.value = nameOf(camera);
       say(part(row, ".state", HTMLElement), camera.id === OWN && !camera.state ? "" : stateWords(camera.state));
@@ -114,6 +112,7 @@ export class CamerasDialog {
     const row = part(clone("several-row-template"), "li", HTMLElement);
     const name = document.createElement("input");
     Object.assign(name, { className: "name", maxLength: 40, autocomplete: "off", dir: "auto", ariaLabel: text("Name of the camera") });
+    row.dataset.id = camera.id;
     row.prepend(name);
     name.addEventListener("change", () => this.#hooks.rename(camera.id, name.value.trim()));
     const end = part(row, ".end", HTMLButtonElement);
