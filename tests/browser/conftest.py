@@ -12,14 +12,14 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
 from benchmarks.browser import chromium, page_with_camera
-from tests.browser.visitor import Visit, Visitor
+from tests.browser.visitor import SLOWER, Visit, Visitor, slow_down
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 from tests.support.running import Running, running
 
 # A name that leads to this machine and that the browser does not take for it.
 ELSEWHERE = "camera.test"
 
-expect.set_options(timeout=10_000)
+expect.set_options(timeout=15_000 if SLOWER == 1 else 40_000)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -59,6 +59,8 @@ async def server(model_server: FakeOpenAI) -> AsyncIterator[Running]:
 async def model(model_server: FakeOpenAI) -> FakeOpenAI:
     """The model server as new: it answers "I see a cup." at once."""
     model_server.behaviour = Behaviour.NORMAL
+    model_server.models = [model_server.model]
+    model_server.steps = None
     model_server.first_token = model_server.between_tokens = model_server.before_text = 0.0
     model_server.answer_for = lambda _body, _jpeg: ["I ", "see ", "a ", "cup."]
     model_server.requests.clear()
@@ -75,6 +77,7 @@ async def visit(browser: Browser) -> AsyncIterator[Visit]:
             url: str, *, prepare: Callable[[Page], Awaitable[None]] | None = None, **options: Any
         ) -> Visitor:
             page = await stack.enter_async_context(page_with_camera(browser, **options))
+            await slow_down(page)
             if prepare is not None:
                 await prepare(page)
             visitor = Visitor(page, url)

@@ -104,9 +104,15 @@ class Checked:
         if not await found.evaluate("() => 'axe' in window"):
             await found.evaluate(AXE.read_text(encoding="utf-8"))
         await found.wait_for_function(_STILL)
-        violations = await found.evaluate(_RUN)
+        # What a state brings along may come some pictures later.
+        for _ in range(3):
+            violations = await found.evaluate(_RUN)
+            small = await found.evaluate(_SMALL)
+            if not violations and not small:
+                return
+            await found.wait_for_timeout(300)
         self.wrong += [f"{state}: {violation}" for violation in violations]
-        self.wrong += [f"{state}: small: {small}" for small in await found.evaluate(_SMALL)]
+        self.wrong += [f"{state}: small: {one}" for one in small]
 
     async def dialog(self, name: str) -> None:
         """Show a dialog as it is in the page, and close it again."""
@@ -157,12 +163,14 @@ async def test_no_state_has_a_violation(
     await page.box.fill("Tell me when you see red.")
     await page.button("Watch for this").click()
     await page.page.locator("#watches > summary").click()
+    await expect(page.page.locator("#watches-list li")).to_have_count(1)
     await checked.look("watches")
     await page.page.locator("#watches > summary").click()
     await page.page.evaluate("document.querySelector('#update').hidden = false")
     await checked.look("a newer page")
     await page.page.evaluate("document.querySelector('#update').hidden = true")
     await page.state.click()
+    await expect(page.page.locator("#fact-engine")).not_to_be_empty()
     await checked.look("state")
     await page.page.keyboard.press("Escape")
     await page.button("Settings").click()
@@ -245,6 +253,7 @@ async def test_the_tab_key_reaches_everything(
     await page.turns.last.locator(".evidence summary").click()
     assert await missed() == []
     await page.state.click()
+    await expect(page.page.locator("#facts")).to_be_visible()
     assert await missed() == []
     await keys.press("Escape")
     await page.button("Settings").click()

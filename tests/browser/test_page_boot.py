@@ -96,7 +96,7 @@ async def test_what_is_lost_for_good_is_told(visit: Visit, builtin: Running) -> 
     page = await visit(builtin.base_url, prepare=losing.prepare)
     page.expect(LOST)
     note = page.page.get_by_text("This page did not load completely")
-    await expect(note).to_be_visible(timeout=4000)
+    await expect(note).to_be_visible(timeout=8000)
     box = await note.bounding_box()
     assert box is not None
     assert box["height"] > 15

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import itertools
 import re
-from typing import Any
 
 import pytest
 from playwright.async_api import Page, expect
@@ -40,18 +39,12 @@ async def test_the_log_stands_at_its_end_after_every_answer(
     model.answer_for = lambda _body, _jpeg: [f"{word} " for word in LONG.split()]
     page = await visit(server.base_url, viewport=size)
     await page.start()
-    above = []
     for number in range(8):
         await page.ask(f"What is in this box, number {number}?")
         await expect(page.turns.last).to_have_attribute("data-state", "done")
         thumb = page.turns.last.locator(".thumb")
         await thumb.evaluate("image => image.decode()")
-        # Two pictures of the page later
-        await page.page.evaluate(
-            "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
-        )
-        above.append(await page.page.evaluate(_ABOVE))
-    assert max(above) <= 1, above
+        await page.comes(f"() => ({_ABOVE})() <= 1", True)
 
 
 @pytest.mark.parametrize("long", [False, True], ids=["short", "long"])
@@ -68,14 +61,15 @@ async def test_a_question_covers_no_answer_that_has_room(
     await expect(turn).to_have_attribute("data-state", "done")
     await page.page.locator("#log").evaluate("log => { log.scrollTop = log.scrollHeight; }")
     # The first line's middle belongs to the answer, unless the answer is longer than the log.
-    at_top: str = await turn.evaluate("""turn => {
+    at_top = """turn => {
       const log = document.querySelector("#log").getBoundingClientRect();
       const said = turn.querySelector(".said").getBoundingClientRect();
       const y = Math.max(said.top, log.top) + 10;
       const found = document.elementFromPoint(said.right - 20, y);
       return found.closest(".asked") ? "question" : found.closest(".answer") ? "answer" : found.outerHTML;
-    }""")
-    assert at_top == ("question" if long else "answer")
+    }"""
+    wanted = "question" if long else "answer"
+    await page.comes(at_top, wanted, await turn.element_handle())
 
 
 async def test_who_scrolls_up_is_offered_the_way_back(
@@ -98,7 +92,7 @@ async def test_who_scrolls_up_is_offered_the_way_back(
     await expect(newest).to_be_focused()
     await page.page.keyboard.press("Enter")
     await expect(newest).to_be_hidden()
-    assert await page.page.evaluate(_ABOVE) <= 1
+    await page.comes(f"() => ({_ABOVE})() <= 1", True)
 
 
 async def test_a_description_that_goes_on_neither_jumps_nor_loses_its_picture(
@@ -153,7 +147,8 @@ async def test_the_timeline_of_a_description_scrolls_and_copies(
     first, oldest = moments.locator("li").first, moments.locator("li").last
     await expect(oldest).to_contain_text("Scene 1.")
     await moments.scroll_into_view_if_needed()
-    assert await moments.evaluate("list => list.scrollHeight > list.clientHeight + 40")
+    higher = "list => list.scrollHeight > list.clientHeight + 40"
+    await page.comes(higher, True, await moments.element_handle())
     await moments.hover()
     await page.page.mouse.wheel(0, 20_000)
     end = "list => list.scrollTop + list.clientHeight > list.scrollHeight - 2"
@@ -231,10 +226,11 @@ async def test_an_answer_is_read_aloud_in_its_language(
     model.answer_for = lambda _body, _jpeg: [next(answers)]
     page = await visit(server.base_url, prepare=prepare)
     await page.start()
-    said: list[Any] = []
-    for question in ("What is this?", "Welche Farbe hat die Tasse auf dem Tisch?", "1+1"):
+    questions = ("What is this?", "Welche Farbe hat die Tasse auf dem Tisch?", "1+1")
+    for question, language in zip(questions, ("de", "de", ""), strict=True):
+        await page.page.evaluate("window.__said.length = 0")
         await page.ask(question)
         await page.turns.last.get_by_role("button", name="Read aloud").click()
-        said.append((await page.page.evaluate("window.__said"))[-1][1])
-        assert await page.turns.last.locator(".text").evaluate("text => text.lang") == said[-1]
-    assert said == ["de", "de", ""]
+        await page.comes("window.__said.at(-1)?.[1] ?? null", language)
+        words = await page.turns.last.locator(".text").element_handle()
+        await page.comes("text => text.lang", language, words)

@@ -5,6 +5,7 @@ what to do.
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -96,6 +97,7 @@ async def test_all_is_well_before_and_while_the_camera_is_on(
     fine |= {"direct": "ok", "certificate": "skipped", "relays": "skipped"}
     await page.page.get_by_role("button", name="State:").focus()
     await page.page.keyboard.press("Enter")
+    await expect(page.page.locator("#facts")).to_be_visible()
     focus = None
     for _ in range(6):
         await page.page.keyboard.press("Tab")
@@ -110,12 +112,12 @@ async def test_all_is_well_before_and_while_the_camera_is_on(
     assert await states(page) == fine
     # Made and ended for the check: the server has no camera left.
     peers = "() => window.__peers.every((peer) => peer.connectionState === 'closed')"
-    assert await page.page.evaluate(peers)
+    await page.comes(peers, True)
     assert await page.page.evaluate("window.__camera.opened") == 0
     await looks_right(page)
     await page.page.keyboard.press("Escape")
     await expect(dialog).to_be_hidden()
-    assert (await page.page.evaluate(_FOCUS))["name"] == "Check connection"
+    await page.comes(f"({_FOCUS})()?.name", "Check connection")
 
     await page.start()
     since = await page.now()
@@ -126,7 +128,7 @@ async def test_all_is_well_before_and_while_the_camera_is_on(
     assert not [e for e in await page.log() if e["at"] > since and e["message"]["type"] == "ready"]
     await expect(page.state).to_have_text("Live")
     connected = "() => window.__peers.filter((peer) => peer.connectionState === 'connected').length"
-    assert await page.page.evaluate(connected) == 1
+    await page.comes(connected, 1)
     assert await page.page.evaluate("window.__camera.opened") == 1
 
 
@@ -147,9 +149,9 @@ async def test_an_insecure_address_and_a_report_that_is_copied_by_hand(
     )
     assert "run.sh --https" in await row(page, "origin")
     await page.button("Copy report").click()
-    text = await page.page.get_by_role("textbox", name="Report").input_value()
-    assert "FAILED Secure address" in text
-    assert "Page: http, a name" in text
+    text = page.page.get_by_role("textbox", name="Report")
+    await expect(text).to_have_value(re.compile("FAILED Secure address"))
+    await expect(text).to_have_value(re.compile("Page: http, a name"))
 
 
 async def test_no_camera_and_no_permission(visit: Visit, builtin: Running) -> None:

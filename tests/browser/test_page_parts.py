@@ -166,7 +166,7 @@ async def test_a_part_that_does_not_come_is_told(
     await expect(page.page.locator(opened)).to_be_visible()
     await expect(missing).to_be_hidden()
     assert await page.page.evaluate("window.same") is True
-    assert await page.page.locator("[aria-busy]").count() == 0
+    await expect(page.page.locator("[aria-busy]")).to_have_count(0)
 
 
 async def test_a_server_that_refuses_is_told(visit: Visit, builtin: Running) -> None:

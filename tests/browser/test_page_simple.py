@@ -52,13 +52,16 @@ async def test_a_model_that_dies_is_told_once_and_once_that_it_is_back(visit: Vi
         assert response["engine"] == "builtin"
         assert "black" in response["text"].lower()
 
+        since = await page.now()
         await model.start()
-        await page.got('m.type === "ready" && m.engine === "vllm"', since=await page.now() - 100)
+        await page.got('m.type === "ready" && m.engine === "vllm"', since=since)
         await expect(notes).to_have_count(2)
         await expect(notes.last).to_contain_text("A model answers again: fake-vl.")
         await expect(mode).to_be_hidden()
         await expect(page.button("What is this?")).to_be_visible()
         await expect(page.button("Scan code")).to_be_hidden()
+        again = "window.__heard.some((text) => text.includes('answers again'))"
+        await page.comes(again, True)
         heard: list[str] = await page.page.evaluate("window.__heard")
         assert len([text for text in heard if SIMPLE in text]) == 1
         assert len([text for text in heard if "answers again" in text]) == 1
@@ -75,8 +78,15 @@ async def test_a_server_that_stopped_for_good_is_not_said_to_restart(visit: Visi
         )
         page.expect(r"net::ERR_|WebSocket connection to .* failed")
         await page.start()
-    await expect(page.notice).to_contain_text("The server restarts.")
+        # The first of them may be gone before the server is.
+        await page.page.evaluate("""() => {
+              window.__told = "";
+              const notice = document.querySelector("#notice");
+              new MutationObserver(() => (window.__told += notice.textContent))
+                .observe(notice, { childList: true, characterData: true, subtree: true });
+            }""")
     await expect(page.notice).to_contain_text("The server has stopped.")
+    await page.comes("window.__told.includes('The server restarts.')", True)
     await expect(page.notice).to_contain_text("ask whoever runs the server")
     await page.leave()
 

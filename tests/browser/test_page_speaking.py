@@ -47,6 +47,11 @@ _RECORD = """async () => {
   void record();
 }"""
 
+# The text that is marked as being spoken
+_MARKED = (
+    "() => [...(CSS.highlights.get('spoken') ?? [])].map((range) => range.toString()).join('')"
+)
+
 # A voice of the browser that speaks a character in 10 ms and writes down what it is told.
 _VOICE = """() => {
   window.__said = [];
@@ -127,14 +132,6 @@ def smoothness(heard: NDArray[np.float64], rate: int) -> tuple[float, float, flo
     )
 
 
-async def marked(page: Page) -> str:
-    """Return the text that is marked as being spoken."""
-    text: str = await page.evaluate(
-        "() => [...(CSS.highlights.get('spoken') ?? [])].map((range) => range.toString()).join('')"
-    )
-    return text
-
-
 async def test_an_answer_is_heard_while_it_is_written(talking: Running, visit: Visit) -> None:
     """There is sound before the text ends, without a hole within a sentence or a click."""
     visitor = await listening(visit, talking)
@@ -143,7 +140,7 @@ async def test_an_answer_is_heard_while_it_is_written(talking: Running, visit: V
     sent = await visitor.send("What do you see?")
     await until(lambda: session.voice.player.played > 0.5)
     assert session.speaking.talking
-    assert await marked(visitor.page) == "There is a red cup on the wooden table,"
+    await visitor.comes(_MARKED, "There is a red cup on the wooden table,")
     response = await visitor.response(sent["id"])
     ended = await visitor.now()
     assert response["text"].split() == ANSWER
@@ -158,7 +155,7 @@ async def test_an_answer_is_heard_while_it_is_written(talking: Running, visit: V
     )
     assert first < ended
     assert 5 < (sounding[-1] - sounding[0]) / rate < 20
-    assert await marked(visitor.page) == ""
+    await visitor.comes(_MARKED, "")
 
 
 async def test_a_model_that_speaks_is_heard_in_its_own_voice(visit: Visit) -> None:
@@ -270,16 +267,15 @@ async def test_the_browsers_own_voice_reads_piece_by_piece(
     session = session_of(server)
     await until(lambda: session.speaking.wanted)
     sent = await visitor.send("What do you see?")
-    await visitor.page.wait_for_function("() => window.__said.length > 0")
-    assert await visitor.page.evaluate("window.__said") == [
-        "There is a red cup on the wooden table,"
-    ]
-    assert await marked(visitor.page) == "There is a red cup on the wooden table,"
-    assert not any(
-        one["message"]["type"] == "response" for one in await visitor.log() if one["way"] == "got"
+    # At each frame: it is marked for 0.4 s.
+    await visitor.page.wait_for_function(
+        f"""first => window.__said.length === 1 && window.__said[0] === first && ({_MARKED})() === first
+          && !window.__log.some(({{ message }}) => message.type === "response")""",
+        arg="There is a red cup on the wooden table,",
     )
     await visitor.response(sent["id"])
     await until(lambda: not session.speaking.talking)
+    await visitor.page.wait_for_function("() => window.__said.length >= 4")
     assert await visitor.page.evaluate("window.__said") == [
         "There is a red cup on the wooden table,",
         "right beside a small green plant.",

@@ -57,7 +57,7 @@ async def test_a_camera_that_goes_and_comes_is_told_by_voice_and_tone(
     await expect(page.notice).to_be_visible(timeout=20_000)
     title = await page.page.locator("#notice-title").inner_text()
     await hears(page, f"{title} {await page.page.locator('#notice-text').inner_text()}")
-    assert await page.page.evaluate("window.__notes") == LOST
+    await page.comes("window.__notes", LOST)
     await page.show(mode="clock")
     await hears(page, "The camera is back.")
     assert not [one for one in await page.page.evaluate("window.__announced") if title in one]
@@ -91,7 +91,7 @@ async def test_a_connection_that_goes_and_comes_is_told(
         await page.page.wait_for_function(
             "() => window.__said.some((one) => one.includes('onnection'))"
         )
-        assert (await page.page.evaluate("window.__notes"))[:3] == LOST
+        await page.comes("window.__notes.slice(0, 3)", LOST)
         cut(False)
         await expect(page.state).to_have_text("Live", timeout=30_000)
         await hears(page, "The connection is back.")
@@ -190,8 +190,7 @@ async def test_each_answer_is_announced_once_without_speech(
     """And an answer that fails is spoken where answers are, and announced where they are not."""
     page = await listener(visit, server.base_url)
     await page.ask("What is this?")
-    announced = await page.page.evaluate("window.__announced")
-    assert " ".join(announced).count("I see a cup.") == 1
+    await page.comes("window.__announced.join(' ').split('I see a cup.').length - 1", 1)
     await page.page.locator("#speak").click()
     model.behaviour = Behaviour.BAD_REQUEST
     sent = await page.send("And this?")

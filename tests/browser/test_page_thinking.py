@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
@@ -36,13 +37,15 @@ async def test_thoughts_are_folded_and_no_part_of_the_answer(
     """
     page = await visit(server.base_url)
     await page.start()
-    thinker.between_tokens = 0.5
+    thinker.steps = asyncio.Semaphore(0)
     sent = await page.send("What is this?")
     turn = page.turns.last
     line = turn.locator(".thoughts summary")
     await expect(line).to_have_text("Thinking…")
     await expect(turn.locator(".thoughts p")).to_be_hidden()
     await expect(turn.locator(".text")).to_have_text("")
+    for _ in range(10):
+        thinker.steps.release()
     response = await page.response(sent["id"])
     assert response["thinking"] == "".join(THOUGHTS)
     assert response["text"] == "I see a cup."
@@ -58,7 +61,7 @@ async def test_thoughts_are_folded_and_no_part_of_the_answer(
     assert opened["height"] > folded["height"]
     assert not await page.page.evaluate("document.documentElement.scrollWidth > innerWidth")
     # The next question's history has the answer alone.
-    thinker.between_tokens = 0.0
+    thinker.steps = None
     await page.ask("And now?")
     assert "round" not in str(thinker.last.texts)
 

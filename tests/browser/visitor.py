@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
@@ -18,6 +20,9 @@ from tests.support.fakes_openai import Seen
 # The browser's messages for requests that fail as intended, for `Visitor.expect`.
 NOT_REACHED = r"net::ERR_CONNECTION_REFUSED|WebSocket connection to .* failed"
 REFUSED_TOKEN = r"status of 401"
+# SLOW_BROWSER=4 leaves pages a quarter of the processor's time: a test that reads too early what
+# comes a moment later fails then.
+SLOWER = float(os.environ.get("SLOW_BROWSER", "1"))
 # Playwright's own, where a test has no service worker
 _NO_WORKER = "Service Worker registration blocked by Playwright"
 
@@ -26,6 +31,13 @@ _VIOLATIONS = """() => {
   document.addEventListener("securitypolicyviolation", (event) =>
     window.__violations.push(`${event.violatedDirective} ${event.blockedURI}`));
 }"""
+
+
+async def slow_down(page: Page) -> None:
+    """Give the page a part of the processor's time, where SLOW_BROWSER says so."""
+    if SLOWER > 1:
+        session = await page.context.new_cdp_session(page)
+        await session.send("Emulation.setCPUThrottlingRate", {"rate": SLOWER})
 
 
 async def hurry(page: Page, module: str, **constants: int) -> None:
@@ -130,6 +142,8 @@ class Visitor:
         """Close the page; a server that goes afterwards is none of its problems."""
         if not self.page.is_closed():
             self._violations += await self.page.evaluate("window.__violations ?? []")
+            # A request that is changed at this moment is nobody's any more.
+            await self.page.unroute_all(behavior="ignoreErrors")
             await self.page.close()
 
     def button(self, name: str) -> Locator:
@@ -152,6 +166,21 @@ class Visitor:
             }""",
             [elements, sheet],
         )
+
+    async def comes(
+        self, script: str, wanted: Any, arg: Any = None, *, timeout: float = 10
+    ) -> None:
+        """Wait until a script of the page returns `wanted`: what follows an event may come with the
+        next frame, or with a file that is fetched.
+        """
+        end = time.monotonic() + timeout
+        while (found := await self.page.evaluate(script, arg)) != wanted:
+            assert time.monotonic() < end, f"{found!r} in place of {wanted!r}"
+            await self.page.wait_for_timeout(50)
+
+    async def lets_go(self) -> None:
+        """Wait until the page has no camera any more."""
+        await self.comes("document.querySelector('#video').srcObject === null", True)
 
     async def start(self) -> None:
         """Press Start Camera and wait until the page says that it is live."""

@@ -58,7 +58,7 @@ VARIABLES = {
         "ROUTER_HOST",
     ),
     *("PIP_EXTRA_INDEX_URL", "QWEN_CAMERA_URL", "QWEN_CAMERA_TOKEN"),
-    *("OPENAI_BASE_URL", "OPENAI_API_KEY"),
+    *("OPENAI_BASE_URL", "OPENAI_API_KEY", "SLOW_BROWSER"),
 }
 # Programs of others, whose options and words are theirs.
 OTHERS = {

@@ -140,6 +140,8 @@ class FakeOpenAI:
         # Seconds before the first and between further events.
         self.first_token = first_token
         self.between_tokens = between_tokens
+        # Further events wait for it, each for one release; None: they do not.
+        self.steps: asyncio.Semaphore | None = None
         # Seconds between the role's event and the first piece.
         self.before_text = 0.0
         # The pieces of the answer, from the request and its last picture.
@@ -450,6 +452,8 @@ class FakeOpenAI:
                 break
             if n:
                 await asyncio.sleep(self.between_tokens)
+            if n and self.steps is not None:
+                await self.steps.acquire()
             await event(delta(content, finish if n == self.finishes_at else None))
             seen.sent += 1
         if behaviour in (Behaviour.DIES, Behaviour.DIES_FIRST):
