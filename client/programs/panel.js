@@ -14,6 +14,7 @@ const ANNOUNCE_EVERY = 10_000;
 export class ProgramsPanel {
   #visit;
   #announce;
+  #note;
   #dialog;
   #light;
   #looks;
@@ -24,13 +25,14 @@ export class ProgramsPanel {
   /**
    * @param {import("../live/visit.js").Visit} visit
    * @param {Object} page
-   * @param {{add: (entry: HTMLElement, loud: boolean) => void, drop: (entry: HTMLElement) => void, announce: (text: string) => void}} page.chat
+   * @param {{add: (entry: HTMLElement, loud: boolean) => void, drop: (entry: HTMLElement) => void, announce: (text: string) => void, note: (text: string) => void}} page.chat
    * @param {() => string} page.last key of the last answer, "" without one
    * @param {() => void} page.onChange a look came or went
    */
   constructor(visit, { chat, last, onChange }) {
     this.#visit = visit;
     this.#announce = (/** @type {string} */ words) => chat.announce(words);
+    this.#note = (/** @type {string} */ words) => chat.note(words);
     this.#dialog = new ProgramsDialog({
       give: (name, scopes, seconds) => void this.#give(name, scopes, seconds),
       end: (id) => void this.#end(id),
@@ -49,6 +51,11 @@ export class ProgramsPanel {
       },
     });
     onLanguage(() => this.#draw());
+    window.addEventListener("pagehide", ({ persisted }) => persisted || this.#leave());
+    // This page was loaded again: the session that they had access to went with the page before.
+    const lost = saved().filter(({ until }) => until > Date.now());
+    save([]);
+    if (lost.length > 0) this.#note(over(lost));
   }
 
   /** True while a program has access. */
@@ -78,6 +85,7 @@ export class ProgramsPanel {
     } else {
       this.#tell(message.programs);
       this.#programs = message.programs;
+      save(message.programs.map(({ name, expires_at: until }) => ({ name, until })));
     }
     this.#draw();
   }
@@ -85,6 +93,8 @@ export class ProgramsPanel {
   /** Another session began, which no program has access to. */
   clear() {
     this.#looks.interrupt();
+    if (this.on) this.#note(over(this.#programs));
+    this.#programs = [];
     this.receive({ type: "programs", programs: [], most: 0 });
   }
 
@@ -102,8 +112,14 @@ export class ProgramsPanel {
   #tell(now) {
     const lacks = (/** @type {ProgramInfo[]} */ some, /** @type {ProgramInfo} */ { id }) => !some.some((one) => one.id === id);
     const came = now.filter((one) => lacks(this.#programs, one)).map(({ name }) => text("{name} may look through your camera now.", { name }));
-    const gone = this.#programs.filter((one) => lacks(now, one)).map(({ name }) => text("The access of {name} has ended.", { name }));
-    if (came.length + gone.length > 0) this.#announce([...came, ...gone].join(" "));
+    const gone = this.#programs.filter((one) => lacks(now, one));
+    if (came.length + gone.length > 0) this.#announce([...came, over(gone)].join(" ").trim());
+  }
+
+  /** The page goes: its session ends unseen, so that programs hear at once that their access is over. */
+  #leave() {
+    const { session } = this.#visit;
+    if (this.on && session.token) request("DELETE", address(session.id), { token: session.token, keepalive: true, timeout: 3000 }).catch(() => {});
   }
 
   /** @param {string} name @param {string[]} scopes @param {number} seconds */
@@ -118,8 +134,8 @@ export class ProgramsPanel {
 
   /** @param {string} id "" for all */
   async #end(id) {
-    const names = this.#programs.filter((one) => !id || one.id === id).map(({ name }) => text("The access of {name} has ended.", { name }));
-    if (await this.#request("DELETE", id && `/${id}`)) this.#dialog.say(names.join(" "));
+    const ended = over(this.#programs.filter((one) => !id || one.id === id));
+    if (await this.#request("DELETE", id && `/${id}`)) this.#dialog.say(ended);
   }
 
   /** @param {"POST"|"DELETE"} method @param {string} path @param {object} [body] @returns {Promise<any>} null when it failed, which was said */
@@ -128,7 +144,7 @@ export class ProgramsPanel {
     this.#dialog.say("");
     try {
       await session.ensure();
-      return await request(method, `/api/grants${path}?session=${encodeURIComponent(session.id ?? "")}`, { token: session.token, body });
+      return await request(method, address(session.id, path), { token: session.token, body });
     } catch (error) {
       const problem = error instanceof Error ? error.message : String(error);
       const lost = error instanceof ApiError && error.status === 0;
@@ -136,4 +152,26 @@ export class ProgramsPanel {
       return null;
     }
   }
+}
+
+/** @param {string|null} session its id @param {string} [path] */
+function address(session, path = "") {
+  return `/api/grants${path}?session=${encodeURIComponent(session ?? "")}`;
+}
+
+/** @param {{name: string}[]} programs whose access is over */
+function over(programs) {
+  return programs.map(({ name }) => text("The access of {name} has ended.", { name })).join(" ");
+}
+
+/** Who had access in this tab before a reload, out of its history entry. @returns {{name: string, until: number}[]} */
+function saved() {
+  const programs = history.state?.programs;
+  return Array.isArray(programs) ? programs.filter((one) => typeof one?.name === "string" && typeof one.until === "number") : [];
+}
+
+/** @param {{name: string, until: number}[]} programs */
+function save(programs) {
+  if (JSON.stringify(history.state?.programs ?? []) === JSON.stringify(programs)) return;
+  history.replaceState({ ...history.state, programs }, "");
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -187,6 +188,36 @@ async def test_trouble_with_access_is_said(
     await dialog.get_by_role("button", name="End all").click()
     await expect(dialog.locator("#programs-list li")).to_have_count(0)
     await expect(page.page.locator("#programs-light")).to_be_hidden()
+
+
+async def test_a_page_that_is_loaded_again_says_that_access_is_over(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """It has a new session: the program is refused in words at once, and the person reads so, once."""
+    page = await visit(server.base_url)
+    await page.start()
+    await page.page.locator("#state").click()
+    await page.button("Let an assistant look").click()
+    _, token = await given(page, "Kitchen")
+    await page.page.locator("#programs-close").click()
+    await expect(page.page.locator("#programs-light")).to_be_visible()
+    own = {"Authorization": f"Bearer {token}"}
+    async with httpx2.AsyncClient(base_url=server.base_url, headers=own) as program:
+        assert (await program.get("/api/program")).status_code == 200
+        await page.page.reload()
+        note = page.page.locator("#log .note", has_text="The access of Kitchen has ended.")
+        await expect(note).to_have_count(1)
+        async with asyncio.timeout(10):
+            # The request of the page that goes may arrive after the page that comes.
+            while (reply := await program.get("/api/program")).status_code != 401:
+                await asyncio.sleep(0.1)
+        assert "its access has ended" in reply.json()["error"]["message"]
+        await page.start()
+        await expect(page.page.locator("#programs-light")).to_be_hidden()
+        await expect(note).to_have_count(1)
+        await page.page.reload()
+        await page.start()
+        await expect(note).to_have_count(0)
 
 
 async def test_where_no_program_may_look_none_is_offered(visit: Visit) -> None:
