@@ -112,7 +112,7 @@ class Inference:
             raise ValueError("this job was submitted already")
         run = JobRun(job, self._metrics, self._clock, self._ended, self._clock())
         if job.background:
-            run.on_begun = lambda: self._begun(run)
+            run.on_begun = self._begun
         try:
             pushed = self._queue.push(job.session_id, job.kind, run)
         except Full:

@@ -301,21 +301,25 @@ async def call(entered: Pass, name: str, arguments: Mapping[str, Any] | None) ->
             entered.programs.use(entered.grant, tool.scope)
         return await tool.run(entered, given)
     except Exception as exc:  # noqa: BLE001 - a bug ends here: logged, without its text
-        error = exc if isinstance(exc, QwenCameraError) else _bug(exc)
-        text = error.visitor_message
-        if error.retry_after is not None:
-            text += f" (Try again after {error.retry_after:g} s.)"
-        return CallToolResult(
-            content=[TextContent(text=text)],
-            structured_content={
-                "error": {
-                    "code": error.code,
-                    "retryable": error.retryable,
-                    "retry_after": error.retry_after,
-                }
-            },
-            is_error=True,
-        )
+        # In one expression: a variable would keep the error, and with it the frame that it was about.
+        return _failed(exc if isinstance(exc, QwenCameraError) else _bug(exc))
+
+
+def _failed(error: QwenCameraError) -> CallToolResult:
+    text = error.visitor_message
+    if error.retry_after is not None:
+        text += f" (Try again after {error.retry_after:g} s.)"
+    return CallToolResult(
+        content=[TextContent(text=text)],
+        structured_content={
+            "error": {
+                "code": error.code,
+                "retryable": error.retryable,
+                "retry_after": error.retry_after,
+            }
+        },
+        is_error=True,
+    )
 
 
 def _bug(exc: Exception) -> QwenCameraError:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from server.core.errors import QwenCameraError
+from server.core.errors import Internal, QwenCameraError
 from server.core.frames import Kind
 from server.engines.base import Engine, EngineRequest, Usage
 from server.engines.conversation import ToolCall
@@ -97,3 +97,28 @@ class Job:
     @property
     def background(self) -> bool:
         return self.kind is not Kind.CHAT
+
+    def let_go(self) -> None:
+        """Drop what it needed up to its end: both ways lead to a camera's frame, and to whoever keeps the job."""
+        self.make_request, self.sink, self.on_speech = _ended, _Silent(), _unheard
+
+
+class _Silent:
+    """The sink of a job that has ended."""
+
+    def started(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None: ...
+
+    def delta(self, text: str) -> None: ...
+
+    def thought(self, text: str) -> None: ...
+
+    def finished(self, result: Result) -> None: ...
+
+    def failed(self, error: QwenCameraError) -> None: ...
+
+
+async def _ended(engine: Engine) -> EngineRequest:
+    raise Internal("This question has ended on the server.")
+
+
+def _unheard(chunk: VoiceChunk) -> None: ...

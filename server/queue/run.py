@@ -64,7 +64,7 @@ class JobRun:
     # The time of the first words or thoughts: the engine has computed the prompt. None before.
     begun_at: float | None = None
     # Called once at that time
-    on_begun: Callable[[], None] = lambda: None
+    on_begun: Callable[[JobRun], None] = lambda _: None
     # Its end: ok, length, cancelled, replaced, error or dropped; None before.
     result: str | None = None
 
@@ -85,6 +85,8 @@ class JobRun:
         the errors of `make_request` and the sink; when `first_at` is set, the error came within the
         answer.
         """
+        if self.ended:
+            return
         request = replace(await self.job.make_request(engine), id=self.id)
         if self.ended:
             return
@@ -128,7 +130,7 @@ class JobRun:
     def _begin_words(self) -> None:
         if self.begun_at is None:
             self.begun_at = self.clock()
-            self.on_begun()
+            self.on_begun(self)
 
     def _delta(self, text: str) -> None:
         self._begin_words()
@@ -250,6 +252,8 @@ class JobRun:
         except Exception as exc:  # noqa: BLE001
             # An error in a sink must not affect other jobs.
             log.error("sink failed at the end of a job", extra={"error": type(exc).__name__})
+        finally:
+            self.job.let_go()
 
 
 async def _next(stream: AsyncGenerator[Chunk, None], engine: Engine) -> Chunk:

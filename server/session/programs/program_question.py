@@ -243,6 +243,8 @@ class ProgramQuestions:
             raise Busy("The answer took too long. Ask again in a moment.", retry_after=5) from None
         finally:
             self._stop(asking.job)
+            # They keep the error that this call raises, which keeps the view.
+            del asking, sink, into
         if response.finish_reason == "cancelled":
             if not heard:
                 return None

@@ -329,9 +329,13 @@ class Programs:
             # Here it is done, unless the program itself has left.
             task.cancel()
             result = self._tell_end(look, task, told)
-        if isinstance(result, BaseException):
-            raise result
-        return result[0]
+        try:
+            if isinstance(result, BaseException):
+                raise result
+            return result[0]
+        finally:
+            # An error has this call in its trace: kept here, both would keep the look's frame.
+            del task, result
 
     def _tell_end(
         self,

@@ -126,6 +126,9 @@ class Asking:
         )
 
 
+def _nothing(*_: object) -> None: ...
+
+
 class AnswerSink:
     """Turns one job's progress into messages.
 
@@ -263,11 +266,23 @@ class AnswerSink:
                     "others": [without_thumbnail(one) for one in response.others or ()] or None,
                 }
             )
-        self._on_end(result.text, result.finish_reason in ("stop", "length"))
+        self._end(result.text, result.finish_reason in ("stop", "length"))
 
     def failed(self, error: QwenCameraError) -> None:
-        self._on_error(error)
-        self._on_end("", False)
+        try:
+            self._on_error(error)
+        finally:
+            self._end("", False)
+
+    def _end(self, text: str, whole: bool) -> None:
+        """Tell of the end, and drop the pictures with the ways to them: each is a cycle with its question, which may
+        keep a frame of a megabyte and more until Python's collector comes by.
+        """
+        on_end = self._on_end
+        self._asked, self._shots = None, {}
+        self._on_end, self._on_error, self._keep = _nothing, _nothing, _nothing
+        self._on_sent = self._on_counted = self._on_started = self._on_text = _nothing
+        on_end(text, whole)
 
     @property
     def _looked(self) -> Route | None:
