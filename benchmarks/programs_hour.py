@@ -4,8 +4,9 @@
 
 One server on loopback, a stand-in in the model's place, simulated cameras of people who ask every few seconds, and a
 standing camera from a true RTSP server. Phases with and without the programs take turns, so that the same run has both. The
-programs: an assistant over MCP and a script with OpenAI's client look through one person's camera, each above its rate; an
-operator and a script look through the standing camera; a receiver of webhooks verifies signed tests.
+programs: an assistant over MCP and a script with OpenAI's client look through one person's camera, a further assistant takes
+pictures through another one's, and a script looks through the standing camera, each above its rate; one assistant stays
+within it. An operator looks through the standing camera, too; a receiver of webhooks verifies signed tests.
 
 Exit status: 0 measured, 1 not, 2 wrong options, 130 interrupted before anything was measured.
 """
@@ -14,22 +15,20 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import httpx
-import httpx2
-import openai
-from mcp import Client
-from mcp.client.streamable_http import streamable_http_client
 from standardwebhooks.webhooks import WebhookVerificationError
 
+from benchmarks.program_clients import Tally, assistant, gets, posts, repeat, script
 from scripts.arguments import number, whole
 from scripts.bench import program
 from scripts.bench.camera_peer import CameraPeer, close_all
@@ -42,29 +41,17 @@ from tests.webhooks.receiver import OK, SECRET, Heard, receiving
 
 OPERATOR = "operator-token-of-this-measurement"
 CAMERAS = "/api/operator/cameras/door"
-# Looks a minute of one program, and those that it may have at once; they ask more often.
-RATE, AT_ONCE = 20, 5
-# Seconds between two requests of a program
-EVERY = 1.5
+# Looks a minute of one program, and those that it may have at once. While people ask, background work gets about 50 prompts
+# a minute at the stand-in: with this rate it is the rate that holds the programs back.
+RATE, AT_ONCE = 10, 2
+# Seconds between two requests of a program: above its rate, and of one that is within it
+EVERY, SELDOM = 1.5, 12.0
 # A person's question may take so much longer beside programs.
 TARGET = 1.2
 SAMPLE_SECONDS = 2.0
-# Of the run, before the memory's slope is measured: caches fill
-WARM_SHARE = 0.25
-
-
-@dataclass(slots=True)
-class Tally:
-    """The requests of one program."""
-
-    done: int = 0
-    refused: int = 0
-    errors: dict[str, int] = field(default_factory=dict)
-    # Its looks have a rate.
-    limited: bool = False
-
-    def failed(self, error: str) -> None:
-        self.errors[error] = self.errors.get(error, 0) + 1
+# Of the run, and seconds where it is long enough, before the memory's slope is measured: the pictures of the recent past
+# (RECALL_SECONDS) fill
+WARM_SHARE, WARM_SECONDS = 0.25, 300.0
 
 
 @dataclass(slots=True)
@@ -77,15 +64,11 @@ class Run:
     tallies: dict[str, Tally] = field(default_factory=dict)
     # Seconds since the start, and MiB of the server's process
     memory: list[tuple[float, float]] = field(default_factory=list)
-    # Seconds with the programs
+    # The same of its child processes together
+    children: list[tuple[float, float]] = field(default_factory=list)
+    # Seconds with the programs, and the number of their phases
     beside: float = 0.0
-
-
-class Limited(Exception):
-    """A request was refused for its rate."""
-
-
-Once = Callable[[], Awaitable[None]]
+    phases: int = 0
 
 
 def resident(pid: int) -> float:
@@ -96,6 +79,15 @@ def resident(pid: int) -> float:
     return 0.0
 
 
+def descendants(pid: int) -> list[int]:
+    """Return the child processes of a process, and theirs."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            found += [int(child), *descendants(int(child))]
+    return found
+
+
 def slope(samples: Sequence[tuple[float, float]]) -> float:
     """Return the growth by least squares, in units an hour of seconds; 0 for fewer than two samples."""
     if len(samples) < 2:
@@ -104,86 +96,6 @@ def slope(samples: Sequence[tuple[float, float]]) -> float:
     mid_y = sum(y for _, y in samples) / len(samples)
     spread = sum((x - mid_x) ** 2 for x, _ in samples)
     return 3600 * sum((x - mid_x) * (y - mid_y) for x, y in samples) / spread if spread else 0.0
-
-
-# Programs: each makes a function for one request
-
-
-def _checked(reply: httpx.Response) -> httpx.Response:
-    if reply.status_code == 429:
-        raise Limited
-    return reply.raise_for_status()
-
-
-@asynccontextmanager
-async def assistant(url: str, made: dict[str, Any]) -> AsyncIterator[Once]:
-    headers = {"Authorization": f"Bearer {made['token']}"}
-    async with (
-        httpx2.AsyncClient(headers=headers, timeout=60) as http,
-        Client(streamable_http_client(url + made["mcp"], http_client=http)) as client,
-    ):
-
-        async def once() -> None:
-            result = await client.call_tool("look", {"question": "What is there?"})
-            if result.is_error:
-                error = (result.structured_content or {}).get("error", {})
-                raise Limited if error.get("code") == "rate_limited" else OSError(error.get("code"))
-
-        yield once
-
-
-@asynccontextmanager
-async def script(url: str, made: dict[str, Any]) -> AsyncIterator[Once]:
-    async with openai.AsyncOpenAI(
-        api_key=made["token"], base_url=url + made["openai"], max_retries=0
-    ) as client:
-
-        async def once() -> None:
-            picture: Any = {"type": "image_url", "image_url": {"url": "camera://now"}}
-            words: Any = {"type": "text", "text": "What is there?"}
-            try:
-                stream = await client.chat.completions.create(
-                    model="camera",
-                    messages=[{"role": "user", "content": [words, picture]}],
-                    stream=True,
-                )
-                async for _ in stream:
-                    pass
-            except openai.RateLimitError:
-                raise Limited from None
-
-        yield once
-
-
-def posts(http: httpx.AsyncClient, path: str, body: dict[str, Any] | None = None) -> Once:
-    async def once() -> None:
-        reply = _checked(await http.post(path, json=body))
-        if reply.status_code == 200 and reply.json().get("type") == "error":
-            raise OSError(reply.json().get("code"))
-
-    return once
-
-
-def gets(http: httpx.AsyncClient, path: str) -> Once:
-    async def once() -> None:
-        _checked(await http.get(path))
-
-    return once
-
-
-async def repeat(once: Once, every: float, on: asyncio.Event, tally: Tally) -> None:
-    """Ask again and again while programs may; an error is counted, and no reason to end."""
-    while True:
-        await on.wait()
-        began = time.monotonic()
-        try:
-            await once()
-            tally.done += 1
-        except Limited:
-            tally.refused += 1
-        except (OSError, httpx.HTTPError, openai.APIError) as error:
-            tally.failed(str(error)[:60] if type(error) is OSError else type(error).__name__)
-        await asyncio.sleep(max(0.05, every - (time.monotonic() - began)))
 
 
 # People
@@ -206,7 +118,10 @@ async def ask(peer: CameraPeer, every: float, delay: float, run: Run, on: asynci
 async def sample(pid: int, run: Run) -> None:
     began = time.monotonic()
     while True:
-        run.memory.append((time.monotonic() - began, resident(pid)))
+        now = time.monotonic() - began
+        run.memory.append((now, resident(pid)))
+        with contextlib.suppress(OSError):  # one has just ended
+            run.children.append((now, sum(map(resident, descendants(pid)))))
         await asyncio.sleep(SAMPLE_SECONDS)
 
 
@@ -274,21 +189,47 @@ async def measure(args: argparse.Namespace) -> Run:
             await peers[-1].open_socket()
         own = peers[0].token
         made = [await give(http, "/api/grants", own, name) for name in ("assistant", "script")]
+        other = peers[-1].token
+        more = [await give(http, "/api/grants", other, name) for name in ("pictures", "seldom")]
         house = await give(http, f"{CAMERAS}/grants", OPERATOR, "house")
         # A further kind of program (MQTT) has its line here.
+        asks = {"question": "What is there?"}
+        above, within = Tally(limited=True), Tally(within=True)
         programs = {
-            "assistant over MCP": (await enter(assistant(server.url, made[0])), EVERY, True),
-            "script with OpenAI's client": (await enter(script(server.url, made[1])), EVERY, True),
-            "script at the standing camera": (await enter(script(server.url, house)), EVERY, True),
+            "assistant over MCP": (
+                await enter(assistant(server.url, made[0], **asks)),
+                EVERY,
+                replace(above),
+            ),
+            "script with OpenAI's client": (
+                await enter(script(server.url, made[1])),
+                EVERY,
+                replace(above),
+            ),
+            "script at the standing camera": (
+                await enter(script(server.url, house)),
+                EVERY,
+                replace(above),
+            ),
+            "assistant that takes pictures": (
+                await enter(assistant(server.url, more[0], "snapshot")),
+                EVERY / 2,
+                replace(above),
+            ),
+            "assistant within its rate": (
+                await enter(assistant(server.url, more[1], **asks)),
+                SELDOM,
+                within,
+            ),
             "operator asks the standing camera": (
                 posts(operator, f"{CAMERAS}/ask", {"content": "What is there?"}),
                 10.0,
-                False,
+                Tally(),
             ),
-            "operator looks at its picture": (gets(operator, f"{CAMERAS}/picture"), 3.0, False),
-            "webhooks": (posts(operator, "/api/operator/webhooks/hall/test"), 5.0, False),
+            "operator looks at its picture": (gets(operator, f"{CAMERAS}/picture"), 3.0, Tally()),
+            "webhooks": (posts(operator, "/api/operator/webhooks/hall/test"), 5.0, Tally()),
         }
-        run.tallies = {name: Tally(limited=limited) for name, (*_, limited) in programs.items()}
+        run.tallies = {name: tally for name, (*_, tally) in programs.items()}
         run.tallies["webhooks that arrived and verified"] = heard
         # The first questions pay for what is made once.
         await asyncio.gather(*(peer.ask("What do you see?") for peer in peers))
@@ -298,8 +239,8 @@ async def measure(args: argparse.Namespace) -> Run:
             for number_, peer in enumerate(peers):
                 delay = args.every * number_ / len(peers)
                 tasks.append(group.create_task(ask(peer, args.every, delay, run, on)))
-            for name, (once, every, _) in programs.items():
-                tasks.append(group.create_task(repeat(once, every, on, run.tallies[name])))
+            for once, every, tally in programs.values():
+                tasks.append(group.create_task(repeat(once, every, on, tally)))
             end = time.monotonic() + 60 * args.minutes
             while time.monotonic() < end:
                 await asyncio.sleep(phase)
@@ -308,6 +249,7 @@ async def measure(args: argparse.Namespace) -> Run:
                 await asyncio.sleep(phase)
                 on.clear()
                 run.beside += time.monotonic() - began
+                run.phases += 1
             for task in tasks:
                 task.cancel()
     return run
@@ -327,22 +269,46 @@ def report(run: Run, args: argparse.Namespace) -> Report:
             target = TARGET if name == "p50" else None
             found.add(Row("", f"{name} with / without", "", value=ratio, target=target))
     found.add(Row("", "people's questions without a word", "", value=run.people_failed, target=0))
-    allowed = RATE * run.beside / 60 + AT_ONCE * max(1, round(run.beside / args.phase_seconds))
+    allowed = RATE * run.beside / 60 + AT_ONCE * run.phases
     for name, tally in run.tallies.items():
         said = ", ".join(f"{count} × {error}" for error, count in tally.errors.items())
         limit = allowed if tally.limited else None
         note = f"{tally.refused} refused for their rate; errors: {said or 'none'}"
         found.add(Row("", name, "answers", value=tally.done, target=limit, note=note))
-    warm = [one for one in run.memory if one[0] >= WARM_SHARE * run.memory[-1][0]]
-    found.add(Row("", "memory of the server, at the end", "MiB", value=run.memory[-1][1]))
-    found.add(Row("", "memory of the server, most", "MiB", value=max(m for _, m in run.memory)))
-    found.add(Row("", "its growth after a quarter of the run", "MiB/h", value=slope(warm)))
+        if tally.limited:
+            share = tally.done / allowed if allowed else 0.0
+            row = Row("", "of what its rate allows", "", value=share)
+            # All but the one of each phase that its end cut off
+            row.target, row.at_least = 1 - run.phases / allowed if allowed else 1.0, True
+            found.add(row)
+            if not tally.refused:
+                found.add(Row("", "never above its rate", "", value=1, target=0))
+        if tally.within:
+            found.add(Row("", "of them refused for their rate", "", value=tally.refused, target=0))
+    _add_memory(found, run)
     found.more = {
         "memory": run.memory,
+        "children": run.children,
         "errors": {name: tally.errors for name, tally in run.tallies.items()},
         "refused": {name: tally.refused for name, tally in run.tallies.items()},
     }
     return found
+
+
+def _add_memory(found: Report, run: Run) -> None:
+    end = run.memory[-1][0]
+    for when, share in (("start", 0.0), ("quarter", 0.25), ("half", 0.5), ("end", 1.0)):
+        value = min(run.memory, key=lambda one: abs(one[0] - share * end))[1]
+        found.add(Row("", f"memory of the server, {when}", "MiB", value=value))
+    found.add(Row("", "the same, most", "MiB", value=max(m for _, m in run.memory)))
+    since = max(WARM_SHARE * end, min(WARM_SECONDS, end / 2))
+    warm = [one for one in run.memory if one[0] >= since]
+    found.add(Row("", f"its growth from second {since:.0f} on", "MiB/h", value=slope(warm)))
+    if run.children:
+        value = run.children[-1][1]
+        found.add(Row("", "memory of its child processes, end", "MiB", value=value))
+        warm = [one for one in run.children if one[0] >= since]
+        found.add(Row("", "the same, growth", "MiB/h", value=slope(warm)))
 
 
 def main() -> int:
@@ -354,7 +320,7 @@ def main() -> int:
     add = parser.add_argument
     add("--minutes", type=number(0.1, 1440), default=60.0, help="of all phases together (60)")
     add("--phase-seconds", type=number(5, 3600), default=60.0, help="of one phase (60)")
-    add("--people", type=whole(1, 100), default=3, help="people who ask (3)")
+    add("--people", type=whole(2, 100), default=3, help="people who ask, 2 at least (3)")
     add("--every", type=number(0.5, 600), default=4.0, help="seconds between two questions (4)")
     add("--first-token-ms", type=number(0.001, 1e6), default=50, help="of the stand-in model (50)")
     add("--output", type=Path, default=ROOT / "benchmark_results", help="folder for the results")
