@@ -279,7 +279,7 @@ def report(run: Run, args: argparse.Namespace) -> Report:
             share = tally.done / allowed if allowed else 0.0
             row = Row("", "of what its rate allows", "", value=share)
             # All but the one of each phase that its end cut off
-            row.target, row.at_least = 1 - run.phases / allowed if allowed else 1.0, True
+            row.target, row.at_least = (int(allowed) - run.phases) / max(allowed, 1), True
             found.add(row)
             if not tally.refused:
                 found.add(Row("", "never above its rate", "", value=1, target=0))
