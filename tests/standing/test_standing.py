@@ -82,12 +82,14 @@ async def state(client: httpx.AsyncClient, name: str = "door") -> dict[str, Any]
     return dict(one)
 
 
-async def until(client: httpx.AsyncClient, seconds: float = 60, **wanted: Any) -> dict[str, Any]:
+async def until(
+    client: httpx.AsyncClient, seconds: float = 60, name: str = "door", **wanted: Any
+) -> dict[str, Any]:
     """Wait until a camera's facts are these."""
     facts: dict[str, Any] = {}
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        facts = await state(client)
+        facts = await state(client, name)
         if all(facts[key] == value for key, value in wanted.items()):
             return facts
         await asyncio.sleep(0.05)

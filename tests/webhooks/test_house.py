@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 import socket
 import sys
 import time
@@ -14,7 +15,7 @@ import httpx
 import numpy as np
 import pytest
 
-from server.core.webhook_list import Webhook
+from server.core.webhook_list import Webhook, read_webhooks
 from server.webhooks.alarm import Alarm, Source, body
 from server.webhooks.retry import Trouble
 from server.webhooks.sender import Sender
@@ -25,6 +26,8 @@ from tests.support.running import running
 from tests.webhooks.receiver import SECRET, Receiver, receiving
 
 pytestmark = pytest.mark.slow
+
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "webhooks.md").read_text(encoding="utf-8")
 
 
 def listed(folder: Path, receiver: Receiver, evidence: str, address: str) -> str:
@@ -79,10 +82,20 @@ async def test_without_a_list_nothing_leaves() -> None:
         assert run.program.webhooks.offered == ()
 
 
+def test_the_list_of_the_document(tmp_path: Path) -> None:
+    """As docs/webhooks.md has it: only the secret is ours."""
+    (block,) = re.findall(r"^ *```toml\n(.*?)^ *```", DOCUMENT, re.MULTILINE | re.DOTALL)
+    path = tmp_path / "webhooks.toml"
+    path.write_text(block.replace("whsec_...", SECRET), encoding="utf-8")
+    path.chmod(0o600)
+    (hook,) = read_webhooks(path).webhooks
+    assert (hook.name, hook.cameras, hook.private) == ("hall", ("front-door",), True)
+    assert hook.url == "http://127.0.0.1:9000/"
+
+
 async def test_the_receiver_of_the_document(tmp_path: Path) -> None:
     """As docs/webhooks.md has it: it takes a signed message, and refuses one with another secret."""
-    text = (Path(__file__).parents[2] / "docs" / "webhooks.md").read_text(encoding="utf-8")
-    script = text.split("```python\n")[1].split("```")[0]
+    script = DOCUMENT.split("```python\n")[1].split("```")[0]
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     process = await asyncio.create_subprocess_exec(
