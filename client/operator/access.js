@@ -1,5 +1,4 @@
-import { ApiError } from "../live/api.js";
-import { Rounds } from "./rounds.js";
+import { WatchingDesk } from "./desk.js";
 
 /**
  * A program that may look: through a visitor's session, or a camera of the house.
@@ -11,56 +10,31 @@ import { Rounds } from "./rounds.js";
 const LOOK_EVERY = 5000;
 const ADDRESS = "/api/operator";
 
-/** Reads and ends the access of other programs for the operator. Uses no DOM. */
-export class AccessDesk {
-  /** @type {AccessFacts} */
-  facts = { programs: [], problem: "" };
-
-  #ask;
-  #onChange;
-  #rounds = new Rounds(() => this.#look());
-
-  /** @param {{ask: import("./making.js").Ask, onChange: (facts: AccessFacts) => void}} hooks */
-  constructor({ ask, onChange }) {
-    this.#ask = ask;
-    this.#onChange = onChange;
-  }
-
-  /** @param {boolean} on the panel is open, and the token is valid */
-  watch(on) {
-    this.#rounds.watch(on);
+/** Reads and ends the access of other programs for the operator. Uses no DOM. @extends {WatchingDesk<AccessFacts>} */
+export class AccessDesk extends WatchingDesk {
+  /** @param {{ask: import("./desk.js").Ask, onChange: (facts: AccessFacts) => void}} hooks */
+  constructor(hooks) {
+    super({ programs: [], problem: "" }, hooks);
   }
 
   /** @param {Access} program */
   async end({ session, camera, id }) {
-    try {
-      await this.#ask("DELETE", camera ? `${ADDRESS}/cameras/${camera}/grants/${id}` : `${ADDRESS}/programs/${session}/${id}`);
-    } catch (error) {
-      return this.#failed(error);
-    }
-    await this.#rounds.look();
+    const path = camera ? `${ADDRESS}/cameras/${camera}/grants/${id}` : `${ADDRESS}/programs/${session}/${id}`;
+    const ended = await this.attempt(async () => void (await this.ask("DELETE", path)));
+    if (ended) await this.rounds.look();
   }
 
-  async #look() {
-    try {
-      const { programs } = await this.#ask("GET", `${ADDRESS}/programs`);
-      const { cameras } = await this.#ask("GET", `${ADDRESS}/cameras`);
+  /** @override */
+  async look() {
+    await this.attempt(async () => {
+      const { programs } = await this.ask("GET", `${ADDRESS}/programs`);
+      const { cameras } = await this.ask("GET", `${ADDRESS}/cameras`);
       /** @type {Access[]} */
       const found = [];
       for (const { name, programs: own } of cameras) for (const one of own) found.push({ ...one, session: "", camera: name });
       for (const one of programs) found.push({ ...one, camera: "" });
-      this.facts = { programs: found, problem: "" };
-      this.#onChange(this.facts);
-    } catch (error) {
-      this.#failed(error);
-    }
+      this.set({ programs: found, problem: "" });
+    });
     return LOOK_EVERY;
-  }
-
-  /** @param {unknown} error */
-  #failed(error) {
-    if (!(error instanceof ApiError)) throw error;
-    this.facts.problem = error.message;
-    this.#onChange(this.facts);
   }
 }

@@ -1,5 +1,5 @@
 import { ApiError } from "../live/api.js";
-import { Rounds } from "./rounds.js";
+import { WatchingDesk } from "./desk.js";
 
 /**
  * A camera of the house.
@@ -13,67 +13,61 @@ import { Rounds } from "./rounds.js";
 const LOOK_EVERY = 3000;
 const ADDRESS = "/api/operator/cameras";
 
-/** Reads the cameras of the house for the operator, shows and asks them. Uses no DOM. */
-export class CamerasDesk {
-  /** Pictures are object URLs by the camera's name; a camera that is not shown has none, or "" at first. @type {CamerasFacts} */
-  facts = { cameras: [], pictures: new Map(), asked: new Map(), problem: "" };
-
-  #ask;
-  #onChange;
-  #rounds = new Rounds(() => this.#look());
-
-  /** @param {{ask: import("./making.js").Ask, onChange: (facts: CamerasFacts) => void}} hooks */
-  constructor({ ask, onChange }) {
-    this.#ask = ask;
-    this.#onChange = onChange;
+/**
+ * Reads the cameras of the house for the operator, shows and asks them. Uses no DOM.
+ * @extends {WatchingDesk<CamerasFacts>}
+ */
+export class CamerasDesk extends WatchingDesk {
+  /** @param {{ask: import("./desk.js").Ask, onChange: (facts: CamerasFacts) => void}} hooks */
+  constructor(hooks) {
+    // Pictures are object URLs by the camera's name; a camera that is not shown has none, or "" at first.
+    super({ cameras: [], pictures: new Map(), asked: new Map(), problem: "" }, hooks);
   }
 
   /** @param {boolean} on the panel is open, and the token is valid */
   watch(on) {
-    this.#rounds.watch(on);
+    super.watch(on);
     if (!on) for (const name of [...this.facts.pictures.keys()]) this.#picture(name, null);
   }
 
   /** @param {string} name @param {boolean} shown */
   show(name, shown) {
     this.#picture(name, shown ? "" : null);
-    if (shown) void this.#see(name).then(() => this.#changed());
-    else this.#changed();
+    if (shown) void this.#see(name).then(() => this.set());
+    else this.set();
   }
 
   /** @param {string} name */
   async retry(name) {
-    await this.#try(async () => {
-      const { cameras } = await this.#ask("POST", `${ADDRESS}/${name}/retry`);
-      this.facts.cameras = cameras;
+    await this.attempt(async () => {
+      const { cameras } = await this.ask("POST", `${ADDRESS}/${name}/retry`);
+      this.set({ cameras });
     });
-    this.#changed();
   }
 
   /** @param {string} name @param {string} question */
   async question(name, question) {
     const asked = { question, answer: "", waiting: true };
     this.facts.asked.set(name, asked);
-    this.#changed();
+    this.set();
     try {
-      const reply = await this.#ask("POST", `${ADDRESS}/${name}/ask`, { content: question });
+      const reply = await this.ask("POST", `${ADDRESS}/${name}/ask`, { content: question });
       asked.answer = reply.text ?? reply.message ?? "";
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       asked.answer = error.message;
     }
     asked.waiting = false;
-    this.#changed();
+    this.set();
   }
 
-  async #look() {
-    await this.#try(async () => {
-      const { cameras } = await this.#ask("GET", ADDRESS);
-      this.facts.cameras = cameras;
-      this.facts.problem = "";
+  async look() {
+    await this.attempt(async () => {
+      const { cameras } = await this.ask("GET", ADDRESS);
+      this.set({ cameras, problem: "" });
     });
     for (const name of [...this.facts.pictures.keys()]) await this.#see(name);
-    this.#changed();
+    this.set();
     return LOOK_EVERY;
   }
 
@@ -81,11 +75,11 @@ export class CamerasDesk {
   async #see(name) {
     let url = "";
     try {
-      url = URL.createObjectURL(await this.#ask("GET", `${ADDRESS}/${name}/picture`, undefined, "blob"));
+      url = URL.createObjectURL(await this.ask("GET", `${ADDRESS}/${name}/picture`, undefined, "blob"));
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
     }
-    if (this.#rounds.watching && this.facts.pictures.has(name)) this.#picture(name, url);
+    if (this.rounds.watching && this.facts.pictures.has(name)) this.#picture(name, url);
     else if (url) URL.revokeObjectURL(url);
   }
 
@@ -95,19 +89,5 @@ export class CamerasDesk {
     if (old) URL.revokeObjectURL(old);
     if (url === null) this.facts.pictures.delete(name);
     else this.facts.pictures.set(name, url);
-  }
-
-  /** @param {() => Promise<void>} work */
-  async #try(work) {
-    try {
-      await work();
-    } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      this.facts.problem = error.message;
-    }
-  }
-
-  #changed() {
-    this.#onChange(this.facts);
   }
 }

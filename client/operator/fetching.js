@@ -1,4 +1,5 @@
 import { ApiError } from "../live/api.js";
+import { WatchingDesk } from "./desk.js";
 import { underWay } from "./enginewords.js";
 
 /**
@@ -21,34 +22,19 @@ import { underWay } from "./enginewords.js";
 
 // Interval (ms) of requests while something is fetched.
 const LOOK_AGAIN = 1500;
+const ADDRESS = "/api/engine/fetch";
 
-/** Fetches models for the operator. Uses no DOM. */
-export class FetchDesk {
-  /** @type {FetchFacts} */
-  facts = { fetching: null, busy: false, problem: "" };
-  #watched = false;
-  /** @type {ReturnType<typeof setTimeout>|undefined} */
-  #timer;
-  #ask;
-  #onChange;
+/**
+ * Fetches models for the operator. Uses no DOM.
+ * @extends {WatchingDesk<FetchFacts>}
+ */
+export class FetchDesk extends WatchingDesk {
   #onHere;
 
-  /**
-   * @param {{ask: (method: "GET"|"POST"|"DELETE", path: string, body?: object) => Promise<any>,
-   *   onChange: (facts: FetchFacts) => void, onHere: () => void}} hooks onHere: a model has come
-   */
-  constructor({ ask, onChange, onHere }) {
-    this.#ask = ask;
-    this.#onChange = onChange;
+  /** @param {{ask: import("./desk.js").Ask, onChange: (facts: FetchFacts) => void, onHere: () => void}} hooks onHere: a model has come */
+  constructor({ onHere, ...hooks }) {
+    super({ fetching: null, busy: false, problem: "" }, hooks);
     this.#onHere = onHere;
-  }
-
-  /** @param {boolean} watched the panel is open and the token valid */
-  watch(watched) {
-    if (watched === this.#watched) return;
-    this.#watched = watched;
-    if (watched) void this.#look();
-    else clearTimeout(this.#timer);
   }
 
   /** Fetch a model, or go on with it. @param {string} model */
@@ -63,46 +49,26 @@ export class FetchDesk {
 
   /** @param {"POST"|"DELETE"} method @param {object} [body] */
   async #act(method, body) {
-    this.#set({ busy: true, problem: "" });
+    this.set({ busy: true, problem: "" });
+    await this.attempt(async () => this.rounds.again(this.#heard(await this.ask(method, ADDRESS, body))));
+    this.set({ busy: false });
+  }
+
+  async look() {
     try {
-      this.#heard(await this.#ask(method, "/api/engine/fetch", body));
-      this.#set({ busy: false });
+      return this.#heard(await this.ask("GET", ADDRESS));
     } catch (error) {
-      this.#set({ busy: false, problem: words(error) });
+      // The panel says nothing of a look that failed: the next one may succeed.
+      if (!(error instanceof ApiError)) throw error;
+      return LOOK_AGAIN;
     }
   }
 
-  async #look() {
-    try {
-      this.#heard(await this.#ask("GET", "/api/engine/fetch"));
-    } catch (error) {
-      words(error);
-      this.#again();
-    }
-  }
-
-  /** @param {Fetching} fetching */
+  /** @param {Fetching} fetching @returns {number|null} the pause until the next look */
   #heard(fetching) {
     const before = this.facts.fetching;
-    this.#set({ fetching });
+    this.set({ fetching });
     if (underWay(before) && fetching.state === "done") this.#onHere();
-    if (underWay(fetching)) this.#again();
+    return underWay(fetching) ? LOOK_AGAIN : null;
   }
-
-  #again() {
-    clearTimeout(this.#timer);
-    if (this.#watched) this.#timer = setTimeout(() => void this.#look(), LOOK_AGAIN);
-  }
-
-  /** @param {Partial<FetchFacts>} change */
-  #set(change) {
-    this.facts = { ...this.facts, ...change };
-    this.#onChange(this.facts);
-  }
-}
-
-/** @param {unknown} error @returns {string} */
-function words(error) {
-  if (error instanceof ApiError) return error.message;
-  throw error;
 }

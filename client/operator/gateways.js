@@ -1,5 +1,4 @@
-import { ApiError } from "../live/api.js";
-import { Rounds } from "./rounds.js";
+import { WatchingDesk } from "./desk.js";
 
 /** @typedef {{name: string, sessions: number, most: number, draining: boolean}} Gateway */
 
@@ -23,48 +22,27 @@ const LOOK_EVERY = 5000;
 const LOOK_SOON = 1000;
 const ADDRESS = "/api/operator/drain";
 
-/** Reads the gateways for the operator, and drains the one that this page talks to. Uses no DOM. */
-export class GatewaysDesk {
-  /** @type {GatewaysFacts} */
-  facts = { report: null, busy: false, problem: "" };
-
-  #ask;
-  #onChange;
-  #rounds = new Rounds((method = "GET") => this.#request(method));
-
-  /** @param {{ask: import("./engine.js").EngineDesk["ask"], onChange: (facts: GatewaysFacts) => void}} hooks */
-  constructor({ ask, onChange }) {
-    this.#ask = ask;
-    this.#onChange = onChange;
-  }
-
-  /** @param {boolean} on the panel is open, and the token is valid */
-  watch(on) {
-    this.#rounds.watch(on);
+/**
+ * Reads the gateways for the operator, and drains the one that this page talks to. Uses no DOM.
+ * @extends {WatchingDesk<GatewaysFacts>}
+ */
+export class GatewaysDesk extends WatchingDesk {
+  /** @param {{ask: import("./desk.js").Ask, onChange: (facts: GatewaysFacts) => void}} hooks */
+  constructor(hooks) {
+    super({ report: null, busy: false, problem: "" }, hooks);
   }
 
   /** @param {boolean} on false: take people again */
   async drain(on) {
     if (this.facts.busy) return;
-    this.#set({ busy: true });
-    await this.#rounds.look(on ? "POST" : "DELETE");
-    this.#set({ busy: false });
+    this.set({ busy: true });
+    await this.rounds.look(on ? "POST" : "DELETE");
+    this.set({ busy: false });
   }
 
   /** @param {"GET"|"POST"|"DELETE"} method */
-  async #request(method) {
-    try {
-      this.#set({ report: await this.#ask(method, ADDRESS), problem: "" });
-    } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      this.#set({ problem: error.message });
-    }
+  async look(method = "GET") {
+    await this.attempt(async () => this.set({ report: await this.ask(method, ADDRESS), problem: "" }));
     return this.facts.report?.gateways.some((one) => one.draining) ? LOOK_SOON : LOOK_EVERY;
-  }
-
-  /** @param {Partial<GatewaysFacts>} change */
-  #set(change) {
-    this.facts = { ...this.facts, ...change };
-    this.#onChange(this.facts);
   }
 }

@@ -1,5 +1,4 @@
-import { Rounds } from "./rounds.js";
-import { ApiError } from "../live/api.js";
+import { WatchingDesk } from "./desk.js";
 
 /**
  * A receiver of webhooks.
@@ -13,43 +12,26 @@ import { ApiError } from "../live/api.js";
 const LOOK_EVERY = 3000;
 const ADDRESS = "/api/operator/webhooks";
 
-/** Reads the state of webhooks for the operator, and sends what was given up again. Uses no DOM. */
-export class HooksDesk {
-  /** @type {HooksFacts} */
-  facts = { webhooks: [], dead: [], problem: "" };
+/**
+ * Reads the state of webhooks for the operator, and sends what was given up again. Uses no DOM.
+ * @extends {WatchingDesk<HooksFacts>}
+ */
+export class HooksDesk extends WatchingDesk {
+  /** @param {{ask: import("./desk.js").Ask, onChange: (facts: HooksFacts) => void}} hooks */
+  constructor(hooks) {
+    super({ webhooks: [], dead: [], problem: "" }, hooks);
+  }
 
-  #ask;
-  #onChange;
-  #rounds = new Rounds(async () => {
-    await this.#try("GET", "");
+  async look() {
+    await this.send("GET", "");
     return LOOK_EVERY;
-  });
-
-  /** @param {{ask: import("./making.js").Ask, onChange: (facts: HooksFacts) => void}} hooks */
-  constructor({ ask, onChange }) {
-    this.#ask = ask;
-    this.#onChange = onChange;
   }
 
-  /** @param {boolean} on the panel is open, and the token is valid */
-  watch(on) {
-    this.#rounds.watch(on);
-  }
-
-  /** @param {"POST"|"DELETE"} method @param {string} path below the webhooks */
+  /** @param {"GET"|"POST"|"DELETE"} method @param {string} path below the webhooks */
   async send(method, path) {
-    await this.#try(method, path);
-  }
-
-  /** @param {"GET"|"POST"|"DELETE"} method @param {string} path */
-  async #try(method, path) {
-    try {
-      const { webhooks, dead } = await this.#ask(method, ADDRESS + path);
-      this.facts = { webhooks, dead, problem: "" };
-    } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      this.facts.problem = error.message;
-    }
-    this.#onChange(this.facts);
+    await this.attempt(async () => {
+      const { webhooks, dead } = await this.ask(method, ADDRESS + path);
+      this.set({ webhooks, dead, problem: "" });
+    });
   }
 }

@@ -1,4 +1,4 @@
-import { ApiError } from "../live/api.js";
+import { Desk } from "./desk.js";
 
 /**
  * The fields and limits of the loaded model, from the server.
@@ -48,8 +48,6 @@ import { ApiError } from "../live/api.js";
  * @property {{url: string, kind: "video"|"sound", name: string, of: Making}|null} result in this page's memory only
  */
 
-/** A request to the operator's routes. @typedef {(method: "GET"|"POST"|"DELETE", path: string, body?: object, as?: "json"|"blob") => Promise<any>} Ask */
-
 /** Types of generating models. */
 export const MAKES = ["video", "audio", "speech"];
 
@@ -58,11 +56,11 @@ const FIRST_LOOK = 400;
 const LOOKS = 3000;
 const ROUTE = "/api/engine/video";
 
-/** Starts and watches jobs for videos and sound, and fetches each result once. Uses no DOM. */
-export class MakingDesk {
-  /** @type {MakingFacts} */
-  facts = { takes: null, making: null, busy: false, problem: "", result: null };
-
+/**
+ * Starts and watches jobs for videos and sound, and fetches each result once. Uses no DOM.
+ * @extends {Desk<MakingFacts>}
+ */
+export class MakingDesk extends Desk {
   #watching = false;
   #pause = FIRST_LOOK;
   /** True when the last status request failed. */
@@ -73,13 +71,10 @@ export class MakingDesk {
   #turn = 0;
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   #timer;
-  #ask;
-  #onChange;
 
-  /** @param {{ask: Ask, onChange: (facts: MakingFacts) => void}} hooks */
-  constructor({ ask, onChange }) {
-    this.#ask = ask;
-    this.#onChange = onChange;
+  /** @param {{ask: import("./desk.js").Ask, onChange: (facts: MakingFacts) => void}} hooks */
+  constructor(hooks) {
+    super({ takes: null, making: null, busy: false, problem: "", result: null }, hooks);
   }
 
   /** @param {boolean} watching a generating model is loaded, and the panel is open */
@@ -89,7 +84,7 @@ export class MakingDesk {
     this.#turn++;
     clearTimeout(this.#timer);
     const state = this.facts.making?.state;
-    if (!watching) this.#set({ takes: null, problem: "" });
+    if (!watching) this.set({ takes: null, problem: "" });
     // Also get the end of a job whose model was unloaded.
     if (watching || ["working", "cancelling", "ready"].includes(state ?? "")) void this.#look();
   }
@@ -106,7 +101,7 @@ export class MakingDesk {
 
   /** Show why a request cannot be sent. @param {string} problem */
   refuse(problem) {
-    this.#set({ problem });
+    this.set({ problem });
   }
 
   /** @param {"POST"|"DELETE"} method @param {string} path @param {object} [body] */
@@ -114,16 +109,16 @@ export class MakingDesk {
     const turn = ++this.#turn;
     clearTimeout(this.#timer);
     this.#pause = FIRST_LOOK;
-    this.#set({ busy: true, problem: "" });
+    this.set({ busy: true, problem: "" });
     let heard = true;
     try {
-      const answer = await this.#ask(method, path, body);
+      const answer = await this.ask(method, path, body);
       if (turn === this.#turn) this.#show(answer);
     } catch (error) {
-      this.#failed(error);
-      heard = /** @type {ApiError} */ (error).status > 0;
+      this.failed(error);
+      heard = /** @type {import("../live/api.js").ApiError} */ (error).status > 0;
     } finally {
-      this.#set({ busy: false });
+      this.set({ busy: false });
     }
     // The server may have done it all the same.
     if (turn === this.#turn) this.#again(!heard);
@@ -132,18 +127,18 @@ export class MakingDesk {
   async #look() {
     const turn = this.#turn;
     try {
-      const answer = await this.#ask("GET", ROUTE);
+      const answer = await this.ask("GET", ROUTE);
       if (turn !== this.#turn) return;
       this.#show(answer);
-      if (this.#unseen) this.#set({ problem: "" });
+      if (this.#unseen) this.set({ problem: "" });
       this.#unseen = false;
       if (answer.making.state === "ready" && !this.#taking) await this.#take(answer.making, turn);
     } catch (error) {
       if (turn !== this.#turn) return;
       this.#unseen = true;
-      this.#failed(error);
+      this.failed(error);
       // The token is no longer valid: further requests would count as guesses.
-      if (/** @type {ApiError} */ (error).status === 401) return;
+      if (/** @type {import("../live/api.js").ApiError} */ (error).status === 401) return;
     }
     if (turn === this.#turn) this.#again(this.#unseen);
   }
@@ -169,31 +164,19 @@ export class MakingDesk {
     /** @type {Blob} */
     let blob;
     try {
-      blob = await this.#ask("GET", `/api/engine/${kind}/result`, undefined, "blob");
+      blob = await this.ask("GET", `/api/engine/${kind}/result`, undefined, "blob");
     } finally {
       this.#taking = false;
     }
     // This is the only copy: show it, whatever was started meanwhile.
     if (this.facts.result) URL.revokeObjectURL(this.facts.result.url);
     const name = `${kind}-${making.seed}.${kind === "video" ? "mp4" : "wav"}`;
-    this.#set({ result: { url: URL.createObjectURL(blob), kind, name, of: making } });
-    if (turn === this.#turn) this.#set({ making: { ...making, state: "taken" } });
+    this.set({ result: { url: URL.createObjectURL(blob), kind, name, of: making } });
+    if (turn === this.#turn) this.set({ making: { ...making, state: "taken" } });
   }
 
   /** @param {{making: Making, takes: Takes|null}} answer */
   #show({ making, takes }) {
-    this.#set({ making, takes: this.#watching ? takes : null });
-  }
-
-  /** @param {unknown} error */
-  #failed(error) {
-    if (!(error instanceof ApiError)) throw error;
-    this.#set({ problem: error.message });
-  }
-
-  /** @param {Partial<MakingFacts>} change */
-  #set(change) {
-    this.facts = { ...this.facts, ...change };
-    this.#onChange(this.facts);
+    this.set({ making, takes: this.#watching ? takes : null });
   }
 }

@@ -1,5 +1,4 @@
-import { ApiError } from "../live/api.js";
-import { Rounds } from "./rounds.js";
+import { WatchingDesk } from "./desk.js";
 
 /**
  * The connection to the MQTT broker.
@@ -8,34 +7,16 @@ import { Rounds } from "./rounds.js";
 
 const LOOK_EVERY = 3000;
 
-/** Reads the state of MQTT for the operator. Uses no DOM. */
-export class MqttDesk {
-  /** @type {MqttFacts} */
-  facts = { broker: "", state: "off", cameras: [], visitors: 0, problem: "" };
-
-  #ask;
-  #onChange;
-  #rounds = new Rounds(() => this.#look());
-
-  /** @param {{ask: import("./making.js").Ask, onChange: (facts: MqttFacts) => void}} hooks */
-  constructor({ ask, onChange }) {
-    this.#ask = ask;
-    this.#onChange = onChange;
+/** Reads the state of MQTT for the operator. Uses no DOM. @extends {WatchingDesk<MqttFacts>} */
+export class MqttDesk extends WatchingDesk {
+  /** @param {{ask: import("./desk.js").Ask, onChange: (facts: MqttFacts) => void}} hooks */
+  constructor(hooks) {
+    super({ broker: "", state: "off", cameras: [], visitors: 0, problem: "" }, hooks);
   }
 
-  /** @param {boolean} on the panel is open, and the token is valid */
-  watch(on) {
-    this.#rounds.watch(on);
-  }
-
-  async #look() {
-    try {
-      this.facts = { ...(await this.#ask("GET", "/api/operator/mqtt")), problem: "" };
-    } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      this.facts.problem = error.message;
-    }
-    this.#onChange(this.facts);
+  /** @override */
+  async look() {
+    await this.attempt(async () => this.set({ ...(await this.ask("GET", "/api/operator/mqtt")), problem: "" }));
     return LOOK_EVERY;
   }
 }

@@ -22,13 +22,8 @@ export class OperatorPanel {
   #visit;
   #engine;
   #dialog;
-  #people;
-  #gateways;
-  #cameras;
-  #hooks;
-  #mqtt;
-  #access;
-  #fetch;
+  /** @type {import("./desk.js").WatchingDesk<any>[]} */
+  #watching;
 
   /** @param {import("../live/visit.js").Visit} visit @param {() => void} onChange the token was accepted or refused */
   constructor(visit, onChange) {
@@ -43,53 +38,38 @@ export class OperatorPanel {
         making.watch(facts.known && facts.report?.state === "ready" && MAKES.includes(facts.report.model_type ?? ""));
       },
     }));
-    const making = new MakingDesk({
-      ask: (method, path, body, as) => engine.ask(method, path, body, as),
-      onChange: (facts) => makingView.render(facts),
-    });
+    /** @type {import("./desk.js").Ask} */
+    const ask = (method, path, body, as) => engine.ask(method, path, body, as);
+    const making = new MakingDesk({ ask, onChange: (facts) => makingView.render(facts) });
     const makingView = new MakingView({
       onStart: (wishes) => void making.start(wishes),
       onRefuse: (problem) => making.refuse(problem),
       onCancel: () => void making.cancel(),
       sessionToken: () => visit.session.token,
     });
-    const people = (this.#people = new PeopleDesk({
-      ask: (method, path, body, as) => engine.ask(method, path, body, as),
-      onChange: (facts) => peopleView.render(facts),
-    }));
+    const people = new PeopleDesk({ ask, onChange: (facts) => peopleView.render(facts) });
     const peopleView = new PeopleView({ onEnd: (kind, name) => void people.end(kind, name) });
-    const gateways = (this.#gateways = new GatewaysDesk({
-      ask: (method, path) => engine.ask(method, path),
-      onChange: (facts) => gatewaysView.render(facts),
-    }));
+    const gateways = new GatewaysDesk({ ask, onChange: (facts) => gatewaysView.render(facts) });
     const gatewaysView = new GatewaysView({ onDrain: (on) => void gateways.drain(on) });
-    const cameras = (this.#cameras = new CamerasDesk({
-      ask: (method, path, body, as) => engine.ask(method, path, body, as),
-      onChange: (facts) => camerasView.render(facts),
-    }));
+    const cameras = new CamerasDesk({ ask, onChange: (facts) => camerasView.render(facts) });
     const camerasView = new CamerasView({
       onShow: (name, shown) => cameras.show(name, shown),
       onRetry: (name) => void cameras.retry(name),
       onQuestion: (name, question) => void cameras.question(name, question),
     });
-    const hooks = (this.#hooks = new HooksDesk({
-      ask: (method, path) => engine.ask(method, path),
-      onChange: (facts) => hooksView.render(facts),
-    }));
+    const hooks = new HooksDesk({ ask, onChange: (facts) => hooksView.render(facts) });
     const hooksView = new HooksView({ onSend: (method, path) => void hooks.send(method, path) });
     const mqttView = new MqttView();
-    this.#mqtt = new MqttDesk({ ask: (method, path) => engine.ask(method, path), onChange: (facts) => mqttView.render(facts) });
-    const access = (this.#access = new AccessDesk({
-      ask: (method, path) => engine.ask(method, path),
-      onChange: (facts) => accessView.render(facts),
-    }));
+    const mqtt = new MqttDesk({ ask, onChange: (facts) => mqttView.render(facts) });
+    const access = new AccessDesk({ ask, onChange: (facts) => accessView.render(facts) });
     const accessView = new AccessView({ onEnd: (program) => void access.end(program) });
-    const fetch = (this.#fetch = new FetchDesk({
-      ask: (method, path, body) => engine.ask(method, path, body),
+    const fetch = new FetchDesk({
+      ask,
       onChange: (facts) => fetchView.render(facts),
       onHere: () => void engine.refresh(true),
-    }));
+    });
     const fetchView = new FetchView({ onFetch: (model) => void fetch.start(model), onPause: () => void fetch.pause() });
+    this.#watching = [people, gateways, cameras, hooks, mqtt, access, fetch];
     const dialog = (this.#dialog = new EngineDialog({
       onToken: (token) => void engine.enter(token).then(() => this.#hear()),
       onOpen: () => {
@@ -141,12 +121,7 @@ export class OperatorPanel {
 
   /** Requests that repeat run while the panel is open alone. */
   #watch() {
-    this.#people.watch(this.known && this.#dialog.isOpen);
-    this.#gateways.watch(this.known && this.#dialog.isOpen);
-    this.#cameras.watch(this.known && this.#dialog.isOpen);
-    this.#hooks.watch(this.known && this.#dialog.isOpen);
-    this.#mqtt.watch(this.known && this.#dialog.isOpen);
-    this.#access.watch(this.known && this.#dialog.isOpen);
-    this.#fetch.watch(this.known && this.#dialog.isOpen);
+    const on = this.known && this.#dialog.isOpen;
+    for (const desk of this.#watching) desk.watch(on);
   }
 }

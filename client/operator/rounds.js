@@ -5,7 +5,7 @@ export class Rounds {
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   #timer;
 
-  /** @param {(method?: "POST"|"DELETE") => Promise<number>} look returns the pause (ms) until the next one */
+  /** @param {(method?: "POST"|"DELETE") => Promise<number|null>} look returns the pause (ms) until the next one; null for none */
   constructor(look) {
     this.#look = look;
   }
@@ -25,8 +25,12 @@ export class Rounds {
   /** Look now; the pause until the next look begins anew. @param {"POST"|"DELETE"} [method] of a look that changes something */
   async look(method) {
     clearTimeout(this.#timer);
-    const pause = await this.#look(method);
+    this.again(await this.#look(method));
+  }
+
+  /** @param {number|null} pause until the next look (ms); null for none */
+  again(pause) {
     clearTimeout(this.#timer);
-    if (this.#watching) this.#timer = setTimeout(() => void this.look(), pause);
+    if (this.#watching && pause !== null) this.#timer = setTimeout(() => void this.look(), pause);
   }
 }

@@ -124,6 +124,7 @@ WITHOUT_PAGE = [
     "doctor/webchecks",
     "facts/words",
     "operator/cameras",
+    "operator/desk",
     "operator/hooks",
     "operator/engine",
     "operator/enginewords",
