@@ -29,7 +29,7 @@ export class MemoryView {
  * @param {boolean} wanted @param {{seconds: number, bytes: number}} bounds
  * @param {import("../live/messages.js").Recalled|null} kept
  */
-export function memoryWords(wanted, bounds, kept) {
+function memoryWords(wanted, bounds, kept) {
   if (!wanted) return text("Off: nothing is remembered.");
   const values = { time: span(bounds.seconds * 1000), size: megabytes(bounds.bytes) };
   const most = text("At most {time} and {size}, in the server's memory only.", values);

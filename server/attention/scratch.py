@@ -37,7 +37,6 @@ class Scratch:
         self.a, self.b = _full(), _full()
         self.hot: U8 = np.zeros((HEIGHT, WIDTH), np.uint8)
         self.bytes_a: U8 = np.zeros((HEIGHT, WIDTH), np.uint8)
-        self.bytes_b: U8 = np.zeros((HEIGHT, WIDTH), np.uint8)
         # (2, 45, 80)
         self.chroma, self.chroma_warped = _pair(), _pair()
         self.chroma_difference, self.chroma_strength, self.chroma_threshold = (
