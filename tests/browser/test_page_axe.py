@@ -274,8 +274,8 @@ async def test_the_settings_fit_when_zoomed(
     await page.button("Settings").click()
     for letters in ("100", "200"):
         await page.page.locator("#settings [name=size]").select_option(letters)
-        assert (await page.page.evaluate(_WIDE))["out"] == []
-        assert await page.page.evaluate(_SMALL) == []
+        await page.comes(f"({_WIDE})().out", [])
+        await page.comes(_SMALL, [])
         done = page.button("Done")
         await done.scroll_into_view_if_needed()
         await expect(done).to_be_in_viewport(ratio=0.9)

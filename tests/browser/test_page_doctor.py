@@ -18,7 +18,7 @@ from playwright.async_api import Route, expect
 from scripts.lan_addresses import Identity
 from scripts.local_certificate import Keeper
 from tests.browser.conftest import ELSEWHERE
-from tests.browser.test_page_look import _CONTRAST, _FOCUS, _TARGETS, _WIDE
+from tests.browser.test_page_look import _CONTRAST, _FOCUS, _SETTLED, _TARGETS, _WIDE
 from tests.browser.test_page_phone import NOT_OPENED, REFUSING, https
 from tests.browser.visitor import REFUSED_TOKEN, Visit, Visitor
 from tests.support.fakes_openai import FakeOpenAI
@@ -65,6 +65,7 @@ async def row(page: Visitor, name: str) -> str:
 
 async def looks_right(page: Visitor) -> None:
     """Targets of 44 px, contrast of AA, nothing that sticks out."""
+    await page.page.wait_for_function(_SETTLED)
     targets = await page.page.evaluate(_TARGETS)
     assert [t for t in targets if min(t["width"], t["height"]) < 43.9] == []
     texts = await page.page.evaluate(_CONTRAST)

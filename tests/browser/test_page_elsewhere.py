@@ -4,7 +4,6 @@ stopped.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -59,18 +58,23 @@ async def test_another_device_becomes_the_camera(
     session_id = await session_of(page)
     assert address.endswith(session_id)
     async with device(server, token, session_id) as camera:
+        began = await page.now()
         await camera.publish()
         far = page.page.locator("#far")
         await expect(far).to_be_visible()
         await expect(page.page.locator("#other-dialog")).to_be_hidden()
         await expect(page.page.get_by_label("Bearer token")).to_have_value("")
         await expect(page.state).to_have_text("Live")
-        size = await far.evaluate("image => [image.naturalWidth, image.naturalHeight]")
-        assert size == [640, 360]
+        await page.comes(
+            "() => { const { naturalWidth, naturalHeight } = document.querySelector('#far');"
+            " return [naturalWidth, naturalHeight]; }",
+            [640, 360],
+        )
         # A picture a second, or less.
         log = await page.log()
         stills = [e["at"] for e in log if e["message"]["type"] == "still"]
-        assert all(b - a > 700 for a, b in itertools.pairwise(stills))
+        # Two may come together: one of them was late on its way.
+        assert 1 <= len(stills) <= 1 + (await page.now() - began) / 700
         assert (await page.ask("What is this?"))["text"] == "I see a cup."
         assert await page.page.evaluate("window.__camera?.opened ?? 0") == 0
         live = server.program.sessions.find(session_id).camera
@@ -95,7 +99,7 @@ async def test_the_page_gives_way_to_a_device_that_comes_later(
         connection = server.program.webrtc.get(session_id)
         await expect(page.page.locator("#far")).to_be_visible()
         await expect(page.state).to_have_text("Live")
-        assert await page.page.evaluate("document.querySelector('#video').srcObject") is None
+        await page.lets_go()
         assert (await page.ask("What is this?"))["text"] == "I see a cup."
         assert server.program.webrtc.get(session_id) is connection
         # And back: pressing Stop and Start Camera uses the page's own again.

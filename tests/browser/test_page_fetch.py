@@ -68,6 +68,7 @@ async def test_an_operator_fetches_a_model(
             hub.released.set()
             await page.page.locator("#fetch-resume").click()
             await expect(text).to_have_text(f"{NAME} is here. Choose it below.", timeout=60_000)
+            await page.leave()
     assert (tmp_path / "models/tiny-vl/model.safetensors").read_bytes() == WEIGHTS
 
 

@@ -21,7 +21,8 @@ from server.core.messages import Ready
 from server.session import state_messages
 from tests.browser.test_page_speaking import _VOICE
 from tests.browser.test_page_states import _NOTES
-from tests.browser.visitor import Visitor
+from tests.browser.visitor import Visitor, slow_down
+from tests.support.clients import soon
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_words import FakeWords
 from tests.support.running import Running
@@ -64,6 +65,7 @@ async def person(browser: Browser, server: Running, **options: Any) -> AsyncIter
         page = await stack.enter_async_context(
             page_with_camera(browser, context_options={"permissions": ["microphone"], **options})
         )
+        await slow_down(page)
         visitor = Visitor(page, server.base_url)
         await visitor.open()
         yield visitor
@@ -126,13 +128,12 @@ async def test_a_spoken_question_is_answered(
         ]
         # A newer state replaces one that waits, so that short ones may not be seen.
         assert {"waiting", "speech"} <= set(states)
+        since = await visitor.now()
         await talk.click()
         await expect(visitor.page.locator("#talking")).to_be_hidden()
-        await visitor.got(
-            'm.type === "listening" && m.state === "off"', since=await visitor.now() - 5000
-        )
+        await visitor.got('m.type === "listening" && m.state === "off"', since=since)
         *_, session = server.program.sessions.all()
-        assert session.voice.on_sound is None
+        await soon(lambda: session.voice.on_sound is None)
 
 
 async def test_heard_words_are_corrected_before_and_after_the_answer(

@@ -114,6 +114,13 @@ _WIDE = """() => {
 }"""
 
 
+# The live picture is at least so wide and high.
+_LARGE = """([wide, high]) => {
+  const { width, height } = document.querySelector("#video").getBoundingClientRect();
+  return width >= wide && height >= high;
+}"""
+
+
 async def talked(visit: Visit, server: Running, model: FakeOpenAI, **options: Any) -> Visitor:
     """A page with a live camera and a long answer on it."""
     model.answer_for = lambda _body, _jpeg: [LONG]
@@ -285,6 +292,8 @@ async def test_all_text_is_easy_to_read(
     page = await visit(server.base_url, context_options={"color_scheme": scheme})
 
     async def faint() -> list[Any]:
+        # Buttons that are pressed or pointed at change their colours softly.
+        await page.page.wait_for_function(_SETTLED)
         texts = await page.page.evaluate(_CONTRAST)
         assert len(texts) >= 5
         return [t for t in texts if t["ratio"] < t["least"]]
@@ -294,8 +303,10 @@ async def test_all_text_is_easy_to_read(
     await page.ask("What is this?")
     await page.turns.last.locator(".evidence summary").click()
     await page.page.get_by_role("button", name="State:").click()
+    await expect(page.page.locator("#facts")).to_be_visible()
     assert await faint() == []
     await page.page.get_by_role("button", name="State:").click()
+    await expect(page.page.locator("#facts")).to_be_hidden()
     assert await faint() == []
     await page.button("Describe").click()
     await page.button("Hold").click()
@@ -304,10 +315,6 @@ async def test_all_text_is_easy_to_read(
     sent = await page.send("And this?")
     await page.end(sent["id"])
     await expect(page.turns.locator(".remark.problem").first).to_be_visible()
-    # Pressed buttons change their colours softly.
-    await page.page.wait_for_function(
-        "() => document.getAnimations().every(a => !(a instanceof CSSTransition) || a.playState !== 'running')"
-    )
     assert await faint() == []
     await page.bring("dialogs/dialogs.html", "dialogs/dialogs.css")
     await page.page.evaluate("document.querySelector('#trust-dialog').showModal()")
@@ -342,7 +349,7 @@ async def test_nothing_is_laid_out_again_while_an_answer_is_looked_for(
     await page.start()
     # The element under the pointer moves because of the pointer.
     await page.page.mouse.move(1, 400)
-    await page.page.wait_for_timeout(200)
+    await page.page.wait_for_function(_SETTLED)
     await page.page.evaluate("""() => {
           window.moved = new Set();
           const look = () => {
@@ -373,23 +380,20 @@ async def test_nothing_sticks_out(
     page = await talked(visit, server, model, viewport=size)
 
     async def fits() -> None:
-        assert await page.page.evaluate(_WIDE) == {"page": 0, "log": 0, "out": []}
+        await page.comes(_WIDE, {"page": 0, "log": 0, "out": []})
         for part in (page.page.locator("#video"), page.box, page.turns.last.locator(".text")):
             await expect(part).to_be_in_viewport(ratio=0.3)
-        video = await page.page.locator("#video").bounding_box()
-        assert video is not None
-        assert video["height"] >= 120
-        assert video["width"] >= 280
+        await page.comes(_LARGE, True, [280, 120])
 
     await fits()
     for name in ("Camera off", "Hold", "Describe"):
         await expect(page.button(name)).to_be_in_viewport(ratio=0.99)
     await page.page.get_by_role("button", name="State:").click()
     await expect(page.page.locator("#facts")).to_be_in_viewport(ratio=0.99)
-    assert (await page.page.evaluate(_WIDE))["out"] == []
+    await page.comes(f"({_WIDE})().out", [])
     await page.page.keyboard.press("Escape")
     await page.turns.last.locator(".evidence summary").click()
-    assert await page.page.evaluate(_WIDE) == {"page": 0, "log": 0, "out": []}
+    await page.comes(_WIDE, {"page": 0, "log": 0, "out": []})
 
 
 async def test_an_upright_picture_leaves_room_for_the_words(
@@ -404,6 +408,7 @@ async def test_an_upright_picture_leaves_room_for_the_words(
     assert (response["frame"]["source_width"], response["frame"]["source_height"]) == (720, 1280)
     for part in (".asked", ".text", ".thumb", ".evidence summary"):
         await expect(page.turns.last.locator(part)).to_be_in_viewport(ratio=0.99)
+    await page.turns.last.locator(".thumb").evaluate("image => image.decode()")
     thumb = await page.turns.last.locator(".thumb").bounding_box()
     assert thumb is not None
     assert 1.6 <= thumb["height"] / thumb["width"] <= 2
@@ -418,8 +423,6 @@ async def test_turning_and_the_keyboard_leave_picture_and_text_box_in_sight(
         await page.page.set_viewport_size({"width": size[0], "height": size[1]})
         await expect(page.box).to_be_in_viewport(ratio=0.99)
         await expect(page.page.locator("#video")).to_be_in_viewport(ratio=0.5)
-        video = await page.page.locator("#video").bounding_box()
-        assert video is not None
-        assert video["height"] >= 100
-        assert (await page.page.evaluate(_WIDE))["out"] == []
+        await page.comes(_LARGE, True, [0, 100])
+        await page.comes(f"({_WIDE})().out", [])
     await expect(page.state).to_have_text("Live")

@@ -22,6 +22,7 @@ from tests.browser.visitor import Visit
 from tests.generation.test_generator import missing
 from tests.generation.test_runtime import load, plan
 from tests.real_model.server import PYTHON
+from tests.support.clients import soon
 from tests.support.running import Running, running
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
@@ -82,7 +83,7 @@ async def test_a_video_is_made_on_the_page(visit: Visit, run: Running) -> None:
     assert await video.evaluate(WIDTH) in (64, -1)
     save = section.get_by_role("link", name="Save")
     assert await save.get_attribute("download") == "video-7.mp4"
-    assert run.program.engine_parts.making._made is None
+    await soon(lambda: run.program.engine_parts.making._made is None)
     # The server's own sentence; and what was made is there still.
     count = section.locator("#making-count")
     await expect(count).to_have_text(
@@ -142,7 +143,7 @@ async def test_a_page_that_is_loaded_anew_has_the_work_that_goes_on(
         await section.get_by_label(name, exact=True).fill("32")
     await make.click()
     await expect(state).to_contain_text("Made in")
-    assert making._made is None
+    await soon(lambda: making._made is None)
     await page.page.reload()
     await expect(page.page.locator("#engine-dialog")).to_be_visible()
     await page.page.keyboard.press("Escape")

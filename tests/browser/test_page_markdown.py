@@ -64,6 +64,9 @@ async def test_marks_become_elements_and_html_stays_text(
     await expect(dialog).to_be_hidden()
 
     await page.turns.last.get_by_role("button", name="Copy").click()
+    await page.page.wait_for_function(
+        "async () => (await navigator.clipboard.readText()).includes('There are two parts')"
+    )
     copied = await page.page.evaluate("navigator.clipboard.readText()")
     assert "There are two parts:\n1. a cap\n2. a rod\npart\tmm\ncap\t10\n" in copied
     assert "the shop (https://shop.example/cap)" in copied
@@ -75,7 +78,9 @@ async def test_marks_become_elements_and_html_stays_text(
     model.answer_for = lambda _body, _jpeg: ["A cup."]
     await page.ask("And now?")
     unfold = page.turns.nth(1).get_by_role("button", name="Show all")
+    await expect(unfold).to_be_visible()
     low = await page.turns.nth(1).evaluate("turn => turn.offsetHeight")
     await unfold.click()
     await expect(unfold).to_have_count(0)
-    assert await page.turns.nth(1).evaluate("turn => turn.offsetHeight") > low + 50
+    higher = f"turn => turn.offsetHeight > {low + 50}"
+    await page.comes(higher, True, await page.turns.nth(1).element_handle())

@@ -14,7 +14,7 @@ import pytest_asyncio
 from playwright.async_api import expect
 
 from tests.browser.visitor import Visit, Visitor
-from tests.support.clients import http
+from tests.support.clients import http, soon
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_rtc import camera_peer, live_encoder
 from tests.support.running import Running, running
@@ -123,12 +123,12 @@ async def test_a_box_goes_along_with_the_thing_and_goes_with_it(
     await expect(turn.locator(".shot i")).to_have_count(1)
     if viewport[0] < 500:
         await page.button("Whole picture").click()
-    fit = await page.page.locator("#video").evaluate("video => getComputedStyle(video).objectFit")
-    assert fit == ("contain" if viewport[0] < 500 else "cover")
+    fit = "contain" if viewport[0] < 500 else "cover"
+    await expect(page.page.locator("#video")).to_have_css("object-fit", fit)
     mark = page.page.locator(".mark")
     await expect(mark).to_have_count(1)
     # The worker comes with the first box.
-    assert any(url.endswith("/track/worker.js") for url in requested)
+    await soon(lambda: any(url.endswith("/track/worker.js") for url in requested))
     # It takes its place in the whole picture with the next frame.
     await overlaps(page, 2)
     found = await overlaps(page, 12)
@@ -201,8 +201,9 @@ async def test_a_held_pictures_boxes_are_on_the_answers_picture(
     await expect(turn.locator(".shot i")).to_have_count(1)
     await expect(turn.locator(".places")).to_have_text(re.compile(r"^Pink box: .*\.$"))
     await expect(page.page.locator(".mark")).to_have_count(0)
+    since = await page.now()
     await page.button("Hold").click()
-    await page.got('m.type === "status" && !m.held', since=await page.now())
+    await page.got('m.type === "status" && !m.held', since=since)
 
     await page.show(thing=False)
     await page.settle()
@@ -280,8 +281,9 @@ async def test_a_box_on_another_devices_picture_stays_while_that_shows_the_same(
             places = page.turns.last.locator(".places")
             await expect(places).to_have_text("Pink box, not sure: in the middle.")
             left, top, right, bottom = response["boxes"][0]["box"]
-            at = await page.page.evaluate(MIDDLE)
-            assert at == pytest.approx([(left + right) / 2560, (top + bottom) / 1440], abs=0.03)
+            middle = [(left + right) / 2560, (top + bottom) / 1440]
+            near = f"wanted => ({MIDDLE})().every((one, at) => Math.abs(one - wanted[at]) < 0.03)"
+            await page.comes(near, True, middle)
             await page.page.wait_for_function(STILLS, arg=7)
             await expect(mark).to_have_count(1)
             encoder.scene.text = "GONE"

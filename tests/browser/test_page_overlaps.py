@@ -38,6 +38,8 @@ assert "#quick" in _OUT
 
 SIZES = [(320, 256), (320, 568), (390, 844), (844, 390), (820, 1180), (1280, 800)]
 LETTERS = ("100", "200")
+# Looks at a window in which something is wrong, 0.3 s apart
+TRIES = 4
 LANGUAGES = ("en", "de", "ar", "ja")
 
 # The size of the letters, and two pictures drawn with it
@@ -60,11 +62,16 @@ async def crowded(page: Visitor, state: str) -> list[str]:
         await page.page.set_viewport_size({"width": width, "height": height})
         for letters in LETTERS:
             await page.page.evaluate(_LETTERS, letters)
-            found: dict[str, Any] = {
-                "covered": await page.page.evaluate(_HIT),
-                "spilled": await page.page.evaluate(_SPILLED),
-                "out": (await page.page.evaluate(_OUT))["out"],
-            }
+            # What follows a new size may come some pictures later.
+            for _ in range(TRIES):
+                found: dict[str, Any] = {
+                    "covered": await page.page.evaluate(_HIT),
+                    "spilled": await page.page.evaluate(_SPILLED),
+                    "out": (await page.page.evaluate(_OUT))["out"],
+                }
+                if not any(found.values()):
+                    break
+                await page.page.wait_for_timeout(300)
             where = f"{state}, {width}x{height}, {letters} %"
             wrong += [f"{where}: {kind}: {one}" for kind, all in found.items() for one in all]
     return wrong

@@ -66,8 +66,12 @@ async def test_lines_are_read_once_as_the_camera_moves(visit: Visit, builtin: Ru
     await expect(page.page.locator("#aim")).to_have_text("That is the end.")
     await expect(page.page.locator("#aim")).to_be_hidden(timeout=10_000)
     await expect(page.turns.last.locator(".evidence summary")).to_contain_text("read on")
+    wanted = [*LINES, "That is the end."]
+    await page.comes(
+        "all => all.every((one) => window.__announced.join(' ').includes(one))", True, wanted
+    )
     announced = " ".join(await page.page.evaluate("window.__announced"))
-    for line in (*LINES, "That is the end."):
+    for line in wanted:
         assert announced.count(line) == 1, line
 
 

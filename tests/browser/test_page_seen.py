@@ -57,7 +57,7 @@ async def test_the_very_picture_is_shown_and_compared(
     await image.hover()
     await page.page.mouse.wheel(0, -300)
     await expect(dialog.locator("output")).not_to_have_text("100 %")
-    assert "scale(" in (await image.get_attribute("style") or "")
+    await expect(image).to_have_attribute("style", re.compile(r"scale\("))
 
     await dialog.get_by_label("Compare with").select_option(index=1)
     beside = dialog.locator("img").nth(1)
@@ -65,7 +65,8 @@ async def test_the_very_picture_is_shown_and_compared(
     assert await beside.evaluate(SIZE) == [448, 840]
     assert bytes(await page.page.evaluate("window.__blobs[1]")) == second
     # Both show the same part.
-    assert await beside.get_attribute("style") == await image.get_attribute("style")
+    style = await image.get_attribute("style") or ""
+    await expect(beside).to_have_attribute("style", style)
     await dialog.get_by_role("button", name="Done").click()
     await expect(dialog).to_be_hidden()
 

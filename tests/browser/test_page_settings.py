@@ -47,6 +47,7 @@ async def test_theme_and_size_hold_before_anything_is_drawn(visit: Visit, builti
     page = await visit(builtin.base_url, context_options={"color_scheme": "light"})
     light = await look(page)
     await choose(page, theme="dark", size="150")
+    await expect(page.page.locator("html")).to_have_attribute("data-size", "150")
     dark = await look(page)
     assert dark[0] != light[0]
     assert float(dark[1].removesuffix("px")) == 1.5 * float(light[1].removesuffix("px"))
@@ -62,10 +63,10 @@ async def test_theme_and_size_hold_before_anything_is_drawn(visit: Visit, builti
     await page.page.goto("about:blank")
     await page.page.goto(builtin.base_url)
     await expect(page.page.locator("#partial")).to_have_count(0)
-    assert await look(page) == dark
+    await page.comes(_LOOK, dark)
     await page.button("Settings").click()
     await page.button("Forget settings").click()
-    assert await look(page) == light
+    await page.comes(_LOOK, light)
     assert await kept(page) is None
     await expect(page.page.locator("#settings [name=theme]")).to_have_value("system")
 

@@ -14,7 +14,7 @@ from playwright.async_api import expect
 from server.webhooks import retry
 from tests.browser.test_page_axe import AXE, Checked
 from tests.browser.test_page_languages import live, spoken
-from tests.browser.test_page_overlaps import _HIT, _OUT, LANGUAGES, SIZES, crowded
+from tests.browser.test_page_overlaps import _HIT, _OUT, LANGUAGES, SIZES, TRIES, crowded
 from tests.browser.test_page_several import LINK
 from tests.browser.visitor import Visit, Visitor
 from tests.support.fakes_openai import FakeOpenAI
@@ -79,8 +79,12 @@ class Fit(Checked):
             await self.page.page.set_viewport_size({"width": width, "height": height})
             for letters in ("100", "200"):
                 await self.page.page.evaluate(_ENLARGED, letters)
-                found = await self.page.page.evaluate(_HIT)
-                found += (await self.page.page.evaluate(_OUT_ALONE))["out"]
+                for _ in range(TRIES):
+                    found = await self.page.page.evaluate(_HIT)
+                    found += (await self.page.page.evaluate(_OUT_ALONE))["out"]
+                    if not found:
+                        break
+                    await self.page.page.wait_for_timeout(300)
                 self.wrong += [f"{state}, {width}x{height}, {letters} %: {one}" for one in found]
         await self.small()
 

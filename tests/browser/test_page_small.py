@@ -5,8 +5,6 @@ All that can be pressed is in sight.
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from playwright.async_api import expect
 
@@ -72,8 +70,8 @@ async def test_a_refusal_leaves_all_its_buttons_in_sight(
     await refused(page)
     for name in ("Start Camera", "Use another camera", "Check connection"):
         await expect(page.card.get_by_role("button", name=name)).to_be_in_viewport(ratio=0.99)
-    assert await page.page.evaluate(_COVERED, "#card button") == []
-    assert (await page.page.evaluate(_WIDE))["out"] == []
+    await page.comes(_COVERED, [], "#card button")
+    await page.comes(f"({_WIDE})().out", [])
 
 
 async def test_at_400_percent_zoom_everything_can_be_reached(
@@ -84,21 +82,21 @@ async def test_at_400_percent_zoom_everything_can_be_reached(
     """
     page = await visit(server.base_url, viewport=(320, 256))
     await expect(page.start_button).to_be_in_viewport(ratio=0.99)
-    assert await page.page.evaluate(_COVERED, "#start") == []
+    await page.comes(_COVERED, [], "#start")
     await refused(page)
-    assert await page.page.evaluate(_COVERED, "#start") == []
+    await page.comes(_COVERED, [], "#start")
     await page.page.evaluate("window.__camera.refuse = ''")
     await page.start()
     await page.ask("What is this?")
     for name in ("Camera off", "Hold", "Describe", "What is this?"):
         await expect(page.button(name)).to_be_in_viewport(ratio=0.99)
-    assert await page.page.evaluate(_COVERED, "#dock button, #state, #quick-what, #send") == []
+    await page.comes(_COVERED, [], "#dock button, #state, #quick-what, #send")
     await expect(page.box).to_be_in_viewport(ratio=0.99)
     await expect(page.page.locator("#stage")).to_be_in_viewport(ratio=0.7)
-    assert (await page.page.evaluate(_WIDE))["out"] == []
+    await page.comes(f"({_WIDE})().out", [])
     await page.button("Camera off").click()
     await expect(page.start_button).to_be_in_viewport(ratio=0.99)
-    assert await page.page.evaluate(_COVERED, "#start") == []
+    await page.comes(_COVERED, [], "#start")
 
 
 @pytest.mark.parametrize(
@@ -113,12 +111,9 @@ async def test_large_letters_stay_in_their_buttons(
     await page.page.evaluate(
         "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
     )
-    found: dict[str, Any] = {
-        "spilled": await page.page.evaluate(_SPILLED),
-        "covered": await page.page.evaluate(_COVERED, "#dock button, #quick button, #send, #state"),
-        "out": (await page.page.evaluate(_WIDE))["out"],
-    }
-    assert found == {"spilled": [], "covered": [], "out": []}
+    await page.comes(_SPILLED, [])
+    await page.comes(_COVERED, [], "#dock button, #quick button, #send, #state")
+    await page.comes(f"({_WIDE})().out", [])
 
 
 async def test_an_upright_page_is_filled_and_shows_the_whole_with_a_press(
@@ -145,4 +140,4 @@ async def test_an_upright_page_is_filled_and_shows_the_whole_with_a_press(
 async def test_the_boxs_words_are_whole(visit: Visit, server: Running, width: int) -> None:
     """The placeholder of the text box is not cut on any screen."""
     page = await visit(server.base_url, viewport=(width, 640))
-    assert await page.page.evaluate(_PLACEHOLDER) <= 0
+    await page.comes(f"({_PLACEHOLDER})() <= 0", True)

@@ -44,7 +44,7 @@ async def test_a_server_that_goes_away_and_comes_back_costs_no_typed_word(
         assert sent["content"] == "And what is behind it?"
         assert (await page.response(sent["id"]))["text"] == "I see a cup."
         assert Picture.of(model.last).before(sent["sent_at"]) <= 1
-        assert await page.turns.count() == 2
+        await expect(page.turns).to_have_count(2)
         await page.leave()
 
 
@@ -182,7 +182,7 @@ async def test_two_windows_of_one_page_do_not_fight(
     server.program.sessions.close_sockets(4409, "replaced")
     await expect(page.card).to_contain_text("Opened in another window")
     await expect(page.state).to_have_text("Camera is off")
-    assert await page.page.evaluate("document.querySelector('#video').srcObject") is None
+    await page.lets_go()
     await page.start()
 
 
