@@ -349,6 +349,7 @@ async def test_nothing_is_laid_out_again_while_an_answer_is_looked_for(
     await page.start()
     # The element under the pointer moves because of the pointer.
     await page.page.mouse.move(1, 400)
+    await page.page.wait_for_timeout(200)
     await page.page.wait_for_function(_SETTLED)
     await page.page.evaluate("""() => {
           window.moved = new Set();
