@@ -7,12 +7,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import socket
 import threading
 import time
 import traceback
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from typing import Any, TypeVar
 
@@ -216,11 +217,41 @@ class Lookups(ThreadPoolExecutor):
 
     `shutdown` does not wait for them.
 
-    A name server that does not answer can hold a thread for minutes.
+    A name server that does not answer can hold a thread for minutes. A name holds ALIKE threads at
+    most, so that one which is asked for again and again leaves the others to other work; whoever
+    asks for it meanwhile gets the result of a running lookup.
     """
+
+    ALIKE = 2
 
     def __init__(self, most: int = 8) -> None:
         super().__init__(most, "lookup")
+        # The lookups that have not ended, by their arguments
+        self._alike: dict[tuple[Any, ...], list[Future[Any]]] = {}
+        self._guard = threading.Lock()
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        if fn is not socket.getaddrinfo or kwargs:
+            return super().submit(fn, *args, **kwargs)
+        own: Future[T] = Future()
+        with self._guard:
+            alike = self._alike.setdefault(args, [])
+            begins = len(alike) < self.ALIKE
+            if begins:
+                alike.append(super().submit(fn, *args))
+            lookup = alike[-1]
+        if begins:
+            lookup.add_done_callback(lambda _: self._ended(args, lookup))
+        # One of its own for each who asks: giving up cancels nobody else's.
+        lookup.add_done_callback(lambda _: _pass_on(lookup, own))
+        return own
+
+    def _ended(self, args: tuple[Any, ...], lookup: Future[Any]) -> None:
+        with self._guard:
+            alike = self._alike[args]
+            alike.remove(lookup)
+            if not alike:
+                del self._alike[args]
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         super().shutdown(wait=False, cancel_futures=True)
@@ -236,6 +267,18 @@ class Lookups(ThreadPoolExecutor):
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         return not any(thread.is_alive() for thread in threads)
+
+
+def _pass_on(lookup: Future[Any], own: Future[Any]) -> None:
+    """Give the end of a lookup to one who asked for it."""
+    if lookup.cancelled():
+        own.cancel()
+    if not own.set_running_or_notify_cancel():
+        return
+    if (error := lookup.exception()) is not None:
+        own.set_exception(error)
+    else:
+        own.set_result(list(lookup.result()))
 
 
 class Pools:

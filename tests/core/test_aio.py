@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import threading
 import time
 from collections import Counter
@@ -26,6 +27,7 @@ from server.core.aio import (
     supervise,
     watch_lag,
 )
+from tests.support.timing import AT_ONCE_SECONDS
 
 
 async def forever() -> None:
@@ -286,3 +288,70 @@ async def test_nobody_waits_for_a_thread_that_looks_a_name_up() -> None:
     over.set()
     await waiting
     assert lookups.end(5.0)
+
+
+async def test_a_name_that_is_not_found_leaves_threads_to_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Asked for again and again by people who give up, it holds two threads; whoever still waits
+    gets the name when it is found, and other work goes on meanwhile.
+    """
+    over, asked = threading.Event(), []
+
+    def look(host: str, *rest: object) -> list[object]:
+        asked.append(host)
+        if host == "hangs.example":
+            over.wait()
+        return [(host, *rest)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look)
+    loop = asyncio.get_running_loop()
+    lookups = Lookups()
+    loop.set_default_executor(lookups)
+    try:
+        for _ in range(20):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.01):
+                    await loop.getaddrinfo("hangs.example", 1)
+        async with asyncio.timeout(AT_ONCE_SECONDS):
+            assert await asyncio.to_thread(int, "7") == 7
+            assert str((await loop.getaddrinfo("other.example", 1))[0][0]) == "other.example"
+        assert asked.count("hangs.example") == Lookups.ALIKE
+        waits = asyncio.create_task(loop.getaddrinfo("hangs.example", 1))
+        await asyncio.sleep(0)
+        over.set()
+        async with asyncio.timeout(AT_ONCE_SECONDS):
+            assert str((await waits)[0][0]) == "hangs.example"
+            assert str((await loop.getaddrinfo("hangs.example", 1))[0][0]) == "hangs.example"
+    finally:
+        over.set()
+        assert lookups.end(5)
+
+
+async def test_an_error_of_a_name_is_everybodys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All who wait for a name hear that it is not there, and the next one asks anew."""
+    over, asked = threading.Event(), []
+
+    def look(host: str, *_: object) -> list[object]:
+        asked.append(host)
+        over.wait()
+        raise socket.gaierror(socket.EAI_NONAME, "no such name")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look)
+    loop = asyncio.get_running_loop()
+    lookups = Lookups()
+    loop.set_default_executor(lookups)
+    try:
+        waiting = [asyncio.create_task(loop.getaddrinfo("gone.example", 1)) for _ in range(5)]
+        await asyncio.sleep(0)
+        over.set()
+        ends = await asyncio.gather(*waiting, return_exceptions=True)
+        assert all(isinstance(end, socket.gaierror) for end in ends)
+        before = len(asked)
+        assert before <= 5
+        with pytest.raises(socket.gaierror):
+            await loop.getaddrinfo("gone.example", 1)
+        assert len(asked) == before + 1
+    finally:
+        over.set()
+        assert lookups.end(5)

@@ -1,0 +1,153 @@
+"""Redis goes and comes back: nobody who is here loses a question, and nobody new waits."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import threading
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.bench.camera_peer import CameraPeer
+from scripts.bench.http_json import json_request, request
+from server.access import redis_store
+from server.core.aio import Lookups
+from tests.support.clients import soon
+from tests.support.fakes_openai import FakeOpenAI
+from tests.support.fakes_rtc import live_encoder
+from tests.support.redis_server import RedisServer, redis_server
+from tests.support.running import Running, running
+from tests.support.timing import at_once
+
+pytestmark = pytest.mark.slow
+
+SECRET = "q7Vd0mZp3xKc9LwTfR2yBhN6sJgA1uEoXiC4"
+WAYS = ("killed", "stopped")
+
+
+async def take_away(server: RedisServer, way: str) -> None:
+    if way == "killed":
+        await server.kill()
+    else:
+        server.signal(signal.SIGSTOP)
+
+
+async def give_back(server: RedisServer, way: str) -> None:
+    if way == "killed":
+        await server.start()
+    else:
+        server.signal(signal.SIGCONT)
+
+
+async def shared(run: Running) -> None:
+    """Wait until the server uses Redis."""
+    store = run.program.shared.store
+    assert store is not None
+    await soon(lambda: store.answers, 30)
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_live_session_goes_on(tmp_path: Path, way: str) -> None:
+    """Dead or hanging, for the whole of it and after: questions are answered, the socket and the
+    camera come back, the token is renewed, and somebody new gets in, all at once.
+    """
+    async with AsyncExitStack() as stack:
+        model = await stack.enter_async_context(FakeOpenAI())
+        server = await stack.enter_async_context(redis_server(tmp_path))
+        run = await stack.enter_async_context(
+            running(
+                engine="vllm",
+                vllm_base_url=model.base_url,
+                redis_url=server.url,
+                jwt_secret_key=SECRET,
+                gateway_name="h1",
+                rate_limit_per_minute=600,
+            )
+        )
+        encoder = await stack.enter_async_context(live_encoder())
+        await shared(run)
+        peer = await stack.enter_async_context(CameraPeer(run.base_url, encoder))
+        assert (await peer.ask("What is this?")).error is None
+        await take_away(server, way)
+        store = run.program.shared.store
+        assert store is not None
+        for number in range(2):
+            async with at_once():
+                assert (await peer.ask(f"And now, {number}?")).error is None
+            async with at_once():
+                address = f"{run.base_url}/api/token?session={peer.session_id}"
+                renewed = await json_request("POST", address, {}, token=peer.token)
+                assert renewed["session_id"] == peer.session_id
+            async with at_once():
+                await peer.open_socket()
+            async with at_once():
+                await peer.connect()
+            async with at_once(), CameraPeer(run.base_url, encoder) as newcomer:
+                assert (await newcomer.ask("Who is there?")).error is None
+            # The second time it is known to be away.
+            await soon(lambda: not store.answers, 30)
+        began = peer.ready["began_at"]
+        await give_back(server, way)
+        async with at_once():
+            assert (await peer.ask("Still there?")).error is None
+        await shared(run)
+        async with at_once():
+            assert (await peer.ask("And at the end?")).error is None
+        await peer.open_socket()
+        # The same session all along
+        assert peer.ready["began_at"] == began
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_redis_whose_name_is_not_found_holds_nobody_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """Redis goes, and the name server does not answer for its name any more: looks for it do not
+    take all threads, of which the page and names of engines need some.
+    """
+    over, asked, gone = threading.Event(), [], threading.Event()
+    look = socket.getaddrinfo
+
+    def looked(host: Any, *rest: Any, **more: Any) -> Any:
+        if host in ("redis.example", b"redis.example"):
+            asked.append(host)
+            if gone.is_set():
+                over.wait()
+            host = "127.0.0.1"
+        return look(host, *rest, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", looked)
+    monkeypatch.setattr(redis_store, "TRY_SECONDS", 0.01)
+    lookups = Lookups()
+    asyncio.get_running_loop().set_default_executor(lookups)
+    async with AsyncExitStack() as stack:
+        stack.callback(lookups.end, 5)
+        stack.callback(over.set)
+        server = await stack.enter_async_context(redis_server(tmp_path))
+        failures: list[float] = []
+        run = await stack.enter_async_context(
+            running(
+                redis_url=server.url.replace("127.0.0.1", "redis.example"), jwt_secret_key=SECRET
+            )
+        )
+        await shared(run)
+        store = run.program.shared.store
+        assert store is not None
+        monkeypatch.setattr(store, "_on_failure", lambda: failures.append(1))
+        assert asked
+        gone.set()
+        await take_away(server, way)
+        # More of them than there are threads
+        await soon(lambda: len(failures) > 2 * lookups._max_workers, 60)
+        assert (await request("GET", f"{run.base_url}/", timeout=10)).status == 200
+        async with at_once():
+            assert await asyncio.to_thread(int, "7") == 7
+            await asyncio.get_running_loop().getaddrinfo("localhost", run.port)
+        over.set()
+        gone.clear()
+        await give_back(server, way)
+        await shared(run)
