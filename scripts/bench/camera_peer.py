@@ -170,9 +170,10 @@ class CameraPeer(ChatClient):
         if self._feed is not None:
             self.encoder.unsubscribe(self._feed)
             self._feed = None
-        if self._pc is not None:
-            await self._pc.close()
-            self._pc = None
+        # First, so that a close that takes long does not take the next connection with it
+        pc, self._pc = self._pc, None
+        if pc is not None:
+            await pc.close()
 
     async def close(self) -> None:
         """End everything; the server's side of the camera by DELETE.

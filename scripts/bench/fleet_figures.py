@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scripts.bench.fleet_visitor import Asked, Away
+from scripts.bench.fleet_peer import Away
+from scripts.bench.fleet_visitor import Asked
 
 PHASES = ("before", "during", "after")
 
@@ -67,6 +68,7 @@ def figures(
         "live_at_end": people[1],
         "moved": sum(one.why == "moved" for one in gone),
         "cut_off": sum(one.why == "lost" for one in gone),
+        "offered_again": sum(one.why == "camera" for one in gone),
         "away_p50_s": _round(percentile(whole, 0.5)),
         "away_max_s": _round(max(whole, default=None)),
         "never_back": len(away) - len(whole),
@@ -115,6 +117,7 @@ _SUMS = frozenset(
         "never_back",
         "moved",
         "cut_off",
+        "offered_again",
         "chats_due",
         "chats_kept",
         "people",
@@ -158,7 +161,8 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         lines += [
             f"{row['fault']}" + (f" ({row['runs']} runs)" if "runs" in row else ""),
             f"  people          {row['people']}, live at the end {row['live_at_end']}",
-            f"  sessions        {row['moved']} moved, {row['cut_off']} cut off; picture away"
+            f"  sessions        {row['moved']} moved, {row['cut_off']} cut off,"
+            f" {row['offered_again']} cameras offered again; picture away"
             f" p50 {_said(row['away_p50_s'])} s, most {_said(row['away_max_s'])} s;"
             f" {row['never_back']} never back; chat kept {row['chats_kept']} of {row['chats_due']}",
             f"  questions       {row['questions']}, lost {row['lost']}"

@@ -13,9 +13,11 @@ With --namespaces (root alone) each part has a network namespace of its own, wit
 them: two gateways a host, two nginx, vLLM's router before the engines (bash scripts/router.sh
 installs it), and the fault `partition`, which cuts the last host off.
 
-A question is lost when it ends without an answer; one that had its first word when its gateway was
-killed counts as in mid-answer. The picture is away from the moment at which a session ended until
-the next gateway says that the camera is live.
+The people do what the page does: they open a lost socket again, offer the camera again when its
+connection is lost, begin another session when theirs has ended, and ask a question once more whose
+socket was lost. A question is lost when it ends without an answer; one that had its first word by
+then counts as in mid-answer. The picture is away from the moment at which a session or a camera's
+connection was lost until a gateway says that the camera is live.
 
 Exit status: 0 measured, 1 not, 2 wrong options.
 """
@@ -40,9 +42,10 @@ from scripts.bench import program
 from scripts.bench.arrivals import QUESTIONS
 from scripts.bench.fleet import Fleet, Size
 from scripts.bench.fleet_figures import Span, figures, median_row, table
+from scripts.bench.fleet_peer import Away
 from scripts.bench.fleet_router import cost
 from scripts.bench.fleet_script import DRAINED_SECONDS, FAULTS, LEAST, NOT_APART, Script
-from scripts.bench.fleet_visitor import Asked, Away, FleetVisitor
+from scripts.bench.fleet_visitor import Asked, FleetVisitor
 from scripts.bench.live_encoder import TICKS, LiveEncoder, Scene
 from scripts.bench.processes import ROOT, MeasurementError
 
@@ -119,7 +122,7 @@ class Crowd:
     @property
     def people(self) -> tuple[int, int]:
         """Return the number of people, and of those with a live camera."""
-        return len(self._there), sum(one.live.is_set() for one in self._there)
+        return len(self._there), sum(one.seen for one in self._there)
 
     def come(self) -> FleetVisitor:
         visitor = FleetVisitor(
@@ -168,7 +171,7 @@ class Crowd:
         """Let people leave and others come, until cancelled."""
         while self._args.turnover:
             await asyncio.sleep(self._args.turnover)
-            free = [one for one in self._there if one not in self._busy and one.live.is_set()]
+            free = [one for one in self._there if one not in self._busy and one.seen]
             if free:
                 await self.leave(self._rng.choice(free))
                 self.come()

@@ -8,9 +8,10 @@ import pytest
 
 from scripts.bench.fleet_figures import Span, figures, median_row, percentile, table
 from scripts.bench.fleet_nginx import configuration
+from scripts.bench.fleet_peer import Away
 from scripts.bench.fleet_run import options
 from scripts.bench.fleet_script import FAULTS
-from scripts.bench.fleet_visitor import Asked, Away
+from scripts.bench.fleet_visitor import Asked
 
 SPAN = Span(0, 10, 20, 30)
 

@@ -1,0 +1,344 @@
+"""One session of a simulated page, which keeps its socket and its camera's connection up as client/live/
+does: each is opened again until the server says that the session has ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+import time
+from dataclasses import dataclass
+
+from aiortc import RTCPeerConnection
+from websockets.asyncio.client import ClientConnection
+from websockets.protocol import State
+
+from scripts.bench.camera_peer import CameraPeer
+from scripts.bench.chat_client import Arrived, Message
+from scripts.bench.http_json import HttpError, json_request
+from scripts.bench.live_encoder import LiveEncoder
+from scripts.bench.open_loop import LOST
+
+# aiortc's close may wait for ever: each end of a peer has its own limit (seconds).
+END_SECONDS = 3.0
+# The page's times for a socket to open and for a camera to connect (client/live/socket.js, peer.js)
+OPEN_SECONDS, CONNECT_SECONDS = 5.0, 15.0
+# A page asks a server that has become silent, and soon looks for its session (client/live/outage.js
+# and socket.js; seconds).
+PULSE_SECONDS, PONG_SECONDS = 1.0, 1.0
+# Seconds between two looks at the camera's state
+LOOK_SECONDS = 0.02
+# Time after connecting after which a question is sent without a live camera (client/live/asking.js)
+PATIENCE = 4.0
+# The server says with it that a session has ended or is not there (server/core/close_codes.py).
+NO_SESSION = 4404
+# Close codes after which the page waits for so many seconds more (client/live/socket.js)
+LEAST = {1013: 1.5, 4429: 30.0}
+
+
+class Backoff:
+    """The page's waiting times (client/live/backoff.js), in seconds."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self._attempt = 0
+        self._since: float | None = None
+
+    def next(self, least: float = 0.0) -> float:
+        """Return the seconds to wait; `least`: those that the server asks for."""
+        now = time.monotonic()
+        if self._since is None:
+            self._since = now
+        most = 2.0 if now - self._since < 90 else 15.0
+        full: float = min(most, 0.4 * 2**self._attempt)
+        self._attempt = min(self._attempt + 1, 16)
+        return least + full / 2 + self._rng.random() * full / 2
+
+    def reset(self) -> None:
+        self._attempt, self._since = 0, None
+
+
+@dataclass(eq=False, slots=True)
+class Away:
+    """A time without a picture. Times are monotonic seconds."""
+
+    began: float
+    # "moved" by the gateway, "lost" with it, or "camera": its connection alone
+    why: str
+    gateway: str
+    live: float | None = None
+    # The chat was there before, and after
+    before: int = 0
+    after: int = 0
+
+    @property
+    def seconds(self) -> float:
+        return float("inf") if self.live is None else self.live - self.began
+
+
+@dataclass(slots=True)
+class Said:
+    """The chat that its session remembers, as the page knows it."""
+
+    handover: str = ""
+    token: str = ""
+    turns: int = 0
+
+
+class FleetPeer(CameraPeer):
+    """One session. It has a token before `keep`, which opens the rest."""
+
+    def __init__(
+        self,
+        base_url: str,
+        encoder: LiveEncoder,
+        *,
+        said: Said,
+        rng: random.Random,
+        waits: Backoff,
+        aways: list[Away],
+    ) -> None:
+        """`waits`: of the page's sockets, whatever their session; `aways` gets the camera's own."""
+        super().__init__(base_url, encoder)
+        self.said = said
+        self.moved = asyncio.Event()
+        # The session has ended: only another one helps.
+        self.gone = asyncio.Event()
+        # While the socket is not open, and while the camera is not connected
+        self.shut, self.dark = asyncio.Event(), asyncio.Event()
+        self.shut.set()
+        self.dark.set()
+        # When the socket closed; None while it is open
+        self.shut_at: float | None = None
+        # When the camera's connection was lost; None while there is a picture, and before the first
+        self.dark_at: float | None = None
+        # The last word of a server that was cut off; None while it is there
+        self.silent_since: float | None = None
+        # Turns of the chat that this session took over
+        self.turns_taken = 0
+        self._rng = rng
+        self._waits = waits
+        self._aways = aways
+        # The chat that it gets, until it has taken or refused it
+        self._brings = Said(said.handover, said.token) if said.handover else None
+        # Infinite while the camera is not connected
+        self._connected_at = math.inf
+
+    @property
+    def gateway(self) -> str:
+        return self.session_id.partition("-")[0]
+
+    @property
+    def live(self) -> bool:
+        return self.status.get("camera") == "live"
+
+    @property
+    def lost_since(self) -> float:
+        """When the first of what is lost was lost; now, where nothing is."""
+        times = (self.silent_since, self.shut_at, self.dark_at)
+        return min((at for at in times if at is not None), default=time.monotonic())
+
+    @property
+    def took_over(self) -> bool:
+        """True when it has the chat that it gets."""
+        return self._brings is None
+
+    @property
+    def answerable(self) -> bool:
+        """True when the page would send a question now (client/live/asking.js)."""
+        if self.gone.is_set() or self.shut.is_set():
+            return False
+        if self._socket is None or self._socket.state is not State.OPEN:
+            return False
+        if self.live:
+            return True
+        # The server explains these, and what to do.
+        explained = self.status.get("camera") in ("stalled", "frozen")
+        return math.isfinite(self._connected_at) and (explained or self._patient)
+
+    @property
+    def _patient(self) -> bool:
+        """True when the camera has been connected for so long that its picture is overdue."""
+        return time.monotonic() - self._connected_at > PATIENCE
+
+    async def keep(self, *, pulse: bool) -> None:
+        """Open socket and camera, and again after each loss, until the session has ended.
+
+        `pulse`: look whether the server is still there.
+        """
+        tasks = [
+            asyncio.create_task(self._keep_socket(), name="fleet-socket"),
+            asyncio.create_task(self._keep_camera(), name="fleet-camera"),
+            asyncio.create_task(self.gone.wait(), name="fleet-gone"),
+        ]
+        if pulse:
+            tasks.append(asyncio.create_task(self._watch(), name="fleet-watch"))
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=1)
+
+    async def _keep_socket(self) -> None:
+        while True:
+            first = self.shut_at is None
+            while self.shut.is_set():
+                if not first:
+                    await asyncio.sleep(self._waits.next(LEAST.get(self.close_code or 0, 0.0)))
+                first = False
+                try:
+                    began = self.ready.get("began_at")
+                    await self.open_socket(timeout=OPEN_SECONDS)
+                    await self._opened(restarted=began not in (None, self.ready.get("began_at")))
+                except LOST:
+                    if self.close_code == NO_SESSION:
+                        self.gone.set()
+                        return
+            await self.shut.wait()
+            if self.close_code == NO_SESSION:
+                self.gone.set()
+            if self.gone.is_set():
+                return
+
+    async def open_socket(self, *, timeout: float = OPEN_SECONDS) -> None:
+        """Open it in place of the one that was lost."""
+        if self._socket is not None:
+            # A close would wait for a server that may be gone.
+            self._socket.transport.abort()
+        async with asyncio.timeout(timeout):
+            await super().open_socket(timeout=timeout)
+        # It may have closed again already.
+        if self.close_code is None:
+            self.shut.clear()
+            self.shut_at = None
+            self._waits.reset()
+
+    async def _opened(self, *, restarted: bool) -> None:
+        """Send what the page sends first."""
+        if restarted:
+            # A restarted server takes the old token for a new session, which has no camera yet.
+            self._brings = Said(self.said.handover, self.said.token) if self.said.handover else None
+            self.status = {}
+            self.dark.set()
+        if self._brings is not None:
+            brought = {"handover": self._brings.handover, "token": self._brings.token}
+            await self.send({"type": "resume", **brought})
+        await self.send({"type": "settings", "handover": True})
+
+    async def _keep_camera(self) -> None:
+        waits = Backoff(self._rng)
+        away: Away | None = None
+        try:
+            while not self.gone.is_set():
+                await self.dark.wait()
+                if math.isfinite(self._connected_at):
+                    self._connected_at = math.inf
+                    if away is None:
+                        self.dark_at = time.monotonic()
+                        away = Away(self.dark_at, "camera", self.gateway)
+                        self._aways.append(away)
+                    await asyncio.sleep(waits.next())
+                if not await self._offered():
+                    await asyncio.sleep(waits.next())
+                    continue
+                waits.reset()
+                while away is not None and not self.dark.is_set():
+                    if self.live:
+                        away.live = time.monotonic()
+                        away = self.dark_at = None
+                    else:
+                        await asyncio.sleep(LOOK_SECONDS)
+        finally:
+            # The session ended before its camera was back: its own absence has this one in it.
+            if away is not None:
+                self._aways.remove(away)
+
+    async def _offered(self) -> bool:
+        """Offer the camera; False when that fails."""
+        self.dark.clear()
+        try:
+            await self.connect(timeout=CONNECT_SECONDS)
+        except LOST as lost:
+            self.dark.set()
+            if isinstance(lost, HttpError) and lost.reply.status in (401, 404):
+                self.gone.set()
+            return False
+        self._connected_at = time.monotonic()
+        return True
+
+    async def drop_camera(self) -> None:
+        """See CameraPeer; within END_SECONDS."""
+        task = asyncio.create_task(super().drop_camera(), name="fleet-drop")
+        await asyncio.wait({task}, timeout=END_SECONDS)
+
+    def add_media(self, pc: RTCPeerConnection) -> None:
+        @pc.on("connectionstatechange")
+        def changed() -> None:
+            if pc is self._pc and pc.connectionState in ("failed", "closed"):
+                self.dark.set()
+
+    async def _watch(self) -> None:
+        """Notice a server that is cut off, which closes no socket; then end the socket."""
+        heard = time.monotonic()
+        while True:
+            await asyncio.sleep(PULSE_SECONDS)
+            if self.shut.is_set():
+                continue
+            since = self.seen
+            try:
+                async with asyncio.timeout(PONG_SECONDS):
+                    await self.send({"type": "ping"})
+                    await self.wait_for(lambda m: m["type"] == "pong", since=since)
+            except LOST:
+                if not self.shut.is_set() and not await self._stands():
+                    self.silent_since = heard
+                    if self._socket is not None:
+                        self._socket.transport.abort()
+                    continue
+            self.silent_since = None
+            heard = time.monotonic()
+
+    async def _stands(self) -> bool:
+        """Find whether the session's gateway is reached."""
+        url = f"{self.base_url}/api/webrtc/offer?session={self.session_id}"
+        try:
+            body: Message = {"candidates": []}
+            await json_request("PATCH", url, body, token=self.token, timeout=OPEN_SECONDS)
+        except HttpError as error:
+            # 404: another gateway answers in its place.
+            return error.reply.status < 500 and error.reply.status != 404
+        except LOST:
+            return False
+        return True
+
+    def take(self, arrived: Arrived) -> None:
+        super().take(arrived)
+        message = arrived.message
+        match message["type"]:
+            case "handover":
+                # One of a session that has not taken the older chat yet would lose it.
+                if self._brings is None:
+                    self.said.handover, self.said.token = str(message["handover"]), self.token
+            case "resumed":
+                self.turns_taken, self._brings = int(message.get("turns", 0)), None
+            case "error" if message.get("code") == "handover_refused":
+                self._brings, self.said.handover = None, ""
+            case "status":
+                # The server has closed its end, which this side would notice only seconds later.
+                if message.get("camera") in (None, "", "ended") and self._patient:
+                    self.dark.set()
+            case "moved":
+                self.moved.set()
+                self.gone.set()
+
+    async def _read(self, socket: ClientConnection) -> None:
+        try:
+            await super()._read(socket)
+        finally:
+            if self.shut_at is None:
+                self.shut_at = time.monotonic()
+            self.shut.set()

@@ -1,0 +1,143 @@
+"""The simulated visitor of a fleet's measurement does what the page does when something is lost, at a
+real server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+
+import pytest
+
+from scripts.bench.fleet_peer import Backoff, FleetPeer
+from scripts.bench.fleet_visitor import FleetVisitor
+from scripts.bench.live_encoder import LiveEncoder
+from tests.support.clients import soon
+from tests.support.fakes_openai import FakeOpenAI
+from tests.support.fakes_rtc import live_encoder
+from tests.support.fakes_server import free_port
+from tests.support.running import running
+
+pytestmark = pytest.mark.slow
+
+SECRET = "q7Vd0mZp3xKc9LwTfR2yBhN6sJgA1uEoXiC4"
+# Longest wait for what a page does within seconds, on a busy machine (seconds)
+PATIENT = 60.0
+
+
+@asynccontextmanager
+async def somebody(url: str, encoder: LiveEncoder) -> AsyncIterator[FleetVisitor]:
+    """A person with a live camera who stays."""
+    visitor = FleetVisitor(url, encoder, random.Random(1))
+    staying = asyncio.create_task(visitor.stay())
+    try:
+        await until(lambda: visitor.seen or staying.done())
+        yield visitor
+        assert not staying.done()
+    finally:
+        staying.cancel()
+        with suppress(asyncio.CancelledError):
+            await staying
+        await visitor.leave()
+
+
+async def until(check: Callable[[], bool]) -> None:
+    await soon(check, PATIENT)
+
+
+def peer_of(visitor: FleetVisitor) -> FleetPeer:
+    assert visitor.peer is not None
+    return visitor.peer
+
+
+def settings(model: FakeOpenAI) -> dict[str, str | int]:
+    return {
+        "engine": "vllm",
+        "vllm_base_url": model.base_url,
+        "jwt_secret_key": SECRET,
+        "gateway_name": "h1",
+        "rate_limit_per_minute": 0,
+    }
+
+
+async def test_a_lost_camera_is_offered_again() -> None:
+    """The camera's connection alone goes: the session stays, the camera comes back by another offer,
+    and a question of that time is answered.
+    """
+    async with AsyncExitStack() as stack:
+        model = await stack.enter_async_context(FakeOpenAI())
+        run = await stack.enter_async_context(running(**settings(model)))
+        encoder = await stack.enter_async_context(live_encoder())
+        visitor = await stack.enter_async_context(somebody(run.base_url, encoder))
+        await visitor.ask("What is this?")
+        peer = peer_of(visitor)
+        assert await run.program.webrtc.disconnect(peer.session_id)
+        await until(lambda: peer.dark.is_set() or bool(visitor.aways))
+        await visitor.ask("And now?")
+        assert [asked.end for asked in visitor.asked] == ["ok", "ok"]
+        assert visitor.peer is peer
+        await until(lambda: visitor.aways[0].live is not None)
+        assert [away.why for away in visitor.aways] == ["camera"]
+
+
+async def test_a_lost_socket_is_opened_again() -> None:
+    """The socket breaks while an answer comes: the same session goes on, and gets the same question
+    again, which the server recognises; the camera stays as it is.
+    """
+    async with AsyncExitStack() as stack:
+        model = await stack.enter_async_context(FakeOpenAI(between_tokens=1.0))
+        run = await stack.enter_async_context(running(**settings(model)))
+        encoder = await stack.enter_async_context(live_encoder())
+        visitor = await stack.enter_async_context(somebody(run.base_url, encoder))
+        peer = peer_of(visitor)
+        asking = asyncio.create_task(visitor.ask("What is this?"))
+        await until(lambda: bool(visitor.asked) and visitor.asked[0].sent is not None)
+        sent = visitor.asked[0].sent
+        assert sent is not None
+        await until(lambda: sent[1].first_delta_at is not None)
+        assert peer._socket is not None
+        peer._socket.transport.abort()
+        async with asyncio.timeout(PATIENT):
+            await asking
+        [asked] = visitor.asked
+        assert (asked.end, asked.again) == ("ok", True)
+        assert visitor.peer is peer
+        assert visitor.aways == []
+        assert len(model.requests) == 1
+
+
+async def test_a_server_that_comes_back_gets_camera_and_chat() -> None:
+    """The server restarts: the page brings its chat and offers its camera again, and a question that
+    was asked meanwhile is answered.
+    """
+    async with AsyncExitStack() as stack:
+        model = await stack.enter_async_context(FakeOpenAI())
+        port = free_port()
+        first = AsyncExitStack()
+        run = await first.enter_async_context(running(port=port, **settings(model)))
+        encoder = await stack.enter_async_context(live_encoder())
+        visitor = await stack.enter_async_context(somebody(run.base_url, encoder))
+        await visitor.ask("What is this?")
+        await until(lambda: visitor.said.handover != "")
+        await first.aclose()
+        await until(lambda: peer_of(visitor).shut.is_set())
+        asking = asyncio.create_task(visitor.ask("And now?"))
+        again = await stack.enter_async_context(running(port=port, **settings(model)))
+        async with asyncio.timeout(PATIENT):
+            await asking
+        assert [asked.end for asked in visitor.asked] == ["ok", "ok"]
+        [session] = again.program.sessions.all()
+        assert len(session._parts.history) == 2
+
+
+def test_the_page_waits_longer_and_longer() -> None:
+    """Half of each wait is random, none is above two seconds at first, and it begins anew."""
+    waits = Backoff(random.Random(1))
+    some = [waits.next() for _ in range(6)]
+    for wait, full in zip(some, (0.4, 0.8, 1.6, 2.0, 2.0, 2.0), strict=True):
+        assert full / 2 <= wait <= full
+    waits.reset()
+    assert waits.next() <= 0.4
+    assert waits.next(30) >= 30
