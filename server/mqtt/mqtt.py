@@ -153,7 +153,7 @@ class Mqtt:
     def left(self, session_id: str) -> None:
         """A session has ended, and with it its person's word."""
         if self.visitors is not None:
-            self.visitors.end(session_id)
+            self.visitors.left(session_id)
 
     def _up(self) -> None:
         """Send all that is retained, and all states anew."""

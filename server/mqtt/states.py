@@ -47,9 +47,12 @@ class States:
 
     def forget(self, camera: str) -> None:
         """Know nothing of a camera any more."""
-        root = self._topics.root(camera)
+        self._drop(self._topics.root(camera), set())
+
+    def _drop(self, root: str, but: set[str]) -> None:
+        known: dict[str, bytes] | dict[str, float]
         for known in (self._told, self._held, self._doubted):
-            for topic in [one for one in known if one.startswith(root)]:
+            for topic in [one for one in known if one.startswith(root) and one not in but]:
                 del known[topic]
 
     def rang(self, camera: str, alarm: Alarm) -> None:
@@ -70,6 +73,8 @@ class States:
         """Tell what has changed of a camera."""
         topics, camera = self._topics, seen.key
         self._tell(topics.camera(camera), ONLINE if seen.live else OFFLINE, retain=True)
+        own = {topics.watch(camera, watch_key(condition)) for condition in seen.watches}
+        self._drop(topics.watch(camera, ""), own)
         for condition, holds in seen.watches.items():
             topic = topics.watch(camera, watch_key(condition))
             if holds is None:

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from server.core.errors import Conflict
+from server.core.errors import Busy, Conflict
 from server.core.frames import CameraState
 from server.core.metrics import Metrics
 from server.core.token_bucket import Bucket
@@ -78,6 +78,8 @@ class Visitors:
         # Names in topics tell nothing of a session, and are the same when its person agrees again.
         self._secret = secrets.token_bytes(16)
         self._ones: dict[str, _One] = {}
+        # What each session may change: switching off and on again gives no more. Gone with the session.
+        self._changes: dict[str, Bucket] = {}
 
     def __len__(self) -> int:
         return len(self._ones)
@@ -86,7 +88,7 @@ class Visitors:
         return session_id in self._ones
 
     def begin(self, session_id: str) -> None:
-        """Make a session a device. Raises Conflict when there are too many."""
+        """Make a session a device. Raises Conflict when there are too many, Busy after too many changes."""
         if session_id in self._ones:
             return
         if len(self._ones) >= MOST_VISITORS:
@@ -97,8 +99,15 @@ class Visitors:
         digest = hashlib.blake2s(session_id.encode(), key=self._secret, digest_size=4)
         # No camera of the house has a name with _.
         key, now = f"visitor_{digest.hexdigest()}", self._clock()
-        bucket = Bucket(CHANGES_A_MINUTE / 60, CHANGES_AT_ONCE, now)
-        self._ones[session_id] = _One(key, bucket)
+        changes = self._changes.setdefault(
+            session_id, Bucket(CHANGES_A_MINUTE / 60, CHANGES_AT_ONCE, now)
+        )
+        if not changes.take(now):
+            self._metrics.mqtt_dropped.labels("devices").inc()
+            raise Busy(
+                "This was switched off and on too often. Try again in a minute.", retry_after=60
+            )
+        self._ones[session_id] = _One(key, changes)
         self._incoming.join(key, now)
         self._kept.add(self._topics.camera(key))
         self.look()
@@ -107,6 +116,11 @@ class Visitors:
         """Take a session's device away from the broker, with all that waits. Does nothing without one."""
         for message in self._ended(session_id):
             self._put(message)
+
+    def left(self, session_id: str) -> None:
+        """Forget a session, which has ended."""
+        self.end(session_id)
+        self._changes.pop(session_id, None)
 
     def end_all(self) -> list[Message]:
         """Forget all devices; return the messages that take them away."""
@@ -146,7 +160,7 @@ class Visitors:
         for id, one in list(self._ones.items()):
             session = self._find(id)
             if session is None:
-                self.end(id)
+                self.left(id)
                 continue
             own = [watch for watch in session.watches() if not watch.id.startswith(PROGRAMS)]
             device = Device(

@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from scripts.bench.live_encoder import LiveEncoder, Scene
-from server.core.errors import Conflict
+from server.core.errors import Busy, Conflict
 from server.core.frames import CameraState
 from server.core.messages import WatchInfo
 from server.core.metrics import Metrics
@@ -202,10 +202,33 @@ def test_changes_have_a_rate(house: House) -> None:
         house.people["a"].list = [watch("w1", f"thing {number}")]
         house.visitors.look()
     made = [one for one in house.wire.sent if one.payload and "config" in one.topic]
-    assert len(made) == CHANGES_AT_ONCE
+    # Its beginning is one, too.
+    assert len(made) == CHANGES_AT_ONCE - 1
+    # Of a watch that is gone nothing is kept.
+    assert len([one for one in house.mqtt._states._told if "/watch/" in one]) == 1
     house.now = 60
     house.visitors.look()
     assert "thing 99" in house.entities
+
+
+def test_switching_off_and_on_gives_no_more(house: House) -> None:
+    """Whoever does so without an end is refused, until a minute has passed; a session's end forgets it."""
+    # Each beginning is a change, and the first one has four entities.
+    for _ in range(CHANGES_AT_ONCE):
+        try:
+            house.visitors.begin("a")
+        except Busy:
+            break
+        house.visitors.end("a")
+    with pytest.raises(Busy, match="too often"):
+        house.visitors.begin("a")
+    assert len(house.visitors) == 0
+    assert len(house.wire.sent) < 4 * CHANGES_AT_ONCE
+    house.now = 60
+    house.visitors.begin("a")
+    assert len(house.visitors) == 1
+    house.mqtt.left("a")
+    assert house.visitors._changes == {}
 
 
 def test_looks_of_it_alone_are_ordered(house: House) -> None:
