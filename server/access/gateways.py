@@ -2,7 +2,8 @@
 
 Each process reports itself to Redis every few seconds and reads the reports of the others in the
 same step. A report has a name, two numbers and whether it drains, and expires. Without an answer
-each process goes on with what it read last.
+each process goes on with what it read last. Redis that comes back may have forgotten the list: then
+what was read before counts beside it until the others have had time to report again.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ log = logging.getLogger(__name__)
 REPORT_SECONDS = 15
 # The last reports count for this long when Redis is gone (seconds).
 KNOWN_SECONDS = 60.0
+# A gateway that lives has reported again so long after Redis came back (seconds): less than the
+# interval of the reports, more than `redis_store.TRY_SECONDS`.
+BACK_SECONDS = 4.0
 # Reports that are read, the newest; more gateways than this do not know each other.
 MOST_GATEWAYS = 100
 # A newcomer stays at the gateway that it reached, until that has so much more of its sessions taken
@@ -35,10 +39,12 @@ _REPORT = re.compile(r"(\d{1,6}) (\d{1,6}) ([01])", re.ASCII)
 _NAME = re.compile(NAME, re.ASCII)
 
 # KEYS: names by the time of their last report, reports by name. ARGV: the own name, the own report,
-# seconds, the most.
-REPORT = """
+# seconds, the most. The result ends with NEW when the own name was not in the list.
+NEW = "new"
+REPORT = f"""
 local time = redis.call('TIME')
 local at = tonumber(time[1])
+local known = redis.call('ZSCORE', KEYS[1], ARGV[1])
 if ARGV[2] == '' then
   redis.call('ZREM', KEYS[1], ARGV[1])
   redis.call('HDEL', KEYS[2], ARGV[1])
@@ -58,11 +64,12 @@ end
 redis.call('EXPIRE', KEYS[1], ARGV[3])
 redis.call('EXPIRE', KEYS[2], ARGV[3])
 local names = redis.call('ZREVRANGE', KEYS[1], 0, ARGV[4] - 1)
-local found = {}
+local found = {{}}
 for at, name in ipairs(names) do
   found[2 * at - 1] = name
   found[2 * at] = redis.call('HGET', KEYS[2], name) or ''
 end
+if not known then found[#found + 1] = '{NEW}' end
 return found
 """
 
@@ -118,6 +125,11 @@ class Gateways:
         self._draw = draw
         self._others: tuple[Gateway, ...] = ()
         self._read_at = float("-inf")
+        # What was known when Redis had forgotten the list, and when that was
+        self._before: tuple[Gateway, ...] = ()
+        self._back_at = float("-inf")
+        # The last report got no answer.
+        self._missed = False
         # New sessions that got the name of another gateway
         self.sent_on = 0
         # The last list was full: gateways may be missing in it, and each report drives another one out.
@@ -143,6 +155,8 @@ class Gateways:
 
     def _take(self, reply: Any, now: float) -> None:
         if reply is None:
+            # Its list may be gone, or old, when Redis answers again.
+            self._missed = True
             return
         own = self._own().name
         crowded = len(reply) >= 2 * MOST_GATEWAYS
@@ -154,8 +168,15 @@ class Gateways:
             )
         self.crowded = crowded
         words = [_text(word) for word in reply[: 2 * MOST_GATEWAYS]]
+        forgotten = bool(reply) and _text(reply[-1]) == NEW
+        if (forgotten or self._missed) and self._others:
+            self._before, self._back_at = self.others(now), now
+        self._missed = False
         read = (Gateway.read(*pair) for pair in zip(words[::2], words[1::2], strict=False))
-        self._others = tuple(one for one in read if one is not None and one.name != own)
+        found = {one.name: one for one in read if one is not None and one.name != own}
+        if now - self._back_at < BACK_SECONDS:
+            found = {one.name: one for one in self._before} | found
+        self._others = tuple(found.values())
         self._read_at = now
 
     def others(self, now: float) -> tuple[Gateway, ...]:

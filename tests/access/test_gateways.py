@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -227,6 +228,62 @@ async def test_reports_in_redis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         await asyncio.sleep(1.1)
         await a.report(5)
         assert a.others(5) == ()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_patience")
+@pytest.mark.parametrize("way", ["killed", "stopped"])
+async def test_a_list_that_redis_forgot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """Redis is back, empty or with what it had so long ago: those that were known before count until
+    they have had time to report, so that a gateway that drains just then still has where to send
+    its people. One that reports no more is gone after that.
+    """
+    monkeypatch.setattr(gateways, "REPORT_SECONDS", 3)
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(redis_server(tmp_path))
+        store = RedisStore(server.url, SECRET)
+        stack.push_async_callback(store.close)
+        await store.probe()
+        own = {"a": Gateway("a", 1, 9), "b": Gateway("b", 2, 9), "c": Gateway("c", 0, 9)}
+        a, b, c = (Gateways(lambda n=n: own[n], store) for n in own)  # type: ignore[misc]
+        for one in (a, b, c, a):
+            await one.report(0)
+        assert set(a.others(0)) == {own["b"], own["c"]}
+        if way == "killed":
+            await server.kill()
+        else:
+            server.signal(signal.SIGSTOP)
+        await a.report(1)
+        assert not store.answers
+        assert a.can_take(1)
+        if way == "killed":
+            await server.start()
+        else:
+            # Its keys expire meanwhile.
+            await asyncio.sleep(3.1)
+            server.signal(signal.SIGCONT)
+        async with asyncio.timeout(30):
+            while not store.answers:
+                await store.probe()
+        await a.report(2)
+        assert a.can_take(2)
+        assert set(a.others(2)) == {own["b"], own["c"]}
+        own["b"] = Gateway("b", 9, 9)
+        await b.report(2)
+        await a.report(3)
+        assert set(a.others(3)) == {own["b"], own["c"]}
+        await a.report(2 + gateways.BACK_SECONDS)
+        assert a.others(7) == (own["b"],)
+
+
+def test_the_list_is_back_before_it_is_read_again() -> None:
+    """Living gateways notice Redis within its pause and report at once, before what was known is
+    dropped; and it is dropped at the next reading.
+    """
+    noticed = redis_store.TRY_SECONDS + redis_store.ANSWER_SECONDS
+    assert noticed < gateways.BACK_SECONDS < redis_store.PROBE_SECONDS
 
 
 @pytest.mark.slow
