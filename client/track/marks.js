@@ -160,7 +160,7 @@ export class Marks {
  * begin, else by its age.
  * @param {FrameInfo} frame @param {number} askedAt @param {number} startedAt when the page heard of it
  */
-function frameTime(frame, askedAt, startedAt) {
+export function frameTime(frame, askedAt, startedAt) {
   const { captured_at: captured, age_ms: age } = frame;
   const fits = captured >= askedAt - CLOCKS_MS && captured <= startedAt + CLOCKS_MS;
   return fits ? captured : startedAt - age;

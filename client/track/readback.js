@@ -9,7 +9,7 @@ const MIN_SIDE = 32;
  * The size of the small picture of a video: its shape with 320x180 pixels at most.
  * @param {number} width @param {number} height @returns {{width: number, height: number}|null} null for a shape that is too narrow
  */
-function smallSize(width, height) {
+export function smallSize(width, height) {
   const scale = Math.min(1, Math.sqrt(MAX_PIXELS / (width * height)));
   const size = { width: Math.floor(width * scale), height: Math.floor(height * scale) };
   return size.width < MIN_SIDE || size.height < MIN_SIDE ? null : size;

@@ -1,7 +1,7 @@
 import { MIN_GAP_MS, checkSize } from "./ring.js";
 
 /** Pictures that are kept; of more, every other one of the older half goes: 96 of 57,600 bytes are 5.5 MB. */
-const MAX_PICTURES = 96;
+export const MAX_PICTURES = 96;
 // A frame that is further off than this is not among them.
 const NEAR_MS = 250;
 

@@ -87,8 +87,8 @@ async def test_a_script_is_answered(tmp_path: Path) -> None:
 async def test_a_redis_that_does_not_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, way: str
 ) -> None:
-    """Dead or hanging: one time limit at most, then none at all; told once, and used again once it
-    is back.
+    """Dead or hanging: all who ask at once wait together, then nobody; told once, and used again once
+    it is back.
     """
     monkeypatch.setattr(redis_store, "TRY_SECONDS", 0.1)
     caplog.set_level(logging.INFO, "server")
@@ -99,7 +99,8 @@ async def test_a_redis_that_does_not_answer(
         else:
             server.signal(signal.SIGSTOP)
         times = await asyncio.gather(*(timed(store) for _ in range(20)))
-        assert max(times) < 2 * LIMIT
+        # One limit each; one after the other would be 20.
+        assert max(times) < 4 * LIMIT
         assert not store.answers
         assert await timed(store) < LIMIT / 2
         assert failures

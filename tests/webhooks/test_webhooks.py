@@ -201,6 +201,7 @@ async def test_a_slow_receiver_delays_no_other_one() -> None:
             webhooks.rang(ring())
         await soon(lambda: seen(webhooks, 1)["delivered"] == 3)
         # One attempt at a time
+        await soon(lambda: slow.connections > 0)
         assert slow.connections == 1
 
 
