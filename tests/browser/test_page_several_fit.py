@@ -46,7 +46,7 @@ assert "log.scrollWidth" not in _OUT_ALONE
 async def run(
     model_server: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Running]:
-    """A server with a model, an operator and a receiver that does not answer."""
+    """A server with a model, an operator, and a receiver and a broker that do not answer."""
     path: Path = tmp_path_factory.mktemp("rings") / "webhooks.toml"
     lines = (
         f'url = "http://127.0.0.1:9/rings"\nsecret = "{SECRET}"\npeople = true\nprivate = true\n'
@@ -57,6 +57,9 @@ async def run(
         engine="vllm",
         vllm_base_url=model_server.base_url,
         webhooks=str(path),
+        # Nothing listens there.
+        mqtt_url="mqtt://127.0.0.1:9",
+        mqtt_visitors=True,
         operator_token=TOKEN,
         rate_limit_per_minute=0,
         max_sessions=1000,
@@ -165,7 +168,8 @@ async def test_other_programs_switches_fit(
     await found.locator("#watches > summary").click()
     await found.locator("#tells > summary").click()
     await fit.fits("switch")
-    await found.locator("#tells input").check()
+    for switch in await found.locator("#tells input").all():
+        await switch.check()
     await expect(found.locator("#telling")).to_be_visible()
     await fit.fits("light in the list")
     await found.locator("#watches > summary").click()
