@@ -9,7 +9,7 @@ HOUSE, VISITOR = "Camera of the house", "Camera of a visitor"
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """What others learn of a camera once: of this its entities are made."""
+    """The facts of a camera that others learn once, and its entities are made of."""
 
     # Its name in topics
     key: str

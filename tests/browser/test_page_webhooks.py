@@ -77,7 +77,9 @@ async def test_a_person_lets_rings_go_and_ends_it(
     await page.page.locator("#tells > summary").click()
     switch = page.page.get_by_label("hall-lights")
     await expect(switch).not_to_be_checked()
-    await expect(page.page.locator("#tells label:not([hidden])")).to_contain_text(f"127.0.0.1:{receiver.port}")
+    await expect(page.page.locator("#tells label:not([hidden])")).to_contain_text(
+        f"127.0.0.1:{receiver.port}"
+    )
     await switch.check()
     await expect(light).to_contain_text("Your rings go to hall-lights.")
     await rings_for(run, page, "blue", 2)

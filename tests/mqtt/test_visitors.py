@@ -158,7 +158,7 @@ def test_a_ring_of_its_own_watch_is_told_and_no_picture_is_kept(house: House) ->
 
 
 def test_the_end_takes_all_away_at_once(house: House) -> None:
-    """What is kept and what waits; the same person's next device has the same name in topics."""
+    """All that is kept or waits goes; the same person's next device has the same name in topics."""
     house.visitors.begin("a")
     before = set(house.wire.kept)
     house.visitors.end("a")

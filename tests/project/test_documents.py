@@ -393,7 +393,7 @@ def test_protocol_lists_every_route() -> None:
 
 
 def test_no_document_is_left_out() -> None:
-    """What people read: all of the tree but what tests bring along."""
+    """List the documents of the tree, without those that tests bring along."""
     written = {name for name in files() if name.endswith(".md") and not name.startswith("tests/")}
     assert written == set(DOCUMENTS)
 
