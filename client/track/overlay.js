@@ -1,5 +1,6 @@
 import { byId, say, show } from "../page/dom.js";
 import { direction, shownPicture, toElement } from "../page/picture.js";
+import { ago } from "../page/routes.js";
 import { text } from "../words/text.js";
 
 /** @typedef {import("../page/picture.js").Edges} Edges */
@@ -102,12 +103,12 @@ export class Overlay {
     const beyond = Math.max(0, EDGE - left, left + width + EDGE - clientWidth);
     button.style.setProperty("--beyond", `${beyond.toFixed(1)}px`);
     const where = mark.state === "lost" ? text("out of sight") : direction(mark.box, shown.mirrored);
-    const ago = since(mark.age);
+    const old = ago(mark.age);
     const [name, age] = /** @type {HTMLElement} */ (button.firstElementChild).children;
     say(name, mark.unsure ? `${mark.label}?` : mark.label);
-    say(age, ago);
+    say(age, old);
     const thing = mark.unsure ? text("{thing}, not sure", { thing: mark.label }) : mark.label;
-    const description = text("{thing}: {place}, {ago}. Ask about it", { thing, place: where, ago });
+    const description = text("{thing}: {place}, {ago}. Ask about it", { thing, place: where, ago: old });
     if (button.getAttribute("aria-label") !== description) button.setAttribute("aria-label", description);
   }
 
@@ -136,10 +137,4 @@ export class Overlay {
     // A keyboard user would fall out of the page.
     if (focused) byId("question", HTMLTextAreaElement).focus();
   }
-}
-
-/** @param {number} ms */
-function since(ms) {
-  const seconds = Math.max(0, Math.round(ms / 1000));
-  return text("{time} ago", { time: seconds < 60 ? `${seconds} s` : `${Math.floor(seconds / 60)} min` });
 }

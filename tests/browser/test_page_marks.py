@@ -136,7 +136,7 @@ async def test_a_box_goes_along_with_the_thing_and_goes_with_it(
     assert sorted(found)[len(found) // 2] >= 0.7, found
     assert min(found) >= 0.5, found
     await expect(mark).to_have_attribute(
-        "aria-label", re.compile(r"^pink box: .+, \d+ s ago\. Ask about it$")
+        "aria-label", re.compile(r"^pink box: .+, \d+\ss ago\. Ask about it$")
     )
 
     await mark.click()

@@ -161,6 +161,8 @@ async def test_a_ninth_order_comes_back_into_the_box(visit: Visit, builtin: Runn
     """In its own words, with the reason."""
     page = await visit(builtin.base_url)
     await page.start()
+    # One that rings is over, and makes room.
+    await page.show(mode="color:rgb(120 120 120)", clock=False)
     for count, color in enumerate(
         ("red", "green", "blue", "yellow", "orange", "pink", "purple", "brown"), 1
     ):
