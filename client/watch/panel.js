@@ -1,7 +1,7 @@
 import { Alarm } from "./alarm.js";
 import { Changes } from "./changes.js";
 import { WatchDesk } from "./desk.js";
-import { Telling } from "./telling.js";
+import { Receivers } from "./receivers.js";
 import { WatchView } from "./view.js";
 import { text } from "../words/text.js";
 
@@ -23,7 +23,7 @@ export class WatchPanel {
   /** @type {Set<string>} conditions that the server has not confirmed yet */
   #added = new Set();
   #desk;
-  #telling;
+  #receivers;
 
   /**
    * @param {import("../live/visit.js").Visit} visit
@@ -44,9 +44,9 @@ export class WatchPanel {
       onComparing: (open) => visit.description.prefer({ watch_changes: open }),
     };
     const view = new WatchView(hooks, this.#changes.element);
-    this.#telling = new Telling((message) => visit.socket.send(message));
-    view.box.append(this.#telling.element);
-    view.box.before(this.#telling.light);
+    this.#receivers = new Receivers((message) => visit.socket.send(message));
+    view.box.append(this.#receivers.element);
+    view.box.before(this.#receivers.light);
     const desk = (this.#desk = new WatchDesk({
       send: (message) => visit.socket.send(message),
       onChange: () => {
@@ -112,12 +112,12 @@ export class WatchPanel {
 
   forget() {
     this.#desk.forget();
-    this.#telling.forget();
+    this.#receivers.forget();
   }
 
   /** @param {ServerMessage} message @returns {boolean} true when it was about watches */
   receive(message) {
-    if (this.#telling.receive(message)) return true;
+    if (this.#receivers.receive(message)) return true;
     if (message.type !== "change") return this.#desk.receive(message);
     this.#changes.render(message);
     return true;

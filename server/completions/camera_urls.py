@@ -27,7 +27,7 @@ Detail = Literal["auto", "low", "high"]
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class PictureChoice:
     """A choice of pictures: of now, the held one, or some of a time up to now."""
 
     what: Literal["now", "held", "past"]
@@ -37,7 +37,7 @@ class Look:
     frames: int = 1
 
 
-def read_url(url: str, detail: Detail = "auto") -> Look:
+def read_url(url: str, detail: Detail = "auto") -> PictureChoice:
     """Read an address. Raises UploadRefused for any other address of a picture, BadRequest for a form that is not known."""
     if not url.lower().startswith(_SCHEME):
         given = "inside the request" if url.lower().startswith("data:") else "at another address"
@@ -46,7 +46,7 @@ def read_url(url: str, detail: Detail = "auto") -> Look:
             f" fetched. Use one of {_FORMS}."
         )
     if url in ("camera://now", "camera://held"):
-        return Look("now" if url == "camera://now" else "held", detail)
+        return PictureChoice("now" if url == "camera://now" else "held", detail)
     found = _RANGE.fullmatch(url)
     if found is None:
         raise BadRequest(
@@ -59,4 +59,4 @@ def read_url(url: str, detail: Detail = "auto") -> Look:
             f"This range has {seconds} seconds and {frames} frames. A range begins 1 to {_MOST_SECONDS} seconds before now,"
             f" and has 2 to {MOST_FRAMES} frames."
         )
-    return Look("past", detail, float(seconds), frames)
+    return PictureChoice("past", detail, float(seconds), frames)

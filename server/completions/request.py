@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from server.catalogue import control_tokens
 from server.completions import fields
-from server.completions.camera_urls import MOST_FRAMES, Look, read_url
+from server.completions.camera_urls import MOST_FRAMES, PictureChoice, read_url
 from server.completions.errors import PictureRefused, Refused
 from server.completions.schema import fault, schema_fault
 from server.core.errors import BadRequest, UploadRefused
@@ -55,7 +55,7 @@ class ChatRequest:
 
     model: str
     # In the order of its messages; one at least
-    looks: tuple[Look, ...]
+    looks: tuple[PictureChoice, ...]
     # The last words of its user, for the person who watches; may be ""
     question: str
     stream: bool
@@ -100,7 +100,7 @@ def read(raw: bytes) -> ChatRequest:
     except ValidationError as error:
         raise _problem(error) from None
     _check_tools(body)
-    looks: list[Look] = []
+    looks: list[PictureChoice] = []
     said = _said(body.messages, looks)
     if not said:
         raise Refused(
@@ -136,7 +136,7 @@ def read(raw: bytes) -> ChatRequest:
 # Messages
 
 
-def _said(messages: Sequence[fields.Message], looks: list[Look]) -> list[_Said]:
+def _said(messages: Sequence[fields.Message], looks: list[PictureChoice]) -> list[_Said]:
     """Return the messages but the instructions; `looks` gets those of the newest message that has some.
 
     Older pictures were looked at then, and are not kept: a new look would show something else
@@ -177,7 +177,7 @@ def _pictures(message: fields.Message) -> bool:
     )
 
 
-def _look(part: fields.Picture, where: str) -> Look:
+def _look(part: fields.Picture, where: str) -> PictureChoice:
     address = part.image_url
     try:
         return read_url(address.url, address.detail or "auto")
@@ -187,11 +187,11 @@ def _look(part: fields.Picture, where: str) -> Look:
         raise Refused(error.message, where) from None
 
 
-def _with_look(said: list[_Said], looks: list[Look]) -> list[_Said]:
+def _with_look(said: list[_Said], looks: list[PictureChoice]) -> list[_Said]:
     """Have the last words of the user be about the camera's picture of now: the program named none."""
     for at in reversed(range(len(said))):
         if said[at].speaker is Speaker.USER:
-            looks.append(Look("now"))
+            looks.append(PictureChoice("now"))
             changed = _Said(Speaker.USER, (len(looks) - 1, *said[at].parts))
             return [*said[:at], changed, *said[at + 1 :]]
     raise Refused("No message is the user's. Ask something in one of role user.", "messages")

@@ -75,7 +75,7 @@ class Session:
         `on_ring`: called with each ring of its watches.
         """
         self._parts.requests.consent.allow(engines)
-        self._parts.work.telling.stand(on_ring)
+        self._parts.work.receivers.stand(on_ring)
         self._parts.work.describing.unattended = True
         self.programs.unattended = True
 
@@ -198,7 +198,7 @@ class Session:
                 case wire.Wrong():
                     parts.work.watching.wrong(message.id)
                 case wire.Tell():
-                    parts.work.telling.tell(message.webhooks, home=message.home)
+                    parts.work.receivers.choose(message.webhooks, home=message.home)
                 case wire.Auth() | wire.Operator():
                     pass  # The socket handles them.
         except QwenCameraError as error:
@@ -262,7 +262,7 @@ class Session:
         self._send_sender(None)
         self._status_changed()
         self._parts.work.watching.report(anew=True)
-        self._parts.work.telling.report()
+        self._parts.work.receivers.report()
         self.cameras.greet()
         self.programs.report()
 

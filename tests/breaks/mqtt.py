@@ -25,10 +25,10 @@ MQTT = (
     Break(
         _VISITOR,
         "rings go without the word",
-        "server/session/watches/telling.py",
+        "server/session/watches/ring_receivers.py",
         "        if home is not None and home.has(self._id):\n",
         "        if home is not None:\n",
-        "session/watches/test_telling.py::test_home_assistant_gets_rings_by_a_persons_word_alone",
+        "session/watches/test_ring_receivers.py::test_home_assistant_gets_rings_by_a_persons_word_alone",
     ),
     Break(
         _VISITOR,
@@ -81,7 +81,7 @@ MQTT = (
     Break(
         _VISITOR,
         "no light is on",
-        "client/watch/telling.js",
+        "client/watch/receivers.js",
         "    show(this.light, on.length > 0 || home);\n",
         "    show(this.light, on.length > 0);\n",
         "browser/test_page_home.py::test_a_person_makes_the_camera_a_device_and_ends_it",

@@ -50,7 +50,7 @@ async def test_a_person_makes_the_camera_a_device_and_ends_it(
     page = await visit(run.base_url)
     await page.start()
     await page.show(mode=GREY, clock=False)
-    light = page.page.locator("#telling")
+    light = page.page.locator("#receivers-light")
     async with listening(one, "#") as other:
         await page.box.fill("Tell me when you see red")
         await page.button("Watch for this").click()
@@ -59,11 +59,11 @@ async def test_a_person_makes_the_camera_a_device_and_ends_it(
         assert {topic for topic, _, _ in one.heard} <= {TOPICS.status}
 
         await page.page.locator("#watches > summary").click()
-        await page.page.locator("#tells > summary").click()
+        await page.page.locator("#receivers > summary").click()
         switch = page.page.get_by_role("checkbox", name="Home Assistant")
         await expect(switch).not_to_be_checked()
-        await expect(page.page.locator("#tells")).to_contain_text(f"localhost:{one.port}")
-        await expect(page.page.locator("#tells")).to_contain_text("the words of your watches")
+        await expect(page.page.locator("#receivers")).to_contain_text(f"localhost:{one.port}")
+        await expect(page.page.locator("#receivers")).to_contain_text("the words of your watches")
         await switch.check()
         await expect(light).to_contain_text("Your rings go to Home Assistant.")
         await expect(light).to_contain_text("Home Assistant may look, too.")

@@ -68,16 +68,16 @@ async def test_a_person_lets_rings_go_and_ends_it(
     page = await visit(run.base_url)
     await page.start()
     await page.show(mode=GREY, clock=False)
-    light = page.page.locator("#telling")
+    light = page.page.locator("#receivers-light")
     await rings_for(run, page, "red", 1)
     assert receiver.connections == 0
     await expect(light).to_be_hidden()
 
     await page.page.locator("#watches > summary").click()
-    await page.page.locator("#tells > summary").click()
+    await page.page.locator("#receivers > summary").click()
     switch = page.page.get_by_label("hall-lights")
     await expect(switch).not_to_be_checked()
-    await expect(page.page.locator("#tells label:not([hidden])")).to_contain_text(
+    await expect(page.page.locator("#receivers label:not([hidden])")).to_contain_text(
         f"127.0.0.1:{receiver.port}"
     )
     await switch.check()

@@ -6,15 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.completions.camera_urls import MOST_FRAMES, Look, read_url
+from server.completions.camera_urls import MOST_FRAMES, PictureChoice, read_url
 from server.core.errors import BadRequest, UploadRefused
 
 
 def test_the_forms() -> None:
-    assert read_url("camera://now") == Look("now")
-    assert read_url("camera://held", "high") == Look("held", "high")
-    assert read_url("camera://-30s..now?frames=8") == Look("past", "auto", 30.0, 8)
-    assert read_url("camera://-2m..now") == Look("past", "auto", 120.0, 4)
+    assert read_url("camera://now") == PictureChoice("now")
+    assert read_url("camera://held", "high") == PictureChoice("held", "high")
+    assert read_url("camera://-30s..now?frames=8") == PictureChoice("past", "auto", 30.0, 8)
+    assert read_url("camera://-2m..now") == PictureChoice("past", "auto", 120.0, 4)
 
 
 @pytest.mark.parametrize(

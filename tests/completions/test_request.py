@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.completions.camera_urls import Look
+from server.completions.camera_urls import PictureChoice
 from server.completions.errors import PictureRefused, Refused
 from server.completions.request import ChatRequest, read
 from server.engines.conversation import Shown, Speaker, ToolCall, Words
@@ -52,7 +52,7 @@ def refused(*messages: dict[str, Any], **fields: Any) -> Refused | PictureRefuse
 
 def test_a_question_without_a_picture_is_about_now() -> None:
     request = asked({"role": "user", "content": "What is it?"})
-    assert request.looks == (Look("now"),)
+    assert request.looks == (PictureChoice("now"),)
     assert request.question == "What is it?"
     (message,) = request.conversation([1]).messages
     assert message.parts == (Shown(0), Words("What is it?"))
@@ -81,7 +81,7 @@ def test_older_pictures_are_not_looked_at_again() -> None:
         {"role": "assistant", "content": "A cup.", "annotations": []},
         user("camera://held", "Now?"),
     )
-    assert request.looks == (Look("held"),)
+    assert request.looks == (PictureChoice("held"),)
     first, answer, last = request.conversation([1]).messages
     assert first.parts == (Shown(None), Words("And this?"))
     assert (answer.speaker, answer.parts) == (Speaker.ASSISTANT, (Words("A cup."),))

@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
-from server.completions.camera_urls import Look
+from server.completions.camera_urls import PictureChoice
 from server.completions.request import ChatRequest
 from server.core.errors import Conflict, WrongModel
 from server.core.frames import Detail, Frame, Picture
@@ -35,7 +35,7 @@ _Key = tuple[str, Detail, bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Shot:
+class ChosenPicture:
     """One picture: a frame, or one of the past by its place there."""
 
     detail: Detail
@@ -51,10 +51,10 @@ class Taken:
 
     counts: tuple[int, ...]
     # The last one is always a frame.
-    shots: tuple[Shot, ...]
+    shots: tuple[ChosenPicture, ...]
 
     @property
-    def last(self) -> Shot:
+    def last(self) -> ChosenPicture:
         return self.shots[-1]
 
 
@@ -105,7 +105,7 @@ class ChatPictures:
         if any(look.what != "held" for look in request.looks):
             # One frame for all that show now.
             now = await self._frame()
-        shots: list[Shot] = []
+        shots: list[ChosenPicture] = []
         counts = []
         for look in request.looks:
             found = self._of(look, _detail(look, request.question), now, held, since)
@@ -114,17 +114,22 @@ class ChatPictures:
         return Taken(tuple(counts), tuple(shots))
 
     def _of(
-        self, look: Look, detail: Detail, now: Frame | None, held: Frame | None, since: float
-    ) -> list[Shot]:
+        self,
+        look: PictureChoice,
+        detail: Detail,
+        now: Frame | None,
+        held: Frame | None,
+        since: float,
+    ) -> list[ChosenPicture]:
         if look.what == "held":
-            return [Shot(detail, held, held=True)]
+            return [ChosenPicture(detail, held, held=True)]
         if look.what == "now":
-            return [Shot(detail, now)]
+            return [ChosenPicture(detail, now)]
         past = self._recalling.during(look.seconds, look.frames - 1, since)
-        earlier = [Shot(detail, past=past, at=at) for at in range(len(past.pictures))]
-        return [*earlier, Shot(detail, now)]
+        earlier = [ChosenPicture(detail, past=past, at=at) for at in range(len(past.pictures))]
+        return [*earlier, ChosenPicture(detail, now)]
 
-    def earlier(self, shots: Sequence[Shot]) -> EarlierBeside | None:
+    def earlier(self, shots: Sequence[ChosenPicture]) -> EarlierBeside | None:
         """Return the function that makes the pictures before the last one; None without any.
 
         A frame that occurs several times with one detail is prepared once, the last one's too.
@@ -144,7 +149,7 @@ class ChatPictures:
         return beside
 
     async def _made(
-        self, shot: Shot, needs: Capabilities, made: dict[_Key, Picture]
+        self, shot: ChosenPicture, needs: Capabilities, made: dict[_Key, Picture]
     ) -> EarlierPicture:
         if shot.past is not None:
             picture = await self._recalling.small(shot.past, shot.at, needs)
@@ -162,7 +167,7 @@ def _key(view: View) -> _Key:
     return view.frame.id, view.detail, view.held
 
 
-def _detail(look: Look, question: str) -> Detail:
+def _detail(look: PictureChoice, question: str) -> Detail:
     if look.detail != "auto":
         return Detail(look.detail)
     return Detail.HIGH if wants_detail(question) else Detail.LOW

@@ -14,7 +14,7 @@ from server.engines.base import Capabilities
 from server.engines.conversation import ToolCall
 from server.queue.job import Result
 from server.session.background.recalling import Recalling
-from server.session.programs.chat_pictures import ChatPictures, Shot, check
+from server.session.programs.chat_pictures import ChatPictures, ChosenPicture, check
 from server.session.programs.program_question import ChatForm, ProgramQuestion, ProgramQuestions
 from server.session.request.builder import RequestBuilder
 from server.session.request.session_tools import SessionTools
@@ -103,7 +103,9 @@ class ProgramChats:
         return ChatEnd(response, calls, _frames(response, taken.shots))
 
 
-def _frames(response: wire.Response, shots: Sequence[Shot]) -> tuple[tuple[float, bool], ...]:
+def _frames(
+    response: wire.Response, shots: Sequence[ChosenPicture]
+) -> tuple[tuple[float, bool], ...]:
     if response.frame is None:
         return ()
     earlier = response.frames or []

@@ -20,7 +20,7 @@ from server.processes.wire import Message, WireError
 from server.processes.wire import read as read_message
 from server.processes.worker_side import Channel, claim_input, claim_output, leave
 from server.standing.worker.limits import bound_memory
-from server.standing.worker.pictures import Pictures, Shot
+from server.standing.worker.pictures import DecodedPicture, Pictures
 from server.standing.worker.rtp import Unit
 from server.standing.worker.sources import Address, read
 from server.standing.worker.trouble import SourceFailed, Trouble
@@ -66,7 +66,7 @@ class Worker:
                 dropped=pictures.dropped,
             )
 
-    def _send(self, shot: Shot) -> None:
+    def _send(self, shot: DecodedPicture) -> None:
         self._channel.send(
             "frame",
             shot.data,

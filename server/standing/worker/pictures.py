@@ -31,7 +31,7 @@ MAX_FAILURES = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Shot:
+class DecodedPicture:
     """A decoded picture: 8-bit planar 4:2:0 with even sides, planes without padding."""
 
     data: bytes
@@ -52,7 +52,7 @@ class Pictures:
     """
 
     def __init__(
-        self, codec: str, send: Callable[[Shot], None], sets: tuple[bytes, ...] = ()
+        self, codec: str, send: Callable[[DecodedPicture], None], sets: tuple[bytes, ...] = ()
     ) -> None:
         self._send = send
         # Each frame stands for itself.
@@ -197,7 +197,7 @@ class Pictures:
         self.decoded += 1
         return found[-1] if found else None
 
-    def _shot(self, image: av.VideoFrame, at: float) -> Shot:
+    def _shot(self, image: av.VideoFrame, at: float) -> DecodedPicture:
         width, height = image.width // 2 * 2, image.height // 2 * 2
         if not (2 <= width <= MAX_SIDE and 2 <= height <= MAX_SIDE):
             raise SourceFailed(Trouble.SIZE)
@@ -210,4 +210,6 @@ class Pictures:
             )
             image.colorspace, image.color_range = space, ColorRange.MPEG
         data = np.ascontiguousarray(image.to_ndarray()).tobytes()
-        return Shot(data, width, height, at, int(image.colorspace), int(image.color_range))
+        return DecodedPicture(
+            data, width, height, at, int(image.colorspace), int(image.color_range)
+        )

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from server.standing.worker import pictures as module
-from server.standing.worker.pictures import Pictures, Shot
+from server.standing.worker.pictures import DecodedPicture, Pictures
 from server.standing.worker.rtp import Unit
 from server.standing.worker.trouble import SourceFailed, Trouble
 from tests.standing.worker.streams import encoded
@@ -20,11 +20,11 @@ class Run:
     """Pictures, decoded on a thread as in the process."""
 
     def __init__(self, codec: str) -> None:
-        self.shots: list[Shot] = []
+        self.shots: list[DecodedPicture] = []
         self.more = threading.Event()
         self.pictures = Pictures(codec, self._sent)
 
-    def _sent(self, shot: Shot) -> None:
+    def _sent(self, shot: DecodedPicture) -> None:
         self.shots.append(shot)
         self.more.set()
 
@@ -32,7 +32,7 @@ class Run:
         for number, data in enumerate(frames[begin:end], begin):
             self.pictures.put(Unit(data, number % 10 == 0, time.monotonic()))
 
-    def shot(self) -> Shot:
+    def shot(self) -> DecodedPicture:
         """Wait for the next picture, and take it."""
         assert self.more.wait(20)
         self.more.clear()
@@ -69,7 +69,7 @@ def put_for_ever(one: Run, data: bytes) -> None:
         time.sleep(0.002)
 
 
-def luma(shot: Shot) -> int:
+def luma(shot: DecodedPicture) -> int:
     return shot.data[shot.width * shot.height // 2]
 
 

@@ -8,7 +8,7 @@ import { list, onLanguage, text } from "../words/text.js";
 const HOME = "Home Assistant";
 
 /** The programs to which a person may let rings go, Home Assistant too: a switch for each, and the light while one gets them. */
-export class Telling {
+export class Receivers {
   /** In the list of watches */
   element = document.createElement("details");
   /** Above it, while rings go somewhere */
@@ -34,21 +34,21 @@ export class Telling {
   /** @param {(message: import("../live/messages.js").ClientMessage) => boolean} send */
   constructor(send) {
     this.#send = send;
-    this.element.id = "tells";
+    this.element.id = "receivers";
     this.#about.className = "fine";
     this.#homeAbout.className = "fine";
     this.#homeInput.type = "checkbox";
-    this.#homeInput.addEventListener("change", () => this.#tell(this.#on(), this.#homeInput.checked));
+    this.#homeInput.addEventListener("change", () => this.#choose(this.#on(), this.#homeInput.checked));
     this.#homeRow.className = "check";
     this.#homeRow.translate = false;
     this.#homeRow.append(this.#homeInput, `${HOME} `, this.#homeHost);
     this.element.append(this.#summary, this.#about, this.#rows, this.#homeRow, this.#homeAbout);
-    this.light.id = "telling";
+    this.light.id = "receivers-light";
     this.light.setAttribute("role", "status");
     const dot = document.createElement("i");
     dot.setAttribute("aria-hidden", "true");
     this.#end.type = "button";
-    this.#end.addEventListener("click", () => this.#tell([], false));
+    this.#end.addEventListener("click", () => this.#choose([], false));
     this.light.append(dot, this.#words, this.#end);
     onLanguage(() => this.#render());
     this.#render();
@@ -60,7 +60,7 @@ export class Telling {
     this.#offers = message.webhooks;
     this.#home = message.home ?? null;
     this.#render();
-    if (this.#ending) this.#tell([], false);
+    if (this.#ending) this.#choose([], false);
     return true;
   }
 
@@ -78,7 +78,7 @@ export class Telling {
   }
 
   /** @param {string[]} names @param {boolean} home */
-  #tell(names, home) {
+  #choose(names, home) {
     const sent = this.#send({ type: "tell", webhooks: names, home });
     this.#ending = !sent && names.length === 0 && !home;
     // The server says what holds then.
@@ -124,7 +124,7 @@ export class Telling {
       row.append(input, `${offer.name} `, host);
     }
     input.checked = offer.on;
-    input.onchange = () => this.#tell(input.checked ? [...on, offer.name] : on.filter((name) => name !== offer.name), this.#homeInput.checked);
+    input.onchange = () => this.#choose(input.checked ? [...on, offer.name] : on.filter((name) => name !== offer.name), this.#homeInput.checked);
     return row;
   }
 }

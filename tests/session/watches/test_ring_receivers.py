@@ -16,8 +16,8 @@ from server.core.messages import parse
 from server.core.metrics import Metrics
 from server.core.webhook_list import Webhook, WebhookList
 from server.session.request.outbox import Outbox
+from server.session.watches.ring_receivers import RingReceivers
 from server.session.watches.rings import Event
-from server.session.watches.telling import Telling
 from server.webhooks.alarm import Alarm
 from server.webhooks.webhooks import Webhooks
 from tests.support.clients import soon
@@ -44,7 +44,7 @@ class Scene:
         )
         self.webhooks = Webhooks(WebhookList(hooks), Metrics("test"))
         self.outbox = Outbox()
-        self.telling = Telling("session", self.outbox, self.webhooks)
+        self.receivers = RingReceivers("session", self.outbox, self.webhooks)
 
     async def said(self) -> list[tuple[str, bool]]:
         """The names of the next `webhooks` message, with their switches."""
@@ -69,12 +69,12 @@ async def scene() -> AsyncIterator[Scene]:
 
 async def test_nothing_leaves_before_the_person_agrees(scene: Scene) -> None:
     """Then to the chosen receiver alone, and only what rings from then on."""
-    scene.telling.report()
+    scene.receivers.report()
     assert await scene.said() == [("people", False), ("other", False)]
-    scene.telling.rang(RING)
-    scene.telling.tell(["people"])
+    scene.receivers.rang(RING)
+    scene.receivers.choose(["people"])
     assert await scene.said() == [("people", True), ("other", False)]
-    scene.telling.rang(RING)
+    scene.receivers.rang(RING)
     await soon(lambda: len(scene.people.heard) == 1)
     await asyncio.sleep(0.05)
     assert scene.people.messages[0]["data"]["condition"] == "you see red"
@@ -83,24 +83,24 @@ async def test_nothing_leaves_before_the_person_agrees(scene: Scene) -> None:
 
 
 async def test_one_word_ends_it(scene: Scene) -> None:
-    scene.telling.tell(["people", "other"])
-    scene.telling.tell(["other"])
-    scene.telling.rang(RING)
+    scene.receivers.choose(["people", "other"])
+    scene.receivers.choose(["other"])
+    scene.receivers.rang(RING)
     await soon(lambda: len(scene.other.heard) == 1)
-    scene.telling.tell([])
+    scene.receivers.choose([])
     assert await scene.said() == [("people", False), ("other", False)]
-    scene.telling.rang(RING)
+    scene.receivers.rang(RING)
     await asyncio.sleep(0.05)
     assert (scene.people.connections, len(scene.other.heard)) == (0, 1)
 
 
 async def test_what_waits_is_dropped_with_it(scene: Scene) -> None:
     """Alarms that had not left yet."""
-    scene.telling.tell(["people"])
+    scene.receivers.choose(["people"])
     for _ in range(5):
-        scene.telling.rang(RING)
+        scene.receivers.rang(RING)
     # No other task has run yet.
-    scene.telling.tell([])
+    scene.receivers.choose([])
     await asyncio.sleep(0.05)
     assert scene.people.connections == 0
     assert b'webhooks_dropped_total{reason="ended"} 5.0' in scene.webhooks._metrics.render()
@@ -109,10 +109,10 @@ async def test_what_waits_is_dropped_with_it(scene: Scene) -> None:
 @pytest.mark.parametrize("name", ["house", "cellar", ""])
 async def test_what_is_not_offered_is_refused(scene: Scene, name: str) -> None:
     """All stays as it was: neither a receiver of the house alone, nor one that is not there."""
-    scene.telling.tell(["people"])
+    scene.receivers.choose(["people"])
     with pytest.raises(BadRequest, match="Allowed: people, other"):
-        scene.telling.tell(["other", name])
-    scene.telling.rang(RING)
+        scene.receivers.choose(["other", name])
+    scene.receivers.rang(RING)
     await soon(lambda: len(scene.people.heard) == 1)
     await asyncio.sleep(0.05)
     assert scene.other.connections == scene.house.connections == 0
@@ -121,11 +121,11 @@ async def test_what_is_not_offered_is_refused(scene: Scene, name: str) -> None:
 async def test_a_camera_of_the_house_is_the_operators(scene: Scene) -> None:
     """Whoever has its token chooses nothing."""
     rung: list[Event] = []
-    scene.telling.stand(rung.append)
-    scene.telling.report()
+    scene.receivers.stand(rung.append)
+    scene.receivers.report()
     with pytest.raises(BadRequest):
-        scene.telling.tell(["people"])
-    scene.telling.rang(RING)
+        scene.receivers.choose(["people"])
+    scene.receivers.rang(RING)
     assert rung == [RING]
     assert scene.outbox.size == 0
 
@@ -133,12 +133,12 @@ async def test_a_camera_of_the_house_is_the_operators(scene: Scene) -> None:
 async def test_without_receivers_nothing_is_offered() -> None:
     outbox = Outbox()
     for webhooks in (None, Webhooks(WebhookList(), Metrics("test"))):
-        telling = Telling("session", outbox, webhooks)
-        telling.report()
-        telling.tell([])
-        telling.rang(RING)
+        receivers = RingReceivers("session", outbox, webhooks)
+        receivers.report()
+        receivers.choose([])
+        receivers.rang(RING)
         with pytest.raises(BadRequest, match="Allowed: none"):
-            telling.tell(["people"])
+            receivers.choose(["people"])
     assert outbox.size == 0
 
 
@@ -173,11 +173,11 @@ def _same(home: AtHome | None) -> AtHome | None:
 
 async def test_home_assistant_gets_rings_by_a_persons_word_alone() -> None:
     home, outbox = AtHome(), Outbox()
-    telling = Telling("session", outbox, None, lambda: home)
-    telling.rang(RING)
+    receivers = RingReceivers("session", outbox, None, lambda: home)
+    receivers.rang(RING)
     assert (home.devices, home.rung) == (set(), [])
-    telling.tell([], home=True)
-    telling.rang(RING)
+    receivers.choose([], home=True)
+    receivers.rang(RING)
     assert [one.condition for one in home.rung] == ["you see red"]
     reader = outbox.attach()
     message = json.loads(await reader.get())
@@ -186,8 +186,8 @@ async def test_home_assistant_gets_rings_by_a_persons_word_alone() -> None:
         "webhooks": [],
         "home": {"host": "home:1883", "on": True},
     }
-    telling.tell([])
-    telling.rang(RING)
+    receivers.choose([])
+    receivers.rang(RING)
     assert (home.devices, len(home.rung)) == (set(), 1)
 
 
@@ -196,16 +196,16 @@ async def test_home_assistant_without_room_changes_nothing(scene: Scene) -> None
     home = AtHome(room=0)
     homes: list[tuple[AtHome | None, type[Exception]]] = [(home, Conflict), (None, BadRequest)]
     for offered, error in homes:
-        telling = Telling("session", scene.outbox, scene.webhooks, partial(_same, offered))
-        telling.tell(["people"])
+        receivers = RingReceivers("session", scene.outbox, scene.webhooks, partial(_same, offered))
+        receivers.choose(["people"])
         with pytest.raises(error):
-            telling.tell(["other"], home=True)
-        assert telling._agreed == ("people",)
+            receivers.choose(["other"], home=True)
+        assert receivers._agreed == ("people",)
     house = AtHome()
-    telling = Telling("session", scene.outbox, None, lambda: house)
-    telling.stand(lambda event: None)
+    receivers = RingReceivers("session", scene.outbox, None, lambda: house)
+    receivers.stand(lambda event: None)
     with pytest.raises(BadRequest):
-        telling.tell([], home=True)
+        receivers.choose([], home=True)
     assert house.devices == set()
 
 

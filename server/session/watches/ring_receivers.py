@@ -13,7 +13,7 @@ from server.webhooks.alarm import Source
 from server.webhooks.webhooks import Webhooks
 
 
-class Telling:
+class RingReceivers:
     """One session's consent. It begins empty, holds for the session, and ends at once."""
 
     def __init__(
@@ -37,7 +37,7 @@ class Telling:
         """Belong to a camera of the house: no person chooses here."""
         self._on_ring = on_ring
 
-    def tell(self, names: Sequence[str], *, home: bool = False) -> None:
+    def choose(self, names: Sequence[str], *, home: bool = False) -> None:
         """Let rings go to these receivers alone, from now on; `home`: this camera is a device of Home Assistant.
 
         Nothing more leaves for those that were named before. Raises BadRequest for an unknown one,
