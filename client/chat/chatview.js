@@ -1,5 +1,6 @@
 import { asking, finished } from "./conversation.js";
 import { byId, say, show } from "../page/dom.js";
+import { Following } from "./following.js";
 import { languageOf } from "./language.js";
 import { places } from "../page/picture.js";
 import { remarks } from "../page/words.js";
@@ -29,8 +30,6 @@ import { clock, key, text } from "../words/text.js";
 const FRESH = key("Waiting for a fresh picture…");
 // A running description is announced at most this often (ms), so that a screen reader can say other things.
 const SPEAK_DESCRIPTION_EVERY = 8000;
-// Within this distance (px) from its end the log scrolls with new text.
-const NEAR_END = 48;
 
 /** The part that shows marks, as far as this module knows it. @typedef {Object} RichText
  * @property {(element: HTMLElement, text: string, marked: boolean) => void} fill
@@ -55,7 +54,6 @@ export class ChatView {
   #empty = byId("empty", HTMLElement);
   #template = byId("turn-template", HTMLTemplateElement);
   #announcer = byId("announcer", HTMLElement);
-  #newest = byId("newest", HTMLButtonElement);
   #actions;
   /** @type {Map<string, HTMLElement>} by the turn's key */
   #turns = new Map();
@@ -65,13 +63,11 @@ export class ChatView {
   #readTo = new Map();
   #describedAt = -Infinity;
   #spoken = "";
-  // True while the reader is at the end of the log
-  #following = true;
-  // Keeps the reader at the end when any height changes
-  #sizes = new ResizeObserver(() => {
-    if (this.#last) this.#pin(this.#last);
-    if (this.#following) this.#follow();
-  });
+  #following = new Following(
+    this.log,
+    () => this.#newestWords(),
+    () => this.#last && this.#pin(this.#last),
+  );
   /** @type {HTMLElement|null} */
   #last = null;
   /** @type {RichText|null} */
@@ -83,13 +79,6 @@ export class ChatView {
   /** @param {ChatActions} actions */
   constructor(actions) {
     this.#actions = actions;
-    this.log.addEventListener("scroll", () => {
-      const { scrollHeight, scrollTop, clientHeight } = this.log;
-      this.#following = scrollHeight - scrollTop - clientHeight < NEAR_END;
-      show(this.#newest, !this.#following);
-    });
-    this.#newest.addEventListener("click", () => this.toEnd());
-    this.#sizes.observe(this.log);
   }
 
   /** @param {Iterable<Turn>} turns */
@@ -102,14 +91,14 @@ export class ChatView {
         show(this.#empty, false);
         this.log.append(article);
         if (this.#last) this.#settle(this.#last);
-        this.#sizes.observe((this.#last = article));
-        this.#following = true;
+        this.#following.sizes.observe((this.#last = article));
+        this.#following.expect();
       }
       this.#fill(article, turn);
       this.#announce(turn);
       if (turn.kind === "describe") this.#steady(article, turn);
     }
-    this.#follow(); // last and once: it needs the layout
+    this.#following.follow(); // last and once: it needs the layout
   }
 
   /** Show marks from now on. @param {RichText} rich @param {Iterable<Turn>} turns */
@@ -125,7 +114,7 @@ export class ChatView {
 
   /** A newer answer comes below this one: a long one is folded. @param {HTMLElement} article */
   #settle(article) {
-    this.#sizes.unobserve(article);
+    this.#following.sizes.unobserve(article);
     const said = part(article, ".text", HTMLElement);
     if ((said.textContent ?? "").length < LONG) return;
     article.classList.add("folded");
@@ -166,7 +155,7 @@ export class ChatView {
     line.textContent = text;
     this.log.insertBefore(line, (before && this.#turns.get(before.key)) ?? null);
     this.announce(text);
-    this.#follow();
+    this.#following.follow();
   }
 
   /** Put an entry of another kind below the answers. @param {HTMLElement} entry @param {boolean} [loud] bring it into sight */
@@ -174,9 +163,9 @@ export class ChatView {
     this.entries += 1;
     show(this.#empty, false);
     this.log.append(entry);
-    if (loud) this.#following = true;
-    else this.#sizes.observe(entry); // its picture and words come later
-    this.#follow();
+    if (loud) this.#following.expect();
+    else this.#following.sizes.observe(entry); // its picture and words come later
+    this.#following.follow();
   }
 
   /** @param {HTMLElement} entry that was added */
@@ -187,8 +176,7 @@ export class ChatView {
   }
 
   toEnd() {
-    this.#following = true;
-    this.#follow();
+    this.#following.begin();
   }
 
   /** @param {string|null} key of the turn that is being read aloud */
@@ -229,7 +217,7 @@ export class ChatView {
       article.classList.toggle("open", proof.open);
       if (this.changes && proof.contains(this.changes)) this.#actions.watching(proof.open);
       if (!proof.open || proof.hidden) return;
-      this.#following = false;
+      this.#following.end();
       this.#actions.opened();
       part(article, ".said", HTMLElement).style.minHeight = "";
       const room = this.log.clientHeight;
@@ -362,9 +350,10 @@ export class ChatView {
     article.classList.toggle("pinned", article.dataset.kind !== "describe" && rest > this.log.clientHeight);
   }
 
-  #follow() {
-    if (this.#following) this.log.scrollTop = this.log.scrollHeight;
-    else show(this.#newest, true);
+  /** The words of the newest answer, while nothing stands below it. @returns {[HTMLElement, HTMLElement]|null} */
+  #newestWords() {
+    const last = this.#last;
+    return last && last === this.log.lastElementChild ? [part(last, ".said", HTMLElement), part(last, ".text", HTMLElement)] : null;
   }
 }
 

@@ -215,6 +215,45 @@ async def test_a_held_pictures_boxes_are_on_the_answers_picture(
     assert "boxes" not in response
 
 
+# A newest answer's words inside the log, and more below the log's edge
+_WORDS_IN_SIGHT = """turn => {
+  const log = document.querySelector("#log");
+  const [window_, words] = [log, turn.querySelector(".text")].map((one) => one.getBoundingClientRect());
+  const below = log.scrollHeight - log.scrollTop - log.clientHeight;
+  return words.height > 0 && words.top >= window_.top && words.bottom <= window_.bottom && below > 1;
+}"""
+
+
+async def test_the_places_of_many_things_push_no_words_out_of_sight(
+    visit: Visit, pointing: Running, finder: FakeOpenAI
+) -> None:
+    """On a phone, where words, places and buttons have no room together. Who scrolls to the places stays there."""
+
+    def many(_body: Any, _jpeg: bytes | None) -> list[str]:
+        boxes = [
+            {"bbox_2d": [at, at, at + 90, at + 90], "label": f"box number {at}", "sure": 0.9}
+            for at in range(0, 800, 100)
+        ]
+        return ["They lie ", "on the table.", "\n```json\n", json.dumps(boxes), "\n```"]
+
+    finder.answer_for = many
+    finder.first_token = 0.0
+    page = await visit(pointing.base_url, mode="thing", viewport=(390, 844))
+    await page.start()
+    for _ in range(2):
+        response = await page.ask(ASKED)
+        assert len(response["boxes"]) == 8
+        await page.comes(_WORDS_IN_SIGHT, True, await page.turns.last.element_handle())
+        await expect(page.button("Newest")).to_be_hidden()
+
+    end = "log => { log.scrollTop = log.scrollHeight; return log.scrollTop; }"
+    below = await page.page.locator("#log").evaluate(end)
+    await page.page.set_viewport_size({"width": 390, "height": 840})
+    await page.settle()
+    assert await page.page.locator("#log").evaluate("log => log.scrollTop") >= below
+    await expect(page.button("Newest")).to_be_hidden()
+
+
 async def test_a_word_is_marked_without_a_model(visit: Visit, builtin: Running) -> None:
     """The built-in engine knows where it has read something."""
     page = await visit(builtin.base_url, mode="text:MILK\nEXIT", textPx=60, clock=False)
