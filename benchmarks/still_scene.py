@@ -2,9 +2,10 @@
 --vllm URL`.
 
     .venv-models/bin/python -m tests.real_model.still_model FOLDER
-    vllm serve FOLDER --port 8001 --trust-remote-code --enforce-eager --max-model-len 4096
+    vllm serve FOLDER --port 8001 --trust-remote-code --enforce-eager --max-model-len 4096 --block-size 32
     .venv/bin/python -m benchmarks.still_scene --vllm http://127.0.0.1:8001/v1
 
+A block that is not full is computed again: vLLM's default on a CPU, 128 tokens, hides what is saved.
 The whole server answers a simulated camera. Each round is a session of its own, with one question
 before the measured one. "Text alone" is such a conversation without a picture, new to vLLM and
 asked beside a camera that sends, as all others are; "text again" was asked before, and alone.
