@@ -67,8 +67,8 @@ export class Following {
   }
 
   /**
-   * How far the log scrolls (px): to its end, but not so far that places, pictures and buttons push out words that have
-   * room, or more than the half of longer ones.
+   * How far the log scrolls (px): to its end, but not so far that places, pictures and buttons push out words which take up
+   * to the half of it, or leave longer ones less than that half.
    */
   #goal() {
     const log = this.#log;
@@ -78,6 +78,6 @@ export class Following {
     const above = log.getBoundingClientRect().top + log.clientTop - log.scrollTop;
     const begin = words[0].getBoundingClientRect().top - above - WORDS_ROOM;
     const over = words[1].getBoundingClientRect().bottom - above;
-    return Math.floor(Math.min(end, over - begin <= log.clientHeight ? begin : over - log.clientHeight / 2));
+    return Math.floor(Math.min(end, Math.max(begin, over - log.clientHeight / 2)));
   }
 }

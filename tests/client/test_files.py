@@ -161,6 +161,7 @@ WITHOUT_CONNECTION = [
     "chat/chatview",
     "chat/composer",
     "chat/drawing",
+    "chat/following",
     "dialogs/*",
     "doctor/doctorview",
     "operator/camerasview",
