@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 MAX_MESSAGES = 100
 MAX_PARTS = 32
@@ -176,3 +176,11 @@ class Body(_Strict):
     prompt_cache_key: _Note | None = None
     service_tier: _Note | None = None
     metadata: Annotated[dict[_Note, _Note], Field(max_length=16)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_a_value(cls, given: Any) -> Any:
+        """Leave out what is null: some clients write all fields that they know, and mean none."""
+        if not isinstance(given, dict):
+            return given
+        return {name: value for name, value in given.items() if value is not None}

@@ -15,7 +15,7 @@ COMPLETIONS = (
         "other addresses are the camera's next frame",
         "server/completions/camera_urls.py",
         "    if not url.lower().startswith(_SCHEME):\n",
-        '    if not url.lower().startswith(_SCHEME):\n        return Look("now", detail)\n    if False:\n',
+        '    if not url.lower().startswith(_SCHEME):\n        return PictureChoice("now", detail)\n    if False:\n',
         f"{REQUESTS}::test_only_the_camera_is_looked_at",
     ),
     Break(
@@ -36,6 +36,14 @@ COMPLETIONS = (
         "server/session/programs/chat_pictures.py",
         '            if look.what == "past" and not self._recalling.wanted:\n',
         "            if False:\n",
+        f"{ROUTES}::test_frames_of_the_past",
+    ),
+    Break(
+        CAMERA_ALONE,
+        "a picture of before its access is sent",
+        "server/session/programs/programs.py",
+        "self._chats.answer(look.id, grant.id, request, grant.since, on_text)",
+        "self._chats.answer(look.id, grant.id, request, 0.0, on_text)",
         f"{ROUTES}::test_frames_of_the_past",
     ),
     Break(

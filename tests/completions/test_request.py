@@ -121,6 +121,23 @@ def test_instructions_tools_and_results() -> None:
     assert (request.max_tokens, request.stream, request.include_usage) == (50, True, True)
 
 
+def test_a_field_without_a_value_is_none() -> None:
+    """Other makers' clients write all fields that they know; with a value they are refused as ever."""
+    empty = (
+        "logit_bias",
+        "top_logprobs",
+        "reasoning_effort",
+        "tools",
+        "functions",
+        "stop",
+        "audio",
+    )
+    request = asked(user("x"), **dict.fromkeys(empty))
+    assert request.conversation([1]).fields == {}
+    assert refused(user("x"), logit_bias={}).param == "logit_bias"
+    assert refused(user("x"), model=None).param == "model"
+
+
 def test_no_tools_where_none_may_be_called() -> None:
     assert not asked(user("x"), tools=[TOOL], tool_choice="none").wishes
 
