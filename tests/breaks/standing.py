@@ -131,6 +131,14 @@ STANDING = (
         "standing/worker/test_limits.py",
     ),
     Break(
+        "packets or words without end that make no picture",
+        "every packet is a sign of life",
+        "server/standing/worker/sources.py",
+        "            rubbish = True\n            now = time.monotonic()\n",
+        "            rubbish = True\n            heard = now = time.monotonic()\n",
+        "standing/worker/test_rtsp_playing.py::test_what_makes_no_frame_keeps_no_connection",
+    ),
+    Break(
         "an endless series of short connections",
         "pauses do not grow",
         "server/standing/reconnect.py",

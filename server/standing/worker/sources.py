@@ -119,7 +119,8 @@ class _Rtsp:
 
     def _read(self, channel: int, address: str, frames: Depacketizer, take: Take) -> None:
         due = time.monotonic() + self._every
-        heard = time.monotonic()
+        # The last frame, and True when packets have come since that made none
+        heard, rubbish = time.monotonic(), False
         while True:
             now = time.monotonic()
             if now >= due:
@@ -127,7 +128,7 @@ class _Rtsp:
                 self._send("OPTIONS", address)
                 due = now + self._every
             if now - heard > SILENT_SECONDS:
-                raise SourceFailed(Trouble.SILENT)
+                raise SourceFailed(Trouble.MALFORMED if rubbish else Trouble.SILENT)
             if self._connection.peek() != _INTERLEAVED:
                 head, _ = self._message()
                 if head.status == 401:
@@ -137,10 +138,13 @@ class _Rtsp:
                     raise SourceFailed(Trouble.ENDED)
                 continue
             number, packet = self._packet()
-            if number == channel:
-                heard = time.monotonic()
-                for unit in frames.packet(packet, heard):
-                    take(unit)
+            if number != channel:
+                continue
+            rubbish = True
+            now = time.monotonic()
+            for unit in frames.packet(packet, now):
+                heard, rubbish = now, False
+                take(unit)
 
     def close(self) -> None:
         self._connection.close()
