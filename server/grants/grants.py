@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from server.core.errors import BadRequest, Conflict, Forbidden, RateLimited, Unauthorized
-from server.core.token_bucket import Bucket
+from server.core.token_bucket import Bucket, take_all
 from server.grants.tokens import new_token
 
 MAX_GRANTS = 8
@@ -19,7 +19,9 @@ MAX_NAME_CHARS = 40
 LEAST_SECONDS, MOST_SECONDS = 60, 86_400
 # Calls of any kind that a program may make: a second, and at once
 CALL_RATE, CALL_BURST = 2.0, 20
-# Looks of all programs of a session together, relative to those of one
+# Messages of its assistant's protocol, calls among them: a second, and at once
+MESSAGE_RATE, MESSAGE_BURST = 10.0, 60
+# What all programs of a session may do together, relative to one
 ALL_SHARE = 2
 
 _WANTED = "Ask the person whose camera it is for a new one."
@@ -36,6 +38,23 @@ class Scope(StrEnum):
     EVENTS = "events"
 
 
+@dataclass(frozen=True, slots=True)
+class _Rates:
+    messages: Bucket
+    calls: Bucket
+    looks: Bucket
+
+    @classmethod
+    def of(cls, share: int, looks_per_minute: int, now: float) -> _Rates:
+        """Make the rates of one program, or of `share` of them together."""
+        looks = share * looks_per_minute
+        return cls(
+            Bucket(share * MESSAGE_RATE, share * MESSAGE_BURST, now),
+            Bucket(share * CALL_RATE, share * CALL_BURST, now),
+            Bucket(looks / 60, max(1, looks // 4), now),
+        )
+
+
 @dataclass(slots=True, eq=False)
 class Grant:
     """The access of one program."""
@@ -50,8 +69,7 @@ class Grant:
     since: float
     until: float
     digest: bytes
-    calls: Bucket
-    looks: Bucket
+    rates: _Rates
     # Seconds since the epoch; None before the first use
     last_used: float | None = None
     # Looks so far
@@ -73,9 +91,11 @@ class Grants:
     def __init__(self, session_id: str, looks_per_minute: int) -> None:
         """`looks_per_minute`: of one program; 0: no access is given at all."""
         self._session_id = session_id
-        self._per_minute = looks_per_minute
+        # Looks of one program
+        self.per_minute = looks_per_minute
         self._grants: dict[str, Grant] = {}
-        self._looks: Bucket | None = None
+        # Of all programs together
+        self._rates: _Rates | None = None
 
     def __len__(self) -> int:
         return len(self._grants)
@@ -83,7 +103,7 @@ class Grants:
     @property
     def allowed(self) -> bool:
         """False where the operator lets no program look."""
-        return self._per_minute > 0
+        return self.per_minute > 0
 
     def all(self) -> list[Grant]:
         """Return all grants, oldest first; some may have expired since the last look."""
@@ -127,18 +147,13 @@ class Grants:
             since=now,
             until=now + seconds,
             digest=digest,
-            calls=Bucket(CALL_RATE, CALL_BURST, now),
-            looks=self._bucket(1, now),
+            rates=_Rates.of(1, self.per_minute, now),
         )
         self._grants[grant.id] = grant
-        if self._looks is None:
-            # Once: a new grant gives no looks beyond it.
-            self._looks = self._bucket(ALL_SHARE, now)
+        if self._rates is None:
+            # Once: a new grant gives nothing beyond it.
+            self._rates = _Rates.of(ALL_SHARE, self.per_minute, now)
         return grant, token
-
-    def _bucket(self, share: int, now: float) -> Bucket:
-        per_minute = share * self._per_minute
-        return Bucket(per_minute / 60, max(1, per_minute // 4), now)
 
     def find(self, digest: bytes, now: float) -> Grant:
         """Return the grant of a token. Raises Unauthorized for one that is unknown, ended or expired."""
@@ -158,33 +173,49 @@ class Grants:
         if self._grants.get(grant.id) is not grant:
             raise ended()
 
+    def message(self, grant: Grant, now: float) -> None:
+        """Note a message of any kind, before it is read. Raises Unauthorized and RateLimited."""
+        self.check(grant, now)
+        if not take_all((grant.rates.messages, self._together.messages), now):
+            raise RateLimited(
+                f"More than {MESSAGE_RATE:g} messages a second came with this token, or twice that of all programs together."
+                " Wait a moment.",
+                retry_after=1,
+            )
+
     def use(self, grant: Grant, scope: Scope | None, now: float, wall: float) -> None:
         """Note a call; `scope` is None for one that needs none. Raises Unauthorized, Forbidden without the scope, and
         RateLimited.
         """
         self.check(grant, now)
+        # First: what was not allowed is a call, too.
+        if not take_all((grant.rates.calls, self._together.calls), now):
+            raise RateLimited(
+                f"More than {CALL_RATE:g} calls a second came with this token, or twice that of all programs together."
+                " Wait a moment.",
+                retry_after=1,
+            )
         if scope is not None and scope not in grant.scopes:
             raise Forbidden(
                 f"The person has not allowed this: it needs the scope {scope}, and this access has"
                 f" {', '.join(sorted(grant.scopes))}."
             )
-        if not grant.calls.take(now):
-            raise RateLimited(
-                f"More than {CALL_RATE:g} calls a second came with this token. Wait a moment.",
-                retry_after=1,
-            )
         grant.last_used = wall
 
     def look(self, grant: Grant, now: float) -> None:
         """Note a look of a call that `use` has noted. Raises RateLimited."""
-        assert self._looks is not None
-        if not grant.looks.take(now) or not self._looks.take(now):
+        if not take_all((grant.rates.looks, self._together.looks), now):
             raise RateLimited(
-                f"One program may look {self._per_minute} times a minute, and all of a camera together"
-                f" {ALL_SHARE * self._per_minute} times. Wait, and ask again.",
-                retry_after=max(1.0, 60 / self._per_minute),
+                f"One program may look {self.per_minute} times a minute, and all of a camera together"
+                f" {ALL_SHARE * self.per_minute} times. Wait, and ask again.",
+                retry_after=max(1.0, 60 / self.per_minute),
             )
         grant.looked += 1
+
+    @property
+    def _together(self) -> _Rates:
+        assert self._rates is not None
+        return self._rates
 
     def end(self, id: str) -> Grant | None:
         """End a grant at once; None for one that is not there."""

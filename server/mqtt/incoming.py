@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
-from server.core.token_bucket import Bucket
+from server.core.token_bucket import Bucket, take_all
 from server.mqtt.topics import ONLINE, PRESS, Topics
 
 # Bytes of a packet; a longer one ends the connection before it is read. Retained entities have 1 to 2 KiB.
@@ -92,7 +92,7 @@ class Incoming:
             return _dropped("retained")
         if payload != PRESS:
             return _dropped("malformed")
-        if not self._of[camera].take(now) or not self._all.take(now):
+        if not take_all((self._of[camera], self._all), now):
             return _dropped("rate")
         return Heard(Kind.PRESS, camera)
 

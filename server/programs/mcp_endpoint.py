@@ -62,6 +62,8 @@ class McpEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         entered = await self._guard.enter(request, scope["path_params"].get("session_id"))
+        # Lists and rubbish cost something, too.
+        entered.programs.message(entered.grant)
         if request.method != "POST":
             # Nothing is sent without a request, and there is no session to end.
             await Response(status_code=405, headers={"Allow": "POST"})(scope, receive, send)

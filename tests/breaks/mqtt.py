@@ -142,7 +142,7 @@ MQTT = (
         _PRESSES,
         "looks have no rate",
         "server/mqtt/incoming.py",
-        "        if not self._of[camera].take(now) or not self._all.take(now):\n",
+        "        if not take_all((self._of[camera], self._all), now):\n",
         "        if False:\n",
         "mqtt/test_incoming.py::test_looks_have_a_rate",
     ),

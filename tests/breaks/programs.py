@@ -9,6 +9,7 @@ SAME_WAY = "A program's look passes the same filters"
 APART = "A program learns nothing of the person's chat"
 MCP = "An assistant gets in at the MCP server by its token alone"
 PAGE = "browser/test_page_programs.py"
+OPERATORS = "operator/test_session_routes.py::test_the_operator_sees_and_ends_visitors_programs"
 LOOKS = "session/programs/test_programs.py"
 
 PROGRAMS = (
@@ -32,8 +33,33 @@ PROGRAMS = (
         ACCESS,
         "looks have no rate",
         "server/grants/grants.py",
-        "        if not grant.looks.take(now) or not self._looks.take(now):\n",
+        "        if not take_all((grant.rates.looks, self._together.looks), now):\n",
         "        if False:\n",
+        "grants/test_grants.py",
+    ),
+    Break(
+        ACCESS,
+        "what is no call has no rate",
+        "server/programs/mcp_endpoint.py",
+        "        entered.programs.message(entered.grant)\n",
+        "",
+        "programs/test_mcp.py::test_a_flood_of_lists_is_refused",
+        slow=True,
+    ),
+    Break(
+        ACCESS,
+        "what was not allowed costs no rate",
+        "server/grants/grants.py",
+        "        if not take_all((grant.rates.calls, self._together.calls), now):\n",
+        "        if scope in grant.scopes and not take_all((grant.rates.calls, self._together.calls), now):\n",
+        "grants/test_grants.py",
+    ),
+    Break(
+        ACCESS,
+        "a new access is new calls",
+        "server/grants/grants.py",
+        "        if not take_all((grant.rates.calls, self._together.calls), now):\n",
+        "        if not grant.rates.calls.take(now):\n",
         "grants/test_grants.py",
     ),
     Break(
@@ -100,6 +126,40 @@ PROGRAMS = (
         "      const begun = false;\n",
         f"{PAGE}::test_an_assistant_looks_is_seen_and_ended",
         slow=True,
+    ),
+    Break(
+        ACCESS,
+        "a page that goes ends nothing",
+        "client/programs/panel.js",
+        '    window.addEventListener("pagehide", ({ persisted }) => persisted || this.#leave());\n',
+        "",
+        f"{PAGE}::test_a_page_that_is_loaded_again_says_that_access_is_over",
+        slow=True,
+    ),
+    Break(
+        ACCESS,
+        "the page that comes says nothing of it",
+        "client/programs/panel.js",
+        "    if (lost.length > 0) this.#note(over(lost));\n",
+        "",
+        f"{PAGE}::test_a_page_that_is_loaded_again_says_that_access_is_over",
+        slow=True,
+    ),
+    Break(
+        ACCESS,
+        "an operator's end does nothing",
+        "server/operator/session_routes.py",
+        "        if found is None or not found.programs.end(id):\n",
+        "        if found is None:\n",
+        OPERATORS,
+    ),
+    Break(
+        ACCESS,
+        "operators read the ids of sessions",
+        "server/operator/session_routes.py",
+        '                {"session": session_hash(session.id), **one.model_dump(exclude={"made_at"})}\n',
+        '                {"session": session.id, **one.model_dump(exclude={"made_at"})}\n',
+        OPERATORS,
     ),
     Break(
         ACCESS,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
 from server.core.errors import BadRequest, Conflict, Forbidden, RateLimited, Unauthorized
@@ -9,6 +11,7 @@ from server.grants.grants import (
     CALL_BURST,
     MAX_GRANTS,
     MAX_NAME_CHARS,
+    MESSAGE_BURST,
     MOST_SECONDS,
     Grant,
     Grants,
@@ -118,6 +121,23 @@ def test_a_new_grant_gives_no_new_looks() -> None:
     assert looked == 2
 
 
+def test_a_new_grant_gives_no_new_calls() -> None:
+    """Nor messages: eight programs, made anew again and again, have twice those of one."""
+    grants = Grants("s", 20)
+    calls = messages = 0
+    for _ in range(50):
+        grant, _ = give(grants)
+        for _ in range(MESSAGE_BURST + 1):
+            with contextlib.suppress(RateLimited):
+                grants.use(grant, None, 0, WALL)
+                calls += 1
+            with contextlib.suppress(RateLimited):
+                grants.message(grant, 0)
+                messages += 1
+        grants.end(grant.id)
+    assert (calls, messages) == (2 * CALL_BURST, 2 * MESSAGE_BURST)
+
+
 def test_calls_are_limited() -> None:
     grants = Grants("s", 20)
     grant, _ = give(grants)
@@ -126,6 +146,47 @@ def test_calls_are_limited() -> None:
     with pytest.raises(RateLimited):
         grants.use(grant, Scope.EVENTS, 0, WALL)
     grants.use(grant, Scope.EVENTS, 1, WALL)
+
+
+def test_what_was_not_allowed_is_a_call() -> None:
+    grants = Grants("s", 20)
+    grant, _ = give(grants, Scope.EVENTS)
+    for _ in range(CALL_BURST):
+        with pytest.raises(Forbidden):
+            grants.use(grant, Scope.LOOK, 0, WALL)
+    with pytest.raises(RateLimited):
+        grants.use(grant, Scope.LOOK, 0, WALL)
+
+
+def test_messages_are_limited() -> None:
+    """Of any kind; and there are none after the end."""
+    grants = Grants("s", 20)
+    grant, _ = give(grants)
+    for _ in range(MESSAGE_BURST):
+        grants.message(grant, 0)
+    with pytest.raises(RateLimited) as caught:
+        grants.message(grant, 0)
+    assert caught.value.retry_after == 1
+    grants.message(grant, 1)
+    grants.end(grant.id)
+    with pytest.raises(Unauthorized):
+        grants.message(grant, 60)
+
+
+def test_others_looks_cost_a_program_none_of_its_own() -> None:
+    """While all together are refused, the one that waits keeps its own looks."""
+    grants = Grants("s", 20)
+    first, second, waits = (give(grants)[0] for _ in range(3))
+    for _ in range(5):
+        grants.look(first, 0)
+        grants.look(second, 0)
+    for _ in range(50):
+        with pytest.raises(RateLimited):
+            grants.look(waits, 0)
+    # Six seconds later all together have four.
+    for _ in range(4):
+        grants.look(waits, 6.1)
+    assert waits.looked == 4
 
 
 def test_what_makes_no_grant() -> None:

@@ -69,6 +69,9 @@ def test_looks_have_a_rate() -> None:
         incoming.judge(TOPICS.look(name), b"PRESS", False, 0).kind for name in names for _ in "ab"
     ]
     assert pressed.count(Kind.PRESS) == ALL_AT_ONCE
+    # A press that all together refused costs its camera nothing.
+    later = [incoming.judge(TOPICS.look(names[-1]), b"PRESS", False, 6).kind for _ in "ab"]
+    assert later.count(Kind.PRESS) == LOOKS_AT_ONCE
 
 
 def test_births_have_a_rate() -> None:

@@ -378,10 +378,19 @@ async def test_frames_of_the_past(desk: Desk) -> None:
     await desk.person.page.send(type="settings", recall=True)
     await desk.person.page.next("recall", pictures=1, timeout=10)
     answer = await desk.ask("What happened?", past)
-    await desk.person.page.send(type="settings", recall=False)
     frames = answer.model_extra["camera"]["frames"]  # type: ignore[index]
     assert len(frames) == len(desk.fake.last.jpegs) == 2
     assert frames[0]["captured_at"] < frames[1]["captured_at"]
+    later = await give(desk.http, desk.person.token, scopes=["look"])
+    assert frames[0]["captured_at"] < later["made_at"]
+    async with desk.as_program(later["token"]) as client:
+        answer = await client.chat.completions.create(
+            model="camera", messages=said("What happened?", past)
+        )
+    await desk.person.page.send(type="settings", recall=False)
+    frames = answer.model_extra["camera"]["frames"]  # type: ignore[index]
+    # By two clocks, which may differ a little
+    assert all(one["captured_at"] > later["made_at"] - 50 for one in frames)
 
 
 async def test_tools(desk: Desk) -> None:

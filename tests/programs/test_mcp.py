@@ -23,6 +23,7 @@ from mcp.types import CallToolResult, ImageContent, TextContent
 
 from scripts.bench.live_encoder import LiveEncoder
 from server.attention.watch import Ring
+from server.grants.grants import MESSAGE_BURST, MESSAGE_RATE
 from server.session.programs.program_watches import MAX_WATCHES
 from tests.support.clients import Visitor, http, metric, soon, visitor
 from tests.support.fakes_app import assert_error
@@ -295,6 +296,36 @@ async def test_rubbish_costs_the_rate(run: Running, person: Visitor) -> None:
     assert facts_of(results[0])["error"]["code"] == "bad_request"
     assert facts_of(results[-1])["error"]["code"] == "rate_limited"
     await access.end()
+
+
+async def test_a_flood_of_lists_is_refused(run: Running, person: Visitor) -> None:
+    """Lists, pings, notifications and rubbish: refused before they are read, and only for that program."""
+    access, other = await given(run, person), await given(run, person)
+    accept = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
+    own = accept | {"Authorization": f"Bearer {access.token}"}
+    bodies = (
+        b'{"jsonrpc":"2.0","id":1,"method":"tools/list"}',
+        b'{"jsonrpc":"2.0","id":1,"method":"ping"}',
+        b'{"jsonrpc":"2.0","method":"notifications/initialized"}',
+        b"[" * 1000,
+    )
+    async with http(run) as client:
+        began = time.monotonic()
+        replies = [
+            await client.post("/mcp", content=bodies[number % 4], headers=own)
+            for number in range(200)
+        ]
+        most = MESSAGE_BURST + MESSAGE_RATE * (time.monotonic() - began) + 1
+        limited = [one for one in replies if one.status_code == 429]
+        assert replies[0].status_code == 200
+        assert 200 - len(limited) <= most
+        assert_error(limited[-1], 429, "rate_limited", retryable=True)
+        assert limited[-1].headers["retry-after"] == "1"
+        assert (await client.get("/mcp", headers=own)).status_code in (405, 429)
+        theirs = accept | {"Authorization": f"Bearer {other.token}"}
+        assert (await client.post("/mcp", content=bodies[0], headers=theirs)).status_code == 200
+    await access.end()
+    await other.end()
 
 
 async def test_who_gets_in(access: Access, run: Running, person: Visitor) -> None:

@@ -32,6 +32,8 @@ class ProgramList(ServerMessage):
     programs: list[ProgramInfo]
     # The most that a session may have; 0 where the operator allows none
     most: int
+    # Of each one, at most; all of a session together may twice as often
+    looks_per_minute: int
 
 
 class ProgramLook(ServerMessage):

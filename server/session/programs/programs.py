@@ -146,6 +146,7 @@ class Programs:
                 for grant in self._grants.all()
             ],
             most=MAX_GRANTS if self._grants.allowed else 0,
+            looks_per_minute=self._grants.per_minute,
         )
 
     def report(self) -> None:
@@ -191,6 +192,14 @@ class Programs:
             self._changed()
 
     # What programs do
+
+    def message(self, grant: Grant) -> None:
+        """Note a message of a program's, before it is read. Raises Unauthorized and RateLimited."""
+        try:
+            self._grants.message(grant, time.monotonic())
+        except QwenCameraError as error:
+            self._count(error.code)
+            raise
 
     def use(self, grant: Grant, scope: Scope | None) -> None:
         """Note a call of a program, and check that it may; `scope` is None for one that needs none.
