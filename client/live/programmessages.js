@@ -18,6 +18,7 @@
  * @property {"programs"} type
  * @property {ProgramInfo[]} programs
  * @property {number} most 0 where the operator allows none
+ * @property {number} looks_per_minute of each program, at most
  */
 
 /**

@@ -7,8 +7,12 @@ import { whoAsked } from "./words.js";
 /** @typedef {import("../live/programmessages.js").ProgramInfo} ProgramInfo */
 /** @typedef {import("../live/programmessages.js").ProgramReport} ProgramReport */
 
+/** A program that had access, until when in ms. @typedef {{id: string, name: string, until: number}} Saved */
+
 // Looks are announced to a screen reader at most this often (ms).
 const ANNOUNCE_EVERY = 10_000;
+// A page that still has the programs answers another one within this time (ms).
+const ANSWER_TIME = 500;
 
 /** Other programs that may look: gives and ends access, and shows every look. Loaded when needed. */
 export class ProgramsPanel {
@@ -20,7 +24,10 @@ export class ProgramsPanel {
   #looks;
   /** @type {ProgramInfo[]} */
   #programs = [];
+  #perMinute = 0;
   #announcedAt = -Infinity;
+  /** The other pages of this server in this browser. */
+  #others = new BroadcastChannel("programs");
 
   /**
    * @param {import("../live/visit.js").Visit} visit
@@ -51,11 +58,15 @@ export class ProgramsPanel {
       },
     });
     onLanguage(() => this.#draw());
+    this.#others.addEventListener("message", ({ data }) => {
+      const has = this.#programs.find(({ id }) => Array.isArray(data?.asks) && data.asks.includes(id))?.id;
+      if (has) this.#others.postMessage({ has });
+    });
     window.addEventListener("pagehide", ({ persisted }) => persisted || this.#leave());
     // This page was loaded again: the session that they had access to went with the page before.
     const lost = saved().filter(({ until }) => until > Date.now());
     save([]);
-    if (lost.length > 0) this.#note(over(lost));
+    if (lost.length > 0) this.#sayLost(lost);
   }
 
   /** True while a program has access. */
@@ -85,7 +96,8 @@ export class ProgramsPanel {
     } else {
       this.#tell(message.programs);
       this.#programs = message.programs;
-      save(message.programs.map(({ name, expires_at: until }) => ({ name, until })));
+      this.#perMinute = message.looks_per_minute;
+      save(message.programs.map(({ id, name, expires_at: until }) => ({ id, name, until })));
     }
     this.#draw();
   }
@@ -95,7 +107,7 @@ export class ProgramsPanel {
     this.#looks.interrupt();
     if (this.on) this.#note(over(this.#programs));
     this.#programs = [];
-    this.receive({ type: "programs", programs: [], most: 0 });
+    this.receive({ type: "programs", programs: [], most: 0, looks_per_minute: 0 });
   }
 
   /** Delete the looks from the page. */
@@ -104,8 +116,24 @@ export class ProgramsPanel {
   }
 
   #draw() {
-    this.#dialog.render(this.#programs);
+    this.#dialog.render(this.#programs, this.#perMinute);
     this.#light.render(this.#programs.map(({ name }) => name), this.#looks.looking);
+  }
+
+  /**
+   * Say whose access went with the page before, unless that page is still there: this one is a copy of its tab.
+   * @param {Saved[]} lost
+   */
+  #sayLost(lost) {
+    const ids = lost.map(({ id }) => id);
+    const answered = () => {
+      clearTimeout(timer);
+      this.#others.removeEventListener("message", hear);
+    };
+    const hear = (/** @type {MessageEvent} */ { data }) => ids.includes(data?.has) && answered();
+    const timer = setTimeout(() => (answered(), this.#note(over(lost))), ANSWER_TIME);
+    this.#others.addEventListener("message", hear);
+    this.#others.postMessage({ asks: ids });
   }
 
   /** Say who has access now, and who has it no more. @param {ProgramInfo[]} now */
@@ -164,13 +192,13 @@ function over(programs) {
   return programs.map(({ name }) => text("The access of {name} has ended.", { name })).join(" ");
 }
 
-/** Who had access in this tab before a reload, out of its history entry. @returns {{name: string, until: number}[]} */
+/** Who had access in this tab before a reload, out of its history entry. @returns {Saved[]} */
 function saved() {
   const programs = history.state?.programs;
   return Array.isArray(programs) ? programs.filter((one) => typeof one?.name === "string" && typeof one.until === "number") : [];
 }
 
-/** @param {{name: string, until: number}[]} programs */
+/** @param {Saved[]} programs */
 function save(programs) {
   if (JSON.stringify(history.state?.programs ?? []) === JSON.stringify(programs)) return;
   history.replaceState({ ...history.state, programs }, "");

@@ -1,6 +1,6 @@
 import { byId, say, show } from "../page/dom.js";
 import { list, onLanguage, text } from "../words/text.js";
-import { CLIENTS, state } from "./words.js";
+import { CLIENTS, rate, state } from "./words.js";
 
 /** @typedef {import("../live/programmessages.js").ProgramInfo} ProgramInfo */
 /** @typedef {import("./words.js").Made} Made */
@@ -22,6 +22,7 @@ export class ProgramsDialog {
   #hooks;
   /** @type {ProgramInfo[]} */
   #programs = [];
+  #perMinute = 0;
   /** The access that is shown with its token. @type {Made|null} */
   #shown = null;
   /** @type {ReturnType<typeof setInterval>|undefined} */
@@ -47,7 +48,7 @@ export class ProgramsDialog {
     for (const id of ["programs-address", "programs-token"])
       byId(`${id}-copy`, HTMLButtonElement).addEventListener("click", () => void this.#copy(byId(id, HTMLInputElement)));
     byId("programs-config-copy", HTMLButtonElement).addEventListener("click", () => void this.#copy(this.#config));
-    onLanguage(() => this.render(this.#programs));
+    onLanguage(() => this.#again());
   }
 
   open() {
@@ -56,8 +57,8 @@ export class ProgramsDialog {
     this.#name.value ||= text("Assistant");
     this.#dialog.showModal();
     byId("programs-title", HTMLElement).focus();
-    this.#timer = setInterval(() => this.render(this.#programs), EVERY);
-    this.render(this.#programs);
+    this.#timer = setInterval(() => this.#again(), EVERY);
+    this.#again();
   }
 
   /** @param {string} words what happened */
@@ -82,9 +83,10 @@ export class ProgramsDialog {
     byId("programs-token-copy", HTMLButtonElement).focus({ preventScroll: true });
   }
 
-  /** @param {ProgramInfo[]} programs */
-  render(programs) {
+  /** @param {ProgramInfo[]} programs @param {number} perMinute looks of each one, at most */
+  render(programs, perMinute) {
     this.#programs = programs;
+    this.#perMinute = perMinute;
     const focused = this.#list.contains(document.activeElement) || document.activeElement?.id === "programs-end-all";
     const ids = programs.map(({ id }) => id).join();
     if (this.#list.dataset.ids !== ids) {
@@ -98,9 +100,14 @@ export class ProgramsDialog {
       say(part(row, ".fine"), state(program, Date.now()));
       part(row, ".end").setAttribute("aria-label", text("End the access of {name}", { name: program.name }));
     }
+    say(byId("programs-rate", HTMLElement), rate(perMinute));
     show(byId("programs-now", HTMLElement), programs.length > 0);
     show(byId("programs-end-all", HTMLElement), programs.length > 1);
     if (this.#shown) this.#configure();
+  }
+
+  #again() {
+    this.render(this.#programs, this.#perMinute);
   }
 
   /** @param {ProgramInfo} program */

@@ -27,6 +27,11 @@ export function state({ scopes, looks, last_used: used, expires_at: ends }, now)
   return [joined(what), ...count, did, text("{time} left", { time: left(ends - now) })].join(" · ");
 }
 
+/** How often each program may look. @param {number} perMinute */
+export function rate(perMinute) {
+  return plural("Each may look {count} times a minute at most.", "Each may look once a minute at most.", perMinute);
+}
+
 /** @param {number} ms */
 function left(ms) {
   return ms < 2 * HOUR ? span(Math.max(0, ms)) : plural("{count} hours", "1 hour", Math.round(ms / HOUR));

@@ -140,7 +140,7 @@ PROGRAMS = (
         ACCESS,
         "the page that comes says nothing of it",
         "client/programs/panel.js",
-        "    if (lost.length > 0) this.#note(over(lost));\n",
+        "    if (lost.length > 0) this.#sayLost(lost);\n",
         "",
         f"{PAGE}::test_a_page_that_is_loaded_again_says_that_access_is_over",
         slow=True,

@@ -24,6 +24,9 @@ pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 QUESTION = "Is the door open?"
 
+# What pages tell each other of programs
+_HEARS = """window.heard = [];
+new BroadcastChannel("programs").addEventListener("message", ({ data }) => window.heard.push(data));"""
 # A look over MCP, sent by the page itself
 _LOOKS = """async ([address, Authorization, question]) => {
   const headers = { Authorization, "Content-Type": "application/json", Accept: "application/json, text/event-stream" };
@@ -146,6 +149,7 @@ async def test_an_assistant_looks_is_seen_and_ended(
         await light.click()
         row = dialog.locator("#programs-list li")
         await expect(row).to_contain_text(re.compile(r"Kitchen.*1 look · Last used at .*left"))
+        await expect(dialog).to_contain_text("Each may look 20 times a minute at most.")
         await row.get_by_role("button", name="End the access of Kitchen").click()
         await expect(row).to_have_count(0)
         await expect(light).to_be_hidden()
@@ -221,6 +225,33 @@ async def test_a_page_that_is_loaded_again_says_that_access_is_over(
         await page.page.reload()
         await page.start()
         await expect(note).to_have_count(0)
+
+
+async def test_a_copy_of_the_tab_ends_nothing(visit: Visit, server: Running) -> None:
+    """Its history says that programs had access, and the page that gave it says that they still have it."""
+    page = await visit(server.base_url)
+    await page.start()
+    await page.page.locator("#state").click()
+    await page.button("Let an assistant look").click()
+    _, token = await given(page, "Kitchen")
+    entry = await page.page.evaluate("history.state")
+    assert [one["name"] for one in entry["programs"]] == ["Kitchen"]
+    copy = await page.page.context.new_page()
+    await copy.add_init_script(_HEARS)
+    await copy.goto(server.base_url)
+    await copy.evaluate("entry => history.replaceState(entry, '')", entry)
+    await copy.reload()
+    await copy.wait_for_function(
+        "id => heard.some(({ has }) => has === id)", arg=entry["programs"][0]["id"]
+    )
+    # Longer than it waits for an answer: nothing must come then.
+    await copy.evaluate("new Promise((done) => setTimeout(done, 700))")
+    await expect(copy.locator("#log .note")).to_have_count(0)
+    await copy.close()
+    await expect(page.page.locator("#programs-light")).to_be_visible()
+    async with httpx2.AsyncClient(base_url=server.base_url) as program:
+        own = {"Authorization": f"Bearer {token}"}
+        assert (await program.get("/api/program", headers=own)).status_code == 200
 
 
 async def test_where_no_program_may_look_none_is_offered(visit: Visit) -> None:
