@@ -70,7 +70,7 @@ class Shell:
 
     async def retained(self, user: str, topic: str) -> list[str]:
         """Return what the broker keeps, each with its topic."""
-        sub = f"""mosquitto_sub -V 5 -u {user} -P "$(cat {user}.word)" -t '{topic}' --retained-only -v -W 2 || true"""
+        sub = f"""mosquitto_sub -V 5 -u {user} -P "$(cat {user}.word)" -t '{topic}' --retained-only -v -W 2 2>/dev/null || true"""
         return (await self.does(sub)).splitlines()
 
     @asynccontextmanager

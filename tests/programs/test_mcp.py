@@ -69,6 +69,13 @@ async def person(run: Running, encoder: LiveEncoder) -> AsyncIterator[Visitor]:
         yield one
 
 
+@pytest_asyncio.fixture(loop_scope="module")
+async def alone(run: Running, encoder: LiveEncoder) -> AsyncIterator[Visitor]:
+    """A person of one test, which uses up what all programs of a session may do together."""
+    async with visitor(run, encoder) as one:
+        yield one
+
+
 @dataclass
 class Access:
     """The messages to the page of a person who lets an assistant look."""
@@ -288,9 +295,9 @@ async def test_arguments_are_checked(access: Access, fake: FakeOpenAI) -> None:
     assert fake.count == before
 
 
-async def test_rubbish_costs_the_rate(run: Running, person: Visitor) -> None:
+async def test_rubbish_costs_the_rate(run: Running, alone: Visitor) -> None:
     """Unknown tools and wrong arguments count as calls."""
-    access = await given(run, person)
+    access = await given(run, alone)
     async with access.client() as client:
         results = [await client.call_tool("look", {}) for _ in range(40)]
     assert facts_of(results[0])["error"]["code"] == "bad_request"
@@ -298,9 +305,9 @@ async def test_rubbish_costs_the_rate(run: Running, person: Visitor) -> None:
     await access.end()
 
 
-async def test_a_flood_of_lists_is_refused(run: Running, person: Visitor) -> None:
+async def test_a_flood_of_lists_is_refused(run: Running, alone: Visitor) -> None:
     """Lists, pings, notifications and rubbish: refused before they are read, and only for that program."""
-    access, other = await given(run, person), await given(run, person)
+    access, other = await given(run, alone), await given(run, alone)
     accept = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
     own = accept | {"Authorization": f"Bearer {access.token}"}
     bodies = (
