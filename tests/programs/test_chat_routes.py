@@ -8,6 +8,7 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from unittest.mock import patch
 
 import httpx
 import openai
@@ -109,8 +110,10 @@ async def encoder() -> AsyncIterator[LiveEncoder]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shared(encoder: LiveEncoder) -> AsyncIterator[Desk]:
-    async with desk_with(encoder) as one:
-        yield one
+    """One person for all tests, whose programs have a larger share than the programs of a real one."""
+    with patch("server.grants.grants.ALL_SHARE", 100):
+        async with desk_with(encoder) as one:
+            yield one
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from unittest.mock import patch
 
 import pytest
 import pytest_asyncio
@@ -21,8 +22,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def desk() -> AsyncIterator[Desk]:
-    async with desk_of() as one:
-        yield one
+    """One person for all tests, whose programs have a larger share than the programs of a real one."""
+    with patch("server.grants.grants.ALL_SHARE", 100):
+        async with desk_of() as one:
+            yield one
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -10,6 +10,7 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import pytest_asyncio
@@ -24,8 +25,10 @@ SOURCE = Path(__file__).parents[3] / "clients" / "python" / "src"
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def desk() -> AsyncIterator[Desk]:
-    async with desk_of() as one:
-        yield one
+    """One person for all tests, whose programs have a larger share than the programs of a real one."""
+    with patch("server.grants.grants.ALL_SHARE", 100):
+        async with desk_of() as one:
+            yield one
 
 
 class Shell:
