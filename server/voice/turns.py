@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -22,6 +23,9 @@ _ONSET = 2
 _LEAST_SPEECH = 5
 # Sound on its way when the button is released
 _RELEASE_SECONDS = 0.15
+# Chunks that may be heard together while nothing is to be decided: a turn that begins so much later
+# has all of its sound all the same.
+_PATIENCE = 3
 
 
 class TurnState(StrEnum):
@@ -84,6 +88,8 @@ class Turns:
         # Of the turn: its beginning, the end of the last speech, and the chunks of speech
         self._since = self._said = 0.0
         self._speech = 0
+        # The end of the newest chunk
+        self._heard = 0.0
         # The button is held, or was until `_released`.
         self._held = False
         self._released: float | None = None
@@ -97,12 +103,27 @@ class Turns:
         """True while the button is held."""
         return self._held
 
+    @property
+    def patience(self) -> int:
+        """The number of further chunks that may be heard together: each pause, and each end by
+        silence, is known as early as it is chunk by chunk.
+        """
+        match self.state:
+            case TurnState.WAITING:
+                return _PATIENCE
+            case TurnState.SPEECH if self._released is None:
+                # 200 ms of silence come first.
+                left = (PAUSE_SECONDS - (self._heard - self._said)) / CHUNK_SECONDS
+                return max(1, min(_PATIENCE, math.ceil(left - 0.5)))
+        return 1
+
     def set_silence(self, seconds: float) -> None:
         """End turns after this silence."""
         self._silence = min(MOST_SILENCE_SECONDS, max(LEAST_SILENCE_SECONDS, seconds))
 
     def hear(self, chunk: Chunk, voiced: bool) -> list[TurnEvent]:
         """Take the next chunk. `voiced`: it is the person's speech."""
+        self._heard = chunk.end
         if self.state is TurnState.WAITING:
             return self._onset_of(chunk, voiced)
         events: list[TurnEvent] = []

@@ -212,6 +212,35 @@ def test_events_keep_their_order(steps: list[bool | str]) -> None:
                 assert event.until - event.since <= MOST_TURN_SECONDS + 0.5
 
 
+@given(st.lists(st.booleans(), max_size=300), st.sampled_from([0.2, 0.5]))
+def test_patience_delays_no_decision(voiced: list[bool], wanted: float) -> None:
+    """Heard in groups as large as they may be, each pause and each end comes with a group's last chunk."""
+    turns, number = Turns(), 0
+    turns.set_silence(wanted)
+    while number < len(voiced):
+        group = voiced[number : number + turns.patience]
+        assert group
+        for later, one in enumerate(group, 1):
+            events = turns.hear(Chunk(number * CHUNK_SECONDS, float(one), -20), one)
+            number += 1
+            assert later == len(group) or not {Paused, Ended} & {type(event) for event in events}
+
+
+def test_patience_where_nothing_can_be_decided() -> None:
+    """While nobody speaks, and while somebody does; less with each chunk of silence."""
+    turns = Turns()
+    assert turns.patience == 3
+    run(turns, "######")
+    found = []
+    for number in range(8):
+        found.append(turns.patience)
+        run(turns, ".", (6 + number) * CHUNK_SECONDS)
+    assert found == [3, 3, 3, 3, 2, 1, 1, 1]
+    turns.press(9)
+    turns.release(9.1)
+    assert turns.patience == 1
+
+
 # With real voices
 
 

@@ -188,6 +188,7 @@ class Listening:
             self._tools.hear_pool,
             on_chunks=self._on_chunks,
             on_dropped=lambda pieces: self._line.dropped("detector", pieces),
+            patience=self._patience,
         )
         self._stretch = _Stretch(
             detection, Foreground(), Turns(), AnswerInterruption(self._talker), Onset()
@@ -228,6 +229,13 @@ class Listening:
         between = self._mode is MicrophoneMode.PUSH and self._spoken.turn is None
         if not between or stretch.turns.held:
             stretch.detection.add(sound)
+
+    def _patience(self) -> int:
+        """Return the number of chunks that may be heard together: over an answer each counts."""
+        hurry = self._talker is not None and self._talker.talking
+        if self._stretch is None or hurry or self._mode is MicrophoneMode.PUSH:
+            return 1
+        return self._stretch.turns.patience
 
     def _on_chunks(self, chunks: list[Chunk]) -> None:
         for chunk in chunks:

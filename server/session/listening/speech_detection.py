@@ -32,12 +32,17 @@ class SpeechDetection:
         *,
         on_chunks: Callable[[list[Chunk]], None],
         on_dropped: Callable[[int], None],
+        patience: Callable[[], int] = lambda: 1,
     ) -> None:
-        """`pool`: None for threads of the event loop's own."""
+        """`pool`: None for threads of the event loop's own. `patience()`: the number of chunks that
+        may wait for each other, because each way to the thread and back costs several times as much
+        as a chunk.
+        """
         self._model = model
         self._pool = pool
         self._on_chunks = on_chunks
         self._on_dropped = on_dropped
+        self._patience = patience
         self._detector = Detector(model)
         # Sound that waits, and its samples beyond the last whole chunk
         self._waiting: deque[Sound] = deque()
@@ -76,8 +81,8 @@ class SpeechDetection:
         self._detecting = None
 
     def _detect(self) -> None:
-        """Begin with the sound that waits, if it fills a chunk and nothing is under way."""
-        if self._detecting is not None or self._samples < CHUNK:
+        """Begin with the sound that waits, if it is enough and nothing is under way."""
+        if self._detecting is not None or self._samples < CHUNK * self._patience():
             return
         first = self._waiting[0].captured
         samples = np.concatenate([piece.samples for piece in self._waiting])

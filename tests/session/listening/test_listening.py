@@ -589,6 +589,18 @@ async def test_an_order_is_carried_out_by_the_page(
         assert [asked for asked in one.one.engine.requests if asked.kind is Kind.CHAT] == []
 
 
+async def test_each_chunk_counts_over_an_answer() -> None:
+    """It is lowered with the first one; while nothing is spoken, chunks wait for each other."""
+    async with ear() as one:
+        one.switch()
+        assert one.listening._patience() > 1
+        one.talker.talking = True
+        assert one.listening._patience() == 1
+        one.talker.talking = False
+        one.switch("push")
+        assert one.listening._patience() == 1
+
+
 async def test_a_false_alarm_lets_the_answer_go_on() -> None:
     """A syllable, then nothing."""
     async with ear() as one:

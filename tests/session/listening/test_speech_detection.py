@@ -112,3 +112,22 @@ async def test_a_broken_detector_is_counted(
     ear.model.broken = False
     ear.hear(4)
     await until(lambda: bool(ear.chunks))
+
+
+async def test_chunks_wait_for_each_other_while_that_is_fine(pool: ThreadPoolExecutor) -> None:
+    """Fewer ways to the thread and back; as soon as it is not fine, each goes at once."""
+    ear, groups, patience = Ear(pool), list[int](), [3]
+    detection = SpeechDetection(
+        cast(SpeechModel, ear.model),
+        pool,
+        on_chunks=lambda chunks: groups.append(len(chunks)),
+        on_dropped=ear.dropped.append,
+        patience=lambda: patience[0],
+    )
+    ear.model.go.set()
+    for number in range(48):
+        if number == 24:
+            patience[0] = 1
+        detection.add(Sound(np.full(PIECE, 9000, np.int16), 100 + number / 50))
+        await until(lambda: not detection.busy)
+    assert groups == [3] * 5 + [1] * 15
