@@ -136,13 +136,7 @@ class LocalVoice:
         async with self._worker.turn() as id:
             self._text = speaking = _Text(id)
             self._worker.send(
-                {
-                    "type": "speak",
-                    "id": speaking.id,
-                    "text": text,
-                    "language": language,
-                    "whole": False,
-                }
+                {"type": "speak", "id": speaking.id, "text": text, "language": language}
             )
             done = False
             try:

@@ -69,6 +69,19 @@ async def test_sound_comes_while_it_is_made(voice: LocalVoice) -> None:
     assert voice.voices == ("anna", "ben")
 
 
+async def test_a_whole_text_comes_at_once(folder: Path) -> None:
+    """Where that is asked for: one chunk, with as many frames as the stream has."""
+    gathered = voice_of(folder, options="max_frames=24 whole_text=on")
+    gathered.start()
+    try:
+        await gathered.wait()
+        (whole,) = await spoken(gathered)
+        assert len(whole) == 24 * FRAME
+        assert whole.std() > 1000
+    finally:
+        await gathered.close()
+
+
 async def test_what_a_machine_cannot_do_is_said_and_left_out(voice: LocalVoice) -> None:
     assert voice.notes == ["use_cuda_graphs is off: torch finds no GPU here."]
 
@@ -83,9 +96,13 @@ async def test_a_text_that_is_given_up_ends_at_once(voice: LocalVoice) -> None:
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("  ", "The text is empty"), ("a" * 5000, "5,000 characters; at most 4,000")],
+    [
+        ("  ", "The text is empty"),
+        ("a" * 5000, "5,000 characters; at most 4,000"),
+        (["One.", "Two."], "one text at a time"),
+    ],
 )
-async def test_what_is_no_text_is_refused(voice: LocalVoice, text: str, words: str) -> None:
+async def test_what_is_no_text_is_refused(voice: LocalVoice, text: Any, words: str) -> None:
     with pytest.raises(SpeechRefused, match=words):
         await spoken(voice, text)
     assert voice.ready

@@ -1,6 +1,6 @@
 """The voice's process: loads one model, then speaks the texts from standard input until it ends.
 
-Frames (see `server.processes.wire`) go both ways. In: `speak` (id, text, language, whole) and `cancel`
+Frames (see `server.processes.wire`) go both ways. In: `speak` (id, text, language) and `cancel`
 (id). Out: `note` (text) for each deviation from the options, then `ready` (rate, voices) or
 `failed` (message), then `chunk` (id; the payload is PCM, 16 bits, little end first) and `end` (id,
 frames) or `error` (id, message) of each text. Output of libraries goes to standard error.
@@ -46,7 +46,6 @@ class Worker:
             frames = speaker.speak(
                 header["text"],
                 language=header["language"],
-                whole=header["whole"],
                 stop=stop,
                 emit=lambda pcm: self._channel.send("chunk", pcm, id=id),
             )

@@ -98,21 +98,14 @@ class Speaker:
         """The network from text to codes."""
         return self._model.model.talker
 
-    def speak(
-        self,
-        text: str,
-        *,
-        language: str | None,
-        stop: threading.Event,
-        emit: Emit,
-        whole: bool = False,
-    ) -> int:
+    def speak(self, text: str, *, language: str | None, stop: threading.Event, emit: Emit) -> int:
         """Speak a text, and return the number of its frames.
 
-        `emit` gets the sound in chunks, 16 bits; with `whole` all of it at the end. Raises
+        `emit` gets the sound in chunks, 16 bits; with `whole_text` all of it at the end. Raises
         SpeakError; returns early when `stop` is set.
         """
         _check(text)
+        whole = self._options.whole_text
         windows, overlap = Windows(self._options), Overlap(self._options.overlap_samples)
         frames: list[Any] = []
 

@@ -38,6 +38,8 @@ class StreamOptions:
     overlap_samples: int = 0
     # Frames of one text; 10,000 are 800 s.
     max_frames: int = 10_000
+    # Give the sound of a text as one chunk, when all of it is made.
+    whole_text: bool = False
     # Compile the decoder. Falls back to plain where that fails.
     use_compile: bool = False
     compile_mode: str = "reduce-overhead"

@@ -98,6 +98,16 @@ def test_options_are_read_as_they_are_written() -> None:
     assert StreamOptions.read("") == StreamOptions()
     read = StreamOptions.read("emit_every_frames=4, use_compile=on use_cuda_graphs=off")
     assert read == StreamOptions(emit_every_frames=4, use_compile=True)
+    assert StreamOptions.read("whole_text=on") == StreamOptions(whole_text=True)
+
+
+def test_the_defaults_are_the_fields() -> None:
+    """Those by which streaming with Qwen3-TTS is known, and a smaller first chunk."""
+    plain = StreamOptions()
+    assert (plain.emit_every_frames, plain.first_chunk_frames) == (8, 2)
+    assert (plain.decode_window_frames, plain.overlap_samples) == (80, 0)
+    assert plain.max_frames == 10_000
+    assert (plain.use_compile, plain.use_cuda_graphs, plain.whole_text) == (False, False, False)
 
 
 def test_samples_become_16_bits() -> None:
