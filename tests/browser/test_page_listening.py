@@ -18,14 +18,17 @@ from playwright.async_api import Browser, Page, expect
 
 from benchmarks.browser import chromium, page_with_camera
 from server.core.messages import Ready
+from server.engines.speech.base import WordTime
 from server.session import state_messages
-from tests.browser.test_page_speaking import _VOICE
+from tests.browser.test_page_sound import until
+from tests.browser.test_page_speaking import _RECORD, _VOICE, ANSWER, recorded
 from tests.browser.test_page_states import _NOTES
 from tests.browser.visitor import Visitor, slow_down
-from tests.support.clients import soon
+from tests.support.clients import metric, soon
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_words import FakeWords
-from tests.support.running import Running
+from tests.support.running import Running, running
+from tests.support.speech_server import SpeechServer
 from tests.voice.sounds import SENTENCES, hiss, mixed, needs_espeak, silence, spoken
 
 # The tones that it listens, and that it has heard, in hertz
@@ -97,10 +100,15 @@ async def test_a_spoken_question_is_answered(
     model: FakeOpenAI,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A tap on Talk; then speech, its end, words, the picture, the answer; another tap mutes. Tones
-    tell that it listens, and that it has heard.
+    """A tap on Talk; then speech, its end, words, the picture of "this", the answer; another tap
+    mutes. Tones tell that it listens, and that it has heard.
     """
     words = FakeWords("What is this in front of me?")
+    words.times = (
+        WordTime("What", 0.3, 0.5), WordTime("is", 0.5, 0.6), WordTime("this", 0.6, 0.8),
+        WordTime("in", 0.8, 0.9), WordTime("front", 0.9, 1.2), WordTime("of", 1.2, 1.3),
+        WordTime("me?", 1.3, 1.5),
+    )  # fmt: skip
     words.hold = asyncio.Event()
     understood(server, monkeypatch, words)
     async with person(talking_browser, server) as visitor:
@@ -118,6 +126,12 @@ async def test_a_spoken_question_is_answered(
         assert heard["text"] == "What is this in front of me?"
         response = await visitor.response(heard["id"])
         assert response["text"] == "I see a cup."
+        assert response["frame"]["word"] == "this"
+        shot = visitor.turns.last.locator(".shot")
+        await expect(shot).to_have_attribute("data-word", "“this”")
+        await expect(shot.locator("img")).to_have_attribute(
+            "alt", "What was there when you said “this”"
+        )
         # All of the question came over the connection.
         length = len(spoken(SENTENCES[0])) / 16_000
         assert length <= len(words.heard[0]) / 16_000 <= length + 2
@@ -134,6 +148,58 @@ async def test_a_spoken_question_is_answered(
         await visitor.got('m.type === "listening" && m.state === "off"', since=since)
         *_, session = server.program.sessions.all()
         await soon(lambda: session.voice.on_sound is None)
+
+
+async def test_speech_over_an_answer_stops_it(
+    talking_browser: Browser, model: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """espeak-ng speaks over espeak-ng: the page is silent, the model is stopped, and the next question
+    knows what was heard of the answer, and no more.
+    """
+    model.answer_for = lambda _body, _jpeg: [f"{word} " for word in 4 * ANSWER]
+    model.between_tokens = 0.08
+    words = FakeWords("And what is behind it?")
+    words.hold = asyncio.Event()
+    async with (
+        SpeechServer() as speech_server,
+        running(
+            engine="vllm",
+            vllm_base_url=model.base_url,
+            speech_base_url=speech_server.base_url,
+            rate_limit_per_minute=0,
+        ) as server,
+    ):
+        voice = server.program.speech.voice
+        assert voice is not None
+        await until(lambda: voice.ready)
+        understood(server, monkeypatch, words)
+        async with person(talking_browser, server) as visitor:
+            await visitor.start()
+            await visitor.button("Speak the answers").click()
+            *_, session = server.program.sessions.all()
+            await until(lambda: session.speaking.wanted and session.voice.connected)
+            await visitor.page.evaluate(_RECORD)
+            sent = await visitor.send("What do you see?")
+            await until(lambda: session.voice.player.played > 0.5)
+            spoken_over = model.last
+            await visitor.button("Talk").click()
+            assert (await visitor.end(sent["id"]))["finish_reason"] == "cancelled"
+            assert metric(server, "speech_stopped_total", reason="voice") == 1
+            await soon(lambda: spoken_over.closed_early)
+            await visitor.page.wait_for_timeout(400)
+            stopped = await visitor.now()
+            await visitor.page.wait_for_timeout(600)
+            heard, times, _ = await recorded(visitor)
+            later = heard[int(np.searchsorted(times, stopped)) * len(heard) // len(times) :]
+            assert np.abs(heard).max() > 0.05
+            assert len(later) == 0 or np.abs(later).max() < 0.01
+            model.answer_for = lambda _body, _jpeg: ["A lamp."]
+            words.hold.set()
+            asked = await visitor.got('m.type === "heard" && m.final && m.text')
+            assert (await visitor.response(asked["id"]))["text"] == "A lamp."
+            said = [text for role, text in model.last.texts if role == "assistant"]
+            assert said[-1].startswith("There is a red")
+            assert len(said[-1].split()) < 3 * len(ANSWER)
 
 
 async def test_heard_words_are_corrected_before_and_after_the_answer(

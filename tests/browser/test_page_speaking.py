@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import AsyncIterator
 
@@ -45,6 +46,20 @@ _RECORD = """async () => {
     }
   };
   void record();
+}"""
+
+# Keeps the page's own loudspeakers, and says how the one that plays the connection's sound does it:
+# an element of its own, whose output the browser takes out of the microphone's sound.
+_SOUNDS = """() => {
+  window.__sounds = [];
+  const Real = window.Audio;
+  window.Audio = class extends Real { constructor(...given) { super(...given); window.__sounds.push(this); } };
+}"""
+_PLAYED = """() => {
+  const track = window.__peers.at(-1).getReceivers().map((one) => one.track).find((one) => one.kind === "audio");
+  return window.__sounds
+    .filter((one) => one.srcObject?.getTracks().includes(track))
+    .map((one) => ({ playing: !one.paused && one.currentTime > 0, muted: one.muted, volume: one.volume }));
 }"""
 
 # The text that is marked as being spoken
@@ -102,7 +117,11 @@ async def talking(model: FakeOpenAI, speech_server: SpeechServer) -> AsyncIterat
 
 async def listening(visit: Visit, server: Running) -> Visitor:
     """A visitor who wants answers spoken."""
-    visitor = await visit(server.base_url)
+
+    async def prepare(page: Page) -> None:
+        await page.add_init_script(f"({_SOUNDS})()")
+
+    visitor = await visit(server.base_url, prepare=prepare)
     await visitor.start()
     await visitor.button("Speak the answers").click()
     session = session_of(server)
@@ -133,7 +152,9 @@ def smoothness(heard: NDArray[np.float64], rate: int) -> tuple[float, float, flo
 
 
 async def test_an_answer_is_heard_while_it_is_written(talking: Running, visit: Visit) -> None:
-    """There is sound before the text ends, without a hole within a sentence or a click."""
+    """There is sound before the text ends, without a hole within a sentence or a click. One plain
+    element plays it.
+    """
     visitor = await listening(visit, talking)
     await visitor.page.evaluate(_RECORD)
     session = session_of(talking)
@@ -141,6 +162,8 @@ async def test_an_answer_is_heard_while_it_is_written(talking: Running, visit: V
     await until(lambda: session.voice.player.played > 0.5)
     assert session.speaking.talking
     await visitor.comes(_MARKED, "There is a red cup on the wooden table,")
+    played = await visitor.page.evaluate(_PLAYED)
+    assert played == [{"playing": True, "muted": False, "volume": 1}]
     response = await visitor.response(sent["id"])
     ended = await visitor.now()
     assert response["text"].split() == ANSWER
@@ -254,7 +277,9 @@ async def test_a_tap_stops_it_at_once(
 async def test_the_browsers_own_voice_reads_piece_by_piece(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
-    """The browser reads when the server has no voice: while the answer is written; a tap stops it."""
+    """The browser reads when the server has no voice: while the answer is written; a tap stops it, and
+    so does typing.
+    """
     model.answer_for = lambda _body, _jpeg: [f"{word} " for word in ANSWER]
     model.between_tokens = 0.05
 
@@ -288,3 +313,12 @@ async def test_the_browsers_own_voice_reads_piece_by_piece(
     await visitor.button("Stop answering").click()
     await visitor.page.wait_for_function("() => window.__said.at(-1) === '(silent)'")
     await until(lambda: not session.speaking.talking)
+    await visitor.send("And behind it?")
+    await until(lambda: session.speaking.audible)
+    typed = metric(server, "speech_stopped_total", reason="typing")
+    # The page tells of keys every 700 ms.
+    async with asyncio.timeout(10):
+        while session.speaking.talking:
+            await visitor.box.press("a")
+    await visitor.page.wait_for_function("() => window.__said.at(-1) === '(silent)'")
+    assert metric(server, "speech_stopped_total", reason="typing") == typed + 1

@@ -1,10 +1,10 @@
 """A stand-in for vLLM-Omni: the chat interface of `FakeOpenAI`, and its socket for streamed video.
 
 It follows vLLM-Omni's docs/serving/video_stream_api.md (commit 1ac1c380) and
-entrypoints/openai/serving_video_stream.py (commit 01205914): the first message configures; frames and
-sound are kept for the connection; a question takes the sound away and needs a frame; whatever the
-client does wrong is an `error`; sound is WAV files of 24 kHz; `response.audio.done` comes only after
-sound; `session.done` follows `video.done`.
+entrypoints/openai/serving_video_stream.py (commit 01205914), and video_stream_base.py of its release
+0.30.0: the first message configures; frames and sound are kept for the connection; a question takes
+the sound away and needs a frame; whatever the client does wrong is an `error`; sound is WAV files of
+24 kHz; the end of the sound comes only after sound; `session.done` follows `video.done`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ class OmniVideoServer(FakeOpenAI):
     """Everything public may be changed while it runs.
 
     `answers`: messages in place of an answer's; `offered` False: it has no such socket; `deployed`
-    False: it has one, and no model for it. `newer`: it spells events as OpenAI's realtime interface.
+    False: it has one, and no model for it. `spelling` of its events: "first", that of the commit,
+    "0.30.0", and "realtime", as OpenAI's realtime interface has them.
     """
 
     def __init__(self, **changes: Any) -> None:
@@ -65,7 +66,7 @@ class OmniVideoServer(FakeOpenAI):
         self.endless: Answer = None
         self.offered = self.deployed = True
         self.redirect = ""
-        self.newer = False
+        self.spelling = "first"
         # It accepts a connection's messages and never answers.
         self.deaf = False
 
@@ -158,7 +159,7 @@ class OmniVideoServer(FakeOpenAI):
         text = "".join(self.pieces)
         sounds = [wav(half.tobytes(), RATE) for half in np.split(self.samples, 2)] if speaks else []
         data = [base64.b64encode(sound).decode() for sound in sounds]
-        if self.newer:
+        if self.spelling == "realtime":
             words = "response.output_audio_transcript" if speaks else "response.output_text"
             return [
                 {"type": "video.frame.ack", "accepted": True},
@@ -168,12 +169,13 @@ class OmniVideoServer(FakeOpenAI):
                 *([{"type": "response.output_audio.done"}] if speaks else []),
                 {"type": f"{words}.done", "transcript" if speaks else "text": text},
             ]
+        audio = "response.audio" if self.spelling == "first" else "response.output_audio"
         return [
             {"type": "response.start"},
             *({"type": "response.text.delta", "delta": piece} for piece in self.pieces),
             {"type": "response.text.done", "text": text},
-            *({"type": "response.audio.delta", "data": one, "format": "wav"} for one in data),
-            *([{"type": "response.audio.done"}] if data else []),
+            *({"type": f"{audio}.delta", "data": one, "format": "wav"} for one in data),
+            *([{"type": f"{audio}.done"}] if data else []),
         ]
 
 

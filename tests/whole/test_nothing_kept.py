@@ -8,6 +8,7 @@ import asyncio
 import re
 import resource
 import shutil
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -160,12 +161,19 @@ async def test_the_watch_sees_each_picture_that_is_kept(tmp_path: Path) -> None:
         assert (tmp_path / file_of(way)).stat().st_size > 1000
 
 
-async def traced(folder: Path, module: str, settings: dict[str, str]) -> str:
-    """A whole session under strace; what it wrote down."""
+async def traced(
+    folder: Path,
+    module: str,
+    settings: dict[str, str],
+    session: Callable[[ServerProcess], Awaitable[object]] = whole_session,
+    *,
+    calls: str = CALLS,
+) -> str:
+    """A session under strace; what it wrote down."""
     out = folder / "trace"
-    strace = ["strace", "-f", "--seccomp-bpf", "-qq", "-e", f"trace={CALLS}", "-o", str(out)]
+    strace = ["strace", "-f", "--seccomp-bpf", "-qq", "-e", f"trace={calls}", "-o", str(out)]
     async with ServerProcess(settings, wrapper=strace, module=module) as server:
-        await whole_session(server)
+        await session(server)
         await server.stop()
     return out.read_text()
 

@@ -454,6 +454,27 @@ async def test_the_history_keeps_what_was_heard(whole: bool) -> None:
         assert [turn.answer for turn in engine.requests[-1].turns] == ["The cup is red."]
 
 
+async def test_typing_stops_what_is_heard() -> None:
+    """With the answer behind it, as a tap does; before anything was heard it stops nothing."""
+    engine = FakeEngine(chunks=["The cup is red. ", "It is full. ", "It is hot."])
+    async with room(engine) as one:
+        one.camera()
+        one.session.handle(wire.Settings(type="settings", speak=True))
+        engine.hold(2)
+        one.session.handle(asking("What is it?", "a"))
+        one.frame()
+        assert (await one.next("say"))["text"] == "The cup is red."
+        one.session.handle(wire.Typing(type="typing"))
+        assert one.session.speaking.talking
+        one.session.handle(wire.Said(type="said", id="a", end=15))
+        one.session.handle(wire.Typing(type="typing"))
+        assert not one.session.speaking.talking
+        assert (await one.next("response"))["finish_reason"] == "cancelled"
+        engine.release()
+        turns = one.session._parts.history.turns(1000)
+        assert [turn.answer for turn in turns] == ["The cup is red."]
+
+
 @pytest.mark.parametrize("whole", [True, False], ids=["after its text", "within its text"])
 async def test_wrong_words_whose_answer_is_heard_leave_the_history(whole: bool) -> None:
     """Corrected while their answer is spoken: neither they nor what was heard of it comes back."""
