@@ -16,6 +16,8 @@ import { MqttDesk } from "./mqtt.js";
 import { MqttView } from "./mqttview.js";
 import { PeopleDesk } from "./people.js";
 import { PeopleView } from "./peopleview.js";
+import { SpeechDesk } from "./speech.js";
+import { SpeechView } from "./speechview.js";
 
 /** The operator's panel: connects its requests with its views. Loaded when needed, not with the page. */
 export class OperatorPanel {
@@ -63,13 +65,15 @@ export class OperatorPanel {
     const mqtt = new MqttDesk({ ask, onChange: (facts) => mqttView.render(facts) });
     const access = new AccessDesk({ ask, onChange: (facts) => accessView.render(facts) });
     const accessView = new AccessView({ onEnd: (program) => void access.end(program) });
+    const speech = new SpeechDesk({ ask, onChange: (facts) => speechView.render(facts) });
+    const speechView = new SpeechView({ onChoose: (folder) => void speech.choose(folder) });
     const fetch = new FetchDesk({
       ask,
       onChange: (facts) => fetchView.render(facts),
       onHere: () => void engine.refresh(true),
     });
     const fetchView = new FetchView({ onFetch: (model) => void fetch.start(model), onPause: () => void fetch.pause() });
-    this.#watching = [people, gateways, cameras, hooks, mqtt, access, fetch];
+    this.#watching = [people, gateways, cameras, hooks, mqtt, access, speech, fetch];
     const dialog = (this.#dialog = new EngineDialog({
       onToken: (token) => void engine.enter(token).then(() => this.#hear()),
       onOpen: () => {

@@ -18,6 +18,7 @@ from server.operator.generation_routes import Workshop, create_generation_router
 from server.operator.mqtt_routes import create_mqtt_router
 from server.operator.routes import create_operator_router
 from server.operator.session_routes import create_session_router
+from server.operator.speech_routes import create_speech_router
 from server.operator.webhook_routes import create_webhook_router
 from server.program.program import Program
 from server.programs.chat_routes import create_chat_router
@@ -74,6 +75,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(create_camera_router(services, program.access.guard, cameras))
     app.include_router(create_webhook_router(services, program.access.guard, program.webhooks))
     app.include_router(create_mqtt_router(services, program.access.guard, program.mqtt))
+    app.include_router(create_speech_router(services, program.access.guard, program.speech))
     app.include_router(create_evidence_router(program.webhooks))
     # HSTS is for good certificates: with one of our own it would lock people out of every http page
     # on localhost.

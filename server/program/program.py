@@ -142,7 +142,7 @@ class Program:
             metrics=self.metrics,
             scratch=Scratch(),
             voice=self.speech.voice,
-            recogniser=self.speech.recogniser,
+            recogniser=self.speech.ear,
             find=lambda frame, thorough: in_pool(
                 self.pools.heavy, self.engine_parts.finder.find, frame.image, thorough
             ),

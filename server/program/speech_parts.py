@@ -7,9 +7,12 @@ import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 from config import Settings
 from server.core.aio import supervise
+from server.core.errors import BadRequest
+from server.engines.speech.chosen_recogniser import ChosenRecogniser
 from server.engines.speech.local_recogniser import LocalRecogniser
 from server.engines.speech.local_voice import LocalVoice
 from server.engines.speech.server_recogniser import ServerRecogniser
@@ -20,9 +23,12 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 
 class SpeechParts:
-    """The recogniser and the voice that the settings name; each is None without one."""
+    """The recogniser and the voice that the settings name, each None without one; and the recogniser
+    that an operator has chosen.
+    """
 
     def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         # Speaks answers; without one pages do
         self.voice = _voice(settings)
         # A server before a local one
@@ -37,15 +43,45 @@ class SpeechParts:
                 realtime=settings.transcription_realtime,
             )
         elif settings.transcription_local_model is not None:
-            self.recogniser = LocalRecogniser(
-                settings.transcription_local_model,
-                _python(settings.engine_python),
-                on_change=lambda: self.on_change(),
-            )
+            self.recogniser = self._local(settings.transcription_local_model)
+        # The one that sessions use
+        self.ear = ChosenRecogniser(self.recogniser, self._local, lambda: self.on_change())
+
+    def _local(self, folder: Path) -> LocalRecogniser:
+        python = _python(self._settings.engine_python)
+        return LocalRecogniser(folder, python, on_change=lambda: self.on_change())
 
     def report(self) -> dict[str, dict[str, str] | None]:
-        """Describe both for operators."""
-        return {"recogniser": _described(self.recogniser), "voice": _described(self.voice)}
+        """Describe those that answer, for operators."""
+        chosen = self.ear.chosen[1] if self.ear.chosen is not None else None
+        answers = chosen if chosen is not None and chosen.ready else self.recogniser
+        return {"recogniser": _described(answers), "voice": _described(self.voice)}
+
+    def seen(self) -> dict[str, Any]:
+        """Return what the operator's panel shows: also the chosen one, while it loads or when it failed."""
+        found: dict[str, Any] = {
+            "recogniser": _described(self.recogniser),
+            "voice": _described(self.voice),
+            "chosen": None,
+        }
+        if self.ear.chosen is not None:
+            folder, one = self.ear.chosen
+            state = "loading" if one.loading else "ready" if one.ready else "unreachable"
+            found["chosen"] = {"folder": folder, "state": state, "detail": one.trouble}
+        return found
+
+    async def choose(self, folder: str) -> None:
+        """Begin to load the recogniser of a folder. Raises BadRequest for one without a model."""
+        path = Path(folder)
+        if not path.is_absolute() or not await asyncio.to_thread((path / "config.json").is_file):
+            raise BadRequest(
+                "There is no model in this folder of the server: it has no config.json. Give the whole path of one that has."
+            )
+        await self.ear.choose(path)
+
+    async def forget(self) -> None:
+        """End the chosen recogniser; that of the settings answers again."""
+        await self.ear.forget()
 
     async def run(self) -> None:
         """Load those of this machine; probe those on servers until cancelled."""
@@ -70,9 +106,9 @@ class SpeechParts:
 
     async def close(self) -> None:
         async with AsyncExitStack() as stack:
-            for one in (self.recogniser, self.voice):
-                if one is not None:
-                    stack.push_async_callback(one.close)
+            stack.push_async_callback(self.ear.close)
+            if self.voice is not None:
+                stack.push_async_callback(self.voice.close)
 
 
 def _described(

@@ -463,3 +463,32 @@ async def test_a_server_that_is_alone_has_no_gateways(visit: Visit, run: Running
     await page.button("Continue").click()
     await expect(page.page.locator("#people")).to_be_visible()
     await expect(page.page.locator("#gateways")).to_be_hidden()
+
+
+async def test_the_operator_chooses_a_recogniser(visit: Visit, tmp_path: Path) -> None:
+    """By its folder on the server: a wrong one is refused in words, one that fails says why, and goes again."""
+    folder = tmp_path / "whisper"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    async with running(operator_token=TOKEN, engine_python="/nowhere") as server:
+        page = await visit(f"{server.base_url}/#operator")
+        await page.page.get_by_label("Operator token").fill(TOKEN)
+        await page.button("Continue").click()
+        speech = page.page.locator("#speech")
+        await expect(speech.locator("#speech-ear")).to_have_text("not set")
+        await expect(speech.locator("#speech-voice")).to_have_text("not set")
+        field = page.page.get_by_label("Folder of a speech model on the server")
+        page.expect("400")
+        await field.fill("/nowhere/whisper")
+        await field.press("Enter")
+        await expect(speech.get_by_role("alert")).to_contain_text("no config.json")
+        await field.fill(str(folder))
+        await page.button("Load the speech model").click()
+        await expect(speech.locator("#speech-ear")).to_have_text("whisper · does not work")
+        await expect(speech.get_by_role("alert")).to_be_hidden()
+        await expect(speech).to_contain_text("ENGINE_PYTHON")
+        await page.button("Stop the speech model").click()
+        await expect(speech.locator("#speech-ear")).to_have_text("not set")
+        await expect(page.button("Stop the speech model")).to_be_hidden()
+        assert server.program.speech.ear.chosen is None
+        await page.leave()

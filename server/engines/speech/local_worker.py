@@ -77,6 +77,11 @@ class SpeechWorker:
         """The process id; None while there is none."""
         return self._process.pid
 
+    @property
+    def loading(self) -> bool:
+        """True until it is known whether it works."""
+        return not self._loaded.is_set()
+
     def start(self) -> None:
         """Begin to load the model."""
         self._tasks.spawn(self._load(), name="load")

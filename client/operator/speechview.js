@@ -1,0 +1,47 @@
+import { byId, say, show } from "../page/dom.js";
+import { isolated, key, text } from "../words/text.js";
+
+/** @typedef {import("./speech.js").SpeechPart} SpeechPart */
+
+const STATES = { loading: key("loading"), ready: key("ready"), unreachable: key("does not work") };
+
+/** Speech in the operator's panel: both directions, and the folder of a recogniser to load. Uses no connection. */
+export class SpeechView {
+  #ear = byId("speech-ear", HTMLElement);
+  #earDetail = byId("speech-ear-detail", HTMLElement);
+  #voice = byId("speech-voice", HTMLElement);
+  #voiceDetail = byId("speech-voice-detail", HTMLElement);
+  #folder = byId("speech-folder", HTMLInputElement);
+  #load = byId("speech-load", HTMLButtonElement);
+  #stop = byId("speech-stop", HTMLButtonElement);
+  #problem = byId("speech-problem", HTMLElement);
+
+  /** @param {{onChoose: (folder: string) => void}} hooks "": the settings' recogniser again */
+  constructor({ onChoose }) {
+    byId("speech-form", HTMLFormElement).addEventListener("submit", (event) => {
+      event.preventDefault();
+      onChoose(this.#folder.value.trim());
+    });
+    this.#stop.addEventListener("click", () => onChoose(""));
+  }
+
+  /** @param {import("./speech.js").SpeechFacts} facts */
+  render({ recogniser, voice, chosen, busy, problem }) {
+    say(this.#problem, problem);
+    show(this.#problem, problem !== "");
+    const ear = chosen ?? recogniser;
+    say(this.#ear, chosen ? `${isolated(chosen.folder)} · ${stateOf(chosen)}` : stateOf(recogniser));
+    say(this.#earDetail, ear?.detail ?? "");
+    show(this.#earDetail, Boolean(ear?.detail) && ear?.state !== "loading");
+    say(this.#voice, stateOf(voice));
+    say(this.#voiceDetail, voice?.detail ?? "");
+    show(this.#voiceDetail, Boolean(voice?.detail));
+    this.#load.disabled = this.#stop.disabled = busy;
+    show(this.#stop, chosen !== null);
+  }
+}
+
+/** @param {SpeechPart|null} part */
+function stateOf(part) {
+  return part ? text(STATES[part.state]) : text("not set");
+}
