@@ -196,6 +196,15 @@ PROMISED = (
         "whole/test_nothing_kept.py::test_a_whole_session_opens_no_file_for_writing",
     ),
     Break(
+        "A microphone is heard only while its person wants it, and no sound is kept",
+        "what a model gets is written",
+        "server/engines/hearing.py",
+        '    data = base64.b64encode(wav(sound.samples.tobytes(), SOUND_RATE)).decode("ascii")\n',
+        '    open("sound.pcm", "wb").write(sound.samples.tobytes())\n'
+        '    data = base64.b64encode(wav(sound.samples.tobytes(), SOUND_RATE)).decode("ascii")\n',
+        "whole/test_no_sound_kept.py::test_what_is_said_reaches_no_file_and_no_program",
+    ),
+    Break(
         "No frame is ever written to disk",
         "each still is",
         "server/vision/prepare.py",
