@@ -212,9 +212,11 @@ def test_events_keep_their_order(steps: list[bool | str]) -> None:
                 assert event.until - event.since <= MOST_TURN_SECONDS + 0.5
 
 
-@given(st.lists(st.booleans(), max_size=300), st.sampled_from([0.2, 0.5]))
-def test_patience_delays_no_decision(voiced: list[bool], wanted: float) -> None:
+@given(st.lists(st.integers(1, 20), max_size=30), st.sampled_from([0.2, 0.5]))
+def test_patience_delays_no_decision(runs: list[int], wanted: float) -> None:
     """Heard in groups as large as they may be, each pause and each end comes with a group's last chunk."""
+    # Speech and silence in turn
+    voiced = [at % 2 == 0 for at, length in enumerate(runs) for _ in range(length)]
     turns, number = Turns(), 0
     turns.set_silence(wanted)
     while number < len(voiced):

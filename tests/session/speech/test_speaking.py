@@ -287,6 +287,8 @@ async def test_pieces_meet_without_a_click(rig: Rig) -> None:
     sound = rig.hear(1.3).astype(np.int32)
     assert np.abs(np.diff(sound)).max() < 200
     assert np.abs(sound).max() == 5000
+    assert abs(int(sound[0])) < 200
+    assert np.abs(sound[len(sound) // 4 : -len(sound) // 4]).min() < 200
 
 
 def asking(content: str, id: str) -> wire.Chat:
