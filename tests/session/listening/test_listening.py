@@ -712,7 +712,8 @@ async def test_ten_minutes_of_speech_leave_memory_flat() -> None:
             await until(lambda: len(one.listening._spoken._tasks) <= 4)
         assert set(sizes) == {round(RING_SECONDS * 16_000) * 2}
         assert one.listening._stretch is not None
-        assert one.listening._stretch.detection.waiting == 0
+        # The end of the sound, shorter than the chunks that wait for each other
+        assert one.listening._stretch.detection.waiting <= 1
         assert len(one.words.heard) > 100
 
 
