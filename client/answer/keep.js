@@ -1,4 +1,4 @@
-import { key } from "../words/text.js";
+import { clock, direction, key, language, moment, text } from "../words/text.js";
 import { Markdown } from "./markdown.js";
 
 /** @typedef {import("../chat/conversation.js").Turn} Turn */
@@ -35,16 +35,17 @@ export function fileOf(format, kept, now) {
 
 /** @param {Format} format @param {Date} now */
 export function fileName(format, now) {
-  return `qwen-camera-${now.toISOString().slice(0, 16).replaceAll(":", "-")}${FORMATS[format].extension}`;
+  const local = new Date(now.getTime() - 60_000 * now.getTimezoneOffset()).toISOString();
+  return `qwen-camera-${local.slice(0, 16).replaceAll(":", "-")}${FORMATS[format].extension}`;
 }
 
 /** @param {Kept[]} kept @param {Date} now */
 function markdown(kept, now) {
   const parts = kept.map(({ turn, marked, program }) => {
-    const words = turn.earlier.length > 0 ? moments(turn).map(({ at, text }) => `- ${time(at)} ${escaped(text)}`).join("\n") : marked ? turn.text : escaped(turn.text);
+    const words = turn.earlier.length > 0 ? moments(turn).map(({ at, text }) => `- ${clock(at)} ${escaped(text)}`).join("\n") : marked ? turn.text : escaped(turn.text);
     return [`## ${escaped(turn.question)}`, words, turn.problem && `*${escaped(turn.problem)}*`, `*${escaped(about(turn, program))}*`].filter(Boolean).join("\n\n");
   });
-  return `# Conversation of ${now.toISOString()}\n\n${parts.join("\n\n")}\n`;
+  return `# ${titleOf(now)}\n\n${parts.join("\n\n")}\n`;
 }
 
 /** Take the meaning of marks from a text. @param {string} text */
@@ -77,14 +78,14 @@ function json(kept, now) {
 /** @param {Kept[]} kept @param {Date} now */
 function html(kept, now) {
   const parts = kept.map(({ turn, picture, marked, program }) => {
-    const image = PICTURE.test(picture) ? `<img src="${picture}" alt="What the model saw">` : "";
-    const words = turn.earlier.length > 0 ? `<ul>${moments(turn).map(({ at, text }) => `<li>${safe(`${time(at)} ${text}`)}</li>`).join("")}</ul>` : marked ? blocks(turn.text) : `<p>${safe(turn.text)}</p>`;
+    const image = PICTURE.test(picture) ? `<img src="${picture}" alt="${safe(text("What the model saw"))}">` : "";
+    const words = turn.earlier.length > 0 ? `<ul>${moments(turn).map(({ at, text }) => `<li>${safe(`${clock(at)} ${text}`)}</li>`).join("")}</ul>` : marked ? blocks(turn.text) : `<p>${safe(turn.text)}</p>`;
     const problem = turn.problem ? `<p class="about">${safe(turn.problem)}</p>` : "";
     return `<section><h2>${safe(turn.question)}</h2>${image}<div class="text">${words}</div>${problem}<p class="about">${safe(about(turn, program))}</p></section>`;
   });
-  const title = `Conversation of ${now.toISOString()}`;
+  const title = titleOf(now);
   return (
-    `<!doctype html>\n<html>\n<head>\n<meta charset="utf-8">\n<meta http-equiv="Content-Security-Policy" content="${POLICY}">\n` +
+    `<!doctype html>\n<html lang="${language()}" dir="${direction()}">\n<head>\n<meta charset="utf-8">\n<meta http-equiv="Content-Security-Policy" content="${POLICY}">\n` +
     `<meta name="referrer" content="no-referrer">\n<meta name="viewport" content="width=device-width">\n` +
     `<title>${safe(title)}</title>\n<style>${STYLE}</style>\n</head>\n<body>\n<h1>${safe(title)}</h1>\n${parts.join("\n")}\n</body>\n</html>\n`
   );
@@ -139,9 +140,9 @@ function safe(text) {
 
 /** Engine and time of an answer. @param {Turn} turn @param {Kept["program"]} program */
 function about({ response, frame }, program) {
-  if (program) return `${program.name}, ${new Date(program.at).toISOString()}`;
+  if (program) return `${program.name}, ${moment(program.at)}`;
   const parts = response ? [`${response.engine}, ${response.model}`, `${(response.timings.total_ms / 1000).toFixed(1)} s`] : [];
-  if (frame) parts.unshift(new Date(frame.captured_at).toISOString());
+  if (frame) parts.unshift(moment(frame.captured_at));
   return parts.join(" · ");
 }
 
@@ -150,7 +151,7 @@ function moments({ frame, text, earlier }) {
   return [{ at: frame?.captured_at ?? 0, text }, ...earlier].reverse();
 }
 
-/** @param {number} at ms since the epoch */
-function time(at) {
-  return new Date(at).toISOString().slice(11, 19);
+/** @param {Date} now */
+function titleOf(now) {
+  return text("Conversation of {time}", { time: moment(now.getTime()) });
 }

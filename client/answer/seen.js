@@ -30,7 +30,6 @@ export class SeenDialog {
     this.#dialog.id = "seen-dialog";
     const title = this.#title;
     title.id = "seen-title";
-    
     this.#dialog.setAttribute("aria-labelledby", title.id);
     this.#views.className = "views";
     this.#compare.append(this.#compared, " ", this.#other);
@@ -123,7 +122,7 @@ export class SeenDialog {
       picture.src = address;
       facts.splice(1, 0, text("{number} kB", { number: number(blob.size / 1000) }));
     } catch (error) {
-const gone = frame.picture === undefined || /** @type {any} */ (error)?.status === 404;
+      const gone = frame.picture === undefined || /** @type {any} */ (error)?.status === 404;
       trouble = gone ? text("The server has this picture no more. Here is a small copy.") : text("It did not arrive. Here is a small copy.");
     }
     words.textContent = `${facts.join(" · ")}. ${trouble}`.trim();

@@ -35,6 +35,7 @@ function watch(registration) {
     if (!newer) worker.postMessage("use");
     const chat = document.querySelector("#log article");
     if (newer) words.textContent = text("A new version of this page is here.") + (chat ? ` ${text("Loading it empties the chat.")}` : "");
+    show(byId("update-keep", HTMLButtonElement), chat !== null);
     show(box, newer);
   };
   /** @param {ServiceWorker|null} worker */
@@ -55,6 +56,7 @@ function watch(registration) {
     });
     waiting.postMessage("use");
   });
+  byId("update-keep", HTMLButtonElement).addEventListener("click", () => byId("keep", HTMLButtonElement).click());
   byId("update-later", HTMLButtonElement).addEventListener("click", () => show(box, false));
   registration.addEventListener("updatefound", () => follow(registration.installing));
   follow(registration.installing);

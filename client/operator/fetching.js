@@ -9,6 +9,7 @@ import { underWay } from "./enginewords.js";
  * @property {string} model id of the catalogue; "" for none
  * @property {number} done_bytes
  * @property {number} total_bytes 0: unknown
+ * @property {number|null} free_bytes on the server's disk; null: unknown
  * @property {string} error why the last one failed, and what to do
  * @property {string} refused why nothing can be fetched from here; "" where it can
  */

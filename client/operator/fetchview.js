@@ -20,6 +20,8 @@ export class FetchView {
   #text = byId("fetch-text", HTMLElement);
   #bar = byId("fetch-bar", HTMLProgressElement);
   #error = byId("fetch-error", HTMLElement);
+  // In the card of what is fetched, and at a model that can be
+  #room = [byId("fetch-room", HTMLElement), byId("fetch-space", HTMLElement)];
   #pause = byId("fetch-pause", HTMLButtonElement);
   #resume = byId("fetch-resume", HTMLButtonElement);
   #offer = byId("fetch-offer", HTMLElement);
@@ -49,7 +51,7 @@ export class FetchView {
     this.#facts = facts;
     const { fetching, busy, problem } = facts;
     if (!fetching) return;
-    const { state, model, done_bytes: done, total_bytes: total, error, refused } = fetching;
+    const { state, model, done_bytes: done, total_bytes: total, free_bytes: free, error, refused } = fetching;
     const line = STATES[state];
     show(this.#now, line !== undefined);
     say(this.#text, line ? text(line, { model, done: bytes(done), total: bytes(total) }) : "");
@@ -57,6 +59,10 @@ export class FetchView {
     show(this.#bar, running);
     if (total) this.#bar.value = (100 * done) / total;
     else this.#bar.removeAttribute("value");
+    for (const room of this.#room) {
+      say(room, typeof free === "number" ? text("{size} free on the server's disk", { size: bytes(free) }) : "");
+      show(room, typeof free === "number");
+    }
     say(this.#error, error);
     show(this.#error, error !== "");
     show(this.#pause, running);

@@ -109,6 +109,11 @@ export function clock(at) {
   return new Date(at).toLocaleTimeString(locale, { hourCycle: "h23", hour: "2-digit", minute: "2-digit", second: "2-digit" });
 }
 
+/** The day and the time of day. @param {number} at ms since the epoch */
+export function moment(at) {
+  return new Date(at).toLocaleString(locale, { dateStyle: "long", timeStyle: "medium", hourCycle: "h23" });
+}
+
 /** @param {string[]} parts @returns {string} such as "a, b and c" */
 export function list(parts) {
   return new Intl.ListFormat(locale).format(parts);

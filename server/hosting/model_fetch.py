@@ -112,6 +112,13 @@ class ModelFetch:
     def status(self) -> FetchStatus:
         return self._status
 
+    async def free(self) -> int | None:
+        """Return the free bytes where models are kept; None when the disk does not tell."""
+        try:
+            return await in_pool(self._pool, self._free, self._kept)
+        except OSError:
+            return None
+
     def folder(self, model: Model) -> Path:
         """Return the folder that the model is fetched to."""
         return self._kept / model.id.rpartition("/")[2]

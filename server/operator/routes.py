@@ -57,7 +57,7 @@ def create_operator_router(
             **standing(),
             # With the memory that unloading the current model would free.
             "models": view.listed(seen.models, seen.emptied, operations.fetch.command),
-            "fetch": view.fetching(operations.fetch),
+            "fetch": await view.fetching(operations.fetch),
             "machine": view.machine(seen.host),
             "troubles": view.troubles(seen.models),
             # The page should ask again soon
@@ -66,17 +66,17 @@ def create_operator_router(
 
     @router.get("/fetch")
     async def fetching() -> dict[str, Any]:
-        return view.fetching(operations.fetch)
+        return await view.fetching(operations.fetch)
 
     @router.post("/fetch", status_code=202)
     async def fetch(body: dict[str, Any]) -> dict[str, Any]:
         await operations.fetch.start(body.get("model"))
-        return view.fetching(operations.fetch)
+        return await view.fetching(operations.fetch)
 
     @router.delete("/fetch")
     async def pause_fetch() -> dict[str, Any]:
         await operations.fetch.pause()
-        return view.fetching(operations.fetch)
+        return await view.fetching(operations.fetch)
 
     @router.post("/preview")
     async def preview(body: dict[str, Any]) -> dict[str, Any]:

@@ -65,14 +65,16 @@ def _released(back: Released | None) -> ReleasedMemory | None:
     return ReleasedMemory(memory_bytes=memory, left_bytes=back.left, gpu_bytes=gpu)
 
 
-def fetching(fetch: ModelFetch) -> dict[str, Any]:
-    """Return what is being fetched, and why nothing can be."""
+async def fetching(fetch: ModelFetch) -> dict[str, Any]:
+    """Return what is being fetched, the room on the disk, and why nothing can be."""
+    free = await fetch.free()
     status = fetch.status()
     return {
         "state": str(status.state),
         "model": status.model,
         "done_bytes": status.done,
         "total_bytes": status.total,
+        "free_bytes": free,
         "error": status.error,
         "refused": fetch.refused,
     }

@@ -58,6 +58,8 @@ _STEEPEST = 0.01
 
 # Motion is the difference to a picture of this many seconds before; kept pictures have this distance and number.
 _MOTION_SECONDS = 1.0
+# Longest pause that motion is measured over: at the lowest rate a frame comes every 10 s.
+_MOTION_PAUSE = 12.0
 _KEEP_EVERY = 0.2
 _KEPT = 8
 
@@ -163,8 +165,10 @@ class SceneReader:
     def _motion(self, small: Luma, captured: float, span: int) -> float | None:
         """Return the mean difference (0 to 1) to the newest picture at least 1 s old, else to the oldest; None first."""
         kept = self._kept
-        if kept and (kept[-1][1].shape != small.shape or captured < kept[-1][0]):
-            # The camera was turned or a new stream began: older pictures are not comparable.
+        if kept and (
+            kept[-1][1].shape != small.shape or not 0 <= captured - kept[-1][0] <= _MOTION_PAUSE
+        ):
+            # The camera was turned, a new stream began or nothing was measured: older pictures are not comparable.
             kept.clear()
         while len(kept) > 1 and captured - kept[1][0] >= _MOTION_SECONDS:
             kept.popleft()

@@ -144,6 +144,10 @@ async def test_a_newer_page_waits_until_it_is_taken(
         "A new version of this page is here. Loading it empties the chat."
     )
     await expect(page.turns).to_have_count(1)
+    await page.button("Save the chat first").click()
+    keeping = page.page.locator("#keep-dialog")
+    await expect(keeping.get_by_role("button", name="Save", exact=True)).to_be_visible()
+    await keeping.get_by_role("button", name="Not now").click()
     await page.button("Load it").click()
     await expect(page.page.locator("#empty")).to_contain_text("The answers appear here")
     await page.page.wait_for_function(

@@ -4,6 +4,7 @@ the command.
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -22,6 +23,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.asyncio(loop_sc
 TOKEN = "operator-token-of-this-test"
 NAME = "someone/tiny-vl"
 WEIGHTS = bytes(range(256)) * 12_000
+# The room on this machine's disk
+ROOM = re.compile(r"^[\d.,]+\s[GT]B free on the server's disk$")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -57,9 +60,11 @@ async def test_an_operator_fetches_a_model(
             await expect(now).to_be_hidden()
             await page.page.locator("#engine-models").get_by_text("tiny-vl").click()
             await expect(page.page.locator("#fetch-command")).to_be_hidden()
+            await expect(page.page.locator("#fetch-space")).to_have_text(ROOM)
             await page.page.locator("#fetch-start").click()
             await expect(text).to_contain_text(f"Fetching {NAME}: ", timeout=30_000)
             await expect(page.page.locator("#fetch-bar")).to_be_visible()
+            await expect(page.page.locator("#fetch-room")).to_have_text(ROOM)
             await expect(page.page.locator("#fetch-offer")).to_be_hidden()
             await page.page.locator("#fetch-pause").click()
             await expect(text).to_contain_text("The part that came is kept.", timeout=30_000)

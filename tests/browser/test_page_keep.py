@@ -137,3 +137,43 @@ async def test_where_nothing_can_be_shared_an_answer_is_saved(
     assert "What colour" not in html
     assert html.count('src="data:image/jpeg;base64,') == 1
     await expect(page.page.locator("#announcer")).to_contain_text("Saved.")
+
+
+# A browser that asks where a file goes: it keeps what is written, or nothing when that is called off.
+_PLACES = """() => {
+  window.__written = [];
+  window.__off = false;
+  window.showSaveFilePicker = async ({ suggestedName }) => {
+    if (window.__off) throw new DOMException("", "AbortError");
+    const write = async (blob) => window.__written.push([suggestedName, await blob.text()]);
+    return { createWritable: async () => ({ write, close: async () => {} }) };
+  };
+}"""
+
+
+async def test_the_person_says_where_the_file_goes(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """Where the browser asks, the file is written there; called off, nothing is, and nothing is said."""
+
+    async def prepare(page: Page) -> None:
+        await page.add_init_script(f"({_PLACES})()")
+
+    page = await visit(server.base_url, prepare=prepare)
+    await page.start()
+    model.answer_for = lambda _body, _jpeg: ["A **cup**."]
+    await page.ask("What is this?")
+    await page.state.click()
+    await page.page.locator("#keep").click()
+    dialog = page.page.locator("#keep-dialog")
+    await dialog.locator('input[value="markdown"]').check()
+    save = dialog.get_by_role("button", name="Save", exact=True)
+    await page.page.evaluate("window.__off = true")
+    await save.click()
+    await page.page.evaluate("window.__off = false")
+    await expect(dialog.get_by_role("status")).to_have_text("")
+    await save.click()
+    await expect(dialog.get_by_role("status")).to_have_text("Saved.")
+    [[name, text]] = await page.page.evaluate("window.__written")
+    assert name.endswith(".md")
+    assert "## What is this?\n\nA **cup**.\n" in text

@@ -76,3 +76,50 @@ async def test_the_very_picture_is_shown_and_compared(
     await page.turns.nth(0).locator(".shot").click()
     await expect(words).to_contain_text("has this picture no more")
     await expect(image).to_have_attribute("src", re.compile("^data:image/jpeg;base64,"))
+
+
+# A part of a picture, told by the dialog that the page's own has shown before
+_PART = """async () => {
+  const { SeenDialog } = await import("/client/answer/seen.js");
+  const frame = { captured_at: 0, width: 160, height: 80, visual_tokens: 1, source_width: 640, source_height: 360, crop: [100, 50, 260, 130] };
+  new SeenDialog(() => Promise.reject(new Error())).open({ question: "Where is it?", frame }, []);
+}"""
+
+
+async def test_two_fingers_come_closer(visit: Visit, server: Running, model: FakeOpenAI) -> None:
+    """Three times as far apart is three times as close, and together again the whole; of a part of the
+    camera's picture it is told which.
+    """
+    page = await visit(server.base_url, context_options={"has_touch": True})
+    await page.start()
+    await page.ask("What is this?")
+    await page.turns.last.locator(".shot").click()
+    dialog = page.page.locator("#seen-dialog")
+    await expect(dialog.locator("img")).to_have_attribute("src", re.compile("^blob:"))
+    box = await dialog.locator(".place").bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    touch = await page.page.context.new_cdp_session(page.page)
+
+    async def fingers(kind: str, *aside: int) -> None:
+        points = [{"x": x + at, "y": y, "id": id} for id, at in enumerate(aside)]
+        await touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    async def pinch(first: int, last: int) -> None:
+        await fingers("touchStart", -first, first)
+        for at in (first, (first + last) // 2, last):
+            await fingers("touchMove", -at, at)
+        await fingers("touchEnd")
+
+    scale = dialog.locator("output")
+    await expect(scale).to_have_text("100 %")
+    await pinch(20, 60)
+    await expect(scale).to_have_text("300 %")
+    await expect(dialog.locator("img")).to_have_attribute("style", re.compile(r"scale\(3"))
+    await pinch(60, 20)
+    await expect(scale).to_have_text("100 %")
+    await dialog.get_by_role("button", name="Done").click()
+    await page.page.evaluate(_PART)
+    await expect(page.page.locator("dialog[open] figcaption")).to_contain_text(
+        "160×80 pixels · 1 visual token · a part of the camera's 640×360: 160×80 from 100, 50."
+    )

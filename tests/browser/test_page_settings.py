@@ -209,3 +209,38 @@ async def test_cameras_have_names_and_no_ids(visit: Visit, builtin: Running) -> 
             "Camera 6",
         ]
     )
+
+
+# A camera that zooms
+_ZOOMS = """() => {
+  const { getCapabilities, getSettings, applyConstraints } = MediaStreamTrack.prototype;
+  window.__zoomed = [];
+  Object.assign(MediaStreamTrack.prototype, {
+    getCapabilities() { return { ...getCapabilities.call(this), zoom: { min: 1, max: 4, step: 0.1 } }; },
+    getSettings() { return { ...getSettings.call(this), zoom: window.__zoomed.at(-1) ?? 1 }; },
+    async applyConstraints({ advanced = [], ...rest } = {}) {
+      for (const { zoom } of [rest, ...advanced]) if (zoom !== undefined) window.__zoomed.push(Number(zoom.ideal ?? zoom));
+      delete rest.zoom;
+      return applyConstraints.call(this, rest);
+    },
+  });
+}"""
+
+
+async def test_the_zooms_value_is_shown(visit: Visit, builtin: Running) -> None:
+    """Beside its slider, and to a screen reader; the camera gets it. Without a zoom there is no slider."""
+
+    async def prepare(page: Page) -> None:
+        await page.add_init_script(f"({_ZOOMS})()")
+
+    page = await visit(builtin.base_url, prepare=prepare)
+    await page.start()
+    slider, value = page.page.locator("#zoom"), page.page.locator("#zoom-value")
+    await expect(value).to_have_text("1.0×")
+    await slider.fill("2.5")
+    await expect(value).to_have_text("2.5×")
+    await expect(slider).to_have_attribute("aria-valuetext", "2.5×")
+    await page.page.wait_for_function("() => window.__zoomed.at(-1) === 2.5")
+    plain = await visit(builtin.base_url)
+    await plain.start()
+    await expect(plain.page.locator("#zoom-box")).to_be_hidden()

@@ -141,3 +141,36 @@ async def test_the_boxs_words_are_whole(visit: Visit, server: Running, width: in
     """The placeholder of the text box is not cut on any screen."""
     page = await visit(server.base_url, viewport=(width, 640))
     await page.comes(f"({_PLACEHOLDER})() <= 0", True)
+
+
+async def test_the_sheet_is_dragged(visit: Visit, builtin: Running) -> None:
+    """It goes along with the finger; let go above it covers most of the picture, below it gives it back. A tap
+    does the same.
+    """
+    page = await visit(builtin.base_url, viewport=(390, 844))
+    await page.start()
+    await page.ask("What colour is this?")
+    handle, mouse = page.page.locator("#sheet-handle"), page.page.mouse
+    height = "Math.round(document.querySelector('#panel').getBoundingClientRect().height)"
+    low = await page.page.evaluate(height)
+
+    async def drag(by: int) -> None:
+        before = await page.page.evaluate(height)
+        box = await handle.bounding_box()
+        assert box is not None
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        await mouse.move(x, y)
+        await mouse.down()
+        await mouse.move(x, y + by, steps=4)
+        await page.comes(height, before - by)
+        await mouse.up()
+
+    await drag(-60)
+    await expect(handle).to_have_attribute("aria-expanded", "true")
+    await page.comes(f"{height} > {low + 100}", True)
+    await drag(60)
+    await expect(handle).to_have_attribute("aria-expanded", "false")
+    await page.comes(height, low)
+    await handle.click()
+    await expect(handle).to_have_attribute("aria-expanded", "true")
+    await expect(handle).to_have_attribute("aria-label", "Show less of the chat")

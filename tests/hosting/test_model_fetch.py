@@ -159,6 +159,7 @@ async def test_the_disk_keeps_room(
 ) -> None:
     """Before the first byte, and while it comes: it is stopped, and says what to do."""
     async with fetching(hub, tmp_path, free=lambda _: RESERVE_BYTES) as fetch:
+        assert await fetch.free() == RESERVE_BYTES
         with pytest.raises(BadRequest, match="There is no room"):
             await fetch.start(NAME)
     assert not hub.asked

@@ -203,12 +203,14 @@ def test_motion_is_measured_against_about_a_second_before() -> None:
 
 
 def test_motion_forgets_when_the_camera_turns() -> None:
-    """Another shape or a clock that jumps back is a new beginning."""
+    """Another shape, a clock that jumps back or a long pause is a new beginning."""
     reader = SceneReader()
     assert reader.read(frame_of(plain(126)), 5.0).motion is None
     assert reader.read(frame_of(plain(126, 720, 1280)), 5.5).motion is None
     assert reader.read(frame_of(plain(126, 720, 1280)), 6.0).motion == 0.0
     assert reader.read(frame_of(plain(126, 720, 1280)), 1.0).motion is None
+    assert reader.read(frame_of(plain(235, 720, 1280)), 11.0).motion is not None
+    assert reader.read(frame_of(plain(235, 720, 1280)), 30.0).motion is None
 
 
 @pytest.mark.parametrize(("width", "height"), [(2, 2), (16, 16), (63, 65), (200, 20), (4096, 24)])

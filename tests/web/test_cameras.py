@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -372,6 +373,13 @@ async def test_the_simple_mode_tells_each_camera_by_name(other_encoder: LiveEnco
         await guest.page.send(type="settings", cameras=["2"])
         answer = await guest.page.ask("What do you see?", timeout=20)
         assert answer["frame"]["camera_name"] == "Door"
+        # It draws moving blocks; that is known a while after the camera was chosen.
+        deadline = time.monotonic() + 15
+        moves = "I cannot tell yet"
+        while moves.startswith("I cannot tell yet"):
+            assert time.monotonic() < deadline, moves
+            moves = (await guest.page.ask("Is anything moving?", timeout=20))["text"]
+        assert moves in ("Something moves a little.", "Much is moving, or the camera is.")
 
 
 async def test_each_camera_counts_among_the_sessions(encoder: LiveEncoder) -> None:

@@ -118,7 +118,7 @@ class Cameras:
             dark_since=-math.inf,
             clock=self._clock,
         )
-        # Its page shows no hints about it.
+        # Nothing is asked about it yet.
         camera.watched = False
         further = FurtherCamera(
             id,
@@ -179,6 +179,8 @@ class Cameras:
         """Ask about these cameras from now on. Unknown ones do not count; without any it is the own."""
         known = (OWN, *self._further)
         self._chosen = tuple(id for id in known if id in ids) or (OWN,)
+        for one in self._further.values():
+            one.camera.watched = one.id in self._chosen
         self.report()
 
     # Questions

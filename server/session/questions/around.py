@@ -41,15 +41,17 @@ async def shots(
     found = []
     for label in chosen:
         try:
+            camera = cameras.camera(label.id)
             if label.id == OWN:
-                frame, held = await own(asking)
+                (frame, held), scene = await own(asking), camera.scene
             else:
                 # Another device has a clock of its own: the time of the question here counts.
                 asked = Asked(at=asking.asked.at, wall=asking.asked.wall, sent=None)
-                frame, held = await cameras.camera(label.id).frame_after(asked, waits), False
+                frame, held = await camera.frame_after(asked, waits), False
+                scene = camera.scene_of(frame)
         except (CameraError, NotFound) as error:
             raise _named(error, label.name) from None
-        found.append(Shot(label.id, label.name, frame, held))
+        found.append(Shot(label.id, label.name, frame, held, scene))
     return tuple(found)
 
 
@@ -68,8 +70,8 @@ def _named(error: CameraError | NotFound, name: str) -> CameraError:
 
 
 def view_of(shot: Shot, detail: Detail) -> View:
-    """Return the view of one camera. Its scene is measured with its picture."""
-    return View(shot.frame, detail, None, shot.held)
+    """Return the view of one camera."""
+    return View(shot.frame, detail, shot.scene, shot.held)
 
 
 def with_others(

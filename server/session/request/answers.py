@@ -11,7 +11,7 @@ from typing import Protocol
 from server.camera.camera import Asked
 from server.core import messages as wire
 from server.core.errors import QwenCameraError
-from server.core.frames import Frame, Kind, Picture, Route
+from server.core.frames import Frame, Kind, Picture, Route, Scene
 from server.core.sound import Sound, SoundUse
 from server.engines import prompts
 from server.engines.base import Engine, EngineRequest
@@ -48,6 +48,8 @@ class Shot:
     name: str
     frame: Frame
     held: bool = False
+    # Measured by its camera; None before the first
+    scene: Scene | None = None
 
 
 class Mailbox(Protocol):

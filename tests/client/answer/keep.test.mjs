@@ -4,7 +4,10 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { fileName, fileOf } from "../../../client/answer/keep.js";
+import { use } from "../../../client/words/text.js";
 
+// Times are those of the device.
+process.env.TZ = "Asia/Kolkata";
 const NOW = new Date("2027-03-14T15:09:26Z");
 const PICTURE = "data:image/jpeg;base64,/9j/AAAA";
 const kept = (change = {}, more = {}) => ({
@@ -29,13 +32,22 @@ test("each format has the words, and pictures where it says so", () => {
   assert.deepEqual([turns[0].question, turns[0].answer, turns[0].picture, turns[0].model], ["What is this?", "A **cup**.", PICTURE, "m"]);
   // Ids at the server are no part of it.
   assert.ok(!JSON.stringify(turns).includes("secret"));
-  assert.equal(fileName("html", NOW), "qwen-camera-2027-03-14T15-09.html");
+  assert.equal(fileName("html", NOW), "qwen-camera-2027-03-14T20-39.html");
 });
 
 test("a description is kept with all that it said", () => {
   const turn = kept({ kind: "describe", earlier: [{ at: NOW.getTime() - 60_000, text: "A desk." }] });
-  assert.match(fileOf("markdown", [turn], NOW), /- 15:08:26 A desk\\\.\n- 15:09:26/);
-  assert.ok(fileOf("html", [turn], NOW).includes("<li>15:08:26 A desk.</li>"));
+  assert.match(fileOf("markdown", [turn], NOW), /- 20:38:26 A desk\\\.\n- 20:39:26/);
+  assert.ok(fileOf("html", [turn], NOW).includes("<li>20:38:26 A desk.</li>"));
+});
+
+test("the file's own words and times are in the page's language", () => {
+  use("de", { "Conversation of {time}": "Gespräch vom {time}", "What the model saw": "Was das Modell sah" });
+  assert.match(fileOf("markdown", [kept()], NOW), /^# Gespräch vom 14\. März 2027 um 20:39:26\n/);
+  const html = fileOf("html", [kept()], NOW);
+  use("en", {});
+  assert.match(html, /<html lang="de" dir="ltr">\n[^]*<title>Gespräch vom 14\. März 2027 um 20:39:26<\/title>/);
+  assert.match(html, /alt="Was das Modell sah">[^]*<p class="about">14\. März 2027 um 20:39:26 · vllm, m · 0\.8 s<\/p>/);
 });
 
 const WICKED = [
@@ -45,7 +57,7 @@ const WICKED = [
 ];
 
 test("exported HTML is inert, whatever people, scenes and models wrote", () => {
-  const own = /<\/?(?:html|head|body|section|h1|h2|h3|p|div|ul|li|pre|code|table|tr|td|th|strong|em|s|hr|blockquote|title)(?: class="(?:text|about)"| style="margin-left:[\d.]+em;list-style:(?:disc|none)")?>|<!doctype html>|<meta [^<>]+>|<style>[^<]*<\/style>|<img src="data:image\/jpeg;base64,[A-Za-z0-9+/=]+" alt="[^"<]*">/g;
+  const own = /<\/?(?:head|body|section|h1|h2|h3|p|div|ul|li|pre|code|table|tr|td|th|strong|em|s|hr|blockquote|title)(?: class="(?:text|about)"| style="margin-left:[\d.]+em;list-style:(?:disc|none)")?>|<\/html>|<!doctype html>|<html lang="en" dir="ltr">|<meta [^<>]+>|<style>[^<]*<\/style>|<img src="data:image\/jpeg;base64,[A-Za-z0-9+/=]+" alt="[^"<]*">/g;
   for (const text of WICKED) {
     for (const marked of [true, false]) {
       const turns = [
