@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from fractions import Fraction
 from typing import Any
 
@@ -10,7 +12,7 @@ from aiortc import MediaStreamTrack, RTCRtpSender
 from aiortc.mediastreams import MediaStreamError
 from aiortc.rtp import RtcpSrPacket
 
-from scripts.bench.live_encoder import EncodedFrame, Feed
+from scripts.bench.live_encoder import TIMES_KEPT, EncodedFrame, Feed
 
 # Seconds between 1900 (NTP) and 1970 (epoch)
 NTP_OFFSET = 2_208_988_800
@@ -26,6 +28,8 @@ class EncodedTrack(MediaStreamTrack):
         self._feed = feed
         self.sent = 0
         self.bytes = 0
+        # When the newest were sent, monotonic seconds
+        self.times: deque[float] = deque(maxlen=TIMES_KEPT)
         # For the next sender report: the capture time of the newest frame
         self.newest: EncodedFrame | None = None
 
@@ -35,6 +39,7 @@ class EncodedTrack(MediaStreamTrack):
         frame = await self._feed.frames.get()
         self.newest = frame
         self.sent += 1
+        self.times.append(time.monotonic())
         self.bytes += len(frame.data)
         packet = av.Packet(frame.data)
         packet.pts = frame.rtp_time

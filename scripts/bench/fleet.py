@@ -87,6 +87,7 @@ class Redis:
         self.port = free_port()
         self.url = f"redis://{host.address}:{self.port}/0"
         self._open = contextlib.ExitStack()
+        self._folder = ""
         self._process: asyncio.subprocess.Process | None = None
 
     def signal(self, number: signal.Signals) -> None:
@@ -98,11 +99,16 @@ class Redis:
             raise MeasurementError(
                 "redis-server is not installed: --fleet needs it (apt install redis-server)"
             )
-        folder = self._open.enter_context(tempfile.TemporaryDirectory())
+        self._folder = self._open.enter_context(tempfile.TemporaryDirectory())
+        await self.start()
+        return self
+
+    async def start(self) -> None:
+        """Start it, with nothing in it. Raises MeasurementError."""
         self._process = await asyncio.create_subprocess_exec(
             *(*self._host.command, "redis-server"),
             *("--port", str(self.port), "--bind", self._host.address, "--protected-mode", "no"),
-            *("--dir", folder, "--save", "", "--appendonly", "no"),
+            *("--dir", self._folder, "--save", "", "--appendonly", "no"),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
@@ -112,14 +118,18 @@ class Redis:
             with contextlib.suppress(OSError):
                 _, writer = await asyncio.open_connection(self._host.address, self.port)
                 writer.close()
-                return self
+                return
             await asyncio.sleep(0.02)
         raise MeasurementError("redis-server does not listen after 10 s")
 
-    async def __aexit__(self, *_: object) -> None:
+    async def kill(self) -> None:
+        """End it without a word (SIGKILL)."""
         if self._process is not None and self._process.returncode is None:
             self._process.kill()
             await self._process.wait()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.kill()
         self._open.close()
 
 

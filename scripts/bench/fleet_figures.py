@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from scripts.bench.fleet_machine import PAUSE_SECONDS
 from scripts.bench.fleet_peer import Away
 from scripts.bench.fleet_visitor import Asked
 
@@ -45,9 +47,10 @@ def figures(
     aways: Sequence[Away],
     people: tuple[int, int],
     requests: Sequence[int],
+    machine: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """Work out one fault's row. `people`: those there, and those of them whose camera is live at
-    the end; `requests`: those that each engine got since the fault began.
+    the end; `requests`: those that each engine got since the fault began; `machine`: what `Since` has.
     """
     mine = [one for one in asked if span.phase(one.at)]
     gone = [one for one in aways if span.before <= one.began < span.end]
@@ -78,16 +81,19 @@ def figures(
         "asked_again": sum(one.again for one in mine),
         "mid_answer": sum(one.end == "mid-answer" for one in mine),
         "lost": len(lost),
-        "lost_why": sorted({one.end for one in lost}),
+        # Their cameras had no pictures to send, since this process did not get its time.
+        "lost_unmade": sum((one.unmade or 0.0) > PAUSE_SECONDS for one in lost),
+        "lost_why": dict(Counter(one.end for one in lost).most_common()),
         **{
             f"first_token_{name}_ms_{phase}": _round(percentile(first[phase], share), 1000)
             for phase in PHASES
             for name, share in (("p50", 0.5), ("p95", 0.95))
         },
         "requests": list(requests),
+        **(machine or {}),
         # For those who look for the cause
-        "lost_questions": [_described(one) for one in lost],
-        "slowest": [_described(one) for one in sorted(mine, key=_took)[-3:]],
+        "lost_questions": [_described(one, span) for one in lost],
+        "slowest": [_described(one, span) for one in sorted(mine, key=_took)[-3:]],
     }
 
 
@@ -95,14 +101,17 @@ def _took(one: Asked) -> float:
     return 0.0 if one.first is None else one.first - one.at
 
 
-def _described(one: Asked) -> dict[str, Any]:
+def _described(one: Asked, span: Span) -> dict[str, Any]:
     return {
+        "seconds_after_the_fault": round(one.at - span.during, 1),
         "end": one.end,
         "why": one.why,
         "gateway": one.gateway,
         "again": one.again,
         "waited_for_camera_ms": _round(None if one.live is None else one.live - one.at, 1000),
         "first_token_ms": _round(None if one.first is None else one.first - one.at, 1000),
+        "unmade_s": _round(one.unmade),
+        "unsent_s": _round(one.unsent),
         "timings": one.timings,
     }
 
@@ -112,6 +121,7 @@ _SUMS = frozenset(
     [
         "questions",
         "lost",
+        "lost_unmade",
         "mid_answer",
         "asked_again",
         "never_back",
@@ -133,13 +143,13 @@ def median_row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         values = [row[name] for row in rows]
         if name in _SUMS:
             found[name] = sum(values)
-        elif name == "away_max_s":
+        elif name in ("away_max_s", "pause_max_ms"):
             found[name] = max((one for one in values if one is not None), default=None)
         elif name == "lost_why":
-            found[name] = sorted({why for one in values for why in one})
+            found[name] = dict(sum((Counter(one) for one in values), Counter()).most_common())
         elif name == "requests":
             found[name] = [sum(counts) for counts in zip(*values, strict=True)]
-        elif name.startswith(("away_", "first_token_")):
+        elif name.startswith(("away_", "first_token_", "idle_", "people_c")):
             found[name] = percentile([one for one in values if one is not None], 0.5)
         elif name not in ("fault", "lost_questions", "slowest"):
             found[name] = value
@@ -166,11 +176,44 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
             f" p50 {_said(row['away_p50_s'])} s, most {_said(row['away_max_s'])} s;"
             f" {row['never_back']} never back; chat kept {row['chats_kept']} of {row['chats_due']}",
             f"  questions       {row['questions']}, lost {row['lost']}"
-            f"{' (' + ', '.join(row['lost_why']) + ')' if row['lost_why'] else ''}, in mid-answer"
+            f"{_causes(row)}, in mid-answer"
             f" {row['mid_answer']}, asked again {row['asked_again']}",
             f"  first token     p50/p95 in ms: {ttft}",
             f"  engines         requests {' / '.join(str(count) for count in row['requests'])}",
         ]
+        if "idle_share" in row:
+            lines.append(
+                f"  machine         {row['idle_share']:.0%} idle; the people's process used"
+                f" {row['people_cores']:g} cores and paused for {row['pause_max_ms']:g} ms at most"
+            )
+    return "\n".join(lines)
+
+
+def _causes(row: dict[str, Any]) -> str:
+    """Return the errors of what was lost, and how much of it is the measuring machine's."""
+    if not row["lost"]:
+        return ""
+    errors = ", ".join(f"{why} {count}" for why, count in row["lost_why"].items())
+    return f" ({errors}; {row['lost_unmade']} while no pictures were made)"
+
+
+def summary(rows: Sequence[dict[str, Any]]) -> str:
+    """Return one table of all faults, a line each, as docs/FIGURES.md has it."""
+    lines = [
+        "| fault | runs | asked | lost | mid-answer | asked again | away p50 / most | chats kept"
+        " | first token p95 before / during / after | idle | longest pause |",
+        "|---" * 11 + "|",
+    ]
+    for row in rows:
+        away = f"{_said(row['away_p50_s'])} / {_said(row['away_max_s'])} s"
+        first = " / ".join(_said(row[f"first_token_p95_ms_{phase}"]) for phase in PHASES)
+        idle = "-" if row.get("idle_share") is None else f"{row['idle_share']:.0%}"
+        lines.append(
+            f"| {row['fault']} | {row.get('runs', 1)} | {row['questions']}"
+            f" | {row['lost']}{_causes(row)} | {row['mid_answer']} | {row['asked_again']} | {away}"
+            f" | {row['chats_kept']} of {row['chats_due']} | {first} ms | {idle}"
+            f" | {_said(row.get('pause_max_ms'))} ms |"
+        )
     return "\n".join(lines)
 
 

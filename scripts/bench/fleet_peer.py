@@ -123,7 +123,7 @@ class FleetPeer(CameraPeer):
         # The chat that it gets, until it has taken or refused it
         self._brings = Said(said.handover, said.token) if said.handover else None
         # Infinite while the camera is not connected
-        self._connected_at = math.inf
+        self.connected_at = math.inf
 
     @property
     def gateway(self) -> str:
@@ -155,12 +155,12 @@ class FleetPeer(CameraPeer):
             return True
         # The server explains these, and what to do.
         explained = self.status.get("camera") in ("stalled", "frozen")
-        return math.isfinite(self._connected_at) and (explained or self._patient)
+        return math.isfinite(self.connected_at) and (explained or self._patient)
 
     @property
     def _patient(self) -> bool:
         """True when the camera has been connected for so long that its picture is overdue."""
-        return time.monotonic() - self._connected_at > PATIENCE
+        return time.monotonic() - self.connected_at > PATIENCE
 
     async def keep(self, *, pulse: bool) -> None:
         """Open socket and camera, and again after each loss, until the session has ended.
@@ -235,8 +235,8 @@ class FleetPeer(CameraPeer):
         try:
             while not self.gone.is_set():
                 await self.dark.wait()
-                if math.isfinite(self._connected_at):
-                    self._connected_at = math.inf
+                if math.isfinite(self.connected_at):
+                    self.connected_at = math.inf
                     if away is None:
                         self.dark_at = time.monotonic()
                         away = Away(self.dark_at, "camera", self.gateway)
@@ -267,7 +267,7 @@ class FleetPeer(CameraPeer):
             if isinstance(lost, HttpError) and lost.reply.status in (401, 404):
                 self.gone.set()
             return False
-        self._connected_at = time.monotonic()
+        self.connected_at = time.monotonic()
         return True
 
     async def drop_camera(self) -> None:

@@ -94,7 +94,9 @@ def _question() -> bytes:
     url = {"url": f"data:image/jpeg;base64,{picture}"}
     content = [{"type": "image_url", "image_url": url}, {"type": "text", "text": "What is it?"}]
     messages = [{"role": "user", "content": content}]
-    return json.dumps({"model": "stand-in", "messages": messages, "stream": True}).encode()
+    return json.dumps(
+        {"model": "stand-in", "messages": messages, "stream": True, "max_tokens": 1}
+    ).encode()
 
 
 async def _first_event(base_url: str, body: bytes, session: str) -> float:

@@ -7,14 +7,14 @@ from collections.abc import Awaitable, Callable
 
 from scripts.bench.fleet import Fleet
 
-FAULTS = ("drain", "kill", "engine", "slow", "redis", "partition")
+FAULTS = ("drain", "kill", "engine", "slow", "redis", "redis-kill", "partition")
 # Without hosts of their own
 NOT_APART = FAULTS[:-1]
 SLOW_FACTOR = 10.0
 # A drained gateway has DRAIN_SECONDS of 10, and some for its end.
 DRAINED_SECONDS = 40.0
 # The shortest time of a fault (seconds): a Redis that is gone for less is nothing to notice.
-LEAST = {"redis": 30.0, "partition": 15.0}
+LEAST = {"redis": 30.0, "redis-kill": 30.0, "partition": 15.0}
 
 Step = Callable[[], Awaitable[None]]
 
@@ -33,6 +33,7 @@ class Script:
             "engine": (fleet.engines[0].kill, lambda: fleet.revive(0)),
             "slow": (lambda: last.slow(SLOW_FACTOR), lambda: last.slow(1)),
             "redis": (self._hang_redis, self._go_on_redis),
+            "redis-kill": (fleet.redis.kill, fleet.redis.start),
             "partition": (
                 lambda: fleet.hosts.cut(self._far),
                 lambda: fleet.hosts.mend(self._far),

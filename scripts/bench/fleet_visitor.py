@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.chat_client import Answer, Message
+from scripts.bench.fleet_machine import BEFORE_SECONDS, longest_pause
 from scripts.bench.fleet_peer import (
     END_SECONDS,
     LOOK_SECONDS,
@@ -45,6 +46,10 @@ class Asked:
     gateway: str = ""
     # What its error said; the times of its answer as the server has them
     why: str = ""
+    # Of a lost one: the longest times without a new picture of its encoder, and without one that its
+    # camera sent (seconds), shortly before its end; None without a camera
+    unmade: float | None = None
+    unsent: float | None = None
     timings: Message = field(default_factory=dict)
     # The session that it was sent in last, and what came there
     sent: tuple[FleetPeer, Answer] | None = None
@@ -158,9 +163,19 @@ class FleetVisitor:
                 return
             if asked.end not in ("lost", "draining", "unsent") or asked.again:
                 break
+        self._look_back(asked)
         if asked.first is not None:
             # Its engine or gateway went while it spoke.
             asked.end = "mid-answer"
+
+    def _look_back(self, asked: Asked) -> None:
+        """Note whether the camera of a lost question got its time in this process."""
+        peer, now = self.peer, time.monotonic()
+        if peer is None or peer.track is None or peer.connected_at > now:
+            return
+        since = max(now - BEFORE_SECONDS, peer.connected_at)
+        asked.unmade = longest_pause(list(self.encoder.times), since, now)
+        asked.unsent = longest_pause(list(peer.track.times), since, now)
 
     async def _ready(self) -> FleetPeer:
         """Wait until the page would send a question."""

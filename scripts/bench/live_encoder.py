@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -29,6 +30,8 @@ KEY_PAUSE = 0.25
 # Frames that may wait for one sender. More than that and the sender is out of breath: it starts
 # anew at a key frame.
 BACKLOG = 8
+# Times of frames that are kept, for those who look for pauses
+TIMES_KEPT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +146,8 @@ class LiveEncoder:
         self.bits_per_frame = bits_per_frame
         self.frames = 0
         self.keys = 0
+        # When the newest frames were handed out, monotonic seconds
+        self.times: deque[float] = deque(maxlen=TIMES_KEPT)
         self._rate = rate
         self._phase = phase
         self._feeds: set[Feed] = set()
@@ -285,6 +290,7 @@ class LiveEncoder:
         return context
 
     def _hand_out(self, frame: EncodedFrame) -> None:
+        self.times.append(time.monotonic())
         for feed in self._feeds:
             if feed.frames.full():
                 feed.dropped += 1

@@ -111,7 +111,7 @@ class Report:
     started: float = field(default_factory=time.time)
     # Further values for the JSON
     more: dict[str, Any] = field(default_factory=dict)
-    _ticks: tuple[int, int] = field(default_factory=lambda: _idle_and_all())
+    _ticks: tuple[int, int] = field(default_factory=lambda: idle_and_all())
 
     def add(self, row: Row) -> None:
         self.rows.append(row)
@@ -121,7 +121,7 @@ class Report:
 
         The figures include what else ran on it.
         """
-        idle, total = (b - a for a, b in zip(self._ticks, _idle_and_all(), strict=True))
+        idle, total = (b - a for a, b in zip(self._ticks, idle_and_all(), strict=True))
         if total:
             self.conditions["machine_idle_share"] = round(idle / total, 3)
 
@@ -211,7 +211,7 @@ def machine() -> dict[str, Any]:
     }
 
 
-def _idle_and_all() -> tuple[int, int]:
+def idle_and_all() -> tuple[int, int]:
     """Ticks of all processors: idle ones, and all; zeros on a system without /proc."""
     fields = [int(x) for x in _read("/proc/stat").split("\n", 1)[0].split()[1:9]]
     return (fields[3] + fields[4], sum(fields)) if len(fields) == 8 else (0, 0)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.bench.fleet_figures import Span, figures, median_row, percentile, table
+from scripts.bench.fleet_figures import Span, figures, median_row, percentile, summary, table
+from scripts.bench.fleet_machine import longest_pause
 from scripts.bench.fleet_nginx import configuration
 from scripts.bench.fleet_peer import Away
 from scripts.bench.fleet_run import options
@@ -38,7 +39,7 @@ def test_what_people_lose() -> None:
     ]
     row = figures("kill", SPAN, asked, aways, (4, 3), [5, 6])
     assert (row["questions"], row["lost"], row["mid_answer"], row["asked_again"]) == (6, 1, 1, 1)
-    assert row["lost_why"] == ["draining"]
+    assert row["lost_why"] == {"draining": 1}
     assert (row["moved"], row["cut_off"], row["never_back"]) == (1, 2, 1)
     assert (row["away_p50_s"], row["away_max_s"]) == (0.5, 2)
     assert (row["chats_kept"], row["chats_due"]) == (1, 2)
@@ -46,7 +47,14 @@ def test_what_people_lose() -> None:
     assert row["first_token_p50_ms_during"] == 1000
     assert row["first_token_p50_ms_after"] is None
     told = table([row])
-    for part in ("kill", "4, live at the end 3", "lost 1 (draining)", "1 of 2", "5 / 6", "-/-"):
+    for part in (
+        "kill",
+        "4, live at the end 3",
+        "lost 1 (draining 1; 0 while no pictures were made)",
+        "1 of 2",
+        "5 / 6",
+        "-/-",
+    ):
         assert part in told
 
 
@@ -84,12 +92,45 @@ def test_several_runs_of_a_fault_are_one_row() -> None:
     row = median_row(rows)
     assert (row["fault"], row["runs"]) == ("kill", 3)
     assert (row["questions"], row["lost"], row["mid_answer"]) == (6, 3, 1)
-    assert (row["lost_why"], row["requests"]) == (["lost"], [3, 6])
+    assert (row["lost_why"], row["requests"]) == ({"lost": 3}, [3, 6])
     assert (row["away_p50_s"], row["away_max_s"], row["people"]) == (2, 3, 12)
     assert row["first_token_p50_ms_during"] == 200
     assert "kill (3 runs)" in table([row])
     # Each lost question says what came in place of its answer.
     assert [one["why"] for one in rows[0]["lost_questions"]] == ["it broke"]
+
+
+def test_losses_of_the_measuring_machine() -> None:
+    """A question whose camera's encoder stood still is told from one that had pictures, and the last
+    table has a line for each fault with what the machine did.
+    """
+    asked = [
+        Asked(11, end="camera_frozen", unmade=2.6, unsent=2.7),
+        Asked(12, end="camera_frozen", unmade=0.3, unsent=2.7),
+        Asked(13, end="no gateway"),
+    ]
+    machine = {"idle_share": 0.25, "people_cores": 0.8, "pause_max_ms": 140.0}
+    row = figures("redis", SPAN, asked, [], (4, 4), [1], machine)
+    assert (row["lost"], row["lost_unmade"]) == (3, 1)
+    assert row["lost_why"] == {"camera_frozen": 2, "no gateway": 1}
+    assert row["lost_questions"][0]["seconds_after_the_fault"] == 1
+    busier = {**row, "pause_max_ms": 900.0, "idle_share": 0.05}
+    both = median_row([row, busier, busier])
+    assert (both["lost_unmade"], both["pause_max_ms"], both["idle_share"]) == (3, 900, 0.05)
+    said = "lost 9 (camera_frozen 6, no gateway 3; 3 while no pictures were made)"
+    assert said in table([both])
+    assert "paused for 900 ms at most" in table([both])
+    head, line, values = summary([both]).splitlines()
+    assert head.count("|") == line.count("|") == values.count("|")
+    assert "| redis | 3 | 9 | 9 (camera_frozen 6" in values
+    assert values.endswith("| 5% | 900 ms |")
+
+
+def test_a_pause_is_the_longest_time_without_anything() -> None:
+    """From the beginning of the time to its end; what came before does not count."""
+    assert longest_pause([], 10, 13) == 3
+    assert longest_pause([2, 10.5, 11, 12.5], 10, 13) == 1.5
+    assert longest_pause([10.2, 10.4], 10, 13) == pytest.approx(2.6)
 
 
 def test_a_partition_needs_hosts(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import pytest
 
+from scripts.bench.fleet_machine import PAUSE_SECONDS, Machine
 from scripts.bench.fleet_peer import Backoff, FleetPeer
 from scripts.bench.fleet_visitor import FleetVisitor
 from scripts.bench.live_encoder import LiveEncoder
@@ -130,6 +131,32 @@ async def test_a_server_that_comes_back_gets_camera_and_chat() -> None:
         assert [asked.end for asked in visitor.asked] == ["ok", "ok"]
         [session] = again.program.sessions.all()
         assert len(session._parts.history) == 2
+
+
+async def test_a_loss_says_whether_pictures_were_made() -> None:
+    """The encoder stands still, as on a machine without time for it: the question is lost, and says
+    why. The machine's own figures say that its loop went on.
+    """
+    async with AsyncExitStack() as stack:
+        model = await stack.enter_async_context(FakeOpenAI())
+        run = await stack.enter_async_context(running(**settings(model)))
+        encoder = await stack.enter_async_context(live_encoder())
+        visitor = await stack.enter_async_context(somebody(run.base_url, encoder))
+        machine = Machine()
+        since, watching = machine.since(), asyncio.create_task(machine.watch())
+        stack.callback(watching.cancel)
+        encoder.paused = True
+        await until(lambda: peer_of(visitor).status.get("camera") in ("frozen", "stalled"))
+        await visitor.ask("What is this?")
+        [asked] = visitor.asked
+        assert asked.end in ("camera_frozen", "camera_stalled")
+        assert asked.unmade is not None
+        assert asked.unsent is not None
+        assert min(asked.unmade, asked.unsent) > PAUSE_SECONDS
+        found = since.figures()
+        assert 0 <= found["idle_share"] <= 1
+        assert found["people_cores"] > 0
+        assert found["pause_max_ms"] < 1000 * asked.unmade
 
 
 def test_the_page_waits_longer_and_longer() -> None:
