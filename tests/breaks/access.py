@@ -286,6 +286,14 @@ ACCESS = (
         "access/test_redis_store.py::test_names_tell_nothing",
     ),
     Break(
+        "Redis",
+        "sessions are listed by their ids",
+        "server/access/redis_store.py",
+        'return self._hash("member", text)',
+        "return text",
+        "program/test_redis_content.py",
+    ),
+    Break(
         "The name of a process",
         "it is an address to connect to",
         "deploy/nginx.conf",

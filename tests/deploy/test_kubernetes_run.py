@@ -153,7 +153,8 @@ async def test_podman_plays_the_pods(tmp_path: Path, request: pytest.FixtureRequ
     """
     real_router.needed()
     if missing := [one for one in ("podman", "redis-server") if shutil.which(one) is None]:
-        pytest.skip(f"{' and '.join(missing)} missing.")
+        named = " and ".join(missing)
+        pytest.skip(f"{named} missing: apt install podman runc catatonit redis-server.")
     # podman takes no longer path than 50 characters.
     folder = Path(tempfile.mkdtemp(prefix="pods-", dir="/tmp"))
     request.addfinalizer(lambda: shutil.rmtree(folder))

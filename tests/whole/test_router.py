@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -28,6 +29,8 @@ LIMITS = TimeLimits(connect=2, first_token=15.0, between_tokens=10.0, total=30.0
 KEYS = SessionKeys("s" * 32)
 # Seconds within which a model server must hear of a cancelled question, with room for a busy machine
 SOON = 2.0
+# The same on a machine with nothing else to do
+CANCELLED_WITHIN = 0.1
 
 
 def picture(number: int = 0, size: int = 60_000) -> Picture:
@@ -190,16 +193,22 @@ async def test_a_question_cancelled_before_its_token_is_closed_with_the_next_byt
 
 
 async def test_a_cancelled_question_is_closed_at_its_server(routed: Routed) -> None:
-    """While its answer comes."""
+    """While its answer comes, within a tenth of a second."""
     for fake in routed.fakes:
         fake.between_tokens = 0.05
         fake.answer_for = lambda _body, _jpeg: ["a "] * 400
-    stream = routed.engine.answer(EngineRequest("s", Kind.CHAT, "What?", picture()))
-    await anext(stream)
-    await stream.aclose()
-    (seen,) = routed.requests()
-    await asyncio.wait_for(seen.done.wait(), SOON)
-    assert seen.closed_early
+    took = []
+    for number in range(5):
+        stream = routed.engine.answer(EngineRequest("s", Kind.CHAT, f"{number}?", picture()))
+        await anext(stream)
+        began = time.monotonic()
+        await stream.aclose()
+        seen = routed.requests()[-1]
+        await asyncio.wait_for(seen.done.wait(), SOON)
+        took.append(time.monotonic() - began)
+        assert seen.closed_early
+    # A busy machine may hold some of them up.
+    assert min(took) < CANCELLED_WITHIN, took
 
 
 async def test_the_router_changes_nothing_of_a_request(routed: Routed) -> None:
