@@ -57,6 +57,7 @@ def test_it_keeps_to_the_time_and_port_of_the_web_server() -> None:
     assert scaling["target_ongoing_requests"] <= deployed["max_ongoing_requests"]
 
 
+@pytest.mark.filterwarnings("ignore")
 def test_ray_takes_it() -> None:
     """Ray's own schema takes the file, where Ray is installed, and the router of sessions is one of its classes."""
     if importlib.util.find_spec("ray") is None:
