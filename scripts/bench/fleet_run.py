@@ -34,6 +34,7 @@ import contextlib
 import json
 import os
 import random
+import signal
 import sys
 import threading
 import time
@@ -62,6 +63,8 @@ SIZES = ("320x180", "640x360", "1280x720")
 # Beyond what the phases take: starts, connections, restarts (seconds)
 SPARE_SECONDS = 240.0
 CONNECT_SECONDS = 60.0
+# For the end of all processes after Ctrl+C or SIGTERM
+END_SECONDS = 30.0
 # Pairs of questions that find what the router costs
 COST_QUESTIONS = 200
 
@@ -301,6 +304,7 @@ def main(arguments: Sequence[str]) -> int:
     limit = threading.Timer(seconds, _give_up, (seconds,))
     limit.daemon = True
     limit.start()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     status = program.run(lambda: _run(args), args.output)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -318,9 +322,14 @@ def _run(args: argparse.Namespace) -> int:
     # Not asyncio.run, which waits for every task that was cancelled.
     loop = asyncio.new_event_loop()
     begin = time.time()
-    found = loop.run_until_complete(
-        measure(args, lambda text: print(text, file=sys.stderr, flush=True))
-    )
+    run = loop.create_task(measure(args, lambda text: print(text, file=sys.stderr, flush=True)))
+    try:
+        found = loop.run_until_complete(run)
+    except KeyboardInterrupt:
+        # Processes and namespaces go, whoever ended it.
+        run.cancel()
+        loop.run_until_complete(asyncio.wait({run}, timeout=END_SECONDS))
+        raise
     rows = found["runs"]
     if args.repeat > 1:
         rows = [median_row([row for row in rows if row["fault"] == one]) for one in args.faults]
