@@ -191,9 +191,10 @@ class FleetPeer(CameraPeer):
                     await asyncio.sleep(self._waits.next(LEAST.get(self.close_code or 0, 0.0)))
                 first = False
                 try:
-                    began = self.ready.get("began_at")
+                    began, lost_at = self.ready.get("began_at"), self.shut_at
                     await self.open_socket(timeout=OPEN_SECONDS)
-                    await self._opened(restarted=began not in (None, self.ready.get("began_at")))
+                    restarted = began not in (None, self.ready.get("began_at"))
+                    await self._opened(restarted=restarted, lost_at=lost_at or 0.0)
                 except LOST:
                     if self.close_code == NO_SESSION:
                         self.gone.set()
@@ -217,13 +218,15 @@ class FleetPeer(CameraPeer):
             self.shut_at = None
             self._waits.reset()
 
-    async def _opened(self, *, restarted: bool) -> None:
-        """Send what the page sends first."""
+    async def _opened(self, *, restarted: bool, lost_at: float) -> None:
+        """Send what the page sends first. `lost_at`: when the socket before this one was lost."""
         if restarted:
-            # A restarted server takes the old token for a new session, which has no camera yet.
+            # A restarted server takes the old token for a new session. It has no camera yet, unless that
+            # was offered again before the socket was open.
             self._brings = Said(self.said.handover, self.said.token) if self.said.handover else None
             self.status = {}
-            self.dark.set()
+            if self.connected_at < lost_at:
+                self.dark.set()
         if self._brings is not None:
             brought = {"handover": self._brings.handover, "token": self._brings.token}
             await self.send({"type": "resume", **brought})
