@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import pytest
 
-from scripts.bench.fleet_machine import PAUSE_SECONDS, Machine
+from scripts.bench.fleet_machine import PAUSE_SECONDS, Machine, longest_pause
 from scripts.bench.fleet_peer import Backoff, FleetPeer
 from scripts.bench.fleet_visitor import FleetVisitor
 from scripts.bench.live_encoder import LiveEncoder
@@ -46,6 +47,11 @@ async def somebody(url: str, encoder: LiveEncoder) -> AsyncIterator[FleetVisitor
 
 async def until(check: Callable[[], bool]) -> None:
     await soon(check, PATIENT)
+
+
+def no_pause(times: Iterable[float]) -> bool:
+    now = time.monotonic()
+    return longest_pause(list(times), now - PAUSE_SECONDS - 1, now) < PAUSE_SECONDS
 
 
 def peer_of(visitor: FleetVisitor) -> FleetPeer:
@@ -184,6 +190,11 @@ async def test_a_loss_says_whether_pictures_were_made() -> None:
         machine = Machine()
         since, watching = machine.since(), asyncio.create_task(machine.watch())
         stack.callback(watching.cancel)
+        track = peer_of(visitor).track
+        assert track is not None
+        for times in (encoder.times, track.times):
+            # While both are well there is no such pause.
+            await until(lambda times=times: no_pause(times))  # type: ignore[misc]
         encoder.paused = True
         await until(lambda: peer_of(visitor).status.get("camera") in ("frozen", "stalled"))
         await visitor.ask("What is this?")
