@@ -211,7 +211,7 @@ function renderDetails() {
 const cameras = new Part(later("./cameras/panel.js", key("The cameras did not arrive"), async () => new (await import("./cameras/panel.js")).CamerasPanel(visit, { video: stage.video, note }), "./cameras/cameras.css", "./cameras/panel.html"));
 byId("several-open", HTMLButtonElement).addEventListener("click", () => void cameras.open(stage.state));
 
-const programs = new Part(later("./programs/panel.js", key("What is about other programs did not arrive"), async () => new (await import("./programs/panel.js")).ProgramsPanel(visit, { chat, last: () => conversation.turns.at(-1)?.key ?? "", onChange: renderRunning }), "./programs/programs.css", "./programs/panel.html"));
+const programs = new Part(later("./programs/panel.js", key("The dialog about other programs did not arrive"), async () => new (await import("./programs/panel.js")).ProgramsPanel(visit, { chat, last: () => conversation.turns.at(-1)?.key ?? "", onChange: renderRunning }), "./programs/programs.css", "./programs/panel.html"));
 byId("programs-open", HTMLButtonElement).addEventListener("click", () => void programs.open(stage.state)); if (history.state?.programs?.length) void programs.ahead();
 
 const preferences = new SettingsEntry(visit, (again) => missing.open(key("The settings did not arrive"), again), words);

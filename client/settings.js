@@ -5,7 +5,7 @@ import { Part } from "./page/part.js";
 import { change, onSettings, settings } from "./page/settings.js";
 
 export class SettingsEntry {
-  // What the session has of these, as far as it was taken notice of
+  // The settings that the session has, as far as they were compared
   #told = described(settings());
   #visit;
   #begun = false;

@@ -95,7 +95,7 @@ elif [ -n "$needed" ]; then
     rm -f "$stamp"
     tail -n 2 "$INSTALL_LOG" >&2
     explain_refused_file || true
-    say "What runs a model could not be installed; the whole output is in $INSTALL_LOG. Without a network: connect and run"
+    say "The packages that run a model could not be installed; the whole output is in $INSTALL_LOG. Without a network: connect and run"
     say 'this again. Or name a Python that has torch and transformers: ENGINE_PYTHON=/path/to/bin/python. Without --model'
     fail 'the built-in engine answers: bash scripts/run.sh'
 else

@@ -105,7 +105,7 @@ export class CamerasPanel {
     if (invited) this.#dialog.invite(invited);
   }
 
-  /** @param {"POST"|"PATCH"|"DELETE"} method @param {string} path @param {object} [body] @returns {Promise<any>} null when it failed, which was said */
+  /** @param {"POST"|"PATCH"|"DELETE"} method @param {string} path @param {object} [body] @returns {Promise<any>} null when it failed; the dialog says why */
   async #request(method, path, body) {
     const { session } = this.#visit;
     this.#dialog.say("");

@@ -73,7 +73,7 @@ export class ChatView {
   /** @type {RichText|null} */
   #rich = null;
 
-  /** What counts as a change, in the details of the running description. @type {HTMLElement|null} */
+  /** The slider for the size of a change, in the details of the running description. @type {HTMLElement|null} */
   changes = null;
 
   /** @param {ChatActions} actions */
@@ -179,7 +179,7 @@ export class ChatView {
     this.#following.begin();
   }
 
-  /** @param {string|null} key of the turn that is being read aloud */
+  /** @param {string|null} key of the turn that the voice is reading */
   renderSpeaking(key) {
     for (const [turn, article] of this.#turns) {
       const button = part(article, ".speak", HTMLButtonElement);

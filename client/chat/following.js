@@ -15,7 +15,7 @@ export class Following {
   #words;
   // True while the reader is there
   #on = true;
-  // How far the log was scrolled to them last (px)
+  // The distance by which the log was scrolled to them last (px)
   #scrolled = 0;
 
   /**
@@ -67,7 +67,7 @@ export class Following {
   }
 
   /**
-   * How far the log scrolls (px): to its end, but not so far that places, pictures and buttons push out words which take up
+   * The distance by which the log scrolls (px): to its end, but not so far that places, pictures and buttons push out words which take up
    * to the half of it, or leave longer ones less than that half.
    */
   #goal() {

@@ -4,7 +4,7 @@ const REMARK = "remark";
 // A remark that has waited so long (ms) is no news.
 const STALE = 30_000;
 
-/** Reads one text at a time aloud with the browser's own voice, at once or piece by piece. */
+/** Speaks one text at a time with the browser's own voice, at once or piece by piece. */
 export class Speech {
   /** @type {string|null} key of what is being read */
   #key = null;

@@ -69,7 +69,7 @@ export class TalkEntry {
     this.#part.here?.connected(socket === "open");
   }
 
-  /** Carry out what was said in place of a question. @param {import("../live/voicemessages.js").HeardWords} heard */
+  /** Carry out an order that was spoken in place of a question. @param {import("../live/voicemessages.js").HeardWords} heard */
   #obey({ order, condition }) {
     const describes = this.#describe.getAttribute("aria-pressed") === "true";
     if (order === "again") this.#orders.again();

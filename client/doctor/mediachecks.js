@@ -102,7 +102,7 @@ const CAUSES = {
   credentials: key("TURN_SECRET is not the relay's static-auth-secret, or the clocks of server and relay differ."),
   quota: key("Its quota or its ports are used up."),
   denied_peer: key("It may not send to the server: allow it there (coturn: allowed-peer-ip), or name a public address in PUBLIC_ADDRESSES."),
-  no_way_back: key("What is sent through it does not come to the server and back: UDP between the two may be closed, or PUBLIC_ADDRESSES is wrong."),
+  no_way_back: key("Packets that go through it do not come to the server and back: UDP between the two may be closed, or PUBLIC_ADDRESSES is wrong."),
   no_socket: key("The server had no free UDP port to check it."),
   refused: key("The relay refused the connection."),
 };

@@ -25,7 +25,7 @@ export class Guide {
    * @param {Object} hooks
    * @param {(text: string, reading?: boolean) => boolean} hooks.say speaks it, if the user wants that; true when
    *   wanted. reading: between two pieces of a text that is read
-   * @param {() => "short"|"normal"|"full"} hooks.verbosity how much is said
+   * @param {() => "short"|"normal"|"full"} hooks.verbosity the length of spoken hints
    */
   constructor({ say, verbosity }) {
     this.#say = say;

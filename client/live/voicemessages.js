@@ -36,7 +36,7 @@
  * @property {string} id
  * @property {string} text all words so far; empty when nothing was understood
  * @property {boolean} final nothing follows, and the question is asked unless the text is empty
- * @property {"stop"|"again"|"describe"|"watch"} [order] with an empty text: what was said is this order
+ * @property {"stop"|"again"|"describe"|"watch"} [order] with an empty text: the spoken words are this order
  * @property {string} [condition] what to watch for
  */
 

@@ -59,7 +59,7 @@ export class AccessView {
   }
 }
 
-/** Whose camera, and what it may do and did. @param {Access} program */
+/** The camera's owner, and what the program may do and did. @param {Access} program */
 function words({ camera, session, scopes, looks, last_used: used, expires_at: ends }) {
   const what = joined(scopes.map((scope) => text(SCOPES[scope] ?? scope)));
   const did = used ? text("Last used at {time}", { time: clock(used) }) : text("Not used yet");

@@ -6,7 +6,7 @@ import { WatchingDesk } from "./desk.js";
  * @typedef {{name: string, where: string, state: "connecting"|"live"|"waiting", detail: string, sends: string, since_seconds: number, retry_seconds: number|null, codec: string, fps: number, width: number|null, height: number|null, unwatched: {condition: string, reason: string}[]}} HouseCamera
  */
 
-/** What was asked of a camera last, and what came of it. @typedef {{question: string, answer: string, waiting: boolean}} Asked */
+/** The last question to a camera, and its answer. @typedef {{question: string, answer: string, waiting: boolean}} Asked */
 
 /** @typedef {{cameras: HouseCamera[], pictures: Map<string, string>, asked: Map<string, Asked>, problem: string}} CamerasFacts */
 

@@ -47,7 +47,7 @@ export class GatewaysView {
   }
 }
 
-/** How the drain of this gateway stands, in words. @param {DrainReport} report */
+/** The state of this gateway's drain, in words. @param {DrainReport} report */
 function standing({ draining, people, moved, notice_seconds, room }) {
   if (!draining) return text("Drain a gateway before you stop it: people go on at the others, with their chat.");
   if (people === 0) return text("Nobody is left here. It can be stopped now.");

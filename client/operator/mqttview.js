@@ -2,7 +2,7 @@ import { byId, say, show } from "../page/dom.js";
 import { span } from "../page/routes.js";
 import { list, text } from "../words/text.js";
 
-/** MQTT in the operator's panel: the broker, its trouble in words, and who is told of. Uses no connection. */
+/** MQTT in the operator's panel: the broker, its trouble in words, and the cameras that it has. Uses no connection. */
 export class MqttView {
   #section = byId("mqtt", HTMLElement);
   #broker = byId("mqtt-broker", HTMLElement);

@@ -11,7 +11,7 @@ const AGAIN = [2000, 10_000, 60_000];
 
 /** Those of the page, and of the parts that were added to it. @type {Word[]} */
 const words = [];
-/** How each English sentence was shown last @type {Map<string, string>} */
+/** The translation of each English sentence that was shown last. @type {Map<string, string>} */
 const last = new Map();
 
 /** Show the words of elements that are added to the page, from now on. @param {DocumentFragment} added in English */

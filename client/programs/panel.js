@@ -166,7 +166,7 @@ export class ProgramsPanel {
     if (await this.#request("DELETE", id && `/${id}`)) this.#dialog.say(ended);
   }
 
-  /** @param {"POST"|"DELETE"} method @param {string} path @param {object} [body] @returns {Promise<any>} null when it failed, which was said */
+  /** @param {"POST"|"DELETE"} method @param {string} path @param {object} [body] @returns {Promise<any>} null when it failed; the dialog says why */
   async #request(method, path, body) {
     const { session } = this.#visit;
     this.#dialog.say("");
@@ -192,7 +192,7 @@ function over(programs) {
   return programs.map(({ name }) => text("The access of {name} has ended.", { name })).join(" ");
 }
 
-/** Who had access in this tab before a reload, out of its history entry. @returns {Saved[]} */
+/** The programs that had access in this tab before a reload, out of its history entry. @returns {Saved[]} */
 function saved() {
   const programs = history.state?.programs;
   return Array.isArray(programs) ? programs.filter((one) => typeof one?.name === "string" && typeof one.until === "number") : [];

@@ -19,7 +19,7 @@ export const REFUSALS = [
   key("Whoever runs this server lets no other program look through it."),
 ];
 
-/** What a program may do, did, and how long it may. @param {ProgramInfo} program @param {number} now ms since the epoch */
+/** A program's rights, its last use, and the time that is left. @param {ProgramInfo} program @param {number} now ms since the epoch */
 export function state({ scopes, looks, last_used: used, expires_at: ends }, now) {
   const what = scopes.map((scope) => text(SCOPES[scope] ?? scope));
   const did = used ? text("Last used at {time}", { time: clock(used) }) : text("Not used yet");
@@ -37,7 +37,7 @@ function left(ms) {
   return ms < 2 * HOUR ? span(Math.max(0, ms)) : plural("{count} hours", "1 hour", Math.round(ms / HOUR));
 }
 
-/** Who asked what, for a screen reader and a file. @param {ProgramLook} look */
+/** A program's name and its question, for a screen reader and a file. @param {ProgramLook} look */
 export function whoAsked(look) {
   return text("{name}, another program: {question}", { name: look.name, question: asked(look) });
 }
@@ -57,7 +57,7 @@ export function answerOf(look) {
 }
 
 /**
- * What each client is configured with.
+ * Each client's configuration.
  * @type {Record<string, {name: string, where: () => string, config: (made: Made) => string}>}
  */
 export const CLIENTS = {
@@ -86,7 +86,7 @@ function remote({ mcp, token }, address = "url") {
   return { [address]: mcp, headers: { Authorization: `Bearer ${token}` } };
 }
 
-/** For a client that wants to be told the transport. @param {Made} made */
+/** For a client whose configuration names the transport. @param {Made} made */
 function typed(made) {
   return { type: "http", ...remote(made) };
 }

@@ -9,7 +9,7 @@ import { text } from "../words/text.js";
 
 // A state that lasts for less (ms) is not spoken.
 const SETTLED = 900;
-// Milliseconds without a word of the answer before the first tone, between two, and before it is said
+// Milliseconds without a word of the answer before the first tone, between two, and before the spoken state
 const TICK_FIRST = 1500;
 const TICK_EVERY = 3000;
 const SAY_AFTER = 4500;

@@ -2,7 +2,7 @@ import { byId, say, show } from "../page/dom.js";
 import { pauseWords, stateWords } from "./words.js";
 import { onLanguage, text } from "../words/text.js";
 
-/** How somebody talks; silence: milliseconds that end a question. @typedef {{mode: "hands_free"|"push", silence: number}} TalkWish */
+/** The way somebody talks; silence: milliseconds that end a question. @typedef {{mode: "hands_free"|"push", silence: number}} TalkWish */
 /** @typedef {import("../live/voicemessages.js").Listening["state"]} State */
 
 /** The strip that is there while the microphone is on: its light, its state, and how to talk. */

@@ -16,7 +16,7 @@ export class WatchPanel {
   #alarm = new Alarm();
   #visit;
   #changes;
-  // The reason for which nothing is watched, as it was said; "" for none
+  // The reason for which nothing is watched, as the page showed it; "" for none
   #trouble = "";
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   #settling;

@@ -135,7 +135,7 @@ class FleetPeer(CameraPeer):
 
     @property
     def lost_since(self) -> float:
-        """When the first of what is lost was lost; now, where nothing is."""
+        """The time since which something is lost; now, when nothing is."""
         times = (self.silent_since, self.shut_at, self.dark_at)
         return min((at for at in times if at is not None), default=time.monotonic())
 

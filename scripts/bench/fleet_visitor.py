@@ -41,10 +41,10 @@ class Asked:
     # ok, or an error's code; "mid-answer": it had a word and never got its whole answer
     end: str = ""
     again: bool = False
-    # When a live camera was there for it, and where it was asked last
+    # The time from which a live camera was there for it, and the gateway that got it last
     live: float | None = None
     gateway: str = ""
-    # What its error said; the times of its answer as the server has them
+    # The text of its error; the times of its answer as the server has them
     why: str = ""
     # Of a lost one: the longest times without a new picture of its encoder, and without one that its
     # camera sent (seconds), shortly before its end; None without a camera

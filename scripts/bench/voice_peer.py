@@ -44,7 +44,7 @@ class Said:
 
 
 class Microphone(MediaStreamTrack):
-    """A track of Opus packets, sent as time passes: noise of the room, and what is said over it."""
+    """A track of Opus packets, sent as time passes: noise of the room, and speech over it."""
 
     kind = "audio"
 
@@ -79,7 +79,7 @@ class Microphone(MediaStreamTrack):
         return await future
 
     async def recv(self) -> av.Packet[Any]:
-        """Return the next packet when its last sample has been said."""
+        """Return the next packet when its last sample is due."""
         while True:
             await self._on.wait()
             if self.readyState != "live":

@@ -125,7 +125,7 @@ class Gateways:
         self._draw = draw
         self._others: tuple[Gateway, ...] = ()
         self._read_at = float("-inf")
-        # What was known when Redis had forgotten the list, and when that was
+        # The list before Redis lost it, and the time of that loss
         self._before: tuple[Gateway, ...] = ()
         self._back_at = float("-inf")
         # The last report got no answer.

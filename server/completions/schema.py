@@ -1,7 +1,8 @@
 """The bounds of a program's schemas. Pure.
 
 A model server makes a grammar of a schema before it answers, for everybody's questions in one
-process. What would make this grammar endless, or have the server fetch something, is refused here.
+process. This module refuses schemas whose grammar would be endless or would have the server fetch
+something.
 """
 
 from __future__ import annotations

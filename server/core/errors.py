@@ -33,7 +33,7 @@
     │   ├── EngineRefused            engine_refused
     │   ├── TooManyCameras           too_many_cameras
     │   └── EngineFailed             engine_failed (retryable)
-    ├── SpeechError                  503: recognising what was said, or a voice for an answer
+    ├── SpeechError                  503: recognising speech, or a voice for an answer
     │   ├── SpeechUnavailable        speech_unavailable (retryable)
     │   ├── SpeechTimeout            speech_timeout (retryable)
     │   ├── SpeechRefused            speech_refused

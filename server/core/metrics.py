@@ -191,7 +191,7 @@ class Metrics:
         )
         # what: made, used, looked, failed, ended, expired, unseen, busy, and the codes of refusals
         self.programs = counter(
-            "programs_total", "What other programs got access for, did, and were refused", "what"
+            "programs_total", "Access, calls and refusals of other programs", "what"
         )
         # kind: video, sound; result: ok, cancelled, error
         self.generations = counter(

@@ -79,7 +79,7 @@ def mqtt(url: str, cameras: Path | None, *, visitors: bool) -> Iterator[str]:
     """`url`: MQTT_URL; `cameras`: STANDING_CAMERAS, which can be read; `visitors`: MQTT_VISITORS."""
     if not url:
         if visitors:
-            yield "MQTT_VISITORS is true but MQTT_URL is empty, so no camera is told of over MQTT."
+            yield "MQTT_VISITORS is true but MQTT_URL is empty, so no camera goes to MQTT."
         return
     address = mqtt_address(url)
     if not address.tls and not address.near:

@@ -44,7 +44,7 @@ class StandingCamera:
     describe: bool = False
     # The broker of MQTT_URL gets what it tells, and may order looks.
     mqtt: bool = False
-    # What to watch for, in words
+    # Conditions to watch for, in words
     watches: tuple[str, ...] = ()
     # Other machines whose engines may get its pictures
     engines: tuple[str, ...] = ()

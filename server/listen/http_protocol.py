@@ -118,7 +118,8 @@ class HttpProtocol(H11Protocol):
     def handle_events(self) -> None:
         """Go on to read behind a request that is being answered, because its client may leave.
 
-        uvicorn stops reading at further bytes, and then hears of nothing. What is kept of them is bounded.
+        uvicorn stops reading at further bytes, and then hears of nothing. Only a bounded number of them
+        is kept.
         """
         super().handle_events()
         if self.transport.is_closing() or self.waiting or self.cycle.more_body:

@@ -28,7 +28,7 @@ KEEPALIVE = 30
 # The first byte of a message for us: at most once, which is what was subscribed to
 _PUBLISH = 3
 _AT_MOST_ONCE = 0
-# What the library would log, each message of a flood too, is counted here instead.
+# The library would log each message of a flood. Messages are counted here instead.
 _SILENT = logging.Logger("mqtt", logging.CRITICAL + 1)
 
 

@@ -28,7 +28,7 @@ class Seen:
 
     key: str
     live: bool
-    # Whether each watch's condition holds; None: unknown now
+    # True for each watch whose condition holds; None: unknown now
     watches: dict[str, bool | None] = field(repr=False)
     # The last description; "" without one
     described: str = field(default="", repr=False)

@@ -43,7 +43,7 @@ SENTENCES = {
     Trouble.ENDED: "It has closed the connection.",
     Trouble.LARGE: "It sent a packet that is too large. Look at who may write to the topics of this server.",
     Trouble.FLOOD: "It sent too much. Look at who may write to the topics of this server.",
-    Trouble.MALFORMED: "What it sends is no MQTT. Check the scheme and port of MQTT_URL.",
+    Trouble.MALFORMED: "It sends something other than MQTT. Check the scheme and port of MQTT_URL.",
 }
 
 # Reason codes of a refused connection, as MQTT 5 has them

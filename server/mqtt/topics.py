@@ -32,7 +32,7 @@ class Topics:
         return f"{self.prefix}/{camera}/status"
 
     def root(self, camera: str) -> str:
-        """The beginning of all that is told of a camera, its entities aside."""
+        """The beginning of all topics of a camera, its entities aside."""
         return f"{self.prefix}/{camera}/"
 
     def watch(self, camera: str, key: str) -> str:

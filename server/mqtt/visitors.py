@@ -42,7 +42,7 @@ class _One:
 
 
 class Visitors:
-    """Owner of the visitors' devices, by session. What they tell goes out by `states`."""
+    """Owner of the visitors' devices, by session. Their states go out by `states`."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class Visitors:
         # Names in topics tell nothing of a session, and are the same when its person agrees again.
         self._secret = secrets.token_bytes(16)
         self._ones: dict[str, _One] = {}
-        # What each session may change: switching off and on again gives no more. Gone with the session.
+        # The changes that each session has left: switching off and on again gives no more. Gone with the session.
         self._changes: dict[str, Bucket] = {}
 
     def __len__(self) -> int:

@@ -39,7 +39,7 @@ SENTENCES = {
     Trouble.MEMORY: "Its stream needs more memory than a camera may have. Choose a smaller resolution in the camera.",
     Trouble.SILENT: "It is connected and sends nothing.",
     Trouble.ENDED: "It has closed the connection.",
-    Trouble.MALFORMED: "What it sends cannot be read.",
+    Trouble.MALFORMED: "It sends something that cannot be read.",
     Trouble.DEVICE_MISSING: "There is no such device. Check that the camera is plugged in; ls /dev/video* shows those that there are.",
     Trouble.DEVICE_FORBIDDEN: "The server's user may not open this device. Add the user to the group video, and start the server again.",
     Trouble.DEVICE_OTHER: "This device is no camera that can be read. A camera often has two; name the other one.",
@@ -67,7 +67,7 @@ class Told:
     live: bool
     # The last description; "" before the first
     described: str
-    # Whether each watch's condition holds; None: unknown now
+    # True for each watch whose condition holds; None: unknown now
     watches: dict[str, bool | None]
 
 

@@ -2,8 +2,8 @@
 
 Speech alone does not say whose it is, so its loudness decides, by two rules. Speech softer than
 `near` is not the person's: the level of somebody close to begin with, raised to 14 dB below
-somebody who was heard, and lowered when somebody soft speaks alone and is not heard. Who has just
-spoken may be softer: a last "s" and the first sound after a short pause belong to the sentence. Talk
+somebody who was heard, and lowered when somebody soft speaks alone and is not heard. Somebody who
+has just spoken may be softer: a last "s" and the first sound after a short pause belong to the sentence. Talk
 that goes on for 8 seconds without a pause of 1.2 seconds is a background; from then on only speech
 louder than it counts, until it has been silent for 30 seconds.
 
@@ -139,7 +139,7 @@ class Foreground:
             self._background_at = now
 
     def _pause(self) -> None:
-        """Learn from what was said since the last pause how loud the person is."""
+        """Learn how loud the person is from the speech since the last pause."""
         if len(self._loudness) >= _LEAST_SPEECH:
             usual = float(np.percentile(list(self._loudness), 75))
             if self._person >= len(self._loudness) / 3:

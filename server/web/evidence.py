@@ -1,4 +1,4 @@
-"""The pictures of alarms, for receivers of webhooks that were told their addresses."""
+"""The pictures of alarms, for receivers of webhooks that got their addresses."""
 
 from __future__ import annotations
 

@@ -181,7 +181,7 @@ def add_gauges(
     )
     metrics.gauge(
         "draining",
-        "Whether nobody new is taken here, since the process stops, or since an operator ordered it",
+        "1 while nobody new is taken here, because the process stops or an operator ordered it",
         ("by",),
         lambda: {
             ("stop",): float(sessions.draining),

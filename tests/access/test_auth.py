@@ -42,7 +42,7 @@ def forge(
     key: bytes = SECRET.encode(),
     digest: Any = hashlib.sha256,
 ) -> str:
-    """A token put together by hand, so that no library keeps it from being wrong."""
+    """A token put together here, so that no library keeps it from being wrong."""
     parts = [
         _b64(part if isinstance(part, bytes) else json.dumps(part).encode())
         for part in (header, claims)
@@ -99,7 +99,7 @@ def test_the_hand_made_token_is_right() -> None:
 
 
 def test_missing_expired_and_foreign() -> None:
-    """No token, a late one and another session's are told apart."""
+    """No token, a late one and another session's are distinguished."""
     assert reason("") == "missing"
     late = ISSUER.issue("abc", now=time.time() - 3602)
     assert reason(late.token) == "expired"
@@ -319,7 +319,7 @@ def test_issuing_bounds() -> None:
     ],
 )
 def test_bearer(header: str | None, expected: str) -> None:
-    """No header and a wrong one are told apart."""
+    """No header and a wrong one are distinguished."""
     with pytest.raises(TokenRefused) as caught:
         bearer(header)
     assert caught.value.reason == expected

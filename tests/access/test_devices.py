@@ -211,7 +211,7 @@ async def test_no_other_site_uses_the_cookie(
 
 
 async def test_no_other_route_takes_it(run: Running) -> None:
-    """Brought to every other one by hand, it opens nothing."""
+    """Copied to every other one, it opens nothing."""
     async with http(run) as client:
         cookie = await paired(run, client)
         given = own(run) | {"Cookie": f"{COOKIE}={cookie}"}
@@ -234,7 +234,7 @@ async def test_no_other_route_takes_it(run: Running) -> None:
 
 
 async def test_the_operator_lists_and_forgets_devices(run: Running) -> None:
-    """One: its session ends with 4410, its tokens and its cookie are of no use, and it is told so;
+    """One: its session ends with 4410, its tokens and its cookie are of no use, and its page hears why;
     others go on.
     """
     right = bearer(OPERATOR)

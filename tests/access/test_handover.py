@@ -133,7 +133,7 @@ def test_turns_of_another_form(turns: Any) -> None:
 
 @pytest.mark.parametrize("text", ["a", "ü", "猫", "🫖", "\n", '"', "\ud800"])
 def test_the_newest_turns_that_fit(text: str) -> None:
-    """Whatever was said, it stays within the bound, a page can send it, and the newest turn is in."""
+    """After any talk, it stays within the bound, a page can send it, and the newest turn is in."""
     turns = [(f"{number}", text * 4000) for number in range(40)]
     signed = maker().sign("s" * 64, turns, time.time())
     assert len(signed) <= MAX_HANDOVER_CHARS

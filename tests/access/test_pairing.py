@@ -9,7 +9,7 @@ from server.access.pairing import MAX_CODE_CHARS, PAIRING_SECONDS, PairingCodes,
 
 
 def test_a_code_is_good_once() -> None:
-    """The first who brings it gets in and is told of; the second is told that it was used."""
+    """The first who brings it gets in and is announced; the second hears that it was used."""
     redeemed: list[bool] = []
     codes = PairingCodes(on_redeemed=lambda: redeemed.append(True))
     code = codes.issue(0)

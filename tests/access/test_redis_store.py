@@ -128,7 +128,7 @@ async def test_one_that_takes_no_writes_is_none(tmp_path: Path) -> None:
 
 
 async def test_one_that_was_never_there(caplog: pytest.LogCaptureFixture) -> None:
-    """It is said once at the start, without the URL."""
+    """One line says so at the start, without the URL."""
     caplog.set_level(logging.INFO, "server")
     async with store_of("redis://:canarypassword@127.0.0.1:1/0") as (store, _):
         assert not store.answers

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.breaks.cases import Break
 
-_TOLD = "A camera of the house is told of over MQTT when its operator's list says so"
+_TOLD = "A camera of the house goes to MQTT only when its operator's list says so"
 _PACKETS = "packets without end, floods, messages that nobody asked for"
 _PRESSES = "presses without end, or with words of its own"
 _SLOW = "is silent, slow or away"

@@ -24,7 +24,7 @@ _PARAGRAPH = re.compile(r"^(?:- )?\*\*([^*]+)\*\*.*(?:\n(?!- |\n|\|).+)*", re.MU
 
 @functools.cache
 def promises() -> dict[str, str]:
-    """Each promise by the words that it begins with: all that is said of it, its tests among it."""
+    """Each promise by the words that it begins with: its whole row, with its tests."""
     text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
     found: dict[str, str] = {}
     for part in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:

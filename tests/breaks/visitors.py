@@ -167,7 +167,7 @@ VISITORS = (
         "server/queue/fair_queue.py",
         "            evicted = self._make_space() if len(self) >= self._max_size else None\n",
         "            evicted = None\n",
-        "queue/test_inference.py::test_a_full_queue_refuses_a_question_aloud",
+        "queue/test_inference.py::test_a_full_queue_refuses_a_question_with_an_error",
     ),
     Break(
         "floods of messages, questions, sockets",

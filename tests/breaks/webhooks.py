@@ -6,7 +6,7 @@ from tests.breaks.cases import Break
 
 _LEAVE = "Rings leave for receivers that the operator named alone"
 _AGREED = "No ring of a person's session leaves before the person agreed"
-_WAITS = "What waits for receivers is in memory"
+_WAITS = "Rings that wait for receivers are in memory"
 _ANSWERS = "silent, endless or malformed answers, redirects inside"
 _PILE = "is slow or away, so that alarms pile up"
 

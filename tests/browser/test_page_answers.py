@@ -35,7 +35,7 @@ async def test_a_typed_question_gets_a_whole_frame_captured_after_it(
     visit: Visit, server: Running, model: FakeOpenAI, apart: bool
 ) -> None:
     """The model gets the camera's full picture in its own size, with a clock in it that is later
-    than the question; page and model are told the same about it.
+    than the question; page and model get the same facts about it.
     """
     page = await visit(server.base_url, apart=apart)
     await page.start()

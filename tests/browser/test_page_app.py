@@ -123,7 +123,7 @@ async def test_it_keeps_its_own_files_alone_and_opens_without_the_server(
 async def test_a_newer_page_waits_until_it_is_taken(
     visit: Visit, upgraded: tuple[Running, Path], model: FakeOpenAI
 ) -> None:
-    """It is told in one line; the chat stays until the tap. Then the newer one is here, and the
+    """One line announces it; the chat stays until the tap. Then the newer one is here, and the
     cache of the older one is gone.
     """
     run, folder = upgraded

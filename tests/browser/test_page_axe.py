@@ -48,7 +48,7 @@ _STILL = """() => document.getAnimations().every((one) =>
 # Controls whose middle square of 24 px is hit by something else (WCAG 2.2, 2.5.8). A label belongs
 # to its control.
 _SMALL = """() => {
-  // What lies below an open dialog or the open state is reached by closing it.
+  // Elements below an open dialog or the open state are reached by closing it.
   const top = [...document.querySelectorAll("dialog[open], #facts:not([hidden])")].at(-1) ?? document;
   const found = [];
   for (const one of top.querySelectorAll("button, summary, input, textarea, a[href], select")) {
@@ -104,7 +104,7 @@ class Checked:
         if not await found.evaluate("() => 'axe' in window"):
             await found.evaluate(AXE.read_text(encoding="utf-8"))
         await found.wait_for_function(_STILL)
-        # What a state brings along may come some pictures later.
+        # The elements of a state may come some pictures later.
         for _ in range(3):
             violations = await found.evaluate(_RUN)
             small = await found.evaluate(_SMALL)

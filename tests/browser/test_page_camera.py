@@ -1,4 +1,4 @@
-"""The camera through the real page: how it sends, what is said when its picture is no good, who may
+"""The camera through the real page: how it sends, the words about a picture that is no good, who may
 have it.
 """
 
@@ -30,7 +30,7 @@ _LAMP = "image:data:image/svg+xml;base64," + base64.b64encode(
 ).decode("ascii")
 
 
-# Writes down, by the page's clock, each key and each rate that the sender is told.
+# Writes down, by the page's clock, each key and each rate that the sender gets.
 _RATES = """() => {
   window.__keys = [];
   window.__rates = [];
@@ -162,7 +162,7 @@ async def test_a_late_picture_is_announced_and_the_question_answered(
     assert (await page.response(sent["id"]))["text"] == "I see a cup."
 
 
-async def test_a_frozen_camera_is_said_aloud_and_not_answered_from(
+async def test_a_frozen_camera_is_reported_and_not_answered_from(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
     """A picture that stands still is named as that, a question gets `camera_frozen` and words
@@ -236,7 +236,7 @@ async def test_a_black_picture_is_told_before_a_model_is_asked(
 
 
 async def test_stop_lets_the_camera_go_on_both_sides(visit: Visit, server: Running) -> None:
-    """The device is let go, the server is told and ends the camera, and the page can start it
+    """The device is let go, the server hears of it and ends the camera, and the page can start it
     again.
     """
     page = await visit(server.base_url)
@@ -293,7 +293,7 @@ async def test_a_hidden_page_lets_the_camera_go_and_takes_it_back(
 
 
 async def test_a_camera_that_is_unplugged_is_missed(visit: Visit, server: Running) -> None:
-    """A track that ends by itself is told in words, and Start Camera begins anew."""
+    """A track that ends by itself is explained in words, and Start Camera begins anew."""
     page = await visit(server.base_url)
     await page.start()
     await page.page.evaluate(

@@ -216,7 +216,7 @@ async def test_an_answer_is_read_aloud_in_its_language(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
     """By the answer's own words, or by the question's where the answer is too short to tell; the
-    page's own otherwise. A screen reader is told the same.
+    page's own otherwise. A screen reader gets the same.
     """
 
     async def prepare(page: Page) -> None:

@@ -76,7 +76,7 @@ async def test_nothing_goes_to_another_machine_before_the_person_agrees(
 async def test_a_server_that_comes_back_with_another_engine_gets_no_description_before_the_word(
     far: tuple[Running, FakeOpenAI], visit: Visit
 ) -> None:
-    """The session is a new one, to which nothing was said; so the page itself holds back, and goes
+    """The session is a new one, which has heard nothing yet; so the page itself holds back, and goes
     on once agreed.
     """
     _, model = far

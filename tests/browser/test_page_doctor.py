@@ -53,7 +53,7 @@ async def states(page: Visitor) -> dict[str, str]:
 
 
 async def row(page: Visitor, name: str) -> str:
-    """A check that did not end well: everything that is said of it.
+    """A check that did not end well: all words about it.
 
     It has a cause or something to do.
     """
@@ -156,7 +156,7 @@ async def test_an_insecure_address_and_a_report_that_is_copied_by_hand(
 
 
 async def test_no_camera_and_no_permission(visit: Visit, builtin: Running) -> None:
-    """A device without a camera, then a page that was refused it: each is told with the way out."""
+    """A device without a camera, then a page that was refused it: each has words with the way out."""
     page = await visit(builtin.base_url)
     await page.page.evaluate("navigator.mediaDevices.enumerateDevices = async () => []")
     browser = await page.page.context.new_cdp_session(page.page)
@@ -203,7 +203,7 @@ async def test_a_socket_that_does_not_open(visit: Visit, builtin: Running, tmp_p
 
 
 async def test_an_engine_that_is_down_and_a_clock_that_is_off(visit: Visit) -> None:
-    """/health says 503: the engine's state and remedy are told.
+    """/health says 503: the page shows the engine's state and remedy.
 
     The server's Date is an hour ahead: so is the offset.
     """
@@ -324,8 +324,8 @@ async def test_relays_that_work_refuse_and_do_not_answer(visit: Visit, tmp_path:
 
 
 async def test_closing_it_ends_what_it_began(visit: Visit, builtin: Running) -> None:
-    """Closed while the server keeps it waiting: its connection is closed at once, nothing more is
-    told, and the camera starts as if nothing had been.
+    """Closed while the server keeps it waiting: its connection is closed at once, it reports
+    nothing more, and the camera starts as if nothing had been.
     """
     page = await visit(builtin.base_url)
     asked, let_go = asyncio.Event(), asyncio.Event()

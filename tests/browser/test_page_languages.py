@@ -158,7 +158,7 @@ async def test_words_fit_a_phone(
     await expect(page.page.locator("#facts")).to_be_visible()
     assert await page.page.evaluate(_OVERFLOW) == [0, []]
     await expect(page.page.locator("#fact-sending")).to_contain_text("×")
-    # What is sent, the camera's picture, and what the engine saw
+    # The picture that is sent, the camera's, and the engine's
     await page.turns.last.locator(".evidence").evaluate("one => (one.open = true)")
     assert await page.page.evaluate(_IN_ORDER) == [True] * 3
     await page.page.locator("#settings-open").click()

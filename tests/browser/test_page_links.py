@@ -123,7 +123,7 @@ async def test_a_short_cut_costs_no_word_of_an_answer(
     visit: Visit, server: Running, model: FakeOpenAI, frames: FrameLog
 ) -> None:
     """A second without any packet in mid-answer: the answer goes on to its end, the picture is back
-    at once, and nobody is told of a new session.
+    at once, and nobody hears of a new session.
     """
     model.between_tokens = 0.4
     async with whole_way(server) as (url, relay, cut):
@@ -292,7 +292,7 @@ _OUTAGE = """async () => {
 async def test_a_connection_called_interrupted_when_it_is_back_is_not_lost(
     visit: Visit, server: Running
 ) -> None:
-    """Browsers notice a cut seconds late: where packets come again by then, nobody is told of it a
+    """Browsers notice a cut seconds late: where packets come again by then, nobody hears of it a
     second time.
     """
     page = await visit(server.base_url)

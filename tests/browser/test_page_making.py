@@ -110,7 +110,7 @@ async def test_a_video_is_made_on_the_page(visit: Visit, run: Running) -> None:
 async def test_a_page_that_is_loaded_anew_has_the_work_that_goes_on(
     visit: Visit, run: Running
 ) -> None:
-    """It is watched and cancelled there; what went to another page is told as gone."""
+    """It is watched and cancelled there; a result that went to another page is shown as gone."""
     page = await visit(run.base_url)
     await page.start()
     await let_in(page)
@@ -154,7 +154,7 @@ async def test_a_page_that_is_loaded_anew_has_the_work_that_goes_on(
 
 
 async def test_what_breaks_off_is_asked_for_again_or_said(visit: Visit, run: Running) -> None:
-    """A result comes with the next look; of a model that goes in the middle is said so at once,
+    """A result comes with the next look; the end of a model in the middle is shown at once,
     also where no other comes.
     """
     page = await visit(run.base_url)

@@ -227,7 +227,7 @@ _WORDS_IN_SIGHT = """turn => {
 async def test_the_places_of_many_things_push_no_words_out_of_sight(
     visit: Visit, pointing: Running, finder: FakeOpenAI
 ) -> None:
-    """On a phone, where words, places and buttons have no room together. Who scrolls to the places stays there."""
+    """On a phone, where words, places and buttons have no room together. A person who scrolls to the places stays there."""
 
     def many(_body: Any, _jpeg: bytes | None) -> list[str]:
         boxes = [

@@ -379,7 +379,7 @@ async def command_of(page: Visitor, *words: str) -> str:
 
 
 async def seen_loading(page: Visitor, since: float) -> None:
-    """Some phase after the first was told.
+    """Some phase after the first was reported.
 
     A tiny model has its weights sooner than a message may have gone.
     """

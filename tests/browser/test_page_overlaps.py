@@ -62,7 +62,7 @@ async def crowded(page: Visitor, state: str) -> list[str]:
         await page.page.set_viewport_size({"width": width, "height": height})
         for letters in LETTERS:
             await page.page.evaluate(_LETTERS, letters)
-            # What follows a new size may come some pictures later.
+            # The layout of a new size may come some pictures later.
             for _ in range(TRIES):
                 found: dict[str, Any] = {
                     "covered": await page.page.evaluate(_HIT),
@@ -90,7 +90,7 @@ async def in_each_state(
     model.behaviour = Behaviour.STALLS
     await page.send("And this?")
     await expect(page.turns.last).to_have_attribute("data-state", "answering")
-    # What is typed meanwhile can be sent: two buttons stand beside it.
+    # Words that are typed meanwhile can be sent: two buttons stand beside them.
     await page.box.fill("And that?")
     await look("answering")
     await page.box.fill("")

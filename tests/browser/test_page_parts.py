@@ -20,7 +20,7 @@ LOST = ("Failed to load resource", "A part of the page did not load")
 
 # Folders of parts
 LATER = ("answer", "dialogs", "doctor", "facts", "operator", "settings", "track", "voice", "watch")
-# What was fetched besides the page itself, and the bytes of all, not compressed
+# The files fetched besides the page itself, and the bytes of all, not compressed
 _LOADED = """() => {
   const [page] = performance.getEntriesByType("navigation");
   const files = performance.getEntriesByType("resource");

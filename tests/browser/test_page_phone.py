@@ -1,4 +1,4 @@
-"""A phone that comes by the QR code: paired, refused, and what helps where it does not trust the
+"""A phone that uses the QR code: paired, refused, and what helps where it does not trust the
 certificate.
 """
 

@@ -133,7 +133,7 @@ async def test_an_assistant_looks_is_seen_and_ended(
         assert QUESTION not in json.dumps(model.last.body)
         assert "What is this?" in json.dumps(model.last.body)
 
-        # What is kept says who asked.
+        # The saved conversation names the program that asked.
         await page.page.evaluate("delete window.showSaveFilePicker")
         await page.page.locator("#state").click()
         await page.button("Save or delete").click()

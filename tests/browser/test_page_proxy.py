@@ -159,7 +159,7 @@ async def test_a_rolling_restart_loses_no_answer(
         assert response["finish_reason"] == "stop"
         assert await stopping == 0
         model.between_tokens = 0.0
-        # It was told to go, and did not wait for the end of its socket.
+        # It was asked to go, and did not wait for the end of its socket.
         await page.got('m.type === "moved"', since=since)
         # Somewhere else, and for good: the id of the new session leads there, whatever comes back.
         session = await session_of(page, since=since, other=session)
@@ -187,7 +187,7 @@ async def test_a_rolling_restart_loses_no_answer(
 async def test_a_killed_process_takes_no_chat_along(
     visit: Visit, scene: Scene, settings: dict[str, str], model: FakeOpenAI
 ) -> None:
-    """The page comes to the other process by itself, and what was said is remembered there."""
+    """The page comes to the other process by itself, and the conversation is remembered there."""
     page = await visit(scene.nginx.url)
     page.expect(NOT_REACHED, "status of 503", "status of 404")
     await page.start()

@@ -88,7 +88,7 @@ async def test_a_tap_ends_it_with_what_was_read(visit: Visit, builtin: Running) 
 
 
 async def test_it_is_spoken_and_waits_for_the_voice(visit: Visit, builtin: Running) -> None:
-    """Each line is said once; the end is said after the last one, and by the voice alone."""
+    """Each line is spoken once; the end is spoken after the last one, and by the voice alone."""
     page = await begin(visit, builtin.base_url, _VOICE, _LIVE)
     await page.page.locator("#speak").click()
     # The one-tap question reads on for somebody who listens.

@@ -20,7 +20,7 @@ async def remembered(page: Visitor, *shown: str) -> None:
     for text in shown:
         since = await page.now()
         await page.show(mode=f"text:{text}", textPx=90)
-        # One more: what is told first may be about the thing before.
+        # One more: the first description may be about the thing before.
         told = await page.got(f'm.type === "recall" && m.pictures > {kept}', since=since)
         kept = told["pictures"]
 

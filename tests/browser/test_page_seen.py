@@ -29,7 +29,7 @@ async def test_the_very_picture_is_shown_and_compared(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
     """A tap on an answer's picture shows the bytes that the model got, with size and tokens; the
-    wheel comes closer; another answer's stands beside it; one that the server has no more is said.
+    wheel comes closer; another answer's stands beside it; one that the server has no more has words for it.
     """
     page = await visit(server.base_url)
     await page.start()

@@ -47,7 +47,7 @@ async def test_two_pages_side_by_side(visit: Visit, server: Running, model: Fake
     link = await invite(page, "Back door")
     device = await join(visit, link)
     await expect(device.page.locator("#join-state")).to_have_text("Sending as Back door.")
-    # What joined needs the link no more.
+    # A camera that joined needs the link no more.
     await expect(page.page.locator("#several-invited")).to_be_hidden()
     await expect(page.page.get_by_label("Bearer token")).to_have_value("")
     await page.button("Done").click()

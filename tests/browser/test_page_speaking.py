@@ -67,7 +67,7 @@ _MARKED = (
     "() => [...(CSS.highlights.get('spoken') ?? [])].map((range) => range.toString()).join('')"
 )
 
-# A voice of the browser that speaks a character in 10 ms and writes down what it is told.
+# A voice of the browser that speaks a character in 10 ms and writes down its texts.
 _VOICE = """() => {
   window.__said = [];
   const waiting = [];

@@ -1,4 +1,4 @@
-"""For who sees little: states that are spoken, tones, and how much is said."""
+"""For who sees little: states that are spoken, tones, and the amount of words."""
 
 from __future__ import annotations
 

@@ -328,7 +328,7 @@ async def test_the_slider_sets_what_the_gate_sees(visit: Visit, builtin: Running
 async def test_a_hidden_page_watches_on_and_lets_the_camera_go_after_the_last_watch(
     visit: Visit, builtin: Running
 ) -> None:
-    """Whoever looks at another tab wants to be told all the same; without a watch nothing is seen."""
+    """Whoever looks at another tab wants to hear of it all the same; without a watch nothing is seen."""
 
     async def quick(page: Page) -> None:
         await hurry(page, "client/live/visit.js", HIDDEN_FOR=500)

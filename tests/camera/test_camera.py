@@ -1,4 +1,4 @@
-"""The newest frame: who gets which one, what is told about it, and how the sender is steered."""
+"""The newest frame: who gets which one, the messages about it, and how the sender is steered."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ def test_without_the_senders_clock_the_local_capture_time_decides(
 
 
 def test_no_frame_within_3_s_is_told_as_a_stalled_camera() -> None:
-    """Not before and not after; that it waits is told once, after 600 ms; the answer is never taken from the old frame."""
+    """Not before and not after; the client hears once that it waits, after 600 ms; the answer is never taken from the old frame."""
 
     async def main() -> None:
         bench = Bench()
@@ -257,7 +257,7 @@ def test_a_format_that_nobody_decodes_is_told() -> None:
 
 @pytest.mark.parametrize(("codec", "wakes"), [("H264", [START_WAKE_MS]), ("VP8", []), ("", [])])
 def test_an_h264_camera_begins_awake(codec: str, wakes: list[int]) -> None:
-    """Its browser is told when it is connected, and only while it is the one that sends."""
+    """Its browser hears when it is connected, and only while it is the one that sends."""
 
     async def main() -> None:
         bench = Bench()
@@ -682,7 +682,7 @@ def test_status_is_told_on_changes_alone() -> None:
         assert bench.statuses[-1] is CameraState.LIVE
         bench.feed.ended()
         bench.feed.ended()
-        # Each once or twice: the frame rate is told, too.
+        # Each once or twice: the frame rate is sent, too.
         assert list(dict.fromkeys(bench.statuses[told + 1 :])) == [
             CameraState.STALLED,
             CameraState.LIVE,
@@ -713,7 +713,7 @@ def test_asking_for_a_key_frame_wakes_the_sender() -> None:
 
 
 def test_a_dark_or_blurred_scene_is_told_when_it_begins_and_ends() -> None:
-    """The hints come from a frame a second and are told once each way."""
+    """The hints come from a frame a second and are sent once each way."""
 
     async def main() -> None:
         bench = Bench(sample_rate=10.0)

@@ -291,7 +291,7 @@ async def test_two_cameras_see_nothing_of_each_other() -> None:
 
 
 async def test_disconnect_ends_the_camera() -> None:
-    """The peer hears it, the camera is ended, a second time is told apart."""
+    """The peer hears it, the camera is ended, a second call gets another result."""
     async with live_encoder() as encoder, webrtc_side() as side, camera_peer(encoder) as peer:
         await join(side, peer)
         await side.frames_of()
@@ -588,7 +588,7 @@ async def test_a_lost_packet_is_sent_again() -> None:
 
 
 async def test_a_loss_that_is_never_repaired_is_given_up_by_time() -> None:
-    """Without retransmission the hole is given up and a key frame asked for: the picture is back. How soon: rtc/media/test_assemble.py, with a time of its own."""
+    """Without retransmission the hole is given up and a key frame asked for: the picture is back. rtc/media/test_assemble.py holds the time."""
     async with live_encoder() as encoder, webrtc_side() as side, camera_peer(encoder) as peer:
         await join(side, peer)
         await side.frames_of(count=2)

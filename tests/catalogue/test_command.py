@@ -95,7 +95,7 @@ def test_answers_at_a_time_fit_the_gpu(
     mode: str, gigabytes: int, concurrent: int, given: int
 ) -> None:
     """As many as the memory holds, never fewer than this server asks at a time; where these do not
-    fit, it is said.
+    fit, the command has a warning.
     """
     card = dataclasses.replace(HOST.gpus[0], total_bytes=gigabytes * GB, free_bytes=gigabytes * GB)
     host = dataclasses.replace(HOST, gpus=(card,))
@@ -116,8 +116,8 @@ def test_a_context_that_holds_no_picture_is_doubted() -> None:
     assert any("will be refused" in one for one in built("subprocess", context=1024).warnings)
 
 
-def test_flags_that_this_vllm_lacks_are_left_out_aloud() -> None:
-    """An older one gets what it lists, and the doubts about it are told."""
+def test_flags_that_this_vllm_lacks_are_left_out_with_a_warning() -> None:
+    """An older one gets what it lists, and the doubts about it are listed."""
     old = dataclasses.replace(
         HOST,
         vllm_version="0.9.2",
@@ -133,7 +133,7 @@ def test_flags_that_this_vllm_lacks_are_left_out_aloud() -> None:
 
 
 def test_vllm_on_the_cpu() -> None:
-    """The same command; it may say that it computes there, and how much memory it may take is said."""
+    """The same command; it may say that it computes there, and it names the memory that it may take."""
     laptop = dataclasses.replace(HOST, gpus=(), torch_device="", vllm_for_cpu=True)
     launch = built("subprocess", laptop)
     assert launch.for_cpu
@@ -481,7 +481,7 @@ def test_a_child_gets_none_of_our_secrets() -> None:
 
 
 def test_a_broken_vllm_is_named_where_another_is_started_in_its_place() -> None:
-    """In the preview, with what is wrong with it; nothing is said where there is none."""
+    """In the preview, with what is wrong with it; no word where there is none."""
     host = dataclasses.replace(LAPTOP, libraries={**LAPTOP.libraries, "torchvision": "0.28.0"})
     assert built("subprocess", host, dtype="float32").warnings == ()
     broken = dataclasses.replace(host, vllm_trouble="`/env/bin/vllm` failed: no torch.")

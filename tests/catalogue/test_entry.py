@@ -94,7 +94,7 @@ def test_models_found_here_are_joined() -> None:
 
 
 def test_a_folder_named_like_an_alias_is_that_model_only_when_it_is() -> None:
-    """By kind and size, as one that was copied by hand; another one is there under a name of its
+    """By kind and size, as a copied folder is named; another one is there under a name of its
     own.
     """
     catalogue = Catalogue.read(ENTRY, "here")

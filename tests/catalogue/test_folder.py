@@ -550,7 +550,7 @@ def world_may_look(folder: Path) -> Iterator[None]:
 
 
 def test_models_are_found_in_folders(folder: Path, tmp_path: Path) -> None:
-    """The folder itself, and those in it and in its folders; what is wrong with one is told."""
+    """The folder itself, and those in it and in its folders; the fault of one is reported."""
     pipeline(tmp_path / "org" / "wan", WAN, in_channels=16, out_channels=16)
     write(tmp_path / "broken" / "config.json", {})
     models, troubles = find_models([folder, tmp_path, tmp_path / "org" / "..", tmp_path / "none"])

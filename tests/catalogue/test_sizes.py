@@ -162,7 +162,7 @@ def true(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_pictures_of_our_sizes_are_taken_as_they_are(true: dict[str, Any], tmp_path: Path) -> None:
-    """The true processors leave them, and make as many tokens of them as are told; so boxes are in
+    """The true processors leave them, and make as many tokens of them as reported; so boxes are in
     our pixels.
     """
     geometries = {name: _geometry(tmp_path, name, true["processors"][name]) for name in SIZED}

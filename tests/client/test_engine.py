@@ -88,7 +88,7 @@ async def run(
 
 
 async def test_a_wrong_token_is_forgotten_and_asked_for_again(place: tuple[Page, Server]) -> None:
-    """The server's words for it are shown; nothing is said on the socket."""
+    """The server's words for it are shown; nothing goes to the socket."""
     found = await run(
         place,
         """
@@ -419,7 +419,7 @@ async def test_how_the_engine_stands_in_words(place: tuple[Page, Server]) -> Non
 
 
 async def test_where_pictures_go_is_asked_once_for_each_machine(place: tuple[Page, Server]) -> None:
-    """Not for where the page began; a new session is told what was agreed to in the one before."""
+    """Not for where the page began; a new session hears what was agreed to in the one before."""
     found = await run(
         place,
         """

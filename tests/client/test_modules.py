@@ -700,7 +700,7 @@ async def test_the_socket_comes_back(page: Page) -> None:
 
 async def test_a_socket_that_is_asked_and_silent_is_given_up_in_time(page: Page) -> None:
     """Until it answers it is doubted, and nothing should be sent into it; without an answer another
-    one opens beside it and takes its place, of which only the opening is told.
+    one opens beside it and takes its place, of which only the opening is reported.
     """
     opened: list[WebSocketRoute] = []
 
@@ -915,7 +915,7 @@ async def test_sleep_networks_and_devices_are_noticed(page: Page) -> None:
 
 
 async def test_an_access_code_is_asked_until_it_fits(page: Page) -> None:
-    """A refused token asks for the code; a wrong one asks again and says so; giving up is told
+    """A refused token asks for the code; a wrong one asks again and says so; giving up is
     apart.
     """
     codes: list[Any] = []
@@ -1317,7 +1317,7 @@ async def test_the_clock_is_compared_with_the_middle_of_the_request(page: Page) 
 
 
 async def test_a_check_that_hangs_has_an_end_and_closing_stops_all(page: Page) -> None:
-    """Nothing answers: each check ends by itself with words; aborted, nothing is told any more and
+    """Nothing answers: each check ends by itself with words; aborted, nothing more is reported and
     it ends at once.
     """
     found = await run(

@@ -134,7 +134,7 @@ def test_each_error_that_a_visitor_meets_has_words() -> None:
 
 
 def test_reasons_for_which_nothing_is_watched_are_the_servers() -> None:
-    """Each is said by the server as the page knows it."""
+    """The server uses each as the page knows it."""
     words = (CLIENT / "watch" / "words.js").read_text("utf-8")
     listed = words[words.index("REASONS = [") : words.index("];")]
     reasons = [json.loads(f'"{one}"') for _, one in _CALL.findall(listed)]

@@ -106,7 +106,7 @@ def test_trust_and_tls() -> None:
 
 
 def test_the_limit_holds_to_the_one() -> None:
-    """Sixty requests at once pass, the next is told to wait a second, and passes after it."""
+    """Sixty requests at once pass, the next has to wait a second, and passes after it."""
     limiter = AddressLimiter(60)
     assert [limiter.take("192.0.2.1", 100.0) for _ in range(60)] == [None] * 60
     assert limiter.take("192.0.2.1", 100.0) == pytest.approx(1.0)

@@ -77,7 +77,7 @@ def printing(told: Any, *, first: str = "") -> str:
 
 
 def test_amd_smi_of_a_divided_gpu() -> None:
-    """Values with their units; of the second part nothing is told, and nothing is invented."""
+    """Values with their units; the second part gives no value, and nothing is invented."""
     one, two = amd_smi_gpus(DIVIDED, {0: "AMD Instinct MI300X"})
     assert (one.name, one.use, one.watts, one.celsius) == ("AMD Instinct MI300X", 0.42, 611, 58)
     assert (one.memory_used, one.memory_total) == (98296 * MIB, 196592 * MIB)

@@ -415,7 +415,7 @@ def test_our_own_calls_follow_the_rule() -> None:
     calls = list(_log_calls())
     assert len(calls) > 5
     for where, call in calls:
-        # log.log is told the level first.
+        # log.log takes the level first.
         given = call.args[1:] if getattr(call.func, "attr", "") == "log" else call.args
         assert len(given) == 1, f"{where}: arguments are never shown, use extra"
         message = ast.unparse(given[0])

@@ -286,7 +286,7 @@ def test_no_half_of_a_credential_is_left_at_the_cut(text: str) -> None:
 
 
 def test_by_which_way_a_relay_is_reached_stays() -> None:
-    """Two relays that differ in it alone can be told apart; nothing else hides behind it."""
+    """Two relays that differ in it alone can be distinguished; nothing else hides behind it."""
     for url in ("turn:relay.example.org:3478?transport=udp", "turns:a.example:443?transport=tcp"):
         assert redact(url) == url
         assert redact(f"({url})") == f"({url})"

@@ -165,7 +165,7 @@ def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_prometheus_takes_the_configuration(tmp_path: Path) -> None:
-    """Scrape configuration and rules are without fault, the token's file where it is said to be
+    """Scrape configuration and rules are without fault, the token's file where the notes want it to be
     included.
     """
     text = (DEPLOY / "prometheus.yml").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""deploy/install.sh into a scratch root, again, over changes by hand, interrupted, and away again;
+"""deploy/install.sh into a scratch root, again, over a person's changes, interrupted, and away again;
 without a network.
 """
 
@@ -420,7 +420,7 @@ def test_two_at_a_time(checkout: Path, installed: Path, tmp_path: Path) -> None:
 
 @as_root
 def test_no_room_and_no_right_to_write(checkout: Path, tmp_path: Path) -> None:
-    """A full disk and one that is read-only are told apart, before anything is written."""
+    """A full disk and one that is read-only are distinguished, before anything is written."""
     for options, says in (("size=1m", "MB are needed"), ("size=3g,ro", "read-only")):
         mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", str(tmp_path)])
         if mounted.returncode != 0:

@@ -227,7 +227,7 @@ def test_the_model_server(machine: Machine) -> None:
         assert SECRET not in machine.run("cat", f"/proc/{pid}/environ")
     machine.run("systemctl", "stop", unit)
     assert machine.property(unit, "Result") == "success"
-    # One that fails while it loads: whoever starts it is told at once, and the journal is
+    # One that fails while it loads: whoever starts it hears at once, and the journal is
     # explained.
     failing = programs["/opt/qwen-vllm/bin/vllm"].replace(" serve ", " oom ", 1)
     machine.write("/opt/qwen-vllm/bin/vllm", f"#!/bin/sh\n{failing}\n")

@@ -333,7 +333,7 @@ async def test_an_ipv6_network_counts_as_one_address(tmp_path: Path) -> None:
         await reader.read()
         writer.close()
 
-    # Addresses are told here, since loopback has one of IPv6 alone.
+    # Addresses are named here, since loopback has one of IPv6 alone.
     told = "set_real_ip_from 127.0.0.1; real_ip_header X-Told; limit_conn qwen_camera 2;"
     behind = await asyncio.start_server(hold, "127.0.0.1", 0)
     async with (

@@ -21,7 +21,7 @@ def shown(url: str) -> dict[str, object]:
 
 
 def test_pictures_stand_at_their_places() -> None:
-    """Behind their captions; one that is not among the request's is said to be gone."""
+    """Behind their captions; one that is not among the request's is reported as gone."""
     parts = (Words("a"), Shown(2), Shown(1), Words("b"), Shown(0))
     chat = Conversation((Message(Speaker.USER, parts),))
     system, user = messages(chat, URLS, CAPTIONS)

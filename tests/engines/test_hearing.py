@@ -1,4 +1,4 @@
-"""The routing contract of sound, towards model servers: when it goes, in what form, and what is said when not."""
+"""The routing contract of sound, towards model servers: when it goes, in what form, and the words when not."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ async def test_media_are_resolved_once_a_request(
     assert made == [SOUND]
 
 
-# Who hears
+# Models that hear
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ async def test_who_hears(
 async def test_an_engine_that_cannot_hear_never_gets_sound(
     fake: FakeOpenAI, engine: OpenAIEngine
 ) -> None:
-    """Even when a request has some: the words go alone; without words it is said."""
+    """Even when a request has some: the words go alone; without words an error says so."""
     fake.models = ["some-model"]
     await engine.probe()
     # An unknown model is shown a picture.

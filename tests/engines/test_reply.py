@@ -91,7 +91,7 @@ def test_a_hostile_answer_is_cleaned_in_no_time() -> None:
 
 
 def test_thoughts_that_the_template_opened() -> None:
-    """Their end alone is marked: the first time it is learned, then they are told apart, and
+    """Their end alone is marked: the first time it is learned, then they are distinguished, and
     nothing is lost.
     """
     text, thoughts, first = read(["Round, white.", "</think>\n", "A cup."])

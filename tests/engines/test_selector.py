@@ -156,7 +156,7 @@ async def test_many_reports_do_not_become_many_probes() -> None:
 
 
 async def test_a_fixed_engine_is_never_replaced() -> None:
-    """Alone it stays, and the change of its state is told."""
+    """Alone it stays, and the change of its state is reported."""
     vllm = Probed("vllm", EngineState.READY)
     async with running(vllm) as selector:
         states: list[EngineState] = []

@@ -6,7 +6,7 @@ from server.engines.thinking import OFF_FIELDS, Mode, Thinking, ThinkingLimits
 
 
 def test_nothing_is_sent_before_it_is_seen_to_think() -> None:
-    """Then it is told not to; when that does not help, it gets tokens."""
+    """Then it is asked not to; when that does not help, it gets tokens."""
     one = Thinking(ThinkingLimits())
     assert (one.fields(), one.budget(8192)) == ({}, 0)
     assert one.seen(Mode.PLAIN)

@@ -92,7 +92,7 @@ def test_what_is_no_catalogue_is_said(tmp_path: Path, source: str, says: str) ->
 def test_an_address_is_asked_once_and_a_file_each_time(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A failure is told at once for a minute, and then looked at again; a file may be changed while
+    """A failure is reported at once for a minute, and then looked at again; a file may be changed while
     the server runs.
 
     Until it can be had it is ours, with the reason, which the log has once.

@@ -201,8 +201,8 @@ def test_public_addresses_may_be_reached(address: str) -> None:
 def test_everything_else_may_not(address: str, kind: str) -> None:
     """This machine, its networks, its cloud's secrets, however they are written.
 
-    Which of two names of one kind Python gives, depends on its version: that it is refused does
-    not.
+    Python's version decides which of two names of one kind it gives. The refusal does not depend
+    on it.
     """
     found = refused(address)
     assert found is not None

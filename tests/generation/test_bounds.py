@@ -49,7 +49,7 @@ def test_seconds_times_frames_a_second_are_frames(seconds: float, fps: int, fram
 
 
 def test_many_frames_a_second_are_fewer_seconds_where_nobody_said_how_many() -> None:
-    """Only what was asked for is refused; too little is told apart from too much."""
+    """Only what was asked for is refused; too little is distinguished from too much."""
     assert video_request({"prompt": "x", "fps": 60}, WAN).frames == MAX_FRAMES
     assert "4.3 s at most" in refusal({"fps": 60, "seconds": 5})
     assert "0.062 s at least" in refusal({"seconds": 0.01})

@@ -189,8 +189,8 @@ async def test_one_at_a_time(make: Make) -> None:
 
 
 async def test_work_that_does_not_hear_is_ended_with_its_process(make: Make) -> None:
-    """Cancelled is cancelled: what goes on after the time for it is killed, and the next one is
-    told to load again.
+    """Cancelled is cancelled: what goes on after the time for it is killed, and the next one has to
+    load again.
     """
     making = make()
     async with loaded("deaf", cancel_seconds=0.1) as model:

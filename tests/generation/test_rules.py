@@ -58,7 +58,7 @@ def test_sides_and_frames_come_from_the_models_own_files(
 
 
 def test_a_folder_without_parts_has_the_usual_rules(tmp_path: Path) -> None:
-    """Nothing to read is no error; a pipeline is told by its index."""
+    """Nothing to read is no error; a pipeline is known by its index."""
     assert pixel_rules(tmp_path) == (16, 4)
     assert not is_pipeline(tmp_path)
     (tmp_path / "model_index.json").write_text("{}")

@@ -54,7 +54,7 @@ def generating(one: Managed) -> GeneratorRuntime:
 
 
 async def test_it_is_loaded_measured_and_stopped() -> None:
-    """Phases and its log are told, its memory is counted while it is there and given back when it
+    """Phases and its log are reported, its memory is counted while it is there and given back when it
     is not.
     """
     async with started("video") as one:

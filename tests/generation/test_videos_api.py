@@ -195,7 +195,7 @@ async def test_looks_that_are_not_answered_end_no_job(pool: ThreadPoolExecutor) 
 
 
 async def test_its_video_goes_to_the_page_as_it_is(pool: ThreadPoolExecutor) -> None:
-    """The steps are told by its own percent; the file is not encoded again."""
+    """The steps come from its own percent; the file is not encoded again."""
     server = Server()
     making = GenerationJob(metrics=Metrics("0"), pool=pool)
     async with api(server, pool) as one:
@@ -213,7 +213,7 @@ async def test_its_video_goes_to_the_page_as_it_is(pool: ThreadPoolExecutor) -> 
 
 
 async def test_cancelling_deletes_the_job(pool: ThreadPoolExecutor) -> None:
-    """The server is told, and the next one may begin."""
+    """The server hears of it, and the next one may begin."""
     server = Server("endless")
     making = GenerationJob(metrics=Metrics("0"), pool=pool)
     async with api(server, pool) as one:

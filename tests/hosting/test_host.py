@@ -358,7 +358,7 @@ def test_the_types_that_transformers_loads() -> None:
 
 
 def test_no_python_with_torch(machine: Machine) -> None:
-    """Ours counts when it has torch; one that is named counts as it is, to be told what it lacks."""
+    """Ours counts when it has torch; one that is named counts as it is, so that it says what it lacks."""
     found = HostProbe().probe()
     assert (found.engine_python is None) is ("torch" not in found.libraries)
     assert HostProbe(engine_python="/no/such/python").probe().engine_python is None

@@ -103,7 +103,7 @@ async def test_a_model_is_loaded_answers_and_is_stopped() -> None:
 
 
 async def test_another_model_takes_its_place() -> None:
-    """The first has ended before the second begins; an answer that runs is told why it ended."""
+    """The first has ended before the second begins; an answer that runs gets the reason of its end."""
     async with managed() as one:
         await one.manager.start(choice("serve"))
         await one.manager.settled()
@@ -334,8 +334,8 @@ async def with_gpus(
 
 
 async def test_gpu_memory_is_waited_for() -> None:
-    """The next model begins when the memory of every GPU is back, not before; what came back is
-    told.
+    """The next model begins when the memory of every GPU is back, not before; the freed memory is
+    reported.
     """
     async with with_gpus(late=0.6) as (one, _):
         began = time.monotonic()
@@ -351,7 +351,7 @@ async def test_gpu_memory_is_waited_for() -> None:
 async def test_gpu_memory_that_is_taken_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of all GPUs together, as soon as it answers; another model may count on it.
 
-    Nothing is said of what has gone.
+    Nothing is reported of what has gone.
     """
     monkeypatch.setattr("server.hosting.model_run._WATCH_SECONDS", 0.05)
     async with with_gpus(late=0) as (one, _):
@@ -494,7 +494,7 @@ async def test_what_is_stopped_before_it_begins_does_not_begin() -> None:
 
 
 async def test_two_operators_at_once() -> None:
-    """The one who came last has it, and everybody is told the same."""
+    """The one who came last has it, and everybody hears the same."""
     async with managed() as one:
         await asyncio.gather(
             *(one.manager.start(choice(name)) for name in ("slow", "serve", "slow", "dies-not"))

@@ -80,8 +80,8 @@ def words(chunks: list[Chunk]) -> int:
 
 
 async def test_a_refused_port_loses_nothing() -> None:
-    """It fails at once; the model here was not stopped, its answer runs to the end, and it is said
-    who answers on.
+    """It fails at once; the model here was not stopped, its answer runs to the end, and the state names
+    the one that answers.
     """
     async with switching() as one:
         await ready_with(one, choice("brief"))
@@ -177,7 +177,7 @@ async def test_a_server_elsewhere_answers_until_the_model_here_does() -> None:
 
 @pytest.mark.slow
 async def test_a_model_that_cannot_be_loaded_gives_the_place_back() -> None:
-    """Its memory was needed, so the one before was stopped: it is loaded again, and it is said so."""
+    """Its memory was needed, so the one before was stopped: it is loaded again, and the state says so."""
     async with switching() as one:
         await ready_with(one, choice("serve"))
         pid = one.pid()
@@ -207,7 +207,7 @@ async def test_a_model_that_cannot_be_loaded_gives_the_place_back() -> None:
 
 
 async def test_where_the_one_before_does_not_come_back_either() -> None:
-    """Both reasons are told, and nobody tries for ever."""
+    """Both reasons are reported, and nobody tries for ever."""
     tries: list[str] = []
 
     def once(chosen: Choice, ram: int, gpu: Sequence[int]) -> Plan:

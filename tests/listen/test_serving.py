@@ -1,4 +1,4 @@
-"""Listening: why nothing can, what the terminal is told, and signals."""
+"""Listening: why nothing can, the lines for the terminal, and signals."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_greeting(host: str, better: str | None, said: list[str], unsaid: list[s
 
 
 def test_greeting_of_an_engine_that_does_not_answer() -> None:
-    """Its trouble is told in its own words."""
+    """Its trouble has its own words."""
     status = EngineStatus(EngineState.UNREACHABLE, "Nothing listens at gpu:8001.")
     text = greeting(
         scheme="https", host="0.0.0.0", port=1, engine="vllm", status=status, better=None

@@ -159,7 +159,7 @@ async def test_a_terminal_that_tells_no_size_is_taken_for_a_common_one() -> None
 
 
 async def test_what_is_no_terminal_gets_nothing_secret() -> None:
-    """A log file is told what to do instead, and no code is made."""
+    """A log file gets a line on what to do instead, and no code is made."""
     out = io.StringIO()
     codes = PairingCodes()
     terminal = PairingTerminal(codes, [URL], "abcde-fghij", None, out=out, keys=None)

@@ -52,7 +52,7 @@ async def house(path: Path, one: Broker) -> AsyncIterator[Running]:
 
 async def test_a_camera_of_the_house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its entities are retained and its words and pictures are not; a ring's picture comes before
-    the state; a look is answered; the end of the server is told.
+    the state; a look is answered; the end of the server is announced.
     """
     # Each state goes out as soon as it is there: nothing is left to the second in which it falls.
     monkeypatch.setattr(mqtt, "STEP_SECONDS", 0.02)
@@ -178,7 +178,7 @@ async def test_only_a_camera_that_agreed_is_told_of(tmp_path: Path) -> None:
 
 
 async def test_pressed_a_thousand_times(tmp_path: Path) -> None:
-    """A few looks; a person's question is answered meanwhile. What is retained or no press orders nothing."""
+    """A few looks; a person's question is answered meanwhile. A retained message, or one that is no press, orders nothing."""
     async with jpeg_camera(red_jpeg) as port, broker(tmp_path) as one:
         path = cameras(tmp_path, port, "mqtt = true")
         async with one.client() as client:

@@ -73,7 +73,7 @@ def count(metrics: Metrics, name: str, reason: str) -> float:
     ],
 )
 async def test_a_hostile_packet_ends_the_connection_unread(sent: bytes, trouble: Trouble) -> None:
-    """It is said, and connected again."""
+    """The state says so, and it connects again."""
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await welcome(reader, writer)

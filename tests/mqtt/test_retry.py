@@ -1,4 +1,4 @@
-"""When the broker is tried again, and why it was not reached."""
+"""Pauses before the broker is tried again, and reasons why it was not reached."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ def test_nothing_is_told_before_its_person_agrees(house: House) -> None:
 
 
 def test_a_persons_watches_become_entities(house: House) -> None:
-    """Those of other programs do not; a name and a session's id are told of neither."""
+    """Those of other programs do not; no topic has a name or a session's id."""
     house.visitors.begin("a")
     assert set(house.entities) == {"a dog", "a dog: picture", "Answer", "Look now"}
     device = house.entities["Look now"]["device"]

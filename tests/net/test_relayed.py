@@ -187,7 +187,7 @@ async def test_the_terminal_finds_out_that_only_relays_lead_there(
     room: RelayRoom, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """scripts/doctor.py on the client's machine: the same, and the relay whose name is not known
-    there is told apart.
+    there is distinguished.
     """
     monkeypatch.setenv("SSL_CERT_FILE", str(room.certificate.authority))
     monkeypatch.setattr("scripts.checks.media.CONNECT_SECONDS", 1.5)

@@ -81,7 +81,7 @@ async def health(run: Running) -> tuple[int, dict[str, Any]]:
 async def test_people_go_on_while_the_process_runs(
     two: list[Running], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The page is told to go; newcomers get the other gateway; the state, the health, the metrics and
+    """The page is asked to go; newcomers get the other gateway; the state, the health, the metrics and
     the log say so; a client that cannot go stays, and comes back on a new socket. The stop that
     follows tells nobody twice.
     """
@@ -136,7 +136,7 @@ async def test_people_go_on_while_the_process_runs(
 async def test_an_order_that_was_a_mistake(
     two: list[Running], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Taken back before anybody was told, nothing has happened; the order given twice is one."""
+    """Taken back before anybody heard of it, nothing has happened; the order given twice is one."""
     monkeypatch.setattr(draining, "NOTICE_SECONDS", NEVER_SECONDS)
     one, other = two
     page, _ = await arrive(one)

@@ -223,7 +223,7 @@ async def test_sound_goes_to_the_page_too() -> None:
 
 
 async def test_the_first_frame_is_what_the_operators_camera_shows() -> None:
-    """From the session that the token is for; no camera, no session, no good token are told apart."""
+    """From the session that the token is for; no camera, no session, no good token: one error each."""
     async with desk("first") as one:
         tokens = one.program.tokens
 

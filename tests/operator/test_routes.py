@@ -175,7 +175,7 @@ async def test_a_bad_choice_is_a_sentence(run: Running) -> None:
 
 
 async def test_a_model_is_chosen_watched_and_stopped(run: Running, model: FakeOpenAI) -> None:
-    """The operator's socket hears each step, another visitor's none; all visitors are told which
+    """The operator's socket hears each step, another visitor's none; all visitors hear which
     engine answers.
     """
     operator, visitor = await take_token(run), await take_token(run)
@@ -308,7 +308,7 @@ async def test_the_token_is_heard_nowhere_else(run: Running) -> None:
 async def test_another_model_is_offered_the_room_that_the_loaded_one_takes(
     run: Running, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A switch gives its memory back first; what the machine has free is told as it is."""
+    """A switch gives its memory back first; the free memory is reported as it is."""
     room = run.program.engine_parts
     model = next(one for one in Catalogue.load() if one.id == "Qwen/Qwen2.5-VL-7B-Instruct")
     full = dataclasses.replace(PYTHON, ram_free_bytes=10**9, ram_total_bytes=64 * 10**9)
@@ -382,7 +382,7 @@ async def test_what_answers_is_told_with_its_host_and_why_nothing_better(model: 
 
 
 async def test_fetching_is_left_to_the_command_line_by_default(run: Running) -> None:
-    """Each model that is not here has its command; nothing is fetched, and the panel is told why."""
+    """Each model that is not here has its command; nothing is fetched, and the panel shows why."""
     async with http(run) as client:
         listed = (await client.get("/api/engine", headers=RIGHT)).json()
         command = next(one["fetch"] for one in listed["models"] if not one["here"])

@@ -115,7 +115,7 @@ def test_a_preview_says_where_pictures_go() -> None:
 
 
 def test_what_answers_is_told() -> None:
-    """Beside what was loaded, and nothing is told of it where nothing answers."""
+    """Beside what was loaded, and nothing is reported where nothing answers."""
     vllm = Answering(engine="vllm", model="Qwen", server="vLLM", where="192.0.2.7:8001")
     told = report(ManagerStatus(), False, vllm, "why").model_dump(exclude_none=True)
     assert told["answering"] == vllm.model_dump()

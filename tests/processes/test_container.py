@@ -60,7 +60,7 @@ def program(request: pytest.FixtureRequest) -> Iterator[str]:
 def plan(program: str, folder: Path, chosen: Choice, *_: object) -> Plan:
     """The program's own command, but for the GPU.
 
-    `folder` holds what the stand-in is told to do.
+    `folder` holds the stand-in's orders.
     """
     name = Path(program).name
     host = dataclasses.replace(

@@ -181,7 +181,7 @@ def test_it_ends_with_the_server_however_that_dies(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("how", ["ends", "stopped", "insisted"])
 async def test_what_is_none_of_its_processes_is_ended(how: str, tmp_path: Path) -> None:
-    """By a command of its own, once, whichever way the program ends, and before `ended` is told."""
+    """By a command of its own, once, whichever way the program ends, and before `ended`."""
     said = tmp_path / "said"
     after = ["sh", "-c", f"echo $THEIRS >> {said}"]
     behaviour = {"ends": "leaves", "stopped": "serve", "insisted": "stubborn"}[how]

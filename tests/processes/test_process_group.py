@@ -42,7 +42,7 @@ def late(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.mark.parametrize("ending", ["exit 3", "kill -9 $$", "sleep 60"])
 async def test_an_engine_that_ends(late: list[int], ending: str) -> None:
-    """By itself, by a signal, or when it is told to."""
+    """By itself, by a signal, or on request."""
     process = ChildProcess(["sh", "-c", f"echo up; {ending}"], ENV, grace=0.2)
     process.start()
     await soon(lambda: bool(process.lines))

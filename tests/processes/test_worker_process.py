@@ -116,7 +116,7 @@ async def test_a_line_without_an_end_is_cut_and_its_rest_dropped() -> None:
 
 
 async def test_what_is_no_frame_ends_it() -> None:
-    """A process that writes anything else on its frames' pipe is killed, and its end is told once."""
+    """A process that writes anything else on its frames' pipe is killed, and its end is reported once."""
     child = Child()
     await child.start("print('hello, this is no frame', flush=True); time.sleep(60)")
     await soon(lambda: bool(child.status))

@@ -16,7 +16,7 @@ from server.processes.worker_side import Jobs, claim_input, claim_output, leave
 
 channel = claim_output()
 incoming = claim_input()
-# What a library does
+# Output of a library
 print("a print of a library")
 assert sys.stdin.read() == ""
 jobs = Jobs(channel, "work", busy={"code": "busy"}, other=lambda message: channel.send("got", what=message.type))

@@ -35,7 +35,7 @@ async def arrive(run: Running, handover: dict[str, str] | None = None) -> tuple[
 async def test_people_go_on_at_another_gateway(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A page is told to go when its answer is whole, others at once. Its chat is known at the other
+    """A page is asked to go when its answer is whole, others at once. Its chat is known at the other
     gateway, and an old client gets its 1013.
     """
     monkeypatch.setattr(redis_store, "ANSWER_SECONDS", ANSWER_SECONDS)
@@ -74,7 +74,7 @@ async def test_people_go_on_at_another_gateway(
         await asks.next("moved", timeout=30)
         await asks.close()
         await idle.close()
-        # New people, and the page that was told, get a place at the other one from either.
+        # New people, and the page that was asked, get a place at the other one from either.
         assert (await take_token(one))["session_id"].startswith("h2-")
         again, _ = await arrive(two, {"handover": signed, "token": asks_token})
         assert (await again.next("resumed"))["turns"] == 1

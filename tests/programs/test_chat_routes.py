@@ -563,7 +563,7 @@ async def test_nobody_looks_unseen(encoder: LiveEncoder) -> None:
 
 
 async def test_the_built_in_engine(encoder: LiveEncoder) -> None:
-    """It answers about now; what it cannot do is said, and not left out in silence."""
+    """It answers about now; it says what it cannot do, and does not leave it out in silence."""
     async with desk_with(encoder, engine="builtin", vllm_base_url="") as desk:
         answer = await desk.ask("What text is there?", NOW)
         assert answer.choices[0].message.content

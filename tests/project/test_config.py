@@ -127,7 +127,7 @@ def test_a_local_engine_needs_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_problem_has_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two bad values are told at once, a line each."""
+    """Two bad values are reported at once, a line each."""
     lines = refused(monkeypatch, PORT="no", ENGINE="no").splitlines()
     assert [line.split()[0] for line in lines] == ["PORT", "ENGINE"]
 
@@ -378,7 +378,7 @@ def test_a_missing_file_is_fine(tmp_path: Path) -> None:
 
 
 def test_direct_construction_checks_too() -> None:
-    """Settings made by hand pass the same checks, and what is raised then holds no value either."""
+    """Settings made in code pass the same checks, and what is raised then holds no value either."""
     with pytest.raises(ValidationError):
         Settings(require_auth=True, jwt_secret_key=SecretStr("short"))
     with pytest.raises(ValidationError) as caught:
@@ -398,7 +398,7 @@ def test_pairing_hosts_let_nobody_in_without_a_code(monkeypatch: pytest.MonkeyPa
     )
     assert first.access_code != second.access_code
     assert first.jwt_secret_key != second.jwt_secret_key
-    # In the clear, which is said.
+    # In the clear, with a warning.
     assert [w.partition(" ")[0] for w in first.warnings] == ["PAIRING_HOSTS"]
 
 
@@ -420,7 +420,7 @@ def test_pairing_hosts_are_names_and_addresses(hosts: str, monkeypatch: pytest.M
 
 
 def test_a_list_of_origins_without_this_machine_is_doubted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pages that phones open would be refused; with one of them in the list nothing is said."""
+    """The pages that phones open would be refused; with one of them in the list there is no warning."""
     settings = read(monkeypatch, PAIRING_HOSTS="fd00::2,vm.local", ALLOWED_ORIGINS="https://a.test")
     assert "ALLOWED_ORIGINS has no address of this machine" in " ".join(settings.warnings)
     listed = read(monkeypatch, ALLOWED_ORIGINS="https://[fd00::2]:8000")

@@ -1,4 +1,4 @@
-"""A test that leaves something behind fails, and which thing it was is said."""
+"""A test that leaves something behind fails, and the message names the thing."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def test_a_coroutine_that_nobody_awaits():
 
 
 def test_a_failure():
-    """It is said once what is wrong."""
+    """The log says once what is wrong."""
     kept.append(socket.socket())
     raise ValueError
 
@@ -104,7 +104,7 @@ SAID = {
 def test_what_a_test_leaves_fails_it(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A thread, a file, a socket, a task, a coroutine; not what ends, and a failure is said once."""
+    """A thread, a file, a socket, a task, a coroutine; not what ends, and a failure is reported once."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     pytester.makeconftest("from tests.support import left_behind\nleft_behind.PATIENCE = 0.2\n")
     pytester.makepyfile(test_leaves=TESTS, test_shared=SHARED)

@@ -102,7 +102,7 @@ async def test_coroutines_run_inside() -> None:
 
 
 def test_names_of_its_own() -> None:
-    """A process inside resolves what it was told; the files for it go with the network."""
+    """A process inside resolves the names that it was given; the files for it go with the network."""
     with Network() as net:
         one = net.namespace("one")
         one.hosts({"turn.example.org": "10.99.1.1"})

@@ -68,7 +68,7 @@ def test_a_watch_takes_over_from_a_description_but_not_the_other_way() -> None:
     assert drained(queue) == ["watch"]
 
 
-def test_a_full_queue_refuses_questions_aloud_and_background_quietly() -> None:
+def test_a_full_queue_refuses_questions_and_drops_background() -> None:
     """One step below the bound is taken; at the bound a question raises and background work is
     handed back.
     """
@@ -126,7 +126,7 @@ def test_remove() -> None:
 
 
 def test_an_item_waits_only_once() -> None:
-    """Pushing a waiting item again is the caller's mistake and is said."""
+    """Pushing a waiting item again is the caller's mistake, and raises."""
     queue: FairQueue[str] = FairQueue(8)
     queue.push("a", CHAT, "a1")
     with pytest.raises(ValueError, match="already"):

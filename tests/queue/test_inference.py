@@ -279,7 +279,7 @@ async def test_a_newer_frame_replaces_the_waiting_one(build: Build, metrics: Met
     assert "old" not in engine.questions()
 
 
-async def test_a_full_queue_refuses_a_question_aloud(build: Build, metrics: Metrics) -> None:
+async def test_a_full_queue_refuses_a_question_with_an_error(build: Build, metrics: Metrics) -> None:
     """Busy is raised, with a time after which to try again, and the sink hears nothing."""
     engine = FakeEngine()
     engine.hold()
@@ -313,7 +313,7 @@ async def test_retry_after_follows_the_answers(build: Build) -> None:
 
 
 async def test_a_full_queue_drops_background_work(build: Build, metrics: Metrics) -> None:
-    """It is told to the sink and counted; a question evicts background work instead of being
+    """The sink hears of it, and it is counted; a question evicts background work instead of being
     refused.
     """
     engine = FakeEngine()
@@ -768,7 +768,7 @@ async def test_a_sink_may_cancel_another_job(build: Build) -> None:
 
 
 async def test_a_sink_may_submit_the_next_job(build: Build) -> None:
-    """Work handed in while an end is told is served."""
+    """Work handed in while an end is reported is served."""
     inference = build(FakeEngine())
     follow_up, second = make_job("a", question="second")
     job, first = make_job("a")
@@ -849,7 +849,7 @@ async def test_closing_waits_for_the_engines(build: Build) -> None:
 
 
 async def test_a_job_is_submitted_once(build: Build) -> None:
-    """The same job twice is the caller's mistake and is said."""
+    """The same job twice is the caller's mistake, and raises."""
     engine = FakeEngine()
     engine.hold()
     inference = build(engine)
@@ -887,7 +887,7 @@ async def test_background_work_slows_down_with_the_questions_first_tokens(build:
 async def test_work_that_rests_goes_on_by_itself(
     build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When the rest after a background job is over, the next one begins without another event."""
+    """The next background job begins without another event once the rest after the last one is over."""
     inference = build(FakeEngine(), slots=1)
     job, sink = make_job(session_id="a", kind=DESCRIBE)
     waits = iter([0.05])

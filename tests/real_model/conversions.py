@@ -248,7 +248,7 @@ def largest_file(size: int) -> Iterator[None]:
 
 
 def trouble(folder: Path) -> dict[str, Any]:
-    """Interrupted, no room, no permission, wrong models: what is said, and what lies there
+    """Interrupted, no room, no permission, wrong models: the messages, and the files that lie there
     afterwards.
     """
     source, out = folder / "source", folder / "again"

@@ -41,7 +41,7 @@ def test_a_camera_offer_passes() -> None:
 
 
 def test_mdns_candidates_and_the_end_of_candidates_are_left_out() -> None:
-    """A peer with mDNS names alone must not be told that no more candidates come."""
+    """A peer with mDNS names alone must not hear that no more candidates come."""
     offer = check_offer(HEAD + media("video", extra=MDNS + "a=end-of-candidates\r\n"))
     assert ".local" not in offer.sdp
     assert "end-of-candidates" not in offer.sdp

@@ -91,7 +91,7 @@ async def test_a_relay_that_works(room: Room, url: str) -> None:
 @pytest.mark.parametrize("wrong", [{"secret": "another"}, {"ttl": -5}])
 async def test_wrong_and_expired_credentials(room: Room, url: str, wrong: dict[str, Any]) -> None:
     """Both are refused with 401, which names the secret, its mode and the clocks; nothing of the
-    credentials is told.
+    credentials is shown.
     """
     result = await room.check(url, addresses=[SERVER], **wrong)
     assert result.problem is RelayProblem.CREDENTIALS
@@ -184,7 +184,7 @@ def refuses(sock: Any, address: str) -> None:
 
 @in_room
 async def test_the_socket_comes_from_the_media_ports(room: Room) -> None:
-    """`bind` gives the port; when it has none, that is said."""
+    """`bind` gives the port; when it has none, an error says so."""
     ports = []
 
     def bind(sock: Any, address: str) -> None:

@@ -57,7 +57,7 @@ def test_each_direction_is_answered(direction: str, receives: bool, sends: bool)
         AUDIO.replace("opus/48000/2", "G722/8000"),
         AUDIO.replace("opus/48000/2", "opus/48000"),
         AUDIO.replace("111", "300"),
-        # The camera's payload type: its packets could not be told apart.
+        # The camera's payload type: its packets could not be distinguished.
         AUDIO.replace("111", "96"),
     ],
     ids=["inactive", "other codec", "one channel", "no payload type", "the camera's payload type"],

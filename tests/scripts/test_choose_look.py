@@ -26,7 +26,7 @@ def test_what_is_there_needs_no_room(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a model that is gone on with, whole shards and the parts of others; a folder that may not
-    be written to is said.
+    be written to is reported.
     """
     model = Catalogue.read(CATALOGUE.format(revision=""), "").require("tiny")
     large = model.model_copy(update={"weights_bytes": 10**12})

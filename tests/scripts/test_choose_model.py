@@ -311,7 +311,7 @@ def test_a_pinned_revision_is_fetched_again_when_it_changes(scratch: Scratch) ->
 
 
 def test_a_model_for_something_else_is_fetched_and_not_loaded(scratch: Scratch) -> None:
-    """One that makes videos answers no questions: where it is started is said."""
+    """One that makes videos answers no questions: the message says where it is started."""
     done = scratch.run("--model", "video")
     assert done.stdout.strip() == "started with None", done.stderr
     assert "makes videos and answers no questions" in done.stderr
@@ -408,13 +408,13 @@ def test_what_can_not_be_installed_stops_it(scratch: Scratch) -> None:
     done = scratch.run("--model", "tiny")
     lock.write_text("# nothing\n")
     assert done.returncode == 1
-    assert "What runs a model could not be installed" in done.stderr
+    assert "The packages that run a model could not be installed" in done.stderr
     assert "ENGINE_PYTHON=/path/to/bin/python" in done.stderr
     assert scratch.hub.asked == []
 
 
 def test_without_a_cpu_build_the_usual_torch_is_taken(scratch: Scratch, tmp_path: Path) -> None:
-    """Its size is said first; for the tests alone, which skip, it is not."""
+    """Its size comes first; for the tests alone, which skip, it is not."""
     requirements = scratch.root / "requirements-models.txt"
     requirements.write_text('torch==9.9.9+cpu; sys_platform == "linux"\n')
     (scratch.root / "locks" / "torch.txt").write_text(wheel(tmp_path, "torch", "9.9.9"))

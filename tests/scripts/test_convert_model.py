@@ -89,7 +89,7 @@ def test_only_the_text_layers_change(found: Found, form: str) -> None:
 
 
 def test_the_form_is_one_that_vllm_loads(found: Found) -> None:
-    """compressed-tensors' own names of the formats; what is left out is told by patterns that hold
+    """compressed-tensors' own names of the formats; patterns name what is left out, and that hold
     for old and new names.
     """
     formats = {form: found["outputs"][form]["format"] for form in ("fp8", "w8a8", "w4a16")}
@@ -150,7 +150,7 @@ def test_damage_is_found(found: Found, case: str, says: str) -> None:
 
 def test_a_form_of_others_is_checked_as_far_as_it_goes(found: Found) -> None:
     """Models are published in forms that are not made here: whole is whole, and what was not
-    compared is said.
+    compared is reported.
     """
     done = found["checks"]["other form"]
     assert done["status"] == 0

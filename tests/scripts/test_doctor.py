@@ -317,7 +317,7 @@ async def test_udp_ports_that_are_all_taken(
 async def test_a_proxy_without_websockets_and_a_way_without_udp(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Both are told with their cause; a relay makes the second one a warning."""
+    """Both are reported with their cause; a relay makes the second one a warning."""
 
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -343,7 +343,7 @@ async def test_a_proxy_without_websockets_and_a_way_without_udp(
 
 
 def test_clocks() -> None:
-    """The Date header counts whole seconds; more than ten apart is told, and without one nothing
+    """The Date header counts whole seconds; more than ten apart is reported, and without one nothing
     is.
     """
     now = datetime.now(UTC)

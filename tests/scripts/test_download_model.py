@@ -340,7 +340,7 @@ def test_a_record_leads_nowhere_else(hub: Hub, tmp_path: Path) -> None:
 
 
 def test_what_another_run_fetched_is_not_fetched_again(hub: Hub, tmp_path: Path) -> None:
-    """It is looked at again once the folder is one's own; while somebody else has it, that is said."""
+    """It is looked at again once the folder is one's own; while somebody else has it, a message says so."""
     folder = tmp_path / "model"
     folder.mkdir()
     with disk.alone_in(folder):

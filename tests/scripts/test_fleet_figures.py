@@ -18,7 +18,7 @@ SPAN = Span(0, 10, 20, 30)
 
 
 def test_what_people_lose() -> None:
-    """Answers, words in mid-answer and losses are told apart, by phase; what was before or after
+    """Answers, words in mid-answer and losses are counted apart, by phase; what was before or after
     the fault counts elsewhere.
     """
     asked = [

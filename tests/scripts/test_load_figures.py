@@ -106,7 +106,7 @@ def test_nothing_measured_is_not_a_number() -> None:
 def test_slow_answers_name_the_settings_of_where_the_time_goes(
     sample: Sample, named: str, not_named: str
 ) -> None:
-    """The part that takes the time decides; what runs now is said beside it."""
+    """The part that takes the time decides; the present load stands beside it."""
     quick = answered(1, planned=1, waited=0, ttft=0.5, e2el=1)
     text = "\n".join(advice(figures(sample, quick), LIMITS))
     assert "1 of 2 questions took over 3 s" in text

@@ -130,7 +130,7 @@ async def test_one_look_knows_totals_and_no_rates() -> None:
 
 
 async def test_limits_that_are_nearly_reached(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each is told of a real server: its names are still those that are looked for."""
+    """Each holds for a real server: its names are still those that are looked for."""
     monkeypatch.setattr("scripts.monitoring.state.NEARLY_FULL", 0.0)
     async with running(max_sessions=7, max_queue=9, max_connections=11) as run:
         state = await once(Target(run.base_url), 0)
@@ -261,7 +261,7 @@ async def test_the_token_goes_to_no_server_that_is_not_trusted(tmp_path: Path) -
 
 
 def test_what_somebody_should_look_at() -> None:
-    """Old frames, slow answers, errors, relays, a full KV cache: each is told, of the interval and
+    """Old frames, slow answers, errors, relays, a full KV cache: each is reported, of the interval and
     not of long ago.
     """
     bucket = 'qwen_camera_{name}_bucket{{{labels}le="{le}"}} {n}\n'
@@ -367,7 +367,7 @@ def test_wrong_options(
 
 
 def test_settings_that_can_not_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """They are needed for where to look, and not when that is said."""
+    """They are needed for where to look, and not when that is given."""
     env_file = tmp_path / "settings.env"
     env_file.write_text("PORT=often\n")
     assert main(["--once", "--no-gpu", "--env-file", str(env_file)]) == 2

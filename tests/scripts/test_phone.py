@@ -143,7 +143,7 @@ def test_a_phone_gets_in_by_the_code_on_the_screen(tmp_path: Path) -> None:
         assert logged
         assert not [line for line in logged if code in line or other in line]
     assert terminal.process.returncode == 0
-    # The next start: the device gets in, until it is told to forget all.
+    # The next start: the device gets in, until a command forgets all.
     for option, status in (("--https", 200), ("--forget-devices", 401)):
         with started(folder, port, home, option) as terminal:
             terminal.read_until(lambda text: re.search(CODE_SHOWN, text), 30)

@@ -154,7 +154,7 @@ def test_only_listed_flags_are_passed(version: str) -> None:
     assert silent in flags
     assert not {"--enable-log-requests", "--enable-log-outputs", "--api-key"} & set(flags)
     assert not any("left out" in warning for warning in command.warnings)
-    # It fetches nothing, from the version that can be told so, and reports nothing.
+    # It fetches nothing, from the version that has such an option, and reports nothing.
     if "--allowed-media-domains" in recorded(version):
         assert value("--allowed-media-domains").endswith(".invalid")
     assert command.env["VLLM_NO_USAGE_STATS"] == "1"
@@ -409,7 +409,7 @@ def test_a_failed_start_is_explained(machine: Machine, behaviour: str, says: str
 
 
 def test_a_log_may_come_from_standard_input(machine: Machine) -> None:
-    """As a journal does; a file that is not there is said."""
+    """As a journal does; a file that is not there is reported."""
     done = subprocess.run(
         machine.command("--explain", "-"),
         env=machine.environment(),
@@ -429,7 +429,7 @@ def test_a_log_may_come_from_standard_input(machine: Machine) -> None:
 def test_no_gpu_no_start(machine: Machine) -> None:
     """Never on the CPU; a dry run prints the command all the same.
 
-    A GPU that others fill is said.
+    A GPU that others fill is reported.
     """
     install(machine.bin, "0.32")
     machine.tool("rocm-smi", "echo 'ERROR: no driver' >&2; exit 2")

@@ -1,5 +1,5 @@
 """Pictures after their questions: whatever became of a question, nothing keeps its picture, not even until Python's collector
-comes by. A frame is a megabyte and more of the decoder's own memory, which the collector does not count.
+runs. A frame is a megabyte and more of the decoder's own memory, which the collector does not count.
 """
 
 from __future__ import annotations

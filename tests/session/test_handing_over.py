@@ -105,7 +105,7 @@ def test_a_page_that_keeps_none(wanted: bool, able: bool) -> None:
 
 
 def test_the_last_words_of_a_gateway() -> None:
-    """A page that is told to go has the newest chat."""
+    """A page that is asked to go has the newest chat."""
     one = Room("one")
     one.history.add("q", "a")
     one.side.leave()

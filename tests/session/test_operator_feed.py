@@ -113,7 +113,7 @@ async def test_when_another_socket_reads_nothing_waits_there(place: Desk) -> Non
 
 
 async def test_a_flood_of_lines_is_bounded_and_counted(place: Desk) -> None:
-    """One message waits, the newest lines behind it; what went is told and counted, and never costs the socket."""
+    """One message waits, the newest lines behind it; dropped lines are reported and counted, and never costs the socket."""
     outbox = Outbox()
     place.desk.join("socket", outbox)
     place.desk.line("first")

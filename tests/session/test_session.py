@@ -280,7 +280,7 @@ async def test_a_question_behind_a_hold_that_finds_no_frame_says_that_it_waits()
 
 
 async def test_a_closed_socket_stops_the_answer(guest: Visitor, fake: FakeOpenAI) -> None:
-    """Nobody listens: the model server is told to stop. The next socket hears how it ended."""
+    """Nobody listens: the model server has to stop. The next socket hears how it ended."""
     fake.between_tokens = 5.0
     await guest.page.send(type="chat", content="Long?", id="left")
     await guest.page.next("delta", id="left")
@@ -351,7 +351,7 @@ async def test_an_ended_session_stops_the_answer(
 
 
 @pytest.mark.slow
-async def test_a_full_queue_refuses_aloud(encoder: LiveEncoder, fake: FakeOpenAI) -> None:
+async def test_a_full_queue_refuses_with_an_error(encoder: LiveEncoder, fake: FakeOpenAI) -> None:
     """With the one slot and the one place taken, the next question is `busy` and told when to come back."""
     async with (
         running(
@@ -407,7 +407,7 @@ async def test_clocks_that_are_off_do_no_harm(guest: Visitor, sent_at: float) ->
 
 
 async def test_typing_wakes_the_camera(guest: Visitor) -> None:
-    """The page is told to raise the camera now."""
+    """The page is asked to raise the camera now."""
     await guest.page.ponged()
     await guest.page.send(type="typing")
     sender = await guest.page.next("sender")
@@ -417,7 +417,7 @@ async def test_typing_wakes_the_camera(guest: Visitor) -> None:
 
 @pytest.mark.slow
 @pytest.mark.frame_wait
-async def test_stalled_and_frozen_cameras_are_told_aloud(run: Running, fake: FakeOpenAI) -> None:
+async def test_stalled_and_frozen_cameras_are_reported(run: Running, fake: FakeOpenAI) -> None:
     """No answer from a stale picture: an error with the right code, and the status says the same."""
     own = LiveEncoder(Scene(320, 240), rate=15)
     try:
@@ -444,7 +444,7 @@ async def test_stalled_and_frozen_cameras_are_told_aloud(run: Running, fake: Fak
 
 
 async def test_the_same_question_again_is_answered_once() -> None:
-    """A client that does not know whether it was heard sends it again: what it may have missed is told again, and the
+    """A client that does not know whether it was heard sends it again: the message that it may have missed comes again, and the
     model is not asked twice; another time of sending is another question."""
     async with room() as one:
         one.camera()
@@ -563,7 +563,7 @@ class Unchanged:
 
 @pytest.mark.parametrize("filters", [(), (Unchanged(),)], ids=["", "filtered"])
 async def test_no_model_is_asked_about_a_black_picture(filters: tuple[Unchanged, ...]) -> None:
-    """The person is told what to do; with filters the frame counts, not a scene of a second ago."""
+    """The person hears what to do; with filters the frame counts, not a scene of a second ago."""
     async with room(None, *filters) as one:
         one.camera()
         one.session.camera.watched = True
@@ -779,7 +779,7 @@ async def test_settings_outlive_the_socket(guest: Visitor, fake: FakeOpenAI) -> 
     page = await guest.reconnect()
     assert page.seen[0]["describe"] is True
     fake.requests.clear()
-    # One whose frame was prepared before may still wait to be told.
+    # One whose frame was prepared before may still wait for its message.
     await fake.wait_for(count + 1)
     assert fake.last.texts[-1][1] == "Count the cups."
     assert fake.last.body["max_tokens"] == 9

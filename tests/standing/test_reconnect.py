@@ -1,4 +1,4 @@
-"""When the next attempt begins: pauses that grow, with jitter, bounded."""
+"""Pauses before the next attempt: they grow, with jitter, up to a bound."""
 
 from __future__ import annotations
 

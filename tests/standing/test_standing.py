@@ -219,7 +219,7 @@ async def test_an_encrypted_camera(tmp_path: Path, authority: Path) -> None:
 async def test_a_wrong_certificate_is_refused(
     wrong: str, tmp_path: Path, authority: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is said to the operator; nothing is sent, and the password is in no log line or state."""
+    """The operator sees it; nothing is sent, and the password is in no log line or state."""
     caplog.set_level(logging.DEBUG)
     host = "localhost" if wrong == "another name" else "127.0.0.1"
     known = {"another authority": "other.pem", "another name": "authority.pem"}.get(wrong, "")
@@ -237,8 +237,8 @@ async def test_a_wrong_certificate_is_refused(
 
 
 async def test_it_watches_and_opens_its_session(tmp_path: Path) -> None:
-    """The engine looks for a watch of the list, though nobody is there; what it cannot watch for is
-    said. A socket with the camera's token hears of the watches, and may ask.
+    """The engine looks for a watch of the list, though nobody is there; the state names what it
+    cannot watch for. A socket with the camera's token hears of the watches, and may ask.
     """
     async with jpeg_camera(red_jpeg) as port:
         lines = f'url = "http://127.0.0.1:{port}/"\nwatches = ["you see red", "a parcel lies at the door"]'
@@ -263,7 +263,7 @@ async def test_it_watches_and_opens_its_session(tmp_path: Path) -> None:
 async def test_a_watch_rings_though_nobody_is_there(tmp_path: Path) -> None:
     """For what begins, once; the ring and its picture wait for the next socket.
 
-    What is there at first does not ring.
+    Things that are there at first do not ring.
     """
     shown = flat_jpeg(40, 180, 60)
     async with jpeg_camera(lambda: shown) as port:

@@ -2,7 +2,7 @@
 all memory is freed.
 
 python -m tests.support.decoder_memory NAME prints a line of JSON: MiB before and at most, MiB that
-were counted, and what was told.
+were counted, and the reported reasons.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Stands in for an engine's program: a small server that shows the process-level behaviour it is
-told to.
+"""Stands in for an engine's program: a small server that shows the process-level behaviour that its
+argument names.
 
 Run as a program: `python -S engine_stand_in.py BEHAVIOUR [PORT]`. It never sees a picture; what
 answers is a fixed text.

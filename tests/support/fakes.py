@@ -169,7 +169,7 @@ class FakeEngine:
 
 
 class FakeEngines:
-    """A selector by hand: `settle` after a failure moves on to the next of `spares`, if there is
+    """A selector under a test's control: `settle` after a failure moves on to the next of `spares`, if there is
     one.
     """
 
@@ -193,7 +193,7 @@ class FakeEngines:
 
 @dataclass
 class RecordingSink:
-    """Keeps what it is told, in order, and checks that order.
+    """Keeps all calls, in order, and checks that order.
 
     `raise_in` names the call that raises.
     """

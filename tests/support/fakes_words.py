@@ -17,7 +17,7 @@ class FakeWords:
 
     def __init__(self, *texts: str) -> None:
         self.available = True
-        # Words come before all is said.
+        # Words come before the speech ends.
         self.early = True
         self.texts = list(texts)
         self.times: tuple[WordTime, ...] = ()

@@ -277,7 +277,7 @@ TWO_LENGTHS = NO_BODY[:-2] + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
 async def hold(port: int, *said: bytes) -> socket.socket:
-    """A connection on which that was said, a moment between two pieces, and nothing is read; to be
+    """A connection on which those bytes were sent, a moment between two pieces, and nothing is read; to be
     closed.
     """
     loop = asyncio.get_running_loop()
@@ -293,7 +293,7 @@ async def hold(port: int, *said: bytes) -> socket.socket:
 
 
 class Stranger:
-    """Sends everything above to the ports that it is told of, again and again."""
+    """Sends everything above to the ports that it is given, again and again."""
 
     def __init__(self, transport: asyncio.DatagramTransport) -> None:
         self._transport = transport

@@ -28,7 +28,7 @@ class Model:
     names: dict[str, str] = field(default_factory=dict)
     # Needed as a bearer token; empty: public
     token: str = ""
-    # Sizes that are told instead of the true ones
+    # Sizes that are given instead of the true ones
     told_sizes: dict[str, int] = field(default_factory=dict)
     # After so many bytes of this file's answer the connection breaks, so many times
     breaks: dict[str, tuple[int, int]] = field(default_factory=dict)

@@ -1,8 +1,8 @@
 """A model server that means harm, as a process of its own: `python -m
 tests.support.malicious_model_server`, prints its port.
 
-It writes raw HTTP to true sockets, as costly to read as it can make it: how is told by the first
-part of the path, so that one process does for all.
+It writes raw HTTP to true sockets, as costly to read as it can make it: the first
+part of the path says how, so that one process does for all.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ USER, PASSWORD = "camera", "pass-word-of-the-broker"
 
 
 def no_mosquitto() -> str:
-    """Why there is no broker here; "" when there is one."""
+    """The reason why there is no broker here; "" when there is one."""
     found = shutil.which("mosquitto", path=_PATH) and shutil.which("mosquitto_passwd", path=None)
     return "" if found else "Mosquitto is not installed (apt install mosquitto)"
 
@@ -32,7 +32,7 @@ class Broker:
     port: int
     tls: bool = False
     process: asyncio.subprocess.Process | None = None
-    # What came on each topic, in order; the flag says that it was retained
+    # The messages on each topic, in order; the flag says that one was retained
     heard: list[tuple[str, bytes, bool]] = field(default_factory=list)
 
     @property

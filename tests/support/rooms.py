@@ -1,4 +1,4 @@
-"""A session without a network: real parts around it, an engine and frames that a test steers by hand."""
+"""A session without a network: real parts around it, an engine and frames that a test steers."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def main() -> None:
         time.sleep(60)
     engine_stand_in.MODEL = value("--served-model-name")
     engine_stand_in.Handler = Handler  # type: ignore[misc]
-    # Memory that is told
+    # Memory that is reported
     held = bytearray(os.urandom(1)) * (64 * 2**20)
     engine_stand_in.serve(int(value("--port")), host=value("--host"))
     del held

@@ -45,8 +45,8 @@ def frame(
     scale: int = 0,
     zeros: int = 4000,
 ) -> bytes:
-    """A key frame of that size, or (None) a delta of intra macroblocks that goes where it is said
-    to.
+    """A key frame of that size, or (None) a delta of intra macroblocks that goes where the options
+    say.
     """
     bools = _Bools()
     if size is not None:

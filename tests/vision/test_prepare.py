@@ -236,7 +236,7 @@ def test_picture_of_4096_is_taken() -> None:
     assert picture.visual_tokens <= 512
 
 
-def test_extreme_ratio_is_refused_aloud() -> None:
+def test_extreme_ratio_is_refused_with_an_error() -> None:
     """A picture that the model's resize cannot handle is a BadRequest."""
     with pytest.raises(BadRequest, match="aspect ratio"):
         PicturePreparer((), 512).make(empty(4_000, 10), VLM, Detail.LOW)

@@ -145,7 +145,7 @@ def test_a_release_waits_for_no_packet() -> None:
 
 
 def test_a_button_held_in_silence_asks_nothing() -> None:
-    """Nothing was said."""
+    """Nobody spoke."""
     turns = Turns()
     turns.press(10.0)
     run(turns, "." * 30, since=10.0)

@@ -59,7 +59,7 @@ async def encoder() -> AsyncIterator[LiveEncoder]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def other_encoder() -> AsyncIterator[LiveEncoder]:
-    """A camera of another size, so that its pictures are told apart."""
+    """A camera of another size, so that its pictures are distinguished."""
     encoder = LiveEncoder(Scene(480, 480), rate=10)
     yield encoder
     await encoder.close()

@@ -75,7 +75,7 @@ async def test_a_token_is_asked_for_where_one_is_set(kind: str) -> None:
 
 @pytest.mark.slow
 async def test_guesses_are_few() -> None:
-    """Those of both tokens together, and without a limit on other requests; nothing is said to one
+    """Those of both tokens together, and without a limit on other requests; no answer goes to one
     that is too many.
     """
     settings: dict[str, Any] = {"metrics_token": METRICS, "operator_token": OPERATOR}
@@ -130,7 +130,7 @@ async def test_no_address_reaches_a_visitor() -> None:
     ],
 )
 async def test_this_machine_is_its_loopback_alone(peer: str, here: bool) -> None:
-    """A neighbour of the same network is told no more than anybody, whatever name it asks for."""
+    """A neighbour of the same network sees no more than anybody, whatever name it asks for."""
     scope = {"type": "http", "scheme": "http", "path": "/health", "query_string": b""}
     asked = {"headers": [(b"host", b"localhost:8000")], "client": (peer, 5000)}
     assert health_guard._from_this_machine(Request({**scope, **asked})) is here

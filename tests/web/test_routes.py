@@ -85,7 +85,7 @@ def bearer(token: str) -> dict[str, str]:
 
 
 async def test_page_for_browsers_and_json_for_the_rest(client: httpx.AsyncClient) -> None:
-    """`/` is the page to whoever accepts HTML, else a health check; caches are told that both
+    """`/` is the page to whoever accepts HTML, else a health check; caches hear that both
     exist.
     """
     page = await client.get("/", headers={"Accept": "text/html,*/*;q=0.8"})

@@ -347,7 +347,7 @@ async def test_binary_messages_are_1003(run: Running) -> None:
 
 
 async def test_an_error_each_and_the_socket_stays(run: Running) -> None:
-    """Unknown types and wrong fields are told apart, one error each."""
+    """Unknown types and wrong fields have an error each."""
     async with page_of(run) as page:
         for raw, code in (
             ("{", "bad_request"),

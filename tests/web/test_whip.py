@@ -69,7 +69,7 @@ async def test_publishing(camera: WhipCamera) -> None:
 
 @pytest.mark.slow
 async def test_a_camera_of_another_device_answers_questions_of_the_page(camera: WhipCamera) -> None:
-    """The page is told where the camera is, not how it should send, and asks as usual."""
+    """The page hears where the camera is, not how it should send, and asks as usual."""
     page = await camera.page()
     await page.ponged()
     await camera.publish()

@@ -131,7 +131,7 @@ async def attacked(folder: Path, *, tls: bool) -> AsyncIterator[ServerProcess]:
 
 @dataclass(frozen=True)
 class Held:
-    """A connection from an address, on which something was said."""
+    """A connection from an address, on which something was sent."""
 
     host: str
     reader: asyncio.StreamReader

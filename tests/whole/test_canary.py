@@ -45,7 +45,7 @@ ALL = "canary"
 
 
 class Ears:
-    """Everything that one client was told, and what the operator can see."""
+    """Everything that one client got, and what the operator can see."""
 
     def __init__(self) -> None:
         self.replies: list[Reply] = []

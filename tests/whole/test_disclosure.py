@@ -120,7 +120,7 @@ async def test_a_word_for_another_machine_opens_nothing() -> None:
 
 
 async def test_a_description_waits_and_goes_on() -> None:
-    """Its frames go nowhere meanwhile, it is said once, and it goes on by itself."""
+    """Its frames go nowhere meanwhile, one message says so, and it goes on by itself."""
     far = FakeEngine("vllm", elsewhere=HOST)
     async with room() as one:
         one.camera()
@@ -198,7 +198,7 @@ async def test_each_picture_is_checked_as_it_goes() -> None:
     ],
 )
 async def test_what_is_another_machine(url: str, host: str) -> None:
-    """Loopback in all its spellings is this one; of others the host alone is told."""
+    """Loopback in all its spellings is this one; of others only the host is shown."""
     assert other_machine(url) == host
 
 

@@ -32,7 +32,7 @@ class Untimed(LinkRelay):
 
 
 async def test_the_path_is_found_and_not_filled() -> None:
-    """Asleep and awake on 500 kbit/s: what the page is told fits, frames that are asked for are
+    """Asleep and awake on 500 kbit/s: the page's orders fit, frames that are asked for are
     young, and the queue drops nothing; back at sleep it is still known.
     """
     up = Link(rate=RATE, delay=0.02)

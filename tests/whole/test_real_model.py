@@ -274,7 +274,7 @@ async def test_two_visitors_get_their_own_answers(
 async def test_a_server_that_dies_and_comes_back(
     server: ModelServer, cameras: dict[str, LiveEncoder]
 ) -> None:
-    """Killed in mid-answer: an error, never a spliced answer; then down is told, or the built-in
+    """Killed in mid-answer: an error, never a spliced answer; then the state is down, or the built-in
     engine answers; and back.
     """
     settings = {"vllm_base_url": server.base_url, "model_name": str(server.model)}

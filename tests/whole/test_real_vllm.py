@@ -43,7 +43,7 @@ def choice(folder: Path, **more: object) -> Choice:
 
 
 async def settled(one: Managed, state: ManagerState) -> str:
-    """Waits until it stands so; what is said of the failure."""
+    """Waits until it stands so; the words about the failure."""
     async with asyncio.timeout(LOADS):
         status = await one.manager.settled()
     assert status.state is state, (status.error, one.lines[-20:])

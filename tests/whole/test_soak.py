@@ -262,7 +262,7 @@ async def visits(soak: Soak, number: int, end: float) -> None:
                 await kind(soak, peer, chance)
                 await leave(peer, chance)
         except HttpError as error:
-            # All places are taken by those who just left: that is said, and the next one comes
+            # All places are taken by those who just left: a message says so, and the next one comes
             # later.
             soak.done[f"refused {error.reply.status}"] += 1
             if error.reply.status not in (503, 404) and not (

@@ -102,7 +102,7 @@ class HeardWords(ServerMessage):
     text: str
     # True: nothing follows, and the question is asked unless the text is empty
     final: bool
-    # With an empty text: what was said is an order, which the client carries out
+    # With an empty text: the speech was an order, which the client carries out
     order: Literal["stop", "again", "describe", "watch"] | None = None
     # The condition to watch for
     condition: str | None = None

@@ -82,7 +82,7 @@ def compose(
     """Return the answer in one line, and often a line with details below.
 
     `running`: the answer is one of a series of descriptions, and short. `brief`: without details.
-    `past`: the question is about the recent past; what has changed since the last look is told.
+    `past`: the question is about the recent past; the answer says what has changed since the last look.
     """
     speaker = Speaker(intent, facts, today)
     if running:

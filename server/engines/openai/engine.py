@@ -56,8 +56,8 @@ class OpenAIEngine:
     each question beside the request's own; None: neither does. `on_retry` gets the reason of each
     request that is sent again, and `on_busy` is called when the server refuses one since it has
     enough to do. `video_socket`: vLLM-Omni's socket for streamed video is tried where it may be there,
-    and `on_streamed` is told of each such question whether it was answered there. `transport` replaces
-    the network, in tests.
+    and `on_streamed` gets true for each such question that was answered there, else false. `transport`
+    replaces the network, in tests.
     """
 
     def __init__(

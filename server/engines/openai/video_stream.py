@@ -128,7 +128,7 @@ class Streamed:
             "modalities": ["text", "audio"] if asked.speak else ["text"],
             "num_frames": len(pictures),
             "max_frames": len(pictures),
-            # What looks alike is asked about, too.
+            # Pictures that look alike go to the model, too.
             "enable_frame_filter": False,
             "system_prompt": prompts.system_text(asked.language, asked.verbosity),
             "sampling_params_list": [limits | warmth],
@@ -149,7 +149,7 @@ class VideoStream:
     """One server's socket. Owner of the pause after it failed.
 
     `engine`: its name in the log. `too_slow(began, total)` makes the error of an answer that takes too
-    long. `on_result` is told of each question whether the socket answered it.
+    long. `on_result` gets true for each question that the socket answered, else false.
     """
 
     def __init__(
@@ -303,7 +303,7 @@ class _Answer:
         # The text is complete.
         self.whole = False
         self.over = False
-        # The server is to be told that there are no more questions.
+        # The server has to hear that there are no more questions.
         self.wants_end = False
 
     def take(self, event: dict[str, Any]) -> list[Chunk]:

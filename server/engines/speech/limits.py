@@ -12,7 +12,7 @@ class SpeechLimits(Seconds):
     """Seconds; the defaults are those of a recogniser."""
 
     connect: float = 3.0
-    # From sending the request, or the end of what was said, to the first piece
+    # From sending the request, or the end of the speech, to the first piece
     first: float = 20.0
     between: float = 10.0
     # The whole answer

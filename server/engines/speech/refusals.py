@@ -1,6 +1,6 @@
 """Turn a speech server's refusals into our own sentences. Pure.
 
-Nothing of the server's own text goes into an error: it may hold what was said, or the key.
+Nothing of the server's own text goes into an error: it may hold the spoken words, or the key.
 """
 
 from __future__ import annotations

@@ -156,7 +156,7 @@ class Cameras:
                 "This camera was ended by its person, or another device has taken its place. Ask for another link."
             )
 
-    # What the person does
+    # For the person
 
     def rename(self, id: str, name: str) -> None:
         """Give a camera another name. Raises NotFound, BadRequest."""

@@ -175,7 +175,7 @@ class SpokenQuestions:
             self._outbox.put(wire.HeardWords(id=turn.id, text="", final=True))
 
     def end(self, ended: Ended) -> None:
-        """Ask what was said."""
+        """Ask the spoken question."""
         turn = self.turn
         if turn is None:
             return
@@ -207,7 +207,7 @@ class SpokenQuestions:
         except QwenCameraError as error:
             self._failed(turn, error)
         except Exception as exc:  # noqa: BLE001
-            # The text of the exception may hold what was said.
+            # The text of the exception may hold spoken words.
             log.error("recognising failed", extra={"error": type(exc).__name__})
             self._failed(turn, SpeechFailed("A recogniser failed with an error of its own."))
         finally:

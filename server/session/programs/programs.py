@@ -191,7 +191,7 @@ class Programs:
             # The timer was a moment early.
             self._changed()
 
-    # What programs do
+    # For programs
 
     def message(self, grant: Grant) -> None:
         """Note a message of a program's, before it is read. Raises Unauthorized and RateLimited."""

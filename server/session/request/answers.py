@@ -31,7 +31,7 @@ from server.session.request.shown import (
 class Spoken:
     """The parts of a spoken question that its words lack."""
 
-    # The frame that was before the camera when it was said; None: the first one after the question
+    # The frame of the moment when it was spoken; None: the first one after the question
     frame: Frame | None = None
     # For an engine that hears; None: the words alone
     sound: Sound | None = None
@@ -278,7 +278,7 @@ class AnswerSink:
 
     def _end(self, text: str, whole: bool) -> None:
         """Tell of the end, and drop the pictures with the ways to them: each is a cycle with its question, which may
-        keep a frame of a megabyte and more until Python's collector comes by.
+        keep a frame of a megabyte and more until Python's collector runs.
         """
         on_end = self._on_end
         self._asked, self._shots = None, {}

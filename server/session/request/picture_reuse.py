@@ -118,7 +118,7 @@ class PictureReuse:
         self._send(frame, held is not None, AHEAD_SECONDS)
 
     def said(self, frame: Frame, held: Frame | None) -> None:
-        """Send the frame of what was said, or the held one, while its words are on their way."""
+        """Send the frame of a spoken question, or the held one, while its words are on their way."""
         self._send(held or frame, held is not None, SAID_SECONDS)
 
     def cancel_ahead(self) -> None:

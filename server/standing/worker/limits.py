@@ -13,7 +13,7 @@ STREAM_BYTES = 640 << 20
 def bound_memory(extra: int = STREAM_BYTES) -> None:
     """Refuse memory beyond `extra` bytes more than the process has now.
 
-    What a hostile stream asks for beyond that fails in this process alone.
+    A hostile stream that needs more fails in this process alone.
     """
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
     most = pages * resource.getpagesize() + extra

@@ -16,7 +16,7 @@ MAX_BODY_BYTES = 64 * 1024
 # Seconds of a session without a word of ours where the camera names none (RFC 2326, 12.37)
 SESSION_SECONDS = 60
 _CODECS = {"H264": "H264", "H265": "H265", "HEVC": "H265"}
-# What may stand in a request's line; a camera chooses the address of its stream.
+# The characters that a request's line may have; a camera chooses the address of its stream.
 _ADDRESS = re.compile(r"rtsps?://[\x21-\x7e]{1,1024}")
 _SESSION = re.compile(r"[\x21-\x3a\x3c-\x7e]{1,256}")
 

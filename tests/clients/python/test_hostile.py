@@ -216,7 +216,7 @@ async def test_how_long_a_server_may_ask_to_wait(wait: str) -> None:
 
 
 async def test_events_go_on_after_a_cut() -> None:
-    """The first failure of all is raised; later ones are told, and the next request knows what came."""
+    """The first failure of all is raised; later ones are reported, and the next request knows what came."""
     said = [
         json.dumps({"result": {"content": [], "structuredContent": {"events": [{"number": 7}]}}}),
         "",

@@ -38,7 +38,7 @@ def test_installed_by_pip(tmp_path: Path) -> None:
     run(sys.executable, "-m", "venv", "--without-pip", home)
     python = home / "bin" / "python"
     run(*PIP, "--python", python, "install", "--no-deps", "--no-index", "-q", wheel)
-    # What it depends on is taken from the environment of the tests.
+    # Its dependencies come from the environment of the tests.
     site = run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip()
     (Path(site) / "tests.pth").write_text(sysconfig.get_path("purelib"))
     assert "exit status" in run(home / "bin" / "qwen-camera", "--help")

@@ -260,12 +260,12 @@ RED, BLUE = (30, 30, 200), (200, 40, 30)
 async def test_cameras_are_told_by_name(
     engine: BuiltinEngine, question: str, answer: list[str]
 ) -> None:
-    """Each is looked at by itself; what holds for all is said once."""
+    """Each is looked at by itself; the answer says once what holds for all."""
     assert await ask_two(engine, scene(RED), scene(BLUE), question) == answer
 
 
 async def test_text_and_codes_of_several_cameras(engine: BuiltinEngine) -> None:
-    """Each camera's own; what the engine cannot do is said once, and what it sees for each."""
+    """Each camera's own; one sentence on what the engine cannot do, and what it sees for each."""
     label = write(scene(), ["EXIT"], height=60)
     coded = put_code(scene(), "https://example.org/menu", zxingcpp.BarcodeFormat.QRCode)
     lines = await ask_two(engine, label, scene(), "What does it say?")

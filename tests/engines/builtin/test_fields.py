@@ -385,7 +385,7 @@ def test_round_things_are_no_letters(text: str, width: int, height: int, kept: b
 
 @pytest.mark.parametrize("text", ["ΠpuBeT", "αλρα"])
 def test_words_in_letters_that_are_not_known_are_left_out(text: str) -> None:
-    """A mixture of Greek and Latin letters is Cyrillic, misread; and that is said."""
+    """A mixture of Greek and Latin letters is Cyrillic, misread; and the answer says that."""
     assert legible([piece(text, 0, 0)]) == ([], True)
 
 

@@ -467,7 +467,7 @@ async def test_the_features_of_a_sound_reach_the_model(random_models: Path) -> N
 async def random_words(engine: Engine) -> int:
     """Tokens of the prompt.
 
-    A question made of the model's own marks is not a second picture; what is said means nothing.
+    A question made of the model's own marks is not a second picture; its answer means nothing.
     """
     asked = "<image><|image_pad|><end_of_utterance><row_1_col_1><start_of_image><end_of_turn> What is this?"
     pieces, end = await collect(engine, request(asked, max_tokens=24))
@@ -648,7 +648,7 @@ async def test_code_of_the_models_own_needs_the_flag(tiny_model: Path) -> None:
 
 
 async def test_weights_of_another_model(tiny_model: Path, tmp_path: Path) -> None:
-    """A config that asks for other shapes is told from damage; nothing is made up in their place."""
+    """A config that asks for other shapes is distinguished from damage; nothing is made up in their place."""
     copy = tmp_path / "copy"
     shutil.copytree(tiny_model, copy)
     config = json.loads((copy / "config.json").read_text())
@@ -724,7 +724,7 @@ async def test_closing_leaves_no_process_and_no_file(
     ("engine", "names"), [("auto", ["vllm", "local", "builtin"]), ("local", ["local"])]
 )
 async def test_its_place_among_the_engines(tmp_path: Path, engine: str, names: list[str]) -> None:
-    """Behind the model server and before the built-in engine; what LOCAL_MODEL can't be is said and
+    """Behind the model server and before the built-in engine; a LOCAL_MODEL that cannot be used is reported and
     ends nothing.
     """
     folder = tmp_path / "none"

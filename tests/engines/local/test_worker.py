@@ -37,7 +37,7 @@ def words(ids: Sequence[int]) -> str:
 
 
 def test_characters_come_whole() -> None:
-    """Nothing is told of a character until all its tokens are there; together the pieces are the
+    """A character is not sent until all its tokens are there; together the pieces are the
     text.
     """
     text = "Grün 🎈 日本!"
@@ -56,7 +56,7 @@ def test_spaces_between_tokens_are_told() -> None:
 
 
 def test_tokens_that_end_within_characters() -> None:
-    """However they are cut, each character is told as soon as it is whole, and never half of one."""
+    """However they are cut, each character is sent as soon as it is whole, and never half of one."""
     raw = ("日本語のテキスト" * 4 + "🎈🧑‍🚀").encode()
     for size in (1, 2, 4, 5, 7):
         cut = Detokenizer(
@@ -87,7 +87,7 @@ def test_bytes_that_are_all_or_nothing() -> None:
 
 
 def test_rubbish_is_not_held_back_for_ever() -> None:
-    """Bytes that never become a character are told after a few tokens, and what follows them, too."""
+    """Bytes that never become a character are sent after a few tokens, and what follows them, too."""
     one = Detokenizer(utf8)
     assert any(one.push(0x80) for _ in range(20))
     assert "ok" in "".join(one.push(byte) for byte in b"ok")
@@ -210,7 +210,7 @@ def damaged(folder: Path, what: str) -> Path:
     ],
 )
 def test_damage_is_a_sentence_with_what_to_do(folder: Path, what: str, said: str) -> None:
-    """Each kind is told from the others before anything is loaded."""
+    """Each kind is distinguished from the others before anything is loaded."""
     with pytest.raises(ModelFolderError, match=said) as raised:
         read(damaged(folder, what))
     assert raised.value.message.count(".") >= 2

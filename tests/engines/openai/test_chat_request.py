@@ -35,8 +35,8 @@ async def engine(fake: FakeOpenAI) -> AsyncIterator[OpenAIEngine]:
 
 
 async def test_turns_that_do_not_fit_are_left_out(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
-    """One question goes again with half of the turns, before anything of an answer; how many went
-    is told.
+    """One question goes again with half of the turns, before anything of an answer; the number of
+    dropped turns is reported.
     """
     fake.context, fake.tells_context = 128 + 170, False
     texts, end = await collect(engine, request(turns=TURNS))
@@ -61,7 +61,7 @@ async def test_a_context_that_is_told_is_learned(fake: FakeOpenAI, engine: OpenA
 async def test_a_question_that_does_not_fit_alone_is_refused(
     fake: FakeOpenAI, engine: OpenAIEngine
 ) -> None:
-    """All turns go first; then it is said."""
+    """All turns go first; then the error comes."""
     fake.context, fake.tells_context = 100, False
     with pytest.raises(EngineRefused, match="do not fit"):
         await collect(engine, request(turns=TURNS[:2]))

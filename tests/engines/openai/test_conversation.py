@@ -1,4 +1,4 @@
-"""A program's conversation at a model server: its fields go on, tool calls come back, refusals are said."""
+"""A program's conversation at a model server: its fields go on, tool calls come back, refusals become errors."""
 
 from __future__ import annotations
 

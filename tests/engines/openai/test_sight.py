@@ -83,8 +83,8 @@ async def test_what_a_server_tells_decides(
     why: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Text models and embeddings that come first are passed over, nobody is shown a picture, and it
-    is said why.
+    """Text models and embeddings that come first are passed over, nobody is shown a picture, and the
+    state has the reason.
     """
     fake.models, fake.cards, fake.others = ["a", "c", "b"], cards, others
     caplog.set_level(logging.INFO)
@@ -179,7 +179,7 @@ async def test_loaded_ones_go_first(fake: FakeOpenAI, engine: OpenAIEngine) -> N
 async def test_a_server_without_a_model_that_sees_is_not_ready(
     fake: FakeOpenAI, engine: OpenAIEngine
 ) -> None:
-    """It is said which there are; the next engine answers."""
+    """The reason lists the models there; the next engine answers."""
     fake.models, fake.blind = ["one", "nomic-embed-text"], {"one"}
     spare = FakeEngine("builtin")
     selector = EngineSelector([engine, spare], interval=60, seeking=60)

@@ -1,4 +1,4 @@
-"""Answers that a model speaks itself: who is asked to, both forms of their sound, and what is said when not."""
+"""Answers that a model speaks itself: who is asked to, both forms of their sound, and the words when not."""
 
 from __future__ import annotations
 

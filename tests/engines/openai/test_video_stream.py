@@ -83,7 +83,7 @@ async def engine(server: OmniVideoServer) -> AsyncIterator[Engine]:
     await one.close()
 
 
-# What goes out
+# Messages to the server
 
 
 async def test_the_pictures_and_the_sound_come_before_the_question(
@@ -173,7 +173,7 @@ async def test_an_answer_is_as_long_as_it_may_be(server: OmniVideoServer, engine
         await server.asked[0].closed.wait()
 
 
-# Who is not asked over it
+# Servers that are not asked over it
 
 
 @pytest.mark.parametrize(

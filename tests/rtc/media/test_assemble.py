@@ -676,7 +676,7 @@ def test_a_sender_that_begins_anew_is_followed(leap: int, ticks: int) -> None:
     ]
     out = feed(assembler, moved, 1.0)
     if leap == -2000 and ticks < 0:
-        # Not to be told from packets sent twice.
+        # Not to be distinguished from packets sent twice.
         assert assembler.restarts == 0
         return
     assert assembler.restarts == 1

@@ -139,7 +139,7 @@ def test_a_slow_camera_is_given_three_periods() -> None:
 
 
 def test_the_limit_is_bounded() -> None:
-    """A frame a minute is told stalled after half a minute."""
+    """A frame a minute counts as stalled after half a minute."""
     watch = CameraWatch()
     for n in range(8):
         watch.frame(n * 60.0, n * 60.0)

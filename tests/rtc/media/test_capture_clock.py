@@ -166,7 +166,7 @@ def test_an_outage_is_no_jump() -> None:
 
 
 def test_a_queue_on_the_path_is_no_jump() -> None:
-    """Frames that waited three seconds are told from fresh ones."""
+    """Frames that waited three seconds are distinguished from fresh ones."""
     clock, sender = CaptureClock(), Sender()
     run(clock, sender, 0, 5, 10, random.Random(11))
     for n in range(20):

@@ -323,7 +323,7 @@ def rss() -> float:
 
 
 async def test_a_picture_past_the_bound_is_refused(pool: ThreadPoolExecutor) -> None:
-    """A key frame that declares 16383×16383 pixels is told as too large, and allocates nothing of
+    """A key frame that declares 16383×16383 pixels is reported as too large, and allocates nothing of
     that size.
     """
     seen = Seen()

@@ -109,7 +109,7 @@ def test_the_bound() -> None:
     for width, height in ((257, 4), (4, 258)):
         with pytest.raises(TooLarge, match="a side may have 4096"):
             read(Sps(width, height))
-    # Half of a picture's height is said where it may have fields.
+    # Half of a picture's height is coded where it may have fields.
     with pytest.raises(TooLarge, match="a side may have 4096"):
         read(Sps(4, 258, frames_only=False))
     assert read(Sps(4, 256, frames_only=False)) == 1024 * (1 + BESIDE_REFERENCES)

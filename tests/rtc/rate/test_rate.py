@@ -55,7 +55,7 @@ def test_the_first_frame_decides() -> None:
 def test_jitter_and_reordering_move_the_estimate_within_bounds(
     rate: float, jitter: float, reorders: bool, low: float, high: float
 ) -> None:
-    """Middle 90 % of what is told; the median is within 20 %; nothing is dropped."""
+    """Middle 90 % of the estimates; the median is within 20 %; nothing is dropped."""
     camera = Simulation(Link(rate, jitter=jitter, reorder=reorders), awake=typing).run(40)
     rembs = sorted(camera.rembs(5, 40))
     assert rembs[len(rembs) // 20] > low * rate
@@ -415,7 +415,7 @@ def test_a_new_stream_with_other_timestamps_is_taken_up() -> None:
 
 
 def test_anything_may_come_in() -> None:
-    """Random packets never raise, and what is told stays within its bounds."""
+    """Random packets never raise, and the estimates stay within their bounds."""
     rng = random.Random(5)
     path = PathRate()
     now = 0.0

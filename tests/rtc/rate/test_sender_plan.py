@@ -30,7 +30,7 @@ def test_a_narrow_path_is_climbed() -> None:
 
 
 def test_the_bits_fall_with_the_frames_that_are_believed() -> None:
-    """An encoder is told the mean frame rate of the last 3 s: the share of each frame stays that of
+    """An encoder gets the mean frame rate of the last 3 s: the share of each frame stays that of
     an idle one.
     """
     plan = sender_plan(600_000, 20, 2)

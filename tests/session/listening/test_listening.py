@@ -353,7 +353,7 @@ async def test_without_a_recogniser_it_says_so() -> None:
 
 
 async def test_an_engine_that_hears_gets_the_sound() -> None:
-    """Without a recogniser: the page shows that something was said, and the engine hears it."""
+    """Without a recogniser: the page shows that somebody spoke, and the engine hears it."""
     engine = FakeEngine(chunks=["A cup."], capabilities=Capabilities(audio_in=True))
     async with ear(engine=engine) as one:
         one.words.available = False

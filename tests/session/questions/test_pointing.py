@@ -102,7 +102,7 @@ async def test_a_small_box_is_looked_at_again_at_full_resolution(unit: BoxUnit) 
     """The second picture is the part around it; its box is mapped back to the frame."""
     scale = (0.64, 0.36) if unit is BoxUnit.PIXELS else (1.0, 1.0)
     small = boxes(*(round(edge * scale[at % 2]) for at, edge in enumerate((500, 500, 550, 550))))
-    # The part is a quarter of each side around the middle of the box, so 160x90, and its left half is told.
+    # The part is a quarter of each side around the middle of the box, so 160x90, and its left half is in the answer.
     half = (80, 80) if unit is BoxUnit.PIXELS else (500, 1000)
     engine = qwen("In the middle.\n" + small, "Yes.\n" + boxes(0, 0, *half), unit=unit)
     async with room(engine) as one:

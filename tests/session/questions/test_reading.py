@@ -1,4 +1,4 @@
-"""A text that is read to a person over several pictures: what is said once, and when it ends."""
+"""A text that is read to a person over several pictures: each line once, and the end."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ async def delta(one: Room) -> str:
 
 
 async def test_lines_come_as_the_camera_moves_and_none_twice() -> None:
-    """One answer grows with each picture; its end is said, and the whole text comes with it."""
+    """One answer grows with each picture; its end is spoken, and the whole text comes with it."""
     async with before() as (one, page):
         ask(one)
         started = await one.next("started")

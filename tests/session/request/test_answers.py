@@ -103,7 +103,7 @@ async def test_only_whole_answers_count_as_such(reason: str, whole: bool) -> Non
 
 
 async def test_a_description_that_never_began_is_not_told() -> None:
-    """Replaced in the queue: no message; a question in its place would be told."""
+    """Replaced in the queue: no message; a question in its place would get one."""
     for kind, count in ((Kind.DESCRIBE, 0), (Kind.CHAT, 1)):
         told = Told(kind)
         told.sink.finished(replace(RESULT, text="", finish_reason="replaced"))
@@ -112,7 +112,7 @@ async def test_a_description_that_never_began_is_not_told() -> None:
 
 
 async def test_errors_go_to_the_session() -> None:
-    """It knows how to tell them; nothing else is told."""
+    """It knows how to tell them; nothing else is sent."""
     told = Told(Kind.DESCRIBE)
     told.sink.failed(EngineFailed("Broken."))
     assert await told.messages() == []

@@ -299,7 +299,7 @@ async def test_the_scenes_sound_counts_as_background_work() -> None:
 
 
 async def test_a_microphone_that_is_off_is_no_missing_sound() -> None:
-    """Nothing is expected of it, so nothing is said."""
+    """Nothing is expected of it, so there is no word."""
     async with room(FakeEngine(capabilities=HEARS)) as one:
         for ear in (None, FakeEar(SCENE)):
             if ear is not None:
@@ -313,7 +313,7 @@ async def test_a_microphone_that_is_off_is_no_missing_sound() -> None:
 
 
 async def test_engines_that_cannot_hear_never_get_sound() -> None:
-    """Not even the person's; the words go, and it is said. Nothing is read from the microphone."""
+    """Not even the person's; the words go, with a note. Nothing is read from the microphone."""
     async with room(FakeEngine()) as one:
         for extras, use in (
             (Extras(sound=SAID, spoken=True), SoundUse.DEAF),

@@ -53,7 +53,7 @@ def test_tokens_are_bounded() -> None:
 
 
 def test_what_is_told_survives_a_cut_of_what_is_kept() -> None:
-    """The place from which turns are told moves with the turns."""
+    """The place from which turns are sent moves with the turns."""
     history = filled(10, max_turns=10)
     budget = history.tokens // 10 * 8
     assert len(history.turns(budget)) == 4
@@ -93,7 +93,7 @@ def test_the_beginning_stays_the_same_for_several_turns() -> None:
 
 
 def test_a_wider_engine_gets_the_older_turns_again() -> None:
-    """A small budget cuts what is told, not what is kept."""
+    """A small budget cuts the turns that are sent, not those that are kept."""
     history = filled(10)
     cost = history.tokens // 10
     assert len(history.turns(cost * 4)) == 2
@@ -139,7 +139,7 @@ def test_senseless_bounds_are_refused(tokens: int, turns: int) -> None:
 def test_bounds_hold_whatever_is_said(
     said: list[tuple[str, str, int]], max_tokens: int, max_turns: int
 ) -> None:
-    """Tokens and turns stay within their bounds, and what is told is the newest, without a gap, within the budget."""
+    """Tokens and turns stay within their bounds, and the turns that are sent are the newest, without a gap, within the budget."""
     history = History(max_tokens=max_tokens, max_turns=max_turns)
     for question, answer, budget in said:
         history.add(question, answer)

@@ -159,7 +159,7 @@ async def test_ready_goes_first() -> None:
 
 
 async def test_what_waits_goes_to_the_next_socket() -> None:
-    """Messages put while nobody reads are told to the next reader."""
+    """Messages put while nobody reads go to the next reader."""
     outbox = Outbox()
     outbox.attach().detach()
     outbox.put(response("a"))
@@ -244,7 +244,7 @@ async def test_a_cancelled_get_loses_nothing() -> None:
 
 
 async def test_a_slow_reader_overflows() -> None:
-    """At the bound all is well; a byte above it the oldest goes, the reader is told, and the next one gets the rest."""
+    """At the bound all is well; a byte above it the oldest goes, the reader hears of it, and the next one gets the rest."""
     size = wire_size(response("a"), response("b"))
     outbox = Outbox(max_bytes=size)
     reader = outbox.attach()

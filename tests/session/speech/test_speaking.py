@@ -71,7 +71,7 @@ class Listener:
 
 
 class Rig:
-    """A session's speaking, with a listener that takes frames when it is told to."""
+    """A session's speaking, with a listener that takes frames on request."""
 
     def __init__(self) -> None:
         self.line = VoiceLine()

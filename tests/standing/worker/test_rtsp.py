@@ -126,7 +126,7 @@ def test_sessions_and_channels() -> None:
 
 
 def test_a_request() -> None:
-    """Nothing is said of what there is not."""
+    """No message about what there is not."""
     text = rtsp.request("PLAY", "rtsp://h/x", 3, {"Session": "1", "Authorization": ""})
     assert text == (
         b"PLAY rtsp://h/x RTSP/1.0\r\nCSeq: 3\r\nUser-Agent: qwen-camera\r\nSession: 1\r\n\r\n"

@@ -1,4 +1,4 @@
-"""A device of this machine as a camera: how it is opened, and what is said of one that cannot be."""
+"""A device of this machine as a camera: how it is opened, and the words about one that cannot be."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_what_is_no_camera(path: str, trouble: Trouble) -> None:
 def test_a_device_is_opened_as_one(
     code: int, trouble: Trouble, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By Video4Linux and nothing else, as a camera that sends JPEGs; its refusal is said."""
+    """By Video4Linux and nothing else, as a camera that sends JPEGs; its refusal has words."""
     opened: dict[str, Any] = {}
 
     def refuses(path: str, **options: Any) -> None:

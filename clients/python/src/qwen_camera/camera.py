@@ -75,7 +75,7 @@ class Camera:
         await self.close()
 
     async def close(self) -> None:
-        """Close all connections. What is being asked ends."""
+        """Close all connections. Questions that still run end."""
         await self._connection.close()
 
     # Looks

@@ -315,6 +315,6 @@ def main(arguments: list[str] | None = None) -> int:
     except (asyncio.CancelledError, KeyboardInterrupt):
         return DONE if given.name in ("watch", "events") else INTERRUPTED
     except BrokenPipeError:
-        # What is left in the buffer goes nowhere.
+        # The rest of the buffer goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return NOTHING

@@ -41,12 +41,12 @@ _TOKEN = re.compile(r"qcam_(?P<session>[A-Za-z0-9_-]{1,64})\.[A-Za-z0-9_-]{43}",
 _ENDS = re.compile(r"(/at/[^/]+)?(/mcp|/v1)?/*\Z")
 _HEADERS = {
     "Accept": "application/json, text/event-stream",
-    # What is not packed cannot be larger than it looks.
+    # An answer without compression cannot be larger than it looks.
     "Accept-Encoding": "identity",
     "MCP-Protocol-Version": "2025-06-18",
     "User-Agent": "qwen-camera-client",
 }
-_STRANGE = "What answers at this address is no camera's server, or an older one. Check the address."
+_STRANGE = "This address belongs to no camera's server, or to an older one. Check the address."
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ class CameraError(Exception):
 
     def __init__(self, message: str, *, code: str = "", retry_after: float | None = None) -> None:
         super().__init__(message)
-        # What happened, and what to do
+        # The cause and the remedy
         self.message = message
         # The server's name for it; "" for an error of this side
         self.code = code
