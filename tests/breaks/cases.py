@@ -62,6 +62,7 @@ def _tests(root: Path) -> tuple[Path, ...]:
     )
 
 
+@functools.cache
 def file_of(test: str, root: Path = ROOT) -> Path:
     """Find the file of a test; its name is unique below tests/."""
     name = test.partition("::")[0]

@@ -234,6 +234,7 @@ class Tags(HTMLParser):
 TAGS = Tags(HTML).tags
 
 
+@functools.cache
 def code(path: Path) -> str:
     """A module without its comments."""
     text = re.sub(r"/\*.*?\*/", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
@@ -312,24 +313,23 @@ def test_references_are_own_files() -> None:
         assert (CLIENT / reference.removeprefix("/client/")).is_file(), reference
 
 
-@pytest.mark.parametrize("path", FILES, ids=named)
-def test_no_other_hosts(path: Path) -> None:
+def test_no_other_hosts() -> None:
     """No file of the page names another host, and no style sheet fetches anything."""
-    if path.suffix == ".png":
-        return
-    text = path.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
-    assert not re.findall(r"(?:https?:|wss?:)?//(?:[\w-]+\.)+[a-z]{2,}", text)
-    if path.suffix == ".css":
-        assert "url(" not in text
-        assert "@import" not in text
+    for path in FILES:
+        if path.suffix == ".png":
+            continue
+        text = path.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
+        assert not re.findall(r"(?:https?:|wss?:)?//(?:[\w-]+\.)+[a-z]{2,}", text), named(path)
+        if path.suffix == ".css":
+            assert "url(" not in text, named(path)
+            assert "@import" not in text, named(path)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=named)
-def test_text_stays_text(path: Path) -> None:
+def test_text_stays_text() -> None:
     """Answers and errors come from outside: nothing turns text into markup, code or style
     attributes.
     """
-    for word in (
+    words = (
         "innerHTML",
         "outerHTML",
         "insertAdjacentHTML",
@@ -339,45 +339,44 @@ def test_text_stays_text(path: Path) -> None:
         'setAttribute("style"',
         "createContextualFragment",
         "DOMParser",
-    ):
-        assert word not in code(path)
+    )
+    assert [(named(path), word) for path in MODULES for word in words if word in code(path)] == []
     # It reads elements from files of this server, and from nothing else.
-    assert ("XMLHttpRequest" in code(path)) == (named(path) == "page/part.js")
+    readers = [named(path) for path in MODULES if "XMLHttpRequest" in code(path)]
+    assert readers == ["page/part.js"]
 
 
-@pytest.mark.parametrize("path", MODULES, ids=named)
-def test_no_troublesome_habits(path: Path) -> None:
+def test_no_troublesome_habits() -> None:
     """The camera is never darkened instead of slowed down, nobody is asked by alert boxes, nothing
     but a wish goes into a store.
     """
-    text = code(path)
-    assert ".enabled = false" not in text
-    assert "createDataChannel" not in text
-    # The report writes down which browser it was; nothing is decided by it.
-    if path.name != "report.js":
-        assert "userAgent" not in text
-    for store in ("document.cookie", "cookieStore", "indexedDB", "window.name"):
-        assert store not in text
-    # The settings stay on the device, and nothing of anybody. boot.js reads them before all else.
-    assert ("localStorage" in text) == (named(path) in ("boot.js", "page/settings.js"))
-    assert "localStorage.setItem" not in text or named(path) == "page/settings.js"
-    # The page's own files, and nothing else: tests/browser/test_page_app.py.
-    keeps = re.search(r"\b(?:caches|navigator\.storage)\.", text) is not None
-    assert keeps == (named(path) == SERVICE_WORKER)
-    assert not re.search(r"\b(alert|confirm|prompt)\(", text)
-    if path.name != "composer.js":
-        assert "sessionStorage" not in text
+    for path in MODULES:
+        name, text = named(path), code(path)
+        assert ".enabled = false" not in text, name
+        assert "createDataChannel" not in text, name
+        # The report writes down which browser it was; nothing is decided by it.
+        assert "userAgent" not in text or path.name == "report.js", name
+        for store in ("document.cookie", "cookieStore", "indexedDB", "window.name"):
+            assert store not in text, name
+        # The settings stay on the device, and nothing of anybody. boot.js reads them before all else.
+        assert ("localStorage" in text) == (name in ("boot.js", "page/settings.js")), name
+        assert "localStorage.setItem" not in text or name == "page/settings.js", name
+        # The page's own files, and nothing else: tests/browser/test_page_app.py.
+        keeps = re.search(r"\b(?:caches|navigator\.storage)\.", text) is not None
+        assert keeps == (name == SERVICE_WORKER), name
+        assert not re.search(r"\b(alert|confirm|prompt)\(", text), name
+        assert "sessionStorage" not in text or path.name == "composer.js", name
 
 
-@pytest.mark.parametrize("path", MODULES, ids=named)
-def test_imports_resolve(path: Path) -> None:
+def test_imports_resolve() -> None:
     """Each import names a file beside the module and something that this file exports."""
-    for names, other in imports(path):
-        where = other.relative_to(CLIENT)
-        assert other.is_file(), f"{path.name} imports {where}"
-        for name in names:
-            declared = rf"export (?:async )?(?:const|let|class|function) {re.escape(name.split(' as ')[0])}\b"
-            assert re.search(declared, code(other)), f"{where} exports no {name}"
+    for path in MODULES:
+        for names, other in imports(path):
+            where = other.relative_to(CLIENT)
+            assert other.is_file(), f"{path.name} imports {where}"
+            for name in names:
+                declared = rf"export (?:async )?(?:const|let|class|function) {re.escape(name.split(' as ')[0])}\b"
+                assert re.search(declared, code(other)), f"{where} exports no {name}"
 
 
 def test_no_module_is_left_over() -> None:
@@ -635,10 +634,10 @@ def test_glass_is_dark_enough_on_a_white_picture() -> None:
     assert contrast(colours()["dark"]["on-glass"], mixed) >= 4.5
 
 
-@pytest.mark.parametrize("path", MODULES, ids=named)
-def test_modules_are_small(path: Path) -> None:
+def test_modules_are_small() -> None:
     """One noun each: under 400 lines."""
-    assert len(path.read_text(encoding="utf-8").splitlines()) < 400
+    lines = {named(path): len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES}
+    assert {name: count for name, count in lines.items() if count >= 400} == {}
 
 
 _PARSE = """
@@ -652,9 +651,8 @@ console.log(JSON.stringify(errors));
 """
 
 
-@functools.cache
-def syntax_errors() -> dict[str, str]:
-    """The errors of all modules by their path; one process reads them all."""
+def test_syntax() -> None:
+    """Node reads every module without an error; without Node, the browser tests find it out."""
     node = shutil.which("node")
     if node is None:
         pytest.skip("Node is not installed; the browser tests load the same modules.")
@@ -666,11 +664,4 @@ def syntax_errors() -> dict[str, str]:
         timeout=60,
         check=True,
     )
-    errors: dict[str, str] = json.loads(done.stdout)
-    return errors
-
-
-@pytest.mark.parametrize("path", MODULES, ids=named)
-def test_syntax(path: Path) -> None:
-    """Node reads every module without an error; without Node, the browser tests find it out."""
-    assert syntax_errors().get(str(path)) is None
+    assert json.loads(done.stdout) == {}

@@ -37,6 +37,16 @@ def forget_servers() -> None:
             clear()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep the collector off meanwhile: nearly all that is made then lasts."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish() -> None:
     """Take all that was made so far for lasting, once what is no longer needed is gone."""
