@@ -61,13 +61,13 @@ class Mp4Writer:
     """One video. Belongs to one thread at a time; ends with `finish` or `discard`."""
 
     def __init__(self, width: int, height: int, fps: int, frames: int, most_bytes: int) -> None:
-        """`width` and `height` in pixels, even; `frames` is how many there will be, for the index's
-        room.
+        """`width` and `height` in pixels, even; `frames`: their number, for the size of the
+        index.
         """
         self._file = _Bounded(most_bytes)
-        room = _INDEX_BYTES + _INDEX_BYTES_A_FRAME * frames
+        index = _INDEX_BYTES + _INDEX_BYTES_A_FRAME * frames
         self._container = av.open(
-            self._file, "w", format="mp4", options={"moov_size": str(room), "fflags": "+bitexact"}
+            self._file, "w", format="mp4", options={"moov_size": str(index), "fflags": "+bitexact"}
         )
         stream = self._container.add_stream("libx264", rate=fps, options={"crf": CRF})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"

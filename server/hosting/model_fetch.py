@@ -218,9 +218,9 @@ class ModelFetch:
         return process
 
     def _heard(self, line: str) -> None:
-        told = _progress(line)
-        if told is not None and self._busy:
-            self._status = replace(self._status, **told)
+        progress = _progress(line)
+        if progress is not None and self._busy:
+            self._status = replace(self._status, **progress)
 
     async def _watch(self, process: ChildProcess, folder: Path) -> None:
         """Wait for the end; end it before the disk is full."""
@@ -259,9 +259,9 @@ def _progress(line: str) -> dict[str, Any] | None:
     if not line.startswith("{"):
         return None
     try:
-        told = json.loads(line)
-        state = FetchState(told["phase"])
-        done, total = told["done"], told["total"]
+        facts = json.loads(line)
+        state = FetchState(facts["phase"])
+        done, total = facts["done"], facts["total"]
     except (ValueError, KeyError, TypeError):
         return None
     if state not in (FetchState.FETCHING, FetchState.CHECKING):

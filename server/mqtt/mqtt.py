@@ -22,7 +22,7 @@ from server.mqtt.states import States
 from server.mqtt.topics import Topics
 from server.mqtt.visitors import Visitors
 from server.session.session import Session
-from server.standing.standing import StandingCameras, Told
+from server.standing.standing import CameraReport, StandingCameras
 from server.webhooks.alarm import Alarm
 
 # Seconds between two looks at what the cameras would tell
@@ -171,8 +171,8 @@ class Mqtt:
         """Tell what has changed. Returns the seconds until the next look, which is earlier after a change of ours."""
         self._changed.clear()
         if self._link is not None and self._link.up:
-            for told in self._cameras.told(self._agreed):
-                self._tell_camera(told)
+            for report in self._cameras.reports(self._agreed):
+                self._see(report)
             if self.visitors is not None:
                 self.visitors.look()
         try:
@@ -182,9 +182,9 @@ class Mqtt:
             pass
         return 0.0
 
-    def _tell_camera(self, told: Told) -> None:
-        described = told.described if told.camera.describe else ""
-        self._states.see(Seen(told.camera.name, told.live, told.watches, described))
+    def _see(self, report: CameraReport) -> None:
+        described = report.described if report.camera.describe else ""
+        self._states.see(Seen(report.camera.name, report.live, report.watches, described))
 
     def _put(self, message: Message) -> None:
         if self._link is not None:

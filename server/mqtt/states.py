@@ -34,15 +34,15 @@ class States:
         self._clock = clock
         self._wall = wall
         # The payload of each state that the broker has, or will have
-        self._told: dict[str, bytes] = {}
+        self._sent: dict[str, bytes] = {}
         # Since when watches see whose picture goes first, by their topic
         self._held: dict[str, float] = {}
-        # Since when nobody can tell of a watch, by its topic
+        # Since when a watch is unknown, by its topic
         self._doubted: dict[str, float] = {}
 
     def anew(self) -> None:
-        """Tell all of them again."""
-        self._told.clear()
+        """Send all of them again."""
+        self._sent.clear()
         self._held.clear()
 
     def forget(self, camera: str) -> None:
@@ -51,12 +51,12 @@ class States:
 
     def _drop(self, root: str, but: set[str]) -> None:
         known: dict[str, bytes] | dict[str, float]
-        for known in (self._told, self._held, self._doubted):
+        for known in (self._sent, self._held, self._doubted):
             for topic in [one for one in known if one.startswith(root) and one not in but]:
                 del known[topic]
 
     def rang(self, camera: str, alarm: Alarm) -> None:
-        """Tell of a ring: its picture first, then that the condition holds."""
+        """Announce a ring: its picture first, then that the condition holds."""
         key, topics = watch_key(alarm.condition), self._topics
         # Empty where a filter withheld it: the one before does not belong to this ring.
         self._news(topics.evidence(camera, key), alarm.jpeg or b"")
@@ -67,12 +67,12 @@ class States:
         }
         self._news(topics.watch_facts(camera, key), _json(facts))
         self._held.pop(topics.watch(camera, key), None)
-        self._tell(topics.watch(camera, key), ON)
+        self._send(topics.watch(camera, key), ON)
 
     def see(self, seen: Seen) -> None:
-        """Tell what has changed of a camera."""
+        """Send the changes of a camera."""
         topics, camera = self._topics, seen.key
-        self._tell(topics.camera(camera), ONLINE if seen.live else OFFLINE, retain=True)
+        self._send(topics.camera(camera), ONLINE if seen.live else OFFLINE, retain=True)
         own = {topics.watch(camera, watch_key(condition)) for condition in seen.watches}
         self._drop(topics.watch(camera, ""), own)
         for condition, holds in seen.watches.items():
@@ -82,39 +82,39 @@ class States:
                 continue
             self._doubted.pop(topic, None)
             state = ON if holds else OFF
-            if state == ON and self._told.get(topic) == OFF:
+            if state == ON and self._sent.get(topic) == OFF:
                 # Its ring is on its way, and has the picture.
                 now = self._clock()
                 if now - self._held.setdefault(topic, now) < PICTURE_SECONDS:
                     continue
             self._held.pop(topic, None)
-            self._tell(topic, state)
+            self._send(topic, state)
         if seen.described:
             self._words(topics.description(camera), seen.described, {})
 
     def answered(self, camera: str, looked: Looked) -> None:
-        """Tell how a look ended."""
+        """Send the end of a look."""
         topic = self._topics.answer(camera)
         # The same answer again is news all the same.
-        self._told.pop(topic, None)
+        self._sent.pop(topic, None)
         self._words(topic, looked.text, {"ok": looked.ok})
 
     def _doubt(self, topic: str) -> None:
-        """Tell that nobody can tell, when that lasts."""
+        """Send that a state is unknown, once that lasts."""
         since = self._doubted.setdefault(topic, self._clock())
-        if topic not in self._told or self._clock() - since >= DOUBT_SECONDS:
-            self._tell(topic, UNKNOWN)
+        if topic not in self._sent or self._clock() - since >= DOUBT_SECONDS:
+            self._send(topic, UNKNOWN)
 
     def _words(self, topic: str, words: str, facts: dict[str, Any]) -> None:
         state = shorten(words).encode()
-        if state and self._told.get(topic) != state:
+        if state and self._sent.get(topic) != state:
             whole = {"text": one_line(words), "at": time_text(self._wall()), **facts}
             self._news(self._topics.facts(topic), _json(whole))
-            self._tell(topic, state)
+            self._send(topic, state)
 
-    def _tell(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
-        if self._told.get(topic) != payload:
-            self._told[topic] = payload
+    def _send(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        if self._sent.get(topic) != payload:
+            self._sent[topic] = payload
             self._put(Message(topic, payload, retain=retain))
 
     def _news(self, topic: str, payload: bytes) -> None:

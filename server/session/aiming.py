@@ -90,12 +90,12 @@ class Aiming:
         self._empty = 0 if found.lines or found.faces else self._empty + 1
         # Another stream, or a switch off and on, has replaced `self._aim` meanwhile.
         if aim is self._aim and aim.see(found, self._camera.scene):
-            self._tell()
+            self._announce()
 
     def listen(self, listening: bool) -> None:
         """Repeat the hint to a new socket."""
         if listening and self.wanted:
-            self._tell()
+            self._announce()
 
     def new_stream(self) -> None:
         self._aim, self._due, self._empty = Aim(), 0.0, 0
@@ -125,7 +125,7 @@ class Aiming:
             self._task = None
         self._outbox.discard(wire.AimHint)
 
-    def _tell(self) -> None:
+    def _announce(self) -> None:
         advice = self._aim.advice
         if advice is None:
             return

@@ -78,7 +78,7 @@ class Reader:
         self._worker: WorkerProcess | None = None
         self._feed: Feed | None = None
         # The rate that the process got last; None before
-        self._told: float | None = None
+        self._rate: float | None = None
         # The reason that the process gave for its end; None before
         self._reason: tuple[Trouble, str] | None = None
         self._tasks = TaskSet("standing")
@@ -98,8 +98,8 @@ class Reader:
             return
         if self.life.state is not StandingState.LIVE:
             rate = max(rate, AWAKE_FPS)
-        if rate != self._told:
-            self._told = rate
+        if rate != self._rate:
+            self._rate = rate
             worker.send({"type": "want", "rate": rate})
 
     async def _step(self) -> float:
@@ -116,7 +116,7 @@ class Reader:
     async def _begin(self) -> None:
         self.life.begin(self._clock())
         self.facts = Facts(failures=self.facts.failures)
-        self._reason, self._told = None, None
+        self._reason, self._rate = None, None
         worker = WorkerProcess(
             on_message=lambda message: self._receive(worker, message),
             # Whatever a library prints may quote the camera.
@@ -145,7 +145,7 @@ class Reader:
                 "clear_password": camera.clear_password,
             }
         )
-        self._told = None
+        self._rate = None
         self.asked()
 
     def _receive(self, worker: WorkerProcess, message: Message) -> None:

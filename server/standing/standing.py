@@ -60,7 +60,7 @@ class _One:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class CameraReport:
     """A camera as other programs of the house hear of it."""
 
     camera: StandingCamera
@@ -116,13 +116,13 @@ class StandingCameras:
         session.stand(camera.engines, lambda event: self._on_alarm(event.alarm(source)))
         reader = Reader(camera, session.camera, self._metrics, lambda: self._wanted(one))
         one = _One(camera, session, reader)
-        told = session.camera.on_sender
+        send = session.camera.on_sender
 
         def on_sender(wake_ms: int | None) -> None:
             if wake_ms is not None:
                 one.awake = max(one.awake, self._clock() + wake_ms / 1000)
             reader.asked()
-            told(wake_ms)
+            send(wake_ms)
 
         session.camera.on_sender = on_sender
         session.camera.watched = bool(camera.watches)
@@ -164,13 +164,13 @@ class StandingCameras:
             rate = max(rate, WATCHED_FPS)
         return rate
 
-    def told(self, names: Sequence[str]) -> list[Told]:
+    def reports(self, names: Sequence[str]) -> list[CameraReport]:
         """Describe cameras for other programs of the house."""
-        return [self._told(self._ones[name]) for name in names if name in self._ones]
+        return [self._report(self._ones[name]) for name in names if name in self._ones]
 
-    def _told(self, one: _One) -> Told:
+    def _report(self, one: _One) -> CameraReport:
         known = {info.id: info for info in one.session.watches()}
-        return Told(
+        return CameraReport(
             one.camera,
             one.reader.life.state is StandingState.LIVE,
             one.session.described,

@@ -14,7 +14,7 @@ from server.mqtt.mqtt import Mqtt, MqttPlan
 from server.mqtt.outgoing import Message
 from server.mqtt.states import DOUBT_SECONDS, PICTURE_SECONDS
 from server.mqtt.topics import Topics, watch_key
-from server.standing.standing import StandingCameras, Told
+from server.standing.standing import CameraReport, StandingCameras
 from server.webhooks.alarm import Alarm, Source
 
 TOPICS = Topics("p", "homeassistant")
@@ -48,7 +48,7 @@ class House:
         self.mqtt._link = cast(Link, self.wire)
 
     def tells(self, holds: bool | None, described: str = "") -> None:
-        self.mqtt._tell_camera(Told(DOOR, True, described, {"a dog": holds}))
+        self.mqtt._see(CameraReport(DOOR, True, described, {"a dog": holds}))
 
 
 def alarm(camera: str = "door", **more: Any) -> Alarm:

@@ -205,7 +205,7 @@ def test_changes_have_a_rate(house: House) -> None:
     # Its beginning is one, too.
     assert len(made) == CHANGES_AT_ONCE - 1
     # Of a watch that is gone nothing is kept.
-    assert len([one for one in house.mqtt._states._told if "/watch/" in one]) == 1
+    assert len([one for one in house.mqtt._states._sent if "/watch/" in one]) == 1
     house.now = 60
     house.visitors.look()
     assert "thing 99" in house.entities

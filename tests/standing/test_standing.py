@@ -121,7 +121,7 @@ async def test_it_is_live_seen_and_asked(codec: str, tmp_path: Path) -> None:
             assert "red" in reply["text"].lower()
             # When nobody needs pictures, frames come and none is decoded.
             (one,) = run.program.standing._ones.values()
-            await soon(lambda: one.reader._told == 0, 30)
+            await soon(lambda: one.reader._rate == 0, 30)
             await asyncio.sleep(0.6)
             before = one.reader.facts.decoded
             dropped = one.reader.facts.dropped

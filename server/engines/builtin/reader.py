@@ -200,8 +200,8 @@ def _pieces(found: Any) -> list[Piece]:
 
 def _certainty(pieces: list[Piece]) -> float:
     """Return the mean score, weighted by length: upside down, much of a line is read as nothing."""
-    room = [max(piece.width, piece.height) for piece in pieces]
-    return sum(p.score * r for p, r in zip(pieces, room, strict=True)) / max(1.0, sum(room))
+    lengths = [max(piece.width, piece.height) for piece in pieces]
+    return sum(p.score * n for p, n in zip(pieces, lengths, strict=True)) / max(1.0, sum(lengths))
 
 
 def printable(text: str) -> str:

@@ -34,9 +34,9 @@ def refusal(code: str, context_length: int | None) -> EngineError:
     """The error for a code of the worker's (see `worker.chat.AnswerError`)."""
     match code:
         case "context":
-            room = f" of {context_length:,} tokens" if context_length else ""
+            length = f" of {context_length:,} tokens" if context_length else ""
             return EngineRefused(
-                f"The question and the conversation so far do not fit into the model's context{room}. "
+                f"The question and the conversation so far do not fit into the model's context{length}. "
                 "Ask in fewer words or begin a new chat.",
                 public=True,
             )

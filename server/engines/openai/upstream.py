@@ -204,9 +204,9 @@ def error_for(
     it has none).
     """
     if is_context_refusal(status, body):
-        room = f" of {context_length:,} tokens" if context_length else ""
+        length = f" of {context_length:,} tokens" if context_length else ""
         return EngineRefused(
-            f"The question and the conversation so far do not fit into the model's context{room}. "
+            f"The question and the conversation so far do not fit into the model's context{length}. "
             "Ask in fewer words or begin a new chat.",
             public=True,
         )

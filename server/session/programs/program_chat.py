@@ -30,7 +30,7 @@ class ChatEnd:
     frames: tuple[tuple[float, bool], ...] = ()
 
     @property
-    def told(self) -> str:
+    def shown(self) -> str:
         """The answer as the person reads it: a call of a tool has no words of its own."""
         calls = [f"{call.name} {call.arguments}" for call in self.calls]
         return "\n".join([*([self.response.text] if self.response.text else []), *calls])

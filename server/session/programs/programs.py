@@ -92,7 +92,7 @@ class Programs:
         # True: a camera of the house, which needs no page
         self.unattended = False
         # The client has heard of programs, so that it hears when there are none any more.
-        self._told = False
+        self._announced = False
         # Fires when the next grant expires
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
@@ -151,8 +151,8 @@ class Programs:
 
     def report(self) -> None:
         """Send the list to a new socket, when there is or was a program."""
-        if self._told or len(self._grants):
-            self._told = True
+        if self._announced or len(self._grants):
+            self._announced = True
             self._outbox.put(self.listed())
 
     def listen(self, listening: bool) -> None:
@@ -235,10 +235,10 @@ class Programs:
             picture = answer.frame.thumbnail if answer.frame is not None else None
             return answer, picture
 
-        def told(answer: wire.Response) -> str:
+        def words(answer: wire.Response) -> str:
             return answer.text
 
-        return await self._look(grant, question.tool, question.words, work, told)
+        return await self._look(grant, question.tool, question.words, work, words)
 
     async def chat(
         self, grant: Grant, request: ChatRequest, on_text: Callable[[str], None]
@@ -255,7 +255,7 @@ class Programs:
             return end, frame.thumbnail if frame is not None else None
 
         words = request.question[:MAX_QUESTION_CHARS]
-        return await self._look(grant, "chat", words, work, lambda end: end.told)
+        return await self._look(grant, "chat", words, work, lambda end: end.shown)
 
     @property
     def model(self) -> str:
@@ -307,9 +307,9 @@ class Programs:
         tool: str,
         question: str,
         work: Callable[[wire.ProgramLook], Coroutine[Any, Any, tuple[T, str | None]]],
-        told: Callable[[T], str],
+        shown: Callable[[T], str],
     ) -> T:
-        """Run one look in its turn, and tell the page of its beginning and its end."""
+        """Run one look in its turn, and send the page its beginning and its end."""
         look = wire.ProgramLook(
             id=f"look-{next(self._numbers)}",
             program=grant.id,
@@ -337,7 +337,7 @@ class Programs:
         finally:
             # Here it is done, unless the program itself has left.
             task.cancel()
-            result = self._tell_end(look, task, told)
+            result = self._report_end(look, task, shown)
         try:
             if isinstance(result, BaseException):
                 raise result
@@ -346,13 +346,13 @@ class Programs:
             # An error has this call in its trace: kept here, both would keep the look's frame.
             del task, result
 
-    def _tell_end(
+    def _report_end(
         self,
         look: wire.ProgramLook,
         task: asyncio.Task[tuple[T, str | None]],
-        told: Callable[[T], str],
+        shown: Callable[[T], str],
     ) -> tuple[T, str | None] | BaseException:
-        """Tell the page how a look ended; return its result, or its error."""
+        """Send the page the end of a look; return its result, or its error."""
         result: tuple[T, str | None] | BaseException
         if not task.done() or task.cancelled():
             result = ended()
@@ -366,7 +366,7 @@ class Programs:
             self._tools.metrics.errors.labels(error.code).inc()
         else:
             result = task.result()
-            text = told(result[0])
+            text = shown(result[0])
             image = result[1] if self._outbox.size < _MOST_WAITING else None
             self._outbox.put(
                 look.model_copy(update={"state": "done", "text": text, "image": image})

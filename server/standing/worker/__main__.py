@@ -40,7 +40,7 @@ class Worker:
         self._rate = 0.0
         # Of the last frames
         self._arrivals: deque[float] = deque(maxlen=256)
-        self._told = 0.0
+        self._reported = 0.0
 
     def begin(self, codec: str, sets: tuple[bytes, ...]) -> None:
         self._pictures = pictures = Pictures(codec, self._send, sets)
@@ -53,8 +53,8 @@ class Worker:
         assert pictures is not None
         pictures.put(unit)
         self._arrivals.append(unit.at)
-        if unit.at >= self._told + ALIVE_SECONDS:
-            self._told = unit.at
+        if unit.at >= self._reported + ALIVE_SECONDS:
+            self._reported = unit.at
             while self._arrivals[0] < unit.at - FPS_SECONDS:
                 self._arrivals.popleft()
             span = unit.at - self._arrivals[0]
@@ -77,7 +77,7 @@ class Worker:
             color_range=shot.color_range,
         )
 
-    def told(self, message: Message) -> None:
+    def received(self, message: Message) -> None:
         """Act on a message of the server, on the listening thread."""
         if message.type == "want":
             self._rate = float(message.header["rate"])
@@ -107,7 +107,7 @@ def main() -> None:
     def listen() -> None:
         try:
             while (message := read_message(stream)) is not None:
-                worker.told(message)
+                worker.received(message)
         except (WireError, OSError):
             pass
         leave(0)

@@ -109,8 +109,8 @@ class Generator:
         prompt = 0
         words = _Words(self._loaded.tokenizer, self._ends, self._marks, stop, emit)
         try:
-            room = min(max_tokens, _LEAST_ANSWER) + thoughts
-            inputs = self._fitting(messages, pictures, heard, room, think)
+            reserve = min(max_tokens, _LEAST_ANSWER) + thoughts
+            inputs = self._fitting(messages, pictures, heard, reserve, think)
             prompt = int(inputs["input_ids"].shape[1])
             words.opened = self._opened(inputs["input_ids"])
             limit = min(max_tokens + thoughts, self._loaded.context - prompt)
@@ -210,12 +210,12 @@ class Generator:
         """
         while True:
             inputs = self._inputs(messages, pictures, think, sounds)
-            room = self._loaded.context - int(inputs["input_ids"].shape[1])
-            if room >= answer:
+            left = self._loaded.context - int(inputs["input_ids"].shape[1])
+            if left >= answer:
                 return inputs
             fewer = without_oldest(messages)
             if len(fewer) == len(messages):
-                if room < 1:
+                if left < 1:
                     raise AnswerError("context")
                 return inputs
             messages = fewer
