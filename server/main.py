@@ -98,8 +98,7 @@ async def _drain(program: Program, deadline: Deadline) -> None:
 
 
 def _leave(status: int) -> NoReturn:
-    """End without waiting for threads and tasks, as Python would: all is closed, and what they
-    still do nobody asks for.
+    """End the process at once. Python would wait for threads and tasks, though everything is closed.
     """
     log.info("left before a thread had ended its work")
     logging.shutdown()

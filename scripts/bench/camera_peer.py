@@ -166,7 +166,7 @@ class CameraPeer(ChatClient):
         )
 
     async def drop_camera(self) -> None:
-        """The camera goes without a word to the server but DTLS's own."""
+        """The camera goes; only DTLS tells the server."""
         if self._feed is not None:
             self.encoder.unsubscribe(self._feed)
             self._feed = None

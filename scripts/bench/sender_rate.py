@@ -27,7 +27,7 @@ class SenderRate:
         self._idle.set()
 
     def obey(self, plan: dict[str, Any]) -> None:
-        """Take a `sender` block; what has no idle rate is none."""
+        """Take a `sender` block; one without an idle rate counts as none."""
         if "idle" not in plan:
             return
         awake = self._asleep is not None

@@ -226,7 +226,7 @@ def settings_for(choice: Choice, settings: Settings) -> list[str]:
 
 
 def tell_what_for(choice: Choice) -> None:
-    """A model that is fetched and not for the camera's questions: where it is chosen."""
+    """Say where a fetched model is chosen that does not answer the camera's questions."""
     model = choice.model
     if model.answers:
         return

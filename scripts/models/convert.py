@@ -1,5 +1,4 @@
-"""A model's folder into a quantised one: shard by shard, so that memory holds one, and a stopped
-run goes on.
+"""Quantise a model's folder, shard by shard: memory holds one shard, and a stopped run can go on.
 
 Tensors keep the names they have, so every vLLM that reads the original reads the result.
 """

@@ -150,7 +150,7 @@ def _files(name: str, siblings: Iterable[_File]) -> list[HubFile]:
 
 
 def fetch(repository: Repository, file: HubFile, folder: Path) -> None:
-    """The file in `folder`, its first part (name.part) gone on with. Raises ModelError, OSError.
+    """Fetch the file into `folder`, from the end of its first part (name.part) on. Raises ModelError, OSError.
 
     Its content is not checked here, only that it has the size that the hub named.
     """

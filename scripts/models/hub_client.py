@@ -1,5 +1,4 @@
-"""The HTTP client that huggingface_hub is given: a hub, and what it leads to, may be public https
-addresses alone.
+"""The HTTP client for huggingface_hub: a hub, and all addresses it leads to, must be public https.
 
 Where HF_ENDPOINT itself is a machine of one's own network, that one may be asked too, by plain http
 as well: whoever set it chose it. Every redirect to elsewhere is held to https and public addresses.

@@ -15,7 +15,7 @@ from server.fetch.network import Network
 
 
 class PoolTransport(httpx2.BaseTransport):
-    """Connections to addresses that are not `refused`, through `proxy` where it is not empty.
+    """Connections to addresses that are not `refused`, through `proxy` unless it is empty.
 
     `seconds` is all that they may take; None: no end.
     """

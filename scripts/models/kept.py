@@ -1,5 +1,4 @@
-"""The folder that a model is fetched to: what is there of it, what is missing, what is of another
-revision or model.
+"""The folder that a model is fetched to: its whole files, missing files, and files of another revision or model.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ SPARE = 16 * 1024 * 1024
 
 
 def missing(repository: Repository, folder: Path) -> list[HubFile]:
-    """Files whose size is not yet right; what is there in the right size is checked later."""
+    """Files whose size is not yet right; those with the right size are checked later."""
     return [
         file
         for file in repository.files
@@ -28,7 +27,7 @@ def missing(repository: Repository, folder: Path) -> list[HubFile]:
 
 
 def begun(files: Sequence[HubFile], folder: Path) -> int:
-    """Bytes of these that need not be fetched: whole ones, and first parts that are gone on with."""
+    """Bytes of these that need not be fetched: whole files, and first parts."""
     sizes = 0
     for file in files:
         for name in (file.name, f"{file.name}.part"):

@@ -156,7 +156,7 @@ def joined(lines: Sequence[str]) -> str:
 
 
 def _line(text: str) -> _Line | None:
-    """Return a line with what it is compared by; None for one without words."""
+    """Return a line with the key it is compared by; None for one without words."""
     text = " ".join(text.split())
     folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold())
     letters = "".join(char for char in folded if char.isalnum() or char in "| ")

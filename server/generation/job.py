@@ -143,7 +143,7 @@ class GenerationJob:
         )
 
     async def cancel(self) -> JobProgress:
-        """End the work that goes on, and drop the result that waits; returns when that is done."""
+        """End the running work and drop the waiting result; returns when that is done."""
         task = self._task
         if task is not None:
             # A second cancelling would end the waiting for the model's own end.

@@ -32,7 +32,7 @@ _PHASES = {"starting": "starting", "weights": "loading weights"}
 
 
 class GeneratorRuntime:
-    """See `server.hosting.runtime.Runtime`. `generator` makes what is asked for while it is loaded.
+    """See `server.hosting.runtime.Runtime`. `generator` makes videos and sound while it is loaded.
 
     One whose process was ended with the work that was cancelled is started again here: that is no
     crash.
@@ -142,8 +142,7 @@ class VideosRuntime:
 
 
 class Mute:
-    """The engine of a model that answers no questions: never chosen, and a refusal for whoever asks
-    it all the same.
+    """The engine of a model that answers no questions: it is never chosen, and refuses each question.
     """
 
     name = "local"

@@ -1,4 +1,4 @@
-"""The models that were begun, and what is done with them: load, move, watch, start again, empty, retire.
+"""Jobs with models that were begun: load, move, watch, start again, empty, retire.
 
 It decides nothing; see `lifecycle`.
 """

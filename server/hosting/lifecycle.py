@@ -235,7 +235,7 @@ def _emptied(state: State) -> Step:
 
 
 def _next(state: State) -> Step:
-    """Begin with what is wanted; nothing of `run` is left."""
+    """Begin with the wanted model; nothing of `run` is left."""
     beside, wanted = state.beside, state.wanted
     if beside is not None and not _stays(beside, state):
         # Something else was wanted while the other one stopped.

@@ -1,4 +1,4 @@
-"""A camera as other programs of the house know it: its name, and what it has to tell. Pure."""
+"""A camera as other programs of the house know it: its name and its states. Pure."""
 
 from __future__ import annotations
 

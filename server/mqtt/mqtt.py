@@ -1,4 +1,4 @@
-"""Cameras that their operator's list or their person gives to MQTT: what they tell, and the looks ordered of them."""
+"""Cameras that their operator's list or their person gives to MQTT: their states, and looks that are ordered."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ class Mqtt:
         self._changed.set()
 
     async def _step(self) -> float:
-        """Tell what has changed. Returns the seconds until the next look, which is earlier after a change of ours."""
+        """Send the changes. Returns the seconds until the next look, which is earlier after a change of ours."""
         self._changed.clear()
         if self._link is not None and self._link.up:
             for report in self._cameras.reports(self._agreed):

@@ -156,7 +156,7 @@ class Visitors:
                 self._put(Message(topic, config, retain=True))
 
     def look(self) -> None:
-        """Tell what has changed."""
+        """Send the changes."""
         for id, one in list(self._ones.items()):
             session = self._find(id)
             if session is None:
@@ -181,7 +181,7 @@ class Visitors:
             )
 
     def _change(self, one: _One, wanted: dict[str, bytes]) -> None:
-        """Tell of entities that are new, different or gone; too many changes wait."""
+        """Send entities that are new, different or gone; too many changes wait."""
         for topic in [topic for topic in one.configs if topic not in wanted]:
             del one.configs[topic]
             self._kept.discard(topic)

@@ -1,4 +1,4 @@
-"""The environment of every child process: what programs and GPUs need of ours, and no secret.
+"""The environment of every child process: our variables that programs and GPUs need, and no secret.
 
 Pure.
 """

@@ -95,8 +95,8 @@ class AccessParts:
 
 
 def _device_key(settings: Settings) -> str:
-    """Another one as soon as anything is changed that was set on purpose: what is made for each run
-    alone is left out.
+    """Return the key of device tokens. It changes with each secret that somebody set, and not with
+    those that are made for one run.
     """
     path = settings.device_key_path
     secret = settings.jwt_secret_key.get_secret_value()

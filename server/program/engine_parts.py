@@ -1,5 +1,4 @@
-"""The engines' part of the composition root: who may answer, the place for an operator's model,
-what it makes.
+"""The engines' part of the composition root: those that may answer, an operator's model, and its videos and sound.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ _MOST_KEYS = 16
 
 
 class EngineParts:
-    """Everything that answers or makes something, and whoever starts it."""
+    """The engines and generators, and the manager that starts them."""
 
     def __init__(self, settings: Settings, pools: Pools, metrics: Metrics) -> None:
         self._settings = settings

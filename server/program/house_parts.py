@@ -1,4 +1,4 @@
-"""Lists and plans for the cameras of the house and for those who hear of them, made from the settings."""
+"""The cameras of the house, webhooks and MQTT, made from the settings."""
 
 from __future__ import annotations
 

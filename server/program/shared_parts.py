@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 class SharedParts:
-    """The store of what is shared, with slots for sessions and ends in it; each is None without REDIS_URL."""
+    """The shared store, with slots for sessions and the list of ended ones; each is None without REDIS_URL."""
 
     def __init__(
         self, settings: Settings, metrics: Metrics, holders: Callable[[], list[str]]

@@ -99,7 +99,7 @@ class Job:
         return self.kind is not Kind.CHAT
 
     def let_go(self) -> None:
-        """Drop what it needed up to its end: both ways lead to a camera's frame, and to whoever keeps the job."""
+        """Drop its request and its sink, which both hold a camera's frame."""
         self.make_request, self.sink, self.on_speech = _ended, _Silent(), _unheard
 
 

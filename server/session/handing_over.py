@@ -1,4 +1,4 @@
-"""A session's side of hand-overs: what its page keeps, and what it brings from another session."""
+"""A session's side of hand-overs: the chat that its page keeps, and the one that it brings from another session."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ class Reader:
             self.life.due = self._clock()
 
     def asked(self) -> None:
-        """Tell the process at once what is wanted now."""
+        """Send the process the wanted rate at once."""
         worker, rate = self._worker, self._wanted()
         if worker is None:
             return

@@ -49,7 +49,7 @@ class Opened:
     speech_refused: bool
 
     def end(self, finished: Finished) -> Finished:
-        """Return the end of its answer with what was left out."""
+        """Return the end of its answer with the fields that were left out."""
         return dataclasses.replace(
             finished,
             left_out=self.left_out,

@@ -103,7 +103,7 @@ class SpeechOut:
         self._mute = True
 
     def unasked(self) -> None:
-        """Note that the server does not take the field that says what is wanted."""
+        """Note that the server does not take the field `modalities`."""
         self._unasked = True
 
     def of_card(self, card: Mapping[str, Any]) -> bool:

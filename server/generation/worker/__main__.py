@@ -1,4 +1,4 @@
-"""Loads one model that makes videos or sound, and makes what it is asked for, over a pair of pipes.
+"""Loads one model that makes videos or sound, and makes them for requests over a pair of pipes.
 
     python -m server.generation.worker --model FOLDER --flow-shift 5.0
 

@@ -106,7 +106,7 @@ class SpokenQuestions:
             self.turn.show(self._camera.newest)
 
     def forget(self) -> None:
-        """Drop both turns, with what they wait for."""
+        """Drop both turns, with their tasks."""
         for turn in (self.turn, self.before):
             if turn is not None:
                 self._forget(turn)

@@ -186,7 +186,7 @@ class Questions:
         return True
 
     def _ordered(self, id: str, order: Order, condition: str) -> None:
-        """Have the client carry out an order, in place of a question; what is spoken makes way for it."""
+        """Have the client carry out an order, in place of a question; a spoken answer stops for it."""
         self._speaking.stop("user")
         heard = wire.HeardWords(id=id, text="", final=True, order=order.value)
         self._outbox.put(heard.model_copy(update={"condition": condition or None}))
@@ -265,7 +265,7 @@ class Questions:
         self._speaking.begin(asking.id, by_engine=asking.by_engine)
 
     def _interrupted(self, id: str, heard: str, reason: str) -> None:
-        """Keep of an answer what was heard, forget the rest, and stop it if it is still written."""
+        """Keep the heard part of an answer, forget the rest, and stop it if it is still written."""
         asking = self._voiced
         if asking is None or asking.id != id:
             return

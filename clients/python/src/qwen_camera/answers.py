@@ -44,7 +44,7 @@ def text(value: object) -> str:
 
 
 def objects(value: object) -> list[Json]:
-    """Read a list of objects; what is none is left out."""
+    """Read a list of objects; leave out everything else."""
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
@@ -174,7 +174,7 @@ class Watch:
 
 @dataclass(frozen=True)
 class Event:
-    """A ring of a watch: what it waited for was seen."""
+    """A ring of a watch: its condition was seen."""
 
     # Grows with each ring of the session
     number: int
@@ -226,7 +226,7 @@ class Access:
 
 
 def jpeg_of(data: object) -> bytes:
-    """Read a picture from base64. Raises ServerGone for what is none."""
+    """Read a picture from base64. Raises ServerGone for anything else."""
     try:
         found = base64.b64decode(text(data), validate=True)
     except (binascii.Error, ValueError):

@@ -11,7 +11,7 @@ from qwen_camera.errors import BadInput, ServerGone
 
 
 class Asking:
-    """A question that is asked when it is awaited, for the whole answer, or gone through, for its words.
+    """A question. `await` gives the whole answer, `async for` its words; either one asks it.
 
     Leaving a loop over it stops the model. It is used once.
     """
