@@ -98,8 +98,7 @@ async def _drain(program: Program, deadline: Deadline) -> None:
 
 
 def _leave(status: int) -> NoReturn:
-    """End the process at once. Python would wait for threads and tasks, though everything is closed.
-    """
+    """End the process at once. Python would wait for threads and tasks, though everything is closed."""
     log.info("left before a thread had ended its work")
     logging.shutdown()
     sys.stdout.flush()

@@ -1,5 +1,4 @@
-"""The folder that a model is fetched to: its whole files, missing files, and files of another revision or model.
-"""
+"""The folder that a model is fetched to: its whole files, missing files, and files of another revision or model."""
 
 from __future__ import annotations
 

@@ -142,8 +142,7 @@ class VideosRuntime:
 
 
 class Mute:
-    """The engine of a model that answers no questions: it is never chosen, and refuses each question.
-    """
+    """The engine of a model that answers no questions: it is never chosen, and refuses each question."""
 
     name = "local"
 

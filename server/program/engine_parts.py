@@ -1,5 +1,4 @@
-"""The engines' part of the composition root: those that may answer, an operator's model, and its videos and sound.
-"""
+"""The engines' part of the composition root: those that may answer, an operator's model, and its videos and sound."""
 
 from __future__ import annotations
 

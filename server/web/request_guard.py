@@ -76,8 +76,7 @@ class RequestGuard(ConnectionGuard):
         self._services = services
 
     def issue(self, device: Device | None = None, gateway: str = "") -> Issued:
-        """Issue a token for a new session. `device`: the paired one that asks; `gateway`: the one that it leads to, or "" for this process.
-        """
+        """Issue a token for a new session. `device`: the paired one that asks; `gateway`: the one that it leads to, or "" for this process."""
         services = self._services
         session_id = self.home_process.name_session(new_session_id, gateway)
         begins = services.sessions.revoked.begin(time.time())

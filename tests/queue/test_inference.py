@@ -279,7 +279,9 @@ async def test_a_newer_frame_replaces_the_waiting_one(build: Build, metrics: Met
     assert "old" not in engine.questions()
 
 
-async def test_a_full_queue_refuses_a_question_with_an_error(build: Build, metrics: Metrics) -> None:
+async def test_a_full_queue_refuses_a_question_with_an_error(
+    build: Build, metrics: Metrics
+) -> None:
     """Busy is raised, with a time after which to try again, and the sink hears nothing."""
     engine = FakeEngine()
     engine.hold()
