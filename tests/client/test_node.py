@@ -17,7 +17,14 @@ NAMES = sorted(
 )
 
 
-@pytest.mark.parametrize("name", NAMES)
+# Markdown of any length, thousands of times
+LONG = "answer/markdown.test.mjs"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow) if name == LONG else name for name in NAMES],
+)
 def test_in_node(tmp_path: Path, name: str) -> None:
     """Each file says what it tests."""
     if shutil.which("node") is None:

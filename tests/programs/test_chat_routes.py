@@ -562,6 +562,7 @@ async def test_nobody_looks_unseen(encoder: LiveEncoder) -> None:
         assert desk.fake.count == 0
 
 
+@pytest.mark.slow
 async def test_the_built_in_engine(encoder: LiveEncoder) -> None:
     """It answers about now; it says what it cannot do, and does not leave it out in silence."""
     async with desk_with(encoder, engine="builtin", vllm_base_url="") as desk:

@@ -37,6 +37,7 @@ async def out_of(desk: Desk, *command: str) -> str:
     return out.decode()
 
 
+@pytest.mark.slow
 async def test_its_commands_and_programs_work() -> None:
     """Only the two variables are ours: they name a server that nobody has."""
     commands = [text for kind, text in BLOCKS if kind == "bash"]

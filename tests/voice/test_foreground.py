@@ -39,16 +39,15 @@ def turns_of(model: SpeechModel, sound: Samples) -> list[tuple[float, float]]:
     return found
 
 
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
 def test_a_soft_television_starts_no_turn(model: SpeechModel, seed: int) -> None:
     """From the first second on, for five minutes."""
     assert turns_of(model, television(300, -52, seed)) == []
 
 
-@pytest.mark.parametrize(
-    "level",
-    [pytest.param(-44, marks=pytest.mark.slow), -36, pytest.param(-30, marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("level", [-44, -36, -30])
 def test_a_television_is_learned(model: SpeechModel, level: float) -> None:
     """A louder one may be taken for a person for its first seconds, and not after them."""
     found = turns_of(model, television(300, level, 1))

@@ -62,6 +62,7 @@ async def listed(page: Page, state: str) -> Message:
             return found
 
 
+@pytest.mark.slow
 async def test_from_the_order_to_the_ring() -> None:
     """One ring with the very frame; the next socket gets it again; the request has the schema."""
     scene = Scene(640, 360)
