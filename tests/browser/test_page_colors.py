@@ -19,7 +19,7 @@ from tests.browser.visitor import Visit
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running
 
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.browser, pytest.mark.calm, pytest.mark.asyncio(loop_scope="session")]
 
 Rgb = tuple[int, int, int]
 # The colours that a wrong matrix or range moves furthest, in four columns and two rows.

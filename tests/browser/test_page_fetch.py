@@ -18,7 +18,12 @@ from tests.support.hub_stand_in import Model as OnHub
 from tests.support.hub_stand_in import running_hub
 from tests.support.running import Running, running
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.calm,
+    pytest.mark.slow,
+    pytest.mark.asyncio(loop_scope="session"),
+]
 
 TOKEN = "operator-token-of-this-test"
 NAME = "someone/tiny-vl"

@@ -14,7 +14,12 @@ from tests.browser.visitor import Visit, Visitor
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.calm,
+    pytest.mark.slow,
+    pytest.mark.asyncio(loop_scope="session"),
+]
 
 LANGUAGES = Path(__file__).resolve().parents[2] / "client" / "languages"
 

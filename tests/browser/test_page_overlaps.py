@@ -19,7 +19,7 @@ from tests.browser.visitor import Visit, Visitor
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 from tests.support.running import Running
 
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.browser, pytest.mark.calm, pytest.mark.asyncio(loop_scope="session")]
 
 # In the log only while it is as high as a button: with long words and large letters less of it is
 # left in the lowest windows.

@@ -23,6 +23,7 @@ from tests.webhooks.receiver import SECRET
 
 pytestmark = [
     pytest.mark.browser,
+    pytest.mark.calm,
     pytest.mark.slow,
     pytest.mark.skipif(not AXE.is_file(), reason="axe-core is not installed"),
     pytest.mark.asyncio(loop_scope="session"),
