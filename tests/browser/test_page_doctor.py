@@ -25,7 +25,7 @@ from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running, running
 from tests.support.turn_server import turn_on_loopback
 
-pytestmark = [pytest.mark.browser, pytest.mark.calm, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 FAILED_LOAD = "Failed to load resource"
 SECRET = "canary-of-the-relay-7f3a9b52"

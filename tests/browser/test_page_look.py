@@ -21,10 +21,11 @@ LONG = (
     "See https://example.org/a-very-long-address/that-does-not-break/anywhere/at-all/and-goes-on-and-on.html"
 )
 
+# No button is pressed, waits for what it opens, or changes its look.
+_SETTLED = """() => !document.querySelector("button:is(:active, [aria-busy=true])") && document.getAnimations()
+  .every((one) => !(one instanceof CSSTransition) || one.playState !== "running")"""
 # Visible buttons and the like, with what can be hit of them: a pseudo-element may reach further
 # than the box.
-_SETTLED = """() => !document.querySelector("button:active") && document.getAnimations()
-  .every((one) => !(one instanceof CSSTransition) || one.playState !== "running")"""
 _TARGETS = """() => [...document.querySelectorAll("button, summary, input, textarea, a[href], select")]
   .filter((e) => e.checkVisibility({ visibilityProperty: true }) && !e.closest(".visually-hidden"))
   .map((e) => {
