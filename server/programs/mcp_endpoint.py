@@ -8,29 +8,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-from mcp.server.context import ServerRequestContext
-from mcp.server.lowlevel import Server
-from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
-from mcp.types import (
-    CallToolRequestParams,
-    CallToolResult,
-    ListToolsResult,
-    PaginatedRequestParams,
-)
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
-from server import __version__
 from server.core.aio import cancel_and_wait
-from server.programs import tools
-from server.programs.guard import Pass, ProgramGuard
-from server.web.middleware import MAX_BODY_BYTES
+from server.programs.guard import ProgramGuard
 
-_PASS = "program"
+if TYPE_CHECKING:
+    from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+
+# The key of a request's state under which its program's `Pass` stands
+PASS = "program"
 
 
 class McpEndpoint:
@@ -38,23 +31,32 @@ class McpEndpoint:
 
     def __init__(self, guard: ProgramGuard) -> None:
         self._guard = guard
-        server: Server[Any] = Server(
-            "qwen-camera",
-            version=__version__,
-            title="A person's live camera",
-            instructions=tools.INSTRUCTIONS,
-            on_list_tools=_list,
-            on_call_tool=_call,
-        )
-        # Origin and host are checked by the guard, as for every route.
-        self._manager = StreamableHTTPSessionManager(
-            server, json_response=True, stateless=True, max_request_body_size=MAX_BODY_BYTES
-        )
+        # Set by the first program
+        self._wanted = asyncio.Event()
+        self._manager: asyncio.Future[StreamableHTTPSessionManager] | None = None
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
-        async with self._manager.run():
+        self._manager = asyncio.get_running_loop().create_future()
+        serving = asyncio.create_task(self._serve(self._manager), name="mcp")
+        try:
             yield
+        finally:
+            await cancel_and_wait((serving,))
+            self._manager.cancel()
+
+    async def _serve(self, manager: asyncio.Future[StreamableHTTPSessionManager]) -> None:
+        """Load the server for the first program, and run it until cancelled."""
+        await self._wanted.wait()
+        try:
+            loaded = await asyncio.to_thread(import_module, "server.programs.mcp_server")
+        except ImportError as error:
+            manager.set_exception(error)
+            return
+        made = loaded.create_manager()
+        async with made.run():
+            manager.set_result(made)
+            await asyncio.Event().wait()
 
     def routes(self) -> list[Route]:
         return [Route("/mcp", self), Route("/at/{session_id}/mcp", self)]
@@ -69,6 +71,9 @@ class McpEndpoint:
             await Response(status_code=405, headers={"Allow": "POST"})(scope, receive, send)
             return
         body = await request.body()
+        assert self._manager is not None
+        self._wanted.set()
+        manager = await asyncio.shield(self._manager)
         gone = asyncio.Event()
         read = False
 
@@ -81,9 +86,9 @@ class McpEndpoint:
             return {"type": "http.request", "body": body, "more_body": False}
 
         inner = dict(scope)
-        inner["state"] = {**scope.get("state", {}), _PASS: entered}
+        inner["state"] = {**scope.get("state", {}), PASS: entered}
         serving = asyncio.create_task(
-            self._manager.handle_request(inner, whole, send), name="program/mcp"
+            manager.handle_request(inner, whole, send), name="program/mcp"
         )
         leaving = asyncio.create_task(_left(receive), name="program/left")
         try:
@@ -101,18 +106,3 @@ class McpEndpoint:
 async def _left(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-async def _list(
-    context: ServerRequestContext[Any, Request], params: PaginatedRequestParams | None
-) -> ListToolsResult:
-    return ListToolsResult(tools=tools.listed())
-
-
-async def _call(
-    context: ServerRequestContext[Any, Request], params: CallToolRequestParams
-) -> CallToolResult:
-    request = context.request
-    assert request is not None
-    entered: Pass = request.scope["state"][_PASS]
-    return await tools.call(entered, params.name, params.arguments)
