@@ -81,8 +81,10 @@ async def test_an_alarm_goes_to_those_who_are_named() -> None:
             hook(yard, "yard", cameras=("yard",), people=True),
         )
         async with sending(*hooks) as webhooks:
-            webhooks.rang(ring())
-            webhooks.rang(ring(VISITOR))
+            # Before any sender had its time
+            for source in (DOOR, VISITOR):
+                webhooks.rang(ring(source))
+                assert [seen(webhooks, number)["waiting"] for number in range(3)] == [1, 1, 0]
             await soon(lambda: bool(hall.heard and every.heard))
             (message,) = hall.messages
             data = message["data"]
