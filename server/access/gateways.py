@@ -123,10 +123,9 @@ class Gateways:
         self._own = own
         self._store = store
         self._draw = draw
-        self._others: tuple[Gateway, ...] = ()
-        self._read_at = float("-inf")
-        # The list before Redis lost it, and the time of that loss
-        self._before: tuple[Gateway, ...] = ()
+        # The others by name, and when each was in the list last
+        self._others: dict[str, tuple[Gateway, float]] = {}
+        # When Redis came back, perhaps without its list
         self._back_at = float("-inf")
         # The last report got no answer.
         self._missed = False
@@ -170,18 +169,19 @@ class Gateways:
         words = [_text(word) for word in reply[: 2 * MOST_GATEWAYS]]
         forgotten = bool(reply) and _text(reply[-1]) == NEW
         if (forgotten or self._missed) and self._others:
-            self._before, self._back_at = self.others(now), now
+            self._back_at = now
         self._missed = False
         read = (Gateway.read(*pair) for pair in zip(words[::2], words[1::2], strict=False))
-        found = {one.name: one for one in read if one is not None and one.name != own}
-        if now - self._back_at < BACK_SECONDS:
-            found = {one.name: one for one in self._before} | found
-        self._others = tuple(found.values())
-        self._read_at = now
+        found = {one.name: (one, now) for one in read if one is not None and one.name != own}
+        if now - self._back_at < BACK_SECONDS and not crowded:
+            # Who is in no list any more is gone after KNOWN_SECONDS, however often Redis comes back.
+            known = self._others.items()
+            found = {name: one for name, one in known if now - one[1] < KNOWN_SECONDS} | found
+        self._others = found
 
     def others(self, now: float) -> tuple[Gateway, ...]:
         """Return the other gateways as they were last read."""
-        return self._others if now - self._read_at < KNOWN_SECONDS else ()
+        return tuple(one for one, at in self._others.values() if now - at < KNOWN_SECONDS)
 
     def states(self, now: float) -> dict[str, int]:
         """Count the other gateways: open, full, draining."""

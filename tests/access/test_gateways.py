@@ -111,6 +111,30 @@ async def test_what_was_read_last_counts_for_a_while() -> None:
     assert made.choose(KNOWN_SECONDS + 1) == "a"
 
 
+async def test_a_gateway_that_is_gone_is_forgotten_while_redis_comes_and_goes() -> None:
+    """What was known counts beside the list of a Redis that is back, but for a minute at most."""
+    store = Answers(["b", "0 5 0", "c", "0 5 0"])
+    made = Gateways(lambda: Gateway("a", 9, 9), store)
+    await made.report(0)
+    for now in range(5, 5 + int(KNOWN_SECONDS), 10):
+        assert {one.name for one in made.others(now)} == {"b", "c"}
+        for at, reply in ((now, None), (now + 5, ["b", "0 5 0"])):
+            store.reply = reply
+            await made.report(at)
+    assert [one.name for one in made.others(5 + int(KNOWN_SECONDS))] == ["b"]
+
+
+async def test_a_full_list_is_no_forgotten_one() -> None:
+    """Its own name is missing in it, because others drove it out: what is known does not grow."""
+    store = Answers(None)
+    made = Gateways(lambda: Gateway("a", 9, 9), store)
+    for now in range(5):
+        names = [f"h{now}_{number}" for number in range(MOST_GATEWAYS)]
+        store.reply = [*(word for name in names for word in (name, "0 9 0")), gateways.NEW]
+        await made.report(now)
+        assert len(made.others(now)) == MOST_GATEWAYS
+
+
 @pytest.mark.parametrize(
     "reply",
     [
