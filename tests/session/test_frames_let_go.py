@@ -6,27 +6,36 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
+import time
+import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from server.core.errors import EngineFailed
 from server.core.frames import BoxUnit, Frame, Route
-from server.core.messages import Cancel, Chat
+from server.core.messages import Cancel, Chat, Drop
+from server.core.sound import SOUND_RATE, Sound
 from server.engines.base import Capabilities, Chunk, Delta, EngineRequest
 from server.grants.grants import Scope
 from server.programs import tools
 from server.programs.guard import Pass
+from server.session.cameras.admission import OWN
 from server.session.programs.program_question import ProgramQuestion
+from server.session.request.answers import Spoken
 from tests.support.fakes import FakeEngine, until
-from tests.support.rooms import LIMITS, Room, room
+from tests.support.rooms import LIMITS, Room, make_frame, room
 
 pytestmark = pytest.mark.asyncio
 
 TIMES = 8
+# Of the frames of a further camera
+NUMBERS = itertools.count(1000)
 
 
 @contextmanager
@@ -89,9 +98,36 @@ async def program_where(one: Room, number: int) -> None:
     await looked(one, number, Route.WHERE)
 
 
-@pytest.mark.parametrize("ask", [asked, where, stopped, looked, program_where])
+def shown(one: Room) -> None:
+    """A new frame of each camera."""
+    one.frame()
+    (id,) = one.session.cameras.ids
+    feed = one.session.cameras.camera(id).feed
+    assert feed is not None
+    feed.packet(time.monotonic())
+    feed.frame(make_frame(next(NUMBERS), captured=time.monotonic() + 0.02))
+
+
+async def around(one: Room, number: int) -> dict[str, Any]:
+    """A question about two cameras."""
+    cameras = one.session.cameras
+    if not cameras.several:
+        cameras.invite("Desk")
+        cameras.camera(cameras.ids[0]).open_feed()
+        cameras.choose([OWN, *cameras.ids])
+    id = f"q{number}"
+    one.session.handle(Chat(type="chat", content="Where is the cup?", id=id))
+    ended = asyncio.create_task(one.until(lambda m: m["type"] == "response" and m["id"] == id))
+    async with asyncio.timeout(10):
+        while not ended.done():
+            shown(one)
+            await asyncio.sleep(0.01)
+    return ended.result()
+
+
+@pytest.mark.parametrize("ask", [asked, where, around, stopped, looked, program_where])
 async def test_an_answered_question_keeps_no_frame(
-    ask: Callable[[Room, int], Awaitable[None]],
+    ask: Callable[[Room, int], Awaitable[Any]],
 ) -> None:
     engine = FakeEngine(capabilities=Capabilities(grounding=True, boxes=BoxUnit.PIXELS))
     limits = replace(LIMITS, program_looks_per_minute=600)
@@ -143,3 +179,100 @@ async def test_a_failed_question_keeps_no_frame(
             for number in range(1, TIMES + 1):
                 await ask(one, number)
             assert pictures(one) <= before + 3
+
+
+async def gone(one: Room, ids: set[str]) -> None:
+    """Wait until frames do not exist any more."""
+    one.engine.requests.clear()
+    await until(
+        lambda: not any(type(each) is Frame and each.id in ids for each in gc.get_objects())
+    )
+
+
+async def test_a_question_about_cameras_keeps_none_of_their_frames() -> None:
+    """Not even the last one: only the frames of a spoken question may be asked about again."""
+    async with room() as one:
+        one.camera()
+        one.frame()
+        one.session.socket_opened()
+        with without_collector():
+            answer = await around(one, 1)
+            seen = {answer["frame"]["id"], *(each["id"] for each in answer["others"])}
+            assert len(seen) == 2
+            shown(one)
+            await gone(one, seen)
+
+
+async def test_a_question_that_is_deleted_keeps_no_frame() -> None:
+    """One that was spoken keeps its frame until then, for other words."""
+    async with room() as one:
+        one.camera()
+        one.frame()
+        one.session.socket_opened()
+        with without_collector():
+            said(one)
+            answer = await one.next("response")
+            one.frame()
+            one.session.handle(Drop(type="drop", id="q"))
+            await gone(one, {answer["frame"]["id"]})
+
+
+def said(one: Room, *, frame: bool = True) -> weakref.ref[Any]:
+    """Ask aloud; the reference is empty once nothing keeps the sound."""
+    samples = np.ones(SOUND_RATE, np.int16)
+    spoken = Spoken(one.frame() if frame else None, Sound(samples, 0.0))
+    message = Chat(type="chat", content="What is it?", id="q")
+    one.session._parts.questions.ask(message, spoken)
+    return weakref.ref(samples)
+
+
+async def heard(one: Room) -> weakref.ref[Any]:
+    sound = said(one)
+    await one.next("response")
+    assert one.engine.requests[-1].sound is not None
+    return sound
+
+
+async def broken_off(one: Room) -> weakref.ref[Any]:
+    """While the engine answers"""
+    one.engine.hold()
+    sound = said(one)
+    await until(lambda: one.engine.open == 1)
+    one.session.handle(Cancel(type="cancel", id="q"))
+    one.engine.release()
+    await until(lambda: one.engine.open == 0)
+    return sound
+
+
+async def given_up(one: Room) -> weakref.ref[Any]:
+    """Before there is a frame"""
+    sound = said(one, frame=False)
+    await asyncio.sleep(0)
+    one.session.handle(Cancel(type="cancel", id="q"))
+    assert not one.engine.requests
+    return sound
+
+
+async def unseen(one: Room) -> weakref.ref[Any]:
+    """The camera has gone."""
+    feed = one.session.camera.feed
+    assert feed is not None
+    feed.ended()
+    sound = said(one, frame=False)
+    await one.next("error")
+    return sound
+
+
+@pytest.mark.parametrize("ask", [heard, broken_off, given_up, unseen])
+async def test_the_sound_of_a_question_goes_with_it(
+    ask: Callable[[Room], Awaitable[weakref.ref[Any]]],
+) -> None:
+    """Whoever corrects its words afterwards asks about its frame."""
+    async with room(FakeEngine(capabilities=Capabilities(audio_in=True))) as one:
+        one.camera()
+        one.frame()
+        one.session.socket_opened()
+        with without_collector():
+            sound = await ask(one)
+            one.engine.requests.clear()
+            await until(lambda: sound() is None)

@@ -254,6 +254,7 @@ class Questions:
     def _not_asked(self, asking: Asking, error: QwenCameraError) -> None:
         if self._asking is asking:
             self._asking = None
+        asking.drop_sound()
         self._failed(asking, error)
 
     def _failed(self, asking: Asking, error: QwenCameraError) -> None:
@@ -278,6 +279,7 @@ class Questions:
 
     def _answered(self, asking: Asking, text: str, whole: bool) -> None:
         self._touch()
+        asking.drop_sound()
         if asking.heard is not None:
             text, whole = asking.heard, True
         elif whole or not text:
@@ -310,6 +312,7 @@ class Questions:
         # It still waits for its frame, so no engine has it.
         if asking.task is not None:
             asking.task.cancel()
+        asking.drop_sound()
         self._tools.metrics.cancellations.labels(reason).inc()
         response = asking.cancelled(self._tools.current_engine(), reason)
         self._outbox.put(response)
@@ -329,6 +332,8 @@ class Questions:
         self._ended = None
         if self._spoken is not None and id in (None, self._spoken.id):
             self._spoken = None
+        if self._voiced is not None and id in (None, self._voiced.id):
+            self._voiced = None
 
     def hold(self) -> None:
         """Keep the sharpest frame from now on for the next questions."""

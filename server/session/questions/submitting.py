@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from server.camera.camera import Camera
@@ -16,7 +16,7 @@ from server.session.cameras.cameras import Cameras
 from server.session.questions import around, pointing
 from server.session.questions.hold import Hold
 from server.session.questions.reading import Reading
-from server.session.request.answers import AnswerSink, Asking
+from server.session.request.answers import AnswerSink, Asking, Shot
 from server.session.request.builder import RequestBuilder
 from server.session.request.outbox import Outbox
 from server.session.request.parts import NO_EXTRAS, Extras, Prepared, View
@@ -125,12 +125,14 @@ class Submitting:
         taken = await around.shots(
             self._cameras, asking, needs, self._frame_for, lambda: self._waits(asking)
         )
-        asking.shots = taken
+        if asking.spoken is not None:
+            # Its words may be corrected.
+            asking.shots = taken
         waited = time.monotonic() - asking.asked.at
         self._tools.metrics.frame_wait.observe(waited)
         view = around.view_of(taken[-1], detail)
         prepared = Prepared(await self._requests.prepare(view, needs), needs)
-        asking.sink = self._sink(asking, waited)
+        asking.sink = self._sink(asking, waited, taken)
         extras = around.with_others(self._extras(asking, view), taken, detail, self._requests)
         asking.job = self._requests.submit(
             asking.question, Kind.CHAT, view, asking.sink, prepared, extras
@@ -139,7 +141,7 @@ class Submitting:
     def _waits(self, asking: Asking) -> None:
         self._outbox.put(wire.Waiting(id=asking.id))
 
-    def _sink(self, asking: Asking, waited: float) -> AnswerSink:
+    def _sink(self, asking: Asking, waited: float, shots: Sequence[Shot] = ()) -> AnswerSink:
         reads = asking.route is Route.READ
         return AnswerSink(
             id=asking.id,
@@ -156,7 +158,7 @@ class Submitting:
             on_started=lambda: self._on_started(asking),
             on_text=lambda text: self._speaking.write(asking.id, text),
             keep=self._pictures.keep,
-            shots=asking.shots or (),
+            shots=shots,
         )
 
     def _extras(self, asking: Asking, view: View) -> Extras:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from server.camera.camera import Asked
@@ -92,7 +92,7 @@ class Asking:
     held: bool = False
     # An engine that speaks itself has it.
     by_engine: bool = False
-    # The pictures of the cameras that it is about, once there are any; None for the session's own alone
+    # Of a spoken question the pictures of the cameras that it is about, once there are any; None for the session's own alone
     shots: tuple[Shot, ...] | None = None
     # Its turn of the history; None without one
     turn: int | None = None
@@ -109,6 +109,11 @@ class Asking:
         if self.spoken is not None and not self.question.strip():
             return prompts.SPOKEN_TURN
         return self.question
+
+    def drop_sound(self) -> None:
+        """Forget the sound of a question that has ended: its frame is enough to correct its words."""
+        if self.spoken is not None:
+            self.spoken = replace(self.spoken, sound=None)
 
     def cancelled(self, engine: Engine, reason: str) -> wire.Response:
         """The response to a question that was stopped before it had a frame."""
