@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from server.core.errors import Busy, Conflict
+from server.core.errors import Conflict, RateLimited
 from server.core.frames import CameraState
 from server.core.metrics import Metrics
 from server.core.token_bucket import Bucket
@@ -88,7 +88,7 @@ class Visitors:
         return session_id in self._ones
 
     def begin(self, session_id: str) -> None:
-        """Make a session a device. Raises Conflict when there are too many, Busy after too many changes."""
+        """Make a session a device. Raises Conflict when there are too many, RateLimited after too many changes."""
         if session_id in self._ones:
             return
         if len(self._ones) >= MOST_VISITORS:
@@ -104,7 +104,7 @@ class Visitors:
         )
         if not changes.take(now):
             self._metrics.mqtt_dropped.labels("devices").inc()
-            raise Busy(
+            raise RateLimited(
                 "This was switched off and on too often. Try again in a minute.", retry_after=60
             )
         self._ones[session_id] = _One(key, changes)

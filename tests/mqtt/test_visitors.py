@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from scripts.bench.live_encoder import LiveEncoder, Scene
-from server.core.errors import Busy, Conflict
+from server.core.errors import Conflict, RateLimited
 from server.core.frames import CameraState
 from server.core.messages import WatchInfo
 from server.core.metrics import Metrics
@@ -217,10 +217,10 @@ def test_switching_off_and_on_gives_no_more(house: House) -> None:
     for _ in range(CHANGES_AT_ONCE):
         try:
             house.visitors.begin("a")
-        except Busy:
+        except RateLimited:
             break
         house.visitors.end("a")
-    with pytest.raises(Busy, match="too often"):
+    with pytest.raises(RateLimited, match="too often"):
         house.visitors.begin("a")
     assert len(house.visitors) == 0
     assert len(house.wire.sent) < 4 * CHANGES_AT_ONCE

@@ -41,7 +41,7 @@ class RingReceivers:
         """Let rings go to these receivers alone, from now on; `home`: this camera is a device of Home Assistant.
 
         Nothing more leaves for those that were named before. Raises BadRequest for an unknown one,
-        Conflict when Home Assistant has too many; all stays as it was.
+        Conflict when Home Assistant has too many, RateLimited after too many changes; all stays as it was.
         """
         offered = [one.name for one in self._offered]
         if unknown := [name for name in names if name not in offered]:
