@@ -35,6 +35,8 @@ PROGRAM = ROOT / "scripts" / "models" / "download.py"
 RESERVE_BYTES = 2 * 1024**3
 # Seconds between two looks at the disk
 LOOK_SECONDS = 2.0
+# The panel waits so long for a disk that does not answer (seconds).
+FREE_SECONDS = 1.0
 # Of the hub's settings the process gets these; the token is for gated models.
 _PASSED = re.compile(
     r"^(HF_(ENDPOINT|TOKEN)|((HTTPS?|NO|ALL)_PROXY|(https?|no|all)_proxy)|SSL_CERT_(FILE|DIR))$"
@@ -97,6 +99,8 @@ class ModelFetch:
         self._busy = False
         self._closed = False
         self._pausing = False
+        # The look at the disk for the panel, while it takes its time
+        self._looking: asyncio.Future[int | None] | None = None
 
     @property
     def refused(self) -> str:
@@ -113,11 +117,21 @@ class ModelFetch:
         return self._status
 
     async def free(self) -> int | None:
-        """Return the free bytes where models are kept; None when the disk does not tell."""
-        try:
-            return await in_pool(self._pool, self._free, self._kept)
-        except OSError:
-            return None
+        """Return the free bytes where models are kept; None when the disk does not tell, or not in time."""
+
+        def free() -> int | None:
+            try:
+                return self._free(self._kept)
+            except OSError:
+                return None
+
+        # One at a time: a disk that hangs holds one thread, however often the panel asks.
+        looking = self._looking
+        if looking is None or looking.done():
+            looking = asyncio.get_running_loop().run_in_executor(self._pool, free)
+            self._looking = looking
+        done, _ = await asyncio.wait((looking,), timeout=FREE_SECONDS)
+        return looking.result() if done and not looking.cancelled() else None
 
     def folder(self, model: Model) -> Path:
         """Return the folder that the model is fetched to."""

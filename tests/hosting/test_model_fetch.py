@@ -5,6 +5,7 @@ failures.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -152,6 +153,31 @@ async def test_only_where_it_is_allowed(hub: Hub, tmp_path: Path) -> None:
         with pytest.raises(Draining):
             await fetch.start(NAME)
     assert not hub.asked
+
+
+async def test_a_disk_that_hangs_holds_one_thread(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The panel hears all but its free bytes meanwhile, and these as soon as it answers."""
+    monkeypatch.setattr(model_fetch, "FREE_SECONDS", 0.02)
+    answers = threading.Event()
+    looks: list[Path] = []
+
+    def free(folder: Path) -> int:
+        looks.append(folder)
+        answers.wait(30)
+        return PLENTY
+
+    with ThreadPoolExecutor(3) as pool:
+        async with fetching(hub, tmp_path, free=free, pool=pool) as fetch:
+            try:
+                assert [await fetch.free() for _ in range(3)] == [None] * 3
+                assert len(looks) == 1
+            finally:
+                answers.set()
+            async with asyncio.timeout(30):
+                while await fetch.free() != PLENTY:
+                    pass
 
 
 async def test_the_disk_keeps_room(
