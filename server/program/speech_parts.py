@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -45,11 +46,15 @@ class SpeechParts:
         elif settings.transcription_local_model is not None:
             self.recogniser = self._local(settings.transcription_local_model)
         # The one that sessions use
-        self.ear = ChosenRecogniser(self.recogniser, self._local, lambda: self.on_change())
+        self.ear = ChosenRecogniser(
+            self.recogniser,
+            lambda folder: self._local(folder, chosen=True),
+            lambda: self.on_change(),
+        )
 
-    def _local(self, folder: Path) -> LocalRecogniser:
+    def _local(self, folder: Path, *, chosen: bool = False) -> LocalRecogniser:
         python = _python(self._settings.engine_python)
-        return LocalRecogniser(folder, python, on_change=lambda: self.on_change())
+        return LocalRecogniser(folder, python, chosen=chosen, on_change=lambda: self.on_change())
 
     def report(self) -> dict[str, dict[str, str] | None]:
         """Describe those that answer, for operators."""
@@ -71,11 +76,12 @@ class SpeechParts:
         return found
 
     async def choose(self, folder: str) -> None:
-        """Begin to load the recogniser of a folder. Raises BadRequest for one without a model."""
+        """Begin to load the recogniser of a folder. Raises BadRequest for one without a model, Draining."""
         path = Path(folder)
-        if not path.is_absolute() or not await asyncio.to_thread((path / "config.json").is_file):
+        if not path.is_absolute() or not await asyncio.to_thread(_readable, path / "config.json"):
             raise BadRequest(
-                "There is no model in this folder of the server: it has no config.json. Give the whole path of one that has."
+                "There is no model in this folder of the server: it has no config.json that the server may read. Give the whole"
+                " path of one that has."
             )
         await self.ear.choose(path)
 
@@ -137,6 +143,14 @@ def _voice(settings: Settings) -> ServerVoice | LocalVoice | None:
         voice=settings.speech_voice,
         socket=settings.speech_socket,
     )
+
+
+def _readable(file: Path) -> bool:
+    """Find whether there is such a file; a path that is too long, or is hidden from the server, has none."""
+    try:
+        return file.is_file() and os.access(file, os.R_OK)
+    except OSError:
+        return False
 
 
 def _python(chosen: Path | None) -> str:

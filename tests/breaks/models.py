@@ -211,6 +211,15 @@ MODELS = (
     ),
     Break(
         "A model that the server loads itself",
+        "a speech model runs its own code",
+        "server/engines/speech/recogniser_worker/__main__.py",
+        "            trust_remote_code=False,\n",
+        "            trust_remote_code=True,\n",
+        "engines/speech/test_local_recogniser.py::test_a_model_brings_no_code",
+        slow=True,
+    ),
+    Break(
+        "A model that the server loads itself",
         "its log is heard while a question is in work",
         "server/processes/child_log.py",
         "        if quiet:\n            self.withheld += 1\n",

@@ -62,11 +62,15 @@ async def test_without_speech() -> None:
             await anext(run.program.speech.ear.recognise(SOUND, language=None))
 
 
-@pytest.mark.parametrize("folder", ["", "  ", 5, None, "whisper", "/nowhere/whisper", "a" * 2000])
+@pytest.mark.parametrize(
+    "folder",
+    ["", "  ", 5, None, "whisper", "/nowhere/whisper", "/\0", "/" + "a" * 300, "a" * 2000],
+)
 async def test_what_is_no_folder_of_a_model_is_refused(folder: Any) -> None:
     async with running(operator_token=OPERATOR) as run, http(run) as client:
         client.headers["Authorization"] = f"Bearer {OPERATOR}"
         answer = await client.post(f"{PATH}/recogniser", json={"folder": folder})
+        # Also a path that no file system takes
         assert answer.status_code == 400
         assert "folder" in answer.text
         assert run.program.speech.ear.chosen is None
@@ -92,6 +96,7 @@ async def test_one_that_fails_leaves_that_of_the_settings(tmp_path: Path) -> Non
         found = await chosen(client, "unreachable")
         assert found["folder"] == tmp_path.name
         assert "ENGINE_PYTHON" in found["detail"]
+        # A folder that the settings do not name
         assert (ear.name, ear.ready) == ("transcriptions", True)
         assert [words.text async for words in ear.recognise(SOUND, language=None)][-1].strip()
         left = (await client.delete(f"{PATH}/recogniser")).json()

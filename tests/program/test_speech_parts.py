@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,47 @@ async def test_a_local_recogniser_that_cannot_be_loaded(tmp_path: Path) -> None:
         None, transcription_base_url="http://127.0.0.1:9/v1", transcription_local_model=tmp_path
     )
     assert isinstance(SpeechParts(both).recogniser, ServerRecogniser)
+
+
+# In place of a worker whose model cannot be loaded, and of one that dies
+WORKER = """#!{python}
+import sys
+sys.path.insert(0, {root!r})
+from server.processes.wire import encode
+sys.stdout.buffer.write(encode({message!r}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("message", "words"),
+    [
+        ({"type": "failed", "message": "no weights"}, "whisper could not be loaded (no weights)"),
+        ({"type": "ready"}, "process ended"),
+    ],
+)
+async def test_a_chosen_recogniser_that_fails_names_the_panel(
+    tmp_path: Path, message: dict[str, str], words: str
+) -> None:
+    """No setting names its folder, and it needs no new start of the server."""
+    folder, python = tmp_path / "whisper", tmp_path / "python"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    root = str(Path(__file__).resolve().parents[2])
+    python.write_text(WORKER.format(python=sys.executable, root=root, message=message))
+    python.chmod(0o700)
+    speech = SpeechParts(load(None, engine_python=python, transcription_local_model=folder))
+    try:
+        settled = speech.recogniser
+        assert isinstance(settled, LocalRecogniser)
+        settled.start()
+        await speech.choose(str(folder))
+        assert speech.ear.chosen is not None
+        chosen = speech.ear.chosen[1]
+        await soon(lambda: words in settled.trouble and words in chosen.trouble)
+        assert chosen.trouble.endswith("in the operator's panel.")
+        assert "panel" not in settled.trouble
+    finally:
+        await speech.close()
 
 
 async def test_a_voice_that_answers() -> None:

@@ -175,7 +175,6 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "engines.speech.base": "protocols and data without behaviour",
     "engines.speech.http_client": "what goes over it: tests/engines/speech/test_synthesis.py, test_transcriptions.py",
     "engines.openai.bounded_socket": "what goes over it: tests/engines/openai/test_video_stream.py, tests/engines/speech/test_realtime.py",
-    "engines.speech.local_worker": "what its owners show of it: tests/engines/speech/test_local_recogniser.py, test_local_voice.py",
     "engines.speech.server_state": "what its owners show of it: tests/engines/speech/test_server_recogniser.py, test_server_voice.py",
     "engines.speech.limits": "data: tests/engines/speech/test_synthesis.py, test_transcriptions.py",
     "engines.speech.voice_worker.*": "tests/engines/speech/test_local_voice.py, with a true model",

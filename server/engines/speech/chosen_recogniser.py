@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 
-from server.core.errors import SpeechUnavailable
+from server.core.errors import Draining, SpeechUnavailable
 from server.core.sound import Sound
 from server.engines.speech.base import Recogniser, Words
 from server.engines.speech.local_recogniser import LocalRecogniser
@@ -32,6 +32,7 @@ class ChosenRecogniser:
         # The chosen one with the name of its folder; None without one
         self.chosen: tuple[str, LocalRecogniser] | None = None
         self._choosing = asyncio.Lock()
+        self._closed = False
 
     @property
     def now(self) -> Recogniser | None:
@@ -64,9 +65,11 @@ class ChosenRecogniser:
                 yield words
 
     async def choose(self, folder: Path) -> None:
-        """Begin to load the model of a folder, in place of the one chosen before."""
+        """Begin to load the model of a folder, in place of the one chosen before. Raises Draining."""
         async with self._choosing:
             await self._end()
+            if self._closed:
+                raise Draining("The server is about to stop and loads nothing any more.")
             chosen = self._make(folder)
             self.chosen = folder.name, chosen
             chosen.start()
@@ -78,14 +81,16 @@ class ChosenRecogniser:
 
     async def _end(self) -> None:
         if self.chosen is not None:
-            (_, ended), self.chosen = self.chosen, None
-            await ended.close()
-            self._on_change()
+            # Whoever comes next ends it, should this be cancelled meanwhile.
+            await self.chosen[1].close()
+            self.chosen = None
+            if not self._closed:
+                self._on_change()
 
     async def close(self) -> None:
-        """End both. Safe to call twice."""
+        """End both; nothing is loaded after it. Safe to call twice."""
+        self._closed = True
         async with AsyncExitStack() as stack:
             if self._settled is not None:
                 stack.push_async_callback(self._settled.close)
-            if self.chosen is not None:
-                stack.push_async_callback(self.chosen[1].close)
+            stack.push_async_callback(self.forget)

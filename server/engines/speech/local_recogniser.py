@@ -25,7 +25,7 @@ class LocalRecogniser:
     """One model in one worker, one sound at a time; see `Recogniser`. `start` loads it beside everything
     else.
 
-    `argv` runs the worker. `on_change` is called when it becomes ready, and when it ends.
+    `chosen`: an operator chose it, and the settings do not name it. `on_change` is called when it becomes ready, and when it ends.
     """
 
     name = "local"
@@ -38,6 +38,7 @@ class LocalRecogniser:
         python: str,
         *,
         env: Mapping[str, str] | None = None,
+        chosen: bool = False,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self.on_change = on_change
@@ -47,9 +48,16 @@ class LocalRecogniser:
             env or {},
             load_seconds=LOAD_SECONDS,
             remedy="Set ENGINE_PYTHON to a Python with torch and transformers.",
+            again=(
+                "Load it again in the operator's panel." if chosen else "Start the server again."
+            ),
             cannot_load=lambda why: (
-                f"The speech model {folder.name} could not be loaded ({why})."
-                " Set TRANSCRIPTION_LOCAL_MODEL to the folder of another one."
+                f"The speech model {folder.name} could not be loaded ({why}). "
+                + (
+                    "Load another one in the operator's panel."
+                    if chosen
+                    else "Set TRANSCRIPTION_LOCAL_MODEL to the folder of another one."
+                )
             ),
             on_loaded=lambda _: None,
             on_message=self._receive,

@@ -39,8 +39,10 @@ class SpeechWorker:
         on_message: Callable[[Message], None],
         on_end: Callable[[], None],
         on_change: Callable[[], None],
+        again: str = "Start the server again.",
     ) -> None:
-        """`name`: "recogniser" or "voice"; `remedy`: for a process that cannot start.
+        """`name`: "recogniser" or "voice"; `remedy`: for a process that cannot start; `again`: for one
+        that has ended.
 
         `cannot_load(message)` words the worker's refusal; `on_loaded(header)` gets its first message
         and `on_message` those about work; `on_end` is called when the process has ended, and
@@ -54,6 +56,7 @@ class SpeechWorker:
         self._env = dict(env)
         self._load_seconds = load_seconds
         self._remedy = remedy
+        self._again = again
         self._cannot_load = cannot_load
         self._on_loaded = on_loaded
         self._on_message = on_message
@@ -140,6 +143,8 @@ class SpeechWorker:
 
     def _receive(self, message: Message) -> None:
         match message.type:
+            case "failed" | "ready" if self._closed:
+                pass  # It was loaded while it was being ended.
             case "failed":
                 self.failed(self._cannot_load(str(message.header["message"])))
             case "ready":
@@ -153,9 +158,7 @@ class SpeechWorker:
 
     def _exited(self, status: int) -> None:
         if not self._closed and (self.ready or not self._loaded.is_set()):
-            self.failed(
-                f"The local {self._name}'s process ended (status {status}). Start the server again."
-            )
+            self.failed(f"The local {self._name}'s process ended (status {status}). {self._again}")
         self.ready = False
         self._on_end()
 

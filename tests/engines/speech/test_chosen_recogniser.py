@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 from typing import cast
@@ -9,7 +10,7 @@ from typing import cast
 import numpy as np
 import pytest
 
-from server.core.errors import SpeechUnavailable
+from server.core.errors import Draining, SpeechUnavailable
 from server.core.sound import Sound
 from server.engines.speech.base import Words
 from server.engines.speech.chosen_recogniser import ChosenRecogniser
@@ -25,6 +26,9 @@ class Fake:
         self.name, self.elsewhere = name, elsewhere
         self.ready = False
         self.started = self.closed = 0
+        # Cleared: it takes its time to end
+        self.ends = asyncio.Event()
+        self.ends.set()
 
     def start(self) -> None:
         self.started += 1
@@ -35,6 +39,7 @@ class Fake:
         yield Words(f"{self.name} {language}", True)
 
     async def close(self) -> None:
+        await self.ends.wait()
         self.closed += 1
 
 
@@ -101,3 +106,49 @@ async def test_closing_ends_both() -> None:
     await rig.ear.choose(Path("/models/whisper"))
     await rig.ear.close()
     assert (settled.closed, rig.made[0].closed) == (1, 1)
+    assert rig.changes == 0
+
+
+async def test_nothing_is_loaded_after_the_end() -> None:
+    """Neither by a choice that still ended the one before, nor by a later one."""
+    rig = Rig(None)
+    await rig.ear.choose(Path("/models/one"))
+    (one,) = rig.made
+    one.ends.clear()
+    late = asyncio.create_task(rig.ear.choose(Path("/models/two")))
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(rig.ear.close())
+    await asyncio.sleep(0)
+    one.ends.set()
+    with pytest.raises(Draining):
+        await late
+    await closing
+    with pytest.raises(Draining):
+        await rig.ear.choose(Path("/models/three"))
+    assert rig.made == [one]
+    assert rig.ear.chosen is None
+
+
+async def test_one_whose_end_was_cancelled_is_ended_by_the_next() -> None:
+    """Its request was given up: its process would stay, with its memory."""
+    rig = Rig(None)
+    await rig.ear.choose(Path("/models/one"))
+    (one,) = rig.made
+    one.ends.clear()
+    ending = asyncio.create_task(rig.ear.forget())
+    await asyncio.sleep(0)
+    ending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await ending
+    assert one.closed == 0
+    one.ends.set()
+    await rig.ear.close()
+    assert one.closed == 1
+
+
+async def test_choices_at_once_leave_one() -> None:
+    rig = Rig(None)
+    await asyncio.gather(*(rig.ear.choose(Path(f"/models/{n}")) for n in range(5)))
+    assert [one.closed for one in rig.made] == [1, 1, 1, 1, 0]
+    assert rig.ear.chosen is not None
+    assert rig.ear.chosen[0] == "4"

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import pickle
+import shutil
 import signal
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -101,6 +105,42 @@ async def test_a_process_that_dies(folder: Path) -> None:
     finally:
         await one.close()
     assert one.pid is None
+
+
+class Opens:
+    """Opens a file for writing when it is unpickled."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = str(file)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open, (self._file, "w")
+
+
+@pytest.mark.parametrize("way", ["module", "pickle"])
+async def test_a_model_brings_no_code(folder: Path, tmp_path: Path, way: str) -> None:
+    """Neither a module beside its weights, nor weights that run when they are read; nothing is loaded then."""
+    model, mark = tmp_path / "whisper", tmp_path / "ran"
+    shutil.copytree(folder, model)
+    if way == "module":
+        (model / "own.py").write_text(
+            f"import transformers\nopen({str(mark)!r}, 'w')\n"
+            "class Config(transformers.WhisperConfig):\n    model_type = 'own'\n"
+        )
+        config = json.loads((model / "config.json").read_text())
+        config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.Config"}}
+        (model / "config.json").write_text(json.dumps(config))
+    else:
+        (model / "model.safetensors").unlink()
+        (model / "pytorch_model.bin").write_bytes(pickle.dumps(Opens(mark)))
+    one = LocalRecogniser(model, str(PYTHON), env=ENVIRONMENT)
+    one.start()
+    try:
+        with pytest.raises(SpeechUnavailable):
+            await one.wait()
+        assert not mark.exists()
+    finally:
+        await one.close()
 
 
 async def test_what_cannot_be_loaded_says_why(tmp_path: Path) -> None:
