@@ -20,7 +20,9 @@ export class SpeechView {
   constructor({ onChoose }) {
     byId("speech-form", HTMLFormElement).addEventListener("submit", (event) => {
       event.preventDefault();
-      onChoose(this.#folder.value.trim());
+      // An empty one would ask for the recogniser of the settings.
+      this.#folder.value = this.#folder.value.trim();
+      if (this.#folder.reportValidity()) onChoose(this.#folder.value);
     });
     this.#stop.addEventListener("click", () => onChoose(""));
   }

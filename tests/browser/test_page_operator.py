@@ -487,6 +487,12 @@ async def test_the_operator_chooses_a_recogniser(visit: Visit, tmp_path: Path) -
         await expect(speech.locator("#speech-ear")).to_have_text("whisper · does not work")
         await expect(speech.get_by_role("alert")).to_be_hidden()
         await expect(speech).to_contain_text("ENGINE_PYTHON")
+        # Blanks are no folder, and no wish for the one of the settings.
+        await field.fill("  ")
+        await page.button("Load the speech model").click()
+        await expect(field).to_have_value("")
+        await expect(field).to_be_focused()
+        await expect(speech.locator("#speech-ear")).to_have_text("whisper · does not work")
         await page.button("Stop the speech model").click()
         await expect(speech.locator("#speech-ear")).to_have_text("not set")
         await expect(page.button("Stop the speech model")).to_be_hidden()
