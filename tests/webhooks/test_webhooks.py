@@ -109,6 +109,7 @@ async def test_a_visitors_alarm_goes_where_the_visitor_agreed() -> None:
         async with sending(*hooks) as webhooks:
             assert [one.name for one in webhooks.offered] == ["offered", "other"]
             webhooks.rang_for(ring(VISITOR), ["offered", "house"])
+            assert [seen(webhooks, number)["waiting"] for number in range(3)] == [1, 0, 0]
             await soon(lambda: bool(offered.heard))
             assert offered.messages[0]["data"]["source"] == {"kind": "visitor", "name": ""}
             await asyncio.sleep(0.05)

@@ -46,6 +46,12 @@ class Scene:
         self.outbox = Outbox()
         self.receivers = RingReceivers("session", self.outbox, self.webhooks)
 
+    @property
+    def waiting(self) -> list[int]:
+        """The number of alarms that each receiver has not got yet, also before any sender had its time."""
+        hooks: Any = self.webhooks.seen()["webhooks"]
+        return [one["waiting"] for one in hooks]
+
     async def said(self) -> list[tuple[str, bool]]:
         """The names of the next `webhooks` message, with their switches."""
         reader = self.outbox.attach()
@@ -72,9 +78,11 @@ async def test_nothing_leaves_before_the_person_agrees(scene: Scene) -> None:
     scene.receivers.report()
     assert await scene.said() == [("people", False), ("other", False)]
     scene.receivers.rang(RING)
+    assert scene.waiting == [0, 0, 0]
     scene.receivers.choose(["people"])
     assert await scene.said() == [("people", True), ("other", False)]
     scene.receivers.rang(RING)
+    assert scene.waiting == [1, 0, 0]
     await soon(lambda: len(scene.people.heard) == 1)
     await asyncio.sleep(0.05)
     assert scene.people.messages[0]["data"]["condition"] == "you see red"
@@ -86,10 +94,13 @@ async def test_one_word_ends_it(scene: Scene) -> None:
     scene.receivers.choose(["people", "other"])
     scene.receivers.choose(["other"])
     scene.receivers.rang(RING)
+    assert scene.waiting == [0, 1, 0]
     await soon(lambda: len(scene.other.heard) == 1)
     scene.receivers.choose([])
     assert await scene.said() == [("people", False), ("other", False)]
+    await soon(lambda: not any(scene.waiting))
     scene.receivers.rang(RING)
+    assert scene.waiting == [0, 0, 0]
     await asyncio.sleep(0.05)
     assert (scene.people.connections, len(scene.other.heard)) == (0, 1)
 
@@ -113,6 +124,7 @@ async def test_what_is_not_offered_is_refused(scene: Scene, name: str) -> None:
     with pytest.raises(BadRequest, match="Allowed: people, other"):
         scene.receivers.choose(["other", name])
     scene.receivers.rang(RING)
+    assert scene.waiting == [1, 0, 0]
     await soon(lambda: len(scene.people.heard) == 1)
     await asyncio.sleep(0.05)
     assert scene.other.connections == scene.house.connections == 0
