@@ -344,10 +344,11 @@ export class ChatView {
     }
   }
 
-  /** Keep a question in sight above an answer longer than the log. @param {HTMLElement} article */
+  /** Keep a question in sight above words longer than the log beside it. Others are seen whole: it would lie on them. @param {HTMLElement} article */
   #pin(article) {
-    const rest = article.offsetHeight - part(article, ".asked", HTMLElement).offsetHeight;
-    article.classList.toggle("pinned", article.dataset.kind !== "describe" && rest > this.log.clientHeight);
+    const [room, asked] = [this.log.clientHeight, part(article, ".asked", HTMLElement).offsetHeight];
+    const long = article.offsetHeight - asked > room && asked + part(article, ".text", HTMLElement).offsetHeight > room;
+    article.classList.toggle("pinned", article.dataset.kind !== "describe" && long);
   }
 
   /** The words of the newest answer, while nothing stands below it. @returns {[HTMLElement, HTMLElement]|null} */

@@ -215,12 +215,13 @@ async def test_a_held_pictures_boxes_are_on_the_answers_picture(
     assert "boxes" not in response
 
 
-# A newest answer's words inside the log, and more below the log's edge
+# A newest answer's words inside the log, their first line below no question, and more below the log's edge
 _WORDS_IN_SIGHT = """turn => {
   const log = document.querySelector("#log");
   const [window_, words] = [log, turn.querySelector(".text")].map((one) => one.getBoundingClientRect());
   const below = log.scrollHeight - log.scrollTop - log.clientHeight;
-  return words.height > 0 && words.top >= window_.top && words.bottom <= window_.bottom && below > 1;
+  const covered = document.elementFromPoint(words.right - 20, words.top + 10)?.closest(".asked");
+  return words.height > 0 && words.top >= window_.top && words.bottom <= window_.bottom && !covered && below > 1;
 }"""
 
 
