@@ -32,10 +32,15 @@ export class FetchView {
   #chosen = null;
   /** @type {FetchFacts|null} */
   #facts = null;
+  // Its button was pressed, and it has not begun
+  #asked = "";
 
   /** @param {{onFetch: (model: string) => void, onPause: () => void}} hooks */
   constructor({ onFetch, onPause }) {
-    this.#start.addEventListener("click", () => this.#chosen && onFetch(this.#chosen.id));
+    this.#start.addEventListener("click", () => {
+      this.#asked = this.#chosen?.id ?? "";
+      if (this.#asked) onFetch(this.#asked);
+    });
     this.#resume.addEventListener("click", () => onFetch(this.#facts?.fetching?.model ?? ""));
     this.#pause.addEventListener("click", onPause);
   }
@@ -78,5 +83,8 @@ export class FetchView {
     this.#why.classList.toggle("problem", problem !== "");
     say(this.#command, command);
     show(this.#command, refused !== "");
+    // The button has gone, and the progress may be far above it.
+    if (running && model === this.#asked) byId("engine-now", HTMLElement).focus();
+    if (running || problem) this.#asked = "";
   }
 }

@@ -41,7 +41,7 @@ async def run() -> AsyncIterator[Running]:
 async def test_an_operator_fetches_a_model(
     visit: Visit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first card shows what comes; paused it stays; when it is here the list says so."""
+    """The first card shows what comes, in sight; paused it stays; when it is here the list says so."""
     catalogue = tmp_path / "models.toml"
     catalogue.write_bytes(TINY)
     with running_hub() as hub:
@@ -68,7 +68,8 @@ async def test_an_operator_fetches_a_model(
             await expect(page.page.locator("#fetch-space")).to_have_text(ROOM)
             await page.page.locator("#fetch-start").click()
             await expect(text).to_contain_text(f"Fetching {NAME}: ", timeout=30_000)
-            await expect(page.page.locator("#fetch-bar")).to_be_visible()
+            await expect(page.page.locator("#engine-now")).to_be_focused()
+            await expect(page.page.locator("#fetch-bar")).to_be_in_viewport()
             await expect(page.page.locator("#fetch-room")).to_have_text(ROOM)
             await expect(page.page.locator("#fetch-offer")).to_be_hidden()
             await page.page.locator("#fetch-pause").click()

@@ -217,7 +217,7 @@ async def test_a_key_is_given_and_forgotten(visit: Visit, run: Running) -> None:
 
 async def test_what_answers_stands_first(visit: Visit, model: FakeOpenAI) -> None:
     """vLLM of the settings answers and nothing was loaded from here: its model and its host, on a
-    phone and on a screen.
+    phone and on a screen. Then come the models.
     """
     model.models = ["/srv/models/Qwen2.5-VL-32B"]
     settings = {"engine": "auto", "vllm_base_url": model.base_url}
@@ -234,6 +234,8 @@ async def test_what_answers_stands_first(visit: Visit, model: FakeOpenAI) -> Non
             await expect(now).to_contain_text(f"It is at 127.0.0.1:{model.port}.")
             assert "/srv" not in await now.inner_text()
             assert "No model is loaded" not in await now.inner_text()
+            models = page.page.get_by_role("radiogroup", name="Models")
+            await expect(models.get_by_role("radio").first).to_be_in_viewport()
             panel = page.page.locator("#engine-panel")
             assert await panel.evaluate("panel => panel.scrollWidth <= panel.clientWidth")
         # While another one is tried and refused, it stands above.
