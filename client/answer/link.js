@@ -17,6 +17,7 @@ export class LinkDialog {
     title.id = "link-title";
     this.#dialog.setAttribute("aria-labelledby", title.id);
     this.#address.className = "address";
+    this.#host.dir = this.#address.dir = "ltr";
     const warning = this.#warning;
     warning.className = "fine";
     this.#open.className = "button primary";

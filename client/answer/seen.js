@@ -98,10 +98,12 @@ export class SeenDialog {
     // The small one, until the other is here
     if (frame.thumbnail?.startsWith("data:image/jpeg;base64,")) picture.src = frame.thumbnail;
     place.append(picture);
-    const words = document.createElement("figcaption");
+    const caption = document.createElement("figcaption");
+    const words = document.createElement("p");
     words.textContent = text("Fetching it…");
-    words.setAttribute("role", "status");
-    view.append(place, words);
+    words.setAttribute("role", "status"); // a caption may have no such role itself
+    caption.append(words);
+    view.append(place, caption);
     this.#views.append(view);
     this.#zoom.add(place, picture);
     void this.#bring(frame, picture, words);

@@ -27,6 +27,8 @@ ANSWER = """There are **two** parts:
 ```
 """
 LONG = "It is a cup of tea. " * 80
+# Wider than a phone; only its end says whose it is
+HOST = f"www.bank.example.{'a' * 60}.elsewhere.example"
 
 
 async def test_marks_become_elements_and_html_stays_text(
@@ -35,7 +37,8 @@ async def test_marks_become_elements_and_html_stays_text(
     """Lists, tables, code and emphasis are shown as such, piece by piece; no element comes from
     HTML; a link says its host, and asks before it is opened; copied words have no marks.
     """
-    model.answer_for = lambda _body, _jpeg: [ANSWER[at : at + 7] for at in range(0, len(ANSWER), 7)]
+    answer = f"{ANSWER}\n[long](https://{HOST}/cap)"
+    model.answer_for = lambda _body, _jpeg: [answer[at : at + 7] for at in range(0, len(answer), 7)]
     page = await visit(server.base_url)
     await page.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     await page.start()
@@ -62,6 +65,12 @@ async def test_marks_become_elements_and_html_stays_text(
     await expect(leads).to_have_attribute("rel", "noopener noreferrer")
     await dialog.get_by_role("button", name="Not now").click()
     await expect(dialog).to_be_hidden()
+    await text.get_by_role("button", name="long").click()
+    await expect(dialog.locator("strong")).to_have_text(HOST)
+    await expect(dialog.locator("strong")).to_have_attribute("dir", "ltr")
+    await expect(dialog.locator(".address")).to_have_attribute("dir", "ltr")
+    assert await dialog.evaluate("dialog => dialog.scrollWidth <= dialog.clientWidth")
+    await page.page.keyboard.press("Escape")
 
     await page.turns.last.get_by_role("button", name="Copy").click()
     await page.page.wait_for_function(
