@@ -149,6 +149,22 @@ async def test_no_state_has_a_violation(
     await page.ask("What is this?")
     await page.turns.last.locator(".evidence summary").click()
     await checked.look("answer with details")
+    model.answer_for = lambda _body, _jpeg: [LONG]
+    await page.ask("And this?")
+    await page.turns.last.locator(".shot").click()
+    dialog = page.page.locator("#seen-dialog")
+    await dialog.get_by_label("Compare with").select_option(index=1)
+    await expect(dialog.locator("figcaption").nth(1)).to_contain_text("kB")
+    await checked.look("two pictures")
+    await page.page.keyboard.press("Escape")
+    await page.turns.last.locator(".text button").first.click()
+    await expect(page.page.locator("#link-dialog")).to_be_visible()
+    await checked.look("link")
+    await page.page.keyboard.press("Escape")
+    await page.page.locator("#keep").evaluate("button => button.click()")
+    await expect(page.page.locator("#keep-dialog")).to_be_visible()
+    await checked.look("saving")
+    await page.page.keyboard.press("Escape")
     model.answer_for = lambda _body, _jpeg: [LONG * 8]
     await page.ask("And what else?")
     await checked.look("long answer")
@@ -167,7 +183,9 @@ async def test_no_state_has_a_violation(
     await expect(page.page.locator("#watches-list li")).to_have_count(1)
     await checked.look("watches")
     await page.page.locator("#watches > summary").click()
-    await page.page.evaluate("document.querySelector('#update').hidden = false")
+    await page.page.evaluate(
+        "document.querySelector('#update').hidden = document.querySelector('#update-keep').hidden = false"
+    )
     await checked.look("a newer page")
     await page.page.evaluate("document.querySelector('#update').hidden = true")
     await page.state.click()

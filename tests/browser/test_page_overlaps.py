@@ -4,6 +4,7 @@ to a desktop's, with letters of the usual and of twice the size; and axe finds n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -42,6 +43,9 @@ LETTERS = ("100", "200")
 TRIES = 4
 LANGUAGES = ("en", "de", "ar", "ja")
 
+# A picture that came from the server
+BLOB = re.compile("^blob:")
+
 # The size of the letters, and two pictures drawn with it
 _LETTERS = """async (size) => {
   document.documentElement.dataset.size = size;
@@ -77,6 +81,30 @@ async def crowded(page: Visitor, state: str) -> list[str]:
     return wrong
 
 
+async def in_an_answers_dialogs(page: Visitor, look: Callable[[str], Awaitable[None]]) -> None:
+    """Look at what the model saw, beside another answer's picture, at saving, and at a link."""
+    found = page.page
+    await found.locator("#quick-what").click()
+    await expect(page.turns).to_have_count(2)
+    await expect(page.turns.last).to_have_attribute("data-state", "done")
+    await page.turns.last.locator(".shot").click()
+    dialog = found.locator("#seen-dialog")
+    await expect(dialog.locator("img")).to_have_attribute("src", BLOB)
+    await look("what the model saw")
+    await dialog.locator("select").select_option(index=1)
+    await expect(dialog.locator("img").nth(1)).to_have_attribute("src", BLOB)
+    await look("two pictures")
+    await found.keyboard.press("Escape")
+    await found.locator("#keep").evaluate("button => button.click()")
+    await expect(found.locator("#keep-dialog")).to_be_visible()
+    await look("saving")
+    await found.keyboard.press("Escape")
+    await page.turns.last.locator(".text button").first.click()
+    await expect(found.locator("#link-dialog")).to_be_visible()
+    await look("link")
+    await found.keyboard.press("Escape")
+
+
 async def in_each_state(
     page: Visitor, model: FakeOpenAI, look: Callable[[str], Awaitable[None]]
 ) -> None:
@@ -87,6 +115,7 @@ async def in_each_state(
     await page.page.locator("#quick-what").click()
     await expect(page.turns.last).to_have_attribute("data-state", "done")
     await look("answered")
+    await in_an_answers_dialogs(page, look)
     model.behaviour = Behaviour.STALLS
     await page.send("And this?")
     await expect(page.turns.last).to_have_attribute("data-state", "answering")
