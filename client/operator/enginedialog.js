@@ -327,6 +327,7 @@ function choiceRow(name, value, title, text, { checked = false, disabled = false
   strong.textContent = title;
   const small = document.createElement("small");
   small.textContent = text;
+  small.dir = "auto"; // the server's own words are English
   const words = document.createElement("span");
   words.append(strong, ...(text ? [small] : []));
   row.append(input, words);

@@ -21,6 +21,9 @@ export const MODES = {
   remote: key("Another server"),
 };
 
+// A server whose program is not known, as the report has it
+const UNNAMED = key("a model server");
+
 /** @type {Record<string, string>} by mode */
 const LOADS = {
   in_process: key("Loading {model} in this program"),
@@ -84,7 +87,7 @@ function answering(report) {
   if (engine === "builtin") return { title: text("The built-in engine answers"), detail: why };
   const at = where ? text("It is at {host}.", { host: where }) : "";
   const title = server
-    ? text("{model} on {host} answers", { model: model || text("A model"), host: server })
+    ? text("{model} on {host} answers", { model: model || text("A model"), host: server === UNNAMED ? text(UNNAMED) : server })
     : text("{model} answers", { model: model || text("The local model") });
   return { title, detail: [at, why].filter(Boolean).join(" ") };
 }

@@ -1,5 +1,5 @@
 import { byId, say, show } from "../page/dom.js";
-import { key, plural, text } from "../words/text.js";
+import { isolated, joined, key, plural, text } from "../words/text.js";
 
 /** @typedef {import("./people.js").PeopleFacts} PeopleFacts */
 
@@ -75,7 +75,7 @@ export class PeopleView {
 /** The requests of a session to the model. @param {import("./people.js").Seen} session */
 function use({ questions, background, visual_tokens }) {
   const asked = plural("{count} questions", "1 question", questions);
-  return [asked, plural("{count} unasked looks", "1 unasked look", background), plural("{count} visual tokens", "1 visual token", visual_tokens)].join(", ");
+  return joined([asked, plural("{count} unasked looks", "1 unasked look", background), plural("{count} visual tokens", "1 visual token", visual_tokens)]);
 }
 
 /** @param {string} who @param {string} name @param {string[]} parts @param {string} act */
@@ -85,7 +85,7 @@ function row(who, name, parts, act) {
   const strong = document.createElement("strong");
   strong.textContent = who;
   const small = document.createElement("small");
-  small.textContent = `${name} · ${parts.join(" · ")}`;
+  small.textContent = [name, ...parts].map(isolated).join(" · ");
   words.append(strong, small);
   const button = document.createElement("button");
   button.type = "button";
