@@ -17,6 +17,7 @@ export class Keeping {
   #dialog = document.createElement("dialog");
   #said = document.createElement("p");
   #formats = document.createElement("fieldset");
+  #later = document.createElement("button");
   #load;
   #marked;
   #onDelete;
@@ -57,9 +58,10 @@ export class Keeping {
     hint.textContent = text("The file is made on this device. Nothing is stored on the server.");
     const row = document.createElement("div");
     row.className = "row";
+    this.#later = button(text("Not now"), () => this.#dialog.close());
     row.append(
       button(text("Delete all"), () => this.#delete()),
-      button(text("Not now"), () => this.#dialog.close()),
+      this.#later,
       button(text("Save"), () => void this.#save(), "primary"),
     );
     this.#dialog.replaceChildren(title, this.#formats, hint, this.#said, row);
@@ -83,6 +85,7 @@ export class Keeping {
   async #save() {
     const format = /** @type {Format} */ (this.#formats.querySelector("input:checked")?.getAttribute("value") ?? "markdown");
     this.#said.textContent = await this.#write(format, this.#turns, this.#asides, () => (this.#said.textContent = text("Making the file…")));
+    if (this.#said.textContent === text("Saved.")) this.#later.textContent = text("Done");
   }
 
   /** @param {Format} format @param {Turn[]} turns @param {Aside[]} asides @param {() => void} [onPlace] the place is chosen @returns {Promise<string>} how it went; "" when it was called off */

@@ -48,7 +48,7 @@ async def test_a_conversation_is_saved_and_deleted(
     assert html.count('src="data:image/jpeg;base64,') == 2
     turns = json.loads((tmp_path / "chat.json").read_text(encoding="utf-8"))["turns"]
     assert [turn["question"] for turn in turns] == ["What colour is it?", "What is this?"]
-    await dialog.get_by_role("button", name="Not now").click()
+    await dialog.get_by_role("button", name="Done").click()
     # The state lies over the first answers.
     await page.page.locator("#state").click()
     await expect(page.page.locator("#facts")).to_be_hidden()

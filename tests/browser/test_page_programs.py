@@ -144,7 +144,7 @@ async def test_an_assistant_looks_is_seen_and_ended(
         assert [turn.get("asked_by") for turn in turns] == [None, "Kitchen", None]
         assert turns[1]["question"] == f"Kitchen, another program: {QUESTION}"
         assert turns[1]["picture"].startswith("data:image/jpeg;base64,")
-        await page.page.locator("#keep-dialog").get_by_role("button", name="Not now").click()
+        await page.page.locator("#keep-dialog").get_by_role("button", name="Done").click()
 
         await light.click()
         row = dialog.locator("#programs-list li")
