@@ -15,6 +15,7 @@ from server.core.aio import TaskSet, log_failure, supervise
 from server.core.close_codes import Close
 from server.core.errors import Busy, Conflict, Draining, NotFound
 from server.core.redact import session_hash
+from server.session import entries
 from server.session.cameras.admission import Invitation, connection_key
 from server.session.cameras.cameras import FurtherCamera
 from server.session.entries import Entry, Seen, Slots, Socket, longest_left, seen_of
@@ -69,9 +70,9 @@ class SessionManager:
         return sum(1 + len(session.cameras) for session in self.visitors())
 
     @property
-    def holders(self) -> list[str]:
-        """The names under which the visitors' sessions and their further cameras have slots."""
-        return [name for session in self.visitors() for name in _slots_of(session)]
+    def holders(self) -> dict[str, float | None]:
+        """See `entries.holders_of`."""
+        return entries.holders_of(self._entries.values())
 
     def __contains__(self, session_id: str) -> bool:
         return session_id in self._entries
@@ -118,8 +119,7 @@ class SessionManager:
         `since`: the time when its code was brought, seconds since the epoch; None for now.
         `device`: the paired one that brought it.
 
-        When MAX_SESSIONS are there, the one that was left longest ago makes room, or the one
-        without a picture for longest.
+        When MAX_SESSIONS are there, the first one of `entries.order_of` makes room.
 
         Raises NotFound for one that has ended, Busy when no session makes room, Draining.
         """
@@ -149,7 +149,6 @@ class SessionManager:
         if slots is None or known or self.closed:
             return self.open(session_id, since, device)
         if not await slots.take(session_id):
-            # A session that was left may be here; those of another process make room there.
             left = longest_left(self._entries.values())
             if left is not None:
                 await self._leave(left, "room for others", Close.NO_SESSION)
@@ -231,6 +230,12 @@ class SessionManager:
             end = self._leave(left, "room for others", Close.NO_SESSION)
             self._tasks.spawn(end, name="make room")
         return left is not None
+
+    async def make_room(self, names: Iterable[str]) -> None:
+        """End the sessions whose slots went to others, by the names in `holders`."""
+        for session in entries.left_of(self._entries.values(), names):
+            if session.id in self._entries:
+                await self._leave(session, "room for others", Close.NO_SESSION)
 
     def get(self, session_id: str) -> Session | None:
         entry = self._entries.get(session_id)
@@ -357,7 +362,7 @@ class SessionManager:
         async with AsyncExitStack() as stack:
             # The last one goes first.
             if self._slots is not None:
-                for name in _slots_of(entry.session):
+                for name in entries.slots_of(entry.session):
                     stack.push_async_callback(self._slots.leave, name)
             stack.callback(self._on_end, session_id)
             stack.push_async_callback(entry.session.close, "session_ended")
@@ -393,7 +398,3 @@ class SessionManager:
         """End every session."""
         await self._tasks.close()
         await self._end_all(list(self._entries), "the server stops", Close.DRAINING)
-
-
-def _slots_of(session: Session) -> list[str]:
-    return [session.id, *(connection_key(session.id, camera) for camera in session.cameras.ids)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -54,22 +54,57 @@ local wait = take(KEYS[1], ARGV[1], ARGV[5])
 if wait ~= '' or first or ARGV[3] == '1' or redis.call('ZSCORE', KEYS[3], ARGV[4]) then return wait end
 return take(KEYS[2], ARGV[2], 0)
 """
-# A sorted set: the sessions that have a slot, each with the time when it ends.
+# KEYS: sorted sets. The sessions that have a slot, each with the time when it ends; of them those that
+# were left, each with its place in the order in which they make room; those that made room, until
+# their processes have heard it.
 TAKE_SLOT = """
 local time = redis.call('TIME')
 local at = tonumber(time[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', at)
-if not redis.call('ZSCORE', KEYS[1], ARGV[1]) and redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[2]) then return 0 end
+if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then
+  while redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[2]) do
+    local left = redis.call('ZPOPMIN', KEYS[2])
+    if not left[1] then return 0 end
+    if redis.call('ZREM', KEYS[1], left[1]) == 1 then
+      redis.call('ZADD', KEYS[3], at + ARGV[3], left[1])
+      redis.call('EXPIRE', KEYS[3], ARGV[3])
+    end
+  end
+end
+redis.call('ZREM', KEYS[2], ARGV[1])
+redis.call('ZREM', KEYS[3], ARGV[1])
 redis.call('ZADD', KEYS[1], at + ARGV[3], ARGV[1])
 redis.call('EXPIRE', KEYS[1], ARGV[3])
 return 1
 """
-LEAVE_SLOT = "return redis.call('ZREM', KEYS[1], ARGV[1])"
+LEAVE_SLOT = """
+for _, key in ipairs(KEYS) do redis.call('ZREM', key, ARGV[1]) end
+return 1
+"""
+# ARGV: seconds, then pairs of a session and its place among the left ones, '' for one in use. Returns
+# the left ones that have made room.
 KEEP_SLOTS = """
 local time = redis.call('TIME')
-for at = 2, #ARGV do redis.call('ZADD', KEYS[1], time[1] + ARGV[1], ARGV[at]) end
+local at = tonumber(time[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', at)
+local gone = {}
+for n = 2, #ARGV, 2 do
+  local member, order = ARGV[n], ARGV[n + 1]
+  if order ~= '' and redis.call('ZSCORE', KEYS[3], member) then
+    gone[#gone + 1] = member
+  else
+    redis.call('ZADD', KEYS[1], at + ARGV[1], member)
+    redis.call('ZREM', KEYS[3], member)
+    if order == '' then
+      redis.call('ZREM', KEYS[2], member)
+    else
+      redis.call('ZADD', KEYS[2], at + order, member)
+    end
+  end
+end
 redis.call('EXPIRE', KEYS[1], ARGV[1])
-return 1
+redis.call('EXPIRE', KEYS[2], ARGV[1])
+return gone
 """
 # KEYS: the sessions that operators ended, by when. ARGV: a session's name, the most of them,
 # seconds.
@@ -229,29 +264,48 @@ def _text(name: str | bytes) -> str:
 
 
 class SharedSlots:
-    """MAX_SESSIONS over all processes; for each process alone while the store does not answer."""
+    """MAX_SESSIONS over all processes; for each process alone while the store does not answer.
 
-    def __init__(self, store: Store, most: int, holders: Callable[[], Iterable[str]]) -> None:
-        """`holders` returns the names of this process's sessions and further cameras."""
+    When none is free, a session that was left makes room, whichever process has it: that process
+    hears of it with its next `keep`.
+    """
+
+    def __init__(
+        self, store: Store, most: int, holders: Callable[[], Mapping[str, float | None]]
+    ) -> None:
+        """`holders` returns the names of this process's sessions and further cameras, each with its
+        place among those that were left (the least makes room first); None for one in use.
+        """
         self._store = store
         self._most = most
         self._holders = holders
 
     async def take(self, session_id: str) -> bool:
         """Take a slot; True for a session that has one. False when none is free."""
-        keys = [self._store.name("slots")]
         member = self._store.member(session_id)
-        reply = await self._store.run(TAKE_SLOT, keys, member, self._most, SLOT_SECONDS)
+        reply = await self._store.run(TAKE_SLOT, self._keys, member, self._most, SLOT_SECONDS)
         return reply is None or bool(reply)
 
     async def leave(self, session_id: str) -> None:
-        await self._store.run(
-            LEAVE_SLOT, [self._store.name("slots")], self._store.member(session_id)
-        )
+        await self._store.run(LEAVE_SLOT, self._keys, self._store.member(session_id))
 
-    async def keep(self) -> None:
-        """Renew the slots of this process's sessions; call it at least every SLOT_SECONDS."""
-        members = [self._store.member(session_id) for session_id in self._holders()]
-        for first in range(0, len(members), _AT_ONCE):
-            some = members[first : first + _AT_ONCE]
-            await self._store.run(KEEP_SLOTS, [self._store.name("slots")], SLOT_SECONDS, *some)
+    async def keep(self) -> list[str]:
+        """Renew the slots of this process's sessions; call it at least every SLOT_SECONDS.
+
+        Returns those that were left and have made room for others.
+        """
+        holders = self._holders()
+        names = {self._store.member(name): name for name in holders}
+        gone: list[str] = []
+        for first in range(0, len(names), _AT_ONCE):
+            pairs: list[str | float] = []
+            for member, name in list(names.items())[first : first + _AT_ONCE]:
+                order = holders[name]
+                pairs += [member, "" if order is None else round(order, 3)]
+            reply = await self._store.run(KEEP_SLOTS, self._keys, SLOT_SECONDS, *pairs)
+            gone += [names[_text(member)] for member in reply or ()]
+        return gone
+
+    @property
+    def _keys(self) -> list[str]:
+        return [self._store.name(kind) for kind in ("slots", "left", "made-room")]

@@ -26,7 +26,7 @@ class SharedParts:
     """The shared store, with slots for sessions and the list of ended ones; each is None without REDIS_URL."""
 
     def __init__(
-        self, settings: Settings, metrics: Metrics, holders: Callable[[], list[str]]
+        self, settings: Settings, metrics: Metrics, holders: Callable[[], dict[str, float | None]]
     ) -> None:
         """`holders()`: the sessions and further cameras of this process, whose slots it keeps."""
         self.store = store = _make_store(settings, metrics)
@@ -45,7 +45,7 @@ class SharedParts:
 
         async def keep() -> None:
             if self.slots is not None:
-                await self.slots.keep()
+                await sessions.make_room(await self.slots.keep())
             await self._exchange(gateways, devices, sessions)
 
         # It has its own time limit.

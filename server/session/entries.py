@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from server.core.redact import session_hash
+from server.session.cameras.admission import connection_key
 from server.session.session import Session
 
 # A session without socket and camera may make room for a new one after this long (seconds): a page
@@ -16,6 +17,8 @@ LEFT_SECONDS = 60.0
 # One without a picture may so after this long, its socket open or not: nobody holds a session for
 # long without using it.
 DARK_SECONDS = 180.0
+# Behind all that were left
+_DARK = 1e9
 
 
 class Socket(Protocol):
@@ -66,23 +69,49 @@ class Entry:
     standing: bool = False
 
 
-def longest_left(entries: Iterable[Entry]) -> Session | None:
-    """Find the session that was left longest ago, with neither socket nor camera; else the one
-    without a picture for longest.
+def order_of(entry: Entry, now: float) -> float | None:
+    """Find the place of a session in the order in which sessions make room for others, the least
+    first; None for one that does not.
+
+    First come those with neither socket nor camera, by the time since they were left (minus
+    seconds), then those without a picture for long.
     """
+    session = entry.session
+    if entry.standing:
+        return None
+    unused = entry.socket is None and not session.camera.offered
+    if unused and session.last_activity < now - LEFT_SECONDS:
+        return session.last_activity - now
+    if session.last_picture < now - DARK_SECONDS:
+        return _DARK + session.last_picture - now
+    return None
+
+
+def longest_left(entries: Iterable[Entry]) -> Session | None:
+    """Find the session that is the first to make room."""
+    now = time.monotonic()
+    orders = [(order_of(entry, now), entry.session) for entry in entries]
+    left = [(order, session) for order, session in orders if order is not None]
+    return min(left, key=lambda one: one[0])[1] if left else None
+
+
+def slots_of(session: Session) -> list[str]:
+    """List the names under which a session and its further cameras have slots."""
+    return [session.id, *(connection_key(session.id, camera) for camera in session.cameras.ids)]
+
+
+def holders_of(entries: Iterable[Entry]) -> dict[str, float | None]:
+    """Return the `slots_of` all visitors' sessions, each with its `order_of`."""
     now = time.monotonic()
     visitors = [entry for entry in entries if not entry.standing]
-    idle = [
-        entry.session
-        for entry in visitors
-        if entry.socket is None
-        and not entry.session.camera.offered
-        and entry.session.last_activity < now - LEFT_SECONDS
-    ]
-    if idle:
-        return min(idle, key=lambda session: session.last_activity)
-    dark = [entry.session for entry in visitors if entry.session.last_picture < now - DARK_SECONDS]
-    return min(dark, key=lambda session: session.last_picture, default=None)
+    return {name: order_of(one, now) for one in visitors for name in slots_of(one.session)}
+
+
+def left_of(entries: Iterable[Entry], names: Iterable[str]) -> list[Session]:
+    """List the sessions with these slots that nobody has come back to."""
+    now, chosen = time.monotonic(), set(names)
+    some = [one for one in entries if chosen.intersection(slots_of(one.session))]
+    return [one.session for one in some if order_of(one, now) is not None]
 
 
 def seen_of(entries: Iterable[Entry]) -> list[Seen]:

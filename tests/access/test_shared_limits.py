@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -155,7 +156,7 @@ async def test_a_token_has_one_allowance_in_all_processes(tmp_path: Path) -> Non
             assert await one.anybody(ADDRESS, now) is None
         assert await one.session("s2", ADDRESS, now, begun=False) is None
         assert await other.session("s2", ADDRESS, now, begun=False) is not None
-        slots = SharedSlots(both[0], 10, list)
+        slots = SharedSlots(both[0], 10, dict)
         assert await slots.take("s3")
         assert await one.session("s3", ADDRESS, now, begun=False) is None
         assert await other.session("s3", ADDRESS, now, begun=False) is None
@@ -195,15 +196,15 @@ async def test_slots_are_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     """
     monkeypatch.setattr(shared_limits, "SLOT_SECONDS", 3)
     async with redis_server(tmp_path) as server, stores(server) as both:
-        here: list[str] = []
-        one, other = SharedSlots(both[0], 3, lambda: here), SharedSlots(both[1], 3, list)
+        here: dict[str, float | None] = {}
+        one, other = SharedSlots(both[0], 3, lambda: here), SharedSlots(both[1], 3, dict)
         assert [await p.take(s) for p, s in ((one, "a"), (other, "b"), (one, "c"))] == [True] * 3
         assert not await one.take("d")
         assert not await other.take("d")
         assert await other.take("b")
         await one.leave("a")
         assert await other.take("d")
-        here.append("c")
+        here["c"] = None
         # b and d are nobody's any more.
         async with asyncio.timeout(30):
             while not await one.take("e"):
@@ -215,6 +216,42 @@ async def test_slots_are_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         keys = await server.dump()
     assert all(0 < left <= 60_000 for _, left in keys.values())
     assert SLOT_SECONDS > 2 * 5
+
+
+async def test_who_left_makes_room_at_another_process(tmp_path: Path) -> None:
+    """Who left first goes first; its process hears of it, and nobody in use makes room."""
+    async with redis_server(tmp_path) as server, stores(server) as both:
+        here: dict[str, float | None] = {"used": None, "left": -70.0, "longer": -90.0}
+        one, other = SharedSlots(both[0], 3, lambda: here), SharedSlots(both[1], 3, dict)
+        for name in here:
+            assert await one.take(name)
+        assert not await other.take("a")
+        assert await one.keep() == []
+        assert await other.take("a")
+        assert await one.keep() == ["longer"]
+        del here["longer"]
+        await one.leave("longer")
+        # Back before its slot was given away: it has made no room.
+        here["left"] = None
+        assert await one.keep() == []
+        assert not await other.take("b")
+        # Back after it: it stays, above the bound until somebody goes.
+        here["left"] = -1e9
+        assert await one.keep() == []
+        assert await other.take("b")
+        here["left"] = None
+        assert await one.keep() == []
+        assert not await other.take("c")
+        # A Redis that forgot all takes nobody's session away.
+        here["left"] = -70.0
+        await server.kill()
+        await server.start()
+        async with asyncio.timeout(10):
+            while await both[0].run("return 1", []) is None:
+                await asyncio.sleep(0.1)
+        assert await one.keep() == []
+        keys = await server.dump()
+    assert all(0 < left <= SLOT_SECONDS * 1000 for _, left in keys.values())
 
 
 async def test_sessions_take_slots(tmp_path: Path) -> None:
@@ -229,7 +266,7 @@ async def test_sessions_take_slots(tmp_path: Path) -> None:
                 lambda id: Session(id, LIMITS, tools),
                 max_sessions=2,
                 timeout=60.0,
-                slots=SharedSlots(store, 2, list),
+                slots=SharedSlots(store, 2, dict),
             )
             for store in both
         ]
@@ -251,12 +288,15 @@ async def test_sessions_take_slots(tmp_path: Path) -> None:
             # Further cameras take slots, too, are kept with their sessions, and free them.
             with pytest.raises(Busy):
                 await one.invite("c", "")
-            assert one.holders == ["c", "d"]
+            assert list(one.holders) == ["c", "d"]
             await one.end("d", "over")
             assert (await one.invite("c", "")).camera == "2"
-            assert one.holders == ["c", "c~2"]
+            assert list(one.holders) == ["c", "c~2"]
             with pytest.raises(Busy):
                 await other.admit("x")
+            # Somebody who is back stays; who left makes room, also for others' people.
+            await one.make_room(["c"])
+            assert "c" in one
             await one.find("c").cameras.end("2")
             await one.free_camera("c", "2")
             await other.admit("x")
@@ -271,6 +311,45 @@ async def test_sessions_take_slots(tmp_path: Path) -> None:
             await other.admit("f")
             with pytest.raises(Busy):
                 await other.admit("g")
+        finally:
+            for manager in managers:
+                await manager.close()
+            await tools.inference.close()
+            pools.close()
+
+
+async def test_a_restarted_process_takes_people(tmp_path: Path) -> None:
+    """It has nobody who left, and all slots are taken: those who left elsewhere make room."""
+    pools = Pools()
+    tools = make_tools(FakeEngine(), pools)
+    managers: list[SessionManager] = []
+    async with redis_server(tmp_path) as server, stores(server) as both:
+        slots = [
+            SharedSlots(store, 3, lambda n=n: managers[n].holders)  # type: ignore[misc]
+            for n, store in enumerate(both)
+        ]
+        for one in slots:
+            make = partial(Session, limits=LIMITS, tools=tools)
+            managers.append(SessionManager(make, max_sessions=3, timeout=60.0, slots=one))
+        old, restarted = managers
+        try:
+            for name in ("used", "left", "longer"):
+                await old.admit(name)
+            with pytest.raises(Busy):
+                await restarted.admit("a")
+            old.find("left").last_activity -= 900
+            old.find("longer").last_activity -= 950
+            await old.make_room(await slots[0].keep())
+            await restarted.admit("a")
+            assert len(old) == 3
+            await old.make_room(await slots[0].keep())
+            assert sorted(old.holders) == ["left", "used"]
+            await restarted.admit("b")
+            old.find("left").touch()
+            await old.make_room(await slots[0].keep())
+            assert "left" in old
+            with pytest.raises(Busy):
+                await restarted.admit("c")
         finally:
             for manager in managers:
                 await manager.close()
