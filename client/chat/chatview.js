@@ -175,10 +175,6 @@ export class ChatView {
     show(this.#empty, this.#turns.size + this.entries === 0);
   }
 
-  toEnd() {
-    this.#following.begin();
-  }
-
   /** @param {string|null} key of the turn that the voice is reading */
   renderSpeaking(key) {
     for (const [turn, article] of this.#turns) {

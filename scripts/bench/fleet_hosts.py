@@ -36,9 +36,6 @@ class Host:
 class Hosts:
     """All on this machine, beside each other. Use as a context manager."""
 
-    # Hosts of their own: a partition can cut one off.
-    apart = False
-
     def __init__(self, names: Sequence[str]) -> None:
         self._names = tuple(names)
 
@@ -61,8 +58,6 @@ class Hosts:
 
 class Namespaces(Hosts):
     """A network namespace for each host. The first one is that of this process, from the start on."""
-
-    apart = True
 
     def __init__(self, names: Sequence[str]) -> None:
         """Raises MeasurementError without root, or without the programs."""

@@ -287,10 +287,6 @@ def at_level(sound: NDArray[np.generic], level: float) -> Samples:
     return _whole(exact * (10 ** (level / 20) * 32768 / rms))
 
 
-def louder(sound: Samples, db: float) -> Samples:
-    return _whole(sound.astype(np.float64) * 10 ** (db / 20))
-
-
 def mixed(sound: Samples, *others: Samples) -> Samples:
     """Return sounds at the same time; others that are shorter end earlier."""
     sum = sound.astype(np.float64)

@@ -37,7 +37,6 @@ class Host:
     # 0: unknown
     ram_total_bytes: int = 0
     ram_free_bytes: int = 0
-    cores: int = 1
     # A Python with torch, and its installed libraries with their versions: "torch", "transformers",
     # "diffusers", "fastapi"
     engine_python: str | None = None

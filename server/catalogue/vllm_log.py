@@ -136,12 +136,6 @@ def step(line: str) -> tuple[str, float | None]:
     return "", None
 
 
-def phase(line: str) -> str:
-    """Return the step of a line as text; "" for any other line."""
-    text, share = step(line)
-    return text if share is None else f"{text}, {share:.0f} %"
-
-
 def explanation(lines: Iterable[str], *, for_cpu: bool = False, **settings: object) -> str:
     """Return the cause of a failure and the remedy; "" for an unknown failure.
 

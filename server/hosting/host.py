@@ -164,7 +164,6 @@ class HostProbe:
             gpu_trouble=gpu_trouble,
             ram_total_bytes=total,
             ram_free_bytes=free,
-            cores=len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1,
             engine_python=python,
             libraries=libraries,
             torch_device=device if gpus else "",

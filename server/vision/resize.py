@@ -10,10 +10,6 @@ import math
 
 from server.core.frames import Geometry, Tiles
 
-# Patch 14 times merge 2; pixels 4·28² to 16,384·28² (preprocessor_config.json of Qwen2-VL and Qwen2.5-VL).
-QWEN25 = Geometry(factor=28, min_pixels=3_136, max_pixels=12_845_056)
-# Patch 16 times merge 2; pixels 256² to 4,096² (preprocessor_config.json of Qwen3-VL).
-QWEN3 = Geometry(factor=32, min_pixels=65_536, max_pixels=16_777_216)
 # Longer side to shorter side; from `smart_resize`.
 MAX_RATIO = 200
 # Visual tokens of `detail: high`; enough for a 1280×720 camera without shrinking (1,196 tokens at factor 28).

@@ -23,10 +23,6 @@ class Sampler:
         # Grid point of the next frame, in capture time.
         self._due = 0.0
 
-    @property
-    def rate(self) -> float:
-        return 1 / self._period
-
     def set_rate(self, rate: float) -> None:
         """Change the rate from the last taken frame on. Raises ValueError outside 0.1 to 30 frames per second."""
         period = 1 / _checked(rate)

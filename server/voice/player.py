@@ -48,11 +48,6 @@ class Player:
         return self._waiting / RATE
 
     @property
-    def free(self) -> float:
-        """Seconds of speech that still fit."""
-        return MOST_SECONDS - self.waiting
-
-    @property
     def played(self) -> float:
         """Seconds sent since `begin`."""
         return self._sent / RATE

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,8 +31,6 @@ from server.web.connection_guard import ConnectionGuard
 
 if TYPE_CHECKING:
     from server.web.context import Services
-
-log = logging.getLogger(__name__)
 
 _ASK = "This server asks for an access code. Enter the one that you were given."
 _ASK_PAIRED = "This server asks for an access code. Enter it, or scan a new QR code: its terminal shows one on Enter."

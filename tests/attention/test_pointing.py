@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from server.attention import pointing
 from server.attention.pointing import MAX_BOXES, Answer, Sentence, after_second_look, second_look
+from server.catalogue.geometry import QWEN2_VL, QWEN3_VL
 from server.core.frames import BoxUnit, Region
 from server.vision.grounding import Box
-from server.vision.resize import QWEN3, QWEN25, smart_resize
+from server.vision.resize import smart_resize
 
 FRAME = (1280, 720)
 LIST = '[{"bbox_2d": [84, 56, 168, 112], "label": "spanner", "sure": 0.9}]'
@@ -143,7 +144,7 @@ def test_nonsense_does_not_take_long(text: str) -> None:
 
 @given(
     st.tuples(st.integers(96, 4096), st.integers(96, 4096)),
-    st.sampled_from([QWEN25, QWEN3]),
+    st.sampled_from([QWEN2_VL, QWEN3_VL]),
     st.sampled_from(list(BoxUnit)),
     st.booleans(),
     st.data(),

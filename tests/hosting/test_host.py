@@ -71,10 +71,9 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 
 def test_this_machine_is_looked_at() -> None:
-    """Memory and cores are there; nothing raises."""
+    """Memory is there; nothing raises."""
     found = HostProbe().probe()
     assert 0 < found.ram_free_bytes <= found.ram_total_bytes
-    assert found.cores >= 1
     assert found.gpus or found.gpu_trouble
 
 

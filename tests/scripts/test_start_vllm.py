@@ -23,8 +23,8 @@ from config import load
 from scripts.models import serve, vllm_command
 from scripts.models.checkpoint import Checkpoint
 from scripts.models.trouble import ModelError
+from server.catalogue import geometry, vllm_log
 from server.catalogue import vllm as catalogue_vllm
-from server.catalogue import vllm_log
 from server.catalogue.launch import Launch
 from server.catalogue.vllm import Vllm, listed_flags
 from server.core.frames import Geometry
@@ -186,8 +186,8 @@ def test_vllm_resizes_none_of_our_pictures(budget: int) -> None:
     assert resize.HIGH_TOKENS == catalogue_vllm.HIGH_DETAIL_TOKENS
     for tokens in (budget, resize.HIGH_TOKENS):
         for height, width in ((720, 1280), (480, 640), (1920, 1080), (90, 160)):
-            most = resize.budget_pixels(tokens, resize.QWEN25)
-            ours = resize.smart_resize(height, width, resize.QWEN25, most)
+            most = resize.budget_pixels(tokens, geometry.QWEN2_VL)
+            ours = resize.smart_resize(height, width, geometry.QWEN2_VL, most)
             assert resize.smart_resize(*ours, theirs) == ours
 
 

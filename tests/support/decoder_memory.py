@@ -223,7 +223,7 @@ class _Camera:
         self._told["shown"] += 1
 
     async def put(self, data: bytes, number: int) -> None:
-        self._lane.put(EncodedFrame(data, number, True, 0.0, 0.0))
+        self._lane.put(EncodedFrame(data, number, True, 0.0))
         while self._lane._busy or self._lane._waiting:
             await asyncio.sleep(0.001)
 

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from server.catalogue.geometry import QWEN2_VL, QWEN3_VL
 from server.core.frames import BoxUnit
 from server.vision.grounding import MAX_BOXES, Box, read_boxes, to_frame
-from server.vision.resize import QWEN3, QWEN25, smart_resize
+from server.vision.resize import smart_resize
 
 CUP = Box(10, 20, 30, 40, "cup")
 
@@ -151,7 +152,7 @@ def test_what_lies_at_an_edge_is_in_the_frame() -> None:
 @given(
     st.integers(32, 4_096),
     st.integers(32, 4_096),
-    st.sampled_from([(QWEN25, BoxUnit.PIXELS), (QWEN3, BoxUnit.THOUSANDTHS)]),
+    st.sampled_from([(QWEN2_VL, BoxUnit.PIXELS), (QWEN3_VL, BoxUnit.THOUSANDTHS)]),
     st.lists(st.floats(0, 1), min_size=4, max_size=4),
 )
 def test_there_and_back(width: int, height: int, model: Any, place: list[float]) -> None:

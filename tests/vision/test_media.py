@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from server.catalogue.geometry import QWEN2_VL, QWEN3_VL
 from server.core.frames import Geometry
 from server.vision.media import (
     FRAME_MAX_TOKENS,
@@ -17,7 +18,6 @@ from server.vision.media import (
     smart_nframes,
     video_tokens,
 )
-from server.vision.resize import QWEN3, QWEN25
 
 
 @pytest.mark.parametrize(
@@ -104,14 +104,14 @@ def test_which_frames() -> None:
 @pytest.mark.parametrize(
     ("height", "width", "count", "geometry", "size"),
     [
-        (720, 1280, 8, QWEN25, (560, 1008)),
-        (720, 1280, 768, QWEN25, (336, 644)),
-        (480, 640, 4, QWEN25, (476, 644)),
-        (90, 160, 8, QWEN25, (252, 448)),
-        (1080, 1920, 16, QWEN3, (640, 1152)),
-        (720, 1280, 400, QWEN3, (576, 1024)),
+        (720, 1280, 8, QWEN2_VL, (560, 1008)),
+        (720, 1280, 768, QWEN2_VL, (336, 644)),
+        (480, 640, 4, QWEN2_VL, (476, 644)),
+        (90, 160, 8, QWEN2_VL, (252, 448)),
+        (1080, 1920, 16, QWEN3_VL, (640, 1152)),
+        (720, 1280, 400, QWEN3_VL, (576, 1024)),
         # Here a fraction of a pixel decides.
-        (1400, 1449, 414, QWEN3, (736, 768)),
+        (1400, 1449, 414, QWEN3_VL, (736, 768)),
     ],
 )
 def test_published_sizes_of_frames(
@@ -125,7 +125,7 @@ def test_published_sizes_of_frames(
     st.integers(100, 4_000),
     st.integers(100, 4_000),
     st.integers(2, MAX_FRAMES),
-    st.sampled_from([QWEN25, QWEN3]),
+    st.sampled_from([QWEN2_VL, QWEN3_VL]),
     st.integers(1_000, 120_000),
 )
 def test_a_video_costs_what_was_allowed(
@@ -143,12 +143,17 @@ def test_a_video_costs_what_was_allowed(
 
 def test_tokens_go_by_pairs() -> None:
     """An odd last frame counts as a pair: measured with vLLM, 448x252 is 144 a pair."""
-    assert [video_tokens(252, 448, count, QWEN25) for count in (1, 2, 3, 8)] == [144, 144, 288, 576]
+    assert [video_tokens(252, 448, count, QWEN2_VL) for count in (1, 2, 3, 8)] == [
+        144,
+        144,
+        288,
+        576,
+    ]
 
 
 def test_nonsense_sizes_are_refused() -> None:
     """With what was given."""
     with pytest.raises(ValueError, match="0 frames for 5 tokens were asked for"):
-        frame_size(10, 10, 0, QWEN25, tokens=5)
+        frame_size(10, 10, 0, QWEN2_VL, tokens=5)
     with pytest.raises(ValueError, match="each side must be at least 1"):
-        frame_size(0, 10, 4, QWEN25)
+        frame_size(0, 10, 4, QWEN2_VL)

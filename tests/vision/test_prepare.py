@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from server.catalogue.geometry import QWEN2_VL, QWEN3_VL
 from server.core.errors import BadRequest, FrameWithheld
 from server.core.frames import Detail, Frame, Geometry, Picture, Region, Scene
 from server.engines.base import Capabilities
 from server.vision.encode import THUMBNAIL_BYTES
 from server.vision.luma import SceneReader
 from server.vision.prepare import PicturePreparer
-from server.vision.resize import QWEN3, QWEN25
 
 Bgr = NDArray[np.uint8]
-VLM = Capabilities(geometry=QWEN25, context_length=8_192)
+VLM = Capabilities(geometry=QWEN2_VL, context_length=8_192)
 PIXELS = Capabilities(wants_pixels=True)
 
 
@@ -102,7 +102,7 @@ def test_with_filters_the_scene_is_the_sources() -> None:
     assert preparer.make(frame_of(drawn()), VLM, Detail.LOW, scene=seen).scene is seen
 
 
-@pytest.mark.parametrize(("geometry", "size"), [(QWEN25, (728, 1288)), (QWEN3, (704, 1280))])
+@pytest.mark.parametrize(("geometry", "size"), [(QWEN2_VL, (728, 1288)), (QWEN3_VL, (704, 1280))])
 def test_high_detail_keeps_a_720p_camera_whole(geometry: Geometry, size: tuple[int, int]) -> None:
     """1,280 tokens by the model's own factor."""
     capabilities = Capabilities(geometry=geometry)
@@ -167,7 +167,7 @@ def test_budget_is_cut_to_half_of_the_context(
     context: int | None, detail: Detail, most: int
 ) -> None:
     """A small context leaves room for words."""
-    capabilities = Capabilities(geometry=QWEN25, context_length=context)
+    capabilities = Capabilities(geometry=QWEN2_VL, context_length=context)
     preparer = PicturePreparer((), 512)
     assert preparer.budget(capabilities, detail) == most
     assert preparer.make(frame_of(drawn()), capabilities, detail).visual_tokens <= most

@@ -8,12 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from server.catalogue.geometry import QWEN2_VL, QWEN3_VL
 from server.core.frames import Geometry
 from server.vision.resize import (
     HIGH_TOKENS,
     MAX_RATIO,
-    QWEN3,
-    QWEN25,
     budget_pixels,
     smart_resize,
     visual_tokens,
@@ -32,46 +31,46 @@ from server.vision.resize import (
 )
 def test_published_sizes(width: int, height: int, wide: int, high: int, tokens: int) -> None:
     """Sizes and tokens of Qwen2.5-VL's own processor come out."""
-    assert smart_resize(height, width, QWEN25) == (high, wide)
-    assert visual_tokens(high, wide, QWEN25) == tokens
+    assert smart_resize(height, width, QWEN2_VL) == (high, wide)
+    assert visual_tokens(high, wide, QWEN2_VL) == tokens
 
 
 def test_budget_of_512_tokens_at_720p() -> None:
     """The default budget makes 840x448, 480 tokens, of a 720p camera."""
-    size = smart_resize(720, 1280, QWEN25, budget_pixels(512, QWEN25))
+    size = smart_resize(720, 1280, QWEN2_VL, budget_pixels(512, QWEN2_VL))
     assert size == (448, 840)
-    assert visual_tokens(*size, QWEN25) == 480
+    assert visual_tokens(*size, QWEN2_VL) == 480
 
 
 def test_high_detail_keeps_every_pixel_of_720p() -> None:
     """The high budget does not shrink a 720p camera."""
-    high, wide = smart_resize(720, 1280, QWEN25, budget_pixels(HIGH_TOKENS, QWEN25))
+    high, wide = smart_resize(720, 1280, QWEN2_VL, budget_pixels(HIGH_TOKENS, QWEN2_VL))
     assert (high, wide) == (728, 1288)
 
 
 def test_qwen3_sides_are_multiples_of_32() -> None:
     """Qwen3-VL's factor is 32."""
-    assert smart_resize(720, 1280, QWEN3) == (704, 1280)
-    assert visual_tokens(704, 1280, QWEN3) == 880
+    assert smart_resize(720, 1280, QWEN3_VL) == (704, 1280)
+    assert visual_tokens(704, 1280, QWEN3_VL) == 880
 
 
 @pytest.mark.parametrize(("width", "height"), [(2_010, 10), (10, 2_010)])
 def test_extreme_ratio_is_refused_with_what_was_given(width: int, height: int) -> None:
     """An aspect ratio over 200 names the size, the ratio and the limit."""
     with pytest.raises(ValueError, match=f"{width}x{height}.*201.0.*200"):
-        smart_resize(height, width, QWEN25)
+        smart_resize(height, width, QWEN2_VL)
 
 
 def test_ratio_of_exactly_200_is_taken() -> None:
     """The limit itself is allowed."""
-    assert smart_resize(10, 2_000, QWEN25)[0] == 28
+    assert smart_resize(10, 2_000, QWEN2_VL)[0] == 28
 
 
 @pytest.mark.parametrize(("width", "height"), [(0, 10), (10, 0), (-1, 5)])
 def test_empty_picture_is_refused(width: int, height: int) -> None:
     """Sides below 1 are refused."""
     with pytest.raises(ValueError, match="at least 1"):
-        smart_resize(height, width, QWEN25)
+        smart_resize(height, width, QWEN2_VL)
 
 
 def published(height: int, width: int, factor: int, least: int, most: int) -> tuple[int, int]:
@@ -87,7 +86,7 @@ def published(height: int, width: int, factor: int, least: int, most: int) -> tu
 
 
 sides = st.integers(1, 4_096)
-geometries = st.sampled_from([QWEN25, QWEN3])
+geometries = st.sampled_from([QWEN2_VL, QWEN3_VL])
 
 
 @given(height=sides, width=sides, geometry=geometries, tokens=st.integers(130, 4_000))

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from server.attention.recall import Kept
+from server.catalogue.geometry import QWEN2_VL, QWEN3_VL
 from server.core.frames import Geometry
 from server.vision import encode
-from server.vision.resize import QWEN3, QWEN25
 from server.vision.stored import stored_picture
 
 
@@ -21,7 +21,7 @@ def kept(width: int = 640, height: int = 360) -> Kept:
 
 @pytest.mark.parametrize(
     ("geometry", "tokens"),
-    [(QWEN25, 64), (QWEN25, 128), (QWEN25, 256), (QWEN3, 128), (QWEN3, 256)],
+    [(QWEN2_VL, 64), (QWEN2_VL, 128), (QWEN2_VL, 256), (QWEN3_VL, 128), (QWEN3_VL, 256)],
 )
 def test_it_costs_at_most_its_tokens(geometry: Geometry, tokens: int) -> None:
     """In a size that the model does not change, with its frame's facts, and the same picture."""
@@ -43,7 +43,7 @@ def test_a_small_picture_comes_with_it() -> None:
     """At most 240 pixels and 10 KiB, so that a message can have eight of them."""
     noise = np.random.default_rng(1).integers(0, 255, (360, 640, 3), np.uint8)
     one = Kept("f7", 12.5, None, 1280, 720, encode.jpeg(noise), 10.0)
-    small = stored_picture(one, QWEN25, 128, thumbnail=True).thumbnail
+    small = stored_picture(one, QWEN2_VL, 128, thumbnail=True).thumbnail
     assert small is not None
     assert len(small) <= 10 * 1024
     bgr = cv2.imdecode(np.frombuffer(small, np.uint8), cv2.IMREAD_COLOR)
@@ -54,4 +54,4 @@ def test_a_small_picture_comes_with_it() -> None:
 def test_a_broken_picture_is_an_error() -> None:
     """It is ours, so this is a fault of the program."""
     with pytest.raises(ValueError, match="cannot be decoded"):
-        stored_picture(Kept("f7", 1.0, None, 64, 64, b"no", 1.0), QWEN25, 64)
+        stored_picture(Kept("f7", 1.0, None, 64, 64, b"no", 1.0), QWEN2_VL, 64)

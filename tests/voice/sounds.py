@@ -15,7 +15,6 @@ from scripts.bench.voice_sounds import (
     at_level,
     hiss,
     keys,
-    louder,
     mixed,
     music,
     rumble,
@@ -46,6 +45,11 @@ needs_espeak = pytest.mark.skipif(
 )
 HALVES = voice_sounds.SENTENCES
 SENTENCES = tuple(" ".join(halves) for halves in HALVES)
+
+
+def louder(sound: Samples, db: float) -> Samples:
+    """Return a sound so many dB louder."""
+    return np.clip(sound * 10 ** (db / 20), -32768, 32767).astype(np.int16)
 
 
 def television(seconds: float, level: float = -40, seed: int = 0) -> Samples:

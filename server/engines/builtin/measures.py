@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from server.engines.builtin.fields import matches, unique
+from server.engines.builtin.fields import matches
 from server.engines.builtin.lines import Row
 from server.engines.builtin.wants import Want
 
@@ -54,13 +54,6 @@ class Measure:
 
     text: str
     row: Row
-
-
-def weights(rows: Sequence[str]) -> list[str]:
-    """Return the weights, or the volumes when there are none."""
-    return unique(
-        text for row in rows for text in matches((_PATTERNS[Want.WEIGHT],), row)
-    ) or unique(text for row in rows for text in matches((_PATTERNS[Want.VOLUME],), row))
 
 
 def measures(rows: Sequence[Row], want: Want) -> list[Measure]:

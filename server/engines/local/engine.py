@@ -132,11 +132,6 @@ class LocalEngine:
         """The process id of the worker; None while there is none."""
         return self._worker.pid
 
-    @property
-    def lines(self) -> tuple[str, ...]:
-        """The last lines of the worker's log, as `on_line` got them."""
-        return self._worker.lines
-
     def memory_bytes(self) -> int:
         """Main memory and GPU memory of the worker, see `tree_bytes`; 0 when there is none.
 

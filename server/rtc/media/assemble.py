@@ -225,9 +225,7 @@ class Assembler:
             self._key_requests.wanted = True
             return
         data = parts[0] if len(parts) == 1 else b"".join(parts)
-        frames.append(
-            EncodedFrame(data, timestamp, self._frame_key, self._frame_first, self._frame_last)
-        )
+        frames.append(EncodedFrame(data, timestamp, self._frame_key, self._frame_first))
 
     def _go_on_after_marker(self, packet: Packet) -> bool:
         """Stop trusting markers: the last returned frame continues after its marker.

@@ -33,9 +33,8 @@ class EncodedFrame:
     # RTP timestamp, 32 bits as on the wire.
     timestamp: int
     key: bool
-    # Arrival of its earliest and latest packet, monotonic seconds.
+    # Arrival of its earliest packet, monotonic seconds.
     first_arrival: float
-    last_arrival: float
 
 
 def newer(timestamp: int, than: int) -> int:

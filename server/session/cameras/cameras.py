@@ -41,10 +41,6 @@ class FurtherCamera:
     camera: Camera
     stills: Stills
 
-    @property
-    def label(self) -> Label:
-        return Label(self.id, self.name)
-
 
 class Cameras:
     """Owner of the further cameras, at most three beside the session's own. Belongs to the event loop."""

@@ -53,10 +53,6 @@ class Taken:
     # The last one is always a frame.
     shots: tuple[ChosenPicture, ...]
 
-    @property
-    def last(self) -> ChosenPicture:
-        return self.shots[-1]
-
 
 def check(request: ChatRequest, needs: Capabilities, pictures: int) -> None:
     """Raise WrongModel for a request that an engine with these capabilities cannot follow."""

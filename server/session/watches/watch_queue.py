@@ -67,11 +67,6 @@ class WatchQueue:
         """Return how many wait or run."""
         return len(self._asks) + (self._running is not None)
 
-    @property
-    def retrying(self) -> bool:
-        """True while a request waits to be made again."""
-        return self._again is not None
-
     def put(self, asks: Sequence[Ask]) -> None:
         """Queue requests, second looks first, and begin one if none runs."""
         seconds = [ask for ask in asks if ask.look is Look.SECOND]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 MAX_FRAME_BYTES = 8 << 20
 START = b"\0\0\0\1"
 # NAL unit types (H.264 table 7-1, H.265 table 7-1)
-_H264_IDR, _H264_I_SLICES, _H264_SPS = 5, (1, 2), 7
+_H264_IDR, _H264_SPS = 5, 7
 _H264_SINGLE_TIME, _H264_FRAGMENT = 24, 28
 _H265_IRAP = range(16, 24)
 _H265_AGGREGATE, _H265_FRAGMENT, _H265_PACI = 48, 49, 50

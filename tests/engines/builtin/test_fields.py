@@ -139,13 +139,6 @@ def test_phone_numbers_look_like_one_or_are_called_one(row: str, expected: list[
     assert fields.phones([row]) == expected
 
 
-def test_weights_come_before_volumes() -> None:
-    """A volume is given where there is no weight."""
-    rows = ["Net wt. 450 g", "6 x 330 ml", "12,5 % vol", "230 V", "Room 12"]
-    assert measures.weights(rows) == ["450 g"]
-    assert measures.weights(["0,7 l"]) == ["0,7 l"]
-
-
 def test_times_and_numbers() -> None:
     """A time is no price; a number keeps what belongs to it."""
     assert fields.times(["Departs 14:35, arrives 9:05 pm"]) == ["14:35", "9:05 pm"]
@@ -424,7 +417,6 @@ def test_no_text_breaks_the_finders(text: str) -> None:
         fields.phones,
         fields.times,
         fields.numbers,
-        measures.weights,
     ):
         assert isinstance(find(rows), list)
     fields.dates(text)

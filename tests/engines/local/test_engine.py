@@ -350,7 +350,7 @@ async def test_one_that_hangs_is_killed(tiny_model: Path) -> None:
             await collect(engine, request(ASK_COLOR))
     finally:
         await engine.close()
-    assert not any(ASK_SONG in line or " la" in line for line in (*engine.lines, *heard.lines))
+    assert not any(ASK_SONG in line or " la" in line for line in heard.lines)
 
 
 async def test_other_makes(random_models: Path) -> None:

@@ -66,9 +66,7 @@ def clip(codec: str, frames: int, width: int = 320, height: int = 240) -> list[E
         )
         image.pts = index
         for packet in encoder.encode(image):
-            out.append(
-                EncodedFrame(bytes(packet), 3000 * index, bool(packet.is_keyframe), 0.0, 0.0)
-            )
+            out.append(EncodedFrame(bytes(packet), 3000 * index, bool(packet.is_keyframe), 0.0))
     return out
 
 
@@ -151,7 +149,7 @@ async def test_a_damaged_frame_is_an_error_and_the_next_key_frame_works(
     seen = Seen()
     decoder = lane(pool, seen)
     frames = clip("VP8", 2)
-    decoder.put(EncodedFrame(b"\x00\x01garbage" * 10, 0, True, 0.0, 0.0))
+    decoder.put(EncodedFrame(b"\x00\x01garbage" * 10, 0, True, 0.0))
     await seen.until(errors=1)
     for frame in frames:
         decoder.put(frame)
@@ -173,10 +171,10 @@ async def test_damage_of_every_kind_is_survived(pool: ThreadPoolExecutor) -> Non
         for _ in range(8):
             data[random.integers(0, len(data))] ^= 1 << int(random.integers(0, 8))
         cut = int(random.integers(1, len(data)))
-        decoder.put(EncodedFrame(bytes(data[:cut] if step % 3 else data), step, True, 0.0, 0.0))
+        decoder.put(EncodedFrame(bytes(data[:cut] if step % 3 else data), step, True, 0.0))
     await asyncio.get_running_loop().run_in_executor(pool, lambda: None)
     before = len(seen.images)
-    decoder.put(EncodedFrame(key.data, 999, True, 0.0, 0.0))
+    decoder.put(EncodedFrame(key.data, 999, True, 0.0))
     async with asyncio.timeout(10):
         while not any(timestamp == 999 for timestamp, _ in seen.images[before:]):
             await asyncio.sleep(0.01)
@@ -195,11 +193,11 @@ async def test_too_many_waiting_frames_drop_to_the_next_key_frame(
     delta = frames[1]
     decoder.put(frames[0])  # in flight, behind the gate
     for index in range(BACKLOG + 5):
-        decoder.put(EncodedFrame(delta.data, 3000 * (index + 1), False, 0.0, 0.0))
+        decoder.put(EncodedFrame(delta.data, 3000 * (index + 1), False, 0.0))
     assert len(decoder._waiting) <= BACKLOG
     assert seen.drops == BACKLOG + 5
     assert seen.errors == 1
-    decoder.put(EncodedFrame(frames[0].data, 1_000_000, True, 0.0, 0.0))
+    decoder.put(EncodedFrame(frames[0].data, 1_000_000, True, 0.0))
     gate.set()
     await seen.until(images=2)
     assert [timestamp for timestamp, _ in seen.images] == [0, 1_000_000]
@@ -330,7 +328,7 @@ async def test_a_picture_past_the_bound_is_refused(pool: ThreadPoolExecutor) -> 
     decoder = lane(pool, seen)
     data = bytearray(clip("VP8", 1)[0].data)
     data[6:10] = (16383).to_bytes(2, "little") * 2  # width and height, RFC 6386 section 9.1
-    decoder.put(EncodedFrame(bytes(data), 0, True, 0.0, 0.0))
+    decoder.put(EncodedFrame(bytes(data), 0, True, 0.0))
     await seen.until(refusals=1)
     assert (seen.reasons, seen.dropped) == ({"size"}, {"size": 1})
     assert (seen.images, seen.errors) == ([], 0)
@@ -343,7 +341,7 @@ async def test_a_stream_that_would_have_too_much_kept_is_refused(pool: ThreadPoo
     """
     seen = Seen()
     decoder = lane(pool, seen, "H264")
-    decoder.put(EncodedFrame(first_frame(4096, 4096, 16), 0, True, 0.0, 0.0))
+    decoder.put(EncodedFrame(first_frame(4096, 4096, 16), 0, True, 0.0))
     await seen.until(refusals=1)
     assert seen.reasons == {"size"}
     decoder.put(clip("H264", 1)[0])
@@ -373,11 +371,11 @@ async def test_other_formats_are_refused_before_they_are_decoded(
     decoder = lane(pool, seen, "H264", pictures)
     free = pictures.free
     stream = Stream(replace(Sps(order=0, vui=Vui(reorder=16)), **deep))  # type: ignore[arg-type]
-    decoder.put(EncodedFrame(stream.sets() + stream.key(), 0, True, 0.0, 0.0))
+    decoder.put(EncodedFrame(stream.sets() + stream.key(), 0, True, 0.0))
     for number in range(1, 4):
-        decoder.put(EncodedFrame(stream.skipped(order=2 * number), number, False, 0.0, 0.0))
+        decoder.put(EncodedFrame(stream.skipped(order=2 * number), number, False, 0.0))
     await seen.until(refusals=1, errors=1)
-    decoder.put(EncodedFrame(stream.skipped(order=8), 4, False, 0.0, 0.0))
+    decoder.put(EncodedFrame(stream.skipped(order=8), 4, False, 0.0))
     assert seen.dropped == {"format": 5}
     assert seen.reasons == {"format"}
     assert pictures.free == free
@@ -398,13 +396,13 @@ async def test_pictures_that_come_to_nothing_are_counted(pool: ThreadPoolExecuto
     for number, data in enumerate(
         [stream.sets() + stream.key(), stream.skipped(order=8), stream.skipped(order=4)]
     ):
-        decoder.put(EncodedFrame(data, number, number == 0, 0.0, 0.0))
+        decoder.put(EncodedFrame(data, number, number == 0, 0.0))
     await seen.until(images=2)
     hidden = Seen()
     other = lane(pool, hidden)
     for number, shown in enumerate((True, False, True)):
         data = vp8_streams.frame(None if number else (64, 64), shown=shown)
-        other.put(EncodedFrame(data, number, number == 0, 0.0, 0.0))
+        other.put(EncodedFrame(data, number, number == 0, 0.0))
     await hidden.until(images=2)
     assert [timestamp for timestamp, _ in seen.images] == [0, 1]
     assert [timestamp for timestamp, _ in hidden.images] == [0, 2]
@@ -425,9 +423,9 @@ async def test_waiting_frames_are_bounded_in_bytes(
     decoder.put(key)
     large = bytes(BACKLOG_BYTES // 4)
     for number in range(4):
-        decoder.put(EncodedFrame(large, number, False, 0.0, 0.0))
+        decoder.put(EncodedFrame(large, number, False, 0.0))
     assert seen.drops == 0
-    decoder.put(EncodedFrame(large, 4, False, 0.0, 0.0))
+    decoder.put(EncodedFrame(large, 4, False, 0.0))
     assert (seen.dropped, seen.errors) == ({"backlog": 5}, 1)
     assert len(decoder._waiting) == 0
     gate.set()

@@ -218,7 +218,7 @@ async def test_a_picture_that_nothing_here_reads_is_counted_and_passed_over(
 ) -> None:
     """Should a decoder ever give ten bits or 4:4:4: no exception, no frame."""
     line = Line(pool)
-    encoded = EncodedFrame(b"", 0, True, 0.0, 0.0)
+    encoded = EncodedFrame(b"", 0, True, 0.0)
     line.stream._decoded(encoded, av.VideoFrame(320, 240, format))
     assert line.camera.frames == []
     assert line.camera.drops == {"format": 1}

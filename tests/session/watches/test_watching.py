@@ -672,7 +672,7 @@ async def test_nothing_is_left_after_the_session() -> None:
         assert len(runner._frames) > 0
         await one.session.close("session_ended")
         assert len(runner.rings) == len(runner._frames) == len(runner._rule) == 0
-        assert not runner._queue.retrying
+        assert runner._queue._again is None
 
 
 async def test_frames_are_bounded() -> None:
