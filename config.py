@@ -293,7 +293,7 @@ class Settings(BaseSettings):
         try:
             return value.expanduser() if value is not None else None
         except RuntimeError:
-            raise ValueError("~ means nothing here, because the user has no home") from None
+            raise ValueError("~ cannot be used, because this user has no home directory") from None
 
     @model_validator(mode="after")
     def _together(self) -> Settings:

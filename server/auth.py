@@ -69,9 +69,9 @@ _SENTENCES: dict[Reason, str] = {
     "bad_signature": "This token was not signed by this server, or before its code or key was changed."
     " Ask POST /api/token for a new one.",
     "expired": "This token has expired. Ask POST /api/token for a new one.",
-    "too_old": "The code for this token was brought too long ago. Ask POST /api/token for a new one, with the code.",
+    "too_old": "The code for this token was entered too long ago. Ask POST /api/token for a new one, with the code.",
     "ended": "The access that this token belongs to has ended. Ask POST /api/token for a new one, with the code.",
-    "camera_ended": "This camera's token is over: its place was ended, or kept for nobody too long."
+    "camera_ended": "This camera's token has expired: the camera was removed, or was away for too long."
     " Ask whoever gave it for another one.",
     "wrong_session": "This token belongs to another session. Use the token that came with this session.",
 }

@@ -378,7 +378,7 @@ class SessionManager:
         aged = [
             id for id, entry in self._entries.items() if entry.since <= old and not entry.standing
         ]
-        await self._end_all(aged, "its code was brought too long ago", Close.NO_SESSION)
+        await self._end_all(aged, "its code was entered too long ago", Close.NO_SESSION)
         return min(max(self._timeout / 10, EXPIRY_LOOK[0]), EXPIRY_LOOK[1])
 
     async def _end_all(self, session_ids: Iterable[str], reason: str, code: int) -> None:

@@ -161,8 +161,8 @@ class Gateways:
         crowded = len(reply) >= 2 * MOST_GATEWAYS
         if crowded and not self.crowded:
             log.warning(
-                "the list of gateways is full: more than these do not know each other. Split the installation,"
-                " each part with a Redis of its own",
+                "the list of gateways is full: further ones are not in it. Split the installation into parts,"
+                " each with a Redis of its own",
                 extra={"count": MOST_GATEWAYS},
             )
         self.crowded = crowded

@@ -28,7 +28,7 @@ Turns = list[tuple[str, str]]
 _REASONS = {
     "expired": "is too old",
     "other": "was not made by this server, or was changed",
-    "session": "belongs to another session, or the token of its session is not good any more",
+    "session": "belongs to another session, or the token of its session is no longer valid",
     "ended": "is of a session that has ended for good",
     "taken": "was taken over already",
     "begun": "came after the first answer",

@@ -75,5 +75,5 @@ class OperatorGuard:
             )
         await self._limiter.wrong_code(address, now)
         raise Unauthorized(
-            "This operator token is not right. The right one is in the server's settings."
+            "This operator token is wrong. The right one is in the server's settings."
         )

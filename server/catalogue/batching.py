@@ -31,15 +31,15 @@ def batch(*, concurrent: int, free_bytes: int | None, token_bytes: int, context:
     """
     if free_bytes is None or token_bytes <= 0:
         most = max(concurrent, MOST)
-        return Batch(most, None, f"{most} answers at a time: what the memory holds is not known.")
+        return Batch(most, None, f"{most} answers at a time: the size of the memory is not known.")
     held = max(0, free_bytes) // (token_bytes * context)
     left = gigabytes(max(0, free_bytes))
     if held < concurrent:
         return Batch(
             concurrent,
             held,
-            f"MAX_CONCURRENT_INFERENCES is {concurrent}, and the {left} that the weights leave hold {held} answers of {context}"
-            f" tokens ({token_bytes:,} bytes a token): if all are that long, some wait or are computed again. Lower it or"
+            f"MAX_CONCURRENT_INFERENCES is {concurrent}, but the {left} that the weights leave hold {held} answers of {context}"
+            f" tokens ({token_bytes:,} bytes a token): when all are that long, some wait or are computed twice. Lower it or"
             " the context, or take a smaller model.",
             tight=True,
         )

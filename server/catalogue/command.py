@@ -83,13 +83,13 @@ def _remote(choice: Choice, model: Model | None) -> Launch:
     host = urlsplit(choice.url).hostname
     if model is not None and not model.answers:
         shown = (
-            f"Nothing is started. POST {choice.url}/videos asks for a short video first; if that can be had and decoded, others"
-            f" are asked for. Sentences go to {host}, pictures of the camera do not."
+            f"Nothing is started here. POST {choice.url}/videos requests a short video first; when that can be decoded, the server"
+            f" is used. Your sentences go to {host}; pictures of the camera do not."
         )
         return Launch(RunMode.REMOTE, (), {}, shown, base_url=choice.url, served_name=name)
     what = f"the model {name}" if name else "the first model that it lists"
     shown = (
-        f"Nothing is started. GET {choice.url}/models asks what it has; each question is a POST {choice.url}/chat/completions"
+        f"Nothing is started here. GET {choice.url}/models lists its models; each question is a POST {choice.url}/chat/completions"
         f" for {what}, with the camera's picture. Pictures go to {host}."
     )
     return Launch(RunMode.REMOTE, (), {}, shown, base_url=choice.url, served_name=name)
@@ -318,8 +318,8 @@ def _doubts(serving: vllm.Serving, choice: Choice, many: batching.Batch) -> list
         return tight
     return [
         *tight,
-        f"The context is {serving.context} tokens, and {choice.images} pictures of {choice.visual_tokens} with an answer take"
-        " more: such questions will be refused.",
+        f"The context of {serving.context} tokens is too small for {choice.images} pictures of {choice.visual_tokens} tokens and"
+        " an answer: such questions will be refused.",
     ]
 
 

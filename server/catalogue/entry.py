@@ -175,7 +175,7 @@ class Catalogue:
         try:
             if source.stat().st_size > MAX_FILE_BYTES:
                 raise CatalogueError(
-                    f"The catalogue {source} is larger than {MAX_FILE_BYTES // 1024} KiB; no catalogue is."
+                    f"The catalogue {source} is larger than {MAX_FILE_BYTES // 1024} KiB, the largest size allowed."
                 )
             text = source.read_text("utf-8")
         except OSError as error:
@@ -185,7 +185,7 @@ class Catalogue:
             ) from None
         except UnicodeDecodeError:
             raise CatalogueError(
-                f"The catalogue {source} is no text in UTF-8. It has to be TOML, like ours."
+                f"The catalogue {source} is not UTF-8 text. It has to be TOML, like ours."
             ) from None
         return cls.read(text, str(source))
 
@@ -199,7 +199,7 @@ class Catalogue:
             entries = tomllib.loads(text).get("model")
         except (tomllib.TOMLDecodeError, RecursionError) as error:
             raise CatalogueError(
-                f"The catalogue {source} is no TOML: {str(error)[:200]}."
+                f"The catalogue {source} is not TOML: {str(error)[:200]}."
             ) from None
         if not isinstance(entries, list) or not 0 < len(entries) <= MAX_MODELS:
             raise CatalogueError(
@@ -218,7 +218,7 @@ class Catalogue:
             known = ", ".join(one.aliases[0] if one.aliases else one.id for one in self._models)
             shown = "".join(char for char in name if char.isprintable())[:80]
             raise CatalogueError(
-                f"The catalogue has no model {shown}. It has: {known[:600]}. A model that it has not is named by its folder."
+                f"The catalogue has no model {shown}. It has: {known[:600]}. To use another model, give its folder."
             )
         return model
 
@@ -283,7 +283,7 @@ def _alike(known: Model, found: Model) -> bool:
 def _entry(entry: Any, number: int, source: str) -> Model:
     if isinstance(entry, dict) and "folder" in entry:
         raise CatalogueError(
-            f"Model {number} of the catalogue {source} names a folder; a catalogue is for every machine and may not."
+            f"Model {number} of the catalogue {source} names a folder, but a catalogue is for every machine."
         )
     try:
         return Model.model_validate(entry)
@@ -293,5 +293,5 @@ def _entry(entry: Any, number: int, source: str) -> Model:
         name = entry.get("id") if isinstance(entry, dict) else None
         named = f" ({name[:80]})" if isinstance(name, str) else ""
         raise CatalogueError(
-            f"Model {number}{named} of the catalogue {source} does not hold: {where}: {first['msg']}."
+            f"Model {number}{named} of the catalogue {source} is wrong: {where}: {first['msg']}."
         ) from None

@@ -164,7 +164,7 @@ def _transformers(folder: Path) -> Model:
     kind = config.get("model_type")
     if not isinstance(kind, str) or not re.fullmatch(r"[A-Za-z0-9_.-]{1,80}", kind):
         raise ModelFolderError(
-            f"{folder / CONFIG} names no model_type, so it is not known what this model is. {AGAIN}"
+            f"{folder / CONFIG} names no model_type, so the kind of this model is unknown. {AGAIN}"
         )
     family = families.of_config(config)
     if family is None:
@@ -204,7 +204,7 @@ def _pipeline(folder: Path) -> Model:
     name = index.get("_class_name")
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_.-]{1,80}", name):
         raise ModelFolderError(
-            f"{folder / PIPELINE} names no _class_name, so it is not known what this model is. {AGAIN}"
+            f"{folder / PIPELINE} names no _class_name, so the kind of this model is unknown. {AGAIN}"
         )
     at_work = (folder / part / CONFIG for part in ("transformer", "unet"))
     sizes = next((read_json(path) for path in at_work if path.is_file()), {})

@@ -213,7 +213,7 @@ def _no_containers(model: Model, host: Host) -> str:
     if program is None:
         return "Neither docker nor podman is installed. Install one, or choose another mode."
     if not host.container_socket_ok:
-        why = host.container_trouble or "It may not be used by this user."
+        why = host.container_trouble or "This user may not use it."
         return f"{program} is installed and cannot be used: {why}"
     if "vllm" not in model.needs:
         return f"The image runs vLLM, which does not know {model.architecture}. Choose in-process."
@@ -240,7 +240,7 @@ def _no_vllm(model: Model, host: Host) -> str:
         return f"{host.vllm} is a build for the CPU. Install the one for this GPU (docs.vllm.ai)."
     if not host.gpus and not host.vllm_for_cpu:
         why = host.gpu_trouble or "No GPU was found."
-        return f"{why} {host.vllm} needs one: on the CPU runs vLLM's build for the CPU alone."
+        return f"{why} {host.vllm} needs one: only vLLM's build for the CPU runs without."
     return ""
 
 
@@ -348,4 +348,6 @@ def _slow(model: Model, host: Host, dtype: str) -> str:
 def _maybe(model: Model) -> str:
     if model.needs.get("vllm"):
         return ""
-    return f" It is not known which version of vLLM takes {model.architecture}: its log will tell."
+    return (
+        f" The version of vLLM that takes {model.architecture} is not known; its log will show it."
+    )

@@ -158,11 +158,11 @@ def _no_weights(folder: Path) -> str:
     begin = f"There are no weights in {folder}: neither {_WEIGHTS[0]} nor an index of its parts."
     if any(name.endswith((".part", ".incomplete")) for name in names):
         return (
-            f"{begin} Their download has not ended: bash scripts/download_model.sh goes on with it."
+            f"{begin} Their download is not complete: bash scripts/download_model.sh continues it."
         )
     if parts := [name for name in names if name.endswith(".safetensors")]:
         return (
-            f"{begin} {clean(parts[0])} is there, and the file that says what is in it is not"
+            f"{begin} {clean(parts[0])} is there, but its index is missing"
             f" ({_WEIGHTS[0]}.index.json). {AGAIN}"
         )
     if other := [name for name in names if name.endswith(".gguf")]:
@@ -212,7 +212,7 @@ def _header(path: Path) -> _Header:
             first = file.read(8)
             if first == _POINTER:
                 raise ModelFolderError(
-                    f"{path} is no more than git-lfs's pointer to the weights: git lfs pull fetches them."
+                    f"{path} is only git-lfs's pointer to the weights: git lfs pull fetches them."
                 )
             length = int.from_bytes(first, "little")
             if length > min(size - 8, MAX_HEADER_BYTES):

@@ -56,7 +56,7 @@ def mqtt_address(text: str) -> MqttAddress:
         raise ValueError("it is not of that form")
     port = int(match["port"] or PORTS[match["scheme"]])
     if not 1 <= port <= 65535:
-        raise ValueError("its port is none of 1 to 65535")
+        raise ValueError("its port is not between 1 and 65535")
     user, password = unquote(match["user"] or ""), unquote(match["password"] or "")
     if not (user + password).isprintable():
         raise ValueError("its user or password has characters that cannot be written")

@@ -34,7 +34,7 @@ def read_tables(path: Path, key: str, *others: str) -> tuple[dict[str, Any], boo
         raise ValueError(f"which is not TOML {place[0] if place else ''}".rstrip()) from None
     if set(found) - {key, *others} or not isinstance(found.setdefault(key, []), list):
         allowed = ", ".join((f"[[{key}]]", *others))
-        raise ValueError(f"in which something else than {allowed} stands")
+        raise ValueError(f"which has something other than {allowed}")
     return found, others_read
 
 
@@ -53,14 +53,14 @@ def check_table(
     of a text. Raises ValueError.
     """
     if not isinstance(entry, dict):
-        raise ValueError(f"{which} is no table")
+        raise ValueError(f"{which} is not a table")
     known = (*texts, *flags, *lists)
     if unknown := sorted(set(entry) - set(known)):
         raise ValueError(f"{which} has the key {shown(unknown[0])}; allowed are {', '.join(known)}")
     for name in texts:
         text = entry.get(name, "")
         if not isinstance(text, str) or len(text) > most or not text.isprintable():
-            raise ValueError(f"{which} has a {name} that is no text of one line")
+            raise ValueError(f"{which} has a {name} that is not one line of text")
     for name in flags:
         if not isinstance(entry.get(name, False), bool):
             raise ValueError(f"{which} has a {name} that is neither true nor false")

@@ -18,13 +18,13 @@ def unused_lines(path: Path, keys: Sequence[str]) -> list[str]:
         for binding in parse_stream(stream):
             if binding.error:
                 warnings.append(
-                    f"Line {binding.original.line} of {path.name} was not understood and counts for nothing."
+                    f"Line {binding.original.line} of {path.name} is not understood and is ignored."
                 )
             key = (binding.key or "").upper()
             if not key or key in keys:
                 continue
             if near := difflib.get_close_matches(key, keys, n=1, cutoff=0.75):
                 warnings.append(
-                    f"{key[:60]} in {path.name} is no setting and counts for nothing; is {near[0]} meant?"
+                    f"{key[:60]} in {path.name} is not a setting and is ignored; did you mean {near[0]}?"
                 )
     return warnings

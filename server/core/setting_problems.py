@@ -36,7 +36,7 @@ def operator(token: str) -> list[str]:
     if not token or len(token) >= MIN_OPERATOR_CHARS:
         return []
     return [
-        f"OPERATOR_TOKEN has only {len(token)} characters. Whoever has it starts programs here, so it needs at"
+        f"OPERATOR_TOKEN has only {len(token)} characters. Whoever has it can start programs here, so it needs at"
         f" least {MIN_OPERATOR_CHARS} random ones; make them with: {MAKE_A_SECRET}"
     ]
 
@@ -47,7 +47,7 @@ def engine(name: str, *, local: bool, operator: bool) -> list[str]:
         return []
     return [
         "LOCAL_MODEL is empty. ENGINE=local needs the folder of a model there, or OPERATOR_TOKEN, so that an operator"
-        " can choose one; ENGINE=auto does without."
+        " can choose one; ENGINE=auto needs neither."
     ]
 
 
@@ -55,7 +55,7 @@ def speech(url: str, folder: Path | None) -> list[str]:
     if not url or folder is None:
         return []
     return [
-        "SPEECH_BASE_URL and SPEECH_LOCAL_MODEL are both set. One voice speaks: empty one of them."
+        "SPEECH_BASE_URL and SPEECH_LOCAL_MODEL are both set. Only one of them can be used: leave the other one empty."
     ]
 
 
@@ -72,7 +72,7 @@ def catalogue(source: str, allowed: str | None) -> list[str]:
     if not source or "://" in source or Path(os.path.expanduser(source)).is_file():
         return []
     return [
-        f"CATALOGUE is {shown(source)}, where no file is. Allowed: {allowed}. Left empty, it is ours."
+        f"CATALOGUE is {shown(source)}, but there is no such file. Allowed: {allowed}. Leave it empty for our own."
     ]
 
 
@@ -108,8 +108,8 @@ def _webhook_parts(path: Path, listed: Sequence[Webhook], cameras: Path | None) 
         return []
     named = {name for one in listed for name in one.cameras} - {"*"}
     return [
-        f"WEBHOOKS is {shown(path)}, which names the camera {name}. STANDING_CAMERAS has no such one: correct the name there"
-        " or here."
+        f"WEBHOOKS is {shown(path)}, which names the camera {name}. STANDING_CAMERAS has no camera of this name:"
+        " correct it in one of the two files."
         for name in sorted(named - known)
     ]
 

@@ -84,7 +84,7 @@ def _ice_url(form: re.Pattern[str], text: str) -> str:
     if (match := form.fullmatch(text)) is None:
         raise ValueError(f"{shown(text[:80])} is not of that form")
     if not 1 <= int(match["port"] or 1) <= 65535:
-        raise ValueError(f"{text[:80]!r} has a port that is none of 1 to 65535")
+        raise ValueError(f"{text[:80]!r} has a port outside of 1 to 65535")
     if text.startswith("turns:") and text.endswith("=udp"):
         raise ValueError(
             f"{text[:80]!r} asks for TLS over UDP, which no browser speaks; leave ?transport out"
@@ -112,7 +112,7 @@ def base_urls(text: str) -> list[str]:
                 str(error) if len(parts) == 1 else f"of {shown(part)}, {error}"
             ) from None
         if one in found:
-            raise ValueError(f"{shown(one)} stands there twice")
+            raise ValueError(f"{shown(one)} is listed twice")
         found.append(one)
     if not 1 <= len(found) <= _MOST_SERVERS:
         raise ValueError(f"it has {len(found)} addresses")
@@ -126,7 +126,7 @@ def _check_port(url: str) -> None:
     except ValueError:
         port = 0
     if port == 0:
-        raise ValueError("its port is none of 1 to 65535")
+        raise ValueError("its port is not between 1 and 65535")
 
 
 def file_source(text: str) -> str:

@@ -64,7 +64,7 @@ def read_list(path: Path) -> tuple[StandingCamera, ...]:
     cameras = _cameras(found["camera"])
     if others_read and any(one.password for one in cameras):
         raise ValueError(
-            "which has passwords, and others than its owner can read it (chmod 600 helps)"
+            "which has passwords and can be read by others than its owner; chmod 600 changes that"
         )
     return cameras
 
@@ -88,7 +88,7 @@ def _camera(number: int, entry: Any) -> StandingCamera:
             isinstance(one, str) and 0 < len(one.strip()) <= MOST_CHARACTERS for one in items
         ):
             raise ValueError(
-                f"{which} has {name} that are no list of texts of 1 to {MOST_CHARACTERS} characters"
+                f"{which} has {name} that are not a list of texts of 1 to {MOST_CHARACTERS} characters"
             )
     _check(which, entry)
     return StandingCamera(
@@ -107,18 +107,18 @@ def _check(which: str, entry: dict[str, Any]) -> None:
     if _URL.fullmatch(url) is None and _DEVICE.fullmatch(url) is None:
         raise ValueError(
             f"{which} has no url like rtsp://192.168.1.20:554/stream, rtsps://, http://, https:// or /dev/video0;"
-            " its user and password stand in keys of their own"
+            " its user and password belong in the keys user and password"
         )
     if not url.startswith("/") and not _has_port(url):
-        raise ValueError(f"{which} has a url with a port that is not 1 to 65535")
+        raise ValueError(f"{which} has a url with a port outside of 1 to 65535")
     if entry.get("password") and not entry.get("user"):
-        raise ValueError(f"{which} has a password and no user")
+        raise ValueError(f"{which} has a password but no user")
     if ":" in entry.get("user", ""):
         raise ValueError(f"{which} has a user with a colon, which no camera takes")
     if len(entry.get("watches", [])) > MOST_WATCHES:
         raise ValueError(f"{which} has more than {MOST_WATCHES} watches")
     if any(_HOST.fullmatch(one.strip()) is None for one in entry.get("engines", [])):
-        raise ValueError(f"{which} has engines that are no host names, such as gpu.example.org")
+        raise ValueError(f"{which} has engines that are not host names such as gpu.example.org")
 
 
 def _has_port(url: str) -> bool:

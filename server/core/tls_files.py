@@ -33,8 +33,8 @@ def pair_problems(certificate: Path | None, key: Path | None) -> list[str]:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
     except (ssl.SSLError, ValueError):
         return [
-            f"SSL_CERT_PATH is {shown(certificate)} and SSL_KEY_PATH is {shown(key)}, which are no PEM"
-            " certificate and the unencrypted key to it."
+            f"SSL_CERT_PATH is {shown(certificate)} and SSL_KEY_PATH is {shown(key)}, which are not a"
+            " PEM certificate and its unencrypted key."
         ]
     return []
 
@@ -43,7 +43,7 @@ def authority_problems(path: Path | None) -> list[str]:
     """Return a sentence for each problem with CA_CERT_PATH."""
     if path is None or not (reason := authority_reason(path)):
         return []
-    return [f"CA_CERT_PATH is {shown(path)}, {reason}. It is sent to whoever asks for it."]
+    return [f"CA_CERT_PATH is {shown(path)}, {reason}. The page offers it for download."]
 
 
 def authority_reason(path: Path) -> str:
@@ -53,7 +53,7 @@ def authority_reason(path: Path) -> str:
     except OSError as exc:
         return f"which cannot be read ({exc.strerror})"
     except ValueError:
-        return "in which there is no certificate"
+        return "which has no certificate"
     return ""
 
 
@@ -79,9 +79,9 @@ def read_secret(path: Path) -> str:
         status = os.fstat(stream.fileno())
         text = stream.read(4096).decode("ascii", "replace").strip()
     if status.st_mode & 0o077:
-        raise ValueError("which others than its owner can read (chmod 600 helps)")
+        raise ValueError("which can be read by others than its owner; chmod 600 changes that")
     if len(text) < MIN_SECRET_CHARS:
-        raise ValueError(f"in which there are fewer than {MIN_SECRET_CHARS} characters")
+        raise ValueError(f"which has fewer than {MIN_SECRET_CHARS} characters")
     return text
 
 
@@ -107,7 +107,7 @@ def unreadable(
 
 def secret_problems(name: str, path: Path | None) -> list[str]:
     """Return a sentence for each problem with the secret file of setting `name`."""
-    return unreadable(name, path, read_secret, "It signs what paired devices get in by.")
+    return unreadable(name, path, read_secret, "It signs the access of paired devices.")
 
 
 def authority_der(path: Path) -> bytes:

@@ -81,11 +81,11 @@ def read_webhooks(path: Path) -> WebhookList:
     found, others_read = read_tables(path, "webhook", "address")
     if others_read and found["webhook"]:
         raise ValueError(
-            "which has secrets, and others than its owner can read it (chmod 600 helps)"
+            "which has secrets and can be read by others than its owner; chmod 600 changes that"
         )
     address = found.get("address", "")
     if address and not _is_address(address):
-        raise ValueError("whose address is no URL like https://cam.example.org, without a path")
+        raise ValueError("whose address is not a URL like https://cam.example.org, without a path")
     entries = found["webhook"]
     if len(entries) > MOST_WEBHOOKS:
         raise ValueError(f"which has {len(entries)} webhooks; at most {MOST_WEBHOOKS} are allowed")
@@ -95,7 +95,7 @@ def read_webhooks(path: Path) -> WebhookList:
         raise ValueError(f"in which two webhooks have the name {twice}")
     if not address and any(one.evidence is Evidence.LINK for one in webhooks):
         raise ValueError(
-            'which has evidence = "link" and no address; write address = "https://cam.example.org" at its top, under which'
+            'which has evidence = "link" but no address; write address = "https://cam.example.org" at its top, under which'
             " receivers reach this server"
         )
     return WebhookList(webhooks, address.rstrip("/"))
@@ -142,15 +142,15 @@ def _check(which: str, entry: dict[str, Any]) -> None:
             ' with: echo "whsec_$(openssl rand -base64 32)"'
         )
     if entry.get("evidence", "inline") not in list(Evidence):
-        raise ValueError(f"{which} has evidence that is none of {', '.join(Evidence)}")
+        raise ValueError(f"{which} has evidence that is not one of {', '.join(Evidence)}")
     cameras = entry.get("cameras", [])
     if not isinstance(cameras, list) or not all(
         isinstance(one, str) and (one == "*" or NAME.fullmatch(one)) for one in cameras
     ):
-        raise ValueError(f'{which} has cameras that are no list of names of cameras, or ["*"]')
+        raise ValueError(f'{which} has cameras that are neither a list of camera names nor ["*"]')
     if not cameras and not entry.get("people"):
         raise ValueError(
-            f'{which} gets the rings of nobody; name cameras of the house, such as cameras = ["front-door"], or set'
+            f'{which} gets no rings: name cameras of the house, such as cameras = ["front-door"], or set'
             " people = true"
         )
 

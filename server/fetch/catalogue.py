@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 RETRY_SECONDS = 60.0
 LIMITS = Limits(max_bytes=MAX_FILE_BYTES, seconds=20.0)
 _PIN = "#sha256="
-_EMPTY = " Left empty, it is ours."
+_EMPTY = " Leave it empty for our own."
 
 
 def load_catalogue(source: str, fetcher: Fetcher | None = None) -> Catalogue:
@@ -46,11 +46,11 @@ def load_catalogue(source: str, fetcher: Fetcher | None = None) -> Catalogue:
         raise CatalogueError(f"CATALOGUE: {error.message}{_EMPTY}") from None
     except RuntimeError:
         raise CatalogueError(
-            "CATALOGUE: ~ means nothing here, because the user has no home."
+            "CATALOGUE: ~ cannot be used, because this user has no home directory."
         ) from None
     except UnicodeDecodeError:
         raise CatalogueError(
-            f"The catalogue {named} is no text in UTF-8. It has to be TOML, like ours."
+            f"The catalogue {named} is not UTF-8 text. It has to be TOML, like ours."
         ) from None
     return Catalogue.read(text, named)
 

@@ -174,7 +174,7 @@ class Generator:
                         message = await messages.get()
                 except TimeoutError:
                     raise EngineFailed(
-                        "The model has said nothing for an hour and is given up. Load it again, and ask for less."
+                        "The model has reported nothing for an hour and was stopped. Load it again, and ask for less."
                     ) from None
                 finished = message is None or message.type in _ENDS
                 if message is None or message.type == "cancelled":
@@ -220,7 +220,7 @@ class Generator:
         if self._status is None:
             return "runs"
         if self._given_up:
-            return "was ended, since work that was cancelled goes on in it otherwise"
+            return "was ended, because it did not stop cancelled work"
         if self._status < 0:
             return f"was ended by signal {-self._status}"
         return f"ended with status {self._status}"

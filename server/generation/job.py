@@ -212,7 +212,7 @@ class GenerationJob:
         except QwenCameraError as error:
             self._fail(error)
         except Exception as error:  # noqa: BLE001 - of any encoder: counted, logged, reported
-            log.error("making failed", extra={"error": type(error).__name__})
+            log.error("generating failed", extra={"error": type(error).__name__})
             self._fail(Internal("Something went wrong in the server. Its log has the details."))
         finally:
             self._update(elapsed=self._elapsed())

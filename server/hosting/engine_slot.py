@@ -117,7 +117,7 @@ class EngineSlot:
             detail = f"{model or 'The model'} does not answer. {self._silence}"
         elif inner.state is EngineState.MISCONFIGURED:
             detail = (
-                f"The program that answers is not {model or 'a model'} as it was chosen. An operator can start it again in the engine panel, with"
+                f"The program that answers there is not the chosen {model or 'model'} any more. An operator can start it again in the engine panel, with"
                 " the right address, name and key."
             )
         else:

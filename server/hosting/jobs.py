@@ -118,8 +118,8 @@ class Jobs:
         silent = self.tools.slot.silent_seconds() > 0
         plan, note = run.order.plan, run.order.note
         error = (
-            f"{plan.name} does not answer at the moment. It is asked again and again, and others answer meanwhile: start"
-            f" the server at {plan.choice.url}, or choose another model."
+            f"{plan.name} does not answer at the moment. The server keeps trying, and another engine answers meanwhile:"
+            f" start the server at {plan.choice.url}, or choose another model."
         )
         if silent and board.status.error == note:
             log.warning("a remote model does not answer", extra={"reason": error})

@@ -311,7 +311,7 @@ def _again(state: State, run: Run, why: str) -> Step:
     """Load it again after a pause, as often as there are pauses."""
     done, delays = run.crashes, state.delays
     if done >= len(delays):
-        failing = f"{why} It was started again {done} times and is given up: start it again, or choose another model."
+        failing = f"{why} It was started again {done} times without success: start it yourself, or choose another model."
         stopping = replace(state, phase=Phase.STOPPING, run=run, failing=failing)
         return stopping, (Empty((run,), shown=False),)
     phase = f"starting again in {delays[done]:g} s ({done + 1} of {len(delays)})"

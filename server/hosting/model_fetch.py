@@ -106,7 +106,7 @@ class ModelFetch:
     def refused(self) -> str:
         """The reason why nothing is fetched from here; "" where it is."""
         if not self._allowed:
-            return "The server's settings leave fetching to its command line: ALLOW_MODEL_DOWNLOADS allows it here."
+            return "Fetching from here is off: set ALLOW_MODEL_DOWNLOADS=true, or fetch on the server's command line."
         if not self._program.is_file():
             return (
                 "This installation has no scripts/models, which fetches models: fetch it elsewhere."

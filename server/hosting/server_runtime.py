@@ -42,7 +42,7 @@ _BY_SIGNAL = 128
 # Between two lines of a progress bar that are passed on
 _BAR_SECONDS = 1.0
 _NOT_AS_EXPECTED = (
-    "It runs and answers, and not as an OpenAI-compatible server that has this model and takes our key. Its log may say"
+    "It runs and answers, but not as an OpenAI-compatible server that has this model and takes our key. Its log may say"
     " why; choose another model, or another way to run it."
 )
 # No picture must go there.
@@ -129,8 +129,8 @@ class ServerRuntime:
                 await self._until_ready()
         except TimeoutError:
             raise StartFailed(
-                f"It did not answer within {LOAD_SECONDS / 60:.0f} min (last: {self._log.progress.phase}). Its log says what it"
-                " was at; choose a smaller model, or faster disks."
+                f"It did not answer within {LOAD_SECONDS / 60:.0f} min (last: {self._log.progress.phase}). Its log shows how"
+                " far it came; choose a smaller model, or faster disks."
             ) from None
 
     async def _until_ready(self) -> None:
@@ -227,7 +227,7 @@ class ServerRuntime:
         return self._known_reason() or f"{said or 'Its log says more.'} {_TRY}"
 
     def _why(self) -> str:
-        unknown = "Its log says more; the reason is none of those that are known here."
+        unknown = "The reason is not one that this server knows; its log says more."
         return self._known_reason() or unknown
 
     def _known_reason(self) -> str:

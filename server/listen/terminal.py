@@ -103,7 +103,7 @@ class PairingTerminal:
     def start(self) -> None:
         """Start reading keys and signals. Call it in the event loop of the main thread."""
         if not self._shows:
-            self._write("  Phones          no terminal is here to show a code in: set ACCESS_CODE")
+            self._write("  Phones          there is no terminal to show a code in: set ACCESS_CODE")
             return
         self._codes.on_redeemed = self._redeemed
         loop = asyncio.get_running_loop()
@@ -200,7 +200,7 @@ class PairingTerminal:
         )
 
     def _expired(self) -> None:
-        self._write(f"  This code is over: {self._ask_again}.")
+        self._write(f"  This code has expired: {self._ask_again}.")
 
     def _write(self, text: str) -> None:
         # A closed terminal must not stop the server.
@@ -258,7 +258,7 @@ class PairingTerminal:
             self._forget(name)
             return f"  That device is forgotten. {_FOR_GOOD}"
         if command == "forget":
-            return "  No device of that name came since the start: devices lists them."
+            return "  No device of that name was seen since the start: devices lists them."
         if command == "devices" and listed:
             now = time.time()
             lines = [
@@ -266,7 +266,7 @@ class PairingTerminal:
                 f" seen {_ago(now - one.last_seen)}"
                 for one in listed
             ]
-            return "\n".join([*lines, "  To take it back: forget and the name, or forget all."])
+            return "\n".join([*lines, "  To end their access: forget and the name, or forget all."])
         if command == "devices":
-            return "  No paired device came since the start."
-        return "  Enter makes a new code, devices lists who is paired, forget and a name, or forget all, takes it back."
+            return "  No paired device was seen since the start."
+        return "  Enter makes a new code. devices lists the paired devices. forget and a name, or forget all, ends their access."

@@ -65,6 +65,6 @@ def _check_model(name: str, entered: Pass) -> None:
     """Raise ModelUnknown for a model that does not answer now."""
     if name not in (MODEL, entered.programs.model):
         raise ModelUnknown(
-            f'This model does not answer here. Ask for "{MODEL}", which is whatever model answers now; GET /v1/models has its'
-            " own name, too."
+            f'This model does not answer here. Ask for "{MODEL}", which is whatever model answers now; GET /v1/models lists'
+            " its own name, too."
         )

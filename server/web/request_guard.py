@@ -36,8 +36,8 @@ _ASK = "This server asks for an access code. Enter the one that you were given."
 _ASK_PAIRED = "This server asks for an access code. Enter it, or scan a new QR code: its terminal shows one on Enter."
 _PAIRING_REFUSED = {
     Redeemed.USED: "This pairing code was used already; each one is good for one device.",
-    Redeemed.EXPIRED: "This pairing code is over; each one is good for five minutes.",
-    Redeemed.UNKNOWN: "This pairing code is not of this server, or of before its restart.",
+    Redeemed.EXPIRED: "This pairing code has expired; each one is good for five minutes.",
+    Redeemed.UNKNOWN: "This pairing code is not from this server, or from before its restart.",
 }
 
 

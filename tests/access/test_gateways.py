@@ -184,8 +184,8 @@ async def test_a_full_list_is_said_once(caplog: pytest.LogCaptureFixture) -> Non
     assert [
         r.getMessage() for r in caplog.records if "Split the installation" in r.getMessage()
     ] == [
-        "the list of gateways is full: more than these do not know each other. Split the installation,"
-        " each part with a Redis of its own"
+        "the list of gateways is full: further ones are not in it. Split the installation into parts,"
+        " each with a Redis of its own"
     ]
 
 

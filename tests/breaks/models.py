@@ -124,8 +124,8 @@ MODELS = (
         "A remote server's key",
         "it is shown",
         "server/catalogue/command.py",
-        'f"Nothing is started. GET {choice.url}/models asks',
-        'f"Nothing is started ({choice.api_key.get_secret_value()}). GET {choice.url}/models asks',
+        'f"Nothing is started here. GET {choice.url}/models lists',
+        'f"Nothing is started ({choice.api_key.get_secret_value()}). GET {choice.url}/models lists',
         "hosting/test_manager_switch.py::test_a_key_is_given_and_never_shown",
     ),
     Break(

@@ -113,7 +113,7 @@ async def test_a_wrong_token_opens_nothing(visit: Visit, run: Running) -> None:
     token = page.page.get_by_label("Operator token")
     await token.fill("wrong")
     await token.press("Enter")
-    await expect(page.page.locator("#engine-refused")).to_contain_text("not right")
+    await expect(page.page.locator("#engine-refused")).to_contain_text("token is wrong")
     await expect(page.page.locator("#engine-panel")).to_be_hidden()
     await token.fill(TOKEN)
     await token.press("Enter")

@@ -137,7 +137,7 @@ def test_troubles_stay_with_it() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("[[model]", "is no TOML"),
+        ("[[model]", "is not TOML"),
         ("a = 1", "has no [[model]]"),
         ("model = 1", "has no [[model]]"),
         ("model = [1]", "Model 1 of the catalogue here does not hold"),
@@ -170,7 +170,7 @@ def test_a_bad_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CatalogueError, match="cannot be read"):
         Catalogue.load(path)
     path.write_bytes(b"\xff\xfe")
-    with pytest.raises(CatalogueError, match="no text in UTF-8"):
+    with pytest.raises(CatalogueError, match="not UTF-8 text"):
         Catalogue.load(path)
     path.write_bytes(b"#" * (MAX_FILE_BYTES + 1))
     with pytest.raises(CatalogueError, match="larger than 1024 KiB"):

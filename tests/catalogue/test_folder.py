@@ -432,15 +432,15 @@ BROKEN: list[tuple[Callable[[Path], object], str]] = [
     ),
     (
         lambda f: (f / "a.safetensors").write_text("version https://git-lfs.github.com/spec/v1"),
-        "a.safetensors is no more than git-lfs's pointer to the weights: git lfs pull",
+        "a.safetensors is only git-lfs's pointer to the weights: git lfs pull",
     ),
     (
         lambda f: only(f, "model.safetensors.part", config=QWEN),
-        "Their download has not ended: bash scripts/download_model.sh goes on",
+        "Their download is not complete: bash scripts/download_model.sh continues",
     ),
     (
         lambda f: (f / "model.safetensors.index.json").unlink(),
-        "a.safetensors is there, and the file that says what is in it is not",
+        "a.safetensors is there, but its index is missing",
     ),
     # Another kind of model
     (

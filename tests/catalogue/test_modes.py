@@ -101,7 +101,7 @@ def test_everything_works_where_everything_is() -> None:
         (
             RunMode.SUBPROCESS,
             without(gpus=(), gpu_trouble="No GPU was found (none).", engine_python=None),
-            "No GPU was found (none). /usr/bin/vllm needs one: on the CPU runs vLLM's build for the CPU alone. No Python",
+            "No GPU was found (none). /usr/bin/vllm needs one: only vLLM's build for the CPU runs without. No Python",
         ),
         (
             RunMode.SUBPROCESS,
@@ -359,7 +359,7 @@ def test_transformers_serve_wants_torchvision_for_videos() -> None:
 def test_an_unknown_kind_is_tried_and_said_so() -> None:
     """A model that vLLM may know is offered; one that it does not know is not."""
     model = MODEL.model_copy(update={"needs": {"transformers": "", "vllm": ""}})
-    assert "not known which version of vLLM takes" in modes(model, ALL)[RunMode.SUBPROCESS].reason
+    assert "The version of vLLM that takes" in modes(model, ALL)[RunMode.SUBPROCESS].reason
     never = MODEL.model_copy(update={"needs": {"transformers": ""}})
     assert "does not know qwen2_5_vl" in modes(never, ALL)[RunMode.CONTAINER].reason
     assert subprocess_server(never, ALL) is Server.TRANSFORMERS

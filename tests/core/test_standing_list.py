@@ -44,11 +44,11 @@ def test_a_list(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ('[[camera]]\nname = "a"\nurl = "rtsp://u:p@host/x"\n', "keys of their own"),
+        ('[[camera]]\nname = "a"\nurl = "rtsp://u:p@host/x"\n', "the keys user and password"),
         ('[[camera]]\nname = "a"\nurl = "file:///etc/passwd"\n', "no url"),
         ('[[camera]]\nname = "a"\nurl = "udp://host:1"\n', "no url"),
         ('[[camera]]\nname = "a"\nurl = "/etc/passwd"\n', "no url"),
-        ('[[camera]]\nname = "a"\nurl = "rtsp://host/\\r\\nX: y"\n', "no text of one line"),
+        ('[[camera]]\nname = "a"\nurl = "rtsp://host/\\r\\nX: y"\n', "not one line of text"),
         ('[[camera]]\nname = "a"\nurl = "rtsp://host:99999/x"\n', "port"),
         ('[[camera]]\nname = "A b"\nurl = "rtsp://host/x"\n', "no name"),
         ('[[camera]]\nname = "a"\nurl = "rtsp://host/x"\npassword = "p"\n', "no user"),
@@ -58,7 +58,7 @@ def test_a_list(tmp_path: Path) -> None:
         ('[[camera]]\nname = "a"\nurl = "rtsp://host/x"\ndescribe = 1\n', "neither true"),
         ('[[camera]]\nname = "a"\nurl = "rtsp://host/x"\n' * 2, "two cameras"),
         ("[camera]\n", "else"),
-        ("camera = [1]\n", "no table"),
+        ("camera = [1]\n", "not a table"),
         ("x = ", "not TOML"),
         (
             "".join(

@@ -50,7 +50,7 @@ def test_a_certificate_and_its_key(tmp_path: Path) -> None:
     assert "No such file" in gone
     for pair in ((cert, other_key), (key, key), (cert, tmp_path / "two.crt")):
         (wrong,) = pair_problems(*pair)
-        assert "no PEM certificate" in wrong
+        assert "not a PEM certificate" in wrong
     assert not pair_problems(cert, key)
 
 

@@ -60,7 +60,7 @@ def test_an_address_with_and_without_its_checksum(tmp_path: Path) -> None:
         for source in (url, f"{url}#sha256={right}"):
             assert [model.id for model in load_catalogue(source, fetcher)] == ["someone/tiny-vl"]
         with pytest.raises(
-            CatalogueError, match=r"is not what was asked for.*Left empty, it is ours"
+            CatalogueError, match=r"is not what was asked for.*Leave it empty for our own"
         ):
             load_catalogue(f"{url}#sha256={'0' * 64}", fetcher)
         with pytest.raises(CatalogueError, match="is missing"):
@@ -76,8 +76,8 @@ def test_an_address_with_and_without_its_checksum(tmp_path: Path) -> None:
         ("{folder}/none.toml", "No such file"),
         ("{folder}", "no regular file"),
         ("{folder}/pipe", "no regular file"),
-        ("{folder}/picture", "no text in UTF-8"),
-        ("{folder}/other", "is no TOML"),
+        ("{folder}/picture", "not UTF-8 text"),
+        ("{folder}/other", "is not TOML"),
     ],
 )
 def test_what_is_no_catalogue_is_said(tmp_path: Path, source: str, says: str) -> None:
@@ -107,7 +107,7 @@ def test_an_address_is_asked_once_and_a_file_each_time(
         path.write_text("a b c")
         found = file.load()
         assert found.find("small") is not None
-        assert "is no TOML" in found.troubles[0]
+        assert "is not TOML" in found.troubles[0]
         assert found.troubles[0].endswith("Until it can be had ours is used.")
     assert [record.message for record in caplog.records] == [
         "CATALOGUE cannot be read: ours is used"
@@ -125,7 +125,7 @@ def test_an_address_is_asked_once_and_a_file_each_time(
             assert found.troubles[0].endswith(
                 "Until it can be had ours is used. It is asked for again in 60 s."
             )
-            assert "Left empty" not in found.troubles[0]
+            assert "Leave it empty" not in found.troubles[0]
         assert len(files.asked) == 1
         files.answers["/m.toml"] = lambda asked: asked.send(TINY)
         now += RETRY_SECONDS

@@ -213,7 +213,7 @@ def test_one_that_crashes_is_loaded_again_after_longer_and_longer_pauses() -> No
     assert (one.phase, one.only(Part).state) == (Phase.STOPPING, EngineState.UNREACHABLE)
     assert "It is started again." not in one.only(ShowCrash).error
     one.take(Emptied())
-    assert "a ended. It was started again 2 times and is given up" in one.only(ShowFailed).why
+    assert "a ended. It was started again 2 times without success" in one.only(ShowFailed).why
 
 
 def test_a_mistake_of_ours_fails_with_a_sentence_or_goes_back() -> None:

@@ -228,7 +228,7 @@ async def test_one_that_crashes_again_and_again_is_given_up() -> None:
             while (status := await one.manager.settled()).state is not ManagerState.FAILED:
                 await asyncio.sleep(0.05)
         assert status.error.startswith("dies ended with status 3.")
-        assert "started again 2 times and is given up" in status.error
+        assert "started again 2 times without success" in status.error
         phases = [s.progress.phase for s in one.seen if s.progress]
         assert [p for p in dict.fromkeys(phases) if "again" in p] == [
             "starting again in 0.02 s (1 of 2)",
@@ -443,7 +443,7 @@ async def test_one_that_does_not_take_its_own_key() -> None:
         await one.manager.start(choice("locked"))
         failed = await one.manager.settled()
         assert failed.state is ManagerState.FAILED
-        assert "locked could not be started. It runs and answers, and not as an" in failed.error
+        assert "locked could not be started. It runs and answers, but not as an" in failed.error
         assert len(started) == 1
 
 

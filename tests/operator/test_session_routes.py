@@ -88,7 +88,7 @@ async def test_a_code_is_needed_again_after_the_maximum_age() -> None:
             "/api/token", headers=bearer(longer.issue("abc", auth_time=now - 101).token)
         )
         assert_error(refused, 401, "unauthorized", retryable=False)
-        assert "brought too long ago" in refused.json()["detail"]
+        assert "entered too long ago" in refused.json()["detail"]
         assert metric(run, "auth_failures_total", reason="too_old") == 1
 
 

@@ -194,7 +194,7 @@ def test_several_model_servers(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "of 'b:8001', it is not of that form" in refused(
         monkeypatch, VLLM_BASE_URL="http://a:1/v1,b:8001"
     )
-    assert "'http://a:1/v1' stands there twice" in refused(
+    assert "'http://a:1/v1' is listed twice" in refused(
         monkeypatch, VLLM_BASE_URL="http://a:1/v1,http://a:1/v1/"
     )
     many = " ".join(f"http://a:{port}/v1" for port in range(1, 18))
@@ -275,8 +275,8 @@ def test_without_auth_a_key_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "cause"),
     [
-        ("STUN_URLS", "stun:stun.example.org:65536", "a port that is none of 1 to 65535"),
-        ("TURN_URLS", "turn:turn.example.org:0", "a port that is none of 1 to 65535"),
+        ("STUN_URLS", "stun:stun.example.org:65536", "a port outside of 1 to 65535"),
+        ("TURN_URLS", "turn:turn.example.org:0", "a port outside of 1 to 65535"),
         ("TURN_URLS", "turns:turn.example.org:443?transport=udp", "no browser speaks"),
         ("TURN_URLS", "turn:user:pass@turn.example.org", "'(hidden)@turn.example.org' is not"),
         ("PUBLIC_ADDRESSES", "fe80::1", "no address that a client can send to"),
@@ -359,8 +359,8 @@ def test_likely_typos_are_named(tmp_path: Path) -> None:
     settings = load(file)
     assert settings.max_queue == 9
     assert settings.warnings == (
-        "REQIURE_AUTH in .env is no setting and counts for nothing; is REQUIRE_AUTH meant?",
-        "Line 3 of .env was not understood and counts for nothing.",
+        "REQIURE_AUTH in .env is not a setting and is ignored; did you mean REQUIRE_AUTH?",
+        "Line 3 of .env is not understood and is ignored.",
     )
 
 

@@ -326,7 +326,7 @@ def test_a_model_for_something_else_is_fetched_and_not_loaded(scratch: Scratch) 
         (["huge"], {}, "There is no room at"),
         (["code"], {}, "TRUST_REMOTE_CODE=true"),
         (["tiny"], {"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set"),
-        (["tiny"], {"CATALOGUE": "/nowhere.toml"}, "Left empty, it is ours"),
+        (["tiny"], {"CATALOGUE": "/nowhere.toml"}, "Leave it empty for our own"),
         (["tiny"], {"CATALOGUE": "http://h/m.toml"}, "CATALOGUE is 'http://h/m.toml'"),
         (["tiny"], {"ENGINE_PYTHON": "/nowhere/python"}, "which does not run"),
     ],

@@ -134,7 +134,7 @@ def test_a_phone_gets_in_by_the_code_on_the_screen(tmp_path: Path) -> None:
             answer = phone.post("/api/token", json={"access_code": typed[1]})
             assert answer.status_code == 200
             terminal.type("devices\n")
-            text = terminal.read_until(lambda text: "To take it back" in text, 5)
+            text = terminal.read_until(lambda text: "To end their access" in text, 5)
             assert len(re.findall(r"^  [0-9a-f]{12}   Device .* seen just now", text, re.M)) == 2
         with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
             httpx.get(f"https://{seen.netloc}/", trust_env=False)

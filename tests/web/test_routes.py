@@ -236,7 +236,7 @@ async def test_a_pairing_code_stands_instead_of_the_access_code(
     for stale, words in (
         (code, "used already"),
         (old, "is over"),
-        ("made-up", "not of this server"),
+        ("made-up", "not from this server"),
     ):
         refused = await bring(stale)
         assert_error(refused, 401, "unauthorized", retryable=False)

@@ -148,7 +148,7 @@ def _context(options: Options, weights: Weights, model: Any, dtype: str) -> int:
     found = capacity.context(wanted, free, each)
     if found < wanted:
         sys.stderr.write(
-            f"The context is held to {found} of {wanted} tokens: there is no memory for more beside the model.\n"
+            f"The context is limited to {found} of {wanted} tokens: there is no memory for more beside the model.\n"
         )
     return found
 
