@@ -148,7 +148,6 @@ class Simulation:
     async def run(self) -> Found:
         loop = asyncio.get_running_loop()
         gpu = SimulatedGpu()
-        self._gpu = gpu
         self._inference = Inference(
             FakeEngines(gpu),
             max_concurrent=self._slots,
