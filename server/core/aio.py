@@ -147,7 +147,7 @@ class OpenParts:
         if not done:
             self._well = False
             task.cancel()
-            log.error("does not close", extra={"task": name})
+            log.error("closing took too long", extra={"task": name})
         elif not task.cancelled() and (exc := task.exception()) is not None:
             self._well = False
             log_failure(name, exc, "closing failed")
