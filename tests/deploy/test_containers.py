@@ -35,12 +35,6 @@ def instructions() -> list[tuple[str, str]]:
     return [(word, rest) for word, _, rest in (line.partition(" ") for line in lines)]
 
 
-def last_stage() -> list[tuple[str, str]]:
-    all_ = instructions()
-    begin = max(at for at, (word, _) in enumerate(all_) if word == "FROM")
-    return all_[begin:]
-
-
 def compose() -> dict[str, Any]:
     return cast(dict[str, Any], yaml.safe_load(COMPOSE.read_text()))
 
