@@ -69,6 +69,11 @@ class WorkerProcess:
         return self._child.pid if self._child is not None and not self._gone.is_set() else None
 
     @property
+    def lines(self) -> tuple[str, ...]:
+        """See `ChildProcess.lines`."""
+        return self._child.lines if self._child is not None else ()
+
+    @property
     def withheld(self) -> int:
         """See `ChildProcess.withheld`."""
         return self._child.withheld if self._child is not None else 0

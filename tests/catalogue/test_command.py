@@ -107,7 +107,7 @@ def test_answers_at_a_time_fit_the_gpu(
     if gigabytes == 28:
         # 0.9 of 28 GB less 16.8 GB for weights and library; a context of 8,192 takes 2.2 GB.
         assert (
-            "is 8, and the 8.4 GB that the weights leave hold 3 answers of 8192 tokens" in tight[0]
+            "is 8, but the 8.4 GB that the weights leave hold 3 answers of 8192 tokens" in tight[0]
         )
 
 

@@ -140,7 +140,7 @@ def test_troubles_stay_with_it() -> None:
         ("[[model]", "is not TOML"),
         ("a = 1", "has no [[model]]"),
         ("model = 1", "has no [[model]]"),
-        ("model = [1]", "Model 1 of the catalogue here does not hold"),
+        ("model = [1]", "Model 1 of the catalogue here is wrong"),
         (ENTRY + ENTRY, "names some/model twice"),
         (ENTRY.replace('"vision"', '"wings"'), "Model 1 (some/model) of the catalogue here"),
         (ENTRY + 'folder = "/etc"', "names a folder"),

@@ -57,7 +57,7 @@ def test_a_list(tmp_path: Path) -> None:
         ('[[camera]]\nname = "a"\nurl = "rtsp://host/x"\nwatches = "x"\n', "list of texts"),
         ('[[camera]]\nname = "a"\nurl = "rtsp://host/x"\ndescribe = 1\n', "neither true"),
         ('[[camera]]\nname = "a"\nurl = "rtsp://host/x"\n' * 2, "two cameras"),
-        ("[camera]\n", "else"),
+        ("[camera]\n", "something other"),
         ("camera = [1]\n", "not a table"),
         ("x = ", "not TOML"),
         (

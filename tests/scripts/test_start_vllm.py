@@ -578,7 +578,7 @@ def test_answers_at_a_time_fit_the_gpu_that_is_there(machine: Machine) -> None:
     assert f"hold {held} of 8192 tokens (262,144 bytes a token)" in done.stderr
     done = machine.run("--dry-run", MODEL_MAX_TOKENS="131072")
     assert "--max-num-seqs 8" in done.stdout
-    assert "MAX_CONCURRENT_INFERENCES is 8, and the" in done.stderr
+    assert "MAX_CONCURRENT_INFERENCES is 8, but the" in done.stderr
     done = machine.run("--dry-run", "--", "--max-num-seqs", "3")
     assert done.stdout.count("--max-num-seqs") == 1
     assert "--max-num-seqs 3" in done.stdout

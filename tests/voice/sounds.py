@@ -49,7 +49,8 @@ SENTENCES = tuple(" ".join(halves) for halves in HALVES)
 
 def louder(sound: Samples, db: float) -> Samples:
     """Return a sound so many dB louder."""
-    return np.clip(sound * 10 ** (db / 20), -32768, 32767).astype(np.int16)
+    loud: Samples = np.clip(sound * 10 ** (db / 20), -32768, 32767).astype(np.int16)
+    return loud
 
 
 def television(seconds: float, level: float = -40, seed: int = 0) -> Samples:

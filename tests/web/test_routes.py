@@ -235,7 +235,7 @@ async def test_a_pairing_code_stands_instead_of_the_access_code(
     old = codes.issue(time.monotonic() - 300)
     for stale, words in (
         (code, "used already"),
-        (old, "is over"),
+        (old, "has expired"),
         ("made-up", "not from this server"),
     ):
         refused = await bring(stale)

@@ -44,6 +44,10 @@ class SpokenTurn:
         self._begun = False
         self._frames: deque[Frame] = deque()
 
+    @property
+    def frames(self) -> int:
+        return len(self._frames)
+
     def add(self, sound: Sound) -> None:
         """Give the recogniser the next piece; one that does not fit is dropped and counted."""
         if self.over.is_set():
