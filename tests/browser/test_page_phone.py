@@ -132,7 +132,7 @@ async def test_a_reload_goes_straight_back_to_live(
     await page.button("Not now").click()
 
 
-@pytest.mark.parametrize(("age", "words"), [(0, "used already"), (301, "is over")])
+@pytest.mark.parametrize(("age", "words"), [(0, "used already"), (301, "has expired")])
 async def test_a_code_that_is_no_longer_good_is_explained(
     age: float, words: str, visit: Visit, lan: Running, model: FakeOpenAI
 ) -> None:
