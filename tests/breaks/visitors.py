@@ -189,8 +189,8 @@ VISITORS = (
         "takes all places",
         "who shows nothing keeps its place",
         "server/session/entries.py",
-        "    return min(dark, key=lambda session: session.last_picture, default=None)\n",
-        "    return None\n",
+        "    if session.last_picture < now - DARK_SECONDS:\n",
+        "    if now < 0:\n",
         "session/test_session_manager.py::test_places_are_not_held_by_those_who_show_nothing",
     ),
     Break(
