@@ -112,7 +112,7 @@ async def test_what_was_read_last_counts_for_a_while() -> None:
 
 
 async def test_a_gateway_that_is_gone_is_forgotten_while_redis_comes_and_goes() -> None:
-    """What was known counts beside the list of a Redis that is back, but for a minute at most."""
+    """The gateways that were known count beside the list of a Redis that is back, for a minute at most."""
     store = Answers(["b", "0 5 0", "c", "0 5 0"])
     made = Gateways(lambda: Gateway("a", 9, 9), store)
     await made.report(0)

@@ -219,7 +219,7 @@ async def test_slots_are_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_who_left_makes_room_at_another_process(tmp_path: Path) -> None:
-    """Who left first goes first; its process hears of it, and nobody in use makes room."""
+    """The session that was left first goes first, and its process learns of it; one in use stays."""
     async with redis_server(tmp_path) as server, stores(server) as both:
         here: dict[str, float | None] = {"used": None, "left": -70.0, "longer": -90.0}
         one, other = SharedSlots(both[0], 3, lambda: here), SharedSlots(both[1], 3, dict)

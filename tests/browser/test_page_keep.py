@@ -154,7 +154,7 @@ _PLACES = """() => {
 async def test_the_person_says_where_the_file_goes(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
-    """Where the browser asks, the file is written there; called off, nothing is, and nothing is said."""
+    """The browser's own dialog chooses the place; a person who cancels it gets no file and no error."""
 
     async def prepare(page: Page) -> None:
         await page.add_init_script(f"({_PLACES})()")

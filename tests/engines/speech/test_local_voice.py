@@ -70,7 +70,7 @@ async def test_sound_comes_while_it_is_made(voice: LocalVoice) -> None:
 
 
 async def test_a_whole_text_comes_at_once(folder: Path) -> None:
-    """Where that is asked for: one chunk, with as many frames as the stream has."""
+    """With `whole_text` the voice sends one chunk, with as many frames as the stream has."""
     gathered = voice_of(folder, options="max_frames=24 whole_text=on")
     gathered.start()
     try:
