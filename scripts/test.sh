@@ -15,8 +15,8 @@ case ${1:-} in
 Usage: bash scripts/test.sh [--fast] [pytest arguments]
 
 Installs what the tests need into .venv, .venv-models and .venv-router and, with apt-get where that is allowed, Chromium, Firefox, GStreamer,
-strace, certutil, coturn, nginx, Redis, Mosquitto, Prometheus, logrotate, systemd, espeak-ng, two fonts and what makes networks, with npm what is in
-tests/peers; then runs all tests, or those that the arguments choose: bash scripts/test.sh tests/vision/test_resize.py -k ratio
+strace, certutil, coturn, nginx, Redis, Mosquitto, Prometheus, podman, logrotate, systemd, espeak-ng, two fonts and what makes networks, with npm
+what is in tests/peers; then runs all tests, or those that the arguments choose: bash scripts/test.sh tests/vision/test_resize.py -k ratio
 
   --fast   for everyday work, under four minutes: installs into .venv alone and runs three at a time. Leaves out the
            tests marked browser and slow, and says how many these are.
@@ -59,8 +59,8 @@ may_install() {
     command -v apt-get >/dev/null 2>&1 && { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }
 }
 
-# Installs the packages that can be installed; the result is checked afterwards. Their services (coturn, nginx, Mosquitto, Prometheus)
-# are neither started nor enabled, because the tests start processes of their own.
+# Installs the packages that can be installed; the result is checked afterwards. Their services (coturn, nginx, Mosquitto, podman,
+# Prometheus) are neither started nor enabled, because the tests start processes of their own.
 apt_install() {
     local package as_root='' policy=/usr/sbin/policy-rc.d service
     say "Installing with apt-get, to stay on this machine: $*. (Ctrl+C stops it.)"
@@ -78,6 +78,11 @@ apt_install() {
         for service in coturn mosquitto nginx prometheus redis-server; do
             if [ "$package" = $service ]; then $as_root update-rc.d $service disable >/dev/null 2>&1 || true; fi
         done
+        if [ "$package" = podman ]; then
+            $as_root systemctl disable podman.socket podman.service podman-restart.service podman-auto-update.timer \
+                podman-auto-update.service \
+                >/dev/null 2>&1 || true
+        fi
     done
     if [ -n "$policy" ]; then
         $as_root rm -f $policy
@@ -126,6 +131,9 @@ systemd-analyze systemd
 logrotate logrotate
 npm npm
 espeak-ng espeak-ng
+podman podman
+runc runc
+catatonit catatonit
 TEXT
     # Letters that the page's tests measure: Chinese, Japanese and Korean, and Hindi's.
     command -v fc-list >/dev/null 2>&1 && fc-list -q :lang=ja || packages+=(fonts-droid-fallback)
