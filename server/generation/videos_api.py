@@ -20,7 +20,7 @@ import httpx2
 
 from server.core.aio import in_pool
 from server.core.errors import EngineError, EngineFailed, EngineRefused, EngineUnavailable
-from server.engines.openai.bounded_http import AnswerRefused, BoundedTransport, Bounds
+from server.engines.openai.bounded_http import AnswerRefused, BoundedTransport, Bounds, network
 from server.generation.bounds import MAX_FRAMES, MAX_PIXELS
 from server.generation.mp4_reader import read_video
 from server.generation.rules import Rules
@@ -85,9 +85,7 @@ class VideosApi:
         self._pool = pool
         self._poll_seconds = poll_seconds
         self._client = httpx2.AsyncClient(
-            transport=BoundedTransport(
-                transport or httpx2.AsyncHTTPTransport(trust_env=False), _bounds
-            ),
+            transport=BoundedTransport(transport or network(), _bounds),
             headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
             timeout=_REPLY_SECONDS,
             # Proxies of the environment are for other addresses.

@@ -270,7 +270,7 @@ MODELS = (
         "Pictures go to the configured engine",
         "a proxy of the environment gets them",
         "server/engines/openai/chat_client.py",
-        "                transport=BoundedTransport(transport or _network(), self._bounds),\n"
+        "                transport=BoundedTransport(transport or network(_POOL), self._bounds),\n"
         "                # Pictures go to the configured address and nowhere else: no proxy, no redirect.\n"
         "                trust_env=False,\n",
         "",

@@ -81,7 +81,7 @@ async def desk(manner: str | None, *filters: PrivacyFilter) -> AsyncIterator[Des
     transport = httpx.ASGITransport(app)
     headers = {"Authorization": f"Bearer {TOKEN}"}
     async with httpx.AsyncClient(
-        transport=transport, base_url="http://localhost", headers=headers
+        transport=transport, base_url="http://localhost", headers=headers, trust_env=False
     ) as client:
         try:
             if model is not None:

@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from scripts.checks import local
@@ -20,7 +19,7 @@ from scripts.checks.finding import State
 from server.core.logs import JSONFormatter
 from server.engines.base import EarlierPicture, Finished
 from tests.catalogue.test_folder import QWEN, beside, safetensors, write
-from tests.support.clients import soon
+from tests.support.clients import http, soon
 from tests.support.fakes import make_picture, make_request, until
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.omni_video_server import OmniVideoServer
@@ -142,8 +141,8 @@ def lines(caplog: pytest.LogCaptureFixture, level: int = logging.WARNING) -> lis
 
 async def told(run: Running, name: str) -> dict[str, Any]:
     """Return the engine's entry in all of /health."""
-    async with httpx.AsyncClient(trust_env=False) as client:
-        body = (await client.get(f"{run.base_url}/health")).json()
+    async with http(run) as client:
+        body = (await client.get("/health")).json()
     assert body["engine"]["name"] == "builtin"
     return next(one for one in body["engines"] if one["name"] == name)
 

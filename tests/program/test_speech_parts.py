@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from config import ConfigError, load
@@ -14,14 +13,14 @@ from server.core.errors import SpeechUnavailable
 from server.engines.speech.local_recogniser import LocalRecogniser
 from server.engines.speech.server_recogniser import ServerRecogniser
 from server.program.speech_parts import SpeechParts
-from tests.support.clients import page_of, soon
+from tests.support.clients import http, page_of, soon
 from tests.support.running import Running, running
 from tests.support.speech_server import SpeechServer
 from tests.support.transcription_server import TranscriptionServer
 
 
 async def health(run: Running, part: str = "recogniser") -> Any:
-    async with httpx.AsyncClient(base_url=run.base_url, trust_env=False) as client:
+    async with http(run) as client:
         return (await client.get("/health")).json()[part]
 
 

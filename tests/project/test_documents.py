@@ -176,15 +176,17 @@ def named_files(document: str) -> set[str]:
     return {name for quote in quotes(document) for name in _FILE.findall(quote.text)}
 
 
+@functools.cache
 def routes_text() -> str:
     return "".join(
         Path(str(module.__file__)).read_text() for module in (server_routes, whip, chat_routes)
     )
 
 
-def routes() -> set[str]:
+@functools.cache
+def routes() -> frozenset[str]:
     """First parts of the paths that the server knows."""
-    return set(re.findall(r'"(/[\w.-]*)', routes_text())) | {"/ws", "/upload"}
+    return frozenset(re.findall(r'"(/[\w.-]*)', routes_text())) | {"/ws", "/upload"}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -295,14 +297,18 @@ def functions(path: Path) -> frozenset[str]:
     )
 
 
+@functools.cache
+def messages() -> str:
+    """The text of the tree, with the strings of a sentence on several lines joined."""
+    return re.sub(r'"\s*\n\s*f?"', "", everything())
+
+
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_sentences_are_said(document: str) -> None:
     """A message in “ ” within a table occurs in some source in these words."""
-    # A sentence goes on over the strings of several lines.
-    said = re.sub(r'"\s*\n\s*f?"', "", everything())
     for sentence in re.findall(r"^\| (“.*?”[^|]*) \|", read(document)[0], re.MULTILINE):
         for words in re.findall("“(.*?)”", sentence):
-            assert words in said, words
+            assert words in messages(), words
 
 
 def leaves(kind: type[QwenCameraError]) -> list[type[QwenCameraError]]:

@@ -87,7 +87,9 @@ def make_app(**guard: Any) -> FastAPI:
 async def client_of(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     """A client that gets an application's exceptions if it raises any."""
     transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://cam") as client:
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://cam", trust_env=False
+    ) as client:
         yield client
 
 

@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from server.access.guesses import FLOOR
 from server.web import health_guard
-from tests.support.clients import open_page, take_token
+from tests.support.clients import http, open_page, take_token
 from tests.support.running import Running, running
 from tests.support.timing import allowances_held
 
@@ -23,8 +23,8 @@ INNER = ("127.0.0.1", ":9", "VLLM_", "REDIS", "inner-model")
 
 async def health(run: Running, **headers: str) -> httpx.Response:
     names = {name.replace("_", "-"): value for name, value in headers.items()}
-    async with httpx.AsyncClient(trust_env=False) as client:
-        return await client.get(f"{run.base_url}/health", headers=names)
+    async with http(run) as client:
+        return await client.get("/health", headers=names)
 
 
 def is_whole(body: dict[str, Any]) -> bool:

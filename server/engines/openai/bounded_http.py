@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import cache
 
 import httpx2
 
@@ -18,6 +20,7 @@ _REFUSAL_BYTES = 1024 * 1024
 _LEAST_PIECE = 64
 # Small pieces come out of one read without a pause; others have their turn after so many.
 _PIECES_AT_A_TIME = 64
+_LIMITS = httpx2.Limits(max_connections=100, max_keepalive_connections=20)
 
 
 class AnswerRefused(httpx2.TransportError):
@@ -36,6 +39,17 @@ class Bounds:
 
     bytes: int = ANSWER_BYTES
     seconds: float = 60.0
+
+
+def network(limits: httpx2.Limits = _LIMITS) -> httpx2.AsyncHTTPTransport:
+    """The transport below the bounds: the system's certificates, nothing of the environment."""
+    return httpx2.AsyncHTTPTransport(verify=_trust(), trust_env=False, limits=limits)
+
+
+@cache
+def _trust() -> ssl.SSLContext:
+    """Read the system's certificates, once for all servers: that takes some 20 ms."""
+    return httpx2.create_ssl_context(trust_env=False)
 
 
 class BoundedTransport(httpx2.AsyncBaseTransport):

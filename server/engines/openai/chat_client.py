@@ -16,7 +16,13 @@ from pydantic import SecretStr
 
 from server.core.time_limits import Seconds
 from server.engines.openai import upstream
-from server.engines.openai.bounded_http import STREAM_BYTES, AnswerRefused, BoundedTransport, Bounds
+from server.engines.openai.bounded_http import (
+    STREAM_BYTES,
+    AnswerRefused,
+    BoundedTransport,
+    Bounds,
+    network,
+)
 from server.engines.openai.chat_stream import (
     MAX_EVENT_BYTES,
     MAX_SOUND_EVENT_BYTES,
@@ -28,7 +34,7 @@ from server.engines.openai.chat_stream import (
 TAIL_SECONDS = 1.0
 # An unused connection is kept for less than uvicorn's 5 s (vLLM's, too), so that it is not used
 # while it is closed.
-_KEEP_ALIVE_SECONDS = 4.0
+_POOL = httpx2.Limits(max_connections=256, max_keepalive_connections=32, keepalive_expiry=4.0)
 _CHAT = "/chat/completions"
 # The connection broke before anything came back: the server had closed a kept connection meanwhile.
 _DROPPED = (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError)
@@ -111,7 +117,7 @@ class ChatClient:
             # Names of somebody else's account must not travel to this server.
             default_headers={"OpenAI-Organization": omit, "OpenAI-Project": omit},
             http_client=httpx2.AsyncClient(
-                transport=BoundedTransport(transport or _network(), self._bounds),
+                transport=BoundedTransport(transport or network(_POOL), self._bounds),
                 # Pictures go to the configured address and nowhere else: no proxy, no redirect.
                 trust_env=False,
                 follow_redirects=False,
@@ -228,13 +234,6 @@ class ChatClient:
 
     async def close(self) -> None:
         await self._client.close()
-
-
-def _network() -> httpx2.AsyncHTTPTransport:
-    limits = httpx2.Limits(
-        max_connections=256, max_keepalive_connections=32, keepalive_expiry=_KEEP_ALIVE_SECONDS
-    )
-    return httpx2.AsyncHTTPTransport(trust_env=False, limits=limits)
 
 
 def _seconds(header: str | None) -> float | None:

@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 
 from server.engines.openai import upstream
-from server.engines.openai.bounded_http import AnswerRefused, BoundedTransport, Bounds
+from server.engines.openai.bounded_http import AnswerRefused, BoundedTransport, Bounds, network
 from server.engines.openai.chat_stream import BrokenStream
 from server.engines.speech.limits import SpeechLimits
 from server.engines.speech.refusals import Refusals
@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 # A server lists some hundred models; their names are short.
 _MOST_NAME = 1024
 _MOST_WAIT_SECONDS = 600.0
+_POOL = httpx2.Limits(max_connections=64, keepalive_expiry=4.0)
 
 
 class SpeechHttp:
@@ -52,11 +53,8 @@ class SpeechHttp:
         # They log addresses and headers at lower levels.
         for library in ("httpx2", "httpcore2"):
             logging.getLogger(library).setLevel(logging.WARNING)
-        network = transport or httpx2.AsyncHTTPTransport(
-            trust_env=False, limits=httpx2.Limits(max_connections=64, keepalive_expiry=4.0)
-        )
         self._client = httpx2.AsyncClient(
-            transport=BoundedTransport(network, self._bounds),
+            transport=BoundedTransport(transport or network(_POOL), self._bounds),
             # Speech goes to the configured address and nowhere else: no proxy, no redirect.
             trust_env=False,
             follow_redirects=False,

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import ssl
 import weakref
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -14,6 +15,7 @@ import httpx2
 import pytest
 import pytest_asyncio
 
+from server.engines.openai import bounded_http
 from server.engines.openai.chat_client import ChatClient, NotChat, Refused, TimeLimits, Unreachable
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 
@@ -25,6 +27,22 @@ async def client(fake: FakeOpenAI) -> AsyncIterator[ChatClient]:
     one = ChatClient(fake.base_url, "", TimeLimits, None)
     yield one
     await one.close()
+
+
+async def test_certificates_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the first server; the others share them."""
+    read = httpx2.create_ssl_context
+    kinds: list[dict[str, object]] = []
+
+    def reading(**kind: bool) -> ssl.SSLContext:
+        kinds.append(dict(kind))
+        return read(**kind)
+
+    monkeypatch.setattr(httpx2, "create_ssl_context", reading)
+    bounded_http._trust.cache_clear()
+    for _ in range(3):
+        await ChatClient("https://model.invalid/v1", "", TimeLimits, None).close()
+    assert kinds == [{"trust_env": False}]
 
 
 async def sent(client: ChatClient) -> bytes | None:
