@@ -32,17 +32,17 @@ async def client(fake: FakeOpenAI) -> AsyncIterator[ChatClient]:
 async def test_certificates_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """For the first server; the others share them."""
     read = httpx2.create_ssl_context
-    kinds: list[dict[str, object]] = []
+    reads: list[bool] = []
 
-    def reading(**kind: bool) -> ssl.SSLContext:
-        kinds.append(dict(kind))
-        return read(**kind)
+    def reading(*, trust_env: bool) -> ssl.SSLContext:
+        reads.append(trust_env)
+        return read(trust_env=trust_env)
 
     monkeypatch.setattr(httpx2, "create_ssl_context", reading)
     bounded_http._trust.cache_clear()
     for _ in range(3):
         await ChatClient("https://model.invalid/v1", "", TimeLimits, None).close()
-    assert kinds == [{"trust_env": False}]
+    assert reads == [False]
 
 
 async def sent(client: ChatClient) -> bytes | None:
