@@ -97,6 +97,11 @@ def everything() -> str:
 
 
 @functools.cache
+def occurs(name: str) -> bool:
+    return re.search(rf"\b{name}\b", everything()) is not None
+
+
+@functools.cache
 def help_of(script: str) -> str:
     way = ["bash" if script.endswith(".sh") else sys.executable, script]
     if script.startswith(("benchmarks/", "scripts/bench/")):
@@ -223,7 +228,7 @@ def test_settings_exist(document: str) -> None:
         found = {*_SETTING.findall(quote.text), *_ASSIGNED.findall(quote.text)}
         for name in found - set(config.KEYS):
             assert name in VARIABLES, quote.text
-            assert re.search(rf"\b{name}\b", everything()), quote.text
+            assert occurs(name), quote.text
 
 
 @pytest.mark.slow

@@ -80,7 +80,7 @@ class ReadsOnce(Reader):
         self.known: dict[object, tuple[list[Piece], bool]] = {}
 
     def _read(self, bgr: Bgr) -> tuple[list[Piece], bool]:
-        key = bgr.shape, hashlib.sha256(np.ascontiguousarray(bgr)).digest()
+        key = bgr.shape, hashlib.sha256(bgr.tobytes()).digest()
         if key not in self.known:
             self.known[key] = super()._read(bgr)
         pieces, turned = self.known[key]
