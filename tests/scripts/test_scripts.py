@@ -423,22 +423,26 @@ PROGRAMS = sorted(
 )
 
 
-@pytest.mark.parametrize("by_path", [True, False])
+# Parts of other programs, and modules of the tree: run with -m alone
+WITH_M = ("scripts/bench/", "scripts/models/choose", "benchmarks/")
+WAYS = [
+    *((one, True) for one in PROGRAMS if not one.startswith(WITH_M)),
+    *((one, False) for one in PROGRAMS),
+]
+
+
 @pytest.mark.parametrize(
-    "program",
+    ("program", "by_path"),
     [
-        # They import what draws and encodes pictures.
-        pytest.param(one, marks=[pytest.mark.slow] if one.startswith("benchmarks/") else [])
-        for one in PROGRAMS
+        # Benchmarks import what draws and encodes pictures; of two ways everyday work takes the first.
+        pytest.param(one, by_path, marks=[pytest.mark.slow] if slow else [])
+        for one, by_path in WAYS
+        for slow in [one.startswith("benchmarks/") or (not by_path and (one, True) in WAYS)]
     ],
 )
 def test_every_program_tells_how_it_is_used(program: str, by_path: bool, tmp_path: Path) -> None:
     """--help says what it does, with status 0 and within the terminal, and does nothing else; by its path and with -m."""
     module = program.removesuffix(".py").removesuffix("/__main__").replace("/", ".")
-    if by_path and program.startswith(("scripts/bench/", "scripts/models/choose")):
-        pytest.skip("a part of another program")
-    if by_path and program.startswith("benchmarks/"):
-        pytest.skip("run as a module of the tree, with -m")
     words = [str(ROOT / program)] if by_path else ["-m", module]
     home = tmp_path / "home"
     home.mkdir()
