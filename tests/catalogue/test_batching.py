@@ -113,7 +113,7 @@ def test_deploys_table_of_sizes_follows_from_batching() -> None:
     floor = answers_a_second(DEFAULT_CONCURRENT, held, weights, BANDWIDTH, ANSWER_TOKENS)
     assert f"{together:.0f} tokens a second, {floor:.1f} answers of {ANSWER_TOKENS} tokens" in text
     full = answers_a_second(held, held, weights, BANDWIDTH, ANSWER_TOKENS)
-    assert f"With {held} it is {full:.0f}" in text
+    assert f"With {held} it gives {full:.0f}" in text
     # More than the memory holds are no faster.
     assert answers_a_second(999, held, weights, BANDWIDTH, ANSWER_TOKENS) == full
     planned = floor * PLANNED
