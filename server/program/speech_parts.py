@@ -71,8 +71,7 @@ class SpeechParts:
         }
         if self.ear.chosen is not None:
             folder, one = self.ear.chosen
-            state = "loading" if one.loading else "ready" if one.ready else "unreachable"
-            found["chosen"] = {"folder": folder, "state": state, "detail": one.trouble}
+            found["chosen"] = {"folder": folder, "state": _state(one), "detail": one.trouble}
         return found
 
     async def choose(self, folder: str) -> None:
@@ -117,13 +116,20 @@ class SpeechParts:
                 stack.push_async_callback(self.voice.close)
 
 
-def _described(
-    one: ServerRecogniser | LocalRecogniser | ServerVoice | LocalVoice | None,
-) -> dict[str, str] | None:
+_Part = ServerRecogniser | LocalRecogniser | ServerVoice | LocalVoice
+
+
+def _described(one: _Part | None) -> dict[str, str] | None:
     if one is None:
         return None
-    state = "ready" if one.ready else "unreachable"
-    return {"name": one.name, "state": state, "detail": one.trouble}
+    return {"name": one.name, "state": _state(one), "detail": one.trouble}
+
+
+def _state(one: _Part) -> str:
+    # A server is asked, not loaded.
+    if isinstance(one, LocalRecogniser | LocalVoice) and one.loading:
+        return "loading"
+    return "ready" if one.ready else "unreachable"
 
 
 def _voice(settings: Settings) -> ServerVoice | LocalVoice | None:

@@ -11,6 +11,7 @@ import pytest
 from config import ConfigError, load
 from server.core.errors import SpeechUnavailable
 from server.engines.speech.local_recogniser import LocalRecogniser
+from server.engines.speech.local_voice import LocalVoice
 from server.engines.speech.server_recogniser import ServerRecogniser
 from server.program.speech_parts import SpeechParts
 from tests.support.clients import http, page_of, soon
@@ -108,6 +109,34 @@ async def test_a_chosen_recogniser_that_fails_names_the_panel(
         assert chosen.trouble.endswith("in the operator's panel.")
         assert "panel" not in settled.trouble
     finally:
+        await speech.close()
+
+
+@pytest.mark.parametrize("part", ["recogniser", "voice"])
+async def test_a_local_model_loads_before_it_works(tmp_path: Path, part: str) -> None:
+    """Nobody reads that it does not work until that is known; afterwards they do."""
+    # In place of a worker that loads for long
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexec sleep 600\n")
+    python.chmod(0o700)
+    settings = {
+        "recogniser": {"transcription_local_model": tmp_path, "engine_python": python},
+        "voice": {"speech_local_model": tmp_path, "speech_python": python},
+    }[part]
+    speech = SpeechParts(load(None, **settings))
+    local = speech.recogniser if part == "recogniser" else speech.voice
+    assert isinstance(local, LocalRecogniser | LocalVoice)
+    try:
+        local.start()
+        await soon(lambda: local._worker.pid is not None)
+        assert (speech.seen()[part]["state"], speech.seen()[part]["name"]) == ("loading", "local")
+        local._worker.kill()
+        await soon(lambda: not local.loading)
+        assert speech.seen()[part]["state"] == "unreachable"
+        assert "process ended" in speech.seen()[part]["detail"]
+    finally:
+        if isinstance(speech.recogniser, LocalRecogniser):
+            await speech.recogniser.close()
         await speech.close()
 
 

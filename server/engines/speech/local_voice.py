@@ -107,6 +107,11 @@ class LocalVoice:
         return self._worker.ready
 
     @property
+    def loading(self) -> bool:
+        """True until it is known whether it works."""
+        return self._worker.loading
+
+    @property
     def trouble(self) -> str:
         """The reason why it is not ready and the remedy, for operators; "" while it is."""
         return self._worker.trouble
