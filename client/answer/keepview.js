@@ -11,13 +11,19 @@ import { FORMATS, fileName, fileOf } from "./keep.js";
 const MOST_FETCHED = 12;
 // Milliseconds that a browser lets pass between a tap and the sharing
 const SOON = 2500;
+// Milliseconds in which a second tap deletes
+const SURE = 6000;
 
-/** Saves the conversation where the person says, shares an answer, and deletes all. */
+/** Saves the conversation where the person says, shares an answer, and deletes all when asked twice. */
 export class Keeping {
   #dialog = document.createElement("dialog");
   #said = document.createElement("p");
   #formats = document.createElement("fieldset");
   #later = document.createElement("button");
+  #all = document.createElement("button");
+  // Until when a tap on it deletes, and no longer asks
+  /** @type {ReturnType<typeof setTimeout>|undefined} */
+  #sure;
   #load;
   #marked;
   #onDelete;
@@ -35,6 +41,7 @@ export class Keeping {
     this.#marked = marked;
     this.#onDelete = onDelete;
     this.#dialog.id = "keep-dialog";
+    this.#dialog.addEventListener("close", () => this.#spare());
     this.#said.className = "fine";
     this.#said.setAttribute("role", "status");
     document.body.append(this.#dialog);
@@ -58,9 +65,11 @@ export class Keeping {
     hint.textContent = text("The file is made on this device. Nothing is stored on the server.");
     const row = document.createElement("div");
     row.className = "row";
+    this.#all = button(text("Delete all"), (event) => this.#ask(event));
+    this.#all.addEventListener("blur", () => this.#spare());
     this.#later = button(text("Not now"), () => this.#dialog.close());
     row.append(
-      button(text("Delete all"), () => this.#delete()),
+      this.#all,
       this.#later,
       button(text("Save"), () => void this.#save(), "primary"),
     );
@@ -97,7 +106,7 @@ export class Keeping {
       // First, because it needs the tap
       const place = await /** @type {any} */ (window).showSaveFilePicker?.({ suggestedName: name, types: [{ accept: { [type]: [extension] } }] });
       onPlace?.();
-      const blob = new Blob([fileOf(format, merged(await this.#all(format, turns), asides), now)], { type });
+      const blob = new Blob([fileOf(format, merged(await this.#kept(format, turns), asides), now)], { type });
       if (place) {
         const file = await place.createWritable();
         await file.write(blob);
@@ -111,7 +120,7 @@ export class Keeping {
   }
 
   /** @param {Format} format @param {Turn[]} turns @returns {Promise<Kept[]>} */
-  async #all(format, turns) {
+  async #kept(format, turns) {
     const kept = turns.map((turn) => ({ turn, picture: turn.frame?.thumbnail ?? "", marked: this.#marked(turn) }));
     if (format === "markdown") return kept;
     for (const one of kept.filter(({ turn }) => turn.frame?.picture).slice(-MOST_FETCHED)) {
@@ -132,6 +141,25 @@ export class Keeping {
     } catch {
       return "";
     }
+  }
+
+  /** Ask once more: a second tap deletes. @param {MouseEvent} event */
+  #ask({ detail }) {
+    // The second half of a double click is no answer.
+    if (detail > 1) return;
+    if (this.#sure !== undefined) return this.#delete();
+    this.#all.textContent = text("Really delete all?");
+    this.#said.textContent = text("Press it again to delete all answers. Nothing brings them back.");
+    this.#sure = setTimeout(() => this.#spare(), SURE);
+  }
+
+  /** Delete nothing: the button asks anew. */
+  #spare() {
+    if (this.#sure === undefined) return;
+    clearTimeout(this.#sure);
+    this.#sure = undefined;
+    this.#all.textContent = text("Delete all");
+    this.#said.textContent = "";
   }
 
   #delete() {
@@ -180,7 +208,7 @@ function choice(format, name) {
   return label;
 }
 
-/** @param {string} words @param {() => void} does @param {string} [kind] */
+/** @param {string} words @param {(event: MouseEvent) => void} does @param {string} [kind] */
 function button(words, does, kind = "") {
   const one = document.createElement("button");
   one.type = "button";

@@ -19,7 +19,7 @@ async def test_a_conversation_is_saved_and_deleted(
     visit: Visit, server: Running, model: FakeOpenAI, tmp_path: Path
 ) -> None:
     """The file has words and pictures and does nothing; a deleted answer is gone from the page, the
-    history and the kept pictures; deleting all leaves nothing.
+    history and the kept pictures; deleting all needs a second tap, and leaves nothing.
     """
     page = await visit(server.base_url)
     # The browser's own dialog cannot be driven; without it the file is a download.
@@ -68,7 +68,19 @@ async def test_a_conversation_is_saved_and_deleted(
     if not await page.page.locator("#keep").is_visible():
         await page.page.locator("#state").click()
     await page.page.locator("#keep").click()
-    await dialog.get_by_role("button", name="Delete all").click()
+    # One tap asks; whoever goes elsewhere has deleted nothing.
+    every, sure = (
+        dialog.get_by_role("button", name=name) for name in ("Delete all", "Really delete all?")
+    )
+    await every.dblclick()
+    await expect(dialog.get_by_role("status")).to_contain_text("Press it again")
+    await expect(sure).to_be_focused()
+    await page.page.keyboard.press("Tab")
+    await expect(every).to_be_visible()
+    await expect(dialog.get_by_role("status")).to_have_text("")
+    await expect(page.turns).to_have_count(2)
+    await every.click()
+    await sure.click()
     await expect(page.turns).to_have_count(0)
     await page.ask("Still there?")
     texts = [text for role, text in model.last.texts if role != "system"]
