@@ -1,4 +1,4 @@
-import { clock, key, plural, text } from "../words/text.js";
+import { clock, joined, key, plural, text } from "../words/text.js";
 
 /** @typedef {import("../live/watchmessages.js").WatchInfo} WatchInfo */
 
@@ -22,7 +22,7 @@ export function summary(watches, waiting) {
   const what = on.length === 1 && !waiting ? text("Watching: {condition}", { condition: on[0].condition }) : plural("{count} watches", "1 watch", count);
   if (cannot.length === 0) return what;
   if (cannot.length === on.length) return text("Cannot watch now: {reason}", { reason: text(cannot[0].reason) });
-  return `${what}, ${plural("{count} cannot watch now", "1 cannot watch now", cannot.length)}`;
+  return joined([what, plural("{count} cannot watch now", "1 cannot watch now", cannot.length)]);
 }
 
 /** @param {WatchInfo} one */
@@ -45,5 +45,5 @@ export function timeOfDay(minute) {
 export function whenWords(hours, until) {
   const [from, to] = (hours ?? []).map(timeOfDay);
   const day = hours ? text("Between {from} and {to}", { from, to }) : text("At any time");
-  return `${day}, ${until ? text("until {time}", { time: clock(until) }) : text("until I say stop")}`;
+  return joined([day, until ? text("until {time}", { time: clock(until) }) : text("until I say stop")]);
 }

@@ -50,7 +50,9 @@ async def test_another_device_becomes_the_camera(
     page = await visit(server.base_url)
     await page.button("Use another camera").click()
     # It opens once the page has its token.
-    await expect(page.page.locator("#other-dialog")).to_be_visible()
+    dialog = page.page.locator("#other-dialog")
+    await expect(dialog).to_be_visible()
+    assert await dialog.evaluate("dialog => dialog.scrollWidth <= dialog.clientWidth")
     address = await page.page.get_by_label("Address (Server)").input_value()
     token = await page.page.get_by_label("Bearer token").input_value()
     assert address.startswith(f"{server.base_url}/api/whip?session=")

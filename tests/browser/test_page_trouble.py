@@ -196,6 +196,13 @@ async def test_a_reload_keeps_the_question_being_typed(visit: Visit, server: Run
     await expect(page.state).to_have_text("Camera is off")
 
 
+# The count stands below the answers, and not on them.
+_UNCOVERED = """() => {
+  const [log, count] = ["#log", "#question-count"].map((one) => document.querySelector(one).getBoundingClientRect());
+  return log.bottom <= count.top + 1;
+}"""
+
+
 async def test_a_question_that_is_too_long_is_held_back_with_its_count(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
@@ -205,6 +212,7 @@ async def test_a_question_that_is_too_long_is_held_back_with_its_count(
     count = page.page.locator("#question-count")
     await page.box.fill("x" * 4001)
     await expect(count).to_have_text("1 character too many")
+    await page.comes(_UNCOVERED, True)
     await expect(page.button("Send")).to_be_disabled()
     await page.box.press("Enter")
     await expect(page.turns).to_have_count(0)
