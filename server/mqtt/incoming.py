@@ -63,13 +63,16 @@ class Incoming:
         self._births = Bucket(BIRTHS_A_MINUTE / 60, BIRTHS_AT_ONCE, now)
 
     def join(self, camera: str, now: float) -> None:
-        """Let looks of a camera be ordered from now on."""
+        """Let looks of a camera be ordered from now on; one that was here before gets no new ones by it."""
         self._looks[self._topics.look(camera)] = camera
-        self._of[camera] = Bucket(LOOKS_A_MINUTE / 60, LOOKS_AT_ONCE, now)
+        self._of.setdefault(camera, Bucket(LOOKS_A_MINUTE / 60, LOOKS_AT_ONCE, now))
 
     def leave(self, camera: str) -> None:
         """Let no more looks of a camera be ordered."""
         self._looks.pop(self._topics.look(camera), None)
+
+    def forget(self, camera: str) -> None:
+        """Forget a camera that has left, and does not come back."""
         self._of.pop(camera, None)
 
     def judge(self, topic: str, payload: bytes, retained: bool, now: float) -> Heard:

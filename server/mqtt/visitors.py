@@ -96,9 +96,7 @@ class Visitors:
             raise Conflict(
                 f"{MOST_VISITORS} people's cameras are in Home Assistant already, which is the most. Try again later."
             )
-        digest = hashlib.blake2s(session_id.encode(), key=self._secret, digest_size=4)
-        # No camera of the house has a name with _.
-        key, now = f"visitor_{digest.hexdigest()}", self._clock()
+        key, now = self._key(session_id), self._clock()
         changes = self._changes.setdefault(
             session_id, Bucket(CHANGES_A_MINUTE / 60, CHANGES_AT_ONCE, now)
         )
@@ -121,6 +119,7 @@ class Visitors:
         """Forget a session, which has ended."""
         self.end(session_id)
         self._changes.pop(session_id, None)
+        self._incoming.forget(self._key(session_id))
 
     def end_all(self) -> list[Message]:
         """Forget all devices; return the messages that take them away."""
@@ -137,6 +136,11 @@ class Visitors:
         self._kept.difference_update((camera, *one.configs))
         self._on_end(one.key)
         return [Message(topic, b"", retain=True) for topic in (*one.configs, camera)]
+
+    def _key(self, session_id: str) -> str:
+        digest = hashlib.blake2s(session_id.encode(), key=self._secret, digest_size=4)
+        # No camera of the house has a name with _.
+        return f"visitor_{digest.hexdigest()}"
 
     def rang(self, alarm: Alarm) -> None:
         """Tell of a ring, if its session agreed, and its watch is its person's own."""

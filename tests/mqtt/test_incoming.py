@@ -74,6 +74,26 @@ def test_looks_have_a_rate() -> None:
     assert later.count(Kind.PRESS) == LOOKS_AT_ONCE
 
 
+def test_leaving_and_joining_gives_no_more_looks() -> None:
+    """Until it is forgotten, which the end of its session does."""
+    incoming = judged()
+
+    def looks(now: float) -> int:
+        kinds = [incoming.judge(TOPICS.look("door"), b"PRESS", False, now).kind for _ in range(9)]
+        return kinds.count(Kind.PRESS)
+
+    assert looks(0) == LOOKS_AT_ONCE
+    incoming.leave("door")
+    assert incoming.judge(TOPICS.look("door"), b"PRESS", False, 0) == Heard(Kind.DROPPED, "unknown")
+    incoming.join("door", 0)
+    assert looks(0) == 0
+    assert looks(11) == 1
+    incoming.leave("door")
+    incoming.forget("door")
+    incoming.join("door", 11)
+    assert looks(11) == LOOKS_AT_ONCE
+
+
 def test_births_have_a_rate() -> None:
     """Each has all states sent again."""
     incoming = judged()

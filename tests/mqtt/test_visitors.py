@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -164,7 +165,8 @@ def test_the_end_takes_all_away_at_once(house: House) -> None:
     house.visitors.end("a")
     assert house.wire.kept == {}
     (root,) = house.wire.forgotten
-    assert root.startswith("qwen-camera/visitor_")
+    # A digest, under a secret of the process
+    assert re.search(r"^qwen-camera/visitor_[0-9a-f]{8}\b", root)
     house.visitors.rang(alarm())
     house.visitors.look()
     assert house.wire.kept == {}
@@ -229,6 +231,24 @@ def test_switching_off_and_on_gives_no_more(house: House) -> None:
     assert len(house.visitors) == 1
     house.mqtt.left("a")
     assert house.visitors._changes == {}
+
+
+def test_switching_off_and_on_gives_no_more_looks(house: House) -> None:
+    """The looks that its person's session has left stay; a session's end forgets them."""
+
+    def pressed() -> list[Kind]:
+        (camera,) = (topic for topic in house.wire.kept if topic.endswith("/status"))
+        look = TOPICS.look(camera.split("/")[1])
+        return [house.mqtt._incoming.judge(look, b"PRESS", False, 0).kind for _ in "abc"]
+
+    house.visitors.begin("a")
+    assert pressed() == [Kind.PRESS, Kind.PRESS, Kind.DROPPED]
+    house.visitors.end("a")
+    house.visitors.begin("a")
+    assert pressed() == [Kind.DROPPED] * 3
+    house.mqtt.left("a")
+    house.visitors.begin("a")
+    assert pressed() == [Kind.PRESS, Kind.PRESS, Kind.DROPPED]
 
 
 def test_looks_of_it_alone_are_ordered(house: House) -> None:
