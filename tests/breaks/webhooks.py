@@ -95,6 +95,22 @@ WEBHOOKS = (
     ),
     Break(
         _AGREED,
+        "a receiver of the house that is named hears of it",
+        "server/webhooks/webhooks.py",
+        "            if hook.webhook.people and hook.webhook.name in agreed:\n",
+        "            if hook.webhook.name in agreed:\n",
+        "webhooks/test_webhooks.py::test_a_visitors_alarm_goes_where_the_visitor_agreed",
+    ),
+    Break(
+        _AGREED,
+        "dead letters stay after the end",
+        "server/webhooks/webhooks.py",
+        '        self._drop("ended", self._dead.end(source, kept))\n',
+        "",
+        "webhooks/test_webhooks.py::test_dead_letters_go_with_the_visitors_word",
+    ),
+    Break(
+        _AGREED,
         "a receiver of the house can be chosen",
         "server/webhooks/webhooks.py",
         " if hook.webhook.people)\n",
@@ -108,6 +124,15 @@ WEBHOOKS = (
         "    router = APIRouter(prefix=PREFIX, dependencies=for_operators(services, operators))\n",
         "    for_operators(services, operators)\n    router = APIRouter(prefix=PREFIX)\n",
         "operator/test_webhook_routes.py::test_only_an_operator",
+    ),
+    Break(
+        _WAITS,
+        "operators read the words of alarms",
+        "server/webhooks/webhooks.py",
+        '                    "attempts": one.delivery.attempts,\n',
+        '                    "attempts": one.delivery.attempts,\n'
+        '                    "condition": one.delivery.alarm.condition,\n',
+        "webhooks/test_webhooks.py::test_what_fails_is_kept_for_operators_and_sent_again",
     ),
     Break(
         _WAITS,

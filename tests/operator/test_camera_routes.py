@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +27,7 @@ ROUTES = [
     ("DELETE", "/door/grants"),
     ("DELETE", "/door/grants/x"),
 ]
-GRANT = {"name": "Kitchen script", "scopes": ["look"], "seconds": 600}
+GRANT: dict[str, Any] = {"name": "Kitchen script", "scopes": ["look"], "seconds": 600}
 
 
 def listed(folder: Path) -> str:
@@ -108,6 +110,7 @@ async def test_a_program_gets_one_camera_until_it_is_ended(tmp_path: Path) -> No
             ["look"],
         )
         assert shown["last_used"] is not None
+        assert 0 < shown["expires_at"] / 1000 - time.time() <= GRANT["seconds"]
         assert (await client.get(f"{CAMERAS}/door/grants")).json()["programs"] == [shown]
         assert token not in (await client.get(CAMERAS)).text
 
@@ -120,6 +123,14 @@ async def test_a_program_gets_one_camera_until_it_is_ended(tmp_path: Path) -> No
         for one in more:
             program = {"Authorization": f"Bearer {one['token']}"}
             assert (await client.get("/v1/models", headers=program)).status_code == 401
+        assert (await client.get(f"{CAMERAS}/door/grants")).json()["programs"] == []
+
+        last = (await client.post(f"{CAMERAS}/door/grants", json=GRANT)).json()
+        session = run.program.sessions.get(last["openai"].split("/")[2])
+        assert session is not None
+        session.programs._grants.all()[0].until = time.monotonic()
+        program = {"Authorization": f"Bearer {last['token']}"}
+        assert (await client.get("/v1/models", headers=program)).status_code == 401
         assert (await client.get(f"{CAMERAS}/door/grants")).json()["programs"] == []
 
 
