@@ -119,6 +119,12 @@ class Metrics:
             "Questions for a model server's socket for streamed video",
             "result",
         )
+        # result: answered, not_taken
+        self.duplex_questions = counter(
+            "duplex_questions_total",
+            "Spoken questions for a model server's duplex interface",
+            "result",
+        )
         # reason: user, replaced, preempted, socket_closed, session_ended, draining, other
         self.cancellations = counter(
             "cancellations_total", "Answers stopped before their end", "reason"

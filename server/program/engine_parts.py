@@ -140,6 +140,9 @@ class EngineParts:
         def on_streamed(answered: bool) -> None:
             metrics.video_streams.labels("answered" if answered else "not_taken").inc()
 
+        def on_duplex(answered: bool) -> None:
+            metrics.duplex_questions.labels("answered" if answered else "not_taken").inc()
+
         members = [
             OpenAIEngine(
                 name="vllm",
@@ -153,6 +156,8 @@ class EngineParts:
                 on_busy=self._busy,
                 video_socket=settings.vllm_video_socket,
                 on_streamed=on_streamed,
+                duplex_socket=settings.vllm_duplex_socket,
+                on_duplex=on_duplex,
             )
             for url in settings.vllm_base_urls
         ]

@@ -174,6 +174,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "engines.speech.recogniser_worker.*": "tests/engines/speech/test_local_recogniser.py, as the process that it is",
     "engines.speech.base": "protocols and data without behaviour",
     "engines.speech.http_client": "what goes over it: tests/engines/speech/test_synthesis.py, test_transcriptions.py",
+    "engines.openai.answer_socket": "what the kinds of sockets share: tests/engines/openai/test_video_stream.py, test_duplex.py",
     "engines.openai.bounded_socket": "what goes over it: tests/engines/openai/test_video_stream.py, tests/engines/speech/test_realtime.py",
     "engines.speech.server_state": "what its owners show of it: tests/engines/speech/test_server_recogniser.py, test_server_voice.py",
     "engines.speech.limits": "data: tests/engines/speech/test_synthesis.py, test_transcriptions.py",

@@ -51,7 +51,7 @@ class FramesSent(StrEnum):
     VIDEO = "video"
     # As pictures, because it refused the video
     REFUSED = "refused"
-    # As pictures over a model server's own socket for streamed video
+    # As pictures over a model server's own socket
     STREAMED = "streamed"
 
 

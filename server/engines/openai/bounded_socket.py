@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import InvalidHandshake, InvalidStatus, WebSocketException
+from websockets.exceptions import (
+    ConnectionClosed,
+    InvalidHandshake,
+    InvalidStatus,
+    WebSocketException,
+)
 
 from server.engines.openai import upstream
 
@@ -19,6 +24,8 @@ from server.engines.openai import upstream
 _MESSAGES_AT_A_TIME = 64
 # A message costs time, however small it is: it counts for at least so many bytes.
 _LEAST_MESSAGE = 64
+# The longest that a server which is left is waited for, so that it hears the last words
+_LEAVING_SECONDS = 0.25
 # Statuses of servers without this address; uvicorn answers 403 to a socket at an unknown one.
 _NOT_OFFERED = (400, 403, 404, 405, 426, 501)
 
@@ -61,7 +68,10 @@ class _Connect(connect):
 
 
 class BoundedSocket:
-    """One server's socket: `address` is its base address, `path` the one below it."""
+    """One server's socket: `address` is its base address, `path` the one below it.
+
+    `farewell`: sent before each connection is left, to a server that keeps something after its end.
+    """
 
     def __init__(
         self,
@@ -71,10 +81,12 @@ class BoundedSocket:
         api_key: str,
         connect_seconds: float,
         bounds: SocketBounds,
+        farewell: Mapping[str, Any] | None = None,
     ) -> None:
         self._errors = errors
         self._connect_seconds = connect_seconds
         self._bounds = bounds
+        self._farewell = farewell
         self._url = address.replace("http", "ws", 1) + path
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         # It logs messages at lower levels.
@@ -110,9 +122,21 @@ class BoundedSocket:
         try:
             yield Exchange(socket, self._errors, self._bounds)
         finally:
-            # No closing handshake: it stops the work there at once, and holds nobody up.
-            socket.transport.abort()
-            await socket.wait_closed()
+            try:
+                if self._farewell is not None:
+                    await _say_farewell(socket, self._farewell)
+            finally:
+                # No closing handshake: it stops the work there at once, and holds nobody up.
+                socket.transport.abort()
+                await socket.wait_closed()
+
+
+async def _say_farewell(socket: ClientConnection, words: Mapping[str, Any]) -> None:
+    """Send the last message, and wait for the server's end of the connection: what is aborted may be lost."""
+    with suppress(ConnectionClosed, TimeoutError):
+        async with asyncio.timeout(_LEAVING_SECONDS):
+            await socket.send(_json(words))
+            await socket.close()
 
 
 class Exchange:
@@ -127,9 +151,9 @@ class Exchange:
         self._count = 0
         self._spent = 0
 
-    async def put(self, message: dict[str, Any]) -> None:
+    async def put(self, message: Mapping[str, Any]) -> None:
         """Send a message as JSON. Raises ConnectionClosed."""
-        await self._socket.send(json.dumps(message, separators=(",", ":")))
+        await self._socket.send(_json(message))
 
     async def next(self) -> dict[str, Any] | bytes:
         """Return the next event, or the bytes of a binary message.
@@ -170,3 +194,7 @@ class Exchange:
         if event.get("type") == "error" or event.get("error"):
             raise self._errors.of_status(upstream.event_status(event.get("error")))
         return event
+
+
+def _json(message: Mapping[str, Any]) -> str:
+    return json.dumps(message, separators=(",", ":"))

@@ -23,6 +23,7 @@ from server.engines.base import (
 )
 from server.engines.hearing import checked
 from server.engines.openai import upstream
+from server.engines.openai.answer_socket import AnswerSocket, NotTaken
 from server.engines.openai.asking import asked
 from server.engines.openai.chat_client import (
     TAIL_SECONDS,
@@ -34,12 +35,13 @@ from server.engines.openai.chat_request import (
     RequestFields,
 )
 from server.engines.openai.chat_stream import BrokenStream, read_event
+from server.engines.openai.duplex import Duplex
 from server.engines.openai.known_server import KnownServer
 from server.engines.openai.retry import Fault, Reason
 from server.engines.openai.sender import Media, Opened, Sender
 from server.engines.openai.session_key import REQUEST_HEADER, SESSION_HEADER
 from server.engines.openai.spoken_answer import SpokenAnswer
-from server.engines.openai.video_stream import NotTaken, VideoStream
+from server.engines.openai.video_stream import VideoStream
 from server.engines.reply import Reply, attempts
 from server.engines.thinking import Mode, Thinking, ThinkingLimits
 
@@ -56,8 +58,8 @@ class OpenAIEngine:
     each question beside the request's own; None: neither does. `on_retry` gets the reason of each
     request that is sent again, and `on_busy` is called when the server refuses one since it has
     enough to do. `video_socket`: vLLM-Omni's socket for streamed video is tried where it may be there,
-    and `on_streamed` gets true for each such question that was answered there, else false. `transport`
-    replaces the network, in tests.
+    and `on_streamed` gets true for each such question that was answered there, else false; so do
+    `duplex_socket` and `on_duplex` for spoken questions. `transport` replaces the network, in tests.
     """
 
     def __init__(
@@ -79,6 +81,8 @@ class OpenAIEngine:
         on_busy: Callable[[], None] = lambda: None,
         video_socket: bool = False,
         on_streamed: Callable[[bool], None] = lambda _: None,
+        duplex_socket: bool = False,
+        on_duplex: Callable[[bool], None] = lambda _: None,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         self.name = name
@@ -100,10 +104,13 @@ class OpenAIEngine:
             on_other_model=self._thinking.forget,
         )
         self._sender = Sender(self._client, self._server, self._fields, self._thinking, model)
-        self._stream: VideoStream | None = None
-        if video_socket:
-            secret = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
-            self._stream = VideoStream(
+        secret = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
+        sockets: list[tuple[type[AnswerSocket], bool, Callable[[bool], None]]] = [
+            (Duplex, duplex_socket, on_duplex),
+            (VideoStream, video_socket, on_streamed),
+        ]
+        self._sockets = [
+            kind(
                 name,
                 self._server.address,
                 secret,
@@ -111,8 +118,11 @@ class OpenAIEngine:
                 temperature=temperature,
                 limits=self._limits,
                 too_slow=self._too_slow,
-                on_result=on_streamed,
+                on_result=on_result,
             )
+            for kind, wanted, on_result in sockets
+            if wanted
+        ]
         # Answers in work
         self._answering = 0
 
@@ -186,17 +196,18 @@ class OpenAIEngine:
     async def _streamed(
         self, request: EngineRequest, deadline: float, due: float | None
     ) -> AsyncGenerator[Chunk, None]:
-        """Ask over the socket for streamed video. Raises NotTaken before anything else."""
+        """Ask over the first socket that takes the question. Raises NotTaken before anything else."""
         server = self._server
         abilities = server.status.capabilities
         # Of servers with another interface it is known that they have no such socket.
-        if self._stream is None or not (server.status.model and server.speech_out.omni):
+        if not (self._sockets and server.status.model and server.speech_out.omni):
             raise NotTaken
         request = checked(request, abilities.audio_in)
         request = dataclasses.replace(request, speak=request.speak and abilities.speech_out)
-        if not self._stream.takes(request):
+        socket = next((one for one in self._sockets if one.takes(request)), None)
+        if socket is None:
             raise NotTaken
-        asking = self._stream.answer(
+        asking = socket.answer(
             request,
             model=server.status.model,
             most=abilities.max_pictures,

@@ -75,6 +75,8 @@ _OTHER_MODEL = re.compile(
     r"|\bmodel\b.{0,200}\b(does not exist|not found|not (being )?served)",
     re.I | re.S,
 )
+# Words for a status in the events of sockets: vLLM-Omni has no room for another session.
+_STATUS_OF = {"resource_exhausted": 429}
 # Characters of a refusal that are read
 _MOST_READ = 4096
 
@@ -248,6 +250,6 @@ def error_for(
 def event_status(error: object) -> int:
     """Return the HTTP status that an error event stands for; 0 when it names none."""
     code: Any = error.get("code") if isinstance(error, Mapping) else None
-    if isinstance(code, str) and code.isascii() and code.isdigit():
-        code = int(code)
+    if isinstance(code, str):
+        code = int(code) if code.isascii() and code.isdigit() else _STATUS_OF.get(code)
     return code if type(code) is int and 100 <= code <= 599 else 0

@@ -67,6 +67,7 @@ def test_refused_fields_are_those_named(body: object, named: set[str]) -> None:
     [
         ({"code": 503}, 503),
         ({"code": "400"}, 400),
+        ({"code": "resource_exhausted"}, 429),
         ({"code": "x"}, 0),
         ({"code": True}, 0),
         ("x", 0),

@@ -24,7 +24,8 @@ from server.engines.openai.engine import OpenAIEngine
 from tests.engines.openai.test_engine import picture
 from tests.engines.openai.test_engine import request as plain_request
 from tests.support.answers import answered
-from tests.support.omni_video_server import MODEL, SOCKET, Answer, OmniVideoServer
+from tests.support.omni_socket import MODEL, Answer
+from tests.support.omni_video_server import SOCKET, OmniVideoServer
 from tests.support.timing import NEVER_SECONDS
 
 SOUND = Sound(np.arange(-32_000, 32_000).astype(np.int16), 0.0)
@@ -263,7 +264,7 @@ async def test_a_socket_that_gives_no_answer(
     assert len(server.requests[0].sounds) == 1
     assert engine.results == [False]
     assert len(server.asked) <= 1
-    lines = [one for one in caplog.records if "video socket" in one.getMessage()]
+    lines = [one for one in caplog.records if "socket is not used" in one.getMessage()]
     assert len(lines) == 1
     assert "secret words" not in json.dumps([str(vars(one)) for one in caplog.records])
 
@@ -324,7 +325,8 @@ async def test_a_server_that_never_ends(
     server: OmniVideoServer, endless: Answer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No more of its messages are read than the limit, whatever is in them."""
-    monkeypatch.setattr("server.engines.openai.video_stream._MOST_MESSAGES", 500)
+    monkeypatch.setattr("server.engines.openai.answer_socket._MOST_MESSAGES", 500)
+    monkeypatch.setattr("server.engines.openai.answer_socket.STREAM_BYTES", 2**40)
     server.answers, server.endless = [STARTED], endless
     engine = await engine_of(server)
     try:
