@@ -62,8 +62,8 @@ def main() -> int:
     except FilterUnavailable as error:
         sys.stderr.write(f"qwen-camera cannot start: {error}\n")
         return 2
-    # Exclude the objects that exist now from collections, which then take 15 ms instead of 50.
-    gc.collect()
+    # Exclude the objects that exist now from collections, which then take 15 ms instead of 50. A
+    # collection first would take 170 ms, and free 0.3 MiB.
     gc.freeze()
     gc.enable()
     program: Program = app.state.program
