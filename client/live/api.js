@@ -6,16 +6,17 @@ import { text } from "../words/text.js";
 export class ApiError extends Error {
   /**
    * @param {string} message
-   * @param {{status?: number, code?: string, retryable?: boolean, retryAfter?: number}} [facts]
-   *   status 0: the server could not be reached; retryAfter in seconds
+   * @param {{status?: number, code?: string, retryable?: boolean, retryAfter?: number, sentence?: string}} [facts]
+   *   status 0: the server could not be reached; retryAfter in seconds; sentence: the server's own, in English
    */
-  constructor(message, { status = 0, code = "unreachable", retryable = true, retryAfter = 0 } = {}) {
+  constructor(message, { status = 0, code = "unreachable", retryable = true, retryAfter = 0, sentence = "" } = {}) {
     super(message);
     this.name = "ApiError";
     this.status = status;
     this.code = code;
     this.retryable = retryable;
     this.retryAfter = retryAfter;
+    this.sentence = sentence;
   }
 }
 
@@ -63,6 +64,7 @@ export async function request(method, path, { token = null, body, timeout = 10_0
     code: error.code ?? "internal",
     retryable: error.retryable ?? (reply.status >= 500 || reply.status === 429),
     retryAfter: Number(reply.headers.get("Retry-After")) || 0,
+    sentence: error.message,
   });
 }
 

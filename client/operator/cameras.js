@@ -1,5 +1,6 @@
 import { ApiError } from "../live/api.js";
 import { WatchingDesk } from "./desk.js";
+import { failure } from "./serverwords.js";
 
 /**
  * A camera of the house.
@@ -55,7 +56,7 @@ export class CamerasDesk extends WatchingDesk {
       asked.answer = reply.text ?? reply.message ?? "";
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
-      asked.answer = error.message;
+      asked.answer = failure(error);
     }
     asked.waiting = false;
     this.set();

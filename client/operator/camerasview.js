@@ -1,5 +1,7 @@
 import { byId, say, show } from "../page/dom.js";
 import { isolated, key, text } from "../words/text.js";
+import { said } from "./serverwords.js";
+import { lasted } from "./spans.js";
 
 /** @typedef {import("./cameras.js").CamerasFacts} CamerasFacts */
 /** @typedef {import("./cameras.js").HouseCamera} HouseCamera */
@@ -62,7 +64,6 @@ class Card {
     head.className = "head";
     head.append(words, this.#look, this.#retry);
     this.#detail.className = "fine";
-    this.#detail.lang = "en";
     const input = document.createElement("input");
     input.type = "text";
     input.maxLength = 4000;
@@ -87,12 +88,12 @@ class Card {
 
   /** @param {HouseCamera} camera @param {string|undefined} picture @param {import("./cameras.js").Asked|undefined} asked */
   render(camera, picture, asked) {
-    const parts = [text(STATES[camera.state]), text("for {time}", { time: span(camera.since_seconds) })];
+    const parts = [text(STATES[camera.state]), text("for {time}", { time: lasted(camera.since_seconds) })];
     if (camera.state === "live") parts.push([camera.codec, camera.width && isolated(`${camera.width}×${camera.height}`), isolated(`${Math.round(camera.fps)}/s`)].filter(Boolean).join(" "));
-    if (camera.retry_seconds !== null) parts.push(text("tries again in {time}", { time: span(camera.retry_seconds) }));
+    if (camera.retry_seconds !== null) parts.push(text("tries again in {time}", { time: lasted(camera.retry_seconds) }));
     say(this.#small, [camera.where, ...parts].join(" · "));
-    const unwatched = camera.unwatched.map(({ condition, reason }) => `“${condition}”: ${reason}`);
-    const detail = [camera.detail, camera.sends, ...unwatched].filter(Boolean).join(" ");
+    const unwatched = camera.unwatched.map(({ condition, reason }) => `“${condition}”: ${said(text(reason))}`);
+    const detail = [said(camera.detail), said(camera.sends), ...unwatched].filter(Boolean).join(" ");
     say(this.#detail, detail);
     show(this.#detail, detail !== "");
     show(this.#retry, camera.state === "waiting");
@@ -108,12 +109,4 @@ class Card {
     say(this.#answer, asked ? (asked.waiting ? "…" : asked.answer) : "");
     show(this.#answer, asked !== undefined);
   }
-}
-
-/** @param {number} seconds */
-function span(seconds) {
-  if (seconds < 60) return `${seconds}\u00a0s`;
-  if (seconds < 3600) return `${Math.floor(seconds / 60)}\u00a0min`;
-  if (seconds < 86_400) return `${Math.floor(seconds / 3600)}\u00a0h`;
-  return `${Math.floor(seconds / 86_400)}\u00a0d`;
 }

@@ -1,5 +1,6 @@
 import { ApiError } from "../live/api.js";
 import { Rounds } from "./rounds.js";
+import { failure } from "./serverwords.js";
 
 /** A request to the operator's routes. @typedef {(method: "GET"|"POST"|"DELETE", path: string, body?: object, as?: "json"|"blob") => Promise<any>} Ask */
 
@@ -37,7 +38,7 @@ export class Desk {
   /** Show why a request failed; what is no failed request goes on. @param {unknown} error */
   failed(error) {
     if (!(error instanceof ApiError)) throw error;
-    this.set({ problem: error.message });
+    this.set({ problem: failure(error) });
   }
 }
 

@@ -1,5 +1,6 @@
 import { ApiError, request } from "../live/api.js";
 import { text } from "../words/text.js";
+import { failure, said } from "./serverwords.js";
 
 /** @typedef {import("../live/operatormessages.js").EngineReport} EngineReport */
 /** @typedef {"in_process"|"subprocess"|"container"|"remote"} Mode */
@@ -167,7 +168,7 @@ export class EngineDesk {
       const over = Math.max(0, lines.length - MAX_LINES);
       this.#set({ lines: lines.slice(over), dropped: this.facts.dropped + message.dropped + over });
     } else if (message.type === "error" && message.id === "operator") {
-      this.#set({ problem: message.message });
+      this.#set({ problem: said(message.message) });
       // Too many requests came from this address.
       if (message.retry_after) this.#join(message.retry_after * 1000);
     } else return false;
@@ -257,9 +258,9 @@ export class EngineDesk {
     // The token has changed on the server, or was wrong: ask for it again.
     if (error.status === 401 || error.status === 404) {
       this.#token = "";
-      this.#set({ known: false, refused: error.message });
+      this.#set({ known: false, refused: failure(error) });
     }
-    return error.message;
+    return failure(error);
   }
 
   /** @param {Partial<EngineFacts>} change */

@@ -1,6 +1,7 @@
 import { byId, say, show } from "../page/dom.js";
 import { key, text } from "../words/text.js";
 import { MODES, TYPES, givenBack, meanwhile, size, standing, startWords } from "./enginewords.js";
+import { said } from "./serverwords.js";
 
 /** @typedef {import("./engine.js").EngineFacts} EngineFacts */
 /** @typedef {import("./engine.js").Model} Model */
@@ -124,6 +125,12 @@ export class EngineDialog {
     this.#onOpen();
   }
 
+  /** Show everything anew, in other words. */
+  redraw() {
+    this.#drawn = [];
+    if (this.#facts) this.render(this.#facts);
+  }
+
   /** @param {EngineFacts} facts */
   render(facts) {
     const knew = this.#facts?.known ?? false;
@@ -157,14 +164,14 @@ export class EngineDialog {
     say(this.#released, back);
     show(this.#released, back !== "");
     show(this.#stale, facts.stale);
-    say(this.#error, facts.report?.error ?? "");
+    say(this.#error, said(facts.report?.error ?? ""));
     show(this.#error, Boolean(facts.report?.error));
     show(this.#bar, !Number.isNaN(percent));
     if (percent === null) this.#bar.removeAttribute("value");
     else if (!Number.isNaN(percent)) this.#bar.value = percent;
     show(this.#stop, stoppable);
-    say(this.#machine, facts.machine);
-    say(this.#troubles, facts.troubles.join("\n"));
+    say(this.#machine, said(facts.machine));
+    say(this.#troubles, facts.troubles.map(said).join("\n"));
     show(this.#troubles, facts.troubles.length > 0);
     // The log opens when loading begins; closed by the user, it stays closed until the next model.
     const state = facts.report?.state ?? "";
@@ -205,7 +212,7 @@ export class EngineDialog {
     this.#onModel(model);
     if (!model) return;
     say(this.#name, text(model.name));
-    const about = [text(model.note), model.licence ? text("Licence: {licence}.", { licence: model.licence }) : ""].filter(Boolean).join(" ");
+    const about = [said(text(model.note)), model.licence ? text("Licence: {licence}.", { licence: model.licence }) : ""].filter(Boolean).join(" ");
     say(this.#note, about);
     show(this.#note, about !== "");
     const running = this.#facts?.report?.model === model.id ? this.#facts.report.mode : null;
@@ -251,13 +258,15 @@ export class EngineDialog {
     const { preview, problem, busy } = facts;
     const missing = this.#mode === "remote" && !this.#choice() ? text("Give the address of the server.") : "";
     const none = this.#mode === null ? text("It cannot run here: each way says what is missing.") : missing;
-    say(this.#command, preview?.command ?? "");
+    const command = preview?.command ?? "";
+    // For a server elsewhere it is a sentence.
+    say(this.#command, this.#mode === "remote" ? said(command) : command);
     show(byId("engine-what", HTMLElement), preview !== null);
     const warnings = [
       preview?.elsewhere
         ? text("Pictures of all visitors would go to {host}. Each of them is asked before the first one goes.", { host: preview.elsewhere })
         : "",
-      ...(preview?.warnings ?? []),
+      ...(preview?.warnings ?? []).map(said),
     ].filter(Boolean);
     say(this.#warnings, warnings.join(" "));
     show(this.#warnings, warnings.length > 0);
@@ -310,7 +319,7 @@ function modelRow(model) {
 
 /** @param {Model["modes"][number]} one @param {boolean} checked */
 function modeRow({ mode, ok, reason }, checked) {
-  return choiceRow("engine-mode", mode, text(MODES[mode] ?? mode), reason.replaceAll("`", ""), { checked, disabled: !ok });
+  return choiceRow("engine-mode", mode, text(MODES[mode] ?? mode), said(reason).replaceAll("`", ""), { checked, disabled: !ok });
 }
 
 /**
@@ -327,7 +336,7 @@ function choiceRow(name, value, title, text, { checked = false, disabled = false
   strong.textContent = title;
   const small = document.createElement("small");
   small.textContent = text;
-  small.dir = "auto"; // the server's own words are English
+  small.dir = "auto"; // some of the server's own words are English
   const words = document.createElement("span");
   words.append(strong, ...(text ? [small] : []));
   row.append(input, words);

@@ -1,4 +1,5 @@
 import { isolated, key, list, number, percent as share, text } from "../words/text.js";
+import { said } from "./serverwords.js";
 
 /** @typedef {import("./engine.js").EngineFacts} EngineFacts */
 /** @typedef {import("./engine.js").Model} Model */
@@ -82,7 +83,7 @@ export function givenBack(report) {
 function answering(report) {
   if (!report || (!report.answering && !report.why)) return { title: "", detail: "" };
   const { engine = "", model = "", server = "", where = "" } = report.answering ?? {};
-  const why = report.why ?? "";
+  const why = said(report.why ?? "");
   if (!engine) return { title: text("Nothing answers"), detail: why };
   if (engine === "builtin") return { title: text("The built-in engine answers"), detail: why };
   const at = where ? text("It is at {host}.", { host: where }) : "";
@@ -116,7 +117,7 @@ export function standing({ report, models }) {
     case "loading": {
       const { phase = "starting", percent, done_bytes: done, total_bytes: total } = report.progress ?? {};
       const parts = [
-        phase,
+        said(phase),
         percent === undefined ? "" : share(percent / 100),
         done !== undefined && total ? text("{done} of {total}", { done: bytes(done), total: bytes(total) }) : "",
       ];

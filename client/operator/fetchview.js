@@ -1,6 +1,7 @@
 import { byId, say, show } from "../page/dom.js";
 import { key, text } from "../words/text.js";
 import { bytes, underWay } from "./enginewords.js";
+import { said } from "./serverwords.js";
 
 /** @typedef {import("./engine.js").Model} Model */
 /** @typedef {import("./fetching.js").FetchFacts} FetchFacts */
@@ -68,7 +69,7 @@ export class FetchView {
       say(room, typeof free === "number" ? text("{size} free on the server's disk", { size: bytes(free) }) : "");
       show(room, typeof free === "number");
     }
-    say(this.#error, error);
+    say(this.#error, said(error));
     show(this.#error, error !== "");
     show(this.#pause, running);
     show(this.#resume, !refused && (state === "paused" || state === "failed"));
@@ -78,7 +79,7 @@ export class FetchView {
     show(this.#offer, command !== "" && !mine);
     show(this.#start, refused === "" && !running);
     const waits = running ? text("Another model is being fetched.") : "";
-    say(this.#why, problem || refused || waits);
+    say(this.#why, problem || said(refused) || waits);
     show(this.#why, problem !== "" || refused !== "" || waits !== "");
     this.#why.classList.toggle("problem", problem !== "");
     say(this.#command, command);

@@ -1,5 +1,6 @@
 import { byId, say, show } from "../page/dom.js";
 import { key, plural, text } from "../words/text.js";
+import { said } from "./serverwords.js";
 
 /** @typedef {import("./hooks.js").HooksFacts} HooksFacts */
 
@@ -33,7 +34,7 @@ export class HooksView {
     this.#rows = kept(this.#list, this.#rows, webhooks.map((one) => one.name), (name) => new Row([[key("Send a test"), () => this.#send("POST", `/${name}/test`)]]));
     for (const hook of webhooks) {
       const counts = text("arrived: {delivered}, failed attempts: {failed}, waiting: {waiting}", { delivered: hook.delivered, failed: hook.failed, waiting: hook.waiting });
-      this.#rows.get(hook.name)?.render(hook.name, [hook.host, text(STATES[hook.state]), counts].join(" · "), [hook.detail, hook.status || ""].filter(Boolean).join(" "));
+      this.#rows.get(hook.name)?.render(hook.name, [hook.host, text(STATES[hook.state]), counts].join(" · "), [said(hook.detail), hook.status || ""].filter(Boolean).join(" "));
     }
     show(this.#dead, dead.length > 0);
     say(this.#count, plural("{count} alarms were given up", "{count} alarm was given up", dead.length));
@@ -42,7 +43,7 @@ export class HooksView {
       [key("Drop it"), () => this.#send("DELETE", `/dead/${id}`)],
     ]));
     for (const { id, webhook, camera, trouble, status, attempts } of dead) {
-      const words = [camera || text("a visitor's or a test"), text("attempts: {attempts}", { attempts }), trouble, status || ""].filter(Boolean).join(" · ");
+      const words = [camera || text("a visitor's or a test"), text("attempts: {attempts}", { attempts }), said(trouble), status || ""].filter(Boolean).join(" · ");
       this.#gone.get(id)?.render(webhook, words, "");
     }
   }
@@ -81,7 +82,6 @@ class Row {
       head.append(button);
     }
     this.#detail.className = "fine";
-    this.#detail.lang = "en";
     this.item.append(head, this.#detail);
   }
 

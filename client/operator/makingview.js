@@ -1,5 +1,6 @@
 import { byId, say, show } from "../page/dom.js";
 import { text } from "../words/text.js";
+import { said } from "./serverwords.js";
 
 /** @typedef {import("./making.js").MakingFacts} MakingFacts */
 /** @typedef {import("./making.js").Making} Making */
@@ -51,7 +52,7 @@ export class MakingView {
 
   /** @param {MakingFacts} facts */
   render({ takes, making, busy, problem, result }) {
-    const wrong = problem || (making?.state === "failed" ? (making.error?.message ?? "") : "");
+    const wrong = problem || (making?.state === "failed" ? said(making.error?.message ?? "") : "");
     show(this.#section, takes !== null || result !== null || wrong !== "");
     if (takes) this.#renderForm(takes);
     show(this.#form, takes !== null);

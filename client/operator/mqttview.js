@@ -1,6 +1,7 @@
 import { byId, say, show } from "../page/dom.js";
 import { span } from "../page/routes.js";
 import { list, text } from "../words/text.js";
+import { said, tongue } from "./serverwords.js";
 
 /** MQTT in the operator's panel: the broker, its trouble in words, and the cameras that it has. Uses no connection. */
 export class MqttView {
@@ -20,7 +21,8 @@ export class MqttView {
     const parts = [state === "connected" ? text("connected") : text("not connected")];
     if (typeof retry === "number") parts.push(text("tries again in {time}", { time: span(retry * 1000) }));
     say(this.#state, [...parts, text("sent: {sent}, waiting: {waiting}", { sent, waiting })].join(" · "));
-    say(this.#detail, detail);
+    say(this.#detail, said(detail));
+    this.#detail.lang = tongue(detail);
     show(this.#detail, detail !== "");
     const names = cameras.length > 0 ? [`${text("Cameras of the house")}: ${list(cameras)}`] : [];
     say(this.#told, [...names, text("visitors' cameras: {count}", { count: visitors })].join(" · "));

@@ -1,18 +1,11 @@
 import { byId, say, show } from "../page/dom.js";
-import { isolated, joined, key, plural, text } from "../words/text.js";
+import { isolated, joined, key, language, plural, text } from "../words/text.js";
+import { lasted } from "./spans.js";
 
 /** @typedef {import("./people.js").PeopleFacts} PeopleFacts */
 
 /** @type {Record<string, string>} */
 const CAMERAS = { "": key("no camera"), starting: key("camera starts"), live: key("live"), stalled: key("picture stalled"), frozen: key("picture frozen"), ended: key("camera off") };
-
-/** @param {number} seconds */
-function span(seconds) {
-  if (seconds < 60) return `${seconds}\u00a0s`;
-  if (seconds < 3600) return `${Math.floor(seconds / 60)}\u00a0min`;
-  if (seconds < 86_400) return `${Math.floor(seconds / 3600)}\u00a0h`;
-  return `${Math.floor(seconds / 86_400)}\u00a0d`;
-}
 
 /** The list of sessions and devices in the operator's panel, each with a button to end it. Uses no connection. */
 export class PeopleView {
@@ -45,7 +38,7 @@ export class PeopleView {
     say(this.#problem, facts.problem);
     show(this.#problem, facts.problem !== "");
     // Do not redraw unchanged rows, so that they keep the focus.
-    const drawn = JSON.stringify([facts.sessions, facts.devices]);
+    const drawn = JSON.stringify([language(), facts.sessions, facts.devices]);
     if (drawn === this.#drawn) return;
     this.#drawn = drawn;
     const focused = document.activeElement instanceof HTMLButtonElement ? document.activeElement.value : "";
@@ -54,13 +47,13 @@ export class PeopleView {
       ...facts.sessions.map((one) => {
         const who = one.device ? text(kinds.get(one.device) ?? key("Paired device")) : text("Visitor");
         const camera = text(CAMERAS[one.camera] ?? one.camera);
-        const parts = [one.socket ? camera : text("{camera}, page closed", { camera }), text("for {time}", { time: span(one.age_seconds) }), text("active {time} ago", { time: span(one.idle_seconds) }), use(one)];
+        const parts = [one.socket ? camera : text("{camera}, page closed", { camera }), text("for {time}", { time: lasted(one.age_seconds) }), text("active {time} ago", { time: lasted(one.idle_seconds) }), use(one)];
         return row(who, one.name, parts, text("End"));
       }),
     );
     this.#devices.replaceChildren(
       ...facts.devices.map((one) => {
-        const parts = [text("paired {time} ago", { time: span(one.paired_seconds) }), text("seen {time} ago", { time: span(one.seen_seconds) })];
+        const parts = [text("paired {time} ago", { time: lasted(one.paired_seconds) }), text("seen {time} ago", { time: lasted(one.seen_seconds) })];
         return row(one.kind, one.name, parts, text("Forget"));
       }),
     );

@@ -1,5 +1,6 @@
 import { byId, say, show } from "../page/dom.js";
 import { isolated, key, text } from "../words/text.js";
+import { said, tongue } from "./serverwords.js";
 
 /** @typedef {import("./speech.js").SpeechPart} SpeechPart */
 
@@ -33,11 +34,11 @@ export class SpeechView {
     show(this.#problem, problem !== "");
     const ear = chosen ?? recogniser;
     say(this.#ear, chosen ? `${isolated(chosen.folder)} · ${stateOf(chosen)}` : stateOf(recogniser));
-    say(this.#earDetail, ear?.detail ?? "");
+    explain(this.#earDetail, ear?.detail);
     show(this.#earDetail, Boolean(ear?.detail) && ear?.state !== "loading");
     say(this.#voice, stateOf(voice));
-    say(this.#voiceDetail, voice?.detail ?? "");
-    show(this.#voiceDetail, Boolean(voice?.detail));
+    explain(this.#voiceDetail, voice?.detail);
+    show(this.#voiceDetail, Boolean(voice?.detail) && voice?.state !== "loading");
     this.#load.disabled = this.#stop.disabled = busy;
     show(this.#stop, chosen !== null);
   }
@@ -46,4 +47,10 @@ export class SpeechView {
 /** @param {SpeechPart|null} part */
 function stateOf(part) {
   return part ? text(STATES[part.state]) : text("not set");
+}
+
+/** @param {HTMLElement} element @param {string} [detail] the server's */
+function explain(element, detail = "") {
+  say(element, said(detail));
+  element.lang = tongue(detail);
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from playwright.async_api import Page, Route, expect
 
 from tests.browser.visitor import Visit, Visitor
 from tests.support.fakes_openai import FakeOpenAI
-from tests.support.running import Running
+from tests.support.running import Running, running
 
 pytestmark = [
     pytest.mark.browser,
@@ -21,7 +22,8 @@ pytestmark = [
     pytest.mark.asyncio(loop_scope="session"),
 ]
 
-LANGUAGES = Path(__file__).resolve().parents[2] / "client" / "languages"
+CLIENT = Path(__file__).resolve().parents[2] / "client"
+TOKEN = "operator-token-of-this-test"
 
 # Words on the page without the marks of the pseudo-language: texts and attributes that are shown.
 # Not those of the model, of the person, of the settings' lists of cameras and languages.
@@ -60,20 +62,26 @@ _OVERFLOW = """() => [
 ]"""
 
 
+def _answering(words: dict[str, Any]) -> Callable[[Route], Awaitable[None]]:
+    async def answer(route: Route) -> None:
+        await route.fulfill(json=words)
+
+    return answer
+
+
 def pseudo(code: str) -> Callable[[Page], Awaitable[None]]:
     """In place of a language's words: the English ones between marks."""
 
     async def prepare(page: Page) -> None:
-        table = json.loads((LANGUAGES / f"{code}.json").read_text("utf-8"))
-        marked = {
-            english: f"⟦{english}⟧" if isinstance(words, str) else {"other": f"⟦{english}⟧"}
-            for english, words in table.items()
-        }
+        # Of the page, and of the server's sentences for operators
+        for folder in ("languages", "operator"):
+            table = json.loads((CLIENT / folder / f"{code}.json").read_text("utf-8"))
+            marked = {
+                english: f"⟦{english}⟧" if isinstance(words, str) else {"other": f"⟦{english}⟧"}
+                for english, words in table.items()
+            }
 
-        async def words(route: Route) -> None:
-            await route.fulfill(json=marked)
-
-        await page.route(f"**/client/languages/{code}.json", words)
+            await page.route(f"**/client/{folder}/{code}.json", _answering(marked))
 
     return prepare
 
@@ -143,6 +151,72 @@ async def test_no_english_is_left_over(visit: Visit, server: Running, model: Fak
     assert await page.page.evaluate(_LEFTOVER, "#settings") == []
 
 
+async def let_in(page: Visitor) -> None:
+    """Open the operator's panel, in whatever language."""
+    await page.page.locator("#engine-token").fill(TOKEN)
+    await page.page.locator("#engine-token").press("Enter")
+    await expect(page.page.locator("#engine-panel")).to_be_visible()
+
+
+# What is left of a model's words when it is chosen, for each model of the list
+_OF_MODELS = f"""() => {{
+  const leftover = {_LEFTOVER};
+  return [...document.querySelectorAll("#engine-models input")].flatMap((input) => {{
+    input.click();
+    return ["#engine-note", "#engine-modes"].flatMap(leftover);
+  }});
+}}"""
+
+
+@pytest.mark.parametrize("code", ["de", "ja"])
+async def test_no_english_is_left_over_for_operators(visit: Visit, code: str) -> None:
+    """What the server says of the machine, of its engines and of each model goes through a table
+    that visitors do not fetch.
+    """
+    async with running(operator_token=TOKEN, rate_limit_per_minute=0) as server:
+        asked: list[str] = []
+        visitor = await visit(server.base_url, context_options={"locale": code})
+        visitor.page.on("request", lambda request: asked.append(request.url))
+        await visitor.page.reload()
+        await live(visitor)
+        assert not [url for url in asked if re.search(r"/client/operator/\w+\.json", url)]
+        await visitor.leave()
+
+        page = await visit(
+            f"{server.base_url}/#operator",
+            context_options={"locale": code},
+            prepare=pseudo(code),
+        )
+        await let_in(page)
+        await expect(page.page.locator("#engine-machine")).to_contain_text("⟦This machine: ")
+        # Until the server has examined its machine
+        await expect(page.page.locator("#engine-models input")).not_to_have_count(1)
+        for part in ("#engine-now", "#engine-machine", "#speech"):
+            assert await page.page.evaluate(_LEFTOVER, part) == [], part
+        assert await page.page.evaluate(_OF_MODELS) == []
+        await page.leave()
+
+
+async def test_operators_read_the_servers_words_in_their_language(visit: Visit) -> None:
+    """The machine, why a folder is refused, and lengths of time."""
+    async with running(operator_token=TOKEN, rate_limit_per_minute=0) as server:
+        camera = await visit(server.base_url)
+        await camera.start()
+        page = await visit(f"{server.base_url}/#operator", context_options={"locale": "ja"})
+        await let_in(page)
+        await expect(page.page.locator("#engine-machine")).to_contain_text("このマシン：")
+        await expect(page.page.locator("#people-sessions small").first).to_contain_text(
+            re.compile(r"\d\s(秒|分)")
+        )
+        page.expect("400")
+        await page.page.locator("#speech-folder").fill("/nowhere/whisper")
+        await page.page.locator("#speech-folder").press("Enter")
+        problem = page.page.locator("#speech-problem")
+        await expect(problem).to_contain_text("config.json がありません")
+        await page.leave()
+        await camera.leave()
+
+
 @pytest.mark.parametrize("code", ["de", "ar", "ja", "ru", "fr"])
 async def test_words_fit_a_phone(
     visit: Visit, server: Running, model: FakeOpenAI, code: str
@@ -202,7 +276,7 @@ async def test_another_language_keeps_the_chat(
     await page.page.locator("#language").select_option("uk")
     await expect(page.page.locator("html")).to_have_attribute("lang", "uk")
     assert (await page.sent("settings", since=since))["language"] == "uk"
-    table = json.loads((LANGUAGES / "uk.json").read_text("utf-8"))
+    table = json.loads((CLIENT / "languages" / "uk.json").read_text("utf-8"))
     await expect(page.page.locator("#stop")).to_have_text(table["Camera off"])
     await expect(page.turns).to_have_count(1)
     await expect(page.turns.last.locator(".copy")).to_have_attribute("aria-label", table["Copy"])

@@ -1,0 +1,252 @@
+"""The server's sentences in the operator's panel: each has a translation in each language."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import json
+import re
+import shutil
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.client.test_words import CODES
+
+ROOT = Path(__file__).resolve().parents[2]
+CLIENT = ROOT / "client"
+SERVER = ROOT / "server"
+# Where sentences come from that the panel shows, and how many there are at least
+SOURCES = {
+    "operator/view.py": 4,
+    "catalogue/modes.py": 40,
+    "catalogue/vllm_log.py": 20,
+    "hosting/engine_slot.py": 5,
+    "hosting/lifecycle.py": 10,
+    "hosting/manager.py": 4,
+    "hosting/model_fetch.py": 5,
+    "engines/local/worker_messages.py": 5,
+    "engines/speech/local_recogniser.py": 5,
+    "engines/speech/local_worker.py": 4,
+    "processes/log_progress.py": 15,
+    "program/speech_parts.py": 1,
+    "mqtt/retry.py": 10,
+    "standing/standing.py": 19,
+    "webhooks/webhooks.py": 8,
+}
+# Of each source, what no panel shows, by a part of it
+NOT_SHOWN = (
+    *("{kind.__name__} in ", "no model in {state", "Ask again", "If it stays so", "list-"),
+    *("bash scripts/download_model.sh", " --revision", " is no model of the catalogue"),
+    # Said to who speaks, and to programs
+    *("The local recogniser's process ended while", "The local recogniser failed."),
+    *("The local recogniser did not finish",),
+    *("Cameras of the house by state", "There is no camera of this name", "reader did not close"),
+    *("Alarms ", "webhook links", "There is no webhook", "There is no such letter"),
+)
+# Parts of sentences that stand in a sentence of their own here
+PARTS = {
+    " ({gigabytes(gpu.free_bytes)} free)": "Some GPU (8.0 GB free)",
+    " on the CPU{_slow(model, host, dtype)}": "vLLM 0.30 on the CPU, about 0.3 s a word.",
+    "On {where}{_slow(model, host, dtype)}.": "On the GPU.",
+    "the CPU": "On the CPU, about 0.3 s a word.",
+    "the GPU": "On the GPU.",
+    "{model.name} {makes}, for which no server is started here: choose in-process.": "",
+    **{
+        what: f"Any {what}, for which no server is started here: choose in-process."
+        for what in (
+            "makes videos",
+            "makes sounds",
+            "reads texts aloud",
+            "answers no questions about pictures",
+        )
+    },
+    " in {dtype}": "It takes about 9.1 GB of memory in float32 and 4.0 GB are free here.",
+    **dict.fromkeys((" and ", "The model", "A model"), ""),
+}
+# Patterns of logs stand beside the sentences there.
+LOGS = ("catalogue/vllm_log.py", "processes/log_progress.py")
+# What stands in a sentence; any name where it is not told here
+VALUES = {
+    "gpu": ("", " No single GPU has that much free."),
+    "why": ("No GPU was found.",),
+    "again": ("", " It is started again."),
+    "process.how_it_ended()": ("ended with status 1", "was ended by SIGKILL"),
+    "self._again": ("Start the server again.",),
+    "self._name": ("recogniser", "voice"),
+    "self._silence": ("It is started again if it stays so; an operator can start another model.",),
+    "_in(dtype)": ("",),
+    "_maybe(model)": ("",),
+}
+
+
+def _sentences(path: Path) -> Iterator[str]:
+    """The sentences of a module, with the code of their values between braces."""
+    tree = ast.parse(path.read_text("utf-8"))
+    left: set[int] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            if isinstance(node.body[0], ast.Expr):
+                left.add(id(node.body[0].value))
+        elif isinstance(node, ast.Call) and re.match(r"log\.|RuntimeError", ast.unparse(node.func)):
+            left |= {id(one) for one in ast.walk(node)}
+        elif isinstance(node, ast.JoinedStr):
+            left |= {id(one) for one in node.values}
+            for value in node.values:
+                if isinstance(value, ast.FormattedValue) and value.format_spec:
+                    left |= {id(one) for one in ast.walk(value.format_spec)}
+    for node in ast.walk(tree):
+        if id(node) in left:
+            continue
+        words = ""
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            words = node.value
+        elif isinstance(node, ast.JoinedStr):
+            for part in node.values:
+                if isinstance(part, ast.FormattedValue):
+                    words += f"{{{ast.unparse(part.value)}}}"
+                elif isinstance(part, ast.Constant):
+                    words += str(part.value)
+        if " " in words and re.search(r"[a-z]{2}", re.sub(r"\{.*?\}", "", words)):
+            yield words
+
+
+def _filled(template: str) -> Iterator[str]:
+    """The sentence with each of the values that it may have."""
+    found = re.findall(r"\{(.*?)\}", template)
+    ways = [VALUES.get(one, (f"X{at}",)) for at, one in enumerate(found)]
+    for values in itertools.product(*ways):
+        filled = template
+        for one in values:
+            before, _, rest = filled.partition("{")
+            filled = before + one + rest.partition("}")[2]
+        yield filled.strip()
+
+
+def _phases() -> set[str]:
+    """The names of the steps of loading."""
+    told = (SERVER / "processes/log_progress.py").read_text("utf-8")
+    vllm = (SERVER / "catalogue/vllm_log.py").read_text("utf-8")
+    found = set(re.findall(r'^        \(r"[^"]*", "([a-z\' ]+)"\),$', told + vllm, re.M))
+    assert len(found) >= 10, found
+    # As they stand in the code
+    others = {"fetching the image", "loading weights", "fetching files", "starting"}
+    assert [one for one in others if f'"{one}"' not in told] == []
+    return found | others
+
+
+def _said() -> set[str]:
+    """All that the server says in the panel."""
+    found = _phases()
+    for name, least in SOURCES.items():
+        templates = [
+            one for one in _sentences(SERVER / name) if not any(part in one for part in NOT_SHOWN)
+        ]
+        if name in LOGS:
+            templates = [one for one in templates if re.search(r"(\.|--help|\} ?)$", one.strip())]
+        assert len(templates) >= least, name
+        for one in templates:
+            found |= {PARTS[one]} if one in PARTS else {*_filled(one)}
+    models = tomllib.loads((SERVER / "catalogue/models.toml").read_text("utf-8"))["model"]
+    notes = {sentence for one in models for sentence in re.split(r"(?<=\.) ", one["note"])}
+    # A height in pixels
+    return (found | {note for note in notes if not re.fullmatch(r"\d+p\.", note)}) - {""}
+
+
+def _table(code: str) -> dict[str, str]:
+    table: dict[str, str] = json.loads((CLIENT / "operator" / f"{code}.json").read_text("utf-8"))
+    return table
+
+
+def _in_node(tmp_path: Path, code: str, sentences: list[str]) -> Any:
+    """What the panel makes of sentences: a list of [words, language]."""
+    if shutil.which("node") is None:
+        pytest.skip("Node is not installed")
+    (tmp_path / "package.json").write_text('{"type": "module"}', encoding="utf-8")
+    shutil.copytree(CLIENT, tmp_path / "client")
+    (tmp_path / "given.json").write_text(json.dumps([_table(code), sentences]), encoding="utf-8")
+    (tmp_path / "main.js").write_text(
+        f"""import {{ readFileSync }} from "node:fs";
+import {{ use }} from "./client/words/text.js";
+import {{ said, tongue, useServerWords }} from "./client/operator/serverwords.js";
+const [table, sentences] = JSON.parse(readFileSync("given.json", "utf8"));
+use("{code}", {{}});
+useServerWords(table);
+console.log(JSON.stringify(sentences.map((one) => [said(one), tongue(one)])));
+""",
+        encoding="utf-8",
+    )
+    done = subprocess.run(
+        ["node", "main.js"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_each_sentence_of_the_server_has_words(tmp_path: Path) -> None:
+    """One that is new, or written anew, needs its translations."""
+    sentences = sorted(_said())
+    assert len(sentences) > 150
+    found = _in_node(tmp_path, "de", sentences)
+    assert [one for one, (_, tongue) in zip(sentences, found, strict=True) if tongue != "de"] == []
+
+
+@pytest.mark.parametrize("code", CODES[1:])
+def test_each_language_has_the_same_sentences(code: str) -> None:
+    """With the same values, and with the names of settings and commands as they are."""
+    table, german = _table(code), _table("de")
+    assert [*table] == [*german]
+    for english, words in table.items():
+        assert sorted(re.findall(r"\{\w+\}", words)) == sorted(re.findall(r"\{\w+\}", english))
+        assert words.strip()
+        assert not re.search(r"<[a-z/]", words)
+        for name in re.findall(r"[A-Z]{2,}_[A-Z_]+|scripts/\w+|--[a-z]+|/dev/\w+", english):
+            assert name in words, english
+
+
+def test_whole_reports_are_in_the_pages_language(tmp_path: Path) -> None:
+    """Several sentences, values with sizes, and what nobody has translated stays as it is."""
+    found = _in_node(
+        tmp_path,
+        "de",
+        [
+            "This machine: No GPU; 3.5 GB of 8.0 GB of memory free.",
+            "This machine: NVIDIA H200 (12.0 GB free); in systemd's sandbox.",
+            "Its files (2.0 GB) are not on this machine. Fetch them: bash scripts/run.sh --model small",
+            "No GPU was found. /usr/bin/vllm needs one: only vLLM's build for the CPU runs without.",
+            "Nobody knows this. Choose in-process.",
+            "docker is installed and cannot be used: This user may not use it.",
+            "Qwen3-VL 2B ended with status 1. It is started again.",
+            "starting again in 4 s (1 of 3)",
+        ],
+    )
+    assert found == [
+        ["Dieser Rechner: keine GPU; 3,5\xa0GB von 8,0\xa0GB Speicher frei.", "de"],
+        ["Dieser Rechner: NVIDIA H200 (12,0\xa0GB frei); in der Sandbox von systemd.", "de"],
+        [
+            "Seine Dateien (2,0\xa0GB) sind nicht auf diesem Rechner. So werden sie geholt: bash scripts/run.sh --model small",
+            "de",
+        ],
+        [
+            "Es wurde keine GPU gefunden. /usr/bin/vllm braucht eine GPU: Ohne sie läuft nur die CPU-Fassung von vLLM.",
+            "de",
+        ],
+        ["Nobody knows this. Wählen Sie „In diesem Programm“.", "en"],
+        [
+            "docker ist installiert und lässt sich nicht benutzen: Dieser Benutzer darf es nicht verwenden.",
+            "de",
+        ],
+        ["Qwen3-VL 2B endete mit Status 1. Es wird neu gestartet.", "de"],
+        ["neuer Start in 4 s (1 von 3)", "de"],
+    ]
+
+
+def test_arabic_runs_from_right_to_left(tmp_path: Path) -> None:
+    """Also a sentence that begins with a name; what has no translation runs as English does."""
+    found = _in_node(tmp_path, "ar", ["vLLM does not know Foo.", "Nobody knows this."])
+    assert found[0] == ["\u200f\u2068vLLM\u2069 لا يعرف \u2068Foo\u2069.", "ar"]
+    assert found[1] == ["Nobody knows this.", "en"]
