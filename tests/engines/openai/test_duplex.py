@@ -328,6 +328,17 @@ async def test_a_session_that_takes_no_pictures_gets_none(
     assert server.sessions[0].kinds == ["session.update", "session.close"]
 
 
+async def test_a_model_that_goes_on_listening_is_not_waited_for(
+    server: OmniDuplexServer, engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    server.answers = [{"type": "response.listen", "reason": "silence_or_noise"}]
+    _, _, end = await answered(engine, spoken())
+    assert not end.streamed
+    (reason,) = (one.__dict__["reason"] for one in caplog.records if "socket" in one.getMessage())
+    assert reason == "The server does not answer what it heard (/realtime?duplex=1)."
+
+
 async def test_a_full_server_is_tried_again(server: OmniDuplexServer, engine: Engine) -> None:
     """It has one place; the next question finds it free."""
     server.most_sessions = 0
