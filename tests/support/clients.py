@@ -162,6 +162,8 @@ async def open_page(
         compression=None,
         max_size=2**22,
         proxy=None,
+        # Behind many messages that a test left unread, the server's answer does not come.
+        close_timeout=1,
     )
     page = Page(socket)
     if how == "message":
