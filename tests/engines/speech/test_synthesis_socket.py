@@ -111,8 +111,8 @@ async def test_a_server_that_never_ends(server: SpeechSocketServer, endless: byt
 @pytest.mark.parametrize(
     ("answers", "limits"),
     [
-        ([3.0], VoiceLimits(first=0.2, between=10, total=10)),
-        ([bytes(10), 3.0], VoiceLimits(first=10, between=0.1, total=10)),
+        ([1.0], VoiceLimits(first=0.2, between=10, total=10)),
+        ([bytes(10), 1.0], VoiceLimits(first=10, between=0.1, total=10)),
     ],
 )
 async def test_a_server_that_is_too_slow(
