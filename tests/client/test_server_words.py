@@ -23,7 +23,9 @@ SERVER = ROOT / "server"
 # Where sentences come from that the panel shows, and how many there are at least
 SOURCES = {
     "operator/view.py": 4,
+    "catalogue/command.py": 6,
     "catalogue/modes.py": 40,
+    "catalogue/vllm.py": 5,
     "catalogue/vllm_log.py": 20,
     "hosting/engine_slot.py": 5,
     "hosting/lifecycle.py": 10,
@@ -66,13 +68,18 @@ PARTS = {
         )
     },
     " in {dtype}": "It takes about 9.1 GB of memory in float32 and 4.0 GB are free here.",
-    **dict.fromkeys((" and ", "The model", "A model"), ""),
+    **dict.fromkeys(
+        (" and ", "The model", "A model", "it says nothing", "the first model that it lists"), ""
+    ),
+    "the model {name}": "",
 }
 # Patterns of logs stand beside the sentences there.
 LOGS = ("catalogue/vllm_log.py", "processes/log_progress.py")
 # What stands in a sentence; any name where it is not told here
 VALUES = {
     "gpu": ("", " No single GPU has that much free."),
+    "host.vllm_trouble": ("No GPU was found.",),
+    "what": ("the model X", "the first model that it lists"),
     "why": ("No GPU was found.",),
     "again": ("", " It is started again."),
     "process.how_it_ended()": ("ended with status 1", "was ended by SIGKILL"),
