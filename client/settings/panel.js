@@ -1,6 +1,6 @@
 import { byId, show } from "../page/dom.js";
 import { change, forgetSettings, onSettings, settings } from "../page/settings.js";
-import { language, number, percent, text } from "../words/text.js";
+import { language, number, onLanguage, percent, text } from "../words/text.js";
 
 /** @typedef {import("../page/settings.js").Settings} Settings */
 
@@ -29,6 +29,7 @@ export class SettingsPanel {
     for (const name of ["sensitivity", "silence"]) byId(`settings-${name}`, HTMLInputElement).addEventListener("input", () => this.#showRanges());
     window.speechSynthesis?.addEventListener?.("voiceschanged", () => this.#offerVoices());
     onSettings(() => this.#render());
+    onLanguage(() => this.#translate());
     this.#render();
   }
 
@@ -76,6 +77,14 @@ export class SettingsPanel {
     const option = (/** @type {SpeechSynthesisVoice} */ { name, lang, voiceURI }) => new Option(name.includes(lang) ? name : `${name} (${lang})`, voiceURI);
     this.#voice.replaceChildren(new Option(text("The browser's choice"), ""), ...voices.map(option));
     this.#render();
+  }
+
+  /** Show what is put together here in another language. */
+  #translate() {
+    this.#said.textContent = "";
+    const [first] = this.#camera.options;
+    if (first) first.text = text("The browser's choice");
+    this.#offerVoices();
   }
 
   #showRanges() {

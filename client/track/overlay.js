@@ -118,7 +118,10 @@ export class Overlay {
     button.type = "button";
     button.className = "mark";
     const label = document.createElement("span");
-    label.append(document.createElement("b"), document.createElement("i"));
+    const name = document.createElement("b");
+    // Its words are the model's, which may run the other way than the page's.
+    name.dir = "auto";
+    label.append(name, document.createElement("i"));
     button.append(label);
     button.addEventListener("click", () => {
       const mark = this.#marks.get(id);

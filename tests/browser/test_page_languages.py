@@ -275,6 +275,7 @@ async def test_another_language_keeps_the_chat(
     since = await page.now()
     await page.page.locator("#language").select_option("uk")
     await expect(page.page.locator("html")).to_have_attribute("lang", "uk")
+    await expect(page.page.locator("#settings-silence-value")).not_to_contain_text("seconds")
     assert (await page.sent("settings", since=since))["language"] == "uk"
     table = json.loads((CLIENT / "languages" / "uk.json").read_text("utf-8"))
     await expect(page.page.locator("#stop")).to_have_text(table["Camera off"])
