@@ -73,7 +73,7 @@ function parsed(sentences) {
     const rest = sentences.slice(match[0].length).trimStart();
     const after = rest ? parsed(rest) : "";
     if (after === null) continue;
-    const filled = words.replace(/\{(\w+)\}/g, (_, name) => value(match[names.indexOf(name) + 1] ?? ""));
+    const filled = words.replace(/\{(\w+)\}/g, (_, name) => (name === "parts" ? listed : value)(match[names.indexOf(name) + 1] ?? ""));
     result = joined(filled, after);
     break;
   }
@@ -86,6 +86,13 @@ function parsed(sentences) {
 /** @param {string} first @param {string} second */
 function joined(first, second) {
   return [first, second].filter(Boolean).join(JOINED.includes(language()) ? "" : " ");
+}
+
+/** What stands in a sentence one after another, with semicolons and commas. @param {string} given @returns {string} */
+function listed(given) {
+  const marks = { ar: "؛ ", zh: "；", ja: "；" };
+  const parts = given.split("; ").map((part) => part.split(", ").map(value).join(", "));
+  return parts.join(marks[/** @type {keyof marks} */ (language())] ?? "; ");
 }
 
 /** A part of a sentence: a name, a number, or words of the server. @param {string} given @returns {string} */

@@ -257,3 +257,14 @@ def test_arabic_runs_from_right_to_left(tmp_path: Path) -> None:
     found = _in_node(tmp_path, "ar", ["vLLM does not know Foo.", "Nobody knows this."])
     assert found[0] == ["\u200f\u2068vLLM\u2069 لا يعرف \u2068Foo\u2069.", "ar"]
     assert found[1] == ["Nobody knows this.", "en"]
+
+
+def test_parts_stay_apart(tmp_path: Path) -> None:
+    """Where a language has another order within a part, and with several GPUs."""
+    said = [
+        "This machine: No GPU; 24 GB of 25 GB of memory free.",
+        "This machine: A (8.0 GB free), B (9.0 GB free), C; 24 GB of 25 GB of memory free.",
+    ]
+    first, second = (words for words, _ in _in_node(tmp_path, "ja", said))
+    assert first == "このマシン：GPU なし；メモリ 25\xa0GB のうち 24\xa0GB が空き。"
+    assert "：A（空き 8.0\xa0GB）, B（空き 9.0\xa0GB）, C；メモリ 25" in second
