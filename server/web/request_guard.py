@@ -32,13 +32,17 @@ from server.web.connection_guard import ConnectionGuard
 if TYPE_CHECKING:
     from server.web.context import Services
 
-_ASK = "This server asks for an access code. Enter the one that you were given."
-_ASK_PAIRED = "This server asks for an access code. Enter it, or scan a new QR code: its terminal shows one on Enter."
-_PAIRING_REFUSED = {
+# The page has these sentences in its languages (client/dialogs/dialogs.js).
+ASK = "This server asks for an access code. Enter the one that you were given."
+ASK_PAIRED = "This server asks for an access code. Enter it, or scan a new QR code: its terminal shows one on Enter."
+PAIRING_REFUSED = {
     Redeemed.USED: "This pairing code was used already; each one is good for one device.",
     Redeemed.EXPIRED: "This pairing code has expired; each one is good for five minutes.",
     Redeemed.UNKNOWN: "This pairing code is not from this server, or from before its restart.",
 }
+
+SCAN_AGAIN = "Press Enter in the server's terminal and scan the new one."
+NOT_PAIRED = "This device is not paired any more."
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,9 +198,7 @@ class RequestGuard(ConnectionGuard):
         await self.limit(request)
         await self.guess(self._services.guesses.pairing, False, request)
         self._metrics.auth_failures.labels("bad_code").inc()
-        raise Unauthorized(
-            f"{_PAIRING_REFUSED[redeemed]} Press Enter in the server's terminal and scan the new one."
-        )
+        raise Unauthorized(f"{PAIRING_REFUSED[redeemed]} {SCAN_AGAIN}")
 
     async def access_code(self, request: Request, given: str | None) -> None:
         """Check the access code, within the rate limits. Raises Unauthorized, RateLimited."""
@@ -208,7 +210,7 @@ class RequestGuard(ConnectionGuard):
             return
         self._metrics.auth_failures.labels("bad_code").inc()
         if given is None:
-            raise Unauthorized(_ASK_PAIRED if self._services.access.pairs else _ASK)
+            raise Unauthorized(ASK_PAIRED if self._services.access.pairs else ASK)
         await self._services.limiter.wrong_code(self.address(request), time.monotonic())
         raise Unauthorized("This access code is not right. Ask whoever runs this server for it.")
 
@@ -274,8 +276,8 @@ class RequestGuard(ConnectionGuard):
         device = self._services.devices.recognise(cookie, agent, time.time())
         if device is None:
             self._metrics.auth_failures.labels("device").inc()
-            asks = _ASK_PAIRED if self._services.access.pairs else _ASK
-            raise DeviceForgotten(f"This device is not paired any more. {asks}")
+            asks = ASK_PAIRED if self._services.access.pairs else ASK
+            raise DeviceForgotten(f"{NOT_PAIRED} {asks}")
         return device
 
     def claims(self, request: Request) -> Claims:

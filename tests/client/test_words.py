@@ -12,6 +12,7 @@ import pytest
 
 from server.engines.builtin.conditions import ABLE
 from server.rtc.turn_check import RelayProblem
+from server.web.request_guard import ASK, ASK_PAIRED, NOT_PAIRED, PAIRING_REFUSED, SCAN_AGAIN
 
 CLIENT = Path(__file__).resolve().parents[2] / "client"
 LANGUAGES = CLIENT / "languages"
@@ -145,6 +146,19 @@ def test_reasons_for_which_nothing_is_watched_are_the_servers() -> None:
         for name in ("session/watches/watch_list.py", "engines/builtin/watcher.py")
     )
     assert [one for one in reasons if one != ABLE and one not in said] == []
+
+
+def test_what_asks_for_the_code_is_in_each_language() -> None:
+    """Else the dialog would have the words of the error's code, which tell something else."""
+    words = (CLIENT / "dialogs" / "dialogs.js").read_text("utf-8")
+    listed = words[words.index("ASKED = [") : words.index("];")]
+    asks = [ASK, ASK_PAIRED]
+    said = [
+        *asks,
+        *(f"{refused} {SCAN_AGAIN}" for refused in PAIRING_REFUSED.values()),
+        *(f"{NOT_PAIRED} {ask}" for ask in asks),
+    ]
+    assert [json.loads(f'"{one}"') for _, one in _CALL.findall(listed)] == said
 
 
 def test_each_problem_of_a_relay_has_a_sentence() -> None:
