@@ -2,14 +2,15 @@ import { byId, say, show } from "../page/dom.js";
 import { direction, shownPicture, toElement } from "../page/picture.js";
 import { ago } from "../page/routes.js";
 import { text } from "../words/text.js";
+import { labelPlaces } from "./labels.js";
 
 /** @typedef {import("../page/picture.js").Edges} Edges */
 /** @typedef {import("../page/picture.js").Shown} Shown */
 
-// Space above a box for its label, and beside it; px
-const LABEL_HEIGHT = 34;
-// The state's bar is above the picture.
+// The state's bar is above the picture; px, as what follows
 const TOP_BAR = 62;
+// The sheet's edge is below it.
+const SHEET_EDGE = 22;
 const EDGE = 8;
 
 /**
@@ -33,6 +34,8 @@ export class Overlay {
   #buttons = new Map();
   /** @type {Map<number, Mark>} what each shows */
   #marks = new Map();
+  /** @type {Map<number, {words: string, width: number, height: number}>} the measured labels of several boxes */
+  #labels = new Map();
 
   /**
    * @param {HTMLVideoElement|HTMLImageElement} video
@@ -60,7 +63,8 @@ export class Overlay {
     for (const id of [...this.#buttons.keys()]) if (!kept.has(id) || !shown) this.#remove(id);
     show(this.#root, marks.length > 0 && shown !== null);
     if (!shown) return;
-    for (const mark of marks) this.#place(mark, shown);
+    const boxes = marks.map((mark) => this.#place(mark, shown));
+    this.#placeLabels(marks, boxes);
   }
 
   /** First of all and once in each rendering: it needs the layout. @returns {Shown|null} */
@@ -79,7 +83,7 @@ export class Overlay {
     );
   }
 
-  /** @param {Mark} mark @param {Shown} shown */
+  /** @param {Mark} mark @param {Shown} shown @returns {Omit<import("./labels.js").Labelled, "label">} */
   #place(mark, shown) {
     let button = this.#buttons.get(mark.id);
     if (!button) {
@@ -93,12 +97,9 @@ export class Overlay {
     button.style.width = `${width.toFixed(1)}px`;
     button.style.height = `${height.toFixed(1)}px`;
     button.dataset.state = mark.state;
-    // The label stands above the box, below it where there is no space, and within it where there is none either.
-    const { clientWidth, clientHeight } = this.#video;
-    const above = top - LABEL_HEIGHT >= TOP_BAR;
-    const below = top + height + LABEL_HEIGHT <= clientHeight - 22;
-    button.dataset.label = above ? "above" : below ? "below" : "within";
-    button.dataset.side = left + width / 2 > clientWidth / 2 ? "right" : "left";
+    const { clientWidth } = this.#video;
+    const side = left + width / 2 > clientWidth / 2 ? "right" : "left";
+    button.dataset.side = side;
     // Of a box that reaches beyond the picture, the label stays in it.
     const beyond = Math.max(0, EDGE - left, left + width + EDGE - clientWidth);
     button.style.setProperty("--beyond", `${beyond.toFixed(1)}px`);
@@ -110,6 +111,37 @@ export class Overlay {
     const thing = mark.unsure ? text("{thing}, not sure", { thing: mark.label }) : mark.label;
     const description = text("{thing}: {place}, {ago}. Ask about it", { thing, place: where, ago: old });
     if (button.getAttribute("aria-label") !== description) button.setAttribute("aria-label", description);
+    return { left, top, width, height, side, beyond };
+  }
+
+  /**
+   * A label stands above its box, below it or in it, where there is space and no other label.
+   * @param {Mark[]} marks @param {Omit<import("./labels.js").Labelled, "label">[]} boxes
+   */
+  #placeLabels(marks, boxes) {
+    // One alone has none beside it; one that is lost is not seen.
+    const several = marks.length > 1;
+    const labelled = boxes.map((box, at) => {
+      const label = several && marks[at].state !== "lost" ? this.#label(marks[at].id) : { width: 0, height: 0 };
+      return { ...box, label };
+    });
+    const places = labelPlaces(labelled, { top: TOP_BAR, bottom: this.#video.clientHeight - SHEET_EDGE });
+    places.forEach((place, at) => {
+      const button = this.#buttons.get(marks[at].id);
+      if (button) button.dataset.label = place;
+    });
+  }
+
+  /** The size of a box's label, measured again with other words alone: it needs the layout. @param {number} id */
+  #label(id) {
+    const label = /** @type {HTMLElement} */ (this.#buttons.get(id)?.firstElementChild);
+    const words = label.textContent ?? "";
+    let found = this.#labels.get(id);
+    if (found?.words !== words) {
+      found = { words, width: label.offsetWidth, height: label.offsetHeight };
+      this.#labels.set(id, found);
+    }
+    return found;
   }
 
   /** @param {number} id */
@@ -137,6 +169,7 @@ export class Overlay {
     button?.remove();
     this.#buttons.delete(id);
     this.#marks.delete(id);
+    this.#labels.delete(id);
     // A keyboard user would fall out of the page.
     if (focused) byId("question", HTMLTextAreaElement).focus();
   }

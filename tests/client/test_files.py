@@ -206,6 +206,7 @@ PURE = [
     "page/words",
     "programs/words",
     "stage/simplemode",
+    "track/labels",
     "track/ring",
     "voice/words",
     "watch/words",
