@@ -2,7 +2,7 @@ import { say, show } from "../page/dom.js";
 import { partsOf } from "../page/picture.js";
 import { ago, duration, lookedAt, span } from "../page/routes.js";
 import { engineName } from "../page/words.js";
-import { clock, isolated, language, number, plural, text } from "../words/text.js";
+import { clock, isolated, joined, language, number, plural, text } from "../words/text.js";
 
 // A frame that was not older than this (ms) when the model got it was of just now.
 const FRESH = 2000;
@@ -70,7 +70,7 @@ function shown(frames) {
 
 /** @param {EarlierFrame} frame @param {number} asked capture time of the picture of now */
 function item({ number, captured_at, picture: image }, asked) {
-  const words = `${clock(captured_at)}, ${ago(asked - captured_at)}`;
+  const words = joined([clock(captured_at), ago(asked - captured_at)]);
   return picture(image, text("Picture {number}, {time}", { number, time: words }), `[${number}] ${words}`);
 }
 
@@ -131,7 +131,7 @@ function evidence(response) {
   const { frame, timings } = response;
   const parts = [engineName(response.engine)];
   const named = [...(response.others ?? []), frame].flatMap((one) => one?.camera_name ?? []);
-  if (named.length > 0) parts.push(named.join(", "));
+  if (named.length > 0) parts.push(joined(named));
   const looked = lookedAt(response);
   // Whole seconds: milliseconds are in the details.
   const age = span(Math.max(1000, frame?.age_ms ?? 0));
@@ -159,10 +159,10 @@ function fillEvidence(proof, response) {
   const { prompt_tokens: read, cached_tokens: cached, completion_tokens: written } = usage;
   const facts = [[text("Engine"), `${engineName(response.engine)}, ${response.model}`]];
   if (frame) {
-    const visual = frame.visual_tokens > 0 ? `, ${visualTokens(frame.visual_tokens)}` : "";
+    const visual = frame.visual_tokens > 0 ? [visualTokens(frame.visual_tokens)] : [];
     facts.push(
       [text("Camera frame"), isolated(`${frame.source_width}×${frame.source_height}`)],
-      [text("Seen by the engine"), isolated(`${frame.width}×${frame.height}`) + visual],
+      [text("Seen by the engine"), joined([`${frame.width}×${frame.height}`, ...visual])],
       [text("Captured"), text("{looked}, {age}\u00a0old", { looked: clock(frame.captured_at), age: duration(Math.max(0, frame.age_ms)) })],
     );
     const [sent, seen] = [framesSent(response), frame.visual_tokens];
@@ -174,7 +174,7 @@ function fillEvidence(proof, response) {
     read === undefined ? "" : cached ? text("{read} in ({cached} from the cache)", { read, cached }) : text("{read} in", { read }),
     written === undefined ? "" : text("{written} out", { written }),
   ].filter(Boolean);
-  if (tokens.length > 0) facts.push([text("Tokens"), tokens.join(", ")]);
+  if (tokens.length > 0) facts.push([text("Tokens"), joined(tokens)]);
   must(proof.querySelector(".about")).replaceChildren(...facts.flatMap(([name, text]) => row(name, text)));
 }
 

@@ -12,7 +12,7 @@ import {
   checkServer,
   checkSocket,
 } from "./webchecks.js";
-import { key, text } from "../words/text.js";
+import { joined, key, text } from "../words/text.js";
 
 /** @typedef {"ok"|"warn"|"failed"|"skipped"} Outcome */
 
@@ -138,10 +138,10 @@ export function verdict(results) {
   const running = results.filter(({ state }) => state === "running").length;
   const failed = results.filter(({ state }) => state === "failed").map(({ title }) => title);
   const doubtful = results.filter(({ state }) => state === "warn").map(({ title }) => title);
-  const problems = failed.length > 0 ? text("Does not work: {checks}.", { checks: failed.join("; ") }) : "";
+  const problems = failed.length > 0 ? text("Does not work: {checks}.", { checks: joined(failed, "; ") }) : "";
   if (running > 0) return { tone: "busy", text: problems || text("Checking…") };
   if (problems) return { tone: "bad", text: problems };
-  if (doubtful.length > 0) return { tone: "warn", text: text("It works. Worth a look: {checks}.", { checks: doubtful.join("; ") }) };
+  if (doubtful.length > 0) return { tone: "warn", text: text("It works. Worth a look: {checks}.", { checks: joined(doubtful, "; ") }) };
   return { tone: "ok", text: text("Everything works.") };
 }
 

@@ -1,5 +1,5 @@
 import { byId, say, show } from "../page/dom.js";
-import { key, text } from "../words/text.js";
+import { ended, key, text } from "../words/text.js";
 
 /** @typedef {import("./doctor.js").Result} Result */
 
@@ -76,7 +76,7 @@ export class DoctorView {
     row.dataset.state = result.state;
     say(part(row, "mark"), mark);
     say(part(row, "title"), result.title);
-    say(part(row, "said"), ` ${text(words)}.`);
+    say(part(row, "said"), ` ${ended(text(words))}`);
     for (const name of /** @type {const} */ (["text", "cause", "todo"])) {
       const line = part(row, name);
       say(line, result[name] ?? "");

@@ -3,7 +3,7 @@
 import { ApiError, hasOwnAuthority } from "../live/api.js";
 import { engineName, noCamera } from "../page/words.js";
 import { fromServer, problem } from "../words/problems.js";
-import { key, plural, text } from "../words/text.js";
+import { ended, key, plural, text } from "../words/text.js";
 
 /** @typedef {import("./doctor.js").Finding} Finding */
 /** @typedef {import("./doctor.js").Answered} Answered */
@@ -66,7 +66,7 @@ export function checkClock({ date, sent, came }) {
 export async function checkCamera(facts) {
   if (facts.camera === "on") return { state: "ok", text: facts.muted ? text("On, and paused by the system.") : text("On.") };
   const trouble = noCamera(facts.camera);
-  if (trouble && facts.camera !== "insecure") return { state: "failed", text: `${trouble.title}.`, todo: trouble.text };
+  if (trouble && facts.camera !== "insecure") return { state: "failed", text: ended(trouble.title), todo: trouble.text };
   if (!navigator.mediaDevices?.enumerateDevices) {
     return { state: "skipped", text: text("Not checked: the browser gives this page no cameras."), cause: text("See Secure address.") };
   }

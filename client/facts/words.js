@@ -1,6 +1,6 @@
 import { engineName, engineState, noCamera } from "../page/words.js";
 import { fromServer } from "../words/problems.js";
-import { isolated, joined, key, number, text } from "../words/text.js";
+import { ended, isolated, joined, key, number, text } from "../words/text.js";
 
 /** @typedef {import("../live/facts.js").Facts} Facts */
 
@@ -46,7 +46,7 @@ export function details(facts) {
         .join(" ")
         .trim();
   return {
-    camera: camera in cameraWords ? cameraWords[/** @type {keyof cameraWords} */ (camera)] : `${noCamera(camera)?.title}.`,
+    camera: camera in cameraWords ? cameraWords[/** @type {keyof cameraWords} */ (camera)] : ended(noCamera(camera)?.title ?? ""),
     connection,
     engine: engineWords,
     sending: sending(sent),
@@ -72,7 +72,7 @@ function sending(sent) {
   if (!sent || sent.width === 0) return text("Nothing.");
   /** @type {Record<string, string>} */
   const limits = { cpu: text("Limited: this device is busy."), bandwidth: text("Limited: the network is slow."), other: text("Limited by the browser.") };
-  return `${joined([`${sent.width}×${sent.height}`, frameRate(sent.fps)])}. ${limits[sent.limitation] ?? ""}`.trim();
+  return `${ended(joined([`${sent.width}×${sent.height}`, frameRate(sent.fps)]))} ${limits[sent.limitation] ?? ""}`.trim();
 }
 
 /** @param {Facts["sent"]} sent */

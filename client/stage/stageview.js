@@ -1,7 +1,7 @@
 import { byId, say, show } from "../page/dom.js";
 import { shownPicture, toPicture } from "../page/picture.js";
 import { SIMPLE_MODE, inSimpleMode } from "./simplemode.js";
-import { isolated, key, number, text } from "../words/text.js";
+import { ended, isolated, key, number, text } from "../words/text.js";
 import { card, farAway, live, notice, summary } from "../page/words.js";
 
 /** @typedef {import("../live/facts.js").Facts} Facts */
@@ -270,7 +270,7 @@ export class StageView {
       return;
     }
     this.#notice.dataset.tone = shown.tone;
-    say(this.#noticeTitle, `${shown.title}.`);
+    say(this.#noticeTitle, ended(shown.title));
     say(this.#noticeText, shown.text);
     show(this.noticeAction, shown.action !== undefined);
     if (shown.action) say(this.noticeAction, shown.action.label);

@@ -1,4 +1,4 @@
-import { key, number, text } from "../words/text.js";
+import { ended, key, number, text } from "../words/text.js";
 
 /** @typedef {import("../live/voicemessages.js").Listening["state"]} State */
 
@@ -52,9 +52,9 @@ const BACK = { camera: key("The camera is back."), light: "", connection: key("T
 
 /** @param {Problem} problem @param {"short"|"normal"|"full"} verbosity @returns {string} "" for nothing to say */
 export function problemWords({ kind, tone, title, text }, verbosity) {
-  if (verbosity === "short") return tone === "bad" || kind === "camera" ? `${title}.` : "";
+  if (verbosity === "short") return tone === "bad" || kind === "camera" ? ended(title) : "";
   // Advice is of use where the user can follow it.
-  return verbosity === "full" || kind === "light" || kind === "camera" ? `${title}. ${text}` : `${title}.`;
+  return verbosity === "full" || kind === "light" || kind === "camera" ? `${ended(title)} ${text}` : ended(title);
 }
 
 /** @param {Problem} over @param {"short"|"normal"|"full"} verbosity */

@@ -1,4 +1,4 @@
-import { joined, key, onLanguage, percent, text } from "../words/text.js";
+import { ended, joined, key, onLanguage, percent, text } from "../words/text.js";
 
 /** @typedef {import("../live/descriptionmessages.js").SceneChange} SceneChange */
 
@@ -103,5 +103,5 @@ function must(found) {
 function changeWords({ why, value, busy, asks }) {
   const much = why === "first" ? "" : text("{share} of what counts", { share: percent(value) });
   const found = joined([text(CHANGES[why] ?? key("A change")), much, asks ? text("asked") : ""].filter(Boolean));
-  return busy < 0.005 ? `${found}.` : `${found}. ${text("{share} of the picture always moves.", { share: percent(busy) })}`;
+  return busy < 0.005 ? ended(found) : `${ended(found)} ${text("{share} of the picture always moves.", { share: percent(busy) })}`;
 }

@@ -1,4 +1,4 @@
-import { clock, joined, key, plural, text } from "../words/text.js";
+import { clock, ended, joined, key, plural, text } from "../words/text.js";
 
 /** @typedef {import("../live/watchmessages.js").WatchInfo} WatchInfo */
 
@@ -27,8 +27,7 @@ export function summary(watches, waiting) {
 
 /** @param {WatchInfo} one */
 export function stateOf(one) {
-  const said = text(one.reason);
-  const reason = said && !/[.!?…。।]$/.test(said) ? `${said}.` : said;
+  const reason = one.reason && ended(text(one.reason));
   if (one.state === "cannot") return `${text("Cannot watch now.")} ${reason}`;
   if (one.state === "paused") return `${text("Paused.")} ${reason}`;
   if (one.state === "expired") return text("Over: its time is up.");

@@ -29,6 +29,14 @@ const RIGHT_TO_LEFT = new Set(["ar"]);
 // Around a name in a sentence that runs from right to left (Unicode bidirectional algorithm: FSI, PDI)
 const [ISOLATE, END_ISOLATE] = ["\u2068", "\u2069"];
 
+/** Marks of languages that have their own. @type {Record<string, Record<string, string>>} */
+const MARKS = {
+  ar: { ", ": "، ", "; ": "؛ " },
+  hi: { ".": "।" },
+  ja: { ", ": "、", "; ": "；", ".": "。" },
+  zh: { ", ": "，", "; ": "；", ".": "。" },
+};
+
 /** @type {Table} */
 let table = {};
 let code = "en";
@@ -119,12 +127,16 @@ export function list(parts) {
   return new Intl.ListFormat(locale).format(parts);
 }
 
-/** Join facts such as "3 pictures" and "5 MB", each with its number beside its unit. @param {string[]} parts */
-export function joined(parts) {
-  const commas = { ar: "، ", zh: "，", ja: "、" };
+/** Join facts such as "3 pictures" and "5 MB", each with its number beside its unit. @param {string[]} parts @param {", "|"; "} [mark] between them */
+export function joined(parts, mark = ", ") {
   // A sentence around them finds their direction by the first mark outside of them.
-  const mark = direction() === "rtl" ? "\u200f" : "";
-  return mark + parts.map(isolated).join(commas[/** @type {keyof commas} */ (code)] ?? ", ");
+  const first = direction() === "rtl" ? "\u200f" : "";
+  return first + parts.map(isolated).join(MARKS[code]?.[mark] ?? mark);
+}
+
+/** Words as a sentence: with a full stop behind them, where they have no mark of their own. @param {string} words */
+export function ended(words) {
+  return /[.!?…。।؟！？]$/.test(words) ? words : words + (MARKS[code]?.["."] ?? ".");
 }
 
 /** Words of the other direction in a sentence that runs from right to left, as one. @param {string} words */

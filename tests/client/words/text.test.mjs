@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { clock, direction, list, number, percent, plural, text, use } from "../../../client/words/text.js";
+import { clock, direction, ended, joined, list, number, percent, plural, text, use } from "../../../client/words/text.js";
 
 const words = (code) => JSON.parse(readFileSync(new URL(`../../../client/languages/${code}.json`, import.meta.url), "utf8"));
 const pictures = (count) => plural("{count} pictures", "1 picture", count);
@@ -38,6 +38,18 @@ test("numbers, shares, times and lists are those of the language and its region"
   // Digits are those of the page's pictures and codes.
   use("ar", {});
   assert.deepEqual([number(12, 0), direction()], ["12", "rtl"]);
+});
+
+test("full stops, commas and semicolons are those of the language, and a sentence that has its end gets no other", () => {
+  const said = () => [ended("a"), ended("a."), ended("a?"), bare(joined(["a", "b"])), bare(joined(["a", "b"], "; "))];
+  use("de", {});
+  assert.deepEqual(said(), ["a.", "a.", "a?", "a, b", "a; b"]);
+  use("ja", {});
+  assert.deepEqual(said(), ["a。", "a.", "a?", "a、b", "a；b"]);
+  use("hi", {});
+  assert.deepEqual(said(), ["a।", "a.", "a?", "a, b", "a; b"]);
+  use("ar", {});
+  assert.deepEqual(said(), ["a.", "a.", "a?", "\u200fa، b", "\u200fa؛ b"]);
 });
 
 test("a name stands where it belongs, and what has no translation is English", () => {
