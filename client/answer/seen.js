@@ -87,6 +87,7 @@ export class SeenDialog {
   #show({ question, frame }) {
     if (!frame) return;
     const view = document.createElement("figure");
+    view.classList.toggle("upright", frame.width < frame.height);
     const place = document.createElement("div");
     place.className = "place";
     place.tabIndex = 0;

@@ -86,6 +86,35 @@ _PART = """async () => {
 }"""
 
 
+# Two upright pictures of answers
+_UPRIGHT = """async () => {
+  const { SeenDialog } = await import("/client/answer/seen.js");
+  const turn = (question, captured_at) => ({
+    question,
+    frame: { captured_at, width: 448, height: 840, visual_tokens: 1, source_width: 720, source_height: 1280, thumbnail: "data:image/png;base64," },
+  });
+  new SeenDialog(() => Promise.reject(new Error())).open(turn("What is this?", 0), [turn("And this?", 1)]);
+}"""
+
+
+async def test_upright_pictures_are_compared_on_a_phone(visit: Visit, server: Running) -> None:
+    """Side by side, with the buttons in sight."""
+    page = await visit(server.base_url)
+    await page.page.set_viewport_size({"width": 390, "height": 844})
+    await page.start()
+    await page.page.evaluate(_UPRIGHT)
+    dialog = page.page.locator("#seen-dialog")
+    await dialog.get_by_label("Compare with").select_option(index=1)
+    await expect(dialog.locator("figure")).to_have_count(2)
+    one, other = [await dialog.locator(".place").nth(at).bounding_box() for at in (0, 1)]
+    assert one is not None
+    assert other is not None
+    assert one["y"] == pytest.approx(other["y"], abs=1)
+    assert one["x"] + one["width"] <= other["x"]
+    assert one["width"] > 120
+    await expect(dialog.get_by_role("button", name="Done")).to_be_in_viewport(ratio=1)
+
+
 async def test_two_fingers_come_closer(visit: Visit, server: Running, model: FakeOpenAI) -> None:
     """Three times as far apart is three times as close, and together again the whole; of a part of the
     camera's picture it is told which.
