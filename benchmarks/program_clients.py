@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
+import json
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import aiomqtt
 import httpx
 import httpx2
 import openai
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
+
+from scripts.bench.processes import ROOT
 
 Once = Callable[[], Awaitable[None]]
 
@@ -103,6 +109,43 @@ async def script(url: str, made: Mapping[str, Any]) -> AsyncIterator[Once]:
             except openai.RateLimitError as error:
                 wait = error.response.headers.get("retry-after")
                 raise limited(error.code, "rate_limit_exceeded", wait) from None
+
+        yield once
+
+
+@asynccontextmanager
+async def library(url: str, made: Mapping[str, Any]) -> AsyncIterator[Once]:
+    """Ask with this project's client."""
+    path = str(ROOT / "clients/python/src")
+    if path not in sys.path:
+        sys.path.insert(0, path)
+    package = importlib.import_module("qwen_camera")
+    async with package.Camera(url, made["token"]) as camera:
+
+        async def once() -> None:
+            try:
+                await camera.ask("What is there?")
+            except package.RateLimited as error:
+                raise limited("rate_limited", "rate_limited", error.retry_after) from None
+            except package.CameraError as error:
+                raise OSError(error.code or type(error).__name__) from None
+
+        yield once
+
+
+@asynccontextmanager
+async def home(broker: aiomqtt.Client, look: str, facts: str) -> AsyncIterator[Once]:
+    """Press a camera's button for a look over MQTT, and wait for the answer's facts."""
+    async with broker as client:
+        await client.subscribe(facts)
+        messages = aiter(client.messages)
+
+        async def once() -> None:
+            await client.publish(look, b"PRESS", qos=1)
+            async with asyncio.timeout(60):
+                message = await anext(messages)
+            if not json.loads(bytes(message.payload)).get("ok"):
+                raise OSError("not answered")
 
         yield once
 

@@ -5,8 +5,9 @@
 One server on loopback, a stand-in in the model's place, simulated cameras of people who ask every few seconds, and a
 standing camera from a true RTSP server. Phases with and without the programs take turns, so that the same run has both. The
 programs: an assistant over MCP and a script with OpenAI's client look through one person's camera, a further assistant takes
-pictures through another one's, and a script looks through the standing camera, each above its rate; one assistant stays
-within it. An operator looks through the standing camera, too; a receiver of webhooks verifies signed tests.
+pictures through another one's, and a script looks through the standing camera, each above its rate; one assistant and the
+project's own client stay within it, and so does a home that presses the standing camera's button over MQTT (Mosquitto). An
+operator looks through the standing camera, too; a receiver of webhooks verifies signed tests.
 
 Exit status: 0 measured, 1 not, 2 wrong options, 130 interrupted before anything was measured.
 """
@@ -28,7 +29,16 @@ from typing import Any
 import httpx
 from standardwebhooks.webhooks import WebhookVerificationError
 
-from benchmarks.program_clients import Tally, assistant, gets, posts, repeat, script
+from benchmarks.program_clients import (
+    Tally,
+    assistant,
+    gets,
+    home,
+    library,
+    posts,
+    repeat,
+    script,
+)
 from scripts.arguments import number, whole
 from scripts.bench import program
 from scripts.bench.camera_peer import CameraPeer, close_all
@@ -36,7 +46,9 @@ from scripts.bench.live_encoder import LiveEncoder, Scene
 from scripts.bench.processes import ROOT, ServerProcess, StandInProcess
 from scripts.bench.report import Report, Row, Spread, machine
 from server.core import core_dumps
+from server.mqtt.topics import Topics
 from tests.peers.processes import RTSP, no_rtsp, peer_process
+from tests.support.mosquitto import broker, no_mosquitto
 from tests.webhooks.receiver import OK, SECRET, Heard, receiving
 
 OPERATOR = "operator-token-of-this-measurement"
@@ -46,6 +58,7 @@ CAMERAS = "/api/operator/cameras/door"
 RATE, AT_ONCE = 10, 2
 # Seconds between two requests of a program: above its rate, and of one that is within it
 EVERY, SELDOM = 1.5, 12.0
+TOPICS = Topics("qwen-camera", "homeassistant")
 # A person's question may take so much longer beside programs.
 TARGET = 1.2
 SAMPLE_SECONDS = 2.0
@@ -158,7 +171,8 @@ async def measure(args: argparse.Namespace) -> Run:
         model = await enter(StandInProcess(first_token_ms=args.first_token_ms))
         camera = await enter(peer_process(*RTSP, "0", "h264", "0xffff0000", "", "digest", ""))
         receiver = await enter(receiving(verified))
-        listed = f'[[camera]]\nname = "door"\nurl = "rtsp://127.0.0.1:{await camera.says("port")}/view"\n'
+        house_broker = await enter(broker(Path(folder)))
+        listed = f'[[camera]]\nname = "door"\nurl = "rtsp://127.0.0.1:{await camera.says("port")}/view"\nmqtt = true\n'
         hook = (
             f'[[webhook]]\nname = "hall"\nurl = "{receiver.url}"\nsecret = "{SECRET}"\n'
             'cameras = ["*"]\nprivate = true\n'
@@ -171,6 +185,7 @@ async def measure(args: argparse.Namespace) -> Run:
                 PROGRAM_LOOKS_PER_MINUTE=str(RATE),
                 STANDING_CAMERAS=written(folder, "cameras.toml", listed),
                 WEBHOOKS=written(folder, "webhooks.toml", hook),
+                MQTT_URL=house_broker.url,
             )
         )
         await server.wait_for_engine()
@@ -190,9 +205,11 @@ async def measure(args: argparse.Namespace) -> Run:
         own = peers[0].token
         made = [await give(http, "/api/grants", own, name) for name in ("assistant", "script")]
         other = peers[-1].token
-        more = [await give(http, "/api/grants", other, name) for name in ("pictures", "seldom")]
+        more = [
+            await give(http, "/api/grants", other, name)
+            for name in ("pictures", "seldom", "library")
+        ]
         house = await give(http, f"{CAMERAS}/grants", OPERATOR, "house")
-        # A further kind of program (MQTT) has its line here.
         asks = {"question": "What is there?"}
         above, within = Tally(limited=True), Tally(within=True)
         programs = {
@@ -220,6 +237,22 @@ async def measure(args: argparse.Namespace) -> Run:
                 await enter(assistant(server.url, more[1], **asks)),
                 SELDOM,
                 within,
+            ),
+            "this project's client": (
+                await enter(library(server.url, more[2])),
+                SELDOM,
+                Tally(within=True),
+            ),
+            "home over MQTT": (
+                await enter(
+                    home(
+                        house_broker.client(),
+                        TOPICS.look("door"),
+                        TOPICS.facts(TOPICS.answer("door")),
+                    )
+                ),
+                SELDOM,
+                Tally(within=True),
             ),
             "operator asks the standing camera": (
                 posts(operator, f"{CAMERAS}/ask", {"content": "What is there?"}),
@@ -325,7 +358,7 @@ def main() -> int:
     add("--first-token-ms", type=number(0.001, 1e6), default=50, help="of the stand-in model (50)")
     add("--output", type=Path, default=ROOT / "benchmark_results", help="folder for the results")
     args = parser.parse_args()
-    if reason := no_rtsp():
+    if reason := no_rtsp() or no_mosquitto():
         print(reason, file=sys.stderr)
         return 1
 
