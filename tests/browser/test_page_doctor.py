@@ -171,6 +171,11 @@ async def test_no_camera_and_no_permission(visit: Visit, builtin: Running) -> No
     await expect(page.page.locator("#doctor-verdict")).to_have_text(
         "Does not work: Camera; Camera permission."
     )
+    # The list scrolls, and nothing else: else the buttons go up, with nothing below them.
+    await page.page.set_viewport_size({"width": 390, "height": 844})
+    rest = "one => one.scrollHeight - one.clientHeight"
+    assert await page.page.locator("#doctor-list").evaluate(rest) > 0
+    assert await page.page.locator("#doctor").evaluate(rest) <= 0
 
 
 async def test_a_socket_that_does_not_open(visit: Visit, builtin: Running, tmp_path: Path) -> None:

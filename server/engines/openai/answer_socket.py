@@ -52,11 +52,11 @@ class NotTaken(Exception):
 
 
 class Broken(Exception):
-    """The socket failed, before the answer or in it; as `NotTaken`, which it may become."""
+    """The socket failed, before the answer or in it. Outside the tree of errors, as `NotTaken`, which it may become."""
 
 
 class Full(Broken):
-    """The server has enough to do: the next question may try again at once."""
+    """The server has enough to do: the next question may try again at once. Outside the tree of errors, as `Broken`."""
 
 
 class _Errors:
