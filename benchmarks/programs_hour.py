@@ -46,7 +46,6 @@ from scripts.bench.live_encoder import LiveEncoder, Scene
 from scripts.bench.processes import ROOT, ServerProcess, StandInProcess
 from scripts.bench.report import Report, Row, Spread, machine
 from server.core import core_dumps
-from server.mqtt.topics import Topics
 from tests.peers.processes import RTSP, no_rtsp, peer_process
 from tests.support.mosquitto import broker, no_mosquitto
 from tests.webhooks.receiver import OK, SECRET, Heard, receiving
@@ -58,7 +57,8 @@ CAMERAS = "/api/operator/cameras/door"
 RATE, AT_ONCE = 10, 2
 # Seconds between two requests of a program: above its rate, and of one that is within it
 EVERY, SELDOM = 1.5, 12.0
-TOPICS = Topics("qwen-camera", "homeassistant")
+# The button for a look at the standing camera, and the answer's facts (docs/home-assistant.md)
+LOOK, FACTS = "qwen-camera/door/look", "qwen-camera/door/answer/facts"
 # A person's question may take so much longer beside programs.
 TARGET = 1.2
 SAMPLE_SECONDS = 2.0
@@ -244,13 +244,7 @@ async def measure(args: argparse.Namespace) -> Run:
                 Tally(within=True),
             ),
             "home over MQTT": (
-                await enter(
-                    home(
-                        house_broker.client(),
-                        TOPICS.look("door"),
-                        TOPICS.facts(TOPICS.answer("door")),
-                    )
-                ),
+                await enter(home(house_broker.client(), LOOK, FACTS)),
                 SELDOM,
                 Tally(within=True),
             ),
