@@ -130,7 +130,7 @@ entry.join(chat, answers.marks);
 
 const talk = new TalkEntry(
   later("./voice/listening.js", key("The microphone did not arrive"), async () => new (await import("./voice/listening.js")).Listening(visit, talk.hooks), "./voice/voice.css"),
-  { note, announce: (text) => chat.announce(text), tones: answers.hooks.tones, hears: () => answers.speaking, watch: (condition) => void watches.add(condition), again: () => answers.again() },
+  { note, announce: (text) => chat.announce(text), tones: answers.hooks.tones, hears: () => answers.speaking, watch: (condition) => void watches.add(condition), again: () => answers.again(), tell: (text) => answers.say(text, true) || chat.announce(text) },
 );
 
 const marks = new Part({

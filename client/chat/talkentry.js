@@ -12,6 +12,7 @@ import { text } from "../words/text.js";
  * @property {() => void} off
  * @property {(open: boolean) => void} connected
  * @property {(message: import("../live/voicemessages.js").Listening) => void} receive
+ * @property {(heard: import("../live/voicemessages.js").HeardWords) => void} obey
  */
 
 // Milliseconds for which a page is hidden before nobody is heard any more
@@ -26,8 +27,6 @@ export class TalkEntry {
   #why = "";
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   #hiding;
-  #describe = byId("describe", HTMLButtonElement);
-  #orders;
 
   /**
    * @param {{address: URL, load: () => Promise<Listener>, onMissing: (again: () => void) => void}} part see `Part`
@@ -38,12 +37,12 @@ export class TalkEntry {
    * @param {() => boolean} page.hears an answer is heard
    * @param {(condition: string) => void} page.watch begin a watch
    * @param {() => void} page.again read the last answer once more
+   * @param {(text: string) => void} page.tell speak it, or have a screen reader do so
    */
-  constructor(part, { note, announce, tones, hears, watch, again }) {
-    this.#orders = { watch, again };
+  constructor(part, { note, ...page }) {
     this.#part = new Part(part);
     // For the part
-    this.hooks = { button: this.button, note, announce, tones, hears };
+    this.hooks = { button: this.button, note, ...page };
     // The camera of a hidden page stays on while something is watched for; its microphone does not.
     document.addEventListener("visibilitychange", () => {
       clearTimeout(this.#hiding);
@@ -69,17 +68,9 @@ export class TalkEntry {
     this.#part.here?.connected(socket === "open");
   }
 
-  /** Carry out an order that was spoken in place of a question. @param {import("../live/voicemessages.js").HeardWords} heard */
-  #obey({ order, condition }) {
-    const describes = this.#describe.getAttribute("aria-pressed") === "true";
-    if (order === "again") this.#orders.again();
-    else if (order === "watch" && condition) this.#orders.watch(condition);
-    else if (order === (describes ? "stop" : "describe")) this.#describe.click();
-  }
-
   /** @param {ServerMessage} message @returns {boolean} true when it was about the microphone */
   receive(message) {
-    if (message.type === "heard") this.#obey(message);
+    if (message.type === "heard") this.#part.here?.obey(message);
     if (message.type !== "listening") return false;
     this.#part.here?.receive(message);
     return true;

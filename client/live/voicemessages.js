@@ -36,7 +36,8 @@
  * @property {string} id
  * @property {string} text all words so far; empty when nothing was understood
  * @property {boolean} final nothing follows, and the question is asked unless the text is empty
- * @property {"stop"|"again"|"describe"|"watch"} [order] with an empty text: the spoken words are this order
+ * @property {"stop"|"again"|"describe"|"describe_off"|"watch"|"hold"|"release"|"guide"|"guide_off"|"shorter"|"longer"|
+ *   "camera_off"} [order] with an empty text: the spoken words are this order
  * @property {string} [condition] what to watch for
  */
 

@@ -2,6 +2,7 @@ import { change, onSettings, settings } from "../page/settings.js";
 import { Microphone, MicrophoneProblem } from "./microphone.js";
 import { ListeningView } from "./view.js";
 import { Earcons } from "./earcons.js";
+import { Orders } from "./orders.js";
 import { LOST, NO_MICROPHONE } from "./words.js";
 import { text } from "../words/text.js";
 
@@ -16,6 +17,7 @@ export class Listening {
   #announce;
   #view;
   #earcons;
+  #orders;
   #microphone = new Microphone(() => {
     this.off();
     this.#note(text(LOST));
@@ -35,13 +37,17 @@ export class Listening {
    * @param {(text: string) => void} hooks.announce to a screen reader
    * @param {() => boolean} hooks.tones the user wants them
    * @param {() => boolean} hooks.hears an answer is heard
+   * @param {(condition: string) => void} hooks.watch see `Orders`, as with the next two
+   * @param {() => void} hooks.again
+   * @param {(text: string) => void} hooks.tell
    */
-  constructor(visit, { button, note, announce, tones, hears }) {
+  constructor(visit, { button, note, announce, tones, hears, ...page }) {
     this.#visit = visit;
     this.#button = button;
     this.#note = note;
     this.#announce = announce;
     this.#earcons = new Earcons({ wanted: tones, hears });
+    this.#orders = new Orders(page);
     this.#open = visit.facts.socket === "open";
     this.#view = new ListeningView({
       onWish: ({ mode = this.#wish.mode, silence = this.#wish.silence }) => change({ talk: mode, silence }),
@@ -87,6 +93,11 @@ export class Listening {
     if (state === "recognising") this.#earcons.play("heard");
     this.#state = state;
     this.#render();
+  }
+
+  /** @param {import("../live/voicemessages.js").HeardWords} heard */
+  obey(heard) {
+    this.#orders.obey(heard);
   }
 
   async #begin() {

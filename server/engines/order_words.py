@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 
-from server.engines.matching import plain
+from server.engines import order_tables as tables
 from server.engines.read_words import bare
 
 # No order but that of a watch is longer.
 _MOST_CHARS = 80
+# "Camera off?" asks whether it is.
+_QUESTION = re.compile("[?？؟]")
 
 
 class Order(StrEnum):
@@ -21,53 +23,24 @@ class Order(StrEnum):
 
     # The last answer once more
     AGAIN = "again"
-    # A running description
+    # A running description, and its end
     DESCRIBE = "describe"
+    DESCRIBE_OFF = "describe_off"
     # A watch, with its condition
     WATCH = "watch"
+    # The picture of now is kept for the next questions, and let go
+    HOLD = "hold"
+    RELEASE = "release"
+    # Hints how to move the camera
+    GUIDE = "guide"
+    GUIDE_OFF = "guide_off"
+    # One step of the length of answers
+    SHORTER = "shorter"
+    LONGER = "longer"
+    # The end of the visit: nothing is heard any more
+    CAMERA_OFF = "camera_off"
 
 
-# By language
-AGAIN_WORDS: dict[str, str] = {
-    "en": "again, once more, repeat, repeat that, repeat it, say again, say that again, say it again, louder, speak up, "
-    "pardon, come again, what did you say",
-    "de": "noch einmal, nochmal, noch mal, wiederhole, wiederholen, wiederhole das, sag das noch einmal, sag das nochmal, "
-    "lauter, wie war das, was hast du gesagt",
-    "fr": "encore, encore une fois, répète, répétez, répète ça, redis-le, plus fort, qu'as-tu dit, qu'est-ce que tu as dit",
-    "es": "otra vez, de nuevo, repite, repita, repítelo, repite eso, dilo otra vez, más alto, más fuerte, qué has dicho",
-    "it": "ancora, ancora una volta, di nuovo, ripeti, ripetilo, ripeti per favore, più forte, cosa hai detto",
-    "pt": "outra vez, de novo, mais uma vez, repete, repita, repete isso, mais alto, o que disseste, o que você disse",
-    "nl": "nog een keer, nog eens, opnieuw, herhaal, herhaal dat, zeg dat nog eens, harder, wat zei je",
-    "pl": "jeszcze raz, powtórz, powtórz to, powiedz jeszcze raz, głośniej, co powiedziałeś",
-    "ru": "еще раз, ещё раз, повтори, повторите, повтори это, скажи еще раз, громче, что ты сказал",
-    "zh": "再说一遍, 再說一遍, 再说一次, 再說一次, 重复, 重複, 再来一次, 大声点, 大聲點, 大声一点",
-    "ja": "もう一度, もう一回, もう一度言って, 繰り返して, 大きな声で",
-    "ko": "다시, 다시 한번, 한 번 더, 다시 말해, 다시 말해 줘, 더 크게, 크게 말해 줘",
-    "tr": "tekrar, tekrar et, tekrarla, bir daha, bir daha söyle, yeniden söyle, daha yüksek sesle, ne dedin",
-    "uk": "ще раз, повтори, повторіть, повтори це, скажи ще раз, голосніше, що ти сказав",
-    "ar": "مرة أخرى, كرر, أعد, أعد ذلك, كرر ذلك, قلها مرة أخرى, بصوت أعلى, ماذا قلت",
-    "hi": "फिर से, एक बार फिर, दोहराओ, दोहराइए, फिर से कहो, ज़ोर से बोलो, क्या कहा",
-}
-DESCRIBE_WORDS: dict[str, str] = {
-    "en": "describe, start describing, keep describing, describe continuously, go on describing, start the description, "
-    "begin to describe",
-    "de": "beschreibe, beschreiben, beschreib, beschreibe laufend, beschreibe ständig, fang an zu beschreiben, "
-    "beschreibung starten, starte die beschreibung",
-    "fr": "décris, décrire, décrivez, commence à décrire, décris en continu, lance la description",
-    "es": "describe, describir, empieza a describir, describe continuamente, inicia la descripción",
-    "it": "descrivi, descrivere, inizia a descrivere, descrivi continuamente, avvia la descrizione",
-    "pt": "descreve, descreva, descrever, começa a descrever, comece a descrever, inicia a descrição",
-    "nl": "beschrijf, beschrijven, begin met beschrijven, blijf beschrijven, start de beschrijving",
-    "pl": "opisuj, opisz, zacznij opisywać, opisuj dalej, zacznij opis",
-    "ru": "описывай, опиши, описывать, начни описывать, продолжай описывать, начни описание",
-    "zh": "描述, 开始描述, 開始描述, 持续描述, 持續描述, 一直描述",
-    "ja": "説明, 説明を始めて, 説明し続けて, 描写して",
-    "ko": "설명, 설명 시작, 설명을 시작해, 계속 설명해, 묘사해",
-    "tr": "betimle, anlat, anlatmaya başla, betimlemeye başla, anlatmaya devam et, sürekli anlat",
-    "uk": "описуй, опиши, описувати, почни описувати, продовжуй описувати, почни опис",
-    "ar": "صف, صف لي, ابدأ الوصف, استمر في الوصف, ابدأ بالوصف",
-    "hi": "वर्णन करो, वर्णन कीजिए, वर्णन शुरू करो, बताते रहो, वर्णन करते रहो",
-}
 # The beginning of "tell me when ...", up to its condition
 _WATCH = [
     re.compile(begin, re.IGNORECASE)
@@ -118,13 +91,24 @@ _WATCH_AFTER = [
 ]
 
 
-def _phrases(words: dict[str, str]) -> set[str]:
-    return {plain(one.strip()) for each in words.values() for one in each.split(",")}
-
-
+# The words of each order but a watch
+WORDS: dict[Order, dict[str, str]] = {
+    Order.AGAIN: tables.AGAIN_WORDS,
+    Order.DESCRIBE: tables.DESCRIBE_WORDS,
+    Order.DESCRIBE_OFF: tables.DESCRIBE_OFF_WORDS,
+    Order.HOLD: tables.HOLD_WORDS,
+    Order.RELEASE: tables.RELEASE_WORDS,
+    Order.GUIDE: tables.GUIDE_WORDS,
+    Order.GUIDE_OFF: tables.GUIDE_OFF_WORDS,
+    Order.SHORTER: tables.SHORTER_WORDS,
+    Order.LONGER: tables.LONGER_WORDS,
+    Order.CAMERA_OFF: tables.CAMERA_OFF_WORDS,
+}
 _ORDERS = {
-    **dict.fromkeys(_phrases(AGAIN_WORDS), Order.AGAIN),
-    **dict.fromkeys(_phrases(DESCRIBE_WORDS), Order.DESCRIBE),
+    bare(phrase): order
+    for order, words in WORDS.items()
+    for phrases in words.values()
+    for phrase in phrases.split(",")
 }
 
 
@@ -141,4 +125,6 @@ def order_in(said: str) -> tuple[Order, str] | None:
         if after := whole.match(text):
             return Order.WATCH, after["condition"]
     order = _ORDERS.get(bare(text)) if len(text) <= _MOST_CHARS else None
+    if order is Order.CAMERA_OFF and _QUESTION.search(text):
+        return None
     return (order, "") if order is not None else None

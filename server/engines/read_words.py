@@ -70,10 +70,12 @@ STOP_WORDS: dict[str, str] = {
 _COURTESIES = "please, now, okay, ok, thanks, thank you, bitte, danke, jetzt, s'il te plaît, s'il vous plaît, merci, por favor, "
 _COURTESIES += "gracias, ahora, per favore, grazie, obrigado, obrigada, alsjeblieft, alstublieft, dank je, proszę, dziękuję, пожалуйста, спасибо, "
 _COURTESIES += "lütfen, teşekkürler, şimdi, будь ласка, дякую, من فضلك, شكرا, कृपया, धन्यवाद"
+# Of languages that write them without a space
+_COURTESY_PARTS = "请, 請, ください, 下さい, 주세요, 줘"
 
 _READ = word_pattern(",".join(READ_WORDS.values()), ",".join(READ_PARTS.values()))
 _STOP = {plain(word.strip()) for words in STOP_WORDS.values() for word in words.split(",") if word}
-_COURTESY = word_pattern(_COURTESIES)
+_COURTESY = word_pattern(_COURTESIES, _COURTESY_PARTS)
 # No command is longer.
 _MOST_STOP = 60
 

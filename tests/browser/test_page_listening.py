@@ -274,6 +274,44 @@ async def test_orders_are_spoken_in_place_of_questions(
         assert len([text for text in asked if "Correct" in text or "What" in text]) == 1
 
 
+async def test_orders_press_the_buttons_of_the_page(
+    talking_browser: Browser, server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page says what they did, also after the last one, which turns the camera off."""
+    orders = ["Hold the picture.", "Let go.", "Longer answers.", "Guide me.", "Camera off."]
+    understood(server, monkeypatch, FakeWords(*orders))
+    async with person(talking_browser, server) as visitor:
+        page = visitor.page
+        await page.evaluate(f"({_VOICE})()")
+        await visitor.start()
+        await visitor.button("Speak the answers").click()
+        talk = visitor.button("Talk")
+
+        async def say(order: str, said: str) -> None:
+            await talk.click()
+            await visitor.got(f'm.type === "heard" && m.order === "{order}"', timeout=60)
+            await page.wait_for_function("said => window.__said.includes(said)", arg=said)
+            if order != "camera_off":
+                await talk.click()
+
+        hold = page.locator("#hold")
+        await say("hold", "Picture held.")
+        await expect(hold).to_have_attribute("aria-pressed", "true")
+        *_, session = server.program.sessions.all()
+        await soon(lambda: session._parts.questions.held)
+        await say("release", "The picture is live again.")
+        await expect(hold).to_have_attribute("aria-pressed", "false")
+        await soon(lambda: not session._parts.questions.held)
+        await say("longer", "Answers are long now.")
+        await soon(lambda: session._parts.requests.preferences.verbosity == "full")
+        await say("guide", "Hints are on.")
+        await expect(page.locator("#guide")).to_have_attribute("aria-pressed", "true")
+        await say("camera_off", "The camera is off.")
+        await expect(page.locator("#dock")).to_be_hidden()
+        assert await page.evaluate("window.__said.at(-1)") == "The camera is off."
+        assert await visitor.turns.count() == 0
+
+
 async def test_a_held_button_is_heard_and_nothing_else(
     talking_browser: Browser,
     server: Running,

@@ -184,6 +184,7 @@ WITHOUT_CONNECTION = [
     "stage/stageview",
     "track/overlay",
     "track/readback",
+    "voice/orders",
     "voice/view",
     "watch/alarm",
     "watch/view",

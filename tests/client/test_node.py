@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HERE = Path("tests/client")
 NAMES = sorted(
     f"{folder}/{path.name}"
-    for folder in ("answer", "programs", "watch", "words")
+    for folder in ("answer", "programs", "voice", "watch", "words")
     for path in (ROOT / HERE / folder).glob("*.test.mjs")
 )
 

@@ -2,18 +2,59 @@
 
 from __future__ import annotations
 
+import json
+import re
+from pathlib import Path
+from typing import get_args
+
 import pytest
 
-from server.engines.order_words import AGAIN_WORDS, DESCRIBE_WORDS, Order, order_in
-from server.engines.read_words import is_stop
+from server.core.messages import HeardWords
+from server.engines.matching import plain
+from server.engines.order_words import WORDS, Order, order_in
+from server.engines.read_words import bare, is_stop, wants_reading
 from tests.support.languages import LANGUAGES
 
-WORDS = {Order.AGAIN: AGAIN_WORDS, Order.DESCRIBE: DESCRIBE_WORDS}
+CLIENT = Path(__file__).resolve().parents[2] / "client"
 
 
 def test_every_language_has_words_for_each() -> None:
     """The same languages as in the other tables."""
+    assert WORDS.keys() == {*Order} - {Order.WATCH}
     assert all(words.keys() == LANGUAGES for words in WORDS.values())
+
+
+def test_the_page_hears_of_each() -> None:
+    """By its name in `heard`, "stop" among them."""
+    known = {
+        name
+        for part in get_args(HeardWords.model_fields["order"].annotation)
+        for name in get_args(part)
+    }
+    assert known == {"stop", *Order}
+
+
+def test_no_words_are_those_of_two_orders() -> None:
+    """In any language: nobody says in which one he speaks."""
+    found: dict[str, Order] = {}
+    for order, words in WORDS.items():
+        for phrase in ",".join(words.values()).split(","):
+            assert found.setdefault(bare(phrase), order) is order, phrase
+            assert not wants_reading(plain(phrase)), phrase
+
+
+@pytest.mark.parametrize("language", sorted(LANGUAGES - {"en"}))
+def test_no_order_is_what_the_page_says_of_one(language: str) -> None:
+    """The microphone may hear it; in English, too."""
+    table = json.loads((CLIENT / "languages" / f"{language}.json").read_text("utf-8"))
+    said = re.findall(
+        r'(?:key|text)\("([^"]+)"\)', (CLIENT / "voice" / "orders.js").read_text("utf-8")
+    )
+    assert len(said) == 10
+    for words in said:
+        assert order_in(words) is None
+        assert order_in(table[words]) is None, table[words]
+        assert not is_stop(table[words]), table[words]
 
 
 @pytest.mark.parametrize("language", sorted(LANGUAGES))
@@ -24,6 +65,32 @@ def test_each_phrase_alone_is_its_order(order: Order, language: str) -> None:
         assert order_in(phrase) == (order, ""), phrase
         assert order_in(f"{phrase.strip().capitalize()}!") == (order, ""), phrase
         assert not is_stop(phrase)
+
+
+@pytest.mark.parametrize(
+    ("said", "order"),
+    [
+        ("Please hold the picture.", Order.HOLD),
+        ("Okay, let go now.", Order.RELEASE),
+        ("Guide me, please!", Order.GUIDE),
+        ("No more hints, thank you.", Order.GUIDE_OFF),
+        ("Stop describing.", Order.DESCRIBE_OFF),
+        ("Shorter answers, please.", Order.SHORTER),
+        ("Longer answers.", Order.LONGER),
+        ("Please turn the camera off.", Order.CAMERA_OFF),
+        ("Halte bitte das Bild fest.", Order.HOLD),
+        ("Hilf mir, die Kamera auszurichten.", Order.GUIDE),
+        ("Éteins la caméra, s’il te plaît.", Order.CAMERA_OFF),
+        ("请定格画面。", Order.HOLD),
+        ("カメラをオフにしてください。", Order.CAMERA_OFF),
+        ("もう一度言ってください。", Order.AGAIN),
+        ("화면을 고정해 주세요.", Order.HOLD),
+        ("카메라 꺼줘", Order.CAMERA_OFF),
+    ],
+)
+def test_courtesies_change_no_order(said: str, order: Order) -> None:
+    """Before, within and after it, also where they are written without a space."""
+    assert order_in(said) == (order, "")
 
 
 @pytest.mark.parametrize(
@@ -76,6 +143,31 @@ def test_a_watch_is_ordered_in_a_persons_own_words(said: str, condition: str) ->
         "أخبرني إذا كان هذا أحمر",
         "stop",
         "again " * 1000,
+        "Can you hold the camera still?",
+        "What does it hold?",
+        "What am I holding?",
+        "Is the picture frozen?",
+        "Hold on",
+        "Can I let go of the handle?",
+        "Guide me to the door",
+        "Is there a guide dog?",
+        "Which answer is longer?",
+        "shorter",
+        "longer",
+        "Camera off?",
+        "Is the camera off?",
+        "How do I turn the camera off?",
+        "off",
+        "Halte ich das Bild richtig herum?",
+        "Ist die Kamera aus?",
+        "La caméra est-elle éteinte ?",
+        "¿Está apagada la cámara?",
+        "Камера выключена?",
+        "摄像头关了吗？",
+        "カメラオフ？",
+        "카메라 꺼졌어?",
+        "هل الكاميرا متوقفة؟",
+        "क्या कैमरा बंद है?",
     ],
 )
 def test_a_question_is_no_order(said: str) -> None:

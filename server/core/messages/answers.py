@@ -103,7 +103,23 @@ class HeardWords(ServerMessage):
     # True: nothing follows, and the question is asked unless the text is empty
     final: bool
     # With an empty text: the speech was an order, which the client carries out
-    order: Literal["stop", "again", "describe", "watch"] | None = None
+    order: (
+        Literal[
+            "stop",
+            "again",
+            "describe",
+            "describe_off",
+            "watch",
+            "hold",
+            "release",
+            "guide",
+            "guide_off",
+            "shorter",
+            "longer",
+            "camera_off",
+        ]
+        | None
+    ) = None
     # The condition to watch for
     condition: str | None = None
 

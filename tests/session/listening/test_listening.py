@@ -573,6 +573,9 @@ async def test_speech_over_an_answer_stops_it() -> None:
         ("Beschreibe!", "describe", None),
         ("Tell me when the kettle boils.", "watch", "the kettle boils"),
         ("Stop.", "stop", None),
+        ("Hold the picture, please.", "hold", None),
+        ("Stop guiding.", "guide_off", None),
+        ("Turn the camera off.", "camera_off", None),
     ],
 )
 async def test_an_order_is_carried_out_by_the_page(
