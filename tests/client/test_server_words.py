@@ -23,18 +23,33 @@ SERVER = ROOT / "server"
 # Where sentences come from that the panel shows, and how many there are at least
 SOURCES = {
     "operator/view.py": 4,
+    "catalogue/batching.py": 3,
+    "catalogue/choice.py": 18,
     "catalogue/command.py": 6,
+    "catalogue/containers.py": 2,
+    "catalogue/folder.py": 15,
     "catalogue/modes.py": 40,
     "catalogue/vllm.py": 5,
     "catalogue/vllm_log.py": 20,
+    "catalogue/weights.py": 18,
     "hosting/engine_slot.py": 5,
+    "hosting/host.py": 5,
+    "hosting/jobs.py": 2,
     "hosting/lifecycle.py": 10,
     "hosting/manager.py": 4,
     "hosting/model_fetch.py": 5,
+    "hosting/planner.py": 1,
+    "hosting/server_runtime.py": 20,
+    "hosting/vllm_help.py": 5,
+    "hosting/vllm_probe.py": 2,
+    "engines/openai/discovery.py": 11,
+    "engines/openai/known_server.py": 3,
     "engines/local/worker_messages.py": 5,
     "engines/speech/local_recogniser.py": 5,
     "engines/speech/local_worker.py": 4,
+    "engines/speech/refusals.py": 11,
     "processes/log_progress.py": 15,
+    "processes/process.py": 5,
     "program/speech_parts.py": 1,
     "mqtt/retry.py": 10,
     "standing/standing.py": 19,
@@ -43,12 +58,15 @@ SOURCES = {
 # Of each source, what no panel shows, by a part of it
 NOT_SHOWN = (
     *("{kind.__name__} in ", "no model in {state", "Ask again", "If it stays so", "list-"),
-    *("bash scripts/download_model.sh", " --revision", " is no model of the catalogue"),
+    *("download_model.sh {model.id}", " --revision", " is no model of the catalogue"),
     # Said to who speaks, and to programs
     *("The local recogniser's process ended while", "The local recogniser failed."),
     *("The local recogniser did not finish",),
     *("Cameras of the house by state", "There is no camera of this name", "reader did not close"),
     *("Alarms ", "webhook links", "There is no webhook", "There is no such letter"),
+    # For the log and the code alone, and for who sets VLLM_BASE_URL
+    *("import importlib", "No package metadata", '"GET /(?:health', "(?i)address already"),
+    *("first probe", "no list of models", "lines were left out", "address must be a URL"),
 )
 # Parts of sentences that stand in a sentence of their own here
 PARTS = {
@@ -72,6 +90,25 @@ PARTS = {
         (" and ", "The model", "A model", "it says nothing", "the first model that it lists"), ""
     ),
     "the model {name}": "",
+    # Parts of sentences about folders and their weights
+    **dict.fromkeys((" of {clean(base)}", " and {len(lost) - 5} more"), ""),
+    # What the fields of a choice have beside their descriptions
+    **dict.fromkeys(("Value error, ", "no name", "no key", "no image", "no URL"), ""),
+    # For a choice that is no object, which the panel never sends
+    "The choice is unusable: {message}.": "",
+    "status {done.returncode}": "`vllm serve --help` failed: status 1. Is vLLM installed whole?",
+    "`{shown}` failed: {said[-1][:200] if said else f'status {done.returncode}'}. Is vLLM installed whole?": "",
+    "{self._server} {why or f'sent something that is no answer of {self.path}'}. Check {self._settings}_BASE_URL.": "",
+    "sent something that is no answer of {self.path}": "The speech server at X sent something that is no answer of Y. Check Z_BASE_URL.",
+    "The {what} at {address}": "The transcription server at X took too long.",
+    "its figures": "",
+    # How something ended
+    "is gone.": "X is gone.",
+    "was ended by {signal.Signals(status - _BY_SIGNAL).name}": "X was ended by SIGKILL. Its log says more.",
+    "was ended by {signal.Signals(-self.status).name}": "X was ended by SIGKILL. Its log says more.",
+    "was ended by signal {-self.status}": "X was ended by signal 64. Its log says more.",
+    "ended with status {self.status}": "X ended with status 1. Its log says more.",
+    " (now {choice.context})": "",
 }
 # Patterns of logs stand beside the sentences there.
 LOGS = ("catalogue/vllm_log.py", "processes/log_progress.py")
@@ -86,6 +123,24 @@ VALUES = {
     "self._again": ("Start the server again.",),
     "self._name": ("recogniser", "voice"),
     "self._silence": ("It is started again if it stays so; an operator can start another model.",),
+    "AGAIN": ("Download it again: bash scripts/download_model.sh",),
+    "LLAMA_CPP": (
+        "Start its server (llama-server -m MODEL --mmproj PROJECTOR) and choose remote, or take the model's"
+        " release with safetensors.",
+    ),
+    "begin": ("There are no weights in X: neither Y nor an index of its parts.",),
+    "of": ("", " of X"),
+    "inside": ("", ": /X"),
+    "more": ("", " and 3 more"),
+    "unit": ("",),
+    "message": ("No GPU was found.",),
+    "error.message": ("No GPU was found.",),
+    "status.detail": ("No GPU was found.",),
+    "said or 'Its log says more.'": ("Its log says more.",),
+    "_TRY": ("Choose another way to run it, another precision, or another model.",),
+    "self._known_reason() or unknown": ("Its log says more.",),
+    "vllm_log.NO_GPU": ("",),
+    "hint": ("", " With MODEL_NAME set, its list of models is not needed."),
     "_in(dtype)": ("",),
     "_maybe(model)": ("",),
 }
