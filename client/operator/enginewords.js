@@ -110,7 +110,7 @@ export function meanwhile({ report }) {
 export function standing({ report, models }) {
   const none = { percent: NaN, stoppable: false };
   if (!report) return { ...none, tone: "off", title: text("Not known yet"), detail: "" };
-  const name = models.find(({ id }) => id === report.model)?.name ?? report.model ?? text("the engine");
+  const name = models.find(({ id }) => id === report.model)?.name ?? (said(report.model ?? "") || text("the engine"));
   const far = report.mode === "remote";
   const mode = report.mode ?? "";
   switch (report.state) {

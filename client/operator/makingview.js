@@ -179,7 +179,7 @@ function words(making, shown) {
         decoding: text("Decoding"),
         encoding: text("Frame {made} of {frames}", { made, frames }),
       };
-      return `${part[phase || "steps"]}, ${Math.round(elapsed)} s`;
+      return `${part[phase || "steps"]}, ${text("{number}\u00a0s", { number: Math.round(elapsed) })}`;
     }
     case "cancelling":
       return text("Cancelling");

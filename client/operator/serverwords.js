@@ -104,6 +104,7 @@ function value(given) {
     const parts = given.split(between);
     if (parts.length > 1 && parts.some((part) => parsed(part) !== null)) return parts.map(value).join(between);
   }
+  if (/^\d{1,3}(,\d{3})+$/.test(given)) return number(Number(given.replaceAll(",", "")));
   if (/^\d+(\.\d+)?$/.test(given)) return number(Number(given), given.split(".")[1]?.length ?? 0);
   const sized = given.replace(SIZE, (_, size, unit) => `${number(Number(size), size.split(".")[1]?.length ?? 0)}\u00a0${unit}`);
   return isolated(sized);

@@ -44,10 +44,27 @@ SOURCES = {
     "hosting/vllm_probe.py": 2,
     "engines/openai/discovery.py": 11,
     "engines/openai/known_server.py": 3,
+    "engines/local/engine.py": 6,
+    "engines/local/errors.py": 2,
+    "engines/local/worker/__main__.py": 8,
+    "engines/local/worker/loading.py": 14,
+    "engines/local/worker/weights.py": 2,
     "engines/local/worker_messages.py": 5,
     "engines/speech/local_recogniser.py": 5,
     "engines/speech/local_worker.py": 4,
     "engines/speech/refusals.py": 11,
+    "generation/assembly.py": 4,
+    "generation/bounds.py": 6,
+    "generation/generator.py": 7,
+    "generation/job.py": 3,
+    "generation/rules.py": 3,
+    "generation/runtime.py": 2,
+    "generation/videos_api.py": 12,
+    "generation/worker/__main__.py": 7,
+    "generation/worker/backend.py": 6,
+    "generation/worker/omni.py": 1,
+    "generation/worker/pipelines.py": 5,
+    "generation/worker/speech.py": 3,
     "processes/log_progress.py": 15,
     "processes/process.py": 5,
     "program/speech_parts.py": 1,
@@ -57,13 +74,28 @@ SOURCES = {
 }
 # Of each source, what no panel shows, by a part of it
 NOT_SHOWN = (
-    *("{kind.__name__} in ", "no model in {state", "Ask again", "If it stays so", "list-"),
+    *("{kind.__name__} in ", "no model in {state", "Ask again.", "Ask again in a mom", "list-"),
     *("download_model.sh {model.id}", " --revision", " is no model of the catalogue"),
     # Said to who speaks, and to programs
     *("The local recogniser's process ended while", "The local recogniser failed."),
     *("The local recogniser did not finish",),
     *("Cameras of the house by state", "There is no camera of this name", "reader did not close"),
     *("Alarms ", "webhook links", "There is no webhook", "There is no such letter"),
+    *("If it stays so", "The answer was not complete", "did not begin to answer within"),
+    *("ran out of memory at this question", "in the format that it is computed in"),
+    *("It is started again: ask again", "question and the conversation so far"),
+    "take a question about a picture. Load another model",
+    # What the panel's form does not send, and what the route checks before
+    *(
+        "begins with a picture, and none",
+        "begins with words alone",
+        "takes no {what",
+        "format is {",
+    ),
+    *("has no field {_shown", "half a character", "frames is {", "Both seconds and frames"),
+    *("characters; at most", "The data type is not one of", "The number format is"),
+    *("makes sound and no videos", "makes videos and no sound"),
+    *("Answers on its standard streams", "answer failed", "Bearer {", "The context is limited to"),
     # For the log and the code alone, and for who sets VLLM_BASE_URL
     *("import importlib", "No package metadata", '"GET /(?:health', "(?i)address already"),
     *("first probe", "no list of models", "lines were left out", "address must be a URL"),
@@ -101,8 +133,28 @@ PARTS = {
     "{self._server} {why or f'sent something that is no answer of {self.path}'}. Check {self._settings}_BASE_URL.": "",
     "sent something that is no answer of {self.path}": "The speech server at X sent something that is no answer of Y. Check Z_BASE_URL.",
     "The {what} at {address}": "The transcription server at X took too long.",
-    "its figures": "",
+    # About memory, and a model that does not answer
+    "{sentence} Download it again, or choose another model.": "Download it again, or choose another model.",
+    "{_damaged(folder)} Download it again.": "Download it again.",
+    "{why} Choose another one, or another number format.": "The model was loaded and does not answer (X):"
+    " Y. Choose another one, or another number format.",
+    "The model was loaded and does not answer ({type(error).__name__}): {loading.shortened(str(error))}": "",
+    "The model has no chat template, so it was not made to answer questions.": "The model has no chat template,"
+    " so it was not made to answer questions. Choose another one, or another number format.",
+    "There was not enough memory{where}. Ask for something smaller or shorter, or load the model in a 16-bit data type; one that makes videos also with VAE tiling or offloaded to main memory.": "There was not enough memory for this."
+    " Ask for something smaller or shorter, or load the model in a 16-bit data type; one that makes videos"
+    " also with VAE tiling or offloaded to main memory.",
+    " to load the model": "There was not enough memory to load the model.",
+    " for this": "There was not enough memory for this.",
+    # The length of a video
+    "{seconds} s at {fps} frames/s are {seconds * fps} frames; allowed are 1 to {most}. Ask for {instead}.": "",
+    "{most / fps} s at most, or for fewer frames a second": "9 s at 60 frames/s are 540 frames; allowed"
+    " are 1 to 81. Ask for 1.4 s at most, or for fewer frames a second.",
+    "{1 / fps} s at least": "0.01 s at 16 frames/s are 0.16 frames; allowed are 1 to 81. Ask for 0.063 s at least.",
     # How something ended
+    "signal {-status}": "The local model's process ended (signal 64). Load it again, or a smaller one.",
+    "{name}, perhaps for lack of memory": "The local model's process ended (SIGKILL, perhaps for lack of"
+    " memory). Load it again, or a smaller one.",
     "is gone.": "X is gone.",
     "was ended by {signal.Signals(status - _BY_SIGNAL).name}": "X was ended by SIGKILL. Its log says more.",
     "was ended by {signal.Signals(-self.status).name}": "X was ended by SIGKILL. Its log says more.",
@@ -112,6 +164,8 @@ PARTS = {
 }
 # Patterns of logs stand beside the sentences there.
 LOGS = ("catalogue/vllm_log.py", "processes/log_progress.py")
+# Other parts of sentences stand beside them there: each is a value above.
+WORKERS = ("engines/local/engine", "engines/local/errors", "engines/local/worker/", "generation/")
 # What stands in a sentence; any name where it is not told here
 VALUES = {
     "gpu": ("", " No single GPU has that much free."),
@@ -141,6 +195,28 @@ VALUES = {
     "self._known_reason() or unknown": ("Its log says more.",),
     "vllm_log.NO_GPU": ("",),
     "hint": ("", " With MODEL_NAME set, its list of models is not needed."),
+    "_INSTEAD": ("Run the model in-process.",),
+    "_LESS[self.rules.output]": ("a smaller or shorter video", "something shorter"),
+    "self.how_it_ended()": (
+        "ended with status 1",
+        "was ended by signal 9",
+        "was ended, because it did not stop cancelled work",
+    ),
+    "self.generator.how_it_ended()": (
+        "X ended with status 1",
+        "X was ended by signal 9",
+        "X was ended, because it did not stop cancelled work",
+    ),
+    "less": (
+        "load it with VAE tiling or offloaded to main memory, or ask for a smaller or shorter video",
+        "load it in a 16-bit data type, or ask for something shorter",
+    ),
+    "now.kind or 'video'": ("video", "sound"),
+    "done": ("", " (step 1 of 9)"),
+    "how": ("", " (status 500)"),
+    "instead": ("smaller or shorter one", "shorter one"),
+    "during": ("", " while it loaded"),
+    "there": ("", ", and the GPU has 3.0 GB free", ", and this machine has 3.0 GB free"),
     "_in(dtype)": ("",),
     "_maybe(model)": ("",),
 }
@@ -208,8 +284,9 @@ def _said() -> set[str]:
         templates = [
             one for one in _sentences(SERVER / name) if not any(part in one for part in NOT_SHOWN)
         ]
-        if name in LOGS:
-            templates = [one for one in templates if re.search(r"(\.|--help|\} ?)$", one.strip())]
+        if name in LOGS or name.startswith(WORKERS):
+            ends = re.compile(r"(\.|--help|\.txt|\} ?)$")
+            templates = [one for one in templates if one in PARTS or ends.search(one.strip())]
         assert len(templates) >= least, name
         for one in templates:
             found |= {PARTS[one]} if one in PARTS else {*_filled(one)}
@@ -284,6 +361,13 @@ def test_whole_reports_are_in_the_pages_language(tmp_path: Path) -> None:
             "docker is installed and cannot be used: This user may not use it.",
             "Qwen3-VL 2B ended with status 1. It is started again.",
             "starting again in 4 s (1 of 3)",
+            "There are no weights in /m: neither model.safetensors nor an index of its parts. a.safetensors is there, but its"
+            " index is missing (model.safetensors.index.json). Download it again: bash scripts/download_model.sh",
+            "gpus is 20; allowed is a whole number from 1 to 16, or left out.",
+            "12 answers at a time: the 40 GB that the weights leave hold 12 of 32768 tokens (131,072 bytes a token), and"
+            " MAX_CONCURRENT_INFERENCES is 8.",
+            "Wan 1.3B was ended by signal 9. Where memory is short, load it in a 16-bit data type, or ask for something shorter.",
+            "the first model at 192.0.2.7:8001",
         ],
     )
     assert found == [
@@ -304,6 +388,24 @@ def test_whole_reports_are_in_the_pages_language(tmp_path: Path) -> None:
         ],
         ["Qwen3-VL 2B endete mit Status 1. Es wird neu gestartet.", "de"],
         ["neuer Start in 4 s (1 von 3)", "de"],
+        [
+            "In /m sind keine Gewichte: weder model.safetensors noch ein Verzeichnis ihrer Teile. a.safetensors ist da, aber das"
+            " Verzeichnis dazu fehlt (model.safetensors.index.json). Laden Sie es noch einmal herunter: bash"
+            " scripts/download_model.sh",
+            "de",
+        ],
+        ["gpus ist 20; erlaubt: eine ganze Zahl von 1 bis 16, oder weggelassen.", "de"],
+        [
+            "12 Antworten gleichzeitig: In die 40\xa0GB, die die Gewichte übrig lassen, passen 12 mit 32.768 Token"
+            " (131.072 Bytes je Token), und MAX_CONCURRENT_INFERENCES ist 8.",
+            "de",
+        ],
+        [
+            "Wan 1.3B wurde durch Signal 9 beendet. Ist der Speicher knapp, laden Sie es in einem 16-Bit-Format, oder verlangen"
+            " Sie etwas Kürzeres.",
+            "de",
+        ],
+        ["das erste Modell unter 192.0.2.7:8001", "de"],
     ]
 
 
