@@ -93,7 +93,12 @@ NOT_SHOWN = (
         "format is {",
     ),
     *("has no field {_shown", "half a character", "frames is {", "Both seconds and frames"),
-    *("characters; at most", "The data type is not one of", "The number format is"),
+    *(
+        "characters; at most",
+        "allowed is text of",
+        "The data type is not one of",
+        "The number format is",
+    ),
     *("makes sound and no videos", "makes videos and no sound"),
     *("Answers on its standard streams", "answer failed", "Bearer {", "The context is limited to"),
     # For the log and the code alone, and for who sets VLLM_BASE_URL
@@ -123,7 +128,8 @@ PARTS = {
     ),
     "the model {name}": "",
     # Parts of sentences about folders and their weights
-    **dict.fromkeys((" of {clean(base)}", " and {len(lost) - 5} more"), ""),
+    " of {clean(base)}": "",
+    " and {len(lost) - 5} more": "/m lacks a, b and 3 more of 9 files with weights.",
     # What the fields of a choice have beside their descriptions
     **dict.fromkeys(("Value error, ", "no name", "no key", "no image", "no URL"), ""),
     # For a choice that is no object, which the panel never sends
@@ -146,6 +152,11 @@ PARTS = {
     " also with VAE tiling or offloaded to main memory.",
     " to load the model": "There was not enough memory to load the model.",
     " for this": "There was not enough memory for this.",
+    # What is being made
+    "A {now.kind or 'video'} is being made{done}; one at a time is allowed. Wait for it, or cancel it.": "A sound is being"
+    " made; one at a time is allowed. Wait for it, or cancel it.",
+    " (step {now.step} of {now.steps})": "A video is being made (step 1 of 9); one at a time is allowed. Wait"
+    " for it, or cancel it.",
     # The length of a video
     "{seconds} s at {fps} frames/s are {seconds * fps} frames; allowed are 1 to {most}. Ask for {instead}.": "",
     "{most / fps} s at most, or for fewer frames a second": "9 s at 60 frames/s are 540 frames; allowed"
@@ -185,7 +196,6 @@ VALUES = {
     "begin": ("There are no weights in X: neither Y nor an index of its parts.",),
     "of": ("", " of X"),
     "inside": ("", ": /X"),
-    "more": ("", " and 3 more"),
     "unit": ("",),
     "message": ("No GPU was found.",),
     "error.message": ("No GPU was found.",),
@@ -211,8 +221,6 @@ VALUES = {
         "load it with VAE tiling or offloaded to main memory, or ask for a smaller or shorter video",
         "load it in a 16-bit data type, or ask for something shorter",
     ),
-    "now.kind or 'video'": ("video", "sound"),
-    "done": ("", " (step 1 of 9)"),
     "how": ("", " (status 500)"),
     "instead": ("smaller or shorter one", "shorter one"),
     "during": ("", " while it loaded"),
