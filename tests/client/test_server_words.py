@@ -42,6 +42,7 @@ SOURCES = {
     "hosting/server_runtime.py": 20,
     "hosting/vllm_help.py": 5,
     "hosting/vllm_probe.py": 2,
+    "engines/openai/bounded_http.py": 3,
     "engines/openai/discovery.py": 11,
     "engines/openai/known_server.py": 3,
     "engines/local/engine.py": 6,
@@ -103,7 +104,13 @@ NOT_SHOWN = (
     *("Answers on its standard streams", "answer failed", "Bearer {", "The context is limited to"),
     # For the log and the code alone, and for who sets VLLM_BASE_URL
     *("import importlib", "No package metadata", '"GET /(?:health', "(?i)address already"),
-    *("first probe", "no list of models", "lines were left out", "address must be a URL"),
+    *(
+        "first probe",
+        "no list of models",
+        "a transport that is",
+        "lines were left out",
+        "address must be a URL",
+    ),
 )
 # Parts of sentences that stand in a sentence of their own here
 PARTS = {
