@@ -8,6 +8,9 @@ import { direction, isolated, language, number } from "../words/text.js";
 const JOINED = ["ja", "zh"];
 const SIZE = /\b(\d+(?:\.\d+)?) ([kMGT]?B)\b/g;
 
+/** How the values of some names are shown; a port has no thousands. @type {Record<string, (given: string) => string>} */
+const SHOWN = { parts: listed, port: isolated };
+
 /** @type {Pattern[]} the most telling ones first */
 let patterns = [];
 /** What was looked for, and its words; null: not all of it is known. @type {Map<string, string|null>} */
@@ -73,7 +76,7 @@ function parsed(sentences) {
     const rest = sentences.slice(match[0].length).trimStart();
     const after = rest ? parsed(rest) : "";
     if (after === null) continue;
-    const filled = words.replace(/\{(\w+)\}/g, (_, name) => (name === "parts" ? listed : value)(match[names.indexOf(name) + 1] ?? ""));
+    const filled = words.replace(/\{(\w+)\}/g, (_, name) => (SHOWN[name] ?? value)(match[names.indexOf(name) + 1] ?? ""));
     result = joined(filled, after);
     break;
   }

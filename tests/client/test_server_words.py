@@ -383,6 +383,7 @@ def test_whole_reports_are_in_the_pages_language(tmp_path: Path) -> None:
             " MAX_CONCURRENT_INFERENCES is 8.",
             "Wan 1.3B was ended by signal 9. Where memory is short, load it in a 16-bit data type, or ask for something shorter.",
             "the first model at 192.0.2.7:8001",
+            "Another program has port 8002. End it, or choose another port.",
         ],
     )
     assert found == [
@@ -421,6 +422,10 @@ def test_whole_reports_are_in_the_pages_language(tmp_path: Path) -> None:
             "de",
         ],
         ["das erste Modell unter 192.0.2.7:8001", "de"],
+        [
+            "Ein anderes Programm hat den Port 8002. Beenden Sie es, oder: wählen Sie einen anderen Port.",
+            "de",
+        ],
     ]
 
 
