@@ -53,6 +53,13 @@ async def test_the_operator_sees_and_asks_a_camera(visit: Visit, run: Running) -
     await yard.get_by_label("Ask yard").fill("What color is it?")
     await yard.get_by_role("button", name="Ask", exact=True).click()
     await expect(yard.locator(".answer")).to_contain_text("red", timeout=30_000, ignore_case=True)
+    # On a phone all of it stays within its frame, with a longer word on the button, too.
+    await page.page.set_viewport_size({"width": 390, "height": 844})
+    button = yard.locator("form button")
+    word = await button.inner_text()
+    await button.evaluate("(one, word) => { one.textContent = word }", "Nachfragen")
+    assert await cameras.evaluate("one => one.scrollWidth - one.clientWidth") <= 0
+    await button.evaluate("(one, word) => { one.textContent = word }", word)
     await yard.get_by_role("button", name="Hide picture").click()
     await expect(yard.locator("img")).to_be_hidden()
     await expect(door).to_contain_text("no picture", timeout=30_000)
