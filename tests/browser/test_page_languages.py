@@ -170,8 +170,8 @@ _OF_MODELS = f"""() => {{
 
 @pytest.mark.parametrize("code", ["de", "ja"])
 async def test_no_english_is_left_over_for_operators(visit: Visit, code: str) -> None:
-    """What the server says of the machine, of its engines and of each model goes through a table
-    that visitors do not fetch.
+    """The server's words about the machine, its engines and each model go through a table that
+    visitors do not fetch.
     """
     async with running(operator_token=TOKEN, rate_limit_per_minute=0) as server:
         asked: list[str] = []

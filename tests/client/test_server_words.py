@@ -317,7 +317,7 @@ def _table(code: str) -> dict[str, str]:
 
 
 def _in_node(tmp_path: Path, code: str, sentences: list[str]) -> Any:
-    """What the panel makes of sentences: a list of [words, language]."""
+    """Translate sentences as the panel does: a list of [words, language]."""
     if shutil.which("node") is None:
         pytest.skip("Node is not installed")
     (tmp_path / "package.json").write_text('{"type": "module"}', encoding="utf-8")
@@ -437,7 +437,7 @@ def test_arabic_runs_from_right_to_left(tmp_path: Path) -> None:
 
 
 def test_parts_stay_apart(tmp_path: Path) -> None:
-    """Where a language has another order within a part, and with several GPUs."""
+    """The parts stand in the language's order, with several GPUs, too."""
     said = [
         "This machine: No GPU; 24 GB of 25 GB of memory free.",
         "This machine: A (8.0 GB free), B (9.0 GB free), C; 24 GB of 25 GB of memory free.",

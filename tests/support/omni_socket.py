@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -20,7 +21,7 @@ PATHS: dict[str, Any] = {"/v1/models": {}, "/v1/chat/completions": {}, "/v1/audi
 Answer = dict[str, Any] | str | bytes | float | None
 
 
-class OmniServer(FakeOpenAI):
+class OmniServer(FakeOpenAI, ABC):
     """Everything public may be changed while it runs.
 
     `offered` False: it has no such socket; `redirect`: the place that it sends the client to.
@@ -55,8 +56,9 @@ class OmniServer(FakeOpenAI):
         await self._talk(headers, Socket(path, headers, reader, writer))
         return False
 
+    @abstractmethod
     async def _talk(self, headers: dict[str, str], socket: Socket) -> None:
-        raise NotImplementedError
+        """Talk to one client until it leaves."""
 
 
 async def give(answer: Answer, socket: Socket) -> None:

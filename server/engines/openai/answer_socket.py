@@ -126,7 +126,7 @@ def _bytes(request: EngineRequest) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a question takes from the engine: the model's name, and the pictures and tokens that it knows."""
+    """Settings of the engine for a question, with the limit of pictures and the control tokens of its model."""
 
     model: str
     voice: str

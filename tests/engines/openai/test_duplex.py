@@ -255,7 +255,7 @@ async def test_where_it_is_not_known_to_be_nobody_calls_it(
 
 
 async def test_a_question_is_tried_at_one_socket_alone() -> None:
-    """Where both are wanted, and the first is not there: then the second has its turn, not both at once."""
+    """With both wanted and the first not there, the second has its turn; never both at once."""
     async with OmniVideoServer() as server:
         engine = await engine_of(server, video_socket=True)
         try:
