@@ -77,7 +77,7 @@ PROMISED = (
         "server/engines/openai/bounded_socket.py",
         "                socket.transport.abort()\n                await socket.wait_closed()\n",
         "                pass\n",
-        "engines/openai/test_video_stream.py::test_leaving_closes_the_socket_at_once",
+        "engines/openai/test_answer_socket.py::test_leaving_ends_it_at_once",
     ),
     Break(
         "A question over a model server's socket for video leaves nothing there",
@@ -85,7 +85,7 @@ PROMISED = (
         "server/engines/openai/engine.py",
         "(self._sockets and server.status.model and server.speech_out.omni)",
         "(self._sockets and server.status.model)",
-        "engines/openai/test_video_stream.py::test_where_it_is_not_known_to_be_nobody_calls_it",
+        "engines/openai/test_answer_socket.py::test_where_it_is_not_known_to_be_nobody_calls_it",
     ),
     Break(
         "A question over a model server's socket for video leaves nothing there",
@@ -93,7 +93,7 @@ PROMISED = (
         "server/engines/openai/bounded_socket.py",
         "        if self._count > most.messages:\n",
         "        if False:\n",
-        "engines/openai/test_video_stream.py::test_a_server_that_never_ends",
+        "engines/openai/test_answer_socket.py::test_a_server_that_never_ends",
     ),
     Break(
         _DUPLEX,
@@ -101,7 +101,7 @@ PROMISED = (
         "server/engines/openai/bounded_socket.py",
         "                if self._farewell is not None:\n",
         "                if False:\n",
-        "engines/openai/test_duplex.py::test_leaving_ends_the_session_at_once",
+        "engines/openai/test_answer_socket.py::test_leaving_ends_it_at_once",
     ),
     Break(
         _DUPLEX,
@@ -109,7 +109,7 @@ PROMISED = (
         "server/engines/openai/bounded_socket.py",
         "            await socket.send(_json(words))\n",
         "            pass\n",
-        "engines/openai/test_duplex.py::test_two_people_share_no_session",
+        "engines/openai/test_answer_socket.py::test_two_people_share_nothing_there",
     ),
     Break(
         _DUPLEX,
@@ -117,7 +117,7 @@ PROMISED = (
         "server/engines/openai/engine.py",
         "        duplex_socket: bool = False,\n",
         "        duplex_socket: bool = True,\n",
-        "engines/openai/test_duplex.py::test_where_it_is_not_known_to_be_nobody_calls_it",
+        "engines/openai/test_answer_socket.py::test_where_it_is_not_known_to_be_nobody_calls_it",
     ),
     Break(
         _DUPLEX,

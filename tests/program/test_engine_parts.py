@@ -274,7 +274,7 @@ async def test_the_socket_for_video_is_used_when_it_is_set() -> None:
             server.offered = False
             assert [chunk async for chunk in engine.answer(request)]
             text = run.program.metrics.render().decode()
-    assert len(server.asked) == 1
+    assert len(server.talks) == 1
     for result in ("answered", "not_taken"):
         assert f'qwen_camera_video_streams_total{{result="{result}"}} 1.0' in text
 
@@ -294,7 +294,7 @@ async def test_the_duplex_interface_is_used_when_it_is_set() -> None:
             server.offered = False
             assert [chunk async for chunk in engine.answer(request)]
             text = run.program.metrics.render().decode()
-    assert len(server.sessions) == 1
+    assert len(server.talks) == 1
     for result in ("answered", "not_taken"):
         assert f'qwen_camera_duplex_questions_total{{result="{result}"}} 1.0' in text
 

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 AnswerFor = Callable[[dict[str, Any], bytes | None], list[str]]
 MAX_BODY = 64 * 1024 * 1024
@@ -69,6 +69,15 @@ class Behaviour(StrEnum):
     NO_LISTING = "no_listing"
     # /v1/models is there, but it is none of the OpenAI interface.
     NOT_OPENAI = "not_openai"
+
+
+class HttpRequest(NamedTuple):
+    """One request as it came in; the names of its headers are in lower case."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
 
 
 @dataclass(eq=False)
@@ -248,7 +257,7 @@ class FakeOpenAI:
         self._connections.add(task)
         try:
             while (request := await self._read(reader)) is not None:
-                if not await self._answer(*request, reader, writer):
+                if not await self._answer(request, reader, writer):
                     return
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass  # The client went away, or the server ends: nothing is left to say.
@@ -258,9 +267,7 @@ class FakeOpenAI:
             with contextlib.suppress(ConnectionError, asyncio.CancelledError):
                 await writer.wait_closed()
 
-    async def _read(
-        self, reader: asyncio.StreamReader
-    ) -> tuple[str, str, dict[str, str], bytes] | None:
+    async def _read(self, reader: asyncio.StreamReader) -> HttpRequest | None:
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         except asyncio.IncompleteReadError:
@@ -271,18 +278,13 @@ class FakeOpenAI:
             for name, _, value in (line.partition(":") for line in head[1:] if line)
         }
         body = await reader.readexactly(int(headers.get("content-length", "0")))
-        return method, path, headers, body
+        return HttpRequest(method, path, headers, body)
 
     async def _answer(
-        self,
-        method: str,
-        path: str,
-        headers: dict[str, str],
-        body: bytes,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
+        self, request: HttpRequest, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> bool:
-        """Answer one request; whether the connection may go on."""
+        """Answer one request; false ends the connection."""
+        method, path, headers, body = request
         chat = method == "POST" and path == "/v1/chat/completions"
         listing = method == "GET" and path == "/v1/models"
         arrived, wall = time.monotonic(), time.time()
@@ -309,8 +311,8 @@ class FakeOpenAI:
             )
         if not chat:
             return await self._json(writer, 404, {"detail": "Not Found"})
-        request = json.loads(body)
-        seen = Seen(request, headers, _pictures(request), arrived, wall)
+        fields = json.loads(body)
+        seen = Seen(fields, headers, _pictures(fields), arrived, wall)
         self.requests.append(seen)
         self.count += 1
         self.running += 1

@@ -8,17 +8,15 @@ this refuses with the same code.
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from server.voice.wav import wav
-from tests.support.omni_socket import Answer, OmniServer, Socket, give
+from tests.support.omni_socket import Answer, OmniServer, Socket, Talk, give
 
 SOCKET = "/v1/realtime?duplex=1"
 RATE = 24_000
@@ -36,97 +34,58 @@ SILENCE_RMS = 0.003
 
 
 @dataclass(eq=False)
-class Session:
-    """One session, as far as the client came."""
+class Session(Talk):
+    """One session. It holds a place at the engine from its beginning to `session.close`."""
 
-    authorization: str | None
     payload: dict[str, Any] = field(default_factory=dict)
-    # Data URLs, and the words of items
-    pictures: list[str] = field(default_factory=list)
-    words: list[str] = field(default_factory=list)
-    # Of the buffer; what was committed; None before
+    # Characters of the pictures, as data URLs
+    chars: int = 0
+    # Sound that is not committed
     buffer: bytes = b""
-    sound: bytes | None = None
     responses: int = 0
-    # The kinds of the client's messages
-    kinds: list[str] = field(default_factory=list)
-    # It holds a place at the engine: from its beginning to `session.close`
-    held: bool = False
-    # The client is gone.
-    closed: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @property
-    def jpegs(self) -> list[bytes]:
-        return [base64.b64decode(url.partition(",")[2]) for url in self.pictures]
 
 
-class OmniDuplexServer(OmniServer):
+class OmniDuplexServer(OmniServer[Session]):
     """See `OmniServer`.
 
-    `answers`: messages in place of a response's. `deployed` False: it serves the model without duplex.
     `sees` False: as at commit 2003b438, sessions take no pictures. `most_sessions` as in the release's
     own configuration. `opening`: messages in place of a session.
     """
 
     socket = SOCKET
+    # api_server.py
+    not_deployed: ClassVar[dict[str, Any]] = {
+        "type": "error",
+        "code": "unsupported",
+        "error": "VAD realtime is not enabled",
+    }
 
     def __init__(self, **changes: Any) -> None:
         super().__init__(**changes)
-        self.sessions: list[Session] = []
-        self.pieces = ["A red ", "cup."]
-        self.samples = np.arange(-6000, 6000).astype(np.int16)
-        self.answers: list[Answer] | None = None
         self.opening: list[Answer] | None = None
-        self.endless: Answer = None
-        self.deployed = self.sees = True
-        self.most_sessions = 1
-        # It accepts a session's messages and never answers.
-        self.deaf = False
+        self.sees = True
 
-    async def __aenter__(self) -> OmniDuplexServer:
-        await self.start()
-        return self
+    def _new(self, authorization: str | None) -> Session:
+        return Session(authorization)
 
-    @property
-    def held(self) -> int:
-        """The sessions that hold a place."""
-        return sum(one.held for one in self.sessions)
-
-    async def _talk(self, headers: dict[str, str], socket: Socket) -> None:
-        session = Session(headers.get("authorization"))
-        self.sessions.append(session)
-        answering: asyncio.Task[None] | None = None
-        try:
-            if not self.deployed:
-                # api_server.py
-                error = "VAD realtime is not enabled"
-                await socket.put({"type": "error", "code": "unsupported", "error": error})
-                return
-            async for message in socket.messages():
-                session.kinds.append(kind := str(message.get("type")))
-                if not session.payload:
-                    if not await self._open(session, message, socket):
-                        return
-                elif kind == "session.close":
-                    session.held = False
-                    event = {"type": "session.closed", "reason": "client_close"}
-                    await socket.put({"type": "session.closed", "session_id": "s", **event})
-                    return
-                elif kind == "response.create" and (refusal := _no_response(session)):
-                    await socket.put(_error(refusal))
-                elif kind == "response.create":
-                    session.responses += 1
-                    answering = asyncio.create_task(self._respond(socket))
-                else:
-                    for event in _events(session, kind, message):
-                        await socket.put(event)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass  # The client went away, and may come back: its session waits.
-        finally:
-            if answering is not None:
-                answering.cancel()
-                await asyncio.wait([answering])
-            session.closed.set()
+    async def _take(self, talk: Session, message: dict[str, Any], socket: Socket) -> bool:
+        kind = talk.kinds[-1]
+        if not talk.payload:
+            return await self._open(talk, message, socket)
+        if kind == "session.close":
+            talk.held = False
+            event = {"type": "session.closed", "session_id": "s", "reason": "client_close"}
+            await socket.put(event)
+            return False
+        if kind == "response.create" and (refusal := _no_response(talk)):
+            await socket.put(_error(refusal))
+        elif kind == "response.create":
+            talk.responses += 1
+            self._begin(talk, socket)
+        else:
+            for event in _events(talk, kind, message):
+                await socket.put(event)
+        return True
 
     async def _open(self, session: Session, message: dict[str, Any], socket: Socket) -> bool:
         """Open a session with the client's first message; False ends the connection."""
@@ -155,16 +114,7 @@ class OmniDuplexServer(OmniServer):
         await socket.put({"type": "session.updated", "session": shown})
         return True
 
-    async def _respond(self, socket: Socket) -> None:
-        with contextlib.suppress(ConnectionError):
-            if self.deaf:
-                return
-            for answer in self.answers if self.answers is not None else self._said():
-                await give(answer, socket)
-            while self.endless is not None:
-                await give(self.endless, socket)
-
-    def _said(self) -> list[Answer]:
+    def _said(self, talk: Session) -> list[Answer]:
         """Return the messages of an answer, in the order of realtime_events.py."""
         text = "".join(self.pieces)
         data = [
@@ -226,7 +176,7 @@ def _no_response(session: Session) -> str:
     """Return the code of a refused `response.create`; "" for one that is answered."""
     if session.responses:
         return "response_already_active"
-    heard = session.sound is not None or session.words or session.pictures
+    heard = session.sound or session.words or session.jpegs
     return "" if heard else "response_create_without_input"
 
 
@@ -267,11 +217,12 @@ def _item(session: Session, item: object) -> Iterator[dict[str, Any]]:
         if not isinstance(url, str) or not _is_picture(url):
             yield _error("invalid_image")
             return
-    all_of_them = [*session.pictures, *urls]
-    if len(all_of_them) > MOST_PICTURES or sum(map(len, all_of_them)) > MOST_CHARS:
+    chars = session.chars + sum(map(len, urls))
+    if len(session.jpegs) + len(urls) > MOST_PICTURES or chars > MOST_CHARS:
         yield _error("input_backpressure")
         return
-    session.pictures += urls
+    session.chars = chars
+    session.jpegs += [base64.b64decode(url.partition(",")[2]) for url in urls]
     session.words += [part["text"] for part in parts if part.get("type") == "input_text"]
     yield {"type": "conversation.item.done", "item": {**item, "status": "completed"}}
 

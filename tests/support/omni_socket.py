@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
+import numpy as np
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
-from tests.support.fakes_openai import FakeOpenAI
+from tests.support.fakes_openai import FakeOpenAI, HttpRequest
+from tests.support.timing import NEVER_SECONDS
 
 MODEL = "Qwen/Qwen3-Omni-30B-A3B-Instruct"
 PATHS: dict[str, Any] = {"/v1/models": {}, "/v1/chat/completions": {}, "/v1/audio/speech": {}}
@@ -21,31 +25,72 @@ PATHS: dict[str, Any] = {"/v1/models": {}, "/v1/chat/completions": {}, "/v1/audi
 Answer = dict[str, Any] | str | bytes | float | None
 
 
-class OmniServer(FakeOpenAI, ABC):
+@dataclass(eq=False)
+class Talk:
+    """One connection, as far as the client came."""
+
+    authorization: str | None
+    # The kinds of the client's messages
+    kinds: list[str] = field(default_factory=list)
+    # What it has for a question: pictures, words, and sound
+    jpegs: list[bytes] = field(default_factory=list)
+    words: list[str] = field(default_factory=list)
+    sound: bytes = b""
+    answering: asyncio.Task[None] | None = None
+    # It keeps something when the client is gone.
+    held: bool = False
+    # The client is gone.
+    closed: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+T = TypeVar("T", bound=Talk)
+
+
+class OmniServer(FakeOpenAI, ABC, Generic[T]):
     """Everything public may be changed while it runs.
 
     `offered` False: it has no such socket; `redirect`: the place that it sends the client to.
+    `deployed` False: it has the socket, and no model for it. `answers`: messages in place of an
+    answer's; `endless`: one that follows them without an end. `deaf`: it takes all messages and never
+    answers. `most_sessions` at a time, where it keeps some.
     """
 
-    socket: str
+    socket: ClassVar[str]
+    not_deployed: ClassVar[dict[str, Any]]
 
     def __init__(self, **changes: Any) -> None:
         super().__init__(model=MODEL, **changes)
         self.others = {"/openapi.json": {"paths": PATHS}}
-        self.offered = True
+        self.talks: list[T] = []
+        self.pieces = ["A red ", "cup."]
+        self.samples = np.arange(-6000, 6000).astype(np.int16)
+        self.answers: list[Answer] | None = None
+        self.endless: Answer = None
+        self.offered = self.deployed = True
         self.redirect = ""
+        self.deaf = False
+        self.most_sessions = 1
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    @property
+    def held(self) -> int:
+        """The connections of which it keeps something when their clients are gone."""
+        return sum(one.held for one in self.talks)
+
+    async def gone(self, at: int = -1) -> None:
+        """Wait until a client has left."""
+        async with asyncio.timeout(NEVER_SECONDS):
+            await self.talks[at].closed.wait()
 
     async def _answer(
-        self,
-        method: str,
-        path: str,
-        headers: dict[str, str],
-        body: bytes,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
+        self, request: HttpRequest, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> bool:
-        if path != self.socket or headers.get("upgrade", "").lower() != "websocket":
-            return await super()._answer(method, path, headers, body, reader, writer)
+        headers = request.headers
+        if request.path != self.socket or headers.get("upgrade", "").lower() != "websocket":
+            return await super()._answer(request, reader, writer)
         if self.redirect:
             writer.write(
                 f"HTTP/1.1 307 Moved\r\nLocation: {self.redirect}\r\nContent-Length: 0\r\n\r\n".encode()
@@ -53,12 +98,53 @@ class OmniServer(FakeOpenAI, ABC):
             return False
         if not self.offered:
             return await self._json(writer, 403, {"detail": "Forbidden"})
-        await self._talk(headers, Socket(path, headers, reader, writer))
+        await self._talk(headers, Socket(request.path, headers, reader, writer))
         return False
 
-    @abstractmethod
     async def _talk(self, headers: dict[str, str], socket: Socket) -> None:
-        """Talk to one client until it leaves."""
+        talk = self._new(headers.get("authorization"))
+        self.talks.append(talk)
+        try:
+            if not self.deployed:
+                await socket.put(self.not_deployed)
+                return
+            async for message in socket.messages():
+                talk.kinds.append(str(message.get("type")))
+                if not await self._take(talk, message, socket):
+                    return
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass  # The client went away.
+        finally:
+            if talk.answering is not None:
+                talk.answering.cancel()
+                await asyncio.wait([talk.answering])
+            talk.closed.set()
+
+    @abstractmethod
+    def _new(self, authorization: str | None) -> T:
+        """Begin to note what a client sends."""
+
+    @abstractmethod
+    async def _take(self, talk: T, message: dict[str, Any], socket: Socket) -> bool:
+        """Take one message of a client; false ends the connection."""
+
+    @abstractmethod
+    def _said(self, talk: T) -> list[Answer]:
+        """Return the messages of an answer."""
+
+    def _begin(self, talk: T, socket: Socket) -> None:
+        """Begin to answer."""
+        if not self.deaf:
+            talk.answering = asyncio.create_task(self._respond(talk, socket))
+
+    async def _respond(self, talk: T, socket: Socket) -> None:
+        with contextlib.suppress(ConnectionError):
+            for answer in self.answers if self.answers is not None else self._said(talk):
+                await give(answer, socket)
+            while self.endless is not None:
+                await give(self.endless, socket)
+                # The client reads meanwhile: else there are megabytes on the way when it has enough.
+                await asyncio.sleep(0)
 
 
 async def give(answer: Answer, socket: Socket) -> None:

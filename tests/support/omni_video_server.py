@@ -9,117 +9,75 @@ the sound away and needs a frame; whatever the client does wrong is an `error`; 
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import contextlib
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from server.voice.wav import wav
-from tests.support.omni_socket import Answer, OmniServer, Socket, give
+from tests.support.omni_socket import Answer, OmniServer, Socket, Talk
 
 SOCKET = "/v1/video/chat/stream"
 RATE = 24_000
 
 
+def _error(message: str) -> dict[str, Any]:
+    return {"type": "error", "message": message}
+
+
 @dataclass(eq=False)
-class Asked:
-    """One connection, as far as the client came."""
+class Asked(Talk):
+    """One connection, with its configuration."""
 
-    authorization: str | None
     config: dict[str, Any] = field(default_factory=dict)
-    frames: list[bytes] = field(default_factory=list)
-    sound: bytes = b""
-    queries: list[str] = field(default_factory=list)
-    done: bool = False
-    # The client is gone.
-    closed: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class OmniVideoServer(OmniServer):
+class OmniVideoServer(OmniServer[Asked]):
     """See `OmniServer`.
 
-    `answers`: messages in place of an answer's; `deployed` False: it has the socket, and no model for
-    it. `spelling` of its events: "first", that of the commit, "0.30.0", and "realtime", as OpenAI's
+    `spelling` of its events: "first", that of the commit, "0.30.0", and "realtime", as OpenAI's
     realtime interface has them.
     """
 
     socket = SOCKET
+    not_deployed = _error("Streaming video is not available")
 
     def __init__(self, **changes: Any) -> None:
         super().__init__(**changes)
-        self.asked: list[Asked] = []
-        self.pieces = ["A red ", "cup."]
-        self.samples = np.arange(-6000, 6000).astype(np.int16)
-        self.answers: list[Answer] | None = None
-        self.endless: Answer = None
-        self.deployed = True
         self.spelling = "first"
-        # It accepts a connection's messages and never answers.
-        self.deaf = False
 
-    async def __aenter__(self) -> OmniVideoServer:
-        await self.start()
-        return self
+    def _new(self, authorization: str | None) -> Asked:
+        return Asked(authorization)
 
-    async def _talk(self, headers: dict[str, str], socket: Socket) -> None:
-        asked = Asked(headers.get("authorization"))
-        self.asked.append(asked)
-        try:
-            await self._answer_all(asked, socket)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass  # The client went away.
-        finally:
-            asked.closed.set()
+    async def _take(self, talk: Asked, message: dict[str, Any], socket: Socket) -> bool:
+        kind = message["type"]
+        if not talk.config:
+            if kind != "session.config":
+                await socket.put(_error("Expected session.config"))
+                return False
+            talk.config = message
+        elif kind == "video.frame":
+            talk.jpegs.append(base64.b64decode(message["data"], validate=True))
+        elif kind == "audio.chunk":
+            talk.sound += base64.b64decode(message["data"], validate=True)
+        elif kind == "video.query" and not talk.jpegs:
+            await socket.put(_error("No frames buffered"))
+        elif kind == "video.query":
+            talk.words.append(message["text"])
+            self._begin(talk, socket)
+        elif kind == "video.done":
+            if talk.answering is not None:
+                await talk.answering
+            await socket.put({"type": "session.done"})
+            return False
+        else:
+            await socket.put(_error(f"Unknown type: {kind}"))
+        return True
 
-    async def _answer_all(self, asked: Asked, socket: Socket) -> None:
-        if not self.deployed:
-            await socket.put({"type": "error", "message": "Streaming video is not available"})
-            return
-        answering: asyncio.Task[None] | None = None
-        try:
-            async for message in socket.messages():
-                kind = message["type"]
-                if not asked.config:
-                    if kind != "session.config":
-                        await socket.put({"type": "error", "message": "Expected session.config"})
-                        return
-                    asked.config = message
-                elif kind == "video.frame":
-                    asked.frames.append(base64.b64decode(message["data"], validate=True))
-                elif kind == "audio.chunk":
-                    asked.sound += base64.b64decode(message["data"], validate=True)
-                elif kind == "video.query" and not asked.frames:
-                    await socket.put({"type": "error", "message": "No frames buffered"})
-                elif kind == "video.query":
-                    asked.queries.append(message["text"])
-                    if not self.deaf:
-                        answering = asyncio.create_task(self._respond(asked, socket))
-                elif kind == "video.done":
-                    asked.done = True
-                    if answering is not None:
-                        await answering
-                    await socket.put({"type": "session.done"})
-                    return
-                else:
-                    await socket.put({"type": "error", "message": f"Unknown type: {kind}"})
-        finally:
-            if answering is not None:
-                answering.cancel()
-                await asyncio.wait([answering])
-
-    async def _respond(self, asked: Asked, socket: Socket) -> None:
-        speaks = "audio" in asked.config["modalities"]
-        with contextlib.suppress(ConnectionError):
-            for answer in self.answers if self.answers is not None else self._said(speaks):
-                await give(answer, socket)
-            while self.endless is not None:
-                await give(self.endless, socket)
-
-    def _said(self, speaks: bool) -> list[Answer]:
+    def _said(self, talk: Asked) -> list[Answer]:
         """Return the messages of an answer: the text, and its sound where that is wanted."""
+        speaks = "audio" in talk.config["modalities"]
         text = "".join(self.pieces)
         sounds = [wav(half.tobytes(), RATE) for half in np.split(self.samples, 2)] if speaks else []
         data = [base64.b64encode(sound).decode() for sound in sounds]
