@@ -103,7 +103,7 @@ def _of_health(now: Reading) -> list[Problem]:
     health = now.health or {}
     if not now.ready:
         reason = health.get("reason") or "it does not say why"
-        todo = "" if health.get("draining") else "Reading at the model server and VLLM_BASE_URL."
+        todo = "" if health.get("draining") else "Check the model server and VLLM_BASE_URL."
         text = f"The server runs and cannot answer questions: {reason}."
         found.append(Problem(Level.UNABLE, text, todo))
     if (missing := now.missing.get("metrics")) is not None:
@@ -130,7 +130,7 @@ def _of_figures(body: dict[str, Any], metrics: Samples) -> list[Problem]:
         answering = body["health"]["engine"].get("name")
         note(
             f"The engine {', '.join(down)} is down; {answering} answers in its place.",
-            "Reading at the model server and VLLM_BASE_URL, or set ENGINE to what should answer.",
+            "Check the model server and VLLM_BASE_URL, or set ENGINE to what should answer.",
         )
     if failing := metrics.total("qwen_camera_relays", state="failing"):
         note(f"{failing:g} TURN relays do not work.", "/health says which and why, under turn.")
