@@ -14,6 +14,14 @@ export class SeenDialog {
   #compared = document.createTextNode("");
   #scale = document.createElement("output");
   #zoom = new Zoom((scale) => (this.#scale.value = percent(scale)));
+  // Of the part that was looked at again: another picture, so it moves by itself
+  #closer = new Zoom(() => {});
+  // Of that part, and its place in the whole; nothing else is in the way of two pictures side by side
+  /** @type {Element[]} */
+  #parts = [];
+  // The figure of the picture beside it
+  /** @type {Element|undefined} */
+  #second;
   /** @type {Turn[]} those that can stand beside it */
   #others = [];
   // Addresses of the pictures that are shown, to be given back
@@ -36,8 +44,8 @@ export class SeenDialog {
     this.#other.addEventListener("change", () => this.#beside(this.#others[this.#other.selectedIndex - 1]));
     const row = document.createElement("div");
     row.className = "row";
-    const [back, closer, done] = [() => this.#zoom.by(1 / 1.5), () => this.#zoom.by(1.5), () => this.#dialog.close()];
-    this.#buttons = [button(back), button(closer), button(done)];
+    const by = (/** @type {number} */ factor) => () => [this.#zoom, this.#closer].forEach((zoom) => zoom.by(factor));
+    this.#buttons = [button(by(1 / 1.5)), button(by(1.5)), button(() => this.#dialog.close())];
     [this.#buttons[0].textContent, this.#buttons[1].textContent] = ["−", "+"];
     this.#buttons[2].className = "primary";
     row.append(this.#buttons[0], this.#scale, this.#buttons[1], this.#compare, this.#buttons[2]);
@@ -56,6 +64,7 @@ export class SeenDialog {
     this.#buttons[1].setAttribute("aria-label", text("Zoom in"));
     this.#buttons[2].textContent = text("Done");
     this.#zoom.reset();
+    this.#closer.reset();
     this.#others = turns.filter((other) => other !== turn && other.frame?.thumbnail).reverse();
     this.#compare.hidden = this.#others.length === 0;
     const option = (/** @type {string} */ words) => {
@@ -67,35 +76,56 @@ export class SeenDialog {
       option(text("no other")),
       ...this.#others.map(({ question, frame }) => option(`${clock(frame?.captured_at ?? 0)} ${question}`.slice(0, 60))),
     );
-    this.#show(turn);
+    this.#show(turn.question, turn.frame);
+    const closer = turn.response?.closer;
+    if (closer) {
+      this.#parts = [this.#mark(turn.frame, closer), this.#show(turn.question, closer, text("The part that was looked at again"))];
+    }
     this.#dialog.showModal();
   }
 
   /** @param {Turn|undefined} turn */
   #beside(turn) {
-    while (this.#views.childElementCount > 1) this.#views.lastElementChild?.remove();
-    if (turn) this.#show(turn);
+    this.#second?.remove();
+    for (const part of this.#parts) part.toggleAttribute("hidden", turn !== undefined);
+    if (turn?.frame) this.#second = this.#show(turn.question, turn.frame);
   }
 
   #clear() {
     for (const address of this.#addresses.splice(0)) URL.revokeObjectURL(address);
-    for (const picture of this.#views.querySelectorAll("img")) this.#zoom.remove(picture);
+    for (const zoom of [this.#zoom, this.#closer]) zoom.clear();
     this.#views.replaceChildren();
+    this.#parts = [];
   }
 
-  /** @param {Turn} turn */
-  #show({ question, frame }) {
-    if (!frame) return;
+  /** Show where the part is in the whole picture. @param {FrameInfo} frame @param {FrameInfo} closer */
+  #mark({ source_width: width, source_height: height, crop = [0, 0, width, height] }, closer) {
+    const [left, top, right, bottom] = crop;
+    const [x1, y1, x2, y2] = closer.crop ?? crop;
+    const [mark, part] = ["svg", "rect"].map((name) => document.createElementNS("http://www.w3.org/2000/svg", name));
+    mark.setAttribute("class", "mark");
+    mark.setAttribute("aria-hidden", "true"); // the words below the part have its place
+    mark.setAttribute("viewBox", `${left} ${top} ${right - left} ${bottom - top}`);
+    for (const [name, value] of Object.entries({ x: x1, y: y1, width: x2 - x1, height: y2 - y1 })) part.setAttribute(name, String(value));
+    mark.append(part);
+    this.#views.querySelector(".place")?.append(mark);
+    this.#zoom.follow(/** @type {SVGElement} */ (mark));
+    return mark;
+  }
+
+  /** @param {string} question @param {FrameInfo} frame @param {string} [part] words for a part that was looked at again */
+  #show(question, frame, part = "") {
     const view = document.createElement("figure");
     view.classList.toggle("upright", frame.width < frame.height);
     const place = document.createElement("div");
     place.className = "place";
     place.tabIndex = 0;
     place.setAttribute("role", "group");
-    place.setAttribute("aria-label", text("Picture of “{question}”. Plus and minus zoom, arrows move it.", { question }));
+    const label = text("Picture of “{question}”. Plus and minus zoom, arrows move it.", { question });
+    place.setAttribute("aria-label", part ? `${part}. ${label}` : label);
     place.style.setProperty("--ratio", String(frame.width / frame.height));
     const picture = document.createElement("img");
-    picture.alt = text("What the model saw for “{question}”", { question });
+    picture.alt = part || text("What the model saw for “{question}”", { question });
     // The small one, until the other is here
     if (frame.thumbnail?.startsWith("data:image/jpeg;base64,")) picture.src = frame.thumbnail;
     place.append(picture);
@@ -103,11 +133,17 @@ export class SeenDialog {
     const words = document.createElement("p");
     words.textContent = text("Fetching it…");
     words.setAttribute("role", "status"); // a caption may have no such role itself
+    if (part) {
+      const name = document.createElement("strong");
+      name.textContent = part;
+      caption.append(name);
+    }
     caption.append(words);
     view.append(place, caption);
     this.#views.append(view);
-    this.#zoom.add(place, picture);
+    (part ? this.#closer : this.#zoom).add(place, picture);
     void this.#bring(frame, picture, words);
+    return view;
   }
 
   /** @param {FrameInfo} frame @param {HTMLImageElement} picture @param {HTMLElement} words */

@@ -10,7 +10,7 @@ export class Zoom {
   // The left upper corner's place, as a part of the picture's size: 0 to 1 - 1 / scale
   #left = 0;
   #top = 0;
-  /** @type {Set<HTMLElement>} */
+  /** @type {Set<HTMLElement|SVGElement>} */
   #pictures = new Set();
   /** @type {Map<number, {x: number, y: number}>} fingers by their pointer, as parts of the frame */
   #fingers = new Map();
@@ -54,9 +54,15 @@ export class Zoom {
     this.#draw();
   }
 
-  /** @param {HTMLElement} picture */
-  remove(picture) {
-    this.#pictures.delete(picture);
+  /** Let something that lies over a picture go along. @param {SVGElement} mark fills its frame */
+  follow(mark) {
+    this.#pictures.add(mark);
+    this.#draw();
+  }
+
+  /** Forget all pictures. */
+  clear() {
+    this.#pictures.clear();
   }
 
   reset() {

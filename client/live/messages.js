@@ -304,6 +304,7 @@
  * @property {"stop"|"length"|"content_filter"|"cancelled"|"replaced"} finish_reason
  * @property {FoundBox[]} [boxes] absent unless the question asked where something is and the engine can tell
  * @property {FrameInfo[]} [others] as in `Started`, with thumbnails
+ * @property {FrameInfo} [closer] the part of `frame` that was looked at again
  */
 
 /**

@@ -9,7 +9,7 @@ from playwright.async_api import expect
 
 from tests.browser.visitor import Visit
 from tests.support.fakes_openai import FakeOpenAI
-from tests.support.running import Running
+from tests.support.running import Running, running
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -84,6 +84,69 @@ _PART = """async () => {
   const frame = { captured_at: 0, width: 160, height: 80, visual_tokens: 1, source_width: 640, source_height: 360, crop: [100, 50, 260, 130] };
   new SeenDialog(() => Promise.reject(new Error())).open({ question: "Where is it?", frame }, []);
 }"""
+
+
+# Right below the middle, a tenth of the picture wide
+_SMALL = '[{"bbox_2d": [500, 500, 600, 600], "label": "cup"}]'
+
+
+async def test_the_part_of_a_second_look_is_shown(visit: Visit) -> None:
+    """Below the whole picture, where its place is marked: the very bytes of the second request, with
+    their own size and part. Beside another answer's picture there are the whole ones alone.
+    """
+    async with (
+        FakeOpenAI(model="qwen3-vl-8b-instruct") as model,
+        running(engine="vllm", vllm_base_url=model.base_url, rate_limit_per_minute=0) as run,
+    ):
+        model.answer_for = lambda _body, _jpeg: ["In the middle.\n", _SMALL]
+        page = await visit(run.base_url)
+        await page.start()
+        await page.ask("What is this?")
+        model.requests.clear()
+        await page.ask("Where is the cup?")
+        whole, part = [request.jpeg for request in model.requests]
+        await page.page.evaluate(WATCH)
+        await page.turns.last.locator(".shot").click()
+        dialog = page.page.locator("#seen-dialog")
+        figures = dialog.locator("figure")
+        await expect(figures).to_have_count(2)
+        caption = figures.nth(1).locator("figcaption")
+        await expect(caption).to_contain_text("The part that was looked at again")
+        await expect(caption).to_contain_text(
+            re.compile(
+                r"\d+ visual tokens · a part of the camera's 1280×720: \d+×\d+ from \d+, \d+\.$"
+            )
+        )
+        shown = [bytes(await page.page.evaluate(f"window.__blobs[{at}]")) for at in (0, 1)]
+        assert {*shown} == {whole, part}
+        told = re.search(r"(\d+)×(\d+) from (\d+), (\d+)", await caption.inner_text())
+        assert told is not None
+        width, height, left, top = (int(number) for number in told.groups())
+        assert (width, height) < (1280, 720)
+        place = await figures.first.locator(".place").bounding_box()
+        mark = await figures.first.locator(".mark rect").bounding_box()
+        assert place is not None
+        assert mark is not None
+        scale = place["width"] / 1280
+        assert mark["x"] - place["x"] == pytest.approx(left * scale, abs=4)
+        assert mark["y"] - place["y"] == pytest.approx(top * scale, abs=4)
+        assert mark["width"] == pytest.approx(width * scale, abs=6)
+
+        # The mark goes along when the whole comes closer; the part has a zoom of its own.
+        await figures.first.locator("img").hover()
+        await page.page.mouse.wheel(0, -300)
+        style = await figures.first.locator("img").get_attribute("style") or ""
+        assert "scale(" in style
+        await expect(figures.first.locator(".mark")).to_have_attribute("style", style)
+        await expect(figures.nth(1).locator("img")).to_have_attribute(
+            "style", re.compile(r"scale\(1\)")
+        )
+
+        await dialog.get_by_label("Compare with").select_option(index=1)
+        await expect(dialog.locator("figure:visible")).to_have_count(2)
+        await expect(caption).to_be_hidden()
+        await dialog.get_by_label("Compare with").select_option(index=0)
+        await expect(caption).to_be_visible()
 
 
 # Two upright pictures of answers

@@ -252,6 +252,8 @@ class Response(ServerMessage):
     frames_sent: FramesSent | None = None
     # As in `Started`, with thumbnails
     others: list[FrameInfo] | None = None
+    # The part of `frame` that a question about a place looked at again; None without a second look
+    closer: FrameInfo | None = None
     # The fate of the sound of a spoken question, or of the scene: heard | deaf | missing | empty | too_long |
     # undecodable | refused. None where none belongs to it
     sound: SoundUse | None = None

@@ -127,7 +127,8 @@ class FirstLook:
             self._end(result, answer)
 
         try:
-            self._look_again(region, SecondLook(self.id, unit, region, frame, looked))
+            again = SecondLook(self.id, unit, region, frame, self._answer.looks_closer, looked)
+            self._look_again(region, again)
         except QwenCameraError as error:
             # The first look is an answer, too.
             log.info("no second look", extra={"code": error.code})
@@ -146,7 +147,10 @@ class FirstLook:
 
 
 class SecondLook:
-    """Sink of the second look, of which people see nothing. Calls `on_end` with its result and answer; None: it failed."""
+    """Sink of the second look, whose words nobody sees. Calls `on_end` with its result and answer; None: it failed.
+
+    `on_picture` gets the picture when an engine has it, and None when the look failed.
+    """
 
     def __init__(
         self,
@@ -154,17 +158,20 @@ class SecondLook:
         unit: BoxUnit,
         region: Region,
         frame: tuple[int, int],
+        on_picture: Callable[[Picture | None], None],
         on_end: Callable[[Result | None, pointing.Answer | None], None],
     ) -> None:
         self.id = id
         self._unit = unit
         self._region = region
         self._frame = frame
+        self._on_picture = on_picture
         self._on_end = on_end
         self._picture: Picture | None = None
 
     def started(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
         self._picture = request.picture
+        self._on_picture(request.picture)
         # Another engine may have taken over since.
         self._unit = engine.status.capabilities.boxes or self._unit
 
@@ -175,6 +182,7 @@ class SecondLook:
         """Ignore it."""
 
     def failed(self, error: QwenCameraError) -> None:
+        self._on_picture(None)
         self._on_end(None, None)
 
     def finished(self, result: Result) -> None:

@@ -192,6 +192,8 @@ class AnswerSink:
         self._shots = {shot.frame.id: shot for shot in shots}
         # The pictures of other cameras that it has
         self._others: list[wire.FrameInfo] = []
+        # The part of its picture that was looked at again; None without
+        self._closer: wire.FrameInfo | None = None
         self._prepare_seconds = 0.0
         self._text: list[str] = []
         # The response without the picture; None before the end.
@@ -217,6 +219,7 @@ class AnswerSink:
         self._others = [self._describe(one.picture) for one in beside]
         self._frames = earlier_frames(past, time.monotonic(), time.time())
         self._video = request.video
+        self._closer = None
         self._prepare_seconds = picture.prepare_seconds
         self._text.clear()
         self.put_started(self.frame)
@@ -225,6 +228,10 @@ class AnswerSink:
     def looked_again(self, request: EngineRequest) -> None:
         """Note another picture, with which the answer goes on."""
         self.frame = self._describe(request.picture)
+
+    def looks_closer(self, picture: Picture | None) -> None:
+        """Note the part that an engine has got for a second look; None: that look failed."""
+        self._closer = self._describe(picture) if picture is not None else None
 
     def _describe(self, picture: Picture) -> wire.FrameInfo:
         """Describe a picture that an engine has, and keep it for a person who wants to see it."""
@@ -265,10 +272,11 @@ class AnswerSink:
         if self.frame is not None or self._kind is Kind.CHAT:
             response = self._response(result)
             self._outbox.put(response)
-            frame = response.frame
+            frame, closer = response.frame, response.closer
             self.response = response.model_copy(
                 update={
                     "frame": frame and without_thumbnail(frame),
+                    "closer": closer and without_thumbnail(closer),
                     "frames": without_pictures(response.frames),
                     "others": [without_thumbnail(one) for one in response.others or ()] or None,
                 }
@@ -333,6 +341,7 @@ class AnswerSink:
             frames=named(self._frames[result.pictures_left_out :], result.text),
             frames_sent=self._sent_as(result),
             others=self._others[result.pictures_left_out :] or None,
+            closer=self._closer,
             sound=self._sound(result),
             speech=self._speech(result),
             timings=wire.Timings(

@@ -9,7 +9,7 @@ import pytest
 
 from server.core.errors import EngineFailed
 from server.core.frames import BoxUnit, Geometry
-from server.core.messages import Cancel, Chat
+from server.core.messages import Cancel, Chat, Drop
 from server.engines.base import Capabilities, EngineRequest
 from tests.support.fakes import FakeEngine, until
 from tests.support.rooms import Room, room
@@ -124,6 +124,45 @@ async def test_the_second_picture_shows_that_part() -> None:
         first, second = (request.picture for request in engine.requests)
         assert first.frame_id == second.frame_id
         assert (second.source_width, second.source_height) == (640, 360)
+
+
+async def test_the_second_picture_is_kept_for_its_session() -> None:
+    """The answer names it with its size, tokens and part; it goes with the answer, as the first one does."""
+    engine = qwen("Left.\n" + boxes(0, 0, 50, 50), "[]")
+    async with room(engine) as one:
+        response = await ask(one)
+        sent = [request.picture for request in engine.requests]
+        frame, closer = response["frame"], response["closer"]
+        for told, picture in zip((frame, closer), sent, strict=True):
+            kept = one.session.sent_pictures.get(told["picture"])
+            assert kept is not None
+            assert kept.jpeg == picture.jpeg
+        second = sent[1]
+        size = (closer["width"], closer["height"], closer["visual_tokens"])
+        assert size == (second.width, second.height, second.visual_tokens)
+        assert second.region is not None
+        region = second.region
+        assert closer["crop"] == [region.left, region.top, region.right, region.bottom]
+        assert "crop" not in frame
+        one.session.handle(Drop(type="drop", id="q"))
+        assert len(one.session.sent_pictures) == 0
+
+
+async def test_no_second_picture_is_named_without_a_second_look() -> None:
+    """Neither for a large thing, nor for a look that failed."""
+    engine = qwen("Left.\n" + boxes(0, 0, 500, 500), "Left.\n" + boxes(0, 0, 50, 50), "")
+    async with room(engine) as one:
+        assert "closer" not in await ask(one)
+        plain = engine.chunks
+
+        def fail(request: EngineRequest) -> list[str]:
+            if len(engine.requests) == 3:
+                raise EngineFailed("gone")
+            assert callable(plain)
+            return list(plain(request))
+
+        engine.chunks = fail
+        assert "closer" not in await ask(one)
 
 
 async def test_a_second_look_can_take_it_back() -> None:
