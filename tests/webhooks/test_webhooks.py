@@ -16,6 +16,7 @@ from server.core.metrics import Metrics
 from server.core.webhook_list import Evidence, Webhook, WebhookList
 from server.webhooks import retry
 from server.webhooks.alarm import Alarm, Source
+from server.webhooks.sender import Sender
 from server.webhooks.waiting import MOST_OF_A_SOURCE
 from server.webhooks.webhooks import Webhooks
 from tests.support.clients import soon
@@ -257,7 +258,8 @@ async def test_nothing_of_a_visitor_leaves_after_the_end() -> None:
     hanging = True
     async with receiving(lambda heard: None if hanging else OK) as receiver:
         one = hook(receiver, cameras=("*",), people=True, evidence=Evidence.LINK)
-        async with sending(one) as webhooks:
+        # No limit of an attempt ends it before the withdrawal does.
+        async with sending(one, sender=Sender(seconds=3600)) as webhooks:
             for _ in range(3):
                 webhooks.rang_for(ring(VISITOR), ["hall"])
             await soon(lambda: len(receiver.heard) == 1)
