@@ -23,8 +23,10 @@ from server.core.errors import OperatorError
 from server.core.secret_rules import MAKE_A_SECRET, secret_weakness, short_code
 from server.core.setting_errors import Problems, sentences_of
 from server.core.setting_fields import (
+    BaseUrl,
     MqttUrl,
     RedisUrl,
+    checksum,
     flag,
     list_of,
     names,
@@ -40,7 +42,6 @@ from server.core.setting_fields import (
 from server.core.setting_file import unused_lines
 from server.core.setting_text import (
     allowed_host,
-    base_url,
     base_urls,
     file_source,
     host_name,
@@ -132,7 +133,7 @@ class Settings(BaseSettings):
     )
 
     # Speech
-    speech_base_url: str = text(
+    speech_base_url: BaseUrl = text(
         "", "an http or https URL like http://127.0.0.1:8091/v1, without a user, query or fragment"
     )
     speech_api_key: SecretStr = secret()
@@ -144,7 +145,7 @@ class Settings(BaseSettings):
     )
     speech_local_options: str = text()
     speech_python: Path | None = path("a Python that has qwen-tts, ~ being the home directory")
-    transcription_base_url: str = text(
+    transcription_base_url: BaseUrl = text(
         "", "an http or https URL like http://127.0.0.1:8003/v1, without a user, query or fragment"
     )
     transcription_model: str = text()
@@ -154,6 +155,8 @@ class Settings(BaseSettings):
         "a directory with a speech model's files, ~ being the home directory"
     )
     microphone: bool = flag(True)
+    end_of_turn_model: Path | None = path("a path, ~ being the home directory")
+    end_of_turn_sha256: str = checksum()
 
     # Frames
     frame_sample_rate: float = number(2.0, 0.1, 30)
@@ -273,11 +276,6 @@ class Settings(BaseSettings):
     def _base_urls(cls, value: str) -> str:
         return " ".join(base_urls(value))
 
-    @field_validator("speech_base_url", "transcription_base_url")
-    @classmethod
-    def _base_url(cls, value: str) -> str:
-        return base_url(value) if value else value
-
     @field_validator("catalogue")
     @classmethod
     def _catalogue(cls, value: str) -> str:
@@ -285,7 +283,7 @@ class Settings(BaseSettings):
 
     @field_validator(
         *("model_path", "local_model", "engine_python"),
-        *("transcription_local_model", "speech_local_model", "speech_python"),
+        *("transcription_local_model", "speech_local_model", "speech_python", "end_of_turn_model"),
         *("standing_cameras", "webhooks", "mqtt_ca", "log_file"),
         *("ssl_cert_path", "ssl_key_path", "ca_cert_path", "device_key_path"),
     )
@@ -335,6 +333,7 @@ class Settings(BaseSettings):
             self.engine, local=self.local_model is not None, operator=bool(operator)
         )
         problems += setting_problems.speech(self.speech_base_url, self.speech_local_model)
+        problems += setting_problems.end_of_turn(self.end_of_turn_model, self.end_of_turn_sha256)
         problems += setting_problems.turn(self.turn_urls, self.turn_secret.get_secret_value())
         if problems:
             raise Problems(problems)

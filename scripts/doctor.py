@@ -81,7 +81,10 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 async def _models(settings: Settings, health: object) -> AsyncGenerator[Finding, None]:
     """Check what is set beside the model server."""
-    for check in (local.check_local_model, speech.check_recogniser, speech.check_voice):
+    for check in (
+        *(local.check_local_model, speech.check_recogniser, speech.check_voice),
+        speech.check_end_of_turn,
+    ):
         if (found := await check(settings, health)) is not None:
             yield found
 
@@ -228,8 +231,9 @@ class Examination:
                 say("End it, or set another PORT, then start the server."),
             )
         else:
-            cause, todo = say("Port {port} is free: no server runs.", port=port), say(
-                "Start it: bash scripts/run.sh"
+            cause, todo = (
+                say("Port {port} is free: no server runs.", port=port),
+                say("Start it: bash scripts/run.sh"),
             )
         return Finding("server", server.title, server.state, server.text, cause, todo)
 

@@ -1,7 +1,8 @@
-"""Checks of what makes words of speech, and of what speaks answers."""
+"""Checks of what makes words of speech, of what hears where it ends, and of what speaks answers."""
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,14 @@ from pydantic import SecretStr
 from config import Settings
 from scripts.checks.finding import Finding, State
 from scripts.checks.model_list import Trouble, has, listed
-from scripts.checks.words import say
+from scripts.checks.words import key, say
+from server.voice.turn_model import TurnModel, TurnModelUnusable, TurnTrouble
+
+_TROUBLE = {
+    TurnTrouble.UNREADABLE: key("The file cannot be read."),
+    TurnTrouble.OTHER_SHA256: key("The file has another SHA-256 than END_OF_TURN_SHA256."),
+}
+_NO_MODEL = key("The file is no model for the end of turns.")
 
 
 async def check_recogniser(settings: Settings, health: Any) -> Finding | None:
@@ -48,6 +56,34 @@ async def check_voice(settings: Settings, health: Any) -> Finding | None:
         settings.speech_model,
         without=say("Each browser reads answers with its own voice."),
     )
+
+
+async def check_end_of_turn(settings: Settings, health: Any) -> Finding | None:
+    """Check the end-of-turn model that the settings name; None without one. `health`: as above."""
+    path = settings.end_of_turn_model
+    if path is None or not settings.microphone:
+        return None
+    title, id, name = say("End of turn"), "end_of_turn", path.name
+    reported = health.get(id) if isinstance(health, dict) else None
+    state = reported.get("state") if isinstance(reported, dict) else None
+    if state == "ready":
+        return Finding(id, title, State.OK, say("{name} is ready.", name=name))
+    todo = say(
+        "Correct {setting} or what the cause names, then start the server again.",
+        setting="END_OF_TURN_MODEL",
+    )
+    without = say("Until then silence alone ends spoken questions.")
+    try:
+        await asyncio.to_thread(TurnModel, path, settings.end_of_turn_sha256)
+    except TurnModelUnusable as error:
+        text = say("{setting} cannot be loaded.", setting="END_OF_TURN_MODEL")
+        cause = f"{say(_TROUBLE.get(error.trouble, _NO_MODEL))} {without}"
+        return Finding(id, title, State.WARN, text, cause, todo)
+    if state is not None:
+        # It was corrected after the start.
+        return Finding(id, title, State.WARN, say("{name} is not ready.", name=name), without, todo)
+    text = say("{name} can be loaded, as far as its files tell.", name=name)
+    return Finding(id, title, State.OK, text)
 
 
 async def _server(
@@ -100,8 +136,9 @@ def _local(id: str, title: str, setting: str, folder: Path, health: Any) -> Find
             id, title, State.WARN, text, say("Its folder has no {name}.", name=missing[0]), todo
         )
     if isinstance(reported, dict):
-        text, cause = say("{name} is not ready.", name=folder.name), str(
-            reported.get("detail") or ""
+        text, cause = (
+            say("{name} is not ready.", name=folder.name),
+            str(reported.get("detail") or ""),
         )
         return Finding(id, title, State.WARN, text, cause, todo)
     return Finding(id, title, State.OK, say("{name} has its files.", name=folder.name))

@@ -285,8 +285,8 @@ class Pools:
     """The process's bounded thread pools.
 
     `decode`: video frames. `prepare`: pictures that a question waits for. `heavy`: text and face
-    recognition. `hear`: speech in what microphones send. `manage`: reading the machine and its
-    models, which may take minutes. `measure`: memory of models.
+    recognition. `hear`: speech in what microphones send. `judge`: the ends of turns in it. `manage`:
+    reading the machine and its models, which may take minutes. `measure`: memory of models.
     """
 
     def __init__(
@@ -296,6 +296,7 @@ class Pools:
         self.prepare = ThreadPoolExecutor(prepare, "prepare")
         self.heavy = ThreadPoolExecutor(heavy, "heavy")
         self.hear = ThreadPoolExecutor(1, "hear")
+        self.judge = ThreadPoolExecutor(1, "judge")
         self.manage = ThreadPoolExecutor(manage, "manage")
         self.measure = ThreadPoolExecutor(1, "measure")
 
@@ -306,7 +307,7 @@ class Pools:
         """
 
         def end() -> None:
-            media = (self.decode, self.prepare, self.heavy, self.hear)
+            media = (self.decode, self.prepare, self.heavy, self.hear, self.judge)
             for pool in (*media, self.manage, self.measure):
                 pool.shutdown(wait=True, cancel_futures=True)
 

@@ -151,6 +151,12 @@ class Metrics:
             "shared_limits_failures_total",
             "Times that Redis did not answer: limits hold for this process alone until it does",
         )
+        # result: complete, incomplete, unused, busy, slow, failed
+        self.turn_checks = counter(
+            "turn_checks_total",
+            "Pauses that the end-of-turn model was asked about by how that ended",
+            "result",
+        )
         # reason: voice, user, typing, replaced
         self.speech_stopped = counter(
             "speech_stopped_total", "Spoken answers that somebody interrupted", "reason"

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from server.core.mqtt_address import mqtt_url
-from server.core.setting_text import port_range, redis_url
+from server.core.setting_text import base_url, port_range, redis_url
 
 
 def list_of(one: Callable[[str], Any]) -> BeforeValidator:
@@ -53,6 +53,7 @@ def _checked(one: Callable[[str], str]) -> AfterValidator:
     return AfterValidator(lambda value: SecretStr(one(value.get_secret_value())))
 
 
+BaseUrl = Annotated[str, AfterValidator(lambda value: base_url(value) if value else value)]
 RedisUrl = Annotated[SecretStr, _checked(redis_url)]
 MqttUrl = Annotated[SecretStr, _checked(mqtt_url)]
 
@@ -71,6 +72,14 @@ def names(allowed: str, default: tuple[Any, ...] = ()) -> Any:
 
 def path(allowed: str) -> Any:
     return Field(default=None, description=allowed)
+
+
+def checksum() -> Any:
+    return Field(
+        default="",
+        pattern=r"^([0-9a-fA-F]{64})?$",
+        description="a file's SHA-256, 64 hexadecimal digits, or empty",
+    )
 
 
 def short_name() -> Any:

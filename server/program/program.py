@@ -148,6 +148,7 @@ class Program:
             ),
             speech_model=SpeechModel() if settings.microphone else None,
             hear_pool=self.pools.hear,
+            turn_judge=self.speech.judge(self.pools, self.metrics),
             handovers=self.access.handovers,
         )
         # Those that tests and the routes use most

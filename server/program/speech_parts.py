@@ -1,8 +1,11 @@
-"""The speech part of the composition root: the recogniser, the voice, and what looks after them."""
+"""The speech part of the composition root: the recogniser, the voice, the model for the end of turns,
+and what looks after them.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -11,13 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from config import Settings
-from server.core.aio import supervise
+from server.core.aio import Pools, supervise
 from server.core.errors import BadRequest
+from server.core.metrics import Metrics
 from server.engines.speech.chosen_recogniser import ChosenRecogniser
 from server.engines.speech.local_recogniser import LocalRecogniser
 from server.engines.speech.local_voice import LocalVoice
 from server.engines.speech.server_recogniser import ServerRecogniser
 from server.engines.speech.server_voice import ServerVoice
+from server.voice.turn_judge import TurnJudge
+from server.voice.turn_model import TurnModel, TurnModelUnusable, TurnTrouble
+
+log = logging.getLogger(__name__)
 
 _PROBE_SECONDS = 15.0
 _ROOT = Path(__file__).resolve().parents[2]
@@ -32,6 +40,8 @@ class SpeechParts:
         self._settings = settings
         # Speaks answers; without one pages do
         self.voice = _voice(settings)
+        # The reason why the model for the end of turns is not used; None before `judge`, and where it is
+        self._turn_trouble: TurnTrouble | None = None
         # A server before a local one
         self.recogniser: ServerRecogniser | LocalRecogniser | None = None
         # Called when the recogniser answers again, or no more
@@ -56,11 +66,50 @@ class SpeechParts:
         python = _python(self._settings.engine_python)
         return LocalRecogniser(folder, python, chosen=chosen, on_change=lambda: self.on_change())
 
+    def judge(self, pools: Pools, metrics: Metrics) -> TurnJudge | None:
+        """Load the model for the end of turns; None without one, or where it cannot be used."""
+        metrics.gauge(
+            "turn_model",
+            "1 with the state of the end-of-turn model, where one is set",
+            ("state",),
+            lambda: {(found["state"],): 1.0} if (found := self._turn_model()) else {},
+        )
+        path = self._turn_path
+        if path is None:
+            return None
+        try:
+            model = TurnModel(path, self._settings.end_of_turn_sha256)
+        except TurnModelUnusable as error:
+            self._turn_trouble = error.trouble
+            log.warning(
+                "END_OF_TURN_MODEL is not used: silence alone ends turns",
+                extra={"reason": str(error.trouble)},
+            )
+            return None
+        log.info("END_OF_TURN_MODEL is loaded")
+        return TurnJudge(model, pools.judge, metrics)
+
+    @property
+    def _turn_path(self) -> Path | None:
+        """The model for the end of turns; None where nobody would use it."""
+        return self._settings.end_of_turn_model if self._settings.microphone else None
+
+    def _turn_model(self) -> dict[str, str] | None:
+        if self._turn_path is None:
+            return None
+        state = "ready" if self._turn_trouble is None else "misconfigured"
+        detail = str(self._turn_trouble or "")
+        return {"name": self._turn_path.name, "state": state, "detail": detail}
+
     def report(self) -> dict[str, dict[str, str] | None]:
         """Describe those that answer, for operators."""
         chosen = self.ear.chosen[1] if self.ear.chosen is not None else None
         answers = chosen if chosen is not None and chosen.ready else self.recogniser
-        return {"recogniser": _described(answers), "voice": _described(self.voice)}
+        return {
+            "recogniser": _described(answers),
+            "voice": _described(self.voice),
+            "end_of_turn": self._turn_model(),
+        }
 
     def seen(self) -> dict[str, Any]:
         """Return what the operator's panel shows: also the chosen one, while it loads or when it failed."""

@@ -1,4 +1,6 @@
-"""Find the beginning and the end of a person's turn: by silence, or by a button that is held."""
+"""Find the beginning and the end of a person's turn: by silence, with a model's word where there is
+one (`end_of_turn.py`), or by a button that is held.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,7 @@ from enum import StrEnum
 
 from server.core.states import Steps
 from server.voice.detector import CHUNK_SECONDS, Chunk
+from server.voice.end_of_turn import EndOfTurn, reached
 
 # Silence after which the frame is taken, and after which a turn ends unless it is set otherwise
 PAUSE_SECONDS = 0.2
@@ -61,6 +64,15 @@ class Resumed:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """A model is to say whether the turn is complete. `until`: the end of its sound so far."""
+
+    number: int
+    since: float
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """The turn is over. `said`: the end of speech; `until`: the end of its sound."""
 
@@ -74,13 +86,15 @@ class Dropped:
     """The speech was no turn: too little, or given up."""
 
 
-TurnEvent = Began | Paused | Resumed | Ended | Dropped
+TurnEvent = Began | Paused | Resumed | Asked | Ended | Dropped
 
 
 class Turns:
     """The turns of one microphone, chunk by chunk in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, rule: EndOfTurn | None = None) -> None:
+        """`rule`: None where silence alone ends a turn; else each `Asked` wants an `answer`."""
+        self._rule = rule
         self._state = Steps(TurnState.WAITING, _STEPS)
         self._silence = SILENCE_SECONDS
         # Speech of the newest chunks while waiting
@@ -133,16 +147,28 @@ class Turns:
             if self.state is TurnState.SILENCE:
                 self._state.to(TurnState.SPEECH)
                 events.append(Resumed())
+                if self._rule is not None:
+                    self._rule.begin()
         elif (
             self.state is TurnState.SPEECH
             and self._speech >= _LEAST_SPEECH
-            and _reached(chunk.end - self._said, PAUSE_SECONDS)
+            and reached(chunk.end - self._said, PAUSE_SECONDS)
         ):
             self._state.to(TurnState.SILENCE)
             events.append(Paused(self._said))
+        number = self._check(chunk)
         if self._over(chunk):
             events.append(self._end(chunk.end))
+        elif number is not None:
+            events.append(Asked(number, self._since, chunk.end))
         return events
+
+    def answer(self, number: int, complete: bool | None) -> tuple[bool, list[TurnEvent]]:
+        """Take a model's answer to an `Asked`, None for none. Returns whether it was of use."""
+        if self._rule is None or not self._rule.answer(number, complete):
+            return False, []
+        silence = self._heard - self._said
+        return True, [self._end(self._heard)] if self._rule.over(silence, self._silence) else []
 
     def press(self, now: float) -> list[TurnEvent]:
         """The button is held from now on: a turn begins, in place of the one before."""
@@ -185,13 +211,28 @@ class Turns:
         self._since, self._speech, self._said = since, speech, said
         self._released = None
         self._onset.clear()
+        if self._rule is not None:
+            self._rule.begin()
+
+    def _check(self, chunk: Chunk) -> int | None:
+        """Return the number of the check to make after a chunk, None for none."""
+        if self._rule is None or self._held or self._released is not None:
+            return None
+        if self.state is not TurnState.SILENCE:
+            return None
+        return self._rule.ask(chunk.end - self._said, self._silence)
 
     def _over(self, chunk: Chunk) -> bool:
         if chunk.end - self._since >= MOST_TURN_SECONDS:
             return True
         if self._released is not None:
             return chunk.end >= self._released
-        return not self._held and _reached(chunk.end - self._said, self._silence)
+        if self._held:
+            return False
+        silence = chunk.end - self._said
+        if self._rule is not None:
+            return self._rule.over(silence, self._silence)
+        return reached(silence, self._silence)
 
     def _end(self, until: float) -> Ended | Dropped:
         if self._speech < _LEAST_SPEECH:
@@ -203,9 +244,6 @@ class Turns:
     def _drop(self) -> Dropped:
         self._state.to(TurnState.WAITING)
         self._held, self._released = False, None
+        if self._rule is not None:
+            self._rule.begin()
         return Dropped()
-
-
-def _reached(silence: float, wanted: float) -> bool:
-    """Compare a silence of whole chunks with a wish, to the nearest chunk."""
-    return silence >= wanted - CHUNK_SECONDS / 2

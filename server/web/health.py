@@ -38,8 +38,8 @@ class Health:
         speech: Callable[[], Mapping[str, Mapping[str, str] | None]] = dict,
         gateways: Callable[[], Sequence[Gateway]] = tuple,
     ) -> None:
-        """`draining`: why nobody new is taken, "" otherwise; `engines`: all engines that can be used, best first; `speech`: the state of `recogniser` and
-        `voice`, None for none; `gateways`: the others, as they reported last.
+        """`draining`: why nobody new is taken, "" otherwise; `engines`: all engines that can be used, best first; `speech`: the state of `recogniser`,
+        `voice` and `end_of_turn`, None for none; `gateways`: the others, as they reported last.
         """
         self._version = version
         self._engine = engine
@@ -116,6 +116,7 @@ class Health:
             ],
             "recogniser": None,
             "voice": None,
+            "end_of_turn": None,
             **self._speech(),
             "sessions": self._sessions(),
             "cameras": self._cameras(),

@@ -102,6 +102,8 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "speech_failures": ("counter", ("code",)),
     "speech_first_chunk_seconds": ("histogram", ()),
     "speech_stopped": ("counter", ("reason",)),
+    "turn_checks": ("counter", ("result",)),
+    "turn_model": ("gauge", ("state",)),
     "process_virtual_memory_bytes": ("gauge", ()),
     "process_resident_memory_bytes": ("gauge", ()),
     "process_start_time_seconds": ("gauge", ()),

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from config import ConfigError, load
+from scripts.bench.live_encoder import LiveEncoder, Scene
+from scripts.bench.voice_peer import VoicePeer
 from server.core.errors import SpeechUnavailable
 from server.engines.speech.local_recogniser import LocalRecogniser
 from server.engines.speech.local_voice import LocalVoice
 from server.engines.speech.server_recogniser import ServerRecogniser
 from server.program.speech_parts import SpeechParts
+from tests.support import onnx_model
 from tests.support.clients import http, page_of, soon
 from tests.support.running import Running, running
 from tests.support.speech_server import SpeechServer
 from tests.support.transcription_server import TranscriptionServer
+from tests.voice.sounds import HALVES, hiss, needs_espeak, silence, spoken
 
 
 async def health(run: Running, part: str = "recogniser") -> Any:
@@ -170,3 +176,101 @@ def test_a_bad_address_stops_the_start() -> None:
     """As any bad setting."""
     with pytest.raises(ConfigError, match="TRANSCRIPTION_BASE_URL"):
         load(None, transcription_base_url="ftp://127.0.0.1")
+
+
+# The model for the end of turns
+
+
+def turn_settings(folder: Path, likelihood: float) -> dict[str, Any]:
+    """Settings with a model that calls each turn complete with the same likelihood."""
+    file, sha256 = onnx_model.written(folder, onnx_model.turn_model(likelihood))
+    return {"end_of_turn_model": file, "end_of_turn_sha256": sha256}
+
+
+async def metric(run: Running, name: str) -> dict[str, float]:
+    """Return the values of a metric by its one label."""
+    async with http(run) as client:
+        text = (await client.get("/metrics")).text
+    return {
+        label: float(value)
+        for label, value in re.findall(rf'^qwen_camera_{name}{{\w+="(\w+)"}} (\S+)$', text, re.M)
+    }
+
+
+async def test_no_end_of_turn_model_by_default(tmp_path: Path) -> None:
+    """Silence ends turns; without a microphone a model is not even loaded."""
+    nothing = tmp_path / "none.onnx"
+    for settings in (
+        {},
+        {"end_of_turn_model": nothing, "end_of_turn_sha256": "0" * 64, "microphone": False},
+    ):
+        async with running(**settings) as run:
+            assert await health(run, "end_of_turn") is None
+            assert await metric(run, "turn_model") == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [("missing", "cannot be read"), ("sha256", "another SHA-256"), ("text", "cannot load")],
+)
+async def test_an_end_of_turn_model_that_cannot_be_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, given: str, reason: str
+) -> None:
+    """The server runs without it; the log, /health and a metric say so, once each."""
+    settings = turn_settings(tmp_path, 0.9)
+    if given == "missing":
+        settings["end_of_turn_model"] = tmp_path / "none.onnx"
+    elif given == "sha256":
+        settings["end_of_turn_sha256"] = "0" * 64
+    else:
+        file, sha256 = onnx_model.written(tmp_path, b"no model")
+        settings = {"end_of_turn_model": file, "end_of_turn_sha256": sha256}
+    async with running(**settings) as run:
+        found = await health(run, "end_of_turn")
+        assert (found["name"], found["state"]) == (
+            settings["end_of_turn_model"].name,
+            "misconfigured",
+        )
+        assert reason in found["detail"]
+        assert await metric(run, "turn_model") == {"misconfigured": 1}
+    lines = [record for record in caplog.records if "END_OF_TURN_MODEL" in record.message]
+    assert len(lines) == 1
+    assert reason in vars(lines[0])["reason"]
+
+
+@pytest.mark.slow
+@needs_espeak
+@pytest.mark.parametrize(("likelihood", "turns"), [(None, 2), (0.1, 1)])
+async def test_a_pause_within_a_sentence(
+    tmp_path: Path, likelihood: float | None, turns: int
+) -> None:
+    """Spoken into a microphone over WebRTC, with 1.2 s of silence in the middle: two questions, and one
+    where the model calls its first half unfinished.
+    """
+    settings = turn_settings(tmp_path, likelihood) if likelihood is not None else {}
+    first, second = (spoken(half) for half in HALVES[0])
+    sentence = np.concatenate([first, silence(1.2), second])
+    encoder = LiveEncoder(Scene(640, 480), rate=10)
+    try:
+        async with (
+            TranscriptionServer() as words,
+            running(transcription_base_url=words.base_url, **settings) as run,
+        ):
+            recogniser = run.program.speech.recogniser
+            assert recogniser is not None
+            await soon(lambda: recogniser.ready)
+            async with VoicePeer(run.base_url, encoder) as peer:
+                await peer.listen(silence_ms=500, speak=False)
+                peer.microphone.room = hiss(10)
+                await peer.microphone.say(sentence)
+                # The words of a turn that ended in the pause have come by now.
+                since = peer.seen
+                await peer.wait_for(
+                    lambda m: m["type"] == "heard" and m["final"], timeout=30, since=since
+                )
+                assert len(words.requests) == turns
+            found = await metric(run, "turn_checks_total")
+            assert found.get("incomplete", 0) >= (4 if turns == 1 else 0)
+            assert not set(found) - {"incomplete", "unused"}
+    finally:
+        await encoder.close()

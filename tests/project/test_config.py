@@ -101,6 +101,8 @@ def test_bounds(
         ("LOG_FILE", "/nowhere/at/all.log", "a file in an existing directory"),
         ("CATALOGUE", "/nowhere/models.toml", "a path, or an https URL"),
         ("CATALOGUE", "http://h/models.toml", "a path, or an https URL"),
+        ("END_OF_TURN_SHA256", "5f" * 31, "a file's SHA-256, 64 hexadecimal digits"),
+        ("END_OF_TURN_SHA256", "g" * 64, "a file's SHA-256, 64 hexadecimal digits"),
     ],
 )
 def test_a_bad_value_is_named_with_what_is_allowed(
@@ -319,6 +321,14 @@ def test_a_short_operator_token_stops_the_start(monkeypatch: pytest.MonkeyPatch)
     assert MAKE_A_SECRET in message
     assert "fifteen-letters" not in message
     assert not read(monkeypatch, OPERATOR_TOKEN="sixteen--letters").warnings
+
+
+def test_the_end_of_turn_model_needs_its_checksum(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file itself is read at the start, and may be missing."""
+    message = refused(monkeypatch, END_OF_TURN_MODEL="/nowhere/turn.onnx")
+    assert message.startswith("END_OF_TURN_SHA256 is empty.")
+    found = read(monkeypatch, END_OF_TURN_MODEL="~/turn.onnx", END_OF_TURN_SHA256="5F" * 32)
+    assert found.end_of_turn_model == Path.home() / "turn.onnx"
 
 
 def test_relays_need_their_secret(monkeypatch: pytest.MonkeyPatch) -> None:

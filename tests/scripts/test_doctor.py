@@ -5,6 +5,7 @@ trusts.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import ipaddress
 import json
 import os
@@ -28,6 +29,7 @@ from scripts.checks.finding import Finding, State
 from scripts.doctor import examine, options
 from scripts.lan_addresses import Identity
 from scripts.local_certificate import Issued, Keeper, read_pair
+from tests.support import onnx_model
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_server import free_port
 from tests.support.running import running
@@ -264,6 +266,47 @@ async def test_speech(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     (folder / "config.json").write_text("{}")
     (folder / "model.safetensors").write_bytes(b"")
     assert (await look(capsys, "--env-file", here))["voice"]["state"] == "ok"
+
+
+async def test_the_end_of_turn_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Read as the server reads it, and as the running server has it."""
+    file, sha256 = onnx_model.written(tmp_path, onnx_model.turn_model(0.9))
+
+    async def found(*arguments: str, **settings: Any) -> dict[str, Any] | None:
+        where = env_file(tmp_path, engine="builtin", **settings)
+        return (await look(capsys, *arguments, "--env-file", where)).get("end_of_turn")
+
+    given: dict[str, Any] = {"end_of_turn_model": file, "end_of_turn_sha256": sha256}
+    assert await found() is None
+    assert await found(**given, microphone="false") is None
+    plain = await found(**given)
+    assert plain is not None
+    assert (plain["state"], "turn.onnx can be loaded" in plain["text"]) == ("ok", True)
+    async with running(**given) as run:
+        seen = await found("--server-url", run.base_url, **given)
+        assert seen is not None
+        assert (seen["state"], seen["text"]) == ("ok", "turn.onnx is ready.")
+    wrong = {**given, "end_of_turn_sha256": "0" * 64}
+    for settings, why in (
+        (wrong, "another SHA-256"),
+        ({**given, "end_of_turn_model": tmp_path / "none.onnx"}, "cannot be read"),
+    ):
+        seen = await found(**settings)
+        assert seen is not None
+        assert seen["state"] == "warn"
+        assert why in seen["cause"]
+        assert "silence alone" in seen["cause"]
+    file.write_bytes(b"no model")
+    sha256 = hashlib.sha256(b"no model").hexdigest()
+    seen = await found(**{**given, "end_of_turn_sha256": sha256})
+    assert seen is not None
+    assert "no model for the end of turns" in seen["cause"]
+    async with running(**given) as run:
+        # The server began with another file, and does not look again.
+        file.write_bytes(onnx_model.turn_model(0.9))
+        seen = await found("--server-url", run.base_url, **given)
+        assert seen is not None
+        assert (seen["state"], seen["text"]) == ("warn", "turn.onnx is not ready.")
 
 
 async def test_each_of_several_model_servers_is_checked(

@@ -56,6 +56,7 @@ def test_ready() -> None:
         "engines": [{"name": "vllm", "model": "m", "state": "ready", "detail": ""}],
         "recogniser": None,
         "voice": None,
+        "end_of_turn": None,
         "sessions": 3,
         "cameras": 2,
         "queue_depth": {"chat": 1, "watch": 0, "describe": 4},

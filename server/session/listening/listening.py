@@ -19,18 +19,22 @@ from server.core.token_bucket import Bucket
 from server.session.listening.answer_interruption import AnswerInterruption, Talker
 from server.session.listening.speech_detection import SpeechDetection
 from server.session.listening.spoken_questions import Asker, SpokenQuestions, WordSource
+from server.session.listening.turn_checks import TurnChecks
 from server.session.request.outbox import Outbox
 from server.session.request.picture_reuse import PictureReuse
 from server.session.request.session_tools import SessionTools
 from server.voice.detector import Chunk
+from server.voice.end_of_turn import EndOfTurn
 from server.voice.foreground import Foreground
 from server.voice.line import VoiceLine
+from server.voice.log_mel import PICTURE_SECONDS
 from server.voice.onset import Onset
 from server.voice.ring import SoundRing
 from server.voice.turns import (
     MOST_TURN_SECONDS,
     PRE_ROLL_SECONDS,
     SILENCE_SECONDS,
+    Asked,
     Began,
     Dropped,
     Ended,
@@ -58,6 +62,8 @@ class _Stretch:
     turns: Turns
     interruption: AnswerInterruption
     onset: Onset
+    # None without a model for the end of turns
+    checks: TurnChecks | None
 
 
 class Listening:
@@ -190,8 +196,14 @@ class Listening:
             on_dropped=lambda pieces: self._line.dropped("detector", pieces),
             patience=self._patience,
         )
+        judge = self._tools.turn_judge
         self._stretch = _Stretch(
-            detection, Foreground(), Turns(), AnswerInterruption(self._talker), Onset()
+            detection,
+            Foreground(),
+            Turns(EndOfTurn() if judge is not None else None),
+            AnswerInterruption(self._talker),
+            Onset(),
+            TurnChecks(judge, self._judged) if judge is not None else None,
         )
         self._stretch.turns.set_silence(self._silence)
         self._line.on_sound = self._on_sound
@@ -202,6 +214,7 @@ class Listening:
         if self._stretch is not None:
             self._stretch.interruption.end()
             self._stretch.detection.close()
+            self._forget_check()
         self._stretch = None
         if self._release is not None:
             self._release.cancel()
@@ -273,11 +286,40 @@ class Listening:
                 case Paused():
                     self._spoken.pause(event.at)
                 case Resumed():
+                    self._forget_check()
                     self._spoken.resume()
+                case Asked():
+                    self._ask(event)
                 case Ended():
+                    self._forget_check()
                     self._spoken.end(event)
                 case Dropped():
+                    self._forget_check()
                     self._spoken.drop()
+
+    def _ask(self, asked: Asked) -> None:
+        """Have a model judge the turn's sound so far."""
+        if self._stretch is None or self._stretch.checks is None:
+            return
+        since = max(asked.since, asked.until - PICTURE_SECONDS)
+        sound = self._ring.slice(since, asked.until)
+        if sound is None:
+            self._judged(asked.number, None)
+        else:
+            self._stretch.checks.ask(asked.number, sound)
+
+    def _judged(self, number: int, complete: bool | None) -> bool:
+        """Take the answer of a check; returns False where it came too late to be of use."""
+        if self._stretch is None:
+            return False
+        used, events = self._stretch.turns.answer(number, complete)
+        self._apply(events)
+        self._report()
+        return used
+
+    def _forget_check(self) -> None:
+        if self._stretch is not None and self._stretch.checks is not None:
+            self._stretch.checks.close()
 
     # State
 

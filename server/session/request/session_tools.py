@@ -18,6 +18,7 @@ from server.inference import Inference
 from server.vision.aim import Found
 from server.vision.prepare import PicturePreparer
 from server.voice.detector import SpeechModel
+from server.voice.turn_judge import TurnJudge
 from server.webhooks.alarm import Alarm
 from server.webhooks.webhooks import Webhooks
 
@@ -79,6 +80,8 @@ class SessionTools:
     speech_model: SpeechModel | None = None
     # Threads of the detectors; None: a thread of the event loop's own
     hear_pool: ThreadPoolExecutor | None = None
+    # Hears whether a turn is complete; None: silence alone ends it
+    turn_judge: TurnJudge | None = None
     # Held while a frame becomes a picture of the recent past: one in all sessions
     keeping: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     # Speaks answers; None: pages do it with their browser's own voice.

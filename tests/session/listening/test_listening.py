@@ -8,7 +8,8 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -20,13 +21,19 @@ from server.core.messages import Cancel, Push, Settings, parse
 from server.core.sound import MicrophoneMode, Sound
 from server.engines.base import Capabilities
 from server.engines.speech.base import Words, WordTime
+from server.session.listening import turn_checks
 from server.session.listening.listening import RING_SECONDS, Listening
 from server.session.session import Session
 from server.voice.detector import CHUNK_SECONDS, Chunk, SpeechModel
+from server.voice.turn_judge import TurnJudge
+from server.voice.turn_model import TurnModel
+from tests.support import onnx_model
 from tests.support.fakes import FakeEngine, FakeEngines, until
 from tests.support.fakes_words import FakeWords
 from tests.support.rooms import LIMITS, Room, make_frame, make_tools
+from tests.support.turn_checks import HeldTurnModel, checks_of
 from tests.voice.sounds import (
+    HALVES,
     SENTENCES,
     Samples,
     hiss,
@@ -100,8 +107,11 @@ class Ear:
         return began
 
     async def settle(self) -> None:
+        """Wait until what was heard is known, and the model for the end of turns has answered."""
         stretch = self.listening._stretch
         await until(lambda: stretch is None or not stretch.detection.busy)
+        checks = stretch.checks if stretch is not None else None
+        await until(lambda: checks is None or not checks.busy)
 
     def show(self, captured: float | None = None) -> Frame:
         number = next(self._numbers)
@@ -119,12 +129,19 @@ class Ear:
 
 @asynccontextmanager
 async def ear(
-    words: FakeWords | None = None, engine: FakeEngine | None = None, *, model: bool = True
+    words: FakeWords | None = None,
+    engine: FakeEngine | None = None,
+    *,
+    model: bool = True,
+    end: TurnModel | HeldTurnModel | None = None,
 ) -> AsyncIterator[Ear]:
+    """`end`: the model for the end of turns."""
     engine = engine or FakeEngine(chunks=["A cup."])
     pools = Pools()
     engines = FakeEngines(engine)
-    tools = replace(make_tools(engines, pools), speech_model=SpeechModel() if model else None)
+    tools = make_tools(engines, pools)
+    judge = TurnJudge(cast(TurnModel, end), pools.judge, tools.metrics) if end else None
+    tools = replace(tools, speech_model=SpeechModel() if model else None, turn_judge=judge)
     session = Session("s", LIMITS, tools)
     words, talker = words or FakeWords("What is this?"), FakeTalker()
     session._parts.listening._spoken._recognising = words
@@ -270,6 +287,109 @@ async def test_who_goes_on_cancels_it() -> None:
         chats = [request for request in engine.requests if request.kind is Kind.CHAT]
         assert len(chats) == 1
         assert len(one.words.heard) == 1
+
+
+def hesitating(pause: float) -> Samples:
+    """A sentence with a pause in its middle, and silence behind it."""
+    first, second = (spoken(half) for half in HALVES[0])
+    parts = [silence(1), first, silence(pause), second, silence(0.75)]
+    sound = np.concatenate(parts)
+    return mixed(sound, hiss(len(sound) / 16_000))
+
+
+def answering(folder: Path, likelihood: float) -> TurnModel:
+    """A model that calls each turn complete with the same likelihood."""
+    return TurnModel(*onnx_model.written(folder, onnx_model.turn_model(likelihood)))
+
+
+@pytest.mark.parametrize(("likelihood", "turns"), [(None, 2), (0.1, 1), (0.9, 2)])
+async def test_a_model_hears_that_a_sentence_is_not_complete(
+    tmp_path: Path, likelihood: float | None, turns: int
+) -> None:
+    """A pause of 1.2 s with 500 ms of silence: two turns without a model, and with one that calls the
+    first half complete; one turn where it does not, and that has all of the sentence.
+    """
+    end = answering(tmp_path, likelihood) if likelihood is not None else None
+    async with ear(end=end) as one:
+        one.switch(silence_ms=500)
+        await one.hear(hesitating(1.2))
+        await one.hear(hiss(2.0))
+        one.show()
+        await one.one.next("response")
+        await until(lambda: len(one.words.heard) + one.words.given_up == turns)
+        assert len(one.one.engine.requests) == 1
+        if turns == 1:
+            first, second = (len(spoken(half)) / 16_000 for half in HALVES[0])
+            assert len(one.words.heard[0]) / 16_000 > first + 1.2 + second
+        found = checks_of(one.one.tools.metrics)
+        assert found == {None: {}, 0.1: {"incomplete": 6}, 0.9: {"complete": 2}}[likelihood]
+
+
+async def test_the_picture_goes_ahead_of_an_unfinished_turn(tmp_path: Path) -> None:
+    """At the first 200 ms of silence as ever, and it is stopped where the person goes on."""
+    engine = FakeEngine(chunks=["A cup."], capabilities=Capabilities(prefix_cache=True))
+    async with ear(engine=engine, end=answering(tmp_path, 0.1)) as one:
+        one.switch(silence_ms=500)
+        engine.hold(0)
+        sound = hesitating(1.2)
+        cut = round((1 + len(spoken(HALVES[0][0])) / 16_000 + 0.3) * 16_000)
+        await one.hear(sound[:cut])
+        one.show()
+        await until(lambda: engine.open == 1)
+        assert engine.requests[0].kind is Kind.AHEAD
+        engine.hold(0)
+        await one.hear(sound[cut:])
+        await until(lambda: engine.aborted == 1)
+        engine.release()
+        await one.hear(hiss(2.0))
+        one.show()
+        await one.one.next("response")
+        assert [asked.kind for asked in engine.requests].count(Kind.CHAT) == 1
+        assert len(one.words.heard) == 1
+
+
+@pytest.mark.parametrize("error", [ValueError("what was said"), None])
+async def test_without_the_models_answer_silence_ends_the_turn(
+    monkeypatch: pytest.MonkeyPatch, error: ValueError | None
+) -> None:
+    """It fails, or is slow: two turns, as without it."""
+    end = HeldTurnModel(error=error)
+    if error is not None:
+        end.go.set()
+    else:
+        # Sound passes quicker than time.
+        monkeypatch.setattr(turn_checks, "ANSWER_SECONDS", 0.005)
+    async with ear(end=end) as one:
+        one.switch(silence_ms=500)
+        if error is None:
+            # Nobody waits for a check that does not end.
+            one.settle = lambda: asyncio.sleep(0.02)  # type: ignore[method-assign]
+        await one.hear(hesitating(1.2))
+        await until(lambda: len(one.words.heard) + one.words.given_up == 2)
+        one.show()
+        await one.one.until(lambda m: m["type"] == "response" and m["text"] == "A cup.")
+        found = checks_of(one.one.tools.metrics)
+        assert set(found) <= ({"failed"} if error is not None else {"slow", "unused"})
+        end.go.set()
+
+
+async def test_muting_forgets_the_models_answer() -> None:
+    """A check is under way: its answer asks nothing."""
+    end = HeldTurnModel()
+    async with ear(end=end) as one:
+        one.switch(silence_ms=200)
+        one.settle = lambda: asyncio.sleep(0.001)  # type: ignore[method-assign]
+        sound = said(after=0.0)
+        await one.hear(sound)
+        await one.hear(hiss(0.35))
+        await until(lambda: bool(end.heard))
+        one.switch("off")
+        end.go.set()
+        await until(lambda: checks_of(one.one.tools.metrics) == {"unused": 1})
+        assert one.one.engine.requests == []
+        assert one.words.heard == []
+        # The model heard the turn, and of the 8 s before only what belongs to it.
+        assert len(end.heard[0]) / 16_000 < len(sound) / 16_000
 
 
 async def test_noise_asks_nothing() -> None:
