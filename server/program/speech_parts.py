@@ -77,17 +77,22 @@ class SpeechParts:
         path = self._turn_path
         if path is None:
             return None
-        try:
-            model = TurnModel(path, self._settings.end_of_turn_sha256)
-        except TurnModelUnusable as error:
-            self._turn_trouble = error.trouble
+        model = self._turn_loaded(path)
+        if model is None:
             log.warning(
                 "END_OF_TURN_MODEL is not used: silence alone ends turns",
-                extra={"reason": str(error.trouble)},
+                extra={"reason": str(self._turn_trouble)},
             )
             return None
         log.info("END_OF_TURN_MODEL is loaded")
         return TurnJudge(model, pools.judge, metrics)
+
+    def _turn_loaded(self, path: Path) -> TurnModel | None:
+        try:
+            return TurnModel(path, self._settings.end_of_turn_sha256)
+        except TurnModelUnusable as error:
+            self._turn_trouble = error.trouble
+            return None
 
     @property
     def _turn_path(self) -> Path | None:

@@ -53,7 +53,13 @@ class TurnJudge:
             self._troubled = False
         elif result != "unused" and not self._troubled:
             self._troubled = True
-            log.warning(
-                "the end-of-turn model did not answer: silence alone ends turns until it does",
-                extra={"reason": result, **({"error": type(error).__name__} if error else {})},
-            )
+            if error is not None:
+                log.warning(
+                    "the end-of-turn model failed: silence alone ends turns until it answers",
+                    extra={"error": type(error).__name__},
+                )
+            else:
+                log.warning(
+                    "the end-of-turn model has no time: silence alone ends turns until it answers",
+                    extra={"reason": result},
+                )
