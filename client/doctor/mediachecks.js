@@ -2,7 +2,7 @@
 
 import { ApiError, request } from "../live/api.js";
 import { problem } from "../words/problems.js";
-import { joined, key, known, text } from "../words/text.js";
+import { ended, joined, key, known, text } from "../words/text.js";
 
 /** @typedef {import("./doctor.js").Finding} Finding */
 
@@ -87,9 +87,9 @@ function pathIn(stats) {
   if (!local || !remote) return { state: "ok", text: text("Connected.") };
   const away = pair.currentRoundTripTime ? text("{number} ms there and back", { number: Math.max(1, Math.round(pair.currentRoundTripTime * 1000)) }) : "";
   if (local.candidateType === "relay") {
-    return { state: "ok", text: joined([text("Connected through a relay over {way}; no direct path was found", { way: (local.relayProtocol ?? "udp").toUpperCase() }), away].filter(Boolean)) + "." };
+    return { state: "ok", text: ended(joined([text("Connected through a relay over {way}; no direct path was found", { way: (local.relayProtocol ?? "udp").toUpperCase() }), away].filter(Boolean))) };
   }
-  return { state: "ok", text: joined([text("Connected over {way} ({local} to {remote})", { way: local.protocol.toUpperCase(), local: local.candidateType, remote: remote.candidateType }), away].filter(Boolean)) + "." };
+  return { state: "ok", text: ended(joined([text("Connected over {way} ({local} to {remote})", { way: local.protocol.toUpperCase(), local: local.candidateType, remote: remote.candidateType }), away].filter(Boolean))) };
 }
 
 /** The server's own check of a relay; `problem` is a code for what is wrong. @typedef {{ok: boolean|null, why: string, problem?: string}} Reported */

@@ -1,4 +1,4 @@
-import { isolated, key, list, number, percent as share, text } from "../words/text.js";
+import { ended, isolated, joined, key, list, number, percent as share, text } from "../words/text.js";
 import { said } from "./serverwords.js";
 
 /** @typedef {import("./engine.js").EngineFacts} EngineFacts */
@@ -52,8 +52,8 @@ export function bytes(count) {
 
 /** The line under a model's name. @param {Model} model */
 export function size({ weights_bytes: weights, memory_bytes: memory, here }) {
-  const files = weights ? `, ${bytes(weights)}` : "";
-  const parts = [`${here ? text("here") : text("not fetched")}${files}`, memory ? text("takes {size} of\u00a0memory", { size: bytes(memory) }) : ""];
+  const files = weights ? [bytes(weights)] : [];
+  const parts = [joined([here ? text("here") : text("not fetched"), ...files]), memory ? text("takes {size} of\u00a0memory", { size: bytes(memory) }) : ""];
   return parts.filter(Boolean).join(" · ");
 }
 
@@ -98,7 +98,7 @@ export function meanwhile({ report }) {
   if (!report || report.state === "idle" || (report.state === "ready" && report.answers)) return "";
   const { title, detail } = answering(report);
   const where = report.answering?.where ? ` (${report.answering.where})` : "";
-  return report.answering ? `${title}${where}.` : [title, detail].filter(Boolean).join(". ");
+  return report.answering ? ended(`${title}${where}`) : [ended(title), detail].filter(Boolean).join(" ");
 }
 
 /**

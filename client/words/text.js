@@ -28,6 +28,8 @@ export const LANGUAGES = {
 const RIGHT_TO_LEFT = new Set(["ar"]);
 // Around a name in a sentence that runs from right to left (Unicode bidirectional algorithm: FSI, PDI)
 const [ISOLATE, END_ISOLATE] = ["\u2068", "\u2069"];
+// A sentence around isolated words finds their direction by the first mark outside of them.
+const forward = () => (direction() === "rtl" ? "\u200f" : "");
 
 /** Marks of languages that have their own. @type {Record<string, Record<string, string>>} */
 const MARKS = {
@@ -124,14 +126,12 @@ export function moment(at) {
 
 /** @param {string[]} parts @returns {string} such as "a, b and c" */
 export function list(parts) {
-  return new Intl.ListFormat(locale).format(parts);
+  return forward() + new Intl.ListFormat(locale).format(parts.map(isolated));
 }
 
 /** Join facts such as "3 pictures" and "5 MB", each with its number beside its unit. @param {string[]} parts @param {", "|"; "} [mark] between them */
 export function joined(parts, mark = ", ") {
-  // A sentence around them finds their direction by the first mark outside of them.
-  const first = direction() === "rtl" ? "\u200f" : "";
-  return first + parts.map(isolated).join(MARKS[code]?.[mark] ?? mark);
+  return forward() + parts.map(isolated).join(MARKS[code]?.[mark] ?? mark);
 }
 
 /** Words as a sentence: with a full stop behind them, where they have no mark of their own. @param {string} words */

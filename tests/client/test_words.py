@@ -161,6 +161,18 @@ def test_what_asks_for_the_code_is_in_each_language() -> None:
     assert [json.loads(f'"{one}"') for _, one in _CALL.findall(listed)] == said
 
 
+def test_full_stops_are_those_of_the_language() -> None:
+    """No script puts a stop behind words by itself: `ended` of client/words/text.js knows the mark."""
+    by_hand = re.compile(r"""\+ "\. ?"|\}\.`|join\("\. "\)""")
+    lines = [
+        f"{path.relative_to(CLIENT)}: {line.strip()}"
+        for path in sorted(CLIENT.rglob("*.js"))
+        for line in path.read_text("utf-8").splitlines()
+        if by_hand.search(line) and "throw " not in line
+    ]
+    assert [one for one in lines if "markdown.js" not in one] == []
+
+
 def test_each_problem_of_a_relay_has_a_sentence() -> None:
     """The doctor's page has one for every code of the server's check."""
     script = (CLIENT / "doctor" / "mediachecks.js").read_text("utf-8")

@@ -38,6 +38,8 @@ test("numbers, shares, times and lists are those of the language and its region"
   // Digits are those of the page's pictures and codes.
   use("ar", {});
   assert.deepEqual([number(12, 0), direction()], ["12", "rtl"]);
+  // In a sentence from right to left the first name comes first, whatever its own direction.
+  assert.equal(list(["hall", "Home"]), "\u200f\u2068hall\u2069 و\u2068Home\u2069");
 });
 
 test("full stops, commas and semicolons are those of the language, and a sentence that has its end gets no other", () => {
