@@ -101,6 +101,8 @@ function listed(given) {
 /** A part of a sentence: a name, a number, or words of the server. @param {string} given @returns {string} */
 function value(given) {
   if (!given) return "";
+  // The space before it is no part of what runs in its own direction.
+  if (given.startsWith(" ")) return ` ${value(given.trimStart())}`;
   const whole = parsed(given);
   if (whole !== null) return whole;
   for (const between of ["; ", ", "]) {

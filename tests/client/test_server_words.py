@@ -436,6 +436,15 @@ def test_arabic_runs_from_right_to_left(tmp_path: Path) -> None:
     assert found[1] == ["Nobody knows this.", "en"]
 
 
+def test_commands_run_from_left_to_right(tmp_path: Path) -> None:
+    """With the name at their end; and the space before a size is the sentence's."""
+    absent = "Its files (16.0 GB) are not on this machine."
+    said = f"{absent} Fetch them: bash scripts/run.sh --model small"
+    ((words, _),) = _in_node(tmp_path, "ar", [said])
+    assert "ملفاته \u2068(16.0\xa0GB)\u2069 ليست" in words
+    assert words.endswith(" \u2066bash scripts/run.sh --model \u2068small\u2069\u2069")
+
+
 def test_parts_stay_apart(tmp_path: Path) -> None:
     """The parts stand in the language's order, with several GPUs, too."""
     said = [
