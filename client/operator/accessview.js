@@ -5,7 +5,7 @@ import { clock, joined, key, plural, text } from "../words/text.js";
 /** @typedef {import("./access.js").Access} Access */
 
 /** @type {Record<string, string>} */
-const SCOPES = { look: key("looks"), watch: key("watches"), events: key("rings") };
+const SCOPES = { watch: key("watches"), events: key("rings") };
 
 /** Programs with access in the operator's panel, each with a button that ends it. Uses no connection. */
 export class AccessView {
@@ -61,8 +61,10 @@ export class AccessView {
 
 /** The camera's owner, and what the program may do and did. @param {Access} program */
 function words({ camera, session, scopes, looks, last_used: used, expires_at: ends }) {
-  const what = joined(scopes.map((scope) => text(SCOPES[scope] ?? scope)));
+  // Its looks are counted in any case.
+  const rights = scopes.filter((scope) => scope !== "look").map((scope) => text(SCOPES[scope] ?? scope));
+  const what = rights.length > 0 ? [joined(rights)] : [];
   const did = used ? text("Last used at {time}", { time: clock(used) }) : text("Not used yet");
   const left = text("{time} left", { time: span(Math.max(0, ends - Date.now())) });
-  return [camera || `${text("Visitor")} ${session}`, what, plural("{count} looks", "1 look", looks), did, left].join(" · ");
+  return [camera || `${text("Visitor")} ${session}`, ...what, plural("{count} looks", "1 look", looks), did, left].join(" · ");
 }

@@ -21,10 +21,12 @@ export const REFUSALS = [
 
 /** A program's rights, its last use, and the time that is left. @param {ProgramInfo} program @param {number} now ms since the epoch */
 export function state({ scopes, looks, last_used: used, expires_at: ends }, now) {
-  const what = scopes.map((scope) => text(SCOPES[scope] ?? scope));
+  // Its looks are counted where it has looked.
+  const rights = scopes.filter((scope) => scope !== "look" || looks === 0).map((scope) => text(SCOPES[scope] ?? scope));
+  const what = rights.length > 0 ? [joined(rights)] : [];
   const did = used ? text("Last used at {time}", { time: clock(used) }) : text("Not used yet");
   const count = looks > 0 ? [plural("{count} looks", "1 look", looks)] : [];
-  return [joined(what), ...count, did, text("{time} left", { time: left(ends - now) })].join(" · ");
+  return [...what, ...count, did, text("{time} left", { time: left(ends - now) })].join(" · ");
 }
 
 /** How often each program may look. @param {number} perMinute */

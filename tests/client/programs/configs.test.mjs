@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { CLIENTS } from "../../../client/programs/words.js";
+import { CLIENTS, state } from "../../../client/programs/words.js";
 
 const MADE = { name: "Kitchen", mcp: "https://camera.example.org/at/s-1/mcp", openai: "https://camera.example.org/at/s-1/v1", token: "qcam_s-1.AbC_dEf-0" };
 const AUTHORIZATION = { Authorization: `Bearer ${MADE.token}` };
@@ -69,4 +69,12 @@ test("OpenAI: the variables that its clients read", () => {
 
 test("each client is looked at", () => {
   assert.deepEqual(Object.keys(CLIENTS).sort(), [...Object.keys(PUBLISHED), "claude_desktop", "codex", "openai"].sort());
+});
+
+test("a program's row counts its looks once it has looked", () => {
+  const program = { name: "Kitchen", scopes: ["look", "events"], looks: 0, last_used: 0, expires_at: 3_600_000 };
+  const began = /** @type {import("../../../client/live/programmessages.js").ProgramInfo} */ (/** @type {unknown} */ (program));
+  assert.match(state(began, 0), /^looks, rings · Not used yet · 60\smin left$/);
+  assert.match(state({ ...began, looks: 1, last_used: 1000 }, 0), /^rings · 1 look · Last used at /);
+  assert.match(state({ ...began, scopes: ["look"], looks: 2, last_used: 1000 }, 0), /^2 looks · Last used at /);
 });
