@@ -81,6 +81,23 @@ async def test_tell_me_when_you_see_red(visit: Visit, builtin: Running) -> None:
     assert [one for one in await page.log() if one["message"].get("type") == "ring"][1:] == []
 
 
+async def test_a_ring_of_an_upright_picture(visit: Visit, builtin: Running) -> None:
+    """Its words stand right beside it, below each other, without a hole between them."""
+    phone = {"viewport": (390, 844), "width": 720, "height": 1280}
+    page = await visit(builtin.base_url, **phone, mode="color:rgb(120 120 120)", clock=False)
+    await page.start()
+    await page.box.fill("Tell me when you see red.")
+    await page.box.press("Enter")
+    await page.got('m.type === "watches" && m.watches[0]?.begun')
+    await page.show(mode=RED)
+    ring = page.page.locator(".ring")
+    await expect(ring.locator(".proof img")).to_have_js_property("complete", True)
+    boxes = [await ring.locator(name).bounding_box() for name in (".proof", ".head", ".reason")]
+    picture, head, reason = (box for box in boxes if box is not None)
+    assert 0 < head["x"] - picture["x"] - picture["width"] < 20
+    assert 0 <= reason["y"] - head["y"] - head["height"] < 10
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("between", [ORANGE, None], ids=["after orange", "after grey"])
 async def test_a_trained_model_watches_for_red(
