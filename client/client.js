@@ -69,8 +69,8 @@ const visit = new Visit({
   onVoice: (track) => answers.play(track),
   onEngine: (engine, model) => tellStand(engine, model, conversation.open),
   onSent: (id) => conversation.sent(id),
-  onUnsent: (id) => conversation.end(id, text("It was not asked: the camera is off.")), keeps: () => watches.on || Boolean(programs.here?.on),
-  onBroken: (again) => conversation.interrupt(text("The connection was lost before the answer was complete."), again),
+  onUnsent: (id) => conversation.end(id, key("It was not asked: the camera is off.")), keeps: () => watches.on || Boolean(programs.here?.on),
+  onBroken: (again) => conversation.interrupt(key("The connection was lost before the answer was complete."), again),
   onNewSession: (carried) => {
     watches.forget();
     [cameras, programs].forEach((part) => part.here?.clear());
@@ -226,7 +226,7 @@ function later(path, missed, load, sheet, elements) {
 function ask(question, detail = "auto", route) {
   const waited = conversation.running;
   const { id, sent } = visit.ask(question, detail, route);
-  if (waited?.state === "waiting") conversation.end(waited.id, text("Replaced by a newer question."), false);
+  if (waited?.state === "waiting") conversation.end(waited.id, key("Replaced by a newer question."), false);
   conversation.ask(id, question, detail, sent, route);
   void entry.ahead();
   if (canPoint()) void marks.ahead().then(() => conversation.running?.id === id && marks.here?.asked(id));
@@ -237,7 +237,7 @@ function cancel() {
   answers.hush();
   const turn = conversation.running;
   if (turn) conversation.cancelling(turn);
-  if (turn && visit.cancel(turn.id)) conversation.end(turn.id, text("Cancelled."));
+  if (turn && visit.cancel(turn.id)) conversation.end(turn.id, key("Cancelled."));
 }
 
 /** @param {typeof visit.facts} facts */
@@ -328,7 +328,7 @@ stage.other.addEventListener("click", async () => {
   }
 });
 function leave() {
-  conversation.interrupt(text("Stopped."));
+  conversation.interrupt(key("Stopped."));
   memory.forget();
   cameras.here?.endAll();
   visit.stop();

@@ -1,4 +1,5 @@
-import { text } from "../words/text.js";
+import { problem } from "../words/problems.js";
+import { key, onLanguage, text } from "../words/text.js";
 
 /** @typedef {import("../live/messages.js").ServerMessage} ServerMessage */
 /** @typedef {import("../live/messages.js").FrameInfo} FrameInfo */
@@ -32,7 +33,8 @@ import { text } from "../words/text.js";
  * @property {boolean} reads it reads a text on over several pictures
  * @property {ResponseMessage|null} response null until the answer is complete
  * @property {boolean} resent sent again after its socket was lost; the first one's end is ignored
- * @property {string} problem the error for the user; "" for none
+ * @property {string} problem the error for the user in the page's language; "" for none
+ * @property {{code: string, english: string}} [cause] of the problem, for another language
  * @property {boolean} retryable
  * @property {Moment[]} earlier what a running description said before, newest first
  * @property {number} looked when its last text was found to hold still, ms since the epoch; 0: not since it came
@@ -52,10 +54,16 @@ import { text } from "../words/text.js";
 // Older turns are removed; each has a thumbnail of up to 24 KiB.
 const MAX_TURNS = 100;
 const MAX_EARLIER = 300;
+const DESCRIBES = key("Describing what is in view");
 
 /** @param {Turn} turn */
 export function finished(turn) {
   return turn.state === "done" || turn.state === "failed";
+}
+
+/** A problem in the page's language, with its cause. @param {Turn["cause"]} [cause] */
+function told(cause) {
+  return { cause, problem: cause ? problem(cause.code, cause.english) : "" };
 }
 
 /** The words of a question, which may be spoken just now. @param {Turn} turn */
@@ -76,6 +84,13 @@ export class Conversation {
   constructor({ onTurn, onGone }) {
     this.#onTurn = onTurn;
     this.#onGone = onGone;
+    // Before the views draw them again.
+    onLanguage(() => {
+      for (const turn of this.turns) {
+        if (turn.problem) Object.assign(turn, told(turn.cause));
+        if (turn.kind === "describe") turn.question = text(DESCRIBES);
+      }
+    });
   }
 
   /** @returns {Turn|null} the oldest one that has no end yet */
@@ -120,19 +135,19 @@ export class Conversation {
     turn.resent = false;
   }
 
-  /** End it without the server. @param {string} id @param {string} problem @param {boolean} [retryable] */
-  end(id, problem, retryable = true) {
+  /** End it. @param {string} id @param {string} english the problem @param {boolean} [retryable] @param {string} [code] the server's of the problem */
+  end(id, english, retryable = true, code = "") {
     const turn = this.byId(id);
-    if (turn && !finished(turn)) this.#change(turn, { state: "failed", problem, retryable });
+    if (turn && !finished(turn)) this.#change(turn, { state: "failed", ...told({ code, english }), retryable });
   }
 
-  /** End the sent questions after a lost connection. @param {string} problem @param {string} [again] id of the one that is sent again */
-  interrupt(problem, again = "") {
+  /** End the sent questions after a lost connection. @param {string} english the problem @param {string} [again] id of the one that is sent again */
+  interrupt(english, again = "") {
     for (const turn of this.turns) {
       if (finished(turn) || turn.state === "waiting") continue;
       if (again && turn.id === again) this.#change(turn, { state: "waiting", text: "", thoughts: "", resent: true });
       else if (turn.kind === "describe") this.endDescription();
-      else this.#change(turn, { state: "failed", problem, retryable: true });
+      else this.#change(turn, { state: "failed", ...told({ code: "", english }), retryable: true });
     }
   }
 
@@ -144,7 +159,7 @@ export class Conversation {
     else this.#change(turn, { state: "done", text: turn.response.text }); // no half sentence stays
   }
 
-  /** @param {ServerMessage} message */
+  /** @param {ServerMessage & {english?: string}} message english: an error's words as the server said them */
   receive(message) {
     if ("id" in message && message.id && this.#outdated(message.type, message.id, message)) return;
     if (message.type === "heard") this.#heard(message);
@@ -174,8 +189,9 @@ export class Conversation {
       if (turn?.response?.id === message.id) this.#change(turn, { looked: message.looked_at, problem: "" });
     } else if (message.type === "error" && message.id) {
       const turn = this.byId(message.id);
-      if (turn?.kind === "describe") this.#change(turn, { problem: message.message });
-      else this.end(message.id, message.message, message.retryable);
+      const { code, english = message.message } = message;
+      if (turn?.kind === "describe") this.#change(turn, told({ code, english }));
+      else this.end(message.id, english, message.retryable, code);
     }
   }
 
@@ -226,7 +242,7 @@ export class Conversation {
   #describing(id) {
     const turn =
       this.#description() ??
-      this.#add({ id, kind: "describe", question: text("Describing what is in view"), detail: "auto", state: "thinking" });
+      this.#add({ id, kind: "describe", question: text(DESCRIBES), detail: "auto", state: "thinking" });
     if (turn.id !== id) {
       const text = turn.response?.text ?? "";
       const at = turn.frame?.captured_at ?? 0;

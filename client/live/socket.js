@@ -254,7 +254,10 @@ export class ChatSocket {
       this.#refused = 0;
       this.#backoff.reset();
     }
-    if (message.type === "error") message.message = problem(message.code, message.message);
+    if (message.type === "error") {
+      const english = message.message;
+      Object.assign(message, { english, message: problem(message.code, english) });
+    }
     if (message.type !== "pong") this.#onMessage(message);
     if (!this.doubted) return;
     this.#spoke = true;

@@ -12,7 +12,7 @@ import pytest
 from playwright.async_api import Page, Route, expect
 
 from tests.browser.visitor import Visit, Visitor
-from tests.support.fakes_openai import FakeOpenAI
+from tests.support.fakes_openai import Behaviour, FakeOpenAI
 from tests.support.running import Running, running
 
 pytestmark = [
@@ -288,6 +288,40 @@ async def test_another_language_keeps_the_chat(
     await page.page.locator("#quick-what").click()
     await expect(page.turns.last).to_have_attribute("data-state", "done")
     assert "in the language with the tag uk." in model.last.texts[0][1]
+
+
+async def test_an_answers_end_is_in_the_language_of_now(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """Why an answer failed follows the page's language: the server's words and the page's own."""
+    page = await spoken(visit, server, "de")
+    await live(page)
+    tables = {
+        code: json.loads((CLIENT / "languages" / f"{code}.json").read_text("utf-8"))
+        for code in ("de", "uk")
+    }
+    model.behaviour = Behaviour.DIES
+    await page.page.locator("#quick-what").click()
+    await expect(page.turns.last).to_have_attribute("data-state", "failed", timeout=30_000)
+    model.behaviour = Behaviour.STALLS
+    await page.page.locator("#quick-what").click()
+    await expect(page.turns.last).to_have_attribute("data-state", "answering")
+    await page.page.locator("#stop").click()
+    remarks = page.turns.locator(".remark")
+    await expect(remarks.last).to_have_text(tables["de"]["Stopped."])
+    broken = await remarks.first.inner_text()
+    (english,) = [one for one, said in tables["de"].items() if said == broken]
+    for code in ("uk", "en"):
+        await page.page.evaluate(
+            """async code => {
+              const { use } = await import("/client/words/text.js");
+              use(code, code === "en" ? {} : await (await fetch(`/client/languages/${code}.json`)).json());
+            }""",
+            code,
+        )
+        for remark, key in ((remarks.first, english), (remarks.last, "Stopped.")):
+            await expect(remark).to_have_text(tables[code][key] if code in tables else key)
+    await expect(remarks.first).to_have_attribute("dir", "auto")
 
 
 async def test_descriptions_are_in_the_pages_language(
