@@ -70,7 +70,7 @@ class SpeechParts:
         """Load the model for the end of turns; None without one, or where it cannot be used."""
         metrics.gauge(
             "turn_model",
-            "1 with the state of the end-of-turn model, where one is set",
+            "The end-of-turn model by state",
             ("state",),
             lambda: {(found["state"],): 1.0} if (found := self._turn_model()) else {},
         )

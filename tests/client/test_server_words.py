@@ -80,6 +80,7 @@ NOT_SHOWN = (
     # Said to who speaks, and to programs
     *("The local recogniser's process ended while", "The local recogniser failed."),
     *("The local recogniser did not finish",),
+    "The end-of-turn model by state",
     *("Cameras of the house by state", "There is no camera of this name", "reader did not close"),
     *("Alarms ", "webhook links", "There is no webhook", "There is no such letter"),
     *("If it stays so", "The answer was not complete", "did not begin to answer within"),
