@@ -34,7 +34,10 @@ class TurnTrouble(StrEnum):
 
 
 class TurnModelUnusable(Exception):
-    """A file that is not the model; `trouble` says why."""
+    """A file that is not the model; `trouble` says why.
+
+    Outside the tree of errors: the doctor catches it without a server, and nobody reads its text.
+    """
 
     def __init__(self, trouble: TurnTrouble) -> None:
         super().__init__(str(trouble))
