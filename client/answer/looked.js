@@ -1,7 +1,7 @@
 import { say, show } from "../page/dom.js";
 import { partsOf } from "../page/picture.js";
 import { ago, duration, lookedAt, span } from "../page/routes.js";
-import { engineName } from "../page/words.js";
+import { cameraName, engineName } from "../page/words.js";
 import { clock, isolated, joined, language, number, plural, text } from "../words/text.js";
 
 // A frame that was not older than this (ms) when the model got it was of just now.
@@ -39,7 +39,10 @@ function fillFrames(list, turn) {
   list.dataset.frames = key;
   const asked = turn.frame?.captured_at ?? 0;
   list.replaceChildren(...frames.map((frame) => item(frame, asked)));
-  for (const { camera_name: name = "", thumbnail } of others) list.append(picture(thumbnail, text("Picture of the camera {name}", { name }), name));
+  for (const { camera = "", camera_name = "", thumbnail } of others) {
+    const name = cameraName(camera, camera_name);
+    list.append(picture(thumbnail, text("Picture of the camera {name}", { name }), name));
+  }
   if (missed) list.append(nothingPast());
 }
 
@@ -130,7 +133,7 @@ function spots({ boxes = [], frame }) {
 function evidence(response) {
   const { frame, timings } = response;
   const parts = [engineName(response.engine)];
-  const named = [...(response.others ?? []), frame].flatMap((one) => one?.camera_name ?? []);
+  const named = [...(response.others ?? []), frame].flatMap((one) => (one?.camera_name ? cameraName(one.camera, one.camera_name) : []));
   if (named.length > 0) parts.push(joined(named));
   const looked = lookedAt(response);
   // Whole seconds: milliseconds are in the details.

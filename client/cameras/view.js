@@ -1,4 +1,5 @@
 import { byId, say, show } from "../page/dom.js";
+import { cameraName } from "../page/words.js";
 import { text } from "../words/text.js";
 
 /** @typedef {import("../live/cameramessages.js").CameraInfo} CameraInfo */
@@ -8,9 +9,9 @@ export const OWN = "1";
 // Light modules around a QR code (ISO/IEC 18004, section 6.3.8)
 const QUIET = 4;
 
-/** A camera's name; the one that the server gave the session's own is in the page's language. @param {CameraInfo} camera */
+/** @param {CameraInfo} camera */
 export function nameOf({ id, name }) {
-  return id === OWN && name === "Camera 1" ? text("Camera {number}", { number: 1 }) : name;
+  return cameraName(id, name);
 }
 
 /** @param {CameraInfo["state"]} state */

@@ -3,7 +3,7 @@ import { byId, say, show } from "../page/dom.js";
 import { Following } from "./following.js";
 import { languageOf } from "./language.js";
 import { places } from "../page/picture.js";
-import { remarks } from "../page/words.js";
+import { cameraName, remarks } from "../page/words.js";
 import { clock, key, text } from "../words/text.js";
 
 /** @typedef {import("./conversation.js").Turn} Turn */
@@ -245,12 +245,14 @@ export class ChatView {
       if (fine) thumb.src = picture;
       else thumb.removeAttribute("src");
       shot.style.setProperty("--ratio", String(turn.frame.width / turn.frame.height));
-      const { word, camera_name: camera } = turn.frame;
-      if (word || camera) shot.dataset.word = camera ?? `“${word}”`;
-      else delete shot.dataset.word;
-      thumb.alt = word ? text("What was there when you said “{word}”", { word }) : text("The frame this answer is about");
       show(thumb, fine);
       show(shot, fine);
+    }
+    if (turn.frame) {
+      const { word, camera, camera_name: named } = turn.frame;
+      if (word || named) shot.dataset.word = named ? cameraName(camera, named) : `“${word}”`;
+      else delete shot.dataset.word;
+      thumb.alt = word ? text("What was there when you said “{word}”", { word }) : text("The frame this answer is about");
     }
     const where = part(article, ".places", HTMLElement);
     say(where, whereOf(turn));

@@ -27,6 +27,11 @@ export const live = () => ({ tone: "ok", label: text("Live") });
 /** @type {Record<string, string>} */
 const ENGINES = { builtin: key("Built-in engine"), vllm: "vLLM", local: key("Local model") };
 
+/** A camera's name; one that nobody gave, such as "Camera 1", is in the page's language. @param {string} [id] @param {string} [name] */
+export function cameraName(id, name = "") {
+  return name === `Camera ${id}` ? text("Camera {number}", { number: Number(id) }) : name;
+}
+
 /** @param {string} engine */
 export function engineName(engine) {
   return Object.hasOwn(ENGINES, engine) ? text(ENGINES[engine]) : engine;

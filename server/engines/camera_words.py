@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
+_UNNAMED = re.compile(r"Camera (\d+)")
 _HEAD = (
     "There are {count} cameras, each with a name, and one picture of each, all of now. The question is about all of them: "
     "look at each picture, and call each camera by its name."
 )
+
+
+def unnamed(number: str) -> str:
+    """Return the name of a camera to which nobody gave one. The page and the built-in engine say it in their language."""
+    return f"Camera {number}"
+
+
+def number_of(name: str) -> int | None:
+    """Return the number of a camera to which nobody gave a name; None for a name that somebody gave."""
+    found = _UNNAMED.fullmatch(name)
+    return int(found[1]) if found else None
 
 
 def captions(names: Sequence[str]) -> list[str]:

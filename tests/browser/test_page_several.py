@@ -31,6 +31,13 @@ async def invite(page: Visitor, name: str = "") -> str:
     return await link.input_value()
 
 
+# Uses another language, as a choice in the settings does
+LANGUAGE = """async code => {
+  const { use } = await import("/client/words/text.js");
+  use(code, code === "en" ? {} : await (await fetch(`/client/languages/${code}.json`)).json());
+}"""
+
+
 async def join(visit: Visit, link: str) -> Visitor:
     """Open the link on another device, and start its camera."""
     device = await visit(link)
@@ -64,6 +71,12 @@ async def test_two_pages_side_by_side(visit: Visit, server: Running, model: Fake
         "alt", "Picture of the camera Camera 1"
     )
     await expect(turn.locator(".shot")).to_have_attribute("data-word", "Back door")
+    # In another language a camera without a name is called in it; a given name stays.
+    for code, name in (("de", "Kamera 1"), ("en", "Camera 1")):
+        await page.page.evaluate(LANGUAGE, code)
+        await expect(turn.locator(".evidence summary")).to_contain_text(f"{name}, Back door")
+        await expect(turn.locator(".frames")).to_contain_text(name)
+        await expect(turn.locator(".shot")).to_have_attribute("data-word", "Back door")
     # One alone: the large one.
     await tile.click()
     await expect(page.page.locator("#stage > .large")).to_be_visible()

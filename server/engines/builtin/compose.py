@@ -16,9 +16,10 @@ from server.engines.builtin import (
 from server.engines.builtin.bidi import without_controls
 from server.engines.builtin.facts import Facts
 from server.engines.builtin.intents import Intent
-from server.engines.builtin.language import language
+from server.engines.builtin.language import Language, language
 from server.engines.builtin.speaker import Answer, Speaker
 from server.engines.builtin.wants import MEASURES, SOCIAL, Want
+from server.engines.camera_words import number_of
 from server.vision.grounding import Box
 
 # Things whose places are in the answer; further ones are only shown.
@@ -108,7 +109,7 @@ def compose_several(intent: Intent, looks: Sequence[tuple[str, Facts]], today: d
     """Return the answer about cameras with these names: a line for each; what holds for all, once."""
     words = language(intent.language)
     answers = [compose(intent, facts, today).partition("\n") for _, facts in looks]
-    names = [without_controls(name) for name, _ in looks]
+    names = [_camera(words, name) for name, _ in looks]
     firsts = [first for first, _, _ in answers]
     if all(first in {words.say("cannot"), words.say("cannot_here")} for first in firsts):
         firsts = [words.say("cannot")] * len(firsts)
@@ -126,6 +127,11 @@ def compose_several(intent: Intent, looks: Sequence[tuple[str, Facts]], today: d
         if text
     ]
     return "\n".join([*of_all, *lines])
+
+
+def _camera(words: Language, name: str) -> str:
+    number = number_of(name)
+    return without_controls(name) if number is None else words.say("camera", number=number)
 
 
 def said_of(boxes: Sequence[Box], code: str, width: int, height: int) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from server.access.camera_tokens import CameraSecret, make_code, make_token
 from server.core.errors import BadRequest
+from server.engines.camera_words import unnamed
 
 # Cameras of a session, its own among them
 MOST_CAMERAS = 4
@@ -113,7 +114,7 @@ def free_name(wanted: str, number: str, taken: list[str]) -> str:
         raise BadRequest("Another camera has this name. Give each one a name of its own.")
     if wanted:
         return wanted
-    name = f"Camera {number}"
+    name = unnamed(number)
     while name.casefold() in others:
         name += "+"
     return name

@@ -13,6 +13,7 @@ from server.camera.camera import Camera
 from server.core import messages as wire
 from server.core.aio import TaskSet
 from server.core.errors import Conflict, NotFound
+from server.engines.camera_words import unnamed
 from server.session.cameras.admission import (
     MOST_CAMERAS,
     OTHERS,
@@ -253,7 +254,7 @@ class Cameras:
 
     def _name_of(self, id: str) -> str:
         if id == OWN:
-            return self._own_name or f"Camera {OWN}"
+            return self._own_name or unnamed(OWN)
         return self._further[id].name
 
     def _find(self, id: str) -> FurtherCamera:

@@ -292,6 +292,28 @@ async def test_cameras_are_told_by_name(
     assert await ask_two(engine, scene(RED), scene(BLUE), question) == answer
 
 
+@pytest.mark.parametrize(
+    ("question", "name"),
+    [
+        ("What colour is it?", "Camera 1"),
+        ("Welche Farbe ist das?", "Kamera 1"),
+        ("ما هو اللون؟", "الكاميرا 1"),
+        ("これは何色？", "カメラ 1"),
+    ],
+)
+async def test_a_camera_without_a_name_has_one_in_the_answers_language(
+    engine: BuiltinEngine, question: str, name: str
+) -> None:
+    """A name that somebody gave stays."""
+    earlier = (EarlierPicture(picture(scene(RED)), "Camera Camera 1:", camera="Camera 1"),)
+    answer = await ask(
+        engine, scene(BLUE), question, earlier=earlier, caption="Camera Door 2:", camera="Door 2"
+    )
+    first, second = answer.split("\n")
+    assert first.lstrip("\u2068").startswith(name)
+    assert second.lstrip("\u2068").startswith("Door 2")
+
+
 async def test_text_and_codes_of_several_cameras(engine: BuiltinEngine) -> None:
     """Each camera's own; one sentence on what the engine cannot do, and what it sees for each."""
     label = write(scene(), ["EXIT"], height=60)
