@@ -1,4 +1,4 @@
-"""The picture of sound that Whisper's encoder takes: 80 mel bands of 10 ms, on a logarithmic scale.
+"""The log-mel spectrogram that Whisper's encoder takes: 80 bands, a column for each 10 ms.
 
 As Whisper's own, for 8 s: transformers' `WhisperFeatureExtractor` with `do_normalize`, in numpy. Pure.
 """
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from server.core.sound import SOUND_RATE
 
 Floats = NDArray[np.float32]
-# Sound of one picture; shorter sound has silence in front.
-PICTURE_SECONDS = 8
-MELS, FRAMES = 80, 100 * PICTURE_SECONDS
-_SAMPLES = PICTURE_SECONDS * SOUND_RATE
+# Sound of one spectrogram; shorter sound has silence in front.
+SPECTROGRAM_SECONDS = 8
+MELS, FRAMES = 80, 100 * SPECTROGRAM_SECONDS
+_SAMPLES = SPECTROGRAM_SECONDS * SOUND_RATE
 _FFT, _HOP = 400, 160
 # Slaney's mel scale: even below 1,000 Hz, logarithmic above
 _EVEN_HZ, _BREAK_HZ, _STEP = 200 / 3, 1000.0, np.log(6.4) / 27
@@ -24,7 +24,7 @@ _BREAK_MEL = _BREAK_HZ / _EVEN_HZ
 
 
 def log_mel(samples: NDArray[np.int16]) -> Floats:
-    """Return the picture (80, 800) of the last 8 s."""
+    """Return the spectrogram, (80, 800), of the last 8 s of 16 kHz sound."""
     samples = samples[-_SAMPLES:]
     sound = np.zeros(_SAMPLES, np.float32)
     if len(samples):

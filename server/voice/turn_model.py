@@ -65,8 +65,8 @@ class TurnModel:
 
     def likelihood(self, samples: NDArray[np.int16]) -> float:
         """Return the likelihood that a turn is complete, 0 to 1. Raises as `complete` does."""
-        picture = log_mel(samples)[None]
-        outputs = self._session.run(None, {self._input: picture})
+        spectrogram = log_mel(samples)[None]
+        outputs = self._session.run(None, {self._input: spectrogram})
         found = float(np.asarray(outputs[0], np.float32).reshape(()))
         if not math.isfinite(found) or not 0 <= found <= 1:
             raise ValueError("the model gave no likelihood")

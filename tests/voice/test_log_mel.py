@@ -1,4 +1,4 @@
-"""The picture of sound is Whisper's own."""
+"""The spectrogram is Whisper's own."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from server.voice.detector import Chunk
 from server.voice.end_of_turn import EndOfTurn
 from server.voice.foreground import Foreground
 from server.voice.line import VoiceLine
-from server.voice.log_mel import PICTURE_SECONDS
+from server.voice.log_mel import SPECTROGRAM_SECONDS
 from server.voice.onset import Onset
 from server.voice.ring import SoundRing
 from server.voice.turns import (
@@ -301,7 +301,7 @@ class Listening:
         """Have a model judge the turn's sound so far."""
         if self._stretch is None or self._stretch.checks is None:
             return
-        since = max(asked.since, asked.until - PICTURE_SECONDS)
+        since = max(asked.since, asked.until - SPECTROGRAM_SECONDS)
         sound = self._ring.slice(since, asked.until)
         if sound is None:
             self._judged(asked.number, None)
