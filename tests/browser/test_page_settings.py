@@ -69,6 +69,8 @@ async def test_theme_and_size_hold_before_anything_is_drawn(visit: Visit, builti
     await page.comes(_LOOK, light)
     assert await kept(page) is None
     await expect(page.page.locator("#settings [name=theme]")).to_have_value("system")
+    # Its words look the same before any camera, whose parts have style sheets of their own.
+    await expect(page.page.locator("#settings .fine").first).to_have_css("font-size", "14px")
 
 
 async def test_what_lies_in_the_store_breaks_nothing(visit: Visit, builtin: Running) -> None:
