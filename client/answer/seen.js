@@ -1,4 +1,4 @@
-import { clock, key, number, percent, plural, text } from "../words/text.js";
+import { clock, ended, key, number, percent, plural, text } from "../words/text.js";
 import { Zoom } from "./zoom.js";
 
 /** @typedef {import("../chat/conversation.js").Turn} Turn */
@@ -122,7 +122,7 @@ export class SeenDialog {
     place.tabIndex = 0;
     place.setAttribute("role", "group");
     const label = text("Picture of “{question}”. Plus and minus zoom, arrows move it.", { question });
-    place.setAttribute("aria-label", part ? `${part}. ${label}` : label);
+    place.setAttribute("aria-label", part ? `${ended(part)} ${label}` : label);
     place.style.setProperty("--ratio", String(frame.width / frame.height));
     const picture = document.createElement("img");
     picture.alt = part || text("What the model saw for “{question}”", { question });
@@ -164,7 +164,7 @@ export class SeenDialog {
       const gone = frame.picture === undefined || /** @type {any} */ (error)?.status === 404;
       trouble = gone ? text("The server has this picture no more. Here is a small copy.") : text("It did not arrive. Here is a small copy.");
     }
-    words.textContent = `${facts.join(" · ")}. ${trouble}`.trim();
+    words.textContent = `${ended(facts.join(" · "))} ${trouble}`.trim();
   }
 }
 

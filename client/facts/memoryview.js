@@ -1,6 +1,6 @@
 import { byId, say, show } from "../page/dom.js";
 import { span } from "../page/routes.js";
-import { isolated, joined, number, plural, text } from "../words/text.js";
+import { ended, isolated, joined, number, plural, text } from "../words/text.js";
 
 /** The line about the server's pictures of the recent past, with its switch and its button. Uses no connection. */
 export class MemoryView {
@@ -34,7 +34,7 @@ function memoryWords(wanted, bounds, kept) {
   const values = { time: span(bounds.seconds * 1000), size: megabytes(bounds.bytes) };
   const most = text("At most {time} and {size}, in the server's memory only.", values);
   if (!kept?.pictures) return `${text("Nothing yet.")} ${most}`;
-  return `${joined([plural("{count} pictures", "1 picture", kept.pictures), megabytes(kept.bytes)])}. ${most}`;
+  return `${ended(joined([plural("{count} pictures", "1 picture", kept.pictures), megabytes(kept.bytes)]))} ${most}`;
 }
 
 /** @param {number} bytes */

@@ -3,7 +3,7 @@ import { Changes } from "./changes.js";
 import { WatchDesk } from "./desk.js";
 import { Receivers } from "./receivers.js";
 import { WatchView } from "./view.js";
-import { text } from "../words/text.js";
+import { ended, text } from "../words/text.js";
 
 /** @typedef {import("../live/messages.js").ServerMessage} ServerMessage */
 /** @typedef {import("./desk.js").Order} Order */
@@ -58,7 +58,7 @@ export class WatchPanel {
         const entry = view.ring(ring);
         show(entry);
         if (!fresh) return;
-        say(`${ring.condition}. ${ring.reason}`);
+        say(`${ended(ring.condition)} ${ring.reason}`);
         this.#alarm.ring(ring, () => entry.scrollIntoView({ block: "nearest" }));
       },
       onWords: (ring) => view.reword(ring),
