@@ -12,6 +12,8 @@ import pytest
 import pytest_asyncio
 
 from scripts.bench.live_encoder import LiveEncoder, Scene
+from server.attention import pace
+from server.engines.openai import retry
 from server.engines.openai.chat_client import TimeLimits
 from server.engines.openai.engine import OpenAIEngine
 from tests.support.clients import Visitor, http, soon, visitor
@@ -37,6 +39,13 @@ def impatient(run: Running, limits: TimeLimits = QUICK) -> None:
     engine = run.program.engines.engines[0]
     assert isinstance(engine, OpenAIEngine)
     engine._limits = limits
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between repeats, and between descriptions that fail."""
+    monkeypatch.setattr(retry, "_PAUSES", (0.01, 0.02))
+    monkeypatch.setattr(pace, "FIRST_PAUSE", 0.2)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

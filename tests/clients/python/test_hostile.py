@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import qwen_camera
 from qwen_camera import Camera
+from qwen_camera import camera as camera_module
 from qwen_camera.connection import MOST_BYTES
 
 from tests.support.turn_server import make_certificate
@@ -215,8 +216,10 @@ async def test_how_long_a_server_may_ask_to_wait(wait: str) -> None:
     assert len(str(refused.value)) <= 1000
 
 
-async def test_events_go_on_after_a_cut() -> None:
+async def test_events_go_on_after_a_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first failure of all is raised; later ones are reported, and the next request knows what came."""
+    monkeypatch.setattr(camera_module, "_LEAST_PAUSE", 0.01)
+    monkeypatch.setattr(camera_module, "_BETWEEN", 0.01)
     said = [
         json.dumps({"result": {"content": [], "structuredContent": {"events": [{"number": 7}]}}}),
         "",

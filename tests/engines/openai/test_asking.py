@@ -12,6 +12,7 @@ import pytest_asyncio
 from server.core.errors import EngineError, EngineFailed, EngineRefused, EngineUnavailable
 from server.core.frames import Kind, Picture
 from server.engines.base import Delta, EngineRequest
+from server.engines.openai import retry
 from server.engines.openai.chat_client import TimeLimits
 from server.engines.openai.engine import OpenAIEngine
 from server.engines.openai.retry import LONGEST_WAIT, Reason
@@ -20,6 +21,12 @@ from tests.support.fakes_openai import Behaviour, FakeOpenAI
 LIMITS = TimeLimits(connect=1, first_token=5.0, between_tokens=2.0, total=8.0, probe=1.0)
 PICTURE = Picture("f1", 1.0, None, 1280, 720, 840, 448, 480, b"\xff\xd8\xff\xd9", None, None, 0.003)
 QUESTION = EngineRequest("session", Kind.CHAT, "What is this?", PICTURE, id="4711")
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their own length: test_retry.py."""
+    monkeypatch.setattr(retry, "_PAUSES", (0.01, 0.02))
 
 
 class Counting(FakeOpenAI):
@@ -120,6 +127,7 @@ async def test_nothing_is_sent_again_after_the_first_token(
     fake: Counting, engine: OpenAIEngine, retried: list[Reason], behaviour: Behaviour
 ) -> None:
     fake.misbehave(behaviour, 1)
+    engine._limits = dataclasses.replace(LIMITS, between_tokens=0.3)
     with pytest.raises(EngineError):
         await answer(engine)
     assert (fake.count, retried) == (1, [])

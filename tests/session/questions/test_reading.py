@@ -259,7 +259,7 @@ async def test_dark_pictures_are_not_read() -> None:
         assert one.engine.requests == []
 
 
-async def test_it_waits_for_the_voice() -> None:
+async def test_it_waits_for_the_voice(monkeypatch: pytest.MonkeyPatch) -> None:
     """While the page still reads what the last picture showed, nobody moves on, and it does not end."""
     async with before() as (one, page):
         page.found = LOWER
@@ -268,8 +268,11 @@ async def test_it_waits_for_the_voice() -> None:
         last = ""
         while last != "With basil and cream":
             last = (await one.next("say"))["text"]
-        await asyncio.sleep(2 * 1.2)
-        assert not [m for m in await one.rest() if m["type"] in ("reading", "response")]
+        with monkeypatch.context() as soon_quiet:
+            for name in ("QUIET_SECONDS", "WHOLE_SECONDS", "FIRST_SECONDS"):
+                soon_quiet.setattr(read_pace, name, 0.1)
+            await asyncio.sleep(0.4)
+            assert not [m for m in await one.rest() if m["type"] in ("reading", "response")]
         one.session.handle(Said(type="said", id="q1", end=34))
         assert (await one.next("reading"))["hint"] == "lower_edge"
         await one.next("response", timeout=10)
