@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import shutil
@@ -22,6 +23,7 @@ from tests.support.kubernetes import (
     Manifest,
     containers,
     documents,
+    every,
     identity,
     nginx_template,
     pods,
@@ -147,8 +149,11 @@ def settings_of(name: str = "builtin") -> dict[str, str]:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_kubernetes_takes_every_manifest(version: str) -> None:
+def test_kubernetes_takes_every_manifest(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each holds to its schema, and no field is unknown there."""
+    # It reads all definitions, a megabyte of JSON, for each manifest.
+    read = functools.cache(kubernetes_validate.utils.schema_contents)
+    monkeypatch.setattr(kubernetes_validate.utils, "schema_contents", read)
     for one in everything():
         if one["kind"] in FOREIGN:
             api, schema = FOREIGN[one["kind"]]
@@ -180,7 +185,7 @@ def test_kustomize_makes_the_same(overlay: str) -> None:
     assert done.returncode == 0, done.stderr
     # A generated ConfigMap's name ends in a hash of its content.
     text = re.sub(r"\b(gateway-settings|front-nginx)-[a-z0-9]{10}\b", r"\1", done.stdout)
-    theirs = {identity(one): one for one in yaml.safe_load_all(text)}
+    theirs = {identity(one): one for one in every(text)}
     ours = {identity(one): one for one in rendered(folder)}
     assert ours.keys() == theirs.keys()
     for name, one in ours.items():

@@ -18,6 +18,7 @@ from openai.types.chat import ChatCompletion
 
 from scripts.bench.live_encoder import LiveEncoder
 from server.completions.request import ChatRequest, read
+from server.engines.openai import retry
 from server.programs import chat_routes
 from tests.programs.test_routes import bearer, give
 from tests.support.clients import Visitor, http, metric, soon, visitor
@@ -456,8 +457,11 @@ async def test_the_persons_chat_is_apart(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("behaviour", [Behaviour.INTERNAL, Behaviour.HANGS_UP])
-async def test_a_model_server_in_trouble(desk: Desk, behaviour: Behaviour) -> None:
+async def test_a_model_server_in_trouble(
+    desk: Desk, behaviour: Behaviour, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """OpenAI's client gets a status that it tries again; nothing of the server's own words."""
+    monkeypatch.setattr(retry, "_PAUSES", (0.01, 0.02))
     desk.fake.behaviour = behaviour
     with pytest.raises(openai.InternalServerError) as failed:
         await desk.ask("What is it?")

@@ -16,6 +16,7 @@ from tests.support.nginx import Changes
 KUBERNETES = Path(__file__).parents[2] / "deploy" / "kubernetes"
 TEMPLATE = KUBERNETES / "base" / "qwen-camera.conf.template"
 Manifest = dict[str, Any]
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # Lists that are merged by a key of their items, as Kubernetes' own schemas say.
 _KEYS = {"containers": "name", "env": "name", "ports": "containerPort", "volumes": "name"}
 _MAIN = """\
@@ -88,7 +89,12 @@ def nginx_template() -> str:
 
 def documents(path: Path) -> list[Manifest]:
     """All manifests of a file."""
-    return [one for one in yaml.safe_load_all(path.read_text(encoding="utf-8")) if one]
+    return [one for one in every(path.read_text(encoding="utf-8")) if one]
+
+
+def every(text: str) -> list[Any]:
+    """All documents of a YAML text, by libyaml where it is there: ten times as fast."""
+    return list(yaml.load_all(text, Loader=_LOADER))
 
 
 def rendered(folder: Path) -> list[Manifest]:
@@ -99,7 +105,7 @@ def rendered(folder: Path) -> list[Manifest]:
 
 
 def _render(folder: Path, given: list[Manifest]) -> list[Manifest]:
-    read = yaml.safe_load((folder / "kustomization.yaml").read_text(encoding="utf-8"))
+    (read,) = every((folder / "kustomization.yaml").read_text(encoding="utf-8"))
     known = {"apiVersion", "kind", "namespace", "resources", "components", "patches", "images"}
     assert read.keys() <= known | {"configMapGenerator"}, folder
     found = list(given)

@@ -43,9 +43,10 @@ def impatient(run: Running, limits: TimeLimits = QUICK) -> None:
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between repeats, and between descriptions that fail."""
+    """Between repeats, between descriptions that fail, and behind a whole answer."""
     monkeypatch.setattr(retry, "_PAUSES", (0.01, 0.02))
     monkeypatch.setattr(pace, "FIRST_PAUSE", 0.2)
+    monkeypatch.setattr("server.engines.openai.engine.TAIL_SECONDS", 0.2)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -51,9 +51,13 @@ def scene(colour: tuple[int, int, int] = (215, 222, 225)) -> Bgr:
 
 @cache
 def _scene(colour: tuple[int, int, int]) -> Bgr:
-    """Draw it once: the noise takes a tenth of a second."""
-    noise = np.random.default_rng(7).normal(0, 3, (720, 1280, 3))
-    return np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)
+    return np.clip(np.array(colour) + _noise(), 0, 255).astype(np.uint8)
+
+
+@cache
+def _noise() -> NDArray[np.float64]:
+    """Make it once: it takes a tenth of a second."""
+    return np.random.default_rng(7).normal(0, 3, (720, 1280, 3))
 
 
 def write(bgr: Bgr, lines: list[str], *, height: int = 14, at: tuple[int, int] = (200, 120)) -> Bgr:

@@ -25,6 +25,7 @@ from server.core.errors import (
 )
 from server.core.frames import BoxUnit, Geometry, Kind, Picture
 from server.engines.base import Delta, EngineRequest, EngineState, Finished, Turn, Usage
+from server.engines.openai import retry
 from server.engines.openai.chat_client import TimeLimits
 from server.engines.openai.engine import OpenAIEngine
 from server.engines.openai.session_key import SessionKeys
@@ -352,11 +353,12 @@ class Dropping(httpx2.AsyncHTTPTransport):
 
 @pytest.mark.parametrize("drops", [1, 2, 3])
 async def test_a_kept_connection_that_was_closed_is_tried_again_twice(
-    fake: FakeOpenAI, drops: int
+    fake: FakeOpenAI, drops: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server closes an unused connection, or every one after a failure, just when it is used
     again.
     """
+    monkeypatch.setattr(retry, "_PAUSES", (0.01, 0.02))
     engine = OpenAIEngine(name="vllm", base_url=fake.base_url, transport=Dropping(drops))
     try:
         if drops < 3:
