@@ -198,13 +198,14 @@ async def test_sigterm_under_load(tmp_path: Path) -> None:
     0.
     """
     async with (
-        FakeOpenAI(between_tokens=0.4) as fake,
+        FakeOpenAI() as fake,
         started(tmp_path, engine="vllm", vllm_base_url=fake.base_url) as process,
         httpx.AsyncClient(trust_env=False) as client,
     ):
         await process.read_greeting()
         async with asking(process) as (peer, page):
             run = cast(Running, SimpleNamespace(ws_url=process.base_url.replace("http", "ws")))
+            fake.hold()
             await page.send(type="chat", content="What?", id="running")
             await page.next("delta", id="running")
             process.signal()
@@ -217,6 +218,7 @@ async def test_sigterm_under_load(tmp_path: Path) -> None:
             assert (await client.get(f"{process.base_url}/health/live")).status_code == 200
             late = await open_page(run, peer.token, peer.session_id)
             assert (await late.closed())[0] == 1013
+            fake.let_go()
             response = await page.next("response", id="running")
             assert (response["text"], response["finish_reason"]) == ("I see a cup.", "stop")
             assert (await page.closed())[0] == 1013

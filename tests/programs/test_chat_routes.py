@@ -123,6 +123,7 @@ async def desk(shared: Desk) -> Desk:
     fake = shared.fake
     fake.behaviour, fake.deltas, fake.finish_reason = Behaviour.NORMAL, None, "stop"
     fake.first_token = fake.between_tokens = 0.0
+    fake.steps = None
     fake.blind = set()
     made = await give(shared.http, shared.person.token, scopes=["look"])
     own = bearer(shared.person.token)
@@ -167,7 +168,7 @@ async def test_the_models(desk: Desk) -> None:
 
 async def test_a_stream_word_by_word(desk: Desk) -> None:
     """Pieces come while the model still writes; usage comes last where it is wanted."""
-    desk.fake.between_tokens = 0.3
+    desk.fake.hold()
     stream = await desk.client.chat.completions.create(
         model="fake-vl",
         messages=said("What is it?"),
@@ -178,7 +179,9 @@ async def test_a_stream_word_by_word(desk: Desk) -> None:
     async for chunk in stream:
         chunks.append(chunk)
         words = any(c.choices and c.choices[0].delta.content for c in chunks)
-        early = early or (words and desk.fake.running > 0)
+        if words and not early:
+            early = desk.fake.running > 0
+            desk.fake.let_go()
     text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
     assert text == "I see a cup."
     assert early

@@ -52,6 +52,7 @@ async def fake(fake_server: FakeOpenAI) -> FakeOpenAI:
     one = fake_server
     one.behaviour = Behaviour.NORMAL
     one.first_token = one.between_tokens = 0.0
+    one.steps = None
     one.answer_for = lambda _body, _jpeg: ["I ", "see ", "a ", "cup."]
     one.finish_reason = "stop"
     one.requests.clear()
@@ -326,10 +327,11 @@ async def test_a_closed_socket_stops_a_question_without_a_frame() -> None:
 
 async def test_a_newer_socket_takes_the_answer_over(guest: Visitor, fake: FakeOpenAI) -> None:
     """A page that replaces its socket loses nothing of the answer that runs."""
-    fake.between_tokens = 0.3
+    fake.hold()
     await guest.page.send(type="chat", content="Long?", id="kept")
     await guest.page.next("delta", id="kept")
     page = await guest.reconnect(close=False)
+    fake.let_go()
     response = await page.next("response", id="kept")
     assert (response["finish_reason"], response["text"]) == ("stop", "I see a cup.")
 
@@ -385,13 +387,14 @@ async def test_questions_while_draining(encoder: LiveEncoder, fake: FakeOpenAI) 
         visitor(small, encoder) as a,
         visitor(small, encoder) as b,
     ):
-        fake.between_tokens = 0.3
+        fake.hold()
         await a.page.send(type="chat", content="a?")
         await a.page.next("delta")
         drained = asyncio.create_task(small.program.drain())
         await soon(lambda: small.program.sessions.draining)
         error = await b.page.ask("b?", id="b")
         assert (error["code"], error["retryable"]) == ("draining", True)
+        fake.let_go()
         assert (await a.page.end())["text"] == "I see a cup."
         assert (await a.page.closed())[0] == 1013
         await drained
@@ -468,13 +471,14 @@ async def test_a_question_that_runs_is_told_again_from_its_beginning(
     guest: Visitor, fake: FakeOpenAI
 ) -> None:
     """After `started` comes all of its text so far, then the rest."""
-    fake.between_tokens = 0.5
+    fake.hold()
     message = {"type": "chat", "content": "Long?", "id": "a", "sent_at": time.time() * 1000}
     await guest.page.send(**message)
     await guest.page.next("delta", id="a")
     await guest.page.send(**message)
     await guest.page.next("started", id="a")
     assert (await guest.page.next("delta", id="a"))["text"].startswith("I ")
+    fake.let_go()
     assert (await guest.page.next("response", id="a"))["text"] == "I see a cup."
     assert fake.count == 1
 
@@ -678,12 +682,13 @@ async def test_two_sessions_share_nothing(
                 words = " ".join(text for _, text in seen.texts[1:])
                 assert ("alpha" in words) != ("beta" in words)
                 assert ("wide" in words and "narrow" in words) is False
-            fake.between_tokens = 1.0
+            fake.hold()
             await a.page.send(type="chat", content="alpha long?", id="long")
             await a.page.next("delta", id="long")
             await b.page.send(type="cancel", id="long")
             await b.page.send(type="cancel")
             assert not of(await b.page.ponged(), "response")
+            fake.let_go()
             assert (await a.page.end("long"))["finish_reason"] == "stop"
             await b.page.send(type="hold")
             await b.page.next("status", held=True)

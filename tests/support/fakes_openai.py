@@ -243,6 +243,17 @@ class FakeOpenAI:
         if self._connections:
             await asyncio.wait(self._connections)
 
+    def hold(self) -> None:
+        """Let each answer wait behind its first piece, until `let_go`."""
+        self.steps = asyncio.Semaphore(0)
+
+    def let_go(self) -> None:
+        """Let the answers that `hold` keeps go on to their ends, and hold no others."""
+        steps, self.steps = self.steps, None
+        assert steps is not None
+        for _ in range(1000):
+            steps.release()
+
     async def wait_for(self, count: int, timeout: float = 5.0) -> Seen:
         """Wait until so many chat requests came in; the newest of them."""
         async with asyncio.timeout(timeout), self._arrived:
