@@ -77,5 +77,5 @@ function sending(sent) {
 
 /** @param {Facts["sent"]} sent */
 function dataUse(sent) {
-  return sent ? `${isolated(`${number(sent.bytes / 1e6, 1)} MB`)} · ${isolated(`${number(sent.kbps)} kbit/s`)}` : "";
+  return sent ? `${isolated(`${number(sent.bytes / 1e6, 1)}\u00a0MB`)} · ${isolated(`${number(sent.kbps)}\u00a0kbit/s`)}` : "";
 }

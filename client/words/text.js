@@ -144,10 +144,14 @@ export function isolated(words) {
   return direction() === "rtl" ? `${ISOLATE}${words}${END_ISOLATE}` : words;
 }
 
+// The space between a number and its unit, which no line may break
+const UNIT = /(?<=[\d}]) (?=(?:%|[kMG]i?B|[kMG]o|[кКМГ]Б|ك\.ب|ms|мс|ミリ秒|毫秒|sn?|с|秒|min|мин|хв|dk)(?![\p{L}\p{N}’]))/gu;
+
 /** @param {string} sentence @param {Record<string, string|number>} [values] */
 function filled(sentence, values) {
-  if (!values) return sentence;
-  return sentence.replace(/\{(\w+)\}/g, (whole, name) => {
+  const whole = sentence.replace(UNIT, "\u00a0");
+  if (!values) return whole;
+  return whole.replace(/\{(\w+)\}/g, (whole, name) => {
     const value = values[name];
     if (value === undefined) return whole;
     return isolated(typeof value === "number" ? new Intl.NumberFormat(locale).format(value) : value);

@@ -46,7 +46,7 @@ async def test_the_very_picture_is_shown_and_compared(
     words = dialog.locator("figcaption").first
     await expect(words).to_have_text(
         re.compile(
-            r"^840×448 pixels · \d+ kB · 480 visual tokens · all of the camera's 1280×720\.$"
+            r"^840×448 pixels · \d+\skB · 480 visual tokens · all of the camera's 1280×720\.$"
         )
     )
     image = dialog.locator("img").first

@@ -30,9 +30,9 @@ test("every language has the forms that its own counts need", () => {
 test("numbers, shares, times and lists are those of the language and its region", () => {
   const said = () => [number(1234.5, 1), percent(0.5), list(["a", "b", "c"]), clock(new Date(2026, 0, 2, 15, 4, 5).getTime())];
   use("en", {});
-  assert.deepEqual(said(), ["1,234.5", "50 %", "a, b, and c", "15:04:05"]);
+  assert.deepEqual(said(), ["1,234.5", "50\u00a0%", "a, b, and c", "15:04:05"]);
   use("de", {});
-  assert.deepEqual(said(), ["1.234,5", "50 %", "a, b und c", "15:04:05"]);
+  assert.deepEqual(said(), ["1.234,5", "50\u00a0%", "a, b und c", "15:04:05"]);
   use("de", {}, "de-CH");
   assert.match(number(1234.5, 1), /^1['’]234\.5$/);
   // Digits are those of the page's pictures and codes.
@@ -40,6 +40,18 @@ test("numbers, shares, times and lists are those of the language and its region"
   assert.deepEqual([number(12, 0), direction()], ["12", "rtl"]);
   // In a sentence from right to left the first name comes first, whatever its own direction.
   assert.equal(list(["hall", "Home"]), "\u200f\u2068hall\u2069 و\u2068Home\u2069");
+});
+
+test("no line breaks between a number and its unit, in any sentence", () => {
+  use("en", {});
+  assert.equal(text("A GPU with 80 GB, or 48 GB with CPU offload."), "A GPU with 80\u00a0GB, or 48\u00a0GB with CPU offload.");
+  assert.equal(text("2 seconds, 3 sheets"), "2 seconds, 3 sheets");
+  // Arabic and Hindi have words for their units.
+  for (const code of ["de", "es", "fr", "it", "pt", "nl", "pl", "tr", "uk", "ru", "zh", "ja", "ko"]) {
+    use(code, words(code));
+    for (const english of ["{number} %", "{number} kB", "{number} ms there and back", "{size}, {seconds} s, seed {seed}."])
+      assert.doesNotMatch(text(english, { number: 7, seconds: 7, size: "9", seed: 1 }), /7 /, `${code}: ${english}`);
+  }
 });
 
 test("full stops, commas and semicolons are those of the language, and a sentence that has its end gets no other", () => {
@@ -57,7 +69,7 @@ test("full stops, commas and semicolons are those of the language, and a sentenc
 test("a name stands where it belongs, and what has no translation is English", () => {
   use("de", { "Loading {model}": "{model} wird geladen" });
   assert.equal(text("Loading {model}", { model: "Qwen" }), "Qwen wird geladen");
-  assert.equal(text("{number} kB", { number: 1234 }), "1.234 kB");
+  assert.equal(text("{number} kB", { number: 1234 }), "1.234\u00a0kB");
   // In a sentence from right to left a name of the other direction is held together.
   use("ar", { "Loading {model}": "جارٍ تحميل {model}" });
   assert.equal(text("Loading {model}", { model: "Qwen" }), "جارٍ تحميل \u2068Qwen\u2069");
