@@ -11,8 +11,8 @@ import { FORMATS, fileName, fileOf } from "./keep.js";
 const MOST_FETCHED = 12;
 // Milliseconds that a browser lets pass between a tap and the sharing
 const SOON = 2500;
-// Milliseconds in which a second tap deletes
-const SURE = 6000;
+// Milliseconds for the second tap, which deletes
+const CONFIRM_TIME = 6000;
 
 /** Saves the conversation where the person says, shares an answer, and deletes all when asked twice. */
 export class Keeping {
@@ -21,9 +21,9 @@ export class Keeping {
   #formats = document.createElement("fieldset");
   #later = document.createElement("button");
   #all = document.createElement("button");
-  // Until when a tap on it deletes, and no longer asks
+  // While it runs, a tap on "Delete all" deletes.
   /** @type {ReturnType<typeof setTimeout>|undefined} */
-  #sure;
+  #confirming;
   #load;
   #marked;
   #onDelete;
@@ -41,7 +41,7 @@ export class Keeping {
     this.#marked = marked;
     this.#onDelete = onDelete;
     this.#dialog.id = "keep-dialog";
-    this.#dialog.addEventListener("close", () => this.#spare());
+    this.#dialog.addEventListener("close", () => this.#askAnew());
     this.#said.className = "fine";
     this.#said.setAttribute("role", "status");
     document.body.append(this.#dialog);
@@ -65,8 +65,8 @@ export class Keeping {
     hint.textContent = text("The file is made on this device. Nothing is stored on the server.");
     const row = document.createElement("div");
     row.className = "row";
-    this.#all = button(text("Delete all"), (event) => this.#ask(event));
-    this.#all.addEventListener("blur", () => this.#spare());
+    this.#all = button(text("Delete all"), (event) => this.#askOrDelete(event));
+    this.#all.addEventListener("blur", () => this.#askAnew());
     this.#later = button(text("Not now"), () => this.#dialog.close());
     row.append(
       this.#all,
@@ -143,21 +143,21 @@ export class Keeping {
     }
   }
 
-  /** Ask once more: a second tap deletes. @param {MouseEvent} event */
-  #ask({ detail }) {
+  /** Ask at the first tap, and delete at the second. @param {MouseEvent} event */
+  #askOrDelete({ detail }) {
     // The second half of a double click is no answer.
     if (detail > 1) return;
-    if (this.#sure !== undefined) return this.#delete();
+    if (this.#confirming !== undefined) return this.#delete();
     this.#all.textContent = text("Really delete all?");
     this.#said.textContent = text("Press it again to delete all answers. Nothing brings them back.");
-    this.#sure = setTimeout(() => this.#spare(), SURE);
+    this.#confirming = setTimeout(() => this.#askAnew(), CONFIRM_TIME);
   }
 
-  /** Delete nothing: the button asks anew. */
-  #spare() {
-    if (this.#sure === undefined) return;
-    clearTimeout(this.#sure);
-    this.#sure = undefined;
+  /** Take the question back: the next tap asks again. */
+  #askAnew() {
+    if (this.#confirming === undefined) return;
+    clearTimeout(this.#confirming);
+    this.#confirming = undefined;
     this.#all.textContent = text("Delete all");
     this.#said.textContent = "";
   }

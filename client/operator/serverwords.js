@@ -29,14 +29,14 @@ export function useServerWords(table) {
 /** The server's sentences in the page's language; those without a translation stay English. @param {string} sentences */
 export function said(sentences) {
   if (patterns.length === 0 || !sentences) return sentences;
-  const whole = parsed(sentences);
+  const whole = translated(sentences);
   // Its direction is found by its first letters, which may be a name's.
   const mark = direction() === "rtl" ? "\u200f" : "";
   if (whole !== null) return mark + whole;
   // As many of the first sentences as are known together, then the rest; else the first one stays.
   const ends = [...sentences.matchAll(/[.!?:] +(?=\S)/g)].map(({ index }) => index + 1);
   for (const end of [...ends].reverse()) {
-    const first = parsed(sentences.slice(0, end));
+    const first = translated(sentences.slice(0, end));
     if (first !== null) return joined(mark + first, said(sentences.slice(end).trimStart()));
   }
   if (ends.length === 0) return sentences;
@@ -46,12 +46,12 @@ export function said(sentences) {
 
 /** The language of what `said` returns, for screen readers. @param {string} sentences */
 export function tongue(sentences) {
-  return parsed(sentences) === null ? "en" : language();
+  return translated(sentences) === null ? "en" : language();
 }
 
 /** Why a request failed: the server's own sentence where all of it has a translation. @param {{message: string, sentence: string}} error */
 export function failure({ message, sentence }) {
-  return (sentence && parsed(sentence)) || message;
+  return (sentence && translated(sentence)) || message;
 }
 
 /** @param {string} english @param {string} words @returns {Pattern} */
@@ -64,8 +64,8 @@ function pattern(english, words) {
   return { found: new RegExp(`^${whole}(?=$| )`, "s"), names, words, rank: letters - (english.startsWith("{") ? 1000 : 0) };
 }
 
-/** @param {string} sentences @returns {string|null} null where a part is unknown */
-function parsed(sentences) {
+/** Find the translation of all of it. @param {string} sentences @returns {string|null} null where a part is unknown */
+function translated(sentences) {
   const before = known.get(sentences);
   if (before !== undefined) return before;
   /** @type {string|null} */
@@ -74,7 +74,7 @@ function parsed(sentences) {
     const match = found.exec(sentences);
     if (!match?.[0]) continue;
     const rest = sentences.slice(match[0].length).trimStart();
-    const after = rest ? parsed(rest) : "";
+    const after = rest ? translated(rest) : "";
     if (after === null) continue;
     const filled = words.replace(/\{(\w+)\}/g, (_, name) => (SHOWN[name] ?? value)(match[names.indexOf(name) + 1] ?? ""));
     result = joined(filled, after);
@@ -103,11 +103,11 @@ function value(given) {
   if (!given) return "";
   // The space before it is no part of what runs in its own direction.
   if (given.startsWith(" ")) return ` ${value(given.trimStart())}`;
-  const whole = parsed(given);
+  const whole = translated(given);
   if (whole !== null) return whole;
   for (const between of ["; ", ", "]) {
     const parts = given.split(between);
-    if (parts.length > 1 && parts.some((part) => parsed(part) !== null)) return parts.map(value).join(between);
+    if (parts.length > 1 && parts.some((part) => translated(part) !== null)) return parts.map(value).join(between);
   }
   if (/^\d{1,3}(,\d{3})+$/.test(given)) return number(Number(given.replaceAll(",", "")));
   if (/^\d+(\.\d+)?$/.test(given)) return number(Number(given), given.split(".")[1]?.length ?? 0);

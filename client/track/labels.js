@@ -9,7 +9,10 @@
  * @property {{width: number, height: number}} label one without a width is not seen, and on no other one
  */
 
-/** @typedef {"above"|"below"|"inside"|"within"|"none"} Place within: of a box that covers the picture; none: seen with its focus alone */
+/**
+ * @typedef {"above"|"below"|"inside"|"within"|"none"} Place inside: at the upper edge of its box; within: in a box that
+ *   covers the picture, below the page's bar; none: seen only while its box has the focus
+ */
 
 // Space above or below a box for its label
 const SPACE = 34;

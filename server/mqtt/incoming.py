@@ -63,7 +63,7 @@ class Incoming:
         self._births = Bucket(BIRTHS_A_MINUTE / 60, BIRTHS_AT_ONCE, now)
 
     def join(self, camera: str, now: float) -> None:
-        """Let looks of a camera be ordered from now on; one that was here before gets no new ones by it."""
+        """Let looks of a camera be ordered from now on; one that comes back keeps what it has used up."""
         self._looks[self._topics.look(camera)] = camera
         self._of.setdefault(camera, Bucket(LOOKS_A_MINUTE / 60, LOOKS_AT_ONCE, now))
 

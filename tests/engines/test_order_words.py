@@ -24,6 +24,14 @@ def test_every_language_has_words_for_each() -> None:
     assert all(words.keys() == LANGUAGES for words in WORDS.values())
 
 
+def test_no_words_stand_twice() -> None:
+    """Of a language, after courtesies, accents and capitals are gone: a second one would never be looked at."""
+    for order, words in WORDS.items():
+        for language, phrases in words.items():
+            found = [bare(phrase) for phrase in phrases.split(",")]
+            assert sorted(found) == sorted(set(found)), (order, language)
+
+
 def test_the_page_hears_of_each() -> None:
     """By its name in `heard`, "stop" among them."""
     known = {
