@@ -83,8 +83,14 @@ async def test_tell_me_when_you_see_red(visit: Visit, builtin: Running) -> None:
 
 async def test_a_ring_of_an_upright_picture(visit: Visit, builtin: Running) -> None:
     """Its words stand right beside it, below each other, without a hole between them."""
-    phone = {"viewport": (390, 844), "width": 720, "height": 1280}
-    page = await visit(builtin.base_url, **phone, mode="color:rgb(120 120 120)", clock=False)
+    page = await visit(
+        builtin.base_url,
+        viewport=(390, 844),
+        width=720,
+        height=1280,
+        mode="color:rgb(120 120 120)",
+        clock=False,
+    )
     await page.start()
     await page.box.fill("Tell me when you see red.")
     await page.box.press("Enter")
