@@ -446,6 +446,14 @@ def test_commands_run_from_left_to_right(tmp_path: Path) -> None:
     assert words.endswith(" \u2066bash scripts/run.sh --model \u2068small\u2069\u2069")
 
 
+def test_options_keep_their_dashes_in_arabic() -> None:
+    """A mark makes them run from left to right: else the dashes stand behind the name."""
+    for name in ("languages", "operator"):
+        table = json.loads((CLIENT / name / "ar.json").read_text("utf-8"))
+        said = [one for one in table.values() if isinstance(one, str)]
+        assert [one for one in said if re.search(r"[\u0600-\u06ff]\W{0,3} --[a-z]", one)] == []
+
+
 def test_parts_stay_apart(tmp_path: Path) -> None:
     """The parts stand in the language's order, with several GPUs, too."""
     said = [
