@@ -76,7 +76,7 @@ export class WatchPanel {
   /** Say that a new watch has begun. @param {(text: string) => void} say */
   #begun(say) {
     for (const { condition, state } of this.#desk?.list ?? [])
-      if (this.#added.delete(condition) && state !== "cannot") say(text("Watching: {condition}", { condition }));
+      if (this.#added.delete(condition) && state !== "cannot") say(text("Watching: “{condition}”", { condition }));
   }
 
   /** Say that watching stopped, and why, and that it goes on. @param {(text: string) => void} say */

@@ -101,7 +101,7 @@ export class WatchView {
     every.addEventListener("click", () => this.#hooks.onChange(id, { repeat: every.getAttribute("aria-pressed") !== "true" }));
     const stop = make("button", "", text("Stop"));
     stop.type = "button";
-    stop.setAttribute("aria-label", text("Stop watching: {condition}", { condition }));
+    stop.setAttribute("aria-label", text("Stop watching: “{condition}”", { condition }));
     stop.addEventListener("click", () => this.#hooks.onStop(id));
     const when = new When((change) => this.#hooks.onChange(id, change));
     item.append(words, every, stop, when.element);
@@ -114,7 +114,7 @@ export class WatchView {
   /** The entry of a ring, to be put among the answers. @param {Ring} ring @returns {HTMLElement} */
   ring(ring) {
     const entry = make("article", "ring");
-    entry.setAttribute("aria-label", text("It rang: {condition}", { condition: ring.condition }));
+    entry.setAttribute("aria-label", text("It rang: “{condition}”", { condition: ring.condition }));
     entry.dataset.id = ring.id;
     const head = make("p", "head");
     const time = make("time", "", clock(ring.at));
@@ -161,7 +161,7 @@ export class WatchView {
     frame.setAttribute("aria-expanded", "false");
     const shown = make("img");
     shown.src = image;
-    shown.alt = text("The picture that shows: {condition}", { condition });
+    shown.alt = text("The picture that shows: “{condition}”", { condition });
     frame.append(shown);
     if (region) {
       const [left, top, right, bottom] = region.map((share) => Math.min(1, Math.max(0, share)) * 100);

@@ -19,7 +19,7 @@ export function summary(watches, waiting) {
   const cannot = on.filter((one) => one.state === "cannot");
   const count = on.length + waiting;
   if (count === 0) return text("No watch is on");
-  const what = on.length === 1 && !waiting ? text("Watching: {condition}", { condition: on[0].condition }) : plural("{count} watches", "1 watch", count);
+  const what = on.length === 1 && !waiting ? text("Watching: “{condition}”", { condition: on[0].condition }) : plural("{count} watches", "1 watch", count);
   if (cannot.length === 0) return what;
   if (cannot.length === on.length) return text("Cannot watch now: {reason}", { reason: text(cannot[0].reason) });
   return joined([what, plural("{count} cannot watch now", "1 cannot watch now", cannot.length)]);

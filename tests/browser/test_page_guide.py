@@ -124,6 +124,6 @@ async def test_rings_are_spoken_where_answers_are(visit: Visit, builtin: Running
     await page.show(mode="color:rgb(210 30 30)")
     await expect(page.page.locator(".ring")).to_have_count(1)
     begun, rang = await page.page.evaluate("window.spoken")
-    assert begun == "Watching: you see red"
+    assert begun == "Watching: “you see red”"
     assert rang.startswith("you see red. ")
     await expect(page.page.locator("#announcer")).not_to_contain_text("you see red")

@@ -262,7 +262,7 @@ async def test_it_says_when_it_cannot_watch_and_when_it_can(
         await page.page.wait_for_function(told, arg=f"Cannot watch now. {reason}")
     finally:
         await help_again(page, model, way)
-    await expect(summary).to_have_text("Watching: the kettle boils", timeout=30_000)
+    await expect(summary).to_have_text("Watching: “the kettle boils”", timeout=30_000)
     await page.page.wait_for_function(told, arg="Watching again.")
     announced = await page.page.evaluate("window.__announced")
     heard = [text for text in announced if "Cannot watch now" in text or "Watching again" in text]

@@ -49,8 +49,8 @@ async def test_tell_me_when_you_see_red(visit: Visit, builtin: Running) -> None:
     sent = await page.sent("watch")
     assert sent["condition"] == "you see red"
     await page.got('m.type === "watches" && m.watches[0]?.begun')
-    await expect(page.page.locator("#watches-summary")).to_have_text("Watching: you see red")
-    await expect(page.page.locator("#announcer")).to_have_text("Watching: you see red")
+    await expect(page.page.locator("#watches-summary")).to_have_text("Watching: “you see red”")
+    await expect(page.page.locator("#announcer")).to_have_text("Watching: “you see red”")
 
     since = await page.now()
     await page.show(mode=ORANGE)
@@ -75,7 +75,7 @@ async def test_tell_me_when_you_see_red(visit: Visit, builtin: Running) -> None:
     await page.button("That was wrong").click()
     await expect(rings).to_contain_text("Taken back")
     await expect(listed).to_contain_text("Paused.")
-    await page.page.get_by_role("button", name="Stop watching: you see red").click()
+    await page.page.get_by_role("button", name="Stop watching: “you see red”").click()
     await expect(page.page.locator("#watches")).to_be_hidden()
     # Once: nothing more has rung.
     assert [one for one in await page.log() if one["message"].get("type") == "ring"][1:] == []

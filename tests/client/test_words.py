@@ -186,5 +186,16 @@ def test_each_problem_of_a_relay_has_a_sentence() -> None:
 def test_a_name_has_the_words_that_are_seen(code: str) -> None:
     """Voice control says the words of a button: a longer name has them in it."""
     table = json.loads((LANGUAGES / f"{code}.json").read_text("utf-8"))
-    for seen, name in (("Stop", "Stop watching: {condition}"), ("End", "End the camera {name}")):
+    for seen, name in (("Stop", "Stop watching: “{condition}”"), ("End", "End the camera {name}")):
         assert table[seen].casefold() in table[name].casefold()
+
+
+@pytest.mark.parametrize("code", sorted(_FORMS))
+def test_a_persons_condition_stands_by_itself(code: str) -> None:
+    """In quotation marks: "you see red" fits into no sentence of another language, and often not into its own."""
+    table = json.loads((LANGUAGES / f"{code}.json").read_text("utf-8"))
+    sentences = {key: said for key, said in table.items() if "{condition}" in key}
+    assert len(sentences) >= 4
+    for key, said in sentences.items():
+        assert "“{condition}”" in key
+        assert re.search(r"[“„«「‘]\s?\{condition\}\s?[”“»」’]", said), said
