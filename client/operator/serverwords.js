@@ -64,8 +64,10 @@ function pattern(english, words) {
   return { found: new RegExp(`^${whole}(?=$| )`, "s"), names, words, rank: letters - (english.startsWith("{") ? 1000 : 0) };
 }
 
-/** Find the translation of all of it. @param {string} sentences @returns {string|null} null where a part is unknown */
-function translated(sentences) {
+/** Find the translation of all of it. @param {string} given @returns {string|null} null where a part is unknown */
+function translated(given) {
+  // A note went through the page's words, which keep a number and its unit in one line.
+  const sentences = given.replaceAll("\u00a0", " ");
   const before = known.get(sentences);
   if (before !== undefined) return before;
   /** @type {string|null} */

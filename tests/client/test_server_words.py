@@ -463,3 +463,13 @@ def test_parts_stay_apart(tmp_path: Path) -> None:
     first, second = (words for words, _ in _in_node(tmp_path, "ja", said))
     assert first == "このマシン：GPU なし；メモリ 25\xa0GB のうち 24\xa0GB が空き。"
     assert "：A（空き 8.0\xa0GB）, B（空き 9.0\xa0GB）, C；メモリ 25" in second
+
+
+def test_a_number_and_its_unit_may_be_in_one_line_before(tmp_path: Path) -> None:
+    """A model's note is looked up among the page's words first."""
+    said = next(one for one in _table("ja") if "2 GB to fetch" in one)
+    plain, kept = (
+        one for one, _ in _in_node(tmp_path, "ja", [said, said.replace(" GB", "\xa0GB")])
+    )
+    assert plain == kept
+    assert plain != said
