@@ -4,6 +4,7 @@ import { ApiError } from "../live/api.js";
 import { Camera, CameraProblem } from "../live/camera.js";
 import { byId, say, show } from "../page/dom.js";
 import { Language } from "../page/language.js";
+import { settings } from "../page/settings.js";
 import { onLanguage, text } from "../words/text.js";
 import { Sending } from "./sending.js";
 
@@ -23,6 +24,7 @@ let place = code ? null : Sending.kept();
 /** @type {() => string} in the page's language of the moment */
 let words = () => "";
 
+document.documentElement.dataset.theme = settings().theme;
 new Language({ onChosen: () => {}, onMissing: () => {} });
 onLanguage(() => tell(words));
 

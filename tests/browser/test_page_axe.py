@@ -4,9 +4,10 @@ the keyboard, and with a system's own colours.
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import pytest_asyncio
@@ -228,6 +229,37 @@ async def test_simple_mode_has_no_violation(visit: Visit, builtin: Running) -> N
     await page.button("Guide the camera").click()
     await page.ask("What colour is this?")
     await checked.look("simple mode")
+    assert not checked.wrong, "\n".join(checked.wrong)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "device", "ground"),
+    [
+        ("system", "light", "rgb(243, 240, 232)"),
+        ("system", "dark", "rgb(12, 17, 16)"),
+        ("light", "dark", "rgb(243, 240, 232)"),
+        ("dark", "light", "rgb(12, 17, 16)"),
+    ],
+)
+async def test_a_further_cameras_page_has_the_persons_theme(
+    visit: Visit, server: Running, chosen: str, device: Literal["light", "dark"], ground: str
+) -> None:
+    """The device's, or the one that is chosen in the settings; neither has a violation."""
+    page = await visit(f"{server.base_url}/client/join/camera.html")
+    kept = {"theme": chosen}
+    await page.page.evaluate(
+        "kept => localStorage.setItem('qwen-camera-settings', kept)", json.dumps(kept)
+    )
+    await page.page.emulate_media(color_scheme=device)
+    await page.page.reload()
+    await expect(page.page.locator("html")).to_have_attribute("data-theme", chosen)
+    await expect(page.page.locator("body")).to_have_css("background-color", ground)
+    checked = Checked(page)
+    await checked.look(f"join {chosen} {device}")
+    await page.page.evaluate(
+        "for (const one of document.querySelectorAll('[hidden]')) one.hidden = false"
+    )
+    await checked.look(f"join {chosen} {device}, all of it")
     assert not checked.wrong, "\n".join(checked.wrong)
 
 
