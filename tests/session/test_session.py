@@ -296,7 +296,7 @@ async def test_a_description_begins_with_a_woken_camera(guest: Visitor) -> None:
     """The first description is about the picture at the time of the request."""
     await guest.page.ponged()
     await guest.page.send(type="settings", describe=True)
-    while (await guest.page.next("sender"))["wake_ms"] is None:
+    while (await guest.page.next("sender")).get("wake_ms") is None:
         pass
 
 
