@@ -127,3 +127,18 @@ async def test_rings_are_spoken_where_answers_are(visit: Visit, builtin: Running
     assert begun == "Watching: “you see red”"
     assert rang.startswith("you see red. ")
     await expect(page.page.locator("#announcer")).not_to_contain_text("you see red")
+
+
+async def test_its_button_stands_beside_the_last_questions(visit: Visit, builtin: Running) -> None:
+    """On a phone, too, where these take two rows: no row of its own over the picture."""
+    page = await visit(builtin.base_url, viewport=(390, 844))
+    await page.start()
+    await expect(page.button("Guide the camera")).to_be_visible()
+    lower = "Math.round(document.querySelector('{}').getBoundingClientRect().bottom)"
+    last = lower.format("#quick button:last-of-type")
+    await page.comes(f"{last} - {lower.format('#guide')}", 0)
+    # Between the questions the picture can be touched.
+    assert (
+        await page.page.evaluate("getComputedStyle(document.querySelector('#quick')).pointerEvents")
+        == "none"
+    )

@@ -308,6 +308,13 @@ def _said() -> set[str]:
             found |= {PARTS[one]} if one in PARTS else {*_filled(one)}
     models = tomllib.loads((SERVER / "catalogue/models.toml").read_text("utf-8"))["model"]
     notes = {sentence for one in models for sentence in re.split(r"(?<=\.) ", one["note"])}
+    # The reasons in brackets why no GPU was found
+    reader = (SERVER / "core/gpu.py").read_text("utf-8")
+    reasons = {"it is not installed", "it lists no GPU", "the driver runs and has no GPU"}
+    assert [one for one in reasons if f'GpuError("{one}")' not in reader] == []
+    of_nvidia = "the driver runs and has no GPU"
+    found |= {f"{tool}: {one}" for tool in ("amd-smi", "rocm-smi") for one in reasons - {of_nvidia}}
+    found.add(f"NVIDIA: {of_nvidia}")
     # A height in pixels
     return (found | {note for note in notes if not re.fullmatch(r"\d+p\.", note)}) - {""}
 
@@ -463,6 +470,18 @@ def test_parts_stay_apart(tmp_path: Path) -> None:
     first, second = (words for words, _ in _in_node(tmp_path, "ja", said))
     assert first == "このマシン：GPU なし；メモリ 25\xa0GB のうち 24\xa0GB が空き。"
     assert "：A（空き 8.0\xa0GB）, B（空き 9.0\xa0GB）, C；メモリ 25" in second
+
+
+def test_reasons_in_brackets_are_translated_one_by_one(tmp_path: Path) -> None:
+    """Words of other programs stay as they are."""
+    said = (
+        "No GPU was found (NVIDIA: NVML Shared Library Not Found; amd-smi: it is not installed;"
+        " rocm-smi: it is not installed)."
+    )
+    ((words, tongue),) = _in_node(tmp_path, "de", [said])
+    assert tongue == "de"
+    assert "NVIDIA: NVML Shared Library Not Found" in words
+    assert words.endswith("; amd-smi: nicht installiert; rocm-smi: nicht installiert).")
 
 
 def test_a_number_and_its_unit_may_be_in_one_line_before(tmp_path: Path) -> None:
