@@ -18,7 +18,7 @@ Installs what the tests need into .venv, .venv-models and .venv-router and, with
 strace, certutil, coturn, nginx, Redis, Mosquitto, Prometheus, podman, logrotate, systemd, espeak-ng, two fonts and what makes networks, with npm
 what is in tests/peers; then runs all tests, or those that the arguments choose: bash scripts/test.sh tests/vision/test_resize.py -k ratio
 
-  --fast   for everyday work, under four minutes: installs into .venv alone and runs three at a time. Leaves out the
+  --fast   for everyday work, about three minutes: installs into .venv alone and runs three at a time. Leaves out the
            tests marked browser and slow, and says how many these are.
 TEXT
         exit 0
