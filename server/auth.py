@@ -23,6 +23,7 @@ from server.core.errors import Unauthorized
 from server.core.origins import OriginPolicy
 
 __all__ = [
+    "CLOCK_SKEW",
     "DEFAULT_MAX_AGE",
     "MAX_TOKEN_CHARS",
     "AddressLimiter",
@@ -47,6 +48,8 @@ __all__ = [
 MAX_TOKEN_CHARS = 4096
 # Seconds after which a code is needed again
 DEFAULT_MAX_AGE = 86_400
+# Seconds by which the clocks of two processes may differ
+CLOCK_SKEW = 300
 _ALGORITHM = "HS256"
 # Compact serialisation, RFC 7515 section 3.1.
 _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", re.ASCII)
@@ -119,6 +122,8 @@ def signing_key(secret: str, purpose: str, code: str) -> str:
 class Signer:
     """JWTs (RFC 7519) signed with HS256 and nothing else; the only place that names an algorithm.
 
+    A token from the future is refused.
+
     Raises ValueError when `secret` is not fit for HS256 (an asymmetric key in PEM form, say).
     """
 
@@ -168,6 +173,9 @@ class Signer:
         # types.
         except (RecursionError, OverflowError, TypeError, ValueError):
             raise TokenRefused("malformed") from None
+        # Its life would begin in the future, and so end later than any that is issued now.
+        if type(claims["iat"]) is int and claims["iat"] > time.time() + CLOCK_SKEW:
+            raise TokenRefused("malformed")
         return dict(claims)
 
 

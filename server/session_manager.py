@@ -294,7 +294,7 @@ class SessionManager:
         """End all sessions whose code was brought at this time or earlier (seconds since the
         epoch). Returns their number here.
         """
-        self.revoked.add_all(before)
+        self.revoked.add_all(before, time.time())
         ended = [
             id
             for id, entry in self._entries.items()

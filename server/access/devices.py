@@ -105,11 +105,11 @@ class Devices:
         self._forgotten.add(name, known.device.paired_at if known else int(now), now)
         return known is not None
 
-    def forget_all(self, before: int) -> int:
+    def forget_all(self, before: int, now: float) -> int:
         """Remove all devices paired by then (seconds since the epoch), and return the number of
         listed ones.
         """
-        self._forgotten.add_all(before)
+        self._forgotten.add_all(before, now)
         gone = [name for name, one in self._listed.items() if one.device.paired_at <= before]
         for name in gone:
             del self._listed[name]

@@ -39,9 +39,9 @@ class Revoked:
         while len(self._order) > self._most:
             self._before = max(self._before, self._forget_earliest())
 
-    def add_all(self, before: int) -> None:
-        """Revoke all access that began at this time or earlier."""
-        self._before = max(self._before, before)
+    def add_all(self, before: int, now: float) -> None:
+        """Revoke all access that began at this time or earlier; none that begins after `now`."""
+        self._before = max(self._before, min(before, int(now)))
 
     def refuses(self, name: str, since: int) -> bool:
         return name in self._since or since <= self._before

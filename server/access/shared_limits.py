@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from server.access.revoked import MAX_REVOKED
+from server.auth import CLOCK_SKEW
 from server.core.addresses import SESSION_PART, WRONG_CODE_COST, RequestLimiter, limiter_key
 
 # A session's slot outlives a process that was killed by this long at most (seconds).
@@ -116,18 +117,19 @@ redis.call('EXPIRE', KEYS[1], ARGV[3])
 return 1
 """
 # KEYS: the time before which all sessions have ended. ARGV: a newer one, seconds.
-END_ALL = """
-if tonumber(redis.call('GET', KEYS[1]) or 0) < tonumber(ARGV[1]) then
+END_ALL = f"""
+local known = tonumber(redis.call('GET', KEYS[1]) or 0) or 0
+if known < tonumber(ARGV[1]) or known > redis.call('TIME')[1] + {CLOCK_SKEW} then
   redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
 end
 return 1
 """
-# KEYS: both. ARGV: the time of the last look. Ends of the same second count again: times are whole
+# KEYS: both. ARGV: the time of the last look, the most names. Ends of the same second count again: times are whole
 # seconds.
 ENDS = """
 local time = redis.call('TIME')
-local names = redis.call('ZRANGEBYSCORE', KEYS[1], ARGV[1] - 10, '+inf')
-return {tonumber(time[1]), tonumber(redis.call('GET', KEYS[2]) or 0), names}
+local names = redis.call('ZRANGEBYSCORE', KEYS[1], ARGV[1] - 10, '+inf', 'LIMIT', 0, ARGV[2])
+return {tonumber(time[1]), tonumber(redis.call('GET', KEYS[2]) or 0) or 0, names}
 """
 # Prefix of a paired device's name among the ended ones. A time in place of a name means all devices
 # that were paired by then.
@@ -247,16 +249,26 @@ class SharedEnds:
         return bool(await self._store.run(END_ALL, keys, before, self._life))
 
     async def read(self) -> Ends | None:
-        """Return the ends since the last reading; None without an answer."""
+        """Return the ends since the last reading; None without an answer.
+
+        A time in the future is not of an operator, and ends nothing.
+        """
         keys = [self._store.name("ended"), self._store.name("ended-before")]
-        reply = await self._store.run(ENDS, keys, self._looked)
+        reply = await self._store.run(ENDS, keys, self._looked, MAX_REVOKED)
         if reply is None:
             return None
         self._looked, before, found = reply
-        names = [_text(name) for name in found]
+        latest = self._looked + CLOCK_SKEW
+        names = [name for name in map(_text, found) if not _is_later(name, latest)]
         fresh = [name for name in names if name not in self._applied]
         self._applied = frozenset(names)
-        return Ends(fresh, int(before))
+        return Ends(fresh, before if 0 <= before <= latest else 0)
+
+
+def _is_later(name: str, latest: int) -> bool:
+    """Find whether a name is a time, for all devices paired by then, after `latest`."""
+    time = name.removeprefix(DEVICE)
+    return time != name and time.isdecimal() and len(time) < 12 and int(time) > latest
 
 
 def _text(name: str | bytes) -> str:

@@ -19,7 +19,7 @@ async def carry_out(ends: SharedEnds, sessions: SessionManager, devices: Devices
         if device == name:
             await sessions.take_back(name)
         elif device.isdecimal() and len(device) < 12:
-            devices.forget_all(int(device))
+            devices.forget_all(int(device), time.time())
             await sessions.take_devices_back(int(device))
         else:
             devices.forget(device, time.time())

@@ -82,7 +82,7 @@ class Services:
         if self.ends is not None:
             await self.ends.announce_end(DEVICE + (name or str(now)))
         if name is None:
-            count = self.devices.forget_all(now)
+            count = self.devices.forget_all(now, now)
             await self.sessions.take_devices_back(now)
         else:
             count = int(self.devices.forget(name, now))

@@ -17,7 +17,10 @@ from hypothesis import strategies as st
 from jose import jwt
 
 from server.auth import (
+    CLOCK_SKEW,
     MAX_TOKEN_CHARS,
+    Claims,
+    Signer,
     TokenIssuer,
     TokenRefused,
     bearer,
@@ -282,6 +285,21 @@ def test_a_token_is_renewed_until_its_code_is_too_old() -> None:
     with pytest.raises(TokenRefused) as caught:
         TokenIssuer(SECRET, 3600, 6000).verify(late.token)
     assert caught.value.reason == "too_old"
+
+
+def test_a_token_from_the_future_is_refused() -> None:
+    """Its life would begin then; clocks of two processes may differ by a little."""
+    signer, now = Signer(SECRET), int(time.time())
+
+    def verify(later: int) -> Claims:
+        at = now + later
+        signed = {"sid": "abc", "iat": at, "exp": at + 3600, "jti": "j", "auth_time": at}
+        return TokenIssuer(SECRET, 3600).verify(signer.sign(signed))
+
+    assert verify(CLOCK_SKEW - 30).auth_time == now + CLOCK_SKEW - 30
+    with pytest.raises(TokenRefused) as caught:
+        verify(2_000_000_000)
+    assert caught.value.reason == "malformed"
 
 
 def test_keys_differ_by_secret_purpose_and_code() -> None:

@@ -72,11 +72,11 @@ async def test_forgotten_devices_are_not_known() -> None:
     assert known.recognise(tokens[1][0], IPHONE, now) is not None
     assert known.refuses(Claims("s", int(now) + 60, "j", int(now), names[0]))
     assert not known.refuses(Claims("s", int(now) + 60, "j", int(now)))
-    assert known.forget_all(int(now)) == 2
+    assert known.forget_all(int(now), now) == 2
     assert all(known.recognise(token, IPHONE, now) is None for token, _ in tokens)
     token, device = known.pair(IPHONE, now)
     assert known.recognise(token, IPHONE, now) == device
-    assert known.forget_all(int(now)) == 0
+    assert known.forget_all(int(now), now) == 0
     assert [one.device for one in known.listed()] == [device]
 
 

@@ -37,15 +37,25 @@ def test_all_at_once() -> None:
     good.
     """
     revoked = Revoked(LIFE)
-    revoked.add_all(1000)
+    revoked.add_all(1000, 1000.9)
     assert revoked.refuses("a", 1000)
     assert revoked.refuses("a", 7)
     begins = revoked.begin(1000.9)
     assert begins == 1001
     assert not revoked.refuses("a", begins)
     assert revoked.begin(2000.5) == 2000
-    revoked.add_all(500)
+    revoked.add_all(500, 2000)
     assert revoked.refuses("a", 1000)
+
+
+def test_nothing_ends_in_the_future() -> None:
+    """Access that begins later is good, whatever time was named, and begins now."""
+    revoked = Revoked(LIFE)
+    revoked.add_all(10**10, 1000.5)
+    assert revoked.refuses("a", 1000)
+    assert revoked.begin(1000.9) == 1001
+    assert revoked.begin(1002.0) == 1002
+    assert not revoked.refuses("a", 1001)
 
 
 @given(st.lists(st.integers(0, LIFE - 1), min_size=1, max_size=60), st.integers(1, 10))

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+from jose import jwt
+from redis.asyncio import Redis
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
@@ -22,6 +24,7 @@ from websockets.typing import Subprotocol
 from server.access import redis_store, shared_limits
 from server.access.redis_store import RedisStore
 from server.access.shared_limits import (
+    DEVICE,
     SLOT_SECONDS,
     TOKEN_SECONDS,
     Ends,
@@ -398,6 +401,51 @@ async def test_what_is_ended_at_one_process_is_ended_at_all(tmp_path: Path) -> N
         assert not await one.announce_end("ba9876543210")
         assert await other.read() is None
         assert not one.heard
+
+
+@pytest.mark.parametrize("written", ["9999999999", "1e300", "-1", "rubbish", "x" * 100_000])
+async def test_a_time_that_no_server_writes_ends_nothing(tmp_path: Path, written: str) -> None:
+    """Neither sessions nor devices end by it, and it hides no order of an operator's."""
+    async with redis_server(tmp_path) as server, stores(server) as (store, other):
+        ends, writer = SharedEnds(store, 600), Redis.from_url(server.url)
+        try:
+            await writer.set(store.name("ended-before"), written)
+            later = f"{DEVICE}{10**10}"
+            await writer.zadd(store.name("ended"), {later: 10**10, "0123456789ab": 10**10})
+            assert await ends.read() == Ends(["0123456789ab"], 0)
+            now = int(time.time())
+            assert await SharedEnds(other, 600).announce_end_of_all(now)
+            assert await ends.read() == Ends([], now)
+        finally:
+            await writer.aclose()
+
+
+async def test_a_write_to_redis_leaves_people_in(tmp_path: Path) -> None:
+    """With a time in the future in Redis a session stays, and its token is as old as any."""
+    async with redis_server(tmp_path) as redis, stores(redis, 1) as (store,):
+        settings = {"REDIS_URL": redis.url, "JWT_SECRET_KEY": SECRET}
+        async with (
+            ServerProcess(settings, module="tests.support.patient_server") as server,
+            httpx.AsyncClient(trust_env=False, base_url=server.url) as http,
+        ):
+            granted = (await http.post("/api/token")).json()
+            held = await socket(server, granted)
+            writer = Redis.from_url(redis.url)
+            await writer.set(store.name("ended-before"), str(2**40))
+            # The server writes this key each time before it reads what has ended.
+            async with asyncio.timeout(30):
+                for _ in range(2):
+                    await writer.delete(store.name("probe"))
+                    while not await writer.exists(store.name("probe")):
+                        await asyncio.sleep(0.1)
+            await writer.aclose()
+            await held.ping()
+            token = {"Authorization": f"Bearer {granted['token']}"}
+            renewed = await http.post("/api/token", headers=token)
+            assert renewed.status_code == 200
+            claims = jwt.get_unverified_claims(renewed.json()["token"])
+            assert claims["auth_time"] <= time.time()
+            await held.close()
 
 
 async def test_an_operator_at_one_process_ends_a_session_at_another(tmp_path: Path) -> None:

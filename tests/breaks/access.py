@@ -294,6 +294,22 @@ ACCESS = (
         "program/test_redis_content.py",
     ),
     Break(
+        "Redis",
+        "a time in the future ends all sessions",
+        "server/access/shared_limits.py",
+        "before if 0 <= before <= latest else 0",
+        "before",
+        "access/test_shared_limits.py::test_a_time_that_no_server_writes_ends_nothing",
+    ),
+    Break(
+        "Redis",
+        "a token may begin in the future",
+        "server/auth.py",
+        'if type(claims["iat"]) is int and claims["iat"] > time.time() + CLOCK_SKEW:',
+        "if False:",
+        "access/test_auth.py::test_a_token_from_the_future_is_refused",
+    ),
+    Break(
         "The name of a process",
         "it is an address to connect to",
         "deploy/nginx.conf",
