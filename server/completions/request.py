@@ -15,7 +15,7 @@ from server.completions import fields
 from server.completions.camera_urls import MOST_FRAMES, PictureChoice, read_url
 from server.completions.errors import PictureRefused, Refused
 from server.completions.schema import fault, schema_fault
-from server.core.errors import BadRequest, UploadRefused
+from server.core.errors import BadRequest, UploadRefused, WrongModel
 from server.engines.conversation import (
     Conversation,
     Message,
@@ -65,10 +65,9 @@ class ChatRequest:
     _said: tuple[_Said, ...]
     _rest: Conversation
 
-    @property
-    def wishes(self) -> list[str]:
-        """The fields that only some engines can follow."""
-        return [name for name in ("tools", "response_format") if name in self._rest.fields]
+    def check_wishes(self, tools: bool) -> None:
+        """Raise WrongModel for a field that the model cannot follow; `tools`: it takes all of them."""
+        _check_wishes(self._rest.tools, self._rest.form, tools)
 
     def conversation(self, counts: Sequence[int]) -> Conversation:
         """Return its messages for an engine. `counts`: the pictures that there are for each of its looks."""
@@ -93,12 +92,18 @@ class ChatRequest:
         return Conversation(messages, rest.instructions, rest.tools, rest.form, rest.sampling)
 
 
-def read(raw: bytes) -> ChatRequest:
-    """Read the body of a request. Raises Refused, and PictureRefused for a picture that is not the camera's."""
+def read(raw: bytes, takes_tools: bool = True) -> ChatRequest:
+    """Read the body of a request. `takes_tools`: the present model follows tools and forms.
+
+    Takes time and memory in proportion to the body. Raises Refused, WrongModel, and PictureRefused
+    for a picture that is not the camera's.
+    """
     try:
         body = fields.Body.model_validate_json(raw)
     except ValidationError as error:
         raise _problem(error) from None
+    tools, form = _tools(body), _form(body)
+    _check_wishes(tools, form, takes_tools)
     _check_tools(body)
     looks: list[PictureChoice] = []
     said = _said(body.messages, looks)
@@ -129,8 +134,19 @@ def read(raw: bytes) -> ChatRequest:
         include_usage=options is not None and bool(options.include_usage),
         max_tokens=body.max_completion_tokens or body.max_tokens,
         _said=tuple(said),
-        _rest=Conversation((), instructions, _tools(body), _form(body), _sampling(body)),
+        _rest=Conversation((), instructions, tools, form, _sampling(body)),
     )
+
+
+def _check_wishes(tools: Mapping[str, Any], form: Mapping[str, Any] | None, taken: bool) -> None:
+    for name, wish, given in (
+        ("tools", "call tools", tools),
+        ("response_format", "keep to a form of answer", form),
+    ):
+        if given and not taken:
+            raise WrongModel(
+                f'The present model cannot {wish}: it does not take "{name}". Leave it out, or ask when a model server answers.'
+            )
 
 
 # Messages

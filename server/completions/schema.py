@@ -7,7 +7,6 @@ something.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -47,7 +46,8 @@ def fault(value: object) -> str:
             return f"has more than {MAX_NODES} values"
         if isinstance(one, bool):
             continue
-        if isinstance(one, int | float) and not (math.isfinite(one) and abs(one) < _LARGEST):
+        # A comparison also refuses what is no number, and takes integers of any size.
+        if isinstance(one, int | float) and not -_LARGEST < one < _LARGEST:
             return "has a number that is too large, or none"
         inner = _inner(one)
         if inner and depth >= MAX_DEPTH:
@@ -73,9 +73,9 @@ def schema_fault(root: Schema, *, constrains: bool) -> str:
     for schema in _schemas(root):
         patterns = [*_map(schema.get("patternProperties")), schema.get("pattern")]
         for pattern in patterns:
-            if isinstance(pattern, str) and not _readable(pattern):
+            if isinstance(pattern, str) and not _bounded(pattern):
                 return (
-                    f"has a pattern that cannot be used: at most {MAX_PATTERN_CHARS} characters are, and"
+                    f"has a pattern that cannot be used: at most {MAX_PATTERN_CHARS} characters are, none of them a control character, and"
                     f" {MAX_COUNT} repetitions"
                 )
     if not _countable(root):
@@ -163,12 +163,12 @@ def _same(root: Schema, schema: Schema) -> Iterator[Schema]:
         yield from (one for one in inner if isinstance(one, Mapping))
 
 
-def _readable(pattern: str) -> bool:
-    if len(pattern) > MAX_PATTERN_CHARS:
-        return False
-    try:
-        re.compile(pattern)
-    except (re.error, OverflowError, RecursionError):
+def _bounded(pattern: str) -> bool:
+    """Find whether a pattern may go to the model server, which judges the rest.
+
+    It is not compiled here: a short one can take seconds.
+    """
+    if len(pattern) > MAX_PATTERN_CHARS or min(pattern, default=" ") < " ":
         return False
     product = 1
     for least, most in _REPEAT.findall(pattern):

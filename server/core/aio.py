@@ -17,6 +17,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from typing import Any, TypeVar
 
+from server.core.errors import Busy
+
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
@@ -285,8 +287,9 @@ class Pools:
     """The process's bounded thread pools.
 
     `decode`: video frames. `prepare`: pictures that a question waits for. `heavy`: text and face
-    recognition. `hear`: speech in what microphones send. `judge`: the ends of turns in it. `manage`:
-    reading the machine and its models, which may take minutes. `measure`: memory of models.
+    recognition. `hear`: speech in what microphones send. `judge`: the ends of turns in it. `read`:
+    what programs send. `manage`: reading the machine and its models, which may take minutes.
+    `measure`: memory of models.
     """
 
     def __init__(
@@ -297,6 +300,7 @@ class Pools:
         self.heavy = ThreadPoolExecutor(heavy, "heavy")
         self.hear = ThreadPoolExecutor(1, "hear")
         self.judge = ThreadPoolExecutor(1, "judge")
+        self.read = ThreadPoolExecutor(1, "read")
         self.manage = ThreadPoolExecutor(manage, "manage")
         self.measure = ThreadPoolExecutor(1, "measure")
 
@@ -308,13 +312,55 @@ class Pools:
 
         def end() -> None:
             media = (self.decode, self.prepare, self.heavy, self.hear, self.judge)
-            for pool in (*media, self.manage, self.measure):
+            for pool in (*media, self.read, self.manage, self.measure):
                 pool.shutdown(wait=True, cancel_futures=True)
 
         waiting = threading.Thread(target=end, name="pools", daemon=True)
         waiting.start()
         waiting.join(patience)
         return not waiting.is_alive()
+
+
+class BoundedPool:
+    """A thread pool for work on what strangers send: few calls wait, and none for long."""
+
+    def __init__(self, pool: ThreadPoolExecutor, *, waiting: int = 8, seconds: float = 2.0) -> None:
+        """`waiting`: the calls that may be unfinished; `seconds`: the time of each."""
+        self._pool = pool
+        self._left = waiting
+        self._seconds = seconds
+
+    async def run(self, work: Callable[..., T], *args: Any) -> T:
+        """Run `work(*args)` in a thread.
+
+        Raises Busy when too many calls wait, and for one that is not done in time: it is dropped
+        if it waits, and its result is ignored if it runs.
+        """
+        if not self._left:
+            raise _busy()
+        self._left -= 1
+        running = self._pool.submit(work, *args)
+        # A call that nobody waits for any more holds its place until it ends.
+        loop = asyncio.get_running_loop()
+
+        def ended(_: Future[T]) -> None:
+            # Without a loop nobody calls again.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._free)
+
+        running.add_done_callback(ended)
+        try:
+            async with asyncio.timeout(self._seconds):
+                return await asyncio.wrap_future(running)
+        except TimeoutError:
+            raise _busy() from None
+
+    def _free(self) -> None:
+        self._left += 1
+
+
+def _busy() -> Busy:
+    return Busy("Other requests are being read. Try again in a moment.", retry_after=1)
 
 
 async def in_pool(pool: ThreadPoolExecutor, work: Callable[..., T], *args: Any) -> T:

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from config import Settings
 from server import __version__
+from server.core.aio import BoundedPool
 from server.operator.camera_routes import CameraDesk, create_camera_router
 from server.operator.drain_routes import create_drain_router
 from server.operator.generation_routes import Workshop, create_generation_router
@@ -57,7 +58,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(create_router(services, program.access.guard, program.sockets))
     app.include_router(create_whip_router(services))
     app.include_router(create_grant_router(services, programs))
-    app.include_router(create_chat_router(programs))
+    app.include_router(create_chat_router(programs, BoundedPool(program.pools.read)))
     app.router.routes.extend(mcp.routes())
     parts = program.engine_parts
     app.include_router(create_operator_router(services, program.access.guard, parts.operations))

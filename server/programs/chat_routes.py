@@ -4,7 +4,6 @@ address /at/<session>/v1.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import Any
 
@@ -13,17 +12,17 @@ from fastapi import APIRouter, Request, Response
 from server.completions.answer import MODEL, model, models
 from server.completions.errors import ModelUnknown
 from server.completions.request import read
+from server.core.aio import BoundedPool
 from server.grants.grants import Scope
 from server.programs.chat_response import ChatResponse
 from server.programs.guard import Pass, ProgramGuard
 
 # An address may name the session, so that balancers find its process.
 PREFIXES = ("/v1", "/at/{session_id}/v1")
-# Bytes of a body that is read beside the event loop
-_LARGE = 8 * 1024
 
 
-def create_chat_router(programs: ProgramGuard) -> APIRouter:
+def create_chat_router(programs: ProgramGuard, pool: BoundedPool) -> APIRouter:
+    """`pool` reads the requests."""
     router = APIRouter()
     started = time.time()
 
@@ -45,9 +44,8 @@ def create_chat_router(programs: ProgramGuard) -> APIRouter:
 
     async def chat(request: Request) -> Response:
         entered = await enter(request)
-        raw = await request.body()
-        # A large one takes a while, in which others' frames must not wait.
-        asked = await asyncio.to_thread(read, raw) if len(raw) > _LARGE else read(raw)
+        # It takes a while, in which others' frames must not wait.
+        asked = await pool.run(read, await request.body(), entered.programs.takes_tools)
         _check_model(asked.model, entered)
         looks, grant = entered.programs, entered.grant
         return ChatResponse(asked, looks.model, lambda put: looks.chat(grant, asked, put))

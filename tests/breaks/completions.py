@@ -160,6 +160,22 @@ COMPLETIONS = (
     ),
     Break(
         BOUNDED,
+        "patterns of programs are compiled",
+        "server/completions/schema.py",
+        "    product = 1\n    for least, most",
+        "    re.compile(pattern)\n    product = 1\n    for least, most",
+        "completions/test_schema.py::test_no_pattern_is_compiled",
+    ),
+    Break(
+        BOUNDED,
+        "any number of requests may wait to be read",
+        "server/core/aio.py",
+        "        if not self._left:\n",
+        "        if False:\n",
+        "core/test_aio.py::test_a_bounded_pool_keeps_few_waiting",
+    ),
+    Break(
+        BOUNDED,
         "a program's words teach what a model server takes",
         "server/engines/openai/sender.py",
         "                if request.conversation is not None and not other:\n",

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from server.completions.camera_urls import PictureChoice
 from server.completions.errors import PictureRefused, Refused
 from server.completions.request import ChatRequest, read
+from server.core.errors import WrongModel
 from server.engines.conversation import Shown, Speaker, ToolCall, Words
 
 TOOL = {
@@ -58,7 +59,7 @@ def test_a_question_without_a_picture_is_about_now() -> None:
     assert message.parts == (Shown(0), Words("What is it?"))
     assert not request.stream
     assert request.max_tokens is None
-    assert not request.wishes
+    request.check_wishes(False)
 
 
 def test_pictures_stand_where_they_were_asked_for() -> None:
@@ -117,7 +118,9 @@ def test_instructions_tools_and_results() -> None:
     }
     assert chat.messages[1].calls == (ToolCall("c1", "lamp", "{}"),)
     assert chat.messages[2].answers == "c1"
-    assert request.wishes == ["tools", "response_format"]
+    request.check_wishes(True)
+    with pytest.raises(WrongModel, match="call tools"):
+        request.check_wishes(False)
     assert (request.max_tokens, request.stream, request.include_usage) == (50, True, True)
 
 
@@ -139,7 +142,7 @@ def test_a_field_without_a_value_is_none() -> None:
 
 
 def test_no_tools_where_none_may_be_called() -> None:
-    assert not asked(user("x"), tools=[TOOL], tool_choice="none").wishes
+    asked(user("x"), tools=[TOOL], tool_choice="none").check_wishes(False)
 
 
 @pytest.mark.parametrize("url", ["https://example.org/secret.jpg", "data:image/png;base64,SECRET"])

@@ -9,12 +9,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
 
 from server.core import aio
 from server.core.aio import (
+    BoundedPool,
     Deadline,
     Lookups,
     OpenParts,
@@ -27,6 +29,7 @@ from server.core.aio import (
     supervise,
     watch_lag,
 )
+from server.core.errors import Busy
 from tests.support.timing import AT_ONCE_SECONDS
 
 
@@ -355,3 +358,29 @@ async def test_an_error_of_a_name_is_everybodys(monkeypatch: pytest.MonkeyPatch)
     finally:
         over.set()
         assert lookups.end(5)
+
+
+async def test_a_bounded_pool_keeps_few_waiting() -> None:
+    """One too many is refused at once, a slow one after its time, and both hold no place for ever."""
+    with ThreadPoolExecutor(1) as threads:
+        pool = BoundedPool(threads, waiting=2, seconds=0.2)
+        gate = threading.Event()
+        ran: list[int] = []
+        first = asyncio.create_task(pool.run(gate.wait, 30))
+        second = asyncio.create_task(pool.run(ran.append, 1))
+        await asyncio.sleep(0)
+        with pytest.raises(Busy):
+            await pool.run(ran.append, 2)
+        for late in (first, second):
+            with pytest.raises(Busy):
+                await late
+        gate.set()
+        while True:
+            try:
+                assert await pool.run(max, 1, 2) == 2
+                break
+            except Busy:
+                await asyncio.sleep(0.001)
+        assert not ran
+        with pytest.raises(ZeroDivisionError):
+            await pool.run(lambda: 1 // 0)

@@ -264,15 +264,15 @@ async def test_leaving_while_it_waits_its_turn(desk: Desk) -> None:
     assert desk.fake.count == count + 2
 
 
-async def test_a_large_request_is_read_beside_the_event_loop(
+async def test_a_request_is_read_beside_the_event_loop(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Checking its tools takes a while, and others' frames must not wait for it."""
     threads: list[bool] = []
 
-    def reads(raw: bytes) -> ChatRequest:
+    def reads(raw: bytes, takes_tools: bool) -> ChatRequest:
         threads.append(threading.current_thread() is threading.main_thread())
-        return read(raw)
+        return read(raw, takes_tools)
 
     monkeypatch.setattr(chat_routes, "read", reads)
     marks = {"type": "function", "function": {"name": "a", "description": "<a" * 5_000}}
@@ -280,6 +280,29 @@ async def test_a_large_request_is_read_beside_the_event_loop(
         await desk.post({"model": "camera", "messages": said("x"), "tools": [marks]})
     ).is_success
     assert threads == [False]
+
+
+async def test_requests_that_take_long_hold_nobody_else(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Further ones of programs are busy; pages and their threads are not."""
+    gate = threading.Event()
+
+    def stuck(raw: bytes, takes_tools: bool) -> ChatRequest:
+        gate.wait(30)
+        return read(raw, takes_tools)
+
+    monkeypatch.setattr(chat_routes, "read", stuck)
+    sent = [asyncio.create_task(desk.post({"model": "camera"})) for _ in range(12)]
+    try:
+        done, _ = await asyncio.wait(sent, timeout=30)
+        assert {one.result().status_code for one in done} == {503}
+        assert len(done) == 12
+        for path in ("/", "/health/live"):
+            assert (await desk.http.get(path)).is_success
+    finally:
+        gate.set()
+    await asyncio.wait(sent)
 
 
 async def test_the_sessions_own_address(desk: Desk) -> None:

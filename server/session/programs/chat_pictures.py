@@ -24,12 +24,6 @@ _NOT_KEPT = (
     "No pictures of the recent past are kept. The person can switch that on in the page's settings; camera://now has the"
     " camera's next one."
 )
-_WISHES = {
-    "tools": "call tools",
-    "response_format": "keep to a form of answer",
-}
-
-
 # A frame's id, the detail, and True for the held one
 _Key = tuple[str, Detail, bool]
 
@@ -56,12 +50,7 @@ class Taken:
 
 def check(request: ChatRequest, needs: Capabilities, pictures: int) -> None:
     """Raise WrongModel for a request that an engine with these capabilities cannot follow."""
-    for wish in request.wishes:
-        if not needs.tools:
-            raise WrongModel(
-                f'The present model cannot {_WISHES[wish]}: it does not take "{wish}". Leave it out, or ask when a model server'
-                " answers."
-            )
+    request.check_wishes(needs.tools)
     if pictures > 1 and (needs.wants_pixels or pictures > (needs.max_pictures or pictures)):
         most = 1 if needs.wants_pixels else needs.max_pictures
         raise WrongModel(

@@ -263,6 +263,11 @@ class Programs:
         engine = self._tools.current_engine()
         return engine.status.model_name or engine.name
 
+    @property
+    def takes_tools(self) -> bool:
+        """True when the model that answers now calls tools and keeps to a form."""
+        return self._tools.current_engine().status.capabilities.tools
+
     async def picture(self, grant: Grant) -> tuple[bytes, Frame]:
         """Return a filtered JPEG of the camera's next frame, at most 640 px and 36 KiB, and the frame.
 
