@@ -195,12 +195,18 @@ class Grants:
                 " Wait a moment.",
                 retry_after=1,
             )
-        if scope is not None and scope not in grant.scopes:
+        if scope is not None:
+            self.allow(grant, scope, now)
+        grant.last_used = wall
+
+    def allow(self, grant: Grant, scope: Scope, now: float) -> None:
+        """Check that a program may do something. Raises Unauthorized, and Forbidden without the scope."""
+        self.check(grant, now)
+        if scope not in grant.scopes:
             raise Forbidden(
                 f"The person has not allowed this: it needs the scope {scope}, and this access has"
                 f" {', '.join(sorted(grant.scopes))}."
             )
-        grant.last_used = wall
 
     def look(self, grant: Grant, now: float) -> None:
         """Note a look of a call that `use` has noted. Raises RateLimited."""

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from server.attention.watch_answers import MAX_CONDITION_CHARS
 from server.core import messages as wire
 from server.core.aio import log_failure
-from server.core.errors import BadRequest, Internal, QwenCameraError
+from server.core.errors import BadRequest, Internal, PageClosed, QwenCameraError
 from server.core.frames import Detail, Route
 from server.core.messages.base import MAX_QUESTION_CHARS
 from server.grants.grants import Scope
@@ -82,7 +82,10 @@ class EventsArguments(_Arguments):
     wait_seconds: float = Field(
         default=0, ge=0, le=MOST_WAIT, description="Wait so long for the next one if there is none"
     )
-    pictures: bool = Field(default=False, description="With the pictures of the newest two")
+    pictures: bool = Field(
+        default=False,
+        description="With the pictures of the newest two, for which the scope look is needed",
+    )
 
 
 Run = Callable[[Pass, Any], Awaitable[CallToolResult]]
@@ -151,6 +154,8 @@ async def _snapshot(entered: Pass, given: NoArguments) -> CallToolResult:
 
 
 async def _watch_add(entered: Pass, given: WatchAddArguments) -> CallToolResult:
+    # Who watches looks again and again.
+    entered.programs.check_seen()
     id = entered.programs.watches.add(entered.grant, given.condition, repeat=given.repeat)
     return _said(f"Watching for: {given.condition}. Call events to hear of it.", {"id": id})
 
@@ -188,16 +193,30 @@ def _ring(event: Event, picture: int | None) -> dict[str, Any]:
     }
 
 
+def _withheld(entered: Pass) -> str:
+    """Say why no picture may leave now; "" when one may. Raises Forbidden."""
+    try:
+        entered.programs.check_picture(entered.grant)
+    except PageClosed:
+        return " Without pictures: the page of this camera is closed."
+    return ""
+
+
 async def _events(entered: Pass, given: EventsArguments) -> CallToolResult:
+    withheld = _withheld(entered) if given.pictures else ""
     watches = entered.programs.watches
     found = await watches.rings(entered.grant, given.after, given.wait_seconds)
     shown = [one for one in found if one.jpeg is not None][-_MOST_PICTURES:]
-    shown = shown if given.pictures else []
+    if given.pictures and shown:
+        # The page may have closed or opened meanwhile.
+        withheld = _withheld(entered)
+    if withheld or not given.pictures:
+        shown = []
     rings = [_ring(one, shown.index(one) if one in shown else None) for one in found]
     lines = [f"{one['number']}: {one['condition']}. {one['reason']}" for one in rings]
     last = max((event.number for event in found), default=given.after)
     return _said(
-        "\n".join(lines) or "Nothing has rung.",
+        ("\n".join(lines) or "Nothing has rung.") + withheld,
         {"events": rings, "after": last},
         *(one.jpeg for one in shown if one.jpeg is not None),
     )

@@ -15,6 +15,22 @@ LOOKS = "session/programs/test_programs.py"
 PROGRAMS = (
     Break(
         ACCESS,
+        "pictures of rings leave without the scope of looks",
+        "server/session/programs/programs.py",
+        "        self._grants.allow(grant, Scope.LOOK, time.monotonic())\n",
+        "",
+        "programs/test_mcp.py::test_pictures_of_rings_are_looks",
+    ),
+    Break(
+        ACCESS,
+        "watches begin with no page open",
+        "server/programs/tools.py",
+        "    entered.programs.check_seen()\n",
+        "",
+        "programs/test_mcp.py::test_pictures_of_rings_are_looks",
+    ),
+    Break(
+        ACCESS,
         "scopes are not looked at",
         "server/grants/grants.py",
         "        if scope is not None and scope not in grant.scopes:\n",

@@ -25,6 +25,7 @@ from scripts.bench.live_encoder import LiveEncoder
 from server.attention.watch import Ring
 from server.grants.grants import MESSAGE_BURST, MESSAGE_RATE
 from server.session.programs.program_watches import MAX_WATCHES
+from server.session.watches.rings import Rings
 from tests.support.clients import Visitor, http, metric, soon, visitor
 from tests.support.fakes_app import assert_error
 from tests.support.fakes_openai import FakeOpenAI
@@ -203,9 +204,46 @@ async def test_watches_and_events(access: Access) -> None:
         assert facts_of(rung) == {"events": [], "after": 10_000}
 
 
+def rings_of(run: Running, person: Visitor) -> Rings:
+    return run.program.sessions.find(person.session_id).programs.watches._watching.rings
+
+
+async def test_pictures_of_rings_are_looks(run: Running, person: Visitor) -> None:
+    """They need the scope of looks and an open page, as every picture; their words do not."""
+    rings = rings_of(run, person)
+    blind, sees = await given(run, person, "watch", "events"), await given(run, person)
+    ring = Ring("w", "it boils", 1.0, 0.9, "Steam.", "f", None)
+    at = (time.time() + 1) * 1000
+    made = rings.add("w", ring, at=at, jpeg=b"picture", region=None)
+    asked = {"after": made.number - 1, "pictures": True}
+    try:
+        async with blind.client() as client:
+            refused = await client.call_tool("events", asked)
+            assert refused.is_error
+            assert "scope look" in text_of(refused)
+            words = await client.call_tool("events", {"after": made.number - 1})
+            assert "Steam." in text_of(words)
+        async with sees.client() as client:
+            await person.page.close()
+            await soon(lambda: run.program.sessions.sockets == 0)
+            unseen = await client.call_tool("events", asked)
+            assert facts_of(unseen)["events"][0]["picture"] is None
+            assert not [one for one in unseen.content if isinstance(one, ImageContent)]
+            assert "page of this camera is closed" in text_of(unseen)
+            added = await client.call_tool("watch_add", {"condition": "a cup"})
+            assert added.is_error
+            assert "page of this camera is closed" in text_of(added)
+            await person.reconnect(close=False)
+            seen = await client.call_tool("events", asked)
+            assert facts_of(seen)["events"][0]["picture"] == 0
+    finally:
+        await blind.end()
+        await sees.end()
+
+
 async def test_rings_with_their_pictures(access: Access, run: Running, person: Visitor) -> None:
     """From the number on, with the newest two pictures; each ring says which is its own."""
-    rings = run.program.sessions.find(person.session_id).programs.watches._watching.rings
+    rings = rings_of(run, person)
     at = (time.time() + 1) * 1000
     made = [
         rings.add(

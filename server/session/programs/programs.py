@@ -33,7 +33,7 @@ MAX_WAITING = 3
 # Bytes that wait for a client up to which a look's picture goes out with its words
 _MOST_WAITING = 128 * 1024
 _UNSEEN = (
-    "The page of this camera is closed, so the person would not see the look. Nothing was looked at."
+    "The page of this camera is closed, so the person would not see it. Nothing was looked at."
     " Ask the person to open the page, and ask again."
 )
 
@@ -49,9 +49,8 @@ class _Turn:
 class Programs:
     """One session's programs. All methods are called on the event loop.
 
-    A look goes the way of a person's question, with its filters and its check of machines, beside the
-    person's chat: it neither sees nor changes that, and the person's question goes first. Nobody looks
-    unseen: a look needs an open page, unless the camera is one of the house.
+    A look goes the way of a person's question, beside the person's chat, and after the person's question.
+    It is refused unless the user's page is open, or the camera is one of the house.
     """
 
     def __init__(
@@ -202,10 +201,7 @@ class Programs:
             raise
 
     def use(self, grant: Grant, scope: Scope | None) -> None:
-        """Note a call of a program, and check that it may; `scope` is None for one that needs none.
-
-        Raises Unauthorized, Forbidden, RateLimited.
-        """
+        """Note a call; `scope` is None for one that needs none. Raises Unauthorized, Forbidden, RateLimited."""
         try:
             self._grants.use(grant, scope, time.monotonic(), time.time())
         except QwenCameraError as error:
@@ -243,10 +239,7 @@ class Programs:
     async def chat(
         self, grant: Grant, request: ChatRequest, on_text: Callable[[str], None]
     ) -> ChatEnd:
-        """Answer a whole conversation of a program's; the page shows its last words with the last picture.
-
-        Raises as `ask` does, and for what the present model cannot do.
-        """
+        """Answer a whole conversation of a program's. Raises as `ask` does, and for what the model cannot do."""
         self._admit(grant)
 
         async def work(look: wire.ProgramLook) -> tuple[ChatEnd, str | None]:
@@ -269,14 +262,12 @@ class Programs:
         return self._tools.current_engine().status.capabilities.tools
 
     async def picture(self, grant: Grant) -> tuple[bytes, Frame]:
-        """Return a filtered JPEG of the camera's next frame, at most 640 px and 36 KiB, and the frame.
-
-        Raises as `ask` does.
-        """
+        """Return a filtered JPEG of the next frame, at most 640 px and 36 KiB, and the frame. Raises as `ask` does."""
         self._admit(grant)
 
         async def work(look: wire.ProgramLook) -> tuple[tuple[bytes, Frame], str | None]:
             frame = await self._questions.frame()
+            self.check_picture(grant)
             still = self._tools.preparer.still
             jpeg = await in_pool(self._tools.prepare_pool, still, frame)
             return (jpeg, frame), data_url(jpeg)
@@ -286,7 +277,7 @@ class Programs:
     def _admit(self, grant: Grant) -> None:
         """Check that a program may look now, and note it."""
         self.use(grant, Scope.LOOK)
-        self._check_seen()
+        self.check_picture(grant)
         turn = self._turns.setdefault(grant.id, _Turn())
         if len(turn.tasks) > MAX_WAITING:
             self._count("busy")
@@ -300,8 +291,16 @@ class Programs:
             self._count(error.code)
             raise
 
-    def _check_seen(self) -> None:
-        """Raise PageClosed when nobody would see a look."""
+    def check_picture(self, grant: Grant) -> None:
+        """Check that a program may get a picture now: each way by which one leaves calls this.
+
+        Raises Unauthorized, Forbidden without the scope of looks, and PageClosed.
+        """
+        self._grants.allow(grant, Scope.LOOK, time.monotonic())
+        self.check_seen()
+
+    def check_seen(self) -> None:
+        """Raise PageClosed when nobody would see what a program does."""
         if not (self._listening or self.unattended):
             self._count("unseen")
             raise PageClosed(_UNSEEN)
@@ -329,7 +328,7 @@ class Programs:
         async def in_turn() -> tuple[T, str | None]:
             async with turn.lock:
                 # The page may have closed while this one waited.
-                self._check_seen()
+                self.check_picture(grant)
                 return await work(look)
 
         task = asyncio.create_task(in_turn(), name=f"program/{tool}")
