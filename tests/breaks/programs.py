@@ -33,7 +33,7 @@ PROGRAMS = (
         ACCESS,
         "scopes are not looked at",
         "server/grants/grants.py",
-        "        if scope is not None and scope not in grant.scopes:\n",
+        "        if scope not in grant.scopes:\n",
         "        if False:\n",
         f"{LOOKS}::test_only_with_its_scope",
     ),
