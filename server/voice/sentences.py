@@ -6,7 +6,6 @@ that the voice begins early.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from server.voice.spoken import spoken
@@ -40,7 +39,13 @@ _ABBREVIATIONS = (
     " mme mlle p.ex env sra srta p.ej ej pág núm av ud uds sig dott ecc"
     " т.е т.д т.п ул им др см руб стр тыс млн "
 )
-_WORD_BEFORE = re.compile(r"([\w.]+)\.$")
+# Characters of the longest of them
+_LONGEST_ABBREVIATION = 5
+
+# Characters that are looked at together: a whole answer may come at once.
+_AT_ONCE = 1024
+# Marks in a row after which the end of the row is not waited for
+_MOST_MARKS = MOST_CHARS
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +59,27 @@ class Piece:
     end: int
 
 
+@dataclass(slots=True)
+class _Looked:
+    """What is known of the text that is not in a piece yet; each character is looked at once."""
+
+    # Characters that were looked at, and their size
+    at: int = 0
+    size: int = 0
+    # True when they have more than spaces
+    words: bool = False
+    # The best place for a cut in a sentence that is too long, by kind; 0 for none
+    clause: int = 0
+    space: int = 0
+    # The end of the marks behind the last character that was looked at
+    marks: int = 0
+
+
 class Sentences:
-    """Cuts one answer. Give it the text as it comes, then `end`."""
+    """Cuts one answer. Give it the text as it comes, then `end`.
+
+    Takes time in proportion to the text, however it comes, and keeps less than 2,000 characters.
+    """
 
     def __init__(self) -> None:
         # The part of the answer that is not in a piece yet, and its first character's position
@@ -66,11 +90,15 @@ class Sentences:
         # True inside a block of code, which nobody wants to hear
         self._code = False
         self._first = True
+        self._looked = _Looked()
 
     def add(self, text: str) -> list[Piece]:
         """Return the pieces that are complete with this text."""
-        self._rest += text
-        return self._cut(whole=False)
+        pieces: list[Piece] = []
+        for begin in range(0, len(text), _AT_ONCE):
+            self._rest += text[begin : begin + _AT_ONCE]
+            pieces += self._cut(whole=False)
+        return pieces
 
     def end(self) -> list[Piece]:
         """Return the last pieces of the answer."""
@@ -104,31 +132,46 @@ class Sentences:
 
     def _boundary(self, text: str, whole: bool) -> int:
         """Return the length of the next piece; 0 when it is not complete."""
-        size = 0
-        # The best place for a cut in a sentence that is too long, and its rank
-        clause = space = 0
-        for at, char in enumerate(text):
-            size += _WIDE if _unspaced(char) else 1
-            after = _after(text, at)
+        looked = self._looked
+        while looked.at < len(text):
+            at, char = looked.at, text[looked.at]
+            size = looked.size + (_WIDE if _unspaced(char) else 1)
+            full = size >= (_MOST_FIRST if self._first else MOST_CHARS)
+            after = self._after_marks(text)
             # The characters behind a mark decide, so they have to be there.
-            known = whole or after < len(text)
-            if char == "\n" and text[:at].strip():
-                return at + 1
-            if char in _FULL:
-                return at + 1
-            if char in _HALF and known and _ends(text, at, after):
+            if not whole and after == len(text) and after - at <= _MOST_MARKS:
+                if full or char in _HALF or char in _HALF_CLAUSE:
+                    break
+            elif char in _HALF and _ends(text, at, after):
                 return after
-            if char in _CLAUSE or (char in _HALF_CLAUSE and known and _spaced(text, after)):
-                clause = at + 1
-                if self._first and size >= _LEAST_FIRST and text[:at].strip():
-                    return clause
-            elif char.isspace() and text[:at].strip():
-                space = at + 1
-            if known and size >= (_MOST_FIRST if self._first else MOST_CHARS):
-                best = clause if clause > at // 3 else space
+            if char in _FULL or (char == "\n" and looked.words):
+                return at + 1
+            if char in _CLAUSE or (char in _HALF_CLAUSE and _spaced(text, after)):
+                looked.clause = at + 1
+                if self._first and size >= _LEAST_FIRST and looked.words:
+                    return looked.clause
+            elif char.isspace() and looked.words:
+                looked.space = at + 1
+            if full:
+                best = looked.clause if looked.clause > at // 3 else looked.space
                 if best or size >= MOST_CHARS:
                     return best or at + 1
+            looked.at, looked.size = at + 1, size
+            looked.words = looked.words or not char.isspace()
         return 0
+
+    def _after_marks(self, text: str) -> int:
+        """Return the position after the next character and the marks behind it."""
+        looked = self._looked
+        after = max(looked.marks, looked.at + 1)
+        while (
+            after < len(text)
+            and text[after] in _HALF + _CLOSING
+            and after - looked.at <= _MOST_MARKS
+        ):
+            after += 1
+        looked.marks = after
+        return after
 
     def _take(self, length: int) -> list[Piece]:
         """Take the next part of the answer as a piece, if it has words."""
@@ -144,6 +187,7 @@ class Sentences:
         length = max(0, length)
         self._rest = self._rest[length:]
         self._at += length
+        self._looked = _Looked()
 
 
 def heard(answer: str, piece: Piece, share: float) -> str:
@@ -170,14 +214,6 @@ def _unspaced(char: str) -> bool:
     return "\u0e00" <= char <= "\u0eff" or "\u2e80" <= char <= "\u9fff" or char >= "\uf900"
 
 
-def _after(text: str, at: int) -> int:
-    """Return the position after a mark and what closes behind it."""
-    at += 1
-    while at < len(text) and text[at] in _HALF + _CLOSING:
-        at += 1
-    return at
-
-
 def _spaced(text: str, at: int) -> bool:
     """Find whether a space or the end of the text stands here."""
     return at >= len(text) or text[at].isspace()
@@ -190,10 +226,14 @@ def _ends(text: str, at: int, after: int) -> bool:
         return after < len(text) and _unspaced(text[after])
     if text[at] != "." or after != at + 1:
         return True
-    found = _WORD_BEFORE.search(text[: at + 1])
-    if found is None:
+    begin = at
+    while begin and (text[begin - 1].isalnum() or text[begin - 1] in "._"):
+        begin -= 1
+        if at - begin > _LONGEST_ABBREVIATION:
+            return True
+    word = text[begin:at].lower()
+    if not word:
         return True
-    word = found.group(1).lower()
     # "1. Milk", "am 3. Mai", "J. S. Bach"
     number = word.isdigit() and len(word) <= 2
     letter = len(word) == 1 and word.isalpha()

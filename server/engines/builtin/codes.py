@@ -35,7 +35,7 @@ class Network:
     code: Code
 
 
-_FIELD = re.compile(r"([A-Z]+):((?:\\.|[^;\\])*);?")
+_FIELD = re.compile(r"(?<![A-Z])([A-Z]++):((?:\\.|[^;\\])*+);?")
 
 
 def network(codes: Iterable[Code]) -> Network | None:

@@ -54,10 +54,10 @@ _DATES = (
     ),
     re.compile(rf"\b(?P<n>{_MONTH})[.\s/-]{{1,2}}(?P<y>(?:19|20)\d\d)(?!\d)"),
 )
-_EMAIL = re.compile(r"[\w.+-]+\s?@\s?[\w-]+(?:\.[\w-]+)+")
+_EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]++\s?@\s?[\w-]++(?:\.[\w-]++)++")
 _URL = re.compile(
     r"(?<![@\w.])(?:https?://[^\s<>\"]+|www\.[^\s<>\"]+"
-    r"|[a-z0-9-]+(?:\.[a-z0-9-]+)*\.(?:com|org|net|info|app|dev|io|eu|de|at|ch|fr|es|it|nl|be|pl|uk|us)\b(?:/[^\s<>\"]*)?)",
+    r"|(?<!-)[a-z0-9-]++(?:\.[a-z0-9-]++)*\.(?:com|org|net|info|app|dev|io|eu|de|at|ch|fr|es|it|nl|be|pl|uk|us)\b(?:/[^\s<>\"]*)?)",
     re.I,
 )
 _PHONE = re.compile(r"(?<![\d.,/\w])(?:\+|\(0|00|0|\d)(?:[\s()/.-]{0,2}\d){6,14}(?!\d|[.,]\d)")

@@ -44,7 +44,7 @@ _DEGREES = re.compile(rf"{_NUMBER}\s?(?:[°º˚'’\"*oO]\s?)?[CF](?!\w)|{_NUMBE
 # A display whose unit was hardly read
 _BARE_ROW = re.compile(r"([-−]?\d+(?:[.,]\d+)?)\s?[A-Za-z]{0,2}")
 # A lot or serial number that ends in a letter
-_SERIAL = re.compile(r"\d{5,}[A-Za-z]")
+_SERIAL = re.compile(r"\d{5,}+[A-Za-z]")
 _SPACED_POINT = re.compile(r"(\d[.,])\s(\d)")
 
 

@@ -190,7 +190,7 @@ def bill(rows: Sequence[Row]) -> list[Price]:
 
 
 _PER_PRICE = re.compile(
-    rf"(?:{_CURRENCY}\s?)?(?:{_MONEY})\s?(?:{_CURRENCY})?\s?{_PER.pattern}", re.I
+    rf"(?:(?:{_CURRENCY})\s?|(?<![\d.,]))(?:{_MONEY})\s?(?:{_CURRENCY})?\s?{_PER.pattern}", re.I
 )
 
 
