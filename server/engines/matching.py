@@ -11,6 +11,8 @@ import unicodedata
 # Vowel signs and other marks of Devanagari, which are parts of words but not of `\w`; for a
 # character class
 WORD_MARKS = r"\u0900-\u0903\u093a-\u094f\u0951-\u0957\u0962\u0963"
+# Characters read at each end of a long question: a question comes before or after what it quotes.
+_PART = 300
 _DEVANAGARI = re.compile(r"[\u0900-\u097f]")
 # Letters that people write in place of each other, and marks that they leave out
 _ALIKE = str.maketrans("ıł’أإآٱىةँ", "il'اااايهं", "ـ" + "".join(map(chr, range(0x064B, 0x0653))))
@@ -25,6 +27,21 @@ def plain(text: str) -> str:
     # Marks beyond Latin, Greek and Cyrillic (dakuten, vowel signs) belong to the letter.
     bare = "".join(char for char in folded if not "\u0300" <= char <= "\u036f")
     return unicodedata.normalize("NFC", bare).translate(_ALIKE)
+
+
+def ends(question: str) -> str:
+    """Return a question with single spaces, and of a long one the beginning and the end.
+
+    It has 620 characters at most: what looks for words in it takes time in proportion to the words.
+    """
+    question = question.strip()
+    if len(question) > 4 * _PART:
+        question = f"{question[: 2 * _PART]} … {question[-2 * _PART :]}"
+    # One letter may stand for eighteen.
+    question = " ".join(unicodedata.normalize("NFKC", question).split())
+    if len(question) > 2 * _PART:
+        question = f"{question[:_PART]} … {question[-_PART:]}"
+    return question
 
 
 def word_pattern(words: str, parts: str = "") -> re.Pattern[str]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from server.catalogue import control_tokens
 from server.catalogue.control_tokens import ControlTokens, Remainder
@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 _CHANNEL = "thought\n"
 # Characters of thoughts that become the answer if no mark ends them: more are not kept.
 _MOST_KEPT = 64 * 1024
+# Characters of an event that are read at once: 4 ms
+SLICE_CHARS = 4096
 # Bounds of the tool calls of an answer: their number, and characters of all together
 _MOST_CALLS = 16
 _MOST_CALL_CHARS = 64 * 1024
@@ -64,6 +66,13 @@ class Piece:
     tools: bool = False
     # The calls, as far as they can be read
     calls: tuple[CallPiece, ...] = ()
+
+    def slices(self) -> Iterator[Piece]:
+        """Yield it in pieces of at most SLICE_CHARS of text; what else it has is in the last one."""
+        last = max(0, len(self.text) - 1) // SLICE_CHARS * SLICE_CHARS
+        for begin in range(0, last, SLICE_CHARS):
+            yield Piece(self.text[begin : begin + SLICE_CHARS])
+        yield replace(self, text=self.text[last:]) if last else self
 
 
 @dataclass(frozen=True, slots=True)

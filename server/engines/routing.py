@@ -7,7 +7,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from server.core.frames import Detail, Route
-from server.engines.matching import plain, word_pattern
+from server.engines.matching import ends, plain, word_pattern
 from server.engines.read_words import wants_reading
 
 # Questions about reading or small things, by language: words, beginnings of words (ending in *) and
@@ -245,9 +245,6 @@ NEITHER_PARTS: dict[str, str] = {
     "ko": "어디서 사, 어디에서 사, 어디서 살, 어디 제품, 여기가 어디, 여기는 어디, 여긴 어디, 내가 어디",
 }
 
-# Characters read at each end of a long question: a question comes before or after what it quotes.
-_PART = 300
-
 
 class _Sign(StrEnum):
     """The route that a phrase speaks for."""
@@ -275,12 +272,12 @@ def wants_detail(question: str) -> bool:
     """Find whether a question is about reading or about something small, so that detail "auto"
     becomes "high".
     """
-    return _DETAIL.search(_ends(question)) is not None
+    return _DETAIL.search(plain(ends(question))) is not None
 
 
 def route_of(question: str) -> Route:
     """Choose where a question looks; NOW where no word speaks for another route."""
-    text = _ends(question)
+    text = plain(ends(question))
     signs = _signs(text)
     if _Sign.PAST in signs:
         return Route.PAST
@@ -313,13 +310,6 @@ def choose(question: str, detail: Detail, route: Route | None) -> tuple[Route, D
         )
         detail = Detail.HIGH if small else Detail.LOW
     return route, detail
-
-
-def _ends(question: str) -> str:
-    """Return a question as `plain` text, and of a long one the beginning and the end."""
-    if len(question) > 2 * _PART:
-        question = f"{question[:_PART]} … {question[-_PART:]}"
-    return plain(question)
 
 
 def _signs(text: str) -> set[_Sign]:

@@ -36,7 +36,7 @@ _UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4}
 _SIZE = r"(\d+(?:\.\d+)?)\s?([kKMGT]?)(i?)(B?)"
 # tqdm: "Loading weights:  45%|####5     | 26/57 [00:00<00:00, 99.1it/s]", "model.safetensors:  45%|##| 1.2G/2.7G [... 90MB/s]"
 _BAR = re.compile(
-    rf"^(?P<what>[^|]{{0,200}}?):?\s+(?P<share>\d{{1,3}})%\|[^|]*\|\s*{_SIZE}/{_SIZE}\s*\[(?P<rate>[^\]]*)"
+    rf"^(?P<what>[^|]{{0,200}}?)(?<!\s):?\s++(?P<share>\d{{1,3}})%\|[^|]*\|\s*{_SIZE}/{_SIZE}\s*\[(?P<rate>[^\]]*)"
 )
 # docker: "4f4fb700ef54: Downloading [==>   ]  12.3MB/45.6MB"
 _DOCKER = re.compile(

@@ -9,7 +9,43 @@ BOUNDED = "A program's words reach a model as text within bounds"
 REQUESTS = "completions/test_request.py"
 ROUTES = "programs/test_chat_routes.py"
 
+QUICK = "No input holds the event loop for more than 50 ms"
+COST = "project/test_text_cost.py"
+
 COMPLETIONS = (
+    Break(
+        QUICK,
+        "repetition in repetition",
+        "server/voice/spoken.py",
+        r"(?:[ \t]*+:?-{2,}+:?[ \t]*+\|?)++$",
+        r"(?:[ \t]*:?-{2,}:?[ \t]*\|?)+[ \t]*$",
+        f"{COST}::test_a_pattern_takes_time_in_proportion",
+        slow=True,
+    ),
+    Break(
+        QUICK,
+        "a growing answer is looked at from its beginning with each piece",
+        "server/voice/sentences.py",
+        "        looked = self._looked\n        while looked.at",
+        "        looked = self._looked = _Looked()\n        while looked.at",
+        f"{COST}::test_a_reader_is_quick",
+    ),
+    Break(
+        QUICK,
+        "a long question is looked through as a whole",
+        "server/engines/builtin/intents.py",
+        "    question = ends(question)\n",
+        "",
+        f"{COST}::test_a_reader_has_a_bound",
+    ),
+    Break(
+        QUICK,
+        "a whole answer in one event is read at once",
+        "server/engines/openai/engine.py",
+        "                        if part is not piece:\n",
+        "                        if False:\n",
+        "engines/openai/test_asking.py::test_a_whole_answer_in_one_event_holds_nobody",
+    ),
     Break(
         CAMERA_ALONE,
         "other addresses are the camera's next frame",

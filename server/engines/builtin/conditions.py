@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from server.engines.builtin.language import LANGUAGES
 from server.engines.builtin.watch_words import WatchWords, Words, watch_words
-from server.engines.matching import WORD_MARKS, plain
+from server.engines.matching import WORD_MARKS, ends, plain
 
 # The words for visitors about a condition that is none of these
 ABLE = (
@@ -63,6 +63,7 @@ def read_condition(text: str) -> Condition | None:
 
 def spoken_condition(text: str) -> tuple[Condition, str] | None:
     """Return what to watch for, and the language in which all words are known."""
+    text = ends(text)
     # A name may be a word of another language, so names come last.
     for read in (_of_known_words, _with_a_name):
         for code in LANGUAGES:

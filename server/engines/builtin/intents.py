@@ -10,7 +10,7 @@ from itertools import islice
 from server.engines.builtin.colours import NAMES
 from server.engines.builtin.language import LANGUAGES, LATIN, language
 from server.engines.builtin.wants import SOCIAL, Want
-from server.engines.matching import WORD_MARKS, plain
+from server.engines.matching import WORD_MARKS, ends, plain
 
 # Most words of a question that are compared with each word of the picture
 _MOST_WORDS = 16
@@ -68,6 +68,7 @@ def understand(question: str, chosen: str | None = None) -> Intent:
 
     `chosen`: a BCP 47 tag; it decides the language of the answer if it is one of `LANGUAGES`.
     """
+    question = ends(question)
     text = plain(question)
     tag = (chosen or "").partition("-")[0].lower()
     fixed = tag if tag in LANGUAGES else None

@@ -263,10 +263,14 @@ class OpenAIEngine:
                         self._server.speech_out.heard()
                         self._server.learned_speech()
                     answered = reply.answered or spoken.begun
-                    for chunk in reply.take(piece):
-                        # Another request in mid-answer would begin a second answer.
-                        if isinstance(chunk, Delta) or asked is Mode.BUDGET or not answered:
-                            yield chunk
+                    for part in piece.slices():
+                        for chunk in reply.take(part):
+                            # Another request in mid-answer would begin a second answer.
+                            if isinstance(chunk, Delta) or asked is Mode.BUDGET or not answered:
+                                yield chunk
+                        if part is not piece:
+                            # A whole answer in one event holds nobody else.
+                            await asyncio.sleep(0)
                     if reply.finish and not opened.speaks:
                         due = min(deadline, now() + TAIL_SECONDS)
                     elif reply.began:

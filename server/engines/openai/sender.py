@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import dataclasses
 import math
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 
 from server.core.errors import EngineError, EngineFailed, EngineRefused, EngineUnavailable
 from server.core.frames import Picture
@@ -124,7 +126,8 @@ class Sender:
         looked_up = False
         while True:
             try:
-                body = fields.body(
+                build = partial(
+                    fields.body,
                     request,
                     media.url,
                     earlier[len(earlier) - len(request.earlier) :],
@@ -136,6 +139,9 @@ class Sender:
                     tokens=self._server.control_tokens,
                     thinking=thinking,
                 )
+                # A program's conversation may be long: others must not wait while it is cleaned.
+                beside = request.conversation is not None
+                body = await asyncio.to_thread(build) if beside else build()
                 stream, event = await self._client.send(
                     body, stack, due, names, spoken=request.speak
                 )

@@ -16,6 +16,7 @@ from server.engines.openai import retry
 from server.engines.openai.chat_client import TimeLimits
 from server.engines.openai.engine import OpenAIEngine
 from server.engines.openai.retry import LONGEST_WAIT, Reason
+from server.engines.reply import SLICE_CHARS
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 
 LIMITS = TimeLimits(connect=1, first_token=5.0, between_tokens=2.0, total=8.0, probe=1.0)
@@ -200,3 +201,29 @@ async def test_a_repeat_has_what_is_left_of_the_questions_time(fake: Counting) -
         await engine.close()
     assert fake.count == 2
     assert loop.time() - began < 0.8 + 0.7
+
+
+async def test_a_whole_answer_in_one_event_holds_nobody(
+    engine: OpenAIEngine, fake: Counting
+) -> None:
+    """It is read in slices, and others have their turn between them."""
+    said = "word " * 8 * SLICE_CHARS
+    fake.deltas = [{"content": said}]
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    other = asyncio.create_task(others())
+    seen: list[tuple[int, str]] = []
+    async with asyncio.timeout(60):
+        async for one in engine.answer(QUESTION):
+            if isinstance(one, Delta):
+                seen.append((turns, one.text))
+    other.cancel()
+    assert "".join(text for _, text in seen) == said
+    assert max(len(text) for _, text in seen) <= 2 * SLICE_CHARS
+    assert len({at for at, _ in seen}) == len(seen) >= 40

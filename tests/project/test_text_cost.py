@@ -1,0 +1,224 @@
+"""No text holds the event loop: each regular expression and each reader of others' text takes time in proportion."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import pkgutil
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import server
+from server.attention import pointing, watch_answers
+from server.catalogue import control_tokens
+from server.completions.camera_urls import read_url
+from server.core.errors import BadRequest, UploadRefused
+from server.core.frames import Detail
+from server.core.messages.base import MAX_QUESTION_CHARS
+from server.core.redact import plain, redact
+from server.engines import order_words, read_words, recollection, routing
+from server.engines.builtin import conditions, intents
+from server.engines.builtin.language import LANGUAGES, language
+from server.engines.builtin.watch_words import watch_words
+from server.engines.reply import SLICE_CHARS, AnswerText
+from server.vision import grounding
+from server.voice.sentences import Sentences
+from server.voice.spoken import spoken
+from tests.support.hostile_texts import UNITS, hostile, seconds
+
+# Characters at which a pattern is measured, and again four times as many
+LENGTHS = (60, 1_000)
+# A pattern whose time grows with the square takes sixteen times as long for those.
+MOST_GROWTH = 9.0
+# Below this a clock says little (seconds).
+LITTLE = 0.000_5
+# A reader's time for the longest text that it gets (seconds)
+MOST_SECONDS = 0.005
+
+# Patterns that are only matched with a whole text or at its beginning, which is short
+ANCHORED = {
+    "server.access.affinity._NAMED",
+    "server.access.camera_tokens._PARTS",
+    "server.auth._COMPACT",
+    "server.catalogue.control_tokens._PIPED",
+    "server.engines.builtin.measures._SERIAL",
+    "server.web.routes.CLIENT_NAME",
+    *(f"server.engines.order_words._WATCH_AFTER[{at}]" for at in range(6)),
+}
+
+
+def modules() -> Iterator[Any]:
+    for found in pkgutil.walk_packages(server.__path__, "server."):
+        try:
+            yield importlib.import_module(found.name)
+        except ModuleNotFoundError:
+            # Workers in an environment of their own have libraries that are not here.
+            if ".worker" not in found.name:
+                raise
+
+
+def patterns() -> dict[str, re.Pattern[Any]]:
+    """Return all compiled expressions of the server's modules, and of tables and objects there, by place."""
+    found: dict[str, re.Pattern[Any]] = {}
+    same: set[tuple[Any, int]] = set()
+    visited: set[int] = set()
+
+    def visit(name: str, value: Any, depth: int) -> None:
+        if isinstance(value, re.Pattern):
+            if (value.pattern, value.flags) not in same:
+                same.add((value.pattern, value.flags))
+                found[name] = value
+            return
+        if depth > 4 or id(value) in visited:
+            return
+        visited.add(id(value))
+        if isinstance(value, dict):
+            for key, one in value.items():
+                visit(f"{name}[{key}]", one, depth + 1)
+        elif isinstance(value, list | tuple | set | frozenset):
+            for at, one in enumerate(value):
+                visit(f"{name}[{at}]", one, depth + 1)
+        elif type(value).__module__.startswith("server.") and not isinstance(value, type):
+            slots = [slot for one in type(value).__mro__ for slot in getattr(one, "__slots__", ())]
+            held = getattr(value, "__dict__", {})
+            for key in (*held, *slots):
+                visit(f"{name}.{key}", getattr(value, key, None), depth + 1)
+
+    for code in LANGUAGES:
+        visit(f"language {code}", language(code), 0)
+        visit(f"words of conditions {code}", watch_words(code), 0)
+    for module in modules():
+        for name, value in list(vars(module).items()):
+            if not name.startswith("__"):
+                visit(f"{module.__name__}.{name}", value, 0)
+    return found
+
+
+PATTERNS = patterns()
+
+
+def test_all_patterns_are_found() -> None:
+    """Those in tables and in objects of languages, too; what is anchored is there."""
+    assert len(PATTERNS) > 250
+    assert {name for name in ANCHORED if name not in PATTERNS} == set()
+
+
+def growth(run: Callable[[str], object], unit: str) -> float:
+    """Return how many times as long four times the text takes; 0 where that is quick."""
+
+    def taken(length: int) -> float:
+        text = hostile(unit, length)
+        return seconds(lambda: run(text), enough=LITTLE)
+
+    # The longest last: what grows faster than the square would never end.
+    for length in LENGTHS:
+        if (long := taken(4 * length)) > LITTLE and (times := long / taken(length)) > MOST_GROWTH:
+            return times
+    return 0.0
+
+
+@pytest.mark.parametrize("name", sorted(PATTERNS))
+def test_a_pattern_takes_time_in_proportion(name: str) -> None:
+    """Whatever it looks through."""
+    pattern = PATTERNS[name]
+
+    def whole(text: str) -> object:
+        given = text.encode() if isinstance(pattern.pattern, bytes) else text
+        if name in ANCHORED:
+            return pattern.match(given), pattern.fullmatch(given)
+        return sum(1 for _ in pattern.finditer(given))
+
+    growths = {kind: growth(whole, unit) for kind, unit in UNITS.items()}
+    assert {kind: times for kind, times in growths.items() if times > MOST_GROWTH} == {}
+
+
+def in_pieces(text: str) -> None:
+    sentences = Sentences()
+    for begin in range(0, len(text), 5):
+        sentences.add(text[begin : begin + 5])
+    sentences.end()
+
+
+def answer(text: str) -> None:
+    reply = AnswerText()
+    reply.feed(text)
+    reply.end()
+
+
+def shown(text: str) -> None:
+    sentence = pointing.Sentence()
+    for begin in range(0, len(text), 5):
+        sentence.feed(text[begin : begin + 5])
+    sentence.end()
+
+
+def address(text: str) -> None:
+    with contextlib.suppress(BadRequest, UploadRefused):
+        read_url(text)
+
+
+# Readers of others' text, with the most characters that they get at once
+READERS: dict[str, tuple[Callable[[str], object], int]] = {
+    "a question's order": (order_words.order_in, MAX_QUESTION_CHARS),
+    "a question's detail": (routing.wants_detail, MAX_QUESTION_CHARS),
+    "a question's route": (
+        lambda text: routing.choose(text, Detail.AUTO, None),
+        MAX_QUESTION_CHARS,
+    ),
+    "words to be read": (read_words.wants_reading, MAX_QUESTION_CHARS),
+    "a stop": (read_words.is_stop, MAX_QUESTION_CHARS),
+    "a short question's intent": (intents.understand, 60),
+    "control tokens of a question": (control_tokens.known().clean, SLICE_CHARS),
+    "an event of an answer": (answer, SLICE_CHARS),
+    "a sentence before boxes": (shown, 1_000),
+    "conditions in a question": (watch_answers.conditions_in, 4_000),
+    "sentences of an answer": (in_pieces, 1_000),
+    "words for a voice": (spoken, 1_000),
+    "a line of a log": (redact, 2_000),
+    "an error": (plain, 2_000),
+    "a picture's address": (address, 2_000),
+    "pictures that an answer names": (lambda text: recollection.cited(text, 8), 4_000),
+}
+
+
+# Readers whose work has a bound: it grows faster up to that.
+BOUNDED: dict[str, tuple[Callable[[str], object], int]] = {
+    # In a thread, where short steps leave others their turn
+    "a question's intent": (intents.understand, MAX_QUESTION_CHARS),
+    "a condition": (conditions.read_condition, watch_answers.MAX_CONDITION_CHARS),
+    "boxes": (grounding.read_boxes, 100_000),
+    "answers about watches": (
+        lambda text: watch_answers.read_answers(text, ["a"]),
+        watch_answers.MAX_TEXT_CHARS,
+    ),
+}
+MOST_BOUNDED_SECONDS = 0.05
+
+
+@pytest.mark.parametrize("name", BOUNDED)
+def test_a_reader_has_a_bound(name: str) -> None:
+    """Whatever comes, with the longest text."""
+    run, most = BOUNDED[name]
+    taken = {
+        kind: seconds(lambda unit=unit: run(hostile(unit, most)), enough=MOST_BOUNDED_SECONDS)  # type: ignore[misc]
+        for kind, unit in UNITS.items()
+    }
+    assert {kind: one for kind, one in taken.items() if one > MOST_BOUNDED_SECONDS} == {}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_reader_is_quick(name: str) -> None:
+    """With the longest text that it gets; and four times as much takes four times as long."""
+    run, most = READERS[name]
+    slow = {}
+    for kind, unit in UNITS.items():
+        text = hostile(unit, most)
+        taken = seconds(lambda text=text: run(text), enough=MOST_SECONDS / 2)  # type: ignore[misc]
+        if taken > MOST_SECONDS:
+            slow[kind] = taken
+        elif (times := growth(run, unit)) > MOST_GROWTH:
+            slow[kind] = times
+    assert slow == {}
