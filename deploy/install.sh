@@ -156,9 +156,13 @@ plan_program() {
 }
 
 plan_settings() {
-    local missing
+    local missing empty=''
     if [ ! -e "$settings" ]; then
-        plan+=("write $settings from $settings_source$([ "$settings_source" = "$ROOT/.env" ] || echo ', with a new secret and access code')")
+        if [ -r "$settings_source" ]; then
+            empty=$("$python" "$ROOT/deploy/service_settings.py" --empty "$settings_source") \
+                || fail "$settings_source cannot be read: is it UTF-8 text?"
+        fi
+        plan+=("write $settings from $settings_source${empty:+, with a new value for what is empty there: ${empty// /, }}")
         files+=(600 "$scratch/settings" "$settings")
         return 0
     fi
@@ -170,19 +174,16 @@ plan_settings() {
 keys() { sed -n 's/^\([A-Z][A-Z0-9_]*\)=.*/\1/p' "$@" | LC_ALL=C sort -u; }
 
 make_settings() {
-    local secret code path
-    path=$(model_path "$settings_source")
-    secret=$("$python" -c 'import secrets; print(secrets.token_urlsafe(48))')
-    code=$("$python" -c 'import secrets; print("".join(secrets.choice("abcdefghijkmnpqrstuvwxyz23456789") for _ in range(12)))')
+    local path
     (
         umask 077
-        if [ "$settings_source" = "$ROOT/.env" ]; then cat "$settings_source"; else
-            sed -e "s/^JWT_SECRET_KEY=\$/JWT_SECRET_KEY=$secret/" -e "s/^ACCESS_CODE=\$/ACCESS_CODE=$code/" "$settings_source"
-        fi | awk -v path="$path" -v host="$(proxy_names)" -v proxy="$(has_nginx && echo "$NGINX_ADDRESSES")" '
+        "$python" "$ROOT/deploy/service_settings.py" "$settings_source" >"$scratch/clean"
+        path=$(model_path "$scratch/clean")
+        awk -v path="$path" -v host="$(proxy_names)" -v proxy="$(has_nginx && echo "$NGINX_ADDRESSES")" '
             /^MODEL_PATH=/ && path != "" { print "MODEL_PATH=" path; next }
             /^ALLOWED_HOSTS=$/ && proxy != "" { print "ALLOWED_HOSTS=" host; next }
             /^TRUSTED_PROXIES=$/ && proxy != "" { print "TRUSTED_PROXIES=" proxy; next }
-            { print }' >"$scratch/settings"
+            { print }' "$scratch/clean" >"$scratch/settings"
     )
 }
 

@@ -8,4 +8,4 @@ import os
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"

@@ -129,7 +129,11 @@ class _HandingOver(StreamingResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await super().__call__(scope, receive, send)
+            if scope.get("head"):
+                # The result is still there for a GET.
+                await Response(headers=self.headers)(scope, receive, send)
+            else:
+                await super().__call__(scope, receive, send)
         finally:
             self._making.put_back(self._made)
 

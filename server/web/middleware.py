@@ -225,6 +225,21 @@ class AllowOrigins:
         await self._app(scope, receive, with_headers)
 
 
+class HeadAsGet:
+    """Has HEAD answered wherever GET is (RFC 9110, section 9.3.2); uvicorn leaves the body out.
+
+    A route that a GET changes finds `head` in the scope.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET", "head": True}
+        await self._app(scope, receive, send)
+
+
 class BodyLimit(_Refusing):
     """Refuses a body over `limit` bytes, announced or counted; the application gets the whole body.
 
@@ -341,6 +356,7 @@ def guard_app(app: FastAPI, *, https: bool, allowed_origins: Iterable[str] = ())
     """Put all wrappers around an application; `install_error_handlers` comes before."""
     metrics: Metrics = app.state.metrics
     # The one added last is the outermost.
+    app.add_middleware(HeadAsGet)
     app.add_middleware(LastResort, metrics=metrics)
     app.add_middleware(BodyLimit, metrics=metrics)
     if origins := tuple(allowed_origins):

@@ -12,7 +12,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from server.access.operator_guard import OperatorGuard
 from server.access.request_order import Attempt
-from server.auth import Claims
+from server.auth import Claims, TokenRefused, bearer
 from server.core import messages as wire
 from server.core.close_codes import Close
 from server.core.errors import NotFound, QwenCameraError
@@ -159,6 +159,11 @@ class SocketServer:
     ) -> Claims:
         token = next((p.removeprefix("bearer.") for p in offered if p.startswith("bearer.")), None)
         token = token or websocket.query_params.get("token")
+        if token is None and (header := websocket.headers.get("authorization")):
+            try:
+                token = bearer(header)
+            except TokenRefused:
+                token = ""
         if token is None:
             try:
                 if len(self._knocking) >= MAX_KNOCKING:

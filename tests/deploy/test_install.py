@@ -481,19 +481,28 @@ def test_a_model_that_the_service_can_not_read(checkout: Path, tmp_path: Path) -
 def test_settings_of_the_checkout_are_taken_over(
     checkout: Path, installed: Path, tmp_path: Path
 ) -> None:
-    """Its .env as it is, but for a ~ that would mean nothing to a service."""
+    """Its .env with values as the server reads them, no empty secret, and no ~, which means nothing to a service."""
     source = Path(shutil.copytree(checkout, tmp_path / "source"))
     home = tmp_path / "home"
     (home / "models/small").mkdir(parents=True)
-    (source / ".env").write_text("ENGINE=builtin\nMODEL_PATH=~/models/small\nACCESS_CODE=\n")
+    (source / ".env").write_text(
+        "ENGINE=builtin  # by hand\nMODEL_PATH=~/models/small\nJWT_SECRET_KEY='a b'\nACCESS_CODE=\n"
+    )
     settings = installed / "etc/qwen-camera/qwen-camera.env"
     settings.unlink()
     for folder in (home, *home.parents[:-2]):
         folder.chmod(folder.stat().st_mode | 0o011)
     done = install(source, installed, HOME=str(home))
     assert done.returncode == 0, done.stderr
-    expected = f"ENGINE=builtin\nMODEL_PATH={home}/models/small\nACCESS_CODE=\n"
-    assert settings.read_text() == expected
+    assert "with a new value for what is empty there: ACCESS_CODE\n" in done.stderr
+    lines = settings.read_text().splitlines()
+    assert lines[:3] == [
+        "ENGINE=builtin",
+        f"MODEL_PATH={home}/models/small",
+        "JWT_SECRET_KEY='a b'",
+    ]
+    assert re.fullmatch("ACCESS_CODE=[a-z2-9]{12}", lines[3])
+    assert len(lines) == 4
     assert settings.stat().st_mode & 0o777 == 0o600
 
 

@@ -104,6 +104,8 @@ async def test_a_video_goes_to_the_page_once() -> None:
         assert (status, told["making"]["state"], told["making"]["frames"]) == (202, "working", 9)
         making = await one.done()
         assert (making["state"], making["seed"], making["seconds"]) == ("ready", 5, 0.562)
+        head = await one.client.head("/api/engine/video/result")
+        assert head.headers["content-length"] == str(making["bytes"])
         reply = await one.client.get("/api/engine/video/result")
         assert (reply.status_code, len(reply.content)) == (200, making["bytes"])
         assert reply.headers["content-type"] == "video/mp4"

@@ -24,7 +24,7 @@ from tests.support.running import Running
 Message = dict[str, Any]
 # Seconds for what comes at once: on a busy machine far more than on another
 PATIENCE = 15.0
-How = Literal["subprotocol", "query", "message", "none"]
+How = Literal["subprotocol", "header", "query", "message", "none"]
 
 
 @cache
@@ -152,6 +152,8 @@ async def open_page(
         url += f"?token={token}"
     if attempt:
         url += f"?page=p1&attempt={attempt}"
+    if how == "header":
+        headers = {"Authorization": f"Bearer {token}"} | (headers or {})
     if protocols is None:
         protocols = ["qwen-camera", f"bearer.{token}"] if how == "subprotocol" else []
     socket = await connect(

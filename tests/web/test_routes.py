@@ -99,6 +99,14 @@ async def test_page_for_browsers_and_json_for_the_rest(client: httpx.AsyncClient
         assert check.headers["vary"] == page.headers["vary"] == "Accept"
 
 
+@pytest.mark.parametrize("path", ["/", "/health", "/health/live", "/client/style.css", "/nowhere"])
+async def test_head_is_get_without_a_body(client: httpx.AsyncClient, path: str) -> None:
+    whole, head = await client.get(path), await client.head(path)
+    assert (head.status_code, head.content) == (whole.status_code, b"")
+    for name in ("content-type", "content-length"):
+        assert head.headers[name] == whole.headers[name]
+
+
 async def test_a_browser_that_has_a_file_is_not_sent_it_again(client: httpx.AsyncClient) -> None:
     """It asks with the tag that it got, a weak one too; another tag gets the file."""
     for path, accept in (("/", "text/html"), ("/client/client.js", "*/*")):

@@ -28,9 +28,9 @@ def expired(session_id: str) -> str:
     return TokenIssuer(SECRET, 10).issue(session_id, now=1_000_000).token
 
 
-@pytest.mark.parametrize("how", ["subprotocol", "query", "message"])
-async def test_three_ways_to_bring_the_token(run: Running, how: How) -> None:
-    """The token works as a subprotocol, as a query parameter and as the first message."""
+@pytest.mark.parametrize("how", ["subprotocol", "header", "query", "message"])
+async def test_four_ways_to_bring_the_token(run: Running, how: How) -> None:
+    """The token works as a subprotocol, a header, a query parameter and the first message."""
     page = await open_page(run, how=how)
     ready = await page.next()
     assert ready["type"] == "ready"

@@ -23,7 +23,7 @@ from qwen_camera.errors import (
 )
 from qwen_camera.stream import Asking
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 __all__ = [
     "Access",
     "Answer",
