@@ -59,7 +59,7 @@ def main() -> int:
         return 1
     try:
         app = create_app(settings)
-    except FilterUnavailable as error:
+    except (FilterUnavailable, ConfigError) as error:
         sys.stderr.write(f"qwen-camera cannot start: {error}\n")
         return 2
     # Exclude the objects that exist now from collections, which then take 15 ms instead of 50. A

@@ -10,7 +10,7 @@ from dotenv.parser import parse_stream
 
 
 def unused_lines(path: Path, keys: Sequence[str]) -> list[str]:
-    """Warn of lines that are no setting, and of names that look like one of `keys` misspelt."""
+    """Warn of lines and names that are no setting; `keys`: those that are."""
     if not path.is_file():
         return []
     warnings = []
@@ -23,8 +23,7 @@ def unused_lines(path: Path, keys: Sequence[str]) -> list[str]:
             key = (binding.key or "").upper()
             if not key or key in keys:
                 continue
-            if near := difflib.get_close_matches(key, keys, n=1, cutoff=0.75):
-                warnings.append(
-                    f"{key[:60]} in {path.name} is not a setting and is ignored; did you mean {near[0]}?"
-                )
+            near = difflib.get_close_matches(key[:60], keys, n=1, cutoff=0.7)
+            meant = f"; did you mean {near[0]}?" if near else "."
+            warnings.append(f"{key[:60]} in {path.name} is not a setting and is ignored{meant}")
     return warnings

@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-from config import Settings
+from config import ConfigError, Settings
 from server.core.aio import Pools, supervise
 from server.core.errors import BadRequest
 from server.core.metrics import Metrics
@@ -22,6 +22,7 @@ from server.engines.speech.local_recogniser import LocalRecogniser
 from server.engines.speech.local_voice import LocalVoice
 from server.engines.speech.server_recogniser import ServerRecogniser
 from server.engines.speech.server_voice import ServerVoice
+from server.engines.speech.voice_worker.streaming import StreamOptions
 from server.voice.turn_judge import TurnJudge
 from server.voice.turn_model import TurnModel, TurnModelUnusable, TurnTrouble
 
@@ -188,6 +189,10 @@ def _state(one: _Part) -> str:
 
 def _voice(settings: Settings) -> ServerVoice | LocalVoice | None:
     if settings.speech_local_model is not None:
+        try:
+            StreamOptions.read(settings.speech_local_options)
+        except ValueError as error:
+            raise ConfigError(f"SPEECH_LOCAL_OPTIONS: {error}") from None
         return LocalVoice(
             settings.speech_local_model,
             _python(settings.speech_python or settings.engine_python),

@@ -167,6 +167,13 @@ async def test_a_voice_that_answers() -> None:
         assert "recogniser" not in body
 
 
+@pytest.mark.parametrize("options", ["emit_every_frames=0", "no_such=1", "use_compile=perhaps"])
+async def test_bad_options_stop_the_start(tmp_path: Path, options: str) -> None:
+    with pytest.raises(ConfigError, match="SPEECH_LOCAL_OPTIONS"):
+        async with running(speech_local_model=tmp_path, speech_local_options=options):
+            pass
+
+
 async def test_no_voice_by_default() -> None:
     async with running() as run:
         assert run.program.speech.voice is None

@@ -362,15 +362,19 @@ def test_the_environment_goes_before_the_file(
     assert load().max_queue == 7
 
 
-def test_likely_typos_are_named(tmp_path: Path) -> None:
-    """A key close to one of ours, and a line that cannot be read, are warned of; strangers are left alone."""
+def test_unknown_names_are_named(tmp_path: Path) -> None:
+    """And a line that cannot be read; one close to a setting says which may be meant."""
     file = tmp_path / ".env"
-    file.write_text("REQIURE_AUTH=true\nCOMPOSE_PROJECT_NAME=cam\nfoo bar baz\nmax_queue=9\n")
+    file.write_text(
+        "REQIURE_AUTH=true\nCOMPOSE_PROJECT_NAME=cam\nfoo bar baz\nmax_queue=9\nFRAME_RATE=3\n"
+    )
     settings = load(file)
     assert settings.max_queue == 9
     assert settings.warnings == (
         "REQIURE_AUTH in .env is not a setting and is ignored; did you mean REQUIRE_AUTH?",
+        "COMPOSE_PROJECT_NAME in .env is not a setting and is ignored.",
         "Line 3 of .env is not understood and is ignored.",
+        "FRAME_RATE in .env is not a setting and is ignored; did you mean FRAME_SAMPLE_RATE?",
     )
 
 
