@@ -67,8 +67,8 @@ export class Following {
   }
 
   /**
-   * The distance by which the log scrolls (px): to its end, but not so far that places, pictures and buttons push out words which take up
-   * to the half of it, or leave longer ones less than that half.
+   * The distance by which the log scrolls (px): to its end, but never past the first line of the newest answer. A long answer is read from
+   * its beginning, and what is below it pushes out none of its words.
    */
   #goal() {
     const log = this.#log;
@@ -77,7 +77,6 @@ export class Following {
     if (!words) return end;
     const above = log.getBoundingClientRect().top + log.clientTop - log.scrollTop;
     const begin = words[0].getBoundingClientRect().top - above - WORDS_ROOM;
-    const over = words[1].getBoundingClientRect().bottom - above;
-    return Math.floor(Math.min(end, Math.max(begin, over - log.clientHeight / 2)));
+    return Math.floor(Math.min(end, begin));
   }
 }

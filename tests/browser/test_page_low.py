@@ -1,0 +1,41 @@
+"""The page in a low window, a phone on its side, and on the smallest phones: the answer has room and opens at its first line."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.async_api import expect
+
+from tests.browser.test_page_look import LONG
+from tests.browser.visitor import Visit
+from tests.support.fakes_openai import FakeOpenAI
+from tests.support.running import Running
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+# The log's height, the rows of the dock, and whether the answer's first line is inside the log
+_SEEN = """() => {
+  const log = document.querySelector("#log").getBoundingClientRect();
+  const words = document.querySelector(".turn:last-of-type .text").getBoundingClientRect();
+  const tops = [...document.querySelectorAll("#dock button")].filter((b) => b.checkVisibility())
+    .map((b) => Math.round(b.getBoundingClientRect().top));
+  return [log.height, new Set(tops).size, words.top >= log.top && words.top + 24 <= log.bottom];
+}"""
+
+
+@pytest.mark.parametrize(
+    ("size", "height"), [((844, 390), 200), ((320, 568), 110)], ids=["844x390", "320x568"]
+)
+async def test_a_long_answer_opens_at_its_first_line(
+    visit: Visit, server: Running, model: FakeOpenAI, size: tuple[int, int], height: int
+) -> None:
+    """In a low wide window the dock takes one row, and the answer most of the column."""
+    model.answer_for = lambda _body, _jpeg: [f"{word} " for word in (LONG * 3).split()]
+    page = await visit(server.base_url, viewport=size)
+    await page.start()
+    await page.ask("What is in this box?")
+    await expect(page.turns.last).to_have_attribute("data-state", "done")
+    await page.settle()
+    found, rows, first_line = await page.page.evaluate(_SEEN)
+    assert first_line
+    assert found >= height
+    assert rows == 1 or size[0] < 560
