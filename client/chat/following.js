@@ -67,8 +67,8 @@ export class Following {
   }
 
   /**
-   * The distance by which the log scrolls (px): to its end, but never past the first line of the newest answer. A long answer is read from
-   * its beginning, and what is below it pushes out none of its words.
+   * The distance by which the log scrolls (px): to its end, but not so far that places, pictures and buttons push out words which take up
+   * to the half of it, or leave longer ones less than that half. Words that do not fit are read from their first line.
    */
   #goal() {
     const log = this.#log;
@@ -77,6 +77,8 @@ export class Following {
     if (!words) return end;
     const above = log.getBoundingClientRect().top + log.clientTop - log.scrollTop;
     const begin = words[0].getBoundingClientRect().top - above - WORDS_ROOM;
-    return Math.floor(Math.min(end, begin));
+    const over = words[1].getBoundingClientRect().bottom - above;
+    if (over - begin > log.clientHeight) return Math.floor(Math.min(end, begin));
+    return Math.floor(Math.min(end, Math.max(begin, over - log.clientHeight / 2)));
   }
 }

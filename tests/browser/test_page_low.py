@@ -23,7 +23,7 @@ _SEEN = """() => {
 
 
 @pytest.mark.parametrize(
-    ("size", "height"), [((844, 390), 200), ((320, 568), 110)], ids=["844x390", "320x568"]
+    ("size", "height"), [((844, 390), 240), ((320, 568), 110)], ids=["844x390", "320x568"]
 )
 async def test_a_long_answer_opens_at_its_first_line(
     visit: Visit, server: Running, model: FakeOpenAI, size: tuple[int, int], height: int
