@@ -26,8 +26,8 @@ log = logging.getLogger(__name__)
 _CHANNEL = "thought\n"
 # Characters of thoughts that become the answer if no mark ends them: more are not kept.
 _MOST_KEPT = 64 * 1024
-# Characters of an event that are read at once: 4 ms
-SLICE_CHARS = 4096
+# Characters of an event that are read at once: 3 ms
+SLICE_CHARS = 2048
 # Bounds of the tool calls of an answer: their number, and characters of all together
 _MOST_CALLS = 16
 _MOST_CALL_CHARS = 64 * 1024

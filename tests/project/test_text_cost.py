@@ -170,7 +170,7 @@ READERS: dict[str, tuple[Callable[[str], object], int]] = {
     ),
     "words to be read": (read_words.wants_reading, MAX_QUESTION_CHARS),
     "a stop": (read_words.is_stop, MAX_QUESTION_CHARS),
-    "a short question's intent": (intents.understand, 60),
+    "a short question's intent": (intents.understand, 40),
     "control tokens of a question": (control_tokens.known().clean, SLICE_CHARS),
     "an event of an answer": (answer, SLICE_CHARS),
     "a sentence before boxes": (shown, 1_000),

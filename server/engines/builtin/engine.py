@@ -53,7 +53,7 @@ MOST_CAMERAS = 4
 # Words after which other tasks get a turn
 _WORDS_A_TURN = 16
 # Longest question that is parsed on the event loop, in characters
-_LONG = 60
+_LONG = 40
 # Any size is allowed; the factor only has to divide every size.
 _GEOMETRY = Geometry(1, 1, 4096 * 4096)
 # For operators: the way to a model that recognises things
