@@ -37,14 +37,14 @@ BLOCK = (
 QUESTION = "Where is walrus4711?"
 # Asks it, with a camera.
 ASK = f"""
-import asyncio
+import asyncio, os
 from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.live_encoder import LiveEncoder, Scene
 
 async def main():
     encoder = LiveEncoder(Scene(320, 240), rate=5.0)
     try:
-        async with CameraPeer("http://127.0.0.1:8000", encoder) as peer:
+        async with CameraPeer("http://127.0.0.1:8000", encoder, access_code=os.environ["ACCESS_CODE"]) as peer:
             answer = await peer.ask({QUESTION!r}, timeout=30)
             print(answer.response["finish_reason"])
     finally:
@@ -101,6 +101,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
                 PIP_CONFIG_FILE=os.devnull,
             )
             assert "make the users qwen-camera and qwen-vllm" in said
+            assert "a new value for what is empty there: ACCESS_CODE" in said
             minor = sys.version_info.minor
             packages = f"{HOME}/.venv/lib/python3.{minor}/site-packages"
             it.write(f"{packages}/tests.pth", f"{SITE}\n{BLOCK}")
@@ -142,16 +143,19 @@ def test_it_serves_shut_in(machine: Machine) -> None:
     assert [line.split()[4:6] for line in limits.splitlines() if "core file" in line] == [
         ["0", "0"]
     ]
+    file = "/etc/qwen-camera/qwen-camera.env"
+    code = machine.run("sed", "-n", "s/^ACCESS_CODE=//p", file).strip()
+    assert len(code) == 12
     said = machine.run(
         *(f"{HOME}/.venv/bin/python", f"{HOME}/scripts/doctor.py"),
-        *("--server-url", "http://127.0.0.1:8000"),
+        *("--server-url", "http://127.0.0.1:8000", "--access-code", code),
         check=False,
         PYTHONDONTWRITEBYTECODE="1",
     )
     assert "ok      Picture (UDP)" in said, said
     assert "FAILED" not in said, said
     python = ("env", "-C", HOME, f"{HOME}/.venv/bin/python", "-B", "-c", ASK)
-    assert machine.run(*python).split() == ["stop"]
+    assert machine.run(*python, ACCESS_CODE=code).split() == ["stop"]
     machine.run("systemctl", "stop", WEB)
     assert machine.property(WEB, "Result") == "success"
     assert machine.property(WEB, "ExecMainStatus") == "0"
