@@ -1,24 +1,43 @@
-"""The recent past of a camera: small filtered pictures, kept on change and thinned with age. Pure.
+"""The recent past of a camera: small filtered pictures, kept on change, chosen by what they show. Pure.
 
 `now` and capture times are seconds of the same steady clock.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.attention import grids
+from server.attention.scratch import U8
 
 # Least time between two pictures
 CLOSEST_SECONDS = 1.0
 # While nothing changes, a newer picture replaces the last one this often: the view before the next
 # change is in memory even after hours.
 REFRESH_SECONDS = 60.0
-# Pictures of this age in seconds have neighbors at a distance of at least a second or this share.
-_SPACING = 0.15
+# Most pictures of a memory
+MOST = 600
 # Added to an age when two distances are compared, so that the last seconds are not all that stays
 _RECENT = 5.0
+# Moments at which it is looked what the scene usually is
+_MOMENTS = 33
+# Pictures kept until that is looked for anew
+_USUAL_FOR = 20
+# The worth of a picture that shows what its neighbors show, relative to one that differs
+_ALIKE = 0.1
+# Pictures at this share of their age, and a few seconds, are of two events, though they look alike.
+_APART = 0.15
+# The worth of a time of which there is none yet, in which nothing happened
+_FILL = 0.0005
+# Of two events, one of this age in seconds is worth half of one that is now.
+_FADES = 40.0
 
 
 class Dropped(StrEnum):
@@ -26,9 +45,7 @@ class Dropped(StrEnum):
 
     # Older than the bound in seconds
     OLD = "old"
-    # Close to its neighbors in time, and no longer recent
-    THINNED = "thinned"
-    # The bound in bytes was reached.
+    # The bound in bytes was reached: of alike ones the oldest goes.
     FULL = "full"
     # A newer picture shows the same.
     SAME = "same"
@@ -51,10 +68,17 @@ class Kept:
     jpeg: bytes
     # Capture time of the first frame that showed the same
     since: float
+    # See `grids`
+    grid: U8
+
+    @property
+    def size(self) -> int:
+        """Bytes of it in memory."""
+        return len(self.jpeg) + self.grid.nbytes
 
 
 class Recall:
-    """One camera's pictures, bounded in seconds and bytes. When full, the most crowded one goes."""
+    """One camera's pictures, bounded in seconds and bytes. When full, one that shows nothing of its own goes."""
 
     def __init__(self, seconds: float, most_bytes: int) -> None:
         if not seconds > 0 or most_bytes < 1:
@@ -67,6 +91,12 @@ class Recall:
         self.size = 0
         # Oldest first
         self._kept: list[Kept] = []
+        # For each picture how far it is from the one before, and how unusual it was when it came
+        self._apart: list[float] = []
+        self._unlike: list[float] = []
+        # None before the first picture; counts down to the next time it is found anew
+        self._usual: grids.Usual | None = None
+        self._usual_for = 0
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -88,18 +118,19 @@ class Recall:
         if newest is not None and picture.captured <= newest.captured:
             dropped[Dropped.LATE] += 1
             return dropped
-        if len(picture.jpeg) > self.most_bytes:
+        if picture.size > self.most_bytes:
             dropped[Dropped.FULL] += 1
             return dropped
         if newest is not None and not changed:
             picture = replace(picture, since=newest.since)
             self._drop(len(self._kept) - 1)
             dropped[Dropped.SAME] += 1
+        self._apart.append(grids.differ(self._kept[-1].grid, picture.grid) if self._kept else 1.0)
         self._kept.append(picture)
-        self.size += len(picture.jpeg)
-        dropped[Dropped.THINNED] += self._thin(now)
-        while self.size > self.most_bytes:
-            self._drop(_most_crowded(self._kept[:-1], self._kept[-1].captured, now))
+        self._unlike.append(self._unusual(picture, now))
+        self.size += picture.size
+        while self.size > self.most_bytes or len(self._kept) > MOST:
+            self._drop(self._least(now))
             dropped[Dropped.FULL] += 1
         return +dropped
 
@@ -114,62 +145,100 @@ class Recall:
     def clear(self) -> Counter[Dropped]:
         dropped = Counter({Dropped.CLEARED: len(self._kept)})
         self._kept.clear()
+        self._apart.clear()
+        self._unlike.clear()
+        self._usual = None
         self.size = 0
         return +dropped
 
     def oldest(self) -> Kept | None:
         return self._kept[0] if self._kept else None
 
-    def before(self, captured: float, count: int) -> tuple[Kept, ...]:
-        """Return at most `count` of the pictures captured before this time, oldest first.
+    def pictures(self) -> tuple[Kept, ...]:
+        """Return all pictures, oldest first, for `before` and `during`."""
+        return tuple(self._kept)
 
-        The more recent, the closer together they are.
+    def _unusual(self, picture: Kept, now: float) -> float:
+        if self._usual is None or self._usual_for <= 0:
+            self._usual = _usual(self._kept, now)
+            self._usual_for = min(len(self._kept), _USUAL_FOR)
+        self._usual_for -= 1
+        return float(self._usual.unlike(grids.Compared([picture.grid]))[0])
+
+    def _least(self, now: float) -> int:
+        """Return the index of the picture that is missed least; of three the first and the last stay.
+
+        One that shows what its neighbors show goes first, and of those the closest for its age.
         """
-        bound = captured - self.seconds
-        chosen = [one for one in self._kept if bound <= one.captured < captured]
-        while len(chosen) > max(0, count):
-            del chosen[_most_crowded(chosen, captured, captured)]
-        return tuple(chosen)
 
-    def during(self, since: float, until: float, count: int) -> tuple[Kept, ...]:
-        """Return at most `count` of the pictures that show the time between these two, oldest first.
-
-        The first one may have been captured before, while the scene was as at the beginning. The
-        more recent, the closer together they are.
-        """
-        chosen = [one for one in self._kept if since <= one.captured < until]
-        before = [one for one in self._kept if one.captured < since]
-        if before and (not chosen or chosen[0].since > since):
-            chosen.insert(0, before[-1])
-        while len(chosen) > max(0, count):
-            del chosen[_most_crowded(chosen, until, until)]
-        return tuple(chosen)
-
-    def _thin(self, now: float) -> int:
-        gone = 0
-        # The oldest and the newest stay: they have one neighbor.
-        for at in range(len(self._kept) - 2, 0, -1):
+        def worth(at: int) -> float:
+            apart = min(self._apart[at], self._apart[at + 1])
+            differs = _ALIKE + apart * (_ALIKE + self._unlike[at])
             around = self._kept[at + 1].captured - self._kept[at - 1].captured
-            age = now - self._kept[at].captured
-            if around < max(CLOSEST_SECONDS, _SPACING * age):
-                self._drop(at)
-                gone += 1
-        return gone
+            return differs * around / (max(0.0, now - self._kept[at].captured) + _RECENT)
+
+        return min(range(1, len(self._kept) - 1), key=worth, default=0)
 
     def _drop(self, at: int) -> None:
-        self.size -= len(self._kept.pop(at).jpeg)
+        self.size -= self._kept.pop(at).size
+        del self._apart[at], self._unlike[at]
+        if 0 < at < len(self._kept):
+            self._apart[at] = grids.differ(self._kept[at - 1].grid, self._kept[at].grid)
 
 
-def _most_crowded(pictures: Sequence[Kept], end: float, now: float) -> int:
-    """Return the index of the picture whose neighbors are closest for its age; `end` is behind the last one.
+def before(pictures: Sequence[Kept], captured: float, count: int) -> tuple[Kept, ...]:
+    """Return at most `count` of the pictures captured before a time, oldest first: what happened.
 
-    The oldest of more than two stays.
+    Each is chosen for how far it is from the usual scene and from those chosen already, and the
+    more recent the sooner; without such ones, the more recent the closer together they are.
     """
+    past = [one for one in pictures if one.captured < captured]
+    return _chosen(past, past, captured, count, fading=True)
 
-    def distance(at: int) -> float:
-        own = pictures[at].captured
-        after = pictures[at + 1].captured if at + 1 < len(pictures) else end
-        before = pictures[at - 1].captured if at else own - (after - own)
-        return (after - before) / (max(0.0, now - own) + _RECENT)
 
-    return min(range(1 if len(pictures) > 2 else 0, len(pictures)), key=distance)
+def during(pictures: Sequence[Kept], since: float, until: float, count: int) -> tuple[Kept, ...]:
+    """Return at most `count` of the pictures that show the time between these two, oldest first.
+
+    The first one may have been captured before, while the scene was as at the beginning. They are
+    chosen as in `before`, but no time in it is worth more than another.
+    """
+    past = [one for one in pictures if one.captured < until]
+    found = [one for one in past if one.captured >= since]
+    earlier = past[: len(past) - len(found)]
+    if earlier and (not found or found[0].since > since):
+        found.insert(0, earlier[-1])
+    return _chosen(found, past, until, count, fading=False)
+
+
+def _chosen(
+    found: Sequence[Kept], past: Sequence[Kept], now: float, count: int, *, fading: bool
+) -> tuple[Kept, ...]:
+    """Choose of `found` by content; `past`: all pictures before `now`, which show the usual scene."""
+    if count <= 0:
+        return ()
+    if len(found) <= count:
+        return tuple(found)
+    captured = np.array([one.captured for one in found])
+    ages = np.maximum(0.0, now - captured) + _RECENT
+    compared = grids.Compared([one.grid for one in found])
+    unlike = _usual(past, now).unlike(compared)
+    worth = unlike / (ages + _FADES if fading else _FADES)
+    # How far each is from those that are chosen: in what it shows, and in its age
+    new, far = np.ones(len(found)), np.log(ages / _RECENT)
+    chosen: list[int] = []
+    for _ in range(count):
+        gain = worth * new + _FILL * far
+        gain[chosen] = -1.0
+        at = int(np.argmax(gain))
+        chosen.append(at)
+        apart = np.minimum(1.0, np.abs(captured - captured[at]) / (_APART * ages))
+        new = np.minimum(new, apart * (1 + compared.differ(found[at].grid)) / 2)
+        far = np.minimum(far, np.abs(np.log(ages / ages[at])))
+    return tuple(found[at] for at in sorted(chosen))
+
+
+def _usual(past: Sequence[Kept], now: float) -> grids.Usual:
+    """Return what most of the time was to be seen, from the first of these pictures until now."""
+    begins = [one.captured for one in past]
+    moments: NDArray[np.float64] = np.linspace(past[0].captured, now, _MOMENTS)
+    return grids.Usual([past[bisect_right(begins, at) - 1].grid for at in moments])

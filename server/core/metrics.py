@@ -93,7 +93,7 @@ class Metrics:
         )
         # result: done, busy, failed
         self.aim_looks = counter("aim_looks_total", "Looks at frames for guidance", "result")
-        # result: kept, old, thinned, full, same, late, cleared, busy, withheld, unusable
+        # result: kept, old, full, same, late, cleared, busy, withheld, unusable
         self.recalled = counter(
             "recall_pictures_total",
             "Pictures kept for questions about the past, and dropped",

@@ -389,8 +389,8 @@ PROMISED = (
         "Pictures of the recent past",
         "they are cleared, and the one in the making is kept",
         "server/session/background/recalling.py",
-        "            if recall is not self._recall or self._attention is None:\n",
-        "            if self._attention is None and recall is None:\n",
+        "            if memory is not self._recall or self._attention is None:\n",
+        "            if self._attention is None and memory is None:\n",
         "session/background/test_recalling.py::test_a_picture_in_the_making_is_dropped_too",
     ),
     Break(
@@ -405,8 +405,8 @@ PROMISED = (
         "Pictures of the recent past",
         "bytes are not bounded",
         "server/attention/recall.py",
-        "        while self.size > self.most_bytes:\n",
-        "        while self.size > 1000 * self.most_bytes:\n",
+        "        while self.size > self.most_bytes or len(self._kept) > MOST:\n",
+        "        while self.size > 1000 * self.most_bytes or len(self._kept) > MOST:\n",
         "attention/test_recall.py::test_bounds_and_counts_hold_always",
     ),
     Break(

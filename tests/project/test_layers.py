@@ -372,6 +372,10 @@ MACHINE = {"hosting.vllm_help", "processes.environment", "processes.usage", "hos
 # Modules that a benchmark measures without a server around them.
 MEASURED = {
     "gate.py": {"attention.gate", "attention.scratch", "vision.luma"},
+    "recall.py": {
+        *("attention.attention", "attention.grids", "attention.recall", "attention.scratch"),
+        *("core.frames", "engines.past_time", "vision.encode"),
+    },
     "simulate.py": {"core.frames", "core.metrics", "engines.base", "inference", "queue.job"},
     "still_scene.py": {"engines.prompts"},
     "watch_scenes.py": {"attention.watch_answers"},

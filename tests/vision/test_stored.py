@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from server.attention.grids import SIZE
 from server.attention.recall import Kept
 from server.catalogue.geometry import QWEN2_VL, QWEN3_VL
 from server.core.frames import Geometry
@@ -13,10 +14,15 @@ from server.vision import encode
 from server.vision.stored import stored_picture
 
 
+def of(jpeg: bytes, captured_sender: float | None = None) -> Kept:
+    grid = np.zeros(SIZE, np.uint8)
+    return Kept("f7", 12.5, captured_sender, 1280, 720, jpeg, 10.0, grid)
+
+
 def kept(width: int = 640, height: int = 360) -> Kept:
     bgr = np.zeros((height, width, 3), np.uint8)
     bgr[:, : width // 2] = (0, 0, 255)
-    return Kept("f7", 12.5, 1000.5, 1280, 720, encode.still(bgr), 10.0)
+    return of(encode.still(bgr), 1000.5)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +48,7 @@ def test_it_costs_at_most_its_tokens(geometry: Geometry, tokens: int) -> None:
 def test_a_small_picture_comes_with_it() -> None:
     """At most 240 pixels and 10 KiB, so that a message can have eight of them."""
     noise = np.random.default_rng(1).integers(0, 255, (360, 640, 3), np.uint8)
-    one = Kept("f7", 12.5, None, 1280, 720, encode.jpeg(noise), 10.0)
+    one = of(encode.jpeg(noise))
     small = stored_picture(one, QWEN2_VL, 128, thumbnail=True).thumbnail
     assert small is not None
     assert len(small) <= 10 * 1024
@@ -54,4 +60,4 @@ def test_a_small_picture_comes_with_it() -> None:
 def test_a_broken_picture_is_an_error() -> None:
     """It is ours, so this is a fault of the program."""
     with pytest.raises(ValueError, match="cannot be decoded"):
-        stored_picture(Kept("f7", 1.0, None, 64, 64, b"no", 1.0), QWEN2_VL, 64)
+        stored_picture(of(b"no"), QWEN2_VL, 64)

@@ -9,15 +9,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from server.attention import recall
 from server.attention.attention import Attention
 from server.attention.gate import Change
+from server.attention.grids import grid_of
 from server.attention.recall import Dropped, Kept, Recall
+from server.attention.scratch import U8
 from server.camera.camera import Camera
 from server.core import messages as wire
 from server.core.aio import TaskSet, in_pool
 from server.core.errors import BadRequest, Conflict, FrameWithheld
 from server.core.frames import FRAME_FACTOR, Detail, Frame, Picture
 from server.engines.base import Capabilities, EarlierPicture
+from server.engines.past_time import Span, span_in
 from server.engines.recollection import captions
 from server.session.request.builder import RequestBuilder
 from server.session.request.outbox import Outbox
@@ -118,11 +122,16 @@ class Recalling:
         self._attention.asked(change, now)
         self._task = self._tasks.spawn(self._keep(frame, change, self._recall), name="keep")
 
-    async def _keep(self, frame: Frame, change: Change, recall: Recall) -> None:
+    async def _keep(self, frame: Frame, change: Change, memory: Recall) -> None:
         count = self._tools.metrics.recalled.labels
+
+        def make() -> tuple[bytes, U8]:
+            jpeg = self._tools.preparer.still(frame)
+            return jpeg, grid_of(jpeg)
+
         try:
             async with self._tools.keeping:
-                jpeg = await in_pool(self._tools.prepare_pool, self._tools.preparer.still, frame)
+                jpeg, grid = await in_pool(self._tools.prepare_pool, make)
         except FrameWithheld:
             count("withheld").inc()
             self._until = time.monotonic() + _WITHHELD_PAUSE
@@ -131,12 +140,12 @@ class Recalling:
             count("unusable").inc()
             self._until = time.monotonic() + _WITHHELD_PAUSE
         else:
-            if recall is not self._recall or self._attention is None:
+            if memory is not self._recall or self._attention is None:
                 count("cleared").inc()
                 return
             now = time.monotonic()
             count("kept").inc()
-            self._count(recall.keep(_kept(frame, jpeg), now, changed=change.changed))
+            self._count(memory.keep(_kept(frame, jpeg, grid), now, changed=change.changed))
             self._attention.answered(now, same=False)
             self._changed()
         finally:
@@ -186,30 +195,36 @@ class Recalling:
 
     # Questions
 
-    def earlier(self, view: View, since: float = 0.0) -> MakeEarlier:
+    def earlier(self, view: View, question: str, since: float = 0.0) -> MakeEarlier:
         """Return the function that makes the pictures before a view. A held view is asked about now, with newer pictures.
 
-        `since`: none from before this time, monotonic seconds.
+        They are of the time that the question names, or of all. `since`: none from before this time,
+        monotonic seconds.
         """
         captured = time.monotonic() if view.held else view.frame.captured
 
         async def make(needs: Capabilities) -> Sequence[EarlierPicture]:
-            return await self._earlier(captured, view.detail, needs, since)
+            span = span_in(question)
+            return await self._earlier(captured, view.detail, needs, span, since)
 
         return make
 
     async def _earlier(
-        self, captured: float, detail: Detail, needs: Capabilities, since: float
+        self, captured: float, detail: Detail, needs: Capabilities, span: Span | None, since: float
     ) -> Sequence[EarlierPicture]:
-        if self._recall is None:
+        memory = self._recall
+        if memory is None:
             return ()
         low = self._tools.preparer.budget(needs, Detail.LOW)
         own = self._tools.preparer.budget(needs, detail)
         tokens = min(_ALL_SHARE * low, CONTEXT_SHARE * self._requests.context(needs) - own)
         most = min(MOST_PICTURES, (needs.max_pictures or MOST_PICTURES + 1) - 1)
-        chosen = self._before(captured, MOST_PICTURES if needs.video else most, since)
+        choose = partial(self._choose, captured, span, since)
+        chosen = await choose(MOST_PICTURES if needs.video else most)
         film = needs.video and len(chosen) >= MIN_FRAMES
-        chosen = self._before(captured, _even(len(chosen)) if film else most, since)
+        count = _even(len(chosen)) if film else most
+        if count < len(chosen):
+            chosen = await choose(count)
         if not chosen:
             return ()
         make = partial(
@@ -227,9 +242,9 @@ class Recalling:
         elif film:
             fitting = min(fitting, most)
         if fitting < len(chosen):
-            chosen = self._before(captured, fitting, since)
+            chosen = await choose(fitting)
         pictures = [await in_pool(pool, make, one) for one in chosen]
-        if self._recall is None:
+        if memory is not self._recall:
             return ()  # cleared meanwhile
         ages = [(captured - one.captured, captured - one.since) for one in chosen]
         return [
@@ -239,19 +254,34 @@ class Recalling:
             )
         ]
 
-    def _before(self, captured: float, most: int, since: float) -> list[Kept]:
+    async def _choose(
+        self, captured: float, span: Span | None, since: float, most: int
+    ) -> tuple[Kept, ...]:
         """Return at most so many pictures from before a time, oldest first; none after they were cleared."""
-        if self._recall is None:
-            return []
-        return [one for one in self._recall.before(captured, most) if one.captured >= since]
+        pictures = self._pictures(captured, since)
+        pool = self._tools.prepare_pool
+        if span is not None:
+            begin, end = captured - span.since, captured - span.until
+            if found := await in_pool(pool, recall.during, pictures, begin, end, most):
+                return found
+            # Nothing is kept of that time: the rest may tell.
+        return await in_pool(pool, recall.before, pictures, captured, most)
 
-    def during(self, seconds: float, count: int, since: float) -> Past:
-        """Return at most so many pictures of the last `seconds`, none of before `since` (monotonic)."""
+    def _pictures(self, now: float, since: float) -> Sequence[Kept]:
+        """Return the pictures, none too old or of before `since` (monotonic)."""
         if self._recall is None:
-            return Past(None, ())
+            return ()
+        since = max(since, now - self._seconds)
+        return [one for one in self._recall.pictures() if one.captured >= since]
+
+    async def during(self, seconds: float, count: int, since: float) -> Past:
+        """Return at most so many pictures of the last `seconds`, none of before `since` (monotonic)."""
+        memory = self._recall
         now = time.monotonic()
-        found = self._recall.during(now - seconds, now, count)
-        return Past(self._recall, tuple(one for one in found if one.captured >= since))
+        pictures = self._pictures(now, since)
+        pool = self._tools.prepare_pool
+        found = await in_pool(pool, recall.during, pictures, now - seconds, now, count)
+        return Past(memory, found)
 
     async def small(self, past: Past, at: int, needs: Capabilities) -> Picture:
         """Make an engine's picture of one of those that `during` returned. Raises Conflict once they are cleared."""
@@ -303,7 +333,7 @@ def _even(count: int) -> int:
     return count - count % FRAME_FACTOR
 
 
-def _kept(frame: Frame, jpeg: bytes) -> Kept:
+def _kept(frame: Frame, jpeg: bytes, grid: U8) -> Kept:
     return Kept(
         id=frame.id,
         captured=frame.captured,
@@ -312,4 +342,5 @@ def _kept(frame: Frame, jpeg: bytes) -> Kept:
         source_height=frame.height,
         jpeg=jpeg,
         since=frame.captured,
+        grid=grid,
     )

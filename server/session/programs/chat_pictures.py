@@ -93,12 +93,12 @@ class ChatPictures:
         shots: list[ChosenPicture] = []
         counts = []
         for look in request.looks:
-            found = self._of(look, _detail(look, request.question), now, held, since)
+            found = await self._of(look, _detail(look, request.question), now, held, since)
             shots += found
             counts.append(len(found))
         return Taken(tuple(counts), tuple(shots))
 
-    def _of(
+    async def _of(
         self,
         look: PictureChoice,
         detail: Detail,
@@ -110,7 +110,7 @@ class ChatPictures:
             return [ChosenPicture(detail, held, held=True)]
         if look.what == "now":
             return [ChosenPicture(detail, now)]
-        past = self._recalling.during(look.seconds, look.frames - 1, since)
+        past = await self._recalling.during(look.seconds, look.frames - 1, since)
         earlier = [ChosenPicture(detail, past=past, at=at) for at in range(len(past.pictures))]
         return [*earlier, ChosenPicture(detail, now)]
 

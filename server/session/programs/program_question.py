@@ -231,7 +231,9 @@ class ProgramQuestions:
         else:
             if route is Route.PAST:
                 extras = replace(
-                    extras, earlier=self._recalling.earlier(view, question.since), past=True
+                    extras,
+                    earlier=self._recalling.earlier(view, question.words, question.since),
+                    past=True,
                 )
             asking.job = self._requests.submit(
                 question.words, Kind.CHAT, view, sink, prepared, extras

@@ -164,7 +164,7 @@ class Submitting:
     def _extras(self, asking: Asking, view: View) -> Extras:
         extras = NO_EXTRAS
         if asking.route is Route.PAST:
-            earlier = self._recalling.earlier(view)
+            earlier = self._recalling.earlier(view, asking.question)
             extras = Extras(earlier=earlier, past=True, scene_sound=True)
         if (spoken := asking.spoken) is not None and not asking.corrected:
             extras = replace(extras, spoken=True, sound=spoken.sound)
