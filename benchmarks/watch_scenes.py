@@ -188,6 +188,13 @@ class Model:
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)
 
+    def say(self, condition: str, bgr: U8, *, second: bool) -> tuple[bool, list[int] | None]:
+        """Return whether it sees what a condition names, and where; only the first one's thing is ever there."""
+        if condition == CONDITIONS[0]:
+            return self.look(bgr, second=second)
+        seen = self._errs(condition, False, False, second=second)
+        return seen, self._anywhere(bgr) if seen else None
+
     def look(self, bgr: U8, *, second: bool) -> tuple[bool, list[int] | None]:
         """Return whether it sees the thing, and where."""
         place = _red(bgr)
@@ -222,11 +229,7 @@ class Model:
         entries = []
         conditions = conditions_in(text)
         for name, condition in conditions.items():
-            if condition == CONDITIONS[0]:
-                seen, place = self.look(bgr, second=second)
-            else:
-                seen = self._errs(condition, False, False, second=second)
-                place = self._anywhere(bgr) if seen else None
+            seen, place = self.say(condition, bgr, second=second)
             why = "It is there." if seen else "Not there."
             if seen or len(conditions) == 1:
                 entries.append({"id": name, "seen": seen, "sure": 0.9, "where": place, "why": why})

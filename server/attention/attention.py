@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from server.attention.gate import Change, ChangeGate, check_sensitivity
+from server.attention.gate import LOOK_SECONDS, Change, ChangeGate, check_sensitivity
 from server.attention.glance import Glance
 from server.attention.pace import Pace
 from server.attention.planes import Planes
@@ -29,8 +29,9 @@ class Attention:
         self._pace = Pace()
         # Looks are compared with the frame of the request that runs.
         self._ahead = False
-        # The planes of the frame of the request; None before the first
+        # The planes of the frame of the request, and of that before; None before the first
         self._asked: Planes | None = None
+        self._before: Planes | None = None
 
     @property
     def small(self) -> U8:
@@ -71,17 +72,36 @@ class Attention:
         """Return True when the frame of the last look should be asked about."""
         return self._pace.due(change, now)
 
-    def asked(self, change: Change, now: float) -> None:
-        """Note that the frame of the last look was sent, or waits for its turn."""
+    def asked(self, change: Change, now: float, *, ahead: bool = False) -> None:
+        """Note that the frame of the last look was sent, or waits for its turn.
+
+        `ahead`: compare with it from now on, before its answer is there.
+        """
+        seen = self._looked().seen
+        if ahead:
+            self._before, self._asked = self._asked, None
         if self._asked is None:
             self._asked = Planes()
-        self._asked.take(self._looked().seen)
+        self._asked.take(seen)
         self._pace.asked(change, now)
+        self._ahead = ahead
+        if ahead:
+            self._compare()
 
-    def compare_asked(self) -> None:
-        """Compare with the asked frame from now on, before its answer is there."""
-        self._compare()
-        self._ahead = True
+    def differs_from_before(self, frame: Frame) -> bool:
+        """Return True when a frame shows another scene than that before the last change: the change stays.
+
+        For requests ahead of their answers. Nothing is learned from it.
+        """
+        if self._before is None:
+            return False
+        gate = ChangeGate(self._scratch, sensitivity=self._sensitivity)
+        gate.answered(self._before)
+        # Weak evidence needs two looks.
+        return any(
+            gate.look(frame.image, frame.captured + seconds).changed
+            for seconds in (0.0, LOOK_SECONDS)
+        )
 
     def answered(self, now: float, *, same: bool) -> None:
         """Compare with the asked frame from now on. `same`: its answer says nothing new."""
@@ -109,11 +129,11 @@ class Attention:
 
     def retry(self) -> None:
         """End the pause, because a request that failed may succeed now."""
-        self._pace = Pace()
+        self._pace.retry()
 
     def forget(self) -> None:
         """Forget all frames, because another stream or subject begins, or none is wanted any more."""
-        self._gate = self._glance = self._asked = None
+        self._gate = self._glance = self._asked = self._before = None
         self._ahead = False
         self._pace = Pace()
 

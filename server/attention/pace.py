@@ -70,14 +70,18 @@ class Pace:
         self._forget_fruitless()
         self._until = now + self._pause
 
+    def retry(self) -> None:
+        """End the pause."""
+        self._pause, self._until = 0.0, -math.inf
+        self._forget_fruitless()
+
     def _note_calm(self, change: Change, now: float) -> None:
         if change.changed:
             self._calm = None
         elif self._calm is None:
             self._calm = now
         elif now - self._calm >= CALM_SECONDS and self._fruitless is not None:
-            self._pause, self._until = 0.0, -math.inf
-            self._forget_fruitless()
+            self.retry()
 
     def _forget_fruitless(self) -> None:
         self._fruitless = None

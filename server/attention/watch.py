@@ -16,6 +16,9 @@ from enum import StrEnum
 from server.attention.watch_answers import Answer
 from server.vision.grounding import Box
 
+# What came, got a no in two looks and stays is asked about again so many seconds after the answer
+# before.
+AGAIN_SECONDS = (2.0, 3.0, 10.0)
 # Successive noes after which a condition that held is over
 CLEARED_AFTER = 3
 # Requests of one watch: this many at once, and as many again within a day
@@ -25,6 +28,8 @@ _DAY = 86_400.0
 _BAR = 0.5
 _DOUBT_LEFT = 0.6
 _MAX_BAR = 0.95
+# Looks that decide where nobody knows what changed: as many as half of them and one more see it.
+_VOTES = 3
 # Share of the smaller of both by which a box has to overlap the change
 _MIN_OVERLAP = 0.2
 
@@ -127,12 +132,23 @@ class Watch:
         # An answer waits for one look at the settled scene: a first no, and each answer about a
         # condition that held, since nothing may change again once it is over.
         self.unsettled = False
+        # The time of the next look at what came and stays, None without one; how many there were
+        self.again_at: float | None = None
+        self._again = 0
+        # The second looks at this frame, where nobody knows what changed: the boxes of those that saw
+        # it, else None
+        self.votes: list[Box | None] = []
         self.since = now
         self._noes = 0
         self._quiet_until = now
         self._wakes = float(WAKES_A_DAY)
         self._wakes_at = now
         self._rung = False
+
+    @property
+    def asked_again(self) -> bool:
+        """True while what came since the last wake got two noes already."""
+        return self._again > 0
 
     def expired(self, now: float) -> bool:
         expires = self.order.expires_s
@@ -168,7 +184,8 @@ class Watch:
         return WatchState.PAUSED if self.paused(now, minute) else WatchState.LOOKING
 
     def spend(self, now: float) -> None:
-        """Count one wake."""
+        """Count one wake, with which all looks after it begin anew."""
+        self._again, self.again_at = 0, None
         self._wakes = self._refilled(now) - 1
         self._wakes_at = now
 
@@ -179,6 +196,7 @@ class Watch:
     def plain(self, answer: Answer, frame_id: str, now: float, *, settled: bool) -> bool:
         """Take the answer of the common request; return True when a second look is needed."""
         self.looked_at, self.reason = now, answer.why
+        self.again_at = None
         yes = self._yes(answer)
         if self.belief is Belief.HOLDS:
             self._holds_still(yes, now, settled=settled)
@@ -186,6 +204,7 @@ class Watch:
         if yes:
             self.unsettled = False
             self.belief = Belief.DOUBTED
+            self.votes = []
             return True
         # Two noes about different frames are enough, since a busy scene never settles.
         self._first_noes += 1
@@ -194,21 +213,38 @@ class Watch:
         self.unsettled = not settled
         if settled:
             self.last_no = frame_id
+            self._ask_again(now)
         return False
 
     def second(
-        self, answer: Answer, frame_id: str, changed: Box | None, now: float, *, boxes: bool
+        self,
+        answer: Answer,
+        frame_id: str,
+        changed: Box | None,
+        now: float,
+        *,
+        boxes: bool,
+        votes: bool,
     ) -> Ring | None:
-        """Take the answer of the second look. `changed`: None when the whole picture changed.
+        """Take the answer of a second look. While it stays DOUBTED, another one is needed.
 
-        `boxes`: the answer has to name a box in what changed; else nothing rings.
+        `boxes`: the answer has to name a box, in what changed where that is known (`changed`); else
+        nothing rings. `votes`: two of three looks with different crops decide.
         """
         if self.belief is not Belief.DOUBTED:
             return None
-        self.looked_at, self.reason, self.belief = now, answer.why, Belief.CLEAR
+        self.looked_at, self.reason = now, answer.why
+        yes = self._yes(answer)
+        if votes and self.begun:
+            self.votes.append(answer.where if yes else None)
+            if self._undecided():
+                return None
+            yes = self._agreed()
+        self.belief = Belief.CLEAR
         first, self.begun = not self.begun, True
-        if not self._yes(answer):
+        if not yes:
             self.last_no = frame_id
+            self._ask_again(now)
             return None
         if first:
             self._begin()
@@ -228,6 +264,22 @@ class Watch:
             frame_id,
             answer.where,
         )
+
+    def _undecided(self) -> bool:
+        """Find whether another second look is needed."""
+        # A no of the first one ends it.
+        return self.votes[0] is not None and len(self.votes) < _VOTES and not self._agreed()
+
+    def _agreed(self) -> bool:
+        """Find whether two looks saw it at one place, the newest among them."""
+        *before, newest = self.votes
+        return newest is not None and any(one and overlaps(one, newest) for one in before)
+
+    def _ask_again(self, now: float) -> None:
+        """Set the time of the next look at what stays, unless there were enough."""
+        if self._again < len(AGAIN_SECONDS):
+            self.again_at = now + AGAIN_SECONDS[self._again]
+            self._again += 1
 
     def unanswered(self) -> None:
         """Note that no answer came, which counts as no request."""

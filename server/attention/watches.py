@@ -8,8 +8,9 @@ about twice, and while a request runs the newest change waits for its end. Each 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from server.attention.watch import Belief, Order, Ring, Watch, WatchState
@@ -17,6 +18,8 @@ from server.attention.watch_answers import Answer
 from server.vision.grounding import Box
 
 MAX_WATCHES = 8
+# A change of more than this share of the picture is one of the whole picture.
+_LARGE = 0.25
 # Most rings that a person can call wrong; the oldest is dropped.
 _MAX_RINGS = 64
 
@@ -47,6 +50,8 @@ class Ask:
     before: str | None = None
     # The light went out or came on: a yes needs no box.
     light: bool = False
+    # Second look: others may follow, so a yes is no ring yet.
+    votes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,22 @@ class _Wake:
     frame_id: str
     changed: Box | None
     light: bool = False
+    # Square pixels of the frame
+    area: float = math.inf
+
+    @property
+    def place(self) -> Box | None:
+        """The region that changed; None when it says nothing about where."""
+        box = self.changed
+        if box is None or (box.x2 - box.x1) * (box.y2 - box.y1) > _LARGE * self.area:
+            return None
+        return box
+
+
+def _wider(box: Box) -> Box:
+    """Return a box of twice the width and height around the same middle."""
+    across, down = (box.x2 - box.x1) / 2, (box.y2 - box.y1) / 2
+    return Box(box.x1 - across, box.y1 - down, box.x2 + across, box.y2 + down)
 
 
 def _both(one: Box | None, other: Box | None) -> Box | None:
@@ -127,18 +148,25 @@ class Watches:
         return self._watches.pop(watch_id, None) is not None
 
     def woken(
-        self, frame_id: str, changed: Box | None, now: float, minute: int, *, light: bool = False
+        self,
+        frame_id: str,
+        changed: Box | None,
+        now: float,
+        minute: int,
+        *,
+        light: bool = False,
+        area: float = math.inf,
     ) -> Ask | None:
         """Take a change of the scene; return the request about the present watches, or None.
 
-        `light`: the light went out or came on, so a yes needs no box.
+        `light`: the light went out or came on, so a yes needs no box. `area`: of the frame, in pixels.
         """
         if self._under_way is not None:
             before = self._waiting
             whole = _both(before.changed, changed) if before else changed
-            self._waiting = _Wake(frame_id, whole, light)
+            self._waiting = _Wake(frame_id, whole, light, area)
             return None
-        return self._ask(Look.PLAIN, _Wake(frame_id, changed, light), now, minute)
+        return self._ask(Look.PLAIN, _Wake(frame_id, changed, light, area), now, minute)
 
     def begin(self, frame_id: str, now: float, minute: int) -> Ask | None:
         """Return the request about new watches, whose answers are a status; None without any."""
@@ -155,8 +183,29 @@ class Watches:
         if self._under_way is not None or self._asked is None:
             return None
         whole = _both(self._asked.changed, changed) if changed else self._asked.changed
-        wake = _Wake(frame_id, whole, self._asked.light)
+        wake = replace(self._asked, frame_id=frame_id, changed=whole)
         return self._ask(Look.SETTLED, wake, now, minute)
+
+    def again_due(self, now: float) -> bool:
+        """Return True when it is time to ask `again` about what came and stays."""
+        return self._under_way is None and any(
+            watch.again_at is not None and now >= watch.again_at for watch in self._watches.values()
+        )
+
+    def again(self, frame_id: str, now: float, minute: int) -> Ask | None:
+        """Return one more request about what came, stays and got a no, once it is due."""
+        if self._asked is None or not self.again_due(now):
+            return None
+        # All that wait, in one request
+        due = [name for name, watch in self._watches.items() if watch.again_at is not None]
+        return self._ask(
+            Look.SETTLED, replace(self._asked, frame_id=frame_id), now, minute, only=due
+        )
+
+    def over_again(self) -> None:
+        """Ask no more about what came, because it went."""
+        for watch in self._watches.values():
+            watch.again_at = None
 
     def answered(self, ask: Ask, answers: Mapping[str, Answer], now: float, minute: int) -> Outcome:
         """Take the answers of a request; a missing one counts as no request."""
@@ -182,8 +231,10 @@ class Watches:
                         (name,),
                         ask.changed,
                         answer.where,
-                        watch.last_no,
+                        # A no about what is asked about again may be a picture of it.
+                        None if watch.asked_again else watch.last_no,
                         ask.light,
+                        self.boxes and not ask.light and ask.changed is None and watch.begun,
                     )
                     self._seconds[name] = second
                     outcome.asks.append(second)
@@ -284,7 +335,7 @@ class Watches:
             and not watch.finished(now)
             and watch.belief is not Belief.DOUBTED
             and not watch.paused(now, minute)
-            and (look is Look.PLAIN or watch.unsettled)
+            and (look is Look.PLAIN or watch.unsettled or only is not None)
         )
         if not names:
             return None
@@ -294,7 +345,7 @@ class Watches:
             if look is Look.PLAIN:
                 watch.spend(now)
         self._asked = wake
-        self._under_way = Ask(look, wake.frame_id, names, wake.changed, light=wake.light)
+        self._under_way = Ask(look, wake.frame_id, names, wake.place, light=wake.light)
         return self._under_way
 
     def _take_second(
@@ -309,7 +360,12 @@ class Watches:
             watch.unanswered()
             return
         boxes = self.boxes and not ask.light
-        ring = watch.second(answer, ask.frame_id, ask.changed, now, boxes=boxes)
+        ring = watch.second(answer, ask.frame_id, ask.changed, now, boxes=boxes, votes=ask.votes)
+        if watch.belief is Belief.DOUBTED:
+            # Another crop: wider at first, then the whole picture
+            wider = _wider(ask.crop) if len(watch.votes) == 1 and ask.crop is not None else None
+            self._seconds[name] = again = replace(ask, crop=wider)
+            outcome.asks.append(again)
         if ring is not None:
             outcome.rings.append(ring)
             self._rings[f"{name} {ask.frame_id}"] = ring

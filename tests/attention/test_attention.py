@@ -10,8 +10,8 @@ from server.attention.scratch import Scratch
 from tests.support.rooms import make_frame
 
 
-def look(attention: Attention, scene: int, at: float) -> Change:
-    change = attention.look(make_frame(scene=scene, captured=at))
+def look(attention: Attention, scene: int, at: float, *, mark: bool = False) -> Change:
+    change = attention.look(make_frame(scene=scene, captured=at, mark=mark))
     assert change is not None
     return change
 
@@ -87,7 +87,24 @@ def test_it_takes_memory_from_its_first_look_until_it_forgets() -> None:
     assert attention._gate is attention._asked is None
     # The answer of a request from before
     attention.answered(1.0, same=False)
-    attention.compare_asked()
     assert look(attention, 1, 2.0).why is Why.FIRST
     assert attention._gate is not None
     assert attention._gate.sensitivity == 2.0
+
+
+def test_a_change_that_stays_differs_from_before() -> None:
+    """Until the scene is as it was before the last request; without an earlier one nothing differs."""
+    attention = Attention(Scratch())
+
+    def ask(scene: int, at: float, *, mark: bool = False) -> None:
+        attention.asked(look(attention, scene, at, mark=mark), at, ahead=True)
+        attention.answered(at + 0.1, same=False)
+
+    empty, thing = (make_frame(scene=1, captured=9.0, mark=mark) for mark in (False, True))
+    ask(1, 0.0)
+    assert not attention.differs_from_before(thing)
+    ask(1, 1.0, mark=True)
+    assert attention.differs_from_before(thing)
+    assert not attention.differs_from_before(empty)
+    attention.forget()
+    assert not attention.differs_from_before(thing)

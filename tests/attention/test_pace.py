@@ -83,6 +83,18 @@ def test_heartbeat_where_much_moves() -> None:
     assert HEARTBEAT_SECONDS == 60
 
 
+def test_the_end_of_a_pause_is_no_reason_to_ask() -> None:
+    """Once a minute stays once a minute; a change is asked about at once."""
+    pace = Pace()
+    seen = change(None, busy=0.02)
+    assert pace.due(seen, 0)
+    pace.asked(seen, 0)
+    pace.answered(0.1, same=True)
+    pace.retry()
+    assert not pace.due(seen, 1)
+    assert pace.due(change(), 1)
+
+
 @pytest.mark.parametrize("same", [True, False])
 def test_whole_pictures_wait_too(same: bool) -> None:
     """Another scene lies nowhere else."""

@@ -349,7 +349,7 @@ PROMISED = (
         "Nothing outlives a session",
         "the small planes of a description stay",
         "server/attention/attention.py",
-        "        self._gate = self._glance = self._asked = None\n        self._ahead = False\n",
+        "        self._gate = self._glance = self._asked = self._before = None\n        self._ahead = False\n",
         "        self._ahead = False\n",
         "session/background/test_live_description.py::test_nothing_of_it_outlives_the_session",
     ),

@@ -379,6 +379,11 @@ MEASURED = {
     "simulate.py": {"core.frames", "core.metrics", "engines.base", "inference", "queue.job"},
     "still_scene.py": {"engines.prompts"},
     "watch_scenes.py": {"attention.watch_answers"},
+    "watch_minutes.py": {
+        *("attention.attention", "attention.scratch", "attention.watch", "attention.watches"),
+        *("attention.watch_answers", "core.frames", "engines.base", "vision.grounding"),
+        *("session.watches.watch_request", "session.watches.watch_wakes"),
+    },
     "watch_rule.py": {
         "attention.watch",
         "attention.watch_answers",

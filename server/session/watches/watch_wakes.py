@@ -136,8 +136,18 @@ class WatchWakes:
         elif may and (calm := self._settled(change, frame)) is not None:
             self._frames.keep(calm)
             ask = self._rule.settled(calm.id, None, now, minute)
+            if ask is None and self._rule.again_due(now):
+                ask = self._again(frame, now, minute)
         self._last = None if change.changed else frame
         return self._begin(ask, frame, change)
+
+    def _again(self, frame: Frame, now: float, minute: int) -> Ask | None:
+        """Return one more request about what came and stays; None once the scene is as before."""
+        if not self._attention.differs_from_before(frame):
+            self._rule.over_again()
+            return None
+        self._frames.keep(frame)
+        return self._rule.again(frame.id, now, minute)
 
     def sounded(self, at: float) -> None:
         """Note that a sound began; forgotten where the engine cannot hear."""
@@ -185,6 +195,7 @@ class WatchWakes:
             self.now(),
             self._minute(),
             light=self._dark is not self._compared_dark,
+            area=frame.width * frame.height,
         )
 
     @property
@@ -249,8 +260,7 @@ class WatchWakes:
 
     def _compare_with(self, ask: Ask, change: Change) -> None:
         """Compare later frames with that of a common request, from now on and not from its answer."""
-        self._attention.asked(change, self.now())
-        self._attention.compare_asked()
+        self._attention.asked(change, self.now(), ahead=True)
         self._compared, self._waiting = ask, None
         self._before_dark, self._compared_dark = self._compared_dark, self._dark
 

@@ -214,7 +214,7 @@ class Watching:
 
     def _heard_of(self, ask: Ask, sink: WatchSink) -> None:
         """Ring for a second look as soon as all but its reason is there."""
-        if ask.look is not Look.SECOND or self._early is not None:
+        if ask.look is not Look.SECOND or ask.votes or self._early is not None:
             return
         answer = sink.early()
         if answer is None or not answer.seen:

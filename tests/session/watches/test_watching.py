@@ -344,6 +344,28 @@ async def test_places_in_the_models_own_unit(boxes: BoxUnit | None, where: Any) 
             assert abs(at - share) < 0.15
 
 
+async def test_what_the_model_missed_twice_is_asked_about_while_it_stays() -> None:
+    """Not once it went; and no more than three times."""
+    async with room(FakeEngine(capabilities=ABLE)) as one:
+        guard = Guard(one)
+        guard.watch(repeat=True, cooldown=0)
+        await guard.calm()
+        await guard.show(mark=True, times=3)
+        asked = len(one.engine.requests)
+        assert guard.rings() == []
+        guard.engine.chunks = reply(True, where=THING)
+        await guard.show(mark=True, times=6)
+        assert len(one.engine.requests) == asked + 2
+        assert len(guard.rings()) == 1
+
+        guard.engine.chunks = reply(False)
+        await guard.show(times=12)
+        await guard.show(mark=True, times=60)
+        asked = len(one.engine.requests)
+        await guard.show(mark=True, times=60)
+        assert len(one.engine.requests) == asked
+
+
 async def test_a_place_where_nothing_has_changed_does_not_ring() -> None:
     async with room(FakeEngine(capabilities=ABLE)) as one:
         guard = Guard(one)

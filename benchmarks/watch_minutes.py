@@ -1,0 +1,191 @@
+"""Watch scripted scenes in virtual time: `python -m benchmarks.watch_minutes`.
+
+The scenes, conditions and the erring stand-in of WatchBench, with the server's own gate, choice of frames and rule, at two
+frames a second; an answer takes a tenth of a second. The first condition happens; seven others never do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import itertools
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, cast
+
+import cv2
+import numpy as np
+
+from benchmarks.watch_scenes import CLASSES, CONDITIONS, HEIGHT, WIDTH, Model, staged
+from server.attention.attention import Attention
+from server.attention.scratch import Scratch
+from server.attention.watch import Order
+from server.attention.watch_answers import Answer
+from server.attention.watches import Ask, Look, Watches
+from server.core.frames import BoxUnit, Frame
+from server.engines.base import Capabilities
+from server.session.watches.watch_request import crop_region
+from server.session.watches.watch_wakes import WatchWakes
+from server.vision.grounding import Box
+
+STEP, ANSWER = 0.5, 0.1
+BEGIN = 1000.0
+# Seconds before the script in which the watches begin
+SETTLES = 3.0
+
+
+class Frames(dict[str, Frame]):
+    def keep(self, frame: Frame) -> None:
+        self[frame.id] = frame
+
+
+@dataclass
+class Minutes:
+    """What rang, and what it cost."""
+
+    # By the seconds that they stay
+    things: Counter[float] = field(default_factory=Counter)
+    seen: Counter[float] = field(default_factory=Counter)
+    # Rings for the first condition without the thing, and for those that never happen
+    early: int = 0
+    never: int = 0
+    seconds: float = 0.0
+    requests: int = 0
+
+    def take(self, other: Minutes) -> None:
+        for name in ("things", "seen", "early", "never", "seconds", "requests"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    def line(self, name: str) -> str:
+        minutes = self.seconds / 60
+        seen = " | ".join(
+            f"{self.seen[length]}/{self.things[length]}" for length in (0.5, 2.0, 10.0)
+        )
+        return (
+            f"| {name} | {seen} | {self.early} | {self.never} | {self.never / minutes * 14:.2f} | "
+            f"{self.requests / minutes:.0f} |"
+        )
+
+
+def run(kind: str, seconds: float, seed: int, model: Model, conditions: int) -> Minutes:
+    """Watch one scene."""
+    found = Minutes(seconds=seconds)
+    stage = staged(kind, seconds, seed)
+    stage.begin = BEGIN
+    rule, frames = Watches(), Frames()
+    now = [BEGIN]
+    capabilities = Capabilities(boxes=BoxUnit.PIXELS)
+    tools = SimpleNamespace(
+        current_engine=lambda: SimpleNamespace(status=SimpleNamespace(capabilities=capabilities))
+    )
+    wakes = WatchWakes(
+        attention=Attention(Scratch()),
+        rule=rule,
+        frames=cast(Any, frames),
+        allowance=cast(Any, SimpleNamespace(left=lambda now: True)),
+        tools=cast(Any, tools),
+        minute=lambda: 0,
+        clock=lambda: now[0],
+    )
+    for number, condition in enumerate(CONDITIONS[:conditions]):
+        rule.add(Order(f"w{number}", condition, repeat=True, cooldown_s=0.0), now[0])
+    rings: list[tuple[str, float]] = []
+    # Requests in the order in which they run: one at a time, second looks first
+    waiting: list[tuple[int, int, Ask]] = []
+    numbers = itertools.count()
+    free = now[0]
+
+    def put(asks: Sequence[Ask]) -> None:
+        for ask in asks:
+            first = 0 if ask.look is Look.SECOND else 1
+            heapq.heappush(waiting, (first, next(numbers), ask))
+
+    def answer(ask: Ask) -> None:
+        frame = frames[ask.frame_id]
+        found.requests += 1
+        bgr = np.asarray(
+            cv2.cvtColor(stage.planes(frame.captured - BEGIN), cv2.COLOR_YUV2BGR_I420), np.uint8
+        )
+        region = crop_region(ask.crop, frame) if ask.look is Look.SECOND else None
+        left, top = (region.left, region.top) if region else (0, 0)
+        if region is not None:
+            bgr = bgr[region.top : region.bottom, region.left : region.right]
+        answers = {}
+        for name in ask.watch_ids:
+            seen, place = model.say(CONDITIONS[int(name[1:])], bgr, second=ask.look is Look.SECOND)
+            where = None
+            if place is not None:
+                x1, y1, x2, y2 = place
+                where = Box(x1 + left, y1 + top, x2 + left, y2 + top)
+            answers[name] = Answer(seen, 0.9, where, "")
+        outcome = rule.answered(ask, answers, now[0], 0)
+        wakes.answered(ask, answers)
+        rings.extend((ring.watch_id, frame.captured - BEGIN) for ring in outcome.rings)
+        wakes.follow(outcome.asks)
+        put(outcome.asks)
+
+    at = -SETTLES
+    while at < seconds:
+        captured = BEGIN + at
+        now[0] = captured
+        while waiting and free <= now[0]:
+            free = max(free, captured - STEP) + ANSWER
+            answer(heapq.heappop(waiting)[2])
+        image = stage.draw(captured)
+        frame = Frame(f"f{at}", image, WIDTH, HEIGHT, captured, None, captured, int(captured * 9e4))
+        change = wakes.look(frame)
+        if change is not None and (ask := wakes.ask(frame, change)) is not None:
+            put([ask])
+        for name in frames.keys() - rule.asking - {ask.frame_id for *_, ask in waiting}:
+            del frames[name]
+        at += STEP
+    things = [event for event in stage.events if event.what == "thing"]
+    found.things.update(event.seconds for event in things)
+    seen = set()
+    for name, at in rings:
+        if at < 0:
+            continue
+        thing = next((one for one in things if one.active(at)), None)
+        if name != "w0":
+            found.never += 1
+        elif thing is None:
+            found.early += 1
+        else:
+            seen.add(thing)
+    found.seen.update(event.seconds for event in seen)
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--minutes", type=float, default=2.0, help="of each class (2)")
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--only", nargs="*", choices=CLASSES, default=CLASSES)
+    parser.add_argument("--conditions", type=int, default=8)
+    parser.add_argument("--false-yes", type=float, default=0.02)
+    parser.add_argument("--false-no", type=float, default=0.1)
+    parser.add_argument("--linked", type=float, default=0.5)
+    args = parser.parse_args(arguments)
+    print(
+        "| class | 0.5 s | 2 s | 10 s | early | others rung | in 14 minutes | requests a minute |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
+    total = Minutes()
+    for kind in args.only:
+        one = Minutes()
+        for seed in range(args.seeds):
+            model = Model(args.false_yes, args.false_no, args.linked, seed)
+            one.take(run(kind, args.minutes * 60, seed, model, args.conditions))
+        print(one.line(kind), flush=True)
+        total.take(one)
+    print(total.line("all"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
