@@ -19,6 +19,8 @@ _LIGHT = 14.0
 # Share of the local contrast that misalignment explains: always, and for each block of shift
 _EDGE = 0.25 * 0.40
 _EDGE_SHIFT = 0.25 * 0.35
+# Levels from here on are those of a full sensor: there may have been more light.
+_FULL = 248.0
 # Time constant of learning
 _LEARN_SECONDS = 2.0
 # Bands of mains light: a gain for each row from differences up to this, until it hardly changes
@@ -118,6 +120,10 @@ class LumaChange:
         lit, work = scratch.a, scratch.b
         reference.lit(pose, lit, work)
         np.subtract(warped, lit, out=work)
+        # What was full is at least so bright in another light, and what is full would be brighter.
+        full = scratch.hot.view(np.bool_)
+        np.minimum(work, 0, out=work, where=np.greater_equal(reference.luma, _FULL, out=full))
+        np.maximum(work, 0, out=work, where=np.greater_equal(warped, _FULL, out=full))
         difference = scratch.difference
         cv2.boxFilter(work, -1, (3, 3), dst=difference)
         for _ in range(_ROW_ROUNDS):

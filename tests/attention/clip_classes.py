@@ -67,6 +67,11 @@ def _exposure_drift(at: float, rng: np.random.Generator) -> View:
     return View(exposure=1 + 0.25 * math.sin(at / 8))
 
 
+def light_drift(at: float, rng: np.random.Generator) -> View:
+    """The light comes and goes by a fifth in 40 s; what is white is cut off when it is full."""
+    return View(gain=1 + 0.2 * math.sin(2 * math.pi * at / 40))
+
+
 def _daylight(at: float, rng: np.random.Generator) -> View:
     """Clouds: brightness from one side, within half a minute."""
     slope = np.linspace(-0.5, 0.5, HEIGHT) * 0.10 * math.sin(at / 7)
@@ -123,6 +128,7 @@ def still_clips(seconds: float, seeds: tuple[int, ...], fps: int = 2) -> list[Cl
             clip("key frames", seed, noise=4.0, key_frames=4.0),
             clip("exposure steps", seed, see=_steps),
             clip("exposure drift", seed, see=_exposure_drift),
+            clip("light drift", seed, see=light_drift),
         )
     ]
 

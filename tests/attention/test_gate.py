@@ -17,6 +17,7 @@ from tests.attention.clip_classes import (
     color_clip,
     display_clip,
     lamp_clip,
+    light_drift,
     moved_clip,
     object_clip,
     person_clip,
@@ -43,6 +44,14 @@ QUICK = ("noise 5", "flicker 3 %", "shake 4 px")
 )
 def test_still_scenes_do_not_wake(clip: Clip) -> None:
     """Noise, mains light, a shaking hand, focus, exposure, daylight and the codec are no change."""
+    assert [(at, change.why) for at, change in watch(clip).wakes] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(10))
+def test_light_that_drifts_is_no_change(seed: int) -> None:
+    """Where a white wall is cut off by a full sensor, too: on each of ten pictures."""
+    clip = Clip("light drift", 45.0, seed, see=light_drift)
     assert [(at, change.why) for at, change in watch(clip).wakes] == []
 
 
