@@ -39,6 +39,7 @@
  * @property {"stop"|"again"|"describe"|"describe_off"|"watch"|"hold"|"release"|"guide"|"guide_off"|"shorter"|"longer"|
  *   "camera_off"} [order] with an empty text: the spoken words are this order
  * @property {string} [condition] what to watch for
+ * @property {"unclear"|"replaced"} [lost] with an empty text: nothing was understood, or the next question took its place
  */
 
 /**

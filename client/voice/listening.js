@@ -9,6 +9,10 @@ import { text } from "../words/text.js";
 /** @typedef {import("./view.js").TalkWish} TalkWish */
 /** @typedef {import("../live/voicemessages.js").Listening["state"]} State */
 
+// Words that take longer (ms) are said to be on their way; and how long it is said that there were none
+const SLOW = 2000;
+const UNCLEAR = 5000;
+
 /** The microphone of the page: opens it, sends it, and shows what is heard. Loaded when needed, not with the page. */
 export class Listening {
   #visit;
@@ -28,6 +32,10 @@ export class Listening {
   #held = false;
   /** @type {State} */
   #state = "off";
+  /** @type {"slow"|"unclear"|""} */
+  #news = "";
+  /** @type {ReturnType<typeof setTimeout>|undefined} */
+  #timer;
 
   /**
    * @param {import("../live/visit.js").Visit} visit
@@ -91,13 +99,32 @@ export class Listening {
   receive({ state }) {
     if (state === "waiting" && this.#state === "off" && this.#wish.mode === "hands_free") this.#earcons.play("listening");
     if (state === "recognising") this.#earcons.play("heard");
+    if (state === "recognising") this.#tell("", SLOW, "slow");
+    else if (state !== "waiting" || this.#news !== "unclear") this.#tell("");
     this.#state = state;
     this.#render();
+  }
+
+  /** @param {"slow"|"unclear"|""} news for now @param {number} [after] milliseconds @param {"slow"|""} [then] */
+  #tell(news, after, then = "") {
+    clearTimeout(this.#timer);
+    this.#news = news;
+    if (after) {
+      this.#timer = setTimeout(() => {
+        this.#tell(then);
+        this.#render();
+      }, after);
+    }
   }
 
   /** @param {import("../live/voicemessages.js").HeardWords} heard */
   obey(heard) {
     this.#orders.obey(heard);
+    if (heard.lost === "replaced") this.#note(text("The question before was not understood in time, and the new one took its place. Ask it again."));
+    if (heard.lost !== "unclear") return;
+    this.#tell("unclear", UNCLEAR);
+    this.#announce(text("I did not catch that. Say it again."));
+    this.#render();
   }
 
   async #begin() {
@@ -147,7 +174,7 @@ export class Listening {
 
   #render() {
     this.#button.setAttribute("aria-pressed", String(this.#on));
-    this.#view.render(this.#on, this.#wish, this.#state, this.#held);
+    this.#view.render(this.#on, this.#wish, this.#state, this.#held, this.#news);
   }
 }
 

@@ -16,7 +16,7 @@ export class ListeningView {
   #more = byId("talking-more", HTMLElement);
   #modes = [...this.#strip.querySelectorAll("input[type=radio]")].filter((one) => one instanceof HTMLInputElement);
   #held = false;
-  /** @type {[boolean, TalkWish, State, boolean]|null} */
+  /** @type {[boolean, TalkWish, State, boolean, ("slow"|"unclear"|"")?]|null} */
   #shown = null;
   #onHold;
 
@@ -50,9 +50,9 @@ export class ListeningView {
     onLanguage(() => this.#shown && this.render(...this.#shown));
   }
 
-  /** @param {boolean} on @param {TalkWish} wish @param {State} state @param {boolean} held */
-  render(on, wish, state, held) {
-    this.#shown = [on, wish, state, held];
+  /** @param {boolean} on @param {TalkWish} wish @param {State} state @param {boolean} held @param {"slow"|"unclear"|""} [news] see `stateWords` */
+  render(on, wish, state, held, news) {
+    this.#shown = [on, wish, state, held, news];
     const push = wish.mode === "push";
     show(this.#strip, on);
     show(this.#hold, push);
@@ -62,7 +62,7 @@ export class ListeningView {
     say(this.#hold, held ? text("Release to ask") : text("Hold to talk"));
     this.#strip.dataset.state = state;
     this.#strip.toggleAttribute("data-heard", on && (!push || held));
-    say(this.#words, stateWords(wish.mode, state, held));
+    say(this.#words, stateWords(wish.mode, state, held, news));
     for (const mode of this.#modes) mode.checked = mode.value === wish.mode;
     this.#silence.value = String(wish.silence);
     this.#silence.setAttribute("aria-valuetext", pauseWords(wish.silence));

@@ -26,11 +26,14 @@ const HANDS_FREE = {
 
 /**
  * @param {"hands_free"|"push"} mode @param {State} state @param {boolean} held the button is
+ * @param {"slow"|"unclear"|""} [news] its words take long, or there were none
  * @returns {string}
  */
-export function stateWords(mode, state, held) {
-  if (mode === "hands_free") return text(HANDS_FREE[state]);
+export function stateWords(mode, state, held, news = "") {
   if (held) return text("Hearing you…");
+  if (news === "slow" && state === "recognising") return text("Still listening to what you said…");
+  if (news === "unclear" && (state === "waiting" || mode === "push")) return text("I did not catch that. Say it again.");
+  if (mode === "hands_free") return text(HANDS_FREE[state]);
   return state === "recognising" ? text(HANDS_FREE.recognising) : text("Muted. Hold the button, or Space, while you talk.");
 }
 

@@ -94,6 +94,23 @@ def understood(server: Running, monkeypatch: pytest.MonkeyPatch, words: FakeWord
     monkeypatch.setattr(server.program.sessions, "_make", with_words)
 
 
+async def test_it_says_what_became_of_a_question(
+    talking_browser: Browser, server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Words that take long are said to be on their way; without any it asks for them again."""
+    words = FakeWords("")
+    words.early, words.hold = False, asyncio.Event()
+    understood(server, monkeypatch, words)
+    async with person(talking_browser, server) as visitor:
+        await visitor.start()
+        await visitor.button("Talk").click()
+        state = visitor.page.locator("#talking-words")
+        await expect(state).to_have_text("Still listening to what you said…", timeout=20_000)
+        words.hold.set()
+        await expect(state).to_have_text("I did not catch that. Say it again.")
+        await expect(state).to_have_text("Listening. Ask your question.", timeout=10_000)
+
+
 async def test_a_spoken_question_is_answered(
     talking_browser: Browser,
     server: Running,

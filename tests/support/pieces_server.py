@@ -44,6 +44,8 @@ class PiecesServer(Generic[R]):
         self.models: list[str] | None = [model]
         self.key = ""
         self.status = 200
+        # Seconds before it answers at all
+        self.wait = 0.0
         self.kind = kind
         self.answers: list[Piece] | None = None
         self.endless: bytes | None = None
@@ -123,6 +125,7 @@ class PiecesServer(Generic[R]):
             return await self._reply(writer, 404, b"{}")
         asked = self._read(headers, body)
         self.requests.append(asked)
+        await asyncio.sleep(self.wait)
         for name in sorted(self.refused & asked.fields.keys()):
             text = f"Unrecognized request argument supplied: {name if self.names_refused else '?'}"
             return await self._reply(writer, 400, json.dumps({"error": {"message": text}}).encode())

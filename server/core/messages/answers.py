@@ -122,6 +122,9 @@ class HeardWords(ServerMessage):
     ) = None
     # The condition to watch for
     condition: str | None = None
+    # With an empty text: no question comes of the speech, because nothing was understood, or because
+    # the next one took its place
+    lost: Literal["unclear", "replaced"] | None = None
 
 
 class SpeakingState(ServerMessage):

@@ -22,8 +22,11 @@ class SpeechLimits(Seconds):
 
 @dataclass(frozen=True, slots=True)
 class VoiceLimits(SpeechLimits):
-    """The limits of a voice; `total` is for all of a text's sound."""
+    """The limits of a voice; `total` is for all of a text's sound.
 
-    first: float = 10.0
-    between: float = 5.0
+    Whoever listens waits for it: after these the browser's own voice reads on.
+    """
+
+    first: float = 2.0
+    between: float = 2.0
     total: float = 120.0

@@ -57,6 +57,7 @@ class Transcriptions:
         """See `Recogniser.recognise`. Fields that the server refuses are left out from then on."""
         now = asyncio.get_running_loop().time
         deadline = now() + self._limits.total
+        due = min(deadline, now() + self._limits.first)
         fields = {"response_format": "json", "stream": "true", "temperature": "0"}
         if language:
             # ISO 639-1, as all of them expect
@@ -66,13 +67,13 @@ class Transcriptions:
         file = wav(sound.samples.tobytes(), SOUND_RATE)
         async with AsyncExitStack() as stack:
             with self.http.errors():
-                answer = await self.http.send(fields, stack, file=file)
+                async with asyncio.timeout_at(due):
+                    answer = await self.http.send(fields, stack, file=file)
                 kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
                 if kind not in ("text/event-stream", "application/json"):
                     raise self._refusals.garbage()
                 stream = ChatStream(answer.aiter_bytes(), whole=kind == "application/json")
                 reading = _Reading(self._refusals)
-                due = min(deadline, now() + self._limits.first)
                 while (event := await stream.next(due)) is not None:
                     words = reading.take(event)
                     if words is not None:

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
-from typing import Protocol
+from typing import Literal, Protocol
 
 from server.camera.camera import Asked, Camera
 from server.core import messages as wire
@@ -168,11 +168,12 @@ class SpokenQuestions:
             self._reuse.cancel_ahead()
             self.turn = None
 
-    def _forget(self, turn: SpokenTurn) -> None:
-        """Drop a turn, and the words of it that the client may have."""
+    def _forget(self, turn: SpokenTurn, *, replaced: bool = False) -> None:
+        """Drop a turn, and the words of it that the client may have. `replaced`: it was a question."""
         turn.close()
-        if turn.worded:
-            self._outbox.put(wire.HeardWords(id=turn.id, text="", final=True))
+        if turn.worded or replaced:
+            lost: Literal["replaced"] | None = "replaced" if replaced else None
+            self._outbox.put(wire.HeardWords(id=turn.id, text="", final=True, lost=lost))
 
     def end(self, ended: Ended) -> None:
         """Ask the spoken question."""
@@ -193,7 +194,7 @@ class SpokenQuestions:
         if not turn.task.done():
             if self.before is not None:
                 # As a question replaces the one before
-                self._forget(self.before)
+                self._forget(self.before, replaced=True)
             self.before = turn
 
     # Words
@@ -232,7 +233,8 @@ class SpokenQuestions:
             raise SpeechTimeout("The recogniser did not end its words in time.") from None
         text = words.text.strip()
         turn.worded = bool(text)
-        self._outbox.put(wire.HeardWords(id=turn.id, text=text, final=True))
+        lost: Literal["unclear"] | None = None if text else "unclear"
+        self._outbox.put(wire.HeardWords(id=turn.id, text=text, final=True, lost=lost))
         return words
 
     async def _ask_by_sound(self, turn: SpokenTurn) -> None:

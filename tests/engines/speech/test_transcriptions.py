@@ -227,6 +227,13 @@ async def test_a_slow_server(
         await said(server, limits=SpeechLimits(first=0.2, between=0.2))
 
 
+async def test_a_server_that_does_not_answer_at_all(server: TranscriptionServer) -> None:
+    """The limit counts from the request, not from the answer's headers."""
+    server.wait = 60.0
+    with pytest.raises(SpeechTimeout):
+        await said(server, limits=SpeechLimits(first=0.2))
+
+
 async def test_keep_alive_comments_are_no_words(server: TranscriptionServer) -> None:
     """They do not hold the limits off."""
     server.kind = "text/event-stream"

@@ -815,6 +815,8 @@ async def test_the_next_question_replaces_the_words_before_it() -> None:
         one.switch()
         await one.hear(said())
         await one.hear(said(SENTENCES[1]))
+        lost = [m["lost"] for m in await one.messages("heard") if m.get("lost")]
+        assert lost == ["replaced"]
         one.words.hold.set()
         one.show()
         assert (await one.one.next("response"))["text"] == "A cup."
