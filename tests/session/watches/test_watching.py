@@ -353,7 +353,7 @@ async def test_what_the_model_missed_twice_is_asked_about_while_it_stays() -> No
         await guard.show(mark=True, times=3)
         asked = len(one.engine.requests)
         assert guard.rings() == []
-        guard.engine.chunks = reply(True, where=THING)
+        guard.engine.chunks = reply(True, where=[float(side) for side in THING])
         await guard.show(mark=True, times=6)
         assert len(one.engine.requests) == asked + 2
         assert len(guard.rings()) == 1
