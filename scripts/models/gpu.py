@@ -6,14 +6,17 @@ from scripts.models.trouble import ModelError
 from server.core.gpu import Gpu, GpuError, GpuReader
 
 
-def gpus() -> list[Gpu]:
-    """Return this machine's GPUs, at least one. Raises ModelError with the reason for none."""
+def gpus() -> tuple[list[Gpu], bool]:
+    """Return this machine's GPUs, at least one, and True where they are AMD's.
+
+    Raises ModelError with the reason for none.
+    """
     reader = GpuReader()
     reason = reader.why_none
     if not reason:
         try:
             if found := reader.read():
-                return found
+                return found, reader.source != "NVIDIA"
             reason = f"No GPU was found ({reader.source} lists none)."
         except GpuError as error:
             reason = f"The GPU cannot be read: {error}."

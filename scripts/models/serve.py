@@ -31,7 +31,7 @@ from server.catalogue import batching, vllm_log  # noqa: E402
 from server.catalogue.containers import IMAGE_FLAGS  # noqa: E402
 from server.catalogue.launch import Launch  # noqa: E402
 from server.catalogue.sizes import OVERHEAD_BYTES  # noqa: E402
-from server.catalogue.vllm import Vllm, VllmError  # noqa: E402
+from server.catalogue.vllm import ROCM_ENVIRONMENT, Vllm, VllmError  # noqa: E402
 from server.core import core_dumps  # noqa: E402
 from server.core.gpu import Gpu  # noqa: E402
 from server.hosting import vllm_help  # noqa: E402
@@ -98,18 +98,21 @@ def start(chosen: argparse.Namespace) -> int:
     # Python ignores it, and an ignored signal stays ignored.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
-        os.execvpe(launch.argv[0], launch.argv, child_environment(os.environ, launch.env))
+        # Who set one of the values for AMD's GPUs otherwise had a reason.
+        own = {
+            k: v for k, v in launch.env.items() if not (k in ROCM_ENVIRONMENT and k in os.environ)
+        }
+        os.execvpe(launch.argv[0], launch.argv, child_environment(os.environ, own))
     except OSError as error:
         raise ModelError(f"{launch.argv[0]} cannot be started ({error.strerror}).") from None
 
 
 def prepared(settings: Settings, chosen: argparse.Namespace) -> Launch:
     """Check model, GPU and vLLM; return the command. Raises ModelError."""
-    model = checkpoint.read(ROOT / settings.model_path)
-    weights = vllm_command.weights_bytes(model)
-    cards: list[Gpu] = []
+    model, weights = _model(settings, chosen)
+    cards, amd, assumed = list[Gpu](), False, False
     try:
-        cards = [] if chosen.cpu else gpus()
+        cards, amd = ([], False) if chosen.cpu else gpus()
     except ModelError as error:
         if not chosen.dry_run:
             raise
@@ -123,7 +126,7 @@ def prepared(settings: Settings, chosen: argparse.Namespace) -> Launch:
         say(
             f"{error.message} The command is for a vLLM of 0.30 or newer, whose flags are known here."
         )
-        vllm = Vllm("0.30 or newer", IMAGE_FLAGS, words=(chosen.vllm, "serve"))
+        vllm, assumed = Vllm("0.30 or newer", IMAGE_FLAGS, words=(chosen.vllm, "serve")), True
     if chosen.cpu and not vllm.for_cpu:
         raise ModelError(
             f"`{chosen.vllm}` is no build for the CPU, which --cpu needs. Install that one (docs.vllm.ai says how), or leave"
@@ -140,7 +143,15 @@ def prepared(settings: Settings, chosen: argparse.Namespace) -> Launch:
     share, taken = settings.gpu_memory_utilization, weights + OVERHEAD_BYTES
     gpu_free_bytes = batching.free_bytes_of(memory, share, taken) if memory else None
     launch, batch = vllm_command.build(
-        settings, model, vllm, chosen.extra, free_bytes=free_bytes, gpu_free_bytes=gpu_free_bytes
+        settings,
+        model,
+        vllm,
+        chosen.extra,
+        free_bytes=free_bytes,
+        gpu_free_bytes=gpu_free_bytes,
+        gpus=gpus_of_a_copy(chosen.extra),
+        amd=amd,
+        assumed=assumed,
     )
     say(f"vLLM {vllm.version}, {settings.model_path} ({in_words(weights)}), {described(cards)}.")
     if batch:
@@ -149,6 +160,18 @@ def prepared(settings: Settings, chosen: argparse.Namespace) -> Launch:
     for warning in (*doubts, *launch.warnings):
         say(f"Note: {warning}")
     return launch
+
+
+def _model(settings: Settings, chosen: argparse.Namespace) -> tuple[checkpoint.Checkpoint, int]:
+    """Read the model's folder; return it with the bytes of its weights. Raises ModelError."""
+    folder = ROOT / settings.model_path
+    if chosen.dry_run and not folder.exists():
+        say(
+            f"There is no folder {folder} yet. The command is for a model of the family Qwen2.5-VL."
+        )
+        return checkpoint.Checkpoint(folder, {"model_type": "qwen2_5_vl"}, None, ()), 0
+    model = checkpoint.read(folder)
+    return model, vllm_command.weights_bytes(model)
 
 
 def asked(program: str) -> Vllm:

@@ -60,13 +60,17 @@ def build(
     *,
     free_bytes: int = 0,
     gpu_free_bytes: int | None = None,
+    gpus: int = 1,
+    amd: bool = False,
+    assumed: bool = False,
 ) -> tuple[Launch, str]:
     """Build the command.
 
     Return it with the reason for the number of answers that it works on at a time.
 
     `free_bytes`: bytes that the weights leave of main memory, for a build for the CPU; `gpu_free_bytes`: of the
-    GPUs' memory. Raises ModelError when the model cannot be served as the settings say.
+    GPUs' memory; `gpus`: as many as `extra` spreads a copy over; `amd`: they are AMD's. `assumed`: nobody knows the
+    flags of the vLLM, so none of `extra` is refused for being unknown. Raises ModelError when the model cannot be served as the settings say.
     """
     host, port = _address(settings)
     limits = pixels(settings, model)
@@ -92,13 +96,15 @@ def build(
         video=_video(settings, model, limits["max_pixels"]),
         pixels=(limits["min_pixels"], limits["max_pixels"]),
         cpu_cache_bytes=cache,
+        gpus_by_flags=gpus,
+        amd=amd,
         sequences=None if by_operator else many.sequences,
     )
     try:
         arguments, warnings = serve_arguments(vllm.words, serving, vllm)
     except VllmError as error:
         raise ModelError(error.message) from None
-    arguments.extend(_checked(extra, vllm, arguments))
+    arguments.extend(_checked(extra, None if assumed else vllm, arguments))
     variables = environment(serving, vllm)
     if key := settings.vllm_api_key.get_secret_value():
         variables[KEY] = key
@@ -192,7 +198,7 @@ def _address(settings: Settings) -> tuple[str, int]:
     return parts.hostname or "127.0.0.1", parts.port or 80
 
 
-def _checked(extra: Sequence[str], vllm: Vllm, ours: Sequence[str]) -> list[str]:
+def _checked(extra: Sequence[str], vllm: Vllm | None, ours: Sequence[str]) -> list[str]:
     for word in extra:
         name = word.partition("=")[0].replace("_", "-")
         # Attached values as well: -tp2
@@ -204,7 +210,7 @@ def _checked(extra: Sequence[str], vllm: Vllm, ours: Sequence[str]) -> list[str]
             raise ModelError(f"{name} is not passed on: {_REFUSED[name]}.")
         if name in ours:
             raise ModelError(f"{name} follows from the settings (env.example); change it there.")
-        if name not in vllm.flags:
+        if vllm is not None and name not in vllm.flags:
             raise ModelError(f"This vLLM ({vllm.version}) has no {name}: see `vllm serve --help`.")
     return list(extra)
 

@@ -167,7 +167,8 @@ def _container(
     name: str,
     concurrent: int,
 ) -> Launch:
-    env = {**vllm.ENVIRONMENT, **_key(api_key)}
+    rocm = vllm.ROCM_ENVIRONMENT if _is_amd(host) else {}
+    env = {**vllm.ENVIRONMENT, **rocm, **_key(api_key)}
     words, inside = containers.words(choice, folder, host, name, env)
     serving = _serving(choice, model, host, inside, "0.0.0.0", containers.PORT)
     many = _batch(serving, choice, model, host, concurrent)
@@ -269,8 +270,13 @@ def _serving(
         video=video,
         pixels=pixels,
         gpus=_gpus(choice, model, machine),
+        amd=_is_amd(machine),
         trust_remote_code=model.remote_code,
     )
+
+
+def _is_amd(host: Host) -> bool:
+    return bool(host.gpus) and host.gpus[0].vendor is Vendor.AMD
 
 
 def _gpus(choice: Choice, model: Model, host: Host) -> int:

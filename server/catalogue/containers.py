@@ -25,7 +25,7 @@ IMAGE_FLAGS = frozenset(
         *("--max-model-len", "--limit-mm-per-prompt", "--mm-processor-kwargs"),
         *("--tensor-parallel-size", "--trust-remote-code", "--enable-prefix-caching"),
         *("--max-num-seqs", "--no-enable-log-requests", "--allowed-media-domains"),
-        "--enable-prompt-tokens-details",
+        *("--enable-prompt-tokens-details", "--mm-encoder-tp-mode"),
     }
 )
 

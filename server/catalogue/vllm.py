@@ -25,8 +25,18 @@ KEY = "VLLM_API_KEY"
 NO_DOMAIN = "none.invalid"
 # Environment: no usage reports, no downloads.
 ENVIRONMENT = {"VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
+# On AMD's GPUs, as AMD's guide "vLLM V1 performance optimization" (ROCm documentation) has it for MI300X:
+# AITER's kernels for attention, matrices and norms; kernel arguments in the GPU's memory, so that each of
+# the many kernels begins sooner; weights that are read straight into the GPU; hipBLASLt for matrices.
+ROCM_ENVIRONMENT = {
+    "VLLM_ROCM_USE_AITER": "1",
+    "HIP_FORCE_DEV_KERNARG": "1",
+    "SAFETENSORS_FAST_GPU": "1",
+    "TORCH_BLAS_PREFER_HIPBLASLT": "1",
+}
 # On the CPU: the flag for the memory of keys and values, and its least and largest value
 _CACHE_FLAG = "--kv-cache-memory-bytes"
+_ENCODER = "--mm-encoder-tp-mode"
 _CACHE_BYTES = (256 << 20, 2 << 30)
 # An option's own line without its explanation, which may name other flags.
 _OPTION = re.compile(r"^ {1,4}(-\S.*?)(?: {2,}|$)", re.MULTILINE)
@@ -90,11 +100,20 @@ class Serving:
     video: Video | None = None
     # GPUs that share the model
     gpus: int = 1
+    # The same, where the operator's own flags name them
+    gpus_by_flags: int = 1
+    # The GPUs are AMD's
+    amd: bool = False
     # On the CPU: bytes of main memory for keys and values; vLLM's default takes most of all memory
     cpu_cache_bytes: int | None = None
     # Concurrent answers; None: vLLM's default
     sequences: int | None = None
     trust_remote_code: bool = False
+
+    @property
+    def copies_over(self) -> int:
+        """GPUs over which one copy of the model is spread."""
+        return max(self.gpus, self.gpus_by_flags)
 
 
 def listed_flags(text: str) -> frozenset[str]:
@@ -112,6 +131,8 @@ def cpu_cache_bytes(free_bytes: int) -> int:
 
 def environment(serving: Serving, vllm: Vllm) -> dict[str, str]:
     """Return the environment variables of the server, except for its key."""
+    if serving.amd and not vllm.for_cpu:
+        return {**ENVIRONMENT, **ROCM_ENVIRONMENT}
     if serving.cpu_cache_bytes is None or _CACHE_FLAG in vllm.flags:
         return dict(ENVIRONMENT)
     # Older builds for the CPU use this variable, in whole GiB.
@@ -156,6 +177,9 @@ def serve_arguments(
         flag("--mm-processor-kwargs", json.dumps({"min_pixels": least, "max_pixels": most}))
     if serving.gpus > 1:
         flag("--tensor-parallel-size", str(serving.gpus))
+    if serving.copies_over > 1 and _ENCODER in vllm.flags:
+        # The encoder of pictures is small: each GPU has all of it and takes some of the pictures.
+        arguments.extend((_ENCODER, "data"))
     if serving.trust_remote_code:
         flag("--trust-remote-code")
     flag("--enable-prefix-caching")

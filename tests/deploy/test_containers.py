@@ -18,6 +18,11 @@ import pytest
 import yaml
 
 from config import Settings, load
+from scripts.models.checkpoint import Checkpoint
+from scripts.models.vllm_command import build
+from server.catalogue.containers import IMAGE_FLAGS, IMAGES
+from server.catalogue.machine import Vendor
+from server.catalogue.vllm import Vllm
 from server.core.addresses import is_trusted
 from server.listen.serving import STOP_SECONDS
 from tests.program.test_main import started
@@ -208,6 +213,50 @@ def test_no_secret_is_in_it() -> None:
             assert filled(match[2]) in ("", '""'), match[0]
 
 
+def test_model_servers_are_started_as_by_the_script() -> None:
+    """One image of each vendor, one list of flags and one of AMD's variables, whoever starts vLLM."""
+    services = compose()["services"]
+    model = Checkpoint(Path("/model"), {"model_type": "qwen2_5_vl"}, None, ())
+    for name, vendor in (("vllm-rocm", Vendor.AMD), ("vllm-cuda", Vendor.NVIDIA)):
+        launch, _ = build(
+            load(env_file=None),
+            model,
+            Vllm("0.31", IMAGE_FLAGS, words=("vllm", "serve")),
+            amd=vendor is Vendor.AMD,
+        )
+        assert filled(services[name]["image"]) == IMAGES[vendor]
+        words = [*launch.argv[2:]]
+        at = words.index("--max-num-seqs")
+        # Computed from the memory of the GPU
+        del words[at : at + 2]
+        script = {flag.partition("=")[0]: flag.partition("=")[2] for flag in _joined(words)}
+        ours = dict(filled(flag).partition("=")[::2] for flag in services[name]["command"])
+        place = ("--host", "--port", "--served-model-name")
+        assert {k: _value(v) for k, v in ours.items() if k not in place} == {
+            k: _value(v) for k, v in script.items() if k not in place
+        }
+        given = services[name]["environment"]
+        assert {k: v for k, v in given.items() if k != "VLLM_API_KEY"} == dict(launch.env)
+
+
+def _joined(words: list[str]) -> list[str]:
+    """Flags with their values behind an equals sign."""
+    found: list[str] = []
+    for word in words:
+        if found and found[-1].startswith("--") and "=" not in found[-1] and word[:2] != "--":
+            found[-1] += f"={word}"
+        else:
+            found.append(word)
+    return found
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
 def test_model_servers_log_no_request() -> None:
     """In the words of its version, which is a fixed one; a picture has the pixels that the server
     makes.
@@ -220,7 +269,6 @@ def test_model_servers_log_no_request() -> None:
             recorded("0.32")
         )
         flags = dict(flag.partition("=")[::2] for flag in services[name]["command"])
-        assert json.loads(flags["--limit-mm-per-prompt"]) == {"image": 4, "video": 0}
         pixels = json.loads(flags["--mm-processor-kwargs"])
         assert pixels == {"min_pixels": 4 * 28 * 28, "max_pixels": 1280 * 28 * 28}
         settings = load(env_file=None)

@@ -339,6 +339,9 @@ def test_model_servers_are_started_as_in_compose() -> None:
         theirs = compose()["services"][service]
         assert container["image"] == filled(theirs["image"])
         assert container["args"] == [filled(flag) for flag in theirs["command"]]
+        given = {one["name"]: one["value"] for one in container["env"]}
+        wanted = {k: v for k, v in theirs["environment"].items() if k != "VLLM_API_KEY"}
+        assert given.items() >= wanted.items()
         resource = {"cuda": "nvidia.com/gpu", "rocm": "amd.com/gpu"}[overlay]
         assert container["resources"]["limits"][resource] == "1"
 

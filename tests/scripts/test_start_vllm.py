@@ -494,8 +494,8 @@ def test_what_is_wrong_before_the_start_is_said(machine: Machine) -> None:
     machine.tool("vllm", "echo 'RuntimeError: Failed to infer device type' >&2; exit 1")
     assert "finds no GPU" in machine.run().stderr
     install(machine.bin, "0.32")
+    assert "There is no folder" in machine.run(MODEL_PATH=str(machine.folder / "none")).stderr
     for settings, says in (
-        ({"MODEL_PATH": str(machine.folder / "none")}, "There is no folder"),
         ({"GPU_MEMORY_UTILIZATION": "9"}, "GPU_MEMORY_UTILIZATION is '9'"),
         ({"VLLM_BASE_URL": "https://x/v1"}, "without TLS"),
     ):
@@ -604,3 +604,34 @@ def test_a_second_gpu_that_is_not_used_is_said() -> None:
     assert "one of 4 GPUs" in told
     assert "--tensor-parallel-size 4" in told
     assert serve.memory_doubts(cards, 10 << 30, load(None), 4) == []
+
+
+def test_a_dry_run_needs_no_model_either(tmp_path: Path) -> None:
+    """Before anything is downloaded or installed; nobody knows which flags vLLM will have, so none is refused."""
+    machine = Machine(tmp_path)
+    machine.tool("rocm-smi", "exit 1")
+    done = machine.run(
+        "--dry-run", "--", "--kv-cache-dtype", "fp8", MODEL_PATH=str(tmp_path / "not there")
+    )
+    assert done.returncode == 0
+    assert "There is no folder" in done.stderr
+    assert "--kv-cache-dtype fp8" in done.stdout
+    assert '"max_pixels": 1003520' in done.stdout
+    assert "--api-key is not passed on" in machine.run("--dry-run", "--", "--api-key", "x").stderr
+
+
+def test_gpus_of_amd_get_what_their_guide_sets(machine: Machine) -> None:
+    """In the command; a value of the environment wins."""
+    install(machine.bin, "0.32")
+    shown = machine.run("--dry-run").stdout
+    for name in catalogue_vllm.ROCM_ENVIRONMENT:
+        assert f"{name}=1" in shown
+    spread = machine.run("--dry-run", "--", "--tensor-parallel-size", "2").stdout
+    assert "--mm-encoder-tp-mode data" in spread
+    assert "--mm-encoder-tp-mode" not in shown
+    kept = child_environment(
+        {"SAFETENSORS_FAST_GPU": "1", "AITER_JIT_DIR": "/x", "AMDGCN_USE_BUFFER_OPS": "0",
+         "FLASH_ATTENTION_TRITON_AMD_ENABLE": "1", "HIP_FORCE_DEV_KERNARG": "1",
+         "TORCH_BLAS_PREFER_HIPBLASLT": "1", "VLLM_ROCM_USE_AITER": "0"}, {}
+    )  # fmt: skip
+    assert len(kept) == 7
