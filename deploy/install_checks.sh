@@ -47,9 +47,9 @@ check_machine() {
     done
     if [ -z "$prefix" ]; then
         [ -n "$dry_run" ] || [ "$(id -u)" = 0 ] || fail 'This makes users and services, and so needs root: sudo bash deploy/install.sh'
-        [ -d /run/systemd/system ] \
+        [ -n "$dry_run" ] || [ -d /run/systemd/system ] \
             || fail 'This machine is not run by systemd. For containers see deploy/docker-compose.yml; --prefix DIR installs for an image.'
-        command -v systemd-sysusers >/dev/null 2>&1 \
+        [ -n "$dry_run" ] || command -v systemd-sysusers >/dev/null 2>&1 \
             || fail 'systemd-sysusers is missing, which makes the users of the services. Install the package systemd of this system whole.'
     fi
     for name in "$opt" "$(dirname "$settings")" "$units" "$prefix/etc/sysusers.d"; do

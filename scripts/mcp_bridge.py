@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from scripts.own_environment import go_on_inside
+from server import __version__
 from server.core import core_dumps
 
 try:
@@ -82,6 +83,7 @@ async def bridge(address: str, token: str, ca: Path | None) -> None:
 
         server: Server[Any] = Server(
             "qwen-camera",
+            version=__version__,
             instructions=remote.instructions,
             on_list_tools=listed,
             on_call_tool=called,

@@ -109,7 +109,7 @@ def all_words() -> frozenset[str]:
 @functools.cache
 def help_of(script: str) -> str:
     way = ["bash" if script.endswith(".sh") else sys.executable, script]
-    if script.startswith(("benchmarks/", "scripts/bench/")):
+    if script.startswith(("benchmarks/", "scripts/bench/", "server/")):
         module = script.removesuffix(".py").removesuffix("/__main__").replace("/", ".")
         way = [sys.executable, "-m", module]
     done = subprocess.run(

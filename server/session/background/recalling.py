@@ -27,7 +27,7 @@ from server.session.request.builder import RequestBuilder
 from server.session.request.outbox import Outbox
 from server.session.request.parts import MakeEarlier, View
 from server.session.request.session_tools import SessionTools
-from server.vision.media import MIN_FRAMES
+from server.vision.media import MIN_FRAMES, smart_nframes
 from server.vision.prepare import CONTEXT_SHARE
 from server.vision.stored import stored_picture
 
@@ -222,7 +222,7 @@ class Recalling:
         choose = partial(self._choose, captured, span, since)
         chosen = await choose(MOST_PICTURES if needs.video else most)
         film = needs.video and len(chosen) >= MIN_FRAMES
-        count = _even(len(chosen)) if film else most
+        count = smart_nframes(len(chosen), 1.0, fps=1.0) if film else most
         if count < len(chosen):
             chosen = await choose(count)
         if not chosen:
@@ -327,10 +327,6 @@ class Recalling:
                 oldest_at=round((time.time() - age) * 1000) if oldest is not None else None,
             )
         )
-
-
-def _even(count: int) -> int:
-    return count - count % FRAME_FACTOR
 
 
 def _kept(frame: Frame, jpeg: bytes, grid: U8) -> Kept:

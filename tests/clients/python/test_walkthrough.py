@@ -84,7 +84,7 @@ async def test_its_commands_and_programs_work(tmp_path: Path) -> None:
         # The first look, and the one at the settled scene
         await desk.fake.wait_for(count + 2, timeout=30)
         desk.scene.text, desk.scene.text_px = "WHITE", 20
-        told = r"20\S+ \S+  the paper is white: It is white\.\n"
+        told = r"20\S+ \S+  something red appears: It is white\.\n"
         assert re.fullmatch(told, await out_of(process))
         assert desk.watches() == []
 

@@ -98,7 +98,7 @@ def _value(name: str, value: str, kind: type) -> int | bool | str:
             return False
         raise ValueError(f'{name} is "{value[:40]}"; on and off are possible.')
     if kind is int:
-        if not value.isascii() or not value.isdigit() or len(value) > 9:
+        if not value.isascii() or not value.removeprefix("-").isdigit() or len(value) > 9:
             raise ValueError(f'{name} is "{value[:40]}", which is no whole number.')
         return int(value)
     return value

@@ -32,6 +32,11 @@ def windows(options: StreamOptions, frames: int) -> list[Window]:
     return [*found, last] if last is not None else found
 
 
+def test_a_number_out_of_range_is_told_with_the_range() -> None:
+    with pytest.raises(ValueError, match=r"overlap_samples is -1; 0 to [\d,]+ are possible"):
+        StreamOptions.read("overlap_samples=-1")
+
+
 def test_the_first_chunk_is_smaller() -> None:
     found = windows(StreamOptions(), 20)
     assert [window.new for window in found] == [2, 8, 8, 2]
