@@ -265,7 +265,7 @@ TABLE: dict[str, list[tuple[str, str]]] = {
         ("Wann läuft das ab?", r"Es ist haltbar bis 02\.12\.2026\. Dieser Tag kommt erst noch\."),
         ("Wie viel Zucker ist drin?", r"Neben „Zucker“ steht 4,8 ?g\."),
         ("Wie viel Prozent Fett?", r"Neben „Fett“ steht 3,5 ?%\."),
-        ("What is this?", r"I do not recognise things, but I read “Vollmilch”\."),
+        ("What is this?", r"I read “Vollmilch”\."),
     ],
     "old yogurt": [
         ("Is it still good?", r"It is good until 14\.11\.2026\. That day has passed\."),
@@ -395,7 +395,7 @@ TABLE: dict[str, list[tuple[str, str]]] = {
         ("Is this red?", r"Yes, in the middle it is red\."),
         (
             "What is this?",
-            r"I do not recognise things; I see no text, and in the middle it is red.*",
+            r"I see no text; in the middle it is red, on white\.|I see no text; in the middle it is red on white\.",
         ),
     ],
     "ring": [
@@ -418,7 +418,7 @@ TABLE: dict[str, list[tuple[str, str]]] = {
         ("Read this", r"I cannot read it, because the picture is blurred: .*"),
         ("Is it blurry?", r"The picture is blurred: .*"),
     ],
-    "dark": [("Read this", r"It is too dark to read: .*"), ("Is it dark?", r"It is dark .*")],
+    "dark": [("Read this", r"It is too dark to read: .*"), ("Is it dark?", r"It is dark\.")],
     "cyrillic": [
         ("Что здесь написано?", r"Я вижу надпись, но не могу её прочитать: .*"),
         ("What does it say?", r"I see print that I cannot read: .*"),

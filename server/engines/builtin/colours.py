@@ -8,7 +8,7 @@ the CSS colours of these names get them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -98,8 +98,8 @@ def by_place(bgr: NDArray[np.uint8]) -> dict[str, tuple[tuple[str, float], ...]]
     return {place: tuple(shares(part)) for place, part in parts.items()}
 
 
-def ground(bgr: NDArray[np.uint8]) -> tuple[str, ...]:
-    """Return the colours of the background: those of at least 30 % of the picture's edges."""
+def rim(bgr: NDArray[np.uint8]) -> dict[str, float]:
+    """Return the colours of the picture's edges, and their shares of these."""
     height, width = bgr.shape[:2]
     rim = max(1, height // 12), max(1, width // 16)
     edges = (
@@ -112,16 +112,30 @@ def ground(bgr: NDArray[np.uint8]) -> tuple[str, ...]:
     for edge in edges:
         for name, share in shares(edge):
             found[name] = found.get(name, 0.0) + share / len(edges)
-    order = sorted(found, key=lambda name: -found[name])
-    return tuple(name for name in order if found[name] >= 0.3)
+    return found
 
 
-def thing(part: Sequence[tuple[str, float]], ground: Sequence[str]) -> tuple[tuple[str, ...], str]:
+def ground(rim: Mapping[str, float]) -> tuple[str, ...]:
+    """Return the colours of the background: those of at least 30 % of the picture's edges."""
+    order = sorted(rim, key=lambda name: -rim[name])
+    return tuple(name for name in order if rim[name] >= 0.3)
+
+
+def _least_thing(name: str, *, plain: bool, apart: bool) -> float:
+    """Return the least share of a part that a colour of a thing has. `apart`: the edges have none."""
+    if name in NEUTRAL:
+        return 0.15 if plain else 0.33
+    return 0.05 if plain or apart else 0.33
+
+
+def thing(
+    part: Sequence[tuple[str, float]], ground: Sequence[str], rim: Collection[str] | None = None
+) -> tuple[tuple[str, ...], str]:
     """Return the colours of the thing in a part of the picture, and its ground ("" without one).
 
     On a grey, white or black ground a coloured spot of a twentieth of the part is a thing, and a
     grey one of about a sixth. On a coloured ground it has to be a third, since that colour may be
-    the thing itself.
+    the thing itself; a twentieth is enough for a colour that the picture's edges (`rim`) have not.
     """
     if not part:
         return (), ""
@@ -131,7 +145,7 @@ def thing(part: Sequence[tuple[str, float]], ground: Sequence[str]) -> tuple[tup
         (name, share)
         for name, share in part
         if name not in ground
-        and share >= (0.33 if not plain else 0.15 if name in NEUTRAL else 0.05)
+        and share >= _least_thing(name, plain=plain, apart=rim is not None and name not in rim)
     ]
     if behind and rest:
         # Shades of one thing: a second colour counts with half of the first one's share.

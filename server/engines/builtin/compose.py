@@ -154,7 +154,7 @@ def _answer(s: Speaker) -> Answer:
     if want in _LOOKS:
         return _LOOKS[want](s)
     if not s.all_rows:
-        if want is Want.LOOKUP:
+        if want is Want.LOOKUP or (want is Want.HOURS and s.intent.yes_no and s.words):
             return look_answers.cannot(s)
         if s.facts.text_broken:
             return s.say("broken"), ""

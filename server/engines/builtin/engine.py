@@ -64,6 +64,8 @@ _REMEDY = (
 # For a picture without a scene; the scene's own thresholds are in server/vision/luma.py.
 _DARK = 0.10
 _BLURRED_BELOW = 25.0
+# A colour of so much of the picture's edges is one of the ground.
+_ON_RIM = 0.02
 
 
 class BuiltinEngine:
@@ -207,7 +209,7 @@ class BuiltinEngine:
         return "\n".join(row.text for row in rows) or NOTHING_TO_READ
 
     async def _compose(self, request: EngineRequest, intent: Intent, running: bool) -> str:
-        facts = await self._look(request, intent.want, request.picture, request.camera)
+        facts = await self._look(request, intent, request.picture, request.camera)
         self._advise(intent.want, running)
         brief = request.verbosity is Verbosity.SHORT
         saying = partial(
@@ -225,7 +227,7 @@ class BuiltinEngine:
         """Look at each camera's picture by itself."""
         views = [(one.camera, one.picture) for one in request.earlier]
         looks = [
-            (camera, await self._look(request, intent.want, picture, camera))
+            (camera, await self._look(request, intent, picture, camera))
             for camera, picture in [*views, (request.camera, request.picture)]
         ]
         self._advise(intent.want, False)
@@ -265,9 +267,10 @@ class BuiltinEngine:
         return text, tuple(boxes)
 
     async def _look(
-        self, request: EngineRequest, want: Want, picture: Picture, camera: str
+        self, request: EngineRequest, intent: Intent, picture: Picture, camera: str
     ) -> Facts:
         """Find the facts of a picture in stages, so that a cancel takes effect between two."""
+        want = intent.want
         bgr = await in_pool(self._heavy, pixels_of, picture)
         reader, pool = self._reader, self._heavy
         codes: tuple[Code, ...] | None = None
@@ -284,7 +287,8 @@ class BuiltinEngine:
         if needs_faces(want):
             faces = await in_pool(pool, reader.faces, bgr)
         texts = tuple(row.text for row in rows) if rows is not None else None
-        scene, shares, ground, now = await in_pool(pool, _colours_and_light, bgr, picture, texts)
+        spots = await in_pool(pool, _spots, bgr, intent.colours) if intent.colours else ()
+        scene, shares, rim, now = await in_pool(pool, _colours_and_light, bgr, picture, texts)
         before = self._memory.exchange(request.session_id, now, camera)
         return Facts(
             scene=scene,
@@ -293,7 +297,9 @@ class BuiltinEngine:
             text_broken=reader.text_broken,
             codes=codes,
             colours=shares,
-            ground=ground,
+            ground=colours.ground(rim),
+            rim=frozenset(name for name, share in rim.items() if share >= _ON_RIM),
+            spots=spots,
             faces=faces,
             change=compare(before, now) if before is not None else None,
         )
@@ -319,10 +325,20 @@ def rows_of(pieces: list[Piece]) -> tuple[tuple[Row, ...], bool]:
 
 def _colours_and_light(
     bgr: Bgr, picture: Picture, rows: tuple[str, ...] | None
-) -> tuple[Scene, dict[str, Shares], tuple[str, ...], Impression]:
+) -> tuple[Scene, dict[str, Shares], dict[str, float], Impression]:
     scene = picture.scene or _scene_of(bgr)
     now = impression(bgr, rows, picture.captured)
-    return scene, colours.by_place(bgr), colours.ground(bgr), now
+    return scene, colours.by_place(bgr), colours.rim(bgr), now
+
+
+def _spots(bgr: Bgr, names: tuple[str, ...]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Return the places of the largest spot of each colour, largest first."""
+    height, width = bgr.shape[:2]
+    found = {
+        box.label: tuple(locate.directions(box, width, height))
+        for box in reversed(locate.colour_boxes(bgr, names))
+    }
+    return tuple(reversed(found.items()))
 
 
 def _scene_of(bgr: Bgr) -> Scene:

@@ -46,6 +46,10 @@ class Facts:
     colours: dict[str, Shares] = field(default_factory=dict)
     # Names of the background's colours
     ground: tuple[str, ...] = ()
+    # Names of the colours at the picture's edges
+    rim: frozenset[str] = frozenset()
+    # The places of the largest spot of each colour that is asked about, largest first: "left" and "top"
+    spots: tuple[tuple[str, tuple[str, ...]], ...] = ()
     faces: int | None = None
     # None for a session's first picture.
     change: Change | None = None

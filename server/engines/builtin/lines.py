@@ -27,6 +27,9 @@ _LATIN = re.compile(r"[A-Za-z]")
 # Latin letters as which Cyrillic ones are read; a word of these alone needs a higher score.
 _LOOKALIKES = frozenset("ABCEHKMOPTXYNRaceopxy")
 _SURE = 0.9
+# Of a piece with so few signs that stands alone the reader has to be sure: it makes some of any
+# pattern.
+_FEW = 2
 # Greek letters that stand alone in formulas and units
 _SYMBOLS = frozenset("µμΩπαβγδλσφθ")
 
@@ -92,7 +95,26 @@ def legible(pieces: Sequence[Piece]) -> tuple[list[Piece], bool]:
         unread = unread or len(text) < len(" ".join(words))
         if text and not _shape(replace(piece, text=text)):
             kept.append(replace(piece, text=text))
+    sure = [piece for piece in kept if not _doubtful(piece)]
+    kept = [
+        piece
+        for piece in kept
+        if not _doubtful(piece) or any(_is_beside(piece, other) for other in sure)
+    ]
     return kept, unread
+
+
+def _doubtful(piece: Piece) -> bool:
+    return len(piece.text) <= _FEW and piece.score < _SURE
+
+
+def _is_beside(piece: Piece, other: Piece) -> bool:
+    """Find whether a piece may belong to the line of another one, as a unit or an exponent does."""
+    left, right = (min(x for x, _ in one.corners) for one in (piece, other))
+    top, bottom = (min(y for _, y in one.corners) for one in (piece, other))
+    gap = max(left - right - other.width, right - left - piece.width)
+    apart = max(top - bottom - other.height, bottom - top - piece.height)
+    return gap < other.height and apart < 0
 
 
 def whole_pieces(pieces: Sequence[Piece], height: int) -> list[Piece]:

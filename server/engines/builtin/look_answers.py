@@ -5,6 +5,7 @@ from __future__ import annotations
 from server.engines.builtin import colours
 from server.engines.builtin.code_answers import code_sentence
 from server.engines.builtin.speaker import SOME, Answer, Speaker
+from server.engines.matching import plain
 
 # Mean difference of luma within a second: below the first it is noise of the camera, above the
 # second most of the picture moves.
@@ -27,7 +28,9 @@ def colour(s: Speaker) -> Answer:
         ]
         return s.say("colour_whole", colours=s.names(seen[:4])), whole
     place = intent.place or "middle"
-    found, ground = colours.thing(facts.colours.get(place, ()), facts.ground)
+    if intent.colours and not intent.place and _asks_anywhere(s):
+        return _anywhere(s, whole)
+    found, ground = colours.thing(facts.colours.get(place, ()), facts.ground, facts.rim)
     where = s.say(f"at_{place}")
     if intent.colours:
         yes = any(name in found or name == ground for name in intent.colours)
@@ -44,12 +47,25 @@ def colour(s: Speaker) -> Answer:
     return text, whole
 
 
+def _asks_anywhere(s: Speaker) -> bool:
+    """Tell "Is there anything red?" from "Is it red?" and "Is the cup red?"."""
+    anything = {*plain(str(s.language.watch["fillers"])).split()}
+    coloured = [s.language.colour(colours.NAMES.index(name)) for name in s.intent.colours]
+    others = [word for word in s.intent.words if not any(one.search(word) for one in coloured)]
+    return bool(others) and anything.issuperset(others)
+
+
+def _anywhere(s: Speaker, whole: str) -> Answer:
+    """Answer "Is there anything red?" by the finder's spots."""
+    if not s.facts.spots:
+        return s.say("colour_none", colours=s.names(s.intent.colours)), whole
+    name, places = s.facts.spots[0]
+    where = s.language.listed([s.say(f"at_{one}") for one in places])
+    return s.say("colour_yes", where=where, colours=s.names([name])), whole
+
+
 def light(s: Speaker) -> Answer:
-    return s.say("light", light=_light(s), percent=_brightness(s)), ""
-
-
-def _brightness(s: Speaker) -> str:
-    return s.language.percent(s.facts.scene.brightness)
+    return s.say("light", light=_light(s)), ""
 
 
 def _light(s: Speaker) -> str:
@@ -115,7 +131,7 @@ def summary(s: Speaker, *, running: bool = False) -> Answer:
     if s.rows:
         largest = s.largest()
         rest = [row for row in s.rows if row is not largest]
-        text = s.say("see_text" if running else "see_text_only", text=largest.text)
+        text = s.say("see_text", text=largest.text)
         if rest and not running:
             return text, s.scripts(s.say("also", text=s.listing(rest, SOME)))
         if rest:
@@ -125,8 +141,9 @@ def summary(s: Speaker, *, running: bool = False) -> Answer:
         return faces(s)[0], around
     if s.facts.unread and not s.facts.scene.blurred and not s.facts.scene.dark:
         return s.say("unread"), around
-    key = "see_colour" if running else "see_colour_only"
-    return s.say(key, colours=_middle(s)), s.say("light", light=_light(s), percent=_brightness(s))
+    # Then what it can do: a picture without print or codes is one that most questions are not for.
+    text = s.say("see_colour", colours=_middle(s))
+    return text, s.say("light", light=_light(s)) if running else s.say("help")
 
 
 def cannot(s: Speaker) -> Answer:
@@ -141,7 +158,7 @@ def cannot(s: Speaker) -> Answer:
 
 
 def _middle(s: Speaker) -> str:
-    found, ground = colours.thing(s.facts.colours.get("middle", ()), s.facts.ground)
+    found, ground = colours.thing(s.facts.colours.get("middle", ()), s.facts.ground, s.facts.rim)
     if not ground:
         return s.names(found)
     return s.say("thing_on", colours=s.names(found), ground=s.names([ground]))

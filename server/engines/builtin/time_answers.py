@@ -64,6 +64,9 @@ def time(s: Speaker) -> Answer:
 
 def opening(s: Speaker) -> Answer:
     found = hours.openings(s.rows)
+    if not found and s.intent.yes_no and s.words:
+        # "Is the door open?"
+        return s.say("cannot_here"), s.seen()
     if not found:
         return s.say("none_hours"), s.seen()
     everything = s.items((one.text for one in found), 7)

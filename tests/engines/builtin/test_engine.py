@@ -27,6 +27,7 @@ from server.engines.builtin import colours, locate
 from server.engines.builtin.codes import Code
 from server.engines.builtin.engine import BuiltinEngine
 from server.engines.builtin.intents import understand
+from server.engines.builtin.language import language
 from server.engines.builtin.lines import Piece
 from server.engines.builtin.memory import Memory, impression
 from server.engines.builtin.reader import Reader
@@ -364,8 +365,46 @@ async def test_summary_tells_what_it_can(engine: BuiltinEngine) -> None:
     """The text first, then colours and light in one line."""
     answer = await ask(engine, write(scene(), ["EXIT"], height=60), "What is this?")
     first, _, second = answer.partition("\n")
-    assert first == "I do not recognise things, but I read “EXIT”."
+    assert first == "I read “EXIT”."
     assert second == "In the middle it is white; it is bright."
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("Is there anything red?", "Yes, on the left it is red."),
+        ("Ist hier etwas Rotes?", "Ja, links ist es rot."),
+        ("¿Hay algo rojo?", "Sí, a la izquierda es rojo."),
+        ("Is there anything purple?", "No, I see nothing purple."),
+    ],
+)
+async def test_a_color_anywhere_in_the_picture(
+    engine: BuiltinEngine, question: str, answer: str
+) -> None:
+    """By the finder of "Where is the red one?", not by the middle of the picture."""
+    bgr = scene((60, 160, 60))
+    bgr[:, 640:] = (160, 60, 60)
+    cv2.rectangle(bgr, (60, 250), (420, 480), (30, 30, 210), -1)
+    assert (await ask(engine, bgr, question)).split("\n")[0] == answer
+
+
+async def test_a_cup_on_a_wooden_table(engine: BuiltinEngine) -> None:
+    """A color that the picture's edges have not is that of the thing, though little of the middle."""
+    bgr = scene((60, 95, 140))
+    cv2.circle(bgr, (640, 360), 75, (30, 30, 200), -1)
+    first = (await ask(engine, bgr, "Colour?")).split("\n")[0]
+    assert first == "In the middle it is red, on brown."
+
+
+@pytest.mark.parametrize(
+    "question", ["Ist die Tür offen?", "¿Está abierta la puerta?", "Is the door open?"]
+)
+async def test_a_door_has_no_opening_hours(engine: BuiltinEngine, question: str) -> None:
+    first = (await ask(engine, write(scene(), ["EXIT"], height=60), question)).split("\n")[0]
+    said = language(understand(question).language)
+    assert first == said.say("cannot_here")
+    first = (await ask(engine, scene(), question)).split("\n")[0]
+    assert first == said.say("cannot")
 
 
 @pytest.mark.parametrize("question", ["Is that a dog?", "What breed is it?", "Ist das ein Hund?"])

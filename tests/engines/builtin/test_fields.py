@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -374,6 +375,17 @@ def test_round_things_are_no_letters(text: str, width: int, height: int, kept: b
     pieces, unread = legible([piece(text, 100, 100, width, height)])
     assert (pieces != []) is kept
     assert not unread
+
+
+@pytest.mark.parametrize("text", ["J", "88", "–1"])
+def test_noise_is_no_word(text: str) -> None:
+    """Of a sign or two alone the reader has to be sure; beside a figure they are its unit."""
+    doubtful = replace(piece(text, 400, 300), score=0.8)
+    assert legible([doubtful])[0] == []
+    assert legible([replace(doubtful, score=0.95)])[0] != []
+    figure = piece("21.7", 300, 300)
+    beside = replace(piece(text, 300 + figure.width + 3, 300), score=0.8)
+    assert len(legible([figure, beside])[0]) == 2
 
 
 @pytest.mark.parametrize("text", ["ΠpuBeT", "αλρα"])
