@@ -2,7 +2,7 @@
 """Find why cameras do not connect: run all checks, and print cause and remedy of each failure.
 
     python3 scripts/doctor.py                       checks this machine's server, with the settings in .env
-    python3 scripts/doctor.py --server-url URL      checks another server, as a page reaches it
+    python3 scripts/doctor.py URL                   checks another server, as a page reaches it
     python3 scripts/doctor.py --json                the same for programs
 
 Exit status: 0 when nothing failed, 1 when something did, 2 for wrong options. The output contains no secrets, and only the
@@ -41,7 +41,7 @@ try:
     from scripts.checks.finding import Finding, State, masked, table
     from scripts.checks.words import say
 except ModuleNotFoundError as missing:
-    go_on_inside(missing)
+    go_on_inside(missing, install="bash scripts/run.sh")
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -51,7 +51,8 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--server-url", help="the server, like https://cam.example.org (this machine's)")
+    add("address", nargs="?", help="the server, like https://cam.example.org (this machine's)")
+    add("--server-url", help="the same")
     add("--access-code", help="its access code (ACCESS_CODE of the environment or .env)")
     add("--authority", type=Path, help="PEM file of an authority to trust beside the system's")
     add(
@@ -69,10 +70,13 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help="of the results (that of LC_ALL, LC_MESSAGES or LANG)",
     )
     chosen = parser.parse_args(arguments)
+    if chosen.address is not None and chosen.server_url is not None:
+        parser.error("give the address once")
+    chosen.server_url = chosen.server_url or chosen.address
     if chosen.server_url is not None:
         parts = urlsplit(chosen.server_url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
-            parser.error("--server-url is no address like https://cam.example.org:8000")
+            parser.error("what was given is no address like https://cam.example.org:8000")
         chosen.server_url = f"{parts.scheme}://{parts.netloc}"
     if chosen.authority is not None and not chosen.authority.is_file():
         parser.error("--authority names no file")

@@ -103,6 +103,18 @@ done
 
 [ ${#forget[@]} -eq 0 ] || [ -n "$https" ] || usage_error '--forget-devices goes with --https.'
 
+# A name that nobody knows is refused before anything is installed. With a catalogue of one's own the server says it.
+if [ -n "$model" ] && [ "$model" != none ] && [ ! -d "$model" ] && [ -z "${CATALOGUE:-}" ] && [ -f "$ROOT/server/catalogue/models.toml" ] \
+    && ! grep -Eqs '^[[:space:]]*(export[[:space:]]+)?CATALOGUE[[:space:]]*=[[:space:]]*[^[:space:]#]' "$ROOT/.env"; then
+    case $model in
+        /* | ~* | .*) usage_error "There is no folder $model." ;;
+    esac
+    known=$(sed -nE 's/^(id|aliases) = //p' "$ROOT/server/catalogue/models.toml" | tr -d '[] "' | tr ',' '\n')
+    if ! printf '%s\n' "$known" | grep -Fqix -- "$model"; then
+        usage_error "No model is called $model. These are: $(printf '%s\n' "$known" | grep -v / | tr '\n' ' ' | sed 's/ $//; s/ /, /g'). A model's folder does as well."
+    fi
+fi
+
 # Requested filters stay installed, also when .venv is rebuilt.
 remembered=" $(cat "$VENV/extras" 2>/dev/null || true)$with "
 # The model is remembered, too, by its folder.

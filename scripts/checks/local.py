@@ -154,6 +154,14 @@ async def check_model_server(settings: Settings) -> Finding:
             "model_server", title, State.SKIPPED, say("ENGINE=builtin asks no model server.")
         )
     found = await asyncio.gather(*(_check_one_server(settings, url) for url in urls))
+    if (
+        settings.engine == "auto"
+        and "vllm_base_url" not in settings.model_fields_set
+        and all(one.state is not State.OK for one in found)
+    ):
+        # Nobody set one: the built-in engine answers, and nothing is wrong.
+        text = say("None is set (VLLM_BASE_URL): the built-in engine answers.")
+        return Finding("model_server", title, State.SKIPPED, text)
     bad = [(url, one) for url, one in zip(urls, found, strict=True) if one.state is not State.OK]
     if len(found) == 1 or not bad:
         return found[0]

@@ -420,7 +420,22 @@ def test_what_is_told_is_clean() -> None:
 )
 def test_addresses_that_are_none(wrong: str, capsys: pytest.CaptureFixture[str]) -> None:
     """They are refused with an example, before anything is tried."""
-    with pytest.raises(SystemExit) as end:
-        options(["--server-url", wrong])
-    assert end.value.code == 2
+    for arguments in (["--server-url", wrong], [wrong]):
+        with pytest.raises(SystemExit) as end:
+            options(arguments)
+        assert end.value.code == 2
     assert "https://cam.example.org" in capsys.readouterr().err
+
+
+def test_an_address_needs_no_flag() -> None:
+    assert options(["https://cam.example.org:8000/at"]).server_url == "https://cam.example.org:8000"
+
+
+async def test_what_nobody_set_is_no_trouble(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a model server the built-in engine answers, which is the default."""
+    where = env_file(tmp_path)
+    async with running(engine="builtin") as run:
+        found = await look(capsys, "--server-url", run.base_url, "--env-file", where)
+    assert found["model_server"]["state"] == "skipped"

@@ -158,6 +158,8 @@ def test_fuzzing_that_can_not_be_installed_leaves_the_environment(tmp_path: Path
         (["--port"], "--port needs a value"),
         (["--model="], "--model needs a name"),
         (["--model", "--https"], "--model --https is no model"),
+        (["--model", "wrong"], "No model is called wrong. These are: small, "),
+        (["--model", "./wrong"], "There is no folder ./wrong"),
         (["--port", "web"], "0 to 65535"),
         (["--port", "65536"], "0 to 65535"),
         (["--port=-1"], "0 to 65535"),
@@ -172,6 +174,9 @@ def test_fuzzing_that_can_not_be_installed_leaves_the_environment(tmp_path: Path
 def test_wrong_options_get_a_sentence(args: list[str], says: str, tmp_path: Path) -> None:
     """Exit 2, what is wrong, where to look, and nothing was installed."""
     scratch = project(tmp_path / "p")
+    catalogue = scratch / "server" / "catalogue"
+    catalogue.mkdir(parents=True)
+    shutil.copy(ROOT / "server" / "catalogue" / "models.toml", catalogue)
     done = bash(scratch / "scripts" / "run.sh", *args)
     assert done.returncode == 2
     assert says in done.stderr
