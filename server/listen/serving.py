@@ -8,6 +8,7 @@ import asyncio
 import errno
 import os
 import socket
+import textwrap
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -177,34 +178,49 @@ def greeting(
     everywhere = host in ("0.0.0.0", "::")
     shown = "localhost" if everywhere or host == "127.0.0.1" else host
     model = f" ({status.model})" if status.model not in ("", engine) else ""
-    lines = [
-        "",
-        f"  qwen-camera {__version__}",
-        f"  Open            {scheme}://{shown}:{port}",
-        f"  Engine          {engine}{model}",
-    ]
+    page = f"{scheme}://{shown}:{port}"
+    rows = [("Open", page)]
     if operator:
-        lines.insert(
-            3, f"  Engine panel    {scheme}://{shown}:{port}/#operator   (asks for OPERATOR_TOKEN)"
-        )
+        rows.append(("Engine panel", f"{page}/#operator (asks for OPERATOR_TOKEN)"))
     if engine == "builtin":
-        lines += [
-            "                  reads text and codes, names colours, counts faces; it is no vision-language model",
-            "  A better one    bash scripts/run.sh --model small fetches a small vision-language model and uses it from then on;",
-            "                  or start vLLM with a large one and set VLLM_BASE_URL in .env,",
+        taken = (
+            f"now {better}; it is taken up as soon as it answers"
+            if better is not None
+            else "and ENGINE=auto in place of ENGINE=builtin"
+        )
+        rows += [
+            ("Engine", "builtin: reads text and codes, names colours, counts faces"),
             (
-                f"                  now {better}; it is taken up as soon as it answers"
-                if better is not None
-                else "                  and ENGINE=auto in place of ENGINE=builtin"
+                "A better one",
+                "bash scripts/run.sh --model small fetches a small vision-language model and uses it from then on; "
+                f"or start vLLM with a large one and set VLLM_BASE_URL in .env, {taken}",
             ),
         ]
-    elif not status.ready:
-        lines.append(f"                  {status.state}: {status.detail}")
+    else:
+        rows.append(("Engine", f"{engine}{model}"))
+        if not status.ready:
+            rows.append(("", f"{status.state}: {status.detail}"))
     if everywhere and scheme == "http":
-        lines.append(
-            "  Other devices   browsers give a camera only to https pages or localhost: bash scripts/run.sh --https"
+        rows.append(
+            (
+                "Other devices",
+                "browsers give a camera only to https pages or localhost: bash scripts/run.sh --https",
+            )
         )
-    return "\n".join(lines) + "\n\n"
+    told = "\n".join(_row(name, text) for name, text in rows)
+    return f"\n  qwen-camera {__version__}\n{told}\n\n"
+
+
+def _row(name: str, text: str) -> str:
+    """Return a name and a text beside it, wrapped between words at 80 columns."""
+    return textwrap.fill(
+        text,
+        width=80,
+        initial_indent=f"  {name:<16}",
+        subsequent_indent=" " * 18,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def listening_problem(host: str, port: int) -> str | None:

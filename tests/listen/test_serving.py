@@ -69,8 +69,10 @@ def test_greeting(host: str, better: str | None, said: list[str], unsaid: list[s
     text = greeting(
         scheme="http", host=host, port=8000, engine="builtin", status=READY, better=better
     )
+    assert all(len(line) <= 80 for line in text.splitlines())
+    text = " ".join(text.split())
     assert all(part in text for part in ("builtin", "VLLM_BASE_URL", *said))
-    assert not any(f"  {part}" in text or f"//{part}" in text for part in unsaid)
+    assert not any(part in text for part in unsaid)
 
 
 def test_greeting_of_an_engine_that_does_not_answer() -> None:
