@@ -4,7 +4,7 @@ import { clock, ended, joined, key, plural, text } from "../words/text.js";
 
 /** Reasons of the server for which nothing is watched. Those of a find are in the condition's language, or a model's. */
 export const REASONS = [
-  key("The built-in engine watches for a word (“when you see the word EXIT”), any text, a QR code or barcode, a colour, a face, motion, or the light going on or out, in words as simple as these. For anything else a vision-language model is needed."),
+  key("The built-in engine watches for a word, any text, a code, a colour, a face, motion or the light. For more a vision-language model is needed."),
   key("The built-in engine finds no faces here, since the face model is not installed."),
   key("No model answers right now."),
   key("Pictures may not go to the machine of the model that answers now. Agree on the page, and it goes on."),

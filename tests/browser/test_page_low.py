@@ -6,9 +6,9 @@ import pytest
 from playwright.async_api import expect
 
 from tests.browser.test_page_look import LONG
-from tests.browser.visitor import Visit
+from tests.browser.visitor import NOT_REACHED, Visit
 from tests.support.fakes_openai import FakeOpenAI
-from tests.support.running import Running
+from tests.support.running import Running, running
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -39,3 +39,29 @@ async def test_a_long_answer_opens_at_its_first_line(
     assert first_line
     assert found >= height
     assert rows == 1 or size[0] < 560
+
+
+@pytest.mark.parametrize("size", [(844, 390), (390, 844)], ids=["844x390", "390x844"])
+async def test_a_watch_that_is_refused_leaves_all_in_sight(
+    visit: Visit, size: tuple[int, int]
+) -> None:
+    """One bell, the words of the refusal, and the way to ask it as a question; nothing over another."""
+    async with running(engine="builtin") as run:
+        page = await visit(run.base_url, viewport=size)
+        page.expect(NOT_REACHED)  # the server ends before the page does
+        await page.start()
+        await page.page.locator("#watch").click()
+        await page.box.fill("the cat sits on the table")
+        await page.box.press("Enter")
+        note = page.page.locator(".note").last
+        await expect(note).to_contain_text("The built-in engine watches for a word")
+        offer = page.page.locator("#ask-offer")
+        await expect(offer).to_be_visible()
+        await page.settle()
+        words, over = await note.bounding_box(), await offer.bounding_box()
+        assert words is not None
+        assert over is not None
+        assert words["y"] + words["height"] <= over["y"] + 1
+        assert words["height"] <= 110
+        bells = page.page.locator("#watch path:visible, #send path:last-child:visible")
+        await expect(bells).to_have_count(1)

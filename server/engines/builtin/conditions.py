@@ -17,8 +17,8 @@ from server.engines.matching import WORD_MARKS, ends, plain
 
 # The words for visitors about a condition that is none of these
 ABLE = (
-    "The built-in engine watches for a word (“when you see the word EXIT”), any text, a QR code or barcode,"
-    " a colour, a face, motion, or the light going on or out, in words as simple as these. For anything else a vision-language model is needed."
+    "The built-in engine watches for a word, any text, a code, a colour, a face, motion or the light."
+    " For more a vision-language model is needed."
 )
 
 
