@@ -22,6 +22,7 @@ from server.attention.attention import Attention
 from server.attention.grids import grid_of
 from server.attention.recall import Kept, Recall, before, during
 from server.attention.scratch import Scratch
+from server.core import core_dumps
 from server.core.frames import Frame
 from server.engines.past_time import span_in
 from server.vision import encode
@@ -140,4 +141,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    core_dumps.forbid()
     sys.exit(main())

@@ -25,6 +25,7 @@ from server.attention.scratch import Scratch
 from server.attention.watch import Order
 from server.attention.watch_answers import Answer
 from server.attention.watches import Ask, Look, Watches
+from server.core import core_dumps
 from server.core.frames import BoxUnit, Frame
 from server.engines.base import Capabilities
 from server.session.watches.watch_request import crop_region
@@ -188,4 +189,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    core_dumps.forbid()
     sys.exit(main())
