@@ -45,7 +45,7 @@ class Frames(dict[str, Frame]):
 
 @dataclass
 class Minutes:
-    """What rang, and what it cost."""
+    """The rings of a run, and its requests."""
 
     # By the seconds that they stay
     things: Counter[float] = field(default_factory=Counter)

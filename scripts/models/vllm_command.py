@@ -26,6 +26,7 @@ from server.catalogue.vllm import (
     VllmError,
     cpu_cache_bytes,
     doubts,
+    encoder_arguments,
     environment,
     serve_arguments,
     video_bounds,
@@ -96,7 +97,6 @@ def build(
         video=_video(settings, model, limits["max_pixels"]),
         pixels=(limits["min_pixels"], limits["max_pixels"]),
         cpu_cache_bytes=cache,
-        gpus_by_flags=gpus,
         amd=amd,
         sequences=None if by_operator else many.sequences,
     )
@@ -104,6 +104,7 @@ def build(
         arguments, warnings = serve_arguments(vllm.words, serving, vllm)
     except VllmError as error:
         raise ModelError(error.message) from None
+    arguments.extend(encoder_arguments(gpus, vllm))
     arguments.extend(_checked(extra, None if assumed else vllm, arguments))
     variables = environment(serving, vllm)
     if key := settings.vllm_api_key.get_secret_value():

@@ -1,4 +1,4 @@
-"""Coarse grids of pictures, to compare many at once: which show another scene, whoever moved the camera a little."""
+"""Coarse grids of pictures, for comparing many at once. A camera that moved a little shows the same scene."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Compared:
 
 
 class Usual:
-    """What a camera mostly shows: its scene, and how many cells differ from that at any time."""
+    """A camera's usual scene, and the usual number of cells that differ from it."""
 
     def __init__(self, grids: Sequence[U8]) -> None:
         """`grids`: of moments at even distances."""

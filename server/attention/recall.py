@@ -26,15 +26,15 @@ REFRESH_SECONDS = 60.0
 MOST = 600
 # Added to an age when two distances are compared, so that the last seconds are not all that stays
 _RECENT = 5.0
-# Moments at which it is looked what the scene usually is
+# Moments of which the usual scene is made
 _MOMENTS = 33
-# Pictures kept until that is looked for anew
+# Pictures after which the usual scene is made anew
 _USUAL_FOR = 20
 # The worth of a picture that shows what its neighbors show, relative to one that differs
 _ALIKE = 0.1
 # Pictures at this share of their age, and a few seconds, are of two events, though they look alike.
 _APART = 0.15
-# The worth of a time of which there is none yet, in which nothing happened
+# The worth of a picture of the usual scene, for each step away from the ages that are chosen already
 _FILL = 0.0005
 # Of two events, one of this age in seconds is worth half of one that is now.
 _FADES = 40.0
@@ -94,7 +94,7 @@ class Recall:
         # For each picture how far it is from the one before, and how unusual it was when it came
         self._apart: list[float] = []
         self._unlike: list[float] = []
-        # None before the first picture; counts down to the next time it is found anew
+        # None before the first picture; and the pictures until it is made anew
         self._usual: grids.Usual | None = None
         self._usual_for = 0
 
@@ -238,7 +238,7 @@ def _chosen(
 
 
 def _usual(past: Sequence[Kept], now: float) -> grids.Usual:
-    """Return what most of the time was to be seen, from the first of these pictures until now."""
+    """Return the usual scene of the time from the first of these pictures until now."""
     begins = [one.captured for one in past]
     moments: NDArray[np.float64] = np.linspace(past[0].captured, now, _MOMENTS)
     return grids.Usual([past[bisect_right(begins, at) - 1].grid for at in moments])

@@ -16,8 +16,7 @@ from enum import StrEnum
 from server.attention.watch_answers import Answer
 from server.vision.grounding import Box
 
-# What came, got a no in two looks and stays is asked about again so many seconds after the answer
-# before.
+# A change that stays after two noes is asked about again, so many seconds after the last answer.
 AGAIN_SECONDS = (2.0, 3.0, 10.0)
 # Successive noes after which a condition that held is over
 CLEARED_AFTER = 3
@@ -28,7 +27,7 @@ _DAY = 86_400.0
 _BAR = 0.5
 _DOUBT_LEFT = 0.6
 _MAX_BAR = 0.95
-# Looks that decide where nobody knows what changed: as many as half of them and one more see it.
+# Most second looks where nobody knows which part changed; two that agree decide.
 _VOTES = 3
 # Share of the smaller of both by which a box has to overlap the change
 _MIN_OVERLAP = 0.2
@@ -132,7 +131,7 @@ class Watch:
         # An answer waits for one look at the settled scene: a first no, and each answer about a
         # condition that held, since nothing may change again once it is over.
         self.unsettled = False
-        # The time of the next look at what came and stays, None without one; how many there were
+        # The time of the next look at a change that stays, None without one; and the number of such looks
         self.again_at: float | None = None
         self._again = 0
         # The second looks at this frame, where nobody knows what changed: the boxes of those that saw
@@ -147,7 +146,7 @@ class Watch:
 
     @property
     def asked_again(self) -> bool:
-        """True while what came since the last wake got two noes already."""
+        """True when the last wake's change got two noes already."""
         return self._again > 0
 
     def expired(self, now: float) -> bool:

@@ -100,8 +100,6 @@ class Serving:
     video: Video | None = None
     # GPUs that share the model
     gpus: int = 1
-    # The same, where the operator's own flags name them
-    gpus_by_flags: int = 1
     # The GPUs are AMD's
     amd: bool = False
     # On the CPU: bytes of main memory for keys and values; vLLM's default takes most of all memory
@@ -109,11 +107,6 @@ class Serving:
     # Concurrent answers; None: vLLM's default
     sequences: int | None = None
     trust_remote_code: bool = False
-
-    @property
-    def copies_over(self) -> int:
-        """GPUs over which one copy of the model is spread."""
-        return max(self.gpus, self.gpus_by_flags)
 
 
 def listed_flags(text: str) -> frozenset[str]:
@@ -177,9 +170,7 @@ def serve_arguments(
         flag("--mm-processor-kwargs", json.dumps({"min_pixels": least, "max_pixels": most}))
     if serving.gpus > 1:
         flag("--tensor-parallel-size", str(serving.gpus))
-    if serving.copies_over > 1 and _ENCODER in vllm.flags:
-        # The encoder of pictures is small: each GPU has all of it and takes some of the pictures.
-        arguments.extend((_ENCODER, "data"))
+    arguments.extend(encoder_arguments(serving.gpus, vllm))
     if serving.trust_remote_code:
         flag("--trust-remote-code")
     flag("--enable-prefix-caching")
@@ -192,6 +183,14 @@ def serve_arguments(
         if name in vllm.flags:
             arguments.extend((name, *values))
     return arguments, warnings
+
+
+def encoder_arguments(gpus: int, vllm: Vllm) -> tuple[str, ...]:
+    """Return the arguments for the encoder of pictures of a model that is spread over so many GPUs.
+
+    It is small: each GPU has all of it and takes some of the pictures.
+    """
+    return (_ENCODER, "data") if gpus > 1 and _ENCODER in vllm.flags else ()
 
 
 def video_bounds(factor: int, visual_tokens: int) -> Video:

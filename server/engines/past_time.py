@@ -81,7 +81,7 @@ AGO_AFTER_PARTS = "前, 之前, 以前, くらい前, ぐらい前, ほど前, �
 # In the last so much time
 LAST_WORDS = (
     "last, past, previous, letzte, letzten, letzter, vergangenen, vergangene, dernier*, dernièr*, último*, última*, ultim*, "
-    "laatste, afgelopen, ostatni*, последн*, за, son, останн*, الأخيرة, الماضية, आخر, آخر, पिछले, पिछली, आखिरी"
+    "laatste, afgelopen, ostatni*, последн*, за, son, останн*, الأخيرة, الماضية, آخر, पिछले, पिछली, आखिरी"
 )
 LAST_PARTS = "过去, 過去, 最近, 最后, 最後, この, 直近, 지난, 최근"
 # Since the beginning
@@ -123,7 +123,11 @@ class Span:
 
 def span_in(question: str) -> Span | None:
     """Find the time that a question names; None without one. The last one counts."""
-    text = plain(ends(question))
+    return span_of(plain(ends(question)))
+
+
+def span_of(text: str) -> Span | None:
+    """Find the time that a `plain` text of bounded length names."""
     for match in reversed(list(_UNIT.finditer(text))):
         before = text[max(0, match.start() - _BEFORE) : match.start()]
         behind = text[match.end() : match.end() + _BEHIND]

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from server.core.frames import Detail, Route
 from server.engines.matching import ends, plain, word_pattern
-from server.engines.past_time import span_in
+from server.engines.past_time import span_of
 from server.engines.read_words import wants_reading
 
 # Questions about reading or small things, by language: words, beginnings of words (ending in *) and
@@ -280,7 +280,7 @@ def route_of(question: str) -> Route:
     """Choose where a question looks; NOW where no word speaks for another route."""
     text = plain(ends(question))
     signs = _signs(text)
-    if _Sign.PAST in signs or span_in(question) is not None:
+    if _Sign.PAST in signs or span_of(text) is not None:
         return Route.PAST
     if _Sign.WHERE in signs:
         return Route.WHERE

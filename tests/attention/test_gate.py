@@ -50,7 +50,7 @@ def test_still_scenes_do_not_wake(clip: Clip) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(10))
 def test_light_that_drifts_is_no_change(seed: int) -> None:
-    """Where a white wall is cut off by a full sensor, too: on each of ten pictures."""
+    """On none of ten pictures, also those with white parts that a full sensor cuts off."""
     clip = Clip("light drift", 45.0, seed, see=light_drift)
     assert [(at, change.why) for at, change in watch(clip).wakes] == []
 

@@ -126,7 +126,7 @@ def test_cleared() -> None:
 
 
 def test_a_question_gets_a_few_pictures_from_its_past() -> None:
-    """Where nothing stands out: the recent ones closer together, the oldest time not lost."""
+    """When nothing happened, recent ones are closer together, and the oldest time is not lost."""
     recall = Recall(300, 10_000_000)
     for now in range(0, 200, 2):
         recall.keep(picture(now), now)

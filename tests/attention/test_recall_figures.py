@@ -1,4 +1,4 @@
-"""What the memory of the recent past holds, measured as `benchmarks.recall` does, in shorter time."""
+"""The memory of the recent past holds events and finds them: `benchmarks.recall` in shorter runs."""
 
 from __future__ import annotations
 

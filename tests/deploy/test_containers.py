@@ -232,8 +232,8 @@ def test_model_servers_are_started_as_by_the_script() -> None:
         script = {flag.partition("=")[0]: flag.partition("=")[2] for flag in _joined(words)}
         ours = dict(filled(flag).partition("=")[::2] for flag in services[name]["command"])
         place = ("--host", "--port", "--served-model-name")
-        assert {k: _value(v) for k, v in ours.items() if k not in place} == {
-            k: _value(v) for k, v in script.items() if k not in place
+        assert {k: plain_value(v) for k, v in ours.items() if k not in place} == {
+            k: plain_value(v) for k, v in script.items() if k not in place
         }
         given = services[name]["environment"]
         assert {k: v for k, v in given.items() if k != "VLLM_API_KEY"} == dict(launch.env)
@@ -250,7 +250,8 @@ def _joined(words: list[str]) -> list[str]:
     return found
 
 
-def _value(text: str) -> Any:
+def plain_value(text: str) -> Any:
+    """Return a flag's value as JSON, or its text."""
     try:
         return json.loads(text)
     except ValueError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import json
 import re
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 import yaml
 
 from config import load
-from tests.deploy.test_containers import DEPLOY, compose, filled
+from tests.deploy.test_containers import DEPLOY, compose, filled, plain_value
 
 
 def application() -> dict[str, Any]:
@@ -31,19 +30,12 @@ def test_its_vllm_is_started_as_in_compose() -> None:
         name, _, value = flag.removeprefix("--").partition("=")
         if name not in own:
             key = re.sub("^no-", "", name).replace("-", "_")
-            wanted[key] = _plain(value) if value else not name.startswith("no-")
+            wanted[key] = plain_value(value) if value else not name.startswith("no-")
     # vLLM splits a flag with several values.
     wanted["allowed_media_domains"] = wanted["allowed_media_domains"].split()
     assert model["engine_kwargs"] == wanted
     name = next(flag for flag in flags if flag.startswith("--served-model-name="))
     assert model["model_loading_config"]["model_id"] == name.partition("=")[2]
-
-
-def _plain(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 def test_it_keeps_to_the_time_and_port_of_the_web_server() -> None:
