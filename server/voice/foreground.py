@@ -7,6 +7,10 @@ has just spoken may be softer: a last "s" and the first sound after a short paus
 that goes on for 8 seconds without a pause of 1.2 seconds is a background; from then on only speech
 louder than it counts, until it has been silent for 30 seconds.
 
+Loudness alone does not tell a first sentence from a television's. Speech is surely the person's when it is as loud as they
+were before, or as somebody close is; anybody else is `SOMEBODY`. While no answer is heard that may be very soft, after a
+pause; over an answer it has to be as loud as above.
+
 In a loud room the detector reports speech for up to 0.2 s after its end. A chunk as soft as the room
 is therefore no speech, unless the detector is sure.
 """
@@ -15,6 +19,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from enum import IntEnum
 
 import numpy as np
 
@@ -29,6 +34,12 @@ FIRST_NEAR_DB = -42.0
 _LEAST_NEAR_DB, _MOST_NEAR_DB = -60.0, -32.0
 _BELOW_PERSON_DB = 14.0
 _BELOW_SOFT_DB = 8.0
+# The person is surely who speaks: no softer than they usually do by this, or so loud
+_BELOW_USUAL_DB = 8.0
+_CLOSE_DB = -27.5
+# A soft first sentence, in a room where nobody has spoken for so long
+_LEAST_SOFT_DB = -58.0
+_SOFT_AFTER_SECONDS = 3.0
 # Speech within this time of the person's own may be this much softer.
 _GOES_ON_SECONDS = 0.25
 _BELOW_GOING_ON_DB = 8.0
@@ -53,6 +64,16 @@ _EVERY = 16
 _LEAST_SPEECH = 8
 
 
+class Voice(IntEnum):
+    """Who speaks in a chunk."""
+
+    NOBODY = 0
+    # Perhaps the person, perhaps somebody else in the room
+    SOMEBODY = 1
+    # The person at the microphone
+    PERSON = 2
+
+
 class Foreground:
     """Decides of each chunk whether it is speech of the person at the microphone."""
 
@@ -63,6 +84,10 @@ class Foreground:
         # Time of the last speech of a background
         self._background_at = 0.0
         self._speaking = False
+        # Loudness of the person, dBFS, as it was heard last; None before
+        self._usual: float | None = None
+        # The soft speech of now began after a pause.
+        self._soft = False
         self._levels: deque[float] = deque(maxlen=_SYLLABLE)
         # Levels of the last chunks without speech, and chunks of speech as soft as they are
         self._room: deque[float] = deque(maxlen=_ROOM_CHUNKS)
@@ -70,7 +95,7 @@ class Foreground:
         # Loudness of each chunk of the talk that goes on; None: no speech
         self._talk: deque[float | None] = deque(maxlen=_MOST_CHUNKS)
         # Time of the last speech of any loudness, and of the last that was loud enough by itself
-        self._last = 0.0
+        self._last = -math.inf
         self._near_at = -math.inf
         # Loudness of the chunks since the last pause, and how many of them were the person's
         self._loudness: deque[float] = deque(maxlen=_MOST_CHUNKS)
@@ -83,8 +108,13 @@ class Foreground:
         """Loudness from which speech is the person's, dBFS."""
         return self._near if self._background is None else max(self._near, self._background)
 
-    def hears(self, chunk: Chunk) -> bool:
-        """Return True for speech of the person at the microphone."""
+    @property
+    def background(self) -> bool:
+        """True while talk in the room goes on, or did a short while ago."""
+        return self._background is not None
+
+    def hears(self, chunk: Chunk, *, answering: bool = False) -> Voice:
+        """Return who speaks, as far as they speak to us. `answering`: an answer is heard."""
         self._levels.append(chunk.level)
         self._speaking = chunk.speech >= (_OFF if self._speaking else _ON)
         if chunk.speech < _OFF:
@@ -97,8 +127,12 @@ class Foreground:
                 self._pause()
             if self._background is not None and chunk.at - self._background_at >= _FORGET_SECONDS:
                 self._background = None
-            return False
+            return Voice.NOBODY
         loudness = max(self._levels)
+        if chunk.at - self._last >= _SOFT_AFTER_SECONDS:
+            self._soft = True
+        if answering or self._background is not None:
+            self._soft = False
         self._last = chunk.at
         near = loudness >= self.gate
         if near:
@@ -114,7 +148,18 @@ class Foreground:
                 self._unmeasured = 0
                 self._measure(chunk.at)
         self._sunk = self._sunk + 1 if self._is_room(chunk) else 0
-        return (near or self._goes_on(chunk, loudness)) and self._sunk < _SUNK
+        if self._sunk >= _SUNK:
+            return Voice.NOBODY
+        # Louder than the talk in the room is loud enough.
+        if near and (self._background is not None or loudness >= self._sure_db):
+            return Voice.PERSON
+        if near or self._goes_on(chunk, loudness) or (self._soft and loudness >= _LEAST_SOFT_DB):
+            return Voice.SOMEBODY
+        return Voice.NOBODY
+
+    @property
+    def _sure_db(self) -> float:
+        return _CLOSE_DB if self._usual is None else self._usual - _BELOW_USUAL_DB
 
     def _goes_on(self, chunk: Chunk, loudness: float) -> bool:
         """Find whether softer speech is that of the person who has just spoken."""
@@ -144,8 +189,10 @@ class Foreground:
             usual = float(np.percentile(list(self._loudness), 75))
             if self._person >= len(self._loudness) / 3:
                 self._near = max(self._near, min(_MOST_NEAR_DB, usual - _BELOW_PERSON_DB))
+                self._usual = usual
             elif self._background is None:
                 self._near = max(_LEAST_NEAR_DB, min(self._near, usual - _BELOW_SOFT_DB))
         self._loudness.clear()
         self._talk.clear()
         self._person = 0
+        self._soft = False

@@ -11,6 +11,7 @@ from enum import StrEnum
 from server.core.states import Steps
 from server.voice.detector import CHUNK_SECONDS, Chunk
 from server.voice.end_of_turn import EndOfTurn, reached
+from server.voice.foreground import Voice
 
 # Silence after which the frame is taken, and after which a turn ends unless it is set otherwise
 PAUSE_SECONDS = 0.2
@@ -24,6 +25,10 @@ MOST_TURN_SECONDS = 30.0
 _ONSET = 2
 # With fewer chunks of speech a turn was no word: a cough, a door
 _LEAST_SPEECH = 5
+# Silence that ends the turn of somebody who may be talk in the room, which goes on: nobody waits for an answer there
+_UNSURE_SECONDS = 1.1
+# With this share of a turn's chunks it is surely the person's.
+_SURE_SHARE = 0.25
 # Sound on its way when the button is released
 _RELEASE_SECONDS = 0.15
 # Chunks that may be heard together while nothing is to be decided: a turn that begins so much later
@@ -74,11 +79,15 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The turn is over. `said`: the end of speech; `until`: the end of its sound."""
+    """The turn is over. `said`: the end of speech; `until`: the end of its sound.
+
+    `unsure`: it may be somebody else's in the room.
+    """
 
     since: float
     said: float
     until: float
+    unsure: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +111,8 @@ class Turns:
         # Of the turn: its beginning, the end of the last speech, and the chunks of speech
         self._since = self._said = 0.0
         self._speech = 0
+        # Those of them that are surely the person's
+        self._sure = 0
         # The end of the newest chunk
         self._heard = 0.0
         # The button is held, or was until `_released`.
@@ -116,6 +127,11 @@ class Turns:
     def held(self) -> bool:
         """True while the button is held."""
         return self._held
+
+    @property
+    def unsure(self) -> bool:
+        """True for a turn that may be somebody else's in the room."""
+        return not self._held and self._released is None and self._sure < _SURE_SHARE * self._speech
 
     @property
     def patience(self) -> int:
@@ -135,14 +151,15 @@ class Turns:
         """End turns after this silence."""
         self._silence = min(MOST_SILENCE_SECONDS, max(LEAST_SILENCE_SECONDS, seconds))
 
-    def hear(self, chunk: Chunk, voiced: bool) -> list[TurnEvent]:
-        """Take the next chunk. `voiced`: it is the person's speech."""
+    def hear(self, chunk: Chunk, voice: Voice) -> list[TurnEvent]:
+        """Take the next chunk, and who speaks in it."""
         self._heard = chunk.end
         if self.state is TurnState.WAITING:
-            return self._onset_of(chunk, voiced)
+            return self._onset_of(chunk, voice)
         events: list[TurnEvent] = []
-        if voiced:
+        if voice:
             self._speech += 1
+            self._sure += voice is Voice.PERSON
             self._said = chunk.end
             if self.state is TurnState.SILENCE:
                 self._state.to(TurnState.SPEECH)
@@ -168,7 +185,7 @@ class Turns:
         if self._rule is None or not self._rule.answer(number, complete):
             return False, []
         silence = self._heard - self._said
-        return True, [self._end(self._heard)] if self._rule.over(silence, self._silence) else []
+        return True, [self._end(self._heard)] if self._rule.over(silence, self._wanted) else []
 
     def press(self, now: float) -> list[TurnEvent]:
         """The button is held from now on: a turn begins, in place of the one before."""
@@ -196,9 +213,14 @@ class Turns:
         self._onset.clear()
         return [] if self.state is TurnState.WAITING else [self._drop()]
 
-    def _onset_of(self, chunk: Chunk, voiced: bool) -> list[TurnEvent]:
+    @property
+    def _wanted(self) -> float:
+        """The silence that ends the turn, seconds."""
+        return max(self._silence, _UNSURE_SECONDS) if self.unsure else self._silence
+
+    def _onset_of(self, chunk: Chunk, voice: Voice) -> list[TurnEvent]:
         self._onset = [at for at in self._onset if chunk.at - at <= (_ONSET + 0.5) * CHUNK_SECONDS]
-        if not voiced:
+        if not voice:
             return []
         self._onset.append(chunk.at)
         if len(self._onset) < _ONSET:
@@ -209,6 +231,7 @@ class Turns:
     def _begin(self, since: float, *, speech: int, said: float) -> None:
         self._state.to(TurnState.SPEECH)
         self._since, self._speech, self._said = since, speech, said
+        self._sure = 0
         self._released = None
         self._onset.clear()
         if self._rule is not None:
@@ -220,7 +243,7 @@ class Turns:
             return None
         if self.state is not TurnState.SILENCE:
             return None
-        return self._rule.ask(chunk.end - self._said, self._silence)
+        return self._rule.ask(chunk.end - self._said, self._wanted)
 
     def _over(self, chunk: Chunk) -> bool:
         if chunk.end - self._since >= MOST_TURN_SECONDS:
@@ -231,13 +254,13 @@ class Turns:
             return False
         silence = chunk.end - self._said
         if self._rule is not None:
-            return self._rule.over(silence, self._silence)
-        return reached(silence, self._silence)
+            return self._rule.over(silence, self._wanted)
+        return reached(silence, self._wanted)
 
     def _end(self, until: float) -> Ended | Dropped:
         if self._speech < _LEAST_SPEECH:
             return self._drop()
-        ended = Ended(self._since, self._said, until)
+        ended = Ended(self._since, self._said, until, self.unsure)
         self._drop()
         return ended
 

@@ -133,6 +133,29 @@ def still_clips(seconds: float, seeds: tuple[int, ...], fps: int = 2) -> list[Cl
     ]
 
 
+def tripod(at: float, rng: np.random.Generator) -> View:
+    """A floor that gives way by 1.5 px, mains light of 3 %, and exposure within 5 %."""
+    return View(
+        1.5 * math.sin(at * 1.3),
+        1.5 * math.cos(at * 0.9),
+        gain=1 + 0.03 * math.sin(rng.uniform(0, 2 * math.pi)),
+        exposure=1 + 0.05 * math.sin(at * 0.7),
+    )
+
+
+def _near_exposure(at: float, rng: np.random.Generator) -> View:
+    return View(exposure=1 + 0.05 * math.sin(at * 0.7))
+
+
+def tripod_clips(seconds: float, seed: int) -> list[Clip]:
+    """What a camera on a tripod has before a scene in which nothing happens."""
+    usual = ("noise", "flicker 3", "bands", "key", "shake 1 px")
+    clips = [clip for clip in still_clips(seconds, (seed,)) if clip.name.startswith(usual)]
+    clips.append(Clip("exposure 5 %", seconds, seed, noise=3.0, see=_near_exposure))
+    clips.append(Clip("sway, flicker, exposure", seconds, seed, noise=5.0, see=tripod))
+    return clips
+
+
 # Much moves, nothing happens
 
 
@@ -347,6 +370,23 @@ def display_clip(seed: int) -> Clip:
 
     seconds = WARM_UP + 1 + 4 * APART
     return Clip("display", seconds, seed, draw=draw, events=_events(4, "display", 0.06, 0))
+
+
+def digit_clip(contrast: int, seed: int, *, size: float = 0.9) -> Clip:
+    """One other digit on a display of 120×60 px, and back. `size`: 1 is 21 px high."""
+
+    def draw(at: float, rng: np.random.Generator, canvas: Canvas) -> Canvas:
+        canvas = canvas.copy()
+        left, top = ACROSS + 500, DOWN + 240
+        cv2.rectangle(canvas.y, (left, top), (left + 120, top + 60), 150, -1)
+        text = "21.7" if _shown(at, 4) is None else "21.1"
+        at_text = (left + 14, top + 40)
+        cv2.putText(canvas.y, text, at_text, 0, size, 150 - contrast, 2, cv2.LINE_AA)
+        return canvas
+
+    seconds = WARM_UP + 1 + 4 * APART
+    events = _events(4, "digit", 0.0008, contrast)
+    return Clip(f"digit {contrast}, {21 * size:.0f} px", seconds, seed, draw=draw, events=events)
 
 
 def lamp_clip(seed: int) -> Clip:

@@ -372,9 +372,13 @@ MACHINE = {"hosting.vllm_help", "processes.environment", "processes.usage", "hos
 # Modules that a benchmark measures without a server around them.
 MEASURED = {
     "gate.py": {"attention.gate", "attention.scratch", "vision.luma"},
+    "picture_reuse.py": {"attention.likeness", "attention.scratch"},
     "recall.py": {
         *("attention.attention", "attention.grids", "attention.recall", "attention.scratch"),
         *("core.frames", "engines.past_time", "vision.encode"),
+    },
+    "room_talk.py": {
+        *("core.sound", "voice.barge_in", "voice.detector", "voice.foreground", "voice.turns"),
     },
     "simulate.py": {"core.frames", "core.metrics", "engines.base", "inference", "queue.job"},
     "still_scene.py": {"engines.prompts"},

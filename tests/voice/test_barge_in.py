@@ -8,7 +8,7 @@ import pytest
 from server.core.sound import Sound
 from server.voice.barge_in import BargeIn, Loudness
 from server.voice.detector import CHUNK_SECONDS, Chunk, Detector, SpeechModel
-from server.voice.foreground import Foreground
+from server.voice.foreground import Foreground, Voice
 from tests.voice.sounds import (
     SENTENCES,
     VOICES,
@@ -24,13 +24,15 @@ from tests.voice.sounds import (
     spoken,
 )
 
+_WHO = {".": Voice.NOBODY, "o": Voice.SOMEBODY, "#": Voice.PERSON}
+
 
 def run(pattern: str, *, talking: bool = True) -> list[tuple[int, Loudness]]:
-    """Feed one chunk for each character, `#` for speech; the changes with their chunk's number."""
+    """Feed one chunk for each character, `#` for the person's speech, `o` for somebody's; the changes with their chunk's number."""
     barge_in, found = BargeIn(), []
     for number, one in enumerate(pattern):
-        chunk = Chunk(number * CHUNK_SECONDS, float(one == "#"), -20)
-        if (now := barge_in.hear(chunk, one == "#", talking=talking)) is not None:
+        chunk = Chunk(number * CHUNK_SECONDS, float(one != "."), -20)
+        if (now := barge_in.hear(chunk, _WHO[one], talking=talking)) is not None:
             found.append((number, now))
     return found
 
@@ -53,6 +55,12 @@ def test_a_false_alarm_lets_it_go_on(pattern: str) -> None:
     assert Loudness.STOPPED not in [one for _, one in found]
 
 
+def test_somebody_else_lowers_it_and_no_more() -> None:
+    """However long; with the person's own words it stops."""
+    assert run("o" * 100 + "." * 20) == [(0, Loudness.LOWERED), (111, Loudness.FULL)]
+    assert run("ooo#o#o#o")[-1] == (7, Loudness.STOPPED)
+
+
 def test_a_stopped_answer_stays_stopped() -> None:
     """Until another is played."""
     assert run("#" * 12 + "." * 40)[-1][1] is Loudness.STOPPED
@@ -66,10 +74,10 @@ def test_nothing_happens_in_silence() -> None:
 def test_each_answer_begins_anew() -> None:
     """A chunk heard over the end of one does not count against the next."""
     barge_in = BargeIn()
-    for number, (voiced, talking) in enumerate([(True, True)] * 5 + [(False, False)]):
-        barge_in.hear(Chunk(number * CHUNK_SECONDS, 1, -20), voiced, talking=talking)
+    for number, (voice, talking) in enumerate([(Voice.PERSON, True)] * 5 + [(Voice.NOBODY, False)]):
+        barge_in.hear(Chunk(number * CHUNK_SECONDS, 1, -20), voice, talking=talking)
     assert barge_in.now is Loudness.FULL
-    assert barge_in.hear(Chunk(1, 1, -20), True, talking=True) is Loudness.LOWERED
+    assert barge_in.hear(Chunk(1, 1, -20), Voice.PERSON, talking=True) is Loudness.LOWERED
 
 
 # With real sound
@@ -84,7 +92,7 @@ def over(model: SpeechModel, sound: Samples) -> list[tuple[float, Loudness]]:
     """The changes while an answer is played all the time; it begins again when it was stopped."""
     detector, foreground, barge_in, found = Detector(model), Foreground(), BargeIn(), []
     for chunk in detector.feed(Sound(sound, 0.0)):
-        now = barge_in.hear(chunk, foreground.hears(chunk), talking=True)
+        now = barge_in.hear(chunk, foreground.hears(chunk, answering=True), talking=True)
         if now is not None:
             found.append((chunk.end, now))
         if now is Loudness.STOPPED:

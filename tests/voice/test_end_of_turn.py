@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from server.voice.detector import CHUNK_SECONDS, Chunk
 from server.voice.end_of_turn import CHECKS, MOST_WAIT_SECONDS, EndOfTurn, reached
+from server.voice.foreground import Voice
 from server.voice.turns import (
     MOST_TURN_SECONDS,
     Asked,
@@ -46,7 +47,7 @@ class Person:
             self.number += 1
             if one == "#":
                 self.spoke = chunk.end
-            self._take(self.turns.hear(chunk, one == "#"))
+            self._take(self.turns.hear(chunk, Voice.PERSON if one == "#" else Voice.NOBODY))
             for due in [due for due in self._due if due[0] <= self.number]:
                 self._due.remove(due)
                 self._take(self.turns.answer(due[1], due[2])[1])
@@ -116,7 +117,7 @@ def test_who_goes_on_within_a_sentence_has_one_turn() -> None:
     events = [
         type(event)
         for number, one in enumerate(pattern)
-        for event in plain.hear(Chunk(number * CHUNK, 0.0, -20), one == "#")
+        for event in plain.hear(Chunk(number * CHUNK, 0.0, -20), Voice(2 * (one == "#")))
     ]
     assert events == [Began, Paused, Ended, Began, Paused, Ended]
 

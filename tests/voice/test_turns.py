@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from server.core.sound import Sound
 from server.voice.detector import CHUNK_SECONDS, Chunk, Detector, SpeechModel
-from server.voice.foreground import Foreground
+from server.voice.foreground import Foreground, Voice
 from server.voice.turns import (
     LEAST_SILENCE_SECONDS,
     MOST_SILENCE_SECONDS,
@@ -45,7 +45,10 @@ def run(turns: Turns, pattern: str, since: float = 0.0) -> list[tuple[float, Tur
     found = []
     for number, one in enumerate(pattern):
         chunk = Chunk(since + number * CHUNK_SECONDS, float(one == "#"), -20)
-        found += [(chunk.end, event) for event in turns.hear(chunk, one == "#")]
+        found += [
+            (chunk.end, event)
+            for event in turns.hear(chunk, Voice.PERSON if one == "#" else Voice.NOBODY)
+        ]
     return found
 
 
@@ -202,7 +205,7 @@ def test_events_keep_their_order(steps: list[bool | str]) -> None:
         elif step == "give up":
             events = turns.give_up()
         else:
-            events = turns.hear(Chunk(now, float(step), -20), bool(step))
+            events = turns.hear(Chunk(now, float(step), -20), Voice(2 * bool(step)))
             now += CHUNK_SECONDS
         for event in events:
             assert type(event) in _ALLOWED[last], (last, event)
@@ -223,7 +226,7 @@ def test_patience_delays_no_decision(runs: list[int], wanted: float) -> None:
         group = voiced[number : number + turns.patience]
         assert group
         for later, one in enumerate(group, 1):
-            events = turns.hear(Chunk(number * CHUNK_SECONDS, float(one), -20), one)
+            events = turns.hear(Chunk(number * CHUNK_SECONDS, float(one), -20), Voice(2 * one))
             number += 1
             assert later == len(group) or not {Paused, Ended} & {type(event) for event in events}
 

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from server.voice.barge_in import BargeIn, Loudness
 from server.voice.detector import Chunk
+from server.voice.foreground import Voice
 
 
 class Talker(Protocol):
@@ -38,10 +39,14 @@ class AnswerInterruption:
         self._talker = talker
         self._barge_in = BargeIn()
 
-    def hear(self, chunk: Chunk, voiced: bool) -> None:
-        """Take the next chunk of the microphone's sound."""
-        talking = self._talker is not None and self._talker.talking
-        change = self._barge_in.hear(chunk, voiced, talking=talking)
+    @property
+    def answering(self) -> bool:
+        """True while an answer is heard, or about to be."""
+        return self._talker is not None and self._talker.talking
+
+    def hear(self, chunk: Chunk, voice: Voice) -> None:
+        """Take the next chunk of the microphone's sound, and who speaks in it."""
+        change = self._barge_in.hear(chunk, voice, talking=self.answering)
         if change is not None:
             self._set(change)
 

@@ -25,7 +25,7 @@ from server.session.request.picture_reuse import PictureReuse
 from server.session.request.session_tools import SessionTools
 from server.voice.detector import Chunk
 from server.voice.end_of_turn import EndOfTurn
-from server.voice.foreground import Foreground
+from server.voice.foreground import Foreground, Voice
 from server.voice.line import VoiceLine
 from server.voice.log_mel import SPECTROGRAM_SECONDS
 from server.voice.onset import Onset
@@ -261,14 +261,18 @@ class Listening:
             return  # it came after the button was released
         if stretch.turns.held or self._mode is MicrophoneMode.PUSH:
             # A person who holds the button speaks to us, however softly.
-            voiced = chunk.speech >= 0.5
+            voice = Voice.PERSON if chunk.speech >= 0.5 else Voice.NOBODY
         else:
-            voiced = stretch.foreground.hears(chunk)
-            stretch.interruption.hear(chunk, voiced)
+            talk = stretch.foreground.background
+            voice = stretch.foreground.hears(chunk, answering=stretch.interruption.answering)
+            if stretch.foreground.background and not talk and stretch.turns.unsure:
+                # It was talk in the room.
+                self._apply(stretch.turns.give_up())
+            stretch.interruption.hear(chunk, voice)
             if stretch.onset.hears(chunk):
                 self._on_noise(chunk.at)
         self._spoken.show()
-        self._apply(stretch.turns.hear(chunk, voiced))
+        self._apply(stretch.turns.hear(chunk, voice))
 
     def _released(self) -> None:
         self._release = None
@@ -282,7 +286,8 @@ class Listening:
         for event in events:
             match event:
                 case Began():
-                    self._spoken.begin(event)
+                    answering = self._talker is not None and self._talker.talking
+                    self._spoken.begin(event, over_answer=answering)
                 case Paused():
                     self._spoken.pause(event.at)
                 case Resumed():

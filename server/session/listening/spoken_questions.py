@@ -22,6 +22,8 @@ from server.core.errors import (
 from server.core.frames import Frame
 from server.core.sound import Sound
 from server.engines.base import Engine
+from server.engines.order_words import order_in
+from server.engines.read_words import is_stop
 from server.engines.speech.base import Words
 from server.session.listening.spoken_turn import SpokenTurn
 from server.session.request.answers import Spoken
@@ -125,11 +127,11 @@ class SpokenQuestions:
         self.forget()
         await self._tasks.close()
 
-    def begin(self, began: Began) -> None:
-        """Begin a turn, and let the recogniser hear it."""
+    def begin(self, began: Began, *, over_answer: bool = False) -> None:
+        """Begin a turn, and let the recogniser hear it. `over_answer`: while an answer is heard."""
         self._touch()
         self._camera.wake()
-        turn = self.turn = SpokenTurn(began.since)
+        turn = self.turn = SpokenTurn(began.since, over_answer=over_answer)
         if (before := self._ring.slice(began.since, self._ring.end)) is not None:
             turn.add(before)
         turn.show(self._camera.newest)
@@ -182,10 +184,15 @@ class SpokenQuestions:
             return
         self.turn = None
         turn.said = ended.said
+        turn.doubtful = ended.unsure and turn.over_answer
         turn.whole = self._ring.slice(ended.since, ended.until)
         if turn.after is None:
             turn.after = self._tasks.spawn(self._frame_after(ended.said), name="frame")
         turn.finish()
+        if turn.task is None and turn.doubtful:
+            # An engine that hears would take it for a question.
+            self._forget(turn)
+            return
         if turn.task is None:
             if not self._current_engine().status.capabilities.audio_in:
                 self._failed(turn, SpeechUnavailable("No recogniser answers, and no engine hears."))
@@ -251,6 +258,10 @@ class SpokenQuestions:
     async def _ask(self, turn: SpokenTurn, text: str, pointing: Pointing | None) -> None:
         # A recogniser may have its words before the person has ended; the frame is not known then.
         await turn.over.wait()
+        if turn.doubtful and not (is_stop(text) or order_in(text)):
+            self._outbox.put(wire.HeardWords(id=turn.id, text="", final=True))
+            self._reuse.cancel_ahead()
+            return
         frame = await self._frame_of(turn, pointing)
         self._touch()
         # From here on its end comes from the question.

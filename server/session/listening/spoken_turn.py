@@ -21,11 +21,14 @@ _MOST_FRAME_BYTES = 24 * 1024 * 1024
 class SpokenTurn:
     """Owns the sound and the frames of one turn. `sound` has one reader."""
 
-    def __init__(self, since: float) -> None:
-        """`since`: the beginning of its sound, monotonic seconds."""
+    def __init__(self, since: float, *, over_answer: bool = False) -> None:
+        """`since`: the beginning of its sound, monotonic seconds. `over_answer`: an answer was heard then."""
         # That of the question which becomes of it
         self.id = f"v{secrets.token_hex(6)}"
         self.since = since
+        self.over_answer = over_answer
+        # It may be somebody else's in the room: only words that are meant for us count.
+        self.doubtful = False
         # The beginning of the sound that was really there
         self.captured = since
         # The frame after the last word, while one is waited for or there; None before a pause

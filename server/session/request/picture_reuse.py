@@ -82,12 +82,15 @@ class PictureReuse:
         """Return the picture of a view, or the last one when nothing has changed since. Raises FrameWithheld."""
         if not needs.prefix_cache or needs.wants_pixels:
             return Prepared(await self._requests.prepare(view, needs), needs)
-        pool = self._tools.prepare_pool
-        compare = partial(Likeness, view.frame.image, detail=view.detail is Detail.HIGH)
-        likeness = await in_pool(pool, compare)
+        pool, scratch = self._tools.prepare_pool, self._tools.scratch
+        detail = view.detail is Detail.HIGH
+        planes = partial(Likeness, view.frame.image, scratch, detail=detail)
+        likeness = await in_pool(pool, planes)
         sent = self._sent
-        if sent is not None and self._holds(sent, view, likeness, needs):
-            return _with_frame(sent, view)
+        if sent is not None and self._fits(sent, view, needs):
+            same = sent.frame == view.frame.id
+            if same or await in_pool(pool, sent.likeness.alike, likeness, scratch):
+                return _with_frame(sent, view)
         prepared = Prepared(
             await self._requests.prepare(view, needs), needs, sent_at_turn=self._history.added
         )
@@ -100,14 +103,14 @@ class PictureReuse:
         if waiting is not None and request.picture is waiting.prepared.picture:
             self._sent, self._waiting = waiting, None
 
-    def _holds(self, sent: _Sent, view: View, likeness: Likeness, needs: Capabilities) -> bool:
+    def _fits(self, sent: _Sent, view: View, needs: Capabilities) -> bool:
+        """Return True when the last picture was made as this one would be."""
         picture = sent.prepared.picture
         wants_thumbnail = self._requests.preferences.thumbnails
         return (
             sent.prepared.needs == needs
             and sent.detail is view.detail
             and wants_thumbnail == (picture.thumbnail is not None)
-            and (sent.frame == view.frame.id or sent.likeness.alike(likeness))
         )
 
     def ahead(self, held: Frame | None) -> None:

@@ -36,6 +36,7 @@ from tests.voice.sounds import (
     HALVES,
     SENTENCES,
     Samples,
+    at_level,
     hiss,
     louder,
     mixed,
@@ -43,6 +44,7 @@ from tests.voice.sounds import (
     pieces,
     silence,
     spoken,
+    television,
 )
 
 pytestmark = needs_espeak
@@ -690,6 +692,65 @@ async def test_speech_over_an_answer_stops_it() -> None:
         assert one.talker.done == ["lower", "hush", "stop"]
         one.show()
         assert (await one.one.next("response"))["text"] == "A cup."
+
+
+def far(text: str = SENTENCES[0]) -> Samples:
+    """Somebody far away, whom nobody has heard before, and the silence that ends such a turn."""
+    sound = np.concatenate([silence(1), at_level(spoken(text), -40), silence(1.6)])
+    return mixed(sound, hiss(len(sound) / 16_000, -70))
+
+
+async def test_talk_in_the_room_lowers_an_answer_and_is_no_question() -> None:
+    """Its words are taken back."""
+    async with ear(FakeWords("The weather today.")) as one:
+        one.switch()
+        one.talker.talking = True
+        await one.hear(far())
+        assert one.talker.done == ["lower", "restore"]
+        heard = await one.one.until(lambda m: m["type"] == "heard" and m["final"] and not m["text"])
+        assert "order" not in heard
+        assert one.one.engine.requests == []
+
+
+async def test_an_order_over_an_answer_counts_from_afar() -> None:
+    async with ear(FakeWords("Stop.")) as one:
+        one.switch()
+        one.talker.talking = True
+        await one.hear(far())
+        one.show()
+        heard = await one.one.until(lambda m: m["type"] == "heard" and "order" in m)
+        assert heard["order"] == "stop"
+
+
+async def test_an_engine_that_hears_gets_no_talk_of_the_room() -> None:
+    engine = FakeEngine(chunks=["A cup."], capabilities=Capabilities(audio_in=True))
+    async with ear(engine=engine) as one:
+        one.words.available = False
+        one.switch()
+        one.talker.talking = True
+        await one.hear(far())
+        one.talker.talking = False
+        await one.hear(np.concatenate([far(), silence(0.2)]))
+        one.show()
+        await one.one.next("response")
+        assert len(engine.requests) == 1
+
+
+async def test_a_question_from_afar_is_one_where_no_answer_is_heard() -> None:
+    async with ear() as one:
+        one.switch()
+        await one.hear(far())
+        one.show()
+        assert (await one.one.next("response"))["text"] == "A cup."
+
+
+async def test_talk_that_goes_on_is_no_question() -> None:
+    """A television that is switched on, though nobody has spoken before."""
+    async with ear(FakeWords("The weather today.")) as one:
+        one.switch()
+        await one.hear(np.concatenate([silence(1), television(14, -40, 1), silence(2)]))
+        one.show()
+        assert one.one.engine.requests == []
 
 
 @pytest.mark.parametrize(

@@ -347,5 +347,5 @@ async def test_a_question_in_detail_compares_small_print() -> None:
         coarse = one.session._parts.reuse._sent
         assert fine is not None
         assert coarse is not None
-        assert fine.likeness._planes[0].shape == (120, 160)
-        assert coarse.likeness._planes[0].shape == (60, 80)
+        assert fine.likeness.blocks == (120, 160)
+        assert coarse.likeness.blocks == (60, 80)
