@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from server.camera.camera import Camera
 from server.core.aio import TaskSet
 from server.core.errors import QwenCameraError
+from server.engines.builtin.intents import language_of
 from server.session.background_work import BackgroundWork
 from server.session.cameras.cameras import Cameras
 from server.session.cameras.stills import Stills
@@ -92,7 +93,7 @@ class SessionParts:
             outbox=self.outbox,
             metrics=tools.metrics,
             tasks=self.tasks,
-            language=lambda: self.requests.preferences.language,
+            language=lambda text: self.requests.preferences.language or language_of(text),
             allowed=lambda: self.requests.consent.voice_given,
         )
         self.questions = Questions(

@@ -125,6 +125,23 @@ def languages_of(text: str) -> tuple[str, ...]:
     return LATIN
 
 
+def language_of(text: str) -> str | None:
+    """Return the language that a text is in by its letters and small words; None where they do not say."""
+    small = plain(text)
+    candidates = languages_of(small)
+    if not _WORD.search(small) or not candidates:
+        return None
+    if len(candidates) == 1 or candidates == ("zh", "ja"):
+        return candidates[0]
+    scores = {
+        code: len(language(code).common("hints").findall(small))
+        + 2 * any(letter in text.casefold() for letter in language(code).letters)
+        for code in candidates
+    }
+    first, second = sorted(scores.values())[-1:-3:-1]
+    return max(candidates, key=lambda code: scores[code]) if first > second else None
+
+
 def _likeliest(candidates: tuple[str, ...], text: str, question: str, fixed: str | None) -> str:
     """Return the likeliest language by its own letters and most common words; of equals the chosen
     one, else the first.

@@ -53,10 +53,10 @@ class Speaking:
         outbox: Outbox,
         metrics: Metrics,
         tasks: TaskSet,
-        language: Callable[[], str],
+        language: Callable[[str], str | None],
         allowed: Callable[[], bool] = lambda: True,
     ) -> None:
-        """`language`: the BCP 47 tag that the visitor chose, or an empty text. `allowed()`: the
+        """`language` names the language of an answer's text, BCP 47, or None. `allowed()`: the
         voice's machine may have the answers; else the page reads them.
         """
         self._line = line
@@ -265,7 +265,8 @@ class Speaking:
         asked, rate, begun, stalled = time.monotonic(), RATE, False, False
         fade = CrossFade()
         try:
-            speaking = self._voice.speak(piece.text, language=self._language() or None)
+            language = self._language(now.until(piece))
+            speaking = self._voice.speak(piece.text, language=language)
             async with aclosing(speaking) as chunks:
                 async for chunk in chunks:
                     if not begun:

@@ -43,6 +43,10 @@ class Utterance:
         # The part that the page has read itself: its end in the answer, and where it began
         self._read = 0
 
+    def until(self, piece: Piece) -> str:
+        """Return the answer's last 300 characters up to the end of a piece."""
+        return "".join(self._text)[max(0, piece.end - 300) : piece.end]
+
     def write(self, text: str) -> None:
         self._text.append(text)
         self._take(self._sentences.add(text))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.core.messages import MAX_QUESTION_CHARS
-from server.engines.builtin.intents import understand
+from server.engines.builtin.intents import language_of, understand
 from server.engines.builtin.language import LANGUAGES
 from server.engines.builtin.wants import Want
 
@@ -232,3 +232,23 @@ def test_places_days_and_colours_are_taken_from_the_question(
     intent = understand(question)
     assert (intent.place, intent.weekday, intent.in_days) == (place, weekday, in_days)
     assert set(intent.colours) == set(named)
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("The cup is red, and there is a spoon in it.", "en"),
+        ("Die Tasse ist rot, und da liegt ein Löffel.", "de"),
+        ("La tasse est rouge, et il y a une cuillère.", "fr"),
+        ("La taza es roja y hay una cuchara.", "es"),
+        ("Чашка красная, а на столе есть ложка.", "ru"),
+        ("カップは赤いです。", "ja"),
+        ("杯子是红色的。", "zh"),
+        ("컵은 빨간색입니다.", "ko"),
+        ("42", None),
+        ("OK.", None),
+        ("Το φλιτζάνι είναι κόκκινο.", None),
+    ],
+)
+def test_the_language_of_an_answer(text: str, code: str | None) -> None:
+    assert language_of(text) == code

@@ -42,6 +42,7 @@ class StandInVoice:
     def __init__(self) -> None:
         self.ready = True
         self.texts: list[str] = []
+        self.languages: list[str | None] = []
         self.stopped = 0
         # Its act on a text in place of speaking it
         self.fails_at = ""
@@ -49,6 +50,7 @@ class StandInVoice:
 
     async def speak(self, text: str, *, language: str | None) -> AsyncGenerator[VoiceChunk, None]:
         self.texts.append(text)
+        self.languages.append(language)
         try:
             if text == self.fails_at:
                 raise SpeechFailed("The speech server fails.")
@@ -87,7 +89,7 @@ class Rig:
             outbox=self.outbox,
             metrics=self.metrics,
             tasks=self.tasks,
-            language=lambda: "en",
+            language=lambda text: "de" if "Tasse" in text else "en",
         )
         self.speaking.wanted = True
         self.speaking.on_stopped = lambda *stop: self.stops.append(stop)
@@ -138,6 +140,13 @@ async def test_sentences_go_to_the_voice_while_the_answer_is_written(rig: Rig) -
     rig.speaking.finish("a1")
     await soon(lambda: len(rig.voice.texts) == 3)
     assert rig.voice.texts == ["The cup is red,", "and full.", "It is hot"]
+
+
+async def test_each_piece_is_spoken_in_the_answers_language(rig: Rig) -> None:
+    """Found from the answer so far: a short piece alone does not say it."""
+    rig.answer("Die Tasse ist rot. Ja.")
+    await soon(lambda: len(rig.voice.texts) == 2)
+    assert rig.voice.languages == ["de", "de"]
 
 
 async def test_an_answer_is_spoken_to_its_end(rig: Rig) -> None:
