@@ -126,7 +126,7 @@ class Settings(BaseSettings):
     response_max_tokens: int = whole(128, 1, 4096)
     thinking: bool = flag()
     thinking_max_tokens: int = whole(1024, 1, 32_768)
-    max_concurrent_inferences: int = whole(8, 1, 256)
+    max_concurrent_inferences: int = whole(0, 0, 256)
     max_queue: int = whole(64, 1, 10_000)
     catalogue: str = text(
         "", "a path, or an https URL, which may end in #sha256= and 64 hexadecimal digits"

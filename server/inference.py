@@ -18,7 +18,7 @@ from server.core.errors import Busy, Draining
 from server.core.frames import Kind
 from server.core.metrics import Metrics
 from server.queue.background_share import BackgroundShare
-from server.queue.engine_share import EngineShare
+from server.queue.engine_share import MOST, EngineShare
 from server.queue.failover import Engines, Failover
 from server.queue.fair_queue import BACKGROUND, FairQueue, Full
 from server.queue.job import Job
@@ -35,7 +35,7 @@ _RETRY_SECONDS = (0.5, 60.0)
 class Inference:
     """Runs jobs: `submit` and `cancel`, finally `drain` and `close`.
 
-    The number of slots is the smaller of `max_concurrent` and the current engine's own limit, read
+    The number of slots is the smaller of `max_concurrent` (0: no limit of ours) and the current engine's own limit, read
     each time; with an engine that states none, this process's share of it (`engine_share.py`). A slot is
     freed only when the engine has closed the stream, so that a model server never gets more requests. (Jobs that fall back together keep their slots, so an engine with a
     lower limit may briefly get more.)
@@ -51,10 +51,10 @@ class Inference:
         settle_seconds: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        if max_concurrent < 1:
-            raise ValueError(f"max_concurrent is {max_concurrent}; it must be at least 1")
+        if max_concurrent < 0:
+            raise ValueError(f"max_concurrent is {max_concurrent}; it must be at least 0")
         self._engines = engines
-        self._max_concurrent = max_concurrent
+        self._max_concurrent = max_concurrent or MOST
         self._metrics = metrics
         self._failover = Failover(engines, settle_seconds)
         self._clock = clock
@@ -66,7 +66,7 @@ class Inference:
         # (session, background?) of the running jobs.
         self._active: set[tuple[str, bool]] = set()
         self._share = BackgroundShare()
-        self._engine_share = EngineShare(max_concurrent)
+        self._engine_share = EngineShare(self._max_concurrent)
         # Watches since the last job of a less urgent kind
         self._watches_before = 0
         # Fills the slots when background work may go on; None while nothing waits for that

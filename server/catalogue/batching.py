@@ -25,7 +25,7 @@ class Batch:
 def batch(*, concurrent: int, free_bytes: int | None, token_bytes: int, context: int) -> Batch:
     """Choose `--max-num-seqs`.
 
-    `concurrent`: MAX_CONCURRENT_INFERENCES. `free_bytes`: memory beside the weights, None if
+    `concurrent`: MAX_CONCURRENT_INFERENCES; 0: as many as the memory holds. `free_bytes`: memory beside the weights, None if
     unknown. `token_bytes`: bytes of one token's keys and values, 0 if unknown. `context`: most
     tokens of one answer.
     """
@@ -43,12 +43,12 @@ def batch(*, concurrent: int, free_bytes: int | None, token_bytes: int, context:
             " the context, or take a smaller model.",
             tight=True,
         )
-    sequences = min(held, max(concurrent, MOST))
+    sequences = max(1, min(held, max(concurrent, MOST)))
     return Batch(
         sequences,
         held,
         f"{sequences} answers at a time: the {left} that the weights leave hold {held} of {context} tokens"
-        f" ({token_bytes:,} bytes a token), and MAX_CONCURRENT_INFERENCES is {concurrent}.",
+        f" ({token_bytes:,} bytes a token).",
     )
 
 

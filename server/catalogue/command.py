@@ -18,8 +18,6 @@ from server.catalogue.sizes import before_requests, kept_a_token, needed
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_CONTEXT = 8192
-# Default of MAX_CONCURRENT_INFERENCES
-DEFAULT_CONCURRENT = 8
 # Least tokens for question, history and answer
 ANSWER_TOKENS = 512
 
@@ -31,7 +29,7 @@ def command(
     *,
     api_key: str = "",
     context: int = DEFAULT_CONTEXT,
-    concurrent: int = DEFAULT_CONCURRENT,
+    concurrent: int = 0,
     root: Path = ROOT,
     container: str = "qwen-camera-engine",
 ) -> Launch:

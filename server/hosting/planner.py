@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from server.catalogue.choice import Choice, CommandError
-from server.catalogue.command import DEFAULT_CONCURRENT, DEFAULT_CONTEXT, command
+from server.catalogue.command import DEFAULT_CONTEXT, command
 from server.catalogue.entry import Catalogue, CatalogueError, Model, RunMode
 from server.catalogue.folder import ModelFolderError, find_models, read_model
 from server.catalogue.modes import Host
@@ -50,7 +50,7 @@ class Planner:
         known: Callable[[], Catalogue] = Catalogue.load,
         *,
         context: int = DEFAULT_CONTEXT,
-        concurrent: int = DEFAULT_CONCURRENT,
+        concurrent: int = 0,
     ) -> None:
         self._host = host
         self._roots = tuple(roots)

@@ -22,6 +22,9 @@ _WEIGHT = 0.25
 _MOSTLY = 0.5
 # Gained each second while nobody asks
 _IDLE_GAIN = 0.5
+# Answers at a time of a process that has a model server for itself, where no setting says it: as many as one large GPU
+# computes together
+MOST = 64
 # Seconds in which refusals have one reason
 _REFUSED_SECONDS = 1.0
 

@@ -7,9 +7,7 @@ import re
 
 import pytest
 
-from config import Settings
 from server.catalogue import batching
-from server.catalogue.command import DEFAULT_CONCURRENT
 from server.catalogue.entry import Catalogue
 from server.catalogue.machine import GB
 from server.catalogue.sizes import OVERHEAD_BYTES, before_requests, kept_a_token, needed
@@ -33,6 +31,9 @@ ANSWER_TOKENS = 128
         (49, 100 * GB, 49, 48, True),
         (8, -GB, 8, 0, True),
         (8, None, 256, None, False),
+        (0, 100 * GB, 48, 48, False),
+        (0, GB, 1, 0, False),
+        (0, None, 256, None, False),
     ],
 )
 def test_as_many_as_the_memory_holds_and_never_fewer_than_are_asked(
@@ -50,6 +51,8 @@ def test_as_many_as_the_memory_holds_and_never_fewer_than_are_asked(
 # Share of the upper bound of answers per second to plan with: prompts and pictures take time, and
 # requests come in bursts.
 PLANNED = 0.5
+# Answers at a time that this is a share of
+TOGETHER = 8
 
 
 def test_what_a_model_keeps_and_what_it_takes_before_make_what_it_needs() -> None:
@@ -67,11 +70,6 @@ def test_what_a_model_keeps_and_what_it_takes_before_make_what_it_needs() -> Non
     assert kept_a_token(MODEL.model_copy(update={"memory_bytes": 0}), gpu=True) == 0
     # Rounded to 0.1 GB in the catalogue
     assert kept_a_token(LARGE, gpu=True) == pytest.approx(TOKEN_BYTES, rel=0.03)
-
-
-def test_the_number_asked_at_a_time_is_the_settings() -> None:
-    """The defaults of the server and of the vLLM command are equal."""
-    assert Settings().max_concurrent_inferences == DEFAULT_CONCURRENT
 
 
 def step_seconds(weights: int, bandwidth: float) -> float:
@@ -109,8 +107,8 @@ def test_deploys_table_of_sizes_follows_from_batching() -> None:
     )
     step = step_seconds(weights, BANDWIDTH)
     assert f"{weights / GB:.0f} GB at 5.3 TB/s, {step * 1000:.1f} ms" in text
-    together = tokens_a_second(DEFAULT_CONCURRENT, weights, BANDWIDTH)
-    floor = answers_a_second(DEFAULT_CONCURRENT, held, weights, BANDWIDTH, ANSWER_TOKENS)
+    together = tokens_a_second(TOGETHER, weights, BANDWIDTH)
+    floor = answers_a_second(TOGETHER, held, weights, BANDWIDTH, ANSWER_TOKENS)
     assert f"{together:.0f} tokens a second, {floor:.1f} answers of {ANSWER_TOKENS} tokens" in text
     full = answers_a_second(held, held, weights, BANDWIDTH, ANSWER_TOKENS)
     assert f"With {held} it gives {full:.0f}" in text

@@ -89,7 +89,8 @@ def test_as_few_gpus_as_it_fits_in(gigabytes: int, there: int, used: int) -> Non
 
 @pytest.mark.parametrize("mode", ["subprocess", "container"])
 @pytest.mark.parametrize(
-    ("gigabytes", "concurrent", "given"), [(140, 8, 49), (140, 60, 60), (28, 8, 8)]
+    ("gigabytes", "concurrent", "given"),
+    [(140, 8, 49), (140, 60, 60), (28, 8, 8), (140, 0, 49), (28, 0, 3)],
 )
 def test_answers_at_a_time_fit_the_gpu(
     mode: str, gigabytes: int, concurrent: int, given: int
@@ -104,7 +105,7 @@ def test_answers_at_a_time_fit_the_gpu(
     assert value(launch.argv, "--max-num-seqs") == str(given)
     tight = [one for one in launch.warnings if "MAX_CONCURRENT_INFERENCES" in one]
     assert bool(tight) is (given == concurrent)
-    if gigabytes == 28:
+    if (gigabytes, concurrent) == (28, 8):
         # 0.9 of 28 GB less 16.8 GB for weights and library; a context of 8,192 takes 2.2 GB.
         assert (
             "is 8, but the 8.4 GB that the weights leave hold 3 answers of 8192 tokens" in tight[0]

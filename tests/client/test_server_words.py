@@ -387,8 +387,7 @@ def test_whole_reports_are_in_the_pages_language(tmp_path: Path) -> None:
             "There are no weights in /m: neither model.safetensors nor an index of its parts. a.safetensors is there, but its"
             " index is missing (model.safetensors.index.json). Download it again: bash scripts/download_model.sh",
             "gpus is 20; allowed is a whole number from 1 to 16, or left out.",
-            "12 answers at a time: the 40 GB that the weights leave hold 12 of 32768 tokens (131,072 bytes a token), and"
-            " MAX_CONCURRENT_INFERENCES is 8.",
+            "12 answers at a time: the 40 GB that the weights leave hold 12 of 32768 tokens (131,072 bytes a token).",
             "Wan 1.3B was ended by signal 9. Where memory is short, load it in a 16-bit data type, or ask for something shorter.",
             "the first model at 192.0.2.7:8001",
             "Another program has port 8002. End it, or choose another port.",
@@ -421,7 +420,7 @@ def test_whole_reports_are_in_the_pages_language(tmp_path: Path) -> None:
         ["gpus ist 20; erlaubt: eine ganze Zahl von 1 bis 16, oder weggelassen.", "de"],
         [
             "12 Antworten gleichzeitig: In die 40\xa0GB, die die Gewichte übrig lassen, passen 12 mit 32.768 Token"
-            " (131.072 Bytes je Token), und MAX_CONCURRENT_INFERENCES ist 8.",
+            " (131.072 Bytes je Token).",
             "de",
         ],
         [

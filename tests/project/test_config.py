@@ -44,7 +44,7 @@ def refused(monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:
         ("GPU_MEMORY_UTILIZATION", "0.05", "1", "0.04", "1.01"),
         ("MODEL_MAX_TOKENS", "512", "1048576", "511", "1048577"),
         ("RESPONSE_MAX_TOKENS", "1", "4096", "0", "4097"),
-        ("MAX_CONCURRENT_INFERENCES", "1", "256", "0", "257"),
+        ("MAX_CONCURRENT_INFERENCES", "0", "256", "-1", "257"),
         ("MAX_QUEUE", "1", "10000", "0", "10001"),
         ("FRAME_SAMPLE_RATE", "0.1", "30", "0.09", "30.1"),
         ("BACKGROUND_TOKENS_PER_MINUTE", "1000", "10000000", "999", "10000001"),

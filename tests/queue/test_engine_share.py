@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from server.queue.engine_share import MOST as MOST_AT_ONCE
 from server.queue.engine_share import EngineShare
 
 MOST = 8
@@ -201,3 +202,11 @@ def test_one_sessions_slow_questions_take_no_slots_from_all() -> None:
             "low", 0.9, before=0, asked_at=float(second), now=second + 0.9, session=str(second)
         )
     assert share.slots(103.0) == 4
+
+
+def test_without_a_setting_a_small_engine_gets_no_more_than_it_takes() -> None:
+    """It begins with 64 at a time; a large engine gets about as many as it works on."""
+    for seats, low, high in ((3, 2, 5), (48, 30, MOST_AT_ONCE)):
+        alone = Gateway(share=EngineShare(MOST_AT_ONCE))
+        Simulation([alone], seats=seats).run(600)
+        assert low <= mean(alone.slots[-500:]) <= high

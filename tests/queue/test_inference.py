@@ -1046,3 +1046,13 @@ async def test_descriptions_do_not_starve_beside_watches(build: Build) -> None:
     await until(lambda: len(engine.requests) == 9 and inference.running == 0)
     kinds = [request.kind for request in engine.requests[1:]]
     assert kinds == [WATCH, WATCH, DESCRIBE, WATCH, WATCH, DESCRIBE, WATCH, WATCH]
+
+
+async def test_without_a_setting_the_model_server_says_how_many() -> None:
+    """64 at most; an engine that states its own number gets that."""
+    engines = FakeEngines(FakeEngine())
+    inference = Inference(engines, max_concurrent=0, max_queue=8, metrics=Metrics("0"))
+    assert inference.slots == 64
+    engines.current = FakeEngine(capabilities=Capabilities(max_concurrency=3))
+    assert inference.slots == 3
+    await inference.close()

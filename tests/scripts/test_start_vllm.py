@@ -576,7 +576,7 @@ def test_answers_at_a_time_fit_the_gpu_that_is_there(machine: Machine) -> None:
     held = (int(int(total) * 0.9) - 1000 - 800_000_000) // (262_144 * 8192)
     assert f"--max-num-seqs {held}" in done.stdout, done.stderr
     assert f"hold {held} of 8192 tokens (262,144 bytes a token)" in done.stderr
-    done = machine.run("--dry-run", MODEL_MAX_TOKENS="131072")
+    done = machine.run("--dry-run", MODEL_MAX_TOKENS="131072", MAX_CONCURRENT_INFERENCES="8")
     assert "--max-num-seqs 8" in done.stdout
     assert "MAX_CONCURRENT_INFERENCES is 8, but the" in done.stderr
     done = machine.run("--dry-run", "--", "--max-num-seqs", "3")
