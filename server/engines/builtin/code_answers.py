@@ -31,6 +31,16 @@ def code(s: Speaker) -> Answer:
     return s.say("no_code"), ""
 
 
+def leads(s: Speaker) -> Answer:
+    """Answer with the address in a code, else with the one that is printed."""
+    for texts in ([code.text for code in s.codes], [row.text for row in s.rows]):
+        if found := fields.urls(texts):
+            return s.say("url", value=s.items(found)), ""
+    if s.codes:
+        return code_sentence(s), ""
+    return s.say("no_code"), s.seen()
+
+
 def safe(s: Speaker) -> Answer:
     """Name the host that a link leads to; the engine cannot know whether it is safe."""
     links = fields.urls(s.texts)

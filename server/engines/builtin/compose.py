@@ -47,6 +47,7 @@ _READS: dict[Want, Callable[[Speaker], Answer]] = {
     Want.EMAIL: text_answers.contact,
     Want.PHONE: text_answers.contact,
     Want.URL: text_answers.contact,
+    Want.LEADS: code_answers.leads,
     Want.READ: text_answers.read,
     Want.NUMBER: text_answers.number,
     Want.SAFE: code_answers.safe,
@@ -56,6 +57,7 @@ _ROWS: dict[Want, Callable[[Speaker], Answer]] = {
     Want.MONEY_BACK: price_answers.money_back,
     Want.TOTAL: price_answers.total,
     Want.PRICE: price_answers.price,
+    Want.CHEAPEST: price_answers.cheapest,
     Want.UNIT_PRICE: price_answers.unit_price,
     Want.HOURS: time_answers.opening,
     Want.DEPARTURE: time_answers.departure,
@@ -79,13 +81,15 @@ def compose(
     running: bool = False,
     brief: bool = False,
     past: bool = False,
+    clock: dt.time | None = None,
 ) -> str:
     """Return the answer in one line, and often a line with details below.
 
     `running`: the answer is one of a series of descriptions, and short. `brief`: without details.
     `past`: the question is about the recent past; the answer says what has changed since the last look.
+    `clock`: the time of day; without one nothing is said about now.
     """
-    speaker = Speaker(intent, facts, today)
+    speaker = Speaker(intent, facts, today, clock)
     if running:
         first, second = look_answers.summary(speaker, running=True)
     else:

@@ -82,10 +82,11 @@ class BuiltinEngine:
         *,
         heavy: ThreadPoolExecutor,
         today: Callable[[], dt.date] = dt.date.today,
+        clock: Callable[[], dt.time] = lambda: dt.datetime.now().time(),
         reader: Reader | None = None,
     ) -> None:
         self._heavy = heavy
-        self._today = today
+        self._today, self._clock = today, clock
         self._reader = reader or Reader()
         self._memory = Memory()
         self._watcher = Watcher(self._reader)
@@ -157,7 +158,7 @@ class BuiltinEngine:
             text = said
         elif request.camera and request.earlier:
             text = await self._guarded(self._compose_several(request, intent))
-        elif request.where and not running:
+        elif request.where and not running and intent.want is not Want.LEADS:
             text, boxes = await self._guarded(self._find(request.picture, intent, question))
         else:
             text = await self._guarded(self._compose(request, intent, running))
@@ -220,6 +221,7 @@ class BuiltinEngine:
             running=running,
             brief=brief,
             past=request.past,
+            clock=self._clock(),
         )
         return await in_pool(self._heavy, saying)
 

@@ -69,6 +69,10 @@ _TIME = re.compile(
     r"|(?<![\d:.,])(?:1[0-2]|[1-9])\s?[ap]\.?m\b\.?",
     re.I,
 )
+_COUNT = word_pattern(
+    "one, two, three, four, once, twice, half, eine, einen, zwei, drei, un, une, deux, trois, una, dos, tres, due, tre, een, twee"
+)
+_COUNT = re.compile(rf"\d|{_COUNT.pattern}", _COUNT.flags)
 _NUMBER = re.compile(r"(?<![\w.,])[A-Z]{0,3}-?\d[\d.,:/-]*\w*(?!\w)")
 EXPIRY_ROW = word_pattern(
     "best before, best by, use by, sell by, exp, exp., expiry*, expires, expiration*, bbe, bb, valid until, valid thru, "
@@ -80,6 +84,23 @@ EXPIRY_ROW = word_pattern(
     "termin ważności, ważne do, data ważności, son kullanma*, son tüketim*, tavsiye edilen tüketim*, skt, tett",
     "保质期至, 有效期至, 賞味期限, 消費期限, 使用期限",
 )
+
+
+DOSE_WORDS = word_pattern(
+    "dose, doses, dosage, dosis, dosen, dosierung, einnahme, einnehm*, posologie, dosificacion, posologia, dosagem, dosaggio, "
+    "dosering, inname, dawka, dawkowanie, доза, дозировка, дозування, doz, dozaj, take, nehmen, prendre, tomar, prendere, should, soll, dois, debo, devo, moet",
+    "用量, 剂量, 劑量, 用法, 복용",
+)
+# What a sentence about a dose names: a form of medicine or a rhythm
+_DOSES = word_pattern(
+    "tablet*, capsule*, pill*, drop*, spoon*, puff*, ml, sachet*, times, daily, hours, tablette*, kapsel*, tropfen, löffel*, "
+    "mal, taglich, stunden, comprime*, gelule*, goutte*, cuillere*, fois, par jour, heures, comprimido*, gota*, cuchara*, "
+    "veces, horas, compress*, gocce, volte, al giorno, ore, colher*, vezes, tabletten, druppel*, keer, per dag, uur",
+    "片, 錠, 粒, 次, 回, 정",
+)
+_SENTENCE = re.compile(r"[^.!?。！？]++(?:[.](?=\w)[^.!?。！？]*+)*+[.!?。！？]*")
+# Sentences about a dose in an answer
+_MOST_DOSES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +181,17 @@ def times(rows: Iterable[str]) -> list[str]:
 def numbers(rows: Iterable[str]) -> list[str]:
     """Return every separate number, with the letters and signs that belong to it."""
     return unique(text.rstrip(".,:/-") for row in rows for text in matches((_NUMBER,), row))
+
+
+def dose(rows: Sequence[str]) -> str | None:
+    """Return the sentences that say how much to take, whole, also where they go on in the next row."""
+    whole = " ".join(rows)
+    found = [
+        text.strip()
+        for text in _SENTENCE.findall(whole)
+        if _DOSES.search(plain(text)) and (_COUNT.search(plain(text)) is not None)
+    ]
+    return " ".join(found[:_MOST_DOSES]) or None
 
 
 def says(rows: Sequence[str], target: str, *, near: float = 0.82) -> str | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 
 from server.engines.builtin.fields import times
 from server.engines.builtin.language import language
@@ -48,12 +50,18 @@ _WEEKEND = word_pattern("weekend, weekends, wochenende, week-end, fin de semana"
 _CLOSED = word_pattern(
     "closed, geschlossen, ruhetag, zu, ferme, fermee, cerrado, cerrada, закрыто", "休息, 关门, 休业"
 )
+_ASKS_CLOSED = word_pattern(
+    "clos*, shut*, geschlossen, zu, schließ*, ferm*, cerr*, chius*, chiud*, fech*, gesloten, dicht, sluit*, zamkn*, zamyk*, "
+    "закр*, зачин*, kapa*, مغلق, مغلقة, बंद",
+    "关, 關, 閉, 休, 닫",
+)
 # 9:00-18:00, 9-18, 9am - 5 pm, 9h-18h30
 _CLOCK = r"(?:[01]?\d|2[0-4])(?:\s?[:.：h]\s?[0-5]\d|h)?(?:\s?[ap]\.?m\b\.?|\s?uhr)?"
 _SPAN = re.compile(
     rf"(?<![\d.,:]){_CLOCK}\s?(?:-|–|—|~|to|bis|a|à|until|до|至)\s?{_CLOCK}(?![\d:])", re.I
 )
 
+_ONE = re.compile(_CLOCK)
 # Hours without a day count when they are written as times of day, or stand alone.
 _CLOCKED = re.compile(r"\d\s?[:.：h]\s?\d\d|[ap]m\b|^[\d\s–-]+$")
 
@@ -87,6 +95,33 @@ def openings(rows: Sequence[Row]) -> list[Opening]:
         elif _SPAN.search(folded) and _CLOCKED.search(folded):
             found.append(Opening(row.text, frozenset()))
     return found
+
+
+def names_closed(asked: str) -> bool:
+    """Find whether a question, as `plain` text, asks whether something is closed, or closes."""
+    return _ASKS_CLOSED.search(asked) is not None
+
+
+def until(text: str, clock: dt.time) -> str | None:
+    """Return when what is open at a time of day closes, as written; None while it is closed."""
+    now = 60 * clock.hour + clock.minute
+    folded = plain(text)
+    shown = text if len(folded) == len(text) else folded
+    for match in _SPAN.finditer(_without_days(folded)):
+        first, last = islice(_ONE.finditer(folded, *match.span()), 2)
+        begin, end = _minutes(first.group()), _minutes(last.group())
+        if begin <= now < end or (end <= begin and (now >= begin or now < end)):
+            return shown[last.start() : last.end()].strip()
+    return None
+
+
+def _minutes(clock: str) -> int:
+    """Return the minute of the day of a time as written: "18", "18:30", "6 pm", "18h30"."""
+    numbers = [int(one) for one in re.findall(r"\d+", clock)]
+    hour, minute = numbers[0], numbers[1] if len(numbers) > 1 else 0
+    if half := re.search(r"([ap])\.?m", clock):
+        hour = hour % 12 + (12 if half[1] == "p" else 0)
+    return 60 * hour + minute
 
 
 def weekdays(folded: str) -> frozenset[int]:
@@ -132,4 +167,6 @@ def first_departure(rows: Sequence[Row]) -> Departure | None:
 
 
 def _without_days(folded: str) -> str:
-    return _days().one.sub(" ", _days().range.sub(" ", folded))
+    for pattern in (_days().range, _days().one):
+        folded = pattern.sub(lambda match: " " * len(match.group()), folded)
+    return folded

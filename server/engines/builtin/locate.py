@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from server.engines.builtin import colours
+from server.engines.builtin import colours, fields, prices
 from server.engines.builtin.intents import Intent, quoted
 from server.engines.builtin.language import language
 from server.engines.builtin.lines import LEAST_SCORE, Corners, Piece
@@ -54,6 +54,17 @@ _ENDINGS: dict[str, tuple[int, tuple[str, ...]]] = {
             "ом",
         ),
     ),
+}
+# Subjects that text shows without their words: "Where is the date?"
+_SHOWN: dict[Want, Callable[[list[str]], Sequence[object]]] = {
+    Want.DATE: lambda rows: fields.dates(rows[0]),
+    Want.EXPIRY: lambda rows: fields.dates(rows[0]),
+    Want.TIME: fields.times,
+    Want.PRICE: prices.prices,
+    Want.TOTAL: prices.prices,
+    Want.PHONE: fields.phones,
+    Want.EMAIL: fields.emails,
+    Want.URL: fields.urls,
 }
 # Subjects of which any text may be the answer
 _ANY_TEXT = {Want.READ, Want.SAYS}
@@ -104,6 +115,10 @@ def text_boxes(pieces: Sequence[Piece], intent: Intent, question: str) -> list[B
     words = [word.strip(".,;:!?") for word in plain(target).split()]
     words = words or list(intent.words)
     words = [word for word in words if word]
+    shows = _SHOWN.get(intent.want)
+    if not words and shows is not None:
+        shown = [piece for piece in legible if shows([piece.text])]
+        return [around(piece.corners, piece.text, piece.score) for piece in shown][:MOST]
     if not words:
         shown = legible if intent.want in _ANY_TEXT else []
         return [around(piece.corners, piece.text, piece.score) for piece in shown][:MOST]

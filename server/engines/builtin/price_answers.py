@@ -53,6 +53,15 @@ def price(s: Speaker) -> Answer:
     return s.say("prices", count=len(tags), items=listed), s.scripts()
 
 
+def cheapest(s: Speaker) -> Answer:
+    """Answer with the thing of the lowest price; one price alone is told as it is."""
+    found = prices.cheapest(s.rows)
+    if not found:
+        return price(s)
+    said = [s.say("item", label=one.label, value=one.text) for one in found[:ITEMS]]
+    return s.sentence(*said), s.scripts()
+
+
 def unit_price(s: Speaker) -> Answer:
     found = prices.unit_price(s.rows, s.words)
     if found is not None:

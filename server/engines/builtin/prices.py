@@ -189,6 +189,15 @@ def bill(rows: Sequence[Row]) -> list[Price]:
     ]
 
 
+def cheapest(rows: Sequence[Row]) -> list[Price]:
+    """Return the things of the lowest price; none where fewer than two have a price and a name."""
+    listed = [one for one in bill(rows) if letters(one.label) and not _PER.search(one.row.text)]
+    if len(listed) < 2:
+        return []
+    lowest = min(_number(one.text) for one in listed)
+    return [one for one in listed if _number(one.text) == lowest]
+
+
 _PER_PRICE = re.compile(
     rf"(?:(?:{_CURRENCY})\s?|(?<![\d.,]))(?:{_MONEY})\s?(?:{_CURRENCY})?\s?{_PER.pattern}", re.I
 )

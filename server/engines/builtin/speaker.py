@@ -25,10 +25,13 @@ Answer = tuple[str, str]
 
 
 class Speaker:
-    def __init__(self, intent: Intent, facts: Facts, today: dt.date) -> None:
+    def __init__(
+        self, intent: Intent, facts: Facts, today: dt.date, clock: dt.time | None = None
+    ) -> None:
         self.intent = intent
         self.facts = facts
         self.today = today
+        self.clock = clock
         self.language = language(intent.language)
         self.codes: tuple[Code, ...] = tuple(
             replace(code, text=without_controls(code.text)) for code in (facts.codes or ())[:ITEMS]

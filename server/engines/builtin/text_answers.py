@@ -10,6 +10,7 @@ from server.engines.builtin.price_answers import price
 from server.engines.builtin.speaker import SOME, Answer, Speaker
 from server.engines.builtin.tables import plain_words
 from server.engines.builtin.wants import Want
+from server.engines.matching import plain
 
 _GENERAL = frozenset(
     plain_words(
@@ -48,6 +49,8 @@ def measure(s: Speaker) -> Answer:
     """Answer with a figure of the unit asked for: in the named row, else in the largest print."""
     want = s.intent.want
     words = [word for word in s.words if word not in _GENERAL]
+    if want is Want.AMOUNT and (dose := fields.dose(s.texts)) and _asks_dose(s):
+        return s.say("reads", text=dose), s.scripts()
     if want is Want.AMOUNT and words:
         cross = tables.crossing(s.rows, words)
         if cross is not None:
@@ -87,6 +90,10 @@ def measure(s: Speaker) -> Answer:
     if alone is not None:
         return s.say("bare", value=alone.text), s.scripts()
     return s.say("none_measure"), s.seen()
+
+
+def _asks_dose(s: Speaker) -> bool:
+    return fields.DOSE_WORDS.search(plain(" ".join((s.intent.asked, *s.words)))) is not None
 
 
 def lookup(s: Speaker) -> Answer:

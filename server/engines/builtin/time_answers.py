@@ -73,6 +73,8 @@ def opening(s: Speaker) -> Answer:
     day = s.intent.weekday
     if day is None and s.intent.in_days is not None:
         day = (s.today.weekday() + s.intent.in_days) % 7
+    if (said := _now(s, found)) is not None:
+        return said, s.say("hours", items=everything)
     if day is not None:
         here = [one.text for one in found if day in one.days]
         if here:
@@ -80,6 +82,19 @@ def opening(s: Speaker) -> Answer:
         if any(one.days for one in found):
             return s.say("no_day"), s.say("hours", items=everything)
     return s.say("hours", items=everything), s.scripts()
+
+
+def _now(s: Speaker, found: list[hours.Opening]) -> str | None:
+    """Say whether it is open now, and until when; None for a question about another time."""
+    intent = s.intent
+    if s.clock is None or not intent.yes_no or intent.weekday is not None or intent.in_days:
+        return None
+    if hours.names_closed(intent.asked):
+        return None
+    today = [one for one in found if not one.days or s.today.weekday() in one.days]
+    ends = (hours.until(one.text, s.clock) for one in today)
+    end = next((one for one in ends if one is not None), None)
+    return s.say("closed_now") if end is None else s.say("open_now", value=end)
 
 
 def departure(s: Speaker) -> Answer:

@@ -24,11 +24,14 @@ class Want(StrEnum):
     COLOUR = "colour"
     LIGHT = "light"
     SHARP = "sharp"
+    # Where a code or a link goes
+    LEADS = "leads"
     EXPIRY = "expiry"
     EMAIL = "email"
     PHONE = "phone"
     URL = "url"
     CODE = "code"
+    CHEAPEST = "cheapest"
     TOTAL = "total"
     ENERGY = "energy"
     TEMPERATURE = "temperature"
@@ -76,6 +79,7 @@ _CODES = frozenset(
         Want.EMAIL,
         Want.PHONE,
         Want.URL,
+        Want.LEADS,
         Want.CODE,
         Want.LOOKUP,
         Want.NUMBER,

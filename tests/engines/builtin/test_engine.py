@@ -765,3 +765,14 @@ async def test_a_text_is_read_line_by_line(engine: BuiltinEngine) -> None:
     text = await ask(engine, bgr, "Read this to me", reading=True)
     assert text.split("\n") == ["Shake well", "before opening"]
     assert await ask(engine, scene(), "Read this to me", reading=True) == "NONE"
+
+
+async def test_where_the_date_is(engine: BuiltinEngine) -> None:
+    """A date needs no word beside it; where a code leads is no question about a place."""
+    page = np.full((300, 600, 3), 245, np.uint8)
+    cv2.putText(page, "LOT 4471", (40, 90), 0, 1.2, (20, 20, 20), 2, cv2.LINE_AA)
+    cv2.putText(page, "12.03.2027", (300, 240), 0, 1.2, (20, 20, 20), 2, cv2.LINE_AA)
+    found = await ask(engine, page, "Where is the date?", where=True)
+    assert found == "12.03.2027: at the bottom."
+    leads = await ask(engine, page, "Where does the code lead?", where=True)
+    assert leads.startswith("I see no QR code")

@@ -1,0 +1,114 @@
+"""Answers from rows of text, as strangers asked for them; no picture is read."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+
+from server.core.frames import Scene
+from server.engines.builtin.compose import compose
+from server.engines.builtin.facts import Facts
+from server.engines.builtin.intents import understand
+from server.engines.builtin.language import LANGUAGES
+from server.engines.builtin.wants import Want
+from tests.engines.builtin.test_fields import rows_of
+
+TUESDAY = dt.date(2026, 11, 24)
+BRIGHT = Scene(0.5, 0.5, None, False, False)
+MENU = ("Espresso 2.20", "Cappuccino 3.40", "Latte macchiato 3.90", "Tea 1.80", "Total 11.30")
+SHOP = ("Mon-Fri 9:00-18:00", "Sat 10:00-14:00")
+
+
+def first_line(question: str, *rows: str, clock: dt.time = dt.time(12)) -> str:
+    facts = Facts(BRIGHT, rows=tuple(rows_of(*rows)), codes=())
+    return compose(understand(question), facts, TUESDAY, clock=clock).partition("\n")[0]
+
+
+@pytest.mark.parametrize(
+    ("question", "rows", "answer"),
+    [
+        ("What is the cheapest?", MENU, "“Tea” costs 1.80."),
+        ("Which is cheaper?", ("Milk 1.29 €", "Oat drink 0.99 €"), "“Oat drink” costs 0.99 €."),
+        ("What is the cheapest?", ("Milk 1.29 €",), "It costs 1.29 €."),
+        ("Was ist am günstigsten?", MENU, "„Tea“ kostet 1.80."),
+        (
+            "Where does the code lead?",
+            ("https://example.org/menu",),
+            "The web address is https://example.org/menu.",
+        ),
+        (
+            "What is the error code?",
+            ("ERROR", "F07", "Call service"),
+            "Next to “ERROR” it says F07.",
+        ),
+        ("How many tablets?", ("Ibuprofen", "20 tablets"), "Next to “tablets” it says 20."),
+        (
+            "What is the dose?",
+            ("Dosage: take one tablet every", "8 hours with water. Keep away", "from children."),
+            "It reads: Dosage: take one tablet every 8 hours with water.",
+        ),
+        (
+            "How much should I take?",
+            ("Take 2 tablets every 4", "to 6 hours."),
+            "It reads: Take 2 tablets every 4 to 6 hours.",
+        ),
+    ],
+)
+def test_what_was_read_is_found(question: str, rows: tuple[str, ...], answer: str) -> None:
+    assert first_line(question, *rows) == answer
+
+
+@pytest.mark.parametrize(
+    ("question", "rows", "clock", "answer"),
+    [
+        ("Is it open now?", SHOP, dt.time(12), "Yes, until 18:00."),
+        ("Is it open?", SHOP, dt.time(8, 59), "No, not now."),
+        ("Is it open now?", SHOP, dt.time(18), "No, not now."),
+        ("Is the shop open?", ("Daily 9 am - 5:30 pm",), dt.time(17), "Yes, until 5:30 pm."),
+        ("Is it open now?", ("Daily 18:00-2:00",), dt.time(1), "Yes, until 2:00."),
+        ("Ist jetzt geöffnet?", ("Mo-Fr 9-12, 13-18 Uhr",), dt.time(13, 30), "Ja, bis 18 Uhr."),
+        ("Hat es jetzt offen?", ("Mo-Fr 9-12, 13-18 Uhr",), dt.time(12, 30), "Nein, jetzt nicht."),
+        ("Is it open tomorrow?", SHOP, dt.time(12), "For that day it says: Mon-Fri 9:00-18:00."),
+        (
+            "Is it closed?",
+            SHOP,
+            dt.time(12),
+            "It is open: Mon-Fri 9:00-18:00; Sat 10:00-14:00.",
+        ),
+    ],
+)
+def test_whether_it_is_open_now(
+    question: str, rows: tuple[str, ...], clock: dt.time, answer: str
+) -> None:
+    assert first_line(question, *rows, clock=clock) == answer
+
+
+# In each language: the cheapest, and where a code leads
+ASKED = {
+    "en": ("Which is the cheapest?", "Where does this link go?"),
+    "de": ("Welches ist am billigsten?", "Wohin führt der Code?"),
+    "fr": ("Quel est le moins cher ?", "Où mène ce code ?"),
+    "es": ("¿Cuál es el más barato?", "¿A dónde lleva el código?"),
+    "it": ("Qual è il più economico?", "Dove porta il codice?"),
+    "pt": ("Qual é o mais barato?", "Para onde leva o código?"),
+    "nl": ("Wat is het goedkoopste?", "Waarheen leidt de code?"),
+    "pl": ("Co jest najtańsze?", "Dokąd prowadzi ten kod?"),
+    "ru": ("Какой самый дешёвый?", "Куда ведёт код?"),
+    "uk": ("Що найдешевше?", "Куди веде код?"),
+    "tr": ("En ucuzu hangisi?", "Bu kod nereye gidiyor?"),
+    "ar": ("ما هو الأرخص؟", "إلى أين يؤدي الرمز؟"),
+    "hi": ("सबसे सस्ता क्या है?", "कोड कहाँ ले जाता है?"),
+    "ja": ("一番安いのは何ですか？", "コードのリンク先は？"),
+    "ko": ("가장 싼 것은 무엇인가요?", "이 코드는 어디로 연결되나요?"),
+    "zh": ("哪个最便宜？", "这个码指向哪里？"),
+}
+
+
+def test_both_questions_are_understood_in_each_language() -> None:
+    assert ASKED.keys() == set(LANGUAGES)
+    found = {
+        code: tuple((one.want, one.language) for one in map(understand, asked))
+        for code, asked in ASKED.items()
+    }
+    assert found == {code: ((Want.CHEAPEST, code), (Want.LEADS, code)) for code in ASKED}
