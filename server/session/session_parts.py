@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 from server.camera.camera import Camera
-from server.core.aio import TaskSet
+from server.core.aio import TaskSet, in_pool
 from server.core.errors import QwenCameraError
 from server.engines.builtin.intents import language_of
 from server.session.background_work import BackgroundWork
@@ -46,7 +46,7 @@ class SessionParts:
         `on_status` is called when the camera's state changes, and after each hold.
         """
         self._id = id
-        self._inference = tools.inference
+        self._inference, self._tools = tools.inference, tools
         self.camera = Camera(sample_rate=limits.sample_rate, metrics=tools.metrics)
         self.outbox = Outbox(on_drop=tools.metrics.messages_dropped.inc)
         self.cameras = Cameras(
@@ -93,7 +93,7 @@ class SessionParts:
             outbox=self.outbox,
             metrics=tools.metrics,
             tasks=self.tasks,
-            language=lambda text: self.requests.preferences.language or language_of(text),
+            language=self._language_of,
             allowed=lambda: self.requests.consent.voice_given,
         )
         self.questions = Questions(
@@ -161,6 +161,13 @@ class SessionParts:
         self.stills.listen(False)
         self.cameras.listen(False)
         self.programs.listen(False)
+
+    async def _language_of(self, answer: str) -> str | None:
+        """Return the language that the visitor chose, else that of the text: in a thread, as the first
+        look makes the patterns of all languages.
+        """
+        chosen = self.requests.preferences.language
+        return chosen or await in_pool(self._tools.prepare_pool, language_of, answer)
 
     async def close(self, reason: str) -> None:
         """Stop and forget everything; a failure skips nothing. Safe to call more than once."""

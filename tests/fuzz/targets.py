@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import struct
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import SimpleNamespace
@@ -65,10 +66,13 @@ from server.rtc.sdpfrag import parse_fragment
 from server.rtc.sound.microphone import MOST_BURST, MOST_SPEED, MicrophoneStream
 from server.rtc.voice_section import find_voice
 from server.web.middleware import plain_path
+from tests.support.text_readers import READERS
 
 Target = Callable[[bytes], None]
 
 MOST_MESSAGE = 64 * 1024
+# Ten times what test_text_cost.py allows: the fuzzer's code is slower, and finds what is slower by far.
+MOST_READING_SECONDS = 0.05
 HANDSHAKE = (
     b"GET /ws/a HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDAwMDAwMDAwMDAwMDAwMA==\r\n\r\n"
@@ -375,6 +379,22 @@ def frames(data: bytes) -> None:
     assert sum(map(len, socket.data_to_send())) <= 2 * len(data) + 200
 
 
+for _read, _ in READERS.values():
+    # Patterns of languages are made when they are first used.
+    _read("a word")
+
+
+def words(data: bytes) -> None:
+    """A piece of text again and again, as long as each reader of others' text ever gets it: none holds the loop."""
+    piece = text(data[:200]) or " "
+    for name, (read, most) in READERS.items():
+        long = (piece * (most // len(piece) + 1))[:most]
+        began = time.thread_time()
+        read(long)
+        took = time.thread_time() - began
+        assert took < MOST_READING_SECONDS, f"{name} took {took:.3f} s"
+
+
 TARGETS: dict[str, Target] = {
     "offer": offer,
     "candidate": candidate,
@@ -394,4 +414,5 @@ TARGETS: dict[str, Target] = {
     "answers": answers,
     "log_line": log_line,
     "frames": frames,
+    "words": words,
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import pkgutil
 import re
@@ -12,22 +11,14 @@ from typing import Any
 import pytest
 
 import server
-from server.attention import pointing, watch_answers
-from server.catalogue import control_tokens
-from server.completions.camera_urls import read_url
-from server.core.errors import BadRequest, UploadRefused
-from server.core.frames import Detail
+from server.attention import watch_answers
 from server.core.messages.base import MAX_QUESTION_CHARS
-from server.core.redact import plain, redact
-from server.engines import order_words, read_words, recollection, routing
 from server.engines.builtin import conditions, intents
 from server.engines.builtin.language import LANGUAGES, language
 from server.engines.builtin.watch_words import watch_words
-from server.engines.reply import SLICE_CHARS, AnswerText
 from server.vision import grounding
-from server.voice.sentences import Sentences
-from server.voice.spoken import spoken
 from tests.support.hostile_texts import UNITS, hostile, seconds
+from tests.support.text_readers import READERS
 
 # Characters at which a pattern is measured, and again four times as many
 LENGTHS = (60, 1_000)
@@ -133,55 +124,6 @@ def test_a_pattern_takes_time_in_proportion(name: str) -> None:
 
     growths = {kind: growth(whole, unit) for kind, unit in UNITS.items()}
     assert {kind: times for kind, times in growths.items() if times > MOST_GROWTH} == {}
-
-
-def in_pieces(text: str) -> None:
-    sentences = Sentences()
-    for begin in range(0, len(text), 5):
-        sentences.add(text[begin : begin + 5])
-    sentences.end()
-
-
-def answer(text: str) -> None:
-    reply = AnswerText()
-    reply.feed(text)
-    reply.end()
-
-
-def shown(text: str) -> None:
-    sentence = pointing.Sentence()
-    for begin in range(0, len(text), 5):
-        sentence.feed(text[begin : begin + 5])
-    sentence.end()
-
-
-def address(text: str) -> None:
-    with contextlib.suppress(BadRequest, UploadRefused):
-        read_url(text)
-
-
-# Readers of others' text, with the most characters that they get at once
-READERS: dict[str, tuple[Callable[[str], object], int]] = {
-    "a question's order": (order_words.order_in, MAX_QUESTION_CHARS),
-    "a question's detail": (routing.wants_detail, MAX_QUESTION_CHARS),
-    "a question's route": (
-        lambda text: routing.choose(text, Detail.AUTO, None),
-        MAX_QUESTION_CHARS,
-    ),
-    "words to be read": (read_words.wants_reading, MAX_QUESTION_CHARS),
-    "a stop": (read_words.is_stop, MAX_QUESTION_CHARS),
-    "a short question's intent": (intents.understand, 40),
-    "control tokens of a question": (control_tokens.known().clean, SLICE_CHARS),
-    "an event of an answer": (answer, SLICE_CHARS),
-    "a sentence before boxes": (shown, 1_000),
-    "conditions in a question": (watch_answers.conditions_in, 4_000),
-    "sentences of an answer": (in_pieces, 1_000),
-    "words for a voice": (spoken, 1_000),
-    "a line of a log": (redact, 2_000),
-    "an error": (plain, 2_000),
-    "a picture's address": (address, 2_000),
-    "pictures that an answer names": (lambda text: recollection.cited(text, 8), 4_000),
-}
 
 
 # Readers whose work has a bound: it grows faster up to that.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
 from server.core import messages as wire
@@ -53,10 +53,10 @@ class Speaking:
         outbox: Outbox,
         metrics: Metrics,
         tasks: TaskSet,
-        language: Callable[[str], str | None],
+        language: Callable[[str], Awaitable[str | None]],
         allowed: Callable[[], bool] = lambda: True,
     ) -> None:
-        """`language` names the language of an answer's text, BCP 47, or None. `allowed()`: the
+        """`language` finds the language of an answer's text, BCP 47, or None. `allowed()`: the
         voice's machine may have the answers; else the page reads them.
         """
         self._line = line
@@ -265,7 +265,7 @@ class Speaking:
         asked, rate, begun, stalled = time.monotonic(), RATE, False, False
         fade = CrossFade()
         try:
-            language = self._language(now.until(piece))
+            language = await self._language(now.until(piece))
             speaking = self._voice.speak(piece.text, language=language)
             async with aclosing(speaking) as chunks:
                 async for chunk in chunks:

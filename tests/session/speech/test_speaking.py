@@ -72,6 +72,10 @@ class Listener:
     async def close(self) -> None: ...
 
 
+async def found_language(text: str) -> str | None:
+    return "de" if "Tasse" in text else "en"
+
+
 class Rig:
     """A session's speaking, with a listener that takes frames on request."""
 
@@ -89,7 +93,7 @@ class Rig:
             outbox=self.outbox,
             metrics=self.metrics,
             tasks=self.tasks,
-            language=lambda text: "de" if "Tasse" in text else "en",
+            language=found_language,
         )
         self.speaking.wanted = True
         self.speaking.on_stopped = lambda *stop: self.stops.append(stop)
