@@ -12,15 +12,20 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
+import numpy as np
 import pytest
+from aiortc.mediastreams import MediaStreamError
 from prometheus_client.parser import text_string_to_metric_families
 
 from scripts.bench.camera_peer import CameraPeer, close_all
 from scripts.bench.http_json import json_request, request, unchecked_tls
 from scripts.bench.live_encoder import EncodedFrame, LiveEncoder
+from scripts.bench.voice_peer import Microphone, VoicePeer
 from scripts.lan_addresses import Identity
 from scripts.local_certificate import Keeper
 from tests.support.decoder_memory import DEEP, LARGE, Frames, shown_backwards, shown_late
@@ -127,6 +132,89 @@ async def attacked(folder: Path, *, tls: bool) -> AsyncIterator[ServerProcess]:
         settings |= {"HTTPS_ENABLED": "true", "SSL_CERT_PATH": pem, "SSL_KEY_PATH": pem}
     async with ServerProcess(settings, module=READABLE) as server:
         yield server
+
+
+def long_packets() -> Iterator[bytes]:
+    """120 ms of stereo noise in each: six times as much sound as time."""
+    encoder = av.CodecContext.create("libopus", "w")
+    encoder.bit_rate, encoder.sample_rate, encoder.layout = 64_000, 48_000, "stereo"
+    encoder.format = av.AudioFormat("s16")
+    encoder.options = {"frame_duration": "120"}
+    noise = np.random.default_rng(0)
+    made: list[bytes] = []
+    while len(made) < 20:
+        loud = noise.integers(-20_000, 20_000, (1, 2 * 5_760), np.int16)
+        frame = av.AudioFrame.from_ndarray(loud, format="s16", layout="stereo")
+        frame.sample_rate = 48_000
+        made += [bytes(packet) for packet in encoder.encode(frame)]
+    return itertools.cycle(made)
+
+
+def garbage() -> Iterator[bytes]:
+    """A head that says 48 frames of 2.5 ms with lengths of their own, and noise."""
+    chance = random.Random(0)
+    while True:
+        yield bytes([0x9B | chance.randrange(32) << 3 & 0xFF, 0xB0]) + chance.randbytes(1_100)
+
+
+class HostileMicrophone(Microphone):
+    """Sends packets without a pause, with times that jump."""
+
+    def __init__(self, payloads: Iterator[bytes]) -> None:
+        super().__init__()
+        self._payloads = payloads
+        self._chance = random.Random(1)
+        self.sent = 0
+
+    async def recv(self) -> av.Packet[Any]:
+        await asyncio.sleep(0.001)
+        if self.readyState != "live":
+            raise MediaStreamError
+        packet = av.Packet(next(self._payloads))
+        packet.pts = (
+            self.sent * 960 if self._chance.random() < 0.9 else self._chance.getrandbits(31)
+        )
+        packet.time_base = Fraction(1, 48_000)
+        self.sent += 1
+        return packet
+
+
+@pytest.mark.parametrize("payloads", [long_packets, garbage], ids=["120 ms each", "garbage"])
+async def test_four_microphones_that_send_bombs(payloads: Callable[[], Iterator[bytes]]) -> None:
+    """Some hundred packets a second of each, hands-free: what is too much is dropped, others are served."""
+    cameras = [LiveEncoder(rate=2.0) for _ in range(4)]
+    async with ServerProcess(SETTINGS, module=READABLE) as server:
+        peers = [VoicePeer(server.url, camera) for camera in cameras]
+        try:
+            for peer in peers:
+                peer.microphone = HostileMicrophone(payloads())
+                await peer.connect()
+                await peer.open_socket()
+                await peer.send({"type": "settings", "microphone": "hands_free"})
+            await asyncio.sleep(1)
+            before = server.footprint().rss
+            attack = asyncio.create_task(asyncio.sleep(FLOOD_SECONDS))
+            times, most = await served(server, attack)
+            sent = [
+                peer.microphone.sent
+                for peer in peers
+                if isinstance(peer.microphone, HostileMicrophone)
+            ]
+            dropped = await metric(server, "sound_packets_dropped_total")
+            print(
+                f"{before:.0f} -> {most:.0f} MiB, {times[len(times) // 2]:.3f}, {times[-1]:.3f} s"
+            )
+            print(f"{sent} sent, {dropped:.0f} dropped")
+            assert min(sent) > 300
+            assert dropped > 0.3 * sum(sent)
+            assert most - before < FLOOD_MIB
+            assert times[len(times) // 2] < USUAL_SECONDS
+            assert times[-1] < LONGEST_SECONDS
+            assert await metric(server, "errors_total") == 0
+        finally:
+            await close_all(peers)
+            for camera in cameras:
+                await camera.close()
 
 
 @dataclass(frozen=True)
