@@ -252,7 +252,10 @@ TABLE: dict[str, list[tuple[str, str]]] = {
         ("Combien coûte le café ?", r"« Café » coûte 2,20 ?€\."),
         ("Quel est le prix de la soupe ?", r"« Soupe à l'oignon » coûte 6,50 ?€\."),
         ("What does the tart cost?", r"“Tarte aux pommes” costs 5,80 ?€\."),
-        ("Traduis ce menu", r"Je ne sais pas traduire, mais je peux lire : Menu du jour .*2,20 ?€"),
+        (
+            "Traduis ce menu",
+            r"Je ne sais pas traduire, mais je peux lire :\nMenu du jour\n.*\| Café \| 2,20 ?€ \|",
+        ),
     ],
     "medicine box": [
         ("What medicine is this?", r"The largest line reads “Ibuprofen 400 ?mg”\."),
@@ -333,10 +336,10 @@ TABLE: dict[str, list[tuple[str, str]]] = {
     ],
     "chinese cafe": [
         ("咖啡多少钱？", r"“咖啡”的价格是 [¥￥]28。"),
-        ("上面写着什么？", r"上面写着：营业时间.*绿茶.*"),
-        ("Read this", r"It reads: 营业时间.*"),
+        ("上面写着什么？", r"上面写着：\n营业时间.*\n\| 绿茶 \| [¥￥]18 \|\n.*"),
+        ("Read this", r"It reads:\n营业时间\n.*"),
     ],
-    "japanese cafe": [("What does it say?", r"It reads: カフェ ?さくら · コーヒー ?450円")],
+    "japanese cafe": [("What does it say?", r"It reads:\nカフェ ?さくら\nコーヒー ?450円")],
     "power bank": [
         ("What is the battery capacity?", r"It says 10000 ?mAh\."),
         ("How many volts?", r"It says 5 ?V\."),
@@ -356,7 +359,7 @@ TABLE: dict[str, list[tuple[str, str]]] = {
         ("Quel est le mot de passe ?", r"Le mot de passe Wi-Fi est espresso2026"),
         (
             "Read this",
-            r"It reads: Free Wi-Fi for guests · Network: CafeNet · Password: espresso2026",
+            r"It reads:\nFree Wi-Fi for guests\nNetwork: CafeNet\nPassword: espresso2026\n.*",
         ),
     ],
     "bus stop": [
@@ -404,14 +407,14 @@ TABLE: dict[str, list[tuple[str, str]]] = {
     ],
     "green box": [("What colour is it?", r"In the middle it is green\.")],
     "upside down": [
-        ("What does it say?", r"It reads: TABASCO · Hot sauce 60 ?ml · Best before 12\.03\.2027"),
+        ("What does it say?", r"It reads:\nTABASCO\nHot sauce 60 ?ml\nBest before 12\.03\.2027"),
         ("When does it expire?", r"It is good until 12\.03\.2027\. .*"),
     ],
     "turned right": [
-        ("Read this", r"It reads: TABASCO · Hot sauce 60 ?ml · Best before 12\.03\.2027")
+        ("Read this", r"It reads:\nTABASCO\nHot sauce 60 ?ml\nBest before 12\.03\.2027")
     ],
     "turned left": [
-        ("Read this", r"It reads: TABASCO · Hot sauce 60 ?ml · Best before 12\.03\.2027")
+        ("Read this", r"It reads:\nTABASCO\nHot sauce 60 ?ml\nBest before 12\.03\.2027")
     ],
     "leaning": [("How heavy is it?", r"It says 150 ?g\.")],
     "blurred": [

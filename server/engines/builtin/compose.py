@@ -58,6 +58,7 @@ _ROWS: dict[Want, Callable[[Speaker], Answer]] = {
     Want.TOTAL: price_answers.total,
     Want.PRICE: price_answers.price,
     Want.CHEAPEST: price_answers.cheapest,
+    Want.DEAREST: price_answers.dearest,
     Want.UNIT_PRICE: price_answers.unit_price,
     Want.HOURS: time_answers.opening,
     Want.DEPARTURE: time_answers.departure,
@@ -83,23 +84,29 @@ def compose(
     past: bool = False,
     clock: dt.time | None = None,
 ) -> str:
-    """Return the answer in one line, and often a line with details below.
+    """Return the answer, mostly in one line, and often a line with details below.
 
     `running`: the answer is one of a series of descriptions, and short. `brief`: without details.
     `past`: the question is about the recent past; the answer says what has changed since the last look.
     `clock`: the time of day; without one nothing is said about now.
     """
     speaker = Speaker(intent, facts, today, clock)
-    if running:
-        first, second = look_answers.summary(speaker, running=True)
-    else:
-        first, second = _answer(speaker)
+    first, second = look_answers.summary(speaker, running=True) if running else _answer(speaker)
     if past and first.startswith((speaker.say("cannot"), speaker.say("cannot_here"))):
         first = speaker.say("no_past")
         second = " ".join(look_answers.change(speaker)) if facts.change is not None else ""
-    return "\n".join(
-        " ".join(line.split()) for line in (first, "" if brief and first else second) if line
-    )
+    return _text(first, "" if brief and first else second)
+
+
+def _text(*parts: str) -> str:
+    """Join parts as lines; a table has an empty line behind it, where it ends in Markdown."""
+    lines: list[str] = []
+    for line in (line for part in parts if part for line in part.split("\n")):
+        if lines and lines[-1].startswith("|") and not line.startswith("|"):
+            lines.append("")
+        if line:
+            lines.append(" ".join(line.split()))
+    return "\n".join(lines)
 
 
 def social(intent: Intent) -> str | None:
@@ -109,18 +116,20 @@ def social(intent: Intent) -> str | None:
     return language(intent.language).say(intent.want.value)
 
 
-def compose_several(intent: Intent, looks: Sequence[tuple[str, Facts]], today: dt.date) -> str:
-    """Return the answer about cameras with these names: a line for each; what holds for all, once."""
+def compose_several(
+    intent: Intent, looks: Sequence[tuple[str, Facts]], today: dt.date, clock: dt.time | None = None
+) -> str:
+    """Return the answer about cameras with these names, one after the other; what holds for all, once."""
     words = language(intent.language)
-    answers = [compose(intent, facts, today).partition("\n") for _, facts in looks]
+    answers = [_answer(Speaker(intent, facts, today, clock)) for _, facts in looks]
     names = [_camera(words, name) for name, _ in looks]
-    firsts = [first for first, _, _ in answers]
+    firsts = [first for first, _ in answers]
     if all(first in {words.say("cannot"), words.say("cannot_here")} for first in firsts):
         firsts = [words.say("cannot")] * len(firsts)
     of_all = firsts[:1] if len(set(firsts)) == 1 else []
     if of_all and intent.want in _ABOUT_ITSELF:
         # The engine says what it cannot do; what it sees all the same is each camera's own.
-        said = [second for _, _, second in answers]
+        said = [second for _, second in answers]
     elif of_all:
         said, names, of_all = firsts[:1], [words.listed(names)], []
     else:
@@ -130,7 +139,7 @@ def compose_several(intent: Intent, looks: Sequence[tuple[str, Facts]], today: d
         for name, text in zip(names, said, strict=True)
         if text
     ]
-    return "\n".join([*of_all, *lines])
+    return _text(*of_all, *lines)
 
 
 def _camera(words: Language, name: str) -> str:

@@ -233,7 +233,9 @@ class BuiltinEngine:
             for camera, picture in [*views, (request.camera, request.picture)]
         ]
         self._advise(intent.want, False)
-        return await in_pool(self._heavy, compose_several, intent, looks, self._today())
+        return await in_pool(
+            self._heavy, compose_several, intent, looks, self._today(), self._clock()
+        )
 
     def _advise(self, want: Want, running: bool) -> None:
         if want in {Want.OTHER, Want.SUMMARY, Want.LOOKUP} and not running and not self._advised:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from server.engines.builtin import prices, tables
-from server.engines.builtin.speaker import ITEMS, SOME, Answer, Speaker
+from server.engines.builtin.fields import letters
+from server.engines.builtin.speaker import ITEMS, Answer, Speaker
 
 
 def total(s: Speaker) -> Answer:
@@ -39,25 +40,36 @@ def price(s: Speaker) -> Answer:
         return s.say("total", value=sum_of_all.text), s.row(sum_of_all.row, sum_of_all.text)
     target = " ".join(s.words)
     if target and sum_of_all is not None:
-        listed = s.items((one.row.text for one in prices.bill(s.rows)), SOME)
-        return s.say("no_item", target=target), s.say("other_prices", items=listed)
+        return s.say("no_item", target=target), s.prices_of("other_prices", prices.bill(s.rows))
     if len(tags) == 1 or tags[0].row.height > 1.3 * tags[1].row.height:
         first = tags[0]
         named = any(tables.names_it(row.text, word) for row in s.rows for word in s.words)
         if target and not named:
             return s.say("price_alone", value=first.text, target=target), s.seen()
         return s.say("price", value=first.text), s.row(first.row, first.text)
-    listed = s.items((one.row.text for one in tags), SOME)
     if target and len(s.words) <= 2:
-        return s.say("no_item", target=target), s.say("other_prices", items=listed)
-    return s.say("prices", count=len(tags), items=listed), s.scripts()
+        return s.say("no_item", target=target), s.prices_of("other_prices", tags)
+    if (holds := prices.current(tags)) is not None:
+        return s.say("price", value=holds.text), s.scripts(s.prices_of("other_prices", tags))
+    return s.prices_of("prices", tags, count=len(tags)), s.scripts()
 
 
 def cheapest(s: Speaker) -> Answer:
     """Answer with the thing of the lowest price; one price alone is told as it is."""
-    found = prices.cheapest(s.rows)
+    return _extreme(s, highest=False)
+
+
+def dearest(s: Speaker) -> Answer:
+    """Answer with the thing of the highest price; one price alone is told as it is."""
+    return _extreme(s, highest=True)
+
+
+def _extreme(s: Speaker, *, highest: bool) -> Answer:
+    found = prices.extreme(s.rows, highest=highest)
     if not found:
         return price(s)
+    if not letters(found[0].label):
+        return s.say("price", value=found[0].text), s.scripts()
     said = [s.say("item", label=one.label, value=one.text) for one in found[:ITEMS]]
     return s.sentence(*said), s.scripts()
 

@@ -52,6 +52,17 @@ _INCLUDING = word_pattern(
     "incl, incl*, inkl, inkl*, including, ttc, iva incluido, iva inclusa, iva incluído, brutto, gross, kdv dahil",
     "税込, 含税, 含稅",
 )
+_NOW = word_pattern(
+    "now, only, today, jetzt, nur, heute, aktion, angebot, maintenant, promo, ahora, oferta, solo, ora, adesso, offerta, "
+    "agora, promocao, nu, aanbieding, teraz, promocja, simdi, indirimli",
+    "现价, 現価, 特価, 特价, 优惠价, 今だけ",
+)
+_OLD = word_pattern(
+    "was, before, instead of, old price, rrp, msrp, list price, statt, vorher, bisher, uvp, fruher, avant, au lieu de, "
+    "prix conseille, antes, en lugar de, precio anterior, prima, anziche, invece di, era, em vez de, de antes, voor, van, "
+    "adviesprijs, zamiast, przed, wczesniej, yerine, eski fiyat",
+    "原价, 原價, 定価, 通常価格, 元の価格",
+)
 _MONEY_BACK = word_pattern(
     "change, change due, ruckgeld, wechselgeld, zuruck, rendu, monnaie, monnaie rendue, cambio, vuelto, "
     "resto, troco, wisselgeld, reszta, para üstü",
@@ -189,13 +200,34 @@ def bill(rows: Sequence[Row]) -> list[Price]:
     ]
 
 
-def cheapest(rows: Sequence[Row]) -> list[Price]:
-    """Return the things of the lowest price; none where fewer than two have a price and a name."""
-    listed = [one for one in bill(rows) if letters(one.label) and not _PER.search(one.row.text)]
+def priced(row: Row) -> Price | None:
+    """Return a row's price with the words before it, when the row ends in its only price."""
+    here = _money(row.text, bare=True)
+    if len(here) != 1 or not row.text.rstrip().endswith(here[0]):
+        return None
+    label = _without_money(row.text)
+    return Price(here[0], row, label) if letters(label) else None
+
+
+def extreme(rows: Sequence[Row], *, highest: bool = False) -> list[Price]:
+    """Return the things of the lowest or highest price; prices alone where none has a name.
+
+    None where fewer than two can be compared.
+    """
+    each = [one for one in bill(rows) if not _PER.search(one.row.text)]
+    listed = [one for one in each if letters(one.label)] or each
     if len(listed) < 2:
         return []
-    lowest = min(_number(one.text) for one in listed)
-    return [one for one in listed if _number(one.text) == lowest]
+    end = (max if highest else min)(_number(one.text) for one in listed)
+    return [one for one in listed if _number(one.text) == end]
+
+
+def current(found: Sequence[Price]) -> Price | None:
+    """Return the price that holds where a second one is crossed out: "was 9.99, now 7.49"."""
+    now = [one for one in found if _NOW.search(plain(one.row.text))]
+    old = [one for one in found if _OLD.search(plain(one.row.text))]
+    left = [one for one in now or found if one not in old]
+    return left[0] if (now or old) and len(left) == 1 and len(found) == 2 else None
 
 
 _PER_PRICE = re.compile(

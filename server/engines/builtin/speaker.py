@@ -5,13 +5,16 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import takewhile
 
 from server.engines.builtin.bidi import POP, without_controls
 from server.engines.builtin.codes import Code
 from server.engines.builtin.facts import Facts
+from server.engines.builtin.fields import letters
 from server.engines.builtin.intents import Intent
 from server.engines.builtin.language import TELL_SCRIPTS, language
 from server.engines.builtin.lines import Row, row_of
+from server.engines.builtin.prices import Price, priced
 from server.engines.builtin.tables import Beside
 
 # Most rows, and most items of a list, in an answer
@@ -20,7 +23,9 @@ ITEMS = 5
 # Rows quoted below an answer, in place of all
 SOME = 4
 
-# The answer, and the line below it, which may be ""
+_HERE = "\0"
+
+# The answer, and the line below it, which may be ""; the answer may have lines of its own
 Answer = tuple[str, str]
 
 
@@ -59,10 +64,53 @@ class Speaker:
         rows = self.rows if rows is None else rows
         text = ""
         for row in rows[:most]:
-            end = text.rstrip(POP)[-1:]
-            goes_on = end and row.text[:1].islower() and (end.isalpha() or end in ",-")
-            text += (" " if goes_on else " · " if text else "") + self.language.isolate(row.text)
+            text = self._with_row(text, row, " · ")
         return text + (" …" if len(rows) > most else "")
+
+    def lines(self, rows: Sequence[Row] | None = None) -> str:
+        """Return rows as lines, in Markdown: things with their prices are a table of two columns."""
+        rows = (self.rows if rows is None else rows)[:ROWS]
+        text = ""
+        at = 0
+        while at < len(rows):
+            listed = takewhile(lambda one: one is not None, map(priced, rows[at:]))
+            table = [(one.label, one.text) for one in listed if one is not None]
+            if len(table) < 2:
+                text = self._with_row(text, rows[at], "\n")
+                at += 1
+                continue
+            text += ("\n" if text else "") + self.table(table) + "\n"
+            at += len(table)
+        return text.rstrip("\n")
+
+    def table(self, rows: Iterable[tuple[str, str]]) -> str:
+        """Return a Markdown table without a head; the second column is for figures."""
+        cells = [
+            tuple(self.language.isolate(cell.replace("|", r"\|")) for cell in row) for row in rows
+        ]
+        return "\n".join(
+            ("| | |", "|---|---:|", *(f"| {left} | {right} |" for left, right in cells))
+        )
+
+    def _with_row(self, text: str, row: Row, between: str) -> str:
+        end = text.rstrip(POP)[-1:]
+        goes_on = end and row.text[:1].islower() and (end.isalpha() or end in ",-")
+        return (
+            text + (" " if goes_on else between if text else "") + self.language.isolate(row.text)
+        )
+
+    def reads(self, key: str, rows: Sequence[Row] | None = None) -> str:
+        """Return a phrase that ends with what was read: behind it, or from the next line on."""
+        text = self.lines(rows)
+        return self.say(key, text=("\n" if "\n" in text else "") + text)
+
+    def prices_of(self, key: str, listed: Sequence[Price], **values: object) -> str:
+        """Return a phrase that ends with prices and their things, as a table where each has one."""
+        shown = listed[:ROWS]
+        if len(shown) > 1 and all(letters(one.label) for one in shown):
+            begin = self.say(key, items=_HERE, **values).partition(_HERE)[0].rstrip()
+            return f"{begin}\n{self.table((one.label, one.text) for one in shown)}"
+        return self.say(key, items=self.items((one.row.text for one in listed), SOME), **values)
 
     def largest(self) -> Row:
         """Return the row in the largest print; words are preferred to a figure of similar size."""

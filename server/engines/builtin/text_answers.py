@@ -27,15 +27,14 @@ def read(s: Speaker) -> Answer:
     if not s.rows:
         return code_sentence(s), ""
     second = code_sentence(s) if s.codes else ""
-    return s.say("reads", text=s.listing()), second or s.scripts(
+    return s.reads("reads"), second or s.scripts(
         s.say("unread") if s.facts.unread and len(s.rows) < 2 else ""
     )
 
 
 def read_instead(s: Speaker) -> Answer:
     """Answer with the text itself, when a translation or a summary was asked for."""
-    text = s.listing(s.rows or s.all_rows)
-    return s.say(s.intent.want.value, text=text), s.scripts()
+    return s.reads(s.intent.want.value, s.rows or s.all_rows), s.scripts()
 
 
 def says(s: Speaker) -> Answer:

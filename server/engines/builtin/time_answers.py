@@ -94,7 +94,8 @@ def _now(s: Speaker, found: list[hours.Opening]) -> str | None:
     today = [one for one in found if not one.days or s.today.weekday() in one.days]
     ends = (hours.until(one.text, s.clock) for one in today)
     end = next((one for one in ends if one is not None), None)
-    return s.say("closed_now") if end is None else s.say("open_now", value=end)
+    now = s.clock.strftime("%H:%M")
+    return s.say("open_now", value=end, now=now) if end else s.say("closed_now", now=now)
 
 
 def departure(s: Speaker) -> Answer:

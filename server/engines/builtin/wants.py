@@ -32,6 +32,7 @@ class Want(StrEnum):
     URL = "url"
     CODE = "code"
     CHEAPEST = "cheapest"
+    DEAREST = "dearest"
     TOTAL = "total"
     ENERGY = "energy"
     TEMPERATURE = "temperature"
