@@ -37,9 +37,8 @@ try:
     from scripts.bench.camera_peer import CameraPeer
     from scripts.bench.http_json import Reply
     from scripts.bench.live_encoder import LiveEncoder, Scene
-    from scripts.checks import local, media, speech, web, words
+    from scripts.checks import local, media, speech, web
     from scripts.checks.finding import Finding, State, masked, table
-    from scripts.checks.words import say
 except ModuleNotFoundError as missing:
     go_on_inside(missing, install="bash scripts/run.sh")
 
@@ -61,14 +60,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         default=ROOT / ".env",
         help="this machine's settings (.env)",
     )
-    add(
-        "--json", action="store_true", help="print JSON, in English unless --language names another"
-    )
-    add(
-        "--language",
-        choices=words.LANGUAGES,
-        help="of the results (that of LC_ALL, LC_MESSAGES or LANG)",
-    )
+    add("--json", action="store_true", help="print JSON")
     chosen = parser.parse_args(arguments)
     if chosen.address is not None and chosen.server_url is not None:
         parser.error("give the address once")
@@ -137,12 +129,10 @@ class Examination:
         if code and not trusted and urlsplit(self.url).hostname not in LOOPBACK:
             yield Finding(
                 "access",
-                say("Access"),
+                "Access",
                 State.SKIPPED,
-                say(
-                    "Not checked: the access code is not sent to a server that this machine does not trust."
-                ),
-                todo=say("Correct the certificate, or trust its authority with --authority."),
+                "Not checked: the access code is not sent to a server that this machine does not trust.",
+                todo="Correct the certificate, or trust its authority with --authority.",
             )
             return
         async for finding in self._media(code, health):
@@ -196,9 +186,7 @@ class Examination:
                     other.cancel()
                 await asyncio.gather(*others, return_exceptions=True)
             if not relays:
-                yield Finding(
-                    "relays", say("Relays"), State.SKIPPED, say("This server offers none.")
-                )
+                yield Finding("relays", "Relays", State.SKIPPED, "This server offers none.")
         finally:
             await peer.close()
             await encoder.close()
@@ -231,13 +219,13 @@ class Examination:
         port = self._settings.port
         if local.port_taken(self._settings.host, port):
             cause, todo = (
-                say("Another program holds port {port}.", port=port),
-                say("End it, or set another PORT, then start the server."),
+                f"Another program holds port {port}.",
+                "End it, or set another PORT, then start the server.",
             )
         else:
             cause, todo = (
-                say("Port {port} is free: no server runs.", port=port),
-                say("Start it: bash scripts/run.sh"),
+                f"Port {port} is free: no server runs.",
+                "Start it: bash scripts/run.sh",
             )
         return Finding("server", server.title, server.state, server.text, cause, todo)
 
@@ -306,9 +294,9 @@ async def examine(chosen: argparse.Namespace) -> bool:
         }
         print(json.dumps(report, indent=2))
     else:
-        result = say("Nothing failed.")
+        result = "Nothing failed."
         if failed:
-            result = say("Does not work: {checks}.", checks="; ".join(failed))
+            result = f"Does not work: {'; '.join(failed)}."
         when = began.strftime("%Y-%m-%d %H:%M:%S UTC")
         print(f"\n{result}  {masked(examination.url)}, {when}, {seconds} s")
     return not failed
@@ -316,7 +304,6 @@ async def examine(chosen: argparse.Namespace) -> bool:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     chosen = options(arguments)
-    words.choose(chosen.language or ("en" if chosen.json else words.wanted(os.environ)))
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A terminal of another encoding shows marks in place of letters that it does not have.
         sys.stdout.reconfigure(errors="replace")

@@ -7,9 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Self
-from unicodedata import category, combining, east_asian_width
-
-from scripts.checks.words import say
 
 _IPV4 = re.compile(r"\b(\d{1,3}\.\d{1,3})\.\d{1,3}\.\d{1,3}\b", re.ASCII)
 _IPV6 = re.compile(
@@ -62,34 +59,10 @@ def masked(text: str) -> str:
 
 def table(findings: Iterable[Finding]) -> str:
     """Format findings for a terminal: one line each, with cause and remedy below."""
-    words = {
-        State.OK: say("ok"),
-        State.WARN: say("LOOK"),
-        State.FAILED: say("FAILED"),
-        State.SKIPPED: "-",
-    }
-    wide = max(7, *map(_columns, words.values()))
+    words = {State.OK: "ok", State.WARN: "LOOK", State.FAILED: "FAILED", State.SKIPPED: "-"}
     lines = []
     for found in findings:
-        lines.append(f"{_wide(words[found.state], wide)} {_wide(found.title, 16)} {found.text}")
-        if found.cause:
-            lines.append(f"{'':<{wide + 17}} {say('Cause: {cause}', cause=found.cause)}")
-        if found.todo:
-            lines.append(f"{'':<{wide + 17}} {say('To do: {todo}', todo=found.todo)}")
+        lines.append(f"{words[found.state]:<7} {found.title:<16} {found.text}")
+        lines += [f"{'':<24} Cause: {found.cause}"] if found.cause else []
+        lines += [f"{'':<24} To do: {found.todo}"] if found.todo else []
     return "\n".join(lines)
-
-
-def _columns(text: str) -> int:
-    """Return the width of a text in a terminal: two columns for a wide letter, none for a mark."""
-    return sum(
-        (
-            0
-            if combining(char) or category(char) == "Mn"
-            else 2 if east_asian_width(char) in "WF" else 1
-        )
-        for char in text
-    )
-
-
-def _wide(text: str, columns: int) -> str:
-    return text + " " * (columns - _columns(text))

@@ -12,7 +12,6 @@ from typing import Any
 from config import ConfigError, Settings, load
 from scripts.checks.finding import Finding, State
 from scripts.checks.model_list import Trouble, has, listed
-from scripts.checks.words import say
 from server.catalogue.choice import CommandError, own_choice
 from server.catalogue.command import command
 from server.catalogue.folder import ModelFolderError, read_model
@@ -21,10 +20,10 @@ from server.hosting.host import HostProbe
 
 def check_settings(env_file: Path) -> tuple[Finding, Settings | None]:
     """Read the settings like the server does; None when it would not start with them."""
-    title = say("Settings")
+    title = "Settings"
     where = env_file.name
     if not env_file.is_file():
-        where = say("there is no {file}", file=env_file.name)
+        where = f"there is no {env_file.name}"
     try:
         settings = load(env_file)
     except ConfigError as error:
@@ -32,15 +31,15 @@ def check_settings(env_file: Path) -> tuple[Finding, Settings | None]:
             "settings",
             title,
             State.FAILED,
-            say("The server does not start with these settings."),
+            "The server does not start with these settings.",
             error.message.replace("\n", " "),
-            say("Correct .env (env.example explains every key), then start the server again."),
+            "Correct .env (env.example explains every key), then start the server again.",
         )
         return problem, None
     if settings.warnings:
-        text = say("They hold ({where}), with doubts.", where=where)
+        text = f"They hold ({where}), with doubts."
         return Finding("settings", title, State.WARN, text, " ".join(settings.warnings)), settings
-    return Finding("settings", title, State.OK, say("They hold ({where}).", where=where)), settings
+    return Finding("settings", title, State.OK, f"They hold ({where})."), settings
 
 
 def port_taken(host: str, port: int) -> bool:
@@ -57,9 +56,9 @@ def port_taken(host: str, port: int) -> bool:
 
 def check_udp_ports(settings: Settings) -> Finding:
     """Check that a port of UDP_PORT_RANGE is free for cameras."""
-    title = say("UDP ports")
+    title = "UDP ports"
     if settings.udp_port_range is None:
-        text = say(
+        text = (
             "Any free one is taken (UDP_PORT_RANGE is empty): a firewall has to let in all of them."
         )
         return Finding("udp_ports", title, State.SKIPPED, text)
@@ -75,17 +74,11 @@ def check_udp_ports(settings: Settings) -> Finding:
             "udp_ports",
             title,
             State.FAILED,
-            say("None of the {count} ports {low}-{high} is free.", count=count, low=low, high=high),
-            say("Cameras or other programs hold them all, so offers get 503."),
-            say("Make UDP_PORT_RANGE longer, and open it in the firewall."),
+            f"None of the {count} ports {low}-{high} is free.",
+            "Cameras or other programs hold them all, so offers get 503.",
+            "Make UDP_PORT_RANGE longer, and open it in the firewall.",
         )
-    text = say(
-        "{free} of the {count} ports {low}-{high} are free; a firewall has to let in UDP there.",
-        free=free,
-        count=count,
-        low=low,
-        high=high,
-    )
+    text = f"{free} of the {count} ports {low}-{high} are free; a firewall has to let in UDP there."
     return Finding("udp_ports", title, State.OK, text)
 
 
@@ -96,9 +89,9 @@ async def check_local_model(settings: Settings, health: Any) -> Finding | None:
     """
     if settings.local_model is None:
         return None
-    title = say("Local model")
+    title = "Local model"
     if settings.engine not in ("auto", "local"):
-        text = say("ENGINE={engine} does not load LOCAL_MODEL.", engine=settings.engine)
+        text = f"ENGINE={settings.engine} does not load LOCAL_MODEL."
         return Finding("local_model", title, State.SKIPPED, text)
     engines = health.get("engines", []) if isinstance(health, dict) else []
     reported: dict[str, Any] = next((one for one in engines if one.get("name") == "local"), {})
@@ -110,15 +103,12 @@ async def check_local_model(settings: Settings, health: Any) -> Finding | None:
             "local_model",
             title,
             State.OK,
-            say("{name}: {state}.", name=name, state=say(str(state))),
+            f"{name}: {state!s}.",
         )
-    todo = say(
-        "Correct {setting} or what the cause names, then start the server again.",
-        setting="LOCAL_MODEL",
-    )
+    todo = "Correct LOCAL_MODEL or what the cause names, then start the server again."
 
     def problem(cause: str) -> Finding:
-        text = say("{setting} cannot be loaded.", setting="LOCAL_MODEL")
+        text = "LOCAL_MODEL cannot be loaded."
         return Finding("local_model", title, State.FAILED, text, cause, todo)
 
     def tried(folder: Path) -> str:
@@ -142,17 +132,15 @@ async def check_local_model(settings: Settings, health: Any) -> Finding | None:
         "local_model",
         title,
         State.OK,
-        say("{name} can be loaded, as far as its files tell.", name=name),
+        f"{name} can be loaded, as far as its files tell.",
     )
 
 
 async def check_model_server(settings: Settings) -> Finding:
     """Check that each server of VLLM_BASE_URL answers and has the model."""
-    title, urls = say("Model server"), settings.vllm_base_urls
+    title, urls = "Model server", settings.vllm_base_urls
     if settings.engine == "builtin":
-        return Finding(
-            "model_server", title, State.SKIPPED, say("ENGINE=builtin asks no model server.")
-        )
+        return Finding("model_server", title, State.SKIPPED, "ENGINE=builtin asks no model server.")
     found = await asyncio.gather(*(_check_one_server(settings, url) for url in urls))
     if (
         settings.engine == "auto"
@@ -160,7 +148,7 @@ async def check_model_server(settings: Settings) -> Finding:
         and all(one.state is not State.OK for one in found)
     ):
         # Nobody set one: the built-in engine answers, and nothing is wrong.
-        text = say("None is set (VLLM_BASE_URL): the built-in engine answers.")
+        text = "None is set (VLLM_BASE_URL): the built-in engine answers."
         return Finding("model_server", title, State.SKIPPED, text)
     bad = [(url, one) for url, one in zip(urls, found, strict=True) if one.state is not State.OK]
     if len(found) == 1 or not bad:
@@ -169,18 +157,12 @@ async def check_model_server(settings: Settings) -> Finding:
     count = len(found) - len(bad)
     # The others answer for it.
     state = State.WARN if count else first.state
-    text = say(
-        "{count} of {all} servers of VLLM_BASE_URL answer. {url}: {text}",
-        count=count,
-        all=len(found),
-        url=url,
-        text=first.text,
-    )
+    text = f"{count} of {len(found)} servers of VLLM_BASE_URL answer. {url}: {first.text}"
     return Finding("model_server", title, state, text, first.cause, first.todo)
 
 
 async def _check_one_server(settings: Settings, url: str) -> Finding:
-    title = say("Model server")
+    title = "Model server"
     # With ENGINE=auto the built-in engine answers instead.
     bad = State.WARN if settings.engine == "auto" else State.FAILED
 
@@ -197,8 +179,8 @@ async def _check_one_server(settings: Settings, url: str) -> Finding:
         return problem(names.text, names.cause, names.todo)
     if settings.model_name and names and settings.model_name not in names:
         return problem(
-            say("It does not have {setting}.", setting="MODEL_NAME"),
+            "It does not have MODEL_NAME.",
             has(names),
-            say("Set {setting} to one of these, or leave it empty.", setting="MODEL_NAME"),
+            "Set MODEL_NAME to one of these, or leave it empty.",
         )
     return Finding("model_server", title, State.OK, has(names))

@@ -16,7 +16,6 @@ from websockets.exceptions import InvalidHandshake, WebSocketException
 from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.http_json import HttpError
 from scripts.checks.finding import Finding, State
-from scripts.checks.words import key, say
 from server.rtc.turn_check import RelayProblem, check_relay
 
 CONNECT_SECONDS = 10.0
@@ -25,21 +24,21 @@ STUN_SECONDS = 3.0
 
 _CLOSED = {
     4401: (
-        key("It does not take its own token."),
-        key("Are several servers behind one address, each with its JWT_SECRET_KEY?"),
+        "It does not take its own token.",
+        "Are several servers behind one address, each with its JWT_SECRET_KEY?",
     ),
-    4403: (key("It refuses this address as origin."), key("See ALLOWED_ORIGINS.")),
+    4403: ("It refuses this address as origin.", "See ALLOWED_ORIGINS."),
     4429: (
-        key("It asks for a pause: too many sockets or sessions."),
-        key("Wait a minute; see MAX_SESSIONS."),
+        "It asks for a pause: too many sockets or sessions.",
+        "Wait a minute; see MAX_SESSIONS.",
     ),
-    1013: (key("It is about to stop."), key("Wait until it is back.")),
+    1013: ("It is about to stop.", "Wait until it is back."),
 }
 
 
 async def check_access(peer: CameraPeer) -> Finding:
     """Request a token, whose session the other checks use."""
-    title = say("Access")
+    title = "Access"
     try:
         await peer.get_token()
     except HttpError as error:
@@ -47,32 +46,30 @@ async def check_access(peer: CameraPeer) -> Finding:
         try:
             said = str(error.reply.json()["error"]["message"])
         except (ValueError, KeyError, TypeError):
-            said = say("Something between here and the server answered.")
+            said = "Something between here and the server answered."
         todo = {
-            401: say("Give the right one with --access-code, or ACCESS_CODE in the environment."),
-            403: say("See ALLOWED_ORIGINS."),
-            429: say("Wait a minute; see RATE_LIMIT_PER_MINUTE."),
-        }.get(status, say("See the server's log."))
-        return Finding(
-            "access", title, State.FAILED, say("No token ({status}).", status=status), said, todo
-        )
+            401: "Give the right one with --access-code, or ACCESS_CODE in the environment.",
+            403: "See ALLOWED_ORIGINS.",
+            429: "Wait a minute; see RATE_LIMIT_PER_MINUTE.",
+        }.get(status, "See the server's log.")
+        return Finding("access", title, State.FAILED, f"No token ({status}).", said, todo)
     except (OSError, EOFError, ValueError, KeyError) as error:
         return Finding(
             "access",
             title,
             State.FAILED,
-            say("No token ({error}).", error=type(error).__name__),
-            say("The server does not answer."),
-            say("See Server."),
+            f"No token ({type(error).__name__}).",
+            "The server does not answer.",
+            "See Server.",
         )
-    return Finding("access", title, State.OK, say("The server gave a token."))
+    return Finding("access", title, State.OK, "The server gave a token.")
 
 
 async def check_socket(peer: CameraPeer) -> Finding:
     """Check that the session's socket opens and gets `ready`; it stays open for the following
     checks.
     """
-    title = say("WebSocket")
+    title = "WebSocket"
 
     def problem(text: str, cause: str, todo: str) -> Finding:
         return Finding("socket", title, State.FAILED, text, cause, todo)
@@ -83,24 +80,24 @@ async def check_socket(peer: CameraPeer) -> Finding:
         status = getattr(getattr(error, "response", None), "status_code", None)
         return problem(
             (
-                say("It does not open (status {status}).", status=status)
+                f"It does not open (status {status})."
                 if status
-                else say("It does not open ({error}).", error=type(error).__name__)
+                else f"It does not open ({type(error).__name__})."
             ),
-            say("A proxy in between does not let WebSockets through."),
-            say("Have the proxy pass on the headers Upgrade and Connection, with HTTP/1.1."),
+            "A proxy in between does not let WebSockets through.",
+            "Have the proxy pass on the headers Upgrade and Connection, with HTTP/1.1.",
         )
     except (WebSocketException, OSError, EOFError) as error:
         if peer.close_code in _CLOSED:
             cause, todo = _CLOSED[peer.close_code]
-            text = say("The server closed it ({code}).", code=peer.close_code)
-            return problem(text, say(cause), say(todo))
+            text = f"The server closed it ({peer.close_code})."
+            return problem(text, cause, todo)
         return problem(
-            say("It does not greet ({code}).", code=peer.close_code or type(error).__name__),
-            say("Something in between holds it back, or the server failed."),
-            say("Look into the proxy's configuration and the server's log."),
+            f"It does not greet ({peer.close_code or type(error).__name__}).",
+            "Something in between holds it back, or the server failed.",
+            "Look into the proxy's configuration and the server's log.",
         )
-    return Finding("socket", title, State.OK, say("It opens, and the server greets."))
+    return Finding("socket", title, State.OK, "It opens, and the server greets.")
 
 
 async def check_picture(peer: CameraPeer, *, watched: bool, relays: bool) -> Finding:
@@ -108,36 +105,30 @@ async def check_picture(peer: CameraPeer, *, watched: bool, relays: bool) -> Fin
 
     `watched`: the socket is open.
     """
-    title = say("Picture (UDP)")
+    title = "Picture (UDP)"
     since = peer.seen
     try:
         await peer.connect(timeout=CONNECT_SECONDS)
     except HttpError as error:
-        text = say("The server did not take the offer ({status}).", status=error.reply.status)
-        todo = say("See MAX_SESSIONS, UDP_PORT_RANGE and the server's log.")
-        return Finding("direct", title, State.FAILED, text, say("It refused it, or is full."), todo)
+        text = f"The server did not take the offer ({error.reply.status})."
+        todo = "See MAX_SESSIONS, UDP_PORT_RANGE and the server's log."
+        return Finding("direct", title, State.FAILED, text, "It refused it, or is full.", todo)
     except (OSError, EOFError):  # TimeoutError and ConnectionError are OSErrors
         return Finding(
             "direct",
             title,
             State.WARN if relays else State.FAILED,
-            say("No packet gets through within {seconds} s.", seconds=f"{CONNECT_SECONDS:g}"),
-            say(
-                "UDP between here and the server is blocked, or the server announces addresses that nobody reaches."
-            ),
+            f"No packet gets through within {CONNECT_SECONDS:g} s.",
+            "UDP between here and the server is blocked, or the server announces addresses that nobody reaches.",
             (
-                say(
-                    "Open its UDP ports (UDP_PORT_RANGE) in the firewall and name its PUBLIC_ADDRESSES; relays help out meanwhile, see below."
-                )
+                "Open its UDP ports (UDP_PORT_RANGE) in the firewall and name its PUBLIC_ADDRESSES; relays help out meanwhile, see below."
                 if relays
-                else say(
-                    "Open its UDP ports (UDP_PORT_RANGE) in the firewall and name its PUBLIC_ADDRESSES, or set TURN_URLS and TURN_SECRET."
-                )
+                else "Open its UDP ports (UDP_PORT_RANGE) in the firewall and name its PUBLIC_ADDRESSES, or set TURN_URLS and TURN_SECRET."
             ),
         )
     if not watched:
-        text = say("Connected; whether frames arrive is known over the WebSocket only.")
-        return Finding("direct", title, State.WARN, text, say("See WebSocket."))
+        text = "Connected; whether frames arrive is known over the WebSocket only."
+        return Finding("direct", title, State.WARN, text, "See WebSocket.")
     try:
         live = await peer.wait_for(
             lambda m: m["type"] == "status" and m.get("camera") == "live",
@@ -149,20 +140,17 @@ async def check_picture(peer: CameraPeer, *, watched: bool, relays: bool) -> Fin
             "direct",
             title,
             State.FAILED,
-            say("Connected, but no picture within {seconds} s.", seconds=f"{FRAME_SECONDS:g}"),
-            say("Large packets are lost on the way (a tunnel's MTU), or the server cannot decode."),
-            say("Try without the VPN or tunnel; see the server's log."),
+            f"Connected, but no picture within {FRAME_SECONDS:g} s.",
+            "Large packets are lost on the way (a tunnel's MTU), or the server cannot decode.",
+            "Try without the VPN or tunnel; see the server's log.",
         )
-    text = say(
-        "The server had the first frame {seconds} s after the offer.",
-        seconds=f"{live.at - peer.offered_at:.2f}",
-    )
+    text = f"The server had the first frame {live.at - peer.offered_at:.2f} s after the offer."
     return Finding("direct", title, State.OK, text)
 
 
 async def check_stun(url: str, announced: Sequence[str]) -> Finding:
     """Compare this machine's address as seen by a STUN server with PUBLIC_ADDRESSES (`announced`)."""
-    title = say("STUN")
+    title = "STUN"
     host, _, port = url.partition(":")[2].rpartition(":")
     if not host or not port.isdecimal():
         host, port = url.partition(":")[2], "3478"
@@ -172,9 +160,9 @@ async def check_stun(url: str, announced: Sequence[str]) -> Finding:
             "stun",
             title,
             State.FAILED,
-            say("{url} does not answer within {seconds} s.", url=url, seconds=f"{STUN_SECONDS:g}"),
-            say("UDP to it is blocked, or it is down."),
-            say("Open that port outwards, or name another one in STUN_URLS."),
+            f"{url} does not answer within {STUN_SECONDS:g} s.",
+            "UDP to it is blocked, or it is down.",
+            "Open that port outwards, or name another one in STUN_URLS.",
         )
     same = [a for a in announced if ipaddress.ip_address(a).version == 4]
     if same and seen not in same:
@@ -182,11 +170,11 @@ async def check_stun(url: str, announced: Sequence[str]) -> Finding:
             "stun",
             title,
             State.WARN,
-            say("It sees this machine as {seen}, which PUBLIC_ADDRESSES does not name.", seen=seen),
-            say("The provider changed the address, or PUBLIC_ADDRESSES has a mistake."),
-            say("Name that address in PUBLIC_ADDRESSES, if clients come from outside."),
+            f"It sees this machine as {seen}, which PUBLIC_ADDRESSES does not name.",
+            "The provider changed the address, or PUBLIC_ADDRESSES has a mistake.",
+            "Name that address in PUBLIC_ADDRESSES, if clients come from outside.",
         )
-    return Finding("stun", title, State.OK, say("It sees this machine as {seen}.", seen=seen))
+    return Finding("stun", title, State.OK, f"It sees this machine as {seen}.")
 
 
 async def _reflexive(host: str, port: int) -> str | None:
@@ -231,7 +219,7 @@ async def try_relay(
 ) -> Finding:
     """Check one TURN URL with the token's credentials. `reported`: the server's own check of it."""
     way = "TLS" if url.startswith("turns:") else "TCP" if url.endswith("=tcp") else "UDP"
-    id, title = f"relay_{number}", say("Relay over {way}", way=way)
+    id, title = f"relay_{number}", f"Relay over {way}"
     begin = time.monotonic()
     result = await check_relay(
         url,
@@ -249,22 +237,16 @@ async def try_relay(
     if not taken_in:
         cause = result.why
         if reported and reported.get("ok"):
-            cause += f" {say('The server reaches it: so it is the way from here.')}"
-        todo = say(
-            "Compare TURN_SECRET with the relay's static-auth-secret; open its ports; see deploy/turnserver.conf."
-        )
-        return Finding(id, title, State.FAILED, say("{url} does not relay.", url=url), cause, todo)
+            cause += f" {'The server reaches it: so it is the way from here.'}"
+        todo = "Compare TURN_SECRET with the relay's static-auth-secret; open its ports; see deploy/turnserver.conf."
+        return Finding(id, title, State.FAILED, f"{url} does not relay.", cause, todo)
     if reported and reported.get("ok") is False:
         return Finding(
             id,
             title,
             State.WARN,
-            say(
-                "{url} takes us in ({took}), but the server says that it does not relay.",
-                url=url,
-                took=took,
-            ),
+            f"{url} takes us in ({took}), but the server says that it does not relay.",
             str(reported.get("why", "")),
-            say("See the server's log and deploy/turnserver.conf."),
+            "See the server's log and deploy/turnserver.conf.",
         )
-    return Finding(id, title, State.OK, say("{url} relays ({took}).", url=url, took=took))
+    return Finding(id, title, State.OK, f"{url} relays ({took}).")

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pydantic import SecretStr
 
 from scripts.bench.http_json import request
-from scripts.checks.words import say
 
 SECONDS = 5.0
 _MOST_NAME = 256
@@ -41,31 +40,27 @@ async def listed(prefix: str, base_url: str, key: SecretStr, *, start: str) -> l
         )
     except ssl.SSLCertVerificationError as error:
         return Trouble(
-            say("Its TLS certificate is not trusted."),
+            "Its TLS certificate is not trusted.",
             f"{error.verify_message}.",
-            say("Install its authority on this machine, or use a name that the certificate has."),
+            "Install its authority on this machine, or use a name that the certificate has.",
         )
     except TimeoutError:
         return Trouble(
-            say("{url} does not answer within {seconds} s.", url=url, seconds=f"{SECONDS:g}"),
-            say("It hangs, or a firewall swallows the packets."),
-            say("See its log; check the address in {url}.", url=url),
+            f"{url} does not answer within {SECONDS:g} s.",
+            "It hangs, or a firewall swallows the packets.",
+            f"See its log; check the address in {url}.",
         )
     except (OSError, EOFError, ValueError):
         return Trouble(
-            say("Nothing answers at {url}.", url=url),
-            say("It does not run, is still loading, or listens elsewhere."),
-            (
-                say("Start it ({command}), or correct {url}.", command=start, url=url)
-                if start
-                else say("Start it, or correct {url}.", url=url)
-            ),
+            f"Nothing answers at {url}.",
+            "It does not run, is still loading, or listens elsewhere.",
+            (f"Start it ({start}), or correct {url}." if start else f"Start it, or correct {url}."),
         )
     if reply.status in (401, 403):
         return Trouble(
-            say("It refuses this key ({status}).", status=reply.status),
-            say("It was started with another --api-key."),
-            say("Set {prefix}_API_KEY to the same.", prefix=prefix),
+            f"It refuses this key ({reply.status}).",
+            "It was started with another --api-key.",
+            f"Set {prefix}_API_KEY to the same.",
         )
     try:
         if reply.status == 200:
@@ -73,9 +68,9 @@ async def listed(prefix: str, base_url: str, key: SecretStr, *, start: str) -> l
     except (ValueError, KeyError, TypeError):
         pass
     return Trouble(
-        say("No model list at {url}/models (status {status}).", url=url, status=reply.status),
-        say("Another program answers there, or the path is wrong."),
-        say("{url} ends with /v1 as a rule.", url=url),
+        f"No model list at {url}/models (status {reply.status}).",
+        "Another program answers there, or the path is wrong.",
+        f"{url} ends with /v1 as a rule.",
         unlisted=reply.status in (404, 405, 501),
     )
 
@@ -83,8 +78,8 @@ async def listed(prefix: str, base_url: str, key: SecretStr, *, start: str) -> l
 def has(names: list[str]) -> str:
     """Return the sentence about the models that a server has."""
     if not names:
-        return say("Its list of models is empty.")
-    return say("It has {names}.", names=", ".join(names[:3]))
+        return "Its list of models is empty."
+    return f"It has {', '.join(names[:3])}."
 
 
 def _shown(name: str) -> str:

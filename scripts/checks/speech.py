@@ -11,14 +11,13 @@ from pydantic import SecretStr
 from config import Settings
 from scripts.checks.finding import Finding, State
 from scripts.checks.model_list import Trouble, has, listed
-from scripts.checks.words import key, say
 from server.voice.turn_model import TurnModel, TurnModelUnusable, TurnTrouble
 
 _TROUBLE = {
-    TurnTrouble.UNREADABLE: key("The file cannot be read."),
-    TurnTrouble.OTHER_SHA256: key("The file has another SHA-256 than END_OF_TURN_SHA256."),
+    TurnTrouble.UNREADABLE: "The file cannot be read.",
+    TurnTrouble.OTHER_SHA256: "The file has another SHA-256 than END_OF_TURN_SHA256.",
 }
-_NO_MODEL = key("The file is no model for the end of turns.")
+_NO_MODEL = "The file is no model for the end of turns."
 
 
 async def check_recogniser(settings: Settings, health: Any) -> Finding | None:
@@ -26,14 +25,14 @@ async def check_recogniser(settings: Settings, health: Any) -> Finding | None:
 
     `health`: the body of /health, None without a server.
     """
-    title, id = say("Recogniser"), "recogniser"
+    title, id = "Recogniser", "recogniser"
     if settings.transcription_base_url:
         return await _server(
             *(id, title, "TRANSCRIPTION"),
             settings.transcription_base_url,
             settings.transcription_api_key,
             settings.transcription_model,
-            without=say("Spoken questions need an engine that hears; typing works."),
+            without="Spoken questions need an engine that hears; typing works.",
         )
     if settings.transcription_local_model is None:
         return None
@@ -44,7 +43,7 @@ async def check_recogniser(settings: Settings, health: Any) -> Finding | None:
 
 async def check_voice(settings: Settings, health: Any) -> Finding | None:
     """Check the voice that the settings name; None without one. `health`: as above."""
-    title, id = say("Voice"), "voice"
+    title, id = "Voice", "voice"
     if settings.speech_local_model is not None:
         return _local(id, title, "SPEECH_LOCAL_MODEL", settings.speech_local_model, health)
     if not settings.speech_base_url:
@@ -54,7 +53,7 @@ async def check_voice(settings: Settings, health: Any) -> Finding | None:
         settings.speech_base_url,
         settings.speech_api_key,
         settings.speech_model,
-        without=say("Each browser reads answers with its own voice."),
+        without="Each browser reads answers with its own voice.",
     )
 
 
@@ -63,26 +62,23 @@ async def check_end_of_turn(settings: Settings, health: Any) -> Finding | None:
     path = settings.end_of_turn_model
     if path is None or not settings.microphone:
         return None
-    title, id, name = say("End of turn"), "end_of_turn", path.name
+    title, id, name = "End of turn", "end_of_turn", path.name
     reported = health.get(id) if isinstance(health, dict) else None
     state = reported.get("state") if isinstance(reported, dict) else None
     if state == "ready":
-        return Finding(id, title, State.OK, say("{name} is ready.", name=name))
-    todo = say(
-        "Correct {setting} or what the cause names, then start the server again.",
-        setting="END_OF_TURN_MODEL",
-    )
-    without = say("Until then silence alone ends spoken questions.")
+        return Finding(id, title, State.OK, f"{name} is ready.")
+    todo = "Correct END_OF_TURN_MODEL or what the cause names, then start the server again."
+    without = "Until then silence alone ends spoken questions."
     try:
         await asyncio.to_thread(TurnModel, path, settings.end_of_turn_sha256)
     except TurnModelUnusable as error:
-        text = say("{setting} cannot be loaded.", setting="END_OF_TURN_MODEL")
-        cause = f"{say(_TROUBLE.get(error.trouble, _NO_MODEL))} {without}"
+        text = "END_OF_TURN_MODEL cannot be loaded."
+        cause = f"{_TROUBLE.get(error.trouble, _NO_MODEL)} {without}"
         return Finding(id, title, State.WARN, text, cause, todo)
     if state is not None:
         # It was corrected after the start.
-        return Finding(id, title, State.WARN, say("{name} is not ready.", name=name), without, todo)
-    text = say("{name} can be loaded, as far as its files tell.", name=name)
+        return Finding(id, title, State.WARN, f"{name} is not ready.", without, todo)
+    text = f"{name} can be loaded, as far as its files tell."
     return Finding(id, title, State.OK, text)
 
 
@@ -99,7 +95,7 @@ async def _server(
     found = await listed(prefix, url, key, start="")
     if isinstance(found, Trouble):
         if found.unlisted:
-            text = say("It answers, and lists no models, as some do.")
+            text = "It answers, and lists no models, as some do."
             return Finding(id, title, State.OK, text)
         cause = f"{found.cause} {without}"
         return Finding(id, title, State.WARN, found.text, cause, found.todo)
@@ -108,9 +104,9 @@ async def _server(
             id,
             title,
             State.WARN,
-            say("It does not have {setting}.", setting=f"{prefix}_MODEL"),
+            f"It does not have {prefix}_MODEL.",
             f"{has(found)} {without}",
-            say("Set {setting} to one of these, or leave it empty.", setting=f"{prefix}_MODEL"),
+            f"Set {prefix}_MODEL to one of these, or leave it empty.",
         )
     return Finding(id, title, State.OK, has(found))
 
@@ -118,7 +114,7 @@ async def _server(
 def _local(id: str, title: str, setting: str, folder: Path, health: Any) -> Finding:
     reported = health.get(id) if isinstance(health, dict) else None
     if isinstance(reported, dict) and reported.get("state") == "ready":
-        return Finding(id, title, State.OK, say("{name} is ready.", name=folder.name))
+        return Finding(id, title, State.OK, f"{folder.name} is ready.")
     missing = [
         name
         for name, there in (
@@ -127,18 +123,14 @@ def _local(id: str, title: str, setting: str, folder: Path, health: Any) -> Find
         )
         if not there
     ]
-    todo = say(
-        "Correct {setting} or what the cause names, then start the server again.", setting=setting
-    )
+    todo = f"Correct {setting} or what the cause names, then start the server again."
     if missing:
-        text = say("{setting} cannot be loaded.", setting=setting)
-        return Finding(
-            id, title, State.WARN, text, say("Its folder has no {name}.", name=missing[0]), todo
-        )
+        text = f"{setting} cannot be loaded."
+        return Finding(id, title, State.WARN, text, f"Its folder has no {missing[0]}.", todo)
     if isinstance(reported, dict):
         text, cause = (
-            say("{name} is not ready.", name=folder.name),
+            f"{folder.name} is not ready.",
             str(reported.get("detail") or ""),
         )
         return Finding(id, title, State.WARN, text, cause, todo)
-    return Finding(id, title, State.OK, say("{name} has its files.", name=folder.name))
+    return Finding(id, title, State.OK, f"{folder.name} has its files.")

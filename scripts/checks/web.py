@@ -17,7 +17,6 @@ from cryptography import x509
 
 from scripts.bench.http_json import Reply, request, unchecked_tls
 from scripts.checks.finding import Finding, State
-from scripts.checks.words import say
 
 SECONDS = 8.0
 # The Date header has whole seconds.
@@ -34,7 +33,7 @@ async def check_server(url: str) -> tuple[Finding, Reply | None, float]:
 
     Returns also the response and the middle of the request (s since the epoch).
     """
-    title = say("Server")
+    title = "Server"
     sent = time.time()
 
     def problem(text: str, cause: str, todo: str) -> tuple[Finding, None, float]:
@@ -44,29 +43,27 @@ async def check_server(url: str) -> tuple[Finding, Reply | None, float]:
         reply = await request("GET", f"{url}/", timeout=SECONDS)
     except TimeoutError:
         return problem(
-            say("No answer within {seconds} s.", seconds=f"{SECONDS:g}"),
-            say("A firewall swallows the packets, or the address is that of another machine."),
-            say("Open the server's TCP port in its firewall; check the address."),
+            f"No answer within {SECONDS:g} s.",
+            "A firewall swallows the packets, or the address is that of another machine.",
+            "Open the server's TCP port in its firewall; check the address.",
         )
     except ConnectionRefusedError:
         return problem(
-            say("Nothing listens there."),
-            say("The server does not run, or on another port or address (PORT, HOST)."),
-            say("Start it: bash scripts/run.sh"),
+            "Nothing listens there.",
+            "The server does not run, or on another port or address (PORT, HOST).",
+            "Start it: bash scripts/run.sh",
         )
     except ssl.SSLError:
         return problem(
-            say("The program that listens there does not speak TLS."),
-            say("The server runs without HTTPS_ENABLED, or the port is another program's."),
-            say("Use http:// for this address, or start it with bash scripts/run.sh --https"),
+            "The program that listens there does not speak TLS.",
+            "The server runs without HTTPS_ENABLED, or the port is another program's.",
+            "Use http:// for this address, or start it with bash scripts/run.sh --https",
         )
     except (OSError, EOFError, ValueError, IndexError) as error:
         return problem(
-            say("The address cannot be reached ({error}).", error=type(error).__name__),
-            say(
-                "Its name is not known here, no way leads there, or what listens there is no HTTP (perhaps https)."
-            ),
-            say("Check the address and the network."),
+            f"The address cannot be reached ({type(error).__name__}).",
+            "Its name is not known here, no way leads there, or what listens there is no HTTP (perhaps https).",
+            "Check the address and the network.",
         )
     came = time.time()
     try:
@@ -75,57 +72,48 @@ async def check_server(url: str) -> tuple[Finding, Reply | None, float]:
         body = None
     if reply.status in range(301, 309) and reply.headers.get("location", "").startswith("https:"):
         return problem(
-            say("It sends everybody to https, with status {status}.", status=reply.status),
-            say("The server, or a proxy in front of it, speaks https at this name."),
-            say("Give the address with https:// to this command."),
+            f"It sends everybody to https, with status {reply.status}.",
+            "The server, or a proxy in front of it, speaks https at this name.",
+            "Give the address with https:// to this command.",
         )
     if not isinstance(body, dict) or body.get("service") != "qwen-camera":
         return problem(
-            say("Something else answers there, with status {status}.", status=reply.status),
-            say("A proxy in between, or another program on this port."),
-            say("Check the address, and in the proxy where it passes requests on to."),
+            f"Something else answers there, with status {reply.status}.",
+            "A proxy in between, or another program on this port.",
+            "Check the address, and in the proxy where it passes requests on to.",
         )
-    text = say(
-        "Version {version}, answered in {ms} ms.",
-        version=body.get("version"),
-        ms=f"{(came - sent) * 1000:.0f}",
-    )
+    text = f"Version {body.get('version')}, answered in {(came - sent) * 1000:.0f} ms."
     return Finding("server", title, State.OK, text), reply, (sent + came) / 2
 
 
 def check_clock(reply: Reply, middle: float) -> Finding:
     """Compare the response's Date header with this machine's clock at `middle`."""
-    title = say("Clock")
+    title = "Clock"
     try:
         theirs = parsedate_to_datetime(reply.headers.get("date", "")).timestamp()
     except ValueError:
-        return Finding("clock", title, State.SKIPPED, say("The server did not tell its time."))
+        return Finding("clock", title, State.SKIPPED, "The server did not tell its time.")
     offset = theirs + 0.5 - middle
     if abs(offset) <= CLOCK_SECONDS:
-        text = say("This machine and the server agree on the time.")
+        text = "This machine and the server agree on the time."
         return Finding("clock", title, State.OK, text)
     return Finding(
         "clock",
         title,
         State.WARN,
         (
-            say("This machine's clock is {seconds} s behind the server's.", seconds=f"{offset:.0f}")
+            f"This machine's clock is {offset:.0f} s behind the server's."
             if offset > 0
-            else say(
-                "This machine's clock is {seconds} s ahead of the server's.",
-                seconds=f"{-offset:.0f}",
-            )
+            else f"This machine's clock is {-offset:.0f} s ahead of the server's."
         ),
-        say("One of the two is set wrongly."),
-        say(
-            "Let both set their time by the network: certificates, tokens and a relay's credentials end by the clock."
-        ),
+        "One of the two is set wrongly.",
+        "Let both set their time by the network: certificates, tokens and a relay's credentials end by the clock.",
     )
 
 
 async def check_certificate(url: str, authorities: Sequence[Path]) -> tuple[Finding, bool]:
     """Check the server's certificate. Returns also True when secrets may be sent there."""
-    title = say("Certificate")
+    title = "Certificate"
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or 443
     context = ssl.create_default_context()
@@ -134,7 +122,7 @@ async def check_certificate(url: str, authorities: Sequence[Path]) -> tuple[Find
     error = await _verify(host, port, context)
     if isinstance(error, OSError) and not isinstance(error, ssl.SSLError):
         return (
-            Finding("certificate", title, State.SKIPPED, say("The server cannot be reached.")),
+            Finding("certificate", title, State.SKIPPED, "The server cannot be reached."),
             False,
         )
     if error is not None and not isinstance(error, ssl.SSLCertVerificationError):
@@ -143,9 +131,9 @@ async def check_certificate(url: str, authorities: Sequence[Path]) -> tuple[Find
                 "certificate",
                 title,
                 State.FAILED,
-                say("The program that listens there does not speak TLS 1.2 or newer."),
-                say("HTTPS_ENABLED is not set, or a proxy's https goes to another port."),
-                say("Start with bash scripts/run.sh --https, or use http:// on localhost."),
+                "The program that listens there does not speak TLS 1.2 or newer.",
+                "HTTPS_ENABLED is not set, or a proxy's https goes to another port.",
+                "Start with bash scripts/run.sh --https, or use http:// on localhost.",
             ),
             False,
         )
@@ -154,14 +142,10 @@ async def check_certificate(url: str, authorities: Sequence[Path]) -> tuple[Find
     days = (ends - datetime.now(UTC)).total_seconds() / 86400
     shown = ", ".join(names[:4]) or "-"
     if error is None:
-        text = say(
-            "It names {names}; trusted, and good for {days} more days.",
-            names=shown,
-            days=f"{days:.0f}",
-        )
+        text = f"It names {shown}; trusted, and good for {days:.0f} more days."
         if days < EXPIRES_SOON_DAYS:
-            todo = say("Renew it, then start the server again.")
-            return Finding("certificate", title, State.WARN, text, say("It ends soon."), todo), True
+            todo = "Renew it, then start the server again."
+            return Finding("certificate", title, State.WARN, text, "It ends soon.", todo), True
         return Finding("certificate", title, State.OK, text), True
     assert isinstance(error, ssl.SSLCertVerificationError)
     code = error.verify_code
@@ -171,27 +155,19 @@ async def check_certificate(url: str, authorities: Sequence[Path]) -> tuple[Find
                 "certificate",
                 title,
                 State.WARN,
-                say(
-                    "It names {names}; it comes from the server's own authority, which this machine does not trust.",
-                    names=shown,
-                ),
-                say(
-                    "bash scripts/run.sh --https made it. Each device has to be set once to trust it."
-                ),
-                say(
-                    "On phones: the page shows the steps. Here: --authority with that file checks it."
-                ),
+                f"It names {shown}; it comes from the server's own authority, which this machine does not trust.",
+                "bash scripts/run.sh --https made it. Each device has to be set once to trust it.",
+                "On phones: the page shows the steps. Here: --authority with that file checks it.",
             ),
             False,
         )
     causes = {
-        _EXPIRED: say(
-            "It ended {days} days ago, or this machine's clock is wrong.", days=f"{-days:.0f}"
-        ),
-        _NOT_YET: say("It is not good yet, or this machine's clock is wrong."),
-        **dict.fromkeys(_UNKNOWN_ISSUER, say("Nobody whom this machine trusts vouches for it.")),
+        _EXPIRED: f"It ended {-days:.0f} days ago, or this machine's clock is wrong.",
+        _NOT_YET: "It is not good yet, or this machine's clock is wrong.",
+        **dict.fromkeys(_UNKNOWN_ISSUER, "Nobody whom this machine trusts vouches for it."),
         **dict.fromkeys(
-            _OTHER_NAME, say("It is made out to other names: {names}.", names=", ".join(names[:4]))
+            _OTHER_NAME,
+            f"It is made out to other names: {', '.join(names[:4])}.",
         ),
     }
     return (
@@ -199,11 +175,9 @@ async def check_certificate(url: str, authorities: Sequence[Path]) -> tuple[Find
             "certificate",
             title,
             State.FAILED,
-            say("It does not hold ({why}).", why=error.verify_message),
-            causes.get(code, say("The chain of certificates is broken.")),
-            say(
-                "Use an address that it names, a certificate with its whole chain in SSL_CERT_PATH, or run.sh --https."
-            ),
+            f"It does not hold ({error.verify_message}).",
+            causes.get(code, "The chain of certificates is broken."),
+            "Use an address that it names, a certificate with its whole chain in SSL_CERT_PATH, or run.sh --https.",
         ),
         False,
     )
@@ -270,31 +244,29 @@ async def health(url: str, token: str = "") -> Any:
 
 def check_engine(body: Any) -> Finding:
     """Check the engine's state in /health."""
-    title = say("Engine")
+    title = "Engine"
     engine = body.get("engine") if body else None
     if not isinstance(engine, dict):
-        return Finding("engine", title, State.SKIPPED, say("/health tells nothing of it."))
+        return Finding("engine", title, State.SKIPPED, "/health tells nothing of it.")
     name, state = engine.get("name"), engine.get("state")
     if state in ("ready", "busy"):
         model = f" ({engine['model']})" if engine.get("model") else ""
         if body.get("draining"):
-            text = say("{name} is ready, but the server is about to stop.", name=name)
-            return Finding("engine", title, State.WARN, text, todo=say("Wait until it is back."))
-        text = say("{name}: {state}.", name=f"{name}{model}", state=say(str(state)))
+            text = f"{name} is ready, but the server is about to stop."
+            return Finding("engine", title, State.WARN, text, todo="Wait until it is back.")
+        text = f"{name}{model}: {state!s}."
         if name == "builtin":
-            text = f"{text} {say('No vision-language model answers.')}"
+            text = f"{text} {'No vision-language model answers.'}"
         return Finding("engine", title, State.OK, text)
     return Finding(
         "engine",
         title,
         State.WARN if state == "loading" else State.FAILED,
-        say("{name}: {state}. Questions cannot be answered.", name=name, state=say(str(state))),
+        f"{name}: {state!s}. Questions cannot be answered.",
         str(engine.get("detail") or body.get("reason") or ""),
         (
-            say("Wait until the model is loaded.")
+            "Wait until the model is loaded."
             if state == "loading"
-            else say(
-                "See that the model server runs, and that VLLM_BASE_URL and MODEL_NAME name it."
-            )
+            else "See that the model server runs, and that VLLM_BASE_URL and MODEL_NAME name it."
         ),
     )
