@@ -1,11 +1,11 @@
 import { byId, say, show } from "../page/dom.js";
-import { span } from "../page/routes.js";
-import { clock, joined, key, plural, text } from "../words/text.js";
+import { clock } from "../words/text.js";
+import { counted, lasted } from "./words.js";
 
 /** @typedef {import("./access.js").Access} Access */
 
 /** @type {Record<string, string>} */
-const SCOPES = { watch: key("watches"), events: key("rings") };
+const SCOPES = { watch: "watches", events: "rings" };
 
 /** Programs with access in the operator's panel, each with a button that ends it. Uses no connection. */
 export class AccessView {
@@ -48,8 +48,8 @@ export class AccessView {
     about.append(name, small);
     const end = document.createElement("button");
     end.type = "button";
-    end.textContent = text("End");
-    end.setAttribute("aria-label", text("End the access of {name}", { name: program.name }));
+    end.textContent = "End";
+    end.setAttribute("aria-label", `End the access of ${program.name}`);
     end.addEventListener("click", () => this.#onEnd(program));
     const head = document.createElement("div");
     head.className = "head";
@@ -62,9 +62,9 @@ export class AccessView {
 /** The camera's owner, and what the program may do and did. @param {Access} program */
 function words({ camera, session, scopes, looks, last_used: used, expires_at: ends }) {
   // Its looks are counted in any case.
-  const rights = scopes.filter((scope) => scope !== "look").map((scope) => text(SCOPES[scope] ?? scope));
-  const what = rights.length > 0 ? [joined(rights)] : [];
-  const did = used ? text("Last used at {time}", { time: clock(used) }) : text("Not used yet");
-  const left = text("{time} left", { time: span(Math.max(0, ends - Date.now())) });
-  return [camera || `${text("Visitor")} ${session}`, ...what, plural("{count} looks", "1 look", looks), did, left].join(" · ");
+  const rights = scopes.filter((scope) => scope !== "look").map((scope) => SCOPES[scope] ?? scope);
+  const what = rights.length > 0 ? [rights.join(", ")] : [];
+  const did = used ? `Last used at ${clock(used)}` : "Not used yet";
+  const left = `${lasted((ends - Date.now()) / 1000)} left`;
+  return [camera || `Visitor ${session}`, ...what, counted(looks, "look"), did, left].join(" · ");
 }

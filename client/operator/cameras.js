@@ -1,6 +1,6 @@
 import { ApiError } from "../live/api.js";
 import { WatchingDesk } from "./desk.js";
-import { failure } from "./serverwords.js";
+import { failure } from "./words.js";
 
 /**
  * A camera of the house.

@@ -1,12 +1,10 @@
 import { byId, say, show } from "../page/dom.js";
-import { isolated, key, text } from "../words/text.js";
-import { said } from "./serverwords.js";
-import { lasted } from "./spans.js";
+import { lasted } from "./words.js";
 
 /** @typedef {import("./cameras.js").CamerasFacts} CamerasFacts */
 /** @typedef {import("./cameras.js").HouseCamera} HouseCamera */
 
-const STATES = { connecting: key("connecting"), live: key("live"), waiting: key("no picture") };
+const STATES = { connecting: "connecting", live: "live", waiting: "no picture" };
 
 /** The cameras of the house in the operator's panel: state, picture, a question. Uses no connection. */
 export class CamerasView {
@@ -68,10 +66,10 @@ class Card {
     input.type = "text";
     input.maxLength = 4000;
     input.required = true;
-    input.placeholder = text("Ask {name}", { name });
-    input.setAttribute("aria-label", text("Ask {name}", { name }));
+    input.placeholder = `Ask ${name}`;
+    input.setAttribute("aria-label", `Ask ${name}`);
     const button = document.createElement("button");
-    button.textContent = text("Ask");
+    button.textContent = "Ask";
     this.#form.append(input, button);
     this.#form.addEventListener("submit", (event) => {
       event.preventDefault();
@@ -88,23 +86,23 @@ class Card {
 
   /** @param {HouseCamera} camera @param {string|undefined} picture @param {import("./cameras.js").Asked|undefined} asked */
   render(camera, picture, asked) {
-    const parts = [text(STATES[camera.state]), text("for {time}", { time: lasted(camera.since_seconds) })];
-    if (camera.state === "live") parts.push([camera.codec, camera.width && isolated(`${camera.width}×${camera.height}`), isolated(`${Math.round(camera.fps)}/s`)].filter(Boolean).join(" "));
-    if (camera.retry_seconds !== null) parts.push(text("tries again in {time}", { time: lasted(camera.retry_seconds) }));
+    const parts = [STATES[camera.state], `for ${lasted(camera.since_seconds)}`];
+    if (camera.state === "live") parts.push([camera.codec, camera.width && `${camera.width}×${camera.height}`, `${Math.round(camera.fps)}/s`].filter(Boolean).join(" "));
+    if (camera.retry_seconds !== null) parts.push(`tries again in ${lasted(camera.retry_seconds)}`);
     say(this.#small, [camera.where, ...parts].join(" · "));
-    const unwatched = camera.unwatched.map(({ condition, reason }) => `“${condition}”: ${said(text(reason))}`);
-    const detail = [said(camera.detail), said(camera.sends), ...unwatched].filter(Boolean).join(" ");
+    const unwatched = camera.unwatched.map(({ condition, reason }) => `“${condition}”: ${reason}`);
+    const detail = [camera.detail, camera.sends, ...unwatched].filter(Boolean).join(" ");
     say(this.#detail, detail);
     show(this.#detail, detail !== "");
     show(this.#retry, camera.state === "waiting");
-    say(this.#retry, text("Try now"));
+    say(this.#retry, "Try now");
     this.#shown = picture !== undefined;
-    say(this.#look, this.#shown ? text("Hide picture") : text("Show picture"));
+    say(this.#look, this.#shown ? "Hide picture" : "Show picture");
     this.#look.setAttribute("aria-pressed", String(this.#shown));
     show(this.#look, this.#shown || camera.state === "live");
     show(this.#image, Boolean(picture));
     if (picture && this.#image.src !== picture) this.#image.src = picture;
-    this.#image.alt = text("What {name} sees", { name: this.#name });
+    this.#image.alt = `What ${this.#name} sees`;
     show(this.#form, camera.state === "live");
     say(this.#answer, asked ? (asked.waiting ? "…" : asked.answer) : "");
     show(this.#answer, asked !== undefined);

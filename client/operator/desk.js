@@ -1,6 +1,6 @@
 import { ApiError } from "../live/api.js";
 import { Rounds } from "./rounds.js";
-import { failure } from "./serverwords.js";
+import { failure } from "./words.js";
 
 /** A request to the operator's routes. @typedef {(method: "GET"|"POST"|"DELETE", path: string, body?: object, as?: "json"|"blob") => Promise<any>} Ask */
 

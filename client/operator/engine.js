@@ -1,6 +1,5 @@
 import { ApiError, request } from "../live/api.js";
-import { text } from "../words/text.js";
-import { failure, said } from "./serverwords.js";
+import { failure } from "./words.js";
 
 /** @typedef {import("../live/operatormessages.js").EngineReport} EngineReport */
 /** @typedef {"in_process"|"subprocess"|"container"|"remote"} Mode */
@@ -118,7 +117,7 @@ export class EngineDesk {
   async enter(token) {
     const given = token.trim();
     if (!given || NO_TOKEN.test(given)) {
-      const why = given ? text("It has a space, or a character that no token has: copy it once more.") : text("Give the token.");
+      const why = given ? "It has a space, or a character that no token has: copy it once more." : "Give the token.";
       return this.#set({ refused: why });
     }
     this.#token = given;
@@ -168,7 +167,7 @@ export class EngineDesk {
       const over = Math.max(0, lines.length - MAX_LINES);
       this.#set({ lines: lines.slice(over), dropped: this.facts.dropped + message.dropped + over });
     } else if (message.type === "error" && message.id === "operator") {
-      this.#set({ problem: said(message.message) });
+      this.#set({ problem: message.message });
       // Too many requests came from this address.
       if (message.retry_after) this.#join(message.retry_after * 1000);
     } else return false;

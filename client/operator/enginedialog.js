@@ -1,7 +1,5 @@
 import { byId, say, show } from "../page/dom.js";
-import { key, text } from "../words/text.js";
 import { MODES, TYPES, givenBack, meanwhile, size, standing, startWords } from "./enginewords.js";
-import { said } from "./serverwords.js";
 
 /** @typedef {import("./engine.js").EngineFacts} EngineFacts */
 /** @typedef {import("./engine.js").Model} Model */
@@ -11,7 +9,7 @@ import { said } from "./serverwords.js";
 /** A remote server with any model. @type {Model} */
 const ANY = {
   id: "",
-  name: key("Any OpenAI-compatible server"),
+  name: "Any OpenAI-compatible server",
   aliases: [],
   type: "",
   abilities: [],
@@ -19,7 +17,7 @@ const ANY = {
   memory_bytes: 0,
   context_length: null,
   licence: "",
-  note: key("vLLM, llama.cpp, Ollama and the like: questions go to the first model that it lists."),
+  note: "vLLM, llama.cpp, Ollama and the like: questions go to the first model that it lists.",
   here: false,
   fetch: "",
   modes: [{ mode: "remote", ok: true, reason: "" }],
@@ -125,12 +123,6 @@ export class EngineDialog {
     this.#onOpen();
   }
 
-  /** Show everything anew, in other words. */
-  redraw() {
-    this.#drawn = [];
-    if (this.#facts) this.render(this.#facts);
-  }
-
   /** @param {EngineFacts} facts */
   render(facts) {
     const knew = this.#facts?.known ?? false;
@@ -164,14 +156,14 @@ export class EngineDialog {
     say(this.#released, back);
     show(this.#released, back !== "");
     show(this.#stale, facts.stale);
-    say(this.#error, said(facts.report?.error ?? ""));
+    say(this.#error, facts.report?.error ?? "");
     show(this.#error, Boolean(facts.report?.error));
     show(this.#bar, !Number.isNaN(percent));
     if (percent === null) this.#bar.removeAttribute("value");
     else if (!Number.isNaN(percent)) this.#bar.value = percent;
     show(this.#stop, stoppable);
-    say(this.#machine, said(facts.machine));
-    say(this.#troubles, facts.troubles.map(said).join("\n"));
+    say(this.#machine, facts.machine);
+    say(this.#troubles, facts.troubles.join("\n"));
     show(this.#troubles, facts.troubles.length > 0);
     // The log opens when loading begins; closed by the user, it stays closed until the next model.
     const state = facts.report?.state ?? "";
@@ -186,8 +178,8 @@ export class EngineDialog {
     this.#drawn = models;
     if (same) return;
     const focused = document.activeElement?.getAttribute("name") ?? "";
-    const groups = Object.entries(TYPES).map(([type, title]) => group(text(title), models.filter((m) => m.type === type)));
-    this.#list.replaceChildren(...groups.flat(), ...group(text("Elsewhere"), [ANY]));
+    const groups = Object.entries(TYPES).map(([type, title]) => group(title, models.filter((m) => m.type === type)));
+    this.#list.replaceChildren(...groups.flat(), ...group("Elsewhere", [ANY]));
     // The running model, else the first that can run here.
     const { report } = this.#facts ?? {};
     const wanted =
@@ -211,8 +203,8 @@ export class EngineDialog {
     this.#chosen = model;
     this.#onModel(model);
     if (!model) return;
-    say(this.#name, text(model.name));
-    const about = [said(text(model.note)), model.licence ? text("Licence: {licence}.", { licence: model.licence }) : ""].filter(Boolean).join(" ");
+    say(this.#name, model.name);
+    const about = [model.note, model.licence ? `Licence: ${model.licence}.` : ""].filter(Boolean).join(" ");
     say(this.#note, about);
     show(this.#note, about !== "");
     const running = this.#facts?.report?.model === model.id ? this.#facts.report.mode : null;
@@ -256,17 +248,17 @@ export class EngineDialog {
   /** @param {EngineFacts} facts */
   #renderChoice(facts) {
     const { preview, problem, busy } = facts;
-    const missing = this.#mode === "remote" && !this.#choice() ? text("Give the address of the server.") : "";
-    const none = this.#mode === null ? text("It cannot run here: each way says what is missing.") : missing;
+    const missing = this.#mode === "remote" && !this.#choice() ? "Give the address of the server." : "";
+    const none = this.#mode === null ? "It cannot run here: each way says what is missing." : missing;
     const command = preview?.command ?? "";
     // For a server elsewhere it is a sentence.
-    say(this.#command, this.#mode === "remote" ? said(command) : command);
+    say(this.#command, this.#mode === "remote" ? command : command);
     show(byId("engine-what", HTMLElement), preview !== null);
     const warnings = [
       preview?.elsewhere
-        ? text("Pictures of all visitors would go to {host}. Each of them is asked before the first one goes.", { host: preview.elsewhere })
+        ? `Pictures of all visitors would go to ${preview.elsewhere}. Each of them is asked before the first one goes.`
         : "",
-      ...(preview?.warnings ?? []).map(said),
+      ...(preview?.warnings ?? []),
     ].filter(Boolean);
     say(this.#warnings, warnings.join(" "));
     show(this.#warnings, warnings.length > 0);
@@ -281,7 +273,7 @@ export class EngineDialog {
   /** @param {EngineFacts} facts */
   #renderLog({ lines, dropped }) {
     show(this.#log, lines.length > 0);
-    say(this.#logCount, dropped ? text("Its log ({count}, {dropped} older ones left out)", { count: lines.length, dropped }) : text("Its log ({count})", { count: lines.length }));
+    say(this.#logCount, dropped ? `Its log (${lines.length}, ${dropped} older ones left out)` : `Its log (${lines.length})`);
     const written = lines.join("\n");
     if (this.#lines.textContent === written) return;
     const atEnd = this.#lines.scrollHeight - this.#lines.scrollTop - this.#lines.clientHeight < 24;
@@ -292,11 +284,11 @@ export class EngineDialog {
   async #copied() {
     try {
       await navigator.clipboard.writeText(this.#command.textContent ?? "");
-      say(this.#said, text("Copied."));
+      say(this.#said, "Copied.");
     } catch {
       // Select the text when the browser does not allow copying.
       getSelection()?.selectAllChildren(this.#command);
-      say(this.#said, text("It is marked: press Ctrl+C."));
+      say(this.#said, "It is marked: press Ctrl+C.");
     }
     setTimeout(() => say(this.#said, ""), 4000);
   }
@@ -313,13 +305,13 @@ function group(title, models) {
 /** @param {Model} model */
 function modelRow(model) {
   const possible = model.modes.some(({ mode, ok }) => ok && mode !== "remote") || model === ANY;
-  const about = model === ANY ? text("Give its address") : size(model);
-  return choiceRow("engine-model", model.id, text(model.name), about, { faint: !possible });
+  const about = model === ANY ? "Give its address" : size(model);
+  return choiceRow("engine-model", model.id, model.name, about, { faint: !possible });
 }
 
 /** @param {Model["modes"][number]} one @param {boolean} checked */
 function modeRow({ mode, ok, reason }, checked) {
-  return choiceRow("engine-mode", mode, text(MODES[mode] ?? mode), said(reason).replaceAll("`", ""), { checked, disabled: !ok });
+  return choiceRow("engine-mode", mode, MODES[mode] ?? mode, reason.replaceAll("`", ""), { checked, disabled: !ok });
 }
 
 /**

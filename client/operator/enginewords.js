@@ -1,5 +1,4 @@
-import { ended, isolated, joined, key, list, number, percent as share, text } from "../words/text.js";
-import { said } from "./serverwords.js";
+import { number } from "./words.js";
 
 /** @typedef {import("./engine.js").EngineFacts} EngineFacts */
 /** @typedef {import("./engine.js").Model} Model */
@@ -7,37 +6,23 @@ import { said } from "./serverwords.js";
 
 /** @type {Record<string, string>} heading of each type, in this order */
 export const TYPES = {
-  vision: key("Answers about pictures"),
-  omni: key("Pictures, and hears or speaks"),
-  speech: key("Reads texts aloud"),
-  audio: key("Makes sounds"),
-  video: key("Makes videos"),
+  vision: "Answers about pictures",
+  omni: "Pictures, and hears or speaks",
+  speech: "Reads texts aloud",
+  audio: "Makes sounds",
+  video: "Makes videos",
 };
 
 /** @type {Record<Mode, string>} */
 export const MODES = {
-  in_process: key("In this program"),
-  subprocess: key("Its own process"),
-  container: key("A container"),
-  remote: key("Another server"),
-};
-
-// A server whose program is not known, as the report has it
-const UNNAMED = key("a model server");
-
-/** @type {Record<string, string>} by mode */
-const LOADS = {
-  in_process: key("Loading {model} in this program"),
-  subprocess: key("Loading {model} in its own process"),
-  container: key("Loading {model} in a container"),
+  in_process: "In this program",
+  subprocess: "Its own process",
+  container: "A container",
+  remote: "Another server",
 };
 
 /** @type {Record<string, string>} by mode */
-const RUNS = {
-  in_process: key("{model} runs in this program"),
-  subprocess: key("{model} runs in its own process"),
-  container: key("{model} runs in a container"),
-};
+const HOW = { in_process: " in this program", subprocess: " in its own process", container: " in a container" };
 
 /** @param {number} count @returns {string} "7.5 GB" */
 export function bytes(count) {
@@ -47,13 +32,13 @@ export function bytes(count) {
     count /= 1000;
     at++;
   }
-  return isolated(`${number(count, count < 9.95 && at > 0 ? 1 : 0)}\u00a0${units[at]}`);
+  return `${number(count, count < 9.95 && at > 0 ? 1 : 0)}\u00a0${units[at]}`;
 }
 
 /** The line under a model's name. @param {Model} model */
 export function size({ weights_bytes: weights, memory_bytes: memory, here }) {
   const files = weights ? [bytes(weights)] : [];
-  const parts = [joined([here ? text("here") : text("not fetched"), ...files]), memory ? text("takes {size} of\u00a0memory", { size: bytes(memory) }) : ""];
+  const parts = [[here ? "here" : "not fetched", ...files].join(", "), memory ? `takes ${bytes(memory)} of\u00a0memory` : ""];
   return parts.filter(Boolean).join(" · ");
 }
 
@@ -63,16 +48,16 @@ export function size({ weights_bytes: weights, memory_bytes: memory, here }) {
  * @returns {string} "" when both are unknown
  */
 function held(memory, gpu, sentence) {
-  const parts = [memory ? text("{size} of memory", { size: bytes(memory) }) : "", gpu ? text("{size} of GPU memory", { size: bytes(gpu) }) : ""].filter(Boolean);
-  return parts.length ? sentence(list(parts)) : "";
+  const parts = [memory ? `${bytes(memory)} of memory` : "", gpu ? `${bytes(gpu)} of GPU memory` : ""].filter(Boolean);
+  return parts.length ? sentence(parts.join(" and ")) : "";
 }
 
 /** A sentence about the memory freed by the previous model. @param {EngineFacts["report"]} report @returns {string} "" when unknown */
 export function givenBack(report) {
   const back = report?.released;
   if (!back) return "";
-  const left = back.left_bytes ? ` ${text("{size} are not free yet.", { size: bytes(back.left_bytes) })}` : "";
-  return held(back.memory_bytes, back.gpu_bytes, (given) => text("The previous model freed {memory}.", { memory: given }) + left);
+  const left = back.left_bytes ? ` ${bytes(back.left_bytes)} are not free yet.` : "";
+  return held(back.memory_bytes, back.gpu_bytes, (given) => `The previous model freed ${given}.` + left);
 }
 
 /**
@@ -83,13 +68,13 @@ export function givenBack(report) {
 function answering(report) {
   if (!report || (!report.answering && !report.why)) return { title: "", detail: "" };
   const { engine = "", model = "", server = "", where = "" } = report.answering ?? {};
-  const why = said(report.why ?? "");
-  if (!engine) return { title: text("Nothing answers"), detail: why };
-  if (engine === "builtin") return { title: text("The built-in engine answers"), detail: why };
-  const at = where ? text("It is at {host}.", { host: where }) : "";
+  const why = report.why ?? "";
+  if (!engine) return { title: "Nothing answers", detail: why };
+  if (engine === "builtin") return { title: "The built-in engine answers", detail: why };
+  const at = where ? `It is at ${where}.` : "";
   const title = server
-    ? text("{model} on {host} answers", { model: model || text("A model"), host: server === UNNAMED ? text(UNNAMED) : server })
-    : text("{model} answers", { model: model || text("The local model") });
+    ? `${model || "A model"} on ${server} answers`
+    : `${model || "The local model"} answers`;
   return { title, detail: [at, why].filter(Boolean).join(" ") };
 }
 
@@ -98,7 +83,7 @@ export function meanwhile({ report }) {
   if (!report || report.state === "idle" || (report.state === "ready" && report.answers)) return "";
   const { title, detail } = answering(report);
   const where = report.answering?.where ? ` (${report.answering.where})` : "";
-  return report.answering ? ended(`${title}${where}`) : [ended(title), detail].filter(Boolean).join(" ");
+  return report.answering ? `${title}${where}.` : [`${title}.`, detail].filter(Boolean).join(" ");
 }
 
 /**
@@ -109,53 +94,53 @@ export function meanwhile({ report }) {
  */
 export function standing({ report, models }) {
   const none = { percent: NaN, stoppable: false };
-  if (!report) return { ...none, tone: "off", title: text("Not known yet"), detail: "" };
-  const name = models.find(({ id }) => id === report.model)?.name ?? (said(report.model ?? "") || text("the engine"));
+  if (!report) return { ...none, tone: "off", title: "Not known yet", detail: "" };
+  const name = models.find(({ id }) => id === report.model)?.name ?? (report.model || "the engine");
   const far = report.mode === "remote";
   const mode = report.mode ?? "";
   switch (report.state) {
     case "loading": {
       const { phase = "starting", percent, done_bytes: done, total_bytes: total } = report.progress ?? {};
       const parts = [
-        said(phase),
-        percent === undefined ? "" : share(percent / 100),
-        done !== undefined && total ? text("{done} of {total}", { done: bytes(done), total: bytes(total) }) : "",
+        phase,
+        percent === undefined ? "" : `${Math.round(percent)}\u00a0%`,
+        done !== undefined && total ? `${bytes(done)} of ${bytes(total)}` : "",
       ];
-      const taken = held(report.memory_bytes, report.gpu_bytes, (so) => text("{memory} so far", { memory: so }));
+      const taken = held(report.memory_bytes, report.gpu_bytes, (so) => `${so} so far`);
       const detail = [...parts, taken].filter(Boolean).join(" · ");
-      const title = text(far ? key("Connecting to {model}") : (LOADS[mode] ?? key("Loading {model}")), { model: name });
+      const title = far ? `Connecting to ${name}` : `Loading ${name}${HOW[mode] ?? ""}`;
       return { tone: "busy", title, detail, percent: percent ?? null, stoppable: true };
     }
     case "ready": {
       const parts = [
-        report.answers ? text("It answers visitors.") : text("Another engine answers visitors."),
-        held(report.memory_bytes, report.gpu_bytes, (taken) => text("It uses {memory}.", { memory: taken })),
+        report.answers ? "It answers visitors." : "Another engine answers visitors.",
+        held(report.memory_bytes, report.gpu_bytes, (taken) => `It uses ${taken}.`),
       ];
       const detail = parts.filter(Boolean).join(" ");
-      const title = text(far ? key("Connected to {model}") : (RUNS[mode] ?? key("{model} runs")), { model: name });
+      const title = far ? `Connected to ${name}` : `${name} runs${HOW[mode] ?? ""}`;
       return { ...none, tone: report.answers ? "ok" : "warn", title, detail, stoppable: true };
     }
     case "stopping":
-      return { tone: "busy", title: text("Stopping {model}", { model: name }), detail: text("Its memory is being freed."), percent: null, stoppable: false };
+      return { tone: "busy", title: `Stopping ${name}`, detail: "Its memory is being freed.", percent: null, stoppable: false };
     case "failed":
-      return { ...none, tone: "bad", title: far ? text("{model} is not used", { model: name }) : text("{model} does not run", { model: name }), detail: "" };
+      return { ...none, tone: "bad", title: far ? `${name} is not used` : `${name} does not run`, detail: "" };
     default: {
       const { title, detail } = answering(report);
       if (!title) {
-        return { ...none, tone: "off", title: text("No model is loaded"), detail: text("The server chooses among the engines it has.") };
+        return { ...none, tone: "off", title: "No model is loaded", detail: "The server chooses among the engines it has." };
       }
       const tone = !report.answering ? "bad" : report.answering.engine === "builtin" && report.why ? "warn" : "ok";
-      return { ...none, tone, title, detail: [detail, text("Nothing else is loaded from here.")].filter(Boolean).join(" ") };
+      return { ...none, tone, title, detail: [detail, "Nothing else is loaded from here."].filter(Boolean).join(" ") };
     }
   }
 }
 
 /** Label of the button that starts the choice. @param {EngineFacts} facts @param {string} model @param {Mode|null} mode */
 export function startWords({ report, busy }, model, mode) {
-  if (busy) return text("A moment…");
+  if (busy) return "A moment…";
   const loaded = report && ["loading", "ready"].includes(report.state);
-  if (!loaded) return text("Start");
-  return report.model === model && report.mode === mode ? text("Start again") : text("Switch to this");
+  if (!loaded) return "Start";
+  return report.model === model && report.mode === mode ? "Start again" : "Switch to this";
 }
 
 /** True while the server fetches or checks a model. @param {import("./fetching.js").Fetching|null} fetching */

@@ -1,18 +1,16 @@
 import { byId, say, show } from "../page/dom.js";
-import { key, text } from "../words/text.js";
 import { bytes, underWay } from "./enginewords.js";
-import { said } from "./serverwords.js";
 
 /** @typedef {import("./engine.js").Model} Model */
 /** @typedef {import("./fetching.js").FetchFacts} FetchFacts */
 
-/** @type {Record<string, string>} the line of each state */
+/** The line of each state. @type {Record<string, (model: string, part: string) => string>} */
 const STATES = {
-  fetching: key("Fetching {model}: {done} of {total}"),
-  checking: key("Checking {model}: {done} of {total}"),
-  paused: key("{model} is paused at {done} of {total}. The part that came is kept."),
-  failed: key("{model} was not fetched. The part that came is kept."),
-  done: key("{model} is here. Choose it below."),
+  fetching: (model, part) => `Fetching ${model}: ${part}`,
+  checking: (model, part) => `Checking ${model}: ${part}`,
+  paused: (model, part) => `${model} is paused at ${part}. The part that came is kept.`,
+  failed: (model) => `${model} was not fetched. The part that came is kept.`,
+  done: (model) => `${model} is here. Choose it below.`,
 };
 
 /** The model that is fetched, in the panel's first card, and the button at a model that is not here. Uses no connection. */
@@ -58,18 +56,18 @@ export class FetchView {
     const { fetching, busy, problem } = facts;
     if (!fetching) return;
     const { state, model, done_bytes: done, total_bytes: total, free_bytes: free, error, refused } = fetching;
-    const line = STATES[state];
+    const line = STATES[state]?.(model, `${bytes(done)} of ${bytes(total)}`);
     show(this.#now, line !== undefined);
-    say(this.#text, line ? text(line, { model, done: bytes(done), total: bytes(total) }) : "");
+    say(this.#text, line ?? "");
     const running = underWay(fetching);
     show(this.#bar, running);
     if (total) this.#bar.value = (100 * done) / total;
     else this.#bar.removeAttribute("value");
     for (const room of this.#room) {
-      say(room, typeof free === "number" ? text("{size} free on the server's disk", { size: bytes(free) }) : "");
+      say(room, typeof free === "number" ? `${bytes(free)} free on the server's disk` : "");
       show(room, typeof free === "number");
     }
-    say(this.#error, said(error));
+    say(this.#error, error);
     show(this.#error, error !== "");
     show(this.#pause, running);
     show(this.#resume, !refused && (state === "paused" || state === "failed"));
@@ -78,8 +76,8 @@ export class FetchView {
     const mine = model === this.#chosen?.id && (running || state === "paused" || state === "failed");
     show(this.#offer, command !== "" && !mine);
     show(this.#start, refused === "" && !running);
-    const waits = running ? text("Another model is being fetched.") : "";
-    say(this.#why, problem || said(refused) || waits);
+    const waits = running ? "Another model is being fetched." : "";
+    say(this.#why, problem || refused || waits);
     show(this.#why, problem !== "" || refused !== "" || waits !== "");
     this.#why.classList.toggle("problem", problem !== "");
     say(this.#command, command);

@@ -1,5 +1,4 @@
 import { byId, say, show } from "../page/dom.js";
-import { text } from "../words/text.js";
 
 /** @typedef {import("./gateways.js").GatewaysFacts} GatewaysFacts */
 /** @typedef {import("./gateways.js").DrainReport} DrainReport */
@@ -36,10 +35,10 @@ export class GatewaysView {
       ...report.gateways.map((one) => {
         const item = document.createElement("li");
         const strong = document.createElement("strong");
-        strong.textContent = one.name === report.name ? text("{name} (this one)", { name: one.name }) : one.name;
+        strong.textContent = one.name === report.name ? `${one.name} (this one)` : one.name;
         const small = document.createElement("small");
-        const places = text("{taken} of {most} places taken", { taken: one.sessions, most: one.most });
-        small.textContent = one.draining ? `${places} · ${text("draining")}` : places;
+        const places = `${one.sessions} of ${one.most} places taken`;
+        small.textContent = one.draining ? `${places} · draining` : places;
         item.append(strong, small);
         return item;
       }),
@@ -49,9 +48,9 @@ export class GatewaysView {
 
 /** The state of this gateway's drain, in words. @param {DrainReport} report */
 function standing({ draining, people, moved, notice_seconds, room }) {
-  if (!draining) return text("Drain a gateway before you stop it: people go on at the others, with their chat.");
-  if (people === 0) return text("Nobody is left here. It can be stopped now.");
-  if (notice_seconds > 0) return text("People go on at the others in {seconds}\u00a0s. Nothing has happened yet.", { seconds: Math.ceil(notice_seconds) });
-  const left = text("Still here: {people}. Gone on: {moved}.", { people, moved });
-  return room > 0 ? left : `${left} ${text("No other gateway has room: people stay until they leave.")}`;
+  if (!draining) return "Drain a gateway before you stop it: people go on at the others, with their chat.";
+  if (people === 0) return "Nobody is left here. It can be stopped now.";
+  if (notice_seconds > 0) return `People go on at the others in ${Math.ceil(notice_seconds)}\u00a0s. Nothing has happened yet.`;
+  const left = `Still here: ${people}. Gone on: ${moved}.`;
+  return room > 0 ? left : `${left} No other gateway has room: people stay until they leave.`;
 }

@@ -1,10 +1,9 @@
 import { byId, say, show } from "../page/dom.js";
-import { key, plural, text } from "../words/text.js";
-import { said } from "./serverwords.js";
+import { counted } from "./words.js";
 
 /** @typedef {import("./hooks.js").HooksFacts} HooksFacts */
 
-const STATES = { unused: key("nothing sent yet"), ok: key("arrives"), failing: key("does not arrive"), gone: key("wants nothing more") };
+const STATES = { unused: "nothing sent yet", ok: "arrives", failing: "does not arrive", gone: "wants nothing more" };
 
 /** The receivers of webhooks in the operator's panel, and what was given up. Uses no connection. */
 export class HooksView {
@@ -31,19 +30,19 @@ export class HooksView {
     say(this.#problem, problem);
     show(this.#problem, problem !== "");
     show(this.#section, webhooks.length > 0 || problem !== "");
-    this.#rows = kept(this.#list, this.#rows, webhooks.map((one) => one.name), (name) => new Row([[key("Send a test"), () => this.#send("POST", `/${name}/test`)]]));
+    this.#rows = kept(this.#list, this.#rows, webhooks.map((one) => one.name), (name) => new Row([["Send a test", () => this.#send("POST", `/${name}/test`)]]));
     for (const hook of webhooks) {
-      const counts = text("arrived: {delivered}, failed attempts: {failed}, waiting: {waiting}", { delivered: hook.delivered, failed: hook.failed, waiting: hook.waiting });
-      this.#rows.get(hook.name)?.render(hook.name, [hook.host, text(STATES[hook.state]), counts].join(" · "), [said(hook.detail), hook.status || ""].filter(Boolean).join(" "));
+      const counts = `arrived: ${hook.delivered}, failed attempts: ${hook.failed}, waiting: ${hook.waiting}`;
+      this.#rows.get(hook.name)?.render(hook.name, [hook.host, STATES[hook.state], counts].join(" · "), [hook.detail, hook.status || ""].filter(Boolean).join(" "));
     }
     show(this.#dead, dead.length > 0);
-    say(this.#count, plural("{count} alarms were given up", "{count} alarm was given up", dead.length));
+    say(this.#count, `${counted(dead.length, "alarm")} ${dead.length === 1 ? "was" : "were"} given up`);
     this.#gone = kept(this.#letters, this.#gone, dead.map((one) => one.id), (id) => new Row([
-      [key("Send again"), () => this.#send("POST", `/dead/${id}`)],
-      [key("Drop it"), () => this.#send("DELETE", `/dead/${id}`)],
+      ["Send again", () => this.#send("POST", `/dead/${id}`)],
+      ["Drop it", () => this.#send("DELETE", `/dead/${id}`)],
     ]));
     for (const { id, webhook, camera, trouble, status, attempts } of dead) {
-      const words = [camera || text("a visitor's or a test"), text("attempts: {attempts}", { attempts }), said(trouble), status || ""].filter(Boolean).join(" · ");
+      const words = [camera || "a visitor's or a test", `attempts: ${attempts}`, trouble, status || ""].filter(Boolean).join(" · ");
       this.#gone.get(id)?.render(webhook, words, "");
     }
   }
@@ -92,8 +91,8 @@ class Row {
     say(this.#detail, detail);
     show(this.#detail, detail !== "");
     for (const [button, label] of this.#buttons) {
-      say(button, text(label));
-      button.setAttribute("aria-label", `${text(label)}: ${name}`);
+      say(button, label);
+      button.setAttribute("aria-label", `${label}: ${name}`);
     }
   }
 }

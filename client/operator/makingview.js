@@ -1,6 +1,4 @@
 import { byId, say, show } from "../page/dom.js";
-import { text } from "../words/text.js";
-import { said } from "./serverwords.js";
 
 /** @typedef {import("./making.js").MakingFacts} MakingFacts */
 /** @typedef {import("./making.js").Making} Making */
@@ -42,7 +40,7 @@ export class MakingView {
       event.preventDefault();
       const wishes = this.#wishes();
       if (wishes) onStart(wishes);
-      else onRefuse(text("There is no camera to begin with. Start the camera of this page first."));
+      else onRefuse("There is no camera to begin with. Start the camera of this page first.");
     });
     // Unfold the details, because a browser cannot show an error beside a hidden field.
     this.#form.addEventListener("invalid", () => (this.#details.open = true), { capture: true });
@@ -52,7 +50,7 @@ export class MakingView {
 
   /** @param {MakingFacts} facts */
   render({ takes, making, busy, problem, result }) {
-    const wrong = problem || (making?.state === "failed" ? said(making.error?.message ?? "") : "");
+    const wrong = problem || (making?.state === "failed" ? making.error?.message ?? "" : "");
     show(this.#section, takes !== null || result !== null || wrong !== "");
     if (takes) this.#renderForm(takes);
     show(this.#form, takes !== null);
@@ -76,8 +74,8 @@ export class MakingView {
     if (JSON.stringify(takes) === JSON.stringify(this.#takes)) return;
     this.#takes = takes;
     const video = takes.kind === "video";
-    say(this.#title, video ? text("Make a video") : text("Make sound"));
-    say(byId("making-more", HTMLElement), video ? text("Size, length, steps") : text("More"));
+    say(this.#title, video ? "Make a video" : "Make sound");
+    say(byId("making-more", HTMLElement), video ? "Size, length, steps" : "More");
     this.#prompt.maxLength = takes.max_text;
     byId("making-negative", HTMLInputElement).maxLength = takes.max_text;
     for (const row of this.#form.querySelectorAll("[data-takes]")) {
@@ -124,11 +122,10 @@ export class MakingView {
     const long = byId("making-seconds", HTMLInputElement).value !== "";
     const wanted = (long ? given("seconds") : Math.min(given("seconds"), most / fps)) * fps;
     const frames = Math.max(0, Math.round((wanted - 1) / step)) * step + 1;
-    const values = { seconds: Math.round((wanted / fps) * 100) / 100, fps, most, frames: Math.min(most, frames) };
-    let words = text("{seconds} s of {fps} frames a second: {frames} frames.", values);
-    if (step > 1 && frames !== wanted) words = text("{seconds} s of {fps} frames a second: {frames} frames, the nearest count that this model makes.", values);
-    if (wanted > most + 0.5) words = text("{seconds} s of {fps} frames a second: more than {most} frames, the most.", values);
-    say(this.#count, wanted > 0 ? words : "");
+    let count = `${Math.min(most, frames)} frames`;
+    if (step > 1 && frames !== wanted) count += ", the nearest count that this model makes";
+    if (wanted > most + 0.5) count = `more than ${most} frames, the most`;
+    say(this.#count, wanted > 0 ? `${Math.round((wanted / fps) * 100) / 100}\u00a0s of ${fps} frames a second: ${count}.` : "");
   }
 
   /** @returns {Record<string, string|number>|null} null when the camera is selected but off */
@@ -163,9 +160,9 @@ export class MakingView {
     this.#save.href = url;
     this.#save.download = result.name;
     const { width, height, seed } = result.of;
-    const values = { size: `${width}×${height}`, seconds: Math.round(result.of.seconds * 100) / 100, seed: String(seed) };
-    const what = result.kind === "sound" ? text("{seconds} s of sound, seed {seed}.", values) : text("{size}, {seconds} s, seed {seed}.", values);
-    say(this.#about, `${what} ${text("Only this page has it: save it, or it is gone with the page.")}`);
+    const seconds = Math.round(result.of.seconds * 100) / 100;
+    const what = result.kind === "sound" ? `${seconds}\u00a0s of sound` : `${width}×${height}, ${seconds}\u00a0s`;
+    say(this.#about, `${what}, seed ${seed}. Only this page has it: save it, or it is gone with the page.`);
   }
 }
 
@@ -175,24 +172,24 @@ function words(making, shown) {
   switch (state) {
     case "working": {
       const part = {
-        steps: steps ? text("Step {step} of {steps}", { step, steps }) : text("At work"),
-        decoding: text("Decoding"),
-        encoding: text("Frame {made} of {frames}", { made, frames }),
+        steps: steps ? `Step ${step} of ${steps}` : "At work",
+        decoding: "Decoding",
+        encoding: `Frame ${made} of ${frames}`,
       };
-      return `${part[phase || "steps"]}, ${text("{number}\u00a0s", { number: Math.round(elapsed) })}`;
+      return `${part[phase || "steps"]}, ${Math.round(elapsed)}\u00a0s`;
     }
     case "cancelling":
-      return text("Cancelling");
+      return "Cancelling";
     case "ready":
-      return text("Made. It is on its way here");
+      return "Made. It is on its way here";
     case "taken":
       return shown?.seed === making.seed && shown.bytes === making.bytes
-        ? text("Made in {seconds} s", { seconds: elapsed < 10 ? elapsed : Math.round(elapsed) })
-        : text("The last one went to another page, or to this one before it was loaded anew.");
+        ? `Made in ${elapsed < 10 ? elapsed : Math.round(elapsed)}\u00a0s`
+        : "The last one went to another page, or to this one before it was loaded anew.";
     case "cancelled":
-      return text("Cancelled");
+      return "Cancelled";
     case "expired":
-      return text("Nobody took it in time: it is gone.");
+      return "Nobody took it in time: it is gone.";
     default:
       return "";
   }

@@ -1,7 +1,5 @@
 import { byId, say, show } from "../page/dom.js";
-import { span } from "../page/routes.js";
-import { list, text } from "../words/text.js";
-import { said, tongue } from "./serverwords.js";
+import { lasted } from "./words.js";
 
 /** MQTT in the operator's panel: the broker, its trouble in words, and the cameras that it has. Uses no connection. */
 export class MqttView {
@@ -18,13 +16,12 @@ export class MqttView {
     show(this.#problem, problem !== "");
     show(this.#section, state !== "off" || problem !== "");
     say(this.#broker, broker);
-    const parts = [state === "connected" ? text("connected") : text("not connected")];
-    if (typeof retry === "number") parts.push(text("tries again in {time}", { time: span(retry * 1000) }));
-    say(this.#state, [...parts, text("sent: {sent}, waiting: {waiting}", { sent, waiting })].join(" · "));
-    say(this.#detail, said(detail));
-    this.#detail.lang = tongue(detail);
+    const parts = [state === "connected" ? "connected" : "not connected"];
+    if (typeof retry === "number") parts.push(`tries again in ${lasted(retry)}`);
+    say(this.#state, [...parts, `sent: ${sent}, waiting: ${waiting}`].join(" · "));
+    say(this.#detail, detail);
     show(this.#detail, detail !== "");
-    const names = cameras.length > 0 ? [`${text("Cameras of the house")}: ${list(cameras)}`] : [];
-    say(this.#told, [...names, text("visitors' cameras: {count}", { count: visitors })].join(" · "));
+    const names = cameras.length > 0 ? [`Cameras of the house: ${cameras.join(", ")}`] : [];
+    say(this.#told, [...names, `visitors' cameras: ${visitors}`].join(" · "));
   }
 }

@@ -1,4 +1,3 @@
-import { language, onLanguage } from "../words/text.js";
 import { AccessDesk } from "./access.js";
 import { AccessView } from "./accessview.js";
 import { CamerasDesk } from "./cameras.js";
@@ -17,12 +16,8 @@ import { MqttDesk } from "./mqtt.js";
 import { MqttView } from "./mqttview.js";
 import { PeopleDesk } from "./people.js";
 import { PeopleView } from "./peopleview.js";
-import { useServerWords } from "./serverwords.js";
 import { SpeechDesk } from "./speech.js";
 import { SpeechView } from "./speechview.js";
-
-// Milliseconds for the words of a language
-const PATIENCE = 20_000;
 
 /** The operator's panel: connects its requests with its views. Loaded when needed, not with the page. */
 export class OperatorPanel {
@@ -32,8 +27,6 @@ export class OperatorPanel {
   /** @type {import("./desk.js").WatchingDesk<any>[]} */
   #watching;
   #making;
-  // The language of the server's sentences
-  #tongue = "en";
 
   /** @param {import("../live/visit.js").Visit} visit @param {() => void} onChange the token was accepted or refused */
   constructor(visit, onChange) {
@@ -100,8 +93,6 @@ export class OperatorPanel {
       onStop: () => void engine.stop(),
     }));
     this.connected(visit.facts.socket === "open");
-    onLanguage(() => void this.#translate());
-    void this.#translate();
   }
 
   /** True when the server has accepted the token. */
@@ -116,7 +107,6 @@ export class OperatorPanel {
 
   open() {
     this.#dialog.open();
-    void this.#translate();
   }
 
   /** @param {import("../live/messages.js").ServerMessage} message @returns {boolean} true when it was for the operator */
@@ -134,31 +124,9 @@ export class OperatorPanel {
     if (this.known) this.#visit.socket.open();
   }
 
-  /** Show the server's sentences in the page's language; they stay English where its words do not arrive. */
-  async #translate() {
-    const wanted = language();
-    if (wanted === this.#tongue) return;
-    const table = wanted === "en" ? {} : await fetched(wanted);
-    if (!table || wanted !== language()) return;
-    useServerWords(table);
-    this.#tongue = wanted;
-    this.#dialog.redraw();
-    for (const desk of [...this.#watching, this.#making]) desk.set();
-  }
-
   /** Requests that repeat run while the panel is open alone. */
   #watch() {
     const on = this.known && this.#dialog.isOpen;
     for (const desk of this.#watching) desk.watch(on);
-  }
-}
-
-/** The server's sentences in a language. @param {string} code @returns {Promise<Record<string, string>|null>} null when they did not arrive */
-async function fetched(code) {
-  try {
-    const reply = await fetch(`/client/operator/${code}.json`, { signal: AbortSignal.timeout(PATIENCE) });
-    return reply.ok ? await reply.json() : null;
-  } catch {
-    return null;
   }
 }

@@ -1,11 +1,10 @@
 import { byId, say, show } from "../page/dom.js";
-import { isolated, joined, key, language, plural, text } from "../words/text.js";
-import { lasted } from "./spans.js";
+import { counted, lasted } from "./words.js";
 
 /** @typedef {import("./people.js").PeopleFacts} PeopleFacts */
 
 /** @type {Record<string, string>} */
-const CAMERAS = { "": key("no camera"), starting: key("camera starts"), live: key("live"), stalled: key("picture stalled"), frozen: key("picture frozen"), ended: key("camera off") };
+const CAMERAS = { "": "no camera", starting: "camera starts", live: "live", stalled: "picture stalled", frozen: "picture frozen", ended: "camera off" };
 
 /** The list of sessions and devices in the operator's panel, each with a button to end it. Uses no connection. */
 export class PeopleView {
@@ -38,23 +37,23 @@ export class PeopleView {
     say(this.#problem, facts.problem);
     show(this.#problem, facts.problem !== "");
     // Do not redraw unchanged rows, so that they keep the focus.
-    const drawn = JSON.stringify([language(), facts.sessions, facts.devices]);
+    const drawn = JSON.stringify([facts.sessions, facts.devices]);
     if (drawn === this.#drawn) return;
     this.#drawn = drawn;
     const focused = document.activeElement instanceof HTMLButtonElement ? document.activeElement.value : "";
     const kinds = new Map(facts.devices.map(({ name, kind }) => [name, kind]));
     this.#sessions.replaceChildren(
       ...facts.sessions.map((one) => {
-        const who = one.device ? text(kinds.get(one.device) ?? key("Paired device")) : text("Visitor");
-        const camera = text(CAMERAS[one.camera] ?? one.camera);
-        const parts = [one.socket ? camera : text("{camera}, page closed", { camera }), text("for {time}", { time: lasted(one.age_seconds) }), text("active {time} ago", { time: lasted(one.idle_seconds) }), use(one)];
-        return row(who, one.name, parts, text("End"));
+        const who = one.device ? kinds.get(one.device) ?? "Paired device" : "Visitor";
+        const camera = CAMERAS[one.camera] ?? one.camera;
+        const parts = [one.socket ? camera : `${camera}, page closed`, `for ${lasted(one.age_seconds)}`, `active ${lasted(one.idle_seconds)} ago`, use(one)];
+        return row(who, one.name, parts, "End");
       }),
     );
     this.#devices.replaceChildren(
       ...facts.devices.map((one) => {
-        const parts = [text("paired {time} ago", { time: lasted(one.paired_seconds) }), text("seen {time} ago", { time: lasted(one.seen_seconds) })];
-        return row(one.kind, one.name, parts, text("Forget"));
+        const parts = [`paired ${lasted(one.paired_seconds)} ago`, `seen ${lasted(one.seen_seconds)} ago`];
+        return row(one.kind, one.name, parts, "Forget");
       }),
     );
     show(this.#none, facts.sessions.length === 0);
@@ -67,8 +66,7 @@ export class PeopleView {
 
 /** The requests of a session to the model. @param {import("./people.js").Seen} session */
 function use({ questions, background, visual_tokens }) {
-  const asked = plural("{count} questions", "1 question", questions);
-  return joined([asked, plural("{count} unasked looks", "1 unasked look", background), plural("{count} visual tokens", "1 visual token", visual_tokens)]);
+  return [counted(questions, "question"), counted(background, "unasked look"), counted(visual_tokens, "visual token")].join(", ");
 }
 
 /** @param {string} who @param {string} name @param {string[]} parts @param {string} act */
@@ -78,7 +76,7 @@ function row(who, name, parts, act) {
   const strong = document.createElement("strong");
   strong.textContent = who;
   const small = document.createElement("small");
-  small.textContent = [name, ...parts].map(isolated).join(" · ");
+  small.textContent = [name, ...parts].join(" · ");
   words.append(strong, small);
   const button = document.createElement("button");
   button.type = "button";

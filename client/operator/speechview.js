@@ -1,10 +1,8 @@
 import { byId, say, show } from "../page/dom.js";
-import { isolated, key, text } from "../words/text.js";
-import { said, tongue } from "./serverwords.js";
 
 /** @typedef {import("./speech.js").SpeechPart} SpeechPart */
 
-const STATES = { loading: key("loading"), ready: key("ready"), unreachable: key("does not work") };
+const STATES = { loading: "loading", ready: "ready", unreachable: "does not work" };
 
 /** Speech in the operator's panel: both directions, and the folder of a recogniser to load. Uses no connection. */
 export class SpeechView {
@@ -33,7 +31,7 @@ export class SpeechView {
     say(this.#problem, problem);
     show(this.#problem, problem !== "");
     const ear = chosen ?? recogniser;
-    say(this.#ear, chosen ? `${isolated(chosen.folder)} · ${stateOf(chosen)}` : stateOf(recogniser));
+    say(this.#ear, chosen ? `${chosen.folder} · ${stateOf(chosen)}` : stateOf(recogniser));
     explain(this.#earDetail, ear?.detail);
     show(this.#earDetail, Boolean(ear?.detail) && ear?.state !== "loading");
     say(this.#voice, stateOf(voice));
@@ -46,11 +44,10 @@ export class SpeechView {
 
 /** @param {SpeechPart|null} part */
 function stateOf(part) {
-  return part ? text(STATES[part.state]) : text("not set");
+  return part ? STATES[part.state] : "not set";
 }
 
 /** @param {HTMLElement} element @param {string} [detail] the server's */
 function explain(element, detail = "") {
-  say(element, said(detail));
-  element.lang = tongue(detail);
+  say(element, detail);
 }

@@ -122,7 +122,8 @@ function collect(root, template) {
       words.push(word);
       if (template) node.parentElement?.setAttribute("data-en-text", word.english);
     }
-    if (!(node instanceof Element) || node.getAttribute("translate") === "no") continue;
+    // An element with a language of its own keeps it.
+    if (!(node instanceof Element) || node.getAttribute("translate") === "no" || node.hasAttribute("lang")) continue;
     for (const name of ATTRIBUTES) {
       const english = node.getAttribute(name) ?? "";
       if (!/\p{L}/u.test(english)) continue;

@@ -63,7 +63,11 @@ class _Words(HTMLParser):
 
 
 _PAGE = (CLIENT / "index.html").read_text("utf-8")
-_PARTS = [path.read_text("utf-8") for path in sorted(CLIENT.glob("*/*.html"))]
+# The operator's panel is in English alone.
+_OPERATOR = CLIENT / "operator"
+_PARTS = [
+    path.read_text("utf-8") for path in sorted(CLIENT.glob("*/*.html")) if path.parent != _OPERATOR
+]
 # The page's body, and the elements of its parts
 HTML = _PAGE[_PAGE.index("<body") :] + "".join(part.partition("</title>")[2] for part in _PARTS)
 
@@ -74,6 +78,8 @@ def _keys() -> tuple[set[str], set[str]]:
     one = {words for words in found if re.search(r"[^\W\d_]", words) and "://" not in words}
     counted: set[str] = set()
     for path in CLIENT.rglob("*.js"):
+        if path.parent == _OPERATOR:
+            continue
         code = re.sub(r"/\*.*?\*/", "", path.read_text("utf-8"), flags=re.S)
         for call, words in _CALL.findall(code):
             (counted if call == "plural" else one).add(json.loads(f'"{words}"'))
@@ -167,6 +173,7 @@ def test_full_stops_are_those_of_the_language() -> None:
     lines = [
         f"{path.relative_to(CLIENT)}: {line.strip()}"
         for path in sorted(CLIENT.rglob("*.js"))
+        if path.parent != _OPERATOR
         for line in path.read_text("utf-8").splitlines()
         if by_hand.search(line) and "throw " not in line
     ]
