@@ -156,18 +156,18 @@ function match(pattern, text, at) {
   return pattern.exec(text);
 }
 
-/** Find the addresses in a text without marks. @param {string} text @returns {Span[]} */
-export function linksIn(text) {
+/** Find the addresses in a text without marks. @param {string} text @param {number} [from] its place in the source @returns {Span[]} */
+export function linksIn(text, from = 0) {
   /** @type {Span[]} */
   const spans = [];
   let done = 0;
   for (const found of text.matchAll(/https?:\/\/[^\s<>"'`*[\]|]{1,500}/gi)) {
     const address = trimmed(found[0]);
     if (!hostOf(address) || WORD.test(text[found.index - 1] ?? "")) continue;
-    if (found.index > done) spans.push({ kind: "text", text: text.slice(done, found.index), at: done });
-    spans.push({ kind: "link", spans: [{ kind: "text", text: address, at: found.index }], address });
+    if (found.index > done) spans.push({ kind: "text", text: text.slice(done, found.index), at: from + done });
+    spans.push({ kind: "link", spans: [{ kind: "text", text: address, at: from + found.index }], address });
     done = found.index + address.length;
   }
-  if (done < text.length) spans.push({ kind: "text", text: text.slice(done), at: done });
+  if (done < text.length) spans.push({ kind: "text", text: text.slice(done), at: from + done });
   return spans;
 }

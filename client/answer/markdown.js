@@ -250,9 +250,7 @@ function table(lines, at, align, head) {
   const cells = (/** @type {ReturnType<typeof cellsOf>} */ row) => align.map((_, index) => (row[index] ? inline(row[index].text, row[index].at) : []));
   const rows = lines.slice(at, end).map((line) => cells(cellsOf(line)));
   const more = end < lines.length && own(lines[end].text);
-  // A list of two columns has a head without words.
-  const named = head?.some(({ text }) => text !== "") ? head : null;
-  return { block: { kind: "table", align, head: named && cells(named), rows }, next: end, open: more ? { align } : null };
+  return { block: { kind: "table", align, head: head && cells(head), rows }, next: end, open: more ? { align } : null };
 }
 
 /** @param {Line} line @returns {{text: string, at: number}[]} */

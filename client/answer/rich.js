@@ -8,6 +8,8 @@ import { Markdown } from "./markdown.js";
 export class Rich {
   /** @type {WeakMap<Element, {text: string, reader: Markdown}>} what each element shows */
   #shown = new WeakMap();
+  /** @type {WeakMap<Element, string>} the plain text with tabs that each shows; "" for another one */
+  #columns = new WeakMap();
   /** @type {WeakMap<Node, number>} where the words of a text node stand in the source */
   #places = new WeakMap();
   #onLink;
@@ -32,12 +34,18 @@ export class Rich {
     this.#shown.set(element, { text, reader });
   }
 
-  /** Show a text as it is, but with its addresses as links. @param {HTMLElement} element @param {string} text */
+  /**
+   * Show a text as it is, but with its addresses as links, and lines that have tabs as a table.
+   * @param {HTMLElement} element @param {string} text
+   */
   fillPlain(element, text) {
-    if (element.textContent === text) return;
+    const columns = text.includes("\t");
+    if (columns ? this.#columns.get(element) === text : element.textContent === text) return;
     this.#shown.delete(element);
-    element.classList.remove("rich");
-    element.replaceChildren(...linksIn(text).map((span) => this.#span(span)));
+    this.#columns.set(element, columns ? text : "");
+    element.classList.toggle("rich", columns);
+    if (columns) element.replaceChildren(...inColumns(text).map((block) => this.#block(block)));
+    else element.replaceChildren(...linksIn(text).map((span) => this.#span(span)));
   }
 
   /** Find a part of the source in what is shown. @param {Element} element @param {number} start @param {number} end @returns {Range|null} */
@@ -165,4 +173,30 @@ export class Rich {
     if (at >= 0) this.#places.set(node, at);
     return node;
   }
+}
+
+/** A plain text with tabs as paragraphs and tables; figures stand at the right. @param {string} text @returns {Block[]} */
+function inColumns(text) {
+  /** @type {{from: number, table: boolean, lines: string[]}[]} */
+  const parts = [];
+  let from = 0;
+  for (const line of text.split("\n")) {
+    const table = line.includes("\t");
+    const last = parts.at(-1);
+    if (last?.table === table) last.lines.push(line);
+    else parts.push({ from, table, lines: [line] });
+    from += line.length + 1;
+  }
+  return parts.map(({ from, table, lines }) => {
+    if (!table) return { kind: "paragraph", spans: linksIn(lines.join("\n"), from) };
+    const rows = lines.map((line) => {
+      const cells = line.split("\t").map((cell) => {
+        const spans = linksIn(cell, from);
+        from += cell.length + 1;
+        return spans;
+      });
+      return cells;
+    });
+    return { kind: "table", align: ["", "right"], head: null, rows };
+  });
 }

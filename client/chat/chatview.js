@@ -352,7 +352,7 @@ export class ChatView {
   /** The words of the newest answer, while nothing stands below it. @returns {[HTMLElement, HTMLElement]|null} */
   #newestWords() {
     const last = this.#last;
-    return last && last === this.log.lastElementChild ? [part(last, ".said", HTMLElement), part(last, ".text", HTMLElement)] : null;
+    return last && last === this.log.lastElementChild ? part(last, ".said", HTMLElement) : null;
   }
 }
 

@@ -20,7 +20,7 @@ export class Following {
 
   /**
    * @param {HTMLElement} log
-   * @param {() => [said: HTMLElement, words: HTMLElement]|null} words of the newest answer; null when something else stands below it
+   * @param {() => HTMLElement|null} words of the newest answer, as a whole; null when something else stands below it
    * @param {() => void} resized called when any height has changed
    */
   constructor(log, words, resized) {
@@ -66,19 +66,13 @@ export class Following {
     this.#scrolled = this.#log.scrollTop;
   }
 
-  /**
-   * The distance by which the log scrolls (px): to its end, but not so far that places, pictures and buttons push out words which take up
-   * to the half of it, or leave longer ones less than that half. Words that do not fit are read from their first line.
-   */
+  /** The distance by which the log scrolls (px): to its end, but not so far that the newest words begin above it. */
   #goal() {
     const log = this.#log;
     const end = log.scrollHeight - log.clientHeight;
     const words = this.#words();
     if (!words) return end;
     const above = log.getBoundingClientRect().top + log.clientTop - log.scrollTop;
-    const begin = words[0].getBoundingClientRect().top - above - WORDS_ROOM;
-    const over = words[1].getBoundingClientRect().bottom - above;
-    if (over - begin > log.clientHeight) return Math.floor(Math.min(end, begin));
-    return Math.floor(Math.min(end, Math.max(begin, over - log.clientHeight / 2)));
+    return Math.floor(Math.min(end, words.getBoundingClientRect().top - above - WORDS_ROOM));
   }
 }

@@ -18,8 +18,10 @@ from tests.support.running import Running
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 # Distance of the log from its end
+# The distance of the log's end, or of the newest answer's first line from the top, if that is less
 _ABOVE = """() => { const log = document.querySelector("#log");
-  return Math.round(log.scrollHeight - log.scrollTop - log.clientHeight); }"""
+  const first = [...log.querySelectorAll(".said")].at(-1).getBoundingClientRect().top - log.getBoundingClientRect().top;
+  return Math.round(Math.min(log.scrollHeight - log.scrollTop - log.clientHeight, Math.abs(first - 8))); }"""
 
 _SPOKEN = """() => {
   window.__said = [];

@@ -254,7 +254,7 @@ TABLE: dict[str, list[tuple[str, str]]] = {
         ("What does the tart cost?", r"“Tarte aux pommes” costs 5,80 ?€\."),
         (
             "Traduis ce menu",
-            r"Je ne sais pas traduire, mais je peux lire :\nMenu du jour\n.*\| Café \| 2,20 ?€ \|",
+            r"Je ne sais pas traduire, mais je peux lire :\nMenu du jour\n.*Café\t2,20 ?€",
         ),
     ],
     "medicine box": [
@@ -336,7 +336,7 @@ TABLE: dict[str, list[tuple[str, str]]] = {
     ],
     "chinese cafe": [
         ("咖啡多少钱？", r"“咖啡”的价格是 [¥￥]28。"),
-        ("上面写着什么？", r"上面写着：\n营业时间.*\n\| 绿茶 \| [¥￥]18 \|\n.*"),
+        ("上面写着什么？", r"上面写着：\n营业时间.*\n绿茶\t[¥￥]18\n.*"),
         ("Read this", r"It reads:\n营业时间\n.*"),
     ],
     "japanese cafe": [("What does it say?", r"It reads:\nカフェ ?さくら\nコーヒー ?450円")],

@@ -99,14 +99,9 @@ def compose(
 
 
 def _text(*parts: str) -> str:
-    """Join parts as lines; a table has an empty line behind it, where it ends in Markdown."""
-    lines: list[str] = []
-    for line in (line for part in parts if part for line in part.split("\n")):
-        if lines and lines[-1].startswith("|") and not line.startswith("|"):
-            lines.append("")
-        if line:
-            lines.append(" ".join(line.split()))
-    return "\n".join(lines)
+    """Join parts as lines with single spaces; tabs stay."""
+    lines = (line.split("\t") for part in parts if part for line in part.split("\n"))
+    return "\n".join("\t".join(" ".join(cell.split()) for cell in line) for line in lines)
 
 
 def social(intent: Intent) -> str | None:

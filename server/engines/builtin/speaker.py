@@ -68,7 +68,7 @@ class Speaker:
         return text + (" …" if len(rows) > most else "")
 
     def lines(self, rows: Sequence[Row] | None = None) -> str:
-        """Return rows as lines, in Markdown: things with their prices are a table of two columns."""
+        """Return rows as lines; between things and their prices stands a tab, for two columns."""
         rows = (self.rows if rows is None else rows)[:ROWS]
         text = ""
         at = 0
@@ -79,18 +79,13 @@ class Speaker:
                 text = self._with_row(text, rows[at], "\n")
                 at += 1
                 continue
-            text += ("\n" if text else "") + self.table(table) + "\n"
+            text += ("\n" if text else "") + self.table(table)
             at += len(table)
-        return text.rstrip("\n")
+        return text
 
     def table(self, rows: Iterable[tuple[str, str]]) -> str:
-        """Return a Markdown table without a head; the second column is for figures."""
-        cells = [
-            tuple(self.language.isolate(cell.replace("|", r"\|")) for cell in row) for row in rows
-        ]
-        return "\n".join(
-            ("| | |", "|---|---:|", *(f"| {left} | {right} |" for left, right in cells))
-        )
+        """Return rows of two columns, with a tab between them."""
+        return "\n".join("\t".join(map(self.language.isolate, row)) for row in rows)
 
     def _with_row(self, text: str, row: Row, between: str) -> str:
         end = text.rstrip(POP)[-1:]

@@ -91,7 +91,7 @@ def failures(
         first, *more = answer.split("\n")
         if first[-1] in ":：":
             first, more = answer, []
-        more = [line for line in more if not line.startswith("|")]
+        more = [line for line in more if "\t" not in line]
         if re.fullmatch(expected, first, re.S) is None or len(more) > 1:
             wrong.append(f"{question} -> {[first, *more]}")
     return wrong
