@@ -21,10 +21,19 @@ MAX_CODECS = 256
 DECODABLE = frozenset({"VP8", "H264"})
 # Encoding names that repair or wrap other streams.
 NO_PICTURES = frozenset({"RTX", "RED", "ULPFEC", "FLEXFEC-03", "FLEXFEC"})
+# Fingerprints of all sections together; each costs a digest of the peer's certificate.
+MAX_FINGERPRINTS = 32
+# Lines about streams that aiortc gets; browsers write four for each of two streams, or of six.
+MAX_STREAM_LINES = 64
 # Most codecs named in an error text.
 _NAMED_CODECS = 4
 
 _RTPMAP = re.compile(r"^a=rtpmap:(\d{1,3}) ([A-Za-z0-9._-]{1,40})/")
+# A line about one payload type (7 bits, RFC 3550) or, of feedback, about all.
+_CODEC_LINE = re.compile(r"^a=(rtpmap|fmtp|rtcp-fb):(\*|[1-9]?\d|1[01]\d|12[0-7]) (.+)$", re.ASCII)
+_CODEC_LINES = ("a=rtpmap:", "a=fmtp:", "a=rtcp-fb:")
+# The feedback that aiortc's codecs have; it looks at each line of it with each codec.
+_FEEDBACK = frozenset({"nack", "nack pli", "goog-remb"})
 _DIRECTIONS = frozenset({"sendrecv", "sendonly", "recvonly", "inactive"})
 # Attributes of a section's transport. A bundle uses that of its first section (RFC 9143 section 7).
 CANDIDATES = ("a=candidate:", "a=end-of-candidates")
@@ -114,7 +123,7 @@ def check_offer(sdp: str) -> Offer:
     sections: list[Section] = []
     head: list[str] = []
     bundles: list[list[str]] = []
-    candidates = codecs = 0
+    candidates = codecs = fingerprints = 0
     for line in lines:
         if line.startswith("m="):
             sections.append(_section(line))
@@ -135,6 +144,10 @@ def check_offer(sdp: str) -> Offer:
             codecs += 1
             if codecs > MAX_CODECS:
                 raise UnusableOffer(f"The offer has more than {MAX_CODECS} codecs. Offer fewer.")
+        elif line.startswith("a=fingerprint:"):
+            fingerprints += 1
+            if fingerprints > MAX_FINGERPRINTS:
+                raise UnusableOffer(f"The offer has more than {MAX_FINGERPRINTS} fingerprints.")
         elif line.startswith("a=group:BUNDLE"):
             bundles.append(line.split()[1:])
             continue
@@ -256,13 +269,44 @@ def _alone(camera: Section, transport: Section) -> list[str]:
     """Return the camera section's lines as if it were the only section, with the transport that it
     uses.
     """
-    lines = list(camera.lines)
+    lines = _needed(camera)
     if transport is not camera:
         lines = [line for line in lines if not line.startswith(TRANSPORT)]
         lines += [line for line in transport.lines if line.startswith(TRANSPORT)]
         if "a=rtcp-mux" in transport.lines and "a=rtcp-mux" not in lines:
             lines.append("a=rtcp-mux")
     return [f"m={camera.kind} 9 {camera.protocol} {' '.join(camera.formats)}", *lines]
+
+
+def _needed(camera: Section) -> list[str]:
+    """Return the camera section's lines without those about codecs and streams that are not used.
+
+    aiortc's time and memory grow with the codecs times the lines about them.
+    """
+    used = {f for f, codec in camera.codecs.items() if codec in DECODABLE or codec == "RTX"}
+    kept: list[str] = []
+    known = set[tuple[str, ...]]()
+    streams = 0
+    for line in camera.lines:
+        if line.startswith(_CODEC_LINES):
+            match = _CODEC_LINE.match(line)
+            if match is None:
+                continue
+            kind, number, text = match.groups()
+            # One description and one set of parameters for each codec
+            key = match.groups() if kind == "rtcp-fb" else (kind, number)
+            # What is about no codec at all is malformed, as aiortc says.
+            if key in known or (number in camera.codecs and number not in used):
+                continue
+            if kind == "rtcp-fb" and text not in _FEEDBACK:
+                continue
+            known.add(key)
+        elif line.startswith("a=ssrc:"):
+            streams += 1
+            if streams > MAX_STREAM_LINES:
+                continue
+        kept.append(line)
+    return kept
 
 
 def _camera(sections: list[Section], bundles: list[list[str]]) -> int:

@@ -67,10 +67,9 @@ def find_voice(offer: Offer) -> VoiceSection | None:
         section = offer.sections[number]
         if section.kind != "audio" or section.direction == "inactive" or not section.mid:
             continue
+        described = {line.lower() for line in section.lines if line.startswith("a=rtpmap:")}
         for payload_type, codec in section.codecs.items():
-            stereo = f"a=rtpmap:{payload_type} opus/48000/2" in (
-                line.lower() for line in section.lines
-            )
+            stereo = f"a=rtpmap:{payload_type} opus/48000/2" in described
             possible = int(payload_type) < 128 and payload_type not in taken
             if codec == "OPUS" and stereo and possible:
                 return VoiceSection(

@@ -12,8 +12,10 @@ from server.core.errors import TooLarge, UnusableOffer
 from server.rtc.offer import (
     MAX_CANDIDATES,
     MAX_CODECS,
+    MAX_FINGERPRINTS,
     MAX_MEDIA_SECTIONS,
     MAX_SDP_BYTES,
+    MAX_STREAM_LINES,
     check_offer,
     is_mdns,
     is_unreachable,
@@ -154,6 +156,34 @@ def test_codecs_are_bounded() -> None:
     check_offer(offer + more * room)
     with pytest.raises(UnusableOffer, match="256 codecs"):
         check_offer(offer + more * (room + 1))
+
+
+def test_fingerprints_are_bounded() -> None:
+    """32 in all sections together pass, one more does not."""
+    more = "a=fingerprint:sha-256 AA:BB\r\n"
+    offer = HEAD + media("video", extra=more * (MAX_FINGERPRINTS - 1))
+    check_offer(offer)
+    with pytest.raises(UnusableOffer, match="32 fingerprints"):
+        check_offer(offer + more)
+
+
+def test_of_codecs_and_streams_only_what_is_used_goes_on() -> None:
+    """Lines without number about codecs and streams come to a few; those of browsers all go on."""
+    used = [
+        *("a=rtcp-fb:96 nack", "a=rtcp-fb:96 nack pli", "a=rtcp-fb:* goog-remb"),
+        *("a=fmtp:96 max-fs=1", "a=rtpmap:97 rtx/90000", "a=fmtp:97 apt=96"),
+    ]
+    unused = [
+        *("a=rtcp-fb:96 x", "a=rtcp-fb:* x", "a=rtcp-fb:96", "a=rtcp-fb:96 nack"),
+        *("a=fmtp:96 again=1", "a=rtpmap:96 VP8/90000", "a=rtpmap:98 VP9/90000"),
+        *("a=fmtp:98 profile-id=0", "a=rtcp-fb:98 nack", "a=rtpmap:200 VP8/90000"),
+    ]
+    lines = used + unused * 50 + ["a=ssrc:1 cname:x"] * 1000
+    found = check_offer(HEAD + media("video", extra="".join(f"{line}\r\n" for line in lines)))
+    got = found.sdp.split("\r\n")
+    about = [line for line in got if line.startswith(("a=rtpmap", "a=fmtp", "a=rtcp-fb"))]
+    assert about == ["a=rtpmap:96 VP8/90000", *used]
+    assert got.count("a=ssrc:1 cname:x") == MAX_STREAM_LINES
 
 
 def test_candidates_are_bounded() -> None:

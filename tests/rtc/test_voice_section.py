@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from server.rtc.answer import whole_answer
@@ -64,6 +66,15 @@ def test_each_direction_is_answered(direction: str, receives: bool, sends: bool)
 )
 def test_what_cannot_be_used_is_not(audio: str) -> None:
     assert found(VIDEO, audio) is None
+
+
+def test_many_lines_with_many_codecs_take_no_time() -> None:
+    """As many codecs as an offer may have, and as many lines: once a quarter of a second."""
+    codecs = "".join(f"a=rtpmap:{n} opus/8000\n" for n in range(250))
+    checked = check_offer(offer(VIDEO, AUDIO.partition("a=rtpmap")[0] + codecs + "x\n" * 18_000))
+    began = time.process_time()
+    assert find_voice(checked) is None
+    assert time.process_time() - began < 0.05
 
 
 def test_a_section_with_a_transport_of_its_own_is_not_used() -> None:

@@ -251,8 +251,13 @@ async def test_floods_are_counted_and_bounded(run: Running) -> None:
         (lambda sdp: sdp + "\r\n" * 20_000, 200),
         (lambda sdp: sdp + "".join(f"a=extmap:{n} urn:x:{n}\r\n" for n in range(1, 2000)), 200),
         (lambda sdp: sdp + "".join(f"a=ssrc:{n} cname:x\r\n" for n in range(2500)), 200),
-        (lambda sdp: sdp + "".join(f"a=fingerprint:sha-256 {n}\r\n" for n in range(2000)), 200),
+        (lambda sdp: sdp + "".join(f"a=fingerprint:sha-256 {n}\r\n" for n in range(2000)), 422),
         (lambda sdp: sdp + "".join(f"a=rtcp-fb:96 x{n}\r\n" for n in range(2500)), 200),
+        # Lines about all codecs, with as many codecs as may be: once 3 s and 100 MiB
+        (
+            lambda sdp: sdp + "a=rtpmap:96 VP8/90000\r\n" * 250 + "a=rtcp-fb:* x\r\n" * 3600,
+            200,
+        ),
         (
             lambda sdp: sdp.replace("96 97", " ".join(str(n) for n in range(96, 128)) + " 97")
             + "".join(f"a=rtpmap:{n} VP8/90000\r\n" for n in range(98, 127)) * 50,
@@ -261,12 +266,12 @@ async def test_floods_are_counted_and_bounded(run: Running) -> None:
     ],
     ids=[
         *("candidates", "sections", "too long", "one long line", "empty lines", "extmaps"),
-        *("ssrcs", "fingerprints", "feedback", "codecs"),
+        *("ssrcs", "fingerprints", "feedback", "feedback of all", "codecs"),
     ],
 )
 async def test_offers_of_any_shape_cost_little(run: Running, change: Any, status: int) -> None:
     """Hundreds of sections, candidates, codecs, extensions, lines as long as fit: refused or
-    answered within a second.
+    answered at once.
     """
     issued = await take_token(run)
     async with http(run) as client:
@@ -277,7 +282,7 @@ async def test_offers_of_any_shape_cost_little(run: Running, change: Any, status
             headers={"authorization": f"Bearer {issued['token']}"},
         )
         spent = time.process_time() - began
-        assert spent < 1.0
+        assert spent < 0.5
         assert len(reply.content) < 70_000
         assert reply.status_code == status, reply.text[:300]
         assert (await client.get("/health/live")).status_code == 200

@@ -18,6 +18,7 @@ from typing import Any
 import aioice
 
 from server.core.aio import TaskSet, cancel_and_wait
+from server.core.errors import Conflict
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ class IceParameters:
 
 
 class IceRestart:
-    """Restarts one RTCIceTransport. A new restart replaces a running one."""
+    """Restarts one RTCIceTransport. A new restart replaces a running one; two begin in turn."""
 
     def __init__(
         self,
@@ -52,6 +53,9 @@ class IceRestart:
         self._seconds = seconds
         self._tasks = TaskSet("ice-restart")
         self._task: asyncio.Task[None] | None = None
+        # Held while one begins: a connection that another one does not know would stay open.
+        self._beginning = asyncio.Lock()
+        self._closed = False
         # The old and the new connection while a restart is undecided.
         self._beside: tuple[aioice.Connection, aioice.Connection] | None = None
 
@@ -61,7 +65,13 @@ class IceRestart:
         Checks begin at once.
 
         Candidates added to the transport from now on belong to the new session.
+
+        Raises Conflict when the transport was closed meanwhile.
         """
+        async with self._beginning:
+            return await self._begin(ufrag, pwd)
+
+    async def _begin(self, ufrag: str, pwd: str) -> IceParameters:
         await self._give_up()
         transport = self._transport
         old: aioice.Connection = transport._connection
@@ -83,7 +93,10 @@ class IceRestart:
         new._queue = old._queue
         self._prepare(new)
         try:
-            await new.gather_candidates()
+            if not self._closed:
+                await new.gather_candidates()
+            if self._closed:
+                raise Conflict("This connection has ended. Offer anew.")
         except BaseException:
             await _close_alone(new)
             raise
@@ -119,7 +132,9 @@ class IceRestart:
             return
         (old, new), self._beside = self._beside, None
         if self._transport.state == "closed":
+            # It closed the one that it had then; closing twice does no harm.
             await _close_alone(old)
+            await _close_alone(new)
             return
         _swap(self._transport, new, old)
         await _close_alone(new)
@@ -134,6 +149,7 @@ class IceRestart:
 
     async def close(self) -> None:
         """Cancel a running restart and its tasks. Call it after the transport was stopped."""
+        self._closed = True
         await self._give_up()
         await self._tasks.close()
 

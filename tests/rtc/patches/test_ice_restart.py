@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
+import aioice
 import pytest
 
 from server.core.errors import Conflict
@@ -59,6 +61,28 @@ async def test_a_newer_restart_takes_the_place_of_one_that_goes_on() -> None:
         await side.frames_of(count=2)
         assert await side.server.disconnect("a")
         assert tried[-1]._closed
+
+
+async def test_restarts_at_the_same_moment_leave_no_socket() -> None:
+    """Each connection but the last is closed; once all but the first and the last stayed open for
+    ever. So is one whose camera ends meanwhile.
+    """
+    async with live_encoder() as encoder, webrtc_side() as side, camera_peer(encoder) as peer:
+        await join(side, peer)
+        await side.frames_of()
+        connection = side.server.get("a")
+        made: list[aioice.Connection] = []
+        attach = side.server._gathering.attach
+        connection._gathering.attach = lambda new: (made.append(new), attach(new))[1]  # type: ignore[method-assign]
+        await asyncio.gather(*(connection.restart_ice(f"abc{n}", PASSWORD) for n in range(8)))
+        assert [one._closed for one in made] == [True] * 7 + [False]
+        late = asyncio.create_task(connection.restart_ice("late", PASSWORD))
+        await asyncio.sleep(0)
+        assert await side.server.disconnect("a")
+        with suppress(Conflict):
+            await late
+        assert all(one._closed for one in made)
+        assert not any(protocol for one in made for protocol in one._protocols)
 
 
 async def test_an_end_in_mid_restart_leaves_nothing() -> None:
