@@ -165,10 +165,9 @@ class PeerConnection:
                 continue
             if not self._offer.carries(entry.get("sdpMid"), entry.get("sdpMLineIndex")):
                 continue
-            # aiortc has only the camera's section.
-            candidate.sdpMLineIndex = 0
+            # Beside the peer connection, whose description would keep those of all ICE sessions
             try:
-                await self._pc.addIceCandidate(candidate)
+                await self._receiver.transport.transport.addRemoteCandidate(candidate)
             except (ValueError, InvalidStateError):
                 continue
             used += 1

@@ -13,6 +13,8 @@ from typing import Any
 from server.core.errors import BadRequest, TooLarge
 from server.rtc.offer import MAX_CANDIDATES, MAX_MEDIA_SECTIONS, MAX_SDP_BYTES, Offer
 
+# Characters of a candidate; browsers write about 120.
+MAX_CANDIDATE_CHARS = 2000
 MEDIA_TYPE = "application/trickle-ice-sdpfrag"
 
 # ice-char of RFC 8839 section 5.4.
@@ -95,6 +97,10 @@ def parse_fragment(text: str) -> Fragment:
         elif line.startswith("a=candidate:"):
             if len(candidates) >= MAX_CANDIDATES:
                 raise BadRequest(f"The fragment has more than {MAX_CANDIDATES} candidates.")
+            if len(line) > MAX_CANDIDATE_CHARS:
+                raise BadRequest(
+                    f"A candidate of the fragment has more than {MAX_CANDIDATE_CHARS} characters."
+                )
             candidates.append(
                 {"candidate": line[2:], "sdpMid": mid, "sdpMLineIndex": None if mid else index}
             )

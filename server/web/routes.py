@@ -18,6 +18,7 @@ from server.access.pairing import MAX_CODE_CHARS
 from server.access.request_order import Attempt
 from server.auth import Claims, Issued
 from server.core.errors import NotFound
+from server.rtc.sdpfrag import MAX_CANDIDATE_CHARS
 from server.web.cameras import add_cameras
 from server.web.context import Services
 from server.web.health_guard import HealthGuard
@@ -57,7 +58,7 @@ class OfferBody(BaseModel):
 
 class CandidateBody(BaseModel):
     model_config = ConfigDict(extra="ignore")
-    candidate: str | None = Field(default=None, max_length=2000)
+    candidate: str | None = Field(default=None, max_length=MAX_CANDIDATE_CHARS)
     sdpMid: str | None = Field(default=None, max_length=64)
     sdpMLineIndex: int | None = Field(default=None, ge=0, le=64)
 

@@ -16,7 +16,7 @@ from server.rtc.offer import (
     Offer,
     check_offer,
 )
-from server.rtc.sdpfrag import Credentials, make_fragment, parse_fragment
+from server.rtc.sdpfrag import MAX_CANDIDATE_CHARS, Credentials, make_fragment, parse_fragment
 
 CANDIDATE = "a=candidate:1 1 udp 2122260223 192.0.2.1 61764 typ host"
 # As RFC 9725 section 4.3.2 has it, but for the number of candidates.
@@ -122,6 +122,10 @@ def test_bounds() -> None:
     assert len(parse_fragment((CANDIDATE + "\n") * MAX_CANDIDATES).candidates) == MAX_CANDIDATES
     with pytest.raises(BadRequest, match="64 candidates"):
         parse_fragment((CANDIDATE + "\n") * (MAX_CANDIDATES + 1))
+    long = CANDIDATE.ljust(MAX_CANDIDATE_CHARS, "x")
+    assert len(parse_fragment(long).candidates) == 1
+    with pytest.raises(BadRequest, match="2000 characters"):
+        parse_fragment(long + "x")
     parse_fragment("m=video\n" * MAX_MEDIA_SECTIONS)
     with pytest.raises(BadRequest, match="8 media sections"):
         parse_fragment("m=video\n" * (MAX_MEDIA_SECTIONS + 1))

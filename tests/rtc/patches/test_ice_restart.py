@@ -63,7 +63,25 @@ async def test_a_newer_restart_takes_the_place_of_one_that_goes_on() -> None:
         assert tried[-1]._closed
 
 
-async def test_restarts_at_the_same_moment_leave_no_socket() -> None:
+async def test_candidates_of_earlier_ice_sessions_are_not_kept() -> None:
+    """Each restart may bring as many as an offer: once the description grew by 4 MiB with each."""
+    async with live_encoder() as encoder, webrtc_side() as side, camera_peer(encoder) as peer:
+        await join(side, peer)
+        await side.frames_of()
+        connection = side.server.get("a")
+        transport = connection._receiver.transport.transport
+        before = connection._pc.remoteDescription.sdp
+        for number in range(3):
+            await connection.restart_ice(f"abc{number}", PASSWORD)
+            text = f"candidate:1 1 udp 1 192.0.2.{number + 1} 5000 typ host"
+            assert await connection.add_candidates([{"candidate": text}]) == 1
+            assert [c.ip for c in transport.getRemoteCandidates()] == [f"192.0.2.{number + 1}"]
+        assert connection._pc.remoteDescription.sdp == before
+
+
+async def test_restarts_at_the_same_moment_leave_no_socket(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Each connection but the last is closed; once all but the first and the last stayed open for
     ever. So is one whose camera ends meanwhile.
     """
@@ -73,7 +91,12 @@ async def test_restarts_at_the_same_moment_leave_no_socket() -> None:
         connection = side.server.get("a")
         made: list[aioice.Connection] = []
         attach = side.server._gathering.attach
-        connection._gathering.attach = lambda new: (made.append(new), attach(new))[1]  # type: ignore[method-assign]
+
+        def noted(connection: aioice.Connection) -> None:
+            made.append(connection)
+            attach(connection)
+
+        monkeypatch.setattr(connection._gathering, "attach", noted)
         await asyncio.gather(*(connection.restart_ice(f"abc{n}", PASSWORD) for n in range(8)))
         assert [one._closed for one in made] == [True] * 7 + [False]
         late = asyncio.create_task(connection.restart_ice("late", PASSWORD))
