@@ -1,0 +1,212 @@
+"""Attacks by visitors with valid keys on a true server: offers, codecs, streams, feedback, WHIP."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+import struct
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import suppress
+from typing import Any
+
+import httpx
+import pylibsrtp
+import pytest
+from aiortc import RTCPeerConnection
+
+from scripts.bench.camera_peer import close_all
+from scripts.bench.http_json import HttpError, json_request
+from scripts.bench.live_encoder import LiveEncoder
+from scripts.bench.voice_peer import VoicePeer
+from server.rtc.sdpfrag import MEDIA_TYPE
+from tests.camera.test_webrtc_server import CHROMIUM
+from tests.support.fakes_server import READABLE, ServerProcess
+from tests.support.hostile import malformed_rtp, rtcp, rtp
+from tests.whole.test_attacks import (
+    FLOOD_MIB,
+    LONGEST_SECONDS,
+    SETTINGS,
+    USUAL_SECONDS,
+    metric,
+    served,
+)
+
+pytestmark = pytest.mark.slow
+
+SECONDS = 2.0
+Packets = Iterator[bytes]
+
+
+class HostilePeer(VoicePeer):
+    """A camera and a microphone, with an unused data channel and more audio sections."""
+
+    pc: RTCPeerConnection | None = None
+
+    def add_media(self, pc: RTCPeerConnection) -> None:
+        super().add_media(pc)
+        self.pc = pc
+        for _ in range(5):
+            pc.addTransceiver("audio", direction="sendonly")
+        pc.createDataChannel("smuggle")
+
+    def payload_type(self, codec: str) -> int:
+        assert self.pc is not None
+        found = re.search(rf"a=rtpmap:(\d+) {codec}/", self.pc.localDescription.sdp)
+        assert found
+        return int(found[1])
+
+    async def flood(self, packets: Packets) -> int:
+        """Send packets with valid keys for a while; return their number."""
+        assert self.pc is not None
+        transport = self.pc.getSenders()[0].transport
+        end, sent = time.monotonic() + SECONDS, 0
+        while time.monotonic() < end:
+            # Some are refused by this side's own SRTP.
+            with suppress(pylibsrtp.Error):
+                await transport._send_rtp(next(packets))
+                sent += 1
+            await asyncio.sleep(0.0005)
+        return sent
+
+
+def streams(video: int, sound: int) -> Packets:
+    """A stream of its own for each packet, in turn of both sections."""
+    for n in range(2**31):
+        yield rtp(video if n % 2 else sound, 10_000 + n, n, b"\x10" + bytes(60))
+
+
+def codecs(video: int, sound: int) -> Packets:
+    """All payload types, retransmissions too, and VP9, AV1 and H.264 as if they were VP8."""
+    chance = random.Random(0)
+    heads = (b"\x8f\xff\x80", b"\x10\x0a\x0b", b"\x65\x88\x84", b"\x7c\x85", b"\x10\x00\x00\x9d")
+    for n in range(2**31):
+        kind = video if n % 2 else chance.choice([k for k in range(128) if not 64 <= k <= 95])
+        payload = heads[n % len(heads)] + chance.randbytes(500)
+        yield rtp(kind, 5, n, payload, timestamp=chance.getrandbits(32), marker=n % 3 == 0)
+
+
+def extensions(video: int, sound: int) -> Packets:
+    """Header extensions that fill the packet."""
+    for n in range(2**31):
+        profile, value = (0xBEDE, b"\x20\x00") if n % 2 else (0x1000, b"\x40\x00")
+        value *= 640
+        head = struct.pack("!HH", profile, len(value) // 4) + value
+        yield rtp(video if n % 4 < 2 else sound, 6, n, head + bytes(8), first=0x90)
+
+
+def feedback(video: int, sound: int) -> Packets:
+    """Requests for 5,000 packets each, and goodbyes of nobody, 300 in each."""
+    lost = b"\x00\x01\xff\xff" * 300
+    nack = struct.pack("!BBHLL", 0x81, 205, 2 + len(lost) // 4, 1, 2) + lost
+    while True:
+        yield nack
+        yield struct.pack("!BBH", 0x80, 203, 0) * 300
+
+
+def malformed(video: int, sound: int) -> Packets:
+    while True:
+        yield from malformed_rtp(video, 7)
+        yield from malformed_rtp(sound, 8)
+        yield from rtcp(9)
+
+
+@pytest.mark.parametrize(
+    "packets", [streams, codecs, extensions, feedback, malformed], ids=lambda made: made.__name__
+)
+async def test_a_flood_with_valid_keys(packets: Callable[[int, int], Packets]) -> None:
+    """Memory stays, others are served, and a camera beside it goes on."""
+    cameras = [LiveEncoder(rate=2.0) for _ in range(2)]
+    async with ServerProcess(SETTINGS, module=READABLE) as server:
+        hostile, honest = (HostilePeer(server.url, camera) for camera in cameras)
+        try:
+            for peer in (hostile, honest):
+                await peer.connect()
+                await peer.open_socket()
+            await hostile.send({"type": "settings", "microphone": "hands_free"})
+            await asyncio.sleep(1)
+            before = server.footprint().rss
+            made = packets(hostile.payload_type("VP8"), hostile.payload_type("opus"))
+            attack = asyncio.create_task(hostile.flood(made))
+            times, most = await served(server, attack)
+            print(
+                f"{before:.0f} -> {most:.0f} MiB, {times[len(times) // 2]:.3f}, {times[-1]:.3f} s"
+            )
+            print(f"{attack.result()} sent")
+            assert attack.result() > 200
+            assert most - before < FLOOD_MIB
+            assert times[len(times) // 2] < USUAL_SECONDS
+            assert times[-1] < LONGEST_SECONDS
+            assert honest.status.get("camera") == "live"
+            assert await metric(server, "errors_total") == 0
+        finally:
+            await close_all([hostile, honest])
+            for camera in cameras:
+                await camera.close()
+
+
+async def offers(server: ServerProcess) -> Counter[int]:
+    """Thirty that once took 3 s and 100 MiB each."""
+    long = CHROMIUM + "a=rtpmap:96 VP8/90000\r\n" * 250
+    long += "a=rtcp-fb:* x\r\n" * ((64_000 - len(long)) // 15)
+    statuses = Counter[int]()
+    for _ in range(30):
+        issued = await json_request("POST", f"{server.url}/api/token", {})
+        try:
+            await json_request(
+                "POST",
+                f"{server.url}/api/webrtc/offer?session={issued['session_id']}",
+                {"sdp": long, "type": "offer"},
+                token=issued["token"],
+            )
+            statuses[200] += 1
+        except HttpError as error:
+            statuses[error.reply.status] += 1
+    assert statuses == {200: 30}
+    return statuses
+
+
+async def whip(server: ServerProcess) -> Counter[int]:
+    """Trickling without end, wrong tags and types, and the connection of somebody else."""
+    statuses = Counter[int]()
+    async with httpx.AsyncClient(base_url=server.url, timeout=30) as client:
+        places: list[tuple[str, dict[str, str]]] = []
+        for _ in range(2):
+            issued = (await client.post("/api/token", json={})).json()
+            bearer = {"Authorization": f"Bearer {issued['token']}"}
+            typed = {**bearer, "Content-Type": "application/sdp"}
+            reply = await client.post("/api/whip", content=CHROMIUM, headers=typed)
+            places.append((reply.headers["location"], bearer))
+        (mine, bearer), (other, _) = places
+        tags = ['"x"', "*", "*" * 8000, '"' * 8000, ", ".join(f'"{n}"' for n in range(900)), ""]
+        candidate = "a=candidate:" + "f" * 60_000 + " 1 udp 1 192.0.2.1 5 typ host\r\n"
+        for n in range(200):
+            path = (mine, other)[n % 2]
+            headers = {**bearer, "If-Match": tags[n % len(tags)]}
+            headers["Content-Type"] = MEDIA_TYPE if n % 5 else "text/plain"
+            body = (candidate, "a=ice-ufrag:abcd\r\na=ice-pwd:" + "x" * 24 + "\r\n", "\xff")[n % 3]
+            reply = await client.patch(path, content=body, headers=headers)
+            statuses[reply.status_code] += 1
+        assert (await client.delete(other, headers=bearer)).status_code == 404
+        assert (await client.delete(mine, headers=bearer)).status_code == 200
+    assert set(statuses) <= {400, 404, 409, 412, 415}
+    return statuses
+
+
+@pytest.mark.parametrize("attack", [offers, whip], ids=lambda made: made.__name__)
+async def test_requests_of_a_visitor(
+    attack: Callable[[ServerProcess], Coroutine[Any, Any, Counter[int]]],
+) -> None:
+    """What they send is refused or kept within bounds, and others are served."""
+    async with ServerProcess(SETTINGS, module=READABLE) as server:
+        await asyncio.sleep(1)
+        before = server.footprint().rss
+        attacking = asyncio.create_task(attack(server))
+        times, most = await served(server, attacking)
+        print(f"{before:.0f} -> {most:.0f} MiB, {times[len(times) // 2]:.3f}, {times[-1]:.3f} s")
+        print(attacking.result())
+        assert most - before < 2 * FLOOD_MIB
+        assert times[len(times) // 2] < USUAL_SECONDS
+        assert times[-1] < LONGEST_SECONDS
