@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from fastapi import Request, Response
 
@@ -116,7 +116,8 @@ class RequestGuard(ConnectionGuard):
             raise NotFound(GONE)
         kept = [(k, v) for k, v in request.query_params.items() if k in ("page", "attempt")]
         query = urlencode([("session", session_id), *kept])
-        raise Elsewhere(f"{request.url.path}?{query}")
+        # A decoded path may have signs that no header can have.
+        raise Elsewhere(f"{quote(request.url.path, safe='/%')}?{query}")
 
     async def limit(self, request: Request) -> None:
         """Count a request against the rate limits. Raises RateLimited."""

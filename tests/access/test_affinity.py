@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from server.access.affinity import HomeProcess
+from server.access.camera_tokens import make_token
 from server.auth import new_session_id
 from tests.support.clients import http, open_page, take_token
 from tests.support.running import running
@@ -83,6 +84,19 @@ async def test_a_session_that_belongs_elsewhere() -> None:
         assert begun.json()["session_id"].startswith("8010-")
         at_home = {"Authorization": f"Bearer {begun.json()['token']}"}
         assert (await client.request("DELETE", OFFER, headers=at_home)).json() == {"ended": True}
+
+
+@pytest.mark.parametrize("name", ["%E2%82%AC", "x%0d%0aX-A:%201", "..%2f..%2fx", "a%3Fsession=b"])
+async def test_a_path_of_any_signs_is_sent_on(name: str) -> None:
+    """A stranger's token that only looks like a camera's is enough: no error, no other header."""
+    token, _ = make_token(f"8011-{TAIL}")
+    async with running(rate_limit_per_minute=0, process_name="8010") as run, http(run) as client:
+        reply = await client.patch(
+            f"/api/whip/{name}", headers={"Authorization": f"Bearer {token}"}
+        )
+        assert reply.status_code in (307, 404)
+        assert reply.headers.get("location", "/api/whip/").startswith("/api/whip/")
+        assert "x-a" not in reply.headers
 
 
 async def test_a_session_from_before_processes_had_names() -> None:
