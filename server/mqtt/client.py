@@ -10,12 +10,13 @@ from typing import Any
 from aiomqtt import Client, MqttError, ProtocolVersion, Will
 from aiomqtt.exceptions import MqttConnectError
 from paho.mqtt.client import MQTTMessage
+from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from server.core.mqtt_address import MqttAddress
-from server.mqtt.incoming import MOST_PACKET, Flood
+from server.mqtt.incoming import MOST_BESIDE, MOST_PACKET, Flood, beside
 from server.mqtt.outgoing import Message
 from server.mqtt.retry import Trouble, refusal
 
@@ -25,9 +26,14 @@ __all__ = ["BrokerClient", "MqttError"]
 STEP_SECONDS = 10.0
 # Seconds of silence after which the connection is asked whether it lives
 KEEPALIVE = 30
-# The first byte of a message for us: at most once, which is what was subscribed to
-_PUBLISH = 3
+# Kinds of packets, the upper half of their first byte
+_PUBLISH, _PUBACK = 3, 4
+# Those that answer what is sent here; the library would answer others, and keep the answers
+_KINDS = frozenset({2, _PUBLISH, _PUBACK, 9, 13, 14})
+# The quality that was subscribed to
 _AT_MOST_ONCE = 0
+# Packets of ours that wait while a message counts as taken: the question whether the connection lives
+_MOST_UNSENT = 1
 # The library would log each message of a flood. Messages are counted here instead.
 _SILENT = logging.Logger("mqtt", logging.CRITICAL + 1)
 
@@ -85,8 +91,10 @@ class BrokerClient(Client):
         self._client.connect_timeout = STEP_SECONDS / 2
         self._client.on_message = self._heard
         self._receive = self._client._sock_recv
+        self._handle = self._client._packet_handle
         # The library has no other place for a bound; tests/project/test_dependencies.py guards it.
         setattr(self._client, "_sock_recv", self._bounded)  # noqa: B010
+        setattr(self._client, "_packet_handle", self._checked)  # noqa: B010
 
     def _bounded(self, size: int) -> bytes:
         """Read at most `size` bytes. Raises ConnectionError, which ends the connection."""
@@ -99,12 +107,20 @@ class BrokerClient(Client):
         now = self._now()
         if not self._flood.read(len(data), now) or (first and not self._flood.packet(now)):
             self.trouble = Trouble.FLOOD
-        elif first and data and data[0] >> 4 == _PUBLISH and data[0] >> 1 & 3 != _AT_MOST_ONCE:
-            # Nobody asked for these, and the library would keep them.
+        elif first and data and not _is_expected(data[0]):
             self.trouble = Trouble.MALFORMED
         if self.trouble is not None:
             raise ConnectionError
         return data
+
+    def _checked(self) -> MQTTErrorCode:
+        """Have a whole packet read, unless the library would need long for what it holds beside a payload."""
+        packet = self._client._in_packet
+        message = packet["command"] >> 4 == _PUBLISH
+        if beside(packet["packet"], message=message) > MOST_BESIDE:
+            self.trouble = Trouble.LARGE
+            return MQTTErrorCode.MQTT_ERR_PROTOCOL
+        return self._handle()
 
     def _heard(self, client: object, userdata: object, message: MQTTMessage) -> None:
         try:
@@ -116,6 +132,10 @@ class BrokerClient(Client):
     async def send(self, message: Message) -> None:
         """Send a message, and wait until the broker has it. Raises MqttError."""
         await self.publish(message.topic, message.payload, qos=1, retain=message.retain)
+        if len(self._client._out_packet) > _MOST_UNSENT:
+            # It says that it has what was never sent: without an end, this would pile up.
+            self.trouble = Trouble.MALFORMED
+            raise MqttError("a message was acknowledged before it was sent")
 
     async def hear_of(self, topics: list[str]) -> None:
         """Subscribe, to messages of others alone. Raises MqttError; also for a refused topic."""
@@ -138,6 +158,12 @@ class BrokerClient(Client):
         if self._disconnected.done() and not self._disconnected.cancelled():
             # Looked at: nobody waits for it any more.
             self._disconnected.exception()
+
+
+def _is_expected(first: int) -> bool:
+    """Find whether a packet may begin so; messages of another quality would be kept by the library."""
+    kind = first >> 4
+    return kind in _KINDS and (kind != _PUBLISH or first >> 1 & 3 == _AT_MOST_ONCE)
 
 
 def trouble_of(error: BaseException) -> Trouble:

@@ -181,8 +181,9 @@ class Link:
             if self._closing.is_set():
                 await client.send(Message(self._topics.status, OFFLINE, retain=True))
                 return
-            for task in work[:2]:
-                error = task.exception() if task.done() and not task.cancelled() else None
+            # Of both, or the loop would log the one that nobody looked at.
+            errors = [task.exception() for task in work[:2] if not task.cancelled()]
+            for error in errors:
                 if error is not None:
                     # Without a farewell, so that the broker tells others with the will.
                     client.drop(trouble_of(error))

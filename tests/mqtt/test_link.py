@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -59,14 +60,37 @@ def count(metrics: Metrics, name: str, reason: str) -> float:
     return sum(float(one[len(start) :]) for one in text.splitlines() if one.startswith(start))
 
 
+def whole(first: int, body: bytes) -> bytes:
+    """A packet of 16 to 2,048 KiB."""
+    size = len(body)
+    return bytes((first, size & 127 | 128, size >> 7 & 127 | 128, size >> 14)) + body
+
+
+def properties(one: bytes) -> bytes:
+    """As many of a property as have room, with their length."""
+    many = one * (60_000 // len(one))
+    return whole(0, many)[1:4] + many
+
+
 @pytest.mark.parametrize(
     ("sent", "trouble"),
     [
+        # The library reads each property and each code with a loop of its own, up to a second for
+        # a packet, and keeps 2 KiB for a code.
+        (whole(0x30, b"\0\1a" + properties(b"\x0b\1")), Trouble.LARGE),
+        (whole(0x30, b"\0\1a" + properties(b"\x26\0\0\0\0")), Trouble.LARGE),
+        (whole(0x40, b"\0\1\0" + properties(b"\x26\0\0\0\0")), Trouble.LARGE),
+        (whole(0x90, b"\0\1\0" + bytes(60_000)), Trouble.LARGE),
+        (whole(0xE0, b"\0" + properties(b"\x26\0\0\0\0")), Trouble.LARGE),
+        # Questions and promises that the library would answer, and keep the answers
+        (b"\xc0\0", Trouble.MALFORMED),
+        (b"\x62\2\0\1", Trouble.MALFORMED),
+        (b"\x50\2\0\1", Trouble.MALFORMED),
         # 268 MB are announced: nothing of them is waited for.
         (b"\x30\xff\xff\xff\x7f" + bytes(1000), Trouble.LARGE),
         # More than 4 bytes of a length, a reserved kind
         (b"\x30\xff\xff\xff\xff\x01", Trouble.ENDED),
-        (b"\xf7\x00", Trouble.ENDED),
+        (b"\xf7\x00", Trouble.MALFORMED),
         # Messages with a promise, which would be kept
         (publish(LOOK, b"PRESS", 0x34), Trouble.MALFORMED),
         (publish(LOOK, b"PRESS", 0x32), Trouble.MALFORMED),
@@ -120,6 +144,42 @@ async def test_a_broker_that_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> N
         waiting = link.seen()["waiting"]
         assert isinstance(waiting, int)
         assert waiting <= 228
+
+
+async def test_a_broker_that_takes_nothing_and_says_that_it_did() -> None:
+    """Messages that it acknowledges unread do not pile up."""
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await welcome(reader, writer)
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        while True:
+            for id in range(1, 8):
+                writer.write(bytes((0x40, 2, 0, id)))
+            await writer.drain()
+            await asyncio.sleep(0.02)
+
+    async with scripted(script) as address, linked(address) as (link, _, metrics):
+        await soon(lambda: link.up, 20)
+        for number in range(4):
+            link.put(Message(f"a/{number}", bytes(7 << 20), news=True))
+            sent = link.sent
+            await soon(lambda: link.sent > sent or not link.up, 20)
+        await soon(lambda: count(metrics, "mqtt_failures_total", Trouble.MALFORMED) >= 1, 20)
+
+
+async def test_the_connection_ends_without_a_trace(caplog: pytest.LogCaptureFixture) -> None:
+    """A message that was on its way then leaves no error of its own in the log."""
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await welcome(reader, writer)
+        await packet(reader)
+        writer.write(bytes((0xE0, 1, 0x82)))
+        await reader.read()
+
+    async with scripted(script) as address, linked(address) as (_, __, metrics):
+        await soon(lambda: count(metrics, "mqtt_failures_total", Trouble.ENDED) >= 2, 20)
+    gc.collect()
+    assert [one for one in caplog.records if one.levelname == "ERROR"] == []
 
 
 async def test_a_broker_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
