@@ -19,6 +19,7 @@ from websockets.exceptions import (
 )
 
 from server.engines.openai import upstream
+from server.engines.openai.bounded_http import read_json
 
 # Messages between which other tasks have their turn
 _MESSAGES_AT_A_TIME = 64
@@ -186,7 +187,7 @@ class Exchange:
 
     def _event(self, raw: str) -> dict[str, Any]:
         try:
-            event = json.loads(raw)
+            event = read_json(raw)
         except (ValueError, RecursionError):
             event = None
         if not isinstance(event, dict):

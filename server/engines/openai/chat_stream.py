@@ -20,7 +20,6 @@ Source: WHATWG HTML, section 9.2.6 (event streams). Only `data` matters; `event`
 from __future__ import annotations
 
 import asyncio
-import json
 import ssl
 from collections import deque
 from collections.abc import AsyncIterator
@@ -29,6 +28,7 @@ import anyio
 import httpx2
 
 from server.engines.base import Usage
+from server.engines.openai.bounded_http import read_json
 from server.engines.reply import CallPiece, Piece
 
 # An event of a chat stream has a few hundred bytes; a server that sends more than this is no model
@@ -194,7 +194,7 @@ def read_event(event: bytes) -> Piece:
     Raises BrokenStream for what is no chat answer.
     """
     try:
-        data = json.loads(event)
+        data = read_json(event)
     except (ValueError, RecursionError):
         raise BrokenStream(_GARBAGE) from None
     if not isinstance(data, dict):

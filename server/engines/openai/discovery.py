@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +18,7 @@ from server.catalogue.control_tokens import ControlTokens
 from server.core.frames import BoxUnit, Geometry
 from server.engines.base import Capabilities, EngineState, EngineStatus, Trouble
 from server.engines.openai import model_choice, upstream
+from server.engines.openai.bounded_http import read_json
 from server.engines.openai.spoken_answer import SpeechOut
 
 # The status of a server that cannot list its models, and perhaps answers questions all the same
@@ -144,7 +144,7 @@ class Discovery:
 
         Raises ValueError when it is no list of models.
         """
-        listing = json.loads(raw)
+        listing = read_json(raw)
         data = listing.get("data") if isinstance(listing, dict) else None
         if not isinstance(data, list):
             raise ValueError("no list of models")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
 import logging
 from collections.abc import Callable
 
@@ -15,7 +14,7 @@ from server.catalogue.control_tokens import ControlTokens
 from server.core.errors import EngineError, EngineUnavailable
 from server.engines.base import EngineState, EngineStatus, Trouble
 from server.engines.openai import model_choice, upstream
-from server.engines.openai.bounded_http import AnswerRefused
+from server.engines.openai.bounded_http import AnswerRefused, read_json
 from server.engines.openai.chat_client import ChatClient
 from server.engines.openai.discovery import Discovery, address_of
 from server.engines.openai.model_choice import Listed
@@ -199,7 +198,7 @@ class KnownServer:
         """
         try:
             raw = await self._client.get(self.address.removesuffix("/v1") + "/openapi.json")
-            described = json.loads(raw)
+            described = read_json(raw)
         except (openai.APIStatusError, ValueError, RecursionError):
             return []
         except (openai.OpenAIError, httpx2.HTTPError):

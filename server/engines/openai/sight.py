@@ -19,6 +19,7 @@ import openai
 
 from server.catalogue import families
 from server.engines.openai import model_choice
+from server.engines.openai.bounded_http import read_json
 from server.engines.openai.chat_client import ChatClient
 from server.engines.openai.model_choice import Listed
 from server.vision.encode import data_url, jpeg
@@ -135,7 +136,7 @@ class Sight:
         try:
             async with asyncio.timeout(_DETAIL_SECONDS):
                 raw = await self._client.get(self._root + path, body)
-            value = json.loads(raw)
+            value = read_json(raw)
         except (
             *(TimeoutError, openai.OpenAIError, httpx2.HTTPError),
             *(ValueError, RecursionError),
@@ -162,7 +163,7 @@ _WORDS = {True: "it takes them", False: "it takes none", None: "the trial failed
 
 def _cards(raw: bytes) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     try:
-        data = json.loads(raw)
+        data = read_json(raw)
     except (ValueError, RecursionError):
         return {}, []
     listed = data.get("data") if isinstance(data, dict) else None

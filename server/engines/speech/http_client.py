@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
@@ -11,7 +10,13 @@ from typing import Any
 import httpx2
 
 from server.engines.openai import upstream
-from server.engines.openai.bounded_http import AnswerRefused, BoundedTransport, Bounds, network
+from server.engines.openai.bounded_http import (
+    AnswerRefused,
+    BoundedTransport,
+    Bounds,
+    network,
+    read_json,
+)
 from server.engines.openai.chat_stream import BrokenStream
 from server.engines.speech.limits import SpeechLimits
 from server.engines.speech.refusals import Refusals
@@ -66,7 +71,7 @@ class SpeechHttp:
         """List its models. Returns the HTTP status with the names, 0 when nothing answers."""
         try:
             answer = await self._client.get(f"{self._refusals.address}/models")
-            data = json.loads(answer.content) if answer.status_code == 200 else {}
+            data = read_json(answer.content) if answer.status_code == 200 else {}
         except httpx2.HTTPError:
             return 0, []
         except (ValueError, RecursionError):
@@ -155,7 +160,7 @@ class SpeechHttp:
 async def _body(answer: httpx2.Response) -> object:
     """Return the body of a refusal, for comparing only."""
     try:
-        return json.loads(await answer.aread())
+        return read_json(await answer.aread())
     except (ValueError, RecursionError):
         return None
 

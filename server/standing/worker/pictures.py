@@ -25,6 +25,8 @@ KEPT_UNITS = 600
 KEPT_BYTES = 16 << 20
 # Seconds that decoding may be behind while somebody waits; beyond, it goes on at the next key frame.
 LATE_SECONDS = 1.0
+# Seconds for one frame; a progressive JPEG within its bytes can take minutes.
+DECODE_SECONDS = 5.0
 _DECODERS = {"H264": "h264", "H265": "hevc", "JPEG": "mjpeg"}
 # Failed frames in a row that end the connection
 MAX_FAILURES = 100
@@ -72,6 +74,8 @@ class Pictures:
         self._rate = 0.0
         self._free = True
         self._due = 0.0
+        # Since when a frame is decoded, monotonic seconds; None while none is
+        self._busy: float | None = None
         self._closed = False
         self._failed: SourceFailed | None = None
         self._failures = 0
@@ -85,10 +89,12 @@ class Pictures:
         return decoder
 
     def put(self, unit: Unit) -> None:
-        """Take the next frame. Raises SourceFailed when earlier ones cannot be decoded."""
+        """Take the next frame. Raises SourceFailed when earlier ones cannot be decoded, or not in time."""
         with self._change:
             if self._failed is not None:
                 raise self._failed
+            if self._busy is not None and time.monotonic() > self._busy + DECODE_SECONDS:
+                raise SourceFailed(Trouble.MALFORMED)
             if not unit.key and self._need_key:
                 self.dropped += 1
                 return
@@ -157,12 +163,14 @@ class Pictures:
         Returns neither after `close`.
         """
         with self._change:
+            self._busy = None
             while not self._closed:
                 now = time.monotonic()
                 ready = self._free and now >= self._due
                 if self._rate and self._units and (not self._alone or ready):
                     unit = self._units.popleft()
                     self._bytes -= len(unit.data)
+                    self._busy = now
                     return unit, False
                 if self._rate and waits and ready:
                     self._free = False

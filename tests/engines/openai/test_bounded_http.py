@@ -14,7 +14,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from server.engines.openai.bounded_http import BoundedTransport, Bounds
+from server.engines.openai.bounded_http import BoundedTransport, Bounds, read_json
 from tests.support.malicious_model_server import CHAT, LISTING
 
 pytestmark = pytest.mark.slow
@@ -132,3 +132,30 @@ async def test_no_cookie_is_kept() -> None:
             assert (await client.get("http://127.0.0.1/v1/models")).headers["x-kept"] == "yes"
         assert not client.cookies
     assert sent == [""] * 4
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"[" + b"1e1," * 400_000 + b"1]",
+        b"[" + b"{}," * 400_000 + b"{}]",
+        "[" + "[]," * 400_000 + "[]]",
+        ("[" + "0," * 400_000 + "0]").encode("utf-16"),
+    ],
+)
+def test_a_text_of_values_without_end_is_not_read(
+    text: bytes | str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within its bytes it would hold everybody for a tenth of a second."""
+    monkeypatch.setattr(json, "loads", pytest.fail)
+    with pytest.raises(ValueError, match="too many values"):
+        read_json(text)
+
+
+def test_a_text_of_usual_values_is_read() -> None:
+    """A list of a thousand models, and sound."""
+    listed = {
+        "data": [{"id": f"model-{number}", "permission": [{}] * 20} for number in range(1000)]
+    }
+    assert read_json(json.dumps(listed)) == listed
+    assert read_json(json.dumps({"audio": "A" * (4 << 20)}).encode())["audio"][:1] == "A"

@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import cv2
+import numpy as np
 import pytest
 
 from server.standing.worker import pictures as module
@@ -173,6 +175,21 @@ def test_other_formats_end_the_connection(codec: str, format: str, trouble: Trou
         with pytest.raises(SourceFailed) as failed:
             put_for_ever(one, data)
         assert failed.value.trouble is trouble
+
+
+def test_a_picture_that_takes_too_long_ends_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A progressive JPEG repeats its scans: 8 MiB of them take minutes."""
+    monkeypatch.setattr(module, "DECODE_SECONDS", 0.1)
+    flat = np.zeros((1024, 1024, 3), np.uint8)
+    plain = cv2.imencode(".jpg", flat, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()
+    scan = plain[plain.rindex(b"\xff\xda") : -2]
+    with run("JPEG") as one:
+        one.pictures.want(10)
+        one.put((plain,))
+        one.shot()
+        with pytest.raises(SourceFailed) as failed:
+            put_for_ever(one, plain[:-2] + scan * (150_000 // len(scan)) + plain[-2:])
+        assert failed.value.trouble is Trouble.MALFORMED
 
 
 def test_rubbish_ends_the_connection() -> None:
