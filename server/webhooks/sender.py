@@ -24,9 +24,9 @@ ATTEMPT_SECONDS = 15.0
 # Addresses of a name that are tried
 MAX_ADDRESSES = 4
 # Bytes of a body that are written at a time, and of an answer that are read at a time
-_PIECE = 16 * 1024
-# Bytes of an answer's head, with all interim answers before it
-MOST_HEAD = 64 * 1024
+_PIECE = 8 * 1024
+# Bytes of an answer's head, with all interim answers before it. Reading 64 KiB of them took 0.14 s.
+MOST_HEAD = 16 * 1024
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 # Kinds of addresses that private = true allows, and a kind of its own: behind a provider's NAT, and in VPNs
 _PRIVATE = frozenset({"loopback", "private"})

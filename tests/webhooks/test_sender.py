@@ -155,6 +155,8 @@ async def test_no_proxy_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("reply", "trouble"),
     [
+        # Each line costs time, however short it is.
+        (b"HTTP/1.1 200 OK\r\n" + b"a:\r\n" * 8000 + b"\r\n", Trouble.MALFORMED),
         (None, Trouble.TIMEOUT),
         (b"HTTP/1.1 100 Continue\r\n\r\n" * 3, Trouble.MALFORMED),
         (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", Trouble.MALFORMED),

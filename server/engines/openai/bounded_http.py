@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 
 import httpx2
+from httpcore2 import AsyncHTTP11Connection
 
 # A list of some hundred models is below 1 MiB; a whole answer that comes unstreamed is far below.
 ANSWER_BYTES = 2 * 1024 * 1024
@@ -22,6 +23,10 @@ _REFUSAL_BYTES = 1024 * 1024
 _LEAST_PIECE = 64
 # Small pieces come out of one read without a pause; others have their turn after so many.
 _PIECES_AT_A_TIME = 64
+# An answer's head, and what is read at a time. The library's own 100 and 64 KiB held everybody for 0.2 s, and for
+# 0.5 s with interim answers (100).
+_HEAD_BYTES = 16 * 1024
+_READ_BYTES = 8 * 1024
 # Values of a JSON text, of which reading takes 0.4 µs each: some thousand models have fewer.
 MOST_VALUES = 100_000
 _LIMITS = httpx2.Limits(max_connections=100, max_keepalive_connections=20)
@@ -58,6 +63,9 @@ def read_json(raw: bytes | str) -> Any:
 
 def network(limits: httpx2.Limits = _LIMITS) -> httpx2.AsyncHTTPTransport:
     """The transport below the bounds: the system's certificates, nothing of the environment."""
+    # The library has no other place for these.
+    AsyncHTTP11Connection.READ_NUM_BYTES = _READ_BYTES
+    AsyncHTTP11Connection.MAX_INCOMPLETE_EVENT_SIZE = _HEAD_BYTES
     return httpx2.AsyncHTTPTransport(verify=_trust(), trust_env=False, limits=limits)
 
 

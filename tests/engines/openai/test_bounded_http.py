@@ -4,6 +4,7 @@ both sides.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from server.engines.openai.bounded_http import BoundedTransport, Bounds, read_json
+from server.engines.openai.bounded_http import BoundedTransport, Bounds, network, read_json
 from tests.support.malicious_model_server import CHAT, LISTING
 
 pytestmark = pytest.mark.slow
@@ -159,3 +160,21 @@ def test_a_text_of_usual_values_is_read() -> None:
     }
     assert read_json(json.dumps(listed)) == listed
     assert read_json(json.dumps({"audio": "A" * (4 << 20)}).encode())["audio"][:1] == "A"
+
+
+@pytest.mark.parametrize(
+    "head", [b"HTTP/1.1 200 OK\r\n" + b"a:\r\n" * 8000, b"HTTP/1.1 200 OK\r\nX: " + b"x" * 32_000]
+)
+async def test_a_head_that_costs_more_than_it_shows_is_no_answer(head: bytes) -> None:
+    """Each of its lines costs time, however short it is."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(head + b"\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    async with server, httpx2.AsyncClient(transport=network()) as client:
+        with pytest.raises(httpx2.RemoteProtocolError):
+            await client.get(address)
