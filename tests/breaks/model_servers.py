@@ -9,6 +9,22 @@ from tests.breaks.cases import Break
 MODEL_SERVERS = (
     Break(
         "bombs, bodies, heads, lines, events without end",
+        "values of a JSON text have no end",
+        "server/engines/openai/bounded_http.py",
+        '    if data.count(b",") + data.count(b"[") + data.count(b"{") > MOST_VALUES:\n',
+        "    if False:\n",
+        "engines/openai/test_bounded_http.py::test_a_text_of_values_without_end_is_not_read",
+    ),
+    Break(
+        "bombs, bodies, heads, lines, events without end",
+        "a head is read whatever it costs",
+        "server/engines/openai/bounded_http.py",
+        "    AsyncHTTP11Connection.MAX_INCOMPLETE_EVENT_SIZE = _HEAD_BYTES\n",
+        "",
+        "engines/openai/test_bounded_http.py::test_a_head_that_costs_more_than_it_shows_is_no_answer",
+    ),
+    Break(
+        "bombs, bodies, heads, lines, events without end",
         "compressed answers are unpacked",
         "server/engines/openai/bounded_http.py",
         '        packed = any(one.strip().lower() not in ("", "identity") for one in encodings)\n',

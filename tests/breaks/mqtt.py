@@ -172,6 +172,22 @@ MQTT = (
     ),
     Break(
         _PACKETS,
+        "properties and codes have no end",
+        "server/mqtt/client.py",
+        '        if beside(packet["packet"], message=message) > MOST_BESIDE:\n',
+        "        if False:\n",
+        "mqtt/test_link.py::test_a_hostile_packet_ends_the_connection_unread",
+    ),
+    Break(
+        _PACKETS,
+        "what is acknowledged unsent piles up",
+        "server/mqtt/client.py",
+        "        if len(self._client._out_packet) > _MOST_UNSENT:\n",
+        "        if False:\n",
+        "mqtt/test_link.py::test_a_broker_that_takes_nothing_and_says_that_it_did",
+    ),
+    Break(
+        _PACKETS,
         "a flood has no end",
         "server/mqtt/incoming.py",
         "        return self._packets.take(now)\n",

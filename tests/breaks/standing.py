@@ -158,6 +158,14 @@ STANDING = (
     ),
     Break(
         "pictures that cost more than they show",
+        "a frame is decoded for as long as it takes",
+        "server/standing/worker/pictures.py",
+        "            if self._busy is not None and time.monotonic() > self._busy + DECODE_SECONDS:\n",
+        "            if False:\n",
+        "standing/worker/test_pictures.py::test_a_picture_that_takes_too_long_ends_the_connection",
+    ),
+    Break(
+        "pictures that cost more than they show",
         "sizes of H.265 are not read",
         "server/standing/worker/h265.py",
         "    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):\n",
