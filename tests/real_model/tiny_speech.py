@@ -19,6 +19,14 @@ _TEXT_TOKENS = ("<|im_start|>", "<|im_end|>", "<tts_pad>", "<tts_bos>", "<tts_eo
 # Codes of the first group; behind them stand the talker's own tokens.
 _CODES = 64
 _END = 70
+# Of a model that copies recordings
+_SPEAKER_ENCODER = {
+    "enc_dim": 32,
+    "enc_channels": [16, 16, 16, 16, 48],
+    "enc_attention_channels": 8,
+    "enc_res2net_scale": 4,
+    "enc_se_channels": 8,
+}
 
 
 def _tokenizer(folder: Path) -> list[int]:
@@ -46,7 +54,8 @@ def _tokenizer(folder: Path) -> list[int]:
     return [vocabulary[name] for name in _TEXT_TOKENS]
 
 
-def make(folder: Path) -> None:
+def make(folder: Path, kind: str = "custom_voice") -> None:
+    """`kind`: "base" for one that copies a recording."""
     import torch
     from qwen_tts.core.models import Qwen3TTSConfig, Qwen3TTSForConditionalGeneration
     from qwen_tts.core.tokenizer_12hz.configuration_qwen3_tts_tokenizer_v2 import (
@@ -93,7 +102,8 @@ def make(folder: Path) -> None:
         },
         tokenizer_type="qwen3_tts_tokenizer_12hz",
         tts_model_size="1b7",
-        tts_model_type="custom_voice",
+        tts_model_type=kind,
+        speaker_encoder_config=_SPEAKER_ENCODER,
         im_start_token_id=start,
         im_end_token_id=end,
         tts_pad_token_id=pad,
@@ -107,7 +117,7 @@ def make(folder: Path) -> None:
     model.save_pretrained(folder)
     written = json.loads((folder / "config.json").read_text())
     # It is written in a form that its own reader refuses.
-    del written["speaker_encoder_config"]
+    written["speaker_encoder_config"] = _SPEAKER_ENCODER
     (folder / "config.json").write_text(json.dumps(written))
     (folder / "generation_config.json").write_text(json.dumps({"max_new_tokens": 60, "top_k": 5}))
     decoder = {
@@ -118,7 +128,11 @@ def make(folder: Path) -> None:
         "num_key_value_heads": 2,
         "head_dim": 16,
         "intermediate_size": 32,
-        "num_hidden_layers": 1,
+        # Two layers that look back 8 frames, with all their weight, so that a window which is too
+        # short is heard
+        "num_hidden_layers": 2,
+        "sliding_window": 8,
+        "layer_scale_initial_scale": 1.0,
         "num_quantizers": 4,
         "decoder_dim": 32,
         "codebook_dim": 32,
@@ -142,8 +156,10 @@ def make(folder: Path) -> None:
             encoder_config=encoder, decoder_config=decoder, encoder_valid_num_quantizers=4
         )
     )
-    # Random weights whisper: make it as loud as speech.
+    # Random weights whisper: make it as loud as speech, and each part of it heard.
     with torch.no_grad():
+        for blocks in sound.decoder.upsample:
+            blocks[1].gamma.fill_(0.3)
         for name, parameter in sound.decoder.quantizer.named_parameters():
             if name.endswith("embedding_sum"):
                 parameter.normal_()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from tests.real_model.server import PYTHON, ROOT, run_module
 
@@ -19,7 +23,24 @@ def missing() -> str:
     return "qwen-tts is not installed: `bash scripts/models.sh --speech` puts it into .venv-models/speech."
 
 
+def needed() -> None:
+    """Skip a test where there is no local voice; where a real model is required, fail."""
+    if lacking := missing():
+        assert "REAL_MODEL_REQUIRED" not in os.environ, lacking
+        pytest.skip(lacking)
+
+
 def make(folder: Path) -> None:
     """Make the model's files; half a minute on a busy machine."""
-    env = {**os.environ, **ENVIRONMENT, "HF_HUB_OFFLINE": "1"}
-    run_module("tests.real_model.tiny_speech", folder, env=env)
+    run_module("tests.real_model.tiny_speech", folder, env=_environment())
+
+
+def compare(folder: Path) -> dict[str, Any]:
+    """Make models in the folder and compare what they speak (see `tests.real_model.speech_compared`)."""
+    done = run_module("tests.real_model.speech_compared", folder, env=_environment())
+    found: dict[str, Any] = json.loads(done.splitlines()[-1])
+    return found
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, **ENVIRONMENT, "HF_HUB_OFFLINE": "1"}

@@ -19,11 +19,9 @@ from server.voice.pcm import VoiceChunk
 from tests.real_model.server import PYTHON
 from tests.support import local_voice
 
-WHY_NOT = local_voice.missing()
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT),
 ]
 FRAME = 1920
 TEXT = "There is a red cup."
@@ -41,6 +39,7 @@ def voice_of(folder: Path, **more: Any) -> LocalVoice:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    local_voice.needed()
     made = tmp_path_factory.mktemp("speech") / "tiny"
     local_voice.make(made)
     return made
@@ -108,10 +107,11 @@ async def test_what_is_no_text_is_refused(voice: LocalVoice, text: Any, words: s
     assert voice.ready
 
 
-async def test_a_decoder_that_cannot_be_compiled_runs_plain(folder: Path) -> None:
+async def test_what_cannot_be_compiled_runs_plain(folder: Path) -> None:
+    """The decoder and the codebook predictor, each with its note."""
     quick = voice_of(
         folder,
-        options="max_frames=12 use_compile=on decode_window_frames=12",
+        options="max_frames=12 use_compile=on compile_codebook_predictor=on decode_window_frames=12",
         env={
             **local_voice.ENVIRONMENT,
             "CXX": "/nowhere/compiler",
@@ -121,8 +121,11 @@ async def test_a_decoder_that_cannot_be_compiled_runs_plain(folder: Path) -> Non
     quick.start()
     try:
         await quick.wait()
-        (note,) = quick.notes
-        assert note.startswith("The decoder runs plain, since it could not be made quicker")
+        why = "runs plain, since it could not be made quicker"
+        assert [note.partition(" (")[0] for note in quick.notes] == [
+            f"The decoder {why}",
+            f"The codebook predictor {why}",
+        ]
         assert [len(chunk) // FRAME for chunk in await spoken(quick)] == [2, 8, 2]
     finally:
         await quick.close()

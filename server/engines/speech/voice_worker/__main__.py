@@ -99,9 +99,7 @@ def run_measurement(
         speaker = load(folder, options, voice, notes.append)
         # The first text warms everything up.
         speaker.speak("Hi.", language=None, stop=threading.Event(), emit=lambda _pcm: None)
-        found = measure(
-            speaker, texts, notes, inside=not (options.use_compile or options.use_cuda_graphs)
-        )
+        found = measure(speaker, texts, notes, inside=not options.quick_decoder)
     except (SpeakError, ImportError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -131,7 +129,9 @@ def main() -> int:
     parser.add_argument(
         "--options", default="", help='such as "emit_every_frames=4 use_compile=on"'
     )
-    parser.add_argument("--voice", default="", help="the name of its voice, or what it is like")
+    parser.add_argument(
+        "--voice", default="", help="the name of its voice, what it is like, or a recording of it"
+    )
     parser.add_argument(
         "--measure",
         type=int,

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from server.engines.speech.voice_worker.quicker import Note, compile_predictor, quick_decoder
+from server.engines.speech.voice_worker.recording import Recording, RecordingError
 from server.engines.speech.voice_worker.streaming import (
     Floats,
     Overlap,
@@ -30,7 +32,6 @@ _LANGUAGES = {
     "ko": "korean", "pt": "portuguese", "ru": "russian", "zh": "chinese",
 }  # fmt: skip
 Emit = Callable[[bytes], None]
-Note = Callable[[str], None]
 
 
 class SpeakError(Exception):
@@ -54,8 +55,8 @@ class _LeftOut:
 def load(folder: Path, options: StreamOptions, voice: str, note: Note) -> Speaker:
     """Load the model. `note` gets a sentence for each thing that is not as it was asked.
 
-    `voice`: the name of one of its voices, or what it is like where the model makes one of that;
-    empty for the first one.
+    `voice`: the name of one of its voices, what it is like where the model makes one of that, or the
+    file of a recording where the model copies one; empty for the first one.
 
     Raises SpeakError, and what torch and the package raise.
     """
@@ -68,10 +69,9 @@ def load(folder: Path, options: StreamOptions, voice: str, note: Note) -> Speake
         str(folder), dtype=dtype, device_map="cuda:0" if gpu else "cpu", local_files_only=True
     )
     kind = model.model.tts_model_type
-    if kind not in ("custom_voice", "voice_design"):
+    if kind not in ("custom_voice", "voice_design", "base"):
         raise SpeakError(
-            f'This Qwen3-TTS is of the kind "{kind}", which copies the voice of a recording. Choose one whose name has '
-            "CustomVoice or VoiceDesign."
+            f'This Qwen3-TTS is of the kind "{kind}". Choose one whose name has CustomVoice, VoiceDesign or Base.'
         )
     return Speaker(model, options, voice, note)
 
@@ -86,11 +86,22 @@ class Speaker:
         self.rate = int(tokenizer.get_output_sample_rate())
         self.voices = tuple(sorted(model.get_supported_speakers() or ()))
         self._voice = voice
+        # What a model that copies a recording takes of it, and the recording's last frames: the
+        # decoder goes on behind them, as the package's does.
+        self._copied: Any = None
+        self._before: list[Any] = []
+        if model.model.tts_model_type == "base":
+            self._copied = _copied(model, voice)
+            codes = self._copied[0].ref_code
+            if codes is not None:
+                self._before = list(codes[-options.decode_window_frames :])
         self._languages = frozenset(model.get_supported_languages() or ())
         # The network from codes to sound, and the way in which it runs
         self.decoder = decoder = tokenizer.model.decoder
         self._upsample = int(decoder.total_upsample)
-        self.decode = _quick(decoder, options, int(decoder.config.num_quantizers), note)
+        self.decode = quick_decoder(decoder, options, int(decoder.config.num_quantizers), note)
+        if options.compile_codebook_predictor:
+            compile_predictor(self.talker, note)
         model.model.load_speech_tokenizer(_LeftOut())
 
     @property
@@ -106,8 +117,9 @@ class Speaker:
         """
         _check(text)
         whole = self._options.whole_text
-        windows, overlap = Windows(self._options), Overlap(self._options.overlap_samples)
-        frames: list[Any] = []
+        windows = Windows(self._options, len(self._before))
+        overlap = Overlap(self._options.overlap_samples)
+        frames = list(self._before)
 
         def made(_module: Any, _inputs: Any, output: Any) -> None:
             if stop.is_set():
@@ -149,6 +161,9 @@ class Speaker:
             # The text is known, but sound is to begin before all of it has been read.
             "non_streaming_mode": False,
         }
+        if self._copied is not None:
+            self._model.generate_voice_clone(voice_clone_prompt=self._copied, **about)
+            return
         if self._model.model.tts_model_type == "voice_design":
             self._model.generate_voice_design(instruct=voice or "A clear, friendly voice.", **about)
             return
@@ -167,8 +182,8 @@ class Speaker:
 
     def _whole(self, frames: list[Any]) -> Floats:
         """Decode all frames, window by window, so that memory does not grow with the text."""
-        windows, parts = Windows(self._options), []
-        for _ in frames:
+        windows, parts = Windows(self._options, len(self._before)), []
+        for _ in frames[len(self._before) :]:
             window = windows.add()
             if window is not None:
                 sound, new = self._sound(frames, window)
@@ -192,76 +207,14 @@ def _check(text: object) -> None:
         )
 
 
-def _quick(
-    decoder: Any, options: StreamOptions, groups: int, note: Note
-) -> Callable[[Any], Floats]:
-    """Return the decoder as it was asked for, or plain with a note.
-
-    Compiled and as a graph it gets windows of one size, filled up behind the last frame: it looks
-    back only, so that changes nothing before.
-    """
-    import torch
-
-    def plain(codes: Any) -> Floats:
-        with torch.inference_mode():
-            sound: Floats = decoder(codes)[0, 0].float().cpu().numpy()
-        return sound
-
-    if not options.use_compile and not options.use_cuda_graphs:
-        return plain
-    if options.use_cuda_graphs and not torch.cuda.is_available():
-        note("use_cuda_graphs is off: torch finds no GPU here.")
-        if not options.use_compile:
-            return plain
-    size = options.decode_window_frames
-    upsample = int(decoder.total_upsample)
+def _copied(model: Any, voice: str) -> Any:
+    """Return what the package takes of a recording: the voice and, with its words, how it speaks."""
     try:
-        device = next(decoder.parameters()).device
-        empty = torch.zeros((1, groups, size), dtype=torch.long, device=device)
-        run = decoder
-        if options.use_compile:
-            run = torch.compile(decoder, mode=options.compile_mode, dynamic=False)
-        if options.use_cuda_graphs and torch.cuda.is_available():
-            run = _graph(run, empty)
-        with torch.inference_mode():
-            run(empty)
-    except Exception as error:  # noqa: BLE001
-        # Compilers fail in any way; the voice works without them.
-        words = " ".join(str(error).split())[:200]
-        note(
-            f"The decoder runs plain, since it could not be made quicker ({type(error).__name__}: {words})."
-        )
-        return plain
-
-    def filled(codes: Any) -> Floats:
-        count = codes.shape[-1]
-        window = empty.clone()
-        window[..., :count] = codes
-        with torch.inference_mode():
-            sound: Floats = run(window)[0, 0, : count * upsample].float().cpu().numpy()
-        return sound
-
-    return filled
-
-
-def _graph(run: Any, example: Any) -> Callable[[Any], Any]:
-    """Capture a CUDA graph, as torch's documentation of graphs has it: warm up beside, then capture."""
-    import torch
-
-    static = example.clone()
-    beside = torch.cuda.Stream()
-    beside.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(beside), torch.inference_mode():
-        for _ in range(3):
-            run(static)
-    torch.cuda.current_stream().wait_stream(beside)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph), torch.inference_mode():
-        out = run(static)
-
-    def replay(codes: Any) -> Any:
-        static.copy_(codes)
-        graph.replay()
-        return out
-
-    return replay
+        recording = Recording.read(voice)
+    except RecordingError as error:
+        raise SpeakError(f"This Qwen3-TTS copies the voice of a recording. {error}") from None
+    return model.create_voice_clone_prompt(
+        ref_audio=(recording.samples, recording.rate),
+        ref_text=recording.words or None,
+        x_vector_only_mode=not recording.words,
+    )

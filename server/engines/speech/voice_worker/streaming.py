@@ -25,7 +25,9 @@ _MOST_OVERLAP = 4800
 class StreamOptions:
     """The options of sound that is made while the talker goes on. Raises ValueError for values that cannot be.
 
-    The decoder's attention looks back 72 frames; a window of 80 holds them and the new ones.
+    Sound is that of a whole decoding as long as a text fits into one window. Each layer of the
+    decoder's attention looks back 72 frames, so later sound is near it: the package itself decodes long
+    texts with 25 frames before each part.
     """
 
     # New frames of each chunk; at 12.5 frames a second 8 are 640 ms
@@ -45,6 +47,15 @@ class StreamOptions:
     compile_mode: str = "reduce-overhead"
     # Replay the decoder as a CUDA graph. Falls back to plain where that fails.
     use_cuda_graphs: bool = False
+    # Off: the decoder runs plain, whatever the three above say.
+    use_optimized_decode: bool = True
+    # Compile the network that makes the further codes of a frame. Falls back to plain where that fails.
+    compile_codebook_predictor: bool = False
+
+    @property
+    def quick_decoder(self) -> bool:
+        """True when the decoder is to run compiled or as a graph."""
+        return self.use_optimized_decode and (self.use_compile or self.use_cuda_graphs)
 
     def __post_init__(self) -> None:
         self._whole("emit_every_frames", 1, 1000)
@@ -114,22 +125,24 @@ class Window:
 
 
 class Windows:
-    """Decides after each frame whether a window is decoded."""
+    """Decides after each frame whether a window is decoded.
 
-    def __init__(self, options: StreamOptions) -> None:
+    `before`: frames that stand before the first one and are heard by nobody.
+    """
+
+    def __init__(self, options: StreamOptions, before: int = 0) -> None:
         self._options = options
-        self._made = 0
-        self._decoded = 0
+        self._before = self._made = self._decoded = before
 
     @property
     def frames(self) -> int:
-        """Frames so far."""
-        return self._made
+        """Frames so far, without those before."""
+        return self._made - self._before
 
     def add(self) -> Window | None:
         """Note one more frame; return the window that is due, if one is."""
         self._made += 1
-        first = self._decoded == 0
+        first = self._decoded == self._before
         size = self._options.first_chunk_frames if first else self._options.emit_every_frames
         return self._window() if self._made - self._decoded >= size else None
 

@@ -113,6 +113,29 @@ def test_the_defaults_are_the_fields() -> None:
     assert (plain.decode_window_frames, plain.overlap_samples) == (80, 0)
     assert plain.max_frames == 10_000
     assert (plain.use_compile, plain.use_cuda_graphs, plain.whole_text) == (False, False, False)
+    assert (plain.use_optimized_decode, plain.compile_codebook_predictor) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "quick"),
+    [
+        ("", False),
+        ("use_compile=on", True),
+        ("use_cuda_graphs=on", True),
+        ("use_compile=on use_cuda_graphs=on use_optimized_decode=off", False),
+    ],
+)
+def test_the_decoder_is_quick_where_that_is_asked_for(text: str, quick: bool) -> None:
+    assert StreamOptions.read(text).quick_decoder is quick
+
+
+def test_frames_before_the_first_one_are_decoded_and_not_heard() -> None:
+    """Those of a recording: in the window as long as there is room, and never new."""
+    made = Windows(StreamOptions(decode_window_frames=10), before=12)
+    found = [window for _ in range(20) if (window := made.add()) is not None]
+    assert found == [Window(4, 14, 2), Window(12, 22, 8), Window(20, 30, 8)]
+    assert made.end() == Window(22, 32, 2)
+    assert made.frames == 20
 
 
 def test_samples_become_16_bits() -> None:
