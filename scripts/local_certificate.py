@@ -282,7 +282,7 @@ def main() -> int:
         )
     if issued.new_authority:
         sys.stderr.write(
-            f"A new certificate authority for this machine alone was made in {folder}.\n"
+            f"A new certificate authority for this machine alone was made in\n{folder}.\n"
         )
     if forget_devices:
         sys.stderr.write("All paired devices are forgotten.\n")

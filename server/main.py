@@ -79,7 +79,7 @@ def main() -> int:
             connections=program.connections,
         ),
         drain=lambda deadline: _drain(program, deadline),
-        on_started=program.started,
+        on_started=lambda port: _started(program, port),
         on_closed=lambda: (None if lookups.end(PATIENCE) and not program.unfinished else _leave(0)),
         lookups=lookups,
         notifier=Notifier.from_environment(),
@@ -90,6 +90,12 @@ def main() -> int:
     if program.unfinished:
         _leave(status)
     return status
+
+
+def _started(program: Program, port: int) -> None:
+    """Write the greeting and the code for a phone, then the log's lines of the start."""
+    program.started(port)
+    logs.release()
 
 
 async def _drain(program: Program, deadline: Deadline) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pty
 import re
 import signal
 import socket
 import sys
+import termios
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -126,6 +128,74 @@ async def test_the_terminal_says_where_to_click_and_what_answers(tmp_path: Path)
         assert status == 0
         assert "Traceback" not in out + err
         assert list(tmp_path.iterdir()) == []
+
+
+async def at_a_terminal(folder: Path, **settings: str) -> str:
+    """What a terminal of 80 columns shows, until the log has named the engine or the program ends."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "server.main"),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        cwd=folder,
+        start_new_session=True,
+        env={
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT),
+            "HOST": "127.0.0.1",
+            "PORT": "0",
+            "NO_COLOR": "1",
+            **settings,
+        },
+    )
+    os.close(theirs)
+    os.set_blocking(ours, False)
+    shown = b""
+    try:
+        async with asyncio.timeout(60):
+            while b"unreachable" not in shown or not shown.endswith(b"\n"):
+                try:
+                    shown += os.read(ours, 65536)
+                except BlockingIOError:
+                    await asyncio.sleep(0.02)
+                except OSError:
+                    # The other end is closed.
+                    break
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+        os.close(ours)
+    return shown.decode().replace("\r\n", "\n")
+
+
+@pytest.mark.parametrize("paired", [False, True])
+async def test_a_terminal_shows_the_greeting_and_the_code_first(
+    tmp_path: Path, paired: bool
+) -> None:
+    """Then the log's lines of the start; 80 columns break no word of any of it."""
+    hosts = {"PAIRING_HOSTS": "127.0.0.1"} if paired else {}
+    shown = await at_a_terminal(tmp_path, VLLM_BASE_URL="http://127.0.0.1:9/v1", **hosts)
+    assert shown.startswith("\n  qwen-camera ")
+    lines = shown.splitlines()
+    logged = [number for number, line in enumerate(lines) if re.match(r"\d\d:\d\d:\d\d ", line)]
+    said = "\n".join(lines[: logged[0]])
+    assert "A better one" in said
+    assert ("Access code" in said and "#pair=" in said) is paired
+    # Behind the first line of the log nothing but the log stands.
+    assert all(re.match(r"\d\d:\d\d:\d\d | {17}\S", line) for line in lines[logged[0] :])
+    assert max(map(len, lines)) <= 80
+
+
+async def test_a_start_that_fails_shows_its_log_lines_too(tmp_path: Path) -> None:
+    """They waited for a greeting that does not come."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        shown = await at_a_terminal(tmp_path, PORT=str(port), JWT_SECRET_KEY="short")
+    assert f"PORT {port} is in use" in shown
+    assert re.search(r"warning JWT_SECRET_KEY has only 5 characters", shown)
 
 
 async def test_a_chosen_engine_is_named_with_its_model_or_its_trouble(tmp_path: Path) -> None:
