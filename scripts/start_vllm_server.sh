@@ -11,7 +11,7 @@ Usage: bash scripts/start_vllm_server.sh [options] [-- flags of `vllm serve`]
 
 Checks model and GPU, prints the command, and becomes vLLM: its log, its signals and its exit status are vLLM's own.
 
-  --dry-run          only print the command
+  --dry-run          only print the command: needs no vLLM, no GPU, no model and no package, and installs none
   --vllm PROGRAM     this program instead of the vllm of the PATH
   --cpu              on the CPU, with a vLLM that is built for it; without this it is never started there
   --wait             start nothing; return when the vLLM of the settings answers
@@ -30,5 +30,22 @@ TEXT
         ;;
 esac
 
-"$VENV_PYTHON" -c 'import pydantic_settings' >/dev/null 2>&1 || bash "$ROOT/scripts/run.sh" --install
+dry_run=''
+for argument in "$@"; do
+    [ "$argument" != -- ] || break
+    [ "$argument" != --dry-run ] || dry_run=yes
+done
+
+if ! "$VENV_PYTHON" -c 'import pydantic_settings' >/dev/null 2>&1; then
+    # A dry run reads the settings that it needs by itself, and leaves nothing behind.
+    if [ -n "$dry_run" ]; then
+        for python in ${PYTHON:-python3 python}; do
+            ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
+                exec "$python" -B "$ROOT/scripts/models/serve.py" "$@"
+        done
+        VENV_PYTHON=$(find_python) || exit 1
+        exec "$VENV_PYTHON" -B "$ROOT/scripts/models/serve.py" "$@"
+    fi
+    bash "$ROOT/scripts/run.sh" --install
+fi
 exec "$VENV_PYTHON" "$ROOT/scripts/models/serve.py" "$@"

@@ -13,7 +13,9 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 from urllib.error import URLError
 from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, build_opener
@@ -21,23 +23,23 @@ from urllib.request import ProxyHandler, build_opener
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from config import ConfigError, Settings, load  # noqa: E402
 from scripts.arguments import settings_file  # noqa: E402
-from scripts.models import checkpoint, vllm_command  # noqa: E402
+from scripts.models import bare_settings, checkpoint, vllm_command  # noqa: E402
 from scripts.models.disk import in_words  # noqa: E402
 from scripts.models.gpu import gpus  # noqa: E402
 from scripts.models.trouble import ModelError, ended, say  # noqa: E402
 from server.catalogue import batching, vllm_log  # noqa: E402
-from server.catalogue.containers import IMAGE_FLAGS  # noqa: E402
 from server.catalogue.launch import Launch  # noqa: E402
 from server.catalogue.sizes import OVERHEAD_BYTES  # noqa: E402
-from server.catalogue.vllm import ROCM_ENVIRONMENT, Vllm, VllmError  # noqa: E402
+from server.catalogue.vllm import IMAGE_FLAGS, ROCM_ENVIRONMENT, Vllm, VllmError  # noqa: E402
 from server.core import core_dumps  # noqa: E402
 from server.core.gpu import Gpu  # noqa: E402
 from server.hosting import vllm_help  # noqa: E402
 from server.hosting.host import main_memory  # noqa: E402
-from server.processes import usage  # noqa: E402
 from server.processes.environment import child_environment  # noqa: E402
+
+if TYPE_CHECKING:
+    from config import Settings
 
 PROGRESS_SECONDS = 10.0
 # Of a log that is to be explained: its last lines, and characters of each
@@ -73,8 +75,12 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return chosen
 
 
-def loaded(env_file: Path) -> Settings:
-    """Load the settings. Raises ModelError."""
+def loaded(env_file: Path, *, dry_run: bool = False) -> Settings:
+    """Load the settings; for a dry run without packages those that it needs. Raises ModelError."""
+    if dry_run and find_spec("pydantic_settings") is None:
+        return cast("Settings", bare_settings.read(env_file))
+    from config import ConfigError, load
+
     try:
         return load(env_file)
     except ConfigError as error:
@@ -86,7 +92,7 @@ def loaded(env_file: Path) -> Settings:
 
 def start(chosen: argparse.Namespace) -> int:
     """Print the command; replace this process by vLLM. Raises ModelError."""
-    settings = loaded(chosen.env_file)
+    settings = loaded(chosen.env_file, dry_run=chosen.dry_run)
     launch = prepared(settings, chosen)
     print(launch.shown, flush=True)
     if chosen.dry_run:
@@ -266,6 +272,8 @@ def answers(url: str, seconds: float = 2.0) -> bool:
 
 def wait(chosen: argparse.Namespace) -> int:
     """Return when vLLM answers. Raises ModelError when the time is up or its process has ended."""
+    from server.processes import usage
+
     settings = loaded(chosen.env_file)
     health, port = health_url(settings), urlsplit(settings.vllm_base_url).port or 80
     began = time.monotonic()

@@ -8,14 +8,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from config import Settings
 from scripts.models.checkpoint import Checkpoint, text_layers, text_shapes
 from scripts.models.trouble import ModelError
 from server.catalogue import batching
-from server.catalogue.entry import RunMode
 from server.catalogue.families import pairs_frames
+from server.catalogue.kinds import RunMode
 from server.catalogue.launch import Launch, typed
 from server.catalogue.vllm import (
     HIGH_DETAIL_TOKENS,
@@ -31,6 +31,9 @@ from server.catalogue.vllm import (
     serve_arguments,
     video_bounds,
 )
+
+if TYPE_CHECKING:
+    from config import Settings
 
 # Flags that would write questions or a key where they do not belong, or would override the settings
 _REFUSED = {

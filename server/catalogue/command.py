@@ -171,7 +171,7 @@ def _container(
     serving = _serving(choice, model, host, inside, "0.0.0.0", containers.PORT)
     many = _batch(serving, choice, model, host, concurrent)
     serving = dataclasses.replace(serving, sequences=many.sequences)
-    found = vllm.Vllm(".".join(map(str, vllm.SAFE_VERSION)), containers.IMAGE_FLAGS)
+    found = vllm.Vllm(".".join(map(str, vllm.SAFE_VERSION)), vllm.IMAGE_FLAGS)
     arguments, warnings = vllm.serve_arguments(words, serving, found)
     argv = tuple(arguments)
     return Launch(

@@ -18,16 +18,6 @@ IMAGES = {
     Vendor.NVIDIA: "docker.io/vllm/vllm-openai:v0.32.0",
     Vendor.AMD: "docker.io/vllm/vllm-openai-rocm:v0.31.0",
 }
-# Flags that vLLM 0.30 and newer list, for images whose help was not read.
-IMAGE_FLAGS = frozenset(
-    {
-        *("--served-model-name", "--host", "--port", "--dtype", "--gpu-memory-utilization"),
-        *("--max-model-len", "--limit-mm-per-prompt", "--mm-processor-kwargs"),
-        *("--tensor-parallel-size", "--trust-remote-code", "--enable-prefix-caching"),
-        *("--max-num-seqs", "--no-enable-log-requests", "--allowed-media-domains"),
-        *("--enable-prompt-tokens-details", "--mm-encoder-tp-mode"),
-    }
-)
 
 
 def words(

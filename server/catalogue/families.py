@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from server.catalogue.entry import Ability, Library, ModelType
+from server.catalogue.kinds import Ability, Library, ModelType
 from server.core.frames import BoxUnit
 
 

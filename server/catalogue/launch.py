@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from server.catalogue import vllm
-from server.catalogue.entry import RunMode
+from server.catalogue.kinds import RunMode
 
 # Environment variables whose values are hidden
 SECRETS = frozenset({vllm.KEY})

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from server.catalogue.entry import Model
+if TYPE_CHECKING:
+    from server.catalogue.entry import Model
 
 # Memory beside weights and context: one picture's activations, the library itself
 OVERHEAD_BYTES = 800_000_000

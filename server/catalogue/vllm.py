@@ -21,6 +21,16 @@ SAFE_VERSION = (0, 30)
 # The oldest supported version
 OLDEST = (0, 9)
 KEY = "VLLM_API_KEY"
+# Flags that vLLM 0.30 and newer list, for images whose help was not read.
+IMAGE_FLAGS = frozenset(
+    {
+        *("--served-model-name", "--host", "--port", "--dtype", "--gpu-memory-utilization"),
+        *("--max-model-len", "--limit-mm-per-prompt", "--mm-processor-kwargs"),
+        *("--tensor-parallel-size", "--trust-remote-code", "--enable-prefix-caching"),
+        *("--max-num-seqs", "--no-enable-log-requests", "--allowed-media-domains"),
+        *("--enable-prompt-tokens-details", "--mm-encoder-tp-mode"),
+    }
+)
 # A host that cannot exist (RFC 2606): pictures are sent as data: URLs, and vLLM must not fetch any.
 NO_DOMAIN = "none.invalid"
 # Environment: no usage reports, no downloads.

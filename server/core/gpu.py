@@ -15,7 +15,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import pynvml
+try:
+    import pynvml
+except ModuleNotFoundError:
+    # A dry run of scripts has no packages.
+    pynvml = None
 
 # Folder of ROCm's tools, which is not always on the PATH.
 ROCM_TOOLS = "/opt/rocm/bin"
@@ -82,6 +86,8 @@ class GpuReader:
 
 
 def _find_nvidia() -> Callable[[], list[Gpu]]:
+    if pynvml is None:
+        return _find_nvidia_smi()
     try:
         pynvml.nvmlInit()
         count = pynvml.nvmlDeviceGetCount()
@@ -122,6 +128,30 @@ def _nvidia(index: int, handle: Any) -> Gpu:
         None if milliwatts is None else milliwatts / 1000,
         None if celsius is None else float(celsius),
     )
+
+
+def _find_nvidia_smi() -> Callable[[], list[Gpu]]:
+    """Names and memory alone, in whole MiB."""
+    columns = "--query-gpu=name,memory.used,memory.total"
+    command = [_tool("nvidia-smi"), columns, "--format=csv,noheader,nounits"]
+
+    def read() -> list[Gpu]:
+        found = []
+        try:
+            text = subprocess.run(
+                command, capture_output=True, text=True, timeout=TOOL_SECONDS, check=True
+            ).stdout
+        except (OSError, subprocess.SubprocessError) as error:
+            raise GpuError(f"nvidia-smi gave no answer ({type(error).__name__})") from None
+        for index, line in enumerate(text.splitlines()):
+            name, *numbers = (part.strip() for part in line.rsplit(",", 2))
+            # "[N/A]" for a part of a divided GPU
+            used, total = (int(n) * MIB if n.isdecimal() else None for n in numbers)
+            found.append(Gpu(index, name, None, used, total, None, None))
+        return found
+
+    _some(read())
+    return read
 
 
 # --- AMD

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from server.catalogue.modes import Host, HostGpu, Vendor
+from server.catalogue.machine import Host, HostGpu, Vendor
 from server.catalogue.sizes import QUANTISED
 from server.core.gpu import Gpu, GpuError, GpuReader
 from server.hosting.vllm_probe import VllmProbe

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from server.catalogue import vllm
 from server.catalogue.choice import Choice, CommandError
 from server.catalogue.command import command
-from server.catalogue.containers import IMAGE_FLAGS, IMAGES
+from server.catalogue.containers import IMAGES
 from server.catalogue.entry import Ability, RunMode
 from server.catalogue.launch import Launch
 from server.catalogue.modes import GB, Vendor
+from server.catalogue.vllm import IMAGE_FLAGS
 from server.core.frames import Geometry
 from server.processes.environment import child_environment
 from tests.catalogue.test_modes import ALL, LAPTOP, MAKER, MODEL

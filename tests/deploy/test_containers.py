@@ -20,9 +20,9 @@ import yaml
 from config import Settings, load
 from scripts.models.checkpoint import Checkpoint
 from scripts.models.vllm_command import build
-from server.catalogue.containers import IMAGE_FLAGS, IMAGES
+from server.catalogue.containers import IMAGES
 from server.catalogue.machine import Vendor
-from server.catalogue.vllm import Vllm
+from server.catalogue.vllm import IMAGE_FLAGS, Vllm
 from server.core.addresses import is_trusted
 from server.listen.serving import STOP_SECONDS
 from tests.program.test_main import started

@@ -178,6 +178,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "engines.speech.server_state": "what its owners show of it: tests/engines/speech/test_server_recogniser.py, test_server_voice.py",
     "engines.speech.limits": "data: tests/engines/speech/test_synthesis.py, test_transcriptions.py",
     "engines.speech.voice_worker.*": "tests/engines/speech/test_local_voice.py, with a true model",
+    "catalogue.kinds": "data without behaviour",
     "engines.order_tables": "words of orders: tests/engines/test_order_words.py",
     "engines.matching": "patterns of words: tests/engines/test_routing.py, tests/engines/builtin/test_intents.py",
     "engines.openai.known_server": "what an engine's probe finds: tests/engines/openai/test_engine.py, tests/engines/openai/test_sight.py",

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -635,3 +636,63 @@ def test_gpus_of_amd_get_what_their_guide_sets(machine: Machine) -> None:
          "TORCH_BLAS_PREFER_HIPBLASLT": "1", "VLLM_ROCM_USE_AITER": "0"}, {}
     )  # fmt: skip
     assert len(kept) == 7
+
+
+# A dry run without packages
+
+
+BARE = """# settings
+export MODEL_NAME="two words"  # shown
+MODEL_PATH = ~/models/${WHICH:-none} # where
+MODEL_DTYPE=BFloat16
+GPU_MEMORY_UTILIZATION='0.85'
+vllm_api_key="a\\tb${MODEL_NAME}#c"
+VLLM_BASE_URL=http://127.0.0.1:8009/v1/
+MODEL_MAX_TOKENS=4096
+MAX_CONCURRENT_INFERENCES=12
+VISUAL_TOKEN_BUDGET=
+RESPONSE_MAX_TOKENS
+FRAME_RATE=3
+"""
+
+
+@pytest.mark.parametrize("env", [{}, {"MODEL_NAME": "other", "MODEL_MAX_TOKENS": ""}])
+@pytest.mark.parametrize("text", ["", BARE, BARE.replace("\n", "\r\n")])
+def test_a_dry_run_is_the_same_without_packages(
+    tmp_path: Path, machine: Machine, text: str, env: dict[str, str]
+) -> None:
+    """For the same .env and environment, with a GPU."""
+    file = tmp_path / "settings"
+    file.write_bytes(text.encode())
+    words = [str(PROGRAM), "--dry-run", "--env-file", str(file), "--vllm", "/nowhere/vllm"]
+    shown = []
+    for python in ([sys.executable], [sys.executable, "-S", "-B"]):
+        given = {"PATH": f"{machine.bin}:/usr/bin:/bin", "HOME": "/home/x", "WHICH": "qwen", **env}
+        with process([*python, *words], given) as running:
+            out, err = running.communicate(timeout=60)
+        assert running.returncode == 0, err
+        shown.append(out)
+    assert shown[0] == shown[1]
+    assert ("--max-model-len 4096" in shown[0]) is bool(text and not env)
+
+
+def test_an_empty_clone_prints_the_command(tmp_path: Path) -> None:
+    """With a Python that has no packages and nothing else; nothing is installed, nothing left."""
+    clone, programs = tmp_path / "clone", tmp_path / "bin"
+    for folder in ("scripts", "server"):
+        shutil.copytree(
+            ROOT / folder, clone / folder, ignore=shutil.ignore_patterns("__pycache__", "*.toml")
+        )
+    shutil.copy(ROOT / "config.py", clone)
+    before = sorted(clone.rglob("*"))
+    programs.mkdir()
+    (programs / "python3").write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
+    (programs / "python3").chmod(0o755)
+    script = clone / "scripts" / "start_vllm_server.sh"
+    env = {"PATH": f"{programs}:/usr/bin:/bin", "HOME": str(tmp_path)}
+    with process(["bash", str(script), "--dry-run"], env) as running:
+        out, err = running.communicate(timeout=60)
+    assert running.returncode == 0, err
+    assert out.startswith("VLLM_NO_USAGE_STATS=1 HF_HUB_OFFLINE=1 vllm serve ")
+    assert "--max-model-len 8192" in out
+    assert sorted(clone.rglob("*")) == before

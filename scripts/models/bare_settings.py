@@ -1,0 +1,120 @@
+"""The settings that vLLM's command depends on, read with the standard library alone.
+
+`start_vllm_server.sh --dry-run` reads them so where no package is installed; everything else uses
+`config`, whose names, values and bounds these are.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+from scripts.models.trouble import ModelError
+from server.core.setting_text import base_urls
+
+# Default, least and most
+NUMBERS: Mapping[str, tuple[float, float, float]] = {
+    "gpu_memory_utilization": (0.90, 0.05, 1),
+    "max_concurrent_inferences": (0, 0, 256),
+    "model_max_tokens": (8192, 512, 1_048_576),
+    "response_max_tokens": (128, 1, 4096),
+    "visual_token_budget": (512, 16, 16_384),
+}
+TEXTS: Mapping[str, str] = {
+    "model_dtype": "auto",
+    "model_name": "",
+    "model_path": "~/models/qwen2.5-vl-32b",
+    "vllm_api_key": "",
+    "vllm_base_url": "http://127.0.0.1:8001/v1",
+}
+DTYPES = ("auto", "float16", "bfloat16", "float32")
+_LINE = re.compile(
+    r"""[ \t]*(?:export[ \t]+)?(?:'(?P<quoted_key>[^']+)'|(?P<key>[^=\#\s]+))[ \t]*=[ \t]*
+    (?:'(?P<single>(?:\\'|[^'])*)'|"(?P<double>(?:\\"|[^"])*)"|(?P<plain>(?!['"])[^\r\n]*))
+    [ \t]*(?:\#[^\r\n]*)?(?=[\r\n]|\Z)""",
+    re.VERBOSE,
+)
+_COMMENT = re.compile(r"\s+#.*")
+_ESCAPE = re.compile(r"\\[\\'\"abfnrtv]")
+_VARIABLE = re.compile(r"\$\{(?P<name>[^}:]*)(?::-(?P<default>[^}]*))?\}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Secret:
+    _value: str
+
+    def get_secret_value(self) -> str:
+        return self._value
+
+
+def read(env_file: Path) -> SimpleNamespace:
+    """Return the settings by their names: the environment before the file. Raises ModelError."""
+    given = file_values(env_file) | {name.lower(): value for name, value in os.environ.items()}
+    kept = {name: value.strip() for name, value in given.items() if value.strip()}
+    found: dict[str, object] = {
+        **{name: kept.get(name, default) for name, default in TEXTS.items()},
+        **{name: _number(name, kept) for name in NUMBERS},
+    }
+    dtype = str(found["model_dtype"]).lower()
+    if dtype not in DTYPES:
+        raise ModelError(f"MODEL_DTYPE is none of {', '.join(DTYPES)}. Correct it in .env.")
+    try:
+        urls = base_urls(str(found["vllm_base_url"]))
+        path = Path(str(found["model_path"])).expanduser()
+    except (ValueError, RuntimeError) as error:
+        raise ModelError(f"VLLM_BASE_URL or MODEL_PATH cannot be used: {error}.") from None
+    found |= {"model_dtype": dtype, "model_path": path, "vllm_base_url": " ".join(urls)}
+    found["vllm_api_key"] = _Secret(str(found["vllm_api_key"]))
+    return SimpleNamespace(**found, vllm_base_urls=tuple(urls))
+
+
+def file_values(env_file: Path) -> dict[str, str]:
+    """Return what a file in the form of `.env` says, by names in lower case. Raises ModelError."""
+    try:
+        text = env_file.read_text("utf-8") if env_file.exists() else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"{env_file} cannot be read as UTF-8 text ({error}).") from None
+    values: dict[str, str] = {}
+    at = 0
+    while at < len(text):
+        end = text.find("\n", at)
+        end = len(text) if end < 0 else end
+        if found := _LINE.match(text, at):
+            value = found["plain"]
+            if value is not None:
+                value = _COMMENT.sub("", value).rstrip()
+            elif found["single"] is not None:
+                value = re.sub(r"\\([\\'])", r"\1", found["single"])
+            else:
+                value = _ESCAPE.sub(_unescaped, found["double"])
+            key = found["quoted_key"] or found["key"]
+            values[key] = _filled(value, os.environ | values)
+            end = max(end, found.end())
+        at = end + 1
+    return {key.lower(): value for key, value in values.items()}
+
+
+def _filled(value: str, known: Mapping[str, str]) -> str:
+    return _VARIABLE.sub(lambda found: known.get(found["name"], found["default"] or ""), value)
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    return found[0].encode("ascii").decode("unicode_escape")
+
+
+def _number(name: str, kept: Mapping[str, str]) -> float:
+    default, least, most = NUMBERS[name]
+    kind = float if isinstance(default, float) else int
+    try:
+        value = kind(kept.get(name, default))
+    except ValueError:
+        value = least - 1
+    if not least <= value <= most:
+        raise ModelError(
+            f"{name.upper()} is no number from {least:g} to {most:g}. Correct it in .env."
+        )
+    return value
