@@ -144,6 +144,28 @@ def test_rocm_smi_where_amd_smi_fails(tmp_path: Path, monkeypatch: pytest.Monkey
     assert len(reader.read()) == 2
 
 
+def test_nvidia_without_its_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """nvidia-smi says name and memory; a dry run of scripts has no packages."""
+    monkeypatch.setattr(gpu, "pynvml", None)
+    said = "NVIDIA H100, 80GB, 1024, 81559\nMIG 1g.10gb, [N/A], [N/A]"
+    tools(tmp_path, monkeypatch, **{"nvidia-smi": f"echo '{said}'"})
+    reader = GpuReader()
+    assert reader.source == "NVIDIA"
+    first, second = reader.read()
+    assert (first.name, first.memory_used, first.memory_total) == (
+        "NVIDIA H100, 80GB",
+        1024 * MIB,
+        81559 * MIB,
+    )
+    assert (second.name, second.memory_total, second.use) == ("MIG 1g.10gb", None, None)
+
+
+def test_nvidia_smi_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "pynvml", None)
+    tools(tmp_path, monkeypatch, **{"nvidia-smi": "exit 9"})
+    assert "NVIDIA: nvidia-smi gave no answer" in GpuReader().why_none
+
+
 def test_no_gpu_is_said_with_every_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each way that was tried, and why it led nowhere."""
     tools(tmp_path, monkeypatch, amd_smi="echo no driver >&2; exit 255", rocm_smi=printing({}))
