@@ -56,7 +56,12 @@
     root.dir = own === "ar" ? "rtl" : "ltr";
   }
 
-  addEventListener("load", () => setTimeout(() => import("./app/updates.js").then(({ keepShell }) => keepShell()), APP_AFTER));
+  const keepShell = () =>
+    import("./app/updates.js").then(
+      (updates) => updates.keepShell(),
+      () => {}, // without a network: the next start keeps it
+    );
+  addEventListener("load", () => setTimeout(keepShell, APP_AFTER));
 
   function reload() {
     if (root.dataset.pressed) history.replaceState({ pressed: true }, "");

@@ -86,6 +86,22 @@ async def test_it_can_be_installed(visit: Visit, builtin: Running) -> None:
     assert await touch.get_attribute("href") == "/client/icons/touch.png"
 
 
+async def test_a_network_that_goes_at_once_is_no_error_of_the_page(
+    visit: Visit, builtin: Running
+) -> None:
+    """What keeps the page's files does not arrive."""
+
+    async def prepare(page: Page) -> None:
+        await soon_kept(page)
+        await page.route("**/app/updates.js", lambda route: route.abort())
+
+    page = await visit(builtin.base_url, context_options=ALLOWED, prepare=prepare)
+    page.expect(*OFFLINE)
+    gone = "performance.getEntriesByName(location.origin + '/client/app/updates.js').length"
+    await page.comes(gone, 1)
+    await page.page.wait_for_timeout(100)  # an error of the page would be here by then
+
+
 async def test_it_keeps_its_own_files_alone_and_opens_without_the_server(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:

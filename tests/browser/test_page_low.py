@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Page, expect
 
 from tests.browser.test_page_look import LONG
 from tests.browser.visitor import NOT_REACHED, Visit
@@ -65,3 +65,60 @@ async def test_a_watch_that_is_refused_leaves_all_in_sight(
         assert words["height"] <= 110
         bells = page.page.locator("#watch path:visible, #send path:last-child:visible")
         await expect(bells).to_have_count(1)
+
+
+# A camera with a zoom and a torch
+_FULL = """() => {
+  const { getCapabilities } = MediaStreamTrack.prototype;
+  MediaStreamTrack.prototype.getCapabilities = function () {
+    return { ...getCapabilities.call(this), zoom: { min: 1, max: 4, step: 0.1 }, torch: true };
+  };
+}"""
+# What stands on the picture under the top bar or below the picture's lower edge, and whether all
+# of the notice can be read: nothing lies over its middle, and none of it waits to be scrolled to
+_STACK = """() => {
+  const box = (id) => document.querySelector(id).getBoundingClientRect();
+  const [bar, stage, panel, notice] = ["#top", "#stage", "#panel", "#notice"].map(box);
+  const end = panel.left > 0 || panel.right < innerWidth ? stage.bottom : panel.top;
+  const out = [...document.querySelectorAll("#bottom :is(button, label, p), #notice")].filter((one) => {
+    const { top, bottom } = one.getBoundingClientRect();
+    return one.checkVisibility() && (top < bar.bottom || bottom > end + 0.5);
+  });
+  const there = document.elementFromPoint(notice.left + notice.width / 2, notice.top + notice.height / 2);
+  const { scrollHeight, clientHeight } = document.querySelector("#notice");
+  return [out.map((one) => one.id), Boolean(there?.closest("#notice")) && scrollHeight <= clientHeight + 1];
+}"""
+
+
+@pytest.mark.parametrize(
+    "size",
+    [(844, 390), (568, 320), (320, 568), (390, 844)],
+    ids=["844x390", "568x320", "320x568", "390x844"],
+)
+async def test_controls_and_notice_stay_below_the_top_bar(
+    visit: Visit, builtin: Running, size: tuple[int, int]
+) -> None:
+    """With all that a camera can have, while the picture is black and then the server is gone;
+    before the first answer, with one, and with the chat over most of the picture."""
+
+    async def prepare(page: Page) -> None:
+        await page.add_init_script(f"({_FULL})()")
+
+    page = await visit(builtin.base_url, viewport=size, prepare=prepare)
+    page.expect(NOT_REACHED, "net::ERR_INTERNET_DISCONNECTED")
+    notice = page.page.locator("#notice")
+    await page.start()
+    await expect(page.page.locator("#torch")).to_be_visible()
+    await page.show(mode="black", clock=False)
+    await expect(notice).to_contain_text("The picture is black")
+    await page.comes(_STACK, [[], True])
+    await page.ask("What does it say?")
+    await page.comes(_STACK, [[], True])
+    handle = page.page.locator("#sheet-handle")
+    if await handle.is_visible():
+        await handle.click()
+        await page.comes(_STACK, [[], True])
+        await handle.click()
+    await page.page.context.set_offline(True)
+    await expect(notice).to_contain_text("offline")
+    await page.comes(_STACK, [[], True])
