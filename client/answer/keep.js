@@ -42,15 +42,62 @@ export function fileName(format, now) {
 /** @param {Kept[]} kept @param {Date} now */
 function markdown(kept, now) {
   const parts = kept.map(({ turn, marked, program }) => {
-    const words = turn.earlier.length > 0 ? moments(turn).map(({ at, text }) => `- ${clock(at)} ${escaped(text)}`).join("\n") : marked ? turn.text : escaped(turn.text);
+    const words = turn.earlier.length > 0 ? moments(turn).map(({ at, text }) => `- ${clock(at)} ${escaped(text)}`).join("\n") : marked ? rewritten(turn.text) : escaped(turn.text);
     return [`## ${escaped(turn.question)}`, words, turn.problem && `*${escaped(turn.problem)}*`, `*${escaped(about(turn, program))}*`].filter(Boolean).join("\n\n");
   });
   return `# ${titleOf(now)}\n\n${parts.join("\n\n")}\n`;
 }
 
-/** Take the meaning of marks from a text. @param {string} text */
+/** Take the meaning of marks from a text; an address in it is no link. @param {string} text */
 function escaped(text) {
-  return text.replace(/[\\`*_{}[\]<>#+\-.!|~&]/g, "\\$&").replace(/\s*\n\s*/g, "  \n");
+  return text
+    .replaceAll("\0", "")
+    .replace(/[\\`*_{}[\]<>#+\-!|~&=$]|:(?=\/\/)|(?<=www)\./g, "\\$&")
+    .replace(/^(\s*\d+)([.)])/gm, "$1\\$2")
+    .replace(/\s*\n\s*/g, "  \n");
+}
+
+/** A text with the marks that this page knows: pictures, links and HTML of others would load or do something in a viewer. @param {string} text */
+function rewritten(text) {
+  const reader = new Markdown();
+  reader.read(text);
+  return reader.blocks.map(rewrittenBlock).join("\n\n");
+}
+
+/** @param {Block} block @returns {string} */
+function rewrittenBlock(block) {
+  if (block.kind === "rule") return "***";
+  if (block.kind === "code") return fenced(block.text, "\n", 3);
+  if (block.kind === "paragraph") return marks(block.spans);
+  if (block.kind === "quote") return marks(block.spans).replace(/^/gm, "> ");
+  if (block.kind === "heading") return `### ${marks(block.spans)}`;
+  if (block.kind === "list") {
+    return block.items.map(({ depth, number, spans: words }) => `${"    ".repeat(depth)}${number === null ? "-" : `${number}.`} ${marks(words)}`).join("\n");
+  }
+  const row = (/** @type {Span[][]} */ cells) => `| ${cells.map((cell) => marks(cell).replace(/(?<!\\)\|/g, "\\|")).join(" | ")} |`;
+  const head = block.head ?? block.align.map(() => []);
+  return [row(head), `|${" --- |".repeat(head.length)}`, ...block.rows.map(row)].join("\n");
+}
+
+/** @param {Span[]} all @returns {string} */
+function marks(all) {
+  return all
+    .map((span) => {
+      if (span.kind === "text") return escaped(span.text);
+      if (span.kind === "code") return fenced(span.text.replaceAll("\n", " "), " ", 1);
+      if (span.kind === "link") return escaped(plainLink(span));
+      const mark = { strong: "**", emphasis: "*", struck: "~~" }[span.kind];
+      return `${mark}${marks(span.spans)}${mark}`;
+    })
+    .join("");
+}
+
+/** Code between backticks, of which it has no run as long. @param {string} code @param {string} gap @param {number} least */
+function fenced(code, gap, least) {
+  const longest = Math.max(0, ...[...code.matchAll(/`+/g)].map(([run]) => run.length));
+  const fence = "`".repeat(Math.max(least, longest + 1));
+  const between = least > 1 || /^`|`$/.test(code) ? gap : "";
+  return `${fence}${between}${code.replaceAll("\0", "")}${between}${fence}`;
 }
 
 /** @param {Kept[]} kept @param {Date} now */

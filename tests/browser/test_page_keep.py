@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt
 from playwright.async_api import Page, expect
 
 from tests.browser.visitor import Visit
@@ -189,3 +190,64 @@ async def test_the_person_says_where_the_file_goes(
     [[name, text]] = await page.page.evaluate("window.__written")
     assert name.endswith(".md")
     assert "## What is this?\n\nA **cup**.\n" in text
+
+
+# What a scene, a model or a program can have in its words
+_HOSTILE = """<script>__hit()</script><img src=http://{at}/1.png onerror=__hit()><svg onload=__hit()>
+[a](javascript:__hit()) ![b](http://{at}/2.png) <http://{at}/3> http://{at}/4 www.{at}/5
+[c]: http://{at}/6
+</section></title></style><base href=http://{at}/><meta http-equiv=refresh content=0;url=http://{at}/7>
+" onload="__hit()" style="background:url(http://{at}/8)" `</code><img src=//{at}/9>` ‮⁦\0<!--
+
+| <img src=//{at}/10> | `![d](//{at}/11)` |
+|---|---|
+| **![e](//{at}/12)** | ~~<b>~~ |
+
+- ![f](//{at}/13)
+> <iframe src=//{at}/14>
+
+```
+```` <img src=//{at}/15>
+"""
+
+# The files of a conversation in which every word is the given one
+_FILES = """async (words) => {
+  const { fileOf } = await import("/client/answer/keep.js");
+  const turn = { kind: "chat", question: words, text: words, thoughts: words, problem: words, earlier: [], frame: null,
+    response: { engine: words, model: words, timings: { total_ms: 1 }, usage: {} } };
+  const kept = [true, false].flatMap((marked) => [turn, { ...turn, earlier: [{ at: 1, text: words }] }].map((turn) => (
+    { turn, picture: words, marked, program: marked ? undefined : { name: words, at: 1 } })));
+  return ["html", "markdown", "json"].map((format) => fileOf(format, kept, new Date()));
+}"""
+
+
+async def test_a_saved_file_of_hostile_words_loads_and_does_nothing(
+    visit: Visit, server: Running, tmp_path: Path
+) -> None:
+    """A page opened from the disk asks for nothing; Markdown has no picture, link or HTML; also
+    with a word of 200,000 characters."""
+    words = _HOSTILE.replace("{at}", "stranger.example") + "x" * 200_000
+    page = await visit(server.base_url)
+    html, markdown, text = await page.page.evaluate(_FILES, words)
+    assert json.loads(text)["turns"][0]["question"] == words
+
+    file = tmp_path / "chat.html"
+    file.write_text(html, encoding="utf-8")
+    other = await page.page.context.new_page()
+    asked: list[str] = []
+    other.on("request", lambda request: asked.append(request.url))
+    await other.goto(file.as_uri())
+    await other.wait_for_timeout(200)
+    assert asked == [file.as_uri()]
+    made = "[...document.body.querySelectorAll('*')].map((one) => one.localName)"
+    assert not {"script", "img", "svg", "iframe", "base", "meta", "a", "b"} & set(
+        await other.evaluate(made)
+    )
+    await other.close()
+
+    reader = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+    kinds = {
+        inner.type for token in reader.parse(markdown) for inner in [token, *(token.children or [])]
+    }
+    assert {"table_open", "strong_open", "code_inline", "fence", "bullet_list_open"} <= kinds
+    assert not {"image", "link_open", "html_block", "html_inline"} & kinds

@@ -37,7 +37,7 @@ test("each format has the words, and pictures where it says so", () => {
 
 test("a description is kept with all that it said", () => {
   const turn = kept({ kind: "describe", earlier: [{ at: NOW.getTime() - 60_000, text: "A desk." }] });
-  assert.match(fileOf("markdown", [turn], NOW), /- 20:38:26 A desk\\\.\n- 20:39:26/);
+  assert.match(fileOf("markdown", [turn], NOW), /- 20:38:26 A desk\.\n- 20:39:26/);
   assert.ok(fileOf("html", [turn], NOW).includes("<li>20:38:26 A desk.</li>"));
 });
 
