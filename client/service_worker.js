@@ -91,9 +91,13 @@
     }
   }
 
-  /** @returns {Promise<Response|undefined>} undefined: the browser has deleted it */
-  function find(path) {
-    return caches.match(path, { cacheName: CACHE, ignoreVary: true });
+  /** @returns {Promise<Response|undefined>} undefined: the browser has deleted it, or a script has put something else there */
+  async function find(path) {
+    const page = await caches.match(path, { cacheName: CACHE, ignoreVary: true });
+    if (!page) return;
+    const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", await page.clone().arrayBuffer()));
+    const found = `sha256-${btoa(String.fromCharCode(...digest))}`;
+    if (found === (SHELL.files[path] ?? SHELL.words[path])) return page;
   }
 
   function remember(client, same) {

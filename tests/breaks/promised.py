@@ -222,6 +222,14 @@ PROMISED = (
     ),
     Break(
         "service worker keeps the page's own files",
+        "a file that a script changed answers",
+        "client/service_worker.js",
+        "    if (found === (SHELL.files[path] ?? SHELL.words[path])) return page;\n",
+        "    if (found) return page;\n",
+        "browser/test_page_app.py::test_the_cache_answers_with_the_listed_files_alone",
+    ),
+    Break(
+        "service worker keeps the page's own files",
         "its list has whatever lies in the folder",
         "server/web/shell.py",
         "            if path.suffix in _KEPT | _WORDS\n",

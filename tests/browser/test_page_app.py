@@ -136,6 +136,47 @@ async def test_it_keeps_its_own_files_alone_and_opens_without_the_server(
     assert (await page.ask("What is this?"))["text"] == "I see a cup."
 
 
+# What a script could leave in the cache: a module, the page, and an address that is in no list
+_POISON = """async () => {
+  const [name] = await caches.keys();
+  const cache = await caches.open(name);
+  for (const path of ["/client/page/dom.js", "/", "/api/token"]) {
+    const body = path === "/" ? "<h1>wrong</h1>" : `window.poisoned = true; ${await (await fetch(path)).text()}`;
+    const type = path === "/" ? "text/html" : "text/javascript";
+    await cache.put(path, new Response(body, { headers: { "Content-Type": type } }));
+  }
+}"""
+# Ways of asking for a listed file that are no plain request for it; the number of kept files
+_ASKED = """async () => {
+  const before = (await (await caches.open((await caches.keys())[0])).keys()).length;
+  await fetch("/client/client.js?token=secret");
+  await fetch("/client/client.js", { headers: { Range: "bytes=0-9", Authorization: "Bearer secret" } });
+  for (const path of ["/client/", "/client/none.js", "/client//client.js", "/index.html"]) await fetch(path);
+  navigator.serviceWorker.controller.postMessage({ language: "../../api/token" });
+  navigator.serviceWorker.controller.postMessage({ language: "__proto__" });
+  return (await (await caches.open((await caches.keys())[0])).keys()).length - before;
+}"""
+
+
+async def test_the_cache_answers_with_the_listed_files_alone(
+    visit: Visit, builtin: Running
+) -> None:
+    """Queries, parts, missing files and wrong languages bring nothing into it; what a script put
+    there is not taken, with the server and without it."""
+    page = await kept_page(visit, builtin.base_url)
+    page.expect(
+        *OFFLINE, "404", "405", r"TypeError|Failed to fetch|Importing a module script failed"
+    )
+    assert await page.page.evaluate(_ASKED) == 0
+    await page.page.evaluate(_POISON)
+    await page.page.reload()
+    await expect(page.start_button).to_be_visible()
+    assert await page.page.evaluate("window.poisoned") is None
+    await page.page.context.set_offline(True)
+    answered = "fetch('/client/page/dom.js').then(() => 'answered', () => 'failed')"
+    assert await page.page.evaluate(answered) == "failed"
+
+
 async def test_a_newer_page_waits_until_it_is_taken(
     visit: Visit, upgraded: tuple[Running, Path], model: FakeOpenAI
 ) -> None:
