@@ -35,6 +35,8 @@ class Parts:
         # Bytes of the present part that are still to come; None: before its head, or unknown
         self._left: int | None = None
         self._inside = False
+        # Bytes of `_held` in which the present search has found nothing: each byte is looked at once.
+        self._looked = 0
         self.dropped = 0
 
     def feed(self, data: bytes) -> list[bytes]:
@@ -60,12 +62,13 @@ class Parts:
             part = bytes(self._held[: self._left])
             del self._held[: self._left]
         else:
-            at = self._held.find(self._boundary)
+            at = self._held.find(self._boundary, self._looked)
             if at < 0:
+                self._looked = max(0, len(self._held) - len(self._boundary) + 1)
                 return None
             part = bytes(self._held[:at]).rstrip(b"\r\n")
             del self._held[:at]
-        self._inside, self._left = False, None
+        self._inside, self._left, self._looked = False, None, 0
         return part
 
     def _open(self) -> bool:
