@@ -168,6 +168,31 @@ async def offers(server: ServerProcess) -> Counter[int]:
     return statuses
 
 
+async def undecodable(server: ServerProcess) -> Counter[int]:
+    """Cameras with one codec that nothing here decodes: told so in words, and nothing is kept."""
+    head, line, section = CHROMIUM.partition("m=video")
+    codec_lines = ("a=rtpmap:", "a=fmtp:", "a=rtcp-fb:")
+    kept = [row for row in section.splitlines() if row and not row.startswith(codec_lines)]
+    kept[0] = kept[0].replace(" 96 97 103 104 45 46", " 96")
+    before = server.footprint().sockets
+    statuses = Counter[int]()
+    for codec in ("VP9", "AV1", "H265") * 10:
+        rows = [*kept, f"a=rtpmap:96 {codec}/90000", ""]
+        issued = await json_request("POST", f"{server.url}/api/token", {})
+        with pytest.raises(HttpError, match=f"only {codec}.*H264, VP8") as refused:
+            await json_request(
+                "POST",
+                f"{server.url}/api/webrtc/offer?session={issued['session_id']}",
+                {"sdp": head + line + "\r\n".join(rows), "type": "offer"},
+                token=issued["token"],
+            )
+        statuses[refused.value.reply.status] += 1
+    assert statuses == {422: 30}
+    # Those who are served meanwhile have a few.
+    assert server.footprint().sockets < before + 10
+    return statuses
+
+
 async def whip(server: ServerProcess) -> Counter[int]:
     """Trickling without end, wrong tags and types, and the connection of somebody else."""
     statuses = Counter[int]()
@@ -195,7 +220,7 @@ async def whip(server: ServerProcess) -> Counter[int]:
     return statuses
 
 
-@pytest.mark.parametrize("attack", [offers, whip], ids=lambda made: made.__name__)
+@pytest.mark.parametrize("attack", [offers, undecodable, whip], ids=lambda made: made.__name__)
 async def test_requests_of_a_visitor(
     attack: Callable[[ServerProcess], Coroutine[Any, Any, Counter[int]]],
 ) -> None:
