@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from typing import Any
 
+import google_crc32c
 import httpx
 import pylibsrtp
 import pytest
@@ -58,15 +59,16 @@ class HostilePeer(VoicePeer):
         assert found
         return int(found[1])
 
-    async def flood(self, packets: Packets) -> int:
-        """Send packets with valid keys for a while; return their number."""
+    async def flood(self, packets: Packets, *, data: bool = False) -> int:
+        """Send packets with valid keys for a while, or what a data channel sends; return their number."""
         assert self.pc is not None
         transport = self.pc.getSenders()[0].transport
+        send = transport._send_data if data else transport._send_rtp
         end, sent = time.monotonic() + SECONDS, 0
         while time.monotonic() < end:
             # Some are refused by this side's own SRTP.
             with suppress(pylibsrtp.Error):
-                await transport._send_rtp(next(packets))
+                await send(next(packets))
                 sent += 1
             await asyncio.sleep(0.0005)
         return sent
@@ -113,8 +115,22 @@ def malformed(video: int, sound: int) -> Packets:
         yield from rtcp(9)
 
 
+def channels(video: int, sound: int) -> Packets:
+    """SCTP of a data channel that the server has refused: associations, openings, chunks of any kind (RFC 9260)."""
+    chance = random.Random(0)
+    for n in range(2**31):
+        init = struct.pack("!BBHLLHHL", 1, 0, 20, n + 1, 131_072, 65_535, 65_535, n)
+        opening = struct.pack("!BBHLHHL", 0, 3, 16 + 1_000, n, n % 65_536, 0, 50) + bytes(1_000)
+        noise = bytes([chance.randrange(256)]) + chance.randbytes(1_100)
+        packet = struct.pack("!HHLL", 5_000, 5_000, n % 3 and 1, 0) + (init, opening, noise)[n % 3]
+        # The checksum is CRC32c in little endian.
+        yield packet[:8] + struct.pack("<L", google_crc32c.value(packet)) + packet[12:]
+
+
 @pytest.mark.parametrize(
-    "packets", [streams, codecs, extensions, feedback, malformed], ids=lambda made: made.__name__
+    "packets",
+    [streams, codecs, extensions, feedback, malformed, channels],
+    ids=lambda made: made.__name__,
 )
 async def test_a_flood_with_valid_keys(packets: Callable[[int, int], Packets]) -> None:
     """Memory stays, others are served, and a camera beside it goes on."""
@@ -129,7 +145,7 @@ async def test_a_flood_with_valid_keys(packets: Callable[[int, int], Packets]) -
             await asyncio.sleep(1)
             before = server.footprint().rss
             made = packets(hostile.payload_type("VP8"), hostile.payload_type("opus"))
-            attack = asyncio.create_task(hostile.flood(made))
+            attack = asyncio.create_task(hostile.flood(made, data=packets is channels))
             times, most = await served(server, attack)
             print(
                 f"{before:.0f} -> {most:.0f} MiB, {times[len(times) // 2]:.3f}, {times[-1]:.3f} s"
