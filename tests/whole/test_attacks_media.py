@@ -18,7 +18,7 @@ import pylibsrtp
 import pytest
 from aiortc import RTCPeerConnection
 
-from scripts.bench.camera_peer import close_all
+from scripts.bench.camera_peer import CameraPeer, close_all
 from scripts.bench.http_json import HttpError, json_request
 from scripts.bench.live_encoder import LiveEncoder
 from scripts.bench.voice_peer import VoicePeer
@@ -236,7 +236,36 @@ async def whip(server: ServerProcess) -> Counter[int]:
     return statuses
 
 
-@pytest.mark.parametrize("attack", [offers, undecodable, whip], ids=lambda made: made.__name__)
+async def everything(server: ServerProcess) -> Counter[int]:
+    """All programs and cameras that one visitor gets: the next one gets as many."""
+    statuses = Counter[int]()
+    cameras = [LiveEncoder(rate=2.0) for _ in range(2)]
+    peers = [CameraPeer(server.url, camera) for camera in cameras]
+    try:
+        async with httpx.AsyncClient(base_url=server.url, timeout=30) as client:
+            for peer, asked in zip(peers, (60, 20), strict=True):
+                await peer.connect()
+                await peer.open_socket()
+                bearer = {"Authorization": f"Bearer {peer.token}"}
+                own = Counter[int]()
+                for n in range(asked):
+                    grant = {"name": f"Helper {n}", "scopes": ["look"], "seconds": 600}
+                    for path, body in (("/api/grants", grant), ("/api/cameras", {})):
+                        reply = await client.post(path, json=body, headers=bearer)
+                        own[reply.status_code] += 1
+                # 8 programs and 3 further cameras
+                assert own == {201: 8, 200: 3, 409: 2 * asked - 11}
+                statuses += own
+    finally:
+        await close_all(peers)
+        for camera in cameras:
+            await camera.close()
+    return statuses
+
+
+@pytest.mark.parametrize(
+    "attack", [offers, undecodable, whip, everything], ids=lambda made: made.__name__
+)
 async def test_requests_of_a_visitor(
     attack: Callable[[ServerProcess], Coroutine[Any, Any, Counter[int]]],
 ) -> None:
