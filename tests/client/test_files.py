@@ -638,12 +638,6 @@ def test_glass_is_dark_enough_on_a_white_picture() -> None:
     assert contrast(colours()["dark"]["on-glass"], mixed) >= 4.5
 
 
-def test_modules_are_small() -> None:
-    """One noun each: under 400 lines."""
-    lines = {named(path): len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES}
-    assert {name: count for name, count in lines.items() if count >= 400} == {}
-
-
 _PARSE = """
 const { readFileSync } = require("node:fs");
 const { SourceTextModule } = require("node:vm");
