@@ -89,7 +89,7 @@ async def test_it_can_be_installed(visit: Visit, builtin: Running) -> None:
 async def test_a_network_that_goes_at_once_is_no_error_of_the_page(
     visit: Visit, builtin: Running
 ) -> None:
-    """What keeps the page's files does not arrive."""
+    """The module that keeps the page's files does not arrive."""
 
     async def prepare(page: Page) -> None:
         await soon_kept(page)

@@ -269,7 +269,7 @@ async def everything(server: ServerProcess) -> Counter[int]:
 async def test_requests_of_a_visitor(
     attack: Callable[[ServerProcess], Coroutine[Any, Any, Counter[int]]],
 ) -> None:
-    """What they send is refused or kept within bounds, and others are served."""
+    """Each request is refused or kept within bounds, and others are served."""
     async with ServerProcess(SETTINGS, module=READABLE) as server:
         await asyncio.sleep(1)
         before = server.footprint().rss
