@@ -12,8 +12,8 @@ case ${1:-} in
         cat <<'TEXT'
 Usage: bash scripts/check.sh [--no-tests]
 
-Checks format (black), style (ruff), types (mypy, strict) and shell scripts (shellcheck, where it is installed), then
-runs all tests. Changes nothing. To put the format right: .venv/bin/black . && .venv/bin/ruff check --fix
+Checks format and style (ruff), types (mypy, strict) and shell scripts (shellcheck, where it is installed), then
+runs all tests. Changes nothing. To put the format right: .venv/bin/ruff format && .venv/bin/ruff check --fix
 TEXT
         exit 0
         ;;
@@ -28,7 +28,7 @@ check() {
     say "== $*"
     "$@" || failed="$failed $1"
 }
-check "$VENV_PYTHON" -m black --check --quiet --diff .
+check "$VENV_PYTHON" -m ruff format --check --quiet --diff .
 check "$VENV_PYTHON" -m ruff check --quiet .
 check "$VENV_PYTHON" -m mypy --strict
 if command -v shellcheck >/dev/null 2>&1; then

@@ -80,7 +80,7 @@ def main() -> int:
         ),
         drain=lambda deadline: _drain(program, deadline),
         on_started=lambda port: _started(program, port),
-        on_closed=lambda: (None if lookups.end(PATIENCE) and not program.unfinished else _leave(0)),
+        on_closed=lambda: None if lookups.end(PATIENCE) and not program.unfinished else _leave(0),
         lookups=lookups,
         notifier=Notifier.from_environment(),
         drain_seconds=settings.drain_seconds,

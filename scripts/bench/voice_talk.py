@@ -88,8 +88,10 @@ class Talk:
         peer = self._peer
         decided = await self._first(
             since,
-            lambda m: (m["type"] == "heard" and m["final"])
-            or (m["type"] == "listening" and m["state"] == "recognising"),
+            lambda m: (
+                (m["type"] == "heard" and m["final"])
+                or (m["type"] == "listening" and m["state"] == "recognising")
+            ),
         )
         turn.decided = decided.at
         heard = await self._first(since, lambda m: m["type"] == "heard" and m["final"])
@@ -111,9 +113,11 @@ class Talk:
         if self.speaks:
             await self._first(
                 since,
-                lambda m: m.get("id") == id
-                and m["type"] == "speaking"
-                and m["state"] in ("done", "stopped"),
+                lambda m: (
+                    m.get("id") == id
+                    and m["type"] == "speaking"
+                    and m["state"] in ("done", "stopped")
+                ),
                 SPEECH_SECONDS,
             )
             packets = peer.loudspeaker.audible(turn.end)

@@ -53,8 +53,9 @@ def from_folder(folder: Path, *, filled: bool = False) -> Geometry | None:
     transformers 5. `filled`: the caller limits the scaling to the squares that a picture fills (see
     `Tiles`).
     """
-    processor, whole = _read(folder / "preprocessor_config.json"), _read(
-        folder / "processor_config.json"
+    processor, whole = (
+        _read(folder / "preprocessor_config.json"),
+        _read(folder / "processor_config.json"),
     )
     if not processor:
         part = whole.get("image_processor")

@@ -295,9 +295,11 @@ async def test_relays_that_work_refuse_and_do_not_answer(visit: Visit, tmp_path:
 
                 await page.page.route("**/api/token*", keep)
                 await page.page.get_by_role("button", name="State:").click()
-                await page.page.locator("#facts").get_by_role(
-                    "button", name="Check connection"
-                ).click()
+                await (
+                    page.page.locator("#facts")
+                    .get_by_role("button", name="Check connection")
+                    .click()
+                )
                 await page.button("Not now").click()
                 await done(page)
                 found = await states(page)

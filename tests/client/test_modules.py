@@ -315,7 +315,8 @@ async def test_answers_stream_into_their_turn(page: Page) -> None:
     """
     found = await run(
         page,
-        CONVERSATION + """
+        CONVERSATION
+        + """
         talk.ask("q1", "What?", "auto", true);
         const seen = [];
         const note = () => seen.push([talk.turns[0].state, talk.turns[0].text, talk.turns[0].frame?.id ?? null]);
@@ -345,7 +346,8 @@ async def test_words_of_a_spoken_question_grow_into_a_turn(page: Page) -> None:
     """It can be corrected once all words are there and until the next question; silence leaves nothing."""
     found = await run(
         page,
-        CONVERSATION + """
+        CONVERSATION
+        + """
         const seen = [];
         const note = () => seen.push(talk.turns.map(turn => [turn.question, turn.state, turn.correctable]));
         talk.receive({type: "heard", id: "s1", text: "what", final: false}); note();
@@ -387,7 +389,8 @@ async def test_corrected_words_get_their_own_answer(page: Page) -> None:
     """The rest of the answer to the wrong words is left out, whether it had ended or not."""
     found = await run(
         page,
-        CONVERSATION + """
+        CONVERSATION
+        + """
         const seen = [];
         const turn = () => talk.turns[0];
         const note = () => seen.push([turn().question, turn().state, turn().text]);
@@ -459,7 +462,8 @@ async def test_a_broken_connection_ends_what_was_sent(page: Page) -> None:
     """A sent question fails and can be asked again; a waiting one goes on waiting."""
     found = await run(
         page,
-        CONVERSATION + """
+        CONVERSATION
+        + """
         talk.ask("q1", "One?", "auto", true);
         talk.ask("q2", "Two?", "auto", false);
         talk.interrupt("Lost.");
@@ -483,7 +487,8 @@ async def test_a_description_is_one_turn(page: Page) -> None:
     """
     found = await run(
         page,
-        CONVERSATION + """
+        CONVERSATION
+        + """
         const turn = () => talk.turns[0];
         for (let i = 0; i < 310; i++) {
           const at = {...frame, captured_at: 1000 + i};
@@ -511,7 +516,8 @@ async def test_a_description_changes_its_words_and_its_picture_together(page: Pa
     """
     found = await run(
         page,
-        CONVERSATION + """
+        CONVERSATION
+        + """
         const seen = [];
         const note = () => seen.push([talk.turns[0].text, talk.turns[0].frame.id, talk.turns[0].frame.thumbnail ?? ""]);
         const at = (id, thumbnail) => ({...frame, id, thumbnail});
@@ -576,7 +582,8 @@ async def test_the_chat_is_bounded(page: Page) -> None:
     """The oldest turn goes when there are more than a hundred."""
     found = await run(
         page,
-        CONVERSATION + """
+        CONVERSATION
+        + """
         for (let i = 0; i < 103; i++) talk.ask(`q${i}`, "?", "auto", true);
         return [talk.turns.length, gone];
         """,
@@ -626,7 +633,8 @@ async def test_close_codes(page: Page) -> None:
     for code, (state, event) in meant.items():
         found = await run(
             page,
-            SOCKET + """
+            SOCKET
+            + """
         socket.open();
         while (!states.some(([, code]) => code)) await later(5);
         const end = [states.at(-1), events];
@@ -685,7 +693,8 @@ async def test_the_socket_comes_back(page: Page) -> None:
     await page.route_web_socket("**/ws/*", accept)
     found = await run(
         page,
-        SOCKET + """
+        SOCKET
+        + """
         socket.open();
         while (states.filter(([state]) => state === "open").length < 2) await later(20);
         const sent = socket.send({type: "ping"});
@@ -718,7 +727,8 @@ async def test_a_socket_that_is_asked_and_silent_is_given_up_in_time(page: Page)
     await page.expose_function("fallSilent", lambda: silent.append(True))
     found = await run(
         page,
-        SOCKET + """
+        SOCKET
+        + """
         let trusted = 0;
         const socket2 = new ChatSocket({session, onMessage: () => {}, onTrusted: () => trusted++,
           onState: (state, code) => states.push([state, code])});
@@ -762,7 +772,8 @@ async def test_a_silent_sockets_place_is_taken_without_a_break(page: Page) -> No
     await page.route_web_socket("**/ws/*", accept)
     found = await run(
         page,
-        SOCKET + """
+        SOCKET
+        + """
         let silent = 0;
         const chat = new ChatSocket({session, onMessage: () => {}, onSilent: () => silent++,
           onState: (state, code) => states.push([state, code])});
@@ -806,7 +817,9 @@ async def test_a_socket_that_is_still_opening_is_closed_when_it_has_opened(page:
     """The browser would log an error; only where another one has to get through it is closed at once."""
     found = await run(
         page,
-        SOCKET + SLOW + """
+        SOCKET
+        + SLOW
+        + """
         socket.open();
         await later(5);
         socket.close();
@@ -827,7 +840,9 @@ async def test_a_spare_that_opens_late_is_used_all_the_same(page: Page) -> None:
     """The silent socket has answered meanwhile; the server takes the late one, and nobody loses the session."""
     found = await run(
         page,
-        SOCKET + SLOW + """
+        SOCKET
+        + SLOW
+        + """
         const real = window.setTimeout;
         window.setTimeout = (work, wait) => real(work, wait === 5000 ? 50 : wait);
         socket.open();

@@ -34,7 +34,8 @@ async def test_pieces_are_read_in_turn_and_reported(page: Page) -> None:
     """Each is marked while it is read, and the server hears how far the page is."""
     found = await run(
         page,
-        PARTS + """
+        PARTS
+        + """
         say("One.", 0, 4); say("Two.", 4, 9);
         waiting.shift().onend();
         return [said, log];
@@ -50,7 +51,8 @@ async def test_the_end_and_a_stop_leave_nothing_marked(page: Page) -> None:
     """Nor spoken; the news of another answer's end does nothing."""
     found = await run(
         page,
-        PARTS + """
+        PARTS
+        + """
         say("One.", 0, 4);
         speaking.receive({ type: "speaking", id: "b", state: "stopped", text: "", start: 0, end: 0 });
         const before = speaking.id;
@@ -64,7 +66,8 @@ async def test_the_end_and_a_stop_leave_nothing_marked(page: Page) -> None:
 async def test_a_lowered_answer_pauses_the_browsers_voice(page: Page) -> None:
     found = await run(
         page,
-        PARTS + """
+        PARTS
+        + """
         const tell = (state) => {
           speaking.receive({ type: "speaking", id: "a", state, text: "", start: 0, end: 0 });
           return voice.paused;
@@ -104,7 +107,8 @@ async def test_a_paused_answer_is_silent_with_the_message(page: Page) -> None:
 async def test_the_wish_goes_to_each_new_socket_once(page: Page) -> None:
     found = await run(
         page,
-        PARTS + """
+        PARTS
+        + """
         speaking.connected(true, ready); speaking.connected(true, ready);
         speaking.connected(false, ready); speaking.connected(true, ready);
         speaking.off();
@@ -119,7 +123,8 @@ async def test_an_older_server_has_whole_answers_read(page: Page) -> None:
     """It knows nothing of speech, so the page reads an answer when it is complete."""
     found = await run(
         page,
-        PARTS + """
+        PARTS
+        + """
         const response = { type: "response", kind: "chat", id: "a" };
         speaking.connected(true, { voice: true });
         speaking.receive(response);
@@ -135,7 +140,8 @@ async def test_an_older_server_has_whole_answers_read(page: Page) -> None:
 async def test_a_browser_without_a_voice_says_at_once_that_it_is_done(page: Page) -> None:
     found = await run(
         page,
-        PARTS + """
+        PARTS
+        + """
         delete window.SpeechSynthesisUtterance;
         say("One.", 0, 4);
         return [said, log.at(-1)];
@@ -148,7 +154,8 @@ async def test_corrected_words_cancel_nothing(page: Page) -> None:
     """Their question has the id of the answer that is spoken: a cancel would stop the new one."""
     found = await run(
         page,
-        PARTS + """
+        PARTS
+        + """
         const { SpeakEntry } = await import("/client/chat/speakentry.js");
         const button = document.createElement("button");
         button.id = "speak";

@@ -254,13 +254,15 @@ def test_what_is_no_request(raw: bytes) -> None:
 
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(
-        st.sampled_from(
-            ["role", "content", "type", "text", "image_url", "url", "user", "tools", "function"]
-        ),
-        inner,
-        max_size=4,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["role", "content", "type", "text", "image_url", "url", "user", "tools", "function"]
+            ),
+            inner,
+            max_size=4,
+        )
     ),
     max_leaves=12,
 )

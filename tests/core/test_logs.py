@@ -504,7 +504,7 @@ def test_no_text_of_an_exception_is_logged() -> None:
                     continue
                 seen += 1
                 for keyword in node.keywords:
-                    assert not _shows_text(
-                        keyword.value, handler.name
-                    ), f"{file.relative_to(SERVER)}:{node.lineno}: log type({handler.name}).__name__"
+                    assert not _shows_text(keyword.value, handler.name), (
+                        f"{file.relative_to(SERVER)}:{node.lineno}: log type({handler.name}).__name__"
+                    )
     assert seen > 10

@@ -385,6 +385,6 @@ def test_prometheus_finds_the_pods() -> None:
 
 def test_nginx_is_the_one_that_is_tested() -> None:
     """Its file is deploy/nginx.conf, but for what differs between pods and one machine."""
-    assert (
-        TEMPLATE.read_text() == nginx_template()
-    ), "deploy/nginx.conf has changed: run python -m tests.support.kubernetes, and read the change"
+    assert TEMPLATE.read_text() == nginx_template(), (
+        "deploy/nginx.conf has changed: run python -m tests.support.kubernetes, and read the change"
+    )

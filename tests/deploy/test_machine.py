@@ -30,8 +30,7 @@ SITE = "/opt/site"
 SECRET = "wJ4uYcE0qk7hTz2mXbN9sRvD5gLf8aPq"
 # Blocks the event loop when told to, as a bug would.
 BLOCK = (
-    "import signal, time;"
-    " signal.signal(signal.SIGUSR2, lambda *_, sleep=time.sleep: sleep(600))\n"
+    "import signal, time; signal.signal(signal.SIGUSR2, lambda *_, sleep=time.sleep: sleep(600))\n"
 )
 
 QUESTION = "Where is walrus4711?"

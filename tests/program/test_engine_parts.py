@@ -253,9 +253,9 @@ async def test_several_model_servers_are_one_engine() -> None:
                 assert isinstance(chunks[-1], Finished)
             await engine.probe()
             text = run.program.metrics.render().decode()
-    assert re.search(
-        r'qwen_camera_engine_retries_total{reason="(refused|broken)"} [1-9]', text
-    ), text
+    assert re.search(r'qwen_camera_engine_retries_total{reason="(refused|broken)"} [1-9]', text), (
+        text
+    )
     assert 'qwen_camera_model_servers{state="ready"} 2.0' in text
     assert 'qwen_camera_model_servers{state="unreachable"} 1.0' in text
     assert 'qwen_camera_engine_up{engine="vllm"} 1.0' in text

@@ -232,7 +232,8 @@ async def test_leaving_stops_the_model_whatever_came_behind(
     writer.write(
         f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{desk.run.port}\r\nContent-Type: application/json\r\n"
         "Accept: application/json, text/event-stream\r\nMCP-Protocol-Version: 2025-06-18\r\n"
-        f"Authorization: Bearer {desk.token}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+        f"Authorization: Bearer {desk.token}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        + body
     )
     seen = await desk.fake.wait_for(count + 1, timeout=10)
     writer.write(behind)

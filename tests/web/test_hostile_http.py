@@ -259,8 +259,10 @@ async def test_floods_are_counted_and_bounded(run: Running) -> None:
             200,
         ),
         (
-            lambda sdp: sdp.replace("96 97", " ".join(str(n) for n in range(96, 128)) + " 97")
-            + "".join(f"a=rtpmap:{n} VP8/90000\r\n" for n in range(98, 127)) * 50,
+            lambda sdp: (
+                sdp.replace("96 97", " ".join(str(n) for n in range(96, 128)) + " 97")
+                + "".join(f"a=rtpmap:{n} VP8/90000\r\n" for n in range(98, 127)) * 50
+            ),
             422,
         ),
     ],

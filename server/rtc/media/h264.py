@@ -278,11 +278,11 @@ def _colors(bits: Bits) -> str:
 def _vui(colors: str, references: int) -> str:
     """Write usability information with these colours, in which no picture is reordered."""
     # No aspect ratio, no overscan; no chroma location, timing, buffers and picture structure.
-    head = "00" + colors + "0" "0" "00" "0"
+    head = "00" + colors + "00000"
     # Restrictions: vectors beyond the edges, no bound of bytes and bits, the usual bound of
     # vectors, no reordered pictures, and only as many buffered pictures as references.
     numbers = "".join(_ue(number) for number in (0, 0, 16, 16, 0, references))
-    return head + "1" "1" + numbers
+    return head + "11" + numbers
 
 
 def _ue(number: int) -> str:

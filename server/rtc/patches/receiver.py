@@ -136,8 +136,7 @@ class CameraReceiver(RTCRtpReceiver):
                 self._stream.report(info.ntp_timestamp, info.rtp_timestamp, now)
         elif isinstance(packet, RtcpByePacket) and (
             # A BYE of a replaced stream must not end the newer one.
-            self._stream is None
-            or self._stream.ssrc in packet.sources
+            self._stream is None or self._stream.ssrc in packet.sources
         ):
             self._end()
 

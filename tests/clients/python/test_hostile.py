@@ -207,7 +207,7 @@ async def test_facts_of_another_form() -> None:
 
 @pytest.mark.parametrize("wait", ["1e999", "-5", "NaN", '"soon"', "100000000", "null"])
 async def test_how_long_a_server_may_ask_to_wait(wait: str) -> None:
-    body = f"""{{"result": {{"isError": true, "content": [{{"type": "text", "text": "{'Wait. ' * 9000}"}}],
+    body = f"""{{"result": {{"isError": true, "content": [{{"type": "text", "text": "{"Wait. " * 9000}"}}],
       "structuredContent": {{"error": {{"code": "busy", "retry_after": {wait}}}}}}}}}"""
     async with serving(answer(body.encode())) as (base, _), Camera(base, TOKEN) as camera:
         with pytest.raises(qwen_camera.Busy) as refused:

@@ -60,7 +60,9 @@ def test_tokens_that_end_within_characters() -> None:
     raw = ("日本語のテキスト" * 4 + "🎈🧑‍🚀").encode()
     for size in (1, 2, 4, 5, 7):
         cut = Detokenizer(
-            lambda ids, size=size: b"".join(raw[n * size : (n + 1) * size] for n in ids).decode("utf-8", "replace")  # type: ignore[misc]
+            lambda ids, size=size: b"".join(raw[n * size : (n + 1) * size] for n in ids).decode(
+                "utf-8", "replace"
+            )  # type: ignore[misc]
         )
         told = ""
         for number in range(-(-len(raw) // size)):
@@ -251,8 +253,9 @@ def test_what_a_model_needs_follows_its_format() -> None:
     """7.5 billion numbers stored in 16 bits take twice as much in 32; more than the weights is asked for, of large ones no more
     than of others.
     """
-    half, whole = capacity.needed(15 * 10**9, 2, "bfloat16"), capacity.needed(
-        15 * 10**9, 2, "float32"
+    half, whole = (
+        capacity.needed(15 * 10**9, 2, "bfloat16"),
+        capacity.needed(15 * 10**9, 2, "float32"),
     )
     assert 16 * 10**9 < half < 18 * 10**9
     assert whole - half == 15 * 10**9

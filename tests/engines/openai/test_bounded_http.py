@@ -58,8 +58,9 @@ Asked = Callable[[str, str], dict[str, Any]]
 @pytest.fixture(scope="module")
 def asked() -> Iterator[Asked]:
     """Ask a server with this behaviour one kind of question, and return the result."""
-    server, asker = Child("tests.support.malicious_model_server"), Child(
-        "tests.support.model_asker"
+    server, asker = (
+        Child("tests.support.malicious_model_server"),
+        Child("tests.support.model_asker"),
     )
     try:
         port = int(server.read())

@@ -206,8 +206,9 @@ async def test_endless_answers_end(server: TranscriptionServer, endless: bytes) 
 async def test_more_words_than_a_question_may_have(server: TranscriptionServer) -> None:
     """The text is cut there, and the rest is not waited for."""
     server.kind = "text/event-stream"
-    server.answers, server.endless = [], b"".join(
-        one.encode() for one in events(vllm("word-" * 100)) if isinstance(one, str)
+    server.answers, server.endless = (
+        [],
+        b"".join(one.encode() for one in events(vllm("word-" * 100)) if isinstance(one, str)),
     )
     words = await said(server)
     assert len(words[-1].text) == MOST_WORDS_CHARS
