@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+import functools
 import secrets
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    BaseModel,
     BeforeValidator,
     Field,
     PrivateAttr,
     SecretStr,
     ValidationError,
+    create_model,
     field_validator,
     model_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from server.app.features import installed, settings_of, wanted
 from server.core import setting_doubts, setting_problems
 from server.core.addresses import Address, Network
 from server.core.errors import OperatorError
+from server.core.feature_settings import FeatureSettings
 from server.core.secret_rules import MAKE_A_SECRET, secret_weakness, short_code
 from server.core.setting_errors import Problems, sentences_of
 from server.core.setting_fields import (
     BaseUrl,
-    MqttUrl,
     RedisUrl,
     checksum,
     flag,
@@ -37,7 +41,6 @@ from server.core.setting_fields import (
     short_name,
     text,
     whole,
-    word,
 )
 from server.core.setting_file import unused_lines
 from server.core.setting_text import (
@@ -59,7 +62,7 @@ class ConfigError(OperatorError):
 
 
 class Settings(BaseSettings):
-    """Every key of env.example, in lower case.
+    """The core's keys of env.example, in lower case; `load` adds those of the features.
 
     A field's `description` is what is allowed: it ends the sentence that a bad value is answered with.
     Given an empty value, a key keeps its default, lists aside: an empty list is empty.
@@ -76,6 +79,8 @@ class Settings(BaseSettings):
     )
 
     # Server
+    # `load` reads it first, since it decides which other settings there are.
+    features: str = text("all", "all, or a comma-separated list of features")
     host: str = Field(
         default="0.0.0.0",
         pattern=r"^[A-Za-z0-9.:_-]{1,253}$",
@@ -167,15 +172,6 @@ class Settings(BaseSettings):
     recall_megabytes: float = number(2.0, 0.25, 64)
     enable_face_blur: bool = flag()
     enable_nsfw_filter: bool = flag()
-    standing_cameras: Path | None = path("a TOML file with cameras, as docs/standing.md shows")
-    webhooks: Path | None = path("a TOML file with webhooks, as docs/webhooks.md shows")
-    mqtt_url: MqttUrl = secret(
-        "a URL like mqtts://user:password@broker.example.org:8883 or mqtt://127.0.0.1:1883, or empty"
-    )
-    mqtt_ca: Path | None = path("a readable PEM file with a certificate")
-    mqtt_prefix: str = word("qwen-camera")
-    mqtt_discovery_prefix: str = word("homeassistant")
-    mqtt_visitors: bool = flag()
 
     # Access
     require_auth: bool = flag()
@@ -256,10 +252,13 @@ class Settings(BaseSettings):
     def _tidy(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
+        lists = {
+            name for name, one in cls.model_fields.items() if isinstance(one.default, tuple)
+        } | {"features"}
         tidy = {
             key: value.strip() if isinstance(value, str) else value for key, value in data.items()
         }
-        return {key: value for key, value in tidy.items() if value != "" or key in _LISTS}
+        return {key: value for key, value in tidy.items() if value != "" or key in lists}
 
     @field_validator("log_level", "engine", "model_dtype", mode="before")
     @classmethod
@@ -281,16 +280,11 @@ class Settings(BaseSettings):
     def _catalogue(cls, value: str) -> str:
         return file_source(value)
 
-    @field_validator(
-        *("model_path", "local_model", "engine_python"),
-        *("transcription_local_model", "speech_local_model", "speech_python", "end_of_turn_model"),
-        *("standing_cameras", "webhooks", "mqtt_ca", "log_file"),
-        *("ssl_cert_path", "ssl_key_path", "ca_cert_path", "device_key_path"),
-    )
+    @field_validator("*")
     @classmethod
-    def _home(cls, value: Path | None) -> Path | None:
+    def _home(cls, value: object) -> object:
         try:
-            return value.expanduser() if value is not None else None
+            return value.expanduser() if isinstance(value, Path) else value
         except RuntimeError:
             raise ValueError("~ cannot be used, because this user has no home directory") from None
 
@@ -302,9 +296,7 @@ class Settings(BaseSettings):
             *secret_problems("DEVICE_KEY_PATH", self.device_key_path),
             *setting_problems.log(self.log_file, fields["log_file"].description),
             *setting_problems.catalogue(self.catalogue, fields["catalogue"].description),
-            *setting_problems.standing(self.standing_cameras),
-            *setting_problems.webhooks(self.webhooks, self.standing_cameras),
-            *setting_problems.mqtt(self.mqtt_ca),
+            *(sentence for kind in _brought(self) for sentence in kind.problems(self)),
         ]
         if self.https_enabled:
             problems = [*pair_problems(self.ssl_cert_path, self.ssl_key_path), *problems]
@@ -341,17 +333,42 @@ class Settings(BaseSettings):
         return self
 
 
-_LISTS = frozenset(
-    name for name, field in Settings.model_fields.items() if isinstance(field.default, tuple)
-)
-_SECRETS = frozenset(
-    name for name, field in Settings.model_fields.items() if field.annotation is SecretStr
-)
-KEYS = tuple(name.upper() for name in Settings.model_fields)
+def _brought(settings: Settings) -> list[Any]:
+    """Return the features' settings that these are made of."""
+    return [kind for kind in type(settings).__bases__ if issubclass(kind, FeatureSettings)]
+
+
+@functools.cache
+def composed(features: tuple[str, ...]) -> type[Settings]:
+    """Return the settings with those that these features bring."""
+    brought: list[Any] = settings_of(features)
+    made: type[Settings] = create_model("Settings", __base__=(Settings, *brought))
+    return made if brought else Settings
+
+
+def known_keys(features: tuple[str, ...] | None = None) -> tuple[str, ...]:
+    """List the keys of the settings; `features`: None for all that are installed."""
+    names = installed() if features is None else features
+    kinds: list[type[BaseModel]] = [Settings, *settings_of(names)]
+    return tuple(dict.fromkeys(name.upper() for kind in kinds for name in kind.model_fields))
+
+
+def _features(env_file: str | Path | None, given: object) -> tuple[str, ...]:
+    """Read which features are wanted. Raises OSError, UnicodeDecodeError, ConfigError."""
+
+    class First(BaseSettings):
+        model_config = SettingsConfigDict(env_file=env_file, extra="ignore")
+        features: str = "all"
+
+    setting = given if isinstance(given, str) else First().features
+    try:
+        return wanted(setting)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
 
 
 def _doubts(settings: Settings) -> list[str]:
-    code, broker = settings.access_code.get_secret_value(), settings.mqtt_url.get_secret_value()
+    code = settings.access_code.get_secret_value()
     return [
         *setting_doubts.access(
             code, settings.metrics_token.get_secret_value(), required=settings.require_auth
@@ -368,7 +385,7 @@ def _doubts(settings: Settings) -> list[str]:
             settings.model_max_tokens,
             local=settings.local_model is not None,
         ),
-        *setting_doubts.mqtt(broker, settings.standing_cameras, visitors=settings.mqtt_visitors),
+        *(sentence for kind in _brought(settings) for sentence in kind.doubts(settings)),
         *setting_doubts.transport(
             settings.turn_urls,
             settings.udp_port_range,
@@ -378,11 +395,18 @@ def _doubts(settings: Settings) -> list[str]:
     ]
 
 
+def _secrets(kind: type[Settings]) -> frozenset[str]:
+    fields = kind.model_fields.items()
+    return frozenset(name for name, field in fields if isinstance(field.default, SecretStr))
+
+
 def load(env_file: str | Path | None = ".env", **overrides: Any) -> Settings:
     """Read the settings: `overrides` before the environment before `env_file` (None: no file). Raises ConfigError."""
     try:
-        warnings = unused_lines(Path(env_file), KEYS) if env_file is not None else []
-        settings = Settings(**{"_env_file": env_file, **overrides})
+        names = _features(env_file, overrides.get("features"))
+        kind = composed(names)
+        warnings = unused_lines(Path(env_file), known_keys(), known_keys(names)) if env_file else []
+        settings = kind(**{"_env_file": env_file, **overrides})
     except OSError as exc:
         raise ConfigError(
             f"{env_file} cannot be read ({exc.strerror}). Make it readable for this user, or remove it."
@@ -391,6 +415,6 @@ def load(env_file: str | Path | None = ".env", **overrides: Any) -> Settings:
         raise ConfigError(f"{env_file} is not UTF-8 text. Save it as UTF-8.") from None
     except ValidationError as exc:
         # Without the cause: its text could hold values.
-        raise ConfigError("\n".join(sentences_of(exc, Settings.model_fields, _SECRETS))) from None
+        raise ConfigError("\n".join(sentences_of(exc, kind.model_fields, _secrets(kind)))) from None
     settings._warnings = (*warnings, *settings._warnings)
     return settings

@@ -46,9 +46,9 @@ from scripts.bench.live_encoder import LiveEncoder, Scene
 from scripts.bench.processes import ROOT, ServerProcess, StandInProcess
 from scripts.bench.report import Report, Row, Spread, machine
 from server.core import core_dumps
+from tests.features.webhooks.receiver import OK, SECRET, Heard, receiving
 from tests.peers.processes import RTSP, no_rtsp, peer_process
 from tests.support.mosquitto import broker, no_mosquitto
-from tests.webhooks.receiver import OK, SECRET, Heard, receiving
 
 OPERATOR = "operator-token-of-this-measurement"
 CAMERAS = "/api/operator/cameras/door"

@@ -1,6 +1,6 @@
 """`python -m server.main`: reads the settings, serves the application, and ends in time.
 
-`server.program` builds the parts; `server.program.app.create_app(settings)` is for another ASGI
+`server.app` builds the parts; `server.app.app.create_app(settings)` is for another ASGI
 server.
 """
 
@@ -24,6 +24,8 @@ if __name__ == "__main__":
     gc.disable()
 
 from config import ConfigError, load
+from server.app.app import create_app
+from server.app.program import Program
 from server.core import logs
 from server.core.aio import Deadline, Lookups
 from server.listen.sd_notify import Notifier
@@ -32,8 +34,6 @@ from server.listen.serving import (
     listening_problem,
     uvicorn_config,
 )
-from server.program.app import create_app
-from server.program.program import Program
 from server.vision.privacy import FilterUnavailable
 
 log = logging.getLogger(__name__)

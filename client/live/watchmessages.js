@@ -39,14 +39,20 @@
  */
 
 /**
- * Let rings of this session go to these receivers alone; none: to nobody any more.
- * @typedef {Object} Tell
- * @property {"tell"} type
+ * Let alerts of this session go to these webhooks alone; none: to nobody any more.
+ * @typedef {Object} Forward
+ * @property {"forward"} type
  * @property {string[]} webhooks names
- * @property {boolean} [home] this camera is a device of Home Assistant
  */
 
-/** @typedef {Watch|Unwatch|Heard|Wrong|Tell} WatchMessage */
+/**
+ * Make this camera a device of Home Assistant, or end that.
+ * @typedef {Object} SetHomeAssistant
+ * @property {"home_assistant"} type
+ * @property {boolean} on
+ */
+
+/** @typedef {Watch|Unwatch|Heard|Wrong|Forward|SetHomeAssistant} WatchMessage */
 
 // --- Sent by the server --------------------------------------------------------------------------
 
@@ -94,24 +100,24 @@
  * @typedef {Object} WebhookOffer
  * @property {string} name
  * @property {string} host
- * @property {boolean} on rings of this session go there
+ * @property {boolean} on alerts of this session go there
  */
 
 /**
- * Home Assistant, by a broker of the operator's.
- * @typedef {Object} HomeOffer
+ * Home Assistant, by a broker of the operator's; sent where the operator offers it.
+ * @typedef {Object} HomeAssistant
+ * @property {"home_assistant"} type
  * @property {string} host
  * @property {boolean} on this camera is a device there
  */
 
 /**
- * The receivers to which the person may let rings go.
+ * The webhooks to which the person may let alerts go.
  * @typedef {Object} WebhookOffers
  * @property {"webhooks"} type
  * @property {WebhookOffer[]} webhooks
- * @property {HomeOffer} [home] absent where the operator offers none
  */
 
-/** @typedef {WatchList|Ring|WebhookOffers} WatchReport */
+/** @typedef {WatchList|Ring|WebhookOffers|HomeAssistant} WatchReport */
 
 export {};

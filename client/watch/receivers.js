@@ -2,7 +2,7 @@ import { say, show } from "../page/dom.js";
 import { list, onLanguage, text } from "../words/text.js";
 
 /** @typedef {import("../live/watchmessages.js").WebhookOffer} WebhookOffer */
-/** @typedef {import("../live/watchmessages.js").HomeOffer} HomeOffer */
+/** @typedef {import("../live/watchmessages.js").HomeAssistant} HomeAssistant */
 
 // A name, the same in all languages
 const HOME = "Home Assistant";
@@ -17,7 +17,7 @@ export class Receivers {
   #send;
   /** @type {WebhookOffer[]} */
   #offers = [];
-  /** @type {HomeOffer|null} */
+  /** @type {HomeAssistant|null} */
   #home = null;
   // The person ended it without a connection; the server hears it as soon as it can.
   #ending = false;
@@ -56,9 +56,9 @@ export class Receivers {
 
   /** @param {import("../live/messages.js").ServerMessage} message @returns {boolean} true when it was about them */
   receive(message) {
-    if (message.type !== "webhooks") return false;
-    this.#offers = message.webhooks;
-    this.#home = message.home ?? null;
+    if (message.type === "webhooks") this.#offers = message.webhooks;
+    else if (message.type === "home_assistant") this.#home = message;
+    else return false;
     this.#render();
     if (this.#ending) this.#choose([], false);
     return true;
@@ -79,7 +79,11 @@ export class Receivers {
 
   /** @param {string[]} names @param {boolean} home */
   #choose(names, home) {
-    const sent = this.#send({ type: "tell", webhooks: names, home });
+    const on = this.#on();
+    const changed = names.length !== on.length || names.some((name) => !on.includes(name));
+    let sent = true;
+    if (changed) sent = this.#send({ type: "forward", webhooks: names });
+    if (home !== (this.#home?.on ?? false)) sent = this.#send({ type: "home_assistant", on: home }) && sent;
     this.#ending = !sent && names.length === 0 && !home;
     // The server says what holds then.
     if (!sent) this.#render();

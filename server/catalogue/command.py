@@ -197,7 +197,7 @@ def _in_process(choice: Choice, model: Model, folder: Path, host: Host, root: Pa
         own += ["--trust-remote-code"] if model.remote_code else []
         env |= _visible(where, host)
     else:
-        module, own = "server.generation.worker", _making(choice, model)
+        module, own = "server.features.generation.worker", _making(choice, model)
         if offloads(model, host) and not choice.cpu_offload:
             own.append("--cpu-offload")
         elif not choice.cpu_offload:

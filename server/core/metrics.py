@@ -1,4 +1,4 @@
-"""All Prometheus metrics of the process.
+"""The Prometheus metrics of the process: the core's; features add theirs.
 
 Labels are bounded sets and never contain a client's input.
 """
@@ -54,8 +54,8 @@ class Metrics:
         # Memory, processor time, descriptors; nothing without /proc.
         ProcessCollector(namespace="qwen_camera", registry=self._registry)
 
-        def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(f"qwen_camera_{name}", text, labels, registry=self._registry)
+        self._counters: dict[str, Counter] = {}
+        counter = self.counter
 
         def seconds(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
             return Histogram(
@@ -71,12 +71,6 @@ class Metrics:
         # reason: decode_error, backlog, broken, no_key, format, withheld, unwritten, not_needed
         self.frames_skipped = counter(
             "frames_skipped_total", "Frames that went no further", "reason"
-        )
-        # reason: see standing/worker/trouble.py
-        self.standing_failures = counter(
-            "standing_failures_total",
-            "Connections to cameras of the house that failed or ended",
-            "reason",
         )
         # reason: broken, empty, late, lost, flood
         self.sound_dropped = counter(
@@ -174,26 +168,6 @@ class Metrics:
         self.rings_dropped = counter(
             "rings_dropped_total", "Rings of watches that went before a page had shown them"
         )
-        # result: taken, or a reason of webhooks/retry.py
-        self.webhook_attempts = counter(
-            "webhook_attempts_total",
-            "Attempts to bring alarms to webhooks by how they ended",
-            "result",
-        )
-        # reason: overflow, ended, gone, forgotten, closed; picture: of an alarm under a link, alone
-        self.webhooks_dropped = counter(
-            "webhooks_dropped_total", "Alarms for webhooks that were dropped", "reason"
-        )
-        # reason: see mqtt/retry.py
-        self.mqtt_failures = counter(
-            "mqtt_failures_total", "Connections to the MQTT broker that failed or ended", "reason"
-        )
-        self.mqtt_sent = counter("mqtt_sent_total", "Messages that the MQTT broker has taken")
-        # reason: replaced, stale, overflow, closed of those to the broker; unknown, malformed, retained, rate, busy of
-        # those from there
-        self.mqtt_dropped = counter(
-            "mqtt_dropped_total", "Messages to and from the MQTT broker that were dropped", "reason"
-        )
         self.watch_frames_dropped = counter(
             "watch_frames_dropped_total", "Frames of watches dropped before they were asked about"
         )
@@ -204,13 +178,6 @@ class Metrics:
         # what: made, used, looked, failed, ended, expired, unseen, busy, and the codes of refusals
         self.programs = counter(
             "programs_total", "Access, calls and refusals of other programs", "what"
-        )
-        # kind: video, sound; result: ok, cancelled, error
-        self.generations = counter(
-            "generations_total", "Videos and sounds by how they ended", "kind", "result"
-        )
-        self.generations_dropped = counter(
-            "generations_dropped_total", "Videos and sounds that nobody took in time"
         )
         # reason: missing, malformed, bad_signature, expired, too_old, ended, wrong_session,
         # bad_code, metrics, operator, device, origin, rate, program
@@ -244,6 +211,14 @@ class Metrics:
             self.auth_failures.labels(reason)
         for result in ("ok", "error"):
             self.inferences.labels("chat", result)
+
+    def counter(self, name: str, text: str, *labels: str) -> Counter:
+        """Return the counter of this name, which ends with `_total`; it is made when it is first asked for."""
+        found = self._counters.get(name)
+        if found is None:
+            found = Counter(f"qwen_camera_{name}", text, labels, registry=self._registry)
+            self._counters[name] = found
+        return found
 
     def gauge(
         self, name: str, text: str, labels: tuple[str, ...], read: Callable[[], Readings]

@@ -12,6 +12,9 @@ from server.core.setting_text import shown
 # The largest file that is read
 MOST_BYTES = 64 * 1024
 
+# Names that operators give to cameras and webhooks
+NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?", re.ASCII)
+
 
 def read_tables(path: Path, key: str, *others: str) -> tuple[dict[str, Any], bool]:
     """Read the file; return what stands in it, and whether others than its owner can read it.

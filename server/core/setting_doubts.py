@@ -6,12 +6,9 @@ Pure. The sentences never have a secret's text.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from pathlib import Path
 
-from server.core.mqtt_address import mqtt_address
 from server.core.origins import normalise_origin
 from server.core.secret_rules import MAKE_A_SECRET, MIN_OPERATOR_CHARS
-from server.core.standing_list import read_list
 
 
 def access(code: str, metrics_token: str, *, required: bool) -> Iterator[str]:
@@ -72,25 +69,4 @@ def transport(
         yield (
             f"UDP_PORT_RANGE has {count} ports, fewer than MAX_SESSIONS ({sessions}): each camera takes one, and one more"
             " while it reconnects. Cameras beyond that are refused."
-        )
-
-
-def mqtt(url: str, cameras: Path | None, *, visitors: bool) -> Iterator[str]:
-    """`url`: MQTT_URL; `cameras`: STANDING_CAMERAS, which can be read; `visitors`: MQTT_VISITORS."""
-    if not url:
-        if visitors:
-            yield "MQTT_VISITORS is true but MQTT_URL is empty, so no camera goes to MQTT."
-        return
-    address = mqtt_address(url)
-    if not address.tls and not address.near:
-        yield (
-            "MQTT_URL begins with mqtt:// and leads out of this network: pictures, words and the password can be read on"
-            " their way. Use mqtts://."
-        )
-    if visitors:
-        return
-    if cameras is None or not any(one.mqtt for one in read_list(cameras)):
-        yield (
-            "MQTT_URL is set but no camera of STANDING_CAMERAS has mqtt = true, so the broker gets nothing but the end of"
-            " what it had."
         )

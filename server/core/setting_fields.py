@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-from server.core.mqtt_address import mqtt_url
 from server.core.setting_text import base_url, port_range, redis_url
 
 
@@ -48,14 +47,13 @@ def secret(allowed: str = "text of at most 1000 characters, or empty") -> Any:
     return Field(default=SecretStr(""), max_length=1000, description=allowed)
 
 
-def _checked(one: Callable[[str], str]) -> AfterValidator:
+def checked_secret(one: Callable[[str], str]) -> AfterValidator:
     """Check a secret; `one` returns it, and raises ValueError."""
     return AfterValidator(lambda value: SecretStr(one(value.get_secret_value())))
 
 
 BaseUrl = Annotated[str, AfterValidator(lambda value: base_url(value) if value else value)]
-RedisUrl = Annotated[SecretStr, _checked(redis_url)]
-MqttUrl = Annotated[SecretStr, _checked(mqtt_url)]
+RedisUrl = Annotated[SecretStr, checked_secret(redis_url)]
 
 
 def word(default: str) -> Any:

@@ -11,9 +11,7 @@ from pathlib import Path
 
 from server.core.secret_rules import MAKE_A_SECRET, MIN_OPERATOR_CHARS, secret_weakness
 from server.core.setting_text import shown
-from server.core.standing_list import read_list
-from server.core.tls_files import MIN_SECRET_CHARS, authority_reason, unreadable
-from server.core.webhook_list import Webhook, read_webhooks
+from server.core.tls_files import MIN_SECRET_CHARS
 
 
 def signing_key(key: str, *, guarded: bool, shared: bool) -> list[str]:
@@ -84,50 +82,6 @@ def catalogue(source: str, allowed: str | None) -> list[str]:
     return [
         f"CATALOGUE is {shown(source)}, but there is no such file. Allowed: {allowed}. Leave it empty for our own."
     ]
-
-
-def standing(path: Path | None) -> list[str]:
-    return unreadable("STANDING_CAMERAS", path, read_list, "docs/standing.md shows such a file.")
-
-
-def webhooks(path: Path | None, cameras: Path | None) -> list[str]:
-    """`cameras`: STANDING_CAMERAS, whose names the list may have."""
-    if path is None:
-        return []
-    try:
-        listed = read_webhooks(path).webhooks
-    except OSError as exc:
-        reason = f"which cannot be read ({exc.strerror})"
-    except ValueError as exc:
-        reason = str(exc)
-    else:
-        return _webhook_parts(path, listed, cameras)
-    return [f"WEBHOOKS is {shown(path)}, {reason}. docs/webhooks.md shows such a file."]
-
-
-def _webhook_parts(path: Path, listed: Sequence[Webhook], cameras: Path | None) -> list[str]:
-    """Find authorities and cameras that are named and not there."""
-    for one in listed:
-        if one.ca and not os.access(one.ca, os.R_OK):
-            return [
-                f"WEBHOOKS is {shown(path)}, whose webhook {one.name} has a ca that cannot be read."
-            ]
-    try:
-        known = {one.name for one in read_list(cameras)} if cameras is not None else set()
-    except (OSError, ValueError):
-        return []
-    named = {name for one in listed for name in one.cameras} - {"*"}
-    return [
-        f"WEBHOOKS is {shown(path)}, which names the camera {name}. STANDING_CAMERAS has no camera of this name:"
-        " correct it in one of the two files."
-        for name in sorted(named - known)
-    ]
-
-
-def mqtt(ca: Path | None) -> list[str]:
-    if ca is None or not (reason := authority_reason(ca)):
-        return []
-    return [f"MQTT_CA is {shown(ca)}, {reason}. The broker's certificate is checked with it."]
 
 
 def log(path: Path | None, allowed: str | None) -> list[str]:

@@ -11,6 +11,7 @@ from server.catalogue.choice import Choice
 from server.catalogue.entry import Ability, Model
 from server.core.errors import OperatorError
 from server.engines.base import Capabilities, Engine
+from server.hosting.status import Plan
 from server.processes.log_progress import LoadProgress
 
 OnLine = Callable[[str], None]
@@ -70,3 +71,7 @@ def refined(capabilities: Capabilities, choice: Choice, model: Model | None) -> 
         boxes=model.boxes or capabilities.boxes,
         context_length=context or model.context_length,
     )
+
+
+# Makes the runtime of a plan, with the key of a remote server; None for a plan that it knows nothing of
+MakeRuntime = Callable[[Plan, str, OnLine, OnProgress], Runtime | None]

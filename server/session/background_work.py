@@ -17,7 +17,6 @@ from server.session.request.builder import RequestBuilder
 from server.session.request.outbox import Outbox
 from server.session.request.preferences import Preferences
 from server.session.request.session_tools import SessionLimits, SessionTools
-from server.session.watches.ring_receivers import RingReceivers
 from server.session.watches.watching import Watching
 
 
@@ -59,8 +58,6 @@ class BackgroundWork:
             spawn=lambda work: tasks.spawn(work, name="watch"),
             touch=touch,
         )
-        self.receivers = RingReceivers(id, outbox, tools.webhooks, tools.home)
-        self.watching.on_event = self.receivers.rang
         self.recalling = Recalling(
             seconds=limits.recall_seconds,
             most_bytes=limits.recall_bytes,

@@ -13,13 +13,13 @@ from dataclasses import replace
 
 from server.access.request_order import Attempts
 from server.core import messages as wire
+from server.core.alert import Alert
 from server.core.errors import QwenCameraError
 from server.session import state_messages
 from server.session.request.allowance import Allowance
 from server.session.request.session_tools import SessionLimits, SessionTools
 from server.session.session_parts import SessionParts
 from server.session.session_state import SessionState, first_state
-from server.session.watches.rings import Event
 
 # An error of these messages has their id.
 _NAMED = (wire.Correct, wire.Watch, wire.Unwatch, wire.Heard, wire.Wrong)
@@ -68,14 +68,14 @@ class Session:
         """Take nothing from now on; `close` frees the rest. Raises RuntimeError at a second end."""
         self._state.to(SessionState.ENDED)
 
-    def stand(self, engines: Sequence[str], on_ring: Callable[[Event], None]) -> None:
+    def stand(self, engines: Sequence[str], on_alert: Callable[[Alert], None], camera: str) -> None:
         """Belong to a camera of the house: it describes without a socket, too.
 
         `engines`: other machines that may get its pictures, as the operator's list says.
-        `on_ring`: called with each ring of its watches.
+        `on_alert`: called with each alert of its watches, as those of `camera`.
         """
         self._parts.requests.consent.allow(engines)
-        self._parts.work.receivers.stand(on_ring)
+        self._parts.features.stand(on_alert, camera)
         self._parts.work.describing.unattended = True
         self.programs.unattended = True
 
@@ -141,7 +141,7 @@ class Session:
 
     # Messages in
 
-    def handle(self, message: wire.AnyClientMessage) -> None:
+    def handle(self, message: wire.ClientMessage) -> None:
         """Act on a client's message; errors go back as messages. Does nothing after the end."""
         if self.state is SessionState.ENDED:
             return
@@ -197,10 +197,10 @@ class Session:
                     parts.work.watching.heard(message.id)
                 case wire.Wrong():
                     parts.work.watching.wrong(message.id)
-                case wire.Tell():
-                    parts.work.receivers.choose(message.webhooks, home=message.home)
                 case wire.Auth() | wire.Operator():
                     pass  # The socket handles them.
+                case _:
+                    parts.features.handle(message)
         except QwenCameraError as error:
             self.send_error(error, message.id if isinstance(message, _NAMED) else None)
 
@@ -262,7 +262,7 @@ class Session:
         self._send_sender(None)
         self._status_changed()
         self._parts.work.watching.report(anew=True)
-        self._parts.work.receivers.report()
+        self._parts.features.greet()
         self.cameras.greet()
         self.programs.report()
 

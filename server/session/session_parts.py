@@ -13,6 +13,7 @@ from server.engines.builtin.intents import language_of
 from server.session.background_work import BackgroundWork
 from server.session.cameras.cameras import Cameras
 from server.session.cameras.stills import Stills
+from server.session.feature_parts import FeatureParts
 from server.session.handing_over import HandingOver
 from server.session.listening.listening import Listening
 from server.session.listening.recognising import Recognising
@@ -21,6 +22,7 @@ from server.session.questions.questions import Questions
 from server.session.request.builder import RequestBuilder
 from server.session.request.history import History
 from server.session.request.outbox import Outbox
+from server.session.request.part import SessionContext
 from server.session.request.picture_reuse import PictureReuse
 from server.session.request.sent_pictures import SentPictures
 from server.session.request.session_tools import SessionLimits, SessionTools
@@ -137,6 +139,8 @@ class SessionParts:
             touch=touch,
             held=lambda: self.questions.held_frame,
         )
+        self.features = FeatureParts(SessionContext(id, self.outbox, self.tasks), tools.parts)
+        self.work.watching.on_event = self.features.alerted
         self.stills = Stills(camera=self.camera, outbox=self.outbox, tools=tools)
         self.camera.on_status = on_status
 

@@ -103,8 +103,9 @@ _STEPS = {
 class SessionSocket:
     """One socket, from its upgrade to its close."""
 
-    def __init__(self, websocket: WebSocket) -> None:
+    def __init__(self, websocket: WebSocket, messages: wire.Parser) -> None:
         self._websocket = websocket
+        self._messages = messages
         self._state = Steps(SocketState.UPGRADE, _STEPS)
         self._closing: Closing | None = None
         self._wake = asyncio.Event()
@@ -212,7 +213,7 @@ class SessionSocket:
                 )
                 continue
             try:
-                message = wire.parse(raw)
+                message = self._messages.parse(raw)
                 if isinstance(message, wire.Operator):
                     await self._welcome_operator(session, message.token, welcome)
                 else:

@@ -73,8 +73,10 @@ class SocketServer:
         metrics: Metrics,
         guard: OperatorGuard | None = None,
         desk: OperatorDesk | None = None,
+        messages: wire.Parser | None = None,
     ) -> None:
-        """`guard` and `desk` are None for a server without operators."""
+        """`guard` and `desk` are None for a server without operators; `messages` for the core's alone."""
+        self._messages = messages or wire.Parser()
         self._guard, self._desk = guard, desk
         self._sessions = sessions
         self._connections = connections
@@ -90,7 +92,7 @@ class SocketServer:
 
     async def serve(self, websocket: WebSocket, session_id: str) -> None:
         offered = websocket.scope.get("subprotocols") or []
-        socket = SessionSocket(websocket)
+        socket = SessionSocket(websocket, self._messages)
         try:
             await socket.accept(PROTOCOL if PROTOCOL in offered else None)
             closing = await self._serve(websocket, socket, session_id, offered)
@@ -195,7 +197,7 @@ class SocketServer:
         if raw is None:
             raise WebSocketDisconnect
         try:
-            message = wire.parse(raw)
+            message = self._messages.parse(raw)
         except QwenCameraError:
             message = None
         if not isinstance(message, wire.Auth):

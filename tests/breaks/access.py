@@ -291,7 +291,7 @@ ACCESS = (
         "server/access/redis_store.py",
         'return self._hash("member", text)',
         "return text",
-        "program/test_redis_content.py",
+        "app/test_redis_content.py",
     ),
     Break(
         "Redis",

@@ -115,7 +115,7 @@ MODELS = (
     Break(
         "A remote server's key",
         "another server gets it",
-        "server/program/engine_parts.py",
+        "server/app/engine_parts.py",
         "        elif choice.url in self._keys:\n            given = self._keys[choice.url]\n",
         "        elif self._keys:\n            given = next(iter(self._keys.values()))\n",
         "hosting/test_manager_switch.py::test_a_key_is_kept_for_its_server_alone",

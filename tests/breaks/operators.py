@@ -32,10 +32,10 @@ OPERATORS = (
     Break(
         "uses the operator's routes without `OPERATOR_TOKEN`",
         "what makes something has no guard",
-        "server/operator/generation_routes.py",
-        "    router = APIRouter(prefix=PREFIX, dependencies=for_operators(services, operators))\n",
-        "    for_operators(services, operators)\n    router = APIRouter(prefix=PREFIX)\n",
-        "operator/test_generation_routes.py::test_only_an_operator",
+        "server/app/api.py",
+        "APIRouter(prefix=prefix, dependencies=guards)",
+        "APIRouter(prefix=prefix)",
+        "features/generation/test_routes.py::test_only_an_operator",
     ),
     Break(
         "uses the operator's routes without `OPERATOR_TOKEN`",

@@ -315,18 +315,18 @@ PROMISED = (
     Break(
         "A video or sound that an operator has made",
         "it stays after it was handed over",
-        "server/generation/job.py",
+        "server/features/generation/job.py",
         "        self._forget()\n        self._lent = made\n",
         "        self._lent = made\n",
-        "generation/test_job.py::test_a_video_is_made_and_handed_over_once",
+        "features/generation/test_job.py::test_a_video_is_made_and_handed_over_once",
     ),
     Break(
         "A video or sound that an operator has made",
         "one that nobody takes stays",
-        "server/generation/job.py",
+        "server/features/generation/job.py",
         "        self._expiry = loop.call_later(self._keep_seconds, self._expire)\n",
         "        self._expiry = loop.call_later(1e6, self._expire)\n",
-        "generation/test_job.py::test_a_result_goes_after_ten_minutes_and_with_the_server",
+        "features/generation/test_job.py::test_a_result_goes_after_ten_minutes_and_with_the_server",
     ),
     Break(
         "A video or sound that an operator has made",
@@ -335,7 +335,7 @@ PROMISED = (
         "        if not self._filters and region is None:\n            return self._scaled(frame.image, width, height)\n",
         "        if (not self._filters or width >= 64) and region is None:\n"
         "            return self._scaled(frame.image, width, height)\n",
-        "operator/test_generation_routes.py::test_the_first_frame_is_filtered",
+        "features/generation/test_routes.py::test_the_first_frame_is_filtered",
     ),
     Break(
         "Nothing outlives a session",
@@ -420,10 +420,10 @@ PROMISED = (
     Break(
         "Nothing outlives a session",
         "what an engine remembers stays",
-        "server/program/program.py",
+        "server/app/program.py",
         "                stack.callback(engine.forget, session_id)\n",
         "                pass\n",
-        "program/test_main.py::test_what_an_engine_remembers_goes_with_the_session",
+        "app/test_main.py::test_what_an_engine_remembers_goes_with_the_session",
     ),
     Break(
         "As a service nothing of its memory",

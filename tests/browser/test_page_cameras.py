@@ -10,7 +10,7 @@ import pytest_asyncio
 from playwright.async_api import expect
 
 from tests.browser.visitor import Visit
-from tests.standing.scripted import jpeg_camera, red_jpeg
+from tests.features.rtsp.scripted import jpeg_camera, red_jpeg
 from tests.support.running import Running, running
 
 pytestmark = [pytest.mark.browser, pytest.mark.calm, pytest.mark.asyncio(loop_scope="session")]

@@ -19,8 +19,8 @@ from server.catalogue.choice import Choice
 from server.catalogue.entry import RunMode
 from tests.browser.test_page_operator import TOKEN, let_in
 from tests.browser.visitor import Visit
-from tests.generation.test_generator import missing
-from tests.generation.test_runtime import load, plan
+from tests.features.generation.test_generator import missing
+from tests.features.generation.test_runtime import load, plan
 from tests.real_model.server import PYTHON
 from tests.support.clients import soon
 from tests.support.running import Running, running
@@ -83,7 +83,7 @@ async def test_a_video_is_made_on_the_page(visit: Visit, run: Running) -> None:
     assert await video.evaluate(WIDTH) in (64, -1)
     save = section.get_by_role("link", name="Save")
     assert await save.get_attribute("download") == "video-7.mp4"
-    await soon(lambda: run.program.engine_parts.making._made is None)
+    await soon(lambda: run.program.api.find("generation")._made is None)
     # The server's own sentence; and what was made is there still.
     count = section.locator("#making-count")
     await expect(count).to_have_text(
@@ -133,7 +133,7 @@ async def test_a_page_that_is_loaded_anew_has_the_work_that_goes_on(
     await section.get_by_role("button", name="Cancel").click()
     await expect(state).to_have_text("Cancelled")
     await expect(make).to_be_enabled()
-    making = run.program.engine_parts.making
+    making = run.program.api.find("generation")
     assert not making.progress.error
 
     await start(run, "video")

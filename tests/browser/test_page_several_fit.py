@@ -11,15 +11,15 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
-from server.webhooks import retry
+from server.features.webhooks import retry
 from tests.browser.test_page_axe import AXE, Checked
 from tests.browser.test_page_languages import live, spoken
 from tests.browser.test_page_overlaps import _HIT, _OUT, LANGUAGES, SIZES, TRIES, crowded
 from tests.browser.test_page_several import LINK
 from tests.browser.visitor import Visit, Visitor
+from tests.features.webhooks.receiver import SECRET
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running, running
-from tests.webhooks.receiver import SECRET
 
 pytestmark = [
     pytest.mark.browser,

@@ -10,11 +10,11 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
-from server.webhooks import retry
+from server.features.webhooks import retry
 from tests.browser.visitor import Visit, Visitor
+from tests.features.webhooks.receiver import SECRET, Receiver, receiving
 from tests.support.clients import metric, soon
 from tests.support.running import Running, running
-from tests.webhooks.receiver import SECRET, Receiver, receiving
 
 pytestmark = [pytest.mark.browser, pytest.mark.calm, pytest.mark.asyncio(loop_scope="session")]
 

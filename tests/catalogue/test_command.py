@@ -319,7 +319,7 @@ def test_what_makes_videos_has_a_worker_of_its_own() -> None:
     """With what is to be known when it is loaded."""
     launch = built("in_process", model=MAKER, flow_shift=5, vae_tiling=True, cpu_offload=True)
     assert launch.argv == (
-        *("/env/bin/python", "-m", "server.generation.worker", "--model", "/models/some"),
+        *("/env/bin/python", "-m", "server.features.generation.worker", "--model", "/models/some"),
         *("--dtype", "auto", "--flow-shift", "5", "--vae-tiling", "--cpu-offload"),
     )
     assert built("in_process", model=MAKER).argv == launch.argv[:9]

@@ -17,6 +17,7 @@ import pytest
 from pydantic import BaseModel
 
 from server.core import messages
+from tests.support.messages import message_modules
 
 CLIENT = Path(__file__).resolve().parents[2] / "client"
 MODULES = sorted(CLIENT.rglob("*.js"))
@@ -538,11 +539,12 @@ def models() -> list[type[BaseModel]]:
     bases = {BaseModel, messages.ClientMessage, messages.ServerMessage}
     return [
         value
-        for value in vars(messages).values()
+        for module in message_modules()
+        for value in vars(module).values()
         if isinstance(value, type)
         and issubclass(value, BaseModel)
         and value not in bases
-        and value.__module__.startswith(f"{messages.__name__}.")
+        and value.__module__.startswith((f"{messages.__name__}.", module.__name__))
     ]
 
 

@@ -196,7 +196,9 @@ runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 """
 
 
-@pytest.mark.parametrize("module", ["server.engines.local.worker", "server.generation.worker"])
+@pytest.mark.parametrize(
+    "module", ["server.engines.local.worker", "server.features.generation.worker"]
+)
 def test_workers_leave_none(tmp_path: Path, module: str) -> None:
     """Nor do the processes that a model runs in: pictures and chats are in them."""
     needs_dumps(tmp_path / "control")

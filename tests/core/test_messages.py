@@ -30,8 +30,8 @@ def test_every_type_is_read() -> None:
         ({"type": "ping"}, wire.Ping),
         ({"type": "auth", "token": "t"}, wire.Auth),
     ):
-        assert type(wire.parse(json.dumps({**raw, "later": [1]}))) is kind
-    chat = wire.parse(
+        assert type(wire.Parser().parse(json.dumps({**raw, "later": [1]}))) is kind
+    chat = wire.Parser().parse(
         '{"type":"chat","content":" ok ","id":"a-1.b:c","sent_at":1e12,"detail":"high"}'
     )
     assert chat == wire.Chat(
@@ -77,7 +77,7 @@ def test_every_type_is_read() -> None:
 def test_what_is_refused(raw: str, kind: type[RequestError]) -> None:
     """Each with its kind of error and a sentence that repeats nothing of it."""
     with pytest.raises(RequestError) as refused:
-        wire.parse(raw)
+        wire.Parser().parse(raw)
     assert type(refused.value) is kind
     assert CANARY not in refused.value.message
     assert len(refused.value.message.split()) > 3
@@ -86,11 +86,11 @@ def test_what_is_refused(raw: str, kind: type[RequestError]) -> None:
 def test_4000_characters() -> None:
     """Characters count, not bytes; one more is too long, whatever it is."""
     for char in ("x", "ß", "字", "🙂"):
-        assert isinstance(wire.parse(_chat(char * 4000)), wire.Chat)
+        assert isinstance(wire.Parser().parse(_chat(char * 4000)), wire.Chat)
         with pytest.raises(TooLong, match="4001"):
-            wire.parse(_chat(char * 4001))
+            wire.Parser().parse(_chat(char * 4001))
     with pytest.raises(TooLong):
-        wire.parse(_chat("x" * 60_000))
+        wire.Parser().parse(_chat("x" * 60_000))
 
 
 def _chat(content: str) -> str:
@@ -114,7 +114,7 @@ def test_any_fields(fields: dict[str, Any], kind: str) -> None:
     """A message or a RequestError that shows nothing of it; what was read can be written as UTF-8."""
     said = ""
     try:
-        wire.parse(json.dumps({"type": kind, **fields})).model_dump_json().encode()
+        wire.Parser().parse(json.dumps({"type": kind, **fields})).model_dump_json().encode()
     except RequestError as error:
         said = error.message
     assert CANARY not in said
@@ -124,7 +124,7 @@ def test_any_fields(fields: dict[str, Any], kind: str) -> None:
 def test_any_text(raw: str) -> None:
     """No text makes anything else than a message or a RequestError."""
     with contextlib.suppress(RequestError):
-        wire.parse(raw)
+        wire.Parser().parse(raw)
 
 
 def test_none_is_left_out() -> None:

@@ -25,7 +25,7 @@ from server.catalogue.machine import Vendor
 from server.catalogue.vllm import IMAGE_FLAGS, Vllm
 from server.core.addresses import is_trusted
 from server.listen.serving import STOP_SECONDS
-from tests.program.test_main import started
+from tests.app.test_main import started
 from tests.support.vllm_stand_in import recorded
 
 ROOT = Path(__file__).parents[2]

@@ -38,7 +38,7 @@ from server.core.frames import BoxUnit
 from server.core.redact import LONGEST, plain, redact
 from server.core.sound import SOUND_RATE
 from server.engines.openai.chat_stream import MAX_EVENT_BYTES, EventDecoder, EventTooLong
-from server.generation.mp4_reader import read_video
+from server.features.generation.mp4_reader import read_video
 from server.listen.ws_protocol import (
     CONTROL_BURST,
     CONTROL_RATE,
@@ -116,8 +116,8 @@ def fragment(data: bytes) -> None:
 def message(data: bytes) -> None:
     """A message of the WebSocket. Anything that is taken can be written again."""
     with suppress(QwenCameraError):
-        taken = messages.parse(text(data))
-        again = messages.parse(json.dumps(taken.model_dump(mode="json")))
+        taken = messages.Parser().parse(text(data))
+        again = messages.Parser().parse(json.dumps(taken.model_dump(mode="json")))
         assert again == taken
 
 

@@ -1,5 +1,5 @@
 """A worker without a model: `python -m tests.generating.stand_in MANNER`, with the messages of
-`server.generation.worker`.
+`server.features.generation.worker`.
 
 It makes what its manner says: "video", "first" (from a first frame), "sound", "endless" (steps
 until it is cancelled), "deaf" (the same, and does not hear that it is), "unstoppable" (the same,

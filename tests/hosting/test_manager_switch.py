@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from config import load
+from server.app.engine_parts import EngineParts
 from server.catalogue.choice import Choice, CommandError
 from server.catalogue.command import command
 from server.catalogue.entry import RunMode
@@ -28,7 +29,6 @@ from server.hosting.runtime import OnLine, OnProgress, Runtime
 from server.hosting.server_runtime import RemoteRuntime
 from server.hosting.status import ManagerState, ManagerStatus, Plan
 from server.operator.view import report
-from server.program.engine_parts import EngineParts
 from tests.hosting.test_manager import ask, soon
 from tests.support.engine_plans import Managed, choice, managed, plan, stand_in
 from tests.support.fakes import make_request

@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from server.core.aio import Deadline
 from server.listen.sd_notify import Notifier
 from server.listen.serving import STOP_SECONDS, DrainingServer
-from tests.program.test_main import started
+from tests.app.test_main import started
 
 
 class Supervisor:

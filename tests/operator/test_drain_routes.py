@@ -14,8 +14,8 @@ import pytest
 import pytest_asyncio
 
 from server.access import redis_store
-from server.program import draining
-from tests.program.test_moving import SECRET, arrive
+from server.app import draining
+from tests.app.test_moving import SECRET, arrive
 from tests.support.clients import http, metric, soon, take_token
 from tests.support.fakes_app import assert_error
 from tests.support.patient_server import ANSWER_SECONDS
@@ -86,7 +86,7 @@ async def test_people_go_on_while_the_process_runs(
     follows tells nobody twice.
     """
     monkeypatch.setattr(draining, "NOTICE_SECONDS", 0.0)
-    caplog.set_level(logging.INFO, "server.program.draining")
+    caplog.set_level(logging.INFO, "server.app.draining")
     one, other = two
     page, _ = await arrive(one)
     granted = await take_token(one)

@@ -11,5 +11,7 @@ import pytest
 @pytest.mark.slow
 def test_a_start_does_not_load_it() -> None:
     """Its package takes a quarter of a second to import."""
-    code = "import sys, server.program.app; sys.exit(any(name.startswith('mcp') for name in sys.modules))"
+    code = (
+        "import sys, server.app.app; sys.exit(any(name.startswith('mcp') for name in sys.modules))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=120).returncode == 0

@@ -57,7 +57,7 @@ GUARDED: dict[str, dict[str, str]] = {
         "websockets.protocol:Protocol.parse": "45aaf900644b",
         "websockets.protocol:Protocol.fail": "924ae7075dc7",
     },
-    "server/mqtt/client.py": {
+    "server/features/mqtt/client.py": {
         "paho.mqtt.client:Client._packet_read": "bbe32d8af1e3",
         "paho.mqtt.client:Client._packet_handle": "ac4c129ed409",
         "paho.mqtt.client:Client._packet_queue": "e298fa9ab31e",

@@ -24,6 +24,7 @@ from server.programs import chat_routes
 from server.web import routes as server_routes
 from server.web import whip
 from tests.support.documents import DOCUMENTS, ROOT, anchors, links, quotes, read, tables
+from tests.support.messages import message_modules
 from tests.support.promql import complaints
 
 _ENDINGS = "py|sh|js|css|html|md|conf|yml|json|service|txt|toml|example"
@@ -231,7 +232,7 @@ def test_settings_exist(document: str) -> None:
     """Each name in capitals is a setting, or a variable of scripts or tests that occurs there."""
     for quote in quotes(document):
         found = {*_SETTING.findall(quote.text), *_ASSIGNED.findall(quote.text)}
-        for name in found - set(config.KEYS):
+        for name in found - set(config.known_keys()):
             assert name in VARIABLES, quote.text
             assert name in all_words(), quote.text
 
@@ -363,6 +364,10 @@ def test_protocol_lists_every_error() -> None:
     }
 
 
+# `__subclasses__` knows the features' messages, too, once they are imported.
+message_modules()
+
+
 def test_protocol_lists_every_message_of_clients() -> None:
     """Each field, and whether it may be left out."""
     assert by_type("## Messages from the client") == {
@@ -370,6 +375,7 @@ def test_protocol_lists_every_message_of_clients() -> None:
             model, lambda field: not field.is_required()
         )
         for model in wire.ClientMessage.__subclasses__()
+        if model.__module__.startswith("server.")
     }
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from server.app.features import EXAMPLES, FEATURES
+
 ROOT = Path(__file__).parents[2]
 
 # Folders and their heads, lowest first: a module imports from its own folder and from what stands before it.
@@ -28,12 +30,10 @@ ORDER = (
     "rtc.sound",
     "catalogue",
     "fetch",
-    "webhooks",
     "auth",
     "access",
     "grants",
     "processes",
-    "standing.worker",
     "engines",
     "engines.builtin",
     "engines.openai",
@@ -44,8 +44,6 @@ ORDER = (
     "engines.local",
     "completions",
     "hosting",
-    "generation",
-    "generation.worker",
     "camera",
     "webrtc_server",
     "queue",
@@ -59,18 +57,16 @@ ORDER = (
     "session.listening",
     "session",
     "session_manager",
-    "standing",
-    "mqtt",
     "listen",
     "web",
     "programs",
     "operator",
-    "program",
+    "app",
     "main",
 )
 # Each file at the top of server/ is the head of a folder.
 HEADS = {
-    "main": "program",
+    "main": "app",
     "webrtc_server": "camera",
     "inference": "queue",
     "session_manager": "session",
@@ -90,10 +86,7 @@ PURE: dict[str, set[str]] = {
     "rtc.sound": {"section"},
     "catalogue": set(),
     "access": {"redis_store"},
-    "webhooks": {"sender", "webhooks"},
     "grants": set(),
-    "mqtt": {"client", "link", "mqtt"},
-    "standing.worker": {"connection"},
     "camera": {"camera"},
     "queue": {"run", "failover"},
     "engines": {"selector"},
@@ -102,7 +95,6 @@ PURE: dict[str, set[str]] = {
 # Pure modules of other folders
 PURE_MODULES = {
     *("hosting.actions", "hosting.events", "hosting.lifecycle", "hosting.status"),
-    "standing.reconnect",
 }
 IMPURE = {
     *("asyncio", "fastapi", "starlette", "uvicorn", "aiortc", "aioice", "socket", "openai"),
@@ -140,6 +132,23 @@ def ours(path: Path) -> set[str]:
     return names & modules().keys()
 
 
+def features() -> list[str]:
+    """The packages of features."""
+    return sorted(path.parent.name for path in (ROOT / "server/features").glob("*/__init__.py"))
+
+
+@functools.cache
+def types_alone(path: Path) -> set[str]:
+    """The modules of server/ that a file imports for types alone."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            names |= {
+                n.module for n in ast.walk(node) if isinstance(n, ast.ImportFrom) and n.module
+            }
+    return {name.removeprefix("server.") for name in names}
+
+
 def outside(path: Path) -> set[str]:
     """The packages that a file imports."""
     return {name.partition(".")[0] for name in imported(path)}
@@ -148,6 +157,8 @@ def outside(path: Path) -> set[str]:
 def folder(module: str) -> str:
     """The entry of ORDER that a module belongs to: the nearest of its folders that stands there."""
     parts = module.split(".")
+    if parts[0] == "features":
+        return ".".join(parts[:2])
     for at in range(len(parts), 0, -1):
         if (name := ".".join(parts[:at])) in ORDER:
             return name
@@ -163,25 +174,59 @@ def test_five_files_stand_at_the_top() -> None:
 
 def test_each_folder_says_what_lives_there() -> None:
     """In the docstring of its package."""
-    for name in sorted({*ORDER} - set(HEADS)):
+    for name in sorted({*ORDER, *(f"features.{name}" for name in features())} - set(HEADS)):
         path = ROOT / "server" / name.replace(".", "/") / "__init__.py"
         assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path
 
 
 def test_imports_point_down() -> None:
-    """A module imports from its own folder and from those below."""
+    """A module of the core imports from its own folder and from those below: never from a feature."""
+    order = {name: number for number, name in enumerate(ORDER)}
     upward = [
         f"{module} imports {other}"
         for module, path in modules().items()
+        if not module.startswith("features.")
         for other in ours(path)
-        if ORDER.index(folder(other)) > ORDER.index(folder(module))
+        if order.get(folder(other), len(order)) > order[folder(module)]
     ]
     assert upward == []
 
 
+def test_features_stand_alone() -> None:
+    """A feature imports the core and itself; of the composition root what it registers with, of others types alone."""
+    found = features()
+    assert set(found) == {*FEATURES, *EXAMPLES} & set(found) != set()
+    strays = [
+        f"{module} imports {other}"
+        for module, path in modules().items()
+        if module.startswith("features.")
+        for other in ours(path) - types_alone(path)
+        if folder(other) != folder(module)
+        and (
+            other.startswith(("features.", "main"))
+            or (folder(other) == "app" and other != "app.api")
+        )
+    ]
+    assert strays == []
+
+
+def test_what_is_off_is_not_imported() -> None:
+    """Neither by the settings nor by the program."""
+    code = (
+        "import sys; from config import load; from server.app.app import create_app\n"
+        "create_app(load(None, features='', engine='builtin'))\n"
+        "print(*(name for name in sys.modules if name.startswith('server.features.')))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    # What is there is found by looking for its settings, which reads each one's first file.
+    assert [name for name in done.stdout.split() if name.count(".") > 2] == []
+
+
 def test_no_circles() -> None:
     """Neighbours do not import each other both ways, over however many corners."""
-    graph = {module: ours(path) for module, path in modules().items()}
+    graph = {module: ours(path) - types_alone(path) for module, path in modules().items()}
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
@@ -199,8 +244,8 @@ def test_two_folders_know_aiortc() -> None:
 def test_only_main_reads_the_settings() -> None:
     """In server/ the composition root alone imports config; config.py needs no more of it than what checks values."""
     knowing = {name for name, path in modules().items() if "config" in outside(path)}
-    assert {folder(name) for name in knowing} <= {"main", "program"}
-    assert {folder(name) for name in ours(ROOT / "config.py")} == {"core"}
+    assert {folder(name) for name in knowing} <= {"main", "app"}
+    assert {folder(name) for name in ours(ROOT / "config.py")} == {"core", "app"}
 
 
 def test_pure_modules() -> None:
@@ -296,7 +341,8 @@ def test_scripts_need_no_benchmarks() -> None:
 def test_each_folder_has_its_tests() -> None:
     """In the folder of the same name. A worker's may start it in its own environment, in the folder above."""
     lacking = []
-    for name in sorted({HEADS.get(name, name) for name in ORDER}):
+    packages = {HEADS.get(name, name) for name in ORDER}
+    for name in sorted(packages | {f"features.{name}" for name in features()}):
         folder = ROOT / "tests" / name.replace(".", "/")
         folders = [folder, *([folder.parent] if name.endswith("worker") else [])]
         if not any(path for one in folders for path in one.glob("test_*.py")):

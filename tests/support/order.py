@@ -49,9 +49,9 @@ LONG: dict[str, float] = {
     "hosting/test_host.py": 18.0,
     "scripts/test_monitor.py": 17.0,
     "programs/test_openai_walkthrough.py": 13.0,
-    "operator/test_generation_routes.py": 13.0,
+    "features/generation/test_routes.py": 13.0,
     "web/test_cameras.py": 12.0,
-    "program/test_engine_parts.py": 11.0,
+    "app/test_engine_parts.py": 11.0,
     "engines/builtin/test_scenes.py": 11.0,
     "session/cameras/test_stills.py": 11.0,
     # Many tests, and each takes next to nothing

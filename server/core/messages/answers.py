@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel
 
@@ -131,6 +131,7 @@ class SpeakingState(ServerMessage):
     """The state of a spoken answer, and the piece of it that is heard now."""
 
     type: Literal["speaking"] = "speaking"
+    newest_only: ClassVar[bool] = True
     id: str
     # speaking | lowered | paused | stopped | done
     state: str
@@ -157,6 +158,7 @@ class Listening(ServerMessage):
     """The state of the microphone at the server has changed."""
 
     type: Literal["listening"] = "listening"
+    newest_only: ClassVar[bool] = True
     # off: no sound comes, or it is not wanted; silence: since 200 ms, the person may go on
     state: ListeningState
 
@@ -210,6 +212,7 @@ class SceneChange(ServerMessage):
     """The comparison of a frame with the one last described, or last asked about for the watches."""
 
     type: Literal["change"] = "change"
+    newest_only: ClassVar[bool] = True
     about: Literal["description", "watches"] = "description"
     # The strongest evidence relative to its rule; a change at 1 and above
     value: float

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Annotated, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 MAX_QUESTION_CHARS = 4000
 MAX_MESSAGE_BYTES = 64 * 1024
+Identifier = Annotated[str, Field(max_length=64, pattern=r"^[\w.:-]*$")]
 
 
 class ClientMessage(BaseModel):
@@ -17,6 +18,9 @@ class ClientMessage(BaseModel):
 
 class ServerMessage(BaseModel):
     model_config = ConfigDict(frozen=True)
+
+    # A newer one replaces one that still waits for its client.
+    newest_only: ClassVar[bool] = False
 
     def encode(self) -> str:
         return self.model_dump_json(exclude_none=True)

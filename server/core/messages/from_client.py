@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, ValidationError
 
 from server.core.errors import BadRequest, TooLong, UnknownType
 from server.core.frames import LEAST_SENSITIVITY, MOST_SENSITIVITY, Detail, Length, Route, Verbosity
-from server.core.messages.base import MAX_MESSAGE_BYTES, MAX_QUESTION_CHARS, ClientMessage
+from server.core.messages.base import (
+    MAX_MESSAGE_BYTES,
+    MAX_QUESTION_CHARS,
+    ClientMessage,
+    Identifier,
+)
 from server.core.sound import MicrophoneMode
 
-Identifier = Annotated[str, Field(max_length=64, pattern=r"^[\w.:-]*$")]
 DayMinute = Annotated[int, Field(ge=0, le=1439)]
 
 
@@ -198,15 +202,6 @@ class Wrong(ClientMessage):
     id: Identifier
 
 
-class Tell(ClientMessage):
-    """Let rings of this session go to these receivers alone (`WebhookOffers`); none: to nobody any more."""
-
-    type: Literal["tell"]
-    webhooks: tuple[Identifier, ...] = Field(max_length=8)
-    # The camera is, or is no more, a device of Home Assistant.
-    home: bool = False
-
-
 class Operator(ClientMessage):
     """Request `engine` and `log` messages on this socket until it closes."""
 
@@ -214,83 +209,74 @@ class Operator(ClientMessage):
     token: str = Field(max_length=4096)
 
 
-AnyClientMessage = (
-    Auth
-    | Chat
-    | Correct
-    | Cancel
-    | Hold
-    | Release
-    | Settings
-    | Resume
-    | Said
-    | Forget
-    | Drop
-    | Typing
-    | Push
-    | Ping
-    | Confirm
-    | Watch
-    | Unwatch
-    | Heard
-    | Wrong
-    | Tell
-    | Operator
+_CORE = (
+    Auth,
+    Chat,
+    Correct,
+    Cancel,
+    Hold,
+    Release,
+    Settings,
+    Resume,
+    Said,
+    Forget,
+    Drop,
+    Typing,
+    Push,
+    Ping,
+    Confirm,
+    Watch,
+    Unwatch,
+    Heard,
+    Wrong,
+    Operator,
 )
-_BY_TYPE: dict[str, type[AnyClientMessage]] = {
-    "auth": Auth,
-    "chat": Chat,
-    "correct": Correct,
-    "cancel": Cancel,
-    "hold": Hold,
-    "release": Release,
-    "settings": Settings,
-    "resume": Resume,
-    "said": Said,
-    "forget": Forget,
-    "drop": Drop,
-    "typing": Typing,
-    "push": Push,
-    "ping": Ping,
-    "confirm": Confirm,
-    "watch": Watch,
-    "unwatch": Unwatch,
-    "heard": Heard,
-    "wrong": Wrong,
-    "tell": Tell,
-    "operator": Operator,
-}
 
 
-def parse(raw: str) -> AnyClientMessage:
-    """Parse one text message.
+class Parser:
+    """Parses text messages: the core's, and those that features bring."""
 
-    Raises BadRequest, UnknownType or TooLong; none of them quotes the message.
-    """
-    try:
-        data = json.loads(raw)
-    except (ValueError, RecursionError):
-        raise BadRequest("This message is not JSON. Send one JSON object per message.") from None
-    if not isinstance(data, dict) or not isinstance(data.get("type"), str):
-        raise BadRequest(
-            'A message is a JSON object with a "type", like {"type":"chat","content":"What do you see?"}.'
-        )
-    model = _BY_TYPE.get(data["type"])
-    if model is None:
-        raise UnknownType(f"This message's type is unknown. Known types: {', '.join(_BY_TYPE)}.")
-    try:
-        message = model.model_validate(data)
-    except ValidationError as exc:
-        problem = exc.errors(include_input=False, include_url=False, include_context=False)[0]
-        where = ".".join(str(part) for part in problem["loc"]) or "message"
-        raise BadRequest(
-            f'"{where}" of a {model.__name__.lower()} message: {problem["msg"]}.'
-        ) from None
-    if isinstance(message, Chat):
-        _check_question("content", message.type, message.content)
-    elif isinstance(message, Correct):
-        _check_question("text", message.type, message.text)
-    return message
+    def __init__(self) -> None:
+        self._models: dict[str, type[ClientMessage]] = {}
+        self.add(*_CORE)
+
+    def add(self, *models: type[ClientMessage]) -> None:
+        """Know these messages, too, each by the value of its `type`."""
+        for model in models:
+            (name,) = get_args(model.model_fields["type"].annotation)
+            self._models[name] = model
+
+    def parse(self, raw: str) -> ClientMessage:
+        """Parse one text message.
+
+        Raises BadRequest, UnknownType or TooLong; none of them quotes the message.
+        """
+        try:
+            data = json.loads(raw)
+        except (ValueError, RecursionError):
+            raise BadRequest(
+                "This message is not JSON. Send one JSON object per message."
+            ) from None
+        if not isinstance(data, dict) or not isinstance(data.get("type"), str):
+            raise BadRequest(
+                'A message is a JSON object with a "type", like {"type":"chat","content":"What do you see?"}.'
+            )
+        model = self._models.get(data["type"])
+        if model is None:
+            raise UnknownType(
+                f"This message's type is unknown. Known types: {', '.join(self._models)}."
+            )
+        try:
+            message = model.model_validate(data)
+        except ValidationError as exc:
+            problem = exc.errors(include_input=False, include_url=False, include_context=False)[0]
+            where = ".".join(str(part) for part in problem["loc"]) or "message"
+            raise BadRequest(f'"{where}" of a {data["type"]} message: {problem["msg"]}.') from None
+        if isinstance(message, Chat):
+            _check_question("content", message.type, message.content)
+        elif isinstance(message, Correct):
+            _check_question("text", message.type, message.text)
+        return message
 
 
 def _check_question(field: str, kind: str, question: str) -> None:

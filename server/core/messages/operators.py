@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel
 
@@ -41,6 +41,7 @@ class EngineReport(ServerMessage):
     """State of the engine that the operator manages; sent to operators only."""
 
     type: Literal["engine"] = "engine"
+    newest_only: ClassVar[bool] = True
     # idle | loading | ready | stopping | failed
     state: str
     model: str | None = None
@@ -67,6 +68,7 @@ class LogLines(ServerMessage):
     """Lines of an engine's output, secrets removed; sent to operators only."""
 
     type: Literal["log"] = "log"
+    newest_only: ClassVar[bool] = True
     # Oldest first
     lines: list[str]
     # Lines before these that were dropped because the buffer was full

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel
 
@@ -29,6 +29,7 @@ class ProgramList(ServerMessage):
     """All programs that have access to the session now, oldest first."""
 
     type: Literal["programs"] = "programs"
+    newest_only: ClassVar[bool] = True
     programs: list[ProgramInfo]
     # The most that a session may have; 0 where the operator allows none
     most: int

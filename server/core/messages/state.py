@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, Field
 
@@ -36,6 +36,7 @@ class EngineCapabilities(BaseModel):
 
 class Ready(ServerMessage):
     type: Literal["ready"] = "ready"
+    newest_only: ClassVar[bool] = True
     session_id: str
     # Start of the session, milliseconds since the epoch: another time with the same id means a new session.
     began_at: float
@@ -79,6 +80,7 @@ class Ready(ServerMessage):
 
 class Status(ServerMessage):
     type: Literal["status"] = "status"
+    newest_only: ClassVar[bool] = True
     # None while no camera was offered yet
     camera: str | None = None
     # Sender: page, or whip for another device; None without one.
@@ -124,6 +126,7 @@ class Sender(ServerMessage):
     """Limits for the camera's sender (also part of the offer's answer)."""
 
     type: Literal["sender"] = "sender"
+    newest_only: ClassVar[bool] = True
     idle: SenderProfile
     awake: SenderProfile
     # Bit rates after waking; empty when the path allows the full rate at once.
@@ -140,6 +143,7 @@ class Recalled(ServerMessage):
     """The pictures of the recent past that are kept now."""
 
     type: Literal["recall"] = "recall"
+    newest_only: ClassVar[bool] = True
     pictures: int
     bytes: int
     # Capture time of the oldest, milliseconds since the epoch by the server's clock; None without any
@@ -150,6 +154,7 @@ class AimHint(ServerMessage):
     """An advice to move the camera, so that print or a face is wholly in its picture."""
 
     type: Literal["aim"] = "aim"
+    newest_only: ClassVar[bool] = True
     hint: Hint
     # None: about the whole picture
     about: Subject | None = None
@@ -161,6 +166,7 @@ class ReadingState(ServerMessage):
     """A hint that helps to read a text on, or its end."""
 
     type: Literal["reading"] = "reading"
+    newest_only: ClassVar[bool] = True
     # The question's
     id: str
     hint: Hint | None = None
@@ -172,6 +178,7 @@ class Handover(ServerMessage):
     """The chat, signed, for `Resume`; a newer one replaces it."""
 
     type: Literal["handover"] = "handover"
+    newest_only: ClassVar[bool] = True
     handover: str
 
 
@@ -193,6 +200,7 @@ class Still(ServerMessage):
     """A recent picture of the camera, after the privacy filters."""
 
     type: Literal["still"] = "still"
+    newest_only: ClassVar[bool] = True
     # JPEG data URL, at most 640 px, and 36 KiB before base64; None when a filter withheld it
     image: str | None = None
     # Resolution of the camera
@@ -216,6 +224,7 @@ class CameraList(ServerMessage):
     """The cameras of a session with more than its own, that one first."""
 
     type: Literal["cameras"] = "cameras"
+    newest_only: ClassVar[bool] = True
     cameras: list[CameraInfo]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel
 
@@ -43,6 +43,7 @@ class WatchList(ServerMessage):
     """All watches of the session, oldest first."""
 
     type: Literal["watches"] = "watches"
+    newest_only: ClassVar[bool] = True
     watches: list[WatchInfo]
     # The most that a session may have
     most: int
@@ -68,29 +69,3 @@ class Ring(ServerMessage):
     region: list[float] | None = None
     # True when a page has shown it before
     heard: bool = False
-
-
-class WebhookOffer(BaseModel):
-    name: str
-    # Its host, with the port if one is named
-    host: str
-    # Rings of this session go there.
-    on: bool
-
-
-class HomeOffer(BaseModel):
-    """Home Assistant, by a broker of the operator's."""
-
-    # The broker's host and port
-    host: str
-    # This camera is a device there.
-    on: bool
-
-
-class WebhookOffers(ServerMessage):
-    """The receivers to which the person may let rings go; sent where there are some."""
-
-    type: Literal["webhooks"] = "webhooks"
-    webhooks: list[WebhookOffer]
-    # None where the operator offers none
-    home: HomeOffer | None = None

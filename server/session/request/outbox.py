@@ -8,41 +8,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from server.core.messages import (
-    AimHint,
-    CameraList,
     DeltaMessage,
-    EngineReport,
-    Handover,
     HeardWords,
-    Listening,
-    LogLines,
-    ProgramList,
-    ReadingState,
     Ready,
-    Recalled,
     Response,
     Say,
-    SceneChange,
     Sender,
     ServerMessage,
     SpeakingState,
-    Status,
-    Still,
     Thinking,
-    WatchList,
-    WebhookOffers,
 )
 
 MAX_BYTES = 256 * 1024
 
 # Pieces of a text, which are merged while they wait.
 _PIECES = (DeltaMessage, Thinking)
-# Kinds of which a newer message replaces a waiting one.
-_SNAPSHOTS = (
-    *(Ready, Status, Sender, Still, WatchList, SceneChange, Recalled, AimHint),
-    *(ReadingState, Handover, CameraList, ProgramList, WebhookOffers),
-    *(EngineReport, Listening, LogLines, SpeakingState),
-)
 
 
 class OutboxClosed(Exception):
@@ -133,7 +113,7 @@ class Outbox:
             # It may take an older one's place, before pieces that nobody is to read any more.
             self._keep(lambda one: not (isinstance(one, Say) and one.id == message.id))
         if not (isinstance(message, _PIECES) and self._merge(message)):
-            if isinstance(message, _SNAPSHOTS):
+            if message.newest_only:
                 self._put_snapshot(message)
             else:
                 self._append(self._waiting_for(message))
@@ -285,7 +265,9 @@ class Reader:
         outbox._reader = None
         entry, self._sending = self._sending, None
         # A repeated delta would garble the text; the response has all of it.
-        if entry is not None and not isinstance(entry.message, (*_PIECES, *_SNAPSHOTS)):
+        if entry is not None and not (
+            entry.message.newest_only or isinstance(entry.message, _PIECES)
+        ):
             outbox._prepend(entry)
             while outbox._size > outbox._max_bytes:
                 outbox._take()

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from server.access.handover import Handovers
 from server.attention.scratch import Scratch
@@ -15,12 +14,11 @@ from server.core.metrics import Metrics
 from server.engines.base import Engine
 from server.engines.speech.base import Recogniser, Voice
 from server.inference import Inference
+from server.session.request.part import MakePart
 from server.vision.aim import Found
 from server.vision.prepare import PicturePreparer
 from server.voice.detector import SpeechModel
 from server.voice.turn_judge import TurnJudge
-from server.webhooks.alarm import Alarm
-from server.webhooks.webhooks import Webhooks
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,24 +41,6 @@ class SessionLimits:
     recall_bytes: int = 0
     # Looks of another program that a person lets look; 0: nobody may
     program_looks_per_minute: int = 20
-
-
-class Home(Protocol):
-    """Makes sessions devices of Home Assistant, each by its person's word."""
-
-    # The broker, as people read it
-    host: str
-
-    def has(self, session_id: str) -> bool: ...
-
-    def begin(self, session_id: str) -> None:
-        """Raises Conflict when there are too many."""
-
-    def end(self, session_id: str) -> None:
-        """Take a session's device away at once. Does nothing without one."""
-
-    def rang(self, alarm: Alarm) -> None:
-        """Tell of a ring, if its session agreed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +70,7 @@ class SessionTools:
     find: Callable[[Frame, bool], Awaitable[Found]] | None = None
     # Signs what pages keep of a chat; None: nothing is handed over
     handovers: Handovers | None = None
-    # Receivers of rings; None: there are none
-    webhooks: Webhooks | None = None
-    # Makes cameras devices of Home Assistant; returns None where nobody does
-    home: Callable[[], Home | None] = lambda: None
+    # Make the features' parts of each session
+    parts: Sequence[MakePart] = ()
     # Held while a frame is looked at for guidance: one in all sessions
     aiming: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))

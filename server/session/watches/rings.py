@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from server.attention.watch import Ring
 from server.core import messages as wire
 from server.core.aio import Pulse
+from server.core.alert import Alert, AlertSource
 from server.session.request.outbox import Outbox
 from server.vision.encode import data_url
 from server.vision.grounding import Box
-from server.webhooks.alarm import Alarm, Source
 
 # Rings that are kept, with a picture of 36 KiB each; the oldest is dropped.
 MAX_RINGS = 16
@@ -61,16 +61,16 @@ class Event:
             heard=self.heard,
         )
 
-    def alarm(self, source: Source) -> Alarm:
+    def alert(self, source: AlertSource) -> Alert:
         """The ring as webhooks get it."""
         box = self.region
-        return Alarm(
+        return Alert(
             self.at,
             source,
             watch=self.watch,
             condition=self.ring.condition,
             reason=self.ring.reason,
-            sure=self.ring.sure,
+            confidence=self.ring.sure,
             region=(
                 tuple(round(side, 4) for side in (box.x1, box.y1, box.x2, box.y2))
                 if box is not None
@@ -115,7 +115,7 @@ class Rings:
             if not self._events.pop(oldest).heard:
                 self._on_drop()
         if self._listening and self._outbox.size > _MOST_WAITING:
-            # An alarm does not overflow the outbox of a slow client: it follows those on their way.
+            # An alert does not overflow the outbox of a slow client: it follows those on their way.
             self._unsent.append(id)
         elif self._listening:
             self._outbox.put(event.message())

@@ -17,7 +17,7 @@ import pytest
 from server.core.aio import Pools
 from server.core.errors import SpeechFailed
 from server.core.frames import Frame, Kind
-from server.core.messages import Cancel, Push, Settings, parse
+from server.core.messages import Cancel, Parser, Push, Settings
 from server.core.sound import MicrophoneMode, Sound
 from server.engines.base import Capabilities
 from server.engines.speech.base import Words, WordTime
@@ -925,4 +925,4 @@ async def test_ten_minutes_of_speech_leave_memory_flat() -> None:
 def test_messages_are_checked(text: str, problem: str) -> None:
     """With the field that is wrong."""
     with pytest.raises(Exception, match=problem):
-        parse(text)
+        Parser().parse(text)

@@ -137,7 +137,7 @@ async def test_nobody_looks_unseen() -> None:
         for look in (one.session.programs.ask(grant, LOOK), one.session.programs.picture(grant)):
             with pytest.raises(PageClosed, match="page of this camera is closed"):
                 await look
-        one.session.stand([], lambda _: None)
+        one.session.stand([], lambda _: None, "hall")
         assert (await asks(one, grant)).text == "A red cup."
 
 

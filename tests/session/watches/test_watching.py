@@ -18,7 +18,7 @@ from server.attention.gate import Change, Why
 from server.attention.watch_answers import conditions_in
 from server.core.errors import EngineFailed
 from server.core.frames import BoxUnit, Detail, Kind
-from server.core.messages import Watch, parse
+from server.core.messages import Parser, Watch
 from server.core.sound import SOUND_RATE, Sound
 from server.engines.base import Capabilities, EngineRequest
 from server.session.watches import watch_queue
@@ -78,7 +78,7 @@ class Guard:
         one.session.socket_opened()
 
     def say(self, **fields: Any) -> None:
-        self.one.session.handle(parse(json.dumps(fields)))
+        self.one.session.handle(Parser().parse(json.dumps(fields)))
 
     def watch(self, id: str = "k", condition: str = "a thing appears", **more: Any) -> None:
         self.say(type="watch", id=id, condition=condition, **more)

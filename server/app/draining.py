@@ -1,0 +1,115 @@
+"""The drain that an operator orders: nobody new comes, and people go on at other gateways."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+from server.access.gateways import Gateway, Gateways
+from server.app.moving import LOOK_SECONDS, Moving
+from server.core.aio import TaskSet, supervise
+from server.core.errors import Conflict
+from server.session_manager import SessionManager
+
+log = logging.getLogger(__name__)
+
+# For so long (seconds) no page is sent away, so that an order that was a mistake can be taken
+# back and nothing has happened; balancers notice meanwhile that this gateway takes nobody new.
+NOTICE_SECONDS = 5.0
+# Between two looks for an order (seconds); the notice is longer.
+_IDLE_SECONDS = 1.0
+
+
+class OperatorDrain:
+    """Owner of the order. Those who cannot go stay with all they have until they leave.
+
+    People go while another gateway has room; where none has, they stay, and go when there is some.
+    """
+
+    def __init__(self, sessions: SessionManager, gateways: Gateways, tasks: TaskSet) -> None:
+        # A stop moves people by it, too, so that no page gets two orders.
+        self.moving = Moving(sessions)
+        self._sessions = sessions
+        self._gateways = gateways
+        self._tasks = tasks
+        # Its loop, from the first order on
+        self._task: asyncio.Task[None] | None = None
+        # The time from which people go; None without an order
+        self._from: float | None = None
+        # Those who had gone when the order came
+        self._before = 0
+        self._emptied = False
+
+    async def begin(self) -> dict[str, Any]:
+        """Begin, and return the state. A second order changes nothing.
+
+        Raises Conflict when the process is about to stop.
+        """
+        self._check()
+        if not self._sessions.emptying:
+            self._sessions.emptying = True
+            self._from = time.monotonic() + NOTICE_SECONDS
+            self._before, self._emptied = self.moving.went, False
+            log.info("the operator drains this gateway", extra={"count": self._people()})
+            if self._task is None:
+                self._task = self._tasks.spawn(supervise(self._step, name="drain"), name="drain")
+            await self._gateways.report(time.monotonic())
+        return self.state()
+
+    async def undo(self) -> dict[str, Any]:
+        """Take people again from now on; those who have gone stay where they are.
+
+        Raises Conflict when the process is about to stop.
+        """
+        self._check()
+        if self._sessions.emptying:
+            self._sessions.emptying, self._from = False, None
+            log.info("the operator ends the drain", extra={"count": self._people()})
+            await self._gateways.report(time.monotonic())
+        return self.state()
+
+    def state(self) -> dict[str, Any]:
+        """Build the report for operators."""
+        now = time.monotonic()
+        own, others = self._gateways.own, self._gateways.others(now)
+        ordered = self._from is not None
+        return {
+            "name": own.name,
+            "draining": own.draining,
+            "stopping": self._sessions.draining,
+            "people": self._people(),
+            "moved": self.moving.went - self._before if ordered else 0,
+            # Until people begin to go
+            "notice_seconds": round(max(0.0, (self._from or now) - now), 1),
+            # Places that others have
+            "room": sum(one.free for one in others),
+            "gateways": [one.seen() for one in sorted((own, *others), key=_name) if one.name],
+        }
+
+    def _people(self) -> int:
+        """Count those who are here: sessions whose page has gone wait for their end alone."""
+        sessions = self._sessions
+        return sum(sessions.listens(one.id) or one.offered for one in sessions.visitors())
+
+    def _check(self) -> None:
+        if self._sessions.draining:
+            raise Conflict("This gateway is about to stop. Start it again to have it take people.")
+
+    async def _step(self) -> float:
+        """Look once; return the pause until the next look (seconds)."""
+        now = time.monotonic()
+        if self._from is None or self._sessions.draining:
+            # A stop moves the rest itself.
+            return _IDLE_SECONDS
+        await self.moving.step(send=now >= self._from and self._gateways.can_take(now))
+        if not self._emptied and not self._people():
+            self._emptied = True
+            gone = self.moving.went - self._before
+            log.info("nobody is left at this gateway", extra={"count": gone})
+        return LOOK_SECONDS
+
+
+def _name(one: Gateway) -> str:
+    return one.name

@@ -1,0 +1,397 @@
+"""All parts of the server, built from the settings, and how they begin, drain and close."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+
+from fastapi import APIRouter
+from starlette.routing import BaseRoute
+
+from config import Settings
+from server import __version__
+from server.app import features
+from server.app.access_parts import AccessParts
+from server.app.api import Api
+from server.app.draining import OperatorDrain
+from server.app.engine_parts import EngineParts
+from server.app.shared_parts import SharedParts
+from server.app.speech_parts import SpeechParts
+from server.attention.scratch import Scratch
+from server.auth import new_session_id
+from server.camera.camera import FRAME_NOTICE_SECONDS
+from server.core.aio import (
+    Deadline,
+    OpenParts,
+    Pools,
+    TaskSet,
+    async_call,
+    in_pool,
+    watch_lag,
+)
+from server.core.close_codes import Close
+from server.core.messages import Parser
+from server.core.metrics import Metrics
+from server.engines.base import Engine
+from server.engines.builtin.engine import BuiltinEngine
+from server.inference import Inference
+from server.listen.connections import Connections
+from server.listen.serving import STOP_SECONDS, greeting
+from server.listen.terminal import PairingTerminal, page_urls
+from server.rtc.patches.gathering import Gathering
+from server.session.cameras.admission import connection_key
+from server.session.request.part import MakePart
+from server.session.request.session_tools import SessionLimits, SessionTools
+from server.session.session import Session
+from server.session_manager import SessionManager
+from server.vision.prepare import PicturePreparer
+from server.vision.privacy import build_filters
+from server.voice.detector import SpeechModel
+from server.web.connection_guard import ConnectionGuard
+from server.web.context import Services
+from server.web.gauges import Limits, add_gauges
+from server.web.health import OWN_LIMITS, Health
+from server.web.turn_watch import RelayWatch
+from server.web.websocket import SocketServer
+from server.webrtc_server import WebRTCServer
+
+log = logging.getLogger(__name__)
+
+# The time for closing all parts together. Engines that need longer are ended by their keepers.
+CLOSE_SECONDS = 12.0
+# The time that pages have to go to other gateways after the last answer.
+MOVE_SECONDS = 2.0
+
+
+class Program:
+    """All the parts. Making it starts nothing; `async with` starts the parts, and closes them.
+
+    Raises FilterUnavailable when a privacy filter is enabled that cannot run.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        # Before anything that would have to be closed: an enabled filter that cannot run stops the start.
+        filters = build_filters(settings.enable_face_blur, settings.enable_nsfw_filter)
+        self.metrics = Metrics(__version__)
+        self.pools = Pools()
+        # The end of a stop that began with `drain`; None before it
+        self._deadline: Deadline | None = None
+        # Seconds that closing waits for threads that are at work; None: until they have ended
+        self.patience: float | None = None
+        # A thread or a task was left at work
+        self.unfinished = False
+        # What features add; see `server.app.api`
+        self.messages = Parser()
+        self.session_parts: list[MakePart] = []
+        self.routers: list[APIRouter] = []
+        self.routes: list[BaseRoute] = []
+        self.starts: list[Callable[[], None]] = []
+        self.closes: list[tuple[str, Callable[[], Awaitable[object]]]] = []
+        self.session_ended: list[Callable[[str], None]] = []
+        self.engine_changed: list[Callable[[], None]] = []
+        self.engine_parts = EngineParts(settings, self.pools, self.metrics)
+        self.engines = self.engine_parts.selector
+        self.speech = SpeechParts(settings)
+        self.speech.on_change = self._speech_changed
+        self.inference = Inference(
+            self.engines,
+            max_concurrent=settings.max_concurrent_inferences,
+            max_queue=settings.max_queue,
+            metrics=self.metrics,
+        )
+        self.engine_parts.on_busy = self.inference.engine_busy
+        gathering = Gathering(
+            ports=settings.udp_port_range,
+            public=settings.public_addresses,
+            stun_url=next((url for url in settings.stun_urls if url.startswith("stun:")), None),
+        )
+        self.webrtc = WebRTCServer(
+            decode_pool=self.pools.decode, trim_pool=self.pools.heavy, gathering=gathering
+        )
+        self.relays = RelayWatch(
+            settings.turn_urls,
+            settings.turn_secret.get_secret_value(),
+            settings.turn_ttl,
+            gathering,
+        )
+        limits = SessionLimits(
+            sample_rate=settings.frame_sample_rate,
+            max_tokens=settings.response_max_tokens,
+            context_length=settings.model_max_tokens,
+            timeout=settings.session_timeout,
+            sensitivity=settings.change_sensitivity,
+            background_tokens_per_minute=settings.background_tokens_per_minute,
+            recall_seconds=settings.recall_seconds,
+            recall_bytes=int(settings.recall_megabytes * 1_000_000),
+            program_looks_per_minute=settings.program_looks_per_minute,
+        )
+        self.preparer = PicturePreparer(filters, settings.visual_token_budget)
+        self.shared = SharedParts(settings, self.metrics, lambda: self.sessions.holders)
+        self.access = AccessParts(
+            settings,
+            self.shared.store,
+            self.metrics,
+            lambda: (len(self.sessions), bool(self.sessions.closed)),
+            lambda claims: self.sessions.ended(claims),
+        )
+        tools = SessionTools(
+            parts=self.session_parts,
+            inference=self.inference,
+            current_engine=lambda: self.engines.current,
+            preparer=self.preparer,
+            prepare_pool=self.pools.prepare,
+            metrics=self.metrics,
+            scratch=Scratch(),
+            voice=self.speech.voice,
+            recogniser=self.speech.ear,
+            find=lambda frame, thorough: in_pool(
+                self.pools.heavy, self.engine_parts.finder.find, frame.image, thorough
+            ),
+            speech_model=SpeechModel() if settings.microphone else None,
+            hear_pool=self.pools.hear,
+            turn_judge=self.speech.judge(self.pools, self.metrics),
+            handovers=self.access.handovers,
+        )
+        # Those that tests and the routes use most
+        self.tokens = self.access.tokens
+        self.pairing = self.access.pairing
+        self.limiter = self.access.limiter
+        self.sessions = SessionManager(
+            lambda session_id: self._begin_session(Session(session_id, limits, tools)),
+            max_sessions=settings.sessions_here,
+            timeout=settings.session_timeout,
+            on_end=self._session_ended,
+            slots=self.shared.slots,
+            max_age=settings.token_max_age,
+        )
+        self.connections = Connections(settings.max_connections, settings.trusted_proxies)
+        self.sockets = SocketServer(
+            sessions=self.sessions,
+            connections=ConnectionGuard(
+                tokens=self.tokens,
+                origins=self.access.origins,
+                metrics=self.metrics,
+                trusted_proxies=settings.trusted_proxies,
+                home=self.access.home,
+            ),
+            metrics=self.metrics,
+            guard=self.access.guard,
+            desk=self.engine_parts.operations.desk,
+            messages=self.messages,
+        )
+        store = self.shared.store
+        self.health = Health(
+            version=__version__,
+            engine=lambda: self.engines.current,
+            sessions=lambda: len(self.sessions),
+            cameras=lambda: len(self.webrtc),
+            queue=self.inference.depth,
+            draining=lambda: self.sessions.closed,
+            turn=self.relays.report,
+            limits=store.report if store is not None else lambda: OWN_LIMITS,
+            engines=lambda: self.engines.engines,
+            speech=self.speech.report,
+            gateways=lambda: self.access.gateways.others(time.monotonic()),
+        )
+        self._tasks = TaskSet("program")
+        self.operator_drain = OperatorDrain(self.sessions, self.access.gateways, self._tasks)
+        self.api = Api(self)
+        # The names of the features that are on
+        self.features = features.register(features.wanted(settings.features), self.api)
+        self._open = self._opened()
+        add_gauges(
+            self.metrics,
+            Limits(settings.sessions_here, settings.max_queue, settings.max_connections),
+            sessions=self.sessions,
+            inference=self.inference,
+            engines=self.engines,
+            health=self.health,
+            connections=self.connections,
+            limiter=self.limiter,
+            relays=self.relays,
+            gateways=self.access.gateways,
+            moved=lambda: self.operator_drain.moving.went,
+        )
+
+    def _begin_session(self, session: Session) -> Session:
+        def camera_ended(camera: str) -> None:
+            key = connection_key(session.id, camera)
+            self._tasks.spawn(self.webrtc.disconnect(key), name="disconnect")
+            self._tasks.spawn(self.sessions.free_camera(session.id, camera), name="free camera")
+
+        session.cameras.on_end = camera_ended
+        return session
+
+    def _session_ended(self, session_id: str) -> None:
+        with ExitStack() as stack:
+            stack.callback(self.sockets.gate.forget, session_id)
+            for tell in self.session_ended:
+                stack.callback(tell, session_id)
+            for engine in self.engines.engines:
+                stack.callback(engine.forget, session_id)
+            self._tasks.spawn(self.webrtc.disconnect(session_id), name="disconnect")
+            # A session is a cycle of references; its camera's connection may have ended long before.
+            self.webrtc.trim_soon()
+
+    def new_session_id(self) -> str:
+        """Make an id that leads a balancer to this process."""
+        return self.access.home.name_session(new_session_id)
+
+    def services(self) -> Services:
+        return Services(
+            access=self.access.settings(),
+            tokens=self.tokens,
+            pairing=self.pairing,
+            devices=self.access.devices,
+            origins=self.access.origins,
+            limiter=self.access.shared_limiter,
+            guesses=self.access.guesses,
+            ends=self.shared.ends,
+            gateways=self.access.gateways,
+            sessions=self.sessions,
+            webrtc=self.webrtc,
+            health=self.health,
+            metrics=self.metrics,
+        )
+
+    def _opened(self) -> OpenParts:
+        """List the parts that have something to give back, the one that closes last first."""
+        parts = OpenParts()
+        parts.add("engines", self.engine_parts.close)
+        parts.add("speech", self.speech.close)
+        if self.shared.store is not None:
+            parts.add("redis", self.shared.store.close)
+            parts.add("gateway", self.access.gateways.leave)
+        parts.add("tasks", self._tasks.close)
+        parts.add("cameras", self.webrtc.close)
+        parts.add("inference", self.inference.close)
+        parts.add("sessions", self.sessions.close)
+        for name, close in self.closes:
+            parts.add(name, close)
+        return parts
+
+    async def __aenter__(self) -> Program:
+        """Start; a start that fails half way gives back everything."""
+        try:
+            await self.start()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def start(self) -> None:
+        """Start the parts that run by themselves. The caller closes after a failure, too: `async with` does."""
+        # Closed before the engines: those that closing stops are no news.
+        self._open.add("listener", async_call(self.engines.on_change(self._engine_changed)))
+        await self.shared.start(
+            self.access.gateways, self.access.devices, self.sessions, self._tasks
+        )
+        await self.engines.start()
+        self.sessions.start()
+        for start in self.starts:
+            start()
+        self._warm(self.engines.current)
+        self._tasks.spawn(self.engine_parts.begin(), name="local")
+        self._tasks.spawn(self.speech.run(), name="speech")
+        self._tasks.spawn(self.relays.run(), name="relays")
+        self._tasks.spawn(watch_lag(self.metrics.loop_lag.observe), name="loop_lag")
+
+    def _warm(self, engine: Engine) -> None:
+        """Load the built-in engine's models once it is the one that answers, not before."""
+        if isinstance(engine, BuiltinEngine):
+            self._tasks.spawn(engine.warm(), name="warm")
+
+    def _engine_changed(self, engine: Engine) -> None:
+        log.info("engine", extra={"engine": engine.name, "state": str(engine.status.state)})
+        self._warm(engine)
+        self.inference.engine_changed()
+        for session in self.sessions.all():
+            session.engine_changed()
+        for tell in self.engine_changed:
+            tell()
+
+    def _speech_changed(self) -> None:
+        for session in self.sessions.all():
+            session.greet()
+
+    async def drain(self, deadline: Deadline | None = None) -> None:
+        """Take no more work; let running answers end within DRAIN_SECONDS; then close all sockets with 1013.
+
+        `deadline`: the end of the whole stop, `close` included; None for DRAIN_SECONDS and STOP_SECONDS from now.
+        """
+        if self.sessions.draining:
+            return
+        self.sessions.draining = True
+        drain_seconds = self.settings.drain_seconds
+        self._deadline = deadline or Deadline(drain_seconds + STOP_SECONDS)
+        log.info("draining")
+        await self.access.gateways.report(time.monotonic())
+        moving = None
+        if self.access.gateways.can_take(time.monotonic()):
+            leaving = Deadline(self._deadline.left(drain_seconds + MOVE_SECONDS))
+            moving = self._tasks.spawn(self.operator_drain.moving.run(leaving), name="move")
+        # Questions that were taken get into the queue first, if their frames come in the usual time.
+        frames = Deadline(self._deadline.left(FRAME_NOTICE_SECONDS))
+        while frames.left() and any(s.waits_for_frame for s in self.sessions.all()):
+            await asyncio.sleep(0.01)
+        await self.inference.drain(self._deadline.left(drain_seconds))
+        if moving is not None:
+            await asyncio.wait((moving,), timeout=self._deadline.left(MOVE_SECONDS))
+        self.sessions.close_sockets(Close.DRAINING, "the server is about to stop")
+        self.sockets.turn_away()
+        sockets = Deadline(self._deadline.left(2.0))
+        while self.sessions.sockets and sockets.left():
+            await asyncio.sleep(0.02)
+
+    async def close(self) -> None:
+        """Close all that is open within CLOSE_SECONDS, and within the deadline of the stop where it began with `drain`."""
+        left = self._deadline.left if self._deadline is not None else Deadline(math.inf).left
+        well = await self._open.close(Deadline(left(CLOSE_SECONDS)))
+        ended = self.pools.close(self.patience if self.patience is None else left(self.patience))
+        self.unfinished = not (well and ended)
+
+    def started(self, port: int) -> None:
+        """Write to the terminal where the server listens, and how to pair a device. Called on the event loop."""
+        settings = self.settings
+        sys.stderr.write(self.greeting(port))
+        if settings.pairing_hosts:
+            scheme = "https" if settings.https_enabled else "http"
+            urls = page_urls(scheme, settings.host, settings.pairing_hosts, port)
+            made = settings.access_code.get_secret_value() if settings.made_access_code else None
+            terminal = PairingTerminal(
+                self.pairing,
+                urls,
+                made,
+                self.access.authority,
+                out=sys.stderr,
+                keys=sys.stdin,
+                devices=self.access.devices,
+                forget=self._forget_device,
+            )
+            terminal.start()
+            self._open.add("terminal", async_call(terminal.close))
+
+    def _forget_device(self, name: str | None) -> None:
+        self._tasks.spawn(self.services().forget_device(name), name="forget")
+
+    def greeting(self, port: int) -> str:
+        settings = self.settings
+        engine = self.engines.current
+        return greeting(
+            scheme="https" if settings.https_enabled else "http",
+            host=settings.host,
+            port=port,
+            engine=engine.name,
+            status=engine.status,
+            better=settings.vllm_base_url if settings.engine == "auto" else None,
+            operator=self.access.guard.on,
+        )

@@ -1,0 +1,1 @@
+"""Features: each a package with one `register(api)`, which can be left out alone."""

@@ -1,0 +1,35 @@
+"""Videos and sound from words: what may be asked, the worker that makes it, the MP4 or WAV, all in
+memory.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from server.app.api import Api
+
+
+def register(api: Api) -> None:
+    """Run models that make videos or sound, and let operators use them."""
+    from server.features.generation.assembly import MediaModel
+    from server.features.generation.job import GenerationJob
+    from server.features.generation.routes import Workshop, add_routes
+    from server.features.generation.runtime import GeneratorRuntime, VideosRuntime, make_runtime
+    from server.operator.routes import PREFIX
+
+    job = GenerationJob(metrics=api.metrics, pool=api.pools.heavy)
+    api.engines.runtimes.append(make_runtime(api.pools.heavy))
+    # A video in work ends before its model, at once.
+    api.run("generation", close=job.close)
+
+    def loaded() -> MediaModel | None:
+        runtime = api.engines.manager.loaded
+        if not isinstance(runtime, GeneratorRuntime | VideosRuntime):
+            return None
+        return runtime.generator
+
+    require = api.engines.manager.require
+    workshop = Workshop(job, loaded, require, api.preparer, api.pools.prepare)
+    add_routes(api.operator_router(PREFIX), api.services, workshop)
+    api.offer("generation", job)

@@ -1,0 +1,318 @@
+"""Check a request to a generating model: every value against fixed bounds and the model's own
+rules.
+
+Each error says what was given and what is allowed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from server.core.errors import BadRequest
+from server.features.generation.rules import Rules
+
+MAX_TEXT_CHARS = 2000
+MIN_SIDE = 32
+MAX_SIDE = 1920
+MAX_PIXELS = 1920 * 1088
+MAX_FRAMES = 257
+MAX_FPS = 60
+MAX_SECONDS = 60.0
+MAX_STEPS = 100
+MAX_GUIDANCE = 20.0
+# The largest that a page's numbers and torch's generators agree about.
+MAX_SEED = 2**32 - 1
+# The defaults of fields that are left out
+_WIDTH, _HEIGHT = 832, 480
+_SECONDS, _FPS, _STEPS = 5.0, 16, 50
+_VIDEO_GUIDANCE, _SOUND_GUIDANCE = 5.0, 7.0
+
+_VIDEO = (
+    *("prompt", "negative_prompt", "width", "height", "seconds", "fps", "frames"),
+    *("guidance", "steps", "seed", "camera"),
+)
+_SOUND = ("prompt", "negative_prompt", "seconds", "guidance", "steps", "seed", "format")
+
+
+@dataclass(frozen=True, slots=True)
+class VideoRequest:
+    """One video. `seed` None: one is drawn."""
+
+    prompt: str
+    negative_prompt: str
+    width: int
+    height: int
+    frames: int
+    # Frames a second
+    fps: int
+    guidance: float
+    steps: int
+    seed: int | None
+    # It begins with a frame of the camera.
+    camera: bool
+
+    @property
+    def seconds(self) -> float:
+        return self.frames / self.fps
+
+
+@dataclass(frozen=True, slots=True)
+class SoundRequest:
+    """Speech, or sound of another kind. `seconds` None leaves the length to the model."""
+
+    prompt: str
+    negative_prompt: str
+    seconds: float | None
+    guidance: float
+    steps: int
+    seed: int | None
+    # "wav", or "pcm": 16 bit, little endian, no header
+    format: str
+
+
+def video_request(given: Mapping[str, Any], rules: Rules) -> VideoRequest:
+    """Check a client's request.
+
+    `seconds` * `fps` is taken to the nearest count that the model makes; `frames` instead of
+    `seconds` has to be such a count.
+
+    Raises BadRequest.
+    """
+    _only(given, _VIDEO, "A video")
+    factor = rules.factor
+    width, height = (
+        _side(given, name, default, factor)
+        for name, default in (("width", _WIDTH), ("height", _HEIGHT))
+    )
+    if width * height > MAX_PIXELS:
+        raise BadRequest(
+            f"{width}x{height} are {width * height} pixels; at most {MAX_PIXELS} are allowed. Ask for a smaller video."
+        )
+    fps = _whole(given, "fps", _FPS, 1, MAX_FPS)
+    camera = given.get("camera") is not None
+    if camera and rules.first_frame == "never":
+        raise BadRequest(
+            "`camera` names a first frame, and the loaded model begins with words alone. "
+            "Leave it out, or load a model for image-to-video."
+        )
+    if not camera and rules.first_frame == "must":
+        raise BadRequest(
+            "The model that is loaded begins with a picture, and none was given. Send `camera` with a session's token "
+            "to begin with what its camera shows, or load a model for text-to-video."
+        )
+    return VideoRequest(
+        prompt=_text(given, "prompt", needed=True),
+        negative_prompt=_negative(given, rules),
+        width=width,
+        height=height,
+        frames=_frames(given, fps, rules),
+        fps=fps,
+        guidance=_guidance(given, _VIDEO_GUIDANCE, rules),
+        steps=_steps(given, _STEPS, rules),
+        seed=_seed(given),
+        camera=camera,
+    )
+
+
+def sound_request(given: Mapping[str, Any], rules: Rules) -> SoundRequest:
+    """Check a client's request. Raises BadRequest."""
+    _only(given, _SOUND, "Speech or sound")
+    seconds = None
+    if given.get("seconds") is not None:
+        _taken("seconds", "a length", rules)
+        seconds = _number(given, "seconds", 0.0, 0.1, MAX_SECONDS)
+    form = given.get("format", "wav")
+    if form not in ("wav", "pcm"):
+        raise BadRequest(
+            f"format is {_shown(form)}; allowed are wav and pcm (16 bit, little endian)."
+        )
+    return SoundRequest(
+        prompt=_text(given, "prompt", needed=True),
+        negative_prompt=_negative(given, rules),
+        seconds=seconds,
+        guidance=_guidance(given, _SOUND_GUIDANCE, rules),
+        steps=_steps(given, _STEPS, rules),
+        seed=_seed(given),
+        format=form,
+    )
+
+
+def limits(rules: Rules) -> dict[str, Any]:
+    """The bounds for this model and what it takes for what is left out, for a page's form."""
+    factor, video = rules.factor, rules.output == "video"
+    return {
+        "fields": list(rules.takes),
+        "first_frame": rules.first_frame,
+        "factor": factor,
+        "frame_step": rules.frame_step,
+        "min_side": _least_side(factor),
+        "max_side": _most_side(factor),
+        "max_pixels": MAX_PIXELS,
+        "max_frames": _most_frames(rules),
+        "max_fps": MAX_FPS,
+        "max_seconds": MAX_SECONDS,
+        "max_steps": MAX_STEPS,
+        "max_guidance": MAX_GUIDANCE,
+        "max_text": MAX_TEXT_CHARS,
+        "sample_rate": rules.sample_rate,
+        "defaults": {
+            "width": _usual_side(_WIDTH, factor),
+            "height": _usual_side(_HEIGHT, factor),
+            "seconds": _SECONDS if video else None,
+            "fps": _FPS,
+            "steps": _STEPS,
+            "guidance": _VIDEO_GUIDANCE if video else _SOUND_GUIDANCE,
+        },
+    }
+
+
+def _frames(given: Mapping[str, Any], fps: int, rules: Rules) -> int:
+    step, most = rules.frame_step, _most_frames(rules)
+    if given.get("frames") is not None:
+        if given.get("seconds") is not None:
+            raise BadRequest(
+                "Both seconds and frames were given; allowed is one of them (seconds * fps are the frames)."
+            )
+        frames = _whole(given, "frames", most, 1, most)
+        if (frames - 1) % step:
+            below = (frames - 1) // step * step + 1
+            raise BadRequest(
+                f"frames is {frames}; the model that is loaded makes {step}k+1 of them, such as {below} or "
+                f"{min(most, below + step)}."
+            )
+        return frames
+    # With many frames a second fewer seconds, where the client gave none.
+    seconds = _number(given, "seconds", min(_SECONDS, most / fps), 0.0, MAX_SECONDS)
+    if round(seconds * fps) > MAX_FRAMES or seconds * fps < 1:
+        instead = (
+            f"{most / fps:.1f} s at most, or for fewer frames a second"
+            if seconds * fps > 1
+            else f"{1 / fps:.2g} s at least"
+        )
+        raise BadRequest(
+            f"{seconds:g} s at {fps} frames/s are {seconds * fps:g} frames; allowed are 1 to {most}. Ask for {instead}."
+        )
+    return min(most, rules.nearest_frames(seconds * fps))
+
+
+def _most_frames(rules: Rules) -> int:
+    return (MAX_FRAMES - 1) // rules.frame_step * rules.frame_step + 1
+
+
+def _only(given: Mapping[str, Any], allowed: tuple[str, ...], what: str) -> None:
+    for name in given:
+        if name not in allowed:
+            raise BadRequest(f"{what} has no field {_shown(name)}. Allowed: {', '.join(allowed)}.")
+
+
+def _text(given: Mapping[str, Any], name: str, *, needed: bool = False) -> str:
+    text = given.get(name)
+    if text is None and not needed:
+        return ""
+    if not isinstance(text, str):
+        raise BadRequest(f"{name} is {_shown(text)}; allowed is text of up to {MAX_TEXT_CHARS} characters.")  # fmt: skip
+    if needed and not text.strip():
+        raise BadRequest(f"{name} is empty; say in a sentence what is to be made.")
+    if len(text) > MAX_TEXT_CHARS:
+        raise BadRequest(
+            f"{name} has {len(text)} characters; at most {MAX_TEXT_CHARS} are allowed. Say it in fewer words."
+        )
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise BadRequest(f"{name} holds half a character (a lone surrogate). Send whole ones.") from None  # fmt: skip
+    return text
+
+
+def _negative(given: Mapping[str, Any], rules: Rules) -> str:
+    text = _text(given, "negative_prompt")
+    if text:
+        _taken("negative", "a negative sentence", rules)
+    return text
+
+
+def _guidance(given: Mapping[str, Any], default: float, rules: Rules) -> float:
+    if given.get("guidance") is not None:
+        _taken("guidance", "guidance", rules)
+    return _number(given, "guidance", default, 0.0, MAX_GUIDANCE)
+
+
+def _steps(given: Mapping[str, Any], default: int, rules: Rules) -> int:
+    if given.get("steps") is not None:
+        _taken("steps", "a number of steps", rules)
+    return _whole(given, "steps", default, 1, MAX_STEPS)
+
+
+def _seed(given: Mapping[str, Any]) -> int | None:
+    return None if given.get("seed") is None else _whole(given, "seed", 0, 0, MAX_SEED)
+
+
+def _taken(field: str, what: str, rules: Rules) -> None:
+    if field not in rules.takes:
+        raise BadRequest(
+            f"The model that is loaded takes no {what.removeprefix('a ')}. Leave it out."
+        )
+
+
+def _side(given: Mapping[str, Any], name: str, default: int, factor: int) -> int:
+    least, most = _least_side(factor), _most_side(factor)
+    side = _whole(given, name, _usual_side(default, factor), least, most)
+    if side % factor:
+        below = max(least, side // factor * factor)
+        raise BadRequest(
+            f"{name} is {side}; the model that is loaded needs multiples of {factor}, such as {below} or "
+            f"{min(most, below + factor)}."
+        )
+    return side
+
+
+def _least_side(factor: int) -> int:
+    return -(-MIN_SIDE // factor) * factor
+
+
+def _most_side(factor: int) -> int:
+    return MAX_SIDE // factor * factor
+
+
+def _usual_side(usual: int, factor: int) -> int:
+    """The multiple of `factor` next to it."""
+    return min(_most_side(factor), max(_least_side(factor), round(usual / factor) * factor))
+
+
+def _whole(given: Mapping[str, Any], name: str, default: int, least: int, most: int) -> int:
+    value = given.get(name)
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise BadRequest(
+            f"{name} is {_shown(value)}; allowed are whole numbers from {least} to {most}."
+        )
+    return value
+
+
+def _number(
+    given: Mapping[str, Any], name: str, default: float, least: float, most: float
+) -> float:
+    value = given.get(name)
+    if value is None:
+        return default
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or not least <= value <= most:
+        raise BadRequest(
+            f"{name} is {_shown(value)}; allowed are numbers from {least:g} to {most:g}."
+        )
+    return float(value)
+
+
+def _shown(value: object) -> str:
+    """A value as an error may repeat it: numbers and short words; of anything else, its kind."""
+    if isinstance(value, bool | int | float):
+        text = "true" if value is True else "false" if value is False else str(value)
+        return text if len(text) <= 24 else "a number of many digits"
+    if isinstance(value, str) and len(value) <= 24 and value.isprintable():
+        return f'"{value}"'
+    kinds = {str: "a text", list: "a list", dict: "an object", type(None): "not there"}
+    return kinds.get(type(value), "something else")

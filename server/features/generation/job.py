@@ -1,0 +1,267 @@
+"""One video or sound at a time: asked for, made in memory, handed over once, kept nowhere."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+from server.core.aio import TaskSet
+from server.core.errors import Busy, Internal, NotFound, QwenCameraError
+from server.core.metrics import Metrics
+from server.features.generation.assembly import Assembly, MediaModel
+from server.features.generation.bounds import MAX_SEED, SoundRequest, VideoRequest
+from server.features.generation.files import Made
+
+log = logging.getLogger(__name__)
+
+# A minute of 1080p at the encoder's quality is about a third of it.
+MAX_RESULT_BYTES = 256 * 1024 * 1024
+# A result that nobody has taken goes.
+KEEP_SECONDS = 600.0
+
+
+class JobState(StrEnum):
+    IDLE = "idle"
+    WORKING = "working"
+    CANCELLING = "cancelling"
+    # The result waits to be taken.
+    READY = "ready"
+    TAKEN = "taken"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+    # Nobody took the result in time.
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True)
+class JobProgress:
+    """The progress of the newest piece of work, and its result; no words of the request are in it."""
+
+    state: JobState = JobState.IDLE
+    # "video" or "sound"; "" before the first
+    kind: str = ""
+    # "steps", "decoding" (the model's last part), "encoding"
+    phase: str = ""
+    step: int = 0
+    # 0: unknown so far
+    steps: int = 0
+    # Frames so far, and all of them
+    made: int = 0
+    frames: int = 0
+    width: int = 0
+    height: int = 0
+    # Length of the video or sound
+    seconds: float = 0.0
+    seed: int = 0
+    # Seconds of work so far
+    elapsed: float = 0.0
+    # Size of the result
+    bytes: int = 0
+    media_type: str = ""
+    error: dict[str, Any] | None = None
+
+    def message(self) -> dict[str, Any]:
+        """Return the fields for JSON."""
+        return asdict(self)
+
+
+class GenerationJob:
+    """Owner of the one piece of work and its result.
+
+    `pool` encodes. All methods belong to the event loop.
+    """
+
+    def __init__(
+        self,
+        *,
+        metrics: Metrics,
+        pool: ThreadPoolExecutor,
+        most_bytes: int = MAX_RESULT_BYTES,
+        keep_seconds: float = KEEP_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        # kind: video, sound; result: ok, cancelled, error
+        self._ended_works = metrics.counter(
+            "generations_total", "Videos and sounds by how they ended", "kind", "result"
+        )
+        self._dropped_works = metrics.counter(
+            "generations_dropped_total", "Videos and sounds that nobody took in time"
+        )
+        self._assembly = Assembly(pool, most_bytes, self._update)
+        self._keep_seconds = keep_seconds
+        self._clock = clock
+        self._progress = JobProgress()
+        self._began = 0.0
+        # The result that waits; and the one that was taken and may not have arrived
+        self._made: Made | None = None
+        self._lent: Made | None = None
+        self._expiry: asyncio.TimerHandle | None = None
+        self._tasks = TaskSet("making")
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def progress(self) -> JobProgress:
+        if self._task is not None:
+            return replace(self._progress, elapsed=self._elapsed())
+        return self._progress
+
+    def start(
+        self, model: MediaModel, asked: VideoRequest | SoundRequest, picture: bytes = b""
+    ) -> JobProgress:
+        """Begin.
+
+        `picture` is RGB of the video's size, for a request with `camera`. A result not taken is
+        dropped.
+
+        Raises Busy while something is made.
+        """
+        self.check_free(model)
+        self._drop()
+        seed = secrets.randbelow(MAX_SEED + 1) if asked.seed is None else asked.seed
+        self._began = self._clock()
+        self._progress = JobProgress(JobState.WORKING, _kind(asked), "steps", seed=seed)
+        if isinstance(asked, VideoRequest):
+            self._update(
+                frames=asked.frames,
+                width=asked.width,
+                height=asked.height,
+                seconds=round(asked.seconds, 3),
+            )
+        self._task = self._tasks.spawn(self._run(model, asked, seed, picture), name="making")
+        return self.progress
+
+    def check_free(self, model: MediaModel) -> None:
+        """Raises Busy while something is made."""
+        if self._task is None and not model.busy:
+            return
+        now = self._progress
+        done = f" (step {now.step} of {now.steps})" if now.steps else ""
+        raise Busy(
+            f"A {now.kind or 'video'} is being made{done}; one at a time is allowed. Wait for it, or cancel it.",
+            retry_after=5.0,
+        )
+
+    async def cancel(self) -> JobProgress:
+        """End the running work and drop the waiting result; returns when that is done."""
+        task = self._task
+        if task is not None:
+            # A second cancelling would end the waiting for the model's own end.
+            if self._progress.state is not JobState.CANCELLING:
+                self._update(state=JobState.CANCELLING)
+                task.cancel()
+            await asyncio.wait({task})
+            if self._task is task:
+                # It was cancelled before it had begun.
+                self._task = None
+                self._update(state=JobState.CANCELLED)
+                self._ended_works.labels(self._progress.kind, "cancelled").inc()
+        elif self._made is not None:
+            self._drop()
+            self._update(state=JobState.CANCELLED)
+        self._lent = None
+        return self.progress
+
+    def take(self) -> Made:
+        """Return the result, once; a second time only after `put_back`. Raises NotFound."""
+        made = self._made
+        if made is None:
+            raise NotFound(
+                "There is nothing to take: a result is handed over once, and dropped when nobody takes it within "
+                f"{self._keep_seconds / 60:.0f} minutes."
+            )
+        self._forget()
+        self._lent = made
+        self._update(state=JobState.TAKEN)
+        return made
+
+    def handed_over(self, made: Made) -> None:
+        """Note that the result of `take` has arrived."""
+        if self._lent is made:
+            self._lent = None
+
+    def put_back(self, made: Made) -> None:
+        """Keep the result of `take` again, since it did not arrive; not where newer work was begun
+        or it was cancelled.
+        """
+        if self._lent is made:
+            self._lent = None
+            self._keep(made)
+
+    async def close(self) -> None:
+        self._forget()
+        await self._tasks.close()
+
+    # The work
+
+    async def _run(
+        self, model: MediaModel, asked: VideoRequest | SoundRequest, seed: int, picture: bytes
+    ) -> None:
+        kind, result = _kind(asked), "error"
+        try:
+            if isinstance(asked, VideoRequest):
+                made = await self._assembly.video(model, asked, seed, picture)
+            else:
+                made = await self._assembly.sound(model, asked, seed)
+            result = "ok"
+            self._keep(made)
+        except asyncio.CancelledError:
+            result = "cancelled"
+            self._update(state=JobState.CANCELLED)
+            raise
+        except QwenCameraError as error:
+            self._fail(error)
+        except Exception as error:  # noqa: BLE001 - of any encoder: counted, logged, reported
+            log.error("generating failed", extra={"error": type(error).__name__})
+            self._fail(Internal("Something went wrong in the server. Its log has the details."))
+        finally:
+            self._update(elapsed=self._elapsed())
+            self._task = None
+            self._ended_works.labels(kind, result).inc()
+
+    def _elapsed(self) -> float:
+        return round(self._clock() - self._began, 1)
+
+    def _update(self, **changed: Any) -> None:
+        """Change fields of `progress`."""
+        self._progress = replace(self._progress, **changed)
+
+    def _fail(self, error: QwenCameraError) -> None:
+        fields = {"code": error.code, "message": error.message, "retryable": error.retryable}
+        self._update(state=JobState.FAILED, error=fields)
+
+    # The result
+
+    def _keep(self, made: Made) -> None:
+        self._made = made
+        self._update(
+            state=JobState.READY, phase="", bytes=len(made.data), media_type=made.media_type
+        )
+        loop = asyncio.get_running_loop()
+        self._expiry = loop.call_later(self._keep_seconds, self._expire)
+
+    def _expire(self) -> None:
+        self._drop()
+        self._update(state=JobState.EXPIRED)
+
+    def _drop(self) -> None:
+        """Drop and count a result that nobody took."""
+        if self._made is not None:
+            self._dropped_works.inc()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._made = self._lent = None
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
+
+
+def _kind(asked: VideoRequest | SoundRequest) -> str:
+    return "video" if isinstance(asked, VideoRequest) else "sound"

@@ -1,0 +1,251 @@
+"""Loads one model that makes videos or sound, and makes them for requests over a pair of pipes.
+
+    python -m server.features.generation.worker --model FOLDER --flow-shift 5.0
+
+Frames of `server.processes.wire`. In: `generate` (`id` and the fields of a `Task`; the payload is
+the first frame's RGB, its size the video's), `cancel` (`id`), `took` (`id`, `index`: a frame was
+worked off). Out: `loading` (`phase`), then `loaded` (`backend`, `rules`, `stoppable`, `seconds`) or
+`failed` (`code`, `message`) and an end. For each `generate`: `step` (`step`, `steps`), `frame`
+(`index`, `width`, `height`, payload RGB; at most `WINDOW` of them that were not taken) or `sound`
+(`rate`, `channels`, payload PCM), and in the end one of `done` (`count`), `cancelled` (`step`) and
+`error` (`code`, `message`); all with its `id`. The end of the input ends it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import queue
+import sys
+import threading
+import time
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from server.core import core_dumps
+from server.features.generation.rules import RulesError, is_pipeline, makes_sound, own_code
+from server.features.generation.worker import omni, pipelines, speech
+from server.features.generation.worker.backend import Backend, Loading, Refused, Task
+from server.features.generation.worker.stopping import Stop, Stopped
+from server.processes import wire
+from server.processes.worker_side import Channel, claim_input, claim_output, origin
+
+# Frames that the other side was sent and has not taken yet.
+WINDOW = 4
+# Sound is sent in pieces of this size.
+_PIECE_BYTES = 1024 * 1024
+_NO_MEMORY = (
+    "There was not enough memory{where}. Ask for something smaller or shorter, or load the model in a 16-bit data type; "
+    "one that makes videos also with VAE tiling or offloaded to main memory."
+)
+
+
+class Worker:
+    """One model. Work is done on the thread that calls `run`; another reads messages meanwhile."""
+
+    def __init__(self, incoming: BinaryIO, channel: Channel) -> None:
+        self._incoming = incoming
+        self.send = channel.send
+        self._waiting: queue.Queue[wire.Message] = queue.Queue(maxsize=4)
+        self._stop = Stop()
+        self._lock = threading.Lock()
+        # The piece in work, and one that was cancelled before it was begun
+        self._current: int | None = None
+        self._cancelled: int | None = None
+        self._step = 0
+        self._window = threading.Semaphore(WINDOW)
+
+    def read(self) -> None:
+        """Read messages until the input ends; then the process ends, whatever it does."""
+        try:
+            while (message := wire.read(self._incoming)) is not None:
+                if message.type == "generate":
+                    self._waiting.put(message)
+                elif message.type == "cancel":
+                    self._cancel(message.header.get("id"))
+                elif message.type == "took" and message.header.get("id") == self._current:
+                    self._window.release()
+        finally:
+            # Its keeper ends the processes that it has started.
+            os._exit(0)
+
+    def _cancel(self, id: Any) -> None:
+        with self._lock:
+            if id == self._current:
+                self._stop.set()
+                # Wake the one that waits for a frame to be taken.
+                self._window.release()
+            elif isinstance(id, int):
+                self._cancelled = id
+
+    def run(self, folder: Path, how: Loading) -> int:
+        """Load, then work until the input ends; the exit status when loading fails."""
+        began = time.monotonic()
+        self.send("loading", phase="starting")
+        try:
+            backend = self._load(folder, how)
+        except Exception as error:  # noqa: BLE001 - libraries raise anything
+            code, message = explained(error, " to load the model")
+            self.send("failed", code=code, message=message)
+            return 1
+        self.send(
+            "loaded",
+            backend=backend.name,
+            rules=backend.rules.message(),
+            stoppable=backend.stoppable,
+            seconds=round(time.monotonic() - began, 3),
+        )
+        while True:
+            self._generate(backend, self._waiting.get())
+
+    def _load(self, folder: Path, how: Loading) -> Backend:
+        if not folder.is_dir():
+            raise Refused(
+                "The model's folder is not there, or cannot be read. Give the folder of a model.",
+                "missing",
+            )
+        self.send("loading", phase="weights")
+        if not is_pipeline(folder):
+            return speech.load(folder, how, self._stop)
+        if file := own_code(folder):
+            raise Refused(
+                f"This model comes with code of its own ({file}), which is not run here. Choose a model without."
+            )
+        if omni.installed() and not makes_sound(folder):
+            try:
+                return omni.load(folder, how, self._stop)
+            except Exception as error:  # noqa: BLE001 - it knows fewer models, and fails in any way
+                at = origin(error)
+                print(f"vLLM-Omni does not load it ({at}): diffusers does", file=sys.stderr)
+        return pipelines.load(folder, how, self._stop)
+
+    def _generate(self, backend: Backend, message: wire.Message) -> None:
+        id = message.header.get("id")
+        with self._lock:
+            self._current, self._step = id, 0
+            self._window = threading.Semaphore(WINDOW)
+            self._stop.clear()
+            if id == self._cancelled:
+                self._stop.set()
+
+        def on_step(step: int, steps: int) -> None:
+            self._step = step
+            self.send("step", id=id, step=step, steps=steps)
+
+        try:
+            task = _task(message)
+            self._stop.check()
+            if backend.rules.output == "video":
+                count = 0
+                for count, frame in enumerate(backend.video(task, on_step), 1):
+                    self._window.acquire()
+                    self._stop.check()
+                    size = {"width": frame.shape[1], "height": frame.shape[0]}
+                    self.send("frame", frame.tobytes(), id=id, index=count - 1, **size)
+            else:
+                sound = backend.sound(task, on_step)
+                count = len(sound.pcm)
+                for at in range(0, count, _PIECE_BYTES):
+                    piece = sound.pcm[at : at + _PIECE_BYTES]
+                    self.send("sound", piece, id=id, rate=sound.rate, channels=sound.channels)
+            self.send("done", id=id, count=count)
+        except Stopped:
+            self.send("cancelled", id=id, step=self._step)
+        except Exception as error:  # noqa: BLE001 - libraries raise anything
+            code, text = explained(error, " for this")
+            self.send("error", id=id, code=code, message=text)
+        finally:
+            with self._lock:
+                self._current = None
+            _give_back()
+
+
+def _task(message: wire.Message) -> Task:
+    header = message.header
+    given = {f.name: header[f.name] for f in fields(Task) if f.name in header}
+    if message.payload:
+        shape = (int(header["height"]), int(header["width"]), 3)
+        given["picture"] = np.frombuffer(message.payload, np.uint8).reshape(shape)
+    return Task(**given)
+
+
+def explained(error: BaseException, where: str) -> tuple[str, str]:
+    """A code and a sentence.
+
+    The error's own text is left out, because it may repeat the prompt.
+    """
+    if isinstance(error, Refused):
+        return error.code, error.message
+    if isinstance(error, RulesError):
+        return "broken", str(error)
+    kind = type(error).__name__
+    if isinstance(error, MemoryError) or kind == "OutOfMemoryError" or "alloc" in str(error)[:400]:
+        return "no_memory", _NO_MEMORY.format(where=where)
+    if isinstance(error, ImportError) and error.name:
+        return (
+            "missing",
+            f"The package {error.name} is not in the models' environment. Install it there: "
+            "pip install -r requirements-models.txt",
+        )
+    if kind in ("SafetensorError", "OSError", "JSONDecodeError"):
+        return (
+            "broken",
+            f"The model's files are missing or broken ({origin(error)}). Fetch the model again.",
+        )
+    if isinstance(error, OSError):
+        return (
+            "broken",
+            f"A file is missing or cannot be used ({origin(error)}). If it is one of the model's, fetch the model again.",
+        )
+    return "failed", f"The model failed ({origin(error)}). Try other values, or another model."
+
+
+def _give_back() -> None:
+    """Memory that the last work left."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _arguments(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m server.features.generation.worker", allow_abbrev=False
+    )
+    parser.add_argument("--model", type=Path, required=True, help="its folder")
+    parser.add_argument("--dtype", default="auto", help="auto, float32, float16 or bfloat16")
+    parser.add_argument(
+        "--flow-shift", type=float, help="of the schedule; the model's own when left out"
+    )
+    parser.add_argument("--vae-slicing", action="store_true")
+    parser.add_argument("--vae-tiling", action="store_true")
+    parser.add_argument("--cpu-offload", action="store_true")
+    parser.add_argument(
+        "--compile", action="store_true", help="the transformer, before the first step"
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str]) -> int:
+    given = _arguments(argv)
+    channel = claim_output()
+    worker = Worker(claim_input(), channel)
+    threading.Thread(target=worker.read, name="reader", daemon=True).start()
+    how = Loading(
+        vae_slicing=given.vae_slicing,
+        vae_tiling=given.vae_tiling,
+        flow_shift=given.flow_shift,
+        cpu_offload=given.cpu_offload,
+        eager=not given.compile,
+        dtype=given.dtype,
+    )
+    return worker.run(given.model, how)
+
+
+if __name__ == "__main__":
+    core_dumps.forbid()
+    sys.exit(main(sys.argv[1:]))

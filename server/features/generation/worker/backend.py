@@ -1,0 +1,207 @@
+"""The protocol of all ways to make videos and sound, and their common parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.features.generation.rules import Rules
+
+# Called after each step: the number of steps done, and of all (0: unknown)
+OnStep = Callable[[int, int], None]
+
+
+class Refused(Exception):
+    """The model cannot do it; `message` is a sentence for people that holds nothing of what was
+    asked.
+
+    Outside the server's tree of errors: it stays in the worker's process.
+    """
+
+    def __init__(self, message: str, code: str = "refused") -> None:
+        super().__init__(message)
+        self.message = message
+        # "refused", "no_memory", "missing", "failed"
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One request, checked by its sender.
+
+    `picture` is RGB, (height, width, 3), of the video's size.
+    """
+
+    prompt: str
+    negative_prompt: str
+    guidance: float
+    steps: int
+    seed: int
+    width: int = 0
+    height: int = 0
+    frames: int = 0
+    fps: int = 0
+    seconds: float | None = None
+    picture: NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """PCM, 16 bit, little endian, channels in turn; `rate` in Hz."""
+
+    pcm: bytes
+    rate: int
+    channels: int
+
+
+class Backend(Protocol):
+    """A loaded model.
+
+    Its calls block until the work is done; they raise Refused, Stopped and what libraries raise.
+    """
+
+    name: str
+    rules: Rules
+    # Setting `stop` ends its work; else only the end of the process does.
+    stoppable: bool
+
+    def video(self, task: Task, on_step: OnStep) -> Iterator[NDArray[np.uint8]]:
+        """Frames in order, (height, width, 3) of RGB."""
+        ...
+
+    def sound(self, task: Task, on_step: OnStep) -> Sound: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """The options of loading."""
+
+    # The autoencoder works on one video of a batch, or on one tile of a picture, at a time: less
+    # memory, slower.
+    vae_slicing: bool = False
+    vae_tiling: bool = False
+    # The shift of a flow-matching schedule; None keeps that of the model's files.
+    flow_shift: float | None = None
+    # Parts wait in main memory until it is their turn on the GPU.
+    cpu_offload: bool = False
+    # False compiles the transformer first: minutes of waiting, then quicker steps.
+    eager: bool = True
+    # "auto": bfloat16 on a GPU, float32 without
+    dtype: str = "auto"
+
+
+def torch_device(how: Loading) -> str:
+    """ "cuda" (ROCm's name, too) or "cpu". Raises Refused."""
+    import torch
+
+    if torch.cuda.is_available():
+        if how.cpu_offload and find_spec("accelerate") is None:
+            raise Refused(
+                "cpu_offload needs the package accelerate, which is not in the models' environment. Install it there.",
+                "missing",
+            )
+        return "cuda"
+    if how.cpu_offload:
+        raise Refused(
+            "cpu_offload was asked for, and there is no GPU to take the load off. Load the model without it."
+        )
+    return "cpu"
+
+
+def torch_dtype(how: Loading, device: str) -> Any:
+    """Raises Refused."""
+    import torch
+
+    named = {
+        "auto": torch.bfloat16 if device == "cuda" else torch.float32,
+        "float32": torch.float32,
+        "float16": torch.float16,
+        "bfloat16": torch.bfloat16,
+    }
+    if how.dtype not in named:
+        raise Refused(f"The data type is not one of {', '.join(named)}. Choose one of these.")
+    return named[how.dtype]
+
+
+def dtype_word(version: str, since: tuple[int, int]) -> str:
+    """Return the name of the data type in `from_pretrained`: "dtype" from a version on,
+    "torch_dtype" before.
+    """
+    numbers = [int(part) for part in version.split(".")[:2] if part.isdigit()]
+    return "dtype" if tuple(numbers) >= since else "torch_dtype"
+
+
+def rgb_frames(made: Any) -> Iterator[NDArray[np.uint8]]:
+    """Frames of one video from whatever a pipeline gives for it: an array, a tensor, pictures,
+    lists of these.
+
+    Raises Refused when it is no video or no numbers.
+    """
+    while isinstance(made, list | tuple) and len(made) == 1:
+        made = made[0]
+    if isinstance(made, list | tuple):
+        for one in made:
+            yield from rgb_frames(one)
+        return
+    if hasattr(made, "detach"):
+        made = made.detach().cpu().float().numpy()
+    elif not isinstance(made, np.ndarray) and hasattr(made, "convert"):
+        made = np.asarray(made.convert("RGB"))
+    if not isinstance(made, np.ndarray):
+        raise Refused("The model gave something that is no video. Choose another model.", "failed")
+    while made.ndim > 4 and made.shape[0] == 1:
+        made = made[0]
+    if made.ndim == 3:
+        made = made[None]
+    if made.ndim != 4:
+        raise Refused("The model gave something that is no video. Choose another model.", "failed")
+    if made.shape[-1] not in (3, 4):
+        # Channels before the pixels, or before the frames.
+        made = np.moveaxis(made, 1 if made.shape[1] in (3, 4) else 0, -1)
+    if made.shape[-1] not in (3, 4):
+        raise Refused("The model gave something that is no video. Choose another model.", "failed")
+    for frame in made:
+        yield eight_bits(frame[..., :3])
+
+
+def eight_bits(frame: NDArray[Any]) -> NDArray[np.uint8]:
+    """A picture of 0 to 1, or already of 8 bits. Raises Refused for one with NaN."""
+    if frame.dtype == np.uint8:
+        return np.ascontiguousarray(frame)
+    if not np.isfinite(frame).all():
+        raise Refused(
+            "The model computed pictures that are no numbers (NaN). Load it with another data type: bfloat16 or float32.",
+            "failed",
+        )
+    return np.ascontiguousarray((frame * 255.0).round().clip(0, 255), np.uint8)
+
+
+def sound_of(made: Any, rate: int) -> Sound:
+    """Sound from whatever a model gives for it: samples of -1 to 1, (samples), (channels, samples)
+    or with ones in front.
+
+    Raises Refused.
+    """
+    while isinstance(made, list | tuple) and len(made) > 0:
+        made = made[0]
+    if hasattr(made, "detach"):
+        made = made.detach().cpu().float().numpy()
+    samples = np.asarray(made, np.float32)
+    while samples.ndim > 1 and samples.shape[0] == 1:
+        samples = samples[0]
+    if samples.ndim == 1:
+        samples = samples[None]
+    if samples.ndim != 2 or samples.shape[0] > 2 or samples.size == 0:
+        raise Refused("The model gave something that is no sound. Choose another model.", "failed")
+    if not np.isfinite(samples).all():
+        raise Refused(
+            "The model computed sound that is no numbers (NaN). Load it with another data type: float32.",
+            "failed",
+        )
+    pcm = (samples.T.clip(-1, 1) * 32767.0).round().astype("<i2")
+    return Sound(pcm.tobytes(), rate, samples.shape[0])

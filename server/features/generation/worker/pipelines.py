@@ -1,0 +1,238 @@
+"""Videos and sound with diffusers: any pipeline that it knows, chosen by the folder's own files."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.features.generation.rules import SAMPLE_RATE, FirstFrame, Output, Rules, pixel_rules
+from server.features.generation.worker.backend import (
+    Loading,
+    OnStep,
+    Refused,
+    Sound,
+    Task,
+    dtype_word,
+    rgb_frames,
+    sound_of,
+    torch_device,
+    torch_dtype,
+)
+from server.features.generation.worker.stopping import Stop, watch
+
+# The names of the pipelines' field for the length of a sound
+_LENGTHS = ("audio_length_in_s", "audio_end_in_s")
+
+
+def load(folder: Path, how: Loading, stop: Stop) -> DiffusersBackend:
+    """Raises Refused, RulesError and what diffusers raises."""
+    device = torch_device(how)
+    try:
+        import diffusers
+    except ImportError:
+        raise Refused(
+            "This model is a diffusers pipeline, and diffusers is not in the models' environment. Install it there: "
+            "pip install -r requirements-models.txt",
+            "missing",
+        ) from None
+    # Its warnings repeat what was asked.
+    diffusers.utils.logging.set_verbosity_error()
+    diffusers.utils.logging.disable_progress_bar()
+    pipe = diffusers.DiffusionPipeline.from_pretrained(
+        str(folder),
+        **{dtype_word(diffusers.__version__, (0, 42)): torch_dtype(how, device)},
+        local_files_only=True,
+        # Never a pickle, which may hold a program.
+        use_safetensors=True,
+    )
+    stop.check()
+    pipe.set_progress_bar_config(disable=True)
+    _shift(pipe, how)
+    vae = getattr(pipe, "vae", None)
+    for wanted, name in ((how.vae_slicing, "slicing"), (how.vae_tiling, "tiling")):
+        if wanted:
+            if not hasattr(vae, f"enable_{name}"):
+                raise Refused(
+                    f"vae_{name} was asked for, and this model's autoencoder has none. Load it without."
+                )
+            getattr(vae, f"enable_{name}")()
+    if how.cpu_offload:
+        pipe.enable_model_cpu_offload()
+    else:
+        pipe.to(device)
+    if not how.eager:
+        _compile(pipe)
+    return DiffusersBackend(pipe, folder, how, stop)
+
+
+def _shift(pipe: Any, how: Loading) -> None:
+    """Set the shift of the flow-matching schedule, where the scheduler has one that does not follow
+    the size.
+    """
+    scheduler = getattr(pipe, "scheduler", None)
+    if how.flow_shift is None or scheduler is None:
+        return
+    if scheduler.config.get("use_dynamic_shifting"):
+        return
+    for name in ("flow_shift", "shift"):
+        if name in scheduler.config:
+            changed = {name: how.flow_shift}
+            pipe.scheduler = type(scheduler).from_config(scheduler.config, **changed)
+            return
+
+
+def _compile(pipe: Any) -> None:
+    for name in ("transformer", "transformer_2", "unet"):
+        module = getattr(pipe, name, None)
+        if module is not None:
+            module.compile()
+
+
+def _for_pictures(pipe: Any) -> Any:
+    """The same parts as a pipeline that begins with a picture, of a model that does both (Wan 2.2
+    5B); else None.
+
+    Such a model has a time of its own for each part of a frame, and the first frame's is the end of
+    the way.
+    """
+    import diffusers
+
+    name = type(pipe).__name__.replace("Pipeline", "ImageToVideoPipeline")
+    if not pipe.config.get("expand_timesteps") or not hasattr(diffusers, name):
+        return None
+    return getattr(diffusers, name)(**pipe.components, expand_timesteps=True)
+
+
+class DiffusersBackend:
+    """One pipeline."""
+
+    name = "diffusers"
+    stoppable = True
+
+    def __init__(self, pipe: Any, folder: Path, how: Loading, stop: Stop) -> None:
+        self._pipe = pipe
+        self._stop = stop
+        self._takes = inspect.signature(pipe.__call__).parameters
+        self._for_pictures = None if "image" in self._takes else _for_pictures(pipe)
+        self.rules = self._read_rules(folder)
+        # Compiled code and hooks on its blocks do not go together: there it stops at the end of a
+        # step.
+        if how.eager:
+            watch(pipe.components.values(), stop)
+
+    def _read_rules(self, folder: Path) -> Rules:
+        takes = [
+            word
+            for word, names in (
+                ("negative", ("negative_prompt",)),
+                ("guidance", ("guidance_scale",)),
+                ("steps", ("num_inference_steps",)),
+                ("seconds", _LENGTHS),
+            )
+            if any(name in self._takes for name in names)
+        ]
+        output: Output = "video" if "num_frames" in self._takes else "audio"
+        if output == "audio" and not any(name in self._takes for name in _LENGTHS):
+            raise Refused(
+                f"{type(self._pipe).__name__} makes neither videos nor sound. Choose a model that does."
+            )
+        if output == "video" and "prompt" not in self._takes:
+            raise Refused(
+                f"{type(self._pipe).__name__} takes no sentence to make a video from. Choose a model that does."
+            )
+        first: FirstFrame = "never"
+        if "image" in self._takes:
+            first = (
+                "must" if self._takes["image"].default in (None, inspect.Parameter.empty) else "may"
+            )
+            # A pipeline of both kinds has its words first and can do without the picture.
+            if next(iter(self._takes)) == "prompt":
+                first = "may"
+        if self._for_pictures is not None:
+            self._for_pictures.set_progress_bar_config(disable=True)
+            first = "may"
+        factor, frame_step = pixel_rules(folder)
+        return Rules(output, factor, frame_step, first, tuple(takes), self._rate())
+
+    def _rate(self) -> int:
+        pipe = self._pipe
+        for part, name in (("vae", "sampling_rate"), ("vocoder", "sampling_rate")):
+            config = getattr(getattr(pipe, part, None), "config", None)
+            rate = getattr(config, name, None)
+            if isinstance(rate, int) and rate > 0:
+                return rate
+        return SAMPLE_RATE
+
+    def video(self, task: Task, on_step: OnStep) -> Iterator[NDArray[np.uint8]]:
+        asked: dict[str, Any] = {
+            "num_frames": task.frames,
+            "width": task.width,
+            "height": task.height,
+            "output_type": "np",
+        }
+        if task.picture is not None:
+            from PIL import Image
+
+            asked["image"] = Image.fromarray(task.picture)
+        # For models that were trained at several rates
+        for name in ("frame_rate", "fps"):
+            if name in self._takes:
+                asked[name] = task.fps
+        pipe = self._pipe if task.picture is None else self._for_pictures or self._pipe
+        made = self._call(pipe, asked, task, on_step)
+        yield from rgb_frames(made.frames)
+
+    def sound(self, task: Task, on_step: OnStep) -> Sound:
+        asked: dict[str, Any] = {}
+        if task.seconds is not None:
+            asked[next(name for name in _LENGTHS if name in self._takes)] = task.seconds
+        made = self._call(self._pipe, asked, task, on_step)
+        return sound_of(made.audios, self.rules.sample_rate)
+
+    def _call(self, pipe: Any, asked: dict[str, Any], task: Task, on_step: OnStep) -> Any:
+        import torch
+
+        asked |= {
+            "prompt": task.prompt,
+            "generator": torch.Generator("cpu").manual_seed(task.seed),
+        }
+        rules = self.rules
+        if task.negative_prompt and "negative" in rules.takes:
+            asked["negative_prompt"] = task.negative_prompt
+        if "guidance" in rules.takes:
+            asked["guidance_scale"] = task.guidance
+        if "steps" in rules.takes:
+            asked["num_inference_steps"] = task.steps
+
+        def step_done(step: int) -> None:
+            self._stop.check()
+            on_step(step + 1, task.steps)
+
+        if "callback_on_step_end" in self._takes:
+
+            def at_end(_: Any, step: int, __: Any, values: dict[str, Any]) -> dict[str, Any]:
+                step_done(step)
+                return values
+
+            asked["callback_on_step_end"] = at_end
+        elif "callback" in self._takes:
+            asked["callback"] = lambda step, _, __: step_done(step)
+        if "steps" in rules.takes and {"callback_on_step_end", "callback"} & self._takes.keys():
+            on_step(0, task.steps)
+        try:
+            return pipe(**asked)
+        except NameError as error:
+            # The image-to-video pipeline of Wan uses ftfy without asking whether it is there
+            # (diffusers 0.42).
+            raise Refused(
+                f"This pipeline needs the package {error.name}, which is not in the models' environment. Install it there: "
+                "pip install -r requirements-models.txt",
+                "missing",
+            ) from None
+        finally:
+            cast(Any, self._pipe).maybe_free_model_hooks()

@@ -1,0 +1,131 @@
+"""Speech and sound with transformers: any model that its `AutoModelForTextToWaveform` knows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.features.generation.rules import SAMPLE_RATE, Rules
+from server.features.generation.worker.backend import (
+    Loading,
+    OnStep,
+    Refused,
+    Sound,
+    Task,
+    dtype_word,
+    sound_of,
+    torch_device,
+    torch_dtype,
+)
+from server.features.generation.worker.stopping import Stop, watch
+
+# A sound of no given length, of a model that makes it token by token.
+_DEFAULT_SECONDS = 10.0
+
+
+def load(folder: Path, how: Loading, stop: Stop) -> SpeechBackend:
+    """Raises Refused and what transformers raises."""
+    for wanted, name in (
+        (how.vae_slicing, "vae_slicing"),
+        (how.vae_tiling, "vae_tiling"),
+        (not how.eager, "compile"),
+    ):
+        if wanted:
+            raise Refused(f"{name} was asked for, which is for videos. Load this model without it.")
+    device = torch_device(how)
+    if how.cpu_offload:
+        # It has no parts that could take turns.
+        device = "cpu"
+    import transformers
+
+    # Its warnings repeat what was asked.
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    # No code of the model's own is run; without this, transformers asks on standard input.
+    common: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    word = dtype_word(transformers.__version__, (4, 56))
+    try:
+        # Never a pickle, which may hold a program.
+        model = transformers.AutoModelForTextToWaveform.from_pretrained(
+            str(folder), **{word: torch_dtype(how, device)}, use_safetensors=True, **common
+        )
+    except ValueError as error:
+        if "trust_remote_code" in str(error):
+            raise Refused(
+                "This model comes with code of its own, which is not run here. Choose a model without."
+            ) from None
+        # Its text lists every class that it would have taken.
+        if "Unrecognized" not in str(error):
+            raise
+        raise Refused(
+            "This model makes neither speech nor sound that transformers knows of. Choose another, or load it as what it is."
+        ) from None
+    try:
+        reader = transformers.AutoProcessor.from_pretrained(str(folder), **common)
+    except (ValueError, OSError):
+        reader = transformers.AutoTokenizer.from_pretrained(str(folder), **common)
+    stop.check()
+    return SpeechBackend(model.to(device).eval(), reader, stop)
+
+
+class SpeechBackend:
+    """One model."""
+
+    name = "transformers"
+    stoppable = True
+
+    def __init__(self, model: Any, reader: Any, stop: Stop) -> None:
+        self._model = model
+        self._reader = reader
+        self._stop = stop
+        config = model.config
+        codec = getattr(config, "audio_encoder", None)
+        rate = getattr(config, "sampling_rate", None) or getattr(codec, "sampling_rate", None)
+        # Tokens a second, of a model that makes sound token by token
+        self._frame_rate = float(getattr(codec, "frame_rate", 0) or 0)
+        # A token's codes come one after another: so many steps later than the first the last one is
+        # whole.
+        self._late = max(0, int(getattr(getattr(config, "decoder", None), "num_codebooks", 1)) - 1)
+        self._by_tokens = bool(model.can_generate())
+        takes = ["seconds"] if self._by_tokens and self._frame_rate else []
+        self.rules = Rules("audio", takes=tuple(takes), sample_rate=int(rate or SAMPLE_RATE))
+        watch([model], stop)
+
+    def video(self, task: Task, on_step: OnStep) -> Iterator[NDArray[np.uint8]]:
+        raise Refused("This model makes sound and no videos.")
+
+    def sound(self, task: Task, on_step: OnStep) -> Sound:
+        import torch
+
+        torch.manual_seed(task.seed)
+        read = self._reader(text=[task.prompt], return_tensors="pt")
+        inputs = {name: value.to(self._model.device) for name, value in read.items()}
+        with torch.inference_mode():
+            if self._by_tokens:
+                made = self._model.generate(**inputs, **self._limits(task, on_step))
+            else:
+                made = self._model(**inputs).waveform
+                on_step(1, 1)
+        return sound_of(made, self.rules.sample_rate)
+
+    def _limits(self, task: Task, on_step: OnStep) -> dict[str, Any]:
+        stop, done = self._stop, 0
+        tokens = 0
+        if self._frame_rate:
+            seconds = _DEFAULT_SECONDS if task.seconds is None else task.seconds
+            tokens = max(1, round(seconds * self._frame_rate)) + self._late
+            on_step(0, tokens)
+
+        def each(*_: Any, **__: Any) -> Any:
+            nonlocal done
+            stop.check()
+            done += 1
+            on_step(done, tokens)
+            return False
+
+        limits: dict[str, Any] = {"do_sample": True, "stopping_criteria": [each]}
+        return limits | {"max_new_tokens": tokens} if tokens else limits

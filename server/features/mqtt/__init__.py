@@ -1,0 +1,47 @@
+"""Cameras over MQTT: topics, Home Assistant's discovery, states that go out, and requests that come in.
+
+`link.py` owns the connection; `client.py` alone knows the library, and is imported when MQTT_URL is set.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from server.app.api import Api
+
+
+def register(api: Api) -> None:
+    """Tell the broker of MQTT_URL of cameras: fixed ones that are to, and visitors' who agree."""
+    from server import __version__
+    from server.features.mqtt.messages import SetHomeAssistant
+    from server.features.mqtt.mqtt import Mqtt, MqttPlan
+    from server.features.mqtt.session_part import HomeAssistantDevice
+    from server.features.mqtt.settings import MqttSettings
+    from server.features.mqtt.topics import Topics
+
+    settings = MqttSettings.of(api.settings)
+    plan = MqttPlan(
+        settings.mqtt_broker,
+        str(settings.mqtt_ca or ""),
+        Topics(settings.mqtt_prefix, settings.mqtt_discovery_prefix),
+        settings.mqtt_visitors,
+    )
+    mqtt = Mqtt(
+        plan,
+        settings.listed_cameras(),
+        api.find("rtsp"),
+        api.metrics,
+        __version__,
+        find=api.sessions.get,
+    )
+    api.offer("mqtt", mqtt)
+    api.run("mqtt", start=mqtt.start, close=mqtt.close)
+    api.on_alert(mqtt.rang)
+    api.on_session_ended(mqtt.left)
+    if (visitors := mqtt.visitors) is not None:
+        api.session_part(lambda context: HomeAssistantDevice(context, visitors), SetHomeAssistant)
+
+    @api.operator_router("/api/operator/mqtt").get("")
+    async def seen() -> dict[str, object]:
+        return mqtt.seen()

@@ -1,0 +1,183 @@
+"""The library's client with bounds around what a broker sends. Imported when MQTT_URL is set."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections.abc import Callable
+from typing import Any
+
+from aiomqtt import Client, MqttError, ProtocolVersion, Will
+from aiomqtt.exceptions import MqttConnectError
+from paho.mqtt.client import MQTTMessage
+from paho.mqtt.enums import MQTTErrorCode
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from server.features.mqtt.address import MqttAddress
+from server.features.mqtt.incoming import MOST_BESIDE, MOST_PACKET, Flood, beside
+from server.features.mqtt.outgoing import Message
+from server.features.mqtt.retry import Trouble, refusal
+
+__all__ = ["BrokerClient", "MqttError"]
+
+# Seconds for a step: the answer to a connection, a subscription, a message
+STEP_SECONDS = 10.0
+# Seconds of silence after which the connection is asked whether it lives
+KEEPALIVE = 30
+# Kinds of packets, the upper half of their first byte
+_PUBLISH, _PUBACK = 3, 4
+# Those that answer what is sent here; the library would answer others, and keep the answers
+_KINDS = frozenset({2, _PUBLISH, _PUBACK, 9, 13, 14})
+# The quality that was subscribed to
+_AT_MOST_ONCE = 0
+# Packets of ours that wait while a message counts as taken: the question whether the connection lives
+_MOST_UNSENT = 1
+# The library would log each message of a flood. Messages are counted here instead.
+_SILENT = logging.Logger("mqtt", logging.CRITICAL + 1)
+
+
+class _Closing(ssl.SSLSocket):
+    """A socket that closes when its handshake fails: the library leaves it open."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except BaseException:
+            self.close()
+            raise
+
+
+class BrokerClient(Client):
+    """One connection: `async with` opens it. A packet that is too large or too much ends it unread."""
+
+    def __init__(
+        self,
+        address: MqttAddress,
+        *,
+        name: str,
+        will: Message,
+        tls: ssl.SSLContext | None,
+        hear: Callable[[str, bytes, bool], None],
+        clock: Callable[[], float],
+    ) -> None:
+        """`hear(topic, payload, retained)` gets each message."""
+        if tls is not None:
+            tls.sslsocket_class = _Closing
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.MaximumPacketSize = MOST_PACKET
+        properties.ReceiveMaximum = 1
+        super().__init__(
+            address.host,
+            address.port,
+            username=address.user or None,
+            password=address.password or None,
+            logger=_SILENT,
+            identifier=name,
+            protocol=ProtocolVersion.V5,
+            will=Will(will.topic, will.payload, qos=1, retain=will.retain),
+            clean_start=True,
+            timeout=STEP_SECONDS,
+            keepalive=KEEPALIVE,
+            properties=properties,
+            tls_context=tls,
+        )
+        self._hear = hear
+        self._now = clock
+        self._flood = Flood(clock())
+        # Why this side has ended it; None: it has not
+        self.trouble: Trouble | None = None
+        self._client.connect_timeout = STEP_SECONDS / 2
+        self._client.on_message = self._heard
+        self._receive = self._client._sock_recv
+        self._handle = self._client._packet_handle
+        # The library has no other place for a bound; tests/project/test_dependencies.py guards it.
+        setattr(self._client, "_sock_recv", self._bounded)  # noqa: B010
+        setattr(self._client, "_packet_handle", self._checked)  # noqa: B010
+
+    def _bounded(self, size: int) -> bytes:
+        """Read at most `size` bytes. Raises ConnectionError, which ends the connection."""
+        if self.trouble is None and size > MOST_PACKET:
+            self.trouble = Trouble.LARGE
+        if self.trouble is not None:
+            raise ConnectionError
+        first = not self._client._in_packet["command"]
+        data = self._receive(size)
+        now = self._now()
+        if not self._flood.read(len(data), now) or (first and not self._flood.packet(now)):
+            self.trouble = Trouble.FLOOD
+        elif first and data and not _is_expected(data[0]):
+            self.trouble = Trouble.MALFORMED
+        if self.trouble is not None:
+            raise ConnectionError
+        return data
+
+    def _checked(self) -> MQTTErrorCode:
+        """Have a whole packet read, unless the library would need long for what it holds beside a payload."""
+        packet = self._client._in_packet
+        message = packet["command"] >> 4 == _PUBLISH
+        if beside(packet["packet"], message=message) > MOST_BESIDE:
+            self.trouble = Trouble.LARGE
+            return MQTTErrorCode.MQTT_ERR_PROTOCOL
+        return self._handle()
+
+    def _heard(self, client: object, userdata: object, message: MQTTMessage) -> None:
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            topic = ""
+        self._hear(topic, bytes(message.payload), bool(message.retain))
+
+    async def send(self, message: Message) -> None:
+        """Send a message, and wait until the broker has it. Raises MqttError."""
+        await self.publish(message.topic, message.payload, qos=1, retain=message.retain)
+        if len(self._client._out_packet) > _MOST_UNSENT:
+            # It says that it has what was never sent: without an end, this would pile up.
+            self.trouble = Trouble.MALFORMED
+            raise MqttError("a message was acknowledged before it was sent")
+
+    async def hear_of(self, topics: list[str]) -> None:
+        """Subscribe, to messages of others alone. Raises MqttError; also for a refused topic."""
+        options = SubscribeOptions(qos=0, noLocal=True)
+        codes = await self.subscribe([(topic, options) for topic in topics])
+        if any(getattr(code, "value", code) >= 128 for code in codes):
+            self.trouble = Trouble.CREDENTIALS
+            raise MqttError("a topic was refused")
+
+    async def ended(self) -> None:
+        """Wait for the end of the connection. Raises MqttError."""
+        async for _ in self.messages:
+            pass
+
+    def drop(self, trouble: Trouble | None = None) -> None:
+        """End the connection at once, so that the broker tells others with the will."""
+        self.trouble = self.trouble or trouble or Trouble.ENDED
+        # Reads, finds the trouble, and closes the socket.
+        self._client.loop_read()
+        if self._disconnected.done() and not self._disconnected.cancelled():
+            # Looked at: nobody waits for it any more.
+            self._disconnected.exception()
+
+
+def _is_expected(first: int) -> bool:
+    """Find whether a packet may begin so; messages of another quality would be kept by the library."""
+    kind = first >> 4
+    return kind in _KINDS and (kind != _PUBLISH or first >> 1 & 3 == _AT_MOST_ONCE)
+
+
+def trouble_of(error: BaseException) -> Trouble:
+    """Name the trouble of a connection that failed."""
+    if isinstance(error, MqttConnectError):
+        value: Any = getattr(error.rc, "value", error.rc)
+        return refusal(value if isinstance(value, int) else 0)
+    cause = error.__cause__ or error.__context__
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return Trouble.CERTIFICATE
+    if isinstance(cause, TimeoutError) and "timed out" in str(error).lower():
+        return Trouble.SILENT
+    if isinstance(cause, ssl.SSLError):
+        return Trouble.MALFORMED
+    if isinstance(cause, OSError):
+        return Trouble.UNREACHABLE
+    return Trouble.ENDED if isinstance(error, MqttError) else Trouble.MALFORMED

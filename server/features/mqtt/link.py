@@ -1,0 +1,228 @@
+"""The connection to the broker: opened again whenever it ends, one message at a time, closed with a word."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import secrets
+import ssl
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from server.core.aio import TaskSet, cancel_and_wait, supervise
+from server.features.mqtt import retry
+from server.features.mqtt.address import MqttAddress
+from server.features.mqtt.metrics import MqttMetrics
+from server.features.mqtt.outgoing import Message, Outgoing
+from server.features.mqtt.retry import SENTENCES, Trouble
+from server.features.mqtt.topics import OFFLINE, ONLINE, Topics
+from server.fetch import network
+
+if TYPE_CHECKING:
+    from server.features.mqtt.client import BrokerClient
+
+log = logging.getLogger(__name__)
+
+# Seconds for the last words to the broker, and for its farewell
+LAST_SECONDS = 2.0
+
+
+class Link:
+    """Owner of the connection and of what waits for it. Everything belongs to the event loop.
+
+    With each connection `on_up` puts all that is to be known; what waited before is news alone.
+    """
+
+    def __init__(
+        self,
+        address: MqttAddress,
+        ca: str,
+        topics: Topics,
+        metrics: MqttMetrics,
+        hears: tuple[str, ...],
+        *,
+        on_up: Callable[[], None],
+        hear: Callable[[str, bytes, bool], None],
+        clock: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        """`ca`: a PEM file with the authority of its certificate, "" for the system's. `hears`: the topics of
+        `hear(topic, payload, retained)`.
+        """
+        self._address = address
+        self._ca = ca
+        self._topics = topics
+        self._metrics = metrics
+        self._hears = hears
+        self._on_up = on_up
+        self._hear = hear
+        self._clock = clock
+        self._chance = chance
+        self._name = f"{topics.prefix}-{secrets.token_hex(4)}"
+        self._outgoing = Outgoing()
+        self._changed = asyncio.Event()
+        self._closing = asyncio.Event()
+        # Set while nothing waits and nothing is on its way
+        self._idle = asyncio.Event()
+        # Set while no connection is open
+        self._over = asyncio.Event()
+        self._tasks = TaskSet("mqtt")
+        self.up = False
+        self.trouble: Trouble | None = None
+        self.sent = 0
+        self._failures = 0
+        self._due = clock()
+
+    def start(self) -> None:
+        self._tasks.spawn(supervise(self._step, name="mqtt"), name="link")
+
+    def put(self, message: Message) -> None:
+        """Send a message when the broker takes it; the newest of a topic replaces one that waits."""
+        if self._closing.is_set():
+            self._drop(["closed"])
+            return
+        self._drop(self._outgoing.put(message, self._clock()))
+        self._idle.clear()
+        self._changed.set()
+
+    def forget(self, root: str) -> None:
+        """Send nothing more whose topic begins with `root`."""
+        self._drop(self._outgoing.forget(root))
+
+    def seen(self) -> dict[str, object]:
+        """Describe the connection for operators; without user and password."""
+        return {
+            "broker": self._address.shown,
+            "state": "connected" if self.up else "waiting",
+            "trouble": str(self.trouble or ""),
+            "detail": SENTENCES[self.trouble] if self.trouble is not None else "",
+            "retry_seconds": None if self.up else max(0, round(self._due - self._clock())),
+            "waiting": len(self._outgoing),
+            "sent": self.sent,
+        }
+
+    def _drop(self, reasons: list[str]) -> None:
+        for reason in reasons:
+            self._metrics.dropped.labels(reason).inc()
+
+    async def _step(self) -> float:
+        """Connect, and stay. Returns the seconds until the next attempt."""
+        began = self._clock()
+        # Here, so that whoever sets no MQTT_URL does not need it.
+        from server.features.mqtt.client import MqttError, trouble_of
+
+        client: BrokerClient | None = None
+        trouble: Trouble | None = None
+        try:
+            client = await self._client()
+            await self._connected(client)
+        except (MqttError, OSError, ssl.SSLError, network.FetchError) as error:
+            mine = client.trouble if client is not None else Trouble.CERTIFICATE
+            trouble = mine or trouble_of(error)
+        finally:
+            self.up = False
+            if client is not None:
+                client.drop()
+            self._over.set()
+        if self._closing.is_set():
+            await asyncio.Event().wait()
+        trouble = trouble or Trouble.ENDED
+        self._metrics.failures.labels(trouble.value).inc()
+        if trouble is not self.trouble:
+            log.warning("no connection to the MQTT broker", extra={"reason": trouble.value})
+        self.trouble = trouble
+        if self._clock() - began >= retry.GOOD_SECONDS:
+            self._failures = 0
+        pause = retry.pause(self._failures, trouble, self._chance())
+        self._failures += 1
+        self._due = self._clock() + pause
+        return pause
+
+    async def _client(self) -> BrokerClient:
+        """Make a connection that is not open yet. Raises OSError, FetchError for unreadable authorities."""
+        from server.features.mqtt.client import BrokerClient
+
+        tls = None
+        if self._address.tls:
+            tls = await asyncio.to_thread(network.authorities, self._ca)
+        return BrokerClient(
+            self._address,
+            name=self._name,
+            will=Message(self._topics.status, OFFLINE, retain=True),
+            tls=tls,
+            hear=self._hear,
+            clock=self._clock,
+        )
+
+    async def _connected(self, client: BrokerClient) -> None:
+        from server.features.mqtt.client import trouble_of
+
+        async with client:
+            await client.hear_of(list(self._hears))
+            self._over.clear()
+            self.up, self.trouble = True, None
+            log.info("connected to the MQTT broker")
+            self._drop(self._outgoing.keep_news())
+            self.put(Message(self._topics.status, ONLINE, retain=True))
+            self._on_up()
+            work = [
+                asyncio.create_task(client.ended(), name="mqtt/ended"),
+                asyncio.create_task(self._send(client), name="mqtt/send"),
+                asyncio.create_task(self._closing.wait(), name="mqtt/closing"),
+            ]
+            try:
+                await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                self.up = False
+                await cancel_and_wait(work)
+            if self._closing.is_set():
+                await client.send(Message(self._topics.status, OFFLINE, retain=True))
+                return
+            # Of both, or the loop would log the one that nobody looked at.
+            errors = [task.exception() for task in work[:2] if not task.cancelled()]
+            for error in errors:
+                if error is not None:
+                    # Without a farewell, so that the broker tells others with the will.
+                    client.drop(trouble_of(error))
+                    raise error
+
+    async def _send(self, client: BrokerClient) -> None:
+        """Send what waits, one message after another, until the connection ends."""
+        while True:
+            self._changed.clear()
+            self._drop(self._outgoing.stale(self._clock()))
+            message = self._outgoing.next()
+            if message is None:
+                self._idle.set()
+                await self._changed.wait()
+                continue
+            try:
+                await client.send(message)
+            except BaseException:
+                # Nobody knows whether it arrived: once more is better than never.
+                self._drop(self._outgoing.again())
+                raise
+            self.sent += 1
+            self._metrics.sent.inc()
+
+    async def close(self, last: Sequence[Message] = ()) -> None:
+        """Tell the broker `last` and that this server goes, and forget what waits. Safe to call twice."""
+        if last and self.up:
+            self._drop(self._outgoing.clear())
+            for message in last:
+                self.put(message)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LAST_SECONDS):
+                    await self._idle.wait()
+        self._closing.set()
+        self._drop(self._outgoing.clear())
+        if self.up:
+            # The farewell goes to the broker within a moment, or the broker tells the will.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LAST_SECONDS):
+                    await self._over.wait()
+        await self._tasks.close()
+        self._drop(self._outgoing.clear())

@@ -1,0 +1,27 @@
+"""Fixed cameras, which need no browser: their list, their connections, their sessions.
+
+`worker/` reads and decodes one camera in a process of its own. Visitors' cameras live in `rtc/`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from server.app.api import Api
+
+
+def register(api: Api) -> None:
+    """Connect to the cameras of STANDING_CAMERAS, and tell operators of them."""
+    from server.features.rtsp.routes import add_routes
+    from server.features.rtsp.settings import RtspSettings
+    from server.features.rtsp.standing import StandingCameras
+
+    listed = RtspSettings.of(api.settings).listed_cameras()
+    cameras = StandingCameras(
+        listed, api.sessions, api.metrics, api.new_session_id, on_alert=api.alert
+    )
+    api.run("fixed cameras", start=cameras.start, close=cameras.close)
+    api.on_engine_changed(cameras.engine_changed)
+    add_routes(api, cameras)
+    api.offer("rtsp", cameras)

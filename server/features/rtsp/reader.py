@@ -1,0 +1,245 @@
+"""One standing camera: its process, started again whenever it ends, and the way of its pictures."""
+
+from __future__ import annotations
+
+import logging
+import random
+import secrets
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import av
+import numpy as np
+from prometheus_client import Counter
+
+from server.camera.camera import Camera
+from server.camera.feed import Feed
+from server.core.aio import TaskSet, supervise
+from server.core.frames import Frame
+from server.features.rtsp.camera_list import StandingCamera
+from server.features.rtsp.reconnect import Reconnect, StandingState
+from server.features.rtsp.worker.trouble import Trouble
+from server.processes.process import ProcessFailed
+from server.processes.wire import Message
+from server.processes.worker_process import WorkerProcess, environment
+
+log = logging.getLogger(__name__)
+
+_ROOT = Path(__file__).resolve().parents[3]
+# Seconds between two looks at what is due
+LOOK_SECONDS = 0.25
+# Pictures a second while somebody has just asked, and until the first one has come
+AWAKE_FPS = 8.0
+# Largest side of a picture in pixels, as for visitors' cameras
+MAX_SIDE = 4096
+_CODECS = frozenset({"H264", "H265", "JPEG"})
+
+
+@dataclass(slots=True)
+class Facts:
+    """State and codec that the process reports for operators; checked, because its input is untrusted."""
+
+    codec: str = ""
+    fps: float = 0.0
+    # Frames of the present connection
+    decoded: int = 0
+    dropped: int = 0
+    # Attempts since the start that failed, and connections that ended
+    failures: int = field(default=0)
+
+
+class Reader:
+    """Reads one camera from `start` to `close`. Everything belongs to the event loop.
+
+    `wanted` gives the pictures a second that are needed now; 0: nothing is decoded.
+    """
+
+    def __init__(
+        self,
+        camera: StandingCamera,
+        into: Camera,
+        failures: Counter,
+        wanted: Callable[[], float],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._camera = camera
+        self._into = into
+        self._failures = failures
+        self._wanted = wanted
+        self._clock = clock
+        self._chance = chance
+        self.life = Reconnect(clock())
+        self.facts = Facts()
+        self._worker: WorkerProcess | None = None
+        self._feed: Feed | None = None
+        # The rate that the process got last; None before
+        self._rate: float | None = None
+        # The reason that the process gave for its end; None before
+        self._reason: tuple[Trouble, str] | None = None
+        self._tasks = TaskSet("standing")
+
+    def start(self) -> None:
+        self._tasks.spawn(supervise(self._step, name="standing"), name=self._camera.name)
+
+    def hurry(self) -> None:
+        """Try again now, because an operator has mended something."""
+        if self.life.state is StandingState.WAITING:
+            self.life.due = self._clock()
+
+    def asked(self) -> None:
+        """Send the process the wanted rate at once."""
+        worker, rate = self._worker, self._wanted()
+        if worker is None:
+            return
+        if self.life.state is not StandingState.LIVE:
+            rate = max(rate, AWAKE_FPS)
+        if rate != self._rate:
+            self._rate = rate
+            worker.send({"type": "want", "rate": rate})
+
+    async def _step(self) -> float:
+        """Do what is due. Returns the seconds until the next look."""
+        now = self._clock()
+        if self._worker is None and now >= self.life.due:
+            await self._begin()
+        elif self._worker is not None and self.life.too_late(now):
+            self._reason = self._reason or (Trouble.SILENT, "")
+            self._worker.kill()
+        self.asked()
+        return LOOK_SECONDS
+
+    async def _begin(self) -> None:
+        self.life.begin(self._clock())
+        self.facts = Facts(failures=self.facts.failures)
+        self._reason, self._rate = None, None
+        worker = WorkerProcess(
+            on_message=lambda message: self._receive(worker, message),
+            # Whatever a library prints may quote the camera.
+            on_line=lambda _: None,
+            on_exit=lambda status: self._exited(worker),
+            quiet=lambda: True,
+        )
+        camera = self._camera
+        # Before it runs: it may end at once.
+        self._worker = worker
+        try:
+            argv = (sys.executable, "-m", "server.features.rtsp.worker")
+            # One thread for the tables of numpy's library, which reserve memory.
+            await worker.start(argv, environment({"OPENBLAS_NUM_THREADS": "1"}), _ROOT)
+        except ProcessFailed:
+            self._worker = None
+            self._failed(Trouble.CRASHED, "")
+            return
+        worker.send(
+            {
+                "type": "camera",
+                "url": camera.url,
+                "user": camera.user,
+                "password": camera.password,
+                "ca": camera.ca,
+                "clear_password": camera.clear_password,
+            }
+        )
+        self._rate = None
+        self.asked()
+
+    def _receive(self, worker: WorkerProcess, message: Message) -> None:
+        """Act on a message of the process. Raises for a malformed one, which ends the process."""
+        if worker is not self._worker:
+            return
+        header = message.header
+        match message.type:
+            case "playing":
+                codec = str(header["codec"])
+                self.facts.codec = codec if codec in _CODECS else ""
+                self._feed = self._into.new_feed(steered=False)
+                self._into.open_feed(self._feed)
+                self._feed.connected()
+            case "alive":
+                self._alive(float(header["at"]), float(header["fps"]))
+                self.facts.decoded = int(header["decoded"])
+                dropped = int(header["dropped"])
+                self._count_dropped(dropped - self.facts.dropped)
+                self.facts.dropped = dropped
+            case "frame":
+                frame = _frame(message, self._clock())
+                if self.life.state is not StandingState.LIVE:
+                    self.life.live(self._clock())
+                    log.info("a standing camera is live", extra={"kind": self.facts.codec})
+                if self._feed is not None:
+                    self._feed.frame(frame)
+                worker.send({"type": "taken"})
+            case "failed":
+                self._reason = (Trouble(header["trouble"]), _codec_name(str(header["detail"])))
+
+    def _alive(self, at: float, fps: float) -> None:
+        """Note frames that nobody needed decoded: the camera is live all the same."""
+        self.facts.fps = max(0.0, min(1000.0, fps))
+        if self._feed is not None:
+            self._feed.watch.frame(self._clock(), min(at, self._clock()))
+
+    def _count_dropped(self, count: int) -> None:
+        if self._feed is not None and count > 0:
+            self._feed.dropped("not_needed", count)
+
+    def _exited(self, worker: WorkerProcess) -> None:
+        if worker is not self._worker:
+            return
+        self._worker = None
+        trouble, detail = self._reason or (Trouble.CRASHED, "")
+        self._failed(trouble, detail)
+        # Its pipes and tasks; the process has gone.
+        self._tasks.spawn(worker.stop(), name="stop")
+
+    def _failed(self, trouble: Trouble, detail: str) -> None:
+        feed, self._feed = self._feed, None
+        if feed is not None:
+            feed.ended()
+        self.facts.failures += 1
+        self._failures.labels(trouble.value).inc()
+        if self.life.trouble is not trouble:
+            log.warning("a standing camera has no picture", extra={"reason": trouble.value})
+        self.life.fail(self._clock(), trouble, self._chance(), detail)
+
+    async def close(self) -> None:
+        """End its process and its attempts. Safe to call twice."""
+        worker, self._worker = self._worker, None
+        await self._tasks.close()
+        if worker is not None:
+            await worker.stop()
+        feed, self._feed = self._feed, None
+        if feed is not None:
+            feed.ended()
+
+
+def _codec_name(text: str) -> str:
+    return "".join(one for one in text[:16] if one.isascii() and (one.isalnum() or one == "-"))
+
+
+def _frame(message: Message, now: float) -> Frame:
+    """Make a frame of a picture. Raises ValueError when its size is none or its bytes do not fit."""
+    width, height = int(message.header["width"]), int(message.header["height"])
+    bounded = 2 <= width <= MAX_SIDE and 2 <= height <= MAX_SIDE
+    if not bounded or width % 2 or height % 2 or len(message.payload) != width * height * 3 // 2:
+        raise ValueError("a picture's size is not as it has to be")
+    planes = np.frombuffer(message.payload, np.uint8).reshape(height * 3 // 2, width)
+    image = av.VideoFrame.from_ndarray(planes, format="yuv420p")
+    image.colorspace = int(message.header["colorspace"])
+    image.color_range = int(message.header["color_range"])
+    # Both processes read the same clock.
+    at = min(float(message.header["at"]), now)
+    return Frame(
+        id=secrets.token_hex(8),
+        image=image,
+        width=width,
+        height=height,
+        captured=at,
+        captured_sender=None,
+        arrived=now,
+        rtp_time=int(at * 90_000),
+    )

@@ -1,0 +1,255 @@
+"""The house's cameras together: a session and a reader for each, and what operators see of them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from server.core import messages as wire
+from server.core.aio import log_failure
+from server.core.alert import Alert
+from server.core.errors import NotFound
+from server.core.metrics import Metrics
+from server.features.rtsp.camera_list import StandingCamera
+from server.features.rtsp.reader import AWAKE_FPS, Reader
+from server.features.rtsp.reconnect import StandingState
+from server.features.rtsp.worker.trouble import Trouble
+from server.session.session import Session
+from server.session_manager import SessionManager
+
+# Pictures a second while a socket is open
+WATCHED_FPS = 2.0
+# Seconds for which a question or an operator's look keeps the camera awake beyond what it names
+LOOK_SECONDS = 5.0
+
+# Said to operators, who can mend it
+SENTENCES = {
+    Trouble.UNREACHABLE: "Nothing answers at its address. Check that the camera is on, and the host and port of its url.",
+    Trouble.CERTIFICATE: "Its certificate is not trusted. Set ca to a PEM file with its authority.",
+    Trouble.CREDENTIALS: "It refuses the user and password. Correct them in the list of cameras, and start the server again.",
+    Trouble.CLEAR_PASSWORD: "It asks for the password in clear text. Use rtsps or https, have it ask by Digest, or set clear_password = true.",
+    Trouble.REDIRECT: "It names another address, which is not followed. Write that address into its url if it is right.",
+    Trouble.NOT_FOUND: "It has no stream at this path. Correct the path of its url.",
+    Trouble.REFUSED: "It refuses to play. It may be busy, or not send RTP over TCP.",
+    Trouble.CODEC: "It sends a codec that is not read here. Have it send H.264 or H.265, or JPEGs over HTTP.",
+    Trouble.FORMAT: "Its pictures are not 4:2:0 with 8 bits. Choose another profile in the camera.",
+    Trouble.SIZE: "Its pictures are too large: a side may have 4096 pixels. Choose a smaller resolution in the camera.",
+    Trouble.MEMORY: "Its stream needs more memory than a camera may have. Choose a smaller resolution in the camera.",
+    Trouble.SILENT: "It is connected and sends nothing.",
+    Trouble.ENDED: "It has closed the connection.",
+    Trouble.MALFORMED: "It sends something that cannot be read.",
+    Trouble.DEVICE_MISSING: "There is no such device. Check that the camera is plugged in; ls /dev/video* shows those that there are.",
+    Trouble.DEVICE_FORBIDDEN: "The server's user may not open this device. Add the user to the group video, and start the server again.",
+    Trouble.DEVICE_OTHER: "This device is no camera that can be read. A camera often has two; name the other one.",
+    Trouble.DEVICE_BUSY: "Another program uses this device. End that program.",
+    Trouble.CRASHED: "The process that reads it has ended.",
+}
+
+
+@dataclass(slots=True)
+class _One:
+    camera: StandingCamera
+    session: Session
+    reader: Reader
+    # Until when somebody has asked for pictures, monotonic seconds
+    awake: float = 0.0
+    # Watches of the list that have not begun, by their number, with the reason
+    unwatched: dict[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CameraReport:
+    """A camera as other programs of the house hear of it."""
+
+    camera: StandingCamera
+    live: bool
+    # The last description; "" before the first
+    described: str
+    # True for each watch whose condition holds; None: unknown now
+    watches: dict[str, bool | None]
+
+
+class StandingCameras:
+    """Owner of the house's cameras. `start` begins their sessions, `close` ends their processes."""
+
+    def __init__(
+        self,
+        cameras: Sequence[StandingCamera],
+        sessions: SessionManager,
+        metrics: Metrics,
+        new_id: Callable[[], str],
+        *,
+        on_alert: Callable[[Alert], None] = lambda alert: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`on_alert`: called with each ring of their watches."""
+        self._on_alert = on_alert
+        self._cameras = tuple(cameras)
+        self._sessions = sessions
+        # reason: see worker/trouble.py
+        self._failures = metrics.counter(
+            "standing_failures_total",
+            "Connections to fixed cameras that failed or ended",
+            "reason",
+        )
+        self._new_id = new_id
+        self._clock = clock
+        self._ones: dict[str, _One] = {}
+        metrics.gauge(
+            "standing_cameras",
+            "Cameras of the house by state",
+            ("state",),
+            lambda: {
+                (state.value,): sum(one.reader.life.state is state for one in self._ones.values())
+                for state in StandingState
+            },
+        )
+
+    def __len__(self) -> int:
+        return len(self._ones)
+
+    def start(self) -> None:
+        for camera in self._cameras:
+            self._ones[camera.name] = one = self._make(camera)
+            one.reader.start()
+
+    def _make(self, camera: StandingCamera) -> _One:
+        session = self._sessions.stand(self._new_id())
+        session.stand(camera.engines, self._on_alert, camera.name)
+        reader = Reader(camera, session.camera, self._failures, lambda: self._wanted(one))
+        one = _One(camera, session, reader)
+        send = session.camera.on_sender
+
+        def on_sender(wake_ms: int | None) -> None:
+            if wake_ms is not None:
+                one.awake = max(one.awake, self._clock() + wake_ms / 1000)
+            reader.asked()
+            send(wake_ms)
+
+        session.camera.on_sender = on_sender
+        session.camera.watched = bool(camera.watches)
+        one.unwatched = dict.fromkeys(range(len(camera.watches)), "")
+        self._watch(one)
+        if camera.describe:
+            session.handle(wire.Settings(type="settings", describe=True))
+        return one
+
+    def _watch(self, one: _One) -> None:
+        """Begin the watches that the engine can do; the others wait for another engine."""
+        for number in list(one.unwatched):
+            asked = wire.Watch(
+                type="watch",
+                id=_watch_id(number),
+                condition=one.camera.watches[number],
+                repeat=True,
+            )
+            reason = one.session.watch_for(asked)
+            if reason:
+                one.unwatched[number] = reason
+            else:
+                del one.unwatched[number]
+
+    def engine_changed(self) -> None:
+        """Begin the watches that the engine before could not do."""
+        for one in self._ones.values():
+            self._watch(one)
+
+    def _wanted(self, one: _One) -> float:
+        """Return the pictures a second that somebody needs of a camera now."""
+        camera = one.session.camera
+        rate = 0.0
+        if self._clock() < one.awake:
+            rate = AWAKE_FPS
+        if camera.on_sample is not None:
+            rate = max(rate, float(camera.sender().idle.max_framerate))
+        if self._sessions.listens(one.session.id):
+            rate = max(rate, WATCHED_FPS)
+        return rate
+
+    def reports(self, names: Sequence[str]) -> list[CameraReport]:
+        """Describe cameras for other programs of the house."""
+        return [self._report(self._ones[name]) for name in names if name in self._ones]
+
+    def _report(self, one: _One) -> CameraReport:
+        known = {info.id: info for info in one.session.watches()}
+        return CameraReport(
+            one.camera,
+            one.reader.life.state is StandingState.LIVE,
+            one.session.described,
+            {
+                condition: watch.holds if (watch := known.get(_watch_id(number))) else None
+                for number, condition in enumerate(one.camera.watches)
+            },
+        )
+
+    def find(self, name: str) -> Session:
+        """Return the session of a camera, which somebody is about to use. Raises NotFound."""
+        one = self._find(name)
+        one.awake = self._clock() + LOOK_SECONDS
+        one.reader.asked()
+        return one.session
+
+    def session(self, name: str) -> Session:
+        """Return the session of a camera without waking it. Raises NotFound."""
+        return self._find(name).session
+
+    def _find(self, name: str) -> _One:
+        one = self._ones.get(name)
+        if one is None:
+            raise NotFound(
+                "There is no camera of this name. GET /api/operator/cameras lists them; STANDING_CAMERAS has the list."
+            )
+        return one
+
+    def hurry(self, name: str) -> None:
+        """Try to reach a camera now. Raises NotFound."""
+        self._find(name).reader.hurry()
+
+    def seen(self) -> list[dict[str, object]]:
+        """Describe all cameras for operators, in the order of the list; without credentials."""
+        now = self._clock()
+        return [self._seen(one, now) for one in self._ones.values()]
+
+    def _seen(self, one: _One, now: float) -> dict[str, object]:
+        life, facts, frame = one.reader.life, one.reader.facts, one.session.camera.newest
+        trouble = life.trouble
+        return {
+            "name": one.camera.name,
+            "where": one.camera.where,
+            "state": life.state.value,
+            "trouble": trouble.value if trouble is not None else "",
+            "detail": SENTENCES[trouble] if trouble is not None else "",
+            "sends": life.detail,
+            "since_seconds": max(0, round(now - life.since)),
+            "retry_seconds": (
+                max(0, round(life.due - now)) if life.state is StandingState.WAITING else None
+            ),
+            "codec": facts.codec,
+            "fps": facts.fps,
+            "width": frame.width if frame is not None else None,
+            "height": frame.height if frame is not None else None,
+            "failures": facts.failures,
+            "watches": len(one.camera.watches) - len(one.unwatched),
+            "unwatched": [
+                {"condition": one.camera.watches[number], "reason": reason}
+                for number, reason in one.unwatched.items()
+            ],
+            "described": one.session.described,
+            "programs": [info.model_dump() for info in one.session.programs.listed().programs],
+        }
+
+    async def close(self) -> None:
+        """End all readers; one whose end fails keeps no other one from ending."""
+        ends = await asyncio.gather(
+            *(one.reader.close() for one in self._ones.values()), return_exceptions=True
+        )
+        for end in ends:
+            if isinstance(end, Exception):
+                log_failure("standing", end, "a standing camera's reader did not close")
+
+
+def _watch_id(number: int) -> str:
+    """Name the watch of this place in the list."""
+    return f"list-{number + 1}"

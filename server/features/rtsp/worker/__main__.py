@@ -1,0 +1,134 @@
+"""The process of one standing camera: reads it until it fails, and sends pictures that are wanted.
+
+Frames (see `processes/wire`) go both ways. In: `camera` first (url, user, password, ca,
+clear_password), then `want` (rate, pictures a second) and `taken` after each picture. Out:
+`playing` (codec), `alive` (at, fps, decoded, dropped) four times a second while frames come, `frame`
+(width, height, at, colorspace, color_range; the payload is planar 4:2:0), and at last `failed`
+(trouble, detail). The camera's credentials come over the pipe: neither the command line nor the
+environment has them, and nothing is logged.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+
+import av.logging
+
+from server.core import core_dumps
+from server.features.rtsp.worker.limits import bound_memory
+from server.features.rtsp.worker.pictures import DecodedPicture, Pictures
+from server.features.rtsp.worker.rtp import Unit
+from server.features.rtsp.worker.sources import Address, read
+from server.features.rtsp.worker.trouble import SourceFailed, Trouble
+from server.processes.wire import Message, WireError
+from server.processes.wire import read as read_message
+from server.processes.worker_side import Channel, claim_input, claim_output, leave
+
+# Seconds between two `alive`
+ALIVE_SECONDS = 0.25
+# Seconds over which frames are counted
+FPS_SECONDS = 3.0
+
+
+class Worker:
+    """One connection: frames in on the main thread, pictures out on the decoding thread."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._pictures: Pictures | None = None
+        self._rate = 0.0
+        # Of the last frames
+        self._arrivals: deque[float] = deque(maxlen=256)
+        self._reported = 0.0
+
+    def begin(self, codec: str, sets: tuple[bytes, ...]) -> None:
+        self._pictures = pictures = Pictures(codec, self._send, sets)
+        pictures.want(self._rate)
+        threading.Thread(target=pictures.run, name="decode", daemon=True).start()
+        self._channel.send("playing", codec=codec)
+
+    def take(self, unit: Unit) -> None:
+        pictures = self._pictures
+        assert pictures is not None
+        pictures.put(unit)
+        self._arrivals.append(unit.at)
+        if unit.at >= self._reported + ALIVE_SECONDS:
+            self._reported = unit.at
+            while self._arrivals[0] < unit.at - FPS_SECONDS:
+                self._arrivals.popleft()
+            span = unit.at - self._arrivals[0]
+            self._channel.send(
+                "alive",
+                at=unit.at,
+                fps=round((len(self._arrivals) - 1) / span, 1) if span > 0 else 0.0,
+                decoded=pictures.decoded,
+                dropped=pictures.dropped,
+            )
+
+    def _send(self, shot: DecodedPicture) -> None:
+        self._channel.send(
+            "frame",
+            shot.data,
+            width=shot.width,
+            height=shot.height,
+            at=shot.at,
+            colorspace=shot.colorspace,
+            color_range=shot.color_range,
+        )
+
+    def received(self, message: Message) -> None:
+        """Act on a message of the server, on the listening thread."""
+        if message.type == "want":
+            self._rate = float(message.header["rate"])
+            if self._pictures is not None:
+                self._pictures.want(self._rate)
+        elif message.type == "taken" and self._pictures is not None:
+            self._pictures.taken()
+
+
+def main() -> None:
+    # libav's lines may quote an address.
+    av.logging.set_level(None)
+    channel, stream = claim_output(), claim_input()
+    first = read_message(stream)
+    if first is None or first.type != "camera":
+        leave(0)
+    fields = first.header
+    address = Address(
+        fields["url"],
+        fields["user"],
+        fields["password"],
+        fields["ca"],
+        fields["clear_password"],
+    )
+    worker = Worker(channel)
+
+    def listen() -> None:
+        try:
+            while (message := read_message(stream)) is not None:
+                worker.received(message)
+        except (WireError, OSError):
+            pass
+        leave(0)
+
+    threading.Thread(target=listen, name="listen", daemon=True).start()
+    bound_memory()
+    try:
+        read(address, worker.begin, worker.take)
+    except SourceFailed as error:
+        failed = error
+    except MemoryError:
+        failed = SourceFailed(Trouble.MEMORY)
+    except Exception:  # noqa: BLE001
+        # Its words may hold the camera's.
+        failed = SourceFailed(Trouble.CRASHED)
+    else:
+        failed = SourceFailed(Trouble.ENDED)
+    channel.send("failed", trouble=failed.trouble.value, detail=failed.detail)
+    leave(0)
+
+
+if __name__ == "__main__":
+    core_dumps.forbid()
+    main()

@@ -1,0 +1,223 @@
+"""Decode one camera: only pictures that somebody needs, and the newest one wins."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import av
+import numpy as np
+from av.video.codeccontext import VideoCodecContext
+from av.video.reformatter import ColorRange, VideoReformatter
+
+from server.features.rtsp.worker.h265 import MAX_SIDE, H265Frames
+from server.features.rtsp.worker.rtp import Unit
+from server.features.rtsp.worker.trouble import SourceFailed, Trouble
+from server.rtc.media.decoder_memory import CheckedFrames
+from server.rtc.media.h264 import FormatRefused, TooLarge
+
+# Frames since the last key frame that are kept undecoded while nobody needs pictures, and their
+# bytes: 20 s at 30 frames/s. Beyond, they are dropped, and the next key frame is waited for.
+KEPT_UNITS = 600
+KEPT_BYTES = 16 << 20
+# Seconds that decoding may be behind while somebody waits; beyond, it goes on at the next key frame.
+LATE_SECONDS = 1.0
+# Seconds for one frame; a progressive JPEG within its bytes can take minutes.
+DECODE_SECONDS = 5.0
+_DECODERS = {"H264": "h264", "H265": "hevc", "JPEG": "mjpeg"}
+# Failed frames in a row that end the connection
+MAX_FAILURES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedPicture:
+    """A decoded picture: 8-bit planar 4:2:0 with even sides, planes without padding."""
+
+    data: bytes
+    width: int
+    height: int
+    at: float
+    # libav's numbers of its colour space and range
+    colorspace: int
+    color_range: int
+
+
+class Pictures:
+    """One camera's frames on their way to pictures. Safe to call from several threads.
+
+    `send(shot)` is called on the decoding thread, at most `rate` times a second, and after each
+    time not before `taken`. Without a rate nothing is decoded; the frames since the last key frame
+    wait, so that a question gets a picture at once.
+    """
+
+    def __init__(
+        self, codec: str, send: Callable[[DecodedPicture], None], sets: tuple[bytes, ...] = ()
+    ) -> None:
+        self._send = send
+        # Each frame stands for itself.
+        self._alone = codec == "JPEG"
+        self._checks: CheckedFrames | H265Frames | None = (
+            None if self._alone else H265Frames() if codec == "H265" else CheckedFrames(codec)
+        )
+        self._codec = codec
+        self._sets = b"".join(b"\0\0\0\1" + one for one in sets)
+        self._decoder = self._open()
+        self._format = VideoReformatter()
+        self._change = threading.Condition()
+        # All below under the condition's lock
+        self._units: deque[Unit] = deque()
+        self._bytes = 0
+        self._need_key = True
+        self._rate = 0.0
+        self._free = True
+        self._due = 0.0
+        # Since when a frame is decoded, monotonic seconds; None while none is
+        self._busy: float | None = None
+        self._closed = False
+        self._failed: SourceFailed | None = None
+        self._failures = 0
+        self.decoded = self.dropped = 0
+
+    def _open(self) -> VideoCodecContext:
+        decoder = av.CodecContext.create(_DECODERS[self._codec], "r")
+        assert isinstance(decoder, VideoCodecContext)
+        decoder.thread_count = 1
+        decoder.options = {"max_pixels": str(MAX_SIDE * MAX_SIDE), "flags": "low_delay"}
+        return decoder
+
+    def put(self, unit: Unit) -> None:
+        """Take the next frame. Raises SourceFailed when earlier ones cannot be decoded, or not in time."""
+        with self._change:
+            if self._failed is not None:
+                raise self._failed
+            if self._busy is not None and time.monotonic() > self._busy + DECODE_SECONDS:
+                raise SourceFailed(Trouble.MALFORMED)
+            if not unit.key and self._need_key:
+                self.dropped += 1
+                return
+            late = bool(self._units) and unit.at - self._units[0].at > LATE_SECONDS
+            if unit.key and (self._alone or not self._rate or late):
+                # Nothing before it is needed any more.
+                self._drop_all()
+            self._need_key = False
+            self._units.append(unit)
+            self._bytes += len(unit.data)
+            if len(self._units) > KEPT_UNITS or self._bytes > KEPT_BYTES:
+                self._drop_all()
+                self._need_key = True
+            self._change.notify()
+
+    def _drop_all(self) -> None:
+        self.dropped += len(self._units)
+        self._units.clear()
+        self._bytes = 0
+
+    def want(self, rate: float) -> None:
+        """Set the wanted pictures per second; 0 for none."""
+        with self._change:
+            self._rate = rate
+            self._due = 0.0
+            self._change.notify()
+
+    def taken(self) -> None:
+        """Note that the picture that was sent last has been taken."""
+        with self._change:
+            self._free = True
+            self._change.notify()
+
+    def close(self) -> None:
+        with self._change:
+            self._closed = True
+            self._change.notify()
+
+    def run(self) -> None:
+        """Decode until `close`. A failure is raised by the next `put`."""
+        try:
+            newest: tuple[av.VideoFrame, float] | None = None
+            while True:
+                unit, send = self._next(newest is not None)
+                if unit is not None:
+                    decoded = self._decode(unit)
+                    newest = (decoded, unit.at) if decoded is not None else newest
+                elif send and newest is not None:
+                    shot = self._shot(*newest)
+                    newest = None
+                    self._send(shot)
+                else:
+                    return
+        except SourceFailed as error:
+            self._fail(error)
+        except MemoryError:
+            self._fail(SourceFailed(Trouble.MEMORY))
+
+    def _fail(self, error: SourceFailed) -> None:
+        with self._change:
+            self._failed = error
+
+    def _next(self, waits: bool) -> tuple[Unit | None, bool]:
+        """Wait for something to do: a frame to decode, or a picture to send (`waits`: there is one).
+
+        Returns neither after `close`.
+        """
+        with self._change:
+            self._busy = None
+            while not self._closed:
+                now = time.monotonic()
+                ready = self._free and now >= self._due
+                if self._rate and self._units and (not self._alone or ready):
+                    unit = self._units.popleft()
+                    self._bytes -= len(unit.data)
+                    self._busy = now
+                    return unit, False
+                if self._rate and waits and ready:
+                    self._free = False
+                    self._due = now + 0.9 / self._rate
+                    return None, True
+                pending = self._rate and self._free and (waits or self._units)
+                self._change.wait(max(0.001, self._due - now) if pending else None)
+            return None, False
+
+    def _decode(self, unit: Unit) -> av.VideoFrame | None:
+        """Return the newest picture of a frame; None when it shows none."""
+        try:
+            data = self._sets + unit.data if unit.key else unit.data
+            if isinstance(self._checks, H265Frames):
+                data = self._checks.checked(data)
+            elif self._checks is not None:
+                data = self._checks.checked(data)[0]
+            found = self._decoder.decode(av.Packet(data))
+        except FormatRefused:
+            raise SourceFailed(Trouble.FORMAT) from None
+        except TooLarge:
+            raise SourceFailed(Trouble.SIZE) from None
+        except (av.FFmpegError, ValueError) as error:
+            if isinstance(error, MemoryError):
+                raise
+            self._failures += 1
+            self.dropped += 1
+            if self._failures >= MAX_FAILURES:
+                raise SourceFailed(Trouble.MALFORMED) from None
+            return None
+        self._failures = 0
+        self.decoded += 1
+        return found[-1] if found else None
+
+    def _shot(self, image: av.VideoFrame, at: float) -> DecodedPicture:
+        width, height = image.width // 2 * 2, image.height // 2 * 2
+        if not (2 <= width <= MAX_SIDE and 2 <= height <= MAX_SIDE):
+            raise SourceFailed(Trouble.SIZE)
+        known = image.format.name in ("yuv420p", "yuvj420p")
+        if not known or (width, height) != (image.width, image.height):
+            # JPEGs often are 4:2:2, and have the full range.
+            space = image.colorspace
+            image = self._format.reformat(
+                image, width, height, "yuv420p", dst_color_range=ColorRange.MPEG, threads=1
+            )
+            image.colorspace, image.color_range = space, ColorRange.MPEG
+        data = np.ascontiguousarray(image.to_ndarray()).tobytes()
+        return DecodedPicture(
+            data, width, height, at, int(image.colorspace), int(image.color_range)
+        )

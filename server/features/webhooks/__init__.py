@@ -1,0 +1,29 @@
+"""Alerts of watches on their way to other programs: signed, queued, sent, tried again, or given up.
+
+`attention/` and `session/watches/` decide when a watch alerts.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from server.app.api import Api
+
+
+def register(api: Api) -> None:
+    """Send alerts to the receivers of WEBHOOKS: of fixed cameras, and of visitors who agree."""
+    from server.features.webhooks.messages import Forward
+    from server.features.webhooks.routes import add_routes
+    from server.features.webhooks.session_part import Forwarding
+    from server.features.webhooks.settings import WebhookSettings
+    from server.features.webhooks.webhooks import Webhooks
+
+    listed = WebhookSettings.of(api.settings).webhook_list()
+    webhooks = Webhooks(listed, api.metrics, new_id=api.new_session_id)
+    api.run("webhooks", start=webhooks.start, close=webhooks.close)
+    api.on_alert(webhooks.rang)
+    api.on_session_ended(webhooks.end)
+    api.session_part(lambda context: Forwarding(context, webhooks), Forward)
+    add_routes(api, webhooks)
+    api.offer("webhooks", webhooks)

@@ -1,0 +1,260 @@
+"""One POST to a receiver: over a connection of its own, to an address that was checked, once."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import ssl
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpcore2
+from httpcore2 import AnyIOBackend, AsyncNetworkBackend, AsyncNetworkStream
+
+from server.features.webhooks import retry
+from server.features.webhooks.retry import Trouble, Verdict
+from server.features.webhooks.webhook_list import Webhook
+from server.fetch import network
+
+# Seconds of an attempt in all
+ATTEMPT_SECONDS = 15.0
+# Addresses of a name that are tried
+MAX_ADDRESSES = 4
+# Bytes of a body that are written at a time, and of an answer that are read at a time
+_PIECE = 8 * 1024
+# Bytes of an answer's head, with all interim answers before it. Reading 64 KiB of them took 0.14 s.
+MOST_HEAD = 16 * 1024
+Resolve = Callable[[str, int], Awaitable[list[str]]]
+# Kinds of addresses that private = true allows, and a kind of its own: behind a provider's NAT, and in VPNs
+_PRIVATE = frozenset({"loopback", "private"})
+_SHARED = ipaddress.IPv4Network("100.64.0.0/10")
+# In clouds (AWS, Google, Oracle, Scaleway): what answers there gives its machine's credentials away.
+_METADATA_V6 = tuple(
+    ipaddress.IPv6Network(text)
+    for text in ("fd00:ec2::/32", "fd20:ce::254", "fd00:c1::a9fe:a9fe", "fd00:42::42")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The end of one attempt."""
+
+    verdict: Verdict
+    trouble: Trouble | None = None
+    status: int = 0
+    # Seconds that the receiver asks for
+    pause: float = 0.0
+
+
+class _RefusedAddress(Exception):
+    """The receiver's name leads where nothing may be sent."""
+
+
+def refused(text: str, *, private: bool) -> str | None:
+    """Name the kind of an address that nothing is sent to; None for an allowed one.
+
+    `private`: one's own networks and this machine are allowed, link-local addresses and metadata
+    services are not.
+    """
+    kind = network.refused(text)
+    if kind in (None, "no IP") or not private:
+        return kind
+    address = ipaddress.ip_address(text.partition("%")[0])
+    if any(address in net for net in _METADATA_V6):
+        return "metadata"
+    allowed = kind in _PRIVATE or (kind == "special" and address in _SHARED)
+    return None if allowed else kind
+
+
+async def resolve(host: str, port: int) -> list[str]:
+    """Return the addresses of a name, or the address itself in its usual form. Raises OSError, UnicodeError.
+
+    In a thread of its own: one that hangs takes no thread of a pool, and no end waits for it.
+    """
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[list[str]] = loop.create_future()
+
+    def settle(found: list[str] | OSError | UnicodeError) -> None:
+        if answer.done():
+            return
+        if isinstance(found, list):
+            answer.set_result(found)
+        else:
+            answer.set_exception(found)
+
+    def ask() -> None:
+        found: list[str] | OSError | UnicodeError
+        try:
+            found = network.resolve(host, port)
+        except (OSError, UnicodeError) as error:
+            found = error
+        # The loop may have ended meanwhile.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(settle, found)
+
+    threading.Thread(target=ask, name="look-up", daemon=True).start()
+    return await answer
+
+
+class _BoundedStream(AsyncNetworkStream):
+    """A connection that gives the head of an answer, and no more."""
+
+    def __init__(self, inner: AsyncNetworkStream) -> None:
+        self._inner = inner
+        self._left = MOST_HEAD
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        if not self._left:
+            raise httpcore2.RemoteProtocolError("its answer begins with too much")
+        data = await self._inner.read(min(max_bytes, self._left, _PIECE), timeout)
+        self._left -= len(data)
+        return data
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        await self._inner.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> AsyncNetworkStream:
+        return _BoundedStream(await self._inner.start_tls(ssl_context, server_hostname, timeout))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
+
+
+class _CheckedNetwork(AsyncNetworkBackend):
+    """A network that looks a name up once, checks all its addresses, and connects to one of them.
+
+    So a name that changes its address between check and connection (DNS rebinding) leads nowhere.
+    The other end of the connection is checked once more.
+    """
+
+    def __init__(self, private: bool, resolve: Resolve) -> None:
+        self._private = private
+        self._resolve = resolve
+        self._backend = AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
+    ) -> AsyncNetworkStream:
+        try:
+            addresses = await self._resolve(host, port)
+        except (OSError, UnicodeError):
+            raise httpcore2.ConnectError("its name was not found") from None
+        for address in addresses:
+            self._check(address)
+        for address in addresses[:MAX_ADDRESSES]:
+            try:
+                stream = await self._backend.connect_tcp(
+                    address, port, timeout, local_address, socket_options
+                )
+            except (httpcore2.ConnectError, httpcore2.ConnectTimeout):
+                continue
+            try:
+                self._check(str(stream.get_extra_info("server_addr")[0]))
+            except BaseException:
+                await stream.aclose()
+                raise
+            return _BoundedStream(stream)
+        raise httpcore2.ConnectError("nothing answers")
+
+    async def connect_unix_socket(
+        self,
+        path: str,
+        timeout: float | None = None,
+        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
+    ) -> AsyncNetworkStream:
+        raise _RefusedAddress
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    def _check(self, address: str) -> None:
+        if refused(address, private=self._private) is not None:
+            raise _RefusedAddress
+
+
+@dataclass(slots=True)
+class Sender:
+    """Sends, one connection each time. `resolve` looks names up."""
+
+    resolve: Resolve = resolve
+    seconds: float = ATTEMPT_SECONDS
+    # Authorities by the names of webhooks
+    _trusted: dict[str, ssl.SSLContext] = field(default_factory=dict)
+
+    async def post(self, webhook: Webhook, headers: list[tuple[str, str]], body: bytes) -> Outcome:
+        """Send a body. Cancelled, it sends nothing more of it.
+
+        No redirect is followed, no proxy used, and of the answer nothing but its head is read.
+        """
+        try:
+            async with asyncio.timeout(self.seconds):
+                return await self._ask(webhook, headers, body)
+        except _RefusedAddress:
+            return Outcome(Verdict.AGAIN, Trouble.ADDRESS)
+        except (TimeoutError, httpcore2.TimeoutException):
+            return Outcome(Verdict.AGAIN, Trouble.TIMEOUT)
+        except (ssl.SSLError, network.FetchError):
+            return Outcome(Verdict.AGAIN, Trouble.CERTIFICATE)
+        except httpcore2.NetworkError as error:
+            found = "CERTIFICATE" in str(error)
+            return Outcome(Verdict.AGAIN, Trouble.CERTIFICATE if found else Trouble.UNREACHABLE)
+        except (httpcore2.ProtocolError, httpcore2.UnsupportedProtocol, ValueError):
+            return Outcome(Verdict.AGAIN, Trouble.MALFORMED)
+        except OSError:
+            # The connection, or the file with the authority of its certificate
+            return Outcome(Verdict.AGAIN, Trouble.UNREACHABLE)
+
+    async def _ask(self, webhook: Webhook, headers: list[tuple[str, str]], body: bytes) -> Outcome:
+        fixed = [
+            ("Host", webhook.host),
+            ("Content-Type", "application/json"),
+            ("Content-Length", str(len(body))),
+            ("User-Agent", "qwen-camera"),
+            ("Accept-Encoding", "identity"),
+            ("Connection", "close"),
+        ]
+        backend = _CheckedNetwork(webhook.private, self.resolve)
+        async with (
+            httpcore2.AsyncConnectionPool(
+                ssl_context=await self._trust(webhook), network_backend=backend
+            ) as pool,
+            pool.stream(
+                "POST", webhook.url, headers=[*fixed, *headers], content=_pieces(body)
+            ) as answer,
+        ):
+            status = answer.status
+            asked = next((v for n, v in answer.headers if n.lower() == b"retry-after"), b"")
+        judged = retry.verdict(status)
+        if judged is Verdict.TAKEN:
+            return Outcome(judged, None, status)
+        pause = retry.asked_pause(asked.decode("latin-1").strip())
+        return Outcome(judged, retry.trouble(status), status, pause)
+
+    async def _trust(self, webhook: Webhook) -> ssl.SSLContext:
+        """Return the authorities that its certificate is checked with. Raises OSError, FetchError."""
+        found = self._trusted.get(webhook.name)
+        if found is None:
+            found = await asyncio.to_thread(network.authorities, webhook.ca)
+            self._trusted[webhook.name] = found
+        return found
+
+
+async def _pieces(body: bytes) -> AsyncIterator[bytes]:
+    for at in range(0, len(body), _PIECE):
+        yield body[at : at + _PIECE]

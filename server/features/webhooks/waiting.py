@@ -1,0 +1,144 @@
+"""Alerts that wait for a receiver, and those that were given up; both bounded. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from server.core.alert import Alert
+from server.features.webhooks.retry import Trouble
+
+# Alerts that wait for one receiver; of one camera among them, and of all visitors
+MOST_WAITING, MOST_OF_A_SOURCE, MOST_OF_VISITORS = 64, 16, 32
+# Alerts of all receivers that were given up, and those of one camera among them
+MOST_DEAD, MOST_DEAD_OF_A_SOURCE = 32, 8
+
+
+@dataclass(slots=True)
+class Delivery:
+    """One alert on its way to one receiver."""
+
+    # The same for every attempt: the value of `webhook-id`
+    id: str
+    webhook: str
+    alert: Alert
+    # The next attempt, monotonic seconds
+    due: float
+    attempts: int = 0
+    # Of the last attempt
+    trouble: Trouble | None = None
+    status: int = 0
+    # Its camera's person has ended it: nothing more of it may leave.
+    ended: bool = False
+
+    @property
+    def source(self) -> str:
+        return self.alert.source.id if self.alert.source is not None else ""
+
+    @property
+    def visitors(self) -> bool:
+        """True for an alert of a visitor's camera."""
+        return self.alert.source is not None and not self.alert.source.camera
+
+
+class Waiting:
+    """The alerts of one receiver. When there are too many, the oldest is dropped."""
+
+    def __init__(self) -> None:
+        self._deliveries: list[Delivery] = []
+
+    def __len__(self) -> int:
+        return len(self._deliveries)
+
+    def put(self, delivery: Delivery) -> Delivery | None:
+        """Add an alert; return the one that was dropped for it."""
+        dropped = self._too_many(delivery)
+        if dropped is not None:
+            self._deliveries.remove(dropped)
+        self._deliveries.append(delivery)
+        return dropped
+
+    def _too_many(self, delivery: Delivery) -> Delivery | None:
+        """Return the one to drop: visitors' alerts push out none of the house's."""
+        waiting = self._deliveries
+        same = [one for one in waiting if one.source == delivery.source]
+        if len(same) >= MOST_OF_A_SOURCE:
+            return same[0]
+        if delivery.visitors:
+            theirs = [one for one in waiting if one.visitors]
+            if len(theirs) >= MOST_OF_VISITORS:
+                return theirs[0]
+        if len(waiting) < MOST_WAITING:
+            return None
+        most = Counter(one.source for one in waiting).most_common(1)[0][0]
+        return next(one for one in waiting if one.source == most)
+
+    def next(self) -> Delivery | None:
+        """Return the one whose attempt comes first; None without any."""
+        return min(self._deliveries, key=lambda one: one.due, default=None)
+
+    def remove(self, delivery: Delivery) -> bool:
+        """Take one out; False when it is not there any more."""
+        if delivery not in self._deliveries:
+            return False
+        self._deliveries.remove(delivery)
+        return True
+
+    def end(self, source: str) -> int:
+        """Drop the alerts of a source; return their number."""
+        ended = [one for one in self._deliveries if one.source == source]
+        for one in ended:
+            self._deliveries.remove(one)
+        return len(ended)
+
+    def clear(self) -> list[Delivery]:
+        """Take all of them out."""
+        taken, self._deliveries = self._deliveries, []
+        return taken
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    delivery: Delivery
+    # Monotonic seconds
+    since: float
+
+
+@dataclass(slots=True)
+class DeadLetters:
+    """The alerts that were given up, by the ids of their deliveries. The oldest is dropped."""
+
+    _letters: OrderedDict[str, DeadLetter] = field(default_factory=OrderedDict)
+
+    def __len__(self) -> int:
+        return len(self._letters)
+
+    def all(self) -> list[DeadLetter]:
+        return list(self._letters.values())
+
+    def put(self, letter: DeadLetter) -> int:
+        """Keep one; return the number of those that were dropped for it."""
+        self._letters[letter.delivery.id] = letter
+        source = letter.delivery.source
+        same = [id for id, one in self._letters.items() if one.delivery.source == source]
+        dropped = same[:-MOST_DEAD_OF_A_SOURCE]
+        for id in dropped:
+            del self._letters[id]
+        while len(self._letters) > MOST_DEAD:
+            dropped.append(self._letters.popitem(last=False)[0])
+        return len(dropped)
+
+    def take(self, id: str) -> DeadLetter | None:
+        return self._letters.pop(id, None)
+
+    def end(self, source: str, kept: Sequence[str] = ()) -> int:
+        """Drop the alerts of a source, but those for the webhooks `kept`; return their number."""
+        ended = [
+            id
+            for id, one in self._letters.items()
+            if one.delivery.source == source and one.delivery.webhook not in kept
+        ]
+        for id in ended:
+            del self._letters[id]
+        return len(ended)

@@ -1,0 +1,337 @@
+"""All receivers together: a queue and a task for each, links to pictures, and what operators see."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol
+
+from server.core.aio import TaskSet, log_failure, supervise
+from server.core.alert import Alert
+from server.core.errors import NotFound
+from server.core.metrics import Metrics
+from server.features.webhooks import retry
+from server.features.webhooks.body import Link, body
+from server.features.webhooks.links import LINK_SECONDS, Links
+from server.features.webhooks.retry import Trouble, Verdict
+from server.features.webhooks.sender import Outcome, Sender
+from server.features.webhooks.signing import headers
+from server.features.webhooks.waiting import DeadLetter, DeadLetters, Delivery, Waiting
+from server.features.webhooks.webhook_list import Evidence, Webhook, WebhookList
+
+log = logging.getLogger(__name__)
+
+# For operators, who can mend it
+SENTENCES = {
+    Trouble.ADDRESS: "Its name leads to an address of a private network, which gets nothing. Set private = true for it if that is meant.",
+    Trouble.UNREACHABLE: "Nothing answers at its address. Check the host and port of its url, and that it is on.",
+    Trouble.CERTIFICATE: "Its certificate is not trusted. Set ca to a PEM file with its authority.",
+    Trouble.TIMEOUT: "It has not answered in time. A receiver answers first, and works afterwards.",
+    Trouble.REDIRECT: "It names another address, which is not followed. Write that address into its url if it is right.",
+    Trouble.STATUS: "It answers with a status that is no success. Look into its own log.",
+    Trouble.GONE: "It has said that it wants nothing more (410). A test, or a letter that is sent again, switches it on again.",
+    Trouble.MALFORMED: "Its answer is no HTTP. Check the scheme and port of its url.",
+}
+
+
+class Post(Protocol):
+    """The part that sends; `Sender` is it."""
+
+    async def post(
+        self, webhook: Webhook, headers: list[tuple[str, str]], body: bytes
+    ) -> Outcome: ...
+
+
+@dataclass(slots=True)
+class _Hook:
+    webhook: Webhook
+    waiting: Waiting = field(default_factory=Waiting)
+    # Set when something may be due earlier than was thought
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    delivered: int = 0
+    failed: int = 0
+    # Of the last attempt; None after a success, and before the first one
+    trouble: Trouble | None = None
+    status: int = 0
+    # The receiver wants nothing more.
+    gone: bool = False
+    # The attempt that runs
+    sending: Delivery | None = None
+    task: asyncio.Task[Outcome] | None = None
+
+
+class Webhooks:
+    """Owner of the queues. Everything belongs to the event loop; nothing is written to disk."""
+
+    def __init__(
+        self,
+        listed: WebhookList,
+        metrics: Metrics,
+        *,
+        new_id: Callable[[], str] = secrets.token_urlsafe,
+        sender: Post | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        """`new_id`: makes an id that leads a balancer to this process, as a session's does."""
+        self._address = listed.address
+        self._new_id = new_id
+        # result: taken, or a reason of retry.py
+        self._attempts = metrics.counter(
+            "webhook_attempts_total",
+            "Attempts to bring alerts to webhooks by how they ended",
+            "result",
+        )
+        # reason: overflow, ended, gone, forgotten, closed; picture: of an alert under a link, alone
+        self._dropped = metrics.counter(
+            "webhooks_dropped_total", "Alerts for webhooks that were dropped", "reason"
+        )
+        self._sender = sender or Sender()
+        self._clock = clock
+        self._wall = wall
+        self._chance = chance
+        self._hooks = {one.name: _Hook(one) for one in listed.webhooks}
+        self._dead = DeadLetters()
+        self.links = Links()
+        self._tasks = TaskSet("webhooks")
+        self._closed = False
+        metrics.gauge(
+            "webhook_waiting",
+            "Alerts that wait for receivers of webhooks",
+            (),
+            lambda: {(): sum(len(hook.waiting) for hook in self._hooks.values())},
+        )
+        metrics.gauge(
+            "webhook_dead_letters",
+            "Alerts for webhooks that were given up, and are kept for operators",
+            (),
+            lambda: {(): len(self._dead)},
+        )
+
+    def start(self) -> None:
+        for hook in self._hooks.values():
+            step = partial(self._step, hook)
+            self._tasks.spawn(supervise(step, name="webhook"), name=hook.webhook.name)
+        if self._hooks:
+            self._tasks.spawn(supervise(self._expire, name="webhook links"), name="links")
+
+    @property
+    def offered(self) -> tuple[Webhook, ...]:
+        """The receivers that visitors may choose."""
+        return tuple(hook.webhook for hook in self._hooks.values() if hook.webhook.people)
+
+    # Alerts in
+
+    def rang(self, alert: Alert) -> None:
+        """Send the alert of a camera of the house to those whom the operator named for it."""
+        if alert.source is not None and alert.source.camera:
+            for hook in self._hooks.values():
+                if hook.webhook.hears(alert.source.camera):
+                    self._put(hook, alert)
+
+    def rang_for(self, alert: Alert, agreed: Sequence[str]) -> None:
+        """Send a visitor's alert to the receivers that the visitor agreed to."""
+        for hook in self._hooks.values():
+            if hook.webhook.people and hook.webhook.name in agreed:
+                self._put(hook, alert)
+
+    def end(self, source: str, kept: Sequence[str] = ()) -> None:
+        """Let nothing more of a source leave, but to those of `kept`; links to its pictures end."""
+        for name, hook in self._hooks.items():
+            if name not in kept:
+                self._drop("ended", hook.waiting.end(source))
+                if hook.sending is not None and hook.sending.source == source:
+                    hook.sending.ended = True
+                    self._drop("ended", 1)
+                    if hook.task is not None:
+                        hook.task.cancel()
+        self._drop("ended", self._dead.end(source, kept))
+        self.links.end(source, kept)
+
+    def _put(self, hook: _Hook, alert: Alert) -> None:
+        if self._closed:
+            return
+        if hook.gone:
+            self._drop("gone", 1)
+            return
+        id = f"msg_{secrets.token_urlsafe(18)}"
+        self._queue(hook, Delivery(id, hook.webhook.name, alert, self._clock()))
+
+    def _queue(self, hook: _Hook, delivery: Delivery) -> None:
+        self._drop("overflow", int(hook.waiting.put(delivery) is not None))
+        hook.changed.set()
+
+    def _drop(self, reason: str, count: int) -> None:
+        if count:
+            self._dropped.labels(reason).inc(count)
+
+    # Alerts out
+
+    async def _step(self, hook: _Hook) -> float:
+        """Wait until an alert is due, and send it. One attempt of a receiver runs at a time."""
+        hook.changed.clear()
+        delivery = hook.waiting.next()
+        left = delivery.due - self._clock() if delivery is not None else None
+        if delivery is None or (left is not None and left > 0):
+            try:
+                async with asyncio.timeout(left):
+                    await hook.changed.wait()
+            except TimeoutError:
+                pass
+            return 0.0
+        hook.waiting.remove(delivery)
+        hook.sending = delivery
+        try:
+            outcome = await self._attempt(hook, delivery)
+        finally:
+            hook.sending, hook.task = None, None
+        if outcome is not None and not delivery.ended:
+            self._judge(hook, delivery, outcome)
+        return 0.0
+
+    async def _attempt(self, hook: _Hook, delivery: Delivery) -> Outcome | None:
+        """Send once; None when its camera's person has ended it meanwhile."""
+        alert, webhook = delivery.alert, hook.webhook
+        link = None
+        if webhook.evidence is Evidence.LINK and alert.jpeg is not None and alert.source:
+            now = self._clock()
+            word, dropped = self.links.make(alert.jpeg, delivery.source, webhook.name, now)
+            self._drop("picture", dropped)
+            url = f"{self._address}/at/{self._new_id()}/evidence/{word}"
+            link = Link(url, self._wall() + LINK_SECONDS)
+        content = body(alert, inline=webhook.evidence is Evidence.INLINE, link=link)
+        signed = headers(webhook.key, delivery.id, int(self._wall()), content)
+        hook.task = asyncio.ensure_future(self._sender.post(webhook, signed, content))
+        try:
+            await asyncio.wait([hook.task])
+        except asyncio.CancelledError:
+            hook.task.cancel()
+            await asyncio.wait([hook.task])
+            raise
+        if hook.task.cancelled():
+            return None
+        error = hook.task.exception()
+        if error is not None:
+            log_failure("webhook", error)
+            return Outcome(Verdict.AGAIN, Trouble.MALFORMED)
+        return hook.task.result()
+
+    def _judge(self, hook: _Hook, delivery: Delivery, outcome: Outcome) -> None:
+        taken = outcome.verdict is Verdict.TAKEN
+        self._attempts.labels("taken" if taken else str(outcome.trouble)).inc()
+        delivery.attempts += 1
+        hook.trouble, hook.status = outcome.trouble, outcome.status
+        delivery.trouble, delivery.status = outcome.trouble, outcome.status
+        if taken:
+            hook.delivered += 1
+            return
+        hook.failed += 1
+        if outcome.verdict is Verdict.GONE:
+            hook.gone = True
+            for one in (delivery, *hook.waiting.clear()):
+                self._give_up(one)
+            return
+        pause = retry.pause(delivery.attempts, self._chance(), outcome.pause)
+        if pause is None:
+            self._give_up(delivery)
+            return
+        delivery.due = self._clock() + pause
+        self._queue(hook, delivery)
+
+    def _give_up(self, delivery: Delivery) -> None:
+        log.warning("an alert for a webhook was given up", extra={"reason": str(delivery.trouble)})
+        self._drop("forgotten", self._dead.put(DeadLetter(delivery, self._clock())))
+
+    async def _expire(self) -> float:
+        self.links.expire(self._clock())
+        return 5.0
+
+    # Operators
+
+    def test(self, name: str) -> None:
+        """Send a signed test without any picture. Raises NotFound."""
+        hook = self._hooks.get(name)
+        if hook is None:
+            raise NotFound(
+                "There is no webhook of this name. GET /api/operator/webhooks lists them; WEBHOOKS has the list."
+            )
+        hook.gone = False
+        self._put(hook, Alert(self._wall() * 1000))
+
+    def again(self, id: str) -> None:
+        """Send a dead letter again, with all its attempts. Raises NotFound."""
+        letter = self._dead.take(id)
+        if letter is None:
+            raise NotFound(
+                "There is no such letter. It may have been sent again, or its camera's person has ended it."
+            )
+        delivery = letter.delivery
+        hook = self._hooks[delivery.webhook]
+        hook.gone = False
+        delivery.attempts, delivery.due = 0, self._clock()
+        self._queue(hook, delivery)
+
+    def again_all(self) -> int:
+        """Send all dead letters again; return their number."""
+        letters = self._dead.all()
+        for letter in letters:
+            self.again(letter.delivery.id)
+        return len(letters)
+
+    def forget(self, id: str) -> None:
+        """Drop a dead letter. Raises NotFound."""
+        if self._dead.take(id) is None:
+            raise NotFound("There is no such letter. It may be gone already.")
+        self._drop("forgotten", 1)
+
+    def seen(self) -> dict[str, object]:
+        """Describe receivers and dead letters for operators: no secret, picture, or word of a visitor."""
+        now = self._clock()
+        return {
+            "webhooks": [self._seen(hook) for hook in self._hooks.values()],
+            "dead": [
+                {
+                    "id": one.delivery.id,
+                    "webhook": one.delivery.webhook,
+                    "camera": one.delivery.alert.source.camera if one.delivery.alert.source else "",
+                    "attempts": one.delivery.attempts,
+                    "trouble": str(one.delivery.trouble or ""),
+                    "status": one.delivery.status,
+                    "since_seconds": max(0, round(now - one.since)),
+                }
+                for one in self._dead.all()
+            ],
+        }
+
+    def _seen(self, hook: _Hook) -> dict[str, object]:
+        webhook = hook.webhook
+        state = "gone" if hook.gone else "failing" if hook.trouble is not None else "ok"
+        return {
+            "name": webhook.name,
+            "host": webhook.host,
+            "state": state if hook.delivered or hook.failed else "unused",
+            "trouble": str(hook.trouble or ""),
+            "detail": SENTENCES[hook.trouble] if hook.trouble is not None else "",
+            "status": hook.status,
+            "cameras": list(webhook.cameras),
+            "people": webhook.people,
+            "evidence": webhook.evidence.value,
+            "waiting": len(hook.waiting) + (hook.sending is not None),
+            "delivered": hook.delivered,
+            "failed": hook.failed,
+        }
+
+    async def close(self) -> None:
+        """End all attempts, and forget what waits. Safe to call twice."""
+        self._closed = True
+        for hook in self._hooks.values():
+            self._drop("closed", len(hook.waiting.clear()) + (hook.sending is not None))
+        await self._tasks.close()
+        self.links.clear()

@@ -1,4 +1,0 @@
-"""Runs inside the models' environment: `python -m server.generation.worker`.
-
-Knows torch, numpy and its own folder.
-"""

@@ -1,0 +1,198 @@
+"""The bounds on requests to models that make videos or sound, one step inside and outside each."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from server.core.errors import BadRequest
+from server.features.generation.bounds import (
+    MAX_FRAMES,
+    MAX_PIXELS,
+    limits,
+    sound_request,
+    video_request,
+)
+from server.features.generation.rules import Rules
+
+WAN = Rules("video", 16, 4, "never", ("negative", "guidance", "steps"))
+FROM_PICTURE = Rules("video", 16, 4, "must", ("negative", "guidance", "steps"))
+PLAIN = Rules("video", 32, 8, "may")
+SPEECH = Rules("audio")
+MUSIC = Rules("audio", takes=("negative", "guidance", "steps", "seconds"), sample_rate=44_100)
+
+
+def refusal(given: dict[str, Any], rules: Rules = WAN) -> str:
+    """Return the message of the refusal, which is a sentence with a full stop."""
+    make = video_request if rules.output == "video" else sound_request
+    with pytest.raises(BadRequest) as caught:
+        make({"prompt": "a red ball", **given}, rules)
+    assert re.fullmatch(r".+\.", caught.value.message)
+    return caught.value.message
+
+
+def test_what_a_sentence_alone_asks_for() -> None:
+    """Everything else has a value that Wan's own examples use, or that the model's rules round to."""
+    asked = video_request({"prompt": "a red ball"}, WAN)
+    assert (asked.width, asked.height, asked.fps, asked.frames) == (832, 480, 16, 81)
+    assert (asked.guidance, asked.steps, asked.seed, asked.camera) == (5.0, 50, None, False)
+    assert asked.seconds == pytest.approx(81 / 16)
+    other = video_request({"prompt": "a red ball"}, PLAIN)
+    assert (other.width % 32, other.height % 32, other.frames % 8) == (0, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "fps", "frames"),
+    [(5, 16, 81), (1, 16, 17), (2, 24, 49), (0.1, 16, 1), (5.3, 16, 85), (16.0, 16, 257)],
+)
+def test_seconds_times_frames_a_second_are_frames(seconds: float, fps: int, frames: int) -> None:
+    """The count next to it that the model makes, four a step and one in front."""
+    asked = video_request({"prompt": "x", "seconds": seconds, "fps": fps}, WAN)
+    assert asked.frames == frames
+    assert abs(asked.frames - seconds * fps) <= 2
+
+
+def test_many_frames_a_second_are_fewer_seconds_where_nobody_said_how_many() -> None:
+    """Only what was asked for is refused; too little is distinguished from too much."""
+    assert video_request({"prompt": "x", "fps": 60}, WAN).frames == MAX_FRAMES
+    assert "4.3 s at most" in refusal({"fps": 60, "seconds": 5})
+    assert "0.062 s at least" in refusal({"seconds": 0.01})
+
+
+@pytest.mark.parametrize("rules", [WAN, PLAIN, Rules("video", 28, 3), MUSIC, SPEECH])
+def test_a_form_is_told_what_is_taken_for_what_is_left_out(rules: Rules) -> None:
+    """The bounds and the values are those that a request is checked by."""
+    told = limits(rules)
+    usual = told["defaults"]
+    if rules.output == "audio":
+        asked = sound_request({"prompt": "x"}, rules)
+        assert (asked.seconds, asked.guidance, asked.steps) == (
+            *(usual["seconds"], usual["guidance"], usual["steps"]),
+        )
+        return
+    video = video_request({"prompt": "x"}, rules)
+    assert (video.width, video.height, video.fps) == (
+        *(usual["width"], usual["height"], usual["fps"]),
+    )
+    assert (video.guidance, video.steps) == (usual["guidance"], usual["steps"])
+    assert video.frames == rules.nearest_frames(usual["seconds"] * usual["fps"])
+    for side in (told["min_side"], told["max_side"]):
+        video_request({"prompt": "x", "width": side, "height": told["min_side"]}, rules)
+    assert str(told["min_side"]) in refusal({"width": told["min_side"] - 1}, rules)
+    assert str(told["max_frames"]) in refusal({"frames": told["max_frames"] + 1}, rules)
+
+
+def test_a_count_of_frames_has_to_be_one_that_the_model_makes() -> None:
+    """The error names the two next to it."""
+    assert video_request({"prompt": "x", "frames": 77}, WAN).frames == 77
+    said = refusal({"frames": 80})
+    assert "80" in said
+    assert "4k+1" in said
+    assert "77" in said
+    assert "81" in said
+    assert "one of them" in refusal({"frames": 81, "seconds": 5})
+
+
+@pytest.mark.parametrize(
+    ("field", "good", "bad", "words"),
+    [
+        ("width", 1920, 1936, "32 to 1920"),
+        ("height", 32, 16, "32 to 1920"),
+        ("fps", 60, 61, "1 to 60"),
+        ("fps", 1, 0, "1 to 60"),
+        ("steps", 100, 101, "1 to 100"),
+        ("steps", 1, 0, "1 to 100"),
+        ("guidance", 20, 20.1, "0 to 20"),
+        ("guidance", 0, -0.1, "0 to 20"),
+        ("seed", 2**32 - 1, 2**32, "0 to 4294967295"),
+        ("seed", 0, -1, "0 to 4294967295"),
+        ("frames", MAX_FRAMES, MAX_FRAMES + 4, f"1 to {MAX_FRAMES}"),
+        ("seconds", 16, 16.1, f"1 to {MAX_FRAMES}"),
+        ("seconds", 0.0625, 0.01, f"1 to {MAX_FRAMES}"),
+    ],
+)
+def test_each_bound_one_step_inside_and_outside(
+    field: str, good: float, bad: float, words: str
+) -> None:
+    """The error names the given value and the allowed range."""
+    small = {"width": 64, "height": 64, field: good}
+    video_request({"prompt": "x", **({"seconds": 2} if field == "fps" else {}), **small}, WAN)
+    said = refusal({**small, field: bad})
+    assert words in said
+    assert f"{bad:g}" in said or str(bad) in said
+
+
+@pytest.mark.parametrize("bad", ["5", True, 1.5, None, [], {}, float("nan"), 10**40])
+def test_values_of_other_kinds(bad: Any) -> None:
+    """Words, truths, fractions and numbers without end are no whole number; nothing of length is
+    repeated.
+    """
+    if bad is None:
+        assert video_request({"prompt": "x", "steps": bad}, WAN).steps == 50
+        return
+    said = refusal({"steps": bad})
+    assert "whole numbers from 1 to 100" in said
+    assert len(said) < 200
+
+
+def test_sides_are_multiples_of_the_models_factor() -> None:
+    """The error names the two next to it, within the bounds."""
+    said = refusal({"width": 100})
+    assert "multiples of 16" in said
+    assert "96" in said
+    assert "112" in said
+    assert "multiples of 32" in refusal({"width": 80}, PLAIN)
+
+
+def test_pixels_are_bounded_together() -> None:
+    """Two sides that are each allowed may be too much together."""
+    video_request({"prompt": "x", "width": 1920, "height": 1088}, WAN)
+    assert str(MAX_PIXELS) in refusal({"width": 1920, "height": 1104})
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"prompt": ""}, "prompt is empty"),
+        ({"prompt": "  "}, "prompt is empty"),
+        ({"prompt": 5}, "prompt is 5"),
+        ({"prompt": "x" * 2001}, "2001 characters"),
+        ({"prompt": "half \ud83d"}, "half a character"),
+        ({"negative_prompt": "x" * 2001}, "2001 characters"),
+        ({"sound": True}, 'no field "sound"'),
+    ],
+)
+def test_texts_and_unknown_fields(given: dict[str, Any], words: str) -> None:
+    """An error says how long a text was, and never repeats it."""
+    said = refusal(given)
+    assert words in said
+    assert "xxx" not in said
+    assert video_request({"prompt": "x" * 2000}, WAN).prompt
+
+
+def test_a_first_frame_goes_with_the_model() -> None:
+    """A model for words takes none, one for pictures needs one, one for both takes both."""
+    assert "Leave it out" in refusal({"camera": "token"})
+    assert "Send `camera`" in refusal({}, FROM_PICTURE)
+    assert video_request({"prompt": "x", "camera": "token"}, FROM_PICTURE).camera
+    assert not video_request({"prompt": "x"}, PLAIN).camera
+    assert video_request({"prompt": "x", "camera": "token"}, PLAIN).camera
+
+
+def test_what_a_model_does_not_take_is_refused_and_not_dropped() -> None:
+    """Fields that would count for nothing get an error; those left out do not."""
+    assert "takes no negative sentence" in refusal({"negative_prompt": "blue"}, PLAIN)
+    assert "takes no guidance" in refusal({"guidance": 3}, PLAIN)
+    assert "takes no length" in refusal({"seconds": 3}, SPEECH)
+    assert sound_request({"prompt": "hello"}, SPEECH).seconds is None
+
+
+def test_sound_has_bounds_of_its_own() -> None:
+    """Its length, and the form that it is handed over in."""
+    asked = sound_request({"prompt": "rain", "seconds": 60, "format": "pcm", "seed": 1}, MUSIC)
+    assert (asked.seconds, asked.format, asked.seed) == (60.0, "pcm", 1)
+    assert "0.1 to 60" in refusal({"seconds": 60.1}, MUSIC)
+    assert "wav and pcm" in refusal({"format": "mp3"}, MUSIC)
+    assert 'no field "fps"' in refusal({"fps": 16}, MUSIC)

@@ -1,0 +1,465 @@
+"""Videos and sound by the true worker: tiny models of diffusers and transformers, built on the
+spot, each in its own process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import pytest_asyncio
+
+from server.core.errors import EngineError, EngineFailed
+from server.core.metrics import Metrics
+from server.features.generation.bounds import (
+    SoundRequest,
+    VideoRequest,
+    sound_request,
+    video_request,
+)
+from server.features.generation.files import Made
+from server.features.generation.generator import Generator, LoadingFailed
+from server.features.generation.job import GenerationJob, JobState
+from server.features.generation.runtime import GeneratorRuntime
+from server.processes import keeper
+from server.processes.wire import Message
+from server.processes.worker_process import environment
+from tests.real_model.server import PYTHON, ROOT, run_module
+from tests.support.clients import http, soon
+from tests.support.running import Running, running
+
+_FIND = "from importlib.util import find_spec as f; print(*map(f, ('torch', 'transformers', 'diffusers', 'ftfy')))"
+# Seconds for all processes to be ready: a slow machine compiles diffusers first.
+_LONG = 240
+GENERATING = ROOT / "tests" / "generating"
+TOKEN = "operator-token-of-a-test-0123456789"
+# Much more than any test lets it make.
+_STEPS = 100
+
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
+
+
+def missing() -> str:
+    """Return how to complete the models' environment; "" when it has all that these tests need."""
+    try:
+        done = subprocess.run([PYTHON, "-c", _FIND], capture_output=True, text=True, timeout=60)
+    except OSError:
+        done = None
+    if done is not None and done.returncode == 0 and "None" not in done.stdout:
+        return ""
+    return "diffusers is not installed: `bash scripts/models.sh` makes .venv-models from requirements-models.txt."
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with all of `tests.generating.build`."""
+    if lacking := missing():
+        assert "REAL_MODEL_REQUIRED" not in os.environ, lacking
+        pytest.skip(lacking)
+    folder = tmp_path_factory.mktemp("models")
+    run_module("tests.generating.build", folder, env=env(folder))
+    return folder
+
+
+def env(home: Path, **more: str) -> dict[str, str]:
+    """So small a model is no quicker on more than one core; nothing is written outside of `home`."""
+    return environment({"OMP_NUM_THREADS": "1", "HOME": str(home), **more})
+
+
+# No file that it writes can have more than a block of 512 bytes, or 1024 where a shell counts so:
+# no frame fits in.
+NO_FILES = ("/bin/sh", "-c", 'ulimit -f 1 && exec "$@"', "sh")
+
+
+def worker(folder: Path, *options: str, before: tuple[str, ...] = (), **more: str) -> Generator:
+    own = ("-m", "server.features.generation.worker", "--model", str(folder), *options)
+    argv = (*before, str(PYTHON), *own)
+    return Generator(argv, env(folder.parent, **more), ROOT)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def run(models: Path) -> AsyncIterator[Running]:
+    """The whole program; nothing is loaded yet."""
+    settings = {"operator_token": TOKEN, "engine_python": PYTHON, "rate_limit_per_minute": 0}
+    with pytest.MonkeyPatch.context() as patch:
+        # So small a model is no quicker on more than one core.
+        patch.setenv("OMP_NUM_THREADS", "1")
+        async with running(**settings) as one:
+            yield one
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def workers(run: Running, models: Path) -> AsyncIterator[dict[str, Generator]]:
+    """One for each model, all of them loaded, `words` by the program; and one that has vLLM-Omni in
+    its path.
+    """
+    started = {
+        "picture": worker(
+            models / "picture",
+            before=NO_FILES,
+            # Python would leave modules behind that end after 512 bytes.
+            PYTHONDONTWRITEBYTECODE="1",
+            PYTHONPATH=str(GENERATING / "omni_broken"),
+        ),
+        **{name: worker(models / name) for name in ("speech", "tune")},
+        "music": worker(models / "music", PYTHONPATH=str(GENERATING / "omni")),
+        "omni": worker(
+            models / "picture",
+            *("--flow-shift", "5", "--vae-tiling", "--compile"),
+            PYTHONPATH=str(GENERATING / "omni"),
+        ),
+    }
+    try:
+        async with asyncio.timeout(_LONG), http(run) as client:
+            client.headers["Authorization"] = f"Bearer {TOKEN}"
+            choice = {"model": str(models / "words"), "mode": "in_process", "vae_tiling": True}
+            choice |= {"vae_slicing": True}
+            reply = await client.post("/api/engine/start", json=choice, timeout=_LONG)
+            assert reply.status_code == 202, reply.text
+            await asyncio.gather(*(one.start() for one in started.values()))
+            status = await run.program.engine_parts.manager.settled()
+            assert (status.state, status.error) == ("ready", "")
+        words = run.program.engine_parts.manager.loaded
+        assert isinstance(words, GeneratorRuntime)
+        yield started | {"words": words.generator}
+    finally:
+        await asyncio.gather(*(one.stop() for one in started.values()))
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(1) as one:
+        yield one
+
+
+def video(model: Generator, **changed: Any) -> VideoRequest:
+    given = {
+        "prompt": "a red ball rolls",
+        "negative_prompt": "blue",
+        "width": 96,
+        "height": 64,
+        "seconds": 0.3,
+        "fps": 16,
+        "steps": 2,
+        "seed": 7,
+    }
+    return video_request(given | changed, model.rules)
+
+
+async def made(
+    pool: ThreadPoolExecutor,
+    model: Generator,
+    request: VideoRequest | SoundRequest,
+    picture: bytes = b"",
+) -> Made:
+    making = GenerationJob(metrics=Metrics("0"), pool=pool)
+    try:
+        making.start(model, request, picture)
+        await soon(lambda: making.progress.state is not JobState.WORKING, 60)
+        assert making.progress.error is None, making.progress.error
+        return making.take()
+    finally:
+        await making.close()
+
+
+def frames(data: bytes) -> list[np.ndarray[Any, Any]]:
+    with av.open(io.BytesIO(data), "r") as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
+def fields(request: VideoRequest) -> dict[str, Any]:
+    """As `GenerationJob` sends it."""
+    taken = ("prompt", "negative_prompt", "guidance", "steps", "seed", "width", "height", "frames", "fps")  # fmt: skip
+    return {name: getattr(request, name) for name in taken}
+
+
+async def all_of(model: Generator, request: VideoRequest, picture: bytes = b"") -> list[Message]:
+    return [message async for message in model.make(fields(request), picture)]
+
+
+async def test_a_video_from_words(workers: dict[str, Generator], pool: ThreadPoolExecutor) -> None:
+    """Its rules are those of the folder; frames of the size asked for come out, and another seed
+    makes others.
+    """
+    model = workers["words"]
+    rules = model.rules
+    assert (model.backend, rules.output, rules.factor, rules.frame_step) == (
+        *("diffusers", "video", 16, 4),
+    )
+    assert rules.first_frame == "may"
+    assert set(rules.takes) == {"negative", "guidance", "steps"}
+    pictures = frames((await made(pool, model, video(model))).data)
+    assert [one.shape for one in pictures] == [(64, 96, 3)] * 5
+    same, other = [
+        [m.payload for m in await all_of(model, video(model, seed=seed)) if m.type == "frame"]
+        for seed in (7, 8)
+    ]
+    again = [m.payload for m in await all_of(model, video(model)) if m.type == "frame"]
+    assert again == same
+    assert other != same
+    # The negative prompt counts, too.
+    without = await all_of(model, video(model, negative_prompt=""))
+    assert [m.payload for m in without if m.type == "frame"] != same
+
+
+async def test_a_model_that_does_both(workers: dict[str, Generator]) -> None:
+    """One that takes words alone takes a picture, too, with the same weights."""
+    model = workers["words"]
+    payloads = []
+    for color in ([220, 0, 0], [0, 0, 220], None):
+        picture = np.tile(np.asarray(color, np.uint8), (64, 96, 1)).tobytes() if color else b""
+        request = video(model, steps=1, **({"camera": "given"} if color else {}))
+        payloads.append([m.payload for m in await all_of(model, request, picture) if m.payload])
+    assert [len(one) for one in payloads] == [5, 5, 5]
+    assert payloads[0] != payloads[1] != payloads[2] != payloads[0]
+
+
+async def test_each_step_is_told(workers: dict[str, Generator]) -> None:
+    """Steps, then frames, then the end."""
+    model = workers["words"]
+    messages = await all_of(model, video(model, steps=3))
+    assert [m.type for m in messages] == ["step"] * 4 + ["frame"] * 5 + ["done"]
+    told = [(m.header["step"], m.header["steps"]) for m in messages[:4]]
+    assert told == [(0, 3), (1, 3), (2, 3), (3, 3)]
+
+
+@pytest.mark.parametrize("steps", [1, _STEPS])
+async def test_cancelling_stops_the_model(workers: dict[str, Generator], steps: int) -> None:
+    """Among its steps its own count goes no further, and behind them the decoding ends; it makes
+    the next one at once.
+    """
+    model = workers["words"]
+    pid = model.pid
+    assert pid is not None
+    (worker,) = keeper.descendants(pid)
+    large = video(model, width=256, height=256, seconds=2, steps=steps)
+    messages = model.make(fields(large))
+    assert [(await anext(messages)).header["step"] for _ in range(2)] == [0, 1]
+    # Into the middle of what comes next
+    await asyncio.sleep(0.05)
+    began = cpu_seconds(worker)
+    await messages.aclose()
+    assert not model.busy
+    assert model.cancelled_at <= min(steps, 3)
+    await asyncio.sleep(0.3)
+    # Decoding takes 4 s of it, a step 0.1; what is left is a collection of garbage.
+    assert cpu_seconds(worker) - began < 0.8, "it goes on"
+    assert model.pid == pid
+    assert (await all_of(model, video(model)))[-1].type == "done"
+
+
+def cpu_seconds(pid: int | None) -> float:
+    """Of all threads of a process (proc(5), fields 14 and 15 of stat)."""
+    after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def test_a_video_from_the_cameras_picture(
+    workers: dict[str, Generator], pool: ThreadPoolExecutor
+) -> None:
+    """The model needs one, and another picture makes another video.
+
+    This worker can write no file that a frame fits in.
+    """
+    model = workers["picture"]
+    assert (model.backend, model.rules.first_frame) == ("diffusers", "must")
+    # vLLM-Omni was in its path, and could not load it.
+    assert "vLLM-Omni does not load it (RuntimeError in omni.py:10): diffusers does" in (
+        model._process.lines
+    )
+    red, blue = (
+        np.tile(np.asarray(c, np.uint8), (64, 96, 1)).tobytes() for c in ([220, 0, 0], [0, 0, 220])
+    )
+    request = video(model, camera="given", steps=1)
+    assert len(frames((await made(pool, model, request, red)).data)) == 5
+    payloads = [
+        [m.payload for m in await all_of(model, request, picture) if m.type == "frame"]
+        for picture in (red, blue)
+    ]
+    assert payloads[0] != payloads[1]
+
+
+async def test_speech(workers: dict[str, Generator], pool: ThreadPoolExecutor) -> None:
+    """A model of transformers: its own rate, one channel, 16 bit; longer words make longer speech."""
+    model = workers["speech"]
+    assert (model.backend, model.rules.output, model.rules.takes) == ("transformers", "audio", ())
+    lengths = []
+    for text in ("hi", "a red ball rolls over the table"):
+        sound = await made(
+            pool, model, sound_request({"prompt": text, "format": "pcm"}, model.rules)
+        )
+        assert sound.media_type == "audio/pcm;rate=16000;channels=1"
+        assert len(sound.data) % 2 == 0
+        lengths.append(len(sound.data))
+    assert lengths[1] > lengths[0] > 0
+
+
+async def test_sound_token_by_token(
+    workers: dict[str, Generator], pool: ThreadPoolExecutor
+) -> None:
+    """As long as asked for, each token told as a step; cancelled, it stops within a token."""
+    model = workers["tune"]
+    assert (model.backend, model.rules.takes, model.rules.sample_rate) == (
+        *("transformers", ("seconds",), 8000),
+    )
+    request = sound_request({"prompt": "rain", "seconds": 0.5, "format": "pcm"}, model.rules)
+    sound = await made(pool, model, request)
+    assert sound.media_type == "audio/pcm;rate=8000;channels=1"
+    assert len(sound.data) == 0.5 * 8000 * 2
+    asked = {"prompt": "rain", "negative_prompt": "", "guidance": 7.0, "steps": 50, "seed": 1}
+    messages = model.make({**asked, "seconds": 60.0})
+    told = [(await anext(messages)).header for _ in range(5)]
+    # 50 tokens a second, and those that wait for the last of a token's codes
+    assert (told[0]["step"], told[0]["steps"]) == (0, 60 * 50 + 4)
+    await messages.aclose()
+    assert model.cancelled_at < 200
+
+
+async def test_sound_of_a_pipeline(workers: dict[str, Generator], pool: ThreadPoolExecutor) -> None:
+    """As long as asked for, at the model's own rate and in its own channels; vLLM-Omni, in its
+    path, is for videos.
+    """
+    model = workers["music"]
+    assert (model.backend, model.rules.sample_rate) == ("diffusers", 8000)
+    assert "seconds" in model.rules.takes
+    request = sound_request(
+        {"prompt": "rain", "seconds": 0.5, "steps": 2, "format": "pcm"}, model.rules
+    )
+    sound = await made(pool, model, request)
+    assert sound.media_type == "audio/pcm;rate=8000;channels=2"
+    assert len(sound.data) == 0.5 * 8000 * 2 * 2
+
+
+async def test_vllm_omni_where_it_is_installed(
+    workers: dict[str, Generator], pool: ThreadPoolExecutor
+) -> None:
+    """It goes before diffusers, gets the same wishes, and its bare arrays, which its own server
+    fails on, are a video.
+
+    The stand-in has the names and shapes of its documented interface; the true one
+    needs a GPU.
+    """
+    model = workers["omni"]
+    assert (model.backend, model.rules.first_frame) == ("vllm-omni", "must")
+    picture = np.tile(np.asarray([200, 100, 50], np.uint8), (64, 96, 1)).tobytes()
+    request = video(model, camera="given", steps=4, guidance=3.0)
+    data = (await made(pool, model, request, picture)).data
+    # The stand-in paints what it was given: the picture, then how it was loaded and what was asked.
+    pictures = frames(data)
+    assert np.abs(pictures[0].reshape(-1, 3).mean(0) - [200, 100, 50]).max() < 6
+    told = json.loads((Path(model._env["HOME"]) / "omni.json").read_text())
+    assert told["loaded"] == {
+        "model": str(Path(model._env["HOME"]) / "picture"),
+        "vae_use_slicing": False,
+        "vae_use_tiling": True,
+        "enable_cpu_offload": False,
+        "enforce_eager": False,
+        "flow_shift": 5.0,
+    }
+    assert told["asked"] == {
+        "prompt": "a red ball rolls",
+        "negative_prompt": "blue",
+        "modalities": ["video"],
+        "height": 64,
+        "width": 96,
+        "num_frames": 5,
+        "num_inference_steps": 4,
+        "guidance_scale": 3.0,
+        "seed": 7,
+    }
+
+
+async def test_the_whole_way_of_an_operator(workers: dict[str, Generator], run: Running) -> None:
+    """The program itself has loaded the model by its folder, and makes a video with it; sound does
+    not fit.
+    """
+    wishes = {"prompt": "a red ball", "width": 96, "height": 64, "seconds": 0.3, "steps": 2}
+    async with http(run) as client:
+        client.headers["Authorization"] = f"Bearer {TOKEN}"
+        shown = (await client.get("/api/engine", timeout=60)).json()["engine"]
+        assert (shown["state"], shown["model_type"], shown["answers"]) == ("ready", "video", False)
+        assert "-m server.features.generation.worker" in shown["command"]
+        assert "--flow-shift 5 --vae-slicing --vae-tiling" in shown["command"]
+        assert run.program.engines.current.name == "builtin"
+        reply = await client.post("/api/engine/sound", json={"prompt": "x"})
+        assert (reply.status_code, reply.json()["error"]["code"]) == (409, "wrong_model")
+        assert "a video model" in reply.json()["error"]["message"]
+        assert "read texts aloud" in reply.json()["error"]["message"]
+        reply = await client.post("/api/engine/video", json=wishes)
+        assert (reply.status_code, reply.json()["takes"]["backend"]) == (202, "diffusers")
+        making = run.program.api.find("generation")
+        await soon(lambda: making.progress.state is not JobState.WORKING, 60)
+        assert making.progress.error is None
+        reply = await client.get("/api/engine/video/result")
+        assert len(frames(reply.content)) == 5
+        await soon(
+            lambda: (run.program.engine_parts.manager.status().memory_bytes or 0) > 100_000_000
+        )
+
+
+async def test_a_failing_model_says_so_without_what_was_asked(
+    workers: dict[str, Generator],
+) -> None:
+    """The class of the failure and its place, and the model goes on."""
+    model = workers["words"]
+    with pytest.raises(EngineError) as caught:
+        # No size that the pipeline takes, sent past every check
+        await all_of(model, VideoRequest("secret words", "", 50, 50, 5, 16, 5.0, 1, 7, False))
+    assert isinstance(caught.value, EngineFailed)
+    assert "ValueError" in caught.value.message
+    assert "secret" not in caught.value.message
+    assert (await all_of(model, video(model)))[-1].type == "done"
+
+
+async def test_what_can_not_be_loaded_has_a_sentence(models: Path, tmp_path: Path) -> None:
+    """No folder, broken weights, a program of its own that would run: each says what to do."""
+    broken = shutil.copytree(models / "speech", tmp_path / "broken")
+    weights = broken / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    (own := tmp_path / "own" / "vae").mkdir(parents=True)
+    (own / "mine.py").write_text("raise SystemExit(3)")
+    (own.parent / "model_index.json").write_text('{"vae": ["mine", "Vae"]}')
+    cases = {
+        tmp_path / "nowhere": "folder is not there",
+        broken: "Fetch the model again",
+        own.parent: "code of its own (vae/mine.py)",
+    }
+
+    async def refusal(folder: Path) -> str:
+        one = worker(folder)
+        try:
+            with pytest.raises(LoadingFailed) as caught:
+                await one.start()
+            return caught.value.message
+        finally:
+            await one.stop()
+
+    said = await asyncio.gather(*map(refusal, cases))
+    for words, sentence in zip(cases.values(), said, strict=True):
+        assert words in sentence
+
+
+async def test_nothing_loaded_and_stopped(workers: dict[str, Generator], run: Running) -> None:
+    """Stopping gives the memory back, and what is asked for then says what to start."""
+    async with http(run) as client:
+        client.headers["Authorization"] = f"Bearer {TOKEN}"
+        reply = await client.post("/api/engine/stop", json={}, timeout=60)
+        assert reply.json()["engine"]["state"] == "idle"
+        released = run.program.engine_parts.manager.status().released
+        assert released is not None
+        assert released.left == 0
+        reply = await client.post("/api/engine/video", json={"prompt": "x"})
+        assert reply.json()["error"]["code"] == "wrong_model"
+        assert "No model is loaded. This needs a model that can make videos" in reply.text
+        assert workers["words"].pid is None

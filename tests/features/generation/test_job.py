@@ -1,0 +1,411 @@
+"""Videos and sound made one at a time, by a worker without a model: progress, cancelling, results,
+everything that ends badly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import sys
+import wave
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from server.core.errors import Busy, NotFound
+from server.core.metrics import Metrics
+from server.features.generation.bounds import SoundRequest, VideoRequest
+from server.features.generation.generator import Generator, LoadingFailed
+from server.features.generation.job import GenerationJob, JobProgress, JobState
+from server.processes.worker_process import environment
+from tests.support.clients import soon
+
+ROOT = Path(__file__).parents[3]
+
+
+def asked(**changed: Any) -> VideoRequest:
+    fields: dict[str, Any] = {
+        "prompt": "a red ball",
+        "negative_prompt": "",
+        "width": 64,
+        "height": 32,
+        "frames": 9,
+        "fps": 16,
+        "guidance": 5.0,
+        "steps": 3,
+        "seed": 7,
+        "camera": False,
+    }
+    return VideoRequest(**fields | changed)
+
+
+def asked_sound(**changed: Any) -> SoundRequest:
+    fields: dict[str, Any] = {
+        "prompt": "rain",
+        "negative_prompt": "",
+        "seconds": 0.5,
+        "guidance": 5.0,
+        "steps": 1,
+        "seed": 7,
+        "format": "wav",
+    }
+    return SoundRequest(**fields | changed)
+
+
+def generator(manner: str, **more: Any) -> Generator:
+    argv = (sys.executable, "-m", "tests.generating.stand_in", manner)
+    return Generator(argv, environment({}), ROOT, **more)
+
+
+@asynccontextmanager
+async def loaded(manner: str, **more: Any) -> AsyncIterator[Generator]:
+    one = generator(manner, **more)
+    try:
+        await one.start()
+        yield one
+    finally:
+        await one.stop()
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(1) as one:
+        yield one
+
+
+Make = Callable[..., GenerationJob]
+
+
+@pytest.fixture
+async def make(pool: ThreadPoolExecutor) -> AsyncIterator[Make]:
+    every: list[GenerationJob] = []
+
+    def new(**more: Any) -> GenerationJob:
+        every.append(GenerationJob(metrics=Metrics("0"), pool=pool, **more))
+        return every[-1]
+
+    yield new
+    for one in every:
+        await one.close()
+
+
+async def ended(making: GenerationJob) -> JobProgress:
+    await soon(lambda: making.progress.state not in (JobState.WORKING, JobState.CANCELLING))
+    return making.progress
+
+
+def counted(making: GenerationJob, kind: str, result: str) -> float:
+    return float(making._ended_works.labels(kind, result)._value.get())
+
+
+async def test_a_video_is_made_and_handed_over_once(make: Make) -> None:
+    """Every frame is in the MP4, in order; taken once, it is gone."""
+    making = make()
+    async with loaded("video") as model:
+        began = making.start(model, asked())
+        assert (began.state, began.kind, began.steps, began.frames) == (
+            # The model says later how many steps there are.
+            *(JobState.WORKING, "video", 0, 9),
+        )
+        progress = await ended(making)
+    assert (progress.state, progress.step, progress.made, progress.seed) == (
+        *(JobState.READY, 3, 9, 7),
+    )
+    made = making.take()
+    assert (made.media_type, len(made.data)) == ("video/mp4", progress.bytes)
+    with av.open(io.BytesIO(made.data), "r") as container:
+        shades = [float(f.to_ndarray(format="gray").mean()) for f in container.decode(video=0)]
+    assert len(shades) == 9
+    assert shades == sorted(shades, reverse=True)
+    assert making.progress.state is JobState.TAKEN
+    with pytest.raises(NotFound, match="handed over once"):
+        making.take()
+    assert counted(making, "video", "ok") == 1
+
+
+async def test_the_first_frame_is_the_one_that_was_given(make: Make) -> None:
+    """The picture reaches the worker as it was sent."""
+    making = make()
+    rgb = np.tile(np.asarray([200, 40, 40], np.uint8), (32, 64, 1))
+    async with loaded("first") as model:
+        assert model.rules.first_frame == "must"
+        making.start(model, asked(camera=True), rgb.tobytes())
+        assert (await ended(making)).state is JobState.READY
+    with av.open(io.BytesIO(making.take().data), "r") as container:
+        first = next(iter(container.decode(video=0))).to_ndarray(format="rgb24")
+    assert np.abs(first.reshape(-1, 3).mean(0) - [200, 40, 40]).max() < 6
+
+
+async def test_sound_as_wav_and_as_bare_samples(make: Make) -> None:
+    """The model's own rate, and as long as was asked for."""
+    making = make()
+    async with loaded("sound") as model:
+        making.start(model, asked_sound())
+        progress = await ended(making)
+        assert (progress.state, progress.seconds) == (JobState.READY, 0.5)
+        made = making.take()
+        assert made.media_type == "audio/wav"
+        with wave.open(io.BytesIO(made.data)) as read:
+            assert (read.getframerate(), read.getnchannels(), read.getnframes()) == (
+                *(16_000, 1, 8000),
+            )
+        making.start(model, asked_sound(format="pcm"))
+        await ended(making)
+        made = making.take()
+    assert (made.media_type, made.data) == ("audio/pcm;rate=16000;channels=1", bytes(16_000))
+
+
+async def test_one_at_a_time(make: Make) -> None:
+    """A second one is refused with what goes on; cancelling ends that, and the model goes on to the
+    next.
+    """
+    making = make()
+    async with loaded("endless") as model:
+        making.start(model, asked())
+        await soon(lambda: making.progress.step > 3)
+        with pytest.raises(Busy, match=r"A video is being made.*one at a time.*cancel it"):
+            making.start(model, asked())
+        with pytest.raises(Busy):
+            make().start(model, asked())
+        progress = await making.cancel()
+        assert progress.state is JobState.CANCELLED
+        assert not model.busy
+        assert model.pid is not None
+        assert counted(making, "video", "cancelled") == 1
+        # Cancelled before it has begun
+        making.start(model, asked())
+        assert (await making.cancel()).state is JobState.CANCELLED
+        making.start(model, asked())
+        await soon(lambda: making.progress.step > 0)
+        await making.cancel()
+    assert counted(making, "video", "cancelled") == 3
+    assert (await making.cancel()).state is JobState.CANCELLED
+
+
+async def test_work_that_does_not_hear_is_ended_with_its_process(make: Make) -> None:
+    """Cancelled is cancelled: what goes on after the time for it is killed, and the next one has to
+    load again.
+    """
+    making = make()
+    async with loaded("deaf", cancel_seconds=0.1) as model:
+        making.start(model, asked())
+        await soon(lambda: making.progress.step > 0)
+        assert (await making.cancel()).state is JobState.CANCELLED
+        assert model.ended.is_set()
+        assert model.pid is None
+        making.start(model, asked())
+        progress = await ended(making)
+        assert progress.error is not None
+        assert progress.error["code"] == "engine_unavailable"
+        assert "loaded again" in progress.error["message"]
+
+
+async def test_cancelling_twice_waits_for_the_model_twice(make: Make) -> None:
+    """A second cancel does not end the wait of the first: both return once the worker is gone."""
+    making = make()
+    async with loaded("deaf", cancel_seconds=0.2) as model:
+        making.start(model, asked())
+        await soon(lambda: making.progress.step > 0)
+        first = asyncio.create_task(making.cancel())
+        await soon(lambda: making.progress.state is JobState.CANCELLING)
+        assert (await making.cancel()).state is JobState.CANCELLED
+        assert model.ended.is_set()
+        assert (await first).state is JobState.CANCELLED
+        assert counted(making, "video", "cancelled") == 1
+
+
+async def test_a_worker_may_tell_more_steps_than_can_wait(make: Make) -> None:
+    """Thousands that come at once: some are left out, and the video is made."""
+    making = make()
+    async with loaded("talks") as model:
+        making.start(model, asked())
+        progress = await ended(making)
+        assert (progress.state, progress.step, progress.made) == (JobState.READY, 3, 9)
+
+
+@pytest.mark.parametrize(
+    ("manner", "code", "words"),
+    [
+        ("fails", "engine_failed", "not enough memory"),
+        ("dies", "engine_unavailable", "was ended by signal 9"),
+        ("odd", "engine_failed", "63x32"),
+        ("huge", "engine_failed", "more than 257 frames"),
+    ],
+)
+async def test_what_ends_badly_has_a_sentence(
+    make: Make, manner: str, code: str, words: str
+) -> None:
+    """A failure of the model's, its death, frames that fit no video: said, counted, and nothing is
+    kept.
+    """
+    making = make()
+    async with loaded(manner) as model:
+        making.start(model, asked())
+        progress = await ended(making)
+        assert (progress.state, making._made) == (JobState.FAILED, None)
+        assert progress.error is not None
+        assert progress.error["code"] == code
+        assert words in progress.error["message"]
+        assert counted(making, "video", "error") == 1
+        assert not model.busy
+
+
+async def test_a_model_that_is_unloaded_ends_its_work(make: Make) -> None:
+    """As when another model is started."""
+    making = make()
+    async with loaded("endless") as model:
+        making.start(model, asked())
+        await soon(lambda: making.progress.step > 0)
+        await model.stop()
+        progress = await ended(making)
+    assert progress.error is not None
+    assert "was unloaded" in progress.error["message"]
+
+
+async def test_a_result_is_bounded(make: Make) -> None:
+    """A file over the bound is given up while it grows, and so is sound."""
+    making = make(most_bytes=2000)
+    async with loaded("video") as model:
+        making.start(model, asked())
+        progress = await ended(making)
+        assert progress.error is not None
+        assert "is larger than" in progress.error["message"]
+    async with loaded("sound") as model:
+        making.start(model, asked_sound())
+        progress = await ended(making)
+    assert progress.error is not None
+    assert "sound is larger than" in progress.error["message"]
+
+
+async def test_a_result_that_nobody_takes_goes(make: Make) -> None:
+    """By itself after a time, for the next one, or when it is cancelled; counted each time."""
+    making = make(keep_seconds=0.05)
+    dropped = making._dropped_works._value
+    async with loaded("video") as model:
+        making.start(model, asked())
+        await ended(making)
+        await soon(lambda: making.progress.state is JobState.EXPIRED)
+        with pytest.raises(NotFound):
+            making.take()
+        assert dropped.get() == 1
+        making._keep_seconds = 60
+        for _ in range(2):
+            making.start(model, asked())
+            assert (await ended(making)).state is JobState.READY
+        assert dropped.get() == 2
+        assert (await making.cancel()).state is JobState.CANCELLED
+        assert dropped.get() == 3
+        with pytest.raises(NotFound):
+            making.take()
+
+
+async def test_a_result_goes_after_ten_minutes_and_with_the_server(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A result waits for 600 s by default, and a server that stops drops it."""
+    loop, delays = asyncio.get_running_loop(), list[float]()
+    later = loop.call_later
+
+    def call_later(delay: float, *rest: Any, **more: Any) -> asyncio.TimerHandle:
+        delays.append(delay)
+        return later(delay, *rest, **more)
+
+    making = make()
+    async with loaded("video") as model:
+        making.start(model, asked())
+        monkeypatch.setattr(loop, "call_later", call_later)
+        assert (await ended(making)).state is JobState.READY
+        assert 600 in delays
+        assert max(delays) == 600
+        await making.close()
+        with pytest.raises(NotFound, match="10 minutes"):
+            making.take()
+
+
+async def test_a_result_that_did_not_arrive_waits_again(make: Make) -> None:
+    """Unless it was given up or something newer was begun; what has arrived is gone."""
+    making = make(keep_seconds=0.1)
+    async with loaded("video") as model:
+        making.start(model, asked())
+        await ended(making)
+        made = making.take()
+        assert making.progress.state is JobState.TAKEN
+        making.put_back(made)
+        assert (making.progress.state, making.progress.bytes) == (
+            *(JobState.READY, len(made.data)),
+        )
+        assert making.take() is made
+        making.handed_over(made)
+        making.put_back(made)
+        assert making.progress.state is JobState.TAKEN
+        making.start(model, asked())
+        await ended(making)
+        made = making.take()
+        await making.cancel()
+        making.put_back(made)
+        assert making.progress.state is JobState.TAKEN
+        making.start(model, asked())
+        making.put_back(made)
+        assert (await ended(making)).state is JobState.READY
+        # Put back it is dropped like any other that nobody takes.
+        making.start(model, asked())
+        await ended(making)
+        making.put_back(making.take())
+        await soon(lambda: making.progress.state is JobState.EXPIRED)
+
+
+async def test_no_sound_is_no_result(make: Make) -> None:
+    """A file of nothing would say that all went well."""
+    making = make()
+    async with loaded("silent") as model:
+        making.start(model, asked_sound())
+        progress = await ended(making)
+    assert progress.error is not None
+    assert "no sound" in progress.error["message"]
+
+
+async def test_a_seed_is_drawn_and_told(make: Make) -> None:
+    """So that what came out well can be made again."""
+    making = make()
+    async with loaded("video") as model:
+        seeds = set()
+        for _ in range(3):
+            making.start(model, asked(seed=None, frames=1))
+            seeds.add((await ended(making)).seed)
+    assert len(seeds) == 3
+
+
+async def test_loading_is_told_and_fails_with_a_sentence() -> None:
+    """Phases and log lines come while it loads; a failure says why; lines of later are not passed
+    on.
+    """
+    phases: list[str] = []
+    lines: list[str] = []
+    async with loaded("video", on_phase=phases.append, on_line=lines.append) as model:
+        assert (phases, model.backend) == (["weights"], "stand-in")
+        await soon(lambda: lines == ["a line of its log"])
+        async for _ in model.make(
+            {"prompt": "secret", "frames": 1, "width": 2, "height": 2, "steps": 1}
+        ):
+            pass
+        # One came before its work was done and one after, by another pipe: both repeat what was
+        # asked.
+        await soon(lambda: model._process.withheld == 2)
+    assert lines == ["a line of its log"]
+    for manner, words in (("unloadable", "not enough memory to load"), ("dies-early", "status 7")):
+        one = generator(manner)
+        with pytest.raises(LoadingFailed) as caught:
+            await one.start()
+        assert words in caught.value.message
+        await one.stop()
+    nobody = Generator(("/nowhere/python",), {}, ROOT)
+    with pytest.raises(LoadingFailed, match="ENGINE_PYTHON"):
+        await nobody.start()
+    await nobody.stop()
+    assert not asyncio.all_tasks() - {asyncio.current_task()}

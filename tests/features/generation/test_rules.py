@@ -1,0 +1,149 @@
+"""The inputs that a generating model takes, read from its own files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from server.features.generation.rules import (
+    Rules,
+    RulesError,
+    first_frame,
+    is_pipeline,
+    makes_sound,
+    own_code,
+    pixel_rules,
+    read_json,
+)
+
+
+def written(folder: Path, name: str, value: object) -> None:
+    path = folder / name / "config.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value))
+
+
+@pytest.mark.parametrize(
+    ("vae", "transformer", "factor", "step"),
+    [
+        # Wan 2.1 and Wan 2.2 5B
+        ({"scale_factor_spatial": 8, "scale_factor_temporal": 4}, {"patch_size": [1, 2, 2]}, 16, 4),
+        (
+            {"scale_factor_spatial": 16, "scale_factor_temporal": 4},
+            {"patch_size": [1, 2, 2]},
+            32,
+            4,
+        ),
+        # LTX-Video
+        (
+            {"spatial_compression_ratio": 32, "temporal_compression_ratio": 8},
+            {"patch_size": 1},
+            32,
+            8,
+        ),
+        # Nothing said, or nonsense
+        ({}, {}, 16, 4),
+        ({"scale_factor_spatial": "8"}, {"patch_size": 0}, 16, 4),
+    ],
+)
+def test_sides_and_frames_come_from_the_models_own_files(
+    tmp_path: Path, vae: dict[str, object], transformer: dict[str, object], factor: int, step: int
+) -> None:
+    """Pixels of a latent by latents of a patch; frames of a latent."""
+    written(tmp_path, "vae", vae)
+    written(tmp_path, "transformer", transformer)
+    assert pixel_rules(tmp_path) == (factor, step)
+
+
+def test_a_folder_without_parts_has_the_usual_rules(tmp_path: Path) -> None:
+    """Nothing to read is no error; a pipeline is known by its index."""
+    assert pixel_rules(tmp_path) == (16, 4)
+    assert not is_pipeline(tmp_path)
+    (tmp_path / "model_index.json").write_text("{}")
+    assert is_pipeline(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("transformer", "index", "wanted"),
+    [
+        ({"in_channels": 36, "out_channels": 16}, {}, "must"),
+        ({"in_channels": 16, "out_channels": 16}, {"expand_timesteps": True}, "may"),
+        ({"in_channels": 16, "out_channels": 16}, {"expand_timesteps": False}, "never"),
+        ({}, {}, "never"),
+    ],
+)
+def test_whether_a_video_begins_with_a_picture(
+    tmp_path: Path, transformer: dict[str, int], index: dict[str, bool], wanted: str
+) -> None:
+    """By the channels that the transformer takes and by how it counts time: Wan 2.1 from a picture,
+    Wan 2.2 5B, others.
+    """
+    written(tmp_path, "transformer", transformer)
+    (tmp_path / "model_index.json").write_text(json.dumps(index))
+    assert first_frame(tmp_path) == wanted
+
+
+def test_what_makes_sound_alone(tmp_path: Path) -> None:
+    """A rate of samples where pictures have none (Stable Audio), or a vocoder (AudioLDM), but not
+    beside pictures (LTX-2).
+    """
+    index = tmp_path / "model_index.json"
+    for parts, vae, wanted in (
+        ({}, {"sampling_rate": 44_100}, True),
+        ({"vocoder": ["transformers", "SpeechT5HifiGan"]}, {}, True),
+        ({"vocoder": ["ltx2", "LTX2Vocoder"], "audio_vae": ["diffusers", "X"]}, {}, False),
+        ({}, {"scale_factor_spatial": 8}, False),
+    ):
+        written(tmp_path, "vae", vae)
+        index.write_text(json.dumps(parts))
+        assert makes_sound(tmp_path) is wanted
+
+
+def test_code_that_comes_with_a_pipeline_is_found(tmp_path: Path) -> None:
+    """Of the pipeline itself and of its parts; classes of libraries are none."""
+    index = tmp_path / "model_index.json"
+    (tmp_path / "vae").mkdir()
+    known = {
+        "_class_name": "WanPipeline",
+        "vae": ["diffusers", "AutoencoderKLWan"],
+        "x": [None, None],
+    }
+    for parts, file in (
+        (known, ""),
+        (known | {"_class_name": ["mine", "Pipeline"]}, "mine.py"),
+        (known | {"vae": ["mine", "Vae"]}, "vae/mine.py"),
+    ):
+        index.write_text(json.dumps(parts))
+        # Named alone it is a library.
+        assert own_code(tmp_path) == ""
+        if file:
+            (tmp_path / file).write_text("")
+            assert own_code(tmp_path) == file
+            (tmp_path / file).unlink()
+
+
+def test_broken_files_have_a_sentence(tmp_path: Path) -> None:
+    """Absent, no JSON, no object: which file, and what to do."""
+    path = tmp_path / "config.json"
+    for text in (None, "{", "[]"):
+        if text is not None:
+            path.write_text(text)
+        with pytest.raises(RulesError, match=r"config\.json .+[Ff]etch the model again"):
+            read_json(path)
+
+
+def test_rules_travel_as_json() -> None:
+    """A worker's rules are read as they were sent, and an unknown field does no harm."""
+    rules = Rules("video", 32, 8, "may", ("steps", "guidance"), 16_000)
+    sent = json.loads(json.dumps(rules.message() | {"new": 1}))
+    assert Rules.read(sent) == rules
+
+
+def test_the_count_next_to_what_is_wished_for() -> None:
+    """Never none, and never further away than half a step."""
+    wan = Rules("video")
+    assert [wan.nearest_frames(n) for n in (0, 1, 2.9, 3.1, 80, 81, 82.9, 83, 83.1)] == [
+        *(1, 1, 1, 5, 81, 81, 81, 85, 85),
+    ]

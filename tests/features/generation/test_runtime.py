@@ -1,0 +1,144 @@
+"""A model that makes videos in the manager's hands: loaded, told apart from one that answers,
+stopped, started again.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from server.catalogue.choice import Choice
+from server.catalogue.entry import Ability, Model, ModelType, RunMode
+from server.catalogue.launch import Launch
+from server.core.errors import EngineRefused, WrongModel
+from server.engines.base import EngineState
+from server.features.generation.runtime import GeneratorRuntime, Mute
+from server.hosting.runtime import OnLine, OnProgress, Runtime
+from server.hosting.status import ManagerState, Plan
+from tests.support.clients import soon
+from tests.support.engine_plans import Managed, managed, model
+from tests.support.fakes import make_request
+
+ROOT = Path(__file__).parents[3]
+WAN = model("wan", ModelType.VIDEO, Ability.TEXT_TO_VIDEO)
+
+
+def plan(chosen: Choice, ram: int = 0, gpu: Sequence[int] = ()) -> Plan:
+    """Return a plan for a stand-in worker with the behaviour that follows "/" in the model."""
+    manner = chosen.model.partition("/")[2]
+    argv = (sys.executable, "-m", "tests.generating.stand_in", manner)
+    return Plan(chosen, Launch(RunMode.IN_PROCESS, argv, {}, "worker", str(ROOT)), WAN)
+
+
+def load(plan: Plan, on_line: OnLine, on_progress: OnProgress) -> Runtime:
+    assert isinstance(plan.model, Model)
+    return GeneratorRuntime(plan.launch, plan.model, on_line=on_line, on_progress=on_progress)
+
+
+@asynccontextmanager
+async def started(manner: str) -> AsyncIterator[Managed]:
+    async with managed(planner=plan, loader=load) as one:
+        await one.manager.start(Choice(model=f"tests/{manner}", mode=RunMode.IN_PROCESS))
+        await one.manager.settled()
+        yield one
+
+
+def generating(one: Managed) -> GeneratorRuntime:
+    loaded = one.manager.loaded
+    assert isinstance(loaded, GeneratorRuntime)
+    return loaded
+
+
+async def test_it_is_loaded_measured_and_stopped() -> None:
+    """Phases and its log are reported, its memory is counted while it is there and given back when it
+    is not.
+    """
+    async with started("video") as one:
+        status = one.manager.status()
+        assert (status.state, status.model_type) == (ManagerState.READY, ModelType.VIDEO)
+        phases = [*dict.fromkeys(s.progress.phase for s in one.seen if s.progress is not None)]
+        assert phases == ["starting", "loading weights"]
+        await soon(lambda: "a line of its log" in one.lines)
+        loaded = generating(one)
+        await soon(lambda: (one.manager.status().memory_bytes or 0) > 1_000_000)
+        await one.manager.stop()
+        released = one.manager.status().released
+        assert released is not None
+        assert (released.left, one.manager.loaded) == (0, None)
+        assert loaded.generator.pid is None
+
+
+async def test_questions_go_to_another_engine() -> None:
+    """It is never the one that answers, is not taken for one that hangs, and says what it is."""
+    async with started("video") as one:
+        place = one.manager.slot
+        assert one.engines.current is one.spare
+        assert place.status.state is EngineState.BUSY
+        for _ in range(3):
+            await place.probe()
+        assert place.silent_seconds() == 0
+        with pytest.raises(EngineRefused, match=r"a video model.*answers questions.*engine panel"):
+            async with aclosing(place.answer(make_request())) as chunks:
+                await anext(chunks)
+        with pytest.raises(WrongModel, match="answer questions about pictures"):
+            one.manager.require(Ability.IMAGES)
+        assert one.manager.require(Ability.TEXT_TO_VIDEO) is WAN
+
+
+async def test_one_that_ends_is_started_again() -> None:
+    """Like any other model, with what to do where memory was short."""
+    async with started("dies") as one:
+        first = generating(one)
+        messages = first.generator.make({"prompt": "x"})
+        with pytest.raises(Exception, match="signal 9"):
+            async for _ in messages:
+                pass
+        await soon(lambda: one.manager.loaded not in (None, first))
+        assert any("VAE tiling" in seen.error for seen in one.seen)
+
+
+async def test_one_that_was_ended_to_cancel_its_work_is_no_crash() -> None:
+    """It stays loaded for everybody, in a new process, and what is asked of it meanwhile is done
+    there.
+    """
+    async with started("unstoppable") as one:
+        loaded = generating(one)
+        first = loaded.generator
+        seen = {first.pid}
+        for _ in range(2):
+            messages = loaded.generator.make({"prompt": "x"})
+            await anext(messages)
+            await messages.aclose()
+            await soon(lambda: loaded.generator.pid not in (None, *seen))
+            seen.add(loaded.generator.pid)
+        assert one.manager.loaded is loaded
+        assert not any(seen.error for seen in one.seen)
+        assert "cancelled" in first.how_it_ended()
+        assert loaded.generator.rules == first.rules
+        await one.manager.stop()
+        assert loaded.generator.pid is None
+        assert loaded.ended.is_set()
+
+
+@pytest.mark.parametrize("manner", ["unloadable", "dies-early"])
+async def test_one_that_can_not_be_loaded(manner: str) -> None:
+    """The worker's own sentence, or how it ended."""
+    async with started(manner) as one:
+        status = one.manager.status()
+        assert status.state is ManagerState.FAILED
+        assert ("memory" in status.error) or ("status 7" in status.error)
+        assert one.manager.loaded is None
+
+
+async def test_the_engine_of_such_a_model_has_nothing_to_forget() -> None:
+    """The rest of the protocol is there."""
+    mute = Mute(WAN)
+    mute.forget("session")
+    await mute.close()
+    status = await mute.probe()
+    assert not status.ready
+    assert not status.capabilities.images

@@ -1,0 +1,68 @@
+"""MQTT_URL: its parts, what is refused, and what is shown."""
+
+from __future__ import annotations
+
+import pytest
+
+from server.features.mqtt.address import MqttAddress, mqtt_address, mqtt_url
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("mqtt://127.0.0.1", MqttAddress("127.0.0.1", 1883, False)),
+        ("mqtts://broker.example.org/", MqttAddress("broker.example.org", 8883, True)),
+        ("mqtt://u:p%40ss%3A@[::1]:1884", MqttAddress("::1", 1884, False, "u", "p@ss:")),
+        ("mqtt://only@host", MqttAddress("host", 1883, False, "only")),
+    ],
+)
+def test_parts(text: str, address: MqttAddress) -> None:
+    assert mqtt_address(text) == address
+    assert mqtt_url(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("http://host", "mqtt://", "host", "mqtt://host:0", "mqtt://host:70000", "ws://host"),
+        *(
+            "mqtt://a b@host",
+            "mqtt://user:secret-word@host/topic",
+            "mqtt://host?x",
+            "mqtt://:p@host",
+        ),
+        *("mqtt://user%0a:secret-word@host", "mqtt://user:secret-word@ho\nst"),
+    ],
+)
+def test_what_is_refused(text: str) -> None:
+    """Without a word of it."""
+    with pytest.raises(ValueError, match=r"port|form|written") as error:
+        mqtt_url(text)
+    assert "secret" not in str(error.value)
+
+
+def test_nothing_is_allowed() -> None:
+    assert mqtt_url("") == ""
+
+
+def test_no_secret_is_shown() -> None:
+    address = mqtt_address("mqtts://viewer:secret-word@[fd00::1]")
+    assert address.shown == "mqtts://[fd00::1]:8883"
+    assert "secret" not in repr(address)
+    assert "viewer" not in repr(address)
+
+
+@pytest.mark.parametrize(
+    ("host", "near"),
+    [
+        *(
+            ("127.0.0.1", True),
+            ("192.168.1.4", True),
+            ("[fd00::1]", True),
+            ("core-mosquitto", True),
+        ),
+        *(("broker.local", True), ("broker.example.org", False), ("8.8.8.8", False)),
+    ],
+)
+def test_what_is_near(host: str, near: bool) -> None:
+    assert mqtt_address(f"mqtt://{host}").near is near

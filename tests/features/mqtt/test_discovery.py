@@ -1,0 +1,124 @@
+"""The entities of a camera, against the schemas that Home Assistant publishes."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from server.core.metrics import Metrics
+from server.features.mqtt.device import Device
+from server.features.mqtt.discovery import configs
+from server.features.mqtt.mqtt import Mqtt, MqttPlan
+from server.features.mqtt.topics import Topics
+from server.features.rtsp.camera_list import StandingCamera
+from server.features.rtsp.standing import StandingCameras
+
+SCHEMAS = json.loads((Path(__file__).parent / "home_assistant.json").read_text(encoding="utf-8"))
+TOPICS = Topics("qwen-camera", "homeassistant")
+# Words of an operator's that could be taken for more than words
+ODD = 'a "parcel" {{ states("lock.door") }} / + # lies'
+WATCHES = ("anything moves", ODD, "甲" * 200)
+CAMERA = StandingCamera(
+    "front-door",
+    "rtsp://192.168.1.20/secret-path",
+    user="viewer",
+    password="secret-word",
+    describe=True,
+    mqtt=True,
+    watches=WATCHES,
+)
+# As the program makes them
+MADE = Mqtt(
+    MqttPlan(None, "", TOPICS), (CAMERA,), cast(StandingCameras, None), Metrics("0"), "1.2.3"
+)
+FOUND = MADE._configs
+BY_TOPIC = pytest.mark.parametrize("topic", FOUND)
+
+
+def check(kind: Any, value: Any) -> None:
+    """Check a value as Home Assistant does."""
+    match kind:
+        case list():
+            assert value in kind
+        case "string":
+            assert isinstance(value, str)
+        case "strings":
+            assert isinstance(value, list)
+            assert value
+            assert all(isinstance(one, str) for one in value)
+        case "boolean":
+            assert isinstance(value, bool)
+        case "topic":
+            assert isinstance(value, str)
+            assert 0 < len(value.encode()) <= 65535
+            assert not re.search(r"[+#\0]", value)
+        case "availabilities":
+            assert value
+            for one in value:
+                check_table(SCHEMAS["availability"], one)
+        case "device" | "origin":
+            check_table(SCHEMAS[kind], value)
+        case _:
+            pytest.fail(f"{kind} is not used: {value}")
+
+
+def check_table(schema: dict[str, Any], table: dict[str, Any]) -> None:
+    assert set(schema["required"]) <= set(table)
+    for key, value in table.items():
+        assert key in schema["allowed"], f"{key} is not allowed, or an abbreviation"
+        check(schema["allowed"][key], value)
+
+
+@BY_TOPIC
+def test_an_entity_is_as_published(topic: str) -> None:
+    """Required and allowed keys, kinds of values; `origin` and its like have no templates."""
+    config = json.loads(FOUND[topic])
+    component = topic.split("/")[1]
+    schema = SCHEMAS["components"][component]
+    whole = {
+        "required": [*schema["required"], "unique_id", "device", "origin", "availability"],
+        "allowed": {**SCHEMAS["common"], **schema["allowed"]},
+    }
+    check_table(whole, config)
+    assert not any("template" in key for key in config)
+
+
+@BY_TOPIC
+def test_a_topic_is_as_published(topic: str) -> None:
+    """`<prefix>/<component>/<node>/<object>/config`, of letters, digits, - and _."""
+    assert re.fullmatch(r"homeassistant/[a-z_]+/[a-zA-Z0-9_-]+/[a-zA-Z0-9_-]+/config", topic)
+    # Home Assistant reads the whole at once; a retained one has to pass back to us, too.
+    assert len(FOUND[topic]) < 4096
+
+
+def test_entities() -> None:
+    kinds = [topic.split("/")[1] for topic in FOUND]
+    assert {kind: kinds.count(kind) for kind in kinds} == {
+        "binary_sensor": 3,
+        "image": 3,
+        "sensor": 2,
+        "button": 1,
+    }
+    texts = [json.loads(config) for config in FOUND.values()]
+    assert len({text["unique_id"] for text in texts}) == len(texts)
+    assert {text["device"]["identifiers"][0] for text in texts} == {"qwen-camera_front-door"}
+    classes = [text.get("device_class") for text in texts if "payload_on" in text]
+    assert classes == ["motion", None, None]
+    assert ODD in [text["name"] for text in texts]
+
+
+def test_no_secret_and_no_address_is_told() -> None:
+    shown = b"".join(FOUND.values()).decode()
+    assert not re.search(r"secret|viewer|192\.168", shown)
+
+
+def test_without_a_description_there_is_none() -> None:
+    plain = configs(TOPICS, Device("yard", "yard"), "1")
+    assert sorted(topic.split("/", 1)[1] for topic in plain) == [
+        "button/qwen-camera/yard_look/config",
+        "sensor/qwen-camera/yard_answer/config",
+    ]

@@ -1,0 +1,254 @@
+"""The connection: to brokers that are slow, gone or hostile, and what waits meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from server.core.metrics import Metrics
+from server.features.mqtt import client, incoming, retry
+from server.features.mqtt.address import MqttAddress
+from server.features.mqtt.link import Link
+from server.features.mqtt.metrics import MqttMetrics
+from server.features.mqtt.outgoing import Message
+from server.features.mqtt.retry import Trouble
+from server.features.mqtt.topics import Topics
+from tests.features.mqtt.scripted import packet, publish, scripted, taken, welcome
+from tests.support.clients import soon
+
+TOPICS = Topics("qwen-camera", "homeassistant")
+LOOK = TOPICS.look("door")
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "FIRST_PAUSE", 0.05)
+    monkeypatch.setattr(retry, "LAST_PAUSE", 0.05)
+
+
+class Ears:
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, bytes, bool]] = []
+        self.ups = 0
+
+    def up(self) -> None:
+        self.ups += 1
+
+    def hear(self, topic: str, payload: bytes, retained: bool) -> None:
+        self.heard.append((topic, payload, retained))
+
+
+@asynccontextmanager
+async def linked(address: MqttAddress) -> AsyncIterator[tuple[Link, Ears, Metrics]]:
+    ears, metrics = Ears(), Metrics("0")
+    link = Link(address, "", TOPICS, MqttMetrics(metrics), (LOOK,), on_up=ears.up, hear=ears.hear)
+    link.start()
+    try:
+        yield link, ears, metrics
+    finally:
+        await link.close()
+
+
+def count(metrics: Metrics, name: str, reason: str) -> float:
+    text = metrics.render().decode()
+    start = f'qwen_camera_{name}{{reason="{reason}"}} '
+    return sum(float(one[len(start) :]) for one in text.splitlines() if one.startswith(start))
+
+
+def whole(first: int, body: bytes) -> bytes:
+    """A packet of 16 to 2,048 KiB."""
+    size = len(body)
+    return bytes((first, size & 127 | 128, size >> 7 & 127 | 128, size >> 14)) + body
+
+
+def properties(one: bytes) -> bytes:
+    """As many of a property as have room, with their length."""
+    many = one * (60_000 // len(one))
+    return whole(0, many)[1:4] + many
+
+
+@pytest.mark.parametrize(
+    ("sent", "trouble"),
+    [
+        # The library reads each property and each code with a loop of its own, up to a second for
+        # a packet, and keeps 2 KiB for a code.
+        (whole(0x30, b"\0\1a" + properties(b"\x0b\1")), Trouble.LARGE),
+        (whole(0x30, b"\0\1a" + properties(b"\x26\0\0\0\0")), Trouble.LARGE),
+        (whole(0x40, b"\0\1\0" + properties(b"\x26\0\0\0\0")), Trouble.LARGE),
+        (whole(0x90, b"\0\1\0" + bytes(60_000)), Trouble.LARGE),
+        (whole(0xE0, b"\0" + properties(b"\x26\0\0\0\0")), Trouble.LARGE),
+        # Questions and promises that the library would answer, and keep the answers
+        (b"\xc0\0", Trouble.MALFORMED),
+        (b"\x62\2\0\1", Trouble.MALFORMED),
+        (b"\x50\2\0\1", Trouble.MALFORMED),
+        # 268 MB are announced: nothing of them is waited for.
+        (b"\x30\xff\xff\xff\x7f" + bytes(1000), Trouble.LARGE),
+        # More than 4 bytes of a length, a reserved kind
+        (b"\x30\xff\xff\xff\xff\x01", Trouble.ENDED),
+        (b"\xf7\x00", Trouble.MALFORMED),
+        # Messages with a promise, which would be kept
+        (publish(LOOK, b"PRESS", 0x34), Trouble.MALFORMED),
+        (publish(LOOK, b"PRESS", 0x32), Trouble.MALFORMED),
+    ],
+)
+async def test_a_hostile_packet_ends_the_connection_unread(sent: bytes, trouble: Trouble) -> None:
+    """The state says so, and it connects again."""
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await welcome(reader, writer)
+        writer.write(sent)
+        while True:
+            await packet(reader)
+
+    async with scripted(script) as address, linked(address) as (_, ears, metrics):
+        await soon(lambda: count(metrics, "mqtt_failures_total", trouble) >= 1, 20)
+        await soon(lambda: ears.ups >= 2, 20)
+        assert ears.heard == []
+
+
+async def test_a_flood_ends_the_connection() -> None:
+    """After as many messages as may come at once."""
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await welcome(reader, writer)
+        while True:
+            writer.write(publish(LOOK, b"PRESS") * 100)
+            await writer.drain()
+
+    async with scripted(script) as address, linked(address) as (_, ears, metrics):
+        await soon(lambda: count(metrics, "mqtt_failures_total", Trouble.FLOOD) >= 1, 30)
+        # The connection that may have come since is heard before it counts as up.
+        heard, connections = len(ears.heard), ears.ups + 1
+        assert 0 < heard < (incoming.PACKETS_AT_ONCE + 500) * connections
+
+
+async def test_a_broker_that_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message that it does not take in time ends the connection; what waits is bounded."""
+    monkeypatch.setattr(client, "STEP_SECONDS", 0.5)
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await welcome(reader, writer)
+        await asyncio.Event().wait()
+
+    async with scripted(script) as address, linked(address) as (link, ears, metrics):
+        await soon(lambda: ears.ups >= 1, 20)
+        for number in range(300):
+            link.put(Message(f"a/{number}", bytes(36 * 1024), news=True))
+        await soon(lambda: count(metrics, "mqtt_failures_total", Trouble.SILENT) >= 1, 20)
+        assert count(metrics, "mqtt_dropped_total", "overflow") >= 70
+        waiting = link.seen()["waiting"]
+        assert isinstance(waiting, int)
+        assert waiting <= 228
+
+
+async def test_a_broker_that_takes_nothing_and_says_that_it_did() -> None:
+    """Messages that it acknowledges unread do not pile up."""
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await welcome(reader, writer)
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        while True:
+            for id in range(1, 8):
+                writer.write(bytes((0x40, 2, 0, id)))
+            await writer.drain()
+            await asyncio.sleep(0.02)
+
+    async with scripted(script) as address, linked(address) as (link, _, metrics):
+        await soon(lambda: link.up, 20)
+        for number in range(4):
+            link.put(Message(f"a/{number}", bytes(7 << 20), news=True))
+            await soon(lambda: not link.seen()["waiting"] or not link.up, 20)
+        await soon(lambda: count(metrics, "mqtt_failures_total", Trouble.MALFORMED) >= 1, 20)
+
+
+async def test_the_connection_ends_without_a_trace(caplog: pytest.LogCaptureFixture) -> None:
+    """A message that was on its way then leaves no error of its own in the log."""
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await welcome(reader, writer)
+        await packet(reader)
+        writer.write(bytes((0xE0, 1, 0x82)))
+        await reader.read()
+
+    async with scripted(script) as address, linked(address) as (_, __, metrics):
+        await soon(lambda: count(metrics, "mqtt_failures_total", Trouble.ENDED) >= 2, 20)
+    gc.collect()
+    assert [one for one in caplog.records if one.levelname == "ERROR"] == []
+
+
+async def test_a_broker_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither yes nor no: the attempt ends, and leaves no connection behind."""
+    monkeypatch.setattr(client, "STEP_SECONDS", 0.3)
+    ended = 0
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal ended
+        await reader.read()
+        ended += 1
+
+    async with scripted(script) as address, linked(address) as (link, _, metrics):
+        await soon(lambda: count(metrics, "mqtt_failures_total", Trouble.SILENT) >= 2, 20)
+        await soon(lambda: ended >= 2, 20)
+        assert not link.up
+
+
+@pytest.mark.parametrize(
+    ("code", "trouble"),
+    [(134, Trouble.CREDENTIALS), (132, Trouble.VERSION), (137, Trouble.UNREACHABLE)],
+)
+async def test_a_refusal_is_named(code: int, trouble: Trouble) -> None:
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await packet(reader)
+        writer.write(bytes((0x20, 3, 0, code, 0)))
+        await reader.read()
+
+    async with scripted(script) as address, linked(address) as (link, _, __):
+        await soon(lambda: link.trouble is trouble, 20)
+        assert link.seen()["detail"] == retry.SENTENCES[trouble]
+
+
+async def test_the_newest_of_each_topic_waits_for_the_broker() -> None:
+    """States of before are not sent again with the connection, news is; the last word is that it goes."""
+    got: list[tuple[str, bytes]] = []
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await welcome(reader, writer)
+        while True:
+            first, body = await packet(reader)
+            if first >> 4 == 3:
+                length = int.from_bytes(body[:2], "big")
+                got.append((body[2 : 2 + length].decode(), body[5 + length :]))
+                writer.write(taken(body))
+
+    async with scripted(script) as address:
+        ears, metrics = Ears(), Metrics("0")
+        link = Link(
+            address, "", TOPICS, MqttMetrics(metrics), (LOOK,), on_up=ears.up, hear=ears.hear
+        )
+        link.put(Message("a/state", b"ON"))
+        for text in (b"first", b"second"):
+            link.put(Message("a/picture", text, news=True))
+        link.start()
+        await soon(lambda: len(got) >= 2, 20)
+        await link.close()
+        assert got == [
+            ("a/picture", b"second"),
+            (TOPICS.status, b"online"),
+            (TOPICS.status, b"offline"),
+        ]
+        assert count(metrics, "mqtt_dropped_total", "replaced") == 2
+        link.put(Message("a/state", b"ON"))
+        assert count(metrics, "mqtt_dropped_total", "closed") == 1
+
+
+@pytest.mark.slow
+def test_who_does_not_use_it_does_not_load_it() -> None:
+    """The library is imported with the first connection."""
+    code = "import sys, server.app.app; sys.exit('aiomqtt' in sys.modules or 'paho' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=120).returncode == 0

@@ -1,0 +1,111 @@
+"""A camera that is no good one: it answers each request as a test says."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import cv2
+import numpy as np
+
+from tests.support.running import Running
+
+# The bytes of the answer to a request's text; None closes the connection
+Script = Callable[[str], bytes | None]
+
+
+class Scripted:
+    """The requests that it has heard, and its address."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.heard: list[str] = []
+
+
+def answer(request: str, status: str, body: str = "", **headers: str) -> bytes:
+    number = re.search(r"CSeq: (\d+)", request)
+    lines = [f"RTSP/1.0 {status}", f"CSeq: {number[1] if number else 0}"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    lines.append(f"Content-Length: {len(body)}")
+    return ("\r\n".join(lines) + "\r\n\r\n" + body).encode()
+
+
+@asynccontextmanager
+async def scripted(script: Script) -> AsyncIterator[Scripted]:
+    ends: list[asyncio.StreamWriter] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        ends.append(writer)
+        try:
+            while True:
+                text = (await reader.readuntil(b"\r\n\r\n")).decode()
+                camera.heard.append(text)
+                reply = script(text)
+                if reply is None:
+                    break
+                writer.write(reply)
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    camera = Scripted(server.sockets[0].getsockname()[1])
+    try:
+        yield camera
+    finally:
+        server.close()
+        for writer in ends:
+            writer.close()
+        await server.wait_closed()
+
+
+def flat_jpeg(blue: int, green: int, red: int) -> bytes:
+    """A picture of 320×240 in one color."""
+    picture = np.full((240, 320, 3), (blue, green, red), np.uint8)
+    return cv2.imencode(".jpg", picture)[1].tobytes()
+
+
+def red_jpeg() -> bytes:
+    return flat_jpeg(0, 0, 255)
+
+
+def begun(run: Running, name: str = "door") -> bool:
+    """True when each watch of a camera knows how its condition was at first."""
+    (told,) = run.program.api.find("rtsp").reports([name])
+    return None not in told.watches.values()
+
+
+@asynccontextmanager
+async def jpeg_camera(picture: Callable[[], bytes]) -> AsyncIterator[int]:
+    """Serve `picture()`, a JPEG, ten times a second to whoever asks; yields the port."""
+    ends: list[asyncio.StreamWriter] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        ends.append(writer)
+        kind = "multipart/x-mixed-replace; boundary=frame"
+        try:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\n\r\n".encode())
+            while True:
+                jpeg = picture()
+                head = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n"
+                writer.write(head % len(jpeg) + jpeg + b"\r\n")
+                await writer.drain()
+                await asyncio.sleep(0.1)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for writer in ends:
+            writer.close()
+        await server.wait_closed()

@@ -1,0 +1,127 @@
+"""docs/standing.md, word for word: its list is read, and its commands run against two cameras of the house."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from server.features.rtsp.camera_list import MOST_CAMERAS, read_list
+from tests.features.rtsp.scripted import jpeg_camera, red_jpeg
+from tests.features.rtsp.test_standing import CAMERAS, OPERATOR, RED, rtsp, until
+from tests.peers.processes import no_rtsp
+from tests.support.clients import http
+from tests.support.running import Running, running
+
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio]
+
+TEXT = (Path(__file__).parents[3] / "docs/standing.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^ *```\w*\n(.*?)^ *```", TEXT, re.MULTILINE | re.DOTALL)
+(LIST,) = (block for block in BLOCKS if "[[camera]]" in block)
+(SETTINGS,) = (block for block in BLOCKS if "STANDING_CAMERAS" in block)
+(TOKEN,) = re.findall("^export OPERATOR_TOKEN=.*$", TEXT, re.MULTILINE)
+COMMANDS = [
+    command
+    for block in BLOCKS
+    for command in re.findall(r"^curl .*$", block.replace("\\\n", " "), re.MULTILINE)
+]
+
+
+@asynccontextmanager
+async def house(folder: Path) -> AsyncIterator[Running]:
+    """The document's list: only the two addresses are those of cameras that are there."""
+    async with (
+        rtsp("h264", RED, "viewer:what-the-camera-expects") as (_, door),
+        jpeg_camera(red_jpeg) as yard,
+    ):
+        text = LIST.replace("192.168.1.20:554/stream1", f"127.0.0.1:{door}/view")
+        text = text.replace("192.168.1.21", f"127.0.0.1:{yard}")
+        path = folder / "cameras.toml"
+        path.write_text(text, encoding="utf-8")
+        path.chmod(0o600)
+        async with running(standing_cameras=str(path), operator_token=OPERATOR) as run:
+            yield run
+
+
+async def test_its_list_is_one(tmp_path: Path) -> None:
+    path = tmp_path / "cameras.toml"
+    path.write_text(LIST, encoding="utf-8")
+    path.chmod(0o600)
+    door, yard = read_list(path)
+    assert (door.name, door.user, door.watches) == (
+        "front-door",
+        "viewer",
+        ("a parcel lies at the door",),
+    )
+    assert (yard.name, yard.user) == ("yard", "")
+    assert f"At most {MOST_CAMERAS} cameras" in TEXT
+
+
+async def test_its_settings_are_written(tmp_path: Path) -> None:
+    """The commands before the start, in a folder whose name has a space."""
+    folder = tmp_path / "my house"
+    folder.mkdir()
+    (folder / "cameras.toml").write_text("")
+    lines = SETTINGS.strip().splitlines()
+    assert lines.pop().strip() == "bash scripts/run.sh"
+    await out_of("\n".join(lines), cwd=folder)
+    assert (folder / "cameras.toml").stat().st_mode & 0o777 == 0o600
+    cameras, token = (folder / ".env").read_text().splitlines()
+    assert cameras == f"STANDING_CAMERAS={folder}/cameras.toml"
+    assert re.fullmatch("OPERATOR_TOKEN=[0-9a-f]{48}", token)
+
+
+@pytest.mark.skipif(bool(no_rtsp()), reason=no_rtsp())
+async def test_its_commands_work(tmp_path: Path) -> None:
+    listed, picture, question, give, end = COMMANDS
+    async with house(tmp_path) as run, http(run) as client:
+        client.headers["Authorization"] = f"Bearer {OPERATOR}"
+        (tmp_path / ".env").write_text(f"PORT=8000\nOPERATOR_TOKEN={OPERATOR}\n")
+
+        async def does(command: str) -> str:
+            command = command.replace("http://localhost:8000", run.base_url)
+            return await out_of(f"{TOKEN}\n{command}", cwd=tmp_path)
+
+        for name in ("front-door", "yard"):
+            await until(client, name=name, state="live")
+        cameras = json.loads(await does(listed))["cameras"]
+        assert [(one["name"], one["state"]) for one in cameras] == [
+            ("front-door", "live"),
+            ("yard", "live"),
+        ]
+        await does(picture)
+        assert (tmp_path / "yard.jpg").read_bytes().startswith(b"\xff\xd8\xff")
+        answer = json.loads(await does(question))
+        assert answer["type"] == "response"
+        assert "red" in answer["text"].lower()
+        made = json.loads(await does(give))
+        assert (made["name"], set(made["scopes"])) == ("Kitchen script", {"look", "events"})
+        own = {"Authorization": f"Bearer {made['token']}"}
+        reply = await client.get(f"{made['openai']}/models", headers=own)
+        assert reply.status_code == 200
+        (program,) = (one["programs"] for one in json.loads(await does(listed))["cameras"][1:])
+        assert program[0]["last_used"] is not None
+        assert json.loads(await does(end.replace("/ID", f"/{made['id']}"))) == {"ended": 1}
+        assert (await client.get(f"{made['openai']}/models", headers=own)).status_code == 401
+        opened = (await client.post(f"{CAMERAS}/yard/token")).json()
+        assert opened.keys() >= {"token", "session_id"}
+
+
+async def out_of(command: str, *, cwd: Path, **variables: Any) -> str:
+    process = await asyncio.create_subprocess_exec(
+        *("bash", "-euo", "pipefail", "-c", command),
+        cwd=cwd,
+        env=dict(os.environ) | {"NO_PROXY": "*"} | variables,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, errors = await process.communicate()
+    assert process.returncode == 0, errors.decode()
+    return out.decode()

@@ -1,0 +1,121 @@
+"""From a camera of the house to a receiver: a true picture, a true ring, a verified POST."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import re
+import socket
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import httpx
+import numpy as np
+import pytest
+
+from server.core.alert import Alert, AlertSource
+from server.features.webhooks.body import body
+from server.features.webhooks.retry import Trouble
+from server.features.webhooks.sender import Sender
+from server.features.webhooks.signing import headers
+from server.features.webhooks.webhook_list import Webhook, read_webhooks
+from tests.features.rtsp.scripted import begun, flat_jpeg, jpeg_camera, red_jpeg
+from tests.features.webhooks.receiver import SECRET, Receiver, receiving
+from tests.support.clients import metric, soon
+from tests.support.running import running
+
+pytestmark = pytest.mark.slow
+
+DOCUMENT = (Path(__file__).parents[3] / "docs" / "webhooks.md").read_text(encoding="utf-8")
+
+
+def listed(folder: Path, receiver: Receiver, evidence: str, address: str) -> str:
+    path = folder / "webhooks.toml"
+    lines = f'name = "hall"\nurl = "{receiver.url}"\nsecret = "{SECRET}"\nprivate = true\n'
+    lines += f'cameras = ["door"]\nevidence = "{evidence}"\n'
+    path.write_text(f'address = "{address}"\n[[webhook]]\n{lines}', encoding="utf-8")
+    path.chmod(0o600)
+    return str(path)
+
+
+def is_red(jpeg: bytes) -> bool:
+    picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert picture is not None
+    blue, green, red = picture.mean((0, 1))
+    return bool(red > 150 > 80 > max(blue, green))
+
+
+@pytest.mark.parametrize("evidence", ["inline", "link"])
+async def test_a_ring_arrives_signed_with_its_picture(evidence: str, tmp_path: Path) -> None:
+    """Though nobody has a page open. A link leads to the picture."""
+    shown = flat_jpeg(40, 180, 60)
+    async with jpeg_camera(lambda: shown) as port, receiving() as receiver:
+        cameras = tmp_path / "cameras.toml"
+        cameras.write_text(
+            f'[[camera]]\nname = "door"\nurl = "http://127.0.0.1:{port}/"\nwatches = ["you see red"]\n',
+            encoding="utf-8",
+        )
+        hooks = listed(tmp_path, receiver, evidence, "https://cam.example.org")
+        async with running(standing_cameras=str(cameras), webhooks=hooks) as run:
+            await soon(lambda: begun(run), 60)
+            shown = red_jpeg()
+            await soon(lambda: bool(receiver.heard), 60)
+            (message,) = receiver.messages
+            data = message["data"]
+            assert data["source"] == {"kind": "camera", "name": "door"}
+            assert (data["watch"], data["condition"]) == ("list-1", "you see red")
+            found = data["evidence"]
+            if evidence == "inline":
+                assert is_red(base64.b64decode(found["base64"]))
+            else:
+                path = found["url"].removeprefix("https://cam.example.org")
+                async with httpx.AsyncClient(base_url=run.base_url, trust_env=False) as client:
+                    assert is_red((await client.get(path)).content)
+            await soon(lambda: metric(run, "webhook_attempts_total", result="taken") == 1, 60)
+
+
+async def test_without_a_list_nothing_leaves() -> None:
+    """The operator's list is the consent for cameras of the house."""
+    async with running() as run:
+        assert run.program.api.find("webhooks").seen() == {"webhooks": [], "dead": []}
+        assert run.program.api.find("webhooks").offered == ()
+
+
+def test_the_list_of_the_document(tmp_path: Path) -> None:
+    """As docs/webhooks.md has it: only the secret is ours."""
+    (block,) = re.findall(r"^ *```toml\n(.*?)^ *```", DOCUMENT, re.MULTILINE | re.DOTALL)
+    path = tmp_path / "webhooks.toml"
+    path.write_text(block.replace("whsec_...", SECRET), encoding="utf-8")
+    path.chmod(0o600)
+    (hook,) = read_webhooks(path).webhooks
+    assert (hook.name, hook.cameras, hook.private) == ("hall", ("front-door",), True)
+    assert hook.url == "http://127.0.0.1:9000/"
+
+
+async def test_the_receiver_of_the_document(tmp_path: Path) -> None:
+    """As docs/webhooks.md has it: it takes a signed message, and refuses one with another secret."""
+    script = DOCUMENT.split("```python\n")[1].split("```")[0]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", script),
+        env={"SECRET": SECRET, "PORT": str(port)},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        assert process.stdout is not None
+        other = "whsec_" + base64.b64encode(bytes(32)).decode()
+        for secret, trouble in ((other, Trouble.STATUS), (SECRET, None)):
+            hook = Webhook("hall", f"http://127.0.0.1:{port}/", secret, private=True)
+            said = body(Alert(0, AlertSource("s", "door"), condition="a dog is there"))
+            signed = headers(hook.key, "msg_1", int(time.time()), said)
+            async with asyncio.timeout(30):
+                while (outcome := await Sender().post(hook, signed, said)).status == 0:
+                    await asyncio.sleep(0.05)
+            assert (outcome.trouble, outcome.status) == (trouble, 401 if trouble else 204)
+        assert await process.stdout.readline() == b"watch.rang a dog is there\n"
+    finally:
+        process.kill()
+        await process.wait()

@@ -1,0 +1,83 @@
+"""Operators' routes for webhooks: who gets in, a test, dead letters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from server.features.webhooks import retry
+from tests.features.webhooks.receiver import OK, SECRET, receiving
+from tests.support.clients import http, soon, take_token
+from tests.support.fakes_app import assert_error
+from tests.support.running import running
+
+OPERATOR = "operator-token-of-this-test"
+WEBHOOKS = "/api/operator/webhooks"
+ROUTES = [
+    ("GET", ""),
+    ("POST", "/hall/test"),
+    ("POST", "/dead"),
+    ("POST", "/dead/msg_1"),
+    ("DELETE", "/dead/msg_1"),
+]
+
+
+def listed(folder: Path, url: str = "https://hooks.example.org/") -> str:
+    path = folder / "webhooks.toml"
+    lines = f'name = "hall"\nurl = "{url}"\nsecret = "{SECRET}"\npeople = true\nprivate = true\n'
+    path.write_text(f"[[webhook]]\n{lines}", encoding="utf-8")
+    path.chmod(0o600)
+    return str(path)
+
+
+async def test_only_an_operator(tmp_path: Path) -> None:
+    """Neither nobody nor a visitor sees, tries or sends anything."""
+    async with (
+        receiving() as receiver,
+        running(
+            webhooks=listed(tmp_path, receiver.url),
+            operator_token=OPERATOR,
+            rate_limit_per_minute=0,
+        ) as run,
+        http(run) as client,
+    ):
+        visitor = (await take_token(run))["token"]
+        for method, path in ROUTES:
+            for headers in ({}, {"Authorization": f"Bearer {visitor}"}):
+                reply = await client.request(method, WEBHOOKS + path, headers=headers)
+                assert reply.status_code == 401, path
+        assert receiver.connections == 0
+
+
+async def test_a_test_arrives_and_a_dead_letter_is_sent_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retry, "PAUSES", ())
+    broken = True
+    async with (
+        receiving(lambda heard: b"HTTP/1.1 500 No\r\n\r\n" if broken else OK) as receiver,
+        running(webhooks=listed(tmp_path, receiver.url), operator_token=OPERATOR) as run,
+        http(run) as client,
+    ):
+        client.headers["Authorization"] = f"Bearer {OPERATOR}"
+        for _ in range(3):
+            assert (await client.post(f"{WEBHOOKS}/hall/test")).status_code == 202
+        await soon(lambda: len(run.program.api.find("webhooks")._dead) == 3)
+        assert receiver.messages[0]["type"] == "webhook.test"
+        facts = (await client.get(WEBHOOKS)).json()
+        (hook,) = facts["webhooks"]
+        assert (hook["name"], hook["state"], hook["status"]) == ("hall", "failing", 500)
+        assert hook["host"] == f"127.0.0.1:{receiver.port}"
+        assert hook["detail"].startswith("It answers with a status")
+        assert SECRET not in str(facts)
+        first, second, _ = (letter["id"] for letter in facts["dead"])
+        assert (await client.delete(f"{WEBHOOKS}/dead/{first}")).status_code == 200
+        broken = False
+        assert (await client.post(f"{WEBHOOKS}/dead/{second}")).status_code == 202
+        await soon(lambda: len(receiver.heard) == 4)
+        assert (await client.post(f"{WEBHOOKS}/dead")).json()["sent"] == 1
+        await soon(lambda: len(receiver.heard) == 5)
+        for method, path in (("POST", "/cellar/test"), *ROUTES[3:]):
+            reply = await client.request(method, WEBHOOKS + path)
+            assert_error(reply, 404, "not_found", retryable=False)

@@ -1,0 +1,277 @@
+"""One POST over true connections: which addresses, no redirect, an end in time, certificates."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.certificates import LOOPBACK, general_names, make_authority, make_leaf, pem
+from server.features.webhooks import sender as room
+from server.features.webhooks.retry import Trouble, Verdict
+from server.features.webhooks.sender import Outcome, Sender, refused
+from server.features.webhooks.webhook_list import Webhook
+from tests.features.webhooks.receiver import SECRET, receiving
+from tests.support.timing import at_once
+
+HEADERS = [("webhook-id", "msg_1")]
+
+
+def hook(url: str, *, private: bool = True, ca: str = "") -> Webhook:
+    return Webhook("hall", url, SECRET, cameras=("*",), private=private, ca=ca)
+
+
+async def test_a_post_arrives_whole() -> None:
+    async with receiving() as receiver:
+        body = b"x" * 100_000
+        outcome = await Sender().post(hook(receiver.url + "?room=1"), HEADERS, body)
+        assert (outcome.verdict, outcome.status) == (Verdict.TAKEN, 204)
+        (heard,) = receiver.heard
+        assert (heard.method, heard.path, heard.body) == ("POST", "/hook?room=1", body)
+        assert heard.headers["content-type"] == "application/json"
+        assert heard.headers["host"] == f"127.0.0.1:{receiver.port}"
+        assert heard.headers["webhook-id"] == "msg_1"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "0"])
+async def test_this_machine_gets_nothing_unless_it_is_said(host: str) -> None:
+    """By whatever name; no connection is made."""
+    async with receiving() as receiver:
+        url = f"http://{host}:{receiver.port}/hook"
+        outcome = await Sender().post(hook(url, private=False), HEADERS, b"{}")
+        assert (outcome.verdict, outcome.trouble) == (Verdict.AGAIN, Trouble.ADDRESS)
+        assert receiver.connections == 0
+
+
+async def test_one_private_address_among_public_ones_refuses_the_name() -> None:
+    async with receiving() as receiver:
+
+        async def resolve(host: str, port: int) -> list[str]:
+            return ["203.0.114.1", "127.0.0.1"]
+
+        url = f"http://rebinding.test:{receiver.port}/hook"
+        outcome = await Sender(resolve=resolve).post(hook(url, private=False), HEADERS, b"{}")
+        assert outcome.trouble is Trouble.ADDRESS
+        assert receiver.connections == 0
+
+
+async def test_a_name_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection goes to the address that was checked, whatever a later look-up answers."""
+    answers = [["127.0.0.1"], ["127.0.0.2"]]
+    checked: list[str] = []
+
+    def judge(text: str, *, private: bool) -> str | None:
+        checked.append(text)
+        return None
+
+    async def resolve(host: str, port: int) -> list[str]:
+        return answers.pop(0)
+
+    monkeypatch.setattr(room, "refused", judge)
+    async with receiving() as receiver:
+        url = f"http://rebinding.test:{receiver.port}/hook"
+        outcome = await Sender(resolve=resolve).post(hook(url), HEADERS, b"{}")
+        assert outcome.verdict is Verdict.TAKEN
+        assert receiver.heard[0].headers["host"] == f"rebinding.test:{receiver.port}"
+    # Before the connection, and the other end of it
+    assert checked == ["127.0.0.1", "127.0.0.1"]
+    assert len(answers) == 1
+
+
+async def test_the_other_end_is_what_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An address that turns out to be another one once it is connected gets no request."""
+    monkeypatch.setattr(
+        room, "refused", lambda text, private: "loopback" if text == "127.0.0.1" else None
+    )
+
+    async def resolve(host: str, port: int) -> list[str]:
+        return ["0.0.0.0"]
+
+    async with receiving() as receiver:
+        url = f"http://zero.test:{receiver.port}/hook"
+        outcome = await Sender(resolve=resolve).post(hook(url), HEADERS, b"{}")
+        assert outcome.trouble is Trouble.ADDRESS
+        assert receiver.heard == []
+
+
+@pytest.mark.parametrize(
+    ("address", "plain", "private"),
+    [
+        ("8.8.8.8", None, None),
+        ("2606:4700::1111", None, None),
+        ("192.168.1.5", "private", None),
+        ("10.0.0.1", "private", None),
+        ("127.0.0.1", "loopback", None),
+        ("::1", "loopback", None),
+        ("fd12::1", "private", None),
+        ("::ffff:10.0.0.1", "private", None),
+        ("100.64.0.7", "special", None),
+        ("169.254.169.254", "link-local", "link-local"),
+        ("fe80::1%eth0", "link-local", "link-local"),
+        ("100.100.100.200", "metadata", "metadata"),
+        ("168.63.129.16", "metadata", "metadata"),
+        ("fd00:ec2::254", "private", "metadata"),
+        ("fd00:ec2::23", "private", "metadata"),
+        ("fd20:ce::254", "private", "metadata"),
+        ("fd00:c1::a9fe:a9fe", "private", "metadata"),
+        ("fd00:42::42", "private", "metadata"),
+        ("224.0.0.1", "multicast", "multicast"),
+        ("0.0.0.0", "unspecified", "unspecified"),
+        ("not an address", "no IP", "no IP"),
+    ],
+)
+def test_which_addresses(address: str, plain: str | None, private: str | None) -> None:
+    """With `private` one's own networks; never a cloud's metadata."""
+    assert refused(address, private=False) == plain
+    assert refused(address, private=True) == private
+
+
+async def test_no_redirect_is_followed() -> None:
+    async with receiving() as elsewhere:
+        for status in (301, 302, 303, 307, 308):
+            reply = (
+                f"HTTP/1.1 {status} There\r\nLocation: {elsewhere.url}\r\nContent-Length: 0\r\n\r\n"
+            )
+            async with receiving(lambda heard, reply=reply: reply.encode()) as receiver:  # type: ignore[misc]
+                outcome = await Sender().post(hook(receiver.url), HEADERS, b"{}")
+                assert outcome.trouble is Trouble.REDIRECT
+        assert elsewhere.connections == 0
+
+
+async def test_no_proxy_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with receiving() as proxy, receiving() as receiver:
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
+        assert (await Sender().post(hook(receiver.url), HEADERS, b"{}")).verdict is Verdict.TAKEN
+        assert proxy.connections == 0
+
+
+@pytest.mark.parametrize(
+    ("reply", "trouble"),
+    [
+        # Each line costs time, however short it is.
+        (b"HTTP/1.1 200 OK\r\n" + b"a:\r\n" * 8000 + b"\r\n", Trouble.MALFORMED),
+        (None, Trouble.TIMEOUT),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" * 3, Trouble.MALFORMED),
+        (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", Trouble.MALFORMED),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"a" * 300_000, Trouble.MALFORMED),
+        (b"", Trouble.MALFORMED),
+        (b"HTTP/1.1 500 No\r\nRetry-After: 77\r\n\r\n", Trouble.STATUS),
+    ],
+)
+async def test_answers_that_are_none(reply: bytes | None, trouble: Trouble) -> None:
+    """Endless, malformed, none: each ends."""
+    async with receiving(lambda heard: reply) as receiver, at_once():
+        sender = Sender(seconds=0.5 if reply is None else 5.0)
+        outcome = await sender.post(hook(receiver.url), HEADERS, b"{}")
+        assert (outcome.verdict, outcome.trouble) == (Verdict.AGAIN, trouble)
+        assert outcome.pause == (77 if trouble is Trouble.STATUS else 0)
+
+
+async def test_a_body_without_an_end_is_not_read() -> None:
+    """The head of the answer is enough."""
+
+    def endless(heard: Any) -> bytes:
+        return b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n" + b"a" * 100_000
+
+    async with receiving(endless) as receiver, at_once():
+        outcome = await Sender().post(hook(receiver.url), HEADERS, b"{}")
+        assert outcome.verdict is Verdict.TAKEN
+
+
+async def test_interim_answers_without_an_end_are_not_read() -> None:
+    """They count as the head: nobody keeps this process busy with them."""
+    reply = b"HTTP/1.1 103 Early Hints\r\n\r\n" * 40_000 + b"HTTP/1.1 200 OK\r\n\r\n"
+    async with receiving(lambda heard: reply) as receiver, at_once():
+        outcome = await Sender().post(hook(receiver.url), HEADERS, b"{}")
+        assert outcome.trouble is Trouble.MALFORMED
+
+
+def test_no_end_waits_for_a_look_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name server that does not answer holds an attempt up, and no stop of the server."""
+    answers = threading.Event()
+
+    def hang(*args: Any, **more: Any) -> None:
+        answers.wait()
+        raise socket.gaierror
+
+    async def post() -> None:
+        sender = Sender(seconds=0.05)
+        outcomes.append(await sender.post(hook("https://slow.test/"), HEADERS, b"{}"))
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    outcomes: list[Outcome] = []
+    server = threading.Thread(target=lambda: asyncio.run(post()))
+    server.start()
+    server.join(20)
+    stopped = not server.is_alive()
+    answers.set()
+    server.join()
+    assert stopped
+    assert outcomes[0].trouble is Trouble.TIMEOUT
+
+
+async def test_nobody_there() -> None:
+    async with receiving() as receiver:
+        pass
+    assert (await Sender().post(hook(receiver.url), HEADERS, b"{}")).trouble is Trouble.UNREACHABLE
+
+    async def unknown(host: str, port: int) -> list[str]:
+        raise OSError
+
+    sender = Sender(resolve=unknown)
+    outcome = await sender.post(hook("https://nowhere.test/"), HEADERS, b"{}")
+    assert outcome.trouble is Trouble.UNREACHABLE
+
+
+async def test_certificates_are_checked(tmp_path: Path) -> None:
+    """By the system's authorities, or the one that the list names."""
+    names = general_names(LOOPBACK)
+    now = datetime.now(UTC)
+    key, authority = make_authority(names, "test", now)
+    (tmp_path / "authority.pem").write_bytes(pem(None, authority))
+    (tmp_path / "server.pem").write_bytes(pem(*make_leaf(key, authority, names, now)))
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(tmp_path / "server.pem")
+    async with receiving(tls=tls) as receiver:
+        outcome = await Sender().post(hook(receiver.url), HEADERS, b"{}")
+        assert outcome.trouble is Trouble.CERTIFICATE
+        assert receiver.heard == []
+        trusting = hook(receiver.url, ca=str(tmp_path / "authority.pem"))
+        assert (await Sender().post(trusting, HEADERS, b"{}")).verdict is Verdict.TAKEN
+
+
+async def test_cancelled_it_sends_nothing_more() -> None:
+    """A receiver that reads slowly does not get the rest afterwards."""
+    began, body = asyncio.Event(), b"x" * 20_000_000
+    got = 0
+
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal got
+        began.set()
+        await over.wait()
+        while data := await reader.read(1 << 20):
+            got += len(data)
+        writer.close()
+        read.set()
+
+    over, read = asyncio.Event(), asyncio.Event()
+    server = await asyncio.start_server(slow, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    sending = asyncio.ensure_future(Sender().post(hook(f"http://127.0.0.1:{port}/"), HEADERS, body))
+    await began.wait()
+    sending.cancel()
+    await asyncio.wait([sending])
+    over.set()
+    async with at_once():
+        await read.wait()
+    server.close()
+    await server.wait_closed()
+    assert sending.cancelled()
+    assert got < len(body)

@@ -1,0 +1,107 @@
+"""Alerts that wait, and those that were given up: bounded, and dropped in a fair order."""
+
+from __future__ import annotations
+
+import itertools
+
+from server.core.alert import Alert, AlertSource
+from server.features.webhooks.waiting import (
+    MOST_DEAD,
+    MOST_DEAD_OF_A_SOURCE,
+    MOST_OF_A_SOURCE,
+    MOST_OF_VISITORS,
+    MOST_WAITING,
+    DeadLetter,
+    DeadLetters,
+    Delivery,
+    Waiting,
+)
+
+numbers = itertools.count()
+
+
+def delivery(source: str, camera: str = "", due: float = 0.0, webhook: str = "hall") -> Delivery:
+    return Delivery(f"msg_{next(numbers)}", webhook, Alert(0, AlertSource(source, camera)), due)
+
+
+def test_the_earliest_attempt_comes_first() -> None:
+    waiting = Waiting()
+    assert waiting.next() is None
+    late, early = delivery("a", due=5), delivery("a", due=2)
+    for one in (late, early):
+        assert waiting.put(one) is None
+    assert waiting.next() is early
+    assert waiting.remove(early)
+    assert not waiting.remove(early)
+    assert waiting.next() is late
+
+
+def test_one_camera_takes_no_other_ones_place() -> None:
+    """Beyond its share its own oldest one goes."""
+    waiting = Waiting()
+    other = delivery("other", "yard")
+    waiting.put(other)
+    flood = [delivery("flood", "door") for _ in range(200)]
+    dropped = [waiting.put(one) for one in flood]
+    assert dropped == [None] * MOST_OF_A_SOURCE + flood[:-MOST_OF_A_SOURCE]
+    assert len(waiting) == MOST_OF_A_SOURCE + 1
+    assert waiting.next() is other
+
+
+def test_visitors_take_no_place_of_the_houses() -> None:
+    """However many of them there are."""
+    waiting = Waiting()
+    house = [delivery(f"h{n}", "door") for n in range(MOST_WAITING - MOST_OF_VISITORS)]
+    for one in house:
+        assert waiting.put(one) is None
+    crowd = [delivery(f"v{n}") for n in range(500)]
+    dropped = [waiting.put(one) for one in crowd]
+    assert [one for one in dropped if one is not None] == crowd[:-MOST_OF_VISITORS]
+    assert len(waiting) == MOST_WAITING
+    assert all(waiting.remove(one) for one in house)
+
+
+def test_the_whole_is_bounded() -> None:
+    waiting = Waiting()
+    for number in range(500):
+        waiting.put(delivery(f"h{number % 16}", "door"))
+    assert len(waiting) == MOST_WAITING
+    assert len(waiting.clear()) == MOST_WAITING
+    assert len(waiting) == 0
+
+
+def test_what_is_ended_goes() -> None:
+    waiting = Waiting()
+    stays = delivery("stays")
+    for one in (delivery("goes"), stays, delivery("goes")):
+        waiting.put(one)
+    assert waiting.end("goes") == 2
+    assert waiting.next() is stays
+
+
+def test_dead_letters_are_bounded() -> None:
+    """The oldest goes, of one camera first."""
+    dead = DeadLetters()
+    first = delivery("first", "yard")
+    assert dead.put(DeadLetter(first, 0)) == 0
+    assert sum(dead.put(DeadLetter(delivery("flood"), 1)) for _ in range(100)) == (
+        100 - MOST_DEAD_OF_A_SOURCE
+    )
+    assert dead.all()[0].delivery is first
+    for number in range(100):
+        dead.put(DeadLetter(delivery(f"h{number}", "door"), 2))
+    assert len(dead) == MOST_DEAD
+    assert dead.take(first.id) is None
+
+
+def test_dead_letters_end_with_their_source() -> None:
+    """But those for receivers that are kept."""
+    dead = DeadLetters()
+    goes, stays, kept = delivery("a"), delivery("b"), delivery("a", webhook="kept")
+    for one in (goes, stays, kept):
+        dead.put(DeadLetter(one, 0))
+    assert dead.end("a", ["kept"]) == 1
+    assert [one.delivery for one in dead.all()] == [stays, kept]
+    letter = dead.take(stays.id)
+    assert letter is not None
+    assert letter.delivery is stays

@@ -1,0 +1,336 @@
+"""Receivers with their queues: who gets what, attempts again, dead letters, and what ends with consent."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import pytest
+
+from server.core.alert import Alert, AlertSource
+from server.core.errors import NotFound
+from server.core.metrics import Metrics
+from server.features.webhooks import retry
+from server.features.webhooks.sender import Sender
+from server.features.webhooks.waiting import MOST_OF_A_SOURCE
+from server.features.webhooks.webhook_list import Evidence, Webhook, WebhookList
+from server.features.webhooks.webhooks import Webhooks
+from tests.features.webhooks.receiver import OK, SECRET, Heard, Receiver, receiving
+from tests.support.clients import soon
+
+REFUSED = b"HTTP/1.1 503 Busy\r\n\r\n"
+GONE = b"HTTP/1.1 410 Gone\r\n\r\n"
+DOOR = AlertSource("session-of-the-door", "front-door")
+VISITOR = AlertSource("session-of-a-visitor")
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "PAUSES", (0.01, 0.01))
+
+
+def hook(receiver: Receiver, name: str = "hall", **given: Any) -> Webhook:
+    given.setdefault("cameras", ("front-door",))
+    return Webhook(name, receiver.url, SECRET, private=True, **given)
+
+
+def ring(source: AlertSource = DOOR, condition: str = "a parcel") -> Alert:
+    return Alert(1_700_000_000_000.0, source, "list-1", condition, jpeg=b"\xff\xd8jpeg")
+
+
+# Of each that runs
+_METRICS: WeakKeyDictionary[Webhooks, Metrics] = WeakKeyDictionary()
+
+
+@asynccontextmanager
+async def sending(*hooks: Webhook, **given: Any) -> AsyncIterator[Webhooks]:
+    webhooks = Webhooks(
+        WebhookList(hooks, "https://cam.example.org"),
+        metrics := Metrics("test"),
+        **{"new_id": lambda: "8010-id", **given},
+    )
+    _METRICS[webhooks] = metrics
+    webhooks.start()
+    try:
+        yield webhooks
+    finally:
+        await webhooks.close()
+
+
+def dropped(webhooks: Webhooks, reason: str) -> float:
+    for line in _METRICS[webhooks].render().decode().splitlines():
+        if line.startswith(f'qwen_camera_webhooks_dropped_total{{reason="{reason}"}}'):
+            return float(line.split()[-1])
+    return 0.0
+
+
+def seen(webhooks: Webhooks, number: int = 0) -> dict[str, Any]:
+    every: Any = webhooks.seen()["webhooks"]
+    return dict(every[number])
+
+
+def dead(webhooks: Webhooks) -> list[dict[str, Any]]:
+    letters: Any = webhooks.seen()["dead"]
+    return list(letters)
+
+
+async def test_an_alert_goes_to_those_who_are_named() -> None:
+    """By camera; verified by the receiver's own code. A visitor's goes to none of them."""
+    async with receiving() as hall, receiving() as every, receiving() as yard:
+        hooks = (
+            hook(hall),
+            hook(every, "every", cameras=("*",), evidence=Evidence.NONE),
+            hook(yard, "yard", cameras=("yard",), people=True),
+        )
+        async with sending(*hooks) as webhooks:
+            # Before any sender had its time
+            for source in (DOOR, VISITOR):
+                webhooks.rang(ring(source))
+                assert [seen(webhooks, number)["waiting"] for number in range(3)] == [1, 1, 0]
+            await soon(lambda: bool(hall.heard and every.heard))
+            (message,) = hall.messages
+            data = message["data"]
+            assert (message["type"], data["condition"]) == ("watch.rang", "a parcel")
+            assert base64.b64decode(data["evidence"]["base64"]) == b"\xff\xd8jpeg"
+            assert every.messages[0]["data"]["evidence"] is None
+            await soon(lambda: seen(webhooks)["delivered"] == 1)
+            assert (seen(webhooks)["state"], seen(webhooks, 2)["state"]) == ("ok", "unused")
+            ids = {one.headers["webhook-id"] for one in (*hall.heard, *every.heard)}
+            assert len(ids) == 2
+        assert (len(hall.heard), len(every.heard), yard.heard) == (1, 1, [])
+
+
+async def test_a_visitors_alert_goes_where_the_visitor_agreed() -> None:
+    """To receivers that the operator offers to people, and of them to the chosen ones."""
+    async with receiving() as offered, receiving() as other, receiving() as house:
+        hooks = (
+            hook(offered, "offered", cameras=(), people=True),
+            hook(other, "other", cameras=(), people=True),
+            hook(house, "house", cameras=("*",)),
+        )
+        async with sending(*hooks) as webhooks:
+            assert [one.name for one in webhooks.offered] == ["offered", "other"]
+            webhooks.rang_for(ring(VISITOR), ["offered", "house"])
+            assert [seen(webhooks, number)["waiting"] for number in range(3)] == [1, 0, 0]
+            await soon(lambda: bool(offered.heard))
+            assert offered.messages[0]["data"]["source"] == {"kind": "visitor", "name": ""}
+            await asyncio.sleep(0.05)
+        assert other.heard == house.heard == []
+
+
+async def test_it_is_tried_again_with_the_same_id() -> None:
+    """Signed anew each time, so that a receiver that checks the time takes it."""
+    replies = [REFUSED, REFUSED, OK]
+    async with (
+        receiving(lambda heard: replies.pop(0)) as receiver,
+        sending(hook(receiver)) as webhooks,
+    ):
+        webhooks.rang(ring())
+        await soon(lambda: seen(webhooks)["delivered"] == 1)
+        assert len(receiver.messages) == 3
+        assert len({one.headers["webhook-id"] for one in receiver.heard}) == 1
+        assert (seen(webhooks)["failed"], seen(webhooks)["state"]) == (2, "ok")
+        assert dead(webhooks) == []
+
+
+async def test_what_fails_is_kept_for_operators_and_sent_again() -> None:
+    """After its last attempt; the list has no secret, picture or word of it."""
+    replies = [REFUSED] * 3
+    async with (
+        receiving(lambda heard: replies.pop() if replies else OK) as receiver,
+        sending(hook(receiver)) as webhooks,
+    ):
+        webhooks.rang(ring(condition="canary at the door"))
+        await soon(lambda: len(dead(webhooks)) == 1)
+        (letter,) = dead(webhooks)
+        assert (letter["attempts"], letter["trouble"], letter["status"]) == (3, "status", 503)
+        assert (letter["webhook"], letter["camera"]) == ("hall", "front-door")
+        shown = json.dumps(webhooks.seen())
+        assert "503" in shown
+        for secret in (SECRET, "canary", "/hook", "jpeg_", DOOR.id):
+            assert secret not in shown
+        webhooks.again(letter["id"])
+        await soon(lambda: seen(webhooks)["delivered"] == 1)
+        assert dead(webhooks) == []
+        assert receiver.messages[-1]["data"]["condition"] == "canary at the door"
+        assert receiver.heard[-1].headers["webhook-id"] == letter["id"]
+        with pytest.raises(NotFound):
+            webhooks.again(letter["id"])
+
+
+async def test_dead_letters_are_dropped_and_sent_together() -> None:
+    broken = True
+    async with (
+        receiving(lambda heard: REFUSED if broken else OK) as receiver,
+        sending(hook(receiver)) as webhooks,
+    ):
+        for _ in range(3):
+            webhooks.rang(ring())
+        await soon(lambda: len(dead(webhooks)) == 3)
+        webhooks.forget(dead(webhooks)[0]["id"])
+        assert dropped(webhooks, "forgotten") == 1
+        broken = False
+        assert webhooks.again_all() == 2
+        await soon(lambda: seen(webhooks)["delivered"] == 2)
+
+
+async def test_whoever_wants_nothing_more_gets_nothing_more() -> None:
+    """410 ends it for all alerts, until an operator sends something."""
+    gone = True
+    async with (
+        receiving(lambda heard: GONE if gone else OK) as receiver,
+        sending(hook(receiver)) as webhooks,
+    ):
+        for _ in range(3):
+            webhooks.rang(ring())
+        await soon(lambda: seen(webhooks)["state"] == "gone")
+        assert len(dead(webhooks)) == 3
+        webhooks.rang(ring())
+        assert dropped(webhooks, "gone") == 1
+        assert len(receiver.heard) == 1
+        gone = False
+        webhooks.test("hall")
+        await soon(lambda: seen(webhooks)["state"] == "ok")
+        assert receiver.messages[-1]["type"] == "webhook.test"
+        webhooks.rang(ring())
+        await soon(lambda: seen(webhooks)["delivered"] == 2)
+
+
+async def test_a_slow_receiver_delays_no_other_one() -> None:
+    async with (
+        receiving(lambda heard: None) as slow,
+        receiving() as quick,
+        sending(hook(slow, "slow"), hook(quick, "quick")) as webhooks,
+    ):
+        for _ in range(3):
+            webhooks.rang(ring())
+        await soon(lambda: seen(webhooks, 1)["delivered"] == 3)
+        # One attempt at a time
+        await soon(lambda: slow.connections > 0)
+        assert slow.connections == 1
+
+
+async def test_what_is_too_much_is_counted() -> None:
+    async with (
+        receiving(lambda heard: None) as receiver,
+        sending(hook(receiver)) as webhooks,
+    ):
+        webhooks.rang(ring())
+        await soon(lambda: receiver.connections == 1)
+        for _ in range(100):
+            webhooks.rang(ring())
+        assert dropped(webhooks, "overflow") == 100 - MOST_OF_A_SOURCE
+        assert seen(webhooks)["waiting"] == MOST_OF_A_SOURCE + 1
+        await webhooks.close()
+        assert dropped(webhooks, "closed") == MOST_OF_A_SOURCE + 1
+
+
+def linked(heard: Heard) -> str:
+    url: str = heard.message["data"]["evidence"]["url"]
+    begin, word = url.split("/evidence/")
+    assert begin == "https://cam.example.org/at/8010-id"
+    return word
+
+
+async def test_a_link_is_made_for_each_attempt() -> None:
+    """Its minute begins with the attempt that tells it."""
+    now = 1000.0
+    replies = [REFUSED, OK]
+    async with receiving(lambda heard: replies.pop(0)) as receiver:
+        one = hook(receiver, evidence=Evidence.LINK)
+        async with sending(one, clock=lambda: now) as webhooks:
+            webhooks.rang(ring())
+            # The receiver hears it before its answer is here, from which the pause begins.
+            await soon(lambda: seen(webhooks)["failed"] == 1)
+            now += 30.0
+            webhooks._hooks["hall"].changed.set()
+            await soon(lambda: seen(webhooks)["delivered"] == 1)
+            first, second = (linked(heard) for heard in receiver.heard)
+            assert first != second
+            assert webhooks.links.get(first, 1059.0) == webhooks.links.get(second, 1089.0)
+            assert webhooks.links.get(first, 1061.0) is None
+            assert webhooks.links.get(second, 1089.0) == b"\xff\xd8jpeg"
+            assert webhooks.links.get(second, 1091.0) is None
+            assert b"base64" not in receiver.heard[0].body
+
+
+async def test_nothing_of_a_visitor_leaves_after_the_end() -> None:
+    """A visitor's withdrawal drops alerts that wait, run or were given up, and links; others' stay."""
+    hanging = True
+    async with receiving(lambda heard: None if hanging else OK) as receiver:
+        one = hook(receiver, cameras=("*",), people=True, evidence=Evidence.LINK)
+        # No limit of an attempt ends it before the withdrawal does.
+        async with sending(one, sender=Sender(seconds=3600)) as webhooks:
+            for _ in range(3):
+                webhooks.rang_for(ring(VISITOR), ["hall"])
+            await soon(lambda: len(receiver.heard) == 1)
+            webhooks.rang(ring())
+            word = linked(receiver.heard[0])
+            assert webhooks.links.get(word, 0) is not None
+            hanging = False
+            webhooks.end(VISITOR.id)
+            assert webhooks.links.get(word, 0) is None
+            await soon(lambda: seen(webhooks)["delivered"] == 1)
+            assert dropped(webhooks, "ended") == 3
+            assert seen(webhooks)["waiting"] == 0
+            kinds = [one.message["data"]["source"]["kind"] for one in receiver.heard]
+            assert kinds == ["visitor", "camera"]
+
+
+async def test_dead_letters_go_with_the_visitors_word() -> None:
+    async with (
+        receiving(lambda heard: REFUSED) as receiver,
+        sending(hook(receiver, people=True)) as webhooks,
+    ):
+        webhooks.rang_for(ring(VISITOR), ["hall"])
+        webhooks.rang(ring())
+        await soon(lambda: len(dead(webhooks)) == 2)
+        assert sorted(one["camera"] for one in dead(webhooks)) == ["", "front-door"]
+        webhooks.end(VISITOR.id)
+        assert [one["camera"] for one in dead(webhooks)] == ["front-door"]
+
+
+async def test_a_receiver_that_stays_chosen_loses_nothing() -> None:
+    async with receiving(lambda heard: REFUSED) as first, receiving(lambda heard: REFUSED) as other:
+        hooks = (hook(first, "first", people=True), hook(other, "other", people=True))
+        async with sending(*hooks) as webhooks:
+            webhooks.rang_for(ring(VISITOR), ["first", "other"])
+            await soon(lambda: len(dead(webhooks)) == 2)
+            webhooks.end(VISITOR.id, kept=["other"])
+            assert [one["webhook"] for one in dead(webhooks)] == ["other"]
+
+
+async def test_a_failure_of_ours_loses_no_alert() -> None:
+    """It is an attempt that failed."""
+
+    class Broken:
+        async def post(self, *given: Any) -> Any:
+            raise KeyError("canary")
+
+    async with receiving() as receiver, sending(hook(receiver), sender=Broken()) as webhooks:
+        webhooks.rang(ring())
+        await soon(lambda: len(dead(webhooks)) == 1)
+
+
+async def test_unknown_names() -> None:
+    async with sending() as webhooks:
+        webhooks.rang(ring())
+        for call in (webhooks.test, webhooks.again, webhooks.forget):
+            with pytest.raises(NotFound):
+                call("cellar")
+        assert webhooks.seen() == {"webhooks": [], "dead": []}
+
+
+async def test_after_its_end_nothing_is_taken() -> None:
+    async with receiving() as receiver:
+        webhooks = Webhooks(WebhookList((hook(receiver),)), Metrics("test"))
+        webhooks.start()
+        for _ in range(2):
+            await webhooks.close()
+        webhooks.rang(ring())
+        assert (seen(webhooks)["waiting"], receiver.connections) == (0, 0)

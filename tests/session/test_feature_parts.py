@@ -1,0 +1,76 @@
+"""The features' parts of a session: messages, greetings and alerts find them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pytest
+
+from server.attention.watch import Ring
+from server.core.aio import TaskSet
+from server.core.alert import Alert, AlertSource
+from server.core.errors import Conflict
+from server.core.messages.base import ClientMessage
+from server.session.feature_parts import FeatureParts
+from server.session.request.outbox import Outbox
+from server.session.request.part import SessionContext, SessionPart
+from server.session.watches.rings import Event
+
+EVENT = Event(
+    "r1", "w1", Ring("1", "you see red", 0.0, 0.9, "So.", "f1", None), 0.0, b"\xff\xd8", None
+)
+
+
+class Wish(ClientMessage):
+    type: Literal["wish"]
+
+
+class Noting(SessionPart):
+    """Notes what it gets."""
+
+    def __init__(self, context: SessionContext) -> None:
+        self.handlers = {Wish: lambda message: self.got.append(message.type)}
+        self.got: list[object] = []
+
+    def greet(self) -> None:
+        self.got.append("greet")
+
+    def alerted(self, alert: Alert) -> None:
+        self.got.append(alert)
+
+
+def parts() -> tuple[FeatureParts, Noting]:
+    made: list[Noting] = []
+
+    def make(context: SessionContext) -> SessionPart:
+        made.append(Noting(context))
+        return made[0]
+
+    found = FeatureParts(
+        SessionContext("s", Outbox(), TaskSet("test")), (lambda _: SessionPart(), make)
+    )
+    return found, made[0]
+
+
+def test_each_gets_what_is_for_it() -> None:
+    one, noting = parts()
+    one.greet()
+    one.handle(Wish(type="wish"))
+    one.alerted(EVENT)
+    alert = noting.got.pop()
+    assert noting.got == ["greet", "wish"]
+    assert isinstance(alert, Alert)
+    assert (alert.source, alert.condition) == (AlertSource("s"), "you see red")
+
+
+def test_a_fixed_cameras_session_is_the_operators() -> None:
+    """Whoever has its token chooses nothing, and its alerts go where the operator said."""
+    one, noting = parts()
+    told: list[Alert] = []
+    one.stand(told.append, "hall")
+    one.greet()
+    with pytest.raises(Conflict):
+        one.handle(Wish(type="wish"))
+    one.alerted(EVENT)
+    assert [alert.source for alert in told] == [AlertSource("s", "hall")]
+    assert noting.got == []
