@@ -85,7 +85,7 @@ class ServerProcess:
     `output`.
 
     `wrapper` goes before the command (strace, say), `module` replaces `server.main`, `prepare` runs
-    in the child before it becomes the server. `port`: 0 for a free one.
+    in the child before it becomes the server. `port`: 0 for a free one; `tree`: where the program is.
     """
 
     def __init__(
@@ -96,7 +96,9 @@ class ServerProcess:
         module: str = "server.main",
         prepare: Callable[[], None] | None = None,
         port: int = 0,
+        tree: Path = ROOT,
     ) -> None:
+        self._tree = tree
         self.port = port or free_port()
         scheme = "https" if (settings or {}).get("HTTPS_ENABLED") == "true" else "http"
         self.url = f"{scheme}://127.0.0.1:{self.port}"
@@ -138,7 +140,7 @@ class ServerProcess:
     async def __aenter__(self) -> Self:
         self._process = await asyncio.create_subprocess_exec(
             *self._command,
-            cwd=ROOT,
+            cwd=self._tree,
             env=self._environment,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,

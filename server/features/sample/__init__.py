@@ -1,0 +1,34 @@
+"""The feature that a new one is copied from: it counts how often people wave at a server that has it on.
+
+It has one of each thing that a feature may bring. Try it with FEATURES=sample.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from server.app.api import Api
+
+
+def register(api: Api) -> None:
+    """Count waves, tell the one who waved, and tell operators."""
+    # Imported here, so that a feature that is off costs nothing.
+    from server.features.sample.messages import Wave
+    from server.features.sample.session_part import Waving
+    from server.features.sample.settings import SampleSettings
+
+    most = SampleSettings.of(api.settings).sample_most_waves
+    waves = api.metrics.counter("waves_total", "Times that somebody waved")
+    total = 0
+
+    def waved() -> None:
+        nonlocal total
+        total += 1
+        waves.inc()
+
+    api.session_part(lambda context: Waving(context, most, waved), Wave)
+
+    @api.operator_router("/api/operator/sample").get("")
+    async def seen() -> dict[str, int]:
+        return {"waves": total}

@@ -1,0 +1,31 @@
+"""One session's waves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from server.core.errors import RateLimited
+from server.features.sample.messages import Wave, Waves
+from server.session.request.part import SessionContext, SessionPart
+
+
+class Waving(SessionPart):
+    def __init__(self, context: SessionContext, most: int, on_wave: Callable[[], None]) -> None:
+        self._outbox = context.outbox
+        self._most = most
+        self._on_wave = on_wave
+        self._count = 0
+        self.handlers = {Wave: self.wave}
+
+    def wave(self, message: Wave) -> None:
+        """Count a wave. Raises RateLimited after too many."""
+        if self._count >= self._most:
+            raise RateLimited(
+                f"You have waved {self._most} times, which is the most.", retry_after=60
+            )
+        self._count += 1
+        self._on_wave()
+        self.greet()
+
+    def greet(self) -> None:
+        self._outbox.put(Waves(count=self._count))

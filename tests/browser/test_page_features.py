@@ -1,0 +1,44 @@
+"""Features are left out, or deleted, and the page still gets its answers."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from playwright.async_api import expect
+
+from server.app.features import FEATURES
+from tests.browser.visitor import Visit
+from tests.support.fakes_server import ROOT, ServerProcess
+
+pytestmark = [pytest.mark.browser, pytest.mark.calm, pytest.mark.asyncio(loop_scope="session")]
+
+# Where a feature has a folder of its name
+FOLDERS = ("server/features", "client/features", "tests/features")
+
+
+async def answers(visit: Visit, server: ServerProcess) -> None:
+    page = await visit(server.url)
+    await page.start()
+    await page.ask("Is there anything red?")
+    turn = page.turns.last
+    await expect(turn).to_have_attribute("data-state", "done", timeout=30_000)
+    await expect(turn.locator(".said")).not_to_be_empty()
+
+
+async def test_without_any_feature(visit: Visit) -> None:
+    async with ServerProcess({"FEATURES": ""}) as server:
+        await answers(visit, server)
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+async def test_without_the_folder_of_a_feature(visit: Visit, tmp_path: Path, feature: str) -> None:
+    """As if it had never been written: the others do not miss it."""
+    for name in ("server", "client"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "config.py", tmp_path)
+    for folder in FOLDERS:
+        shutil.rmtree(tmp_path / folder / feature, ignore_errors=True)
+    async with ServerProcess(tree=tmp_path) as server:
+        await answers(visit, server)
