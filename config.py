@@ -187,7 +187,6 @@ class Settings(BaseSettings):
     session_timeout: int = whole(3600, 1, 604_800, " (seconds)")
     token_max_age: int = whole(86_400, 60, 2_592_000, " (seconds)")
     max_sessions: int = whole(100, 1, 1_000_000)
-    program_looks_per_minute: int = whole(20, 0, 600)
     gateway_sessions: int = whole(0, 0, 10_000, " (0 is MAX_SESSIONS)")
     max_connections: int = whole(500, 10, 100_000)
     rate_limit_per_minute: int = whole(60, 0, 100_000, " (0 is no limit)")

@@ -252,7 +252,7 @@ function render(facts) {
   hold.setAttribute("aria-pressed", String(facts.held));
   describe.setAttribute("aria-pressed", String(facts.describing));
   show(unpair, visit.session.paired);
-  show(byId("programs-open", HTMLElement), facts.active && Boolean(facts.ready?.programs));
+  show(byId("programs-open", HTMLElement), facts.active && Boolean(facts.ready?.features.grants?.allowed));
   remember(facts.active && visit.session.paired);
   renderEntry();
   operator.here?.connected(facts.socket === "open");

@@ -144,7 +144,7 @@
  * @property {boolean} recogniser the server makes words of speech
  * @property {string} sound_elsewhere another machine to which sound goes for that; "" when it stays on the server's
  * @property {boolean} microphone the server takes one
- * @property {boolean} programs the person may let other programs look
+ * @property {Record<string, Record<string, any>>} features those that are on, each with what the page needs to know of it
  */
 
 /**

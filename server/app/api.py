@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter
 from starlette.routing import BaseRoute
 
 from server.core.alert import Alert
+from server.core.errors import QwenCameraError
 from server.core.messages.base import ClientMessage
+from server.web.http_errors import ErrorForm, add_error_form
 
 if TYPE_CHECKING:
     from config import Settings
     from server.app.program import Program
-    from server.session.request.part import MakePart
+    from server.session.part import MakePart
 
 
 class Api:
-    """One for all features, which register in the order of `server.app.features.FEATURES`.
+    """One for each feature; they register in the order of `server.app.features.FEATURES`.
 
     What is added stays until the program ends.
     """
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, name: str, program: Program) -> None:
+        self._name = name
         self._program = program
         self.settings: Settings = program.settings
         self.metrics = program.metrics
@@ -36,8 +41,6 @@ class Api:
         self.engines = program.engine_parts
         # What routes share
         self.services = program.services()
-        self._faces: dict[str, object] = {}
-        self._alert_takers: list[Callable[[Alert], None]] = []
 
     def new_session_id(self) -> str:
         """Make an id that leads a balancer to this process."""
@@ -64,6 +67,15 @@ class Api:
         self._program.routers.append(router)
         return router
 
+    def error_form(
+        self,
+        paths: re.Pattern[str],
+        body: Callable[[QwenCameraError], Mapping[str, Any]],
+        headers: Callable[[QwenCameraError], Mapping[str, str]],
+    ) -> None:
+        """Give errors at these addresses another form than ours."""
+        add_error_form(ErrorForm(paths, body, headers))
+
     # Work
 
     def run(
@@ -78,6 +90,10 @@ class Api:
             self._program.starts.append(start)
         self._program.closes.append((name, close))
 
+    def serve(self, run: Callable[[], AbstractAsyncContextManager[None]]) -> None:
+        """Have `run()` entered while the application serves, and left before anything else ends."""
+        self._program.serving.append(run)
+
     def on_session_ended(self, tell: Callable[[str], None]) -> None:
         """Have `tell` called with the id of each session that has ended."""
         self._program.session_ended.append(tell)
@@ -91,23 +107,23 @@ class Api:
     def session_part(self, make: MakePart, *messages: type[ClientMessage]) -> None:
         """Have each new session get a part, which acts on these messages of its client."""
         self._program.messages.add(*messages)
-        self._program.session_parts.append(make)
+        self._program.session_features.makers[self._name] = make
 
     def on_alert(self, take: Callable[[Alert], None]) -> None:
         """Have `take` called with each alert of a fixed camera."""
-        self._alert_takers.append(take)
+        self._program.alert_takers.append(take)
 
     def alert(self, alert: Alert) -> None:
         """Tell the features of an alert of a fixed camera."""
-        for take in self._alert_takers:
+        for take in self._program.alert_takers:
             take(alert)
 
     # Other features
 
-    def offer(self, feature: str, face: object) -> None:
-        """Let features that start later use this object, the face of the feature of this name."""
-        self._faces[feature] = face
+    def offer(self, face: object) -> None:
+        """Let features that start later use this object: the face of this feature."""
+        self._program.faces[self._name] = face
 
     def find(self, feature: str) -> Any:
         """Return the face of another feature; None where that feature is off."""
-        return self._faces.get(feature)
+        return self._program.feature(feature)

@@ -6,23 +6,17 @@ For `python -m server.main`, tests, and other ASGI servers.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 
 from config import Settings
 from server import __version__
 from server.app.program import Program
-from server.core.aio import BoundedPool
 from server.operator.drain_routes import create_drain_router
 from server.operator.routes import create_operator_router
 from server.operator.session_routes import create_session_router
 from server.operator.speech_routes import create_speech_router
-from server.programs.camera_grants import add_camera_grants
-from server.programs.chat_routes import create_chat_router
-from server.programs.guard import ProgramGuard
-from server.programs.mcp_endpoint import McpEndpoint
-from server.programs.routes import create_grant_router
 from server.web.http_errors import install_error_handlers
 from server.web.middleware import guard_app
 from server.web.routes import create_router
@@ -33,12 +27,13 @@ def create_app(settings: Settings) -> FastAPI:
     """The ASGI application. Raises FilterUnavailable."""
     program = Program(settings)
     services = program.services()
-    programs = ProgramGuard(services)
-    mcp = McpEndpoint(programs)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with program, mcp.run():
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(program)
+            for serve in program.serving:
+                await stack.enter_async_context(serve())
             yield
 
     app = FastAPI(
@@ -53,16 +48,11 @@ def create_app(settings: Settings) -> FastAPI:
     install_error_handlers(app, program.metrics)
     app.include_router(create_router(services, program.access.guard, program.sockets))
     app.include_router(create_whip_router(services))
-    app.include_router(create_grant_router(services, programs))
-    app.include_router(create_chat_router(programs, BoundedPool(program.pools.read)))
-    app.router.routes.extend(mcp.routes())
     parts = program.engine_parts
     app.include_router(create_operator_router(services, program.access.guard, parts.operations))
     app.include_router(create_session_router(services, program.access.guard))
     app.include_router(create_drain_router(services, program.access.guard, program.operator_drain))
     app.include_router(create_speech_router(services, program.access.guard, program.speech))
-    if (fixed := program.api.find("rtsp")) is not None:
-        add_camera_grants(program.api.operator_router("/api/operator/cameras"), fixed)
     for router in program.routers:
         app.include_router(router)
     app.router.routes.extend(program.routes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.util import find_spec
 from types import ModuleType
 
@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 # In the order in which they start; each may use those above it.
 FEATURES = {
     "rtsp": "fixed cameras, which need no browser: RTSP, JPEGs over HTTP, devices",
+    "grants": "access that people give to other programs: MCP, looks, watches",
+    "openai_api": "OpenAI's chat interface on the live camera",
     "webhooks": "alerts to other programs, signed and tried again",
     "mqtt": "cameras as devices of Home Assistant and others",
     "generation": "videos and sound from words",
@@ -56,23 +58,29 @@ def settings_of(names: Iterable[str]) -> list[type[FeatureSettings]]:
     return found
 
 
-def register(names: Sequence[str], api: Api) -> tuple[str, ...]:
-    """Have each feature add itself. Returns those that did: one whose package is missing is left out."""
-    on = []
+def register(names: Sequence[str], api: Callable[[str], Api], on: list[str]) -> None:
+    """Have each feature add itself with an `Api` of its own; `on` gets the names of those that did.
+
+    One that needs a feature that is off, or a package that is not installed, is left out.
+    """
     for name in names:
+        missing = ""
         try:
-            _module(name).register(api)
+            module = _module(name)
+            needs: Sequence[str] = getattr(module, "NEEDS", ())
+            missing = next((one for one in needs if one not in on), "")
+            if not missing:
+                module.register(api(name))
+                on.append(name)
         except ModuleNotFoundError as error:
             missing = error.name or "server"
             if missing.partition(".")[0] == "server":
                 raise
+        if missing:
             log.warning(
-                "a feature is off: a package that it needs is not installed",
+                "a feature is off: what it needs is not there",
                 extra={"task": name, "reason": missing},
             )
-        else:
-            on.append(name)
-    return tuple(on)
 
 
 def _module(name: str) -> ModuleType:

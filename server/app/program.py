@@ -8,7 +8,8 @@ import math
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
+from contextlib import AbstractAsyncContextManager, ExitStack
+from typing import Any
 
 from fastapi import APIRouter
 from starlette.routing import BaseRoute
@@ -34,6 +35,7 @@ from server.core.aio import (
     in_pool,
     watch_lag,
 )
+from server.core.alert import Alert
 from server.core.close_codes import Close
 from server.core.messages import Parser
 from server.core.metrics import Metrics
@@ -45,7 +47,7 @@ from server.listen.serving import STOP_SECONDS, greeting
 from server.listen.terminal import PairingTerminal, page_urls
 from server.rtc.patches.gathering import Gathering
 from server.session.cameras.admission import connection_key
-from server.session.request.part import MakePart
+from server.session.feature_parts import SessionFeatures
 from server.session.request.session_tools import SessionLimits, SessionTools
 from server.session.session import Session
 from server.session_manager import SessionManager
@@ -88,11 +90,12 @@ class Program:
         self.unfinished = False
         # What features add; see `server.app.api`
         self.messages = Parser()
-        self.session_parts: list[MakePart] = []
+        self.session_features = SessionFeatures()
         self.routers: list[APIRouter] = []
         self.routes: list[BaseRoute] = []
         self.starts: list[Callable[[], None]] = []
         self.closes: list[tuple[str, Callable[[], Awaitable[object]]]] = []
+        self.serving: list[Callable[[], AbstractAsyncContextManager[None]]] = []
         self.session_ended: list[Callable[[str], None]] = []
         self.engine_changed: list[Callable[[], None]] = []
         self.engine_parts = EngineParts(settings, self.pools, self.metrics)
@@ -129,7 +132,6 @@ class Program:
             background_tokens_per_minute=settings.background_tokens_per_minute,
             recall_seconds=settings.recall_seconds,
             recall_bytes=int(settings.recall_megabytes * 1_000_000),
-            program_looks_per_minute=settings.program_looks_per_minute,
         )
         self.preparer = PicturePreparer(filters, settings.visual_token_budget)
         self.shared = SharedParts(settings, self.metrics, lambda: self.sessions.holders)
@@ -141,7 +143,6 @@ class Program:
             lambda claims: self.sessions.ended(claims),
         )
         tools = SessionTools(
-            parts=self.session_parts,
             inference=self.inference,
             current_engine=lambda: self.engines.current,
             preparer=self.preparer,
@@ -163,7 +164,9 @@ class Program:
         self.pairing = self.access.pairing
         self.limiter = self.access.limiter
         self.sessions = SessionManager(
-            lambda session_id: self._begin_session(Session(session_id, limits, tools)),
+            lambda session_id: self._begin_session(
+                Session(session_id, limits, tools, self.session_features)
+            ),
             max_sessions=settings.sessions_here,
             timeout=settings.session_timeout,
             on_end=self._session_ended,
@@ -201,9 +204,14 @@ class Program:
         )
         self._tasks = TaskSet("program")
         self.operator_drain = OperatorDrain(self.sessions, self.access.gateways, self._tasks)
-        self.api = Api(self)
-        # The names of the features that are on
-        self.features = features.register(features.wanted(settings.features), self.api)
+        # What features offer each other, by the feature's name
+        self.faces: dict[str, object] = {}
+        self.alert_takers: list[Callable[[Alert], None]] = []
+        features.register(
+            features.wanted(settings.features),
+            lambda name: Api(name, self),
+            self.session_features.on,
+        )
         self._open = self._opened()
         add_gauges(
             self.metrics,
@@ -238,6 +246,10 @@ class Program:
             self._tasks.spawn(self.webrtc.disconnect(session_id), name="disconnect")
             # A session is a cycle of references; its camera's connection may have ended long before.
             self.webrtc.trim_soon()
+
+    def feature(self, name: str) -> Any:
+        """Return what a feature offers; None where it is off, or offers nothing."""
+        return self.faces.get(name)
 
     def new_session_id(self) -> str:
         """Make an id that leads a balancer to this process."""

@@ -175,10 +175,6 @@ class Metrics:
             "log_lines_dropped_total",
             "Lines of an engine that an operator's page did not take in time",
         )
-        # what: made, used, looked, failed, ended, expired, unseen, busy, and the codes of refusals
-        self.programs = counter(
-            "programs_total", "Access, calls and refusals of other programs", "what"
-        )
         # reason: missing, malformed, bad_signature, expired, too_old, ended, wrong_session,
         # bad_code, metrics, operator, device, origin, rate, program
         self.auth_failures = counter("auth_failures_total", "Refused credentials", "reason")

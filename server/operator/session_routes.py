@@ -11,7 +11,6 @@ from fastapi import APIRouter
 
 from server.access.operator_guard import OperatorGuard
 from server.core.errors import BadRequest, NotFound
-from server.core.redact import session_hash
 from server.operator.routes import for_operators
 from server.web.context import Services
 
@@ -70,24 +69,6 @@ def create_session_router(services: Services, operators: OperatorGuard) -> APIRo
             await services.ends.announce_end_of_all(now)
         log.info("the operator ends all sessions", extra={"count": ended})
         return {"ended": ended}
-
-    @router.get("/programs")
-    async def programs() -> dict[str, Any]:
-        return {
-            "programs": [
-                {"session": session_hash(session.id), **one.model_dump(exclude={"made_at"})}
-                for session in sessions.visitors()
-                for one in session.programs.listed().programs
-            ]
-        }
-
-    @router.delete("/programs/{name}/{id}")
-    async def end_program(name: str, id: str) -> dict[str, Any]:
-        found = next((one for one in sessions.visitors() if session_hash(one.id) == name), None)
-        if found is None or not found.programs.end(id):
-            raise NotFound("This process has no such access. It has ended, or expired.")
-        log.info("the operator ends a program's access", extra={"count": 1})
-        return {"ended": 1}
 
     @router.get("/devices")
     async def devices() -> dict[str, Any]:

@@ -2,45 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Any
 
 from server.core.alert import Alert, AlertSource
 from server.core.errors import Conflict
 from server.core.messages.base import ClientMessage
-from server.session.request.part import MakePart, SessionContext, SessionPart
+from server.session.part import MakePart, SessionContext, SessionPart
 from server.session.watches.rings import Event
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFeatures:
+    """The features that are on, by their names, as sessions know them."""
+
+    on: list[str] = field(default_factory=list)
+    makers: dict[str, MakePart] = field(default_factory=dict)
 
 
 class FeatureParts:
     """All parts that features have made for one session."""
 
-    def __init__(self, context: SessionContext, makers: Sequence[MakePart]) -> None:
+    def __init__(self, context: SessionContext, features: SessionFeatures) -> None:
         self._source = AlertSource(context.id)
-        self._parts: list[SessionPart] = [make(context) for make in makers]
+        self._features = features
+        self._parts: dict[str, SessionPart] = {
+            name: make(context) for name, make in features.makers.items()
+        }
         # Of a fixed camera, whose operator decides; else None
         self._on_alert: Callable[[Alert], None] | None = None
 
     def stand(self, on_alert: Callable[[Alert], None], camera: str) -> None:
         """Belong to a fixed camera: no person chooses here. `on_alert` gets its alerts."""
-        self._parts.clear()
+        self._parts = {name: part for name, part in self._parts.items() if part.fixed()}
         self._on_alert = on_alert
         self._source = AlertSource(self._source.id, camera)
 
+    def find(self, feature: str) -> Any:
+        """Return a feature's part; None where it has none."""
+        return self._parts.get(feature)
+
+    def ready(self) -> dict[str, dict[str, Any]]:
+        """Return the names of the features that are on, each with what the page needs to know of it."""
+        return {
+            name: part.ready() if (part := self._parts.get(name)) is not None else {}
+            for name in self._features.on
+        }
+
     def handle(self, message: ClientMessage) -> None:
         """Have the feature act that knows the message. Raises what it raises, Conflict for none."""
-        for part in self._parts:
+        for part in self._parts.values():
             if (handle := part.handlers.get(type(message))) is not None:
                 handle(message)
                 return
         raise Conflict("This session does not take such a message: it has a fixed camera.")
 
     def greet(self) -> None:
-        for part in self._parts:
+        for part in self._parts.values():
             part.greet()
+
+    def set_connected(self, connected: bool) -> None:
+        for part in self._parts.values():
+            part.set_connected(connected)
 
     def alerted(self, event: Event) -> None:
         alert = event.alert(self._source)
         if self._on_alert is not None:
             self._on_alert(alert)
-        for part in self._parts:
+        for part in self._parts.values():
             part.alerted(alert)
+
+    async def close(self) -> None:
+        """End all parts; a failure skips nothing."""
+        async with AsyncExitStack() as stack:
+            for part in self._parts.values():
+                stack.push_async_callback(part.close)

@@ -16,6 +16,7 @@ from server.core import messages as wire
 from server.core.alert import Alert
 from server.core.errors import QwenCameraError
 from server.session import state_messages
+from server.session.feature_parts import SessionFeatures
 from server.session.request.allowance import Allowance
 from server.session.request.session_tools import SessionLimits, SessionTools
 from server.session.session_parts import SessionParts
@@ -28,7 +29,13 @@ _NAMED = (wire.Correct, wire.Watch, wire.Unwatch, wire.Heard, wire.Wrong)
 class Session:
     """One visitor's session. `touch` keeps it alive; `close` frees all that it holds."""
 
-    def __init__(self, id: str, limits: SessionLimits, tools: SessionTools) -> None:
+    def __init__(
+        self,
+        id: str,
+        limits: SessionLimits,
+        tools: SessionTools,
+        features: SessionFeatures | None = None,
+    ) -> None:
         self.id = id
         self.last_activity = time.monotonic()
         # Seconds since the epoch
@@ -40,6 +47,7 @@ class Session:
             id,
             limits,
             tools,
+            features or SessionFeatures(),
             send_error=self.send_error,
             touch=self.touch,
             on_status=self._status_changed,
@@ -47,7 +55,8 @@ class Session:
         self.camera, self.cameras = parts.camera, parts.cameras
         self.outbox, self.sent_pictures = parts.outbox, parts.sent_pictures
         self.voice, self.speaking = parts.voice, parts.speaking
-        self.programs = parts.programs
+        # Finds a feature's part by its name; None where it has none
+        self.part = parts.features.find
         # The newest attempts of each page for offers and sockets.
         self.offers, self.sockets = Attempts(), Attempts()
         self.camera.on_sender = self._send_sender
@@ -77,7 +86,6 @@ class Session:
         self._parts.requests.consent.allow(engines)
         self._parts.features.stand(on_alert, camera)
         self._parts.work.describing.unattended = True
-        self.programs.unattended = True
 
     def watch_for(self, asked: wire.Watch) -> str:
         """Begin a watch of the operator's list; return why not, "" when it has begun."""
@@ -257,14 +265,13 @@ class Session:
                 tools=self._tools,
                 requests=self._parts.requests,
                 held=self._parts.questions.held,
-            )
+            ).model_copy(update={"features": self._parts.features.ready()})
         )
         self._send_sender(None)
         self._status_changed()
         self._parts.work.watching.report(anew=True)
         self._parts.features.greet()
         self.cameras.greet()
-        self.programs.report()
 
     def _status_changed(self) -> None:
         self._parts.work.watching.report()

@@ -13,16 +13,15 @@ from server.engines.builtin.intents import language_of
 from server.session.background_work import BackgroundWork
 from server.session.cameras.cameras import Cameras
 from server.session.cameras.stills import Stills
-from server.session.feature_parts import FeatureParts
+from server.session.feature_parts import FeatureParts, SessionFeatures
 from server.session.handing_over import HandingOver
 from server.session.listening.listening import Listening
 from server.session.listening.recognising import Recognising
-from server.session.programs.programs import Programs
+from server.session.part import SessionContext
 from server.session.questions.questions import Questions
 from server.session.request.builder import RequestBuilder
 from server.session.request.history import History
 from server.session.request.outbox import Outbox
-from server.session.request.part import SessionContext
 from server.session.request.picture_reuse import PictureReuse
 from server.session.request.sent_pictures import SentPictures
 from server.session.request.session_tools import SessionLimits, SessionTools
@@ -38,6 +37,7 @@ class SessionParts:
         id: str,
         limits: SessionLimits,
         tools: SessionTools,
+        features: SessionFeatures,
         *,
         send_error: Callable[[QwenCameraError, str | None], None],
         touch: Callable[[], None],
@@ -128,18 +128,19 @@ class SessionParts:
             talker=self.speaking,
         )
         self.requests.ear = self.listening
-        self.programs = Programs(
+        context = SessionContext(
             id,
-            limits.program_looks_per_minute,
-            camera=self.camera,
-            outbox=self.outbox,
-            requests=self.requests,
-            work=self.work,
-            tools=tools,
-            touch=touch,
-            held=lambda: self.questions.held_frame,
+            self.outbox,
+            self.tasks,
+            self.camera,
+            self.requests,
+            self.work.watching,
+            self.work.recalling,
+            tools,
+            touch,
+            lambda: self.questions.held_frame,
         )
-        self.features = FeatureParts(SessionContext(id, self.outbox, self.tasks), tools.parts)
+        self.features = FeatureParts(context, features)
         self.work.watching.on_event = self.features.alerted
         self.stills = Stills(camera=self.camera, outbox=self.outbox, tools=tools)
         self.camera.on_status = on_status
@@ -149,7 +150,7 @@ class SessionParts:
         self.camera.watched = True
         self.stills.listen(True)
         self.cameras.listen(True)
-        self.programs.listen(True)
+        self.features.set_connected(True)
         self.work.listen(True)
         self.listening.attend(True)
 
@@ -164,7 +165,7 @@ class SessionParts:
         self.camera.watched = self.work.watching.wanted
         self.stills.listen(False)
         self.cameras.listen(False)
-        self.programs.listen(False)
+        self.features.set_connected(False)
 
     async def _language_of(self, answer: str) -> str | None:
         """Return the language that the visitor chose, else that of the text: in a thread, as the first
@@ -192,7 +193,7 @@ class SessionParts:
             stack.callback(self.camera.close)
             stack.callback(self._inference.cancel_session, self._id, reason)
             stack.callback(self.questions.cancel, None, reason)
-            stack.push_async_callback(self.programs.close)
+            stack.push_async_callback(self.features.close)
 
     def _forget(self) -> None:
         self.questions.forget()

@@ -62,7 +62,6 @@ def ready(
         sound_elsewhere=requests.consent.sound_elsewhere,
         guides=tools.find is not None,
         microphone=tools.speech_model is not None,
-        programs=limits.program_looks_per_minute > 0,
     )
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI
@@ -18,8 +19,6 @@ from starlette.responses import Response
 from starlette.types import ExceptionHandler
 from starlette.websockets import WebSocket
 
-from server.completions.errors import error_body as chat_error_body
-from server.completions.errors import error_headers
 from server.core.errors import (
     BadRequest,
     Busy,
@@ -38,8 +37,22 @@ from server.core.errors import (
 from server.core.messages import error_body
 from server.core.metrics import Metrics
 
-# OpenAI's interface, with and without the session in the address
-_CHAT_PATH = re.compile(r"(?:/at/[^/]*)?/v1(?:/|$)")
+
+@dataclass(frozen=True, slots=True)
+class ErrorForm:
+    """The form that errors have at some addresses, in place of ours."""
+
+    paths: re.Pattern[str]
+    body: Callable[[QwenCameraError], Mapping[str, Any]]
+    headers: Callable[[QwenCameraError], Mapping[str, str]]
+
+
+# By the pattern of their addresses; features add theirs.
+_FORMS: dict[str, ErrorForm] = {}
+
+
+def add_error_form(form: ErrorForm) -> None:
+    _FORMS[form.paths.pattern] = form
 
 
 class MethodNotAllowed(RequestError):
@@ -56,10 +69,10 @@ def error_response(
 ) -> Response:
     """Make the response of an HTTP error, with the headers that belong to its status.
 
-    `path`: the address that was asked; errors of OpenAI's interface have its form.
+    `path`: the address that was asked, which may have a form of its own.
     """
-    chat = _CHAT_PATH.match(path) is not None
-    extra = dict(headers or {}) | (error_headers(error) if chat else {})
+    form = next((one for one in _FORMS.values() if one.paths.match(path)), None)
+    extra = dict(headers or {}) | dict(form.headers(error) if form is not None else {})
     if error.status in (429, 503) and error.retry_after is not None:
         # Whole seconds (RFC 9110 section 10.2.3), never too early.
         extra["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
@@ -68,7 +81,7 @@ def error_response(
     if error.status == 401:
         extra["WWW-Authenticate"] = "Bearer"
     extra["Cache-Control"] = "no-store"
-    said = chat_error_body(error) if chat else error_body(error, operator=operator)
+    said = form.body(error) if form is not None else error_body(error, operator=operator)
     body = json.dumps(said, ensure_ascii=False).encode()
     return Response(body, error.status, extra, media_type="application/json")
 

@@ -6,8 +6,8 @@ from tests.breaks.cases import Break
 
 CAMERA_ALONE = "OpenAI's chat interface looks at the live camera"
 BOUNDED = "A program's words reach a model as text within bounds"
-REQUESTS = "completions/test_request.py"
-ROUTES = "programs/test_chat_routes.py"
+REQUESTS = "features/openai_api/test_request.py"
+ROUTES = "features/openai_api/test_routes.py"
 
 QUICK = "No input holds the event loop for more than 50 ms"
 COST = "project/test_text_cost.py"
@@ -49,7 +49,7 @@ COMPLETIONS = (
     Break(
         CAMERA_ALONE,
         "other addresses are the camera's next frame",
-        "server/completions/camera_urls.py",
+        "server/features/openai_api/camera_urls.py",
         "    if not url.lower().startswith(_SCHEME):\n",
         '    if not url.lower().startswith(_SCHEME):\n        return PictureChoice("now", detail)\n    if False:\n',
         f"{REQUESTS}::test_only_the_camera_is_looked_at",
@@ -57,7 +57,7 @@ COMPLETIONS = (
     Break(
         CAMERA_ALONE,
         "pictures of earlier messages are not read",
-        "server/completions/request.py",
+        "server/features/openai_api/request.py",
         '                look = _look(part, f"messages[{at}].content[{number}].image_url.url")\n'
         "                if at == newest:\n"
         "                    looks.append(look)\n",
@@ -69,7 +69,7 @@ COMPLETIONS = (
     Break(
         CAMERA_ALONE,
         "the past is sent where none is kept",
-        "server/session/programs/chat_pictures.py",
+        "server/features/openai_api/chat_pictures.py",
         '            if look.what == "past" and not self._recalling.wanted:\n',
         "            if False:\n",
         f"{ROUTES}::test_frames_of_the_past",
@@ -77,15 +77,15 @@ COMPLETIONS = (
     Break(
         CAMERA_ALONE,
         "a picture of before its access is sent",
-        "server/session/programs/programs.py",
-        "self._chats.answer(look.id, grant.id, request, grant.since, on_text)",
-        "self._chats.answer(look.id, grant.id, request, 0.0, on_text)",
+        "server/features/openai_api/program_chat.py",
+        "pictures.take(request, grant.since)",
+        "pictures.take(request, 0.0)",
         f"{ROUTES}::test_frames_of_the_past",
     ),
     Break(
         BOUNDED,
         "pictures have no number",
-        "server/completions/request.py",
+        "server/features/openai_api/request.py",
         "    if sum(look.frames for look in looks) > MOST_FRAMES:\n",
         "    if False:\n",
         f"{REQUESTS}::test_pictures_are_bounded",
@@ -93,7 +93,7 @@ COMPLETIONS = (
     Break(
         BOUNDED,
         "schemas may be of any depth",
-        "server/completions/schema.py",
+        "server/features/openai_api/schema.py",
         "        if inner and depth >= MAX_DEPTH:\n",
         "        if False:\n",
         f"{REQUESTS}::test_deep_schemas_and_marks_of_models",
@@ -101,7 +101,7 @@ COMPLETIONS = (
     Break(
         BOUNDED,
         "marks of models stay in tools",
-        "server/completions/request.py",
+        "server/features/openai_api/request.py",
         "        if control_tokens.known().clean(text) != text:\n",
         "        if False:\n",
         f"{REQUESTS}::test_deep_schemas_and_marks_of_models",
@@ -117,7 +117,7 @@ COMPLETIONS = (
     Break(
         BOUNDED,
         "unknown fields are left out in silence",
-        "server/completions/fields.py",
+        "server/features/openai_api/fields.py",
         '    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)\n',
         '    model_config = ConfigDict(extra="ignore", strict=True, frozen=True, allow_inf_nan=False)\n',
         f"{REQUESTS}::test_what_cannot_be_done_is_named",
@@ -141,7 +141,7 @@ COMPLETIONS = (
     Break(
         BOUNDED,
         "requests that cannot be read cost no rate",
-        "server/programs/chat_routes.py",
+        "server/features/openai_api/routes.py",
         "        entered.programs.use(entered.grant, Scope.LOOK)\n",
         "",
         f"{ROUTES}::test_rubbish_costs_the_rate",
@@ -149,7 +149,7 @@ COMPLETIONS = (
     Break(
         BOUNDED,
         "the model goes on when the program has left",
-        "server/programs/chat_response.py",
+        "server/features/openai_api/chat_response.py",
         "            await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)\n",
         "            await asyncio.wait((answer,))\n",
         f"{ROUTES}::test_leaving_stops_the_model",
@@ -165,42 +165,42 @@ COMPLETIONS = (
     Break(
         BOUNDED,
         "a program that does not read keeps its model",
-        "server/programs/chat_response.py",
+        "server/features/openai_api/chat_response.py",
         "        async with asyncio.timeout(UNREAD_SECONDS):\n",
         "        async with asyncio.timeout(None):\n",
-        "programs/test_chat_response.py::test_whoever_does_not_read_is_left",
+        "features/openai_api/test_chat_response.py::test_whoever_does_not_read_is_left",
     ),
     Break(
         BOUNDED,
         "schemas may lead elsewhere",
-        "server/completions/schema.py",
+        "server/features/openai_api/schema.py",
         '    if not isinstance(target, str) or not (target == "#" or target.startswith("#/")):\n        return None\n',
         '    if not isinstance(target, str) or not (target == "#" or target.startswith("#/")):\n        return root\n',
-        "completions/test_schema.py::test_references_stay_inside",
+        "features/openai_api/test_schema.py::test_references_stay_inside",
     ),
     Break(
         BOUNDED,
         "schemas may be defined by themselves",
-        "server/completions/schema.py",
+        "server/features/openai_api/schema.py",
         "            if state == 1:\n                return True\n",
         "            if state == 1:\n                continue\n",
-        "completions/test_schema.py::test_endless_references",
+        "features/openai_api/test_schema.py::test_endless_references",
     ),
     Break(
         BOUNDED,
         "grammars have no end",
-        "server/completions/schema.py",
+        "server/features/openai_api/schema.py",
         "        if count > MAX_COUNT or product > MAX_PRODUCT:\n",
         "        if False:\n",
-        "completions/test_schema.py::test_grammars_without_end",
+        "features/openai_api/test_schema.py::test_grammars_without_end",
     ),
     Break(
         BOUNDED,
         "patterns of programs are compiled",
-        "server/completions/schema.py",
+        "server/features/openai_api/schema.py",
         "    product = 1\n    for least, most",
         "    re.compile(pattern)\n    product = 1\n    for least, most",
-        "completions/test_schema.py::test_no_pattern_is_compiled",
+        "features/openai_api/test_schema.py::test_no_pattern_is_compiled",
     ),
     Break(
         BOUNDED,

@@ -83,7 +83,7 @@ async def test_a_video_is_made_on_the_page(visit: Visit, run: Running) -> None:
     assert await video.evaluate(WIDTH) in (64, -1)
     save = section.get_by_role("link", name="Save")
     assert await save.get_attribute("download") == "video-7.mp4"
-    await soon(lambda: run.program.api.find("generation")._made is None)
+    await soon(lambda: run.program.feature("generation")._made is None)
     # The server's own sentence; and what was made is there still.
     count = section.locator("#making-count")
     await expect(count).to_have_text(
@@ -133,7 +133,7 @@ async def test_a_page_that_is_loaded_anew_has_the_work_that_goes_on(
     await section.get_by_role("button", name="Cancel").click()
     await expect(state).to_have_text("Cancelled")
     await expect(make).to_be_enabled()
-    making = run.program.api.find("generation")
+    making = run.program.feature("generation")
     assert not making.progress.error
 
     await start(run, "video")

@@ -20,7 +20,7 @@ import config
 from server.core import messages as wire
 from server.core.close_codes import Close
 from server.core.errors import QwenCameraError
-from server.programs import chat_routes
+from server.features.openai_api import routes as chat_routes
 from server.web import routes as server_routes
 from server.web import whip
 from tests.support.documents import DOCUMENTS, ROOT, anchors, links, quotes, read, tables

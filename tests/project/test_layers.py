@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import importlib
 import json
 import subprocess
 import sys
@@ -32,7 +33,6 @@ ORDER = (
     "fetch",
     "auth",
     "access",
-    "grants",
     "processes",
     "engines",
     "engines.builtin",
@@ -42,7 +42,6 @@ ORDER = (
     "engines.speech",
     "engines.local.worker",
     "engines.local",
-    "completions",
     "hosting",
     "camera",
     "webrtc_server",
@@ -59,7 +58,6 @@ ORDER = (
     "session_manager",
     "listen",
     "web",
-    "programs",
     "operator",
     "app",
     "main",
@@ -86,11 +84,9 @@ PURE: dict[str, set[str]] = {
     "rtc.sound": {"section"},
     "catalogue": set(),
     "access": {"redis_store"},
-    "grants": set(),
     "camera": {"camera"},
     "queue": {"run", "failover"},
     "engines": {"selector"},
-    "completions": set(),
 }
 # Pure modules of other folders
 PURE_MODULES = {
@@ -135,6 +131,13 @@ def ours(path: Path) -> set[str]:
 def features() -> list[str]:
     """The packages of features."""
     return sorted(path.parent.name for path in (ROOT / "server/features").glob("*/__init__.py"))
+
+
+@functools.cache
+def needed(module: str) -> tuple[str, ...]:
+    """The features that a module's feature says it needs."""
+    package = importlib.import_module(f"server.{folder(module)}")
+    return tuple(f"features.{name}" for name in getattr(package, "NEEDS", ()))
 
 
 @functools.cache
@@ -201,7 +204,7 @@ def test_features_stand_alone() -> None:
         for module, path in modules().items()
         if module.startswith("features.")
         for other in ours(path) - types_alone(path)
-        if folder(other) != folder(module)
+        if folder(other) not in (folder(module), *needed(module))
         and (
             other.startswith(("features.", "main"))
             or (folder(other) == "app" and other != "app.api")

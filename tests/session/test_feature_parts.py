@@ -7,14 +7,14 @@ from typing import Literal
 import pytest
 
 from server.attention.watch import Ring
-from server.core.aio import TaskSet
 from server.core.alert import Alert, AlertSource
 from server.core.errors import Conflict
 from server.core.messages.base import ClientMessage
-from server.session.feature_parts import FeatureParts
+from server.session.feature_parts import FeatureParts, SessionFeatures
+from server.session.part import SessionContext, SessionPart
 from server.session.request.outbox import Outbox
-from server.session.request.part import SessionContext, SessionPart
 from server.session.watches.rings import Event
+from tests.support.rooms import bare_context
 
 EVENT = Event(
     "r1", "w1", Ring("1", "you see red", 0.0, 0.9, "So.", "f1", None), 0.0, b"\xff\xd8", None
@@ -46,9 +46,8 @@ def parts() -> tuple[FeatureParts, Noting]:
         made.append(Noting(context))
         return made[0]
 
-    found = FeatureParts(
-        SessionContext("s", Outbox(), TaskSet("test")), (lambda _: SessionPart(), make)
-    )
+    makers = {"plain": lambda _: SessionPart(), "noting": make}
+    found = FeatureParts(bare_context(Outbox()), SessionFeatures(list(makers), makers))
     return found, made[0]
 
 
@@ -60,7 +59,7 @@ def test_each_gets_what_is_for_it() -> None:
     alert = noting.got.pop()
     assert noting.got == ["greet", "wish"]
     assert isinstance(alert, Alert)
-    assert (alert.source, alert.condition) == (AlertSource("s"), "you see red")
+    assert (alert.source, alert.condition) == (AlertSource("session"), "you see red")
 
 
 def test_a_fixed_cameras_session_is_the_operators() -> None:
@@ -72,5 +71,5 @@ def test_a_fixed_cameras_session_is_the_operators() -> None:
     with pytest.raises(Conflict):
         one.handle(Wish(type="wish"))
     one.alerted(EVENT)
-    assert [alert.source for alert in told] == [AlertSource("s", "hall")]
+    assert [alert.source for alert in told] == [AlertSource("session", "hall")]
     assert noting.got == []

@@ -11,7 +11,6 @@ import time
 import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,14 +21,15 @@ from server.core.frames import BoxUnit, Frame, Route
 from server.core.messages import Cancel, Chat, Drop
 from server.core.sound import SOUND_RATE, Sound
 from server.engines.base import Capabilities, Chunk, Delta, EngineRequest
-from server.grants.grants import Scope
-from server.programs import tools
-from server.programs.guard import Pass
+from server.features.grants import tools
+from server.features.grants.grants import Scope
+from server.features.grants.guard import Pass
+from server.features.grants.program_question import ProgramQuestion
+from server.features.grants.programs import Programs, programs_of
 from server.session.cameras.admission import OWN
-from server.session.programs.program_question import ProgramQuestion
 from server.session.request.answers import Spoken
 from tests.support.fakes import FakeEngine, until
-from tests.support.rooms import LIMITS, Room, make_frame, room
+from tests.support.rooms import Room, make_frame, room
 
 pytestmark = pytest.mark.asyncio
 
@@ -81,7 +81,7 @@ async def stopped(one: Room, number: int) -> None:
 
 async def looked(one: Room, number: int, route: Route | None = None) -> None:
     """A program's look, with access of its own that ends."""
-    programs = one.session.programs
+    programs = programs_of(one.session)
     grant, _ = programs.make("Helper", (Scope.LOOK,), 600)
     question = ProgramQuestion("Is the kettle on?", route=route)
     looking = asyncio.create_task(programs.ask(grant, question))
@@ -130,8 +130,7 @@ async def test_an_answered_question_keeps_no_frame(
     ask: Callable[[Room, int], Awaitable[Any]],
 ) -> None:
     engine = FakeEngine(capabilities=Capabilities(grounding=True, boxes=BoxUnit.PIXELS))
-    limits = replace(LIMITS, program_looks_per_minute=600)
-    async with room(engine, limits=limits) as one:
+    async with room(engine, grants=lambda context: Programs(context, 600)) as one:
         one.camera()
         one.frame()
         one.session.socket_opened()
@@ -147,7 +146,7 @@ async def test_an_answered_question_keeps_no_frame(
 
 async def called(one: Room, number: int) -> None:
     """A program's look over MCP."""
-    programs = one.session.programs
+    programs = programs_of(one.session)
     grant, _ = programs.make("Helper", (Scope.LOOK,), 600)
     looking = asyncio.create_task(
         tools.call(Pass(one.session, grant), "look", {"question": "Is the kettle on?"})
@@ -168,8 +167,7 @@ async def test_a_failed_question_keeps_no_frame(
             raise EngineFailed("no")
             yield Delta("")
 
-    limits = replace(LIMITS, program_looks_per_minute=600)
-    async with room(Failing(), limits=limits) as one:
+    async with room(Failing(), grants=lambda context: Programs(context, 600)) as one:
         one.camera()
         one.frame()
         one.session.socket_opened()

@@ -14,11 +14,13 @@ import numpy as np
 
 from server.attention.scratch import Scratch
 from server.camera.feed import Feed
-from server.core.aio import Pools
+from server.core.aio import Pools, TaskSet
 from server.core.frames import Frame
 from server.core.metrics import Metrics
 from server.inference import Inference
-from server.session.request.outbox import Reader
+from server.session.feature_parts import SessionFeatures
+from server.session.part import MakePart, SessionContext
+from server.session.request.outbox import Outbox, Reader
 from server.session.request.session_tools import SessionLimits, SessionTools
 from server.session.session import Session
 from server.vision.prepare import PicturePreparer
@@ -157,17 +159,33 @@ def make_tools(
 
 @asynccontextmanager
 async def room(
-    engine: FakeEngine | None = None, *filters: PrivacyFilter, limits: SessionLimits = LIMITS
+    engine: FakeEngine | None = None,
+    *filters: PrivacyFilter,
+    limits: SessionLimits = LIMITS,
+    **parts: MakePart,
 ) -> AsyncIterator[Room]:
-    """A session of its own; everything it started has ended afterwards."""
+    """A session of its own, with parts of features by their names; everything it started has ended afterwards."""
     engine = engine or FakeEngine()
     pools = Pools()
     engines = FakeEngines(engine)
     tools = make_tools(engines, pools, *filters)
-    session = Session("s", limits, tools)
+    session = Session("s", limits, tools, SessionFeatures(list(parts), parts))
     try:
         yield Room(engine, session, tools, engines)
     finally:
         await session.close("session_ended")
         await tools.inference.close()
         pools.close()
+
+
+def bare_context(outbox: Outbox) -> SessionContext:
+    """What a part gets that needs no more of its session than its id and its outbox."""
+    none: Any = None
+    return SessionContext(
+        "session",
+        outbox,
+        TaskSet("test"),
+        *(none, none, none, none, none),
+        lambda: None,
+        lambda: None,
+    )

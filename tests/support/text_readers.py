@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from server.attention import pointing, watch_answers
 from server.catalogue import control_tokens
-from server.completions.camera_urls import read_url
 from server.core.errors import BadRequest, UploadRefused
 from server.core.frames import Detail
 from server.core.messages.base import MAX_QUESTION_CHARS
@@ -15,6 +14,7 @@ from server.core.redact import plain, redact
 from server.engines import order_words, read_words, recollection, routing
 from server.engines.builtin import intents
 from server.engines.reply import SLICE_CHARS, AnswerText
+from server.features.openai_api.camera_urls import read_url
 from server.voice.sentences import Sentences
 from server.voice.spoken import spoken
 

@@ -71,8 +71,8 @@ class Ready(ServerMessage):
     guides: bool = False
     # The server takes a microphone.
     microphone: bool = False
-    # The person may let other programs look.
-    programs: bool = False
+    # The features that are on, each with what a page needs to know of it from the start
+    features: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     def for_operators(self) -> Self:
         return self.model_copy(update={"engine_detail": self.operator_detail})

@@ -32,4 +32,4 @@ def register(api: Api) -> None:
     require = api.engines.manager.require
     workshop = Workshop(job, loaded, require, api.preparer, api.pools.prepare)
     add_routes(api.operator_router(PREFIX), api.services, workshop)
-    api.offer("generation", job)
+    api.offer(job)

@@ -35,7 +35,7 @@ def register(api: Api) -> None:
         __version__,
         find=api.sessions.get,
     )
-    api.offer("mqtt", mqtt)
+    api.offer(mqtt)
     api.run("mqtt", start=mqtt.start, close=mqtt.close)
     api.on_alert(mqtt.rang)
     api.on_session_ended(mqtt.left)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from server.core.errors import QwenCameraError
-from server.grants.grants import Scope
-from server.session.programs.program_question import ProgramQuestion
 from server.session.session import Session
 
 # The names that the camera's own page shows: of a camera of the house, and of a visitor's
@@ -26,14 +24,11 @@ class Looked:
 
 async def look(session: Session, program: str = PROGRAM) -> Looked:
     """Ask about the camera's next frame, with an access that lives as long as the question."""
+    programs = session.part("grants")
+    if programs is None:
+        return Looked("The feature grants is off, so nobody may look.", False)
     try:
-        grant, _ = session.programs.make(program, [Scope.LOOK], ACCESS_SECONDS)
+        answer = await programs.look_once(program, QUESTION, ACCESS_SECONDS)
     except QwenCameraError as error:
         return Looked(error.visitor_message, False)
-    try:
-        answer = await session.programs.ask(grant, ProgramQuestion(QUESTION))
-    except QwenCameraError as error:
-        return Looked(error.visitor_message, False)
-    finally:
-        session.programs.end(grant.id)
     return Looked(answer.text, True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from server.core.alert import Alert
 from server.features.mqtt.messages import HomeAssistant, SetHomeAssistant
 from server.features.mqtt.visitors import Visitors
-from server.session.request.part import SessionContext, SessionPart
+from server.session.part import SessionContext, SessionPart
 
 
 class HomeAssistantDevice(SessionPart):

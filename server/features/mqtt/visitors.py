@@ -22,8 +22,8 @@ from server.features.mqtt.outgoing import Message
 from server.features.mqtt.states import States
 from server.features.mqtt.topics import Topics
 from server.features.mqtt.words import one_line
-from server.session.programs.program_watches import PROGRAMS
 from server.session.session import Session
+from server.session.watches.watch_list import PROGRAMS
 
 # Devices at a time; one more is refused and counted.
 MOST_VISITORS = 8

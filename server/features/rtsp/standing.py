@@ -213,6 +213,8 @@ class StandingCameras:
         return [self._seen(one, now) for one in self._ones.values()]
 
     def _seen(self, one: _One, now: float) -> dict[str, object]:
+        grants = one.session.part("grants")
+        programs = grants.listed().programs if grants is not None else ()
         life, facts, frame = one.reader.life, one.reader.facts, one.session.camera.newest
         trouble = life.trouble
         return {
@@ -237,7 +239,7 @@ class StandingCameras:
                 for number, reason in one.unwatched.items()
             ],
             "described": one.session.described,
-            "programs": [info.model_dump() for info in one.session.programs.listed().programs],
+            "programs": [info.model_dump() for info in programs],
         }
 
     async def close(self) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from server.core.errors import RateLimited
 from server.features.sample.messages import Wave, Waves
-from server.session.request.part import SessionContext, SessionPart
+from server.session.part import SessionContext, SessionPart
 
 
 class Waving(SessionPart):

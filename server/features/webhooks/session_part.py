@@ -6,7 +6,7 @@ from server.core.alert import Alert
 from server.core.errors import BadRequest
 from server.features.webhooks.messages import Forward, WebhookOffer, WebhookOffers
 from server.features.webhooks.webhooks import Webhooks
-from server.session.request.part import SessionContext, SessionPart
+from server.session.part import SessionContext, SessionPart
 
 
 class Forwarding(SessionPart):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -14,7 +14,6 @@ from server.core.metrics import Metrics
 from server.engines.base import Engine
 from server.engines.speech.base import Recogniser, Voice
 from server.inference import Inference
-from server.session.request.part import MakePart
 from server.vision.aim import Found
 from server.vision.prepare import PicturePreparer
 from server.voice.detector import SpeechModel
@@ -39,8 +38,6 @@ class SessionLimits:
     # Bounds of the pictures of the recent past; without seconds none is kept.
     recall_seconds: float = 0.0
     recall_bytes: int = 0
-    # Looks of another program that a person lets look; 0: nobody may
-    program_looks_per_minute: int = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +67,5 @@ class SessionTools:
     find: Callable[[Frame, bool], Awaitable[Found]] | None = None
     # Signs what pages keep of a chat; None: nothing is handed over
     handovers: Handovers | None = None
-    # Make the features' parts of each session
-    parts: Sequence[MakePart] = ()
     # Held while a frame is looked at for guidance: one in all sessions
     aiming: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))

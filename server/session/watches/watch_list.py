@@ -19,6 +19,8 @@ from server.session.request.outbox import Outbox
 from server.session.request.session_tools import SessionTools
 from server.vision.hindrance import Hindrance, hindrance
 
+# The ids of watches that programs begin, not the person, begin so.
+PROGRAMS = "program:"
 # The state of a watch that could look, but for something around it
 _CANNOT = "cannot"
 # The client hears of a wait for the session's next request from so many seconds on

@@ -14,9 +14,9 @@ from qwen_camera import Camera
 
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.attention.watch import Ring
-from server.session.programs.programs import Programs
+from server.features.grants.programs import Programs, programs_of
 from server.vision.grounding import Box
-from tests.programs.test_routes import bearer, give
+from tests.features.grants.test_routes import bearer, give
 from tests.support.clients import Visitor, http, soon, visitor
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running, running
@@ -64,7 +64,7 @@ class Desk:
 
     @property
     def _programs(self) -> Programs:
-        return self.run.program.sessions.find(self.person.session_id).programs
+        return programs_of(self.run.program.sessions.find(self.person.session_id))
 
     async def wait_for_listener(self) -> None:
         """Wait until a program waits for a ring."""

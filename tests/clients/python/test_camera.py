@@ -12,7 +12,7 @@ import pytest_asyncio
 import qwen_camera
 from qwen_camera import Camera
 
-from server.session.programs.program_watches import MAX_WATCHES
+from server.features.grants.program_watches import MAX_WATCHES
 from tests.clients.python.desk import JPEG, MODEL, Desk, desk_of
 from tests.support.clients import soon
 from tests.support.fakes_openai import Behaviour
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def desk() -> AsyncIterator[Desk]:
     """One person for all tests, whose programs have a larger share than the programs of a real one."""
-    with patch("server.grants.grants.ALL_SHARE", 100):
+    with patch("server.features.grants.grants.ALL_SHARE", 100):
         async with desk_of() as one:
             yield one
 

@@ -26,7 +26,7 @@ SOURCE = Path(__file__).parents[3] / "clients" / "python" / "src"
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def desk() -> AsyncIterator[Desk]:
     """One person for all tests, whose programs have a larger share than the programs of a real one."""
-    with patch("server.grants.grants.ALL_SHARE", 100):
+    with patch("server.features.grants.grants.ALL_SHARE", 100):
         async with desk_of() as one:
             yield one
 

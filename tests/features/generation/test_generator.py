@@ -398,7 +398,7 @@ async def test_the_whole_way_of_an_operator(workers: dict[str, Generator], run: 
         assert "read texts aloud" in reply.json()["error"]["message"]
         reply = await client.post("/api/engine/video", json=wishes)
         assert (reply.status_code, reply.json()["takes"]["backend"]) == (202, "diffusers")
-        making = run.program.api.find("generation")
+        making = run.program.feature("generation")
         await soon(lambda: making.progress.state is not JobState.WORKING, 60)
         assert making.progress.error is None
         reply = await client.get("/api/engine/video/result")

@@ -19,6 +19,7 @@ import pytest
 from fastapi import FastAPI
 
 from config import load
+from server.app.api import Api
 from server.app.program import Program
 from server.catalogue.entry import Ability, Model
 from server.core.errors import FrameWithheld, WrongModel
@@ -77,7 +78,7 @@ async def desk(manner: str | None, *filters: PrivacyFilter) -> AsyncIterator[Des
     model: Generator | None = None if manner is None else generator(manner)
     making = GenerationJob(metrics=program.metrics, pool=program.pools.heavy)
     workshop = Workshop(making, lambda: model, require, program.preparer, program.pools.prepare)
-    router = program.api.operator_router(PREFIX)
+    router = Api("generation", program).operator_router(PREFIX)
     add_routes(router, program.services(), workshop)
     app.include_router(router)
     guard_app(app, https=False)

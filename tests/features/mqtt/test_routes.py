@@ -22,7 +22,7 @@ async def test_only_an_operator() -> None:
         for headers in ({}, {"Authorization": f"Bearer {visitor}"}):
             assert (await client.get(PATH, headers=headers)).status_code == 401
         client.headers["Authorization"] = f"Bearer {OPERATOR}"
-        link = run.program.api.find("mqtt")._link
+        link = run.program.feature("mqtt")._link
         assert link is not None
         await soon(lambda: link.trouble is not None, 20)
         seen = (await client.get(PATH)).json()

@@ -7,7 +7,6 @@ from typing import Any, cast
 
 import pytest
 
-from server.core.aio import TaskSet
 from server.core.alert import Alert, AlertSource
 from server.core.errors import BadRequest, Conflict
 from server.core.messages import Parser
@@ -15,7 +14,7 @@ from server.features.mqtt.messages import SetHomeAssistant
 from server.features.mqtt.session_part import HomeAssistantDevice
 from server.features.mqtt.visitors import Visitors
 from server.session.request.outbox import Outbox
-from server.session.request.part import SessionContext
+from tests.support.rooms import bare_context
 
 ALERT = Alert(0.0, AlertSource("session"), "w1", "you see red", "So.", 0.9)
 
@@ -46,8 +45,7 @@ class FakeVisitors:
 
 
 def part(visitors: FakeVisitors, outbox: Outbox) -> HomeAssistantDevice:
-    context = SessionContext("session", outbox, TaskSet("test"))
-    return HomeAssistantDevice(context, cast(Visitors, visitors))
+    return HomeAssistantDevice(bare_context(outbox), cast(Visitors, visitors))
 
 
 def choose(one: HomeAssistantDevice, on: bool) -> None:

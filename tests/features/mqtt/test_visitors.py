@@ -347,7 +347,7 @@ async def test_a_visitors_camera_at_a_true_broker(
                 await page.send(type="tell", webhooks=[], home=True)
                 await soon(lambda: metric(run, "mqtt_visitors") == 1, 15)
                 await soon(lambda: one.last(TOPICS.camera(key())) == b"offline", 15)
-                await run.program.api.find("mqtt").close()
+                await run.program.feature("mqtt").close()
                 assert await one.retained() == {TOPICS.status: b"offline"}
         finally:
             await encoder.close()

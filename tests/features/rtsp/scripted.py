@@ -75,7 +75,7 @@ def red_jpeg() -> bytes:
 
 def begun(run: Running, name: str = "door") -> bool:
     """True when each watch of a camera knows how its condition was at first."""
-    (told,) = run.program.api.find("rtsp").reports([name])
+    (told,) = run.program.feature("rtsp").reports([name])
     return None not in told.watches.values()
 
 

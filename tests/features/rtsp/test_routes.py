@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from server.features.grants.programs import programs_of
 from tests.support.clients import http, take_token
 from tests.support.fakes_app import assert_error
 from tests.support.running import running
@@ -128,7 +129,7 @@ async def test_a_program_gets_one_camera_until_it_is_ended(tmp_path: Path) -> No
         last = (await client.post(f"{CAMERAS}/door/grants", json=GRANT)).json()
         session = run.program.sessions.get(last["openai"].split("/")[2])
         assert session is not None
-        session.programs._grants.all()[0].until = time.monotonic()
+        programs_of(session)._grants.all()[0].until = time.monotonic()
         program = {"Authorization": f"Bearer {last['token']}"}
         assert (await client.get("/v1/models", headers=program)).status_code == 401
         assert (await client.get(f"{CAMERAS}/door/grants")).json()["programs"] == []

@@ -120,7 +120,7 @@ async def test_it_is_live_seen_and_asked(codec: str, tmp_path: Path) -> None:
             assert reply["type"] == "response"
             assert "red" in reply["text"].lower()
             # When nobody needs pictures, frames come and none is decoded.
-            (one,) = run.program.api.find("rtsp")._ones.values()
+            (one,) = run.program.feature("rtsp")._ones.values()
             await soon(lambda: one.reader._rate == 0, 30)
             await asyncio.sleep(0.6)
             before = one.reader.facts.decoded

@@ -12,7 +12,7 @@ from tests.support.running import running
 async def test_a_picture_is_there_for_a_minute() -> None:
     """For whoever knows its word, kept by nobody on the way; then there is none."""
     async with running() as run, http(run) as client:
-        links = run.program.api.find("webhooks").links
+        links = run.program.feature("webhooks").links
         word, _ = links.make(b"\xff\xd8jpeg", "session", "hall", time.monotonic())
         for _ in range(2):
             reply = await client.get(f"/at/x/evidence/{word}")

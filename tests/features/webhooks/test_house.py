@@ -79,8 +79,8 @@ async def test_a_ring_arrives_signed_with_its_picture(evidence: str, tmp_path: P
 async def test_without_a_list_nothing_leaves() -> None:
     """The operator's list is the consent for cameras of the house."""
     async with running() as run:
-        assert run.program.api.find("webhooks").seen() == {"webhooks": [], "dead": []}
-        assert run.program.api.find("webhooks").offered == ()
+        assert run.program.feature("webhooks").seen() == {"webhooks": [], "dead": []}
+        assert run.program.feature("webhooks").offered == ()
 
 
 def test_the_list_of_the_document(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ async def test_a_test_arrives_and_a_dead_letter_is_sent_again(
         client.headers["Authorization"] = f"Bearer {OPERATOR}"
         for _ in range(3):
             assert (await client.post(f"{WEBHOOKS}/hall/test")).status_code == 202
-        await soon(lambda: len(run.program.api.find("webhooks")._dead) == 3)
+        await soon(lambda: len(run.program.feature("webhooks")._dead) == 3)
         assert receiver.messages[0]["type"] == "webhook.test"
         facts = (await client.get(WEBHOOKS)).json()
         (hook,) = facts["webhooks"]

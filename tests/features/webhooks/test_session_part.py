@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from server.core.aio import TaskSet
 from server.core.alert import Alert, AlertSource
 from server.core.errors import BadRequest
 from server.core.messages import Parser
@@ -19,15 +18,11 @@ from server.features.webhooks.session_part import Forwarding
 from server.features.webhooks.webhook_list import Webhook, WebhookList
 from server.features.webhooks.webhooks import Webhooks
 from server.session.request.outbox import Outbox
-from server.session.request.part import SessionContext
 from tests.features.webhooks.receiver import SECRET, Receiver, receiving
 from tests.support.clients import soon
+from tests.support.rooms import bare_context
 
 ALERT = Alert(0.0, AlertSource("session"), "w1", "you see red", "So.", 0.9, jpeg=b"\xff\xd8")
-
-
-def context(outbox: Outbox) -> SessionContext:
-    return SessionContext("session", outbox, TaskSet("test"))
 
 
 class Scene:
@@ -47,7 +42,7 @@ class Scene:
         self.metrics = Metrics("test")
         self.webhooks = Webhooks(WebhookList(hooks), self.metrics)
         self.outbox = Outbox()
-        self.part = Forwarding(context(self.outbox), self.webhooks)
+        self.part = Forwarding(bare_context(self.outbox), self.webhooks)
 
     def choose(self, names: list[str]) -> None:
         """What the person agrees to."""
@@ -139,7 +134,7 @@ async def test_what_is_not_offered_is_refused(scene: Scene, name: str) -> None:
 
 async def test_without_webhooks_nothing_is_offered() -> None:
     outbox = Outbox()
-    part = Forwarding(context(outbox), Webhooks(WebhookList(), Metrics("test")))
+    part = Forwarding(bare_context(outbox), Webhooks(WebhookList(), Metrics("test")))
     part.greet()
     part.alerted(ALERT)
     with pytest.raises(BadRequest, match="Allowed: none"):

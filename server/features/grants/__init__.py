@@ -1,0 +1,34 @@
+"""Access that people give to other programs: who may look, watch and hear of alerts, and how they get in.
+
+A program comes in over MCP here, over OpenAI's chat interface in `openai_api`. A grant is for one
+session and for a time; `programs.py` has those of one session, and checks with each call what it may do.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from server.app.api import Api
+
+
+def register(api: Api) -> None:
+    """Let people give programs access, and programs in over MCP."""
+    from server.features.grants.guard import ProgramGuard
+    from server.features.grants.mcp_endpoint import McpEndpoint
+    from server.features.grants.operator_routes import add_camera_routes, add_operator_routes
+    from server.features.grants.programs import Programs
+    from server.features.grants.routes import add_routes
+    from server.features.grants.settings import GrantSettings
+
+    looks = GrantSettings.of(api.settings).program_looks_per_minute
+    guard = ProgramGuard(api.services)
+    api.session_part(lambda context: Programs(context, looks))
+    add_routes(api.router(), api.services, guard)
+    add_operator_routes(api.operator_router("/api/operator/programs"), api.sessions)
+    if (cameras := api.find("rtsp")) is not None:
+        add_camera_routes(api.operator_router("/api/operator/cameras"), cameras)
+    mcp = McpEndpoint(guard)
+    api.serve(mcp.run)
+    api.routes(*mcp.routes())
+    api.offer(guard)

@@ -1,0 +1,89 @@
+"""The one way in for programs: from an `Authorization: Bearer` header to a session and a grant."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from starlette.requests import Request
+
+from server.access.affinity import GONE
+from server.auth import TokenRefused, bearer
+from server.core.errors import Elsewhere, NotFound, QwenCameraError, RateLimited, Unauthorized
+from server.features.grants.grants import Grant, ended
+from server.features.grants.programs import Programs, programs_of
+from server.features.grants.tokens import read_token
+from server.session.session import Session
+from server.web.context import Services
+from server.web.request_guard import RequestGuard
+
+_MISSING = (
+    "This needs the access token that the person whose camera it is has given this program,"
+    " sent as Authorization: Bearer <token>."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """A program that has got in."""
+
+    session: Session
+    grant: Grant
+
+    @property
+    def programs(self) -> Programs:
+        return programs_of(self.session)
+
+
+class ProgramGuard:
+    """Checks origin, token and process of a program's request. A grant opens one session, and none of its other routes."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._guard = RequestGuard(services)
+
+    async def enter(self, request: Request, session_id: str | None = None) -> Pass:
+        """Return the session and the grant of a request's token. `session_id`: the one that the address names.
+
+        `Programs` checks with each call what the program may do. Raises Forbidden for a foreign page,
+        Unauthorized, RateLimited for too many wrong tokens, and Elsewhere for the session of another process.
+        """
+        self._guard.origin(request)
+        try:
+            read = read_token(bearer(request.headers.get("authorization")))
+        except TokenRefused:
+            raise await self._refused(request, Unauthorized(_MISSING)) from None
+        if read is None:
+            raise await self._refused(request, ended())
+        named, digest = read
+        if session_id is not None and session_id != named:
+            raise await self._refused(request, ended())
+        self._check_home(request, named, session_id)
+        session = self._services.sessions.get(named)
+        if session is None:
+            raise await self._refused(request, ended())
+        try:
+            return Pass(session, programs_of(session).find(digest))
+        except Unauthorized as error:
+            raise await self._refused(request, error) from None
+
+    def _check_home(self, request: Request, session_id: str, named: str | None) -> None:
+        if self._guard.home_process.is_home(session_id):
+            return
+        if named is not None or request.query_params.get("session") == session_id:
+            # The balancer knew the session's process and did not reach it.
+            raise NotFound(GONE)
+        raise Elsewhere(f"{request.url.path}?session={quote(session_id)}")
+
+    async def _refused(self, request: Request, error: QwenCameraError) -> QwenCameraError:
+        """Count a refusal against its address; return its error, or RateLimited for one of too many."""
+        services, address = self._services, self._guard.address(request)
+        services.metrics.auth_failures.labels("program").inc()
+        wait = await services.limiter.anybody(address, time.monotonic())
+        if wait is None:
+            return error
+        return RateLimited(
+            "Too many requests without a valid access token came from this address. Wait a moment.",
+            retry_after=max(1.0, wait),
+        )

@@ -1,0 +1,251 @@
+"""One question of a program: through the person's own machinery, beside the person's chat."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from server.camera.camera import Asked
+from server.core import messages as wire
+from server.core.errors import BadRequest, Busy, Conflict, PictureBlack, QwenCameraError, TooLong
+from server.core.frames import Detail, Frame, Kind, Route
+from server.core.messages.base import MAX_QUESTION_CHARS
+from server.engines.base import Turn
+from server.engines.conversation import Conversation
+from server.engines.routing import choose
+from server.queue.job import Job, Result
+from server.session.part import SessionContext
+from server.session.questions import pointing
+from server.session.request.answers import AnswerSink, Asking
+from server.session.request.parts import Extras, MakeEarlier, Prepared, View, Wording
+from server.vision.hindrance import WORDS, Hindrance, is_black
+
+# Times that a question is queued: a person's question may take its place at the engine.
+TRIES = 3
+# Seconds in which its answer has to be there
+ANSWER_SECONDS = 80.0
+
+# Makes the pictures before the last one, whose view and prepared picture it gets.
+EarlierBeside = Callable[[View, Prepared], MakeEarlier]
+
+
+@dataclass(frozen=True, slots=True)
+class ChatForm:
+    """The parts of a question that is a whole conversation of the program's."""
+
+    conversation: Conversation
+    # Makes the pictures before the last one; None: that is the only one
+    earlier: EarlierBeside | None
+    # Raises for an engine that cannot follow it
+    check: Wording
+    # Gets the end of the answer, with the calls of tools
+    on_result: Callable[[Result], None]
+    # The last picture is the held one.
+    held: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramQuestion:
+    """The words of a program, and how it wants them answered."""
+
+    words: str
+    # look | find | recall | snapshot | chat: what the page says of it
+    tool: str = "look"
+    # None: the words decide
+    route: Route | None = None
+    detail: Detail = Detail.AUTO
+    # The program's own turns before it, oldest first
+    turns: tuple[Turn, ...] = ()
+    # JSON schema of the answer, for engines that take one
+    schema: Mapping[str, Any] | None = None
+    # Tokens of the answer, within the server's own limit; None for that limit
+    max_tokens: int | None = None
+    # About this frame; None: the first one after the question
+    frame: Frame | None = None
+    # Pictures of the past from this time on, monotonic seconds: it sees none of before its access
+    since: float = 0.0
+    # None: `words` are the whole question
+    chat: ChatForm | None = None
+
+    @property
+    def held(self) -> bool:
+        """True when it is about a held frame."""
+        return self.chat.held if self.chat is not None else self.frame is not None
+
+    def check(self) -> None:
+        """Raise BadRequest for an empty question, and TooLong."""
+        if not self.words.strip():
+            raise BadRequest("The question is empty. Say what you want to know.")
+        if len(self.words) > MAX_QUESTION_CHARS:
+            raise TooLong(
+                f"The question has {len(self.words)} characters; at most {MAX_QUESTION_CHARS} are allowed. Shorten it."
+            )
+
+
+class Collected:
+    """Takes the messages about one answer in place of a client's outbox."""
+
+    def __init__(self, on_text: Callable[[str], None]) -> None:
+        self._on_text = on_text
+        self.ended: asyncio.Future[wire.Response] = asyncio.get_running_loop().create_future()
+        # An error that nobody waits for any more is none.
+        self.ended.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+
+    def put(self, message: wire.ServerMessage) -> None:
+        if isinstance(message, wire.DeltaMessage):
+            self._on_text(message.text)
+        elif isinstance(message, wire.Response) and not self.ended.done():
+            self.ended.set_result(message)
+
+    def failed(self, error: QwenCameraError) -> None:
+        if not self.ended.done():
+            self.ended.set_exception(error)
+
+
+class ProgramQuestions:
+    """Takes the questions of all programs of one session to the queue. No question knows of another one."""
+
+    def __init__(self, context: SessionContext) -> None:
+        self._camera = context.camera
+        self._requests = context.requests
+        self._recalling = context.recalling
+        self._tools = context.tools
+
+    async def frame(self) -> Frame:
+        """Wait for the camera's next frame. Raises CameraError."""
+        self._camera.wake()
+        return await self._camera.frame_after(
+            Asked(at=time.monotonic(), wall=time.time(), sent=None)
+        )
+
+    async def answer(
+        self,
+        id: str,
+        program: str,
+        question: ProgramQuestion,
+        on_text: Callable[[str], None] = lambda _: None,
+        on_frame: Callable[[Frame], None] = lambda _: None,
+    ) -> wire.Response:
+        """Ask, and return the whole answer; cancelling stops the engine. `program`: its grant's id.
+
+        `on_text` gets the answer's pieces, `on_frame` the frame that it is about.
+
+        Raises QwenCameraError: no frame, a black one, one that is withheld, no consent, a full queue.
+        """
+        question.check()
+        began = time.monotonic()
+        route, detail = choose(question.words, question.detail, question.route)
+        if route is Route.READ:
+            # One picture: a program reads on by itself.
+            route = Route.DETAIL
+        if route is Route.PAST and not self._recalling.wanted:
+            if question.route is Route.PAST:
+                raise Conflict(
+                    "No pictures of the recent past are kept. The person can switch that on in the page's settings."
+                )
+            route = Route.NOW
+        # Before anything is made of the picture
+        self._requests.consent.check(self._tools.current_engine())
+        frame = question.frame or await self.frame()
+        waited = time.monotonic() - began
+        on_frame(frame)
+        view = View(frame, detail, self._camera.scene, held=question.held)
+        needs = self._tools.current_engine().status.capabilities
+        picture = await self._requests.prepare(view, needs, shown=True)
+        if not needs.wants_pixels and is_black(picture.scene, frame):
+            raise PictureBlack(f"{WORDS[Hindrance.BLACK]} Then ask again. No model was asked.")
+        prepared = Prepared(picture, needs)
+        for left in reversed(range(TRIES)):
+            response = await self._ask(
+                id, program, question, route, view, prepared, on_text, began, waited
+            )
+            if response is not None:
+                return response
+            if left:
+                await asyncio.sleep(0.5)
+        raise Busy("The person's own questions come first. Ask again in a moment.", retry_after=5)
+
+    async def _ask(
+        self,
+        id: str,
+        program: str,
+        question: ProgramQuestion,
+        route: Route,
+        view: View,
+        prepared: Prepared,
+        on_text: Callable[[str], None],
+        began: float,
+        waited: float,
+    ) -> wire.Response | None:
+        """Return the answer; None when a person's question took its place before it had a word."""
+        heard = False
+        chat = question.chat
+        on_result = chat.on_result if chat is not None else lambda _: None
+
+        def heard_of(text: str) -> None:
+            nonlocal heard
+            heard = True
+            on_text(text)
+
+        into = Collected(heard_of)
+        sink = AnswerSink(
+            id=id,
+            kind=Kind.CHAT,
+            outbox=into,
+            began=began,
+            wait_seconds=waited,
+            route=route,
+            on_end=lambda text, whole: None,
+            on_error=into.failed,
+            on_counted=lambda engine, request, result: on_result(result),
+        )
+        extras = Extras(
+            program=program,
+            turns=question.turns,
+            schema=question.schema,
+            max_tokens=question.max_tokens,
+        )
+        if chat is not None:
+            extras = replace(
+                extras,
+                conversation=chat.conversation,
+                earlier=chat.earlier(view, prepared) if chat.earlier is not None else None,
+                wording=chat.check,
+            )
+        asked = Asked(at=began, wall=time.time(), sent=None)
+        asking = Asking(id=id, question=question.words, asked=asked, route=route, sink=sink)
+        if route is Route.WHERE:
+            asking.job = pointing.submit(self._requests, asking, view, prepared, extras)
+        else:
+            if route is Route.PAST:
+                extras = replace(
+                    extras,
+                    earlier=self._recalling.earlier(view, question.words, question.since),
+                    past=True,
+                )
+            asking.job = self._requests.submit(
+                question.words, Kind.CHAT, view, sink, prepared, extras
+            )
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                response = await into.ended
+        except TimeoutError:
+            raise Busy("The answer took too long. Ask again in a moment.", retry_after=5) from None
+        finally:
+            self._stop(asking.job)
+            # They keep the error that this call raises, which keeps the view.
+            del asking, sink, into
+        if response.finish_reason == "cancelled":
+            if not heard:
+                return None
+            raise Busy(
+                "The person's own question came first. Ask again in a moment.", retry_after=2
+            )
+        return response
+
+    def _stop(self, job: Job | None) -> None:
+        if job is not None:
+            self._tools.inference.cancel(job, "user")

@@ -1,0 +1,13 @@
+"""The settings of other programs' access."""
+
+from __future__ import annotations
+
+from server.core.feature_settings import FeatureSettings
+from server.core.setting_fields import whole
+
+
+class GrantSettings(FeatureSettings):
+    program_looks_per_minute: int = whole(20, 0, 600)
+
+
+SETTINGS = GrantSettings

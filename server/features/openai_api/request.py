@@ -1,0 +1,334 @@
+"""A chat request, read and checked: its messages, the pictures of the camera that it wants, the form of the answer."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from server.catalogue import control_tokens
+from server.core.errors import BadRequest, UploadRefused, WrongModel
+from server.engines.conversation import (
+    Conversation,
+    Message,
+    Shown,
+    Speaker,
+    ToolCall,
+    Words,
+)
+from server.features.openai_api import fields
+from server.features.openai_api.camera_urls import MOST_FRAMES, PictureChoice, read_url
+from server.features.openai_api.errors import PictureRefused, Refused
+from server.features.openai_api.schema import fault, schema_fault
+
+# Types of pydantic's whose text says what is expected and nothing of what was given
+_TELLING = frozenset(
+    [
+        *("missing", "extra_forbidden", "literal_error", "string_type", "int_type", "float_type"),
+        *("bool_type", "list_type", "dict_type", "model_type", "string_too_long", "too_long"),
+        *("string_too_short", "too_short", "greater_than", "greater_than_equal", "less_than"),
+        *("less_than_equal", "finite_number", "string_pattern_mismatch"),
+    ]
+)
+_FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,40}", re.ASCII)
+# Lists whose entries pydantic names by their kind, too
+_TAGGED = ("messages", "content")
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """A message whose pictures are indexes of the request's looks; None for one that is not shown any more."""
+
+    speaker: Speaker
+    parts: tuple[Words | int | None, ...]
+    calls: tuple[ToolCall, ...] = ()
+    answers: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """A request that keeps to all bounds."""
+
+    model: str
+    # In the order of its messages; one at least
+    looks: tuple[PictureChoice, ...]
+    # The last words of its user, for the person who watches; may be ""
+    question: str
+    stream: bool
+    include_usage: bool
+    # Tokens of the answer; None for the server's own limit
+    max_tokens: int | None
+    _said: tuple[_Said, ...]
+    _rest: Conversation
+
+    def check_wishes(self, tools: bool) -> None:
+        """Raise WrongModel for a field that the model cannot follow; `tools`: it takes all of them."""
+        _check_wishes(self._rest.tools, self._rest.form, tools)
+
+    def conversation(self, counts: Sequence[int]) -> Conversation:
+        """Return its messages for an engine. `counts`: the pictures that there are for each of its looks."""
+        ends = [sum(counts[: at + 1]) for at in range(len(counts))]
+        total = ends[-1]
+
+        def parts(said: _Said) -> Iterator[Words | Shown]:
+            for part in said.parts:
+                if isinstance(part, Words):
+                    yield part
+                elif part is None:
+                    yield Shown(None)
+                else:
+                    first = ends[part] - counts[part]
+                    yield from (Shown(total - 1 - at) for at in range(first, ends[part]))
+
+        messages = tuple(
+            Message(said.speaker, tuple(parts(said)), said.calls, said.answers)
+            for said in self._said
+        )
+        rest = self._rest
+        return Conversation(messages, rest.instructions, rest.tools, rest.form, rest.sampling)
+
+
+def read(raw: bytes, takes_tools: bool = True) -> ChatRequest:
+    """Read the body of a request. `takes_tools`: the present model follows tools and forms.
+
+    Takes time and memory in proportion to the body. Raises Refused, WrongModel, and PictureRefused
+    for a picture that is not the camera's.
+    """
+    try:
+        body = fields.Body.model_validate_json(raw)
+    except ValidationError as error:
+        raise _problem(error) from None
+    tools, form = _tools(body), _form(body)
+    _check_wishes(tools, form, takes_tools)
+    _check_tools(body)
+    looks: list[PictureChoice] = []
+    said = _said(body.messages, looks)
+    if not said:
+        raise Refused(
+            "No message has a role of user, assistant or tool. Ask something.", "messages"
+        )
+    if not looks:
+        said = _with_look(said, looks)
+    if sum(look.frames for look in looks) > MOST_FRAMES:
+        raise Refused(
+            f"The pictures of this request are {sum(look.frames for look in looks)}; at most {MOST_FRAMES} are taken. Ask for"
+            " fewer.",
+            "messages",
+        )
+    instructions = "\n".join(
+        part.text
+        for one in body.messages
+        if isinstance(one, fields.Instructions)
+        for part in one.content
+    )
+    options = body.stream_options
+    return ChatRequest(
+        model=body.model,
+        looks=tuple(looks),
+        question=_question(said),
+        stream=bool(body.stream),
+        include_usage=options is not None and bool(options.include_usage),
+        max_tokens=body.max_completion_tokens or body.max_tokens,
+        _said=tuple(said),
+        _rest=Conversation((), instructions, tools, form, _sampling(body)),
+    )
+
+
+def _check_wishes(tools: Mapping[str, Any], form: Mapping[str, Any] | None, taken: bool) -> None:
+    for name, wish, given in (
+        ("tools", "call tools", tools),
+        ("response_format", "keep to a form of answer", form),
+    ):
+        if given and not taken:
+            raise WrongModel(
+                f'The present model cannot {wish}: it does not take "{name}". Leave it out, or ask when a model server answers.'
+            )
+
+
+# Messages
+
+
+def _said(messages: Sequence[fields.Message], looks: list[PictureChoice]) -> list[_Said]:
+    """Return the messages but the instructions; `looks` gets those of the newest message that has some.
+
+    Older pictures were looked at then, and are not kept: a new look would show something else
+    instead.
+    """
+    newest = max((at for at, one in enumerate(messages) if _pictures(one)), default=-1)
+    found: list[_Said] = []
+    for at, one in enumerate(messages):
+        if isinstance(one, fields.Instructions):
+            continue
+        if isinstance(one, fields.Asked):
+            parts: list[Words | int | None] = []
+            for number, part in enumerate(one.content):
+                if isinstance(part, fields.Text):
+                    parts.append(Words(part.text))
+                    continue
+                look = _look(part, f"messages[{at}].content[{number}].image_url.url")
+                if at == newest:
+                    looks.append(look)
+                parts.append(len(looks) - 1 if at == newest else None)
+            found.append(_Said(Speaker.USER, tuple(parts)))
+        elif isinstance(one, fields.Answered):
+            calls = tuple(
+                ToolCall(call.id, call.function.name, call.function.arguments)
+                for call in one.tool_calls or ()
+            )
+            texts = tuple(Words(part.text) for part in one.content or ())
+            found.append(_Said(Speaker.ASSISTANT, texts, calls))
+        else:
+            texts = tuple(Words(part.text) for part in one.content)
+            found.append(_Said(Speaker.TOOL, texts, answers=one.tool_call_id))
+    return found
+
+
+def _pictures(message: fields.Message) -> bool:
+    return isinstance(message, fields.Asked) and any(
+        isinstance(part, fields.Picture) for part in message.content
+    )
+
+
+def _look(part: fields.Picture, where: str) -> PictureChoice:
+    address = part.image_url
+    try:
+        return read_url(address.url, address.detail or "auto")
+    except UploadRefused as error:
+        raise PictureRefused(error.message, where) from None
+    except BadRequest as error:
+        raise Refused(error.message, where) from None
+
+
+def _with_look(said: list[_Said], looks: list[PictureChoice]) -> list[_Said]:
+    """Have the last words of the user be about the camera's picture of now: the program named none."""
+    for at in reversed(range(len(said))):
+        if said[at].speaker is Speaker.USER:
+            looks.append(PictureChoice("now"))
+            changed = _Said(Speaker.USER, (len(looks) - 1, *said[at].parts))
+            return [*said[:at], changed, *said[at + 1 :]]
+    raise Refused("No message is the user's. Ask something in one of role user.", "messages")
+
+
+def _question(said: Sequence[_Said]) -> str:
+    for one in reversed(said):
+        words = [part.text for part in one.parts if isinstance(part, Words)]
+        if one.speaker is Speaker.USER and (text := "\n".join(words).strip()):
+            return text
+    return ""
+
+
+# The form of the answer
+
+
+def _tools(body: fields.Body) -> dict[str, Any]:
+    if body.tools is None or body.tool_choice == "none":
+        return {}
+    found: dict[str, Any] = {"tools": [one.model_dump(exclude_unset=True) for one in body.tools]}
+    choice = body.tool_choice
+    if choice is not None:
+        found["tool_choice"] = choice if isinstance(choice, str) else choice.model_dump()
+    if body.parallel_tool_calls is not None:
+        found["parallel_tool_calls"] = body.parallel_tool_calls
+    return found
+
+
+def _form(body: fields.Body) -> dict[str, Any] | None:
+    form = body.response_format
+    if form is None or isinstance(form, fields.TextForm):
+        return None
+    return form.model_dump(exclude_unset=True, by_alias=True)
+
+
+def _sampling(body: fields.Body) -> dict[str, Any]:
+    names = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "seed", "stop")
+    given = {name: getattr(body, name) for name in names}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _check_tools(body: fields.Body) -> None:
+    """Raise Refused for tools and schemas that a template or a grammar cannot take safely."""
+    if body.tools is None and body.tool_choice not in (None, "none", "auto"):
+        raise Refused('"tool_choice" names a tool, and "tools" has none. Send both.', "tool_choice")
+    given: dict[str, Any] = {}
+    if body.tools is not None:
+        given["tools"] = [one.model_dump() for one in body.tools]
+    form = body.response_format
+    if isinstance(form, fields.SchemaForm):
+        given["response_format"] = form.model_dump()
+    for name, value in given.items():
+        if wrong := fault(value):
+            raise Refused(f'"{name}" {wrong}. Use a smaller and flatter schema.', name)
+        text = json.dumps(value, ensure_ascii=False)
+        if control_tokens.known().clean(text) != text:
+            raise Refused(
+                f'"{name}" has a text that models take for a mark of their own. Write it in another way.',
+                name,
+            )
+    if isinstance(form, fields.SchemaForm):
+        _check_schema("response_format", form.json_schema.schema_, constrains=True)
+    forced = isinstance(body.tool_choice, fields.NamedTool) or body.tool_choice == "required"
+    for one in body.tools or ():
+        function = one.function
+        _check_schema(
+            "tools", function.parameters or {}, constrains=forced or bool(function.strict)
+        )
+    if isinstance(body.tool_choice, fields.NamedTool):
+        named = body.tool_choice.function.name
+        if named not in {one.function.name for one in body.tools or ()}:
+            raise Refused('"tool_choice" names a tool that is not in "tools".', "tool_choice")
+
+
+def _check_schema(name: str, schema: Mapping[str, Any], *, constrains: bool) -> None:
+    if wrong := schema_fault(schema, constrains=constrains):
+        raise Refused(f'A schema in "{name}" {wrong}. Write it in another way.', name)
+
+
+# Errors
+
+
+def _problem(error: ValidationError) -> Refused:
+    """Return one sentence about the first error, without anything of the request but names of our own."""
+    problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    kind = problem["type"]
+    if kind == "json_invalid":
+        return Refused("The body is not JSON, or nested too deep. Send one JSON object.")
+    param, known = _param(problem["loc"])
+    if kind == "extra_forbidden":
+        named = f'"{param}"' if known else "A field"
+        return Refused(
+            f"{named} is not known here, or cannot be done. Leave it out; docs/openai.md lists all fields.",
+            param if known else None,
+            "unknown_parameter",
+        )
+    if kind == "union_tag_invalid":
+        allowed = "text and image_url" if param.endswith("]") and "content" in param else "others"
+        if "content" in param:
+            return Refused(
+                f'"{param}" has a type that is not taken. Parts are of type {allowed}.', param
+            )
+        return Refused(f'"{param}" has a role or a type that is not known.', param)
+    said = problem["msg"] if kind in _TELLING else "It does not have the form that is expected"
+    return Refused(f'"{param}" is not right. {said}.', param if known else None)
+
+
+def _param(loc: Sequence[int | str]) -> tuple[str, bool]:
+    """Return the name of a field as OpenAI writes it, and whether all of it is a name."""
+    found, tagged, known = "", False, True
+    last = ""
+    for part in loc:
+        if isinstance(part, int):
+            found += f"[{part}]"
+            tagged = last in _TAGGED
+        elif tagged:
+            tagged = False
+        elif _FIELD.fullmatch(part):
+            found += f".{part}" if found else part
+            last = part
+        else:
+            # The kind of a union's member, or a name of the program's own
+            known = known and part.startswith(("list[", "constrained-"))
+    return found or "body", known

@@ -1,0 +1,225 @@
+"""Grants of a session: who may do what, until when, and how often."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+
+from server.core.errors import BadRequest, Conflict, Forbidden, RateLimited, Unauthorized
+from server.features.grants.grants import (
+    CALL_BURST,
+    MAX_GRANTS,
+    MAX_NAME_CHARS,
+    MESSAGE_BURST,
+    MOST_SECONDS,
+    Grant,
+    Grants,
+    Scope,
+    readable,
+)
+from server.features.grants.tokens import read_token
+
+WALL = 1_700_000_000.0
+
+
+def give(
+    grants: Grants, *scopes: Scope, now: float = 0.0, seconds: float = 600, name: str = "Helper"
+) -> tuple[Grant, bytes]:
+    grant, token = grants.make(name, scopes or tuple(Scope), seconds, now, WALL)
+    read = read_token(token)
+    assert read is not None
+    assert read[0] == "s"
+    return grant, read[1]
+
+
+def test_a_token_opens_its_own_grant() -> None:
+    grants = Grants("s", 20)
+    one, first = give(grants, Scope.LOOK)
+    two, second = give(grants, Scope.WATCH)
+    assert grants.find(first, 1) is one
+    assert grants.find(second, 1) is two
+    with pytest.raises(Unauthorized):
+        grants.find(b"x" * 32, 1)
+    with pytest.raises(Unauthorized):
+        Grants("s", 20).find(first, 1)
+
+
+def test_only_what_was_allowed() -> None:
+    """Each scope is needed by itself; a refused call is no use."""
+    grants = Grants("s", 20)
+    grant, _ = give(grants, Scope.LOOK)
+    for scope in (Scope.WATCH, Scope.EVENTS):
+        with pytest.raises(Forbidden, match=scope):
+            grants.use(grant, scope, 1, WALL + 1)
+    assert grant.last_used is None
+    grants.use(grant, Scope.LOOK, 2, WALL + 2)
+    assert grant.last_used == WALL + 2
+
+
+def test_it_expires() -> None:
+    """At its time, for its token and for a call that began before."""
+    grants = Grants("s", 20)
+    grant, digest = give(grants, seconds=60)
+    assert grants.next_end() == 60
+    assert grants.find(digest, 59.9) is grant
+    with pytest.raises(Unauthorized):
+        grants.find(digest, 60)
+    with pytest.raises(Unauthorized):
+        grants.use(grant, Scope.LOOK, 60, WALL)
+    assert len(grants) == 0
+    assert grants.next_end() is None
+
+
+def test_it_is_ended_at_once() -> None:
+    grants = Grants("s", 20)
+    grant, digest = give(grants)
+    assert grants.end(grant.id) is grant
+    assert grants.end(grant.id) is None
+    with pytest.raises(Unauthorized):
+        grants.find(digest, 1)
+    with pytest.raises(Unauthorized):
+        grants.use(grant, Scope.LOOK, 1, WALL)
+
+
+def test_looks_are_limited() -> None:
+    """A program has its own rate; all of a session have twice that, whatever their number."""
+    grants = Grants("s", 20)
+    one, _ = give(grants)
+    for _ in range(5):
+        grants.look(one, 0)
+    with pytest.raises(RateLimited) as caught:
+        grants.look(one, 0)
+    assert caught.value.retry_after == 3
+    grants.look(one, 3.1)
+    assert one.looked == 6
+    others = [give(grants)[0] for _ in range(4)]
+    looked = 0
+    for other in others:
+        for _ in range(5):
+            try:
+                grants.look(other, 3.1)
+            except RateLimited:
+                continue
+            looked += 1
+    assert looked == 6
+
+
+def test_a_new_grant_gives_no_new_looks() -> None:
+    """Ending and making anew does not go around the session's rate."""
+    grants = Grants("s", 4)
+    looked = 0
+    for _ in range(50):
+        grant, _ = give(grants)
+        for _ in range(10):
+            try:
+                grants.look(grant, 0)
+                looked += 1
+            except RateLimited:
+                break
+        grants.end(grant.id)
+    assert looked == 2
+
+
+def test_a_new_grant_gives_no_new_calls() -> None:
+    """Nor messages: eight programs, made anew again and again, have twice those of one."""
+    grants = Grants("s", 20)
+    calls = messages = 0
+    for _ in range(50):
+        grant, _ = give(grants)
+        for _ in range(MESSAGE_BURST + 1):
+            with contextlib.suppress(RateLimited):
+                grants.use(grant, None, 0, WALL)
+                calls += 1
+            with contextlib.suppress(RateLimited):
+                grants.message(grant, 0)
+                messages += 1
+        grants.end(grant.id)
+    assert (calls, messages) == (2 * CALL_BURST, 2 * MESSAGE_BURST)
+
+
+def test_calls_are_limited() -> None:
+    grants = Grants("s", 20)
+    grant, _ = give(grants)
+    for _ in range(CALL_BURST):
+        grants.use(grant, Scope.EVENTS, 0, WALL)
+    with pytest.raises(RateLimited):
+        grants.use(grant, Scope.EVENTS, 0, WALL)
+    grants.use(grant, Scope.EVENTS, 1, WALL)
+
+
+def test_what_was_not_allowed_is_a_call() -> None:
+    grants = Grants("s", 20)
+    grant, _ = give(grants, Scope.EVENTS)
+    for _ in range(CALL_BURST):
+        with pytest.raises(Forbidden):
+            grants.use(grant, Scope.LOOK, 0, WALL)
+    with pytest.raises(RateLimited):
+        grants.use(grant, Scope.LOOK, 0, WALL)
+
+
+def test_messages_are_limited() -> None:
+    """Of any kind; and there are none after the end."""
+    grants = Grants("s", 20)
+    grant, _ = give(grants)
+    for _ in range(MESSAGE_BURST):
+        grants.message(grant, 0)
+    with pytest.raises(RateLimited) as caught:
+        grants.message(grant, 0)
+    assert caught.value.retry_after == 1
+    grants.message(grant, 1)
+    grants.end(grant.id)
+    with pytest.raises(Unauthorized):
+        grants.message(grant, 60)
+
+
+def test_others_looks_cost_a_program_none_of_its_own() -> None:
+    """While all together are refused, the one that waits keeps its own looks."""
+    grants = Grants("s", 20)
+    first, second, waits = (give(grants)[0] for _ in range(3))
+    for _ in range(5):
+        grants.look(first, 0)
+        grants.look(second, 0)
+    for _ in range(50):
+        with pytest.raises(RateLimited):
+            grants.look(waits, 0)
+    # Six seconds later all together have four.
+    for _ in range(4):
+        grants.look(waits, 6.1)
+    assert waits.looked == 4
+
+
+def test_what_makes_no_grant() -> None:
+    """Too many, without scopes, for too long, without a name; and where the operator allows none."""
+    grants = Grants("s", 20)
+    for scopes, seconds, name in (
+        ((), 600, "Helper"),
+        ((Scope.LOOK,), 59, "Helper"),
+        ((Scope.LOOK,), MOST_SECONDS + 1, "Helper"),
+        ((Scope.LOOK,), float("nan"), "Helper"),
+        ((Scope.LOOK,), 600, ""),
+        ((Scope.LOOK,), 600, " \u202e\n\x00 "),
+        ((Scope.LOOK,), 600, "x" * (MAX_NAME_CHARS + 1)),
+    ):
+        with pytest.raises(BadRequest):
+            grants.make(name, scopes, seconds, 0, WALL)
+    for _ in range(MAX_GRANTS):
+        give(grants, seconds=60)
+    with pytest.raises(Conflict):
+        give(grants)
+    # Those that expired make room.
+    give(grants, now=60)
+    with pytest.raises(Forbidden):
+        give(Grants("s", 0))
+
+
+def test_names_are_one_readable_line() -> None:
+    assert readable(" My\u202e \n\tnice\x07\u200b program ") == "My nice program"
+    assert readable("Hanna's Ä 日本") == "Hanna's Ä 日本"
+
+
+def test_a_grant_shows_no_secret() -> None:
+    grants = Grants("s", 20)
+    grant, token = grants.make("Helper", [Scope.LOOK], 60, 0, WALL)
+    assert repr(grant) == f"Grant(id='{grant.id}')"
+    assert token.rpartition(".")[2] not in repr(vars(grants))

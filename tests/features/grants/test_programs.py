@@ -1,0 +1,407 @@
+"""Programs of a session: looks beside the person's chat, seen on the page, ended with the grant."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from server.core.errors import (
+    BadRequest,
+    Busy,
+    Conflict,
+    Forbidden,
+    FrameWithheld,
+    NotConfirmed,
+    NotFound,
+    PageClosed,
+    QwenCameraError,
+    RateLimited,
+    Unauthorized,
+)
+from server.core.frames import Detail, Route
+from server.core.messages import Chat, Settings, Watch
+from server.engines.base import Capabilities, Turn
+from server.features.grants import programs as module
+from server.features.grants.grants import Grant, Scope
+from server.features.grants.program_question import ProgramQuestion
+from server.features.grants.program_watches import MAX_WATCHES
+from server.features.grants.programs import Programs, programs_of
+from server.vision.encode import Bgr
+from tests.support.fakes import FakeEngine, until
+from tests.support.rooms import LIMITS, Room, room
+
+pytestmark = pytest.mark.asyncio
+
+LOOK = ProgramQuestion("Is the kettle on?")
+
+
+@asynccontextmanager
+async def looked_through(
+    engine: FakeEngine | None = None, *filters: Any, rate: int = 600
+) -> AsyncIterator[Room]:
+    """A room with a live camera and an open page."""
+    async with room(engine, *filters, grants=lambda context: Programs(context, rate)) as one:
+        one.camera()
+        one.frame()
+        one.session.socket_opened()
+        yield one
+
+
+def grant_in(one: Room, *scopes: Scope, name: str = "Helper", seconds: float = 600) -> Grant:
+    return programs_of(one.session).make(name, scopes or tuple(Scope), seconds)[0]
+
+
+async def asks(
+    one: Room,
+    grant: Grant,
+    question: ProgramQuestion = LOOK,
+    on_text: Callable[[str], None] = lambda _: None,
+) -> Any:
+    """Ask, with frames that go on to come."""
+    asked = asyncio.create_task(programs_of(one.session).ask(grant, question, on_text))
+    await frames_until(one, asked)
+    return await asked
+
+
+async def frames_until(one: Room, task: asyncio.Task[Any]) -> None:
+    async with asyncio.timeout(10):
+        while not task.done():
+            one.frame()
+            await asyncio.sleep(0.01)
+
+
+async def test_a_look_is_answered_and_shown() -> None:
+    """Through the engine, with pieces as they come; the page has question, answer and picture."""
+    pieces: list[str] = []
+    async with looked_through() as one:
+        grant = grant_in(one)
+        answer = await asks(one, grant, LOOK, pieces.append)
+        assert answer.text == "".join(pieces) == "A red cup."
+        assert one.engine.requests[-1].question == LOOK.words
+        messages = await one.rest()
+        first, last = (m for m in messages if m["type"] == "look")
+        assert (first["state"], first["question"], first["name"]) == (
+            "looking",
+            LOOK.words,
+            "Helper",
+        )
+        assert last["id"] == first["id"]
+        assert (last["state"], last["text"]) == ("done", "A red cup.")
+        assert last["image"].startswith("data:image/jpeg;base64,")
+        listed = [m for m in messages if m["type"] == "programs"][-1]["programs"]
+        assert [(p["name"], p["looks"]) for p in listed] == [("Helper", 1)]
+        assert listed[0]["last_used"] is not None
+        # The person's chat knows nothing of it.
+        assert not [m for m in messages if m["type"] in ("started", "delta", "response")]
+
+
+async def test_chats_are_apart() -> None:
+    """A program gets none of the person's chat, language and length, and leaves nothing in it; its own turns go along."""
+    async with looked_through() as one:
+        one.session.handle(Settings(type="settings", language="de"))
+        one.session.handle(Chat(type="chat", content="My secret question", id="q"))
+        await frames_until(one, asyncio.create_task(one.until(lambda m: m["type"] == "response")))
+        turns = (Turn("Before?", "Yes."),)
+        await asks(one, grant_in(one), replace(LOOK, turns=turns))
+        request = one.engine.requests[-1]
+        assert request.turns == turns
+        assert request.language is None
+        one.session.handle(Chat(type="chat", content="And now?", id="q2"))
+        await frames_until(
+            one, asyncio.create_task(one.until(lambda m: m.get("id") == "q2" and "text" in m))
+        )
+        assert [turn.question for turn in one.engine.requests[-1].turns] == ["My secret question"]
+
+
+async def test_only_with_its_scope() -> None:
+    async with looked_through() as one:
+        grant = grant_in(one, Scope.WATCH)
+        with pytest.raises(Forbidden):
+            await programs_of(one.session).ask(grant, LOOK)
+        with pytest.raises(Forbidden):
+            await programs_of(one.session).picture(grant)
+        assert not one.engine.requests
+
+
+async def test_nobody_looks_unseen() -> None:
+    """Without an open page there is no look, unless the camera is the house's own."""
+    async with looked_through() as one:
+        grant = grant_in(one)
+        one.session.socket_closed()
+        for look in (
+            programs_of(one.session).ask(grant, LOOK),
+            programs_of(one.session).picture(grant),
+        ):
+            with pytest.raises(PageClosed, match="page of this camera is closed"):
+                await look
+        one.session.stand([], lambda _: None, "hall")
+        assert (await asks(one, grant)).text == "A red cup."
+
+
+async def test_a_look_that_waits_is_not_taken_unseen() -> None:
+    """The page closes while an earlier look runs: the next one in the line looks at nothing."""
+    engine = FakeEngine()
+    engine.hold()
+    async with looked_through(engine) as one:
+        grant = grant_in(one)
+        first, waits = (
+            asyncio.create_task(programs_of(one.session).ask(grant, LOOK)) for _ in range(2)
+        )
+        await asyncio.sleep(0)
+        one.session.socket_closed()
+        engine.release()
+        await frames_until(one, first)
+        await frames_until(one, waits)
+        with pytest.raises(PageClosed, match="page of this camera is closed"):
+            await waits
+        assert len(engine.requests) <= 1
+
+
+async def test_no_picture_without_consent() -> None:
+    """An engine on another machine gets a program's question no sooner than the person's."""
+    async with looked_through() as one:
+        grant = grant_in(one)
+        one.engine.elsewhere = "far.example"
+        with pytest.raises(NotConfirmed):
+            await programs_of(one.session).ask(grant, LOOK)
+        assert not one.engine.requests
+        failed = [m for m in await one.rest() if m["type"] == "look"][-1]
+        assert (failed["state"], failed.get("image")) == ("failed", None)
+
+
+class Withhold:
+    """A filter that lets nothing pass."""
+
+    def apply(self, bgr: Bgr) -> Bgr:
+        raise FrameWithheld("A filter withheld this picture.")
+
+
+async def test_filters_run_before_anything_leaves() -> None:
+    async with looked_through(None, Withhold()) as one:
+        grant = grant_in(one)
+        for look in (
+            programs_of(one.session).ask(grant, LOOK),
+            programs_of(one.session).picture(grant),
+        ):
+            task = asyncio.create_task(look)
+            await frames_until(one, task)
+            with pytest.raises(FrameWithheld):
+                await task
+        assert not one.engine.requests
+        assert not any("image" in m for m in await one.rest())
+
+
+async def test_a_picture_is_seen_on_the_page() -> None:
+    async with looked_through() as one:
+        task = asyncio.create_task(programs_of(one.session).picture(grant_in(one)))
+        await frames_until(one, task)
+        jpeg, frame = await task
+        assert jpeg.startswith(b"\xff\xd8")
+        assert len(jpeg) <= 36 * 1024
+        assert frame.width == 320
+        last = [m for m in await one.rest() if m["type"] == "look"][-1]
+        assert (last["tool"], last["state"]) == ("snapshot", "done")
+        assert last["image"].startswith("data:image/jpeg")
+
+
+async def test_one_tap_ends_it_while_it_looks() -> None:
+    """The engine is stopped, the program hears that its access ended, and its token is dead."""
+    engine = FakeEngine()
+    engine.hold()
+    async with looked_through(engine) as one:
+        programs = programs_of(one.session)
+        grant = grant_in(one)
+        task = asyncio.create_task(programs.ask(grant, LOOK))
+        async with asyncio.timeout(5):
+            while not engine.requests:
+                one.frame()
+                await asyncio.sleep(0.01)
+        assert programs.end(grant.id)
+        with pytest.raises(Unauthorized):
+            await task
+        async with asyncio.timeout(5):
+            while one.tools.inference.running:
+                await asyncio.sleep(0.01)
+        with pytest.raises(Unauthorized):
+            await programs.ask(grant, LOOK)
+        messages = await one.rest()
+        assert [m for m in messages if m["type"] == "look"][-1]["state"] == "failed"
+        assert [m for m in messages if m["type"] == "programs"][-1]["programs"] == []
+
+
+async def test_a_program_that_leaves_stops_its_look() -> None:
+    engine = FakeEngine()
+    engine.hold()
+    async with looked_through(engine) as one:
+        task = asyncio.create_task(programs_of(one.session).ask(grant_in(one), LOOK))
+        async with asyncio.timeout(5):
+            while not engine.requests:
+                one.frame()
+                await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        async with asyncio.timeout(5):
+            while one.tools.inference.running:
+                await asyncio.sleep(0.01)
+        assert [m for m in await one.rest() if m["type"] == "look"][-1]["state"] == "failed"
+
+
+async def test_the_persons_question_goes_first() -> None:
+    """With one place at the engine it takes the program's, which is asked again afterwards."""
+    engine = FakeEngine(capabilities=Capabilities(max_concurrency=1))
+    engine.hold()
+    async with looked_through(engine) as one:
+        asked = asyncio.create_task(programs_of(one.session).ask(grant_in(one), LOOK))
+        async with asyncio.timeout(5):
+            while not engine.requests:
+                one.frame()
+                await asyncio.sleep(0.01)
+        one.session.handle(Chat(type="chat", content="Mine", id="q"))
+        async with asyncio.timeout(5):
+            while engine.requests[-1].question != "Mine":
+                one.frame()
+                await asyncio.sleep(0.01)
+        assert not asked.done()
+        engine.release()
+        await frames_until(one, asked)
+        assert (await asked).text == "A red cup."
+        assert [request.question for request in engine.requests] == [LOOK.words, "Mine", LOOK.words]
+
+
+async def test_looks_have_a_rate_and_a_line() -> None:
+    """The fifth look in a line is refused, and so is one beyond the rate."""
+    engine = FakeEngine()
+    engine.hold()
+    async with looked_through(engine, rate=24) as one:
+        grant = grant_in(one)
+        tasks = [asyncio.create_task(programs_of(one.session).ask(grant, LOOK)) for _ in range(4)]
+        await asyncio.sleep(0)
+        with pytest.raises(Busy):
+            await programs_of(one.session).ask(grant, LOOK)
+        engine.release()
+        for task in tasks:
+            await frames_until(one, task)
+            await task
+        await asks(one, grant)
+        await asks(one, grant)
+        with pytest.raises(RateLimited):
+            await programs_of(one.session).ask(grant, LOOK)
+
+
+async def test_questions_are_bounded() -> None:
+    async with looked_through() as one:
+        grant = grant_in(one)
+        for words in ("", "  \n", "x" * 4001):
+            with pytest.raises(BadRequest if not words.strip() else QwenCameraError):
+                await programs_of(one.session).ask(grant, replace(LOOK, words=words))
+        assert not one.engine.requests
+        answer = await asks(one, grant, replace(LOOK, max_tokens=100_000))
+        assert answer.text
+        assert one.engine.requests[-1].max_tokens <= LIMITS.max_tokens
+
+
+async def keep(one: Room, scene: int, age: float) -> None:
+    """A picture of a scene becomes one of the recent past."""
+
+    def kept() -> float:
+        return float(one.tools.metrics.recalled.labels("kept")._value.get())
+
+    before = kept()
+    one.frame(captured=time.monotonic() - age, scene=scene)
+    await until(lambda: kept() > before)
+
+
+async def test_the_past_before_its_access_stays_closed() -> None:
+    """A program sees pictures of the past from its grant on, and none of before."""
+    limits = replace(LIMITS, recall_seconds=300.0, recall_bytes=2_000_000)
+    past = replace(LOOK, route=Route.PAST)
+    async with room(limits=limits, grants=lambda context: Programs(context, 600)) as one:
+        one.session.handle(Settings(type="settings", recall=True))
+        one.camera()
+        one.session.socket_opened()
+        await keep(one, 1, 40)
+        await keep(one, 2, 20)
+        early = grant_in(one, name="Early")
+        early.since -= 30
+        late = grant_in(one, name="Late")
+        arrivals = one.session.camera._arrivals
+        for grant, seen in ((early, 1), (late, 0)):
+            asked = asyncio.create_task(programs_of(one.session).ask(grant, past))
+            # The second question may find the frame of the first one fresh enough.
+            while not asked.done() and arrivals._next is None:
+                await asyncio.sleep(0)
+            one.frame(scene=2)
+            await asked
+            assert len(one.engine.requests[-1].earlier) == seen, grant.name
+
+
+async def test_without_a_kept_past_there_is_a_reason() -> None:
+    async with looked_through() as one:
+        with pytest.raises(Conflict, match="recent past"):
+            await asks(one, grant_in(one), replace(LOOK, route=Route.PAST))
+        assert (await asks(one, grant_in(one), replace(LOOK, words="What just happened?"))).text
+
+
+async def test_details_are_passed_on() -> None:
+    async with looked_through() as one:
+        await asks(one, grant_in(one), replace(LOOK, detail=Detail.HIGH))
+        assert one.engine.requests[-1].detail is Detail.HIGH
+
+
+async def test_the_list_empties_by_itself() -> None:
+    """The page hears of an expiry though nothing happens."""
+    async with looked_through() as one:
+        grant = grant_in(one)
+        await one.rest()
+        grant.until = asyncio.get_running_loop().time() + 0.1
+        programs_of(one.session)._changed()
+        listed = await one.until(lambda m: m["type"] == "programs" and not m["programs"])
+        assert (listed["most"], listed["looks_per_minute"]) == (8, 600)
+
+
+async def test_a_program_has_watches_of_its_own() -> None:
+    """It neither sees nor ends the person's; they end with its access."""
+    async with looked_through() as one:
+        programs = programs_of(one.session)
+        one.session.handle(Watch(type="watch", id="mine", condition="the person's own"))
+        grant, other = grant_in(one), grant_in(one, name="Other")
+        id = programs.watches.add(grant, "the kettle boils")
+        assert [w.condition for w in programs.watches.listed(grant)] == ["the kettle boils"]
+        assert programs.watches.listed(other) == []
+        for stranger, target in ((other, id), (grant, "mine"), (grant, "nothing")):
+            with pytest.raises(NotFound):
+                programs.watches.remove(stranger, target)
+        for number in range(MAX_WATCHES - 1):
+            programs.watches.add(grant, f"number {number}")
+        with pytest.raises(Conflict):
+            programs.watches.add(grant, "one more")
+        programs.watches.remove(grant, id)
+        programs.watches.add(grant, "one more")
+        programs.end(grant.id)
+        lists = [m for m in await one.rest() if m["type"] == "watches"]
+        assert [w["id"] for w in lists[-1]["watches"]] == ["mine"]
+
+
+async def test_a_slow_page_gets_words_without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MOST_WAITING", 0)
+    async with looked_through() as one:
+        await asks(one, grant_in(one))
+        last = [m for m in await one.rest() if m["type"] == "look"][-1]
+        assert (last["state"], last.get("image")) == ("done", None)
+
+
+async def test_a_session_that_ends_takes_all_access() -> None:
+    async with looked_through() as one:
+        grant = grant_in(one)
+        await one.session.close("session_ended")
+        with pytest.raises(Unauthorized):
+            await programs_of(one.session).ask(grant, LOOK)
+        with pytest.raises(Conflict):
+            grant_in(one)

@@ -1,0 +1,129 @@
+"""Answers in OpenAI's form: whole, in chunks, and errors."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
+
+from server.core.errors import (
+    Busy,
+    EngineFailed,
+    Forbidden,
+    NoCamera,
+    QwenCameraError,
+    RateLimited,
+    TooLong,
+    Unauthorized,
+)
+from server.engines.base import Usage
+from server.engines.conversation import ToolCall
+from server.features.openai_api.answer import Answer, SeenFrame, Writer, models
+from server.features.openai_api.errors import (
+    ModelUnknown,
+    PictureRefused,
+    error_body,
+    error_headers,
+)
+
+USAGE = Usage(600, 4, 64)
+CALL = ToolCall("c1", "lamp", '{"on": true}')
+END = Answer("A cup.", "stop", "qwen", USAGE, frames=[SeenFrame(1000.0), SeenFrame(2000.0, True)])
+
+
+def events(raw: bytes) -> list[Any]:
+    """Return the data of all events."""
+    lines = raw.decode("ascii").split("\n\n")
+    assert lines.pop() == ""
+    data = [line.removeprefix("data: ") for line in lines]
+    return [one if one == "[DONE]" else json.loads(one) for one in data]
+
+
+def test_a_whole_answer() -> None:
+    body = Writer(5.0).whole(END)
+    read = ChatCompletion.model_validate(body)
+    assert read.choices[0].message.content == "A cup."
+    assert read.usage is not None
+    assert read.usage.total_tokens == 604
+    assert read.usage.prompt_tokens_details is not None
+    assert read.usage.prompt_tokens_details.cached_tokens == 64
+    assert body["camera"] == {
+        "frames": [{"captured_at": 1000.0, "held": False}, {"captured_at": 2000.0, "held": True}]
+    }
+
+
+def test_an_engine_that_counts_no_tokens() -> None:
+    body = Writer(5.0).whole(Answer("x", "length", "m", Usage()))
+    assert body["usage"] is None
+    assert body["choices"][0]["finish_reason"] == "length"
+
+
+def test_tool_calls() -> None:
+    body = Writer(5.0).whole(Answer("", "tool_calls", "m", USAGE, [CALL]))
+    read = ChatCompletion.model_validate(body).choices[0]
+    assert read.message.content is None
+    assert read.finish_reason == "tool_calls"
+    assert read.message.tool_calls is not None
+    assert read.message.tool_calls[0].id == "c1"
+
+
+def test_chunks() -> None:
+    """Each is one of OpenAI's; the text that did not come before comes with the end."""
+    writer = Writer(5.0, include_usage=True)
+    raw = writer.begin("qwen") + writer.piece("qwen", "A ") + writer.end(END, "A ")
+    *chunks, done = events(raw)
+    assert done == "[DONE]"
+    read = [ChatCompletionChunk.model_validate(one) for one in chunks]
+    assert {one.id for one in read} == {writer.id}
+    assert "".join(one.choices[0].delta.content or "" for one in read if one.choices) == "A cup."
+    assert [one.choices[0].finish_reason for one in read if one.choices][-1] == "stop"
+    assert read[-1].usage is not None
+    assert not read[-1].choices
+    assert all(one["usage"] is None for one in chunks[:-1])
+
+
+def test_chunks_with_calls_and_without_usage() -> None:
+    writer = Writer(5.0)
+    *chunks, _ = events(writer.end(Answer("", "tool_calls", "m", USAGE, [CALL]), ""))
+    assert all("usage" not in one for one in chunks)
+    (call,) = ChatCompletionChunk.model_validate(chunks[0]).choices[0].delta.tool_calls or []
+    assert call.function is not None
+    assert call.function.arguments == '{"on": true}'
+
+
+def test_no_text_ends_an_event() -> None:
+    """Neither a line's end in it nor one of Unicode's."""
+    raw = Writer(5.0).piece("m", "a\n\ndata: [DONE]\r\u2028\x85b")
+    (only,) = events(raw)
+    assert only["choices"][0]["delta"]["content"] == "a\n\ndata: [DONE]\r\u2028\x85b"
+
+
+def test_models() -> None:
+    assert [one["id"] for one in models("qwen", 1.5)["data"]] == ["camera", "qwen"]
+    assert [one["id"] for one in models("", 1.5)["data"]] == ["camera"]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "code", "again"),
+    [
+        (Unauthorized("x"), "authentication_error", "invalid_api_key", False),
+        (Forbidden("x"), "permission_error", "forbidden", False),
+        (PictureRefused("x", "p"), "permission_error", "upload_refused", False),
+        (ModelUnknown("x"), "invalid_request_error", "model_not_found", False),
+        (TooLong("x"), "invalid_request_error", "context_length_exceeded", False),
+        (RateLimited("x", retry_after=2.2), "rate_limit_error", "rate_limit_exceeded", True),
+        (Busy("x"), "server_error", "busy", True),
+        (NoCamera("x"), "server_error", "no_camera", True),
+        (EngineFailed("an address of ours"), "server_error", "engine_failed", True),
+    ],
+)
+def test_errors(error: QwenCameraError, kind: str, code: str, again: bool) -> None:
+    body = error_body(error)["error"]
+    assert set(body) == {"message", "type", "param", "code"}
+    assert (body["type"], body["code"]) == (kind, code)
+    assert "address" not in body["message"]
+    headers = error_headers(error)
+    assert headers["x-should-retry"] == str(again).lower()
+    assert headers.get("Retry-After") == ("3" if isinstance(error, RateLimited) else None)

@@ -1,0 +1,275 @@
+"""Chat requests: what is taken, with which pictures, and what is refused by name."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from server.core.errors import WrongModel
+from server.engines.conversation import Shown, Speaker, ToolCall, Words
+from server.features.openai_api.camera_urls import PictureChoice
+from server.features.openai_api.errors import PictureRefused, Refused
+from server.features.openai_api.request import ChatRequest, read
+
+TOOL = {
+    "type": "function",
+    "function": {"name": "lamp", "parameters": {"type": "object", "properties": {}}},
+}
+SCHEMA = {
+    "type": "json_schema",
+    "json_schema": {"name": "seen", "strict": True, "schema": {"type": "object"}},
+}
+
+
+def user(*parts: Any) -> dict[str, Any]:
+    """A user's message: texts as they are, addresses of pictures as parts."""
+    content = [
+        (
+            {"type": "image_url", "image_url": {"url": part}}
+            if part.startswith("camera:")
+            else {"type": "text", "text": part}
+        )
+        for part in parts
+    ]
+    return {"role": "user", "content": content}
+
+
+def asked(*messages: dict[str, Any], **fields: Any) -> ChatRequest:
+    return read(json.dumps({"model": "camera", "messages": list(messages), **fields}).encode())
+
+
+def refused(*messages: dict[str, Any], **fields: Any) -> Refused | PictureRefused:
+    with pytest.raises((Refused, PictureRefused)) as found:
+        asked(*messages, **fields)
+    error = found.value
+    assert isinstance(error, Refused | PictureRefused)
+    return error
+
+
+def test_a_question_without_a_picture_is_about_now() -> None:
+    request = asked({"role": "user", "content": "What is it?"})
+    assert request.looks == (PictureChoice("now"),)
+    assert request.question == "What is it?"
+    (message,) = request.conversation([1]).messages
+    assert message.parts == (Shown(0), Words("What is it?"))
+    assert not request.stream
+    assert request.max_tokens is None
+    request.check_wishes(False)
+
+
+def test_pictures_stand_where_they_were_asked_for() -> None:
+    request = asked(user("before", "camera://-30s..now?frames=7", "after", "camera://held"))
+    assert [look.what for look in request.looks] == ["past", "held"]
+    # There were only two pictures of the past, and the one of now.
+    (message,) = request.conversation([3, 1]).messages
+    assert message.parts == (
+        Words("before"),
+        *(Shown(3), Shown(2), Shown(1)),
+        Words("after"),
+        Shown(0),
+    )
+
+
+def test_older_pictures_are_not_looked_at_again() -> None:
+    """A new look would show something else than what was answered."""
+    request = asked(
+        user("camera://now", "And this?"),
+        {"role": "assistant", "content": "A cup.", "annotations": []},
+        user("camera://held", "Now?"),
+    )
+    assert request.looks == (PictureChoice("held"),)
+    first, answer, last = request.conversation([1]).messages
+    assert first.parts == (Shown(None), Words("And this?"))
+    assert (answer.speaker, answer.parts) == (Speaker.ASSISTANT, (Words("A cup."),))
+    assert last.parts == (Shown(0), Words("Now?"))
+
+
+def test_instructions_tools_and_results() -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "lamp", "arguments": "{}"}}
+    request = asked(
+        {"role": "system", "content": "Be brief."},
+        {"role": "developer", "content": "And kind."},
+        {"role": "user", "content": "Light?"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "content": "done", "tool_call_id": "c1"},
+        tools=[TOOL],
+        tool_choice="auto",
+        response_format=SCHEMA,
+        temperature=0,
+        stop=["x"],
+        max_completion_tokens=50,
+        stream=True,
+        stream_options={"include_usage": True},
+        user="somebody",
+    )
+    chat = request.conversation([1])
+    assert chat.instructions == "Be brief.\nAnd kind."
+    assert chat.fields == {
+        "tools": [TOOL],
+        "tool_choice": "auto",
+        "response_format": SCHEMA,
+        "temperature": 0,
+        "stop": ["x"],
+    }
+    assert chat.messages[1].calls == (ToolCall("c1", "lamp", "{}"),)
+    assert chat.messages[2].answers == "c1"
+    request.check_wishes(True)
+    with pytest.raises(WrongModel, match="call tools"):
+        request.check_wishes(False)
+    assert (request.max_tokens, request.stream, request.include_usage) == (50, True, True)
+
+
+def test_a_field_without_a_value_is_none() -> None:
+    """Other makers' clients write all fields that they know; with a value they are refused as ever."""
+    empty = (
+        "logit_bias",
+        "top_logprobs",
+        "reasoning_effort",
+        "tools",
+        "functions",
+        "stop",
+        "audio",
+    )
+    request = asked(user("x"), **dict.fromkeys(empty))
+    assert request.conversation([1]).fields == {}
+    assert refused(user("x"), logit_bias={}).param == "logit_bias"
+    assert refused(user("x"), model=None).param == "model"
+
+
+def test_no_tools_where_none_may_be_called() -> None:
+    asked(user("x"), tools=[TOOL], tool_choice="none").check_wishes(False)
+
+
+@pytest.mark.parametrize("url", ["https://example.org/secret.jpg", "data:image/png;base64,SECRET"])
+def test_only_the_camera_is_looked_at(url: str) -> None:
+    """In old messages, too; the error names the place and repeats nothing."""
+    part = {"type": "image_url", "image_url": {"url": url}}
+    for messages in (
+        [{"role": "user", "content": [part]}],
+        [{"role": "user", "content": [part]}, user("camera://now", "x")],
+    ):
+        error = refused(*messages)
+        assert isinstance(error, PictureRefused)
+        assert error.status == 403
+        assert error.param == "messages[0].content[0].image_url.url"
+        assert "ecret" not in error.message.lower().replace("example", "")
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"n": 2}, "n"),
+        ({"logprobs": True}, "logprobs"),
+        ({"store": True}, "store"),
+        ({"modalities": ["audio"]}, "modalities[0]"),
+        ({"temperature": 3}, "temperature"),
+        ({"temperature": "1"}, "temperature"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"stream": "yes"}, "stream"),
+        ({"seed": 10**30}, "seed"),
+        ({"tools": []}, "tools"),
+        ({"tools": [TOOL] * 33}, "tools"),
+        ({"tools": [{"type": "code"}]}, "tools[0].type"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"response_format": {"type": "xml"}}, "response_format"),
+        ({"web_search_options": {}}, "web_search_options"),
+        ({"messages": [user("x")] * 101}, "messages"),
+        ({"messages": []}, "messages"),
+        ({"messages": [{"role": "boss", "content": "x"}]}, "messages[0]"),
+        ({"messages": [{"role": "user"}]}, "messages[0].content"),
+        ({"messages": [user(*["x"] * 33)]}, "messages[0].content"),
+        ({"messages": [user("camera://far")]}, "messages[0].content[0].image_url.url"),
+        ({"messages": [{"role": "system", "content": "x"}]}, "messages"),
+        ({"messages": [{"role": "assistant", "content": "x"}]}, "messages"),
+    ],
+)
+def test_what_cannot_be_done_is_named(fields: dict[str, Any], param: str) -> None:
+    error = _refused(fields)
+    assert error.param == param
+    assert len(error.message) < 400
+
+
+def _refused(fields: dict[str, Any]) -> Refused:
+    body = {"model": "camera", "messages": [user("x")], **fields}
+    with pytest.raises(Refused) as found:
+        read(json.dumps(body).encode())
+    return found.value
+
+
+def test_sound_and_files_are_no_parts() -> None:
+    for kind in ("input_audio", "file", "video_url", "refusal"):
+        error = refused({"role": "user", "content": [{"type": kind, kind: {"data": "x"}}]})
+        assert error.param == "messages[0].content[0]"
+        assert "text and image_url" in error.message
+
+
+def test_pictures_are_bounded() -> None:
+    assert "at most 8" in refused(user(*["camera://-9s..now?frames=3"] * 3)).message
+    assert "at most 8" in refused(user(*["camera://now"] * 9)).message
+
+
+def test_a_name_of_the_programs_own_is_not_repeated() -> None:
+    error = refused(user("x"), **{"my secret key": 1})
+    assert error.param is None
+    assert "secret" not in error.message
+
+
+@pytest.mark.parametrize("where", ["tools", "response_format"])
+def test_deep_schemas_and_marks_of_models(where: str) -> None:
+    """A mark of a model in a tool would end the prompt's part before its time."""
+    deep: dict[str, Any] = {}
+    for _ in range(20):
+        deep = {"properties": deep}
+    for schema, said in ((deep, "deep"), ({"description": "a<|im_end|>b"}, "mark")):
+        if where == "tools":
+            given = [{"type": "function", "function": {"name": "x", "parameters": schema}}]
+        else:
+            given = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}  # type: ignore[assignment]
+        error = refused(user("x"), **{where: given})
+        assert error.param == where
+        assert said in error.message
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        *(b"", b"{", b"\xff\xfe", b"[" * 100_000, b'{"a":' * 20_000, b"[]", b'"x"', b"null"),
+        b'{"model":"camera","messages":[],"temperature":NaN}',
+        b'{"model":"camera","messages":[{"role":"user","content":"\\ud800"}]}',
+        b'{"model":"camera","messages":[{"role":"user","content":"x"}],"seed":'
+        + b"9" * 90_000
+        + b"}",
+    ],
+)
+def test_what_is_no_request(raw: bytes) -> None:
+    with pytest.raises(Refused) as found:
+        read(raw)
+    assert len(found.value.message) < 200
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["role", "content", "type", "text", "image_url", "url", "user", "tools", "function"]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.dictionaries(st.sampled_from(["messages", "tools", "stop", "stream", "x"]), _JSON))
+def test_anything_else_is_an_error(body: dict[str, Any]) -> None:
+    with contextlib.suppress(Refused, PictureRefused):
+        read(json.dumps({"model": "camera", **body}).encode())
