@@ -111,8 +111,6 @@ class Settings(BaseSettings):
     vllm_api_key: SecretStr = secret()
     model_name: str = text()
     model_voice: str = text()
-    vllm_video_socket: bool = flag()
-    vllm_duplex_socket: bool = flag()
     local_model: Path | None = path("a directory with a model's files, ~ being the home directory")
     engine_python: Path | None = path(
         "a Python that has torch and transformers, ~ being the home directory"

@@ -61,7 +61,6 @@ export function framesSent({ frames = [], frames_sent: sent }) {
   if (frames.length === 0 || !sent) return "";
   const count = frames.length;
   if (sent === "video") return text("{count}, as one video", { count });
-  if (sent === "streamed") return text("{count}, as a video stream", { count });
   return sent === "refused" ? text("{count}, as pictures: the engine refused a video", { count }) : text("{count}, as pictures", { count });
 }
 

@@ -296,7 +296,7 @@
  * @property {FrameInfo} [frame] absent when it ended before a frame was available
  * @property {"now"|"detail"|"past"|"where"|"read"} [route] as in `Started`
  * @property {EarlierFrame[]} [frames] as in `Started`, with pictures of those that the answer names, or of all
- * @property {"pictures"|"video"|"refused"|"streamed"} [frames_sent] the form in which the engine got them; refused: as pictures, since it refused the video; streamed: over its socket for video
+ * @property {"pictures"|"video"|"refused"} [frames_sent] the form in which the engine got them; refused: as pictures, since it refused the video; streamed: over its socket for video
  * @property {"heard"|"deaf"|"missing"|"empty"|"too_long"|"undecodable"|"refused"} [sound] of a spoken question, or of the scene; absent where none belongs to it
  * @property {"model"|"refused"} [speech] absent where the model was not asked to speak the answer itself
  * @property {Timings} timings

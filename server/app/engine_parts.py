@@ -125,12 +125,6 @@ class EngineParts:
         def on_retry(reason: Reason) -> None:
             metrics.engine_retries.labels(reason).inc()
 
-        def on_streamed(answered: bool) -> None:
-            metrics.video_streams.labels("answered" if answered else "not_taken").inc()
-
-        def on_duplex(answered: bool) -> None:
-            metrics.duplex_questions.labels("answered" if answered else "not_taken").inc()
-
         members = [
             OpenAIEngine(
                 name="vllm",
@@ -142,10 +136,6 @@ class EngineParts:
                 session_key=session_key,
                 on_retry=on_retry,
                 on_busy=self._busy,
-                video_socket=settings.vllm_video_socket,
-                on_streamed=on_streamed,
-                duplex_socket=settings.vllm_duplex_socket,
-                on_duplex=on_duplex,
             )
             for url in settings.vllm_base_urls
         ]

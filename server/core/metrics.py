@@ -107,18 +107,6 @@ class Metrics:
             "Requests without a token yet that went to a model server again",
             "reason",
         )
-        # result: answered, not_taken
-        self.video_streams = counter(
-            "video_streams_total",
-            "Questions for a model server's socket for streamed video",
-            "result",
-        )
-        # result: answered, not_taken
-        self.duplex_questions = counter(
-            "duplex_questions_total",
-            "Spoken questions for a model server's duplex interface",
-            "result",
-        )
         # reason: user, replaced, preempted, socket_closed, session_ended, draining, other
         self.cancellations = counter(
             "cancellations_total", "Answers stopped before their end", "reason"

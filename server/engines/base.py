@@ -235,8 +235,6 @@ class Finished:
     pictures_left_out: int = 0
     # The engine refused the video, and got pictures.
     video_refused: bool = False
-    # All of it went over a socket of its server, with the pictures in a row.
-    streamed: bool = False
     # It refused the sound, and got the text alone.
     sound_refused: bool = False
     # It was asked to speak the answer, and did not.

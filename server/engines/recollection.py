@@ -17,11 +17,6 @@ _VIDEO = (
     "{frames}. Other times beside the frames do not count. The picture behind the video has no number and is of now. Compare "
     "them to answer. After each statement about an earlier frame write its number in brackets, like [1]."
 )
-_ROW = (
-    "The pictures come in this order, each with a number and a time before now: {pictures}. They are of the same camera. The "
-    "very last picture has no number and is of now. Compare them to answer. After each statement about an earlier picture "
-    "write its number in brackets, like [1]."
-)
 # [1], [1, 2], [1-3]
 _NAMED = re.compile(r"\[\s*(\d{1,2}(?:\s*(?:[,;–-]|and|und|et|y|e)\s*\d{1,2})*)\s*\]")
 _PART = re.compile(r"(\d{1,2})(?:\s*[–-]\s*(\d{1,2}))?")
@@ -48,11 +43,6 @@ def captions(seconds: Sequence[tuple[float, float]]) -> list[str]:
 def video_caption(captions: Sequence[str]) -> str:
     """Return the words before a video of pictures with such captions, which `captions` returned."""
     return _VIDEO.format(frames="; ".join(_times(captions)))
-
-
-def row_caption(captions: Sequence[str]) -> str:
-    """Return the words for pictures with such captions that come in a row without them."""
-    return _ROW.format(pictures="; ".join(_times(captions)))
 
 
 def cited(answer: str, count: int) -> frozenset[int]:

@@ -42,8 +42,6 @@ class Result:
     # See `Finished.video_refused` and `Finished.sound_refused`.
     video_refused: bool = False
     sound_refused: bool = False
-    # See `Finished.streamed`.
-    streamed: bool = False
     # The engine spoke the answer itself; see `Finished.speech_refused`.
     spoken: bool = False
     speech_refused: bool = False

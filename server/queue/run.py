@@ -171,7 +171,6 @@ class JobRun:
             pictures_left_out=end.pictures_left_out,
             video_refused=end.video_refused,
             sound_refused=end.sound_refused,
-            streamed=end.streamed,
             spoken=self.spoken,
             speech_refused=end.speech_refused,
             boxes=end.boxes,

@@ -8,24 +8,19 @@ import logging
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from scripts.checks import local
 from scripts.checks.finding import State
 from server.core.logs import JSONFormatter
-from server.core.sound import SOUND_RATE, Sound
-from server.engines.base import EarlierPicture, Finished
+from server.engines.base import Finished
 from tests.catalogue.test_folder import QWEN, beside, safetensors, write
 from tests.support.clients import http, soon
-from tests.support.fakes import make_picture, make_request, until
+from tests.support.fakes import make_request, until
 from tests.support.fakes_openai import FakeOpenAI
-from tests.support.omni_duplex_server import OmniDuplexServer
-from tests.support.omni_video_server import OmniVideoServer
 from tests.support.running import Running, running
 
 # Nothing listens there.
@@ -259,44 +254,6 @@ async def test_several_model_servers_are_one_engine() -> None:
     assert 'qwen_camera_model_servers{state="ready"} 2.0' in text
     assert 'qwen_camera_model_servers{state="unreachable"} 1.0' in text
     assert 'qwen_camera_engine_up{engine="vllm"} 1.0' in text
-
-
-async def test_the_socket_for_video_is_used_when_it_is_set() -> None:
-    """By the servers of VLLM_BASE_URL; the metrics say whether it answered."""
-    async with OmniVideoServer() as server:
-        settings = {"engine": "vllm", "vllm_base_url": server.base_url, "vllm_video_socket": True}
-        async with running(**settings) as run:
-            engine = run.program.engines.current
-            await until(lambda: engine.status.ready)
-            shown = EarlierPicture(make_picture(), "[1] 10 s ago:", 1)
-            request = replace(make_request(), earlier=(shown,))
-            assert [chunk async for chunk in engine.answer(request)]
-            server.offered = False
-            assert [chunk async for chunk in engine.answer(request)]
-            text = run.program.metrics.render().decode()
-    assert len(server.talks) == 1
-    for result in ("answered", "not_taken"):
-        assert f'qwen_camera_video_streams_total{{result="{result}"}} 1.0' in text
-
-
-async def test_the_duplex_interface_is_used_when_it_is_set() -> None:
-    """As the socket for video, with a count of its own."""
-    async with OmniDuplexServer() as server:
-        settings = {"engine": "vllm", "vllm_base_url": server.base_url, "vllm_duplex_socket": True}
-        async with running(**settings) as run:
-            engine = run.program.engines.current
-            await until(lambda: engine.status.ready)
-            sound = Sound(np.full(SOUND_RATE, 9000, np.int16), 0.0)
-            request = replace(
-                make_request(), question="", sound=sound, sound_is_question=True, speak=True
-            )
-            assert [chunk async for chunk in engine.answer(request)]
-            server.offered = False
-            assert [chunk async for chunk in engine.answer(request)]
-            text = run.program.metrics.render().decode()
-    assert len(server.talks) == 1
-    for result in ("answered", "not_taken"):
-        assert f'qwen_camera_duplex_questions_total{{result="{result}"}} 1.0' in text
 
 
 @pytest.mark.slow

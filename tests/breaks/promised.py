@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from tests.breaks.cases import Break
 
-_DUPLEX = "A spoken question over a model server's duplex interface leaves nothing there"
-
 PROMISED = (
     Break(
         "The picture of an answer is seen by its own session alone",
@@ -72,76 +70,12 @@ PROMISED = (
         "engines/speech/test_realtime.py::test_where_it_is_not_offered",
     ),
     Break(
-        "A question over a model server's socket for video leaves nothing there",
+        "Answers are spoken only to a person who wants it",
         "the connection stays open",
         "server/engines/openai/bounded_socket.py",
-        "                socket.transport.abort()\n                await socket.wait_closed()\n",
-        "                pass\n",
-        "engines/openai/test_answer_socket.py::test_leaving_ends_it_at_once",
-    ),
-    Break(
-        "A question over a model server's socket for video leaves nothing there",
-        "any server is called",
-        "server/engines/openai/engine.py",
-        "(self._sockets and server.status.model and server.speech_out.omni)",
-        "(self._sockets and server.status.model)",
-        "engines/openai/test_answer_socket.py::test_where_it_is_not_known_to_be_nobody_calls_it",
-    ),
-    Break(
-        "A question over a model server's socket for video leaves nothing there",
-        "its messages have no bound",
-        "server/engines/openai/bounded_socket.py",
-        "        if self._count > most.messages:\n",
-        "        if False:\n",
-        "engines/openai/test_answer_socket.py::test_a_server_that_never_ends",
-    ),
-    Break(
-        _DUPLEX,
-        "its session is left open",
-        "server/engines/openai/bounded_socket.py",
-        "                if self._farewell is not None:\n",
-        "                if False:\n",
-        "engines/openai/test_answer_socket.py::test_leaving_ends_it_at_once",
-    ),
-    Break(
-        _DUPLEX,
-        "its session is told nothing that arrives",
-        "server/engines/openai/bounded_socket.py",
-        "            await socket.send(_json(words))\n",
+        "            socket.transport.abort()\n            await socket.wait_closed()\n",
         "            pass\n",
-        "engines/openai/test_answer_socket.py::test_two_people_share_nothing_there",
-    ),
-    Break(
-        _DUPLEX,
-        "it is on by default",
-        "server/engines/openai/engine.py",
-        "        duplex_socket: bool = False,\n",
-        "        duplex_socket: bool = True,\n",
-        "engines/openai/test_answer_socket.py::test_where_it_is_not_known_to_be_nobody_calls_it",
-    ),
-    Break(
-        _DUPLEX,
-        "typed questions with sound go there",
-        "server/engines/openai/duplex.py",
-        "            and request.sound_is_question\n",
-        "",
-        "engines/openai/test_duplex.py::test_nothing_but_spoken_questions_goes_there",
-    ),
-    Break(
-        _DUPLEX,
-        "a session that takes no pictures gets them",
-        "server/engines/openai/duplex.py",
-        '            if not _sees(event.get("session")):\n',
-        "            if False:\n",
-        "engines/openai/test_duplex.py::test_a_session_that_takes_no_pictures_gets_none",
-    ),
-    Break(
-        _DUPLEX,
-        "sound has no bound",
-        "server/engines/openai/bounded_socket.py",
-        "        if self._spent > most.total_bytes:\n",
-        "        if False:\n",
-        "engines/openai/test_duplex.py::test_sound_without_an_end",
+        "engines/speech/test_synthesis_socket.py::test_leaving_closes_the_socket_at_once",
     ),
     Break(
         "A microphone is heard only while its person wants it",

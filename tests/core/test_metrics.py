@@ -41,8 +41,6 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "generations_dropped": ("counter", ()),
     "cancellations": ("counter", ("reason",)),
     "engine_retries": ("counter", ("reason",)),
-    "video_streams": ("counter", ("result",)),
-    "duplex_questions": ("counter", ("result",)),
     "tokens": ("counter", ("direction",)),
     "visual_tokens": ("counter", ()),
     "visual_tokens_saved": ("counter", ()),

@@ -92,8 +92,6 @@ class FakeEngine:
         self.fail_at = fail_at
         self.fail_with = fail_with
         self.finish_reason = finish_reason
-        # Its answers come over a socket for streamed video.
-        self.streamed = False
         self.usage = usage if usage is not None else Usage(10, 3, None)
         self.capabilities = capabilities if capabilities is not None else Capabilities()
         self.ready = ready
@@ -154,7 +152,7 @@ class FakeEngine:
                 if chunk is not None:
                     yield chunk
             whole = True
-            yield Finished(self.finish_reason, self.usage, streamed=self.streamed)
+            yield Finished(self.finish_reason, self.usage)
         finally:
             self.aborted += not whole
             if self.slow_close is not None:

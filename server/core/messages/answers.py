@@ -51,8 +51,6 @@ class FramesSent(StrEnum):
     VIDEO = "video"
     # As pictures, because it refused the video
     REFUSED = "refused"
-    # As pictures over a model server's own socket
-    STREAMED = "streamed"
 
 
 class AnswerSpeech(StrEnum):

@@ -6,13 +6,12 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import (
-    ConnectionClosed,
     InvalidHandshake,
     InvalidStatus,
     WebSocketException,
@@ -25,8 +24,6 @@ from server.engines.openai.bounded_http import read_json
 _MESSAGES_AT_A_TIME = 64
 # A message costs time, however small it is: it counts for at least so many bytes.
 _LEAST_MESSAGE = 64
-# The longest that a server which is left is waited for, so that it hears the last words
-_LEAVING_SECONDS = 0.25
 # Statuses of servers without this address; uvicorn answers 403 to a socket at an unknown one.
 _NOT_OFFERED = (400, 403, 404, 405, 426, 501)
 
@@ -69,10 +66,7 @@ class _Connect(connect):
 
 
 class BoundedSocket:
-    """One server's socket: `address` is its base address, `path` the one below it.
-
-    `farewell`: sent before each connection is left, to a server that keeps something after its end.
-    """
+    """One server's socket: `address` is its base address, `path` the one below it."""
 
     def __init__(
         self,
@@ -82,12 +76,10 @@ class BoundedSocket:
         api_key: str,
         connect_seconds: float,
         bounds: SocketBounds,
-        farewell: Mapping[str, Any] | None = None,
     ) -> None:
         self._errors = errors
         self._connect_seconds = connect_seconds
         self._bounds = bounds
-        self._farewell = farewell
         self._url = address.replace("http", "ws", 1) + path
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         # It logs messages at lower levels.
@@ -123,21 +115,9 @@ class BoundedSocket:
         try:
             yield Exchange(socket, self._errors, self._bounds)
         finally:
-            try:
-                if self._farewell is not None:
-                    await _say_farewell(socket, self._farewell)
-            finally:
-                # No closing handshake: it stops the work there at once, and holds nobody up.
-                socket.transport.abort()
-                await socket.wait_closed()
-
-
-async def _say_farewell(socket: ClientConnection, words: Mapping[str, Any]) -> None:
-    """Send the last message, and wait for the server's end of the connection: what is aborted may be lost."""
-    with suppress(ConnectionClosed, TimeoutError):
-        async with asyncio.timeout(_LEAVING_SECONDS):
-            await socket.send(_json(words))
-            await socket.close()
+            # No closing handshake: it stops the work there at once, and holds nobody up.
+            socket.transport.abort()
+            await socket.wait_closed()
 
 
 class Exchange:
@@ -154,7 +134,7 @@ class Exchange:
 
     async def put(self, message: Mapping[str, Any]) -> None:
         """Send a message as JSON. Raises ConnectionClosed."""
-        await self._socket.send(_json(message))
+        await self._socket.send(json.dumps(message, separators=(",", ":")))
 
     async def next(self) -> dict[str, Any] | bytes:
         """Return the next event, or the bytes of a binary message.
@@ -195,7 +175,3 @@ class Exchange:
         if event.get("type") == "error" or event.get("error"):
             raise self._errors.of_status(upstream.event_status(event.get("error")))
         return event
-
-
-def _json(message: Mapping[str, Any]) -> str:
-    return json.dumps(message, separators=(",", ":"))

@@ -21,9 +21,7 @@ from server.engines.base import (
     EngineStatus,
     Finished,
 )
-from server.engines.hearing import checked
 from server.engines.openai import upstream
-from server.engines.openai.answer_socket import AnswerSocket, NotTaken
 from server.engines.openai.asking import asked
 from server.engines.openai.chat_client import (
     TAIL_SECONDS,
@@ -35,13 +33,11 @@ from server.engines.openai.chat_request import (
     RequestFields,
 )
 from server.engines.openai.chat_stream import BrokenStream, read_event
-from server.engines.openai.duplex import Duplex
 from server.engines.openai.known_server import KnownServer
 from server.engines.openai.retry import Fault, Reason
 from server.engines.openai.sender import Media, Opened, Sender
 from server.engines.openai.session_key import REQUEST_HEADER, SESSION_HEADER
 from server.engines.openai.spoken_answer import SpokenAnswer
-from server.engines.openai.video_stream import VideoStream
 from server.engines.reply import Reply, attempts
 from server.engines.thinking import Mode, Thinking, ThinkingLimits
 
@@ -57,9 +53,7 @@ class OpenAIEngine:
     asked for and not its list of models. `session_key` makes the session's name, which goes with
     each question beside the request's own; None: neither does. `on_retry` gets the reason of each
     request that is sent again, and `on_busy` is called when the server refuses one since it has
-    enough to do. `video_socket`: vLLM-Omni's socket for streamed video is tried where it may be there,
-    and `on_streamed` gets true for each such question that was answered there, else false; so do
-    `duplex_socket` and `on_duplex` for spoken questions. `transport` replaces the network, in tests.
+    enough to do. `transport` replaces the network, in tests.
     """
 
     def __init__(
@@ -79,10 +73,6 @@ class OpenAIEngine:
         session_key: Callable[[str], str] | None = None,
         on_retry: Callable[[Reason], None] = lambda _: None,
         on_busy: Callable[[], None] = lambda: None,
-        video_socket: bool = False,
-        on_streamed: Callable[[bool], None] = lambda _: None,
-        duplex_socket: bool = False,
-        on_duplex: Callable[[bool], None] = lambda _: None,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         self.name = name
@@ -104,25 +94,6 @@ class OpenAIEngine:
             on_other_model=self._thinking.forget,
         )
         self._sender = Sender(self._client, self._server, self._fields, self._thinking, model)
-        secret = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
-        sockets: list[tuple[type[AnswerSocket], bool, Callable[[bool], None]]] = [
-            (Duplex, duplex_socket, on_duplex),
-            (VideoStream, video_socket, on_streamed),
-        ]
-        self._sockets = [
-            kind(
-                name,
-                self._server.address,
-                secret,
-                voice=voice,
-                temperature=temperature,
-                limits=self._limits,
-                too_slow=self._too_slow,
-                on_result=on_result,
-            )
-            for kind, wanted, on_result in sockets
-            if wanted
-        ]
         # Answers in work
         self._answering = 0
 
@@ -175,13 +146,6 @@ class OpenAIEngine:
         """
         self._answering += 1
         try:
-            try:
-                async with aclosing(self._streamed(request, deadline, due)) as chunks:
-                    async for chunk in chunks:
-                        yield chunk
-                return
-            except NotTaken:
-                pass  # It goes to the chat interface.
             media = Media(request)
             names = self._names(request, repeat)
             asking = attempts(
@@ -192,32 +156,6 @@ class OpenAIEngine:
                     yield chunk
         finally:
             self._answering -= 1
-
-    async def _streamed(
-        self, request: EngineRequest, deadline: float, due: float | None
-    ) -> AsyncGenerator[Chunk, None]:
-        """Ask over the first socket that takes the question. Raises NotTaken before anything else."""
-        server = self._server
-        abilities = server.status.capabilities
-        # Of servers with another interface it is known that they have no such socket.
-        if not (self._sockets and server.status.model and server.speech_out.omni):
-            raise NotTaken
-        request = checked(request, abilities.audio_in)
-        request = dataclasses.replace(request, speak=request.speak and abilities.speech_out)
-        socket = next((one for one in self._sockets if one.takes(request)), None)
-        if socket is None:
-            raise NotTaken
-        asking = socket.answer(
-            request,
-            model=server.status.model,
-            most=abilities.max_pictures,
-            tokens=server.control_tokens,
-            deadline=deadline,
-            due=due,
-        )
-        async with aclosing(asking) as chunks:
-            async for chunk in chunks:
-                yield chunk
 
     async def _attempt(
         self,

@@ -81,11 +81,6 @@ class SpeechOut:
         """Learn the paths of the server's interface; none where it does not show them."""
         self._offered = not _SPEAKING_PATHS.isdisjoint(paths)
 
-    @property
-    def omni(self) -> bool:
-        """True for a model of a family that speaks, behind a server whose interface has speech: vLLM-Omni."""
-        return self._able and self._offered is True
-
     def heard(self) -> None:
         """Note sound that nobody asked for: the server speaks unless it is asked for text alone."""
         self._heard = True

@@ -309,8 +309,6 @@ class AnswerSink:
     def _sent_as(self, result: Result) -> wire.FramesSent | None:
         if not self._frames:
             return None
-        if result.streamed:
-            return wire.FramesSent.STREAMED
         if self._video:
             return wire.FramesSent.REFUSED if result.video_refused else wire.FramesSent.VIDEO
         return wire.FramesSent.PICTURES

@@ -273,7 +273,7 @@ class RequestBuilder:
         if result.left_out:
             self._history.leave_out(result.left_out)
         sent = request.turns[result.left_out :]
-        if result.video_refused or result.streamed:
+        if result.video_refused:
             request = replace(request, video=False)
         if result.sound_refused:
             request = replace(request, sound=None)

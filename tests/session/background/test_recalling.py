@@ -199,9 +199,6 @@ async def test_an_engine_of_videos_gets_the_past_as_one() -> None:
         _, response = await ask(one, "What just happened?")
         assert (engine.requests[-1].video, len(engine.requests[-1].earlier)) == (False, 2)
         assert response["frames_sent"] == "pictures"
-        engine.streamed = True
-        _, response = await ask(one, "What just happened?")
-        assert response["frames_sent"] == "streamed"
 
 
 async def test_nothing_is_kept_unless_the_person_wants_it() -> None:
