@@ -6,18 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.catalogue.geometry import QWEN2_VL, QWEN3_VL
-from server.core.frames import Geometry
-from server.vision.media import (
-    FRAME_MAX_TOKENS,
-    FRAME_MIN_TOKENS,
-    MAX_FRAMES,
-    MIN_FRAMES,
-    frame_indices,
-    frame_size,
-    smart_nframes,
-    video_tokens,
-)
+from server.vision.media import MAX_FRAMES, MIN_FRAMES, smart_nframes
 
 
 @pytest.mark.parametrize(
@@ -52,9 +41,6 @@ def test_the_number_is_even_and_bounded(
     count = smart_nframes(total, video_fps, fps=fps, max_frames=most)
     assert MIN_FRAMES <= count <= min(total, most)
     assert count % 2 == 0
-    indices = frame_indices(total, count)
-    assert (indices[0], indices[-1], len(indices)) == (0, total - 1, count)
-    assert list(indices) == sorted(set(indices))
 
 
 def test_a_number_that_is_asked_for_is_made_even() -> None:
@@ -89,71 +75,3 @@ def test_what_can_not_be_is_refused_with_what_is_allowed(
         return
     with pytest.raises(ValueError, match=says):
         smart_nframes(*arguments, **options)
-
-
-def test_which_frames() -> None:
-    """The ends are always among them."""
-    assert frame_indices(10, 4) == (0, 3, 6, 9)
-    assert frame_indices(4, 4) == (0, 1, 2, 3)
-    assert frame_indices(9, 1) == (0,)
-    for total, count in ((4, 5), (0, 0), (4, 0)):
-        with pytest.raises(ValueError, match=f"{count} of {total} frames were asked for"):
-            frame_indices(total, count)
-
-
-@pytest.mark.parametrize(
-    ("height", "width", "count", "geometry", "size"),
-    [
-        (720, 1280, 8, QWEN2_VL, (560, 1008)),
-        (720, 1280, 768, QWEN2_VL, (336, 644)),
-        (480, 640, 4, QWEN2_VL, (476, 644)),
-        (90, 160, 8, QWEN2_VL, (252, 448)),
-        (1080, 1920, 16, QWEN3_VL, (640, 1152)),
-        (720, 1280, 400, QWEN3_VL, (576, 1024)),
-        # Here a fraction of a pixel decides.
-        (1400, 1449, 414, QWEN3_VL, (736, 768)),
-    ],
-)
-def test_published_sizes_of_frames(
-    height: int, width: int, count: int, geometry: Geometry, size: tuple[int, int]
-) -> None:
-    """The more frames, the smaller each."""
-    assert frame_size(height, width, count, geometry) == size
-
-
-@given(
-    st.integers(100, 4_000),
-    st.integers(100, 4_000),
-    st.integers(2, MAX_FRAMES),
-    st.sampled_from([QWEN2_VL, QWEN3_VL]),
-    st.integers(1_000, 120_000),
-)
-def test_a_video_costs_what_was_allowed(
-    height: int, width: int, count: int, geometry: Geometry, tokens: int
-) -> None:
-    """Or the least that frames can have, where there are too many for it."""
-    high, wide = frame_size(height, width, count, geometry, tokens=tokens)
-    assert high % geometry.factor == wide % geometry.factor == 0
-    rows, columns = high // geometry.factor, wide // geometry.factor
-    assert rows * columns <= FRAME_MAX_TOKENS
-    # A picture enlarged to the minimum is rounded up on both sides.
-    least = (rows - 1) * (columns - 1) < FRAME_MIN_TOKENS
-    assert least or rows * columns <= tokens / count * 2
-
-
-def test_tokens_go_by_pairs() -> None:
-    """An odd last frame counts as a pair: measured with vLLM, 448x252 is 144 a pair."""
-    assert [video_tokens(252, 448, count, QWEN2_VL) for count in (1, 2, 3, 8)] == [
-        144,
-        144,
-        288,
-        576,
-    ]
-
-
-def test_nonsense_sizes_are_refused() -> None:
-    """With what was given."""
-    with pytest.raises(ValueError, match="0 frames for 5 tokens were asked for"):
-        frame_size(10, 10, 0, QWEN2_VL, tokens=5)
-    with pytest.raises(ValueError, match="each side must be at least 1"):
-        frame_size(0, 10, 4, QWEN2_VL)
