@@ -1,9 +1,10 @@
 """A repository on a Hugging Face hub: its files with their checksums, and one of them fetched with
 resuming.
 
-Through huggingface_hub, which knows tokens, proxies, mirrors (HF_ENDPOINT) and retries. Its own
-download into a folder throws a file's first part away when it is interrupted (from 2.0 on), and a
-shard has gigabytes; so its `http_get` is called here with what is there already.
+Through huggingface_hub, which knows tokens, proxies, mirrors (HF_ENDPOINT) and retries. Its
+`snapshot_download` (2.4.0) throws a shard's first part away when it is interrupted, keeps content
+that is not what the hub says, and returns a folder that is not whole as good while the hub fails;
+so its `http_get` is called here with what is there already.
 """
 
 from __future__ import annotations

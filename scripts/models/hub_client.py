@@ -15,10 +15,9 @@ from collections.abc import Callable, Iterator
 import httpx2
 from huggingface_hub import close_session, constants, get_session, set_client_factory
 
-from scripts.models.hub_transport import PoolTransport
 from server.fetch import network
 from server.fetch.fetcher import shown
-from server.fetch.network import FetchError
+from server.fetch.network import FetchError, Network
 
 # Largest response about a repository: names, sizes and checksums of its files. The files have the
 # announced sizes.
@@ -68,8 +67,8 @@ class Guarded(httpx2.BaseTransport):
         self._api = f"{url.path.rstrip('/')}/api/"
         self._lock = threading.Lock()
         # By proxy, and whether they are for the hub itself: made when they are needed
-        self._lasting: dict[tuple[str, bool], PoolTransport] = {}
-        self._passing: list[PoolTransport] = []
+        self._lasting: dict[tuple[str, bool], _Transport] = {}
+        self._passing: list[_Transport] = []
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         url = request.url
@@ -104,7 +103,7 @@ class Guarded(httpx2.BaseTransport):
             extensions=answer.extensions,
         )
 
-    def _transport(self, url: httpx2.URL, own: bool, seconds: float | None) -> PoolTransport:
+    def _transport(self, url: httpx2.URL, own: bool, seconds: float | None) -> _Transport:
         refused: Callable[[str], str | None] = network.refused
         proxy = _proxy(url)
         if proxy:
@@ -116,15 +115,33 @@ class Guarded(httpx2.BaseTransport):
         with self._lock:
             if seconds is not None:
                 # One with an end in time is for one request.
-                self._passing.append(PoolTransport(refused, seconds, proxy))
+                self._passing.append(_Transport(refused, seconds, proxy))
                 return self._passing[-1]
             if (proxy, own) not in self._lasting:
-                self._lasting[proxy, own] = PoolTransport(refused, None, proxy)
+                self._lasting[proxy, own] = _Transport(refused, None, proxy)
             return self._lasting[proxy, own]
 
     def close(self) -> None:
         for transport in (*self._lasting.values(), *self._passing):
             transport.close()
+
+
+class _Transport(httpx2.HTTPTransport):
+    """Connections to addresses that are not `refused`, through `proxy` unless it is empty.
+
+    `seconds` is all that they may take; None: no end.
+    """
+
+    def __init__(
+        self, refused: Callable[[str], str | None], seconds: float | None, proxy: str
+    ) -> None:
+        trust = network.trusted()
+        through = httpx2.Proxy(proxy) if proxy else None
+        if through is not None and through.url.scheme == "https":
+            through.ssl_context = trust
+        super().__init__(verify=trust, proxy=through)
+        # httpx2 takes no network of ours; its pool reads this one for each new connection.
+        self._pool._network_backend = Network(refused=refused, seconds=seconds)
 
 
 class _Bounded(httpx2.SyncByteStream):
