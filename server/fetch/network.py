@@ -1,4 +1,4 @@
-"""Connections to public addresses only, each with an end in time, for httpcore2.
+"""Connections to addresses that are allowed, public ones unless somebody says otherwise, for httpcore2.
 
 No name from outside leads to this machine, its networks or its cloud.
 """
@@ -6,12 +6,12 @@ No name from outside leads to this machine, its networks or its cloud.
 from __future__ import annotations
 
 import ipaddress
-import queue
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
@@ -33,6 +33,14 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _SPECIAL = tuple(ipaddress.IPv4Network(text) for text in ("192.0.0.0/24", "192.88.99.0/24"))
 # Metadata services of clouds that are not link-local: Azure, Alibaba
 _METADATA = tuple(ipaddress.ip_address(text) for text in ("168.63.129.16", "100.100.100.200"))
+# Those at private addresses (AWS, Google, Oracle, Scaleway): what answers there gives its machine's credentials away.
+_METADATA_V6 = tuple(
+    ipaddress.IPv6Network(text)
+    for text in ("fd00:ec2::/32", "fd20:ce::254", "fd00:c1::a9fe:a9fe", "fd00:42::42")
+)
+# Kinds of addresses of one's own networks and machine, and a kind of its own: behind a provider's NAT, and in VPNs
+_OWN = frozenset({"loopback", "private"})
+_SHARED = ipaddress.IPv4Network("100.64.0.0/10")
 
 
 class FetchError(Exception):
@@ -47,15 +55,27 @@ class FetchError(Exception):
         self.message = message
 
 
-def refused(text: str) -> str | None:
-    """Name the kind of an address that nothing may be fetched from; None for a public one."""
+class RefusedAddress(FetchError):
+    """A name leads to an address that nothing may be fetched from."""
+
+
+def refused(text: str, *, private: bool = False) -> str | None:
+    """Name the kind of an address that nothing may be fetched from; None for a public one.
+
+    `private`: one's own networks and this machine are allowed, link-local addresses and metadata
+    services are not.
+    """
     try:
         address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
         return "no IP"
-    if isinstance(address, IPv6Address):
-        return _refused_v6(address)
-    return _refused_v4(address)
+    kind = _refused_v6(address) if isinstance(address, IPv6Address) else _refused_v4(address)
+    if kind is None or not private:
+        return kind
+    if any(address in net for net in _METADATA_V6):
+        return "metadata"
+    allowed = kind in _OWN or (kind == "special" and address in _SHARED)
+    return None if allowed else kind
 
 
 def _kind(address: IPv4Address | IPv6Address, private: bool) -> str | None:
@@ -128,6 +148,32 @@ def resolve(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
+def look_up(host: str, port: int, resolve: Resolve = resolve) -> Future[list[str]]:
+    """Look a name up in a thread of its own: one that hangs takes no thread of a pool, and no end waits for it."""
+    found: Future[list[str]] = Future()
+    found.set_running_or_notify_cancel()
+
+    def ask() -> None:
+        try:
+            found.set_result(resolve(host, port))
+        except (OSError, UnicodeError) as error:
+            found.set_exception(error)
+
+    threading.Thread(target=ask, name="look-up", daemon=True).start()
+    return found
+
+
+def check(host: str, address: str, refused: Callable[[str], str | None]) -> None:
+    """Raises RefusedAddress for an address of `host` that is refused."""
+    kind = refused(address)
+    if kind is not None:
+        what = address if host == address else f"{host} ({address})"
+        raise RefusedAddress(
+            f"Nothing is fetched from {what}: a {kind} address. Only public ones are connected to; fetch it by other"
+            " means, and give the path."
+        )
+
+
 class Network(NetworkBackend):
     """A network that looks a name up once, connects to an address that was checked, and checks the
     other end again.
@@ -161,7 +207,7 @@ class Network(NetworkBackend):
         options = list(socket_options or ())
         addresses = self._look_up(host, port, self.left(timeout, httpcore2.ConnectTimeout))
         for address in addresses:
-            self._check(host, address)
+            check(host, address, self._refused)
         tried = addresses[:MAX_ADDRESSES]
         for number, address in enumerate(tried, 1):
             try:
@@ -177,7 +223,7 @@ class Network(NetworkBackend):
                     raise
                 continue
             try:
-                self._check(host, str(stream.get_extra_info("server_addr")[0]))
+                check(host, str(stream.get_extra_info("server_addr")[0]), self._refused)
             except OSError:
                 stream.close()
                 raise httpcore2.ConnectError(f"{host} hung up at once") from None
@@ -207,36 +253,14 @@ class Network(NetworkBackend):
             raise late("the time is up")
         return left if timeout is None else min(timeout, left)
 
-    def _check(self, host: str, address: str) -> None:
-        kind = self._refused(address)
-        if kind is not None:
-            what = address if host == address else f"{host} ({address})"
-            raise FetchError(
-                f"Nothing is fetched from {what}: a {kind} address. Only public ones are connected to; fetch it by other"
-                " means, and give the path."
-            )
-
     def _look_up(self, host: str, port: int, seconds: float | None) -> list[str]:
-        """Look a name up in a thread of its own, because nothing else ends a look-up in time.
-
-        Raises httpcore2's errors.
-        """
-        answer: queue.SimpleQueue[list[str] | OSError | UnicodeError] = queue.SimpleQueue()
-
-        def ask() -> None:
-            try:
-                answer.put(self._resolve(host, port))
-            except (OSError, UnicodeError) as error:
-                answer.put(error)
-
-        threading.Thread(target=ask, name="look-up", daemon=True).start()
+        """Raises httpcore2's errors."""
         try:
-            found = answer.get(timeout=seconds)
-        except queue.Empty:
+            return look_up(host, port, self._resolve).result(seconds)
+        except TimeoutError:
             raise httpcore2.ConnectTimeout(f"looking up {host} took too long") from None
-        if not isinstance(found, list):
+        except (OSError, UnicodeError):
             raise httpcore2.ConnectError(f"{host} was not found") from None
-        return found
 
 
 class _Stream(NetworkStream):

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import ssl
-import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import httpcore2
@@ -27,15 +25,6 @@ MAX_ADDRESSES = 4
 _PIECE = 8 * 1024
 # Bytes of an answer's head, with all interim answers before it. Reading 64 KiB of them took 0.14 s.
 MOST_HEAD = 16 * 1024
-Resolve = Callable[[str, int], Awaitable[list[str]]]
-# Kinds of addresses that private = true allows, and a kind of its own: behind a provider's NAT, and in VPNs
-_PRIVATE = frozenset({"loopback", "private"})
-_SHARED = ipaddress.IPv4Network("100.64.0.0/10")
-# In clouds (AWS, Google, Oracle, Scaleway): what answers there gives its machine's credentials away.
-_METADATA_V6 = tuple(
-    ipaddress.IPv6Network(text)
-    for text in ("fd00:ec2::/32", "fd20:ce::254", "fd00:c1::a9fe:a9fe", "fd00:42::42")
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,56 +36,6 @@ class Outcome:
     status: int = 0
     # Seconds that the receiver asks for
     pause: float = 0.0
-
-
-class _RefusedAddress(Exception):
-    """The receiver's name leads where nothing may be sent."""
-
-
-def refused(text: str, *, private: bool) -> str | None:
-    """Name the kind of an address that nothing is sent to; None for an allowed one.
-
-    `private`: one's own networks and this machine are allowed, link-local addresses and metadata
-    services are not.
-    """
-    kind = network.refused(text)
-    if kind in (None, "no IP") or not private:
-        return kind
-    address = ipaddress.ip_address(text.partition("%")[0])
-    if any(address in net for net in _METADATA_V6):
-        return "metadata"
-    allowed = kind in _PRIVATE or (kind == "special" and address in _SHARED)
-    return None if allowed else kind
-
-
-async def resolve(host: str, port: int) -> list[str]:
-    """Return the addresses of a name, or the address itself in its usual form. Raises OSError, UnicodeError.
-
-    In a thread of its own: one that hangs takes no thread of a pool, and no end waits for it.
-    """
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[list[str]] = loop.create_future()
-
-    def settle(found: list[str] | OSError | UnicodeError) -> None:
-        if answer.done():
-            return
-        if isinstance(found, list):
-            answer.set_result(found)
-        else:
-            answer.set_exception(found)
-
-    def ask() -> None:
-        found: list[str] | OSError | UnicodeError
-        try:
-            found = network.resolve(host, port)
-        except (OSError, UnicodeError) as error:
-            found = error
-        # The loop may have ended meanwhile.
-        with suppress(RuntimeError):
-            loop.call_soon_threadsafe(settle, found)
-
-    threading.Thread(target=ask, name="look-up", daemon=True).start()
-    return await answer
 
 
 class _BoundedStream(AsyncNetworkStream):
@@ -138,8 +77,8 @@ class _CheckedNetwork(AsyncNetworkBackend):
     The other end of the connection is checked once more.
     """
 
-    def __init__(self, private: bool, resolve: Resolve) -> None:
-        self._private = private
+    def __init__(self, private: bool, resolve: network.Resolve) -> None:
+        self._refused = partial(network.refused, private=private)
         self._resolve = resolve
         self._backend = AnyIOBackend()
 
@@ -152,11 +91,12 @@ class _CheckedNetwork(AsyncNetworkBackend):
         socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
     ) -> AsyncNetworkStream:
         try:
-            addresses = await self._resolve(host, port)
+            found = network.look_up(host, port, self._resolve)
+            addresses = await asyncio.wrap_future(found)
         except (OSError, UnicodeError):
             raise httpcore2.ConnectError("its name was not found") from None
         for address in addresses:
-            self._check(address)
+            network.check(host, address, self._refused)
         for address in addresses[:MAX_ADDRESSES]:
             try:
                 stream = await self._backend.connect_tcp(
@@ -165,7 +105,7 @@ class _CheckedNetwork(AsyncNetworkBackend):
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout):
                 continue
             try:
-                self._check(str(stream.get_extra_info("server_addr")[0]))
+                network.check(host, str(stream.get_extra_info("server_addr")[0]), self._refused)
             except BaseException:
                 await stream.aclose()
                 raise
@@ -178,21 +118,17 @@ class _CheckedNetwork(AsyncNetworkBackend):
         timeout: float | None = None,
         socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
     ) -> AsyncNetworkStream:
-        raise _RefusedAddress
+        raise network.RefusedAddress("a socket on this machine")
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
-
-    def _check(self, address: str) -> None:
-        if refused(address, private=self._private) is not None:
-            raise _RefusedAddress
 
 
 @dataclass(slots=True)
 class Sender:
     """Sends, one connection each time. `resolve` looks names up."""
 
-    resolve: Resolve = resolve
+    resolve: network.Resolve = network.resolve
     seconds: float = ATTEMPT_SECONDS
     # Authorities by the names of webhooks
     _trusted: dict[str, ssl.SSLContext] = field(default_factory=dict)
@@ -205,7 +141,7 @@ class Sender:
         try:
             async with asyncio.timeout(self.seconds):
                 return await self._ask(webhook, headers, body)
-        except _RefusedAddress:
+        except network.RefusedAddress:
             return Outcome(Verdict.AGAIN, Trouble.ADDRESS)
         except (TimeoutError, httpcore2.TimeoutException):
             return Outcome(Verdict.AGAIN, Trouble.TIMEOUT)
