@@ -1,6 +1,6 @@
-"""Small breaks, one or more for each promise of SECURITY.md, and the tests that notice them.
+"""Promises, and small breaks of each that its tests have to notice: tests/**/promises.toml.
 
-`python -m tests.breaks` applies each to a copy of the tree and runs its test, which has to fail.
-That takes about half an hour, so .ci/nightly runs it; tests/project/test_breaks.py holds in every
-run that the breaks still fit the tree.
+`python -m tests.breaks` applies each break to a copy of the tree and runs its test. All take about
+half an hour, so .ci/nightly runs them, and .ci/run a few by chance; tests/project/test_breaks.py
+holds in every run that the breaks still fit the tree.
 """

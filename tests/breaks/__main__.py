@@ -1,23 +1,33 @@
-"""Break each promise of SECURITY.md in a copy, and see that its test fails."""
+"""Break each promise in a copy of the tree, and see that its test fails."""
 
 from __future__ import annotations
 
 import argparse
+import random
 import sys
 from pathlib import Path
 
-from tests.breaks.cases import Break
-from tests.breaks.promises import promise_of
+from tests.breaks.promises import Break, breaks, page, promises
 from tests.breaks.runner import Outcome, copied_tree, try_break, try_unbroken
-from tests.breaks.table import BREAKS
+
+_WORDS = {promise.id: " ".join(promise.promise.split()) for promise in promises()}
 
 
 def main() -> int:
     given = arguments()
-    chosen = [one for one in BREAKS if wanted(one, given.name) and not (given.quick and one.slow)]
+    if given.page:
+        print(page(), end="")
+        return 0
+    fast = given.quick or given.sample
+    chosen = [one for one in breaks() if wanted(one, given.name) and not (fast and one.slow)]
     if not chosen:
         print("No break has these words. --list shows all.", file=sys.stderr)
         return 2
+    if given.sample:
+        seed = random.randrange(1_000_000) if given.seed is None else given.seed
+        number = min(given.sample, len(chosen))
+        print(f"{number} of {len(chosen)} breaks; again: --sample {number} --seed {seed}\n")
+        chosen = random.Random(seed).sample(chosen, number)
     if given.list:
         show(chosen)
         return 0
@@ -33,17 +43,20 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="show the breaks and run nothing")
     parser.add_argument("--quick", action="store_true", help="leave out slow tests")
     parser.add_argument("--control", action="store_true", help="run each test unbroken first")
+    parser.add_argument("--sample", type=int, metavar="N", help="choose N by chance, no slow ones")
+    parser.add_argument("--seed", type=int, help="make the choice of --sample again")
+    parser.add_argument("--page", action="store_true", help="print the promises as Markdown")
     return parser.parse_args()
 
 
 def wanted(one: Break, names: list[str]) -> bool:
-    texts = (promise_of(one.row), one.name, one.file, one.test)
+    texts = (_WORDS[one.promise], one.name, one.at, one.test)
     return not names or any(name.lower() in text.lower() for name in names for text in texts)
 
 
 def show(chosen: list[Break]) -> None:
     for one in chosen:
-        print(f"{one.row} | {one.what} | {one.test}{' (slow)' if one.slow else ''}")
+        print(f"{one.promise} | {one.what} | {one.test}{' (slow)' if one.slow else ''}")
 
 
 def control(chosen: list[Break], copy: Path) -> bool:
@@ -60,11 +73,11 @@ def control(chosen: list[Break], copy: Path) -> bool:
 
 
 def run(chosen: list[Break], copy: Path) -> int:
-    print("| row | break | test | result | seconds |\n|---|---|---|---|---|")
+    print("| promise | break | test | result | seconds |\n|---|---|---|---|---|")
     good = True
     for one in chosen:
         outcome = try_break(one, copy)
-        cells = (one.row, one.what, one.test, outcome.result.value, f"{outcome.seconds:.0f}")
+        cells = (one.promise, one.what, one.test, outcome.result.value, f"{outcome.seconds:.0f}")
         print(f"| {' | '.join(cells)} |", flush=True)
         good = explained(outcome) and good
     return 0 if good else 1

@@ -17,7 +17,7 @@ from enum import Enum
 from pathlib import Path
 
 from server.processes import keeper
-from tests.breaks.cases import ROOT, Break, pytest_id, write
+from tests.breaks.promises import ROOT, Break
 
 # prctl(2)
 _SET_CHILD_SUBREAPER = 36
@@ -70,11 +70,22 @@ def copied_tree() -> Iterator[Path]:
 
 def try_break(one: Break, copy: Path) -> Outcome:
     """Run the break's test on the broken copy; the copy is whole again afterwards."""
-    before = one.apply(copy)
+    path = copy / one.file
+    whole = path.read_text(encoding="utf-8")
     try:
+        _write(path, one.broken(whole))
         return _run(one.test, copy, one.slow, broken=True)
     finally:
-        write(copy / one.file, before)
+        _write(path, whole)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file whose compiled form, if any, goes: two texts of one second and one size look the
+    same to Python.
+    """
+    path.write_text(text, encoding="utf-8")
+    for compiled in path.parent.glob(f"__pycache__/{path.stem}.*.pyc"):
+        compiled.unlink()
 
 
 def try_unbroken(test: str, copy: Path, slow: bool) -> Outcome:
@@ -89,7 +100,7 @@ def _run(test: str, copy: Path, slow: bool, broken: bool) -> Outcome:
     # Into a file: what is left of a test may hold a pipe open.
     with tempfile.TemporaryFile("w+") as said:
         process = subprocess.Popen(
-            [*command, "--tb=short", "--show-capture=no", pytest_id(test, copy)],
+            [*command, "--tb=short", "--show-capture=no", f"tests/{test}"],
             cwd=copy,
             env=environment,
             stdin=subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""Each promise of SECURITY.md has a break that fits the tree, and a test that is to notice it; none is run here."""
+"""Each promise has a break that fits the tree, and a test that is to notice it; none is run here."""
 
 from __future__ import annotations
 
@@ -6,42 +6,124 @@ import ast
 
 import pytest
 
-from tests.breaks.cases import ROOT, has_test
-from tests.breaks.promises import named_tests, promise_of, promises
+from tests.breaks.patterns import Misfit, replace
+from tests.breaks.promises import ROOT, breaks, has_test, page, promises
 from tests.breaks.runner import Result, judge
-from tests.breaks.table import BREAKS
 
 
 def test_every_promise_has_a_break() -> None:
-    """A row that is added to SECURITY.md gets one."""
-    assert len(promises()) > 70
-    assert set(promises()) - {promise_of(one.row) for one in BREAKS} == set()
+    assert len(promises()) > 110
+    assert [promise.id for promise in promises() if not promise.breaks] == []
 
 
 def test_names_are_different() -> None:
-    names = [one.name for one in BREAKS]
-    assert len(set(names)) == len(names)
+    for names in ([one.id for one in promises()], [one.name for one in breaks()]):
+        assert len(set(names)) == len(names)
 
 
 def test_a_break_fits_the_tree() -> None:
-    """Its old text stands in its file once, and Python is still Python afterwards."""
-    texts = {one.file: (ROOT / one.file).read_text(encoding="utf-8") for one in BREAKS}
-    assert [one.name for one in BREAKS if texts[one.file].count(one.old) != 1] == []
-    assert [one.name for one in BREAKS if one.old == one.new] == []
-    for one in BREAKS:
-        if one.file.endswith(".py"):
-            ast.parse(texts[one.file].replace(one.old, one.new), one.name)
+    """Its old piece stands once in its place, and Python is still Python afterwards."""
+    misfits, texts = [], {}
+    for one in breaks():
+        if one.file not in texts:
+            texts[one.file] = (ROOT / one.file).read_text(encoding="utf-8")
+        try:
+            broken = one.broken(texts[one.file])
+            if one.file.endswith(".py"):
+                ast.parse(broken)
+        except (Misfit, SyntaxError) as error:
+            misfits.append(f"{one.name} ({one.at}): {error}")
+        else:
+            assert broken != texts[one.file], one.name
+    assert misfits == []
 
 
-def test_a_breaks_test_is_one_of_its_promise() -> None:
-    """It is there, and SECURITY.md names it, or its whole file, where it makes the promise."""
-    assert [one.name for one in BREAKS if not has_test(one.test)] == []
-    strays = [
-        one.name
-        for one in BREAKS
-        if not {one.test, one.test.partition("::")[0]} & named_tests(promise_of(one.row))
-    ]
-    assert strays == []
+def test_the_tests_are_there() -> None:
+    """Those of promises and those of breaks."""
+    assert [test for one in promises() for test in one.held_by() if not has_test(test)] == []
+
+
+def test_the_page_has_every_promise() -> None:
+    assert [one.id for one in promises() if f"\n**{one.promise.strip()}**\n" not in page()] == []
+
+
+CODE = '''
+LIMIT = 3  # a comment
+
+
+class Door:
+    @property
+    async def opens(self, key: str, *, at: float = 0.0) -> bool:
+        """Ask for the key."""
+        if key not in self.keys:
+            raise Refused("no")
+        elif at < 0:
+            return False
+        self.log(
+            key, at=at,
+            level='info',
+        )
+        return key == self.key and at < 5
+'''
+LOG = "self.log(\n            key, at=at,\n            level='info',\n        )"
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "before", "after"),
+    [
+        # Format and quotes do not count.
+        ("Door.opens", 'self.log(key, at=at, level="info")', "", LOG, ""),
+        (
+            "Door.opens",
+            "key not in self.keys",
+            "no or never",
+            "key not in self.keys",
+            "no or never",
+        ),
+        # What a wildcard has matched comes back.
+        ("Door.opens", 'self.log(___, level="info")', "self.log(___)", LOG, "self.log(key, at=at)"),
+        ("Door.opens", "___ and at < 5", "___", " and at < 5", ""),
+        ("Door.opens", "if at < 0:\n    ___", "", "elif at < 0:\n            return False", ""),
+        (
+            "Door.opens",
+            "async def opens(___a) -> bool:\n    ___b",
+            "def opens(___a) -> bool:\n    ___b",
+            "async ",
+            "",
+        ),
+        # A class, and the file
+        (
+            "Door",
+            "return ___ and at < 5",
+            "return True",
+            "return key == self.key and at < 5",
+            "return True",
+        ),
+        ("", "LIMIT = 3", "LIMIT = 30", "LIMIT = 3", "LIMIT = 30"),
+    ],
+)
+def test_a_piece_is_replaced_by_its_code(
+    name: str, old: str, new: str, before: str, after: str
+) -> None:
+    """Nothing else of the text changes."""
+    changed = replace(CODE, name, old, new)
+    assert ast.dump(ast.parse(changed)) == ast.dump(ast.parse(CODE.replace(before, after)))
+    assert "  # a comment\n" in changed
+
+
+@pytest.mark.parametrize(
+    ("name", "old"),
+    [
+        ("Door.opens", "self.log(key)"),
+        # A value, twice in the function
+        ("Door.opens", "at"),
+        ("Door.opens", "return ___"),
+        ("Window.opens", "self.log(___)"),
+    ],
+)
+def test_a_piece_stands_once_in_its_place(name: str, old: str) -> None:
+    with pytest.raises(Misfit):
+        replace(CODE, name, old, "pass")
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from server.core.errors import QwenCameraError
 from server.features.openai_api import routes as chat_routes
 from server.web import routes as server_routes
 from server.web import whip
-from tests.support.documents import DOCUMENTS, ROOT, anchors, links, quotes, read, tables
+from tests.support.documents import DOCUMENTS, PROMISES, ROOT, anchors, links, quotes, read, tables
 from tests.support.messages import message_modules
 from tests.support.promql import complaints
 
@@ -71,6 +71,7 @@ OTHERS = {
     *("nginx", "openssl", "pip", "promtool", "pytest", "ray", "redis-cli", "rocm-smi", "ss"),
     *("nvidia-smi", "systemctl", "transformers", "ufw", "vllm", "df", "id", "rsync", "git"),
 }
+READ = (*DOCUMENTS, PROMISES)
 PROTOCOL = "docs/protocol.md"
 # Before the program itself.
 BEFORE = {"sudo", "bash", "python", "python3", ".venv/bin/python", "$"}
@@ -110,7 +111,7 @@ def all_words() -> frozenset[str]:
 @functools.cache
 def help_of(script: str) -> str:
     way = ["bash" if script.endswith(".sh") else sys.executable, script]
-    if script.startswith(("benchmarks/", "scripts/bench/", "server/")):
+    if script.startswith(("benchmarks/", "scripts/bench/", "server/", "tests/")):
         module = script.removesuffix(".py").removesuffix("/__main__").replace("/", ".")
         way = [sys.executable, "-m", module]
     done = subprocess.run(
@@ -200,7 +201,7 @@ def routes() -> frozenset[str]:
     return frozenset(re.findall(r'"(/[\w.-]*)', routes_text())) | {"/ws", "/upload"}
 
 
-@pytest.mark.parametrize("document", DOCUMENTS)
+@pytest.mark.parametrize("document", READ)
 def test_links_lead_somewhere(document: str) -> None:
     """To a file of the tree, and to a heading that it has."""
     for link in links(document):
@@ -212,7 +213,7 @@ def test_links_lead_somewhere(document: str) -> None:
         assert not anchor or anchor in anchors(path), link
 
 
-@pytest.mark.parametrize("document", DOCUMENTS)
+@pytest.mark.parametrize("document", READ)
 def test_files_are_there(document: str) -> None:
     """In the tree under that path or its end; what is installed elsewhere, named in scripts/ or deploy/; and what the
     document has its reader write.
@@ -227,7 +228,7 @@ def test_files_are_there(document: str) -> None:
         assert inside or written or (elsewhere and name in everything()), name
 
 
-@pytest.mark.parametrize("document", DOCUMENTS)
+@pytest.mark.parametrize("document", READ)
 def test_settings_exist(document: str) -> None:
     """Each name in capitals is a setting, or a variable of scripts or tests that occurs there."""
     for quote in quotes(document):
@@ -238,7 +239,7 @@ def test_settings_exist(document: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("document", DOCUMENTS)
+@pytest.mark.parametrize("document", READ)
 def test_commands_and_options_exist(document: str) -> None:
     """A script of ours is given options that its --help lists; options that stand alone belong to one of them, or to
     every vLLM.
@@ -263,14 +264,14 @@ def test_commands_and_options_exist(document: str) -> None:
             assert of_vllm or given <= all_options(), quote.text
 
 
-@pytest.mark.parametrize("document", DOCUMENTS)
+@pytest.mark.parametrize("document", READ)
 def test_metrics_exist(document: str) -> None:
     """Each metric that is named is served, with these labels and values."""
     for quote in quotes(document):
         assert complaints(quote.text, whole=True) == [], quote.text
 
 
-@pytest.mark.parametrize("document", DOCUMENTS)
+@pytest.mark.parametrize("document", READ)
 def test_routes_and_units_exist(document: str) -> None:
     """Paths that begin with a slash are the server's, or named in scripts/ or deploy/; so are systemd's units."""
     for quote in quotes(document):
@@ -284,7 +285,7 @@ def test_routes_and_units_exist(document: str) -> None:
             assert any(name.endswith(f"{at}.service") for name in files()), quote.text
 
 
-@pytest.mark.parametrize("document", DOCUMENTS)
+@pytest.mark.parametrize("document", READ)
 def test_tests_exist(document: str) -> None:
     """A promise without its test is none. A test alone belongs to the file named before it."""
     file = ""
@@ -314,7 +315,7 @@ def messages() -> str:
     return re.sub(r'"\s*\n\s*f?"', "", everything())
 
 
-@pytest.mark.parametrize("document", DOCUMENTS)
+@pytest.mark.parametrize("document", READ)
 def test_sentences_are_said(document: str) -> None:
     """A message in “ ” within a table occurs in some source in these words."""
     for sentence in re.findall(r"^\| (“.*?”[^|]*) \|", read(document)[0], re.MULTILINE):
@@ -422,7 +423,7 @@ def test_no_document_is_left_out() -> None:
 
 def test_enough_is_read() -> None:
     """The documents are read at all: links, commands, settings, tests."""
-    every = [quote for document in DOCUMENTS for quote in quotes(document)]
+    every = [quote for document in READ for quote in quotes(document)]
     assert len(every) > 400
     assert sum(len(links(document)) for document in DOCUMENTS) > 40
     assert len([1 for quote in every for _ in commands(quote.text)]) > 15

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.breaks.promises import page
+
 ROOT = Path(__file__).parents[2]
 # Every document, by its path
 DOCUMENTS = tuple(
@@ -15,6 +17,8 @@ DOCUMENTS = tuple(
         for path in ROOT.glob(pattern)
     )
 )
+# The page of the promises, which stands in no file
+PROMISES = "promises"
 _FENCE = re.compile(r"^```", re.MULTILINE)
 _SPAN = re.compile(r"(?<!`)`([^`]+)`(?!`)")
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -31,7 +35,8 @@ class Quote:
 
 def read(document: str) -> tuple[str, list[str]]:
     """The text without its code blocks, and each of these."""
-    parts = _FENCE.split((ROOT / document).read_text(encoding="utf-8"))
+    text = page() if document == PROMISES else (ROOT / document).read_text(encoding="utf-8")
+    parts = _FENCE.split(text)
     assert len(parts) % 2 == 1, f"{document} has a code block without an end"
     return "\n".join(parts[0::2]), [part.partition("\n")[2] for part in parts[1::2]]
 

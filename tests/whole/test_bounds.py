@@ -33,7 +33,7 @@ from server.session.cameras import stills
 from server.session.request.outbox import MAX_BYTES
 from server.vision import encode
 from server.web import middleware, session_socket, websocket
-from tests.support.documents import ROOT
+from tests.breaks.promises import page
 from tests.support.fakes_media import RecordingCamera, vp8_frames, vp8_parts
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_rtc import live_encoder
@@ -184,7 +184,7 @@ async def test_a_client_that_does_not_read_loses_its_socket(
         assert server.program.sessions.find(peer.session_id) is session
 
 
-# Words of SECURITY.md for a bound, the code's bound, and the number
+# Words of the promises for a bound, the code's bound, and the number
 PROMISED = [
     ("Bodies 128 KiB", middleware.MAX_BODY_BYTES, 128 << 10),
     ("SDP 64 KiB", offer.MAX_SDP_BYTES, 64 << 10),
@@ -246,8 +246,8 @@ PROMISED = [
 
 @pytest.mark.parametrize(("said", "bound", "promised"), PROMISED, ids=[one[0] for one in PROMISED])
 def test_each_bound_is_the_promised_one(said: str, bound: float, promised: float) -> None:
-    """SECURITY.md tells visitors what is bounded: whoever changes a bound changes its words, and
+    """The promises tell visitors what is bounded: whoever changes a bound changes its words, and
     this.
     """
-    assert said in " ".join((ROOT / "SECURITY.md").read_text(encoding="utf-8").split())
+    assert said in " ".join(page().split())
     assert bound == promised
