@@ -12,14 +12,18 @@ fast=''
 case ${1:-} in
     --help | -h)
         cat <<'TEXT'
-Usage: bash scripts/test.sh [--fast] [pytest arguments]
+Usage: bash scripts/test.sh [--fast] [--night] [pytest arguments]
 
-Installs what the tests need into .venv, .venv-models and .venv-router and, with apt-get where that is allowed, Chromium, Firefox, GStreamer,
-strace, certutil, coturn, nginx, Redis, Mosquitto, Prometheus, podman, logrotate, systemd, espeak-ng, two fonts and what makes networks, with npm
-what is in tests/peers; then runs all tests, or those that the arguments choose: bash scripts/test.sh tests/vision/test_resize.py -k ratio
+Runs all tests, or those that the arguments choose: bash scripts/test.sh tests/vision/test_resize.py -k ratio
 
-  --fast   for everyday work, about three minutes: installs into .venv alone and runs three at a time. Leaves out the
-           tests marked browser and slow, and says how many these are.
+First it installs what these tests need, once: into .venv; for those marked browser or slow also, with apt-get where
+that is allowed, Chromium, Firefox, GStreamer, strace, certutil, coturn, nginx, Redis, Mosquitto, Prometheus, podman,
+logrotate, systemd, espeak-ng, two fonts and what makes networks, with npm what is in tests/peers; for those marked
+slow also .venv-models and .venv-router.
+
+  --fast   for everyday work, about two and a half minutes: runs three at a time. Leaves out the tests marked browser and
+           slow, and says how many these are.
+  --night  also runs the tests marked night, which take minutes or repeat others with more values.
 TEXT
         exit 0
         ;;
@@ -29,11 +33,26 @@ TEXT
         ;;
 esac
 
+install_once test requirements-dev.txt
 if [ -n "$fast" ]; then
-    install_once test requirements-dev.txt
     cd "$ROOT"
     exec "$VENV_PYTHON" -m pytest --fast -q --numprocesses=3 --dist=loadfile --durations=5 --durations-min=2 "$@"
 fi
+
+# Prints what --fast would leave out of the tests in the named files, in its words.
+left_out() {
+    local said code=0
+    said=$(cd "$ROOT" && "$VENV_PYTHON" -m pytest "$@" --fast --collect-only -q --numprocesses=0 -p no:cacheprovider \
+        2>/dev/null) || code=$?
+    # 5: it would leave out all of them.
+    if [ $code = 0 ] || [ $code = 5 ]; then grep '^Left out: ' <<<"$said" || true; else echo "$everything"; fi
+}
+
+everything='drive a browser, beside .venv'
+beyond=$everything
+for word in "$@"; do
+    case $word in tests/*) beyond=$(left_out "$@") && break ;; esac
+done
 
 # Playwright's driver is a Node.js, for which some slim systems lack a library.
 driver_runs() { "$VENV_PYTHON" -m playwright --version >/dev/null 2>&1; }
@@ -102,10 +121,17 @@ install_node_modules() {
         || say 'It could not be installed.'
 }
 
-install_once test requirements-dev.txt
-# In a process of its own, because it uses another environment (.venv-models).
-bash "$ROOT/scripts/models.sh" --speech
-bash "$ROOT/scripts/router.sh"
+case $beyond in
+    *'beside .venv'*)
+        # In a process of its own, because it uses another environment (.venv-models).
+        bash "$ROOT/scripts/models.sh" --speech
+        bash "$ROOT/scripts/router.sh"
+        ;;
+    '')
+        cd "$ROOT"
+        exec "$VENV_PYTHON" -m pytest "$@"
+        ;;
+esac
 
 packages=()
 driver_runs || packages+=(libatomic1)

@@ -93,7 +93,8 @@ def try_unbroken(test: str, copy: Path, slow: bool) -> Outcome:
 
 
 def _run(test: str, copy: Path, slow: bool, broken: bool) -> Outcome:
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-rA"]
+    command = [sys.executable, "-m", "pytest", "--night", "-x", "-q"]
+    command += ["-p", "no:cacheprovider", "-rA"]
     # Colours would stand between the words that are looked for.
     environment = {**os.environ, "PYTHONPATH": "", "NO_COLOR": "1", "PY_COLORS": "0"}
     started = time.monotonic()

@@ -18,6 +18,8 @@ from tests.support.running import Running, running
 
 # A name that leads to this machine and that the browser does not take for it.
 ELSEWHERE = "camera.test"
+# Of what most tests see; `visitor.SHARP` is the other.
+SMALL_CAMERA = {"width": 640, "height": 360, "fps": 15}
 
 expect.set_options(timeout=15_000 if SLOWER == 1 else 40_000)
 
@@ -76,7 +78,9 @@ async def visit(browser: Browser) -> AsyncIterator[Visit]:
         async def open_page(
             url: str, *, prepare: Callable[[Page], Awaitable[None]] | None = None, **options: Any
         ) -> Visitor:
-            page = await stack.enter_async_context(page_with_camera(browser, **options))
+            page = await stack.enter_async_context(
+                page_with_camera(browser, **(SMALL_CAMERA | options))
+            )
             await slow_down(page)
             if prepare is not None:
                 await prepare(page)

@@ -12,7 +12,7 @@ from tests.browser.visitor import REFUSED_TOKEN, Visit
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running, running
 
-pytestmark = [pytest.mark.browser, pytest.mark.calm, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 CODE = "tulip-meadow-27"
 SECRET = "wQ7mZr4TfL1xUe0aKc9sVd3gHb6nJy8P"

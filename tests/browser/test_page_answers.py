@@ -17,7 +17,7 @@ import pytest
 from playwright.async_api import expect
 
 from benchmarks.browser_figures import PRINT, likeness
-from tests.browser.visitor import Picture, Visit, hurry
+from tests.browser.visitor import SHARP, Picture, Visit, hurry
 from tests.support.clients import metric
 from tests.support.fakes_openai import Behaviour, FakeOpenAI, Seen
 from tests.support.running import Running, running
@@ -37,7 +37,7 @@ async def test_a_typed_question_gets_a_whole_frame_captured_after_it(
     """The model gets the camera's full picture in its own size, with a clock in it that is later
     than the question; page and model get the same facts about it.
     """
-    page = await visit(server.base_url, apart=apart)
+    page = await visit(server.base_url, apart=apart, **SHARP)
     await page.start()
     # A machine with much else to do gets three tries.
     for _ in range(3):
@@ -89,7 +89,7 @@ async def test_an_answer_shows_its_frame_age_engine_and_times(
     """Beside the words stands the very frame that was used; a line names engine, age and time, and
     opens to more.
     """
-    page = await visit(server.base_url)
+    page = await visit(server.base_url, **SHARP)
     await page.start()
     response = await page.ask("What do you see here?")
 
@@ -304,7 +304,7 @@ async def test_a_price_held_up_is_read_by_the_builtin_engine(
     visit: Visit, builtin: Running
 ) -> None:
     """Out of the box: print in front of the camera, a question about it, the figure in the answer."""
-    page = await visit(builtin.base_url)
+    page = await visit(builtin.base_url, **SHARP)
     await page.start()
     await page.show(mode="text:SALE\n12.50 EUR", textPx=48, clock=False)
     response = await page.ask("What does it cost?")
@@ -327,7 +327,7 @@ async def test_a_qr_code_held_up_is_read_by_the_builtin_engine(
     top, left = (720 - code.shape[0]) // 2, (1280 - code.shape[1]) // 2
     sheet[top : top + code.shape[0], left : left + code.shape[1]] = code
     png = base64.b64encode(cv2.imencode(".png", sheet)[1].tobytes()).decode()
-    page = await visit(builtin.base_url)
+    page = await visit(builtin.base_url, **SHARP)
     await page.start()
     await page.show(mode=f"image:data:image/png;base64,{png}")
     response = await page.tap("Read this")
@@ -338,7 +338,7 @@ async def test_small_print_is_read_idle_and_woken(visit: Visit, builtin: Running
     """Lines with capitals 14 px high in the camera's picture: 95 % of the characters are right,
     whether the camera slept until the question (a tap) or was woken by typing.
     """
-    page = await visit(builtin.base_url)
+    page = await visit(builtin.base_url, **SHARP)
     await page.start()
     await page.show(mode="text:" + "\n".join(PRINT), textPx=14, clock=False)
     await page.until(lambda sent: sent["parameters"]["encodings"][0]["maxFramerate"] <= 2)
@@ -358,7 +358,7 @@ async def test_a_held_picture_is_the_one_that_is_asked_about(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
     """Hold keeps the picture of that moment for every question until it is released."""
-    page = await visit(server.base_url)
+    page = await visit(server.base_url, **SHARP)
     await page.start()
     await page.button("Hold").click()
     await expect(page.state).to_have_text("Picture held")

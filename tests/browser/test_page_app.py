@@ -18,7 +18,7 @@ from tests.browser.visitor import NOT_REACHED, Visit, Visitor, hurry
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running, running
 
-pytestmark = [pytest.mark.browser, pytest.mark.calm, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 ALLOWED = {"service_workers": "allow"}
 # Lines that the browser writes by itself without a network

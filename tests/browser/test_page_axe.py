@@ -25,7 +25,6 @@ TOKEN = "operator-token-of-this-test"
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.calm,
     pytest.mark.skipif(
         not AXE.is_file(), reason="axe-core is not installed (scripts/test.sh installs it)"
     ),

@@ -11,7 +11,7 @@ from playwright.async_api import Page, Request, Route, expect
 from tests.browser.visitor import Visit
 from tests.support.running import Running
 
-pytestmark = [pytest.mark.browser, pytest.mark.calm, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 # The browser's own words for what it could not load
 LOST = "Failed to load resource"

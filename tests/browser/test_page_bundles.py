@@ -13,7 +13,7 @@ from tests.browser.bundles import CLOSE, NEGOTIATE, OFFER, ORDERS, POLICIES, STO
 from tests.support.clients import soon
 from tests.support.running import Running
 
-pytestmark = [pytest.mark.browser, pytest.mark.calm, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 
 async def call(page: Page, function: str, *arguments: Any) -> Any:

@@ -13,7 +13,7 @@ from playwright.async_api import expect
 from benchmarks.browser import outbound_video
 from server.core.frames import CameraState
 from tests.browser.conftest import ELSEWHERE
-from tests.browser.visitor import Visit, Visitor
+from tests.browser.visitor import SHARP, Visit, Visitor
 from tests.support.clients import soon
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running
@@ -91,7 +91,7 @@ async def test_an_idle_camera_sends_just_what_is_needed(visit: Visit, server: Ru
     """Two whole pictures a second and at most 200 kbit/s on the wire while nobody asks; typing
     raises the rate at once, and 1.5 s after the last key it falls back.
     """
-    page = await visit(server.base_url)
+    page = await visit(server.base_url, **SHARP)
     await page.start()
     await page.until(lambda sent: limit(sent) == 2)
     await page.settle(2)
@@ -134,7 +134,7 @@ async def test_the_camera_is_asked_for_its_full_picture(visit: Visit, server: Ru
     """The page asks for 1280×720 or better from the back camera, without sound, and says what is
     really sent.
     """
-    page = await visit(server.base_url)
+    page = await visit(server.base_url, **SHARP)
     await page.start()
     asked = await page.page.evaluate("window.__camera.constraints")
     assert asked["audio"] is False

@@ -13,7 +13,7 @@ from tests.browser.visitor import Visit
 from tests.features.rtsp.scripted import jpeg_camera, red_jpeg
 from tests.support.running import Running, running
 
-pytestmark = [pytest.mark.browser, pytest.mark.calm, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 TOKEN = "operator-token-of-this-test"
 

@@ -15,11 +15,11 @@ from playwright.async_api import Page
 from benchmarks.browser import prefer_codec
 from server.camera.camera import Camera
 from server.core.frames import Frame
-from tests.browser.visitor import Visit
+from tests.browser.visitor import SHARP, Visit
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running
 
-pytestmark = [pytest.mark.browser, pytest.mark.calm, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 Rgb = tuple[int, int, int]
 # The colours that a wrong matrix or range moves furthest, in four columns and two rows.
@@ -71,7 +71,7 @@ async def test_colours_come_as_they_are(
     async def prepare(page: Page) -> None:
         await prefer_codec(page, codec)
 
-    page = await visit(server.base_url, prepare=prepare, mode=f"image:{chart()}")
+    page = await visit(server.base_url, prepare=prepare, mode=f"image:{chart()}", **SHARP)
     await page.start()
     await page.settle(12)
     await page.ask("Which colours are there?")
@@ -99,7 +99,7 @@ async def test_the_first_picture_is_the_cameras(
     async def prepare(page: Page) -> None:
         await prefer_codec(page, codec)
 
-    page = await visit(server.base_url, prepare=prepare)
+    page = await visit(server.base_url, prepare=prepare, **SHARP)
     await page.start()
     _, *chroma = taken[0].to_ndarray(format="yuv444p").reshape(3, -1).mean(axis=1)
     assert max(abs(float(mean) - 128) for mean in chroma) < 20

@@ -16,7 +16,7 @@ from tests.support.fakes_openai import FakeOpenAI
 from tests.support.names import named
 from tests.support.running import Running, running
 
-pytestmark = [pytest.mark.browser, pytest.mark.calm, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 
 # Of this machine, and not its own

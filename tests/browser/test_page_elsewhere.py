@@ -17,7 +17,7 @@ from tests.support.fakes_rtc import camera_peer, live_encoder
 from tests.support.running import Running
 from tests.support.whip_client import WhipCamera
 
-pytestmark = [pytest.mark.browser, pytest.mark.calm, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 
 @asynccontextmanager

@@ -20,7 +20,6 @@ from tests.support.running import Running, running
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.calm,
     pytest.mark.slow,
     pytest.mark.asyncio(loop_scope="session"),
 ]

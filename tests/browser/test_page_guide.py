@@ -12,7 +12,7 @@ from tests.support.running import Running
 
 LABEL = "text:TAKE ONE TABLET DAILY\nWITH A GLASS OF WATER\nBEFORE YOU EAT"
 
-pytestmark = [pytest.mark.browser, pytest.mark.calm, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 
 async def test_hints_come_while_they_are_wanted(visit: Visit, builtin: Running) -> None:

@@ -20,7 +20,6 @@ from tests.support.running import Running, running
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.calm,
     pytest.mark.asyncio(loop_scope="session"),
     pytest.mark.skipif(bool(no_mosquitto()), reason=no_mosquitto()),
 ]

@@ -13,11 +13,11 @@ from playwright.async_api import Page, Route, expect
 
 from tests.browser.visitor import Visit, Visitor
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
+from tests.support.parts import at_night
 from tests.support.running import Running, running
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.calm,
     pytest.mark.slow,
     pytest.mark.asyncio(loop_scope="session"),
 ]
@@ -176,7 +176,7 @@ async def test_operators_read_english(visit: Visit) -> None:
         await camera.leave()
 
 
-@pytest.mark.parametrize("code", ["de", "ar", "ja", "ru", "fr"])
+@pytest.mark.parametrize("code", ["ar", *at_night("de", "ja", "ru", "fr")])
 async def test_words_fit_a_phone(
     visit: Visit, server: Running, model: FakeOpenAI, code: str
 ) -> None:
@@ -204,7 +204,7 @@ async def test_words_fit_a_phone(
     assert await page.page.evaluate(_OVERFLOW) == [0, []]
 
 
-@pytest.mark.parametrize("code", ["de", "ar", "ja", "ru"])
+@pytest.mark.parametrize("code", ["ar", *at_night("de", "ja", "ru")])
 async def test_a_phone_shows_the_camera_beside_the_state(
     visit: Visit, server: Running, code: str
 ) -> None:

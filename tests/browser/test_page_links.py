@@ -24,7 +24,7 @@ from benchmarks.link_relay import LinkRelay
 from benchmarks.tcp_relay import TcpRelay
 from server.camera.camera import Camera
 from server.core.frames import Frame
-from tests.browser.visitor import NOT_REACHED, Picture, Visit, Visitor, hurry
+from tests.browser.visitor import NOT_REACHED, SHARP, Picture, Visit, Visitor, hurry
 from tests.support.clients import soon
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running, running
@@ -495,7 +495,7 @@ async def test_a_narrow_uplink_is_never_filled(
     """
     up = Link(rate=500_000, delay=0.02)
     async with LinkRelay(up=up, down=Link(delay=0.02)) as relay:
-        page = await visit(server.base_url, prepare=through(relay))
+        page = await visit(server.base_url, prepare=through(relay), **SHARP)
         await page.start()
         for question in ("What is this?", "And this?"):
             await page.box.press_sequentially(question, delay=40)
@@ -523,7 +523,7 @@ async def test_loss_costs_moments_not_the_picture(
             await put_link_between(page, relay)
             await prefer_codec(page, codec)
 
-        page = await visit(server.base_url, prepare=prepare)
+        page = await visit(server.base_url, prepare=prepare, **SHARP)
         start = time.monotonic()
         await page.start_button.click()
         await frames.next(start, 10)

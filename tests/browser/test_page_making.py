@@ -25,7 +25,7 @@ from tests.real_model.server import PYTHON
 from tests.support.clients import soon
 from tests.support.running import Running, running
 
-pytestmark = [pytest.mark.browser, pytest.mark.calm, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 # Width of the video as the browser decodes it; 0 where it has no H.264.
 WIDTH = """video => new Promise(resolve => {

@@ -17,7 +17,6 @@ from tests.support.running import running
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.calm,
     pytest.mark.slow,
     pytest.mark.asyncio(loop_scope="session"),
 ]

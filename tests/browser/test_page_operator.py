@@ -28,7 +28,7 @@ from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running, running
 from tests.support.vllm_stand_in import install_for_cpu
 
-pytestmark = [pytest.mark.browser, pytest.mark.calm, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 TOKEN = "operator-token-of-this-test"
 

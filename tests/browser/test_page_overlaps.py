@@ -18,9 +18,10 @@ from tests.browser.test_page_look import _WIDE, LONG
 from tests.browser.test_page_small import _SPILLED
 from tests.browser.visitor import Visit, Visitor
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
+from tests.support.parts import at_night
 from tests.support.running import Running
 
-pytestmark = [pytest.mark.browser, pytest.mark.calm, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 # In the log only while it is as high as a button: with long words and large letters less of it is
 # left in the lowest windows.
@@ -41,7 +42,7 @@ SIZES = [(320, 256), (320, 568), (390, 844), (844, 390), (820, 1180), (1280, 800
 LETTERS = ("100", "200")
 # Looks at a window in which something is wrong, 0.3 s apart
 TRIES = 4
-LANGUAGES = ("en", "de", "ar", "ja")
+LANGUAGES = ("en", "ar", *at_night("de", "ja"))
 
 # A picture that came from the server
 BLOB = re.compile("^blob:")

@@ -13,7 +13,7 @@ from tests.browser.visitor import Visit, Visitor, hurry
 from tests.client.test_files import MOST_BYTES, MOST_FILES
 from tests.support.running import Running
 
-pytestmark = [pytest.mark.browser, pytest.mark.calm, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 # The browser's own words, and the page's, for what could not be fetched
 LOST = ("Failed to load resource", "A part of the page did not load")

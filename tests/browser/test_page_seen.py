@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.async_api import expect
 
-from tests.browser.visitor import NOT_REACHED, Visit
+from tests.browser.visitor import NOT_REACHED, SHARP, Visit
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running, running
 
@@ -31,7 +31,7 @@ async def test_the_very_picture_is_shown_and_compared(
     """A tap on an answer's picture shows the bytes that the model got, with size and tokens; the
     wheel comes closer; another answer's stands beside it; one that the server has no more has words for it.
     """
-    page = await visit(server.base_url)
+    page = await visit(server.base_url, **SHARP)
     await page.start()
     await page.ask("What is this?")
     first = model.last.jpeg
@@ -99,7 +99,7 @@ async def test_the_part_of_a_second_look_is_shown(visit: Visit) -> None:
         running(engine="vllm", vllm_base_url=model.base_url, rate_limit_per_minute=0) as run,
     ):
         model.answer_for = lambda _body, _jpeg: ["In the middle.\n", _SMALL]
-        page = await visit(run.base_url)
+        page = await visit(run.base_url, **SHARP)
         page.expect(NOT_REACHED)  # the server ends before the page does
         await page.start()
         await page.ask("What is this?")

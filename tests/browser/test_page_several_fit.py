@@ -23,7 +23,6 @@ from tests.support.running import Running, running
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.calm,
     pytest.mark.slow,
     pytest.mark.skipif(not AXE.is_file(), reason="axe-core is not installed"),
     pytest.mark.asyncio(loop_scope="session"),

@@ -11,7 +11,7 @@ from tests.browser.visitor import Visit, hurry
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running, running
 
-pytestmark = [pytest.mark.browser, pytest.mark.calm, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 SIMPLE = "Simple mode: text, codes, colours"
 

@@ -13,7 +13,7 @@ from tests.browser.visitor import Visit, Visitor
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running
 
-pytestmark = [pytest.mark.browser, pytest.mark.calm, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 # Names of the buttons of which something is covered by something else, or out of the window.
 _COVERED = """(selector) => [...document.querySelectorAll(selector)].filter((button) => {

@@ -23,6 +23,8 @@ REFUSED_TOKEN = r"status of 401"
 # SLOW_BROWSER=4 leaves pages a quarter of the processor's time: a test that reads too early what
 # comes a moment later fails then.
 SLOWER = float(os.environ.get("SLOW_BROWSER", "1"))
+# Options of `Visit`: the camera of a phone, for tests about its picture. It takes most of a core.
+SHARP = {"width": 1280, "height": 720, "fps": 30}
 # Playwright's own, where a test has no service worker
 _NO_WORKER = "Service Worker registration blocked by Playwright"
 

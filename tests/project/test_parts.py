@@ -1,4 +1,4 @@
-"""`--fast` and `--rest` share out all tests, and `--fast` says what it leaves out."""
+"""A run says which tests it leaves out: --fast those that take long, all but --night those for the night."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[2]
 
 TESTS = """
 import pytest
+from tests.support.parts import at_night
 
 @pytest.fixture
 def tiny_model():
@@ -26,31 +27,76 @@ def test_slow():
 def test_with_a_model(tiny_model):
     pass
 
-@pytest.mark.slow
 @pytest.mark.browser
 def test_of_the_page():
     pass
+
+@pytest.mark.parametrize("value", [1, *at_night(2, 3)])
+def test_values(value):
+    pass
+
+@pytest.mark.slow
+@pytest.mark.night
+def test_long():
+    pass
 """
+LONG = "take more than a second, or need what is installed beside .venv"
+AT_NIGHT = "take minutes or repeat others (--night runs them)"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one", "two"])
-def test_each_test_belongs_to_one_part(
+def test_a_run_says_what_it_leaves_out(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, workers: tuple[str, ...]
 ) -> None:
-    """By its markers and by the models that it asks for, with one worker and with two; logs may hold any text."""
+    """By markers and by the models that tests ask for, with one worker and with two; logs may hold any text."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    pytester.makeini("[pytest]\nmarkers =\n    slow: x\n    browser: x\n")
+    markers = ("slow", "browser", "night", "timeout")
+    pytester.makeini("[pytest]\nmarkers =\n" + "".join(f"    {name}: x\n" for name in markers))
     pytester.makepyfile(test_parts=TESTS)
-    run = ("-p", "tests.support.parts", "-p", "no:asyncio", "-v", *workers)
-    fast = pytester.runpytest_subprocess(*run, "--fast")
-    fast.assert_outcomes(passed=1, deselected=0 if workers else 3)
-    fast.stdout.fnmatch_lines(
-        [
-            "--fast left out: 1 that drive a browser, 2 that take more than a second, or need what is"
-            " installed beside .venv."
-        ]
+
+    def left_out(*options: str, passed: int, others: int) -> str:
+        run = ("-p", "tests.support.parts", "-p", "no:asyncio", "-v", *workers, *options)
+        done = pytester.runpytest_subprocess(*run)
+        done.assert_outcomes(passed=passed, deselected=0 if workers else others)
+        (said,) = [one for one in done.outlines if one.startswith("Left out: ")] or [""]
+        return said
+
+    said = left_out("--fast", passed=2, others=6)
+    assert said == f"Left out: 3 that {LONG}, 1 that drive a browser, 2 that {AT_NIGHT}."
+    assert left_out(passed=5, others=3) == f"Left out: 3 that {AT_NIGHT}."
+    assert left_out("--night", passed=8, others=0) == ""
+
+
+@pytest.mark.slow
+def test_a_fast_test_has_less_time(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless it has a time of its own."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    pytester.makeini(
+        "[pytest]\ntimeout = 180\nmarkers =\n    slow: x\n    browser: x\n    night: x\n"
     )
-    rest = pytester.runpytest_subprocess(*run, "--rest")
-    rest.assert_outcomes(passed=3, deselected=0 if workers else 1)
-    assert "left out" not in rest.stdout.str()
+    pytester.makepyfile(
+        test_times="""
+import pytest
+
+@pytest.fixture
+def seconds(request):
+    marker = request.node.get_closest_marker("timeout")
+    return marker.args[0] if marker else None
+
+def test_fast(seconds):
+    assert seconds == 60
+
+@pytest.mark.slow
+def test_slow(seconds):
+    assert seconds is None
+
+@pytest.mark.timeout(5)
+def test_of_its_own(seconds):
+    assert seconds == 5
+"""
+    )
+    run = ("-p", "tests.support.parts", "-p", "no:asyncio")
+    pytester.runpytest_subprocess(*run).assert_outcomes(passed=3)

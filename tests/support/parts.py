@@ -1,5 +1,6 @@
-"""A plugin of pytest: `--fast` runs what everyday work needs, `--rest` all that `--fast` leaves
-out.
+"""A plugin of pytest: which tests a run leaves out, and how long a test may take.
+
+`--fast` runs what everyday work needs, `--night` also what takes minutes.
 """
 
 from __future__ import annotations
@@ -10,42 +11,60 @@ from typing import Any
 
 import pytest
 
-# Markers of tests that --fast leaves out, with the reason; the first one counts.
-LEFT_OUT = {
-    "browser": "drive a browser",
+# Markers of tests that a run leaves out, with the reason. The first one of a test counts.
+AT_NIGHT = {"night": "take minutes or repeat others (--night runs them)"}
+# scripts/test.sh reads these words.
+NOT_FAST = {
     "slow": "take more than a second, or need what is installed beside .venv",
+    "browser": "drive a browser",
 }
 # Fixtures whose tests are slow: tiny models, and the environment that they run in.
 SLOW_FIXTURES = frozenset({"tiny_model", "random_models"})
+# Seconds that a fast test may take on a busy machine. Those of all others stand in pyproject.toml.
+FAST_SECONDS = 60
 
 _left_out = pytest.StashKey[Counter[str]]()
+
+
+def at_night(*values: object) -> list[Any]:
+    """Mark values of a test's parameter that only --night tries; others stand for them."""
+    return [pytest.param(value, marks=pytest.mark.night) for value in values]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("parts")
     group.addoption(
-        "--fast", action="store_true", help="leave out tests marked " + " or ".join(LEFT_OUT)
+        "--fast", action="store_true", help="leave out tests marked " + " or ".join(NOT_FAST)
     )
-    group.addoption("--rest", action="store_true", help="run what --fast leaves out")
+    group.addoption("--night", action="store_true", help="run the tests marked night, too")
 
 
-def why_left_out(item: pytest.Item) -> str:
-    """Return the key of LEFT_OUT that keeps a test out of --fast; "" for a fast one."""
-    return next((name for name in LEFT_OUT if item.get_closest_marker(name)), "")
+def reasons(config: pytest.Config) -> dict[str, str]:
+    """Return the markers that keep a test out of this run, with the reasons."""
+    return (NOT_FAST if config.getoption("--fast") else {}) | (
+        {} if config.getoption("--night") else AT_NIGHT
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    left_out = reasons(config)
+    chosen, others = [], Counter[str]()
+    deselected = []
     for item in items:
         if SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker("slow")
-    fast, rest = config.getoption("--fast"), config.getoption("--rest")
-    if not fast and not rest:
-        return
-    chosen = [item for item in items if bool(why_left_out(item)) is rest]
-    others = [item for item in items if bool(why_left_out(item)) is not rest]
-    config.stash[_left_out] = Counter(why_left_out(item) for item in others)
-    config.hook.pytest_deselected(items=others)
-    items[:] = chosen
+        if not any(item.get_closest_marker(name) for name in (*NOT_FAST, *AT_NIGHT, "timeout")):
+            item.add_marker(pytest.mark.timeout(FAST_SECONDS))
+        why = next((name for name in left_out if item.get_closest_marker(name)), "")
+        if why:
+            others[why] += 1
+            deselected.append(item)
+        else:
+            chosen.append(item)
+    if deselected:
+        config.stash[_left_out] = others
+        config.hook.pytest_deselected(items=deselected)
+        items[:] = chosen
 
 
 @pytest.hookimpl(wrapper=True)
@@ -74,7 +93,8 @@ def pytest_testnodedown(node: Any) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    if config.getoption("--fast"):
-        counts = config.stash.get(_left_out, Counter())
-        said = [f"{counts[name]} that {why}" for name, why in LEFT_OUT.items() if counts[name]]
-        terminalreporter.write_line(f"--fast left out: {', '.join(said) or 'nothing'}.")
+    """Say how many tests were left out, and why."""
+    counts = config.stash.get(_left_out, Counter())
+    said = [f"{counts[name]} that {why}" for name, why in reasons(config).items() if counts[name]]
+    if said:
+        terminalreporter.write_line(f"Left out: {', '.join(said)}.")

@@ -31,6 +31,7 @@ from scripts.local_certificate import Keeper
 from tests.support.decoder_memory import DEEP, LARGE, Frames, shown_backwards, shown_late
 from tests.support.fakes_server import READABLE, ServerProcess
 from tests.support.hostile import NO_BODY, PINGS, SILENT_SOCKET
+from tests.support.parts import at_night
 
 pytestmark = pytest.mark.slow
 
@@ -298,9 +299,9 @@ async def hellos(server: ServerProcess, *, token: bool) -> Iterator[bytes]:
     return iter(said)
 
 
-@pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
-@pytest.mark.parametrize("token", [False, True], ids=["no token", "token"])
-@pytest.mark.parametrize("frames", [PINGS, PIECES], ids=["pings", "empty pieces"])
+@pytest.mark.parametrize("tls", [False, *at_night(True)], ids=["http", "https"])
+@pytest.mark.parametrize("token", [False, *at_night(True)], ids=["no token", "token"])
+@pytest.mark.parametrize("frames", [PINGS, *at_night(PIECES)], ids=["pings", "empty pieces"])
 async def test_a_flood_of_frames(tmp_path: Path, tls: bool, token: bool, frames: bytes) -> None:
     """Sockets that send and read nothing, one after the other: others are served, memory stays."""
     async with attacked(tmp_path, tls=tls) as server:

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 # The program's own end is sooner; a busy machine gets some more.
 SECONDS = 150
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.night]
 
 
 def descendants(pid: int) -> list[int]:

@@ -137,6 +137,7 @@ async def end_all(server: Running) -> None:
             await asyncio.sleep(0.02)
 
 
+@pytest.mark.night
 async def test_no_descriptor_thread_or_memory_is_left() -> None:
     """The process holds as many sockets, descriptors and threads after 80 sessions as after 5, no
     object of a session, and no more memory.

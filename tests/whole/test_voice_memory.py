@@ -33,7 +33,7 @@ from tests.support.fakes import FakeEngine, FakeEngines, until
 from tests.support.rooms import LIMITS, Room, make_frame, make_tools
 from tests.voice.sounds import PIECE, SENTENCES, VOICES, hiss, mixed, needs_espeak, silence, spoken
 
-pytestmark = [needs_espeak, pytest.mark.slow]
+pytestmark = [needs_espeak, pytest.mark.slow, pytest.mark.night, pytest.mark.timeout(0)]
 
 SECONDS = float(os.environ.get("SPEECH_SECONDS", "600"))
 # MiB from the first fifth of the time to the end; ten minutes of sound have 18, its decoded form
