@@ -15,12 +15,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-try:
-    import pynvml
-except ModuleNotFoundError:
-    # A dry run of scripts has no packages.
-    pynvml = None
-
 # Folder of ROCm's tools, which is not always on the PATH.
 ROCM_TOOLS = "/opt/rocm/bin"
 TOOL_SECONDS = 10.0
@@ -86,7 +80,10 @@ class GpuReader:
 
 
 def _find_nvidia() -> Callable[[], list[Gpu]]:
-    if pynvml is None:
+    try:
+        import pynvml
+    except ModuleNotFoundError:
+        # A dry run of scripts has no packages.
         return _find_nvidia_smi()
     try:
         pynvml.nvmlInit()
@@ -99,6 +96,8 @@ def _find_nvidia() -> Callable[[], list[Gpu]]:
 
 
 def _read_nvidia() -> list[Gpu]:
+    import pynvml
+
     try:
         handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
         return [_nvidia(i, handle) for i, handle in enumerate(handles)]
@@ -107,6 +106,8 @@ def _read_nvidia() -> list[Gpu]:
 
 
 def _nvidia(index: int, handle: Any) -> Gpu:
+    import pynvml
+
     def value(query: Callable[[], Any]) -> Any:
         """Return the queried value; None when this GPU or this user cannot have it."""
         try:

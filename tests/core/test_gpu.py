@@ -5,6 +5,7 @@ and when there is none.
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -146,7 +147,7 @@ def test_rocm_smi_where_amd_smi_fails(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_nvidia_without_its_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """nvidia-smi says name and memory; a dry run of scripts has no packages."""
-    monkeypatch.setattr(gpu, "pynvml", None)
+    monkeypatch.setitem(sys.modules, "pynvml", None)
     said = "NVIDIA H100, 80GB, 1024, 81559\nMIG 1g.10gb, [N/A], [N/A]"
     tools(tmp_path, monkeypatch, **{"nvidia-smi": f"echo '{said}'"})
     reader = GpuReader()
@@ -161,7 +162,7 @@ def test_nvidia_without_its_library(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_nvidia_smi_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu, "pynvml", None)
+    monkeypatch.setitem(sys.modules, "pynvml", None)
     tools(tmp_path, monkeypatch, **{"nvidia-smi": "exit 9"})
     assert "NVIDIA: nvidia-smi gave no answer" in GpuReader().why_none
 
@@ -246,7 +247,7 @@ class FakeNvml:
 def test_nvidia(monkeypatch: pytest.MonkeyPatch) -> None:
     """Unknown values of a GPU are None; a GPU that is lost later is an error."""
     library = FakeNvml()
-    monkeypatch.setattr(gpu, "pynvml", library)
+    monkeypatch.setitem(sys.modules, "pynvml", library)
     reader = GpuReader()
     assert reader.source == "NVIDIA"
     one, two = reader.read()

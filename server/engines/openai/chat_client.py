@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx2
-import openai
 from pydantic import SecretStr
 
 from server.core.time_limits import Seconds
-from server.engines.openai import upstream
+from server.engines.openai import library, upstream
 from server.engines.openai.bounded_http import (
     STREAM_BYTES,
     AnswerRefused,
@@ -29,6 +28,7 @@ from server.engines.openai.chat_stream import (
     ChatStream,
     read_event,
 )
+from server.engines.openai.library import openai
 
 # After finish_reason the answer is whole; usage and [DONE] may take this long.
 TAIL_SECONDS = 1.0
@@ -105,35 +105,66 @@ class ChatClient:
     ) -> None:
         self._limits = limits
         # These libraries log addresses, headers and bodies at lower levels.
-        for library in ("openai", "httpx2", "httpcore2"):
-            logging.getLogger(library).setLevel(logging.WARNING)
-        secret = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
-        omit: Any = openai.omit
-        self._client = openai.AsyncOpenAI(
-            # vLLM's own placeholder for "no key".
-            api_key=secret or "EMPTY",
-            base_url=base_url,
-            max_retries=0,
-            # Names of somebody else's account must not travel to this server.
-            default_headers={"OpenAI-Organization": omit, "OpenAI-Project": omit},
-            http_client=httpx2.AsyncClient(
-                transport=BoundedTransport(transport or network(_POOL), self._bounds),
-                # Pictures go to the configured address and nowhere else: no proxy, no redirect.
-                trust_env=False,
-                follow_redirects=False,
-                timeout=httpx2.Timeout(None, connect=limits().connect, write=10.0, pool=1.0),
-            ),
+        for name in ("openai", "httpx2", "httpcore2"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        self._secret = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
+        self._base_url = base_url
+        self._on_network = transport is None
+        self._http = httpx2.AsyncClient(
+            transport=BoundedTransport(transport or network(_POOL), self._bounds),
+            # Pictures go to the configured address and nowhere else: no proxy, no redirect.
+            trust_env=False,
+            follow_redirects=False,
+            timeout=httpx2.Timeout(None, connect=limits().connect, write=10.0, pool=1.0),
         )
+        self._made: openai.AsyncOpenAI | None = None
+
+    async def _client(self) -> openai.AsyncOpenAI:
+        """Return the library's client. The library is loaded once a server is there.
+
+        Raises Unreachable.
+        """
+        if self._made is None:
+            if not library.is_loaded():
+                if self._on_network:
+                    await self._is_there()
+                await asyncio.to_thread(library.load)
+            omit: Any = openai.omit
+            self._made = openai.AsyncOpenAI(
+                # vLLM's own placeholder for "no key".
+                api_key=self._secret or "EMPTY",
+                base_url=self._base_url,
+                max_retries=0,
+                # Names of somebody else's account must not travel to this server.
+                default_headers={"OpenAI-Organization": omit, "OpenAI-Project": omit},
+                http_client=self._http,
+            )
+        return self._made
+
+    async def _is_there(self) -> None:
+        """Open a connection and close it. Raises Unreachable when it is refused."""
+        url = httpx2.URL(self._base_url)
+        port = url.port or (443 if url.scheme == "https" else 80)
+        try:
+            async with asyncio.timeout(self._limits().connect):
+                _, writer = await asyncio.open_connection(url.host, port)
+        except TimeoutError:
+            # The request will say so.
+            return
+        except OSError:
+            raise Unreachable from None
+        writer.close()
 
     async def models(self) -> bytes:
-        """Return the body of its list of models. Raises openai's and httpx2's errors."""
-        return (await self._client.models.with_raw_response.list()).content
+        """Return the body of its list of models. Raises openai's and httpx2's errors, Unreachable."""
+        return (await (await self._client()).models.with_raw_response.list()).content
 
     async def get(self, url: str, body: dict[str, Any] | None = None) -> bytes:
         """Return the body of another address; a `body` is posted there. Raises as `models` does."""
+        client = await self._client()
         if body is not None:
-            return (await self._client.post(url, cast_to=httpx2.Response, body=body)).content
-        return (await self._client.get(url, cast_to=httpx2.Response)).content
+            return (await client.post(url, cast_to=httpx2.Response, body=body)).content
+        return (await client.get(url, cast_to=httpx2.Response)).content
 
     async def takes_picture(self, model: str, url: str, seconds: float) -> bool | None:
         """Try whether a model takes a picture with a question for one token; None when that fails."""
@@ -145,19 +176,20 @@ class ChatClient:
         body = {"model": model, "messages": messages, "max_tokens": 1, "stream": False}
         try:
             async with asyncio.timeout(seconds):
-                await self._client.post(_CHAT, cast_to=httpx2.Response, body=body)
+                await (await self._client()).post(_CHAT, cast_to=httpx2.Response, body=body)
         except openai.APIStatusError as exc:
             return False if upstream.is_no_picture(exc.status_code, exc.body) else None
-        except (TimeoutError, openai.OpenAIError, httpx2.HTTPError):
+        except (TimeoutError, Unreachable, openai.OpenAIError, httpx2.HTTPError):
             return None
         return True
 
     async def health(self, url: str) -> int:
         """Return the HTTP status of its health check at `url`; 0 when there is none."""
+        client = await self._client()
         # Twice: uvicorn closes the connection on which an application failed, with no word before.
         for _ in range(2):
             try:
-                answer = await self._client.get(url, cast_to=httpx2.Response)
+                answer = await client.get(url, cast_to=httpx2.Response)
             except openai.APIStatusError as exc:
                 return exc.status_code
             except openai.APIConnectionError:
@@ -183,12 +215,14 @@ class ChatClient:
         Raises Refused, Dropped, Unreachable, NotChat, TimeoutError, BrokenStream.
         """
         async with AsyncExitStack() as attempt:
+            async with asyncio.timeout_at(due):
+                client = await self._client()
             try:
                 async with asyncio.timeout_at(due):
                     # As bytes: `chat.completions.create` takes as long with a message again as
                     # sending it. As a response: an `AsyncStream` refers to itself, and would keep
                     # the request with its picture.
-                    opened = await self._client.post(
+                    opened = await client.post(
                         _CHAT,
                         cast_to=httpx2.Response,
                         content=body,
@@ -233,7 +267,7 @@ class ChatClient:
         return Bounds(seconds=self._limits().probe)
 
     async def close(self) -> None:
-        await self._client.close()
+        await self._http.aclose()
 
 
 def _seconds(header: str | None) -> float | None:

@@ -8,15 +8,15 @@ import logging
 from collections.abc import Callable
 
 import httpx2
-import openai
 
 from server.catalogue.control_tokens import ControlTokens
 from server.core.errors import EngineError, EngineUnavailable
 from server.engines.base import EngineState, EngineStatus, Trouble
 from server.engines.openai import model_choice, upstream
 from server.engines.openai.bounded_http import AnswerRefused, read_json
-from server.engines.openai.chat_client import ChatClient
+from server.engines.openai.chat_client import ChatClient, Unreachable
 from server.engines.openai.discovery import Discovery, address_of
+from server.engines.openai.library import openai
 from server.engines.openai.model_choice import Listed
 from server.engines.openai.own_machine import Whereabouts
 from server.engines.openai.sight import Sight
@@ -97,6 +97,8 @@ class KnownServer:
                 if status.capabilities.json_schema and await self._headless():
                     status = self._bad(EngineState.UNREACHABLE, self._discovery.headless())
             self.status = status
+        except Unreachable:
+            self.status = self._nobody()
         except (TimeoutError, openai.APITimeoutError):
             self.status = self._bad(
                 EngineState.UNREACHABLE,
@@ -106,8 +108,7 @@ class KnownServer:
             if isinstance(exc.__cause__, AnswerRefused):
                 self.status = self._refused_answer(str(exc.__cause__))
             else:
-                self._sight.forget()
-                self.status = self._bad(EngineState.UNREACHABLE, self._discovery.unreachable())
+                self.status = self._nobody()
         except openai.APIStatusError as exc:
             self.status = self._discovery.from_refusal(exc.status_code, exc.body, self.status)
         except (
@@ -223,6 +224,11 @@ class KnownServer:
             context_length=self.status.capabilities.context_length,
             retry_after=retry_after,
         )
+
+    def _nobody(self) -> EngineStatus:
+        """Take the server for gone: another may take its address."""
+        self._sight.forget()
+        return self._bad(EngineState.UNREACHABLE, self._discovery.unreachable())
 
     def unreachable(self) -> EngineUnavailable:
         self.status = self._bad(EngineState.UNREACHABLE, self._discovery.unreachable())

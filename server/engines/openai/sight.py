@@ -15,12 +15,12 @@ from typing import Any
 
 import httpx2
 import numpy as np
-import openai
 
 from server.catalogue import families
 from server.engines.openai import model_choice
 from server.engines.openai.bounded_http import read_json
 from server.engines.openai.chat_client import ChatClient
+from server.engines.openai.library import openai
 from server.engines.openai.model_choice import Listed
 from server.vision.encode import data_url, jpeg
 

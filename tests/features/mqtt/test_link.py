@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -245,10 +243,3 @@ async def test_the_newest_of_each_topic_waits_for_the_broker() -> None:
         assert count(metrics, "mqtt_dropped_total", "replaced") == 2
         link.put(Message("a/state", b"ON"))
         assert count(metrics, "mqtt_dropped_total", "closed") == 1
-
-
-@pytest.mark.slow
-def test_who_does_not_use_it_does_not_load_it() -> None:
-    """The library is imported with the first connection."""
-    code = "import sys, server.app.app; sys.exit('aiomqtt' in sys.modules or 'paho' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=120).returncode == 0
