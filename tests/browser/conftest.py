@@ -19,7 +19,7 @@ from tests.support.running import Running, running
 # A name that leads to this machine and that the browser does not take for it.
 ELSEWHERE = "camera.test"
 # Of what most tests see; `visitor.SHARP` is the other.
-SMALL_CAMERA = {"width": 640, "height": 360, "fps": 15}
+SMALL_CAMERA: dict[str, Any] = {"width": 640, "height": 360, "fps": 15}
 
 expect.set_options(timeout=15_000 if SLOWER == 1 else 40_000)
 

@@ -87,6 +87,7 @@ async def quicken(page: Visitor, delay: int) -> None:
     )
 
 
+@pytest.mark.alone
 async def test_an_idle_camera_sends_just_what_is_needed(visit: Visit, server: Running) -> None:
     """Two whole pictures a second and at most 200 kbit/s on the wire while nobody asks; typing
     raises the rate at once, and 1.5 s after the last key it falls back.
@@ -114,6 +115,7 @@ async def test_an_idle_camera_sends_just_what_is_needed(visit: Visit, server: Ru
     assert idle["parameters"]["degradationPreference"] == "maintain-resolution"
 
 
+@pytest.mark.alone
 async def test_describing_doubles_the_idle_rate(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:

@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.browser.visitor import Visit
+from tests.browser.visitor import SHARP, Visit
 from tests.support.running import Running
 
 LABEL = "text:TAKE ONE TABLET DAILY\nWITH A GLASS OF WATER\nBEFORE YOU EAT"
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 async def test_hints_come_while_they_are_wanted(visit: Visit, builtin: Running) -> None:
     """Hints follow the picture; without the wish nothing is looked at and nothing is shown."""
-    page = await visit(builtin.base_url)
+    page = await visit(builtin.base_url, **SHARP)
     await page.start()
     await page.show(mode=LABEL, textPx=50, clock=False)
     button, line = page.button("Guide the camera"), page.page.locator("#aim")
@@ -56,7 +56,7 @@ async def test_the_level_of_help(visit: Visit, builtin: Running) -> None:
         await page.page.get_by_label("Help with aiming").select_option(help)
         await page.button("Done").click()
 
-    page = await visit(builtin.base_url, prepare=listen)
+    page = await visit(builtin.base_url, prepare=listen, **SHARP)
     await page.start()
     await page.show(mode=LABEL, textPx=50, clock=False)
     await page.page.locator("#speak").click()
@@ -90,7 +90,7 @@ async def test_spoken_hints_are_not_announced_twice(visit: Visit, builtin: Runni
             "window.spoken = []; speechSynthesis.speak = (one) => window.spoken.push(one.text);"
         )
 
-    page = await visit(builtin.base_url, prepare=listen)
+    page = await visit(builtin.base_url, prepare=listen, **SHARP)
     await page.start()
     await page.show(mode=LABEL, textPx=50, clock=False)
     await page.page.locator("#speak").click()
@@ -109,7 +109,7 @@ async def test_rings_are_spoken_where_answers_are(visit: Visit, builtin: Running
             "window.spoken = []; speechSynthesis.speak = (one) => window.spoken.push(one.text);"
         )
 
-    page = await visit(builtin.base_url, prepare=listen)
+    page = await visit(builtin.base_url, prepare=listen, **SHARP)
     await page.start()
     await page.show(mode="color:rgb(120 120 120)", clock=False)
     await page.page.locator("#speak").click()

@@ -487,6 +487,7 @@ async def test_the_chat_goes_on_after_a_restart(visit: Visit, model: FakeOpenAI)
         await page.leave()
 
 
+@pytest.mark.alone
 async def test_a_narrow_uplink_is_never_filled(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
@@ -508,6 +509,7 @@ async def test_a_narrow_uplink_is_never_filled(
         assert up.dropped_full == 0
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(("codec", "loss"), [("VP8", 0.1), ("H264", 0.05)])
 async def test_loss_costs_moments_not_the_picture(
     visit: Visit, server: Running, frames: FrameLog, codec: str, loss: float

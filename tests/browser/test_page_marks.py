@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
-from tests.browser.visitor import Visit, Visitor
+from tests.browser.visitor import SHARP, Visit, Visitor
 from tests.support.clients import http, soon
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_rtc import camera_peer, live_encoder
@@ -257,7 +257,7 @@ async def test_the_places_of_many_things_push_no_words_out_of_sight(
 
 async def test_a_word_is_marked_without_a_model(visit: Visit, builtin: Running) -> None:
     """The built-in engine knows where it has read something."""
-    page = await visit(builtin.base_url, mode="text:MILK\nEXIT", textPx=60, clock=False)
+    page = await visit(builtin.base_url, mode="text:MILK\nEXIT", textPx=60, clock=False, **SHARP)
     await page.start()
     await page.page.wait_for_function(LOADED)
     await page.settle()

@@ -22,7 +22,7 @@ from server.voice.player import RATE
 from tests.browser.visitor import Visit, Visitor
 from tests.support.running import Running
 
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.browser, pytest.mark.alone, pytest.mark.asyncio(loop_scope="session")]
 
 _MICROPHONE = """async (hertz) => {
   const context = (window.__audio ??= new AudioContext());

@@ -214,6 +214,7 @@ async def test_a_model_that_speaks_is_heard_in_its_own_voice(visit: Visit) -> No
         await visitor.page.close()
 
 
+@pytest.mark.alone
 async def test_pieces_follow_each_other_without_a_hole_or_a_click(
     talking: Running, visit: Visit, speech_server: SpeechServer
 ) -> None:

@@ -15,6 +15,7 @@ from tests.browser.test_page_camera import put_out_of_sight
 from tests.browser.visitor import Visit, Visitor, hurry
 from tests.real_model.server import PYTHON, build, missing, watch_lessons
 from tests.support.clients import metric, soon
+from tests.support.parts import at_night
 from tests.support.running import Running, running
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
@@ -105,7 +106,7 @@ async def test_a_ring_of_an_upright_picture(visit: Visit, builtin: Running) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("between", [ORANGE, None], ids=["after orange", "after grey"])
+@pytest.mark.parametrize("between", [ORANGE, *at_night(None)], ids=["after orange", "after grey"])
 async def test_a_trained_model_watches_for_red(
     visit: Visit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, between: str | None
 ) -> None:

@@ -24,7 +24,7 @@ REFUSED_TOKEN = r"status of 401"
 # comes a moment later fails then.
 SLOWER = float(os.environ.get("SLOW_BROWSER", "1"))
 # Options of `Visit`: the camera of a phone, for tests about its picture. It takes most of a core.
-SHARP = {"width": 1280, "height": 720, "fps": 30}
+SHARP: dict[str, Any] = {"width": 1280, "height": 720, "fps": 30}
 # Playwright's own, where a test has no service worker
 _NO_WORKER = "Service Worker registration blocked by Playwright"
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from dataclasses import replace
 
 import pytest
@@ -57,6 +59,7 @@ async def build(metrics: Metrics) -> AsyncIterator[Build]:
         slots: int = 1,
         queue: int = 8,
         settle_seconds: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> Inference:
         if isinstance(engines, FakeEngine):
             engines = FakeEngines(engines)
@@ -66,6 +69,7 @@ async def build(metrics: Metrics) -> AsyncIterator[Build]:
             max_queue=queue,
             metrics=metrics,
             settle_seconds=settle_seconds,
+            clock=clock,
         )
         made.append(inference)
         return inference
@@ -948,10 +952,28 @@ async def test_a_model_server_that_refuses_gets_fewer_answers_at_a_time(build: B
     assert stated.slots == 6
 
 
+class OwnTime(FakeEngine):
+    """Its first token takes `seconds` on a clock of its own, which stands still otherwise."""
+
+    def __init__(self, seconds: float, name: str = "fake") -> None:
+        super().__init__(name)
+        self.seconds = seconds
+        self.now = 1000.0
+
+    def clock(self) -> float:
+        return self.now
+
+    async def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
+        self.now += self.seconds
+        async with aclosing(super().answer(request)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+
 async def test_first_tokens_of_a_shared_engine_bound_the_answers_at_a_time(build: Build) -> None:
     """Three slow ones in a row."""
-    engine = FakeEngine(first_token=0.002)
-    inference = build(engine, slots=8)
+    engine = OwnTime(0.002)
+    inference = build(engine, slots=8, clock=engine.clock)
 
     async def ask(session: str) -> None:
         job, sink = make_job(session)
@@ -959,7 +981,7 @@ async def test_first_tokens_of_a_shared_engine_bound_the_answers_at_a_time(build
         await until(lambda: sink.ended)
 
     await ask("a")
-    engine.first_token = 0.3
+    engine.seconds = 0.3
     for session in "aba":
         assert inference.slots == 8
         await ask(session)
@@ -977,8 +999,8 @@ class ThinksAndFails(FakeEngine):
 
 async def test_a_failed_engines_words_are_no_time_of_the_next_one(build: Build) -> None:
     """Else the next one's usual time would be nothing, and all that it does slow."""
-    second = FakeEngine("second", first_token=0.1)
-    inference = build(FakeEngines(ThinksAndFails("first"), second), slots=8)
+    second = OwnTime(0.1, "second")
+    inference = build(FakeEngines(ThinksAndFails("first"), second), slots=8, clock=second.clock)
     for session in "abcde":
         job, sink = make_job(session)
         inference.submit(job)
@@ -1004,8 +1026,8 @@ async def test_prompts_of_background_work_are_few_after_a_question(build: Build)
     """Three at once, then one in so long that a question seldom meets one; what is sent ahead of a
     question does not wait for that.
     """
-    engine = FakeEngine(first_token=0.05)
-    inference = build(engine, slots=8, queue=32)
+    engine = OwnTime(0.05)
+    inference = build(engine, slots=8, queue=32, clock=engine.clock)
     question, sink = make_job("q")
     inference.submit(question)
     await until(lambda: sink.ended)
@@ -1014,7 +1036,7 @@ async def test_prompts_of_background_work_are_few_after_a_question(build: Build)
     ahead, told = make_job("a", Kind.AHEAD)
     inference.submit(ahead)
     await until(lambda: told.ended)
-    await asyncio.sleep(0.2)
+    await turns()
     assert sum(sink.ended for _, sink in jobs) == 3
     assert inference._rest is not None
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-import time
 from typing import Any
 
 import pytest
@@ -29,12 +28,14 @@ class Names:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **known: tuple[str, ...]) -> None:
         self.known = known
         self.asked: list[tuple[str, int]] = []
-        self.seconds = 0.0
+        # Answers wait for it.
+        self.answers = threading.Event()
+        self.answers.set()
         monkeypatch.setattr(socket, "getaddrinfo", self)
 
     def __call__(self, host: str, *given: Any, **more: Any) -> list[Any]:
         self.asked.append((host, threading.get_ident()))
-        time.sleep(self.seconds)
+        assert self.answers.wait(20)
         if host not in self.known:
             raise socket.gaierror("not known")
         return [(socket.AF_INET, 1, 6, "", (address, 0)) for address in self.known[host]]
@@ -93,16 +94,16 @@ async def test_a_name_server_that_is_silent_is_waited_for_once(
 ) -> None:
     """Two seconds at most, then not again for a minute; the loop goes on meanwhile."""
     names = Names(monkeypatch, desk=(LAN,))
-    names.seconds = 0.4
+    names.answers.clear()
     monkeypatch.setattr("server.engines.openai.own_machine._RESOLVE_SECONDS", 0.1)
     one = Whereabouts("http://desk/v1", addresses=lambda: OWN, names=lambda: NAMES)
-    looking, turns = asyncio.create_task(one.find()), 0
-    while not looking.done():
-        turns += 1
-        await asyncio.sleep(0.005)
-    assert (await looking, await one.find()) == ("desk", "desk")
-    assert turns > 5
-    assert len(names.asked) == 1
+    try:
+        # It answers while the name server is silent, so the loop was never held up by it.
+        async with asyncio.timeout(10):
+            assert (await one.find(), await one.find()) == ("desk", "desk")
+        assert len(names.asked) == 1
+    finally:
+        names.answers.set()
 
 
 async def test_another_network_is_noticed() -> None:
