@@ -19,7 +19,7 @@ from tests.support.wheels import locked, wheel, write_empty_locks
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = [*sorted((ROOT / "scripts").glob("*.sh")), *sorted((ROOT / ".ci").iterdir())]
 # Programs that the scripts use beside bash and Python.
-TOOLS = ("bash", "basename", "cat", "dirname", "id", "ls", "rm", "sleep", "tail", "uname")
+TOOLS = ("bash", "basename", "cat", "dirname", "grep", "id", "ls", "rm", "sleep", "tail", "uname")
 
 Result = subprocess.CompletedProcess[str]
 
@@ -427,6 +427,54 @@ def test_it_says_what_it_installs_before_it_does(tmp_path: Path) -> None:
     assert {"libatomic1", "chromium", "strace", "gstreamer1.0-nice"} <= set(packages)
     asked = [line.split()[-1] for line in lines if "apt-get install" in line]
     assert asked == packages
+
+
+# Stands in for .venv's Python: has all packages, and tells what pytest was asked.
+PYTHON = """\
+#!{bash}
+case "$*" in
+    *--collect-only*) echo "$SAID"; exit "$CODE" ;;
+    "-m pytest"*) echo "runs $*" ;;
+    -c*) echo print ;;
+esac
+"""
+OF_MODELS = "take more than a second, or need what is installed beside .venv"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said", "code", "installs"),
+    [
+        (["tests/vision/test_resize.py", "-k", "ratio"], "3 tests collected in 0.1s", 0, []),
+        (["tests/whole"], f"x\nLeft out: 9 that {OF_MODELS}.", 5, ["models", "router", "system"]),
+        (["tests/browser"], "Left out: 9 that drive a browser.", 5, ["system"]),
+        (["tests/new.py"], "1 error", 2, ["models", "router", "system"]),
+        (["-m", "not alone"], "3 tests collected in 0.1s", 0, ["models", "router", "system"]),
+        ([], "", 0, ["models", "router", "system"]),
+    ],
+    ids=["fast", "slow", "browser", "unreadable", "not named", "all"],
+)
+def test_named_tests_install_what_they_need(
+    tmp_path: Path, arguments: list[str], said: str, code: int, installs: list[str]
+) -> None:
+    """Fast ones no more than .venv has, those with a browser no models; then exactly these run."""
+    scratch = project(tmp_path / "p")
+    env = path_with(tmp_path / "bin") | {"SAID": said, "CODE": str(code)}
+    for name in ("models", "router"):
+        (scratch / "scripts" / f"{name}.sh").write_text(f"echo installs {name}")
+    python = scratch / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(PYTHON.format(bash=tmp_path / "bin" / "bash"))
+    python.chmod(0o755)
+    (scratch / "locks" / "requirements-dev.txt").write_text("# nothing\n")
+    (scratch / ".venv" / "test.stamp").write_text("print\n")
+    done = bash(scratch / "scripts" / "test.sh", *arguments, env=env)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    found = [line.removeprefix("installs ") for line in lines if line.startswith("installs ")]
+    if "strace is not installed" in done.stderr:
+        found.append("system")
+    assert found == installs
+    assert lines[-1] == " ".join(["runs -m pytest", *arguments])
 
 
 PROGRAMS = sorted(
