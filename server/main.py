@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import threading
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from server.core import core_dumps
 
@@ -24,17 +24,11 @@ if __name__ == "__main__":
     gc.disable()
 
 from config import ConfigError, load
-from server.app.app import create_app
-from server.app.program import Program
 from server.core import logs
 from server.core.aio import Deadline, Lookups
-from server.listen.sd_notify import Notifier
-from server.listen.serving import (
-    DrainingServer,
-    listening_problem,
-    uvicorn_config,
-)
-from server.vision.privacy import FilterUnavailable
+
+if TYPE_CHECKING:
+    from server.app.program import Program
 
 log = logging.getLogger(__name__)
 
@@ -53,10 +47,17 @@ def main() -> int:
     logs.configure(settings.log_level, settings.log_file)
     for warning in settings.warnings:
         log.warning(warning)
+    # Once the settings are right: the program takes a second to import.
+    from server.listen.sd_notify import Notifier
+    from server.listen.serving import DrainingServer, listening_problem, uvicorn_config
+
     # Before the engines are built, which takes a second.
     if problem := listening_problem(settings.host, settings.port):
         sys.stderr.write(f"qwen-camera cannot start: {problem}\n")
         return 1
+    from server.app.app import create_app
+    from server.vision.privacy import FilterUnavailable
+
     try:
         app = create_app(settings)
     except (FilterUnavailable, ConfigError) as error:

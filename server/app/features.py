@@ -7,9 +7,12 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from importlib.util import find_spec
 from types import ModuleType
+from typing import TYPE_CHECKING
 
-from server.app.api import Api
 from server.core.feature_settings import FeatureSettings
+
+if TYPE_CHECKING:
+    from server.app.api import Api
 
 log = logging.getLogger(__name__)
 

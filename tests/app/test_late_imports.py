@@ -25,8 +25,8 @@ LATE = {
 @pytest.mark.slow
 def test_a_start_does_not_load_them() -> None:
     code = (
-        "import sys, server.main; from config import load\n"
-        "server.main.create_app(load(None))\n"
+        "import sys, server.main; from config import load; from server.app.app import create_app\n"
+        "create_app(load(None))\n"
         "print(*{name.partition('.')[0] for name in sys.modules})"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
