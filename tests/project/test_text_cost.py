@@ -118,7 +118,7 @@ def growth(run: Callable[[str], object], unit: str) -> float:
 @pytest.mark.timeout(180)
 def test_a_pattern_takes_time_in_proportion(all_patterns: dict[str, re.Pattern[Any]]) -> None:
     """Whatever it looks through."""
-    slow = {}
+    slow: dict[str, float] = {}
     for name, pattern in all_patterns.items():
 
         def whole(
@@ -163,7 +163,7 @@ def test_a_reader_has_a_bound(name: str) -> None:
 def test_a_reader_is_quick(name: str) -> None:
     """With the longest text that it gets; and four times as much takes four times as long."""
     run, most = READERS[name]
-    slow = {}
+    slow: dict[str, float] = {}
     for kind, unit in UNITS.items():
         text = hostile(unit, most)
         taken = seconds(lambda text=text: run(text), enough=MOST_SECONDS / 2)  # type: ignore[misc]
