@@ -18,6 +18,7 @@ from server.engines.base import Engine
 from server.engines.builtin.engine import BuiltinEngine
 from server.engines.builtin.finder import Finder
 from server.engines.builtin.reader import Reader
+from server.engines.openai import library
 from server.engines.openai.engine import OpenAIEngine
 from server.engines.openai.group import EngineGroup
 from server.engines.openai.retry import Reason
@@ -120,6 +121,8 @@ class EngineParts:
     def _servers(self) -> OpenAIEngine | EngineGroup:
         """Make the engine of VLLM_BASE_URL, which alone gets the sessions' names."""
         settings, metrics = self._settings, self._metrics
+        for url in settings.vllm_base_urls:
+            library.load_for(url)
         session_key = SessionKeys(settings.jwt_secret_key.get_secret_value()).of
 
         def on_retry(reason: Reason) -> None:

@@ -37,7 +37,7 @@ class EngineSelector:
         *,
         interval: float = 10.0,
         seeking: float = 2.0,
-        first_probe: float = 2.0,
+        first_probe: float = 1.0,
         jitter: Callable[[], float] = random.random,
         logged_elsewhere: Collection[Engine] = (),
     ) -> None:

@@ -143,11 +143,9 @@ class ChatClient:
 
     async def _is_there(self) -> None:
         """Open a connection and close it. Raises Unreachable when it is refused."""
-        url = httpx2.URL(self._base_url)
-        port = url.port or (443 if url.scheme == "https" else 80)
         try:
             async with asyncio.timeout(self._limits().connect):
-                _, writer = await asyncio.open_connection(url.host, port)
+                _, writer = await asyncio.open_connection(*library.place(self._base_url))
         except TimeoutError:
             # The request will say so.
             return
