@@ -13,17 +13,18 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parents[1]
-# Seconds of a usual test
+# Seconds of a usual test, and of one that drives a browser
 USUAL = 0.3
+PAGE = 4.0
 # Seconds of files whose tests are slower or quicker than that. Rough: only the order counts.
 LONG: dict[str, float] = {
-    "whole/test_soak.py": 210.0,
-    "whole/test_attacks.py": 120.0,
-    "whole/test_fleet.py": 90.0,
-    "whole/test_leaks.py": 80.0,
-    "whole/test_voice_memory.py": 80.0,
+    "browser/test_page_operator.py": 150.0,
+    "browser/test_page_watches.py": 120.0,
+    "net/test_relayed.py": 100.0,
+    "whole/test_attacks.py": 80.0,
     "whole/test_nothing_kept.py": 60.0,
     "deploy/test_kubernetes_run.py": 60.0,
+    "whole/test_soak.py": 50.0,
     "whole/test_router.py": 40.0,
     "whole/test_canary.py": 30.0,
     "whole/test_hostile_network.py": 30.0,
@@ -73,7 +74,11 @@ def name_of(path: Path) -> str:
 def longest_first(files: Iterable[str]) -> list[str]:
     """Order the files of some tests, of which each test names its own: each once."""
     counts = Counter(files)
-    return sorted(counts, key=lambda name: -LONG.get(name, counts[name] * USUAL))
+
+    def seconds(name: str) -> float:
+        return LONG.get(name, counts[name] * (PAGE if name.startswith("browser/") else USUAL))
+
+    return sorted(counts, key=lambda name: -seconds(name))
 
 
 @pytest.hookimpl(trylast=True)
