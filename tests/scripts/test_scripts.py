@@ -477,6 +477,43 @@ def test_named_tests_install_what_they_need(
     assert lines[-1] == " ".join(["runs -m pytest", *arguments])
 
 
+# Stands in for scripts/test.sh: two tests fail, and at the second try those that AGAIN names.
+TWO_FAIL = """\
+failed=.pytest_cache/v/cache/lastfailed
+mkdir -p .pytest_cache/v/cache
+case "$*" in
+    *--last-failed*) echo "{$AGAIN}" >$failed; [ -z "$AGAIN" ] ;;
+    *"-m not alone"*) echo '{"tests/a.py::test_a[x]": true, "tests/b.py::test_b": true}' >$failed; exit 1 ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("again", "passed"),
+    [
+        ("", ["tests/a.py::test_a[x]", "tests/b.py::test_b"]),
+        ('"tests/a.py::test_a[x]": true', ["tests/b.py::test_b"]),
+        ('"tests/a.py::test_a[x]": true, "tests/b.py::test_b": true', []),
+    ],
+    ids=["none", "one", "both"],
+)
+def test_what_passes_at_the_second_try_is_shown(
+    tmp_path: Path, again: str, passed: list[str]
+) -> None:
+    """CI keeps the names in a file, and ends with them."""
+    for folder in (".ci", "scripts"):
+        (tmp_path / folder).mkdir()
+    shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci")
+    (tmp_path / "scripts" / "check.sh").write_text("exit 0")
+    (tmp_path / "scripts" / "test.sh").write_text(TWO_FAIL)
+    done = bash(tmp_path / ".ci" / "run", env={**os.environ, "AGAIN": again}, cwd=tmp_path)
+    assert done.returncode == (1 if again else 0), done.stderr
+    assert "2 tests failed and are run once more" in done.stderr
+    kept = tmp_path / ".pytest_cache" / "second_try"
+    assert (kept.read_text().split() if kept.exists() else []) == passed
+    assert (done.stderr.splitlines()[-len(passed) :] == passed) or not passed
+
+
 PROGRAMS = sorted(
     str(path.relative_to(ROOT))
     for folder in ("scripts", "benchmarks")
