@@ -29,7 +29,10 @@ EXPIRY_LOOK = (0.25, 15.0)
 
 
 class SessionManager:
-    """Sessions by id. A session begins with its first offer or socket, and ends once."""
+    """Sessions by id. A session begins with its first offer or socket, and ends once.
+
+    Bounds of sessions: MAX_SESSIONS; more are refused with an error.
+    """
 
     def __init__(
         self,

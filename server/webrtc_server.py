@@ -234,7 +234,10 @@ class PeerConnection:
 
 
 class WebRTCServer:
-    """Owner of all peer connections."""
+    """Owner of all peer connections.
+
+    Bounds of peer connections: one per camera; a new offer replaces it.
+    """
 
     def __init__(
         self,

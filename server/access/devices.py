@@ -61,6 +61,9 @@ class Devices:
     Nothing is stored: removed devices are known until the server stops.
 
     `key` signs; another one removes all devices permanently. `now` is seconds since the epoch.
+
+    Bounds of paired devices since the start, and removed ones: 1,000 listed, the least recently
+    seen is dropped; 10,000 removed, as for sessions.
     """
 
     def __init__(self, key: str) -> None:

@@ -110,7 +110,11 @@ class Gateway:
 
 
 class Gateways:
-    """The gateways that this one knows. One without a name, or without Redis, knows none."""
+    """The gateways that this one knows. One without a name, or without Redis, knows none.
+
+    Bounds of the list of gateways: names, loads, which one drains: the newest 100 reports, each
+    gone after 15 s; without an answer what was read last holds for 60 s.
+    """
 
     def __init__(
         self,

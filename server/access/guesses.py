@@ -23,6 +23,9 @@ MAX_KNOWN = 10_000
 class Guesses:
     """Limits guesses at one secret, over several processes while a store answers, else for this
     one.
+
+    Bounds of wrong codes and tokens, and addresses with right ones: 20 per address, 120 in all,
+    refilled within 20 minutes; 10,000 addresses each, the least recently used is dropped.
     """
 
     def __init__(

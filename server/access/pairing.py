@@ -41,6 +41,8 @@ class PairingCodes:
     """Issues and redeems codes. One is valid at a time: a new one replaces the previous one.
 
     `on_redeemed` is called when one was redeemed.
+
+    Bounds of pairing codes: one is valid at a time; digests of the last 8, the oldest is dropped.
     """
 
     def __init__(

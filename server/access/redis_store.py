@@ -38,6 +38,9 @@ class RedisStore:
     """Runs scripts in Redis, under keys that only this installation uses.
 
     `secret` is common to all processes of one installation.
+
+    Bounds of rate limits and sessions of several processes: every key expires; without an answer
+    within 0.1 s each process has its own.
     """
 
     def __init__(

@@ -46,6 +46,8 @@ class Attempts:
     """The attempts of one kind (offers or sockets) in one session.
 
     None, a client without numbers, always passes.
+
+    Bounds of newest attempts of a session's pages: 8 pages; the least recently seen is dropped.
     """
 
     def __init__(self) -> None:

@@ -16,6 +16,9 @@ class Revoked:
     A name is kept until its last token has expired, `life` seconds after `since`, the beginning of
     its access. Beyond `most` names the one with the earliest access is dropped, and all access that
     began no later is revoked: so a flood of ended names revives no token, but requires new ones.
+
+    Bounds of ids of ended sessions: until all their tokens have expired, 10,000; beyond, the one
+    with the oldest code is dropped, and all tokens of that age become invalid.
     """
 
     def __init__(self, life: int, most: int = MAX_REVOKED) -> None:

@@ -44,7 +44,10 @@ _MOST_KEYS = 16
 
 
 class EngineParts:
-    """The engines and generators, and the manager that starts them."""
+    """The engines and generators, and the manager that starts them.
+
+    Bounds of keys of remote servers: 16, in memory only; the oldest is dropped.
+    """
 
     def __init__(self, settings: Settings, pools: Pools, metrics: Metrics) -> None:
         self._settings = settings

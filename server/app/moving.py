@@ -15,7 +15,11 @@ AT_ONCE = 20
 
 
 class Moving:
-    """Tells pages to go, each one once, and ends the sessions of those that have left."""
+    """Tells pages to go, each one once, and ends the sessions of those that have left.
+
+    Bounds of the pages that were sent to another gateway; an operator's order to drain: sessions;
+    one order.
+    """
 
     def __init__(self, sessions: SessionManager) -> None:
         self._sessions = sessions

@@ -15,6 +15,9 @@ class Attention:
 
     It takes 0.9 MB beside the scratch from its first look on, until `forget`. Frames come in the order of their capture. `now` is in seconds of any steady clock. One request
     runs at a time: `asked`, then one of `answered`, `failed` and `dropped`.
+
+    Bounds of a change gate's reference frame and learned activity: 0.9 MB; the next answer's
+    frame replaces it.
     """
 
     def __init__(self, scratch: Scratch, *, sensitivity: float = 1.0) -> None:

@@ -25,7 +25,11 @@ _MOST, _SECONDS, _APART = 3.0, 2.0, 0.15
 
 
 class Glance:
-    """One camera's glances. Holds 12 kB. One caller at a time; `now` is the frame's capture time."""
+    """One camera's glances. Holds 12 kB. One caller at a time; `now` is the frame's capture time.
+
+    Bounds of early looks at frames between two samples, which watches take: three at once, then
+    one in two seconds; others wait for the next sample.
+    """
 
     def __init__(self) -> None:
         shape = (_ROWS, _COLUMNS)

@@ -50,7 +50,11 @@ class _Line:
 
 
 class ReadText:
-    """One text as far as it was read. Owns its lines."""
+    """One text as far as it was read. Owns its lines.
+
+    Bounds of a text that is read over several pictures: 20,000 characters or 400 lines and one
+    more picture's, then it ends; one picture is read at a time.
+    """
 
     def __init__(self) -> None:
         # In the order of the page

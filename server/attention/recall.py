@@ -78,7 +78,12 @@ class Kept:
 
 
 class Recall:
-    """One camera's pictures, bounded in seconds and bytes. When full, one that shows nothing of its own goes."""
+    """One camera's pictures, bounded in seconds and bytes. When full, one that shows nothing of its own goes.
+
+    Bounds of pictures of the recent past: RECALL_SECONDS, RECALL_MEGABYTES and 600; then one that
+    shows what its neighbors show is dropped, of those the oldest. One picture is made at a time,
+    in all sessions; frames that come meanwhile are dropped.
+    """
 
     def __init__(self, seconds: float, most_bytes: int) -> None:
         if not seconds > 0 or most_bytes < 1:

@@ -112,7 +112,12 @@ def _both(one: Box | None, other: Box | None) -> Box | None:
 
 
 class Watches:
-    """The watches of one session. `boxes`: the engine gives boxes, in the frame's pixels."""
+    """The watches of one session. `boxes`: the engine gives boxes, in the frame's pixels.
+
+    Bounds of watches of a session, and what is asked about them: 8; a ninth is refused; one
+    common request and a second look for each on their way, and one change that waits, the newest;
+    150 wakes a watch at once and a day; 64 rings that can be called wrong, the oldest is dropped.
+    """
 
     def __init__(self, *, boxes: bool = True) -> None:
         self.boxes = boxes

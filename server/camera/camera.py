@@ -54,7 +54,10 @@ class Asked:
 
 
 class Camera:
-    """Owner of the newest frame. All methods belong to the event loop."""
+    """Owner of the newest frame. All methods belong to the event loop.
+
+    Bounds of the newest frame: one; a newer one replaces it.
+    """
 
     def __init__(
         self,

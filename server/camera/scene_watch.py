@@ -12,7 +12,11 @@ ANALYSIS_SECONDS = 1.0
 
 
 class SceneWatch:
-    """Keeps the small luma pictures from which motion is measured, and the last scene."""
+    """Keeps the small luma pictures from which motion is measured, and the last scene.
+
+    Bounds of small luma pictures: 8 of 160×90; the oldest is dropped, and all with the
+    connection.
+    """
 
     def __init__(self) -> None:
         self.forget()

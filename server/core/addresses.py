@@ -183,6 +183,9 @@ class RequestLimiter:
 
     A client with a token has a limit of its own (by session) as soon as its session exists, and for
     one request before that. All others share the limit of their address.
+
+    Bounds of request counts: 10,000 addresses, 10,000 sessions; the least recently used is
+    dropped.
     """
 
     def __init__(self, per_minute: int) -> None:

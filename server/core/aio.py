@@ -222,6 +222,9 @@ class Lookups(ThreadPoolExecutor):
     A name server that does not answer can hold a thread for minutes. A name holds ALIKE threads at
     most, so that one which is asked for again and again leaves the others to other work; whoever
     asks for it meanwhile gets the result of a running lookup.
+
+    Bounds of threads for name lookups and small work: 8; a name holds 2 of them, and who asks for
+    it meanwhile gets their result.
     """
 
     ALIKE = 2
@@ -322,7 +325,11 @@ class Pools:
 
 
 class BoundedPool:
-    """A thread pool for work on what strangers send: few calls wait, and none for long."""
+    """A thread pool for work on what strangers send: few calls wait, and none for long.
+
+    Bounds of requests of programs that are read: 8, two seconds each; more are refused with
+    `busy`.
+    """
 
     def __init__(self, pool: ThreadPoolExecutor, *, waiting: int = 8, seconds: float = 2.0) -> None:
         """`waiting`: the calls that may be unfinished; `seconds`: the time of each."""

@@ -142,7 +142,11 @@ class EarlierPicture:
 
 @dataclass(frozen=True, slots=True)
 class EngineRequest:
-    """One question about one picture, and about earlier ones where there are any."""
+    """One question about one picture, and about earlier ones where there are any.
+
+    Bounds of the sound of a request: 60 s, of the scene 30; a longer one is left out, and the
+    client hears so.
+    """
 
     session_id: str
     kind: Kind

@@ -55,6 +55,10 @@ class EngineManager:
 
     `refusals`: exceptions of `planner`, each with a `message` for people. `gpu_free`: bytes of free
     memory of each GPU, None where there is none. `known`: models, for examples.
+
+    Bounds of the model that an operator chose: one; another one replaces it when its memory is
+    free, or, if one of the two runs on another machine, as soon as the new one answers. The old
+    model finishes its answers within 120 s, and stays when the new one cannot be loaded.
     """
 
     def __init__(

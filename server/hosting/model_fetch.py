@@ -72,6 +72,9 @@ class ModelFetch:
 
     `known`: models of the catalogue; blocking. `kept`: the folder that models are kept in, each in one
     of its own. `free`: free bytes at a folder. `secrets` are taken out of what is shown.
+
+    Bounds of a model that is fetched: one, in a process of its own; a second one is refused
+    (409). It ends before the disk is full; what came is kept.
     """
 
     def __init__(

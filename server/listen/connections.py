@@ -44,6 +44,10 @@ class Connections:
     connections are in use, an unproven one is closed first, then the one that has waited longest
     without a request; without such a one, the new one is refused. Our proxies have no limit per
     address, because all clients come through them.
+
+    Bounds of connections: MAX_CONNECTIONS, half of them per address; an eighth without a whole
+    request or a token, of which the oldest is closed; then the one longest without a request is
+    closed, else the new one is refused.
     """
 
     def __init__(self, most: int, trusted_proxies: Sequence[Network] = ()) -> None:

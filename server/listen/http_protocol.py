@@ -48,7 +48,11 @@ class WholeRequests(h11.Connection):
 
 
 class HttpProtocol(H11Protocol):
-    """One connection. `protocol_class` sets `limits`."""
+    """One connection. `protocol_class` sets `limits`.
+
+    Bounds of bytes behind a request that is being answered: 64 KiB and one read; beyond, the
+    connection ends. The others wait for their turn.
+    """
 
     limits: Connections
 

@@ -34,7 +34,11 @@ MAX_FRAGMENTS = 256
 
 
 class BoundedFrames(ServerProtocol):
-    """The frames of one connection: each is counted before it is kept or answered."""
+    """The frames of one connection: each is counted before it is kept or answered.
+
+    Bounds of frames of a socket before the application has them: 1,024 at once, 128 a second, 256
+    fragments per message; beyond, the socket closes.
+    """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)

@@ -47,6 +47,10 @@ class ChildProcess:
     returns True, lines may quote somebody: they are dropped and counted. `grace`: seconds between
     SIGTERM and SIGKILL. `after`: a command that ends what it started outside of its own processes;
     it runs however the program ended, also when this program is gone.
+
+    Bounds of an engine's log: 400 lines of 2,000 characters, the oldest are dropped; 200 lines
+    and 64 KiB a second are passed on (`processes/child_log.py`), and the number of dropped ones;
+    above 2 MiB a second the rest waits in the engine's pipe.
     """
 
     def __init__(

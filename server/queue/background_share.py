@@ -39,6 +39,9 @@ class BackgroundShare:
     """One engine's share for background work, between 1/32 and 1.
 
     `now` is in seconds of any steady clock.
+
+    Bounds of the share of an engine that background work may have: 1/32 to 1: halved when a
+    question's first token takes 1.3 times as long as usual, and growing back.
     """
 
     def __init__(self) -> None:

@@ -30,7 +30,12 @@ _REFUSED_SECONDS = 1.0
 
 
 class EngineShare:
-    """A share from 1 to `most` answers. `now` is in seconds of any steady clock."""
+    """A share from 1 to `most` answers. `now` is in seconds of any steady clock.
+
+    Bounds of answers that this process may have at a shared engine: 1 to
+    MAX_CONCURRENT_INFERENCES: halved when most first tokens take three times as long as the quick
+    ones, or when the engine refuses, and growing back.
+    """
 
     def __init__(self, most: int) -> None:
         self._aimd = Aimd(1.0, float(most), idle_gain=_IDLE_GAIN)

@@ -48,6 +48,9 @@ class FairQueue(Generic[T]):
     """Items are dictionary keys: use ones that compare by identity.
 
     Every operation takes constant time, except for sessions that `skip` passes over.
+
+    Bounds of waiting work: MAX_QUEUE; questions refused with `busy`, background work dropped and
+    counted.
     """
 
     def __init__(self, max_size: int) -> None:

@@ -80,7 +80,11 @@ class Sink(Protocol):
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """One question about one picture, for one session. Compared by identity; submitted once."""
+    """One question about one picture, for one session. Compared by identity; submitted once.
+
+    Bounds of the frame and the request of a question: dropped at its end: a cycle of references
+    would keep them until Python's collector runs, which does not count a decoder's memory.
+    """
 
     session_id: str
     kind: Kind

@@ -32,7 +32,11 @@ CLOSE_SECONDS = 5.0
 
 @dataclass(eq=False, slots=True)
 class JobRun:
-    """An accepted job; reports its end to the sink once, by whichever call comes first."""
+    """An accepted job; reports its end to the sink once, by whichever call comes first.
+
+    Bounds of an answer's text, its thoughts: 16 characters per token of its limit; beyond, it
+    ends with `length`; 16,000 characters of thoughts, and the rest is not sent.
+    """
 
     job: Job
     metrics: Metrics

@@ -28,7 +28,11 @@ class _Listener:
 
 
 class OperatorDesk:
-    """Sends reports and log lines to operators, on the event loop. `report` builds the current report."""
+    """Sends reports and log lines to operators, on the event loop. `report` builds the current report.
+
+    Bounds of an engine's lines for operators: 200 of 300 characters, kept and per operator; the
+    oldest are dropped and counted.
+    """
 
     def __init__(self, report: Callable[[], EngineReport], metrics: Metrics) -> None:
         self._report = report

@@ -70,7 +70,12 @@ class Advice:
 
 
 class Aim:
-    """The hint for one camera. It changes when two looks in a row find the same other one."""
+    """The hint for one camera. It changes when two looks in a row find the same other one.
+
+    Bounds of guidance: what the last looks found: one hint and the next one; no picture is kept.
+    One frame is looked at at a time, in all sessions; frames that come meanwhile are dropped and
+    counted.
+    """
 
     def __init__(self) -> None:
         self.advice: Advice | None = None

@@ -23,6 +23,9 @@ class Player:
 
     It gives out whole frames of 20 ms only, so that a chunk that comes late leaves no hole in a
     frame; the rest of the last one is filled with silence after `finish`.
+
+    Bounds of speech that waits to be sent: 60 s, 2.9 MB; what does not fit is dropped and
+    counted.
     """
 
     def __init__(self) -> None:

@@ -15,6 +15,9 @@ class SoundRing:
     """Keeps the newest `seconds` of sound; the oldest is overwritten. 32 kB a second.
 
     Memory is taken with the first sound, and given back by `clear`.
+
+    Bounds of a microphone's last sound: 30.3 s, 970 kB; the oldest is overwritten; freed while
+    the microphone is off.
     """
 
     def __init__(self, seconds: float) -> None:

@@ -40,6 +40,8 @@ class SocketGate:
     """Limits the sockets that a session opens within a minute.
 
     Bounded by the number of sessions.
+
+    Bounds of sockets of a session: 8 a minute per session; 256 sockets may wait for their token.
     """
 
     def __init__(self) -> None:

@@ -53,7 +53,11 @@ def compare(before: Impression, now: Impression) -> Change:
 
 
 class Memory:
-    """One impression a session and camera, at most `sessions`; the least recently used is dropped."""
+    """One impression a session and camera, at most `sessions`; the least recently used is dropped.
+
+    Bounds of the built-in engine's last observations: 128 sessions; the least recently used is
+    dropped.
+    """
 
     def __init__(self, sessions: int = 128) -> None:
         self._sessions = sessions

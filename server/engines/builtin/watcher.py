@@ -60,7 +60,11 @@ class _Last:
 
 
 class Watcher:
-    """Looks at pictures for conditions. Bounded: the last frame of 128 sessions, in 48x27 cells."""
+    """Looks at pictures for conditions. Bounded: the last frame of 128 sessions, in 48x27 cells.
+
+    Bounds of the built-in engine's last watched frames: 48×27 cells of 128 sessions; the least
+    recently used is dropped.
+    """
 
     def __init__(self, reader: Reader, sessions: int = 128) -> None:
         self._reader = reader

@@ -73,6 +73,9 @@ class LocalEngine:
     gets the progress of loading, `on_line` each line of the worker's log, without secrets; lines
     that come while a question is in work might quote it, so those are not passed on. Both are
     called on the event loop.
+
+    Bounds of a local model's worker, its log: one answer at a time; a message of 8 + 256 MiB; its
+    log like an engine's.
     """
 
     name = "local"

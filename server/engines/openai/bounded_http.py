@@ -80,6 +80,9 @@ class BoundedTransport(httpx2.AsyncBaseTransport):
 
     The body of a refusal is cut at its bound and its status stays; any other answer beyond its
     bounds raises AnswerRefused, or ReadTimeout.
+
+    Bounds of a response of a model server: 2 MiB, a stream 32 MiB, an error 1 MiB; a larger one
+    is refused, an error is cut.
     """
 
     def __init__(

@@ -59,6 +59,8 @@ class EventDecoder:
     """Decode bytes into the data of whole events. Comments, such as keep-alives, give nothing.
 
     Its work grows with the bytes, however small the pieces are that they come in.
+
+    Bounds of an event of a model server's stream: 256 KiB; a longer one ends the answer.
     """
 
     def __init__(self, most: int = MAX_EVENT_BYTES) -> None:

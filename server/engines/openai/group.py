@@ -38,6 +38,9 @@ class EngineGroup:
     Those that answer with the model that most of them have are used, each session at the one that
     `rendezvous.order` gives for its name, which `session_key` makes. Owner of the rest of those that
     failed.
+
+    Bounds of servers of VLLM_BASE_URL that failed, of several: asked last for 5 s; VLLM_BASE_URL
+    has 16 at most.
     """
 
     def __init__(

@@ -53,7 +53,11 @@ class Fault(Exception):
 
 
 class Retries:
-    """The repeats of one request. None begins after `until`."""
+    """The repeats of one request. None begins after `until`.
+
+    Bounds of repeats of a request without a token: two of a question, one of background work;
+    none after its time for the first token.
+    """
 
     def __init__(self, kind: Kind, until: float) -> None:
         self._question = kind is Kind.CHAT

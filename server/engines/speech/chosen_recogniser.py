@@ -17,6 +17,9 @@ class ChosenRecogniser:
     """See `Recogniser`. Owner of the chosen one, which answers once it is loaded.
 
     Until then, and when it fails, the one of the settings answers.
+
+    Bounds of the recogniser that an operator chose: one; another one replaces it when its process
+    has ended. That of the settings stays, and answers until the chosen one is loaded.
     """
 
     def __init__(

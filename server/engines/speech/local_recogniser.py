@@ -26,6 +26,9 @@ class LocalRecogniser:
     else.
 
     `chosen`: an operator chose it, and the settings do not name it. `on_change` is called when it becomes ready, and when it ends.
+
+    Bounds of a local recogniser's worker: one sound at a time, 60 s each for sound and words; its
+    log like an engine's.
     """
 
     name = "local"

@@ -62,7 +62,11 @@ class _Text:
 
 
 class LocalVoice:
-    """One model in one worker, one text at a time. `start` loads it beside everything else."""
+    """One model in one worker, one text at a time. `start` loads it beside everything else.
+
+    Bounds of a local voice's process, sound that waits for its reader: one text at a time; 16
+    MiB, then the text is cancelled.
+    """
 
     name = "local"
     # Texts stay on this machine.

@@ -43,7 +43,10 @@ def language_name(tag: str | None) -> str:
 
 
 class Synthesis:
-    """One server. `voice` "" leaves the choice to it. `transport` replaces the network, in tests."""
+    """One server. `voice` "" leaves the choice to it. `transport` replaces the network, in tests.
+
+    Bounds of sound of a speech server: 8 MiB for a piece of text; more is refused.
+    """
 
     def __init__(
         self,

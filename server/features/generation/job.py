@@ -76,6 +76,9 @@ class GenerationJob:
     """Owner of the one piece of work and its result.
 
     `pool` encodes. All methods belong to the event loop.
+
+    Bounds of the job for a video or sound, and its result: one; 256 MiB; the result is delivered
+    once (again after a broken connection), and dropped after 10 minutes or for the next one.
     """
 
     def __init__(

@@ -86,7 +86,12 @@ def readable(name: str) -> str:
 
 
 class Grants:
-    """At most eight grants of a session. Nobody but their owner may end them."""
+    """At most eight grants of a session. Nobody but their owner may end them.
+
+    Bounds of the programs that may look through a session: 8; a ninth is refused. Of each one
+    look at a time and three that wait, PROGRAM_LOOKS_PER_MINUTE, 2 calls and 10 messages a
+    second, twice that for all together; three watches; more is refused and counted.
+    """
 
     def __init__(self, session_id: str, looks_per_minute: int) -> None:
         """`looks_per_minute`: of one program; 0: no access is given at all."""

@@ -50,7 +50,11 @@ class _Closing(ssl.SSLSocket):
 
 
 class BrokerClient(Client):
-    """One connection: `async with` opens it. A packet that is too large or too much ends it unread."""
+    """One connection: `async with` opens it. A packet that is too large or too much ends it unread.
+
+    Bounds of a connection to the broker: a packet of 64 KiB; 2,000 packets and 4 MiB at once,
+    then 20 and 32 KiB a second; beyond, it ends unread, and begins again after a pause.
+    """
 
     def __init__(
         self,

@@ -51,6 +51,9 @@ class Mqtt:
 
     States go out when they change; pictures and words are never retained. Everything belongs to the
     event loop.
+
+    Bounds of looks that are ordered over MQTT: one at a time of each camera, 6 a minute; 24 of
+    all; more are dropped and counted.
     """
 
     def __init__(

@@ -24,7 +24,11 @@ class Message:
 
 
 class Outgoing:
-    """A queue. A newer message of a topic replaces the one that waits; of too many, the oldest goes."""
+    """A queue. A newer message of a topic replaces the one that waits; of too many, the oldest goes.
+
+    Bounds of messages that wait for the MQTT broker: the newest of each topic, 1,536 and 8 MiB;
+    the oldest is dropped, and news after a minute. One on its way, 10 s at most.
+    """
 
     def __init__(self) -> None:
         self._waiting: dict[str, tuple[Message, float]] = {}

@@ -55,7 +55,11 @@ class _Pieces:
 
 
 class ChatResponse(Response):
-    """Answers one request. `ask` is called once; `model` is the one that answers when it begins."""
+    """Answers one request. `ask` is called once; `model` is the one that answers when it begins.
+
+    Bounds of text of a program's streamed answer that waits for it: the answer, whose tokens are
+    bounded; a program that takes nothing for 30 s loses its connection.
+    """
 
     def __init__(self, request: ChatRequest, model: str, ask: Ask) -> None:
         super().__init__()

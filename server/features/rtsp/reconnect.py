@@ -36,7 +36,11 @@ class StandingState(StrEnum):
 
 
 class Reconnect:
-    """One camera's attempts. `now` is monotonic seconds."""
+    """One camera's attempts. `now` is monotonic seconds.
+
+    Bounds of attempts to reach it: one at a time; pauses of 1 to 60 s, or of 1 to 15 minutes
+    where a person has to mend something.
+    """
 
     def __init__(self, now: float) -> None:
         self.state = StandingState.WAITING

@@ -24,7 +24,10 @@ class _Linked:
 
 
 class Links:
-    """The pictures by the random words of their addresses. `now` is monotonic seconds."""
+    """The pictures by the random words of their addresses. `now` is monotonic seconds.
+
+    Bounds of pictures of alarms under links: 128, a minute each; the oldest is dropped.
+    """
 
     def __init__(self) -> None:
         self._linked: OrderedDict[str, _Linked] = OrderedDict()

@@ -107,7 +107,11 @@ class DeadLetter:
 
 @dataclass(slots=True)
 class DeadLetters:
-    """The alerts that were given up, by the ids of their deliveries. The oldest is dropped."""
+    """The alerts that were given up, by the ids of their deliveries. The oldest is dropped.
+
+    Bounds of alarms that were given up: 32, 8 of one camera; the oldest is dropped. An operator
+    sends them again.
+    """
 
     _letters: OrderedDict[str, DeadLetter] = field(default_factory=OrderedDict)
 

@@ -67,7 +67,12 @@ class _Hook:
 
 
 class Webhooks:
-    """Owner of the queues. Everything belongs to the event loop; nothing is written to disk."""
+    """Owner of the queues. Everything belongs to the event loop; nothing is written to disk.
+
+    Bounds of alarms on their way to a receiver of webhooks: 64 for each of 8 receivers; 16 of one
+    camera, 32 of all visitors; the oldest of whoever has too many is dropped. One attempt at a
+    time, 7 within half an hour.
+    """
 
     def __init__(
         self,

@@ -37,6 +37,8 @@ class Assembler:
 
     Sequence numbers are unwrapped inside: plain integers that grow, the lower 16 bits as on the
     wire.
+
+    Bounds of packets of a frame: 512; a hole is given up after 450 ms or when full.
     """
 
     def __init__(self) -> None:

@@ -82,6 +82,9 @@ class DecodeLane:
     `on_refused(reason)` ("memory": the pictures need more than is left; "size": more than any
     camera may have; "format": see FormatRefused). After `close()` nothing is called, and the
     decoder's memory is returned when its thread has finished.
+
+    Bounds of frames to decode: 30; when full, all up to the newest key frame are dropped; half of
+    a thread's time per camera.
     """
 
     def __init__(

@@ -77,6 +77,9 @@ class PictureMemory:
     """Tracks each decoder's part of the shared memory.
 
     Its largest demand counts until it is closed.
+
+    Bounds of memory for pictures larger than 1920×1080: 512 MiB for all cameras; when full,
+    larger pictures are refused until memory is free.
     """
 
     def __init__(self, *, own: int = OWN_BYTES, shared: int = SHARED_BYTES) -> None:

@@ -47,6 +47,9 @@ class Gathering:
     One that this machine has stands for itself; any other means the same port on this machine's
     addresses (1:1 NAT, a container's published ports). `stun_url`: a `stun:` URL that is asked for
     this machine's public address; IPv4 only, and only without a public IPv4 address.
+
+    Bounds of the position in the port range: UDP_PORT_RANGE; when full, offers are refused with
+    an error.
     """
 
     def __init__(

@@ -27,6 +27,8 @@ refused: Counter[str] = Counter(malformed=0, streams=0)
 class BoundedSession:
     """An SRTP session that accepts at most `MAX_STREAMS` streams; packets of others raise like
     unauthentic ones.
+
+    Bounds of streams (SSRCs) of a connection, addresses of its peer: 128 each; more are refused.
     """
 
     def __init__(self, session: Any) -> None:

@@ -34,6 +34,9 @@ class LiveDescription:
 
     At most one description waits or runs. A newer frame replaces one that waits; while one runs,
     frames are only compared. The next request asks for what has changed since the last description.
+
+    Bounds of the last description: one; the next one replaces it, another camera or socket drops
+    it.
     """
 
     def __init__(

@@ -44,7 +44,11 @@ class FurtherCamera:
 
 
 class Cameras:
-    """Owner of the further cameras, at most three beside the session's own. Belongs to the event loop."""
+    """Owner of the further cameras, at most three beside the session's own. Belongs to the event loop.
+
+    Bounds of further cameras: 3; a fourth is refused. Each counts as a session, and is dropped
+    after 10 minutes without a connection; its frames are bounded as any camera's.
+    """
 
     def __init__(
         self,

@@ -23,6 +23,9 @@ class SpeechDetection:
     """Owns the detector and the sound that waits for it. All methods are called on the event loop.
 
     `on_chunks` gets what was found, in order; `on_dropped` the number of pieces that were dropped.
+
+    Bounds of a microphone's sound before its detector: 2 s; when full, all of it is dropped and
+    counted.
     """
 
     def __init__(

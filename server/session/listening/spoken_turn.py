@@ -19,7 +19,12 @@ _MOST_FRAME_BYTES = 24 * 1024 * 1024
 
 
 class SpokenTurn:
-    """Owns the sound and the frames of one turn. `sound` has one reader."""
+    """Owns the sound and the frames of one turn. `sound` has one reader.
+
+    Bounds of a spoken turn: sound for the recogniser, frames of its time: 2,000 pieces, more are
+    dropped and counted; 8 frames and 24 MiB, thinned with age. The next one replaces the one
+    before.
+    """
 
     def __init__(self, since: float, *, over_answer: bool = False) -> None:
         """`since`: the beginning of its sound, monotonic seconds. `over_answer`: an answer was heard then."""

@@ -10,7 +10,12 @@ from server.voice.turn_judge import ANSWER_SECONDS, TurnJudge
 
 
 class TurnChecks:
-    """Asks the model, and brings its answers back to the event loop, where all methods are called."""
+    """Asks the model, and brings its answers back to the event loop, where all methods are called.
+
+    Bounds of pauses that a model judges: one at a time of each, the newest pause replaces a
+    waiting one; three in all, more are counted, and silence decides. A check has 8 s of sound and
+    9 MB of working memory; without an answer within 0.3 s silence decides.
+    """
 
     def __init__(self, judge: TurnJudge, answer: Callable[[int, bool | None], bool]) -> None:
         """`answer(number, complete)`: takes each answer once, None for none; returns whether it was of use."""

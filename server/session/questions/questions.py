@@ -41,6 +41,14 @@ class Questions:
     """The running question of one session, its held frame, and the end of its last question.
 
     All methods are called on the event loop; questions and holds run as tasks of the session.
+
+    Bounds of the held frame: one; a new hold replaces it.
+
+    Bounds of the last spoken question with its frame, for corrected words: one; the next question
+    replaces it.
+
+    Bounds of the end of the last question, repeated to a client that sends the same question
+    again: one, without its picture; the next one replaces it.
     """
 
     def __init__(

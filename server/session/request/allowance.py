@@ -12,6 +12,9 @@ class Allowance:
     steady clock.
 
     A request may go below zero, since its tokens are known when it is built; then it waits for as long as that takes.
+
+    Bounds of tokens of pictures and sound of one session's background work:
+    BACKGROUND_TOKENS_PER_MINUTE; beyond, it waits.
     """
 
     def __init__(self, tokens_per_minute: int, now: float) -> None:

@@ -19,6 +19,8 @@ class Consent:
     Always this one; also the engine's, the recogniser's and the voice's at the session's beginning,
     and those that the person confirmed since. A machine with consent for pictures may have the
     rest, too; no other consent counts for pictures. Of each the newest 16 are remembered.
+
+    Bounds of machines to which pictures may go: 16; the one confirmed longest ago is dropped.
     """
 
     def __init__(

@@ -17,6 +17,8 @@ class History:
     A model server reuses what it computed for a prompt as long as the prompt begins as before (vLLM's prefix cache).
     Dropping the oldest turn with every new one would change that beginning each time, so when a bound is reached the
     history is cut to half of it, and then grows again.
+
+    Bounds of chat history: tokens and turns; the oldest are dropped.
     """
 
     def __init__(self, *, max_tokens: int = 4096, max_turns: int = 32) -> None:

@@ -71,6 +71,9 @@ class Outbox:
     everything else. Without a reader, the deltas of an answer are dropped once its response is there,
     which has the whole text. Beyond `max_bytes` the oldest messages are dropped and counted, and a
     reader gets OutboxOverflowed.
+
+    Bounds of messages to a client: 256 KiB; deltas merge, a status replaces the previous one, one
+    `log` waits at a time; when full, the socket closes.
     """
 
     def __init__(

@@ -45,6 +45,9 @@ class PictureReuse:
 
     Only for engines with a prefix cache: others gain nothing. The frame of each question is still captured after it; it is
     compared with the one that was sent.
+
+    Bounds of the last picture sent with a question, or ahead of one: one JPEG, 340 kB of small
+    planes (1.1 MB in detail); the next one replaces it; at most one goes ahead in 2 s.
     """
 
     def __init__(

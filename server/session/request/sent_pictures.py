@@ -38,6 +38,9 @@ class SentPictures:
 
     `count(what, number)` counts them: "kept", "dropped" by a person, "full" (newer ones took their
     room), "large" (larger than all may be).
+
+    Bounds of pictures that engines got with answers: 12 and 6 MiB; the oldest go for newer ones,
+    and an answer's when it is deleted.
     """
 
     def __init__(

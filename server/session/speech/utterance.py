@@ -21,7 +21,11 @@ class Mark:
 
 
 class Utterance:
-    """One answer while it is written and spoken."""
+    """One answer while it is written and spoken.
+
+    Bounds of an answer that is spoken: one, as long as an answer may be; the next one replaces
+    it. The voice makes 8 s ahead of what is heard, then waits.
+    """
 
     def __init__(self, id: str, *, by_page: bool, by_engine: bool = False) -> None:
         self.id = id

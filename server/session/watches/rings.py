@@ -81,7 +81,11 @@ class Event:
 
 
 class Rings:
-    """The newest 16 rings of a session, in RAM. A page knows each by its id, and shows it once."""
+    """The newest 16 rings of a session, in RAM. A page knows each by its id, and shows it once.
+
+    Bounds of rings that its page may have missed: 16 with a picture of 36 KiB each; the oldest is
+    dropped. Two on their way to a new socket.
+    """
 
     def __init__(self, outbox: Outbox, on_drop: Callable[[], None]) -> None:
         """`on_drop` is called for a ring that is dropped before a page has shown it."""

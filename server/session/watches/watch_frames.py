@@ -19,7 +19,11 @@ MAX_BEFORE_BYTES = 2_000_000
 
 
 class WatchFrames:
-    """Owns the frames. Those of verified noes are kept as filtered JPEGs, one a watch at most."""
+    """Owns the frames. Those of verified noes are kept as filtered JPEGs, one a watch at most.
+
+    Bounds of frames of a session's watches: 6 while requests about them wait or run, the oldest
+    is dropped; of each watch's last no one filtered JPEG.
+    """
 
     def __init__(
         self,

@@ -30,6 +30,9 @@ class WatchQueue:
     """Makes the requests, second looks before the next common one. Belongs to the event loop.
 
     Each request ends in `on_answer`, or in `on_error` with False; after either, `go_on` is due.
+
+    Bounds of requests of its watches: one at a time; a stopped or failed one is made three times,
+    then a newer change is waited for.
     """
 
     def __init__(
