@@ -118,7 +118,7 @@ def growth(run: Callable[[str], object], unit: str) -> float:
 @pytest.mark.timeout(180)
 def test_a_pattern_takes_time_in_proportion(all_patterns: dict[str, re.Pattern[Any]]) -> None:
     """Whatever it looks through."""
-    slow: dict[str, float] = {}
+    slow: dict[tuple[str, str], float] = {}
     for name, pattern in all_patterns.items():
 
         def whole(
