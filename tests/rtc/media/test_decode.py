@@ -254,6 +254,23 @@ async def test_a_camera_has_a_share_of_a_thread_and_no_more(
     assert greedy_lane._pause is None
 
 
+async def test_a_camera_that_had_its_share_waits(
+    pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Next to no share and no credit: the first picture is the last one, however busy the machine."""
+    monkeypatch.setattr(decode, "AHEAD_S", 0.0)
+    monkeypatch.setattr(decode, "SHARE", 1e-9)
+    seen = Seen()
+    decoder = lane(pool, seen)
+    for frame in clip("VP8", 10):
+        decoder.put(frame)
+    await seen.until(images=1)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1):
+            await seen.until(images=2)
+    decoder.close()
+
+
 def _decoding_seconds(frame: EncodedFrame) -> float:
     """Processor time of decoding it, the least of three."""
     decoder, took = open_decoder("VP8"), []
