@@ -12,7 +12,7 @@ from server.app.features import FEATURES
 from tests.browser.visitor import Visit
 from tests.support.fakes_server import ROOT, ServerProcess
 
-pytestmark = [pytest.mark.browser, pytest.mark.calm, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 # Where a feature has a folder of its name
 FOLDERS = ("server/features", "client/features", "tests/features")
