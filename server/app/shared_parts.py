@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from config import Settings
 from server.access.devices import DEVICE_SECONDS, Devices
 from server.access.gateways import Gateways
-from server.access.shared_limits import SharedEnds, SharedSlots
-from server.app.ends import carry_out
+from server.access.shared_limits import DEVICE, SharedEnds, SharedSlots
 from server.core.aio import TaskSet
 from server.core.metrics import Metrics
 from server.session_manager import SessionManager
@@ -74,3 +73,24 @@ def _make_store(settings: Settings, metrics: Metrics) -> RedisStore | None:
         settings.jwt_secret_key.get_secret_value(),
         on_failure=metrics.shared_limits_failures.inc,
     )
+
+
+# Carry out here the ends of sessions and devices that an operator ordered at another process.
+
+
+async def carry_out(ends: SharedEnds, sessions: SessionManager, devices: Devices) -> None:
+    """Read the shared list and end what is on it; without an answer of Redis nothing happens."""
+    listed = await ends.read()
+    if listed is None:
+        return
+    for name in listed.names:
+        device = name.removeprefix(DEVICE)
+        if device == name:
+            await sessions.take_back(name)
+        elif device.isdecimal() and len(device) < 12:
+            devices.forget_all(int(device), time.time())
+            await sessions.take_devices_back(int(device))
+        else:
+            devices.forget(device, time.time())
+            await sessions.take_device_back(device)
+    await sessions.take_all_back(listed.before)

@@ -7,19 +7,141 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
 from server.attention.alignment import Pose, Reference
-from server.attention.chroma_change import ChromaChange
-from server.attention.evidence import Patch
+from server.attention.evidence import NO_PATCH, Activity, Patch, Rule, TwoLooks, best_patch
 from server.attention.luma_change import LumaChange
 from server.attention.planes import Planes
-from server.attention.print_change import PrintChange
-from server.attention.scratch import F32, HEIGHT, WIDTH, Scratch
+from server.attention.scratch import F32, HEIGHT, U8, WIDTH, Scratch, clip
 from server.core.frames import LEAST_SENSITIVITY, MOST_SENSITIVITY
 
 if TYPE_CHECKING:
     import av
+
+
+# Change of fine texture with the same mean: print, a display's digits. For a still camera.
+
+# Grey levels of deviation beyond the usual one, which follows within these seconds, and three
+# times its variation
+_BEYOND = 2.0
+
+_VARIES = 3.0
+
+_USUAL_SECONDS = 8.0
+
+_VARIES_SECONDS = 2.8
+
+
+# Looks that learn quickly, and looks at a reference before it is compared
+_FIRST_LOOKS = 10
+
+_NEW_LOOKS = 2
+
+_RULE = Rule(area=0.006)
+
+
+# A larger share of the picture is a change of focus, or shake.
+_WIDE = 0.12
+
+
+# A camera shakes while it moved by more than this many blocks; each look multiplies that by the
+# second figure. A change of the light's gain counts as so much shift.
+_STEADY = 0.10
+
+_DECAY = 0.85
+
+_LIGHT = 1.5
+
+
+class PrintChange:
+    """One camera's changes of print against a reference. Holds 60 kB."""
+
+    def __init__(self) -> None:
+        self._usual: F32 = np.full(_SHAPE, 1.5, np.float32)
+        self._varies = Activity(_SHAPE, first=0.5, least=0.2, jump=1.0, seconds=_VARIES_SECONDS)
+        self._two_looks = TwoLooks(_SHAPE)
+        # Looks that the usual deviation is learned from, and those since the reference
+        self._learned = 0
+        self._looks = 0
+        self._shaky = 1.0
+
+    def restart(self) -> None:
+        """Begin to compare with another reference."""
+        self._varies.restart()
+        self._two_looks.forget()
+        self._looks = 0
+
+    def steady(self, pose: Pose) -> bool:
+        """Find whether the camera has been still long enough. Call it with each look."""
+        self._shaky = max(pose.shift, _LIGHT * abs(pose.gain), self._shaky * _DECAY)
+        return self._shaky < _STEADY
+
+    def compare(
+        self,
+        reference: Reference,
+        planes: Planes,
+        pose: Pose,
+        passed: float,
+        sensitivity: float,
+        scratch: Scratch,
+    ) -> Patch:
+        """Find the best patch that this look and the last one share."""
+        deviation = _deviation(reference, planes.fine, pose, scratch)
+        if edge := (pose.margin + 1) // 2:
+            deviation[:edge] = deviation[-edge:] = 0
+            deviation[:, :edge] = deviation[:, -edge:] = 0
+        limit = np.multiply(self._varies.level, _VARIES, out=scratch.limit)
+        limit += self._usual
+        limit *= 1 + pose.shift
+        limit += _BEYOND / sensitivity
+        over = (deviation > limit).view(np.uint8)
+        count = cv2.countNonZero(over)
+        wide = count > _WIDE * over.size
+        patch = NO_PATCH
+        if wide:
+            self._two_looks.forget()
+        elif self._looks >= _NEW_LOOKS or self._learned > _FIRST_LOOKS:
+            both = self._two_looks.agree(over)
+            rule = _RULE.scaled(sensitivity)
+            if both is not None and cv2.countNonZero(both) >= rule.area / 2 * over.size:
+                patch = best_patch(both, None, (rule,))
+        self._learn(deviation, passed, wide, scratch)
+        return patch
+
+    def _learn(self, deviation: F32, passed: float, wide: bool, scratch: Scratch) -> None:
+        self._varies.learn(deviation, passed, scratch.limit, scratch.half)
+        self._looks += 1
+        if wide:
+            return
+        share = 1 - math.exp(-passed / _USUAL_SECONDS) if self._learned > _FIRST_LOOKS else 0.3
+        deviation -= self._usual
+        np.clip(deviation, -4, 2.5, out=deviation)
+        deviation *= share
+        self._usual += deviation
+        self._learned += 1
+
+
+def _deviation(reference: Reference, fine: U8, pose: Pose, scratch: Scratch) -> F32:
+    """Return the standard deviation of the difference in 4×4 of the fine plane (45, 80)."""
+    if not pose.still:
+        pose.warp(fine, scratch.fine_warped)
+        fine = scratch.fine_warped
+    difference, square = scratch.fine_difference, scratch.fine_square
+    cv2.addWeighted(fine, 1, reference.fine, -(1 + pose.gain), 0, dst=difference, dtype=cv2.CV_32F)
+    np.multiply(difference, difference, out=square)
+    mean, deviation = scratch.mean, scratch.deviation
+    for plane, target in ((difference, mean), (square, deviation)):
+        # Two exact halves are twice as fast as one quarter.
+        cv2.resize(plane, (WIDTH, HEIGHT), dst=scratch.a, interpolation=cv2.INTER_AREA)
+        cv2.resize(scratch.a, _SHAPE[::-1], dst=target, interpolation=cv2.INTER_AREA)
+    mean *= mean
+    deviation -= mean
+    np.maximum(deviation, 0, out=deviation)
+    np.sqrt(deviation, out=deviation)
+    return deviation
+
 
 # Least time between looks; most frames of a faster camera are skipped.
 LOOK_SECONDS = 0.4
@@ -242,3 +364,112 @@ def _whole(pose: Pose, share: float, busy: float) -> Change | None:
     if share > _SCENE_SHARE:
         return Change(Why.SCENE, share / _SCENE_SHARE, WHOLE, busy)
     return None
+
+
+# Change of color where brightness stays: a lamp from green to red, another cup of the same grey.
+
+# As in luma_change.py, for the two chroma planes.
+_DEVIATIONS = 4.0
+
+_LEAST = 6.0
+
+_MOST = 80.0
+
+_EDGE = 0.25 * 0.35
+
+_EDGE_SHIFT = 0.25 * 0.35
+
+_LEARN_SECONDS = 2.0
+
+
+# The light's color: a mean and a gain of each plane, from differences up to this
+_CLIP = 4.0
+
+_ROUNDS = 2
+
+_AREA = Rule(area=0.005)
+
+
+# One look is enough for a large, clear patch, which may be gone in the next one.
+_AT_ONCE = Rule(area=0.01, strength=2.5)
+
+
+# A colored lamp
+_SPOT = Rule(area=0.0018, strength=2.5)
+
+_SHAPE = (HEIGHT // 2, WIDTH // 2)
+
+
+class ChromaChange:
+    """One camera's changes of color against a reference. Holds 70 kB."""
+
+    def __init__(self) -> None:
+        self._activity = Activity(
+            (2, *_SHAPE), first=0.8, least=0.3, jump=0.5, seconds=_LEARN_SECONDS
+        )
+        self._two_looks = TwoLooks(_SHAPE)
+
+    def restart(self) -> None:
+        """Begin to compare with another reference."""
+        self._activity.restart()
+        self._two_looks.forget()
+
+    def compare(
+        self,
+        reference: Reference,
+        warped: F32,
+        pose: Pose,
+        passed: float,
+        sensitivity: float,
+        scratch: Scratch,
+    ) -> Patch:
+        """Find the best patch of this look alone, or that this look and the last one share.
+
+        `warped`: (2, 45, 80).
+        """
+        work, other = scratch.chroma_a, scratch.chroma_b
+        np.subtract(warped, reference.chroma, out=work)
+        difference = scratch.chroma_difference
+        for plane, target in zip(work, difference, strict=True):
+            cv2.boxFilter(plane, -1, (3, 3), dst=target)
+        for _ in range(_ROUNDS):
+            clipped = clip(difference, _CLIP, work)
+            means = np.einsum("pij->p", clipped)[:, None, None] / np.float32(clipped[0].size)
+            sums = np.einsum("pij,pij->p", clipped, reference.chroma_deviation)
+            gains = (sums / reference.chroma_squares)[:, None, None]
+            np.multiply(reference.chroma_deviation, gains, out=other)
+            other += means
+            difference -= other
+        threshold = np.multiply(self._activity.level, _DEVIATIONS, out=scratch.chroma_threshold)
+        np.clip(threshold, _LEAST / sensitivity, _MOST, out=threshold)
+        np.multiply(reference.chroma_range, _EDGE + _EDGE_SHIFT * pose.shift, out=work)
+        threshold += work
+        strength = np.abs(difference, out=scratch.chroma_strength)
+        strength /= threshold
+        if edge := (pose.margin + 1) // 2:
+            strength[:, :edge] = strength[:, -edge:] = 0
+            strength[:, :, :edge] = strength[:, :, -edge:] = 0
+        self._activity.learn(difference, passed, work, other)
+        marks = _marks(strength, difference)
+        area, spot = _AREA.scaled(sensitivity), _SPOT.scaled(sensitivity)
+        if cv2.countNonZero(marks) < spot.area * marks.size:
+            self._two_looks.forget()
+            return NO_PATCH
+        both = self._two_looks.agree(marks)
+        strongest = np.maximum(strength[0], strength[1], out=scratch.half)
+        at_once = _AT_ONCE.scaled(sensitivity)
+        if cv2.countNonZero(marks) >= at_once.area * marks.size:
+            now = best_patch(marks, strongest, (at_once,))
+            if now.value >= 1:
+                return now
+        if both is None:
+            return NO_PATCH
+        return best_patch(both, strongest, (area, spot))
+
+
+def _marks(strength: F32, difference: F32) -> U8:
+    """Return a number for each combination of U and V over their thresholds; 0 for neither."""
+    hot = (strength > 1).view(np.uint8)
+    hot *= 1 + (difference > 0).view(np.uint8)
+    marks: U8 = hot[0] + 3 * hot[1]
+    return marks

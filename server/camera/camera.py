@@ -12,16 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from server.camera.feed import Feed
-from server.camera.no_frame import no_camera, no_frame
-from server.camera.scene_watch import SceneWatch
-from server.camera.sender import Sending
 from server.core.aio import Pulse
-from server.core.errors import CameraFrozen, CameraStalled
+from server.core.errors import CameraFrozen, CameraStalled, NoCamera
 from server.core.frames import CameraState, Frame, Scene
-from server.core.messages import Sender
+from server.core.messages import RampStep, Sender, SenderProfile
 from server.core.metrics import Metrics
 from server.rtc.media.camera_state import CameraWatch
 from server.rtc.media.capture_clock import SENT_AT_BOUND_S, captured_after, stamps_disagree
+from server.rtc.rate.sender_plan import Limits, sender_plan
 from server.vision.luma import Luma, SceneReader
 from server.vision.sampler import Sampler
 
@@ -396,3 +394,163 @@ class Camera:
     def sender(self, wake_ms: int | None = None) -> Sender:
         """Build the message with the sender's current limits."""
         return self._sending.message(wake_ms)
+
+
+# The errors of a question that gets no frame.
+
+
+def no_camera() -> NoCamera:
+    return NoCamera(
+        "No camera is connected to this session. Press Start Camera (or send an offer to "
+        "/api/webrtc/offer), then ask again."
+    )
+
+
+def no_frame(state: CameraState, refusal: str, seconds: float) -> CameraStalled | CameraFrozen:
+    """Say why no frame came within `seconds`. `refusal`: "" or why pictures are refused (`Feed`)."""
+    if state is CameraState.FROZEN:
+        return CameraFrozen(
+            "The camera is connected but its picture stands still: it delivers no new frames. Check that "
+            "no other program uses it and that it is not covered or paused, or stop and start it."
+        )
+    if refusal == "format":
+        return CameraStalled(
+            "The camera sends H.264 that this server does not decode: only 4:2:0 with 8 bits, without slice groups, "
+            "slices out of order and data partitions. Choose constrained baseline, main or high, or VP8, in the program "
+            "that sends, and ask again."
+        )
+    if refusal == "size":
+        return CameraStalled(
+            "The camera's pictures are larger than this server decodes: at most 4096 pixels a side, and of H.264 at that "
+            "size no more than two reference pictures. Send smaller ones, and ask again."
+        )
+    if refusal:
+        return CameraStalled(
+            "The camera's pictures are too large for the memory that is free now; up to 1920×1080 there always is room. "
+            "Send smaller ones, or ask again when other cameras have left."
+        )
+    return CameraStalled(
+        f"No new picture came from the camera within {seconds:g} s, so this was not answered from an old "
+        "one. Check the connection and ask again."
+    )
+
+
+# Scene measurements (dark, blurred, motion) on about one sampled frame per second. Pure.
+
+# Least time between two analysed frames, seconds of capture time; one analysis takes 0.4 ms.
+ANALYSIS_SECONDS = 1.0
+
+
+class SceneWatch:
+    """Keeps the small luma pictures from which motion is measured, and the last scene.
+
+    Bounds of small luma pictures: 8 of 160×90; the oldest is dropped, and all with the
+    connection.
+    """
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Start anew, because frames of another stream are not comparable."""
+        self._luma = SceneReader()
+        # Capture time of the last analysed frame.
+        self._analysed = -math.inf
+        # None before the first analysis.
+        self.scene: Scene | None = None
+
+    @property
+    def sharpness(self) -> float:
+        """Sharpness of the last scene; 0 before the first."""
+        return self.scene.sharpness if self.scene is not None else 0.0
+
+    def due(self, captured: float) -> bool:
+        """Return True when a frame captured at this time should be analysed."""
+        return abs(captured - self._analysed) >= ANALYSIS_SECONDS
+
+    def measured(self, captured: float) -> bool:
+        """Return True when the last scene is of the frame captured at this time."""
+        return self.scene is not None and captured == self._analysed
+
+    def analyse(self, frame: Frame, small: Luma | None = None) -> bool:
+        """Measure a frame's scene. Returns True when a hint (dark, blurred, black) appeared or disappeared.
+
+        `small`: the frame's small luma picture, if there is one already.
+        """
+        before = self.scene
+        self._analysed = frame.captured
+        self.scene = scene = self._luma.read(frame.image, frame.captured, small)
+        return before is None or _hints(before) != _hints(scene)
+
+
+def _hints(scene: Scene) -> tuple[bool, bool, bool]:
+    return scene.dark, scene.blurred, scene.black
+
+
+# Sending limits of one camera: enough frames for the sampling, within the bit rate of its path.
+# Pure.
+
+# bit/s and frames/s until the first frames have measured the path.
+UNMEASURED = (300_000, 8)
+
+
+# Upper bound of the idle frame rate, whatever the sampling needs.
+IDLE_TOP_FPS = 30
+
+
+# Idle frames per second while somebody waits for a change: a frame is then less than 0.1 s old.
+# They share the bits of the frames that it sends otherwise, but have at least so many each.
+ALERT_FPS = 12
+
+ALERT_FRAME_BITS = 25_000
+
+
+class Sending:
+    """The wanted sampling rate of one camera, and the last measurement of its path."""
+
+    def __init__(self, sample_rate: float) -> None:
+        self._sample_rate = sample_rate
+        # True while background work samples frames, so that the idle frame rate has to be doubled.
+        self._working = False
+        # True while it needs the frames between the sampled ones as well.
+        self._alert = False
+        self._cap, self._frame_rate = UNMEASURED
+
+    def want(self, sample_rate: float, *, working: bool, alert: bool = False) -> bool:
+        """Set the wanted sampling rate. Returns True when it changed."""
+        before = self._sample_rate, self._working, self._alert
+        self._sample_rate, self._working, self._alert = sample_rate, working, alert
+        return before != (sample_rate, working, alert)
+
+    def measured(self, cap: int, frame_rate: int) -> None:
+        """Store a path measurement: `cap` in bit/s for the encoder, `frame_rate` in frames/s."""
+        self._cap, self._frame_rate = cap, frame_rate
+
+    def forget_path(self) -> None:
+        """Reset the measurement: a new connection may use another path."""
+        self._cap, self._frame_rate = UNMEASURED
+
+    @property
+    def idle_frame_rate(self) -> int:
+        """Frames per second while idle: the sampling rate, doubled while work runs so that samples are fresh."""
+        wanted = math.ceil(self._sample_rate * (2 if self._working else 1))
+        return min(IDLE_TOP_FPS, max(1, wanted))
+
+    def message(self, wake_ms: int | None = None) -> Sender:
+        """Build the message with the current limits; `wake_ms`: time to stay awake, or None."""
+        plan = sender_plan(self._cap, self._frame_rate, self.idle_frame_rate)
+        if self._alert:
+            bits = plan.idle.max_bitrate
+            rate = max(plan.idle.max_framerate, min(ALERT_FPS, bits // ALERT_FRAME_BITS))
+            plan = sender_plan(self._cap, self._frame_rate, rate, idle_bits=bits)
+        return Sender(
+            idle=_profile(plan.idle),
+            awake=_profile(plan.awake),
+            ramp=[RampStep(at_ms=at, max_bitrate=rate) for at, rate in plan.ramp],
+            settle=[RampStep(at_ms=at, max_bitrate=rate) for at, rate in plan.settle],
+            wake_ms=wake_ms,
+        )
+
+
+def _profile(limits: Limits) -> SenderProfile:
+    return SenderProfile(max_framerate=limits.max_framerate, max_bitrate=limits.max_bitrate)

@@ -16,14 +16,15 @@ import shutil
 import signal
 import subprocess
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from server.core.errors import OperatorError
-from server.core.redact import plain
+from server.core.redact import Redactor, plain
 from server.processes import keeper
-from server.processes.child_log import BEYOND, LogBudget, LogRing
-from server.processes.process_group import ProcessGroup
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class ChildProcess:
     it runs however the program ended, also when this program is gone.
 
     Bounds of an engine's log: 400 lines of 2,000 characters, the oldest are dropped; 200 lines
-    and 64 KiB a second are passed on (`processes/child_log.py`), and the number of dropped ones;
+    and 64 KiB a second are passed on (`processes/process.py`), and the number of dropped ones;
     above 2 MiB a second the rest waits in the engine's pipe.
     """
 
@@ -278,3 +279,256 @@ class ChildProcess:
         except RuntimeError:
             # The loop was closed with the program.
             group.reap()
+
+
+# A child's log: the last lines as they may be shown, and a limit on how much of it is passed on.
+# Pure.
+
+# Lines that are kept; characters of one (no line that explains anything is longer); and of a
+# secret: a shorter one would match ordinary words.
+KEPT_LINES = 400
+
+LONGEST_LINE = 2000
+
+_LONGEST_BYTES = 4 * LONGEST_LINE
+
+_LEAST_SECRET = 6
+
+
+# Bytes of a line that is kept and not passed on
+_UNHEARD_BYTES = 500
+
+
+# Bytes read a second; beyond, the child waits when it writes, and the event loop has its time for
+# others.
+READ_A_SECOND = 2 * 1024 * 1024
+
+
+# Lines and bytes passed on a second. A model server writes less than a tenth of it while it starts.
+LINES_A_SECOND = 200
+
+BYTES_A_SECOND = 64 * 1024
+
+BEYOND = f"more than {LINES_A_SECOND} or {BYTES_A_SECOND // 1024} KiB a second"
+
+
+class LogBudget:
+    """Limit how much of a log is read and passed on, second by second; unused room is lost."""
+
+    def __init__(self) -> None:
+        # Beginning of the current second, and the amounts in it
+        self._second = 0.0
+        self._read = self._lines = self._bytes = 0
+
+    def turn(self, now: float) -> bool:
+        """Begin another second where one is over; True when it did."""
+        if now - self._second < 1.0:
+            return False
+        self._second, self._read, self._lines, self._bytes = now, 0, 0, 0
+        return True
+
+    def read(self, size: int) -> float | None:
+        """Count what was read. Return when more may be read; None: at once."""
+        self._read += size
+        return self._second + 1.0 if self._read > READ_A_SECOND else None
+
+    def take(self, size: int) -> bool:
+        """Take room to pass on a line of so many bytes; False when there is none."""
+        if self._lines >= LINES_A_SECOND or self._bytes >= BYTES_A_SECOND:
+            return False
+        self._lines += 1
+        self._bytes += size
+        return True
+
+
+class LogRing:
+    """Keep the last lines of a log: bounded, without secrets and control characters.
+
+    A line that the program writes over (it ends in a carriage return, as progress bars do) is
+    replaced by the next one; without `redrawn` it is dropped. Lines that match `without` are not
+    shown.
+    """
+
+    def __init__(
+        self,
+        secrets: Sequence[str] = (),
+        kept: int = KEPT_LINES,
+        without: re.Pattern[str] | None = None,
+        *,
+        redrawn: bool = True,
+    ) -> None:
+        self._secrets = sorted(
+            {s for s in secrets if len(s) >= _LEAST_SECRET}, key=len, reverse=True
+        )
+        self._kept = kept
+        # Text as it may be shown; bytes where it was not asked for yet, since making it ready takes
+        # its time.
+        self._lines: deque[str | bytes] = deque(maxlen=kept)
+        self._without = without
+        self._redrawn = redrawn
+        # For the lines that `feed` returns
+        self._redactor = Redactor()
+        self._rest = b""
+        self._overwritten = False
+        # Lines replaced by newer ones, kept but not returned by `feed`, and neither kept nor
+        # returned
+        self.dropped = self.unheard = self.withheld = 0
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """Oldest first."""
+        redactor = Redactor()
+        ready = (one if isinstance(one, str) else self._shown(one, redactor) for one in self._lines)
+        return tuple(line for line in ready if line)
+
+    def feed(
+        self, raw: bytes, take: Callable[[int], bool] = lambda size: True, *, quiet: bool = False
+    ) -> list[str]:
+        """Return the lines that `raw` completes, until `take` has no room for one of so many bytes.
+
+        All are kept, as far as there is room. While it is `quiet` lines may quote somebody: they
+        are neither returned nor kept, and counted.
+        """
+        raw = self._rest + raw
+        # A line end may follow.
+        held = b"\r" if raw.endswith(b"\r") else b""
+        raw = raw.removesuffix(held).replace(b"\r\n", b"\n").replace(b"\r", b"\r\n")
+        *whole, rest = raw.split(b"\n")
+        self._rest = rest[:_LONGEST_BYTES] + held
+        if not self._redrawn:
+            whole = [line for line in whole if not line.endswith(b"\r")]
+        given: list[str] = []
+        for at, line in enumerate(whole):
+            if not take(min(len(line), _LONGEST_BYTES)):
+                self._keep_unheard(whole[at:], quiet)
+                break
+            given += self._heard(line, quiet)
+        return given
+
+    def end(self, *, quiet: bool = False) -> list[str]:
+        """Return what stands without a line end."""
+        rest, self._rest = self._rest, b""
+        return self._heard(rest, quiet)
+
+    def _heard(self, raw: bytes, quiet: bool) -> list[str]:
+        shown = self._shown(raw, self._redactor)
+        if not shown:
+            return []
+        if quiet:
+            self.withheld += 1
+            return []
+        self._keep(shown, raw)
+        return [shown]
+
+    def _keep_unheard(self, lines: Sequence[bytes], quiet: bool) -> None:
+        if quiet:
+            self.withheld += len(lines)
+            return
+        self.unheard += len(lines)
+        last = lines[-self._kept :]
+        self.dropped += len(lines) - len(last)
+        for line in last:
+            if not line.isspace() and line:
+                self._keep(_until_a_word(line), line)
+
+    def _keep(self, line: str | bytes, raw: bytes) -> None:
+        if self._overwritten and self._lines:
+            self._lines.pop()
+        if len(self._lines) == self._kept:
+            self.dropped += 1
+        self._lines.append(line)
+        self._overwritten = raw.endswith(b"\r")
+
+    def _shown(self, raw: bytes, redactor: Redactor) -> str:
+        """Empty for a line that is not kept."""
+        text = plain(raw[:_LONGEST_BYTES].decode("utf-8", "replace"))
+        for secret in self._secrets:
+            text = text.replace(secret, "********")
+        if len(raw) >= _LONGEST_BYTES and self._secrets:
+            # Half of one may stand where it was cut.
+            text = text[: -len(self._secrets[0])]
+        text = redactor.line(text, LONGEST_LINE).strip()
+        return "" if self._without is not None and self._without.search(text) else text
+
+
+def _until_a_word(line: bytes) -> bytes:
+    """Return its beginning, without the word at the cut, which may be half of a secret."""
+    if len(line) <= _UNHEARD_BYTES:
+        return line
+    return line[:_UNHEARD_BYTES].rpartition(b" ")[0]
+
+
+# A child that leads a process group.  Its end is noticed before it is reaped, so that no signal
+# reaches another group.  Once a process is reaped, the system may give its number to any other
+# one, and a group's number is its leader's.
+
+# Between two checks, where there is a time limit
+_POLL_SECONDS = 0.02
+
+
+# macOS has it from Python 3.13 on. Without it a group whose leader has ended gets no signal at all.
+_HAS_WAITID = hasattr(os, "waitid")
+
+
+class ProcessGroup:
+    """The group of a child started with `start_new_session`.
+
+    Nobody else may wait for that child. Thread-safe.
+    """
+
+    def __init__(self, leader: subprocess.Popen[bytes]) -> None:
+        self._leader = leader
+        self._lock = threading.Lock()
+
+    @property
+    def pid(self) -> int:
+        return self._leader.pid
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the leader has ended, without reaping it; False when the time is up.
+
+        Blocking.
+        """
+        if not _HAS_WAITID:
+            with suppress(subprocess.TimeoutExpired):
+                self._leader.wait(timeout)
+            return self._leader.returncode is not None
+        if timeout is None:
+            while not self._ended(0):
+                pass
+            return True
+        deadline = time.monotonic() + timeout
+        while not self._ended(os.WNOHANG):
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_POLL_SECONDS)
+        return True
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to all of the group; do nothing once the leader is reaped."""
+        with self._lock:
+            self._send(number)
+
+    def reap(self) -> int:
+        """Kill what is left of the group, then take the leader's status, as subprocess has it.
+
+        Blocking while it runs.
+        """
+        with self._lock:
+            self._send(signal.SIGKILL)
+            return self._leader.wait()
+
+    def _send(self, number: signal.Signals) -> None:
+        if self._leader.returncode is None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._leader.pid, number)
+
+    def _ended(self, options: int) -> bool:
+        if self._leader.returncode is not None:
+            return True
+        try:
+            found = os.waitid(os.P_PID, self._leader.pid, os.WEXITED | os.WNOWAIT | options)
+        except ChildProcessError:
+            # Reaped in another thread meanwhile
+            return True
+        return found is not None

@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+import segno
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.staticfiles import NotModifiedResponse
 from starlette.websockets import WebSocket
 
+from server.access.camera_tokens import MAX_CHARS, read_code
 from server.access.devices import COOKIE, COOKIE_PATH
 from server.access.operator_guard import OperatorGuard
 from server.access.pairing import MAX_CODE_CHARS
 from server.access.request_order import Attempt
-from server.auth import Claims, Issued
-from server.core.errors import NotFound
+from server.auth import Claims, Issued, TokenRefused, bearer
+from server.core.addresses import parse_address
+from server.core.errors import NotFound, Unauthorized
 from server.rtc.sdpfrag import MAX_CANDIDATE_CHARS
-from server.web.cameras import add_cameras
+from server.session.cameras.admission import INVITED_SECONDS, OWN
+from server.vision import encode
 from server.web.context import Services
-from server.web.health_guard import HealthGuard
 from server.web.http_errors import error_response
 from server.web.middleware import MAX_BODY_BYTES
 from server.web.offers import connect_camera
-from server.web.pictures import add_pictures
 from server.web.request_guard import DeviceForgotten, RequestGuard
 from server.web.shell import CLIENT_NAME, WORKER, Shell
 from server.web.websocket import SocketServer
+
+if TYPE_CHECKING:
+    from server.web.context import Services
 
 CLIENT_FILES = Path(__file__).resolve().parents[2] / "client"
 _MEDIA_TYPES = {
@@ -277,3 +283,170 @@ def create_router(services: Services, operators: OperatorGuard, sockets: SocketS
         await sockets.serve(websocket, session_id)
 
     return router
+
+
+# Further cameras of a session over HTTP: its page invites, names and ends them, and a device
+# joins with a one-time code.
+
+PREFIX = "/api/cameras"
+
+
+# The page of a device that joins; its code is the fragment, which is in no request, log or Referer.
+JOIN_PAGE = "/client/join/camera.html"
+
+
+class NameBody(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    # The session checks the name itself, so that its error says more.
+    name: str = Field(default="", max_length=1000)
+
+
+class CodeBody(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    code: str = Field(max_length=MAX_CHARS)
+
+
+def add_cameras(router: APIRouter, services: Services, guard: RequestGuard) -> None:
+    """Add the routes below `/api/cameras`."""
+    at_home = [Depends(guard.origin), Depends(guard.home)]
+
+    @router.post(PREFIX, dependencies=[*at_home, Depends(guard.limit)])
+    async def invite(
+        request: Request, body: NameBody, claims: Claims = Depends(guard.claims)
+    ) -> dict[str, Any]:
+        session = services.sessions.find(claims.session_id)
+        session.touch()
+        invited = await services.sessions.invite(session.id, body.name)
+        path = f"{JOIN_PAGE}#{invited.code}"
+        # `guard.origin` has checked it; a page always sends it here.
+        origin = request.headers.get("origin")
+        shown = {"link": origin + path, "qr": qr_rows(origin + path)} if origin else {}
+        return shown | {
+            "camera": invited.camera,
+            "address": f"/api/whip?session={claims.session_id}",
+            "token": invited.token,
+            "code": invited.code,
+            "expires_in": round(INVITED_SECONDS),
+        }
+
+    @router.post(f"{PREFIX}/join", dependencies=[Depends(guard.origin)])
+    async def join(request: Request, body: CodeBody) -> dict[str, Any]:
+        code = read_code(body.code)
+        if code is not None:
+            guard.at_home(request, code.session_id)
+        await guard.limit(request)
+        session = services.sessions.get(code.session_id) if code is not None else None
+        joined = session.cameras.redeem(code) if session is not None and code is not None else None
+        if joined is None or session is None:
+            await guard.wrong_camera_code(request)
+            raise Unauthorized(
+                "This link is over: each one is good for one device and ten minutes."
+                " Ask whoever showed it for another one."
+            )
+        further, token = joined
+        return {
+            "camera": further.id,
+            "name": further.name,
+            "address": f"/api/whip?session={session.id}",
+            "token": token,
+            "ice_servers": services.access.ice_servers(session.id),
+        }
+
+    @router.patch(f"{PREFIX}/{{camera}}", dependencies=[*at_home, Depends(guard.limit)])
+    async def rename(
+        camera: str, body: NameBody, claims: Claims = Depends(guard.claims)
+    ) -> dict[str, bool]:
+        session = services.sessions.find(claims.session_id)
+        session.touch()
+        session.cameras.rename(camera, body.name)
+        return {"renamed": True}
+
+    @router.delete(f"{PREFIX}/{{camera}}", dependencies=at_home)
+    async def end(camera: str, claims: Claims = Depends(guard.claims)) -> dict[str, bool]:
+        session = services.sessions.find(claims.session_id)
+        session.touch()
+        if camera == OWN:
+            return {"ended": await services.webrtc.disconnect(session.id)}
+        await session.cameras.end(camera)
+        return {"ended": True}
+
+
+def qr_rows(text: str) -> list[str]:
+    """Draw a QR code as rows of 0 and 1, without the light border."""
+    code = segno.make(text, error="l", micro=False)
+    return ["".join(str(module) for module in row) for row in code.matrix_iter(border=0)]
+
+
+# The route that shows a visitor the very picture that an engine got with an answer.
+
+
+def add_pictures(router: APIRouter, services: Services, guard: RequestGuard) -> None:
+    """Add `GET /api/pictures/{id}` for the session of the request's token."""
+
+    @router.get(
+        "/api/pictures/{id}",
+        dependencies=[Depends(guard.origin), Depends(guard.home), Depends(guard.limit)],
+    )
+    async def picture(id: str, claims: Claims = Depends(guard.claims)) -> Response:
+        session = services.sessions.find(claims.session_id)
+        sent = session.sent_pictures.get(id)
+        if sent is None:
+            raise NotFound(
+                "This picture is not kept any more: newer ones took its place, or it was deleted."
+            )
+        jpeg = sent.jpeg
+        if jpeg is None:
+            assert sent.bgr is not None
+            # Beside the event loop: an engine that reads pixels got the camera's whole size.
+            jpeg = await asyncio.to_thread(encode.jpeg, sent.bgr)
+        services.metrics.sent_pictures.labels("shown").inc()
+        return Response(jpeg, media_type="image/jpeg")
+
+
+# Access to all of /health: with METRICS_TOKEN or OPERATOR_TOKEN, or when neither is set from this
+# machine.
+
+# Headers that proxies add: such a request may come from anywhere.
+_FROM_PROXIES = (
+    *("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"),
+    *("cf-connecting-ip", "true-client-ip", "x-client-ip"),
+)
+
+
+class HealthGuard:
+    def __init__(self, services: Services, operators: OperatorGuard) -> None:
+        self._token = services.access.metrics_token
+        self._operators = operators
+        self._guard = RequestGuard(services)
+
+    async def sees_all(self, request: Request) -> bool:
+        """Decide whether a request gets all of /health. Raises Unauthorized, RateLimited."""
+        if not (self._token or self._operators.on):
+            return _from_this_machine(request)
+        header = request.headers.get("authorization")
+        if header is None:
+            return False
+        try:
+            given: str | None = bearer(header)
+        except TokenRefused:
+            given = None
+        try:
+            await self._operators.check(given, self._guard.address(request), also=self._token)
+        except Unauthorized:
+            raise Unauthorized(
+                "All of /health needs the metrics token or the operator token, sent as Authorization: Bearer <token>."
+            ) from None
+        return True
+
+
+def _from_this_machine(request: Request) -> bool:
+    """Find whether peer and host name are loopback, and no header names a proxy."""
+    peer = parse_address(request.client.host if request.client is not None else None)
+    if peer is None or not peer.is_loopback:
+        return False
+    if any(name in request.headers for name in _FROM_PROXIES):
+        return False
+    # A tunnel, or a page whose name an attacker points here, uses another name.
+    name = request.url.hostname or ""
+    address = parse_address(name)
+    return name == "localhost" or (address is not None and address.is_loopback)

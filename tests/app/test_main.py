@@ -29,8 +29,7 @@ from server.app.app import create_app
 from server.app.program import Program
 from server.core.aio import Deadline
 from server.engines.base import EngineState
-from server.engines.builtin.engine import BuiltinEngine
-from server.engines.builtin.memory import Impression
+from server.engines.builtin.engine import BuiltinEngine, Impression
 from tests.support.clients import Page, open_page
 from tests.support.fakes import FakeEngine
 from tests.support.fakes_openai import Behaviour, FakeOpenAI

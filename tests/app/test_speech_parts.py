@@ -18,7 +18,7 @@ from server.core.errors import SpeechUnavailable
 from server.engines.speech.local_recogniser import LocalRecogniser
 from server.engines.speech.local_voice import LocalVoice
 from server.engines.speech.server_recogniser import ServerRecogniser
-from server.session.listening import turn_checks
+from server.session.listening import listening as turn_checks
 from tests.support import onnx_model
 from tests.support.clients import http, page_of, soon
 from tests.support.running import Running, running

@@ -9,9 +9,8 @@ import av
 import numpy as np
 import pytest
 
-from server.attention.attention import Attention
+from server.attention.attention import Attention, Glance
 from server.attention.gate import Why
-from server.attention.glance import Glance
 from server.attention.scratch import Scratch
 from tests.attention.clip_classes import object_clip, still_clips
 from tests.attention.watching import watch

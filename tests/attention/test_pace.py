@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import pytest
 
+from server.attention.attention import HEARTBEAT_SECONDS, LONGEST_PAUSE, Pace
 from server.attention.gate import WHOLE, Change, Region, Why
-from server.attention.pace import HEARTBEAT_SECONDS, LONGEST_PAUSE, Pace
 
 LEFT = Region(0.0, 0.2, 0.3, 0.6)
 RIGHT = Region(0.7, 0.2, 0.9, 0.6)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+from server.attention.attention import Glance, Pace
 from server.attention.gate import Change, ChangeGate, Why
-from server.attention.glance import Glance
-from server.attention.pace import Pace
 from server.attention.scratch import Scratch
 from tests.attention.clips import WARM_UP, Clip, Event, frames
 

@@ -7,7 +7,7 @@ import uuid
 import av
 import numpy as np
 
-from server.camera.scene_watch import ANALYSIS_SECONDS, SceneWatch
+from server.camera.camera import ANALYSIS_SECONDS, SceneWatch
 from server.core.frames import Frame
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from server.camera.sender import ALERT_FPS, UNMEASURED, Sending
+from server.camera.camera import ALERT_FPS, UNMEASURED, Sending
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from server.hosting import vllm_help, vllm_probe
-from server.hosting.host import HostProbe
-from server.hosting.vllm_probe import VllmProbe
+from server.hosting import host as vllm_probe
+from server.hosting import vllm_help
+from server.hosting.host import HostProbe, VllmProbe
 from tests.support.vllm_stand_in import install
 
 

@@ -12,7 +12,7 @@ import pytest
 from scripts.bench.http_json import request
 from scripts.lan_addresses import Identity
 from scripts.local_certificate import Keeper
-from server.listen.plain_http import answer_to
+from server.listen.serving import answer_to
 from tests.support.running import running
 
 

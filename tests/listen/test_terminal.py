@@ -21,8 +21,7 @@ from typing import TextIO
 import pytest
 
 from server.access.pairing import PairingCodes, Redeemed
-from server.listen.qr import LEAST_QUIET, qr_lines
-from server.listen.terminal import PairingTerminal, page_urls, pairing_url
+from server.listen.terminal import LEAST_QUIET, PairingTerminal, page_urls, pairing_url, qr_lines
 from tests.support.fakes_terminal import Terminal, on_screen, read_qr
 
 ROOT = Path(__file__).resolve().parents[2]

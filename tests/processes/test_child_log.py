@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from server.processes.child_log import (
+from server.processes.process import (
     BYTES_A_SECOND,
     LINES_A_SECOND,
     LONGEST_LINE,

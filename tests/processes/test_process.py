@@ -15,8 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from server.processes.child_log import KEPT_LINES
-from server.processes.process import ChildProcess, ProcessFailed
+from server.processes.process import KEPT_LINES, ChildProcess, ProcessFailed
 from tests.support.children import alive
 from tests.support.fakes import until as soon
 from tests.support.timing import NEVER_SECONDS, at_once

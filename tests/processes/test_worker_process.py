@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from server.processes.child_log import LONGEST_LINE
+from server.processes.process import LONGEST_LINE
 from server.processes.wire import Message
 from server.processes.worker_process import WorkerProcess, environment
 from tests.support.children import alive

@@ -14,8 +14,8 @@ import server
 from server.attention import watch_answers
 from server.core.messages.base import MAX_QUESTION_CHARS
 from server.engines.builtin import conditions, intents
+from server.engines.builtin.conditions import watch_words
 from server.engines.builtin.language import LANGUAGES, language
-from server.engines.builtin.watch_words import watch_words
 from server.vision import grounding
 from tests.support.hostile_texts import UNITS, hostile, seconds
 from tests.support.text_readers import READERS

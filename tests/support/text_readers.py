@@ -15,8 +15,7 @@ from server.engines import order_words, read_words, recollection, routing
 from server.engines.builtin import intents
 from server.engines.reply import SLICE_CHARS, AnswerText
 from server.features.openai_api.camera_urls import read_url
-from server.voice.sentences import Sentences
-from server.voice.spoken import spoken
+from server.voice.sentences import Sentences, spoken
 
 
 def in_pieces(text: str) -> None:

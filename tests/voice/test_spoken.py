@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from server.voice.spoken import spoken
+from server.voice.sentences import spoken
 
 
 @pytest.mark.parametrize(

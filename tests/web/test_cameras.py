@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosed
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.camera import camera as camera_module
 from server.session.cameras import admission, cameras
-from server.web.cameras import qr_rows
+from server.web.routes import qr_rows
 from server.webrtc_server import PeerConnection
 from tests.camera.test_webrtc_server import CHROMIUM
 from tests.support.clients import Page, Visitor, http, open_page, soon, take_token, visitor

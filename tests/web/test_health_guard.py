@@ -10,7 +10,7 @@ import pytest
 from starlette.requests import Request
 
 from server.access.guesses import FLOOR
-from server.web import health_guard
+from server.web import routes as health_guard
 from tests.support.clients import http, open_page, take_token
 from tests.support.running import Running, running
 from tests.support.timing import allowances_held

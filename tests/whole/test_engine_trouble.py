@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from scripts.bench.live_encoder import LiveEncoder, Scene
-from server.attention import pace
+from server.attention import attention as pace
 from server.engines.openai import retry
 from server.engines.openai.chat_client import TimeLimits
 from server.engines.openai.engine import OpenAIEngine

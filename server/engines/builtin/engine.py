@@ -6,13 +6,16 @@ import asyncio
 import datetime as dt
 import logging
 import re
+from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
 import cv2
+import numpy as np
+from numpy.typing import NDArray
 
 from server.attention.watch_answers import conditions_in
 from server.core.aio import in_pool
@@ -31,11 +34,11 @@ from server.engines.base import (
 from server.engines.builtin import colours, locate
 from server.engines.builtin.codes import Code
 from server.engines.builtin.compose import compose, compose_several, said_of, social
-from server.engines.builtin.facts import Facts, Shares
+from server.engines.builtin.facts import Change, Facts, Shares
+from server.engines.builtin.fields import similar
 from server.engines.builtin.intents import Intent, understand
 from server.engines.builtin.language import language, warm
 from server.engines.builtin.lines import Piece, Row, legible, reading_order, upright, whole_pieces
-from server.engines.builtin.memory import Impression, Memory, compare, impression
 from server.engines.builtin.reader import Reader
 from server.engines.builtin.wants import Want, needs_codes, needs_faces, needs_text
 from server.engines.builtin.watcher import Watcher, cannot_watch
@@ -352,3 +355,80 @@ def _scene_of(bgr: Bgr) -> Scene:
     return Scene(
         brightness, min(1.0, edges / 500), None, brightness < _DARK, edges < _BLURRED_BELOW
     )
+
+
+# Impressions of each session's last picture, to find changes. Pure, bounded, in RAM only.
+
+_WIDTH, _HEIGHT = 48, 27
+
+
+# Grey levels by which a changed cell differs beyond the whole picture's change of light
+_CELL = 18
+
+
+# Stored rows of a picture's text
+_ROWS = 40
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Impression:
+    """A picture of 48x27 grey cells, and the text if it was read."""
+
+    cells: NDArray[np.int16]
+    # None when the text was not read
+    rows: tuple[str, ...] | None
+    # Monotonic seconds
+    captured: float
+
+
+def impression(bgr: NDArray[np.uint8], rows: tuple[str, ...] | None, captured: float) -> Impression:
+    small = cv2.resize(bgr, (_WIDTH, _HEIGHT), interpolation=cv2.INTER_AREA)
+    grey = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY).astype(np.int16)
+    return Impression(grey, rows[:_ROWS] if rows is not None else None, captured)
+
+
+def compare(before: Impression, now: Impression) -> Change:
+    lighter = float(np.median(now.cells) - np.median(before.cells))
+    differs = np.abs(now.cells - before.cells - round(lighter)) > _CELL
+    thirds = [float(part.mean()) for part in np.array_split(differs, 3, axis=1)]
+    where = ("left", "middle", "right")[int(np.argmax(thirds))]
+    old, new = before.rows, now.rows
+    new_rows: tuple[str, ...] = ()
+    gone_rows: tuple[str, ...] = ()
+    if old is not None and new is not None:
+        new_rows = tuple(row for row in new if not any(similar(row, other) for other in old))
+        gone_rows = tuple(row for row in old if not any(similar(row, other) for other in new))
+    light = 0 if abs(lighter) < 25 else (1 if lighter > 0 else -1)
+    seconds = max(0.0, now.captured - before.captured)
+    return Change(seconds, float(differs.mean()), where, light, new_rows, gone_rows)
+
+
+class Memory:
+    """One impression a session and camera, at most `sessions`; the least recently used is dropped.
+
+    Bounds of the built-in engine's last observations: 128 sessions; the least recently used is
+    dropped.
+    """
+
+    def __init__(self, sessions: int = 128) -> None:
+        self._sessions = sessions
+        self._kept: OrderedDict[tuple[str, str], Impression] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def exchange(self, session_id: str, now: Impression, camera: str = "") -> Impression | None:
+        """Store an impression and return the one before of this camera; None for the first."""
+        key = (session_id, camera)
+        before = self._kept.pop(key, None)
+        if now.rows is None and before is not None:
+            # The text was not read this time, so the last one that was read stays.
+            now = Impression(now.cells, before.rows, now.captured)
+        self._kept[key] = now
+        while len(self._kept) > self._sessions:
+            self._kept.popitem(last=False)
+        return before
+
+    def forget(self, session_id: str) -> None:
+        for key in [one for one in self._kept if one[0] == session_id]:
+            del self._kept[key]

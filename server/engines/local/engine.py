@@ -15,11 +15,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from server.catalogue import control_tokens
+from server.catalogue import control_tokens, families, geometry
+from server.core.aio import TaskSet
 from server.core.errors import EngineError, EngineFailed, EngineLoading, EngineUnavailable
 from server.core.sound import SoundUse
 from server.engines import prompts
 from server.engines.base import (
+    Capabilities,
     Chunk,
     Delta,
     EngineRequest,
@@ -30,9 +32,7 @@ from server.engines.base import (
 )
 from server.engines.hearing import checked, without_sound
 from server.engines.local import errors as local_errors
-from server.engines.local.answers import Answers
 from server.engines.local.errors import TimeLimits
-from server.engines.local.worker_messages import capabilities_of, progress_of
 from server.engines.reply import Piece, Reply, attempts
 from server.engines.thinking import Mode, Thinking, ThinkingLimits
 from server.processes.log_progress import LoadProgress
@@ -40,6 +40,126 @@ from server.processes.process import ProcessFailed
 from server.processes.usage import tree_bytes
 from server.processes.wire import Message
 from server.processes.worker_process import WorkerProcess, environment
+
+# The answers under way in a worker: hand its messages to each, and stop one.
+
+# Seconds for a stopped answer to end before the next may begin, and before its worker is given up:
+# a layer of a large model takes tens of seconds over a long prompt on a CPU.
+_STOP_SECONDS = 2.0
+
+_STUCK_SECONDS = 60.0
+
+
+# The last lines of its log take another pipe than an answer's end, and come after it.
+_QUIET_SECONDS = 1.0
+
+
+class Answer:
+    """The worker's messages on one question. Bounded by its tokens: one message a token."""
+
+    def __init__(self, id: int) -> None:
+        self.id = id
+        # None is the end of the worker.
+        self.messages: asyncio.Queue[Message | None] = asyncio.Queue()
+
+    async def next(self, due: float) -> Message | None:
+        """None when the worker has ended.
+
+        Raises TimeoutError at `due`, by the event loop's clock.
+        """
+        async with asyncio.timeout_at(due):
+            return await self.messages.get()
+
+
+class Answers:
+    """All that have not ended, by number. The owner of the worker calls `receive` and `gone`."""
+
+    def __init__(self, worker: WorkerProcess) -> None:
+        self._worker = worker
+        self._ids = 0
+        self._under_way: dict[int, Answer] = {}
+        self._tasks = TaskSet("answers")
+        # The loop time until which the worker's log is not passed on
+        self._quiet_until = 0.0
+
+    def __len__(self) -> int:
+        return len(self._under_way)
+
+    def quiet(self) -> bool:
+        """Find whether a question is in work, or log lines that might quote it may still arrive."""
+        return bool(self._under_way) or asyncio.get_running_loop().time() < self._quiet_until
+
+    def begin(
+        self,
+        chat: Sequence[Mapping[str, Any]],
+        max_tokens: int,
+        jpegs: Sequence[bytes],
+        sound: bytes = b"",
+        *,
+        thoughts: int,
+        think: bool,
+    ) -> Answer:
+        """Ask the worker.
+
+        `jpegs` are the pictures in the order of the chat, `sound` is 16 bit at 16 kHz; `thoughts` are tokens above `max_tokens`;
+        `think` False switches thinking off where that can be.
+        """
+        self._ids += 1
+        answer = self._under_way[self._ids] = Answer(self._ids)
+        header = {"type": "answer", "id": answer.id, "messages": chat, "max_tokens": max_tokens}
+        header |= {"pictures": [len(jpeg) for jpeg in jpegs], "sound": len(sound)}
+        payload = b"".join((*jpegs, sound))
+        self._worker.send({**header, "thoughts": thoughts, "think": think}, payload)
+        return answer
+
+    def receive(self, message: Message) -> None:
+        """A `delta`, an `end` or an `error`. Of an answer that has ended nobody wants more."""
+        answer = self._under_way.get(message.header["id"])
+        if answer is None:
+            return
+        answer.messages.put_nowait(message)
+        if message.type != "delta":
+            del self._under_way[answer.id]
+            self._quiet_until = asyncio.get_running_loop().time() + _QUIET_SECONDS
+
+    def gone(self) -> None:
+        """The worker has ended, and with it all of them."""
+        answers, self._under_way = self._under_way, {}
+        for answer in answers.values():
+            answer.messages.put_nowait(None)
+
+    async def stop(self, answer: Answer) -> None:
+        """Stop an answer that has not ended, and wait a little for the worker.
+
+        A worker that does not stop is killed.
+        """
+        if answer.id not in self._under_way:
+            return
+        self._worker.send({"type": "cancel", "id": answer.id})
+        ended = asyncio.Event()
+
+        async def wait() -> None:
+            try:
+                async with asyncio.timeout(_STUCK_SECONDS):
+                    while (message := await answer.messages.get()) and message.type == "delta":
+                        pass
+            except TimeoutError:
+                log.error("the local model does not stop; its worker is ended")
+                self._worker.kill()
+            finally:
+                ended.set()
+
+        # It goes on when the caller is cancelled, or does not wait any longer; not once all is
+        # being closed.
+        with suppress(RuntimeError):
+            self._tasks.spawn(wait(), name="stop")
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_STOP_SECONDS):
+                    await ended.wait()
+
+    async def close(self) -> None:
+        await self._tasks.close()
+
 
 log = logging.getLogger(__name__)
 
@@ -383,3 +503,40 @@ class LocalEngine:
         self._status = dataclasses.replace(
             self._status, state=state, detail=detail, for_visitors=public
         )
+
+
+# Read a worker's messages about its model: the progress of loading, and the abilities then.
+
+# The names of the worker's phases for people
+_PHASES = {
+    "checking": "checking the files",
+    "importing": "starting torch and transformers",
+    "processor": "loading the processor",
+    "weights": "loading weights",
+    "warming": "trying it",
+}
+
+
+def progress_of(header: Mapping[str, Any]) -> LoadProgress:
+    """Read a message of type `progress`."""
+    phase = str(header["phase"])
+    return LoadProgress(
+        _PHASES.get(phase, phase), header["percent"], header["done"], header["total"]
+    )
+
+
+def capabilities_of(header: Mapping[str, Any], folder: Path) -> Capabilities:
+    """Read a message of type `ready`, of the model in `folder`."""
+    # The worker cuts a picture into no more tiles than it fills.
+    found = geometry.from_folder(folder, filled=True)
+    found = found or geometry.from_model_type(header["model_type"])
+    boxes = families.box_unit(header["model_type"])
+    return Capabilities(
+        audio_in=header["hears"],
+        video=header["video"] and families.pairs_frames(header["model_type"]),
+        grounding=boxes is not None,
+        boxes=boxes,
+        geometry=found or geometry.DEFAULT,
+        context_length=header["context"],
+        max_concurrency=1,
+    )

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from typing import Any
 
 import httpx2
 from pydantic import SecretStr
+from websockets.exceptions import ConnectionClosed
 
 from server.core.errors import SpeechError
 from server.core.sound import Sound
-from server.engines.openai.bounded_socket import NotOffered
+from server.engines.openai.bounded_socket import (
+    BoundedSocket,
+    Exchange,
+    NotOffered,
+    SocketBounds,
+)
 from server.engines.openai.discovery import address_of
-from server.engines.speech.base import Words
+from server.engines.speech.base import MOST_SOUND_SECONDS, MOST_WORDS_CHARS, Words
 from server.engines.speech.limits import SpeechLimits
-from server.engines.speech.realtime import Realtime
+from server.engines.speech.refusals import Refusals
 from server.engines.speech.server_state import SpeechServer
 from server.engines.speech.transcriptions import Transcriptions
 from server.engines.speech.whole_sound import Pieces
@@ -82,3 +91,128 @@ class ServerRecogniser(SpeechServer):
         async with aclosing(asking) as found:
             async for words in found:
                 yield words
+
+
+# Sound to words while it is spoken: the WebSocket `/v1/realtime` of vLLM (since 0.16).  The
+# client sends `session.update`, `input_audio_buffer.commit` (begin), the sound in
+# `input_audio_buffer.append` (PCM16, 16 kHz, base64) and a `commit` with `final`; the server
+# sends `session.created`, `transcription.delta`, `transcription.done` and `error`.
+
+PATH = "/realtime"
+
+
+# An event has some hundred bytes; the last one all words.
+_MESSAGE_BYTES = 64 * 1024
+
+
+# A minute of speech has some hundred words, with an event each.
+_MOST_MESSAGES = 4096
+
+_MOST_BYTES = 4 * 1024 * 1024
+
+
+class Realtime:
+    """One server's address, such as http://127.0.0.1:8001/v1."""
+
+    def __init__(self, address: str, api_key: str, limits: SpeechLimits) -> None:
+        self._limits = limits
+        self._refusals = Refusals("transcription server", "TRANSCRIPTION", address, PATH)
+        bounds = SocketBounds(_MESSAGE_BYTES, _MOST_MESSAGES, _MOST_BYTES)
+        self._socket = BoundedSocket(self._refusals, address, PATH, api_key, limits.connect, bounds)
+
+    async def recognise(
+        self, pieces: AsyncIterator[Sound], *, model: str
+    ) -> AsyncGenerator[Words, None]:
+        """See `Recogniser.recognise`; the sound's pieces go out as they come.
+
+        Raises NotOffered before it takes any.
+        """
+        refusals = self._refusals
+        async with self._socket.opened() as socket:
+            exchange = _Recognition(socket, self._limits)
+            try:
+                await exchange.begin(model)
+            except ConnectionClosed:
+                raise NotOffered from None
+            except TimeoutError:
+                raise refusals.too_slow() from None
+            sending = asyncio.create_task(exchange.send(pieces), name="realtime")
+            try:
+                text = ""
+                while True:
+                    event = await exchange.next()
+                    kind, delta = event.get("type"), event.get("delta")
+                    if kind == "transcription.delta" and isinstance(delta, str):
+                        text = (text + delta)[:MOST_WORDS_CHARS]
+                        if delta and text.strip():
+                            yield Words(text.strip(), False)
+                    elif isinstance(kind, str) and kind.startswith("response."):
+                        raise refusals.garbage("answers in place of transcribing")
+                    elif kind == "transcription.done":
+                        whole = event.get("text")
+                        text = whole if isinstance(whole, str) else text
+                        yield Words(text.strip()[:MOST_WORDS_CHARS], True)
+                        return
+            except TimeoutError:
+                raise refusals.too_slow() from None
+            except ConnectionClosed:
+                if exchange.failure is not None:
+                    raise exchange.failure from None
+                raise refusals.broken() from None
+            finally:
+                sending.cancel()
+                await asyncio.wait([sending])
+
+
+class _Recognition:
+    """The sound and the words of one socket, and when they are due."""
+
+    def __init__(self, exchange: Exchange, limits: SpeechLimits) -> None:
+        self._exchange = exchange
+        self._limits = limits
+        self._now = asyncio.get_running_loop().time
+        # Speech takes as long as it takes; the server's time begins with its end.
+        self._latest = self._now() + MOST_SOUND_SECONDS + limits.total
+        self._due = self._latest
+        self._sent = False
+        self._waiting: asyncio.Timeout | None = None
+        # The sound's own error, after which the socket is closed
+        self.failure: Exception | None = None
+
+    async def begin(self, model: str) -> None:
+        """Open the session. Raises SpeechError, TimeoutError and ConnectionClosed."""
+        async with asyncio.timeout(self._limits.connect):
+            while (await self._exchange.event()).get("type") != "session.created":
+                pass
+            await self._exchange.put({"type": "session.update", "model": model})
+            await self._exchange.put({"type": "input_audio_buffer.commit", "final": False})
+
+    async def send(self, pieces: AsyncIterator[Sound]) -> None:
+        """Send the sound, then its end. Never raises: the socket closes, and `failure` says why."""
+        try:
+            async for piece in pieces:
+                audio = base64.b64encode(piece.samples.tobytes()).decode("ascii")
+                await self._exchange.put({"type": "input_audio_buffer.append", "audio": audio})
+            await self._exchange.put({"type": "input_audio_buffer.commit", "final": True})
+        except ConnectionClosed:
+            return
+        except Exception as exc:  # noqa: BLE001
+            # `next` raises it.
+            self.failure = exc
+            self._exchange.abort()
+            return
+        self._sent = True
+        self._due = min(self._latest, self._now() + self._limits.first)
+        if self._waiting is not None and not self._waiting.expired():
+            self._waiting.reschedule(self._due)
+
+    async def next(self) -> dict[str, Any]:
+        """Return the next event. Raises SpeechError, TimeoutError and ConnectionClosed."""
+        try:
+            async with asyncio.timeout_at(self._due) as self._waiting:
+                event = await self._exchange.event()
+        finally:
+            self._waiting = None
+        if self._sent:
+            self._due = min(self._latest, self._now() + self._limits.between)
+        return event

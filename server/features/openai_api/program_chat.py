@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 
 from server.core import messages as wire
-from server.core.frames import Route
+from server.core.errors import Conflict, WrongModel
+from server.core.frames import Detail, Frame, Picture, Route
 from server.core.messages.base import MAX_QUESTION_CHARS
 from server.engines import prompts
-from server.engines.base import Capabilities
+from server.engines.base import Capabilities, EarlierPicture
 from server.engines.conversation import ToolCall
+from server.engines.routing import wants_detail
 from server.features.grants.grants import Grant
 from server.features.grants.messages import ProgramLook
-from server.features.grants.program_question import ChatForm, ProgramQuestion, ProgramQuestions
+from server.features.grants.program_question import (
+    ChatForm,
+    EarlierBeside,
+    ProgramQuestion,
+    ProgramQuestions,
+)
 from server.features.grants.programs import Programs
-from server.features.openai_api.chat_pictures import ChatPictures, ChosenPicture, check
+from server.features.openai_api.camera_urls import PictureChoice
 from server.features.openai_api.request import ChatRequest
 from server.queue.job import Result
+from server.session.background.recalling import Past
 from server.session.part import SessionContext, SessionPart
+from server.session.request.parts import MakeEarlier, Prepared, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,3 +139,142 @@ def _frames(
     held = [shot.held for shot in shots[len(shots) - 1 - len(earlier) :]]
     times = [*(one.captured_at for one in earlier), response.frame.captured_at]
     return tuple(zip(times, held, strict=True))
+
+
+# The pictures that a program's chat asks for: of now, the held one, and of the recent past.
+
+_NOT_HELD = (
+    "No picture is held. The person holds one on the page; camera://now has the camera's next one."
+)
+
+_NOT_KEPT = (
+    "No pictures of the recent past are kept. The person can switch that on in the page's settings; camera://now has the"
+    " camera's next one."
+)
+
+
+# A frame's id, the detail, and True for the held one
+_Key = tuple[str, Detail, bool]
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenPicture:
+    """One picture: a frame, or one of the past by its place there."""
+
+    detail: Detail
+    frame: Frame | None = None
+    held: bool = False
+    past: Past | None = None
+    at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The pictures of a request, and how many there are for each of its looks."""
+
+    counts: tuple[int, ...]
+    # The last one is always a frame.
+    shots: tuple[ChosenPicture, ...]
+
+
+def check(request: ChatRequest, needs: Capabilities, pictures: int) -> None:
+    """Raise WrongModel for a request that an engine with these capabilities cannot follow."""
+    request.check_wishes(needs.tools)
+    if pictures > 1 and (needs.wants_pixels or pictures > (needs.max_pictures or pictures)):
+        most = 1 if needs.wants_pixels else needs.max_pictures
+        raise WrongModel(
+            f"The request has {pictures} pictures, and the present model takes {most}. Ask with camera://now alone."
+        )
+
+
+class ChatPictures:
+    """Takes the pictures of one session's chats. It keeps none."""
+
+    def __init__(self, context: SessionContext, frame: Callable[[], Awaitable[Frame]]) -> None:
+        """`frame` waits for the camera's next frame."""
+        self._frame = frame
+        self._held = context.held
+        self._requests = context.requests
+        self._recalling = context.recalling
+
+    async def take(self, request: ChatRequest, since: float) -> Taken:
+        """Take the pictures. None of the past is of before `since`, monotonic seconds.
+
+        Raises CameraError, and Conflict where no picture is held or none of the past is kept.
+        """
+        held = self._held()
+        for look in request.looks:
+            if look.what == "held" and held is None:
+                raise Conflict(_NOT_HELD)
+            if look.what == "past" and not self._recalling.wanted:
+                raise Conflict(_NOT_KEPT)
+        now = None
+        if any(look.what != "held" for look in request.looks):
+            # One frame for all that show now.
+            now = await self._frame()
+        shots: list[ChosenPicture] = []
+        counts = []
+        for look in request.looks:
+            found = await self._of(look, _detail(look, request.question), now, held, since)
+            shots += found
+            counts.append(len(found))
+        return Taken(tuple(counts), tuple(shots))
+
+    async def _of(
+        self,
+        look: PictureChoice,
+        detail: Detail,
+        now: Frame | None,
+        held: Frame | None,
+        since: float,
+    ) -> list[ChosenPicture]:
+        if look.what == "held":
+            return [ChosenPicture(detail, held, held=True)]
+        if look.what == "now":
+            return [ChosenPicture(detail, now)]
+        past = await self._recalling.during(look.seconds, look.frames - 1, since)
+        earlier = [ChosenPicture(detail, past=past, at=at) for at in range(len(past.pictures))]
+        return [*earlier, ChosenPicture(detail, now)]
+
+    def earlier(self, shots: Sequence[ChosenPicture]) -> EarlierBeside | None:
+        """Return the function that makes the pictures before the last one; None without any.
+
+        A frame that occurs several times with one detail is prepared once, the last one's too.
+        """
+        if len(shots) < 2:
+            return None
+
+        def beside(view: View, last: Prepared) -> MakeEarlier:
+            async def make(needs: Capabilities) -> list[EarlierPicture]:
+                made: dict[_Key, Picture] = {}
+                if last.needs == needs:
+                    made[_key(view)] = replace(last.picture, thumbnail=None)
+                return [await self._made(shot, needs, made) for shot in shots[:-1]]
+
+            return make
+
+        return beside
+
+    async def _made(
+        self, shot: ChosenPicture, needs: Capabilities, made: dict[_Key, Picture]
+    ) -> EarlierPicture:
+        if shot.past is not None:
+            picture = await self._recalling.small(shot.past, shot.at, needs)
+            age = max(0, round(time.monotonic() - picture.captured))
+            return EarlierPicture(picture, f"The camera {age} s ago:")
+        assert shot.frame is not None
+        view = View(shot.frame, shot.detail, None, shot.held)
+        key = _key(view)
+        if key not in made:
+            made[key] = await self._requests.prepare(view, needs, unseen=True)
+        return EarlierPicture(made[key], "The held frame:" if shot.held else "The camera now:")
+
+
+def _key(view: View) -> _Key:
+    return view.frame.id, view.detail, view.held
+
+
+def _detail(look: PictureChoice, question: str) -> Detail:
+    if look.detail != "auto":
+        return Detail(look.detail)
+    return Detail.HIGH if wants_detail(question) else Detail.LOW

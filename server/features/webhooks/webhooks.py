@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
+import hmac
+import json
 import logging
 import random
 import secrets
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from server.core.aio import TaskSet, log_failure, supervise
-from server.core.alert import Alert
+from server.core.alert import Alert, time_text
 from server.core.errors import NotFound
 from server.core.metrics import Metrics
 from server.features.webhooks import retry
-from server.features.webhooks.body import Link, body
-from server.features.webhooks.links import LINK_SECONDS, Links
 from server.features.webhooks.retry import Trouble, Verdict
 from server.features.webhooks.sender import Outcome, Sender
-from server.features.webhooks.signing import headers
 from server.features.webhooks.waiting import DeadLetter, DeadLetters, Delivery, Waiting
 from server.features.webhooks.webhook_list import Evidence, Webhook, WebhookList
 
@@ -340,3 +342,130 @@ class Webhooks:
             self._drop("closed", len(hook.waiting.clear()) + (hook.sending is not None))
         await self._tasks.close()
         self.links.clear()
+
+
+# One alert as a receiver gets it: its body, with the picture inline, as a link, or without. Pure.
+
+# Characters of a condition or a reason
+MOST_CHARACTERS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """The address of a picture, and its end in seconds since the epoch."""
+
+    url: str = field(repr=False)
+    until: float
+
+
+def body(alert: Alert, *, inline: bool = False, link: Link | None = None) -> bytes:
+    """Write the request's body. `inline`: with the picture itself; `link`: with its address."""
+    if alert.source is None:
+        return _json({"type": "webhook.test", "timestamp": time_text(alert.at / 1000), "data": {}})
+    kind = "camera" if alert.source.camera else "visitor"
+    evidence: dict[str, Any] | None = None
+    if link is not None:
+        evidence = {"type": "image/jpeg", "url": link.url, "expires_at": time_text(link.until)}
+    elif inline and alert.jpeg is not None:
+        evidence = {"type": "image/jpeg", "base64": base64.b64encode(alert.jpeg).decode()}
+    data = {
+        "source": {"kind": kind, "name": alert.source.camera},
+        "watch": alert.watch[:MOST_CHARACTERS],
+        "condition": alert.condition[:MOST_CHARACTERS],
+        "reason": alert.reason[:MOST_CHARACTERS],
+        "sure": round(alert.confidence, 2),
+        "region": list(alert.region) if alert.region is not None else None,
+        "evidence": evidence,
+    }
+    return _json({"type": "watch.rang", "timestamp": time_text(alert.at / 1000), "data": data})
+
+
+def _json(value: dict[str, Any]) -> bytes:
+    # A model may send half of a pair of surrogates, which UTF-8 has no bytes for.
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+
+
+# Signatures as Standard Webhooks 1.0 has them: HMAC-SHA256 over id, time and body. Pure.
+
+
+def signature(key: bytes, id: str, timestamp: int, body: bytes) -> str:
+    """Return the value of `webhook-signature`. The id holds no full stop."""
+    signed = b".".join((id.encode(), str(timestamp).encode(), body))
+    return f"v1,{base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()}"
+
+
+def headers(key: bytes, id: str, timestamp: int, body: bytes) -> list[tuple[str, str]]:
+    """Return the headers with which a receiver verifies a body."""
+    return [
+        ("webhook-id", id),
+        ("webhook-timestamp", str(timestamp)),
+        ("webhook-signature", signature(key, id, timestamp, body)),
+    ]
+
+
+# Pictures of alerts under addresses that nobody guesses and that live a minute. Pure.
+
+# Seconds from the attempt that sends a link to its end
+LINK_SECONDS = 60.0
+
+
+# Links at a time; the oldest is dropped.
+MOST_LINKS = 128
+
+
+@dataclass(frozen=True, slots=True)
+class _Linked:
+    jpeg: bytes = field(repr=False)
+    # The session whose picture it is
+    source: str = field(repr=False)
+    webhook: str
+    # Monotonic seconds
+    until: float
+
+
+class Links:
+    """The pictures by the random words of their addresses. `now` is monotonic seconds.
+
+    Bounds of pictures of alarms under links: 128, a minute each; the oldest is dropped.
+    """
+
+    def __init__(self) -> None:
+        self._linked: OrderedDict[str, _Linked] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._linked)
+
+    def make(self, jpeg: bytes, source: str, webhook: str, now: float) -> tuple[str, int]:
+        """Keep a picture; return the word of its address, of 256 random bits, and the number of pictures that were
+        dropped for it.
+        """
+        self.expire(now)
+        word = secrets.token_urlsafe(32)
+        self._linked[word] = _Linked(jpeg, source, webhook, now + LINK_SECONDS)
+        dropped = 0
+        while len(self._linked) > MOST_LINKS:
+            self._linked.popitem(last=False)
+            dropped += 1
+        return word, dropped
+
+    def get(self, word: str, now: float) -> bytes | None:
+        """Return a picture; None for an unknown one, and for one that is over."""
+        self.expire(now)
+        found = self._linked.get(word)
+        return found.jpeg if found is not None and found.until > now else None
+
+    def expire(self, now: float) -> None:
+        """Free the pictures whose minute is over: they are in the order of their ends."""
+        while self._linked and next(iter(self._linked.values())).until <= now:
+            self._linked.popitem(last=False)
+
+    def end(self, source: str, kept: Sequence[str] = ()) -> None:
+        """Free the pictures of a source, but those for the webhooks `kept`."""
+        linked = self._linked
+        for word in [
+            word for word, one in linked.items() if one.source == source and one.webhook not in kept
+        ]:
+            del linked[word]
+
+    def clear(self) -> None:
+        self._linked.clear()

@@ -15,11 +15,10 @@ a key frame.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from itertools import islice
 
-from server.rtc.media.far_packets import FAR, FarPackets
-from server.rtc.media.holes import MissingPackets, PacketsAhead, hole_due
 from server.rtc.media.packet import EncodedFrame, Packet, newer
-from server.rtc.media.repair_requests import KeyFrameRequests, TailRequests
 
 # After a silence this long a key frame is requested at once: the missing packets were lost with the
 # link.
@@ -395,3 +394,299 @@ class Assembler:
         self.restarts += 1
         for packet in run:
             frames += self.add(packet, packet.arrived)
+
+
+# Tell a sender's restart within one SSRC from old duplicates. Pure: without a clock.
+
+# A sequence number this far away means that the sender restarted, once a run of such packets
+# arrives: a short run when their timestamps are the newest, a longer one when they may be old
+# duplicates.
+FAR = 3000
+
+RESTART_RUN = 3
+
+RESTART_RUN_OLD = 16
+
+
+class FarPackets:
+    """Consecutive packets from far away: together they may be a restart of the sender.
+
+    At most `RESTART_RUN_OLD` are held.
+    """
+
+    __slots__ = ("_packets",)
+
+    def __init__(self) -> None:
+        self._packets: list[Packet] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._packets)
+
+    def continued_by(self, packet: Packet) -> bool:
+        """Return True when a packet follows the last one, or none is held."""
+        return not self._packets or packet.sequence == (self._packets[-1].sequence + 1) & 0xFFFF
+
+    def add(self, packet: Packet, newest: bool) -> list[Packet] | None:
+        """Add a packet that continues the run; return the run when it shows a restart.
+
+        `newest`: its timestamp is newer than all before.
+        """
+        self._packets.append(packet)
+        run = RESTART_RUN if newest else RESTART_RUN_OLD
+        return self._packets if len(self._packets) >= run else None
+
+    def forget(self) -> int:
+        """Drop the run and return its length."""
+        dropped, self._packets = len(self._packets), []
+        return dropped
+
+
+# Track missing packets, the times to request them, and the packets that wait behind.  Pure: the
+# caller gives the time.
+
+# Times of the requests for a packet, seconds after it was found missing; aiortc itself requests
+# once.
+NACK_AT = (0.0, 0.08, 0.16, 0.32)
+
+
+# Age at which a missing packet is given up; it leaves time to answer the last request.
+HOLE_S = 0.45
+
+
+# A whole key frame behind a hole replaces all that the hole holds back: at once when deltas are
+# useless anyway, else after this time, so that reordered packets cost nothing.
+KEY_GRACE_S = 0.02
+
+
+# Most sequence numbers in one NACK, oldest first.
+MAX_NACKS = 64
+
+
+class _Missing:
+    """A packet that is missing although a later one has arrived."""
+
+    __slots__ = ("asked", "since")
+
+    def __init__(self, since: float) -> None:
+        self.since = since
+        # Requests of `NACK_AT` made so far.
+        self.asked = 0
+
+
+class MissingPackets:
+    """Missing unwrapped sequence numbers in ascending order, each with its own times.
+
+    The owner bounds their number.
+    """
+
+    __slots__ = ("_missing", "due")
+
+    def __init__(self) -> None:
+        self._missing: dict[int, _Missing] = {}
+        # Time at which `take_due` next returns a number; infinite for never, in the past for now.
+        self.due = math.inf
+
+    def __len__(self) -> int:
+        return len(self._missing)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._missing)
+
+    def __contains__(self, sequence: int) -> bool:
+        return sequence in self._missing
+
+    def append(self, first: int, end: int, now: float) -> None:
+        """Add `first` up to but not including `end`, all newer than the known ones."""
+        if len(self._missing) < MAX_NACKS:
+            self.due = min(self.due, now)
+        for sequence in range(first, end):
+            self._missing[sequence] = _Missing(now)
+
+    def prepend(self, first: int, end: int, now: float) -> None:
+        """Add `first` up to but not including `end`, all older than the known ones."""
+        self._missing = {sequence: _Missing(now) for sequence in range(first, end)} | self._missing
+        self.due = min(self.due, now)
+
+    def remove(self, sequence: int) -> None:
+        """Remove a number: its packet arrived or was given up."""
+        if len(self._missing) > MAX_NACKS:
+            self.due = 0.0  # A newer one comes within the limit.
+        del self._missing[sequence]
+        if not self._missing:
+            self.due = math.inf
+
+    def oldest(self) -> float:
+        """Return the time at which the oldest was found missing. There must be one."""
+        return next(iter(self._missing.values())).since
+
+    def take_due(self, now: float) -> list[int]:
+        """Return the 16-bit numbers to request now, at most `MAX_NACKS`, and count them as
+        requested.
+        """
+        ask: list[int] = []
+        due = math.inf
+        for sequence, missing in islice(self._missing.items(), MAX_NACKS):
+            asked = missing.asked
+            while asked < len(NACK_AT) and now >= missing.since + NACK_AT[asked]:
+                asked += 1
+            if asked > missing.asked:
+                missing.asked = asked
+                ask.append(sequence & 0xFFFF)
+            if asked < len(NACK_AT):
+                due = min(due, missing.since + NACK_AT[asked])
+        self.due = due
+        return ask
+
+
+class PacketsAhead(dict[int, Packet]):
+    """Packets that wait behind a missing one, by unwrapped sequence number, and the first whole key
+    frame among them.
+
+    The owner bounds it and takes packets from its lower end. `markers`: True when a marker bit
+    closes a frame (see `Assembler`).
+    """
+
+    __slots__ = ("_keys", "end", "size", "whole_key")
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Bytes of payload in all of them.
+        self.size = 0
+        # One past the newest number; undefined while empty.
+        self.end = 0
+        # Sequence number of a packet of a whole key frame; None without one.
+        self.whole_key: int | None = None
+        # Timestamp of each key frame to the number of a packet that proves it.
+        self._keys: dict[int, int] = {}
+
+    def keep(self, sequence: int, packet: Packet, markers: bool) -> None:
+        """Store a packet, and check if it makes a key frame whole."""
+        self[sequence] = packet
+        self.size += len(packet.data)
+        if packet.key:
+            self._keys.setdefault(packet.timestamp, sequence)
+        if self._keys and self.whole_key is None:
+            # Only a frame's last packet, its first, or a late one can do so.
+            before = self.get(sequence - 1)
+            if (
+                packet.marker
+                or sequence != self.end - 1
+                or before is None
+                or before.timestamp != packet.timestamp
+            ):
+                self._find_whole_key(markers)
+
+    def take(self, sequence: int) -> Packet | None:
+        """Remove and return a packet; None when absent. Call `taken` after the last of a series."""
+        packet = self.pop(sequence, None)
+        if packet is not None:
+            self.size -= len(packet.data)
+            if packet.key and self._keys.get(packet.timestamp) == sequence:
+                del self._keys[packet.timestamp]
+        return packet
+
+    def taken(self, first: int, markers: bool) -> None:
+        """Find the next whole key frame after all packets before `first` were taken."""
+        if self.whole_key is not None and self.whole_key < first:
+            self.whole_key = None
+        if self._keys and self.whole_key is None:
+            self._find_whole_key(markers)
+
+    def newest(self) -> Packet:
+        """Return the newest packet. There must be one."""
+        return self[self.end - 1]
+
+    def _find_whole_key(self, markers: bool) -> None:
+        """Find the oldest whole key frame; visits each packet about once."""
+        whole = (key for key in self._keys.values() if self._is_whole(key, markers))
+        self.whole_key = min(whole, default=None)
+
+    def _is_whole(self, sequence: int, markers: bool) -> bool:
+        timestamp = self[sequence].timestamp
+        first = sequence
+        while not self[first].start:
+            before = self.get(first - 1)
+            if before is None:
+                return False
+            if before.data and (before.timestamp != timestamp or (before.marker and markers)):
+                break
+            first -= 1
+        last = sequence
+        while not (markers and self[last].marker and self[last].data):
+            last += 1
+            after = self.get(last)
+            if after is None:
+                return False
+            if after.data and after.timestamp != timestamp:
+                break
+        return True
+
+
+def hole_due(missing: MissingPackets, ahead: PacketsAhead) -> float:
+    """Return the time at which the oldest hole is given up. There must be one."""
+    return missing.oldest() + (HOLE_S if ahead.whole_key is None else KEY_GRACE_S)
+
+
+# Times of two requests to the sender: for a key frame, and for the rest of a frame.  Pure: the
+# caller gives the time. Requests for packets that are known to be missing: `holes`.
+
+# Least time between two key frame requests.
+PLI_S = 0.5
+
+
+# The last packets of a frame are requested after these times without a packet, because an idle
+# camera's next frame, which would reveal the loss, is far away. A sender that has not sent them yet
+# ignores the request.
+TAIL_AT = (0.08, 0.2)
+
+TAIL_PACKETS = 2
+
+
+class KeyFrameRequests:
+    """Asks for a key frame, at most once in `PLI_S`."""
+
+    __slots__ = ("_asked", "wanted")
+
+    def __init__(self) -> None:
+        # A key frame has to be requested.
+        self.wanted = False
+        # Time of the last request.
+        self._asked = -PLI_S
+
+    def due(self) -> float:
+        """Return the time of the next request; infinite for never, in the past for now."""
+        return self._asked + PLI_S if self.wanted else math.inf
+
+    def take(self, now: float) -> bool:
+        """Return True when one is due, and count it as sent."""
+        if now < self.due():
+            return False
+        self._asked = now
+        return True
+
+    def anew(self) -> None:
+        """Want one at once: the last request was lost."""
+        self.wanted = True
+        self._asked = -PLI_S
+
+
+class TailRequests:
+    """Asks for the last packets of the frame that is being collected."""
+
+    __slots__ = ("asked",)
+
+    def __init__(self) -> None:
+        # Requests of `TAIL_AT` made since the frame's newest packet.
+        self.asked = 0
+
+    def due(self, last: float) -> float:
+        """Return the time of the next request when no packet came after `last`; infinite for never."""
+        return last + TAIL_AT[self.asked] if self.asked < len(TAIL_AT) else math.inf
+
+    def take(self, last: float, now: float, expected: int) -> list[int]:
+        """Return the 16-bit numbers to request now, from `expected` on, and count them as requested."""
+        if now < self.due(last):
+            return []
+        while now >= self.due(last):
+            self.asked += 1
+        return [(expected + n) & 0xFFFF for n in range(TAIL_PACKETS)]

@@ -7,29 +7,34 @@ are on their way.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
 
 from server.camera.camera import Camera
 from server.core import messages as wire
 from server.core.errors import BadRequest, QwenCameraError
-from server.core.sound import MicrophoneMode, Sound
+from server.core.sound import SOUND_RATE, MicrophoneMode, Sound
 from server.core.token_bucket import Bucket
-from server.session.listening.answer_interruption import AnswerInterruption, Talker
-from server.session.listening.speech_detection import SpeechDetection
 from server.session.listening.spoken_questions import Asker, SpokenQuestions, WordSource
-from server.session.listening.turn_checks import TurnChecks
 from server.session.request.outbox import Outbox
 from server.session.request.picture_reuse import PictureReuse
 from server.session.request.session_tools import SessionTools
-from server.voice.detector import Chunk
+from server.voice.barge_in import BargeIn, Loudness
+from server.voice.detector import CHUNK, Chunk, Detector, SpeechModel
 from server.voice.end_of_turn import EndOfTurn
 from server.voice.foreground import Foreground, Voice
 from server.voice.line import VoiceLine
 from server.voice.log_mel import SPECTROGRAM_SECONDS
 from server.voice.onset import Onset
 from server.voice.ring import SoundRing
+from server.voice.turn_judge import ANSWER_SECONDS, TurnJudge
 from server.voice.turns import (
     MOST_TURN_SECONDS,
     PRE_ROLL_SECONDS,
@@ -342,3 +347,264 @@ class Listening:
         if turn is not None:
             return "silence" if turn.after is not None else "speech"
         return "recognising" if self._spoken.before is not None else "waiting"
+
+
+# Lower, pause and stop the spoken answer when somebody speaks over it.
+
+
+class Talker(Protocol):
+    """The speech of answers."""
+
+    @property
+    def talking(self) -> bool:
+        """True while an answer is spoken, however softly."""
+        ...
+
+    def lower(self) -> None: ...
+
+    def hush(self) -> None:
+        """Pause where it is."""
+        ...
+
+    def restore(self) -> None:
+        """Go on where it was, at full loudness."""
+        ...
+
+    def stop(self) -> object:
+        """Stop it, and the answer behind it."""
+        ...
+
+
+class AnswerInterruption:
+    """Owns the state of one interruption. Does nothing where no answers are spoken."""
+
+    def __init__(self, talker: Talker | None) -> None:
+        self._talker = talker
+        self._barge_in = BargeIn()
+
+    @property
+    def answering(self) -> bool:
+        """True while an answer is heard, or about to be."""
+        return self._talker is not None and self._talker.talking
+
+    def hear(self, chunk: Chunk, voice: Voice) -> None:
+        """Take the next chunk of the microphone's sound, and who speaks in it."""
+        change = self._barge_in.hear(chunk, voice, talking=self.answering)
+        if change is not None:
+            self._set(change)
+
+    def stop(self) -> None:
+        """Stop an answer at once."""
+        if self._talker is not None and self._talker.talking:
+            self._talker.stop()
+
+    def end(self) -> None:
+        """Let an answer that was lowered go on: nobody is heard over it any more."""
+        if self._barge_in.now is not Loudness.FULL:
+            self._set(Loudness.FULL)
+        self._barge_in.reset()
+
+    def _set(self, loudness: Loudness) -> None:
+        if self._talker is None:
+            return
+        match loudness:
+            case Loudness.FULL:
+                self._talker.restore()
+            case Loudness.LOWERED:
+                self._talker.lower()
+            case Loudness.HUSHED:
+                self._talker.hush()
+            case Loudness.STOPPED:
+                self._talker.stop()
+
+
+# The sound of one microphone on its way through the speech detector, which runs in a thread.
+
+log = logging.getLogger(__name__)
+
+
+# Sound that may wait for the detector; beyond, all of it is dropped
+_MOST_WAITING_SECONDS = 2.0
+
+
+class SpeechDetection:
+    """Owns the detector and the sound that waits for it. All methods are called on the event loop.
+
+    `on_chunks` gets what was found, in order; `on_dropped` the number of pieces that were dropped.
+
+    Bounds of a microphone's sound before its detector: 2 s; when full, all of it is dropped and
+    counted.
+    """
+
+    def __init__(
+        self,
+        model: SpeechModel,
+        pool: ThreadPoolExecutor | None,
+        *,
+        on_chunks: Callable[[list[Chunk]], None],
+        on_dropped: Callable[[int], None],
+        patience: Callable[[], int] = lambda: 1,
+    ) -> None:
+        """`pool`: None for threads of the event loop's own. `patience()`: the number of chunks that
+        may wait for each other, because each way to the thread and back costs several times as much
+        as a chunk.
+        """
+        self._model = model
+        self._pool = pool
+        self._on_chunks = on_chunks
+        self._on_dropped = on_dropped
+        self._patience = patience
+        self._detector = Detector(model)
+        # Sound that waits, and its samples beyond the last whole chunk
+        self._waiting: deque[Sound] = deque()
+        self._samples = 0
+        self._detecting: asyncio.Future[list[Chunk]] | None = None
+
+    @property
+    def busy(self) -> bool:
+        """True while the detector works."""
+        return self._detecting is not None
+
+    @property
+    def waiting(self) -> int:
+        """The number of pieces that wait."""
+        return len(self._waiting)
+
+    def add(self, sound: Sound) -> None:
+        self._waiting.append(sound)
+        self._samples += len(sound.samples)
+        if self._samples > _MOST_WAITING_SECONDS * SOUND_RATE:
+            # The machine is too slow; newer sound matters more.
+            self._on_dropped(len(self._waiting))
+            self._waiting.clear()
+            self._samples = 0
+        self._detect()
+
+    def renew(self) -> None:
+        """Take another detector: other sound follows, and the one before may be at work."""
+        self._detector = Detector(self._model)
+        self.close()
+
+    def close(self) -> None:
+        """Forget all sound; nothing more is found in it."""
+        self._waiting.clear()
+        self._samples = 0
+        self._detecting = None
+
+    def _detect(self) -> None:
+        """Begin with the sound that waits, if it is enough and nothing is under way."""
+        if self._detecting is not None or self._samples < CHUNK * self._patience():
+            return
+        first = self._waiting[0].captured
+        samples = np.concatenate([piece.samples for piece in self._waiting])
+        self._waiting.clear()
+        self._samples %= CHUNK
+        sound = Sound(samples, first)
+        loop = asyncio.get_running_loop()
+        self._detecting = loop.run_in_executor(self._pool, self._detector.feed, sound)
+        self._detecting.add_done_callback(self._detected)
+
+    def _detected(self, done: asyncio.Future[list[Chunk]]) -> None:
+        if done.cancelled():
+            return
+        error = done.exception()
+        if self._detecting is not done:
+            return  # the microphone is off, or on again
+        self._detecting = None
+        if error is not None:
+            log.error("speech detection failed", extra={"error": type(error).__name__})
+            self._on_dropped(1)
+            return
+        self._on_chunks(done.result())
+        self._detect()
+
+
+# One microphone's checks for the end of a turn: one at a time, each with an answer in time.
+
+
+class TurnChecks:
+    """Asks the model, and brings its answers back to the event loop, where all methods are called.
+
+    Bounds of pauses that a model judges: one at a time of each, the newest pause replaces a
+    waiting one; three in all, more are counted, and silence decides. A check has 8 s of sound and
+    9 MB of working memory; without an answer within 0.3 s silence decides.
+    """
+
+    def __init__(self, judge: TurnJudge, answer: Callable[[int, bool | None], bool]) -> None:
+        """`answer(number, complete)`: takes each answer once, None for none; returns whether it was of use."""
+        self._judge = judge
+        self._answer = answer
+        self._running: asyncio.Future[bool] | None = None
+        # The check that the turn waits for, and its time's end; None without one
+        self._number: int | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        # Its sound, while an earlier check still runs
+        self._waiting: Sound | None = None
+        # The running one was counted: it took too long.
+        self._counted = False
+
+    @property
+    def busy(self) -> bool:
+        """True while a check runs."""
+        return self._running is not None
+
+    def ask(self, number: int, sound: Sound) -> None:
+        """Make a check in place of the one before."""
+        self.close()
+        self._number = number
+        self._timer = asyncio.get_running_loop().call_later(ANSWER_SECONDS, self._late)
+        if self._running is None:
+            self._begin(number, sound)
+        else:
+            self._waiting = sound
+
+    def close(self) -> None:
+        """Forget what was asked. A check that runs cannot be stopped; nobody waits for it."""
+        if self._waiting is not None:
+            self._judge.note("unused")
+        self._forget()
+
+    def _forget(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._number = self._timer = self._waiting = None
+
+    def _begin(self, number: int, sound: Sound) -> None:
+        check = self._judge.begin(sound.samples)
+        if check is None:
+            self._give_up("busy")
+            return
+        self._counted = False
+        self._running = asyncio.wrap_future(check)
+        self._running.add_done_callback(lambda done: self._done(number, done))
+
+    def _done(self, number: int, done: asyncio.Future[bool]) -> None:
+        self._running = None
+        if done.cancelled():
+            return  # the program ends
+        error = done.exception()
+        if number != self._number:
+            if not self._counted:
+                self._judge.note("unused" if error is None else "failed", error)
+            if self._waiting is not None and self._number is not None:
+                sound, self._waiting = self._waiting, None
+                self._begin(self._number, sound)
+        elif error is not None:
+            self._give_up("failed", error)
+        else:
+            self._forget()
+            used = self._answer(number, done.result())
+            result = "complete" if done.result() else "incomplete"
+            self._judge.note(result if used else "unused")
+
+    def _late(self) -> None:
+        self._counted = self._waiting is None
+        self._give_up("slow")
+
+    def _give_up(self, result: str, error: BaseException | None = None) -> None:
+        """Say that there is no answer."""
+        number = self._number
+        self._forget()
+        self._judge.note(result, error)
+        if number is not None:
+            self._answer(number, None)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
 from server.core.aio import in_pool
-from server.core.errors import FrameWithheld, TooLong, TooManyCameras
-from server.core.frames import Detail, Kind, Picture, Verbosity
+from server.core.errors import BadRequest, FrameWithheld, NotConfirmed, TooLong, TooManyCameras
+from server.core.frames import FRAME_FACTOR, Detail, Kind, Picture, Verbosity
 from server.core.sound import Sound, SoundUse
 from server.engines.base import Capabilities, EarlierPicture, Engine, EngineRequest
 from server.engines.hearing import (
@@ -21,15 +22,17 @@ from server.engines.hearing import (
     fault,
     unheard,
 )
+from server.engines.prompts import estimate_tokens, in_language, prompt_tokens
+from server.engines.recollection import video_caption
+from server.engines.speech.base import Recogniser, Voice
 from server.engines.token_scale import TokenScale
 from server.queue.job import Job, Result, Sink
 from server.session.request.allowance import Allowance
-from server.session.request.consent import Consent
 from server.session.request.history import History, newest_fitting, turn_tokens
 from server.session.request.parts import NO_EXTRAS, Ear, Extras, Prepared, View
 from server.session.request.preferences import Preferences
 from server.session.request.session_tools import SessionLimits, SessionTools
-from server.session.request.size import estimate, filmable, with_newest
+from server.vision.media import MIN_FRAMES
 
 # Least tokens of an answer, however long the question is
 _LEAST_ANSWER_TOKENS = 16
@@ -298,3 +301,134 @@ def _deaf(extras: Extras) -> tuple[Sound | None, SoundUse | None]:
 
 def _key(engine: Engine) -> str:
     return f"{engine.name} {engine.status.model}"
+
+
+# The machines that may get one session's pictures and sound.
+
+# Confirmed machines that a session remembers
+_MOST_HOSTS = 16
+
+
+class Consent:
+    """The machines that may get one session's pictures, sound and answers.
+
+    Always this one; also the engine's, the recogniser's and the voice's at the session's beginning,
+    and those that the person confirmed since. A machine with consent for pictures may have the
+    rest, too; no other consent counts for pictures. Of each the newest 16 are remembered.
+
+    Bounds of machines to which pictures may go: 16; the one confirmed longest ago is dropped.
+    """
+
+    def __init__(
+        self, engine: Engine, recogniser: Recogniser | None = None, voice: Voice | None = None
+    ) -> None:
+        self._recogniser = recogniser
+        self._voice = voice
+        # For all, for sound and for answers
+        self._hosts = dict.fromkeys(("", engine.status.elsewhere))
+        self._sound_hosts = dict.fromkeys((self.sound_elsewhere,))
+        self._voice_hosts = dict.fromkeys((self.voice_elsewhere,))
+
+    @property
+    def voice_elsewhere(self) -> str:
+        """The other machine to which the voice sends the words of answers; "" for none."""
+        return self._voice.elsewhere if self._voice is not None else ""
+
+    @property
+    def voice_given(self) -> bool:
+        """True when the voice may have this session's answers."""
+        return self.voice_elsewhere in ("", *self._hosts, *self._voice_hosts)
+
+    def give_voice(self) -> None:
+        """Note that the person has switched speech on, where the page names the voice's machine."""
+        _keep(self._voice_hosts, self.voice_elsewhere)
+
+    @property
+    def sound_elsewhere(self) -> str:
+        """The other machine to which the recogniser sends sound; "" for none."""
+        return self._recogniser.elsewhere if self._recogniser is not None else ""
+
+    def given(self, engine: Engine) -> bool:
+        return engine.status.elsewhere in ("", *self._hosts)
+
+    @property
+    def sound_given(self) -> bool:
+        """True when the recogniser may have this session's sound."""
+        return self.sound_elsewhere in ("", *self._hosts, *self._sound_hosts)
+
+    def check_sound(self) -> None:
+        """Raise NotConfirmed for a recogniser on a machine without consent."""
+        if not self.sound_given:
+            raise _not_confirmed("Sound", self.sound_elsewhere)
+
+    def check(self, engine: Engine) -> None:
+        """Raise NotConfirmed for an engine on a machine without consent."""
+        if not self.given(engine):
+            raise _not_confirmed(
+                "Another engine answers now, and pictures", engine.status.elsewhere
+            )
+
+    def allow(self, hosts: Iterable[str]) -> None:
+        """Consent to machines that the operator has named for a camera of the house."""
+        for host in hosts:
+            _keep(self._hosts, host)
+
+    def give(self, engine: Engine, host: str) -> None:
+        """Consent to the engine's or the recogniser's machine. Raises BadRequest for another one."""
+        if host not in (engine.status.elsewhere, self.sound_elsewhere):
+            where = engine.status.elsewhere or "no other machine"
+            raise BadRequest(
+                f'"host" of a confirm message is not where pictures go; they go to {where} now.'
+            )
+        _keep(self._hosts if host == engine.status.elsewhere else self._sound_hosts, host)
+
+
+def _keep(hosts: dict[str, None], host: str) -> None:
+    hosts[host] = None
+    while len(hosts) > _MOST_HOSTS:
+        del hosts[next(iter(hosts))]
+
+
+def _not_confirmed(what: str, host: str) -> NotConfirmed:
+    word = json.dumps({"type": "confirm", "host": host}, separators=(",", ":"))
+    return NotConfirmed(
+        f"{what} would go to {host}. Nothing was sent there. Agree on the page; a"
+        f" client without one shows this to its person, sends {word} on this socket, and asks again."
+    )
+
+
+# The tokens of a request's prompt, and its earlier pictures.
+
+
+def filmable(earlier: Sequence[EarlierPicture]) -> bool:
+    """Find whether pictures can go as one video: an even number of them, of one size."""
+    sizes = {(one.picture.width, one.picture.height) for one in earlier}
+    even = len(earlier) % FRAME_FACTOR == 0
+    return len(earlier) >= MIN_FRAMES and even and len(sizes) == 1
+
+
+def with_newest(request: EngineRequest, count: int, most: int | None = None) -> EngineRequest:
+    """Keep so many of the earlier pictures, the newest. `most`: pictures that the engine takes.
+
+    A video keeps an even number, and becomes pictures when few are left.
+    """
+    if request.video:
+        count -= count % FRAME_FACTOR
+        if count < MIN_FRAMES:
+            request = replace(request, video=False)
+            count = min(count, most - 1) if most is not None else count
+    gone = max(0, len(request.earlier) - max(0, count))
+    return replace(request, earlier=request.earlier[gone:]) if gone else request
+
+
+def estimate(request: EngineRequest) -> int:
+    """Estimate the tokens of a request's prompt without its turns."""
+    captions = [one.caption for one in request.earlier]
+    if (said := request.conversation) is not None:
+        words = "\n".join([said.text, *captions])
+        return request.visual_tokens + said.marks + estimate_tokens(words)
+    captions = [video_caption(captions)] if request.video else captions
+    captions += [request.caption] if request.caption else []
+    shown = request.visual_tokens + audio_tokens(request.sound)
+    question = in_language(request.question, request.own_language)
+    return shown + prompt_tokens(question, request.language, captions, request.verbosity)

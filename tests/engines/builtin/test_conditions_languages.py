@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from server.engines.builtin.colours import NAMES
-from server.engines.builtin.conditions import Condition, Subject, spoken_condition
+from server.engines.builtin.conditions import Condition, Subject, spoken_condition, watch_words
 from server.engines.builtin.language import LANGUAGES, language
-from server.engines.builtin.watch_words import watch_words
 
 WORD, TEXT, CODE = Subject.WORD, Subject.TEXT, Subject.CODE
 COLOUR, FACE, MOTION = Subject.COLOUR, Subject.FACE, Subject.MOTION

@@ -25,11 +25,10 @@ from server.engines import prompts
 from server.engines.base import Delta, EarlierPicture, EngineRequest, Finished
 from server.engines.builtin import colours, locate
 from server.engines.builtin.codes import Code
-from server.engines.builtin.engine import BuiltinEngine
+from server.engines.builtin.engine import BuiltinEngine, Memory, impression
 from server.engines.builtin.intents import understand
 from server.engines.builtin.language import language
 from server.engines.builtin.lines import Piece
-from server.engines.builtin.memory import Memory, impression
 from server.engines.builtin.reader import Reader
 from server.vision.grounding import Box
 

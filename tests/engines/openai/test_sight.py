@@ -156,7 +156,7 @@ async def test_a_silent_model_is_asked_once_and_in_bounded_time(
     fake: FakeOpenAI, engine: OpenAIEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a result of the test the server's first model answers."""
-    monkeypatch.setattr("server.engines.openai.sight._ASK_SECONDS", 0.1)
+    monkeypatch.setattr("server.engines.openai.known_server._ASK_SECONDS", 0.1)
     fake.models, fake.first_token = ["one"], 5.0
     assert (await engine.probe()).model == "one"
     assert engine.status.ready

@@ -20,7 +20,7 @@ from server.core.sound import Sound
 from server.engines.openai.bounded_socket import NotOffered
 from server.engines.speech.base import Words
 from server.engines.speech.limits import SpeechLimits
-from server.engines.speech.realtime import Realtime
+from server.engines.speech.server_recogniser import Realtime
 from server.engines.speech.whole_sound import Pieces
 from tests.support.transcription_server import TranscriptionServer
 

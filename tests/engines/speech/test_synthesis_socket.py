@@ -13,7 +13,7 @@ import pytest_asyncio
 from server.core.errors import SpeechError, SpeechFailed, SpeechTimeout, SpeechUnavailable
 from server.engines.openai.bounded_socket import NotOffered
 from server.engines.speech.limits import VoiceLimits
-from server.engines.speech.synthesis_socket import SynthesisSocket
+from server.engines.speech.server_voice import SynthesisSocket
 from server.voice.pcm import VoiceChunk
 from tests.support.speech_server import RATE, SpeechServer, SpeechSocketServer, espeak
 

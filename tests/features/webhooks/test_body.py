@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from server.core.alert import Alert, AlertSource
-from server.features.webhooks.body import MOST_CHARACTERS, Link, body
+from server.features.webhooks.webhooks import MOST_CHARACTERS, Link, body
 
 RING = Alert(
     1_700_000_000_123.0,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from server.features.webhooks.links import LINK_SECONDS, MOST_LINKS, Links
+from server.features.webhooks.webhooks import LINK_SECONDS, MOST_LINKS, Links
 
 
 def test_a_link_lives_a_minute() -> None:

@@ -8,7 +8,7 @@ import time
 import pytest
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from server.features.webhooks.signing import headers, signature
+from server.features.webhooks.webhooks import headers, signature
 from tests.features.webhooks.receiver import SECRET
 
 KEY = base64.b64decode(SECRET.removeprefix("whsec_"))

@@ -14,10 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.rtc.media import assemble
-from server.rtc.media.assemble import Assembler
-from server.rtc.media.holes import HOLE_S, KEY_GRACE_S, MAX_NACKS
+from server.rtc.media.assemble import HOLE_S, KEY_GRACE_S, MAX_NACKS, PLI_S, TAIL_PACKETS, Assembler
 from server.rtc.media.packet import EncodedFrame, Packet
-from server.rtc.media.repair_requests import PLI_S, TAIL_PACKETS
 
 FRAME_TICKS = 3000
 

@@ -8,7 +8,7 @@ import math
 
 import pytest
 
-from server.rtc.media.holes import MAX_NACKS, MissingPackets, PacketsAhead
+from server.rtc.media.assemble import MAX_NACKS, MissingPackets, PacketsAhead
 from server.rtc.media.packet import Packet
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from server.rtc.rate.train import OVERHEAD, Train
+from server.rtc.rate.rate import OVERHEAD, Train
 
 
 def train(arrivals: list[float], *, lost: int = 0, sent: list[float] | None = None) -> Train:

@@ -21,7 +21,7 @@ from server.core.messages import Cancel, Parser, Push, Settings
 from server.core.sound import MicrophoneMode, Sound
 from server.engines.base import Capabilities
 from server.engines.speech.base import Words, WordTime
-from server.session.listening import turn_checks
+from server.session.listening import listening as turn_checks
 from server.session.listening.listening import RING_SECONDS, Listening
 from server.session.session import Session
 from server.voice.detector import CHUNK_SECONDS, Chunk, SpeechModel

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from server.core.sound import SOUND_RATE, Sound
-from server.session.listening.speech_detection import SpeechDetection
+from server.session.listening.listening import SpeechDetection
 from server.voice.detector import CHUNK, Chunk, SpeechModel, State
 from tests.support.fakes import until
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from server.core.sound import Sound
-from server.session.listening import spoken_turn
-from server.session.listening.spoken_turn import SpokenTurn
+from server.session.listening import spoken_questions as spoken_turn
+from server.session.listening.spoken_questions import SpokenTurn
 from tests.support.rooms import make_frame
 
 

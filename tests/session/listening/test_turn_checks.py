@@ -12,8 +12,8 @@ import pytest
 
 from server.core.metrics import Metrics
 from server.core.sound import Sound
-from server.session.listening import turn_checks
-from server.session.listening.turn_checks import TurnChecks
+from server.session.listening import listening as turn_checks
+from server.session.listening.listening import TurnChecks
 from server.voice.turn_judge import MOST_CHECKS, TurnJudge
 from server.voice.turn_model import TurnModel
 from tests.support.fakes import until

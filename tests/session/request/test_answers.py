@@ -15,9 +15,8 @@ from server.core.errors import EngineFailed, QwenCameraError
 from server.core.frames import Kind, Scene
 from server.engines.base import Usage
 from server.queue.job import Result
-from server.session.request.answers import AnswerSink, Asking
+from server.session.request.answers import AnswerSink, Asking, frame_info
 from server.session.request.outbox import Outbox
-from server.session.request.shown import frame_info
 from server.vision.encode import data_url
 from tests.support.fakes import FakeEngine, make_picture, make_request
 

@@ -17,8 +17,8 @@ from server.core.sound import SOUND_RATE, Sound, SoundUse
 from server.engines.base import Capabilities, EarlierPicture, EngineRequest, Usage
 from server.engines.hearing import audio_tokens
 from server.queue.job import Job, Result
+from server.session.request.builder import estimate
 from server.session.request.parts import NO_EXTRAS, Extras, View
-from server.session.request.size import estimate
 from tests.support.fakes import FakeEngine, make_picture, until
 from tests.support.rooms import Room, make_frame, room
 

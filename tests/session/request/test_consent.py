@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from server.core.errors import BadRequest, NotConfirmed
-from server.session.request.consent import Consent
+from server.session.request.builder import Consent
 from tests.support.fakes import FakeEngine
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from server.session.speech.utterance import Utterance
+from server.session.speech.speaking import Utterance
 
 ANSWER = "The cup is red. It stands on the table. It is full."
 

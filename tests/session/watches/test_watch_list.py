@@ -15,7 +15,7 @@ from server.core.errors import (
     RateLimited,
 )
 from server.engines.base import EngineRequest, EngineState
-from server.session.watches import watch_queue
+from server.session.watches import watching as watch_queue
 from server.session.watches.watch_list import day_minute, zone_of
 from tests.session.watches.test_watching import ABLE, THING, Guard, reply
 from tests.support.fakes import FakeEngine

@@ -11,7 +11,7 @@ import pytest
 from server.core.errors import EngineFailed
 from server.engines.base import EngineRequest
 from server.engines.builtin.engine import BuiltinEngine
-from server.session.watches import watch_queue
+from server.session.watches import watching as watch_queue
 from tests.session.watches.test_watching import ABLE, Guard, decoded, picture, reply
 from tests.support.fakes import FakeEngine
 from tests.support.rooms import LIMITS, Room, room

@@ -21,7 +21,7 @@ from server.core.frames import BoxUnit, Detail, Kind
 from server.core.messages import Parser, Watch
 from server.core.sound import SOUND_RATE, Sound
 from server.engines.base import Capabilities, EngineRequest
-from server.session.watches import watch_queue
+from server.session.watches import watching as watch_queue
 from server.session.watches.rings import MAX_RINGS
 from server.vision.privacy import ClosedFilter
 from tests.session.background.test_live_description import STEP, Stage

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from server.engines.speech.voice_worker.recording import Recording, RecordingError
+from server.engines.speech.voice_worker.qwen3_tts import Recording, RecordingError
 
 
 def written(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.features.rtsp.worker.h265 import MAX_UNITS, H265Frames, check_set
+from server.features.rtsp.worker.pictures import MAX_UNITS, H265Frames, check_set
 from server.rtc.media.h264 import FormatRefused, TooLarge
 from tests.features.rtsp.worker.streams import encoded
 
