@@ -7,6 +7,7 @@ import pytest
 from benchmarks.recall import Result, run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "found_by_time"), [("still", 0.9), ("noisy", 0.9), ("busy", 0.8)])
 def test_events_are_held_and_found(kind: str, found_by_time: float) -> None:
     """Of 3 s each, one each 30 s; with its time a question finds them at any age."""

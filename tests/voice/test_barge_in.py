@@ -100,6 +100,7 @@ def over(model: SpeechModel, sound: Samples) -> list[tuple[float, Loudness]]:
     return found
 
 
+@pytest.mark.slow
 @needs_espeak
 def test_a_person_stops_it_in_time(model: SpeechModel) -> None:
     """Lowered by 150 ms after the first sound at the median, silent by 110/220, stopped by 450."""

@@ -277,6 +277,7 @@ def test_the_end_of_speech_is_known_in_time() -> None:
     assert p95 <= 0.335
 
 
+@pytest.mark.slow
 @needs_espeak
 @pytest.mark.parametrize("noise", ["hiss", "rumble"])
 def test_the_end_of_speech_is_known_in_time_in_a_loud_room(noise: str) -> None:
