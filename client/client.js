@@ -24,7 +24,7 @@ import { connectCamera } from "./stage/cameracontrols.js";
 import { GuideEntry } from "./stage/guideentry.js";
 import { Stand } from "./stage/simplemode.js";
 import { StageView } from "./stage/stageview.js";
-import { key, language, onLanguage, text } from "./words/text.js";
+import { language, onLanguage, text } from "./words/text.js";
 
 const DOCTOR_AHEAD = 2000;
 const MARKS_AHEAD = 500;
@@ -69,13 +69,13 @@ const visit = new Visit({
   onVoice: (track) => answers.play(track),
   onEngine: (engine, model) => tellStand(engine, model, conversation.open),
   onSent: (id) => conversation.sent(id),
-  onUnsent: (id) => conversation.end(id, key("It was not asked: the camera is off.")), keeps: () => watches.on || Boolean(programs.here?.on),
-  onBroken: (again) => conversation.interrupt(key("The connection was lost before the answer was complete."), again),
+  onUnsent: (id) => conversation.end(id, "page.not_asked"), keeps: () => watches.on || Boolean(programs.here?.on),
+  onBroken: (again) => conversation.interrupt("page.answer_lost", again),
   onNewSession: (carried) => {
     watches.forget();
     [cameras, programs].forEach((part) => part.here?.clear());
     if (carried || conversation.turns.length === 0) return;
-    note(text("A new session began. It does not remember the earlier chat."), conversation.open);
+    note(text("problem.handover_refused"), conversation.open);
   },
 });
 
@@ -97,7 +97,7 @@ const drawing = new Drawing((turns) => {
 const speech = new Speech((key) => chat.renderSpeaking(key));
 
 const entry = new AnswerEntry(
-  later("./answer/panel.js", key("A dialog of the page did not arrive"), async () => new (await import("./answer/panel.js")).Answers(visit, entry.hooks), "./answer/answer.css"),
+  later("./answer/panel.js", "page.missing_dialog", async () => new (await import("./answer/panel.js")).Answers(visit, entry.hooks), "./answer/answer.css"),
   { conversation, speech, engine: () => visit.facts.status?.engine ?? visit.facts.ready?.engine, drop: (id) => visit.handover.drop(id), others: () => programs.here },
 );
 
@@ -122,14 +122,14 @@ const composer = new Composer({
 });
 
 const answers = new SpeakEntry(
-  later("./voice/spoken.js", key("The voice did not arrive"), async () => new (await import("./voice/spoken.js")).Spoken(answers.hooks)),
+  later("./voice/spoken.js", "page.missing_voice", async () => new (await import("./voice/spoken.js")).Spoken(answers.hooks)),
   { conversation, chat, speech, send: (message) => visit.socket.send(message), onChange: renderRunning },
 );
 
 entry.join(chat, answers.marks);
 
 const talk = new TalkEntry(
-  later("./voice/listening.js", key("The microphone did not arrive"), async () => new (await import("./voice/listening.js")).Listening(visit, talk.hooks), "./voice/voice.css"),
+  later("./voice/listening.js", "page.missing_microphone", async () => new (await import("./voice/listening.js")).Listening(visit, talk.hooks), "./voice/voice.css"),
   { note, announce: (text) => chat.announce(text), tones: answers.hooks.tones, hears: () => answers.speaking, watch: (condition) => void watches.add(condition), again: () => answers.again(), tell: (text) => answers.say(text, true) || chat.announce(text) },
 );
 
@@ -149,14 +149,14 @@ const fetchMarksAhead = onceLater(MARKS_AHEAD, () => void marks.ahead());
 const fetchAnswersAhead = onceLater(MARKS_AHEAD, () => void entry.ahead());
 
 const doctor = new Part(
-  later("./doctor/panel.js", key("The connection check did not arrive"), async () => {
+  later("./doctor/panel.js", "page.missing_doctor", async () => {
     const { createDoctor } = await import("./doctor/panel.js");
     return createDoctor(visit, () => [...visit.session.secrets, ...(operator.here?.secrets ?? [])]);
   }, "./doctor/doctor.css", "./doctor/panel.html"),
 );
 
 const operator = new Part(
-  later("./operator/panel.js", key("The engine panel did not arrive"), async () => new (await import("./operator/panel.js")).OperatorPanel(visit, renderEntry), "./operator/operator.css", "./operator/panel.html"),
+  later("./operator/panel.js", "page.missing_operator", async () => new (await import("./operator/panel.js")).OperatorPanel(visit, renderEntry), "./operator/operator.css", "./operator/panel.html"),
 );
 
 const dialogs = new DialogsEntry(visit, (missed, again) => missing.open(missed, again));
@@ -170,7 +170,7 @@ const changes = new Part(
 );
 
 const watches = new WatchEntry(
-  later("./watch/panel.js", key("The list of watches did not arrive"), async () => {
+  later("./watch/panel.js", "page.missing_watches", async () => {
     const { WatchPanel } = await import("./watch/panel.js");
     return new WatchPanel(visit, {
       show: (ring) => {
@@ -192,7 +192,7 @@ const watches = new WatchEntry(
 const guide = new GuideEntry({
   address: new URL("./guide/panel.js", import.meta.url),
   load: async () => new (await import("./guide/panel.js")).Guide({ say: (text, reading = false) => answers.say(text, reading, reading), verbosity: answers.hooks.verbosity }),
-  onMissing: (again) => missing.open(key("The guide did not arrive"), again), onChange: renderRunning,
+  onMissing: (again) => missing.open("page.missing_guide", again), onChange: renderRunning,
   send: (message) => visit.socket.send(message),
 });
 
@@ -201,20 +201,20 @@ const memory = new Memory(recallWish(), {
   onWish: keepRecallWish, onChange: renderDetails,
 });
 
-const details = new Part(later("./facts/panel.js", key("The details did not arrive"), async () => new (await import("./facts/panel.js")).FactsPanel(memory)));
+const details = new Part(later("./facts/panel.js", "page.missing_facts", async () => new (await import("./facts/panel.js")).FactsPanel(memory)));
 stage.onDetails = () => void details.open(stage.state).then(renderDetails);
 
 function renderDetails() {
   if (stage.detailed) details.here?.render(visit.facts, memory);
 }
 
-const cameras = new Part(later("./cameras/panel.js", key("The cameras did not arrive"), async () => new (await import("./cameras/panel.js")).CamerasPanel(visit, { video: stage.video, note }), "./cameras/cameras.css", "./cameras/panel.html"));
+const cameras = new Part(later("./cameras/panel.js", "page.missing_cameras", async () => new (await import("./cameras/panel.js")).CamerasPanel(visit, { video: stage.video, note }), "./cameras/cameras.css", "./cameras/panel.html"));
 byId("several-open", HTMLButtonElement).addEventListener("click", () => void cameras.open(stage.state));
 
-const programs = new Part(later("./programs/panel.js", key("The dialog about other programs did not arrive"), async () => new (await import("./programs/panel.js")).ProgramsPanel(visit, { chat, last: () => conversation.turns.at(-1)?.key ?? "", onChange: renderRunning }), "./programs/programs.css", "./programs/panel.html"));
+const programs = new Part(later("./programs/panel.js", "page.missing_programs", async () => new (await import("./programs/panel.js")).ProgramsPanel(visit, { chat, last: () => conversation.turns.at(-1)?.key ?? "", onChange: renderRunning }), "./programs/programs.css", "./programs/panel.html"));
 byId("programs-open", HTMLButtonElement).addEventListener("click", () => void programs.open(stage.state)); if (history.state?.programs?.length) void programs.ahead();
 
-const preferences = new SettingsEntry(visit, (again) => missing.open(key("The settings did not arrive"), again), words);
+const preferences = new SettingsEntry(visit, (again) => missing.open("page.missing_settings", again), words);
 
 /** A part that loads when it is opened. @param {string} path @param {string} missed @param {() => Promise<any>} load @param {string} [sheet] @param {string} [elements] */
 function later(path, missed, load, sheet, elements) {
@@ -226,7 +226,7 @@ function later(path, missed, load, sheet, elements) {
 function ask(question, detail = "auto", route) {
   const waited = conversation.running;
   const { id, sent } = visit.ask(question, detail, route);
-  if (waited?.state === "waiting") conversation.end(waited.id, key("Replaced by a newer question."), false);
+  if (waited?.state === "waiting") conversation.end(waited.id, "page.replaced", false);
   conversation.ask(id, question, detail, sent, route);
   void entry.ahead();
   if (canPoint()) void marks.ahead().then(() => conversation.running?.id === id && marks.here?.asked(id));
@@ -237,7 +237,7 @@ function cancel() {
   answers.hush();
   const turn = conversation.running;
   if (turn) conversation.cancelling(turn);
-  if (turn && visit.cancel(turn.id)) conversation.end(turn.id, key("Cancelled."));
+  if (turn && visit.cancel(turn.id)) conversation.end(turn.id, "page.cancelled");
 }
 
 /** @param {typeof visit.facts} facts */
@@ -328,7 +328,7 @@ stage.other.addEventListener("click", async () => {
   }
 });
 function leave() {
-  conversation.interrupt(key("Stopped."));
+  conversation.interrupt("page.stopped");
   memory.forget();
   cameras.here?.endAll();
   visit.stop();
@@ -338,9 +338,9 @@ unpair.addEventListener("click", async () => {
   leave();
   try {
     await visit.session.unpair();
-    chat.announce(text("This device is forgotten. To come back, scan a new code or type the access code."));
+    chat.announce(text("page.device_forgotten"));
   } catch {
-    chat.announce(text("The server did not get it. Try again."));
+    chat.announce(text("page.not_forgotten"));
   }
   show(unpair, visit.session.paired);
 });

@@ -1,7 +1,6 @@
 /** The small dialogs' connection with the visit; they load when the first one is needed. */
 
 import { Part } from "./page/part.js";
-import { key } from "./words/text.js";
 
 export class DialogsEntry {
   #visit;
@@ -19,7 +18,7 @@ export class DialogsEntry {
         const { Dialogs } = await import("./dialogs/dialogs.js");
         return new Dialogs({ onAgree: (host) => visit.agree(host), onRetry: () => visit.retry() });
       },
-      onMissing: (again) => onMissing(key("A dialog of the page did not arrive"), again),
+      onMissing: (again) => onMissing("page.missing_dialog", again),
       sheet: new URL("./dialogs/dialogs.css", import.meta.url),
       elements: new URL("./dialogs/dialogs.html", import.meta.url),
     });

@@ -13,7 +13,7 @@ export function fillQuestion(asked, turn, onCorrect) {
   if (form) form.remove();
   const button = asked.querySelector("button");
   const words = asking(turn);
-  const same = asked.firstChild?.textContent === words && (button?.textContent ?? "") === (turn.correctable ? text("Correct") : "");
+  const same = asked.firstChild?.textContent === words && (button?.textContent ?? "") === (turn.correctable ? text("answer.correct") : "");
   if (!same) {
     asked.replaceChildren(words, ...(turn.correctable ? [edit(asked, turn, onCorrect)] : []));
   }
@@ -24,8 +24,8 @@ function edit(asked, turn, onCorrect) {
   const button = document.createElement("button");
   button.type = "button";
   button.className = "correct";
-  button.textContent = text("Correct");
-  button.setAttribute("aria-label", text("Correct the words of this question"));
+  button.textContent = text("answer.correct");
+  button.setAttribute("aria-label", text("answer.correct_question"));
   button.addEventListener("click", () => open(asked, turn, onCorrect));
   return button;
 }
@@ -37,10 +37,10 @@ function open(asked, turn, onCorrect) {
   field.value = turn.question;
   field.rows = 2;
   field.maxLength = 4000;
-  field.setAttribute("aria-label", text("The question's words"));
+  field.setAttribute("aria-label", text("answer.question_words"));
   const ask = document.createElement("button");
   ask.className = "correct";
-  ask.textContent = text("Ask");
+  ask.textContent = text("answer.ask");
   form.append(field, ask);
   const close = (/** @type {string} */ words) => {
     form.remove();

@@ -1,4 +1,4 @@
-import { clock, direction, key, language, moment, text } from "../words/text.js";
+import { clock, direction, language, moment, text } from "../words/text.js";
 import { Markdown } from "./markdown.js";
 
 /** @typedef {import("../chat/conversation.js").Turn} Turn */
@@ -13,9 +13,9 @@ import { Markdown } from "./markdown.js";
 
 /** @type {Record<Format, {name: string, extension: string, type: string}>} */
 export const FORMATS = {
-  markdown: { name: key("Markdown: the words"), extension: ".md", type: "text/markdown" },
-  html: { name: key("HTML: words and pictures"), extension: ".html", type: "text/html" },
-  json: { name: key("JSON: all of it, for programs"), extension: ".json", type: "application/json" },
+  markdown: { name: "answer.markdown", extension: ".md", type: "text/markdown" },
+  html: { name: "answer.html", extension: ".html", type: "text/html" },
+  json: { name: "answer.json", extension: ".json", type: "application/json" },
 };
 
 // Nothing in the file is loaded from anywhere, and nothing in it runs.
@@ -125,7 +125,7 @@ function json(kept, now) {
 /** @param {Kept[]} kept @param {Date} now */
 function html(kept, now) {
   const parts = kept.map(({ turn, picture, marked, program }) => {
-    const image = PICTURE.test(picture) ? `<img src="${picture}" alt="${safe(text("What the model saw"))}">` : "";
+    const image = PICTURE.test(picture) ? `<img src="${picture}" alt="${safe(text("page.model_saw"))}">` : "";
     const words = turn.earlier.length > 0 ? `<ul>${moments(turn).map(({ at, text }) => `<li>${safe(`${clock(at)} ${text}`)}</li>`).join("")}</ul>` : marked ? blocks(turn.text) : `<p>${safe(turn.text)}</p>`;
     const problem = turn.problem ? `<p class="about">${safe(turn.problem)}</p>` : "";
     return `<section><h2>${safe(turn.question)}</h2>${image}<div class="text">${words}</div>${problem}<p class="about">${safe(about(turn, program))}</p></section>`;
@@ -200,5 +200,5 @@ function moments({ frame, text, earlier }) {
 
 /** @param {Date} now */
 function titleOf(now) {
-  return text("Conversation of {time}", { time: moment(now.getTime()) });
+  return text("answer.conversation_of", { time: moment(now.getTime()) });
 }

@@ -51,27 +51,27 @@ export class Keeping {
   open(turns, asides) {
     this.#turns = turns.filter((turn) => turn.text || turn.problem);
     this.#asides = asides;
-    this.#said.textContent = this.#turns.length + asides.length === 0 ? text("There is no answer yet.") : "";
+    this.#said.textContent = this.#turns.length + asides.length === 0 ? text("answer.none_yet") : "";
     // Each time, in the page's language of then
     const title = document.createElement("h2");
     title.id = "keep-title";
-    title.textContent = text("Keep the conversation");
+    title.textContent = text("answer.keep");
     this.#dialog.setAttribute("aria-labelledby", title.id);
     const legend = document.createElement("legend");
-    legend.textContent = text("Save it as");
+    legend.textContent = text("answer.save_as");
     this.#formats.replaceChildren(legend, ...Object.entries(FORMATS).map(([format, { name }]) => choice(format, text(name))));
     const hint = document.createElement("p");
     hint.className = "fine";
-    hint.textContent = text("The file is made on this device. Nothing is stored on the server.");
+    hint.textContent = text("answer.made_here");
     const row = document.createElement("div");
     row.className = "row";
-    this.#all = button(text("Delete all"), (event) => this.#askOrDelete(event));
+    this.#all = button(text("answer.delete_all"), (event) => this.#askOrDelete(event));
     this.#all.addEventListener("blur", () => this.#askAnew());
-    this.#later = button(text("Not now"), () => this.#dialog.close());
+    this.#later = button(text("page.not_now"), () => this.#dialog.close());
     row.append(
       this.#all,
       this.#later,
-      button(text("Save"), () => void this.#save(), "primary"),
+      button(text("answer.save"), () => void this.#save(), "primary"),
     );
     this.#dialog.replaceChildren(title, this.#formats, hint, this.#said, row);
     this.#dialog.showModal();
@@ -93,8 +93,8 @@ export class Keeping {
 
   async #save() {
     const format = /** @type {Format} */ (this.#formats.querySelector("input:checked")?.getAttribute("value") ?? "markdown");
-    this.#said.textContent = await this.#write(format, this.#turns, this.#asides, () => (this.#said.textContent = text("Making the file…")));
-    if (this.#said.textContent === text("Saved.")) this.#later.textContent = text("Done");
+    this.#said.textContent = await this.#write(format, this.#turns, this.#asides, () => (this.#said.textContent = text("answer.making_file")));
+    if (this.#said.textContent === text("answer.saved")) this.#later.textContent = text("page.done");
   }
 
   /** @param {Format} format @param {Turn[]} turns @param {Aside[]} asides @param {() => void} [onPlace] the place is chosen @returns {Promise<string>} how it went; "" when it was called off */
@@ -112,10 +112,10 @@ export class Keeping {
         await file.write(blob);
         await file.close();
       } else download(blob, name);
-      return text("Saved.");
+      return text("answer.saved");
     } catch (error) {
       const closed = error instanceof DOMException && error.name === "AbortError";
-      return closed ? "" : text("It was not saved: {reason}", { reason: error instanceof Error ? error.message : "" });
+      return closed ? "" : text("answer.not_saved", { reason: error instanceof Error ? error.message : "" });
     }
   }
 
@@ -148,8 +148,8 @@ export class Keeping {
     // The second half of a double click is no answer.
     if (detail > 1) return;
     if (this.#confirming !== undefined) return this.#delete();
-    this.#all.textContent = text("Really delete all?");
-    this.#said.textContent = text("Press it again to delete all answers. Nothing brings them back.");
+    this.#all.textContent = text("answer.really_delete");
+    this.#said.textContent = text("answer.press_again");
     this.#confirming = setTimeout(() => this.#askAnew(), CONFIRM_TIME);
   }
 
@@ -158,7 +158,7 @@ export class Keeping {
     if (this.#confirming === undefined) return;
     clearTimeout(this.#confirming);
     this.#confirming = undefined;
-    this.#all.textContent = text("Delete all");
+    this.#all.textContent = text("answer.delete_all");
     this.#said.textContent = "";
   }
 

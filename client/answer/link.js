@@ -38,10 +38,10 @@ export class LinkDialog {
   ask(address) {
     const host = hostOf(address);
     if (!host) return;
-    this.#title.replaceChildren(text("This link leads to"), " ", this.#host);
-    this.#warning.textContent = text("It comes from the picture or from the model; nobody has checked it.");
-    this.#open.textContent = text("Open");
-    this.#later.textContent = text("Not now");
+    this.#title.replaceChildren(text("answer.link_leads"), " ", this.#host);
+    this.#warning.textContent = text("answer.link_unchecked");
+    this.#open.textContent = text("answer.open_link");
+    this.#later.textContent = text("page.not_now");
     this.#host.textContent = host;
     this.#address.textContent = address;
     this.#open.href = address;

@@ -41,7 +41,7 @@ function fillFrames(list, turn) {
   list.replaceChildren(...frames.map((frame) => item(frame, asked)));
   for (const { camera = "", camera_name = "", thumbnail } of others) {
     const name = cameraName(camera, camera_name);
-    list.append(picture(thumbnail, text("Picture of the camera {name}", { name }), name));
+    list.append(picture(thumbnail, text("page.picture_of_camera", { name }), name));
   }
   if (missed) list.append(nothingPast());
 }
@@ -49,7 +49,7 @@ function fillFrames(list, turn) {
 function nothingPast() {
   const entry = document.createElement("li");
   entry.className = "missed";
-  entry.textContent = text("This is about now: nothing of the past is remembered yet, or the engine takes one picture at a time.");
+  entry.textContent = text("answer.about_now");
   return entry;
 }
 
@@ -60,8 +60,8 @@ function nothingPast() {
 export function framesSent({ frames = [], frames_sent: sent }) {
   if (frames.length === 0 || !sent) return "";
   const count = frames.length;
-  if (sent === "video") return text("{count}, as one video", { count });
-  return sent === "refused" ? text("{count}, as pictures: the engine refused a video", { count }) : text("{count}, as pictures", { count });
+  if (sent === "video") return text("answer.as_video", { count });
+  return sent === "refused" ? text("answer.video_refused", { count }) : text("answer.as_pictures", { count });
 }
 
 /** @param {EarlierFrame[]} frames */
@@ -73,7 +73,7 @@ function shown(frames) {
 /** @param {EarlierFrame} frame @param {number} asked capture time of the picture of now */
 function item({ number, captured_at, picture: image }, asked) {
   const words = joined([clock(captured_at), ago(asked - captured_at)]);
-  return picture(image, text("Picture {number}, {time}", { number, time: words }), `[${number}] ${words}`);
+  return picture(image, text("answer.picture_at", { number, time: words }), `[${number}] ${words}`);
 }
 
 /** @param {string} source @param {string} alt @param {string} words under it */
@@ -138,19 +138,19 @@ function evidence(response) {
   // Whole seconds: milliseconds are in the details.
   const age = span(Math.max(1000, frame?.age_ms ?? 0));
   const fresh = frame !== undefined && frame.age_ms < FRESH;
-  if (frame?.held) parts.push(text("held frame {age}\u00a0old", { age }));
-  else if (frame?.word) parts.push(text("at “{word}”, {age}\u00a0old", { word: frame.word, age }));
-  else if (fresh && looked && response.route !== "now") parts.push(looked, text("just now"));
-  else if (fresh) parts.push(text("just now"));
-  else if (frame && looked) parts.push(text("{looked}, {age}\u00a0old", { looked, age }));
-  else if (frame) parts.push(text("frame {age}\u00a0old", { age }));
-  if (frame?.unchanged_since) parts.push(text("unchanged since\u00a0{time}", { time: clock(frame.unchanged_since) }));
-  parts.push(text("{number}\u00a0s", { number: number(Math.max(0.1, timings.total_ms / 1000), 1) }));
+  if (frame?.held) parts.push(text("answer.held_age", { age }));
+  else if (frame?.word) parts.push(text("answer.at_word", { word: frame.word, age }));
+  else if (fresh && looked && response.route !== "now") parts.push(looked, text("answer.just_now"));
+  else if (fresh) parts.push(text("answer.just_now"));
+  else if (frame && looked) parts.push(text("answer.looked_age", { looked, age }));
+  else if (frame) parts.push(text("answer.frame_age", { age }));
+  if (frame?.unchanged_since) parts.push(text("answer.unchanged_since", { time: clock(frame.unchanged_since) }));
+  parts.push(text("page.seconds", { number: number(Math.max(0.1, timings.total_ms / 1000), 1) }));
   return parts.join(" · ");
 }
 
 /** @param {number} count */
-const visualTokens = (count) => plural("{count} visual tokens", "1 visual token", count);
+const visualTokens = (count) => plural("answer.visual_tokens", count);
 
 /** Show what an answer is based on. @param {HTMLElement} proof @param {import("../live/messages.js").ResponseMessage} response */
 function fillEvidence(proof, response) {
@@ -159,24 +159,24 @@ function fillEvidence(proof, response) {
   const { timings, frame, usage } = response;
   must(proof.querySelector(".times")).replaceChildren(...timeRows(timings));
   const { prompt_tokens: read, cached_tokens: cached, completion_tokens: written } = usage;
-  const facts = [[text("Engine"), `${engineName(response.engine)}, ${response.model}`]];
+  const facts = [[text("page.engine"), `${engineName(response.engine)}, ${response.model}`]];
   if (frame) {
     const visual = frame.visual_tokens > 0 ? [visualTokens(frame.visual_tokens)] : [];
     facts.push(
-      [text("Camera frame"), isolated(`${frame.source_width}×${frame.source_height}`)],
-      [text("Seen by the engine"), joined([`${frame.width}×${frame.height}`, ...visual])],
-      [text("Captured"), text("{looked}, {age}\u00a0old", { looked: clock(frame.captured_at), age: duration(Math.max(0, frame.age_ms)) })],
+      [text("answer.camera_frame"), isolated(`${frame.source_width}×${frame.source_height}`)],
+      [text("answer.engine_saw"), joined([`${frame.width}×${frame.height}`, ...visual])],
+      [text("answer.captured"), text("answer.looked_age", { looked: clock(frame.captured_at), age: duration(Math.max(0, frame.age_ms)) })],
     );
     const [sent, seen] = [framesSent(response), frame.visual_tokens];
-    if (sent) facts.push([text("Earlier frames"), sent]);
+    if (sent) facts.push([text("answer.earlier_frames"), sent]);
     const saved = frame.unchanged_since ? Math.min(seen, cached ?? seen) : 0;
-    if (saved > 0) facts.push([text("Not computed again"), visualTokens(saved)]);
+    if (saved > 0) facts.push([text("answer.not_computed"), visualTokens(saved)]);
   }
   const tokens = [
-    read === undefined ? "" : cached ? text("{read} in ({cached} from the cache)", { read, cached }) : text("{read} in", { read }),
-    written === undefined ? "" : text("{written} out", { written }),
+    read === undefined ? "" : cached ? text("answer.read_cached", { read, cached }) : text("answer.read_tokens", { read }),
+    written === undefined ? "" : text("answer.written_tokens", { written }),
   ].filter(Boolean);
-  if (tokens.length > 0) facts.push([text("Tokens"), joined(tokens)]);
+  if (tokens.length > 0) facts.push([text("answer.tokens"), joined(tokens)]);
   must(proof.querySelector(".about")).replaceChildren(...facts.flatMap(([name, text]) => row(name, text)));
 }
 
@@ -185,11 +185,11 @@ function timeRows(timings) {
   const total = Math.max(timings.total_ms, 0.001);
   /** @type {[string, number|undefined][]} */
   const steps = [
-    [text("Wait for the frame"), timings.wait_frame_ms],
-    [text("Prepare it"), timings.prepare_ms],
-    [text("Queue"), timings.queue_ms],
-    [text("First word"), timings.first_token_ms],
-    [text("Total"), timings.total_ms],
+    [text("answer.wait_frame"), timings.wait_frame_ms],
+    [text("answer.prepare"), timings.prepare_ms],
+    [text("answer.queue"), timings.queue_ms],
+    [text("answer.first_word"), timings.first_token_ms],
+    [text("answer.total"), timings.total_ms],
   ];
   return steps.flatMap(([name, ms]) => {
     if (ms === undefined) return [];

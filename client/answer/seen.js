@@ -1,4 +1,4 @@
-import { clock, ended, key, number, percent, plural, text } from "../words/text.js";
+import { clock, ended, number, percent, plural, text } from "../words/text.js";
 import { Zoom } from "./zoom.js";
 
 /** @typedef {import("../chat/conversation.js").Turn} Turn */
@@ -58,11 +58,11 @@ export class SeenDialog {
   open(turn, turns) {
     if (!turn.frame) return;
     this.#clear();
-    this.#title.textContent = text("What the model saw");
-    this.#compared.textContent = text("Compare with");
-    this.#buttons[0].setAttribute("aria-label", text("Zoom out"));
-    this.#buttons[1].setAttribute("aria-label", text("Zoom in"));
-    this.#buttons[2].textContent = text("Done");
+    this.#title.textContent = text("page.model_saw");
+    this.#compared.textContent = text("answer.compare");
+    this.#buttons[0].setAttribute("aria-label", text("answer.zoom_out"));
+    this.#buttons[1].setAttribute("aria-label", text("answer.zoom_in"));
+    this.#buttons[2].textContent = text("page.done");
     this.#zoom.reset();
     this.#closer.reset();
     this.#others = turns.filter((other) => other !== turn && other.frame?.thumbnail).reverse();
@@ -73,13 +73,13 @@ export class SeenDialog {
       return one;
     };
     this.#other.replaceChildren(
-      option(text("no other")),
+      option(text("answer.no_other")),
       ...this.#others.map(({ question, frame }) => option(`${clock(frame?.captured_at ?? 0)} ${question}`.slice(0, 60))),
     );
     this.#show(turn.question, turn.frame);
     const closer = turn.response?.closer;
     if (closer) {
-      this.#parts = [this.#mark(turn.frame, closer), this.#show(turn.question, closer, text("The part that was looked at again"))];
+      this.#parts = [this.#mark(turn.frame, closer), this.#show(turn.question, closer, text("answer.looked_again_part"))];
     }
     this.#dialog.showModal();
   }
@@ -121,17 +121,17 @@ export class SeenDialog {
     place.className = "place";
     place.tabIndex = 0;
     place.setAttribute("role", "group");
-    const label = text("Picture of “{question}”. Plus and minus zoom, arrows move it.", { question });
+    const label = text("answer.picture_of", { question });
     place.setAttribute("aria-label", part ? `${ended(part)} ${label}` : label);
     place.style.setProperty("--ratio", String(frame.width / frame.height));
     const picture = document.createElement("img");
-    picture.alt = part || text("What the model saw for “{question}”", { question });
+    picture.alt = part || text("answer.saw_for", { question });
     // The small one, until the other is here
     if (frame.thumbnail?.startsWith("data:image/jpeg;base64,")) picture.src = frame.thumbnail;
     place.append(picture);
     const caption = document.createElement("figcaption");
     const words = document.createElement("p");
-    words.textContent = text("Fetching it…");
+    words.textContent = text("answer.fetching");
     words.setAttribute("role", "status"); // a caption may have no such role itself
     if (part) {
       const name = document.createElement("strong");
@@ -148,8 +148,8 @@ export class SeenDialog {
 
   /** @param {FrameInfo} frame @param {HTMLImageElement} picture @param {HTMLElement} words */
   async #bring(frame, picture, words) {
-    const facts = [text("{size} pixels", { size: `${frame.width}×${frame.height}` })];
-    if (frame.visual_tokens > 0) facts.push(plural("{count} visual tokens", "1 visual token", frame.visual_tokens));
+    const facts = [text("answer.pixels", { size: `${frame.width}×${frame.height}` })];
+    if (frame.visual_tokens > 0) facts.push(plural("answer.visual_tokens", frame.visual_tokens));
     facts.push(part(frame));
     let trouble = "";
     try {
@@ -159,10 +159,10 @@ export class SeenDialog {
       const address = URL.createObjectURL(blob);
       this.#addresses.push(address);
       picture.src = address;
-      facts.splice(1, 0, text("{number} kB", { number: number(blob.size / 1000) }));
+      facts.splice(1, 0, text("answer.kilobytes", { number: number(blob.size / 1000) }));
     } catch (error) {
       const gone = frame.picture === undefined || /** @type {any} */ (error)?.status === 404;
-      trouble = gone ? text("The server has this picture no more. Here is a small copy.") : text("It did not arrive. Here is a small copy.");
+      trouble = gone ? text("answer.picture_gone") : text("answer.picture_missing");
     }
     words.textContent = `${ended(facts.join(" · "))} ${trouble}`.trim();
   }
@@ -170,9 +170,9 @@ export class SeenDialog {
 
 /** The part of the camera's picture, in words. @param {FrameInfo} frame */
 function part({ crop, source_width: width, source_height: height }) {
-  if (!crop) return text("all of the camera's {size}", { size: `${width}×${height}` });
+  if (!crop) return text("answer.whole_of", { size: `${width}×${height}` });
   const [left, top, right, bottom] = crop;
-  return text("a part of the camera's {size}: {part} from {place}", {
+  return text("answer.part_of", {
     size: `${width}×${height}`,
     part: `${right - left}×${bottom - top}`,
     place: `${left}, ${top}`,

@@ -34,7 +34,7 @@ function watch(registration) {
     // The page is as new as the worker that waits: nothing to ask.
     if (!newer) worker.postMessage("use");
     const chat = document.querySelector("#log article");
-    if (newer) words.textContent = text("A new version of this page is here.") + (chat ? ` ${text("Loading it empties the chat.")}` : "");
+    if (newer) words.textContent = text("app.new_version") + (chat ? ` ${text("app.empties_chat")}` : "");
     show(byId("update-keep", HTMLButtonElement), chat !== null);
     show(box, newer);
   };

@@ -84,8 +84,8 @@ export class CamerasPanel {
   /** Say that a camera has come or gone. @param {CameraInfo} now @param {CameraInfo|undefined} before */
   #tell(now, before) {
     const name = nameOf(now);
-    if (now.state === "live" && before?.state !== "live" && before?.state !== "stalled" && before?.state !== "frozen") this.#note(text("The camera {name} is here.", { name }));
-    if (now.state === "ended" && before && before.state !== "ended") this.#note(text("The camera {name} is lost. Its device can come back within ten minutes.", { name }));
+    if (now.state === "live" && before?.state !== "live" && before?.state !== "stalled" && before?.state !== "frozen") this.#note(text("cameras.here", { name }));
+    if (now.state === "ended" && before && before.state !== "ended") this.#note(text("cameras.gone", { name }));
   }
 
   #draw() {
@@ -101,7 +101,7 @@ export class CamerasPanel {
   async #add(name) {
     const used = this.#cameras.map(({ id }) => id);
     const number = ["2", "3", "4"].find((id) => !used.includes(id)) ?? "4";
-    const invited = await this.#request("POST", "", { name: name || text("Camera {number}", { number }) });
+    const invited = await this.#request("POST", "", { name: name || text("page.camera_number", { number }) });
     if (invited) this.#dialog.invite(invited);
   }
 

@@ -16,10 +16,10 @@ export function nameOf({ id, name }) {
 
 /** @param {CameraInfo["state"]} state */
 function stateWords(state) {
-  if (state === undefined) return text("Not connected yet");
-  if (state === "live") return text("Live");
-  if (state === "starting") return text("Connecting");
-  return state === "ended" ? text("Lost") : text("No new picture");
+  if (state === undefined) return text("cameras.not_connected");
+  if (state === "live") return text("page.live");
+  if (state === "starting") return text("page.connecting");
+  return state === "ended" ? text("cameras.lost") : text("cameras.no_picture");
 }
 
 /** The page has words of its own for the session's own camera. @param {CameraInfo} camera */
@@ -30,7 +30,7 @@ function fine({ id, state }) {
 /** Its name, with its state where that is no good one. @param {CameraInfo} camera */
 function stated(camera) {
   const name = nameOf(camera);
-  return fine(camera) ? name : text("{name}: {state}", { name, state: stateWords(camera.state) });
+  return fine(camera) ? name : text("cameras.name_state", { name, state: stateWords(camera.state) });
 }
 
 /** @template {Element} T @param {ParentNode} root @param {string} selector @param {new () => T} type @returns {T} */
@@ -104,7 +104,7 @@ export class CamerasDialog {
       const name = part(row, ".name", HTMLInputElement);
       if (document.activeElement !== name) name.value = nameOf(camera);
       say(part(row, ".state", HTMLElement), camera.id === OWN && !camera.state ? "" : stateWords(camera.state));
-      part(row, ".end", HTMLElement).setAttribute("aria-label", text("End the camera {name}", { name: nameOf(camera) }));
+      part(row, ".end", HTMLElement).setAttribute("aria-label", text("cameras.end", { name: nameOf(camera) }));
     }
   }
 
@@ -112,7 +112,7 @@ export class CamerasDialog {
   #row(camera) {
     const row = part(clone("several-row-template"), "li", HTMLElement);
     const name = document.createElement("input");
-    Object.assign(name, { className: "name", maxLength: 40, autocomplete: "off", dir: "auto", ariaLabel: text("Name of the camera") });
+    Object.assign(name, { className: "name", maxLength: 40, autocomplete: "off", dir: "auto", ariaLabel: text("cameras.name") });
     row.dataset.id = camera.id;
     row.prepend(name);
     name.addEventListener("change", () => this.#hooks.rename(camera.id, name.value.trim()));
@@ -135,9 +135,9 @@ export class CamerasDialog {
     input.select();
     try {
       await navigator.clipboard.writeText(input.value);
-      this.say(text("Copied."));
+      this.say(text("page.copied"));
     } catch {
-      this.say(text("The browser did not allow copying. It is marked: press Ctrl+C."));
+      this.say(text("page.copy_marked"));
     }
   }
 }
@@ -184,7 +184,7 @@ export class CamerasStage {
     for (const id of this.#stills.keys()) if (!cameras.some((camera) => camera.id === id)) this.#stills.delete(id);
     const large = cameras.find(({ id }) => id === shown);
     if (large) {
-      this.#large.alt = text("Picture of the camera {name}", { name: nameOf(large) });
+      this.#large.alt = text("page.picture_of_camera", { name: nameOf(large) });
       this.#large.toggleAttribute("data-lost", !fine(large));
       say(part(this.#strip, ".shown", HTMLElement), stated(large));
     }
@@ -226,7 +226,7 @@ export class CamerasStage {
     const tile = part(this.#strip, `[data-id="${CSS.escape(camera.id)}"]`, HTMLElement);
     const words = stated(camera);
     say(part(tile, "span", HTMLElement), words);
-    tile.setAttribute("aria-label", text("Show {name} large", { name: words }));
+    tile.setAttribute("aria-label", text("cameras.enlarge", { name: words }));
     tile.toggleAttribute("data-lost", !fine(camera));
     const video = part(tile, "video", HTMLVideoElement);
     show(video, camera.id === OWN && this.#own.srcObject !== null);

@@ -59,8 +59,8 @@ export class AnswerEntry {
   #delete(turns, id) {
     this.#conversation.forget(turns);
     const told = this.#drop(id);
-    const gone = id === undefined ? text("All answers are deleted.") : text("The answer is deleted.");
-    this.#chat?.announce(told ? gone : `${gone} ${text("There is no connection: the server forgets with the end of the session.")}`);
+    const gone = id === undefined ? text("chat.all_deleted") : text("chat.deleted");
+    this.#chat?.announce(told ? gone : `${gone} ${text("chat.deleted_later")}`);
   }
 
   /** @param {import("./chatview.js").ChatView} chat @param {import("./speech.js").SpokenMark} marks */
@@ -91,11 +91,11 @@ export class AnswerEntry {
 
   /** @param {Turn} turn */
   async #copy(turn) {
-    let said = text("Copied.");
+    let said = text("page.copied");
     try {
       await navigator.clipboard.writeText(wordsOf(turn, this.#words(turn)));
     } catch {
-      said = text("The browser did not allow copying.");
+      said = text("chat.copy_refused");
     }
     this.#chat?.announce(said);
   }

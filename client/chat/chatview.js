@@ -4,7 +4,7 @@ import { Following } from "./following.js";
 import { languageOf } from "./language.js";
 import { places } from "../page/picture.js";
 import { cameraName, remarks } from "../page/words.js";
-import { clock, key, text } from "../words/text.js";
+import { clock, text } from "../words/text.js";
 
 /** @typedef {import("./conversation.js").Turn} Turn */
 /** @typedef {import("../page/routes.js").Route} Route */
@@ -27,7 +27,7 @@ import { clock, key, text } from "../words/text.js";
  */
 
 // While a question waits for a picture captured after it
-const FRESH = key("Waiting for a fresh picture…");
+const FRESH = "chat.waiting_picture";
 // A running description is announced at most this often (ms), so that a screen reader can say other things.
 const SPEAK_DESCRIPTION_EVERY = 8000;
 
@@ -121,7 +121,7 @@ export class ChatView {
     const unfold = document.createElement("button");
     unfold.type = "button";
     unfold.className = "unfold";
-    unfold.textContent = text("Show all");
+    unfold.textContent = text("page.show_all");
     unfold.addEventListener("click", () => {
       article.classList.remove("folded");
       unfold.remove();
@@ -181,7 +181,7 @@ export class ChatView {
       const button = part(article, ".speak", HTMLButtonElement);
       const speaking = turn === key;
       button.setAttribute("aria-pressed", String(speaking));
-      button.title = speaking ? text("Stop reading") : text("Read aloud");
+      button.title = speaking ? text("chat.stop_reading") : text("chat.read_aloud");
     }
   }
 
@@ -252,7 +252,7 @@ export class ChatView {
       const { word, camera, camera_name: named } = turn.frame;
       if (word || named) shot.dataset.word = named ? cameraName(camera, named) : `“${word}”`;
       else delete shot.dataset.word;
-      thumb.alt = word ? text("What was there when you said “{word}”", { word }) : text("The frame this answer is about");
+      thumb.alt = word ? text("chat.there_when_said", { word }) : text("chat.frame");
     }
     const where = part(article, ".places", HTMLElement);
     say(where, whereOf(turn));
@@ -280,7 +280,7 @@ export class ChatView {
     const thoughts = part(article, ".thoughts", HTMLDetailsElement);
     show(thoughts, turn.thoughts !== "");
     if (turn.thoughts === "") return;
-    say(part(thoughts, "summary", HTMLElement), turn.state === "thinking" ? text("Thinking…") : text("Thoughts"));
+    say(part(thoughts, "summary", HTMLElement), turn.state === "thinking" ? text("chat.thinking") : text("chat.thoughts"));
     say(part(thoughts, "p", HTMLElement), turn.thoughts);
   }
 
@@ -289,7 +289,7 @@ export class ChatView {
     const since = part(article, ".since", HTMLElement);
     const at = turn.frame?.captured_at;
     show(since, turn.response !== null && at !== undefined);
-    if (at !== undefined) say(since, turn.looked ? text("Since {time}, still so at {looked}", { time: clock(at), looked: clock(turn.looked) }) : text("Since {time}", { time: clock(at) }));
+    if (at !== undefined) say(since, turn.looked ? text("chat.since_still", { time: clock(at), looked: clock(turn.looked) }) : text("chat.since", { time: clock(at) }));
     const proof = part(article, ".evidence", HTMLDetailsElement);
     if (finished(turn)) {
       if (proof.contains(this.changes)) this.changes?.remove();
@@ -303,7 +303,7 @@ export class ChatView {
     const list = part(earlier, "ol", HTMLElement);
     const newest = turn.earlier[0];
     if (!newest || (list.firstElementChild instanceof HTMLElement && list.firstElementChild.dataset.at === String(newest.at))) return;
-    say(part(earlier, "summary", HTMLElement), text("Earlier ({count})", { count: turn.earlier.length }));
+    say(part(earlier, "summary", HTMLElement), text("chat.earlier_count", { count: turn.earlier.length }));
     list.replaceChildren(
       ...turn.earlier.map(({ at, text }) => {
         const item = document.createElement("li");
@@ -366,11 +366,11 @@ export function languageOfTurn(turn) {
 
 /** @param {Turn} turn */
 function waitingWords(turn) {
-  if (turn.state === "waiting") return text("Waiting for the camera and the connection…");
-  if (turn.state === "sent") return text("Looking…");
+  if (turn.state === "waiting") return text("page.waiting_connection");
+  if (turn.state === "sent") return text("page.looking");
   if (turn.state === "delayed") return text(FRESH);
   if (turn.state === "thinking" && turn.thoughts) return ""; // its own line says so
-  if (turn.state === "thinking") return turn.kind === "describe" ? text("Looking…") : text("Thinking…");
+  if (turn.state === "thinking") return turn.kind === "describe" ? text("page.looking") : text("chat.thinking");
   return "";
 }
 

@@ -152,7 +152,7 @@ export class Composer {
   #watch(watching) {
     this.#watching = watching;
     this.watch.setAttribute("aria-pressed", String(watching));
-    this.box.placeholder = watching ? text("Tell me when…") : text("Ask a question");
+    this.box.placeholder = watching ? text("watch.tell_me") : text("chat.ask");
   }
 
   /** True when Enter makes a watch of the text. */
@@ -200,7 +200,7 @@ export class Composer {
     const over = length > this.#limit;
     const orders = this.#orders;
     show(this.#offer, orders);
-    this.#send.title = orders ? text("Watch for this") : text("Send");
+    this.#send.title = orders ? text("chat.watch_this") : text("chat.send");
     this.#send.setAttribute("aria-label", this.#send.title);
     this.#send.classList.toggle("orders", orders);
     const empty = this.box.value.trim() === "";
@@ -218,8 +218,8 @@ export class Composer {
     this.box.setAttribute("aria-invalid", String(over));
     show(this.#count, length > this.#limit - COUNT_FROM);
     const left = this.#limit - length;
-    if (over) say(this.#count, plural("{count} characters too many", "1 character too many", -left));
-    else say(this.#count, plural("{count} characters left", "1 character left", left));
+    if (over) say(this.#count, plural("chat.too_many_characters", -left));
+    else say(this.#count, plural("chat.characters_left", left));
     this.#count.classList.toggle("problem", over);
     if (GROWS_ITSELF) return;
     // As high as its text, up to the style sheet's limit.

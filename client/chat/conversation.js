@@ -1,5 +1,5 @@
 import { problem } from "../words/problems.js";
-import { key, onLanguage, text } from "../words/text.js";
+import { onLanguage, text } from "../words/text.js";
 
 /** @typedef {import("../live/messages.js").ServerMessage} ServerMessage */
 /** @typedef {import("../live/messages.js").FrameInfo} FrameInfo */
@@ -34,7 +34,7 @@ import { key, onLanguage, text } from "../words/text.js";
  * @property {ResponseMessage|null} response null until the answer is complete
  * @property {boolean} resent sent again after its socket was lost; the first one's end is ignored
  * @property {string} problem the error for the user in the page's language; "" for none
- * @property {{code: string, english: string}} [cause] of the problem, for another language
+ * @property {{code: string, words: string}} [cause] of the problem, for another language; see `problem`
  * @property {boolean} retryable
  * @property {Moment[]} earlier what a running description said before, newest first
  * @property {number} looked when its last text was found to hold still, ms since the epoch; 0: not since it came
@@ -54,7 +54,7 @@ import { key, onLanguage, text } from "../words/text.js";
 // Older turns are removed; each has a thumbnail of up to 24 KiB.
 const MAX_TURNS = 100;
 const MAX_EARLIER = 300;
-const DESCRIBES = key("Describing what is in view");
+const DESCRIBES = "chat.describing";
 
 /** @param {Turn} turn */
 export function finished(turn) {
@@ -63,12 +63,12 @@ export function finished(turn) {
 
 /** A problem in the page's language, with its cause. @param {Turn["cause"]} [cause] */
 function told(cause) {
-  return { cause, problem: cause ? problem(cause.code, cause.english) : "" };
+  return { cause, problem: cause ? problem(cause.code, cause.words) : "" };
 }
 
 /** The words of a question, which may be spoken just now. @param {Turn} turn */
 export function asking({ question, state }) {
-  return question || (state === "hearing" ? text("Listening…") : "");
+  return question || (state === "hearing" ? text("chat.listening") : "");
 }
 
 /** The questions and answers of this page. Uses neither DOM nor connection. */
@@ -135,19 +135,19 @@ export class Conversation {
     turn.resent = false;
   }
 
-  /** End it. @param {string} id @param {string} english the problem @param {boolean} [retryable] @param {string} [code] the server's of the problem */
-  end(id, english, retryable = true, code = "") {
+  /** End it. @param {string} id @param {string} words the problem, see `problem` @param {boolean} [retryable] @param {string} [code] the server's of the problem */
+  end(id, words, retryable = true, code = "") {
     const turn = this.byId(id);
-    if (turn && !finished(turn)) this.#change(turn, { state: "failed", ...told({ code, english }), retryable });
+    if (turn && !finished(turn)) this.#change(turn, { state: "failed", ...told({ code, words }), retryable });
   }
 
-  /** End the sent questions after a lost connection. @param {string} english the problem @param {string} [again] id of the one that is sent again */
-  interrupt(english, again = "") {
+  /** End the sent questions after a lost connection. @param {string} words the problem, see `problem` @param {string} [again] id of the one that is sent again */
+  interrupt(words, again = "") {
     for (const turn of this.turns) {
       if (finished(turn) || turn.state === "waiting") continue;
       if (again && turn.id === again) this.#change(turn, { state: "waiting", text: "", thoughts: "", resent: true });
       else if (turn.kind === "describe") this.endDescription();
-      else this.#change(turn, { state: "failed", ...told({ code: "", english }), retryable: true });
+      else this.#change(turn, { state: "failed", ...told({ code: "", words }), retryable: true });
     }
   }
 
@@ -189,9 +189,9 @@ export class Conversation {
       if (turn?.response?.id === message.id) this.#change(turn, { looked: message.looked_at, problem: "" });
     } else if (message.type === "error" && message.id) {
       const turn = this.byId(message.id);
-      const { code, english = message.message } = message;
-      if (turn?.kind === "describe") this.#change(turn, told({ code, english }));
-      else this.end(message.id, english, message.retryable, code);
+      const { code, english: words = message.message } = message;
+      if (turn?.kind === "describe") this.#change(turn, told({ code, words }));
+      else this.end(message.id, words, message.retryable, code);
     }
   }
 

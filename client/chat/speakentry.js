@@ -123,7 +123,7 @@ export class SpeakEntry {
 
   /** Ask a spoken question with the right words. @param {import("./conversation.js").Turn} turn @param {string} words */
   correct(turn, words) {
-    if (!this.#send({ type: "correct", id: turn.id, text: words })) return this.#chat.note(text("There is no connection. Try again."));
+    if (!this.#send({ type: "correct", id: turn.id, text: words })) return this.#chat.note(text("chat.no_connection"));
     // The server stops the answer itself; cancelling its id would stop the new one.
     this.#part.here?.hush(false);
     this.#conversation.correct(turn, words);
@@ -151,7 +151,7 @@ export class SpeakEntry {
     if (open && !this.#open) this.#send({ type: "settings", verbosity: settings().verbosity });
     this.#open = open;
     const host = facts.ready?.voice_elsewhere;
-    this.button.title = host ? text("Speak the answers; their words go to {host}", { host }) : text("Speak the answers");
+    this.button.title = host ? text("chat.speak_to", { host }) : text("chat.speak");
     if (this.#wanted) this.#part.here?.render(facts);
   }
 

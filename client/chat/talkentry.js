@@ -62,7 +62,7 @@ export class TalkEntry {
     show(this.button, ready?.microphone !== undefined);
     this.button.setAttribute("aria-disabled", String(this.#why !== ""));
     const host = ready?.sound_elsewhere;
-    this.button.title = host ? text("Ask with your voice; what you say goes to {host}", { host }) : text("Ask with your voice");
+    this.button.title = host ? text("voice.talk_hint_to", { host }) : text("voice.talk_hint");
     // A page that nobody looks at hears nothing.
     if (!active || camera === "resting" || this.#why) this.#part.here?.off();
     this.#part.here?.connected(socket === "open");
@@ -80,8 +80,8 @@ export class TalkEntry {
 /** Say why questions cannot be spoken; "" when they can. @param {Ready|null} ready @param {string} camera */
 function whyNot(ready, camera) {
   if (!ready) return "";
-  if (camera === "elsewhere") return text("While another device is the camera, this page sends no sound. Type your question.");
-  if (!ready.microphone) return text("Whoever runs this server has switched microphones off. Type your question.");
+  if (camera === "elsewhere") return text("voice.no_sound");
+  if (!ready.microphone) return text("voice.switched_off");
   if (ready.recogniser || ready.capabilities.audio_in) return "";
-  return text("Questions cannot be spoken here yet: nothing on this server turns speech into words, and the model does not hear. Type your question.");
+  return text("voice.not_here");
 }

@@ -1,18 +1,8 @@
 import { byId, say } from "../page/dom.js";
-import { key, text } from "../words/text.js";
+import { text } from "../words/text.js";
 
-const ASK_FOR_CODE = key("Enter the code that you were given for it.");
-/** Why the server asks for its code, in the page's languages; the page meets them as errors. */
-export const ASKED = [
-  key("This server asks for an access code. Enter the one that you were given."),
-  key("This server asks for an access code. Enter it, or scan a new QR code: its terminal shows one on Enter."),
-  key("This pairing code was used already; each one is good for one device. Press Enter in the server's terminal and scan the new one."),
-  key("This pairing code has expired; each one is good for five minutes. Press Enter in the server's terminal and scan the new one."),
-  key("This pairing code is not from this server, or from before its restart. Press Enter in the server's terminal and scan the new one."),
-  key("This device is not paired any more. This server asks for an access code. Enter the one that you were given."),
-  key("This device is not paired any more. This server asks for an access code. Enter it, or scan a new QR code: its terminal shows one on Enter."),
-];
-const WRONG_CODE = key("That code is not right. Check it and try again.");
+const ASK_FOR_CODE = "dialogs.enter_code";
+const WRONG_CODE = "dialogs.wrong_code";
 
 /** Asks for the server's access code. */
 class CodeDialog {
@@ -118,9 +108,9 @@ class OtherDialog {
     input.select();
     try {
       await navigator.clipboard.writeText(input.value);
-      say(this.#said, text("Copied."));
+      say(this.#said, text("page.copied"));
     } catch {
-      say(this.#said, text("The browser did not allow copying. It is marked: press Ctrl+C."));
+      say(this.#said, text("page.copy_marked"));
     }
   }
 }

@@ -12,7 +12,7 @@ import {
   checkServer,
   checkSocket,
 } from "./webchecks.js";
-import { joined, key, text } from "../words/text.js";
+import { ended, joined, text } from "../words/text.js";
 
 /** @typedef {"ok"|"warn"|"failed"|"skipped"} Outcome */
 
@@ -44,17 +44,17 @@ import { joined, key, text } from "../words/text.js";
  */
 
 const TITLES = /** @type {const} */ ({
-  origin: key("Secure address"),
-  server: key("Server"),
-  certificate: key("Certificate"),
-  clock: key("Clock"),
-  camera: key("Camera"),
-  permission: key("Camera permission"),
-  access: key("Access"),
+  origin: "doctor.origin",
+  server: "doctor.server",
+  certificate: "doctor.certificate",
+  clock: "doctor.clock",
+  camera: "page.camera",
+  permission: "doctor.permission",
+  access: "doctor.access",
   socket: "WebSocket",
-  engine: key("Engine"),
-  direct: key("Picture, direct (UDP)"),
-  relays: key("Relay"),
+  engine: "page.engine",
+  direct: "doctor.direct",
+  relays: "doctor.relays",
 });
 
 // Time limit of a check (ms); a relay's is shorter, access has more time to type a code.
@@ -63,7 +63,7 @@ const RELAY_LIMIT = 6000;
 const ACCESS_LIMIT = 300_000;
 
 /** @type {Finding} */
-const NO_ACCESS = { state: "skipped", text: key("Not checked: it needs access first.") };
+const NO_ACCESS = { state: "skipped", text: "doctor.needs_access" };
 
 /**
  * Run all checks, in parallel where possible.
@@ -104,7 +104,7 @@ export async function examine(subject, onResult, signal) {
   const relays = access.then(async ({ state }) => {
     if (state !== "ok") return [NO_ACCESS];
     const ways = relayWays(subject.session.iceServers);
-    if (ways.length === 0) return [/** @type {Finding} */ ({ state: "skipped", text: text("This server offers no relay.") })];
+    if (ways.length === 0) return [/** @type {Finding} */ ({ state: "skipped", text: text("doctor.no_relay") })];
     const known = await health;
     return Promise.all(
       ways.map((way, at) => {
@@ -125,7 +125,7 @@ export async function examine(subject, onResult, signal) {
     Promise.all([direct, relays]).then(([way, others]) => {
       // The camera then uses the working relay, so this failure needs no action.
       if (way.state !== "failed" || !others.some((other) => other.state === "ok")) return;
-      tell("direct", TITLES.direct, { ...way, state: "warn", text: `${way.text} ${text("The relay is used instead.")}` });
+      tell("direct", TITLES.direct, { ...way, state: "warn", text: `${way.text} ${text("doctor.relay_instead")}` });
     }),
     socket.then((finding) => finding === NO_ACCESS && tell("socket", TITLES.socket, finding)),
     direct.then((finding) => finding === NO_ACCESS && tell("direct", TITLES.direct, finding)),
@@ -138,11 +138,11 @@ export function verdict(results) {
   const running = results.filter(({ state }) => state === "running").length;
   const failed = results.filter(({ state }) => state === "failed").map(({ title }) => title);
   const doubtful = results.filter(({ state }) => state === "warn").map(({ title }) => title);
-  const problems = failed.length > 0 ? text("Does not work: {checks}.", { checks: joined(failed, "; ") }) : "";
-  if (running > 0) return { tone: "busy", text: problems || text("Checking…") };
+  const problems = failed.length > 0 ? text("doctor.problems", { checks: joined(failed, "; ") }) : "";
+  if (running > 0) return { tone: "busy", text: problems || text("doctor.checking") };
   if (problems) return { tone: "bad", text: problems };
-  if (doubtful.length > 0) return { tone: "warn", text: text("It works. Worth a look: {checks}.", { checks: joined(doubtful, "; ") }) };
-  return { tone: "ok", text: text("Everything works.") };
+  if (doubtful.length > 0) return { tone: "warn", text: text("doctor.doubts", { checks: joined(doubtful, "; ") }) };
+  return { tone: "ok", text: text("doctor.all_work") };
 }
 
 /**
@@ -160,14 +160,14 @@ async function within(limit, look, signal) {
   let timer;
   /** @type {Promise<Finding>} */
   const late = new Promise((resolve) => {
-    timer = setTimeout(resolve, limit, { state: "failed", text: text("No result within {count} seconds.", { count: Math.round(limit / 1000) }) });
-    own.signal.addEventListener("abort", () => resolve({ state: "skipped", text: text("Not checked.") }));
+    timer = setTimeout(resolve, limit, { state: "failed", text: text("doctor.no_result", { count: Math.round(limit / 1000) }) });
+    own.signal.addEventListener("abort", () => resolve({ state: "skipped", text: ended(text("doctor.not_checked")) }));
   });
   try {
     return await Promise.race([Promise.resolve(own.signal).then(look), late]);
   } catch (error) {
     // An unexpected error: show its name only, because its text may contain anything.
-    return { state: "failed", text: text("The check itself failed ({error}).", { error: error instanceof Error ? error.name : text("unknown") }) };
+    return { state: "failed", text: text("doctor.check_failed", { error: error instanceof Error ? error.name : text("doctor.unknown_error") }) };
   } finally {
     clearTimeout(timer);
     signal.removeEventListener("abort", stop);

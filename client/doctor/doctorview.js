@@ -1,15 +1,15 @@
 import { byId, say, show } from "../page/dom.js";
-import { ended, key, text } from "../words/text.js";
+import { ended, text } from "../words/text.js";
 
 /** @typedef {import("./doctor.js").Result} Result */
 
 /** @type {Record<Result["state"], [mark: string, words: string]>} */
 const STATES = {
-  ok: ["✓", key("Works")],
-  warn: ["!", key("Worth a look")],
-  failed: ["✕", key("Does not work")],
-  skipped: ["–", key("Not checked")],
-  running: ["", key("Checking")],
+  ok: ["✓", "doctor.works"],
+  warn: ["!", "doctor.doubtful"],
+  failed: ["✕", "doctor.broken"],
+  skipped: ["–", "doctor.not_checked"],
+  running: ["", "doctor.checking"],
 };
 
 /** The connection doctor's dialog. It only shows results; the hooks make the checks. */
@@ -91,13 +91,13 @@ export class DoctorView {
     const written = this.#hooks.report([...this.#results.values()], this.#times);
     try {
       await navigator.clipboard.writeText(written);
-      say(this.#said, text("Copied."));
+      say(this.#said, text("page.copied"));
     } catch {
       // Copying needs a secure address and permission; otherwise show the text.
       this.#report.value = written;
       show(this.#report, true);
       this.#report.select();
-      say(this.#said, text("Copy it from the box: the browser does not let the page do it."));
+      say(this.#said, text("doctor.copy_from_box"));
     }
   }
 }

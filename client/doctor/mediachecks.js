@@ -2,7 +2,7 @@
 
 import { ApiError, request } from "../live/api.js";
 import { problem } from "../words/problems.js";
-import { ended, joined, key, known, text } from "../words/text.js";
+import { ended, joined, language, text } from "../words/text.js";
 
 /** @typedef {import("./doctor.js").Finding} Finding */
 
@@ -14,9 +14,9 @@ const RELAY_WITHIN = 5000;
 /** @type {Finding} */
 const NO_WEBRTC = {
   state: "failed",
-  text: key("This browser has no WebRTC."),
-  cause: key("An extension, a setting or a policy of this device switched it off."),
-  todo: key("Allow WebRTC for this page, or use another browser."),
+  text: "doctor.no_webrtc",
+  cause: "doctor.no_webrtc_cause",
+  todo: "doctor.no_webrtc_todo",
 };
 
 /**
@@ -30,20 +30,20 @@ export async function checkDirect({ facts, peer, session }, signal) {
   const relayed = session.iceServers.some(({ urls }) => [urls].flat().some((url) => url.startsWith("turn")));
   if (facts.active) {
     // A second offer would end the camera's connection.
-    return noWay(facts.linkError?.message ?? text("The camera is not connected yet."), relayed);
+    return noWay(facts.linkError?.message ?? text("doctor.camera_unconnected"), relayed);
   }
   const pc = new RTCPeerConnection({ iceServers: direct(session.iceServers), bundlePolicy: "max-bundle" });
   signal.addEventListener("abort", () => pc.close());
   try {
     pc.addTransceiver("video", { direction: "sendonly" });
     const found = await gathered(pc, signal);
-    if (signal.aborted) return { state: "skipped", text: text("Not checked.") };
+    if (signal.aborted) return { state: "skipped", text: ended(text("doctor.not_checked")) };
     if (!found) {
       return {
         state: "failed",
-        text: text("The browser finds no network address for the picture."),
-        cause: text("A VPN, an extension or a policy keeps WebRTC from using UDP."),
-        todo: text("Try without it, or in another network."),
+        text: text("doctor.no_address"),
+        cause: text("doctor.no_address_cause"),
+        todo: text("doctor.no_address_todo"),
       };
     }
     const answer = await request("POST", `/api/webrtc/offer?session=${encodeURIComponent(session.id ?? "")}`, {
@@ -52,11 +52,11 @@ export async function checkDirect({ facts, peer, session }, signal) {
     });
     const state = connection(pc, signal);
     await pc.setRemoteDescription({ type: "answer", sdp: answer.sdp });
-    if ((await state) !== "connected") return noWay(text("No packet gets through between this device and the server."), relayed);
+    if ((await state) !== "connected") return noWay(text("doctor.no_packet"), relayed);
     return pathIn(await pc.getStats());
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
-    return { state: "failed", text: text("The server did not accept the offer ({status}).", { status: String(error.status || text("no answer")) }), cause: problem(error.code, error.message) };
+    return { state: "failed", text: text("doctor.offer_refused", { status: String(error.status || text("doctor.no_answer")) }), cause: problem(error.code, error.message) };
   } finally {
     // Closing also informs the server, if connected; otherwise it times out.
     pc.close();
@@ -68,10 +68,10 @@ function noWay(what, relayed) {
   return {
     state: "failed",
     text: what,
-    cause: text("UDP between the two is blocked, or one of them is behind NAT and cannot be reached from outside."),
+    cause: text("doctor.udp_blocked"),
     todo: relayed
-      ? text("A relay has to help out: see below. Or open the server's UDP ports (UDP_PORT_RANGE) in its firewall.")
-      : text("Whoever runs the server: open its UDP ports (UDP_PORT_RANGE), name its PUBLIC_ADDRESSES, or set TURN_URLS and TURN_SECRET."),
+      ? text("doctor.relay_must_help")
+      : text("doctor.open_udp"),
   };
 }
 
@@ -84,38 +84,38 @@ function pathIn(stats) {
     : reports.find(({ type, nominated, state }) => type === "candidate-pair" && nominated && state === "succeeded");
   const local = pair && stats.get(pair.localCandidateId);
   const remote = pair && stats.get(pair.remoteCandidateId);
-  if (!local || !remote) return { state: "ok", text: text("Connected.") };
-  const away = pair.currentRoundTripTime ? text("{number} ms there and back", { number: Math.max(1, Math.round(pair.currentRoundTripTime * 1000)) }) : "";
+  if (!local || !remote) return { state: "ok", text: text("page.connected") };
+  const away = pair.currentRoundTripTime ? text("doctor.round_trip", { number: Math.max(1, Math.round(pair.currentRoundTripTime * 1000)) }) : "";
   if (local.candidateType === "relay") {
-    return { state: "ok", text: ended(joined([text("Connected through a relay over {way}; no direct path was found", { way: (local.relayProtocol ?? "udp").toUpperCase() }), away].filter(Boolean))) };
+    return { state: "ok", text: ended(joined([text("doctor.connected_by_relay", { way: (local.relayProtocol ?? "udp").toUpperCase() }), away].filter(Boolean))) };
   }
-  return { state: "ok", text: ended(joined([text("Connected over {way} ({local} to {remote})", { way: local.protocol.toUpperCase(), local: local.candidateType, remote: remote.candidateType }), away].filter(Boolean))) };
+  return { state: "ok", text: ended(joined([text("doctor.connected_over", { way: local.protocol.toUpperCase(), local: local.candidateType, remote: remote.candidateType }), away].filter(Boolean))) };
 }
 
 /** The server's own check of a relay; `problem` is a code for what is wrong. @typedef {{ok: boolean|null, why: string, problem?: string}} Reported */
 
 /** Sentences about a relay that the server does not reach, by the server's code. @type {Record<string, string>} */
 const CAUSES = {
-  url: key("Its address in TURN_URLS is none, like turn:host:3478?transport=udp."),
-  unreachable: key("It is down, or a firewall closes its port."),
-  certificate: key("Its TLS certificate does not hold, or it speaks no TLS 1.2 or newer."),
-  credentials: key("TURN_SECRET is not the relay's static-auth-secret, or the clocks of server and relay differ."),
-  quota: key("Its quota or its ports are used up."),
-  denied_peer: key("It may not send to the server: allow it there (coturn: allowed-peer-ip), or name a public address in PUBLIC_ADDRESSES."),
-  no_way_back: key("Packets that go through it do not come to the server and back: UDP between the two may be closed, or PUBLIC_ADDRESSES is wrong."),
-  no_socket: key("The server had no free UDP port to check it."),
-  refused: key("The relay refused the connection."),
+  url: "doctor.relay_url",
+  unreachable: "doctor.relay_unreachable",
+  certificate: "doctor.relay_certificate",
+  credentials: "doctor.relay_credentials",
+  quota: "doctor.relay_quota",
+  denied_peer: "doctor.relay_denied_peer",
+  no_way_back: "doctor.relay_no_way_back",
+  no_socket: "doctor.relay_no_socket",
+  refused: "doctor.relay_refused",
 };
 
 /** The server's own sentence tells more, and is English. @param {Reported} reported */
 function relayCause({ why, problem = "" }) {
-  return known(why) || !Object.hasOwn(CAUSES, problem) ? why : text(CAUSES[problem]);
+  return language() === "en" || !Object.hasOwn(CAUSES, problem) ? why : text(CAUSES[problem]);
 }
 
 /** @param {string} url @returns {string} */
 export function relayTitle(url) {
   const way = url.startsWith("turns:") ? "TLS" : url.endsWith("transport=tcp") ? "TCP" : "UDP";
-  return text("Relay over {way}", { way });
+  return text("doctor.relay_over", { way });
 }
 
 /**
@@ -141,9 +141,9 @@ export async function checkRelay(server, reported, signal) {
     if (!found) return { state: "failed", ...relayTrouble(url, code, reported?.ok === true) };
     const took = { relay: url, number: Math.round(performance.now() - begun) };
     if (reported?.ok === false) {
-      return { state: "warn", text: text("{relay} gave an address in {number} ms, but the server cannot be reached through it.", took), cause: relayCause(reported), todo: text("Whoever runs the server finds the reason in its log; see deploy/turnserver.conf.") };
+      return { state: "warn", text: text("doctor.relay_useless", took), cause: relayCause(reported), todo: text("doctor.relay_useless_todo") };
     }
-    return { state: "ok", text: text("{relay} gave an address in {number} ms.", took) };
+    return { state: "ok", text: text("doctor.relay_works", took) };
   } finally {
     pc.close();
   }
@@ -153,26 +153,26 @@ export async function checkRelay(server, reported, signal) {
 function relayTrouble(url, code, reachesServer) {
   if (code === 401 || code === 441) {
     return {
-      text: text("{relay} does not take the credentials ({code}).", { relay: url, code: String(code) }),
-      cause: text("TURN_SECRET is not the relay's static-auth-secret, or the clocks of server and relay differ."),
-      todo: text("Whoever runs the server: compare the two secrets, and both clocks."),
+      text: text("doctor.credentials_refused", { relay: url, code: String(code) }),
+      cause: text("doctor.relay_credentials"),
+      todo: text("doctor.compare_secrets"),
     };
   }
   if (code === 486 || code === 508) {
     return {
-      text: text("{relay} gives no further address ({code}).", { relay: url, code: String(code) }),
-      cause: text("Its quota or its ports are used up."),
-      todo: text("Wait a moment; whoever runs it can raise user-quota, total-quota or its port range."),
+      text: text("doctor.no_more_addresses", { relay: url, code: String(code) }),
+      cause: text("doctor.relay_quota"),
+      todo: text("doctor.raise_quota"),
     };
   }
   if (code > 0 && code < 700) {
-    return { text: text("{relay} refuses ({code}).", { relay: url, code: String(code) }), cause: text("The relay refused the connection."), todo: text("Whoever runs the relay finds the reason in its log.") };
+    return { text: text("doctor.relay_refuses", { relay: url, code: String(code) }), cause: text("doctor.relay_refused"), todo: text("doctor.relay_log") };
   }
-  const tls = url.startsWith("turns:") ? ` ${text("With TLS also: its certificate is not trusted here.")}` : "";
+  const tls = url.startsWith("turns:") ? ` ${text("doctor.tls_untrusted")}` : "";
   return {
-    text: text("{relay} does not answer.", { relay: url }),
-    cause: (reachesServer ? text("The server reaches it, so a firewall blocks the path from this device.") : text("It is down, or a firewall closes its port.")) + tls,
-    todo: text("Open that port, or offer the relay over TLS on port 443 as well, which most networks let through."),
+    text: text("doctor.relay_silent", { relay: url }),
+    cause: (reachesServer ? text("doctor.relay_blocked_here") : text("doctor.relay_unreachable")) + tls,
+    todo: text("doctor.relay_open_port"),
   };
 }
 

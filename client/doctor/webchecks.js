@@ -1,9 +1,9 @@
 /** Checks of the connection doctor: page, server, camera, access, WebSocket, engine. */
 
 import { ApiError, hasOwnAuthority } from "../live/api.js";
-import { engineName, noCamera } from "../page/words.js";
+import { engineName, noCamera, stateWord } from "../page/words.js";
 import { fromServer, problem } from "../words/problems.js";
-import { ended, key, plural, text } from "../words/text.js";
+import { ended, plural, text } from "../words/text.js";
 
 /** @typedef {import("./doctor.js").Finding} Finding */
 /** @typedef {import("./doctor.js").Answered} Answered */
@@ -15,12 +15,12 @@ const OPEN_WITHIN = 6000;
 
 /** @returns {Finding} */
 export function checkOrigin() {
-  if (window.isSecureContext) return { state: "ok", text: text("This page came by {scheme}, which counts as secure here.", { scheme: location.protocol.slice(0, -1) }) };
+  if (window.isSecureContext) return { state: "ok", text: text("doctor.origin_secure", { scheme: location.protocol.slice(0, -1) }) };
   return {
     state: "failed",
-    text: text("This page came by plain http."),
-    cause: text("Browsers give the camera only to https:// pages and to localhost."),
-    todo: text("On the computer where the server runs: bash scripts/run.sh --https, then scan the code that it shows."),
+    text: text("doctor.origin_http"),
+    cause: text("doctor.origin_cause"),
+    todo: text("doctor.origin_todo"),
   };
 }
 
@@ -29,75 +29,75 @@ export function checkServer({ status, body, sent, came }) {
   if (status === 0) {
     return {
       state: "failed",
-      text: text("The server does not answer."),
-      cause: navigator.onLine ? text("It is stopped, or the network between does not let it through.") : text("This device is offline."),
-      todo: text("Check that it runs (bash scripts/run.sh), and that this device is in the right network."),
+      text: text("doctor.server_silent"),
+      cause: navigator.onLine ? text("doctor.server_stopped") : text("doctor.offline"),
+      todo: text("doctor.server_todo"),
     };
   }
   if (body?.service !== "qwen-camera") {
     return {
       state: "failed",
-      text: text("Something else answers here, with status {status}.", { status: String(status) }),
-      cause: text("A proxy in between, or another program at this address."),
-      todo: text("Check the address, and in the proxy where it passes requests on to."),
+      text: text("doctor.other_server", { status: String(status) }),
+      cause: text("doctor.other_server_cause"),
+      todo: text("doctor.other_server_todo"),
     };
   }
-  return { state: "ok", text: text("Version {version}, answered in {number} ms.", { version: String(body.version), number: came - sent }) };
+  return { state: "ok", text: text("doctor.version", { version: String(body.version), number: came - sent }) };
 }
 
 /** @param {Answered} answer @returns {Finding} */
 export function checkClock({ date, sent, came }) {
   const theirs = Date.parse(date);
-  if (Number.isNaN(theirs)) return { state: "skipped", text: text("The server did not send its time.") };
+  if (Number.isNaN(theirs)) return { state: "skipped", text: text("doctor.no_time") };
   const offset = (theirs + 500 - (sent + came) / 2) / 1000;
   const apart = Math.abs(offset);
-  if (apart <= CLOCK_SECONDS + (came - sent) / 2000) return { state: "ok", text: text("This device and the server agree on the time.") };
-  const minutes = plural("{count} minutes", "1 minute", Math.round(apart / 60));
-  const time = apart < 120 ? plural("{count} seconds", "1 second", Math.round(apart)) : apart < 7200 ? minutes : plural("{count} hours", "1 hour", Math.round(apart / 3600));
+  if (apart <= CLOCK_SECONDS + (came - sent) / 2000) return { state: "ok", text: text("doctor.clock_agrees") };
+  const minutes = plural("doctor.minutes", Math.round(apart / 60));
+  const time = apart < 120 ? plural("doctor.seconds", Math.round(apart)) : apart < 7200 ? minutes : plural("page.hours", Math.round(apart / 3600));
   return {
     state: "warn",
-    text: offset > 0 ? text("This device's clock is {time} behind the server's.", { time }) : text("This device's clock is {time} ahead of the server's.", { time }),
-    cause: text("One of the two is set wrongly."),
-    todo: text("Let both set their time by the network. A wrong clock makes certificates, tokens and a relay's credentials look expired."),
+    text: offset > 0 ? text("doctor.clock_behind", { time }) : text("doctor.clock_ahead", { time }),
+    cause: text("doctor.clock_cause"),
+    todo: text("doctor.clock_todo"),
   };
 }
 
 /** @param {Facts} facts @returns {Promise<Finding>} */
 export async function checkCamera(facts) {
-  if (facts.camera === "on") return { state: "ok", text: facts.muted ? text("On, and paused by the system.") : text("On.") };
+  if (facts.camera === "on") return { state: "ok", text: facts.muted ? text("doctor.camera_paused") : text("doctor.camera_on") };
   const trouble = noCamera(facts.camera);
   if (trouble && facts.camera !== "insecure") return { state: "failed", text: ended(trouble.title), todo: trouble.text };
   if (!navigator.mediaDevices?.enumerateDevices) {
-    return { state: "skipped", text: text("Not checked: the browser gives this page no cameras."), cause: text("See Secure address.") };
+    return { state: "skipped", text: text("doctor.camera_hidden"), cause: text("doctor.see_origin") };
   }
   const count = (await navigator.mediaDevices.enumerateDevices()).filter(({ kind }) => kind === "videoinput").length;
   if (count === 0) {
     return {
       state: "failed",
-      text: text("The browser finds no camera."),
-      cause: text("None is connected, or the system does not let the browser use it."),
-      todo: text("Plug one in, or allow the browser the camera in the system's privacy settings."),
+      text: text("doctor.no_camera"),
+      cause: text("doctor.no_camera_cause"),
+      todo: text("doctor.no_camera_todo"),
     };
   }
-  return { state: "ok", text: plural("{count} cameras are there.", "One camera is there.", count) };
+  return { state: "ok", text: plural("doctor.cameras", count) };
 }
 
 /** @returns {Promise<Finding>} */
 export async function checkPermission() {
-  if (!window.isSecureContext) return { state: "skipped", text: text("Not checked: only a secure address can have this permission.") };
+  if (!window.isSecureContext) return { state: "skipped", text: text("doctor.permission_insecure") };
   let state;
   try {
     state = (await navigator.permissions.query({ name: /** @type {PermissionName} */ ("camera") })).state;
   } catch {
-    return { state: "skipped", text: text("This browser shows the permission only when the camera starts.") };
+    return { state: "skipped", text: text("doctor.permission_unknown") };
   }
-  if (state === "granted") return { state: "ok", text: text("Allowed.") };
-  if (state === "prompt") return { state: "ok", text: text("The browser will ask when the camera starts.") };
+  if (state === "granted") return { state: "ok", text: text("doctor.permission_granted") };
+  if (state === "prompt") return { state: "ok", text: text("doctor.permission_prompt") };
   return {
     state: "failed",
-    text: text("This page may not use the camera."),
-    cause: text("It was refused here before, or a policy of this device forbids it."),
-    todo: text("Press the icon left of the address, set Camera to Allow, and reload the page."),
+    text: text("doctor.permission_denied"),
+    cause: text("doctor.permission_denied_cause"),
+    todo: text("doctor.permission_denied_todo"),
   };
 }
 
@@ -105,44 +105,44 @@ export async function checkPermission() {
 export async function checkAccess(session) {
   try {
     await session.ensure();
-    return { state: "ok", text: text("The server gave a token.") };
+    return { state: "ok", text: text("doctor.token_given") };
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
     if (error.code === "cancelled") {
       return {
         state: "failed",
-        text: text("This server asks for an access code, and none was given."),
-        todo: text("Ask whoever runs it for the code, or scan a new pairing code."),
+        text: text("doctor.code_missing"),
+        todo: text("doctor.code_todo"),
       };
     }
-    if (error.status === 0) return { state: "failed", text: text("The server gave no token: it does not answer."), cause: text("See Server.") };
-    return { state: "failed", text: text("The server gave no token ({status}).", { status: String(error.status) }), cause: problem(error.code, error.message) };
+    if (error.status === 0) return { state: "failed", text: text("doctor.token_silent"), cause: text("doctor.see_server") };
+    return { state: "failed", text: text("doctor.token_refused", { status: String(error.status) }), cause: problem(error.code, error.message) };
   }
 }
 
 /** @type {Record<number, {text: string, cause: string, todo: string}>} */
 const CLOSED = {
   4401: {
-    text: key("The server does not accept this page's token."),
-    cause: key("It was restarted with another key, or its clock jumped."),
-    todo: key("Reload the page."),
+    text: "doctor.close_token",
+    cause: "doctor.close_token_cause",
+    todo: "doctor.close_token_todo",
   },
   4403: {
-    text: key("The server does not accept pages from this address."),
-    cause: key("The server does not know this address, or a proxy hides the real one."),
-    todo: key("Tell whoever runs the server: its log says how to allow this address."),
+    text: "doctor.close_address",
+    cause: "doctor.close_address_cause",
+    todo: "doctor.close_address_todo",
   },
   4409: {
-    text: key("This session continues in another window."),
-    cause: key("The same session is open twice."),
-    todo: key("Close the other window, or press Start Camera to use it here."),
+    text: "doctor.close_window",
+    cause: "doctor.close_window_cause",
+    todo: "doctor.close_window_todo",
   },
   4429: {
-    text: key("The server asks for a pause."),
-    cause: key("More than 8 sockets within a minute, or this device reads too slowly."),
-    todo: key("Wait a minute, then check again."),
+    text: "doctor.close_pause",
+    cause: "doctor.close_pause_cause",
+    todo: "doctor.close_pause_todo",
   },
-  1013: { text: key("The server is about to stop."), cause: key("It is being restarted."), todo: key("Wait a moment, then check again.") },
+  1013: { text: "server.stopping", cause: "doctor.restarting", todo: "doctor.wait_moment" },
 };
 
 /**
@@ -151,32 +151,32 @@ const CLOSED = {
  * @param {import("./doctor.js").Subject} subject @param {AbortSignal} signal @returns {Promise<Finding>}
  */
 export async function checkSocket({ facts, session }, signal) {
-  if (facts.socket === "open") return { state: "ok", text: text("Open.") };
+  if (facts.socket === "open") return { state: "ok", text: text("doctor.socket_open") };
   const knock = facts.active;
   const { opened, code, ready } = await tryOut(session, knock, signal);
-  if (ready) return { state: "ok", text: text("It opens, and the server responds.") };
+  if (ready) return { state: "ok", text: text("doctor.socket_works") };
   if (!opened) {
     if (facts.untrusted || (await hasOwnAuthority())) {
       return {
         state: "failed",
-        text: text("The browser refuses it, although it loaded the page."),
-        cause: text("This device does not trust the server's certificate. Browsers let you pass for the page, not for the socket."),
-        todo: text("Get the certificate from /ca.crt and have this device trust it (close this: What to do)."),
+        text: text("doctor.socket_refused"),
+        cause: text("doctor.socket_untrusted"),
+        todo: text("doctor.socket_untrusted_todo"),
       };
     }
     return {
       state: "failed",
-      text: text("It does not open, though the server answers otherwise."),
-      cause: text("A proxy, firewall or protection program in between does not let WebSockets through."),
-      todo: text("In the proxy, pass on the headers Upgrade and Connection. Here: try without a VPN, or another network."),
+      text: text("doctor.socket_shut"),
+      cause: text("doctor.socket_shut_cause"),
+      todo: text("doctor.socket_shut_todo"),
     };
   }
   const known = CLOSED[knock ? facts.closeCode : code];
   if (known) return { state: "failed", ...known };
   if (knock) {
-    return { state: "warn", text: text("Sockets open here; the page's own is not open yet."), cause: facts.socketError?.message ?? text("The page is about to try again.") };
+    return { state: "warn", text: text("doctor.socket_not_yet"), cause: facts.socketError?.message ?? text("doctor.about_to_try") };
   }
-  return { state: "failed", text: text("The server closed it ({code}).", { code: String(code || text("no code")) }), cause: text("Its log says why."), todo: text("Check again in a moment.") };
+  return { state: "failed", text: text("doctor.socket_closed", { code: String(code || text("doctor.no_close_code")) }), cause: text("doctor.log_says"), todo: text("doctor.wait_moment") };
 }
 
 /**
@@ -210,17 +210,17 @@ function tryOut(session, knock, signal) {
 
 /** @param {Finding} server @param {Finding} socket @returns {Promise<Finding>} */
 export async function checkCertificate(server, socket) {
-  if (location.protocol !== "https:") return { state: "skipped", text: text("This page came by http, which has none.") };
-  if (server.state === "failed") return { state: "skipped", text: text("Not checked: the server does not answer.") };
+  if (location.protocol !== "https:") return { state: "skipped", text: text("doctor.no_certificate") };
+  if (server.state === "failed") return { state: "skipped", text: text("doctor.server_unchecked") };
   if (socket.state === "failed" && (await hasOwnAuthority())) {
     return {
       state: "failed",
-      text: text("The browser tolerates it, but does not trust it."),
-      cause: text("It comes from the server's own authority, which this device does not know."),
-      todo: text("Get /ca.crt and have this device trust it. The page shows the steps."),
+      text: text("doctor.certificate_tolerated"),
+      cause: text("doctor.certificate_own"),
+      todo: text("doctor.certificate_todo"),
     };
   }
-  return { state: "ok", text: text("The browser accepts it.") };
+  return { state: "ok", text: text("doctor.certificate_accepted") };
 }
 
 /** @param {Answered} answer of /health @param {Facts} facts @returns {Finding} */
@@ -228,23 +228,23 @@ export function checkEngine({ status, body }, facts) {
   const before = status === 0 ? null : (facts.status ?? facts.ready); // outdated when the server does not respond
   const engine = body?.engine ?? (before && { name: before.engine, state: before.engine_state, detail: before.engine_detail });
   if (!engine) {
-    return { state: "skipped", text: status === 0 ? text("Not checked: the server does not answer.") : text("Unknown: /health gave status {status}.", { status: String(status) }) };
+    return { state: "skipped", text: status === 0 ? text("doctor.server_unchecked") : text("doctor.health_status", { status: String(status) }) };
   }
   const name = engineName(engine.name);
   if (engine.state === "ready" || engine.state === "busy") {
-    if (body?.draining) return { state: "warn", text: text("{engine} is ready, but the server is about to stop.", { engine: name }), todo: text("Wait until it is back.") };
+    if (body?.draining) return { state: "warn", text: text("doctor.engine_stopping", { engine: name }), todo: text("doctor.engine_stopping_todo") };
     if (engine.name === "builtin") {
-      return { state: "ok", text: text("{engine}: it reads text and codes, names colours and counts faces. No vision-language model answers.", { engine: name }) };
+      return { state: "ok", text: text("doctor.engine_builtin", { engine: name }) };
     }
-    return { state: "ok", text: text("{engine} is {state}.", { engine: engine.model ? `${name} (${engine.model})` : name, state: text(engine.state) }) };
+    return { state: "ok", text: text("doctor.engine_state", { engine: engine.model ? `${name} (${engine.model})` : name, state: stateWord(engine.state) }) };
   }
   return {
     state: engine.state === "loading" ? "warn" : "failed",
-    text: text("{engine} is {state}: questions cannot be answered.", { engine: name, state: text(engine.state) }),
+    text: text("doctor.engine_broken", { engine: name, state: stateWord(engine.state) }),
     cause: fromServer(engine.detail || body?.reason),
     todo:
       engine.state === "loading"
-        ? text("Wait until the model is loaded.")
-        : text("Tell whoever runs this server: its log says why."),
+        ? text("doctor.engine_loading_todo")
+        : text("doctor.engine_todo"),
   };
 }

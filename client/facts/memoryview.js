@@ -30,11 +30,11 @@ export class MemoryView {
  * @param {import("../live/messages.js").Recalled|null} kept
  */
 function memoryWords(wanted, bounds, kept) {
-  if (!wanted) return text("Off: nothing is remembered.");
+  if (!wanted) return text("facts.memory_off");
   const values = { time: span(bounds.seconds * 1000), size: megabytes(bounds.bytes) };
-  const most = text("At most {time} and {size}, in the server's memory only.", values);
-  if (!kept?.pictures) return `${text("Nothing yet.")} ${most}`;
-  return `${ended(joined([plural("{count} pictures", "1 picture", kept.pictures), megabytes(kept.bytes)]))} ${most}`;
+  const most = text("facts.memory_most", values);
+  if (!kept?.pictures) return `${text("facts.nothing_yet")} ${most}`;
+  return `${ended(joined([plural("facts.pictures", kept.pictures), megabytes(kept.bytes)]))} ${most}`;
 }
 
 /** @param {number} bytes */

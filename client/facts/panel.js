@@ -23,7 +23,7 @@ export class FactsPanel {
   /** @param {import("../live/facts.js").Facts} facts @param {import("../live/memory.js").Memory} memory */
   render(facts, memory) {
     const lines = details(facts);
-    for (const [name, element] of this.#lines) say(element, lines[name] || text("Nothing yet."));
+    for (const [name, element] of this.#lines) say(element, lines[name] || text("facts.nothing_yet"));
     this.#memory.render(memory);
   }
 }

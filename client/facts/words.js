@@ -1,47 +1,42 @@
-import { engineName, engineState, noCamera } from "../page/words.js";
+import { engineName, engineState, noCamera, stateWord } from "../page/words.js";
 import { fromServer } from "../words/problems.js";
-import { ended, isolated, joined, key, number, text } from "../words/text.js";
+import { ended, isolated, joined, number, text } from "../words/text.js";
 
 /** @typedef {import("../live/facts.js").Facts} Facts */
-
-// The states of engine and camera, as the server names them
-const STATES = [key("ready"), key("loading"), key("unreachable"), key("busy"), key("misconfigured"), key("starting"), key("live"), key("stalled"), key("frozen"), key("ended")];
-/** @param {string} state */
-const stateWord = (state) => (STATES.includes(state) ? text(state) : state);
 
 /** @param {Facts} facts @returns {{camera: string, connection: string, engine: string, sending: string, data: string}} */
 export function details(facts) {
   const { camera, link, socket, status, ready, sent, active } = facts;
   const cameraWords = {
-    off: text("Off."),
-    asking: text("Opening. Choose Allow if the browser asks."),
-    resting: text("Released while this page is hidden."),
-    elsewhere: `${text("Another device's.")} ${serverSees(status)}`,
-    on: facts.muted ? text("Paused by the system.") : serverSees(status),
+    off: text("facts.camera_off"),
+    asking: text("facts.camera_opening"),
+    resting: text("facts.camera_released"),
+    elsewhere: `${text("facts.camera_elsewhere")} ${serverSees(status)}`,
+    on: facts.muted ? text("facts.camera_paused") : serverSees(status),
   };
   const connection = !active
-    ? text("Not connected.")
+    ? text("facts.not_connected")
     : facts.untrusted
-      ? text("Refused by the browser: this device does not trust the server's certificate.")
+      ? text("facts.untrusted")
       : socket === "open" && (link === "connected" || camera === "elsewhere")
-        ? text("Connected.")
+        ? text("page.connected")
         : facts.cut || socket === "waiting" || link === "waiting"
-        ? text("Lost. The page tries again by itself.")
+        ? text("facts.connection_lost")
         : link === "interrupted"
-          ? text("Interrupted. The page tries again in a moment.")
+          ? text("facts.interrupted")
           : link === "ended"
-            ? (facts.linkError?.message ?? text("Refused."))
-            : text("Connecting.");
+            ? (facts.linkError?.message ?? text("facts.refused"))
+            : ended(text("page.connecting"));
   const engine = status?.engine ?? ready?.engine;
   const host = ready?.elsewhere ?? "";
-  const name = engine === "local" && host ? text("Another machine's model") : engineName(engine ?? "");
+  const name = engine === "local" && host ? text("facts.other_machine") : engineName(engine ?? "");
   const model = ready?.model && ready.model !== engine ? ` (${ready.model})` : "";
   const engineWords = !engine
-    ? text("Known once connected.")
+    ? text("facts.once_connected")
     : [
-        text("{engine}: {state}.", { engine: name + model, state: stateWord(engineState(facts)) }),
+        text("facts.engine_state", { engine: name + model, state: stateWord(engineState(facts)) }),
         fromServer(status?.engine_detail || ready?.engine_detail),
-        !host ? "" : facts.disclose ? text("Pictures go to {host} once you agree.", { host }) : text("Pictures go to {host}.", { host }),
+        !host ? "" : facts.disclose ? text("facts.pictures_go_after", { host }) : text("facts.pictures_go", { host }),
       ]
         .join(" ")
         .trim();
@@ -56,22 +51,22 @@ export function details(facts) {
 
 /** @param {Facts["status"]} status */
 function serverSees(status) {
-  if (!status?.camera) return text("On. The server has no picture of it yet.");
+  if (!status?.camera) return text("facts.no_picture_yet");
   const size = status.width && status.height ? `${status.width}×${status.height}` : "";
   const rate = status.fps === undefined ? "" : frameRate(status.fps);
   const seen = joined([stateWord(status.camera), size, rate].filter(Boolean));
-  const clock = status.clock_doubted ? ` ${text("Its clock is wrong, so the server's clock decides which picture is new.")}` : "";
-  return text("On. The server sees it: {seen}.", { seen }) + clock;
+  const clock = status.clock_doubted ? ` ${text("facts.clock_wrong")}` : "";
+  return text("facts.server_sees", { seen }) + clock;
 }
 
 /** @param {number} fps */
-const frameRate = (fps) => text("{rate} frames a second", { rate: number(fps, fps < 10 ? 1 : 0) });
+const frameRate = (fps) => text("facts.frame_rate", { rate: number(fps, fps < 10 ? 1 : 0) });
 
 /** @param {Facts["sent"]} sent */
 function sending(sent) {
-  if (!sent || sent.width === 0) return text("Nothing.");
+  if (!sent || sent.width === 0) return text("facts.nothing_sent");
   /** @type {Record<string, string>} */
-  const limits = { cpu: text("Limited: this device is busy."), bandwidth: text("Limited: the network is slow."), other: text("Limited by the browser.") };
+  const limits = { cpu: text("facts.limited_device"), bandwidth: text("facts.limited_network"), other: text("facts.limited_browser") };
   return `${ended(joined([`${sent.width}×${sent.height}`, frameRate(sent.fps)]))} ${limits[sent.limitation] ?? ""}`.trim();
 }
 

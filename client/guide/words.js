@@ -1,42 +1,42 @@
-import { key, text } from "../words/text.js";
+import { text } from "../words/text.js";
 
 /** @typedef {import("../live/messages.js").AimHint} AimHint */
 
 /** @type {Record<AimHint["hint"], string>} */
 const WORDS = {
-  dark: key("Too dark"),
-  blurred: key("Hold still"),
-  nothing: key("No text in view"),
-  back: key("Too close"),
-  closer: key("Too far"),
-  left_edge: key("Text at the left edge"),
-  right_edge: key("Text at the right edge"),
-  upper_edge: key("Text at the upper edge"),
-  lower_edge: key("Text at the lower edge"),
-  left: key("A little to the left"),
-  right: key("A little to the right"),
-  up: key("A little up"),
-  down: key("A little down"),
-  good: key("Good, hold still"),
+  dark: "guide.dark",
+  blurred: "guide.hold_still",
+  nothing: "guide.no_text",
+  back: "guide.too_close",
+  closer: "guide.too_far",
+  left_edge: "guide.text_left",
+  right_edge: "guide.text_right",
+  upper_edge: "guide.text_top",
+  lower_edge: "guide.text_bottom",
+  left: "guide.left",
+  right: "guide.right",
+  up: "guide.up",
+  down: "guide.down",
+  good: "guide.good",
 };
 
 // While a text is read: what is cut off goes on there.
 /** @type {Partial<Record<AimHint["hint"], string>>} */
 const READING = {
-  nothing: key("No text in view"),
-  left_edge: key("A little to the left"),
-  right_edge: key("A little to the right"),
-  upper_edge: key("A little up"),
-  lower_edge: key("Move down"),
+  nothing: "guide.no_text",
+  left_edge: "guide.left",
+  right_edge: "guide.right",
+  upper_edge: "guide.up",
+  lower_edge: "guide.move_down",
 };
 /** @type {Partial<Record<AimHint["hint"], string>>} */
 const FACE = {
-  left_edge: key("Face at the left edge"),
-  right_edge: key("Face at the right edge"),
-  upper_edge: key("Face at the upper edge"),
-  lower_edge: key("Face at the lower edge"),
+  left_edge: "guide.face_left",
+  right_edge: "guide.face_right",
+  upper_edge: "guide.face_top",
+  lower_edge: "guide.face_bottom",
 };
-export const READ = key("That is the end.");
+export const READ = "guide.read_to_end";
 
 /** @param {AimHint["hint"]} hint what helps to read on */
 export function readingWords(hint) {

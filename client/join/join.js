@@ -5,7 +5,7 @@ import { Camera, CameraProblem } from "../live/camera.js";
 import { byId, say, show } from "../page/dom.js";
 import { Language } from "../page/language.js";
 import { settings } from "../page/settings.js";
-import { onLanguage, text } from "../words/text.js";
+import { ended, onLanguage, text } from "../words/text.js";
 import { Sending } from "./sending.js";
 
 /** @typedef {import("./sending.js").Place} Place */
@@ -30,13 +30,13 @@ onLanguage(() => tell(words));
 
 const sending = new Sending((now) => {
   const name = place?.name ?? "";
-  if (now === "over") return end(() => text("The page has ended this camera. To go on, ask for another link there."));
+  if (now === "over") return end(() => text("join.ended"));
   tell(() => {
-    if (now === "live") return text("Sending as {name}.", { name });
-    return now === "waiting" ? text("The connection was lost. It is tried again.") : text("Connecting");
+    if (now === "live") return text("join.sending_as", { name });
+    return now === "waiting" ? text("join.lost") : text("page.connecting");
   });
 });
-const camera = new Camera({ onChange: () => {}, onLost: () => end(() => text("The camera was disconnected.")) });
+const camera = new Camera({ onChange: () => {}, onLost: () => end(() => ended(text("page.camera_unplugged"))) });
 
 /** @param {() => string} what */
 function tell(what) {
@@ -75,18 +75,18 @@ start.addEventListener("click", async () => {
     void navigator.wakeLock?.request("screen").catch(() => {});
   } catch (error) {
     const why = () => {
-      if (error instanceof CameraProblem) return text("This browser gave no camera. Allow it, then try again.");
+      if (error instanceof CameraProblem) return text("join.no_camera");
       if (error instanceof ApiError && error.status === 0) return error.message;
-      return text("This link is over. Ask for another one on the page that showed it.");
+      return text("join.link_over");
     };
     end(why);
   } finally {
     start.disabled = false;
   }
 });
-stop.addEventListener("click", () => end(() => text("Stopped.")));
+stop.addEventListener("click", () => end(() => text("page.stopped")));
 window.addEventListener("pagehide", () => place && sending.stop(place));
 if (!code && !place) {
   start.hidden = true;
-  tell(() => text("This link is over. Ask for another one on the page that showed it."));
+  tell(() => text("join.link_over"));
 }

@@ -45,20 +45,20 @@ export async function request(method, path, { token = null, body, timeout = 10_0
       signal: AbortSignal.timeout(timeout),
     });
   } catch {
-    throw new ApiError(text("The server cannot be reached."));
+    throw new ApiError(text("live.unreachable"));
   }
   if (reply.ok && as === "blob") {
     try {
       return await reply.blob();
     } catch {
-      throw new ApiError(text("The connection ended before all of it was here."));
+      throw new ApiError(text("live.cut_off"));
     }
   }
   // A body that is not JSON comes from a proxy, and is ignored.
   const data = await reply.json().catch(() => ({}));
   if (reply.ok) return data;
   const error = data.error ?? {};
-  const answered = text("The server answered with status {status}.", { status: String(reply.status) });
+  const answered = text("live.status", { status: String(reply.status) });
   throw new ApiError(error.message ? problem(error.code, error.message) : answered, {
     status: reply.status,
     code: error.code ?? "internal",

@@ -301,6 +301,6 @@ function nameOf(device, number) {
   const listed = /^camera2? \d+, facing (front|back)$/i.exec(label)?.[1].toLowerCase();
   if (label && !listed) return label;
   const [mode] = /** @type {any} */ (device).getCapabilities?.().facingMode ?? [];
-  if (listed === "front" || mode === "user") return text("Front camera");
-  return listed === "back" || mode === "environment" ? text("Back camera") : text("Camera {number}", { number });
+  if (listed === "front" || mode === "user") return text("live.front_camera");
+  return listed === "back" || mode === "environment" ? text("live.back_camera") : text("page.camera_number", { number });
 }

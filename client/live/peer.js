@@ -159,7 +159,7 @@ export class Peer {
     const attempt = this.#attempt;
     const over = () => attempt !== this.#attempt;
     this.#set("connecting", this.#lastNoWay);
-    this.#timer = setTimeout(() => this.#noWay(text("No connection within 15 seconds.")), CONNECT_WITHIN);
+    this.#timer = setTimeout(() => this.#noWay(text("live.no_connection")), CONNECT_WITHIN);
     try {
       await this.#session.ensure();
       if (over() || !this.#track) return;
@@ -216,11 +216,11 @@ export class Peer {
     const trouble = this.#relayTrouble;
     if (trouble === null) return this.#fail((this.#lastNoWay = new ApiError(what)));
     const relay = { relay: trouble.url, code: String(trouble.code) };
-    let why = text("The relay {relay} refuses ({code}).", relay);
+    let why = text("live.relay_refuses", relay);
     if (trouble.code === 401) {
-      why = text("The relay {relay} does not take the credentials: whoever runs this server should look at TURN_SECRET.", relay);
+      why = text("live.relay_credentials", relay);
       this.#session.distrust(); // or they are too old
-    } else if (trouble.code >= 700) why = text("The relay {relay} cannot be reached, either.", relay);
+    } else if (trouble.code >= 700) why = text("live.relay_unreachable", relay);
     this.#fail((this.#lastNoWay = new ApiError(`${what} ${why}`)));
   }
 
@@ -259,7 +259,7 @@ export class Peer {
         break;
       case "failed":
       case "closed":
-        this.#noWay(text("The connection failed."));
+        this.#noWay(text("live.failed"));
         break;
       default:
     }

@@ -171,7 +171,7 @@ export class Session {
       }
       const code = await this.#askCode(wrong, why);
       if (code === null) {
-        throw new ApiError(text("This server needs an access code."), {
+        throw new ApiError(text("live.needs_code"), {
           status: 401,
           code: "cancelled",
           retryable: false,

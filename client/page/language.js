@@ -1,26 +1,24 @@
+import { ENGLISH } from "../languages/en.js";
 import { LANGUAGES, direction, language, onLanguage, text, use } from "../words/text.js";
 import { change, onSettings, settings } from "./settings.js";
 
-// Attributes with words for people and screen readers
-const ATTRIBUTES = ["aria-label", "title", "placeholder", "alt"];
 // Milliseconds until the words count as missing, and after which they are fetched again at the start
 const PATIENCE = 20_000;
 const AGAIN = [2000, 10_000, 60_000];
 
-/** A word of index.html: how to read and set it, and its English. @typedef {{get: () => string, set: (words: string) => void, english: string}} Word */
+/**
+ * The words that an element shows, by its `data-text`, which has an id for its text and `attribute:id` for each attribute.
+ * @typedef {{id: string, node: Text|Attr}} Word
+ */
 
-/** Those of the page, and of the parts that were added to it. @type {Word[]} */
-const words = [];
-/** The translation of each English sentence that was shown last. @type {Map<string, string>} */
+/** The words of each id that the elements showed last. @type {Map<string, string>} */
 const last = new Map();
 
-/** Show the words of elements that are added to the page, from now on. @param {DocumentFragment} added in English */
+/** Show the words of elements that are added to the page. @param {DocumentFragment} added in English */
 export function translate(added) {
-  const first = words.length;
-  collect(added, false);
-  for (const { set, english } of words.slice(first)) {
-    set(text(english));
-    last.set(english, text(english));
+  for (const { id, node } of wordsIn(added)) {
+    put(node, text(id));
+    last.set(id, text(id));
   }
 }
 
@@ -42,7 +40,6 @@ export class Language {
   constructor({ onChosen, onMissing }) {
     this.#onChosen = onChosen;
     this.#onMissing = onMissing;
-    collect(document.body, false);
     onSettings(({ language }, before) => {
       if (language === before.language || language === this.#wish) return;
       if (this.#select) this.#select.value = language;
@@ -65,7 +62,7 @@ export class Language {
       option.lang = code;
       return option;
     });
-    select.append(new Option(text("The browser's language"), ""), ...names);
+    select.append(new Option(text("page.browser_language"), ""), ...names);
     select.value = settings().language;
     select.addEventListener("change", () => void this.#choose(select.value));
   }
@@ -93,7 +90,7 @@ export class Language {
     if (!words) {
       this.#wish = settings().language;
       if (this.#select) this.#select.value = this.#wish;
-      return this.#onMissing(text("The words of this language did not arrive. Try again."));
+      return this.#onMissing(text("page.missing_words"));
     }
     change({ language: wish });
     this.#onChosen(wish);
@@ -104,57 +101,36 @@ export class Language {
     const root = document.documentElement;
     root.lang = language();
     root.dir = direction();
-    if (this.#select) this.#select.options[0].text = text("The browser's language");
-    const all = [...words, ...clones()];
-    for (const { get, set, english } of all) {
+    if (this.#select) this.#select.options[0].text = text("page.browser_language");
+    const shown = [...wordsIn(document)];
+    for (const { id, node } of shown) {
       // Otherwise the page has put other words there since.
-      if (get() === (last.get(english) ?? english)) set(text(english));
+      if (plain(node.nodeValue) === plain(last.get(id) ?? ENGLISH[id])) put(node, text(id));
     }
-    for (const { english } of all) last.set(english, text(english));
+    for (const { id } of shown) last.set(id, text(id));
   }
 }
 
-/** @param {Node} root @param {boolean} template its elements will be cloned */
-function collect(root, template) {
-  for (const node of root.childNodes) {
-    if (node instanceof Text && /\p{L}/u.test(node.data)) {
-      const word = written(node);
-      words.push(word);
-      if (template) node.parentElement?.setAttribute("data-en-text", word.english);
+/** @param {Document|DocumentFragment} root with its templates @returns {Generator<Word>} */
+function* wordsIn(root) {
+  for (const element of root.querySelectorAll("[data-text]")) {
+    for (const entry of element.getAttribute("data-text")?.split(" ") ?? []) {
+      const [id, attribute] = entry.split(":").reverse();
+      const node = attribute ? element.getAttributeNode(attribute) : [...element.childNodes].find((one) => one instanceof Text && one.data.trim());
+      if (node) yield { id, node: /** @type {Text|Attr} */ (node) };
     }
-    // An element with a language of its own keeps it.
-    if (!(node instanceof Element) || node.getAttribute("translate") === "no" || node.hasAttribute("lang")) continue;
-    for (const name of ATTRIBUTES) {
-      const english = node.getAttribute(name) ?? "";
-      if (!/\p{L}/u.test(english)) continue;
-      words.push(attribute(node, name, english));
-      if (template) node.setAttribute(`data-en-${name}`, english);
-    }
-    collect(node instanceof HTMLTemplateElement ? node.content : node, template || node instanceof HTMLTemplateElement);
   }
+  for (const template of root.querySelectorAll("template")) yield* wordsIn(template.content);
 }
 
-/** @param {Text} node @param {string} [english] @returns {Word} */
-function written(node, english) {
-  const get = () => node.data.trim().replace(/\s+/g, " ");
-  return { get, set: (words) => void (node.data = node.data.replace(/^(\s*).*?(\s*)$/s, (_, before, after) => before + words + after)), english: english ?? get() };
+/** Words with one space between them, and none around them. @param {unknown} words */
+function plain(words) {
+  return String(words).trim().replace(/\s+/g, " ");
 }
 
-/** @param {Element} element @param {string} name @param {string} english @returns {Word} */
-function attribute(element, name, english) {
-  return { get: () => element.getAttribute(name) ?? "", set: (words) => element.setAttribute(name, words), english };
-}
-
-/** The words of elements that were cloned from templates. @returns {Word[]} */
-function clones() {
-  const attributes = ATTRIBUTES.flatMap((name) =>
-    [...document.querySelectorAll(`[data-en-${name}]`)].map((one) => attribute(one, name, one.getAttribute(`data-en-${name}`) ?? "")),
-  );
-  const texts = [...document.querySelectorAll("[data-en-text]")].flatMap((one) => {
-    const node = [...one.childNodes].find((child) => child instanceof Text);
-    return node instanceof Text ? [written(node, one.getAttribute("data-en-text") ?? "")] : [];
-  });
-  return [...attributes, ...texts];
+/** @param {Text|Attr} node keeps the spaces around its words @param {string} words */
+function put(node, words) {
+  node.nodeValue = (node.nodeValue ?? "").replace(/^(\s*).*?(\s*)$/s, (_, before, after) => before + words + after);
 }
 
 /** The language to show. @param {string} wish "": the browser's @returns {string} a key of `LANGUAGES` */

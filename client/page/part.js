@@ -113,7 +113,7 @@ export class MissingDialog {
     });
   }
 
-  /** @param {string} missed that it did not arrive, marked with `key` @param {() => void} again */
+  /** @param {string} missed id of the words that it did not arrive @param {() => void} again */
   open(missed, again) {
     this.#again = again;
     say(byId("missing-title", HTMLElement), text(missed));

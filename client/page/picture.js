@@ -1,10 +1,10 @@
-import { key, text } from "../words/text.js";
+import { text } from "../words/text.js";
 
 // Where a box is, by rows from the top, each from the left
 const DIRECTIONS = [
-  [key("left, upper third"), key("middle, upper third"), key("right, upper third")],
-  [key("left, halfway up"), key("in the middle"), key("right, halfway up")],
-  [key("left, lower third"), key("middle, lower third"), key("right, lower third")],
+  ["page.top_left", "page.top_middle", "page.top_right"],
+  ["page.left", "page.middle", "page.right"],
+  ["page.bottom_left", "page.bottom_middle", "page.bottom_right"],
 ];
 // Half a side of the box around a point, as a part of the frame's shorter side
 const POINT = 0.05;
@@ -76,7 +76,7 @@ export function partsOf(boxes, { source_width: width, source_height: height }) {
     if (x1 === undefined || !(width > 0 && height > 0)) return [];
     /** @type {Edges} */
     const parts = [within(x1 / width), within(y1 / height), within(x2 / width), within(y2 / height)];
-    return [{ box: parts, label: label || text("Found"), unsure: sure < UNSURE }];
+    return [{ box: parts, label: label || text("page.found"), unsure: sure < UNSURE }];
   });
 }
 
@@ -87,7 +87,7 @@ export function partsOf(boxes, { source_width: width, source_height: height }) {
 export function places(boxes, frame) {
   return partsOf(boxes, frame).map(({ box, label, unsure }) => {
     const name = `${label[0].toUpperCase()}${label.slice(1)}`;
-    return text("{thing}: {place}.", { thing: unsure ? text("{thing}, not sure", { thing: name }) : name, place: direction(box) });
+    return text("page.thing_place", { thing: unsure ? text("page.unsure", { thing: name }) : name, place: direction(box) });
   });
 }
 

@@ -1,18 +1,18 @@
-import { key, number, text } from "../words/text.js";
+import { number, text } from "../words/text.js";
 
 /** @typedef {"now"|"detail"|"past"|"where"|"read"} Route where a question looks */
 
 /** @type {[Route, string][]} the ways to look, by the words on their buttons */
 const WAYS = [
-  ["now", key("Now")],
-  ["detail", key("In detail")],
-  ["past", key("Last minutes")],
-  ["where", key("Where")],
-  ["read", key("Read on")],
+  ["now", "page.way_now"],
+  ["detail", "page.way_detail"],
+  ["past", "page.way_past"],
+  ["where", "page.way_where"],
+  ["read", "page.way_read"],
 ];
 
 /** @type {Record<Route, string>} */
-const LOOKED = { now: key("now"), detail: key("detail"), past: key("past"), where: key("where"), read: key("read on") };
+const LOOKED = { now: "page.looked_now", detail: "page.looked_detail", past: "page.looked_past", where: "page.looked_where", read: "page.looked_read" };
 
 /** @param {boolean} past the server has pictures of the past @param {boolean} reads it reads on over several pictures */
 export function waysToLook(past, reads) {
@@ -25,28 +25,28 @@ export function waysToLook(past, reads) {
  * @param {{route?: Route, frames?: {captured_at: number}[], frame?: {captured_at: number}}} response
  */
 export function lookedAt({ route, frames, frame }) {
-  if (route === "past" && frame && frames?.length) return text("last\u00a0{time}", { time: span(frame.captured_at - frames[0].captured_at) });
+  if (route === "past" && frame && frames?.length) return text("page.last_time", { time: span(frame.captured_at - frames[0].captured_at) });
   return route ? text(LOOKED[route]) : "";
 }
 
 /** @param {number} ms @returns {string} such as "42 s ago" */
 export function ago(ms) {
-  return text("{time} ago", { time: span(ms) });
+  return text("page.ago", { time: span(ms) });
 }
 
 /** @param {number} ms */
 export function span(ms) {
   const seconds = Math.max(0, Math.round(ms / 1000));
   // No line may end between a number and its unit.
-  if (seconds < 100) return text("{number}\u00a0s", { number: number(seconds) });
-  return text("{number}\u00a0min", { number: number(Math.round(seconds / 60)) });
+  if (seconds < 100) return text("page.seconds", { number: number(seconds) });
+  return text("page.minutes", { number: number(Math.round(seconds / 60)) });
 }
 
 /** @param {number} ms */
 export function duration(ms) {
   // No line may end between a number and its unit.
-  if (ms < 10) return text("{number}\u00a0ms", { number: number(ms, 1) });
-  if (ms < 1000) return text("{number}\u00a0ms", { number: number(ms) });
-  if (ms < 60_000) return text("{number}\u00a0s", { number: number(ms / 1000, ms < 10_000 ? 2 : 1) });
-  return text("{number}\u00a0min", { number: number(ms / 60_000) });
+  if (ms < 10) return text("page.milliseconds", { number: number(ms, 1) });
+  if (ms < 1000) return text("page.milliseconds", { number: number(ms) });
+  if (ms < 60_000) return text("page.seconds", { number: number(ms / 1000, ms < 10_000 ? 2 : 1) });
+  return text("page.minutes", { number: number(ms / 60_000) });
 }

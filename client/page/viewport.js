@@ -79,6 +79,6 @@ export class Sheet {
   grow(tall) {
     this.#app.classList.toggle("tall", tall);
     this.handle.setAttribute("aria-expanded", String(tall));
-    this.handle.setAttribute("aria-label", tall ? text("Show less of the chat") : text("Show more of the chat"));
+    this.handle.setAttribute("aria-label", tall ? text("page.chat_less") : text("page.chat_more"));
   }
 }

@@ -1,5 +1,5 @@
 import { fromServer } from "../words/problems.js";
-import { key, text } from "../words/text.js";
+import { text } from "../words/text.js";
 
 /** @typedef {import("../live/facts.js").Facts} Facts */
 /** @typedef {"off"|"busy"|"ok"|"warn"|"bad"} Tone */
@@ -22,14 +22,14 @@ import { key, text } from "../words/text.js";
  */
 
 /** @returns {{tone: Tone, label: string}} */
-export const live = () => ({ tone: "ok", label: text("Live") });
+export const live = () => ({ tone: "ok", label: text("page.live") });
 
 /** @type {Record<string, string>} */
-const ENGINES = { builtin: key("Built-in engine"), vllm: "vLLM", local: key("Local model") };
+const ENGINES = { builtin: "page.builtin", vllm: "vLLM", local: "page.local_model" };
 
 /** A camera's name; one that nobody gave, such as "Camera 1", is in the page's language. @param {string} [id] @param {string} [name] */
 export function cameraName(id, name = "") {
-  return name === `Camera ${id}` ? text("Camera {number}", { number: Number(id) }) : name;
+  return name === `Camera ${id}` ? text("page.camera_number", { number: Number(id) }) : name;
 }
 
 /** @param {string} engine */
@@ -37,35 +37,54 @@ export function engineName(engine) {
   return Object.hasOwn(ENGINES, engine) ? text(ENGINES[engine]) : engine;
 }
 
+/** The states of engine and camera, as the server names them. @type {Record<string, string>} */
+const STATES = {
+  ready: "page.state_ready",
+  loading: "page.state_loading",
+  unreachable: "page.state_unreachable",
+  busy: "page.state_busy",
+  misconfigured: "page.state_misconfigured",
+  starting: "page.state_starting",
+  live: "page.state_live",
+  stalled: "page.state_stalled",
+  frozen: "page.state_frozen",
+  ended: "page.state_ended",
+};
+
+/** @param {string} state */
+export function stateWord(state) {
+  return text(STATES[state] ?? state);
+}
+
 /** @type {Record<string, Omit<Card, "tone">>} */
 const NO_CAMERA = {
   refused: {
-    title: key("The camera is not allowed"),
-    text: key("The browser does not let this page use the camera. Press the icon left of the address, set Camera to Allow, then press Start Camera again."),
+    title: "page.camera_denied",
+    text: "page.camera_denied_text",
   },
   dismissed: {
-    title: key("The camera was not allowed yet"),
-    text: key("The browser's prompt was closed. Press Start Camera and choose Allow."),
+    title: "page.camera_dismissed",
+    text: "page.camera_dismissed_text",
   },
   missing: {
-    title: key("No camera was found"),
-    text: key("Plug one in or switch it on, check that the system lets the browser use it, then press Start Camera."),
+    title: "page.camera_missing",
+    text: "page.camera_missing_text",
   },
   busy: {
-    title: key("The camera is in use"),
-    text: key("Another program or tab holds it. Close that one, then press Start Camera."),
+    title: "page.camera_in_use",
+    text: "page.camera_in_use_text",
   },
   failed: {
-    title: key("The camera did not start"),
-    text: key("Plug it in again or reload the page, then press Start Camera."),
+    title: "page.camera_failed",
+    text: "page.camera_failed_text",
   },
   lost: {
-    title: key("The camera was disconnected"),
-    text: key("It was unplugged, or its permission was withdrawn. Plug it in again, and it continues by itself; or press Start Camera."),
+    title: "page.camera_unplugged",
+    text: "page.camera_unplugged_text",
   },
   insecure: {
-    title: key("This address is not secure"),
-    text: key("Browsers give the camera only to https:// pages and to localhost. On the computer where the server runs, start it with\nbash scripts/run.sh --https\nand scan the code that it shows."),
+    title: "page.insecure",
+    text: "page.insecure_text",
   },
 };
 
@@ -74,30 +93,30 @@ export function noCamera(camera) {
   return NO_CAMERA[camera] ? said(NO_CAMERA[camera]) : null;
 }
 
-/** @template {Omit<Card, "tone">} T @param {T} words marked with `key` @returns {T} */
+/** @template {Omit<Card, "tone">} T @param {T} words by their ids @returns {T} */
 const said = (words) => ({ ...words, title: text(words.title), text: text(words.text) });
 
 /** @type {Record<number, Omit<Card, "tone">>} */
 const ENDED = {
   4401: {
-    title: key("Access refused"),
-    text: key("The server does not accept this page's token. Press Start Camera to request another one."),
+    title: "page.access_refused",
+    text: "page.access_refused_text",
   },
   4403: {
-    title: key("This address is not allowed"),
-    text: key("The server does not accept pages from this address. Ask whoever runs it for the right address."),
+    title: "page.address_refused",
+    text: "page.address_refused_text",
   },
   4408: {
-    title: key("Ended after a long silence"),
-    text: key("No question came for a while, so the camera was released. Press Start Camera to continue."),
+    title: "page.silence_ended",
+    text: "page.silence_ended_text",
   },
   4409: {
-    title: key("Opened in another window"),
-    text: key("This session continues in another window. Press Start Camera to use it here."),
+    title: "page.other_window",
+    text: "page.other_window_text",
   },
   4410: {
-    title: key("Ended by whoever runs this server"),
-    text: key("The camera was released. Press Start Camera to ask for access again."),
+    title: "page.operator_ended",
+    text: "page.operator_ended_text",
   },
 };
 
@@ -113,16 +132,16 @@ export function card(facts) {
     if (farAway(facts)) return null;
     return {
       tone: "busy",
-      title: text("Waiting for the other camera"),
-      text: text("Give it the address and the token. This page starts by itself as soon as it sends."),
+      title: text("page.waiting_other"),
+      text: text("page.waiting_other_text"),
       busy: true,
     };
   }
   if (facts.camera === "asking") {
-    return { tone: "busy", title: text("Opening the camera…"), text: text("If the browser asks, choose Allow."), busy: true };
+    return { tone: "busy", title: text("page.opening_camera"), text: text("page.choose_allow"), busy: true };
   }
   if (facts.camera === "resting") {
-    return { tone: "busy", title: text("The camera rests"), text: text("It comes back when this page is shown."), busy: true };
+    return { tone: "busy", title: text("page.camera_rests"), text: text("page.camera_rests_text"), busy: true };
   }
   if (facts.camera !== "off") return { tone: "bad", ...said(NO_CAMERA[facts.camera]) };
   const ended = ENDED[facts.closeCode];
@@ -130,23 +149,23 @@ export function card(facts) {
   if (facts.pairingError) {
     return {
       tone: "warn",
-      title: text("This code did not work"),
-      text: text("{problem} Or press Start Camera and type the access code.", { problem: facts.pairingError.message }),
+      title: text("page.pairing_failed"),
+      text: text("page.or_type_code", { problem: facts.pairingError.message }),
     };
   }
   const error = facts.socketError ?? facts.linkError;
   if (error?.code === "cancelled") {
     return {
       tone: "warn",
-      title: text("An access code is needed"),
-      text: text("Ask whoever runs this server for it, then press Start Camera."),
+      title: text("page.code_needed"),
+      text: text("page.code_needed_text"),
     };
   }
-  if (error) return { tone: "bad", title: text("It did not work"), text: text("{problem} Then press Start Camera.", { problem: error.message }) };
+  if (error) return { tone: "bad", title: text("page.did_not_work"), text: text("page.then_start", { problem: error.message }) };
   return {
     tone: "off",
-    title: text("Point, ask, and know."),
-    text: text("Show something to the camera and ask about it. Only the live picture is looked at. The last minutes stay in memory until you stop; nothing is stored."),
+    title: text("page.welcome"),
+    text: text("page.welcome_text"),
   };
 }
 
@@ -158,25 +177,25 @@ function seenMeanwhile({ link, status }) {
 /** @param {Facts} facts @returns {{tone: Tone, label: string}} the state of everything, in a word or two */
 export function summary(facts) {
   const { active, camera, socket, link, status, muted, ready } = facts;
-  if (camera === "asking") return { tone: "busy", label: text("Opening the camera") };
-  if (camera === "resting") return { tone: "busy", label: text("Camera resting") };
-  if (!active) return { tone: camera === "off" ? "off" : "bad", label: text("Camera is off") };
-  if (facts.untrusted) return { tone: "bad", label: text("Not trusted yet") };
+  if (camera === "asking") return { tone: "busy", label: text("page.opening_camera") };
+  if (camera === "resting") return { tone: "busy", label: text("page.camera_resting") };
+  if (!active) return { tone: camera === "off" ? "off" : "bad", label: text("page.camera_off") };
+  if (facts.untrusted) return { tone: "bad", label: text("page.not_trusted") };
   const elsewhere = camera === "elsewhere";
   const linked = elsewhere || link === "connected" || seenMeanwhile(facts);
   if (facts.cut || socket === "waiting" || ((link === "waiting" || link === "interrupted") && !linked)) {
-    return { tone: "bad", label: text("Connection lost") };
+    return { tone: "bad", label: text("page.connection_lost") };
   }
-  if (link === "ended") return { tone: "bad", label: text("Camera refused") };
-  if (socket !== "open" || !linked || !ready) return { tone: "busy", label: text("Connecting") };
-  if (facts.held) return { tone: "warn", label: text("Picture held") };
-  if (muted) return { tone: "warn", label: text("Camera paused") };
-  if (status?.camera === "stalled") return { tone: "warn", label: text("Picture stalled") };
-  if (status?.camera === "frozen") return { tone: "warn", label: text("Picture frozen") };
-  if (elsewhere && status?.camera !== "live") return { tone: "busy", label: text("Waiting for the camera") };
+  if (link === "ended") return { tone: "bad", label: text("page.camera_refused") };
+  if (socket !== "open" || !linked || !ready) return { tone: "busy", label: text("page.connecting") };
+  if (facts.held) return { tone: "warn", label: text("page.picture_held") };
+  if (muted) return { tone: "warn", label: text("page.camera_paused") };
+  if (status?.camera === "stalled") return { tone: "warn", label: text("page.picture_stalled") };
+  if (status?.camera === "frozen") return { tone: "warn", label: text("page.picture_frozen") };
+  if (elsewhere && status?.camera !== "live") return { tone: "busy", label: text("page.waiting_camera") };
   // Connected is not live: the server has no picture yet.
-  if (status?.camera !== "live") return { tone: "busy", label: text("Connecting") };
-  if (facts.disclose || (engineState(facts) !== "ready" && engineState(facts) !== "busy")) return { tone: "warn", label: text("Live, no answers") };
+  if (status?.camera !== "live") return { tone: "busy", label: text("page.connecting") };
+  if (facts.disclose || (engineState(facts) !== "ready" && engineState(facts) !== "busy")) return { tone: "warn", label: text("page.no_answers") };
   return live();
 }
 
@@ -188,84 +207,84 @@ export function notice(facts) {
   if (facts.untrusted) {
     return {
       tone: "bad",
-      title: text("This device does not trust the server yet"),
-      text: text("Answers cannot arrive until it does."),
-      action: { label: text("What to do") },
+      title: text("page.untrusted"),
+      text: text("page.untrusted_text"),
+      action: { label: text("page.what_to_do") },
     };
   }
   if (facts.cut) return lost(facts);
   if (socket === "open" && !linked && facts.linkError?.status === 0 && (link === "waiting" || link === "connecting")) {
     return {
       tone: "bad",
-      title: text("The picture does not get through"),
-      text: text("{problem} The page tries again by itself.", { problem: facts.linkError.message }),
-      action: { label: text("Try now") },
+      title: text("page.no_way"),
+      text: text("page.tries_again", { problem: facts.linkError.message }),
+      action: { label: text("page.try_now") },
     };
   }
   if (socket === "waiting" || (link === "waiting" && !linked)) return lost(facts);
   if (link === "ended") {
     return {
       tone: "bad",
-      title: text("The server does not accept this camera"),
+      title: text("page.camera_unaccepted"),
       text: facts.linkError?.message ?? "",
-      action: { label: text("Try again") },
+      action: { label: text("page.try_again") },
     };
   }
   if (link === "interrupted" && !linked) {
-    return { tone: "bad", title: text("Connection interrupted"), text: text("Your picture does not arrive. The page tries again in a moment.") };
+    return { tone: "bad", title: text("page.interrupted"), text: text("page.interrupted_text") };
   }
   if (muted) {
-    return { tone: "warn", title: text("The camera is paused"), text: text("The system took it, perhaps for a call. It comes back by itself.") };
+    return { tone: "warn", title: text("page.camera_taken"), text: text("page.camera_taken_text") };
   }
   if (linked && status?.camera === "stalled") {
-    return { tone: "warn", title: text("No new picture arrives"), text: text("The network may be too slow. Wait a moment or come closer to the Wi-Fi.") };
+    return { tone: "warn", title: text("page.no_new_picture"), text: text("page.no_new_picture_text") };
   }
   if (linked && status?.camera === "frozen") {
-    return { tone: "warn", title: text("The picture stands still"), text: text("The camera sends the same moment again and again. Stop it and start it again.") };
+    return { tone: "warn", title: text("page.picture_still"), text: text("problem.camera_frozen") };
   }
   if (facts.disclose) {
     return {
       tone: "warn",
-      title: text("Another machine would get your pictures"),
-      text: text("The engine was changed to one on {host}. Nothing is asked until you agree.", { host: facts.disclose }),
-      action: { label: text("Review") },
+      title: text("page.other_machine"),
+      text: text("page.disclosure_text", { host: facts.disclose }),
+      action: { label: text("page.review") },
     };
   }
   const engine = engineNotice(facts);
   if (engine) return engine;
   // Hints are about the live picture, so they do not apply to a held one.
   if (facts.held) {
-    return { tone: "warn", title: text("Picture held"), text: text("Your next questions are about this moment. Press Hold to release it.") };
+    return { tone: "warn", title: text("page.picture_held"), text: text("page.held_text") };
   }
-  if (status?.black) return { tone: "warn", title: text("The picture is black"), text: text("Uncover the camera, or switch on a light.") };
-  if (status?.dark) return { tone: "warn", title: text("It is dark"), text: text("Switch on a light, or the torch.") };
-  if (status?.blurred) return { tone: "warn", title: text("The picture is blurred"), text: text("Hold still, or move back a little.") };
+  if (status?.black) return { tone: "warn", title: text("page.black"), text: text("page.black_text") };
+  if (status?.dark) return { tone: "warn", title: text("page.dark"), text: text("page.dark_text") };
+  if (status?.blurred) return { tone: "warn", title: text("page.blurred"), text: text("page.blurred_text") };
   return null;
 }
 
 /** @param {Facts} facts @returns {Notice} */
 function lost(facts) {
-  const action = { label: text("Try now") };
+  const action = { label: text("page.try_now") };
   if (facts.closeCode === 1013) {
-    return { tone: "warn", title: text("The server restarts"), text: text("This page comes back by itself."), action };
+    return { tone: "warn", title: text("page.restarts"), text: text("page.restarts_text"), action };
   }
   if (facts.closeCode === 4429) {
-    return { tone: "warn", title: text("Too many connections"), text: text("The server asks for a pause. The page tries again in half a minute."), action };
+    return { tone: "warn", title: text("page.too_many_connections"), text: text("page.too_many_connections_text"), action };
   }
   if (facts.gone) {
     return {
       tone: "bad",
-      title: text("The server has stopped"),
-      text: text("It has not come back. This page keeps trying; ask whoever runs the server."),
+      title: text("page.server_stopped"),
+      text: text("page.server_stopped_text"),
       action,
     };
   }
   const error = facts.socketError ?? facts.linkError;
   if (error && error.status > 0) {
-    return { tone: "bad", title: text("The server is not ready"), text: text("{problem} The page tries again by itself.", { problem: error.message }), action };
+    return { tone: "bad", title: text("page.server_not_ready"), text: text("page.tries_again", { problem: error.message }), action };
   }
-  if (!navigator.onLine) return { tone: "bad", title: text("Connection lost"), text: text("This device is offline. Your words are kept."), action };
-  return { tone: "bad", title: text("Connection lost"), text: text("Your words are kept. The page tries again by itself."), action };
+  if (!navigator.onLine) return { tone: "bad", title: text("page.connection_lost"), text: text("page.offline_text"), action };
+  return { tone: "bad", title: text("page.connection_lost"), text: text("page.connection_lost_text"), action };
 }
 
 /** @param {Facts} facts */
@@ -279,11 +298,11 @@ function engineNotice(facts) {
   const detail = facts.status?.engine_detail || facts.ready?.engine_detail || "";
   switch (state) {
     case "loading":
-      return { tone: "warn", title: text("The model is loading"), text: fromServer(detail, text("Answers begin as soon as it is ready.")) };
+      return { tone: "warn", title: text("page.engine_loading"), text: fromServer(detail, text("page.engine_loading_text")) };
     case "unreachable":
-      return { tone: "bad", title: text("The engine cannot be reached"), text: fromServer(detail, text("Whoever runs this server can start it again.")) };
+      return { tone: "bad", title: text("page.engine_unreachable"), text: fromServer(detail, text("page.engine_unreachable_text")) };
     case "misconfigured":
-      return { tone: "bad", title: text("The engine is misconfigured"), text: fromServer(detail, text("Whoever runs this server finds the reason in its log.")) };
+      return { tone: "bad", title: text("page.engine_misconfigured"), text: fromServer(detail, text("page.engine_misconfigured_text")) };
     default:
       return null;
   }
@@ -295,13 +314,13 @@ function engineNotice(facts) {
  */
 export function remarks(response) {
   const found = [];
-  if (response.frame?.dark) found.push(text("The picture was dark. Switch on a light, or the torch."));
-  if (response.frame?.blurred) found.push(text("The picture was blurred. Hold still, or move back a little."));
-  if (/^(empty|too_long|undecodable|refused)$/.test(response.sound ?? "")) found.push(text("The sound could not be used; only the words were asked."));
-  if (response.speech === "refused") found.push(text("The model did not speak this answer itself; the voice does."));
-  if (response.finish_reason === "length") found.push(text("Cut off at the length limit."));
-  if (response.finish_reason === "content_filter") found.push(text("The model server's filter cut this answer."));
-  if (response.finish_reason === "cancelled") found.push(text("Cancelled."));
-  if (response.finish_reason === "replaced") found.push(text("Replaced by a newer question."));
+  if (response.frame?.dark) found.push(text("page.was_dark"));
+  if (response.frame?.blurred) found.push(text("page.was_blurred"));
+  if (/^(empty|too_long|undecodable|refused)$/.test(response.sound ?? "")) found.push(text("page.sound_unused"));
+  if (response.speech === "refused") found.push(text("page.voice_instead"));
+  if (response.finish_reason === "length") found.push(text("page.cut_off"));
+  if (response.finish_reason === "content_filter") found.push(text("page.filtered"));
+  if (response.finish_reason === "cancelled") found.push(text("page.cancelled"));
+  if (response.finish_reason === "replaced") found.push(text("page.replaced"));
   return found.join(" ");
 }

@@ -113,12 +113,12 @@ function make(look) {
   const fill = (/** @type {ProgramLook} */ now) => {
     element.dataset.state = now.state;
     element.setAttribute("aria-label", whoAsked(now));
-    say(badge, text("Another program"));
+    say(badge, text("programs.another"));
     say(question, asked(now));
     say(answer, answerOf(now));
     answer.classList.toggle("problem", now.state === "failed");
     show(answer, answer.textContent !== "");
-    say(all, text("Show all"));
+    say(all, text("page.show_all"));
     // Once: who has unfolded it wants to read it.
     if (!long && `${question.textContent}${answer.textContent}`.length > LONG) {
       long = true;
@@ -128,8 +128,8 @@ function make(look) {
     // Only data URLs as in the protocol: the page loads no picture from an address.
     const picture = now.image?.startsWith("data:image/jpeg;base64,") ? now.image : "";
     if (picture && image.getAttribute("src") !== picture) image.src = picture;
-    image.alt = text("The picture that {name} got", { name: now.name });
-    frame.title = text("Show it larger");
+    image.alt = text("programs.picture_got", { name: now.name });
+    frame.title = text("page.enlarge");
     show(frame, picture !== "");
   };
   fill(look);

@@ -139,7 +139,7 @@ export class ProgramsPanel {
   /** Say who has access now, and who has it no more. @param {ProgramInfo[]} now */
   #tell(now) {
     const lacks = (/** @type {ProgramInfo[]} */ some, /** @type {ProgramInfo} */ { id }) => !some.some((one) => one.id === id);
-    const came = now.filter((one) => lacks(this.#programs, one)).map(({ name }) => text("{name} may look through your camera now.", { name }));
+    const came = now.filter((one) => lacks(this.#programs, one)).map(({ name }) => text("programs.may_look_now", { name }));
     const gone = this.#programs.filter((one) => lacks(now, one));
     if (came.length + gone.length > 0) this.#announce([...came, over(gone)].join(" ").trim());
   }
@@ -176,7 +176,7 @@ export class ProgramsPanel {
     } catch (error) {
       const problem = error instanceof Error ? error.message : String(error);
       const lost = error instanceof ApiError && error.status === 0;
-      this.#dialog.say(lost ? text("{problem} Try again when the connection is back.", { problem }) : problem);
+      this.#dialog.say(lost ? text("programs.when_back", { problem }) : problem);
       return null;
     }
   }
@@ -189,7 +189,7 @@ function address(session, path = "") {
 
 /** @param {{name: string}[]} programs whose access is over */
 function over(programs) {
-  return programs.map(({ name }) => text("The access of {name} has ended.", { name })).join(" ");
+  return programs.map(({ name }) => text("programs.access_ended", { name })).join(" ");
 }
 
 /** The programs that had access in this tab before a reload, out of its history entry. @returns {Saved[]} */

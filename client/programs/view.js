@@ -42,7 +42,7 @@ export class ProgramsDialog {
     this.#form.addEventListener("submit", (event) => {
       event.preventDefault();
       const scopes = this.#scopes.filter((one) => one.checked).map((one) => one.value);
-      if (scopes.length === 0) return this.say(text("Choose what it may do."));
+      if (scopes.length === 0) return this.say(text("programs.choose"));
       hooks.give(this.#name.value.trim(), scopes, Number(byId("programs-time", HTMLSelectElement).value));
     });
     for (const id of ["programs-address", "programs-token"])
@@ -54,7 +54,7 @@ export class ProgramsDialog {
   open() {
     if (this.#dialog.open) return;
     this.say("");
-    this.#name.value ||= text("Assistant");
+    this.#name.value ||= text("programs.assistant");
     this.#dialog.showModal();
     byId("programs-title", HTMLElement).focus();
     this.#timer = setInterval(() => this.#again(), EVERY);
@@ -98,7 +98,7 @@ export class ProgramsDialog {
     for (const [at, program] of programs.entries()) {
       const row = this.#list.children[at];
       say(part(row, ".fine"), state(program, Date.now()));
-      part(row, ".end").setAttribute("aria-label", text("End the access of {name}", { name: program.name }));
+      part(row, ".end").setAttribute("aria-label", text("programs.end_access", { name: program.name }));
     }
     say(byId("programs-rate", HTMLElement), rate(perMinute));
     show(byId("programs-now", HTMLElement), programs.length > 0);
@@ -115,7 +115,7 @@ export class ProgramsDialog {
     const row = part(/** @type {DocumentFragment} */ (byId("programs-row-template", HTMLTemplateElement).content.cloneNode(true)), "li");
     say(part(row, ".name"), name);
     const end = part(row, ".end");
-    say(end, text("End"));
+    say(end, text("page.end"));
     end.addEventListener("click", () => this.#hooks.end(id));
     return row;
   }
@@ -140,9 +140,9 @@ export class ProgramsDialog {
     field.select();
     try {
       await navigator.clipboard.writeText(field.value);
-      this.say(text("Copied."));
+      this.say(text("page.copied"));
     } catch {
-      this.say(text("The browser did not allow copying. It is marked: press Ctrl+C."));
+      this.say(text("page.copy_marked"));
     }
   }
 }
@@ -164,7 +164,7 @@ export class ProgramsLight {
   /** @param {string[]} names of the programs @param {boolean} looking one looks now */
   render(names, looking) {
     show(this.#button, names.length > 0);
-    const label = names.length > 0 ? text("Other programs that may look: {names}", { names: list(names) }) : "";
+    const label = names.length > 0 ? text("programs.others_may_look", { names: list(names) }) : "";
     this.#button.setAttribute("aria-label", label);
     this.#button.title = label;
     this.#button.toggleAttribute("data-looking", looking);

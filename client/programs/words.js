@@ -2,7 +2,7 @@
 
 import { span } from "../page/routes.js";
 import { fromServer } from "../words/problems.js";
-import { clock, joined, key, plural, text } from "../words/text.js";
+import { clock, joined, plural, text } from "../words/text.js";
 
 /** @typedef {import("../live/programmessages.js").ProgramInfo} ProgramInfo */
 /** @typedef {import("../live/programmessages.js").ProgramLook} ProgramLook */
@@ -10,52 +10,46 @@ import { clock, joined, key, plural, text } from "../words/text.js";
 /** The answer to a new access. @typedef {{name: string, mcp: string, openai: string, token: string}} Made */
 
 /** @type {Record<string, string>} */
-const SCOPES = { look: key("looks"), watch: key("watches"), events: key("rings") };
+const SCOPES = { look: "programs.scope_look", watch: "programs.scope_watch", events: "programs.scope_events" };
 const HOUR = 3_600_000;
-
-/** Of the server, in the page's languages; the page meets them as errors. */
-export const REFUSALS = [
-  key("8 programs have access already, which is the most. End the access of one."),
-  key("Whoever runs this server lets no other program look through it."),
-];
 
 /** A program's rights, its last use, and the time that is left. @param {ProgramInfo} program @param {number} now ms since the epoch */
 export function state({ scopes, looks, last_used: used, expires_at: ends }, now) {
   // Its looks are counted where it has looked.
   const rights = scopes.filter((scope) => scope !== "look" || looks === 0).map((scope) => text(SCOPES[scope] ?? scope));
   const what = rights.length > 0 ? [joined(rights)] : [];
-  const did = used ? text("Last used at {time}", { time: clock(used) }) : text("Not used yet");
-  const count = looks > 0 ? [plural("{count} looks", "1 look", looks)] : [];
-  return [...what, ...count, did, text("{time} left", { time: left(ends - now) })].join(" · ");
+  const did = used ? text("programs.last_used", { time: clock(used) }) : text("programs.not_used");
+  const count = looks > 0 ? [plural("programs.looks", looks)] : [];
+  return [...what, ...count, did, text("programs.time_left", { time: left(ends - now) })].join(" · ");
 }
 
 /** How often each program may look. @param {number} perMinute */
 export function rate(perMinute) {
-  return plural("Each may look {count} times a minute at most.", "Each may look once a minute at most.", perMinute);
+  return plural("programs.rate", perMinute);
 }
 
 /** @param {number} ms */
 function left(ms) {
-  return ms < 2 * HOUR ? span(Math.max(0, ms)) : plural("{count} hours", "1 hour", Math.round(ms / HOUR));
+  return ms < 2 * HOUR ? span(Math.max(0, ms)) : plural("page.hours", Math.round(ms / HOUR));
 }
 
 /** A program's name and its question, for a screen reader and a file. @param {ProgramLook} look */
 export function whoAsked(look) {
-  return text("{name}, another program: {question}", { name: look.name, question: asked(look) });
+  return text("programs.asked", { name: look.name, question: asked(look) });
 }
 
 /** @param {ProgramLook} look */
 export function asked({ tool, question }) {
-  if (tool === "snapshot") return text("The picture of now, without a question");
-  if (tool === "find") return text("Where is this: {question}", { question });
-  return tool === "recall" ? text("About the last minutes: {question}", { question }) : question;
+  if (tool === "snapshot") return text("programs.snapshot");
+  if (tool === "find") return text("programs.find", { question });
+  return tool === "recall" ? text("programs.recall", { question }) : question;
 }
 
 /** The answer, or why there is none. @param {ProgramLook} look */
 export function answerOf(look) {
-  if (look.state === "looking") return text("Looking…");
+  if (look.state === "looking") return text("page.looking");
   if (look.state === "done") return look.text;
-  return look.text === "It was stopped." ? text("It was stopped.") : fromServer(look.text, text("It got no answer."));
+  return fromServer(look.text, text("programs.no_answer"));
 }
 
 /**
@@ -66,9 +60,9 @@ export const CLIENTS = {
   claude_code: { name: "Claude Code", where: () => file(".mcp.json"), config: (made) => json({ mcpServers: { camera: typed(made) } }) },
   claude_desktop: {
     name: "Claude Desktop",
-    where: () => `${file("claude_desktop_config.json")} ${text("It starts a bridge, which is in the folder of qwen-camera. If the server has its own certificate authority, add “--ca” and its file to the arguments.")}`,
+    where: () => `${file("claude_desktop_config.json")} ${text("programs.bridge")}`,
     config: ({ mcp, token }) =>
-      json({ mcpServers: { camera: { command: "python3", args: [`<${text("the folder of qwen-camera")}>/scripts/mcp_bridge.py`, mcp], env: { QWEN_CAMERA_TOKEN: token } } } }),
+      json({ mcpServers: { camera: { command: "python3", args: [`<${text("programs.folder")}>/scripts/mcp_bridge.py`, mcp], env: { QWEN_CAMERA_TOKEN: token } } } }),
   },
   cursor: { name: "Cursor", where: () => file("~/.cursor/mcp.json"), config: (made) => json({ mcpServers: { camera: remote(made) } }) },
   vscode: { name: "VS Code", where: () => file(".vscode/mcp.json"), config: (made) => json({ servers: { camera: typed(made) } }) },
@@ -78,7 +72,7 @@ export const CLIENTS = {
   zed: { name: "Zed", where: () => file("~/.config/zed/settings.json"), config: (made) => json({ context_servers: { camera: remote(made) } }) },
   openai: {
     name: "OpenAI API",
-    where: () => text("For scripts that use OpenAI's interface: the address and the key, as environment variables."),
+    where: () => text("programs.scripts"),
     config: ({ openai, token }) => `OPENAI_BASE_URL=${openai}\nOPENAI_API_KEY=${token}`,
   },
 };
@@ -95,7 +89,7 @@ function typed(made) {
 
 /** @param {string} name */
 function file(name) {
-  return text("Put this into the file {file}.", { file: name });
+  return text("programs.put_into", { file: name });
 }
 
 /** @param {object} value */

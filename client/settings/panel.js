@@ -23,7 +23,7 @@ export class SettingsPanel {
     byId("settings-close", HTMLButtonElement).addEventListener("click", () => this.#dialog.close());
     byId("settings-forget", HTMLButtonElement).addEventListener("click", () => {
       forgetSettings();
-      this.#said.textContent = text("The settings are as they were at first.");
+      this.#said.textContent = text("settings.forgotten");
     });
     for (const control of this.#controls) control.addEventListener("change", () => this.#take(control));
     for (const name of ["sensitivity", "silence"]) byId(`settings-${name}`, HTMLInputElement).addEventListener("input", () => this.#showRanges());
@@ -39,7 +39,7 @@ export class SettingsPanel {
     this.#offerVoices();
     const cameras = await this.#cameras();
     show(/** @type {HTMLElement} */ (this.#camera.closest("label")), cameras.length > 1);
-    this.#camera.replaceChildren(new Option(text("The browser's choice"), ""), ...cameras.map(({ id, name }) => new Option(name, id)));
+    this.#camera.replaceChildren(new Option(text("settings.browsers_choice"), ""), ...cameras.map(({ id, name }) => new Option(name, id)));
     this.#render();
   }
 
@@ -75,7 +75,7 @@ export class SettingsPanel {
     voices.sort((one, other) => Number(other.lang.startsWith(page)) - Number(one.lang.startsWith(page)) || one.lang.localeCompare(other.lang));
     for (const id of ["settings-voice", "settings-speed"]) show(/** @type {HTMLElement} */ (byId(id, HTMLElement).closest("label")), voices.length > 0);
     const option = (/** @type {SpeechSynthesisVoice} */ { name, lang, voiceURI }) => new Option(name.includes(lang) ? name : `${name} (${lang})`, voiceURI);
-    this.#voice.replaceChildren(new Option(text("The browser's choice"), ""), ...voices.map(option));
+    this.#voice.replaceChildren(new Option(text("settings.browsers_choice"), ""), ...voices.map(option));
     this.#render();
   }
 
@@ -83,7 +83,7 @@ export class SettingsPanel {
   #translate() {
     this.#said.textContent = "";
     const [first] = this.#camera.options;
-    if (first) first.text = text("The browser's choice");
+    if (first) first.text = text("settings.browsers_choice");
     this.#offerVoices();
   }
 
@@ -95,7 +95,7 @@ export class SettingsPanel {
       range.setAttribute("aria-valuetext", said);
     };
     tell("sensitivity", (value) => percent(2 ** value));
-    tell("silence", (value) => text("{number} seconds", { number: number(value / 1000, 1) }));
+    tell("silence", (value) => text("page.seconds_long", { number: number(value / 1000, 1) }));
   }
 }
 

@@ -9,7 +9,7 @@ import { text } from "../words/text.js";
 export function connectCamera(stage, camera, { exchange, announce }) {
   stage.switchCamera.addEventListener("click", exchange);
   stage.torch.addEventListener("click", () => {
-    camera.setTorch(!camera.torch).catch(() => announce(text("The torch cannot be switched.")));
+    camera.setTorch(!camera.torch).catch(() => announce(text("stage.torch_failed")));
   });
   stage.zoom.addEventListener("input", () => {
     stage.showZoom();

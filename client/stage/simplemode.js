@@ -1,10 +1,10 @@
 /** Simple mode: the built-in engine, which can do less, answers in place of a model. Uses no DOM. */
 
-import { key, text } from "../words/text.js";
+import { text } from "../words/text.js";
 
 /** @typedef {import("../live/facts.js").Facts} Facts */
 
-export const SIMPLE_MODE = key("Simple mode: text, codes, colours");
+export const SIMPLE_MODE = "stage.simple_mode";
 
 /** @param {Pick<Facts, "ready"|"status">} facts @returns {boolean} the built-in engine answers */
 export function inSimpleMode({ ready, status }) {
@@ -25,7 +25,7 @@ export class Stand {
     const before = this.#simple;
     this.#simple = engine === "builtin";
     if (before === null || before === this.#simple) return "";
-    if (this.#simple) return text("The model does not answer. {simple}. The page says when a model is back.", { simple: text(SIMPLE_MODE) });
-    return text("A model answers again: {model}.", { model });
+    if (this.#simple) return text("stage.model_silent", { simple: text(SIMPLE_MODE) });
+    return text("stage.model_back", { model });
   }
 }

@@ -1,7 +1,7 @@
 import { byId, say, show } from "../page/dom.js";
 import { shownPicture, toPicture } from "../page/picture.js";
 import { SIMPLE_MODE, inSimpleMode } from "./simplemode.js";
-import { ended, isolated, key, number, text } from "../words/text.js";
+import { ended, isolated, number, text } from "../words/text.js";
 import { card, farAway, live, notice, summary } from "../page/words.js";
 
 /** @typedef {import("../live/facts.js").Facts} Facts */
@@ -196,7 +196,7 @@ export class StageView {
     if (!facts.active) this.#liveAt = -Infinity;
     if (found.tone === "ok") this.#liveAt = now;
     const left = this.#liveAt + BLINK - now;
-    if (found.label !== text("Connecting") || left <= 0) return found;
+    if (found.label !== text("page.connecting") || left <= 0) return found;
     this.#blink = setTimeout(() => this.#latest && this.render(this.#latest), left);
     return live();
   }
@@ -229,8 +229,8 @@ export class StageView {
 
   /** @param {boolean} on the button reads a text on over several pictures, for somebody who sees little */
   renderRead(on) {
-    say(this.#read, on ? text("Read to me") : text("Read this"));
-    this.#read.dataset.question = on ? key("Read this to me") : key("Read this");
+    say(this.#read, on ? text("stage.read_to_me") : text("stage.read_this"));
+    this.#read.dataset.question = on ? "stage.read_this_to_me" : "stage.read_this";
   }
 
   /** @param {boolean} busy an answer is being made */
@@ -255,7 +255,7 @@ export class StageView {
     say(this.#cardText, shown.text);
     show(this.start, !shown.busy);
     show(this.other, !shown.busy || facts.camera === "elsewhere");
-    say(this.other, facts.camera === "elsewhere" ? text("Show the address") : text("Use another camera"));
+    say(this.other, facts.camera === "elsewhere" ? text("stage.show_address") : text("stage.use_another"));
     show(this.#cardCheck, shown.tone === "bad" || shown.tone === "warn");
   }
 

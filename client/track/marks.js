@@ -46,13 +46,13 @@ export class Marks {
     this.#hooks = hooks;
     this.#video = video;
     this.#stills = new StillMarks(far, {
-      onAsk: ({ label }, where) => hooks.onAsk(text("Tell me more about “{thing}”, {place}.", { thing: label, place: where })),
-      onGone: (label) => hooks.announce(text("{thing}: no longer in sight.", { thing: label })),
+      onAsk: ({ label }, where) => hooks.onAsk(text("track.tell_more", { thing: label, place: where })),
+      onGone: (label) => hooks.announce(text("track.gone", { thing: label })),
       onClear: () => this.clear(),
     });
     this.#readback = new Readback(video, (luma, width, height, at) => this.#picture(luma, width, height, at));
     this.#overlay = new Overlay(video, {
-      onAsk: ({ label }, where) => hooks.onAsk(text("Tell me more about “{thing}”, {place}.", { thing: label, place: where })),
+      onAsk: ({ label }, where) => hooks.onAsk(text("track.tell_more", { thing: label, place: where })),
       onClear: () => this.clear(),
     });
   }

@@ -103,13 +103,13 @@ export class Overlay {
     // Of a box that reaches beyond the picture, the label stays in it.
     const beyond = Math.max(0, EDGE - left, left + width + EDGE - clientWidth);
     button.style.setProperty("--beyond", `${beyond.toFixed(1)}px`);
-    const where = mark.state === "lost" ? text("out of sight") : direction(mark.box, shown.mirrored);
+    const where = mark.state === "lost" ? text("track.out_of_sight") : direction(mark.box, shown.mirrored);
     const old = ago(mark.age);
     const [name, age] = /** @type {HTMLElement} */ (button.firstElementChild).children;
     say(name, mark.unsure ? `${mark.label}?` : mark.label);
     say(age, old);
-    const thing = mark.unsure ? text("{thing}, not sure", { thing: mark.label }) : mark.label;
-    const description = text("{thing}: {place}, {ago}. Ask about it", { thing, place: where, ago: old });
+    const thing = mark.unsure ? text("page.unsure", { thing: mark.label }) : mark.label;
+    const description = text("track.ask_about", { thing, place: where, ago: old });
     if (button.getAttribute("aria-label") !== description) button.setAttribute("aria-label", description);
     return { left, top, width, height, side, beyond };
   }

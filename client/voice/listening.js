@@ -71,7 +71,7 @@ export class Listening {
     this.#earcons.prepare();
     if (!this.#on) return void this.#begin();
     this.off();
-    this.#announce(text("The microphone is off."));
+    this.#announce(text("voice.off"));
   }
 
   /** Close the microphone at once. */
@@ -120,10 +120,10 @@ export class Listening {
   /** @param {import("../live/voicemessages.js").HeardWords} heard */
   obey(heard) {
     this.#orders.obey(heard);
-    if (heard.lost === "replaced") this.#note(text("The question before was not understood in time, and the new one took its place. Ask it again."));
+    if (heard.lost === "replaced") this.#note(text("voice.question_lost"));
     if (heard.lost !== "unclear") return;
     this.#tell("unclear", UNCLEAR);
-    this.#announce(text("I did not catch that. Say it again."));
+    this.#announce(text("voice.unclear"));
     this.#render();
   }
 
@@ -136,7 +136,7 @@ export class Listening {
       await this.#visit.peer.setMicrophone(this.#microphone.track);
       if (!this.#on) return; // muted meanwhile
       this.#send();
-      this.#announce(text("The microphone is on."));
+      this.#announce(text("voice.on"));
     } catch (error) {
       this.#microphone.close();
       this.#on = false;

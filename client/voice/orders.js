@@ -1,23 +1,23 @@
 import { byId } from "../page/dom.js";
 import { change, settings } from "../page/settings.js";
-import { ended, key, text } from "../words/text.js";
+import { ended, text } from "../words/text.js";
 
 /** By order: a button's id, true when it is pressed afterwards, and what the page says. @type {Map<string, [string, boolean, string]>} */
 const PRESSES = new Map([
   ["describe", ["describe", true, ""]],
   ["stop", ["describe", false, ""]],
-  ["describe_off", ["describe", false, key("Descriptions are off.")]],
-  ["hold", ["hold", true, key("Picture held")]],
-  ["release", ["hold", false, key("The picture is live again.")]],
-  ["guide", ["guide", true, key("Hints are on.")]],
-  ["guide_off", ["guide", false, key("Hints are off.")]],
+  ["describe_off", ["describe", false, "voice.describe_off"]],
+  ["hold", ["hold", true, "page.picture_held"]],
+  ["release", ["hold", false, "voice.released"]],
+  ["guide", ["guide", true, "voice.hints_on"]],
+  ["guide_off", ["guide", false, "voice.hints_off"]],
 ]);
 
 /** The lengths of answers, the shortest first, and what the page says. @type {[import("../page/settings.js").Settings["verbosity"], string][]} */
 const LENGTHS = [
-  ["short", key("Answers are short now.")],
-  ["normal", key("Answers have their usual length now.")],
-  ["full", key("Answers are long now.")],
+  ["short", "voice.answers_short"],
+  ["normal", "voice.answers_normal"],
+  ["full", "voice.answers_long"],
 ];
 
 /** Carries out what somebody orders by voice: presses the page's buttons, and tells what that did. */
@@ -44,7 +44,7 @@ export class Orders {
     else if (order === "longer") this.#lengthen(1);
     else if (order === "camera_off") {
       byId("stop", HTMLButtonElement).click();
-      this.#page.tell(text("The camera is off."));
+      this.#page.tell(text("server.camera_off"));
     }
   }
 
@@ -53,7 +53,7 @@ export class Orders {
     const button = byId(id, HTMLButtonElement);
     const pressed = () => button.getAttribute("aria-pressed") === "true";
     if (pressed() !== wanted && !button.hidden) button.click();
-    if (pressed() !== wanted) this.#page.tell(text("That is not possible now."));
+    if (pressed() !== wanted) this.#page.tell(text("voice.impossible"));
     else if (done) this.#page.tell(ended(text(done)));
   }
 

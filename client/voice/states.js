@@ -70,7 +70,7 @@ export class SpokenStates {
       this.#earcons.play("thinking");
       this.#waits[0] = setTimeout(tick, TICK_EVERY);
     };
-    this.#waits = [setTimeout(tick, TICK_FIRST), setTimeout(() => this.#verbosity() !== "short" && this.#say(text("Thinking.")), SAY_AFTER)];
+    this.#waits = [setTimeout(tick, TICK_FIRST), setTimeout(() => this.#verbosity() !== "short" && this.#say(text("chat.thinking")), SAY_AFTER)];
   }
 
   #settled() {

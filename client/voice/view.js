@@ -59,7 +59,7 @@ export class ListeningView {
     show(this.#silence, !push);
     show(this.#pause, !push);
     this.#hold.setAttribute("aria-pressed", String(held));
-    say(this.#hold, held ? text("Release to ask") : text("Hold to talk"));
+    say(this.#hold, held ? text("voice.release") : text("voice.hold_to_talk"));
     this.#strip.dataset.state = state;
     this.#strip.toggleAttribute("data-heard", on && (!push || held));
     say(this.#words, stateWords(wish.mode, state, held, news));

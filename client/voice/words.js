@@ -1,27 +1,27 @@
-import { ended, key, number, text } from "../words/text.js";
+import { ended, number, text } from "../words/text.js";
 
 /** @typedef {import("../live/voicemessages.js").Listening["state"]} State */
 
 /** @type {Record<import("../live/camera.js").CameraTrouble, string>} */
 export const NO_MICROPHONE = {
-  insecure: key("Browsers give the microphone only to pages opened with https."),
+  insecure: "voice.insecure",
   refused:
-    key("The browser does not let this page use the microphone. Press the icon left of the address, set Microphone to Allow, then press Talk again."),
-  dismissed: key("The browser asked for the microphone and got no answer. Press Talk again and choose Allow."),
-  missing: key("No microphone was found. Connect one, then press Talk again."),
-  busy: key("Another program uses the microphone. Close it there, then press Talk again."),
-  failed: key("The microphone did not start. Press Talk again, or type your question."),
+    "voice.denied",
+  dismissed: "voice.dismissed",
+  missing: "voice.missing",
+  busy: "voice.busy",
+  failed: "voice.failed",
 };
 
-export const LOST = key("The microphone was disconnected.");
+export const LOST = "voice.lost";
 
 /** @type {Record<State, string>} */
 const HANDS_FREE = {
-  off: key("Connecting…"),
-  waiting: key("Listening. Ask your question."),
-  speech: key("Hearing you…"),
+  off: "page.connecting",
+  waiting: "voice.listening",
+  speech: "voice.hearing",
   silence: "…",
-  recognising: key("Understanding…"),
+  recognising: "voice.understanding",
 };
 
 /**
@@ -30,16 +30,16 @@ const HANDS_FREE = {
  * @returns {string}
  */
 export function stateWords(mode, state, held, news = "") {
-  if (held) return text("Hearing you…");
-  if (news === "slow" && state === "recognising") return text("Still listening to what you said…");
-  if (news === "unclear" && (state === "waiting" || mode === "push")) return text("I did not catch that. Say it again.");
+  if (held) return text("voice.hearing");
+  if (news === "slow" && state === "recognising") return text("voice.still_listening");
+  if (news === "unclear" && (state === "waiting" || mode === "push")) return text("voice.unclear");
   if (mode === "hands_free") return text(HANDS_FREE[state]);
-  return state === "recognising" ? text(HANDS_FREE.recognising) : text("Muted. Hold the button, or Space, while you talk.");
+  return state === "recognising" ? text(HANDS_FREE.recognising) : text("voice.muted");
 }
 
 /** @param {number} milliseconds */
 export function pauseWords(milliseconds) {
-  return text("{number} seconds", { number: number(milliseconds / 1000, 1) });
+  return text("page.seconds_long", { number: number(milliseconds / 1000, 1) });
 }
 
 /**
@@ -51,7 +51,7 @@ export function pauseWords(milliseconds) {
  * @property {string} text
  */
 
-const BACK = { camera: key("The camera is back."), light: "", connection: key("The connection is back."), engine: key("Answers are back.") };
+const BACK = { camera: "voice.camera_back", light: "", connection: "voice.connection_back", engine: "voice.answers_back" };
 
 /** @param {Problem} problem @param {"short"|"normal"|"full"} verbosity @returns {string} "" for nothing to say */
 export function problemWords({ kind, tone, title, text }, verbosity) {
@@ -63,5 +63,5 @@ export function problemWords({ kind, tone, title, text }, verbosity) {
 /** @param {Problem} over @param {"short"|"normal"|"full"} verbosity */
 export function backWords({ kind, tone }, verbosity) {
   if (verbosity === "short" && tone !== "bad" && kind !== "camera") return "";
-  return kind === "light" && verbosity === "full" ? text("The picture is good again.") : text(BACK[kind]);
+  return kind === "light" && verbosity === "full" ? text("voice.picture_good") : text(BACK[kind]);
 }

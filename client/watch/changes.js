@@ -1,17 +1,17 @@
-import { ended, joined, key, onLanguage, percent, text } from "../words/text.js";
+import { ended, joined, onLanguage, percent, text } from "../words/text.js";
 
 /** @typedef {import("../live/descriptionmessages.js").SceneChange} SceneChange */
 
 /** @type {Record<string, string>} */
 const CHANGES = {
-  same: key("Nothing new"),
-  first: key("The first picture"),
-  view: key("Another view"),
-  scene: key("Another scene"),
-  object: key("Something changed"),
-  slight: key("A small change"),
-  color: key("A colour changed"),
-  print: key("Text changed"),
+  same: "watch.change_none",
+  first: "watch.change_first",
+  view: "watch.change_view",
+  scene: "watch.change_scene",
+  object: "watch.change_object",
+  slight: "watch.change_slight",
+  color: "watch.change_color",
+  print: "watch.change_print",
 };
 // Milliseconds without a movement of the slider before its value is sent
 const SETTLED = 250;
@@ -83,7 +83,7 @@ export class Changes {
     this.#part.setAttribute("y", String(top * 90));
     this.#part.setAttribute("width", String((right - left) * 160));
     this.#part.setAttribute("height", String((bottom - top) * 90));
-    this.#region.setAttribute("aria-label", change.region ? text("The part that changed") : text("Nothing changed"));
+    this.#region.setAttribute("aria-label", change.region ? text("watch.part_changed") : text("watch.nothing_changed"));
   }
 
   /** @param {number} sensitivity */
@@ -101,7 +101,7 @@ function must(found) {
 
 /** @param {SceneChange} change */
 function changeWords({ why, value, busy, asks }) {
-  const much = why === "first" ? "" : text("{share} of what counts", { share: percent(value) });
-  const found = joined([text(CHANGES[why] ?? key("A change")), much, asks ? text("asked") : ""].filter(Boolean));
-  return busy < 0.005 ? ended(found) : `${ended(found)} ${text("{share} of the picture always moves.", { share: percent(busy) })}`;
+  const much = why === "first" ? "" : text("watch.share_changed", { share: percent(value) });
+  const found = joined([text(CHANGES[why] ?? "watch.change_other"), much, asks ? text("watch.asked") : ""].filter(Boolean));
+  return busy < 0.005 ? ended(found) : `${ended(found)} ${text("watch.share_moves", { share: percent(busy) })}`;
 }

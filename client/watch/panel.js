@@ -3,6 +3,7 @@ import { Changes } from "./changes.js";
 import { WatchDesk } from "./desk.js";
 import { Receivers } from "./receivers.js";
 import { WatchView } from "./view.js";
+import { cannotWords } from "./words.js";
 import { ended, text } from "../words/text.js";
 
 /** @typedef {import("../live/messages.js").ServerMessage} ServerMessage */
@@ -76,7 +77,7 @@ export class WatchPanel {
   /** Say that a new watch has begun. @param {(text: string) => void} say */
   #begun(say) {
     for (const { condition, state } of this.#desk?.list ?? [])
-      if (this.#added.delete(condition) && state !== "cannot") say(text("Watching: “{condition}”", { condition }));
+      if (this.#added.delete(condition) && state !== "cannot") say(text("watch.watching_for", { condition }));
   }
 
   /** Say that watching stopped, and why, and that it goes on. @param {(text: string) => void} say */
@@ -87,8 +88,8 @@ export class WatchPanel {
       const trouble = on.find((one) => one.state === "cannot")?.reason ?? "";
       if (trouble === this.#trouble) return;
       this.#trouble = trouble;
-      if (trouble) say(`${text("Cannot watch now.")} ${text(trouble)}`);
-      else if (on.length > 0) say(text("Watching again."));
+      if (trouble) say(cannotWords(trouble));
+      else if (on.length > 0) say(text("watch.watching_again"));
     }, SETTLED);
   }
 

@@ -92,14 +92,14 @@ export class Receivers {
   #render() {
     const on = this.#on();
     const home = this.#home?.on ?? false;
-    say(this.#summary, text("Tell other programs"));
-    say(this.#about, text("Each ring of this session goes there, with its picture, until you end it."));
+    say(this.#summary, text("watch.tell_programs"));
+    say(this.#about, text("watch.tell_about"));
     show(this.element, this.#offers.length > 0 || this.#home !== null);
     show(this.light, on.length > 0 || home);
-    const words = on.length > 0 || home ? [text("Your rings go to {names}.", { names: list(home ? [...on, HOME] : on) })] : [];
-    if (home) words.push(text("Home Assistant may look, too."));
+    const words = on.length > 0 || home ? [text("watch.rings_go", { names: list(home ? [...on, HOME] : on) })] : [];
+    if (home) words.push(text("watch.home_looks"));
     if (words.length > 0) say(this.#words, words.join(" "));
-    say(this.#end, text("End"));
+    say(this.#end, text("page.end"));
     this.#rows.replaceChildren(...this.#offers.map((offer) => this.#row(offer, on)));
     show(this.#homeRow, this.#home !== null);
     show(this.#homeAbout, this.#home !== null);
@@ -108,7 +108,7 @@ export class Receivers {
     say(
       this.#homeAbout,
       text(
-        "Home Assistant also gets the words of your watches, which its broker keeps until you end it, and the description while it is on. It may look at any time while this page is open; each look shows here.",
+        "watch.home_about",
       ),
     );
   }

@@ -67,7 +67,7 @@ export class WatchView {
     this.#shown = [watches, waiting];
     const rows = [
       ...watches.map((one) => ({ ...one, text: stateOf(one) })),
-      ...waiting.map((one) => ({ ...one, text: text("Waiting for the camera and the connection."), state: "waiting" })),
+      ...waiting.map((one) => ({ ...one, text: text("page.waiting_connection"), state: "waiting" })),
     ];
     show(this.box, rows.length > 0);
     say(this.#summary, summary(watches, waiting.length));
@@ -95,13 +95,13 @@ export class WatchView {
     const words = make("div", "words");
     const state = make("p", "fine");
     words.append(make("p", "condition", condition), state);
-    const every = make("button", "every", text("Every time"));
+    const every = make("button", "every", text("watch.every_time"));
     every.type = "button";
-    every.title = text("Ring each time, not only once");
+    every.title = text("watch.every_time_hint");
     every.addEventListener("click", () => this.#hooks.onChange(id, { repeat: every.getAttribute("aria-pressed") !== "true" }));
-    const stop = make("button", "", text("Stop"));
+    const stop = make("button", "", text("page.stop"));
     stop.type = "button";
-    stop.setAttribute("aria-label", text("Stop watching: “{condition}”", { condition }));
+    stop.setAttribute("aria-label", text("watch.stop_watching", { condition }));
     stop.addEventListener("click", () => this.#hooks.onStop(id));
     const when = new When((change) => this.#hooks.onChange(id, change));
     item.append(words, every, stop, when.element);
@@ -114,7 +114,7 @@ export class WatchView {
   /** The entry of a ring, to be put among the answers. @param {Ring} ring @returns {HTMLElement} */
   ring(ring) {
     const entry = make("article", "ring");
-    entry.setAttribute("aria-label", text("It rang: “{condition}”", { condition: ring.condition }));
+    entry.setAttribute("aria-label", text("watch.it_rang", { condition: ring.condition }));
     entry.dataset.id = ring.id;
     const head = make("p", "head");
     const time = make("time", "", clock(ring.at));
@@ -131,14 +131,14 @@ export class WatchView {
     const reason = make("p", "reason", ring.reason);
     this.#reasons.set(ring.id, reason);
     const foot = make("div", "foot");
-    const wrong = make("button", "", text("That was wrong"));
+    const wrong = make("button", "", text("watch.wrong"));
     wrong.type = "button";
     wrong.addEventListener("click", () => {
       this.#hooks.onWrong(ring.id);
       wrong.disabled = true;
-      say(sure, text("Taken back: this watch has to be surer from now on."));
+      say(sure, text("watch.taken_back"));
     });
-    const sure = make("span", "fine", text("{share} sure", { share: percent(ring.sure) }));
+    const sure = make("span", "fine", text("watch.sure", { share: percent(ring.sure) }));
     sure.setAttribute("role", "status");
     foot.append(sure, wrong);
     entry.append(reason, foot);
@@ -157,11 +157,11 @@ export class WatchView {
     if (!image?.startsWith("data:image/jpeg;base64,")) return null;
     const frame = make("button", "proof");
     frame.type = "button";
-    frame.title = text("Show it larger");
+    frame.title = text("page.enlarge");
     frame.setAttribute("aria-expanded", "false");
     const shown = make("img");
     shown.src = image;
-    shown.alt = text("The picture that shows: “{condition}”", { condition });
+    shown.alt = text("watch.picture_of", { condition });
     frame.append(shown);
     if (region) {
       const [left, top, right, bottom] = region.map((share) => Math.min(1, Math.max(0, share)) * 100);

@@ -1,16 +1,16 @@
 import { say } from "../page/dom.js";
 import { timeOfDay, whenWords } from "./words.js";
-import { key, text } from "../words/text.js";
+import { text } from "../words/text.js";
 
 /** @typedef {import("./desk.js").Order} Order */
 
 const HOUR = 3_600_000;
 /** @type {[string, number][]} words, and milliseconds from now; 0: no end */
 const ENDS = [
-  [key("Until I say stop"), 0],
-  [key("For 1 hour"), HOUR],
-  [key("For 8 hours"), 8 * HOUR],
-  [key("For 24 hours"), 24 * HOUR],
+  ["watch.until_stop_option", 0],
+  ["page.for_hour", HOUR],
+  ["page.for_8_hours", 8 * HOUR],
+  ["page.for_24_hours", 24 * HOUR],
 ];
 
 /** The times in which a watch rings, folded away. */
@@ -27,7 +27,7 @@ export class When {
     this.#onChange = onChange;
     this.element.className = "when";
     const row = document.createElement("div");
-    row.append(this.#time(this.#from, text("From")), this.#time(this.#to, text("to")), this.#end());
+    row.append(this.#time(this.#from, text("watch.from")), this.#time(this.#to, text("watch.to")), this.#end());
     this.element.append(this.#summary, row);
   }
 
@@ -55,7 +55,7 @@ export class When {
 
   #end() {
     const select = document.createElement("select");
-    select.setAttribute("aria-label", text("End of this watch"));
+    select.setAttribute("aria-label", text("watch.end_of"));
     for (const [words, ms] of ENDS) select.add(new Option(text(words), String(ms)));
     select.addEventListener("change", () => {
       const ms = Number(select.value);

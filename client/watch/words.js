@@ -1,38 +1,38 @@
-import { clock, ended, joined, key, plural, text } from "../words/text.js";
+import { fromServer } from "../words/problems.js";
+import { clock, ended, joined, plural, text } from "../words/text.js";
 
 /** @typedef {import("../live/watchmessages.js").WatchInfo} WatchInfo */
-
-/** Reasons of the server for which nothing is watched. Those of a find are in the condition's language, or a model's. */
-export const REASONS = [
-  key("The built-in engine watches for a word, any text, a code, a colour, a face, motion or the light. For more a vision-language model is needed."),
-  key("The built-in engine finds no faces here, since the face model is not installed."),
-  key("No model answers right now."),
-  key("Pictures may not go to the machine of the model that answers now. Agree on the page, and it goes on."),
-  key("The camera is off."),
-  key("The camera is starting."),
-  key("No new pictures come from the camera."),
-];
 
 /** @param {WatchInfo[]} watches @param {number} waiting orders that the server has not yet */
 export function summary(watches, waiting) {
   const on = watches.filter((one) => !one.over);
   const cannot = on.filter((one) => one.state === "cannot");
   const count = on.length + waiting;
-  if (count === 0) return text("No watch is on");
-  const what = on.length === 1 && !waiting ? text("Watching: “{condition}”", { condition: on[0].condition }) : plural("{count} watches", "1 watch", count);
+  if (count === 0) return text("watch.none");
+  const what = on.length === 1 && !waiting ? text("watch.watching_for", { condition: on[0].condition }) : plural("watch.count", count);
   if (cannot.length === 0) return what;
-  if (cannot.length === on.length) return text("Cannot watch now: {reason}", { reason: text(cannot[0].reason) });
-  return joined([what, plural("{count} cannot watch now", "1 cannot watch now", cannot.length)]);
+  if (cannot.length === on.length) return cannotWords(cannot[0].reason);
+  return joined([what, plural("watch.cannot_count", cannot.length)]);
+}
+
+/** @param {string} reason the server's, for which nothing is watched */
+export function cannotWords(reason) {
+  return `${text("watch.cannot")} ${reasonWords(reason)}`;
+}
+
+/** @param {string} reason the server's; that of a find is in the condition's language, or a model's */
+function reasonWords(reason) {
+  return reason && ended(fromServer(reason, reason));
 }
 
 /** @param {WatchInfo} one */
 export function stateOf(one) {
-  const reason = one.reason && ended(text(one.reason));
-  if (one.state === "cannot") return `${text("Cannot watch now.")} ${reason}`;
-  if (one.state === "paused") return `${text("Paused.")} ${reason}`;
-  if (one.state === "expired") return text("Over: its time is up.");
-  if (one.state === "seen") return `${one.over ? text("Seen.") : text("It is so now. It rings when it begins anew.")} ${reason}`;
-  return one.looked_at ? `${text("Watching. Last look at {time}.", { time: clock(one.looked_at) })} ${reason}` : text("Watching.");
+  if (one.state === "cannot") return cannotWords(one.reason);
+  const reason = reasonWords(one.reason);
+  if (one.state === "paused") return `${text("watch.paused")} ${reason}`;
+  if (one.state === "expired") return text("watch.over");
+  if (one.state === "seen") return `${one.over ? text("watch.seen") : text("watch.so_now")} ${reason}`;
+  return one.looked_at ? `${text("watch.last_look", { time: clock(one.looked_at) })} ${reason}` : text("watch.watching");
 }
 
 /** @param {number} minute of the day */
@@ -43,6 +43,6 @@ export function timeOfDay(minute) {
 /** @param {[number, number]|undefined} hours @param {number|undefined} until milliseconds since the epoch */
 export function whenWords(hours, until) {
   const [from, to] = (hours ?? []).map(timeOfDay);
-  const day = hours ? text("Between {from} and {to}", { from, to }) : text("At any time");
-  return joined([day, until ? text("until {time}", { time: clock(until) }) : text("until I say stop")]);
+  const day = hours ? text("watch.between", { from, to }) : text("watch.any_time");
+  return joined([day, until ? text("watch.until", { time: clock(until) }) : text("watch.until_stop")]);
 }

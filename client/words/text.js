@@ -1,9 +1,8 @@
-/** The page's words in the chosen language. An English sentence is the key of its translation. Uses no DOM. */
+/** The page's words in the chosen language, by their ids. Uses no DOM. */
 
-/**
- * Translations by the English sentence; a sentence with a count has one for each category of Intl.PluralRules.
- * @typedef {Record<string, string|Record<string, string>>} Table
- */
+import { ENGLISH } from "../languages/en.js";
+
+/** @typedef {import("../languages/en.js").Table} Table */
 
 /** The languages of the page by their BCP 47 tags, each by its own name. @type {Record<string, string>} */
 export const LANGUAGES = {
@@ -40,7 +39,7 @@ const MARKS = {
 };
 
 /** @type {Table} */
-let table = {};
+let table = ENGLISH;
 let code = "en";
 let locale = "en";
 let rules = new Intl.PluralRules("en");
@@ -49,7 +48,7 @@ const listeners = new Set();
 
 /**
  * Use another language from now on, and tell those who show words.
- * @param {string} language a key of `LANGUAGES` @param {Table} words @param {string} [region] its tag with a region, for numbers and dates
+ * @param {string} language a key of `LANGUAGES` @param {Table} words where one is missing it is English @param {string} [region] its tag with a region, for numbers and dates
  */
 export function use(language, words, region = language) {
   [code, table] = [language, words];
@@ -74,34 +73,21 @@ export function onLanguage(tell) {
 }
 
 /**
- * A sentence in the page's language; in English where it has no translation.
- * @param {string} english with {names} @param {Record<string, string|number>} [values] by these names; numbers are formatted
+ * Words in the page's language. An unknown id shows itself.
+ * @param {string} id @param {Record<string, string|number>} [values] by the {names} in the words; numbers are formatted
  */
-export function text(english, values) {
-  const found = table[english];
-  return filled(typeof found === "string" ? found : english, values);
+export function text(id, values) {
+  const found = table[id] ?? ENGLISH[id];
+  return filled(typeof found === "string" ? found : id, values);
 }
 
 /**
- * A sentence with a count, in the form that the count needs.
- * @param {string} others English for other counts than one, with {count} @param {string} one English for one
- * @param {number} count @param {Record<string, string|number>} [values]
+ * Words with a {count}, in the form that the count needs.
+ * @param {string} id @param {number} count @param {Record<string, string|number>} [values]
  */
-export function plural(others, one, count, values) {
-  const forms = table[others];
-  const english = count === 1 ? one : others;
-  const form = typeof forms === "object" ? (forms[rules.select(count)] ?? forms.other ?? english) : english;
-  return filled(form, { count, ...values });
-}
-
-/** Mark a sentence that is translated where it is shown. @template {string} T @param {T} english @returns {T} */
-export function key(english) {
-  return english;
-}
-
-/** True when the sentence can be shown in the page's language. @param {string} english */
-export function known(english) {
-  return code === "en" || typeof table[english] === "string";
+export function plural(id, count, values) {
+  const forms = table[id] ?? ENGLISH[id];
+  return filled(typeof forms === "object" ? (forms[rules.select(count)] ?? forms.other) : id, { count, ...values });
 }
 
 /** @param {number} value @param {number} [digits] behind the point */
@@ -111,7 +97,7 @@ export function number(value, digits = 0) {
 
 /** @param {number} share 0 to 1 */
 export function percent(share) {
-  return text("{number} %", { number: number(100 * share) });
+  return text("words.percent", { number: number(100 * share) });
 }
 
 /** The time of day. @param {number} at ms since the epoch */

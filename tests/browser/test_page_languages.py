@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +13,7 @@ from tests.browser.visitor import Visit, Visitor
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 from tests.support.parts import at_night
 from tests.support.running import Running, running
+from tests.support.words import say, table
 
 pytestmark = [
     pytest.mark.browser,
@@ -22,7 +21,6 @@ pytestmark = [
     pytest.mark.asyncio(loop_scope="session"),
 ]
 
-CLIENT = Path(__file__).resolve().parents[2] / "client"
 TOKEN = "operator-token-of-this-test"
 
 # Words on the page without the marks of the pseudo-language: texts and attributes that are shown.
@@ -73,10 +71,9 @@ def pseudo(code: str) -> Callable[[Page], Awaitable[None]]:
     """In place of a language's words: the English ones between marks."""
 
     async def prepare(page: Page) -> None:
-        table = json.loads((CLIENT / "languages" / f"{code}.json").read_text("utf-8"))
         marked = {
-            english: f"⟦{english}⟧" if isinstance(words, str) else {"other": f"⟦{english}⟧"}
-            for english, words in table.items()
+            id: f"⟦{words}⟧" if isinstance(words, str) else {"other": f"⟦{words['other']}⟧"}
+            for id, words in table().items()
         }
         await page.route(f"**/client/languages/{code}.json", _answering(marked))
 
@@ -86,7 +83,7 @@ def pseudo(code: str) -> Callable[[Page], Awaitable[None]]:
 async def spoken(visit: Visit, server: Running, code: str, **options: Any) -> Visitor:
     """A page of a browser in this language, whose words have arrived."""
     page = await visit(server.base_url, context_options={"locale": code}, **options)
-    await expect(page.page.locator("#start")).not_to_have_text("Start Camera")
+    await expect(page.page.locator("#start")).not_to_have_text(say("page.start"))
     return page
 
 
@@ -136,7 +133,9 @@ async def test_no_english_is_left_over(visit: Visit, server: Running, model: Fak
     await live(page)
     await page.page.locator("#quick-what").click()
     await expect(page.turns.last).to_have_attribute("data-state", "done")
-    await expect(page.turns.last.locator(".asked")).to_contain_text("⟦What is this?⟧")
+    await expect(page.turns.last.locator(".asked")).to_contain_text(
+        f"⟦{say('stage.what_is_this')}⟧"
+    )
     await page.turns.last.locator(".evidence summary").click()
     await page.page.locator("#state").click()
     await expect(page.page.locator("#fact-engine")).not_to_be_empty()
@@ -236,13 +235,16 @@ async def test_another_language_keeps_the_chat(
     await expect(page.page.locator("html")).to_have_attribute("lang", "uk")
     await expect(page.page.locator("#settings-silence-value")).not_to_contain_text("seconds")
     assert (await page.sent("settings", since=since))["language"] == "uk"
-    table = json.loads((CLIENT / "languages" / "uk.json").read_text("utf-8"))
-    await expect(page.page.locator("#stop")).to_have_text(table["Camera off"])
+    await expect(page.page.locator("#stop")).to_have_text(say("chat.camera_off", language="uk"))
     await expect(page.turns).to_have_count(1)
-    await expect(page.turns.last.locator(".copy")).to_have_attribute("aria-label", table["Copy"])
-    await expect(page.turns.last.locator(".ways button").first).to_have_text(table["Now"])
+    await expect(page.turns.last.locator(".copy")).to_have_attribute(
+        "aria-label", say("page.copy", language="uk")
+    )
+    await expect(page.turns.last.locator(".ways button").first).to_have_text(
+        say("page.way_now", language="uk")
+    )
     await page.page.reload()
-    await expect(page.page.locator("#start")).to_have_text(table["Start Camera"])
+    await expect(page.page.locator("#start")).to_have_text(say("page.start", language="uk"))
     await live(page)
     await page.page.locator("#quick-what").click()
     await expect(page.turns.last).to_have_attribute("data-state", "done")
@@ -255,10 +257,6 @@ async def test_an_answers_end_is_in_the_language_of_now(
     """Why an answer failed follows the page's language: the server's words and the page's own."""
     page = await spoken(visit, server, "de")
     await live(page)
-    tables = {
-        code: json.loads((CLIENT / "languages" / f"{code}.json").read_text("utf-8"))
-        for code in ("de", "uk")
-    }
     model.behaviour = Behaviour.DIES
     await page.page.locator("#quick-what").click()
     await expect(page.turns.last).to_have_attribute("data-state", "failed", timeout=30_000)
@@ -267,9 +265,9 @@ async def test_an_answers_end_is_in_the_language_of_now(
     await expect(page.turns.last).to_have_attribute("data-state", "answering")
     await page.page.locator("#stop").click()
     remarks = page.turns.locator(".remark")
-    await expect(remarks.last).to_have_text(tables["de"]["Stopped."])
+    await expect(remarks.last).to_have_text(say("page.stopped", language="de"))
     broken = await remarks.first.inner_text()
-    (english,) = [one for one, said in tables["de"].items() if said == broken]
+    (id,) = [id for id, said in table("de").items() if said == broken]
     for code in ("uk", "en"):
         await page.page.evaluate(
             """async code => {
@@ -278,8 +276,8 @@ async def test_an_answers_end_is_in_the_language_of_now(
             }""",
             code,
         )
-        for remark, key in ((remarks.first, english), (remarks.last, "Stopped.")):
-            await expect(remark).to_have_text(tables[code][key] if code in tables else key)
+        for remark, words in ((remarks.first, id), (remarks.last, "page.stopped")):
+            await expect(remark).to_have_text(say(words, language=code))
     await expect(remarks.first).to_have_attribute("dir", "auto")
 
 

@@ -16,6 +16,7 @@ from tests.browser.test_page_speaking import _VOICE
 from tests.browser.visitor import NOT_REACHED, Visit, Visitor
 from tests.support.fakes_openai import Behaviour, FakeOpenAI, Seen
 from tests.support.running import Running
+from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -59,14 +60,14 @@ async def test_a_camera_that_goes_and_comes_is_told_by_voice_and_tone(
     await hears(page, f"{title} {await page.page.locator('#notice-text').inner_text()}")
     await page.comes("window.__notes", LOST)
     await page.show(mode="clock")
-    await hears(page, "The camera is back.")
+    await hears(page, say("voice.camera_back"))
     assert not [one for one in await page.page.evaluate("window.__announced") if title in one]
     await page.page.locator("#speak").click()
     await set_camera(page.page, mode="frozen")
     await page.page.wait_for_function(
         "title => window.__announced.some((one) => one.includes(title))", arg=title
     )
-    assert (await said(page)).count("The camera is back.") == 1
+    assert (await said(page)).count(say("voice.camera_back")) == 1
 
 
 async def test_a_connection_that_goes_and_comes_is_told(
@@ -93,8 +94,8 @@ async def test_a_connection_that_goes_and_comes_is_told(
         )
         await page.comes("window.__notes.slice(0, 3)", LOST)
         cut(False)
-        await expect(page.state).to_have_text("Live", timeout=30_000)
-        await hears(page, "The connection is back.")
+        await expect(page.state).to_have_text(say("page.live"), timeout=30_000)
+        await hears(page, say("voice.connection_back"))
         await page.leave()
 
 
@@ -104,7 +105,7 @@ async def test_descriptions_are_spoken_where_answers_are(
     """And a screen reader does not say them again; with speech off it does."""
     page = await listener(visit, server.base_url)
     await page.page.locator("#speak").click()
-    await page.button("Describe").click()
+    await page.button(say("chat.describe")).click()
     await hears(page, "I see a cup.")
     assert "I see a cup." not in " ".join(await page.page.evaluate("window.__announced"))
     await page.page.locator("#speak").click()
@@ -121,7 +122,7 @@ async def test_long_thinking_is_heard(visit: Visit, server: Running, model: Fake
     await page.page.locator("#speak").click()
     model.first_token = 6.0
     await page.send("What is this?")
-    await hears(page, "Thinking.")
+    await hears(page, say("chat.thinking"))
     await hears(page, "I see a cup.")
     notes = await page.page.evaluate("window.__notes")
     assert 1 <= notes.count(THINKING) <= 3
@@ -135,12 +136,12 @@ async def test_tones_can_be_switched_off_and_the_device_keeps_that(
 ) -> None:
     """With the amount of words: a new page of the same device has both, and tells the server."""
     page = await listener(visit, server.base_url)
-    await page.button("Settings").click()
-    await page.page.get_by_label("Length of answers and hints").select_option("Short")
+    await page.button(say("settings.title")).click()
+    await page.page.get_by_label(say("settings.verbosity")).select_option(say("settings.short"))
     assert (await page.sent("settings"))["verbosity"] == "normal"
     await page.sent("settings", since=0)
-    await page.page.get_by_label("Short tones").uncheck()
-    await page.button("Done").click()
+    await page.page.get_by_label(say("settings.tones")).uncheck()
+    await page.button(say("page.done")).click()
     await page.page.locator("#speak").click()
     await set_camera(page.page, mode="frozen")
     # Few words: the title alone.
@@ -156,17 +157,17 @@ async def test_tones_can_be_switched_off_and_the_device_keeps_that(
         "since => window.__log.some(({way, message: m}) => way === 'sent' && m.type === 'settings' && m.verbosity === 'short')",
         arg=since,
     )
-    await page.button("Settings").click()
-    await expect(page.page.get_by_label("Length of answers and hints")).to_have_value("short")
-    await expect(page.page.get_by_label("Short tones")).not_to_be_checked()
+    await page.button(say("settings.title")).click()
+    await expect(page.page.get_by_label(say("settings.verbosity"))).to_have_value("short")
+    await expect(page.page.get_by_label(say("settings.tones"))).not_to_be_checked()
 
 
 @pytest.mark.parametrize(
     ("chosen", "words"),
     [
-        ("Short", "in as few words as possible"),
-        ("Normal", "in one to three short sentences"),
-        ("Everything", "leave nothing out"),
+        (say("settings.short"), "in as few words as possible"),
+        (say("settings.normal"), "in one to three short sentences"),
+        (say("settings.everything"), "leave nothing out"),
     ],
 )
 async def test_answers_have_the_wanted_length(
@@ -175,9 +176,9 @@ async def test_answers_have_the_wanted_length(
     """The model is asked for it."""
     page = await visit(server.base_url)
     await page.start()
-    await page.button("Settings").click()
-    await page.page.get_by_label("Length of answers and hints").select_option(chosen)
-    await page.button("Done").click()
+    await page.button(say("settings.title")).click()
+    await page.page.get_by_label(say("settings.verbosity")).select_option(chosen)
+    await page.button(say("page.done")).click()
     await page.page.keyboard.press("Escape")
     await page.ask("What is this?")
     system = model.last.body["messages"][0]["content"]
@@ -249,22 +250,28 @@ async def test_it_says_when_it_cannot_watch_and_when_it_can(
     page = await listener(visit, server.base_url)
     await page.show(mode=GREY, clock=False)
     await page.box.fill("Tell me when the kettle boils.")
-    await page.button("Watch for this").click()
+    await page.button(say("chat.watch_this")).click()
     await page.got('m.type === "watches" && m.watches[0]?.begun')
     summary = page.page.locator("#watches-summary")
     await page.page.locator("#watches > summary").click()
     told = "text => window.__announced.some((one) => one.includes(text))"
+    cannot = f"{say('watch.cannot')} {reason}"
     try:
         await hinder(page, model, way)
-        await expect(summary).to_contain_text(f"Cannot watch now: {reason}", timeout=30_000)
-        item = page.page.locator("#watches-list li")
-        await expect(item).to_contain_text(f"Cannot watch now. {reason}")
-        await page.page.wait_for_function(told, arg=f"Cannot watch now. {reason}")
+        await expect(summary).to_contain_text(cannot, timeout=30_000)
+        await expect(page.page.locator("#watches-list li")).to_contain_text(cannot)
+        await page.page.wait_for_function(told, arg=cannot)
     finally:
         await help_again(page, model, way)
-    await expect(summary).to_have_text("Watching: “the kettle boils”", timeout=30_000)
-    await page.page.wait_for_function(told, arg="Watching again.")
+    await expect(summary).to_have_text(
+        say("watch.watching_for", condition="the kettle boils"), timeout=30_000
+    )
+    await page.page.wait_for_function(told, arg=say("watch.watching_again"))
     announced = await page.page.evaluate("window.__announced")
-    heard = [text for text in announced if "Cannot watch now" in text or "Watching again" in text]
-    assert heard[-1] == "Watching again."
-    assert {text[: len(reason) + 18] for text in heard[:-1]} == {f"Cannot watch now. {reason}"}
+    heard = [
+        text
+        for text in announced
+        if say("watch.cannot") in text or say("watch.watching_again") in text
+    ]
+    assert heard[-1] == say("watch.watching_again")
+    assert {text[: len(cannot)] for text in heard[:-1]} == {cannot}

@@ -13,6 +13,7 @@ from playwright.async_api import Browser, Page, Route, WebSocketRoute
 
 from benchmarks.browser import chromium
 from server.access.request_order import Attempt
+from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
@@ -381,7 +382,7 @@ async def test_a_sound_that_was_not_used_is_said(page: Page) -> None:
         return ["refused", "empty", "heard", "deaf", undefined].map(sound => remarks({sound}));
         """,
     )
-    words = "The sound could not be used; only the words were asked."
+    words = say("page.sound_unused")
     assert found == [words, words, "", "", ""]
 
 
@@ -546,7 +547,7 @@ async def test_a_change_between_model_and_built_in_engine_is_told_once(page: Pag
         """,
     )
     assert found[:2] == ["", ""]
-    assert "Simple mode: text, codes, colours" in found[2]
+    assert say("stage.simple_mode") in found[2]
     assert found[3] == ""
     assert "answers again: n." in found[4]
     assert found[5] == ""
@@ -1081,14 +1082,14 @@ async def test_words_for_every_state(page: Page) -> None:
         """,
     )
     cards, notices, summary, quiet, card, details = found
-    assert ["clock is wrong" in text for text in details] == [False, True]
+    assert [say("facts.clock_wrong") in text for text in details] == [False, True]
     for shown in [*cards, *notices]:
         assert shown["title"]
         assert shown["text"]
         assert "undefined" not in shown["title"] + shown["text"]
     assert len({shown["title"] for shown in cards}) == len(cards)
     assert len({shown["title"] for shown in notices}) == len(notices)
-    assert summary == {"tone": "ok", "label": "Live"}
+    assert summary == {"tone": "ok", "label": say("page.live")}
     assert quiet is None
     assert card is None
 
@@ -1212,15 +1213,13 @@ async def test_a_relay_that_refuses_is_named(page: Page, held: list[Route]) -> N
         return said;
         """,
     )
+    failed = say("live.failed")
+    relay = {"relay": "turn:t.example.org", "code": "486"}
     assert found == [
-        [
-            "The connection failed. The relay turn:t.example.org does not take the credentials: whoever runs this"
-            " server should look at TURN_SECRET.",
-            False,
-        ],
-        ["The connection failed. The relay turn:t.example.org cannot be reached, either.", True],
-        ["The connection failed. The relay turn:t.example.org refuses (486).", True],
-        ["The connection failed.", True],
+        [f"{failed} {say('live.relay_credentials', **relay)}", False],
+        [f"{failed} {say('live.relay_unreachable', **relay)}", True],
+        [f"{failed} {say('live.relay_refuses', **relay)}", True],
+        [failed, True],
     ]
 
 
@@ -1316,17 +1315,16 @@ async def test_the_clock_is_compared_with_the_middle_of_the_request(page: Page) 
         const {checkClock} = await import("/client/doctor/webchecks.js");
         const at = (seconds, took = 0) => {
           const finding = checkClock({date: new Date(1e12 + seconds * 1000).toUTCString(), sent: 1e12, came: 1e12 + took});
-          return finding.state === "ok" ? "ok" : finding.text.replace(/.*clock is /, "");
+          return finding.state === "ok" ? "ok" : finding.text;
         };
         return [at(0), at(9), at(-9), at(16, 8000), at(12), at(-600), at(86400), checkClock({date: "", sent: 0, came: 0}).state];
         """,
     )
-    server = "the server's."
     assert found == [
         *("ok", "ok", "ok", "ok"),
-        f"13 seconds behind {server}",
-        f"10 minutes ahead of {server}",
-        f"24 hours behind {server}",
+        say("doctor.clock_behind", time=say("doctor.seconds", count=13)),
+        say("doctor.clock_ahead", time=say("doctor.minutes", count=10)),
+        say("doctor.clock_behind", time=say("page.hours", count=24)),
         "skipped",
     ]
 
@@ -1364,5 +1362,5 @@ async def test_a_check_that_hangs_has_an_end_and_closing_stops_all(page: Page) -
     state, access, tone, few, quick = found
     assert "running" not in state.values()
     assert (state["server"], state["access"], state["socket"]) == ("failed", "failed", "skipped")
-    assert access == "The check itself failed (TypeError)."
+    assert access == say("doctor.check_failed", error="TypeError")
     assert (tone, few, quick) == ("bad", True, True)

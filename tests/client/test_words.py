@@ -1,4 +1,4 @@
-"""The words of the page: each sentence of it has a translation in each language, as text."""
+"""The words of the page: each id has its words in each language, and each is used."""
 
 from __future__ import annotations
 
@@ -6,47 +6,65 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from server.engines.builtin.conditions import ABLE
+from server.grants.grants import MAX_GRANTS
 from server.rtc.turn_check import RelayProblem
 from server.web.request_guard import ASK, ASK_PAIRED, NOT_PAIRED, PAIRING_REFUSED, SCAN_AGAIN
+from tests.support.words import CLIENT, LANGUAGES, Forms, say, table
 
-CLIENT = Path(__file__).resolve().parents[2] / "client"
-LANGUAGES = CLIENT / "languages"
-# As client/words/text.js has them; English is in the page itself.
+SERVER = CLIENT.parent / "server"
+# As client/words/text.js has them
 CODES = re.findall(r'^  (\w+): "', (CLIENT / "words" / "text.js").read_text("utf-8"), re.M)
-# Attributes with words for people and screen readers, and a button's question
-_ATTRIBUTES = ("aria-label", "title", "placeholder", "alt", "data-question")
-_STRING = r'"((?:[^"\\]|\\.)*)"'
-_CALL = re.compile(rf"\b(text|key|plural)\(\s*{_STRING}")
+# Attributes with words for people and screen readers
+_ATTRIBUTES = ("aria-label", "title", "placeholder", "alt")
+# Ids whose area is no folder: the page finds them by the error's code, and by the server's sentence.
+_BY_SERVER = {"problem", "server"}
+# The operator's panel is in English alone.
+SOURCES = {
+    path.relative_to(CLIENT): path.read_text("utf-8")
+    for path in sorted(CLIENT.rglob("*"))
+    if path.suffix in {".js", ".html"} and path.parent not in (LANGUAGES, CLIENT / "operator")
+}
 # Categories of Intl.PluralRules for whole numbers (CLDR), besides "other"
 _FORMS: dict[str, set[str]] = {
-    **{code: {"one"} for code in ("de", "nl", "tr", "es", "fr", "it", "pt", "hi")},
+    **{code: {"one"} for code in ("en", "de", "nl", "tr", "es", "fr", "it", "pt", "hi")},
     **{code: {"one", "few", "many"} for code in ("pl", "ru", "uk")},
     **{code: set() for code in ("zh", "ja", "ko")},
     "ar": {"zero", "one", "two", "few", "many"},
 }
 
 
-class _Words(HTMLParser):
-    """The words of the page's elements, as client/page/language.js collects them."""
+class _Elements(HTMLParser):
+    """The words of a file's elements by their ids, with "" for words without an id."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
-        self.found: set[str] = set()
-        self._open: list[tuple[str, bool]] = []
+        self.found: list[tuple[str, str]] = []
+        # Each open element: its tag, the id of its text, and whether its words are shown in other languages
+        self._open: list[tuple[str, str, bool]] = []
+        self._html = html
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = dict(attrs)
-        shut = given.get("translate") == "no" or any(not shown for _, shown in self._open)
-        if not shut:
-            self.found |= {given.get(name) or "" for name in _ATTRIBUTES}
-        if f"</{tag}>" in HTML:
-            self._open.append((tag, not shut))
+        given = {name: value or "" for name, value in attrs}
+        # A page has its language, and a part's title is nobody's words.
+        own = (
+            tag == "title" or given.get("translate") == "no" or (tag != "html" and "lang" in given)
+        )
+        shown = not own and all(shown for *_, shown in self._open)
+        ids = {}
+        for entry in given.get("data-text", "").split():
+            attribute, _, id = entry.rpartition(":")
+            ids[attribute] = id
+        if shown:
+            for name in {*ids} - {""} | {*_ATTRIBUTES} & {*given}:
+                if name in ids or re.search(r"[^\W\d_]", given[name]):
+                    self.found.append((ids.get(name, ""), given.get(name, "")))
+        if f"</{tag}>" in self._html:
+            self._open.append((tag, ids.get("", ""), shown))
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.handle_starttag(tag, attrs)
@@ -58,43 +76,27 @@ class _Words(HTMLParser):
             pass
 
     def handle_data(self, data: str) -> None:
-        if all(shown for _, shown in self._open):
-            self.found.add(" ".join(data.split()))
-
-
-_PAGE = (CLIENT / "index.html").read_text("utf-8")
-# The operator's panel is in English alone.
-_OPERATOR = CLIENT / "operator"
-_PARTS = [
-    path.read_text("utf-8") for path in sorted(CLIENT.glob("*/*.html")) if path.parent != _OPERATOR
-]
-# The page's body, and the elements of its parts
-HTML = _PAGE[_PAGE.index("<body") :] + "".join(part.partition("</title>")[2] for part in _PARTS)
-
-
-def _keys() -> tuple[set[str], set[str]]:
-    """The sentences of the page, and those with a count."""
-    found = _Words(HTML).found
-    one = {words for words in found if re.search(r"[^\W\d_]", words) and "://" not in words}
-    counted: set[str] = set()
-    for path in CLIENT.rglob("*.js"):
-        if path.parent == _OPERATOR:
-            continue
-        code = re.sub(r"/\*.*?\*/", "", path.read_text("utf-8"), flags=re.S)
-        for call, words in _CALL.findall(code):
-            (counted if call == "plural" else one).add(json.loads(f'"{words}"'))
-    return one, counted
+        if self._open and self._open[-1][2] and re.search(r"[^\W\d_]", data):
+            self.found.append((self._open[-1][1], " ".join(data.split())))
 
 
 def _names(words: str) -> list[str]:
     return sorted(re.findall(r"\{\w+\}", words))
 
 
+def _forms(words: Forms) -> list[str]:
+    return [words] if isinstance(words, str) else [*words.values()]
+
+
+def _body(html: str) -> str:
+    return html[html.index("<body") :] if "<body" in html else html
+
+
 def test_each_language_has_its_file() -> None:
-    """The list of text.js, that of boot.js and the files are the same."""
+    """The list of text.js, that of boot.js and the files are the same; English comes with the page."""
     assert CODES[0] == "en"
     files = {path.stem for path in LANGUAGES.iterdir()}
-    assert files == {*CODES} - {"en"} == {*_FORMS}
+    assert files == {*CODES} == {*_FORMS}
     boot = re.search(r"const languages = (\[.*?\]);", (CLIENT / "boot.js").read_text("utf-8"))
     assert boot
     assert json.loads(boot[1]) == CODES[1:]
@@ -102,24 +104,48 @@ def test_each_language_has_its_file() -> None:
 
 @pytest.mark.parametrize("code", sorted(_FORMS))
 def test_nothing_lacks_its_translation(code: str) -> None:
-    """Every sentence has one with the same {names} and no markup; counts have all their forms."""
-    table: dict[str, Any] = json.loads((LANGUAGES / f"{code}.json").read_text("utf-8"))
-    one, counted = _keys()
-    assert len(one) > 700
-    assert sorted((one | counted) - set(table)) == []
-    for english in one:
-        words = table[english]
-        assert isinstance(words, str), english
-        assert words.strip(), english
-        assert _names(words) == _names(english), english
-    for english in counted:
-        forms = table[english]
-        assert {*forms} >= {"other", *_FORMS[code]}, english
-        for words in forms.values():
-            assert set(_names(words)) <= set(_names(english)), english
-    for words in table.values():
-        for form in [words] if isinstance(words, str) else words.values():
-            assert not re.search(r"<[a-z/]", form), form
+    """The same ids in the same order, each with the same {names} and no markup; counts have all their forms."""
+    english, words = table(), table(code)
+    assert len(english) > 700
+    assert [*words] == [*english] == sorted(english)
+    for id, said in words.items():
+        assert all(form.strip() and not re.search(r"<[a-z/]", form) for form in _forms(said)), id
+        names = _names(_forms(english[id])[-1])
+        if isinstance(english[id], str):
+            assert isinstance(said, str), id
+            assert _names(said) == names, id
+        else:
+            assert isinstance(said, dict), id
+            assert {*said} >= {"other", *_FORMS[code]}, id
+            assert all({*_names(form)} <= {*names} for form in said.values()), id
+
+
+def test_each_id_is_used_and_each_used_one_is_known() -> None:
+    """An id is a string of a script, or stands in an element's `data-text`. Its area is a folder of the client."""
+    known = {*table()}
+    areas = {id.partition(".")[0] for id in known}
+    assert areas - _BY_SERVER <= {path.name for path in CLIENT.iterdir() if path.is_dir()}
+    used: set[str] = set()
+    for path, source in SOURCES.items():
+        code = re.sub(r"/\*.*?\*/", "", source, flags=re.S)
+        used |= {
+            f"{area}.{name}"
+            for area, name in re.findall(r'"([a-z]+)\.(\w+)"', code)
+            if area in areas
+        }
+        used |= {id for id, _ in _Elements(source).found if id} if path.suffix == ".html" else set()
+        used |= set(re.findall(r'\b(?:text|plural)\(\s*"([^"]*)"', code))
+    assert used - known == set()
+    assert {id for id in known - used if id.partition(".")[0] not in _BY_SERVER} == set()
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if path.suffix == ".html"], ids=str)
+def test_elements_have_the_english_words(path: Path) -> None:
+    """They show them before the scripts run: all that is read or heard has an id, and its words."""
+    english = table()
+    found = _Elements(_body(SOURCES[path])).found
+    assert found
+    assert [(id, words) for id, words in found if english.get(id) != words] == []
 
 
 def test_each_error_that_a_visitor_meets_has_words() -> None:
@@ -136,45 +162,34 @@ def test_each_error_that_a_visitor_meets_has_words() -> None:
         "unsupported_media_type",
         "upload_refused",
     }
-    words = re.findall(r"^  (\w+): key", (CLIENT / "words" / "problems.js").read_text(), re.M)
-    assert set(codes) - others == set(words)
+    words = {id.removeprefix("problem.") for id in table() if id.startswith("problem.")}
+    assert set(codes) - others == words
 
 
-def test_reasons_for_which_nothing_is_watched_are_the_servers() -> None:
-    """The server uses each as the page knows it."""
-    words = (CLIENT / "watch" / "words.js").read_text("utf-8")
-    listed = words[words.index("REASONS = [") : words.index("];")]
-    reasons = [json.loads(f'"{one}"') for _, one in _CALL.findall(listed)]
-    assert ABLE in reasons
-    assert len(reasons) == 7
-    said = "".join(
-        (CLIENT.parent / "server" / name).read_text("utf-8")
-        for name in ("session/watches/watch_list.py", "engines/builtin/watcher.py")
-    )
-    assert [one for one in reasons if one != ABLE and one not in said] == []
-
-
-def test_what_asks_for_the_code_is_in_each_language() -> None:
-    """Else the dialog would have the words of the error's code, which tell something else."""
-    words = (CLIENT / "dialogs" / "dialogs.js").read_text("utf-8")
-    listed = words[words.index("ASKED = [") : words.index("];")]
-    asks = [ASK, ASK_PAIRED]
-    said = [
+def test_the_servers_sentences_are_the_servers() -> None:
+    """The page finds the translation of each by the sentence as the server says it."""
+    asks = (ASK, ASK_PAIRED)
+    composed = {
+        ABLE,
         *asks,
         *(f"{refused} {SCAN_AGAIN}" for refused in PAIRING_REFUSED.values()),
         *(f"{NOT_PAIRED} {ask}" for ask in asks),
-    ]
-    assert [json.loads(f'"{one}"') for _, one in _CALL.findall(listed)] == said
+        f"{MAX_GRANTS} programs have access already, which is the most. End the access of one.",
+    }
+    known = {words for id, words in table().items() if id.startswith("server.")}
+    assert composed <= known
+    said = "".join(path.read_text("utf-8") for path in SERVER.rglob("*.py"))
+    assert [words for words in known - composed if f'"{words}"' not in said] == []
 
 
 def test_full_stops_are_those_of_the_language() -> None:
     """No script puts a stop behind words by itself: `ended` of client/words/text.js knows the mark."""
     by_hand = re.compile(r"""\+ "\. ?"|\}\.`|\}\. \$\{|join\("\. "\)""")
     lines = [
-        f"{path.relative_to(CLIENT)}: {line.strip()}"
-        for path in sorted(CLIENT.rglob("*.js"))
-        if path.parent != _OPERATOR
-        for line in path.read_text("utf-8").splitlines()
+        f"{path}: {line.strip()}"
+        for path, source in SOURCES.items()
+        if path.suffix == ".js"
+        for line in source.splitlines()
         if by_hand.search(line) and "throw " not in line
     ]
     # A number of a list has a point in Markdown.
@@ -184,26 +199,23 @@ def test_full_stops_are_those_of_the_language() -> None:
 def test_each_problem_of_a_relay_has_a_sentence() -> None:
     """The doctor's page has one for every code of the server's check."""
     script = (CLIENT / "doctor" / "mediachecks.js").read_text("utf-8")
-    table = re.search(r"const CAUSES = \{(.*?)\n\};", script, re.S)
-    assert table is not None
-    codes = set(re.findall(r"^  (\w+): key\(", table[1], re.M))
+    causes = re.search(r"const CAUSES = \{(.*?)\n\};", script, re.S)
+    assert causes is not None
+    codes = set(re.findall(r"^  (\w+): \"", causes[1], re.M))
     assert codes == {one.value for one in RelayProblem if one}
 
 
 @pytest.mark.parametrize("code", sorted(_FORMS))
 def test_a_name_has_the_words_that_are_seen(code: str) -> None:
     """Voice control says the words of a button: a longer name has them in it."""
-    table = json.loads((LANGUAGES / f"{code}.json").read_text("utf-8"))
-    for seen, name in (("Stop", "Stop watching: “{condition}”"), ("End", "End the camera {name}")):
-        assert table[seen].casefold() in table[name].casefold()
+    for seen, name in (("page.stop", "watch.stop_watching"), ("page.end", "cameras.end")):
+        assert say(seen, language=code).casefold() in str(table(code)[name]).casefold()
 
 
 @pytest.mark.parametrize("code", sorted(_FORMS))
 def test_a_persons_condition_stands_by_itself(code: str) -> None:
     """In quotation marks: "you see red" fits into no sentence of another language, and often not into its own."""
-    table = json.loads((LANGUAGES / f"{code}.json").read_text("utf-8"))
-    sentences = {key: said for key, said in table.items() if "{condition}" in key}
+    sentences = [str(said) for said in table(code).values() if "{condition}" in str(said)]
     assert len(sentences) >= 4
-    for key, said in sentences.items():
-        assert "“{condition}”" in key
+    for said in sentences:
         assert re.search(r"[“„«「‘]\s?\{condition\}\s?[”“»」’]", said), said

@@ -42,7 +42,7 @@ test("a description is kept with all that it said", () => {
 });
 
 test("the file's own words and times are in the page's language", () => {
-  use("de", { "Conversation of {time}": "Gespräch vom {time}", "What the model saw": "Was das Modell sah" });
+  use("de", { "answer.conversation_of": "Gespräch vom {time}", "page.model_saw": "Was das Modell sah" });
   assert.match(fileOf("markdown", [kept()], NOW), /^# Gespräch vom 14\. März 2027 um 20:39:26\n/);
   const html = fileOf("html", [kept()], NOW);
   use("en", {});

@@ -25,6 +25,7 @@ globalThis.window = { addEventListener() {} };
 globalThis.localStorage = { getItem: () => null, setItem() {} };
 globalThis.document = { getElementById: (id) => buttons[id], documentElement: { dataset: {} } };
 const { Orders } = await import("../../../client/voice/orders.js");
+const { text } = await import("../../../client/words/text.js");
 const { change, settings } = await import("../../../client/page/settings.js");
 
 let told, done, orders;
@@ -35,7 +36,7 @@ beforeEach(() => {
   orders = new Orders({
     watch: (condition) => done.push(condition),
     again: () => done.push("again"),
-    tell: (text) => told.push(text),
+    tell: (words) => told.push(words),
   });
 });
 const clicks = () => Object.entries(buttons).flatMap(([id, { clicks }]) => (clicks ? [[id, clicks]] : []));
@@ -65,7 +66,7 @@ test("it says what cannot be done", () => {
   buttons.guide.hidden = true;
   orders.obey({ order: "hold" });
   orders.obey({ order: "guide" });
-  assert.deepEqual([clicks(), told], [[], ["That is not possible now.", "That is not possible now."]]);
+  assert.deepEqual([clicks(), told], [[], [text("voice.impossible"), text("voice.impossible")]]);
 });
 
 test("answers become longer and shorter by a step, as far as it goes", () => {
@@ -74,12 +75,12 @@ test("answers become longer and shorter by a step, as far as it goes", () => {
     return settings().verbosity;
   });
   assert.deepEqual(lengths, ["full", "full", "normal", "short", "short"]);
-  assert.deepEqual(told.slice(1, 4), ["Answers are long now.", "Answers have their usual length now.", "Answers are short now."]);
+  assert.deepEqual(told.slice(1, 4), ["long", "normal", "short"].map((length) => text(`voice.answers_${length}`)));
 });
 
 test("the camera goes off", () => {
   orders.obey({ order: "camera_off" });
-  assert.deepEqual([clicks(), told], [[["stop", 1]], ["The camera is off."]]);
+  assert.deepEqual([clicks(), told], [[["stop", 1]], [text("server.camera_off")]]);
 });
 
 test("an answer again, and a watch", () => {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import string
 from pathlib import Path
@@ -16,15 +15,16 @@ from server.engines.builtin.intents import languages_of, understand
 from server.engines.builtin.language import LANGUAGES, language, plural
 from server.engines.builtin.wants import Want
 from server.engines.matching import plain
+from tests.support.words import CLIENT, say
+from tests.support.words import LANGUAGES as CLIENT_LANGUAGES
 
 FOLDER = Path(module.__file__).with_name("languages")
-CLIENT = Path(__file__).resolve().parents[3] / "client" / "languages"
-# The questions of the page's buttons
+# The questions of the page's buttons, by the ids of their words
 PAGE = {
-    "What is this?": Want.SUMMARY,
-    "Read this": Want.READ,
-    "Scan this code": Want.CODE,
-    "What colour is this?": Want.COLOUR,
+    "stage.what_is_this": Want.SUMMARY,
+    "stage.read_this": Want.READ,
+    "stage.scan_this": Want.CODE,
+    "stage.colour_of_this": Want.COLOUR,
 }
 # Questions of each subject in the ten languages that test_intents.py has none of
 QUESTIONS: dict[str, dict[Want, str]] = {
@@ -294,12 +294,12 @@ def test_questions_are_understood_and_answered_in_their_language(code: str) -> N
 @pytest.mark.parametrize("code", LANGUAGES)
 def test_the_pages_own_questions_are_understood(code: str) -> None:
     """Those of the buttons, as the page's translation has them."""
-    words = {} if code == "en" else json.loads((CLIENT / f"{code}.json").read_text("utf-8"))
-    html = (CLIENT.parent / "index.html").read_text("utf-8")
+    html = (CLIENT / "index.html").read_text("utf-8")
     assert set(re.findall(r'data-question="([^"]*)"', html)) == set(PAGE)
-    for english, want in PAGE.items():
-        intent = understand(words.get(english, english))
-        assert (intent.want, intent.language) == (want, code), words.get(english)
+    for id, want in PAGE.items():
+        question = say(id, language=code)
+        intent = understand(question)
+        assert (intent.want, intent.language) == (want, code), question
 
 
 @pytest.mark.parametrize(
@@ -392,7 +392,7 @@ def shapes(phrase: str | dict[str, str]) -> list[str]:
 
 def test_there_is_a_file_for_each_language_of_the_page() -> None:
     assert {path.stem for path in FOLDER.iterdir()} == set(LANGUAGES)
-    assert {path.stem for path in CLIENT.glob("*.json")} | {"en"} == set(LANGUAGES)
+    assert {path.stem for path in CLIENT_LANGUAGES.iterdir()} == set(LANGUAGES)
 
 
 @pytest.mark.parametrize("code", LANGUAGES)

@@ -1,0 +1,35 @@
+"""The page's words as its language files have them."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from pathlib import Path
+
+CLIENT = Path(__file__).resolve().parents[2] / "client"
+LANGUAGES = CLIENT / "languages"
+
+Forms = str | dict[str, str]
+
+
+@functools.cache
+def table(language: str = "en") -> dict[str, Forms]:
+    """All words of a language by their ids; those with a count by the categories of Intl.PluralRules."""
+    if language != "en":
+        words: dict[str, Forms] = json.loads((LANGUAGES / f"{language}.json").read_text("utf-8"))
+        return words
+    module = (LANGUAGES / "en.js").read_text("utf-8")
+    english: dict[str, Forms] = json.loads(module[module.index("= {") + 2 : module.rindex("}") + 1])
+    return english
+
+
+def say(id: str, *, language: str = "en", **values: str | int) -> str:
+    """The page's words for an id, with these values in place of the {names}.
+
+    `count` chooses between one and other, which is enough for the languages that have no more forms.
+    """
+    forms = table(language)[id]
+    if isinstance(forms, dict):
+        forms = forms["one" if values["count"] == 1 and "one" in forms else "other"]
+    return re.sub(r"\{(\w+)\}", lambda name: str(values[name[1]]), forms)
