@@ -7,7 +7,6 @@
 export const ENGLISH = {
 "answer.about_now": "This is about now: nothing of the past is remembered yet, or the engine takes one picture at a time.",
 "answer.as_pictures": "{count}, as pictures",
-"answer.as_stream": "{count}, as a video stream",
 "answer.as_video": "{count}, as one video",
 "answer.ask": "Ask",
 "answer.at_word": "at “{word}”, {age}\u00a0old",

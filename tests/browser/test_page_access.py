@@ -11,6 +11,7 @@ from playwright.async_api import Route, expect
 from tests.browser.visitor import REFUSED_TOKEN, Visit
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running, running
+from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -39,20 +40,20 @@ async def test_the_access_code_opens_a_private_server(
     """
     page = await visit(private.base_url)
     page.expect(REFUSED_TOKEN)
-    dialog = page.page.get_by_role("dialog", name="This server is private")
-    code = page.page.get_by_label("Access code")
+    dialog = page.page.get_by_role("dialog", name=say("dialogs.private"))
+    code = page.page.get_by_label(say("dialogs.code"))
     await page.start_button.click()
     await expect(dialog).to_be_visible()
     await expect(code).to_be_focused()
     await expect(code).to_have_attribute("type", "password")
     await code.fill("tulip-meadow-28")
     await code.press("Enter")
-    await expect(dialog).to_contain_text("That code is not right.")
+    await expect(dialog).to_contain_text(say("dialogs.wrong_code"))
     await expect(code).to_have_value("")
     await code.fill(CODE)
-    await page.button("Continue").click()
+    await page.button(say("dialogs.continue")).click()
     await expect(dialog).to_be_hidden()
-    await expect(page.state).to_have_text("Live", timeout=15_000)
+    await expect(page.state).to_have_text(say("page.live"), timeout=15_000)
     assert (await page.ask("What is this?"))["text"] == "I see a cup."
     # It stays in this page's memory only.
     stored = await page.page.evaluate(
@@ -73,11 +74,11 @@ async def test_whoever_has_no_code_is_told_whom_to_ask(
     await page.start_button.click()
     await expect(dialog).to_be_visible()
     if how == "button":
-        await page.button("Not now").click()
+        await page.button(say("page.not_now")).click()
     else:
         await page.page.keyboard.press("Escape")
-    await expect(page.card).to_contain_text("An access code is needed")
-    await expect(page.state).to_have_text("Camera is off")
+    await expect(page.card).to_contain_text(say("page.code_needed"))
+    await expect(page.state).to_have_text(say("page.camera_off"))
     await page.lets_go()
     await page.start_button.click()
     await expect(dialog).to_be_visible()
@@ -108,7 +109,7 @@ async def test_a_token_is_renewed_before_it_ends(
     await page.open()
     await page.start()
     await page.page.wait_for_event("response", lambda r: "/api/token" in r.url)
-    await expect(page.state).to_have_text("Live")
+    await expect(page.state).to_have_text(say("page.live"))
     assert (await page.ask("What is this?"))["text"] == "I see a cup."
     assert len(grants) >= 2
     assert len({session for session, _ in grants}) == 1
@@ -127,8 +128,10 @@ async def test_a_session_that_ended_begins_anew_by_itself(visit: Visit, model: F
         since = await page.now()
         await run.program.sessions.end(first, "test")
         await page.got(f'm.type === "ready" && m.session_id !== "{first}"', since=since)
-        await expect(page.state).to_have_text("Live", timeout=15_000)
-        await expect(page.page.locator("#log")).to_contain_text("A new session began.")
+        await expect(page.state).to_have_text(say("page.live"), timeout=15_000)
+        await expect(page.page.locator("#log")).to_contain_text(
+            say("problem.handover_refused").partition(".")[0]
+        )
         await page.ask("And this?")
         assert "What is this?" not in str(model.last.texts)
         await page.leave()
@@ -142,8 +145,8 @@ async def test_a_session_that_timed_out_lets_the_camera_go(visit: Visit, model: 
         page = await visit(run.base_url)
         page.expect("status of 40[14]")
         await page.start()
-        await expect(page.card).to_contain_text("Ended after a long silence")
-        await expect(page.state).to_have_text("Camera is off")
+        await expect(page.card).to_contain_text(say("page.silence_ended"))
+        await expect(page.state).to_have_text(say("page.camera_off"))
         await page.lets_go()
         await page.start()
         await page.leave()
@@ -165,13 +168,13 @@ async def test_a_session_that_the_operator_ended_needs_the_code_again(
         dialog = page.page.get_by_role("dialog")
         for _ in range(2):
             await page.start_button.click()
-            await page.page.get_by_label("Access code").fill("open-sesame-77")
-            await page.button("Continue").click()
-            await expect(page.state).to_have_text("Live", timeout=15_000)
+            await page.page.get_by_label(say("dialogs.code")).fill("open-sesame-77")
+            await page.button(say("dialogs.continue")).click()
+            await expect(page.state).to_have_text(say("page.live"), timeout=15_000)
             [seen] = run.program.sessions.seen()
             await run.program.sessions.take_back(seen.name)
-            await expect(page.card).to_contain_text("Ended by whoever runs this server")
-            await expect(page.state).to_have_text("Camera is off")
+            await expect(page.card).to_contain_text(say("page.operator_ended"))
+            await expect(page.state).to_have_text(say("page.camera_off"))
             await expect(dialog).to_be_hidden()
             await page.lets_go()
         await page.leave()

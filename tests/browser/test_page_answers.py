@@ -21,6 +21,7 @@ from tests.browser.visitor import SHARP, Picture, Visit, hurry
 from tests.support.clients import metric
 from tests.support.fakes_openai import Behaviour, FakeOpenAI, Seen
 from tests.support.running import Running, running
+from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -110,9 +111,20 @@ async def test_an_answer_shows_its_frame_age_engine_and_times(
     await expect(summary).to_have_text(re.compile(r"^vLLM · just now · [\d.]+\ss$"))
     await expect(turn.locator(".about")).to_be_hidden()
     await summary.click()
-    for text in ("Wait for the frame", "Prepare it", "Queue", "First word", "Total"):
+    for text in (
+        say("answer.wait_frame"),
+        say("answer.prepare"),
+        say("answer.queue"),
+        say("answer.first_word"),
+        say("answer.total"),
+    ):
         await expect(turn.locator(".times")).to_contain_text(text)
-    for text in ("vLLM, fake-vl", "1280×720", "840×448, 480 visual tokens", "Captured"):
+    for text in (
+        "vLLM, fake-vl",
+        "1280×720",
+        f"840×448, {say('answer.visual_tokens', count=480)}",
+        say("answer.captured"),
+    ):
         await expect(turn.locator(".about")).to_contain_text(text)
 
 
@@ -134,7 +146,9 @@ async def test_an_unchanged_picture_says_what_was_not_computed_again(visit: Visi
         await expect(turn.locator(".evidence summary")).to_contain_text("unchanged since")
         await turn.locator(".evidence summary").click()
         about = turn.locator(".about")
-        await expect(about).to_contain_text("Not computed again64 visual tokens")
+        await expect(about).to_contain_text(
+            f"{say('answer.not_computed')}{say('answer.visual_tokens', count=64)}"
+        )
         await expect(about).to_contain_text("(64 from the cache)")
         # Of the first question, too, when its picture went ahead
         assert metric(run, "visual_tokens_saved_total") in (64, 128)
@@ -152,7 +166,7 @@ async def test_a_tapped_question_gets_a_frame_captured_after_it(
         await page.until(lambda sent: sent["parameters"]["encodings"][0]["maxFramerate"] <= 2)
         await page.settle(2)
         since = await page.now()
-        response = await page.tap("What is this?")
+        response = await page.tap(say("stage.what_is_this"))
         sent = await page.sent("chat", since=since)
         assert Picture.of(model.last).before(sent["sent_at"]) <= 1
         if response["timings"]["wait_frame_ms"] < 400:
@@ -186,7 +200,7 @@ async def test_milliseconds_are_in_the_details(
     """The line under an answer has tenths of a second at most, also for a look in detail."""
     page = await visit(server.base_url)
     await page.start()
-    await page.tap("Read this")
+    await page.tap(say("stage.read_this"))
     summary = page.turns.last.locator(".evidence summary")
     await expect(summary).to_have_text(re.compile(r"^vLLM · detail · just now · [\d.]+\ss$"))
     await summary.click()
@@ -205,7 +219,7 @@ async def test_send_becomes_the_button_that_stops(
         server.base_url, prepare=lambda page: hurry(page, "composer.js", DOUBLE=2000)
     )
     await page.start()
-    send, stop = page.button("Send"), page.button("Stop answering")
+    send, stop = page.button(say("chat.send")), page.button(say("chat.stop"))
     await page.box.fill("Tell me a story")
     await send.dblclick()
     await expect(page.turns.last).to_have_attribute("data-state", "answering")
@@ -219,7 +233,7 @@ async def test_send_becomes_the_button_that_stops(
     # A press so soon after Send counts as the second half of a double press, so a fast test has to wait.
     await page.page.wait_for_timeout(2100)
     await stop.click()
-    await expect(page.turns.last.locator(".remark")).to_have_text("Cancelled.")
+    await expect(page.turns.last.locator(".remark")).to_have_text(say("page.cancelled"))
     await expect(stop).to_be_hidden()
     await expect(send).to_be_visible()
     await expect(page.box).to_be_focused()
@@ -236,11 +250,11 @@ async def test_cancel_stops_the_answer_at_the_model_too(
     await page.start()
     sent = await page.send("Tell me a long story")
     await expect(page.turns.last.locator(".text")).to_have_text("I see")
-    await page.button("Stop answering").click()
+    await page.button(say("chat.stop")).click()
     await expect(page.turns.last).to_have_attribute("data-state", "done")
-    await expect(page.turns.last.locator(".remark")).to_have_text("Cancelled.")
+    await expect(page.turns.last.locator(".remark")).to_have_text(say("page.cancelled"))
     await expect(page.turns.last.locator(".text")).to_have_text("I see")
-    await expect(page.button("Stop answering")).to_be_hidden()
+    await expect(page.button(say("chat.stop"))).to_be_hidden()
     response = await page.response(sent["id"])
     assert response["finish_reason"] == "cancelled"
     async with asyncio.timeout(2):
@@ -264,7 +278,7 @@ async def test_a_second_question_replaces_the_first(
     response = await page.ask("What is on the right?")
     assert response["text"] == "I see a cup."
     assert (await page.response(first["id"]))["finish_reason"] == "replaced"
-    await expect(page.turns.first.locator(".remark")).to_have_text("Replaced by a newer question.")
+    await expect(page.turns.first.locator(".remark")).to_have_text(say("page.replaced"))
     await expect(page.turns.last.locator(".text")).to_have_text("I see a cup.")
     async with asyncio.timeout(2):
         await stalled.done.wait()
@@ -312,7 +326,7 @@ async def test_a_price_held_up_is_read_by_the_builtin_engine(
     assert response["engine"] == "builtin"
     assert (response["frame"]["source_width"], response["frame"]["source_height"]) == (1280, 720)
     await expect(page.turns.last.locator(".text")).to_contain_text("12.50 EUR")
-    await expect(page.turns.last.locator(".evidence summary")).to_contain_text("Built-in engine")
+    await expect(page.turns.last.locator(".evidence summary")).to_contain_text(say("page.builtin"))
     await page.show(mode="text:SALE\n7.90 EUR")
     assert "7.90 EUR" in (await page.ask("What does it cost?"))["text"]
 
@@ -330,7 +344,7 @@ async def test_a_qr_code_held_up_is_read_by_the_builtin_engine(
     page = await visit(builtin.base_url, **SHARP)
     await page.start()
     await page.show(mode=f"image:data:image/png;base64,{png}")
-    response = await page.tap("Read this")
+    response = await page.tap(say("stage.read_this"))
     assert "https://example.org/menu?table=7" in response["text"]
 
 
@@ -343,7 +357,7 @@ async def test_small_print_is_read_idle_and_woken(visit: Visit, builtin: Running
     await page.show(mode="text:" + "\n".join(PRINT), textPx=14, clock=False)
     await page.until(lambda sent: sent["parameters"]["encodings"][0]["maxFramerate"] <= 2)
     await page.settle(3)
-    idle = await page.tap("Read this")
+    idle = await page.tap(say("stage.read_this"))
     await page.until(lambda sent: sent["parameters"]["encodings"][0]["maxFramerate"] <= 2)
     await page.box.press_sequentially("Read this, please", delay=20)
     woken = await page.response((await page.send("Read this, please"))["id"])
@@ -360,8 +374,8 @@ async def test_a_held_picture_is_the_one_that_is_asked_about(
     """Hold keeps the picture of that moment for every question until it is released."""
     page = await visit(server.base_url, **SHARP)
     await page.start()
-    await page.button("Hold").click()
-    await expect(page.state).to_have_text("Picture held")
+    await page.button(say("chat.hold")).click()
+    await expect(page.state).to_have_text(say("page.picture_held"))
     await page.got('m.type === "status" && m.held')
     held_by = await page.now()
     await expect(page.page.locator("#still")).to_be_visible()
@@ -379,8 +393,8 @@ async def test_a_held_picture_is_the_one_that_is_asked_about(
     assert clocks[0] == clocks[1]
     await expect(page.turns.last.locator(".evidence summary")).to_contain_text("held frame")
 
-    await page.button("Hold").click()
-    await expect(page.state).to_have_text("Live")
+    await page.button(say("chat.hold")).click()
+    await expect(page.state).to_have_text(say("page.live"))
     await expect(page.page.locator("#still")).to_be_hidden()
     sent = await page.send("And now?")
     response = await page.response(sent["id"])
@@ -399,8 +413,8 @@ async def test_describe_answers_unasked_until_it_is_switched_off(
     page = await visit(server.base_url)
     await page.start()
     count, began = model.count, time.monotonic()
-    await page.button("Describe").click()
-    await expect(page.button("Describe")).to_have_attribute("aria-pressed", "true")
+    await page.button(say("chat.describe")).click()
+    await expect(page.button(say("chat.describe"))).to_have_attribute("aria-pressed", "true")
     # Two, or already more.
     await page.turns.last.locator(".earlier li").nth(1).wait_for(state="attached")
     assert await page.turns.count() == 1
@@ -414,8 +428,8 @@ async def test_describe_answers_unasked_until_it_is_switched_off(
     assert model.count - count <= 3 + 2 * (time.monotonic() - began)
 
     since = await page.now()
-    await page.button("Describe").click()
-    await expect(page.button("Describe")).to_have_attribute("aria-pressed", "false")
+    await page.button(say("chat.describe")).click()
+    await expect(page.button(say("chat.describe"))).to_have_attribute("aria-pressed", "false")
     await expect(page.turns.last).to_have_attribute("data-state", "done")
     await page.got('m.type === "sender" && m.idle.max_framerate === 2', since=since)
     count = model.count

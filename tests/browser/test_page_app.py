@@ -17,6 +17,7 @@ from server.web import routes
 from tests.browser.visitor import NOT_REACHED, Visit, Visitor, hurry
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running, running
+from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -198,14 +199,14 @@ async def test_a_newer_page_waits_until_it_is_taken(
     await page.page.wait_for_timeout(1100)
     await page.page.evaluate("window.dispatchEvent(new Event('online'))")
     await expect(page.page.locator("#update-text")).to_have_text(
-        "A new version of this page is here. Loading it empties the chat."
+        f"{say('app.new_version')} {say('app.empties_chat')}"
     )
     await expect(page.turns).to_have_count(1)
-    await page.button("Save the chat first").click()
+    await page.button(say("app.save_first")).click()
     keeping = page.page.locator("#keep-dialog")
-    await expect(keeping.get_by_role("button", name="Save", exact=True)).to_be_visible()
-    await keeping.get_by_role("button", name="Not now").click()
-    await page.button("Load it").click()
+    await expect(keeping.get_by_role("button", name=say("answer.save"), exact=True)).to_be_visible()
+    await keeping.get_by_role("button", name=say("page.not_now")).click()
+    await page.button(say("app.load")).click()
     await expect(page.page.locator("#empty")).to_contain_text("The answers appear here")
     await page.page.wait_for_function(
         "async (old) => { const names = await caches.keys(); return names.length === 1 && names[0] !== old; }",

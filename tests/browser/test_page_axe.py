@@ -18,6 +18,7 @@ from tests.browser.test_page_look import _WIDE, LONG
 from tests.browser.visitor import Visit, Visitor
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 from tests.support.running import Running, running
+from tests.support.words import say
 
 # From tests/peers/package.json
 AXE = Path(__file__).parents[1] / "peers/node_modules/axe-core/axe.min.js"
@@ -153,7 +154,7 @@ async def test_no_state_has_a_violation(
     await page.ask("And this?")
     await page.turns.last.locator(".shot").click()
     dialog = page.page.locator("#seen-dialog")
-    await dialog.get_by_label("Compare with").select_option(index=1)
+    await dialog.get_by_label(say("answer.compare")).select_option(index=1)
     await expect(dialog.locator("figcaption").nth(1)).to_contain_text("kB")
     await checked.look("two pictures")
     await page.page.keyboard.press("Escape")
@@ -172,13 +173,13 @@ async def test_no_state_has_a_violation(
     await page.send("Tell me a story")
     await expect(page.turns.last).to_have_attribute("data-state", "answering")
     await checked.look("answering")
-    await page.button("Stop answering").click()
+    await page.button(say("chat.stop")).click()
     model.behaviour = Behaviour.DIES
     await page.end((await page.send("And this?"))["id"])
     await checked.look("error")
     model.behaviour = Behaviour.NORMAL
     await page.box.fill("Tell me when you see red.")
-    await page.button("Watch for this").click()
+    await page.button(say("chat.watch_this")).click()
     await page.page.locator("#watches > summary").click()
     await expect(page.page.locator("#watches-list li")).to_have_count(1)
     await checked.look("watches")
@@ -192,10 +193,10 @@ async def test_no_state_has_a_violation(
     await expect(page.page.locator("#fact-engine")).not_to_be_empty()
     await checked.look("state")
     await page.page.keyboard.press("Escape")
-    await page.button("Settings").click()
+    await page.button(say("settings.title")).click()
     await expect(page.page.locator("#settings")).to_be_visible()
     await checked.look("settings")
-    await page.button("Done").click()
+    await page.button(say("page.done")).click()
     await test_page_programs.in_each_state(page, checked.look)
     await page.bring("dialogs/dialogs.html", "dialogs/dialogs.css")
     for name in ("code", "other", "disclosure", "trust", "missing"):
@@ -207,7 +208,7 @@ async def test_no_state_has_a_violation(
     await page.page.evaluate("document.querySelector('#talking').hidden = true")
     await page.state.click()
     await page.page.locator("#facts [data-doctor]").click()
-    await expect(page.button("Check again")).to_be_enabled(timeout=30_000)
+    await expect(page.button(say("doctor.again"))).to_be_enabled(timeout=30_000)
     await checked.look("doctor")
     await page.page.keyboard.press("Escape")
     await page.page.evaluate("location.hash = 'operator'")
@@ -225,7 +226,7 @@ async def test_simple_mode_has_no_violation(visit: Visit, builtin: Running) -> N
     page = await visit(builtin.base_url)
     checked = Checked(page)
     await page.start()
-    await page.button("Guide the camera").click()
+    await page.button(say("guide.name")).click()
     await page.ask("What colour is this?")
     await checked.look("simple mode")
     assert not checked.wrong, "\n".join(checked.wrong)
@@ -306,11 +307,11 @@ async def test_the_tab_key_reaches_everything(
     await expect(page.page.locator("#facts")).to_be_visible()
     assert await missed() == []
     await keys.press("Escape")
-    await page.button("Settings").click()
+    await page.button(say("settings.title")).click()
     await expect(page.page.locator("#settings")).to_be_visible()
     assert await missed() == []
     await keys.press("Escape")
-    await expect(page.button("Settings")).to_be_focused()
+    await expect(page.button(say("settings.title"))).to_be_focused()
 
 
 @pytest.mark.parametrize("size", [(640, 400), (320, 256)], ids=["200 %", "400 %"])
@@ -321,12 +322,12 @@ async def test_the_settings_fit_when_zoomed(
     with letters of twice the size, too.
     """
     page = await visit(builtin.base_url, viewport=size)
-    await page.button("Settings").click()
+    await page.button(say("settings.title")).click()
     for letters in ("100", "200"):
         await page.page.locator("#settings [name=size]").select_option(letters)
         await page.comes(f"({_WIDE})().out", [])
         await page.comes(_SMALL, [])
-        done = page.button("Done")
+        done = page.button(say("page.done"))
         await done.scroll_into_view_if_needed()
         await expect(done).to_be_in_viewport(ratio=0.9)
 

@@ -10,6 +10,7 @@ from playwright.async_api import Page, Request, Route, expect
 
 from tests.browser.visitor import Visit
 from tests.support.running import Running
+from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -72,7 +73,7 @@ async def test_a_press_that_came_too_early_counts(visit: Visit, builtin: Running
     page = await visit(builtin.base_url, prepare=prepare)
     await page.start_button.click()
     held.set()
-    await expect(page.state).to_have_text("Live")
+    await expect(page.state).to_have_text(say("page.live"))
 
 
 async def test_a_press_counts_on_the_page_that_is_loaded_again(
@@ -83,11 +84,11 @@ async def test_a_press_counts_on_the_page_that_is_loaded_again(
     page = await visit(builtin.base_url, prepare=losing.prepare)
     page.expect(LOST)
     await page.start_button.click()
-    await expect(page.state).to_have_text("Live")
+    await expect(page.state).to_have_text(say("page.live"))
     await page.page.reload()
     await expect(page.page.locator("#partial")).to_have_count(0)
     await page.page.wait_for_timeout(300)
-    await expect(page.state).to_have_text("Camera is off")
+    await expect(page.state).to_have_text(say("page.camera_off"))
 
 
 async def test_what_is_lost_for_good_is_told(visit: Visit, builtin: Running) -> None:
@@ -95,7 +96,7 @@ async def test_what_is_lost_for_good_is_told(visit: Visit, builtin: Running) -> 
     losing = Losing("live/peer.js", loads=100)
     page = await visit(builtin.base_url, prepare=losing.prepare)
     page.expect(LOST)
-    note = page.page.get_by_text("This page did not load completely")
+    note = page.page.get_by_text(say("page.partial"))
     await expect(note).to_be_visible(timeout=8000)
     box = await note.bounding_box()
     assert box is not None
@@ -109,6 +110,6 @@ async def test_without_any_script_it_is_told_later(visit: Visit, builtin: Runnin
     losing = Losing("client.js", "boot.js", loads=100)
     page = await visit(builtin.base_url, prepare=losing.prepare)
     page.expect(LOST)
-    note = page.page.get_by_text("This page did not load completely")
+    note = page.page.get_by_text(say("page.partial"))
     await expect(note).to_be_hidden()
     await expect(note).to_be_visible(timeout=15_000)

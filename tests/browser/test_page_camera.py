@@ -17,6 +17,7 @@ from tests.browser.visitor import SHARP, Visit, Visitor
 from tests.support.clients import soon
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running
+from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -124,11 +125,11 @@ async def test_describing_doubles_the_idle_rate(
     """
     page = await visit(server.base_url)
     await page.start()
-    await page.button("Describe").click()
+    await page.button(say("chat.describe")).click()
     await page.until(lambda sent: limit(sent) == 4)
     frames, _ = await rates(page, 2)
     assert 3 <= frames <= 5
-    await page.button("Describe").click()
+    await page.button(say("chat.describe")).click()
     await page.until(lambda sent: limit(sent) == 2)
 
 
@@ -143,7 +144,7 @@ async def test_the_camera_is_asked_for_its_full_picture(visit: Visit, server: Ru
     assert asked["video"]["width"]["ideal"] >= 1280
     assert asked["video"]["height"]["ideal"] >= 720
     assert asked["video"]["facingMode"]["ideal"] == "environment"
-    await page.page.get_by_role("button", name="State:").click()
+    await page.page.get_by_role("button", name=say("stage.state")).click()
     facts = page.page.locator("#facts")
     await expect(facts).to_contain_text("1280×720")
     await expect(facts).to_contain_text("frames a second")
@@ -159,7 +160,7 @@ async def test_a_late_picture_is_announced_and_the_question_answered(
     await page.start()
     await page.page.evaluate("window.__camera.mode = 'frozen'")
     sent = await page.send("What is this?")
-    await expect(page.turns.last.locator(".text")).to_have_text("Waiting for a fresh picture…")
+    await expect(page.turns.last.locator(".text")).to_have_text(say("chat.waiting_picture"))
     await page.page.evaluate("window.__camera.mode = 'clock'")
     assert (await page.response(sent["id"]))["text"] == "I see a cup."
 
@@ -177,9 +178,9 @@ async def test_a_frozen_camera_is_reported_and_not_answered_from(
     await page.box.fill("What is this?")
     await page.page.evaluate("window.__camera.mode = 'frozen'")
     await page.until(lambda sent: limit(sent) == 2)
-    await expect(page.state).to_have_text("Picture frozen")
-    await expect(page.notice).to_contain_text("The picture stands still.")
-    await expect(page.notice).to_contain_text("Stop it and start it again.")
+    await expect(page.state).to_have_text(say("page.picture_frozen"))
+    await expect(page.notice).to_contain_text(say("page.picture_still"))
+    await expect(page.notice).to_contain_text(say("problem.camera_frozen"))
     count = model.count
     since = await page.now()
     await page.box.press("Enter")
@@ -191,9 +192,9 @@ async def test_a_frozen_camera_is_reported_and_not_answered_from(
     assert model.count == count
 
     await page.show(mode="clock")
-    await expect(page.state).to_have_text("Live")
+    await expect(page.state).to_have_text(say("page.live"))
     await expect(page.notice).to_be_hidden()
-    await turn.get_by_role("button", name="Try again").click()
+    await turn.get_by_role("button", name=say("page.try_again")).click()
     await expect(page.turns.last.locator(".text")).to_have_text("I see a cup.")
 
 
@@ -206,13 +207,11 @@ async def test_a_dark_picture_is_answered_with_a_hint(
     page = await visit(server.base_url)
     await page.start()
     await page.show(mode=_LAMP, clock=False)
-    await expect(page.notice).to_contain_text("It is dark. Switch on a light")
-    await expect(page.state).to_have_text("Live")
+    await expect(page.notice).to_contain_text(say("page.dark_text"))
+    await expect(page.state).to_have_text(say("page.live"))
     response = await page.ask("What is this?")
     assert response["frame"]["dark"] is True
-    await expect(page.turns.last.locator(".remark")).to_have_text(
-        "The picture was dark. Switch on a light, or the torch."
-    )
+    await expect(page.turns.last.locator(".remark")).to_have_text(say("page.was_dark"))
     await page.show(mode="clock", clock=True)
     await expect(page.notice).to_be_hidden()
 
@@ -226,7 +225,7 @@ async def test_a_black_picture_is_told_before_a_model_is_asked(
     page = await visit(server.base_url)
     await page.start()
     await page.show(mode="black", clock=False)
-    await expect(page.notice).to_contain_text("The picture is black. Uncover the camera")
+    await expect(page.notice).to_contain_text(say("page.black_text"))
     sent = await page.send("What is this?")
     end = await page.end(sent["id"])
     assert (end["type"], end["code"], end["retryable"]) == ("error", "picture_black", True)
@@ -250,12 +249,12 @@ async def test_stop_lets_the_camera_go_on_both_sides(visit: Visit, server: Runni
         "document.querySelector('#video').srcObject.getTracks()[0]"
     )
     async with page.page.expect_response(lambda r: r.request.method == "DELETE") as deleted:
-        await page.button("Camera off").click()
+        await page.button(say("chat.camera_off")).click()
     assert (await deleted.value).ok
     await soon(lambda: session.camera.state() is CameraState.ENDED)
     await page.comes("t => t.readyState", "ended", track)
     await page.lets_go()
-    await expect(page.state).to_have_text("Camera is off")
+    await expect(page.state).to_have_text(say("page.camera_off"))
     await expect(page.start_button).to_be_focused()
     await expect(page.page.locator("#dock")).to_be_hidden()
     assert await outbound_video(page.page) is None
@@ -281,14 +280,14 @@ async def test_a_hidden_page_lets_the_camera_go_and_takes_it_back(
     await put_out_of_sight(page, True, False)
     # Longer than it may be hidden
     await page.page.wait_for_timeout(HIDDEN_FOR_MS / 10 + 200)
-    await expect(page.state).to_have_text("Live")
+    await expect(page.state).to_have_text(say("page.live"))
     assert await page.page.evaluate("window.__camera.opened") == 1
 
     await put_out_of_sight(page, True)
-    await expect(page.card).to_contain_text("The camera rests")
+    await expect(page.card).to_contain_text(say("page.camera_rests"))
     await page.comes("t => t.readyState", "ended", track)
     await put_out_of_sight(page, False)
-    await expect(page.state).to_have_text("Live")
+    await expect(page.state).to_have_text(say("page.live"))
     assert await page.page.evaluate("window.__camera.opened") == 2
     ids = {e["message"]["session_id"] for e in await page.log() if e["message"]["type"] == "ready"}
     assert len(ids) == 1
@@ -301,18 +300,18 @@ async def test_a_camera_that_is_unplugged_is_missed(visit: Visit, server: Runnin
     await page.page.evaluate(
         "document.querySelector('#video').srcObject.getTracks()[0].dispatchEvent(new Event('ended'))"
     )
-    await expect(page.card).to_contain_text("The camera was disconnected")
-    await expect(page.state).to_have_text("Camera is off")
+    await expect(page.card).to_contain_text(say("page.camera_unplugged"))
+    await expect(page.state).to_have_text(say("page.camera_off"))
     await page.start()
 
 
 @pytest.mark.parametrize(
     ("refuse", "title", "what_to_do"),
     [
-        ("NotAllowedError", "The camera", "Allow"),
-        ("NotFoundError", "No camera was found", "Plug one in"),
-        ("NotReadableError", "The camera is in use", "Close that one"),
-        ("TypeError", "The camera did not start", "reload the page"),
+        ("NotAllowedError", say("page.camera_denied"), say("page.camera_denied_text")),
+        ("NotFoundError", say("page.camera_missing"), say("page.camera_missing_text")),
+        ("NotReadableError", say("page.camera_in_use"), say("page.camera_in_use_text")),
+        ("TypeError", say("page.camera_failed"), say("page.camera_failed_text")),
     ],
 )
 async def test_a_camera_that_does_not_open_is_explained(
@@ -325,8 +324,8 @@ async def test_a_camera_that_does_not_open_is_explained(
     await page.start_button.click()
     await expect(page.card).to_contain_text(title)
     await expect(page.card).to_contain_text(what_to_do)
-    await expect(page.card).to_contain_text("Start Camera")
-    await expect(page.state).to_have_text("Camera is off")
+    await expect(page.card).to_contain_text(say("page.start"))
+    await expect(page.state).to_have_text(say("page.camera_off"))
     await expect(page.start_button).to_be_visible()
     await page.page.evaluate("window.__camera.refuse = ''")
     await page.start()
@@ -340,7 +339,7 @@ async def test_a_question_to_a_refused_camera_is_not_left_waiting(
     await page.box.fill("What is this?")
     await page.box.press("Enter")
     await expect(page.turns.last).to_have_attribute("data-state", "failed")
-    await expect(page.turns.last.locator(".remark")).to_contain_text("the camera is off")
+    await expect(page.turns.last.locator(".remark")).to_contain_text(say("page.not_asked"))
 
 
 async def test_an_insecure_address_is_explained(visit: Visit, server: Running) -> None:
@@ -351,7 +350,7 @@ async def test_an_insecure_address_is_explained(visit: Visit, server: Running) -
     page.expect("Cross-Origin-Opener-Policy header has been ignored")
     assert await page.page.evaluate("isSecureContext") is False
     await page.start_button.click()
-    await expect(page.card).to_contain_text("This address is not secure")
+    await expect(page.card).to_contain_text(say("page.insecure"))
     await expect(page.card).to_contain_text("https://")
     await expect(page.card).to_contain_text("bash scripts/run.sh --https")
     assert await page.page.evaluate("window.__camera.opened") == 0

@@ -14,6 +14,7 @@ from tests.browser.test_page_look import LONG
 from tests.browser.visitor import NOT_REACHED, Visit
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running
+from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -83,7 +84,7 @@ async def test_who_scrolls_up_is_offered_the_way_back(
     await page.start()
     for question in ("What is this?", "And this?"):
         await page.ask(question)
-    newest = page.button("Newest")
+    newest = page.button(say("chat.newest"))
     await expect(newest).to_be_hidden()
     await page.page.locator("#log").evaluate("log => { log.scrollTop = 0; }")
     await expect(newest).to_be_visible()
@@ -110,7 +111,7 @@ async def test_a_description_that_goes_on_neither_jumps_nor_loses_its_picture(
     ]
     page = await visit(server.base_url)
     await page.start()
-    await page.button("Describe").click()
+    await page.button(say("chat.describe")).click()
     await page.turns.last.locator(".earlier li").first.wait_for(state="attached")
     await page.page.evaluate("""() => {
           window.__seen = new Set();
@@ -126,7 +127,7 @@ async def test_a_description_that_goes_on_neither_jumps_nor_loses_its_picture(
     seen: list[str] = await page.page.evaluate("[...window.__seen]")
     assert len(seen) == 1, seen
     assert seen[0].endswith("true")
-    await page.button("Describe").click()
+    await page.button(say("chat.describe")).click()
 
 
 async def test_the_timeline_of_a_description_scrolls_and_copies(
@@ -138,11 +139,11 @@ async def test_the_timeline_of_a_description_scrolls_and_copies(
     page = await visit(server.base_url)
     await page.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     await page.start()
-    await page.button("Describe").click()
+    await page.button(say("chat.describe")).click()
     turn = page.turns.last
     moments = turn.locator(".earlier ol")
     await moments.locator("li").nth(4).wait_for(state="attached")
-    await page.button("Describe").click()
+    await page.button(say("chat.describe")).click()
     await expect(turn).to_have_attribute("data-state", "done")
     count = await moments.locator("li").count()
     await turn.locator(".earlier summary").click()
@@ -201,7 +202,7 @@ async def test_a_new_session_is_told_above_the_answer_that_it_gives(
     id = (await page.got('m.type === "ready"'))["session_id"]
     await page.page.context.set_offline(True)
     await server.program.sessions.end(id, "test")
-    await expect(page.state).not_to_have_text("Live")
+    await expect(page.state).not_to_have_text(say("page.live"))
     await page.box.fill("How big is it?")
     await page.box.press("Enter")
     await expect(page.turns).to_have_count(2)
@@ -211,7 +212,9 @@ async def test_a_new_session_is_told_above_the_answer_that_it_gives(
         "[...document.querySelectorAll('#log > :not(#empty)')].map(e => e.className)"
     )
     assert order == ["turn", "note", "turn"]
-    await expect(page.page.locator(".note")).to_contain_text("A new session began.")
+    await expect(page.page.locator(".note")).to_contain_text(
+        say("problem.handover_refused").partition(".")[0]
+    )
 
 
 async def test_an_answer_is_read_aloud_in_its_language(
@@ -232,7 +235,7 @@ async def test_an_answer_is_read_aloud_in_its_language(
     for question, language in zip(questions, ("de", "de", ""), strict=True):
         await page.page.evaluate("window.__said.length = 0")
         await page.ask(question)
-        await page.turns.last.get_by_role("button", name="Read aloud").click()
+        await page.turns.last.get_by_role("button", name=say("chat.read_aloud")).click()
         await page.comes("window.__said.at(-1)?.[1] ?? null", language)
         words = await page.turns.last.locator(".text").element_handle()
         await page.comes("text => text.lang", language, words)

@@ -15,6 +15,7 @@ from tests.support.clients import soon
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.names import named
 from tests.support.running import Running, running
+from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -46,15 +47,15 @@ async def test_nothing_goes_to_another_machine_before_the_person_agrees(
     run, model = far
     page = await visit(run.base_url)
     await page.start()
-    await page.button("Describe").click()
+    await page.button(say("chat.describe")).click()
     await page.got('m.type === "response" && m.kind === "describe"')
     await model.start()
     dialog = page.page.locator("#disclosure-dialog")
     await expect(dialog).to_be_visible(timeout=15_000)
     await expect(page.page.locator("#disclosure-host")).to_have_text(OTHER)
-    await page.button("Not now").click()
+    await page.button(say("page.not_now")).click()
     await expect(page.notice).to_contain_text(OTHER)
-    await expect(page.state).to_have_text("Live, no answers")
+    await expect(page.state).to_have_text(say("page.no_answers"))
     since = await page.now()
     await page.box.fill("What is this?")
     await page.box.press("Enter")
@@ -63,14 +64,16 @@ async def test_nothing_goes_to_another_machine_before_the_person_agrees(
     log = [entry for entry in await page.log() if entry["at"] > since]
     assert not [entry for entry in log if entry["message"]["type"] == "chat"]
     assert len(model.requests) == 0
-    await page.button("Send them there").click()
+    await page.button(say("dialogs.disclosure_agree")).click()
     sent = await page.sent("chat", since=since)
     assert (await page.response(sent["id"]))["engine"] == "vllm"
     described = 'm.type === "response" && m.kind === "describe" && m.engine === "vllm"'
     await page.got(described, since=since)
-    await expect(page.state).to_have_text("Live")
+    await expect(page.state).to_have_text(say("page.live"))
     await page.state.click()
-    await expect(page.page.locator("#fact-engine")).to_contain_text(f"Pictures go to {OTHER}.")
+    await expect(page.page.locator("#fact-engine")).to_contain_text(
+        say("facts.pictures_go", host=OTHER)
+    )
 
 
 async def test_a_server_that_comes_back_with_another_engine_gets_no_description_before_the_word(
@@ -86,7 +89,7 @@ async def test_a_server_that_comes_back_with_another_engine_gets_no_description_
         page = await visit(run.base_url)
         page.expect(NOT_REACHED, REFUSED_TOKEN)
         await page.start()
-        await page.button("Describe").click()
+        await page.button(say("chat.describe")).click()
         await page.got('m.type === "response" && m.kind === "describe"')
     url = f"http://{OTHER}:{model.port}/v1"
     async with running(engine="vllm", vllm_base_url=url, port=port, drain_seconds=0.2):
@@ -96,7 +99,7 @@ async def test_a_server_that_comes_back_with_another_engine_gets_no_description_
         await page.got('m.type === "status" && m.camera === "live" && m.engine === "vllm"')
         await page.settle(4)
         assert len(model.requests) == 0
-        await page.button("Send them there").click()
+        await page.button(say("dialogs.disclosure_agree")).click()
         await page.got('m.type === "response" && m.engine === "vllm"')
         await page.leave()
 

@@ -24,6 +24,7 @@ from tests.browser.visitor import REFUSED_TOKEN, Visit, Visitor
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running, running
 from tests.support.turn_server import turn_on_loopback
+from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -35,13 +36,15 @@ CODE = "canary-code-5xk2p"
 async def check(page: Visitor) -> None:
     """Open the doctor from the state sheet and wait until it is done."""
     if not await page.page.locator("#facts").is_visible():
-        await page.page.get_by_role("button", name="State:").click()
-    await page.page.locator("#facts").get_by_role("button", name="Check connection").click()
+        await page.page.get_by_role("button", name=say("stage.state")).click()
+    await (
+        page.page.locator("#facts").get_by_role("button", name=say("page.check_connection")).click()
+    )
     await done(page)
 
 
 async def done(page: Visitor) -> None:
-    await expect(page.button("Check again")).to_be_enabled(timeout=15_000)
+    await expect(page.button(say("doctor.again"))).to_be_enabled(timeout=15_000)
 
 
 async def states(page: Visitor) -> dict[str, str]:
@@ -76,8 +79,8 @@ async def looks_right(page: Visitor) -> None:
 async def report(page: Visitor) -> str:
     """Return the text that Copy report puts on the clipboard."""
     await page.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    await page.button("Copy report").click()
-    await expect(page.page.locator("#doctor-said")).to_have_text("Copied.")
+    await page.button(say("doctor.copy_report")).click()
+    await expect(page.page.locator("#doctor-said")).to_have_text(say("page.copied"))
     text: str = await page.page.evaluate("navigator.clipboard.readText()")
     return text
 
@@ -96,20 +99,20 @@ async def test_all_is_well_before_and_while_the_camera_is_on(
         ["origin", "server", "clock", "camera", "permission", "access", "socket", "engine"], "ok"
     )
     fine |= {"direct": "ok", "certificate": "skipped", "relays": "skipped"}
-    await page.page.get_by_role("button", name="State:").focus()
+    await page.page.get_by_role("button", name=say("stage.state")).focus()
     await page.page.keyboard.press("Enter")
     await expect(page.page.locator("#facts")).to_be_visible()
     focus = None
     for _ in range(6):
         await page.page.keyboard.press("Tab")
         focus = await page.page.evaluate(_FOCUS)
-        if focus["name"] == "Check connection":
+        if focus["name"] == say("page.check_connection"):
             break
-    assert focus == {"name": "Check connection", "ring": True}
+    assert focus == {"name": say("page.check_connection"), "ring": True}
     await page.page.keyboard.press("Enter")
     await done(page)
-    dialog = page.page.get_by_role("dialog", name="Connection check")
-    await expect(dialog.get_by_role("status").first).to_have_text("Everything works.")
+    dialog = page.page.get_by_role("dialog", name=say("doctor.title"))
+    await expect(dialog.get_by_role("status").first).to_have_text(say("doctor.all_work"))
     assert await states(page) == fine
     # Made and ended for the check: the server has no camera left.
     peers = "() => window.__peers.every((peer) => peer.connectionState === 'closed')"
@@ -118,16 +121,16 @@ async def test_all_is_well_before_and_while_the_camera_is_on(
     await looks_right(page)
     await page.page.keyboard.press("Escape")
     await expect(dialog).to_be_hidden()
-    await page.comes(f"({_FOCUS})()?.name", "Check connection")
+    await page.comes(f"({_FOCUS})()?.name", say("page.check_connection"))
 
     await page.start()
     since = await page.now()
     await check(page)
     assert await states(page) == fine
     assert "Connected over UDP" in await page.page.locator('[data-check="direct"]').inner_text()
-    await page.button("Close").click()
+    await page.button(say("doctor.close")).click()
     assert not [e for e in await page.log() if e["at"] > since and e["message"]["type"] == "ready"]
-    await expect(page.state).to_have_text("Live")
+    await expect(page.state).to_have_text(say("page.live"))
     connected = "() => window.__peers.filter((peer) => peer.connectionState === 'connected').length"
     await page.comes(connected, 1)
     assert await page.page.evaluate("window.__camera.opened") == 1
@@ -149,9 +152,9 @@ async def test_an_insecure_address_and_a_report_that_is_copied_by_hand(
         "skipped",
     )
     assert "run.sh --https" in await row(page, "origin")
-    await page.button("Copy report").click()
-    text = page.page.get_by_role("textbox", name="Report")
-    await expect(text).to_have_value(re.compile("FAILED Secure address"))
+    await page.button(say("doctor.copy_report")).click()
+    text = page.page.get_by_role("textbox", name=say("doctor.report"))
+    await expect(text).to_have_value(re.compile(f"FAILED {say('doctor.origin')}"))
     await expect(text).to_have_value(re.compile("Page: http, a name"))
 
 
@@ -166,10 +169,10 @@ async def test_no_camera_and_no_permission(visit: Visit, builtin: Running) -> No
     await check(page)
     found = await states(page)
     assert (found["camera"], found["permission"]) == ("failed", "failed")
-    assert "Plug one in" in await row(page, "camera")
-    assert "set Camera to Allow" in await row(page, "permission")
+    assert say("doctor.no_camera_todo") in await row(page, "camera")
+    assert say("doctor.permission_denied_todo") in await row(page, "permission")
     await expect(page.page.locator("#doctor-verdict")).to_have_text(
-        "Does not work: Camera; Camera permission."
+        say("doctor.problems", checks=f"{say('page.camera')}; {say('doctor.permission')}")
     )
     # The list scrolls, and nothing else: else the buttons go up, with nothing below them.
     await page.page.set_viewport_size({"width": 390, "height": 844})
@@ -189,7 +192,7 @@ async def test_a_socket_that_does_not_open(visit: Visit, builtin: Running, tmp_p
     await page.open()
     await check(page)
     assert (await states(page))["socket"] == "failed"
-    assert "Upgrade and Connection" in await row(page, "socket")
+    assert say("doctor.socket_shut_todo") in await row(page, "socket")
     issued = Keeper(tmp_path).provide(Identity((), ()), "on test", datetime.now(UTC))
     settings = {**https(issued), "pairing_hosts": ""}
     async with running(**settings) as lan:
@@ -201,7 +204,7 @@ async def test_a_socket_that_does_not_open(visit: Visit, builtin: Running, tmp_p
         assert "does not trust" in await row(page, "socket")
         assert "/ca.crt" in await row(page, "certificate")
         await page.page.evaluate("window.refuse = false")
-        await page.button("Check again").click()
+        await page.button(say("doctor.again")).click()
         await done(page)
         assert (await states(page))["certificate"] == "ok"
         await page.leave()
@@ -244,14 +247,18 @@ async def test_a_server_that_is_gone(visit: Visit) -> None:
         await page.page.wait_for_function(
             "() => performance.getEntriesByType('resource').some((one) => one.name.endsWith('webchecks.js'))"
         )
-    await expect(page.state).to_have_text("Connection lost")
+    await expect(page.state).to_have_text(say("page.connection_lost"))
     await expect(page.page.locator("#notice-check")).to_be_visible()
     assert (await page.page.evaluate(_WIDE))["out"] == []
-    await page.page.locator("#notice").get_by_role("button", name="Check connection").click()
+    await (
+        page.page.locator("#notice")
+        .get_by_role("button", name=say("page.check_connection"))
+        .click()
+    )
     await done(page)
     found = await states(page)
     assert found["server"] == "failed"
-    assert "bash scripts/run.sh" in await row(page, "server")
+    assert say("doctor.server_todo") in await row(page, "server")
     assert (found["camera"], found["engine"], found["clock"]) == ("ok", "skipped", "skipped")
     await page.leave()
 
@@ -294,21 +301,21 @@ async def test_relays_that_work_refuse_and_do_not_answer(visit: Visit, tmp_path:
                     await route.fulfill(response=reply)
 
                 await page.page.route("**/api/token*", keep)
-                await page.page.get_by_role("button", name="State:").click()
+                await page.page.get_by_role("button", name=say("stage.state")).click()
                 await (
                     page.page.locator("#facts")
-                    .get_by_role("button", name="Check connection")
+                    .get_by_role("button", name=say("page.check_connection"))
                     .click()
                 )
-                await page.button("Not now").click()
+                await page.button(say("page.not_now")).click()
                 await done(page)
                 found = await states(page)
                 assert (found["access"], found["socket"], found["direct"]) == (
                     *("failed", "skipped", "skipped"),
                 )
-                await page.button("Check again").click()
-                await page.page.get_by_label("Access code").fill(CODE)
-                await page.button("Continue").click()
+                await page.button(say("doctor.again")).click()
+                await page.page.get_by_label(say("dialogs.code")).fill(CODE)
+                await page.button(say("dialogs.continue")).click()
                 await done(page)
                 found = await states(page)
                 assert found["access"] == found["socket"] == found["direct"] == "ok", found
@@ -345,8 +352,10 @@ async def test_closing_it_ends_what_it_began(visit: Visit, builtin: Running) -> 
 
     offer = "**/api/webrtc/offer*"
     await page.page.route(offer, keep)
-    await page.page.get_by_role("button", name="State:").click()
-    await page.page.locator("#facts").get_by_role("button", name="Check connection").click()
+    await page.page.get_by_role("button", name=say("stage.state")).click()
+    await (
+        page.page.locator("#facts").get_by_role("button", name=say("page.check_connection")).click()
+    )
     async with asyncio.timeout(30):
         await asked.wait()
     direct = page.page.locator('#doctor-list li[data-check="direct"]')
@@ -363,7 +372,7 @@ async def test_closing_it_ends_what_it_began(visit: Visit, builtin: Running) -> 
 async def test_a_relays_cause_is_in_the_pages_language(visit: Visit, builtin: Running) -> None:
     """By the server's code for it; in English, and for an unknown code, the server's own sentence."""
     german = await visit(builtin.base_url, context_options={"locale": "de"})
-    await expect(german.page.locator("#start")).not_to_have_text("Start Camera")
+    await expect(german.page.locator("#start")).not_to_have_text(say("page.start"))
     english = await visit(builtin.base_url)
 
     async def cause(page: Visitor, problem: str) -> str:

@@ -16,6 +16,7 @@ from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_rtc import camera_peer, live_encoder
 from tests.support.running import Running
 from tests.support.whip_client import WhipCamera
+from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -48,15 +49,15 @@ async def test_another_device_becomes_the_camera(
     camera stays off.
     """
     page = await visit(server.base_url)
-    await page.button("Use another camera").click()
+    await page.button(say("stage.use_another")).click()
     # It opens once the page has its token.
     dialog = page.page.locator("#other-dialog")
     await expect(dialog).to_be_visible()
     assert await dialog.evaluate("dialog => dialog.scrollWidth <= dialog.clientWidth")
-    address = await page.page.get_by_label("Address (Server)").input_value()
-    token = await page.page.get_by_label("Bearer token").input_value()
+    address = await page.page.get_by_label(say("page.address")).input_value()
+    token = await page.page.get_by_label(say("page.bearer_token")).input_value()
     assert address.startswith(f"{server.base_url}/api/whip?session=")
-    await expect(page.state).to_have_text("Waiting for the camera")
+    await expect(page.state).to_have_text(say("page.waiting_camera"))
     session_id = await session_of(page)
     assert address.endswith(session_id)
     async with device(server, token, session_id) as camera:
@@ -65,8 +66,8 @@ async def test_another_device_becomes_the_camera(
         far = page.page.locator("#far")
         await expect(far).to_be_visible()
         await expect(page.page.locator("#other-dialog")).to_be_hidden()
-        await expect(page.page.get_by_label("Bearer token")).to_have_value("")
-        await expect(page.state).to_have_text("Live")
+        await expect(page.page.get_by_label(say("page.bearer_token"))).to_have_value("")
+        await expect(page.state).to_have_text(say("page.live"))
         await page.comes(
             "() => { const { naturalWidth, naturalHeight } = document.querySelector('#far');"
             " return [naturalWidth, naturalHeight]; }",
@@ -80,8 +81,8 @@ async def test_another_device_becomes_the_camera(
         assert (await page.ask("What is this?"))["text"] == "I see a cup."
         assert await page.page.evaluate("window.__camera?.opened ?? 0") == 0
         live = server.program.sessions.find(session_id).camera
-        await page.button("Camera off").click()
-        await expect(page.state).to_have_text("Camera is off")
+        await page.button(say("chat.camera_off")).click()
+        await expect(page.state).to_have_text(say("page.camera_off"))
         await expect(far).to_be_hidden()
         await soon(lambda: not live.offered)
 
@@ -100,11 +101,11 @@ async def test_the_page_gives_way_to_a_device_that_comes_later(
         await camera.publish()
         connection = server.program.webrtc.get(session_id)
         await expect(page.page.locator("#far")).to_be_visible()
-        await expect(page.state).to_have_text("Live")
+        await expect(page.state).to_have_text(say("page.live"))
         await page.lets_go()
         assert (await page.ask("What is this?"))["text"] == "I see a cup."
         assert server.program.webrtc.get(session_id) is connection
         # And back: pressing Stop and Start Camera uses the page's own again.
-        await page.button("Camera off").click()
+        await page.button(say("chat.camera_off")).click()
         await page.start()
         assert server.program.webrtc.get(session_id) is not connection

@@ -25,6 +25,7 @@ from tests.browser.firefox import Firefox, firefox, firefox_command
 from tests.support.clients import soon
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running, running
+from tests.support.words import say
 
 COMMAND = firefox_command()
 pytestmark = [
@@ -148,7 +149,7 @@ async def test_from_start_to_a_streamed_answer(
     await browser.script(
         '[...document.querySelectorAll("button")].find((b) => /Start Camera/.test(b.textContent)).click()'
     )
-    await browser.until(STATE, "Live")
+    await browser.until(STATE, say("page.live"))
     (session,) = run.program.sessions.all()
     camera = session.camera
     assert camera.newest is not None
@@ -187,7 +188,7 @@ async def test_a_microphone_is_heard(
     await browser.script(
         '[...document.querySelectorAll("button")].find((b) => /Start Camera/.test(b.textContent)).click()'
     )
-    await browser.until(STATE, "Live")
+    await browser.until(STATE, say("page.live"))
     talk = 'document.querySelector("#talk").click()'
     *_, session = run.program.sessions.all()
     heard: list[Sound] = []
@@ -232,7 +233,7 @@ async def test_an_answer_is_heard(browser: Firefox) -> None:
         await browser.script(
             '[...document.querySelectorAll("button")].find((b) => /Start Camera/.test(b.textContent)).click()'
         )
-        await browser.until(STATE, "Live")
+        await browser.until(STATE, say("page.live"))
         (session,) = server.program.sessions.all()
         await browser.script('document.querySelector("#speak").click()')
         await soon(lambda: session.speaking.wanted and session.voice.connected, 10)
@@ -292,7 +293,8 @@ async def test_the_connection_doctor_finds_nothing_wrong(browser: Firefox, run: 
         "relays": "skipped",
     }, text
     await browser.until(
-        'return document.querySelector("#doctor-verdict").textContent === "Everything works."'
+        'return document.querySelector("#doctor-verdict").textContent === arguments[0]',
+        say("doctor.all_work"),
     )
     await browser.script('document.querySelector("#doctor-close").click()')
     await soon(lambda: not any(s.camera.offered for s in run.program.sessions.all()), 10)

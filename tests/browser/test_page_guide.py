@@ -9,6 +9,7 @@ from playwright.async_api import Page, expect
 
 from tests.browser.visitor import SHARP, Visit
 from tests.support.running import Running
+from tests.support.words import say
 
 LABEL = "text:TAKE ONE TABLET DAILY\nWITH A GLASS OF WATER\nBEFORE YOU EAT"
 
@@ -20,19 +21,21 @@ async def test_hints_come_while_they_are_wanted(visit: Visit, builtin: Running) 
     page = await visit(builtin.base_url, **SHARP)
     await page.start()
     await page.show(mode=LABEL, textPx=50, clock=False)
-    button, line = page.button("Guide the camera"), page.page.locator("#aim")
+    button, line = page.button(say("guide.name")), page.page.locator("#aim")
     await expect(button).to_have_attribute("aria-pressed", "false")
     await expect(line).to_be_hidden()
     since = await page.now()
     await button.press("Enter")
     assert (await page.sent("settings", since=since))["guidance"] is True
     await page.got('m.type === "aim" && m.hint === "good" && m.about === "text"', since=since)
-    await expect(line).to_have_text("Good, hold still")
+    await expect(line).to_have_text(say("guide.good"))
     # A screen reader announces it.
     assert await line.get_attribute("role") == "status"
     await expect(line).to_have_attribute("aria-live", "polite")
     await page.show(mode=LABEL, textPx=6, clock=False)
-    await expect(line).to_have_text(re.compile("^(No text in view|Too far)$"))
+    await expect(line).to_have_text(
+        re.compile(f"^({say('guide.no_text')}|{say('guide.too_far')})$")
+    )
     since = await page.now()
     await button.click()
     assert (await page.sent("settings", since=since))["guidance"] is False
@@ -52,27 +55,29 @@ async def test_the_level_of_help(visit: Visit, builtin: Running) -> None:
         """)
 
     async def choose(help: str) -> None:
-        await page.button("Settings").click()
-        await page.page.get_by_label("Help with aiming").select_option(help)
-        await page.button("Done").click()
+        await page.button(say("settings.title")).click()
+        await page.page.get_by_label(say("settings.help")).select_option(help)
+        await page.button(say("page.done")).click()
 
     page = await visit(builtin.base_url, prepare=listen, **SHARP)
     await page.start()
     await page.show(mode=LABEL, textPx=50, clock=False)
     await page.page.locator("#speak").click()
     await choose("shown")
-    button, line = page.button("Guide the camera"), page.page.locator("#aim")
+    button, line = page.button(say("guide.name")), page.page.locator("#aim")
     await button.click()
-    await expect(line).to_have_text("Good, hold still")
+    await expect(line).to_have_text(say("guide.good"))
     # The screen reader announces what is not spoken.
     await expect(line).to_have_attribute("aria-live", "polite")
     assert await page.page.evaluate("[window.spoken, window.notes]") == [[], []]
     await choose("tones")
     await page.show(mode=LABEL, textPx=6, clock=False)
-    await expect(line).to_have_text(re.compile("^(No text in view|Too far)$"))
+    await expect(line).to_have_text(
+        re.compile(f"^({say('guide.no_text')}|{say('guide.too_far')})$")
+    )
     assert set(await page.page.evaluate("window.notes")) == {330}
     await page.show(mode=LABEL, textPx=50, clock=False)
-    await expect(line).to_have_text("Good, hold still")
+    await expect(line).to_have_text(say("guide.good"))
     assert {659, 988} <= set(await page.page.evaluate("window.notes.map(Math.round)"))
     assert await page.page.evaluate("window.spoken") == []
     since = await page.now()
@@ -94,11 +99,11 @@ async def test_spoken_hints_are_not_announced_twice(visit: Visit, builtin: Runni
     await page.start()
     await page.show(mode=LABEL, textPx=50, clock=False)
     await page.page.locator("#speak").click()
-    await page.button("Guide the camera").click()
+    await page.button(say("guide.name")).click()
     line = page.page.locator("#aim")
-    await expect(line).to_have_text("Good, hold still")
+    await expect(line).to_have_text(say("guide.good"))
     await expect(line).to_have_attribute("aria-live", "off")
-    assert await page.page.evaluate("window.spoken") == ["Good, hold still"]
+    assert await page.page.evaluate("window.spoken") == [say("guide.good")]
 
 
 async def test_rings_are_spoken_where_answers_are(visit: Visit, builtin: Running) -> None:
@@ -114,7 +119,7 @@ async def test_rings_are_spoken_where_answers_are(visit: Visit, builtin: Running
     await page.show(mode="color:rgb(120 120 120)", clock=False)
     await page.page.locator("#speak").click()
     await page.box.fill("Tell me when you see red.")
-    await page.button("Watch for this").click()
+    await page.button(say("chat.watch_this")).click()
     await page.got('m.type === "watches" && m.watches[0]?.begun')
     since = await page.now()
     await page.show(mode="color:rgb(240 140 20)")
@@ -124,7 +129,7 @@ async def test_rings_are_spoken_where_answers_are(visit: Visit, builtin: Running
     await page.show(mode="color:rgb(210 30 30)")
     await expect(page.page.locator(".ring")).to_have_count(1)
     begun, rang = await page.page.evaluate("window.spoken")
-    assert begun == "Watching: “you see red”"
+    assert begun == say("watch.watching_for", condition="you see red")
     assert rang.startswith("you see red. ")
     await expect(page.page.locator("#announcer")).not_to_contain_text("you see red")
 
@@ -133,7 +138,7 @@ async def test_its_button_stands_beside_the_last_questions(visit: Visit, builtin
     """On a phone, too, where these take two rows: no row of its own over the picture."""
     page = await visit(builtin.base_url, viewport=(390, 844))
     await page.start()
-    await expect(page.button("Guide the camera")).to_be_visible()
+    await expect(page.button(say("guide.name"))).to_be_visible()
     lower = "Math.round(document.querySelector('{}').getBoundingClientRect().bottom)"
     last = lower.format("#quick button:last-of-type")
     await page.comes(f"{last} - {lower.format('#guide')}", 0)

@@ -17,6 +17,7 @@ from tests.browser.visitor import Visit
 from tests.support.clients import http, metric, page_of, soon, take_token
 from tests.support.mosquitto import PASSWORD, Broker, broker, listening, no_mosquitto
 from tests.support.running import Running, running
+from tests.support.words import say
 
 pytestmark = [
     pytest.mark.browser,
@@ -53,7 +54,7 @@ async def test_a_person_makes_the_camera_a_device_and_ends_it(
     light = page.page.locator("#receivers-light")
     async with listening(one, "#") as other:
         await page.box.fill("Tell me when you see red")
-        await page.button("Watch for this").click()
+        await page.button(say("chat.watch_this")).click()
         await soon(lambda: metric(run, "inferences_total", kind="watch", result="ok") >= 2, 30)
         await expect(light).to_be_hidden()
         assert {topic for topic, _, _ in one.heard} <= {TOPICS.status}
@@ -63,10 +64,10 @@ async def test_a_person_makes_the_camera_a_device_and_ends_it(
         switch = page.page.get_by_role("checkbox", name="Home Assistant")
         await expect(switch).not_to_be_checked()
         await expect(page.page.locator("#receivers")).to_contain_text(f"localhost:{one.port}")
-        await expect(page.page.locator("#receivers")).to_contain_text("the words of your watches")
+        await expect(page.page.locator("#receivers")).to_contain_text(say("watch.home_about"))
         await switch.check()
-        await expect(light).to_contain_text("Your rings go to Home Assistant.")
-        await expect(light).to_contain_text("Home Assistant may look, too.")
+        await expect(light).to_contain_text(say("watch.rings_go", names="Home Assistant"))
+        await expect(light).to_contain_text(say("watch.home_looks"))
 
         def key() -> str:
             found = [topic.split("/")[1] for topic, _, _ in one.heard if "/visitor_" in topic]
@@ -83,7 +84,7 @@ async def test_a_person_makes_the_camera_a_device_and_ends_it(
         await expect(page.page.locator("#log")).to_contain_text("Home Assistant", timeout=15_000)
         await soon(lambda: one.last(TOPICS.answer(key())) is not None, 30)
 
-        await light.get_by_role("button", name="End").click()
+        await light.get_by_role("button", name=say("page.end")).click()
         await expect(light).to_be_hidden()
         await expect(switch).not_to_be_checked()
         await soon(lambda: one.last(TOPICS.camera(key())) == b"", 30)

@@ -12,6 +12,7 @@ from playwright.async_api import Page, expect
 from tests.browser.visitor import Visit
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running
+from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -38,8 +39,8 @@ async def test_a_conversation_is_saved_and_deleted(
             await page.page.locator("#keep").click()
         await dialog.locator(f'input[value="{format}"]').check()
         async with page.page.expect_download() as got:
-            await dialog.get_by_role("button", name="Save", exact=True).click()
-        await expect(dialog.get_by_role("status")).to_have_text("Saved.")
+            await dialog.get_by_role("button", name=say("answer.save"), exact=True).click()
+        await expect(dialog.get_by_role("status")).to_have_text(say("answer.saved"))
         download = await got.value
         assert download.suggested_filename.endswith(ending)
         await download.save_as(tmp_path / f"chat{ending}")
@@ -49,7 +50,7 @@ async def test_a_conversation_is_saved_and_deleted(
     assert html.count('src="data:image/jpeg;base64,') == 2
     turns = json.loads((tmp_path / "chat.json").read_text(encoding="utf-8"))["turns"]
     assert [turn["question"] for turn in turns] == ["What colour is it?", "What is this?"]
-    await dialog.get_by_role("button", name="Done").click()
+    await dialog.get_by_role("button", name=say("page.done")).click()
     # The state lies over the first answers.
     await page.page.locator("#state").click()
     await expect(page.page.locator("#facts")).to_be_hidden()
@@ -57,7 +58,7 @@ async def test_a_conversation_is_saved_and_deleted(
     session = server.program.sessions.all()[-1]
     assert len(session.sent_pictures) == 2
     await page.turns.nth(0).locator(".evidence summary").click()
-    await page.turns.nth(0).get_by_role("button", name="Delete this answer").click()
+    await page.turns.nth(0).get_by_role("button", name=say("chat.delete")).click()
     await expect(page.turns).to_have_count(1)
     await page.sent("drop")
     await page.ask("And now?")
@@ -71,10 +72,11 @@ async def test_a_conversation_is_saved_and_deleted(
     await page.page.locator("#keep").click()
     # One tap asks; whoever goes elsewhere has deleted nothing.
     every, sure = (
-        dialog.get_by_role("button", name=name) for name in ("Delete all", "Really delete all?")
+        dialog.get_by_role("button", name=name)
+        for name in (say("answer.delete_all"), say("answer.really_delete"))
     )
     await every.dblclick()
-    await expect(dialog.get_by_role("status")).to_contain_text("Press it again")
+    await expect(dialog.get_by_role("status")).to_contain_text(say("answer.press_again"))
     await expect(sure).to_be_focused()
     await page.page.keyboard.press("Tab")
     await expect(every).to_be_visible()
@@ -113,7 +115,7 @@ async def test_an_answer_is_shared_with_its_picture(
     response = await page.ask("What is this?")
     # The part that shares is there.
     await expect(page.turns.last.locator("strong")).to_have_text("cup")
-    await page.turns.last.get_by_role("button", name="Share", exact=True).click()
+    await page.turns.last.get_by_role("button", name=say("chat.share"), exact=True).click()
     await page.page.wait_for_function("() => window.__shared.length === 1")
     session = server.program.sessions.all()[-1]
     picture = session.sent_pictures.get(response["frame"]["picture"])
@@ -143,13 +145,13 @@ async def test_where_nothing_can_be_shared_an_answer_is_saved(
     await page.ask("What is this?")
     await expect(page.turns.last.locator(".share")).to_be_hidden()
     async with page.page.expect_download() as got:
-        await page.turns.last.get_by_role("button", name="Save this answer").click()
+        await page.turns.last.get_by_role("button", name=say("chat.save")).click()
     await (await got.value).save_as(tmp_path / "answer.html")
     html = (tmp_path / "answer.html").read_text(encoding="utf-8")
     assert "A <strong>cup</strong>." in html
     assert "What colour" not in html
     assert html.count('src="data:image/jpeg;base64,') == 1
-    await expect(page.page.locator("#announcer")).to_contain_text("Saved.")
+    await expect(page.page.locator("#announcer")).to_contain_text(say("answer.saved"))
 
 
 # A browser that asks where a file goes: it keeps what is written, or nothing when that is called off.
@@ -180,13 +182,13 @@ async def test_the_person_says_where_the_file_goes(
     await page.page.locator("#keep").click()
     dialog = page.page.locator("#keep-dialog")
     await dialog.locator('input[value="markdown"]').check()
-    save = dialog.get_by_role("button", name="Save", exact=True)
+    save = dialog.get_by_role("button", name=say("answer.save"), exact=True)
     await page.page.evaluate("window.__off = true")
     await save.click()
     await page.page.evaluate("window.__off = false")
     await expect(dialog.get_by_role("status")).to_have_text("")
     await save.click()
-    await expect(dialog.get_by_role("status")).to_have_text("Saved.")
+    await expect(dialog.get_by_role("status")).to_have_text(say("answer.saved"))
     [[name, text]] = await page.page.evaluate("window.__written")
     assert name.endswith(".md")
     assert "## What is this?\n\nA **cup**.\n" in text

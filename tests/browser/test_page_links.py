@@ -28,6 +28,7 @@ from tests.browser.visitor import NOT_REACHED, SHARP, Picture, Visit, Visitor, h
 from tests.support.clients import soon
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running, running
+from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -139,7 +140,7 @@ async def test_a_short_cut_costs_no_word_of_an_answer(
         assert await frames.next(time.monotonic(), 5) < 1.5
         assert (await page.response(sent["id"]))["text"] == "I see a cup."
         assert len(await began_at(page.page)) == 1
-        await expect(page.state).to_have_text("Live")
+        await expect(page.state).to_have_text(say("page.live"))
         await page.leave()
 
 
@@ -155,12 +156,12 @@ async def test_a_long_cut_ends_with_the_picture_and_the_same_chat(
         await page.start()
         await ask(page, "What is the red thing?")
         cut(True)
-        await expect(page.state).to_have_text("Connection lost", timeout=20_000)
+        await expect(page.state).to_have_text(say("page.connection_lost"), timeout=20_000)
         await expect(page.notice).to_be_visible()
         await asyncio.sleep(1.5)
         cut(False)
         assert await frames.next(time.monotonic(), 10) < 4
-        await expect(page.state).to_have_text("Live", timeout=10_000)
+        await expect(page.state).to_have_text(say("page.live"), timeout=10_000)
         await expect(page.notice).to_be_hidden()
         await ask(page, "How big is it?")
         assert "What is the red thing?" in str(model.last.texts)
@@ -257,7 +258,11 @@ async def cut_once(
     await expect(page.turns.last).to_have_attribute("data-state", "done")
     await page.page.wait_for_timeout(2500)
     labels = await page.page.evaluate("window.__labels")
-    assert [label for _, label in labels] == ["Live", "Connection lost", "Live"]
+    assert [label for _, label in labels] == [
+        say("page.live"),
+        say("page.connection_lost"),
+        say("page.live"),
+    ]
     assert model.count == before + 1
     await expect(page.turns).to_have_count(turns)
     return (labels[1][0] - began) / 1000, answer
@@ -317,7 +322,7 @@ async def test_a_server_that_forgot_the_camera_gets_a_new_offer(
         await asyncio.sleep(0.3)
         cut(False)
         assert await frames.next(time.monotonic(), 15) < 10
-        await expect(page.state).to_have_text("Live")
+        await expect(page.state).to_have_text(say("page.live"))
         assert await page.page.evaluate("window.__peers.length") == 2
         assert len(await began_at(page.page)) == 1
         await page.leave()
@@ -341,7 +346,7 @@ async def test_another_address_of_the_camera_is_followed(
         # The server has to answer to the new address.
         await soon(lambda: relay.down.passed > down)
         assert await page.page.evaluate("window.__peers.length") == 1
-        await expect(page.state).to_have_text("Live")
+        await expect(page.state).to_have_text(say("page.live"))
 
 
 @pytest.mark.parametrize("how", ["slept", "network"])
@@ -377,7 +382,7 @@ async def test_after_sleep_or_on_another_network_nothing_is_waited_for(
               && window.__peers[1].connectionState === "connected" """)
     await frames.next(time.monotonic(), 3)
     assert frames.longest_gap(at, frames.at[-1]) < 2
-    await expect(page.state).to_have_text("Live")
+    await expect(page.state).to_have_text(say("page.live"))
     assert len(await began_at(page.page)) == 1
     assert (
         await page.page.evaluate("window.__log.filter(e => e.message.type === 'ready').length") == 1
@@ -404,7 +409,7 @@ async def test_a_device_without_a_network_says_so_and_is_back_with_it(
     sent = await page.sent("chat", since=since)
     await page.response(sent["id"])
     assert "What is the red thing?" in str(model.last.texts)
-    await expect(page.state).to_have_text("Live")
+    await expect(page.state).to_have_text(say("page.live"))
 
 
 async def test_a_camera_that_is_plugged_in_again_goes_on_by_itself(
@@ -415,17 +420,17 @@ async def test_a_camera_that_is_plugged_in_again_goes_on_by_itself(
     await page.start()
     await ask(page, "What is the red thing?")
     await page.page.evaluate("window.__camera.unplug()")
-    await expect(page.card).to_contain_text("The camera was disconnected")
-    await expect(page.state).to_have_text("Camera is off")
+    await expect(page.card).to_contain_text(say("page.camera_unplugged"))
+    await expect(page.state).to_have_text(say("page.camera_off"))
     await page.page.evaluate("window.__camera.plug()")
-    await expect(page.state).to_have_text("Live")
+    await expect(page.state).to_have_text(say("page.live"))
     await ask(page, "How big is it?")
     assert "What is the red thing?" in str(model.last.texts)
     # One that the person stopped stays stopped.
-    await page.button("Camera off").click()
+    await page.button(say("chat.camera_off")).click()
     await page.page.evaluate("window.__camera.plug()")
     await page.page.wait_for_timeout(200)
-    await expect(page.state).to_have_text("Camera is off")
+    await expect(page.state).to_have_text(say("page.camera_off"))
 
 
 async def test_a_second_window_of_the_session_wins_and_the_first_says_so(
@@ -443,8 +448,8 @@ async def test_a_second_window_of_the_session_wins_and_the_first_says_so(
     protocols = [Subprotocol("qwen-camera"), Subprotocol(f"bearer.{token}")]
     async with connect(f"{server.ws_url}/ws/{id}", subprotocols=protocols, proxy=None) as other:
         await other.recv()
-        await expect(page.card).to_contain_text("Opened in another window")
-        await expect(page.state).to_have_text("Camera is off")
+        await expect(page.card).to_contain_text(say("page.other_window"))
+        await expect(page.state).to_have_text(say("page.camera_off"))
         await page.start()
         await other.wait_closed()
         assert other.close_code == 4409
@@ -472,10 +477,12 @@ async def test_the_chat_goes_on_after_a_restart(visit: Visit, model: FakeOpenAI)
     async with running(port=port, **settings):
         await page.got('m.type === "ready"', since=since)
         # By what the server says: the browser alone would notice ten seconds later.
-        await expect(page.state).to_have_text("Live", timeout=8000)
+        await expect(page.state).to_have_text(say("page.live"), timeout=8000)
         # The chat came along.
         assert (await page.got('m.type === "resumed"', since=since))["turns"] == 1
-        await expect(page.page.locator("#log")).not_to_contain_text("A new session began.")
+        await expect(page.page.locator("#log")).not_to_contain_text(
+            say("problem.handover_refused").partition(".")[0]
+        )
         ids = {
             entry["message"]["session_id"]
             for entry in await page.log()

@@ -29,6 +29,7 @@ from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_words import FakeWords
 from tests.support.running import Running, running
 from tests.support.speech_server import SpeechServer
+from tests.support.words import say
 from tests.voice.sounds import SENTENCES, hiss, mixed, needs_espeak, silence, spoken
 
 # The tones that it listens, and that it has heard, in hertz
@@ -103,12 +104,12 @@ async def test_it_says_what_became_of_a_question(
     understood(server, monkeypatch, words)
     async with person(talking_browser, server) as visitor:
         await visitor.start()
-        await visitor.button("Talk").click()
+        await visitor.button(say("voice.talk")).click()
         state = visitor.page.locator("#talking-words")
-        await expect(state).to_have_text("Still listening to what you said…", timeout=20_000)
+        await expect(state).to_have_text(say("voice.still_listening"), timeout=20_000)
         words.hold.set()
-        await expect(state).to_have_text("I did not catch that. Say it again.")
-        await expect(state).to_have_text("Listening. Ask your question.", timeout=10_000)
+        await expect(state).to_have_text(say("voice.unclear"))
+        await expect(state).to_have_text(say("voice.listening"), timeout=10_000)
 
 
 async def test_a_spoken_question_is_answered(
@@ -131,7 +132,7 @@ async def test_a_spoken_question_is_answered(
     async with person(talking_browser, server) as visitor:
         await visitor.page.evaluate(f"({_NOTES})()")
         await visitor.start()
-        talk = visitor.button("Talk")
+        talk = visitor.button(say("voice.talk"))
         await expect(talk).to_have_attribute("aria-pressed", "false")
         await talk.click()
         await expect(talk).to_have_attribute("aria-pressed", "true")
@@ -147,7 +148,7 @@ async def test_a_spoken_question_is_answered(
         shot = visitor.turns.last.locator(".shot")
         await expect(shot).to_have_attribute("data-word", "“this”")
         await expect(shot.locator("img")).to_have_attribute(
-            "alt", "What was there when you said “this”"
+            "alt", say("chat.there_when_said", word="this")
         )
         # All of the question came over the connection.
         length = len(spoken(SENTENCES[0])) / 16_000
@@ -192,14 +193,14 @@ async def test_speech_over_an_answer_stops_it(
         understood(server, monkeypatch, words)
         async with person(talking_browser, server) as visitor:
             await visitor.start()
-            await visitor.button("Speak the answers").click()
+            await visitor.button(say("chat.speak")).click()
             *_, session = server.program.sessions.all()
             await until(lambda: session.speaking.wanted and session.voice.connected)
             await visitor.page.evaluate(_RECORD)
             sent = await visitor.send("What do you see?")
             await until(lambda: session.voice.player.played > 0.5)
             spoken_over = model.last
-            await visitor.button("Talk").click()
+            await visitor.button(say("voice.talk")).click()
             assert (await visitor.end(sent["id"]))["finish_reason"] == "cancelled"
             assert metric(server, "speech_stopped_total", reason="voice") == 1
             await soon(lambda: spoken_over.closed_early)
@@ -230,15 +231,15 @@ async def test_heard_words_are_corrected_before_and_after_the_answer(
     model.first_token = 20.0
     async with person(talking_browser, server) as visitor:
         await visitor.start()
-        await visitor.button("Talk").click()
+        await visitor.button(say("voice.talk")).click()
         heard = await visitor.got('m.type === "heard" && m.final')
         await visitor.got(f'm.type === "started" && m.id === "{heard["id"]}"')
         asked = visitor.turns.last.locator(".asked")
         for words, wait in (("What colour is it?", 0.0), ("Is it warm?", 0.0)):
             model.first_token = wait
             since = await visitor.now()
-            await visitor.button("Correct the words of this question").click()
-            field = visitor.page.get_by_label("The question's words")
+            await visitor.button(say("answer.correct_question")).click()
+            field = visitor.page.get_by_label(say("answer.question_words"))
             await expect(field).to_be_focused()
             await field.fill(words)
             await field.press("Enter")
@@ -268,27 +269,27 @@ async def test_orders_are_spoken_in_place_of_questions(
         await visitor.page.evaluate(f"({_VOICE})()")
         await visitor.start()
 
-        async def say(wanted: str) -> dict[str, Any]:
+        async def speak(wanted: str) -> dict[str, Any]:
             since = await visitor.now()
-            await visitor.button("Talk").click()
+            await visitor.button(say("voice.talk")).click()
             message = await visitor.got(wanted, since=since, timeout=60)
-            await visitor.button("Talk").click()
+            await visitor.button(say("voice.talk")).click()
             return message
 
-        await say('m.type === "response" && m.kind === "chat"')
-        await say('m.type === "heard" && m.order === "again"')
+        await speak('m.type === "response" && m.kind === "chat"')
+        await speak('m.type === "heard" && m.order === "again"')
         await visitor.page.wait_for_function("() => window.__said.includes('I see a cup.')")
-        ordered = await say('m.type === "heard" && m.order === "watch"')
+        ordered = await speak('m.type === "heard" && m.order === "watch"')
         assert ordered["condition"] == "the kettle boils"
         await visitor.got('m.type === "watches" && m.watches[0]?.condition === "the kettle boils"')
-        describe = visitor.button("Describe")
-        await say('m.type === "heard" && m.order === "describe"')
+        describe = visitor.button(say("chat.describe"))
+        await speak('m.type === "heard" && m.order === "describe"')
         await expect(describe).to_have_attribute("aria-pressed", "true")
-        await say('m.type === "heard" && m.order === "stop"')
+        await speak('m.type === "heard" && m.order === "stop"')
         await expect(describe).to_have_attribute("aria-pressed", "false")
         # The question and the description: no order is a question.
         asked = await visitor.turns.locator(".asked").all_inner_texts()
-        assert len([text for text in asked if "Correct" in text or "What" in text]) == 1
+        assert len([text for text in asked if say("answer.correct") in text or "What" in text]) == 1
 
 
 async def test_orders_press_the_buttons_of_the_page(
@@ -301,10 +302,10 @@ async def test_orders_press_the_buttons_of_the_page(
         page = visitor.page
         await page.evaluate(f"({_VOICE})()")
         await visitor.start()
-        await visitor.button("Speak the answers").click()
-        talk = visitor.button("Talk")
+        await visitor.button(say("chat.speak")).click()
+        talk = visitor.button(say("voice.talk"))
 
-        async def say(order: str, said: str) -> None:
+        async def obey(order: str, said: str) -> None:
             await talk.click()
             await visitor.got(f'm.type === "heard" && m.order === "{order}"', timeout=60)
             await page.wait_for_function("said => window.__said.includes(said)", arg=said)
@@ -312,20 +313,20 @@ async def test_orders_press_the_buttons_of_the_page(
                 await talk.click()
 
         hold = page.locator("#hold")
-        await say("hold", "Picture held.")
+        await obey("hold", f"{say('page.picture_held')}.")
         await expect(hold).to_have_attribute("aria-pressed", "true")
         *_, session = server.program.sessions.all()
         await soon(lambda: session._parts.questions.held)
-        await say("release", "The picture is live again.")
+        await obey("release", say("voice.released"))
         await expect(hold).to_have_attribute("aria-pressed", "false")
         await soon(lambda: not session._parts.questions.held)
-        await say("longer", "Answers are long now.")
+        await obey("longer", say("voice.answers_long"))
         await soon(lambda: session._parts.requests.preferences.verbosity == "full")
-        await say("guide", "Hints are on.")
+        await obey("guide", say("voice.hints_on"))
         await expect(page.locator("#guide")).to_have_attribute("aria-pressed", "true")
-        await say("camera_off", "The camera is off.")
+        await obey("camera_off", say("server.camera_off"))
         await expect(page.locator("#dock")).to_be_hidden()
-        assert await page.evaluate("window.__said.at(-1)") == "The camera is off."
+        assert await page.evaluate("window.__said.at(-1)") == say("server.camera_off")
         assert await visitor.turns.count() == 0
 
 
@@ -340,12 +341,12 @@ async def test_a_held_button_is_heard_and_nothing_else(
     understood(server, monkeypatch, words)
     async with person(talking_browser, server) as visitor:
         await visitor.start()
-        await visitor.button("Talk").click()
-        await visitor.button("Change").click()
-        await visitor.page.get_by_label("Hold a button").check()
+        await visitor.button(say("voice.talk")).click()
+        await visitor.button(say("voice.change")).click()
+        await visitor.page.get_by_label(say("voice.hold_button")).check()
         strip = visitor.page.locator("#talking")
         await expect(strip).not_to_have_attribute("data-heard", re.compile(".*"))
-        hold = visitor.button("Hold to talk")
+        hold = visitor.button(say("voice.hold_to_talk"))
         await hold.focus()
         await visitor.page.keyboard.down(" ")
         await expect(strip).to_have_attribute("data-heard", "")
@@ -367,11 +368,11 @@ async def test_a_page_says_why_it_cannot_listen(talking_browser: Browser, builti
     """Nothing there turns speech into words, and the engine does not hear."""
     async with person(talking_browser, builtin) as visitor:
         await visitor.start()
-        talk = visitor.button("Talk")
+        talk = visitor.button(say("voice.talk"))
         await expect(talk).to_have_attribute("aria-disabled", "true")
         await talk.click(force=True)
         note = visitor.page.locator(".note")
-        await expect(note).to_contain_text("nothing on this server turns speech into words")
+        await expect(note).to_contain_text(say("voice.not_here"))
         await expect(visitor.page.locator("#talking")).to_be_hidden()
 
 
@@ -389,6 +390,6 @@ async def test_a_refused_microphone_is_explained(
     async with person(talking_browser, server) as visitor:
         await visitor.start()
         await refuse(visitor.page)
-        await visitor.button("Talk").click()
-        await expect(visitor.page.locator(".note")).to_contain_text("use the microphone")
-        await expect(visitor.button("Talk")).to_have_attribute("aria-pressed", "false")
+        await visitor.button(say("voice.talk")).click()
+        await expect(visitor.page.locator(".note")).to_contain_text(say("voice.denied"))
+        await expect(visitor.button(say("voice.talk"))).to_have_attribute("aria-pressed", "false")

@@ -13,6 +13,7 @@ from playwright.async_api import expect
 from tests.browser.visitor import Visit, Visitor
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 from tests.support.running import Running
+from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -144,13 +145,20 @@ async def test_everything_has_its_name(visit: Visit, server: Running, model: Fak
     assert await found.locator("html").get_attribute("lang") == "en"
     await page.start()
     await page.ask("What is this?")
-    for name in ("Camera off", "Hold", "Describe", "What is this?", "Read this", "Send"):
+    for name in (
+        say("chat.camera_off"),
+        say("chat.hold"),
+        say("chat.describe"),
+        say("stage.what_is_this"),
+        say("stage.read_this"),
+        say("chat.send"),
+    ):
         await expect(page.button(name)).to_be_visible()
     await expect(found.get_by_role("main")).to_be_visible()
     await expect(found.get_by_role("heading", level=1)).to_have_text("qwen-camera")
-    await expect(found.get_by_role("log", name="Answers")).to_be_visible()
-    await expect(found.get_by_role("img", name="The frame this answer is about")).to_be_visible()
-    for name in ("Hold", "Describe"):
+    await expect(found.get_by_role("log", name=say("chat.answers"))).to_be_visible()
+    await expect(found.get_by_role("img", name=say("chat.frame"))).to_be_visible()
+    for name in (say("chat.hold"), say("chat.describe")):
         await expect(page.button(name)).to_have_attribute("aria-pressed", "false")
     nameless = await found.evaluate(
         """() => [...document.querySelectorAll("button, input, textarea, img, [role]")]
@@ -184,20 +192,20 @@ async def test_every_target_is_big_enough_for_a_thumb(
     assert await small() == []
     await page.start()
     await page.ask("What is this?")
-    await page.page.get_by_role("button", name="State:").click()
+    await page.page.get_by_role("button", name=say("stage.state")).click()
     await expect(page.page.locator("#facts")).to_be_visible()
     assert await small() == []
     # On a phone it lies above the answers.
-    await page.page.get_by_role("button", name="State:").click()
+    await page.page.get_by_role("button", name=say("stage.state")).click()
     await page.turns.last.locator(".evidence summary").click()
     assert await small() == []
     model.behaviour = Behaviour.STALLS
     await page.send("And what is that?")
-    await expect(page.button("Stop answering")).to_be_visible()
+    await expect(page.button(say("chat.stop"))).to_be_visible()
     assert await small() == []
     model.behaviour = Behaviour.DIES
     await page.send("And now?")
-    await expect(page.turns.last.get_by_role("button", name="Try again")).to_be_visible()
+    await expect(page.turns.last.get_by_role("button", name=say("page.try_again"))).to_be_visible()
     assert await small() == []
     await page.bring("dialogs/dialogs.html", "dialogs/dialogs.css")
     await page.page.evaluate("document.querySelector('#trust-dialog').showModal()")
@@ -250,36 +258,41 @@ async def test_the_keyboard_alone_is_enough(
                 return
         raise AssertionError(f"Tab does not reach {name}: {seen}")
 
-    await tab_to("Start Camera")
+    await tab_to(say("page.start"))
     await keys.press("Enter")
-    await expect(page.state).to_have_text("Live")
-    await tab_to("Ask")
+    await expect(page.state).to_have_text(say("page.live"))
+    await tab_to(say("answer.ask"))
     await keys.type("What is this?")
     await keys.press("Enter")
     await expect(page.turns.last.locator(".text")).to_have_text("I see a cup.")
     await expect(page.box).to_be_focused()
-    await tab_to("Hold")
+    await tab_to(say("chat.hold"))
     await keys.press("Space")
-    await expect(page.state).to_have_text("Picture held")
+    await expect(page.state).to_have_text(say("page.picture_held"))
     await keys.press("Enter")
-    await expect(page.state).to_have_text("Live")
-    await tab_to("Describe")
-    await tab_to("State:")
+    await expect(page.state).to_have_text(say("page.live"))
+    await tab_to(say("chat.describe"))
+    await tab_to(say("stage.state"))
     await keys.press("Enter")
     await expect(page.page.locator("#facts")).to_be_visible()
     await keys.press("Escape")
     await expect(page.page.locator("#facts")).to_be_hidden()
-    await tab_to("What is this?")
+    await tab_to(say("stage.what_is_this"))
     await keys.press("Enter")
     await expect(page.turns).to_have_count(2)
     await expect(page.turns.last).to_have_attribute("data-state", "done")
     await tab_to("vLLM")
     await keys.press("Enter")
     await expect(page.turns.first.locator(".about")).to_be_visible()
-    for name in ("Copy", "Read aloud", "Read this", "Camera off"):
+    for name in (
+        say("page.copy"),
+        say("chat.read_aloud"),
+        say("stage.read_this"),
+        say("chat.camera_off"),
+    ):
         await tab_to(name)
     await keys.press("Enter")
-    await expect(page.state).to_have_text("Camera is off")
+    await expect(page.state).to_have_text(say("page.camera_off"))
     await expect(page.start_button).to_be_focused()
 
 
@@ -303,15 +316,15 @@ async def test_all_text_is_easy_to_read(
     await page.start()
     await page.ask("What is this?")
     await page.turns.last.locator(".evidence summary").click()
-    await page.page.get_by_role("button", name="State:").click()
+    await page.page.get_by_role("button", name=say("stage.state")).click()
     await expect(page.page.locator("#facts")).to_be_visible()
     assert await faint() == []
-    await page.page.get_by_role("button", name="State:").click()
+    await page.page.get_by_role("button", name=say("stage.state")).click()
     await expect(page.page.locator("#facts")).to_be_hidden()
     assert await faint() == []
-    await page.button("Describe").click()
-    await page.button("Hold").click()
-    await expect(page.state).to_have_text("Picture held")
+    await page.button(say("chat.describe")).click()
+    await page.button(say("chat.hold")).click()
+    await expect(page.state).to_have_text(say("page.picture_held"))
     model.behaviour = Behaviour.DIES
     sent = await page.send("And this?")
     await page.end(sent["id"])
@@ -388,9 +401,9 @@ async def test_nothing_sticks_out(
         await page.comes(_LARGE, True, [280, 120])
 
     await fits()
-    for name in ("Camera off", "Hold", "Describe"):
+    for name in (say("chat.camera_off"), say("chat.hold"), say("chat.describe")):
         await expect(page.button(name)).to_be_in_viewport(ratio=0.99)
-    await page.page.get_by_role("button", name="State:").click()
+    await page.page.get_by_role("button", name=say("stage.state")).click()
     await expect(page.page.locator("#facts")).to_be_in_viewport(ratio=0.99)
     await page.comes(f"({_WIDE})().out", [])
     await page.page.keyboard.press("Escape")
@@ -427,4 +440,4 @@ async def test_turning_and_the_keyboard_leave_picture_and_text_box_in_sight(
         await expect(page.page.locator("#video")).to_be_in_viewport(ratio=0.5)
         await page.comes(_LARGE, True, [0, 100])
         await page.comes(f"({_WIDE})().out", [])
-    await expect(page.state).to_have_text("Live")
+    await expect(page.state).to_have_text(say("page.live"))

@@ -9,6 +9,7 @@ from tests.browser.test_page_look import LONG
 from tests.browser.visitor import NOT_REACHED, Visit
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running, running
+from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -54,7 +55,7 @@ async def test_a_watch_that_is_refused_leaves_all_in_sight(
         await page.box.fill("the cat sits on the table")
         await page.box.press("Enter")
         note = page.page.locator(".note").last
-        await expect(note).to_contain_text("The built-in engine watches for a word")
+        await expect(note).to_contain_text(say("server.watch_builtin"))
         offer = page.page.locator("#ask-offer")
         await expect(offer).to_be_visible()
         await page.settle()
@@ -110,7 +111,7 @@ async def test_controls_and_notice_stay_below_the_top_bar(
     await page.start()
     await expect(page.page.locator("#torch")).to_be_visible()
     await page.show(mode="black", clock=False)
-    await expect(notice).to_contain_text("The picture is black")
+    await expect(notice).to_contain_text(say("page.black"))
     await page.comes(_STACK, [[], True])
     await page.ask("What does it say?")
     await page.comes(_STACK, [[], True])

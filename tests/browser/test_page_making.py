@@ -24,6 +24,7 @@ from tests.features.generation.test_runtime import load, plan
 from tests.real_model.server import PYTHON
 from tests.support.clients import soon
 from tests.support.running import Running, running
+from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -81,7 +82,7 @@ async def test_a_video_is_made_on_the_page(visit: Visit, run: Running) -> None:
     await expect(video).to_be_visible()
     assert (await video.get_attribute("src") or "").startswith("blob:")
     assert await video.evaluate(WIDTH) in (64, -1)
-    save = section.get_by_role("link", name="Save")
+    save = section.get_by_role("link", name=say("answer.save"))
     assert await save.get_attribute("download") == "video-7.mp4"
     await soon(lambda: run.program.feature("generation")._made is None)
     # The server's own sentence; and what was made is there still.

@@ -8,6 +8,7 @@ from playwright.async_api import expect
 from tests.browser.visitor import Visit
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running
+from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -60,10 +61,10 @@ async def test_marks_become_elements_and_html_stays_text(
     await link.click()
     dialog = page.page.locator("#link-dialog")
     await expect(dialog.locator("strong")).to_have_text("shop.example")
-    leads = dialog.get_by_role("link", name="Open")
+    leads = dialog.get_by_role("link", name=say("answer.open_link"))
     await expect(leads).to_have_attribute("href", "https://shop.example/cap")
     await expect(leads).to_have_attribute("rel", "noopener noreferrer")
-    await dialog.get_by_role("button", name="Not now").click()
+    await dialog.get_by_role("button", name=say("page.not_now")).click()
     await expect(dialog).to_be_hidden()
     await text.get_by_role("button", name="long").click()
     await expect(dialog.locator("strong")).to_have_text(HOST)
@@ -72,7 +73,7 @@ async def test_marks_become_elements_and_html_stays_text(
     assert await dialog.evaluate("dialog => dialog.scrollWidth <= dialog.clientWidth")
     await page.page.keyboard.press("Escape")
 
-    await page.turns.last.get_by_role("button", name="Copy").click()
+    await page.turns.last.get_by_role("button", name=say("page.copy")).click()
     await page.page.wait_for_function(
         "async () => (await navigator.clipboard.readText()).includes('There are two parts')"
     )
@@ -83,10 +84,10 @@ async def test_marks_become_elements_and_html_stays_text(
     model.answer_for = lambda _body, _jpeg: [LONG]
     await page.ask("And this?")
     long = page.turns.last
-    await expect(long.get_by_role("button", name="Show all")).to_have_count(0)
+    await expect(long.get_by_role("button", name=say("page.show_all"))).to_have_count(0)
     model.answer_for = lambda _body, _jpeg: ["A cup."]
     await page.ask("And now?")
-    unfold = page.turns.nth(1).get_by_role("button", name="Show all")
+    unfold = page.turns.nth(1).get_by_role("button", name=say("page.show_all"))
     await expect(unfold).to_be_visible()
     low = await page.turns.nth(1).evaluate("turn => turn.offsetHeight")
     await unfold.click()

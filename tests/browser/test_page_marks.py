@@ -19,6 +19,7 @@ from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_rtc import camera_peer, live_encoder
 from tests.support.running import Running, running
 from tests.support.whip_client import WhipCamera
+from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -122,7 +123,7 @@ async def test_a_box_goes_along_with_the_thing_and_goes_with_it(
     await expect(turn.locator(".places")).to_have_text(re.compile(r"^Pink box: \w+.*\.$"))
     await expect(turn.locator(".shot i")).to_have_count(1)
     if viewport[0] < 500:
-        await page.button("Whole picture").click()
+        await page.button(say("stage.whole")).click()
     fit = "contain" if viewport[0] < 500 else "cover"
     await expect(page.page.locator("#video")).to_have_css("object-fit", fit)
     mark = page.page.locator(".mark")
@@ -193,7 +194,7 @@ async def test_a_held_pictures_boxes_are_on_the_answers_picture(
     finder.first_token = 0.0
     page = await visit(pointing.base_url, mode="thing")
     await page.start()
-    await page.button("Hold").click()
+    await page.button(say("chat.hold")).click()
     await page.got('m.type === "status" && m.held')
     response = await page.ask(ASKED)
     assert len(response["boxes"]) == 1
@@ -202,7 +203,7 @@ async def test_a_held_pictures_boxes_are_on_the_answers_picture(
     await expect(turn.locator(".places")).to_have_text(re.compile(r"^Pink box: .*\.$"))
     await expect(page.page.locator(".mark")).to_have_count(0)
     since = await page.now()
-    await page.button("Hold").click()
+    await page.button(say("chat.hold")).click()
     await page.got('m.type === "status" && !m.held', since=since)
 
     await page.show(thing=False)
@@ -245,14 +246,14 @@ async def test_the_places_of_many_things_push_no_words_out_of_sight(
         response = await page.ask(ASKED)
         assert len(response["boxes"]) == 8
         await page.comes(_WORDS_IN_SIGHT, True, await page.turns.last.element_handle())
-        await expect(page.button("Newest")).to_be_hidden()
+        await expect(page.button(say("chat.newest"))).to_be_hidden()
 
     end = "log => { log.scrollTop = log.scrollHeight; return log.scrollTop; }"
     below = await page.page.locator("#log").evaluate(end)
     await page.page.set_viewport_size({"width": 390, "height": 840})
     await page.settle()
     assert await page.page.locator("#log").evaluate("log => log.scrollTop") >= below
-    await expect(page.button("Newest")).to_be_hidden()
+    await expect(page.button(say("chat.newest"))).to_be_hidden()
 
 
 async def test_a_word_is_marked_without_a_model(visit: Visit, builtin: Running) -> None:
@@ -300,10 +301,10 @@ async def test_a_box_on_another_devices_picture_stays_while_that_shows_the_same(
     """
     finder.answer_for, finder.first_token = there(0.4), 0.0
     page = await visit(pointing.base_url)
-    await page.button("Use another camera").click()
+    await page.button(say("stage.use_another")).click()
     # It opens once the page has its token.
     await expect(page.page.locator("#other-dialog")).to_be_visible()
-    token = await page.page.get_by_label("Bearer token").input_value()
+    token = await page.page.get_by_label(say("page.bearer_token")).input_value()
     ready = await page.got('m.type === "ready"')
     async with (
         live_encoder(1280, 720, rate=10) as encoder,
@@ -315,7 +316,7 @@ async def test_a_box_on_another_devices_picture_stays_while_that_shows_the_same(
         camera = WhipCamera(pointing, client, peer, issued)
         try:
             await camera.publish()
-            await expect(page.state).to_have_text("Live")
+            await expect(page.state).to_have_text(say("page.live"))
             await page.page.wait_for_function(LOADED)
             await page.page.wait_for_function(STILLS, arg=3)
             response = await page.ask(ASKED)

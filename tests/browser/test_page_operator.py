@@ -27,6 +27,7 @@ from tests.support.clients import soon
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running, running
 from tests.support.vllm_stand_in import install_for_cpu
+from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -58,7 +59,7 @@ async def test_visitors_see_no_more_than_before(visit: Visit, run: Running) -> N
     page = await visit(f"{run.base_url}/#operators")
     await page.start()
     await page.state.click()
-    await expect(page.page.locator("#fact-engine")).to_contain_text("Built-in engine")
+    await expect(page.page.locator("#fact-engine")).to_contain_text(say("page.builtin"))
     await expect(page.page.locator("#engine-open")).to_be_hidden()
     await expect(page.page.locator("#engine-dialog")).to_be_hidden()
     assert "operator" not in json.dumps(await page.log())
@@ -96,7 +97,7 @@ async def test_the_operator_needs_no_camera(visit: Visit, run: Running, model: F
     await expect(page.page.locator("#engine-stale")).to_be_hidden()
     await page.page.keyboard.press("Escape")
     await soon(lambda: run.program.sessions.sockets == 0)
-    await expect(page.card).to_contain_text("Point, ask, and know.")
+    await expect(page.card).to_contain_text(say("page.welcome"))
     # The way back stays, and it is not asked for the token again.
     await page.state.click()
     await page.button("Manage").click()
@@ -159,7 +160,7 @@ async def test_the_operator_starts_watches_and_stops(
     await expect(page.page.locator("#engine-detail")).to_contain_text("It answers visitors")
     await page.button("Close").click()
     assert (await page.ask("What is this?"))["engine"] == "local"
-    await expect(page.page.locator("#fact-engine")).to_contain_text("Local model")
+    await expect(page.page.locator("#fact-engine")).to_contain_text(say("page.local_model"))
     # Another visitor is answered by it, too, and hears nothing of how it is run.
     await other.start()
     await expect(other.page.locator("#engine-open")).to_be_hidden()
@@ -417,7 +418,7 @@ async def test_the_operator_sees_who_is_in_and_ends_it(visit: Visit, run: Runnin
     row = people.locator("li").filter(has_text=name)
     await expect(row).to_contain_text("live")
     await row.get_by_role("button").click()
-    await expect(visitor.card).to_contain_text("Ended by whoever runs this server")
+    await expect(visitor.card).to_contain_text(say("page.operator_ended"))
     await expect(row).to_have_count(0)
     await people.get_by_role("button", name="End all").click()
     await expect(people).to_contain_text("Nobody.", timeout=10_000)

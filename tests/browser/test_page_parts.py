@@ -12,6 +12,7 @@ from playwright.async_api import Page, Route, expect
 from tests.browser.visitor import Visit, Visitor, hurry
 from tests.client.test_files import MOST_BYTES, MOST_FILES
 from tests.support.running import Running
+from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -82,7 +83,7 @@ async def test_a_first_load_fetches_no_part(visit: Visit, builtin: Running) -> N
     await expect(page.page.locator("#doctor-list li").first).to_be_visible()
     assert "/client/doctor/panel.js" in await fetched(page, "doctor")
     assert await fetched(page, "operator") == set()
-    await page.button("Close").click()
+    await page.button(say("doctor.close")).click()
     await page.page.evaluate("location.hash = 'operator'")
     await expect(page.page.locator("#engine-dialog")).to_be_visible()
     assert "/client/operator/panel.js" in await fetched(page, "operator")
@@ -123,7 +124,7 @@ async def test_a_slow_link_shows_what_was_pressed(visit: Visit, builtin: Running
 
 @pytest.mark.parametrize("module", ["panel.js", "deeper"])
 @pytest.mark.parametrize(
-    ("part", "called"), [("doctor", "connection check"), ("operator", "panel")]
+    ("part", "called"), [("doctor", "page.missing_doctor"), ("operator", "page.missing_operator")]
 )
 async def test_a_part_that_does_not_come_is_told(
     visit: Visit, builtin: Running, part: str, called: str, module: str
@@ -160,8 +161,8 @@ async def test_a_part_that_does_not_come_is_told(
     missing = page.page.locator("#missing-dialog")
     for _ in range(2):
         await expect(missing).to_be_visible()
-        await expect(missing).to_contain_text(f"{called} did not arrive")
-        await missing.get_by_role("button", name="Try again").click()
+        await expect(missing).to_contain_text(say(called))
+        await missing.get_by_role("button", name=say("page.try_again")).click()
     opened = {"doctor": "#doctor", "operator": "#engine-dialog"}[part]
     await expect(page.page.locator(opened)).to_be_visible()
     await expect(missing).to_be_hidden()
@@ -188,7 +189,11 @@ async def test_a_server_that_refuses_is_told(visit: Visit, builtin: Running) -> 
     page.expect(*LOST)
     await open_state(page)
     await page.page.locator("#facts [data-doctor]").click()
-    await page.page.locator("#missing-dialog").get_by_role("button", name="Try again").click()
+    await (
+        page.page.locator("#missing-dialog")
+        .get_by_role("button", name=say("page.try_again"))
+        .click()
+    )
     await expect(page.page.locator("#doctor")).to_be_visible()
 
 
@@ -207,7 +212,7 @@ async def test_a_part_that_never_ends_to_come_is_told(visit: Visit, builtin: Run
     await button.click()
     missing = page.page.locator("#missing-dialog")
     await expect(missing).to_be_visible()
-    await missing.get_by_role("button", name="Not now").click()
+    await missing.get_by_role("button", name=say("page.not_now")).click()
     await expect(button).not_to_have_attribute("aria-busy", "true")
     held.free.set()
     await page.page.wait_for_function(HAS_CHECKS)

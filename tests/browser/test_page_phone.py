@@ -29,6 +29,7 @@ from tests.browser.visitor import REFUSED_TOKEN, Visit
 from tests.support.clients import soon
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running, running
+from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -103,7 +104,7 @@ async def test_a_reload_goes_straight_back_to_live(
     first = (await page.got('m.type === "ready"'))["session_id"]
     for _ in range(2):
         await page.page.reload()
-        await expect(page.state).to_have_text("Live", timeout=15_000)
+        await expect(page.state).to_have_text(say("page.live"), timeout=15_000)
         await expect(page.page.get_by_role("dialog")).to_have_count(0)
     assert (await page.got('m.type === "ready"'))["session_id"] != first
     assert (await page.ask("What is this?"))["text"] == "I see a cup."
@@ -115,24 +116,26 @@ async def test_a_reload_goes_straight_back_to_live(
     assert cookie.get("name") == COOKIE
     assert (cookie.get("httpOnly"), cookie.get("secure")) == (True, True)
     assert str(cookie.get("value")) not in stored
-    await page.button("Camera off").click()
-    await expect(page.state).to_have_text("Camera is off")
+    await page.button(say("chat.camera_off")).click()
+    await expect(page.state).to_have_text(say("page.camera_off"))
     await page.page.reload()
-    await expect(page.card).to_contain_text("Point, ask, and know.")
+    await expect(page.card).to_contain_text(say("page.welcome"))
     await page.page.wait_for_timeout(300)
-    await expect(page.state).to_have_text("Camera is off")
+    await expect(page.state).to_have_text(say("page.camera_off"))
     await page.start()
     await page.page.locator("#state").click()
-    await page.button("Forget this device").click()
-    await expect(page.state).to_have_text("Camera is off")
+    await page.button(say("page.forget_device")).click()
+    await expect(page.state).to_have_text(say("page.camera_off"))
     await expect(page.page.locator("#unpair")).to_be_hidden()
     page.expect(REFUSED_TOKEN)
     await page.start_button.click()
     await expect(page.page.get_by_role("dialog")).to_contain_text("access code")
-    await page.button("Not now").click()
+    await page.button(say("page.not_now")).click()
 
 
-@pytest.mark.parametrize(("age", "words"), [(0, "used already"), (301, "has expired")])
+@pytest.mark.parametrize(
+    ("age", "words"), [(0, say("server.pairing_used")), (301, say("server.pairing_expired"))]
+)
 async def test_a_code_that_is_no_longer_good_is_explained(
     age: float, words: str, visit: Visit, lan: Running, model: FakeOpenAI
 ) -> None:
@@ -143,17 +146,16 @@ async def test_a_code_that_is_no_longer_good_is_explained(
     lan.program.pairing.redeem(code, time.monotonic())
     page = await visit(f"{lan.base_url}/#pair={code}")
     page.expect(REFUSED_TOKEN)
-    await expect(page.card).to_contain_text("This code did not work")
+    await expect(page.card).to_contain_text(say("page.pairing_failed"))
     await expect(page.card).to_contain_text(words)
-    await expect(page.card).to_contain_text("Press Enter in the server's terminal")
     assert await page.page.evaluate("window.__camera.opened") == 0
     await page.start_button.click()
-    await expect(page.page.get_by_role("dialog")).to_contain_text("or scan a new QR code")
-    await page.page.get_by_label("Access code").fill(
+    await expect(page.page.get_by_role("dialog")).to_contain_text(say("server.code_or_scan"))
+    await page.page.get_by_label(say("dialogs.code")).fill(
         lan.program.settings.access_code.get_secret_value()
     )
-    await page.button("Continue").click()
-    await expect(page.state).to_have_text("Live", timeout=15_000)
+    await page.button(say("dialogs.continue")).click()
+    await expect(page.state).to_have_text(say("page.live"), timeout=15_000)
 
 
 async def test_another_code_under_the_open_page_is_taken(visit: Visit, lan: Running) -> None:
@@ -162,9 +164,9 @@ async def test_another_code_under_the_open_page_is_taken(visit: Visit, lan: Runn
     """
     page = await visit(f"{lan.base_url}/#pair=made-up")
     page.expect(REFUSED_TOKEN)
-    await expect(page.card).to_contain_text("This code did not work")
+    await expect(page.card).to_contain_text(say("page.pairing_failed"))
     await page.page.evaluate("code => { location.hash = `pair=${code}` }", new_code(lan))
-    await expect(page.card).to_contain_text("Point, ask, and know.")
+    await expect(page.card).to_contain_text(say("page.welcome"))
     await expect(page.page).to_have_url(f"{lan.base_url}/")
     await page.start()
 
@@ -181,21 +183,21 @@ async def test_a_refused_socket_is_told_and_helped(
     await page.page.add_init_script(REFUSING)
     await page.open()
     await page.start_button.click()
-    await expect(page.state).to_have_text("Not trusted yet")
-    await expect(page.notice).to_contain_text("does not trust the server yet")
-    await page.button("What to do").click()
-    dialog = page.page.get_by_role("dialog", name="Make this device trust the server")
+    await expect(page.state).to_have_text(say("page.not_trusted"))
+    await expect(page.notice).to_contain_text(say("page.untrusted"))
+    await page.button(say("page.what_to_do")).click()
+    dialog = page.page.get_by_role("dialog", name=say("dialogs.trust"))
     await expect(dialog).to_contain_text("Certificate Trust Settings")
     async with page.page.expect_download() as download:
-        await dialog.get_by_role("link", name="Get the certificate").click()
+        await dialog.get_by_role("link", name=say("dialogs.trust_get")).click()
     given = await (await download.value).path()
     authority = x509.load_der_x509_certificate(given.read_bytes())
     assert authority.extensions.get_extension_for_class(x509.NameConstraints).critical
     # The page stayed where it was, camera and all.
     assert await page.page.evaluate("window.__camera.opened") == 1
     await page.page.evaluate("window.refuse = false")
-    await dialog.get_by_role("button", name="Try again").click()
-    await expect(page.state).to_have_text("Live", timeout=15_000)
+    await dialog.get_by_role("button", name=say("page.try_again")).click()
+    await expect(page.state).to_have_text(say("page.live"), timeout=15_000)
     await expect(dialog).to_be_hidden()
     assert (await page.ask("What is this?"))["text"] == "I see a cup."
     # Once it worked, a socket that does not open is the network's doing.
@@ -204,7 +206,7 @@ async def test_a_refused_socket_is_told_and_helped(
     page.page.on("websocket", lambda socket: tried.append(socket))
     lan.program.sessions.close_sockets(1012, "test")
     await soon(lambda: len(tried) >= 3, 60)
-    await expect(page.state).to_have_text("Connection lost")
+    await expect(page.state).to_have_text(say("page.connection_lost"))
     await expect(page.notice).not_to_contain_text("trust")
 
 
@@ -223,12 +225,12 @@ async def test_a_server_that_is_gone_is_no_matter_of_trust(visit: Visit, lan: Ru
     await page.page.route("**/ca.crt", nothing_there)
     await page.open()
     await page.start_button.click()
-    await expect(page.notice).to_contain_text("Connection lost")
+    await expect(page.notice).to_contain_text(say("page.connection_lost"))
     async with asyncio.timeout(15):
         await asked.wait()
     # Time for a wrong conclusion to show.
     await page.page.wait_for_timeout(200)
-    await expect(page.state).to_have_text("Connection lost")
+    await expect(page.state).to_have_text(say("page.connection_lost"))
 
 
 @asynccontextmanager
@@ -284,7 +286,7 @@ async def test_a_browser_that_trusts_the_authority_trusts_this_server_alone(
         page = await browser.new_page()
         for host in ("127.0.0.1", "localhost"):
             await page.goto(f"https://{host}:{lan.port}/")
-            await expect(page.get_by_role("button", name="Start Camera")).to_be_visible()
+            await expect(page.get_by_role("button", name=say("page.start"))).to_be_visible()
             assert await page.evaluate("isSecureContext")
             assert await socket_opens(page)
         stranger = {**https(issued), "ssl_cert_path": forged, "ssl_key_path": forged}

@@ -19,6 +19,7 @@ from playwright.async_api import Route, expect
 from tests.browser.visitor import Visit, Visitor
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running, running
+from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -50,13 +51,13 @@ async def assistant(address: str, token: str) -> AsyncIterator[Client]:
 async def given(page: Visitor, name: str, *also: str) -> tuple[str, str]:
     """Give access by the dialog: the address and the token that it shows."""
     dialog = page.page.locator("#programs-dialog")
-    await dialog.get_by_label("Name of the program").fill(name)
+    await dialog.get_by_label(say("programs.name")).fill(name)
     for label in also:
         await dialog.get_by_label(label).check()
-    await dialog.get_by_role("button", name="Give access").click()
+    await dialog.get_by_role("button", name=say("programs.give")).click()
     await expect(dialog.locator("#programs-made")).to_be_visible()
-    address = await dialog.get_by_label("Address (MCP)").input_value()
-    return address, await dialog.get_by_label("Bearer token").input_value()
+    address = await dialog.get_by_label(say("programs.address")).input_value()
+    return address, await dialog.get_by_label(say("page.bearer_token")).input_value()
 
 
 async def in_each_state(page: Visitor, look: Callable[[str], Awaitable[None]]) -> None:
@@ -90,12 +91,12 @@ async def test_an_assistant_looks_is_seen_and_ended(
     await page.ask("What is this?")
     await expect(light).to_have_count(0)
     await page.page.locator("#state").click()
-    await page.button("Let an assistant look").click()
+    await page.button(say("programs.title")).click()
     dialog = page.page.locator("#programs-dialog")
     address, token = await given(page, "Kitchen")
     assert address.startswith(f"{server.base_url}/at/")
-    client_of = dialog.get_by_label("Ready-made for")
-    config = dialog.get_by_label("Configuration", exact=True)
+    client_of = dialog.get_by_label(say("programs.ready_made"))
+    config = dialog.get_by_label(say("programs.configuration"), exact=True)
     wanted = {"url": address, "headers": {"Authorization": f"Bearer {token}"}}
     typed = {"type": "http", **wanted}
     for named, expected in (
@@ -113,8 +114,10 @@ async def test_an_assistant_looks_is_seen_and_ended(
     await client_of.select_option("OpenAI API")
     await expect(config).to_have_value(re.compile(re.escape(f"OPENAI_API_KEY={token}")))
     await expect(light).to_be_visible()
-    await expect(light).to_have_attribute("aria-label", "Other programs that may look: Kitchen")
-    await dialog.get_by_role("button", name="Done").click()
+    await expect(light).to_have_attribute(
+        "aria-label", say("programs.others_may_look", names="Kitchen")
+    )
+    await dialog.get_by_role("button", name=say("page.done")).click()
     await expect(page.page.locator("#programs-token")).to_have_value("")
 
     look = page.page.locator(".look")
@@ -123,7 +126,9 @@ async def test_an_assistant_looks_is_seen_and_ended(
         result = await client.call_tool("look", {"question": QUESTION})
         assert [c.text for c in result.content if isinstance(c, TextContent)] == ["I see a cup."]
         await expect(look).to_have_count(1)
-        await expect(look.locator(".head")).to_contain_text(re.compile("^KitchenAnother program"))
+        await expect(look.locator(".head")).to_contain_text(
+            re.compile(f"^Kitchen{say('programs.another')}")
+        )
         await expect(look.locator(".question")).to_have_text(QUESTION)
         await expect(look.locator(".reason")).to_have_text("I see a cup.")
         await expect(look.get_by_role("img", name="The picture that Kitchen got")).to_be_visible()
@@ -136,15 +141,19 @@ async def test_an_assistant_looks_is_seen_and_ended(
         # The saved conversation names the program that asked.
         await page.page.evaluate("delete window.showSaveFilePicker")
         await page.page.locator("#state").click()
-        await page.button("Save or delete").click()
+        await page.button(say("facts.keep")).click()
         await page.page.locator("#keep-dialog").get_by_label("JSON").check()
         async with page.page.expect_download() as download:
-            await page.page.locator("#keep-dialog").get_by_role("button", name="Save").click()
+            await (
+                page.page.locator("#keep-dialog")
+                .get_by_role("button", name=say("answer.save"))
+                .click()
+            )
         turns = json.loads((await (await download.value).path()).read_text("utf-8"))["turns"]
         assert [turn.get("asked_by") for turn in turns] == [None, "Kitchen", None]
         assert turns[1]["question"] == f"Kitchen, another program: {QUESTION}"
         assert turns[1]["picture"].startswith("data:image/jpeg;base64,")
-        await page.page.locator("#keep-dialog").get_by_role("button", name="Done").click()
+        await page.page.locator("#keep-dialog").get_by_role("button", name=say("page.done")).click()
 
         await light.click()
         row = dialog.locator("#programs-list li")
@@ -165,34 +174,32 @@ async def test_trouble_with_access_is_said(
     page = await visit(server.base_url)
     await page.start()
     await page.page.locator("#state").click()
-    await page.button("Let an assistant look").click()
+    await page.button(say("programs.title")).click()
     dialog = page.page.locator("#programs-dialog")
     said = dialog.locator("#programs-said")
-    await dialog.get_by_label("See the picture, and ask about it").uncheck()
-    await dialog.get_by_role("button", name="Give access").click()
-    await expect(said).to_have_text("Choose what it may do.")
-    await dialog.get_by_label("See the picture, and ask about it").check()
+    await dialog.get_by_label(say("programs.may_look")).uncheck()
+    await dialog.get_by_role("button", name=say("programs.give")).click()
+    await expect(said).to_have_text(say("programs.choose"))
+    await dialog.get_by_label(say("programs.may_look")).check()
 
     async def away(route: Route) -> None:
         await route.abort()
 
     page.expect("net::ERR_FAILED", "status of 409")
     await page.page.route("**/api/grants*", away)
-    await dialog.get_by_role("button", name="Give access").click()
+    await dialog.get_by_role("button", name=say("programs.give")).click()
     await expect(said).to_contain_text("Try again when the connection is back.")
     await page.page.unroute("**/api/grants*", away)
     for number in range(8):
-        await given(page, f"Program {number}", "Have watches of its own, three at most")
-        await dialog.get_by_role("button", name="Done").click()
+        await given(page, f"Program {number}", say("programs.may_watch"))
+        await dialog.get_by_role("button", name=say("page.done")).click()
         await expect(page.page.locator("#programs-token")).to_have_value("")
         await page.page.locator("#programs-light").click()
         await expect(dialog.locator("#programs-list li")).to_have_count(number + 1)
-    await dialog.get_by_role("button", name="Give access").click()
-    await expect(said).to_have_text(
-        "8 programs have access already, which is the most. End the access of one."
-    )
+    await dialog.get_by_role("button", name=say("programs.give")).click()
+    await expect(said).to_have_text(say("server.programs_full"))
     await expect(dialog.locator("#programs-list li")).to_have_count(8)
-    await dialog.get_by_role("button", name="End all").click()
+    await dialog.get_by_role("button", name=say("programs.end_all")).click()
     await expect(dialog.locator("#programs-list li")).to_have_count(0)
     await expect(page.page.locator("#programs-light")).to_be_hidden()
 
@@ -204,7 +211,7 @@ async def test_a_page_that_is_loaded_again_says_that_access_is_over(
     page = await visit(server.base_url)
     await page.start()
     await page.page.locator("#state").click()
-    await page.button("Let an assistant look").click()
+    await page.button(say("programs.title")).click()
     _, token = await given(page, "Kitchen")
     await page.page.locator("#programs-close").click()
     await expect(page.page.locator("#programs-light")).to_be_visible()
@@ -232,7 +239,7 @@ async def test_a_copy_of_the_tab_ends_nothing(visit: Visit, server: Running) -> 
     page = await visit(server.base_url)
     await page.start()
     await page.page.locator("#state").click()
-    await page.button("Let an assistant look").click()
+    await page.button(say("programs.title")).click()
     _, token = await given(page, "Kitchen")
     entry = await page.page.evaluate("history.state")
     assert [one["name"] for one in entry["programs"]] == ["Kitchen"]
@@ -260,6 +267,6 @@ async def test_where_no_program_may_look_none_is_offered(visit: Visit) -> None:
         page = await visit(run.base_url)
         await page.start()
         await page.page.locator("#state").click()
-        await expect(page.button("Save or delete")).to_be_visible()
+        await expect(page.button(say("facts.keep"))).to_be_visible()
         await expect(page.page.locator("#programs-open")).to_be_hidden()
         await page.leave()

@@ -18,6 +18,7 @@ from tests.browser.visitor import NOT_REACHED, Visit, Visitor
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.nginx import SECRET, Scene, balanced, server_behind
 from tests.support.redis_server import redis_server
+from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -140,11 +141,11 @@ async def test_a_rolling_restart_loses_no_answer(
     await page.start()
     session = await session_of(page)
     await page.box.fill("Tell me when you see red.")
-    await page.button("Watch for this").click()
+    await page.button(say("chat.watch_this")).click()
     await page.got('m.type === "watches" && m.watches.length === 1')
-    await page.button("Settings").click()
+    await page.button(say("settings.title")).click()
     await page.page.locator("#settings [name=sensitivity]").fill("1")
-    await page.button("Done").click()
+    await page.button(say("page.done")).click()
     for turn in range(2):
         await know_each_other(scene)
         at = home(scene, session)
@@ -165,7 +166,7 @@ async def test_a_rolling_restart_loses_no_answer(
         session = await session_of(page, since=since, other=session)
         assert home(scene, session) == 1 - at
         await page.page.wait_for_function(_LIVE_IN, arg=session, timeout=20_000)
-        await expect(page.state).to_have_text("Live")
+        await expect(page.state).to_have_text(say("page.live"))
         assert (await page.ask("And now?"))["text"] == "".join(WORDS)
         # The chat came along, and the watch.
         assert (await page.got('m.type === "resumed"', since=since))["turns"] > 0
@@ -176,7 +177,9 @@ async def test_a_rolling_restart_loses_no_answer(
               at > since && way === "sent" && message.type === "settings" && message.sensitivity === 2)""",
             arg=since,
         )
-        await expect(page.page.locator("#log")).not_to_contain_text("A new session began.")
+        await expect(page.page.locator("#log")).not_to_contain_text(
+            say("problem.handover_refused").partition(".")[0]
+        )
         back = server_behind(scene.processes[at].port, settings)
         scene.processes[at] = await scene.stack.enter_async_context(back)
         assert (await page.ask("And then?"))["text"] == "".join(WORDS)
@@ -198,10 +201,12 @@ async def test_a_killed_process_takes_no_chat_along(
     os.kill(scene.processes[at].pid, signal.SIGKILL)
     session = await session_of(page, since=since, other=session)
     assert home(scene, session) == 1 - at
-    await expect(page.state).to_have_text("Live", timeout=20_000)
+    await expect(page.state).to_have_text(say("page.live"), timeout=20_000)
     assert (await page.got('m.type === "resumed"', since=since))["turns"] == 1
     await page.ask("How big is it?")
     assert "What is the red thing?" in str(model.last.texts)
-    await expect(page.page.locator("#log")).not_to_contain_text("A new session began.")
+    await expect(page.page.locator("#log")).not_to_contain_text(
+        say("problem.handover_refused").partition(".")[0]
+    )
     back = server_behind(scene.processes[at].port, settings)
     scene.processes[at] = await scene.stack.enter_async_context(back)

@@ -12,6 +12,7 @@ from server.attention import read_pace
 from tests.browser.test_page_speaking import _VOICE
 from tests.browser.visitor import Visit, Visitor
 from tests.support.running import Running
+from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -55,7 +56,7 @@ async def begin(visit: Visit, url: str, *scripts: str) -> Visitor:
 async def test_lines_are_read_once_as_the_camera_moves(visit: Visit, builtin: Running) -> None:
     """One answer grows; a screen reader hears each piece once, and the end."""
     page = await begin(visit, builtin.base_url, _LIVE)
-    sent = await page.send("Read this to me")
+    sent = await page.send(say("stage.read_this_to_me"))
     text = page.turns.last.locator(".text")
     await expect(text).to_have_text("\n".join(LINES[:3]), timeout=20_000)
     await page.show(mode=LOWER)
@@ -63,10 +64,12 @@ async def test_lines_are_read_once_as_the_camera_moves(visit: Visit, builtin: Ru
     response = await page.response(sent["id"], timeout=30)
     assert response["text"] == "\n".join(LINES)
     assert (response["route"], response["finish_reason"]) == ("read", "stop")
-    await expect(page.page.locator("#aim")).to_have_text("That is the end.")
+    await expect(page.page.locator("#aim")).to_have_text(say("guide.read_to_end"))
     await expect(page.page.locator("#aim")).to_be_hidden(timeout=10_000)
-    await expect(page.turns.last.locator(".evidence summary")).to_contain_text("read on")
-    wanted = [*LINES, "That is the end."]
+    await expect(page.turns.last.locator(".evidence summary")).to_contain_text(
+        say("page.looked_read")
+    )
+    wanted = [*LINES, say("guide.read_to_end")]
     await page.comes(
         "all => all.every((one) => window.__announced.join(' ').includes(one))", True, wanted
     )
@@ -80,11 +83,11 @@ async def test_a_tap_ends_it_with_what_was_read(visit: Visit, builtin: Running) 
     page = await begin(visit, builtin.base_url)
     sent = await page.send("Lies mir das vor")
     await expect(page.turns.last.locator(".text")).to_contain_text(LINES[2], timeout=20_000)
-    await page.button("Stop answering").click()
+    await page.button(say("chat.stop")).click()
     response = await page.response(sent["id"])
     assert (response["text"], response["finish_reason"]) == ("\n".join(LINES[:3]), "stop")
     await expect(page.turns.last.locator(".remark")).to_be_hidden()
-    await expect(page.button("Stop answering")).to_be_hidden()
+    await expect(page.button(say("chat.stop"))).to_be_hidden()
 
 
 async def test_it_is_spoken_and_waits_for_the_voice(visit: Visit, builtin: Running) -> None:
@@ -92,33 +95,35 @@ async def test_it_is_spoken_and_waits_for_the_voice(visit: Visit, builtin: Runni
     page = await begin(visit, builtin.base_url, _VOICE, _LIVE)
     await page.page.locator("#speak").click()
     # The one-tap question reads on for somebody who listens.
-    await expect(page.page.locator("#quick-read")).to_have_text("Read to me")
+    await expect(page.page.locator("#quick-read")).to_have_text(say("stage.read_to_me"))
     since = await page.now()
-    await page.button("Read to me").click()
+    await page.button(say("stage.read_to_me")).click()
     sent = await page.sent("chat", since=since)
-    assert sent["content"] == "Read this to me"
+    assert sent["content"] == say("stage.read_this_to_me")
     await expect(page.turns.last.locator(".text")).to_contain_text(LINES[2], timeout=20_000)
     await page.show(mode=LOWER)
     await page.response(sent["id"], timeout=30)
-    await expect(page.page.locator("#aim")).to_have_text("That is the end.")
-    await page.page.wait_for_function("window.__said.includes('That is the end.')")
+    await expect(page.page.locator("#aim")).to_have_text(say("guide.read_to_end"))
+    await page.page.wait_for_function(
+        "end => window.__said.includes(end)", arg=say("guide.read_to_end")
+    )
     said = " ".join(await page.page.evaluate("window.__said"))
     for line in LINES:
         assert said.count(line) == 1, said
-    assert said.index(LINES[3]) < said.index("That is the end.")
+    assert said.index(LINES[3]) < said.index(say("guide.read_to_end"))
     announced = " ".join(await page.page.evaluate("window.__announced"))
     assert LINES[0] not in announced
-    assert "That is the end." not in announced
+    assert say("guide.read_to_end") not in announced
 
 
 async def test_what_was_read_once_can_be_read_on_with_a_tap(visit: Visit, builtin: Running) -> None:
     """It is one of the ways to look."""
     page = await begin(visit, builtin.base_url)
-    await page.tap("Read this", timeout=30)
+    await page.tap(say("stage.read_this"), timeout=30)
     since = await page.now()
-    await page.turns.last.locator(".ways").get_by_role("button", name="Read on").click()
+    await page.turns.last.locator(".ways").get_by_role("button", name=say("page.way_read")).click()
     sent = await page.sent("chat", since=since)
     assert sent["route"] == "read"
     await expect(page.turns.last.locator(".text")).to_contain_text(LINES[2], timeout=20_000)
-    await page.button("Stop answering").click()
+    await page.button(say("chat.stop")).click()
     await page.response(sent["id"])

@@ -10,6 +10,7 @@ from playwright.async_api import expect
 from tests.browser.visitor import Visit, Visitor
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running
+from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -49,21 +50,23 @@ async def test_an_answer_shows_the_pictures_of_the_past_that_it_names(
 
     ways = turn.locator(".ways")
     # The other ways: the line below says which one it took.
-    await expect(ways.get_by_role("button", name="Last minutes")).to_be_hidden()
+    await expect(ways.get_by_role("button", name=say("page.way_past"))).to_be_hidden()
     since = await page.now()
-    await ways.get_by_role("button", name="Now", exact=True).click()
+    await ways.get_by_role("button", name=say("page.way_now"), exact=True).click()
     sent = await page.sent("chat", since=since)
     assert (sent["content"], sent["route"]) == ("Where did I put the keys?", "now")
     assert (await page.response(sent["id"]))["route"] == "now"
     assert len(model.last.jpegs) == 1
-    await expect(page.turns.last.locator(".evidence summary")).to_contain_text("just now")
+    await expect(page.turns.last.locator(".evidence summary")).to_contain_text(
+        say("answer.just_now")
+    )
     await expect(page.turns.last.locator(".frames")).to_be_hidden()
     # An older answer offers them with its details.
     older = page.turns.first
     await expect(older.locator(".ways")).to_be_hidden()
     await older.locator(".evidence summary").click()
     pressed = older.locator(".ways").get_by_role("button", pressed=True)
-    await expect(pressed).to_have_text("Last minutes")
+    await expect(pressed).to_have_text(say("page.way_past"))
     await expect(older.locator(".about")).to_contain_text(
         re.compile(r"Earlier frames\s*\d, as pictures")
     )
@@ -85,13 +88,13 @@ async def test_the_memory_is_shown_forgotten_and_switched_off(
         )
     )
     since = await page.now()
-    await page.button("Forget now").click()
+    await page.button(say("facts.forget")).click()
     await page.got('m.type === "recall" && m.pictures === 0', since=since)
     since = await page.now()
-    await page.button("Remember").click()
+    await page.button(say("facts.remember")).click()
     assert (await page.sent("settings", since=since))["recall"] is False
-    await expect(words).to_have_text("Off: nothing is remembered.")
-    await expect(page.button("Forget now")).to_be_disabled()
+    await expect(words).to_have_text(say("facts.memory_off"))
+    await expect(page.button(say("facts.forget"))).to_be_disabled()
 
     await page.page.reload()
     await page.start()
@@ -99,11 +102,16 @@ async def test_the_memory_is_shown_forgotten_and_switched_off(
         "() => window.__log.some(({way, message: m}) => way === 'sent' && m.recall === false)"
     )
     await page.page.locator("#state").click()
-    await expect(words).to_have_text("Off: nothing is remembered.")
+    await expect(words).to_have_text(say("facts.memory_off"))
     await page.ask("What just happened?")
     await expect(page.turns.last.locator(".ways button")).to_have_count(4)
     names = await page.turns.last.locator(".ways button").all_text_contents()
-    assert names == ["Now", "In detail", "Where", "Read on"]
+    assert names == [
+        say("page.way_now"),
+        say("page.way_detail"),
+        say("page.way_where"),
+        say("page.way_read"),
+    ]
 
 
 async def test_a_tap_on_the_past_without_any_says_so(visit: Visit, builtin: Running) -> None:
@@ -114,8 +122,8 @@ async def test_a_tap_on_the_past_without_any_says_so(visit: Visit, builtin: Runn
     # Where there is little height for the words, they are with the details.
     await page.turns.last.locator(".evidence summary").click()
     since = await page.now()
-    await page.turns.last.get_by_role("button", name="Last minutes").click()
+    await page.turns.last.get_by_role("button", name=say("page.way_past")).click()
     sent = await page.sent("chat", since=since)
     response = await page.response(sent["id"])
     assert (sent["route"], response["route"]) == ("past", "now")
-    await expect(page.turns.last.locator(".frames")).to_contain_text("This is about now")
+    await expect(page.turns.last.locator(".frames")).to_contain_text(say("answer.about_now"))

@@ -10,6 +10,7 @@ from playwright.async_api import expect
 from tests.browser.visitor import NOT_REACHED, SHARP, Visit
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running, running
+from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -59,7 +60,7 @@ async def test_the_very_picture_is_shown_and_compared(
     await expect(dialog.locator("output")).not_to_have_text("100 %")
     await expect(image).to_have_attribute("style", re.compile(r"scale\("))
 
-    await dialog.get_by_label("Compare with").select_option(index=1)
+    await dialog.get_by_label(say("answer.compare")).select_option(index=1)
     beside = dialog.locator("img").nth(1)
     await expect(dialog.locator("figcaption").nth(1)).to_contain_text("448×840 pixels")
     assert await beside.evaluate(SIZE) == [448, 840]
@@ -67,14 +68,14 @@ async def test_the_very_picture_is_shown_and_compared(
     # Both show the same part.
     style = await image.get_attribute("style") or ""
     await expect(beside).to_have_attribute("style", style)
-    await dialog.get_by_role("button", name="Done").click()
+    await dialog.get_by_role("button", name=say("page.done")).click()
     await expect(dialog).to_be_hidden()
 
     for session in server.program.sessions.all():
         session.sent_pictures.clear()
     page.expect("status of 404")
     await page.turns.nth(0).locator(".shot").click()
-    await expect(words).to_contain_text("has this picture no more")
+    await expect(words).to_contain_text(say("answer.picture_gone"))
     await expect(image).to_have_attribute("src", re.compile("^data:image/jpeg;base64,"))
 
 
@@ -112,7 +113,7 @@ async def test_the_part_of_a_second_look_is_shown(visit: Visit) -> None:
         figures = dialog.locator("figure")
         await expect(figures).to_have_count(2)
         caption = figures.nth(1).locator("figcaption")
-        await expect(caption).to_contain_text("The part that was looked at again")
+        await expect(caption).to_contain_text(say("answer.looked_again_part"))
         await expect(caption).to_contain_text(
             re.compile(
                 r"\d+ visual tokens · a part of the camera's 1280×720: \d+×\d+ from \d+, \d+\.$"
@@ -143,10 +144,10 @@ async def test_the_part_of_a_second_look_is_shown(visit: Visit) -> None:
             "style", re.compile(r"scale\(1\)")
         )
 
-        await dialog.get_by_label("Compare with").select_option(index=1)
+        await dialog.get_by_label(say("answer.compare")).select_option(index=1)
         await expect(dialog.locator("figure:visible")).to_have_count(2)
         await expect(caption).to_be_hidden()
-        await dialog.get_by_label("Compare with").select_option(index=0)
+        await dialog.get_by_label(say("answer.compare")).select_option(index=0)
         await expect(caption).to_be_visible()
 
 
@@ -168,7 +169,7 @@ async def test_upright_pictures_are_compared_on_a_phone(visit: Visit, server: Ru
     await page.start()
     await page.page.evaluate(_UPRIGHT)
     dialog = page.page.locator("#seen-dialog")
-    await dialog.get_by_label("Compare with").select_option(index=1)
+    await dialog.get_by_label(say("answer.compare")).select_option(index=1)
     await expect(dialog.locator("figure")).to_have_count(2)
     # In one look, and once more while words below them still arrive and move both
     for _ in range(3):
@@ -181,7 +182,7 @@ async def test_upright_pictures_are_compared_on_a_phone(visit: Visit, server: Ru
     assert one["y"] == pytest.approx(other["y"], abs=1)
     assert one["x"] + one["width"] <= other["x"]
     assert one["width"] > 120
-    await expect(dialog.get_by_role("button", name="Done")).to_be_in_viewport(ratio=1)
+    await expect(dialog.get_by_role("button", name=say("page.done"))).to_be_in_viewport(ratio=1)
 
 
 async def test_two_fingers_come_closer(visit: Visit, server: Running, model: FakeOpenAI) -> None:
@@ -216,7 +217,7 @@ async def test_two_fingers_come_closer(visit: Visit, server: Running, model: Fak
     await expect(dialog.locator("img")).to_have_attribute("style", re.compile(r"scale\(3"))
     await pinch(60, 20)
     await expect(scale).to_have_text("100 %")
-    await dialog.get_by_role("button", name="Done").click()
+    await dialog.get_by_role("button", name=say("page.done")).click()
     await page.page.evaluate(_PART)
     await expect(page.page.locator("dialog[open] figcaption")).to_contain_text(
         "160×80 pixels · 1 visual token · a part of the camera's 640×360: 160×80 from 100, 50."

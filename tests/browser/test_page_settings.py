@@ -11,6 +11,7 @@ from playwright.async_api import Page, expect
 from tests.browser.visitor import Visit, Visitor
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running
+from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -23,7 +24,7 @@ _LOOK = """() => [getComputedStyle(document.querySelector("#panel")).backgroundC
 async def choose(page: Visitor, **values: str) -> None:
     """Open the settings and choose these; leave them open."""
     if not await page.page.locator("#settings").is_visible():
-        await page.button("Settings").click()
+        await page.button(say("settings.title")).click()
     for name, value in values.items():
         await page.page.locator(f"#settings [name={name}]").select_option(value)
 
@@ -64,8 +65,8 @@ async def test_theme_and_size_hold_before_anything_is_drawn(visit: Visit, builti
     await page.page.goto(builtin.base_url)
     await expect(page.page.locator("#partial")).to_have_count(0)
     await page.comes(_LOOK, dark)
-    await page.button("Settings").click()
-    await page.button("Forget settings").click()
+    await page.button(say("settings.title")).click()
+    await page.button(say("settings.forget")).click()
     await page.comes(_LOOK, light)
     assert await kept(page) is None
     await expect(page.page.locator("#settings [name=theme]")).to_have_value("system")
@@ -108,9 +109,9 @@ async def test_camera_details_and_watches(visit: Visit, server: Running, model: 
     since = await page.now()
     await page.page.locator("#settings [name=sensitivity]").fill("1")
     assert (await page.sent("settings", since=since))["sensitivity"] == 2
-    await page.page.get_by_label("Open the details").check()
-    await page.button("Done").click()
-    await expect(page.state).to_have_text("Live")
+    await page.page.get_by_label(say("settings.details")).check()
+    await page.button(say("page.done")).click()
+    await expect(page.state).to_have_text(say("page.live"))
     await page.ask("What is this?")
     await expect(page.turns.last.locator(".times")).to_be_visible()
     await page.page.goto("about:blank")
@@ -153,13 +154,13 @@ async def test_voice_and_descriptions(visit: Visit, server: Running, model: Fake
     since = await page.now()
     await choose(page, length="long")
     assert (await page.sent("settings", since=since))["length"] == "long"
-    await page.button("Done").click()
+    await page.button(say("page.done")).click()
     model.answer_for = lambda _body, _jpeg: ["This is what I see: a cup and the saucer of it."]
     await page.ask("What is this?")
-    await page.turns.last.get_by_role("button", name="Read aloud").click()
+    await page.turns.last.get_by_role("button", name=say("chat.read_aloud")).click()
     model.answer_for = lambda _body, _jpeg: ["Das ist eine Tasse, und hier steht ein Teller."]
     await page.ask("Was ist das?")
-    await page.turns.last.get_by_role("button", name="Read aloud").click()
+    await page.turns.last.get_by_role("button", name=say("chat.read_aloud")).click()
     await page.page.wait_for_function("() => window.__read.length === 2")
     assert await page.page.evaluate("window.__read") == [["Sam", 1.5], ["", 1.5]]
     found = await kept(page)
@@ -176,7 +177,7 @@ async def test_voice_and_descriptions(visit: Visit, server: Running, model: Fake
         arg=since,
     )
     await choose(page)
-    await page.button("Forget settings").click()
+    await page.button(say("settings.forget")).click()
     assert await kept(page) is None
     usual = {"speed": "1", "voice": "", "talk": "hands_free", "silence": "500", "length": ""}
     for name, value in usual.items():
@@ -202,12 +203,12 @@ async def test_cameras_have_names_and_no_ids(visit: Visit, builtin: Running) -> 
     names = page.page.locator("#settings [name=camera] option")
     await expect(names).to_have_text(
         [
-            "The browser's choice",
+            say("settings.browsers_choice"),
             "HD Webcam",
-            "Front camera",
-            "Back camera",
-            "Back camera 2",
-            "Front camera 2",
+            say("live.front_camera"),
+            say("live.back_camera"),
+            f"{say('live.back_camera')} 2",
+            f"{say('live.front_camera')} 2",
             "Camera 6",
         ]
     )

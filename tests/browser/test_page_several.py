@@ -11,6 +11,7 @@ from tests.browser.visitor import REFUSED_TOKEN, Visit, Visitor
 from tests.support.clients import soon
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running
+from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -21,12 +22,12 @@ LINK = re.compile(r"/client/join/camera\.html#[\w-]+~[\w-]{22}$")
 async def invite(page: Visitor, name: str = "") -> str:
     """Open the dialog from the state's details, add a camera, and return its link."""
     await page.page.locator("#state").click()
-    await page.button("Add a camera").click()
+    await page.button(say("cameras.add")).click()
     dialog = page.page.locator("#several-dialog")
     await expect(dialog).to_be_visible()
-    await dialog.get_by_label("Name of another camera").fill(name)
-    await dialog.get_by_role("button", name="Add a camera").click()
-    link = dialog.get_by_label("Link for a phone", exact=True).and_(dialog.locator("input"))
+    await dialog.get_by_label(say("cameras.name_another")).fill(name)
+    await dialog.get_by_role("button", name=say("cameras.add")).click()
+    link = dialog.get_by_label(say("cameras.link"), exact=True).and_(dialog.locator("input"))
     await expect(link).to_have_value(LINK)
     return await link.input_value()
 
@@ -56,12 +57,12 @@ async def test_two_pages_side_by_side(visit: Visit, server: Running, model: Fake
     await expect(device.page.locator("#join-state")).to_have_text("Sending as Back door.")
     # A camera that joined needs the link no more.
     await expect(page.page.locator("#several-invited")).to_be_hidden()
-    await expect(page.page.get_by_label("Bearer token")).to_have_value("")
-    await page.button("Done").click()
+    await expect(page.page.get_by_label(say("page.bearer_token"))).to_have_value("")
+    await page.button(say("page.done")).click()
     tile = page.button("Show Back door large")
     await expect(tile).to_be_visible()
     await expect(tile.locator("img")).to_be_visible()
-    await page.button("Ask all").click()
+    await page.button(say("cameras.ask_all")).click()
     answer = await page.ask("Is the door in both pictures closed?")
     assert len(model.last.jpegs) == 2
     assert [one["camera_name"] for one in answer["others"]] == ["Camera 1"]
@@ -81,14 +82,14 @@ async def test_two_pages_side_by_side(visit: Visit, server: Running, model: Fake
     await tile.click()
     await expect(page.page.locator("#stage > .large")).to_be_visible()
     await expect(page.button("Show Camera 1 large").locator("video")).to_be_visible()
-    await expect(page.button("Ask all")).to_have_attribute("aria-pressed", "false")
+    await expect(page.button(say("cameras.ask_all"))).to_have_attribute("aria-pressed", "false")
     answer = await page.ask("What is this?")
     assert len(model.last.jpegs) == 1
     assert answer["frame"]["camera_name"] == "Back door"
     await page.button("Show Camera 1 large").click()
     await expect(page.page.locator("#stage > .large")).to_be_hidden()
     # Lost, and said.
-    await device.button("Stop").click()
+    await device.button(say("page.stop")).click()
     await expect(page.page.locator("#log")).to_contain_text("The camera Back door is lost.")
     await expect(page.button("Show Back door: Lost large")).to_be_visible()
     # It comes back with what it has.
@@ -99,9 +100,7 @@ async def test_two_pages_side_by_side(visit: Visit, server: Running, model: Fake
     await page.page.locator("#stage > .strip .manage").click()
     await page.button("End the camera Back door").click()
     await expect(tile).to_be_hidden()
-    await expect(device.page.locator("#join-state")).to_contain_text(
-        "The page has ended this camera"
-    )
+    await expect(device.page.locator("#join-state")).to_contain_text(say("join.ended"))
 
 
 async def test_a_link_is_used_once_and_a_reload_goes_on(
@@ -123,14 +122,14 @@ async def test_a_link_is_used_once_and_a_reload_goes_on(
     late = await visit(link)
     late.expect(REFUSED_TOKEN)
     await late.start_button.click()
-    await expect(late.page.locator("#join-state")).to_contain_text("This link is over.")
+    await expect(late.page.locator("#join-state")).to_contain_text(say("join.link_over"))
     # Switching the page's camera off ends the others.
     connections = server.program.webrtc._connections
     own = [id for id in connections if id not in before]
     assert len(own) == 2
-    await page.button("Done").click()
+    await page.button(say("page.done")).click()
     device.expect(REFUSED_TOKEN)
-    await page.button("Camera off").click()
+    await page.button(say("chat.camera_off")).click()
     await soon(lambda: not any(id in connections for id in own), 10)
 
 

@@ -4,16 +4,19 @@ back.
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from playwright.async_api import expect
 
 from tests.browser.visitor import Visit, hurry
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running, running
+from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
-SIMPLE = "Simple mode: text, codes, colours"
+SIMPLE = say("stage.simple_mode")
 
 
 async def test_a_model_that_dies_is_told_once_and_once_that_it_is_back(visit: Visit) -> None:
@@ -44,11 +47,11 @@ async def test_a_model_that_dies_is_told_once_and_once_that_it_is_back(visit: Vi
         await expect(notes).to_have_count(1)
         await expect(notes).to_contain_text(SIMPLE)
         await expect(mode).to_have_text(SIMPLE)
-        await expect(page.button("What is this?")).to_be_hidden()
-        for name in ("Read this", "Scan code"):
+        await expect(page.button(say("stage.what_is_this"))).to_be_hidden()
+        for name in (say("stage.read_this"), say("stage.scan")):
             await expect(page.button(name)).to_be_visible()
         await page.show(mode="black", clock=False)
-        response = await page.tap("What colour?")
+        response = await page.tap(say("stage.what_colour"))
         assert response["engine"] == "builtin"
         assert "black" in response["text"].lower()
 
@@ -58,8 +61,8 @@ async def test_a_model_that_dies_is_told_once_and_once_that_it_is_back(visit: Vi
         await expect(notes).to_have_count(2)
         await expect(notes.last).to_contain_text("A model answers again: fake-vl.")
         await expect(mode).to_be_hidden()
-        await expect(page.button("What is this?")).to_be_visible()
-        await expect(page.button("Scan code")).to_be_hidden()
+        await expect(page.button(say("stage.what_is_this"))).to_be_visible()
+        await expect(page.button(say("stage.scan"))).to_be_hidden()
         again = "window.__heard.some((text) => text.includes('answers again'))"
         await page.comes(again, True)
         heard: list[str] = await page.page.evaluate("window.__heard")
@@ -85,9 +88,9 @@ async def test_a_server_that_stopped_for_good_is_not_said_to_restart(visit: Visi
               new MutationObserver(() => (window.__told += notice.textContent))
                 .observe(notice, { childList: true, characterData: true, subtree: true });
             }""")
-    await expect(page.notice).to_contain_text("The server has stopped.")
-    await page.comes("window.__told.includes('The server restarts.')", True)
-    await expect(page.notice).to_contain_text("ask whoever runs the server")
+    await expect(page.notice).to_contain_text(say("page.server_stopped"))
+    await page.comes(f"window.__told.includes({json.dumps(say('page.restarts'))})", True)
+    await expect(page.notice).to_contain_text(say("page.server_stopped_text"))
     await page.leave()
 
 
@@ -98,5 +101,5 @@ async def test_a_page_that_begins_in_simple_mode_says_so_and_tells_no_change(
     page = await visit(builtin.base_url)
     await page.start()
     await expect(page.page.locator("#mode")).to_have_text(SIMPLE)
-    await expect(page.button("What colour?")).to_be_visible()
+    await expect(page.button(say("stage.what_colour"))).to_be_visible()
     await expect(page.page.locator("#log .note")).to_have_count(0)

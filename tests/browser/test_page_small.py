@@ -12,6 +12,7 @@ from tests.browser.test_page_look import _WIDE, talked
 from tests.browser.visitor import Visit, Visitor
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running
+from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -43,13 +44,13 @@ _PLACEHOLDER = """() => {
 
 async def refused(page: Visitor) -> None:
     """The camera is stopped, and refused when it is to be started again."""
-    if await page.button("Camera off").is_visible():
-        await page.button("Camera off").click()
+    if await page.button(say("chat.camera_off")).is_visible():
+        await page.button(say("chat.camera_off")).click()
     # A socket that was just begun ends with the refusal.
     page.expect("WebSocket is closed before")
     await page.page.evaluate("window.__camera.refuse = 'NotAllowedError'")
     await page.start_button.click()
-    await expect(page.card).to_contain_text("The camera is not allowed")
+    await expect(page.card).to_contain_text(say("page.camera_denied"))
 
 
 @pytest.mark.parametrize("history", [False, True], ids=["new", "with answers"])
@@ -68,7 +69,7 @@ async def test_a_refusal_leaves_all_its_buttons_in_sight(
     else:
         page = await visit(server.base_url, viewport=size)
     await refused(page)
-    for name in ("Start Camera", "Use another camera", "Check connection"):
+    for name in (say("page.start"), say("stage.use_another"), say("page.check_connection")):
         await expect(page.card.get_by_role("button", name=name)).to_be_in_viewport(ratio=0.99)
     await page.comes(_COVERED, [], "#card button")
     await page.comes(f"({_WIDE})().out", [])
@@ -88,13 +89,18 @@ async def test_at_400_percent_zoom_everything_can_be_reached(
     await page.page.evaluate("window.__camera.refuse = ''")
     await page.start()
     await page.ask("What is this?")
-    for name in ("Camera off", "Hold", "Describe", "What is this?"):
+    for name in (
+        say("chat.camera_off"),
+        say("chat.hold"),
+        say("chat.describe"),
+        say("stage.what_is_this"),
+    ):
         await expect(page.button(name)).to_be_in_viewport(ratio=0.99)
     await page.comes(_COVERED, [], "#dock button, #state, #quick-what, #send")
     await expect(page.box).to_be_in_viewport(ratio=0.99)
     await expect(page.page.locator("#stage")).to_be_in_viewport(ratio=0.7)
     await page.comes(f"({_WIDE})().out", [])
-    await page.button("Camera off").click()
+    await page.button(say("chat.camera_off")).click()
     await expect(page.start_button).to_be_in_viewport(ratio=0.99)
     await page.comes(_COVERED, [], "#start")
 
@@ -122,7 +128,7 @@ async def test_an_upright_page_is_filled_and_shows_the_whole_with_a_press(
     """A picture is cropped only where it would be a strip between bars; beside the chat it is whole."""
     page = await visit(builtin.base_url, viewport=(390, 844))
     await page.start()
-    whole = page.button("Whole picture")
+    whole = page.button(say("stage.whole"))
     video = page.page.locator("#video")
     await expect(whole).to_have_attribute("aria-pressed", "false")
     await expect(video).to_have_css("object-fit", "cover")
@@ -173,4 +179,4 @@ async def test_the_sheet_is_dragged(visit: Visit, builtin: Running) -> None:
     await page.comes(height, low)
     await handle.click()
     await expect(handle).to_have_attribute("aria-expanded", "true")
-    await expect(handle).to_have_attribute("aria-label", "Show less of the chat")
+    await expect(handle).to_have_attribute("aria-label", say("page.chat_less"))

@@ -19,6 +19,7 @@ from tests.support.clients import metric
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running, running
 from tests.support.speech_server import SpeechServer
+from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -123,7 +124,7 @@ async def listening(visit: Visit, server: Running) -> Visitor:
 
     visitor = await visit(server.base_url, prepare=prepare)
     await visitor.start()
-    await visitor.button("Speak the answers").click()
+    await visitor.button(say("chat.speak")).click()
     session = session_of(server)
     await until(lambda: session.speaking.wanted and session.voice.connected)
     return visitor
@@ -256,7 +257,7 @@ async def test_a_tap_stops_it_at_once(
     session = session_of(talking)
     sent = await visitor.send("What do you see?")
     await until(lambda: session.voice.player.played > 1.0)
-    await visitor.button("Stop answering").click()
+    await visitor.button(say("chat.stop")).click()
     assert (await visitor.end(sent["id"]))["finish_reason"] == "cancelled"
     await until(lambda: not session.speaking.talking)
     await visitor.page.wait_for_timeout(400)
@@ -267,7 +268,7 @@ async def test_a_tap_stops_it_at_once(
     assert np.abs(heard).max() > 0.05
     assert len(later) == 0 or np.abs(later).max() < 0.01
     assert metric(talking, "speech_stopped_total", reason="user") >= 1
-    await visitor.button("Speak the answers").click()
+    await visitor.button(say("chat.speak")).click()
     await visitor.ask("And now?")
     said = [text for role, text in model.last.texts if role == "assistant"]
     assert said
@@ -289,7 +290,7 @@ async def test_the_browsers_own_voice_reads_piece_by_piece(
 
     visitor = await visit(server.base_url, prepare=prepare)
     await visitor.start()
-    await visitor.button("Speak the answers").click()
+    await visitor.button(say("chat.speak")).click()
     session = session_of(server)
     await until(lambda: session.speaking.wanted)
     sent = await visitor.send("What do you see?")
@@ -308,10 +309,10 @@ async def test_the_browsers_own_voice_reads_piece_by_piece(
         "The cup is full of hot coffee.",
         "Behind it stands an old lamp with a yellow shade.",
     ]
-    await expect(visitor.button("Stop answering")).to_be_hidden()
+    await expect(visitor.button(say("chat.stop"))).to_be_hidden()
     await visitor.send("And now?")
     await visitor.page.wait_for_function("() => window.__said.length > 4")
-    await visitor.button("Stop answering").click()
+    await visitor.button(say("chat.stop")).click()
     await visitor.page.wait_for_function("() => window.__said.at(-1) === '(silent)'")
     await until(lambda: not session.speaking.talking)
     await visitor.send("And behind it?")

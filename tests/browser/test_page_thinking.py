@@ -12,6 +12,7 @@ from server.engines.openai.engine import OpenAIEngine
 from tests.browser.visitor import Visit
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running
+from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -41,7 +42,7 @@ async def test_thoughts_are_folded_and_no_part_of_the_answer(
     sent = await page.send("What is this?")
     turn = page.turns.last
     line = turn.locator(".thoughts summary")
-    await expect(line).to_have_text("Thinking…")
+    await expect(line).to_have_text(say("chat.thinking"))
     await expect(turn.locator(".thoughts p")).to_be_hidden()
     await expect(turn.locator(".text")).to_have_text("")
     for _ in range(10):
@@ -49,7 +50,7 @@ async def test_thoughts_are_folded_and_no_part_of_the_answer(
     response = await page.response(sent["id"])
     assert response["thinking"] == "".join(THOUGHTS)
     assert response["text"] == "I see a cup."
-    await expect(line).to_have_text("Thoughts")
+    await expect(line).to_have_text(say("chat.thoughts"))
     await expect(turn.locator(".text")).to_have_text("I see a cup.")
     await expect(turn.locator(".thoughts p")).to_be_hidden()
     folded = await turn.bounding_box()

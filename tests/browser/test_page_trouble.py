@@ -10,6 +10,7 @@ from playwright.async_api import expect
 from tests.browser.visitor import NOT_REACHED, Picture, Visit
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 from tests.support.running import Running, running
+from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -28,15 +29,17 @@ async def test_a_server_that_goes_away_and_comes_back_costs_no_typed_word(
         await page.start()
         await page.ask("What is this?")
         await page.box.fill("And what is beh")
-    await expect(page.state).to_have_text("Connection lost")
+    await expect(page.state).to_have_text(say("page.connection_lost"))
     await expect(page.notice).to_contain_text("by itself")
     await expect(page.notice).to_be_visible()
     await expect(page.box).to_have_value("And what is beh")
     async with running(port=port, **settings) as run:
-        await expect(page.state).to_have_text("Live", timeout=15_000)
+        await expect(page.state).to_have_text(say("page.live"), timeout=15_000)
         await expect(page.notice).to_be_hidden()
         await expect(page.box).to_have_value("And what is beh")
-        await expect(page.page.locator("#log")).to_contain_text("A new session began.")
+        await expect(page.page.locator("#log")).to_contain_text(
+            say("problem.handover_refused").partition(".")[0]
+        )
         since = await page.now()
         await page.box.press_sequentially("ind it?")
         await page.box.press("Enter")
@@ -60,7 +63,7 @@ async def test_a_lost_socket_keeps_session_chat_and_settings(
     since = await page.now()
     server.program.sessions.close_sockets(1012, "test")
     await page.got('m.type === "ready"', since=since)
-    await expect(page.state).to_have_text("Live")
+    await expect(page.state).to_have_text(say("page.live"))
     await page.ask("How big is it?")
     assert "What is the red thing?" in str(model.last.texts)
     ids = {e["message"]["session_id"] for e in await page.log() if e["message"]["type"] == "ready"}
@@ -103,9 +106,9 @@ async def test_a_socket_that_breaks_twice_in_mid_answer_ends_the_question_in_wor
     await expect(page.turns.last.locator(".text")).to_have_text("I see")
     model.behaviour = Behaviour.NORMAL
     server.program.sessions.close_sockets(1012, "test")
-    await expect(page.turns.last.locator(".remark")).to_contain_text("connection was lost")
+    await expect(page.turns.last.locator(".remark")).to_contain_text(say("page.answer_lost"))
     await expect(page.turns.last.locator(".text")).to_have_text("I see")
-    await page.turns.last.get_by_role("button", name="Try again").click()
+    await page.turns.last.get_by_role("button", name=say("page.try_again")).click()
     await expect(page.turns.last.locator(".text")).to_have_text("I see a cup.")
 
 
@@ -125,10 +128,10 @@ async def test_an_engine_that_dies_in_mid_answer_is_told_and_asked_again(
     await expect(turn).to_have_attribute("data-state", "failed")
     await expect(turn.locator(".remark")).to_have_text(error["message"])
     model.behaviour = Behaviour.NORMAL
-    await turn.get_by_role("button", name="Try again").click()
+    await turn.get_by_role("button", name=say("page.try_again")).click()
     await expect(page.turns).to_have_count(2)
     await expect(page.turns.last.locator(".text")).to_have_text("I see a cup.")
-    await expect(page.turns.last.locator(".asked")).to_have_text("What is this?")
+    await expect(page.turns.last.locator(".asked")).to_have_text(say("stage.what_is_this"))
 
 
 async def test_an_engine_that_is_down_is_named_and_welcomed_back(visit: Visit) -> None:
@@ -138,14 +141,14 @@ async def test_an_engine_that_is_down_is_named_and_welcomed_back(visit: Visit) -
         async with running(engine="vllm", vllm_base_url=model.base_url) as run:
             page = await visit(run.base_url)
             await page.start_button.click()
-            await expect(page.state).to_have_text("Live, no answers")
-            await expect(page.notice).to_contain_text("The engine cannot be reached.")
+            await expect(page.state).to_have_text(say("page.no_answers"))
+            await expect(page.notice).to_contain_text(say("page.engine_unreachable"))
             sent = await page.send("What is this?")
             error = await page.end(sent["id"])
             assert error["code"] == "engine_unavailable"
             await expect(page.turns.last.locator(".remark")).to_have_text(error["message"])
             await model.start()
-            await expect(page.state).to_have_text("Live", timeout=15_000)
+            await expect(page.state).to_have_text(say("page.live"), timeout=15_000)
             await expect(page.notice).to_be_hidden()
             assert (await page.ask("And now?"))["text"] == "I see a cup."
             await page.leave()
@@ -166,7 +169,7 @@ async def test_the_better_engine_takes_over_and_the_page_says_which_answered(vis
             await page.got('m.type === "ready" && m.engine === "vllm"')
             assert (await page.ask("What is this?"))["text"] == "I see a cup."
             summaries = page.turns.locator(".evidence summary")
-            await expect(summaries.first).to_contain_text("Built-in engine")
+            await expect(summaries.first).to_contain_text(say("page.builtin"))
             await expect(summaries.last).to_contain_text("vLLM")
             await page.leave()
 
@@ -180,8 +183,8 @@ async def test_two_windows_of_one_page_do_not_fight(
     page = await visit(server.base_url)
     await page.start()
     server.program.sessions.close_sockets(4409, "replaced")
-    await expect(page.card).to_contain_text("Opened in another window")
-    await expect(page.state).to_have_text("Camera is off")
+    await expect(page.card).to_contain_text(say("page.other_window"))
+    await expect(page.state).to_have_text(say("page.camera_off"))
     await page.lets_go()
     await page.start()
 
@@ -193,7 +196,7 @@ async def test_a_reload_keeps_the_question_being_typed(visit: Visit, server: Run
     await page.box.fill("What does the sm")
     await page.page.reload()
     await expect(page.box).to_have_value("What does the sm")
-    await expect(page.state).to_have_text("Camera is off")
+    await expect(page.state).to_have_text(say("page.camera_off"))
 
 
 # The count stands below the answers, and not on them.
@@ -211,14 +214,14 @@ async def test_a_question_that_is_too_long_is_held_back_with_its_count(
     await page.start()
     count = page.page.locator("#question-count")
     await page.box.fill("x" * 4001)
-    await expect(count).to_have_text("1 character too many")
+    await expect(count).to_have_text(say("chat.too_many_characters", count=1))
     await page.comes(_UNCOVERED, True)
-    await expect(page.button("Send")).to_be_disabled()
+    await expect(page.button(say("chat.send"))).to_be_disabled()
     await page.box.press("Enter")
     await expect(page.turns).to_have_count(0)
     await page.box.fill("x" * 4000)
     await expect(count).to_have_text("0 characters left")
-    await page.button("Send").click()
+    await page.button(say("chat.send")).click()
     await expect(page.turns.last.locator(".text")).to_have_text("I see a cup.")
     assert len(model.last.texts[-1][1]) == 4000
 
@@ -237,7 +240,7 @@ async def test_many_questions_at_once_end_with_the_newest(
     await expect(page.turns.last.locator(".text")).to_have_text("I see a cup.")
     await expect(page.page.locator('article.turn:not([data-state="done"])')).to_have_count(0)
     remarks = await page.turns.locator(".remark").all_inner_texts()
-    assert remarks.count("Replaced by a newer question.") == 9
+    assert remarks.count(say("page.replaced")) == 9
     async with asyncio.timeout(2):
         while model.running:
             await asyncio.sleep(0.02)

@@ -14,6 +14,7 @@ from tests.browser.test_page_operator import TOKEN, answer, choose, command_of, 
 from tests.browser.visitor import Visit
 from tests.support.real_vllm import LOADS, PYTHON, REASON, prepared
 from tests.support.running import running
+from tests.support.words import say
 
 pytestmark = [
     pytest.mark.browser,
@@ -54,13 +55,13 @@ async def test_the_operator_starts_vllm_and_the_camera_is_answered_with_it(
         assert await answer(page) == ("It is red.", "local", "colors")
 
         await page.show(mode=picture_of("blue"))
-        await page.button("Manage").click()
+        await page.button(say("facts.manage")).click()
         await choose(page, "colors", "in_process")
         await panel.get_by_role("button", name="Switch to this").click()
         await expect(state).to_have_text("colors runs in this program", timeout=LOADS * 1000)
         assert await answer(page) == ("It is blue.", "local", "colors")
 
-        await page.button("Manage").click()
+        await page.button(say("facts.manage")).click()
         await page.button("Stop engine").click()
         await expect(state).to_have_text("The built-in engine answers")
         released = run.program.engine_parts.manager.status().released

@@ -17,6 +17,7 @@ from tests.real_model.server import PYTHON, build, missing, watch_lessons
 from tests.support.clients import metric, soon
 from tests.support.parts import at_night
 from tests.support.running import Running, running
+from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -39,19 +40,23 @@ async def test_tell_me_when_you_see_red(visit: Visit, builtin: Running) -> None:
     await page.start()
     await page.show(mode="color:rgb(120 120 120)", clock=False)
     rings, listed = page.page.locator(".ring"), page.page.locator("#watches-list li")
-    order = page.button("Watch for this")
+    order = page.button(say("chat.watch_this"))
     await expect(order).to_be_hidden()
     await page.box.fill("Tell me when you see red.")
-    await expect(order).to_have_attribute("title", "Watch for this")
+    await expect(order).to_have_attribute("title", say("chat.watch_this"))
     await page.box.press("Enter")
     await expect(page.box).to_have_value("")
-    await expect(page.page.get_by_title("Send", exact=True)).to_be_disabled()
+    await expect(page.page.get_by_title(say("chat.send"), exact=True)).to_be_disabled()
     await expect(page.turns).to_have_count(0)
     sent = await page.sent("watch")
     assert sent["condition"] == "you see red"
     await page.got('m.type === "watches" && m.watches[0]?.begun')
-    await expect(page.page.locator("#watches-summary")).to_have_text("Watching: “you see red”")
-    await expect(page.page.locator("#announcer")).to_have_text("Watching: “you see red”")
+    await expect(page.page.locator("#watches-summary")).to_have_text(
+        say("watch.watching_for", condition="you see red")
+    )
+    await expect(page.page.locator("#announcer")).to_have_text(
+        say("watch.watching_for", condition="you see red")
+    )
 
     since = await page.now()
     await page.show(mode=ORANGE)
@@ -72,11 +77,13 @@ async def test_tell_me_when_you_see_red(visit: Visit, builtin: Running) -> None:
     await expect(rings).to_contain_text("you see red")
 
     await page.page.locator("#watches > summary").click()
-    await expect(listed).to_contain_text("Seen.")
-    await page.button("That was wrong").click()
-    await expect(rings).to_contain_text("Taken back")
-    await expect(listed).to_contain_text("Paused.")
-    await page.page.get_by_role("button", name="Stop watching: “you see red”").click()
+    await expect(listed).to_contain_text(say("watch.seen"))
+    await page.button(say("watch.wrong")).click()
+    await expect(rings).to_contain_text(say("watch.taken_back"))
+    await expect(listed).to_contain_text(say("watch.paused"))
+    await page.page.get_by_role(
+        "button", name=say("watch.stop_watching", condition="you see red")
+    ).click()
     await expect(page.page.locator("#watches")).to_be_hidden()
     # Once: nothing more has rung.
     assert [one for one in await page.log() if one["message"].get("type") == "ring"][1:] == []
@@ -124,7 +131,7 @@ async def test_a_trained_model_watches_for_red(
         await page.start()
         await page.show(mode="color:rgb(120 120 120)", clock=False)
         await page.box.fill("Tell me when you see red")
-        await page.button("Watch for this").click()
+        await page.button(say("chat.watch_this")).click()
         looked = 'm.type === "watches" && m.watches[0]?.reason === "It is not red."'
         await page.got(looked, timeout=LOADS)
         # The look at the settled scene, whose picture the second look compares with
@@ -150,7 +157,7 @@ async def test_an_order_can_be_asked_as_a_question(visit: Visit, builtin: Runnin
     """One tap beside the box; the next order watches again."""
     page = await visit(builtin.base_url)
     await page.start()
-    ask = page.button("Ask it as a question")
+    ask = page.button(say("chat.ask_it"))
     await page.box.fill("What is this?")
     await expect(ask).to_be_hidden()
     await page.box.fill("Tell me when the milk expires.")
@@ -164,11 +171,11 @@ async def test_an_order_can_be_asked_as_a_question(visit: Visit, builtin: Runnin
     await expect(page.turns).to_have_count(1)
     assert not [one for one in await page.log() if one["message"].get("type") == "watch"]
     # A bell that was pressed is not in the way.
-    await page.button("Tell me when…").click()
+    await page.button(say("watch.tell_me")).click()
     await page.box.fill("Read it")
     await ask.click()
     await expect(page.turns).to_have_count(2)
-    await expect(page.button("Tell me when…")).to_have_attribute("aria-pressed", "false")
+    await expect(page.button(say("watch.tell_me"))).to_have_attribute("aria-pressed", "false")
 
 
 async def test_an_order_before_the_camera_starts_it_and_watches(
@@ -177,10 +184,10 @@ async def test_an_order_before_the_camera_starts_it_and_watches(
     """As a question does."""
     page = await visit(builtin.base_url)
     await page.box.fill("Tell me when you see red.")
-    await expect(page.button("Watch for this")).to_be_visible()
+    await expect(page.button(say("chat.watch_this"))).to_be_visible()
     await page.box.press("Enter")
     await page.got('m.type === "watches" && m.watches[0]?.condition === "you see red"')
-    await expect(page.state).to_have_text("Live")
+    await expect(page.state).to_have_text(say("page.live"))
     await expect(page.turns).to_have_count(0)
 
 
@@ -209,15 +216,15 @@ async def test_a_watch_that_cannot_be_done_comes_back_into_the_box(
     page = await visit(builtin.base_url)
     await page.start()
     await page.box.fill("the kettle boils")
-    await page.button("Tell me when…").click()
-    await expect(page.page.locator("#log .note")).to_contain_text("The built-in engine watches for")
+    await page.button(say("watch.tell_me")).click()
+    await expect(page.page.locator("#log .note")).to_contain_text(say("server.watch_builtin"))
     await expect(page.box).to_have_value("the kettle boils")
     await expect(page.page.locator("#watches")).to_be_hidden()
     await page.box.fill("Tell me when the kettle boils.")
     await page.box.press("Enter")
     await expect(page.page.locator("#log .note")).to_have_count(2)
     await expect(page.box).to_have_value("Tell me when the kettle boils.")
-    await page.button("Ask it as a question").click()
+    await page.button(say("chat.ask_it")).click()
     assert (await page.sent("chat"))["content"] == "Tell me when the kettle boils."
 
 
@@ -225,20 +232,22 @@ async def test_watches_survive_a_reload(visit: Visit, builtin: Running) -> None:
     """The tab keeps the orders with their times, and the new session gets them."""
     page = await visit(builtin.base_url)
     await page.start()
-    await page.button("Tell me when…").click()
-    await expect(page.box).to_have_attribute("placeholder", "Tell me when…")
+    await page.button(say("watch.tell_me")).click()
+    await expect(page.box).to_have_attribute("placeholder", say("watch.tell_me"))
     await page.box.fill("a QR code")
     await page.box.press("Enter")
     await page.got('m.type === "watches" && m.watches.length === 1')
     await page.page.locator("#watches > summary").click()
-    await page.button("Every time").click()
+    await page.button(say("watch.every_time")).click()
     await page.got('m.type === "watches" && m.watches[0]?.repeat')
     times = page.page.locator("#watches .when")
-    await expect(times.locator("summary")).to_have_text("At any time, until I say stop")
+    await expect(times.locator("summary")).to_have_text(
+        f"{say('watch.any_time')}, {say('watch.until_stop')}"
+    )
     await times.locator("summary").click()
-    await times.get_by_label("From").fill("22:00")
-    await times.get_by_label("to", exact=True).fill("06:30")
-    await times.get_by_label("End of this watch").select_option("For 8 hours")
+    await times.get_by_label(say("watch.from")).fill("22:00")
+    await times.get_by_label(say("watch.to"), exact=True).fill("06:30")
+    await times.get_by_label(say("watch.end_of")).select_option(say("page.for_8_hours"))
     await expect(times.locator("summary")).to_contain_text("Between 22:00 and 06:30, until ")
     await page.page.reload()
     await page.start()
@@ -285,7 +294,7 @@ async def test_a_ring_sounds_shakes_and_notifies(
     await page.show(mode="color:rgb(120 120 120)", clock=False)
     assert await page.page.evaluate("window.__alarm") == []
     await page.box.fill("Tell me when you see red.")
-    await page.button("Watch for this").click()
+    await page.button(say("chat.watch_this")).click()
     await page.got('m.type === "watches" && m.watches[0]?.begun')
     await page.comes("window.__alarm", [["asked"]])
     since = await page.now()
@@ -319,11 +328,11 @@ async def test_the_slider_sets_what_the_gate_sees(visit: Visit, builtin: Running
     await page.start()
     await page.show(mode=paper(0), clock=False)
     await page.box.fill("Tell me when you see red.")
-    await page.button("Watch for this").click()
+    await page.button(say("chat.watch_this")).click()
     await page.got('m.type === "watches" && m.watches[0]?.begun')
     await page.page.locator("#watches > summary").click()
     await page.page.locator("#watches-changes > summary").click()
-    slider = page.page.locator("#watches-changes").get_by_label("Small changes count")
+    slider = page.page.locator("#watches-changes").get_by_label(say("watch.small_changes"))
     compared = page.page.locator("#watches-changes .compared")
     # The setting of the opened details may come in between.
     sent = "wanted => window.__log.some(({way, message: m}) => way === 'sent' && JSON.stringify(m).includes(wanted))"
@@ -336,7 +345,7 @@ async def test_the_slider_sets_what_the_gate_sees(visit: Visit, builtin: Running
     # One look may be asked for before, by the watch itself.
     decided = 'm.type === "change" && m.about === "watches" && !m.asks && m.why === "same"'
     await page.got(decided, since=since)
-    await expect(compared).to_contain_text("Nothing new")
+    await expect(compared).to_contain_text(say("watch.change_none"))
 
     since = await page.now()
     await slider.fill("2")
@@ -344,7 +353,7 @@ async def test_the_slider_sets_what_the_gate_sees(visit: Visit, builtin: Running
     left, top, right, bottom = found["region"]
     assert 0.3 < left < 0.5 < right < 0.75
     assert 0.3 < top < 0.5 < bottom < 0.7
-    await expect(compared).to_contain_text("asked")
+    await expect(compared).to_contain_text(say("watch.asked"))
     await page.page.wait_for_function(
         "() => Number(document.querySelector('#watches-changes .part').getAttribute('width')) > 0"
     )
@@ -364,7 +373,7 @@ async def test_a_hidden_page_watches_on_and_lets_the_camera_go_after_the_last_wa
     await page.start()
     await page.show(mode="color:rgb(120 120 120)", clock=False)
     await page.box.fill("Tell me when you see red.")
-    await page.button("Watch for this").click()
+    await page.button(say("chat.watch_this")).click()
     await page.got('m.type === "watches" && m.watches[0]?.begun')
     await put_out_of_sight(page, True)
     await page.page.wait_for_timeout(2500)
@@ -376,4 +385,4 @@ async def test_a_hidden_page_watches_on_and_lets_the_camera_go_after_the_last_wa
         "() => window.__peers.every((one) => one.connectionState === 'closed')"
     )
     await put_out_of_sight(page, False)
-    await expect(page.state).to_have_text("Live")
+    await expect(page.state).to_have_text(say("page.live"))

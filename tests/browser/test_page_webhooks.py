@@ -15,6 +15,7 @@ from tests.browser.visitor import Visit, Visitor
 from tests.features.webhooks.receiver import SECRET, Receiver, receiving
 from tests.support.clients import metric, soon
 from tests.support.running import Running, running
+from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -55,7 +56,7 @@ async def rings_for(run: Running, page: Visitor, color: str, count: int) -> None
 
     before = answered()
     await page.box.fill(f"Tell me when you see {color}")
-    await page.button("Watch for this").click()
+    await page.button(say("chat.watch_this")).click()
     await soon(lambda: answered() >= before + 2, 30)
     await page.show(mode=COLORS[color])
     await expect(page.page.locator(".ring")).to_have_count(count, timeout=30_000)
@@ -88,7 +89,7 @@ async def test_a_person_lets_rings_go_and_ends_it(
     assert (data["source"]["kind"], data["condition"]) == ("visitor", "you see blue")
     assert base64.b64decode(data["evidence"]["base64"]).startswith(b"\xff\xd8")
 
-    await light.get_by_role("button", name="End").click()
+    await light.get_by_role("button", name=say("page.end")).click()
     await expect(light).to_be_hidden()
     await expect(switch).not_to_be_checked()
     await rings_for(run, page, "green", 3)

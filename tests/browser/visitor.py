@@ -16,6 +16,7 @@ from playwright.async_api import ConsoleMessage, Error, Locator, Page, Route, ex
 from benchmarks.browser import outbound_video, set_camera, socket_log, wait_for_message
 from scripts.bench import clock_code
 from tests.support.fakes_openai import Seen
+from tests.support.words import say
 
 # The browser's messages for requests that fail as intended, for `Visitor.expect`.
 NOT_REACHED = r"net::ERR_CONNECTION_REFUSED|WebSocket connection to .* failed"
@@ -106,7 +107,7 @@ class Visitor:
         self.page = page
         self.url = url
         self.box = page.get_by_label(re.compile("^Ask"))
-        self.start_button = page.get_by_role("button", name="Start Camera")
+        self.start_button = page.get_by_role("button", name=say("page.start"))
         self.state = page.locator("#state-label")
         self.card = page.locator("#card")
         self.notice = page.locator("#notice")
@@ -190,7 +191,7 @@ class Visitor:
         await self.start_button.click()
         # The message first: it is looked for far more often than `expect` looks.
         await self.got('m.type === "status" && m.camera === "live"', since=since)
-        await expect(self.state).to_have_text("Live")
+        await expect(self.state).to_have_text(say("page.live"))
 
     async def show(self, **values: Any) -> None:
         """Put something else in front of the camera; returns when it was drawn."""
