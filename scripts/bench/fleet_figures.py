@@ -198,7 +198,7 @@ def _causes(row: dict[str, Any]) -> str:
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> str:
-    """Return one table of all faults, a line each, as docs/FIGURES.md has it."""
+    """Return one table of all faults, a line each, in Markdown."""
     lines = [
         "| fault | runs | asked | lost | mid-answer | asked again | away p50 / most | chats kept"
         " | first token p95 before / during / after | idle | longest pause |",

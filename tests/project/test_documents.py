@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import json
 import re
 import subprocess
 import sys
@@ -419,6 +420,29 @@ def test_no_document_is_left_out() -> None:
     """List the documents of the tree, without those that tests bring along."""
     written = {name for name in files() if name.endswith(".md") and not name.startswith("tests/")}
     assert written == set(DOCUMENTS)
+
+
+def test_figures_are_whole() -> None:
+    """Each file of figures names its machine and commands that exist, and has every figure of docs/FIGURES.md's table."""
+    shown = {path.name: path for path in (ROOT / "docs" / "figures").glob("*.json")}
+    assert {Path(link).name for link in links("docs/FIGURES.md") if link.endswith(".json")} == set(
+        shown
+    )
+    for name, path in shown.items():
+        found = json.loads(path.read_text(encoding="utf-8"))
+        assert {"subject", "machine", "version", "days", "figures"} <= found.keys(), name
+        for entry in found["figures"]:
+            assert entry.get("rows") or entry.get("notes"), (name, entry["about"])
+            command = entry.get("command", "scripts/benchmark.py").removeprefix("python -m ")
+            path_of = command.removeprefix("node ").split()[0]
+            module = path_of.replace(".", "/")
+            places = {path_of, f"{module}.py", f"{module}/__main__.py"}
+            assert places & set(files()), (name, command)
+    newest = shown["newest.json"].read_text(encoding="utf-8").replace("*", "")
+    table = re.findall(r"^\| (?:\d+|–) \|.*", read("docs/FIGURES.md")[0], re.MULTILINE)
+    assert len(table) > 12
+    for figure in re.findall(r"\d+\.\d+(?: / \d+\.\d+)?", "\n".join(table).replace("*", "")):
+        assert figure in newest, figure
 
 
 def test_enough_is_read() -> None:
