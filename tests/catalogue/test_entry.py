@@ -19,6 +19,7 @@ from server.catalogue.entry import (
 )
 from server.catalogue.families import FAMILIES
 from server.core.frames import BoxUnit
+from tests.support import catalogue_table
 
 ENTRY = """
 [[model]]
@@ -188,3 +189,10 @@ def test_a_model_never_changes() -> None:
     assert (model.name, model.boxes, model.answers) == ("model", None, True)
     grounded = model.model_dump() | {"abilities": [Ability.GROUNDING], "boxes": "thousandths"}
     assert Model.model_validate(grounded).boxes is BoxUnit.THOUSANDTHS
+
+
+def test_the_documents_table_is_current() -> None:
+    """docs/models.md has every model; `python -m tests.support.catalogue_table` writes it anew."""
+    text = catalogue_table.DOCUMENT.read_text(encoding="utf-8")
+    assert catalogue_table.with_table(text) == text
+    assert catalogue_table.table().count("\n") == len(Catalogue.load()) + 2
