@@ -18,7 +18,7 @@ from scripts.bench.fleet_hosts import Host
 from scripts.bench.processes import ROOT, MeasurementError, free_port
 
 _READY_SECONDS = 30.0
-# Of a question's picture, as base64 has it in SECURITY.md's bounds and docs/FIGURES.md
+# Of a question's picture, as base64 has it in SECURITY.md's bounds and docs/figures/fleet.json
 _PICTURE_BYTES = 150_000
 _ANSWER_SECONDS = 20.0
 

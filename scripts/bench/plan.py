@@ -1,7 +1,7 @@
 """Plan machines for a number of people from measured figures, with the formulas, and name what breaks
 first. Pure.
 
-Every figure says where it is from: measured (docs/FIGURES.md, one process on two shared cores), set
+Every figure says where it is from: measured (docs/figures, one process on two shared cores), set
 (a bound of the program), or assumed (nobody measured it here).
 """
 
@@ -32,7 +32,7 @@ PROCESS_PEOPLE = 60
 MOST_GATEWAYS = 100
 # Bytes of a question with its picture on the way to an engine (DEPLOY.md, Past one machine)
 QUESTION_BYTES = 150_000
-# Requests a second of one router: its delay was measured (2.2 ms, docs/FIGURES.md), its most was not.
+# Requests a second of one router: its delay was measured (2.2 ms, docs/figures/fleet.json), its most was not.
 ROUTER_REQUESTS = 300.0
 # Sockets of one nginx: two connections each, of four workers with 16,384.
 NGINX_SOCKETS = 32_000

@@ -65,8 +65,8 @@ def number_is_connected(side: Side, key: str) -> bool:
 
 
 async def test_a_hundred_connects_under_hostile_datagrams() -> None:
-    """All of them connect, in both DTLS roles, while a stranger sends to every port: figure 15 of
-    docs/FIGURES.md.
+    """All of them connect, in both DTLS roles, while a stranger sends to every port: row 15 of
+    docs/figures/newest.json.
     """
     trouble: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: trouble.append(context))
