@@ -122,6 +122,7 @@
  * Sent first, and again when the engine changes.
  * @typedef {Object} Ready
  * @property {"ready"} type
+ * @property {number} protocol the number of the protocol that the server speaks
  * @property {string} session_id
  * @property {string} engine
  * @property {string} model

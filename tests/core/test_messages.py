@@ -83,6 +83,16 @@ def test_what_is_refused(raw: str, kind: type[RequestError]) -> None:
     assert len(refused.value.message.split()) > 3
 
 
+def test_an_old_client_is_told_what_to_send() -> None:
+    """A type that is gone is unknown; the error names the protocol, what took its place, and where to read."""
+    with pytest.raises(UnknownType) as refused:
+        wire.Parser().parse('{"type":"tell","webhooks":[],"home":true}')
+    said = refused.value.visitor_message
+    assert f"protocol {wire.PROTOCOL}" in said
+    assert all(word in said for word in ("tell", "forward", "home_assistant", "docs/protocol.md"))
+    assert said.count(". ") == 0
+
+
 def test_4000_characters() -> None:
     """Characters count, not bytes; one more is too long, whatever it is."""
     for char in ("x", "ß", "字", "🙂"):

@@ -6,6 +6,8 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+# The number of this protocol, which changes when a message or a field gets another name or goes.
+PROTOCOL = 2
 MAX_QUESTION_CHARS = 4000
 MAX_MESSAGE_BYTES = 64 * 1024
 Identifier = Annotated[str, Field(max_length=64, pattern=r"^[\w.:-]*$")]

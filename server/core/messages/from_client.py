@@ -12,6 +12,7 @@ from server.core.frames import LEAST_SENSITIVITY, MOST_SENSITIVITY, Detail, Leng
 from server.core.messages.base import (
     MAX_MESSAGE_BYTES,
     MAX_QUESTION_CHARS,
+    PROTOCOL,
     ClientMessage,
     Identifier,
 )
@@ -233,6 +234,10 @@ _CORE = (
 )
 
 
+# Types of earlier protocols, with those that took their place
+_REMOVED = {"tell": "forward and home_assistant"}
+
+
 class Parser:
     """Parses text messages: the core's, and those that features bring."""
 
@@ -263,6 +268,11 @@ class Parser:
             )
         model = self._models.get(data["type"])
         if model is None:
+            if data["type"] in _REMOVED:
+                raise UnknownType(
+                    f"This server speaks protocol {PROTOCOL}, where {data['type']} has become"
+                    f" {_REMOVED[data['type']]} (see docs/protocol.md)."
+                )
             raise UnknownType(
                 f"This message's type is unknown. Known types: {', '.join(self._models)}."
             )

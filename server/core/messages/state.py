@@ -8,7 +8,12 @@ from pydantic import BaseModel, Field
 
 from server.core.errors import QwenCameraError
 from server.core.frames import Hint, Length, Subject
-from server.core.messages.base import MAX_MESSAGE_BYTES, MAX_QUESTION_CHARS, ServerMessage
+from server.core.messages.base import (
+    MAX_MESSAGE_BYTES,
+    MAX_QUESTION_CHARS,
+    PROTOCOL,
+    ServerMessage,
+)
 
 
 class Limits(BaseModel):
@@ -37,6 +42,8 @@ class EngineCapabilities(BaseModel):
 class Ready(ServerMessage):
     type: Literal["ready"] = "ready"
     newest_only: ClassVar[bool] = True
+    # The number of the protocol that this server speaks
+    protocol: int = PROTOCOL
     session_id: str
     # Start of the session, milliseconds since the epoch: another time with the same id means a new session.
     began_at: float

@@ -299,15 +299,15 @@ async def test_a_visitors_camera_at_a_true_broker(
         try:
             async with visitor(run, encoder) as guest:
                 page = guest.page
-                offer = (await page.next("webhooks"))["home"]
-                assert offer == {"host": f"localhost:{one.port}", "on": False}
+                offer = await page.next("home_assistant")
+                assert (offer["host"], offer["on"]) == (f"localhost:{one.port}", False)
                 await page.send(type="watch", id="white", condition=WHITE, repeat=True)
                 await model.wait_for(2, timeout=30)
                 await soon(lambda: metric(run, "mqtt_connected") == 1, 30)
                 assert {topic for topic, _, _ in one.heard} == {TOPICS.status}
 
-                await page.send(type="tell", webhooks=[], home=True)
-                assert (await page.next("webhooks", timeout=15))["home"]["on"] is True
+                await page.send(type="home_assistant", on=True)
+                assert (await page.next("home_assistant", timeout=15))["on"] is True
 
                 def key() -> str:
                     """The name in topics of the newest one that was heard of."""
@@ -332,19 +332,19 @@ async def test_a_visitors_camera_at_a_true_broker(
                     ["binary_sensor", "image", "sensor", "button", "status", key()]
                 )
 
-                await page.send(type="tell", webhooks=[])
-                assert (await page.next("webhooks", timeout=15))["home"]["on"] is False
+                await page.send(type="home_assistant", on=False)
+                assert (await page.next("home_assistant", timeout=15))["on"] is False
                 await soon(lambda: one.last(TOPICS.camera(key())) == b"", 30)
                 assert set(await one.retained()) == {TOPICS.status}
 
-                await page.send(type="tell", webhooks=[], home=True)
+                await page.send(type="home_assistant", on=True)
                 await soon(lambda: one.last(TOPICS.camera(key())) == b"online", 30)
                 await run.program.sessions.end(guest.session_id, "of this test")
                 await soon(lambda: one.last(TOPICS.camera(key())) == b"", 30)
                 assert set(await one.retained()) == {TOPICS.status}
             # Another person, who is there when the server stops
             async with page_of(run) as page:
-                await page.send(type="tell", webhooks=[], home=True)
+                await page.send(type="home_assistant", on=True)
                 await soon(lambda: metric(run, "mqtt_visitors") == 1, 15)
                 await soon(lambda: one.last(TOPICS.camera(key())) == b"offline", 15)
                 await run.program.feature("mqtt").close()
