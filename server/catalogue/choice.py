@@ -43,41 +43,42 @@ def _flag() -> Any:
 
 
 class Choice(BaseModel):
-    """A model and how to run it.
+    """A model and how to run it."""
 
-    A field's `description` says what is allowed, and ends the error about a bad value.
-    """
-
+    # A field's `description` says what is allowed, and ends the error about a bad value.
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    # An id or alias of the catalogue, or a model's folder. Remote: the name on that server; empty
-    # for its first model.
+    # An id or alias of the catalogue, or a model's absolute folder; needed unless `remote`. For
+    # `remote` the name on that server; empty: its first model
     model: str = Field(
         default="", max_length=1000, description="an id, an alias, or the absolute path of a folder"
     )
+    # How it runs
     mode: RunMode = Field(description="remote, subprocess, container or in_process")
+    # Number format; `auto`: the model's own
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
         default="auto", description="auto, bfloat16, float16 or float32"
     )
     # On loopback
     port: int = _whole(8002, 1024, 65_535)
-    # Tokens; None: the model's own, at most MODEL_MAX_TOKENS
+    # Tokens; absent: the model's own, MODEL_MAX_TOKENS at most
     context: int | None = Field(
         default=None, ge=512, le=1_048_576, description="a whole number from 512 to 1048576"
     )
+    # Share of the GPU's memory
     gpu_memory_utilization: float = Field(
         default=0.9, ge=0.05, le=1, allow_inf_nan=False, description="a number from 0.05 to 1"
     )
-    # GPUs that share the model (vLLM); None: the fewest that hold it
+    # GPUs that share the model (vLLM); absent: the fewest that hold it
     gpus: int | None = Field(
         default=None, ge=1, le=16, description="a whole number from 1 to 16, or left out"
     )
-    # Pictures in one request: that of now, and earlier ones for questions about the past and for watches
+    # Pictures in one request: that of now, and earlier ones for questions about the past and for
+    # watches
     images: int = _whole(4, 1, 64)
-    # Visual tokens of one picture
+    # Of one picture
     visual_tokens: int = _whole(vllm.HIGH_DETAIL_TOKENS, 16, 16_384)
-    # Video models: the schedule's shift (Wan: 5 for 720p, 3 for 480p), None for the model's own;
-    # and options that save memory but cost time
+    # Videos: the schedule's shift (Wan: 5 for 720p, 3 for 480p); null: the model's own
     flow_shift: float | None = Field(
         default=5.0,
         ge=0.1,
@@ -85,24 +86,27 @@ class Choice(BaseModel):
         allow_inf_nan=False,
         description="a number from 0.1 to 20, or null for the model's own",
     )
+    # Videos: saves memory, costs time
     vae_slicing: bool = _flag()
+    # Videos: saves memory, costs time
     vae_tiling: bool = _flag()
+    # Videos: saves memory, costs time
     cpu_offload: bool = _flag()
-    # Compile before the first step, for speed afterwards
+    # Videos: compile before the first step, for speed afterwards
     compile: bool = _flag()
-    # Image of the container; empty: vLLM's own for the GPU
+    # The container's image; empty: vLLM's own for the GPU
     image: str = Field(
         default="",
         max_length=300,
         description="an image like docker.io/vllm/vllm-openai:v0.32.0, or empty",
     )
-    # Remote: base URL of its API
+    # Base URL of its API, without user, query and fragment; needed for `remote`
     url: str = Field(
         default="",
         max_length=1000,
         description="an http or https URL like http://192.0.2.7:8001/v1, without a user, query or fragment",
     )
-    # Remote: the key of its server. No text contains it.
+    # The key of its server, `remote` only; no text contains it.
     api_key: SecretStr = Field(
         default=SecretStr(""),
         max_length=500,

@@ -87,54 +87,70 @@ class RequestError(QwenCameraError):
 
 
 class BadRequest(RequestError):
+    """Malformed JSON, or a field out of bounds."""
+
     code = "bad_request"
     status = 400
 
 
 class TooLong(RequestError):
+    """A question over 4000 characters, or a condition over 200."""
+
     code = "too_long"
     status = 400
 
 
 class UnknownType(RequestError):
+    """An unknown message type."""
+
     code = "unknown_type"
     status = 400
 
 
 class HandoverRefused(RequestError):
-    """Refuse the chat that a page brought of an earlier session; the new one goes on without it."""
+    """The chat of an earlier session is not taken; the new session goes on without it."""
 
     code = "handover_refused"
     status = 400
 
 
 class Unauthorized(RequestError):
+    """No token, a wrong, expired or revoked one, or a wrong code."""
+
     code = "unauthorized"
     status = 401
 
 
 class Forbidden(RequestError):
+    """The origin or the host is not allowed."""
+
     code = "forbidden"
     status = 403
 
 
 class UploadRefused(RequestError):
+    """An upload address: nothing can be uploaded."""
+
     code = "upload_refused"
     status = 403
 
 
 class NotFound(RequestError):
+    """No such address, session, connection, result, watch or ring."""
+
     code = "not_found"
     status = 404
 
 
 class Conflict(RequestError):
+    """A late attempt, ICE that cannot restart, or a ninth watch."""
+
     code = "conflict"
     status = 409
 
 
 class PageClosed(RequestError):
-    """A program's look that the person would not see."""
+    """A program looks only while a page of the session is open: the person would not see it."""
 
     code = "page_closed"
     status = 409
@@ -148,31 +164,43 @@ class WrongModel(RequestError):
 
 
 class PreconditionFailed(RequestError):
+    """WHIP: an old `ETag`."""
+
     code = "precondition_failed"
     status = 412
 
 
 class TooLarge(RequestError):
+    """A body over 128 KiB, or SDP over 64 KiB."""
+
     code = "too_large"
     status = 413
 
 
 class UnsupportedMediaType(RequestError):
+    """Another `Content-Type` is needed."""
+
     code = "unsupported_media_type"
     status = 415
 
 
 class UnusableOffer(RequestError):
+    """The offer is malformed, or has no video that can be decoded."""
+
     code = "unusable_offer"
     status = 422
 
 
 class PreconditionRequired(RequestError):
+    """WHIP: no `If-Match`."""
+
     code = "precondition_required"
     status = 428
 
 
 class RateLimited(RequestError):
+    """Too many of them in a short time."""
+
     code = "rate_limited"
     status = 429
     retryable = True
@@ -186,6 +214,8 @@ class CameraError(QwenCameraError):
 
 
 class NoCamera(CameraError):
+    """No camera is connected."""
+
     code = "no_camera"
 
 
@@ -196,22 +226,32 @@ class CameraLost(CameraError):
 
 
 class CameraStalled(CameraError):
+    """No new picture came within 3 s."""
+
     code = "camera_stalled"
 
 
 class CameraFrozen(CameraError):
+    """The camera sends the same picture again and again."""
+
     code = "camera_frozen"
 
 
 class PictureBlack(CameraError):
+    """The camera is covered or in the dark: no model was asked."""
+
     code = "picture_black"
 
 
 class NoText(CameraError):
+    """Nothing came into view that could be read on."""
+
     code = "no_text"
 
 
 class FrameWithheld(CameraError):
+    """A privacy filter withheld the frame."""
+
     code = "frame_withheld"
 
 
@@ -235,6 +275,8 @@ class EngineError(QwenCameraError):
 
 
 class EngineUnavailable(EngineError):
+    """No model answers."""
+
     code = "engine_unavailable"
     for_visitors = (
         "The model is not available right now. Ask again later, or tell whoever runs this server."
@@ -242,29 +284,37 @@ class EngineUnavailable(EngineError):
 
 
 class EngineLoading(EngineError):
+    """The model is being loaded."""
+
     code = "engine_loading"
     for_visitors = "The model is being loaded. Ask again in a moment."
 
 
 class EngineTimeout(EngineError):
+    """The model took too long."""
+
     code = "engine_timeout"
     for_visitors = "The model took too long to answer. Ask again in a moment."
 
 
 class EngineRefused(EngineError):
+    """The model refused the request."""
+
     code = "engine_refused"
     retryable = False
     for_visitors = "The model cannot answer this question. Tell whoever runs this server."
 
 
 class TooManyCameras(EngineError):
-    """The engine does not look at so many pictures together."""
+    """The model does not look at so many cameras together."""
 
     code = "too_many_cameras"
     retryable = False
 
 
 class EngineFailed(EngineError):
+    """The model failed."""
+
     code = "engine_failed"
 
 
@@ -285,16 +335,22 @@ class SpeechError(QwenCameraError):
 
 
 class SpeechUnavailable(SpeechError):
+    """Nothing recognises or speaks now."""
+
     code = "speech_unavailable"
     for_visitors = "Speech is not available right now. Type your question, and read the answer."
 
 
 class SpeechTimeout(SpeechError):
+    """Recognising or speaking took too long."""
+
     code = "speech_timeout"
     for_visitors = "Speech took too long this time. Say it again, or type it."
 
 
 class SpeechRefused(SpeechError):
+    """The sound or the text was refused."""
+
     code = "speech_refused"
     retryable = False
     for_visitors = (
@@ -303,6 +359,8 @@ class SpeechRefused(SpeechError):
 
 
 class SpeechFailed(SpeechError):
+    """Recognising or speaking failed."""
+
     code = "speech_failed"
 
 
@@ -321,7 +379,10 @@ class OperatorError(QwenCameraError):
 
 
 class Elsewhere(QwenCameraError):
-    """Another process has the session; the balancer routes requests to `location` there."""
+    """Another process has the session; follow `Location`.
+
+    The balancer routes requests to `location` there.
+    """
 
     code = "elsewhere"
     status = 307
@@ -343,6 +404,8 @@ class NotConfirmed(QwenCameraError):
 
 
 class Busy(QwenCameraError):
+    """The queue or all sessions are full."""
+
     code = "busy"
     status = 503
     retryable = True
@@ -357,11 +420,15 @@ class PortsExhausted(QwenCameraError):
 
 
 class Draining(QwenCameraError):
+    """The server is about to stop."""
+
     code = "draining"
     status = 503
     retryable = True
 
 
 class Internal(QwenCameraError):
+    """A fault of the server."""
+
     code = "internal"
     status = 500

@@ -45,14 +45,16 @@ class Detail(StrEnum):
 class Route(StrEnum):
     """The view that a question is about."""
 
-    # The picture of now, at low or high detail
+    # The picture of now, at low detail
     NOW = "now"
+    # The picture of now, at high detail
     DETAIL = "detail"
-    # The pictures of the last minutes
+    # Up to 8 pictures of the last minutes and the one of now, as one video where the engine takes
+    # one; becomes `now` where none is kept or the engine takes one picture
     PAST = "past"
-    # A spot in the picture of now
+    # The picture of now, for a spot in it
     WHERE = "where"
-    # Text, read on over as many pictures as it takes
+    # One picture after another, for text: each `delta` has lines that were not read before
     READ = "read"
 
 
@@ -84,21 +86,33 @@ class BoxUnit(StrEnum):
 class Hint(StrEnum):
     """An advice to move a camera. The edges and directions are the picture's."""
 
+    # Make more light.
     DARK = "dark"
+    # Hold it still.
     BLURRED = "blurred"
-    # Neither text nor a face
+    # Neither text nor a face is in view.
     NOTHING = "nothing"
+    # Move away.
     BACK = "back"
+    # Move closer.
     CLOSER = "closer"
-    # Cut off there
+    # It is cut off at the left.
     LEFT_EDGE = "left_edge"
+    # It is cut off at the right.
     RIGHT_EDGE = "right_edge"
+    # It is cut off at the top.
     UPPER_EDGE = "upper_edge"
+    # It is cut off at the bottom.
     LOWER_EDGE = "lower_edge"
+    # Move to the left.
     LEFT = "left"
+    # Move to the right.
     RIGHT = "right"
+    # Move up.
     UP = "up"
+    # Move down.
     DOWN = "down"
+    # It is wholly in view.
     GOOD = "good"
 
 

@@ -17,6 +17,7 @@ SOUND_RATE = 16_000
 class MicrophoneMode(StrEnum):
     """Way in which a person's microphone is heard."""
 
+    # It is not heard.
     OFF = "off"
     # Speech itself begins and ends a turn.
     HANDS_FREE = "hands_free"
@@ -47,15 +48,17 @@ class Sound:
 class SoundUse(StrEnum):
     """The fate of the sound that belongs to a question or its frames."""
 
-    # The engine got it.
+    # The model got it.
     HEARD = "heard"
-    # The text alone went, because the engine cannot hear,
+    # The text went alone, because the model cannot hear.
     DEAF = "deaf"
-    # there was no sound, or none worth the name,
+    # The text went alone: there was no sound.
     MISSING = "missing"
+    # The text went alone: there was no sound worth the name.
     EMPTY = "empty"
-    # or it could not be used,
+    # The text went alone: the sound was longer than 60 s.
     TOO_LONG = "too_long"
+    # The text went alone: the sound could not be decoded.
     UNDECODABLE = "undecodable"
-    # or the engine refused it.
+    # The text went alone, because the engine refused the sound.
     REFUSED = "refused"

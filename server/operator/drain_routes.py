@@ -33,14 +33,22 @@ def create_drain_router(services: Services, operators: OperatorGuard, drain: Dra
 
     @router.get("/drain")
     async def state() -> dict[str, Any]:
+        """The drain of this gateway.
+
+        `name`, `draining`, `stopping` (by a signal), `people` (with a page or a camera here),
+        `moved`, `notice_seconds` (until people go), `room` (places at other gateways); `gateways`:
+        as in `/health`, with this one.
+        """
         return drain.state()
 
     @router.post("/drain", status_code=202)
     async def begin() -> dict[str, Any]:
+        """Take nobody new, and after 5 s let people go on at other gateways. 202 and the same."""
         return await drain.begin()
 
     @router.delete("/drain")
     async def undo() -> dict[str, Any]:
+        """Take people again. The same; 409 when the process is about to stop."""
         return await drain.undo()
 
     return router

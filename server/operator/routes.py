@@ -52,6 +52,15 @@ def create_operator_router(
 
     @router.get("")
     async def engine() -> dict[str, Any]:
+        """The engines: `engine` (the fields of the message `engine`), `models`, `fetch`, `machine`,
+        `troubles`, `pending`.
+
+        `models`: a list of `id`, `name`, `aliases`, `type`, `abilities`, `weights_bytes`,
+        `memory_bytes`, `context_length`, `licence`, `note`, `here`, `fetch` (the command; empty for
+        one that is here), and `modes`, a list of `mode`, `ok`, `reason`. `fetch`: as in `GET
+        /api/engine/fetch`. `machine`: a sentence. `troubles`: sentences about what cannot be read.
+        `pending`: ask again soon.
+        """
         seen = await operations.probe()
         return {
             **standing(),
@@ -66,24 +75,38 @@ def create_operator_router(
 
     @router.get("/fetch")
     async def fetching() -> dict[str, Any]:
+        """The download of a model.
+
+        `state` (`idle`, `fetching`, `checking`, `paused`, `failed`, `done`), `model`, `done_bytes`,
+        `total_bytes` (0: unknown), `free_bytes` (on the disk where models are kept; `null`:
+        unknown), `error`, `refused` (why nothing can be fetched from here).
+        """
         return await view.fetching(operations.fetch)
 
     @router.post("/fetch", status_code=202)
     async def fetch(body: dict[str, Any]) -> dict[str, Any]:
+        """Download `model` (`OWNER/NAME` of the catalogue), or go on with it: 202 and the same. 409
+        while another one is fetched, or without `ALLOW_MODEL_DOWNLOADS`.
+        """
         await operations.fetch.start(body.get("model"))
         return await view.fetching(operations.fetch)
 
     @router.delete("/fetch")
     async def pause_fetch() -> dict[str, Any]:
+        """Pause the download, and keep the part that came. The same."""
         await operations.fetch.pause()
         return await view.fetching(operations.fetch)
 
     @router.post("/preview")
     async def preview(body: dict[str, Any]) -> dict[str, Any]:
+        """The command that a choice would run. Body: `Choice`. Answers `command`, `elsewhere` (the
+        other machine that pictures would go to) and `warnings`.
+        """
         return await operations.preview(_choice(body))
 
     @router.post("/start", status_code=202)
     async def start(body: dict[str, Any]) -> dict[str, Any]:
+        """Start a model. Body: `Choice`. 202 with `engine`."""
         choice = _choice(body)
         await operations.manager.start(choice)
         log.info("the operator starts a model", extra={"kind": str(choice.mode)})
@@ -91,6 +114,7 @@ def create_operator_router(
 
     @router.post("/stop")
     async def stop() -> dict[str, Any]:
+        """Stop the model. Answers `engine`; after 20 s also while it still stops."""
         log.info("the operator stops the model")
         # If it takes longer, stopping continues, and the socket reports its end.
         with suppress(TimeoutError):

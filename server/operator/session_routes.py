@@ -27,6 +27,12 @@ def create_session_router(services: Services, operators: OperatorGuard) -> APIRo
 
     @router.get("/sessions")
     async def listed() -> dict[str, Any]:
+        """The sessions of this process.
+
+        `sessions`: a list of `name`, `age_seconds`, `idle_seconds`, `camera`, `socket`, `device`,
+        `questions`, `background` (requests), `visual_tokens`; `shared`: `true` when other processes
+        learn of an end. A `name` has 12 digits of `0-9` and `a-f`, as in the log.
+        """
         return {
             "sessions": [
                 {
@@ -48,6 +54,7 @@ def create_session_router(services: Services, operators: OperatorGuard) -> APIRo
 
     @router.delete("/sessions/{name}")
     async def end(name: str) -> dict[str, Any]:
+        """End a session. Answers `ended`: 0 or 1."""
         if _NAME.fullmatch(name) is None:
             raise BadRequest(
                 "A session's name has 12 digits of 0-9 and a-f, as GET /api/operator/sessions has it."
@@ -63,6 +70,7 @@ def create_session_router(services: Services, operators: OperatorGuard) -> APIRo
 
     @router.delete("/sessions")
     async def end_all() -> dict[str, Any]:
+        """End all sessions and all tokens issued so far. Answers `ended`: integer."""
         now = int(time.time())
         ended = await sessions.take_all_back(now)
         if services.ends is not None:
@@ -72,6 +80,9 @@ def create_session_router(services: Services, operators: OperatorGuard) -> APIRo
 
     @router.get("/devices")
     async def devices() -> dict[str, Any]:
+        """The paired devices: `devices`, a list of `name`, `kind`, `paired_seconds`,
+        `seen_seconds`.
+        """
         now = time.time()
         return {
             "devices": [
@@ -87,6 +98,9 @@ def create_session_router(services: Services, operators: OperatorGuard) -> APIRo
 
     @router.delete("/devices/{name}")
     async def forget(name: str) -> dict[str, Any]:
+        """Forget a device: until the server stops, and for good with another key
+        (`--forget-devices`, `DEVICE_KEY_PATH`). Answers `forgotten`: integer.
+        """
         if _NAME.fullmatch(name) is None:
             raise BadRequest(
                 "A device's name has 12 digits of 0-9 and a-f, as GET /api/operator/devices has it."
@@ -97,6 +111,7 @@ def create_session_router(services: Services, operators: OperatorGuard) -> APIRo
 
     @router.delete("/devices")
     async def forget_all() -> dict[str, Any]:
+        """Forget all devices. Answers `forgotten`: integer."""
         count = await services.forget_device(None)
         log.info("the operator forgets all devices", extra={"count": count})
         return {"forgotten": count}

@@ -32,10 +32,20 @@ def create_speech_router(services: Services, operators: OperatorGuard, speech: S
 
     @router.get("")
     async def seen() -> dict[str, Any]:
+        """Who makes words of sound, and sound of words.
+
+        `recogniser` and `voice` of the settings (`name`, `state`: `ready`, `unreachable`, or
+        `loading` of a local one, `detail`: a sentence; `null` without one), and `chosen`, a local
+        recogniser (`folder`: its name, `state`, `detail`; `null` without one).
+        """
         return speech.seen()
 
     @router.post("/recogniser", status_code=202)
     async def choose(body: dict[str, Any]) -> dict[str, Any]:
+        """Load a local recogniser: `folder` is the whole path of a speech model's folder on the
+        server. 202 and the same; it answers in place of the settings' once it is `ready`. 400
+        for a folder without a model.
+        """
         folder = body.get("folder")
         if not isinstance(folder, str) or not folder.strip() or len(folder) > MOST_FOLDER_CHARS:
             raise BadRequest("folder is the path of a speech model's folder on the server.")
@@ -44,6 +54,7 @@ def create_speech_router(services: Services, operators: OperatorGuard, speech: S
 
     @router.delete("/recogniser")
     async def forget() -> dict[str, Any]:
+        """End the chosen one. The same."""
         await speech.forget()
         return speech.seen()
 

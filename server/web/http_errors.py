@@ -56,6 +56,8 @@ def add_error_form(form: ErrorForm) -> None:
 
 
 class MethodNotAllowed(RequestError):
+    """Another method is needed: `Allow` lists them."""
+
     code = "method_not_allowed"
     status = 405
 

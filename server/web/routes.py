@@ -49,28 +49,46 @@ _MEDIA_TYPES = {
 
 
 class TokenBody(BaseModel):
+    """How a client gets in."""
+
     model_config = ConfigDict(extra="ignore")
+    # The ACCESS_CODE, where one is set
     access_code: str | None = Field(default=None, max_length=256)
+    # A code from the server's terminal; it works once, for five minutes.
     pairing_code: str | None = Field(default=None, max_length=MAX_CODE_CHARS)
 
 
 class OfferBody(BaseModel):
+    """A camera's offer."""
+
     model_config = ConfigDict(extra="ignore")
-    # The offer's own check says what is too long; with any bound here pydantic refuses lone
-    # surrogates.
-    sdp: str = Field(max_length=MAX_BODY_BYTES)
+    # One video track that sends VP8 or H.264, as createOffer() made it; 64 KiB at most
+    sdp: str = Field(
+        # The offer's own check says what is too long; with any bound here pydantic refuses lone
+        # surrogates.
+        max_length=MAX_BODY_BYTES
+    )
+    # Always `offer`
     type: Literal["offer"]
 
 
 class CandidateBody(BaseModel):
+    """One ICE candidate, as RTCIceCandidate has it."""
+
     model_config = ConfigDict(extra="ignore")
+    # Absent or empty: there are no more
     candidate: str | None = Field(default=None, max_length=MAX_CANDIDATE_CHARS)
+    # The media section's name
     sdpMid: str | None = Field(default=None, max_length=64)
+    # The media section's number
     sdpMLineIndex: int | None = Field(default=None, ge=0, le=64)
 
 
 class CandidatesBody(BaseModel):
+    """Further ICE candidates of an offer."""
+
     model_config = ConfigDict(extra="ignore")
+    # Late, foreign, empty, TCP and mDNS ones are skipped.
     candidates: list[CandidateBody] = Field(max_length=64)
 
 
@@ -132,6 +150,7 @@ def create_router(services: Services, operators: OperatorGuard, sockets: SocketS
 
     @router.get("/")
     async def page(request: Request) -> Response:
+        """The page for `Accept: text/html`; else `status`, `service`, `version`, `health`."""
         headers = {"Vary": "Accept"}
         if "text/html" in request.headers.get("accept", ""):
             now = await shell.contents()
@@ -140,12 +159,14 @@ def create_router(services: Services, operators: OperatorGuard, sockets: SocketS
 
     @router.get(f"/{WORKER}")
     async def service_worker(request: Request) -> Response:
+        """The page's service worker, with the list of the files that it keeps."""
         now = await shell.contents()
         return _shell_response(request, now.worker, now.version, ".js", {})
 
     @router.get("/client/{name}")
     @router.get("/client/{folder}/{name}")
     async def client_file(request: Request) -> Response:
+        """A file of the page."""
         name = "/".join(request.path_params.values())
         path = CLIENT_FILES / name
         if not CLIENT_NAME.fullmatch(name) or path.suffix not in _MEDIA_TYPES:
@@ -156,6 +177,7 @@ def create_router(services: Services, operators: OperatorGuard, sockets: SocketS
 
     @router.get("/ca.crt")
     async def authority() -> Response:
+        """The certificate of `run.sh --https`; without one 404."""
         if access.authority is None:
             raise NotFound("This server has no certificate authority of its own.")
         # The type that iOS and Android take for a certificate to be installed.
@@ -167,6 +189,31 @@ def create_router(services: Services, operators: OperatorGuard, sockets: SocketS
 
     @router.get("/health")
     async def health(request: Request) -> Response:
+        """200 when questions can be answered, else 503.
+
+        Everybody sees:
+
+        - `status` (`ok`, `unavailable`), `ready`, `draining`, `version`, `uptime_seconds`, and
+          `reason` while not ready
+        - `engine`: `name`, `state`, `reachable`, `detail`
+        - `queue_depth`: integers by kind: `chat`, `watch`, `program`, `describe`, `ahead`
+
+        With `METRICS_TOKEN` or `OPERATOR_TOKEN` as the bearer, or where neither is set from the
+        server's own machine under a loopback name and through no proxy, also:
+
+        - `model` and `context_length` of `engine`, and a `reason` in more detail
+        - `engines`: a list of `name`, `model`, `state`, `detail`, best first
+        - `recogniser`, `voice`: `name`, `state` (`ready`, `unreachable`, a local one also
+          `loading`), `detail`; `null` without one. `end_of_turn`, the model for the end of turns:
+          the same with `ready` or `misconfigured`
+        - `sessions`, `cameras`: integers
+        - `turn`: the relays, a list of `url`, `ok` (`null` before the first check), `problem`
+          (`url`, `unreachable`, `certificate`, `credentials`, `quota`, `denied_peer`,
+          `no_way_back`, `no_socket`, `refused`, or empty), `why`
+        - `limits`: `shared`, `reason`
+        - `gateways`: the other gateways of this installation, as they reported: `name`, `sessions`,
+          `most`, `draining`
+        """
         report = services.health.summary
         if await watchers.sees_all(request):
             report = services.health.detail
@@ -175,16 +222,19 @@ def create_router(services: Services, operators: OperatorGuard, sockets: SocketS
 
     @router.get("/health/live")
     async def live() -> Response:
+        """200 while the process runs."""
         return JSONResponse({"status": "ok"})
 
     @router.get("/health/ready")
     async def ready() -> Response:
+        """200 `ready: true`, or 503 `ready: false` with `reason`."""
         why_not = services.health.why_not_ready()
         body = {"ready": True} if why_not is None else {"ready": False, "reason": why_not}
         return JSONResponse(body, status_code=200 if why_not is None else 503)
 
     @router.get("/metrics")
     async def metrics(request: Request) -> Response:
+        """The metrics in the Prometheus text format; needs `METRICS_TOKEN` where it is set."""
         await guard.metrics_token(request)
         return PlainTextResponse(
             services.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8"
@@ -194,6 +244,20 @@ def create_router(services: Services, operators: OperatorGuard, sockets: SocketS
     async def token(
         request: Request, response: Response, body: TokenBody | None = None
     ) -> dict[str, Any] | Response:
+        """A session's token; needs a code or a paired device's cookie where access is restricted.
+
+        With a valid token as the bearer it is renewed: another token of the same session, until
+        `TOKEN_MAX_AGE` seconds after the code was entered. After a pairing code the answer sets the
+        cookie `qwen-camera-device` (HttpOnly, SameSite Strict, 30 days), with which the server's
+        own page gets a token without a code. The answer:
+
+        - `token`: to send as `Authorization: Bearer <token>`; `token_type`: `bearer`
+        - `session_id`: 1 to 64 characters of `A-Z`, `a-z`, `0-9`, `_` and `-`; no credential
+        - `expires_in`: seconds, at most `SESSION_TIMEOUT`
+        - `ice_servers`: list of RTCIceServer objects; may be empty. `ice_expires_in`: seconds that
+          the relays' credentials work, where there are relays; renew the token before
+        - `paired`: `true` for a paired device
+        """
         body, device = body or TokenBody(), None
         if request.headers.get("authorization"):
             await guard.limit(request)
@@ -227,7 +291,9 @@ def create_router(services: Services, operators: OperatorGuard, sockets: SocketS
 
     @router.delete(f"{COOKIE_PATH}/device", dependencies=[Depends(guard.origin)])
     async def forget_this_device(request: Request) -> Response:
-        """Forget the device that sends this; its page works until its session has ended."""
+        """Forget the device whose cookie this is; its page works until its session has ended.
+        Answers `forgotten`: boolean.
+        """
         try:
             device = guard.device(request)
         except DeviceForgotten:
@@ -240,6 +306,16 @@ def create_router(services: Services, operators: OperatorGuard, sockets: SocketS
 
     @router.post("/api/webrtc/offer", dependencies=[*at_home, Depends(guard.limit)])
     async def offer(request: Request, body: OfferBody) -> dict[str, Any]:
+        """Answer a camera's offer; needs a token where `REQUIRE_AUTH` is on.
+
+        An offer has at most 8 media sections, 64 candidates, 256 codecs and 32 fingerprints. The
+        first video section that sends and can be decoded is taken; H.264 has to be 4:2:0 with 8
+        bits, without slice groups, data partitions and slices before the first. Others are
+        rejected, but for one with the microphone. A new offer of the same session replaces the
+        connection, which has 15 s to come up. The answer: `type` (`answer`), `sdp` with all
+        candidates of the server, `session_id`, `sender` (the fields of the message `sender`), and
+        without a token the fields of `POST /api/token`.
+        """
         extra: dict[str, Any] = {}
         if access.require_auth or request.headers.get("authorization"):
             claims = guard.claims(request)
@@ -260,6 +336,7 @@ def create_router(services: Services, operators: OperatorGuard, sockets: SocketS
     async def candidates(
         request: Request, body: CandidatesBody, claims: Claims = Depends(guard.claims)
     ) -> dict[str, int]:
+        """Add candidates. Answers `added`: how many of them were used."""
         session = services.sessions.get(claims.session_id)
         if session is not None:
             session.offers.take(attempt_of(request))
@@ -270,6 +347,7 @@ def create_router(services: Services, operators: OperatorGuard, sockets: SocketS
 
     @router.delete("/api/webrtc/offer", dependencies=at_home)
     async def end(request: Request, claims: Claims = Depends(guard.claims)) -> dict[str, bool]:
+        """End the camera's connection; the session stays. Answers `ended`: boolean."""
         session = services.sessions.get(claims.session_id)
         if session is not None:
             session.offers.end(attempt_of(request))
@@ -280,6 +358,7 @@ def create_router(services: Services, operators: OperatorGuard, sockets: SocketS
 
     @router.websocket("/ws/{session_id}")
     async def socket(websocket: WebSocket, session_id: str) -> None:
+        """The session's socket: see the page of messages. Needs the session's token."""
         await sockets.serve(websocket, session_id)
 
     return router
@@ -296,13 +375,22 @@ JOIN_PAGE = "/client/join/camera.html"
 
 
 class NameBody(BaseModel):
+    """A camera's name."""
+
     model_config = ConfigDict(extra="ignore")
-    # The session checks the name itself, so that its error says more.
-    name: str = Field(default="", max_length=1000)
+    # 40 characters at most; empty: `Camera` and the number
+    name: str = Field(
+        default="",
+        # The session checks the name itself, so that its error says more.
+        max_length=1000,
+    )
 
 
 class CodeBody(BaseModel):
+    """A code to join with."""
+
     model_config = ConfigDict(extra="ignore")
+    # From the answer of `POST /api/cameras`
     code: str = Field(max_length=MAX_CHARS)
 
 
@@ -314,6 +402,14 @@ def add_cameras(router: APIRouter, services: Services, guard: RequestGuard) -> N
     async def invite(
         request: Request, body: NameBody, claims: Claims = Depends(guard.claims)
     ) -> dict[str, Any]:
+        """Invite a further camera of the session, which sends by WHIP.
+
+        The answer: `camera` (its id), `address` and `token` for WHIP, `code`, `expires_in` (600 s);
+        to a page with an `Origin` also `link` and its QR code `qr`, a list of rows of `0` and `1`.
+        `code` and `token` are two ways to join: the first one that is used closes the other. The
+        token is good while the camera sends, and ten minutes without. 400: the name is too long, or
+        another camera's; 409: the session has four cameras; 503: all sessions are in use.
+        """
         session = services.sessions.find(claims.session_id)
         session.touch()
         invited = await services.sessions.invite(session.id, body.name)
@@ -331,6 +427,9 @@ def add_cameras(router: APIRouter, services: Services, guard: RequestGuard) -> N
 
     @router.post(f"{PREFIX}/join", dependencies=[Depends(guard.origin)])
     async def join(request: Request, body: CodeBody) -> dict[str, Any]:
+        """Change a code, once, for a camera's token; needs no other one. Answers `camera`, `name`,
+        `address`, `token`, `ice_servers`. 401: the code is over.
+        """
         code = read_code(body.code)
         if code is not None:
             guard.at_home(request, code.session_id)
@@ -356,6 +455,7 @@ def add_cameras(router: APIRouter, services: Services, guard: RequestGuard) -> N
     async def rename(
         camera: str, body: NameBody, claims: Claims = Depends(guard.claims)
     ) -> dict[str, bool]:
+        """Rename a camera. Answers `renamed`: `true`."""
         session = services.sessions.find(claims.session_id)
         session.touch()
         session.cameras.rename(camera, body.name)
@@ -363,6 +463,9 @@ def add_cameras(router: APIRouter, services: Services, guard: RequestGuard) -> N
 
     @router.delete(f"{PREFIX}/{{camera}}", dependencies=at_home)
     async def end(camera: str, claims: Claims = Depends(guard.claims)) -> dict[str, bool]:
+        """End a camera: its connection closes, and it and its token are gone; of camera `1` the
+        connection alone. Answers `ended`: boolean.
+        """
         session = services.sessions.find(claims.session_id)
         session.touch()
         if camera == OWN:
@@ -388,6 +491,9 @@ def add_pictures(router: APIRouter, services: Services, guard: RequestGuard) -> 
         dependencies=[Depends(guard.origin), Depends(guard.home), Depends(guard.limit)],
     )
     async def picture(id: str, claims: Claims = Depends(guard.claims)) -> Response:
+        """The JPEG that the model got with an answer: `picture` of its frame. 404 when the session
+        does not have it any more.
+        """
         session = services.sessions.find(claims.session_id)
         sent = session.sent_pictures.get(id)
         if sent is None:

@@ -40,6 +40,9 @@ def create_whip_router(services: Services) -> APIRouter:
 
     @router.post(ENDPOINT, dependencies=[*at_home, Depends(guard.limit)])
     async def publish(request: Request, sender: Sender = Depends(guard.sender)) -> Response:
+        """Publish a camera: an SDP offer (`application/sdp`). 201 with the SDP answer, `Location`,
+        `ETag`, `Accept-Patch`, and a `Link` for each ICE server. 422: the offer cannot be used.
+        """
         sdp = await _text(request, SDP, "the SDP offer")
         session_id = sender.session_id
         answer = await _connect(services, sender, sdp)
@@ -57,6 +60,13 @@ def create_whip_router(services: Services) -> APIRouter:
     async def patch(
         name: str, request: Request, sender: Sender = Depends(guard.sender)
     ) -> Response:
+        """Add candidates, or restart ICE (`application/trickle-ice-sdpfrag`).
+
+        With `If-Match: <ETag>` and candidates: 204. With `If-Match: *`, a new `ice-ufrag` and a new
+        `ice-pwd`: 200 with the server's fragment and a new `ETag`. 404: the WHIP session has ended,
+        or a newer offer replaced it; 409: the connection is not up; 412: `If-Match` or the user
+        name is of an older ICE session; 428: `If-Match` is missing.
+        """
         connection = _connection(services, sender, name)
         fragment = parse_fragment(await _text(request, MEDIA_TYPE, "the SDP fragment"))
         credentials = connection.credentials(fragment)
@@ -73,6 +83,7 @@ def create_whip_router(services: Services) -> APIRouter:
 
     @router.delete(ENDPOINT + "/{name}", dependencies=at_home)
     async def end(name: str, sender: Sender = Depends(guard.sender)) -> Response:
+        """End the WHIP session: 200."""
         _connection(services, sender, name)
         await services.webrtc.disconnect(sender.key)
         return Response(status_code=200)
@@ -81,8 +92,9 @@ def create_whip_router(services: Services) -> APIRouter:
         """Answer OPTIONS, and refuse the methods that RFC 9725 section 4.1 reserves."""
         headers = {"Allow": allowed, **accepts}
 
-        @router.options(path)
+        @router.options(path, include_in_schema=False)
         async def options() -> Response:
+            """204 with `Allow`, and `Accept-Post` or `Accept-Patch`."""
             return Response(status_code=204, headers=headers)
 
         @router.api_route(
@@ -90,8 +102,10 @@ def create_whip_router(services: Services) -> APIRouter:
             methods=sorted(
                 {"GET", "HEAD", "PUT", "POST", "PATCH", "DELETE"} - {*allowed.split(", ")}
             ),
+            include_in_schema=False,
         )
         async def refused() -> Response:
+            """405 with `Allow`."""
             error = MethodNotAllowed(
                 f"This is a WHIP address: it takes {allowed}. A camera is published with POST {ENDPOINT}."
             )

@@ -8,24 +8,17 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import get_args
 
 import pytest
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 
 import config
-from server.core import messages as wire
-from server.core.close_codes import Close
-from server.core.errors import QwenCameraError
 from server.features.openai_api import routes as chat_routes
 from server.web import routes as server_routes
 from server.web import whip
-from tests.support.documents import DOCUMENTS, PROMISES, ROOT, anchors, links, quotes, read, tables
-from tests.support.messages import message_modules
+from tests.support.documents import DOCUMENTS, PROMISES, ROOT, anchors, links, quotes, read
 from tests.support.promql import complaints
 
 _ENDINGS = "py|sh|js|css|html|md|conf|yml|json|service|txt|toml|example"
@@ -38,7 +31,6 @@ _ASSIGNED = re.compile(r"^([A-Z][A-Z0-9_]+)=")
 _OPTION = re.compile(r"(?<![\w-])(--[a-z][a-z0-9-]*)")
 _ROUTE = re.compile(r"(?<![^\s])(/[\w.-]+(?:/[\w.<>@-]*)*)(?![\w=])")
 _UNIT = re.compile(r"\bqwen-(?:vllm|webrtc)(@)?")
-_FIELD = re.compile(r"`([a-z_]+)(\??)`")
 # Variables of the environment that are no settings.
 VARIABLES = {
     *(
@@ -73,7 +65,6 @@ OTHERS = {
     *("nvidia-smi", "systemctl", "transformers", "ufw", "vllm", "df", "id", "rsync", "git"),
 }
 READ = (*DOCUMENTS, PROMISES)
-PROTOCOL = "docs/protocol.md"
 # Before the program itself.
 BEFORE = {"sudo", "bash", "python", "python3", ".venv/bin/python", "$"}
 
@@ -83,7 +74,7 @@ def files() -> tuple[str, ...]:
     """Paths of the tree, relative to its root."""
     found = [path for path in ROOT.iterdir() if path.is_file()]
     folders = ("server", "client", "scripts", "benchmarks", "deploy", "locks", "tests", "docs")
-    for folder in (*folders, "clients", ".ci"):
+    for folder in (*folders, "clients", "tools", ".ci"):
         found += [
             path
             for path in (ROOT / folder).rglob("*")
@@ -322,98 +313,6 @@ def test_sentences_are_said(document: str) -> None:
     for sentence in re.findall(r"^\| (“.*?”[^|]*) \|", read(document)[0], re.MULTILINE):
         for words in re.findall("“(.*?)”", sentence):
             assert words in messages(), words
-
-
-def leaves(kind: type[QwenCameraError]) -> list[type[QwenCameraError]]:
-    """The program's errors below this one that no other inherits from."""
-    below = [leaf for one in kind.__subclasses__() for leaf in leaves(one)]
-    return below or ([kind] if kind.__module__.startswith("server.") else [])
-
-
-def fields(cells: Iterable[str]) -> dict[str, bool]:
-    """The fields that cells of a table name, and whether each may be missing."""
-    return {name: bool(mark) for cell in cells for name, mark in _FIELD.findall(cell)}
-
-
-def by_type(heading: str) -> dict[str, dict[str, bool]]:
-    """The fields of each message, from a table whose first cell names the message where one begins."""
-    found: dict[str, dict[str, bool]] = {}
-    current: list[str] = []
-    for cells in tables(PROTOCOL, heading):
-        current = [name for name, _ in _FIELD.findall(cells[0])] or current
-        for name in current:
-            found.setdefault(name, {}).update(fields(cells[1:2]))
-    return found
-
-
-def of_model(model: type[BaseModel], optional: Callable[[FieldInfo], bool]) -> dict[str, bool]:
-    shown = {name: field for name, field in model.model_fields.items() if not field.exclude}
-    return {name: optional(field) for name, field in shown.items() if name != "type"}
-
-
-def may_be_none(field: FieldInfo) -> bool:
-    return type(None) in get_args(field.annotation)
-
-
-def test_protocol_lists_every_error() -> None:
-    """Each code with its status, and whether trying again makes sense."""
-    listed = {
-        (cells[0].strip("`"), int(cells[1]), cells[2] == "yes")
-        for cells in tables(PROTOCOL, "## Errors")
-    }
-    assert listed == {
-        (error.code, error.status, error.retryable) for error in leaves(QwenCameraError)
-    }
-
-
-# `__subclasses__` knows the features' messages, too, once they are imported.
-message_modules()
-
-
-def test_protocol_lists_every_message_of_clients() -> None:
-    """Each field, and whether it may be left out."""
-    assert by_type("## Messages from the client") == {
-        get_args(model.model_fields["type"].annotation)[0]: of_model(
-            model, lambda field: not field.is_required()
-        )
-        for model in wire.ClientMessage.__subclasses__()
-        if model.__module__.startswith("server.")
-    }
-
-
-def test_protocol_lists_every_message_of_the_server() -> None:
-    """Each field, and whether it may be missing."""
-    elsewhere = {"sender": wire.Sender, "engine": wire.EngineReport, "log": wire.LogLines}
-    listed = by_type("## Messages from the server")
-    assert listed.keys() >= elsewhere.keys()
-    assert {name: found for name, found in listed.items() if name not in elsewhere} == {
-        model.model_fields["type"].default: of_model(model, may_be_none)
-        for model in wire.ServerMessage.__subclasses__()
-        if model not in elsewhere.values()
-    }
-    for heading, model in (
-        ("### Frame", wire.FrameInfo),
-        ("### Sender", wire.Sender),
-        ("### The engine's report", wire.EngineReport),
-    ):
-        named = fields(cells[0] for cells in tables(PROTOCOL, heading))
-        assert named == of_model(model, may_be_none), heading
-
-
-def test_protocol_lists_every_close_code() -> None:
-    """All of ours, and the one for broken text, which the library below closes with."""
-    ours = set(Close) - {Close.NORMAL}
-    listed = [int(cells[0]) for cells in tables(PROTOCOL, "## Close codes")]
-    assert sorted(ours | {1007}) == listed
-
-
-def test_protocol_lists_every_route() -> None:
-    """Each path that the application serves, its operators' routes by their beginnings."""
-    prose = read(PROTOCOL)[0]
-    paths = re.findall(r'@router\.\w+\(\s*"(/[^"]*)"', routes_text())
-    assert len(paths) > 5
-    for path in paths:
-        assert re.sub(r"\{\w+\}", "", path).rstrip("/") in prose, path
 
 
 def test_no_document_is_left_out() -> None:

@@ -334,11 +334,11 @@ def test_scripts_leave_the_server_alone() -> None:
             assert all(other.startswith(("catalogue.", "fetch.")) for other in ours(path)), name
 
 
-def test_scripts_need_no_benchmarks() -> None:
+def test_scripts_need_neither_benchmarks_nor_tools() -> None:
     """A server is installed without them."""
     for folder in ("server", "scripts"):
         for path in (ROOT / folder).rglob("*.py"):
-            assert "benchmarks" not in outside(path), path
+            assert not {"benchmarks", "tools"} & outside(path), path
 
 
 def test_each_folder_has_its_tests() -> None:
@@ -366,7 +366,7 @@ def test_what_is_too_complex_is_listed() -> None:
             *(sys.executable, "-m", "ruff", "check", "--isolated", "--no-cache", "--exit-zero"),
             *("--select", "C901,PLR0913", "--output-format", "json"),
             *(word for limit in limits for word in ("--config", limit)),
-            *("server", "scripts", "benchmarks", "clients", "deploy", "config.py"),
+            *("server", "scripts", "tools", "benchmarks", "clients", "deploy", "config.py"),
         ],
         cwd=ROOT,
         capture_output=True,

@@ -71,15 +71,3 @@ def anchors(path: Path) -> set[str]:
             name, number = f"{name.removesuffix(f'-{number - 1}')}-{number}", number + 1
         found.add(name)
     return found
-
-
-def tables(document: str, heading: str) -> list[list[str]]:
-    """The rows of the tables right under a heading, as cells; without their heads."""
-    part = read(document)[0].partition(f"\n{heading}\n")[2]
-    lines = re.split(r"^#", part, maxsplit=1, flags=re.MULTILINE)[0].splitlines()
-    rows = [line for at, line in enumerate(lines) if line.startswith("| ") and not _head(lines, at)]
-    return [[cell.strip() for cell in row.strip("|").split(" |")] for row in rows]
-
-
-def _head(lines: list[str], at: int) -> bool:
-    return lines[at + 1 : at + 2] != [] and lines[at + 1].startswith("|---")

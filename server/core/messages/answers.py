@@ -12,40 +12,54 @@ from server.core.sound import SoundUse
 
 
 class FrameInfo(BaseModel):
+    """A frame that a model got."""
+
+    # The frame's
     id: str
-    # Milliseconds since the epoch by the sender's clock if its reports give it, else by the server's.
+    # Time by the sender's clock if its reports give it, else by the server's
     captured_at: float
-    # Age when the model got it.
+    # Age when the model got it
     age_ms: float
-    # Resolution of the camera
+    # Pixels of the camera's picture
     source_width: int
+    # Pixels of the camera's picture
     source_height: int
-    # Resolution of the model's picture
+    # Pixels of the model's picture
     width: int
+    # Pixels of the model's picture
     height: int
+    # Tokens that the picture takes
     visual_tokens: int
+    # It was held.
     held: bool = False
-    # Milliseconds since the epoch: the model has had this picture since then, and the camera showed the same at
-    # `captured_at`.
+    # Time since which the model has had this picture; at `captured_at` the camera still showed the
+    # same.
     unchanged_since: float | None = None
-    # The frame belongs to this word of a spoken question ("this"); None: to the time after its last one.
+    # The word of a spoken question to which the frame belongs, such as "this"; absent: it is that
+    # after the last word.
     word: str | None = None
+    # The picture is dark.
     dark: bool | None = None
+    # The picture is blurred.
     blurred: bool | None = None
-    # JPEG data URL
+    # JPEG data URL; only in `response`, with the setting `thumbnails`
     thumbnail: str | None = None
-    # Id of the very picture that the engine got, for GET /api/pictures/ID while the server has it
+    # Id of the very picture that the model got, for `GET /api/pictures/<id>`; absent when it is not
+    # kept
     picture: str | None = None
-    # The camera's id and its name at that time, in a session with several; None in others
+    # The camera's id, in a session with several
     camera: str | None = None
+    # The camera's name at that time
     camera_name: str | None = None
-    # The part of the camera's picture that it shows, in its pixels: left, top, right, bottom; None for all of it
+    # The part of the camera's picture that it shows, in its pixels: left, top, right, bottom;
+    # absent: all of it
     crop: tuple[int, int, int, int] | None = None
 
 
 class FramesSent(StrEnum):
     """The form in which an engine got the pictures of the recent past."""
 
+    # As pictures
     PICTURES = "pictures"
     # All as one video
     VIDEO = "video"
@@ -56,38 +70,50 @@ class FramesSent(StrEnum):
 class AnswerSpeech(StrEnum):
     """The speaker of an answer whose model was asked to speak it itself."""
 
-    # Its own sound was played.
+    # The model's own sound is played.
     MODEL = "model"
-    # It did not, so the voice does.
+    # It sent none, so the server's voice speaks, or the client's.
     REFUSED = "refused"
 
 
 class EarlierFrame(BaseModel):
     """A picture of the recent past that a question looked at."""
 
-    # As in the answer's text: [1]
+    # The answer names the picture by it, as [1].
     number: int
+    # The frame's
     id: str
+    # As in `FrameInfo`
     captured_at: float
     # The answer names it.
     cited: bool = False
-    # JPEG data URL
+    # JPEG data URL, at most 240 px, and 10 KiB before base64
     picture: str | None = None
 
 
 class Timings(BaseModel):
     """Milliseconds."""
 
+    # From the question to its frame
     wait_frame_ms: float
+    # Filters, resizing, encoding
     prepare_ms: float
+    # Waiting for the engine
     queue_ms: float
+    # From the request to the first token
     first_token_ms: float | None = None
+    # From the question to the end
     total_ms: float
 
 
 class UsageInfo(BaseModel):
+    """Tokens, as the engine counts them."""
+
+    # Of question, pictures and history
     prompt_tokens: int | None = None
+    # Of the answer
     completion_tokens: int | None = None
+    # Of the prompt, known to the engine from before
     cached_tokens: int | None = None
 
 
@@ -95,12 +121,15 @@ class HeardWords(ServerMessage):
     """The words of a spoken question as far as they were understood; the question has this id."""
 
     type: Literal["heard"] = "heard"
+    # The question's, which follows
     id: str
-    # All words so far; empty when nothing was understood
+    # All words so far, which may change until `final`; empty when nothing was understood
     text: str
-    # True: nothing follows, and the question is asked unless the text is empty
+    # Nothing follows. The question is asked, unless the text is empty.
     final: bool
-    # With an empty text: the speech was an order, which the client carries out
+    # With an empty text: the speech was an order, which the client carries out. `again`: read the
+    # last answer once more; `guide`: hints how to move the camera; `shorter`, `longer`: the next
+    # step of `verbosity`. Ignore those that you do not know.
     order: (
         Literal[
             "stop",
@@ -118,10 +147,10 @@ class HeardWords(ServerMessage):
         ]
         | None
     ) = None
-    # The condition to watch for
+    # What to watch for, with the order `watch`
     condition: str | None = None
-    # With an empty text: no question comes of the speech, because nothing was understood, or because
-    # the next one took its place
+    # With an empty text: no question comes of the speech, because nothing was understood, or
+    # because the next one took its place.
     lost: Literal["unclear", "replaced"] | None = None
 
 
@@ -130,22 +159,31 @@ class SpeakingState(ServerMessage):
 
     type: Literal["speaking"] = "speaking"
     newest_only: ClassVar[bool] = True
+    # The question's
     id: str
-    # speaking | lowered | paused | stopped | done
+    # `speaking`, `lowered`, `paused`, `stopped` or `done`
     state: str
+    # The piece that is heard; empty without one
     text: str = ""
-    # The piece's first character in the answer, and the one after its last
+    # The piece's first character in the answer
     start: int = 0
+    # The character after its last
     end: int = 0
 
 
 class Say(ServerMessage):
-    """A piece of an answer that the page reads with its browser's own voice."""
+    """A piece of an answer that the client reads with its own voice, in the order in which they
+    come.
+    """
 
     type: Literal["say"] = "say"
+    # The question's
     id: str
+    # What to read
     text: str
+    # Its first character in the answer
     start: int
+    # The character after its last
     end: int
 
 
@@ -157,7 +195,7 @@ class Listening(ServerMessage):
 
     type: Literal["listening"] = "listening"
     newest_only: ClassVar[bool] = True
-    # off: no sound comes, or it is not wanted; silence: since 200 ms, the person may go on
+    # `off`: no sound comes, or it is not wanted; `silence`: for 200 ms, and the person may go on
     state: ListeningState
 
 
@@ -165,27 +203,39 @@ class Waiting(ServerMessage):
     """A question waits longer than usual for a frame captured after it; `started` or `error` follows."""
 
     type: Literal["waiting"] = "waiting"
+    # The question's
     id: str
-    # Always "frame"
+    # Always `frame`
     what: str = "frame"
 
 
 class Started(ServerMessage):
+    """The model has the picture. It comes again when another engine takes over before the first
+    text.
+    """
+
     type: Literal["started"] = "started"
+    # The question's, or the description's
     id: str
+    # `chat` or `describe`
     kind: str
+    # The frame that it is about
     frame: FrameInfo
-    # Where a question looks: now | detail | past | where; None for a description
+    # Where a question looks: `now`, `detail`, `past`, `where` or `read`; absent for a description
     route: str | None = None
-    # The pictures of the past that it looks at, oldest first; None without any
+    # The pictures of the past that it looks at, oldest first; absent without any
     frames: list[EarlierFrame] | None = None
-    # The pictures of other cameras that it looks at beside `frame`; None without any
+    # The pictures of other cameras that it looks at beside `frame`; absent without any
     others: list[FrameInfo] | None = None
 
 
 class DeltaMessage(ServerMessage):
+    """The next piece of an answer."""
+
     type: Literal["delta"] = "delta"
+    # The question's, or the description's
     id: str
+    # To be added to those before
     text: str
 
 
@@ -193,7 +243,9 @@ class Thinking(ServerMessage):
     """A part of the model's reasoning before its answer; not part of the answer."""
 
     type: Literal["thinking"] = "thinking"
+    # The question's
     id: str
+    # To be added to those before
     text: str
 
 
@@ -201,8 +253,9 @@ class Unchanged(ServerMessage):
     """The scene has changed, but the description with this id still holds."""
 
     type: Literal["unchanged"] = "unchanged"
+    # The description's; ignore one that you do not know.
     id: str
-    # Milliseconds since the epoch by the server's clock
+    # Time by the server's clock
     looked_at: float
 
 
@@ -211,61 +264,78 @@ class SceneChange(ServerMessage):
 
     type: Literal["change"] = "change"
     newest_only: ClassVar[bool] = True
+    # Whose frame it was compared with
     about: Literal["description", "watches"] = "description"
-    # The strongest evidence relative to its rule; a change at 1 and above
+    # The strongest evidence relative to its rule; a change from 1 on
     value: float
-    # same | first | view | scene | object | slight | color | print
+    # `same`, `first`, `view`, `scene`, `object`, `slight`, `color` or `print`
     why: str
-    # Left, top, right and bottom of what changed, as shares of the picture; None without a change
+    # Left, top, right and bottom of what changed, as shares of the picture; absent without a change
     region: list[float] | None = None
     # Share of the picture that always moves, in which only a stronger change counts
     busy: float
-    # True when the frame goes to the engine
+    # The frame goes to the engine.
     asks: bool
 
 
 class FoundBox(BaseModel):
-    """A thing that a question asked for, in pixels of the camera's frame."""
+    """A thing that a question asked for, at the time of the frame: a client that shows it later has
+    to follow the thing itself.
+    """
 
+    # The thing's name, 100 characters at most
     label: str
-    # Left, top, right, bottom; None for a point
+    # Left, top, right, bottom, in pixels of the camera's picture (`source_width`, `source_height`);
+    # absent for a point
     box: tuple[float, float, float, float] | None = None
+    # x and y, in place of `box`
     point: tuple[float, float] | None = None
-    # The model's certainty, 0 to 1; None where it gives none
+    # The model's certainty, 0 to 1; absent where it gives none
     sure: float | None = None
 
 
 class Response(ServerMessage):
+    """The end of an answer, with the whole of it."""
+
     type: Literal["response"] = "response"
+    # The whole answer
     text: str
-    # The model's reasoning, as far as it was sent; None without any
+    # All reasoning, 16,000 characters at most; absent without any
     thinking: str | None = None
     # Seconds in the engine
     inference_time: float
+    # The question's, or the description's
     id: str
+    # `chat` or `describe`
     kind: str
+    # Name of the engine that answered
     engine: str
+    # Name of its model
     model: str
-    # None when it ended before a frame was available
+    # The frame that it is about; absent when it ended before there was one
     frame: FrameInfo | None = None
-    # As in `Started`
+    # As in `started`
     route: str | None = None
-    # As in `Started`, with pictures of those that the answer names, or of all when it names none
+    # As in `started`; with the setting `thumbnails` those that the answer names have a picture, or
+    # all when it names none.
     frames: list[EarlierFrame] | None = None
-    # The form in which the engine got them; None without any
+    # The form in which the engine got them; absent without any
     frames_sent: FramesSent | None = None
-    # As in `Started`, with thumbnails
+    # As in `started`, with thumbnails
     others: list[FrameInfo] | None = None
-    # The part of `frame` that a question about a place looked at again; None without a second look
+    # The part of `frame` that a question about a place looked at again; absent without a second
+    # look
     closer: FrameInfo | None = None
-    # The fate of the sound of a spoken question, or of the scene: heard | deaf | missing | empty | too_long |
-    # undecodable | refused. None where none belongs to it
+    # The fate of the sound of a spoken question, or of the scene; absent where none belongs to it
     sound: SoundUse | None = None
-    # None where the model was not asked to speak
+    # Who speaks an answer whose model was asked to speak it itself; absent for others
     speech: AnswerSpeech | None = None
+    # Where the time went
     timings: Timings
+    # Tokens
     usage: UsageInfo
-    # stop | length | content_filter | cancelled | replaced
+    # `stop`, `length`, `content_filter`, `cancelled` or `replaced` (by a newer question)
     finish_reason: str
-    # The places of what the question asked for; None unless it asked where something is and the engine can tell
+    # The places of what the question asked for, 8 at most, empty when nothing was found; absent
+    # unless it asked where something is and the engine can tell.
     boxes: list[FoundBox] | None = None

@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 PROTOCOL = 2
 MAX_QUESTION_CHARS = 4000
 MAX_MESSAGE_BYTES = 64 * 1024
-Identifier = Annotated[str, Field(max_length=64, pattern=r"^[\w.:-]*$")]
+ID_PATTERN = r"^[\w.:-]*$"
+Identifier = Annotated[str, Field(max_length=64, pattern=ID_PATTERN)]
 
 
 class ClientMessage(BaseModel):

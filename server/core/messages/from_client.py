@@ -22,141 +22,182 @@ DayMinute = Annotated[int, Field(ge=0, le=1439)]
 
 
 class Auth(ClientMessage):
+    """The token, as the first message, for a client that can send it neither as a subprotocol nor
+    as a header.
+    """
+
     type: Literal["auth"]
+    # The session's token
     token: str = Field(max_length=4096)
 
 
 class Chat(ClientMessage):
+    """Ask a question."""
+
     type: Literal["chat"]
-    # `parse` checks MAX_QUESTION_CHARS; any bound here makes pydantic refuse lone surrogates, which UTF-8 cannot encode.
-    content: str = Field(max_length=MAX_MESSAGE_BYTES)
+    # The question, 1 to 4000 characters
+    content: str = Field(
+        # `parse` checks MAX_QUESTION_CHARS; any bound here makes pydantic refuse lone surrogates,
+        # which UTF-8 cannot encode.
+        max_length=MAX_MESSAGE_BYTES
+    )
+    # Names the question in every message about it; without it the server chooses one.
     id: Identifier | None = None
-    # Milliseconds since the epoch by the page's clock: performance.timeOrigin + performance.now().
+    # The time of the question by the client's clock, with which it gets a frame captured after it:
+    # performance.timeOrigin + performance.now() in a page
     sent_at: float | None = None
+    # Pixels of the picture; `auto` decides by the question.
     detail: Detail = Detail.AUTO
-    # Where to look; None: the words of the question decide.
+    # Where to look; without it the words of the question decide.
     route: Route | None = None
 
 
 class Correct(ClientMessage):
-    """The words of a heard question were wrong: ask it anew in its place."""
+    """The words of a spoken question were understood wrongly: ask it anew in its place, about the
+    same picture.
+    """
 
     type: Literal["correct"]
+    # The last question's
     id: Identifier = Field(min_length=1)
-    # As `Chat.content`
+    # The right words, 1 to 4000 characters
     text: str = Field(max_length=MAX_MESSAGE_BYTES)
 
 
 class Cancel(ClientMessage):
+    """Stop a question, and its speech."""
+
     type: Literal["cancel"]
+    # The question's; without it the running one stops.
     id: Identifier | None = None
 
 
 class Hold(ClientMessage):
+    """Keep the sharpest frame from now on, for the next questions."""
+
     type: Literal["hold"]
 
 
 class Release(ClientMessage):
+    """Give up the held frame."""
+
     type: Literal["release"]
 
 
 class Settings(ClientMessage):
-    """Change settings of the session; fields that are absent keep their value."""
+    """Change settings of the session; those that are absent keep their value."""
 
     type: Literal["settings"]
+    # A running description
     describe: bool | None = None
-    # Question of the running description; empty for the default.
+    # The description's question; empty: the default
     prompt: str | None = Field(default=None, max_length=MAX_QUESTION_CHARS)
+    # Frames a second that are compared with the one last described; more than 2.5 count as 2.5.
     sample_rate: float | None = Field(default=None, ge=0.1, le=30)
+    # Longest answer; RESPONSE_MAX_TOKENS limits it.
     max_tokens: int | None = Field(default=None, ge=1, le=4096)
-    # BCP 47, such as "de" or "pt-BR"; empty: the language of the question.
+    # Language of answers in BCP 47, such as "de" or "pt-BR"; empty: the language of the question
     language: str | None = Field(
         default=None, max_length=35, pattern=r"^([A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*)?$"
     )
-    # The same of the words on the page: of descriptions where `language` is empty.
+    # Language of the client's words: that of a description without a `prompt` of its own where
+    # `language` is empty. Empty: English
     page_language: str | None = Field(
         default=None, max_length=35, pattern=r"^([A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*)?$"
     )
+    # `response` has a small picture of its frame.
     thumbnails: bool | None = None
-    # Length of a description; see `Length`.
+    # Length of a description; `short` at first
     length: Length | None = None
-    # Sensitivity to changes, of descriptions and watches: more of it finds smaller and weaker ones.
-    # 1 is the measured default.
+    # Sensitivity to changes, of the description and the watches: more of it finds smaller and
+    # weaker ones. 1 is the measured default.
     sensitivity: float | None = Field(default=None, ge=LEAST_SENSITIVITY, le=MOST_SENSITIVITY)
-    # A `change` message at each look at the scene
+    # A `change` at each comparison of the running description
     changes: bool | None = None
-    # The same for the watches
+    # A `change` at each comparison of the watches
     watch_changes: bool | None = None
-    # One picture per second, for a page whose camera is another device.
+    # A `still` a second, for cameras that the client does not see itself
     stills: bool | None = None
-    # Keep pictures of the recent past; false drops them, too.
+    # Keep pictures of the recent past, for the route `past`; false drops them, too.
     recall: bool | None = None
     # Answers are spoken.
     speak: bool | None = None
-    # Words of an answer; see `Verbosity`.
+    # Words of an answer; `normal` at first
     verbosity: Verbosity | None = None
-    # Hints how to move the camera
+    # An `aim` whenever another hint how to move the camera holds, where `ready` has `guides`
     guidance: bool | None = None
-    # Way in which the microphone is heard; see `MicrophoneMode`.
+    # The way in which the microphone is heard; `off` at first
     microphone: MicrophoneMode | None = None
-    # Silence that ends a spoken question, hands-free
+    # Silence that ends a spoken question in the mode `hands_free`; 500 at first
     silence_ms: int | None = Field(default=None, ge=200, le=2000)
-    # The page keeps a `handover` message after each change of the chat.
+    # A `handover` after each change of the chat
     handover: bool | None = None
-    # Ids of the cameras that questions are about, in a session with several
+    # Ids of the cameras that questions are about; `1` at first. Unknown ones do not count.
     cameras: tuple[Identifier, ...] | None = Field(default=None, max_length=8)
 
 
 class Resume(ClientMessage):
-    """Go on with the chat of an earlier session, before this one's first question."""
+    """Go on with the chat of an earlier session, as the first message of this one."""
 
     type: Literal["resume"]
-    # The last `Handover`; access/handover.py checks its length, so that its error says more.
-    handover: str = Field(max_length=MAX_MESSAGE_BYTES)
-    # A token of the earlier session
+    # The last `handover` of that session, 40,000 characters at most
+    handover: str = Field(
+        # access/handover.py checks its length, so that its error says more.
+        max_length=MAX_MESSAGE_BYTES
+    )
+    # A token of that session
     token: str = Field(max_length=4096)
 
 
 class Said(ClientMessage):
-    """The page's own voice has read an answer up to `end`."""
+    """How far the client's own voice has read an answer."""
 
     type: Literal["said"]
+    # The answer's
     id: Identifier
+    # The character up to which it has read
     end: int = Field(ge=0, le=10_000_000)
 
 
 class Forget(ClientMessage):
-    """Drop the pictures of the recent past."""
+    """Drop the pictures of the recent past, and those of answers."""
 
     type: Literal["forget"]
 
 
 class Drop(ClientMessage):
-    """Forget a question with its answer and pictures; without an id, all of them."""
+    """Forget a question with its answer and pictures, in the history, too, and stop it if it runs."""
 
     type: Literal["drop"]
+    # The question's; without it all questions are forgotten.
     id: Identifier | None = None
 
 
 class Typing(ClientMessage):
+    """A question is coming: wake the camera."""
+
     type: Literal["typing"]
 
 
 class Push(ClientMessage):
-    """The button of push-to-talk is pressed or released."""
+    """The button of the microphone's mode `push` is held, or released."""
 
     type: Literal["push"]
+    # It is held.
     down: bool
 
 
 class Ping(ClientMessage):
+    """Ask for a `pong`. It does not count as activity of the session."""
+
     type: Literal["ping"]
 
 
 class Confirm(ClientMessage):
-    """The visitor agrees that pictures go to this machine (`Ready.elsewhere`)."""
+    """The person agrees that pictures go to another machine."""
 
     type: Literal["confirm"]
+    # The `elsewhere` of the last `ready`
     host: str = Field(max_length=253)
 
 
@@ -164,21 +205,28 @@ class Watch(ClientMessage):
     """Begin a watch, in place of one with the same id."""
 
     type: Literal["watch"]
+    # The client's name for it
     id: Identifier = Field(min_length=1)
-    # The person's words; the session checks them, so that its error has the id.
-    condition: str = Field(max_length=MAX_MESSAGE_BYTES)
-    # True: ring each time that it begins; False: once
+    # What to watch for in the person's words, 1 to 200 characters
+    condition: str = Field(
+        # The session checks it, so that its error has the id.
+        max_length=MAX_MESSAGE_BYTES
+    )
+    # True: it rings each time that the condition begins to hold; false: once.
     repeat: bool = False
-    # Seconds after the end of a seen event in which nothing rings
+    # Seconds after the end of an event in which nothing rings
     cooldown: float = Field(default=60, ge=0, le=86_400)
-    # Seconds until it ends by itself; None: never
+    # Seconds until it ends by itself; absent: never
     expires: float | None = Field(default=None, gt=0, le=31_536_000)
-    # First and last minute of the day in the person's time; may go over midnight; None: always
+    # First and last minute of the day in the person's time; may go over midnight. Absent: always
     hours: tuple[DayMinute, DayMinute] | None = None
-    # The person's time: minutes east of UTC, and the zone's name, which knows summer time
+    # The person's time, for `hours`: minutes east of UTC
     zone: int | None = Field(default=None, ge=-840, le=840)
+    # The same as a zone's name, such as Europe/Berlin, which knows summer time. One that the server
+    # does not know is ignored.
     zone_name: str | None = Field(default=None, max_length=64, pattern=r"^[\w+/-]*$")
-    # The bar that the watch had in an earlier session; None for a new watch
+    # The `bar` that the watch had in an earlier session; below 0.5 and above 0.95 those count.
+    # Absent for a new watch
     bar: float | None = Field(default=None, ge=0, le=1)
 
 
@@ -186,27 +234,33 @@ class Unwatch(ClientMessage):
     """End a watch."""
 
     type: Literal["unwatch"]
+    # The watch's
     id: Identifier
 
 
 class Heard(ClientMessage):
-    """The page has shown a ring; the next one that it missed may follow."""
+    """The client has shown a ring; the next one that waits may follow."""
 
     type: Literal["heard"]
+    # The ring's
     id: Identifier
 
 
 class Wrong(ClientMessage):
-    """A ring was false: the bar of its watch rises."""
+    """A ring was false: its watch needs surer answers from now on."""
 
     type: Literal["wrong"]
+    # The ring's
     id: Identifier
 
 
 class Operator(ClientMessage):
-    """Request `engine` and `log` messages on this socket until it closes."""
+    """Ask for `engine` and `log` messages, and the operator's texts in others, until this socket
+    closes.
+    """
 
     type: Literal["operator"]
+    # OPERATOR_TOKEN
     token: str = Field(max_length=4096)
 
 

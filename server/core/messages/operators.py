@@ -10,66 +10,81 @@ from server.core.messages.base import ServerMessage
 
 
 class LoadingProgress(BaseModel):
+    """How far loading is."""
+
+    # What is done now
     phase: str
+    # 0 to 100; absent: unknown
     percent: float | None = None
+    # Read so far
     done_bytes: int | None = None
+    # All that is read
     total_bytes: int | None = None
 
 
 class ReleasedMemory(BaseModel):
-    """Memory freed by the previous model, in bytes. None: unknown."""
+    """Memory in bytes that the former model gave back; what is unknown is absent."""
 
-    # Main memory: freed, and still held by its processes
+    # Main memory that was freed
     memory_bytes: int | None = None
+    # Main memory that its processes still hold
     left_bytes: int | None = None
-    # Freed GPU memory
+    # GPU memory that was freed
     gpu_bytes: int | None = None
 
 
 class Answering(BaseModel):
     """The engine that answers visitors now."""
 
-    # vllm | builtin | local
+    # `vllm`, `builtin` or `local`
     engine: str
+    # Name of its model
     model: str = ""
-    # The kind of model server if known, and its host and port; empty for an engine in this server
+    # The kind of model server if known; empty for an engine in this server
     server: str = ""
+    # Its host and port; empty for an engine in this server
     where: str = ""
 
 
 class EngineReport(ServerMessage):
-    """State of the engine that the operator manages; sent to operators only."""
+    """State of the engine that the operator manages; to operators only."""
 
     type: Literal["engine"] = "engine"
     newest_only: ClassVar[bool] = True
-    # idle | loading | ready | stopping | failed
+    # `idle`, `loading`, `ready`, `stopping` or `failed`
     state: str
+    # The model that was chosen
     model: str | None = None
+    # `vision`, `omni`, `speech`, `audio` or `video`
     model_type: str | None = None
+    # `remote`, `subprocess`, `container` or `in_process`
     mode: str | None = None
+    # How far loading is
     progress: LoadingProgress | None = None
-    # Main memory and GPU memory that it uses; None: unknown
+    # Main memory that it uses; absent: unknown
     memory_bytes: int | None = None
+    # GPU memory that it uses; absent: unknown
     gpu_bytes: int | None = None
-    # Memory freed by the previous model, if there was one
+    # Memory freed by the former model, if there was one
     released: ReleasedMemory | None = None
-    # The command that runs, with secrets masked, quoted for a shell
+    # The command that runs, quoted for a shell, secrets masked
     command: str | None = None
     # The failure, and the remedy
     error: str | None = None
-    # True when it answers visitors, rather than another engine
+    # It answers visitors, rather than another engine.
     answers: bool = False
-    # The engine that answers visitors, None for none; and the reason why no better one does, with the remedy
+    # The engine that answers visitors; absent: none
     answering: Answering | None = None
+    # Why no better one answers, with the remedy
     why: str | None = None
 
 
 class LogLines(ServerMessage):
-    """Lines of an engine's output, secrets removed; sent to operators only."""
+    """Lines of an engine's output, secrets removed; to operators only."""
 
     type: Literal["log"] = "log"
     newest_only: ClassVar[bool] = True
-    # Oldest first
+    # Oldest first, 300 characters each at most
     lines: list[str]
     # Lines before these that were dropped because the buffer was full
     dropped: int = 0

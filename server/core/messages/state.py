@@ -17,68 +17,105 @@ from server.core.messages.base import (
 
 
 class Limits(BaseModel):
+    """Bounds of this session."""
+
+    # Longest question, in characters
     question_chars: int = MAX_QUESTION_CHARS
+    # Longest message of a client, in bytes
     message_bytes: int = MAX_MESSAGE_BYTES
+    # Longest answer
     max_tokens: int
+    # Tokens that the model takes; absent: unknown
     context_length: int | None = None
+    # Of a picture at low detail
     visual_tokens: int
+    # Of a picture at high detail
     visual_tokens_high: int
+    # Seconds without activity after which the session ends
     session_timeout: int
-    # Bounds of the pictures of the recent past; 0 where the server keeps none.
+    # Age of the oldest picture of the recent past; 0: none is kept.
     recall_seconds: int = 0
+    # Bytes of all these pictures; 0: none is kept.
     recall_bytes: int = 0
 
 
 class EngineCapabilities(BaseModel):
+    """What the engine can do."""
+
+    # It takes pictures.
     images: bool
+    # It takes the recent past as a video.
     video: bool
+    # It hears sound.
     audio_in: bool
+    # It speaks its answers itself.
     speech_out: bool
+    # It tells where in a picture something is.
     grounding: bool
+    # It keeps to a form that is given.
     json_schema: bool
+    # Its answers come piece by piece.
     streaming: bool
 
 
 class Ready(ServerMessage):
+    """The session, its engine and its settings: the first message of a socket, and again when the
+    engine changes.
+    """
+
     type: Literal["ready"] = "ready"
     newest_only: ClassVar[bool] = True
     # The number of the protocol that this server speaks
     protocol: int = PROTOCOL
+    # The session's id, as the token's answer has it
     session_id: str
-    # Start of the session, milliseconds since the epoch: another time with the same id means a new session.
+    # Start of the session; another time with the same id means a new session.
     began_at: float
+    # Name of the engine that answers
     engine: str
+    # Name of its model
     model: str
-    # ready | loading | unreachable | busy | misconfigured, and a sentence about it for visitors
+    # `ready`, `loading`, `unreachable`, `busy` or `misconfigured`
     engine_state: str
+    # A sentence about the state for visitors; may be empty
     engine_detail: str = ""
     operator_detail: str = Field(default="", exclude=True)
+    # What the engine can do
     capabilities: EngineCapabilities
+    # Bounds of this session
     limits: Limits
-    # The session's settings, so that a page that reconnects can show them.
+    # The description runs.
     describe: bool = False
+    # Of a description, as in `settings`
     length: Length = Length.SHORT
+    # As in `settings`
     sensitivity: float = 1.0
+    # A frame is held.
     held: bool = False
-    # The other machine to which the engine sends pictures, "" when they stay on the server's; and True when the visitor
-    # has confirmed it: without that nothing is sent there.
+    # Host of the other machine to which the engine sends pictures; empty: they stay on the
+    # server's.
     elsewhere: str = ""
+    # The person has agreed to that; without it nothing is sent there.
     confirmed: bool = True
-    # The server reads a text on over several pictures.
+    # The server knows the route `read`.
     reads: bool = True
-    # The server has a voice for answers; the other machine to which it sends their texts, "" when they stay on the
-    # server's. Without a voice, or while it fails, pages read with the browser's own.
+    # The server has a voice for answers. Without one, or while it fails, clients read with their
+    # own.
     voice: bool = False
+    # Host of the other machine to which that sends their texts; empty: they stay on the server's.
     voice_elsewhere: str = ""
+    # As in `settings`
     speak: bool = False
-    # The server makes words of speech; and the other machine to which it sends sound for that, "" when it stays.
+    # The server makes words of speech.
     recogniser: bool = False
+    # Host of the other machine to which sound goes for that; empty: it stays on the server's.
     sound_elsewhere: str = ""
-    # True: the server can guide; see `Settings.guidance`.
+    # The server can guide; see `guidance` of `settings`.
     guides: bool = False
     # The server takes a microphone.
     microphone: bool = False
-    # The features that are on, each with what a page needs to know of it from the start
+    # The features that are on: an object for each, with what a client needs to know of it from the
+    # start. `allowed` of `grants`: the person may let other programs look.
     features: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     def for_operators(self) -> Self:
@@ -86,26 +123,38 @@ class Ready(ServerMessage):
 
 
 class Status(ServerMessage):
+    """The state of the camera, the queue and the engine."""
+
     type: Literal["status"] = "status"
     newest_only: ClassVar[bool] = True
-    # None while no camera was offered yet
+    # `starting`, `live`, `stalled`, `frozen` or `ended`; absent before the first offer
     camera: str | None = None
-    # Sender: page, or whip for another device; None without one.
+    # The sender: `page`, or `whip` for another device; absent without one
     source: str | None = None
+    # The picture is dark.
     dark: bool | None = None
+    # The picture is blurred.
     blurred: bool | None = None
     # Nothing can be seen: covered, or without any light
     black: bool | None = None
+    # Pixels of the camera's picture
     width: int | None = None
+    # Pixels of the camera's picture
     height: int | None = None
-    # Frames per second over the last 3 s
+    # Frames a second over the last 3 s
     fps: float | None = None
-    # True: the camera's clock contradicts itself or the page's, so capture times are by the server's clock
+    # The camera's clock contradicts itself or the client's, so capture times are by the server's
+    # clock.
     clock_doubted: bool = False
+    # A frame is held.
     held: bool = False
+    # Questions and descriptions that wait
     queue_depth: int
+    # As in `ready`
     engine: str
+    # As in `ready`
     engine_state: str
+    # As in `ready`
     engine_detail: str = ""
     operator_detail: str = Field(default="", exclude=True)
 
@@ -114,35 +163,45 @@ class Status(ServerMessage):
 
 
 class SenderProfile(BaseModel):
-    """Parameters for RTCRtpSender.setParameters: bit/s and frames/s."""
+    """Parameters for RTCRtpSender.setParameters."""
 
+    # Frames a second
     max_framerate: int
+    # Bit/s
     max_bitrate: int
+    # As WebRTC has it
     degradation_preference: str = "maintain-resolution"
+    # Of the track, as WebRTC has it
     content_hint: str = "detail"
 
 
 class RampStep(BaseModel):
-    """From `at_ms` after waking, or after falling back to idle, `max_bitrate` (bit/s) applies."""
+    """A bit rate, and from when on it applies."""
 
+    # Milliseconds after waking, or after falling back to idle
     at_ms: int
+    # Bit/s
     max_bitrate: int
 
 
 class Sender(ServerMessage):
-    """Limits for the camera's sender (also part of the offer's answer)."""
+    """How the camera should send; the offer's answer has the same. A client that ignores it works,
+    with older frames and more traffic.
+    """
 
     type: Literal["sender"] = "sender"
     newest_only: ClassVar[bool] = True
+    # While nobody asks
     idle: SenderProfile
+    # Around a question
     awake: SenderProfile
-    # Bit rates after waking; empty when the path allows the full rate at once.
+    # Bit rates after waking; empty when the path allows the full rate at once
     ramp: list[RampStep] = Field(default_factory=list)
     # Bit rates after falling back to idle; the last one is the idle rate.
     settle: list[RampStep] = Field(default_factory=list)
-    # Time from the last key press or wake-up to falling back to idle.
+    # Time from the last key press or wake-up to falling back to idle
     awake_ms: int = 1500
-    # Wake now for this time, because the server waits for a frame. None: no change.
+    # Wake now for this time, because the server waits for a frame
     wake_ms: int | None = None
 
 
@@ -151,9 +210,11 @@ class Recalled(ServerMessage):
 
     type: Literal["recall"] = "recall"
     newest_only: ClassVar[bool] = True
+    # Their number
     pictures: int
+    # Their size
     bytes: int
-    # Capture time of the oldest, milliseconds since the epoch by the server's clock; None without any
+    # Capture time of the oldest by the server's clock; absent without any
     oldest_at: float | None = None
 
 
@@ -162,30 +223,33 @@ class AimHint(ServerMessage):
 
     type: Literal["aim"] = "aim"
     newest_only: ClassVar[bool] = True
+    # What to do; sides are the picture's.
     hint: Hint
-    # None: about the whole picture
+    # What it is about; absent: the whole picture
     about: Subject | None = None
-    # Milliseconds since the epoch by the server's clock
+    # Time by the server's clock
     at: float
 
 
 class ReadingState(ServerMessage):
-    """A hint that helps to read a text on, or its end."""
+    """A hint that helps to read a text on, or that the text is read: the route `read`."""
 
     type: Literal["reading"] = "reading"
     newest_only: ClassVar[bool] = True
-    # The question's
+    # The question's, which goes on
     id: str
+    # What helps to read on, such as `lower_edge`: the text goes on there.
     hint: Hint | None = None
-    # Nothing new has come, so the text is read.
+    # Nothing new has come, so the text is read; the `response` follows.
     over: bool = False
 
 
 class Handover(ServerMessage):
-    """The chat, signed, for `Resume`; a newer one replaces it."""
+    """The chat, signed, for `resume`: keep the newest."""
 
     type: Literal["handover"] = "handover"
     newest_only: ClassVar[bool] = True
+    # What to keep, with the newest token
     handover: str
 
 
@@ -198,7 +262,9 @@ class Resumed(ServerMessage):
 
 
 class Moved(ServerMessage):
-    """This part of the server is about to stop: begin a new session now, which another has room for."""
+    """This part of the server is about to stop: get a new token and begin a new session now, for
+    which another part has room.
+    """
 
     type: Literal["moved"] = "moved"
 
@@ -208,39 +274,53 @@ class Still(ServerMessage):
 
     type: Literal["still"] = "still"
     newest_only: ClassVar[bool] = True
-    # JPEG data URL, at most 640 px, and 36 KiB before base64; None when a filter withheld it
+    # JPEG data URL, at most 640 px, and 36 KiB before base64; absent when a filter withheld it
     image: str | None = None
-    # Resolution of the camera
+    # Pixels of the camera's picture
     width: int | None = None
+    # Pixels of the camera's picture
     height: int | None = None
+    # A privacy filter withheld it.
     withheld: bool = False
-    # A further camera's id; None for the session's own
+    # A further camera's id; absent: the session's own
     camera: str | None = None
 
 
 class CameraInfo(BaseModel):
+    """One camera of the session."""
+
+    # `1` is the session's own.
     id: str
+    # The person's name for it
     name: str
-    # As in `Status`; None: nothing was sent yet
+    # As `camera` in `status`; absent: nothing was sent yet.
     state: str | None = None
     # Questions are about it.
     asked: bool = False
 
 
 class CameraList(ServerMessage):
-    """The cameras of a session with more than its own, that one first."""
+    """The cameras of a session with more than its own."""
 
     type: Literal["cameras"] = "cameras"
     newest_only: ClassVar[bool] = True
+    # The session's own first
     cameras: list[CameraInfo]
 
 
 class Error(ServerMessage):
+    """Something failed. It does not close the socket."""
+
     type: Literal["error"] = "error"
+    # The question's, or the watch's; `operator` for an `operator` message
     id: str | None = None
+    # See the page of errors
     code: str
+    # The cause, what is allowed, and the remedy
     message: str
+    # The same request may succeed later.
     retryable: bool
+    # Seconds after which to try again; absent: unknown
     retry_after: float | None = None
     operator_message: str = Field(default="", exclude=True)
 
@@ -260,8 +340,10 @@ class Error(ServerMessage):
 
 
 class Pong(ServerMessage):
+    """The answer to `ping`."""
+
     type: Literal["pong"] = "pong"
-    # Milliseconds since the epoch by the server's clock
+    # Time by the server's clock
     at: float
 
 

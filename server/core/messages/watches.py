@@ -12,23 +12,28 @@ from server.core.messages.base import ServerMessage
 class WatchInfo(BaseModel):
     """One watch as a person reads it."""
 
+    # As it was given
     id: str
+    # As it was given
     condition: str
+    # As it was given
     repeat: bool
-    # looking | seen | paused | expired | cannot
+    # `looking`, `seen`, `paused` (after an event, or outside its hours), `expired`, or `cannot`
+    # (such as in the dark)
     state: str
-    # True: it rings no more, since it was to ring once and has, or its time is up
+    # It rings no more, since it was to ring once and has, or its time is up.
     over: bool = False
-    # The reason of the state, or the last answer's; may be empty
+    # Why it is `paused` or `cannot`, else the last answer's reason; may be empty
     reason: str
-    # Milliseconds since the epoch; None before the first look, and for a watch without an end
+    # Time of the last look; absent before the first
     looked_at: float | None = None
+    # Time of its end; absent: it has none
     expires_at: float | None = None
-    # True once it knows how things are at its beginning: what begins from then on rings
+    # It knows how things were at its beginning, after two looks: what begins from then on rings.
     begun: bool = False
-    # First and last minute of the day
+    # As they were given
     hours: list[int] | None = None
-    # The confidence that an answer needs
+    # The confidence that an answer needs, 0 to 1
     bar: float
 
     @property
@@ -40,10 +45,11 @@ class WatchInfo(BaseModel):
 
 
 class WatchList(ServerMessage):
-    """All watches of the session, oldest first."""
+    """All watches of the session: after each `ready`, and when one has changed."""
 
     type: Literal["watches"] = "watches"
     newest_only: ClassVar[bool] = True
+    # Oldest first
     watches: list[WatchInfo]
     # The most that a session may have
     most: int
@@ -53,19 +59,24 @@ class Ring(ServerMessage):
     """A watch's condition holds, with the frame that proves it. A repeated id has newer words."""
 
     type: Literal["ring"] = "ring"
+    # The ring's; show each one once.
     id: str
+    # The watch's id
     watch: str
+    # The watch's
     condition: str
-    # Milliseconds since the epoch at which the frame was captured
+    # Capture time of the frame
     at: float
-    # 0 to 1
+    # The model's certainty, 0 to 1
     sure: float
+    # Why the model says so
     reason: str
     # The frame's id
     frame: str
-    # JPEG data URL, at most 640 px, and 36 KiB before base64; None when a filter withheld it, and with newer words
+    # JPEG data URL, at most 640 px, and 36 KiB before base64; absent when a filter withheld it, and
+    # with newer words
     image: str | None = None
-    # Left, top, right and bottom as shares of the picture; None for the whole one
+    # Where it is: left, top, right and bottom as shares of the picture; absent: the whole one
     region: list[float] | None = None
-    # True when a page has shown it before
+    # A client has shown it before.
     heard: bool = False

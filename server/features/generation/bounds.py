@@ -39,19 +39,31 @@ _SOUND = ("prompt", "negative_prompt", "seconds", "guidance", "steps", "seed", "
 
 @dataclass(frozen=True, slots=True)
 class VideoRequest:
-    """One video. `seed` None: one is drawn."""
+    """What a video is made of.
 
+    `seconds`, 5 of them, to 60, may stand in place of `frames`: with `fps` they are rounded to the
+    nearest count that the model makes.
+    """
+
+    # What to make, 1 to 2000 characters; required
     prompt: str
+    # Things to leave out, 2000 characters at most
     negative_prompt: str
+    # 32 to 1920, a multiple of the model's `factor`, 1920 × 1088 pixels at most; 832
     width: int
+    # As `width`; 480
     height: int
+    # 1 to 257, a count that the model makes (Wan: 4k+1), in place of `seconds`
     frames: int
-    # Frames a second
+    # Frames a second, 1 to 60; 16
     fps: int
+    # 0 to 20; 5
     guidance: float
+    # 1 to 100; 50
     steps: int
+    # 0 to 4294967295; without it one is drawn.
     seed: int | None
-    # It begins with a frame of the camera.
+    # It begins with a picture of a camera: in a request the token of that camera's session.
     camera: bool
 
     @property
@@ -61,15 +73,21 @@ class VideoRequest:
 
 @dataclass(frozen=True, slots=True)
 class SoundRequest:
-    """Speech, or sound of another kind. `seconds` None leaves the length to the model."""
+    """What speech, or sound of another kind, is made of."""
 
+    # What to make, 1 to 2000 characters; required
     prompt: str
+    # Things to leave out, 2000 characters at most
     negative_prompt: str
+    # 0.1 to 60; without it the model decides.
     seconds: float | None
+    # 0 to 20; 7
     guidance: float
+    # 1 to 100; 50
     steps: int
+    # 0 to 4294967295; without it one is drawn.
     seed: int | None
-    # "wav", or "pcm": 16 bit, little endian, no header
+    # `wav` (as without it), or `pcm`: 16 bit, little endian, no header
     format: str
 
 

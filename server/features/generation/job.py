@@ -44,27 +44,36 @@ class JobState(StrEnum):
 class JobProgress:
     """The progress of the newest piece of work, and its result; no words of the request are in it."""
 
+    # `idle`, `working`, `cancelling`, `ready` (the result waits to be taken), `taken`, `cancelled`,
+    # `failed`, or `expired` (nobody took it)
     state: JobState = JobState.IDLE
-    # "video" or "sound"; "" before the first
+    # `video` or `sound`; empty before the first
     kind: str = ""
-    # "steps", "decoding" (the model's last part), "encoding"
+    # `steps`, `decoding` (the model's last part) or `encoding`
     phase: str = ""
+    # Steps so far
     step: int = 0
-    # 0: unknown so far
+    # All of them; 0: unknown so far
     steps: int = 0
-    # Frames so far, and all of them
+    # Frames so far
     made: int = 0
+    # All of them
     frames: int = 0
+    # Pixels
     width: int = 0
+    # Pixels
     height: int = 0
     # Length of the video or sound
     seconds: float = 0.0
+    # The one that was used
     seed: int = 0
     # Seconds of work so far
     elapsed: float = 0.0
     # Size of the result
     bytes: int = 0
+    # Of the result
     media_type: str = ""
+    # The error, as in an error's body; null without one
     error: dict[str, Any] | None = None
 
     def message(self) -> dict[str, Any]:

@@ -76,10 +76,21 @@ def _add(
 
     @router.get(f"/{kind}")
     async def progress() -> dict[str, Any]:
+        """The piece of work, `making`, and what the loaded model takes.
+
+        `takes` is `null` without such a model; else `kind`, `backend`, and the bounds for this
+        model: `fields` (of `negative`, `guidance`, `steps`, `seconds`), `first_frame` (`never`,
+        `may`, `must`), `factor`, `frame_step`, `min_side`, `max_side`, `max_pixels`, `max_frames`,
+        `max_fps`, `max_seconds`, `max_steps`, `max_guidance`, `max_text`, `sample_rate`,
+        `defaults`. `making`: `JobProgress`.
+        """
         return standing()
 
     @router.post(f"/{kind}", status_code=202)
     async def start(body: dict[str, Any]) -> dict[str, Any]:
+        """Make a video or sound; one job runs at a time. 202 and the same. Body: `VideoRequest` or
+        `SoundRequest`.
+        """
         model = _loaded_for(workshop, kind, body)
         if kind is Kind.SOUND:
             making.start(model, sound_request(body, model.rules))
@@ -95,11 +106,15 @@ def _add(
 
     @router.delete(f"/{kind}")
     async def cancel() -> dict[str, Any]:
+        """Cancel the work. The same."""
         await making.cancel()
         return standing()
 
     @router.get(f"/{kind}/result")
     async def result() -> Response:
+        """The file, MP4, WAV or PCM, once; again only where the connection broke. Kept for 10
+        minutes.
+        """
         return _HandingOver(making, making.take())
 
 

@@ -27,7 +27,9 @@ PASS = "program"
 
 
 class McpEndpoint:
-    """An ASGI application; `run` has to be entered while it serves."""
+    """MCP over streamable HTTP: `POST` alone; needs a program's token."""
+
+    # An ASGI application; `run` has to be entered while it serves.
 
     def __init__(self, guard: ProgramGuard) -> None:
         self._guard = guard

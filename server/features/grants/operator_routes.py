@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 def add_operator_routes(router: APIRouter, sessions: SessionManager) -> None:
     @router.get("")
     async def listed() -> dict[str, Any]:
+        """`programs`: those that visitors let look, a list of `session` (its name), `id`, `name`,
+        `scopes`, `expires_at`, `last_used` (or `null`), `looks`.
+        """
         return {
             "programs": [
                 {"session": session_hash(session.id), **one.model_dump(exclude={"made_at"})}
@@ -30,6 +33,7 @@ def add_operator_routes(router: APIRouter, sessions: SessionManager) -> None:
 
     @router.delete("/{name}/{id}")
     async def end_program(name: str, id: str) -> dict[str, Any]:
+        """End the access of a visitor's program. Answers `ended`: 1."""
         found = next((one for one in sessions.visitors() if session_hash(one.id) == name), None)
         if found is None or not programs_of(found).end(id):
             raise NotFound("This process has no such access. It has ended, or expired.")
@@ -49,18 +53,22 @@ def add_camera_routes(router: APIRouter, cameras: NamedSessions) -> None:
 
     @router.post("/{name}/grants", status_code=201)
     async def give(name: str, body: GrantBody) -> dict[str, Any]:
+        """Give a program access to a fixed camera, as `POST /api/grants`."""
         return made(cameras.session(name), body)
 
     @router.get("/{name}/grants")
     async def given(name: str) -> dict[str, Any]:
+        """The programs with access to it, as `GET /api/grants`."""
         return programs_of(cameras.session(name)).listed().model_dump(exclude={"type"})
 
     @router.delete("/{name}/grants/{id}")
     async def end(name: str, id: str) -> dict[str, Any]:
+        """End the access of one. Answers `ended`: 1."""
         if not programs_of(cameras.session(name)).end(id):
             raise NotFound("There is no program with this id. It may have no access any more.")
         return {"ended": 1}
 
     @router.delete("/{name}/grants")
     async def end_all(name: str) -> dict[str, Any]:
+        """End the access of all. Answers `ended`: integer."""
         return {"ended": programs_of(cameras.session(name)).end_all()}

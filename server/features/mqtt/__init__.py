@@ -44,4 +44,12 @@ def register(api: Api) -> None:
 
     @api.operator_router("/api/operator/mqtt").get("")
     async def seen() -> dict[str, object]:
+        """The connection to the MQTT broker.
+
+        `broker` (its address, without user and password; empty for none), `state` (`off`,
+        `waiting`, `connected`), `trouble` (a word; empty for none), `detail` (a sentence),
+        `retry_seconds` (or `null`), `waiting`, `sent`, `prefix`, `cameras`, `visitors` (the number
+        of visitors' cameras that are devices); with `off` only `broker`, `state`, `prefix`,
+        `cameras` and `visitors`.
+        """
         return mqtt.seen()

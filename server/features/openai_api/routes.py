@@ -32,16 +32,19 @@ def add_routes(router: APIRouter, programs: ProgramGuard, pool: BoundedPool) -> 
         return entered
 
     async def listed(request: Request) -> dict[str, Any]:
+        """The models, as OpenAI lists them; needs a program's token."""
         entered = await enter(request)
         return models(entered.programs.model, started)
 
     async def one(request: Request) -> dict[str, Any]:
+        """One model; needs a program's token."""
         entered = await enter(request)
         name = request.path_params["name"]
         _check_model(name, entered)
         return model(name, started)
 
     async def chat(request: Request) -> Response:
+        """Chat completions on the live camera; needs a program's token."""
         entered = await enter(request)
         # It takes a while, in which others' frames must not wait.
         chats = entered.session.part("openai_api")

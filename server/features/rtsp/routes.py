@@ -31,10 +31,20 @@ def add_routes(api: Api, cameras: StandingCameras) -> None:
 
     @router.get("")
     async def listed() -> dict[str, Any]:
+        """The fixed cameras.
+
+        `cameras`: a list of `name`, `where`, `state` (`connecting`, `live`, `waiting`), `trouble`
+        (a word; empty for none), `detail` (a sentence), `sends` (a codec that is not read),
+        `since_seconds`, `retry_seconds` (or `null`), `codec`, `fps`, `width`, `height`, `failures`,
+        `watches` (the number of those that run), `unwatched` (a list of `condition` and `reason`:
+        what the engine cannot watch for now), `described` (the last running description),
+        `programs` (those that have access, as in `GET /api/grants`).
+        """
         return {"cameras": cameras.seen()}
 
     @router.get("/{name}/picture")
     async def picture(name: str) -> Response:
+        """A filtered JPEG of the next frame, at most 640 px."""
         camera = cameras.find(name).camera
         frame = await camera.frame_after(Asked(at=time.monotonic(), wall=time.time(), sent=None))
         async with making:
@@ -43,6 +53,9 @@ def add_routes(api: Api, cameras: StandingCameras) -> None:
 
     @router.post("/{name}/ask")
     async def answer(name: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Ask a question: `content`. Answers the `response` or `error` message that ends it. 409
+        while a socket of the camera is open.
+        """
         question = body.get("content")
         if not isinstance(question, str) or not 0 < len(question.strip()) <= MAX_QUESTION_CHARS:
             raise BadRequest(
@@ -53,11 +66,13 @@ def add_routes(api: Api, cameras: StandingCameras) -> None:
 
     @router.post("/{name}/retry", status_code=202)
     async def retry(name: str) -> dict[str, Any]:
+        """Try to connect now. 202 and the list."""
         cameras.hurry(name)
         return {"cameras": cameras.seen()}
 
     @router.post("/{name}/token")
     async def token(name: str) -> dict[str, Any]:
+        """A token for a socket of the camera's session: `token`, `session_id`, `expires_in`."""
         session = cameras.find(name)
         issued = services.tokens.issue(session.id)
         return {

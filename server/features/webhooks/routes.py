@@ -18,24 +18,36 @@ def add_routes(api: Api, webhooks: Webhooks) -> None:
 
     @router.get("")
     async def listed() -> dict[str, object]:
+        """The receivers of webhooks, and the alerts that were given up.
+
+        `webhooks`: a list of `name`, `host`, `state` (`unused`, `ok`, `failing`, `gone`), `trouble`
+        (a word; empty for none), `detail` (a sentence), `status` (of the last answer; 0 for none),
+        `cameras`, `people`, `evidence`, `waiting`, `delivered`, `failed` (attempts). `dead`: a list
+        of `id`, `webhook`, `camera` (empty for a visitor's), `attempts`, `trouble`, `status`,
+        `since_seconds`.
+        """
         return webhooks.seen()
 
     @router.post("/{name}/test", status_code=202)
     async def test(name: str) -> dict[str, object]:
+        """Send a signed test without a picture. 202 and the same."""
         webhooks.test(name)
         return webhooks.seen()
 
     @router.post("/dead", status_code=202)
     async def again_all() -> dict[str, object]:
+        """Send all alerts again that were given up. 202 and the same, with `sent`."""
         return {"sent": webhooks.again_all(), **webhooks.seen()}
 
     @router.post("/dead/{id}", status_code=202)
     async def again(id: str) -> dict[str, object]:
+        """Send this one again. 202 and the same."""
         webhooks.again(id)
         return webhooks.seen()
 
     @router.delete("/dead/{id}")
     async def forget(id: str) -> dict[str, object]:
+        """Drop this one. The same."""
         webhooks.forget(id)
         return webhooks.seen()
 
@@ -43,6 +55,9 @@ def add_routes(api: Api, webhooks: Webhooks) -> None:
     # process that has the picture.
     @api.router().get("/at/{process}/evidence/{word}")
     async def picture(process: str, word: str) -> Response:
+        """The JPEG of an alert, for a minute, to a receiver that got its address; the word in it is
+        all that it asks for. Else 404.
+        """
         jpeg = webhooks.links.get(word, time.monotonic())
         if jpeg is None:
             raise NotFound(

@@ -1,0 +1,62 @@
+"""The pages of docs/reference/ are what the code says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from server.core.errors import QwenCameraError
+from tests.core.test_metrics import CONTRACT
+from tools.references import errors, fields, metrics
+from tools.references.__main__ import FOLDER, pages, stale
+
+
+def test_references_are_current() -> None:
+    """Else run `python -m tools.references`."""
+    assert stale(FOLDER) == []
+
+
+def test_what_is_not_current_is_found(tmp_path: Path) -> None:
+    """A page that says something else, one that is missing, and one that nothing makes."""
+    for name, text in pages().items():
+        (tmp_path / name).write_text(text, "utf-8")
+    assert stale(tmp_path) == []
+    (tmp_path / "errors.md").write_text("old", "utf-8")
+    (tmp_path / "metrics.md").unlink()
+    (tmp_path / "stray.md").write_text("", "utf-8")
+    assert stale(tmp_path) == ["errors.md", "metrics.md", "stray.md"]
+
+
+def test_a_field_needs_a_meaning() -> None:
+    class Silent(BaseModel):
+        word: str
+
+    with pytest.raises(fields.Undocumented, match=r"Silent\.word"):
+        fields.rows(Silent, sent_by_client=True)
+
+
+def test_no_metric_is_left_out() -> None:
+    """They are read from the source: compare them with those that a server serves."""
+    listed = {
+        one.name.removeprefix("qwen_camera_").removesuffix("_total"): (one.kind, set(one.labels))
+        for one in metrics.metrics()
+    }
+    assert listed == {
+        name: (kind, set(labels))
+        for name, (kind, labels) in CONTRACT.items()
+        if not name.startswith("process_")
+    }
+
+
+def test_no_error_is_left_out() -> None:
+    """Each code that the program has, with its status, and whether trying again makes sense."""
+    listed = {(code, one.status, one.retryable) for code, one in errors.codes().items()}
+    assert listed == {(one.code, one.status, one.retryable) for one in leaves(QwenCameraError)}
+
+
+def leaves(kind: type[QwenCameraError]) -> list[type[QwenCameraError]]:
+    """The program's errors below this one that no other inherits from."""
+    below = [leaf for one in kind.__subclasses__() for leaf in leaves(one)]
+    return below or ([kind] if kind.__module__.startswith("server.") else [])

@@ -1,0 +1,52 @@
+"""The page of the error codes and of the socket's close codes."""
+
+from __future__ import annotations
+
+import server.core.errors as tree
+import server.web.http_errors
+from server.core import close_codes
+from server.core.close_codes import Close
+from server.core.errors import QwenCameraError
+from tools.references.fields import Undocumented
+from tools.references.source import comments, docstring
+from tools.references.text import join, sentence, table
+
+_INTRO = """# Errors and close codes
+
+A client goes by the code; the message is for people and may change. *retry*: the same request may
+succeed later. [protocol.md](../protocol.md#errors) shows the forms."""
+
+
+def page() -> str:
+    return join((_INTRO, "## Errors", _errors(), "## Close codes", _closes()))
+
+
+def codes() -> dict[str, type[QwenCameraError]]:
+    """The error of each code, in the order of their statuses; the most special one that names the code."""
+    found: dict[str, type[QwenCameraError]] = {}
+    for module in (tree, server.web.http_errors):
+        for kind in vars(module).values():
+            ours = isinstance(kind, type) and issubclass(kind, QwenCameraError)
+            if ours and kind.__module__ == module.__name__ and "code" in vars(kind):
+                found[kind.code] = kind
+    return dict(sorted(found.items(), key=lambda one: one[1].status))
+
+
+def _errors() -> str:
+    rows = []
+    for code, kind in codes().items():
+        meaning = docstring(kind).partition("\n\n")[0]
+        if not meaning:
+            raise Undocumented(f"{kind.__name__} needs a docstring")
+        rows.append((f"`{code}`", str(kind.status), "yes" if kind.retryable else "", meaning))
+    return table(("code", "status", "retry", "meaning"), rows)
+
+
+def _closes() -> str:
+    said = comments(Close)
+    silent = [close.name for close in Close if not said[close.name]]
+    if silent:
+        raise Undocumented(f"Close.{silent[0]} needs a comment above it")
+    about = docstring(close_codes).partition("\n\n")[2]
+    rows = [(str(close.value), sentence(said[close.name])) for close in Close]
+    return join((about, table(("code", "meaning"), rows)))

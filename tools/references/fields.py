@@ -1,0 +1,222 @@
+"""Fields of pydantic models and dataclasses, as rows of a table."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from collections.abc import Iterator
+from enum import Enum
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
+from pydantic import BaseModel, SecretStr
+from pydantic.fields import FieldInfo
+
+from server.core.messages.base import (
+    ID_PATTERN,
+    MAX_MESSAGE_BYTES,
+    ClientMessage,
+    ServerMessage,
+)
+from tools.references.source import comments, docstring
+from tools.references.text import code, join, linked, sentence, table
+
+_PLAIN = {str: "string", int: "integer", float: "number", bool: "boolean", SecretStr: "string"}
+# What says "left out" where a client sends it
+_ABSENT: tuple[object, ...] = (None, "", (), SecretStr(""))
+
+
+class Undocumented(Exception):
+    """A field has no comment above it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    name: str
+    # It may be missing
+    optional: bool
+    value: str
+    meaning: str
+
+
+def rows(kind: type, *, sent_by_client: bool) -> list[Row]:
+    """Describe the fields but `type`. Raises Undocumented."""
+    said = comments(kind)
+    found = []
+    for name, annotation, field in _fields(kind):
+        if not said.get(name):
+            raise Undocumented(f"{kind.__module__}.{kind.__name__}.{name} needs a comment above it")
+        if sent_by_client:
+            optional = field is not None and not field.is_required()
+        else:
+            optional = type(None) in get_args(annotation)
+        # A dataclass has values that were checked already: the comment says what is allowed.
+        value = shape(annotation, field.metadata) if field is not None else ""
+        if optional and sent_by_client and field is not None:
+            value += _default(field.default)
+        found.append(Row(name, optional, value, sentence(said[name])))
+    return found
+
+
+def _fields(kind: type) -> Iterator[tuple[str, Any, FieldInfo | None]]:
+    if issubclass(kind, BaseModel):
+        message = issubclass(kind, ClientMessage | ServerMessage)
+        for name, field in kind.model_fields.items():
+            if not (field.exclude or (message and name == "type")):
+                yield name, field.annotation, field
+        return
+    hints = get_type_hints(kind)
+    assert dataclasses.is_dataclass(kind)
+    for one in dataclasses.fields(kind):
+        yield one.name, hints[one.name], None
+
+
+def _default(value: object) -> str:
+    if any(value is one or value == one for one in _ABSENT):
+        return ""
+    shown = f"{value:g}" if isinstance(value, float) else str(value)
+    return f"; `{shown.lower() if isinstance(value, bool) else shown}`"
+
+
+def shape(annotation: Any, metadata: Any = ()) -> str:
+    """Describe the values of a type, as JSON has them."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if any(getattr(one, "pattern", None) == ID_PATTERN for one in metadata):
+        return "id"
+    if origin is Annotated:
+        more = [m for one in inner[1:] for m in getattr(one, "metadata", [one])]
+        return shape(inner[0], [*more, *metadata])
+    if origin in (Union, types.UnionType):
+        return shape(next(one for one in inner if one is not type(None)), metadata)
+    if origin is Literal:
+        return code(inner)
+    if origin in (list, tuple):
+        return _list(origin, inner, metadata)
+    if origin is dict or annotation in (Any, object, dict):
+        return "object"
+    if annotation in _PLAIN:
+        return _PLAIN[annotation] + bounds(metadata)
+    if issubclass(annotation, Enum):
+        return code(annotation) if not explained(annotation) else f"`{annotation.__name__}`"
+    return f"`{annotation.__name__}`"
+
+
+def _list(origin: Any, inner: tuple[Any, ...], metadata: Any) -> str:
+    item = shape(inner[0])
+    if origin is tuple and inner[-1] is not Ellipsis:
+        return f"list of {len(inner)}: {item}"
+    return f"list of {item}{bounds(metadata, 'items')}"
+
+
+def bounds(metadata: Any, what: str = "characters") -> str:
+    """Say which values are allowed, as far as constraints of a field say."""
+    least: float | None = None
+    most: float | None = None
+    above: float | None = None
+    short = long = 0
+    for one in metadata:
+        match one:
+            case Ge(ge=float() | int() as value):
+                least = value
+            case Gt(gt=float() | int() as value):
+                above = value
+            case Le(le=float() | int() as value) | Lt(lt=float() | int() as value):
+                most = value
+            case MinLen(min_length=value):
+                short = value
+            case MaxLen(max_length=value):
+                long = value
+    if long:
+        # What bounds the whole message says nothing of a field.
+        if long == MAX_MESSAGE_BYTES:
+            return ""
+        return f", {short} to {long} {what}" if short else f", {long} {what} at most"
+    if above is not None:
+        return f", above {number(above)}" + (
+            f", {number(most)} at most" if most is not None else ""
+        )
+    if most is None:
+        return f", from {number(least)} on" if least is not None else ""
+    return (
+        f", {number(least)} to {number(most)}" if least is not None else f", {number(most)} at most"
+    )
+
+
+def number(value: float) -> str:
+    """Write a number in full, with commas where it is long."""
+    return f"{value:,.0f}" if value == int(value) and abs(value) >= 10_000 else f"{value:g}"
+
+
+def explained(kind: type[Enum]) -> bool:
+    """Some of its values have a meaning of their own."""
+    return any(comments(kind).get(member.name) for member in kind)
+
+
+def enums(annotation: Any) -> Iterator[type[Enum]]:
+    """The explained enums within a type."""
+    if isinstance(annotation, type) and issubclass(annotation, Enum) and explained(annotation):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from enums(inner)
+
+
+def objects(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The models within a type."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from objects(inner)
+
+
+def used(kind: type) -> tuple[list[type[BaseModel]], list[type[Enum]]]:
+    """The objects in a model's fields and theirs, and the explained enums; in the order of use."""
+    found: dict[type[BaseModel], None] = {}
+    values: dict[type[Enum], None] = {}
+    for _, annotation, _ in _fields(kind):
+        values |= dict.fromkeys(enums(annotation))
+        for one in objects(annotation):
+            inner, more = used(one)
+            found |= dict.fromkeys([one, *inner])
+            values |= dict.fromkeys(more)
+    return list(found), list(values)
+
+
+def field_table(kind: type, names: set[str], *, sent_by_client: bool) -> str:
+    return table(
+        ("field", "value", "meaning"),
+        [
+            (
+                f"`{row.name}{'?' if row.optional else ''}`",
+                linked(row.value, names),
+                linked(row.meaning, names),
+            )
+            for row in rows(kind, sent_by_client=sent_by_client)
+        ],
+    )
+
+
+def object_section(kind: type, names: set[str], *, sent_by_client: bool) -> str:
+    return join(
+        (
+            f"### {kind.__name__}",
+            linked(docstring(kind), names),
+            field_table(kind, names, sent_by_client=sent_by_client),
+        )
+    )
+
+
+def value_section(kind: type[Enum], names: set[str]) -> str:
+    said = comments(kind)
+    return join(
+        (
+            f"### {kind.__name__}",
+            linked(docstring(kind), names),
+            table(
+                ("value", "meaning"),
+                [
+                    (f"`{member.value}`", linked(sentence(said[member.name]), names))
+                    for member in kind
+                ],
+            ),
+        )
+    )

@@ -1,0 +1,109 @@
+"""The page of the WebSocket messages, from their models."""
+
+from __future__ import annotations
+
+import importlib
+from enum import Enum
+from importlib.util import find_spec
+from types import ModuleType
+from typing import get_args
+
+from pydantic import BaseModel
+
+from server.app.features import FEATURES, installed
+from server.core import messages as core
+from server.core.messages.base import MAX_MESSAGE_BYTES, PROTOCOL, ClientMessage, ServerMessage
+from tools.references import fields
+from tools.references.source import docstring, line_of
+from tools.references.text import join, linked
+
+_CORE = ("from_client", "state", "answers", "watches", "operators")
+_INTRO = f"""# WebSocket messages
+
+Protocol {PROTOCOL}. Each is a JSON object with a `type`; one from a client has {MAX_MESSAGE_BYTES // 1024} KiB at most.
+A field with `?` may be missing: the server sends no `null`. For a client's optional field, the value
+behind the semicolon is the default. Points in time are milliseconds since the epoch. An id holds at
+most 64 characters of `A-Z`, `a-z`, `0-9`, `_`, `.`, `:` and `-`. *Newest only*: while one waits for its
+client, a newer one takes its place. [protocol.md](../protocol.md) says how the messages work together."""
+_NEWEST = "*Newest only.*"
+
+
+def page() -> str:
+    parts = [importlib.import_module(f"{core.__name__}.{name}") for name in _CORE]
+    sections = [_section(parts)]
+    features = []
+    for name in installed():
+        module = f"server.features.{name}.messages"
+        if find_spec(module):
+            told = _section([importlib.import_module(module)], feature=True)
+            features.append(f"## Feature {name}: {FEATURES[name]}\n\n{told}")
+    return join((_INTRO, *sections, *features))
+
+
+def of(modules: list[ModuleType], base: type[BaseModel]) -> list[type[BaseModel]]:
+    """The messages of one direction that these modules define, in their order."""
+    found: list[type[BaseModel]] = []
+    for module in modules:
+        kinds = [
+            kind
+            for kind in vars(module).values()
+            if isinstance(kind, type)
+            and issubclass(kind, base)
+            and kind.__module__ == module.__name__
+        ]
+        found += sorted(kinds, key=line_of)
+    return found
+
+
+def _section(modules: list[ModuleType], *, feature: bool = False) -> str:
+    from_client, from_server = of(modules, ClientMessage), of(modules, ServerMessage)
+    objects: dict[type[BaseModel], None] = {}
+    values: dict[type[Enum], None] = {}
+    for kind in (*from_client, *from_server):
+        inner, more = fields.used(kind)
+        objects |= dict.fromkeys(inner)
+        values |= dict.fromkeys(more)
+    names = {kind.__name__ for kind in (*objects, *values)}
+    deep = "###" if feature else "##"
+
+    def part(title: str, sections: list[str]) -> str:
+        return join((f"{deep} {title}", *sections)) if sections else ""
+
+    if feature:
+        # Below a feature's heading the directions stand in a line.
+        told = [_message(kind, names, "from the client") for kind in from_client]
+        told += [_message(kind, names, "from the server") for kind in from_server]
+        told += [fields.object_section(kind, names, sent_by_client=False) for kind in objects]
+        return join((*told, *(fields.value_section(kind, names) for kind in values)))
+    return join(
+        (
+            part("From the client", [_message(kind, names) for kind in from_client]),
+            part("From the server", [_message(kind, names) for kind in from_server]),
+            part(
+                "Objects",
+                [fields.object_section(kind, names, sent_by_client=False) for kind in objects],
+            ),
+            part("Values", [fields.value_section(kind, names) for kind in values]),
+        )
+    )
+
+
+def type_of(kind: type[BaseModel]) -> str:
+    """The value of a message's `type`."""
+    (name,) = get_args(kind.model_fields["type"].annotation)
+    return str(name)
+
+
+def _message(kind: type[BaseModel], names: set[str], direction: str = "") -> str:
+    client = issubclass(kind, ClientMessage)
+    said = linked(docstring(kind), names)
+    if not said:
+        raise fields.Undocumented(f"{kind.__module__}.{kind.__name__} needs a docstring")
+    newest = getattr(kind, "newest_only", False)
+    return join(
+        (
+            f"### {type_of(kind)}" + (f" ({direction})" if direction else ""),
+            f"{said} {_NEWEST}" if newest else said,
+            fields.field_table(kind, names, sent_by_client=client),
+        )
+    )

@@ -1,0 +1,127 @@
+"""The page of the metrics, read from the calls that make them: many are made when they are first needed."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from server.app.features import FEATURES, installed
+from tools.references.source import ROOT, above, calls
+from tools.references.text import code, join, sentence, table
+
+# The functions that make a metric, and its kind
+_KINDS = {
+    "counter": "counter",
+    "count": "counter",
+    "gauge": "gauge",
+    "Gauge": "gauge",
+    "seconds": "histogram",
+}
+_INTRO = """# Metrics
+
+`GET /metrics` has them in the Prometheus text format. Labels are bounded sets and never contain a
+client's input. Beside these there are `qwen_camera_process_...`: memory, processor time and
+descriptors of the process, where the system tells them."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    # As served: with `_total` for a counter
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    help: str
+    # Values of labels, from the comment above it
+    values: str
+    # "" for the core
+    feature: str
+
+
+def page() -> str:
+    found = metrics()
+    features = [one for one in installed() if any(metric.feature == one for metric in found)]
+    return join(
+        (
+            _INTRO,
+            *(
+                join((title, _table([one for one in found if one.feature == feature])))
+                for feature, title in (
+                    ("", "## Core"),
+                    *((one, f"## Feature {one}: {FEATURES[one]}") for one in features),
+                )
+            ),
+        )
+    )
+
+
+def metrics() -> list[Metric]:
+    """All metrics of the core and of the installed features, by name."""
+    found = []
+    for path, call, line in calls(ROOT / "server"):
+        feature = _feature(path)
+        if feature is not None and (metric := _metric(call, above(path, line), feature)):
+            found.append(metric)
+    return sorted(found, key=lambda one: one.name)
+
+
+def _table(found: list[Metric]) -> str:
+    return table(
+        ("name", "kind", "labels", "meaning"),
+        [
+            (
+                f"`{one.name}`",
+                one.kind,
+                code(one.labels),
+                f"{sentence(one.help)}." + (f" {one.values}." if one.values else ""),
+            )
+            for one in found
+        ],
+    )
+
+
+def _strings(nodes: Iterable[ast.expr]) -> list[str]:
+    constants = (node.value for node in nodes if isinstance(node, ast.Constant))
+    return [value for value in constants if isinstance(value, str)]
+
+
+def _values(comment: str, labels: Sequence[str]) -> str:
+    """Return a comment that lists the values of labels; "" for another, and one that names a file of ours."""
+    if ".py" in comment or not any(comment.startswith(f"{label}: ") for label in labels):
+        return ""
+    return re.sub(r"(^|; )(\w+): ", lambda found: _named(found, labels), comment)
+
+
+def _named(found: re.Match[str], labels: Sequence[str]) -> str:
+    return f"{found[1]}`{found[2]}`: " if found[2] in labels else found[0]
+
+
+def _feature(path: Path) -> str | None:
+    """Return the feature that a file belongs to, "" for the core; None where it is an example."""
+    parts = path.relative_to(ROOT / "server").parts
+    if parts[0] != "features":
+        return ""
+    return parts[1] if parts[1] in installed() else None
+
+
+def _metric(call: ast.Call, comment: str, feature: str) -> Metric | None:
+    """Read a call that makes a metric; None for any other."""
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    if name not in _KINDS or len(call.args) < 2:
+        return None
+    texts = _strings(call.args[:2])
+    if len(texts) < 2 or (_KINDS[name] == "counter" and not texts[0].endswith("_total")):
+        return None
+    # Each an argument of its own, or all of them one tuple
+    tuples = (arg for arg in call.args[2:] if isinstance(arg, ast.Tuple))
+    labels = _strings([*call.args[2:], *(one for arg in tuples for one in arg.elts)])
+    return Metric(
+        f"qwen_camera_{texts[0].removeprefix('qwen_camera_')}",
+        _KINDS[name],
+        tuple(labels),
+        texts[1],
+        _values(comment, labels),
+        feature,
+    )

@@ -1,0 +1,165 @@
+"""The page of the HTTP routes, from the application: their docstrings, and the models of bodies."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+from starlette.routing import BaseRoute
+
+from config import load
+from server.app.app import create_app
+from server.app.features import FEATURES, installed
+from server.catalogue.choice import Choice
+from server.features.generation.bounds import SoundRequest, VideoRequest
+from server.features.generation.job import JobProgress
+from tools.references import fields
+from tools.references.source import docstring
+from tools.references.text import code, join, linked, table
+
+# Objects that routes read and make without a model that FastAPI knows
+_OTHERS = (Choice, VideoRequest, SoundRequest, JobProgress)
+_METHODS = ("WebSocket", "GET", "POST", "PATCH", "DELETE")
+_INTRO = """# HTTP routes
+
+Bodies are JSON objects but where another type is named; a field with `?` may be left out, and the
+value behind the semicolon is its default. *needs*: what the bearer token is, or else lets a request in.
+Answers below `/api/` carry `Cache-Control: no-store`. [protocol.md](../protocol.md) says how the
+routes work together."""
+_OPERATORS = """Unknown fields are refused. Without `OPERATOR_TOKEN` all of these answer 404. Errors carry the
+operator's text, which may name addresses and settings."""
+
+
+@dataclass(frozen=True)
+class Route:
+    methods: tuple[str, ...]
+    path: str
+    needs: str
+    # Its docstring: a sentence, and more
+    said: str
+    bodies: tuple[type[BaseModel], ...]
+    # "" for the core
+    feature: str
+
+    @property
+    def name(self) -> str:
+        return f"{', '.join(self.methods)} {self.path}"
+
+
+def page() -> str:
+    found = list(routes())
+    bodies = list(dict.fromkeys([*(kind for one in found for kind in one.bodies)]))
+    inner = [kind for body in bodies for kind in fields.used(body)[0]]
+    kinds: list[type] = [*bodies, *inner, *_OTHERS]
+    values = dict.fromkeys(kind for body in bodies for kind in fields.used(body)[1])
+    names = {kind.__name__ for kind in (*kinds, *values)}
+    core = [one for one in found if not one.feature]
+    people = [one for one in core if one.needs != _OPERATOR]
+    operators = [one for one in core if one.needs == _OPERATOR]
+    return join(
+        (
+            _INTRO,
+            "## For everybody",
+            _section(people, names),
+            "## For operators",
+            _OPERATORS,
+            _section(operators, names),
+            *(
+                join((f"## Feature {name}: {FEATURES[name]}", _section(own, names)))
+                for name in installed()
+                if (own := [one for one in found if one.feature == name])
+            ),
+            "## Objects",
+            *(fields.object_section(kind, names, sent_by_client=True) for kind in kinds),
+            *(fields.value_section(kind, names) for kind in values),
+        )
+    )
+
+
+def _section(found: list[Route], names: set[str]) -> str:
+    """A table of the routes, and below it what does not fit into a line."""
+    silent = [one.name for one in found if not one.said]
+    if silent:
+        raise fields.Undocumented(f"{', '.join(silent)}: the route needs a docstring")
+    rows = [(f"`{one.name}`", one.needs, linked(_with_body(one, names), names)) for one in found]
+    more: dict[str, list[str]] = {}
+    for one in found:
+        more.setdefault(one.said.partition("\n\n")[2], []).append(one.name)
+    rest = [f"{code(named)}: {linked(said, names)}" for said, named in more.items() if said]
+    return join((table(("route", "needs", "does"), rows), *rest))
+
+
+def _with_body(route: Route, names: set[str]) -> str:
+    said = route.said.partition("\n\n")[0]
+    bodies = [kind.__name__ for kind in route.bodies if kind.__name__ in names]
+    return f"{said} Body: {code(bodies)}." if bodies else said
+
+
+_OPERATOR = "`OPERATOR_TOKEN`"
+# A check that a route depends on, by its name, and what it asks for
+_CHECKS = {
+    "for_operators.<locals>.operator": _OPERATOR,
+    "RequestGuard.claims": "session's token",
+    "RequestGuard.sender": "session's or camera's token",
+}
+
+
+def routes() -> Iterator[Route]:
+    """All routes of a server with every feature, in the order of their paths."""
+    app = create_app(load(None, engine="builtin", features="all"))
+    found: dict[tuple[object, str], Route] = {}
+    for route in _flat(app.router.routes):
+        endpoint = getattr(route, "endpoint", None)
+        path = getattr(route, "path", "")
+        if endpoint is None or not path or not getattr(route, "include_in_schema", True):
+            continue
+        methods = set(getattr(route, "methods", None) or ()) - {"HEAD"}
+        module = getattr(endpoint, "__module__", "")
+        if "WebSocket" in type(route).__name__:
+            methods = {"WebSocket"}
+        parts = module.split(".")
+        key = (endpoint, path)
+        if key in found:
+            methods |= set(found[key].methods)
+        found[key] = Route(
+            tuple(sorted(methods)) or ("POST",),
+            re.sub(r"\{(\w+)(:\w+)?\}", r"<\1>", path),
+            _needs(route),
+            docstring(endpoint) or "",
+            tuple(_bodies(route)),
+            parts[2] if parts[1:2] == ["features"] else "",
+        )
+    yield from sorted(
+        found.values(), key=lambda one: (one.path, [_METHODS.index(name) for name in one.methods])
+    )
+
+
+def _flat(routes: Iterable[BaseRoute]) -> Iterator[BaseRoute]:
+    for route in routes:
+        # A router that was included keeps its routes.
+        router = getattr(route, "original_router", None)
+        if router is None:
+            yield route
+        else:
+            yield from _flat(router.routes)
+
+
+def _calls(dependant: Any) -> Iterator[str]:
+    for one in dependant.dependencies:
+        yield getattr(one.call, "__qualname__", "")
+        yield from _calls(one)
+
+
+def _needs(route: BaseRoute) -> str:
+    dependant = getattr(route, "dependant", None)
+    called = [*_calls(dependant)] if dependant is not None else []
+    return next((what for name, what in _CHECKS.items() if name in called), "")
+
+
+def _bodies(route: BaseRoute) -> Iterator[type[BaseModel]]:
+    dependant = getattr(route, "dependant", None)
+    for one in dependant.body_params if dependant is not None else ():
+        yield from fields.objects(one.field_info.annotation)

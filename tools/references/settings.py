@@ -1,0 +1,94 @@
+"""The page of the settings: env.example has the words, config what is allowed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pydantic import BaseModel
+
+import config
+from server.app.features import installed, settings_of
+from tools.references.source import ROOT
+from tools.references.text import join, table
+
+_GROUP = re.compile(r"# -+ (.+?) -+")
+_INTRO = """# Settings
+
+In the order of [env.example](../../env.example), whose comments are the words here: copy it to `.env` and
+change what you need. The environment overrides `.env`. Commas separate the items of a list."""
+
+
+@dataclass
+class _Setting:
+    key: str
+    default: str
+    meaning: str
+
+
+def page() -> str:
+    allowed, brought = _allowed(), _brought()
+    groups = dict(_groups())
+    return join(
+        (
+            _INTRO,
+            *(
+                join((f"## {name}", _table(settings, allowed, brought)))
+                for name, settings in groups.items()
+            ),
+        )
+    )
+
+
+def _table(settings: list[_Setting], allowed: dict[str, str], brought: dict[str, str]) -> str:
+    return table(
+        ("setting", "default", "allowed", "meaning", "feature"),
+        [
+            (
+                f"`{one.key}`",
+                f"`{one.default}`" if one.default else "",
+                "" if allowed[one.key].startswith("text of") else allowed[one.key],
+                one.meaning,
+                f"`{brought[one.key]}`" if one.key in brought else "",
+            )
+            for one in settings
+        ],
+    )
+
+
+def _groups() -> Iterator[tuple[str, list[_Setting]]]:
+    """Read env.example; settings without a comment between them share the one above."""
+    found: list[_Setting] = []
+    said: list[str] = []
+    name = ""
+    for line in (ROOT / "env.example").read_text("utf-8").splitlines():
+        if group := _GROUP.fullmatch(line):
+            if name:
+                yield name, found
+            name, found, said = group[1], [], []
+        elif line.startswith("#"):
+            said.append(line.removeprefix("#").strip())
+        elif "=" in line:
+            key, _, default = line.partition("=")
+            found.append(_Setting(key, default, " ".join(said) or f"See `{found[-1].key}`."))
+            said = []
+    yield name, found
+
+
+def _allowed() -> dict[str, str]:
+    kinds: list[type[BaseModel]] = [config.Settings, *settings_of(installed())]
+    return {
+        name.upper(): field.description or ""
+        for kind in kinds
+        for name, field in kind.model_fields.items()
+    }
+
+
+def _brought() -> dict[str, str]:
+    return {
+        name.upper(): feature
+        for feature in installed()
+        for kind in settings_of([feature])
+        for name in kind.model_fields
+    }

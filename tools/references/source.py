@@ -1,0 +1,80 @@
+"""What the source says beside the code: the comment above a field, and docstrings."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+@functools.cache
+def read(path: Path) -> tuple[ast.Module, tuple[str, ...]]:
+    text = path.read_text("utf-8")
+    return ast.parse(text), tuple(text.splitlines())
+
+
+def above(path: Path, line: int) -> str:
+    """Return the comment on the lines right above this one, as one line of text."""
+    lines = read(path)[1]
+    found: list[str] = []
+    for text in reversed(lines[: line - 1]):
+        if not text.strip().startswith("#"):
+            break
+        found.insert(0, text.strip().removeprefix("#").strip())
+    return " ".join(found)
+
+
+@functools.cache
+def comments(kind: type) -> dict[str, str]:
+    """Return the comment above each field or member of a class, those of its bases included."""
+    found: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        if base.__module__.startswith("server."):
+            found |= _own(base)
+    return found
+
+
+def _own(kind: type) -> dict[str, str]:
+    path = Path(inspect.getfile(kind))
+    found = {}
+    for node in _class(path, kind.__name__).body:
+        match node:
+            case ast.AnnAssign(target=ast.Name(id=name)) | ast.Assign(targets=[ast.Name(id=name)]):
+                found[name] = above(path, node.lineno)
+    return found
+
+
+def _class(path: Path, name: str) -> ast.ClassDef:
+    found = (n for n in ast.walk(read(path)[0]) if isinstance(n, ast.ClassDef) and n.name == name)
+    return next(found)
+
+
+def line_of(kind: type) -> int:
+    """Return the line at which a class begins."""
+    return _class(Path(inspect.getfile(kind)), kind.__name__).lineno
+
+
+def docstring(thing: object) -> str:
+    """Return its own docstring, each paragraph on one line; "" without one."""
+    text = thing.__dict__.get("__doc__") if isinstance(thing, type) else thing.__doc__
+    return "\n\n".join(_joined(part) for part in re.split(r"\n\s*\n", inspect.cleandoc(text or "")))
+
+
+def _joined(paragraph: str) -> str:
+    """Join the lines of a paragraph, but for those that begin an item of a list."""
+    return re.sub(r"\n(?!- )\s*", " ", paragraph)
+
+
+def calls(folder: Path) -> Iterator[tuple[Path, ast.Call, int]]:
+    """Yield each call in a folder's modules, with the line at which its statement begins."""
+    for path in sorted(folder.rglob("*.py")):
+        for statement in ast.walk(read(path)[0]):
+            if isinstance(statement, ast.Expr | ast.Assign | ast.AnnAssign) and isinstance(
+                statement.value, ast.Call
+            ):
+                yield path, statement.value, statement.lineno
