@@ -23,8 +23,10 @@ _KINDS = {
 _INTRO = """# Metrics
 
 `GET /metrics` has them in the Prometheus text format. Labels are bounded sets and never contain a
-client's input. Beside these there are `qwen_camera_process_...`: memory, processor time and
-descriptors of the process, where the system tells them."""
+client's input. Beside these there are, where the system tells them, the process's
+`qwen_camera_process_cpu_seconds_total`, `qwen_camera_process_resident_memory_bytes`,
+`qwen_camera_process_virtual_memory_bytes`, `qwen_camera_process_open_fds`,
+`qwen_camera_process_max_fds` and `qwen_camera_process_start_time_seconds`."""
 
 
 @dataclass(frozen=True)
