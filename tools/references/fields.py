@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import types
 from collections.abc import Iterator
 from enum import Enum
@@ -22,6 +23,8 @@ from tools.references.source import comments, docstring
 from tools.references.text import code, join, linked, sentence, table
 
 _PLAIN = {str: "string", int: "integer", float: "number", bool: "boolean", SecretStr: "string"}
+# A comment that says what is allowed: the model's own bound is wider, and another check counts.
+_BOUND = re.compile(r"\d to \d|\d characters|KiB at most")
 # What says "left out" where a client sends it
 _ABSENT: tuple[object, ...] = (None, "", (), SecretStr(""))
 
@@ -52,6 +55,8 @@ def rows(kind: type, *, sent_by_client: bool) -> list[Row]:
             optional = type(None) in get_args(annotation)
         # A dataclass has values that were checked already: the comment says what is allowed.
         value = shape(annotation, field.metadata) if field is not None else ""
+        if _BOUND.search(said[name]):
+            value = value.partition(", ")[0]
         if optional and sent_by_client and field is not None:
             value += _default(field.default)
         found.append(Row(name, optional, value, sentence(said[name])))

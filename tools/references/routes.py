@@ -50,8 +50,8 @@ class Route:
 
 
 def page() -> str:
-    found = list(routes())
-    bodies = list(dict.fromkeys([*(kind for one in found for kind in one.bodies)]))
+    found = routes()
+    bodies = list(dict.fromkeys(kind for one in found for kind in one.bodies))
     inner = [kind for body in bodies for kind in fields.used(body)[0]]
     kinds: list[type] = [*bodies, *inner, *_OTHERS]
     values = dict.fromkeys(kind for body in bodies for kind in fields.used(body)[1])
@@ -107,10 +107,10 @@ _CHECKS = {
 }
 
 
-def routes() -> Iterator[Route]:
+def routes() -> list[Route]:
     """All routes of a server with every feature, in the order of their paths."""
     app = create_app(load(None, engine="builtin", features="all"))
-    found: dict[tuple[object, str], Route] = {}
+    found: list[Route] = []
     for route in _flat(app.router.routes):
         endpoint = getattr(route, "endpoint", None)
         path = getattr(route, "path", "")
@@ -121,20 +121,18 @@ def routes() -> Iterator[Route]:
         if "WebSocket" in type(route).__name__:
             methods = {"WebSocket"}
         parts = module.split(".")
-        key = (endpoint, path)
-        if key in found:
-            methods |= set(found[key].methods)
-        found[key] = Route(
-            tuple(sorted(methods)) or ("POST",),
-            re.sub(r"\{(\w+)(:\w+)?\}", r"<\1>", path),
-            _needs(route),
-            docstring(endpoint) or "",
-            tuple(_bodies(route)),
-            parts[2] if parts[1:2] == ["features"] else "",
+        # A plain ASGI application says nothing of its methods: ours take a POST.
+        found.append(
+            Route(
+                tuple(sorted(methods)) or ("POST",),
+                re.sub(r"\{(\w+)(:\w+)?\}", r"<\1>", path),
+                _needs(route),
+                docstring(endpoint),
+                tuple(_bodies(route)),
+                parts[2] if parts[1:2] == ["features"] else "",
+            )
         )
-    yield from sorted(
-        found.values(), key=lambda one: (one.path, [_METHODS.index(name) for name in one.methods])
-    )
+    return sorted(found, key=lambda one: (one.path, [_METHODS.index(name) for name in one.methods]))
 
 
 def _flat(routes: Iterable[BaseRoute]) -> Iterator[BaseRoute]:
