@@ -56,7 +56,7 @@ class FetchError(Exception):
 
 
 class RefusedAddress(FetchError):
-    """A name leads to an address that nothing may be fetched from."""
+    """A name leads to an address that nothing may be fetched from. Outside the tree of errors, as FetchError is."""
 
 
 def refused(text: str, *, private: bool = False) -> str | None:
