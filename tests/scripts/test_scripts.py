@@ -505,6 +505,10 @@ def test_what_passes_at_the_second_try_is_shown(
         (tmp_path / folder).mkdir()
     shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci")
     (tmp_path / "scripts" / "check.sh").write_text("exit 0")
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/sh\nexit 0\n")
+    python.chmod(0o755)
     (tmp_path / "scripts" / "test.sh").write_text(TWO_FAIL)
     done = bash(tmp_path / ".ci" / "run", env={**os.environ, "AGAIN": again}, cwd=tmp_path)
     assert done.returncode == (1 if again else 0), done.stderr

@@ -17,7 +17,7 @@ import pytest
 
 from server.catalogue.weights import ModelFolderError
 from server.engines.local.worker import capacity
-from server.engines.local.worker.generating import Detokenizer
+from server.engines.local.worker.detokenize import Detokenizer
 from server.engines.local.worker.weights import Weights, read
 
 ROOT = Path(__file__).parents[3]
