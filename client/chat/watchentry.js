@@ -14,6 +14,8 @@ import { Part } from "../page/part.js";
 
 // Messages that wait while the part loads; the oldest is dropped.
 const MOST_WAITING = 40;
+// Messages that the watches show
+const OURS = new Set(["watches", "ring", "webhooks", "home_assistant"]);
 
 /** The way to the watches. Their part loads with the first one, and gets what came before. */
 export class WatchEntry {
@@ -42,11 +44,13 @@ export class WatchEntry {
       this.#composer.offerWatches(true);
     }
     if (this.#part.here) return this.#part.here.receive(message);
-    if (message.type !== "watches" && message.type !== "ring" && message.type !== "webhooks") return false;
+    if (!OURS.has(message.type)) return false;
     this.#waiting.push(message);
     if (this.#waiting.length > MOST_WAITING) this.#waiting.shift();
-    const idle =
-      message.type === "webhooks" ? !message.webhooks.some((one) => one.on) : message.type === "watches" && message.watches.length === 0 && !history.state?.watches?.length;
+    let idle = false;
+    if (message.type === "watches") idle = message.watches.length === 0 && !history.state?.watches?.length;
+    else if (message.type === "webhooks") idle = !message.webhooks.some((one) => one.on);
+    else if (message.type === "home_assistant") idle = !message.on;
     if (!idle) void this.#part.ahead().then(() => this.#deliver());
     return true;
   }
