@@ -25,6 +25,8 @@ async def answers(visit: Visit, server: ServerProcess) -> None:
     turn = page.turns.last
     await expect(turn).to_have_attribute("data-state", "done", timeout=30_000)
     await expect(turn.locator(".said")).not_to_be_empty()
+    # Before its server ends
+    await page.leave()
 
 
 async def test_without_any_feature(visit: Visit) -> None:

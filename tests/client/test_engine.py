@@ -221,7 +221,7 @@ async def test_what_is_loaded_changes_what_else_there_is_room_for(
           await later(50);
           counts.push(await looks() - before);
         }
-        return [counts, shown.some(facts => page.state_busy && facts.report?.state === "ready")];
+        return [counts, shown.some(facts => facts.busy && facts.report?.state === "ready")];
         """,
     )
     assert found == [[0, 0, 1, 1, 1, 2], False]

@@ -24,7 +24,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("Node is not installed")
     folder = tmp_path_factory.mktemp("track")
     (folder / "package.json").write_text('{"type": "module"}', encoding="utf-8")
-    parts = ("track", "page", "live", "words")
+    parts = ("track", "page", "live", "words", "languages")
     for part in (*(Path("client") / part for part in parts), HERE):
         shutil.copytree(ROOT / part, folder / part)
     return folder
