@@ -1,4 +1,4 @@
-"""What a feature gets when it registers: the parts of the server that it may use, and where to add its own."""
+"""The interface between a feature and the server: parts that it may use, and places to add its own."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def create_speech_router(services: Services, operators: OperatorGuard, speech: S
 
     @router.get("")
     async def seen() -> dict[str, Any]:
-        """Who makes words of sound, and sound of words.
+        """The models that make words of sound, and sound of words.
 
         `recogniser` and `voice` of the settings (`name`, `state`: `ready`, `unreachable`, or
         `loading` of a local one, `detail`: a sentence; `null` without one), and `chosen`, a local

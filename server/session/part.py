@@ -20,7 +20,7 @@ from server.session.watches.watching import Watching
 
 @dataclass(frozen=True, slots=True)
 class SessionContext:
-    """What parts of one session share."""
+    """The things that parts of one session share."""
 
     id: str
     outbox: Outbox

@@ -49,7 +49,7 @@ _MEDIA_TYPES = {
 
 
 class TokenBody(BaseModel):
-    """How a client gets in."""
+    """The code with which a client gets in."""
 
     model_config = ConfigDict(extra="ignore")
     # The ACCESS_CODE, where one is set

@@ -159,7 +159,7 @@ def _call_fits(pattern: ast.Call, code: ast.Call, caught: Caught) -> bool:
 
 
 class _Place(ast.keyword):
-    """Where a keyword of the pattern stood."""
+    """The place of a keyword in the pattern."""
 
     def __init__(self, arg: str | None) -> None:
         super().__init__(arg, ast.Constant(None))

@@ -179,7 +179,7 @@ async def room(
 
 
 def bare_context(outbox: Outbox) -> SessionContext:
-    """What a part gets that needs no more of its session than its id and its outbox."""
+    """A context for a part that needs no more of its session than its id and its outbox."""
     none: Any = None
     return SessionContext(
         "session",

@@ -1,4 +1,4 @@
-"""What the source says beside the code: the comment above a field, and docstrings."""
+"""Reads meanings from the source: the comment above a field, and docstrings."""
 
 from __future__ import annotations
 

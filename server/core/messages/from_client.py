@@ -150,7 +150,7 @@ class Resume(ClientMessage):
 
 
 class Said(ClientMessage):
-    """How far the client's own voice has read an answer."""
+    """The progress of the client's own voice through an answer."""
 
     type: Literal["said"]
     # The answer's

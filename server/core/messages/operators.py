@@ -10,7 +10,7 @@ from server.core.messages.base import ServerMessage
 
 
 class LoadingProgress(BaseModel):
-    """How far loading is."""
+    """The progress of loading."""
 
     # What is done now
     phase: str

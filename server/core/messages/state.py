@@ -40,7 +40,7 @@ class Limits(BaseModel):
 
 
 class EngineCapabilities(BaseModel):
-    """What the engine can do."""
+    """The abilities of the engine."""
 
     # It takes pictures.
     images: bool
@@ -185,7 +185,7 @@ class RampStep(BaseModel):
 
 
 class Sender(ServerMessage):
-    """How the camera should send; the offer's answer has the same. A client that ignores it works,
+    """Limits for the camera's sender; the offer's answer has the same. A client that ignores it works,
     with older frames and more traffic.
     """
 

@@ -39,7 +39,7 @@ _SOUND = ("prompt", "negative_prompt", "seconds", "guidance", "steps", "seed", "
 
 @dataclass(frozen=True, slots=True)
 class VideoRequest:
-    """What a video is made of.
+    """The request for a video.
 
     `seconds`, 5 of them, to 60, may stand in place of `frames`: with `fps` they are rounded to the
     nearest count that the model makes.
@@ -73,7 +73,7 @@ class VideoRequest:
 
 @dataclass(frozen=True, slots=True)
 class SoundRequest:
-    """What speech, or sound of another kind, is made of."""
+    """The request for speech, or sound of another kind."""
 
     # What to make, 1 to 2000 characters; required
     prompt: str

@@ -14,7 +14,7 @@ class Wave(ClientMessage):
 
 
 class Waves(ServerMessage):
-    """How often this session has waved."""
+    """The number of times that this session has waved."""
 
     type: Literal["waves"] = "waves"
     newest_only: ClassVar[bool] = True

@@ -45,7 +45,7 @@ class Scene:
         self.part = Forwarding(bare_context(self.outbox), self.webhooks)
 
     def choose(self, names: list[str]) -> None:
-        """What the person agrees to."""
+        """The person agrees to these."""
         self.part.handlers[Forward](Forward(type="forward", webhooks=tuple(names)))
 
     @property
