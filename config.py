@@ -166,8 +166,6 @@ class Settings(BaseSettings):
     background_tokens_per_minute: int = whole(30_000, 1000, 10_000_000)
     change_sensitivity: float = number(1.0, 0.25, 4)
     visual_token_budget: int = whole(512, 16, 16_384)
-    recall_seconds: int = whole(300, 0, 3600)
-    recall_megabytes: float = number(2.0, 0.25, 64)
     enable_face_blur: bool = flag()
     enable_nsfw_filter: bool = flag()
 

@@ -22,14 +22,13 @@ import numpy as np
 from benchmarks.watch_scenes import CLASSES, CONDITIONS, HEIGHT, WIDTH, Model, staged
 from server.attention.attention import Attention
 from server.attention.scratch import Scratch
-from server.attention.watch import Order
-from server.attention.watch_answers import Answer
-from server.attention.watches import Ask, Look, Watches
 from server.core import core_dumps
 from server.core.frames import BoxUnit, Frame
 from server.engines.base import Capabilities
-from server.session.watches.watch_request import crop_region
-from server.session.watches.watch_wakes import WatchWakes
+from server.engines.watch_answers import Answer
+from server.features.watches.rule import Ask, Look, Order, Watches
+from server.features.watches.watch_request import crop_region
+from server.features.watches.watch_wakes import WatchWakes
 from server.vision.grounding import Box
 
 STEP, ANSWER = 0.5, 0.1

@@ -15,10 +15,9 @@ import argparse
 import random
 from dataclasses import dataclass
 
-from server.attention.watch import Order
-from server.attention.watch_answers import Answer
-from server.attention.watches import Ask, Look, Outcome, Watches
 from server.core import core_dumps
+from server.engines.watch_answers import Answer
+from server.features.watches.rule import Ask, Look, Order, Outcome, Watches
 from server.vision.grounding import Box
 
 CHANGED = Box(0, 0, 100, 100)

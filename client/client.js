@@ -106,7 +106,7 @@ const chat = new ChatView(
     ...entry.actions,
     again: (turn) => ask(turn.question, turn.detail, turn.wish),
     correct: (turn, text) => answers.correct(turn, text),
-    ways: () => waysToLook(memory.bounds !== null && memory.wanted, Boolean(visit.facts.ready?.reads)),
+    ways: () => waysToLook(memory.bounds !== null && memory.wanted, Boolean(visit.facts.ready?.features.reading)),
     lookAgain: (turn, route) => ask(turn.question, "auto", route),
     opened: () => sheet.grow(true), watching: (open) => visit.description.prefer({ changes: open }),
   },

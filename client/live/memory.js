@@ -28,7 +28,7 @@ export class Memory {
 
   /** @param {boolean} open the socket is; a new one may belong to a session that does not know the wish @param {Ready|null} ready */
   connected(open, ready) {
-    const { recall_seconds: seconds = 0, recall_bytes: bytes = 0 } = ready?.limits ?? {};
+    const { seconds = 0, bytes = 0 } = ready?.features.recall ?? {};
     this.bounds = seconds > 0 ? { seconds, bytes } : null;
     if (open && !this.#connected) this.#hooks.send({ type: "settings", recall: this.#wanted });
     if (!open) this.kept = null;

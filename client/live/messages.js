@@ -103,8 +103,6 @@
  * @property {number} visual_tokens
  * @property {number} visual_tokens_high
  * @property {number} session_timeout
- * @property {number} recall_seconds bounds of the pictures of the recent past; 0 where the server keeps none
- * @property {number} recall_bytes
  */
 
 /**
@@ -131,13 +129,9 @@
  * @property {EngineCapabilities} capabilities
  * @property {Limits} limits
  * @property {number} began_at ms since the epoch; another time with the same session_id means a new session
- * @property {boolean} describe
- * @property {"short"|"medium"|"long"} length of a description
  * @property {number} sensitivity
  * @property {boolean} held
  * @property {string} elsewhere another machine to which the engine sends pictures; "" when they stay on the server's
- * @property {boolean} guides the server can guide the camera
- * @property {boolean} reads it reads a text on over several pictures
  * @property {boolean} confirmed this session's pictures may go there
  * @property {boolean} voice the server has a voice for answers
  * @property {string} voice_elsewhere another machine to which it sends their texts; "" when they stay on the server's

@@ -354,7 +354,7 @@ export class Visit {
         if (confirm) this.socket.send({ type: "confirm", host: confirm });
         this.#set({ ready: message, held: message.held, disclose: ask });
         if (message.engine_state === "ready" || message.engine === "builtin") this.#hooks.onEngine(message.engine, message.model);
-        if (message.describe !== (this.facts.describing && !ask)) this.description.repeat();
+        if (Boolean(message.features.describe?.on) !== (this.facts.describing && !ask)) this.description.repeat();
         // A restarted server accepts the old token for a new session.
         if (before?.session_id === message.session_id && before.began_at !== message.began_at) {
           // The old connection is dead, which the browser would notice only ten seconds later.

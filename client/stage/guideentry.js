@@ -74,8 +74,8 @@ export class GuideEntry {
 
   /** @param {boolean} live the camera is, and the socket open @param {import("../live/messages.js").Ready|null} ready */
   connected(live, ready) {
-    const able = live && Boolean(ready?.guides);
-    this.#guides = Boolean(ready?.guides);
+    const able = live && Boolean(ready?.features.guidance);
+    this.#guides = Boolean(ready?.features.guidance);
     this.#offer();
     if (able && !this.#able && this.#wanted) {
       void this.#part.ahead();

@@ -18,6 +18,12 @@ log = logging.getLogger(__name__)
 
 # In the order in which they start; each may use those above it.
 FEATURES = {
+    "watches": "conditions to watch for, and alerts when they hold",
+    "describe": "the running description of what changes",
+    "recall": "the recent past: pictures of some minutes, and questions about them",
+    "guidance": "hints how to move the camera",
+    "pointing": "where something is: boxes, and a second look",
+    "reading": "a text that is read over several pictures",
     "rtsp": "fixed cameras, which need no browser: RTSP, JPEGs over HTTP, devices",
     "grants": "access that people give to other programs: MCP, looks, watches",
     "openai_api": "OpenAI's chat interface on the live camera",

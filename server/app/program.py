@@ -32,7 +32,6 @@ from server.core.aio import (
     Pools,
     TaskSet,
     async_call,
-    in_pool,
     watch_lag,
 )
 from server.core.alert import Alert
@@ -130,8 +129,6 @@ class Program:
             timeout=settings.session_timeout,
             sensitivity=settings.change_sensitivity,
             background_tokens_per_minute=settings.background_tokens_per_minute,
-            recall_seconds=settings.recall_seconds,
-            recall_bytes=int(settings.recall_megabytes * 1_000_000),
         )
         self.preparer = PicturePreparer(filters, settings.visual_token_budget)
         self.shared = SharedParts(settings, self.metrics, lambda: self.sessions.holders)
@@ -151,9 +148,6 @@ class Program:
             scratch=Scratch(),
             voice=self.speech.voice,
             recogniser=self.speech.ear,
-            find=lambda frame, thorough: in_pool(
-                self.pools.heavy, self.engine_parts.finder.find, frame.image, thorough
-            ),
             speech_model=SpeechModel() if settings.microphone else None,
             hear_pool=self.pools.hear,
             turn_judge=self.speech.judge(self.pools, self.metrics),

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+# The ids of watches that programs begin, not the person, begin so.
+PROGRAMS = "program:"
+
 
 @dataclass(frozen=True, slots=True)
 class AlertSource:

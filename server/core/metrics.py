@@ -85,14 +85,6 @@ class Metrics:
         self.stills = counter(
             "stills_total", "Stills for pages of another device's camera", "result"
         )
-        # result: done, busy, failed
-        self.aim_looks = counter("aim_looks_total", "Looks at frames for guidance", "result")
-        # result: kept, old, full, same, late, cleared, busy, withheld, unusable
-        self.recalled = counter(
-            "recall_pictures_total",
-            "Pictures kept for questions about the past, and dropped",
-            "result",
-        )
         # result: kept, shown, dropped, full, large
         self.sent_pictures = counter(
             "sent_pictures_total",
@@ -122,9 +114,6 @@ class Metrics:
         )
         # why: same, first, view, scene, object, slight, color, print
         self.looks = counter("looks_total", "Frames compared with that of the last answer", "why")
-        self.descriptions_unchanged = counter(
-            "descriptions_unchanged_total", "Descriptions that said nothing new, and were not sent"
-        )
         self.errors = counter("errors_total", "Errors sent to clients", "code")
         self.messages_dropped = counter(
             "messages_dropped_total", "Messages that a client did not take in time"
@@ -151,13 +140,6 @@ class Metrics:
         )
         self.speech_dropped = counter(
             "speech_dropped_seconds_total", "Speech that did not fit into a listener's queue"
-        )
-        self.watch_events = counter("watch_events_total", "Times a watch fired")
-        self.rings_dropped = counter(
-            "rings_dropped_total", "Rings of watches that went before a page had shown them"
-        )
-        self.watch_frames_dropped = counter(
-            "watch_frames_dropped_total", "Frames of watches dropped before they were asked about"
         )
         self.log_lines_dropped = counter(
             "log_lines_dropped_total",

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
+from server.core import messages as wire
 from server.core.alert import Alert, AlertSource
 from server.core.errors import Conflict
+from server.core.frames import Route
 from server.core.messages.base import ClientMessage
-from server.session.part import MakePart, SessionContext, SessionPart
-from server.session.watches.rings import Event
+from server.session.part import (
+    BackgroundPart,
+    MakePart,
+    QuestionRoute,
+    SessionContext,
+    SessionPart,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,22 +30,32 @@ class SessionFeatures:
 
 
 class FeatureParts:
-    """All parts that features have made for one session."""
+    """All parts that features have made for one session. Without parts until `make`."""
 
-    def __init__(self, context: SessionContext, features: SessionFeatures) -> None:
-        self._source = AlertSource(context.id)
+    def __init__(self, id: str, features: SessionFeatures) -> None:
+        self.source = AlertSource(id)
         self._features = features
-        self._parts: dict[str, SessionPart] = {
-            name: make(context) for name, make in features.makers.items()
-        }
+        self._parts: dict[str, SessionPart] = {}
+        # Those that get frames
+        self.background: list[BackgroundPart] = []
+        self.routes: dict[Route, QuestionRoute] = {}
         # Of a fixed camera, whose operator decides; else None
         self._on_alert: Callable[[Alert], None] | None = None
+
+    def make(self, context: SessionContext) -> None:
+        """Make the parts, in the order in which the features have registered."""
+        for name, make in self._features.makers.items():
+            self._parts[name] = part = make(context)
+            self.routes.update(part.routes)
+            if isinstance(part, BackgroundPart):
+                self.background.append(part)
 
     def stand(self, on_alert: Callable[[Alert], None], camera: str) -> None:
         """Belong to a fixed camera: no person chooses here. `on_alert` gets its alerts."""
         self._parts = {name: part for name, part in self._parts.items() if part.fixed()}
+        self.background[:] = [part for part in self.background if part in self._parts.values()]
         self._on_alert = on_alert
-        self._source = AlertSource(self._source.id, camera)
+        self.source = AlertSource(self.source.id, camera)
 
     def find(self, feature: str) -> Any:
         """Return a feature's part; None where it has none."""
@@ -59,20 +76,44 @@ class FeatureParts:
                 return
         raise Conflict("This session does not take such a message: it has a fixed camera.")
 
+    def configure(self, message: wire.Settings) -> None:
+        """Give a settings message to each part that has settings."""
+        for part in self._parts.values():
+            for kind, handle in part.handlers.items():
+                if issubclass(kind, wire.Settings) and isinstance(message, kind):
+                    handle(message)
+
     def greet(self) -> None:
         for part in self._parts.values():
             part.greet()
+
+    def reported(self) -> None:
+        for part in self._parts.values():
+            part.reported()
 
     def set_connected(self, connected: bool) -> None:
         for part in self._parts.values():
             part.set_connected(connected)
 
-    def alerted(self, event: Event) -> None:
-        alert = event.alert(self._source)
+    def sounded(self, at: float) -> None:
+        for part in self._parts.values():
+            part.sounded(at)
+
+    def alerted(self, alert: Alert) -> None:
         if self._on_alert is not None:
             self._on_alert(alert)
         for part in self._parts.values():
             part.alerted(alert)
+
+    def clear(self) -> None:
+        for part in self._parts.values():
+            part.clear()
+
+    def stop(self) -> None:
+        """Stop all parts; a failure skips nothing."""
+        with ExitStack() as stack:
+            for part in self._parts.values():
+                stack.callback(part.stop)
 
     async def close(self) -> None:
         """End all parts; a failure skips nothing."""

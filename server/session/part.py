@@ -1,21 +1,22 @@
-"""A feature's part of one session, and what it may use of the session."""
+"""A feature's part of one session, and what parts may use of the session."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from server.camera.camera import Camera
 from server.core.aio import TaskSet
-from server.core.alert import Alert
-from server.core.frames import Frame
+from server.core.alert import Alert, AlertSource
+from server.core.errors import QwenCameraError
+from server.core.frames import Frame, Route
 from server.core.messages.base import ClientMessage
-from server.session.background.recalling import Recalling
+from server.session.request.answers import Asking
 from server.session.request.builder import RequestBuilder
 from server.session.request.outbox import Outbox
-from server.session.request.session_tools import SessionTools
-from server.session.watches.watching import Watching
+from server.session.request.parts import Extras, Prepared, View
+from server.session.request.session_tools import SessionLimits, SessionTools
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,19 +24,48 @@ class SessionContext:
     """The things that parts of one session share."""
 
     id: str
-    outbox: Outbox
-    # They end with the session.
-    tasks: TaskSet
-    camera: Camera
-    requests: RequestBuilder
-    watching: Watching
-    recalling: Recalling
+    limits: SessionLimits
     # What all sessions share
     tools: SessionTools
+    camera: Camera
+    outbox: Outbox
+    requests: RequestBuilder
+    # They end with the session.
+    tasks: TaskSet
     # Marks activity, which keeps the session alive
     touch: Callable[[], None]
+    # Counts an error, and sends it to the client; its id names what it is about
+    send_error: Callable[[QwenCameraError, str | None], None]
+    # Sends the session's state
+    report: Callable[[], None]
     # Returns the frame that the person holds
     held: Callable[[], Frame | None]
+    # True while some of the answer that is spoken is still to be heard
+    behind: Callable[[], bool]
+    # Finds another feature's part that was made before by the feature's name; None without it
+    part: Callable[[str], Any]
+    # To be called when a `BackgroundPart` wants more or fewer frames
+    wants_changed: Callable[[], None]
+    # The session, as alerts name it
+    source: Callable[[], AlertSource]
+    # Tells all parts of an alert
+    alerted: Callable[[Alert], None]
+
+
+class QuestionRoute(Protocol):
+    """One way to find the answer to a question."""
+
+    # A picture of the frame is made before; False: it makes its own.
+    prepares: bool
+
+    async def run(
+        self, asking: Asking, view: View, prepared: Prepared | None, extras: Extras
+    ) -> None:
+        """Queue the question, which has its sink, and set its job; or ask until it ends, and set what stops it.
+
+        Raises QwenCameraError.
+        """
+        ...
 
 
 class SessionPart:
@@ -44,8 +74,11 @@ class SessionPart:
     All methods are called on the event loop.
     """
 
-    # What acts on each of its messages; raises QwenCameraError, which goes back to the client
+    # What acts on each of its messages; raises QwenCameraError, which goes back to the client. One for
+    # a class of `Settings` gets each settings message.
     handlers: Mapping[type[ClientMessage], Callable[[Any], None]] = {}
+    # The ways of questions that it adds
+    routes: Mapping[Route, QuestionRoute] = {}
 
     def fixed(self) -> bool:
         """Belong to a fixed camera, whose operator decides, not a person. Returns False to be left out there."""
@@ -58,14 +91,63 @@ class SessionPart:
     def greet(self) -> None:
         """Send the first messages: to a new socket, and again when the engine changes."""
 
+    def reported(self) -> None:
+        """Send what goes with the session's state, which has just been sent."""
+
     def set_connected(self, connected: bool) -> None:
         """Note whether a socket of the session is open."""
+
+    def sounded(self, at: float) -> None:
+        """Take the beginning of a sound that is no speech, at a time in monotonic seconds."""
 
     def alerted(self, alert: Alert) -> None:
         """Take an alert of the session's watches."""
 
+    def clear(self) -> None:
+        """Drop what is kept of the recent past."""
+
+    def stop(self) -> None:
+        """Take no more, and free everything at once: the session ends. `close` waits for the rest."""
+
     async def close(self) -> None:
         """End what runs. Called once or twice."""
+
+
+class BackgroundPart(SessionPart):
+    """A part that gets the frames of the camera, to ask or to keep by itself."""
+
+    @property
+    def wanted(self) -> bool:
+        """True while it wants frames. After a change it calls `wants_changed`."""
+        raise NotImplementedError
+
+    @property
+    def working(self) -> bool:
+        """True while it needs them as often as FRAME_SAMPLE_RATE, so that the camera idles less."""
+        return False
+
+    @property
+    def unattended(self) -> bool:
+        """True when it works on while no socket is open."""
+        return False
+
+    @property
+    def alert(self) -> bool:
+        """True while it wants the frames between the sampled ones as well, soon after each other."""
+        return False
+
+    def frame(self, frame: Frame) -> None:
+        """Take a sampled frame of a live camera."""
+        raise NotImplementedError
+
+    def between(self, frame: Frame) -> None:
+        """Take a frame of a live camera that was not sampled."""
+
+    def new_stream(self) -> None:
+        """Note that another connection sends: its frames are not comparable with earlier ones."""
+
+    def retry(self) -> None:
+        """Ask soon, because what failed may succeed now."""
 
 
 # Makes a feature's part of a new session

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from server.access.request_order import Attempts
 from server.core import messages as wire
@@ -18,12 +18,13 @@ from server.core.errors import QwenCameraError
 from server.session import state_messages
 from server.session.feature_parts import SessionFeatures
 from server.session.request.allowance import Allowance
+from server.session.request.preferences import Preferences
 from server.session.request.session_tools import SessionLimits, SessionTools
 from server.session.session_parts import SessionParts
 from server.session.session_state import SessionState, first_state
 
-# An error of these messages has their id.
-_NAMED = (wire.Correct, wire.Watch, wire.Unwatch, wire.Heard, wire.Wrong)
+# The fields of a settings message that the core keeps
+_PREFERENCES = {field.name for field in fields(Preferences)}
 
 
 class Session:
@@ -85,24 +86,6 @@ class Session:
         """
         self._parts.requests.consent.allow(engines)
         self._parts.features.stand(on_alert, camera)
-        self._parts.work.describing.unattended = True
-
-    def watch_for(self, asked: wire.Watch) -> str:
-        """Begin a watch of the operator's list; return why not, "" when it has begun."""
-        try:
-            self._parts.work.watching.add(asked)
-        except QwenCameraError as error:
-            return error.message
-        return ""
-
-    def watches(self) -> list[wire.WatchInfo]:
-        """Return its watches as a person reads them, oldest first."""
-        return self._parts.work.watching.watches()
-
-    @property
-    def described(self) -> str:
-        """The last running description; "" before the first."""
-        return self._parts.work.describing.text
 
     @property
     def offered(self) -> bool:
@@ -118,15 +101,6 @@ class Session:
     def allowance(self) -> Allowance:
         """The counts of its requests."""
         return self._parts.requests.allowance
-
-    @property
-    def describing(self) -> bool:
-        return self._parts.requests.preferences.describe
-
-    @property
-    def recalled_bytes(self) -> int:
-        """Bytes of the pictures of the recent past."""
-        return self._parts.work.recalling.size
 
     @property
     def waits_for_frame(self) -> bool:
@@ -176,7 +150,7 @@ class Session:
                 case wire.Settings():
                     self._set(message)
                 case wire.Forget():
-                    parts.work.recalling.clear()
+                    parts.features.clear()
                     self.sent_pictures.clear()
                 case wire.Drop():
                     if message.id in (None, self.speaking.id):
@@ -196,21 +170,12 @@ class Session:
                     self.outbox.put(wire.Pong(at=time.time() * 1000))
                 case wire.Confirm():
                     self._confirm(message.host)
-                case wire.Watch():
-                    parts.work.watching.add(message)
-                    self.camera.wake()
-                case wire.Unwatch():
-                    parts.work.watching.remove(message.id)
-                case wire.Heard():
-                    parts.work.watching.heard(message.id)
-                case wire.Wrong():
-                    parts.work.watching.wrong(message.id)
                 case wire.Auth() | wire.Operator():
                     pass  # The socket handles them.
                 case _:
                     parts.features.handle(message)
         except QwenCameraError as error:
-            self.send_error(error, message.id if isinstance(message, _NAMED) else None)
+            self.send_error(error, getattr(message, "id", None) if message.named else None)
 
     def _confirm(self, host: str) -> None:
         engine, consent = self._tools.current_engine(), self._parts.requests.consent
@@ -227,18 +192,17 @@ class Session:
     # Settings
 
     def _set(self, message: wire.Settings) -> None:
-        given = message.model_dump(exclude={"type", "cameras"}, exclude_none=True)
+        given = message.model_dump(include=_PREFERENCES, exclude_none=True)
         parts = self._parts
         was = parts.requests.preferences
         parts.requests.preferences = now = replace(was, **given)
-        parts.work.apply(was, now)
+        parts.features.configure(message)
+        parts.background.changed()
         parts.stills.want(now.stills)
         if was.speak != now.speak:
             if now.speak:
                 parts.requests.consent.give_voice()
             self.speaking.wanted = now.speak
-        if was.describe != now.describe:
-            self._status_changed()
         if message.cameras is not None:
             self.cameras.choose(message.cameras)
         if message.handover:
@@ -251,7 +215,7 @@ class Session:
 
     def engine_changed(self) -> None:
         """Greet the client again with another engine, and try again what the one before may have failed at."""
-        self._parts.work.retry()
+        self._parts.background.retry()
         self.greet()
 
     def greet(self) -> None:
@@ -269,12 +233,10 @@ class Session:
         )
         self._send_sender(None)
         self._status_changed()
-        self._parts.work.watching.report(anew=True)
         self._parts.features.greet()
         self.cameras.greet()
 
     def _status_changed(self) -> None:
-        self._parts.work.watching.report()
         if self.cameras.several:
             self.cameras.report()
         self.outbox.put(
@@ -285,6 +247,7 @@ class Session:
                 held=self._parts.questions.held,
             )
         )
+        self._parts.features.reported()
 
     def _send_sender(self, wake_ms: int | None) -> None:
         if not self.camera.steered:

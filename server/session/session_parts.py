@@ -10,7 +10,7 @@ from server.camera.camera import Camera
 from server.core.aio import TaskSet, in_pool
 from server.core.errors import QwenCameraError
 from server.engines.builtin.intents import language_of
-from server.session.background_work import BackgroundWork
+from server.session.background import Background
 from server.session.cameras.cameras import Cameras
 from server.session.cameras.stills import Stills
 from server.session.feature_parts import FeatureParts, SessionFeatures
@@ -18,7 +18,7 @@ from server.session.handing_over import HandingOver
 from server.session.listening.listening import Listening
 from server.session.listening.recognising import Recognising
 from server.session.part import SessionContext
-from server.session.questions.questions import Questions
+from server.session.questions import Questions
 from server.session.request.builder import RequestBuilder
 from server.session.request.history import History
 from server.session.request.outbox import Outbox
@@ -51,6 +51,35 @@ class SessionParts:
         self._inference, self._tools = tools.inference, tools
         self.camera = Camera(sample_rate=limits.sample_rate, metrics=tools.metrics)
         self.outbox = Outbox(on_drop=tools.metrics.messages_dropped.inc)
+        self.voice = VoiceLine()
+        self.voice.on_dropped = lambda reason, count: tools.metrics.sound_dropped.labels(
+            reason
+        ).inc(count)
+        self.history = History()
+        self.requests = RequestBuilder(id, limits, tools, self.history)
+        self.tasks = TaskSet("session")
+        self.features = FeatureParts(id, features)
+        self.background = Background(
+            self.camera, self.requests, limits.sample_rate, self.features.background
+        )
+        context = SessionContext(
+            id=id,
+            limits=limits,
+            tools=tools,
+            camera=self.camera,
+            outbox=self.outbox,
+            requests=self.requests,
+            tasks=self.tasks,
+            touch=touch,
+            send_error=send_error,
+            report=on_status,
+            held=lambda: self.questions.held_frame,
+            behind=lambda: self.speaking.behind,
+            part=self.features.find,
+            wants_changed=self.background.changed,
+            source=lambda: self.features.source,
+            alerted=self.features.alerted,
+        )
         self.cameras = Cameras(
             id,
             own=self.camera,
@@ -58,30 +87,12 @@ class SessionParts:
             outbox=self.outbox,
             tools=tools,
         )
-        self.voice = VoiceLine()
-        self.voice.on_dropped = lambda reason, count: tools.metrics.sound_dropped.labels(
-            reason
-        ).inc(count)
-        self.history = History()
-        self.requests = RequestBuilder(id, limits, tools, self.history)
         self.handing_over = HandingOver(
             id,
             self.history,
             self.outbox,
             tools.handovers,
             lambda: self.requests.preferences.handover,
-        )
-        self.tasks = TaskSet("session")
-        self.work = BackgroundWork(
-            id,
-            limits=limits,
-            camera=self.camera,
-            outbox=self.outbox,
-            requests=self.requests,
-            tools=tools,
-            tasks=self.tasks,
-            send_error=send_error,
-            touch=touch,
         )
         self.reuse = PictureReuse(
             id, camera=self.camera, requests=self.requests, history=self.history, tools=tools
@@ -99,20 +110,13 @@ class SessionParts:
             allowed=lambda: self.requests.consent.voice_given,
         )
         self.questions = Questions(
-            camera=self.camera,
-            outbox=self.outbox,
-            requests=self.requests,
+            context,
             history=self.history,
-            recalling=self.work.recalling,
             reuse=self.reuse,
-            tools=tools,
             cameras=self.cameras,
-            tasks=self.tasks,
-            send_error=send_error,
-            touch=touch,
-            on_held=on_status,
             speaking=self.speaking,
             sent=self.sent_pictures,
+            routes=self.features.routes,
         )
         self.listening = Listening(
             line=self.voice,
@@ -123,25 +127,12 @@ class SessionParts:
             tools=tools,
             send_error=send_error,
             touch=touch,
-            on_noise=self.work.watching.sounded,
+            on_noise=self.features.sounded,
             recognising=Recognising(tools, self.requests),
             talker=self.speaking,
         )
         self.requests.ear = self.listening
-        context = SessionContext(
-            id,
-            self.outbox,
-            self.tasks,
-            self.camera,
-            self.requests,
-            self.work.watching,
-            self.work.recalling,
-            tools,
-            touch,
-            lambda: self.questions.held_frame,
-        )
-        self.features = FeatureParts(context, features)
-        self.work.watching.on_event = self.features.alerted
+        self.features.make(context)
         self.stills = Stills(camera=self.camera, outbox=self.outbox, tools=tools)
         self.camera.on_status = on_status
 
@@ -151,7 +142,7 @@ class SessionParts:
         self.stills.listen(True)
         self.cameras.listen(True)
         self.features.set_connected(True)
-        self.work.listen(True)
+        self.background.set_connected(True)
         self.listening.attend(True)
 
     def socket_closed(self) -> None:
@@ -160,12 +151,12 @@ class SessionParts:
         self.questions.cancel(None, "socket_closed")
         self.listening.attend(False)
         self._inference.cancel_session(self._id, "socket_closed")
-        self.work.listen(False)
-        # Watches go on, and report when it is too dark for them.
-        self.camera.watched = self.work.watching.wanted
+        self.features.set_connected(False)
+        self.background.set_connected(False)
+        # What goes on has to know when it is too dark.
+        self.camera.watched = self.background.unattended
         self.stills.listen(False)
         self.cameras.listen(False)
-        self.features.set_connected(False)
 
     async def _language_of(self, answer: str) -> str | None:
         """Return the language that the visitor chose, else that of the text: in a thread, as the first
@@ -184,16 +175,16 @@ class SessionParts:
             stack.push_async_callback(self.stills.close)
             stack.push_async_callback(self.cameras.close)
             stack.push_async_callback(self.listening.close)
-            stack.push_async_callback(self.work.close)
             stack.push_async_callback(self.reuse.close)
             stack.callback(self._forget)
-            stack.callback(self.work.stop)
             stack.callback(self.voice.close)
             stack.callback(self.speaking.close)
             stack.callback(self.camera.close)
             stack.callback(self._inference.cancel_session, self._id, reason)
             stack.callback(self.questions.cancel, None, reason)
             stack.push_async_callback(self.features.close)
+            stack.callback(self.features.stop)
+            stack.callback(self.background.close)
 
     def _forget(self) -> None:
         self.questions.forget()

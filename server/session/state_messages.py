@@ -46,11 +46,7 @@ def ready(
             visual_tokens=tools.preparer.budget(capabilities, Detail.LOW),
             visual_tokens_high=tools.preparer.budget(capabilities, Detail.HIGH),
             session_timeout=limits.timeout,
-            recall_seconds=round(limits.recall_seconds),
-            recall_bytes=limits.recall_bytes if limits.recall_seconds else 0,
         ),
-        describe=requests.preferences.describe,
-        length=requests.preferences.length,
         sensitivity=requests.preferences.sensitivity or limits.sensitivity,
         held=held,
         elsewhere=status.elsewhere,
@@ -60,7 +56,6 @@ def ready(
         speak=requests.preferences.speak,
         recogniser=tools.recogniser is not None and tools.recogniser.ready,
         sound_elsewhere=requests.consent.sound_elsewhere,
-        guides=tools.find is not None,
         microphone=tools.speech_model is not None,
     )
 

@@ -53,12 +53,6 @@ def add_gauges(
     metrics.gauge("sessions", "Sessions", (), lambda: {(): len(sessions)})
     metrics.gauge("sockets", "Open sockets", (), lambda: {(): sessions.sockets})
     metrics.gauge(
-        "recall_bytes",
-        "Bytes of the pictures kept for questions about the past",
-        (),
-        lambda: {(): sum(session.recalled_bytes for session in sessions.all())},
-    )
-    metrics.gauge(
         "sent_picture_bytes",
         "Bytes of the pictures kept to show what an engine got",
         (),

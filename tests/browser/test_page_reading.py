@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Page, expect
 
-from server.attention import read_pace
+from server.features.reading import text as read_pace
 from tests.browser.test_page_speaking import _VOICE
 from tests.browser.visitor import Visit, Visitor
 from tests.support.running import Running

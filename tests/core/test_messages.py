@@ -64,7 +64,7 @@ def test_every_type_is_read() -> None:
         ('{"type":"correct","id":"","text":"x"}', BadRequest),
         ('{"type":"correct","id":"q","text":" "}', BadRequest),
         ('{"type":"correct","id":"q","text":"' + "a" * 4001 + '"}', TooLong),
-        ('{"type":"settings","prompt":"\\udc00"}', BadRequest),
+        ('{"type":"settings","language":"\\udc00"}', BadRequest),
         ('{"type":"settings","language":"de\\n"}', BadRequest),
         ('{"type":"settings","page_language":"de. Obey"}', BadRequest),
         ('{"type":"auth"}', BadRequest),

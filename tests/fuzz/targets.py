@@ -28,17 +28,16 @@ from aiortc.sdp import candidate_from_sdp
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 
-from server.attention import pointing
-from server.attention.watch_answers import read_answers
 from server.auth import TokenIssuer, TokenRefused
-from server.core import messages
 from server.core.addresses import client_address, limiter_key, parse_address
 from server.core.errors import QwenCameraError
 from server.core.frames import BoxUnit
 from server.core.redact import LONGEST, plain, redact
 from server.core.sound import SOUND_RATE
 from server.engines.openai.chat_stream import MAX_EVENT_BYTES, EventDecoder, EventTooLong
+from server.engines.watch_answers import read_answers
 from server.features.generation.mp4_reader import read_video
+from server.features.pointing import boxes as pointing
 from server.listen.ws_protocol import (
     CONTROL_BURST,
     CONTROL_RATE,
@@ -66,6 +65,7 @@ from server.rtc.sdpfrag import parse_fragment
 from server.rtc.sound.microphone import MOST_BURST, MOST_SPEED, MicrophoneStream
 from server.rtc.voice_section import find_voice
 from server.web.middleware import plain_path
+from tests.support.rooms import parser
 from tests.support.text_readers import READERS
 
 Target = Callable[[bytes], None]
@@ -116,8 +116,9 @@ def fragment(data: bytes) -> None:
 def message(data: bytes) -> None:
     """A message of the WebSocket. Anything that is taken can be written again."""
     with suppress(QwenCameraError):
-        taken = messages.Parser().parse(text(data))
-        again = messages.Parser().parse(json.dumps(taken.model_dump(mode="json")))
+        known = parser()
+        taken = known.parse(text(data))
+        again = known.parse(json.dumps(taken.model_dump(mode="json")))
         assert again == taken
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import server
-from server.attention import watch_answers
 from server.core.messages.base import MAX_QUESTION_CHARS
+from server.engines import watch_answers
 from server.engines.builtin import conditions, intents
 from server.engines.builtin.conditions import watch_words
 from server.engines.builtin.language import LANGUAGES, language

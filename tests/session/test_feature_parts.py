@@ -6,19 +6,13 @@ from typing import Literal
 
 import pytest
 
-from server.attention.watch import Ring
 from server.core.alert import Alert, AlertSource
 from server.core.errors import Conflict
 from server.core.messages.base import ClientMessage
 from server.session.feature_parts import FeatureParts, SessionFeatures
 from server.session.part import SessionContext, SessionPart
 from server.session.request.outbox import Outbox
-from server.session.watches.rings import Event
 from tests.support.rooms import bare_context
-
-EVENT = Event(
-    "r1", "w1", Ring("1", "you see red", 0.0, 0.9, "So.", "f1", None), 0.0, b"\xff\xd8", None
-)
 
 
 class Wish(ClientMessage):
@@ -47,7 +41,8 @@ def parts() -> tuple[FeatureParts, Noting]:
         return made[0]
 
     makers = {"plain": lambda _: SessionPart(), "noting": make}
-    found = FeatureParts(bare_context(Outbox()), SessionFeatures(list(makers), makers))
+    found = FeatureParts("session", SessionFeatures(list(makers), makers))
+    found.make(bare_context(Outbox()))
     return found, made[0]
 
 
@@ -55,11 +50,11 @@ def test_each_gets_what_is_for_it() -> None:
     one, noting = parts()
     one.greet()
     one.handle(Wish(type="wish"))
-    one.alerted(EVENT)
+    one.alerted(Alert(0.0, one.source))
     alert = noting.got.pop()
     assert noting.got == ["greet", "wish"]
     assert isinstance(alert, Alert)
-    assert (alert.source, alert.condition) == (AlertSource("session"), "you see red")
+    assert alert.source == AlertSource("session")
 
 
 def test_a_fixed_cameras_session_is_the_operators() -> None:
@@ -70,6 +65,6 @@ def test_a_fixed_cameras_session_is_the_operators() -> None:
     one.greet()
     with pytest.raises(Conflict):
         one.handle(Wish(type="wish"))
-    one.alerted(EVENT)
+    one.alerted(Alert(0.0, one.source))
     assert [alert.source for alert in told] == [AlertSource("session", "hall")]
     assert noting.got == []

@@ -16,7 +16,7 @@ import pytest_asyncio
 
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.camera import camera
-from server.core.errors import FrameWithheld
+from server.core.errors import BadRequest, FrameWithheld
 from server.core.messages import Cancel, Chat, Correct, Hold, Ping, Release, Settings
 from server.core.sound import SOUND_RATE, Sound
 from server.engines.base import Capabilities, EngineRequest
@@ -26,7 +26,7 @@ from tests.support.clients import Message, Visitor, metric, page_of, soon, take_
 from tests.support.fakes import FakeEngine, until
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 from tests.support.fakes_rtc import live_encoder
-from tests.support.rooms import room
+from tests.support.rooms import room, settings
 from tests.support.running import Running, running
 from tests.support.timing import AT_ONCE_SECONDS
 
@@ -782,7 +782,7 @@ async def test_settings_outlive_the_socket(guest: Visitor, fake: FakeOpenAI) -> 
     await asyncio.sleep(0.5)
     assert fake.count == count
     page = await guest.reconnect()
-    assert page.seen[0]["describe"] is True
+    assert page.seen[0]["features"]["describe"]["on"] is True
     fake.requests.clear()
     # One whose frame was prepared before may still wait for its message.
     await fake.wait_for(count + 1)
@@ -800,14 +800,9 @@ async def test_settings_outlive_the_socket(guest: Visitor, fake: FakeOpenAI) -> 
     [
         ("sample_rate", [0.1, 30], [0.0999, 30.01, 0, -1, "fast", [2]]),
         ("max_tokens", [1, 4096], [0, 4097, 1.5]),
-        ("prompt", ["", "x" * 4000], ["x" * 4001, 5]),
         ("language", ["", "de", "pt-BR", "zh-Hant-TW"], ["de_DE", "x" * 36, "english please"]),
         ("thumbnails", [True, False], ["maybe", 7]),
-        ("length", ["short", "medium", "long"], ["endless", 7]),
         ("sensitivity", [0.25, 4], [0.24, 4.01, "high"]),
-        ("changes", [True, False], ["maybe", 7]),
-        ("watch_changes", [True, False], ["maybe", 7]),
-        ("describe", [False], ["maybe", 7, []]),
     ],
 )
 async def test_settings_are_checked(
@@ -828,6 +823,30 @@ async def test_settings_are_checked(
             assert error["code"] == "bad_request"
             assert field in error["message"]
             assert session._parts.requests.preferences == kept
+
+
+@pytest.mark.parametrize(
+    ("field", "good", "bad"),
+    [
+        ("prompt", ["", "x" * 4000], ["x" * 4001, 5]),
+        ("length", ["short", "medium", "long"], ["endless", 7]),
+        ("changes", [True, False], ["maybe", 7]),
+        ("watch_changes", [True, False], ["maybe", 7]),
+        ("describe", [False], ["maybe", 7, []]),
+        ("recall", [True, False], ["maybe", 7]),
+        ("guidance", [True, False], ["maybe", 7]),
+    ],
+)
+async def test_settings_of_features_are_checked(
+    field: str, good: list[Any], bad: list[Any]
+) -> None:
+    """Beside those of the core, in one message."""
+    for value in good:
+        taken = settings(**{field: value}, thumbnails=True)
+        assert (getattr(taken, field), taken.thumbnails) == (value, True)
+    for value in bad:
+        with pytest.raises(BadRequest, match=field):
+            settings(**{field: value})
 
 
 # Thumbnails and filters
@@ -888,7 +907,7 @@ async def test_thumbnail_and_model_get_the_filtered_picture() -> None:
         one.frame()
         error = await one.next("error", "response")
         assert (error["code"], error["id"]) == ("frame_withheld", "b")
-        one.session.handle(Settings(type="settings", describe=True))
+        one.session.handle(settings(describe=True))
         one.frame()
         assert (await one.next("error", "response"))["code"] == "frame_withheld"
         assert len(one.engine.requests) == 1
@@ -946,7 +965,7 @@ async def test_what_keeps_a_session_alive() -> None:
         one.frame()
         one.session.handle(Ping(type="ping"))
         assert one.session.last_activity == 0.0
-        one.session.handle(Settings(type="settings", describe=True))
+        one.session.handle(settings(describe=True))
         assert one.session.last_activity > 0.0
         one.session.last_activity = 0.0
         one.frame()

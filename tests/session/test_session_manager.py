@@ -15,13 +15,12 @@ from server.access import revoked
 from server.auth import Claims
 from server.core.aio import Pools
 from server.core.errors import Busy, Draining, NotFound
-from server.core.messages import Settings
 from server.core.redact import session_hash
 from server.session.session import Session
 from server.session_manager import SessionManager
 from tests.support.clients import soon
 from tests.support.fakes import FakeEngine
-from tests.support.rooms import LIMITS, make_frame, make_tools
+from tests.support.rooms import LIMITS, make_frame, make_tools, settings, with_features
 
 
 class Socket:
@@ -45,7 +44,7 @@ async def manager(**more: Any) -> AsyncIterator[tuple[SessionManager, list[str]]
     tools = make_tools(FakeEngine(), pools)
     ended: list[str] = []
     given = {"max_sessions": 3, "timeout": 60.0, "on_end": ended.append, **more}
-    sessions = SessionManager(lambda id: Session(id, LIMITS, tools), **given)
+    sessions = SessionManager(lambda id: Session(id, LIMITS, tools, with_features()), **given)
     try:
         yield sessions, ended
     finally:
@@ -323,7 +322,7 @@ async def test_the_newer_socket_wins() -> None:
     """The older is closed with 4409, and its leaving takes nothing from the newer."""
     async with manager() as (sessions, _):
         session = sessions.open("a")
-        session.handle(Settings(type="settings", describe=True))
+        session.handle(settings(describe=True))
         old, new = Socket(), Socket()
         sessions.attach(session, old)
         sessions.attach(session, new)

@@ -14,9 +14,21 @@ import numpy as np
 
 from server.attention.scratch import Scratch
 from server.camera.feed import Feed
+from server.core import messages as wire
 from server.core.aio import Pools, TaskSet
+from server.core.alert import AlertSource
 from server.core.frames import Frame
 from server.core.metrics import Metrics
+from server.features.describe.live_description import LiveDescription
+from server.features.describe.messages import DescribeSettings
+from server.features.guidance.guidance import Guidance, Looker
+from server.features.guidance.messages import GuidanceSettings
+from server.features.pointing.pointing import Pointing
+from server.features.reading.reading import ReadingOn
+from server.features.recall.messages import RecallSettings
+from server.features.recall.recalling import Recalling, RecallLimits
+from server.features.watches.messages import Heard, Unwatch, Watch, WatchSettings, Wrong
+from server.features.watches.watching import Watching
 from server.inference import Inference
 from server.session.feature_parts import SessionFeatures
 from server.session.part import MakePart, SessionContext
@@ -157,14 +169,61 @@ def make_tools(
     )
 
 
+def parser() -> wire.Parser:
+    """Return a parser of the core's messages and those of `session_features`."""
+    found = wire.Parser()
+    found.add(Watch, Unwatch, Heard, Wrong)
+    found.add(WatchSettings, DescribeSettings, RecallSettings, GuidanceSettings)
+    return found
+
+
+def settings(**fields: Any) -> wire.Settings:
+    """Build a settings message with the fields of all features."""
+    message = parser().parse(json.dumps({"type": "settings", **fields}))
+    assert isinstance(message, wire.Settings)
+    return message
+
+
+def session_features(
+    *, recall: RecallLimits | None = None, looker: Looker | None = None
+) -> dict[str, MakePart]:
+    """Return what makes the parts that sessions have from features, in their order.
+
+    `recall`: None: nothing is kept; `looker`: None: no guidance.
+    """
+    limits = recall or RecallLimits(0.0, 0)
+    parts: dict[str, MakePart] = {
+        "watches": Watching,
+        "describe": LiveDescription,
+        "recall": lambda context: Recalling(context, limits),
+        "pointing": Pointing,
+        "reading": lambda context: ReadingOn(context, looker),
+    }
+    if looker is not None:
+        parts["guidance"] = lambda context: Guidance(context, looker)
+    return parts
+
+
+def with_features(**parts: MakePart) -> SessionFeatures:
+    """Return those of `session_features`, and more."""
+    parts = session_features() | parts
+    return SessionFeatures(list(parts), parts)
+
+
 @asynccontextmanager
 async def room(
     engine: FakeEngine | None = None,
     *filters: PrivacyFilter,
     limits: SessionLimits = LIMITS,
+    recall: RecallLimits | None = None,
+    looker: Looker | None = None,
     **parts: MakePart,
 ) -> AsyncIterator[Room]:
-    """A session of its own, with parts of features by their names; everything it started has ended afterwards."""
+    """A session of its own with those of `session_features`, and more parts of features by their names.
+
+    Everything it started has ended afterwards.
+    """
+    parts = session_features(recall=recall, looker=looker) | parts
     engine = engine or FakeEngine()
     pools = Pools()
     engines = FakeEngines(engine)
@@ -182,10 +241,20 @@ def bare_context(outbox: Outbox) -> SessionContext:
     """A context for a part that needs no more of its session than its id and its outbox."""
     none: Any = None
     return SessionContext(
-        "session",
-        outbox,
-        TaskSet("test"),
-        *(none, none, none, none, none),
-        lambda: None,
-        lambda: None,
+        id="session",
+        limits=LIMITS,
+        tools=none,
+        camera=none,
+        outbox=outbox,
+        requests=none,
+        tasks=TaskSet("test"),
+        touch=lambda: None,
+        send_error=lambda error, id: None,
+        report=lambda: None,
+        held=lambda: None,
+        behind=lambda: False,
+        part=lambda name: None,
+        wants_changed=lambda: None,
+        source=lambda: AlertSource("session"),
+        alerted=lambda alert: None,
     )

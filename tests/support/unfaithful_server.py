@@ -13,10 +13,10 @@ from typing import Any
 
 import cv2
 
-from server.attention.recall import Recall
 from server.engines import hearing
+from server.features.recall.memory import Recall
+from server.features.watches.rings import Rings
 from server.main import main
-from server.session.watches.rings import Rings
 from server.vision import encode
 from server.voice.player import Player
 from server.voice.ring import SoundRing

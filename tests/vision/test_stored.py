@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from server.attention.grids import SIZE
-from server.attention.recall import Kept
 from server.catalogue.geometry import QWEN2_VL, QWEN3_VL
 from server.core.frames import Geometry
+from server.features.recall.grids import SIZE
+from server.features.recall.memory import Kept
 from server.vision import encode
 from server.vision.stored import stored_picture
 

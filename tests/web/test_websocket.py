@@ -67,9 +67,8 @@ async def test_ready_comes_first_and_tells_what_the_page_needs(run: Running) -> 
         "visual_tokens": 512,
         "visual_tokens_high": 1280,
         "session_timeout": 3600,
-        "recall_seconds": 300,
-        "recall_bytes": 2_000_000,
     }
+    assert ready["features"]["recall"] == {"seconds": 300, "bytes": 2_000_000}
     others = {(await page.next())["type"] for _ in range(3)}
     assert others == {"sender", "status", "listening"}
     await page.close()

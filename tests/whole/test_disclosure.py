@@ -14,7 +14,6 @@ import pytest_asyncio
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.core.errors import EngineUnavailable, NotConfirmed
 from server.core.frames import Detail, Kind
-from server.core.messages import Parser
 from server.engines.openai.discovery import other_machine
 from server.engines.openai.engine import OpenAIEngine
 from server.session.request.parts import View
@@ -22,7 +21,7 @@ from tests.support.clients import soon, visitor
 from tests.support.fakes import FakeEngine, engine_error
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.names import named
-from tests.support.rooms import Room, room
+from tests.support.rooms import Room, parser, room
 from tests.support.running import running
 
 pytestmark = pytest.mark.asyncio
@@ -31,7 +30,7 @@ HOST = "gpu.example.org"
 
 
 async def ask(one: Room, id: str) -> dict[str, object]:
-    one.session.handle(Parser().parse(f'{{"type":"chat","content":"What is it?","id":"{id}"}}'))
+    one.session.handle(parser().parse(f'{{"type":"chat","content":"What is it?","id":"{id}"}}'))
     await asyncio.sleep(0)
     one.frame()
     while True:
@@ -47,7 +46,7 @@ def change(one: Room, engine: FakeEngine) -> None:
 
 
 def confirm(one: Room, host: str) -> None:
-    one.session.handle(Parser().parse(f'{{"type":"confirm","host":"{host}"}}'))
+    one.session.handle(parser().parse(f'{{"type":"confirm","host":"{host}"}}'))
 
 
 async def test_the_engine_that_was_there_needs_no_word() -> None:
@@ -124,7 +123,7 @@ async def test_a_description_waits_and_goes_on() -> None:
     far = FakeEngine("vllm", elsewhere=HOST)
     async with room() as one:
         one.camera()
-        one.session.handle(Parser().parse('{"type":"settings","describe":true,"sample_rate":30}'))
+        one.session.handle(parser().parse('{"type":"settings","describe":true,"sample_rate":30}'))
         one.frame()
         await one.next("response")
         change(one, far)
@@ -159,7 +158,7 @@ async def test_an_engine_that_takes_over_while_a_question_waits() -> None:
     far = FakeEngine("vllm", elsewhere=HOST)
     async with room() as one:
         one.camera()
-        one.session.handle(Parser().parse('{"type":"chat","content":"What is it?","id":"q"}'))
+        one.session.handle(parser().parse('{"type":"chat","content":"What is it?","id":"q"}'))
         await asyncio.sleep(0)
         one.engines.current = far
         one.frame()

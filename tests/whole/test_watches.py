@@ -15,16 +15,15 @@ import numpy as np
 import pytest
 
 from scripts.bench.live_encoder import LiveEncoder, Scene
-from server.attention.recall import Kept, Recall
-from server.attention.watch import Order
-from server.attention.watch_answers import conditions_in
-from server.attention.watches import Watches
 from server.core.frames import Frame
-from server.session.background.recalling import Recalling
+from server.engines.watch_answers import conditions_in
+from server.features.recall.memory import Kept, Recall
+from server.features.recall.recalling import Recalling
+from server.features.watches.rings import Event, Rings
+from server.features.watches.rule import Order, Watches
+from server.features.watches.watch_wakes import WatchFrames
+from server.features.watches.watching import Watching
 from server.session.session import Session
-from server.session.watches.rings import Event, Rings
-from server.session.watches.watch_frames import WatchFrames
-from server.session.watches.watching import Watching
 from tests.support.clients import Message, Page, soon, visitor
 from tests.support.fakes_openai import FakeOpenAI, Seen
 from tests.support.running import running

@@ -19,6 +19,7 @@ from server.core.messages.base import (
     ClientMessage,
     ServerMessage,
 )
+from server.core.messages.from_client import Settings
 from tools.references.source import comments, docstring
 from tools.references.text import code, join, linked, sentence, table
 
@@ -66,8 +67,10 @@ def rows(kind: type, *, sent_by_client: bool) -> list[Row]:
 def _fields(kind: type) -> Iterator[tuple[str, Any, FieldInfo | None]]:
     if issubclass(kind, BaseModel):
         message = issubclass(kind, ClientMessage | ServerMessage)
+        # A feature's fields of a core message
+        core = {} if Settings not in kind.__bases__ else Settings.model_fields
         for name, field in kind.model_fields.items():
-            if not (field.exclude or (message and name == "type")):
+            if not (field.exclude or name in core or (message and name == "type")):
                 yield name, field.annotation, field
         return
     hints = get_type_hints(kind)

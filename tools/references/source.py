@@ -74,7 +74,7 @@ def calls(folder: Path) -> Iterator[tuple[Path, ast.Call, int]]:
     """Yield each call in a folder's modules, with the line at which its statement begins."""
     for path in sorted(folder.rglob("*.py")):
         for statement in ast.walk(read(path)[0]):
-            if isinstance(statement, ast.Expr | ast.Assign | ast.AnnAssign) and isinstance(
-                statement.value, ast.Call
-            ):
+            if isinstance(
+                statement, ast.Expr | ast.Assign | ast.AnnAssign | ast.Return
+            ) and isinstance(statement.value, ast.Call):
                 yield path, statement.value, statement.lineno

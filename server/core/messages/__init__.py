@@ -1,5 +1,5 @@
-"""WebSocket messages, by direction: `from_client` has those that the server reads; `state`, `answers`,
-`watches` and `operators` have those that it sends. `base` has what they share.
+"""WebSocket messages, by direction: `from_client` has those that the server reads; `state`,
+`answers` and `operators` have those that it sends. `base` has what they share.
 
 All names are available here, as `messages.Chat`. client/live/messages.js mirrors them for the page.
 """
@@ -10,4 +10,3 @@ from server.core.messages.base import *
 from server.core.messages.from_client import *
 from server.core.messages.operators import *
 from server.core.messages.state import *
-from server.core.messages.watches import *

@@ -249,16 +249,6 @@ class Thinking(ServerMessage):
     text: str
 
 
-class Unchanged(ServerMessage):
-    """The scene has changed, but the description with this id still holds."""
-
-    type: Literal["unchanged"] = "unchanged"
-    # The description's; ignore one that you do not know.
-    id: str
-    # Time by the server's clock
-    looked_at: float
-
-
 class SceneChange(ServerMessage):
     """The comparison of a frame with the one last described, or last asked about for the watches."""
 

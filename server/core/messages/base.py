@@ -18,6 +18,9 @@ class ClientMessage(BaseModel):
     # Unknown fields are ignored, so that a newer page can talk to an older server.
     model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
 
+    # An error about it has its id.
+    named: ClassVar[bool] = False
+
 
 class ServerMessage(BaseModel):
     model_config = ConfigDict(frozen=True)

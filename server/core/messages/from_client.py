@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 from pydantic import Field, ValidationError
 
 from server.core.errors import BadRequest, TooLong, UnknownType
-from server.core.frames import LEAST_SENSITIVITY, MOST_SENSITIVITY, Detail, Length, Route, Verbosity
+from server.core.frames import LEAST_SENSITIVITY, MOST_SENSITIVITY, Detail, Route, Verbosity
 from server.core.messages.base import (
     MAX_MESSAGE_BYTES,
     MAX_QUESTION_CHARS,
@@ -17,8 +17,6 @@ from server.core.messages.base import (
     Identifier,
 )
 from server.core.sound import MicrophoneMode
-
-DayMinute = Annotated[int, Field(ge=0, le=1439)]
 
 
 class Auth(ClientMessage):
@@ -58,6 +56,7 @@ class Correct(ClientMessage):
     """
 
     type: Literal["correct"]
+    named: ClassVar[bool] = True
     # The last question's
     id: Identifier = Field(min_length=1)
     # The right words, 1 to 4000 characters
@@ -88,10 +87,6 @@ class Settings(ClientMessage):
     """Change settings of the session; those that are absent keep their value."""
 
     type: Literal["settings"]
-    # A running description
-    describe: bool | None = None
-    # The description's question; empty: the default
-    prompt: str | None = Field(default=None, max_length=MAX_QUESTION_CHARS)
     # Frames a second that are compared with the one last described; more than 2.5 count as 2.5.
     sample_rate: float | None = Field(default=None, ge=0.1, le=30)
     # Longest answer; RESPONSE_MAX_TOKENS limits it.
@@ -107,25 +102,15 @@ class Settings(ClientMessage):
     )
     # `response` has a small picture of its frame.
     thumbnails: bool | None = None
-    # Length of a description; `short` at first
-    length: Length | None = None
     # Sensitivity to changes, of the description and the watches: more of it finds smaller and
     # weaker ones. 1 is the measured default.
     sensitivity: float | None = Field(default=None, ge=LEAST_SENSITIVITY, le=MOST_SENSITIVITY)
-    # A `change` at each comparison of the running description
-    changes: bool | None = None
-    # A `change` at each comparison of the watches
-    watch_changes: bool | None = None
     # A `still` a second, for cameras that the client does not see itself
     stills: bool | None = None
-    # Keep pictures of the recent past, for the route `past`; false drops them, too.
-    recall: bool | None = None
     # Answers are spoken.
     speak: bool | None = None
     # Words of an answer; `normal` at first
     verbosity: Verbosity | None = None
-    # An `aim` whenever another hint how to move the camera holds, where `ready` has `guides`
-    guidance: bool | None = None
     # The way in which the microphone is heard; `off` at first
     microphone: MicrophoneMode | None = None
     # Silence that ends a spoken question in the mode `hands_free`; 500 at first
@@ -201,59 +186,6 @@ class Confirm(ClientMessage):
     host: str = Field(max_length=253)
 
 
-class Watch(ClientMessage):
-    """Begin a watch, in place of one with the same id."""
-
-    type: Literal["watch"]
-    # The client's name for it
-    id: Identifier = Field(min_length=1)
-    # What to watch for in the person's words, 1 to 200 characters
-    condition: str = Field(
-        # The session checks it, so that its error has the id.
-        max_length=MAX_MESSAGE_BYTES
-    )
-    # True: it rings each time that the condition begins to hold; false: once.
-    repeat: bool = False
-    # Seconds after the end of an event in which nothing rings
-    cooldown: float = Field(default=60, ge=0, le=86_400)
-    # Seconds until it ends by itself; absent: never
-    expires: float | None = Field(default=None, gt=0, le=31_536_000)
-    # First and last minute of the day in the person's time; may go over midnight. Absent: always
-    hours: tuple[DayMinute, DayMinute] | None = None
-    # The person's time, for `hours`: minutes east of UTC
-    zone: int | None = Field(default=None, ge=-840, le=840)
-    # The same as a zone's name, such as Europe/Berlin, which knows summer time. One that the server
-    # does not know is ignored.
-    zone_name: str | None = Field(default=None, max_length=64, pattern=r"^[\w+/-]*$")
-    # The `bar` that the watch had in an earlier session; below 0.5 and above 0.95 those count.
-    # Absent for a new watch
-    bar: float | None = Field(default=None, ge=0, le=1)
-
-
-class Unwatch(ClientMessage):
-    """End a watch."""
-
-    type: Literal["unwatch"]
-    # The watch's
-    id: Identifier
-
-
-class Heard(ClientMessage):
-    """The client has shown a ring; the next one that waits may follow."""
-
-    type: Literal["heard"]
-    # The ring's
-    id: Identifier
-
-
-class Wrong(ClientMessage):
-    """A ring was false: its watch needs surer answers from now on."""
-
-    type: Literal["wrong"]
-    # The ring's
-    id: Identifier
-
-
 class Operator(ClientMessage):
     """Ask for `engine` and `log` messages, and the operator's texts in others, until this socket
     closes.
@@ -280,10 +212,6 @@ _CORE = (
     Push,
     Ping,
     Confirm,
-    Watch,
-    Unwatch,
-    Heard,
-    Wrong,
     Operator,
 )
 
@@ -300,9 +228,12 @@ class Parser:
         self.add(*_CORE)
 
     def add(self, *models: type[ClientMessage]) -> None:
-        """Know these messages, too, each by the value of its `type`."""
+        """Know these messages, too, each by the value of its `type`; a class of `Settings` adds its fields."""
         for model in models:
             (name,) = get_args(model.model_fields["type"].annotation)
+            if name == "settings" and name in self._models:
+                # Its fields join those of the others.
+                model = type("Settings", (model, self._models[name]), {})
             self._models[name] = model
 
     def parse(self, raw: str) -> ClientMessage:

@@ -7,7 +7,6 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import BaseModel, Field
 
 from server.core.errors import QwenCameraError
-from server.core.frames import Hint, Length, Subject
 from server.core.messages.base import (
     MAX_MESSAGE_BYTES,
     MAX_QUESTION_CHARS,
@@ -33,10 +32,6 @@ class Limits(BaseModel):
     visual_tokens_high: int
     # Seconds without activity after which the session ends
     session_timeout: int
-    # Age of the oldest picture of the recent past; 0: none is kept.
-    recall_seconds: int = 0
-    # Bytes of all these pictures; 0: none is kept.
-    recall_bytes: int = 0
 
 
 class EngineCapabilities(BaseModel):
@@ -84,10 +79,6 @@ class Ready(ServerMessage):
     capabilities: EngineCapabilities
     # Bounds of this session
     limits: Limits
-    # The description runs.
-    describe: bool = False
-    # Of a description, as in `settings`
-    length: Length = Length.SHORT
     # As in `settings`
     sensitivity: float = 1.0
     # A frame is held.
@@ -97,8 +88,6 @@ class Ready(ServerMessage):
     elsewhere: str = ""
     # The person has agreed to that; without it nothing is sent there.
     confirmed: bool = True
-    # The server knows the route `read`.
-    reads: bool = True
     # The server has a voice for answers. Without one, or while it fails, clients read with their
     # own.
     voice: bool = False
@@ -110,12 +99,11 @@ class Ready(ServerMessage):
     recogniser: bool = False
     # Host of the other machine to which sound goes for that; empty: it stays on the server's.
     sound_elsewhere: str = ""
-    # The server can guide; see `guidance` of `settings`.
-    guides: bool = False
     # The server takes a microphone.
     microphone: bool = False
     # The features that are on: an object for each, with what a client needs to know of it from the
-    # start. `allowed` of `grants`: the person may let other programs look.
+    # start. `allowed` of `grants`: the person may let other programs look. `describe`: whether it is
+    # `on`, and its `length`. `recall`: the most `seconds` and `bytes` that are kept; 0: nothing is.
     features: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     def for_operators(self) -> Self:
@@ -203,45 +191,6 @@ class Sender(ServerMessage):
     awake_ms: int = 1500
     # Wake now for this time, because the server waits for a frame
     wake_ms: int | None = None
-
-
-class Recalled(ServerMessage):
-    """The pictures of the recent past that are kept now."""
-
-    type: Literal["recall"] = "recall"
-    newest_only: ClassVar[bool] = True
-    # Their number
-    pictures: int
-    # Their size
-    bytes: int
-    # Capture time of the oldest by the server's clock; absent without any
-    oldest_at: float | None = None
-
-
-class AimHint(ServerMessage):
-    """An advice to move the camera, so that print or a face is wholly in its picture."""
-
-    type: Literal["aim"] = "aim"
-    newest_only: ClassVar[bool] = True
-    # What to do; sides are the picture's.
-    hint: Hint
-    # What it is about; absent: the whole picture
-    about: Subject | None = None
-    # Time by the server's clock
-    at: float
-
-
-class ReadingState(ServerMessage):
-    """A hint that helps to read a text on, or that the text is read: the route `read`."""
-
-    type: Literal["reading"] = "reading"
-    newest_only: ClassVar[bool] = True
-    # The question's, which goes on
-    id: str
-    # What helps to read on, such as `lower_edge`: the text goes on there.
-    hint: Hint | None = None
-    # Nothing new has come, so the text is read; the `response` follows.
-    over: bool = False
 
 
 class Handover(ServerMessage):

@@ -17,7 +17,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from server.attention.watch_answers import conditions_in
 from server.core.aio import in_pool
 from server.core.errors import EngineFailed
 from server.core.frames import Geometry, Kind, Picture, Scene, Verbosity
@@ -43,6 +42,7 @@ from server.engines.builtin.reader import Reader
 from server.engines.builtin.wants import Want, needs_codes, needs_faces, needs_text
 from server.engines.builtin.watcher import Watcher, cannot_watch
 from server.engines.prompts import NOTHING_TO_READ, clean
+from server.engines.watch_answers import conditions_in
 from server.vision.encode import Bgr, decoded
 from server.vision.grounding import Box
 

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from server.camera.camera import Asked
 from server.core import messages as wire
@@ -17,11 +17,14 @@ from server.engines.base import Turn
 from server.engines.conversation import Conversation
 from server.engines.routing import choose
 from server.queue.job import Job, Result
-from server.session.part import SessionContext
-from server.session.questions import pointing
+from server.session.part import QuestionRoute, SessionContext
 from server.session.request.answers import AnswerSink, Asking
 from server.session.request.parts import Extras, MakeEarlier, Prepared, View, Wording
 from server.vision.hindrance import WORDS, Hindrance, is_black
+
+if TYPE_CHECKING:
+    from server.features.pointing.pointing import Pointing
+    from server.features.recall.recalling import Recalling
 
 # Times that a question is queued: a person's question may take its place at the engine.
 TRIES = 3
@@ -111,7 +114,9 @@ class ProgramQuestions:
     def __init__(self, context: SessionContext) -> None:
         self._camera = context.camera
         self._requests = context.requests
-        self._recalling = context.recalling
+        # None where nothing is kept, or nothing is pointed at
+        self._recalling: Recalling | None = context.part("recall")
+        self._pointing: Pointing | None = context.part("pointing")
         self._tools = context.tools
 
     async def frame(self) -> Frame:
@@ -141,11 +146,13 @@ class ProgramQuestions:
         if route is Route.READ:
             # One picture: a program reads on by itself.
             route = Route.DETAIL
-        if route is Route.PAST and not self._recalling.wanted:
+        if route is Route.PAST and (self._recalling is None or not self._recalling.wanted):
             if question.route is Route.PAST:
                 raise Conflict(
                     "No pictures of the recent past are kept. The person can switch that on in the page's settings."
                 )
+            route = Route.NOW
+        if route is Route.WHERE and self._pointing is None:
             route = Route.NOW
         # Before anything is made of the picture
         self._requests.consent.check(self._tools.current_engine())
@@ -215,17 +222,21 @@ class ProgramQuestions:
                 earlier=chat.earlier(view, prepared) if chat.earlier is not None else None,
                 wording=chat.check,
             )
-        asked = Asked(at=began, wall=time.time(), sent=None)
-        asking = Asking(id=id, question=question.words, asked=asked, route=route, sink=sink)
-        if route is Route.WHERE:
-            asking.job = pointing.submit(self._requests, asking, view, prepared, extras)
+        asking = Asking(
+            id=id,
+            question=question.words,
+            asked=Asked(at=began, wall=time.time(), sent=None),
+            route=route,
+            sink=sink,
+            since=question.since,
+        )
+        ways: dict[Route, QuestionRoute | None] = {
+            Route.PAST: self._recalling,
+            Route.WHERE: self._pointing,
+        }
+        if (way := ways.get(route)) is not None:
+            await way.run(asking, view, prepared, extras)
         else:
-            if route is Route.PAST:
-                extras = replace(
-                    extras,
-                    earlier=self._recalling.earlier(view, question.words, question.since),
-                    past=True,
-                )
             asking.job = self._requests.submit(
                 question.words, Kind.CHAT, view, sink, prepared, extras
             )

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from typing import TYPE_CHECKING
 
-from server.core import messages as wire
+from server.core.alert import PROGRAMS
 from server.core.errors import Conflict, NotFound
 from server.features.grants.grants import Grant, ended
-from server.session.watches.rings import Event
-from server.session.watches.watch_list import PROGRAMS
-from server.session.watches.watching import Watching
+
+if TYPE_CHECKING:
+    from server.features.watches.messages import WatchInfo
+    from server.features.watches.rings import Event
+    from server.features.watches.watching import Watching
 
 # Watches of one program; the session has room for eight of all.
 MAX_WATCHES = 3
@@ -21,13 +24,20 @@ MOST_WAIT = 25.0
 class ProgramWatches:
     """Each program sees and ends its own watches alone. Those of a program without access end."""
 
-    def __init__(self, watching: Watching) -> None:
-        self._watching = watching
+    def __init__(self, watching: Watching | None) -> None:
+        """`watching`: None where watches are off."""
+        self._found = watching
         self._numbers = itertools.count(1)
         # The ids of its watches, by grant
         self._own: dict[str, list[str]] = {}
         # The calls that wait for a ring, by grant
         self._waits: dict[str, set[asyncio.Task[list[Event]]]] = {}
+
+    @property
+    def _watching(self) -> Watching:
+        if self._found is None:
+            raise Conflict("This server has no watches. Look again from time to time.")
+        return self._found
 
     def add(self, grant: Grant, condition: str, *, repeat: bool = False) -> str:
         """Begin a watch, and return its id. Raises BadRequest, TooLong and Conflict."""
@@ -37,14 +47,14 @@ class ProgramWatches:
                 f"This program has {MAX_WATCHES} watches, which is the most. Remove one, then add this one."
             )
         id = f"{PROGRAMS}{grant.id}:{next(self._numbers)}"
-        self._watching.add(wire.Watch(type="watch", id=id, condition=condition, repeat=repeat))
+        self._watching.watch_for(id, condition, repeat=repeat)
         self._own.setdefault(grant.id, []).append(id)
         return id
 
-    def listed(self, grant: Grant) -> list[wire.WatchInfo]:
+    def listed(self, grant: Grant) -> list[WatchInfo]:
         """Return the program's own watches, oldest first."""
-        own = self._living(grant)
-        return [one for one in self._watching.watches() if one.id in own]
+        watching, own = self._watching, self._living(grant)
+        return [one for one in watching.watches() if one.id in own]
 
     def remove(self, grant: Grant, id: str) -> None:
         """End a watch. Raises NotFound for one that is not the program's own."""
@@ -64,9 +74,10 @@ class ProgramWatches:
         """Return the kept rings with a higher number, from since the program has access, oldest first.
 
         Without any it waits for the next one, for `wait` seconds at most. Raises Unauthorized when the access ends
-        meanwhile.
+        meanwhile, and Conflict without watches.
         """
-        task = asyncio.create_task(self._next(grant, after, wait), name="program/events")
+        watching = self._watching
+        task = asyncio.create_task(self._next(watching, grant, after, wait), name="program/events")
         waits = self._waits.setdefault(grant.id, set())
         waits.add(task)
         try:
@@ -79,20 +90,20 @@ class ProgramWatches:
             raise ended()
         return task.result()
 
-    async def _next(self, grant: Grant, after: int, wait: float) -> list[Event]:
+    async def _next(self, watching: Watching, grant: Grant, after: int, wait: float) -> list[Event]:
         deadline = asyncio.get_running_loop().time() + min(max(0.0, wait), MOST_WAIT)
         while True:
             found = [
                 one
-                for one in self._watching.rings.kept()
+                for one in watching.rings.kept()
                 if one.number > after and one.at >= grant.made_at * 1000
             ]
-            if found or not await self._watching.rings.next(deadline):
+            if found or not await watching.rings.next(deadline):
                 return found
 
     def _living(self, grant: Grant) -> list[str]:
         """Return the watches of a program that are still there: a person may have ended some."""
-        there = {one.id for one in self._watching.watches()}
+        there = {one.id for one in self._found.watches()} if self._found is not None else ()
         own = [id for id in self._own.get(grant.id, ()) if id in there]
         self._own[grant.id] = own
         return own

@@ -53,7 +53,7 @@ class Programs(SessionPart):
         self._grants = Grants(context.id, looks_per_minute)
         self._outbox = context.outbox
         self.questions = ProgramQuestions(context)
-        self.watches = ProgramWatches(context.watching)
+        self.watches = ProgramWatches(context.part("watches"))
         # what: made, used, looked, failed, ended, expired, unseen, busy, and the codes of refusals
         self._counter = context.tools.metrics.counter(
             "programs_total", "Access, calls and refusals of other programs", "what"

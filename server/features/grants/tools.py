@@ -6,22 +6,24 @@ import base64
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from mcp.types import CallToolResult, ContentBlock, ImageContent, TextContent, Tool, ToolAnnotations
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from server.attention.watch_answers import MAX_CONDITION_CHARS
 from server.core import messages as wire
 from server.core.aio import log_failure
 from server.core.errors import BadRequest, Internal, PageClosed, QwenCameraError
 from server.core.frames import Detail, Route
 from server.core.messages.base import MAX_QUESTION_CHARS
+from server.engines.watch_answers import MAX_CONDITION_CHARS
 from server.features.grants.grants import Scope
 from server.features.grants.guard import Pass
 from server.features.grants.program_question import ProgramQuestion
 from server.features.grants.program_watches import MOST_WAIT
-from server.session.watches.rings import Event
+
+if TYPE_CHECKING:
+    from server.features.watches.rings import Event
 
 INSTRUCTIONS = (
     "You look through a person's live camera. The person sees on their page each look that you make, with your"

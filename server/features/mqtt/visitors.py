@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from server.core.alert import Alert
+from server.core.alert import PROGRAMS, Alert
 from server.core.errors import Conflict, RateLimited
 from server.core.frames import CameraState
 from server.core.token_bucket import Bucket
@@ -23,7 +23,6 @@ from server.features.mqtt.states import States
 from server.features.mqtt.topics import Topics
 from server.features.mqtt.words import one_line
 from server.session.session import Session
-from server.session.watches.watch_list import PROGRAMS
 
 # Devices at a time; one more is refused and counted.
 MOST_VISITORS = 8
@@ -170,13 +169,19 @@ class Visitors:
             if session is None:
                 self.left(id)
                 continue
-            own = [watch for watch in session.watches() if not watch.id.startswith(PROGRAMS)]
+            watches, describe = session.part("watches"), session.part("describe")
+            own = [
+                watch
+                for watch in (watches.watches() if watches is not None else ())
+                if not watch.id.startswith(PROGRAMS)
+            ]
+            describing = describe is not None and describe.on
             device = Device(
                 one.key,
                 one_line(session.cameras.own_name, MOST_NAME) or f"Camera {one.key[-8:]}",
                 VISITOR,
                 tuple(dict.fromkeys(watch.condition for watch in own)),
-                session.describing,
+                describing,
             )
             self._change(one, configs(self._topics, device, self._version))
             self._states.see(
@@ -184,7 +189,7 @@ class Visitors:
                     one.key,
                     session.camera.state() is CameraState.LIVE,
                     {watch.condition: watch.holds for watch in own},
-                    session.described if session.describing else "",
+                    describe.text if describing else "",
                 )
             )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from server.core import messages as wire
 from server.core.errors import Conflict, WrongModel
@@ -26,9 +27,11 @@ from server.features.grants.programs import Programs
 from server.features.openai_api.camera_urls import PictureChoice
 from server.features.openai_api.request import ChatRequest
 from server.queue.job import Result
-from server.session.background.recalling import Past
 from server.session.part import SessionContext, SessionPart
 from server.session.request.parts import MakeEarlier, Prepared, View
+
+if TYPE_CHECKING:
+    from server.features.recall.recalling import Past, Recalling
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +198,8 @@ class ChatPictures:
         self._frame = frame
         self._held = context.held
         self._requests = context.requests
-        self._recalling = context.recalling
+        # None where nothing is kept
+        self._recalling: Recalling | None = context.part("recall")
 
     async def take(self, request: ChatRequest, since: float) -> Taken:
         """Take the pictures. None of the past is of before `since`, monotonic seconds.
@@ -206,7 +210,7 @@ class ChatPictures:
         for look in request.looks:
             if look.what == "held" and held is None:
                 raise Conflict(_NOT_HELD)
-            if look.what == "past" and not self._recalling.wanted:
+            if look.what == "past" and (self._recalling is None or not self._recalling.wanted):
                 raise Conflict(_NOT_KEPT)
         now = None
         if any(look.what != "held" for look in request.looks):
@@ -232,6 +236,7 @@ class ChatPictures:
             return [ChosenPicture(detail, held, held=True)]
         if look.what == "now":
             return [ChosenPicture(detail, now)]
+        assert self._recalling is not None
         past = await self._recalling.during(look.seconds, look.frames - 1, since)
         earlier = [ChosenPicture(detail, past=past, at=at) for at in range(len(past.pictures))]
         return [*earlier, ChosenPicture(detail, now)]
@@ -259,6 +264,7 @@ class ChatPictures:
         self, shot: ChosenPicture, needs: Capabilities, made: dict[_Key, Picture]
     ) -> EarlierPicture:
         if shot.past is not None:
+            assert self._recalling is not None
             picture = await self._recalling.small(shot.past, shot.at, needs)
             age = max(0, round(time.monotonic() - picture.captured))
             return EarlierPicture(picture, f"The camera {age} s ago:")

@@ -12,7 +12,7 @@ from server.core.operator_list import NAME, check_table, read_tables
 
 # Most cameras of one server: each has a process of its own.
 MOST_CAMERAS = 16
-# Watches of a session (attention/watches.py), and characters of a watch's condition
+# Watches of a session (features/watches/rule.py), and characters of a watch's condition
 MOST_WATCHES = 8
 MOST_CHARACTERS = 200
 _DEVICE = re.compile(r"/dev/video\d{1,3}", re.ASCII)

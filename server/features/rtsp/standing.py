@@ -6,11 +6,11 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from server.core import messages as wire
 from server.core.aio import log_failure
 from server.core.alert import Alert
-from server.core.errors import NotFound
+from server.core.errors import NotFound, QwenCameraError
 from server.core.metrics import Metrics
 from server.features.rtsp.camera_list import StandingCamera
 from server.features.rtsp.reader import AWAKE_FPS, Reader
@@ -18,6 +18,10 @@ from server.features.rtsp.reconnect import StandingState
 from server.features.rtsp.worker.trouble import Trouble
 from server.session.session import Session
 from server.session_manager import SessionManager
+
+if TYPE_CHECKING:
+    from server.features.describe.live_description import LiveDescription
+    from server.features.watches.watching import Watching
 
 # Pictures a second while a socket is open
 WATCHED_FPS = 2.0
@@ -132,20 +136,24 @@ class StandingCameras:
         session.camera.watched = bool(camera.watches)
         one.unwatched = dict.fromkeys(range(len(camera.watches)), "")
         self._watch(one)
-        if camera.describe:
-            session.handle(wire.Settings(type="settings", describe=True))
+        describing = session.part("describe")
+        if camera.describe and describing is not None:
+            describing.switch(True)
         return one
 
     def _watch(self, one: _One) -> None:
         """Begin the watches that the engine can do; the others wait for another engine."""
         for number in list(one.unwatched):
-            asked = wire.Watch(
-                type="watch",
-                id=_watch_id(number),
-                condition=one.camera.watches[number],
-                repeat=True,
-            )
-            reason = one.session.watch_for(asked)
+            reason = ""
+            watching: Watching | None = one.session.part("watches")
+            if watching is None:
+                reason = "Watches are off on this server."
+            else:
+                try:
+                    condition = one.camera.watches[number]
+                    watching.watch_for(_watch_id(number), condition, repeat=True)
+                except QwenCameraError as error:
+                    reason = error.message
             if reason:
                 one.unwatched[number] = reason
             else:
@@ -173,11 +181,12 @@ class StandingCameras:
         return [self._report(self._ones[name]) for name in names if name in self._ones]
 
     def _report(self, one: _One) -> CameraReport:
-        known = {info.id: info for info in one.session.watches()}
+        watching: Watching | None = one.session.part("watches")
+        known = {info.id: info for info in watching.watches()} if watching is not None else {}
         return CameraReport(
             one.camera,
             one.reader.life.state is StandingState.LIVE,
-            one.session.described,
+            _described(one.session),
             {
                 condition: watch.holds if (watch := known.get(_watch_id(number))) else None
                 for number, condition in enumerate(one.camera.watches)
@@ -238,7 +247,7 @@ class StandingCameras:
                 {"condition": one.camera.watches[number], "reason": reason}
                 for number, reason in one.unwatched.items()
             ],
-            "described": one.session.described,
+            "described": _described(one.session),
             "programs": [info.model_dump() for info in programs],
         }
 
@@ -255,3 +264,9 @@ class StandingCameras:
 def _watch_id(number: int) -> str:
     """Name the watch of this place in the list."""
     return f"list-{number + 1}"
+
+
+def _described(session: Session) -> str:
+    """Return the last running description; "" before the first."""
+    describing: LiveDescription | None = session.part("describe")
+    return describing.text if describing is not None else ""

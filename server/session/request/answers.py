@@ -92,8 +92,10 @@ class Asking:
     turn: int | None = None
     # The part of its answer that was heard before an interruption; None without one.
     heard: str | None = None
-    # Set while its text is read on over several pictures
-    reading: Running | None = None
+    # What ends an answer that takes several looks; None for one that takes one
+    steps: Running | None = None
+    # It sees nothing of the past from before this time, monotonic seconds.
+    since: float = 0.0
     # True: stopped because its client was gone, so its end is not the answer.
     abandoned: bool = False
 

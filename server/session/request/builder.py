@@ -192,7 +192,7 @@ class RequestBuilder:
             question=extras.wording(question, capabilities) if extras.wording else question,
             picture=picture,
             language=(self.preferences.language or None) if not extras.program else None,
-            own_language=self._own_language(kind),
+            own_language=extras.own_language,
             verbosity=(
                 self.preferences.verbosity
                 if kind is not Kind.WATCH and not extras.program
@@ -245,13 +245,6 @@ class RequestBuilder:
         else:
             turns = ()
         return replace(bare, turns=turns, max_tokens=max_tokens)
-
-    def _own_language(self, kind: Kind) -> str | None:
-        """Return the page's language for a description that nobody worded; None for all else."""
-        wishes = self.preferences
-        if kind is not Kind.DESCRIBE or wishes.language or wishes.prompt.strip():
-            return None
-        return wishes.page_language or None
 
     def _sound(
         self, extras: Extras, picture: Picture, earlier: Sequence[EarlierPicture]

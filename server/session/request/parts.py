@@ -54,6 +54,8 @@ class Extras:
     max_tokens: int | None = None
     # None: the question as it is
     wording: Wording | None = None
+    # See `EngineRequest.own_language`.
+    own_language: str | None = None
     # See `EngineRequest.where` and `EngineRequest.past`.
     where: bool = False
     past: bool = False

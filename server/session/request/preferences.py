@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from server.core.frames import Length, Verbosity
+from server.core.frames import Verbosity
 from server.core.sound import MicrophoneMode
 from server.voice.turns import SILENCE_SECONDS
 
@@ -13,8 +13,6 @@ from server.voice.turns import SILENCE_SECONDS
 class Preferences:
     """The client's settings; see `messages.Settings`."""
 
-    describe: bool = False
-    prompt: str = ""
     sample_rate: float | None = None
     # Tokens of an answer, within the setting's limit
     max_tokens: int | None = None
@@ -22,21 +20,13 @@ class Preferences:
     # Of the words on the client's page; "" for English
     page_language: str = ""
     thumbnails: bool = False
-    length: Length = Length.SHORT
     # Of the change gates; None: the server's setting
     sensitivity: float | None = None
-    # The client shows each comparison of the scene.
-    changes: bool = False
-    watch_changes: bool = False
     stills: bool = False
-    # Pictures of the recent past are kept.
-    recall: bool = False
     # Answers are spoken.
     speak: bool = False
     # Words of an answer
     verbosity: Verbosity = Verbosity.NORMAL
-    # Hints how to move the camera
-    guidance: bool = False
     # The page keeps hand-overs
     handover: bool = False
     microphone: MicrophoneMode = MicrophoneMode.OFF

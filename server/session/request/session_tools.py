@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from server.access.handover import Handovers
 from server.attention.scratch import Scratch
-from server.core.frames import Frame
 from server.core.metrics import Metrics
 from server.engines.base import Engine
 from server.engines.speech.base import Recogniser, Voice
 from server.inference import Inference
-from server.vision.aim import Found
 from server.vision.prepare import PicturePreparer
 from server.voice.detector import SpeechModel
 from server.voice.turn_judge import TurnJudge
@@ -35,9 +32,6 @@ class SessionLimits:
     sensitivity: float = 1.0
     # Visual tokens of one session's background work
     background_tokens_per_minute: int = 30_000
-    # Bounds of the pictures of the recent past; without seconds none is kept.
-    recall_seconds: float = 0.0
-    recall_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +53,7 @@ class SessionTools:
     hear_pool: ThreadPoolExecutor | None = None
     # Hears whether a turn is complete; None: silence alone ends it
     turn_judge: TurnJudge | None = None
-    # Held while a frame becomes a picture of the recent past: one in all sessions
-    keeping: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     # Speaks answers; None: pages do it with their browser's own voice.
     voice: Voice | None = None
-    # Finds text and faces in a frame for guidance, small print too if asked; None: there is none
-    find: Callable[[Frame, bool], Awaitable[Found]] | None = None
     # Signs what pages keep of a chat; None: nothing is handed over
     handovers: Handovers | None = None
-    # Held while a frame is looked at for guidance: one in all sessions
-    aiming: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))

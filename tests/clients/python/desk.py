@@ -13,8 +13,8 @@ import httpx
 from qwen_camera import Camera
 
 from scripts.bench.live_encoder import LiveEncoder, Scene
-from server.attention.watch import Ring
 from server.features.grants.programs import Programs, programs_of
+from server.features.watches.rule import Ring
 from server.vision.grounding import Box
 from tests.features.grants.test_routes import bearer, give
 from tests.support.clients import Visitor, http, soon, visitor

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import zxingcpp
 
-from server.attention.watch_answers import Answer, question, read_answers, second_question
 from server.core.frames import Kind, Picture
 from server.engines.base import Delta, EngineRequest
 from server.engines.builtin import watcher
@@ -18,6 +17,7 @@ from server.engines.builtin.conditions import ABLE
 from server.engines.builtin.engine import BuiltinEngine
 from server.engines.builtin.reader import Reader
 from server.engines.builtin.watcher import cannot_watch
+from server.engines.watch_answers import Answer, question, read_answers, second_question
 from server.vision.encode import Bgr
 from server.vision.grounding import Box
 

@@ -22,11 +22,11 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import CallToolResult, ImageContent, TextContent
 
 from scripts.bench.live_encoder import LiveEncoder
-from server.attention.watch import Ring
 from server.features.grants.grants import MESSAGE_BURST, MESSAGE_RATE
 from server.features.grants.program_watches import MAX_WATCHES
 from server.features.grants.programs import programs_of
-from server.session.watches.rings import Rings
+from server.features.watches.rings import Rings
+from server.features.watches.rule import Ring
 from tests.support.clients import Visitor, http, metric, soon, visitor
 from tests.support.fakes_app import assert_error
 from tests.support.fakes_openai import FakeOpenAI

@@ -25,16 +25,18 @@ from server.core.errors import (
     Unauthorized,
 )
 from server.core.frames import Detail, Route
-from server.core.messages import Chat, Settings, Watch
+from server.core.messages import Chat, Settings
 from server.engines.base import Capabilities, Turn
 from server.features.grants import programs as module
 from server.features.grants.grants import Grant, Scope
 from server.features.grants.program_question import ProgramQuestion
 from server.features.grants.program_watches import MAX_WATCHES
 from server.features.grants.programs import Programs, programs_of
+from server.features.recall.recalling import RecallLimits, counter
+from server.features.watches.messages import Watch
 from server.vision.encode import Bgr
 from tests.support.fakes import FakeEngine, until
-from tests.support.rooms import LIMITS, Room, room
+from tests.support.rooms import LIMITS, Room, room, settings
 
 pytestmark = pytest.mark.asyncio
 
@@ -311,7 +313,7 @@ async def keep(one: Room, scene: int, age: float) -> None:
     """A picture of a scene becomes one of the recent past."""
 
     def kept() -> float:
-        return float(one.tools.metrics.recalled.labels("kept")._value.get())
+        return float(counter(one.tools.metrics).labels("kept")._value.get())
 
     before = kept()
     one.frame(captured=time.monotonic() - age, scene=scene)
@@ -320,10 +322,10 @@ async def keep(one: Room, scene: int, age: float) -> None:
 
 async def test_the_past_before_its_access_stays_closed() -> None:
     """A program sees pictures of the past from its grant on, and none of before."""
-    limits = replace(LIMITS, recall_seconds=300.0, recall_bytes=2_000_000)
+    recall = RecallLimits(300.0, 2_000_000)
     past = replace(LOOK, route=Route.PAST)
-    async with room(limits=limits, grants=lambda context: Programs(context, 600)) as one:
-        one.session.handle(Settings(type="settings", recall=True))
+    async with room(recall=recall, grants=lambda context: Programs(context, 600)) as one:
+        one.session.handle(settings(recall=True))
         one.camera()
         one.session.socket_opened()
         await keep(one, 1, 40)

@@ -15,7 +15,6 @@ from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.core.alert import Alert, AlertSource
 from server.core.errors import Conflict, RateLimited
 from server.core.frames import CameraState
-from server.core.messages import WatchInfo
 from server.core.metrics import Metrics
 from server.features.mqtt import mqtt
 from server.features.mqtt.address import MqttAddress
@@ -26,6 +25,7 @@ from server.features.mqtt.outgoing import Message
 from server.features.mqtt.topics import Topics, watch_key
 from server.features.mqtt.visitors import CHANGES_AT_ONCE, MOST_VISITORS, Visitors
 from server.features.rtsp.standing import StandingCameras
+from server.features.watches.messages import WatchInfo
 from server.session.session import Session
 from tests.support.clients import metric, page_of, soon, visitor
 from tests.support.fakes_openai import FakeOpenAI
@@ -54,11 +54,12 @@ class Person:
     @property
     def session(self) -> Session:
         seen = SimpleNamespace(
-            watches=lambda: self.list,
             cameras=SimpleNamespace(own_name=self.name),
             camera=SimpleNamespace(state=lambda: CameraState.LIVE),
-            describing=self.describing,
-            described=self.described,
+            part={
+                "watches": SimpleNamespace(watches=lambda: self.list),
+                "describe": SimpleNamespace(on=self.describing, text=self.described),
+            }.get,
         )
         return cast(Session, seen)
 

@@ -30,7 +30,7 @@ from server.voice.turn_model import TurnModel
 from tests.support import onnx_model
 from tests.support.fakes import FakeEngine, FakeEngines, until
 from tests.support.fakes_words import FakeWords
-from tests.support.rooms import LIMITS, Room, make_frame, make_tools
+from tests.support.rooms import LIMITS, Room, make_frame, make_tools, settings, with_features
 from tests.support.turn_checks import HeldTurnModel, checks_of
 from tests.voice.sounds import (
     HALVES,
@@ -150,7 +150,7 @@ async def ear(
     tools = make_tools(engines, pools)
     judge = TurnJudge(cast(TurnModel, end), pools.judge, tools.metrics) if end else None
     tools = replace(tools, speech_model=SpeechModel() if model else None, turn_judge=judge)
-    session = Session("s", LIMITS, tools)
+    session = Session("s", LIMITS, tools, with_features())
     words, talker = words or FakeWords("What is this?"), FakeTalker()
     session._parts.listening._spoken._recognising = words
     session._parts.listening._talker = talker
@@ -855,8 +855,8 @@ async def test_a_refused_microphone_keeps_other_settings(monkeypatch: pytest.Mon
     """They are applied all the same."""
     async with ear(model=False) as one:
         begun: list[bool] = []
-        monkeypatch.setattr(one.session._parts.work.describing, "begin", lambda: begun.append(True))
-        one.session.handle(Settings(type="settings", microphone=MicrophoneMode.PUSH, describe=True))
+        monkeypatch.setattr(one.session.part("describe"), "switch", begun.append)
+        one.session.handle(settings(microphone=MicrophoneMode.PUSH, describe=True))
         error = await one.one.next("error")
         assert error["code"] == "bad_request"
         assert "MICROPHONE" not in error["message"]

@@ -11,7 +11,7 @@ import pytest
 
 from server.core.errors import EngineRefused, EngineUnavailable, NotConfirmed
 from server.core.frames import Detail, Kind
-from server.core.messages import Chat, Settings
+from server.core.messages import Chat
 from server.core.metrics import Metrics
 from server.core.sound import SOUND_RATE, Sound, SoundUse
 from server.engines.base import Capabilities, EarlierPicture, EngineRequest, Usage
@@ -122,29 +122,14 @@ async def test_an_engine_gets_no_more_pictures_than_it_takes() -> None:
         assert sink.request.earlier == ()
 
 
-@pytest.mark.parametrize(
-    ("kind", "settings", "expected"),
-    [
-        (Kind.DESCRIBE, {"page_language": "ar"}, "ar"),
-        (Kind.DESCRIBE, {}, None),
-        (Kind.DESCRIBE, {"page_language": "ar", "language": "de"}, None),
-        (Kind.DESCRIBE, {"page_language": "ar", "prompt": "Is the door open?"}, None),
-        (Kind.DESCRIBE, {"page_language": "ar", "prompt": " "}, "ar"),
-        (Kind.CHAT, {"page_language": "ar"}, None),
-        (Kind.WATCH, {"page_language": "ar"}, None),
-    ],
-)
-async def test_the_page_decides_the_language_of_a_description_alone(
-    kind: Kind, settings: dict[str, str], expected: str | None
-) -> None:
-    """Not where a person has chosen one, or asked in words; the tokens of these words count."""
+async def test_the_tokens_of_the_words_for_a_language_count() -> None:
     async with room(FakeEngine()) as one:
-        one.session.handle(Settings.model_validate({"type": "settings", **settings}))
         requests = one.session._parts.requests
-        made = requests.request("Which?", kind, one.engine, make_picture(), Detail.LOW)
-        assert made.own_language == expected
-        bare = replace(made, own_language=None)
-        assert (estimate(made) > estimate(bare)) is (expected is not None)
+        made = requests.request(
+            *("Which?", Kind.DESCRIBE, one.engine, make_picture(), Detail.LOW),
+            Extras(own_language="ar"),
+        )
+        assert estimate(made) > estimate(replace(made, own_language=None))
 
 
 PAST = Extras(past=True)

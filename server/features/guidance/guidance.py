@@ -1,0 +1,157 @@
+"""A session's guidance: hints how to move the camera, without a model, while the person wants them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import cv2
+
+from server.core.aio import TaskSet
+from server.core.frames import Frame
+from server.core.metrics import Metrics
+from server.features.guidance.messages import AimHint, GuidanceSettings
+from server.session.part import BackgroundPart, SessionContext
+from server.vision.aim import Aim, Found
+
+log = logging.getLogger(__name__)
+
+# Sampled frames come this much (seconds) before or after their time.
+_SLACK = 0.05
+# Of the looks that find nothing, one of so many is thorough: it costs twice as much.
+_THOROUGH_EVERY = 3
+# Pause after a look that failed, in seconds
+_FAILED_PAUSE = 5.0
+
+
+def counter(metrics: Metrics) -> Any:
+    """Return the counter of looks by result."""
+    # result: done, busy, failed
+    return metrics.counter("aim_looks_total", "Looks at frames for guidance", "result")
+
+
+class Looker:
+    """Finds text and faces in a frame, one at a time in all sessions."""
+
+    def __init__(self, find: Callable[[Frame, bool], Awaitable[Found]]) -> None:
+        """`find(frame, thorough)`: small print, too, if thorough."""
+        self._find = find
+        self._lock = asyncio.Semaphore(1)
+
+    @property
+    def busy(self) -> bool:
+        return self._lock.locked()
+
+    async def look(self, frame: Frame, *, thorough: bool = False) -> Found | None:
+        """Return what is found; None after a failure, which is logged."""
+        try:
+            async with self._lock:
+                return await self._find(frame, thorough)
+        except (cv2.error, RuntimeError, ValueError, MemoryError) as exc:
+            log.error("a look for guidance failed", extra={"error": type(exc).__name__})
+            return None
+
+
+class Guidance(BackgroundPart):
+    """One session's hints. A background part.
+
+    At most one frame is looked at at a time in all sessions: the pool's thread answers questions,
+    too. Frames that come meanwhile are counted as busy.
+    """
+
+    def __init__(self, context: SessionContext, looker: Looker) -> None:
+        self._context = context
+        self._camera = context.camera
+        self._outbox = context.outbox
+        self._looker = looker
+        self._counter = counter(context.tools.metrics)
+        # The person's wish
+        self._on = False
+        self.handlers = {GuidanceSettings: self._set}
+        self._aim = Aim()
+        # The frame that is looked at; None without one
+        self._task: asyncio.Task[None] | None = None
+        self._tasks = TaskSet("aim")
+        # Capture time before which nothing is looked at
+        self._due = 0.0
+        # Looks in a row without text or a face
+        self._empty = 0
+
+    @property
+    def wanted(self) -> bool:
+        return self._on
+
+    @property
+    def working(self) -> bool:
+        return True
+
+    def frame(self, frame: Frame) -> None:
+        """Look for text and faces in a sampled frame, when a look is due."""
+        if frame.captured < self._due:
+            return
+        if self._task is not None or self._looker.busy:
+            self._counter.labels("busy").inc()
+            return
+        self._due = frame.captured + self._aim.pause - _SLACK
+        self._task = self._tasks.spawn(self._look(frame), name="look")
+
+    async def _look(self, frame: Frame) -> None:
+        count, aim = self._counter.labels, self._aim
+        thorough = self._empty % _THOROUGH_EVERY == _THOROUGH_EVERY - 1
+        try:
+            found = await self._looker.look(frame, thorough=thorough)
+        finally:
+            self._task = None
+        if found is None:
+            count("failed").inc()
+            self._due = frame.captured + _FAILED_PAUSE
+            return
+        count("done").inc()
+        self._empty = 0 if found.lines or found.faces else self._empty + 1
+        # Another stream, or a switch off and on, has replaced `self._aim` meanwhile.
+        if aim is self._aim and aim.see(found, self._camera.scene):
+            self._announce()
+
+    def set_connected(self, connected: bool) -> None:
+        """Repeat the hint to a new socket."""
+        if connected and self.wanted:
+            self._announce()
+
+    def new_stream(self) -> None:
+        self._aim, self._due, self._empty = Aim(), 0.0, 0
+
+    def _set(self, message: GuidanceSettings) -> None:
+        """Apply the person's wish: start again, or remove the last hint.
+
+        A look in work goes on, and its result is not used: its thread cannot be stopped, and
+        switching off and on must not bring looks closer together.
+        """
+        if message.guidance is None or message.guidance == self._on:
+            return
+        self._on = message.guidance
+        self._context.wants_changed()
+        self._aim, self._empty = Aim(), 0
+        if self._on:
+            # The first hint is about the present view.
+            self._camera.wake()
+        else:
+            self._outbox.discard(AimHint)
+
+    def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+        self._outbox.discard(AimHint)
+
+    def _announce(self) -> None:
+        advice = self._aim.advice
+        if advice is None:
+            return
+        at = round(time.time() * 1000)
+        self._outbox.put(AimHint(hint=advice.hint, about=advice.about, at=at))
+
+    async def close(self) -> None:
+        await self._tasks.close()

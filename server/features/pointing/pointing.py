@@ -1,0 +1,212 @@
+"""One question about where something is: a sentence while it comes, boxes at its end, a second look in between."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+from server.core.errors import EngineRefused, QwenCameraError
+from server.core.frames import BoxUnit, Detail, Kind, Picture, Region, Route
+from server.engines.base import Capabilities, Engine, EngineRequest
+from server.features.pointing import boxes
+from server.queue.job import Result
+from server.session.part import SessionContext, SessionPart
+from server.session.request.answers import AnswerSink, Asking
+from server.session.request.parts import Extras, Prepared, View, Wording
+from server.vision.grounding import Box, to_frame
+
+log = logging.getLogger(__name__)
+
+
+class Pointing(SessionPart):
+    """The way of a question about where something is."""
+
+    prepares = True
+
+    def __init__(self, context: SessionContext) -> None:
+        self._requests = context.requests
+        self.routes = {Route.WHERE: self}
+
+    async def run(
+        self, asking: Asking, view: View, prepared: Prepared | None, extras: Extras
+    ) -> None:
+        """Queue the question; its job is the second look's once that is queued."""
+        assert asking.sink is not None
+        requests = self._requests
+        # Nobody wants to hear the list of places, and the words say what is meant.
+        extras = replace(extras, on_speech=None, spoken=False, sound=None)
+
+        def pointed(wording: Wording) -> Extras:
+            return replace(extras, where=True, wording=wording, max_tokens=boxes.MAX_TOKENS)
+
+        def look_again(region: Region, second: SecondLook) -> None:
+            part = replace(view, region=region, detail=Detail.HIGH)
+            again = pointed(_wording_again)
+            asking.job = requests.submit(asking.question, Kind.CHAT, part, second, extras=again)
+
+        first = FirstLook(asking.sink, look_again)
+        asking.job = requests.submit(
+            asking.question, Kind.CHAT, view, first, prepared, extras=pointed(_wording)
+        )
+
+
+def _wording(question: str, needs: Capabilities) -> str:
+    return boxes.question(question, needs.boxes) if needs.boxes is not None else question
+
+
+def _wording_again(question: str, needs: Capabilities) -> str:
+    if needs.boxes is None:
+        raise EngineRefused("The present engine does not write boxes, so there is no second look.")
+    return boxes.question(question, needs.boxes, again=True)
+
+
+class FirstLook:
+    """Sink of the question itself: passes words on, keeps the list of boxes back, and asks for a second look."""
+
+    def __init__(
+        self, answer: AnswerSink, look_again: Callable[[Region, SecondLook], None]
+    ) -> None:
+        self.id = answer.id
+        self._answer = answer
+        # Submits the second look at a region; raises QwenCameraError.
+        self._look_again = look_again
+        # The unit of the boxes in the text; None for an engine that writes none
+        self._unit: BoxUnit | None = None
+        self._grounding = False
+        self._picture: Picture | None = None
+        self._sentence = boxes.Sentence()
+        self._shown = False
+
+    def started(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
+        capabilities = engine.status.capabilities
+        self._unit, self._grounding = capabilities.boxes, capabilities.grounding
+        self._picture = request.picture
+        self._sentence, self._shown = boxes.Sentence(), False
+        self._answer.started(engine, request, queue_seconds)
+
+    def delta(self, text: str) -> None:
+        self._show(text if self._unit is None else self._sentence.feed(text))
+
+    def thought(self, text: str) -> None:
+        self._answer.thought(text)
+
+    def failed(self, error: QwenCameraError) -> None:
+        self._answer.failed(error)
+
+    def finished(self, result: Result) -> None:
+        picture = self._picture
+        if picture is None or not self._grounding:
+            self._answer.finished(result)
+        elif self._unit is None:
+            self._answer.finished(replace(result, boxes=_in_frame(result, picture)))
+        else:
+            self._show(self._sentence.end())
+            self._read(result, self._unit, picture)
+
+    def _read(self, first: Result, unit: BoxUnit, picture: Picture) -> None:
+        frame = picture.source_width, picture.source_height
+        found = boxes.read(first.text, unit, picture=(picture.width, picture.height), frame=frame)
+        region = boxes.second_look(found.boxes, frame)
+        if region is None or first.cancel_reason is not None:
+            self._end(first, found)
+            return
+        part = region
+
+        def looked(second: Result | None, seen: boxes.Answer | None) -> None:
+            result, answer = first, found
+            if seen is not None:
+                answer = boxes.after_second_look(found, seen, part, frame)
+            if second is not None:
+                seconds = first.inference_seconds + second.inference_seconds
+                result = replace(result, inference_seconds=seconds)
+                if second.cancel_reason is not None:
+                    reason = second.cancel_reason
+                    result = replace(
+                        result, finish_reason=second.finish_reason, cancel_reason=reason
+                    )
+            self._end(result, answer)
+
+        try:
+            again = SecondLook(self.id, unit, region, frame, self._answer.looks_closer, looked)
+            self._look_again(region, again)
+        except QwenCameraError as error:
+            # The first look is an answer, too.
+            log.info("no second look", extra={"code": error.code})
+            self._end(first, found)
+
+    def _end(self, result: Result, found: boxes.Answer) -> None:
+        text = found.sentence or boxes.listed(found.boxes)
+        if not self._shown:
+            self._show(text)
+        self._answer.finished(replace(result, text=text, boxes=found.boxes))
+
+    def _show(self, text: str) -> None:
+        if text:
+            self._shown = True
+            self._answer.delta(text)
+
+
+class SecondLook:
+    """Sink of the second look, whose words nobody sees. Calls `on_end` with its result and answer; None: it failed.
+
+    `on_picture` gets the picture when an engine has it, and None when the look failed.
+    """
+
+    def __init__(
+        self,
+        id: str,
+        unit: BoxUnit,
+        region: Region,
+        frame: tuple[int, int],
+        on_picture: Callable[[Picture | None], None],
+        on_end: Callable[[Result | None, boxes.Answer | None], None],
+    ) -> None:
+        self.id = id
+        self._unit = unit
+        self._region = region
+        self._frame = frame
+        self._on_picture = on_picture
+        self._on_end = on_end
+        self._picture: Picture | None = None
+
+    def started(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
+        self._picture = request.picture
+        self._on_picture(request.picture)
+        # Another engine may have taken over since.
+        self._unit = engine.status.capabilities.boxes or self._unit
+
+    def delta(self, text: str) -> None:
+        """Ignore it: the answer has its sentence."""
+
+    def thought(self, text: str) -> None:
+        """Ignore it."""
+
+    def failed(self, error: QwenCameraError) -> None:
+        self._on_picture(None)
+        self._on_end(None, None)
+
+    def finished(self, result: Result) -> None:
+        picture = self._picture
+        if picture is None or result.cancel_reason is not None:
+            self._on_end(result, None)
+            return
+        size = picture.width, picture.height
+        answer = boxes.read(
+            result.text, self._unit, picture=size, frame=self._frame, region=self._region
+        )
+        self._on_end(result, answer)
+
+
+def _in_frame(result: Result, picture: Picture) -> tuple[Box, ...]:
+    """Return an engine's own boxes in pixels of the frame."""
+    placed = (
+        to_frame(
+            box,
+            BoxUnit.PIXELS,
+            picture=(picture.width, picture.height),
+            frame=(picture.source_width, picture.source_height),
+        )
+        for box in result.boxes or ()
+    )
+    return tuple(box for box in placed if box is not None)[: boxes.MAX_BOXES]

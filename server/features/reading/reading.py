@@ -1,0 +1,260 @@
+"""Read a text to a person over as many pictures as it takes: one answer that grows with each look."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from server.attention.attention import Attention
+from server.camera.camera import Asked
+from server.core.aio import in_pool
+from server.core.errors import NoText, QwenCameraError
+from server.core.frames import Detail, Frame, Hint, Kind, Route, Scene
+from server.engines import prompts
+from server.engines.base import Engine, EngineRequest, Usage
+from server.features.reading.messages import ReadingState
+from server.features.reading.text import ReadPace, ReadText, joined
+from server.queue.job import Job, Result
+from server.session.part import SessionContext, SessionPart
+from server.session.request.answers import AnswerSink, Asking
+from server.session.request.parts import Extras, Prepared, View
+from server.vision.aim import advise_reading
+
+if TYPE_CHECKING:
+    from server.features.guidance.guidance import Looker
+
+# Seconds between two comparisons of the picture with the one read last
+_EVERY_SECONDS = 0.25
+# Seconds between two looks for what would help, and between two requests for more pictures
+_ADVICE_SECONDS = 0.8
+_WAKE_SECONDS = 1.0
+# A blurred picture is read all the same after so many seconds without a sharp one.
+_BLURRED_SECONDS = 2.5
+# Characters of what was read that an engine gets with the next picture
+_TAIL_CHARS = 1200
+# Looks in a row that may fail
+_MOST_FAILURES = 2
+
+
+class ReadingOn(SessionPart):
+    """The way of a question whose text is read over several pictures."""
+
+    prepares = False
+
+    def __init__(self, context: SessionContext, looker: Looker | None) -> None:
+        self._context = context
+        self._looker = looker
+        self.routes = {Route.READ: self}
+
+    async def run(
+        self, asking: Asking, view: View, prepared: Prepared | None, extras: Extras
+    ) -> None:
+        """Read the text to its end."""
+        assert asking.sink is not None
+        asking.steps = reading = Reading(asking.sink, self._context, self._looker)
+        await reading.run(view.frame)
+
+
+class Reading:
+    """One text that is read. `run` is the task of its question; `stop` ends it from outside."""
+
+    def __init__(self, answer: AnswerSink, context: SessionContext, looker: Looker | None) -> None:
+        """`answer` gets the lines as they are read. While some of them are still to be heard, nobody
+        is expected to move on. `looker`: None where nothing finds text.
+        """
+        self._answer = answer
+        self._camera = context.camera
+        self._outbox = context.outbox
+        self._requests = context.requests
+        self._tools = context.tools
+        self._behind = context.behind
+        self._touch = context.touch
+        self._looker = looker
+        self._began = time.monotonic()
+        self._pace = ReadPace(self._began)
+        self._attention = Attention(context.tools.scratch)
+        self._text = ReadText()
+        # All that the client got
+        self._said: list[str] = []
+        # The look that waits or runs; None between two
+        self._job: Job | None = None
+        self._look: _Look | None = None
+        self._looked_at = self._advised_at = self._woke_at = -math.inf
+        # The last look failed, or broke off at its length: the same picture has more.
+        self._more = False
+        self._failures = 0
+        self._over = False
+
+    async def run(self, frame: Frame) -> None:
+        """Read, from this frame on, until nothing new comes."""
+        try:
+            while not self._ended():
+                await self._step(frame)
+                await asyncio.sleep(_EVERY_SECONDS)
+                frame = await self._next_frame()
+            if self._text.empty:
+                raise NoText(
+                    "No text came into view. Hold it closer, flat and in good light, and ask again."
+                )
+        except QwenCameraError as error:
+            if not self._over:
+                self._over = True
+                self._answer.failed(error)
+            return
+        self._outbox.put(ReadingState(id=self._answer.id, over=True))
+        self._finish("stop")
+
+    def stop(self, reason: str) -> None:
+        """End it with what was read so far."""
+        if self._over:
+            return
+        if self._job is not None:
+            self._tools.inference.cancel(self._job, reason)
+        # A client that was cut off asks for it again, from the beginning.
+        self._finish("stop" if reason in ("user", "replaced") else "cancelled")
+
+    def _ended(self) -> bool:
+        now = time.monotonic()
+        if self._behind():
+            self._pace.hearing(now)
+        return self._text.full or self._pace.over(now)
+
+    async def _next_frame(self) -> Frame:
+        now = time.monotonic()
+        if now - self._woke_at >= _WAKE_SECONDS:
+            self._woke_at = now
+            self._camera.wake()
+        return await self._camera.frame_after(Asked(at=now, wall=time.time(), sent=None))
+
+    async def _step(self, frame: Frame) -> None:
+        """Compare a frame with the one read last; read it, or find what would help."""
+        change = self._attention.look(frame)
+        if change is None:
+            return
+        scene = self._camera.scene_of(frame, self._attention.small)
+        now = time.monotonic()
+        if (change.changed or self._more) and self._clear(scene, now):
+            self._looked_at = now
+            self._attention.asked(change, now)
+            news = await self._read(View(frame, Detail.HIGH, scene))
+            now = time.monotonic()
+            self._attention.answered(now, same=False)
+            if news:
+                self._pace.read(now)
+                self._touch()
+        if now - self._advised_at >= _ADVICE_SECONDS and not self._behind():
+            self._advised_at = now
+            hint = self._pace.see(await self._advice(frame, scene), time.monotonic())
+            if hint is not None:
+                self._outbox.put(ReadingState(id=self._answer.id, hint=hint))
+
+    def _clear(self, scene: Scene | None, now: float) -> bool:
+        """Find whether a picture is worth reading."""
+        if scene is None:
+            return True
+        if scene.black or scene.dark:
+            return False
+        return not scene.blurred or now - max(self._looked_at, self._began) >= _BLURRED_SECONDS
+
+    async def _read(self, view: View) -> bool:
+        """Have a picture read, and send its new lines. Returns True when there were any.
+
+        Raises the error of the second look in a row that fails.
+        """
+        look = _Look(self._answer.id, self._started)
+        tail = self._text.tail(_TAIL_CHARS)
+        extras = Extras(reading=True)
+        try:
+            self._job = self._requests.submit(
+                prompts.reading(tail), Kind.CHAT, view, look, None, extras
+            )
+            result = await look.result
+        except QwenCameraError:
+            self._failures += 1
+            self._more = True
+            if self._failures >= _MOST_FAILURES or self._text.empty:
+                raise
+            return False
+        finally:
+            self._job = None
+        self._failures = 0
+        self._look = look
+        # A page of small print takes 0.1 s, which nobody else waits for.
+        lines = await in_pool(
+            self._tools.prepare_pool, self._text.add, prompts.lines_of(result.text)
+        )
+        self._more = bool(lines) and result.finish_reason == "length"
+        if not lines:
+            return False
+        text = joined(lines)
+        self._said.append(text)
+        self._answer.delta(text)
+        return True
+
+    def _started(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
+        if self._answer.frame is None:
+            self._answer.started(engine, request, queue_seconds)
+        else:
+            self._answer.looked_again(request)
+
+    async def _advice(self, frame: Frame, scene: Scene | None) -> Hint | None:
+        """Return what would help to read on; None when nobody can tell."""
+        looker = self._looker
+        if looker is None or looker.busy:
+            if scene is None:
+                return None
+            return Hint.DARK if scene.dark else Hint.BLURRED if scene.blurred else None
+        found = await looker.look(frame)
+        if found is None:
+            return None
+        return advise_reading(found, scene, begun=not self._text.empty)
+
+    def _finish(self, reason: str) -> None:
+        self._over = True
+        last = self._look.ended if self._look is not None else None
+        engine = self._tools.current_engine()
+        self._answer.finished(
+            Result(
+                text="".join(self._said).rstrip("\n"),
+                finish_reason=reason,
+                usage=Usage(),
+                engine=last.engine if last is not None else engine.name,
+                model=last.model if last is not None else engine.status.model_name,
+                queue_seconds=last.queue_seconds if last is not None else 0.0,
+                first_token_seconds=last.first_token_seconds if last is not None else None,
+                inference_seconds=last.inference_seconds if last is not None else 0.0,
+                cancel_reason="user",
+            )
+        )
+
+
+class _Look:
+    """Takes the answer about one picture of the text, whole."""
+
+    def __init__(self, id: str, on_started: Callable[[Engine, EngineRequest, float], None]) -> None:
+        self.id = id
+        self.result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        # None before its end
+        self.ended: Result | None = None
+        self._on_started = on_started
+
+    def started(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
+        self._on_started(engine, request, queue_seconds)
+
+    def delta(self, text: str) -> None:
+        pass
+
+    def thought(self, text: str) -> None:
+        pass
+
+    def finished(self, result: Result) -> None:
+        self.ended = result
+        if not self.result.done():
+            self.result.set_result(result)
+
+    def failed(self, error: QwenCameraError) -> None:
+        if not self.result.done():
+            self.result.set_exception(error)

@@ -1,0 +1,26 @@
+"""The recent past: pictures that are kept for some minutes while a person wants it, for questions about it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from server.app.api import Api
+
+
+def register(api: Api) -> None:
+    """Keep pictures in sessions that want it, and answer questions with them."""
+    from server.features.recall.messages import RecallSettings as Wish
+    from server.features.recall.recalling import Recalling, RecallLimits, counter
+    from server.features.recall.settings import RecallSettings
+
+    settings = RecallSettings.of(api.settings)
+    limits = RecallLimits(settings.recall_seconds, int(settings.recall_megabytes * 1_000_000))
+    counter(api.metrics)
+    api.metrics.gauge(
+        "recall_bytes",
+        "Bytes of the pictures kept for questions about the past",
+        (),
+        lambda: {(): sum(session.part("recall").size for session in api.sessions.visitors())},
+    )
+    api.session_part(lambda context: Recalling(context, limits), Wish)

@@ -1,0 +1,249 @@
+"""The recent past of a camera: small filtered pictures, kept on change, chosen by what they show. Pure.
+
+`now` and capture times are seconds of the same steady clock.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.attention.scratch import U8
+from server.features.recall import grids
+
+# Least time between two pictures
+CLOSEST_SECONDS = 1.0
+# While nothing changes, a newer picture replaces the last one this often: the view before the next
+# change is in memory even after hours.
+REFRESH_SECONDS = 60.0
+# Most pictures of a memory
+MOST = 600
+# Added to an age when two distances are compared, so that the last seconds are not all that stays
+_RECENT = 5.0
+# Moments of which the usual scene is made
+_MOMENTS = 33
+# Pictures after which the usual scene is made anew
+_USUAL_FOR = 20
+# The worth of a picture that shows what its neighbors show, relative to one that differs
+_ALIKE = 0.1
+# Pictures at this share of their age, and a few seconds, are of two events, though they look alike.
+_APART = 0.15
+# The worth of a picture of the usual scene, for each step away from the ages that are chosen already
+_FILL = 0.0005
+# Of two events, one of this age in seconds is worth half of one that is now.
+_FADES = 40.0
+
+
+class Dropped(StrEnum):
+    """The reason why a picture is not in memory any more."""
+
+    # Older than the bound in seconds
+    OLD = "old"
+    # The bound in bytes was reached: of alike ones the oldest goes.
+    FULL = "full"
+    # A newer picture shows the same.
+    SAME = "same"
+    # Captured before the newest one
+    LATE = "late"
+    # Forgotten on request, or with the camera or the session
+    CLEARED = "cleared"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Kept:
+    """A small picture of a frame, after the privacy filters."""
+
+    id: str
+    # See `Frame`.
+    captured: float
+    captured_sender: float | None
+    source_width: int
+    source_height: int
+    jpeg: bytes
+    # Capture time of the first frame that showed the same
+    since: float
+    # See `grids`
+    grid: U8
+
+    @property
+    def size(self) -> int:
+        """Bytes of it in memory."""
+        return len(self.jpeg) + self.grid.nbytes
+
+
+class Recall:
+    """One camera's pictures, bounded in seconds and bytes. When full, one that shows nothing of its own goes.
+
+    Bounds of pictures of the recent past: RECALL_SECONDS, RECALL_MEGABYTES and 600; then one that
+    shows what its neighbors show is dropped, of those the oldest. One picture is made at a time,
+    in all sessions; frames that come meanwhile are dropped.
+    """
+
+    def __init__(self, seconds: float, most_bytes: int) -> None:
+        if not seconds > 0 or most_bytes < 1:
+            raise ValueError(
+                f"a memory of {seconds:g} s and {most_bytes} bytes was asked for; both must be more than 0"
+            )
+        self.seconds = seconds
+        self.most_bytes = most_bytes
+        # Bytes of all pictures
+        self.size = 0
+        # Oldest first
+        self._kept: list[Kept] = []
+        # For each picture how far it is from the one before, and how unusual it was when it came
+        self._apart: list[float] = []
+        self._unlike: list[float] = []
+        # None before the first picture; and the pictures until it is made anew
+        self._usual: grids.Usual | None = None
+        self._usual_for = 0
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def due(self, changed: bool, captured: float) -> bool:
+        """Return True when a frame should be kept. `changed`: it differs from the newest picture."""
+        if not self._kept:
+            return True
+        passed = captured - self._kept[-1].captured
+        return passed >= (CLOSEST_SECONDS if changed else min(REFRESH_SECONDS, self.seconds / 4))
+
+    def keep(self, picture: Kept, now: float, *, changed: bool = True) -> Counter[Dropped]:
+        """Keep a picture, in place of the newest one unless the scene changed.
+
+        Returns the number of pictures that went, by reason.
+        """
+        dropped = self.expire(now)
+        newest = self._kept[-1] if self._kept else None
+        if newest is not None and picture.captured <= newest.captured:
+            dropped[Dropped.LATE] += 1
+            return dropped
+        if picture.size > self.most_bytes:
+            dropped[Dropped.FULL] += 1
+            return dropped
+        if newest is not None and not changed:
+            picture = replace(picture, since=newest.since)
+            self._drop(len(self._kept) - 1)
+            dropped[Dropped.SAME] += 1
+        self._apart.append(grids.differ(self._kept[-1].grid, picture.grid) if self._kept else 1.0)
+        self._kept.append(picture)
+        self._unlike.append(self._unusual(picture, now))
+        self.size += picture.size
+        while self.size > self.most_bytes or len(self._kept) > MOST:
+            self._drop(self._least(now))
+            dropped[Dropped.FULL] += 1
+        return +dropped
+
+    def expire(self, now: float) -> Counter[Dropped]:
+        """Drop the pictures that are too old."""
+        dropped: Counter[Dropped] = Counter()
+        while self._kept and now - self._kept[0].captured > self.seconds:
+            self._drop(0)
+            dropped[Dropped.OLD] += 1
+        return dropped
+
+    def clear(self) -> Counter[Dropped]:
+        dropped = Counter({Dropped.CLEARED: len(self._kept)})
+        self._kept.clear()
+        self._apart.clear()
+        self._unlike.clear()
+        self._usual = None
+        self.size = 0
+        return +dropped
+
+    def oldest(self) -> Kept | None:
+        return self._kept[0] if self._kept else None
+
+    def pictures(self) -> tuple[Kept, ...]:
+        """Return all pictures, oldest first, for `before` and `during`."""
+        return tuple(self._kept)
+
+    def _unusual(self, picture: Kept, now: float) -> float:
+        if self._usual is None or self._usual_for <= 0:
+            self._usual = _usual(self._kept, now)
+            self._usual_for = min(len(self._kept), _USUAL_FOR)
+        self._usual_for -= 1
+        return float(self._usual.unlike(grids.Compared([picture.grid]))[0])
+
+    def _least(self, now: float) -> int:
+        """Return the index of the picture that is missed least; of three the first and the last stay.
+
+        One that shows what its neighbors show goes first, and of those the closest for its age.
+        """
+
+        def worth(at: int) -> float:
+            apart = min(self._apart[at], self._apart[at + 1])
+            differs = _ALIKE + apart * (_ALIKE + self._unlike[at])
+            around = self._kept[at + 1].captured - self._kept[at - 1].captured
+            return differs * around / (max(0.0, now - self._kept[at].captured) + _RECENT)
+
+        return min(range(1, len(self._kept) - 1), key=worth, default=0)
+
+    def _drop(self, at: int) -> None:
+        self.size -= self._kept.pop(at).size
+        del self._apart[at], self._unlike[at]
+        if 0 < at < len(self._kept):
+            self._apart[at] = grids.differ(self._kept[at - 1].grid, self._kept[at].grid)
+
+
+def before(pictures: Sequence[Kept], captured: float, count: int) -> tuple[Kept, ...]:
+    """Return at most `count` of the pictures captured before a time, oldest first: what happened.
+
+    Each is chosen for how far it is from the usual scene and from those chosen already, and the
+    more recent the sooner; without such ones, the more recent the closer together they are.
+    """
+    past = [one for one in pictures if one.captured < captured]
+    return _chosen(past, past, captured, count, fading=True)
+
+
+def during(pictures: Sequence[Kept], since: float, until: float, count: int) -> tuple[Kept, ...]:
+    """Return at most `count` of the pictures that show the time between these two, oldest first.
+
+    The first one may have been captured before, while the scene was as at the beginning. They are
+    chosen as in `before`, but no time in it is worth more than another.
+    """
+    past = [one for one in pictures if one.captured < until]
+    found = [one for one in past if one.captured >= since]
+    earlier = past[: len(past) - len(found)]
+    if earlier and (not found or found[0].since > since):
+        found.insert(0, earlier[-1])
+    return _chosen(found, past, until, count, fading=False)
+
+
+def _chosen(
+    found: Sequence[Kept], past: Sequence[Kept], now: float, count: int, *, fading: bool
+) -> tuple[Kept, ...]:
+    """Choose of `found` by content; `past`: all pictures before `now`, which show the usual scene."""
+    if count <= 0:
+        return ()
+    if len(found) <= count:
+        return tuple(found)
+    captured = np.array([one.captured for one in found])
+    ages = np.maximum(0.0, now - captured) + _RECENT
+    compared = grids.Compared([one.grid for one in found])
+    unlike = _usual(past, now).unlike(compared)
+    worth = unlike / (ages + _FADES if fading else _FADES)
+    # How far each is from those that are chosen: in what it shows, and in its age
+    new, far = np.ones(len(found)), np.log(ages / _RECENT)
+    chosen: list[int] = []
+    for _ in range(count):
+        gain = worth * new + _FILL * far
+        gain[chosen] = -1.0
+        at = int(np.argmax(gain))
+        chosen.append(at)
+        apart = np.minimum(1.0, np.abs(captured - captured[at]) / (_APART * ages))
+        new = np.minimum(new, apart * (1 + compared.differ(found[at].grid)) / 2)
+        far = np.minimum(far, np.abs(np.log(ages / ages[at])))
+    return tuple(found[at] for at in sorted(chosen))
+
+
+def _usual(past: Sequence[Kept], now: float) -> grids.Usual:
+    """Return the usual scene of the time from the first of these pictures until now."""
+    begins = [one.captured for one in past]
+    moments: NDArray[np.float64] = np.linspace(past[0].captured, now, _MOMENTS)
+    return grids.Usual([past[bisect_right(begins, at) - 1].grid for at in moments])

@@ -1,0 +1,372 @@
+"""A session's memory of the recent past: keeps filtered pictures on change, and hands them to questions."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from server.attention.attention import Attention
+from server.attention.gate import Change
+from server.attention.scratch import U8
+from server.core.aio import TaskSet, in_pool
+from server.core.errors import BadRequest, Conflict, FrameWithheld
+from server.core.frames import FRAME_FACTOR, Detail, Frame, Kind, Picture, Route
+from server.core.metrics import Metrics
+from server.engines.base import Capabilities, EarlierPicture
+from server.engines.past_time import Span, span_in
+from server.engines.recollection import captions
+from server.features.recall import memory as recall
+from server.features.recall.grids import grid_of
+from server.features.recall.memory import Dropped, Kept, Recall
+from server.features.recall.messages import Recalled, RecallSettings
+from server.session.part import BackgroundPart, SessionContext
+from server.session.request.answers import Asking
+from server.session.request.parts import Extras, MakeEarlier, Prepared, View
+from server.vision.media import MIN_FRAMES, smart_nframes
+from server.vision.prepare import CONTEXT_SHARE
+from server.vision.stored import stored_picture
+
+# Pause after the pictures were cleared, in seconds
+_CLEARED_PAUSE = 1.0
+# Pause after a frame that a filter withheld, in seconds
+_WITHHELD_PAUSE = 2.0
+# Most pictures of a question
+MOST_PICTURES = 8
+# Visual tokens of all pictures of the past together, and of one of them, relative to a picture of low detail
+_ALL_SHARE = 4.0
+_ONE_SHARE = 0.5
+
+
+def counter(metrics: Metrics) -> Any:
+    """Return the counter of pictures by result."""
+    # result: kept, old, full, same, late, cleared, busy, withheld, unusable
+    return metrics.counter(
+        "recall_pictures_total",
+        "Pictures kept for questions about the past, and dropped",
+        "result",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RecallLimits:
+    """Bounds of the pictures of each session; without seconds none is kept."""
+
+    seconds: float
+    most_bytes: int
+    # Held while a frame becomes a picture: one in all sessions
+    keeping: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """Some pictures of the past, oldest first, and the memory that they belong to until it is cleared."""
+
+    memory: Recall | None
+    pictures: tuple[Kept, ...]
+
+
+class Recalling(BackgroundPart):
+    """One session's pictures of the recent past, while the person wants them. A background part.
+
+    At most one frame is made into a picture at a time here, and one in all sessions: the pool's
+    threads are for questions. Frames that come meanwhile are counted as busy.
+    """
+
+    prepares = True
+
+    def __init__(self, context: SessionContext, limits: RecallLimits) -> None:
+        self._context = context
+        self._seconds = limits.seconds
+        self._most_bytes = limits.most_bytes
+        self._keeping = limits.keeping
+        self._camera = context.camera
+        self._outbox = context.outbox
+        self._requests = context.requests
+        self._tools = context.tools
+        self._counter = counter(context.tools.metrics)
+        # The person's wish
+        self._on = False
+        self.handlers = {RecallSettings: self._set}
+        self.routes = {Route.PAST: self}
+        # Both None while nothing is kept
+        self._attention: Attention | None = None
+        self._recall: Recall | None = None
+        # The frame that is being made into a picture; None without one
+        self._task: asyncio.Task[None] | None = None
+        self._tasks = TaskSet("recall")
+        # The end of the pause, and the timer of the next picture that becomes too old
+        self._until = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        # True: the page's own camera sent the pictures; False: another device's.
+        self._steered = True
+
+    @property
+    def wanted(self) -> bool:
+        return self._seconds > 0 and self._on
+
+    @property
+    def size(self) -> int:
+        """Bytes of all pictures."""
+        return self._recall.size if self._recall is not None else 0
+
+    def frame(self, frame: Frame) -> None:
+        """Compare a sampled frame with the newest picture, and keep it when it differs."""
+        if self._attention is None or self._recall is None:
+            self._attention = Attention(self._tools.scratch)
+            self._recall = Recall(self._seconds, self._most_bytes)
+        change = self._attention.look(frame)
+        now = time.monotonic()
+        if (
+            change is None
+            or now < self._until
+            or not self._recall.due(change.changed, frame.captured)
+        ):
+            return
+        if self._task is not None or self._keeping.locked():
+            self._counter.labels("busy").inc()
+            return
+        self._attention.asked(change, now)
+        self._task = self._tasks.spawn(self._keep(frame, change, self._recall), name="keep")
+
+    async def _keep(self, frame: Frame, change: Change, memory: Recall) -> None:
+        count = self._counter.labels
+
+        def make() -> tuple[bytes, U8]:
+            jpeg = self._tools.preparer.still(frame)
+            return jpeg, grid_of(jpeg)
+
+        try:
+            async with self._keeping:
+                jpeg, grid = await in_pool(self._tools.prepare_pool, make)
+        except FrameWithheld:
+            count("withheld").inc()
+            self._until = time.monotonic() + _WITHHELD_PAUSE
+        except BadRequest:
+            # An answer to a question about this frame has the reason.
+            count("unusable").inc()
+            self._until = time.monotonic() + _WITHHELD_PAUSE
+        else:
+            if memory is not self._recall or self._attention is None:
+                count("cleared").inc()
+                return
+            now = time.monotonic()
+            count("kept").inc()
+            self._count(memory.keep(_kept(frame, jpeg, grid), now, changed=change.changed))
+            self._attention.answered(now, same=False)
+            self._changed()
+        finally:
+            self._task = None
+
+    def ready(self) -> dict[str, Any]:
+        return {"seconds": round(self._seconds), "bytes": self._most_bytes if self._seconds else 0}
+
+    def set_connected(self, connected: bool) -> None:
+        """Report to a new socket what is kept."""
+        if connected and self.wanted:
+            self._report()
+
+    def new_stream(self) -> None:
+        """Compare nothing across connections; forget the pictures of another device's camera."""
+        if self._attention is not None:
+            self._attention.forget()
+        if self._camera.steered != self._steered:
+            self._steered = self._camera.steered
+            # Pictures of one camera are no past of another one.
+            self.clear()
+
+    def _set(self, message: RecallSettings) -> None:
+        """Apply the person's wish: without it nothing stays."""
+        if message.recall is None or message.recall == self._on:
+            return
+        self._on = message.recall
+        self._context.wants_changed()
+        if self.wanted:
+            self._report()
+        else:
+            self.clear()
+
+    def clear(self) -> None:
+        """Drop all pictures, also the one that is being made."""
+        if self._recall is None:
+            return
+        self._count(self._recall.clear())
+        self._attention = self._recall = None
+        # Clearing makes no picture come sooner: the pool has other sessions.
+        self._until = time.monotonic() + _CLEARED_PAUSE
+        self._changed()
+
+    def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        self.clear()
+
+    async def close(self) -> None:
+        await self._tasks.close()
+
+    # Questions
+
+    async def run(
+        self, asking: Asking, view: View, prepared: Prepared | None, extras: Extras
+    ) -> None:
+        """Queue a question about the recent past."""
+        assert asking.sink is not None
+        extras = replace(
+            extras,
+            earlier=self.earlier(view, asking.question, asking.since),
+            past=True,
+            scene_sound=not extras.program,
+        )
+        asking.job = self._requests.submit(
+            asking.question, Kind.CHAT, view, asking.sink, prepared, extras
+        )
+
+    def earlier(self, view: View, question: str, since: float = 0.0) -> MakeEarlier:
+        """Return the function that makes the pictures before a view. A held view is asked about now, with newer pictures.
+
+        They are of the time that the question names, or of all. `since`: none from before this time,
+        monotonic seconds.
+        """
+        captured = time.monotonic() if view.held else view.frame.captured
+
+        async def make(needs: Capabilities) -> Sequence[EarlierPicture]:
+            span = span_in(question)
+            return await self._earlier(captured, view.detail, needs, span, since)
+
+        return make
+
+    async def _earlier(
+        self, captured: float, detail: Detail, needs: Capabilities, span: Span | None, since: float
+    ) -> Sequence[EarlierPicture]:
+        memory = self._recall
+        if memory is None:
+            return ()
+        low = self._tools.preparer.budget(needs, Detail.LOW)
+        own = self._tools.preparer.budget(needs, detail)
+        tokens = min(_ALL_SHARE * low, CONTEXT_SHARE * self._requests.context(needs) - own)
+        most = min(MOST_PICTURES, (needs.max_pictures or MOST_PICTURES + 1) - 1)
+        choose = partial(self._choose, captured, span, since)
+        chosen = await choose(MOST_PICTURES if needs.video else most)
+        film = needs.video and len(chosen) >= MIN_FRAMES
+        count = smart_nframes(len(chosen), 1.0, fps=1.0) if film else most
+        if count < len(chosen):
+            chosen = await choose(count)
+        if not chosen:
+            return ()
+        make = partial(
+            stored_picture,
+            geometry=needs.geometry,
+            tokens=max(1, int(_ONE_SHARE * low)),
+            thumbnail=self._requests.preferences.thumbnails,
+        )
+        pool = self._tools.prepare_pool
+        first = await in_pool(pool, make, chosen[-1])
+        fitting = int(tokens // max(1, first.visual_tokens))
+        if film and fitting * FRAME_FACTOR >= MIN_FRAMES:
+            # So many frames of a video cost as much as one picture.
+            fitting *= FRAME_FACTOR
+        elif film:
+            fitting = min(fitting, most)
+        if fitting < len(chosen):
+            chosen = await choose(fitting)
+        pictures = [await in_pool(pool, make, one) for one in chosen]
+        if memory is not self._recall:
+            return ()  # cleared meanwhile
+        ages = [(captured - one.captured, captured - one.since) for one in chosen]
+        return [
+            EarlierPicture(picture, caption, number)
+            for number, (picture, caption) in enumerate(
+                zip(pictures, captions(ages), strict=True), 1
+            )
+        ]
+
+    async def _choose(
+        self, captured: float, span: Span | None, since: float, most: int
+    ) -> tuple[Kept, ...]:
+        """Return at most so many pictures from before a time, oldest first; none after they were cleared."""
+        pictures = self._pictures(captured, since)
+        pool = self._tools.prepare_pool
+        if span is not None:
+            begin, end = captured - span.since, captured - span.until
+            if found := await in_pool(pool, recall.during, pictures, begin, end, most):
+                return found
+            # Nothing is kept of that time: the rest may tell.
+        return await in_pool(pool, recall.before, pictures, captured, most)
+
+    def _pictures(self, now: float, since: float) -> Sequence[Kept]:
+        """Return the pictures, none too old or of before `since` (monotonic)."""
+        if self._recall is None:
+            return ()
+        since = max(since, now - self._seconds)
+        return [one for one in self._recall.pictures() if one.captured >= since]
+
+    async def during(self, seconds: float, count: int, since: float) -> Past:
+        """Return at most so many pictures of the last `seconds`, none of before `since` (monotonic)."""
+        memory = self._recall
+        now = time.monotonic()
+        pictures = self._pictures(now, since)
+        pool = self._tools.prepare_pool
+        found = await in_pool(pool, recall.during, pictures, now - seconds, now, count)
+        return Past(memory, found)
+
+    async def small(self, past: Past, at: int, needs: Capabilities) -> Picture:
+        """Make an engine's picture of one of those that `during` returned. Raises Conflict once they are cleared."""
+        low = self._tools.preparer.budget(needs, Detail.LOW)
+        make = partial(
+            stored_picture, geometry=needs.geometry, tokens=max(1, int(_ONE_SHARE * low))
+        )
+        picture = await in_pool(self._tools.prepare_pool, make, past.pictures[at])
+        if past.memory is not self._recall:
+            raise Conflict("The pictures of the recent past were cleared meanwhile. Ask again.")
+        return picture
+
+    # Messages and time
+
+    def _count(self, dropped: Counter[Dropped]) -> None:
+        for reason, number in dropped.items():
+            self._counter.labels(reason).inc(number)
+
+    def _changed(self) -> None:
+        """Report it to the client, and set the timer for the picture that becomes too old next."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        oldest = self._recall.oldest() if self._recall is not None else None
+        if oldest is not None:
+            wait = oldest.captured + self._seconds - time.monotonic()
+            self._timer = asyncio.get_running_loop().call_later(max(0.05, wait), self._expire)
+        self._report()
+
+    def _expire(self) -> None:
+        self._timer = None
+        if self._recall is not None:
+            self._count(self._recall.expire(time.monotonic()))
+        self._changed()
+
+    def _report(self) -> None:
+        oldest = self._recall.oldest() if self._recall is not None else None
+        age = time.monotonic() - oldest.captured if oldest is not None else 0.0
+        self._outbox.put(
+            Recalled(
+                pictures=len(self._recall) if self._recall is not None else 0,
+                bytes=self.size,
+                oldest_at=round((time.time() - age) * 1000) if oldest is not None else None,
+            )
+        )
+
+
+def _kept(frame: Frame, jpeg: bytes, grid: U8) -> Kept:
+    return Kept(
+        id=frame.id,
+        captured=frame.captured,
+        captured_sender=frame.captured_sender,
+        source_width=frame.width,
+        source_height=frame.height,
+        jpeg=jpeg,
+        since=frame.captured,
+        grid=grid,
+    )

@@ -1,0 +1,14 @@
+"""The settings of the recent past."""
+
+from __future__ import annotations
+
+from server.core.feature_settings import FeatureSettings
+from server.core.setting_fields import number, whole
+
+
+class RecallSettings(FeatureSettings):
+    recall_seconds: int = whole(300, 0, 3600)
+    recall_megabytes: float = number(2.0, 0.25, 64)
+
+
+SETTINGS = RecallSettings

@@ -1,0 +1,699 @@
+"""All watches of a session, eight at most: requests when the scene changes, and rings. Pure.
+
+`woken` and `settled` report that the gate saw a change or its end; each gives at most one request
+for all conditions. `answered` takes its answers and gives second looks and rings. No frame is asked
+about twice, and while a request runs the newest change waits for its end. Each request has to be
+`answered` or `failed`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from server.engines.watch_answers import Answer
+from server.vision.grounding import Box
+
+MAX_WATCHES = 8
+# A change of more than this share of the picture is one of the whole picture.
+_LARGE = 0.25
+# Most rings that a person can call wrong; the oldest is dropped.
+_MAX_RINGS = 64
+
+
+class Look(StrEnum):
+    """The way in which a request looks at its frame."""
+
+    # All conditions, the whole picture
+    PLAIN = "plain"
+    # The same, when the scene is still again after a no
+    SETTLED = "settled"
+    # One condition, its box in high detail, in other words, beside the last verified no
+    SECOND = "second"
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request to a model."""
+
+    look: Look
+    frame_id: str
+    watch_ids: tuple[str, ...]
+    # The region that changed since the last answer; None for the whole picture
+    changed: Box | None
+    # Second look: the region to cut out, None for the whole picture; and the frame of the last
+    # verified no, None without one
+    crop: Box | None = None
+    before: str | None = None
+    # The light went out or came on: a yes needs no box.
+    light: bool = False
+    # Second look: others may follow, so a yes is no ring yet.
+    votes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One watch as a person reads it."""
+
+    id: str
+    condition: str
+    state: WatchState
+    reason: str
+    looked_at: float | None
+    # It knows how things are at its beginning: a change from now on rings.
+    begun: bool
+    # It never rings again.
+    finished: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The requests to make and the rings to send after an event."""
+
+    asks: list[Ask] = field(default_factory=list)
+    rings: list[Ring] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wake:
+    frame_id: str
+    changed: Box | None
+    light: bool = False
+    # Square pixels of the frame
+    area: float = math.inf
+
+    @property
+    def place(self) -> Box | None:
+        """The region that changed; None when it says nothing about where."""
+        box = self.changed
+        if box is None or (box.x2 - box.x1) * (box.y2 - box.y1) > _LARGE * self.area:
+            return None
+        return box
+
+
+def _wider(box: Box) -> Box:
+    """Return a box of twice the width and height around the same middle."""
+    across, down = (box.x2 - box.x1) / 2, (box.y2 - box.y1) / 2
+    return Box(box.x1 - across, box.y1 - down, box.x2 + across, box.y2 + down)
+
+
+def _both(one: Box | None, other: Box | None) -> Box | None:
+    if one is None or other is None:
+        return None
+    return Box(
+        min(one.x1, other.x1),
+        min(one.y1, other.y1),
+        max(one.x2, other.x2),
+        max(one.y2, other.y2),
+    )
+
+
+class Watches:
+    """The watches of one session. `boxes`: the engine gives boxes, in the frame's pixels.
+
+    Bounds of watches of a session, and what is asked about them: 8; a ninth is refused; one
+    common request and a second look for each on their way, and one change that waits, the newest;
+    150 wakes a watch at once and a day; 64 rings that can be called wrong, the oldest is dropped.
+    """
+
+    def __init__(self, *, boxes: bool = True) -> None:
+        self.boxes = boxes
+        self._watches: dict[str, Watch] = {}
+        # The running common request; None without one
+        self._under_way: Ask | None = None
+        # Its watches: one that was replaced meanwhile is another one.
+        self._asked_about: dict[str, Watch] = {}
+        # Running second looks, one a watch
+        self._seconds: dict[str, Ask] = {}
+        # The newest change since the request began
+        self._waiting: _Wake | None = None
+        # The frame of the newest common request, and the change in it
+        self._asked: _Wake | None = None
+        self._rings: dict[str, Ring] = {}
+
+    def __len__(self) -> int:
+        return len(self._watches)
+
+    def add(self, order: Order, now: float) -> None:
+        """Begin a watch, in place of one with the same id. Raises ValueError for a ninth."""
+        if order.id not in self._watches and len(self._watches) >= MAX_WATCHES:
+            raise ValueError(f"{MAX_WATCHES} watches are set, which is the most; stop one first")
+        before = self._watches.get(order.id)
+        self.remove(order.id)
+        self._watches[order.id] = watch = Watch(order, now)
+        if before is not None:
+            watch.take_wakes(before, now)
+
+    def remove(self, watch_id: str) -> bool:
+        """Stop a watch; return False when there is none."""
+        self._seconds.pop(watch_id, None)
+        return self._watches.pop(watch_id, None) is not None
+
+    def woken(
+        self,
+        frame_id: str,
+        changed: Box | None,
+        now: float,
+        minute: int,
+        *,
+        light: bool = False,
+        area: float = math.inf,
+    ) -> Ask | None:
+        """Take a change of the scene; return the request about the present watches, or None.
+
+        `light`: the light went out or came on, so a yes needs no box. `area`: of the frame, in pixels.
+        """
+        if self._under_way is not None:
+            before = self._waiting
+            whole = _both(before.changed, changed) if before else changed
+            self._waiting = _Wake(frame_id, whole, light, area)
+            return None
+        return self._ask(Look.PLAIN, _Wake(frame_id, changed, light, area), now, minute)
+
+    def begin(self, frame_id: str, now: float, minute: int) -> Ask | None:
+        """Return the request about new watches, whose answers are a status; None without any."""
+        new = [name for name, watch in self._watches.items() if watch.asked_frame is None]
+        if self._under_way is not None or not new:
+            return None
+        return self._ask(Look.PLAIN, _Wake(frame_id, None), now, minute, only=new)
+
+    def settled(self, frame_id: str, changed: Box | None, now: float, minute: int) -> Ask | None:
+        """Take a still scene; return one more request about the watches that need it.
+
+        `changed`: the region that differs from the frame of that answer.
+        """
+        if self._under_way is not None or self._asked is None:
+            return None
+        whole = _both(self._asked.changed, changed) if changed else self._asked.changed
+        wake = replace(self._asked, frame_id=frame_id, changed=whole)
+        return self._ask(Look.SETTLED, wake, now, minute)
+
+    def again_due(self, now: float) -> bool:
+        """Return True when it is time to ask `again` about what came and stays."""
+        return self._under_way is None and any(
+            watch.again_at is not None and now >= watch.again_at for watch in self._watches.values()
+        )
+
+    def again(self, frame_id: str, now: float, minute: int) -> Ask | None:
+        """Return one more request about what came, stays and got a no, once it is due."""
+        if self._asked is None or not self.again_due(now):
+            return None
+        # All that wait, in one request
+        due = [name for name, watch in self._watches.items() if watch.again_at is not None]
+        return self._ask(
+            Look.SETTLED, replace(self._asked, frame_id=frame_id), now, minute, only=due
+        )
+
+    def over_again(self) -> None:
+        """Ask no more about what came, because it went."""
+        for watch in self._watches.values():
+            watch.again_at = None
+
+    def answered(self, ask: Ask, answers: Mapping[str, Answer], now: float, minute: int) -> Outcome:
+        """Take the answers of a request; a missing one counts as no request."""
+        outcome = Outcome()
+        if ask.look is Look.SECOND:
+            self._take_second(ask, answers, now, outcome)
+        elif ask is self._under_way:
+            self._under_way = None
+            asked_about, self._asked_about = self._asked_about, {}
+            for name, watch in asked_about.items():
+                answer = answers.get(name)
+                if self._watches.get(name) is not watch:
+                    continue
+                if answer is None:
+                    if ask.look is Look.SETTLED:
+                        # Once is enough: a model that cannot answer will not about the next frame.
+                        watch.unsettled = False
+                    continue
+                if watch.plain(answer, ask.frame_id, now, settled=ask.look is Look.SETTLED):
+                    second = Ask(
+                        Look.SECOND,
+                        ask.frame_id,
+                        (name,),
+                        ask.changed,
+                        answer.where,
+                        # A no about what is asked about again may be a picture of it.
+                        None if watch.asked_again else watch.last_no,
+                        ask.light,
+                        self.boxes and not ask.light and ask.changed is None and watch.begun,
+                    )
+                    self._seconds[name] = second
+                    outcome.asks.append(second)
+            outcome.asks.extend(self._next(now, minute))
+        return outcome
+
+    def failed(self, ask: Ask, now: float, minute: int) -> list[Ask]:
+        """Take a request without an answer; return the requests that waited for its end."""
+        return self.answered(ask, {}, now, minute).asks
+
+    def bar(self, watch_id: str) -> float:
+        """Return the confidence that an answer about a watch needs, which each `wrong` raises."""
+        return self._watches[watch_id].bar
+
+    def over(self, watch_id: str, now: float) -> bool:
+        """Return True when a watch rings no more."""
+        return self._watches[watch_id].finished(now)
+
+    def began(self, watch_id: str) -> float:
+        """Return the time at which a watch began."""
+        return self._watches[watch_id].since
+
+    def doubts(self, watch_id: str) -> bool:
+        """Return True while a yes about a watch waits for its second look."""
+        watch = self._watches.get(watch_id)
+        return watch is not None and watch.belief is Belief.DOUBTED
+
+    def order(self, watch_id: str) -> Order | None:
+        """Return the order of a watch; None for an unknown one."""
+        watch = self._watches.get(watch_id)
+        return watch.order if watch is not None else None
+
+    def unbegun(self, now: float, minute: int) -> bool:
+        """Return True while a watch was in no request yet that may be asked about now."""
+        return any(
+            watch.asked_frame is None and not watch.finished(now) and not watch.paused(now, minute)
+            for watch in self._watches.values()
+        )
+
+    def new_stream(self) -> None:
+        """Forget the verified noes: another camera looks elsewhere."""
+        for watch in self._watches.values():
+            watch.last_no = None
+
+    @property
+    def asking(self) -> set[str]:
+        """The frames of the requests that run, and of the change that waits."""
+        found = {ask.frame_id for ask in self._seconds.values()}
+        for one in (self._under_way, self._waiting):
+            if one is not None:
+                found.add(one.frame_id)
+        return found
+
+    @property
+    def compared(self) -> set[str]:
+        """The frames of verified noes, which second looks compare with."""
+        found = {ask.before for ask in self._seconds.values()}
+        found |= {watch.last_no for watch in self._watches.values()}
+        return {name for name in found if name is not None}
+
+    def wrong(self, watch_id: str, frame_id: str, now: float) -> bool:
+        """Take back a ring; return False for an unknown one."""
+        ring = self._rings.pop(f"{watch_id} {frame_id}", None)
+        watch = self._watches.get(watch_id)
+        if ring is None or watch is None:
+            return False
+        watch.wrong(frame_id, now)
+        return True
+
+    def status(self, now: float, minute: int) -> list[Status]:
+        """Return all watches in the order of their beginning."""
+        return [
+            Status(
+                name,
+                watch.order.condition,
+                watch.state(now, minute),
+                watch.paused(now, minute) or watch.reason,
+                watch.looked_at,
+                watch.begun,
+                watch.finished(now),
+            )
+            for name, watch in self._watches.items()
+        ]
+
+    def _ask(
+        self,
+        look: Look,
+        wake: _Wake,
+        now: float,
+        minute: int,
+        only: Collection[str] | None = None,
+    ) -> Ask | None:
+        names = tuple(
+            name
+            for name, watch in self._watches.items()
+            if (only is None or name in only)
+            and watch.asked_frame != wake.frame_id
+            and not watch.finished(now)
+            and watch.belief is not Belief.DOUBTED
+            and not watch.paused(now, minute)
+            and (look is Look.PLAIN or watch.unsettled or only is not None)
+        )
+        if not names:
+            return None
+        self._asked_about = {name: self._watches[name] for name in names}
+        for watch in self._asked_about.values():
+            watch.asked_frame = wake.frame_id
+            if look is Look.PLAIN:
+                watch.spend(now)
+        self._asked = wake
+        self._under_way = Ask(look, wake.frame_id, names, wake.place, light=wake.light)
+        return self._under_way
+
+    def _take_second(
+        self, ask: Ask, answers: Mapping[str, Answer], now: float, outcome: Outcome
+    ) -> None:
+        (name,) = ask.watch_ids
+        if self._seconds.get(name) is not ask:
+            return
+        del self._seconds[name]
+        watch, answer = self._watches[name], answers.get(name)
+        if answer is None:
+            watch.unanswered()
+            return
+        boxes = self.boxes and not ask.light
+        ring = watch.second(answer, ask.frame_id, ask.changed, now, boxes=boxes, votes=ask.votes)
+        if watch.belief is Belief.DOUBTED:
+            # Another crop: wider at first, then the whole picture
+            wider = _wider(ask.crop) if len(watch.votes) == 1 and ask.crop is not None else None
+            self._seconds[name] = again = replace(ask, crop=wider)
+            outcome.asks.append(again)
+        if ring is not None:
+            outcome.rings.append(ring)
+            self._rings[f"{name} {ask.frame_id}"] = ring
+            if len(self._rings) > _MAX_RINGS:
+                del self._rings[next(iter(self._rings))]
+
+    def _next(self, now: float, minute: int) -> list[Ask]:
+        waiting, self._waiting = self._waiting, None
+        ask = self._ask(Look.PLAIN, waiting, now, minute) if waiting else None
+        return [ask] if ask else []
+
+
+# One watch: the state of its condition, and the decision to ring. Pure: `now` is an argument.
+# yes                    yes, and the box lies in   what changed     CLEAR ───────────────▶
+# DOUBTED ─────────────────────────────────────────▶ HOLDS ─▶ ring       ▲
+# ◀──────────────────────┘ no, or elsewhere                               │
+# └─────────────────────────────────────────────────────────────────────────┘ three noes, then a
+# cooldown  A condition that holds when the watch begins also leads to HOLDS, without a ring.
+
+# A change that stays after two noes is asked about again, so many seconds after the last answer.
+AGAIN_SECONDS = (2.0, 3.0, 10.0)
+
+
+# Successive noes after which a condition that held is over
+CLEARED_AFTER = 3
+
+
+# Requests of one watch: this many at once, and as many again within a day
+WAKES_A_DAY = 150
+
+_DAY = 86_400.0
+
+
+# The confidence that an answer needs, and the share of doubt that each "that was wrong" leaves
+_BAR = 0.5
+
+_DOUBT_LEFT = 0.6
+
+_MAX_BAR = 0.95
+
+
+# Most second looks where nobody knows which part changed; two that agree decide.
+_VOTES = 3
+
+
+# Share of the smaller of both by which a box has to overlap the change
+_MIN_OVERLAP = 0.2
+
+
+class WatchState(StrEnum):
+    """The state of a watch as clients read it."""
+
+    LOOKING = "looking"
+    SEEN = "seen"
+    PAUSED = "paused"
+    EXPIRED = "expired"
+
+
+class Belief(StrEnum):
+    """The state of a condition, as the answers so far have it."""
+
+    CLEAR = "clear"
+    # A yes waits for its second look.
+    DOUBTED = "doubted"
+    HOLDS = "holds"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One condition that a person asked to be rung for.
+
+    Raises ValueError for an order that cannot be watched.
+    """
+
+    id: str
+    condition: str
+    # True: ring each time that it begins; False: once
+    repeat: bool = False
+    # Seconds after the end of a seen event in which nothing rings
+    cooldown_s: float = 60.0
+    # Seconds until it ends by itself; None: never
+    expires_s: float | None = None
+    # First and last minute of the day; may go over midnight; None: always
+    hours: tuple[int, int] | None = None
+    # The bar to begin with, which an earlier session raised; brought into 0.5 to 0.95
+    bar: float = _BAR
+
+    def __post_init__(self) -> None:
+        if not self.id or not self.condition.strip():
+            raise ValueError("a watch needs an id and a condition")
+        if not 0 <= self.cooldown_s <= _DAY:
+            raise ValueError(f"a cooldown of {self.cooldown_s} s was given; 0 to 86400 is allowed")
+        if self.expires_s is not None and not self.expires_s > 0:
+            raise ValueError(f"an expiry of {self.expires_s} s was given; more than 0 is allowed")
+        if self.hours is not None and not all(0 <= minute < 1440 for minute in self.hours):
+            raise ValueError(
+                f"hours of {self.hours} were given; minutes from 0 to 1439 are allowed"
+            )
+        if self.hours is not None and self.hours[0] == self.hours[1]:
+            raise ValueError(
+                f"hours of {self.hours} were given; they have to end at another minute"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """One ring of a watch, with the frame that proves it."""
+
+    watch_id: str
+    condition: str
+    at: float
+    sure: float
+    reason: str
+    frame_id: str
+    region: Box | None
+
+
+def overlaps(found: Box, changed: Box) -> bool:
+    """Find whether a box overlaps a change by a fifth of the smaller of both."""
+    width = min(found.x2, changed.x2) - max(found.x1, changed.x1)
+    height = min(found.y2, changed.y2) - max(found.y1, changed.y1)
+    if width <= 0 or height <= 0:
+        return False
+    smaller = min((box.x2 - box.x1) * (box.y2 - box.y1) for box in (found, changed))
+    return width * height >= _MIN_OVERLAP * smaller
+
+
+class Watch:
+    """The state of one order. `Watches` asks for it and passes the answers on."""
+
+    def __init__(self, order: Order, now: float) -> None:
+        self.order = order
+        self.belief = Belief.CLEAR
+        self.bar = min(_MAX_BAR, max(_BAR, order.bar))
+        self.reason = ""
+        # The time of the last request about it; None before the first one.
+        self.looked_at: float | None = None
+        # The frame of the last no that a second picture confirmed, for comparison; None before one.
+        self.last_no: str | None = None
+        # The frame of the last request about it; None before the first one.
+        self.asked_frame: str | None = None
+        # False until the state at its beginning is known; a yes before that rings nothing.
+        self.begun = False
+        self._first_noes = 0
+        # An answer waits for one look at the settled scene: a first no, and each answer about a
+        # condition that held, since nothing may change again once it is over.
+        self.unsettled = False
+        # The time of the next look at a change that stays, None without one; and the number of such looks
+        self.again_at: float | None = None
+        self._again = 0
+        # The second looks at this frame, where nobody knows what changed: the boxes of those that saw
+        # it, else None
+        self.votes: list[Box | None] = []
+        self.since = now
+        self._noes = 0
+        self._quiet_until = now
+        self._wakes = float(WAKES_A_DAY)
+        self._wakes_at = now
+        self._rung = False
+
+    @property
+    def asked_again(self) -> bool:
+        """True when the last wake's change got two noes already."""
+        return self._again > 0
+
+    def expired(self, now: float) -> bool:
+        expires = self.order.expires_s
+        return expires is not None and now - self.since >= expires
+
+    def finished(self, now: float) -> bool:
+        """Return True when it has rung and was to ring once, or has expired."""
+        return (self._rung and not self.order.repeat) or self.expired(now)
+
+    def paused(self, now: float, minute: int) -> str:
+        """Return the reason for not asking about it now; "" when there is none.
+
+        `minute` is the minute of the day.
+        """
+        if self.order.hours is not None:
+            begin, end = self.order.hours
+            inside = begin <= minute < end if begin <= end else minute >= begin or minute < end
+            if not inside:
+                return "It is outside its hours."
+        if now < self._quiet_until:
+            return "It pauses after what it has seen."
+        if self._refilled(now) < 1:
+            return "It has looked as often as it may for now."
+        return ""
+
+    def state(self, now: float, minute: int) -> WatchState:
+        if self.expired(now):
+            return WatchState.EXPIRED
+        if self._rung and not self.order.repeat:
+            return WatchState.SEEN
+        if self.belief is Belief.HOLDS:
+            return WatchState.SEEN
+        return WatchState.PAUSED if self.paused(now, minute) else WatchState.LOOKING
+
+    def spend(self, now: float) -> None:
+        """Count one wake, with which all looks after it begin anew."""
+        self._again, self.again_at = 0, None
+        self._wakes = self._refilled(now) - 1
+        self._wakes_at = now
+
+    def take_wakes(self, before: Watch, now: float) -> None:
+        """Go on with the wakes that are left of the watch that this one replaces."""
+        self._wakes, self._wakes_at = before._refilled(now), now
+
+    def plain(self, answer: Answer, frame_id: str, now: float, *, settled: bool) -> bool:
+        """Take the answer of the common request; return True when a second look is needed."""
+        self.looked_at, self.reason = now, answer.why
+        self.again_at = None
+        yes = self._yes(answer)
+        if self.belief is Belief.HOLDS:
+            self._holds_still(yes, now, settled=settled)
+            return False
+        if yes:
+            self.unsettled = False
+            self.belief = Belief.DOUBTED
+            self.votes = []
+            return True
+        # Two noes about different frames are enough, since a busy scene never settles.
+        self._first_noes += 1
+        self.begun = self.begun or settled or self._first_noes > 1
+        # Only a second no is compared with later pictures.
+        self.unsettled = not settled
+        if settled:
+            self.last_no = frame_id
+            self._ask_again(now)
+        return False
+
+    def second(
+        self,
+        answer: Answer,
+        frame_id: str,
+        changed: Box | None,
+        now: float,
+        *,
+        boxes: bool,
+        votes: bool,
+    ) -> Ring | None:
+        """Take the answer of a second look. While it stays DOUBTED, another one is needed.
+
+        `boxes`: the answer has to name a box, in what changed where that is known (`changed`); else
+        nothing rings. `votes`: two of three looks with different crops decide.
+        """
+        if self.belief is not Belief.DOUBTED:
+            return None
+        self.looked_at, self.reason = now, answer.why
+        yes = self._yes(answer)
+        if votes and self.begun:
+            self.votes.append(answer.where if yes else None)
+            if self._undecided():
+                return None
+            yes = self._agreed()
+        self.belief = Belief.CLEAR
+        first, self.begun = not self.begun, True
+        if not yes:
+            self.last_no = frame_id
+            self._ask_again(now)
+            return None
+        if first:
+            self._begin()
+            return None
+        if boxes and (
+            answer.where is None or (changed is not None and not overlaps(answer.where, changed))
+        ):
+            return None
+        self._begin()
+        self._rung = True
+        return Ring(
+            self.order.id,
+            self.order.condition,
+            now,
+            answer.sure,
+            answer.why,
+            frame_id,
+            answer.where,
+        )
+
+    def _undecided(self) -> bool:
+        """Find whether another second look is needed."""
+        # A no of the first one ends it.
+        return self.votes[0] is not None and len(self.votes) < _VOTES and not self._agreed()
+
+    def _agreed(self) -> bool:
+        """Find whether two looks saw it at one place, the newest among them."""
+        *before, newest = self.votes
+        return newest is not None and any(one and overlaps(one, newest) for one in before)
+
+    def _ask_again(self, now: float) -> None:
+        """Set the time of the next look at what stays, unless there were enough."""
+        if self._again < len(AGAIN_SECONDS):
+            self.again_at = now + AGAIN_SECONDS[self._again]
+            self._again += 1
+
+    def unanswered(self) -> None:
+        """Note that no answer came, which counts as no request."""
+        if self.belief is Belief.DOUBTED:
+            self.belief = Belief.CLEAR
+
+    def wrong(self, frame_id: str, now: float) -> None:
+        """Take a person's word that the last ring was false: raise the bar, and note a no."""
+        self.bar = min(_MAX_BAR, 1 - (1 - self.bar) * _DOUBT_LEFT)
+        self.last_no = frame_id
+        self._rung = False
+        self._clear(now)
+
+    def _yes(self, answer: Answer) -> bool:
+        return answer.seen and answer.sure >= self.bar
+
+    def _begin(self) -> None:
+        self.belief, self._noes = Belief.HOLDS, 0
+
+    def _holds_still(self, yes: bool, now: float, *, settled: bool) -> None:
+        self._noes = 0 if yes else self._noes + 1
+        self.unsettled = not (yes and settled)
+        if self._noes >= CLEARED_AFTER:
+            self._clear(now)
+
+    def _clear(self, now: float) -> None:
+        self.belief, self._noes, self.unsettled = Belief.CLEAR, 0, False
+        self._quiet_until = now + self.order.cooldown_s
+
+    def _refilled(self, now: float) -> float:
+        gained = max(0.0, now - self._wakes_at) * WAKES_A_DAY / _DAY
+        return min(float(WAKES_A_DAY), self._wakes + gained)

@@ -1,0 +1,475 @@
+"""A session's watches at work: frames in, requests to the engine, rings and the list of watches out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from server.attention.attention import Attention
+from server.attention.gate import Change
+from server.camera.camera import Camera
+from server.core.aio import in_pool
+from server.core.errors import Busy, Draining, EngineError, NotConfirmed, NotFound, QwenCameraError
+from server.core.frames import Detail, Frame, Kind, Region
+from server.core.metrics import Metrics
+from server.engines.base import Capabilities, EarlierPicture
+from server.engines.watch_answers import BEFORE, SCHEMA, Answer, question, second_question
+from server.features.watches import messages
+from server.features.watches.rings import Rings
+from server.features.watches.rule import Ask, Look, Order, Ring, Watches
+from server.features.watches.watch_list import WatchList
+from server.features.watches.watch_request import (
+    WatchSink,
+    answer_tokens,
+    crop_region,
+    detail_for,
+    in_shares,
+)
+from server.features.watches.watch_wakes import WatchFrames, WatchWakes
+from server.queue.job import Result
+from server.session.background import scene_change
+from server.session.part import BackgroundPart, SessionContext
+from server.session.request.builder import RequestBuilder
+from server.session.request.parts import Extras, View
+from server.session.request.session_tools import SessionTools
+from server.vision.grounding import Box
+
+
+class WatchCounters:
+    """The counters of all sessions' watches."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self.events = metrics.counter("watch_events_total", "Times a watch fired")
+        self.rings_dropped = metrics.counter(
+            "rings_dropped_total", "Rings of watches that went before a page had shown them"
+        )
+        self.frames_dropped = metrics.counter(
+            "watch_frames_dropped_total", "Frames of watches dropped before they were asked about"
+        )
+
+
+class Watching(BackgroundPart):
+    """The watches of one session, a background part.
+
+    One request runs at a time; second looks go before the next common request. A frame is kept while
+    a request about it waits or runs.
+    """
+
+    def __init__(
+        self,
+        context: SessionContext,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._context = context
+        self._outbox = context.outbox
+        self._requests = context.requests
+        self._tools = tools = context.tools
+        self._touch = context.touch
+        self._clock = clock
+        self._wall = wall
+        self._changes = False
+        counters = WatchCounters(tools.metrics)
+        self._events = counters.events
+        self._rule = Watches()
+        self._frames = WatchFrames(tools, self._spawn, counters.frames_dropped.inc)
+        self.rings = Rings(context.outbox, counters.rings_dropped.inc)
+        self._list = WatchList(
+            self._rule, context.outbox, context.camera, context.requests, tools, self._now, wall
+        )
+        self._wakes = WatchWakes(
+            attention=Attention(tools.scratch, sensitivity=context.limits.sensitivity),
+            rule=self._rule,
+            frames=self._frames,
+            allowance=context.requests.allowance,
+            tools=tools,
+            minute=self._list.minute,
+            clock=clock,
+        )
+        self._queue = WatchQueue(
+            camera=context.camera,
+            requests=context.requests,
+            tools=tools,
+            frames=self._frames,
+            order=self._rule.order,
+            on_text=self._heard_of,
+            on_answer=self._answered,
+            on_error=self._failed,
+        )
+        self.handlers = {
+            messages.Watch: self._begin,
+            messages.Unwatch: lambda message: self.remove(message.id),
+            messages.Heard: lambda message: self.rings.heard(message.id),
+            messages.Wrong: lambda message: self.wrong(message.id),
+            messages.WatchSettings: self._set,
+        }
+        # A ring that went out before its reason was complete
+        self._early: Ring | None = None
+        self._listening = False
+        self._ended = False
+
+    # Orders of a person
+
+    @property
+    def wanted(self) -> bool:
+        return self._list.active
+
+    @property
+    def working(self) -> bool:
+        return True
+
+    @property
+    def alert(self) -> bool:
+        """True: a ring is worth as much as it is early."""
+        return True
+
+    @property
+    def unattended(self) -> bool:
+        """True: rings wait for the next socket."""
+        return True
+
+    def fixed(self) -> bool:
+        return True
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        self._context.tasks.spawn(work, name="watch")
+
+    def _begin(self, asked: messages.Watch) -> None:
+        self.add(asked)
+        self._context.camera.wake()
+
+    def watch_for(self, id: str, condition: str, *, repeat: bool) -> None:
+        """Begin a watch without a client. Raises what `add` raises."""
+        self.add(messages.Watch(type="watch", id=id, condition=condition, repeat=repeat))
+
+    def add(self, asked: messages.Watch) -> None:
+        """Begin a watch, in place of one with the same id.
+
+        Raises TooLong, BadRequest for one that cannot be watched, and Conflict for a ninth; all
+        watches stay as they were.
+        """
+        self._list.add(asked)
+        self._touch()
+        self._wakes.retry()
+        self._update()
+
+    def remove(self, id: str) -> None:
+        """End a watch. Raises NotFound for an unknown one."""
+        self._list.remove(id)
+        self._update()
+
+    def watches(self) -> list[messages.WatchInfo]:
+        """Return all watches as a person reads them, oldest first."""
+        return self._list.infos()
+
+    def wrong(self, id: str) -> None:
+        """Take back a ring, so that the bar of its watch rises. Raises NotFound for an unknown one."""
+        event = self.rings.get(id)
+        if event is None:
+            raise NotFound("There is no ring with this id. It may be too old.")
+        ring = event.ring
+        if not self._rule.wrong(ring.watch_id, ring.frame_id, self._now()):
+            raise NotFound("The watch of this ring was stopped, so nothing is left to correct.")
+        self.rings.remove(id)
+        self._update()
+
+    def _set(self, message: messages.WatchSettings) -> None:
+        if message.watch_changes is not None:
+            self._changes = message.watch_changes
+        if message.sensitivity is not None:
+            self._wakes.sensitive(message.sensitivity)
+
+    # Events around it
+
+    def greet(self) -> None:
+        self._list.report(anew=True)
+
+    def reported(self) -> None:
+        self._list.report()
+
+    def set_connected(self, connected: bool) -> None:
+        self._listening = connected
+        self.rings.listen(connected)
+
+    def new_stream(self) -> None:
+        self._wakes.new_stream()
+        self._rule.new_stream()
+        self._frames.settle(self._rule.asking, self._rule.compared)
+
+    def retry(self) -> None:
+        self._wakes.retry()
+
+    def stop(self) -> None:
+        self._ended = True
+        self._queue.forget()
+        self._early = None
+        self._list.forget()
+        self.rings.forget()
+        self._frames.forget()
+        self._wakes.forget()
+
+    def frame(self, frame: Frame) -> None:
+        self.rings.go_on()
+        if self._list.trouble():
+            self._list.report()
+        if self._list.blocked():
+            return
+        change = self._wakes.look(frame)
+        if change is not None:
+            self._looked(change, self._wakes.ask(frame, change))
+
+    def between(self, frame: Frame) -> None:
+        """Look at once at a frame that clearly differs: a ring need not wait for the next sample."""
+        change = self._wakes.glance(frame)
+        if change is not None and not self._list.blocked():
+            self._looked(change, self._wakes.ask_early(frame, change))
+
+    def sounded(self, at: float) -> None:
+        """Note that a sound began: an engine that hears is asked about it, though nothing is seen."""
+        self._wakes.sounded(at)
+
+    def _looked(self, change: Change, ask: Ask | None) -> None:
+        if self._listening and self._changes:
+            self._outbox.put(scene_change(change, "watches", asks=ask is not None))
+        if ask is not None:
+            self._queue.put([ask])
+        self._frames.settle(self._rule.asking, self._rule.compared)
+        self._list.report()
+
+    # Requests
+
+    def _update(self) -> None:
+        self._frames.settle(self._rule.asking, self._rule.compared)
+        self._context.wants_changed()
+        self._list.report()
+
+    def _heard_of(self, ask: Ask, sink: WatchSink) -> None:
+        """Ring for a second look as soon as all but its reason is there."""
+        if ask.look is not Look.SECOND or ask.votes or self._early is not None:
+            return
+        answer = sink.early()
+        if answer is None or not answer.seen:
+            return
+        (name,) = ask.watch_ids
+        answer = replace(answer, why=self._list.reason(name))
+        outcome = self._rule.answered(ask, {name: answer}, self._now(), self._list.minute())
+        for ring in outcome.rings:
+            self._early = ring
+            self._ring(ring, ask)
+
+    def _answered(
+        self, ask: Ask, sink: WatchSink, answers: Mapping[str, Answer], result: Result
+    ) -> None:
+        if self._ended:
+            return
+        if sink.asked is not None:
+            self._requests.learn(*sink.asked, result)
+        self._list.failed = ""
+        if self._listening:
+            self._touch()
+        early, self._early = self._early, None
+        if early is not None:
+            answer = answers.get(early.watch_id)
+            if answer is not None and answer.why:
+                self.rings.reword(early, answer.why)
+        outcome = self._rule.answered(ask, answers, self._now(), self._list.minute())
+        self._wakes.answered(ask, answers)
+        for ring in outcome.rings:
+            self._ring(ring, ask)
+        self._next(outcome.asks)
+
+    def _failed(self, ask: Ask, error: QwenCameraError | None, again: bool) -> None:
+        """Take a request without an answer. `again`: it is made once more."""
+        self._early = None
+        self._list.failed = error.visitor_message if error is not None else ""
+        if again:
+            self._list.report()
+            return
+        asks = self._rule.failed(ask, self._now(), self._list.minute())
+        self._wakes.failed(ask)
+        self._next(asks)
+
+    def _next(self, asks: Sequence[Ask]) -> None:
+        self._wakes.follow(asks)
+        self._queue.go_on(asks)
+        self._update()
+
+    def _now(self) -> float:
+        return self._wakes.now()
+
+    # Rings
+
+    def _ring(self, ring: Ring, ask: Ask) -> None:
+        frame = self._frames.get(ring.frame_id)
+        self._events.inc()
+        if frame is not None:
+            self._spawn(self._send_ring(ring, frame, ring.region or ask.changed))
+
+    async def _send_ring(self, ring: Ring, frame: Frame, box: Box | None) -> None:
+        watch = self._list.id_of(ring.watch_id)
+        try:
+            jpeg = await in_pool(self._tools.prepare_pool, self._tools.preparer.still, frame)
+        except QwenCameraError:
+            # A filter withholds the picture; the alarm counts all the same.
+            jpeg = None
+        if self._ended or watch is None:
+            return
+        at = frame.captured_sender
+        if at is None:
+            at = self._wall() - (self._clock() - frame.captured)
+        region = in_shares(box, frame)
+        event = self.rings.add(watch, ring, at=round(at * 1000), jpeg=jpeg, region=region)
+        self._context.alerted(event.alert(self._context.source()))
+
+
+# The requests of a session's watches: one at a time, and again when one was stopped.
+
+# A request that was stopped, or failed in a way that may pass, is made again after this long, so often.
+_AGAIN_SECONDS = 0.5
+
+_MOST_ATTEMPTS = 3
+
+_PASSING = (Busy, EngineError)
+
+
+class WatchQueue:
+    """Makes the requests, second looks before the next common one. Belongs to the event loop.
+
+    Each request ends in `on_answer`, or in `on_error` with False; after either, `go_on` is due.
+
+    Bounds of requests of its watches: one at a time; a stopped or failed one is made three times,
+    then a newer change is waited for.
+    """
+
+    def __init__(
+        self,
+        *,
+        camera: Camera,
+        requests: RequestBuilder,
+        tools: SessionTools,
+        frames: WatchFrames,
+        order: Callable[[str], Order | None],
+        on_text: Callable[[Ask, WatchSink], None],
+        on_answer: Callable[[Ask, WatchSink, Mapping[str, Answer], Result], None],
+        on_error: Callable[[Ask, QwenCameraError | None, bool], None],
+    ) -> None:
+        """`order` finds the order of a watch; `on_error` gets True when the request is made again.
+
+        The error is None for a request that was stopped, or cannot be made.
+        """
+        self._camera = camera
+        self._requests = requests
+        self._tools = tools
+        self._frames = frames
+        self._order = order
+        self._on_text = on_text
+        self._on_answer = on_answer
+        self._on_error = on_error
+        # Requests in the order in which they run
+        self._asks: deque[Ask] = deque()
+        self._running: Ask | None = None
+        self._attempts = 0
+        self._again: asyncio.TimerHandle | None = None
+        self._numbers = 0
+
+    def __len__(self) -> int:
+        """Return how many wait or run."""
+        return len(self._asks) + (self._running is not None)
+
+    def put(self, asks: Sequence[Ask]) -> None:
+        """Queue requests, second looks first, and begin one if none runs."""
+        seconds = [ask for ask in asks if ask.look is Look.SECOND]
+        self._asks.extendleft(reversed(seconds))
+        self._asks.extend(ask for ask in asks if ask.look is not Look.SECOND)
+        if self._running is None and self._asks:
+            self._running = self._asks.popleft()
+            self._attempts = 0
+            self._submit(self._running)
+
+    def go_on(self, asks: Sequence[Ask]) -> None:
+        """End the request that ran, and queue those that follow from it."""
+        self._running = None
+        self.put(asks)
+
+    def forget(self) -> None:
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
+        self._asks.clear()
+        self._running = None
+
+    def _submit(self, ask: Ask) -> None:
+        """Make the request; a failure is taken like an answer."""
+        self._attempts += 1
+        frame = self._frames.get(ask.frame_id)
+        orders = {name: order for name in ask.watch_ids if (order := self._order(name))}
+        if frame is None or not orders:
+            self._failed(ask, None)
+            return
+        region = crop_region(ask.crop, frame) if ask.look is Look.SECOND else None
+        conditions = {name: order.condition for name, order in orders.items()}
+        detail = Detail.HIGH if ask.look is Look.SECOND else detail_for(conditions)
+        before = self._frames.before(ask.before)
+        capabilities = self._tools.current_engine().status.capabilities
+        if capabilities.max_pictures == 1 or capabilities.wants_pixels:
+            before = None
+        if ask.look is Look.SECOND:
+            (name,) = conditions
+            text = second_question(name, conditions[name], with_before=before is not None)
+        else:
+            text = question(conditions)
+
+        async def earlier(needs: Capabilities) -> list[EarlierPicture]:
+            picture = await self._frames.crop(before, frame, needs, region) if before else None
+            return [EarlierPicture(picture, BEFORE)] if picture is not None else []
+
+        self._numbers += 1
+        sink = WatchSink(
+            f"w{self._numbers}",
+            tuple(conditions),
+            region or Region(0, 0, frame.width, frame.height),
+            on_text=lambda sink: self._heard_of(ask, sink),
+            on_answer=lambda sink, answers, result: self._on_answer(ask, sink, answers, result),
+            on_error=lambda sink, error: self._failed(ask, error),
+        )
+        try:
+            self._requests.submit(
+                text,
+                Kind.WATCH,
+                View(frame, detail, self._camera.scene, region=region),
+                sink,
+                extras=Extras(
+                    earlier if before is not None else None,
+                    SCHEMA,
+                    answer_tokens(len(conditions)),
+                    scene_sound=True,
+                ),
+            )
+        except (Draining, NotConfirmed) as error:
+            self._failed(ask, error)
+
+    def _heard_of(self, ask: Ask, sink: WatchSink) -> None:
+        if self._running is ask:
+            self._on_text(ask, sink)
+
+    def _failed(self, ask: Ask, error: QwenCameraError | None) -> None:
+        """Take a request without an answer. `error`: None when it was stopped, or cannot be made."""
+        if self._running is not ask:
+            return
+        passing = error is None or isinstance(error, _PASSING)
+        if passing and self._attempts < _MOST_ATTEMPTS and self._frames.get(ask.frame_id):
+            loop = asyncio.get_running_loop()
+            self._again = loop.call_later(_AGAIN_SECONDS, self._retry, ask)
+            self._on_error(ask, error, True)
+        else:
+            self._on_error(ask, error, False)
+
+    def _retry(self, ask: Ask) -> None:
+        self._again = None
+        if self._running is ask:
+            self._submit(ask)

@@ -1,0 +1,375 @@
+"""A running description: it asks at a change, and tells what is new."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from server.core.errors import EngineFailed
+from server.core.frames import Detail, Frame, Kind, Length
+from server.core.messages import Confirm
+from server.engines.base import Engine, EngineRequest
+from server.queue.job import Job
+from server.vision.prepare import PicturePreparer
+from tests.support.fakes import FakeEngine, RecordingSink, until
+from tests.support.rooms import LIMITS, Room, make_frame, room, settings
+
+# Seconds between two frames, by their capture time: each gets a look
+STEP = 0.5
+
+
+class Stage:
+    """A room whose camera shows numbered scenes, two frames a second by their capture time."""
+
+    def __init__(self, one: Room, step: float = STEP) -> None:
+        self.one = one
+        self._step = step
+        self._times = itertools.count()
+        self._begin = time.monotonic()
+        one.camera()
+
+    def settings(self, **fields: Any) -> None:
+        self.one.session.handle(settings(**fields))
+
+    def show(self, scene: int, **more: Any) -> Frame:
+        number = next(self._times)
+        frame = make_frame(number, scene=scene, captured=self._begin + self._step * number, **more)
+        feed = self.one.session.camera.feed
+        assert feed is not None
+        feed.packet(time.monotonic())
+        feed.frame(frame)
+        return frame
+
+    async def described(self, scene: int, **more: Any) -> list[dict[str, Any]]:
+        """Show a scene and return the messages of its description, which has to come."""
+        asked = len(self.one.engine.requests)
+        self.show(scene, **more)
+        await until(lambda: len(self.one.engine.requests) > asked)
+        return await self.ended()
+
+    async def ended(self) -> list[dict[str, Any]]:
+        inference = self.one.tools.inference
+        await until(lambda: self.one.engine.open == 0 and inference.running == 0)
+        kinds = ("started", "delta", "response", "unchanged", "error")
+        return [m for m in await self.one.rest() if m["type"] in kinds]
+
+    @property
+    def asked(self) -> list[str]:
+        return [request.question for request in self.one.engine.requests]
+
+
+async def test_an_unchanged_scene_is_described_once() -> None:
+    """Then nothing runs, however many frames come; a changed scene is described at once."""
+    async with room(FakeEngine(chunks=["A cup."])) as one:
+        stage = Stage(one)
+        stage.settings(describe=True)
+        await stage.described(1)
+        for _ in range(20):
+            stage.show(1)
+        assert len(stage.asked) == 1
+        assert metric(one, 'looks_total{why="same"}') == 20
+        await stage.described(2)
+        assert len(stage.asked) == 2
+
+
+async def test_it_sleeps_while_nobody_wants_it() -> None:
+    async with room(FakeEngine(chunks=["A cup."])) as one:
+        stage = Stage(one)
+        stage.settings(describe=True)
+        stage.settings(describe=False)
+        stage.show(1)
+        assert metric(one, 'looks_total{why="first"}') == 0
+        assert stage.asked == []
+
+
+def told_once(request: EngineRequest) -> list[str]:
+    """The first description, and that nothing is different after it."""
+    return ["A table."] if "last answer" not in request.question else ["SA", "ME", "."]
+
+
+async def test_a_change_is_asked_with_the_last_description() -> None:
+    """It tells what is new; another view is described as a whole."""
+    async with room(FakeEngine(chunks=["A ", "table."])) as one:
+        stage = Stage(one)
+        stage.settings(describe=True, length="medium")
+        await stage.described(1)
+        assert stage.asked[-1].startswith("Describe in two or three sentences")
+        one.engine.chunks = ["A lamp ", "came."]
+        said = await stage.described(1, mark=True)
+        assert "Your last answer about this camera was: A table." in stage.asked[-1]
+        assert [m["type"] for m in said][:2] == ["started", "delta"]
+        assert said[-1]["text"] == "A lamp came."
+        await stage.described(2)
+        assert "last answer" not in stage.asked[-1]
+
+
+async def test_a_description_that_still_holds_is_not_repeated() -> None:
+    """The client hears that it still holds, and nothing of the answer."""
+    async with room(FakeEngine(chunks=told_once)) as one:
+        stage = Stage(one)
+        stage.settings(describe=True)
+        first = await stage.described(1)
+        second = await stage.described(1, mark=True)
+        assert [m["type"] for m in second] == ["unchanged"]
+        assert second[0]["id"] == first[-1]["id"]
+        assert abs(second[0]["looked_at"] / 1000 - time.time()) < 60
+        assert metric(one, "descriptions_unchanged_total") == 1
+        # Compared with the marked picture from now on.
+        stage.show(1, mark=True)
+        assert len(stage.asked) == 2
+
+
+async def test_the_same_words_again_are_not_repeated() -> None:
+    """The built-in engine knows no word for it, and models forget theirs."""
+    async with room(FakeEngine(chunks=["A ", "table."])) as one:
+        stage = Stage(one)
+        stage.settings(describe=True)
+        await stage.described(1)
+        assert [m["type"] for m in await stage.described(1, mark=True)] == ["unchanged"]
+
+
+async def test_an_endless_answer_is_not_held_back() -> None:
+    """Blanks may still become the same words; beyond a little more than those they are sent."""
+    async with room(FakeEngine(chunks=["A table."])) as one:
+        stage = Stage(one)
+        stage.settings(describe=True)
+        await stage.described(1)
+        one.engine.chunks = [" "] * 200
+        said = await stage.described(1, mark=True)
+        assert [m["type"] for m in said][:2] == ["started", "delta"]
+
+
+async def test_an_answer_that_only_begins_the_same_is_sent_whole() -> None:
+    async with room(FakeEngine(chunks=["A table."])) as one:
+        stage = Stage(one)
+        stage.settings(describe=True)
+        await stage.described(1)
+        one.engine.chunks = ["Same", " table", ", another cup."]
+        said = await stage.described(1, mark=True)
+        assert (
+            "".join(m["text"] for m in said if m["type"] == "delta") == "Same table, another cup."
+        )
+        assert said[-1]["text"] == "Same table, another cup."
+
+
+async def test_the_persons_own_question_is_asked_again_after_a_change() -> None:
+    async with room(FakeEngine(chunks=["One."])) as one:
+        stage = Stage(one)
+        stage.settings(describe=True, prompt="How many cups?")
+        await stage.described(1)
+        await stage.described(1, mark=True)
+        assert stage.asked[0] == "How many cups?"
+        assert stage.asked[1].startswith(
+            "How many cups?\nYour last answer about this camera was: One."
+        )
+
+
+async def test_the_newest_frame_takes_the_turn_of_one_that_waits() -> None:
+    """While all slots answer others, one request waits, and it is about the newest frame."""
+    async with room(FakeEngine(chunks=["A cup."])) as one:
+        stage = Stage(one)
+        one.engine.hold()
+        for number in range(one.tools.inference.slots):
+            one.tools.inference.submit(question_of_another(f"other {number}"))
+        stage.settings(describe=True)
+        shown = [stage.show(scene) for scene in (1, 2, 3)]
+        one.engine.release()
+        await until(lambda: one.session.id in [r.session_id for r in one.engine.requests])
+        ours = [r for r in one.engine.requests if r.session_id == one.session.id]
+        assert [request.picture.frame_id for request in ours] == [shown[-1].id]
+        assert metric(one, "frames_replaced_total") == 2
+
+
+async def test_a_request_has_the_scene_of_its_frame() -> None:
+    """A frame keeps its own scene, even if its request starts after the camera shows another."""
+    async with room(FakeEngine(chunks=["A cup."])) as one:
+        stage = Stage(one)
+        one.engine.hold()
+        for number in range(one.tools.inference.slots):
+            one.tools.inference.submit(question_of_another(f"other {number}"))
+        stage.settings(describe=True)
+        stage.show(1)
+        stage.show(1, mark=True)
+        watched = one.session.camera._scene
+        assert watched.scene is not None
+        its_own = watched.scene.motion
+        # Of the second frame, half a second after the first one was measured
+        assert its_own is not None
+        assert its_own > 0.01
+        watched.scene = replace(watched.scene, motion=0.77)
+        one.engine.release()
+        await until(lambda: one.session.id in [r.session_id for r in one.engine.requests])
+        (ours,) = [r for r in one.engine.requests if r.session_id == one.session.id]
+        assert ours.picture.scene is not None
+        assert ours.picture.scene.motion == its_own
+
+
+async def test_while_one_runs_no_other_is_asked() -> None:
+    """Its end is compared with the present scene, and the change is described then."""
+    async with room(FakeEngine(chunks=["A cup."])) as one:
+        stage = Stage(one)
+        stage.settings(describe=True)
+        one.engine.hold()
+        stage.show(1)
+        await until(lambda: one.engine.open == 1)
+        stage.show(2)
+        assert len(stage.asked) == 1
+        one.engine.release()
+        await stage.ended()
+        await stage.described(2)
+
+
+async def test_a_failure_pauses_and_is_told_once() -> None:
+    """Another engine ends the pause."""
+    async with room(FakeEngine(fail_at=0, fail_with=EngineFailed("broken"))) as one:
+        stage = Stage(one)
+        stage.settings(describe=True)
+        assert [m["type"] for m in await stage.described(1)] == ["started", "error"]
+        stage.show(2)
+        assert len(stage.asked) == 1
+        # Nothing was to be confirmed, so that ends no pause.
+        one.session.handle(Confirm(type="confirm", host=""))
+        stage.show(2)
+        assert len(stage.asked) == 1
+        one.session.engine_changed()
+        assert [m["type"] for m in await stage.described(3)] == ["started"]
+        one.engine.fail_with = None
+        one.session.engine_changed()
+        assert (await stage.described(4))[-1]["type"] == "response"
+        one.engine.fail_with = EngineFailed("broken")
+        one.engine.chunks = ["Another."]
+        assert [m["type"] for m in await stage.described(5)] == ["started", "error"]
+
+
+@pytest.mark.parametrize(("rate", "looks"), [(0.5, 5), (2.0, 20), (30.0, 25)])
+async def test_frames_are_compared_at_the_chosen_rate(rate: float, looks: int) -> None:
+    """At most 2.5 a second, which is the gate's own limit."""
+    async with room(FakeEngine(chunks=["A cup."])) as one:
+        stage = Stage(one, step=0.1)
+        stage.settings(describe=True, sample_rate=rate)
+        for _ in range(100):
+            stage.show(1)
+        found = sum(metric(one, f'looks_total{{why="{why}"}}') for why in ("first", "same"))
+        assert abs(found - looks) <= 1
+
+
+async def test_a_session_that_used_its_tokens_waits() -> None:
+    """Questions go on; the description does with the next tokens."""
+    limits = replace(LIMITS, background_tokens_per_minute=1000)
+    async with room(FakeEngine(chunks=["A cup."]), limits=limits) as one:
+        stage = Stage(one)
+        stage.settings(describe=True)
+        await stage.described(1)
+        one.session.allowance.spent(Kind.WATCH, 5000, time.monotonic())
+        stage.show(2)
+        assert len(stage.asked) == 1
+        one.session.allowance._left = 1.0
+        await stage.described(3)
+        assert one.session.allowance.background == 3
+        assert one.session.allowance.visual_tokens > 5000
+
+
+async def test_details_of_each_look_are_sent_on_demand() -> None:
+    async with room(FakeEngine(chunks=["A cup."])) as one:
+        stage = Stage(one)
+        stage.settings(describe=True)
+        stage.show(1)
+        assert not [m for m in await one.rest() if m["type"] == "change"]
+        stage.settings(changes=True)
+        await stage.ended()
+        stage.show(1, mark=True)
+        found = [m for m in await one.rest() if m["type"] == "change"]
+        assert [(m["why"], m["asks"]) for m in found] == [("object", True)]
+        left, top, right, bottom = found[0]["region"]
+        assert 0.3 < left < 0.5 < right < 0.7
+        assert 0.3 < top < 0.5 < bottom < 0.7
+        assert found[0]["value"] >= 1
+
+
+async def test_sensitivity_is_the_settings_until_the_client_chooses() -> None:
+    async with room() as one:
+        attention = one.session.part("describe")._attention
+        assert attention._sensitivity == 1.0
+        one.session.handle(settings(sensitivity=2.5))
+        assert attention._sensitivity == 2.5
+
+
+@pytest.mark.parametrize("length", list(Length))
+async def test_each_length_has_its_question(length: Length) -> None:
+    async with room(FakeEngine(chunks=["A cup."])) as one:
+        stage = Stage(one)
+        stage.settings(describe=True, length=length)
+        await stage.described(1)
+        words = {"short": "one short", "medium": "two or three", "long": "six to eight"}
+        assert words[length] in stage.asked[0]
+
+
+async def test_nothing_of_it_outlives_the_session() -> None:
+    async with room(FakeEngine(chunks=["A cup."])) as one:
+        stage = Stage(one)
+        stage.settings(describe=True)
+        await stage.described(1)
+        await one.session.close("session_ended")
+        assert one.session.part("describe")._last == ""
+        assert one.session.part("describe")._attention._gate is None
+        assert one.session.part("describe")._attention._asked is None
+
+
+def question_of_another(session_id: str) -> Job:
+    async def make_request(engine: Engine) -> EngineRequest:
+        picture = PicturePreparer((), 512).make(
+            make_frame(9), engine.status.capabilities, Detail.LOW
+        )
+        return EngineRequest(session_id, Kind.CHAT, "What?", picture)
+
+    return Job(session_id, Kind.CHAT, make_request, RecordingSink(), "q")
+
+
+def metric(one: Room, name: str) -> float:
+    """Return a series of this room's metrics; 0 for one that is missing."""
+    for line in one.tools.metrics.render().decode().splitlines():
+        if line.startswith(f"qwen_camera_{name} "):
+            return float(line.rsplit(" ", 1)[1])
+    return 0.0
+
+
+async def test_a_black_picture_is_not_described() -> None:
+    """No model is asked to see something in it; the first picture after it is described."""
+    async with room(limits=LIMITS) as one:
+        stage = Stage(one)
+        stage.settings(describe=True)
+        for _ in range(3):
+            stage.show(1, dark=True)
+        assert one.session.part("describe")._sink is None
+        await stage.described(2)
+        # Half a second later it is black again.
+        stage.show(1, dark=True)
+        await asyncio.sleep(0)
+        assert one.session.part("describe")._sink is None
+        assert len(one.engine.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("wishes", "expected"),
+    [
+        ({"page_language": "ar"}, "ar"),
+        ({}, None),
+        ({"page_language": "ar", "language": "de"}, None),
+        ({"page_language": "ar", "prompt": "Is the door open?"}, None),
+        ({"page_language": "ar", "prompt": " "}, "ar"),
+    ],
+)
+async def test_the_page_decides_the_language_of_a_description_alone(
+    wishes: dict[str, str], expected: str | None
+) -> None:
+    """Not where a person has chosen one, or asked in words."""
+    async with room() as one:
+        stage = Stage(one)
+        stage.settings(describe=True, **wishes)
+        await stage.described(1)
+        assert one.engine.requests[0].own_language == expected

@@ -1,0 +1,245 @@
+"""Guidance of a session: when a frame is looked at, what the client hears of it, and when nothing is done."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from server.core.frames import Frame
+from server.features.guidance.guidance import Guidance, Looker, counter
+from server.session.feature_parts import SessionFeatures
+from server.session.session import Session
+from server.vision.aim import Found, Thing
+from tests.support.fakes import until
+from tests.support.rooms import LIMITS, Room, room, settings
+
+PAGE = Found(lines=(Thing(0.3, 0.3, 0.7, 0.7, 0.03),))
+CUT = Found(lines=(Thing(0.0, 0.3, 0.5, 0.7, 0.03),))
+
+
+class Looks:
+    """Finds what a test says, and remembers the frames that were looked at."""
+
+    def __init__(self) -> None:
+        self.found: Found | Exception = PAGE
+        self.frames: list[Frame] = []
+        self.thorough: list[bool] = []
+        # Cleared: a look waits.
+        self.open = asyncio.Event()
+        self.open.set()
+        self.looker = Looker(self.find)
+
+    async def find(self, frame: Frame, thorough: bool) -> Found:
+        self.frames.append(frame)
+        self.thorough.append(thorough)
+        await self.open.wait()
+        if isinstance(self.found, Exception):
+            raise self.found
+        return self.found
+
+
+@asynccontextmanager
+async def guided(*, guidance: bool = True) -> AsyncIterator[tuple[Room, Looks]]:
+    """A session whose person wants to be guided, and whose camera is open."""
+    looks = Looks()
+    async with room(looker=looks.looker) as one:
+        one.session.socket_opened()
+        one.session.handle(settings(guidance=guidance))
+        one.camera()
+        yield one, looks
+
+
+def counted(one: Room, result: str) -> float:
+    return float(counter(one.tools.metrics).labels(result)._value.get())
+
+
+async def look(one: Room, ahead: float) -> None:
+    """A frame of so many seconds from now comes and is looked at."""
+    done = counted(one, "done") + counted(one, "failed")
+    one.frame(captured=time.monotonic() + ahead)
+    await until(lambda: counted(one, "done") + counted(one, "failed") > done)
+    await until(lambda: one.session.part("guidance")._task is None)
+
+
+async def hints(one: Room) -> list[tuple[str, str | None]]:
+    found = [m for m in await one.rest() if m["type"] == "aim"]
+    return [(m["hint"], m.get("about")) for m in found]
+
+
+async def test_a_hint_comes_when_it_is_certain_and_when_it_changes() -> None:
+    """Two looks in a row; the same one again is no news."""
+    async with guided() as (one, looks):
+        await look(one, 0)
+        assert await hints(one) == []
+        await look(one, 1)
+        assert await hints(one) == [("good", "text")]
+        await look(one, 2)
+        looks.found = CUT
+        await look(one, 3)
+        assert await hints(one) == []
+        await look(one, 4)
+        assert await hints(one) == [("left_edge", "text")]
+
+
+async def test_one_look_a_second_and_sooner_while_unsure() -> None:
+    """Frames between are not even counted as busy."""
+    async with guided() as (one, looks):
+        await look(one, 0)
+        one.frame(captured=looks.frames[0].captured + 0.2)
+        assert len(looks.frames) == 1
+        await look(one, 0.5)
+        one.frame(captured=looks.frames[1].captured + 0.5)
+        assert len(looks.frames) == 2
+        await look(one, 1.6)
+        assert counted(one, "busy") == 0
+
+
+async def test_nothing_is_looked_at_unless_the_person_wants_it() -> None:
+    async with guided(guidance=False) as (one, looks):
+        assert one.session.camera.on_sample is None
+        one.frame()
+        one.session.handle(settings(guidance=True))
+        assert one.session.camera.on_sample is not None
+        await look(one, 1)
+        one.session.handle(settings(guidance=False))
+        assert one.session.camera.on_sample is None
+        assert len(looks.frames) == 1
+
+
+async def test_nothing_is_looked_at_without_a_socket() -> None:
+    """Nobody would hear it; another socket hears the last hint again."""
+    async with guided() as (one, looks):
+        await look(one, 0)
+        await look(one, 1)
+        await hints(one)
+        one.session.socket_closed()
+        one.frame(captured=time.monotonic() + 3)
+        assert len(looks.frames) == 2
+        one.session.socket_opened()
+        assert await hints(one) == [("good", "text")]
+
+
+async def test_one_look_at_a_time_in_all_sessions() -> None:
+    """The pool's thread answers questions, too: frames that come meanwhile are dropped and counted."""
+    async with guided() as (one, looks):
+        looks.open.clear()
+        one.frame(captured=time.monotonic())
+        await until(lambda: len(looks.frames) == 1)
+        one.frame(captured=time.monotonic() + 2)
+        assert counted(one, "busy") == 1
+        parts = {"guidance": lambda context: Guidance(context, looks.looker)}
+        other = Session("h", LIMITS, one.tools, SessionFeatures(list(parts), dict(parts)))
+        try:
+            guest = Room(one.engine, other, one.tools, one.engines)
+            other.handle(settings(guidance=True))
+            guest.camera()
+            guest.frame()
+            assert counted(one, "busy") == 2
+        finally:
+            await other.close("session_ended")
+        looks.open.set()
+        await until(lambda: counted(one, "done") == 1)
+        assert len(looks.frames) == 1
+
+
+async def test_switching_brings_no_more_looks() -> None:
+    """Off and on again, as often as a client likes: one look at a time, and the next one when it is due."""
+    async with guided() as (one, looks):
+        looks.open.clear()
+        began = time.monotonic()
+        one.frame(captured=began)
+        await until(lambda: len(looks.frames) == 1)
+        for number in range(20):
+            one.session.handle(settings(guidance=False))
+            one.session.handle(settings(guidance=True))
+            await asyncio.sleep(0)
+            one.frame(captured=began + 0.01 * (number + 1))
+            await asyncio.sleep(0)
+            if number == 10:
+                looks.open.set()
+                await until(lambda: counted(one, "done") == 1)
+        assert len(looks.frames) == 1
+        await look(one, 2)
+
+
+async def test_a_hint_of_another_stream_does_not_count() -> None:
+    """A new connection begins anew, also for the look that is on its way."""
+    async with guided() as (one, looks):
+        await look(one, 0)
+        looks.open.clear()
+        one.frame(captured=time.monotonic() + 1)
+        await until(lambda: len(looks.frames) == 2)
+        one.camera()
+        looks.open.set()
+        await until(lambda: counted(one, "done") == 2)
+        assert await hints(one) == []
+        await look(one, 2)
+        assert await hints(one) == []
+        await look(one, 3)
+        assert await hints(one) == [("good", "text")]
+
+
+async def test_switching_off_takes_the_waiting_hint_along() -> None:
+    async with guided() as (one, _):
+        await look(one, 0)
+        await look(one, 1)
+        one.session.handle(settings(guidance=False))
+        assert await hints(one) == []
+        one.session.handle(settings(guidance=True))
+        await look(one, 2)
+        assert await hints(one) == []
+
+
+async def test_every_third_look_without_a_find_is_thorough() -> None:
+    """Small print is found by it, at twice the cost."""
+    async with guided() as (one, looks):
+        looks.found = Found()
+        for number in range(7):
+            await look(one, number)
+        assert looks.thorough == [False, False, True, False, False, True, False]
+        assert await hints(one) == [("nothing", None)]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("x"), ValueError("x"), MemoryError()])
+async def test_a_failed_look_is_counted_and_tried_later(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A broken library neither ends the session nor is asked twice a second."""
+    async with guided() as (one, looks):
+        looks.found = error
+        await look(one, 0)
+        assert counted(one, "failed") == 1
+        one.frame(captured=time.monotonic() + 2)
+        assert len(looks.frames) == 1
+        looks.found = PAGE
+        await look(one, 6)
+        assert counted(one, "done") == 1
+    assert type(error).__name__ in str([vars(record) for record in caplog.records])
+
+
+async def test_the_end_of_a_session_ends_a_look() -> None:
+    async with guided() as (one, looks):
+        looks.open.clear()
+        one.frame(captured=time.monotonic())
+        await until(lambda: len(looks.frames) == 1)
+        await one.session.close("session_ended")
+        assert not one.session.part("guidance")._looker.busy
+
+
+async def test_ready_says_whether_the_server_guides() -> None:
+    """Without a finder the setting has no effect."""
+    async with guided() as (one, _):
+        one.session.greet()
+        assert "guidance" in (await one.next("ready"))["features"]
+    async with room() as plain:
+        plain.session.handle(settings(guidance=True))
+        plain.camera()
+        plain.session.greet()
+        ready: dict[str, Any] = await plain.next("ready")
+        assert "guidance" not in ready["features"]
+        assert plain.session.camera.on_sample is None

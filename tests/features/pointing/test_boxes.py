@@ -1,0 +1,259 @@
+"""Questions about a place: the request, the sentence for people, boxes exact to a pixel, the second look."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.catalogue.geometry import QWEN2_VL, QWEN3_VL
+from server.core.frames import BoxUnit, Region
+from server.features.pointing import boxes as pointing
+from server.features.pointing.boxes import (
+    MAX_BOXES,
+    Answer,
+    Sentence,
+    after_second_look,
+    second_look,
+)
+from server.vision.grounding import Box
+from server.vision.resize import smart_resize
+
+FRAME = (1280, 720)
+LIST = '[{"bbox_2d": [84, 56, 168, 112], "label": "spanner", "sure": 0.9}]'
+SPANNER = Box(128, 90, 256, 180, "spanner", 0.9)
+SAID = "It lies on the left, in the upper part."
+
+
+def read(text: str, unit: BoxUnit = BoxUnit.PIXELS) -> Answer:
+    return pointing.read(text, unit, picture=(840, 448), frame=FRAME)
+
+
+def streamed(*pieces: str) -> str:
+    sentence = Sentence()
+    shown = "".join(sentence.feed(piece) for piece in pieces)
+    return shown + sentence.end()
+
+
+@pytest.mark.parametrize("unit", list(BoxUnit))
+def test_the_request_has_question_form_and_unit(unit: BoxUnit) -> None:
+    """The question comes last, so that its language is the answer's."""
+    plain, again = (
+        pointing.question("Wo ist der Schlüssel?", unit, again=again) for again in (False, True)
+    )
+    assert plain.endswith("Question: Wo ist der Schlüssel?")
+    assert '[{"bbox_2d": [x1, y1, x2, y2], "label": "its name", "sure": 0 to 1}]' in plain
+    assert ("1000" in plain) is (unit is BoxUnit.THOUSANDTHS)
+    assert again.endswith(plain)
+    assert "speaks against" in again
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{SAID}\n{LIST}",
+        f"{SAID}\n```json\n{LIST}\n```",
+        f"{SAID} {LIST} That is all.",
+        f"{SAID}\nThe boxes are:\n{LIST}",
+        f"```json\n{LIST}\n```\n{SAID}",
+        f"{LIST}\n{SAID}",
+        f'{SAID}\n{{"objects": {LIST}}}',
+    ],
+)
+def test_the_sentence_and_the_boxes_are_told_apart(text: str) -> None:
+    """Whichever comes first, in code or loose."""
+    assert read(text) == Answer(SAID, (SPANNER,), False)
+
+
+def test_an_answer_without_boxes() -> None:
+    """An empty list says that there is none; mere words say nothing."""
+    assert read("I cannot see a spanner.\n[]") == Answer("I cannot see a spanner.", (), True)
+    assert read("I cannot see a spanner.") == Answer("I cannot see a spanner.", (), False)
+    assert read("") == Answer("", (), False)
+
+
+def test_an_answer_without_words_has_its_labels() -> None:
+    """Each once."""
+    answer = read("```json\n" + json.dumps([json.loads(LIST)[0]] * 2) + "\n```")
+    assert (answer.sentence, pointing.listed(answer.boxes)) == ("", "spanner")
+
+
+def test_boxes_in_another_unit_are_left_out() -> None:
+    """A box that would reach far beyond the picture points at nothing."""
+    far = '[{"bbox_2d": [84, 56, 1168, 112], "label": "far"}]'
+    assert read(far).boxes == ()
+    assert [box.label for box in read(far, BoxUnit.THOUSANDTHS).boxes] == []
+    near = '[{"bbox_2d": [84, 56, 860, 112], "label": "near"}]'
+    assert [box.x2 for box in read(near).boxes] == [1280]
+
+
+def test_boxes_are_as_many_as_the_page_follows() -> None:
+    """Further ones are left out."""
+    assert len(read(json.dumps(json.loads(LIST) * 20)).boxes) == MAX_BOXES
+
+
+@pytest.mark.parametrize(
+    ("pieces", "shown"),
+    [
+        ((SAID, "\n", LIST), SAID),
+        ((f"{SAID}\n``", "`json\n", LIST, "```"), SAID),
+        ((SAID, " [", " {", '"bbox_2d"'), SAID),
+        ((SAID, " [", "see the label] too."), SAID + " [see the label] too."),
+        (("A cup (", "red) and (10", "20,5 cm)"), "A cup (red) and (1020,5 cm)"),
+        (("cup", "(10,20),(30,40)"), "cup"),
+        ((LIST, SAID), ""),
+        (("It is `", "here`."), "It is `here`."),
+        (("Left. ", "[", "]"), "Left."),
+        (("Left.", "  ", "\n"), "Left."),
+    ],
+)
+def test_people_get_words_only(pieces: tuple[str, ...], shown: str) -> None:
+    """However the answer is cut into pieces."""
+    assert streamed(*pieces) == shown
+
+
+@given(
+    st.text(alphabet="ab .,:", max_size=40),
+    st.sampled_from([LIST, "[]", f"```json\n{LIST}```", '{"a": 1}']),
+    st.lists(st.integers(0, 120), max_size=10),
+)
+def test_no_cut_lets_a_list_through(said: str, data: str, cuts: list[int]) -> None:
+    """The same text is shown, whatever the pieces are."""
+    whole = f"{said}\n{data}"
+    at = [0, *sorted(cut for cut in cuts if cut < len(whole)), len(whole)]
+    pieces = [whole[a:b] for a, b in itertools.pairwise(at)]
+    assert streamed(*pieces) == streamed(whole) == said.rstrip()
+
+
+@given(st.text(alphabet='{}[]()<>|",:0123456789.bx_2d-e \n`', max_size=300))
+def test_no_text_makes_reading_fail(text: str) -> None:
+    """Whatever a model says, boxes lie in the frame and words without end are shown."""
+    for unit in BoxUnit:
+        for box in read(text, unit).boxes:
+            assert 0 <= box.x1 <= box.x2 <= FRAME[0]
+            assert 0 <= box.y1 <= box.y2 <= FRAME[1]
+    streamed(*text)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "{ " * 50_000, "`" * 100_000, "(1" * 50_000])
+def test_nonsense_does_not_take_long(text: str) -> None:
+    """It is read on the way of an answer."""
+    began = time.process_time()
+    read(text)
+    streamed(*(text[at : at + 50] for at in range(0, len(text), 50)))
+    assert time.process_time() - began < 1
+
+
+@given(
+    st.tuples(st.integers(96, 4096), st.integers(96, 4096)),
+    st.sampled_from([QWEN2_VL, QWEN3_VL]),
+    st.sampled_from(list(BoxUnit)),
+    st.booleans(),
+    st.data(),
+)
+def test_boxes_are_exact_to_a_pixel(
+    frame: tuple[int, int], geometry: object, unit: BoxUnit, cut: bool, data: st.DataObject
+) -> None:
+    """For every size and rotation of the camera, for the whole frame and a region of it."""
+    width, height = frame
+    region = None
+    if cut:
+        left, top = data.draw(st.integers(0, width - 64)), data.draw(st.integers(0, height - 64))
+        right = data.draw(st.integers(left + 64, width))
+        bottom = data.draw(st.integers(top + 64, height))
+        region = Region(left, top, right, bottom)
+    seen = region or Region(0, 0, width, height)
+    try:
+        high, wide = smart_resize(seen.height, seen.width, geometry, 4096 * 4096)  # type: ignore[arg-type]
+    except ValueError:
+        return
+    x1, x2 = sorted(data.draw(st.integers(0, seen.width)) for _ in range(2))
+    y1, y2 = sorted(data.draw(st.integers(0, seen.height)) for _ in range(2))
+    sides = (wide, high) if unit is BoxUnit.PIXELS else (1000, 1000)
+    # The model's own coordinates for it, to a hundredth of its unit
+    told = [
+        round(x1 * sides[0] / seen.width, 2),
+        round(y1 * sides[1] / seen.height, 2),
+        round(x2 * sides[0] / seen.width, 2),
+        round(y2 * sides[1] / seen.height, 2),
+    ]
+    text = json.dumps([{"bbox_2d": told, "label": "it"}])
+    (box,) = pointing.read(text, unit, picture=(wide, high), frame=frame, region=region).boxes
+    right_edges = (x1 + seen.left, y1 + seen.top, x2 + seen.left, y2 + seen.top)
+    for got, expected in zip((box.x1, box.y1, box.x2, box.y2), right_edges, strict=True):
+        assert abs(got - expected) < 0.5
+
+
+@pytest.mark.parametrize(
+    ("box", "again"),
+    [
+        (Box(100, 100, 500, 400, sure=0.9), False),
+        (Box(100, 100, 500, 400), False),
+        (Box(100, 100, 500, 400, sure=0.5), True),
+        (Box(100, 100, 180, 160, sure=0.9), True),
+        (Box(640, 360, 640, 360), True),
+        (Box(0, 0, 1280, 720, sure=0.1), False),
+    ],
+)
+def test_small_and_unsure_boxes_are_looked_at_again(box: Box, again: bool) -> None:
+    """Unless the part would be most of the picture."""
+    region = second_look([box], FRAME)
+    assert (region is not None) is again
+    if region is not None:
+        assert region.left <= box.x1
+        assert box.x2 <= region.right
+        assert region.top <= box.y1
+        assert box.y2 <= region.bottom
+
+
+def test_one_part_for_all_of_them_or_for_the_first() -> None:
+    """A second look is one request."""
+    near = [Box(100, 100, 140, 140), Box(300, 200, 330, 230)]
+    region = second_look(near, FRAME)
+    assert region is not None
+    assert region.left <= 100
+    assert region.right >= 330
+    far = [Box(0, 0, 20, 20), Box(1260, 700, 1280, 720)]
+    region = second_look(far, FRAME)
+    assert region is not None
+    assert region.right < 640
+    assert second_look([], FRAME) is None
+
+
+@given(
+    st.tuples(st.integers(32, 4096), st.integers(32, 4096)),
+    st.lists(st.tuples(*[st.floats(0, 1)] * 4), min_size=1, max_size=8),
+)
+def test_the_part_lies_in_the_frame(
+    frame: tuple[int, int], edges: list[tuple[float, float, float, float]]
+) -> None:
+    """Whatever the boxes are."""
+    boxes = [
+        Box(min(a, c) * frame[0], min(b, d) * frame[1], max(a, c) * frame[0], max(b, d) * frame[1])
+        for a, b, c, d in edges
+    ]
+    region = second_look(boxes, frame)
+    if region is not None:
+        assert 0 <= region.left < region.right <= frame[0]
+        assert 0 <= region.top < region.bottom <= frame[1]
+
+
+def test_the_second_look_counts_in_its_part() -> None:
+    """It corrects, it takes back, it says nothing; boxes elsewhere stay."""
+    weak, sure = Box(100, 100, 140, 140, "a", 0.3), Box(600, 100, 1000, 500, "b", 0.9)
+    first = Answer("Two.", (weak, sure), False)
+    region = second_look([weak], FRAME)
+    assert region is not None
+    better = Box(110, 104, 150, 150, "a", 0.9)
+    corrected = after_second_look(first, Answer("Here.", (better,), False), region, FRAME)
+    assert corrected == Answer("Two.", (better, sure), False)
+    none = Answer("It is a shadow.", (), True)
+    assert after_second_look(first, none, region, FRAME).boxes == (sure,)
+    alone = Answer("There.", (weak,), False)
+    assert after_second_look(alone, none, region, FRAME) == none
+    silent = Answer("Hm.", (), False)
+    assert after_second_look(alone, silent, region, FRAME) == alone

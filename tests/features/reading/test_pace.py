@@ -1,0 +1,86 @@
+"""The course of a text that is read over several pictures: hints, and its end."""
+
+from __future__ import annotations
+
+from server.core.frames import Hint
+from server.features.reading.text import (
+    AGAIN_SECONDS,
+    FIRST_SECONDS,
+    HEARING_SECONDS,
+    HINT_AFTER_SECONDS,
+    QUIET_SECONDS,
+    WHOLE_SECONDS,
+    ReadPace,
+)
+
+
+def test_a_text_without_a_line_has_time_to_come_into_view() -> None:
+    """Somebody who sees little has to find the page first."""
+    pace = ReadPace(0)
+    assert not pace.over(FIRST_SECONDS - 0.1)
+    assert pace.over(FIRST_SECONDS)
+
+
+def test_it_ends_soon_when_all_of_it_is_in_view_and_later_when_it_may_go_on() -> None:
+    """With its lower edge in view nothing can follow."""
+    pace = ReadPace(0)
+    pace.read(1)
+    assert not pace.over(1 + WHOLE_SECONDS)
+    assert pace.over(1 + QUIET_SECONDS)
+    pace.see(Hint.GOOD, 2)
+    assert not pace.over(1 + WHOLE_SECONDS), "one look is no proof"
+    pace.see(Hint.GOOD, 3)
+    assert pace.over(1 + WHOLE_SECONDS)
+
+
+def test_time_does_not_count_while_something_is_still_heard() -> None:
+    """Nobody moves on while a voice reads what the last picture showed."""
+    pace = ReadPace(0)
+    pace.read(1)
+    pace.hearing(60)
+    assert not pace.over(60 + WHOLE_SECONDS)
+    assert pace.over(60 + QUIET_SECONDS)
+
+
+def test_a_hint_needs_two_looks_and_a_moment_without_news() -> None:
+    """A person who is moving on already needs none."""
+    pace = ReadPace(0)
+    pace.read(5)
+    assert pace.see(Hint.LOWER_EDGE, 5.1) is None
+    assert pace.see(Hint.LOWER_EDGE, 5.2) is None, "too soon"
+    assert pace.see(Hint.LOWER_EDGE, 5 + HINT_AFTER_SECONDS) is Hint.LOWER_EDGE
+    assert pace.see(Hint.DARK, 7) is None, "one look"
+    assert pace.see(Hint.DARK, 8) is Hint.DARK
+
+
+def test_a_hint_that_still_holds_comes_again_later() -> None:
+    """Not at each look; at once after something new was read."""
+    pace = ReadPace(0)
+    pace.see(Hint.NOTHING, 1)
+    assert pace.see(Hint.NOTHING, 2) is Hint.NOTHING
+    assert pace.see(Hint.NOTHING, 3) is None
+    assert pace.see(Hint.NOTHING, 2 + AGAIN_SECONDS) is Hint.NOTHING
+    pace.read(9)
+    assert pace.see(Hint.NOTHING, 9 + HINT_AFTER_SECONDS) is Hint.NOTHING
+
+
+def test_nothing_is_advised_when_all_of_the_text_is_in_view() -> None:
+    """Its end comes next; before the first line it helps to know that it is seen."""
+    pace = ReadPace(0)
+    pace.see(Hint.GOOD, 1)
+    assert pace.see(Hint.GOOD, 2) is Hint.GOOD
+    pace.read(3)
+    assert pace.see(Hint.GOOD, 9) is None
+    assert pace.see(None, 10) is None
+
+
+def test_a_page_that_never_ends_its_reading_holds_nothing_open() -> None:
+    """It may have gone silent, or say what it likes: the camera and the model are not its own."""
+    pace = ReadPace(0)
+    pace.read(1)
+    for second in range(1, round(HEARING_SECONDS) + 1):
+        pace.hearing(second)
+        assert not pace.over(second)
+    for second in range(round(HEARING_SECONDS), round(HEARING_SECONDS) + 20):
+        pace.hearing(second)
+    assert pace.over(1 + HEARING_SECONDS + QUIET_SECONDS)

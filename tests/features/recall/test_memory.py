@@ -1,0 +1,243 @@
+"""The ring of pictures for questions about the recent past: what stays, what goes, within bounds."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections import Counter
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.features.recall import memory as choosing
+from server.features.recall.grids import SIZE
+from server.features.recall.memory import CLOSEST_SECONDS, MOST, Dropped, Kept, Recall
+
+
+def picture(captured: float, size: int = 1000, since: float | None = None, shows: int = 0) -> Kept:
+    """`size`: bytes with its grid; `shows`: 0 the usual scene, else a thing of this number."""
+    since = captured if since is None else since
+    grid = np.full(SIZE, 100, np.uint8)
+    if shows:
+        at = shows * 61 % 1200
+        grid[at : at + 60] = 180
+    jpeg = bytes(max(0, size - SIZE))
+    return Kept(f"f{captured}", captured, None, 1280, 720, jpeg, since, grid)
+
+
+def times(recall: Recall, now: float, count: int = 1000) -> list[float]:
+    return [one.captured for one in choosing.before(recall.pictures(), now + 0.001, count)]
+
+
+def test_the_first_frame_is_kept_then_changes() -> None:
+    """An unchanged frame is not kept, and a change at most once a second."""
+    recall = Recall(300, 100_000)
+    assert recall.due(False, 10.0)
+    recall.keep(picture(10.0), 10.0)
+    assert not recall.due(False, 11.5)
+    assert not recall.due(True, 10.0 + CLOSEST_SECONDS - 0.01)
+    assert recall.due(True, 10.0 + CLOSEST_SECONDS)
+
+
+def test_a_still_scene_has_one_recent_picture() -> None:
+    """A newer one replaces it now and then and knows since when nothing changed: the view before a change is there."""
+    recall = Recall(300, 100_000)
+    gone: Counter[Dropped] = Counter()
+    for now in range(3600):
+        if recall.due(False, now):
+            gone += recall.keep(picture(now), now, changed=False)
+    (only,) = recall.pictures()
+    assert (only.captured, only.since) == (3540, 0)
+    assert gone == {Dropped.SAME: 59}
+
+
+def test_pictures_go_at_the_bound_in_seconds() -> None:
+    """Also without a new picture, and none older than that is ever returned."""
+    recall = Recall(30, 100_000)
+    recall.keep(picture(0), 0)
+    recall.keep(picture(20), 20)
+    assert times(recall, 29) == [0, 20]
+    assert recall.expire(31) == {Dropped.OLD: 1}
+    assert times(recall, 31) == [20]
+    assert (len(recall), recall.size) == (1, picture(20).size)
+    assert recall.keep(picture(60), 60) == {Dropped.OLD: 1}
+
+
+def test_when_full_the_oldest_of_alike_ones_go() -> None:
+    """Ten minutes of a picture a second within a tenth of their bytes: every event is still there."""
+    recall = Recall(600, 60 * 3000)
+    events = {at: number for number, at in enumerate(range(20, 600, 25), 1)}
+    for now in range(600):
+        shows = next((number for at, number in events.items() if at <= now < at + 3), 0)
+        recall.keep(picture(now, 3000, shows=shows), now)
+    found = times(recall, 599)
+    assert all(any(at <= one < at + 3 for one in found) for at in events)
+    rest = [one for one in found if not any(at <= one < at + 3 for at in events)]
+    assert len([one for one in rest if one > 500]) > len([one for one in rest if one < 100])
+
+
+def test_when_all_differ_the_most_crowded_for_its_age_goes() -> None:
+    """The bound in bytes costs closeness in time, more of what is older, and no time is lost."""
+    recall = Recall(300, 60 * 3000)
+    for now in range(300):
+        recall.keep(picture(now, 3000, shows=now % 17 + 1), now)
+    found = times(recall, 299)
+    assert (len(found), recall.size) == (60, 60 * 3000)
+    assert found[-4:] == [296, 297, 298, 299]
+    assert found[0] == 0
+    for one, after in pairwise(found):
+        assert after - one <= max(3.0, 0.2 * (299 - one))
+
+
+def test_nothing_goes_below_the_bounds() -> None:
+    """Not in five minutes of changes a second; and one that does not fit at all is not kept."""
+    recall = Recall(300, 10_000_000)
+    for now in range(300):
+        recall.keep(picture(now, 3000, shows=now % 2), now)
+    assert len(recall) == 300
+    full = Recall(300, 5000)
+    assert full.keep(picture(1, 5000), 1) == {}
+    assert full.keep(picture(2, 5001), 2) == {Dropped.FULL: 1}
+    assert times(full, 3) == [1]
+    small = Recall(3600, 60_000_000)
+    for now in range(MOST + 5):
+        small.keep(picture(now, 2000, shows=now % 17 + 1), now)
+    assert len(small) == MOST
+
+
+def test_a_late_picture_is_not_kept() -> None:
+    """Pictures stay in the order of their capture."""
+    recall = Recall(300, 5000)
+    recall.keep(picture(10), 10)
+    assert recall.keep(picture(10), 11) == {Dropped.LATE: 1}
+    assert len(recall) == 1
+
+
+def test_cleared() -> None:
+    """Nothing is left, and the pictures are counted."""
+    recall = Recall(300, 9000)
+    recall.keep(picture(1), 1)
+    recall.keep(picture(3), 3)
+    assert recall.clear() == {Dropped.CLEARED: 2}
+    assert (len(recall), recall.size, recall.oldest(), recall.pictures()) == (0, 0, None, ())
+    assert recall.clear() == {}
+
+
+def test_a_question_gets_a_few_pictures_from_its_past() -> None:
+    """When nothing happened, recent ones are closer together, and the oldest time is not lost."""
+    recall = Recall(300, 10_000_000)
+    for now in range(0, 200, 2):
+        recall.keep(picture(now), now)
+    chosen = times(recall, 197, 6)
+    assert len(chosen) == 6
+    assert chosen == sorted(chosen)
+    ages = [198 - captured for captured in chosen]
+    assert min(ages) <= 10
+    assert max(ages) >= 60
+    assert [b - a for a, b in pairwise(chosen)] == sorted(
+        (b - a for a, b in pairwise(chosen)), reverse=True
+    )
+    assert times(recall, 198, 0) == []
+
+
+@pytest.mark.parametrize("alike", [False, True], ids=["different things", "the same thing again"])
+def test_what_just_happened(alike: bool) -> None:
+    """Six events in the last minute: each is among the eight pictures, though the scene between them is there more often."""
+    recall = Recall(300, 10_000_000)
+    events = (141, 150, 158, 169, 180, 191)
+    for now in range(197):
+        number = next((n for n, at in enumerate(events, 1) if at <= now < at + 3), 0)
+        recall.keep(picture(now, shows=1 if alike and number else number), now)
+    chosen = times(recall, 197, 8)
+    assert [any(at <= one < at + 3 for one in chosen) for at in events] == [True] * 6
+
+
+def test_what_always_moves_is_usual() -> None:
+    """A thing that comes beside a screen that never rests is what happened."""
+    recall = Recall(300, 10_000_000)
+    rng = np.random.default_rng(1)
+    for now in range(200):
+        one = picture(now, shows=5 if 120 <= now < 123 else 0)
+        one.grid[0:300] = rng.integers(0, 255, 300)
+        recall.keep(one, now)
+    assert any(120 <= one < 123 for one in times(recall, 199, 4))
+
+
+def test_bounds_must_be_positive() -> None:
+    """Off is a matter of not having one."""
+    with pytest.raises(ValueError, match="0 s and 5 bytes"):
+        Recall(0, 5)
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(-0.5, 120), st.integers(1, 9000), st.booleans(), st.floats(0, 2)),
+        max_size=80,
+    ),
+    st.floats(1, 600),
+    st.integers(1, 60_000),
+)
+def test_bounds_and_counts_hold_always(
+    steps: list[tuple[float, int, bool, float]], seconds: float, most: int
+) -> None:
+    """Whatever comes, both bounds hold, the size is right, and each picture is kept or counted as dropped."""
+    recall = Recall(seconds, most)
+    now, gone = 0.0, Counter[Dropped]()
+    for offered, (passed, size, changed, late) in enumerate(steps, 1):
+        now += max(0.0, passed)
+        gone += recall.keep(picture(now - late, size), now, changed=changed)
+        kept = recall.pictures()
+        assert recall.size == sum(one.size for one in kept) <= most
+        assert offered == len(kept) + sum(gone.values())
+        assert [one.captured for one in kept] == sorted({one.captured for one in kept})
+        assert all(one.since <= one.captured for one in kept)
+        gone += recall.expire(now)
+        assert all(now - one.captured <= seconds for one in recall.pictures())
+
+
+def test_memory_is_flat() -> None:
+    """Measured: after hundreds of changes the ring takes no more than its bound and some bytes a picture."""
+    # Five pictures: each change of one compares it with all, which takes long under tracemalloc.
+    most = 200_000
+    recall = Recall(300, most)
+    tracemalloc.start()
+    try:
+        sizes = []
+        for part in range(3):
+            for second in range(200):
+                now = part * 200.0 + second
+                recall.keep(picture(now, 36_000), now)
+            sizes.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+    assert sizes[0] < most + 50_000
+    assert max(sizes) - min(sizes) < 8_000
+
+
+def test_a_time_of_the_past() -> None:
+    """The pictures within it, and the one that shows its beginning; when there are more, they are spread over it."""
+    recall = Recall(300, 100_000)
+    for at in (10, 20, 40, 50, 55):
+        recall.keep(picture(at), at)
+
+    def shown(since: float, until: float, count: int = 10) -> list[float]:
+        return [one.captured for one in choosing.during(recall.pictures(), since, until, count)]
+
+    assert shown(15, 45) == [10, 20, 40]
+    assert shown(20, 45) == [20, 40]
+    assert shown(45, 48) == [40]
+    assert shown(0, 10) == []
+    assert shown(57, 60) == [55]
+    assert len(shown(5, 60, 3)) == 3
+    assert shown(5, 60, 0) == []
+
+
+def test_a_still_time_of_the_past() -> None:
+    """A picture that shows the beginning, too, is not sent twice."""
+    recall = Recall(300, 100_000)
+    recall.keep(picture(5), 5)
+    recall.keep(picture(40, since=10), 40)
+    assert [one.captured for one in choosing.during(recall.pictures(), 20, 60, 5)] == [40]
+    assert [one.captured for one in choosing.during(recall.pictures(), 8, 60, 5)] == [5, 40]

@@ -1,0 +1,483 @@
+"""The rule: when a session's watches are asked about, and when they ring."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from benchmarks.watch_minutes import Minutes, run
+from benchmarks.watch_rule import Model, measure
+from benchmarks.watch_scenes import Model as Errs
+from server.engines.watch_answers import Answer
+from server.features.watches.rule import MAX_WATCHES, Ask, Look, Order, Ring, Watches, WatchState
+from server.vision.grounding import Box
+
+HERE = Box(0, 0, 100, 100)
+INSIDE = Box(10, 10, 60, 60)
+AWAY = Box(500, 500, 600, 600)
+YES = Answer(True, 0.9, INSIDE, "It boils.")
+NO = Answer(False, 0.9, None, "It is still.")
+
+
+class Bench:
+    """A session's watches with a clock and frames that are counted."""
+
+    def __init__(self, *orders: Order, boxes: bool = True) -> None:
+        self.rule = Watches(boxes=boxes)
+        self.now = 0.0
+        self.minute = 600
+        self.frame = 0
+        for order in orders:
+            self.rule.add(order, self.now)
+
+    def woken(self, changed: Box | None = HERE) -> Ask | None:
+        self.now += 600
+        self.frame += 1
+        return self.rule.woken(f"f{self.frame}", changed, self.now, self.minute)
+
+    def settled(self, changed: Box | None = None) -> Ask | None:
+        self.now += 2
+        self.frame += 1
+        return self.rule.settled(f"f{self.frame}", changed, self.now, self.minute)
+
+    def answer(self, ask: Ask | None, answer: Answer) -> tuple[list[Ask], list[Ring]]:
+        assert ask is not None
+        found = self.rule.answered(ask, dict.fromkeys(ask.watch_ids, answer), self.now, self.minute)
+        return found.asks, found.rings
+
+    def twice(self, first: Answer, second: Answer = YES, changed: Box | None = HERE) -> list[Ring]:
+        """A wake with its answer, and the second look where there is one."""
+        asks, _ = self.answer(self.woken(changed), first)
+        return [ring for ask in asks for ring in self.answer(ask, second)[1]]
+
+    def state(self) -> WatchState:
+        return self.rule.status(self.now, self.minute)[0].state
+
+    def calm(self) -> Bench:
+        """Twice no: from here on it is known not to hold."""
+        self.answer(self.woken(), NO)
+        self.answer(self.settled(), NO)
+        return self
+
+
+KETTLE = Order("w1", "the kettle boils", repeat=True)
+ONCE = Order("w1", "the kettle boils")
+
+
+def test_a_yes_is_looked_at_again_beside_the_last_no_and_then_rings() -> None:
+    bench = Bench(KETTLE).calm()
+    (second,), rings = bench.answer(bench.woken(), YES)
+    assert rings == []
+    assert second == Ask(Look.SECOND, "f3", ("w1",), HERE, INSIDE, "f2")
+    _, (ring,) = bench.answer(second, YES)
+    assert ring == Ring("w1", "the kettle boils", bench.now, 0.9, "It boils.", "f3", INSIDE)
+    assert bench.state() is WatchState.SEEN
+
+
+def test_where_no_scene_settles_two_noes_in_a_row_are_a_beginning() -> None:
+    """After one the first yes is a status, and rings nothing."""
+    for noes, rings in ((1, 0), (2, 1)):
+        bench = Bench(KETTLE)
+        for _ in range(noes):
+            bench.answer(bench.woken(), NO)
+        (status,) = bench.rule.status(bench.now, 0)
+        assert status.begun is bool(rings)
+        assert len(bench.twice(YES)) == rings
+    bench = Bench(KETTLE)
+    bench.answer(bench.woken(), NO)
+    bench.twice(YES, NO)
+    bench.answer(bench.woken(), NO)
+    assert len(bench.twice(YES)) == 1
+
+
+@pytest.mark.parametrize(
+    ("second", "changed", "rings"),
+    [
+        (NO, HERE, 0),
+        (Answer(True, 0.9, AWAY, ""), HERE, 0),
+        (Answer(True, 0.9, None, ""), HERE, 0),
+        (Answer(True, 0.4, INSIDE, ""), HERE, 0),
+        (YES, AWAY, 0),
+        (YES, HERE, 1),
+    ],
+)
+def test_it_rings_only_for_yes_twice_in_what_changed(
+    second: Answer, changed: Box | None, rings: int
+) -> None:
+    """A no, a place elsewhere or none, an unsure yes: nothing."""
+    bench = Bench(KETTLE).calm()
+    assert len(bench.twice(YES, second, changed)) == rings
+    assert bench.state() is (WatchState.SEEN if rings else WatchState.LOOKING)
+
+
+ELSEWHERE = Answer(True, 0.9, AWAY, "It is there.")
+
+
+@pytest.mark.parametrize(
+    ("answers", "rings"),
+    [
+        ([YES, YES], 1),
+        ([YES, NO, YES], 1),
+        ([YES, NO, NO], 0),
+        ([NO], 0),
+        ([YES, ELSEWHERE, YES], 1),
+        ([YES, ELSEWHERE, NO], 0),
+    ],
+)
+@pytest.mark.parametrize("changed", [None, Box(0, 0, 800, 500)], ids=["unknown", "large"])
+def test_where_nobody_knows_what_changed_two_of_three_looks_decide(
+    answers: list[Answer], rings: int, changed: Box | None
+) -> None:
+    """Each with another crop, and the two have to see it at one place. A large change says nothing of where."""
+    bench = Bench(KETTLE).calm()
+    bench.now += 600
+    ask = bench.rule.woken("f9", changed, bench.now, 600, area=1280 * 720)
+    (second,), _ = bench.answer(ask, YES)
+    crops, found = [], []
+    asks = [second]
+    for answer in answers:
+        (second,) = asks
+        crops.append(second.crop)
+        asks, rung = bench.answer(second, answer)
+        found += rung
+    assert asks == []
+    assert len(found) == rings
+    assert crops == [INSIDE, Box(-15, -15, 85, 85), None][: len(answers)]
+    assert bench.state() is (WatchState.SEEN if rings else WatchState.LOOKING)
+
+
+@pytest.mark.parametrize("second", [False, True], ids=["two noes", "a yes and a no"])
+def test_what_stays_is_asked_about_again(second: bool) -> None:
+    """After 2, 5 and 15 seconds, not beside a no that may show it; then no more."""
+    bench = Bench(KETTLE).calm()
+    if second:
+        bench.twice(YES, NO)
+    else:
+        bench.answer(bench.woken(), NO)
+        bench.answer(bench.settled(), NO)
+    begun = bench.now
+    asked = []
+    for tenth in range(300):
+        bench.now = begun + tenth / 10
+        ask = bench.rule.again(f"g{tenth}", bench.now, 600)
+        if ask is not None:
+            assert ask.changed == HERE
+            asked.append(tenth / 10)
+            bench.answer(ask, NO)
+    assert asked == [2.0, 5.0, 15.0]
+    bench.rule.over_again()
+    bench.answer(bench.woken(), NO)
+    bench.answer(bench.settled(), NO)
+    bench.now += 2
+    (look,), _ = bench.answer(bench.rule.again("h", bench.now, 600), YES)
+    assert look.before is None
+    assert len(bench.answer(look, YES)[1]) == 1
+
+
+def test_what_went_is_not_asked_about_again() -> None:
+    bench = Bench(KETTLE).calm()
+    bench.rule.over_again()
+    bench.now += 3
+    assert not bench.rule.again_due(bench.now)
+    assert bench.rule.again("g", bench.now, 600) is None
+
+
+def test_an_engine_without_boxes_rings_without_them() -> None:
+    bench = Bench(KETTLE, boxes=False).calm()
+    assert bench.twice(YES, Answer(True, 0.9, None, ""))
+
+
+def test_a_first_no_is_looked_at_once_when_the_scene_is_settled() -> None:
+    bench = Bench(KETTLE).calm()
+    bench.answer(bench.woken(), NO)
+    settled = bench.settled(Box(200, 0, 300, 100))
+    assert settled is not None
+    assert (settled.look, settled.changed) == (Look.SETTLED, Box(0, 0, 300, 100))
+    (second,), _ = bench.answer(settled, YES)
+    assert bench.answer(second, YES)[1]
+    assert bench.settled() is None
+
+
+def test_the_same_frame_is_never_asked_about_twice() -> None:
+    bench = Bench(KETTLE)
+    bench.answer(bench.woken(), NO)
+    assert bench.rule.woken("f1", HERE, 700, 0) is None
+    assert bench.rule.settled("f1", None, 700, 0) is None
+    assert bench.rule.begin("f1", 700, 0) is None
+
+
+def test_what_holds_when_the_watch_begins_is_a_status() -> None:
+    bench = Bench(KETTLE)
+    begin = bench.rule.begin("f0", 0, 0)
+    (second,), _ = bench.answer(begin, YES)
+    assert second.before is None
+    assert bench.answer(second, YES) == ([], [])
+    assert bench.state() is WatchState.SEEN
+    for _ in range(3):
+        assert bench.twice(NO) == []
+    bench.now += 60
+    assert len(bench.twice(YES)) == 1
+
+
+def test_two_noes_begin_a_watch_on_a_scene_that_never_settles() -> None:
+    """After one alone a yes might have been there from the beginning."""
+    for noes, rings in ((1, 0), (2, 1)):
+        bench = Bench(KETTLE)
+        for _ in range(noes):
+            bench.answer(bench.woken(), NO)
+        (status,) = bench.rule.status(bench.now, 0)
+        assert status.begun is bool(rings)
+        assert len(bench.twice(YES)) == rings
+
+
+def test_a_condition_that_held_is_looked_at_until_it_is_over() -> None:
+    """Nothing may change any more once it is over, so the settled scene is asked about."""
+    bench = Bench(Order("w1", "it boils", repeat=True, cooldown_s=0)).calm()
+    assert bench.twice(YES)
+    assert bench.settled() is None
+    bench.answer(bench.woken(), NO)
+    for _ in range(2):
+        assert bench.state() is WatchState.SEEN
+        bench.answer(bench.settled(), NO)
+    assert bench.state() is WatchState.LOOKING
+
+
+def test_it_is_over_after_three_noes_and_rings_again_after_the_cooldown() -> None:
+    bench = Bench(Order("w1", "it boils", repeat=True, cooldown_s=1000)).calm()
+    assert bench.twice(YES)
+    for answers in ((NO, NO, YES), (NO, NO)):
+        for answer in answers:
+            assert bench.twice(answer) == []
+            assert bench.state() is WatchState.SEEN
+    bench.twice(NO)
+    assert bench.state() is WatchState.PAUSED
+    assert bench.woken() is None
+    assert bench.rule.status(bench.now, 0)[0].reason == "It pauses after what it has seen."
+    assert len(bench.twice(YES)) == 1
+
+
+def test_once_is_once() -> None:
+    bench = Bench(ONCE).calm()
+    assert bench.twice(YES)
+    assert bench.woken() is None
+    assert bench.state() is WatchState.SEEN
+
+
+def test_it_expires_or_goes_on_until_it_is_stopped() -> None:
+    bench = Bench(Order("w1", "it boils", expires_s=1500))
+    bench.answer(bench.woken(), NO)
+    bench.answer(bench.woken(), NO)
+    assert bench.woken() is None
+    assert bench.state() is WatchState.EXPIRED
+    lasting = Bench(KETTLE)
+    lasting.now = 1e7
+    assert lasting.woken() is not None
+    assert lasting.rule.remove("w1")
+    assert not lasting.rule.remove("w1")
+    assert lasting.rule.status(0, 0) == []
+
+
+@pytest.mark.parametrize(
+    ("hours", "minute", "asked"),
+    [
+        ((480, 600), 479, False),
+        ((480, 600), 480, True),
+        ((480, 600), 600, False),
+        ((1320, 360), 1400, True),
+        ((1320, 360), 100, True),
+        ((1320, 360), 700, False),
+    ],
+)
+def test_hours_may_go_over_midnight(hours: tuple[int, int], minute: int, asked: bool) -> None:
+    bench = Bench(Order("w1", "it boils", hours=hours))
+    bench.minute = minute
+    assert (bench.woken() is not None) is asked
+    assert bench.state() is (WatchState.LOOKING if asked else WatchState.PAUSED)
+
+
+def test_wrong_raises_the_bar_and_makes_the_frame_a_no() -> None:
+    bench = Bench(ONCE).calm()
+    (ring,) = bench.twice(Answer(True, 0.6, INSIDE, ""), Answer(True, 0.6, INSIDE, ""))
+    assert not bench.rule.wrong("w1", "f99", bench.now)
+    assert bench.rule.wrong("w1", ring.frame_id, bench.now)
+    assert not bench.rule.wrong("w1", ring.frame_id, bench.now)
+    assert bench.state() is WatchState.PAUSED
+    assert bench.twice(Answer(True, 0.65, INSIDE, "")) == []
+    (second,), _ = bench.answer(bench.woken(), YES)
+    assert second.before == ring.frame_id
+    assert bench.answer(second, YES)[1]
+
+
+@pytest.mark.parametrize(("brought", "bar"), [(0.7, 0.7), (0.0, 0.5), (1.0, 0.95)])
+def test_a_watch_begins_with_the_bar_that_it_had(brought: float, bar: float) -> None:
+    """A raised bar comes along from an earlier session; nobody lowers a new watch's, or shuts it."""
+    bench = Bench(Order("w1", "it boils", bar=brought)).calm()
+    assert bench.rule.bar("w1") == bar
+    below, above = (Answer(True, bar + more, INSIDE, "") for more in (-0.01, 0.01))
+    assert bench.twice(below, below) == []
+    assert bench.twice(above, above)
+
+
+def test_wakes_are_bounded_by_a_budget_a_day() -> None:
+    """At once as many as a day's, and then as many again within a day."""
+    bench = Bench(KETTLE)
+    asked = 0
+    for n in range(2_000):
+        ask = bench.rule.woken(f"f{n}", HERE, n * 10, 0)
+        if ask is not None:
+            asked += 1
+            bench.answer(ask, NO)
+    assert asked == 150 + int(20_000 / 86_400 * 150)
+    assert bench.rule.status(20_000, 0)[0].state is WatchState.PAUSED
+
+
+def test_all_conditions_are_asked_in_one_request_each_with_its_own_second_look() -> None:
+    bench = Bench(*(Order(f"w{n}", "it happens") for n in range(MAX_WATCHES)))
+    with pytest.raises(ValueError, match="8 watches are set"):
+        bench.rule.add(Order("w9", "it happens"), 0)
+    bench.calm()
+    ask = bench.woken()
+    assert ask is not None
+    assert len(ask.watch_ids) == MAX_WATCHES
+    found = bench.rule.answered(ask, {"w1": YES, "w2": YES, "w3": NO}, bench.now, 0)
+    assert [second.watch_ids for second in found.asks] == [("w1",), ("w2",)]
+    # While second looks are on their way the others are asked about.
+    later = bench.woken()
+    assert later is not None
+    assert set(later.watch_ids) == {f"w{n}" for n in range(MAX_WATCHES)} - {"w1", "w2"}
+    assert bench.answer(found.asks[0], YES)[1]
+
+
+def test_changes_that_come_meanwhile_wait_as_one_and_the_newest_frame_is_asked_about() -> None:
+    bench = Bench(KETTLE).calm()
+    ask = bench.woken()
+    assert ask is not None
+    assert bench.woken(Box(0, 0, 10, 10)) is None
+    assert bench.woken(Box(90, 90, 200, 200)) is None
+    assert bench.settled() is None
+    (following,), _ = bench.answer(ask, NO)
+    assert (following.look, following.changed) == (Look.PLAIN, Box(0, 0, 200, 200))
+    assert following.frame_id == "f5"
+    assert bench.answer(ask, YES) == ([], [])
+
+
+def test_requests_that_fail_leave_nothing_behind() -> None:
+    bench = Bench(KETTLE).calm()
+    ask = bench.woken()
+    assert ask is not None
+    assert bench.rule.failed(ask, bench.now, 0) == []
+    (second,), _ = bench.answer(bench.woken(), YES)
+    assert bench.rule.failed(second, bench.now, 0) == []
+    assert bench.answer(second, YES) == ([], [])
+    assert len(bench.twice(YES)) == 1
+
+
+def test_a_watch_that_was_replaced_does_not_hear_the_old_ones_answers() -> None:
+    bench = Bench(KETTLE).calm()
+    ask = bench.woken()
+    bench.rule.add(Order("w1", "it freezes"), bench.now)
+    assert bench.answer(ask, YES) == ([], [])
+    begin = bench.rule.begin("f9", bench.now, 0)
+    (second,), _ = bench.answer(begin, YES)
+    bench.rule.add(Order("w1", "it melts"), bench.now)
+    assert bench.answer(second, YES) == ([], [])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_happens_the_promises_hold(seed: int) -> None:
+    """No frame is asked about twice in the same way, no ring without two yeses of a frame, never more than the bounds."""
+    chance = random.Random(seed)
+    rule = Watches()
+    waiting: list[Ask] = []
+    asked: set[tuple[str, str]] = set()
+    yes: dict[tuple[str, str], int] = {}
+    now = 0.0
+    for n in range(600):
+        now += chance.choice([0.5, 5, 60, 600])
+        minute = int(now / 60) % 1440
+        asks: list[Ask] = []
+        act = chance.randrange(8)
+        if act == 0 and len(rule) < MAX_WATCHES:
+            hours = chance.choice([None, (60, 1200)])
+            rule.add(Order(f"v{n}", "x", repeat=chance.random() < 0.7, hours=hours), now)
+        elif act == 1 and chance.random() < 0.1:
+            rule.remove(f"v{chance.randrange(n + 1)}")
+        elif act < 4:
+            frame = f"f{n - chance.randrange(2)}"
+            ask = chance.choice([rule.woken, rule.settled])(frame, HERE, now, minute)
+            asks = [ask] if ask else []
+        elif waiting:
+            ask = waiting.pop(chance.randrange(len(waiting)))
+            answers = {
+                name: Answer(chance.random() < 0.5, chance.random(), INSIDE, "")
+                for name in ask.watch_ids
+                if chance.random() < 0.9
+            }
+            for name, answer in answers.items():
+                yes[name, ask.frame_id] = yes.get((name, ask.frame_id), 0) + answer.seen
+            found = rule.answered(ask, answers, now, minute)
+            asks = found.asks
+            for ring in found.rings:
+                assert yes[ring.watch_id, ring.frame_id] == 2
+        for ask in asks:
+            kind = "second" if ask.look is Look.SECOND else "common"
+            for name in ask.watch_ids:
+                assert (kind, name + ask.frame_id) not in asked
+                asked.add((kind, name + ask.frame_id))
+            waiting.append(ask)
+        assert len(waiting) <= MAX_WATCHES + 1 + n // 50
+        assert len(rule.status(now, minute)) == len(rule) <= MAX_WATCHES
+
+
+def test_a_model_with_two_percent_false_yes_rings_falsely_less_than_once_in_five_days() -> None:
+    """The simulation of benchmarks/watch_rule.py, small: seeds decide, bounds allow for its chance."""
+    runs = [measure(Model(), seed, days=100, events=1_000) for seed in (1, 2)]
+    assert sum(run.false_a_day for run in runs) / 2 <= 0.2
+    assert sum(run.premature for run in runs) / 2 <= 0.015
+    assert all(run.missed_first <= 0.18 and run.missed <= 0.012 for run in runs)
+    assert all(run.requests_to_ring < 2.2 for run in runs)
+
+
+def test_a_watch_outside_its_hours_does_not_keep_others_from_beginning() -> None:
+    """The settled look of the others goes out, and their first event rings."""
+    asleep = Order("w2", "the light is on", hours=(0, 1))
+    bench = Bench(KETTLE, asleep)
+    bench.answer(bench.rule.begin("f0", bench.now, bench.minute), NO)
+    assert not bench.rule.unbegun(bench.now, bench.minute)
+    bench.answer(bench.settled(), NO)
+    assert len(bench.twice(YES)) == 1
+
+
+def test_a_settled_look_without_an_answer_is_not_repeated() -> None:
+    bench = Bench(KETTLE)
+    bench.answer(bench.woken(), NO)
+    ask = bench.settled()
+    assert ask is not None
+    bench.rule.failed(ask, bench.now, bench.minute)
+    assert bench.settled() is None
+
+
+def test_a_watch_in_place_of_another_has_no_new_wakes() -> None:
+    bench = Bench(KETTLE)
+    bench.rule._watches["w1"]._wakes = 3.0
+    bench.rule._watches["w1"]._wakes_at = bench.now
+    bench.rule.add(ONCE, bench.now)
+    assert bench.rule._watches["w1"]._wakes == 3.0
+
+
+def test_another_camera_has_no_noes() -> None:
+    bench = Bench(KETTLE).calm()
+    assert bench.rule.compared
+    bench.rule.new_stream()
+    assert not bench.rule.compared
+
+
+@pytest.mark.parametrize("kind", ["shaken", "still"])
+def test_eight_watches_on_a_scripted_scene(kind: str) -> None:
+    """At 2 % of errors, half of them repeated, what never happens hardly rings and what happens does."""
+    found = Minutes()
+    for seed in range(4):
+        found.take(run(kind, 60, seed, Errs(0.02, 0.02, 0.5, seed), 8))
+    assert found.never <= 1
+    assert found.seen.total() >= 0.9 * found.things.total() >= 9

@@ -1,0 +1,206 @@
+"""The frames that watches ask about, in light and dark: what an engine that sees brightness is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+
+from server.core.errors import EngineFailed
+from server.engines.base import EngineRequest
+from server.engines.builtin.engine import BuiltinEngine
+from server.features.watches import watching as watch_queue
+from tests.features.watches.test_watching import ABLE, Guard, decoded, picture, reply
+from tests.support.fakes import FakeEngine
+from tests.support.rooms import LIMITS, Room, room
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests are made again at once."""
+    monkeypatch.setattr(watch_queue, "_AGAIN_SECONDS", 0.0)
+
+
+class Lamp(Guard):
+    """A guarded room with a lamp; the engine sees whether it is dark."""
+
+    def __init__(self, one: Room) -> None:
+        super().__init__(one)
+        self.engine.chunks = dark_is(True)
+
+    async def light(self, times: int = 1) -> None:
+        await self.show(1, times=times)
+
+    async def night(self, times: int = 1, *, black: bool = False) -> None:
+        """A dark room, or a covered camera."""
+        for _ in range(times):
+            self.stage.show(1, dark=black, dim=not black)
+            await self.quiet()
+
+    @property
+    def asked(self) -> int:
+        return len(self.engine.requests)
+
+
+def dark_is(wanted: bool) -> Callable[[EngineRequest], list[str]]:
+    """Answers that see darkness, or light. No place is named, since it is everywhere."""
+
+    def chunks(request: EngineRequest) -> list[str]:
+        dark = decoded(request.picture.jpeg or b"").mean() < 25
+        return reply(bool(dark) is wanted)(request)
+
+    return chunks
+
+
+@pytest.mark.parametrize("black", [False, True])
+async def test_the_light_that_goes_out_rings_once_with_a_dark_frame(black: bool) -> None:
+    """One request and its second look, beside a light picture; then it rests, and says that it is too dark."""
+    async with room(FakeEngine(capabilities=ABLE)) as one:
+        lamp = Lamp(one)
+        lamp.watch(condition="the light goes out", repeat=True)
+        await lamp.light(times=4)
+        asked = lamp.asked
+        await lamp.night(times=4, black=black)
+        (ring,) = lamp.rings()
+        assert picture(ring["image"]).mean() < 25
+        assert lamp.asked == asked + 2
+        (before,) = one.engine.requests[-1].earlier
+        assert decoded(before.picture.jpeg or b"").mean() > 60
+        await lamp.night(times=20, black=black)
+        assert lamp.asked == asked + 2
+        assert lamp.listed()[0]["reason"] == "It is too dark to see anything."
+        await lamp.light()
+        assert lamp.asked == asked + 3
+        assert len(lamp.rings()) == 1
+
+
+@pytest.mark.parametrize("looks", [1, 2])
+async def test_a_hand_that_passes_is_no_darkness(looks: int) -> None:
+    """Nothing is asked about a picture that is dark for less than a second, nor about the light after it."""
+    async with room(FakeEngine(capabilities=ABLE)) as one:
+        lamp = Lamp(one)
+        lamp.watch(condition="the light goes out", repeat=True)
+        await lamp.light(times=4)
+        asked = lamp.asked
+        for _ in range(5):
+            await lamp.night(times=looks, black=True)
+            await lamp.light(times=3)
+        assert lamp.asked == asked
+        assert lamp.rings() == []
+
+
+async def test_the_light_that_comes_on_rings() -> None:
+    """The dark at the beginning is a state like any other."""
+    async with room(FakeEngine(capabilities=ABLE)) as one:
+        lamp = Lamp(one)
+        lamp.engine.chunks = dark_is(False)
+        lamp.watch(condition="the light comes on")
+        await lamp.night(times=8)
+        assert lamp.asked == 2
+        await lamp.light(times=2)
+        (ring,) = lamp.rings()
+        assert picture(ring["image"]).mean() > 60
+
+
+async def test_dark_pictures_are_asked_about_once() -> None:
+    """A no has its look at the settled scene; then nothing is asked until the light is on."""
+    async with room(FakeEngine(capabilities=ABLE)) as one:
+        lamp = Lamp(one)
+        lamp.engine.chunks = reply(False)
+        lamp.watch(condition="a cat comes in")
+        await lamp.light(times=4)
+        asked = lamp.asked
+        await lamp.night(times=30)
+        assert lamp.asked == asked + 2
+        # Motion in the dark looks like noise.
+        await lamp.show(1, mark=True, dim=True, times=4)
+        assert lamp.asked == asked + 2
+        await lamp.light(times=6)
+        assert lamp.asked == asked + 4
+        assert lamp.rings() == []
+
+
+async def test_a_thing_in_the_light_still_needs_its_place() -> None:
+    """Only the light that goes out or comes on is everywhere."""
+    async with room(FakeEngine(capabilities=ABLE)) as one:
+        lamp = Lamp(one)
+        lamp.engine.chunks = reply(False)
+        lamp.watch()
+        await lamp.light(times=4)
+        lamp.engine.chunks = reply(True, where=None)
+        await lamp.show(1, mark=True, times=2)
+        assert lamp.rings() == []
+
+
+async def test_a_request_that_failed_in_the_dark_is_made_later() -> None:
+    async with room(FakeEngine(capabilities=ABLE)) as one:
+        lamp = Lamp(one)
+        lamp.watch(condition="the light goes out")
+        await lamp.light(times=4)
+        one.engine.fail_at, one.engine.fail_with = 0, EngineFailed("It failed.", public=True)
+        await lamp.night(times=4)
+        assert lamp.rings() == []
+        one.engine.fail_at = None
+        await lamp.night(times=8)
+        assert len(lamp.rings()) == 1
+
+
+async def test_without_a_model_the_light_is_watched_too() -> None:
+    """From the camera's frames to the ring, with the built-in engine."""
+    with ThreadPoolExecutor(1, "heavy") as heavy:
+        async with room() as one:
+            one.engines.current = BuiltinEngine(heavy=heavy)
+            lamp = Lamp(one)
+            lamp.watch("out", "das Licht ausgeht", repeat=True)
+            lamp.watch("on", "the light comes on", repeat=True)
+            await lamp.light(times=8)
+            assert lamp.rings() == []
+            await lamp.night(times=5)
+            assert [ring["watch"] for ring in lamp.rings()] == ["out"]
+
+
+async def test_each_comparison_is_reported_to_whom_wants_it() -> None:
+    """Its strength, its place and whether the engine is asked; nothing without the wish."""
+    async with room(FakeEngine(capabilities=ABLE)) as one:
+        guard = Guard(one)
+        guard.watch()
+        await guard.calm()
+        assert not [m for m in guard.heard if m["type"] == "change"]
+        guard.say(type="settings", watch_changes=True)
+        await guard.show()
+        await guard.show(mark=True)
+        calm, found, *_ = [m for m in guard.heard if m["type"] == "change"]
+        assert {calm["about"], found["about"]} == {"watches"}
+        assert (calm["why"], calm["asks"], calm.get("region")) == ("same", False, None)
+        assert (found["why"], found["asks"]) == ("object", True)
+        assert found["value"] >= 1 > calm["value"]
+        left, top, right, bottom = found["region"]
+        assert 0.3 < left < 0.5 < right < 0.7
+        assert 0.3 < top < 0.5 < bottom < 0.7
+
+
+async def test_a_person_sets_what_counts_as_a_change() -> None:
+    """From the server's setting on: of a faint thing nothing is asked, and with more of it something is."""
+    async with room(FakeEngine(capabilities=ABLE), limits=replace(LIMITS, sensitivity=0.25)) as one:
+        guard = Guard(one)
+        guard.watch()
+        await guard.calm()
+        asked = len(one.engine.requests)
+        await guard.show(faint=True, times=4)
+        assert len(one.engine.requests) == asked
+        guard.say(type="settings", sensitivity=4)
+        await guard.show(faint=True, times=2)
+        assert len(one.engine.requests) > asked
+
+
+async def test_what_appears_while_something_larger_goes_rings() -> None:
+    """Both have changed, and the smaller one is what is watched for: its place counts as changed."""
+    async with room(FakeEngine(capabilities=ABLE)) as one:
+        guard = Guard(one)
+        guard.watch()
+        await guard.calm()
+        one.engine.chunks = reply(True, where=[390, 390, 610, 610])
+        await guard.show(mark=True, beside=True, times=2)
+        assert len(guard.rings()) == 1

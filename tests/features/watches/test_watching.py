@@ -1,0 +1,779 @@
+"""Watches at work: what is asked about which frame, what rings with which picture, and what is kept."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from server.attention.gate import Change, Why
+from server.core.errors import EngineFailed
+from server.core.frames import BoxUnit, Detail, Kind
+from server.core.sound import SOUND_RATE, Sound
+from server.engines.base import Capabilities, EngineRequest
+from server.engines.watch_answers import conditions_in
+from server.features.watches import watching as watch_queue
+from server.features.watches.messages import Watch
+from server.features.watches.rings import MAX_RINGS
+from server.vision.privacy import ClosedFilter
+from tests.features.describe.test_live_description import STEP, Stage
+from tests.session.request.test_builder import FakeEar
+from tests.support.fakes import FakeEngine, until
+from tests.support.rooms import LIMITS, Room, make_frame, parser, room
+
+# The marked thing of a test's frames, 320x240, in thousandths of the picture and in shares
+THING = [375, 375, 625, 625]
+SHARES = [0.375, 0.375, 0.625, 0.625]
+ABLE = Capabilities(grounding=True, boxes=BoxUnit.THOUSANDTHS, json_schema=True)
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests are made again at once."""
+    monkeypatch.setattr(watch_queue, "_AGAIN_SECONDS", 0.0)
+
+
+Where = list[float] | Callable[[EngineRequest], list[float]] | None
+
+
+def middle(request: EngineRequest) -> list[float]:
+    """The middle of a request's picture, in its pixels."""
+    wide, high = request.picture.width, request.picture.height
+    return [wide * 0.375, high * 0.375, wide * 0.625, high * 0.625]
+
+
+def reply(
+    seen: bool, *, where: Where = None, sure: float = 0.9, why: str = "So."
+) -> Callable[[EngineRequest], list[str]]:
+    """The same answer about each condition of a request, in three pieces."""
+
+    def chunks(request: EngineRequest) -> list[str]:
+        place = where(request) if callable(where) else where
+        entries = [
+            {"id": name, "seen": seen, "sure": sure, "where": place, "why": why}
+            for name in conditions_in(request.question)
+        ]
+        text = json.dumps({"watches": entries})
+        return [text[:10], text[10:30], text[30:]]
+
+    return chunks
+
+
+class Guard:
+    """A session with watches: scenes in, rings and requests out."""
+
+    def __init__(self, one: Room) -> None:
+        self.one = one
+        self.engine = one.engine
+        self.stage = Stage(one)
+        self.heard: list[dict[str, Any]] = []
+        one.session.socket_opened()
+
+    def say(self, **fields: Any) -> None:
+        self.one.session.handle(parser().parse(json.dumps(fields)))
+
+    def watch(self, id: str = "k", condition: str = "a thing appears", **more: Any) -> None:
+        self.say(type="watch", id=id, condition=condition, **more)
+
+    async def quiet(self) -> None:
+        """Let all requests end, and read what was sent."""
+        inference, runner = self.one.tools.inference, self.one.session.part("watches")
+
+        def calm() -> bool:
+            return not len(runner._queue) and inference.running == 0
+
+        await until(calm)
+        await until(lambda: len(self.one.session._parts.tasks) == 0)
+        self.heard += await self.one.rest()
+
+    async def show(self, scene: int = 1, *, times: int = 1, **more: Any) -> None:
+        for _ in range(times):
+            self.stage.show(scene, **more)
+            await self.quiet()
+
+    def rings(self) -> list[dict[str, Any]]:
+        return [m for m in self.heard if m["type"] == "ring" and "image" in m]
+
+    def listed(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = [m for m in self.heard if m["type"] == "watches"][-1][
+            "watches"
+        ]
+        return found
+
+    def errors(self) -> list[tuple[str | None, str]]:
+        return [(m.get("id"), m["code"]) for m in self.heard if m["type"] == "error"]
+
+    async def calm(self) -> None:
+        """A first look and one at the settled scene, both no: then nothing is to ask."""
+        self.engine.chunks = reply(False)
+        await self.show(times=4)
+
+    async def alarm(self, **answer: Any) -> None:
+        """The thing appears, and both looks see it."""
+        self.engine.chunks = reply(True, **({"where": THING} | answer))
+        await self.show(mark=True, times=2)
+
+
+def decoded(jpeg: bytes) -> Any:
+    return cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+
+
+def picture(url: str) -> Any:
+    return decoded(base64.b64decode(url.removeprefix("data:image/jpeg;base64,")))
+
+
+async def test_a_thing_that_appears_rings_once_with_the_frame_that_shows_it() -> None:
+    """One request about the change, one second look, one ring; while nothing changes, nothing is asked."""
+    async with room(FakeEngine(capabilities=ABLE)) as one:
+        guard = Guard(one)
+        guard.watch()
+        await guard.calm()
+        assert [request.kind for request in one.engine.requests] == [Kind.WATCH] * 2
+        await guard.show(times=20)
+        assert len(one.engine.requests) == 2
+        # The second look's picture is the thing enlarged, so its place there is another one.
+        await guard.alarm(where=[250, 250, 750, 750])
+        (ring,) = guard.rings()
+        assert (ring["watch"], ring["condition"], ring["sure"]) == ("k", "a thing appears", 0.9)
+        assert ring["reason"] == "So."
+        assert abs(ring["at"] / 1000 - time.time()) < 600
+        shown = picture(ring["image"])
+        assert shown.shape[:2] == (240, 320)
+        assert shown[110:130, 150:170].mean() > 235
+        # The first look's box is 160x120, so the crop is 256x224 in the middle, and the box its half.
+        assert ring["region"] == pytest.approx([0.3, 64 / 240, 0.7, 176 / 240], abs=1e-3)
+        assert guard.listed()[0]["state"] == "seen"
+        # Once is once.
+        await guard.show(times=3)
+        await guard.show(mark=True, times=3)
+        assert len(guard.rings()) == 1
+
+
+async def test_tell_me_when_the_dog_barks() -> None:
+    """Nothing is seen to change: the sound is asked about, with a frame after its beginning, and rings."""
+    hears = Capabilities(audio_in=True, json_schema=True)
+    bark = Sound(np.full(SOUND_RATE, 3, np.int16), 4.0)
+    async with room(FakeEngine(capabilities=hears)) as one:
+        guard = Guard(one)
+        ear = FakeEar(bark)
+        one.session._parts.requests.ear = ear
+        guard.watch(condition="the dog barks")
+        await guard.calm()
+        await guard.show(times=10)
+        asked = len(one.engine.requests)
+        last = one.session.camera.newest
+        assert last is not None
+        guard.engine.chunks = reply(True)
+        one.session.part("watches").sounded(last.captured)
+        # Soon after it began the request would not have the sound.
+        await guard.show()
+        assert len(one.engine.requests) == asked
+        await guard.show(times=4)
+        first, second = one.engine.requests[asked : asked + 2]
+        assert first.sound is bark
+        assert second.sound is bark
+        since, until = ear.asked[-1]
+        assert since <= last.captured <= until
+        assert [ring["condition"] for ring in guard.rings()] == ["the dog barks"]
+
+
+async def test_a_noisy_room_asks_within_bounds() -> None:
+    """At most every three seconds; and never an engine that cannot hear."""
+    for hears in (True, False):
+        capabilities = dataclasses.replace(ABLE, audio_in=hears)
+        async with room(FakeEngine(capabilities=capabilities)) as one:
+            guard = Guard(one)
+            guard.watch()
+            await guard.calm()
+            asked = len(one.engine.requests)
+            frames = 40
+            for _ in range(frames):
+                last = one.session.camera.newest
+                assert last is not None
+                one.session.part("watches").sounded(last.captured - 1)
+                await guard.show()
+            seconds = frames * STEP
+            most = seconds / 3 + 1 if hears else 0
+            # Each may have one more at the settled scene.
+            assert len(one.engine.requests) - asked <= 2 * most
+            assert (len(one.engine.requests) > asked) is hears
+
+
+async def test_a_television_uses_up_no_watch() -> None:
+    """Ten minutes of sounds cost some requests of the 150 of a day; after a while of quiet, or a ring,
+    the next sound is asked about soon again.
+    """
+    async with room(FakeEngine(capabilities=dataclasses.replace(ABLE, audio_in=True))) as one:
+        guard = Guard(one)
+        guard.stage = Stage(one, step=3.0)
+        guard.watch()
+        await guard.calm()
+
+        async def sounds(frames: int) -> int:
+            asked = len(one.engine.requests)
+            for _ in range(frames):
+                last = one.session.camera.newest
+                assert last is not None
+                one.session.part("watches").sounded(last.captured)
+                await guard.show()
+            return len(one.engine.requests) - asked
+
+        # Each may have one more at the settled scene.
+        assert 2 <= await sounds(200) <= 20
+        assert guard.listed()[0]["state"] == "looking"
+        assert await sounds(2) == 0
+        await guard.show(times=300)
+        assert await sounds(2) >= 1
+
+
+async def test_a_change_between_two_samples_is_asked_about_at_once() -> None:
+    """A frame that clearly differs need not wait for the next sample; the same bounds hold."""
+    limits = dataclasses.replace(LIMITS, sample_rate=2)
+    async with room(FakeEngine(capabilities=ABLE), limits=limits) as one:
+        guard = Guard(one)
+        guard.watch()
+        await guard.calm()
+        guard.engine.chunks = reply(True, where=[*THING])
+        asked = len(one.engine.requests)
+
+        def between(number: int, *, after: float) -> None:
+            last = one.session.camera.newest
+            assert last is not None
+            at = last.captured + after
+            frame = make_frame(number, scene=1, mark=True, captured=at)
+            feed = one.session.camera.feed
+            assert feed is not None
+            feed.packet(time.monotonic())
+            feed.frame(frame)
+
+        allowance = one.session._parts.requests.allowance
+        left, allowance._left = allowance._left, -1.0
+        between(900, after=0.1)
+        await guard.quiet()
+        assert len(one.engine.requests) == asked
+        allowance._left = left
+        await guard.show(times=2)
+        between(901, after=0.1)
+        await guard.quiet()
+        assert len(one.engine.requests) == asked + 2
+        assert len(guard.rings()) == 1
+
+
+@pytest.mark.parametrize("confirmed", [False, True])
+async def test_only_a_confirmed_yes_ends_the_pauses(confirmed: bool) -> None:
+    """With many watches some model's yes is wrong now and then; pauses grow on beside it."""
+    async with room(FakeEngine(capabilities=ABLE)) as one:
+        guard = Guard(one)
+        guard.watch()
+        await guard.calm()
+        pace = one.session.part("watches")._wakes._attention._pace
+        assert pace._pause == 0
+
+        def answers(request: EngineRequest) -> list[str]:
+            second = "between" in request.question or "enlarged" in request.question
+            return reply(confirmed or not second, where=[*THING])(request)
+
+        guard.engine.chunks = answers
+        asked = len(one.engine.requests)
+        await guard.show(mark=True, times=1)
+        assert len(one.engine.requests) == asked + 2
+        assert (one.session.part("watches")._wakes._attention._pace._pause == 0) is confirmed
+
+
+async def test_the_second_look_has_the_crop_and_that_of_the_last_no() -> None:
+    """At the camera's own pixels, in other words, with a schema where the engine takes one."""
+    async with room(FakeEngine(capabilities=ABLE)) as one:
+        guard = Guard(one)
+        guard.watch()
+        await guard.calm()
+        await guard.alarm()
+        first, second = one.engine.requests[-2:]
+        assert "Which of these" in first.question
+        assert first.detail is Detail.LOW
+        assert first.earlier == ()
+        assert "did this begin between the two" in second.question
+        assert second.schema is not None
+        assert second.detail is Detail.HIGH
+        (before,) = second.earlier
+        assert before.caption.startswith("Before")
+        sizes = {(shown.width, shown.height) for shown in (before.picture, second.picture)}
+        assert len(sizes) == 1
+        crops = [decoded(shown.jpeg or b"") for shown in (before.picture, second.picture)]
+        high, wide = crops[1].shape[:2]
+        spots = [shown[high // 2, wide // 2].mean() for shown in crops]
+        assert spots[1] > 235
+        assert spots[0] < 215
+        # The crop is 224 of 320 pixels wide.
+        assert second.picture.width / second.picture.height < 1.1
+
+
+@pytest.mark.parametrize("max_pictures", [1, None])
+async def test_an_engine_of_one_picture_gets_the_crop_alone(max_pictures: int | None) -> None:
+    able = Capabilities(boxes=BoxUnit.THOUSANDTHS, max_pictures=max_pictures)
+    async with room(FakeEngine(capabilities=able)) as one:
+        guard = Guard(one)
+        guard.watch()
+        await guard.calm()
+        await guard.alarm()
+        second = one.engine.requests[-1]
+        assert ("enlarged part" in second.question) == (max_pictures == 1)
+        assert len(second.earlier) == (0 if max_pictures == 1 else 1)
+        assert len(guard.rings()) == 1
+
+
+@pytest.mark.parametrize(
+    ("boxes", "where"), [(BoxUnit.PIXELS, middle), (None, None), (None, [1, 2, 3, 4])]
+)
+async def test_places_in_the_models_own_unit(boxes: BoxUnit | None, where: Any) -> None:
+    """Pixels of its picture, or none that is known, which marks what has changed."""
+    async with room(FakeEngine(capabilities=Capabilities(boxes=boxes))) as one:
+        guard = Guard(one)
+        guard.watch()
+        await guard.calm()
+        await guard.alarm(where=where)
+        (ring,) = guard.rings()
+        for at, share in zip(ring["region"], SHARES, strict=True):
+            assert abs(at - share) < 0.15
+
+
+async def test_what_the_model_missed_twice_is_asked_about_while_it_stays() -> None:
+    """Not once it went; and no more than three times."""
+    async with room(FakeEngine(capabilities=ABLE)) as one:
+        guard = Guard(one)
+        guard.watch(repeat=True, cooldown=0)
+        await guard.calm()
+        await guard.show(mark=True, times=3)
+        asked = len(one.engine.requests)
+        assert guard.rings() == []
+        guard.engine.chunks = reply(True, where=[float(side) for side in THING])
+        await guard.show(mark=True, times=6)
+        assert len(one.engine.requests) == asked + 2
+        assert len(guard.rings()) == 1
+
+        guard.engine.chunks = reply(False)
+        await guard.show(times=12)
+        await guard.show(mark=True, times=60)
+        asked = len(one.engine.requests)
+        await guard.show(mark=True, times=60)
+        assert len(one.engine.requests) == asked
+
+
+async def test_a_place_where_nothing_has_changed_does_not_ring() -> None:
+    async with room(FakeEngine(capabilities=ABLE)) as one:
+        guard = Guard(one)
+        guard.watch()
+        await guard.calm()
+        await guard.alarm(where=[0, 0, 60, 60])
+        assert guard.rings() == []
+
+
+async def test_what_holds_at_the_beginning_is_a_state_and_no_ring() -> None:
+    async with room(FakeEngine(capabilities=ABLE)) as one:
+        guard = Guard(one)
+        guard.watch()
+        await guard.alarm()
+        assert guard.rings() == []
+        assert guard.listed()[0]["state"] == "seen"
+
+
+async def test_all_conditions_go_in_one_request_and_a_new_one_alone_at_once() -> None:
+    """The status of a new watch needs no change of the scene."""
+    async with room(FakeEngine(capabilities=ABLE)) as one:
+        guard = Guard(one)
+        for number in range(3):
+            guard.watch(f"k{number}", f"thing {number}")
+        await guard.calm()
+        assert set(conditions_in(one.engine.requests[0].question).values()) == {
+            *("thing 0", "thing 1", "thing 2")
+        }
+        guard.watch("late", "a cat")
+        await guard.show()
+        assert list(conditions_in(one.engine.requests[-1].question).values()) == ["a cat"]
+
+
+async def test_every_time_rings_again_once_it_was_over() -> None:
+    """The thing goes, which is seen on the settled scene, and comes again after the cooldown."""
+    async with room(FakeEngine(capabilities=ABLE)) as one:
+        guard = Guard(one)
+        guard.watch(repeat=True, cooldown=0)
+        await guard.calm()
+        for round in (1, 2):
+            await guard.alarm()
+            assert len(guard.rings()) == round
+            guard.engine.chunks = reply(False)
+            await guard.show(times=12)
+            assert guard.listed()[0]["state"] == "looking"
+
+
+async def test_errors_lose_nothing() -> None:
+    """A ninth watch, one that is too long or empty, unknown ids: each says so with its id, and the eight stay."""
+    async with room(FakeEngine(capabilities=ABLE)) as one:
+        guard = Guard(one)
+        for number in range(8):
+            guard.watch(f"k{number}", f"thing {number}")
+        guard.watch("ninth")
+        guard.watch("k1", "x" * 201)
+        guard.watch("k2", "  ")
+        guard.say(type="unwatch", id="nobody")
+        guard.say(type="wrong", id="r9")
+        guard.say(type="heard", id="r9")
+        await guard.quiet()
+        assert guard.errors() == [
+            ("ninth", "conflict"),
+            ("k1", "too_long"),
+            ("k2", "bad_request"),
+            ("nobody", "not_found"),
+            ("r9", "not_found"),
+        ]
+        assert [one["condition"] for one in guard.listed()] == [f"thing {n}" for n in range(8)]
+        guard.say(type="unwatch", id="k0")
+        guard.watch("ninth")
+        await guard.quiet()
+        assert [one["id"] for one in guard.listed()][-1] == "ninth"
+
+
+async def test_a_watch_that_rang_makes_room_for_a_ninth() -> None:
+    async with room(FakeEngine(capabilities=ABLE)) as one:
+        guard = Guard(one)
+        for number in range(8):
+            guard.watch(f"k{number}", f"thing {number}")
+        await guard.calm()
+        await guard.alarm()
+        assert len(guard.rings()) == 8
+        guard.watch("ninth")
+        await guard.quiet()
+        assert guard.errors() == []
+        assert [one["id"] for one in guard.listed()] == [f"k{n}" for n in range(1, 8)] + ["ninth"]
+
+
+async def test_a_wrong_ring_raises_the_bar() -> None:
+    async with room(FakeEngine(capabilities=ABLE)) as one:
+        guard = Guard(one)
+        guard.watch(cooldown=0)
+        await guard.calm()
+        await guard.alarm(sure=0.6)
+        (ring,) = guard.rings()
+        before = guard.listed()[0]["bar"]
+        guard.say(type="wrong", id=ring["id"])
+        await guard.quiet()
+        assert guard.listed()[0]["bar"] > max(before, 0.6)
+        assert guard.listed()[0]["state"] == "looking"
+        guard.engine.chunks = reply(False)
+        await guard.show(times=4)
+        await guard.alarm(sure=0.6)
+        assert len(guard.rings()) == 1
+        raised = guard.listed()[0]["bar"]
+    # The page brings it to its next session.
+    async with room(FakeEngine(capabilities=ABLE)) as one:
+        guard = Guard(one)
+        guard.watch(bar=raised)
+        await guard.quiet()
+        assert guard.listed()[0]["bar"] == raised
+        guard.say(type="wrong", id=ring["id"])
+        await guard.quiet()
+        assert guard.errors() == [(ring["id"], "not_found")]
+
+
+async def test_a_page_that_was_away_gets_what_it_missed_once() -> None:
+    """The watch goes on without a socket; the ring waits, and comes again until a page has shown it."""
+    async with room(FakeEngine(capabilities=ABLE)) as one:
+        guard = Guard(one)
+        guard.watch()
+        await guard.calm()
+        one.session.socket_closed()
+        await guard.alarm()
+        assert guard.rings() == []
+        one.session.socket_opened()
+        one.session.greet()
+        await guard.quiet()
+        (ring,) = guard.rings()
+        assert not ring["heard"]
+        assert guard.listed()[0]["state"] == "seen"
+        guard.say(type="heard", id=ring["id"])
+        one.session.socket_closed()
+        one.session.socket_opened()
+        await guard.quiet()
+        assert [(one["id"], one["heard"]) for one in guard.rings()] == [
+            (ring["id"], False),
+            (ring["id"], True),
+        ]
+
+
+async def test_many_rings_are_bounded_and_sent_two_at_a_time() -> None:
+    """The newest 16 are kept, and the outbox never holds more than two of them."""
+    async with room(FakeEngine(capabilities=ABLE)) as one:
+        guard = Guard(one)
+        one.session.socket_closed()
+        for part in range(3):
+            for number in range(8):
+                guard.watch(f"k{part}{number}", f"thing {part}{number}")
+            await guard.calm()
+            await guard.alarm()
+        one.session.socket_opened()
+        await guard.quiet()
+        assert len(guard.rings()) == 2
+        seen = 0
+        while seen < len(guard.rings()):
+            guard.say(type="heard", id=guard.rings()[seen]["id"])
+            seen += 1
+            await guard.quiet()
+        assert [ring["watch"] for ring in guard.rings()] == [
+            f"k{part}{number}" for part in (1, 2) for number in range(8)
+        ]
+        assert seen == MAX_RINGS
+        text = one.tools.metrics.render().decode()
+        assert "qwen_camera_rings_dropped_total 8.0" in text
+
+
+async def test_the_words_of_an_alarm_come_after_it() -> None:
+    """It goes out as soon as the answer says yes; its reason follows under the same id."""
+    async with room(FakeEngine(capabilities=ABLE)) as one:
+        guard = Guard(one)
+        guard.watch()
+        await guard.calm()
+
+        def chunks(request: EngineRequest) -> list[str]:
+            if "Which of these" in request.question:
+                return reply(True, where=list(map(float, THING)), why="It is bright.")(request)
+            one.engine.hold(at=1)
+            return [
+                '{"watches": [{"id": "w1", "seen": true, "sure": 0.9, "where": [375, 375, 625, 625], "why": "',
+                'A bright thing came."}]}',
+            ]
+
+        one.engine.chunks = chunks
+        guard.stage.show(1, mark=True)
+        alarm = await one.until(lambda m: m["type"] == "ring")
+        assert alarm["reason"] == "It is bright."
+        assert alarm["image"]
+        one.engine.release()
+        words = await one.until(lambda m: m["type"] == "ring")
+        assert "image" not in words
+        assert (words["id"], words["reason"]) == (alarm["id"], "A bright thing came.")
+        await guard.quiet()
+
+
+async def test_an_engine_that_fails_is_said_and_asked_again() -> None:
+    """Three times about the same frame, then about a newer one; the watch stays."""
+    async with room(FakeEngine(capabilities=ABLE)) as one:
+        guard = Guard(one)
+        guard.watch()
+        one.engine.fail_at, one.engine.fail_with = 0, EngineFailed("It failed.", public=True)
+        await guard.show()
+        assert len(one.engine.requests) == 3
+        assert guard.listed()[0]["state"] == "cannot"
+        assert guard.listed()[0]["reason"] == "It failed."
+        one.engine.fail_at = None
+        one.engine.chunks = reply(False)
+        await guard.show(times=8)
+        assert guard.listed()[0]["state"] == "looking"
+        await guard.alarm()
+        assert len(guard.rings()) == 1
+
+
+async def test_a_question_that_takes_the_slot_loses_no_alarm() -> None:
+    """The stopped request is made again about the same frame."""
+    async with room(FakeEngine(capabilities=ABLE)) as one:
+        guard = Guard(one)
+        guard.watch()
+        await guard.calm()
+        one.engine.chunks = reply(True, where=list(map(float, THING)))
+        one.engine.hold()
+        guard.stage.show(1, mark=True)
+        await until(lambda: one.engine.open == 1)
+        one.tools.inference.cancel_background("s", "preempted")
+        one.engine.release()
+        await guard.show(mark=True)
+        assert len(guard.rings()) == 1
+        asked = [request.picture.frame_id for request in one.engine.requests[2:]]
+        assert len(set(asked)) == 1
+
+
+async def test_it_says_why_it_cannot_watch() -> None:
+    """No camera, an engine that is gone, no consent; what comes back is watched again."""
+    async with room(FakeEngine(capabilities=ABLE)) as one:
+        one.session.socket_opened()
+        one.session.handle(Watch(type="watch", id="k", condition="a cat"))
+        assert (await one.next("watches"))["watches"][0]["reason"] == "The camera is off."
+        guard = Guard(one)
+        await guard.calm()
+        assert guard.listed()[0]["state"] == "looking"
+        other = FakeEngine(capabilities=ABLE, elsewhere="gpu.example")
+        one.engines.current = other
+        one.session.engine_changed()
+        await guard.show(mark=True)
+        assert guard.listed()[0]["state"] == "cannot"
+        assert "Agree on the page" in guard.listed()[0]["reason"]
+        assert other.requests == []
+        guard.say(type="confirm", host="gpu.example")
+        other.chunks = reply(False)
+        await guard.show(2, mark=True)
+        assert len(other.requests) == 1
+        assert guard.listed()[0]["state"] == "looking"
+        other.ready = False
+        one.session.engine_changed()
+        await guard.quiet()
+        assert "not available" in guard.listed()[0]["reason"]
+
+
+async def test_too_dark_is_said_and_hardly_anything_is_asked() -> None:
+    """Once, and once more when the dark has settled: it may be what is watched for."""
+    async with room(FakeEngine(capabilities=ABLE)) as one:
+        guard = Guard(one)
+        guard.watch()
+        await guard.calm()
+        asked = len(one.engine.requests)
+        for _ in range(6):
+            guard.stage.show(1, dark=True)
+            await guard.quiet()
+        assert guard.listed()[0]["reason"] == "It is too dark to see anything."
+        assert len(one.engine.requests) == asked + 2
+
+
+async def test_what_an_engine_cannot_watch_is_said_when_it_is_added() -> None:
+    """Nothing is added then; a watch that was there keeps its place, and says so."""
+    reason = "Only colours."
+    narrow = Capabilities(cannot_watch=lambda text: "" if text == "red" else reason)
+    async with room(FakeEngine(capabilities=ABLE)) as one:
+        guard = Guard(one)
+        guard.watch("cat", "a cat")
+        one.engines.current = FakeEngine(capabilities=narrow)
+        one.session.engine_changed()
+        guard.watch("dog", "a dog")
+        guard.watch("red", "red")
+        await guard.quiet()
+        assert guard.errors() == [("dog", "bad_request")]
+        assert [(one["id"], one["reason"]) for one in guard.listed()] == [
+            ("cat", reason),
+            ("red", guard.listed()[1]["reason"]),
+        ]
+        assert guard.listed()[1]["reason"] != reason
+
+
+class Blacken(ClosedFilter):
+    """A privacy filter that leaves no picture recognisable."""
+
+    name = "blacken"
+
+    def _apply(self, bgr: Any) -> Any:
+        bgr[:] = 0
+        return bgr
+
+
+async def test_evidence_is_filtered() -> None:
+    """The ring's picture, both looks, and the picture of the last no."""
+    async with room(FakeEngine(capabilities=ABLE), Blacken()) as one:
+        guard = Guard(one)
+        guard.watch()
+        await guard.calm()
+        await guard.alarm()
+        (ring,) = guard.rings()
+        assert picture(ring["image"]).max() < 10
+        for request in one.engine.requests:
+            for shown in (request.picture, *(one.picture for one in request.earlier)):
+                assert decoded(shown.jpeg or b"").max() < 10
+
+
+async def test_nothing_is_left_after_the_session() -> None:
+    """Frames, pictures, rings, orders: all gone, and no task with them."""
+    async with room(FakeEngine(capabilities=ABLE)) as one:
+        guard = Guard(one)
+        guard.watch(repeat=True)
+        await guard.calm()
+        await guard.alarm()
+        runner = one.session.part("watches")
+        assert len(runner.rings) == 1
+        assert len(runner._frames) > 0
+        await one.session.close("session_ended")
+        assert len(runner.rings) == len(runner._frames) == len(runner._rule) == 0
+        assert runner._queue._again is None
+
+
+async def test_frames_are_bounded() -> None:
+    """A request that never ends, and a scene that always changes: a handful of frames is kept."""
+    async with room(FakeEngine(capabilities=ABLE)) as one:
+        guard = Guard(one)
+        guard.watch()
+        one.engine.hold()
+        for scene in range(40):
+            guard.stage.show(scene)
+            await asyncio.sleep(0)
+        assert len(one.session.part("watches")._frames) <= 3
+        one.engine.release()
+        one.engine.chunks = reply(False)
+        await guard.quiet()
+
+
+async def test_what_begins_before_the_scene_has_settled_is_no_state_of_the_beginning() -> None:
+    """The gate finds some changes in the second look only. So the settled scene is the frame before
+    a look without a change.
+    """
+    async with room(FakeEngine(capabilities=ABLE)) as one:
+        guard = Guard(one)
+        guard.watch()
+        guard.engine.chunks = reply(False)
+        await guard.show()
+        wakes = one.session.part("watches")._wakes
+        same = Change(Why.SAME, 0.0, None, 0.0)
+        late = guard.stage.show(1)
+        await guard.quiet()
+        at = wakes._asked_at
+        wakes._last = None
+        assert wakes._settled(same, dataclasses.replace(late, captured=at + 5)) is None
+        wakes._last = late
+        assert wakes._settled(same, dataclasses.replace(late, captured=at + 0.5)) is None
+        assert wakes._settled(same, dataclasses.replace(late, captured=at + 1)) is late
+        found = Change(Why.COLOR, 3.0, None, 0.0)
+        assert wakes._settled(found, dataclasses.replace(late, captured=at + 5)) is None
+
+
+async def test_watches_that_come_and_go_leave_nothing_behind() -> None:
+    """However many a session has had."""
+    async with room(FakeEngine(capabilities=ABLE)) as one:
+        guard = Guard(one)
+        guard.engine.chunks = reply(False)
+        runner = one.session.part("watches")
+        for number in range(12):
+            guard.watch(f"k{number}", "a cat")
+            await guard.show(number)
+            guard.say(type="unwatch", id=f"k{number}")
+        await guard.quiet()
+        assert len(runner._wakes._last_answers) <= 1
+        assert len(runner._frames) == 0
+        assert len(runner._rule) == 0
+        assert one.session.camera.on_sample is None
+
+
+async def test_a_session_that_used_its_tokens_asks_nothing() -> None:
+    """Neither about a new watch, nor about the settled scene, nor about a change."""
+    async with room(FakeEngine(capabilities=ABLE)) as one:
+        guard = Guard(one)
+        allowance = one.session.allowance
+        guard.engine.chunks = reply(False)
+        allowance._left = -1e9
+        guard.watch()
+        await guard.show(times=4)
+        await guard.show(mark=True, times=2)
+        assert one.engine.requests == []
+        allowance._left = 1.0
+        await guard.show(mark=True)
+        assert len(one.engine.requests) == 1
+
+
+async def test_another_camera_is_not_compared_with_the_one_before() -> None:
+    async with room(FakeEngine(capabilities=ABLE)) as one:
+        guard = Guard(one)
+        guard.watch()
+        await guard.calm()
+        frames = one.session.part("watches")._frames
+        assert len(frames) == 1
+        one.session.camera.open_feed()
+        assert len(frames) == 0
