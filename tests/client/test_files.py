@@ -538,8 +538,9 @@ def may_be_none(annotation: object) -> bool:
 
 
 def models() -> list[type[BaseModel]]:
+    """Return each model of a message or a part of one; that of `settings` has the fields of all features."""
     bases = {BaseModel, messages.ClientMessage, messages.ServerMessage}
-    return [
+    found = [
         value
         for module in message_modules()
         for value in vars(module).values()
@@ -548,6 +549,9 @@ def models() -> list[type[BaseModel]]:
         and value not in bases
         and value.__module__.startswith((f"{messages.__name__}.", module.__name__))
     ]
+    settings = {one: None for one in found if issubclass(one, messages.Settings)}
+    joined = type("Settings", tuple(reversed(settings)), {})
+    return [*(one for one in dict.fromkeys(found) if one not in settings), joined]
 
 
 @pytest.mark.parametrize("model", models(), ids=lambda model: model.__name__)
