@@ -57,17 +57,17 @@ SETTLES = 3.0
 
 
 class Watcher(CameraPeer):
-    """A camera with its session, and the rings that it got: (seconds since the epoch of the frame, of its arrival) by id."""
+    """A camera with its session, and the alerts that it got: (seconds since the epoch of the frame, of its arrival) by id."""
 
     def __init__(self, url: str, encoder: LiveEncoder) -> None:
         super().__init__(url, encoder, wake=True)
-        self.rings: dict[str, tuple[float, float]] = {}
+        self.alerts: dict[str, tuple[float, float]] = {}
 
     def take(self, arrived: Arrived) -> None:
         super().take(arrived)
         message = arrived.message
-        if message["type"] == "ring":
-            self.rings.setdefault(message["id"], (message["at"] / 1000, arrived.at))
+        if message["type"] == "alert":
+            self.alerts.setdefault(message["id"], (message["at"] / 1000, arrived.at))
 
 
 @asynccontextmanager
@@ -101,7 +101,11 @@ async def watched(
             stage.begin = begin = time.time()
             before = replace(model.usage)
             await asyncio.sleep(seconds)
-            found = [(at - begin, rang - begin) for at, rang in one.rings.values() if rang > begin]
+            found = [
+                (at - begin, alerted - begin)
+                for at, alerted in one.alerts.values()
+                if alerted > begin
+            ]
             usage = model.usage.since(before)
     finally:
         await encoder.close()
@@ -112,10 +116,10 @@ async def watched(
 def baseline(
     name: str, kind: str, seconds: float, seed: int, model: Model, first_token: float, score: Score
 ) -> None:
-    """One of the simple loops, on the scene as drawn and on simulated time. Each rings once while its answer stays yes."""
+    """One of the simple loops, on the scene as drawn and on simulated time. Each alerts once while its answer stays yes."""
     stage = staged(kind, seconds, seed)
     stage.begin = 0.0
-    rings, held, at = [], False, 0.0
+    alerts, held, at = [], False, 0.0
     while at < seconds:
         moments = [at + number for number in range(10)] if name == "10 s chunk" else [at]
         votes = []
@@ -128,10 +132,10 @@ def baseline(
         evidence = moments[votes.index(True)] if seen else at
         ends = moments[-1] + 2 * first_token
         if seen and not held:
-            rings.append((evidence, ends))
+            alerts.append((evidence, ends))
         held = seen
         at += {"a frame a second": 1.0, "10 s chunk": 10.0}.get(name, 5.0 if seen else 10.0)
-    score.take(stage, rings, seconds)
+    score.take(stage, alerts, seconds)
     score.usage.take(model.usage)
 
 
@@ -202,7 +206,7 @@ async def _whole(work: Awaitable[None]) -> bool:
 
 
 def _plots(scores: Sequence[Score], report: Report, args: argparse.Namespace) -> list[Path]:
-    """Draw the share of rings that came within a time, where matplotlib is installed."""
+    """Draw the share of alerts that came within a time, where matplotlib is installed."""
     if args.no_plots:
         return []
     try:
@@ -215,7 +219,7 @@ def _plots(scores: Sequence[Score], report: Report, args: argparse.Namespace) ->
         if not score.name.startswith("ours,") and score.delays:
             shares = [(index + 1) / len(score.delays) for index in range(len(score.delays))]
             axes.step(sorted(score.delays), shares, where="post", label=score.name)
-    axes.set(xlabel="s from the change to the ring", ylabel="share of rings", ylim=(0, 1.02))
+    axes.set(xlabel="s from the change to the alert", ylabel="share of alerts", ylim=(0, 1.02))
     axes.legend()
     image = io.BytesIO()
     figure.savefig(image, dpi=110, format="png")

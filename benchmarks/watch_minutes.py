@@ -44,12 +44,12 @@ class Frames(dict[str, Frame]):
 
 @dataclass
 class Minutes:
-    """The rings of a run, and its requests."""
+    """The alerts of a run, and its requests."""
 
     # By the seconds that they stay
     things: Counter[float] = field(default_factory=Counter)
     seen: Counter[float] = field(default_factory=Counter)
-    # Rings for the first condition without the thing, and for those that never happen
+    # Alerts for the first condition without the thing, and for those that never happen
     early: int = 0
     never: int = 0
     seconds: float = 0.0
@@ -92,7 +92,7 @@ def run(kind: str, seconds: float, seed: int, model: Model, conditions: int) -> 
     )
     for number, condition in enumerate(CONDITIONS[:conditions]):
         rule.add(Order(f"w{number}", condition, repeat=True, cooldown_s=0.0), now[0])
-    rings: list[tuple[str, float]] = []
+    alerts: list[tuple[str, float]] = []
     # Requests in the order in which they run: one at a time, second looks first
     waiting: list[tuple[int, int, Ask]] = []
     numbers = itertools.count()
@@ -123,7 +123,7 @@ def run(kind: str, seconds: float, seed: int, model: Model, conditions: int) -> 
             answers[name] = Answer(seen, 0.9, where, "")
         outcome = rule.answered(ask, answers, now[0], 0)
         wakes.answered(ask, answers)
-        rings.extend((ring.watch_id, frame.captured - BEGIN) for ring in outcome.rings)
+        alerts.extend((alert.watch_id, frame.captured - BEGIN) for alert in outcome.firings)
         wakes.follow(outcome.asks)
         put(outcome.asks)
 
@@ -145,7 +145,7 @@ def run(kind: str, seconds: float, seed: int, model: Model, conditions: int) -> 
     things = [event for event in stage.events if event.what == "thing"]
     found.things.update(event.seconds for event in things)
     seen = set()
-    for name, at in rings:
+    for name, at in alerts:
         if at < 0:
             continue
         thing = next((one for one in things if one.active(at)), None)
@@ -172,7 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--linked", type=float, default=0.5)
     args = parser.parse_args(arguments)
     print(
-        "| class | 0.5 s | 2 s | 10 s | early | others rung | in 14 minutes | requests a minute |"
+        "| class | 0.5 s | 2 s | 10 s | early | others alerted | in 14 minutes | requests a minute |"
     )
     print("|---|---|---|---|---|---|---|---|")
     total = Minutes()

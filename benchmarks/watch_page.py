@@ -1,4 +1,4 @@
-"""WatchBench through the page: from the change that a canvas camera draws to the ring that the page shows."""
+"""WatchBench through the page: from the change that a canvas camera draws to the alert that the page shows."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from scripts.bench.processes import MeasurementError, ServerProcess
 from tests.real_model.server import PYTHON, build, missing, watch_lessons
 from tests.support.fakes_openai import FakeOpenAI
 
-# Each ring with the time (epoch, ms) of the frame in which the page shows it; and orders go out as those of
-# the simulated camera do: rung each time, without a pause.
+# Each alert with the time (epoch, ms) of the frame in which the page shows it; and orders go out as those of
+# the simulated camera do: alerted each time, without a pause.
 _NOTES = """() => {
-  window.__rings = [];
+  window.__alerts = [];
   new MutationObserver((changes) => {
     const added = changes.flatMap(({addedNodes}) => [...addedNodes]);
-    for (const entry of added.filter((node) => node.matches?.("article.ring"))) {
+    for (const entry of added.filter((node) => node.matches?.("article.alert"))) {
       requestAnimationFrame(() =>
-        window.__rings.push({id: entry.dataset.id, at: performance.timeOrigin + performance.now()}));
+        window.__alerts.push({id: entry.dataset.id, at: performance.timeOrigin + performance.now()}));
     }
   }).observe(document, {childList: true, subtree: true});
   const send = WebSocket.prototype.send;
@@ -95,18 +95,18 @@ async def watched_on_page(
         before, sent = replace(model.usage), await _sent(page)
         await asyncio.sleep(seconds)
         usage, uplink = model.usage.since(before), await _sent(page) - sent
-        shown = {ring["id"]: ring["at"] for ring in await page.evaluate("window.__rings")}
-        rings: dict[str, tuple[float, float]] = {}
+        shown = {alert["id"]: alert["at"] for alert in await page.evaluate("window.__alerts")}
+        alerts: dict[str, tuple[float, float]] = {}
         for entry in await socket_log(page, since=now):
-            ring = entry["message"]
-            if ring.get("type") == "ring" and ring["id"] in shown:
-                # The later message of a ring has its reason alone.
-                rings.setdefault(
-                    ring["id"], (ring["at"] / 1000 - begin, shown[ring["id"]] / 1000 - begin)
+            alert = entry["message"]
+            if alert.get("type") == "alert" and alert["id"] in shown:
+                # The later message of an alert has its reason alone.
+                alerts.setdefault(
+                    alert["id"], (alert["at"] / 1000 - begin, shown[alert["id"]] / 1000 - begin)
                 )
     print(f"{kind}: uplink {uplink * 8 / seconds / 1000:.0f} kbit/s", flush=True)
     blind = [at + skew - begin for at in model.blind]
-    score.take(stage, list(rings.values()), seconds, blind)
+    score.take(stage, list(alerts.values()), seconds, blind)
     score.usage.take(usage)
 
 

@@ -60,7 +60,7 @@ class Scene:
         self.rule.add(Order("w1", "it happens", repeat=True), 0.0)
 
     def situation(self, truth: bool, *, alike: bool = False) -> list[int]:
-        """One wake and all looks that follow; the requests that came before each ring."""
+        """One wake and all looks that follow; the requests that came before each alert."""
         model, chance = self.model, self.chance
         rate = (
             model.false_no if truth else min(0.5, model.false_yes * (LOOK_ALIKES if alike else 1))
@@ -79,7 +79,7 @@ class Scene:
         def answer(error: bool) -> dict[str, Answer]:
             return {"w1": Answer(truth != error, 0.9, place, "")}
 
-        rings: list[int] = []
+        alerts: list[int] = []
         begun = self.requests
 
         def take(ask: Ask | None, error: bool, second_error: bool) -> None:
@@ -92,8 +92,8 @@ class Scene:
                 assert second.look is Look.SECOND
                 self.requests += 1
                 self.seconds += 1
-                if self.rule.answered(second, answer(second_error), self.now, 0).rings:
-                    rings.append(self.requests - begun)
+                if self.rule.answered(second, answer(second_error), self.now, 0).firings:
+                    alerts.append(self.requests - begun)
 
         self.now += self.gap
         self.frames += 1
@@ -107,7 +107,7 @@ class Scene:
         else:
             later = again(second, second_rate, model.persistence)
         take(self.rule.settled(f"f{self.frames}", None, self.now + 2, 0), settled, later)
-        return rings
+        return alerts
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class Figures:
     premature: float
     missed_first: float
     missed: float
-    requests_to_ring: float
+    requests_to_alert: float
     requests_a_wake: float
 
 
@@ -133,13 +133,13 @@ def measure(model: Model, seed: int, *, days: int, events: int) -> Figures:
         scene = Scene(model, chance)
         for _ in range(4):
             scene.situation(False)
-        early = [ring for _ in range(LOOK_ALIKES) for ring in scene.situation(False, alike=True)]
+        early = [alert for _ in range(LOOK_ALIKES) for alert in scene.situation(False, alike=True)]
         premature += bool(early)
-        rings = [scene.situation(True) for _ in range(STAYS)]
+        alerts = [scene.situation(True) for _ in range(STAYS)]
         if not early:
-            first += not rings[0]
-            missed += not any(rings)
-            calls += rings[0]
+            first += not alerts[0]
+            missed += not any(alerts)
+            calls += alerts[0]
     heard = max(1, events - premature)
     return Figures(
         false / days,
@@ -160,7 +160,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=6_000)
     given = parser.parse_args()
     print(
-        "| false yes, no | seed | false a day | premature | missed at first, in 3 | requests to ring | requests a wake |"
+        "| false yes, no | seed | false a day | premature | missed at first, in 3 | requests to alert | requests a wake |"
     )
     print("|---|---|---|---|---|---|---|")
     for model in (Model(), Model(linked=True), Model(0.05), Model(0.1, 0.2, 0.7)):
@@ -168,7 +168,7 @@ def main() -> None:
             found = measure(model, seed, days=given.days, events=given.events)
             print(
                 f"| {model.false_yes:.0%}, {model.false_no:.0%}{', linked' if model.linked else ''} | {seed} | {found.false_a_day:.2f} | {found.premature:.2%} |"
-                f" {found.missed_first:.1%}, {found.missed:.1%} | {found.requests_to_ring:.2f} |"
+                f" {found.missed_first:.1%}, {found.missed:.1%} | {found.requests_to_alert:.2f} |"
                 f" {found.requests_a_wake:.2f} |"
             )
 

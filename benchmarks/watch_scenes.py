@@ -1,4 +1,4 @@
-"""The scenes of WatchBench, a model with stated errors, and the score of what rang."""
+"""The scenes of WatchBench, a model with stated errors, and the score of what alerted."""
 
 from __future__ import annotations
 
@@ -273,20 +273,20 @@ class Score:
     premature: int = 0
     false: int = 0
     proven: int = 0
-    rings: int = 0
+    alerts: int = 0
     delays: list[float] = field(default_factory=list)
-    # The delays of rings before which the model erred about the thing in no look
+    # The delays of alerts before which the model erred about the thing in no look
     clean: list[float] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
 
     def take(
         self,
         stage: Stage,
-        rings: list[tuple[float, float]],
+        alerts: list[tuple[float, float]],
         seconds: float,
         blind: Sequence[float] = (),
     ) -> None:
-        """`rings`: seconds of the evidence frame and of the ring itself, since the script's beginning.
+        """`alerts`: seconds of the evidence frame and of the alert itself, since the script's beginning.
 
         `blind`: seconds at which the model did not see a thing that was there.
         """
@@ -294,8 +294,8 @@ class Score:
         taken: set[Happens] = set()
         things = [event for event in stage.events if event.what == "thing"]
         self.things += len(things)
-        for at, rang in rings:
-            self.rings += 1
+        for at, alerted in alerts:
+            self.alerts += 1
             # A frame's capture time is some milliseconds off.
             thing = next(
                 (e for e in things if e.begin - 0.05 <= at <= e.begin + e.seconds + 0.05), None
@@ -305,8 +305,8 @@ class Score:
                 if thing not in taken:
                     taken.add(thing)
                     began = stage.holds_from(thing)
-                    self.delays.append(max(0.0, rang - began))
-                    if not any(began <= moment <= rang for moment in blind):
+                    self.delays.append(max(0.0, alerted - began))
+                    if not any(began <= moment <= alerted for moment in blind):
                         self.clean.append(self.delays[-1])
             elif stage.truth(at):
                 self.premature += 1
@@ -315,7 +315,7 @@ class Score:
         self.seen += len(taken)
 
     def merge(self, other: Score) -> None:
-        for name in ("seconds", "things", "seen", "premature", "false", "proven", "rings"):
+        for name in ("seconds", "things", "seen", "premature", "false", "proven", "alerts"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.delays += other.delays
         self.clean += other.clean
@@ -327,8 +327,8 @@ class Score:
         return (
             f"{self.name:26} recall {self.seen}/{self.things}, an hour: premature {self.premature / hours:6.1f}, false "
             f"{self.false / hours:6.1f}, requests {self.usage.requests / hours:7.0f}, visual tokens "
-            f"{self.usage.visual_tokens / hours:9.0f}; change to ring p50 {every.p50:5.2f} s, p95 {every.p95:5.2f} s (where the "
-            f"model did not err: {clean.p50:5.2f}, {clean.p95:5.2f} s, n={clean.n}); evidence holds {self.proven}/{self.rings}"
+            f"{self.usage.visual_tokens / hours:9.0f}; change to alert p50 {every.p50:5.2f} s, p95 {every.p95:5.2f} s (where the "
+            f"model did not err: {clean.p50:5.2f}, {clean.p95:5.2f} s, n={clean.n}); evidence holds {self.proven}/{self.alerts}"
         )
 
     def rows(self, target: float | None) -> list[Row]:
@@ -338,14 +338,16 @@ class Score:
         def value(what: str, unit: str, number: float) -> Row:
             return Row("", f"{self.name}: {what}", unit, value=number)
 
-        share = 100 / max(1, self.rings)
+        share = 100 / max(1, self.alerts)
         return [
-            Row("", f"{self.name}: change to ring", "s", Spread.of(self.delays), target_p95=target),
+            Row(
+                "", f"{self.name}: change to alert", "s", Spread.of(self.delays), target_p95=target
+            ),
             Row("", f"{self.name}: the same, no error of the model", "s", Spread.of(self.clean)),
-            value("things rung for", "%", 100 * self.seen / max(1, self.things)),
-            value("premature rings", "an hour", self.premature / hours),
-            value("false rings", "an hour", self.false / hours),
-            value("evidence that shows it", "% of rings", self.proven * share),
+            value("things alerted for", "%", 100 * self.seen / max(1, self.things)),
+            value("premature alerts", "an hour", self.premature / hours),
+            value("false alerts", "an hour", self.false / hours),
+            value("evidence that shows it", "% of alerts", self.proven * share),
             *(
                 value(name.replace("_", " "), unit, number / hours)
                 for name, number in asdict(self.usage).items()

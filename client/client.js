@@ -173,9 +173,9 @@ const watches = new WatchEntry(
   later("./watch/panel.js", "page.missing_watches", async () => {
     const { WatchPanel } = await import("./watch/panel.js");
     return new WatchPanel(visit, {
-      show: (ring) => {
+      show: (alert) => {
         drawing.flush();
-        chat.add(ring);
+        chat.add(alert);
         renderRunning();
       },
       say: (text) => answers.say(text, true) || chat.announce(text),

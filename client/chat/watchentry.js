@@ -15,7 +15,7 @@ import { Part } from "../page/part.js";
 // Messages that wait while the part loads; the oldest is dropped.
 const MOST_WAITING = 40;
 // Messages that the watches show
-const OURS = new Set(["watches", "ring", "webhooks", "home_assistant"]);
+const OURS = new Set(["watches", "alert", "webhooks", "home_assistant"]);
 
 /** The way to the watches. Their part loads with the first one, and gets what came before. */
 export class WatchEntry {
@@ -40,7 +40,7 @@ export class WatchEntry {
   /** @param {ServerMessage} message @returns {boolean} true when it was about watches */
   receive(message) {
     if (message.type === "watches") {
-      this.on = message.watches.some((one) => !one.over);
+      this.on = message.watches.some((one) => !one.ended);
       this.#composer.offerWatches(true);
     }
     if (this.#part.here) return this.#part.here.receive(message);

@@ -275,7 +275,7 @@
  * @property {string} label
  * @property {[number, number, number, number]} [box] left, top, right, bottom; absent for a point
  * @property {[number, number]} [point]
- * @property {number} [sure] the model's certainty, 0 to 1; absent where it gives none
+ * @property {number} [confidence] the model's certainty, 0 to 1; absent where it gives none
  */
 
 /**

@@ -8,13 +8,13 @@
  * @property {"watch"} type
  * @property {string} id
  * @property {string} condition
- * @property {boolean} [repeat] true: ring each time that it begins; else once
- * @property {number} [cooldown] seconds after the end of a seen event in which nothing rings
+ * @property {boolean} [repeat] true: alert each time that it begins; else once
+ * @property {number} [cooldown] seconds after the end of a seen event in which nothing alerts
  * @property {number} [expires] seconds until it ends by itself
  * @property {[number, number]} [hours] first and last minute of the day
  * @property {number} [zone] the person's time, in minutes east of UTC
  * @property {string} [zone_name] the same as an IANA zone, which knows summer time
- * @property {number} [bar] the confidence that it needed in an earlier session
+ * @property {number} [threshold] the confidence that it needed in an earlier session
  */
 
 /**
@@ -25,16 +25,16 @@
  */
 
 /**
- * The page has shown a ring; the next one that it missed may follow.
- * @typedef {Object} Heard
- * @property {"heard"} type
+ * The page has shown an alert; the next one that it missed may follow.
+ * @typedef {Object} Ack
+ * @property {"ack"} type
  * @property {string} id
  */
 
 /**
- * A ring was false: the bar of its watch rises.
- * @typedef {Object} Wrong
- * @property {"wrong"} type
+ * An alert was false: the threshold of its watch rises.
+ * @typedef {Object} FalseAlarm
+ * @property {"false_alarm"} type
  * @property {string} id
  */
 
@@ -52,7 +52,7 @@
  * @property {boolean} on
  */
 
-/** @typedef {Watch|Unwatch|Heard|Wrong|Forward|SetHomeAssistant} WatchMessage */
+/** @typedef {Watch|Unwatch|Ack|FalseAlarm|Forward|SetHomeAssistant} WatchMessage */
 
 // --- Sent by the server --------------------------------------------------------------------------
 
@@ -62,13 +62,13 @@
  * @property {string} condition
  * @property {boolean} repeat
  * @property {"looking"|"seen"|"paused"|"expired"|"cannot"} state
- * @property {boolean} over it rings no more
+ * @property {boolean} ended it alerts no more
  * @property {string} reason of the state, or of the last answer; may be empty
  * @property {number} [looked_at] absent before the first look
  * @property {number} [expires_at]
- * @property {boolean} begun it knows how things are at its beginning
+ * @property {boolean} armed it knows how things are at its beginning
  * @property {[number, number]} [hours] first and last minute of the day
- * @property {number} bar the confidence that an answer needs
+ * @property {number} threshold the confidence that an answer needs
  */
 
 /**
@@ -81,18 +81,18 @@
 
 /**
  * A watch's condition holds, with the frame that proves it. A repeated id has newer words.
- * @typedef {Object} Ring
- * @property {"ring"} type
+ * @typedef {Object} Alert
+ * @property {"alert"} type
  * @property {string} id
  * @property {string} watch
  * @property {string} condition
  * @property {number} at capture of the frame
- * @property {number} sure 0 to 1
+ * @property {number} confidence 0 to 1
  * @property {string} reason
  * @property {string} frame
  * @property {string} [image] JPEG data URL; absent when a filter withheld it, and with newer words
  * @property {[number, number, number, number]} [region] left, top, right, bottom as shares of the picture
- * @property {boolean} heard a page has shown it before
+ * @property {boolean} acked a page has shown it before
  */
 
 /**
@@ -118,6 +118,6 @@
  * @property {WebhookOffer[]} webhooks
  */
 
-/** @typedef {WatchList|Ring|WebhookOffers|HomeAssistant} WatchReport */
+/** @typedef {WatchList|Alert|WebhookOffers|HomeAssistant} WatchReport */
 
 export {};

@@ -16,7 +16,7 @@ const KNOWN = new Set([
   "unchanged",
   "change",
   "watches",
-  ...["ring", "webhooks", "home_assistant"],
+  ...["alert", "webhooks", "home_assistant"],
   "recall",
   "aim",
   "reading",

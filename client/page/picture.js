@@ -71,12 +71,12 @@ export function direction([x1, y1, x2, y2], mirrored = false) {
  */
 export function partsOf(boxes, { source_width: width, source_height: height }) {
   const around = POINT * Math.min(width, height);
-  return boxes.flatMap(({ box, point, label, sure = 1 }) => {
+  return boxes.flatMap(({ box, point, label, confidence = 1 }) => {
     const [x1, y1, x2, y2] = box ?? (point ? [point[0] - around, point[1] - around, point[0] + around, point[1] + around] : []);
     if (x1 === undefined || !(width > 0 && height > 0)) return [];
     /** @type {Edges} */
     const parts = [within(x1 / width), within(y1 / height), within(x2 / width), within(y2 / height)];
-    return [{ box: parts, label: label || text("page.found"), unsure: sure < UNSURE }];
+    return [{ box: parts, label: label || text("page.found"), unsure: confidence < UNSURE }];
   });
 }
 

@@ -18,17 +18,17 @@ export class Alarm {
     openSound();
     if (this.#asked || !("Notification" in window) || Notification.permission !== "default") return;
     this.#asked = true;
-    // A refusal, or a browser that allows no question here, leaves the page's own ring.
+    // A refusal, or a browser that allows no question here, leaves the page's own alert.
     Notification.requestPermission().catch(() => {});
   }
 
-  /** @param {import("../live/watchmessages.js").Ring} ring @param {() => void} onOpen the person taps the notification */
-  ring(ring, onOpen) {
+  /** @param {import("../live/watchmessages.js").Alert} alert @param {() => void} onOpen the person taps the notification */
+  show(alert, onOpen) {
     playNotes(TONES, TONE_SECONDS, LOUDNESS);
     navigator.vibrate?.(SHAKE_MS);
     if (!document.hidden || !("Notification" in window) || Notification.permission !== "granted") return;
     try {
-      const shown = new Notification(ring.condition, { body: ring.reason, tag: ring.id, icon: ring.image });
+      const shown = new Notification(alert.condition, { body: alert.reason, tag: alert.id, icon: alert.image });
       shown.onclick = () => {
         window.focus();
         shown.close();

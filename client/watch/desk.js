@@ -1,5 +1,5 @@
 /** @typedef {import("../live/watchmessages.js").WatchInfo} WatchInfo */
-/** @typedef {import("../live/watchmessages.js").Ring} Ring */
+/** @typedef {import("../live/watchmessages.js").Alert} Alert */
 /** @typedef {import("../live/messages.js").ClientMessage} ClientMessage */
 
 /**
@@ -7,14 +7,14 @@
  * @typedef {Object} Order
  * @property {string} id
  * @property {string} condition
- * @property {boolean} repeat ring every time, or once
+ * @property {boolean} repeat alert every time, or once
  * @property {[number, number]} [hours] first and last minute of the day; absent: always
  * @property {number} [until] milliseconds since the epoch; absent: until it is stopped
- * @property {number} [bar] the confidence that it needs, raised by each "That was wrong"; absent: a new watch's
+ * @property {number} [threshold] the confidence that it needs, raised by each "That was wrong"; absent: a new watch's
  */
 
-// Rings that the page knows by their id; the oldest is forgotten.
-const MOST_RINGS = 64;
+// Alerts that the page knows by their id; the oldest is forgotten.
+const MOST_ALERTS = 64;
 
 /** The orders of this tab and the watches of its session. Knows no page. */
 export class WatchDesk {
@@ -25,9 +25,9 @@ export class WatchDesk {
   #orders = new Map();
   /** @type {Set<string>} ids that were sent on this socket */
   #sent = new Set();
-  /** @type {Map<string, Ring>} */
-  #rings = new Map();
-  /** @type {Set<string>} ids of rings that a person took back: a watch that was to ring once goes on */
+  /** @type {Map<string, Alert>} */
+  #alerts = new Map();
+  /** @type {Set<string>} ids of alerts that a person took back: a watch that was to alert once goes on */
   #takenBack = new Set();
   #open = false;
   #hooks;
@@ -36,8 +36,8 @@ export class WatchDesk {
    * @param {Object} hooks
    * @param {(message: ClientMessage) => boolean} hooks.send
    * @param {() => void} hooks.onChange
-   * @param {(ring: Ring, fresh: boolean) => void} hooks.onRing fresh: no page has shown it before
-   * @param {(ring: Ring) => void} hooks.onWords a ring has other words now
+   * @param {(alert: Alert, fresh: boolean) => void} hooks.onAlert fresh: no page has shown it before
+   * @param {(alert: Alert) => void} hooks.onWords an alert has other words now
    * @param {(condition: string, why: string) => void} hooks.onRefused a watch was not taken
    * @param {Order[]} hooks.saved orders of this tab before a reload
    * @param {(orders: Order[]) => void} hooks.save
@@ -69,7 +69,7 @@ export class WatchDesk {
     if (!known) return;
     const order = { ...known, ...change };
     // It begins anew.
-    delete order.bar;
+    delete order.threshold;
     this.#orders.set(id, order);
     this.#sent.delete(id);
     this.#order(order);
@@ -79,15 +79,15 @@ export class WatchDesk {
   /** @param {string} id */
   stop(id) {
     this.#orders.delete(id);
-    for (const ring of this.#rings.values()) if (ring.watch === id) this.#takenBack.delete(ring.id);
+    for (const alert of this.#alerts.values()) if (alert.watch === id) this.#takenBack.delete(alert.id);
     if (this.list.some((one) => one.id === id)) this.#hooks.send({ type: "unwatch", id });
     this.list = this.list.filter((one) => one.id !== id);
     this.#changed();
   }
 
-  /** @param {string} id of a ring */
+  /** @param {string} id of an alert */
   wrong(id) {
-    if (this.#hooks.send({ type: "wrong", id })) this.#takenBack.add(id);
+    if (this.#hooks.send({ type: "false_alarm", id })) this.#takenBack.add(id);
   }
 
   /** @param {boolean} open the socket is open */
@@ -97,10 +97,10 @@ export class WatchDesk {
     this.#sent.clear();
   }
 
-  /** Another session began: it knows none of the watches, and numbers rings anew. */
+  /** Another session began: it knows none of the watches, and numbers alerts anew. */
   forget() {
     this.list = [];
-    this.#rings.clear();
+    this.#alerts.clear();
     this.#takenBack.clear();
     this.#sent.clear();
     this.#hooks.onChange();
@@ -109,7 +109,7 @@ export class WatchDesk {
   /** @param {import("../live/messages.js").ServerMessage} message @returns {boolean} true when it was about watches */
   receive(message) {
     if (message.type === "watches") this.#listed(message.watches);
-    else if (message.type === "ring") this.#rang(message);
+    else if (message.type === "alert") this.#alerted(message);
     else if (message.type === "error" && message.id && this.#orders.has(message.id)) this.#refused(message.id, message.message);
     else return false;
     return true;
@@ -120,30 +120,30 @@ export class WatchDesk {
     this.list = list;
     for (const one of list) {
       if (one.state === "expired" || (one.state === "seen" && !one.repeat && this.#hasRung(one.id))) this.#orders.delete(one.id);
-      if (!one.over && this.#goesOn(one.id)) this.#keep(one);
+      if (!one.ended && this.#goesOn(one.id)) this.#keep(one);
       // The next session begins with what this one learned.
       const order = this.#orders.get(one.id);
-      if (order) order.bar = one.bar;
+      if (order) order.threshold = one.threshold;
     }
     // Those of before a reload, of an earlier session, and those ordered without a connection.
     for (const order of this.waiting) this.#order(order);
     this.#changed();
   }
 
-  /** @param {Ring} ring */
-  #rang(ring) {
-    const known = this.#rings.get(ring.id);
+  /** @param {Alert} alert */
+  #alerted(alert) {
+    const known = this.#alerts.get(alert.id);
     if (known) {
-      known.reason = ring.reason;
+      known.reason = alert.reason;
       this.#hooks.onWords(known);
       return;
     }
-    this.#rings.set(ring.id, ring);
-    for (const id of this.#rings.keys()) if (this.#rings.size > MOST_RINGS) this.#rings.delete(id);
-    const order = this.#orders.get(ring.watch);
+    this.#alerts.set(alert.id, alert);
+    for (const id of this.#alerts.keys()) if (this.#alerts.size > MOST_ALERTS) this.#alerts.delete(id);
+    const order = this.#orders.get(alert.watch);
     if (order && !order.repeat) this.#orders.delete(order.id);
-    this.#hooks.onRing(ring, !ring.heard);
-    this.#hooks.send({ type: "heard", id: ring.id });
+    this.#hooks.onAlert(alert, !alert.acked);
+    this.#hooks.send({ type: "ack", id: alert.id });
     this.#changed();
   }
 
@@ -160,24 +160,24 @@ export class WatchDesk {
     if (!this.#orders.has(id)) this.#orders.set(id, { id, condition, repeat, hours, until });
   }
 
-  /** @param {string} id @returns {boolean} true when its rings were taken back, all of them */
+  /** @param {string} id @returns {boolean} true when its alerts were taken back, all of them */
   #goesOn(id) {
-    const rings = [...this.#rings.values()].filter((ring) => ring.watch === id);
-    return rings.length > 0 && rings.every((ring) => this.#takenBack.has(ring.id));
+    const alerts = [...this.#alerts.values()].filter((alert) => alert.watch === id);
+    return alerts.length > 0 && alerts.every((alert) => this.#takenBack.has(alert.id));
   }
 
   /** @param {string} id */
   #hasRung(id) {
-    return [...this.#rings.values()].some((ring) => ring.watch === id && !this.#takenBack.has(ring.id));
+    return [...this.#alerts.values()].some((alert) => alert.watch === id && !this.#takenBack.has(alert.id));
   }
 
   /** @param {Order} order */
-  #order({ id, condition, repeat, hours, until, bar }) {
+  #order({ id, condition, repeat, hours, until, threshold }) {
     if (this.#sent.has(id)) return;
     const expires = until && Math.max(1, (until - Date.now()) / 1000);
     const zone = -new Date().getTimezoneOffset();
     const { timeZone: zone_name } = Intl.DateTimeFormat().resolvedOptions();
-    if (this.#hooks.send({ type: "watch", id, condition, repeat, hours, expires, zone, zone_name, bar })) this.#sent.add(id);
+    if (this.#hooks.send({ type: "watch", id, condition, repeat, hours, expires, zone, zone_name, threshold })) this.#sent.add(id);
   }
 
   #changed() {

@@ -12,7 +12,7 @@ import { ended, text } from "../words/text.js";
 // A state that lasts for less (ms) is not told.
 const SETTLED = 1200;
 
-/** Watches: connects what is ordered and rung with its views. Loaded when needed, not with the page. */
+/** Watches: connects what is ordered and alerted with its views. Loaded when needed, not with the page. */
 export class WatchPanel {
   #alarm = new Alarm();
   #visit;
@@ -29,7 +29,7 @@ export class WatchPanel {
   /**
    * @param {import("../live/visit.js").Visit} visit
    * @param {Object} hooks
-   * @param {(ring: HTMLElement) => void} hooks.show puts a ring among the answers
+   * @param {(alert: HTMLElement) => void} hooks.show puts an alert among the answers
    * @param {(text: string) => void} hooks.say speaks it, or gives it to a screen reader
    * @param {(condition: string, why: string) => void} hooks.refused a watch was not taken
    * @param {() => void} hooks.opened the list needs space
@@ -55,14 +55,14 @@ export class WatchPanel {
         this.#begun(say);
         this.#tell(say);
       },
-      onRing: (ring, fresh) => {
-        const entry = view.ring(ring);
+      onAlert: (alert, fresh) => {
+        const entry = view.entry(alert);
         show(entry);
         if (!fresh) return;
-        say(`${ended(ring.condition)} ${ring.reason}`);
-        this.#alarm.ring(ring, () => entry.scrollIntoView({ block: "nearest" }));
+        say(`${ended(alert.condition)} ${alert.reason}`);
+        this.#alarm.show(alert, () => entry.scrollIntoView({ block: "nearest" }));
       },
-      onWords: (ring) => view.reword(ring),
+      onWords: (alert) => view.reword(alert),
       onRefused: (condition, why) => {
         this.#added.delete(condition);
         refused(condition, why);
@@ -84,7 +84,7 @@ export class WatchPanel {
   #tell(say) {
     clearTimeout(this.#settling);
     this.#settling = setTimeout(() => {
-      const on = this.#desk?.list.filter((one) => !one.over) ?? [];
+      const on = this.#desk?.list.filter((one) => !one.ended) ?? [];
       const trouble = on.find((one) => one.state === "cannot")?.reason ?? "";
       if (trouble === this.#trouble) return;
       this.#trouble = trouble;

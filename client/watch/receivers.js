@@ -7,11 +7,11 @@ import { list, onLanguage, text } from "../words/text.js";
 // A name, the same in all languages
 const HOME = "Home Assistant";
 
-/** The programs to which a person may let rings go, Home Assistant too: a switch for each, and the light while one gets them. */
+/** The programs to which a person may let alerts go, Home Assistant too: a switch for each, and the light while one gets them. */
 export class Receivers {
   /** In the list of watches */
   element = document.createElement("details");
-  /** Above it, while rings go somewhere */
+  /** Above it, while alerts go somewhere */
   light = document.createElement("div");
 
   #send;
@@ -72,7 +72,7 @@ export class Receivers {
     this.#render();
   }
 
-  /** @returns {string[]} names of the webhooks that get rings */
+  /** @returns {string[]} names of the webhooks that get alerts */
   #on() {
     return this.#offers.filter((one) => one.on).map(({ name }) => name);
   }
@@ -96,7 +96,7 @@ export class Receivers {
     say(this.#about, text("watch.tell_about"));
     show(this.element, this.#offers.length > 0 || this.#home !== null);
     show(this.light, on.length > 0 || home);
-    const words = on.length > 0 || home ? [text("watch.rings_go", { names: list(home ? [...on, HOME] : on) })] : [];
+    const words = on.length > 0 || home ? [text("watch.alerts_go", { names: list(home ? [...on, HOME] : on) })] : [];
     if (home) words.push(text("watch.home_looks"));
     if (words.length > 0) say(this.#words, words.join(" "));
     say(this.#end, text("page.end"));
@@ -113,7 +113,7 @@ export class Receivers {
     );
   }
 
-  /** @param {WebhookOffer} offer @param {string[]} on names of those that get rings */
+  /** @param {WebhookOffer} offer @param {string[]} on names of those that get alerts */
   #row(offer, on) {
     const kept = this.#rows.querySelector(`input[name="${CSS.escape(offer.name)}"]`);
     const row = kept?.parentElement ?? document.createElement("label");

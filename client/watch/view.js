@@ -4,7 +4,7 @@ import { stateOf, summary } from "./words.js";
 import { clock, onLanguage, percent, text } from "../words/text.js";
 
 /** @typedef {import("../live/watchmessages.js").WatchInfo} WatchInfo */
-/** @typedef {import("../live/watchmessages.js").Ring} Ring */
+/** @typedef {import("../live/watchmessages.js").Alert} Alert */
 
 /**
  * @template {keyof HTMLElementTagNameMap} K
@@ -17,7 +17,7 @@ function make(tag, name = "", words = "") {
   return element;
 }
 
-/** The list of watches above the answers, and the rings among them. Knows no connection. */
+/** The list of watches above the answers, and the alerts among them. Knows no connection. */
 export class WatchView {
   box = byId("watches", HTMLDetailsElement);
 
@@ -28,7 +28,7 @@ export class WatchView {
   #compares = false;
   /** @type {Map<string, {item: HTMLElement, state: HTMLElement, every: HTMLButtonElement, when: When}>} by the watch's id */
   #items = new Map();
-  /** @type {Map<string, HTMLElement>} reasons by the ring's id */
+  /** @type {Map<string, HTMLElement>} reasons by the alert's id */
   #reasons = new Map();
   /** @type {[WatchInfo[], import("./desk.js").Order[]]} */
   #shown = [[], []];
@@ -111,16 +111,16 @@ export class WatchView {
     return parts;
   }
 
-  /** The entry of a ring, to be put among the answers. @param {Ring} ring @returns {HTMLElement} */
-  ring(ring) {
-    const entry = make("article", "ring");
-    entry.setAttribute("aria-label", text("watch.it_rang", { condition: ring.condition }));
-    entry.dataset.id = ring.id;
+  /** The entry of an alert, to be put among the answers. @param {Alert} alert @returns {HTMLElement} */
+  entry(alert) {
+    const entry = make("article", "alert");
+    entry.setAttribute("aria-label", text("watch.it_rang", { condition: alert.condition }));
+    entry.dataset.id = alert.id;
     const head = make("p", "head");
-    const time = make("time", "", clock(ring.at));
-    time.dateTime = new Date(ring.at).toISOString();
-    head.append(make("strong", "", ring.condition), " ", time);
-    const picture = this.#picture(ring);
+    const time = make("time", "", clock(alert.at));
+    time.dateTime = new Date(alert.at).toISOString();
+    head.append(make("strong", "", alert.condition), " ", time);
+    const picture = this.#picture(alert);
     if (picture) entry.append(picture);
     picture?.addEventListener("click", () => {
       const large = entry.classList.toggle("large");
@@ -128,30 +128,30 @@ export class WatchView {
       entry.scrollIntoView({ block: "nearest" });
     });
     entry.append(head);
-    const reason = make("p", "reason", ring.reason);
-    this.#reasons.set(ring.id, reason);
+    const reason = make("p", "reason", alert.reason);
+    this.#reasons.set(alert.id, reason);
     const foot = make("div", "foot");
     const wrong = make("button", "", text("watch.wrong"));
     wrong.type = "button";
     wrong.addEventListener("click", () => {
-      this.#hooks.onWrong(ring.id);
+      this.#hooks.onWrong(alert.id);
       wrong.disabled = true;
       say(sure, text("watch.taken_back"));
     });
-    const sure = make("span", "fine", text("watch.sure", { share: percent(ring.sure) }));
+    const sure = make("span", "fine", text("watch.sure", { share: percent(alert.confidence) }));
     sure.setAttribute("role", "status");
     foot.append(sure, wrong);
     entry.append(reason, foot);
     return entry;
   }
 
-  /** @param {Ring} ring whose reason has changed */
-  reword(ring) {
-    const reason = this.#reasons.get(ring.id);
-    if (reason) say(reason, ring.reason);
+  /** @param {Alert} alert whose reason has changed */
+  reword(alert) {
+    const reason = this.#reasons.get(alert.id);
+    if (reason) say(reason, alert.reason);
   }
 
-  /** @param {Ring} ring */
+  /** @param {Alert} alert */
   #picture({ image, region, condition }) {
     // Only data URLs as in the protocol: the page loads no picture from an address.
     if (!image?.startsWith("data:image/jpeg;base64,")) return null;

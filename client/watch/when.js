@@ -13,7 +13,7 @@ const ENDS = [
   ["page.for_24_hours", 24 * HOUR],
 ];
 
-/** The times in which a watch rings, folded away. */
+/** The times in which a watch alerts, folded away. */
 export class When {
   element = document.createElement("details");
 

@@ -5,7 +5,7 @@ import { clock, ended, joined, plural, text } from "../words/text.js";
 
 /** @param {WatchInfo[]} watches @param {number} waiting orders that the server has not yet */
 export function summary(watches, waiting) {
-  const on = watches.filter((one) => !one.over);
+  const on = watches.filter((one) => !one.ended);
   const cannot = on.filter((one) => one.state === "cannot");
   const count = on.length + waiting;
   if (count === 0) return text("watch.none");
@@ -31,7 +31,7 @@ export function stateOf(one) {
   const reason = reasonWords(one.reason);
   if (one.state === "paused") return `${text("watch.paused")} ${reason}`;
   if (one.state === "expired") return text("watch.over");
-  if (one.state === "seen") return `${one.over ? text("watch.seen") : text("watch.so_now")} ${reason}`;
+  if (one.state === "seen") return `${one.ended ? text("watch.seen") : text("watch.so_now")} ${reason}`;
   return one.looked_at ? `${text("watch.last_look", { time: clock(one.looked_at) })} ${reason}` : text("watch.watching");
 }
 

@@ -136,7 +136,7 @@ class UploadRefused(RequestError):
 
 
 class NotFound(RequestError):
-    """No such address, session, connection, result, watch or ring."""
+    """No such address, session, connection, result, watch or alert."""
 
     code = "not_found"
     status = 404

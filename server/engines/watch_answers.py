@@ -83,7 +83,7 @@ class Answer:
 
     seen: bool
     # 0 to 1
-    sure: float
+    confidence: float
     # In the model's own unit; None when it gives no box
     where: Box | None
     why: str

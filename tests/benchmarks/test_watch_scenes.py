@@ -62,17 +62,17 @@ def test_errors_come_at_the_stated_rates_and_repeat_themselves() -> None:
     assert len({asked(linked, stage, 1)[0]["seen"] for _ in range(20)}) == 1
 
 
-def test_rings_are_scored_by_their_evidence() -> None:
-    """A ring about a look-alike is premature, one about nothing is false; delays count from the change."""
+def test_alerts_are_scored_by_their_evidence() -> None:
+    """An alert about a look-alike is premature, one about nothing is false; delays count from the change."""
     events = [Happens("thing", 10, 2, 0.4, 0.4), Happens("alike", 20, 3, 0.4, 0.4)]
     score = Score("ours")
-    rings = [(10.1, 10.4), (10.5, 10.9), (21.0, 21.4), (30.0, 30.3)]
-    score.take(Stage("still", events, 1), rings, 60)
-    assert (score.things, score.seen, score.rings, score.proven) == (1, 1, 4, 2)
+    alerts = [(10.1, 10.4), (10.5, 10.9), (21.0, 21.4), (30.0, 30.3)]
+    score.take(Stage("still", events, 1), alerts, 60)
+    assert (score.things, score.seen, score.alerts, score.proven) == (1, 1, 4, 2)
     assert (score.premature, score.false) == (1, 1)
     assert score.delays == score.clean == pytest.approx([0.4])
     erred = Score("ours")
-    erred.take(Stage("still", events, 1), rings[:1], 60, blind=[10.2])
+    erred.take(Stage("still", events, 1), alerts[:1], 60, blind=[10.2])
     assert (len(erred.delays), erred.clean) == (1, [])
     score.merge(erred)
     assert (score.things, score.seconds, len(score.delays)) == (2, 120, 2)

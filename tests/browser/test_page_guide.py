@@ -127,7 +127,7 @@ async def test_rings_are_spoken_where_answers_are(visit: Visit, builtin: Running
         'm.type === "watches" && m.watches[0].reason.includes("I do not see it")', since=since
     )
     await page.show(mode="color:rgb(210 30 30)")
-    await expect(page.page.locator(".ring")).to_have_count(1)
+    await expect(page.page.locator(".alert")).to_have_count(1)
     begun, rang = await page.page.evaluate("window.spoken")
     assert begun == say("watch.watching_for", condition="you see red")
     assert rang.startswith("you see red. ")

@@ -66,7 +66,7 @@ async def test_a_person_makes_the_camera_a_device_and_ends_it(
         await expect(page.page.locator("#receivers")).to_contain_text(f"localhost:{one.port}")
         await expect(page.page.locator("#receivers")).to_contain_text(say("watch.home_about"))
         await switch.check()
-        await expect(light).to_contain_text(say("watch.rings_go", names="Home Assistant"))
+        await expect(light).to_contain_text(say("watch.alerts_go", names="Home Assistant"))
         await expect(light).to_contain_text(say("watch.home_looks"))
 
         def key() -> str:

@@ -1,4 +1,4 @@
-"""Watches on the page: added by one tap or by their words, rung once with the frame that proves it."""
+"""Watches on the page: added by one tap or by their words, alerted once with the frame that proves it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def test_tell_me_when_you_see_red(visit: Visit, builtin: Running) -> None:
     page = await visit(builtin.base_url)
     await page.start()
     await page.show(mode="color:rgb(120 120 120)", clock=False)
-    rings, listed = page.page.locator(".ring"), page.page.locator("#watches-list li")
+    alerts, listed = page.page.locator(".alert"), page.page.locator("#watches-list li")
     order = page.button(say("chat.watch_this"))
     await expect(order).to_be_hidden()
     await page.box.fill("Tell me when you see red.")
@@ -50,7 +50,7 @@ async def test_tell_me_when_you_see_red(visit: Visit, builtin: Running) -> None:
     await expect(page.turns).to_have_count(0)
     sent = await page.sent("watch")
     assert sent["condition"] == "you see red"
-    await page.got('m.type === "watches" && m.watches[0]?.begun')
+    await page.got('m.type === "watches" && m.watches[0]?.armed')
     await expect(page.page.locator("#watches-summary")).to_have_text(
         say("watch.watching_for", condition="you see red")
     )
@@ -63,33 +63,33 @@ async def test_tell_me_when_you_see_red(visit: Visit, builtin: Running) -> None:
     await page.got(
         'm.type === "watches" && m.watches[0]?.reason?.includes("I do not see it")', since=since
     )
-    await expect(rings).to_have_count(0)
+    await expect(alerts).to_have_count(0)
 
     await page.show(mode=RED)
-    await expect(rings).to_have_count(1)
-    ring = await page.got('m.type === "ring"')
-    blue, green, red = await color_of(page, ring["image"])
+    await expect(alerts).to_have_count(1)
+    alert = await page.got('m.type === "alert"')
+    blue, green, red = await color_of(page, alert["image"])
     assert red > 150 > 80 > green
     assert blue < 80
     await page.sent("heard")
-    await expect(rings.locator(".proof img")).to_have_js_property("complete", True)
-    await expect(rings.locator(".proof i")).to_be_visible()
-    await expect(rings).to_contain_text("you see red")
+    await expect(alerts.locator(".proof img")).to_have_js_property("complete", True)
+    await expect(alerts.locator(".proof i")).to_be_visible()
+    await expect(alerts).to_contain_text("you see red")
 
     await page.page.locator("#watches > summary").click()
     await expect(listed).to_contain_text(say("watch.seen"))
     await page.button(say("watch.wrong")).click()
-    await expect(rings).to_contain_text(say("watch.taken_back"))
+    await expect(alerts).to_contain_text(say("watch.taken_back"))
     await expect(listed).to_contain_text(say("watch.paused"))
     await page.page.get_by_role(
         "button", name=say("watch.stop_watching", condition="you see red")
     ).click()
     await expect(page.page.locator("#watches")).to_be_hidden()
-    # Once: nothing more has rung.
-    assert [one for one in await page.log() if one["message"].get("type") == "ring"][1:] == []
+    # Once: nothing more has alerted.
+    assert [one for one in await page.log() if one["message"].get("type") == "alert"][1:] == []
 
 
-async def test_a_ring_of_an_upright_picture(visit: Visit, builtin: Running) -> None:
+async def test_an_alert_of_an_upright_picture(visit: Visit, builtin: Running) -> None:
     """Its words stand right beside it, below each other, without a hole between them."""
     page = await visit(
         builtin.base_url,
@@ -102,11 +102,11 @@ async def test_a_ring_of_an_upright_picture(visit: Visit, builtin: Running) -> N
     await page.start()
     await page.box.fill("Tell me when you see red.")
     await page.box.press("Enter")
-    await page.got('m.type === "watches" && m.watches[0]?.begun')
+    await page.got('m.type === "watches" && m.watches[0]?.armed')
     await page.show(mode=RED)
-    ring = page.page.locator(".ring")
-    await expect(ring.locator(".proof img")).to_have_js_property("complete", True)
-    boxes = [await ring.locator(name).bounding_box() for name in (".proof", ".head", ".reason")]
+    alert = page.page.locator(".alert")
+    await expect(alert.locator(".proof img")).to_have_js_property("complete", True)
+    boxes = [await alert.locator(name).bounding_box() for name in (".proof", ".head", ".reason")]
     picture, head, reason = (box for box in boxes if box is not None)
     assert 0 < head["x"] - picture["x"] - picture["width"] < 20
     assert 0 <= reason["y"] - head["y"] - head["height"] < 10
@@ -117,8 +117,8 @@ async def test_a_ring_of_an_upright_picture(visit: Visit, builtin: Running) -> N
 async def test_a_trained_model_watches_for_red(
     visit: Visit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, between: str | None
 ) -> None:
-    """A tiny model that was taught the questions: by its answers alone it rings for red, once, and
-    not for orange. Red that comes straight after grey rings as well.
+    """A tiny model that was taught the questions: by its answers alone it alerts for red, once, and
+    not for orange. Red that comes straight after grey alerts as well.
     """
     if lacking := missing():
         pytest.skip(lacking)
@@ -142,14 +142,14 @@ async def test_a_trained_model_watches_for_red(
             await soon(
                 lambda: metric(run, "inferences_total", kind="watch", result="ok") > before, LOADS
             )
-            await expect(page.page.locator(".ring")).to_have_count(0)
+            await expect(page.page.locator(".alert")).to_have_count(0)
             await page.settle(4)
         await page.show(mode=RED)
-        ring = await page.got('m.type === "ring"', timeout=LOADS)
-        blue, green, red = await color_of(page, ring["image"])
+        alert = await page.got('m.type === "alert"', timeout=LOADS)
+        blue, green, red = await color_of(page, alert["image"])
         assert red > 150 > 80 > green
         assert blue < 80
-        await expect(page.page.locator(".ring")).to_have_count(1)
+        await expect(page.page.locator(".alert")).to_have_count(1)
         await page.leave()
 
 
@@ -195,7 +195,7 @@ async def test_a_ninth_order_comes_back_into_the_box(visit: Visit, builtin: Runn
     """In its own words, with the reason."""
     page = await visit(builtin.base_url)
     await page.start()
-    # One that rings is over, and makes room.
+    # One that alerts is over, and makes room.
     await page.show(mode="color:rgb(120 120 120)", clock=False)
     for count, color in enumerate(
         ("red", "green", "blue", "yellow", "orange", "pink", "purple", "brown"), 1
@@ -259,7 +259,7 @@ async def test_watches_survive_a_reload(visit: Visit, builtin: Running) -> None:
     await expect(page.page.locator("#watches-list")).to_contain_text("a QR code")
 
 
-# Writes down what the browser is asked for when a watch rings.
+# Writes down what the browser is asked for when a watch alerts.
 _ALARM = """() => {
   window.__alarm = [];
   Object.defineProperty(navigator, "vibrate", { value: (pattern) => window.__alarm.push(["vibrate", pattern]) });
@@ -275,11 +275,11 @@ _ALARM = """() => {
 
 
 @pytest.mark.parametrize("hidden", [False, True])
-async def test_a_ring_sounds_shakes_and_notifies(
+async def test_an_alert_sounds_shakes_and_notifies(
     visit: Visit, builtin: Running, hidden: bool
 ) -> None:
     """Permission is asked with the first watch and not before; a page in sight shows no notification
-    beside its own ring.
+    beside its own alert.
     """
 
     async def prepare(page: Page) -> None:
@@ -295,7 +295,7 @@ async def test_a_ring_sounds_shakes_and_notifies(
     assert await page.page.evaluate("window.__alarm") == []
     await page.box.fill("Tell me when you see red.")
     await page.button(say("chat.watch_this")).click()
-    await page.got('m.type === "watches" && m.watches[0]?.begun')
+    await page.got('m.type === "watches" && m.watches[0]?.armed')
     await page.comes("window.__alarm", [["asked"]])
     since = await page.now()
     await page.show(mode=ORANGE)
@@ -304,7 +304,7 @@ async def test_a_ring_sounds_shakes_and_notifies(
     )
     await page.page.evaluate("window.__away = true")
     await page.show(mode=RED)
-    await expect(page.page.locator(".ring")).to_have_count(1)
+    await expect(page.page.locator(".alert")).to_have_count(1)
     calls = [["asked"], ["tone", 880], ["tone", 1174], ["vibrate", [200, 100, 200]]]
     if hidden:
         calls.append(["notification", "you see red", True, True, "data:image/jpeg"])
@@ -329,7 +329,7 @@ async def test_the_slider_sets_what_the_gate_sees(visit: Visit, builtin: Running
     await page.show(mode=paper(0), clock=False)
     await page.box.fill("Tell me when you see red.")
     await page.button(say("chat.watch_this")).click()
-    await page.got('m.type === "watches" && m.watches[0]?.begun')
+    await page.got('m.type === "watches" && m.watches[0]?.armed')
     await page.page.locator("#watches > summary").click()
     await page.page.locator("#watches-changes > summary").click()
     slider = page.page.locator("#watches-changes").get_by_label(say("watch.small_changes"))
@@ -374,13 +374,13 @@ async def test_a_hidden_page_watches_on_and_lets_the_camera_go_after_the_last_wa
     await page.show(mode="color:rgb(120 120 120)", clock=False)
     await page.box.fill("Tell me when you see red.")
     await page.button(say("chat.watch_this")).click()
-    await page.got('m.type === "watches" && m.watches[0]?.begun')
+    await page.got('m.type === "watches" && m.watches[0]?.armed')
     await put_out_of_sight(page, True)
     await page.page.wait_for_timeout(2500)
     await page.show(mode=RED)
-    ring = await page.got('m.type === "ring"')
-    assert ring["image"]
-    # It has rung, so nothing is watched for any more.
+    alert = await page.got('m.type === "alert"')
+    assert alert["image"]
+    # It has alerted, so nothing is watched for any more.
     await page.page.wait_for_function(
         "() => window.__peers.every((one) => one.connectionState === 'closed')"
     )

@@ -1,4 +1,4 @@
-"""Rings to other programs: a switch on the page, a light while it is on, one tap that ends it; and the operator's list."""
+"""Alerts to other programs: a switch on the page, a light while it is on, one tap that ends it; and the operator's list."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ async def run(receiver: Receiver, tmp_path: Path) -> AsyncIterator[Running]:
         yield one
 
 
-async def rings_for(run: Running, page: Visitor, color: str, count: int) -> None:
-    """Order a watch for a color, show it, and wait for its ring on the page.
+async def alerts_for(run: Running, page: Visitor, color: str, count: int) -> None:
+    """Order a watch for a color, show it, and wait for its alert on the page.
 
-    The first two answers tell what is there at first, which does not ring.
+    The first two answers tell what is there at first, which does not alert.
     """
     await page.show(mode=GREY)
 
@@ -59,10 +59,10 @@ async def rings_for(run: Running, page: Visitor, color: str, count: int) -> None
     await page.button(say("chat.watch_this")).click()
     await soon(lambda: answered() >= before + 2, 30)
     await page.show(mode=COLORS[color])
-    await expect(page.page.locator(".ring")).to_have_count(count, timeout=30_000)
+    await expect(page.page.locator(".alert")).to_have_count(count, timeout=30_000)
 
 
-async def test_a_person_lets_rings_go_and_ends_it(
+async def test_a_person_lets_alerts_go_and_ends_it(
     visit: Visit, run: Running, receiver: Receiver
 ) -> None:
     """Nothing leaves before the switch, and nothing after the tap; the light is on in between."""
@@ -70,7 +70,7 @@ async def test_a_person_lets_rings_go_and_ends_it(
     await page.start()
     await page.show(mode=GREY, clock=False)
     light = page.page.locator("#receivers-light")
-    await rings_for(run, page, "red", 1)
+    await alerts_for(run, page, "red", 1)
     assert receiver.connections == 0
     await expect(light).to_be_hidden()
 
@@ -82,8 +82,8 @@ async def test_a_person_lets_rings_go_and_ends_it(
         f"127.0.0.1:{receiver.port}"
     )
     await switch.check()
-    await expect(light).to_contain_text("Your rings go to hall-lights.")
-    await rings_for(run, page, "blue", 2)
+    await expect(light).to_contain_text("Your alerts go to hall-lights.")
+    await alerts_for(run, page, "blue", 2)
     await soon(lambda: len(receiver.heard) == 1, 30)
     data = receiver.messages[0]["data"]
     assert (data["source"]["kind"], data["condition"]) == ("visitor", "you see blue")
@@ -92,7 +92,7 @@ async def test_a_person_lets_rings_go_and_ends_it(
     await light.get_by_role("button", name=say("page.end")).click()
     await expect(light).to_be_hidden()
     await expect(switch).not_to_be_checked()
-    await rings_for(run, page, "green", 3)
+    await alerts_for(run, page, "green", 3)
     assert len(receiver.heard) == 1
     await page.leave()
 

@@ -132,7 +132,11 @@ def test_an_answer_that_is_neither_yes_nor_no_is_none(seen: object) -> None:
 )
 def test_wrong_types_cost_only_their_own_field(field: str, value: object, expected: Answer) -> None:
     found = read_answers(json.dumps({**ENTRY, field: value}), NAMES)["w1"]
-    assert (found.seen, found.sure, found.where) == (expected.seen, expected.sure, expected.where)
+    assert (found.seen, found.confidence, found.where) == (
+        expected.seen,
+        expected.confidence,
+        expected.where,
+    )
     assert found.why[:3] == expected.why[:3]
     assert len(found.why) <= MAX_REASON_CHARS
 
@@ -159,7 +163,7 @@ def test_nonsense_is_no_answer_and_takes_no_time(text: str) -> None:
 @given(st.text(alphabet='{}[]",:0123456789.-e idsenurwhytf1\n`', max_size=300))
 def test_no_text_makes_reading_fail(text: str) -> None:
     for answer in read_answers('{"watches":[{"id":"w1","seen":' + text, NAMES).values():
-        assert 0 <= answer.sure <= 1
+        assert 0 <= answer.confidence <= 1
 
 
 JSON = st.recursive(
@@ -173,7 +177,7 @@ JSON = st.recursive(
 def test_no_value_makes_reading_fail(seen: Any, sure: Any, where: Any, why: Any) -> None:
     entry = {"id": "w1", "seen": seen, "sure": sure, "where": where, "why": why}
     for answer in read_answers(json.dumps({"watches": [entry]}), NAMES).values():
-        assert 0 <= answer.sure <= 1
+        assert 0 <= answer.confidence <= 1
         assert len(answer.why) <= MAX_REASON_CHARS
 
 

@@ -349,7 +349,7 @@ def answers(data: bytes) -> None:
     """A model's words about watches and places: read, or not, and never outside of the picture."""
     said = text(data)
     for answer in read_answers(said, ("w1", "w2")).values():
-        assert 0 <= answer.sure <= 1
+        assert 0 <= answer.confidence <= 1
     for unit in BoxUnit:
         for box in pointing.read(said, unit, picture=(840, 448), frame=(1280, 720)).boxes:
             assert 0 <= box.x1 <= box.x2 <= 1280

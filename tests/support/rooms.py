@@ -27,7 +27,7 @@ from server.features.pointing.pointing import Pointing
 from server.features.reading.reading import ReadingOn
 from server.features.recall.messages import RecallSettings
 from server.features.recall.recalling import Recalling, RecallLimits
-from server.features.watches.messages import Heard, Unwatch, Watch, WatchSettings, Wrong
+from server.features.watches.messages import Ack, FalseAlarm, Unwatch, Watch, WatchSettings
 from server.features.watches.watching import Watching
 from server.inference import Inference
 from server.session.feature_parts import SessionFeatures
@@ -172,7 +172,7 @@ def make_tools(
 def parser() -> wire.Parser:
     """Return a parser of the core's messages and those of `session_features`."""
     found = wire.Parser()
-    found.add(Watch, Unwatch, Heard, Wrong)
+    found.add(Watch, Unwatch, Ack, FalseAlarm)
     found.add(WatchSettings, DescribeSettings, RecallSettings, GuidanceSettings)
     return found
 

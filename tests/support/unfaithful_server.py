@@ -15,7 +15,7 @@ import cv2
 
 from server.engines import hearing
 from server.features.recall.memory import Recall
-from server.features.watches.rings import Rings
+from server.features.watches.alerts import KeptAlerts
 from server.main import main
 from server.vision import encode
 from server.voice.player import Player
@@ -25,7 +25,7 @@ from server.voice.ring import SoundRing
 WAYS: dict[str, tuple[Any, str]] = {
     "thumbnail": (encode, "thumbnail"),
     "still": (encode, "still"),
-    "ring": (Rings, "add"),
+    "alert": (KeptAlerts, "add"),
     "recall": (Recall, "keep"),
 }
 # The same of sound: the microphone's, what is spoken, and what a model gets
@@ -50,7 +50,7 @@ def spoil(way: str) -> None:
     file = Path(os.environ["KEEP_IN"]) / file_of(way)
 
     def keeping(*given: Any, **more: Any) -> Any:
-        if way == "ring":
+        if way == "alert":
             file.write_bytes(more["jpeg"])
         elif way == "recall":
             file.write_bytes(given[1].jpeg)

@@ -69,7 +69,7 @@ def files_written(trace: str) -> list[str]:
 
 async def whole_session(server: ServerProcess) -> list[str]:
     """Camera, questions with thumbnails, a held frame, a still, a description, a past, a watch that
-    rings, health and metrics; the answers.
+    alerts, health and metrics; the answers.
     """
     scene = Scene(1280, 720)
     scene.text, scene.text_px, scene.clock = "TEA 4711\nOPEN AT NINE", 60, False
@@ -96,7 +96,7 @@ async def whole_session(server: ServerProcess) -> list[str]:
             await peer.wait_for(lambda m: m["type"] == "recall" and m["pictures"] > 0, since=0)
             past = await peer.ask("What just happened?", route="past", timeout=60)
             assert past.response is not None, past.error
-            await rung(peer, scene)
+            await alerted(peer, scene)
             await peer.send({"type": "settings", "describe": True, "sample_rate": 2})
             await peer.wait_for(
                 lambda m: m["type"] == "response" and m["kind"] == "describe", timeout=60
@@ -110,19 +110,19 @@ async def whole_session(server: ServerProcess) -> list[str]:
         await encoder.close()
 
 
-async def rung(peer: CameraPeer, scene: Scene) -> None:
-    """A watch from the order to a ring with its picture, which is heard, then called wrong."""
+async def alerted(peer: CameraPeer, scene: Scene) -> None:
+    """A watch from the order to an alert with its picture, which is heard, then called wrong."""
     await peer.send({"type": "watch", "id": "w", "condition": "you see the word CLOSED"})
     await peer.wait_for(
-        lambda m: m["type"] == "watches" and m["watches"][0].get("begun"), timeout=60
+        lambda m: m["type"] == "watches" and m["watches"][0].get("armed"), timeout=60
     )
     # Until the look at the settled scene, which belongs to the beginning, too
     await asyncio.sleep(5)
     scene.text = "CLOSED"
-    ring = (await peer.wait_for(lambda m: m["type"] == "ring", timeout=60)).message
-    assert ring["image"].startswith("data:image/jpeg")
-    for said in ("heard", "wrong"):
-        await peer.send({"type": said, "id": ring["id"]})
+    alert = (await peer.wait_for(lambda m: m["type"] == "alert", timeout=60)).message
+    assert alert["image"].startswith("data:image/jpeg")
+    for said in ("ack", "false_alarm"):
+        await peer.send({"type": said, "id": alert["id"]})
     await peer.send({"type": "unwatch", "id": "w"})
     await peer.wait_for(lambda m: m["type"] == "watches" and not m["watches"], since=0)
 

@@ -170,7 +170,7 @@ def says() -> AnswerFor:
         if not names:
             return ["I ", "see ", "a ", "cup."]
         entries = [
-            {"id": name, "seen": next(numbers) % 3 > 0, "sure": 0.9, "why": "It is."}
+            {"id": name, "seen": next(numbers) % 3 > 0, "confidence": 0.9, "why": "It is."}
             for name in names
         ]
         return [json.dumps({"watches": entries})]
@@ -186,10 +186,10 @@ async def watches(soak: Soak, peer: CameraPeer, chance: random.Random) -> None:
         )
     await asyncio.sleep(chance.random() * 3)
     for arrived in list(peer.messages):
-        if arrived.message["type"] == "ring":
-            soak.done["rings"] += 1
+        if arrived.message["type"] == "alert":
+            soak.done["alerts"] += 1
             await peer.send(
-                {"type": chance.choice(("heard", "wrong")), "id": arrived.message["id"]}
+                {"type": chance.choice(("ack", "false_alarm")), "id": arrived.message["id"]}
             )
     if chance.random() < 0.5:
         await peer.send({"type": "unwatch", "id": "w0"})

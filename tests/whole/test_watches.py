@@ -1,5 +1,5 @@
 """A watch over the socket, with a camera over WebRTC and a model server: from the order to the
-ring.
+alert.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from server.core.frames import Frame
 from server.engines.watch_answers import conditions_in
 from server.features.recall.memory import Kept, Recall
 from server.features.recall.recalling import Recalling
-from server.features.watches.rings import Event, Rings
+from server.features.watches.alerts import KeptAlert, KeptAlerts
 from server.features.watches.rule import Order, Watches
 from server.features.watches.watch_wakes import WatchFrames
 from server.features.watches.watching import Watching
@@ -47,7 +47,7 @@ def sees_white(body: dict[str, Any], jpeg: bytes | None) -> list[str]:
     assert jpeg is not None
     white = brightness(jpeg) > 160
     entries = [
-        {"id": name, "seen": white, "sure": 0.9, "where": None, "why": "It is white."}
+        {"id": name, "seen": white, "confidence": 0.9, "where": None, "why": "It is white."}
         for name in conditions_in(asked(body))
     ]
     text = json.dumps({"watches": entries})
@@ -62,8 +62,8 @@ async def listed(page: Page, state: str) -> Message:
 
 
 @pytest.mark.slow
-async def test_from_the_order_to_the_ring() -> None:
-    """One ring with the very frame; the next socket gets it again; the request has the schema."""
+async def test_from_the_order_to_the_alert() -> None:
+    """One alert with the very frame; the next socket gets it again; the request has the schema."""
     scene = Scene(640, 360)
     scene.moving = scene.clock = False
     encoder = LiveEncoder(scene, rate=10)
@@ -80,9 +80,9 @@ async def test_from_the_order_to_the_ring() -> None:
                 # The first look, and the one at the settled scene
                 await model.wait_for(2, timeout=15)
                 scene.text, scene.text_px = "WHITE", 20
-                ring = await page.next("ring", timeout=20)
-                assert (ring["watch"], ring["reason"]) == ("white", "It is white.")
-                jpeg = base64.b64decode(ring["image"].partition(",")[2])
+                alert = await page.next("alert", timeout=20)
+                assert (alert["watch"], alert["reason"]) == ("white", "It is white.")
+                jpeg = base64.b64decode(alert["image"].partition(",")[2])
                 assert brightness(jpeg) > 160
                 await listed(page, "seen")
                 first, second = list(model.requests)[-2:]
@@ -90,9 +90,9 @@ async def test_from_the_order_to_the_ring() -> None:
                 assert len(second.jpegs) == 2
                 assert brightness(second.jpegs[0]) < 160 < brightness(second.jpegs[1])
                 page = await guest.reconnect()
-                again = await page.next("ring")
-                assert (again["id"], again["heard"]) == (ring["id"], False)
-                await page.send(type="heard", id=ring["id"])
+                again = await page.next("alert")
+                assert (again["id"], again["ack"]) == (alert["id"], False)
+                await page.send(type="ack", id=alert["id"])
                 await page.send(type="unwatch", id="white")
                 while (await page.next("watches"))["watches"]:
                     pass
@@ -107,8 +107,8 @@ _KINDS = (
     Watches,
     Order,
     WatchFrames,
-    Rings,
-    Event,
+    KeptAlerts,
+    KeptAlert,
     Recalling,
     Recall,
     Kept,
@@ -126,12 +126,12 @@ def remaining() -> Counter[str]:
 async def test_nothing_of_watches_or_the_past_outlives_the_session(
     monkeypatch: pytest.MonkeyPatch, planted: bool
 ) -> None:
-    """Orders, rings with their pictures, frames, pictures of the past: none is in memory. Two that
+    """Orders, alerts with their pictures, frames, pictures of the past: none is in memory. Two that
     somebody kept are found.
     """
     kept: list[object] = []
     if planted:
-        for owner, name, number in ((Rings, "heard", 0), (Recall, "keep", 1)):
+        for owner, name, number in ((KeptAlerts, "ack", 0), (Recall, "keep", 1)):
             faithful = getattr(owner, name)
 
             def keeping(
@@ -157,13 +157,13 @@ async def test_nothing_of_watches_or_the_past_outlives_the_session(
                 await listed(page, "looking")
                 await model.wait_for(2, timeout=15)
                 scene.text, scene.text_px = "WHITE", 20
-                ring = await page.next("ring", timeout=20)
+                alert = await page.next("alert", timeout=20)
                 while not (await page.next("recall", timeout=20))["pictures"]:
                     pass
-                await page.send(type="heard", id=ring["id"])
+                await page.send(type="ack", id=alert["id"])
                 await page.ponged()
                 during = remaining()
-                assert all(during[name] for name in ("Session", "Order", "Event", "Recall", "Kept"))
+                assert all(during[name] for name in ("Session", "Order", "KeptAlert", "Recall", "Kept"))
         finally:
             await encoder.close()
         if not planted:
@@ -171,6 +171,6 @@ async def test_nothing_of_watches_or_the_past_outlives_the_session(
         else:
             await soon(lambda: not (remaining() - before)["Session"], 15)
             left = remaining() - before
-            assert left["Event"] == 1
+            assert left["KeptAlert"] == 1
             assert left["Kept"] >= 1
             kept.clear()

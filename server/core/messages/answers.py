@@ -281,7 +281,7 @@ class FoundBox(BaseModel):
     # x and y, in place of `box`
     point: tuple[float, float] | None = None
     # The model's certainty, 0 to 1; absent where it gives none
-    sure: float | None = None
+    confidence: float | None = None
 
 
 class Response(ServerMessage):

@@ -1,7 +1,7 @@
 """The conditions that the built-in engine can watch for, read from a person's words. Pure.
 
 It knows text, codes, colours, faces, motion and light, and nothing else. So a condition counts only when
-all of its words are known in one language: "a red car" would else ring for anything red, and "she
+all of its words are known in one language: "a red car" would else alert for anything red, and "she
 leaves" for a face.
 """
 

@@ -45,7 +45,7 @@ _LEAST_CELLS = 3
 class Sight:
     """The find of a condition. `box`: in pixels of the picture; None without a find."""
 
-    sure: float
+    confidence: float
     why: str
     box: Box | None = None
 
@@ -112,7 +112,7 @@ class Watcher:
                 {
                     "id": name,
                     "seen": where is not None,
-                    "sure": round(sight.sure, 2),
+                    "sure": round(sight.confidence, 2),
                     "where": where,
                     "why": sight.why,
                 }

@@ -34,7 +34,7 @@ class Scope(StrEnum):
     LOOK = "look"
     # Begin, list and end watches of its own
     WATCH = "watch"
-    # Hear of the rings of the session's watches
+    # Hear of the alerts of the session's watches
     EVENTS = "events"
 
 

@@ -1,4 +1,4 @@
-"""The watches that programs begin in a session, and the rings that they may hear of."""
+"""The watches that programs begin in a session, and the alerts that they may hear of."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from server.core.errors import Conflict, NotFound
 from server.features.grants.grants import Grant, ended
 
 if TYPE_CHECKING:
+    from server.features.watches.alerts import KeptAlert
     from server.features.watches.messages import WatchInfo
-    from server.features.watches.rings import Event
     from server.features.watches.watching import Watching
 
 # Watches of one program; the session has room for eight of all.
 MAX_WATCHES = 3
-# Seconds for which a program may wait for a ring
+# Seconds for which a program may wait for an alert
 MOST_WAIT = 25.0
 
 
@@ -30,8 +30,8 @@ class ProgramWatches:
         self._numbers = itertools.count(1)
         # The ids of its watches, by grant
         self._own: dict[str, list[str]] = {}
-        # The calls that wait for a ring, by grant
-        self._waits: dict[str, set[asyncio.Task[list[Event]]]] = {}
+        # The calls that wait for an alert, by grant
+        self._waits: dict[str, set[asyncio.Task[list[KeptAlert]]]] = {}
 
     @property
     def _watching(self) -> Watching:
@@ -70,8 +70,8 @@ class ProgramWatches:
             self._watching.remove(id)
         self._own.pop(grant.id, None)
 
-    async def rings(self, grant: Grant, after: int, wait: float) -> list[Event]:
-        """Return the kept rings with a higher number, from since the program has access, oldest first.
+    async def alerts(self, grant: Grant, after: int, wait: float) -> list[KeptAlert]:
+        """Return the kept alerts with a higher number, from since the program has access, oldest first.
 
         Without any it waits for the next one, for `wait` seconds at most. Raises Unauthorized when the access ends
         meanwhile, and Conflict without watches.
@@ -90,15 +90,17 @@ class ProgramWatches:
             raise ended()
         return task.result()
 
-    async def _next(self, watching: Watching, grant: Grant, after: int, wait: float) -> list[Event]:
+    async def _next(
+        self, watching: Watching, grant: Grant, after: int, wait: float
+    ) -> list[KeptAlert]:
         deadline = asyncio.get_running_loop().time() + min(max(0.0, wait), MOST_WAIT)
         while True:
             found = [
                 one
-                for one in watching.rings.kept()
+                for one in watching.alerts.kept()
                 if one.number > after and one.at >= grant.made_at * 1000
             ]
-            if found or not await watching.rings.next(deadline):
+            if found or not await watching.alerts.next(deadline):
                 return found
 
     def _living(self, grant: Grant) -> list[str]:

@@ -30,7 +30,7 @@ _FAILED_PAUSE = 5.0
 def counter(metrics: Metrics) -> Any:
     """Return the counter of looks by result."""
     # result: done, busy, failed
-    return metrics.counter("aim_looks_total", "Looks at frames for guidance", "result")
+    return metrics.counter("guidance_checks_total", "Frames checked for guidance", "result")
 
 
 class Looker:

@@ -37,7 +37,7 @@ def register(api: Api) -> None:
     )
     api.offer(mqtt)
     api.run("mqtt", start=mqtt.start, close=mqtt.close)
-    api.on_alert(mqtt.rang)
+    api.on_alert(mqtt.alerted)
     api.on_session_ended(mqtt.left)
     if (visitors := mqtt.visitors) is not None:
         api.session_part(lambda context: HomeAssistantDevice(context, visitors), SetHomeAssistant)

@@ -151,11 +151,11 @@ class Mqtt:
 
     # Out
 
-    def rang(self, alert: Alert) -> None:
-        """Tell of a ring of a camera of the house."""
+    def alerted(self, alert: Alert) -> None:
+        """Tell of an alert of a camera of the house."""
         source = alert.source
         if self._link is not None and source is not None and source.camera in self._agreed:
-            self._states.rang(source.camera, alert)
+            self._states.alerted(source.camera, alert)
 
     def left(self, session_id: str) -> None:
         """A session has ended, and with it its person's word."""

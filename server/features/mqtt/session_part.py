@@ -34,4 +34,4 @@ class HomeAssistantDevice(SessionPart):
         )
 
     def alerted(self, alert: Alert) -> None:
-        self._visitors.rang(alert)
+        self._visitors.alerted(alert)

@@ -13,7 +13,7 @@ from server.features.mqtt.outgoing import Message
 from server.features.mqtt.topics import OFF, OFFLINE, ON, ONLINE, UNKNOWN, Topics, watch_key
 from server.features.mqtt.words import one_line, shorten
 
-# The longest that the state of a watch waits for the ring that has its picture
+# The longest that the state of a watch waits for the alert that has its picture
 PICTURE_SECONDS = 10.0
 # Seconds for which the last state holds while nobody can tell: a short trouble is no change
 DOUBT_SECONDS = 60.0
@@ -55,14 +55,14 @@ class States:
             for topic in [one for one in known if one.startswith(root) and one not in but]:
                 del known[topic]
 
-    def rang(self, camera: str, alert: Alert) -> None:
-        """Announce a ring: its picture first, then that the condition holds."""
+    def alerted(self, camera: str, alert: Alert) -> None:
+        """Announce an alert: its picture first, then that the condition holds."""
         key, topics = watch_key(alert.condition), self._topics
-        # Empty where a filter withheld it: the one before does not belong to this ring.
+        # Empty where a filter withheld it: the one before does not belong to this alert.
         self._news(topics.evidence(camera, key), alert.jpeg or b"")
         facts = {
             "reason": one_line(alert.reason),
-            "sure": round(alert.confidence, 2),
+            "confidence": round(alert.confidence, 2),
             "at": time_text(alert.at / 1000),
         }
         self._news(topics.watch_facts(camera, key), _json(facts))
@@ -83,7 +83,7 @@ class States:
             self._doubted.pop(topic, None)
             state = ON if holds else OFF
             if state == ON and self._sent.get(topic) == OFF:
-                # Its ring is on its way, and has the picture.
+                # Its alert is on its way, and has the picture.
                 now = self._clock()
                 if now - self._held.setdefault(topic, now) < PICTURE_SECONDS:
                     continue

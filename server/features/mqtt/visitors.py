@@ -145,11 +145,11 @@ class Visitors:
         # No camera of the house has a name with _.
         return f"visitor_{digest.hexdigest()}"
 
-    def rang(self, alert: Alert) -> None:
-        """Tell of a ring, if its session agreed, and its watch is its person's own."""
+    def alerted(self, alert: Alert) -> None:
+        """Tell of an alert, if its session agreed, and its watch is its person's own."""
         one = self._ones.get(alert.source.id) if alert.source is not None else None
         if one is not None and not alert.watch.startswith(PROGRAMS):
-            self._states.rang(one.key, alert)
+            self._states.alerted(one.key, alert)
 
     def session_of(self, key: str) -> Session | None:
         """Return the session of a device; None for none."""

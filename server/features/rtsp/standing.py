@@ -88,7 +88,7 @@ class StandingCameras:
         on_alert: Callable[[Alert], None] = lambda alert: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`on_alert`: called with each ring of their watches."""
+        """`on_alert`: called with each alert of their watches."""
         self._on_alert = on_alert
         self._cameras = tuple(cameras)
         self._sessions = sessions

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 def register(api: Api) -> None:
     """Watch for conditions in each session."""
-    from server.features.watches.messages import Heard, Unwatch, Watch, WatchSettings, Wrong
+    from server.features.watches.messages import Ack, FalseAlarm, Unwatch, Watch, WatchSettings
     from server.features.watches.watching import WatchCounters, Watching
 
     WatchCounters(api.metrics)
-    api.session_part(Watching, Watch, Unwatch, Heard, Wrong, WatchSettings)
+    api.session_part(Watching, Watch, Unwatch, Ack, FalseAlarm, WatchSettings)

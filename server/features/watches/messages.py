@@ -24,9 +24,9 @@ class Watch(ClientMessage):
         # The session checks it, so that its error has the id.
         max_length=MAX_MESSAGE_BYTES
     )
-    # True: it rings each time that the condition begins to hold; false: once.
+    # True: it alerts each time that the condition begins to hold; false: once.
     repeat: bool = False
-    # Seconds after the end of an event in which nothing rings
+    # Seconds after the end of an event in which nothing alerts
     cooldown: float = Field(default=60, ge=0, le=86_400)
     # Seconds until it ends by itself; absent: never
     expires: float | None = Field(default=None, gt=0, le=31_536_000)
@@ -37,9 +37,9 @@ class Watch(ClientMessage):
     # The same as a zone's name, such as Europe/Berlin, which knows summer time. One that the server
     # does not know is ignored.
     zone_name: str | None = Field(default=None, max_length=64, pattern=r"^[\w+/-]*$")
-    # The `bar` that the watch had in an earlier session; below 0.5 and above 0.95 those count.
+    # The `threshold` that the watch had in an earlier session; below 0.5 and above 0.95 those count.
     # Absent for a new watch
-    bar: float | None = Field(default=None, ge=0, le=1)
+    threshold: float | None = Field(default=None, ge=0, le=1)
 
 
 class Unwatch(ClientMessage):
@@ -51,21 +51,21 @@ class Unwatch(ClientMessage):
     id: Identifier
 
 
-class Heard(ClientMessage):
-    """The client has shown a ring; the next one that waits may follow."""
+class Ack(ClientMessage):
+    """The client has shown an alert; the next one that waits may follow."""
 
-    type: Literal["heard"]
+    type: Literal["ack"]
     named: ClassVar[bool] = True
-    # The ring's
+    # The alert's
     id: Identifier
 
 
-class Wrong(ClientMessage):
-    """A ring was false: its watch needs surer answers from now on."""
+class FalseAlarm(ClientMessage):
+    """An alert was false: its watch needs surer answers from now on."""
 
-    type: Literal["wrong"]
+    type: Literal["false_alarm"]
     named: ClassVar[bool] = True
-    # The ring's
+    # The alert's
     id: Identifier
 
 
@@ -88,25 +88,25 @@ class WatchInfo(BaseModel):
     # `looking`, `seen`, `paused` (after an event, or outside its hours), `expired`, or `cannot`
     # (such as in the dark)
     state: str
-    # It rings no more, since it was to ring once and has, or its time is up.
-    over: bool = False
+    # It alerts no more, since it was to alert once and has, or its time is up.
+    ended: bool = False
     # Why it is `paused` or `cannot`, else the last answer's reason; may be empty
     reason: str
     # Time of the last look; absent before the first
     looked_at: float | None = None
     # Time of its end; absent: it has none
     expires_at: float | None = None
-    # It knows how things were at its beginning, after two looks: what begins from then on rings.
-    begun: bool = False
+    # It knows how things were at its beginning, after two looks: what begins from then on alerts.
+    armed: bool = False
     # As they were given
     hours: list[int] | None = None
     # The confidence that an answer needs, 0 to 1
-    bar: float
+    threshold: float
 
     @property
     def holds(self) -> bool | None:
         """The condition holds now; None when it is not looked for, or its beginning is not known yet."""
-        if self.over or not self.begun or self.state not in ("seen", "looking"):
+        if self.ended or not self.armed or self.state not in ("seen", "looking"):
             return None
         return self.state == "seen"
 
@@ -122,11 +122,11 @@ class WatchList(ServerMessage):
     most: int
 
 
-class Ring(ServerMessage):
+class Alert(ServerMessage):
     """A watch's condition holds, with the frame that proves it. A repeated id has newer words."""
 
-    type: Literal["ring"] = "ring"
-    # The ring's; show each one once.
+    type: Literal["alert"] = "alert"
+    # The alert's; show each one once.
     id: str
     # The watch's id
     watch: str
@@ -135,7 +135,7 @@ class Ring(ServerMessage):
     # Capture time of the frame
     at: float
     # The model's certainty, 0 to 1
-    sure: float
+    confidence: float
     # Why the model says so
     reason: str
     # The frame's id
@@ -146,4 +146,4 @@ class Ring(ServerMessage):
     # Where it is: left, top, right and bottom as shares of the picture; absent: the whole one
     region: list[float] | None = None
     # A client has shown it before.
-    heard: bool = False
+    acked: bool = False

@@ -1,7 +1,7 @@
-"""All watches of a session, eight at most: requests when the scene changes, and rings. Pure.
+"""All watches of a session, eight at most: requests when the scene changes, and alerts. Pure.
 
 `woken` and `settled` report that the gate saw a change or its end; each gives at most one request
-for all conditions. `answered` takes its answers and gives second looks and rings. No frame is asked
+for all conditions. `answered` takes its answers and gives second looks and alerts. No frame is asked
 about twice, and while a request runs the newest change waits for its end. Each request has to be
 `answered` or `failed`.
 """
@@ -19,8 +19,8 @@ from server.vision.grounding import Box
 MAX_WATCHES = 8
 # A change of more than this share of the picture is one of the whole picture.
 _LARGE = 0.25
-# Most rings that a person can call wrong; the oldest is dropped.
-_MAX_RINGS = 64
+# Most alerts that a person can call wrong; the oldest is dropped.
+_MAX_FIRINGS = 64
 
 
 class Look(StrEnum):
@@ -49,7 +49,7 @@ class Ask:
     before: str | None = None
     # The light went out or came on: a yes needs no box.
     light: bool = False
-    # Second look: others may follow, so a yes is no ring yet.
+    # Second look: others may follow, so a yes is no alert yet.
     votes: bool = False
 
 
@@ -62,18 +62,18 @@ class Status:
     state: WatchState
     reason: str
     looked_at: float | None
-    # It knows how things are at its beginning: a change from now on rings.
-    begun: bool
-    # It never rings again.
+    # It knows how things are at its beginning: a change from now on alerts.
+    armed: bool
+    # It never alerts again.
     finished: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The requests to make and the rings to send after an event."""
+    """The requests to make and the alerts to send after an event."""
 
     asks: list[Ask] = field(default_factory=list)
-    rings: list[Ring] = field(default_factory=list)
+    firings: list[Firing] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ class Watches:
 
     Bounds of watches of a session, and what is asked about them: 8; a ninth is refused; one
     common request and a second look for each on their way, and one change that waits, the newest;
-    150 wakes a watch at once and a day; 64 rings that can be called wrong, the oldest is dropped.
+    150 wakes a watch at once and a day; 64 alerts that can be called wrong, the oldest is dropped.
     """
 
     def __init__(self, *, boxes: bool = True) -> None:
@@ -131,7 +131,7 @@ class Watches:
         self._waiting: _Wake | None = None
         # The frame of the newest common request, and the change in it
         self._asked: _Wake | None = None
-        self._rings: dict[str, Ring] = {}
+        self._firings: dict[str, Firing] = {}
 
     def __len__(self) -> int:
         return len(self._watches)
@@ -238,7 +238,7 @@ class Watches:
                         # A no about what is asked about again may be a picture of it.
                         None if watch.asked_again else watch.last_no,
                         ask.light,
-                        self.boxes and not ask.light and ask.changed is None and watch.begun,
+                        self.boxes and not ask.light and ask.changed is None and watch.armed,
                     )
                     self._seconds[name] = second
                     outcome.asks.append(second)
@@ -249,12 +249,12 @@ class Watches:
         """Take a request without an answer; return the requests that waited for its end."""
         return self.answered(ask, {}, now, minute).asks
 
-    def bar(self, watch_id: str) -> float:
+    def threshold(self, watch_id: str) -> float:
         """Return the confidence that an answer about a watch needs, which each `wrong` raises."""
-        return self._watches[watch_id].bar
+        return self._watches[watch_id].threshold
 
-    def over(self, watch_id: str, now: float) -> bool:
-        """Return True when a watch rings no more."""
+    def ended(self, watch_id: str, now: float) -> bool:
+        """Return True when a watch alerts no more."""
         return self._watches[watch_id].finished(now)
 
     def began(self, watch_id: str) -> float:
@@ -299,13 +299,13 @@ class Watches:
         found |= {watch.last_no for watch in self._watches.values()}
         return {name for name in found if name is not None}
 
-    def wrong(self, watch_id: str, frame_id: str, now: float) -> bool:
-        """Take back a ring; return False for an unknown one."""
-        ring = self._rings.pop(f"{watch_id} {frame_id}", None)
+    def false_alarm(self, watch_id: str, frame_id: str, now: float) -> bool:
+        """Take back an alert; return False for an unknown one."""
+        firing = self._firings.pop(f"{watch_id} {frame_id}", None)
         watch = self._watches.get(watch_id)
-        if ring is None or watch is None:
+        if firing is None or watch is None:
             return False
-        watch.wrong(frame_id, now)
+        watch.false_alarm(frame_id, now)
         return True
 
     def status(self, now: float, minute: int) -> list[Status]:
@@ -317,7 +317,7 @@ class Watches:
                 watch.state(now, minute),
                 watch.paused(now, minute) or watch.reason,
                 watch.looked_at,
-                watch.begun,
+                watch.armed,
                 watch.finished(now),
             )
             for name, watch in self._watches.items()
@@ -364,17 +364,17 @@ class Watches:
             watch.unanswered()
             return
         boxes = self.boxes and not ask.light
-        ring = watch.second(answer, ask.frame_id, ask.changed, now, boxes=boxes, votes=ask.votes)
+        firing = watch.second(answer, ask.frame_id, ask.changed, now, boxes=boxes, votes=ask.votes)
         if watch.belief is Belief.DOUBTED:
             # Another crop: wider at first, then the whole picture
             wider = _wider(ask.crop) if len(watch.votes) == 1 and ask.crop is not None else None
             self._seconds[name] = again = replace(ask, crop=wider)
             outcome.asks.append(again)
-        if ring is not None:
-            outcome.rings.append(ring)
-            self._rings[f"{name} {ask.frame_id}"] = ring
-            if len(self._rings) > _MAX_RINGS:
-                del self._rings[next(iter(self._rings))]
+        if firing is not None:
+            outcome.firings.append(firing)
+            self._firings[f"{name} {ask.frame_id}"] = firing
+            if len(self._firings) > _MAX_FIRINGS:
+                del self._firings[next(iter(self._firings))]
 
     def _next(self, now: float, minute: int) -> list[Ask]:
         waiting, self._waiting = self._waiting, None
@@ -382,12 +382,12 @@ class Watches:
         return [ask] if ask else []
 
 
-# One watch: the state of its condition, and the decision to ring. Pure: `now` is an argument.
+# One watch: the state of its condition, and the decision to alert. Pure: `now` is an argument.
 # yes                    yes, and the box lies in   what changed     CLEAR ───────────────▶
-# DOUBTED ─────────────────────────────────────────▶ HOLDS ─▶ ring       ▲
+# DOUBTED ─────────────────────────────────────────▶ HOLDS ─▶ alert       ▲
 # ◀──────────────────────┘ no, or elsewhere                               │
 # └─────────────────────────────────────────────────────────────────────────┘ three noes, then a
-# cooldown  A condition that holds when the watch begins also leads to HOLDS, without a ring.
+# cooldown  A condition that holds when the watch begins also leads to HOLDS, without an alert.
 
 # A change that stays after two noes is asked about again, so many seconds after the last answer.
 AGAIN_SECONDS = (2.0, 3.0, 10.0)
@@ -404,11 +404,11 @@ _DAY = 86_400.0
 
 
 # The confidence that an answer needs, and the share of doubt that each "that was wrong" leaves
-_BAR = 0.5
+_THRESHOLD = 0.5
 
 _DOUBT_LEFT = 0.6
 
-_MAX_BAR = 0.95
+_MAX_THRESHOLD = 0.95
 
 
 # Most second looks where nobody knows which part changed; two that agree decide.
@@ -439,23 +439,23 @@ class Belief(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One condition that a person asked to be rung for.
+    """One condition that a person asked to be alerted for.
 
     Raises ValueError for an order that cannot be watched.
     """
 
     id: str
     condition: str
-    # True: ring each time that it begins; False: once
+    # True: alert each time that it begins; False: once
     repeat: bool = False
-    # Seconds after the end of a seen event in which nothing rings
+    # Seconds after the end of a seen event in which nothing alerts
     cooldown_s: float = 60.0
     # Seconds until it ends by itself; None: never
     expires_s: float | None = None
     # First and last minute of the day; may go over midnight; None: always
     hours: tuple[int, int] | None = None
     # The bar to begin with, which an earlier session raised; brought into 0.5 to 0.95
-    bar: float = _BAR
+    threshold: float = _THRESHOLD
 
     def __post_init__(self) -> None:
         if not self.id or not self.condition.strip():
@@ -475,13 +475,13 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Ring:
-    """One ring of a watch, with the frame that proves it."""
+class Firing:
+    """One alert of a watch, with the frame that proves it."""
 
     watch_id: str
     condition: str
     at: float
-    sure: float
+    confidence: float
     reason: str
     frame_id: str
     region: Box | None
@@ -503,7 +503,7 @@ class Watch:
     def __init__(self, order: Order, now: float) -> None:
         self.order = order
         self.belief = Belief.CLEAR
-        self.bar = min(_MAX_BAR, max(_BAR, order.bar))
+        self.threshold = min(_MAX_THRESHOLD, max(_THRESHOLD, order.threshold))
         self.reason = ""
         # The time of the last request about it; None before the first one.
         self.looked_at: float | None = None
@@ -511,8 +511,8 @@ class Watch:
         self.last_no: str | None = None
         # The frame of the last request about it; None before the first one.
         self.asked_frame: str | None = None
-        # False until the state at its beginning is known; a yes before that rings nothing.
-        self.begun = False
+        # False until the state at its beginning is known; a yes before that alerts nothing.
+        self.armed = False
         self._first_noes = 0
         # An answer waits for one look at the settled scene: a first no, and each answer about a
         # condition that held, since nothing may change again once it is over.
@@ -540,7 +540,7 @@ class Watch:
         return expires is not None and now - self.since >= expires
 
     def finished(self, now: float) -> bool:
-        """Return True when it has rung and was to ring once, or has expired."""
+        """Return True when it has alerted and was to alert once, or has expired."""
         return (self._rung and not self.order.repeat) or self.expired(now)
 
     def paused(self, now: float, minute: int) -> str:
@@ -593,7 +593,7 @@ class Watch:
             return True
         # Two noes about different frames are enough, since a busy scene never settles.
         self._first_noes += 1
-        self.begun = self.begun or settled or self._first_noes > 1
+        self.armed = self.armed or settled or self._first_noes > 1
         # Only a second no is compared with later pictures.
         self.unsettled = not settled
         if settled:
@@ -610,23 +610,23 @@ class Watch:
         *,
         boxes: bool,
         votes: bool,
-    ) -> Ring | None:
+    ) -> Firing | None:
         """Take the answer of a second look. While it stays DOUBTED, another one is needed.
 
         `boxes`: the answer has to name a box, in what changed where that is known (`changed`); else
-        nothing rings. `votes`: two of three looks with different crops decide.
+        nothing alerts. `votes`: two of three looks with different crops decide.
         """
         if self.belief is not Belief.DOUBTED:
             return None
         self.looked_at, self.reason = now, answer.why
         yes = self._yes(answer)
-        if votes and self.begun:
+        if votes and self.armed:
             self.votes.append(answer.where if yes else None)
             if self._undecided():
                 return None
             yes = self._agreed()
         self.belief = Belief.CLEAR
-        first, self.begun = not self.begun, True
+        first, self.armed = not self.armed, True
         if not yes:
             self.last_no = frame_id
             self._ask_again(now)
@@ -640,11 +640,11 @@ class Watch:
             return None
         self._begin()
         self._rung = True
-        return Ring(
+        return Firing(
             self.order.id,
             self.order.condition,
             now,
-            answer.sure,
+            answer.confidence,
             answer.why,
             frame_id,
             answer.where,
@@ -671,15 +671,15 @@ class Watch:
         if self.belief is Belief.DOUBTED:
             self.belief = Belief.CLEAR
 
-    def wrong(self, frame_id: str, now: float) -> None:
-        """Take a person's word that the last ring was false: raise the bar, and note a no."""
-        self.bar = min(_MAX_BAR, 1 - (1 - self.bar) * _DOUBT_LEFT)
+    def false_alarm(self, frame_id: str, now: float) -> None:
+        """Take a person's word that the last alert was false: raise the threshold, and note a no."""
+        self.threshold = min(_MAX_THRESHOLD, 1 - (1 - self.threshold) * _DOUBT_LEFT)
         self.last_no = frame_id
         self._rung = False
         self._clear(now)
 
     def _yes(self, answer: Answer) -> bool:
-        return answer.seen and answer.sure >= self.bar
+        return answer.seen and answer.confidence >= self.threshold
 
     def _begin(self) -> None:
         self.belief, self._noes = Belief.HOLDS, 0

@@ -103,7 +103,7 @@ class WatchList:
             expires_s=asked.expires,
             hours=asked.hours,
             # The rule raises a lower one to a new watch's.
-            bar=asked.bar or 0.0,
+            threshold=asked.threshold or 0.0,
         )
         self._rule.add(order, self._clock())
         self._ids[name] = asked.id
@@ -145,7 +145,7 @@ class WatchList:
 
     @property
     def active(self) -> bool:
-        """True while a watch may still ring."""
+        """True while a watch may still alert."""
         return any(not one.finished for one in self._states())
 
     def trouble(self) -> str:
@@ -215,13 +215,13 @@ class WatchList:
             condition=one.condition,
             repeat=order.repeat,
             state=state,
-            over=self._rule.over(one.id, self._clock()),
+            ended=self._rule.ended(one.id, self._clock()),
             reason=reason,
             looked_at=self._epoch(one.looked_at),
-            begun=one.begun,
+            armed=one.armed,
             expires_at=self._epoch(began + order.expires_s if order.expires_s else None),
             hours=list(order.hours) if order.hours is not None else None,
-            bar=round(self._rule.bar(one.id), 3),
+            threshold=round(self._rule.threshold(one.id), 3),
         )
 
     def _epoch(self, at: float | None) -> float | None:

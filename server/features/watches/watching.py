@@ -1,4 +1,4 @@
-"""A session's watches at work: frames in, requests to the engine, rings and the list of watches out."""
+"""A session's watches at work: frames in, requests to the engine, alerts and the list of watches out."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from server.core.metrics import Metrics
 from server.engines.base import Capabilities, EarlierPicture
 from server.engines.watch_answers import BEFORE, SCHEMA, Answer, question, second_question
 from server.features.watches import messages
-from server.features.watches.rings import Rings
-from server.features.watches.rule import Ask, Look, Order, Ring, Watches
+from server.features.watches.alerts import KeptAlerts
+from server.features.watches.rule import Ask, Firing, Look, Order, Watches
 from server.features.watches.watch_list import WatchList
 from server.features.watches.watch_request import (
     WatchSink,
@@ -43,9 +43,9 @@ class WatchCounters:
     """The counters of all sessions' watches."""
 
     def __init__(self, metrics: Metrics) -> None:
-        self.events = metrics.counter("watch_events_total", "Times a watch fired")
-        self.rings_dropped = metrics.counter(
-            "rings_dropped_total", "Rings of watches that went before a page had shown them"
+        self.events = metrics.counter("alerts_total", "Alerts of watches")
+        self.alerts_dropped = metrics.counter(
+            "alerts_dropped_total", "Alerts of watches that went before a page had shown them"
         )
         self.frames_dropped = metrics.counter(
             "watch_frames_dropped_total", "Frames of watches dropped before they were asked about"
@@ -78,7 +78,7 @@ class Watching(BackgroundPart):
         self._events = counters.events
         self._rule = Watches()
         self._frames = WatchFrames(tools, self._spawn, counters.frames_dropped.inc)
-        self.rings = Rings(context.outbox, counters.rings_dropped.inc)
+        self.alerts = KeptAlerts(context.outbox, counters.alerts_dropped.inc)
         self._list = WatchList(
             self._rule, context.outbox, context.camera, context.requests, tools, self._now, wall
         )
@@ -104,12 +104,12 @@ class Watching(BackgroundPart):
         self.handlers = {
             messages.Watch: self._begin,
             messages.Unwatch: lambda message: self.remove(message.id),
-            messages.Heard: lambda message: self.rings.heard(message.id),
-            messages.Wrong: lambda message: self.wrong(message.id),
+            messages.Ack: lambda message: self.alerts.ack(message.id),
+            messages.FalseAlarm: lambda message: self.false_alarm(message.id),
             messages.WatchSettings: self._set,
         }
-        # A ring that went out before its reason was complete
-        self._early: Ring | None = None
+        # An alert that went out before its reason was complete
+        self._early: Firing | None = None
         self._listening = False
         self._ended = False
 
@@ -125,12 +125,12 @@ class Watching(BackgroundPart):
 
     @property
     def alert(self) -> bool:
-        """True: a ring is worth as much as it is early."""
+        """True: an alert is worth as much as it is early."""
         return True
 
     @property
     def unattended(self) -> bool:
-        """True: rings wait for the next socket."""
+        """True: alerts wait for the next socket."""
         return True
 
     def fixed(self) -> bool:
@@ -167,15 +167,15 @@ class Watching(BackgroundPart):
         """Return all watches as a person reads them, oldest first."""
         return self._list.infos()
 
-    def wrong(self, id: str) -> None:
-        """Take back a ring, so that the bar of its watch rises. Raises NotFound for an unknown one."""
-        event = self.rings.get(id)
+    def false_alarm(self, id: str) -> None:
+        """Take back an alert, so that the threshold of its watch rises. Raises NotFound for an unknown one."""
+        event = self.alerts.get(id)
         if event is None:
-            raise NotFound("There is no ring with this id. It may be too old.")
-        ring = event.ring
-        if not self._rule.wrong(ring.watch_id, ring.frame_id, self._now()):
-            raise NotFound("The watch of this ring was stopped, so nothing is left to correct.")
-        self.rings.remove(id)
+            raise NotFound("There is no alert with this id. It may be too old.")
+        firing = event.firing
+        if not self._rule.false_alarm(firing.watch_id, firing.frame_id, self._now()):
+            raise NotFound("The watch of this alert was stopped, so nothing is left to correct.")
+        self.alerts.remove(id)
         self._update()
 
     def _set(self, message: messages.WatchSettings) -> None:
@@ -194,7 +194,7 @@ class Watching(BackgroundPart):
 
     def set_connected(self, connected: bool) -> None:
         self._listening = connected
-        self.rings.listen(connected)
+        self.alerts.listen(connected)
 
     def new_stream(self) -> None:
         self._wakes.new_stream()
@@ -209,12 +209,12 @@ class Watching(BackgroundPart):
         self._queue.forget()
         self._early = None
         self._list.forget()
-        self.rings.forget()
+        self.alerts.forget()
         self._frames.forget()
         self._wakes.forget()
 
     def frame(self, frame: Frame) -> None:
-        self.rings.go_on()
+        self.alerts.go_on()
         if self._list.trouble():
             self._list.report()
         if self._list.blocked():
@@ -224,7 +224,7 @@ class Watching(BackgroundPart):
             self._looked(change, self._wakes.ask(frame, change))
 
     def between(self, frame: Frame) -> None:
-        """Look at once at a frame that clearly differs: a ring need not wait for the next sample."""
+        """Look at once at a frame that clearly differs: an alert need not wait for the next sample."""
         change = self._wakes.glance(frame)
         if change is not None and not self._list.blocked():
             self._looked(change, self._wakes.ask_early(frame, change))
@@ -249,7 +249,7 @@ class Watching(BackgroundPart):
         self._list.report()
 
     def _heard_of(self, ask: Ask, sink: WatchSink) -> None:
-        """Ring for a second look as soon as all but its reason is there."""
+        """Alert for a second look as soon as all but its reason is there."""
         if ask.look is not Look.SECOND or ask.votes or self._early is not None:
             return
         answer = sink.early()
@@ -258,9 +258,9 @@ class Watching(BackgroundPart):
         (name,) = ask.watch_ids
         answer = replace(answer, why=self._list.reason(name))
         outcome = self._rule.answered(ask, {name: answer}, self._now(), self._list.minute())
-        for ring in outcome.rings:
-            self._early = ring
-            self._ring(ring, ask)
+        for firing in outcome.firings:
+            self._early = firing
+            self._fire(firing, ask)
 
     def _answered(
         self, ask: Ask, sink: WatchSink, answers: Mapping[str, Answer], result: Result
@@ -276,11 +276,11 @@ class Watching(BackgroundPart):
         if early is not None:
             answer = answers.get(early.watch_id)
             if answer is not None and answer.why:
-                self.rings.reword(early, answer.why)
+                self.alerts.reword(early, answer.why)
         outcome = self._rule.answered(ask, answers, self._now(), self._list.minute())
         self._wakes.answered(ask, answers)
-        for ring in outcome.rings:
-            self._ring(ring, ask)
+        for firing in outcome.firings:
+            self._fire(firing, ask)
         self._next(outcome.asks)
 
     def _failed(self, ask: Ask, error: QwenCameraError | None, again: bool) -> None:
@@ -302,16 +302,16 @@ class Watching(BackgroundPart):
     def _now(self) -> float:
         return self._wakes.now()
 
-    # Rings
+    # Alerts
 
-    def _ring(self, ring: Ring, ask: Ask) -> None:
-        frame = self._frames.get(ring.frame_id)
+    def _fire(self, firing: Firing, ask: Ask) -> None:
+        frame = self._frames.get(firing.frame_id)
         self._events.inc()
         if frame is not None:
-            self._spawn(self._send_ring(ring, frame, ring.region or ask.changed))
+            self._spawn(self._send(firing, frame, firing.region or ask.changed))
 
-    async def _send_ring(self, ring: Ring, frame: Frame, box: Box | None) -> None:
-        watch = self._list.id_of(ring.watch_id)
+    async def _send(self, firing: Firing, frame: Frame, box: Box | None) -> None:
+        watch = self._list.id_of(firing.watch_id)
         try:
             jpeg = await in_pool(self._tools.prepare_pool, self._tools.preparer.still, frame)
         except QwenCameraError:
@@ -323,7 +323,7 @@ class Watching(BackgroundPart):
         if at is None:
             at = self._wall() - (self._clock() - frame.captured)
         region = in_shares(box, frame)
-        event = self.rings.add(watch, ring, at=round(at * 1000), jpeg=jpeg, region=region)
+        event = self.alerts.add(watch, firing, at=round(at * 1000), jpeg=jpeg, region=region)
         self._context.alerted(event.alert(self._context.source()))
 
 

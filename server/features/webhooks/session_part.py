@@ -45,4 +45,4 @@ class Forwarding(SessionPart):
 
     def alerted(self, alert: Alert) -> None:
         if self._agreed:
-            self._webhooks.rang_for(alert, self._agreed)
+            self._webhooks.alert_for(alert, self._agreed)

@@ -1,4 +1,4 @@
-"""The operator's list of webhooks (WEBHOOKS): a TOML file that says who gets which rings. Pure."""
+"""The operator's list of webhooks (WEBHOOKS): a TOML file that says who gets which alerts. Pure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LISTS = ("cameras",)
 
 
 class Evidence(StrEnum):
-    """The way of a ring's picture."""
+    """The way of an alert's picture."""
 
     INLINE = "inline"
     LINK = "link"
@@ -47,9 +47,9 @@ class Webhook:
     evidence: Evidence = Evidence.INLINE
     # A PEM file with the authority of its certificate; "" for the system's
     ca: str = ""
-    # The names of cameras of the house whose rings it gets; "*" is every one
+    # The names of cameras of the house whose alerts it gets; "*" is every one
     cameras: tuple[str, ...] = ()
-    # It is offered to visitors, and gets the rings of those who agree.
+    # It is offered to visitors, and gets the alerts of those who agree.
     people: bool = False
     # It may be in this machine's own networks, and without TLS.
     private: bool = False
@@ -64,7 +64,7 @@ class Webhook:
         return base64.b64decode(self.secret.removeprefix("whsec_"))
 
     def hears(self, camera: str) -> bool:
-        """Find whether it gets the rings of a camera of the house."""
+        """Find whether it gets the alerts of a camera of the house."""
         return camera in self.cameras or "*" in self.cameras
 
 
@@ -149,7 +149,7 @@ def _check(which: str, entry: dict[str, Any]) -> None:
         raise ValueError(f'{which} has cameras that are neither a list of camera names nor ["*"]')
     if not cameras and not entry.get("people"):
         raise ValueError(
-            f'{which} gets no rings: name cameras of the house, such as cameras = ["front-door"], or set'
+            f'{which} gets no alerts: name cameras of the house, such as cameras = ["front-door"], or set'
             " people = true"
         )
 

@@ -136,14 +136,14 @@ class Webhooks:
 
     # Alerts in
 
-    def rang(self, alert: Alert) -> None:
+    def alerted(self, alert: Alert) -> None:
         """Send the alert of a camera of the house to those whom the operator named for it."""
         if alert.source is not None and alert.source.camera:
             for hook in self._hooks.values():
                 if hook.webhook.hears(alert.source.camera):
                     self._put(hook, alert)
 
-    def rang_for(self, alert: Alert, agreed: Sequence[str]) -> None:
+    def alert_for(self, alert: Alert, agreed: Sequence[str]) -> None:
         """Send a visitor's alert to the receivers that the visitor agreed to."""
         for hook in self._hooks.values():
             if hook.webhook.people and hook.webhook.name in agreed:
@@ -373,11 +373,11 @@ def body(alert: Alert, *, inline: bool = False, link: Link | None = None) -> byt
         "watch": alert.watch[:MOST_CHARACTERS],
         "condition": alert.condition[:MOST_CHARACTERS],
         "reason": alert.reason[:MOST_CHARACTERS],
-        "sure": round(alert.confidence, 2),
+        "confidence": round(alert.confidence, 2),
         "region": list(alert.region) if alert.region is not None else None,
         "evidence": evidence,
     }
-    return _json({"type": "watch.rang", "timestamp": time_text(alert.at / 1000), "data": data})
+    return _json({"type": "watch.alert", "timestamp": time_text(alert.at / 1000), "data": data})
 
 
 def _json(value: dict[str, Any]) -> bytes:

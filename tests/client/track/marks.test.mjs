@@ -63,7 +63,7 @@ test("a box is told as a direction, as its viewer sees it", () => {
   assert.equal(direction([0.4, 0.4, 0.6, 0.6]), "in the middle");
   const frame = { source_width: 100, source_height: 100 };
   assert.deepEqual(places([{ label: "10 mm spanner", box: [0, 0, 20, 20] }], frame), ["10 mm spanner: left, upper third."]);
-  const guesses = [0.59, 0.6].map((sure) => ({ label: "nut", box: [0, 0, 20, 20], sure }));
+  const guesses = [0.59, 0.6].map((confidence) => ({ label: "nut", box: [0, 0, 20, 20], confidence }));
   assert.deepEqual(places(guesses, frame), ["Nut, not sure: left, upper third.", "Nut: left, upper third."]);
 });
 

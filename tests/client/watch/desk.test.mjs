@@ -12,7 +12,7 @@ function tab(saved = []) {
   const desk = new WatchDesk({
     send: (message) => (sent.push(message), true),
     onChange: () => {},
-    onRing: () => {},
+    onAlert: () => {},
     onWords: () => {},
     onRefused: () => {},
     saved,
@@ -20,55 +20,55 @@ function tab(saved = []) {
   });
   return { desk, sent, kept: () => kept, orders: () => sent.filter(({ type }) => type === "watch") };
 }
-const info = (order, more = {}) => ({ id: order.id, condition: order.condition, repeat: Boolean(order.repeat), state: "looking", over: false, reason: "", bar: 0.5, ...more });
+const info = (order, more = {}) => ({ id: order.id, condition: order.condition, repeat: Boolean(order.repeat), state: "looking", ended: false, reason: "", threshold: 0.5, ...more });
 const watches = (...list) => ({ type: "watches", watches: list, most: 8 });
 
-test("another session begins with the bar that this one has learned", () => {
+test("another session begins with the threshold that this one has learned", () => {
   const { desk, orders } = tab();
   desk.receive(watches());
   desk.add("it boils", true);
   const [first] = orders();
-  assert.equal(first.bar, undefined);
+  assert.equal(first.threshold, undefined);
   desk.receive(watches(info(first)));
-  desk.receive(watches(info(first, { bar: 0.82 })));
+  desk.receive(watches(info(first, { threshold: 0.82 })));
   desk.forget();
   desk.connected(false);
   desk.connected(true);
   desk.receive(watches());
   const [, second] = orders();
-  assert.deepEqual([second.id, second.condition, second.repeat, second.bar], [first.id, "it boils", true, 0.82]);
+  assert.deepEqual([second.id, second.condition, second.repeat, second.threshold], [first.id, "it boils", true, 0.82]);
 });
 
-test("a watch that was to ring once goes on after a false ring, in the next session, too", () => {
+test("a watch that was to alert once goes on after a false alert, in the next session, too", () => {
   const { desk, orders, kept } = tab();
   desk.receive(watches());
   desk.add("it boils");
   const [order] = orders();
   desk.receive(watches(info(order)));
-  desk.receive({ type: "ring", id: "r1", watch: order.id, condition: order.condition, heard: false });
-  desk.receive(watches(info(order, { state: "seen", over: true })));
+  desk.receive({ type: "alert", id: "r1", watch: order.id, condition: order.condition, acked: false });
+  desk.receive(watches(info(order, { state: "seen", ended: true })));
   assert.deepEqual(kept(), []);
   desk.wrong("r1");
-  desk.receive(watches(info(order, { bar: 0.7 })));
-  assert.deepEqual(kept().map(({ id, bar }) => [id, bar]), [[order.id, 0.7]]);
-  // Its condition holds, which is a state and no ring.
-  desk.receive(watches(info(order, { state: "seen", bar: 0.7 })));
+  desk.receive(watches(info(order, { threshold: 0.7 })));
+  assert.deepEqual(kept().map(({ id, threshold }) => [id, threshold]), [[order.id, 0.7]]);
+  // Its condition holds, which is a state and no alert.
+  desk.receive(watches(info(order, { state: "seen", threshold: 0.7 })));
   assert.equal(kept().length, 1);
   desk.forget();
   desk.receive(watches());
-  assert.equal(orders().at(-1).bar, 0.7);
+  assert.equal(orders().at(-1).threshold, 0.7);
   desk.stop(order.id);
   assert.deepEqual(kept(), []);
 });
 
 test("a changed watch begins anew, and a stopped one stays stopped", () => {
-  const { desk, orders, kept } = tab([{ id: "w1", condition: "it boils", repeat: true, bar: 0.9 }]);
+  const { desk, orders, kept } = tab([{ id: "w1", condition: "it boils", repeat: true, threshold: 0.9 }]);
   desk.receive(watches());
-  assert.equal(orders()[0].bar, 0.9);
-  desk.receive(watches(info({ id: "w1", condition: "it boils" }, { repeat: true, bar: 0.9 })));
+  assert.equal(orders()[0].threshold, 0.9);
+  desk.receive(watches(info({ id: "w1", condition: "it boils" }, { repeat: true, threshold: 0.9 })));
   desk.change("w1", { hours: [60, 120] });
-  assert.equal(orders()[1].bar, undefined);
-  desk.receive({ type: "ring", id: "r1", watch: "w1", condition: "it boils", heard: false });
+  assert.equal(orders()[1].threshold, undefined);
+  desk.receive({ type: "alert", id: "r1", watch: "w1", condition: "it boils", acked: false });
   desk.wrong("r1");
   desk.stop("w1");
   // A list that was on its way

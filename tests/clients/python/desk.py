@@ -14,7 +14,7 @@ from qwen_camera import Camera
 
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.features.grants.programs import Programs, programs_of
-from server.features.watches.rule import Ring
+from server.features.watches.rule import Firing
 from server.vision.grounding import Box
 from tests.features.grants.test_routes import bearer, give
 from tests.support.clients import Visitor, http, soon, visitor
@@ -67,7 +67,7 @@ class Desk:
         return programs_of(self.run.program.sessions.find(self.person.session_id))
 
     async def wait_for_listener(self) -> None:
-        """Wait until a program waits for a ring."""
+        """Wait until a program waits for an alert."""
         await soon(lambda: any(self._programs.watches._waits.values()))
 
     def watches(self) -> list[str]:
@@ -75,7 +75,7 @@ class Desk:
         return [one.id for one in self._programs.watches._watching.watches()]
 
     def later(self) -> float:
-        """A time of a ring that is after every access of now."""
+        """A time of an alert that is after every access of now."""
         return (time.time() + 1) * 1000
 
     async def bright(self) -> None:
@@ -88,12 +88,12 @@ class Desk:
 
         await soon(lit)
 
-    def ring(self, watch: str, reason: str, at: float, jpeg: bytes | None = JPEG) -> int:
-        """Let a watch ring, as the session does it; return the number of the ring."""
-        made = Ring(watch, "the kettle boils", 1.0, 0.9, reason, "f1", None)
+    def alert(self, watch: str, reason: str, at: float, jpeg: bytes | None = JPEG) -> int:
+        """Let a watch alert, as the session does it; return the number of the alert."""
+        made = Firing(watch, "the kettle boils", 1.0, 0.9, reason, "f1", None)
         region = Box(0.1, 0.2, 0.3, 0.4)
-        rings = self._programs.watches._watching.rings
-        return rings.add(watch, made, at=at, jpeg=jpeg, region=region).number
+        alerts = self._programs.watches._watching.alerts
+        return alerts.add(watch, made, at=at, jpeg=jpeg, region=region).number
 
 
 @asynccontextmanager

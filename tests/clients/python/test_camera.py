@@ -99,7 +99,7 @@ async def test_places(camera: Camera, desk: Desk) -> None:
     (box,) = found.boxes
     # The model's pixels are a little more than the camera's.
     assert box.box == pytest.approx((0, 0, 320, 180), abs=3)
-    assert (box.label, box.sure, box.point) == ("cup", 0.9, None)
+    assert (box.label, box.confidence, box.point) == ("cup", 0.9, None)
     assert (found.width, found.height) == (640, 360)
     before = desk.fake.answer_for
     desk.fake.answer_for = lambda _body, _jpeg: ["There is none.\n[]"]
@@ -141,8 +141,8 @@ async def test_watches(camera: Camera) -> None:
 async def test_events(camera: Camera, desk: Desk) -> None:
     """Those that are there, then the next ones, each once, with its own picture."""
     now = (time.time() + 1) * 1000
-    first = desk.ring("w", "Steam.", now, jpeg=None)
-    desk.ring("w", "More steam.", now)
+    first = desk.alert("w", "Steam.", now, jpeg=None)
+    desk.alert("w", "More steam.", now)
     heard: list[qwen_camera.Event] = []
 
     async def listen() -> None:
@@ -152,14 +152,18 @@ async def test_events(camera: Camera, desk: Desk) -> None:
     task = asyncio.create_task(listen())
     try:
         await soon(lambda: len(heard) == 2)
-        desk.ring("w", "It whistles.", now)
+        desk.alert("w", "It whistles.", now)
         await soon(lambda: len(heard) == 3)
     finally:
         task.cancel()
     assert [one.reason for one in heard] == ["Steam.", "More steam.", "It whistles."]
     assert [one.number for one in heard] == [first, first + 1, first + 2]
     assert [one.jpeg for one in heard] == [None, JPEG, JPEG]
-    assert (heard[0].watch, heard[0].condition, heard[0].sure) == ("w", "the kettle boils", 0.9)
+    assert (heard[0].watch, heard[0].condition, heard[0].confidence) == (
+        "w",
+        "the kettle boils",
+        0.9,
+    )
     assert heard[0].at is not None
     assert round(heard[0].at.timestamp() * 1000) == round(now)
     async for event in camera.events(after=first + 1):

@@ -141,14 +141,14 @@ async def test_help(shell: Shell) -> None:
 
 @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
 async def test_ctrl_c_ends_a_watch(shell: Shell, desk: Desk, by: signal.Signals) -> None:
-    """It rings each time until then; afterwards the person's session watches nothing more."""
+    """It alerts each time until then; afterwards the person's session watches nothing more."""
     process = await shell.start("watch", "it boils", "--json")
     try:
         await desk.wait_for_listener()
         (watch,) = desk.watches()
-        desk.ring(watch, "Steam.", desk.later())
-        desk.ring("another", "Not this one.", desk.later())
-        desk.ring(watch, "More \x1b steam.", desk.later())
+        desk.alert(watch, "Steam.", desk.later())
+        desk.alert("another", "Not this one.", desk.later())
+        desk.alert(watch, "More \x1b steam.", desk.later())
         assert process.stdout is not None
         reasons = [json.loads(await process.stdout.readline())["reason"] for _ in range(2)]
         assert reasons == ["Steam.", "More \x1b steam."]
@@ -169,7 +169,7 @@ async def test_a_watch_ends_by_itself(shell: Shell, desk: Desk) -> None:
     await desk.wait_for_listener()
     process.stdout._transport.close()  # type: ignore[union-attr]
     (watch,) = desk.watches()
-    desk.ring(watch, "Steam.", desk.later())
+    desk.alert(watch, "Steam.", desk.later())
     assert await asyncio.wait_for(process.wait(), 30) == 1
     assert desk.watches() == []
     process = await shell.start("watch", "it boils")
@@ -181,8 +181,8 @@ async def test_a_watch_ends_by_itself(shell: Shell, desk: Desk) -> None:
 
 
 async def test_events_are_printed(shell: Shell, desk: Desk) -> None:
-    first = desk.ring("w", "Steam.", desk.later())
-    desk.ring("w", "", desk.later())
+    first = desk.alert("w", "Steam.", desk.later())
+    desk.alert("w", "", desk.later())
     process = await shell.start("events", "--after", str(first))
     assert process.stdout is not None
     line = await asyncio.wait_for(process.stdout.readline(), 30)

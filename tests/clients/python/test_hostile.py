@@ -187,11 +187,11 @@ async def test_facts_of_another_form() -> None:
         [1, 2, 3, 10**400],
     ]
     for one in strange:
-        box = {"label": one, "box": one, "point": one, "sure": one}
+        box = {"label": one, "box": one, "point": one, "confidence": one}
         facts = dict.fromkeys(
             ("captured_at", "width", "height", "complete", "earlier", "id", "state"), one
         )
-        event = dict.fromkeys(("watch", "condition", "at", "sure", "reason", "picture"), one)
+        event = dict.fromkeys(("watch", "condition", "at", "confidence", "reason", "picture"), one)
         lists = {
             "boxes": [box, one],
             "watches": [facts, one],

@@ -73,10 +73,10 @@ async def test_its_commands_and_programs_work(tmp_path: Path) -> None:
         process = await started(desk, tmp_path, sys.executable, "-c", waiting)
         await desk.wait_for_listener()
         (watch,) = desk.watches()
-        desk.ring(watch, "It is white.", desk.later())
+        desk.alert(watch, "It is white.", desk.later())
         assert await out_of(process) == "the kettle boils It is white. True\n"
         assert desk.watches() == []
-        # From a shell to a true ring
+        # From a shell to a true alert
         desk.fake.answer_for = white_paper
         desk.fake.card = {"owned_by": "vllm"}
         count = desk.fake.count

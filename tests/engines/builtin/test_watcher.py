@@ -61,7 +61,7 @@ def around(box: Box | None, left: int, top: int, right: int, bottom: int) -> Non
 async def test_red_is_seen_where_it_is_and_orange_is_not_red(engine: BuiltinEngine) -> None:
     seen = await one(engine, spot(RED), "you see red")
     assert seen.seen
-    assert seen.sure > 0.7
+    assert seen.confidence > 0.7
     around(seen.where, 200, 100, 320, 220)
     for other in (plain(), plain(ORANGE), spot(ORANGE), spot(RED, side=12)):
         assert not (await one(engine, other, "you see red")).seen
@@ -129,7 +129,7 @@ async def test_a_face_is_where_the_finder_has_it(
     found = [Box(10, 20, 90, 120, "", 0.8)]
     monkeypatch.setattr(reader, "face_boxes", lambda bgr: found)
     seen = await one(engine, plain(), "somebody comes to the door")
-    assert (seen.seen, seen.sure) == (True, 0.8)
+    assert (seen.seen, seen.confidence) == (True, 0.8)
     around(seen.where, 10, 20, 90, 120)
     found.clear()
     assert not (await one(engine, plain(), "a face")).seen

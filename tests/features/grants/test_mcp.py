@@ -25,8 +25,8 @@ from scripts.bench.live_encoder import LiveEncoder
 from server.features.grants.grants import MESSAGE_BURST, MESSAGE_RATE
 from server.features.grants.program_watches import MAX_WATCHES
 from server.features.grants.programs import programs_of
-from server.features.watches.rings import Rings
-from server.features.watches.rule import Ring
+from server.features.watches.alerts import KeptAlerts
+from server.features.watches.rule import Firing
 from tests.support.clients import Visitor, http, metric, soon, visitor
 from tests.support.fakes_app import assert_error
 from tests.support.fakes_openai import FakeOpenAI
@@ -201,21 +201,21 @@ async def test_watches_and_events(access: Access) -> None:
         for id in ids:
             assert not (await client.call_tool("watch_remove", {"id": id})).is_error
         assert facts_of(await client.call_tool("watch_list"))["watches"] == []
-        rung = await client.call_tool("events", {"after": 10_000, "wait_seconds": 0.2})
-        assert facts_of(rung) == {"events": [], "after": 10_000}
+        alerted = await client.call_tool("events", {"after": 10_000, "wait_seconds": 0.2})
+        assert facts_of(alerted) == {"events": [], "after": 10_000}
 
 
-def rings_of(run: Running, person: Visitor) -> Rings:
-    return programs_of(run.program.sessions.find(person.session_id)).watches._watching.rings
+def alerts_of(run: Running, person: Visitor) -> KeptAlerts:
+    return programs_of(run.program.sessions.find(person.session_id)).watches._watching.alerts
 
 
-async def test_pictures_of_rings_are_looks(run: Running, person: Visitor) -> None:
+async def test_pictures_of_alerts_are_looks(run: Running, person: Visitor) -> None:
     """They need the scope of looks and an open page, as every picture; their words do not."""
-    rings = rings_of(run, person)
+    alerts = alerts_of(run, person)
     blind, sees = await given(run, person, "watch", "events"), await given(run, person)
-    ring = Ring("w", "it boils", 1.0, 0.9, "Steam.", "f", None)
+    alert = Firing("w", "it boils", 1.0, 0.9, "Steam.", "f", None)
     at = (time.time() + 1) * 1000
-    made = rings.add("w", ring, at=at, jpeg=b"picture", region=None)
+    made = alerts.add("w", alert, at=at, jpeg=b"picture", region=None)
     asked = {"after": made.number - 1, "pictures": True}
     try:
         async with blind.client() as client:
@@ -242,13 +242,17 @@ async def test_pictures_of_rings_are_looks(run: Running, person: Visitor) -> Non
         await sees.end()
 
 
-async def test_rings_with_their_pictures(access: Access, run: Running, person: Visitor) -> None:
-    """From the number on, with the newest two pictures; each ring says which is its own."""
-    rings = rings_of(run, person)
+async def test_alerts_with_their_pictures(access: Access, run: Running, person: Visitor) -> None:
+    """From the number on, with the newest two pictures; each alert says which is its own."""
+    alerts = alerts_of(run, person)
     at = (time.time() + 1) * 1000
     made = [
-        rings.add(
-            "w", Ring("w", "it boils", 1.0, 0.9, "Steam.", "f", None), at=at, jpeg=jpeg, region=None
+        alerts.add(
+            "w",
+            Firing("w", "it boils", 1.0, 0.9, "Steam.", "f", None),
+            at=at,
+            jpeg=jpeg,
+            region=None,
         )
         for jpeg in (b"first", b"second", None, b"fourth")
     ]
@@ -264,7 +268,7 @@ async def test_rings_with_their_pictures(access: Access, run: Running, person: V
             "watch": "w",
             "condition": "it boils",
             "at": at,
-            "sure": 0.9,
+            "confidence": 0.9,
             "reason": "Steam.",
             "picture": None,
         }
@@ -278,7 +282,7 @@ async def test_rings_with_their_pictures(access: Access, run: Running, person: V
 
 async def test_boxes_of_a_model_that_has_them(encoder: LiveEncoder) -> None:
     """In the camera's pixels; the words come without the list."""
-    places = '[{"bbox_2d": [10, 20, 210, 120], "label": "cup", "sure": 0.9}]'
+    places = '[{"bbox_2d": [10, 20, 210, 120], "label": "cup", "confidence": 0.9}]'
     async with (
         FakeOpenAI(
             model="Qwen/Qwen2.5-VL-7B-Instruct",
@@ -293,7 +297,7 @@ async def test_boxes_of_a_model_that_has_them(encoder: LiveEncoder) -> None:
             found = await client.call_tool("find", {"what": "the cup"})
     assert text_of(found) == "On the left."
     (box,) = facts_of(found)["boxes"]
-    assert (box["label"], box["sure"]) == ("cup", 0.9)
+    assert (box["label"], box["confidence"]) == ("cup", 0.9)
     # The model's pixels are a little more than the camera's.
     assert box["box"] == pytest.approx([10, 20, 210, 120], abs=3)
 

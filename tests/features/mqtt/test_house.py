@@ -1,4 +1,4 @@
-"""A camera of the house over a true broker: its entities, a ring with its picture, a look, and its end."""
+"""A camera of the house over a true broker: its entities, an alert with its picture, a look, and its end."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def house(path: Path, one: Broker) -> AsyncIterator[Running]:
 
 
 async def test_a_camera_of_the_house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its entities are retained and its words and pictures are not; a ring's picture comes before
+    """Its entities are retained and its words and pictures are not; an alert's picture comes before
     the state; a look is answered; the end of the server is announced.
     """
     # Each state goes out as soon as it is there: nothing is left to the second in which it falls.
@@ -71,7 +71,7 @@ async def test_a_camera_of_the_house(tmp_path: Path, monkeypatch: pytest.MonkeyP
             assert is_red(picture)
             order = [topic for topic, _, _ in one.heard if topic in (WATCH, PICTURE)]
             assert order.index(PICTURE) < len(order) - 1 - order[::-1].index(WATCH)
-            assert json.loads(one.last(TOPICS.watch_facts("door", RED)) or b"")["sure"] > 0
+            assert json.loads(one.last(TOPICS.watch_facts("door", RED)) or b"")["confidence"] > 0
             await other.publish(TOPICS.look("door"), b"PRESS", qos=1)
             await soon(lambda: one.last(ANSWER) is not None, 60)
             assert "red" in (one.last(ANSWER) or b"").decode().lower()
@@ -165,7 +165,7 @@ async def test_only_a_camera_that_agreed_is_told_of(tmp_path: Path) -> None:
             await soon(lambda: one.last(old) == b"", 60)
             await soon(lambda: begun(run), 60)
             shown = red_jpeg()
-            await soon(lambda: metric(run, "watch_events_total") == 1, 60)
+            await soon(lambda: metric(run, "alerts_total") == 1, 60)
             await client.publish(TOPICS.look("door"), b"PRESS", qos=1)
             # Behind it, what is heard for sure
             await client.publish(TOPICS.camera("end"), b"online", qos=1, retain=True)

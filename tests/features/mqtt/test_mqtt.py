@@ -1,4 +1,4 @@
-"""Messages about a camera and their times: the order of a ring, short troubles, and what is not retained."""
+"""Messages about a camera and their times: the order of an alert, short troubles, and what is not retained."""
 
 from __future__ import annotations
 
@@ -62,12 +62,12 @@ def house() -> House:
     return House()
 
 
-def test_a_ring_has_its_picture_first(house: House) -> None:
+def test_an_alert_has_its_picture_first(house: House) -> None:
     """The state waits a moment for it, and not longer."""
     house.tells(False)
     house.tells(True)
     assert house.wire.of(WATCH) == [b"OFF"]
-    house.mqtt.rang(alert(jpeg=b"jpeg"))
+    house.mqtt.alerted(alert(jpeg=b"jpeg"))
     assert [one.topic for one in house.wire.sent][-3:] == [PICTURE, f"{WATCH}/facts", WATCH]
     house.tells(True)
     assert house.wire.of(WATCH) == [b"OFF", b"ON"]
@@ -82,8 +82,8 @@ def test_a_ring_has_its_picture_first(house: House) -> None:
 
 
 def test_a_picture_that_a_filter_withheld_takes_the_one_before_away(house: House) -> None:
-    house.mqtt.rang(alert(jpeg=b"jpeg"))
-    house.mqtt.rang(alert(jpeg=None))
+    house.mqtt.alerted(alert(jpeg=b"jpeg"))
+    house.mqtt.alerted(alert(jpeg=None))
     assert house.wire.of(PICTURE) == [b"jpeg", b""]
 
 
@@ -112,13 +112,13 @@ def test_nothing_that_is_seen_is_retained(house: House) -> None:
     """Entities and who is there alone."""
     house.mqtt._up()
     house.tells(False, "A dog sits.")
-    house.mqtt.rang(alert(jpeg=b"jpeg"))
+    house.mqtt.alerted(alert(jpeg=b"jpeg"))
     kept = {one.topic for one in house.wire.sent if one.retain}
     assert {topic for topic in kept if not topic.endswith("/config")} == {TOPICS.camera("door")}
     assert not any("yard" in one.topic for one in house.wire.sent)
 
 
-def test_a_camera_that_did_not_agree_rings_unheard(house: House) -> None:
-    house.mqtt.rang(alert("yard", jpeg=b"jpeg"))
-    house.mqtt.rang(Alert(0))
+def test_a_camera_that_did_not_agree_alerts_unheard(house: House) -> None:
+    house.mqtt.alerted(alert("yard", jpeg=b"jpeg"))
+    house.mqtt.alerted(Alert(0))
     assert house.wire.sent == []

@@ -40,7 +40,7 @@ class FakeVisitors:
     def end(self, session_id: str) -> None:
         self.devices.discard(session_id)
 
-    def rang(self, alert: Alert) -> None:
+    def alerted(self, alert: Alert) -> None:
         self.alerts.append(alert)
 
 

@@ -38,7 +38,14 @@ WHITE = "the paper is white"
 
 
 def watch(id: str, condition: str, **more: Any) -> WatchInfo:
-    given = {"repeat": True, "state": "looking", "reason": "", "begun": True, "bar": 0.6, **more}
+    given = {
+        "repeat": True,
+        "state": "looking",
+        "reason": "",
+        "armed": True,
+        "threshold": 0.6,
+        **more,
+    }
     return WatchInfo(id=id, condition=condition, **given)
 
 
@@ -124,7 +131,7 @@ def alert(**more: Any) -> Alert:
 
 def test_nothing_is_told_before_its_person_agrees(house: House) -> None:
     house.visitors.look()
-    house.visitors.rang(alert())
+    house.visitors.alerted(alert())
     assert house.wire.sent == []
     assert House(visitors=False).mqtt.visitors is None
 
@@ -147,11 +154,11 @@ def test_a_persons_watches_become_entities(house: House) -> None:
     assert set(house.entities) == {"Answer", "Look now"}
 
 
-def test_a_ring_of_its_own_watch_is_told_and_no_picture_is_kept(house: House) -> None:
+def test_an_alert_of_its_own_watch_is_told_and_no_picture_is_kept(house: House) -> None:
     house.visitors.begin("a")
-    house.visitors.rang(alert(watch="program:x:1", condition="a cat"))
+    house.visitors.alerted(alert(watch="program:x:1", condition="a cat"))
     assert not any(one.payload == b"jpeg" for one in house.wire.sent)
-    house.visitors.rang(alert())
+    house.visitors.alerted(alert())
     assert [one.retain for one in house.wire.sent if one.payload == b"jpeg"] == [False]
     kept = {topic for topic in house.wire.kept if "config" not in topic}
     (camera,) = kept
@@ -168,7 +175,7 @@ def test_the_end_takes_all_away_at_once(house: House) -> None:
     (root,) = house.wire.forgotten
     # A digest, under a secret of the process
     assert re.search(r"^qwen-camera/visitor_[0-9a-f]{8}\b", root)
-    house.visitors.rang(alert())
+    house.visitors.alerted(alert())
     house.visitors.look()
     assert house.wire.kept == {}
     house.visitors.begin("a")
@@ -277,7 +284,7 @@ def test_looks_of_it_alone_are_ordered(house: House) -> None:
 async def test_a_visitors_camera_at_a_true_broker(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing before the person agrees; then a device, a ring with its picture, a look that the page sees; and
+    """Nothing before the person agrees; then a device, an alert with its picture, a look that the page sees; and
     nothing is left after the switch, the session's end, and the server's.
     """
     monkeypatch.setattr(mqtt, "STEP_SECONDS", 0.02)

@@ -51,7 +51,7 @@ async def test_boxes_come_in_pixels_of_the_frame() -> None:
     """With the sentence as text, and the list nowhere in it."""
     async with room(qwen("It is on the left.\n" + boxes(0, 0, 500, 500))) as one:
         response = await ask(one)
-        assert response["boxes"] == [{"label": "cup", "box": [0, 0, 320, 180], "sure": 0.9}]
+        assert response["boxes"] == [{"label": "cup", "box": [0, 0, 320, 180], "confidence": 0.9}]
         assert response["text"] == response["streamed"] == "It is on the left."
         assert (response["frame"]["source_width"], response["frame"]["source_height"]) == (640, 360)
         (request,) = one.engine.requests

@@ -260,24 +260,24 @@ async def test_it_watches_and_opens_its_session(tmp_path: Path) -> None:
             await page.close()
 
 
-async def test_a_watch_rings_though_nobody_is_there(tmp_path: Path) -> None:
-    """For what begins, once; the ring and its picture wait for the next socket.
+async def test_a_watch_alerts_though_nobody_is_there(tmp_path: Path) -> None:
+    """For what begins, once; the alert and its picture wait for the next socket.
 
-    Things that are there at first do not ring.
+    Things that are there at first do not alert.
     """
     shown = flat_jpeg(40, 180, 60)
     async with jpeg_camera(lambda: shown) as port:
         lines = f'url = "http://127.0.0.1:{port}/"\nwatches = ["you see red"]'
         async with house(tmp_path, door=lines) as (run, client):
             await soon(lambda: begun(run), 60)
-            assert metric(run, "watch_events_total") == 0
+            assert metric(run, "alerts_total") == 0
             shown = red_jpeg()
-            await soon(lambda: metric(run, "watch_events_total") == 1, 60)
+            await soon(lambda: metric(run, "alerts_total") == 1, 60)
             issued = (await client.post(f"{CAMERAS}/door/token")).json()
             page = await open_page(run, issued["token"], issued["session_id"])
-            ring = await page.next("ring", timeout=30)
-            assert (ring["watch"], ring["condition"]) == ("list-1", "you see red")
-            raw = base64.b64decode(ring["image"].removeprefix("data:image/jpeg;base64,"))
+            alert = await page.next("alert", timeout=30)
+            assert (alert["watch"], alert["condition"]) == ("list-1", "you see red")
+            raw = base64.b64decode(alert["image"].removeprefix("data:image/jpeg;base64,"))
             picture = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_COLOR)
             assert picture is not None
             blue, green, red = picture.mean((0, 1))

@@ -1,4 +1,4 @@
-"""The rule: when a session's watches are asked about, and when they ring."""
+"""The rule: when a session's watches are asked about, and when they alert."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmarks.watch_minutes import Minutes, run
 from benchmarks.watch_rule import Model, measure
 from benchmarks.watch_scenes import Model as Errs
 from server.engines.watch_answers import Answer
-from server.features.watches.rule import MAX_WATCHES, Ask, Look, Order, Ring, Watches, WatchState
+from server.features.watches.rule import MAX_WATCHES, Ask, Firing, Look, Order, Watches, WatchState
 from server.vision.grounding import Box
 
 HERE = Box(0, 0, 100, 100)
@@ -41,15 +41,17 @@ class Bench:
         self.frame += 1
         return self.rule.settled(f"f{self.frame}", changed, self.now, self.minute)
 
-    def answer(self, ask: Ask | None, answer: Answer) -> tuple[list[Ask], list[Ring]]:
+    def answer(self, ask: Ask | None, answer: Answer) -> tuple[list[Ask], list[Firing]]:
         assert ask is not None
         found = self.rule.answered(ask, dict.fromkeys(ask.watch_ids, answer), self.now, self.minute)
-        return found.asks, found.rings
+        return found.asks, found.firings
 
-    def twice(self, first: Answer, second: Answer = YES, changed: Box | None = HERE) -> list[Ring]:
+    def twice(
+        self, first: Answer, second: Answer = YES, changed: Box | None = HERE
+    ) -> list[Firing]:
         """A wake with its answer, and the second look where there is one."""
         asks, _ = self.answer(self.woken(changed), first)
-        return [ring for ask in asks for ring in self.answer(ask, second)[1]]
+        return [alert for ask in asks for alert in self.answer(ask, second)[1]]
 
     def state(self) -> WatchState:
         return self.rule.status(self.now, self.minute)[0].state
@@ -65,25 +67,25 @@ KETTLE = Order("w1", "the kettle boils", repeat=True)
 ONCE = Order("w1", "the kettle boils")
 
 
-def test_a_yes_is_looked_at_again_beside_the_last_no_and_then_rings() -> None:
+def test_a_yes_is_looked_at_again_beside_the_last_no_and_then_alerts() -> None:
     bench = Bench(KETTLE).calm()
-    (second,), rings = bench.answer(bench.woken(), YES)
-    assert rings == []
+    (second,), alerts = bench.answer(bench.woken(), YES)
+    assert alerts == []
     assert second == Ask(Look.SECOND, "f3", ("w1",), HERE, INSIDE, "f2")
-    _, (ring,) = bench.answer(second, YES)
-    assert ring == Ring("w1", "the kettle boils", bench.now, 0.9, "It boils.", "f3", INSIDE)
+    _, (alert,) = bench.answer(second, YES)
+    assert alert == Firing("w1", "the kettle boils", bench.now, 0.9, "It boils.", "f3", INSIDE)
     assert bench.state() is WatchState.SEEN
 
 
 def test_where_no_scene_settles_two_noes_in_a_row_are_a_beginning() -> None:
-    """After one the first yes is a status, and rings nothing."""
-    for noes, rings in ((1, 0), (2, 1)):
+    """After one the first yes is a status, and alerts nothing."""
+    for noes, alerts in ((1, 0), (2, 1)):
         bench = Bench(KETTLE)
         for _ in range(noes):
             bench.answer(bench.woken(), NO)
         (status,) = bench.rule.status(bench.now, 0)
-        assert status.begun is bool(rings)
-        assert len(bench.twice(YES)) == rings
+        assert status.armed is bool(alerts)
+        assert len(bench.twice(YES)) == alerts
     bench = Bench(KETTLE)
     bench.answer(bench.woken(), NO)
     bench.twice(YES, NO)
@@ -92,7 +94,7 @@ def test_where_no_scene_settles_two_noes_in_a_row_are_a_beginning() -> None:
 
 
 @pytest.mark.parametrize(
-    ("second", "changed", "rings"),
+    ("second", "changed", "alerts"),
     [
         (NO, HERE, 0),
         (Answer(True, 0.9, AWAY, ""), HERE, 0),
@@ -102,20 +104,20 @@ def test_where_no_scene_settles_two_noes_in_a_row_are_a_beginning() -> None:
         (YES, HERE, 1),
     ],
 )
-def test_it_rings_only_for_yes_twice_in_what_changed(
-    second: Answer, changed: Box | None, rings: int
+def test_it_alerts_only_for_yes_twice_in_what_changed(
+    second: Answer, changed: Box | None, alerts: int
 ) -> None:
     """A no, a place elsewhere or none, an unsure yes: nothing."""
     bench = Bench(KETTLE).calm()
-    assert len(bench.twice(YES, second, changed)) == rings
-    assert bench.state() is (WatchState.SEEN if rings else WatchState.LOOKING)
+    assert len(bench.twice(YES, second, changed)) == alerts
+    assert bench.state() is (WatchState.SEEN if alerts else WatchState.LOOKING)
 
 
 ELSEWHERE = Answer(True, 0.9, AWAY, "It is there.")
 
 
 @pytest.mark.parametrize(
-    ("answers", "rings"),
+    ("answers", "alerts"),
     [
         ([YES, YES], 1),
         ([YES, NO, YES], 1),
@@ -127,7 +129,7 @@ ELSEWHERE = Answer(True, 0.9, AWAY, "It is there.")
 )
 @pytest.mark.parametrize("changed", [None, Box(0, 0, 800, 500)], ids=["unknown", "large"])
 def test_where_nobody_knows_what_changed_two_of_three_looks_decide(
-    answers: list[Answer], rings: int, changed: Box | None
+    answers: list[Answer], alerts: int, changed: Box | None
 ) -> None:
     """Each with another crop, and the two have to see it at one place. A large change says nothing of where."""
     bench = Bench(KETTLE).calm()
@@ -139,12 +141,12 @@ def test_where_nobody_knows_what_changed_two_of_three_looks_decide(
     for answer in answers:
         (second,) = asks
         crops.append(second.crop)
-        asks, rung = bench.answer(second, answer)
-        found += rung
+        asks, alerted = bench.answer(second, answer)
+        found += alerted
     assert asks == []
-    assert len(found) == rings
+    assert len(found) == alerts
     assert crops == [INSIDE, Box(-15, -15, 85, 85), None][: len(answers)]
-    assert bench.state() is (WatchState.SEEN if rings else WatchState.LOOKING)
+    assert bench.state() is (WatchState.SEEN if alerts else WatchState.LOOKING)
 
 
 @pytest.mark.parametrize("second", [False, True], ids=["two noes", "a yes and a no"])
@@ -183,7 +185,7 @@ def test_what_went_is_not_asked_about_again() -> None:
     assert bench.rule.again("g", bench.now, 600) is None
 
 
-def test_an_engine_without_boxes_rings_without_them() -> None:
+def test_an_engine_without_boxes_alerts_without_them() -> None:
     bench = Bench(KETTLE, boxes=False).calm()
     assert bench.twice(YES, Answer(True, 0.9, None, ""))
 
@@ -222,13 +224,13 @@ def test_what_holds_when_the_watch_begins_is_a_status() -> None:
 
 def test_two_noes_begin_a_watch_on_a_scene_that_never_settles() -> None:
     """After one alone a yes might have been there from the beginning."""
-    for noes, rings in ((1, 0), (2, 1)):
+    for noes, alerts in ((1, 0), (2, 1)):
         bench = Bench(KETTLE)
         for _ in range(noes):
             bench.answer(bench.woken(), NO)
         (status,) = bench.rule.status(bench.now, 0)
-        assert status.begun is bool(rings)
-        assert len(bench.twice(YES)) == rings
+        assert status.armed is bool(alerts)
+        assert len(bench.twice(YES)) == alerts
 
 
 def test_a_condition_that_held_is_looked_at_until_it_is_over() -> None:
@@ -243,7 +245,7 @@ def test_a_condition_that_held_is_looked_at_until_it_is_over() -> None:
     assert bench.state() is WatchState.LOOKING
 
 
-def test_it_is_over_after_three_noes_and_rings_again_after_the_cooldown() -> None:
+def test_it_is_over_after_three_noes_and_alerts_again_after_the_cooldown() -> None:
     bench = Bench(Order("w1", "it boils", repeat=True, cooldown_s=1000)).calm()
     assert bench.twice(YES)
     for answers in ((NO, NO, YES), (NO, NO)):
@@ -298,23 +300,23 @@ def test_hours_may_go_over_midnight(hours: tuple[int, int], minute: int, asked: 
 
 def test_wrong_raises_the_bar_and_makes_the_frame_a_no() -> None:
     bench = Bench(ONCE).calm()
-    (ring,) = bench.twice(Answer(True, 0.6, INSIDE, ""), Answer(True, 0.6, INSIDE, ""))
-    assert not bench.rule.wrong("w1", "f99", bench.now)
-    assert bench.rule.wrong("w1", ring.frame_id, bench.now)
-    assert not bench.rule.wrong("w1", ring.frame_id, bench.now)
+    (alert,) = bench.twice(Answer(True, 0.6, INSIDE, ""), Answer(True, 0.6, INSIDE, ""))
+    assert not bench.rule.false_alarm("w1", "f99", bench.now)
+    assert bench.rule.false_alarm("w1", alert.frame_id, bench.now)
+    assert not bench.rule.false_alarm("w1", alert.frame_id, bench.now)
     assert bench.state() is WatchState.PAUSED
     assert bench.twice(Answer(True, 0.65, INSIDE, "")) == []
     (second,), _ = bench.answer(bench.woken(), YES)
-    assert second.before == ring.frame_id
+    assert second.before == alert.frame_id
     assert bench.answer(second, YES)[1]
 
 
-@pytest.mark.parametrize(("brought", "bar"), [(0.7, 0.7), (0.0, 0.5), (1.0, 0.95)])
-def test_a_watch_begins_with_the_bar_that_it_had(brought: float, bar: float) -> None:
+@pytest.mark.parametrize(("brought", "expected"), [(0.7, 0.7), (0.0, 0.5), (1.0, 0.95)])
+def test_a_watch_begins_with_the_bar_that_it_had(brought: float, expected: float) -> None:
     """A raised bar comes along from an earlier session; nobody lowers a new watch's, or shuts it."""
-    bench = Bench(Order("w1", "it boils", bar=brought)).calm()
-    assert bench.rule.bar("w1") == bar
-    below, above = (Answer(True, bar + more, INSIDE, "") for more in (-0.01, 0.01))
+    bench = Bench(Order("w1", "it boils", threshold=brought)).calm()
+    assert bench.rule.threshold("w1") == expected
+    below, above = (Answer(True, expected + more, INSIDE, "") for more in (-0.01, 0.01))
     assert bench.twice(below, below) == []
     assert bench.twice(above, above)
 
@@ -386,7 +388,7 @@ def test_a_watch_that_was_replaced_does_not_hear_the_old_ones_answers() -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_whatever_happens_the_promises_hold(seed: int) -> None:
-    """No frame is asked about twice in the same way, no ring without two yeses of a frame, never more than the bounds."""
+    """No frame is asked about twice in the same way, no alert without two yeses of a frame, never more than the bounds."""
     chance = random.Random(seed)
     rule = Watches()
     waiting: list[Ask] = []
@@ -418,8 +420,8 @@ def test_whatever_happens_the_promises_hold(seed: int) -> None:
                 yes[name, ask.frame_id] = yes.get((name, ask.frame_id), 0) + answer.seen
             found = rule.answered(ask, answers, now, minute)
             asks = found.asks
-            for ring in found.rings:
-                assert yes[ring.watch_id, ring.frame_id] == 2
+            for alert in found.firings:
+                assert yes[alert.watch_id, alert.frame_id] == 2
         for ask in asks:
             kind = "second" if ask.look is Look.SECOND else "common"
             for name in ask.watch_ids:
@@ -430,17 +432,17 @@ def test_whatever_happens_the_promises_hold(seed: int) -> None:
         assert len(rule.status(now, minute)) == len(rule) <= MAX_WATCHES
 
 
-def test_a_model_with_two_percent_false_yes_rings_falsely_less_than_once_in_five_days() -> None:
+def test_a_model_with_two_percent_false_yes_alerts_falsely_less_than_once_in_five_days() -> None:
     """The simulation of benchmarks/watch_rule.py, small: seeds decide, bounds allow for its chance."""
     runs = [measure(Model(), seed, days=100, events=1_000) for seed in (1, 2)]
     assert sum(run.false_a_day for run in runs) / 2 <= 0.2
     assert sum(run.premature for run in runs) / 2 <= 0.015
     assert all(run.missed_first <= 0.18 and run.missed <= 0.012 for run in runs)
-    assert all(run.requests_to_ring < 2.2 for run in runs)
+    assert all(run.requests_to_alert < 2.2 for run in runs)
 
 
 def test_a_watch_outside_its_hours_does_not_keep_others_from_beginning() -> None:
-    """The settled look of the others goes out, and their first event rings."""
+    """The settled look of the others goes out, and their first event alerts."""
     asleep = Order("w2", "the light is on", hours=(0, 1))
     bench = Bench(KETTLE, asleep)
     bench.answer(bench.rule.begin("f0", bench.now, bench.minute), NO)
@@ -475,7 +477,7 @@ def test_another_camera_has_no_noes() -> None:
 
 @pytest.mark.parametrize("kind", ["shaken", "still"])
 def test_eight_watches_on_a_scripted_scene(kind: str) -> None:
-    """At 2 % of errors, half of them repeated, what never happens hardly rings and what happens does."""
+    """At 2 % of errors, half of them repeated, what never happens hardly alerts and what happens does."""
     found = Minutes()
     for seed in range(4):
         found.take(run(kind, 60, seed, Errs(0.02, 0.02, 0.5, seed), 8))

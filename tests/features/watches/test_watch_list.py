@@ -134,7 +134,7 @@ async def test_a_settled_scene_whose_look_failed_is_looked_at_again() -> None:
 
 
 async def test_a_second_look_that_failed_is_made_up_for() -> None:
-    """The thing is still there: it rings with the next request."""
+    """The thing is still there: it alerts with the next request."""
     async with room(FakeEngine(capabilities=ABLE)) as one:
         guard = Guard(one)
         guard.watch()
@@ -147,10 +147,10 @@ async def test_a_second_look_that_failed_is_made_up_for() -> None:
 
         one.engine.chunks, one.engine.fail_with = chunks, EngineFailed("It broke.")
         await guard.show(mark=True, times=2)
-        assert guard.rings() == []
+        assert guard.alerts() == []
         one.engine.fail_at, one.engine.chunks = None, yes
         await guard.show(mark=True, times=8)
-        assert len(guard.rings()) == 1
+        assert len(guard.alerts()) == 1
 
 
 async def test_a_session_that_used_its_share_says_so() -> None:

@@ -68,9 +68,7 @@ def test_units_by_the_engines_abilities() -> None:
     assert unit_of(Capabilities(grounding=True)) is None
 
 
-WHOLE = (
-    '{"watches": [{"id": "w1", "seen": true, "sure": 0.8, "where": [1, 2, 3, 4], "why": "So."}]}'
-)
+WHOLE = '{"watches": [{"id": "w1", "seen": true, "sure": 0.8, "where": [1, 2, 3, 4], "why": "So."}]}'
 
 
 def test_an_answer_is_known_before_its_reason() -> None:
@@ -80,7 +78,7 @@ def test_an_answer_is_known_before_its_reason() -> None:
         found = early_answer(WHOLE[:end], "w1")
         assert (found is not None) == (end >= early + len('"why"')), end
         if found is not None:
-            assert (found.seen, found.sure, found.where) == (True, 0.8, Box(1, 2, 3, 4))
+            assert (found.seen, found.confidence, found.where) == (True, 0.8, Box(1, 2, 3, 4))
     assert early_answer(WHOLE, "w2") is None
     assert early_answer('"why"', "w1") is None
     assert early_answer('{"id": "w1", "seen": tr, "why"', "w1") is None

@@ -55,7 +55,7 @@ def dark_is(wanted: bool) -> Callable[[EngineRequest], list[str]]:
 
 
 @pytest.mark.parametrize("black", [False, True])
-async def test_the_light_that_goes_out_rings_once_with_a_dark_frame(black: bool) -> None:
+async def test_the_light_that_goes_out_alerts_once_with_a_dark_frame(black: bool) -> None:
     """One request and its second look, beside a light picture; then it rests, and says that it is too dark."""
     async with room(FakeEngine(capabilities=ABLE)) as one:
         lamp = Lamp(one)
@@ -63,8 +63,8 @@ async def test_the_light_that_goes_out_rings_once_with_a_dark_frame(black: bool)
         await lamp.light(times=4)
         asked = lamp.asked
         await lamp.night(times=4, black=black)
-        (ring,) = lamp.rings()
-        assert picture(ring["image"]).mean() < 25
+        (alert,) = lamp.alerts()
+        assert picture(alert["image"]).mean() < 25
         assert lamp.asked == asked + 2
         (before,) = one.engine.requests[-1].earlier
         assert decoded(before.picture.jpeg or b"").mean() > 60
@@ -73,7 +73,7 @@ async def test_the_light_that_goes_out_rings_once_with_a_dark_frame(black: bool)
         assert lamp.listed()[0]["reason"] == "It is too dark to see anything."
         await lamp.light()
         assert lamp.asked == asked + 3
-        assert len(lamp.rings()) == 1
+        assert len(lamp.alerts()) == 1
 
 
 @pytest.mark.parametrize("looks", [1, 2])
@@ -88,10 +88,10 @@ async def test_a_hand_that_passes_is_no_darkness(looks: int) -> None:
             await lamp.night(times=looks, black=True)
             await lamp.light(times=3)
         assert lamp.asked == asked
-        assert lamp.rings() == []
+        assert lamp.alerts() == []
 
 
-async def test_the_light_that_comes_on_rings() -> None:
+async def test_the_light_that_comes_on_alerts() -> None:
     """The dark at the beginning is a state like any other."""
     async with room(FakeEngine(capabilities=ABLE)) as one:
         lamp = Lamp(one)
@@ -100,8 +100,8 @@ async def test_the_light_that_comes_on_rings() -> None:
         await lamp.night(times=8)
         assert lamp.asked == 2
         await lamp.light(times=2)
-        (ring,) = lamp.rings()
-        assert picture(ring["image"]).mean() > 60
+        (alert,) = lamp.alerts()
+        assert picture(alert["image"]).mean() > 60
 
 
 async def test_dark_pictures_are_asked_about_once() -> None:
@@ -119,7 +119,7 @@ async def test_dark_pictures_are_asked_about_once() -> None:
         assert lamp.asked == asked + 2
         await lamp.light(times=6)
         assert lamp.asked == asked + 4
-        assert lamp.rings() == []
+        assert lamp.alerts() == []
 
 
 async def test_a_thing_in_the_light_still_needs_its_place() -> None:
@@ -131,7 +131,7 @@ async def test_a_thing_in_the_light_still_needs_its_place() -> None:
         await lamp.light(times=4)
         lamp.engine.chunks = reply(True, where=None)
         await lamp.show(1, mark=True, times=2)
-        assert lamp.rings() == []
+        assert lamp.alerts() == []
 
 
 async def test_a_request_that_failed_in_the_dark_is_made_later() -> None:
@@ -141,14 +141,14 @@ async def test_a_request_that_failed_in_the_dark_is_made_later() -> None:
         await lamp.light(times=4)
         one.engine.fail_at, one.engine.fail_with = 0, EngineFailed("It failed.", public=True)
         await lamp.night(times=4)
-        assert lamp.rings() == []
+        assert lamp.alerts() == []
         one.engine.fail_at = None
         await lamp.night(times=8)
-        assert len(lamp.rings()) == 1
+        assert len(lamp.alerts()) == 1
 
 
 async def test_without_a_model_the_light_is_watched_too() -> None:
-    """From the camera's frames to the ring, with the built-in engine."""
+    """From the camera's frames to the alert, with the built-in engine."""
     with ThreadPoolExecutor(1, "heavy") as heavy:
         async with room() as one:
             one.engines.current = BuiltinEngine(heavy=heavy)
@@ -156,9 +156,9 @@ async def test_without_a_model_the_light_is_watched_too() -> None:
             lamp.watch("out", "das Licht ausgeht", repeat=True)
             lamp.watch("on", "the light comes on", repeat=True)
             await lamp.light(times=8)
-            assert lamp.rings() == []
+            assert lamp.alerts() == []
             await lamp.night(times=5)
-            assert [ring["watch"] for ring in lamp.rings()] == ["out"]
+            assert [alert["watch"] for alert in lamp.alerts()] == ["out"]
 
 
 async def test_each_comparison_is_reported_to_whom_wants_it() -> None:
@@ -195,7 +195,7 @@ async def test_a_person_sets_what_counts_as_a_change() -> None:
         assert len(one.engine.requests) > asked
 
 
-async def test_what_appears_while_something_larger_goes_rings() -> None:
+async def test_what_appears_while_something_larger_goes_alerts() -> None:
     """Both have changed, and the smaller one is what is watched for: its place counts as changed."""
     async with room(FakeEngine(capabilities=ABLE)) as one:
         guard = Guard(one)
@@ -203,4 +203,4 @@ async def test_what_appears_while_something_larger_goes_rings() -> None:
         await guard.calm()
         one.engine.chunks = reply(True, where=[390, 390, 610, 610])
         await guard.show(mark=True, beside=True, times=2)
-        assert len(guard.rings()) == 1
+        assert len(guard.alerts()) == 1

@@ -1,4 +1,4 @@
-"""Watches at work: what is asked about which frame, what rings with which picture, and what is kept."""
+"""Watches at work: what is asked about which frame, what alerts with which picture, and what is kept."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from server.core.sound import SOUND_RATE, Sound
 from server.engines.base import Capabilities, EngineRequest
 from server.engines.watch_answers import conditions_in
 from server.features.watches import watching as watch_queue
+from server.features.watches.alerts import MAX_ALERTS
 from server.features.watches.messages import Watch
-from server.features.watches.rings import MAX_RINGS
 from server.vision.privacy import ClosedFilter
 from tests.features.describe.test_live_description import STEP, Stage
 from tests.session.request.test_builder import FakeEar
@@ -51,14 +51,14 @@ def middle(request: EngineRequest) -> list[float]:
 
 
 def reply(
-    seen: bool, *, where: Where = None, sure: float = 0.9, why: str = "So."
+    seen: bool, *, where: Where = None, confidence: float = 0.9, why: str = "So."
 ) -> Callable[[EngineRequest], list[str]]:
     """The same answer about each condition of a request, in three pieces."""
 
     def chunks(request: EngineRequest) -> list[str]:
         place = where(request) if callable(where) else where
         entries = [
-            {"id": name, "seen": seen, "sure": sure, "where": place, "why": why}
+            {"id": name, "seen": seen, "sure": confidence, "where": place, "why": why}
             for name in conditions_in(request.question)
         ]
         text = json.dumps({"watches": entries})
@@ -68,7 +68,7 @@ def reply(
 
 
 class Guard:
-    """A session with watches: scenes in, rings and requests out."""
+    """A session with watches: scenes in, alerts and requests out."""
 
     def __init__(self, one: Room) -> None:
         self.one = one
@@ -99,8 +99,8 @@ class Guard:
             self.stage.show(scene, **more)
             await self.quiet()
 
-    def rings(self) -> list[dict[str, Any]]:
-        return [m for m in self.heard if m["type"] == "ring" and "image" in m]
+    def alerts(self) -> list[dict[str, Any]]:
+        return [m for m in self.heard if m["type"] == "alert" and "image" in m]
 
     def listed(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = [m for m in self.heard if m["type"] == "watches"][-1][
@@ -130,8 +130,8 @@ def picture(url: str) -> Any:
     return decoded(base64.b64decode(url.removeprefix("data:image/jpeg;base64,")))
 
 
-async def test_a_thing_that_appears_rings_once_with_the_frame_that_shows_it() -> None:
-    """One request about the change, one second look, one ring; while nothing changes, nothing is asked."""
+async def test_a_thing_that_appears_alerts_once_with_the_frame_that_shows_it() -> None:
+    """One request about the change, one second look, one alert; while nothing changes, nothing is asked."""
     async with room(FakeEngine(capabilities=ABLE)) as one:
         guard = Guard(one)
         guard.watch()
@@ -141,24 +141,28 @@ async def test_a_thing_that_appears_rings_once_with_the_frame_that_shows_it() ->
         assert len(one.engine.requests) == 2
         # The second look's picture is the thing enlarged, so its place there is another one.
         await guard.alarm(where=[250, 250, 750, 750])
-        (ring,) = guard.rings()
-        assert (ring["watch"], ring["condition"], ring["sure"]) == ("k", "a thing appears", 0.9)
-        assert ring["reason"] == "So."
-        assert abs(ring["at"] / 1000 - time.time()) < 600
-        shown = picture(ring["image"])
+        (alert,) = guard.alerts()
+        assert (alert["watch"], alert["condition"], alert["confidence"]) == (
+            "k",
+            "a thing appears",
+            0.9,
+        )
+        assert alert["reason"] == "So."
+        assert abs(alert["at"] / 1000 - time.time()) < 600
+        shown = picture(alert["image"])
         assert shown.shape[:2] == (240, 320)
         assert shown[110:130, 150:170].mean() > 235
         # The first look's box is 160x120, so the crop is 256x224 in the middle, and the box its half.
-        assert ring["region"] == pytest.approx([0.3, 64 / 240, 0.7, 176 / 240], abs=1e-3)
+        assert alert["region"] == pytest.approx([0.3, 64 / 240, 0.7, 176 / 240], abs=1e-3)
         assert guard.listed()[0]["state"] == "seen"
         # Once is once.
         await guard.show(times=3)
         await guard.show(mark=True, times=3)
-        assert len(guard.rings()) == 1
+        assert len(guard.alerts()) == 1
 
 
 async def test_tell_me_when_the_dog_barks() -> None:
-    """Nothing is seen to change: the sound is asked about, with a frame after its beginning, and rings."""
+    """Nothing is seen to change: the sound is asked about, with a frame after its beginning, and alerts."""
     hears = Capabilities(audio_in=True, json_schema=True)
     bark = Sound(np.full(SOUND_RATE, 3, np.int16), 4.0)
     async with room(FakeEngine(capabilities=hears)) as one:
@@ -182,7 +186,7 @@ async def test_tell_me_when_the_dog_barks() -> None:
         assert second.sound is bark
         since, until = ear.asked[-1]
         assert since <= last.captured <= until
-        assert [ring["condition"] for ring in guard.rings()] == ["the dog barks"]
+        assert [alert["condition"] for alert in guard.alerts()] == ["the dog barks"]
 
 
 async def test_a_noisy_room_asks_within_bounds() -> None:
@@ -208,7 +212,7 @@ async def test_a_noisy_room_asks_within_bounds() -> None:
 
 
 async def test_a_television_uses_up_no_watch() -> None:
-    """Ten minutes of sounds cost some requests of the 150 of a day; after a while of quiet, or a ring,
+    """Ten minutes of sounds cost some requests of the 150 of a day; after a while of quiet, or an alert,
     the next sound is asked about soon again.
     """
     async with room(FakeEngine(capabilities=dataclasses.replace(ABLE, audio_in=True))) as one:
@@ -264,7 +268,7 @@ async def test_a_change_between_two_samples_is_asked_about_at_once() -> None:
         between(901, after=0.1)
         await guard.quiet()
         assert len(one.engine.requests) == asked + 2
-        assert len(guard.rings()) == 1
+        assert len(guard.alerts()) == 1
 
 
 @pytest.mark.parametrize("confirmed", [False, True])
@@ -326,7 +330,7 @@ async def test_an_engine_of_one_picture_gets_the_crop_alone(max_pictures: int | 
         second = one.engine.requests[-1]
         assert ("enlarged part" in second.question) == (max_pictures == 1)
         assert len(second.earlier) == (0 if max_pictures == 1 else 1)
-        assert len(guard.rings()) == 1
+        assert len(guard.alerts()) == 1
 
 
 @pytest.mark.parametrize(
@@ -339,8 +343,8 @@ async def test_places_in_the_models_own_unit(boxes: BoxUnit | None, where: Any) 
         guard.watch()
         await guard.calm()
         await guard.alarm(where=where)
-        (ring,) = guard.rings()
-        for at, share in zip(ring["region"], SHARES, strict=True):
+        (alert,) = guard.alerts()
+        for at, share in zip(alert["region"], SHARES, strict=True):
             assert abs(at - share) < 0.15
 
 
@@ -352,11 +356,11 @@ async def test_what_the_model_missed_twice_is_asked_about_while_it_stays() -> No
         await guard.calm()
         await guard.show(mark=True, times=3)
         asked = len(one.engine.requests)
-        assert guard.rings() == []
+        assert guard.alerts() == []
         guard.engine.chunks = reply(True, where=[float(side) for side in THING])
         await guard.show(mark=True, times=6)
         assert len(one.engine.requests) == asked + 2
-        assert len(guard.rings()) == 1
+        assert len(guard.alerts()) == 1
 
         guard.engine.chunks = reply(False)
         await guard.show(times=12)
@@ -366,21 +370,21 @@ async def test_what_the_model_missed_twice_is_asked_about_while_it_stays() -> No
         assert len(one.engine.requests) == asked
 
 
-async def test_a_place_where_nothing_has_changed_does_not_ring() -> None:
+async def test_a_place_where_nothing_has_changed_does_not_alert() -> None:
     async with room(FakeEngine(capabilities=ABLE)) as one:
         guard = Guard(one)
         guard.watch()
         await guard.calm()
         await guard.alarm(where=[0, 0, 60, 60])
-        assert guard.rings() == []
+        assert guard.alerts() == []
 
 
-async def test_what_holds_at_the_beginning_is_a_state_and_no_ring() -> None:
+async def test_what_holds_at_the_beginning_is_a_state_and_no_alert() -> None:
     async with room(FakeEngine(capabilities=ABLE)) as one:
         guard = Guard(one)
         guard.watch()
         await guard.alarm()
-        assert guard.rings() == []
+        assert guard.alerts() == []
         assert guard.listed()[0]["state"] == "seen"
 
 
@@ -399,7 +403,7 @@ async def test_all_conditions_go_in_one_request_and_a_new_one_alone_at_once() ->
         assert list(conditions_in(one.engine.requests[-1].question).values()) == ["a cat"]
 
 
-async def test_every_time_rings_again_once_it_was_over() -> None:
+async def test_every_time_alerts_again_once_it_was_over() -> None:
     """The thing goes, which is seen on the settled scene, and comes again after the cooldown."""
     async with room(FakeEngine(capabilities=ABLE)) as one:
         guard = Guard(one)
@@ -407,7 +411,7 @@ async def test_every_time_rings_again_once_it_was_over() -> None:
         await guard.calm()
         for round in (1, 2):
             await guard.alarm()
-            assert len(guard.rings()) == round
+            assert len(guard.alerts()) == round
             guard.engine.chunks = reply(False)
             await guard.show(times=12)
             assert guard.listed()[0]["state"] == "looking"
@@ -423,8 +427,8 @@ async def test_errors_lose_nothing() -> None:
         guard.watch("k1", "x" * 201)
         guard.watch("k2", "  ")
         guard.say(type="unwatch", id="nobody")
-        guard.say(type="wrong", id="r9")
-        guard.say(type="heard", id="r9")
+        guard.say(type="false_alarm", id="r9")
+        guard.say(type="ack", id="r9")
         await guard.quiet()
         assert guard.errors() == [
             ("ninth", "conflict"),
@@ -447,67 +451,67 @@ async def test_a_watch_that_rang_makes_room_for_a_ninth() -> None:
             guard.watch(f"k{number}", f"thing {number}")
         await guard.calm()
         await guard.alarm()
-        assert len(guard.rings()) == 8
+        assert len(guard.alerts()) == 8
         guard.watch("ninth")
         await guard.quiet()
         assert guard.errors() == []
         assert [one["id"] for one in guard.listed()] == [f"k{n}" for n in range(1, 8)] + ["ninth"]
 
 
-async def test_a_wrong_ring_raises_the_bar() -> None:
+async def test_a_wrong_alert_raises_the_bar() -> None:
     async with room(FakeEngine(capabilities=ABLE)) as one:
         guard = Guard(one)
         guard.watch(cooldown=0)
         await guard.calm()
-        await guard.alarm(sure=0.6)
-        (ring,) = guard.rings()
-        before = guard.listed()[0]["bar"]
-        guard.say(type="wrong", id=ring["id"])
+        await guard.alarm(confidence=0.6)
+        (alert,) = guard.alerts()
+        before = guard.listed()[0]["threshold"]
+        guard.say(type="false_alarm", id=alert["id"])
         await guard.quiet()
-        assert guard.listed()[0]["bar"] > max(before, 0.6)
+        assert guard.listed()[0]["threshold"] > max(before, 0.6)
         assert guard.listed()[0]["state"] == "looking"
         guard.engine.chunks = reply(False)
         await guard.show(times=4)
-        await guard.alarm(sure=0.6)
-        assert len(guard.rings()) == 1
-        raised = guard.listed()[0]["bar"]
+        await guard.alarm(confidence=0.6)
+        assert len(guard.alerts()) == 1
+        raised = guard.listed()[0]["threshold"]
     # The page brings it to its next session.
     async with room(FakeEngine(capabilities=ABLE)) as one:
         guard = Guard(one)
-        guard.watch(bar=raised)
+        guard.watch(threshold=raised)
         await guard.quiet()
-        assert guard.listed()[0]["bar"] == raised
-        guard.say(type="wrong", id=ring["id"])
+        assert guard.listed()[0]["threshold"] == raised
+        guard.say(type="false_alarm", id=alert["id"])
         await guard.quiet()
-        assert guard.errors() == [(ring["id"], "not_found")]
+        assert guard.errors() == [(alert["id"], "not_found")]
 
 
 async def test_a_page_that_was_away_gets_what_it_missed_once() -> None:
-    """The watch goes on without a socket; the ring waits, and comes again until a page has shown it."""
+    """The watch goes on without a socket; the alert waits, and comes again until a page has shown it."""
     async with room(FakeEngine(capabilities=ABLE)) as one:
         guard = Guard(one)
         guard.watch()
         await guard.calm()
         one.session.socket_closed()
         await guard.alarm()
-        assert guard.rings() == []
+        assert guard.alerts() == []
         one.session.socket_opened()
         one.session.greet()
         await guard.quiet()
-        (ring,) = guard.rings()
-        assert not ring["heard"]
+        (alert,) = guard.alerts()
+        assert not alert["acked"]
         assert guard.listed()[0]["state"] == "seen"
-        guard.say(type="heard", id=ring["id"])
+        guard.say(type="ack", id=alert["id"])
         one.session.socket_closed()
         one.session.socket_opened()
         await guard.quiet()
-        assert [(one["id"], one["heard"]) for one in guard.rings()] == [
-            (ring["id"], False),
-            (ring["id"], True),
+        assert [(one["id"], one["acked"]) for one in guard.alerts()] == [
+            (alert["id"], False),
+            (alert["id"], True),
         ]
 
 
-async def test_many_rings_are_bounded_and_sent_two_at_a_time() -> None:
+async def test_many_alerts_are_bounded_and_sent_two_at_a_time() -> None:
     """The newest 16 are kept, and the outbox never holds more than two of them."""
     async with room(FakeEngine(capabilities=ABLE)) as one:
         guard = Guard(one)
@@ -519,18 +523,18 @@ async def test_many_rings_are_bounded_and_sent_two_at_a_time() -> None:
             await guard.alarm()
         one.session.socket_opened()
         await guard.quiet()
-        assert len(guard.rings()) == 2
+        assert len(guard.alerts()) == 2
         seen = 0
-        while seen < len(guard.rings()):
-            guard.say(type="heard", id=guard.rings()[seen]["id"])
+        while seen < len(guard.alerts()):
+            guard.say(type="ack", id=guard.alerts()[seen]["id"])
             seen += 1
             await guard.quiet()
-        assert [ring["watch"] for ring in guard.rings()] == [
+        assert [alert["watch"] for alert in guard.alerts()] == [
             f"k{part}{number}" for part in (1, 2) for number in range(8)
         ]
-        assert seen == MAX_RINGS
+        assert seen == MAX_ALERTS
         text = one.tools.metrics.render().decode()
-        assert "qwen_camera_rings_dropped_total 8.0" in text
+        assert "qwen_camera_alerts_dropped_total 8.0" in text
 
 
 async def test_the_words_of_an_alarm_come_after_it() -> None:
@@ -545,17 +549,17 @@ async def test_the_words_of_an_alarm_come_after_it() -> None:
                 return reply(True, where=list(map(float, THING)), why="It is bright.")(request)
             one.engine.hold(at=1)
             return [
-                '{"watches": [{"id": "w1", "seen": true, "sure": 0.9, "where": [375, 375, 625, 625], "why": "',
+                '{"watches": [{"id": "w1", "seen": true, "confidence": 0.9, "where": [375, 375, 625, 625], "why": "',
                 'A bright thing came."}]}',
             ]
 
         one.engine.chunks = chunks
         guard.stage.show(1, mark=True)
-        alarm = await one.until(lambda m: m["type"] == "ring")
+        alarm = await one.until(lambda m: m["type"] == "alert")
         assert alarm["reason"] == "It is bright."
         assert alarm["image"]
         one.engine.release()
-        words = await one.until(lambda m: m["type"] == "ring")
+        words = await one.until(lambda m: m["type"] == "alert")
         assert "image" not in words
         assert (words["id"], words["reason"]) == (alarm["id"], "A bright thing came.")
         await guard.quiet()
@@ -576,7 +580,7 @@ async def test_an_engine_that_fails_is_said_and_asked_again() -> None:
         await guard.show(times=8)
         assert guard.listed()[0]["state"] == "looking"
         await guard.alarm()
-        assert len(guard.rings()) == 1
+        assert len(guard.alerts()) == 1
 
 
 async def test_a_question_that_takes_the_slot_loses_no_alarm() -> None:
@@ -592,7 +596,7 @@ async def test_a_question_that_takes_the_slot_loses_no_alarm() -> None:
         one.tools.inference.cancel_background("s", "preempted")
         one.engine.release()
         await guard.show(mark=True)
-        assert len(guard.rings()) == 1
+        assert len(guard.alerts()) == 1
         asked = [request.picture.frame_id for request in one.engine.requests[2:]]
         assert len(set(asked)) == 1
 
@@ -669,31 +673,31 @@ class Blacken(ClosedFilter):
 
 
 async def test_evidence_is_filtered() -> None:
-    """The ring's picture, both looks, and the picture of the last no."""
+    """The alert's picture, both looks, and the picture of the last no."""
     async with room(FakeEngine(capabilities=ABLE), Blacken()) as one:
         guard = Guard(one)
         guard.watch()
         await guard.calm()
         await guard.alarm()
-        (ring,) = guard.rings()
-        assert picture(ring["image"]).max() < 10
+        (alert,) = guard.alerts()
+        assert picture(alert["image"]).max() < 10
         for request in one.engine.requests:
             for shown in (request.picture, *(one.picture for one in request.earlier)):
                 assert decoded(shown.jpeg or b"").max() < 10
 
 
 async def test_nothing_is_left_after_the_session() -> None:
-    """Frames, pictures, rings, orders: all gone, and no task with them."""
+    """Frames, pictures, alerts, orders: all gone, and no task with them."""
     async with room(FakeEngine(capabilities=ABLE)) as one:
         guard = Guard(one)
         guard.watch(repeat=True)
         await guard.calm()
         await guard.alarm()
         runner = one.session.part("watches")
-        assert len(runner.rings) == 1
+        assert len(runner.alerts) == 1
         assert len(runner._frames) > 0
         await one.session.close("session_ended")
-        assert len(runner.rings) == len(runner._frames) == len(runner._rule) == 0
+        assert len(runner.alerts) == len(runner._frames) == len(runner._rule) == 0
         assert runner._queue._again is None
 
 

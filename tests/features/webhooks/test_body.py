@@ -28,13 +28,13 @@ def read(alert: Alert, **way: Any) -> dict[str, Any]:
 
 def test_an_alert_with_its_picture() -> None:
     said = read(RING, inline=True)
-    assert (said["type"], said["timestamp"]) == ("watch.rang", "2023-11-14T22:13:20.123Z")
+    assert (said["type"], said["timestamp"]) == ("watch.alert", "2023-11-14T22:13:20.123Z")
     assert said["data"] == {
         "source": {"kind": "camera", "name": "front-door"},
         "watch": "list-1",
         "condition": "a parcel lies at the door",
         "reason": "A box is there.",
-        "sure": 0.93,
+        "confidence": 0.93,
         "region": [0.1, 0.2, 0.5, 0.6],
         "evidence": {"type": "image/jpeg", "base64": base64.b64encode(b"\xff\xd8jpeg").decode()},
     }

@@ -1,4 +1,4 @@
-"""From a camera of the house to a receiver: a true picture, a true ring, a verified POST."""
+"""From a camera of the house to a receiver: a true picture, a true alert, a verified POST."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def is_red(jpeg: bytes) -> bool:
 
 
 @pytest.mark.parametrize("evidence", ["inline", "link"])
-async def test_a_ring_arrives_signed_with_its_picture(evidence: str, tmp_path: Path) -> None:
+async def test_an_alert_arrives_signed_with_its_picture(evidence: str, tmp_path: Path) -> None:
     """Though nobody has a page open. A link leads to the picture."""
     shown = flat_jpeg(40, 180, 60)
     async with jpeg_camera(lambda: shown) as port, receiving() as receiver:
@@ -114,7 +114,7 @@ async def test_the_receiver_of_the_document(tmp_path: Path) -> None:
                 while (outcome := await Sender().post(hook, signed, said)).status == 0:
                     await asyncio.sleep(0.05)
             assert (outcome.trouble, outcome.status) == (trouble, 401 if trouble else 204)
-        assert await process.stdout.readline() == b"watch.rang a dog is there\n"
+        assert await process.stdout.readline() == b"watch.alert a dog is there\n"
     finally:
         process.kill()
         await process.wait()

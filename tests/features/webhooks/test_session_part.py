@@ -76,7 +76,7 @@ async def scene() -> AsyncIterator[Scene]:
 
 
 async def test_nothing_leaves_before_the_person_agrees(scene: Scene) -> None:
-    """Then to the chosen receiver alone, and only what rings from then on."""
+    """Then to the chosen receiver alone, and only what alerts from then on."""
     scene.part.greet()
     assert await scene.said() == [("people", False), ("other", False)]
     scene.part.alerted(ALERT)

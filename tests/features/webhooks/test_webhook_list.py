@@ -67,7 +67,7 @@ def test_a_list(tmp_path: Path) -> None:
         (ONE.replace(SECRET, "whsec_!!"), "no secret"),
         (ONE.replace('["*"]', '"*"'), "neither a list of camera names"),
         (ONE.replace('["*"]', '["Front Door"]'), "neither a list of camera names"),
-        (ONE.replace('["*"]', "[]"), "gets no rings"),
+        (ONE.replace('["*"]', "[]"), "gets no alerts"),
         (ONE + 'evidence = "mail"\n', "inline, link, none"),
         (ONE + 'evidence = "link"\n', "no address"),
         (ONE + "people = 1\n", "neither true"),

@@ -39,7 +39,7 @@ def hook(receiver: Receiver, name: str = "hall", **given: Any) -> Webhook:
     return Webhook(name, receiver.url, SECRET, private=True, **given)
 
 
-def ring(source: AlertSource = DOOR, condition: str = "a parcel") -> Alert:
+def alert(source: AlertSource = DOOR, condition: str = "a parcel") -> Alert:
     return Alert(1_700_000_000_000.0, source, "list-1", condition, jpeg=b"\xff\xd8jpeg")
 
 
@@ -90,12 +90,12 @@ async def test_an_alert_goes_to_those_who_are_named() -> None:
         async with sending(*hooks) as webhooks:
             # Before any sender had its time
             for source in (DOOR, VISITOR):
-                webhooks.rang(ring(source))
+                webhooks.alerted(alert(source))
                 assert [seen(webhooks, number)["waiting"] for number in range(3)] == [1, 1, 0]
             await soon(lambda: bool(hall.heard and every.heard))
             (message,) = hall.messages
             data = message["data"]
-            assert (message["type"], data["condition"]) == ("watch.rang", "a parcel")
+            assert (message["type"], data["condition"]) == ("watch.alert", "a parcel")
             assert base64.b64decode(data["evidence"]["base64"]) == b"\xff\xd8jpeg"
             assert every.messages[0]["data"]["evidence"] is None
             await soon(lambda: seen(webhooks)["delivered"] == 1)
@@ -115,7 +115,7 @@ async def test_a_visitors_alert_goes_where_the_visitor_agreed() -> None:
         )
         async with sending(*hooks) as webhooks:
             assert [one.name for one in webhooks.offered] == ["offered", "other"]
-            webhooks.rang_for(ring(VISITOR), ["offered", "house"])
+            webhooks.alert_for(alert(VISITOR), ["offered", "house"])
             assert [seen(webhooks, number)["waiting"] for number in range(3)] == [1, 0, 0]
             await soon(lambda: bool(offered.heard))
             assert offered.messages[0]["data"]["source"] == {"kind": "visitor", "name": ""}
@@ -130,7 +130,7 @@ async def test_it_is_tried_again_with_the_same_id() -> None:
         receiving(lambda heard: replies.pop(0)) as receiver,
         sending(hook(receiver)) as webhooks,
     ):
-        webhooks.rang(ring())
+        webhooks.alerted(alert())
         await soon(lambda: seen(webhooks)["delivered"] == 1)
         assert len(receiver.messages) == 3
         assert len({one.headers["webhook-id"] for one in receiver.heard}) == 1
@@ -145,7 +145,7 @@ async def test_what_fails_is_kept_for_operators_and_sent_again() -> None:
         receiving(lambda heard: replies.pop() if replies else OK) as receiver,
         sending(hook(receiver)) as webhooks,
     ):
-        webhooks.rang(ring(condition="canary at the door"))
+        webhooks.alerted(alert(condition="canary at the door"))
         await soon(lambda: len(dead(webhooks)) == 1)
         (letter,) = dead(webhooks)
         assert (letter["attempts"], letter["trouble"], letter["status"]) == (3, "status", 503)
@@ -170,7 +170,7 @@ async def test_dead_letters_are_dropped_and_sent_together() -> None:
         sending(hook(receiver)) as webhooks,
     ):
         for _ in range(3):
-            webhooks.rang(ring())
+            webhooks.alerted(alert())
         await soon(lambda: len(dead(webhooks)) == 3)
         webhooks.forget(dead(webhooks)[0]["id"])
         assert dropped(webhooks, "forgotten") == 1
@@ -187,17 +187,17 @@ async def test_whoever_wants_nothing_more_gets_nothing_more() -> None:
         sending(hook(receiver)) as webhooks,
     ):
         for _ in range(3):
-            webhooks.rang(ring())
+            webhooks.alerted(alert())
         await soon(lambda: seen(webhooks)["state"] == "gone")
         assert len(dead(webhooks)) == 3
-        webhooks.rang(ring())
+        webhooks.alerted(alert())
         assert dropped(webhooks, "gone") == 1
         assert len(receiver.heard) == 1
         gone = False
         webhooks.test("hall")
         await soon(lambda: seen(webhooks)["state"] == "ok")
         assert receiver.messages[-1]["type"] == "webhook.test"
-        webhooks.rang(ring())
+        webhooks.alerted(alert())
         await soon(lambda: seen(webhooks)["delivered"] == 2)
 
 
@@ -208,7 +208,7 @@ async def test_a_slow_receiver_delays_no_other_one() -> None:
         sending(hook(slow, "slow"), hook(quick, "quick")) as webhooks,
     ):
         for _ in range(3):
-            webhooks.rang(ring())
+            webhooks.alerted(alert())
         await soon(lambda: seen(webhooks, 1)["delivered"] == 3)
         # One attempt at a time
         await soon(lambda: slow.connections > 0)
@@ -220,10 +220,10 @@ async def test_what_is_too_much_is_counted() -> None:
         receiving(lambda heard: None) as receiver,
         sending(hook(receiver)) as webhooks,
     ):
-        webhooks.rang(ring())
+        webhooks.alerted(alert())
         await soon(lambda: receiver.connections == 1)
         for _ in range(100):
-            webhooks.rang(ring())
+            webhooks.alerted(alert())
         assert dropped(webhooks, "overflow") == 100 - MOST_OF_A_SOURCE
         assert seen(webhooks)["waiting"] == MOST_OF_A_SOURCE + 1
         await webhooks.close()
@@ -244,7 +244,7 @@ async def test_a_link_is_made_for_each_attempt() -> None:
     async with receiving(lambda heard: replies.pop(0)) as receiver:
         one = hook(receiver, evidence=Evidence.LINK)
         async with sending(one, clock=lambda: now) as webhooks:
-            webhooks.rang(ring())
+            webhooks.alerted(alert())
             # The receiver hears it before its answer is here, from which the pause begins.
             await soon(lambda: seen(webhooks)["failed"] == 1)
             now += 30.0
@@ -267,9 +267,9 @@ async def test_nothing_of_a_visitor_leaves_after_the_end() -> None:
         # No limit of an attempt ends it before the withdrawal does.
         async with sending(one, sender=Sender(seconds=3600)) as webhooks:
             for _ in range(3):
-                webhooks.rang_for(ring(VISITOR), ["hall"])
+                webhooks.alert_for(alert(VISITOR), ["hall"])
             await soon(lambda: len(receiver.heard) == 1)
-            webhooks.rang(ring())
+            webhooks.alerted(alert())
             word = linked(receiver.heard[0])
             assert webhooks.links.get(word, 0) is not None
             hanging = False
@@ -287,8 +287,8 @@ async def test_dead_letters_go_with_the_visitors_word() -> None:
         receiving(lambda heard: REFUSED) as receiver,
         sending(hook(receiver, people=True)) as webhooks,
     ):
-        webhooks.rang_for(ring(VISITOR), ["hall"])
-        webhooks.rang(ring())
+        webhooks.alert_for(alert(VISITOR), ["hall"])
+        webhooks.alerted(alert())
         await soon(lambda: len(dead(webhooks)) == 2)
         assert sorted(one["camera"] for one in dead(webhooks)) == ["", "front-door"]
         webhooks.end(VISITOR.id)
@@ -299,7 +299,7 @@ async def test_a_receiver_that_stays_chosen_loses_nothing() -> None:
     async with receiving(lambda heard: REFUSED) as first, receiving(lambda heard: REFUSED) as other:
         hooks = (hook(first, "first", people=True), hook(other, "other", people=True))
         async with sending(*hooks) as webhooks:
-            webhooks.rang_for(ring(VISITOR), ["first", "other"])
+            webhooks.alert_for(alert(VISITOR), ["first", "other"])
             await soon(lambda: len(dead(webhooks)) == 2)
             webhooks.end(VISITOR.id, kept=["other"])
             assert [one["webhook"] for one in dead(webhooks)] == ["other"]
@@ -313,13 +313,13 @@ async def test_a_failure_of_ours_loses_no_alert() -> None:
             raise KeyError("canary")
 
     async with receiving() as receiver, sending(hook(receiver), sender=Broken()) as webhooks:
-        webhooks.rang(ring())
+        webhooks.alerted(alert())
         await soon(lambda: len(dead(webhooks)) == 1)
 
 
 async def test_unknown_names() -> None:
     async with sending() as webhooks:
-        webhooks.rang(ring())
+        webhooks.alerted(alert())
         for call in (webhooks.test, webhooks.again, webhooks.forget):
             with pytest.raises(NotFound):
                 call("cellar")
@@ -332,5 +332,5 @@ async def test_after_its_end_nothing_is_taken() -> None:
         webhooks.start()
         for _ in range(2):
             await webhooks.close()
-        webhooks.rang(ring())
+        webhooks.alerted(alert())
         assert (seen(webhooks)["waiting"], receiver.connections) == (0, 0)

@@ -83,7 +83,7 @@ class Box:
     # x, y in pixels; None for a box
     point: tuple[float, ...] | None = None
     # 0 to 1; None when the model did not say
-    sure: float | None = None
+    confidence: float | None = None
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def _box(facts: Json) -> Box:
         text(facts.get("label")),
         box=box if len(box) == 4 else None,
         point=point if len(point) == 2 else None,
-        sure=number(facts.get("sure")),
+        confidence=number(facts.get("confidence")),
     )
 
 
@@ -167,23 +167,23 @@ class Watch:
             text(facts.get("id")),
             text(facts.get("condition")),
             text(facts.get("state")),
-            facts.get("over") is True,
+            facts.get("ended") is True,
             text(facts.get("reason")),
         )
 
 
 @dataclass(frozen=True)
 class Event:
-    """A ring of a watch: its condition was seen."""
+    """An alert of a watch: its condition was seen."""
 
-    # Grows with each ring of the session
+    # Grows with each alert of the session
     number: int
     # The id of the watch, which may be the person's own
     watch: str
     condition: str
     at: datetime | None
     # 0 to 1
-    sure: float
+    confidence: float
     reason: str
     # The picture that shows it; None when it was not asked for, or a filter withheld it
     jpeg: bytes | None = field(default=None, repr=False)
@@ -197,7 +197,7 @@ class Event:
             text(facts.get("watch")),
             text(facts.get("condition")),
             moment(facts.get("at")),
-            number(facts.get("sure")) or 0.0,
+            number(facts.get("confidence")) or 0.0,
             text(facts.get("reason")),
             pictures[whole(place)] if has else None,
         )

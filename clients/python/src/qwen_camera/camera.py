@@ -130,7 +130,7 @@ class Camera:
     async def watch(self, condition: str, *, repeat: bool = False) -> Watch:
         """Have the camera watched for something; `events` tells when it is there. An access has three at most.
 
-        `repeat`: ring each time that it begins, not once.
+        `repeat`: alert each time that it begins, not once.
         """
         said = await self._connection.call("watch_add", {"condition": condition, "repeat": repeat})
         return Watch(text(said.facts.get("id")), condition)
@@ -152,7 +152,7 @@ class Camera:
         pictures: bool = False,
         on_trouble: Callable[[CameraError], None] | None = None,
     ) -> AsyncIterator[Event]:
-        """Yield each ring of the camera's watches, without end; the person's own ones ring here, too.
+        """Yield each alert of the camera's watches, without end; the person's own ones alert here, too.
 
         It begins with those that the server still has of the time of this access (16 at most), or of them those with a
         number above `after`. `pictures`: with the pictures of the newest two of each answer.

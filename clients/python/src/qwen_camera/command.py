@@ -46,7 +46,7 @@ environment:
 
 exit status:
   0    done; Ctrl-C is the usual end of watch and events
-  1    nothing was found, or nothing rang in time, or nobody reads the output
+  1    nothing was found, or nothing alerted in time, or nobody reads the output
   2    what was given cannot be used
   3    no access: the token is refused or has ended, or does not allow this
   4    not now: the page is closed, the camera gives no picture, the model cannot do it
@@ -194,7 +194,7 @@ async def _watch(camera: Camera, given: argparse.Namespace) -> int:
         if not given.json:
             _note("Watching. Ctrl-C ends it.")
 
-        async def rings() -> None:
+        async def alerts() -> None:
             async for event in camera.events(on_trouble=_trouble):
                 if event.watch == watch.id:
                     _tell(event, given.json)
@@ -202,7 +202,7 @@ async def _watch(camera: Camera, given: argparse.Namespace) -> int:
                         return
 
         try:
-            await asyncio.wait_for(rings(), given.seconds)
+            await asyncio.wait_for(alerts(), given.seconds)
         except asyncio.TimeoutError:
             return NOTHING if given.once else DONE
         return DONE

@@ -1,4 +1,4 @@
-"""The rings of a session's watches: kept for a page that missed them, sent a few at a time."""
+"""The alerts of a session's watches: kept for a page that missed them, sent a few at a time."""
 
 from __future__ import annotations
 
@@ -9,68 +9,68 @@ from dataclasses import dataclass, replace
 from server.core.aio import Pulse
 from server.core.alert import Alert, AlertSource
 from server.features.watches import messages
-from server.features.watches.rule import Ring
+from server.features.watches.rule import Firing
 from server.session.request.outbox import Outbox
 from server.vision.encode import data_url
 from server.vision.grounding import Box
 
-# Rings that are kept, with a picture of 36 KiB each; the oldest is dropped.
-MAX_RINGS = 16
-# Rings on their way to a new socket: the next one goes when the page has noted one of them.
+# Alerts that are kept, with a picture of 36 KiB each; the oldest is dropped.
+MAX_ALERTS = 16
+# Alerts on their way to a new socket: the next one goes when the page has noted one of them.
 _WINDOW = 2
-# Bytes that wait for a client up to which a ring goes out at once: four fit into an outbox beside them.
+# Bytes that wait for a client up to which an alert goes out at once: four fit into an outbox beside them.
 _MOST_WAITING = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
-    """One ring as the page gets it."""
+class KeptAlert:
+    """One alert as the page gets it."""
 
     id: str
     # The client's id of the watch
     watch: str
     # As the rule knows it
-    ring: Ring
+    firing: Firing
     # Milliseconds since the epoch at which the frame was captured
     at: float
     # The very frame, filtered; None when a filter withheld it
     jpeg: bytes | None
     # The marked region, as shares of the picture; None for the whole one
     region: Box | None
-    # Grows with each ring of the session
+    # Grows with each alert of the session
     number: int = 0
     # The page has shown it.
-    heard: bool = False
+    acked: bool = False
 
-    def message(self) -> messages.Ring:
+    def message(self) -> messages.Alert:
         box = self.region
-        return messages.Ring(
+        return messages.Alert(
             id=self.id,
             watch=self.watch,
-            condition=self.ring.condition,
+            condition=self.firing.condition,
             at=self.at,
-            sure=round(self.ring.sure, 2),
-            reason=self.ring.reason,
-            frame=self.ring.frame_id,
+            confidence=round(self.firing.confidence, 2),
+            reason=self.firing.reason,
+            frame=self.firing.frame_id,
             image=data_url(self.jpeg) if self.jpeg is not None else None,
             region=(
                 [round(side, 4) for side in (box.x1, box.y1, box.x2, box.y2)]
                 if box is not None
                 else None
             ),
-            heard=self.heard,
+            acked=self.acked,
         )
 
     def alert(self, source: AlertSource) -> Alert:
-        """The ring as webhooks get it."""
+        """The alert as webhooks get it."""
         box = self.region
         return Alert(
             self.at,
             source,
             watch=self.watch,
-            condition=self.ring.condition,
-            reason=self.ring.reason,
-            confidence=self.ring.sure,
+            condition=self.firing.condition,
+            reason=self.firing.reason,
+            confidence=self.firing.confidence,
             region=(
                 tuple(round(side, 4) for side in (box.x1, box.y1, box.x2, box.y2))
                 if box is not None
@@ -80,43 +80,43 @@ class Event:
         )
 
 
-class Rings:
-    """The newest 16 rings of a session, in RAM. A page knows each by its id, and shows it once.
+class KeptAlerts:
+    """The newest 16 alerts of a session, in RAM. A page knows each by its id, and shows it once.
 
-    Bounds of rings that its page may have missed: 16 with a picture of 36 KiB each; the oldest is
+    Bounds of alerts that its page may have missed: 16 with a picture of 36 KiB each; the oldest is
     dropped. Two on their way to a new socket.
     """
 
     def __init__(self, outbox: Outbox, on_drop: Callable[[], None]) -> None:
-        """`on_drop` is called for a ring that is dropped before a page has shown it."""
+        """`on_drop` is called for an alert that is dropped before a page has shown it."""
         self._outbox = outbox
         self._on_drop = on_drop
         self._numbers = itertools.count(1)
-        self._events: dict[str, Event] = {}
-        # Rings that the present socket has not got, and those that it got and has not noted
+        self._events: dict[str, KeptAlert] = {}
+        # Alerts that the present socket has not got, and those that it got and has not noted
         self._unsent: list[str] = []
         self._unnoted: set[str] = set()
         self._listening = False
         self._added = Pulse()
-        # The newest ring that got its reason before its picture was made
-        self._words: tuple[Ring, str] | None = None
+        # The newest alert that got its reason before its picture was made
+        self._words: tuple[Firing, str] | None = None
 
     def __len__(self) -> int:
         return len(self._events)
 
     def add(
-        self, watch: str, ring: Ring, *, at: float, jpeg: bytes | None, region: Box | None
-    ) -> Event:
-        """Keep a ring, and send it at once if somebody listens."""
-        if self._words is not None and self._words[0] is ring:
-            ring = replace(ring, reason=self._words[1])
+        self, watch: str, firing: Firing, *, at: float, jpeg: bytes | None, region: Box | None
+    ) -> KeptAlert:
+        """Keep an alert, and send it at once if somebody listens."""
+        if self._words is not None and self._words[0] is firing:
+            firing = replace(firing, reason=self._words[1])
         number = next(self._numbers)
         id = f"r{number}"
-        self._events[id] = event = Event(id, watch, ring, at, jpeg, region, number)
+        self._events[id] = event = KeptAlert(id, watch, firing, at, jpeg, region, number)
         self._added.wake()
-        while len(self._events) > MAX_RINGS:
+        while len(self._events) > MAX_ALERTS:
             oldest = next(iter(self._events))
-            if not self._events.pop(oldest).heard:
+            if not self._events.pop(oldest).acked:
                 self._on_drop()
         if self._listening and self._outbox.size > _MOST_WAITING:
             # An alert does not overflow the outbox of a slow client: it follows those on their way.
@@ -125,45 +125,45 @@ class Rings:
             self._outbox.put(event.message())
         return event
 
-    def reword(self, ring: Ring, reason: str) -> None:
-        """Replace the reason of a ring, which may not be there yet; the page keeps its picture."""
+    def reword(self, firing: Firing, reason: str) -> None:
+        """Replace the reason of an alert, which may not be there yet; the page keeps its picture."""
         for id, event in self._events.items():
-            if event.ring is ring:
-                self._events[id] = event = replace(event, ring=replace(ring, reason=reason))
-                # A ring that still waits is sent later, with the new words and its picture.
+            if event.firing is firing:
+                self._events[id] = event = replace(event, firing=replace(firing, reason=reason))
+                # An alert that still waits is sent later, with the new words and its picture.
                 if self._listening and id not in self._unsent:
                     self._outbox.put(event.message().model_copy(update={"image": None}))
                 return
-        self._words = (ring, reason)
+        self._words = (firing, reason)
 
-    def kept(self) -> list[Event]:
-        """Return all rings, oldest first."""
+    def kept(self) -> list[KeptAlert]:
+        """Return all alerts, oldest first."""
         return list(self._events.values())
 
     async def next(self, deadline: float) -> bool:
-        """Wait for the next ring: True; False at the deadline (event loop's clock)."""
+        """Wait for the next alert: True; False at the deadline (event loop's clock)."""
         return await self._added.wait(deadline)
 
-    def get(self, id: str) -> Event | None:
+    def get(self, id: str) -> KeptAlert | None:
         return self._events.get(id)
 
-    def heard(self, id: str) -> None:
-        """Note that the page has shown a ring, which makes way for the next one."""
+    def ack(self, id: str) -> None:
+        """Note that the page has shown an alert, which makes way for the next one."""
         event = self._events.get(id)
         if event is not None:
-            self._events[id] = replace(event, heard=True)
+            self._events[id] = replace(event, acked=True)
         self._unnoted.discard(id)
         self._send_next()
 
     def listen(self, listening: bool) -> None:
-        """Note whether a socket is open. A new one gets all rings, oldest first."""
+        """Note whether a socket is open. A new one gets all alerts, oldest first."""
         self._listening = listening
         self._unnoted.clear()
         self._unsent = list(self._events) if listening else []
         self._send_next()
 
     def go_on(self) -> None:
-        """Send rings that had to wait, when the client has read what was before them."""
+        """Send alerts that had to wait, when the client has read what was before them."""
         if self._unsent and self._outbox.size <= _MOST_WAITING:
             self._send_next()
 
