@@ -120,7 +120,7 @@ export class Conversation {
     this.#change(turn, { question, state, text, thoughts, response, problem, frame, frames: [], anew: true });
   }
 
-  /** @param {import("../live/messages.js").ServerMessage & {type: "heard"}} heard */
+  /** @param {import("../live/messages.js").ServerMessage & {type: "transcript"}} heard */
   #heard({ id, text, final }) {
     const turn = this.byId(id);
     const state = final ? "sent" : "hearing";
@@ -162,7 +162,7 @@ export class Conversation {
   /** @param {ServerMessage & {english?: string}} message english: an error's words as the server said them */
   receive(message) {
     if ("id" in message && message.id && this.#outdated(message.type, message.id, message)) return;
-    if (message.type === "heard") this.#heard(message);
+    if (message.type === "transcript") this.#heard(message);
     else if (message.type === "waiting") {
       const turn = this.byId(message.id);
       if (turn?.state === "sent") this.#change(turn, { state: "delayed" });
@@ -202,7 +202,7 @@ export class Conversation {
   #outdated(type, id, message) {
     if (!this.byId(id)?.anew) return false;
     const stopped = message.type === "response" && message.finish_reason === "cancelled";
-    return ["delta", "thinking", "response", "heard"].includes(type) && !stopped;
+    return ["delta", "thinking", "response", "transcript"].includes(type) && !stopped;
   }
 
   /** @param {ResponseMessage} message */

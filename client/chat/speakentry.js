@@ -123,7 +123,7 @@ export class SpeakEntry {
 
   /** Ask a spoken question with the right words. @param {import("./conversation.js").Turn} turn @param {string} words */
   correct(turn, words) {
-    if (!this.#send({ type: "correct", id: turn.id, text: words })) return this.#chat.note(text("chat.no_connection"));
+    if (!this.#send({ type: "correct_transcript", id: turn.id, text: words })) return this.#chat.note(text("chat.no_connection"));
     // The server stops the answer itself; cancelling its id would stop the new one.
     this.#part.here?.hush(false);
     this.#conversation.correct(turn, words);

@@ -12,7 +12,7 @@ import { text } from "../words/text.js";
  * @property {() => void} off
  * @property {(open: boolean) => void} connected
  * @property {(message: import("../live/voicemessages.js").Listening) => void} receive
- * @property {(heard: import("../live/voicemessages.js").HeardWords) => void} obey
+ * @property {(heard: import("../live/voicemessages.js").Transcript) => void} obey
  */
 
 // Milliseconds for which a page is hidden before nobody is heard any more
@@ -70,7 +70,7 @@ export class TalkEntry {
 
   /** @param {ServerMessage} message @returns {boolean} true when it was about the microphone */
   receive(message) {
-    if (message.type === "heard") this.#part.here?.obey(message);
+    if (message.type === "transcript") this.#part.here?.obey(message);
     if (message.type !== "listening") return false;
     this.#part.here?.receive(message);
     return true;

@@ -2,8 +2,8 @@
 
 /**
  * Forget a question with its answer and pictures; without an id, all of them.
- * @typedef {Object} Drop
- * @property {"drop"} type
+ * @typedef {Object} DeleteAnswer
+ * @property {"delete_answer"} type
  * @property {string} [id]
  */
 

@@ -56,7 +56,7 @@ export class Handover {
   /** Let the server forget an answer, or all; what is kept has it, and comes anew if any is left. @param {string} [id] */
   drop(id) {
     this.#kept = null;
-    return this.#socket.send({ type: "drop", id });
+    return this.#socket.send({ type: "delete_answer", id });
   }
 
   /** Keep a question that came too late for the next session. */

@@ -47,7 +47,7 @@ export class Memory {
 
   /** Drop all pictures. */
   forget() {
-    this.#hooks.send({ type: "forget" });
+    this.#hooks.send({ type: "clear_recall" });
   }
 
   /** @param {Recalled} message */

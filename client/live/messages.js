@@ -66,8 +66,8 @@
 
 /**
  * Drop the pictures of the recent past.
- * @typedef {Object} Forget
- * @property {"forget"} type
+ * @typedef {Object} ClearRecall
+ * @property {"clear_recall"} type
  */
 
 
@@ -90,7 +90,7 @@
  * @property {string} token
  */
 
-/** @typedef {Auth|Chat|Cancel|Hold|Release|Settings|Forget|import("./answermessages.js").Drop|import("./answermessages.js").Typing|Ping|Confirm|import("./watchmessages.js").WatchMessage|import("./voicemessages.js").VoiceMessage|import("./handovermessages.js").Resume|Operator} ClientMessage */
+/** @typedef {Auth|Chat|Cancel|Hold|Release|Settings|ClearRecall|import("./answermessages.js").DeleteAnswer|import("./answermessages.js").Typing|Ping|Confirm|import("./watchmessages.js").WatchMessage|import("./voicemessages.js").VoiceMessage|import("./handovermessages.js").Resume|Operator} ClientMessage */
 
 // --- Sent by the server --------------------------------------------------------------------------
 

@@ -4,35 +4,35 @@
 
 /**
  * The words of a heard question were wrong: ask it anew in its place.
- * @typedef {Object} Correct
- * @property {"correct"} type
+ * @typedef {Object} CorrectTranscript
+ * @property {"correct_transcript"} type
  * @property {string} id
  * @property {string} text
  */
 
 /**
  * The page's own voice has read an answer up to `end`.
- * @typedef {Object} Said
- * @property {"said"} type
+ * @typedef {Object} SpeechProgress
+ * @property {"speech_progress"} type
  * @property {string} id
  * @property {number} end
  */
 
 /**
  * The button of push-to-talk is pressed or released.
- * @typedef {Object} Push
- * @property {"push"} type
+ * @typedef {Object} PushToTalk
+ * @property {"push_to_talk"} type
  * @property {boolean} down
  */
 
-/** @typedef {Correct|Said|Push} VoiceMessage */
+/** @typedef {CorrectTranscript|SpeechProgress|PushToTalk} VoiceMessage */
 
 // --- Sent by the server --------------------------------------------------------------------------
 
 /**
  * The words of a spoken question as far as they were understood; the question has this id.
- * @typedef {Object} HeardWords
- * @property {"heard"} type
+ * @typedef {Object} Transcript
+ * @property {"transcript"} type
  * @property {string} id
  * @property {string} text all words so far; empty when nothing was understood
  * @property {boolean} final nothing follows, and the question is asked unless the text is empty
@@ -76,9 +76,9 @@
  * @property {"reading"} type
  * @property {string} id of the question
  * @property {import("./messages.js").AimHint["hint"]} [hint]
- * @property {boolean} over nothing new has come: the text is read
+ * @property {boolean} ended nothing new has come: the text is read
  */
 
-/** @typedef {HeardWords|SpeakingState|Say|Listening|ReadingState} VoiceReport */
+/** @typedef {Transcript|SpeakingState|Say|Listening|ReadingState} VoiceReport */
 
 export {};

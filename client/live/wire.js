@@ -4,7 +4,7 @@ const KNOWN = new Set([
   "ready",
   "status",
   "sender",
-  "heard",
+  "transcript",
   "speaking",
   "say",
   "listening",

@@ -97,13 +97,13 @@ export class GuideEntry {
   /** Show what helps to read a text on, or its end. @param {ReadingState} state */
   async read(state) {
     this.#reading = true;
-    this.#over = state.over;
+    this.#over = state.ended;
     clearTimeout(this.#ending);
     await this.#part.ahead();
     if (!this.#part.here || !this.#reading) return;
     const { text, spoken } = this.#part.here.read(state);
-    this.#show(text, spoken, state.over ? "good" : (state.hint ?? ""));
-    if (state.over) this.#ending = setTimeout(() => this.readWhole(), END_SHOWN);
+    this.#show(text, spoken, state.ended ? "good" : (state.hint ?? ""));
+    if (state.ended) this.#ending = setTimeout(() => this.readWhole(), END_SHOWN);
   }
 
   /** Nothing is read any more. @param {boolean} [answered] the end of a text stays for a moment */

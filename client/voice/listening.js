@@ -117,7 +117,7 @@ export class Listening {
     }
   }
 
-  /** @param {import("../live/voicemessages.js").HeardWords} heard */
+  /** @param {import("../live/voicemessages.js").Transcript} heard */
   obey(heard) {
     this.#orders.obey(heard);
     if (heard.lost === "replaced") this.#note(text("voice.question_lost"));
@@ -163,7 +163,7 @@ export class Listening {
     if (down) this.#earcons.play("listening");
     this.#microphone.hear(down);
     this.#visit.wake();
-    this.#visit.socket.send({ type: "push", down });
+    this.#visit.socket.send({ type: "push_to_talk", down });
     this.#render();
   }
 

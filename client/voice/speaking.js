@@ -96,7 +96,7 @@ export class Speaking {
     const { speech, send, mark, language } = this.#hooks;
     const report = (/** @type {number} */ at) => {
       this.#reportedAt = performance.now();
-      send({ type: "said", id, end: at });
+      send({ type: "speech_progress", id, end: at });
     };
     if (!speech.supported) return report(end);
     speech.queue(id, text, language(id), {

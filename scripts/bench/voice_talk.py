@@ -89,12 +89,12 @@ class Talk:
         decided = await self._first(
             since,
             lambda m: (
-                (m["type"] == "heard" and m["final"])
+                (m["type"] == "transcript" and m["final"])
                 or (m["type"] == "listening" and m["state"] == "recognising")
             ),
         )
         turn.decided = decided.at
-        heard = await self._first(since, lambda m: m["type"] == "heard" and m["final"])
+        heard = await self._first(since, lambda m: m["type"] == "transcript" and m["final"])
         turn.text = heard.at
         id, words = heard.message["id"], heard.message["text"]
         if not words:
@@ -155,7 +155,7 @@ class Talk:
                     # Longer than the silence that ends it
                     await asyncio.sleep(wait / 1000 + 0.6)
                     ended = self._messages(since, "listening", "recognising")
-                    ended += self._messages(since, "heard")
+                    ended += self._messages(since, "transcript")
                     cut = any(one.at < said.end for one in ended)
                     stood = said.end - said.begin - len(whole) / RATE
                     self._figures.pauses.append(Pause(length, wait, cut, stood))
@@ -240,7 +240,7 @@ class Talk:
                 found.stopped += 1
             case "listening", "speech":
                 found.turns += 1
-            case "heard", _:
+            case "transcript", _:
                 found.questions += bool(message["final"] and message["text"])
 
     async def _long_answer(self) -> bool:

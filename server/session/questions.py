@@ -165,7 +165,7 @@ class Questions:
         self.cancel(None, "user")
         if spoken is not None and id is not None:
             # Its words are no question.
-            self._outbox.put(wire.HeardWords(id=id, text="", final=True, order="stop"))
+            self._outbox.put(wire.Transcript(id=id, text="", final=True, order="stop"))
         elif id is not None:
             asked = Asked(at=time.monotonic(), wall=time.time(), sent=None)
             stop = Asking(id=id, question="", asked=asked)
@@ -175,10 +175,10 @@ class Questions:
     def _ordered(self, id: str, order: Order, condition: str) -> None:
         """Have the client carry out an order, in place of a question; a spoken answer stops for it."""
         self._speaking.stop("user")
-        heard = wire.HeardWords(id=id, text="", final=True, order=order.value)
+        heard = wire.Transcript(id=id, text="", final=True, order=order.value)
         self._outbox.put(heard.model_copy(update={"condition": condition or None}))
 
-    def correct(self, message: wire.Correct) -> None:
+    def correct(self, message: wire.CorrectTranscript) -> None:
         """Ask the last spoken question with other words, about the same frame.
 
         Its answer so far leaves the history. Raises NotFound for any other question.

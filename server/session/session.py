@@ -135,7 +135,7 @@ class Session:
             match message:
                 case wire.Chat():
                     parts.questions.ask(message)
-                case wire.Correct():
+                case wire.CorrectTranscript():
                     parts.questions.correct(message)
                 case wire.Cancel():
                     if message.id in (None, self.speaking.id):
@@ -149,10 +149,10 @@ class Session:
                     self._status_changed()
                 case wire.Settings():
                     self._set(message)
-                case wire.Forget():
+                case wire.ClearRecall():
                     parts.features.clear()
                     self.sent_pictures.clear()
-                case wire.Drop():
+                case wire.DeleteAnswer():
                     if message.id in (None, self.speaking.id):
                         self.speaking.stop("user")
                     parts.questions.drop(message.id)
@@ -162,9 +162,9 @@ class Session:
                     parts.questions.typing()
                 case wire.Resume():
                     parts.handing_over.resume(message)
-                case wire.Said():
+                case wire.SpeechProgress():
                     self.speaking.page_read(message)
-                case wire.Push():
+                case wire.PushToTalk():
                     parts.listening.push(message.down)
                 case wire.Ping():
                     self.outbox.put(wire.Pong(at=time.time() * 1000))

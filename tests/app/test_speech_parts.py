@@ -276,7 +276,7 @@ async def test_a_pause_within_a_sentence(
                 # The words of a turn that ended in the pause have come by now.
                 since = peer.seen
                 await peer.wait_for(
-                    lambda m: m["type"] == "heard" and m["final"], timeout=30, since=since
+                    lambda m: m["type"] == "transcript" and m["final"], timeout=30, since=since
                 )
                 assert len(words.requests) == turns
             found = await metric(run, "turn_checks_total")

@@ -60,7 +60,7 @@ async def test_a_conversation_is_saved_and_deleted(
     await page.turns.nth(0).locator(".evidence summary").click()
     await page.turns.nth(0).get_by_role("button", name=say("chat.delete")).click()
     await expect(page.turns).to_have_count(1)
-    await page.sent("drop")
+    await page.sent("delete_answer")
     await page.ask("And now?")
     texts = [text for role, text in model.last.texts if role != "system"]
     assert not [text for text in texts if "colour" in text or "red" in text]

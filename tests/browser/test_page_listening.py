@@ -140,7 +140,7 @@ async def test_a_spoken_question_is_answered(
         notes = "wanted => JSON.stringify(window.__notes) === JSON.stringify(wanted)"
         await visitor.page.wait_for_function(notes, arg=[*LISTENING, HEARD])
         words.hold.set()
-        heard = await visitor.got('m.type === "heard" && m.final')
+        heard = await visitor.got('m.type === "transcript" && m.final')
         assert heard["text"] == "What is this in front of me?"
         response = await visitor.response(heard["id"])
         assert response["text"] == "I see a cup."
@@ -213,7 +213,7 @@ async def test_speech_over_an_answer_stops_it(
             assert len(later) == 0 or np.abs(later).max() < 0.01
             model.answer_for = lambda _body, _jpeg: ["A lamp."]
             words.hold.set()
-            asked = await visitor.got('m.type === "heard" && m.final && m.text')
+            asked = await visitor.got('m.type === "transcript" && m.final && m.text')
             assert (await visitor.response(asked["id"]))["text"] == "A lamp."
             said = [text for role, text in model.last.texts if role == "assistant"]
             assert said[-1].startswith("There is a red")
@@ -232,7 +232,7 @@ async def test_heard_words_are_corrected_before_and_after_the_answer(
     async with person(talking_browser, server) as visitor:
         await visitor.start()
         await visitor.button(say("voice.talk")).click()
-        heard = await visitor.got('m.type === "heard" && m.final')
+        heard = await visitor.got('m.type === "transcript" && m.final')
         await visitor.got(f'm.type === "started" && m.id === "{heard["id"]}"')
         asked = visitor.turns.last.locator(".asked")
         for words, wait in (("What colour is it?", 0.0), ("Is it warm?", 0.0)):
@@ -243,7 +243,7 @@ async def test_heard_words_are_corrected_before_and_after_the_answer(
             await expect(field).to_be_focused()
             await field.fill(words)
             await field.press("Enter")
-            sent = await visitor.sent("correct", since=since)
+            sent = await visitor.sent("correct_transcript", since=since)
             assert (sent["id"], sent["text"]) == (heard["id"], words)
             ended = (
                 f'm.type === "response" && m.id === "{heard["id"]}" && m.finish_reason === "stop"'
@@ -277,15 +277,15 @@ async def test_orders_are_spoken_in_place_of_questions(
             return message
 
         await speak('m.type === "response" && m.kind === "chat"')
-        await speak('m.type === "heard" && m.order === "again"')
+        await speak('m.type === "transcript" && m.order === "again"')
         await visitor.page.wait_for_function("() => window.__said.includes('I see a cup.')")
-        ordered = await speak('m.type === "heard" && m.order === "watch"')
+        ordered = await speak('m.type === "transcript" && m.order === "watch"')
         assert ordered["condition"] == "the kettle boils"
         await visitor.got('m.type === "watches" && m.watches[0]?.condition === "the kettle boils"')
         describe = visitor.button(say("chat.describe"))
-        await speak('m.type === "heard" && m.order === "describe"')
+        await speak('m.type === "transcript" && m.order === "describe"')
         await expect(describe).to_have_attribute("aria-pressed", "true")
-        await speak('m.type === "heard" && m.order === "stop"')
+        await speak('m.type === "transcript" && m.order === "stop"')
         await expect(describe).to_have_attribute("aria-pressed", "false")
         # The question and the description: no order is a question.
         asked = await visitor.turns.locator(".asked").all_inner_texts()
@@ -307,7 +307,7 @@ async def test_orders_press_the_buttons_of_the_page(
 
         async def obey(order: str, said: str) -> None:
             await talk.click()
-            await visitor.got(f'm.type === "heard" && m.order === "{order}"', timeout=60)
+            await visitor.got(f'm.type === "transcript" && m.order === "{order}"', timeout=60)
             await page.wait_for_function("said => window.__said.includes(said)", arg=said)
             if order != "camera_off":
                 await talk.click()
@@ -350,11 +350,11 @@ async def test_a_held_button_is_heard_and_nothing_else(
         await hold.focus()
         await visitor.page.keyboard.down(" ")
         await expect(strip).to_have_attribute("data-heard", "")
-        sent = await visitor.sent("push")
+        sent = await visitor.sent("push_to_talk")
         assert sent["down"] is True
         await visitor.page.wait_for_timeout(4500)
         await visitor.page.keyboard.up(" ")
-        heard = await visitor.got('m.type === "heard" && m.final')
+        heard = await visitor.got('m.type === "transcript" && m.final')
         response = await visitor.response(heard["id"])
         assert response["text"] == "I see a cup."
         await expect(strip).not_to_have_attribute("data-heard", re.compile(".*"))

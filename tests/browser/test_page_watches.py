@@ -71,7 +71,7 @@ async def test_tell_me_when_you_see_red(visit: Visit, builtin: Running) -> None:
     blue, green, red = await color_of(page, alert["image"])
     assert red > 150 > 80 > green
     assert blue < 80
-    await page.sent("heard")
+    await page.sent("ack")
     await expect(alerts.locator(".proof img")).to_have_js_property("complete", True)
     await expect(alerts.locator(".proof i")).to_be_visible()
     await expect(alerts).to_contain_text("you see red")

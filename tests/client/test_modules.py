@@ -351,12 +351,12 @@ async def test_words_of_a_spoken_question_grow_into_a_turn(page: Page) -> None:
         + """
         const seen = [];
         const note = () => seen.push(talk.turns.map(turn => [turn.question, turn.state, turn.correctable]));
-        talk.receive({type: "heard", id: "s1", text: "what", final: false}); note();
-        talk.receive({type: "heard", id: "s1", text: "what cow", final: true}); note();
+        talk.receive({type: "transcript", id: "s1", text: "what", final: false}); note();
+        talk.receive({type: "transcript", id: "s1", text: "what cow", final: true}); note();
         talk.receive({type: "started", id: "s1", kind: "chat", frame}); note();
-        talk.receive({type: "heard", id: "s2", text: "uh", final: false});
-        talk.receive({type: "heard", id: "s2", text: "", final: true}); note();
-        talk.receive({type: "heard", id: "s3", text: "", final: true}); note();
+        talk.receive({type: "transcript", id: "s2", text: "uh", final: false});
+        talk.receive({type: "transcript", id: "s2", text: "", final: true}); note();
+        talk.receive({type: "transcript", id: "s3", text: "", final: true}); note();
         return [seen, gone];
         """,
     )
@@ -379,7 +379,7 @@ async def test_a_sound_that_was_not_used_is_said(page: Page) -> None:
         page,
         """
         const {remarks} = await import("/client/page/words.js");
-        return ["refused", "empty", "heard", "deaf", undefined].map(sound => remarks({sound}));
+        return ["refused", "empty", "transcript", "deaf", undefined].map(sound => remarks({sound}));
         """,
     )
     words = say("page.sound_unused")
@@ -395,7 +395,7 @@ async def test_corrected_words_get_their_own_answer(page: Page) -> None:
         const seen = [];
         const turn = () => talk.turns[0];
         const note = () => seen.push([turn().question, turn().state, turn().text]);
-        talk.receive({type: "heard", id: "s1", text: "what cow", final: true});
+        talk.receive({type: "transcript", id: "s1", text: "what cow", final: true});
         talk.receive({type: "started", id: "s1", kind: "chat", frame});
         talk.correct(turn(), "what colour"); note();
         talk.receive({type: "delta", id: "s1", text: "A cow"});

@@ -43,7 +43,7 @@ async def test_pieces_are_read_in_turn_and_reported(page: Page) -> None:
     )
     assert found == [
         ["One.", "Two."],
-        ["a", ["a", 0, 4], ["a", 4, 9], {"type": "said", "id": "a", "end": 4}],
+        ["a", ["a", 0, 4], ["a", 4, 9], {"type": "speech_progress", "id": "a", "end": 4}],
     ]
 
 
@@ -147,7 +147,7 @@ async def test_a_browser_without_a_voice_says_at_once_that_it_is_done(page: Page
         return [said, log.at(-1)];
         """,
     )
-    assert found == [[], {"type": "said", "id": "a", "end": 4}]
+    assert found == [[], {"type": "speech_progress", "id": "a", "end": 4}]
 
 
 async def test_corrected_words_cancel_nothing(page: Page) -> None:
@@ -176,7 +176,7 @@ async def test_corrected_words_cancel_nothing(page: Page) -> None:
         """,
     )
     assert found == [
-        [{"type": "correct", "id": "a", "text": "right words"}, "right words"],
+        [{"type": "correct_transcript", "id": "a", "text": "right words"}, "right words"],
         [["a", 0, 0], "(none)"],
         "",
     ]

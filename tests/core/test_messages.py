@@ -21,7 +21,7 @@ def test_every_type_is_read() -> None:
     """With nothing but what is needed, and with everything."""
     for raw, kind in (
         ({"type": "chat", "content": "x"}, wire.Chat),
-        ({"type": "correct", "id": "q", "text": "x"}, wire.Correct),
+        ({"type": "correct_transcript", "id": "q", "text": "x"}, wire.CorrectTranscript),
         ({"type": "cancel"}, wire.Cancel),
         ({"type": "hold"}, wire.Hold),
         ({"type": "release"}, wire.Release),
@@ -60,10 +60,10 @@ def test_every_type_is_read() -> None:
         ('{"type":"chat","content":"x","sent_at":1e999}', BadRequest),
         ('{"type":"chat","content":"x","sent_at":NaN}', BadRequest),
         ('{"type":"chat","content":"x","detail":"more"}', BadRequest),
-        ('{"type":"correct","text":"x"}', BadRequest),
-        ('{"type":"correct","id":"","text":"x"}', BadRequest),
-        ('{"type":"correct","id":"q","text":" "}', BadRequest),
-        ('{"type":"correct","id":"q","text":"' + "a" * 4001 + '"}', TooLong),
+        ('{"type":"correct_transcript","text":"x"}', BadRequest),
+        ('{"type":"correct_transcript","id":"","text":"x"}', BadRequest),
+        ('{"type":"correct_transcript","id":"q","text":" "}', BadRequest),
+        ('{"type":"correct_transcript","id":"q","text":"' + "a" * 4001 + '"}', TooLong),
         ('{"type":"settings","language":"\\udc00"}', BadRequest),
         ('{"type":"settings","language":"de\\n"}', BadRequest),
         ('{"type":"settings","page_language":"de. Obey"}', BadRequest),

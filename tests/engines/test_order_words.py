@@ -7,7 +7,7 @@ from typing import get_args
 
 import pytest
 
-from server.core.messages import HeardWords
+from server.core.messages import Transcript
 from server.engines.matching import plain
 from server.engines.order_words import WORDS, Order, order_in
 from server.engines.read_words import bare, is_stop, wants_reading
@@ -33,7 +33,7 @@ def test_the_page_hears_of_each() -> None:
     """By its name in `heard`, "stop" among them."""
     known = {
         name
-        for part in get_args(HeardWords.model_fields["order"].annotation)
+        for part in get_args(Transcript.model_fields["order"].annotation)
         for name in get_args(part)
     }
     assert known == {"stop", *Order}

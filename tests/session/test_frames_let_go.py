@@ -18,7 +18,7 @@ import pytest
 
 from server.core.errors import EngineFailed
 from server.core.frames import BoxUnit, Frame, Route
-from server.core.messages import Cancel, Chat, Drop
+from server.core.messages import Cancel, Chat, DeleteAnswer
 from server.core.sound import SOUND_RATE, Sound
 from server.engines.base import Capabilities, Chunk, Delta, EngineRequest
 from server.features.grants import tools
@@ -211,7 +211,7 @@ async def test_a_question_that_is_deleted_keeps_no_frame() -> None:
             said(one)
             answer = await one.next("response")
             one.frame()
-            one.session.handle(Drop(type="drop", id="q"))
+            one.session.handle(DeleteAnswer(type="delete_answer", id="q"))
             await gone(one, {answer["frame"]["id"]})
 
 

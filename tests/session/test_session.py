@@ -17,7 +17,7 @@ import pytest_asyncio
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.camera import camera
 from server.core.errors import BadRequest, FrameWithheld
-from server.core.messages import Cancel, Chat, Correct, Hold, Ping, Release, Settings
+from server.core.messages import Cancel, Chat, CorrectTranscript, Hold, Ping, Release, Settings
 from server.core.sound import SOUND_RATE, Sound
 from server.engines.base import Capabilities, EngineRequest
 from server.session.request.answers import Spoken
@@ -1025,8 +1025,8 @@ async def test_other_engine_gets_a_picture_of_its_own_size() -> None:
         assert sizes[0][0] % 28 == sizes[0][1] % 28 == 0
 
 
-def _correct(text: str, id: str = "q") -> Correct:
-    return Correct(type="correct", id=id, text=text)
+def _correct(text: str, id: str = "q") -> CorrectTranscript:
+    return CorrectTranscript(type="correct_transcript", id=id, text=text)
 
 
 async def test_corrected_words_are_asked_about_the_same_frame() -> None:

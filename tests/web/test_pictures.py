@@ -43,7 +43,7 @@ async def test_only_the_session_itself_sees_its_pictures() -> None:
                 reply = await client.get(f"/api/pictures/{name}", headers=bearer(one.token))
                 assert reply.status_code == 404, name
 
-            await one.page.send(type="drop", id="q-1")
+            await one.page.send(type="delete_answer", id="q-1")
             await one.page.ponged()
             assert (await client.get(path, headers=bearer(one.token))).status_code == 404
     finally:

@@ -163,7 +163,9 @@ async def test_nothing_of_watches_or_the_past_outlives_the_session(
                 await page.send(type="ack", id=alert["id"])
                 await page.ponged()
                 during = remaining()
-                assert all(during[name] for name in ("Session", "Order", "KeptAlert", "Recall", "Kept"))
+                assert all(
+                    during[name] for name in ("Session", "Order", "KeptAlert", "Recall", "Kept")
+                )
         finally:
             await encoder.close()
         if not planted:

@@ -117,10 +117,10 @@ class UsageInfo(BaseModel):
     cached_tokens: int | None = None
 
 
-class HeardWords(ServerMessage):
+class Transcript(ServerMessage):
     """The words of a spoken question as far as they were understood; the question has this id."""
 
-    type: Literal["heard"] = "heard"
+    type: Literal["transcript"] = "transcript"
     # The question's, which follows
     id: str
     # All words so far, which may change until `final`; empty when nothing was understood

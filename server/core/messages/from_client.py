@@ -50,12 +50,12 @@ class Chat(ClientMessage):
     route: Route | None = None
 
 
-class Correct(ClientMessage):
+class CorrectTranscript(ClientMessage):
     """The words of a spoken question were understood wrongly: ask it anew in its place, about the
     same picture.
     """
 
-    type: Literal["correct"]
+    type: Literal["correct_transcript"]
     named: ClassVar[bool] = True
     # The last question's
     id: Identifier = Field(min_length=1)
@@ -134,26 +134,26 @@ class Resume(ClientMessage):
     token: str = Field(max_length=4096)
 
 
-class Said(ClientMessage):
+class SpeechProgress(ClientMessage):
     """The progress of the client's own voice through an answer."""
 
-    type: Literal["said"]
+    type: Literal["speech_progress"]
     # The answer's
     id: Identifier
     # The character up to which it has read
     end: int = Field(ge=0, le=10_000_000)
 
 
-class Forget(ClientMessage):
+class ClearRecall(ClientMessage):
     """Drop the pictures of the recent past, and those of answers."""
 
-    type: Literal["forget"]
+    type: Literal["clear_recall"]
 
 
-class Drop(ClientMessage):
+class DeleteAnswer(ClientMessage):
     """Forget a question with its answer and pictures, in the history, too, and stop it if it runs."""
 
-    type: Literal["drop"]
+    type: Literal["delete_answer"]
     # The question's; without it all questions are forgotten.
     id: Identifier | None = None
 
@@ -164,10 +164,10 @@ class Typing(ClientMessage):
     type: Literal["typing"]
 
 
-class Push(ClientMessage):
+class PushToTalk(ClientMessage):
     """The button of the microphone's mode `push` is held, or released."""
 
-    type: Literal["push"]
+    type: Literal["push_to_talk"]
     # It is held.
     down: bool
 
@@ -199,17 +199,17 @@ class Operator(ClientMessage):
 _CORE = (
     Auth,
     Chat,
-    Correct,
+    CorrectTranscript,
     Cancel,
     Hold,
     Release,
     Settings,
     Resume,
-    Said,
-    Forget,
-    Drop,
+    SpeechProgress,
+    ClearRecall,
+    DeleteAnswer,
     Typing,
-    Push,
+    PushToTalk,
     Ping,
     Confirm,
     Operator,
@@ -217,7 +217,16 @@ _CORE = (
 
 
 # Types of earlier protocols, with those that took their place
-_REMOVED = {"tell": "forward and home_assistant"}
+_RENAMED = {
+    "tell": "forward and home_assistant",
+    "heard": "ack",
+    "wrong": "false_alarm",
+    "correct": "correct_transcript",
+    "said": "speech_progress",
+    "push": "push_to_talk",
+    "drop": "delete_answer",
+    "forget": "clear_recall",
+}
 
 
 class Parser:
@@ -253,10 +262,10 @@ class Parser:
             )
         model = self._models.get(data["type"])
         if model is None:
-            if data["type"] in _REMOVED:
+            if data["type"] in _RENAMED:
                 raise UnknownType(
                     f"This server speaks protocol {PROTOCOL}, where {data['type']} has become"
-                    f" {_REMOVED[data['type']]} (see docs/protocol.md)."
+                    f" {_RENAMED[data['type']]} (see docs/protocol.md)."
                 )
             raise UnknownType(
                 f"This message's type is unknown. Known types: {', '.join(self._models)}."
@@ -269,7 +278,7 @@ class Parser:
             raise BadRequest(f'"{where}" of a {data["type"]} message: {problem["msg"]}.') from None
         if isinstance(message, Chat):
             _check_question("content", message.type, message.content)
-        elif isinstance(message, Correct):
+        elif isinstance(message, CorrectTranscript):
             _check_question("text", message.type, message.text)
         return message
 

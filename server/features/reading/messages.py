@@ -18,4 +18,4 @@ class ReadingState(ServerMessage):
     # What helps to read on, such as `lower_edge`: the text goes on there.
     hint: Hint | None = None
     # Nothing new has come, so the text is read; the `response` follows.
-    over: bool = False
+    ended: bool = False

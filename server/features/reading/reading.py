@@ -104,7 +104,7 @@ class Reading:
                 self._over = True
                 self._answer.failed(error)
             return
-        self._outbox.put(ReadingState(id=self._answer.id, over=True))
+        self._outbox.put(ReadingState(id=self._answer.id, ended=True))
         self._finish("stop")
 
     def stop(self, reason: str) -> None:

@@ -176,7 +176,7 @@ class SpokenQuestions:
         turn.close()
         if turn.worded or replaced:
             lost: Literal["replaced"] | None = "replaced" if replaced else None
-            self._outbox.put(wire.HeardWords(id=turn.id, text="", final=True, lost=lost))
+            self._outbox.put(wire.Transcript(id=turn.id, text="", final=True, lost=lost))
 
     def end(self, ended: Ended) -> None:
         """Ask the spoken question."""
@@ -235,20 +235,20 @@ class SpokenQuestions:
                         if not words.final:
                             turn.worded = True
                             self._outbox.put(
-                                wire.HeardWords(id=turn.id, text=words.text, final=False)
+                                wire.Transcript(id=turn.id, text=words.text, final=False)
                             )
         except TimeoutError:
             raise SpeechTimeout("The recogniser did not end its words in time.") from None
         text = words.text.strip()
         turn.worded = bool(text)
         lost: Literal["unclear"] | None = None if text else "unclear"
-        self._outbox.put(wire.HeardWords(id=turn.id, text=text, final=True, lost=lost))
+        self._outbox.put(wire.Transcript(id=turn.id, text=text, final=True, lost=lost))
         return words
 
     async def _ask_by_sound(self, turn: SpokenTurn) -> None:
         """Ask an engine that hears; nobody makes words of it."""
         turn.worded = True
-        self._outbox.put(wire.HeardWords(id=turn.id, text=SPOKEN_QUESTION, final=True))
+        self._outbox.put(wire.Transcript(id=turn.id, text=SPOKEN_QUESTION, final=True))
         try:
             await self._ask(turn, "", None)
         finally:
@@ -260,7 +260,7 @@ class SpokenQuestions:
         # A recogniser may have its words before the person has ended; the frame is not known then.
         await turn.over.wait()
         if turn.doubtful and not (is_stop(text) or order_in(text)):
-            self._outbox.put(wire.HeardWords(id=turn.id, text="", final=True))
+            self._outbox.put(wire.Transcript(id=turn.id, text="", final=True))
             self._reuse.cancel_ahead()
             return
         frame = await self._frame_of(turn, pointing)
@@ -284,7 +284,7 @@ class SpokenQuestions:
 
     def _failed(self, turn: SpokenTurn, error: QwenCameraError) -> None:
         turn.forget_pause()
-        self._outbox.put(wire.HeardWords(id=turn.id, text="", final=True))
+        self._outbox.put(wire.Transcript(id=turn.id, text="", final=True))
         self._send_error(error, turn.id)
         if self.turn is turn:
             # It failed while the person still speaks: the rest becomes another turn.

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 from server.core.messages import (
     DeltaMessage,
-    HeardWords,
     Ready,
     Response,
     Say,
@@ -17,6 +16,7 @@ from server.core.messages import (
     ServerMessage,
     SpeakingState,
     Thinking,
+    Transcript,
 )
 
 MAX_BYTES = 256 * 1024
@@ -110,7 +110,7 @@ class Outbox:
             return
         if isinstance(message, Response) and self._reader is None:
             self._drop_deltas(message.id)
-        if isinstance(message, HeardWords):
+        if isinstance(message, Transcript):
             self._drop_words(message.id)
         if isinstance(message, SpeakingState) and message.state == "stopped":
             # It may take an older one's place, before pieces that nobody is to read any more.
@@ -209,7 +209,7 @@ class Outbox:
 
     def _drop_words(self, id: str) -> None:
         """Drop the waiting words of a spoken question."""
-        self._keep(lambda message: not (isinstance(message, HeardWords) and message.id == id))
+        self._keep(lambda message: not (isinstance(message, Transcript) and message.id == id))
 
     def _keep(self, wanted: Callable[[ServerMessage], bool]) -> None:
         kept = [entry for entry in self._waiting if wanted(entry.message)]

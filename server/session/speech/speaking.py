@@ -197,7 +197,7 @@ class Speaking:
         if self._now is not None:
             self._end("stopped")
 
-    def page_read(self, message: wire.Said) -> None:
+    def page_read(self, message: wire.SpeechProgress) -> None:
         """Note how far the page has read an answer with its own voice."""
         if self._now is not None and self._now.id == message.id and self._now.by_page:
             self._now.read(message.end)

@@ -9,7 +9,7 @@ import pytest
 
 from server.core.errors import EngineFailed
 from server.core.frames import BoxUnit, Geometry
-from server.core.messages import Cancel, Chat, Drop
+from server.core.messages import Cancel, Chat, DeleteAnswer
 from server.engines.base import Capabilities, EngineRequest
 from tests.support.fakes import FakeEngine, until
 from tests.support.rooms import Room, room
@@ -144,7 +144,7 @@ async def test_the_second_picture_is_kept_for_its_session() -> None:
         region = second.region
         assert closer["crop"] == [region.left, region.top, region.right, region.bottom]
         assert "crop" not in frame
-        one.session.handle(Drop(type="drop", id="q"))
+        one.session.handle(DeleteAnswer(type="delete_answer", id="q"))
         assert len(one.session.sent_pictures) == 0
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from server.core.errors import EngineTimeout
 from server.core.frames import Frame
-from server.core.messages import Cancel, Chat, Hold, Said, Settings
+from server.core.messages import Cancel, Chat, Hold, Settings, SpeechProgress
 from server.engines.base import EngineRequest
 from server.features.guidance.guidance import Looker
 from server.features.reading import reading
@@ -108,7 +108,7 @@ async def test_lines_come_as_the_camera_moves_and_none_twice() -> None:
         page.scene = 3
         assert await delta(one) == "Keep it in the fridge\n"
         end = await one.next("reading", "delta", "response")
-        assert end == {"type": "reading", "id": "q1", "over": True}
+        assert end == {"type": "reading", "id": "q1", "ended": True}
         response = await one.next("response")
         assert response["text"] == "\n".join(PAGE)
         assert (response["finish_reason"], response["route"]) == ("stop", "read")
@@ -183,10 +183,16 @@ async def test_a_spoken_stop_leaves_no_question() -> None:
         await delta(one)
         one.session._parts.questions.ask(Chat(type="chat", content="Stop!", id="v1"), spoken)
         assert (await one.until(lambda m: m["type"] == "response"))["id"] == "q1"
-        heard = await one.next("heard")
-        assert heard == {"type": "heard", "id": "v1", "text": "", "final": True, "order": "stop"}
+        heard = await one.next("transcript")
+        assert heard == {
+            "type": "transcript",
+            "id": "v1",
+            "text": "",
+            "final": True,
+            "order": "stop",
+        }
         one.session._parts.questions.ask(Chat(type="chat", content="Stop!", id="v2"), spoken)
-        assert (await one.next("heard", "response"))["id"] == "v2"
+        assert (await one.next("transcript", "response"))["id"] == "v2"
         assert len(one.engine.requests) == 1
 
 
@@ -232,7 +238,7 @@ async def test_without_any_text_it_says_so() -> None:
         page.scene, page.found = 9, Found()
         ask(one)
         hint = await one.next("reading")
-        assert hint == {"type": "reading", "id": "q1", "hint": "nothing", "over": False}
+        assert hint == {"type": "reading", "id": "q1", "hint": "nothing", "ended": False}
         error = await one.next("error", timeout=10)
         assert (error["id"], error["code"], error["retryable"]) == ("q1", "no_text", True)
 
@@ -269,7 +275,7 @@ async def test_it_waits_for_the_voice(monkeypatch: pytest.MonkeyPatch) -> None:
                 soon_quiet.setattr(read_pace, name, 0.1)
             await asyncio.sleep(0.4)
             assert not [m for m in await one.rest() if m["type"] in ("reading", "response")]
-        one.session.handle(Said(type="said", id="q1", end=34))
+        one.session.handle(SpeechProgress(type="speech_progress", id="q1", end=34))
         assert (await one.next("reading"))["hint"] == "lower_edge"
         await one.next("response", timeout=10)
 

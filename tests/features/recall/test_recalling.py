@@ -16,7 +16,7 @@ import pytest
 
 from server.core.errors import FrameWithheld
 from server.core.frames import Frame
-from server.core.messages import Chat, Forget
+from server.core.messages import Chat, ClearRecall
 from server.engines.base import Capabilities
 from server.features.recall.recalling import Recalling, RecallLimits, counter
 from server.session.request.session_tools import SessionLimits
@@ -247,7 +247,7 @@ async def test_the_past_is_dropped(how: str) -> None:
         await past(one, 40, 20)
         session = one.session
         if how == "forget":
-            session.handle(Forget(type="forget"))
+            session.handle(ClearRecall(type="clear_recall"))
         elif how == "switched off":
             session.handle(settings(recall=False))
         elif how == "another device":
@@ -366,7 +366,7 @@ async def test_a_picture_in_the_making_is_dropped_too() -> None:
     async with remembering(None, slow) as one:
         one.frame(captured=time.monotonic() - 20)
         await asyncio.to_thread(slow.began.wait, 5)
-        one.session.handle(Forget(type="forget"))
+        one.session.handle(ClearRecall(type="clear_recall"))
         slow.go.set()
         await until(lambda: recalling(one)._task is None)
         assert (kept(one), counted(one, "cleared"), counted(one, "kept")) == (0, 1, 0)

@@ -68,7 +68,9 @@ def test_units_by_the_engines_abilities() -> None:
     assert unit_of(Capabilities(grounding=True)) is None
 
 
-WHOLE = '{"watches": [{"id": "w1", "seen": true, "sure": 0.8, "where": [1, 2, 3, 4], "why": "So."}]}'
+WHOLE = (
+    '{"watches": [{"id": "w1", "seen": true, "sure": 0.8, "where": [1, 2, 3, 4], "why": "So."}]}'
+)
 
 
 def test_an_answer_is_known_before_its_reason() -> None:

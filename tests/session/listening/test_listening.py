@@ -17,7 +17,7 @@ import pytest
 from server.core.aio import Pools
 from server.core.errors import SpeechFailed
 from server.core.frames import Frame, Kind
-from server.core.messages import Cancel, Parser, Push, Settings
+from server.core.messages import Cancel, Parser, PushToTalk, Settings
 from server.core.sound import MicrophoneMode, Sound
 from server.engines.base import Capabilities
 from server.engines.speech.base import Words, WordTime
@@ -193,7 +193,7 @@ async def test_the_client_sees_each_step() -> None:
 
         async def watch() -> None:
             while True:
-                found.append(await one.one.next("listening", "heard", "started", "response"))
+                found.append(await one.one.next("listening", "transcript", "started", "response"))
 
         watching = asyncio.create_task(watch())
         await one.hear(said())
@@ -206,7 +206,7 @@ async def test_the_client_sees_each_step() -> None:
         assert [state for state in states if state != "silence"] == [
             *("waiting", "speech", "recognising", "waiting"),
         ]
-        heard = [one for one in found if one["type"] == "heard"]
+        heard = [one for one in found if one["type"] == "transcript"]
         assert [(one["text"], one["final"]) for one in heard] == [
             ("What", False),
             ("What is this?", True),
@@ -408,7 +408,7 @@ async def test_noise_asks_nothing() -> None:
         await one.hear(hiss(3, -35))
         assert one.one.engine.requests == []
         assert one.words.heard == []
-        assert not [m for m in await one.messages("heard") if m["text"]]
+        assert not [m for m in await one.messages("transcript") if m["text"]]
 
 
 async def test_nothing_understood_asks_nothing() -> None:
@@ -426,7 +426,7 @@ async def test_nothing_understood_asks_nothing() -> None:
 
         one.words.words = nothing  # type: ignore[method-assign]
         await one.hear(said())
-        message = await one.one.next("heard")
+        message = await one.one.next("transcript")
         assert (message["text"], message["final"]) == ("", True)
         assert one.one.engine.requests == []
 
@@ -460,7 +460,7 @@ async def test_a_failed_recogniser_is_reported() -> None:
         one.switch()
         one.words.error = SpeechFailed("The recogniser's disk is full at 10.0.0.7.")
         await one.hear(said())
-        last = await one.one.until(lambda m: m["type"] == "heard" and m["final"])
+        last = await one.one.until(lambda m: m["type"] == "transcript" and m["final"])
         error = await one.one.next("error")
         assert (last["text"], error["id"]) == ("", last["id"])
         assert error["code"] == "speech_failed"
@@ -488,7 +488,7 @@ async def test_an_engine_that_hears_gets_the_sound() -> None:
         one.switch()
         await one.hear(said())
         one.show()
-        heard = await one.one.next("heard")
+        heard = await one.one.next("transcript")
         assert (heard["text"], heard["final"]) == ("(spoken question)", True)
         response = await one.one.next("response", "error")
         assert (response["id"], response["text"]) == (heard["id"], "A cup.")
@@ -505,11 +505,11 @@ async def test_a_held_button_is_a_question() -> None:
         assert one.words.heard == []
         assert one.listening._spoken.turn is None
         began = time.monotonic()
-        one.session.handle(Push(type="push", down=True))
+        one.session.handle(PushToTalk(type="push_to_talk", down=True))
         sound = np.concatenate([spoken(SENTENCES[0]), silence(1), spoken(SENTENCES[1])])
         await one.hear(sound, began)
         assert one.words.heard == []
-        one.session.handle(Push(type="push", down=False))
+        one.session.handle(PushToTalk(type="push_to_talk", down=False))
         await one.hear(silence(0.3), began + len(sound) / 16_000)
         one.show(time.monotonic() + 5)
         assert (await one.one.next("response"))["text"] == "A cup."
@@ -522,9 +522,9 @@ async def test_a_released_button_waits_for_no_sound() -> None:
     async with ear() as one:
         one.switch("push")
         began = time.monotonic()
-        one.session.handle(Push(type="push", down=True))
+        one.session.handle(PushToTalk(type="push_to_talk", down=True))
         await one.hear(spoken(SENTENCES[0]), began - 1)
-        one.session.handle(Push(type="push", down=False))
+        one.session.handle(PushToTalk(type="push_to_talk", down=False))
         one.show(time.monotonic() + 5)
         assert (await one.one.next("response"))["text"] == "A cup."
 
@@ -542,9 +542,9 @@ async def test_presses_without_end_begin_few_turns(monkeypatch: pytest.MonkeyPat
         monkeypatch.setattr(one.words, "words", counted)
         one.switch("push")
         for _ in range(100):
-            one.session.handle(Push(type="push", down=True))
+            one.session.handle(PushToTalk(type="push_to_talk", down=True))
             await asyncio.sleep(0.001)
-            one.session.handle(Push(type="push", down=False))
+            one.session.handle(PushToTalk(type="push_to_talk", down=False))
         assert 0 < len(begun) <= 10
 
 
@@ -553,7 +553,7 @@ async def test_what_comes_after_the_button_begins_nothing() -> None:
     async with ear() as one:
         one.switch("push")
         began = time.monotonic() - 3
-        one.session.handle(Push(type="push", down=True))
+        one.session.handle(PushToTalk(type="push_to_talk", down=True))
         stretch = one.listening._stretch
         assert stretch is not None
         for number in range(40):
@@ -593,7 +593,7 @@ async def test_muting_drops_what_is_being_said() -> None:
         assert one.listening.recent.bytes == 0
         assert one.line.on_sound is None
         await until(lambda: one.words.given_up == 1)
-        last = [m for m in await one.messages("heard") if m["final"]]
+        last = [m for m in await one.messages("transcript") if m["final"]]
         assert [m["text"] for m in last] == [""]
 
 
@@ -643,7 +643,7 @@ async def test_two_people_hear_nothing_of_each_other() -> None:
             (one, sounds[0], "What is this?"),
             (other, sounds[1], "Where is that?"),
         ):
-            words = await person.one.until(lambda m: m["type"] == "heard" and m["final"])
+            words = await person.one.until(lambda m: m["type"] == "transcript" and m["final"])
             assert words["text"] == text
             await person.one.next("response")
             heard = person.words.heard[0]
@@ -675,11 +675,13 @@ async def test_a_cancelled_turn_is_not_asked() -> None:
         one.words.hold = asyncio.Event()
         one.switch()
         await one.hear(said())
-        heard = await one.one.next("heard")
+        heard = await one.one.next("transcript")
         one.session.handle(Cancel(type="cancel", id=heard["id"]))
         await until(lambda: one.words.given_up == 1)
         one.words.hold.set()
-        assert (await one.one.until(lambda m: m["type"] == "heard" and m["final"]))["text"] == ""
+        assert (await one.one.until(lambda m: m["type"] == "transcript" and m["final"]))[
+            "text"
+        ] == ""
         assert one.one.engine.requests == []
 
 
@@ -707,7 +709,9 @@ async def test_talk_in_the_room_lowers_an_answer_and_is_no_question() -> None:
         one.talker.talking = True
         await one.hear(far())
         assert one.talker.done == ["lower", "restore"]
-        heard = await one.one.until(lambda m: m["type"] == "heard" and m["final"] and not m["text"])
+        heard = await one.one.until(
+            lambda m: m["type"] == "transcript" and m["final"] and not m["text"]
+        )
         assert "order" not in heard
         assert one.one.engine.requests == []
 
@@ -718,7 +722,7 @@ async def test_an_order_over_an_answer_counts_from_afar() -> None:
         one.talker.talking = True
         await one.hear(far())
         one.show()
-        heard = await one.one.until(lambda m: m["type"] == "heard" and "order" in m)
+        heard = await one.one.until(lambda m: m["type"] == "transcript" and "order" in m)
         assert heard["order"] == "stop"
 
 
@@ -777,7 +781,7 @@ async def test_an_order_is_carried_out_by_the_page(
         one.switch()
         await one.hear(said())
         one.show()
-        heard = await one.one.until(lambda m: m["type"] == "heard" and "order" in m)
+        heard = await one.one.until(lambda m: m["type"] == "transcript" and "order" in m)
         assert (heard["text"], heard["final"]) == ("", True)
         assert (heard["order"], heard.get("condition")) == (order, condition)
         assert [asked for asked in one.one.engine.requests if asked.kind is Kind.CHAT] == []
@@ -811,7 +815,7 @@ async def test_a_press_stops_the_answer_at_once() -> None:
     async with ear() as one:
         one.switch("push")
         one.talker.talking = True
-        one.session.handle(Push(type="push", down=True))
+        one.session.handle(PushToTalk(type="push_to_talk", down=True))
         assert one.talker.done == ["stop"]
 
 
@@ -847,7 +851,7 @@ async def test_understood_words_that_are_cancelled_end_at_the_client() -> None:
         turn = one.listening._spoken.before
         assert turn is not None
         one.session.handle(Cancel(type="cancel", id=turn.id))
-        heard = [m["text"] for m in await one.messages("heard") if m["final"]]
+        heard = [m["text"] for m in await one.messages("transcript") if m["final"]]
         assert heard[-1] == ""
 
 
@@ -880,7 +884,7 @@ async def test_the_next_question_replaces_the_words_before_it() -> None:
         one.switch()
         await one.hear(said())
         await one.hear(said(SENTENCES[1]))
-        lost = [m["lost"] for m in await one.messages("heard") if m.get("lost")]
+        lost = [m["lost"] for m in await one.messages("transcript") if m.get("lost")]
         assert lost == ["replaced"]
         one.words.hold.set()
         one.show()
@@ -919,7 +923,7 @@ async def test_ten_minutes_of_speech_leave_memory_flat() -> None:
         ('{"type":"settings","microphone":"always"}', "microphone"),
         ('{"type":"settings","silence_ms":100}', "silence_ms"),
         ('{"type":"settings","silence_ms":5000}', "silence_ms"),
-        ('{"type":"push"}', "down"),
+        ('{"type":"push_to_talk"}', "down"),
     ],
 )
 def test_messages_are_checked(text: str, problem: str) -> None:

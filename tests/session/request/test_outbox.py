@@ -11,7 +11,6 @@ import pytest
 from server.core.messages import (
     DeltaMessage,
     EngineCapabilities,
-    HeardWords,
     Limits,
     Pong,
     Ready,
@@ -23,6 +22,7 @@ from server.core.messages import (
     SpeakingState,
     Status,
     Timings,
+    Transcript,
     UsageInfo,
 )
 from server.session.request.outbox import Outbox, OutboxClosed, OutboxOverflowed, Reader
@@ -331,10 +331,10 @@ async def test_closing_wakes_a_waiting_reader() -> None:
 async def test_newer_words_of_a_spoken_question_replace_waiting_ones() -> None:
     """Words of another question stay, and their end is not lost."""
     outbox = Outbox()
-    outbox.put(HeardWords(id="a", text="what", final=False))
-    outbox.put(HeardWords(id="a", text="what is", final=True))
-    outbox.put(HeardWords(id="b", text="and", final=False))
-    outbox.put(HeardWords(id="b", text="and this", final=False))
+    outbox.put(Transcript(id="a", text="what", final=False))
+    outbox.put(Transcript(id="a", text="what is", final=True))
+    outbox.put(Transcript(id="b", text="and", final=False))
+    outbox.put(Transcript(id="b", text="and this", final=False))
     heard = await taken(outbox.attach())
     assert [(one["id"], one["text"], one["final"]) for one in heard] == [
         ("a", "what is", True),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from server.core.frames import Picture
-from server.core.messages import Chat, Drop, Forget
+from server.core.messages import Chat, ClearRecall, DeleteAnswer
 from server.session.request.sent_pictures import SentPictures
 from tests.support.fakes import FakeEngine
 from tests.support.rooms import Room, room
@@ -76,11 +76,11 @@ async def test_what_an_engine_got_is_kept_until_somebody_drops_it(how: str) -> N
             assert sent.jpeg is not None
             assert sent.jpeg == request.picture.jpeg
         if how == "drop one":
-            session.handle(Drop(type="drop", id="q1"))
+            session.handle(DeleteAnswer(type="delete_answer", id="q1"))
         elif how == "drop all":
-            session.handle(Drop(type="drop"))
+            session.handle(DeleteAnswer(type="delete_answer"))
         elif how == "forget":
-            session.handle(Forget(type="forget"))
+            session.handle(ClearRecall(type="clear_recall"))
         else:
             await session.close("session_ended")
         gone = [session.sent_pictures.get(name) is None for name in (first, second)]

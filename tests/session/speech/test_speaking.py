@@ -250,11 +250,11 @@ async def test_without_a_voice_the_page_reads(rig: Rig) -> None:
     rig.speaking.write("a1", " is full.")
     rig.speaking.finish("a1")
     await soon(lambda: not rig.outbox.empty)
-    rig.speaking.page_read(wire.Said(type="said", id="a1", end=15))
+    rig.speaking.page_read(wire.SpeechProgress(type="speech_progress", id="a1", end=15))
     assert rig.speaking.audible
-    rig.speaking.page_read(wire.Said(type="said", id="other", end=27))
+    rig.speaking.page_read(wire.SpeechProgress(type="speech_progress", id="other", end=27))
     assert rig.speaking.talking
-    rig.speaking.page_read(wire.Said(type="said", id="a1", end=27))
+    rig.speaking.page_read(wire.SpeechProgress(type="speech_progress", id="a1", end=27))
     assert not rig.speaking.talking
     assert (await rig.sent())[-1]["state"] == "done"
     assert rig.voice.texts == []
@@ -265,7 +265,7 @@ async def test_what_the_page_read_is_what_was_heard(rig: Rig) -> None:
     rig.answer("The cup is red. It is full.")
     await soon(lambda: not rig.outbox.empty)
     assert not rig.speaking.audible
-    rig.speaking.page_read(wire.Said(type="said", id="a1", end=16))
+    rig.speaking.page_read(wire.SpeechProgress(type="speech_progress", id="a1", end=16))
     assert rig.speaking.stop("typing") == "The cup is red."
 
 
@@ -282,7 +282,7 @@ async def test_a_voice_that_fails_leaves_the_rest_to_the_page(rig: Rig) -> None:
     said = [one["text"] for one in await rig.sent() if one["type"] == "say"]
     assert said == ["It is full.", "It is hot."]
     assert b'speech_failures_total{code="speech_failed"} 1.0' in rig.metrics.render()
-    rig.speaking.page_read(wire.Said(type="said", id="a1", end=1000))
+    rig.speaking.page_read(wire.SpeechProgress(type="speech_progress", id="a1", end=1000))
     assert not rig.speaking.talking
 
 
@@ -456,7 +456,7 @@ async def test_the_history_keeps_what_was_heard(whole: bool) -> None:
         assert (await one.next("say"))["text"] == "The cup is red."
         if whole:
             await one.next("response")
-        one.session.handle(wire.Said(type="said", id="a", end=15))
+        one.session.handle(wire.SpeechProgress(type="speech_progress", id="a", end=15))
         assert one.session.speaking.audible
         one.session.handle(wire.Cancel(type="cancel", id="a"))
         assert not one.session.speaking.talking
@@ -481,7 +481,7 @@ async def test_typing_stops_what_is_heard() -> None:
         assert (await one.next("say"))["text"] == "The cup is red."
         one.session.handle(wire.Typing(type="typing"))
         assert one.session.speaking.talking
-        one.session.handle(wire.Said(type="said", id="a", end=15))
+        one.session.handle(wire.SpeechProgress(type="speech_progress", id="a", end=15))
         one.session.handle(wire.Typing(type="typing"))
         assert not one.session.speaking.talking
         assert (await one.next("response"))["finish_reason"] == "cancelled"
@@ -503,9 +503,11 @@ async def test_wrong_words_whose_answer_is_heard_leave_the_history(whole: bool) 
         assert (await one.next("say"))["text"] == "The cow is red."
         if whole:
             await one.next("response")
-        one.session.handle(wire.Said(type="said", id="a", end=15))
+        one.session.handle(wire.SpeechProgress(type="speech_progress", id="a", end=15))
         engine.release()
-        one.session.handle(wire.Correct(type="correct", id="a", text="What colour is it?"))
+        one.session.handle(
+            wire.CorrectTranscript(type="correct_transcript", id="a", text="What colour is it?")
+        )
         while (await one.next("response"))["finish_reason"] != "stop":
             pass
         assert engine.requests[-1].question == "What colour is it?"
@@ -527,7 +529,7 @@ async def test_a_question_without_words_keeps_what_was_heard() -> None:
             wire.Chat(type="chat", content="", id="a"), Spoken(frame=one.frame(), sound=sound)
         )
         await one.next("response")
-        one.session.handle(wire.Said(type="said", id="a", end=15))
+        one.session.handle(wire.SpeechProgress(type="speech_progress", id="a", end=15))
         one.session.speaking.stop("voice")
         turns = one.session._parts.history.turns(1000)
         assert [(turn.question, turn.answer) for turn in turns] == [
@@ -622,9 +624,9 @@ async def test_it_is_behind_until_all_that_is_written_was_heard(rig: Rig, by_pag
     assert rig.speaking.behind
     if by_page:
         await soon(lambda: rig.outbox.size > 0)
-        rig.speaking.page_read(wire.Said(type="said", id="a1", end=4))
+        rig.speaking.page_read(wire.SpeechProgress(type="speech_progress", id="a1", end=4))
         assert rig.speaking.behind
-        rig.speaking.page_read(wire.Said(type="said", id="a1", end=9))
+        rig.speaking.page_read(wire.SpeechProgress(type="speech_progress", id="a1", end=9))
     else:
         await soon(lambda: rig.line.player.ready)
         rig.hear(0.2)
