@@ -29,7 +29,6 @@ from server.core.secret_rules import MAKE_A_SECRET, secret_weakness, short_code
 from server.core.setting_errors import Problems, sentences_of
 from server.core.setting_fields import (
     BaseUrl,
-    RedisUrl,
     checksum,
     flag,
     list_of,
@@ -38,7 +37,6 @@ from server.core.setting_fields import (
     path,
     ports,
     secret,
-    short_name,
     text,
     whole,
 )
@@ -87,8 +85,6 @@ class Settings(BaseSettings):
         description="an IP address or a host name of this machine (0.0.0.0 and :: mean all)",
     )
     port: int = whole(8000, 0, 65535, " (0 takes any free port)")
-    gateway_name: str = short_name()
-    process_name: str = short_name()
     log_file: Path | None = path("a file in an existing directory, or empty for standard output")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="debug, info, warning or error"
@@ -183,19 +179,13 @@ class Settings(BaseSettings):
     session_timeout: int = whole(3600, 1, 604_800, " (seconds)")
     token_max_age: int = whole(86_400, 60, 2_592_000, " (seconds)")
     max_sessions: int = whole(100, 1, 1_000_000)
-    gateway_sessions: int = whole(0, 0, 10_000, " (0 is MAX_SESSIONS)")
     max_connections: int = whole(500, 10, 100_000)
     rate_limit_per_minute: int = whole(60, 0, 100_000, " (0 is no limit)")
-
-    redis_url: RedisUrl = secret(
-        "a URL like redis://127.0.0.1:6379/0, redis://:password@host:6379, rediss://... or"
-        " unix:///run/redis/redis.sock, or empty"
-    )
 
     @property
     def sessions_here(self) -> int:
         """Sessions that this process takes of MAX_SESSIONS."""
-        return min(self.gateway_sessions or self.max_sessions, self.max_sessions)
+        return int(min([self.max_sessions, *(kind.most_sessions(self) for kind in _brought(self))]))
 
     # Transport
     https_enabled: bool = flag()
@@ -304,11 +294,10 @@ class Settings(BaseSettings):
             object.__setattr__(self, "require_auth", True)
         key = self.jwt_secret_key.get_secret_value()
         guarded = self.require_auth and bool(key or not self._made_access_code)
-        shared = bool(self.redis_url.get_secret_value())
         operator = self.operator_token.get_secret_value()
-        problems += setting_problems.signing_key(key, guarded=guarded, shared=shared)
+        problems += setting_problems.signing_key(key, guarded=guarded)
         problems += setting_problems.operator(operator)
-        if (weakness := secret_weakness(key)) and not (guarded or shared):
+        if (weakness := secret_weakness(key)) and not guarded:
             if key:
                 warnings.append(
                     f"JWT_SECRET_KEY {weakness}, so a random one is used until the server stops."

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 from server.access.camera_tokens import read_token
+from server.access.replicas import Replicas
 from server.access.revoked import Revoked
 from server.auth import DEFAULT_MAX_AGE, Claims
 from server.core.aio import TaskSet, log_failure, supervise
@@ -18,7 +19,7 @@ from server.core.redact import session_hash
 from server.session import entries
 from server.session.cameras.admission import Invitation, connection_key
 from server.session.cameras.cameras import FurtherCamera
-from server.session.entries import Entry, Seen, Slots, Socket, longest_left, seen_of
+from server.session.entries import Entry, Seen, Socket, longest_left, seen_of
 from server.session.session import Session
 from server.session.session_state import SessionState
 
@@ -41,7 +42,7 @@ class SessionManager:
         max_sessions: int,
         timeout: float,
         on_end: Callable[[str], None] = lambda session_id: None,
-        slots: Slots | None = None,
+        replicas: Replicas | None = None,
         max_age: int = DEFAULT_MAX_AGE,
     ) -> None:
         """`on_end(session_id)` is called after a session was closed.
@@ -49,7 +50,8 @@ class SessionManager:
         `max_age`: the seconds from the code to the end of a session that it opened.
         """
         self._max_age = max_age
-        self._slots = slots
+        # The processes that share MAX_SESSIONS and ends; a feature may put its own here.
+        self.replicas = replicas or Replicas()
         self._make = make
         self._max_sessions = max_sessions
         self._timeout = timeout
@@ -145,22 +147,22 @@ class SessionManager:
 
     async def admit(self, session_id: str, since: int | None = None, device: str = "") -> Session:
         """`open`, with one of the slots that all processes share. Raises what `open` raises."""
-        slots = self._slots
+        replicas = self.replicas
         known = session_id in self._entries or (
             self.revoked.refuses(session_hash(session_id), self.revoked.begin(time.time()))
         )
-        if slots is None or known or self.closed:
+        if known or self.closed:
             return self.open(session_id, since, device)
-        if not await slots.take(session_id):
+        if not await replicas.take(session_id):
             left = longest_left(self._entries.values())
             if left is not None:
                 await self._leave(left, "room for others", Close.NO_SESSION)
-            if left is None or not await slots.take(session_id):
+            if left is None or not await replicas.take(session_id):
                 raise self._full()
         try:
             return self.open(session_id, since, device)
         except BaseException:
-            await slots.leave(session_id)
+            await replicas.leave(session_id)
             raise
 
     def check_open(self) -> None:
@@ -171,6 +173,14 @@ class SessionManager:
             raise Draining(
                 "This part of the server takes nobody new. Try again in a moment.", retry_after=5
             )
+
+    def check_new(self) -> None:
+        """Raises Draining or Busy when neither this process nor another one takes somebody new."""
+        if not self.replicas.can_take():
+            # A balancer then asks another process.
+            self.check_open()
+            if self.replicas.named:
+                self.check_free()
 
     def check_free(self) -> None:
         """Raises Busy when no session could begin here now, even by ending one that was left."""
@@ -194,9 +204,7 @@ class SessionManager:
         self.check_camera(session_id)
         cameras = self.find(session_id).cameras
         invited = cameras.invite(name)
-        if self._slots is not None and not await self._slots.take(
-            connection_key(session_id, invited.camera)
-        ):
+        if not await self.replicas.take(connection_key(session_id, invited.camera)):
             # It may have ended meanwhile.
             with suppress(NotFound):
                 await cameras.end(invited.camera)
@@ -205,8 +213,7 @@ class SessionManager:
 
     async def free_camera(self, session_id: str, camera: str) -> None:
         """Free the slot of a further camera that has ended."""
-        if self._slots is not None:
-            await self._slots.leave(connection_key(session_id, camera))
+        await self.replicas.leave(connection_key(session_id, camera))
 
     def _check_visitor(self, session_id: str) -> None:
         if session_id in self._entries and self._entries[session_id].standing:
@@ -364,9 +371,8 @@ class SessionManager:
         log.info("session ended", extra={"session": session_id, "reason": reason})
         async with AsyncExitStack() as stack:
             # The last one goes first.
-            if self._slots is not None:
-                for name in entries.slots_of(entry.session):
-                    stack.push_async_callback(self._slots.leave, name)
+            for name in entries.slots_of(entry.session):
+                stack.push_async_callback(self.replicas.leave, name)
             stack.callback(self._on_end, session_id)
             stack.push_async_callback(entry.session.close, "session_ended")
             if entry.socket is not None:

@@ -28,7 +28,7 @@ AWAKE_SECONDS = 4.0
 CAMERA_MIB, PROCESS_MIB = 4.6, 307.0
 # People of a process: a full core has about 100 of them, and peaks and reconnects need room.
 PROCESS_PEOPLE = 60
-# Gateways that know each other (server/access/gateways.py)
+# Gateways that know each other (server/features/cluster/replicas.py)
 MOST_GATEWAYS = 100
 # Bytes of a question with its picture on the way to an engine (DEPLOY.md, Past one machine)
 QUESTION_BYTES = 150_000

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
-from server.access.guesses import Guesses
-from server.access.shared_limits import SharedLimiter
+from server.access.limits import AccessLimiter, Guesses
 from server.auth import same_secret
 from server.core.errors import NotFound, RateLimited, Unauthorized
 from server.core.metrics import Metrics
@@ -20,7 +19,7 @@ class OperatorGuard:
     """`token`: OPERATOR_TOKEN; empty: no access. Refusals are counted."""
 
     def __init__(
-        self, token: str, limiter: SharedLimiter, guesses: Guesses, metrics: Metrics
+        self, token: str, limiter: AccessLimiter, guesses: Guesses, metrics: Metrics
     ) -> None:
         self._token = token
         self._limiter = limiter

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
 
 from config import Settings
-from server.access.affinity import HomeProcess, full_name
 from server.access.devices import Devices
-from server.access.gateways import Gateway, Gateways
-from server.access.guesses import GuessLimits
-from server.access.handover import Handovers
+from server.access.limits import AccessLimiter, GuessLimits, SharedCounts
 from server.access.operator_guard import OperatorGuard
 from server.access.pairing import PairingCodes
-from server.access.shared_limits import SharedLimiter, Store
-from server.auth import Claims, TokenIssuer, signing_key
+from server.auth import TokenIssuer, signing_key
 from server.core.addresses import RequestLimiter
 from server.core.metrics import Metrics
 from server.core.origins import HostPolicy, OriginPolicy
@@ -23,25 +18,10 @@ from server.web.context import AccessSettings
 
 
 class AccessParts:
-    def __init__(
-        self,
-        settings: Settings,
-        store: Store | None,
-        metrics: Metrics,
-        load: Callable[[], tuple[int, bool]] = lambda: (0, False),
-        ended: Callable[[Claims], bool] = lambda claims: False,
-    ) -> None:
-        """`store`: where limits are kept for several processes; None for this one alone.
-
-        `load`: the number of sessions here, and whether this process drains; `ended(claims)`:
-        a session of this process has ended for good.
-        """
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
         secret = settings.jwt_secret_key.get_secret_value()
         code = settings.access_code.get_secret_value()
         self._settings = settings
-        self.home = HomeProcess(full_name(settings.gateway_name, settings.process_name))
-        self._load = load
-        self.gateways = Gateways(self._own_report, store)
         self.devices = Devices(_device_key(settings))
         self.tokens = TokenIssuer(
             signing_key(secret, "session tokens", code),
@@ -49,16 +29,12 @@ class AccessParts:
             settings.token_max_age,
             self.devices.refuses,
         )
-        self.handovers = Handovers(
-            signing_key(secret, "hand-overs", code), self.tokens, settings.token_max_age, ended
-        )
         self.pairing = PairingCodes()
         path = settings.ca_cert_path
         self.authority = authority_der(path) if path is not None else None
-        per_minute = settings.rate_limit_per_minute
-        self.limiter = RequestLimiter(per_minute)
-        self.shared_limiter = SharedLimiter(self.limiter, per_minute, store)
-        self.guesses = GuessLimits.over(store)
+        self.limiter = RequestLimiter(settings.rate_limit_per_minute)
+        self.shared_limiter = AccessLimiter(self.limiter)
+        self.guesses = GuessLimits()
         self.guard = OperatorGuard(
             settings.operator_token.get_secret_value(),
             self.shared_limiter,
@@ -72,9 +48,11 @@ class AccessParts:
             settings.allowed_origins, HostPolicy(names, socket.gethostname())
         )
 
-    def _own_report(self) -> Gateway:
-        sessions, draining = self._load()
-        return Gateway(self.home.name, sessions, self._settings.sessions_here, draining)
+    def share(self, counts: SharedCounts) -> None:
+        """Count requests and guesses with other processes."""
+        self.shared_limiter.shared = counts
+        for guesses in self.guesses.all:
+            guesses.shared = counts
 
     def settings(self) -> AccessSettings:
         """The settings as the routes need them."""
@@ -84,7 +62,6 @@ class AccessParts:
             access_code=settings.access_code.get_secret_value(),
             metrics_token=settings.metrics_token.get_secret_value(),
             trusted_proxies=settings.trusted_proxies,
-            home=self.home,
             stun_urls=settings.stun_urls,
             turn_urls=settings.turn_urls,
             turn_secret=settings.turn_secret.get_secret_value(),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter
 from starlette.routing import BaseRoute
 
+from server.core.aio import Deadline
 from server.core.alert import Alert
 from server.core.errors import QwenCameraError
 from server.core.messages.base import ClientMessage
@@ -39,12 +40,14 @@ class Api:
         self.preparer = program.preparer
         # The models that may answer, and the one that an operator chose
         self.engines = program.engine_parts
+        # Keys, tokens and limits
+        self.access = program.access
         # What routes share
         self.services = program.services()
 
     def new_session_id(self) -> str:
         """Make an id that leads a balancer to this process."""
-        return self._program.new_session_id()
+        return self._program.sessions.replicas.new_id()
 
     # HTTP
 
@@ -84,15 +87,27 @@ class Api:
         *,
         start: Callable[[], None] | None = None,
         close: Callable[[], Awaitable[object]],
+        last: bool = False,
     ) -> None:
-        """Start something with the program, and close it before the sessions. `close` may come without `start`."""
+        """Start something with the program, and close it before the sessions, or with `last` after
+        them. `close` may come without `start`.
+        """
         if start is not None:
             self._program.starts.append(start)
-        self._program.closes.append((name, close))
+        closes = self._program.last_closes if last else self._program.closes
+        closes.append((name, close))
 
     def serve(self, run: Callable[[], AbstractAsyncContextManager[None]]) -> None:
         """Have `run()` entered while the application serves, and left before anything else ends."""
         self._program.serving.append(run)
+
+    def on_drain(self, drain: Callable[[Deadline], Coroutine[Any, Any, object]]) -> None:
+        """Have `drain(deadline)` run beside the last answers when the server is about to stop."""
+        self._program.drains.append(drain)
+
+    def health(self, facts: Callable[[], Mapping[str, Any]]) -> None:
+        """Add fields to what operators see of /health."""
+        self._program.health_facts.append(facts)
 
     def on_session_ended(self, tell: Callable[[str], None]) -> None:
         """Have `tell` called with the id of each session that has ended."""

@@ -13,7 +13,6 @@ from fastapi import FastAPI
 from config import Settings
 from server import __version__
 from server.app.program import Program
-from server.operator.drain_routes import create_drain_router
 from server.operator.routes import create_operator_router
 from server.operator.session_routes import create_session_router
 from server.operator.speech_routes import create_speech_router
@@ -51,7 +50,6 @@ def create_app(settings: Settings) -> FastAPI:
     parts = program.engine_parts
     app.include_router(create_operator_router(services, program.access.guard, parts.operations))
     app.include_router(create_session_router(services, program.access.guard))
-    app.include_router(create_drain_router(services, program.access.guard, program.operator_drain))
     app.include_router(create_speech_router(services, program.access.guard, program.speech))
     for router in program.routers:
         app.include_router(router)

@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 # In the order in which they start; each may use those above it.
 FEATURES = {
+    "cluster": "several processes and machines that share limits and hand sessions over",
     "watches": "conditions to watch for, and alerts when they hold",
     "describe": "the running description of what changes",
     "recall": "the recent past: pictures of some minutes, and questions about them",

@@ -6,8 +6,7 @@ import asyncio
 import logging
 import math
 import sys
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, ExitStack
 from typing import Any
 
@@ -19,12 +18,9 @@ from server import __version__
 from server.app import features
 from server.app.access_parts import AccessParts
 from server.app.api import Api
-from server.app.draining import OperatorDrain
 from server.app.engine_parts import EngineParts
-from server.app.shared_parts import SharedParts
 from server.app.speech_parts import SpeechParts
 from server.attention.scratch import Scratch
-from server.auth import new_session_id
 from server.camera.camera import FRAME_NOTICE_SECONDS
 from server.core.aio import (
     Deadline,
@@ -56,7 +52,7 @@ from server.voice.detector import SpeechModel
 from server.web.connection_guard import ConnectionGuard
 from server.web.context import Services
 from server.web.gauges import Limits, add_gauges
-from server.web.health import OWN_LIMITS, Health
+from server.web.health import Health
 from server.web.turn_watch import RelayWatch
 from server.web.websocket import SocketServer
 from server.webrtc_server import WebRTCServer
@@ -65,8 +61,8 @@ log = logging.getLogger(__name__)
 
 # The time for closing all parts together. Engines that need longer are ended by their keepers.
 CLOSE_SECONDS = 12.0
-# The time that pages have to go to other gateways after the last answer.
-MOVE_SECONDS = 2.0
+# What features do while the server drains has so long after the last answer.
+LAST_SECONDS = 2.0
 
 
 class Program:
@@ -94,6 +90,9 @@ class Program:
         self.routes: list[BaseRoute] = []
         self.starts: list[Callable[[], None]] = []
         self.closes: list[tuple[str, Callable[[], Awaitable[object]]]] = []
+        self.last_closes: list[tuple[str, Callable[[], Awaitable[object]]]] = []
+        self.drains: list[Callable[[Deadline], Coroutine[Any, Any, object]]] = []
+        self.health_facts: list[Callable[[], Mapping[str, Any]]] = []
         self.serving: list[Callable[[], AbstractAsyncContextManager[None]]] = []
         self.session_ended: list[Callable[[str], None]] = []
         self.engine_changed: list[Callable[[], None]] = []
@@ -131,14 +130,7 @@ class Program:
             background_tokens_per_minute=settings.background_tokens_per_minute,
         )
         self.preparer = PicturePreparer(filters, settings.visual_token_budget)
-        self.shared = SharedParts(settings, self.metrics, lambda: self.sessions.holders)
-        self.access = AccessParts(
-            settings,
-            self.shared.store,
-            self.metrics,
-            lambda: (len(self.sessions), bool(self.sessions.closed)),
-            lambda claims: self.sessions.ended(claims),
-        )
+        self.access = AccessParts(settings, self.metrics)
         tools = SessionTools(
             inference=self.inference,
             current_engine=lambda: self.engines.current,
@@ -151,7 +143,6 @@ class Program:
             speech_model=SpeechModel() if settings.microphone else None,
             hear_pool=self.pools.hear,
             turn_judge=self.speech.judge(self.pools, self.metrics),
-            handovers=self.access.handovers,
         )
         # Those that tests and the routes use most
         self.tokens = self.access.tokens
@@ -164,7 +155,6 @@ class Program:
             max_sessions=settings.sessions_here,
             timeout=settings.session_timeout,
             on_end=self._session_ended,
-            slots=self.shared.slots,
             max_age=settings.token_max_age,
         )
         self.connections = Connections(settings.max_connections, settings.trusted_proxies)
@@ -175,14 +165,12 @@ class Program:
                 origins=self.access.origins,
                 metrics=self.metrics,
                 trusted_proxies=settings.trusted_proxies,
-                home=self.access.home,
             ),
             metrics=self.metrics,
             guard=self.access.guard,
             desk=self.engine_parts.operations.desk,
             messages=self.messages,
         )
-        store = self.shared.store
         self.health = Health(
             version=__version__,
             engine=lambda: self.engines.current,
@@ -191,13 +179,11 @@ class Program:
             queue=self.inference.depth,
             draining=lambda: self.sessions.closed,
             turn=self.relays.report,
-            limits=store.report if store is not None else lambda: OWN_LIMITS,
             engines=lambda: self.engines.engines,
             speech=self.speech.report,
-            gateways=lambda: self.access.gateways.others(time.monotonic()),
+            features=self.health_facts,
         )
         self._tasks = TaskSet("program")
-        self.operator_drain = OperatorDrain(self.sessions, self.access.gateways, self._tasks)
         # What features offer each other, by the feature's name
         self.faces: dict[str, object] = {}
         self.alert_takers: list[Callable[[Alert], None]] = []
@@ -217,8 +203,6 @@ class Program:
             connections=self.connections,
             limiter=self.limiter,
             relays=self.relays,
-            gateways=self.access.gateways,
-            moved=lambda: self.operator_drain.moving.went,
         )
 
     def _begin_session(self, session: Session) -> Session:
@@ -245,10 +229,6 @@ class Program:
         """Return what a feature offers; None where it is off, or offers nothing."""
         return self.faces.get(name)
 
-    def new_session_id(self) -> str:
-        """Make an id that leads a balancer to this process."""
-        return self.access.home.name_session(new_session_id)
-
     def services(self) -> Services:
         return Services(
             access=self.access.settings(),
@@ -258,8 +238,6 @@ class Program:
             origins=self.access.origins,
             limiter=self.access.shared_limiter,
             guesses=self.access.guesses,
-            ends=self.shared.ends,
-            gateways=self.access.gateways,
             sessions=self.sessions,
             webrtc=self.webrtc,
             health=self.health,
@@ -271,9 +249,8 @@ class Program:
         parts = OpenParts()
         parts.add("engines", self.engine_parts.close)
         parts.add("speech", self.speech.close)
-        if self.shared.store is not None:
-            parts.add("redis", self.shared.store.close)
-            parts.add("gateway", self.access.gateways.leave)
+        for name, close in self.last_closes:
+            parts.add(name, close)
         parts.add("tasks", self._tasks.close)
         parts.add("cameras", self.webrtc.close)
         parts.add("inference", self.inference.close)
@@ -298,9 +275,6 @@ class Program:
         """Start the parts that run by themselves. The caller closes after a failure, too: `async with` does."""
         # Closed before the engines: those that closing stops are no news.
         self._open.add("listener", async_call(self.engines.on_change(self._engine_changed)))
-        await self.shared.start(
-            self.access.gateways, self.access.devices, self.sessions, self._tasks
-        )
         await self.engines.start()
         self.sessions.start()
         for start in self.starts:
@@ -340,18 +314,17 @@ class Program:
         drain_seconds = self.settings.drain_seconds
         self._deadline = deadline or Deadline(drain_seconds + STOP_SECONDS)
         log.info("draining")
-        await self.access.gateways.report(time.monotonic())
-        moving = None
-        if self.access.gateways.can_take(time.monotonic()):
-            leaving = Deadline(self._deadline.left(drain_seconds + MOVE_SECONDS))
-            moving = self._tasks.spawn(self.operator_drain.moving.run(leaving), name="move")
+        last = Deadline(self._deadline.left(drain_seconds + LAST_SECONDS))
+        tasks = TaskSet("drain")
+        draining = [tasks.spawn(drain(last), name="drain") for drain in self.drains]
         # Questions that were taken get into the queue first, if their frames come in the usual time.
         frames = Deadline(self._deadline.left(FRAME_NOTICE_SECONDS))
         while frames.left() and any(s.waits_for_frame for s in self.sessions.all()):
             await asyncio.sleep(0.01)
         await self.inference.drain(self._deadline.left(drain_seconds))
-        if moving is not None:
-            await asyncio.wait((moving,), timeout=self._deadline.left(MOVE_SECONDS))
+        if draining:
+            await asyncio.wait(draining, timeout=self._deadline.left(LAST_SECONDS))
+        await tasks.close()
         self.sessions.close_sockets(Close.DRAINING, "the server is about to stop")
         self.sockets.turn_away()
         sockets = Deadline(self._deadline.left(2.0))

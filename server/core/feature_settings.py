@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Protocol, Self
 
@@ -44,6 +45,10 @@ class FeatureSettings(BaseModel):
     def doubts(self) -> Iterable[str]:
         """Return sentences on what is allowed but probably not meant; without secrets."""
         return ()
+
+    def most_sessions(self) -> float:
+        """Return how many of MAX_SESSIONS this process takes at most."""
+        return math.inf
 
     def listed_cameras(self) -> Sequence[ListedCamera]:
         """Return the fixed cameras of an operator's list. Raises OSError, ValueError."""

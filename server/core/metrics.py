@@ -118,10 +118,6 @@ class Metrics:
         self.messages_dropped = counter(
             "messages_dropped_total", "Messages that a client did not take in time"
         )
-        self.shared_limits_failures = counter(
-            "shared_limits_failures_total",
-            "Times that Redis did not answer: limits hold for this process alone until it does",
-        )
         # result: complete, incomplete, unused, busy, slow, failed
         self.turn_checks = counter(
             "turn_checks_total",

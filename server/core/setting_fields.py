@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-from server.core.setting_text import base_url, port_range, redis_url
+from server.core.setting_text import base_url, port_range
 
 
 def list_of(one: Callable[[str], Any]) -> BeforeValidator:
@@ -53,7 +53,6 @@ def checked_secret(one: Callable[[str], str]) -> AfterValidator:
 
 
 BaseUrl = Annotated[str, AfterValidator(lambda value: base_url(value) if value else value)]
-RedisUrl = Annotated[SecretStr, checked_secret(redis_url)]
 
 
 def word(default: str) -> Any:

@@ -14,18 +14,13 @@ from server.core.setting_text import shown
 from server.core.tls_files import MIN_SECRET_CHARS
 
 
-def signing_key(key: str, *, guarded: bool, shared: bool) -> list[str]:
-    """`guarded`: a token is required; `shared`: several processes need the same key."""
+def signing_key(key: str, *, guarded: bool) -> list[str]:
+    """`guarded`: a token is required."""
     weakness = secret_weakness(key)
     if weakness and guarded:
         return [
             f"JWT_SECRET_KEY {weakness}. REQUIRE_AUTH and ACCESS_CODE need at least {MIN_SECRET_CHARS} random"
             f" characters there; make them with: {MAKE_A_SECRET}"
-        ]
-    if weakness and shared:
-        return [
-            f"JWT_SECRET_KEY {weakness}. REDIS_URL is for several processes, which need one and the same, of at least"
-            f" {MIN_SECRET_CHARS} random characters; make them with: {MAKE_A_SECRET}"
         ]
     return []
 

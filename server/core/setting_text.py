@@ -13,19 +13,14 @@ from urllib.parse import urlsplit
 from server.core.addresses import Address, Network
 from server.core.origins import normalise_origin
 
-_HOST = r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\])"
+HOST = r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\])"
 # RFC 7064 and RFC 7065: without "//".
-_STUN_URL = re.compile(rf"stuns?:{_HOST}(?::(?P<port>\d{{1,5}}))?", re.ASCII)
+_STUN_URL = re.compile(rf"stuns?:{HOST}(?::(?P<port>\d{{1,5}}))?", re.ASCII)
 _TURN_URL = re.compile(
-    rf"turns?:{_HOST}(?::(?P<port>\d{{1,5}}))?(?:\?transport=(?:udp|tcp))?", re.ASCII
-)
-_REDIS_URL = re.compile(
-    rf"rediss?://(?:[^\s/?#@]{{0,400}}@)?{_HOST}(?::(?P<port>\d{{1,5}}))?(?:/\d{{0,3}})?"
-    r"|unix://(?:[^\s/?#@]{0,400}@)?/[^\s?#@]{1,100}(?:\?db=\d{1,3})?",
-    re.ASCII,
+    rf"turns?:{HOST}(?::(?P<port>\d{{1,5}}))?(?:\?transport=(?:udp|tcp))?", re.ASCII
 )
 _MOST_SERVERS = 16
-_BASE_URL = re.compile(rf"https?://{_HOST}(:\d{{1,5}})?(/[^\s?#@]*)?", re.ASCII)
+_BASE_URL = re.compile(rf"https?://{HOST}(:\d{{1,5}})?(/[^\s?#@]*)?", re.ASCII)
 
 
 def network(text: str) -> Network:
@@ -133,20 +128,13 @@ def file_source(text: str) -> str:
     """Check a path, or an https URL without a user. The file is not opened."""
     if (
         "://" in text
-        and re.fullmatch(rf"https://{_HOST}(:\d{{1,5}})?(/[^\s@]*)?", text, re.ASCII) is None
+        and re.fullmatch(rf"https://{HOST}(:\d{{1,5}})?(/[^\s@]*)?", text, re.ASCII) is None
     ):
         raise ValueError("it is not of that form")
     if "://" in text:
         _check_port(text)
     if not text.isprintable():
         raise ValueError("it has characters that no path or URL has")
-    return text
-
-
-def redis_url(text: str) -> str:
-    """Check a URL that redis-py accepts, or an empty text."""
-    if text and ((match := _REDIS_URL.fullmatch(text)) is None or int(match["port"] or 1) > 65535):
-        raise ValueError("it is not of that form")
     return text
 
 

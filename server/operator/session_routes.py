@@ -49,7 +49,7 @@ def create_session_router(services: Services, operators: OperatorGuard) -> APIRo
                 for one in sessions.seen()
             ],
             # True when other processes are notified of ended sessions
-            "shared": services.ends is not None and services.ends.heard,
+            "shared": sessions.replicas.hear(),
         }
 
     @router.delete("/sessions/{name}")
@@ -60,7 +60,7 @@ def create_session_router(services: Services, operators: OperatorGuard) -> APIRo
                 "A session's name has 12 digits of 0-9 and a-f, as GET /api/operator/sessions has it."
             )
         here = await sessions.take_back(name)
-        announced = services.ends is not None and await services.ends.announce_end(name)
+        announced = await sessions.replicas.announce_end(name)
         log.info("the operator ends a session", extra={"count": int(here)})
         if not here and not announced:
             raise NotFound(
@@ -73,8 +73,7 @@ def create_session_router(services: Services, operators: OperatorGuard) -> APIRo
         """End all sessions and all tokens issued so far. Answers `ended`: integer."""
         now = int(time.time())
         ended = await sessions.take_all_back(now)
-        if services.ends is not None:
-            await services.ends.announce_end_of_all(now)
+        await sessions.replicas.announce_end_of_all(now)
         log.info("the operator ends all sessions", extra={"count": ended})
         return {"ended": ended}
 

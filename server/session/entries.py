@@ -27,13 +27,6 @@ class Socket(Protocol):
     def close_soon(self, code: int, reason: str) -> None: ...
 
 
-class Slots(Protocol):
-    """The MAX_SESSIONS slots that several processes share."""
-
-    async def take(self, session_id: str) -> bool: ...
-    async def leave(self, session_id: str) -> None: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Seen:
     """A session in the operators' list. `name` is its hash, as in the log."""

@@ -14,6 +14,7 @@ from server.core.frames import Frame, Route
 from server.core.messages.base import ClientMessage
 from server.session.request.answers import Asking
 from server.session.request.builder import RequestBuilder
+from server.session.request.history import History
 from server.session.request.outbox import Outbox
 from server.session.request.parts import Extras, Prepared, View
 from server.session.request.session_tools import SessionLimits, SessionTools
@@ -30,6 +31,7 @@ class SessionContext:
     camera: Camera
     outbox: Outbox
     requests: RequestBuilder
+    history: History
     # They end with the session.
     tasks: TaskSet
     # Marks activity, which keeps the session alive

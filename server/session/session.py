@@ -112,15 +112,6 @@ class Session:
         """True while a question waits, runs or is spoken."""
         return self._parts.questions.running or self.speaking.audible
 
-    @property
-    def can_move(self) -> bool:
-        """True when its page goes to another gateway by itself; see `leave`."""
-        return self._parts.handing_over.possible
-
-    def leave(self) -> None:
-        """Tell its page to go to another gateway now."""
-        self._parts.handing_over.leave()
-
     # Messages in
 
     def handle(self, message: wire.ClientMessage) -> None:
@@ -160,8 +151,6 @@ class Session:
                     if self.speaking.audible:
                         self.speaking.stop("typing")
                     parts.questions.typing()
-                case wire.Resume():
-                    parts.handing_over.resume(message)
                 case wire.SpeechProgress():
                     self.speaking.page_read(message)
                 case wire.PushToTalk():
@@ -205,8 +194,6 @@ class Session:
             self.speaking.wanted = now.speak
         if message.cameras is not None:
             self.cameras.choose(message.cameras)
-        if message.handover:
-            parts.handing_over.send()
         # Last, because it may be refused.
         if message.microphone is not None or message.silence_ms is not None:
             parts.listening.set(now.microphone, now.silence_ms / 1000)

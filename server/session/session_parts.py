@@ -14,7 +14,6 @@ from server.session.background import Background
 from server.session.cameras.cameras import Cameras
 from server.session.cameras.stills import Stills
 from server.session.feature_parts import FeatureParts, SessionFeatures
-from server.session.handing_over import HandingOver
 from server.session.listening.listening import Listening
 from server.session.listening.recognising import Recognising
 from server.session.part import SessionContext
@@ -69,6 +68,7 @@ class SessionParts:
             camera=self.camera,
             outbox=self.outbox,
             requests=self.requests,
+            history=self.history,
             tasks=self.tasks,
             touch=touch,
             send_error=send_error,
@@ -86,13 +86,6 @@ class SessionParts:
             sample_rate=limits.sample_rate,
             outbox=self.outbox,
             tools=tools,
-        )
-        self.handing_over = HandingOver(
-            id,
-            self.history,
-            self.outbox,
-            tools.handovers,
-            lambda: self.requests.preferences.handover,
         )
         self.reuse = PictureReuse(
             id, camera=self.camera, requests=self.requests, history=self.history, tools=tools

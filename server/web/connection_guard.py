@@ -1,4 +1,4 @@
-"""Checks of requests and sockets: address, origin, token, and the process of the session."""
+"""Checks of requests and sockets: address, origin and token."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 from starlette.requests import HTTPConnection
 
-from server.access.affinity import HomeProcess
 from server.auth import Claims, OriginPolicy, TokenIssuer, TokenRefused
 from server.core.addresses import Network, client_address, is_secure, is_trusted
 from server.core.errors import Forbidden
@@ -30,9 +29,7 @@ class ConnectionGuard:
         origins: OriginPolicy,
         metrics: Metrics,
         trusted_proxies: Sequence[Network],
-        home: HomeProcess,
     ) -> None:
-        self.home_process = home
         self._tokens = tokens
         self._origins = origins
         self._metrics = metrics

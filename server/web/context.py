@@ -7,12 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from server.access.affinity import HomeProcess
 from server.access.devices import Devices
-from server.access.gateways import Gateways
-from server.access.guesses import GuessLimits
+from server.access.limits import AccessLimiter, GuessLimits
 from server.access.pairing import PairingCodes
-from server.access.shared_limits import DEVICE, SharedEnds, SharedLimiter
 from server.auth import OriginPolicy, TokenIssuer, ice_servers
 from server.core.addresses import Network
 from server.core.metrics import Metrics
@@ -24,6 +21,11 @@ if TYPE_CHECKING:
     from server.webrtc_server import WebRTCServer
 
 
+# Prefix of a paired device's name among the ended ones. A time in place of a name means all devices
+# that were paired by then.
+DEVICE = "device "
+
+
 @dataclass(frozen=True, slots=True)
 class AccessSettings:
     """Settings about access and limits."""
@@ -32,7 +34,6 @@ class AccessSettings:
     access_code: str
     metrics_token: str
     trusted_proxies: Sequence[Network]
-    home: HomeProcess
     stun_urls: Sequence[str]
     turn_urls: Sequence[str]
     turn_secret: str
@@ -63,11 +64,8 @@ class Services:
     pairing: PairingCodes
     devices: Devices
     origins: OriginPolicy
-    limiter: SharedLimiter
+    limiter: AccessLimiter
     guesses: GuessLimits
-    # None when processes do not share the sessions that operators end
-    ends: SharedEnds | None
-    gateways: Gateways
     sessions: SessionManager
     webrtc: WebRTCServer
     health: Health
@@ -79,8 +77,7 @@ class Services:
         In all processes that share Redis. Returns the number of the devices seen since the start.
         """
         now = int(time.time())
-        if self.ends is not None:
-            await self.ends.announce_end(DEVICE + (name or str(now)))
+        await self.sessions.replicas.announce_end(DEVICE + (name or str(now)))
         if name is None:
             count = self.devices.forget_all(now, now)
             await self.sessions.take_devices_back(now)

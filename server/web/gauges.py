@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +13,6 @@ from server.hosting.engine_slot import EngineSlot
 from server.rtc.patches import datagrams, transport_guard
 
 if TYPE_CHECKING:
-    from server.access.gateways import Gateways
     from server.core.addresses import RequestLimiter
     from server.core.metrics import Metrics
     from server.engines.selector import EngineSelector
@@ -46,10 +43,7 @@ def add_gauges(
     connections: Connections,
     limiter: RequestLimiter,
     relays: RelayWatch,
-    gateways: Gateways,
-    moved: Callable[[], int],
 ) -> None:
-    """`moved()`: sessions that went on at another gateway."""
     metrics.gauge("sessions", "Sessions", (), lambda: {(): len(sessions)})
     metrics.gauge("sockets", "Open sockets", (), lambda: {(): sessions.sockets})
     metrics.gauge(
@@ -107,12 +101,6 @@ def add_gauges(
         (),
         lambda: {(): float(health.why_not_ready() is None)},
     )
-    metrics.gauge(
-        "limits_shared",
-        "1 while limits hold for all processes together (REDIS_URL), 0 for this one alone",
-        (),
-        lambda: {(): float(health.limits_shared)},
-    )
     metrics.count(
         "loop_failures_total",
         "Times that a step of a background loop raised and was tried again",
@@ -160,20 +148,6 @@ def add_gauges(
         lambda: {(): limiter.forgotten},
     )
     metrics.gauge(
-        "gateways",
-        "Other gateways that reported to Redis, by state",
-        ("state",),
-        lambda: {
-            (state,): float(count) for state, count in gateways.states(time.monotonic()).items()
-        },
-    )
-    metrics.count(
-        "sessions_sent_on_total",
-        "New sessions that were given to another gateway, because this one drains or has less room",
-        (),
-        lambda: {(): gateways.sent_on},
-    )
-    metrics.gauge(
         "draining",
         "1 while nobody new is taken here, because the process stops or an operator ordered it",
         ("by",),
@@ -181,12 +155,6 @@ def add_gauges(
             ("stop",): float(sessions.draining),
             ("operator",): float(sessions.emptying),
         },
-    )
-    metrics.count(
-        "sessions_moved_total",
-        "Sessions that went on at another gateway, because this one drains",
-        (),
-        lambda: {(): moved()},
     )
     metrics.gauge(
         "relays",

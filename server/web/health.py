@@ -9,15 +9,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from server.access.gateways import Gateway
 from server.core.frames import Kind
 from server.engines.base import Engine
-
-# The report on limits without a Redis
-OWN_LIMITS: Mapping[str, str | bool] = {
-    "shared": False,
-    "reason": "REDIS_URL is empty: limits hold for each process alone",
-}
 
 
 class Health:
@@ -33,13 +26,12 @@ class Health:
         queue: Callable[[], Mapping[Kind, int]],
         draining: Callable[[], str],
         turn: Callable[[], list[dict[str, Any]]] = list,
-        limits: Callable[[], Mapping[str, str | bool]] = lambda: OWN_LIMITS,
         engines: Callable[[], Sequence[Engine]] = tuple,
         speech: Callable[[], Mapping[str, Mapping[str, str] | None]] = dict,
-        gateways: Callable[[], Sequence[Gateway]] = tuple,
+        features: Sequence[Callable[[], Mapping[str, Any]]] = (),
     ) -> None:
         """`draining`: why nobody new is taken, "" otherwise; `engines`: all engines that can be used, best first; `speech`: the state of `recogniser`,
-        `voice` and `end_of_turn`, None for none; `gateways`: the others, as they reported last.
+        `voice` and `end_of_turn`, None for none; `features`: what features add to `detail`.
         """
         self._version = version
         self._engine = engine
@@ -48,16 +40,10 @@ class Health:
         self._queue = queue
         self._draining = draining
         self._turn = turn
-        self._limits = limits
         self._engines = engines
         self._speech = speech
-        self._gateways = gateways
+        self._features = features
         self._started = time.monotonic()
-
-    @property
-    def limits_shared(self) -> bool:
-        """True when limits apply to all processes together."""
-        return bool(self._limits()["shared"])
 
     def brief(self) -> dict[str, str]:
         return {
@@ -123,9 +109,9 @@ class Health:
             "queue_depth": self._depths(),
             "draining": bool(self._draining()),
             "turn": self._turn(),
-            "limits": dict(self._limits()),
-            "gateways": [one.seen() for one in self._gateways()],
         }
+        for facts in self._features:
+            body |= facts()
         return body | ({"reason": why_not} if why_not else {}), why_not is None
 
     def _begin(self, why_not: str | None) -> dict[str, Any]:

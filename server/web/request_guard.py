@@ -10,18 +10,17 @@ from urllib.parse import quote, urlencode
 
 from fastapi import Request, Response
 
-from server.access.affinity import GONE
 from server.access.camera_tokens import read_token
 from server.access.devices import COOKIE, COOKIE_PATH, DEVICE_SECONDS, Device
-from server.access.guesses import Guesses
+from server.access.limits import Guesses
 from server.access.pairing import Redeemed
+from server.access.replicas import GONE
 from server.auth import (
     Claims,
     Issued,
     TokenRefused,
     bearer,
     check_access_code,
-    new_session_id,
     same_secret,
 )
 from server.camera.camera import Camera
@@ -72,14 +71,12 @@ class RequestGuard(ConnectionGuard):
             origins=services.origins,
             metrics=services.metrics,
             trusted_proxies=services.access.trusted_proxies,
-            home=services.access.home,
         )
         self._services = services
 
-    def issue(self, device: Device | None = None, gateway: str = "") -> Issued:
-        """Issue a token for a new session. `device`: the paired one that asks; `gateway`: the one that it leads to, or "" for this process."""
+    def issue(self, session_id: str, device: Device | None = None) -> Issued:
+        """Issue a token for a new session. `device`: the paired one that asks."""
         services = self._services
-        session_id = self.home_process.name_session(new_session_id, gateway)
         begins = services.sessions.revoked.begin(time.time())
         if device is not None:
             # It may have been paired in the same second in which all others were forgotten.
@@ -109,7 +106,7 @@ class RequestGuard(ConnectionGuard):
 
     def at_home(self, request: Request, session_id: str) -> None:
         """Raises what `home` raises, for this session."""
-        if self.home_process.is_home(session_id):
+        if self._services.sessions.replicas.is_home(session_id):
             return
         if request.query_params.get("session") == session_id:
             # The balancer knew the session's process and did not reach it.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -210,9 +209,8 @@ def create_router(services: Services, operators: OperatorGuard, sockets: SocketS
         - `turn`: the relays, a list of `url`, `ok` (`null` before the first check), `problem`
           (`url`, `unreachable`, `certificate`, `credentials`, `quota`, `denied_peer`,
           `no_way_back`, `no_socket`, `refused`, or empty), `why`
-        - `limits`: `shared`, `reason`
-        - `gateways`: the other gateways of this installation, as they reported: `name`, `sessions`,
-          `most`, `draining`
+        - with several processes (`cluster`) `limits`: `shared`, `reason`; `gateways`: the other
+          gateways of this installation, as they reported: `name`, `sessions`, `most`, `draining`
         """
         report = services.health.summary
         if await watchers.sees_all(request):
@@ -262,11 +260,8 @@ def create_router(services: Services, operators: OperatorGuard, sockets: SocketS
         if request.headers.get("authorization"):
             await guard.limit(request)
             return with_token(guard.renew(request))
-        if not services.gateways.can_take(time.monotonic()):
-            # A balancer then asks another process, before any code is used up.
-            services.sessions.check_open()
-            if services.gateways.named:
-                services.sessions.check_free()
+        # Before any code is used up
+        services.sessions.check_new()
         if access.access_code and body.pairing_code is not None:
             await guard.redeem(request, body.pairing_code)
             device = guard.pair(request, response)
@@ -283,7 +278,7 @@ def create_router(services: Services, operators: OperatorGuard, sockets: SocketS
                 await guard.limit(request)
         else:
             await guard.limit(request)
-        return with_token(guard.issue(device, services.gateways.choose(time.monotonic())))
+        return with_token(guard.issue(services.sessions.replicas.choose_id(), device))
 
     def without_device(response: Response) -> Response:
         response.delete_cookie(COOKIE, path=COOKIE_PATH, httponly=True, samesite="strict")
@@ -320,7 +315,7 @@ def create_router(services: Services, operators: OperatorGuard, sockets: SocketS
         if access.require_auth or request.headers.get("authorization"):
             claims = guard.claims(request)
         else:
-            issued = guard.issue()
+            issued = guard.issue(services.sessions.replicas.new_id())
             claims, extra = issued.claims, with_token(issued)
         session, sdp = await connect_camera(
             services, claims, body.sdp, steered=True, attempt=attempt_of(request)

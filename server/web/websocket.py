@@ -115,7 +115,7 @@ class SocketServer:
         claims = await self._authenticate(websocket, socket, session_id, offered)
         if self._sessions.draining:
             raise Closing(Close.DRAINING, "the server is about to stop")
-        if not self._connections.home_process.is_home(session_id):
+        if not self._sessions.replicas.is_home(session_id):
             # The balancer did not reach the process of the session.
             raise Closing(Close.NO_SESSION, "its part of the server has gone")
         session = await self._sessions.admit(session_id, claims.auth_time, claims.device)

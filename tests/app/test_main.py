@@ -449,10 +449,7 @@ def open_files() -> int:
 @pytest.mark.parametrize(
     "step",
     [
-        *(
-            "server.app.shared_parts.SharedParts.start",
-            "server.engines.selector.EngineSelector.on_change",
-        ),
+        *("server.engines.selector.EngineSelector.on_change",),
         *(
             "server.engines.selector.EngineSelector.start",
             "server.session_manager.SessionManager.start",

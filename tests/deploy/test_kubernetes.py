@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from config import Settings, load
+from server.features.cluster.settings import ClusterSettings
 from server.listen.serving import STOP_SECONDS
 from tests.deploy.test_containers import compose, filled
 from tests.support.kubernetes import (
@@ -256,7 +257,7 @@ def test_the_settings_hold() -> None:
         gateway_name=env["GATEWAY_NAME"].replace("$(POD_INDEX)", "12"),
         udp_port_range=env["UDP_PORT_RANGE"],
     )
-    assert settings.gateway_name == "g12"
+    assert ClusterSettings.of(settings).gateway_name == "g12"
     assert not settings.warnings
     ports = container["ports"]
     assert [one["containerPort"] for one in ports if one.get("name") == "http"] == [settings.port]

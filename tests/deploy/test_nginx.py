@@ -17,8 +17,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
-from server.access.affinity import HomeProcess
 from server.auth import new_session_id
+from server.features.cluster.replicas import HomeProcess
 from server.web.middleware import HSTS, MAX_BODY_BYTES
 from tests.support.clients import soon
 from tests.support.fakes_server import free_port, free_ports

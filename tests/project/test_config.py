@@ -248,19 +248,6 @@ def test_a_weak_key_stops_a_guarded_server(monkeypatch: pytest.MonkeyPatch, secr
             monkeypatch.delenv(key)
 
 
-def test_shared_limits_need_a_shared_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    """REDIS_URL is for several processes, whose tokens have to be good at each; its password shows nowhere."""
-    url = "redis://:canary@127.0.0.1:6379/0"
-    message = refused(monkeypatch, REDIS_URL=url)
-    assert message.startswith("JWT_SECRET_KEY is empty. REDIS_URL is for several processes")
-    settings = read(monkeypatch, REDIS_URL=url, JWT_SECRET_KEY=GOOD_SECRET)
-    assert settings.redis_url.get_secret_value() == url
-    assert "canary" not in repr(settings)
-    message = refused(monkeypatch, REDIS_URL="http://:canary@127.0.0.1", JWT_SECRET_KEY=GOOD_SECRET)
-    assert message.startswith("REDIS_URL is (hidden, 24 characters): it is not of that form.")
-    assert "redis://127.0.0.1:6379/0" in message
-
-
 def test_a_good_key_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """32 characters are enough, with auth on or off; a token of any making never looks like a placeholder."""
     for auth in ("true", "false"):

@@ -90,7 +90,7 @@ PURE: dict[str, set[str]] = {
     "rtc.media": {"decode", "video_stream"},
     "rtc.sound": {"section"},
     "catalogue": set(),
-    "access": {"redis_store"},
+    "access": set(),
     "camera": {"camera"},
     "queue": {"run", "failover"},
     "engines": {"selector"},

@@ -31,7 +31,7 @@ MOST_SECONDS = 0.005
 
 # Patterns that are only matched with a whole text or at its beginning, which is short
 ANCHORED = {
-    "server.access.affinity._NAMED",
+    "server.features.cluster.replicas._NAMED",
     "server.access.camera_tokens._PARTS",
     "server.auth._COMPACT",
     "server.catalogue.control_tokens._PIPED",

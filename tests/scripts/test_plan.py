@@ -17,7 +17,7 @@ from scripts.bench.plan import (
     plan,
     written,
 )
-from server.access.gateways import MOST_GATEWAYS
+from server.features.cluster.replicas import MOST_REPLICAS
 from tests.support.documents import ROOT
 
 
@@ -46,8 +46,8 @@ def test_what_breaks_first_at_each_size() -> None:
     assert small.first.name == "one GPU"
     assert small.first.people == 75
     assert middle.first.name == large.first.name == "the list of gateways that know each other"
-    assert planned.MOST_GATEWAYS == MOST_GATEWAYS
-    assert middle.first.people == MOST_GATEWAYS * PROCESS_PEOPLE
+    assert planned.MOST_GATEWAYS == MOST_REPLICAS
+    assert middle.first.people == MOST_REPLICAS * PROCESS_PEOPLE
     assert (small.value("cells"), middle.value("cells"), large.value("cells")) == (1, 2, 167)
     # Nothing is passed: the nearest limit is named.
     assert plan(10).first.name == "one GPU"

@@ -32,6 +32,7 @@ from server.features.watches.watching import Watching
 from server.inference import Inference
 from server.session.feature_parts import SessionFeatures
 from server.session.part import MakePart, SessionContext
+from server.session.request.history import History
 from server.session.request.outbox import Outbox, Reader
 from server.session.request.session_tools import SessionLimits, SessionTools
 from server.session.session import Session
@@ -247,6 +248,7 @@ def bare_context(outbox: Outbox) -> SessionContext:
         camera=none,
         outbox=outbox,
         requests=none,
+        history=History(),
         tasks=TaskSet("test"),
         touch=lambda: None,
         send_error=lambda error, id: None,

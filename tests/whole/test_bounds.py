@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed
 
 from scripts.bench.camera_peer import CameraPeer, close_all
 from server import auth, webrtc_server
-from server.access import guesses
+from server.access import limits as guesses
 from server.core import addresses, messages
 from server.core.close_codes import Close
 from server.core.messages import Error

@@ -115,23 +115,8 @@ class Settings(ClientMessage):
     microphone: MicrophoneMode | None = None
     # Silence that ends a spoken question in the mode `hands_free`; 500 at first
     silence_ms: int | None = Field(default=None, ge=200, le=2000)
-    # A `handover` after each change of the chat
-    handover: bool | None = None
     # Ids of the cameras that questions are about; `1` at first. Unknown ones do not count.
     cameras: tuple[Identifier, ...] | None = Field(default=None, max_length=8)
-
-
-class Resume(ClientMessage):
-    """Go on with the chat of an earlier session, as the first message of this one."""
-
-    type: Literal["resume"]
-    # The last `handover` of that session, 40,000 characters at most
-    handover: str = Field(
-        # access/handover.py checks its length, so that its error says more.
-        max_length=MAX_MESSAGE_BYTES
-    )
-    # A token of that session
-    token: str = Field(max_length=4096)
 
 
 class SpeechProgress(ClientMessage):
@@ -204,7 +189,6 @@ _CORE = (
     Hold,
     Release,
     Settings,
-    Resume,
     SpeechProgress,
     ClearRecall,
     DeleteAnswer,

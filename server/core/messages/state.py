@@ -193,31 +193,6 @@ class Sender(ServerMessage):
     wake_ms: int | None = None
 
 
-class Handover(ServerMessage):
-    """The chat, signed, for `resume`: keep the newest."""
-
-    type: Literal["handover"] = "handover"
-    newest_only: ClassVar[bool] = True
-    # What to keep, with the newest token
-    handover: str
-
-
-class Resumed(ServerMessage):
-    """The chat of an earlier session was taken over."""
-
-    type: Literal["resumed"] = "resumed"
-    # Questions with their answers that are remembered
-    turns: int
-
-
-class Moved(ServerMessage):
-    """This part of the server is about to stop: get a new token and begin a new session now, for
-    which another part has room.
-    """
-
-    type: Literal["moved"] = "moved"
-
-
 class Still(ServerMessage):
     """A recent picture of the camera, after the privacy filters."""
 

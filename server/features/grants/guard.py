@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from starlette.requests import Request
 
-from server.access.affinity import GONE
+from server.access.replicas import GONE
 from server.auth import TokenRefused, bearer
 from server.core.errors import Elsewhere, NotFound, QwenCameraError, RateLimited, Unauthorized
 from server.features.grants.grants import Grant, ended
@@ -69,7 +69,7 @@ class ProgramGuard:
             raise await self._refused(request, error) from None
 
     def _check_home(self, request: Request, session_id: str, named: str | None) -> None:
-        if self._guard.home_process.is_home(session_id):
+        if self._services.sessions.replicas.is_home(session_id):
             return
         if named is not None or request.query_params.get("session") == session_id:
             # The balancer knew the session's process and did not reach it.

@@ -27,8 +27,6 @@ class Preferences:
     speak: bool = False
     # Words of an answer
     verbosity: Verbosity = Verbosity.NORMAL
-    # The page keeps hand-overs
-    handover: bool = False
     microphone: MicrophoneMode = MicrophoneMode.OFF
     # Silence that ends a spoken question
     silence_ms: int = round(SILENCE_SECONDS * 1000)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from server.access.handover import Handovers
 from server.attention.scratch import Scratch
 from server.core.metrics import Metrics
 from server.engines.base import Engine
@@ -55,5 +54,3 @@ class SessionTools:
     turn_judge: TurnJudge | None = None
     # Speaks answers; None: pages do it with their browser's own voice.
     voice: Voice | None = None
-    # Signs what pages keep of a chat; None: nothing is handed over
-    handovers: Handovers | None = None

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import httpx
 import pytest
 
-from server.access import guesses, redis_store
-from server.access.guesses import BUDGET, FLOOR, WINDOW, Guesses
-from tests.access.test_shared_limits import stores
+from server.access import limits
+from server.access.limits import BUDGET, FLOOR, WINDOW, Guesses
 from tests.support.clients import http, metric
 from tests.support.fakes_server import ServerProcess
-from tests.support.patient_server import ANSWER_SECONDS
-from tests.support.redis_server import redis_server
 from tests.support.running import Running, running
 from tests.support.timing import allowances_held
 
@@ -90,28 +86,13 @@ async def test_a_right_one_that_had_to_wait_makes_nobody_known() -> None:
 
 async def test_known_addresses_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The one unheard of for longest is forgotten."""
-    monkeypatch.setattr(guesses, "MAX_KNOWN", 2)
+    monkeypatch.setattr(limits, "MAX_KNOWN", 2)
     one = Guesses("codes")
     for last in (1, 2, 1, 3):
         assert await one.judge(True, f"203.0.113.{last}", 0.0) is None
     await looked_at(one, 1000, 1000)
     answers = [await one.judge(True, f"203.0.113.{last}", 0.0) for last in (1, 2, 3)]
     assert [wait is None for wait in answers] == [True, False, True]
-
-
-async def test_processes_share_the_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All together; without an answer of Redis each has its own again, which counted all along."""
-    monkeypatch.setattr(redis_store, "ANSWER_SECONDS", ANSWER_SECONDS)
-    async with redis_server(tmp_path) as server, stores(server) as both:
-        one, other = [Guesses("codes", store, budget=10) for store in both]
-        other_kind = Guesses("operator", both[0], budget=10)
-        now = time.monotonic()
-        assert await looked_at(one, 6, 6, now) == 6
-        assert await looked_at(other, 6, 6, now) == 4
-        assert await one.judge(True, "203.0.113.1", now) is not None
-        assert await other_kind.judge(True, "203.0.113.1", now) is None
-        await server.kill()
-        assert await looked_at(other, 20, 20, now) == 4
 
 
 async def test_no_tunnel_guesses_without_limit() -> None:

@@ -14,8 +14,8 @@ import pytest
 
 from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.http_json import json_request, request
-from server.access import redis_store
 from server.core.aio import Lookups
+from server.features.cluster import redis_store
 from tests.support.clients import soon
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_rtc import live_encoder
@@ -45,7 +45,7 @@ async def give_back(server: RedisServer, way: str) -> None:
 
 async def shared(run: Running) -> None:
     """Wait until the server uses Redis."""
-    store = run.program.shared.store
+    store = run.program.feature("cluster").store
     assert store is not None
     await soon(lambda: store.answers, 30)
 
@@ -73,7 +73,7 @@ async def test_a_live_session_goes_on(tmp_path: Path, way: str) -> None:
         peer = await stack.enter_async_context(CameraPeer(run.base_url, encoder))
         assert (await peer.ask("What is this?")).error is None
         await take_away(server, way)
-        store = run.program.shared.store
+        store = run.program.feature("cluster").store
         assert store is not None
         for number in range(2):
             async with at_once():
@@ -135,7 +135,7 @@ async def test_a_redis_whose_name_is_not_found_holds_nobody_up(
             )
         )
         await shared(run)
-        store = run.program.shared.store
+        store = run.program.feature("cluster").store
         assert store is not None
         monkeypatch.setattr(store, "_on_failure", lambda: failures.append(1))
         assert asked

@@ -1,4 +1,5 @@
-"""The gateways of an installation: the living ones, their load, and the choice for a new session.
+"""The replicas of an installation: their names, the living ones, their load, and the choice for a
+new session.
 
 Each process reports itself to Redis every few seconds and reads the reports of the others in the
 same step. A report has a name, two numbers and whether it drains, and expires. Without an answer
@@ -15,23 +16,64 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from server.access.affinity import NAME
-from server.access.shared_limits import Store
+from server.features.cluster.shared_limits import Store
 
 log = logging.getLogger(__name__)
 
-# A gateway that reported nothing for this long is gone (seconds): three intervals of
+# The process that a session lives in: its name begins the session's id. On several hosts the name
+# has two parts, the host's and the process's: h1_8010.
+#
+# deploy/nginx.conf reads the name from the socket's path or ?session= and maps it to one of its own
+# upstreams. A name that is not in its list reaches any process; a process refuses sessions of another
+# name, whatever the id says.
+
+# Lower case: nginx's `map` ignores case. The random part has 22 characters, so an id without a name
+# is never taken for one with a name.
+NAME = r"[a-z0-9]{1,16}(?:_[a-z0-9]{1,16})?"
+_NAMED = re.compile(rf"(?P<name>{NAME})-[A-Za-z0-9_-]{{22}}", re.ASCII)
+
+
+def full_name(host: str, process: str) -> str:
+    """Join the name of a host and that of a process on it; either may be empty."""
+    return "_".join(part for part in (host, process) if part)
+
+
+@dataclass(frozen=True, slots=True)
+class HomeProcess:
+    """This process among those that a balancer knows by name; one without a name takes every
+    session.
+    """
+
+    # GATEWAY_NAME and PROCESS_NAME; see `full_name`
+    name: str = ""
+
+    def name_session(self, random_id: Callable[[], str], replica: str = "") -> str:
+        """Make the id of a new session, which leads back to this process, or to `replica`."""
+        name = replica or self.name
+        return f"{name}-{random_id()}" if name else random_id()
+
+    def is_home(self, session_id: str) -> bool:
+        """Find whether the session began here, or may begin here."""
+        if not self.name:
+            return True
+        named = _NAMED.fullmatch(session_id)
+        return named is not None and named["name"] == self.name
+
+
+# The list of replicas
+
+# A replica that reported nothing for this long is gone (seconds): three intervals of
 # `redis_store.PROBE_SECONDS`.
 REPORT_SECONDS = 15
 # The last reports count for this long when Redis is gone (seconds).
 KNOWN_SECONDS = 60.0
-# A gateway that lives has reported again so long after Redis came back (seconds): less than the
+# A replica that lives has reported again so long after Redis came back (seconds): less than the
 # interval of the reports, more than `redis_store.TRY_SECONDS`.
 BACK_SECONDS = 4.0
-# Reports that are read, the newest; more gateways than this do not know each other.
-MOST_GATEWAYS = 100
-# A newcomer stays at the gateway that it reached, until that has so much more of its sessions taken
-# than all gateways together (share of the sessions).
+# Reports that are read, the newest; more replicas than this do not know each other.
+MOST_REPLICAS = 100
+# A newcomer stays at the replica that it reached, until that has so much more of its sessions taken
+# than all replicas together (share of the sessions).
 UNEVEN = 0.1
 # Characters of a report that are read
 _MOST_CHARS = 32
@@ -75,8 +117,8 @@ return found
 
 
 @dataclass(frozen=True, slots=True)
-class Gateway:
-    """One gateway's report. `most`: the sessions that it takes."""
+class Replica:
+    """One replica's report. `most`: the sessions that it takes."""
 
     name: str
     sessions: int
@@ -101,24 +143,24 @@ class Gateway:
         return f"{min(self.sessions, 999_999)} {min(self.most, 999_999)} {int(self.draining)}"
 
     @classmethod
-    def read(cls, name: str, report: str) -> Gateway | None:
-        """Read a report; None for one that no gateway writes."""
+    def read(cls, name: str, report: str) -> Replica | None:
+        """Read a report; None for one that no replica writes."""
         found = _REPORT.fullmatch(report)
         if _NAME.fullmatch(name) is None or found is None:
             return None
         return cls(name, int(found[1]), int(found[2]), found[3] == "1")
 
 
-class Gateways:
-    """The gateways that this one knows. One without a name, or without Redis, knows none.
+class ReplicaList:
+    """The replicas that this one knows. One without a name, or without Redis, knows none.
 
-    Bounds of the list of gateways: names, loads, which one drains: the newest 100 reports, each
+    Bounds of the list of replicas: names, loads, which one drains: the newest 100 reports, each
     gone after 15 s; without an answer what was read last holds for 60 s.
     """
 
     def __init__(
         self,
-        own: Callable[[], Gateway],
+        own: Callable[[], Replica],
         store: Store | None,
         *,
         draw: Callable[[int], int] = secrets.randbelow,
@@ -128,24 +170,24 @@ class Gateways:
         self._store = store
         self._draw = draw
         # The others by name, and when each was in the list last
-        self._others: dict[str, tuple[Gateway, float]] = {}
+        self._others: dict[str, tuple[Replica, float]] = {}
         # When Redis came back, perhaps without its list
         self._back_at = float("-inf")
         # The last report got no answer.
         self._missed = False
-        # New sessions that got the name of another gateway
+        # New sessions that got the name of another replica
         self.sent_on = 0
-        # The last list was full: gateways may be missing in it, and each report drives another one out.
+        # The last list was full: replicas may be missing in it, and each report drives another one out.
         self.crowded = False
 
     async def report(self, now: float) -> None:
-        """Report this gateway, and read the others; call it several times in REPORT_SECONDS."""
+        """Report this replica, and read the others; call it several times in REPORT_SECONDS."""
         own = self._own()
         if own.name:
             self._take(await self._run(own.name, own.encode()), now)
 
     async def leave(self) -> None:
-        """Take this gateway from the list."""
+        """Take this replica from the list."""
         own = self._own()
         if own.name:
             await self._run(own.name, "")
@@ -154,7 +196,7 @@ class Gateways:
         if self._store is None:
             return None
         keys = [self._store.name("gateways"), self._store.name("gateway-reports")]
-        return await self._store.run(REPORT, keys, name, report, REPORT_SECONDS, MOST_GATEWAYS)
+        return await self._store.run(REPORT, keys, name, report, REPORT_SECONDS, MOST_REPLICAS)
 
     def _take(self, reply: Any, now: float) -> None:
         if reply is None:
@@ -162,20 +204,20 @@ class Gateways:
             self._missed = True
             return
         own = self._own().name
-        crowded = len(reply) >= 2 * MOST_GATEWAYS
+        crowded = len(reply) >= 2 * MOST_REPLICAS
         if crowded and not self.crowded:
             log.warning(
                 "the list of gateways is full: further ones are not in it. Split the installation into parts,"
                 " each with a Redis of its own",
-                extra={"count": MOST_GATEWAYS},
+                extra={"count": MOST_REPLICAS},
             )
         self.crowded = crowded
-        words = [_text(word) for word in reply[: 2 * MOST_GATEWAYS]]
+        words = [_text(word) for word in reply[: 2 * MOST_REPLICAS]]
         forgotten = bool(reply) and _text(reply[-1]) == NEW
         if (forgotten or self._missed) and self._others:
             self._back_at = now
         self._missed = False
-        read = (Gateway.read(*pair) for pair in zip(words[::2], words[1::2], strict=False))
+        read = (Replica.read(*pair) for pair in zip(words[::2], words[1::2], strict=False))
         found = {one.name: (one, now) for one in read if one is not None and one.name != own}
         if now - self._back_at < BACK_SECONDS and not crowded:
             # Who is in no list any more is gone after KNOWN_SECONDS, however often Redis comes back.
@@ -183,19 +225,19 @@ class Gateways:
             found = {name: one for name, one in known if now - one[1] < KNOWN_SECONDS} | found
         self._others = found
 
-    def others(self, now: float) -> tuple[Gateway, ...]:
-        """Return the other gateways as they were last read."""
+    def others(self, now: float) -> tuple[Replica, ...]:
+        """Return the other replicas as they were last read."""
         return tuple(one for one, at in self._others.values() if now - at < KNOWN_SECONDS)
 
     def states(self, now: float) -> dict[str, int]:
-        """Count the other gateways: open, full, draining."""
+        """Count the other replicas: open, full, draining."""
         counts = dict.fromkeys(("open", "full", "draining"), 0)
         for one in self.others(now):
             counts["draining" if one.draining else "open" if one.free else "full"] += 1
         return counts
 
     @property
-    def own(self) -> Gateway:
+    def own(self) -> Replica:
         """This process as it reports itself."""
         return self._own()
 
@@ -205,15 +247,15 @@ class Gateways:
         return bool(self._own().name)
 
     def can_take(self, now: float) -> bool:
-        """Find whether another gateway has space for this one's people."""
+        """Find whether another replica has space for this one's people."""
         return any(one.free for one in self.others(now))
 
     def choose(self, now: float) -> str:
-        """Return the name of the gateway for a new session: this one, unless it drains, is full, or
+        """Return the name of the replica for a new session: this one, unless it drains, is full, or
         has clearly more of its sessions taken than all together.
 
         Among the others each free session is as likely as any other, so that newcomers between two
-        reports do not all meet at one gateway.
+        reports do not all meet at one replica.
         """
         own = self._own()
         others = [one for one in self.others(now) if one.free]
@@ -233,7 +275,7 @@ class Gateways:
         raise AssertionError("a session beyond all free ones")
 
 
-def _share(some: Sequence[Gateway]) -> float:
+def _share(some: Sequence[Replica]) -> float:
     return sum(one.sessions for one in some) / max(1, sum(one.most for one in some))
 
 

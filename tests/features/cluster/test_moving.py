@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from server.access import redis_store
+from server.features.cluster import redis_store
 from tests.support.clients import Page, open_page, take_token
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.patient_server import ANSWER_SECONDS
@@ -52,11 +52,11 @@ async def test_people_go_on_at_another_gateway(
         one = await stack.enter_async_context(running(gateway_name="h1", **common))
         two = await stack.enter_async_context(running(gateway_name="h2", **common))
         for run in (two, one):
-            assert run.program.shared.store is not None
+            assert run.program.feature("cluster").store is not None
             async with asyncio.timeout(30):
-                while not run.program.shared.store.answers:
-                    await run.program.shared.store.probe()
-            await run.program.access.gateways.report(time.monotonic())
+                while not run.program.feature("cluster").store.answers:
+                    await run.program.feature("cluster").store.probe()
+            await run.program.feature("cluster").replicas.report(time.monotonic())
         asks, asks_token = await arrive(one)
         idle, _ = await arrive(one)
         old = await open_page(one)

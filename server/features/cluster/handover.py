@@ -1,4 +1,4 @@
-"""Hand-overs: a session's chat, signed, which its page keeps and hands to the next session. Pure.
+"""Hand-overs: a session's chat, signed, which its page keeps and hands to the next session.
 
 No server stores one. It is good only together with a valid token of the session that it comes
 from, so whoever else has it gets nowhere. This process takes each one once.
@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import json
 import secrets
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from server.auth import Claims, Signer, TokenIssuer, TokenRefused
 from server.core.errors import HandoverRefused
+from server.features.cluster.messages import Handover, HandoverSettings, Moved, Resume, Resumed
+from server.session.part import SessionContext, SessionPart
 
 # Characters of a hand-over. A message of a client has 64 KiB, its token 4,096 characters.
 MAX_HANDOVER_CHARS = 40_000
@@ -22,6 +25,8 @@ MAX_TURNS_BYTES = (MAX_HANDOVER_CHARS - 1000) * 3 // 4
 MAX_TURNS = 32
 # Hand-overs that were taken, by name
 MAX_TAKEN = 10_000
+# Hand-overs that a session looks at: a page brings one.
+MAX_TRIES = 3
 
 Turns = list[tuple[str, str]]
 
@@ -56,7 +61,7 @@ class Handovers:
         life: int,
         ended: Callable[[Claims], bool] = lambda claims: False,
     ) -> None:
-        """`secret` is common to all gateways; `life`: seconds that a hand-over is good for;
+        """`secret` is common to all replicas; `life`: seconds that a hand-over is good for;
         `ended(claims)`: this process knows that the session has ended for good.
         """
         self._ended = ended
@@ -124,3 +129,66 @@ def _typed(turns: Any) -> Turns | None:
         if not all(isinstance(text, str) for text in turn):
             return None
     return [(question, answer) for question, answer in turns]
+
+
+class HandingOver(SessionPart):
+    """One session's side: sends the signed chat after each change of it, and takes one into a new session."""
+
+    def __init__(self, context: SessionContext, handovers: Handovers) -> None:
+        self._id = context.id
+        self._history = context.history
+        self._outbox = context.outbox
+        self._handovers = handovers
+        # The page keeps them, so it can go to another replica by itself.
+        self.wanted = False
+        # The hand-over that was taken; empty before
+        self._taken = ""
+        self._tries = 0
+        # True while a chat is taken in, turn by turn
+        self._taking = False
+        self.handlers = {Resume: self.resume, HandoverSettings: self._set}
+        context.history.on_change = self.send
+
+    def _set(self, message: HandoverSettings) -> None:
+        if message.handover is not None:
+            self.wanted = message.handover
+        if message.handover:
+            self.send()
+
+    def send(self) -> None:
+        """Give the page the chat as it is now."""
+        if self._taking or not self.wanted:
+            return
+        turns = [(turn.question, turn.answer) for turn in self._history.all()]
+        if turns:
+            signed = self._handovers.sign(self._id, turns, time.time())
+            self._outbox.put(Handover(handover=signed))
+
+    def resume(self, message: Resume) -> None:
+        """Take the chat of an earlier session, before this one's first question.
+
+        The same message again is answered again: its page may have missed the answer. Raises
+        HandoverRefused.
+        """
+        if self._taken and message.handover == self._taken:
+            self._outbox.put(Resumed(turns=len(self._history)))
+            self.send()
+            return
+        self._tries += 1
+        if self._tries > MAX_TRIES:
+            raise refused("other")
+        if self._history.added:
+            raise refused("begun")
+        turns = self._handovers.take(message.handover, message.token)
+        self._taken = message.handover
+        self._taking = True
+        for question, answer in turns:
+            self._history.add(question, answer)
+        self._taking = False
+        self._outbox.put(Resumed(turns=len(self._history)))
+        self.send()
+
+    def leave(self) -> None:
+        """Tell the page to go to another replica now."""
+        self.send()
+        self._outbox.put(Moved())

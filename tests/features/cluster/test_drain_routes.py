@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from server.access import redis_store
-from server.app import draining
-from tests.app.test_moving import SECRET, arrive
+from server.features.cluster import draining, redis_store
+from tests.features.cluster.test_moving import SECRET, arrive
 from tests.support.clients import http, metric, soon, take_token
 from tests.support.fakes_app import assert_error
 from tests.support.patient_server import ANSWER_SECONDS
@@ -56,11 +55,11 @@ async def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
 async def know(*some: Running) -> None:
     """Have each gateway read the others' reports."""
     for run in (*some, *some):
-        assert run.program.shared.store is not None
+        assert run.program.feature("cluster").store is not None
         async with asyncio.timeout(30):
-            while not run.program.shared.store.answers:
-                await run.program.shared.store.probe()
-        await run.program.access.gateways.report(time.monotonic())
+            while not run.program.feature("cluster").store.answers:
+                await run.program.feature("cluster").store.probe()
+        await run.program.feature("cluster").replicas.report(time.monotonic())
 
 
 async def ordered(run: Running, method: str = "GET") -> dict[str, Any]:
@@ -86,7 +85,7 @@ async def test_people_go_on_while_the_process_runs(
     follows tells nobody twice.
     """
     monkeypatch.setattr(draining, "NOTICE_SECONDS", 0.0)
-    caplog.set_level(logging.INFO, "server.app.draining")
+    caplog.set_level(logging.INFO, "server.features.cluster.draining")
     one, other = two
     page, _ = await arrive(one)
     granted = await take_token(one)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from scripts.bench.camera_peer import CameraPeer
-from server.access import redis_store
+from server.features.cluster import redis_store
 from tests.support.clients import soon
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_rtc import live_encoder
@@ -67,7 +67,7 @@ async def test_redis_gets_nothing_of_content(
                 rate_limit_per_minute=600,
             )
         )
-        store = run.program.shared.store
+        store = run.program.feature("cluster").store
         assert store is not None
         await soon(lambda: store.answers, 30)
         encoder = await stack.enter_async_context(live_encoder())

@@ -21,22 +21,25 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
-from server.access import redis_store, shared_limits
-from server.access.redis_store import RedisStore
-from server.access.shared_limits import (
-    DEVICE,
-    SLOT_SECONDS,
-    TOKEN_SECONDS,
-    Ends,
-    SharedEnds,
-    SharedLimiter,
-    SharedSlots,
-)
+from server.access.limits import AccessLimiter, Guesses
+from server.access.replicas import Replicas
 from server.core.addresses import RequestLimiter
 from server.core.aio import Pools
 from server.core.errors import Busy
+from server.features.cluster import redis_store, shared_limits
+from server.features.cluster.redis_store import RedisStore
+from server.features.cluster.shared_limits import (
+    SLOT_SECONDS,
+    TOKEN_SECONDS,
+    Counts,
+    Ends,
+    SharedEnds,
+    SharedSlots,
+)
 from server.session.session import Session
 from server.session_manager import SessionManager
+from server.web.context import DEVICE
+from tests.access.test_limits import looked_at
 from tests.support.fakes import FakeEngine
 from tests.support.fakes_server import ServerProcess
 from tests.support.patient_server import ANSWER_SECONDS
@@ -56,6 +59,19 @@ def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redis_store, "ANSWER_SECONDS", ANSWER_SECONDS)
 
 
+class Slotted(Replicas):
+    """A process that shares slots alone."""
+
+    def __init__(self, slots: SharedSlots) -> None:
+        self._slots = slots
+
+    async def take(self, name: str) -> bool:
+        return await self._slots.take(name)
+
+    async def leave(self, name: str) -> None:
+        await self._slots.leave(name)
+
+
 @asynccontextmanager
 async def stores(server: RedisServer, count: int = 2) -> AsyncIterator[list[RedisStore]]:
     """Those of so many processes."""
@@ -69,8 +85,15 @@ async def stores(server: RedisServer, count: int = 2) -> AsyncIterator[list[Redi
             await store.close()
 
 
-def limiters(stores: list[RedisStore], per_minute: int) -> list[SharedLimiter]:
-    return [SharedLimiter(RequestLimiter(per_minute), per_minute, store) for store in stores]
+def shared_limiter(store: RedisStore, per_minute: int) -> AccessLimiter:
+    """The limiter of one process."""
+    made = AccessLimiter(RequestLimiter(per_minute))
+    made.shared = Counts(store, per_minute)
+    return made
+
+
+def limiters(stores: list[RedisStore], per_minute: int) -> list[AccessLimiter]:
+    return [shared_limiter(store, per_minute) for store in stores]
 
 
 async def test_an_address_has_one_allowance_in_all_processes(tmp_path: Path) -> None:
@@ -169,7 +192,7 @@ async def test_a_token_has_one_allowance_in_all_processes(tmp_path: Path) -> Non
 async def test_no_limit_asks_nobody() -> None:
     """RATE_LIMIT_PER_MINUTE=0."""
     store = RedisStore("redis://127.0.0.1:1/0", SECRET)
-    limiter = SharedLimiter(RequestLimiter(0), 0, store)
+    limiter = shared_limiter(store, 0)
     for _ in range(100):
         assert await limiter.anybody(ADDRESS, 0.0) is None
         assert await limiter.session("s", ADDRESS, 0.0, begun=False) is None
@@ -269,7 +292,7 @@ async def test_sessions_take_slots(tmp_path: Path) -> None:
                 lambda id: Session(id, LIMITS, tools),
                 max_sessions=2,
                 timeout=60.0,
-                slots=SharedSlots(store, 2, dict),
+                replicas=Slotted(SharedSlots(store, 2, dict)),
             )
             for store in both
         ]
@@ -333,7 +356,9 @@ async def test_a_restarted_process_takes_people(tmp_path: Path) -> None:
         ]
         for one in slots:
             make = partial(Session, limits=LIMITS, tools=tools)
-            managers.append(SessionManager(make, max_sessions=3, timeout=60.0, slots=one))
+            managers.append(
+                SessionManager(make, max_sessions=3, timeout=60.0, replicas=Slotted(one))
+            )
         old, restarted = managers
         try:
             for name in ("used", "left", "longer"):
@@ -563,3 +588,20 @@ async def test_two_processes(tmp_path: Path) -> None:
         assert '"redis does not answer"' in server.text
         assert "127.0.0.1:" not in re.sub(r"Open .*", "", server.text)
         assert '"level": "error"' not in server.text
+
+
+async def test_processes_share_the_budget_of_guesses(tmp_path: Path) -> None:
+    """All together; without an answer of Redis each has its own again, which counted all along."""
+    async with redis_server(tmp_path) as server, stores(server) as both:
+        one, other, other_kind = (
+            Guesses(kind, budget=10) for kind in ("codes", "codes", "operator")
+        )
+        for guesses, store in ((one, both[0]), (other, both[1]), (other_kind, both[0])):
+            guesses.shared = Counts(store, 0)
+        now = time.monotonic()
+        assert await looked_at(one, 6, 6, now) == 6
+        assert await looked_at(other, 6, 6, now) == 4
+        assert await one.judge(True, "203.0.113.1", now) is not None
+        assert await other_kind.judge(True, "203.0.113.1", now) is None
+        await server.kill()
+        assert await looked_at(other, 20, 20, now) == 4

@@ -1,4 +1,4 @@
-"""The drain that an operator orders: nobody new comes, and people go on at other gateways."""
+"""The drain that an operator orders: nobody new comes, and people go on at other replicas."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ import logging
 import time
 from typing import Any
 
-from server.access.gateways import Gateway, Gateways
+from fastapi import APIRouter
+
 from server.core.aio import Deadline, TaskSet, supervise
 from server.core.close_codes import Close
 from server.core.errors import Conflict
+from server.features.cluster.handover import HandingOver
+from server.features.cluster.replicas import Replica, ReplicaList
+from server.session.session import Session
 from server.session_manager import SessionManager
 
 log = logging.getLogger(__name__)
 
 # For so long (seconds) no page is sent away, so that an order that was a mistake can be taken
-# back and nothing has happened; balancers notice meanwhile that this gateway takes nobody new.
+# back and nothing has happened; balancers notice meanwhile that this replica takes nobody new.
 NOTICE_SECONDS = 5.0
 # Between two looks for an order (seconds); the notice is longer.
 _IDLE_SECONDS = 1.0
@@ -25,15 +29,15 @@ _IDLE_SECONDS = 1.0
 class OperatorDrain:
     """Owner of the order. Those who cannot go stay with all they have until they leave.
 
-    People go while another gateway has room; where none has, they stay, and go when there is some.
+    People go while another replica has room; where none has, they stay, and go when there is some.
     """
 
-    def __init__(self, sessions: SessionManager, gateways: Gateways, tasks: TaskSet) -> None:
+    def __init__(self, sessions: SessionManager, replicas: ReplicaList) -> None:
         # A stop moves people by it, too, so that no page gets two orders.
         self.moving = Moving(sessions)
         self._sessions = sessions
-        self._gateways = gateways
-        self._tasks = tasks
+        self._replicas = replicas
+        self._tasks = TaskSet("drain")
         # Its loop, from the first order on
         self._task: asyncio.Task[None] | None = None
         # The time from which people go; None without an order
@@ -55,7 +59,7 @@ class OperatorDrain:
             log.info("the operator drains this gateway", extra={"count": self._people()})
             if self._task is None:
                 self._task = self._tasks.spawn(supervise(self._step, name="drain"), name="drain")
-            await self._gateways.report(time.monotonic())
+            await self._replicas.report(time.monotonic())
         return self.state()
 
     async def undo(self) -> dict[str, Any]:
@@ -67,13 +71,23 @@ class OperatorDrain:
         if self._sessions.emptying:
             self._sessions.emptying, self._from = False, None
             log.info("the operator ends the drain", extra={"count": self._people()})
-            await self._gateways.report(time.monotonic())
+            await self._replicas.report(time.monotonic())
         return self.state()
+
+    async def stop(self, deadline: Deadline) -> None:
+        """Tell the others that the process stops, and move everybody who can go before the deadline."""
+        now = time.monotonic()
+        await self._replicas.report(now)
+        if self._replicas.can_take(now):
+            await self.moving.run(deadline)
+
+    async def close(self) -> None:
+        await self._tasks.close()
 
     def state(self) -> dict[str, Any]:
         """Build the report for operators."""
         now = time.monotonic()
-        own, others = self._gateways.own, self._gateways.others(now)
+        own, others = self._replicas.own, self._replicas.others(now)
         ordered = self._from is not None
         return {
             "name": own.name,
@@ -103,7 +117,7 @@ class OperatorDrain:
         if self._from is None or self._sessions.draining:
             # A stop moves the rest itself.
             return _IDLE_SECONDS
-        await self.moving.step(send=now >= self._from and self._gateways.can_take(now))
+        await self.moving.step(send=now >= self._from and self._replicas.can_take(now))
         if not self._emptied and not self._people():
             self._emptied = True
             gone = self.moving.went - self._before
@@ -111,11 +125,11 @@ class OperatorDrain:
         return LOOK_SECONDS
 
 
-def _name(one: Gateway) -> str:
+def _name(one: Replica) -> str:
     return one.name
 
 
-# Sends the people of a gateway that drains to other gateways, each one as soon as its answer is
+# Sends the people of a replica that drains to other replicas, each one as soon as its answer is
 # there.
 
 # Time between two looks (seconds), and pages that get the message in one: all at once would offer their
@@ -128,14 +142,14 @@ AT_ONCE = 20
 class Moving:
     """Tells pages to go, each one once, and ends the sessions of those that have left.
 
-    Bounds of the pages that were sent to another gateway; an operator's order to drain: sessions;
+    Bounds of the pages that were sent to another replica; an operator's order to drain: sessions;
     one order.
     """
 
     def __init__(self, sessions: SessionManager) -> None:
         self._sessions = sessions
         self._leaving: set[str] = set()
-        # People who went on at another gateway
+        # People who went on at another replica
         self.went = 0
 
     async def step(self, *, send: bool = True) -> bool:
@@ -143,10 +157,14 @@ class Moving:
 
         Returns True while there are pages to wait for.
         """
-        able = [s for s in self._sessions.all() if s.can_move and s.id not in self._leaving]
-        free = [session for session in able if not session.answering]
-        for session in free[: AT_ONCE if send else 0]:
-            session.leave()
+        able = [
+            (session, side)
+            for session in self._sessions.all()
+            if (side := _side(session)) is not None and session.id not in self._leaving
+        ]
+        free = [(session, side) for session, side in able if not session.answering]
+        for session, side in free[: AT_ONCE if send else 0]:
+            side.leave()
             self._leaving.add(session.id)
         for id in [id for id in self._leaving if not self._sessions.listens(id)]:
             self._leaving.discard(id)
@@ -163,3 +181,33 @@ class Moving:
         while await self.step() and deadline.left():
             await asyncio.sleep(LOOK_SECONDS)
         return self.went - before
+
+
+def _side(session: Session) -> HandingOver | None:
+    """Return what sends the session's page away; None for one that cannot go by itself."""
+    side: HandingOver | None = session.part("cluster")
+    return side if side is not None and side.wanted else None
+
+
+def add_routes(router: APIRouter, drain: OperatorDrain) -> None:
+    """Add operators' routes for the drain: its state, order it, take it back."""
+
+    @router.get("/drain")
+    async def state() -> dict[str, Any]:
+        """The drain of this gateway.
+
+        `name`, `draining`, `stopping` (by a signal), `people` (with a page or a camera here),
+        `moved`, `notice_seconds` (until people go), `room` (places at other gateways); `gateways`:
+        as in `/health`, with this one.
+        """
+        return drain.state()
+
+    @router.post("/drain", status_code=202)
+    async def begin() -> dict[str, Any]:
+        """Take nobody new, and after 5 s let people go on at other gateways. 202 and the same."""
+        return await drain.begin()
+
+    @router.delete("/drain")
+    async def undo() -> dict[str, Any]:
+        """Take people again. The same; 409 when the process is about to stop."""
+        return await drain.undo()

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from server.access.handover import Handovers
 from server.auth import TokenIssuer
-from server.core import messages as wire
 from server.core.errors import HandoverRefused
 from server.core.messages import ServerMessage
-from server.session.handing_over import MAX_TRIES, HandingOver
+from server.features.cluster.handover import MAX_TRIES, HandingOver, Handovers
+from server.features.cluster.messages import Handover, HandoverSettings, Moved, Resume, Resumed
 from server.session.request.history import History
 
 tokens = TokenIssuer("t" * 40, 600)
@@ -33,17 +33,18 @@ class Kept:
 class Room:
     """One session of a gateway that has the installation's secret."""
 
-    def __init__(self, id: str, *, wanted: bool = True, able: bool = True) -> None:
+    def __init__(self, id: str, *, wanted: bool = True) -> None:
         self.id = id
         self.history = History()
         self.box = Kept()
-        made = Handovers("s" * 40, tokens, 600) if able else None
-        self.side = HandingOver(id, self.history, self.box, made, lambda: wanted)  # type: ignore[arg-type]
+        context: Any = SimpleNamespace(id=id, history=self.history, outbox=self.box)
+        self.side = HandingOver(context, Handovers("s" * 40, tokens, 600))
+        self.side.handlers[HandoverSettings](HandoverSettings(type="settings", handover=wanted))
 
-    def brought(self) -> wire.Resume:
+    def brought(self) -> Resume:
         """Its last hand-over as its page brings it to another session."""
-        signed = self.box.last(wire.Handover).handover
-        return wire.Resume(type="resume", handover=signed, token=tokens.issue(self.id).token)
+        signed = self.box.last(Handover).handover
+        return Resume(type="resume", handover=signed, token=tokens.issue(self.id).token)
 
 
 def test_a_chat_goes_on_in_another_session() -> None:
@@ -53,9 +54,9 @@ def test_a_chat_goes_on_in_another_session() -> None:
     one.history.add("And this?", "A pot.")
     two.side.resume(one.brought())
     assert two.history.all() == one.history.all()
-    assert two.box.last(wire.Resumed).turns == 2
+    assert two.box.last(Resumed).turns == 2
     # One hand-over for all turns
-    assert len([m for m in two.box.messages if isinstance(m, wire.Handover)]) == 1
+    assert len([m for m in two.box.messages if isinstance(m, Handover)]) == 1
     two.history.add("And now?", "A spoon.")
     three.side.resume(two.brought())
     assert [turn.answer for turn in three.history.all()] == ["A cup.", "A pot.", "A spoon."]
@@ -69,7 +70,7 @@ def test_the_answer_that_a_page_missed() -> None:
     for _ in range(5):
         two.side.resume(brought)
     assert len(two.history) == 1
-    assert [m.turns for m in two.box.messages if isinstance(m, wire.Resumed)] == [1] * 5
+    assert [m.turns for m in two.box.messages if isinstance(m, Resumed)] == [1] * 5
 
 
 def test_only_before_the_first_answer() -> None:
@@ -86,7 +87,7 @@ def test_a_few_tries() -> None:
     """A session checks so many signatures, then none; it begins empty."""
     one, two = Room("one"), Room("two")
     one.history.add("q", "a")
-    bad = wire.Resume(type="resume", handover="x.y.z", token="t")
+    bad = Resume(type="resume", handover="x.y.z", token="t")
     for _ in range(MAX_TRIES):
         with pytest.raises(HandoverRefused):
             two.side.resume(bad)
@@ -95,13 +96,12 @@ def test_a_few_tries() -> None:
     assert len(two.history) == 0
 
 
-@pytest.mark.parametrize(("wanted", "able"), [(False, True), (True, False)])
-def test_a_page_that_keeps_none(wanted: bool, able: bool) -> None:
+def test_a_page_that_keeps_none() -> None:
     """It gets none, and is not told to go."""
-    one = Room("one", wanted=wanted, able=able)
+    one = Room("one", wanted=False)
     one.history.add("q", "a")
     assert one.box.messages == []
-    assert not one.side.possible
+    assert not one.side.wanted
 
 
 def test_the_last_words_of_a_gateway() -> None:
@@ -109,4 +109,4 @@ def test_the_last_words_of_a_gateway() -> None:
     one = Room("one")
     one.history.add("q", "a")
     one.side.leave()
-    assert [type(m) for m in one.box.messages] == [wire.Handover, wire.Handover, wire.Moved]
+    assert [type(m) for m in one.box.messages] == [Handover, Handover, Moved]

@@ -12,9 +12,9 @@ from typing import Any
 import httpx
 import pytest
 
-from server.access import gateways, redis_store
-from server.access.gateways import KNOWN_SECONDS, MOST_GATEWAYS, Gateway, Gateways
-from server.access.redis_store import RedisStore
+from server.features.cluster import redis_store, replicas
+from server.features.cluster.redis_store import RedisStore
+from server.features.cluster.replicas import KNOWN_SECONDS, MOST_REPLICAS, Replica, ReplicaList
 from server.session.entries import LEFT_SECONDS
 from tests.support.clients import http
 from tests.support.fakes_app import assert_error
@@ -44,10 +44,10 @@ class Answers:
         return self.reply
 
 
-async def knowing(own: Gateway, *others: Gateway, draw: int = 0) -> Gateways:
+async def knowing(own: Replica, *others: Replica, draw: int = 0) -> ReplicaList:
     """A gateway that has read the reports of others at 0."""
     reply = [word for one in others for word in (one.name, one.encode())]
-    made = Gateways(lambda: own, Answers(reply), draw=lambda most: min(draw, most - 1))
+    made = ReplicaList(lambda: own, Answers(reply), draw=lambda most: min(draw, most - 1))
     await made.report(0)
     return made
 
@@ -55,22 +55,22 @@ async def knowing(own: Gateway, *others: Gateway, draw: int = 0) -> Gateways:
 @pytest.mark.parametrize(
     ("own", "goes"),
     [
-        (Gateway("a", 10, 100), "a"),
+        (Replica("a", 10, 100), "a"),
         # A little more than all together is nothing to move for; far more is.
-        (Gateway("a", 19, 100), "a"),
-        (Gateway("a", 60, 100), "b"),
-        (Gateway("a", 100, 100), "b"),
-        (Gateway("a", 120, 100), "b"),
-        (Gateway("a", 0, 100, draining=True), "b"),
+        (Replica("a", 19, 100), "a"),
+        (Replica("a", 60, 100), "b"),
+        (Replica("a", 100, 100), "b"),
+        (Replica("a", 120, 100), "b"),
+        (Replica("a", 0, 100, draining=True), "b"),
     ],
 )
-async def test_a_new_session_goes_where_there_is_room(own: Gateway, goes: str) -> None:
+async def test_a_new_session_goes_where_there_is_room(own: Replica, goes: str) -> None:
     """At home while home has about as much room as the others."""
     made = await knowing(
         own,
-        Gateway("full", 50, 50),
-        Gateway("leaves", 0, 100, draining=True),
-        Gateway("b", 10, 100),
+        Replica("full", 50, 50),
+        Replica("leaves", 0, 100, draining=True),
+        Replica("b", 10, 100),
     )
     assert made.choose(1) == goes
     assert made.sent_on == int(goes != "a")
@@ -80,7 +80,7 @@ async def test_a_new_session_goes_where_there_is_room(own: Gateway, goes: str) -
 
 async def test_without_room_anywhere_it_stays() -> None:
     """A person is refused where they came, with the reason."""
-    made = await knowing(Gateway("a", 9, 9), Gateway("b", 5, 5))
+    made = await knowing(Replica("a", 9, 9), Replica("b", 5, 5))
     assert made.choose(1) == "a"
     assert not made.can_take(1)
 
@@ -90,7 +90,7 @@ async def test_newcomers_spread_by_room() -> None:
     found = [
         (
             await knowing(
-                Gateway("a", 9, 9), Gateway("b", 0, 3), Gateway("full", 1, 1), Gateway("c", 1, 2),
+                Replica("a", 9, 9), Replica("b", 0, 3), Replica("full", 1, 1), Replica("c", 1, 2),
                 draw=place,
             )
         ).choose(1)
@@ -101,9 +101,9 @@ async def test_newcomers_spread_by_room() -> None:
 
 async def test_what_was_read_last_counts_for_a_while() -> None:
     """Redis is gone: the list stays for a minute, then each gateway is alone."""
-    own = Gateway("a", 9, 9)
+    own = Replica("a", 9, 9)
     store = Answers(["b", "0 5 0"])
-    made = Gateways(lambda: own, store)
+    made = ReplicaList(lambda: own, store)
     await made.report(0)
     store.reply = None
     await made.report(5)
@@ -114,7 +114,7 @@ async def test_what_was_read_last_counts_for_a_while() -> None:
 async def test_a_gateway_that_is_gone_is_forgotten_while_redis_comes_and_goes() -> None:
     """The gateways that were known count beside the list of a Redis that is back, for a minute at most."""
     store = Answers(["b", "0 5 0", "c", "0 5 0"])
-    made = Gateways(lambda: Gateway("a", 9, 9), store)
+    made = ReplicaList(lambda: Replica("a", 9, 9), store)
     await made.report(0)
     for now in range(5, 5 + int(KNOWN_SECONDS), 10):
         assert {one.name for one in made.others(now)} == {"b", "c"}
@@ -127,12 +127,12 @@ async def test_a_gateway_that_is_gone_is_forgotten_while_redis_comes_and_goes() 
 async def test_a_full_list_is_no_forgotten_one() -> None:
     """Its own name is missing in it, because others drove it out: what is known does not grow."""
     store = Answers(None)
-    made = Gateways(lambda: Gateway("a", 9, 9), store)
+    made = ReplicaList(lambda: Replica("a", 9, 9), store)
     for now in range(5):
-        names = [f"h{now}_{number}" for number in range(MOST_GATEWAYS)]
-        store.reply = [*(word for name in names for word in (name, "0 9 0")), gateways.NEW]
+        names = [f"h{now}_{number}" for number in range(MOST_REPLICAS)]
+        store.reply = [*(word for name in names for word in (name, "0 9 0")), replicas.NEW]
         await made.report(now)
-        assert len(made.others(now)) == MOST_GATEWAYS
+        assert len(made.others(now)) == MOST_REPLICAS
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ async def test_a_full_list_is_no_forgotten_one() -> None:
 )
 async def test_a_report_that_no_gateway_writes(reply: list[Any]) -> None:
     """It is left out, and so is the own one."""
-    made = Gateways(lambda: Gateway("a", 9, 9), Answers(reply))
+    made = ReplicaList(lambda: Replica("a", 9, 9), Answers(reply))
     await made.report(0)
     assert made.others(0) == ()
     assert made.choose(0) == "a"
@@ -163,7 +163,7 @@ async def test_a_report_that_no_gateway_writes(reply: list[Any]) -> None:
 
 async def test_one_without_a_name_is_in_no_list() -> None:
     """A single server behaves as before."""
-    made = Gateways(lambda: Gateway("", 9, 9), Answers(["b", "0 9 0"]))
+    made = ReplicaList(lambda: Replica("", 9, 9), Answers(["b", "0 9 0"]))
     await made.report(0)
     assert made.others(0) == ()
     assert made.choose(0) == ""
@@ -171,9 +171,9 @@ async def test_one_without_a_name_is_in_no_list() -> None:
 
 async def test_a_full_list_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     """More gateways than a list takes drive each other out: the log says so, and what to do."""
-    full = [word for n in range(MOST_GATEWAYS) for word in (f"h{n}", "0 9 0")]
+    full = [word for n in range(MOST_REPLICAS) for word in (f"h{n}", "0 9 0")]
     store = Answers(full[2:])
-    made = Gateways(lambda: Gateway("a", 9, 9), store)
+    made = ReplicaList(lambda: Replica("a", 9, 9), store)
     with caplog.at_level(logging.WARNING):
         await made.report(0)
         assert not made.crowded
@@ -224,30 +224,30 @@ async def test_reports_in_redis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         store = RedisStore(server.url, SECRET)
         stack.push_async_callback(store.close)
         await store.probe()
-        own = {"a": Gateway("a", 1, 9), "b": Gateway("b", 2, 9)}
-        a, b = (Gateways(lambda n=n: own[n], store) for n in ("a", "b"))  # type: ignore[misc]
+        own = {"a": Replica("a", 1, 9), "b": Replica("b", 2, 9)}
+        a, b = (ReplicaList(lambda n=n: own[n], store) for n in ("a", "b"))  # type: ignore[misc]
         await a.report(0)
         await b.report(0)
         assert b.others(0) == (own["a"],)
-        own["b"] = Gateway("b", 3, 9, draining=True)
+        own["b"] = Replica("b", 3, 9, draining=True)
         await b.report(1)
         await a.report(1)
         assert a.others(1) == (own["b"],)
         await b.leave()
         await a.report(2)
         assert a.others(2) == ()
-        for number in range(MOST_GATEWAYS + 20):
+        for number in range(MOST_REPLICAS + 20):
             name = f"h{number}"
-            await Gateways(lambda name=name: Gateway(name, 0, 1), store).report(2)  # type: ignore[misc]
+            await ReplicaList(lambda name=name: Replica(name, 0, 1), store).report(2)  # type: ignore[misc]
         # Of reports of one second the first names go first.
-        last = Gateways(lambda: Gateway("z", 0, 1), store)
+        last = ReplicaList(lambda: Replica("z", 0, 1), store)
         await last.report(3)
-        assert len(last.others(3)) == MOST_GATEWAYS - 1
+        assert len(last.others(3)) == MOST_REPLICAS - 1
         assert last.crowded
         # Numbers and names alone, and each key goes by itself.
         for key in [key async for key in store._redis.scan_iter("*gateway*")]:
-            assert 0 < await store._redis.ttl(key) <= gateways.REPORT_SECONDS
-        monkeypatch.setattr(gateways, "REPORT_SECONDS", 0)
+            assert 0 < await store._redis.ttl(key) <= replicas.REPORT_SECONDS
+        monkeypatch.setattr(replicas, "REPORT_SECONDS", 0)
         await a.report(4)
         await asyncio.sleep(1.1)
         await a.report(5)
@@ -264,14 +264,14 @@ async def test_a_list_that_redis_forgot(
     they have had time to report, so that a gateway that drains just then still has where to send
     its people. One that reports no more is gone after that.
     """
-    monkeypatch.setattr(gateways, "REPORT_SECONDS", 3)
+    monkeypatch.setattr(replicas, "REPORT_SECONDS", 3)
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(redis_server(tmp_path))
         store = RedisStore(server.url, SECRET)
         stack.push_async_callback(store.close)
         await store.probe()
-        own = {"a": Gateway("a", 1, 9), "b": Gateway("b", 2, 9), "c": Gateway("c", 0, 9)}
-        a, b, c = (Gateways(lambda n=n: own[n], store) for n in own)  # type: ignore[misc]
+        own = {"a": Replica("a", 1, 9), "b": Replica("b", 2, 9), "c": Replica("c", 0, 9)}
+        a, b, c = (ReplicaList(lambda n=n: own[n], store) for n in own)  # type: ignore[misc]
         for one in (a, b, c, a):
             await one.report(0)
         assert set(a.others(0)) == {own["b"], own["c"]}
@@ -294,11 +294,11 @@ async def test_a_list_that_redis_forgot(
         await a.report(2)
         assert a.can_take(2)
         assert set(a.others(2)) == {own["b"], own["c"]}
-        own["b"] = Gateway("b", 9, 9)
+        own["b"] = Replica("b", 9, 9)
         await b.report(2)
         await a.report(3)
         assert set(a.others(3)) == {own["b"], own["c"]}
-        await a.report(2 + gateways.BACK_SECONDS)
+        await a.report(2 + replicas.BACK_SECONDS)
         assert a.others(7) == (own["b"],)
 
 
@@ -307,7 +307,7 @@ def test_the_list_is_back_before_it_is_read_again() -> None:
     dropped; and it is dropped at the next reading.
     """
     noticed = redis_store.TRY_SECONDS + redis_store.ANSWER_SECONDS
-    assert noticed < gateways.BACK_SECONDS < redis_store.PROBE_SECONDS
+    assert noticed < replicas.BACK_SECONDS < redis_store.PROBE_SECONDS
 
 
 @pytest.mark.slow
@@ -330,20 +330,26 @@ async def test_a_full_gateway_gives_tokens_of_another(tmp_path: Path) -> None:
         client: httpx.AsyncClient = await stack.enter_async_context(http(one))
         # A busy machine is no dead Redis.
         async with asyncio.timeout(30):
-            while not one.program.access.gateways.others(asyncio.get_running_loop().time()):
-                await one.program.shared.store.probe()  # type: ignore[union-attr]
-                await other.program.access.gateways.report(asyncio.get_running_loop().time())
-                await one.program.access.gateways.report(asyncio.get_running_loop().time())
+            while not one.program.feature("cluster").replicas.others(
+                asyncio.get_running_loop().time()
+            ):
+                await one.program.feature("cluster").store.probe()
+                await other.program.feature("cluster").replicas.report(
+                    asyncio.get_running_loop().time()
+                )
+                await one.program.feature("cluster").replicas.report(
+                    asyncio.get_running_loop().time()
+                )
                 await asyncio.sleep(0.1)
         first = (await client.post("/api/token")).json()
         assert first["session_id"].startswith("h1_8010-")
         one.program.sessions.open(first["session_id"])
         second = (await client.post("/api/token")).json()
         assert second["session_id"].startswith("h2-")
-        assert other.program.access.home.is_home(second["session_id"])
+        assert other.program.sessions.replicas.is_home(second["session_id"])
         await one.program.drain()
         third = await client.post("/api/token")
         assert third.json()["session_id"].startswith("h2-")
-        listed = other.program.access.gateways
+        listed = other.program.feature("cluster").replicas
         await listed.report(asyncio.get_running_loop().time())
         assert [g.draining for g in listed.others(asyncio.get_running_loop().time())] == [True]

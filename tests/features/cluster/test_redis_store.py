@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from server.access import redis_store
-from server.access.redis_store import RedisStore
+from server.features.cluster import redis_store
+from server.features.cluster.redis_store import RedisStore
 from tests.support.clients import soon
 from tests.support.redis_server import redis_server
 

@@ -1,4 +1,4 @@
-"""Limits that processes share through Redis; without an answer each process has its own."""
+"""Counts, slots and ends that processes share through Redis; without an answer each has its own."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 from server.access.revoked import MAX_REVOKED
 from server.auth import CLOCK_SKEW
-from server.core.addresses import SESSION_PART, WRONG_CODE_COST, RequestLimiter, limiter_key
+from server.core.addresses import SESSION_PART, limiter_key
+from server.web.context import DEVICE
 
 # A session's slot outlives a process that was killed by this long at most (seconds).
 SLOT_SECONDS = 20
@@ -131,9 +132,6 @@ local time = redis.call('TIME')
 local names = redis.call('ZRANGEBYSCORE', KEYS[1], ARGV[1] - 10, '+inf', 'LIMIT', 0, ARGV[2])
 return {tonumber(time[1]), tonumber(redis.call('GET', KEYS[2]) or 0) or 0, names}
 """
-# Prefix of a paired device's name among the ended ones. A time in place of a name means all devices
-# that were paired by then.
-DEVICE = "device "
 # Members in one call of a script
 _AT_ONCE = 500
 
@@ -147,66 +145,49 @@ class Store(Protocol):
     def report(self) -> dict[str, str | bool]: ...
 
 
-class SharedLimiter:
-    """A RequestLimiter over all processes.
+class Counts:
+    """The counts of `server.access.limits` over all processes. No answer while the store has none."""
 
-    While the store does not answer, the process's own limiter decides, which counts all along.
-    """
-
-    def __init__(self, own: RequestLimiter, per_minute: int, store: Store | None) -> None:
-        self._own = own
+    def __init__(self, store: Store, per_minute: int) -> None:
+        """`per_minute`: RATE_LIMIT_PER_MINUTE; 0: requests are not counted."""
+        self._store = store
         self._per_minute = per_minute
-        self._store = store if per_minute else None
 
-    async def anybody(self, address: str, now: float) -> float | None:
-        """See `RequestLimiter.anybody`."""
-        if self._store is not None:
-            reply = await self._store.run(ANYBODY, [self._bucket(address)], self._per_minute)
-            if reply is not None:
-                if not reply:
-                    # Keeps the own limiter's count; its answer is not used here.
-                    self._own.anybody(address, now)
-                return float(reply) if reply else None
-        return self._own.anybody(address, now)
+    async def anybody(self, address: str) -> float | None:
+        if not self._per_minute:
+            return None
+        return _wait(await self._store.run(ANYBODY, [self._bucket(address)], self._per_minute))
 
-    async def wrong_code(self, address: str, now: float) -> None:
-        """See `RequestLimiter.wrong_code`."""
-        self._own.wrong_code(address, now)
-        await self._charge(address, WRONG_CODE_COST - 1)
-
-    async def give_back(self, address: str, now: float) -> None:
-        """See `RequestLimiter.give_back`."""
-        self._own.give_back(address, now)
-        await self._charge(address, -1)
-
-    async def _charge(self, address: str, more: int) -> None:
-        if self._store is not None:
+    async def charge(self, address: str, more: int) -> None:
+        if self._per_minute:
             await self._store.run(CHARGE, [self._bucket(address)], self._per_minute, more)
 
-    async def session(
-        self, session_id: str, address: str, now: float, *, begun: bool
-    ) -> float | None:
-        """See `RequestLimiter.session`; a session of any process counts as begun."""
-        if self._store is not None:
-            store = self._store
-            reply = await store.run(
-                SESSION,
-                [store.name("token", session_id), self._bucket(address), store.name("slots")],
-                -(-self._per_minute // SESSION_PART),
-                self._per_minute,
-                int(begun),
-                store.member(session_id),
-                TOKEN_SECONDS,
-            )
-            if reply is not None:
-                if not reply:
-                    self._own.session(session_id, address, now, begun=begun)
-                return float(reply) if reply else None
-        return self._own.session(session_id, address, now, begun=begun)
+    async def session(self, session_id: str, address: str, *, begun: bool) -> float | None:
+        if not self._per_minute:
+            return None
+        store = self._store
+        reply = await store.run(
+            SESSION,
+            [store.name("token", session_id), self._bucket(address), store.name("slots")],
+            -(-self._per_minute // SESSION_PART),
+            self._per_minute,
+            int(begun),
+            store.member(session_id),
+            TOKEN_SECONDS,
+        )
+        return _wait(reply)
+
+    async def guess(self, kind: str, most: int, seconds: float, *, count: bool) -> float | None:
+        keys = [self._store.name("guesses", kind)]
+        return _wait(await self._store.run(GUESS, keys, most, seconds, int(count)))
 
     def _bucket(self, address: str) -> str:
-        assert self._store is not None
         return self._store.name("address", limiter_key(address))
+
+
+def _wait(reply: Any) -> float | None:
+    """Read the answer of `take`: the seconds to wait, 0 to pass, None without an answer."""
+    return None if reply is None else float(reply or 0)
 
 
 @dataclass(frozen=True, slots=True)

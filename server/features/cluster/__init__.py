@@ -1,0 +1,90 @@
+"""Several processes and machines as one server: limits that they share over Redis, sessions that go
+from one to another, and the drain that an operator orders.
+
+HTTP and settings say gateway where the code says replica.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from server.app.api import Api
+
+
+def register(api: Api) -> None:
+    """Have this process share limits and sessions with the others that REDIS_URL joins."""
+    from server.access.devices import DEVICE_SECONDS
+    from server.auth import signing_key
+    from server.features.cluster.cluster import Cluster
+    from server.features.cluster.draining import OperatorDrain, add_routes
+    from server.features.cluster.handover import HandingOver, Handovers
+    from server.features.cluster.messages import HandoverSettings, Resume
+    from server.features.cluster.replicas import HomeProcess, full_name
+    from server.features.cluster.settings import ClusterSettings
+    from server.features.cluster.shared_limits import Counts
+
+    settings, sessions, access = api.settings, api.sessions, api.access
+    own = ClusterSettings.of(settings)
+    secret = settings.jwt_secret_key.get_secret_value()
+    failures = api.metrics.counter(
+        "shared_limits_failures_total",
+        "Times that Redis did not answer: limits hold for this process alone until it does",
+    )
+    store = None
+    if url := own.redis_url.get_secret_value():
+        # Its library takes 0.1 s to load.
+        from server.features.cluster.redis_store import RedisStore
+
+        store = RedisStore(url, secret, on_failure=failures.inc)
+        access.share(Counts(store, settings.rate_limit_per_minute))
+        api.run("redis", close=store.close, last=True)
+    cluster = Cluster(
+        HomeProcess(full_name(own.gateway_name, own.process_name)),
+        store,
+        sessions,
+        access.devices,
+        here=settings.sessions_here,
+        most=settings.max_sessions,
+        life=max(settings.token_max_age, DEVICE_SECONDS),
+    )
+    sessions.replicas = cluster
+    api.serve(cluster.run)
+    api.run("gateway", close=cluster.replicas.leave, last=True)
+    api.health(cluster.health)
+    key = signing_key(secret, "hand-overs", settings.access_code.get_secret_value())
+    handovers = Handovers(key, access.tokens, settings.token_max_age, sessions.ended)
+    api.session_part(lambda context: HandingOver(context, handovers), Resume, HandoverSettings)
+    drain = OperatorDrain(sessions, cluster.replicas)
+    api.run("drain", close=drain.close)
+    api.on_drain(drain.stop)
+    add_routes(api.operator_router("/api/operator"), drain)
+    api.metrics.gauge(
+        "limits_shared",
+        "1 while limits hold for all processes together (REDIS_URL), 0 for this one alone",
+        (),
+        lambda: {(): float(store is not None and store.answers)},
+    )
+    api.metrics.gauge(
+        "gateways",
+        "Other gateways that reported to Redis, by state",
+        ("state",),
+        lambda: {
+            (state,): float(count)
+            for state, count in cluster.replicas.states(time.monotonic()).items()
+        },
+    )
+    api.metrics.count(
+        "sessions_sent_on_total",
+        "New sessions that were given to another gateway, because this one drains or has less room",
+        (),
+        lambda: {(): cluster.replicas.sent_on},
+    )
+    api.metrics.count(
+        "sessions_moved_total",
+        "Sessions that went on at another gateway, because this one drains",
+        (),
+        lambda: {(): drain.moving.went},
+    )
+    api.offer(cluster)

@@ -1,0 +1,65 @@
+"""The settings of several processes."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+from pydantic import Field, SecretStr
+
+from server.core.feature_settings import FeatureSettings
+from server.core.secret_rules import MAKE_A_SECRET, secret_weakness
+from server.core.setting_fields import checked_secret, secret, whole
+from server.core.setting_text import HOST
+from server.core.tls_files import MIN_SECRET_CHARS
+
+_REDIS_URL = re.compile(
+    rf"rediss?://(?:[^\s/?#@]{{0,400}}@)?{HOST}(?::(?P<port>\d{{1,5}}))?(?:/\d{{0,3}})?"
+    r"|unix://(?:[^\s/?#@]{0,400}@)?/[^\s?#@]{1,100}(?:\?db=\d{1,3})?",
+    re.ASCII,
+)
+
+
+def redis_url(text: str) -> str:
+    """Check a URL that redis-py accepts, or an empty text."""
+    if text and ((match := _REDIS_URL.fullmatch(text)) is None or int(match["port"] or 1) > 65535):
+        raise ValueError("it is not of that form")
+    return text
+
+
+RedisUrl = Annotated[SecretStr, checked_secret(redis_url)]
+
+
+def short_name() -> Any:
+    return Field(
+        default="",
+        pattern=r"^[a-z0-9]{0,16}$",
+        description="at most 16 characters of a to z and 0 to 9, or empty",
+    )
+
+
+class ClusterSettings(FeatureSettings):
+    gateway_name: str = short_name()
+    process_name: str = short_name()
+    gateway_sessions: int = whole(0, 0, 10_000, " (0 is MAX_SESSIONS)")
+    redis_url: RedisUrl = secret(
+        "a URL like redis://127.0.0.1:6379/0, redis://:password@host:6379, rediss://... or"
+        " unix:///run/redis/redis.sock, or empty"
+    )
+
+    def problems(self) -> Iterable[str]:
+        core: Any = self
+        weakness = secret_weakness(core.jwt_secret_key.get_secret_value())
+        if weakness and self.redis_url.get_secret_value():
+            yield (
+                f"JWT_SECRET_KEY {weakness}. REDIS_URL is for several processes, which need one and the same, of at least"
+                f" {MIN_SECRET_CHARS} random characters; make them with: {MAKE_A_SECRET}"
+            )
+
+    def most_sessions(self) -> float:
+        return self.gateway_sessions or math.inf
+
+
+SETTINGS = ClusterSettings
