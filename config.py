@@ -26,7 +26,6 @@ from server.core.addresses import Address, Network
 from server.core.errors import OperatorError
 from server.core.feature_settings import FeatureSettings
 from server.core.secret_rules import MAKE_A_SECRET, secret_weakness, short_code
-from server.core.setting_errors import Problems, sentences_of
 from server.core.setting_fields import (
     BaseUrl,
     checksum,
@@ -40,7 +39,7 @@ from server.core.setting_fields import (
     text,
     whole,
 )
-from server.core.setting_file import unused_lines
+from server.core.setting_problems import Problems, sentences_of, unused_lines
 from server.core.setting_text import (
     allowed_host,
     base_urls,

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import cv2
 
 from server.attention.gate import ChangeGate, Why
-from server.attention.scratch import Scratch
+from server.attention.planes import Scratch
 from server.core import core_dumps
 from server.vision.luma import SceneReader
 from tests.attention.clip_classes import (

@@ -15,7 +15,7 @@ from dataclasses import replace
 import cv2
 
 from server.attention.likeness import Likeness
-from server.attention.scratch import Scratch
+from server.attention.planes import Scratch
 from server.core import core_dumps
 from tests.attention.clip_classes import (
     color_clip,

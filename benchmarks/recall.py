@@ -19,12 +19,11 @@ import numpy as np
 
 from benchmarks.watch_scenes import HEIGHT, WIDTH, Happens, Stage
 from server.attention.attention import Attention
-from server.attention.scratch import Scratch
+from server.attention.planes import Scratch
 from server.core import core_dumps
 from server.core.frames import Frame
 from server.engines.past_time import span_in
-from server.features.recall.grids import grid_of
-from server.features.recall.memory import Kept, Recall, before, during
+from server.features.recall.memory import Kept, Recall, before, during, grid_of
 from server.vision import encode
 
 CLASSES = ("still", "noisy", "flickering", "shaken", "busy")

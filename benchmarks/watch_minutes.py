@@ -21,7 +21,7 @@ import numpy as np
 
 from benchmarks.watch_scenes import CLASSES, CONDITIONS, HEIGHT, WIDTH, Model, staged
 from server.attention.attention import Attention
-from server.attention.scratch import Scratch
+from server.attention.planes import Scratch
 from server.core import core_dumps
 from server.core.frames import BoxUnit, Frame
 from server.engines.base import Capabilities

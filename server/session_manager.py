@@ -20,8 +20,7 @@ from server.session import entries
 from server.session.cameras.admission import Invitation, connection_key
 from server.session.cameras.cameras import FurtherCamera
 from server.session.entries import Entry, Seen, Socket, longest_left, seen_of
-from server.session.session import Session
-from server.session.session_state import SessionState
+from server.session.session import Session, SessionState
 
 log = logging.getLogger(__name__)
 

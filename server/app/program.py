@@ -20,7 +20,7 @@ from server.app.access_parts import AccessParts
 from server.app.api import Api
 from server.app.engine_parts import EngineParts
 from server.app.speech_parts import SpeechParts
-from server.attention.scratch import Scratch
+from server.attention.planes import Scratch
 from server.camera.camera import FRAME_NOTICE_SECONDS
 from server.core.aio import (
     Deadline,

@@ -9,8 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from server.attention.planes import Planes
-from server.attention.scratch import F32, HEIGHT, U8, WIDTH, Scratch
+from server.attention.planes import F32, HEIGHT, U8, WIDTH, Planes, Scratch
 
 # Most steps of the search; it ends early at a step smaller than this (blocks; radians and shares
 # of size).

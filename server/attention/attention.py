@@ -10,8 +10,7 @@ import numpy as np
 
 from server.attention.evidence import Activity
 from server.attention.gate import LOOK_SECONDS, Change, ChangeGate, Region, Why, check_sensitivity
-from server.attention.planes import Planes
-from server.attention.scratch import F32, U8, Scratch
+from server.attention.planes import F32, U8, Planes, Scratch
 from server.core.frames import Frame
 from server.vision.luma import luma_plane
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from server.attention.scratch import F32, U8
+from server.attention.planes import F32, U8
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,7 @@ import numpy as np
 from server.attention.alignment import Pose, Reference
 from server.attention.evidence import NO_PATCH, Activity, Patch, Rule, TwoLooks, best_patch
 from server.attention.luma_change import LumaChange
-from server.attention.planes import Planes
-from server.attention.scratch import F32, HEIGHT, U8, WIDTH, Scratch, clip
+from server.attention.planes import F32, HEIGHT, U8, WIDTH, Planes, Scratch, clip
 from server.core.frames import LEAST_SENSITIVITY, MOST_SENSITIVITY
 
 if TYPE_CHECKING:

@@ -13,8 +13,7 @@ import cv2
 import numpy as np
 
 from server.attention.alignment import Pose, Reference
-from server.attention.planes import Planes, chroma_planes
-from server.attention.scratch import F32, U8, Scratch
+from server.attention.planes import F32, U8, Planes, Scratch, chroma_planes
 from server.vision.luma import luma_plane
 
 if TYPE_CHECKING:

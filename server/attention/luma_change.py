@@ -7,7 +7,7 @@ import numpy as np
 
 from server.attention.alignment import Pose, Reference, local_range
 from server.attention.evidence import NO_PATCH, Activity, Patch, Rule, TwoLooks, best_patch
-from server.attention.scratch import F32, HEIGHT, SIZE, WIDTH, Scratch, clip
+from server.attention.planes import F32, HEIGHT, SIZE, WIDTH, Scratch, clip
 
 # Grey levels are of means of 3×3 blocks. The figures are tuned on clips like those of
 # tests/attention/clips.py. Thresholds: so many learned deviations, within these bounds, and more

@@ -21,7 +21,6 @@ from server.rtc.media.camera_state import CameraWatch
 from server.rtc.media.capture_clock import SENT_AT_BOUND_S, captured_after, stamps_disagree
 from server.rtc.rate.sender_plan import Limits, sender_plan
 from server.vision.luma import Luma, SceneReader
-from server.vision.sampler import Sampler
 
 # A question waits this long for a frame captured after it; after the second time its asker gets a notice.
 FRAME_WAIT_SECONDS = 3.0
@@ -554,3 +553,64 @@ class Sending:
 
 def _profile(limits: Limits) -> SenderProfile:
     return SenderProfile(max_framerate=limits.max_framerate, max_bitrate=limits.max_bitrate)
+
+
+# Select frames at a steady rate by their capture time. Pure.
+
+MIN_RATE = 0.1
+
+MAX_RATE = 30.0
+
+
+# Shares of the period: a frame may be early by the first (jitter must not lose a frame), and must be behind the last one
+# by the second (catching up must not be a burst).
+_EARLY = 0.25
+
+_CLOSEST = 0.5
+
+
+class Sampler:
+    """Selects frames on a grid of 1/rate seconds, without drift or bursts. One camera, one caller.
+
+    Of a camera slower than the rate every frame is taken.
+    """
+
+    def __init__(self, rate: float) -> None:
+        self._period = 1 / _checked(rate)
+        # Capture time of the last frame taken; None before the first.
+        self._last: float | None = None
+        # Grid point of the next frame, in capture time.
+        self._due = 0.0
+
+    def set_rate(self, rate: float) -> None:
+        """Change the rate from the last taken frame on. Raises ValueError outside 0.1 to 30 frames per second."""
+        period = 1 / _checked(rate)
+        if period != self._period:
+            self._period = period
+            if self._last is not None:
+                self._due = self._last + period
+
+    def take(self, captured: float) -> bool:
+        """Return True when the frame captured at this time (seconds of any one clock) is to be taken."""
+        period = self._period
+        if self._last is None or self._last - captured > period:
+            # The first frame, or a new stream with another clock.
+            return self._took(captured, captured + period)
+        if captured < self._due - _EARLY * period or captured < self._last + _CLOSEST * period:
+            return False
+        if captured - self._due >= period:
+            # Late by a whole period: the camera is slower than the rate, or paused. Skip the missed grid points.
+            return self._took(captured, captured + period)
+        return self._took(captured, self._due + period)
+
+    def _took(self, captured: float, due: float) -> bool:
+        self._last, self._due = captured, due
+        return True
+
+
+def _checked(rate: float) -> float:
+    if not MIN_RATE <= rate <= MAX_RATE:
+        raise ValueError(
+            f"a sample rate of {rate} frames a second was given; {MIN_RATE} to {MAX_RATE:.0f} is allowed"
+        )
+    return rate

@@ -11,8 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from server.vision.grounding import Box
-from server.vision.model_json import number, objects, share
+from server.vision.grounding import Box, number, objects, share
 
 MAX_CONDITION_CHARS = 200
 MAX_REASON_CHARS = 200

@@ -17,8 +17,8 @@ from websockets.frames import CloseCode, Frame, Opcode
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
+from server.core.addresses import Bucket
 from server.core.close_codes import Close
-from server.core.token_bucket import Bucket
 from server.listen.connections import PROVEN, Connections
 
 # Time for a client to read the sent data and the close code, and to answer with its own.

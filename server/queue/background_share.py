@@ -10,9 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable
 
-from server.queue.aimd import Aimd
-from server.queue.usual import UsualTimes
-
 # A first token that takes so many times as long as usual is slow.
 SLOW = 1.3
 LEAST, MOST = 1 / 32, 1.0
@@ -109,3 +106,76 @@ class BackgroundShare:
     def ended(self, seconds: float, now: float) -> None:
         """Note the end of a background job. Where less than one fits, it is followed by a rest of its length and more."""
         self._job_ended, self._job_seconds = now, seconds
+
+
+# A share of something that others use too: it grows by addition, and halves. Pure.  Additive
+# increase and multiplicative decrease, as of TCP's congestion control (RFC 5681): whoever shares
+# a server so needs to know nobody else, and all come to equal shares.
+
+# Seconds without an event after which it grows by itself
+_IDLE_SECONDS = 10.0
+
+
+class Aimd:
+    """A number from `least` to `most`, which is its first value.
+
+    `idle_gain`: gained each second when nothing has happened for 10 s. `now` is in seconds of any
+    steady clock.
+    """
+
+    def __init__(self, least: float, most: float, *, idle_gain: float) -> None:
+        self._least, self._most, self._idle_gain = least, most, idle_gain
+        self._value = most
+        # The last event, and the last time that it halved
+        self.event_at = self.halved_at = -math.inf
+
+    def value(self, now: float) -> float:
+        idle = max(0.0, now - self.event_at - _IDLE_SECONDS)
+        return min(self._most, self._value + self._idle_gain * idle)
+
+    def grow(self, by: float, now: float) -> None:
+        self._value, self.event_at = min(self._most, self.value(now) + by), now
+
+    def halve(self, now: float, *, pause: float) -> bool:
+        """Halve it, unless it did less than `pause` seconds ago; return whether it did."""
+        self._value, self.event_at = self.value(now), now
+        if now - self.halved_at < pause:
+            return False
+        self._value, self.halved_at = max(self._least, self._value / 2), now
+        return True
+
+
+# Usual times of kinds of questions, learned from the times themselves. Pure.
+
+# Kinds of questions (by detail and reuse) that are compared each with their own; beyond, the oldest
+# is dropped.
+_MOST_KINDS = 64
+
+
+# The usual time is followed by steps of about this share.
+_STEP = 0.03
+
+_LEAST_SECONDS = 1e-6
+
+
+class UsualTimes:
+    """The usual time of each kind: the one that the share `quantile` of all stays below."""
+
+    def __init__(self, quantile: float = 0.5) -> None:
+        self._up, self._down = 2 * _STEP * quantile, 2 * _STEP * (1 - quantile)
+        self._usual: dict[Hashable, float] = {}
+
+    def __len__(self) -> int:
+        return len(self._usual)
+
+    def of(self, kind: Hashable) -> float | None:
+        """Return the usual time of a kind; None when there was none of it."""
+        return self._usual.get(kind)
+
+    def ratio(self, kind: Hashable, seconds: float) -> float:
+        """Note a time; return how many times as long as usual it was."""
+        usual = max(_LEAST_SECONDS, self._usual.pop(kind, seconds))
+        self._usual[kind] = usual * (1 + self._up if seconds > usual else 1 - self._down)
+        if len(self._usual) > _MOST_KINDS:
+            del self._usual[next(iter(self._usual))]
+        return seconds / usual

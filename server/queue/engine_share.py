@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-from server.queue.aimd import Aimd
-from server.queue.usual import UsualTimes
+from server.queue.background_share import Aimd, UsualTimes
 
 # A first token that takes so many times as long as the quick ones of its kind is slow: a wait for
 # another answer's end takes longer than that. Less is the batch, which a server fills on purpose.

@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
-from server.camera.camera import Asked
+from server.camera.camera import FRAME_NOTICE_SECONDS, Asked
 from server.core import messages as wire
 from server.core.errors import (
+    CameraError,
+    CameraLost,
+    CameraStalled,
     Draining,
     Internal,
+    NoCamera,
     NotFound,
     PictureBlack,
     QwenCameraError,
 )
 from server.core.frames import Detail, Frame, Kind, Route
-from server.engines.base import EngineRequest
+from server.engines.base import Capabilities, EarlierPicture, EngineRequest
+from server.engines.camera_words import captions
 from server.engines.order_words import Order, order_in
 from server.engines.read_words import is_stop
 from server.engines.routing import choose
-from server.session import around
+from server.session.cameras.admission import OWN
 from server.session.cameras.cameras import Cameras
-from server.session.hold import Hold
 from server.session.part import QuestionRoute, SessionContext
 from server.session.request.answers import AnswerSink, Asking, Shot, Spoken
+from server.session.request.builder import RequestBuilder, too_many_pictures
 from server.session.request.history import History
 from server.session.request.parts import NO_EXTRAS, Extras, Prepared, View
 from server.session.request.picture_reuse import PictureReuse
@@ -277,7 +283,7 @@ class Questions:
         """Ask about the chosen cameras. The routes of features are of the own camera alone."""
         asking.route = PLAIN_ROUTES.get(asking.route, asking.route)
         needs = self._tools.current_engine().status.capabilities
-        taken = await around.shots(
+        taken = await shots(
             self._cameras, asking, needs, self._frame_for, lambda: self._waits(asking)
         )
         if asking.spoken is not None:
@@ -285,10 +291,10 @@ class Questions:
             asking.shots = taken
         waited = time.monotonic() - asking.asked.at
         self._tools.metrics.frame_wait.observe(waited)
-        view = around.view_of(taken[-1], detail)
+        view = view_of(taken[-1], detail)
         prepared = Prepared(await self._requests.prepare(view, needs), needs)
         asking.sink = self._sink(asking, waited, taken)
-        extras = around.with_others(self._extras(asking), taken, detail, self._requests)
+        extras = with_others(self._extras(asking), taken, detail, self._requests)
         asking.job = self._requests.submit(
             asking.question, Kind.CHAT, view, asking.sink, prepared, extras
         )
@@ -453,3 +459,151 @@ class Questions:
 
     def forget(self) -> None:
         self._hold.frame = self._ended = self._spoken = self._voiced = None
+
+
+# The held frame of a session: the sharpest one since somebody held the picture.
+
+
+class Hold:
+    """One held frame, or the search for one; a new hold replaces it.
+
+    All methods are called on the event loop; the search runs as a task of the session.
+    """
+
+    def __init__(self, context: SessionContext) -> None:
+        self._camera = context.camera
+        self._tasks = context.tasks
+        self._send_error = context.send_error
+        self._report = context.report
+        # The held frame; None without one
+        self.frame: Frame | None = None
+        # The search for a sharp frame; None without one
+        self._search: asyncio.Task[None] | None = None
+
+    @property
+    def empty(self) -> bool:
+        """True when nothing is held or was searched for since the last release."""
+        return self.frame is None and self._search is None
+
+    def begin(self) -> None:
+        """Search the sharpest frame from now on."""
+        self._stop()
+        self._search = self._tasks.spawn(self._choose(), name="hold")
+
+    def release(self) -> None:
+        """Give the held frame up."""
+        self._stop()
+        self.frame = None
+
+    async def chosen(self, waits: Callable[[], None]) -> bool:
+        """Wait for the end of a search, and return True when one ran.
+
+        `waits` is called when it takes longer than `FRAME_NOTICE_SECONDS`.
+        """
+        search = self._search
+        if search is None or search.done():
+            return False
+        await asyncio.wait([search], timeout=FRAME_NOTICE_SECONDS)
+        if not search.done():
+            waits()
+            await asyncio.wait([search])
+        return True
+
+    def _stop(self) -> None:
+        if self._search is not None:
+            self._search.cancel()
+            self._search = None
+
+    async def _choose(self) -> None:
+        try:
+            self._camera.wake()
+            self.frame = await self._camera.sharpest()
+        except CameraError as error:
+            self._send_error(error, None)
+        self._report()
+
+
+# A question about several cameras, or another one than the session's own: a frame of each, and
+# their pictures with names.
+
+# Gets the own camera's frame of a question, and True for a held one.
+OwnFrame = Callable[[Asking], Awaitable[tuple[Frame, bool]]]
+
+
+async def shots(
+    cameras: Cameras,
+    asking: Asking,
+    needs: Capabilities,
+    own: OwnFrame,
+    waits: Callable[[], None],
+) -> tuple[Shot, ...]:
+    """Wait for a frame of each chosen camera, all within the time that one has.
+
+    Raises CameraError with the camera's name, EngineRefused when the engine takes fewer pictures.
+    """
+    if asking.shots is not None:
+        # Its words were corrected: they are about the frames that it had.
+        return asking.shots
+    chosen = cameras.chosen
+    most = needs.most_pictures(together=len(chosen) > 1)
+    if most is not None and len(chosen) > most:
+        raise too_many_pictures(most)
+    found = []
+    for label in chosen:
+        try:
+            camera = cameras.camera(label.id)
+            if label.id == OWN:
+                (frame, held), scene = await own(asking), camera.scene
+            else:
+                # Another device has a clock of its own: the time of the question here counts.
+                asked = Asked(at=asking.asked.at, wall=asking.asked.wall, sent=None)
+                frame, held = await camera.frame_after(asked, waits), False
+                scene = camera.scene_of(frame)
+        except (CameraError, NotFound) as error:
+            raise _named(error, label.name) from None
+        found.append(Shot(label.id, label.name, frame, held, scene))
+    return tuple(found)
+
+
+def _named(error: CameraError | NotFound, name: str) -> CameraError:
+    """Say which camera has no frame."""
+    if isinstance(error, NoCamera | NotFound):
+        return CameraLost(
+            f"The camera {name} is not connected. Connect it again, or choose other cameras, and ask again."
+        )
+    if isinstance(error, CameraStalled):
+        return CameraLost(
+            f"No new picture came from the camera {name}, so this was not answered from an old one."
+            " Check its connection, or choose other cameras, and ask again."
+        )
+    return error
+
+
+def view_of(shot: Shot, detail: Detail) -> View:
+    """Return the view of one camera."""
+    return View(shot.frame, detail, shot.scene, shot.held)
+
+
+def with_others(
+    extras: Extras, taken: Sequence[Shot], detail: Detail, requests: RequestBuilder
+) -> Extras:
+    """Add the pictures of all cameras but the last one, whose picture is the request's own."""
+    words = captions([shot.name for shot in taken])
+    before = list(zip(taken[:-1], words, strict=False))
+    own = taken[-1].name
+
+    async def make(needs: Capabilities) -> Sequence[EarlierPicture]:
+        return [
+            EarlierPicture(
+                await requests.prepare(view_of(shot, detail), needs), caption, camera=shot.name
+            )
+            for shot, caption in before
+        ]
+
+    return replace(
+        extras,
+        earlier=make if before else None,
+        together=bool(before),
+        caption=words[-1],
+        camera=own,
+    )

@@ -7,24 +7,65 @@ with it.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import fields, replace
+from enum import StrEnum
 
 from server.access.request_order import Attempts
+from server.camera.camera import Camera
 from server.core import messages as wire
+from server.core.aio import TaskSet, in_pool
 from server.core.alert import Alert
 from server.core.errors import QwenCameraError
-from server.session import state_messages
-from server.session.feature_parts import SessionFeatures
-from server.session.request.allowance import Allowance
+from server.core.frames import Detail
+from server.core.states import Steps
+from server.engines.base import Engine
+from server.engines.builtin.intents import language_of
+from server.session.background import Background
+from server.session.cameras.cameras import Cameras
+from server.session.cameras.stills import Stills
+from server.session.feature_parts import FeatureParts, SessionFeatures
+from server.session.listening.listening import Listening
+from server.session.listening.recognising import Recognising
+from server.session.part import SessionContext
+from server.session.questions import Questions
+from server.session.request.builder import Allowance, RequestBuilder
+from server.session.request.history import History
+from server.session.request.outbox import Outbox
+from server.session.request.picture_reuse import PictureReuse
 from server.session.request.preferences import Preferences
+from server.session.request.sent_pictures import SentPictures
 from server.session.request.session_tools import SessionLimits, SessionTools
-from server.session.session_parts import SessionParts
-from server.session.session_state import SessionState, first_state
+from server.session.speech.speaking import Speaking
+from server.voice.line import VoiceLine
 
 # The fields of a settings message that the core keeps
 _PREFERENCES = {field.name for field in fields(Preferences)}
+
+
+# The life of a session: new, used, ended.
+
+
+class SessionState(StrEnum):
+    """The life of a session. `new`: it has had neither a socket nor an answered offer."""
+
+    NEW = "new"
+    USED = "used"
+    ENDED = "ended"
+
+
+def first_state() -> Steps[SessionState]:
+    """Return the state of a new session, with the steps that are allowed from it."""
+    return Steps(
+        SessionState.NEW,
+        {
+            SessionState.NEW: (SessionState.USED, SessionState.ENDED),
+            SessionState.USED: (SessionState.ENDED,),
+        },
+    )
 
 
 class Session:
@@ -208,7 +249,7 @@ class Session:
     def greet(self) -> None:
         """Send the first messages of a socket; they are sent again when the engine changes."""
         self.outbox.put(
-            state_messages.ready(
+            ready_of(
                 session_id=self.id,
                 began_at=self.began_at,
                 engine=self._tools.current_engine(),
@@ -227,7 +268,7 @@ class Session:
         if self.cameras.several:
             self.cameras.report()
         self.outbox.put(
-            state_messages.status(
+            status_of(
                 camera=self.camera,
                 engine=self._tools.current_engine(),
                 queue_depth=sum(self._tools.inference.depth().values()),
@@ -257,3 +298,239 @@ class Session:
         if self.state is not SessionState.ENDED:
             self.end()
         await self._parts.close(reason)
+
+
+# The parts of one session: built and joined, and closed in order. `session.py` gives them their
+# work.
+
+
+class SessionParts:
+    """All that one session holds. It ends with `close`."""
+
+    def __init__(
+        self,
+        id: str,
+        limits: SessionLimits,
+        tools: SessionTools,
+        features: SessionFeatures,
+        *,
+        send_error: Callable[[QwenCameraError, str | None], None],
+        touch: Callable[[], None],
+        on_status: Callable[[], None],
+    ) -> None:
+        """`send_error(error, id)` sends to the client, `touch` marks activity.
+
+        `on_status` is called when the camera's state changes, and after each hold.
+        """
+        self._id = id
+        self._inference, self._tools = tools.inference, tools
+        self.camera = Camera(sample_rate=limits.sample_rate, metrics=tools.metrics)
+        self.outbox = Outbox(on_drop=tools.metrics.messages_dropped.inc)
+        self.voice = VoiceLine()
+        self.voice.on_dropped = lambda reason, count: tools.metrics.sound_dropped.labels(
+            reason
+        ).inc(count)
+        self.history = History()
+        self.requests = RequestBuilder(id, limits, tools, self.history)
+        self.tasks = TaskSet("session")
+        self.features = FeatureParts(id, features)
+        self.background = Background(
+            self.camera, self.requests, limits.sample_rate, self.features.background
+        )
+        context = SessionContext(
+            id=id,
+            limits=limits,
+            tools=tools,
+            camera=self.camera,
+            outbox=self.outbox,
+            requests=self.requests,
+            history=self.history,
+            tasks=self.tasks,
+            touch=touch,
+            send_error=send_error,
+            report=on_status,
+            held=lambda: self.questions.held_frame,
+            behind=lambda: self.speaking.behind,
+            part=self.features.find,
+            wants_changed=self.background.changed,
+            source=lambda: self.features.source,
+            alerted=self.features.alerted,
+        )
+        self.cameras = Cameras(
+            id,
+            own=self.camera,
+            sample_rate=limits.sample_rate,
+            outbox=self.outbox,
+            tools=tools,
+        )
+        self.reuse = PictureReuse(
+            id, camera=self.camera, requests=self.requests, history=self.history, tools=tools
+        )
+        self.sent_pictures = SentPictures(
+            lambda what, number: tools.metrics.sent_pictures.labels(what).inc(number)
+        )
+        self.speaking = Speaking(
+            line=self.voice,
+            voice=tools.voice,
+            outbox=self.outbox,
+            metrics=tools.metrics,
+            tasks=self.tasks,
+            language=self._language_of,
+            allowed=lambda: self.requests.consent.voice_given,
+        )
+        self.questions = Questions(
+            context,
+            history=self.history,
+            reuse=self.reuse,
+            cameras=self.cameras,
+            speaking=self.speaking,
+            sent=self.sent_pictures,
+            routes=self.features.routes,
+        )
+        self.listening = Listening(
+            line=self.voice,
+            camera=self.camera,
+            outbox=self.outbox,
+            questions=self.questions,
+            reuse=self.reuse,
+            tools=tools,
+            send_error=send_error,
+            touch=touch,
+            on_noise=self.features.sounded,
+            recognising=Recognising(tools, self.requests),
+            talker=self.speaking,
+        )
+        self.requests.ear = self.listening
+        self.features.make(context)
+        self.stills = Stills(camera=self.camera, outbox=self.outbox, tools=tools)
+        self.camera.on_status = on_status
+
+    def socket_opened(self) -> None:
+        """Begin the work that needs a listener."""
+        self.camera.watched = True
+        self.stills.listen(True)
+        self.cameras.listen(True)
+        self.features.set_connected(True)
+        self.background.set_connected(True)
+        self.listening.attend(True)
+
+    def socket_closed(self) -> None:
+        """Stop the work that needs a listener; history and settings stay."""
+        self.speaking.drop()
+        self.questions.cancel(None, "socket_closed")
+        self.listening.attend(False)
+        self._inference.cancel_session(self._id, "socket_closed")
+        self.features.set_connected(False)
+        self.background.set_connected(False)
+        # What goes on has to know when it is too dark.
+        self.camera.watched = self.background.unattended
+        self.stills.listen(False)
+        self.cameras.listen(False)
+
+    async def _language_of(self, answer: str) -> str | None:
+        """Return the language that the visitor chose, else that of the text: in a thread, as the first
+        look makes the patterns of all languages.
+        """
+        chosen = self.requests.preferences.language
+        return chosen or await in_pool(self._tools.prepare_pool, language_of, answer)
+
+    async def close(self, reason: str) -> None:
+        """Stop and forget everything; a failure skips nothing. Safe to call more than once."""
+        async with AsyncExitStack() as stack:
+            # Callbacks run last to first.
+            stack.callback(self.outbox.close)
+            stack.push_async_callback(asyncio.sleep, 0)
+            stack.push_async_callback(self.tasks.close)
+            stack.push_async_callback(self.stills.close)
+            stack.push_async_callback(self.cameras.close)
+            stack.push_async_callback(self.listening.close)
+            stack.push_async_callback(self.reuse.close)
+            stack.callback(self._forget)
+            stack.callback(self.voice.close)
+            stack.callback(self.speaking.close)
+            stack.callback(self.camera.close)
+            stack.callback(self._inference.cancel_session, self._id, reason)
+            stack.callback(self.questions.cancel, None, reason)
+            stack.push_async_callback(self.features.close)
+            stack.callback(self.features.stop)
+            stack.callback(self.background.close)
+
+    def _forget(self) -> None:
+        self.questions.forget()
+        self.history.clear()
+        self.sent_pictures.clear()
+
+
+# Build the messages about a session, its camera and its engine.
+
+
+def ready_of(
+    *,
+    session_id: str,
+    began_at: float,
+    engine: Engine,
+    limits: SessionLimits,
+    tools: SessionTools,
+    requests: RequestBuilder,
+    held: bool,
+) -> wire.Ready:
+    """Build `ready`. `began_at`: the session's start, in seconds since the epoch."""
+    status = engine.status
+    capabilities = status.capabilities
+    return wire.Ready(
+        session_id=session_id,
+        began_at=round(began_at * 1000),
+        engine=engine.name,
+        model=status.model_name,
+        engine_state=status.state,
+        engine_detail=status.visitor_detail,
+        operator_detail=status.detail,
+        capabilities=wire.EngineCapabilities(
+            images=capabilities.images,
+            video=capabilities.video,
+            audio_in=capabilities.audio_in,
+            speech_out=capabilities.speech_out,
+            grounding=capabilities.grounding,
+            json_schema=capabilities.json_schema,
+            streaming=capabilities.streaming,
+        ),
+        limits=wire.Limits(
+            max_tokens=requests.max_tokens(capabilities),
+            context_length=capabilities.context_length,
+            visual_tokens=tools.preparer.budget(capabilities, Detail.LOW),
+            visual_tokens_high=tools.preparer.budget(capabilities, Detail.HIGH),
+            session_timeout=limits.timeout,
+        ),
+        sensitivity=requests.preferences.sensitivity or limits.sensitivity,
+        held=held,
+        elsewhere=status.elsewhere,
+        confirmed=requests.consent.given(engine),
+        voice=tools.voice is not None and tools.voice.ready,
+        voice_elsewhere=tools.voice.elsewhere if tools.voice is not None else "",
+        speak=requests.preferences.speak,
+        recogniser=tools.recogniser is not None and tools.recogniser.ready,
+        sound_elsewhere=requests.consent.sound_elsewhere,
+        microphone=tools.speech_model is not None,
+    )
+
+
+def status_of(*, camera: Camera, engine: Engine, queue_depth: int, held: bool) -> wire.Status:
+    frame, scene = camera.newest, camera.scene
+    engine_status = engine.status
+    return wire.Status(
+        camera=camera.state(),
+        source=("page" if camera.steered else "whip") if camera.offered else None,
+        dark=scene.dark if scene is not None else None,
+        blurred=scene.blurred if scene is not None else None,
+        black=scene.black if scene is not None else None,
+        width=frame.width if frame is not None else None,
+        height=frame.height if frame is not None else None,
+        fps=round(camera.fps(), 1) if frame is not None else None,
+        clock_doubted=camera.clock_doubted,
+        held=held,
+        queue_depth=queue_depth,
+        engine=engine.name,
+        engine_state=engine_status.state,
+        engine_detail=engine_status.visitor_detail,
+        operator_detail=engine_status.detail,
+    )

@@ -10,7 +10,7 @@ from server.core import aio
 from server.engines.base import EngineState
 from server.engines.openai.group import EngineGroup
 from server.hosting.engine_slot import EngineSlot
-from server.rtc.patches import datagrams, transport_guard
+from server.rtc.patches import datagrams
 
 if TYPE_CHECKING:
     from server.core.addresses import RequestLimiter
@@ -138,7 +138,7 @@ def add_gauges(
         ("reason",),
         lambda: {
             (reason,): count
-            for reason, count in {**datagrams.refused, **transport_guard.refused}.items()
+            for reason, count in {**datagrams.refused, **datagrams.peers_refused}.items()
         },
     )
     metrics.count(

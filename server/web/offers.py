@@ -5,8 +5,7 @@ from __future__ import annotations
 from server.access.request_order import Attempt
 from server.auth import Claims
 from server.core.errors import NotFound
-from server.session.session import Session
-from server.session.session_state import SessionState
+from server.session.session import Session, SessionState
 from server.web.context import Services
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from server.core import messages as wire
+from server.core.addresses import Bucket
 from server.core.aio import cancel_and_wait
 from server.core.close_codes import Close
 from server.core.errors import (
@@ -30,7 +31,6 @@ from server.core.errors import (
     Unauthorized,
 )
 from server.core.states import Steps
-from server.core.token_bucket import Bucket
 from server.session.request.outbox import OutboxClosed, OutboxOverflowed, Reader
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import pytest
 
 from server.attention.attention import Attention
 from server.attention.gate import Change, Why
-from server.attention.scratch import Scratch
+from server.attention.planes import Scratch
 from tests.support.rooms import make_frame
 
 

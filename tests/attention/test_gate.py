@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from server.attention.gate import LOOK_SECONDS, WHOLE, Change, ChangeGate, Why
-from server.attention.scratch import Scratch
+from server.attention.planes import Scratch
 from tests.attention.clip_classes import (
     busy_clips,
     color_clip,

@@ -11,7 +11,7 @@ import pytest
 
 from server.attention.attention import Attention, Glance
 from server.attention.gate import Why
-from server.attention.scratch import Scratch
+from server.attention.planes import Scratch
 from tests.attention.clip_classes import object_clip, still_clips
 from tests.attention.watching import watch
 from tests.support.rooms import make_frame

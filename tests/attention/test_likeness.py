@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from server.attention.likeness import Likeness
-from server.attention.scratch import Scratch
+from server.attention.planes import Scratch
 from tests.attention.clip_classes import (
     color_clip,
     digit_clip,

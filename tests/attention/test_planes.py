@@ -6,8 +6,7 @@ import av
 import numpy as np
 import pytest
 
-from server.attention.planes import Planes
-from server.attention.scratch import Scratch
+from server.attention.planes import Planes, Scratch
 
 
 def ramp(width: int, height: int) -> av.VideoFrame:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from server.attention.attention import Glance, Pace
 from server.attention.gate import Change, ChangeGate, Why
-from server.attention.scratch import Scratch
+from server.attention.planes import Scratch
 from tests.attention.clips import WARM_UP, Clip, Event, frames
 
 # After a wake an answer is made, about the frame that woke, and the gate rests so long.

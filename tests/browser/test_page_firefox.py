@@ -17,7 +17,7 @@ import pytest_asyncio
 from numpy.typing import NDArray
 
 from server.core.sound import Sound
-from server.session import state_messages
+from server.session import session as sessions
 from server.voice.wav import wav
 from tests.browser.bundles import CLOSE, NEGOTIATE, ORDERS, POLICIES
 from tests.browser.bundles import OFFER as BUNDLED
@@ -178,10 +178,10 @@ async def test_a_microphone_is_heard(
     """Talk is pressed: Firefox's own tone arrives whole, over the camera's connection; muted, nothing
     comes any more.
     """
-    real = state_messages.ready
+    real = sessions.ready_of
     monkeypatch.setattr(
-        state_messages,
-        "ready",
+        sessions,
+        "ready_of",
         lambda **given: real(**given).model_copy(update={"recogniser": True}),
     )
     await browser.go(f"{run.base_url}/")

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
-from server.features.mqtt.topics import Topics, watch_key
+from server.features.mqtt.discovery import Topics, watch_key
 from tests.browser.visitor import Visit
 from tests.support.clients import http, metric, page_of, soon, take_token
 from tests.support.mosquitto import PASSWORD, Broker, broker, listening, no_mosquitto

@@ -19,7 +19,7 @@ from playwright.async_api import Browser, Page, expect
 from benchmarks.browser import chromium, page_with_camera
 from server.core.messages import Ready
 from server.engines.speech.base import WordTime
-from server.session import state_messages
+from server.session import session as sessions
 from tests.browser.test_page_sound import until
 from tests.browser.test_page_speaking import _RECORD, _VOICE, ANSWER, recorded
 from tests.browser.test_page_states import _NOTES
@@ -79,12 +79,12 @@ async def person(browser: Browser, server: Running, **options: Any) -> AsyncIter
 
 def understood(server: Running, monkeypatch: pytest.MonkeyPatch, words: FakeWords) -> None:
     """Let all later sessions of a server use these words."""
-    real = state_messages.ready
+    real = sessions.ready_of
 
     def ready(**given: Any) -> Ready:
         return real(**given).model_copy(update={"recogniser": True})
 
-    monkeypatch.setattr(state_messages, "ready", ready)
+    monkeypatch.setattr(sessions, "ready_of", ready)
     make = server.program.sessions._make
 
     def with_words(id: str) -> Any:

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
-from server.features.webhooks import retry
+from server.features.webhooks import waiting as retry
 from tests.browser.test_page_axe import AXE, Checked
 from tests.browser.test_page_languages import live, spoken
 from tests.browser.test_page_overlaps import _HIT, _OUT, LANGUAGES, SIZES, TRIES, crowded

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
-from server.features.webhooks import retry
+from server.features.webhooks import waiting as retry
 from tests.browser.visitor import Visit, Visitor
 from tests.features.webhooks.receiver import SECRET, Receiver, receiving
 from tests.support.clients import metric, soon

@@ -26,7 +26,7 @@ from server.core.errors import BadRequest, NotFound, QwenCameraError, TooLarge, 
 from server.core.frames import CameraState
 from server.rtc.media import camera_state
 from server.rtc.offer import MAX_CANDIDATES, MAX_SDP_BYTES
-from server.rtc.patches.transport_guard import DrainedTls
+from server.rtc.patches.datagrams import DrainedTls
 from tests.support.fakes_rtc import Peer, Side, camera_peer, live_encoder, webrtc_side
 from tests.support.timing import NEVER_SECONDS
 

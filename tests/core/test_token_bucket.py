@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from server.core.token_bucket import Bucket, take_all
+from server.core.addresses import Bucket, take_all
 
 
 def test_bucket_refills_with_time() -> None:

@@ -36,7 +36,7 @@ from server.core.redact import LONGEST, plain, redact
 from server.core.sound import SOUND_RATE
 from server.engines.openai.chat_stream import MAX_EVENT_BYTES, EventDecoder, EventTooLong
 from server.engines.watch_answers import read_answers
-from server.features.generation.mp4_reader import read_video
+from server.features.generation.videos_api import read_video
 from server.features.pointing import boxes as pointing
 from server.listen.ws_protocol import (
     CONTROL_BURST,
@@ -48,10 +48,9 @@ from server.listen.ws_protocol import (
 from server.rtc.media import payload
 from server.rtc.media.assemble import MAX_PACKETS, Assembler
 from server.rtc.media.capture_clock import CaptureClock
-from server.rtc.media.decode import MAX_SIDE, open_decoder
-from server.rtc.media.decoder_memory import CheckedFrames
+from server.rtc.media.decode import MAX_SIDE, CheckedFrames, open_decoder
 from server.rtc.media.h264 import H264Frames
-from server.rtc.media.packet import Packet
+from server.rtc.media.payload import Packet
 from server.rtc.media.video_stream import READABLE
 from server.rtc.offer import (
     MAX_CANDIDATES,

@@ -112,14 +112,6 @@ GUARDED: dict[str, dict[str, str]] = {
         "aiortc.rtp:HeaderExtensionsMap": "b2094056d6bc",
         "aiortc.rtp:unpack_header_extensions": "d78a8585d2b6",
     },
-    "server/rtc/patches/transport_guard.py": {
-        "aiortc.rtcdtlstransport:RTCDtlsTransport._recv_next": "998076720c05",
-        "aiortc.rtcdtlstransport:RTCDtlsTransport._setup_srtp": "75cc6ec308f1",
-        "aiortc.rtcdtlstransport:RTCDtlsTransport._handle_rtp_data": "5def9061cc3d",
-        "aiortc.rtcdtlstransport:RTCDtlsTransport._handle_rtcp_data": "5469e786d77b",
-        "aiortc.rtcdtlstransport:RTCDtlsTransport.__run": "24d63d929a10",
-        "aiortc.rtcdtlstransport:RtpRouter": "75abd1c0faf2",
-    },
     "server/rtc/patches/ice_restart.py": {
         "aiortc.rtcicetransport:RTCIceTransport.__init__": "b11403aba1c3",
         "aiortc.rtcicetransport:RTCIceTransport.addRemoteCandidate": "16d24c05bd36",
@@ -141,6 +133,12 @@ GUARDED: dict[str, dict[str, str]] = {
         "aioice.ice:StunProtocol.request": "97991c38f65e",
     },
     "server/rtc/patches/datagrams.py": {
+        "aiortc.rtcdtlstransport:RTCDtlsTransport._recv_next": "998076720c05",
+        "aiortc.rtcdtlstransport:RTCDtlsTransport._setup_srtp": "75cc6ec308f1",
+        "aiortc.rtcdtlstransport:RTCDtlsTransport._handle_rtp_data": "5def9061cc3d",
+        "aiortc.rtcdtlstransport:RTCDtlsTransport._handle_rtcp_data": "5469e786d77b",
+        "aiortc.rtcdtlstransport:RTCDtlsTransport.__run": "24d63d929a10",
+        "aiortc.rtcdtlstransport:RtpRouter": "75abd1c0faf2",
         "aioice.ice:StunProtocol.datagram_received": "ff4c8b910d45",
         "aioice.ice:CandidatePair": "774b28dfe5e6",
         "aioice.ice:Connection.check_incoming": "cb3e32bd47e5",

@@ -300,10 +300,10 @@ ALONE = {"rtc.turn_check", "core.gpu", "core.core_dumps"}
 MACHINE = {"hosting.vllm_help", "processes.environment", "processes.usage", "hosting.host"}
 # Modules that a benchmark measures without a server around them.
 MEASURED = {
-    "gate.py": {"attention.gate", "attention.scratch", "vision.luma"},
-    "picture_reuse.py": {"attention.likeness", "attention.scratch"},
+    "gate.py": {"attention.gate", "attention.planes", "vision.luma"},
+    "picture_reuse.py": {"attention.likeness", "attention.planes"},
     "recall.py": {
-        *("attention.attention", "attention.scratch", "core.frames", "engines.past_time"),
+        *("attention.attention", "attention.planes", "core.frames", "engines.past_time"),
         *("features.recall.grids", "features.recall.memory", "vision.encode"),
     },
     "room_talk.py": {
@@ -313,7 +313,7 @@ MEASURED = {
     "still_scene.py": {"engines.prompts"},
     "watch_scenes.py": {"engines.watch_answers"},
     "watch_minutes.py": {
-        *("attention.attention", "attention.scratch", "core.frames", "engines.base"),
+        *("attention.attention", "attention.planes", "core.frames", "engines.base"),
         *("engines.watch_answers", "features.watches.rule", "features.watches.watch_request"),
         *("features.watches.watch_wakes", "vision.grounding"),
     },

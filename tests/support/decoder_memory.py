@@ -20,9 +20,8 @@ from typing import Any
 import av
 
 from server.rtc.media import decode
-from server.rtc.media.decode import DecodeLane, DecodePool
-from server.rtc.media.decoder_memory import PictureMemory
-from server.rtc.media.packet import EncodedFrame
+from server.rtc.media.decode import DecodeLane, DecodePool, PictureMemory
+from server.rtc.media.payload import EncodedFrame
 from tests.support import vp8_streams
 from tests.support.h264_streams import Sps, Stream, Vui, pps
 

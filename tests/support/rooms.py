@@ -12,7 +12,7 @@ from typing import Any
 import av
 import numpy as np
 
-from server.attention.scratch import Scratch
+from server.attention.planes import Scratch
 from server.camera.feed import Feed
 from server.core import messages as wire
 from server.core.aio import Pools, TaskSet

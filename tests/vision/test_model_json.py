@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.vision.model_json import MAX_TEXT_CHARS, number, objects, share
+from server.vision.grounding import MAX_TEXT_CHARS, number, objects, share
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.vision.sampler import Sampler
+from server.camera.camera import Sampler
 
 
 def taken(sampler: Sampler, times: list[float]) -> list[float]:

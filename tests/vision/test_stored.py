@@ -8,10 +8,9 @@ import pytest
 
 from server.catalogue.geometry import QWEN2_VL, QWEN3_VL
 from server.core.frames import Geometry
-from server.features.recall.grids import SIZE
-from server.features.recall.memory import Kept
+from server.features.recall.memory import SIZE, Kept
 from server.vision import encode
-from server.vision.stored import stored_picture
+from server.vision.prepare import stored_picture
 
 
 def of(jpeg: bytes, captured_sender: float | None = None) -> Kept:

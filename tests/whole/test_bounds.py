@@ -24,10 +24,10 @@ from server.core.secret_rules import MIN_OPERATOR_CHARS
 from server.engines.openai import chat_stream
 from server.listen import connections, http_protocol, serving, ws_protocol
 from server.rtc import offer
-from server.rtc.media import assemble, decode, decoder_memory, h264
+from server.rtc.media import assemble, decode, h264
 from server.rtc.media.decode import BACKLOG, DecodePool
 from server.rtc.media.video_stream import VideoStream
-from server.rtc.patches import datagrams, transport_guard
+from server.rtc.patches import datagrams
 from server.session import entries, operator_feed
 from server.session.cameras import stills
 from server.session.request.outbox import MAX_BYTES
@@ -218,11 +218,11 @@ PROMISED = [
     ("8 MiB of frames that wait for it", decode.BACKLOG_BYTES, 8 << 20),
     ("196 for pictures", h264.MAX_KEPT_MACROBLOCKS * h264.MACROBLOCK_BYTES // MIB, 196),
     ("42 for 256 picture parameter sets", 256 * h264.PICTURE_SET_BYTES // MIB, 42),
-    ("14 beside", decoder_memory.DECODER_BYTES, 14 * MIB),
-    ("Each camera has 48 MiB of its own", decoder_memory.OWN_BYTES, 48 * MIB),
-    ("all cameras share 512 MiB", decoder_memory.SHARED_BYTES, 512 * MIB),
+    ("14 beside", decode.DECODER_BYTES, 14 * MIB),
+    ("Each camera has 48 MiB of its own", decode.OWN_BYTES, 48 * MIB),
+    ("all cameras share 512 MiB", decode.SHARED_BYTES, 512 * MIB),
     ("asks it again every 5 s", decode.REFUSED_S, 5),
-    ("128 streams and 128 addresses a peer", transport_guard.MAX_STREAMS, 128),
+    ("128 streams and 128 addresses a peer", datagrams.MAX_STREAMS, 128),
     ("128 streams, 128 addresses", datagrams.MAX_ADDRESSES, 128),
     ("512 packets", assemble.MAX_PACKETS, 512),
     ("2 MiB a frame", assemble.MAX_BYTES, 2 * MIB),

@@ -13,8 +13,8 @@ import pytest
 
 from benchmarks.link import Link
 from server.rtc.media.assemble import Assembler
-from server.rtc.media.packet import EncodedFrame, Packet
-from server.rtc.media.silence import Silence
+from server.rtc.media.camera_state import Silence
+from server.rtc.media.payload import EncodedFrame, Packet
 
 ONE_WAY_S = 0.04
 # Chromium does not repeat a retransmission within a round trip.

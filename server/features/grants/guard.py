@@ -11,9 +11,8 @@ from starlette.requests import Request
 from server.access.replicas import GONE
 from server.auth import TokenRefused, bearer
 from server.core.errors import Elsewhere, NotFound, QwenCameraError, RateLimited, Unauthorized
-from server.features.grants.grants import Grant, ended
+from server.features.grants.grants import Grant, ended, read_token
 from server.features.grants.programs import Programs, programs_of
-from server.features.grants.tokens import read_token
 from server.session.session import Session
 from server.web.context import Services
 from server.web.request_guard import RequestGuard

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 def register(api: Api) -> None:
     """Tell the broker of MQTT_URL of cameras: fixed ones that are to, and visitors' who agree."""
     from server import __version__
+    from server.features.mqtt.discovery import Topics
     from server.features.mqtt.messages import SetHomeAssistant
     from server.features.mqtt.mqtt import Mqtt, MqttPlan
     from server.features.mqtt.session_part import HomeAssistantDevice
     from server.features.mqtt.settings import MqttSettings
-    from server.features.mqtt.topics import Topics
 
     settings = MqttSettings.of(api.settings)
     plan = MqttPlan(

@@ -5,14 +5,13 @@ Full names of keys are used, no abbreviations, and no templates: a model's words
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+import unicodedata
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
-
-from server.features.mqtt.device import Device
-from server.features.mqtt.topics import OFF, OFFLINE, ON, ONLINE, PRESS, Topics, watch_key
-from server.features.mqtt.words import one_line
 
 MAKER = "qwen-camera"
 _MOTION = re.compile(r"\b(?:motion|movements?|moves?|moving)\b", re.IGNORECASE)
@@ -83,3 +82,145 @@ def _available(topic: str) -> dict[str, str]:
 
 def _text(topics: Topics, name: str, topic: str) -> dict[str, str]:
     return {"name": name, "state_topic": topic, "json_attributes_topic": topics.facts(topic)}
+
+
+# A camera as other programs of the house know it: its name and its states. Pure.
+
+HOUSE, VISITOR = "Camera of the house", "Camera of a visitor"
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """The facts of a camera that others learn once, and its entities are made of."""
+
+    # Its name in topics
+    key: str
+    # As people read it
+    name: str
+    model: str = HOUSE
+    # The conditions of its watches
+    watches: tuple[str, ...] = ()
+    # It is described.
+    describes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A camera's states."""
+
+    key: str
+    live: bool
+    # True for each watch whose condition holds; None: unknown now
+    watches: dict[str, bool | None] = field(repr=False)
+    # The last description; "" without one
+    described: str = field(default="", repr=False)
+
+
+# The names of all topics, and of what stands behind them. Pure.
+
+ONLINE, OFFLINE = b"online", b"offline"
+
+ON, OFF, UNKNOWN = b"ON", b"OFF", b"None"
+
+PRESS = b"PRESS"
+
+
+def watch_key(condition: str) -> str:
+    """Name a watch by its words: another order of the list gives no watch the name of another one."""
+    return hashlib.sha256(condition.encode()).hexdigest()[:10]
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """`prefix` begins all topics of this server, `discovery` those that Home Assistant reads."""
+
+    prefix: str
+    discovery: str
+
+    @property
+    def status(self) -> str:
+        """The topic that says if this server is there: retained, and the connection's will."""
+        return f"{self.prefix}/status"
+
+    def camera(self, camera: str) -> str:
+        """The topic that says if a camera has a picture; retained."""
+        return f"{self.prefix}/{camera}/status"
+
+    def root(self, camera: str) -> str:
+        """The beginning of all topics of a camera, its entities aside."""
+        return f"{self.prefix}/{camera}/"
+
+    def watch(self, camera: str, key: str) -> str:
+        return f"{self.prefix}/{camera}/watch/{key}"
+
+    def watch_facts(self, camera: str, key: str) -> str:
+        return f"{self.watch(camera, key)}/facts"
+
+    def evidence(self, camera: str, key: str) -> str:
+        return f"{self.watch(camera, key)}/picture"
+
+    def description(self, camera: str) -> str:
+        return f"{self.prefix}/{camera}/description"
+
+    def answer(self, camera: str) -> str:
+        return f"{self.prefix}/{camera}/answer"
+
+    def facts(self, topic: str) -> str:
+        """The whole words behind a state, which may be cut."""
+        return f"{topic}/facts"
+
+    def look(self, camera: str) -> str:
+        """The one topic that orders something: a look now."""
+        return f"{self.prefix}/{camera}/look"
+
+    def config(self, component: str, entity: str) -> str:
+        return f"{self.discovery}/{component}/{self.prefix}/{entity}/config"
+
+    @property
+    def birth(self) -> str:
+        """Home Assistant says here that it has begun."""
+        return f"{self.discovery}/status"
+
+    @property
+    def leftovers(self) -> tuple[str, ...]:
+        """Filters for what an earlier run may have left retained."""
+        return (f"{self.discovery}/+/{self.prefix}/+/config", f"{self.prefix}/+/status")
+
+
+# A model's words as a state of Home Assistant: one line, at most 255 characters. Pure.
+
+# Home Assistant takes no longer state.
+MOST_STATE = 255
+
+
+# Characters of the whole words beside it
+MOST_WHOLE = 4000
+
+_ENDS = ".!?。！？؟।"
+
+
+def one_line(text: str, most: int = MOST_WHOLE) -> str:
+    """Return printable characters with single spaces between words, `most` at most."""
+    cut = text[: most * 2]
+    shown = (c if unicodedata.category(c)[0] not in "CZ" else " " for c in cut)
+    return " ".join("".join(shown).split())[:most]
+
+
+def shorten(text: str, most: int = MOST_STATE) -> str:
+    """Return the first whole sentences that fit, else the first words and an ellipsis.
+
+    Sentences have to fill a third of the room, or words fill it.
+    """
+    line = one_line(text)
+    if len(line) <= most:
+        return line
+    head = line[:most]
+    for at in range(most - 1, most // 3, -1):
+        after = line[at + 1 : at + 2]
+        if head[at] in _ENDS and (after == " " or head[at] in "。！？"):
+            return head[: at + 1]
+    head = line[: most - 1]
+    words, space, _ = head.rpartition(" ")
+    if space and len(words) > most // 2:
+        head = words
+    return head.rstrip(" ,;:-") + "…"

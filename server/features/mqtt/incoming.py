@@ -6,8 +6,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
-from server.core.token_bucket import Bucket, take_all
-from server.features.mqtt.topics import ONLINE, PRESS, Topics
+from server.core.addresses import Bucket, take_all
+from server.core.errors import QwenCameraError
+from server.features.mqtt.discovery import ONLINE, PRESS, Topics
+from server.session.session import Session
 
 # Bytes of a packet; a longer one ends the connection before it is read. Retained entities have 1 to 2 KiB.
 MOST_PACKET = 64 * 1024
@@ -145,3 +147,35 @@ class Flood:
             if not self._bytes.take(now):
                 return False
         return True
+
+
+# A look that somebody ordered over MQTT: the way of any program's question, with its consent.
+
+# The names that the camera's own page shows: of a camera of the house, and of a visitor's
+PROGRAM, HOME = "MQTT", "Home Assistant"
+
+QUESTION = "What does the camera show now? Answer in one or two short sentences."
+
+
+# Seconds of the access, which ends with the answer
+ACCESS_SECONDS = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """The end of a look: a model's words, or our own about why there are none."""
+
+    text: str
+    ok: bool
+
+
+async def look(session: Session, program: str = PROGRAM) -> Looked:
+    """Ask about the camera's next frame, with an access that lives as long as the question."""
+    programs = session.part("grants")
+    if programs is None:
+        return Looked("The feature grants is off, so nobody may look.", False)
+    try:
+        answer = await programs.look_once(program, QUESTION, ACCESS_SECONDS)
+    except QwenCameraError as error:
+        return Looked(error.visitor_message, False)
+    return Looked(answer.text, True)

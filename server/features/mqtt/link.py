@@ -13,12 +13,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from server.core.aio import TaskSet, cancel_and_wait, supervise
-from server.features.mqtt import retry
-from server.features.mqtt.address import MqttAddress
-from server.features.mqtt.metrics import MqttMetrics
-from server.features.mqtt.outgoing import Message, Outgoing
-from server.features.mqtt.retry import SENTENCES, Trouble
-from server.features.mqtt.topics import OFFLINE, ONLINE, Topics
+from server.features.mqtt import outgoing as retry
+from server.features.mqtt.discovery import OFFLINE, ONLINE, Topics
+from server.features.mqtt.outgoing import SENTENCES, Message, MqttMetrics, Outgoing, Trouble
+from server.features.mqtt.settings import MqttAddress
 from server.fetch import network
 
 if TYPE_CHECKING:

@@ -13,16 +13,12 @@ from server.core.alert import Alert
 from server.core.errors import QwenCameraError
 from server.core.feature_settings import ListedCamera
 from server.core.metrics import Metrics
-from server.features.mqtt.address import MqttAddress
-from server.features.mqtt.device import Device, Seen
-from server.features.mqtt.discovery import configs
-from server.features.mqtt.incoming import Incoming, Kind
+from server.features.mqtt.discovery import Device, Seen, Topics, configs
+from server.features.mqtt.incoming import HOME, PROGRAM, Incoming, Kind, Looked, look
 from server.features.mqtt.link import Link
-from server.features.mqtt.looking import HOME, PROGRAM, Looked, look
-from server.features.mqtt.metrics import MqttMetrics
-from server.features.mqtt.outgoing import Message
+from server.features.mqtt.outgoing import Message, MqttMetrics
+from server.features.mqtt.settings import MqttAddress
 from server.features.mqtt.states import States
-from server.features.mqtt.topics import Topics
 from server.features.mqtt.visitors import Visitors
 from server.session.session import Session
 
@@ -254,3 +250,6 @@ class Mqtt:
         last = self.visitors.end_all() if self.visitors is not None else []
         if self._link is not None:
             await self._link.close(last)
+
+
+# The metrics of MQTT.

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import unquote
 
 from pydantic import SecretStr
 
@@ -12,7 +16,74 @@ from server.core.feature_settings import FeatureSettings
 from server.core.setting_fields import checked_secret, flag, path, secret, word
 from server.core.setting_text import shown
 from server.core.tls_files import authority_reason
-from server.features.mqtt.address import MqttAddress, mqtt_address, mqtt_url
+
+# The address of an MQTT broker (MQTT_URL), and whether it is near. Pure.
+
+_URL = re.compile(
+    r"(?P<scheme>mqtts?)://(?:(?P<user>[^\s/?#@:]{1,200})(?::(?P<password>[^\s/?#@:]{0,400}))?@)?"
+    r"(?P<host>[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\])(?::(?P<port>\d{1,5}))?/?",
+    re.ASCII,
+)
+
+PORTS = {"mqtt": 1883, "mqtts": 8883}
+
+
+# Names that no public name server has
+_NEAR = (".local", ".lan", ".home.arpa", ".internal", ".localhost")
+
+
+@dataclass(frozen=True, slots=True)
+class MqttAddress:
+    """The parts of MQTT_URL."""
+
+    host: str
+    port: int
+    tls: bool
+    user: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+
+    @property
+    def place(self) -> str:
+        """Its host and port."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    @property
+    def shown(self) -> str:
+        """The address without user and password."""
+        return f"{'mqtts' if self.tls else 'mqtt'}://{self.place}"
+
+    @property
+    def near(self) -> bool:
+        """True when its name or address is one of this machine or of a private network."""
+        try:
+            address = ipaddress.ip_address(self.host)
+        except ValueError:
+            host = self.host.lower()
+            return "." not in host or host.endswith(_NEAR)
+        return address.is_private or address.is_loopback or address.is_link_local
+
+
+def mqtt_address(text: str) -> MqttAddress:
+    """Read a URL. Raises ValueError, whose text has nothing of it."""
+    match = _URL.fullmatch(text)
+    if match is None:
+        raise ValueError("it is not of that form")
+    port = int(match["port"] or PORTS[match["scheme"]])
+    if not 1 <= port <= 65535:
+        raise ValueError("its port is not between 1 and 65535")
+    user, password = unquote(match["user"] or ""), unquote(match["password"] or "")
+    if not (user + password).isprintable():
+        raise ValueError("its user or password has characters that cannot be written")
+    return MqttAddress(match["host"].strip("[]"), port, match["scheme"] == "mqtts", user, password)
+
+
+def mqtt_url(text: str) -> str:
+    """Check a URL, or an empty text. Raises ValueError."""
+    if text:
+        mqtt_address(text)
+    return text
+
 
 MqttUrl = Annotated[SecretStr, checked_secret(mqtt_url)]
 

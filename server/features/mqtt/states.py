@@ -7,11 +7,20 @@ from collections.abc import Callable
 from typing import Any
 
 from server.core.alert import Alert, time_text
-from server.features.mqtt.device import Seen
-from server.features.mqtt.looking import Looked
+from server.features.mqtt.discovery import (
+    OFF,
+    OFFLINE,
+    ON,
+    ONLINE,
+    UNKNOWN,
+    Seen,
+    Topics,
+    one_line,
+    shorten,
+    watch_key,
+)
+from server.features.mqtt.incoming import Looked
 from server.features.mqtt.outgoing import Message
-from server.features.mqtt.topics import OFF, OFFLINE, ON, ONLINE, UNKNOWN, Topics, watch_key
-from server.features.mqtt.words import one_line, shorten
 
 # The longest that the state of a watch waits for the alert that has its picture
 PICTURE_SECONDS = 10.0

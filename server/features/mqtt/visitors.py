@@ -10,18 +10,14 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from server.core.addresses import Bucket
 from server.core.alert import PROGRAMS, Alert
 from server.core.errors import Conflict, RateLimited
 from server.core.frames import CameraState
-from server.core.token_bucket import Bucket
-from server.features.mqtt.device import VISITOR, Device, Seen
-from server.features.mqtt.discovery import configs
+from server.features.mqtt.discovery import VISITOR, Device, Seen, Topics, configs, one_line
 from server.features.mqtt.incoming import Incoming
-from server.features.mqtt.metrics import MqttMetrics
-from server.features.mqtt.outgoing import Message
+from server.features.mqtt.outgoing import Message, MqttMetrics
 from server.features.mqtt.states import States
-from server.features.mqtt.topics import Topics
-from server.features.mqtt.words import one_line
 from server.session.session import Session
 
 # Devices at a time; one more is refused and counted.

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from server.attention.scratch import U8
-from server.features.recall import grids
+from server.attention.planes import U8
 
 # Least time between two pictures
 CLOSEST_SECONDS = 1.0
@@ -100,7 +100,7 @@ class Recall:
         self._apart: list[float] = []
         self._unlike: list[float] = []
         # None before the first picture; and the pictures until it is made anew
-        self._usual: grids.Usual | None = None
+        self._usual: Usual | None = None
         self._usual_for = 0
 
     def __len__(self) -> int:
@@ -130,7 +130,7 @@ class Recall:
             picture = replace(picture, since=newest.since)
             self._drop(len(self._kept) - 1)
             dropped[Dropped.SAME] += 1
-        self._apart.append(grids.differ(self._kept[-1].grid, picture.grid) if self._kept else 1.0)
+        self._apart.append(differ(self._kept[-1].grid, picture.grid) if self._kept else 1.0)
         self._kept.append(picture)
         self._unlike.append(self._unusual(picture, now))
         self.size += picture.size
@@ -168,7 +168,7 @@ class Recall:
             self._usual = _usual(self._kept, now)
             self._usual_for = min(len(self._kept), _USUAL_FOR)
         self._usual_for -= 1
-        return float(self._usual.unlike(grids.Compared([picture.grid]))[0])
+        return float(self._usual.unlike(Compared([picture.grid]))[0])
 
     def _least(self, now: float) -> int:
         """Return the index of the picture that is missed least; of three the first and the last stay.
@@ -188,7 +188,7 @@ class Recall:
         self.size -= self._kept.pop(at).size
         del self._apart[at], self._unlike[at]
         if 0 < at < len(self._kept):
-            self._apart[at] = grids.differ(self._kept[at - 1].grid, self._kept[at].grid)
+            self._apart[at] = differ(self._kept[at - 1].grid, self._kept[at].grid)
 
 
 def before(pictures: Sequence[Kept], captured: float, count: int) -> tuple[Kept, ...]:
@@ -225,7 +225,7 @@ def _chosen(
         return tuple(found)
     captured = np.array([one.captured for one in found])
     ages = np.maximum(0.0, now - captured) + _RECENT
-    compared = grids.Compared([one.grid for one in found])
+    compared = Compared([one.grid for one in found])
     unlike = _usual(past, now).unlike(compared)
     worth = unlike / (ages + _FADES if fading else _FADES)
     # How far each is from those that are chosen: in what it shows, and in its age
@@ -242,8 +242,116 @@ def _chosen(
     return tuple(found[at] for at in sorted(chosen))
 
 
-def _usual(past: Sequence[Kept], now: float) -> grids.Usual:
+def _usual(past: Sequence[Kept], now: float) -> Usual:
     """Return the usual scene of the time from the first of these pictures until now."""
     begins = [one.captured for one in past]
     moments: NDArray[np.float64] = np.linspace(past[0].captured, now, _MOMENTS)
-    return grids.Usual([past[bisect_right(begins, at) - 1].grid for at in moments])
+    return Usual([past[bisect_right(begins, at) - 1].grid for at in moments])
+
+
+# Coarse grids of pictures, for comparing many at once. A camera that moved a little shows the
+# same scene.
+
+# Cells of the luma, and of each chroma plane: columns and rows
+_LUMA, _CHROMA = (48, 27), (24, 14)
+
+_PLANES = (_LUMA, _CHROMA, _CHROMA)
+
+
+# Bytes of a grid
+SIZE = sum(columns * rows for columns, rows in _PLANES)
+
+
+# Levels by which a cell differs from all those around it in the other picture
+_LEAST = 14
+
+
+# So many cells that differ are another scene
+_CELLS = 4
+
+
+# Times the usual spread of that number, in a scene that always moves
+_RESTLESS = 3.0
+
+_AROUND = np.ones((3, 3), np.uint8)
+
+
+# Where each plane begins in a grid
+_BEGINS = np.cumsum([0, *(columns * rows for columns, rows in _PLANES[:-1])])
+
+
+def grid_of(jpeg: bytes) -> U8:
+    """Return a picture's grid: (SIZE,) levels of luma, then of chroma. Raises ValueError for a broken JPEG.
+
+    It always lies across: a picture on its side differs from an upright one.
+    """
+    found = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_REDUCED_COLOR_4)
+    if found is None:
+        raise ValueError("a stored picture cannot be decoded")
+    planes = cv2.split(cv2.cvtColor(found, cv2.COLOR_BGR2YCrCb))
+    return np.concatenate(
+        [
+            cv2.resize(plane, cells, interpolation=cv2.INTER_AREA).ravel()
+            for plane, cells in zip(planes, _PLANES, strict=True)
+        ]
+    ).astype(np.uint8)
+
+
+class Compared:
+    """Grids that are compared with others."""
+
+    def __init__(self, grids: Sequence[U8]) -> None:
+        self._grids = np.stack([_leveled(grid) for grid in grids])
+
+    def counts(self, other: U8) -> NDArray[np.float64]:
+        """Return for each grid the number of cells of each plane that differ from another grid: (n, 3).
+
+        A light that changes for the whole picture and a camera that moved by a cell are no difference.
+        """
+        least, most = _around(_leveled(other))
+        beyond = np.maximum(self._grids - most, least - self._grids) > _LEAST
+        return np.add.reduceat(beyond, _BEGINS, axis=1, dtype=np.float64)
+
+    def differ(self, other: U8) -> NDArray[np.float64]:
+        """Return for each grid how far it is from another: (n,), 0 the same scene to 1 another."""
+        return np.asarray(np.minimum(1.0, self.counts(other).sum(axis=1) / _CELLS))
+
+
+class Usual:
+    """A camera's usual scene, and the usual number of cells that differ from it."""
+
+    def __init__(self, grids: Sequence[U8]) -> None:
+        """`grids`: of moments at even distances."""
+        self._scene = np.asarray(np.median(np.stack(grids), axis=0), np.uint8)
+        counts = Compared(grids).counts(self._scene)
+        quarter, self._half, most = np.quantile(counts, (0.25, 0.5, 0.75), axis=0)
+        self._spread = _CELLS + _RESTLESS * (most - quarter)
+
+    def unlike(self, compared: Compared) -> NDArray[np.float64]:
+        """Return for each grid how unusual it is: (n,), 0 to 1. What always moves is usual."""
+        beyond = (compared.counts(self._scene) - self._half) / self._spread
+        return np.asarray(np.clip(beyond.max(axis=1), 0.0, 1.0))
+
+
+def differ(one: U8, other: U8) -> float:
+    """Return how far two grids are from each other: 0 the same scene to 1 another."""
+    return max(float(Compared([one]).differ(other)[0]), float(Compared([other]).differ(one)[0]))
+
+
+def _leveled(grid: U8) -> NDArray[np.int16]:
+    """Return a grid around the middle of its luma."""
+    leveled = grid.astype(np.int16)
+    luma = leveled[: _LUMA[0] * _LUMA[1]]
+    luma -= np.int16(np.median(luma))
+    return leveled
+
+
+def _around(grid: NDArray[np.int16]) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+    """Return the least and the most of each cell and its neighbors."""
+    least, most, at = [], [], 0
+    for columns, rows in _PLANES:
+        plane = grid[at : at + columns * rows].reshape(rows, columns)
+        least.append(cv2.erode(plane, _AROUND).ravel())
+        most.append(cv2.dilate(plane, _AROUND).ravel())
+        at += columns * rows
+    return np.concatenate(least), np.concatenate(most)

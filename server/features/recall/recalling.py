@@ -12,7 +12,7 @@ from typing import Any
 
 from server.attention.attention import Attention
 from server.attention.gate import Change
-from server.attention.scratch import U8
+from server.attention.planes import U8
 from server.core.aio import TaskSet, in_pool
 from server.core.errors import BadRequest, Conflict, FrameWithheld
 from server.core.frames import FRAME_FACTOR, Detail, Frame, Kind, Picture, Route
@@ -21,15 +21,13 @@ from server.engines.base import Capabilities, EarlierPicture
 from server.engines.past_time import Span, span_in
 from server.engines.recollection import captions
 from server.features.recall import memory as recall
-from server.features.recall.grids import grid_of
-from server.features.recall.memory import Dropped, Kept, Recall
+from server.features.recall.memory import Dropped, Kept, Recall, grid_of
 from server.features.recall.messages import Recalled, RecallSettings
 from server.session.part import BackgroundPart, SessionContext
 from server.session.request.answers import Asking
 from server.session.request.parts import Extras, MakeEarlier, Prepared, View
 from server.vision.media import MIN_FRAMES, smart_nframes
-from server.vision.prepare import CONTEXT_SHARE
-from server.vision.stored import stored_picture
+from server.vision.prepare import CONTEXT_SHARE, stored_picture
 
 # Pause after the pictures were cleared, in seconds
 _CLEARED_PAUSE = 1.0

@@ -15,7 +15,7 @@ from server.engines.base import Capabilities
 from server.engines.watch_answers import Answer
 from server.features.watches.rule import Ask, Look, Watches
 from server.features.watches.watch_request import changed_box, unit_of
-from server.session.request.allowance import Allowance
+from server.session.request.builder import Allowance
 from server.session.request.session_tools import SessionTools
 from server.vision.luma import is_dark, levels
 

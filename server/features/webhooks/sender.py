@@ -12,8 +12,8 @@ from typing import Any
 import httpcore2
 from httpcore2 import AnyIOBackend, AsyncNetworkBackend, AsyncNetworkStream
 
-from server.features.webhooks import retry
-from server.features.webhooks.retry import Trouble, Verdict
+from server.features.webhooks import waiting as retry
+from server.features.webhooks.waiting import Trouble, Verdict
 from server.features.webhooks.webhook_list import Webhook
 from server.fetch import network
 

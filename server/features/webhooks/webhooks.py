@@ -21,10 +21,16 @@ from server.core.aio import TaskSet, log_failure, supervise
 from server.core.alert import Alert, time_text
 from server.core.errors import NotFound
 from server.core.metrics import Metrics
-from server.features.webhooks import retry
-from server.features.webhooks.retry import Trouble, Verdict
+from server.features.webhooks import waiting as retry
 from server.features.webhooks.sender import Outcome, Sender
-from server.features.webhooks.waiting import DeadLetter, DeadLetters, Delivery, Waiting
+from server.features.webhooks.waiting import (
+    DeadLetter,
+    DeadLetters,
+    Delivery,
+    Trouble,
+    Verdict,
+    Waiting,
+)
 from server.features.webhooks.webhook_list import Evidence, Webhook, WebhookList
 
 log = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ import math
 from collections.abc import Iterator
 from itertools import islice
 
-from server.rtc.media.packet import EncodedFrame, Packet, newer
+from server.rtc.media.payload import EncodedFrame, Packet, newer
 
 # After a silence this long a key frame is requested at once: the missing packets were lost with the
 # link.

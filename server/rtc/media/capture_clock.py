@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from server.rtc.rate.window_minimum import WindowMinimum
+from server.rtc.rate.rate import WindowMinimum
 
 RTP_HZ = 90_000
 # Window of the shortest delay: long enough to contain a quiet moment, short enough for the drift of

@@ -16,11 +16,11 @@ import av
 from server.core.frames import Frame
 from server.rtc.media import color_space, payload
 from server.rtc.media.assemble import Assembler
+from server.rtc.media.camera_state import Silence
 from server.rtc.media.capture_clock import CaptureClock
 from server.rtc.media.color_space import ColorSpace
 from server.rtc.media.decode import DecodeLane, DecodePool
-from server.rtc.media.packet import EncodedFrame, Packet, newer
-from server.rtc.media.silence import Silence
+from server.rtc.media.payload import EncodedFrame, Packet, newer
 
 # Pixel formats that the rest of the program reads: planar, 8 bits, 4:2:0. H.264 in other formats is
 # refused before decoding.

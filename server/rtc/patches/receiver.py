@@ -13,6 +13,7 @@ import logging
 import random
 import time
 from collections.abc import Coroutine
+from dataclasses import dataclass
 from typing import Any
 
 import aiortc.rtcpeerconnection
@@ -22,12 +23,15 @@ from aiortc.rtcrtpparameters import (
     RTCRtcpFeedback,
     RTCRtpCodecParameters,
     RTCRtpHeaderExtensionParameters,
+    RTCRtpParameters,
     RTCRtpReceiveParameters,
 )
 from aiortc.rtcrtpreceiver import RTCRtpReceiver, StreamStatistics
 from aiortc.rtp import (
     RTCP_PSFB_APP,
     AnyRtcpPacket,
+    HeaderExtensions,
+    HeaderExtensionsMap,
     RtcpByePacket,
     RtcpPsfbPacket,
     RtcpReceiverInfo,
@@ -35,6 +39,7 @@ from aiortc.rtp import (
     RtcpSrPacket,
     RtpPacket,
     pack_remb_fci,
+    unpack_header_extensions,
     unwrap_rtx,
 )
 
@@ -42,7 +47,7 @@ from server.core.aio import TaskSet
 from server.rtc.media import color_space
 from server.rtc.media.decode import DecodePool
 from server.rtc.media.video_stream import FrameSink, VideoStream
-from server.rtc.patches import datagrams, header_extensions, transport_guard
+from server.rtc.patches import datagrams
 from server.rtc.rate.rate import PathRate
 
 log = logging.getLogger(__name__)
@@ -106,7 +111,7 @@ class CameraReceiver(RTCRtpReceiver):
         for encoding in parameters.encodings:
             if encoding.rtx:
                 self._rtx[encoding.rtx.ssrc] = encoding.ssrc
-        header_extensions.install(self.transport)
+        add_color_space(self.transport)
         self.transport._register_rtp_receiver(self, parameters)
         self._report_later()
 
@@ -224,7 +229,7 @@ class CameraReceiver(RTCRtpReceiver):
                 packet.payload,
                 now,
                 retransmission=retransmission,
-                colors=header_extensions.color_space_of(packet),
+                colors=color_space_of(packet),
             )
 
     def _stream_of(self, ssrc: int, codec: str, now: float) -> VideoStream | None:
@@ -365,7 +370,7 @@ def _know_color_space() -> None:
 
 
 def install() -> None:
-    """Install the replacements of this module, `datagrams` and `transport_guard`.
+    """Install the replacements of this module, and those of `datagrams`.
 
     Safe to call again.
     """
@@ -373,4 +378,56 @@ def install() -> None:
     _know_color_space()
     aiortc.rtcpeerconnection.RTCRtpReceiver = CameraReceiver  # type: ignore[attr-defined]
     datagrams.install()
-    transport_guard.install(RTCDtlsTransport)
+    datagrams.guard_transport(RTCDtlsTransport)
+
+
+# Teach aiortc 1.16.0 the RTP header extension for the color space, which senders attach to key
+# frames.
+
+
+@dataclass
+class ColoredExtensions(HeaderExtensions):
+    """Header extensions of a packet with a color space."""
+
+    color_space: bytes = b""
+
+
+class ColoredMap(HeaderExtensionsMap):
+    """Replaces a transport's map and takes over its contents."""
+
+    def __init__(self, known: HeaderExtensionsMap) -> None:
+        vars(self).update(vars(known))
+        # Id of the extension in this connection; 0 for none.
+        self._color_space = 0
+
+    def configure(self, parameters: RTCRtpParameters) -> None:
+        super().configure(parameters)
+        for extension in parameters.headerExtensions:
+            if extension.uri == color_space.URI:
+                self._color_space = extension.id
+
+    def get(self, extension_profile: int, extension_value: bytes) -> HeaderExtensions:
+        """Parse a packet's extensions.
+
+        Raises ValueError, struct.error and others on malformed ones, like its base.
+        """
+        values = super().get(extension_profile, extension_value)
+        # Few packets have it: a value that is too short is not parsed twice.
+        if self._color_space and len(extension_value) > 4:
+            for number, value in unpack_header_extensions(extension_profile, extension_value):
+                if number == self._color_space:
+                    return ColoredExtensions(**vars(values), color_space=value)
+        return values
+
+
+def color_space_of(packet: RtpPacket) -> bytes:
+    """Return the extension's value; empty when the packet has none."""
+    extensions = packet.extensions
+    return extensions.color_space if isinstance(extensions, ColoredExtensions) else b""
+
+
+def add_color_space(transport: RTCDtlsTransport) -> None:
+    """Replace a transport's map, before its receivers register. Safe to call again."""
+    known = transport._rtp_header_extensions_map
+    if not isinstance(known, ColoredMap):
+        transport._rtp_header_extensions_map = ColoredMap(known)

@@ -12,9 +12,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from server.core.addresses import Bucket
 from server.core.sound import SOUND_RATE, Sound
-from server.core.token_bucket import Bucket
-from server.rtc.rate.window_minimum import WindowMinimum
+from server.rtc.rate.rate import WindowMinimum
 from server.rtc.sound.opus import MOST_SAMPLES, RTP_HZ, OpusDecoder, duration
 
 # RTP time of one sample of sound

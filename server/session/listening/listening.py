@@ -19,9 +19,9 @@ import numpy as np
 
 from server.camera.camera import Camera
 from server.core import messages as wire
+from server.core.addresses import Bucket
 from server.core.errors import BadRequest, QwenCameraError
 from server.core.sound import SOUND_RATE, MicrophoneMode, Sound
-from server.core.token_bucket import Bucket
 from server.session.listening.spoken_questions import Asker, SpokenQuestions, WordSource
 from server.session.request.outbox import Outbox
 from server.session.request.picture_reuse import PictureReuse

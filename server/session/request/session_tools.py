@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from server.attention.scratch import Scratch
+from server.attention.planes import Scratch
 from server.core.metrics import Metrics
 from server.engines.base import Engine
 from server.engines.speech.base import Recogniser, Voice

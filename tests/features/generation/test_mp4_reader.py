@@ -16,8 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.features.generation.mp4_reader import MAX_BOXES, read_video
-from server.features.generation.videos_api import _facts
+from server.features.generation.videos_api import MAX_BOXES, _facts, read_video
 from server.rtc.media.decode import open_decoder
 from server.rtc.media.h264 import H264Frames
 from tests.features.generation.test_videos_api import made

@@ -16,9 +16,9 @@ from server.features.grants.grants import (
     Grant,
     Grants,
     Scope,
+    read_token,
     readable,
 )
-from server.features.grants.tokens import read_token
 
 WALL = 1_700_000_000.0
 

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from server.auth import new_session_id
-from server.features.grants.tokens import new_token
+from server.features.grants.grants import new_token
 from tests.support.clients import Message, Page, http, metric, open_page, page_of, take_token
 from tests.support.fakes_app import assert_error
 from tests.support.running import Running, running

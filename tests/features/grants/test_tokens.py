@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from server.features.grants.tokens import MAX_TOKEN_CHARS, PREFIX, digest, new_token, read_token
+from server.features.grants.grants import MAX_TOKEN_CHARS, PREFIX, digest, new_token, read_token
 
 SESSION = "h1_8010-AAAAAAAAAAAAAAAAAAAAAA"
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from server.features.mqtt.address import MqttAddress
+from server.features.mqtt.settings import MqttAddress
 
 CONNECTED = bytes((0x20, 3, 0, 0, 0))
 

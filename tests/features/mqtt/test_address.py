@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from server.features.mqtt.address import MqttAddress, mqtt_address, mqtt_url
+from server.features.mqtt.settings import MqttAddress, mqtt_address, mqtt_url
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,8 @@ from typing import Any, cast
 import pytest
 
 from server.core.metrics import Metrics
-from server.features.mqtt.device import Device
-from server.features.mqtt.discovery import configs
+from server.features.mqtt.discovery import Device, Topics, configs
 from server.features.mqtt.mqtt import Mqtt, MqttPlan
-from server.features.mqtt.topics import Topics
 from server.features.rtsp.camera_list import StandingCamera
 from server.features.rtsp.standing import StandingCameras
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from server.features.mqtt import incoming, mqtt, retry
-from server.features.mqtt.retry import Trouble
-from server.features.mqtt.topics import Topics, watch_key
+from server.features.mqtt import incoming, mqtt, outgoing
+from server.features.mqtt.discovery import Topics, watch_key
+from server.features.mqtt.outgoing import Trouble
 from tests.features.rtsp.scripted import begun, flat_jpeg, jpeg_camera, red_jpeg
 from tests.features.webhooks.test_house import is_red
 from tests.support.clients import http, metric, soon
@@ -131,7 +131,7 @@ async def test_the_broker_goes_and_comes_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It knows nothing any more, and gets all of it anew. Home Assistant's beginning has the states sent again."""
-    monkeypatch.setattr(retry, "FIRST_PAUSE", 0.1)
+    monkeypatch.setattr(outgoing, "FIRST_PAUSE", 0.1)
     async with jpeg_camera(red_jpeg) as port, broker(tmp_path) as one:
         path = cameras(tmp_path, port, 'watches = ["you see red"]', "mqtt = true")
         async with house(path, one) as run:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from server.features.mqtt.discovery import Topics
 from server.features.mqtt.incoming import (
     ALL_AT_ONCE,
     BIRTHS_AT_ONCE,
@@ -16,7 +17,6 @@ from server.features.mqtt.incoming import (
     Incoming,
     Kind,
 )
-from server.features.mqtt.topics import Topics
 
 TOPICS = Topics("qwen-camera", "homeassistant")
 CONFIG = TOPICS.config("button", "door_look")

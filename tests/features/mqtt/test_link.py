@@ -10,13 +10,11 @@ from contextlib import asynccontextmanager
 import pytest
 
 from server.core.metrics import Metrics
-from server.features.mqtt import client, incoming, retry
-from server.features.mqtt.address import MqttAddress
+from server.features.mqtt import client, incoming, outgoing
+from server.features.mqtt.discovery import Topics
 from server.features.mqtt.link import Link
-from server.features.mqtt.metrics import MqttMetrics
-from server.features.mqtt.outgoing import Message
-from server.features.mqtt.retry import Trouble
-from server.features.mqtt.topics import Topics
+from server.features.mqtt.outgoing import Message, MqttMetrics, Trouble
+from server.features.mqtt.settings import MqttAddress
 from tests.features.mqtt.scripted import packet, publish, scripted, taken, welcome
 from tests.support.clients import soon
 
@@ -26,8 +24,8 @@ LOOK = TOPICS.look("door")
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retry, "FIRST_PAUSE", 0.05)
-    monkeypatch.setattr(retry, "LAST_PAUSE", 0.05)
+    monkeypatch.setattr(outgoing, "FIRST_PAUSE", 0.05)
+    monkeypatch.setattr(outgoing, "LAST_PAUSE", 0.05)
 
 
 class Ears:
@@ -208,7 +206,7 @@ async def test_a_refusal_is_named(code: int, trouble: Trouble) -> None:
 
     async with scripted(script) as address, linked(address) as (link, _, __):
         await soon(lambda: link.trouble is trouble, 20)
-        assert link.seen()["detail"] == retry.SENTENCES[trouble]
+        assert link.seen()["detail"] == outgoing.SENTENCES[trouble]
 
 
 async def test_the_newest_of_each_topic_waits_for_the_broker() -> None:

@@ -9,11 +9,11 @@ import pytest
 
 from server.core.alert import Alert, AlertSource
 from server.core.metrics import Metrics
+from server.features.mqtt.discovery import Topics, watch_key
 from server.features.mqtt.link import Link
 from server.features.mqtt.mqtt import Mqtt, MqttPlan
 from server.features.mqtt.outgoing import Message
 from server.features.mqtt.states import DOUBT_SECONDS, PICTURE_SECONDS
-from server.features.mqtt.topics import Topics, watch_key
 from server.features.rtsp.camera_list import StandingCamera
 from server.features.rtsp.standing import CameraReport, StandingCameras
 

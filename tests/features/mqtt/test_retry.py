@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from server.features.mqtt.retry import NEEDS_PERSON, SENTENCES, Trouble, pause, refusal
+from server.features.mqtt.outgoing import NEEDS_PERSON, SENTENCES, Trouble, pause, refusal
 
 
 def test_pauses_grow_to_a_bound() -> None:

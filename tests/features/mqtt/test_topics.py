@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from server.features.mqtt.topics import Topics, watch_key
+from server.features.mqtt.discovery import Topics, watch_key
 
 
 def test_topics_are_different() -> None:

@@ -17,12 +17,12 @@ from server.core.errors import Conflict, RateLimited
 from server.core.frames import CameraState
 from server.core.metrics import Metrics
 from server.features.mqtt import mqtt
-from server.features.mqtt.address import MqttAddress
+from server.features.mqtt.discovery import Topics, watch_key
 from server.features.mqtt.incoming import Kind
 from server.features.mqtt.link import Link
 from server.features.mqtt.mqtt import Mqtt, MqttPlan
 from server.features.mqtt.outgoing import Message
-from server.features.mqtt.topics import Topics, watch_key
+from server.features.mqtt.settings import MqttAddress
 from server.features.mqtt.visitors import CHANGES_AT_ONCE, MOST_VISITORS, Visitors
 from server.features.rtsp.standing import StandingCameras
 from server.features.watches.messages import WatchInfo

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from server.features.mqtt.words import MOST_STATE, one_line, shorten
+from server.features.mqtt.discovery import MOST_STATE, one_line, shorten
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from server.features.recall.grids import SIZE, Compared, Usual, differ, grid_of
+from server.features.recall.memory import SIZE, Compared, Usual, differ, grid_of
 from server.vision import encode
 
 

@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.features.recall import memory as choosing
-from server.features.recall.grids import SIZE
-from server.features.recall.memory import CLOSEST_SECONDS, MOST, Dropped, Kept, Recall
+from server.features.recall.memory import CLOSEST_SECONDS, MOST, SIZE, Dropped, Kept, Recall
 
 
 def picture(captured: float, size: int = 1000, since: float | None = None, shows: int = 0) -> Kept:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from server.features.webhooks.retry import (
+from server.features.webhooks.waiting import (
     LEAST_SHARE,
     MOST_ASKED,
     PAUSES,

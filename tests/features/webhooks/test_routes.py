@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from server.features.webhooks import retry
+from server.features.webhooks import waiting as retry
 from tests.features.webhooks.receiver import OK, SECRET, receiving
 from tests.support.clients import http, soon, take_token
 from tests.support.fakes_app import assert_error

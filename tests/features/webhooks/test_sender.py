@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from scripts.certificates import LOOPBACK, general_names, make_authority, make_leaf, pem
-from server.features.webhooks.retry import Trouble, Verdict
 from server.features.webhooks.sender import Outcome, Sender
+from server.features.webhooks.waiting import Trouble, Verdict
 from server.features.webhooks.webhook_list import Webhook
 from server.fetch import network
 from tests.features.webhooks.receiver import SECRET, receiving

@@ -15,7 +15,7 @@ import pytest
 from server.core.alert import Alert, AlertSource
 from server.core.errors import NotFound
 from server.core.metrics import Metrics
-from server.features.webhooks import retry
+from server.features.webhooks import waiting as retry
 from server.features.webhooks.sender import Sender
 from server.features.webhooks.waiting import MOST_OF_A_SOURCE
 from server.features.webhooks.webhook_list import Evidence, Webhook, WebhookList

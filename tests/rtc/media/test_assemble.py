@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from server.rtc.media import assemble
 from server.rtc.media.assemble import HOLE_S, KEY_GRACE_S, MAX_NACKS, PLI_S, TAIL_PACKETS, Assembler
-from server.rtc.media.packet import EncodedFrame, Packet
+from server.rtc.media.payload import EncodedFrame, Packet
 
 FRAME_TICKS = 3000
 

@@ -19,13 +19,15 @@ from server.rtc.media import decode
 from server.rtc.media.decode import (
     BACKLOG,
     BACKLOG_BYTES,
+    DECODER_BYTES,
+    CheckedFrames,
     DecodeLane,
     DecodePool,
+    PictureMemory,
     give_memory_back,
     open_decoder,
 )
-from server.rtc.media.decoder_memory import DECODER_BYTES, CheckedFrames, PictureMemory
-from server.rtc.media.packet import EncodedFrame
+from server.rtc.media.payload import EncodedFrame
 from tests.rtc.media.test_h264 import first_frame
 from tests.support import vp8_streams
 from tests.support.h264_streams import Sps, Stream, Vui

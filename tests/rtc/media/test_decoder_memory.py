@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.rtc.media import h264
-from server.rtc.media.decoder_memory import (
+from server.rtc.media.decode import (
     DECODER_BYTES,
     OWN_BYTES,
     SHARED_BYTES,

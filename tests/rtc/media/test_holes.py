@@ -9,7 +9,7 @@ import math
 import pytest
 
 from server.rtc.media.assemble import MAX_NACKS, MissingPackets, PacketsAhead
-from server.rtc.media.packet import Packet
+from server.rtc.media.payload import Packet
 
 
 def test_each_is_asked_for_four_times() -> None:

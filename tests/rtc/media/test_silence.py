@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from server.rtc.media.silence import AFTER_S, EVERY_S, UNTIL_S, Silence
+from server.rtc.media.camera_state import AFTER_S, EVERY_S, UNTIL_S, Silence
 
 
 def asked(silence: Silence, until: float) -> list[float]:

@@ -10,10 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 import av
 import pytest
 
-from server.rtc.media import silence
-from server.rtc.media.decode import DecodePool
-from server.rtc.media.decoder_memory import PictureMemory
-from server.rtc.media.packet import EncodedFrame
+from server.rtc.media import camera_state as silence
+from server.rtc.media.decode import DecodePool, PictureMemory
+from server.rtc.media.payload import EncodedFrame
 from server.rtc.media.video_stream import NTP_TO_UNIX, VideoStream
 from tests.rtc.media.test_h264 import fu_a, stap_a, units_of
 from tests.support.fakes_media import RecordingCamera, RtpPart, vp8_frames, vp8_parts

@@ -8,7 +8,7 @@ from aiortc.rtcrtpparameters import RTCRtpHeaderExtensionParameters, RTCRtpRecei
 from aiortc.rtp import HeaderExtensions, HeaderExtensionsMap, RtpPacket
 
 from server.rtc.media import color_space
-from server.rtc.patches import header_extensions
+from server.rtc.patches import receiver as header_extensions
 
 BT709_FULL = bytes([1, 13, 1, 0x20])
 BT601_LIMITED = bytes([6, 6, 6, 0x15])
@@ -35,8 +35,8 @@ def test_it_is_read_beside_what_aiortc_knows() -> None:
     known = HeaderExtensionsMap()
     known.configure(parameters((3, "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time")))
     transport: Any = type("Transport", (), {"_rtp_header_extensions_map": known})()
-    header_extensions.install(transport)
-    header_extensions.install(transport)
+    header_extensions.add_color_space(transport)
+    header_extensions.add_color_space(transport)
     colored = transport._rtp_header_extensions_map
     packet = RtpPacket.parse(on_the_wire((3, b"\0\0\1"), (7, BT709_FULL)), colored)
     assert header_extensions.color_space_of(packet) == b""

@@ -17,9 +17,9 @@ import pytest
 from OpenSSL import SSL
 
 from server.rtc.media.assemble import MAX_PACKETS
-from server.rtc.patches import transport_guard
+from server.rtc.patches import datagrams as transport_guard
+from server.rtc.patches.datagrams import MAX_STREAMS, BoundedSession, DrainedTls
 from server.rtc.patches.receiver import MAX_SSRCS
-from server.rtc.patches.transport_guard import MAX_STREAMS, BoundedSession, DrainedTls
 from tests.support import hostile
 from tests.support.fakes_rtc import camera_peer, live_encoder, webrtc_side
 
@@ -104,7 +104,7 @@ async def test_a_peer_with_good_keys_disturbs_nobody_else(codec: str) -> None:
     """
     trouble: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: trouble.append(context))
-    refused = transport_guard.refused.copy()
+    refused = transport_guard.peers_refused.copy()
     async with (
         live_encoder(320, 240) as good,
         live_encoder(320, 240, codec=codec) as bad,
@@ -142,7 +142,7 @@ async def test_a_peer_with_good_keys_disturbs_nobody_else(codec: str) -> None:
         assert max(gaps) < 1.0
         assert side.server._connections["attacker"]._pc.connectionState == "connected"
         assert rss() - before < GROWTH_MIB
-    counted = transport_guard.refused - refused
+    counted = transport_guard.peers_refused - refused
     assert counted["malformed"] > 10
     assert counted["streams"] > 500
     assert trouble == []

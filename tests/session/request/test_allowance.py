@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from server.core.frames import Kind
-from server.session.request.allowance import Allowance
+from server.session.request.builder import Allowance
 
 
 def test_background_work_waits_for_the_next_tokens() -> None:

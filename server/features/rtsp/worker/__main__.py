@@ -16,8 +16,7 @@ from collections import deque
 import av.logging
 
 from server.core import core_dumps
-from server.features.rtsp.worker.limits import bound_memory
-from server.features.rtsp.worker.pictures import DecodedPicture, Pictures
+from server.features.rtsp.worker.pictures import DecodedPicture, Pictures, bound_memory
 from server.features.rtsp.worker.rtp import Unit
 from server.features.rtsp.worker.sources import Address, read
 from server.features.rtsp.worker.trouble import SourceFailed, Trouble

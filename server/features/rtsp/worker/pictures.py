@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import resource
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import av
 import numpy as np
@@ -15,7 +17,7 @@ from av.video.reformatter import ColorRange, VideoReformatter
 
 from server.features.rtsp.worker.rtp import Unit
 from server.features.rtsp.worker.trouble import SourceFailed, Trouble
-from server.rtc.media.decoder_memory import CheckedFrames
+from server.rtc.media.decode import CheckedFrames
 from server.rtc.media.h264 import Bits, FormatRefused, TooLarge
 
 # Frames since the last key frame that are kept undecoded while nobody needs pictures, and their
@@ -294,3 +296,23 @@ def _skip_profile(bits: Bits, layers: int) -> None:
     there = [(bits.read(1), bits.read(1)) for _ in range(8)][:layers]
     for profile, level in there:
         bits.read(88 * profile + 8 * level)
+
+
+# Bounds of the process of a camera: memory and core dumps.
+
+# Memory that a camera's stream may take beyond that of the program itself: the pictures that a
+# decoder keeps of a stream of 3840×2160 (17 of 20 MB in H.265), two copies of one, and what waits.
+STREAM_BYTES = 640 << 20
+
+
+def bound_memory(extra: int = STREAM_BYTES) -> None:
+    """Refuse memory beyond `extra` bytes more than the process has now.
+
+    A hostile stream that needs more fails in this process alone.
+    """
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    most = pages * resource.getpagesize() + extra
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    if hard != resource.RLIM_INFINITY:
+        most = min(most, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from server.features.rtsp.worker.auth import Credentials
+from server.features.rtsp.worker.connection import Credentials
 from server.features.rtsp.worker.trouble import SourceFailed, Trouble
 
 

@@ -11,7 +11,7 @@ SCRIPT = """
 import sys
 sys.path.insert(0, {root!r})
 import av, numpy
-from server.features.rtsp.worker.limits import bound_memory
+from server.features.rtsp.worker.pictures import bound_memory
 bound_memory(128 << 20)
 bytearray(32 << 20)
 try:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.features.rtsp.worker import mjpeg
-from server.features.rtsp.worker.mjpeg import Chunks, Parts, read_boundary
+from server.features.rtsp.worker import sources as mjpeg
 from server.features.rtsp.worker.rtsp import read_head
+from server.features.rtsp.worker.sources import Chunks, Parts, read_boundary
 from server.features.rtsp.worker.trouble import SourceFailed, Trouble
 
 ONE, TWO = b"\xff\xd8one\xff\xd9", b"\xff\xd8two\xff\xd9"
