@@ -43,7 +43,6 @@ from server.core.setting_problems import Problems, sentences_of, unused_lines
 from server.core.setting_text import (
     allowed_host,
     base_urls,
-    file_source,
     host_name,
     network,
     origin,
@@ -106,12 +105,9 @@ class Settings(BaseSettings):
     vllm_api_key: SecretStr = secret()
     model_name: str = text()
     model_voice: str = text()
-    local_model: Path | None = path("a directory with a model's files, ~ being the home directory")
     engine_python: Path | None = path(
         "a Python that has torch and transformers, ~ being the home directory"
     )
-    trust_remote_code: bool = flag()
-    allow_model_downloads: bool = flag()
     model_path: Path = Field(
         default=Path("~/models/qwen2.5-vl-32b"),
         description="a directory, ~ being the home directory",
@@ -126,9 +122,6 @@ class Settings(BaseSettings):
     thinking_max_tokens: int = whole(1024, 1, 32_768)
     max_concurrent_inferences: int = whole(0, 0, 256)
     max_queue: int = whole(64, 1, 10_000)
-    catalogue: str = text(
-        "", "a path, or an https URL, which may end in #sha256= and 64 hexadecimal digits"
-    )
 
     # Speech
     speech_base_url: BaseUrl = text(
@@ -259,11 +252,6 @@ class Settings(BaseSettings):
     def _base_urls(cls, value: str) -> str:
         return " ".join(base_urls(value))
 
-    @field_validator("catalogue")
-    @classmethod
-    def _catalogue(cls, value: str) -> str:
-        return file_source(value)
-
     @field_validator("*")
     @classmethod
     def _home(cls, value: object) -> object:
@@ -279,7 +267,6 @@ class Settings(BaseSettings):
             *authority_problems(self.ca_cert_path),
             *secret_problems("DEVICE_KEY_PATH", self.device_key_path),
             *setting_problems.log(self.log_file, fields["log_file"].description),
-            *setting_problems.catalogue(self.catalogue, fields["catalogue"].description),
             *(sentence for kind in _brought(self) for sentence in kind.problems(self)),
         ]
         if self.https_enabled:
@@ -304,9 +291,6 @@ class Settings(BaseSettings):
                 )
             object.__setattr__(self, "jwt_secret_key", SecretStr(secrets.token_urlsafe(48)))
             self._made_secret = True
-        problems += setting_problems.engine(
-            self.engine, local=self.local_model is not None, operator=bool(operator)
-        )
         problems += setting_problems.speech(self.speech_base_url, self.speech_local_model)
         problems += setting_problems.end_of_turn(self.end_of_turn_model, self.end_of_turn_sha256)
         problems += setting_problems.turn(self.turn_urls, self.turn_secret.get_secret_value())
@@ -362,12 +346,7 @@ def _doubts(settings: Settings) -> list[str]:
             https=settings.https_enabled,
             port=settings.port,
         ),
-        *setting_doubts.engine(
-            settings.engine,
-            settings.response_max_tokens,
-            settings.model_max_tokens,
-            local=settings.local_model is not None,
-        ),
+        *setting_doubts.engine(settings.response_max_tokens, settings.model_max_tokens),
         *(sentence for kind in _brought(settings) for sentence in kind.doubts(settings)),
         *setting_doubts.transport(
             settings.turn_urls,

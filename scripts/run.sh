@@ -15,7 +15,7 @@ Installs what the server needs into .venv (the first time) and starts it. It nee
                        face-blur   blurs faces before a model sees them
                        nsfw        withholds pictures with explicit content (its model's licence is AGPL-3.0)
                      with a comma between: --with face-blur,nsfw
-  --model NAME       let a model on this machine answer: small, another name of the catalogue (server/catalogue/models.toml),
+  --model NAME       let a model on this machine answer: small, another name of the catalogue (server/features/hosting/catalogue/models.toml),
                      or a model's folder. Fetched once, to ~/models; later starts take it too, until --model none
   --https            serve https for phones on the same network: makes a certificate for this machine, shows a QR code to
                      scan, and lets in only who scanned it or has the access code
@@ -104,12 +104,12 @@ done
 [ ${#forget[@]} -eq 0 ] || [ -n "$https" ] || usage_error '--forget-devices goes with --https.'
 
 # A name that nobody knows is refused before anything is installed. With a catalogue of one's own the server says it.
-if [ -n "$model" ] && [ "$model" != none ] && [ ! -d "$model" ] && [ -z "${CATALOGUE:-}" ] && [ -f "$ROOT/server/catalogue/models.toml" ] \
+if [ -n "$model" ] && [ "$model" != none ] && [ ! -d "$model" ] && [ -z "${CATALOGUE:-}" ] && [ -f "$ROOT/server/features/hosting/catalogue/models.toml" ] \
     && ! grep -Eqs '^[[:space:]]*(export[[:space:]]+)?CATALOGUE[[:space:]]*=[[:space:]]*[^[:space:]#]' "$ROOT/.env"; then
     case $model in
         /* | ~* | .*) usage_error "There is no folder $model." ;;
     esac
-    known=$(sed -nE 's/^(id|aliases) = //p' "$ROOT/server/catalogue/models.toml" | tr -d '[] "' | tr ',' '\n')
+    known=$(sed -nE 's/^(id|aliases) = //p' "$ROOT/server/features/hosting/catalogue/models.toml" | tr -d '[] "' | tr ',' '\n')
     if ! printf '%s\n' "$known" | grep -Fqix -- "$model"; then
         usage_error "No model is called $model. These are: $(printf '%s\n' "$known" | grep -v / | tr '\n' ' ' | sed 's/ $//; s/ /, /g'). A model's folder does as well."
     fi

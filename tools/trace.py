@@ -141,7 +141,7 @@ def main() -> None:
     print("| way | modules | of them the engine's | functions |\n|---|---|---|---|")
     for way, calls in found.items():
         modules = {module for module, _ in calls}
-        own = sum(module.startswith("engines/builtin/") for module in modules)
+        own = sum(module.startswith("features/builtin/") for module in modules)
         print(f"| {way} | {len(modules)} | {own} | {len(calls)} |")
 
 

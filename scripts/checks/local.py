@@ -12,10 +12,11 @@ from typing import Any
 from config import ConfigError, Settings, load
 from scripts.checks.finding import Finding, State
 from scripts.checks.model_list import Trouble, has, listed
-from server.catalogue.choice import CommandError, own_choice
-from server.catalogue.command import command
-from server.catalogue.folder import ModelFolderError, read_model
-from server.hosting.host import HostProbe
+from server.features.hosting.catalogue.choice import CommandError, own_choice
+from server.features.hosting.catalogue.command import command
+from server.features.hosting.catalogue.folder import ModelFolderError, read_model
+from server.features.hosting.host import HostProbe
+from server.features.hosting.settings import HostingSettings
 
 
 def check_settings(env_file: Path) -> tuple[Finding, Settings | None]:
@@ -87,7 +88,7 @@ async def check_local_model(settings: Settings, health: Any) -> Finding | None:
 
     `health`: the body of /health, None without a server.
     """
-    if settings.local_model is None:
+    if not isinstance(settings, HostingSettings) or settings.local_model is None:
         return None
     title = "Local model"
     if settings.engine not in ("auto", "local"):

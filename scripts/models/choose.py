@@ -22,13 +22,14 @@ from pathlib import Path
 from config import ConfigError, Settings, load
 from scripts.models import disk, record
 from scripts.models.trouble import ModelError, ended, say
-from server.catalogue.entry import Catalogue, CatalogueError, Model, ModelType
-from server.catalogue.folder import ModelFolderError, read_model
 from server.core import core_dumps
-from server.fetch import files
-from server.fetch.catalogue import load_catalogue
-from server.fetch.network import FetchError
-from server.hosting.host import main_memory
+from server.core.network import FetchError
+from server.features.hosting.catalogue import files
+from server.features.hosting.catalogue.entry import Catalogue, CatalogueError, Model, ModelType
+from server.features.hosting.catalogue.folder import ModelFolderError, read_model
+from server.features.hosting.catalogue.source import load_catalogue
+from server.features.hosting.host import main_memory
+from server.features.hosting.settings import HostingSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 # Folder of fetched models, each in a folder of its own.
@@ -56,6 +57,10 @@ class Choice:
 
 def find(name: str, settings: Settings) -> Choice:
     """Raises ModelError."""
+    if not isinstance(settings, HostingSettings):
+        raise ModelError(
+            "A model that is loaded here needs the feature hosting. Add it to FEATURES."
+        )
     try:
         # No name of a catalogue begins like that; one that cannot be had is not needed.
         if name.startswith(("/", "~", ".")) and _folder(name).is_dir():

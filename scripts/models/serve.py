@@ -28,14 +28,14 @@ from scripts.models import bare_settings, checkpoint, vllm_command  # noqa: E402
 from scripts.models.disk import in_words  # noqa: E402
 from scripts.models.gpu import gpus  # noqa: E402
 from scripts.models.trouble import ModelError, ended, say  # noqa: E402
-from server.catalogue import batching, vllm_log  # noqa: E402
-from server.catalogue.launch import Launch  # noqa: E402
-from server.catalogue.sizes import OVERHEAD_BYTES  # noqa: E402
-from server.catalogue.vllm import IMAGE_FLAGS, ROCM_ENVIRONMENT, Vllm, VllmError  # noqa: E402
 from server.core import core_dumps  # noqa: E402
 from server.core.gpu import Gpu  # noqa: E402
-from server.hosting import vllm_help  # noqa: E402
-from server.hosting.host import main_memory  # noqa: E402
+from server.features.hosting import vllm_help  # noqa: E402
+from server.features.hosting.catalogue import batching, vllm_log  # noqa: E402
+from server.features.hosting.catalogue.launch import Launch  # noqa: E402
+from server.features.hosting.catalogue.sizes import OVERHEAD_BYTES  # noqa: E402
+from server.features.hosting.catalogue.vllm import IMAGE_FLAGS, ROCM_ENVIRONMENT, Vllm, VllmError  # noqa: E402
+from server.features.hosting.host import main_memory  # noqa: E402
 from server.processes.environment import child_environment  # noqa: E402
 
 if TYPE_CHECKING:

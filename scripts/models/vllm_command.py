@@ -13,11 +13,10 @@ from urllib.parse import urlsplit
 
 from scripts.models.checkpoint import Checkpoint, text_layers, text_shapes
 from scripts.models.trouble import ModelError
-from server.catalogue import batching
-from server.catalogue.families import pairs_frames
-from server.catalogue.kinds import RunMode
-from server.catalogue.launch import Launch, typed
-from server.catalogue.vllm import (
+from server.engines.families import RunMode, pairs_frames
+from server.features.hosting.catalogue import batching
+from server.features.hosting.catalogue.launch import Launch, typed
+from server.features.hosting.catalogue.vllm import (
     HIGH_DETAIL_TOKENS,
     KEY,
     Serving,

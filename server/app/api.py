@@ -19,6 +19,7 @@ from server.web.http_errors import ErrorForm, add_error_form
 if TYPE_CHECKING:
     from config import Settings
     from server.app.program import Program
+    from server.session.operators import OperatorPart
     from server.session.part import MakePart
 
 
@@ -38,8 +39,8 @@ class Api:
         self.sessions = program.sessions
         # Makes pictures of frames for an engine or a page
         self.preparer = program.preparer
-        # The models that may answer, and the one that an operator chose
-        self.engines = program.engine_parts
+        # The engines that may answer; `engines.add` takes in another one
+        self.engines = program.engines
         # Keys, tokens and limits
         self.access = program.access
         # What routes share
@@ -61,7 +62,7 @@ class Api:
 
     def operator_router(self, prefix: str) -> APIRouter:
         """Add routes for operators alone, below `prefix`, such as "/api/operator/mqtt"."""
-        from server.operator.routes import for_operators
+        from server.web.request_guard import for_operators
 
         guards = for_operators(self.services, self._program.access.guard)
         return self._router(APIRouter(prefix=prefix, dependencies=guards))
@@ -119,6 +120,10 @@ class Api:
 
     # Sessions
 
+    def operators(self, part: OperatorPart) -> None:
+        """Have `part` send messages to the sockets of operators."""
+        self._program.sockets.operators.parts.append(part)
+
     def session_part(self, make: MakePart, *messages: type[ClientMessage]) -> None:
         """Have each new session get a part, which acts on these messages of its client."""
         self._program.messages.add(*messages)
@@ -132,6 +137,10 @@ class Api:
         """Tell the features of an alert of a fixed camera."""
         for take in self._program.alert_takers:
             take(alert)
+
+    def tell_languages(self, language_of: Callable[[str], str | None]) -> None:
+        """Have the language of an answer, in which it is spoken, told by this function, in a thread."""
+        self._program.language_of = language_of
 
     # Other features
 

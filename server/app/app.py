@@ -13,12 +13,11 @@ from fastapi import FastAPI
 from config import Settings
 from server import __version__
 from server.app.program import Program
-from server.operator.routes import create_operator_router
 from server.operator.session_routes import create_session_router
-from server.operator.speech_routes import create_speech_router
 from server.web.http_errors import install_error_handlers
 from server.web.middleware import guard_app
 from server.web.routes import create_router
+from server.web.speech_routes import create_speech_router
 from server.web.whip import create_whip_router
 
 
@@ -47,8 +46,6 @@ def create_app(settings: Settings) -> FastAPI:
     install_error_handlers(app, program.metrics)
     app.include_router(create_router(services, program.access.guard, program.sockets))
     app.include_router(create_whip_router(services))
-    parts = program.engine_parts
-    app.include_router(create_operator_router(services, program.access.guard, parts.operations))
     app.include_router(create_session_router(services, program.access.guard))
     app.include_router(create_speech_router(services, program.access.guard, program.speech))
     for router in program.routers:

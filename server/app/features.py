@@ -16,9 +16,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# In the order in which they start; each may use those above it.
+# In the order in which they start; each may use those above it. Of engines the first that is ready answers.
 FEATURES = {
     "cluster": "several processes and machines that share limits and hand sessions over",
+    "hosting": "models that an operator chooses and runs on this machine, or elsewhere",
+    "local_models": "models that this server loads itself, with torch",
+    "builtin": "the engine that answers without a model: text, codes, colours, faces, changes",
     "watches": "conditions to watch for, and alerts when they hold",
     "describe": "the running description of what changes",
     "recall": "the recent past: pictures of some minutes, and questions about them",

@@ -18,7 +18,7 @@ from server import __version__
 from server.app import features
 from server.app.access_parts import AccessParts
 from server.app.api import Api
-from server.app.engine_parts import EngineParts
+from server.app.engine_parts import first_engine
 from server.app.speech_parts import SpeechParts
 from server.attention.planes import Scratch
 from server.camera.camera import FRAME_NOTICE_SECONDS
@@ -35,7 +35,7 @@ from server.core.close_codes import Close
 from server.core.messages import Parser
 from server.core.metrics import Metrics
 from server.engines.base import Engine
-from server.engines.builtin.engine import BuiltinEngine
+from server.engines.selector import EngineSelector
 from server.inference import Inference
 from server.listen.connections import Connections
 from server.listen.serving import STOP_SECONDS, greeting
@@ -96,8 +96,11 @@ class Program:
         self.serving: list[Callable[[], AbstractAsyncContextManager[None]]] = []
         self.session_ended: list[Callable[[str], None]] = []
         self.engine_changed: list[Callable[[], None]] = []
-        self.engine_parts = EngineParts(settings, self.pools, self.metrics)
-        self.engines = self.engine_parts.selector
+        # Tells a text's language; None where it is not known
+        self.language_of: Callable[[str], str | None] = lambda _: None
+        self.engines = EngineSelector(
+            [first_engine(settings, self.metrics, lambda: self.inference.engine_busy())]
+        )
         self.speech = SpeechParts(settings)
         self.speech.on_change = self._speech_changed
         self.inference = Inference(
@@ -106,7 +109,6 @@ class Program:
             max_queue=settings.max_queue,
             metrics=self.metrics,
         )
-        self.engine_parts.on_busy = self.inference.engine_busy
         gathering = Gathering(
             ports=settings.udp_port_range,
             public=settings.public_addresses,
@@ -143,6 +145,7 @@ class Program:
             speech_model=SpeechModel() if settings.microphone else None,
             hear_pool=self.pools.hear,
             turn_judge=self.speech.judge(self.pools, self.metrics),
+            language_of=lambda text: self.language_of(text),
         )
         # Those that tests and the routes use most
         self.tokens = self.access.tokens
@@ -168,7 +171,6 @@ class Program:
             ),
             metrics=self.metrics,
             guard=self.access.guard,
-            desk=self.engine_parts.operations.desk,
             messages=self.messages,
         )
         self.health = Health(
@@ -247,7 +249,7 @@ class Program:
     def _opened(self) -> OpenParts:
         """List the parts that have something to give back, the one that closes last first."""
         parts = OpenParts()
-        parts.add("engines", self.engine_parts.close)
+        parts.add("engines", self.engines.close)
         parts.add("speech", self.speech.close)
         for name, close in self.last_closes:
             parts.add(name, close)
@@ -279,20 +281,12 @@ class Program:
         self.sessions.start()
         for start in self.starts:
             start()
-        self._warm(self.engines.current)
-        self._tasks.spawn(self.engine_parts.begin(), name="local")
         self._tasks.spawn(self.speech.run(), name="speech")
         self._tasks.spawn(self.relays.run(), name="relays")
         self._tasks.spawn(watch_lag(self.metrics.loop_lag.observe), name="loop_lag")
 
-    def _warm(self, engine: Engine) -> None:
-        """Load the built-in engine's models once it is the one that answers, not before."""
-        if isinstance(engine, BuiltinEngine):
-            self._tasks.spawn(engine.warm(), name="warm")
-
     def _engine_changed(self, engine: Engine) -> None:
         log.info("engine", extra={"engine": engine.name, "state": str(engine.status.state)})
-        self._warm(engine)
         self.inference.engine_changed()
         for session in self.sessions.all():
             session.engine_changed()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from pydantic import BaseModel
 
@@ -37,6 +37,10 @@ class FeatureSettings(BaseModel):
         if not isinstance(settings, cls):
             raise TypeError(f"{cls.__name__} are not among the settings")
         return settings
+
+    def core(self, name: str) -> Any:
+        """Return one of the core's settings, which these are composed with."""
+        return getattr(self, name)
 
     def problems(self) -> Iterable[str]:
         """Return a sentence for each problem that keeps the server from starting."""

@@ -137,10 +137,6 @@ class Metrics:
         self.speech_dropped = counter(
             "speech_dropped_seconds_total", "Speech that did not fit into a listener's queue"
         )
-        self.log_lines_dropped = counter(
-            "log_lines_dropped_total",
-            "Lines of an engine that an operator's page did not take in time",
-        )
         # reason: missing, malformed, bad_signature, expired, too_old, ended, wrong_session,
         # bad_code, metrics, operator, device, origin, rate, program
         self.auth_failures = counter("auth_failures_total", "Refused credentials", "reason")

@@ -45,13 +45,8 @@ def pairing(
         )
 
 
-def engine(name: str, answer_tokens: int, context: int, *, local: bool) -> Iterator[str]:
-    """`name`: ENGINE; `answer_tokens`: RESPONSE_MAX_TOKENS; `context`: MODEL_MAX_TOKENS.
-
-    `local`: LOCAL_MODEL is set.
-    """
-    if local and name in ("vllm", "builtin"):
-        yield f"LOCAL_MODEL is set but ENGINE is {name}, so it is not loaded. Set ENGINE to auto or local."
+def engine(answer_tokens: int, context: int) -> Iterator[str]:
+    """`answer_tokens`: RESPONSE_MAX_TOKENS; `context`: MODEL_MAX_TOKENS."""
     if answer_tokens >= context // 2:
         yield (
             f"RESPONSE_MAX_TOKENS is {answer_tokens}, at least half of MODEL_MAX_TOKENS ({context}): answers will be cut"

@@ -6,7 +6,6 @@ The sentences never have a secret's text.
 from __future__ import annotations
 
 import difflib
-import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -39,16 +38,6 @@ def operator(token: str) -> list[str]:
     ]
 
 
-def engine(name: str, *, local: bool, operator: bool) -> list[str]:
-    """`name`: ENGINE; `local`: LOCAL_MODEL is set; `operator`: OPERATOR_TOKEN is set."""
-    if name != "local" or local or operator:
-        return []
-    return [
-        "LOCAL_MODEL is empty. ENGINE=local needs the folder of a model there, or OPERATOR_TOKEN, so that an operator"
-        " can choose one; ENGINE=auto needs neither."
-    ]
-
-
 def speech(url: str, folder: Path | None) -> list[str]:
     if not url or folder is None:
         return []
@@ -72,15 +61,6 @@ def turn(urls: Sequence[str], secret: str) -> list[str]:
         return []
     return [
         "TURN_SECRET is empty. TURN_URLS needs the secret that the TURN server has as static-auth-secret."
-    ]
-
-
-def catalogue(source: str, allowed: str | None) -> list[str]:
-    """An address is not asked here: the server starts without a network, too."""
-    if not source or "://" in source or Path(os.path.expanduser(source)).is_file():
-        return []
-    return [
-        f"CATALOGUE is {shown(source)}, but there is no such file. Allowed: {allowed}. Leave it empty for our own."
     ]
 
 

@@ -101,6 +101,8 @@ class EngineStatus:
     # serves
     trouble: Trouble | None = None
     served: tuple[str, ...] = ()
+    # Nobody has chosen a model for it: it is not down.
+    unused: bool = False
     # A sentence for visitors in place of the usual one for this state
     for_visitors: str = ""
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from server.catalogue import control_tokens
-from server.catalogue.control_tokens import ControlTokens
+from server.engines import control_tokens
+from server.engines.control_tokens import ControlTokens
 
 SYSTEM = (
     "You answer a program that looks through a live camera. The pictures that you get are frames of this camera. "

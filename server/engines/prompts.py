@@ -6,11 +6,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from server.catalogue import control_tokens
-from server.catalogue.control_tokens import ControlTokens
 from server.core.frames import Length, Verbosity
-from server.engines import conversation
+from server.engines import control_tokens, conversation
 from server.engines.base import EngineRequest
+from server.engines.control_tokens import ControlTokens
 from server.engines.recollection import video_caption
 
 SYSTEM = (

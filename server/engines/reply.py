@@ -13,10 +13,10 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
-from server.catalogue import control_tokens
-from server.catalogue.control_tokens import ControlTokens, Remainder
 from server.core.errors import EngineError, EngineFailed, EngineRefused
+from server.engines import control_tokens
 from server.engines.base import Chunk, Delta, Finished, Thought, Usage
+from server.engines.control_tokens import ControlTokens, Remainder
 from server.engines.conversation import ToolCall
 from server.engines.thinking import CLOSE, OPEN, Thinking
 

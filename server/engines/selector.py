@@ -10,6 +10,7 @@ from contextlib import suppress
 
 from server.core.aio import TaskSet, log_failure, supervise
 from server.engines.base import Engine, EngineState, EngineStatus
+from server.engines.missing import MissingEngine
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +23,7 @@ _LEAST_GAP = 0.2
 
 
 class EngineSelector:
-    """`engines`, best first.
+    """`engines`, best first; `add` takes in those of features.
 
     One engine alone is a fixed choice: it is never replaced, only its status changes.
 
@@ -44,21 +45,13 @@ class EngineSelector:
         """`logged_elsewhere`: engines of which another part logs why they do not answer."""
         if not engines:
             raise ValueError("There is no engine to choose from; at least one is needed.")
-        # Best first: as given, but for the one that is preferred.
-        self._usual = tuple(engines)
-        self.engines = self._usual
         self._interval = interval
         self._seeking = seeking
         self._first_probe = first_probe
         self._jitter = jitter
-        self._current = next((one for one in self.engines if _able(one.status)), self.engines[0])
-        # Failed probes in a row
-        self._failures: dict[Engine, int] = dict.fromkeys(self.engines, 0)
-        # The current engine has been ready before; one that never was is left at once.
-        self._proven = _able(self._current.status)
-        self._announced = (self._current, self._current.status)
         # The last state of each engine whose troubles are logged here
         self._seen = {one: one.status for one in engines if one not in logged_elsewhere}
+        self._take(engines)
         self._listeners: list[OnChange] = []
         self._tasks = TaskSet("engines")
         self._wake = asyncio.Event()
@@ -66,6 +59,33 @@ class EngineSelector:
         self._settled = asyncio.Event()
         self._settled.set()
         self._probed = asyncio.Event()
+
+    def _take(self, engines: Sequence[Engine]) -> None:
+        # Best first: as given, but for the one that is preferred.
+        self._usual = tuple(engines)
+        self.engines = self._usual
+        self._current = next((one for one in self.engines if _able(one.status)), self.engines[0])
+        # Failed probes in a row
+        self._failures: dict[Engine, int] = dict.fromkeys(self.engines, 0)
+        # The current engine has been ready before; one that never was is left at once.
+        self._proven = _able(self._current.status)
+        self._announced = (self._current, self._current.status)
+
+    def add(self, engine: Engine, *, logged_elsewhere: bool = False) -> None:
+        """Take in a further engine before the start: in place of the missing one of its name, else last."""
+        known = list(self._usual)
+        missing = next(
+            (one for one in known if isinstance(one, MissingEngine) and one.name == engine.name),
+            None,
+        )
+        if missing is None:
+            known.append(engine)
+        else:
+            known[known.index(missing)] = engine
+            del self._seen[missing]
+        if not logged_elsewhere:
+            self._seen[engine] = engine.status
+        self._take(known)
 
     @property
     def current(self) -> Engine:

@@ -1,4 +1,4 @@
-"""Routes for operators over HTTP: models, generation, sessions and devices.
+"""Routes for operators over HTTP: models, sessions and devices.
 
 `hosting` runs the models.
 """

@@ -11,8 +11,8 @@ from fastapi import APIRouter
 
 from server.access.operator_guard import OperatorGuard
 from server.core.errors import BadRequest, NotFound
-from server.operator.routes import for_operators
 from server.web.context import Services
+from server.web.request_guard import for_operators
 
 log = logging.getLogger(__name__)
 

@@ -23,7 +23,6 @@ from server.core.errors import QwenCameraError
 from server.core.frames import Detail
 from server.core.states import Steps
 from server.engines.base import Engine
-from server.engines.builtin.intents import language_of
 from server.session.background import Background
 from server.session.cameras.cameras import Cameras
 from server.session.cameras.stills import Stills
@@ -432,7 +431,7 @@ class SessionParts:
         look makes the patterns of all languages.
         """
         chosen = self.requests.preferences.language
-        return chosen or await in_pool(self._tools.prepare_pool, language_of, answer)
+        return chosen or await in_pool(self._tools.prepare_pool, self._tools.language_of, answer)
 
     async def close(self, reason: str) -> None:
         """Stop and forget everything; a failure skips nothing. Safe to call more than once."""

@@ -1,5 +1,5 @@
 """Routes for visitors, the WebSocket, WHIP, and the checks and errors that all HTTP shares; health
 and metrics.
 
-The operator's routes are in `operator`.
+Other routes for operators are in `operator`, and in features.
 """

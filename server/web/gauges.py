@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from server.core import aio
 from server.engines.base import EngineState
 from server.engines.openai.group import EngineGroup
-from server.hosting.engine_slot import EngineSlot
 from server.rtc.patches import datagrams
 
 if TYPE_CHECKING:
@@ -183,7 +182,6 @@ def add_gauges(
         lambda: {
             (engine.name,): float(engine.status.ready)
             for engine in engines.engines
-            # A slot without a chosen model is not down.
-            if not isinstance(engine, EngineSlot) or engine.chosen
+            if not engine.status.unused
         },
     )

@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
-from fastapi import Request, Response
+from fastapi import Depends, Request, Response
 
 from server.access.camera_tokens import read_token
 from server.access.devices import COOKIE, COOKIE_PATH, DEVICE_SECONDS, Device
 from server.access.limits import Guesses
+from server.access.operator_guard import OperatorGuard
 from server.access.pairing import Redeemed
 from server.access.replicas import GONE
 from server.auth import (
@@ -286,3 +287,18 @@ class RequestGuard(ConnectionGuard):
             self._metrics.auth_failures.labels(error.reason).inc()
             raise
         return self.verify(token)
+
+
+def for_operators(services: Services, operators: OperatorGuard) -> list[Any]:
+    """Return the dependencies of operators' routes: the token, and an origin of this server's page."""
+    guard = RequestGuard(services)
+
+    async def operator(request: Request) -> None:
+        try:
+            given: str | None = bearer(request.headers.get("authorization"))
+        except TokenRefused:
+            given = None
+        await operators.check(given, guard.address(request))
+        request.state.operator = True
+
+    return [Depends(guard.origin), Depends(operator)]

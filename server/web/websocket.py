@@ -18,7 +18,7 @@ from server.core.close_codes import Close
 from server.core.errors import NotFound, QwenCameraError
 from server.core.metrics import Metrics
 from server.listen.connections import PROVEN
-from server.session.operator_feed import OperatorDesk
+from server.session.operators import Operators
 from server.web.connection_guard import ConnectionGuard
 from server.web.session_socket import Closing, SessionSocket, SocketState, closing_for
 
@@ -74,12 +74,12 @@ class SocketServer:
         connections: ConnectionGuard,
         metrics: Metrics,
         guard: OperatorGuard | None = None,
-        desk: OperatorDesk | None = None,
         messages: wire.Parser | None = None,
     ) -> None:
-        """`guard` and `desk` are None for a server without operators; `messages` for the core's alone."""
+        """`guard` is None for a server without operators; `messages` for the core's alone."""
         self._messages = messages or wire.Parser()
-        self._guard, self._desk = guard, desk
+        self._guard = guard
+        self.operators = Operators()
         self._sessions = sessions
         self._connections = connections
         self._metrics = metrics
@@ -126,9 +126,8 @@ class SocketServer:
             self._metrics.auth_failures.labels("rate").inc()
             raise Closing(Close.TOO_MANY, f"more than {SOCKETS_PER_MINUTE} sockets a minute")
         socket.open()
-        if self._desk is not None:
-            # Before this socket reads: waiting messages may be meant for an operator.
-            self._desk.dismiss(session.outbox)
+        # Before this socket reads: waiting messages may be meant for an operator.
+        self.operators.dismiss(session.outbox)
         self._sessions.attach(session, socket)
         session.greet()
         log.info("socket opened", extra={"session": session_id})
@@ -139,8 +138,7 @@ class SocketServer:
             )
             return closing
         finally:
-            if self._desk is not None:
-                self._desk.leave(socket)
+            self.operators.leave(socket)
             self._sessions.detach(session, socket)
             code = int(closing.code if closing is not None else Close.NORMAL)
             log.info("socket closed", extra={"session": session_id, "code": code})
@@ -148,12 +146,12 @@ class SocketServer:
     async def _welcome(
         self, websocket: WebSocket, session: Session, socket: SessionSocket, token: str
     ) -> None:
-        if self._guard is None or self._desk is None:
+        if self._guard is None:
             raise NotFound("This server has no operator functions.")
         await self._guard.check(token, self._connections.address(websocket))
         if socket.state is not SocketState.OPEN:
             return  # a newer one reads now
-        self._desk.join(socket, session.outbox)
+        self.operators.join(socket, session.outbox)
         # Again, with the operator's texts
         session.greet()
         log.info("an operator listens", extra={"session": session.id})

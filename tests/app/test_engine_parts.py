@@ -17,7 +17,7 @@ from scripts.checks import local
 from scripts.checks.finding import State
 from server.core.logs import JSONFormatter
 from server.engines.base import Finished
-from tests.catalogue.test_folder import QWEN, beside, safetensors, write
+from tests.features.hosting.catalogue.test_folder import QWEN, beside, safetensors, write
 from tests.support.clients import http, soon
 from tests.support.fakes import make_request, until
 from tests.support.fakes_openai import FakeOpenAI
@@ -275,3 +275,12 @@ async def test_one_that_is_there_is_well(tmp_path: Path) -> None:
         checked = await local.check_local_model(run.program.settings, health)
     assert checked is not None
     assert checked.ok
+
+
+async def test_an_engine_that_no_feature_brings() -> None:
+    """The server starts, and says what is missing."""
+    async with running(features="", engine="builtin") as run, http(run) as client:
+        engine = (await client.get("/health")).json()["engine"]
+        ready = (await client.get("/health/ready")).status_code
+    assert (engine["name"], engine["state"], ready) == ("builtin", "misconfigured", 503)
+    assert engine["detail"].startswith("ENGINE is builtin, but no feature that is on brings")

@@ -29,7 +29,8 @@ from server.app.app import create_app
 from server.app.program import Program
 from server.core.aio import Deadline
 from server.engines.base import EngineState
-from server.engines.builtin.engine import BuiltinEngine, Impression
+from server.features.builtin.engine import BuiltinEngine, Impression
+from server.features.hosting.active_engine import ActiveEngine
 from tests.support.clients import Page, open_page
 from tests.support.fakes import FakeEngine
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
@@ -342,7 +343,7 @@ async def test_a_stop_does_not_wait_for_what_is_still_loading(tmp_path: Path) ->
     seconds.
     """
     program = (
-        "import sys, time; from server.engines.builtin.reader import Reader; from server import main;"
+        "import sys, time; from server.features.builtin.reader import Reader; from server import main;"
         " Reader.warm = lambda self: time.sleep(30); sys.exit(main.main())"
     )
     async with started(tmp_path, program=program, engine="builtin") as process:
@@ -416,7 +417,7 @@ NOTHING_ANSWERS = load(env_file=None, engine="auto", vllm_base_url="http://127.0
 WITH_REDIS = NOTHING_ANSWERS.model_copy(
     update={"redis_url": SecretStr("redis://127.0.0.1:9/0"), "jwt_secret_key": SecretStr("k" * 40)}
 )
-CLOSED = ["sessions", "inference", "webrtc", "engine_parts"]
+CLOSED = ["sessions", "inference", "webrtc", "engines"]
 
 
 def note_closing(monkeypatch: pytest.MonkeyPatch, program: Program, broken: str = "") -> list[str]:
@@ -454,7 +455,7 @@ def open_files() -> int:
             "server.engines.selector.EngineSelector.start",
             "server.session_manager.SessionManager.start",
         ),
-        *("server.app.engine_parts.EngineParts.begin", "server.web.turn_watch.RelayWatch.run"),
+        *("server.app.speech_parts.SpeechParts.run", "server.web.turn_watch.RelayWatch.run"),
         "server.app.program.watch_lag",
     ],
 )
@@ -544,7 +545,8 @@ async def test_a_stop_has_one_deadline() -> None:
 async def test_a_model_that_goes_last_disturbs_nobody(caplog: pytest.LogCaptureFixture) -> None:
     """An operator's model is stopped after all that hears of engines has ended."""
     async with running(engine="auto", vllm_base_url="http://127.0.0.1:9/v1") as run:
-        place, engines = run.program.engine_parts.slot, run.program.engines
+        place: ActiveEngine = run.program.feature("hosting").active
+        engines = run.program.engines
         place.use(FakeEngine("local"), "fake")
         engines.probe_soon()
         assert engines.current is place

@@ -10,12 +10,18 @@ from playwright.async_api import expect
 
 from server.app.features import FEATURES
 from tests.browser.visitor import Visit
+from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_server import ROOT, ServerProcess
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 # Where a feature has a folder of its name
 FOLDERS = ("server/features", "client/features", "tests/features")
+
+
+def model(fake: FakeOpenAI) -> dict[str, str]:
+    """The settings with which a stand-in of a model server answers."""
+    return {"ENGINE": "vllm", "VLLM_BASE_URL": fake.base_url}
 
 
 async def answers(visit: Visit, server: ServerProcess) -> None:
@@ -30,7 +36,7 @@ async def answers(visit: Visit, server: ServerProcess) -> None:
 
 
 async def test_without_any_feature(visit: Visit) -> None:
-    async with ServerProcess({"FEATURES": ""}) as server:
+    async with FakeOpenAI() as fake, ServerProcess({"FEATURES": "", **model(fake)}) as server:
         await answers(visit, server)
 
 
@@ -42,5 +48,8 @@ async def test_without_the_folder_of_a_feature(visit: Visit, tmp_path: Path, fea
     shutil.copy(ROOT / "config.py", tmp_path)
     for folder in FOLDERS:
         shutil.rmtree(tmp_path / folder / feature, ignore_errors=True)
-    async with ServerProcess(tree=tmp_path) as server:
+    async with (
+        FakeOpenAI() as fake,
+        ServerProcess(model(fake) if feature == "builtin" else {}, tree=tmp_path) as server,
+    ):
         await answers(visit, server)

@@ -13,7 +13,7 @@ import pytest_asyncio
 from playwright.async_api import expect
 
 from tests.browser.visitor import Visit
-from tests.fetch.test_catalogue import TINY
+from tests.features.hosting.catalogue.test_source import TINY
 from tests.support.hub_stand_in import Model as OnHub
 from tests.support.hub_stand_in import running_hub
 from tests.support.running import Running, running
@@ -55,7 +55,7 @@ async def test_an_operator_fetches_a_model(
             allow_model_downloads=True,
             catalogue=str(catalogue),
         ) as run:
-            run.program.engine_parts.fetch._kept = tmp_path / "models"
+            run.program.feature("hosting").fetch._kept = tmp_path / "models"
             page = await visit(f"{run.base_url}/#operator")
             await page.page.get_by_label("Operator token").fill(TOKEN)
             await page.button("Continue").click()

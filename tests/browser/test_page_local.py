@@ -17,8 +17,8 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
-from server.hosting.local_runtime import LocalRuntime
-from server.hosting.status import ManagerState
+from server.features.hosting.status import ManagerState
+from server.features.local_models.runtime import LocalRuntime
 from tests.browser.visitor import Visit, Visitor
 from tests.real_model.server import ASK_COLOR, ASK_SONG, COLORS, PYTHON
 from tests.support.clients import soon
@@ -47,7 +47,7 @@ async def local(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
 
 
 def worker_of(run: Running) -> int:
-    loaded = run.program.engine_parts.manager.loaded
+    loaded = run.program.feature("hosting").manager.loaded
     assert isinstance(loaded, LocalRuntime)
     pid = loaded._engine.pid
     assert pid is not None
@@ -106,7 +106,8 @@ async def test_red_in_front_of_the_camera_is_called_red(
     assert (error["type"], error["code"]) == ("error", "engine_failed")
     assert "could not finish this answer" in error["message"]
     await soon(
-        lambda: local.program.engine_parts.manager.status().state is not ManagerState.READY, LOADS
+        lambda: local.program.feature("hosting").manager.status().state is not ManagerState.READY,
+        LOADS,
     )
     await soon(lambda: local.program.engines.current.status.ready, LOADS)
     assert worker_of(local) != pid

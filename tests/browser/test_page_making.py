@@ -15,8 +15,8 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Route, expect
 
-from server.catalogue.choice import Choice
-from server.catalogue.entry import RunMode
+from server.features.hosting.catalogue.choice import Choice
+from server.features.hosting.catalogue.entry import RunMode
 from tests.browser.test_page_operator import TOKEN, let_in
 from tests.browser.visitor import Visit
 from tests.features.generation.test_generator import missing
@@ -40,16 +40,16 @@ WIDTH = """video => new Promise(resolve => {
 async def run() -> AsyncIterator[Running]:
     """Let operators start the worker without a model, whose behaviour the model's name selects."""
     async with running(operator_token=TOKEN, rate_limit_per_minute=0) as one:
-        manager = one.program.engine_parts.manager
+        manager = one.program.feature("hosting").manager
         manager._jobs.tools = dataclasses.replace(manager._jobs.tools, planner=plan, loader=load)
         yield one
 
 
 async def start(run: Running, manner: str) -> None:
-    await run.program.engine_parts.manager.start(
+    await run.program.feature("hosting").manager.start(
         Choice(model=f"tests/{manner}", mode=RunMode.IN_PROCESS)
     )
-    await run.program.engine_parts.manager.settled()
+    await run.program.feature("hosting").manager.settled()
 
 
 async def test_a_video_is_made_on_the_page(visit: Visit, run: Running) -> None:
@@ -186,7 +186,7 @@ async def test_what_breaks_off_is_asked_for_again_or_said(visit: Visit, run: Run
     await start(run, "endless")
     await section.get_by_role("button", name="Make it").click()
     await expect(section.get_by_role("status")).to_contain_text("At work")
-    await run.program.engine_parts.manager.stop()
+    await run.program.feature("hosting").manager.stop()
     await expect(section.get_by_role("alert")).to_contain_text("was unloaded before this was done")
     await expect(section.get_by_role("progressbar")).to_be_hidden()
     await expect(section.get_by_label("Prompt")).to_be_hidden()

@@ -17,9 +17,9 @@ import pytest_asyncio
 from playwright.async_api import Request, expect
 
 from server.core.redact import session_hash
-from server.hosting.local_runtime import LocalRuntime
-from server.hosting.server_runtime import ServerRuntime
-from server.hosting.status import ManagerStatus
+from server.features.hosting.server_runtime import ServerRuntime
+from server.features.hosting.status import ManagerStatus
+from server.features.local_models.runtime import LocalRuntime
 from tests.browser.test_page_local import LOADS, looking_at, picture_of
 from tests.browser.visitor import REFUSED_TOKEN, Visit, Visitor
 from tests.real_model.server import ASK_COLOR, PYTHON
@@ -92,7 +92,7 @@ async def test_the_operator_needs_no_camera(visit: Visit, run: Running, model: F
     state = page.page.locator("#engine-state")
     await expect(state).to_have_text("Connected to fake-vl")
     # The page shows the socket's reports, whoever caused them.
-    await run.program.engine_parts.manager.stop()
+    await run.program.feature("hosting").manager.stop()
     await expect(state).to_have_text("The built-in engine answers")
     await expect(page.page.locator("#engine-stale")).to_be_hidden()
     await page.page.keyboard.press("Escape")
@@ -309,20 +309,22 @@ async def test_the_operator_switches_between_true_engines(
             if status.progress is not None and status.progress.phase == "loading weights":
                 weights.append((status.model, status.progress.percent))
 
-        run.program.engine_parts.manager.on_change(seen)
+        run.program.feature("hosting").manager.on_change(seen)
         page = await looking_at(visit, run, "red")
         await let_in(page)
         panel = page.page.locator("#engine-panel")
         state, detail = panel.locator("#engine-state"), panel.locator("#engine-detail")
 
         await choose(page, "tiny", "in_process")
-        shown = await command_of(page, "server.engines.local.worker", str(tmp_path / "tiny"))
+        shown = await command_of(
+            page, "server.features.local_models.worker", str(tmp_path / "tiny")
+        )
         since = await page.now()
         await panel.get_by_role("button", name="Start", exact=True).click()
         await seen_loading(page, since)
         await expect(state).to_have_text("tiny runs in this program", timeout=LOADS * 1000)
         await expect(detail).to_contain_text(re.compile(r"It answers visitors.*MB of memory"))
-        loaded = run.program.engine_parts.manager.loaded
+        loaded = run.program.feature("hosting").manager.loaded
         assert isinstance(loaded, LocalRuntime)
         assert weights[-1] == ("tiny", 100.0)
         # The shown command runs, word for word.
@@ -345,7 +347,7 @@ async def test_the_operator_switches_between_true_engines(
         await expect(panel.locator("#engine-released")).to_contain_text(
             re.compile(r"^The previous model freed \d{3}\sMB of memory\.$")
         )
-        server = run.program.engine_parts.manager.loaded
+        server = run.program.feature("hosting").manager.loaded
         assert isinstance(server, ServerRuntime)
         assert weights[-1] == ("other", 100.0)
         assert shown.endswith(shlex.join(server._launch.argv))
@@ -356,7 +358,7 @@ async def test_the_operator_switches_between_true_engines(
         await expect(state).to_have_text("The built-in engine answers")
 
         def given_back() -> bool:
-            released = run.program.engine_parts.manager.status().released
+            released = run.program.feature("hosting").manager.status().released
             return released is not None and bool(released.held) and released.left == 0
 
         await soon(given_back)

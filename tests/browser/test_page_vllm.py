@@ -64,7 +64,7 @@ async def test_the_operator_starts_vllm_and_the_camera_is_answered_with_it(
         await page.button(say("facts.manage")).click()
         await page.button("Stop engine").click()
         await expect(state).to_have_text("The built-in engine answers")
-        released = run.program.engine_parts.manager.status().released
+        released = run.program.feature("hosting").manager.status().released
         assert released is not None
         assert released.left == 0
         await page.leave()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from server.engines.builtin.conditions import ABLE
+from server.features.builtin.conditions import ABLE
 from server.features.grants.grants import MAX_GRANTS
 from server.rtc.turn_check import RelayProblem
 from server.web.request_guard import ASK, ASK_PAIRED, NOT_PAIRED, PAIRING_REFUSED, SCAN_AGAIN

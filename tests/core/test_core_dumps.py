@@ -197,7 +197,7 @@ runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 
 
 @pytest.mark.parametrize(
-    "module", ["server.engines.local.worker", "server.features.generation.worker"]
+    "module", ["server.features.local_models.worker", "server.features.generation.worker"]
 )
 def test_workers_leave_none(tmp_path: Path, module: str) -> None:
     """Nor do the processes that a model runs in: pictures and chats are in them."""

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from config import Settings
+from config import load
 from server.auth import TokenIssuer
 from server.core import logs
 from server.core.redact import redact, session_hash
@@ -396,7 +396,8 @@ def test_what_we_say_ourselves_is_not_damaged() -> None:
 
 def test_warnings_about_settings_are_not_damaged(path: Path) -> None:
     """As they are logged, with what was given in them."""
-    settings = Settings(
+    settings = load(
+        None,
         require_auth=True,
         jwt_secret_key=SecretStr("k3JHvT8s0QmXr5WbZp1LdYc7NfGa9UeR2i"),
         turn_secret=SecretStr("k3JHvT8s0QmXr5WbZp1LdYc7NfGa9UeR2i"),

@@ -186,8 +186,8 @@ def test_one_line_does_not_hide_all_that_follow() -> None:
     """A key without an end is believed for 200 lines; an ordinary line after a credential stays."""
     assert lines("-----BEGIN PRIVATE KEY-----", *["x"] * 300).count("(hidden)") == 201
     assert (
-        lines("api_key=hunter2", "server.hosting.local_runtime")[1]
-        == "server.hosting.local_runtime"
+        lines("api_key=hunter2", "server.features.local_models.runtime")[1]
+        == "server.features.local_models.runtime"
     )
 
 

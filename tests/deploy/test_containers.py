@@ -20,10 +20,10 @@ import yaml
 from config import Settings, load
 from scripts.models.checkpoint import Checkpoint
 from scripts.models.vllm_command import build
-from server.catalogue.containers import IMAGES
-from server.catalogue.machine import Vendor
-from server.catalogue.vllm import IMAGE_FLAGS, Vllm
 from server.core.addresses import is_trusted
+from server.features.hosting.catalogue.containers import IMAGES
+from server.features.hosting.catalogue.machine import Vendor
+from server.features.hosting.catalogue.vllm import IMAGE_FLAGS, Vllm
 from server.listen.serving import STOP_SECONDS
 from tests.app.test_main import started
 from tests.support.vllm_stand_in import recorded

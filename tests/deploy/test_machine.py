@@ -80,7 +80,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     checkout.mkdir()
     project(checkout)
     shutil.copytree(
-        Path(__file__).parents[2] / "server/engines/builtin", checkout / "server/engines/builtin"
+        Path(__file__).parents[2] / "server/features/builtin", checkout / "server/features/builtin"
     )
     settings = f"ENGINE=builtin\nHOST=127.0.0.1\nDRAIN_SECONDS=1\nJWT_SECRET_KEY={SECRET}\n"
     settings += "REQUIRE_AUTH=false\nMODEL_PATH=/srv/models/small\n"

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.catalogue.control_tokens import ControlTokens
 from server.core.frames import Kind, Picture, Verbosity
 from server.engines import prompts
 from server.engines.base import EarlierPicture, EngineRequest, Turn
+from server.engines.control_tokens import ControlTokens
 from server.engines.recollection import captions
 
 

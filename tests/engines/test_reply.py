@@ -14,9 +14,9 @@ import pytest_asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.catalogue.control_tokens import LONGEST
 from server.core.errors import EngineError, EngineRefused
 from server.engines.base import Delta, Finished, Thought
+from server.engines.control_tokens import LONGEST
 from server.engines.openai.engine import OpenAIEngine
 from server.engines.reply import AnswerText
 from server.engines.thinking import ThinkingLimits

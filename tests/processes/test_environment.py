@@ -1,6 +1,6 @@
 """The environment of children.
 
-That no secret is in it: tests/catalogue/test_command.py, with true commands.
+That no secret is in it: tests/features/hosting/catalogue/test_command.py, with true commands.
 """
 
 from __future__ import annotations

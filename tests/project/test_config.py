@@ -12,6 +12,7 @@ from pydantic import SecretStr, ValidationError
 import config
 from config import ConfigError, Settings, load
 from server.core.secret_rules import MAKE_A_SECRET, secret_weakness
+from server.features.hosting.settings import HostingSettings
 
 GOOD_SECRET = "q7Vd0mZp3xKc9LwTfR2yBhN6sJgA1uEoXiC4"
 
@@ -121,7 +122,7 @@ def test_a_local_engine_needs_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not read(monkeypatch, ENGINE="local", OPERATOR_TOKEN="x" * 20).warnings
     monkeypatch.delenv("OPERATOR_TOKEN")
     settings = read(monkeypatch, ENGINE="Local", LOCAL_MODEL="~/some", ENGINE_PYTHON="~/bin/python")
-    assert settings.local_model == Path("~/some").expanduser()
+    assert HostingSettings.of(settings).local_model == Path("~/some").expanduser()
     assert settings.engine_python == Path("~/bin/python").expanduser()
     assert not settings.warnings
     (warning,) = read(monkeypatch, ENGINE="builtin", LOCAL_MODEL="/some").warnings

@@ -29,20 +29,14 @@ ORDER = (
     "rtc.media",
     "rtc.patches",
     "rtc.sound",
-    "catalogue",
-    "fetch",
     "auth",
     "access",
-    "processes",
     "engines",
-    "engines.builtin",
+    "processes",
     "engines.openai",
     "engines.speech.recogniser_worker",
     "engines.speech.voice_worker",
     "engines.speech",
-    "engines.local.worker",
-    "engines.local",
-    "hosting",
     "camera",
     "webrtc_server",
     "queue",
@@ -81,7 +75,7 @@ AIORTC = {"webrtc_server", "rtc.patches", "rtc.sound.section"}
 AIOICE = {"rtc.patches", "rtc.turn_check"}
 # Folders without event loop, web framework and network, and who in them needs one.
 PURE: dict[str, set[str]] = {
-    "core": {"aio"},
+    "core": {"aio", "network"},
     "vision": set(),
     "attention": set(),
     "voice": set(),
@@ -89,7 +83,6 @@ PURE: dict[str, set[str]] = {
     "rtc.rate": set(),
     "rtc.media": {"decode", "video_stream"},
     "rtc.sound": {"section"},
-    "catalogue": set(),
     "access": set(),
     "camera": {"camera"},
     "queue": {"run", "failover"},
@@ -97,10 +90,12 @@ PURE: dict[str, set[str]] = {
 }
 # Pure modules of other folders
 PURE_MODULES = {
-    *("hosting.actions", "hosting.events", "hosting.lifecycle", "hosting.status"),
+    "features.hosting.lifecycle",
     *("features.watches.rule", "features.recall.memory", "features.recall.grids"),
     *("features.pointing.boxes", "features.reading.text"),
 }
+# Known models, and the command that runs one: a part of hosting that scripts use, too
+CATALOGUE = "features.hosting.catalogue."
 IMPURE = {
     *("asyncio", "fastapi", "starlette", "uvicorn", "aiortc", "aioice", "socket", "openai"),
     "aiomqtt",
@@ -263,7 +258,11 @@ def test_only_main_reads_the_settings() -> None:
 
 def test_pure_modules() -> None:
     """Time is an argument there: no event loop, web framework or network, but where it is noted that one is needed."""
-    pure = [name for name in modules() if folder(name) in PURE or name in PURE_MODULES]
+    pure = [
+        name
+        for name in modules()
+        if folder(name) in PURE or name in PURE_MODULES or name.startswith(CATALOGUE)
+    ]
     assert pure
     noted = {name for name in pure if name.rpartition(".")[2] in PURE.get(folder(name), set())}
     assert {name for name in pure if outside(modules()[name]) & IMPURE} == noted
@@ -279,25 +278,32 @@ def test_workers_know_nothing_of_the_server() -> None:
         "jinja2",
         "server",
     } | sys.stdlib_module_names
-    workers = [name for name in modules() if name.startswith("engines.local.worker.")]
+    workers = [name for name in modules() if name.startswith("features.local_models.worker.")]
     assert workers
     bare = {
-        *("processes.wire", "processes.worker_side", "catalogue.weights", "engines.thinking"),
+        *("processes.wire", "processes.worker_side", "engines.weights", "engines.thinking"),
         *("core.core_dumps", "core.errors"),
     }
     for module in [*workers, *bare]:
         path = modules()[module]
         assert outside(path) <= allowed, module
-        assert all(n in bare or n.startswith("engines.local.worker.") for n in ours(path)), module
+        assert all(
+            n in bare or n.startswith("features.local_models.worker.") for n in ours(path)
+        ), module
     for module in bare:
         # Ours among them are of `bare` themselves.
         assert outside(modules()[module]) <= sys.stdlib_module_names | {"server"}, module
 
 
 # Modules that import nothing of the server.
-ALONE = {"rtc.turn_check", "core.gpu", "core.core_dumps"}
+ALONE = {"rtc.turn_check", "core.gpu", "core.core_dumps", "core.network"}
+# What is known of models before any is asked
+MODELS = {"engines.families", "engines.geometry", "engines.weights"}
 # Modules with the engines' knowledge of this machine and its programs.
-MACHINE = {"hosting.vllm_help", "processes.environment", "processes.usage", "hosting.host"}
+MACHINE = {
+    *("features.hosting.host", "features.hosting.vllm_help", "features.hosting.settings"),
+    *("processes.environment", "processes.usage"),
+}
 # Modules that a benchmark measures without a server around them.
 MEASURED = {
     "gate.py": {"attention.gate", "attention.planes", "vision.luma"},
@@ -330,15 +336,16 @@ def test_scripts_leave_the_server_alone() -> None:
     """Scripts use what the server offers over the network, config.py, and what knows nothing of the server."""
     folders = ("scripts", "benchmarks")
     for path in sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py")):
-        rest = {name for name in ours(path) if not name.startswith(("catalogue.", "fetch."))}
+        rest = {name for name in ours(path) if not name.startswith(CATALOGUE)}
         own = {*MEASURED.get(path.name, ()), *READ.get(path.name, ())}
-        assert rest <= {*ALONE, *MACHINE, *own}, path.name
+        assert rest <= {*ALONE, *MODELS, *MACHINE, *own}, path.name
         assert "server" not in outside(path) or ours(path), path.name
     for name in ALONE:
         assert not ours(modules()[name])
     for name, path in modules().items():
-        if name.startswith("fetch."):
-            assert all(other.startswith(("catalogue.", "fetch.")) for other in ours(path)), name
+        if name.startswith(CATALOGUE):
+            rest = {other for other in ours(path) if not other.startswith((CATALOGUE, "core."))}
+            assert rest <= MODELS, name
 
 
 def test_scripts_need_neither_benchmarks_nor_tools() -> None:

@@ -13,9 +13,9 @@ import pytest
 import server
 from server.core.messages.base import MAX_QUESTION_CHARS
 from server.engines import watch_answers
-from server.engines.builtin import conditions, intents
-from server.engines.builtin.conditions import watch_words
-from server.engines.builtin.language import LANGUAGES, language
+from server.features.builtin import conditions, intents
+from server.features.builtin.conditions import watch_words
+from server.features.builtin.language import LANGUAGES, language
 from server.vision import grounding
 from tests.support.hostile_texts import UNITS, hostile, seconds
 from tests.support.text_readers import READERS
@@ -34,8 +34,8 @@ ANCHORED = {
     "server.features.cluster.replicas._NAMED",
     "server.access.camera_tokens._PARTS",
     "server.auth._COMPACT",
-    "server.catalogue.control_tokens._PIPED",
-    "server.engines.builtin.measures._SERIAL",
+    "server.engines.control_tokens._PIPED",
+    "server.features.builtin.measures._SERIAL",
     "server.web.routes.CLIENT_NAME",
     *(f"server.engines.order_words._WATCH_AFTER[{at}]" for at in range(6)),
 }

@@ -18,10 +18,10 @@ import torch
 import transformers
 from PIL import Image
 
-from server.engines.local.worker import loading, weights
-from server.engines.local.worker.chat import AnswerError
-from server.engines.local.worker.generating import Generator
-from server.engines.local.worker.loading import LoadedModel
+from server.features.local_models.worker import loading, weights
+from server.features.local_models.worker.chat import AnswerError
+from server.features.local_models.worker.generating import Generator
+from server.features.local_models.worker.loading import LoadedModel
 
 ASKED = json.load(sys.stdin)
 PICTURE = Image.new("RGB", (280, 168), tuple(ASKED["color"]))

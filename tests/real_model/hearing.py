@@ -16,10 +16,10 @@ import torch
 import transformers
 from PIL import Image
 
-from server.engines.local.worker import loading, weights
-from server.engines.local.worker.chat import AnswerError
-from server.engines.local.worker.generating import Generator
-from server.engines.local.worker.loading import Options
+from server.features.local_models.worker import loading, weights
+from server.features.local_models.worker.chat import AnswerError
+from server.features.local_models.worker.generating import Generator
+from server.features.local_models.worker.loading import Options
 
 PICTURE = Image.new("RGB", (224, 224), (120, 40, 200))
 SOUND: dict[str, Any] = {"type": "input_audio"}

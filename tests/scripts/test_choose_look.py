@@ -10,7 +10,7 @@ import pytest
 from scripts.models import choose, disk
 from scripts.models.choose import Choice, _look_at_hub
 from scripts.models.trouble import ModelError
-from server.catalogue.entry import Catalogue
+from server.features.hosting.catalogue.entry import Catalogue
 from tests.scripts.test_choose_model import CATALOGUE, COMMIT, FILES
 from tests.support.hub_stand_in import Hub, Model, pointed_at, running_hub
 

@@ -26,7 +26,7 @@ import pytest
 from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.live_encoder import LiveEncoder
 from scripts.models.choose import GPU_SIGNS, Choice, whole
-from server.catalogue.entry import Catalogue
+from server.features.hosting.catalogue.entry import Catalogue
 from tests.real_model.server import ASK_COLOR, free_port
 from tests.support.clients import open_page
 from tests.support.hub_stand_in import Hub, Model, running_hub

@@ -24,13 +24,14 @@ from config import load
 from scripts.models import serve, vllm_command
 from scripts.models.checkpoint import Checkpoint
 from scripts.models.trouble import ModelError
-from server.catalogue import geometry, vllm_log
-from server.catalogue import vllm as catalogue_vllm
-from server.catalogue.launch import Launch
-from server.catalogue.vllm import Vllm, listed_flags
 from server.core.frames import Geometry
 from server.core.gpu import Gpu
-from server.hosting.vllm_help import ask
+from server.engines import geometry
+from server.features.hosting.catalogue import vllm as catalogue_vllm
+from server.features.hosting.catalogue import vllm_log
+from server.features.hosting.catalogue.launch import Launch
+from server.features.hosting.catalogue.vllm import Vllm, listed_flags
+from server.features.hosting.vllm_help import ask
 from server.processes.environment import child_environment
 from server.vision import resize
 from tests.support.vllm_stand_in import FAILURES, install, install_for_cpu, recorded

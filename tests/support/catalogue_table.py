@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from server.catalogue.entry import Ability, Catalogue, Model
+from server.features.hosting.catalogue.entry import Ability, Catalogue, Model
 from tests.support.documents import ROOT
 
 DOCUMENT = ROOT / "docs" / "models.md"
@@ -28,7 +28,7 @@ def _row(model: Model) -> str:
 
 
 def table() -> str:
-    """One row for each model of server/catalogue/models.toml, in its order."""
+    """One row for each model of server/features/hosting/catalogue/models.toml, in its order."""
     return _HEAD + "".join(_row(model) for model in Catalogue.load())
 
 

@@ -10,20 +10,20 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from server.catalogue.choice import Choice, CommandError
-from server.catalogue.entry import Ability, Model, ModelType, RunMode
-from server.catalogue.launch import Launch, typed
 from server.engines.base import Engine
 from server.engines.selector import EngineSelector
-from server.hosting.engine_slot import EngineSlot
-from server.hosting.host import HostProbe
-from server.hosting.local_runtime import LocalRuntime
-from server.hosting.manager import EngineManager
-from server.hosting.model_run import GpuFree, Loader, MakePlan
-from server.hosting.planner import Planner, usable_port
-from server.hosting.runtime import OnLine, OnProgress, Runtime
-from server.hosting.server_runtime import ServerRuntime
-from server.hosting.status import ManagerStatus, Plan
+from server.features.hosting.active_engine import ActiveEngine
+from server.features.hosting.catalogue.choice import Choice, CommandError
+from server.features.hosting.catalogue.entry import Ability, Model, ModelType, RunMode
+from server.features.hosting.catalogue.launch import Launch, typed
+from server.features.hosting.host import HostProbe
+from server.features.hosting.manager import EngineManager
+from server.features.hosting.model_run import GpuFree, Loader, MakePlan
+from server.features.hosting.planner import Planner, usable_port
+from server.features.hosting.runtime import OnLine, OnProgress, Plan, Runtime
+from server.features.hosting.server_runtime import ServerRuntime
+from server.features.hosting.status import ManagerStatus
+from server.features.local_models.runtime import LocalRuntime
 from tests.real_model.server import PYTHON
 from tests.support.fakes import FakeEngine
 
@@ -155,7 +155,7 @@ async def managed(
     silent_seconds: float = 60.0,
 ) -> AsyncIterator[Managed]:
     planning, measuring = ThreadPoolExecutor(2, "manage"), ThreadPoolExecutor(1, "measure")
-    place, spare = EngineSlot(), FakeEngine("builtin")
+    place, spare = ActiveEngine(), FakeEngine("builtin")
     engines = EngineSelector([place, spare], interval=0.5, seeking=0.1)
     manager = EngineManager(
         place,

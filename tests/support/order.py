@@ -35,7 +35,7 @@ LONG: dict[str, float] = {
     "session/listening/test_listening.py": 30.0,
     "listen/test_http_protocol.py": 25.0,
     "voice/test_foreground.py": 25.0,
-    "hosting/test_manager.py": 25.0,
+    "features/hosting/test_manager.py": 25.0,
     "camera/test_webrtc_server.py": 25.0,
     "attention/test_gate.py": 25.0,
     "whole/test_loss.py": 22.0,
@@ -47,13 +47,13 @@ LONG: dict[str, float] = {
     "attention/test_likeness.py": 18.0,
     "scripts/test_download_model.py": 18.0,
     "features/openai_api/test_routes.py": 18.0,
-    "hosting/test_host.py": 18.0,
+    "features/hosting/test_host.py": 18.0,
     "scripts/test_monitor.py": 17.0,
     "features/openai_api/test_openai_walkthrough.py": 13.0,
     "features/generation/test_routes.py": 13.0,
     "web/test_cameras.py": 12.0,
     "app/test_engine_parts.py": 11.0,
-    "engines/builtin/test_scenes.py": 11.0,
+    "features/builtin/test_scenes.py": 11.0,
     "session/cameras/test_stills.py": 11.0,
     # Many tests, and each takes next to nothing
     "project/test_documents.py": 9.0,
@@ -61,7 +61,7 @@ LONG: dict[str, float] = {
     "project/test_layers.py": 5.0,
     "client/test_files.py": 5.0,
     "project/test_breaks.py": 5.0,
-    "engines/builtin/test_language.py": 5.0,
+    "features/builtin/test_language.py": 5.0,
     "engines/test_routing.py": 5.0,
 }
 

@@ -16,7 +16,7 @@ import uvicorn
 from config import Settings, load
 from server.app.app import create_app
 from server.app.program import Program
-from server.engines.builtin.reader import Reader
+from server.features.builtin.reader import Reader
 from server.listen.serving import uvicorn_config
 
 
@@ -46,7 +46,7 @@ one_reader = cache(OnceWarm)
 async def running(**settings: Any) -> AsyncIterator[Running]:
     """Serve with `settings` (names of config.Settings); by default with the built-in engine alone."""
     settings = {"engine": "builtin", "host": "127.0.0.1", "port": 0, **settings}
-    with patch("server.app.engine_parts.Reader", one_reader):
+    with patch("server.features.builtin.reader.Reader", one_reader):
         app = create_app(load(env_file=None, **settings))
     chosen: Settings = app.state.program.settings
     tls = (chosen.ssl_cert_path, chosen.ssl_key_path) if chosen.https_enabled else None

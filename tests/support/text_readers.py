@@ -5,14 +5,20 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 
-from server.catalogue import control_tokens
 from server.core.errors import BadRequest, UploadRefused
 from server.core.frames import Detail
 from server.core.messages.base import MAX_QUESTION_CHARS
 from server.core.redact import plain, redact
-from server.engines import order_words, read_words, recollection, routing, watch_answers
-from server.engines.builtin import intents
+from server.engines import (
+    control_tokens,
+    order_words,
+    read_words,
+    recollection,
+    routing,
+    watch_answers,
+)
 from server.engines.reply import SLICE_CHARS, AnswerText
+from server.features.builtin import intents
 from server.features.openai_api.camera_urls import read_url
 from server.features.pointing import boxes as pointing
 from server.voice.sentences import Sentences, spoken

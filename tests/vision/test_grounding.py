@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.catalogue.geometry import QWEN2_VL, QWEN3_VL
 from server.core.frames import BoxUnit
+from server.engines.geometry import QWEN2_VL, QWEN3_VL
 from server.vision.grounding import MAX_BOXES, Box, read_boxes, to_frame
 from server.vision.resize import smart_resize
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from server.catalogue.geometry import QWEN2_VL, QWEN3_VL
 from server.core.errors import BadRequest, FrameWithheld
 from server.core.frames import Detail, Frame, Geometry, Picture, Region, Scene
 from server.engines.base import Capabilities
+from server.engines.geometry import QWEN2_VL, QWEN3_VL
 from server.vision.encode import THUMBNAIL_BYTES
 from server.vision.luma import SceneReader
 from server.vision.prepare import PicturePreparer

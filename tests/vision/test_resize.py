@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.catalogue.geometry import QWEN2_VL, QWEN3_VL
 from server.core.frames import Geometry
+from server.engines.geometry import QWEN2_VL, QWEN3_VL
 from server.vision.resize import (
     HIGH_TOKENS,
     MAX_RATIO,

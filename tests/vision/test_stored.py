@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from server.catalogue.geometry import QWEN2_VL, QWEN3_VL
 from server.core.frames import Geometry
+from server.engines.geometry import QWEN2_VL, QWEN3_VL
 from server.features.recall.memory import SIZE, Kept
 from server.vision import encode
 from server.vision.prepare import stored_picture

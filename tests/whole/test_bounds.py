@@ -22,13 +22,14 @@ from server.core.close_codes import Close
 from server.core.messages import Error
 from server.core.secret_rules import MIN_OPERATOR_CHARS
 from server.engines.openai import chat_stream
+from server.features.hosting import operator_channel
 from server.listen import connections, http_protocol, serving, ws_protocol
 from server.rtc import offer
 from server.rtc.media import assemble, decode, h264
 from server.rtc.media.decode import BACKLOG, DecodePool
 from server.rtc.media.video_stream import VideoStream
 from server.rtc.patches import datagrams
-from server.session import entries, operator_feed
+from server.session import entries
 from server.session.cameras import stills
 from server.session.request.outbox import MAX_BYTES
 from server.vision import encode
@@ -229,8 +230,8 @@ PROMISED = [
     ("30 frames", decode.BACKLOG, 30),
     ("nothing over 1,500 bytes", datagrams.MAX_DATAGRAM, 1500),
     ("without a camera for three minutes", entries.DARK_SECONDS, 180),
-    ("200 lines of 300 characters", operator_feed.MAX_LINES, 200),
-    ("lines of 300 characters wait", operator_feed.MAX_LINE_CHARS, 300),
+    ("200 lines of 300 characters", operator_channel.MAX_LINES, 200),
+    ("lines of 300 characters wait", operator_channel.MAX_LINE_CHARS, 300),
     ("a wrong code costs three requests", addresses.WRONG_CODE_COST, 3),
     ("at most one per second", stills.STILL_SECONDS, 1),
     ("640 px and", encode.STILL_SIDE, 640),

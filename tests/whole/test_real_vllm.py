@@ -14,14 +14,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from server.catalogue.choice import Choice
-from server.catalogue.entry import RunMode
 from server.core.errors import EngineFailed
 from server.engines.base import EarlierPicture, Finished
 from server.engines.recollection import captions
-from server.hosting.status import ManagerState
+from server.features.hosting.catalogue.choice import Choice
+from server.features.hosting.catalogue.entry import RunMode
+from server.features.hosting.status import ManagerState
 from server.processes.keeper import descendants
-from tests.hosting.test_manager_real import words
+from tests.features.hosting.test_manager_real import words
 from tests.real_model.server import ASK_COLOR, ASK_SONG, COLORS
 from tests.support.engine_plans import Managed, managed_for_real
 from tests.support.real_vllm import LOADS, PYTHON, REASON, prepared
@@ -68,7 +68,7 @@ async def counted(one: Managed, what: str) -> float:
 
 
 async def color(one: Managed, name: str) -> str:
-    return await words(one.manager.slot.answer(request(ASK_COLOR, name)))
+    return await words(one.manager.active.answer(request(ASK_COLOR, name)))
 
 
 def engine_core(one: Managed) -> int:
@@ -84,7 +84,7 @@ async def test_it_takes_the_past_as_one_video(colors: Path) -> None:
     async with managed_for_real(Path(PYTHON)) as one:
         await one.manager.start(choice(colors))
         await settled(one, ManagerState.READY)
-        slot = one.manager.slot
+        slot = one.manager.active
         assert slot.status.capabilities.video
         bare = request(ASK_COLOR, "green")
         ages = [(float(age), float(age)) for age in range(80, 0, -10)]
@@ -118,7 +118,7 @@ async def test_it_answers_is_cancelled_and_comes_back(colors: Path) -> None:
         for name in COLORS:
             assert await color(one, name) == f"It is {name}."
 
-        song = one.manager.slot.answer(request(ASK_SONG, max_tokens=SONG))
+        song = one.manager.active.answer(request(ASK_SONG, max_tokens=SONG))
         await anext(song)
         await song.aclose()
         # By its own counts, which are a step behind, nothing is worked on, and most of the song was
@@ -129,7 +129,7 @@ async def test_it_answers_is_cancelled_and_comes_back(colors: Path) -> None:
         assert await counted(one, r"generation_tokens_total\{[^}]*\}") < SONG / 2
 
         for which in (one.pid, lambda: engine_core(one)):
-            song = one.manager.slot.answer(request(ASK_SONG, max_tokens=SONG))
+            song = one.manager.active.answer(request(ASK_SONG, max_tokens=SONG))
             await anext(song)
             everything = descendants(one.pid())
             began = time.monotonic()

@@ -13,9 +13,9 @@ from starlette.routing import BaseRoute
 from config import load
 from server.app.app import create_app
 from server.app.features import FEATURES, installed
-from server.catalogue.choice import Choice
 from server.features.generation.bounds import SoundRequest, VideoRequest
 from server.features.generation.job import JobProgress
+from server.features.hosting.catalogue.choice import Choice
 from tools.references import fields
 from tools.references.source import docstring
 from tools.references.text import code, join, linked, table

@@ -1,5 +1,5 @@
-"""WebSocket messages, by direction: `from_client` has those that the server reads; `state`,
-`answers` and `operators` have those that it sends. `base` has what they share.
+"""WebSocket messages, by direction: `from_client` has those that the server reads; `state` and
+`answers` have those that it sends. `base` has what they share.
 
 All names are available here, as `messages.Chat`. client/live/messages.js mirrors them for the page.
 """
@@ -8,5 +8,4 @@ All names are available here, as `messages.Chat`. client/live/messages.js mirror
 from server.core.messages.answers import *
 from server.core.messages.base import *
 from server.core.messages.from_client import *
-from server.core.messages.operators import *
 from server.core.messages.state import *

@@ -9,10 +9,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from server.catalogue.control_tokens import ControlTokens
 from server.core.frames import FRAME_FACTOR
 from server.engines import prompts
 from server.engines.base import EngineRequest
+from server.engines.control_tokens import ControlTokens
 from server.engines.openai import upstream
 from server.engines.thinking import Thinking
 from server.vision.media import MIN_FRAMES

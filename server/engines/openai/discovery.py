@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 
 import httpx2
 
-from server.catalogue import control_tokens, families, geometry
-from server.catalogue.control_tokens import ControlTokens
 from server.core.frames import BoxUnit, Geometry
+from server.engines import control_tokens, families, geometry
 from server.engines.base import Capabilities, EngineState, EngineStatus, Trouble
+from server.engines.control_tokens import ControlTokens
 from server.engines.openai import model_choice, upstream
 from server.engines.openai.bounded_http import read_json
 from server.engines.openai.spoken_answer import SpeechOut

@@ -14,10 +14,10 @@ from typing import Any
 import httpx2
 import numpy as np
 
-from server.catalogue import families
-from server.catalogue.control_tokens import ControlTokens
 from server.core.errors import EngineError, EngineUnavailable
+from server.engines import families
 from server.engines.base import EngineState, EngineStatus, Trouble
+from server.engines.control_tokens import ControlTokens
 from server.engines.openai import model_choice, upstream
 from server.engines.openai.bounded_http import AnswerRefused, read_json
 from server.engines.openai.chat_client import ChatClient, Unreachable

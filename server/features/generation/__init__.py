@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from server.app.api import Api
+    from server.features.hosting.hosting import Hosting
+
+# It loads the models.
+NEEDS = ("hosting",)
 
 
 def register(api: Api) -> None:
@@ -16,20 +20,21 @@ def register(api: Api) -> None:
     from server.features.generation.job import GenerationJob
     from server.features.generation.routes import Workshop, add_routes
     from server.features.generation.runtime import GeneratorRuntime, VideosRuntime, make_runtime
-    from server.operator.routes import PREFIX
+    from server.features.hosting.routes import PREFIX
 
     job = GenerationJob(metrics=api.metrics, pool=api.pools.heavy)
-    api.engines.runtimes.append(make_runtime(api.pools.heavy))
+    hosting: Hosting = api.find("hosting")
+    hosting.runtimes["generation"] = make_runtime(api.pools.heavy)
     # A video in work ends before its model, at once.
     api.run("generation", close=job.close)
 
     def loaded() -> MediaModel | None:
-        runtime = api.engines.manager.loaded
+        runtime = hosting.manager.loaded
         if not isinstance(runtime, GeneratorRuntime | VideosRuntime):
             return None
         return runtime.generator
 
-    require = api.engines.manager.require
+    require = hosting.manager.require
     workshop = Workshop(job, loaded, require, api.preparer, api.pools.prepare)
     add_routes(api.operator_router(PREFIX), api.services, workshop)
     api.offer(job)

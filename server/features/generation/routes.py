@@ -15,7 +15,6 @@ from fastapi import APIRouter, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from server.catalogue.entry import Ability, Model
 from server.core.aio import in_pool
 from server.core.errors import BadRequest, EngineUnavailable
 from server.core.frames import Detail
@@ -24,6 +23,7 @@ from server.features.generation.assembly import MediaModel
 from server.features.generation.bounds import VideoRequest, limits, sound_request, video_request
 from server.features.generation.files import Made, cover
 from server.features.generation.job import GenerationJob
+from server.features.hosting.catalogue.entry import Ability, Model
 from server.vision.prepare import PicturePreparer
 from server.web.context import Services
 

@@ -9,8 +9,6 @@ from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from server.catalogue.entry import Model, RunMode
-from server.catalogue.launch import Launch
 from server.core.aio import TaskSet, log_failure
 from server.core.errors import EngineRefused
 from server.engines.base import (
@@ -23,9 +21,17 @@ from server.engines.base import (
 )
 from server.features.generation.generator import Generator, LoadingFailed
 from server.features.generation.videos_api import VideosApi
-from server.hosting.runtime import MakeRuntime, OnLine, OnProgress, Runtime, StartFailed
-from server.hosting.status import Plan
-from server.processes.log_progress import LoadProgress
+from server.features.hosting.catalogue.entry import Model, RunMode
+from server.features.hosting.catalogue.launch import Launch
+from server.features.hosting.log_progress import LoadProgress
+from server.features.hosting.runtime import (
+    MakeRuntime,
+    OnLine,
+    OnProgress,
+    Plan,
+    Runtime,
+    StartFailed,
+)
 from server.processes.usage import TreeMemory
 from server.processes.worker_process import environment
 
@@ -33,7 +39,7 @@ _PHASES = {"starting": "starting", "weights": "loading weights"}
 
 
 class GeneratorRuntime:
-    """See `server.hosting.runtime.Runtime`. `generator` makes videos and sound while it is loaded.
+    """See `server.features.hosting.runtime.Runtime`. `generator` makes videos and sound while it is loaded.
 
     One whose process was ended with the work that was cancelled is started again here: that is no
     crash.
@@ -143,12 +149,11 @@ class VideosRuntime:
 
 
 def make_runtime(pool: ThreadPoolExecutor) -> MakeRuntime:
-    """Return what makes the runtime of a plan whose model makes videos or sound; None for others'."""
+    """Return what makes the runtime of a model that makes videos or sound."""
 
-    def make(plan: Plan, key: str, on_line: OnLine, on_progress: OnProgress) -> Runtime | None:
+    def make(plan: Plan, key: str, on_line: OnLine, on_progress: OnProgress) -> Runtime:
         launch, model = plan.launch, plan.model
-        if model is None or model.answers:
-            return None
+        assert model is not None
         if plan.choice.mode is RunMode.REMOTE:
             return VideosRuntime(launch, model, pool, api_key=key)
         return GeneratorRuntime(launch, model, on_line=on_line, on_progress=on_progress)

@@ -6,6 +6,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from server.app.api import Api
+    from server.features.builtin.reader import Finder
+
+# It finds text and faces.
+NEEDS = ("builtin",)
 
 
 def register(api: Api) -> None:
@@ -14,8 +18,9 @@ def register(api: Api) -> None:
     from server.features.guidance.guidance import Guidance, Looker, counter
     from server.features.guidance.messages import GuidanceSettings
 
-    find, heavy = api.engines.finder.find, api.pools.heavy
-    looker = Looker(lambda frame, thorough: in_pool(heavy, find, frame.image, thorough))
+    finder: Finder = api.find("builtin")
+    heavy = api.pools.heavy
+    looker = Looker(lambda frame, thorough: in_pool(heavy, finder.find, frame.image, thorough))
     counter(api.metrics)
     api.session_part(lambda context: Guidance(context, looker), GuidanceSettings)
     api.offer(looker)

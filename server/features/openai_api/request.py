@@ -10,8 +10,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from server.catalogue import control_tokens
 from server.core.errors import BadRequest, UploadRefused, WrongModel
+from server.engines import control_tokens
 from server.engines.conversation import (
     Conversation,
     Message,

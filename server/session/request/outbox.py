@@ -92,7 +92,7 @@ class Outbox:
         self.overflowed = False
         # Messages dropped so far.
         self.dropped = 0
-        # True: the reader has the operator token, and gets the operator's texts; the desk sets it.
+        # True: the reader has the operator token, and gets the operator's texts; `Operators` sets it.
         self.operator = False
 
     @property

@@ -54,3 +54,5 @@ class SessionTools:
     turn_judge: TurnJudge | None = None
     # Speaks answers; None: pages do it with their browser's own voice.
     voice: Voice | None = None
+    # Tells a text's language, for its voice; None where it is not known
+    language_of: Callable[[str], str | None] = lambda _: None

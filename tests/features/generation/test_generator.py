@@ -128,9 +128,9 @@ async def workers(run: Running, models: Path) -> AsyncIterator[dict[str, Generat
             reply = await client.post("/api/engine/start", json=choice, timeout=_LONG)
             assert reply.status_code == 202, reply.text
             await asyncio.gather(*(one.start() for one in started.values()))
-            status = await run.program.engine_parts.manager.settled()
+            status = await run.program.feature("hosting").manager.settled()
             assert (status.state, status.error) == ("ready", "")
-        words = run.program.engine_parts.manager.loaded
+        words = run.program.feature("hosting").manager.loaded
         assert isinstance(words, GeneratorRuntime)
         yield started | {"words": words.generator}
     finally:
@@ -404,7 +404,9 @@ async def test_the_whole_way_of_an_operator(workers: dict[str, Generator], run: 
         reply = await client.get("/api/engine/video/result")
         assert len(frames(reply.content)) == 5
         await soon(
-            lambda: (run.program.engine_parts.manager.status().memory_bytes or 0) > 100_000_000
+            lambda: (
+                (run.program.feature("hosting").manager.status().memory_bytes or 0) > 100_000_000
+            )
         )
 
 
@@ -456,7 +458,7 @@ async def test_nothing_loaded_and_stopped(workers: dict[str, Generator], run: Ru
         client.headers["Authorization"] = f"Bearer {TOKEN}"
         reply = await client.post("/api/engine/stop", json={}, timeout=60)
         assert reply.json()["engine"]["state"] == "idle"
-        released = run.program.engine_parts.manager.status().released
+        released = run.program.feature("hosting").manager.status().released
         assert released is not None
         assert released.left == 0
         reply = await client.post("/api/engine/video", json={"prompt": "x"})

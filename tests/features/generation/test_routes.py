@@ -21,12 +21,12 @@ from fastapi import FastAPI
 from config import load
 from server.app.api import Api
 from server.app.program import Program
-from server.catalogue.entry import Ability, Model
 from server.core.errors import FrameWithheld, WrongModel
 from server.features.generation.generator import Generator
 from server.features.generation.job import GenerationJob
 from server.features.generation.routes import Workshop, add_routes
-from server.operator.routes import PREFIX
+from server.features.hosting.catalogue.entry import Ability, Model
+from server.features.hosting.routes import PREFIX
 from server.vision.prepare import PicturePreparer
 from server.vision.privacy import Bgr, PrivacyFilter
 from server.web.http_errors import install_error_handlers

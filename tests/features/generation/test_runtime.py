@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from server.catalogue.choice import Choice
-from server.catalogue.entry import Ability, Model, ModelType, RunMode
-from server.catalogue.launch import Launch
 from server.core.errors import EngineRefused, WrongModel
 from server.engines.base import EngineState
 from server.features.generation.runtime import GeneratorRuntime, Mute
-from server.hosting.runtime import OnLine, OnProgress, Runtime
-from server.hosting.status import ManagerState, Plan
+from server.features.hosting.catalogue.choice import Choice
+from server.features.hosting.catalogue.entry import Ability, Model, ModelType, RunMode
+from server.features.hosting.catalogue.launch import Launch
+from server.features.hosting.runtime import OnLine, OnProgress, Plan, Runtime
+from server.features.hosting.status import ManagerState
 from tests.support.clients import soon
 from tests.support.engine_plans import Managed, managed, model
 from tests.support.fakes import make_request
@@ -75,7 +75,7 @@ async def test_it_is_loaded_measured_and_stopped() -> None:
 async def test_questions_go_to_another_engine() -> None:
     """It is never the one that answers, is not taken for one that hangs, and says what it is."""
     async with started("video") as one:
-        place = one.manager.slot
+        place = one.manager.active
         assert one.engines.current is one.spare
         assert place.status.state is EngineState.BUSY
         for _ in range(3):

@@ -20,15 +20,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from server.catalogue.entry import Ability, ModelType, RunMode
-from server.catalogue.launch import Launch
 from server.core.metrics import Metrics
 from server.features.generation.bounds import MAX_FRAMES, video_request
 from server.features.generation.files import Mp4Writer
 from server.features.generation.job import GenerationJob, JobState
 from server.features.generation.runtime import VideosRuntime
 from server.features.generation.videos_api import VideosApi
-from server.hosting.runtime import StartFailed
+from server.features.hosting.catalogue.entry import Ability, ModelType, RunMode
+from server.features.hosting.catalogue.launch import Launch
+from server.features.hosting.runtime import StartFailed
 from tests.support.clients import soon
 from tests.support.engine_plans import model
 

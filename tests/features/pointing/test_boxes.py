@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.catalogue.geometry import QWEN2_VL, QWEN3_VL
 from server.core.frames import BoxUnit, Region
+from server.engines.geometry import QWEN2_VL, QWEN3_VL
 from server.features.pointing import boxes as pointing
 from server.features.pointing.boxes import (
     MAX_BOXES,

@@ -10,7 +10,7 @@ import pytest
 
 from server.core.errors import EngineFailed
 from server.engines.base import EngineRequest
-from server.engines.builtin.engine import BuiltinEngine
+from server.features.builtin.engine import BuiltinEngine
 from server.features.watches import watching as watch_queue
 from tests.features.watches.test_watching import ABLE, Guard, decoded, picture, reply
 from tests.support.fakes import FakeEngine

@@ -1,5 +1,0 @@
-"""Runs a model in an environment that has torch: `PYTHON -m server.engines.local.worker --help`.
-
-Nothing here may import more than the standard library, torch, transformers, numpy, Pillow, this
-folder, `wire` and `catalogue.weights`.
-"""

@@ -1,0 +1,37 @@
+"""The built-in engine: reads text and codes, names colours, counts faces, finds changes.
+
+It asks no model and no network. Its words in each language are in `languages/`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from server.app.api import Api
+
+
+def register(api: Api) -> None:
+    """Answer where no model does, find print and faces, and tell the language of texts."""
+    from server.core.aio import TaskSet
+    from server.features.builtin.engine import BuiltinEngine
+    from server.features.builtin.intents import language_of
+    from server.features.builtin.reader import Finder, Reader
+
+    # One for all: its models take 100 MB.
+    reader = Reader()
+    api.offer(Finder(reader))
+    api.tell_languages(language_of)
+    if api.settings.engine not in ("auto", "builtin"):
+        return
+    engine = BuiltinEngine(heavy=api.pools.heavy, reader=reader)
+    tasks = TaskSet("builtin")
+
+    def warm() -> None:
+        """Load its models once it is the one that answers, not before."""
+        if api.engines.current is engine:
+            tasks.spawn(engine.warm(), name="warm")
+
+    api.engines.add(engine)
+    api.on_engine_changed(warm)
+    api.run("builtin", start=warm, close=tasks.close)

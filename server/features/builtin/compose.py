@@ -1,0 +1,179 @@
+"""Composes an answer from a question's subject and the picture's facts: one or two lines. Pure."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Sequence
+
+from server.engines.camera_words import number_of
+from server.features.builtin import (
+    code_answers,
+    locate,
+    look_answers,
+    price_answers,
+    text_answers,
+    time_answers,
+)
+from server.features.builtin.intents import Intent
+from server.features.builtin.language import Language, language, without_controls
+from server.features.builtin.speaker import Answer, Facts, Speaker
+from server.features.builtin.wants import MEASURES, SOCIAL, Want
+from server.vision.grounding import Box
+
+# Things whose places are in the answer; further ones are only shown.
+_SAID = 4
+
+# Wants that need no text
+_LOOKS: dict[Want, Callable[[Speaker], Answer]] = {
+    Want.CHANGE: look_answers.change,
+    Want.MOTION: look_answers.motion,
+    Want.FACES: look_answers.faces,
+    Want.COLOUR: look_answers.colour,
+    Want.LIGHT: look_answers.light,
+    Want.SHARP: look_answers.sharp,
+    Want.CODE: code_answers.code,
+    Want.SUMMARY: look_answers.summary,
+    Want.OTHER: look_answers.cannot,
+}
+# Wants that text answers, or the text of codes
+_READS: dict[Want, Callable[[Speaker], Answer]] = {
+    Want.SAYS: text_answers.says,
+    Want.TRANSLATE: text_answers.read_instead,
+    Want.SUMMARISE: text_answers.read_instead,
+    Want.PASSWORD: code_answers.password,
+    Want.NETWORK: code_answers.network,
+    Want.EMAIL: text_answers.contact,
+    Want.PHONE: text_answers.contact,
+    Want.URL: text_answers.contact,
+    Want.LEADS: code_answers.leads,
+    Want.READ: text_answers.read,
+    Want.NUMBER: text_answers.number,
+    Want.SAFE: code_answers.safe,
+}
+# Wants that only text answers
+_ROWS: dict[Want, Callable[[Speaker], Answer]] = {
+    Want.MONEY_BACK: price_answers.money_back,
+    Want.TOTAL: price_answers.total,
+    Want.PRICE: price_answers.price,
+    Want.CHEAPEST: price_answers.cheapest,
+    Want.DEAREST: price_answers.dearest,
+    Want.UNIT_PRICE: price_answers.unit_price,
+    Want.HOURS: time_answers.opening,
+    Want.DEPARTURE: time_answers.departure,
+    Want.EXPIRY: time_answers.expiry,
+    Want.TIME: time_answers.time,
+    Want.DATE: time_answers.date,
+    Want.NAME: text_answers.name,
+    Want.LOOKUP: text_answers.lookup,
+    **dict.fromkeys(MEASURES, text_answers.measure),
+}
+
+# Wants whose answer is about the engine, with the picture's facts below it
+_ABOUT_ITSELF = frozenset({Want.OTHER, Want.LOOKUP, Want.FOREIGN})
+
+
+def compose(
+    intent: Intent,
+    facts: Facts,
+    today: dt.date,
+    *,
+    running: bool = False,
+    brief: bool = False,
+    past: bool = False,
+    clock: dt.time | None = None,
+) -> str:
+    """Return the answer, mostly in one line, and often a line with details below.
+
+    `running`: the answer is one of a series of descriptions, and short. `brief`: without details.
+    `past`: the question is about the recent past; the answer says what has changed since the last look.
+    `clock`: the time of day; without one nothing is said about now.
+    """
+    speaker = Speaker(intent, facts, today, clock)
+    first, second = look_answers.summary(speaker, running=True) if running else _answer(speaker)
+    if past and first.startswith((speaker.say("cannot"), speaker.say("cannot_here"))):
+        first = speaker.say("no_past")
+        second = " ".join(look_answers.change(speaker)) if facts.change is not None else ""
+    return _text(first, "" if brief and first else second)
+
+
+def _text(*parts: str) -> str:
+    """Join parts as lines with single spaces; tabs stay."""
+    lines = (line.split("\t") for part in parts if part for line in part.split("\n"))
+    return "\n".join("\t".join(" ".join(cell.split()) for cell in line) for line in lines)
+
+
+def social(intent: Intent) -> str | None:
+    """Return the answer to small talk; None for a question about the picture."""
+    if intent.want not in SOCIAL:
+        return None
+    return language(intent.language).say(intent.want.value)
+
+
+def compose_several(
+    intent: Intent, looks: Sequence[tuple[str, Facts]], today: dt.date, clock: dt.time | None = None
+) -> str:
+    """Return the answer about cameras with these names, one after the other; what holds for all, once."""
+    words = language(intent.language)
+    answers = [_answer(Speaker(intent, facts, today, clock)) for _, facts in looks]
+    names = [_camera(words, name) for name, _ in looks]
+    firsts = [first for first, _ in answers]
+    if all(first in {words.say("cannot"), words.say("cannot_here")} for first in firsts):
+        firsts = [words.say("cannot")] * len(firsts)
+    of_all = firsts[:1] if len(set(firsts)) == 1 else []
+    if of_all and intent.want in _ABOUT_ITSELF:
+        # The engine says what it cannot do; what it sees all the same is each camera's own.
+        said = [second for _, second in answers]
+    elif of_all:
+        said, names, of_all = firsts[:1], [words.listed(names)], []
+    else:
+        said = firsts
+    lines = [
+        words.sentence(words.say("of_camera", name=name), text)
+        for name, text in zip(names, said, strict=True)
+        if text
+    ]
+    return _text(*of_all, *lines)
+
+
+def _camera(words: Language, name: str) -> str:
+    number = number_of(name)
+    return without_controls(name) if number is None else words.say("camera", number=number)
+
+
+def said_of(boxes: Sequence[Box], code: str, width: int, height: int) -> str:
+    """Return the sentences about the places of things in a picture of this size."""
+    words = language(code)
+    if not boxes:
+        return words.say("not_found")
+    sentences = []
+    for box in boxes[:_SAID]:
+        where = [words.say(f"at_{one}") for one in locate.directions(box, width, height)]
+        what = without_controls(box.label[:1].upper() + box.label[1:])
+        sentences.append(words.say("found_at", what=what, where=words.listed(where)))
+    return words.sentence(*dict.fromkeys(sentences))
+
+
+def _answer(s: Speaker) -> Answer:
+    want = s.intent.want
+    if want is Want.FOREIGN:
+        return s.say("foreign"), s.seen()
+    if want in _LOOKS:
+        return _LOOKS[want](s)
+    if not s.all_rows:
+        if want is Want.LOOKUP or (want is Want.HOURS and s.intent.yes_no and s.words):
+            return look_answers.cannot(s)
+        if s.facts.text_broken:
+            return s.say("broken"), ""
+        if want is Want.SAFE:
+            return code_answers.safe(s)
+        return s.no_text()
+    if want in _READS:
+        return _READS[want](s)
+    if not s.rows and want is Want.LOOKUP:
+        return code_answers.code_sentence(s), s.say("cannot_here")
+    if not s.rows:
+        # Codes are all that there is.
+        return (
+            s.say("broken") if s.facts.text_broken else s.no_text()[0]
+        ), code_answers.code_sentence(s)
+    return _ROWS[want](s)

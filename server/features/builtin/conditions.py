@@ -1,0 +1,320 @@
+"""The conditions that the built-in engine can watch for, read from a person's words. Pure.
+
+It knows text, codes, colours, faces, motion and light, and nothing else. So a condition counts only when
+all of its words are known in one language: "a red car" would else alert for anything red, and "she
+leaves" for a face.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+
+from server.engines.matching import WORD_MARKS, ends, plain
+from server.features.builtin.colours import NAMES
+from server.features.builtin.language import LANGUAGES, Language, language
+
+# The words for visitors about a condition that is none of these
+ABLE = (
+    "The built-in engine watches for a word, any text, a code, a colour, a face, motion or the light."
+    " For more a vision-language model is needed."
+)
+
+
+class Subject(StrEnum):
+    WORD = "word"
+    TEXT = "text"
+    CODE = "code"
+    COLOUR = "colour"
+    FACE = "face"
+    MOTION = "motion"
+    LIGHT = "light"
+    DARK = "dark"
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    subject: Subject
+    # The word to read, `plain`, or the colour's name
+    target: str = ""
+
+
+_QUOTED = re.compile(r"[\"“”„«»‘「『《]\s*(?P<target>.{1,80}?)\s*[\"“”«»’」』》]")
+_TRIM = " .!?,;:'\"…。，、！？؟،؛।"
+_TOKEN = re.compile(rf"[\w{WORD_MARKS}'’+-]+")
+# Between Latin letters or digits and East Asian ones
+_BESIDE = re.compile(r"(?<=[A-Za-z0-9])(?=[\u3040-\ud7a3])|(?<=[\u3040-\ud7a3])(?=[A-Za-z0-9])")
+_SUBJECTS = (
+    (Subject.FACE, ("faces", "door")),
+    (Subject.CODE, ("codes",)),
+    (Subject.MOTION, ("motions",)),
+    (Subject.TEXT, ("texts",)),
+)
+# Around a text to read only words that say nothing more
+_AROUND = ("fillers", "texts", "naming")
+
+
+def read_condition(text: str) -> Condition | None:
+    """Return what to watch for; None for a condition that needs a model."""
+    found = spoken_condition(text)
+    return found[0] if found else None
+
+
+def spoken_condition(text: str) -> tuple[Condition, str] | None:
+    """Return what to watch for, and the language in which all words are known."""
+    text = ends(text)
+    # A name may be a word of another language, so names come last.
+    for read in (_of_known_words, _with_a_name):
+        for code in LANGUAGES:
+            found = read(text, watch_words(code))
+            if found is not None:
+                return found, code
+    return None
+
+
+def _of_known_words(text: str, known: WatchWords) -> Condition | None:
+    quoted = _QUOTED.search(text)
+    if quoted is not None:
+        around = (text[: quoted.start()] + " " + text[quoted.end() :]).strip()
+        return _framed(quoted["target"], around, known)
+    words = known.words(plain(text).strip(_TRIM))
+    if words is None:
+        return None
+    light = _light(words, known)
+    if light is not None:
+        return Condition(Subject.LIGHT if light else Subject.DARK)
+    return _simple(words, known)
+
+
+def _with_a_name(text: str, known: WatchWords) -> Condition | None:
+    if _QUOTED.search(text) is not None:
+        return None
+    named = known.named(plain(text).strip(_TRIM))
+    if named is not None:
+        found = _word(named[0])
+        words = known.words(found.target) if found is not None else frozenset[str]()
+        # "Text is visible" names no text.
+        if found is not None and (words is None or known.rest(words, "fillers")):
+            return found
+    # "EXIT appears": a word in capitals is one to read.
+    tokens = _TOKEN.findall(_BESIDE.sub(" ", text))
+    capitals = [word for word in tokens if len(word) > 1 and word.isupper()]
+    if not capitals:
+        return None
+    around = " ".join(word for word in tokens if word not in capitals)
+    return _framed(" ".join(capitals), around, known)
+
+
+def _framed(target: str, around: str, known: WatchWords) -> Condition | None:
+    """Return a text to read, when the words around it say nothing more."""
+    words = known.words(plain(around))
+    return _word(target) if words is not None and known.only(words, *_AROUND) else None
+
+
+def _simple(words: Words, known: WatchWords) -> Condition | None:
+    rest = known.rest(words, "fillers")
+    if not rest:
+        # "Somebody" may be a filler as well: "something".
+        for subject, (name, *_) in _SUBJECTS:
+            if known.those(words, name):
+                return Condition(subject)
+        return None
+    for subject, names in _SUBJECTS:
+        if known.only(rest, *names) and known.those(words, names[0]):
+            return Condition(subject)
+    colours = {known.colour(word) for word in rest}
+    if len(colours) == 1 and (colour := colours.pop()):
+        return Condition(Subject.COLOUR, colour)
+    return None
+
+
+def _light(words: Words, known: WatchWords) -> bool | None:
+    """Return True for a condition that light holds, False for darkness, and None for any other.
+
+    As for others all words have to be known: "the light turns green" is none of these.
+    """
+    if not words or not known.only(words, "lights", "dark", "bright", "off", "on", "no", "light"):
+        return None
+    dark, bright = bool(known.those(words, "dark")), bool(known.those(words, "bright"))
+    off, no = bool(known.those(words, "off")), bool(known.those(words, "no"))
+    if dark or bright:
+        # "It is not dark" needs a model.
+        return bright if dark is not bright and not (no or off) else None
+    if not bool(known.those(words, "lights")):
+        return None
+    if off or no:
+        # "On" may be a preposition, so "off" beside it counts.
+        on = known.rest(known.those(words, "on"), "weak")
+        return None if (off and no) or on else False
+    return True if bool(known.those(words, "on")) else None
+
+
+def _word(target: str) -> Condition | None:
+    words = " ".join(plain(target).strip(_TRIM).split())
+    return Condition(Subject.WORD, words) if words else None
+
+
+# The words of conditions in one language, and how a condition is taken apart into them. Pure.
+
+# Parts of a condition that an unspaced language does not write: a name, a number
+_FOREIGN = re.compile(r"[a-z0-9]+(?: +[a-z0-9]+)*")
+
+_WORD = re.compile(rf"[\w{WORD_MARKS}'+-]+")
+
+
+# Latin letters and digits right before Hangul, which follow without a space
+_BEFORE_HANGUL = re.compile(r"(?<=[a-z0-9])(?=[\uac00-\ud7a3])")
+
+_MARKS = "。，、！？؟،؛।"
+
+_SETS = (
+    *("fillers", "door", "faces", "codes", "motions", "texts", "naming"),
+    *("lights", "dark", "bright", "off", "on", "weak", "no", "light"),
+)
+
+Words = frozenset[str]
+
+
+class WatchWords:
+    """The part `watch` of a language's file."""
+
+    def __init__(self, spoken: Language) -> None:
+        found = spoken.watch
+        self.code = spoken.code
+        self._unspaced = spoken.unspaced
+        self._sets = {name: frozenset(plain(str(found.get(name, ""))).split()) for name in _SETS}
+        # Before and behind words that are known without them
+        self._prefixes, self._particles, self._endings = (
+            tuple(plain(str(found.get(name, ""))).split())
+            for name in ("prefixes", "particles", "endings")
+        )
+        # Phrases that mean something else than their words
+        same = found.get("same", {})
+        assert isinstance(same, dict)
+        self._same = tuple(
+            (re.compile(rf"\b{re.escape(plain(phrase))}\b"), plain(other))
+            for phrase, other in same.items()
+        )
+        self._tails = _choice(str(found.get("tails", "")))
+        self._named_before = _choice(str(found.get("named_before", "")))
+        self._colours = self._colours_of(spoken, plain(str(found.get("no_colours", ""))).split())
+        parts = frozenset[str]().union(*self._sets.values(), self._colours)
+        self._parts = parts if self._unspaced else frozenset[str]()
+        self._longest = max(map(len, parts))
+
+    def __getitem__(self, name: str) -> Words:
+        return self._sets[name]
+
+    def those(self, words: Words, name: str) -> Words:
+        """Return the words that are in a set."""
+        return frozenset(word for word in words if self._in(word, self._sets[name]))
+
+    def only(self, words: Words, *names: str) -> bool:
+        """Find whether all words are in one of these sets."""
+        return not self.rest(words, *names)
+
+    def rest(self, words: Words, *names: str) -> Words:
+        """Return the words that are in none of these sets."""
+        known = frozenset[str]().union(*(self._sets[name] for name in names))
+        return frozenset(word for word in words if not self._in(word, known))
+
+    def words(self, low: str) -> Words | None:
+        """Return the words of a `plain` text; None for one of an unspaced language that has others."""
+        for pattern, other in self._same:
+            low = pattern.sub(other, low)
+        for mark in _MARKS:
+            low = low.replace(mark, " ")
+        if self._unspaced:
+            return self._segments(low)
+        if self._particles:
+            low = _BEFORE_HANGUL.sub(" ", low)
+        return frozenset(word.strip("'-") for word in _WORD.findall(low)) - {""}
+
+    def colour(self, word: str) -> str:
+        return self._colours.get(word, "")
+
+    def without_tail(self, target: str) -> str:
+        """Return a text to read without a verb behind it."""
+        if self._tails is None:
+            return target
+        return re.sub(rf"(?:\s+(?:{self._tails}))+$", "", target)
+
+    def named(self, low: str) -> tuple[str, str] | None:
+        """Return the text that a condition names, and the words around it."""
+        naming = sorted(self._sets["naming"], key=len, reverse=True)
+        after = "|".join(map(re.escape, naming))
+        if not self._unspaced:
+            match = re.match(rf"^(.*)(?<!\w)(?:{after})(?!\w)\s*:?\s+(?P<target>\S.*)$", low)
+            if match is not None and self._only_naming(match[1]):
+                return self.without_tail(match["target"]), match[1]
+        if self._named_before is not None:
+            gap = r"\s*" if self._unspaced or self._particles else r"\s+"
+            match = re.match(rf"^(?P<target>\S.*?){gap}(?:{self._named_before})(.*)$", low)
+            if match is not None and self._only_naming(match[2]):
+                return self._without_fillers(match["target"]), match[2]
+        return None
+
+    def _only_naming(self, around: str) -> bool:
+        words = self.words(around)
+        return words is not None and self.only(words, "fillers", "texts", "naming")
+
+    def _without_fillers(self, target: str) -> str:
+        words = target.split()
+        while words and self._in(words[0], self._sets["fillers"]):
+            words.pop(0)
+        return " ".join(words)
+
+    def _in(self, word: str, known: Words) -> bool:
+        if word in known or word in self._particles:
+            return True
+        return any(
+            word.startswith(one) and word[len(one) :] in known for one in self._prefixes
+        ) or any(word.endswith(one) and word[: -len(one)] in known for one in self._particles)
+
+    def _colours_of(self, spoken: Language, without: list[str]) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for name, forms in zip(NAMES, spoken.colours, strict=True):
+            for form in plain(forms).split():
+                stem = form.rstrip("*")
+                for word in (stem, *(stem + end for end in self._endings)):
+                    if word not in without:
+                        found.setdefault(word, name)
+        return found | ({"gray": "grey"} if spoken.code == "en" else {})
+
+    def _segments(self, low: str) -> Words | None:
+        """Return the fewest parts that make up a text without spaces."""
+        low = "".join(low.split()) if not _FOREIGN.search(low) else low.strip()
+        # By end: the number of parts before it, and the last of them
+        best: list[tuple[int, str] | None] = [(0, "")] + [None] * len(low)
+        for start in range(len(low)):
+            before = best[start]
+            if before is None:
+                continue
+            for end in range(start + 1, min(len(low), start + self._longest) + 1):
+                part, now = low[start:end], best[end]
+                known = part in self._parts or part.isspace()
+                if known and (now is None or now[0] > before[0] + 1):
+                    best[end] = (before[0] + 1, part)
+        if best[-1] is None:
+            return None
+        parts, at = set[str](), len(low)
+        while at:
+            step = best[at]
+            assert step is not None
+            parts.add(step[1])
+            at -= len(step[1])
+        return frozenset(part for part in parts if part.strip())
+
+
+def _choice(phrases: str) -> str | None:
+    """Return a pattern of phrases, which commas separate; None without one."""
+    found = sorted({plain(one.strip()) for one in phrases.split(",")} - {""}, key=len, reverse=True)
+    return "|".join(map(re.escape, found)) if found else None
+
+
+@cache
+def watch_words(code: str) -> WatchWords:
+    """Return those of one of `LANGUAGES`."""
+    return WatchWords(language(code))

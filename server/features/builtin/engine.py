@@ -1,0 +1,434 @@
+"""The built-in engine, which needs no language model and no download of weights."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import logging
+import re
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from server.core.aio import in_pool
+from server.core.errors import EngineFailed
+from server.core.frames import Geometry, Kind, Picture, Scene, Verbosity
+from server.engines.base import (
+    Capabilities,
+    Chunk,
+    Delta,
+    EngineRequest,
+    EngineState,
+    EngineStatus,
+    Finished,
+    Usage,
+)
+from server.engines.prompts import NOTHING_TO_READ, clean
+from server.engines.watch_answers import conditions_in
+from server.features.builtin import colours, locate
+from server.features.builtin.codes import Code
+from server.features.builtin.compose import compose, compose_several, said_of, social
+from server.features.builtin.fields import similar
+from server.features.builtin.intents import Intent, understand
+from server.features.builtin.language import language, warm
+from server.features.builtin.lines import Piece, Row, legible, reading_order, upright, whole_pieces
+from server.features.builtin.reader import Reader
+from server.features.builtin.speaker import Change, Facts, Shares
+from server.features.builtin.wants import Want, needs_codes, needs_faces, needs_text
+from server.features.builtin.watcher import Watcher, cannot_watch
+from server.vision.encode import Bgr, decoded
+from server.vision.grounding import Box
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+# Words with the spaces around them, which together make up the text exactly
+_WORD = re.compile(r"\s*\S+\s*?(?=\s|$)|\s+")
+# As many as a session has (see `session.cameras`)
+MOST_CAMERAS = 4
+# Words after which other tasks get a turn
+_WORDS_A_TURN = 16
+# Longest question that is parsed on the event loop, in characters
+_LONG = 40
+# Any size is allowed; the factor only has to divide every size.
+_GEOMETRY = Geometry(1, 1, 4096 * 4096)
+# For operators: the way to a model that recognises things
+_REMEDY = (
+    "load a vision-language model (bash scripts/run.sh --model small), "
+    "or start vLLM and set VLLM_BASE_URL in .env"
+)
+# For a picture without a scene; the scene's own thresholds are in server/vision/luma.py.
+_DARK = 0.10
+_BLURRED_BELOW = 25.0
+# A colour of so much of the picture's edges is one of the ground.
+_ON_RIM = 0.02
+
+
+class BuiltinEngine:
+    """Reads text and codes, names colours and light, counts faces, and finds changes.
+
+    It takes one picture at a time, or one of each camera, which it looks at one by one. All work runs in `heavy`, in stages; a cancelled answer ends
+    before the next stage. Libraries load with the first picture or with `warm()`.
+    """
+
+    name = "builtin"
+
+    def __init__(
+        self,
+        *,
+        heavy: ThreadPoolExecutor,
+        today: Callable[[], dt.date] = dt.date.today,
+        clock: Callable[[], dt.time] = lambda: dt.datetime.now().time(),
+        reader: Reader | None = None,
+    ) -> None:
+        self._heavy = heavy
+        self._today, self._clock = today, clock
+        self._reader = reader or Reader()
+        self._memory = Memory()
+        self._watcher = Watcher(self._reader)
+        self._advised = False
+        self._warming: asyncio.Future[None] | None = None
+        capabilities = Capabilities(
+            grounding=True,
+            wants_pixels=True,
+            geometry=_GEOMETRY,
+            max_concurrency=1,
+            max_pictures=1,
+            max_cameras=MOST_CAMERAS,
+            cannot_watch=cannot_watch,
+        )
+        self._status = EngineStatus(
+            EngineState.READY,
+            "The built-in engine reads text and codes and names colours; it does not recognise things. "
+            f"For that, {_REMEDY}.",
+            "builtin",
+            capabilities,
+            for_visitors="The built-in engine reads text and codes, names colours, counts faces and tells what moved; "
+            "it does not recognise things.",
+        )
+
+    @property
+    def status(self) -> EngineStatus:
+        return self._status
+
+    async def probe(self) -> EngineStatus:
+        return self._status
+
+    async def warm(self) -> None:
+        """Load libraries and models in the pool, before the first question needs them."""
+        if self._warming is None:
+            self._warming = asyncio.ensure_future(in_pool(self._heavy, self._warm))
+        try:
+            # Another caller may wait for the same future.
+            await asyncio.shield(self._warming)
+        except Exception as exc:  # noqa: BLE001
+            # The first question meets the same error and reports it.
+            log.error("warming the built-in engine failed", extra={"error": type(exc).__name__})
+
+    def _warm(self) -> None:
+        self._reader.warm()
+        warm()
+
+    async def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
+        """See `Engine.answer`. A token is a word here."""
+        if request.kind is Kind.WATCH:
+            yield Delta(await self._guarded(self._watch(request)))
+            yield Finished("stop")
+            return
+        if request.reading:
+            yield Delta(await self._guarded(self._read(request.picture)))
+            yield Finished("stop")
+            return
+        question = clean(request.question)
+        chosen = request.language or request.own_language
+        if len(question) > _LONG:
+            intent = await in_pool(self._heavy, understand, question, chosen)
+        else:
+            intent = understand(question, chosen)
+        running = request.kind is Kind.DESCRIBE
+        if running:
+            intent = Intent(Want.SUMMARY, intent.language)
+        said = None if running else social(intent)
+        boxes: tuple[Box, ...] | None = None
+        if said is not None:
+            text = said
+        elif request.camera and request.earlier:
+            text = await self._guarded(self._compose_several(request, intent))
+        elif request.where and not running and intent.want is not Want.LEADS:
+            text, boxes = await self._guarded(self._find(request.picture, intent, question))
+        else:
+            text = await self._guarded(self._compose(request, intent, running))
+        words = _WORD.findall(text)
+        for count, word in enumerate(words):
+            if count == request.max_tokens:
+                break
+            if count % _WORDS_A_TURN == _WORDS_A_TURN - 1:
+                await asyncio.sleep(0)
+            yield Delta(word)
+        given = min(len(words), request.max_tokens)
+        yield Finished(
+            "length" if given < len(words) else "stop", Usage(None, given, None), boxes=boxes
+        )
+
+    def forget(self, session_id: str) -> None:
+        self._memory.forget(session_id)
+        self._watcher.forget(session_id)
+
+    async def close(self) -> None:
+        """Cancel the warming; the thread pool belongs to its owner."""
+        if self._warming is not None:
+            self._warming.cancel()
+
+    async def _guarded(self, work: Awaitable[T]) -> T:
+        """Await a look at a picture. Raises EngineFailed in place of a library's error."""
+        try:
+            return await work
+        except (cv2.error, RuntimeError, ValueError, MemoryError) as exc:
+            log.error("the built-in engine failed", extra={"error": type(exc).__name__})
+            raise EngineFailed(
+                "The built-in engine could not look at this frame. Ask again; the server's log names the cause."
+            ) from None
+
+    async def _watch(self, request: EngineRequest) -> str:
+        """Answer the question about all watches, as a model does."""
+        picture, pool = request.picture, self._heavy
+        bgr = await in_pool(pool, pixels_of, picture)
+        conditions = conditions_in(request.question)
+        return await in_pool(
+            pool, self._watcher.answer, request.session_id, picture, bgr, conditions
+        )
+
+    async def _read(self, picture: Picture) -> str:
+        """Return the lines that are wholly in a picture, as an answer to `prompts.reading`."""
+        bgr = await in_pool(self._heavy, pixels_of, picture)
+        pieces = await in_pool(self._heavy, self._reader.text, bgr)
+        rows, _ = await in_pool(self._heavy, rows_of, whole_pieces(pieces, bgr.shape[0]))
+        return "\n".join(row.text for row in rows) or NOTHING_TO_READ
+
+    async def _compose(self, request: EngineRequest, intent: Intent, running: bool) -> str:
+        facts = await self._look(request, intent, request.picture, request.camera)
+        self._advise(intent.want, running)
+        brief = request.verbosity is Verbosity.SHORT
+        saying = partial(
+            compose,
+            intent,
+            facts,
+            self._today(),
+            running=running,
+            brief=brief,
+            past=request.past,
+            clock=self._clock(),
+        )
+        return await in_pool(self._heavy, saying)
+
+    async def _compose_several(self, request: EngineRequest, intent: Intent) -> str:
+        """Look at each camera's picture by itself."""
+        views = [(one.camera, one.picture) for one in request.earlier]
+        looks = [
+            (camera, await self._look(request, intent, picture, camera))
+            for camera, picture in [*views, (request.camera, request.picture)]
+        ]
+        self._advise(intent.want, False)
+        return await in_pool(
+            self._heavy, compose_several, intent, looks, self._today(), self._clock()
+        )
+
+    def _advise(self, want: Want, running: bool) -> None:
+        if want in {Want.OTHER, Want.SUMMARY, Want.LOOKUP} and not running and not self._advised:
+            # The answer says what the engine cannot do; the log, once, how to change that.
+            self._advised = True
+            log.info("a question needs a model that recognises things", extra={"reason": _REMEDY})
+
+    async def _find(
+        self, picture: Picture, intent: Intent, question: str
+    ) -> tuple[str, tuple[Box, ...]]:
+        """Return the sentence and the boxes for a question about where something is."""
+        bgr = await in_pool(self._heavy, pixels_of, picture)
+        reader, pool = self._reader, self._heavy
+        words = language(intent.language)
+        if locate.wants_text(intent, question):
+            pieces = await in_pool(pool, reader.placed_text, bgr)
+            if reader.text_broken:
+                return words.say("broken"), ()
+            boxes = locate.text_boxes(pieces, intent, question)
+        elif locate.wants_codes(intent):
+            found = await in_pool(pool, reader.codes, bgr)
+            boxes = [replace(one.box, label=one.name) for one in found if one.box is not None]
+        elif locate.wants_faces(intent):
+            faces: list[Box] | None = await in_pool(pool, reader.face_boxes, bgr)
+            if faces is None:
+                return words.say("faces_missing"), ()
+            boxes = [replace(face, label=words.say("face")) for face in faces]
+        else:
+            names = locate.wanted_colours(intent, question)
+            spots = await in_pool(pool, locate.colour_boxes, bgr, names)
+            boxes = [replace(spot, label=words.colour_name(spot.label)) for spot in spots]
+        text = said_of(boxes, words.code, bgr.shape[1], bgr.shape[0])
+        return text, tuple(boxes)
+
+    async def _look(
+        self, request: EngineRequest, intent: Intent, picture: Picture, camera: str
+    ) -> Facts:
+        """Find the facts of a picture in stages, so that a cancel takes effect between two."""
+        want = intent.want
+        bgr = await in_pool(self._heavy, pixels_of, picture)
+        reader, pool = self._reader, self._heavy
+        codes: tuple[Code, ...] | None = None
+        rows: tuple[Row, ...] | None = None
+        unread = False
+        faces: int | None = None
+        if needs_codes(want):
+            codes = tuple(await in_pool(pool, reader.codes, bgr))
+        if needs_text(want):
+            pieces = await in_pool(pool, reader.text, bgr)
+            rows, unread = await in_pool(pool, rows_of, pieces)
+            if reader.text_broken:
+                rows = None
+        if needs_faces(want):
+            faces = await in_pool(pool, reader.faces, bgr)
+        texts = tuple(row.text for row in rows) if rows is not None else None
+        spots = await in_pool(pool, _spots, bgr, intent.colours) if intent.colours else ()
+        scene, shares, rim, now = await in_pool(pool, _colours_and_light, bgr, picture, texts)
+        before = self._memory.exchange(request.session_id, now, camera)
+        return Facts(
+            scene=scene,
+            rows=rows,
+            unread=unread,
+            text_broken=reader.text_broken,
+            codes=codes,
+            colours=shares,
+            ground=colours.ground(rim),
+            rim=frozenset(name for name, share in rim.items() if share >= _ON_RIM),
+            spots=spots,
+            faces=faces,
+            change=compare(before, now) if before is not None else None,
+        )
+
+
+def pixels_of(picture: Picture) -> Bgr:
+    """Return a picture's pixels, decoded from its JPEG if it has no others. Raises ValueError."""
+    if picture.bgr is not None:
+        return picture.bgr
+    if picture.jpeg is None:
+        raise ValueError("the picture has neither pixels nor a JPEG")
+    bgr = decoded(picture.jpeg)
+    if bgr is None:
+        raise ValueError("the picture's JPEG cannot be decoded")
+    return bgr
+
+
+def rows_of(pieces: list[Piece]) -> tuple[tuple[Row, ...], bool]:
+    """Return the rows in reading order, and True when there is print that was not read."""
+    kept, unread = legible(pieces)
+    return tuple(reading_order(upright(kept))), unread
+
+
+def _colours_and_light(
+    bgr: Bgr, picture: Picture, rows: tuple[str, ...] | None
+) -> tuple[Scene, dict[str, Shares], dict[str, float], Impression]:
+    scene = picture.scene or _scene_of(bgr)
+    now = impression(bgr, rows, picture.captured)
+    return scene, colours.by_place(bgr), colours.rim(bgr), now
+
+
+def _spots(bgr: Bgr, names: tuple[str, ...]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Return the places of the largest spot of each colour, largest first."""
+    height, width = bgr.shape[:2]
+    found = {
+        box.label: tuple(locate.directions(box, width, height))
+        for box in reversed(locate.colour_boxes(bgr, names))
+    }
+    return tuple(reversed(found.items()))
+
+
+def _scene_of(bgr: Bgr) -> Scene:
+    grey = cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY)
+    brightness = float(grey.mean()) / 255
+    edges = float(cv2.Laplacian(grey, cv2.CV_64F).var())
+    return Scene(
+        brightness, min(1.0, edges / 500), None, brightness < _DARK, edges < _BLURRED_BELOW
+    )
+
+
+# Impressions of each session's last picture, to find changes. Pure, bounded, in RAM only.
+
+_WIDTH, _HEIGHT = 48, 27
+
+
+# Grey levels by which a changed cell differs beyond the whole picture's change of light
+_CELL = 18
+
+
+# Stored rows of a picture's text
+_ROWS = 40
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Impression:
+    """A picture of 48x27 grey cells, and the text if it was read."""
+
+    cells: NDArray[np.int16]
+    # None when the text was not read
+    rows: tuple[str, ...] | None
+    # Monotonic seconds
+    captured: float
+
+
+def impression(bgr: NDArray[np.uint8], rows: tuple[str, ...] | None, captured: float) -> Impression:
+    small = cv2.resize(bgr, (_WIDTH, _HEIGHT), interpolation=cv2.INTER_AREA)
+    grey = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY).astype(np.int16)
+    return Impression(grey, rows[:_ROWS] if rows is not None else None, captured)
+
+
+def compare(before: Impression, now: Impression) -> Change:
+    lighter = float(np.median(now.cells) - np.median(before.cells))
+    differs = np.abs(now.cells - before.cells - round(lighter)) > _CELL
+    thirds = [float(part.mean()) for part in np.array_split(differs, 3, axis=1)]
+    where = ("left", "middle", "right")[int(np.argmax(thirds))]
+    old, new = before.rows, now.rows
+    new_rows: tuple[str, ...] = ()
+    gone_rows: tuple[str, ...] = ()
+    if old is not None and new is not None:
+        new_rows = tuple(row for row in new if not any(similar(row, other) for other in old))
+        gone_rows = tuple(row for row in old if not any(similar(row, other) for other in new))
+    light = 0 if abs(lighter) < 25 else (1 if lighter > 0 else -1)
+    seconds = max(0.0, now.captured - before.captured)
+    return Change(seconds, float(differs.mean()), where, light, new_rows, gone_rows)
+
+
+class Memory:
+    """One impression a session and camera, at most `sessions`; the least recently used is dropped.
+
+    Bounds of the built-in engine's last observations: 128 sessions; the least recently used is
+    dropped.
+    """
+
+    def __init__(self, sessions: int = 128) -> None:
+        self._sessions = sessions
+        self._kept: OrderedDict[tuple[str, str], Impression] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def exchange(self, session_id: str, now: Impression, camera: str = "") -> Impression | None:
+        """Store an impression and return the one before of this camera; None for the first."""
+        key = (session_id, camera)
+        before = self._kept.pop(key, None)
+        if now.rows is None and before is not None:
+            # The text was not read this time, so the last one that was read stays.
+            now = Impression(now.cells, before.rows, now.captured)
+        self._kept[key] = now
+        while len(self._kept) > self._sessions:
+            self._kept.popitem(last=False)
+        return before
+
+    def forget(self, session_id: str) -> None:
+        for key in [one for one in self._kept if one[0] == session_id]:
+            del self._kept[key]

@@ -1,0 +1,232 @@
+"""A language of the built-in engine: the words of questions, and the phrases of answers.
+
+Each has a file in `languages/`, which is read when the language is first needed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+from server.engines.matching import word_pattern
+from server.features.builtin.colours import NAMES
+from server.features.builtin.wants import Want
+
+_FOLDER = Path(__file__).with_name("languages")
+# The order settles ties.
+LANGUAGES = (
+    *("en", "de", "fr", "es", "ru", "zh"),
+    *("it", "pt", "nl", "pl", "tr", "uk", "ar", "hi", "ja", "ko"),
+)
+# Those in Latin letters
+LATIN = ("en", "de", "fr", "es", "it", "pt", "nl", "pl", "tr")
+# Written without spaces between words
+UNSPACED = frozenset({"zh", "ja"})
+RIGHT_TO_LEFT = frozenset({"ar"})
+# Languages for whose readers a sentence names the scripts that the engine reads
+TELL_SCRIPTS = frozenset({"ru", "uk", "zh", "ar", "hi", "ko"})
+
+_Forms = dict[str, str]
+
+
+def _slavic(n: int) -> str:
+    if n % 10 == 1 and n % 100 != 11:
+        return "one"
+    return "few" if n % 10 in (2, 3, 4) and n % 100 not in (12, 13, 14) else "many"
+
+
+def _polish(n: int) -> str:
+    return "one" if n == 1 else "many" if n % 10 == 1 else _slavic(n)
+
+
+def _arabic(n: int) -> str:
+    if n < 3:
+        return ("zero", "one", "two")[n]
+    return "few" if 3 <= n % 100 <= 10 else "many" if n % 100 >= 11 else "other"
+
+
+def _one(n: int) -> str:
+    return "one" if n == 1 else "other"
+
+
+def _one_or_none(n: int) -> str:
+    return "one" if n < 2 else "other"
+
+
+def _always_other(n: int) -> str:
+    return "other"
+
+
+# Unicode CLDR's plural rules for whole numbers below a million; `_one` for all others
+_PLURALS: dict[str, Callable[[int], str]] = {
+    "ru": _slavic,
+    "uk": _slavic,
+    "pl": _polish,
+    "ar": _arabic,
+    "fr": _one_or_none,
+    "pt": _one_or_none,
+    "hi": _one_or_none,
+    **dict.fromkeys(("zh", "ja", "ko"), _always_other),
+}
+
+
+def plural(code: str, count: int) -> str:
+    """Return CLDR's category of a whole number from 0 on: "one", "few", "other" and so on."""
+    return _PLURALS.get(code, _one)(count)
+
+
+class Language:
+    """The content of a language's file, with its patterns, which are made when first used."""
+
+    def __init__(self, code: str) -> None:
+        found = json.loads((_FOLDER / f"{code}.json").read_text("utf-8"))
+        self.code = code
+        self.unspaced = code in UNSPACED
+        self.right_to_left = code in RIGHT_TO_LEFT
+        self.phrases: dict[str, str | _Forms] = found["phrases"]
+        # By want: whole words, beginnings of words (*) and phrases; of an unspaced language, parts
+        # of the question
+        self.questions: dict[str, str] = found["questions"]
+        self.places: dict[str, str] = found["places"]
+        # Monday first
+        self.days: list[str] = found["days"]
+        # In the order of `colours.NAMES`: the name, then its other forms
+        self.colours: list[str] = found["colours"]
+        self.stop: str = found["stop"]
+        # Letters that few other languages have
+        self.letters: str = found.get("letters", "")
+        # The beginning of a question that asks for more than yes or no, and the mark of one that does not
+        self.open: str = found["open"]
+        self.yes_no: str = found["yes_no"]
+        # "Does it say ...", with the text to find in a group; words around that text
+        self.says = re.compile(found["says"])
+        self.says_before: str = found.get("says_before", "")
+        self.says_after: str = found.get("says_after", "")
+        # Words of conditions; see `watch_words`
+        self.watch: dict[str, str | dict[str, str]] = found["watch"]
+        self._words: dict[str, str] = {
+            name: found[name] for name in ("fillers", "hints", "today", "tomorrow")
+        }
+        self._patterns: dict[str, re.Pattern[str]] = {}
+
+    def question(self, want: Want) -> re.Pattern[str] | None:
+        """Return the pattern of questions about a subject; None for one without words."""
+        words = self.questions.get(want.value)
+        return self._pattern(f"want {want.value}", words) if words else None
+
+    def common(self, name: str) -> re.Pattern[str]:
+        """Return the pattern of "fillers" (courtesies), "hints" (the most common words), "today"
+        or "tomorrow".
+        """
+        return self._pattern(name, self._words[name])
+
+    def place(self, name: str) -> re.Pattern[str]:
+        return self._pattern(f"place {name}", self.places[name])
+
+    def colour(self, number: int) -> re.Pattern[str]:
+        return self._pattern(f"colour {number}", ",".join(self.colours[number].split()))
+
+    def stops(self) -> re.Pattern[str]:
+        return self._pattern("stop", ",".join(self.stop.split()))
+
+    def colour_name(self, name: str) -> str:
+        """Return the word for one of `colours.NAMES`."""
+        return self.colours[NAMES.index(name)].split()[0]
+
+    def say(self, phrase: str, **values: object) -> str:
+        """Return a phrase with its values; text of the other direction is isolated.
+
+        A phrase with several forms has the one for `count`.
+        """
+        form = self.phrases[phrase]
+        if isinstance(form, dict):
+            count = values["count"]
+            assert isinstance(count, int)
+            form = form.get(plural(self.code, count)) or form["other"]
+        return form.format(
+            **{
+                name: self.isolate(one) if isinstance(one, str) else one
+                for name, one in values.items()
+            }
+        )
+
+    def isolate(self, text: str) -> str:
+        return isolated(text, self.right_to_left)
+
+    def sentence(self, *parts: str) -> str:
+        return ("" if self.code in UNSPACED else " ").join(part for part in parts if part)
+
+    def items(self, items: list[str]) -> str:
+        """Join things that may have commas of their own."""
+        mark = "؛ " if self.right_to_left else "；" if self.code in UNSPACED else "; "
+        return mark.join(map(self.isolate, items))
+
+    def listed(self, words: list[str]) -> str:
+        """Join words."""
+        marks = {"zh": "、", "ja": "、", "ar": "، "}
+        return marks.get(self.code, ", ").join(words)
+
+    def percent(self, share: float) -> str:
+        """Return a share of 1 in percent."""
+        return self.say("percent", number=round(share * 100))
+
+    def warm(self) -> None:
+        """Make all patterns of questions."""
+        for want in Want:
+            self.question(want)
+        for name in self._words:
+            self.common(name)
+
+    def _pattern(self, name: str, words: str) -> re.Pattern[str]:
+        pattern = self._patterns.get(name)
+        if pattern is None:
+            pattern = word_pattern("", words) if self.unspaced else word_pattern(words)
+            self._patterns[name] = pattern
+        return pattern
+
+
+@cache
+def language(code: str) -> Language:
+    """Return one of `LANGUAGES`."""
+    return Language(code)
+
+
+def warm() -> None:
+    """Read the languages in Latin letters, of which every question in these needs all."""
+    for code in LATIN:
+        language(code).warm()
+
+
+# Keeps found text apart from a sentence that runs the other way. Pure.  Unicode Standard Annex 9:
+# a part between U+2068 and U+2069 has a direction of its own, and does not move what stands
+# beside it.
+
+FIRST_STRONG, POP = "\u2068", "\u2069"
+
+
+# Embeddings, overrides, isolates and marks; in text that was found they could turn a sentence round.
+_CONTROLS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+_LEFT = frozenset({"L", "EN"})
+
+_RIGHT = frozenset({"R", "AL", "AN"})
+
+
+def without_controls(text: str) -> str:
+    """Return a found text without the characters that set a direction."""
+    return _CONTROLS.sub("", text)
+
+
+def isolated(text: str, right_to_left: bool) -> str:
+    """Isolate a text with letters or digits of the other direction than the sentence around it.
+
+    A text with isolated parts stays as it is.
+    """
+    other = _LEFT if right_to_left else _RIGHT
+    if FIRST_STRONG in text or not any(unicodedata.bidirectional(char) in other for char in text):
+        return text
+    return f"{FIRST_STRONG}{text}{POP}"

@@ -1,0 +1,187 @@
+"""Find the boxes of text, colours, codes and faces that a question asks for. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from server.engines.matching import plain
+from server.features.builtin import colours, fields, prices
+from server.features.builtin.intents import Intent, quoted
+from server.features.builtin.language import language
+from server.features.builtin.lines import LEAST_SCORE, Corners, Piece
+from server.features.builtin.tables import names_it
+from server.features.builtin.wants import Want
+from server.vision.grounding import Box
+
+Bgr = NDArray[np.uint8]
+MOST = 8
+# Longest side to which a picture is shrunk in the search for a colour
+_SIDE = 320
+# Least share of the picture of a spot of a colour; and of the largest spot, for further ones
+_LEAST_SPOT = 0.002
+_LEAST_OF_LARGEST = 0.1
+_WORD = re.compile(r"\S+")
+_TOKEN = re.compile(r"\w+")
+# By language: letters at a colour's end that its forms change, and what stands there then
+_ENDINGS: dict[str, tuple[int, tuple[str, ...]]] = {
+    "en": (0, ("s",)),
+    "de": (0, ("e", "en", "er", "es", "em")),
+    "fr": (0, ("e", "s", "es", "he", "te")),
+    "es": (1, ("o", "a", "os", "as", "e", "es", "les")),
+    "ru": (
+        2,
+        (
+            "ыи",
+            "ии",
+            "ая",
+            "яя",
+            "ое",
+            "ее",
+            "ые",
+            "ие",
+            "ую",
+            "юю",
+            "ого",
+            "ой",
+            "ои",
+            "ым",
+            "ых",
+            "ом",
+        ),
+    ),
+}
+# Subjects that text shows without their words: "Where is the date?"
+_SHOWN: dict[Want, Callable[[list[str]], Sequence[object]]] = {
+    Want.DATE: lambda rows: fields.dates(rows[0]),
+    Want.EXPIRY: lambda rows: fields.dates(rows[0]),
+    Want.TIME: fields.times,
+    Want.PRICE: prices.prices,
+    Want.TOTAL: prices.prices,
+    Want.PHONE: fields.phones,
+    Want.EMAIL: fields.emails,
+    Want.URL: fields.urls,
+}
+# Subjects of which any text may be the answer
+_ANY_TEXT = {Want.READ, Want.SAYS}
+
+
+def wants_codes(intent: Intent) -> bool:
+    return intent.want is Want.CODE
+
+
+def wants_faces(intent: Intent) -> bool:
+    return intent.want is Want.FACES
+
+
+def wanted_colours(intent: Intent, question: str) -> tuple[str, ...]:
+    """Return the names from `colours.NAMES` that a question has, inflected ones ("blaue") too."""
+    tokens = _TOKEN.findall(plain(question))
+    words = language(intent.language)
+    more = (
+        name
+        for name in colours.NAMES
+        if any(_inflected(token, plain(words.colour_name(name)), words.code) for token in tokens)
+    )
+    return tuple(dict.fromkeys((*intent.colours, *more)))
+
+
+def _inflected(token: str, word: str, code: str) -> bool:
+    cut, ends = _ENDINGS.get(code, (0, ()))
+    stem = word[: len(word) - cut] if len(word) > cut + 1 else word
+    return token == word or (token.startswith(stem) and token[len(stem) :] in ends)
+
+
+def wants_text(intent: Intent, question: str) -> bool:
+    """Return False for a question that codes, faces or colours answer."""
+    if quoted(question):
+        return True
+    return not (wants_codes(intent) or wants_faces(intent) or wanted_colours(intent, question))
+
+
+def around(corners: Corners, label: str, sure: float | None = None) -> Box:
+    xs, ys = [x for x, _ in corners], [y for _, y in corners]
+    return Box(min(xs), min(ys), max(xs), max(ys), label, sure)
+
+
+def text_boxes(pieces: Sequence[Piece], intent: Intent, question: str) -> list[Box]:
+    """Return the boxes of the words asked for, best first; of all text when a question names none."""
+    legible = [piece for piece in pieces if piece.score >= LEAST_SCORE]
+    target = quoted(question) or intent.target
+    words = [word.strip(".,;:!?") for word in plain(target).split()]
+    words = words or list(intent.words)
+    words = [word for word in words if word]
+    shows = _SHOWN.get(intent.want)
+    if not words and shows is not None:
+        shown = [piece for piece in legible if shows([piece.text])]
+        return [around(piece.corners, piece.text, piece.score) for piece in shown][:MOST]
+    if not words:
+        shown = legible if intent.want in _ANY_TEXT else []
+        return [around(piece.corners, piece.text, piece.score) for piece in shown][:MOST]
+    hits = [(sum(names_it(piece.text, word) for word in words), piece) for piece in legible]
+    most = max((count for count, _ in hits), default=0)
+    # Half of the words, and as many as in any other line
+    if 2 * most < len(words) or most == 0:
+        return []
+    return [_part(piece, words) for count, piece in hits if count == most][:MOST]
+
+
+def _part(piece: Piece, words: Sequence[str]) -> Box:
+    """Return the box of the words in their line: by their letters, which are about equally wide."""
+    spans = [
+        match.span()
+        for match in _WORD.finditer(piece.text)
+        if any(names_it(match.group(), word) for word in words)
+    ]
+    if not spans:
+        return around(piece.corners, piece.text, piece.score)
+    first, last = spans[0][0], spans[-1][1]
+    begin, end = first / len(piece.text), last / len(piece.text)
+    top_left, top_right, bottom_right, bottom_left = piece.corners
+
+    def between(a: tuple[float, float], b: tuple[float, float], at: float) -> tuple[float, float]:
+        return a[0] + (b[0] - a[0]) * at, a[1] + (b[1] - a[1]) * at
+
+    corners = (
+        between(top_left, top_right, begin),
+        between(top_left, top_right, end),
+        between(bottom_left, bottom_right, end),
+        between(bottom_left, bottom_right, begin),
+    )
+    return around(corners, piece.text[first:last], piece.score)
+
+
+def colour_boxes(bgr: Bgr, names: Iterable[str]) -> list[Box]:
+    """Return the largest spots of each colour, largest first; the label is the colour's name."""
+    height, width = bgr.shape[:2]
+    scale = min(1.0, _SIDE / max(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    small = np.asarray(cv2.resize(bgr, size, interpolation=cv2.INTER_AREA), np.uint8)
+    named = colours.name_pixels(small)
+    found: list[tuple[int, Box]] = []
+    for name in dict.fromkeys(names):
+        mask = (named == colours.NAMES.index(name)).astype(np.uint8)
+        # Single pixels are noise.
+        mask = np.asarray(cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)))
+        _, _, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+        across, down = width / size[0], height / size[1]
+        for left, top, wide, high, area in stats[1:].tolist():
+            if area >= _LEAST_SPOT * size[0] * size[1]:
+                edges = (left * across, top * down, (left + wide) * across, (top + high) * down)
+                found.append((area, Box(*edges, name)))
+    found.sort(key=lambda one: -one[0])
+    return [box for area, box in found if area >= _LEAST_OF_LARGEST * found[0][0]][:MOST]
+
+
+def directions(box: Box, width: int, height: int) -> list[str]:
+    """Return the thirds in which the middle of a box lies: "left", "top" and the like; "middle" in
+    the middle of both.
+    """
+    x, y = (box.x1 + box.x2) / 2 / width, (box.y1 + box.y2) / 2 / height
+    across = "left" if x < 1 / 3 else "right" if x > 2 / 3 else ""
+    down = "top" if y < 1 / 3 else "bottom" if y > 2 / 3 else ""
+    return [one for one in (across, down) if one] or ["middle"]

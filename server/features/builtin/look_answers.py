@@ -1,0 +1,164 @@
+"""Answers about colours, light, faces, motion and change, and about the whole picture. Pure."""
+
+from __future__ import annotations
+
+from server.engines.matching import plain
+from server.features.builtin import colours
+from server.features.builtin.code_answers import code_sentence
+from server.features.builtin.speaker import SOME, Answer, Speaker
+
+# Mean difference of luma within a second: below the first it is noise of the camera, above the
+# second most of the picture moves.
+MOVES = 0.008
+MOVES_MUCH = 0.05
+
+
+def colour(s: Speaker) -> Answer:
+    facts, intent = s.facts, s.intent
+    shares = facts.colours.get("whole", ())
+    whole = s.say(
+        "colour_shares",
+        colours=s.language.listed(
+            [f"{s.names([name])} {s.language.percent(share)}" for name, share in shares[:3]]
+        ),
+    )
+    if intent.place == "whole":
+        seen = [
+            name for name, share in shares if share >= colours.LEAST or name not in colours.NEUTRAL
+        ]
+        return s.say("colour_whole", colours=s.names(seen[:4])), whole
+    place = intent.place or "middle"
+    if intent.colours and not intent.place and _asks_anywhere(s):
+        return _anywhere(s, whole)
+    found, ground = colours.thing(facts.colours.get(place, ()), facts.ground, facts.rim)
+    where = s.say(f"at_{place}")
+    if intent.colours:
+        yes = any(name in found or name == ground for name in intent.colours)
+        key = "colour_yes" if yes and len(intent.colours) == 1 else "colour_no"
+        if len(intent.colours) > 1:
+            return s.say("colour", where=s.capital(where), colours=s.names(found)), whole
+        return s.say(key, where=where, colours=s.names(found)), whole
+    if ground:
+        text = s.say(
+            "colour_on", where=s.capital(where), colours=s.names(found), ground=s.names([ground])
+        )
+    else:
+        text = s.say("colour", where=s.capital(where), colours=s.names(found))
+    return text, whole
+
+
+def _asks_anywhere(s: Speaker) -> bool:
+    """Tell "Is there anything red?" from "Is it red?" and "Is the cup red?"."""
+    anything = {*plain(str(s.language.watch["fillers"])).split()}
+    coloured = [s.language.colour(colours.NAMES.index(name)) for name in s.intent.colours]
+    others = [word for word in s.intent.words if not any(one.search(word) for one in coloured)]
+    return bool(others) and anything.issuperset(others)
+
+
+def _anywhere(s: Speaker, whole: str) -> Answer:
+    """Answer "Is there anything red?" by the finder's spots."""
+    if not s.facts.spots:
+        return s.say("colour_none", colours=s.names(s.intent.colours)), whole
+    name, places = s.facts.spots[0]
+    where = s.language.listed([s.say(f"at_{one}") for one in places])
+    return s.say("colour_yes", where=where, colours=s.names([name])), whole
+
+
+def light(s: Speaker) -> Answer:
+    return s.say("light", light=_light(s)), ""
+
+
+def _light(s: Speaker) -> str:
+    scene = s.facts.scene
+    if scene.dark:
+        return s.say("light_dark")
+    if scene.brightness < 0.3:
+        return s.say("light_dim")
+    return s.say("light_medium" if scene.brightness < 0.5 else "light_bright")
+
+
+def sharp(s: Speaker) -> Answer:
+    return s.say("blurred" if s.facts.scene.blurred else "sharp"), ""
+
+
+def faces(s: Speaker) -> Answer:
+    count = s.facts.faces
+    if count is None:
+        return s.say("faces_missing"), ""
+    if count == 0:
+        return s.say("faces_none"), s.say("faces_note")
+    return s.say("faces", count=count), s.say("faces_note")
+
+
+def motion(s: Speaker) -> Answer:
+    moved = s.facts.scene.motion
+    if moved is None:
+        return s.say("motion_unknown"), ""
+    if moved < MOVES:
+        return s.say("motion_none"), ""
+    return s.say("motion_some" if moved < MOVES_MUCH else "motion_much"), ""
+
+
+def change(s: Speaker) -> Answer:
+    found = s.facts.change
+    if found is None:
+        return s.say("change_first"), ""
+    seconds = max(1, round(found.seconds))
+    if not found.anything:
+        return s.say("change_none", seconds=seconds), ""
+    if found.share >= 0.02:
+        head = s.say(
+            "change_share",
+            seconds=seconds,
+            percent=s.language.percent(max(0.01, found.share)),
+            where=s.say(f"at_{found.where}"),
+        )
+    else:
+        head = s.say("change_small", seconds=seconds)
+    lit = {1: "lighter", -1: "darker"}.get(found.light)
+    return s.sentence(head, s.say(lit) if lit else ""), s.sentence(
+        s.say("new_text", text=s.items(found.new_rows, SOME)) if found.new_rows else "",
+        s.say("gone_text", text=s.items(found.gone_rows, SOME)) if found.gone_rows else "",
+    )
+
+
+def summary(s: Speaker, *, running: bool = False) -> Answer:
+    """Answer with the code, the largest print, the faces or the colour; then the surroundings."""
+    around = s.say("see_around", colours=_middle(s), light=_light(s))
+    if s.codes:
+        also = s.say("also", text=s.listing(most=SOME)) if s.rows else around
+        return code_sentence(s), also
+    if s.rows:
+        largest = s.largest()
+        rest = [row for row in s.rows if row is not largest]
+        text = s.say("see_text", text=largest.text)
+        if rest and not running:
+            return text, s.scripts(s.say("also", text=s.listing(rest, SOME)))
+        if rest:
+            return text, s.sentence(s.say("also", text=s.listing(rest, SOME)) + ".", around)
+        return text, s.scripts(around)
+    if s.facts.faces:
+        return faces(s)[0], around
+    if s.facts.unread and not s.facts.scene.blurred and not s.facts.scene.dark:
+        return s.say("unread"), around
+    # Then what it can do: a picture without print or codes is one that most questions are not for.
+    text = s.say("see_colour", colours=_middle(s))
+    return text, s.say("light", light=_light(s)) if running else s.say("help")
+
+
+def cannot(s: Speaker) -> Answer:
+    """Answer a question that would need a model that recognises things."""
+    if s.intent.place:
+        return s.say("cannot"), colour(s)[0]
+    if s.rows:
+        return s.say("cannot"), s.seen()
+    if s.facts.faces:
+        return s.say("cannot"), faces(s)[0]
+    return s.say("cannot"), s.say("see_around", colours=_middle(s), light=_light(s))
+
+
+def _middle(s: Speaker) -> str:
+    found, ground = colours.thing(s.facts.colours.get("middle", ()), s.facts.ground, s.facts.rim)
+    if not ground:
+        return s.names(found)
+    return s.say("thing_on", colours=s.names(found), ground=s.names([ground]))

@@ -1,0 +1,92 @@
+"""Finds figures with a unit: watts, degrees, grams. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from server.features.builtin.fields import matches
+from server.features.builtin.lines import Row
+from server.features.builtin.wants import Want
+
+# A figure: also with a space after the point, in groups of three digits, or as a range
+_FIGURE = r"\d{1,3}(?:[.,' ]\d{3})+(?![\d])|\d+(?:[.,]\s?\d+)?"
+_NUMBER = rf"(?:(?<![\w.,°])[-−–+]\s?|(?<![\w.,]))(?:(?:{_FIGURE})\s?[-–/]\s?)?(?:{_FIGURE})"
+_UNITS: dict[Want, str] = {
+    Want.POWER: r"kW|MW|W|watts?",
+    Want.VOLTAGE: r"kV|mV|V|volts?|VAC|VDC|V~",
+    Want.CURRENT: r"mA|A|amps?|ampere",
+    Want.TEMPERATURE: r"[°º˚]\s?[CF]?|℃|℉",
+    Want.ENERGY: r"kcal|kJ|cal|大卡|千焦",
+    Want.CHARGE: r"mAh|Ah|Wh|kWh",
+    Want.SPEED: r"km/h|kmh|mph|m/s|kph",
+    Want.PRESSURE: r"bar|mbar|hPa|kPa|MPa|psi",
+    Want.FREQUENCY: r"Hz|kHz|MHz|GHz",
+    Want.WEIGHT: r"kg|mg|µg|μg|g|oz|lbs?|克|公斤|千克",
+    Want.VOLUME: r"ml|cl|dl|l|fl\.?\s?oz|升|毫升",
+    Want.PERCENT: r"%|‰|％",
+}
+# Further units, for figures of any kind
+_MORE = r"mm|cm|km|m|kB|KB|MB|GB|TB|db|dB|vol|min|rpm|lm|ppm|IE|IU"
+_ALL = "|".join([*_UNITS.values(), _MORE])
+
+
+def _pattern(units: str) -> re.Pattern[str]:
+    return re.compile(rf"{_NUMBER}\s?(?:x\s?(?:{_FIGURE})\s?)?(?:{units})(?![\w])", re.I)
+
+
+_PATTERNS = {want: _pattern(units) for want, units in _UNITS.items()}
+_ANY = _pattern(_ALL)
+# The degree sign is small, so a question about degrees also accepts a bare C or F, and signs as
+# which it is misread.
+_DEGREES = re.compile(rf"{_NUMBER}\s?(?:[°º˚'’\"*oO]\s?)?[CF](?!\w)|{_NUMBER}\s?(?:[°º˚]|℃|℉)")
+# A display whose unit was hardly read
+_BARE_ROW = re.compile(r"([-−]?\d+(?:[.,]\d+)?)\s?[A-Za-z]{0,2}")
+# A lot or serial number that ends in a letter
+_SERIAL = re.compile(r"\d{5,}+[A-Za-z]")
+_SPACED_POINT = re.compile(r"(\d[.,])\s(\d)")
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A figure with its unit as written, and its row."""
+
+    text: str
+    row: Row
+
+
+def measures(rows: Sequence[Row], want: Want) -> list[Measure]:
+    """Return the figures with a unit of a kind; the largest print first, then top to bottom."""
+    pattern = _PATTERNS.get(want, _ANY)
+    found = _all(rows, pattern)
+    if not found and want is Want.TEMPERATURE:
+        found = _all(rows, _DEGREES)
+    if not found and want is Want.WEIGHT:
+        found = _all(rows, _PATTERNS[Want.VOLUME])
+    if want is Want.TEMPERATURE:
+        found = [one for one in found if not one.text.endswith("°")] or found
+    if want is Want.ENERGY:
+        found = [one for one in found if "kj" not in one.text.lower()] or found
+    # A label says "Power 1200 W"; a display has a large figure. Print of similar size ranks equal.
+    largest = max((one.row.height for one in found), default=0.0)
+    return sorted(found, key=lambda one: one.row.height < 0.7 * largest)
+
+
+def bare(rows: Sequence[Row]) -> Measure | None:
+    """Return the largest figure without a unit that fills its row, as on a display."""
+    found = [
+        Measure(match.group(1), row)
+        for row in rows
+        if (match := _BARE_ROW.fullmatch(row.text.strip()))
+    ]
+    return max(found, key=lambda one: one.row.height, default=None)
+
+
+def _all(rows: Sequence[Row], pattern: re.Pattern[str]) -> list[Measure]:
+    return [
+        Measure(_SPACED_POINT.sub(r"\1\2", text), row)
+        for row in rows
+        for text in matches((pattern,), row.text)
+        if not _SERIAL.fullmatch(text)
+    ]

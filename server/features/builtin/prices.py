@@ -1,0 +1,270 @@
+"""Finds prices: of a thing, in total, by the kilo. Figures stay as written. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from server.engines.matching import plain, word_pattern
+from server.features.builtin.fields import dates, letters, matches, unique
+from server.features.builtin.lines import Row
+from server.features.builtin.tables import names_it
+
+# Words of print are in the languages whose letters the engine reads.
+_CURRENCY = r"(?:€|\$|£|¥|₹|₽|元|円|eur|euro|euros|usd|gbp|chf|fr\.|sek|nok|dkk|pln|zł|kč|kr|rub|руб|rmb|cny|jpy|₺|tl|try|brl)"
+_MONEY = r"\d{1,3}(?:[.,' ]\d{3})*(?:[.,](?:\d{2}|-{1,2}))?|\d+(?:[.,]\d{2})?"
+_PRICES = (
+    re.compile(rf"(?:{_CURRENCY})\s?(?:{_MONEY})(?![\d])", re.I),
+    re.compile(rf"(?<![\d.,])(?:{_MONEY})\s?(?:{_CURRENCY})(?!\w)", re.I),
+)
+# A number that looks like a price without a currency, for a row with a word for prices
+_BARE = re.compile(
+    r"(?<![\d.,/:-])\d{1,5}[.,]\d{2}(?![\d.,/:%-]|\s?(?:%|(?:g|kg|mg|ml|l|cl|kcal|kj|w|v|a|mm|cm|m|°)\b))|(?<![\d.,/:-])\d{1,5}[.,]-{1,2}",
+    re.I,
+)
+_PRICE_ROW = word_pattern(
+    "price, total, sum, amount due, preis, summe, gesamt, zu zahlen, prix, total ttc, montant, precio, importe, a pagar, now, only, nur, "
+    "prezzo, totale, importo, da pagare, preço, prijs, totaal, te betalen, cena, suma, razem, do zapłaty, fiyat, tutar, toplam",
+    "价格, 價格, 総額, 合計, 合计, 価格, 値段, お会計",
+)
+_TOTAL = word_pattern(
+    "total, totals, sum, amount, summe, gesamt, gesamtsumme, betrag, montant, importe, somme, totale, suma, balance, "
+    "importo, totaal, bedrag, razem, łącznie, kwota, toplam, tutar",
+    "总额, 總額, 总计, 總計, 合计, 合計, 总金额, 小计合计, 総計, 総額, お会計",
+)
+# Words that name the sum to pay more surely than "total"
+_DUE = word_pattern(
+    "amount due, balance due, total due, to pay, grand total, total to pay, gesamtbetrag, endbetrag, zu zahlen, rechnungsbetrag, "
+    "total ttc, ttc, net a payer, a payer, total a pagar, a pagar, amount payable, total eur, total incl*, "
+    "da pagare, totale complessivo, totale euro, importo dovuto, te betalen, do zapłaty, do zapłacenia, suma pln, "
+    "ödenecek tutar, genel toplam",
+    "应付, 應付, 实付, 實付, お支払, 支払金額, 請求額, お買上計, 現計",
+)
+_NOT_TOTAL = word_pattern(
+    "subtotal, sub total, sub-total, zwischensumme, sous-total, sous total, vat, tax, mwst, ust, tva, iva, discount, saved, savings, "
+    "rabatt, ersparnis, remise, descuento, ahorro, items, net, netto, ht, points, punkte, change, ruckgeld, wechselgeld, "
+    "subtotale, sconto, risparmio, resto, imponibile, desconto, troco, imposto, subtotaal, btw, korting, wisselgeld, "
+    "ptu, podatek, rabat, opust, reszta, ara toplam, kdv, topkdv, indirim, matrah, para üstü",
+    "小计, 小計, 税, 割引, 値引, お釣, おつり, 釣銭, 找零, 找回, 优惠, 優惠",
+)
+_INCLUDING = word_pattern(
+    "incl, incl*, inkl, inkl*, including, ttc, iva incluido, iva inclusa, iva incluído, brutto, gross, kdv dahil",
+    "税込, 含税, 含稅",
+)
+_NOW = word_pattern(
+    "now, only, today, jetzt, nur, heute, aktion, angebot, maintenant, promo, ahora, oferta, solo, ora, adesso, offerta, "
+    "agora, promocao, nu, aanbieding, teraz, promocja, simdi, indirimli",
+    "现价, 現価, 特価, 特价, 优惠价, 今だけ",
+)
+_OLD = word_pattern(
+    "was, before, instead of, old price, rrp, msrp, list price, statt, vorher, bisher, uvp, fruher, avant, au lieu de, "
+    "prix conseille, antes, en lugar de, precio anterior, prima, anziche, invece di, era, em vez de, de antes, voor, van, "
+    "adviesprijs, zamiast, przed, wczesniej, yerine, eski fiyat",
+    "原价, 原價, 定価, 通常価格, 元の価格",
+)
+_MONEY_BACK = word_pattern(
+    "change, change due, ruckgeld, wechselgeld, zuruck, rendu, monnaie, monnaie rendue, cambio, vuelto, "
+    "resto, troco, wisselgeld, reszta, para üstü",
+    "找零, 找回, お釣, おつり, 釣銭",
+)
+_PAID = word_pattern(
+    "cash, card, visa, mastercard, gegeben, bar, karte, especes, carte, efectivo, tarjeta, maestro, paid, "
+    "contanti, carta, bancomat, pagato, dinheiro, cartao, multibanco, numerario, contant, pin, pinbetaling, betaald, "
+    "gotówka, karta, zapłacono, nakit, kart, kredi kartı, ödenen",
+    "现金, 現金, 刷卡, 微信支付, 支付宝, お預り, お預かり, クレジット",
+)
+_UNIT_NAME = r"(?:kg|kilo|kilogramm?|g|gr|l|liter|litre|litro|ltr|ml|lb|oz|stk|stück|st|piece|pc|pièce|pieza|unit|m|公斤|斤|kg)"
+_PER = re.compile(
+    rf"(?:/|\bper\b|\bpro\b|\bje\b|\bpor\b|\bpar\b|\ble\b|\bau\b|\bel\b|\bal\b|\bthe\b|每)\s?(?P<unit>(?:1|10|100)?\s?{_UNIT_NAME})\b"
+    rf"|\b(?P<first>1\s?{_UNIT_NAME}|100\s?(?:g|ml))\s?[=:]"
+    rf"|\b(?P<before>kg|kilo|liter|litre)[\s-]?(?:price|preis|prix)",
+    re.I,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """A price as written, and its row."""
+
+    text: str
+    row: Row
+    # The thing or the unit, as written
+    label: str = ""
+
+
+def prices(rows: Sequence[str]) -> list[str]:
+    """Return the prices as written, those of a total first."""
+    found: list[tuple[bool, str]] = []
+    for row in rows:
+        folded = plain(row)
+        found += [(_TOTAL.search(folded) is None, text) for text in _money(row)]
+    return unique(text for _, text in sorted(found, key=lambda one: one[0]))
+
+
+def total(rows: Sequence[Row]) -> Price | None:
+    """Return the total that a row names most surely; of equals, the largest."""
+    best: tuple[int, float] | None = None
+    found = None
+    for index, row in enumerate(rows):
+        folded = plain(row.text)
+        due = _DUE.search(folded) is not None
+        if not due and _TOTAL.search(folded) is None:
+            continue
+        if _NOT_TOTAL.search(folded) and not _INCLUDING.search(folded):
+            continue
+        text = _last_money(rows, index)
+        if text is None:
+            continue
+        rank = (int(due), _number(text))
+        if best is None or rank > best:
+            best, found = rank, Price(text, row)
+    return found
+
+
+def money_back(rows: Sequence[Row]) -> Price | None:
+    for index, row in enumerate(rows):
+        if _MONEY_BACK.search(plain(row.text)):
+            text = _last_money(rows, index)
+            if text is not None:
+                return Price(text, row)
+    return None
+
+
+def item(rows: Sequence[Row], words: Sequence[str]) -> Price | None:
+    """Return the price in the row that names a thing, or the next row if that is only a price."""
+    best: tuple[int, int] | None = None
+    for index, row in enumerate(rows):
+        hits = sum(names_it(row.text, word) for word in words)
+        if hits and (best is None or hits > best[0]) and _last_money(rows, index) is not None:
+            best = (hits, index)
+    if best is None:
+        return None
+    row = rows[best[1]]
+    text = _last_money(rows, best[1])
+    assert text is not None
+    label = next(
+        (cell.text for cell in row.cells if any(names_it(cell.text, word) for word in words)),
+        row.text,
+    )
+    return Price(text, row, _without_money(label))
+
+
+def unit_price(rows: Sequence[Row], words: Sequence[str] = ()) -> Price | None:
+    """Return a price by weight, volume or piece, with its unit as written.
+
+    One in a row that `words` name comes first.
+    """
+    found = []
+    for index, row in enumerate(rows):
+        for match in _PER.finditer(row.text):
+            unit = match["unit"] or match["first"] or match["before"]
+            here = matches((*_PRICES, _BARE), row.text)
+            if not here and index + 1 < len(rows):
+                here = matches((*_PRICES, _BARE), rows[index + 1].text)
+            if not here and index:
+                here = matches((*_PRICES, _BARE), rows[index - 1].text)
+            # "7,98 €/kg" has its price in front; "1 kg = 7,98 €" and "per kg: 7,98" have it behind.
+            before = matches((*_PRICES, _BARE), row.text[: match.start()])
+            after = matches((*_PRICES, _BARE), row.text[match.end() :])
+            if match["unit"] and before:
+                here = before[-1:]
+            elif after:
+                here = after[:1]
+            if here:
+                found.append(Price(here[0], row, re.sub(r"^1\s?(?=\D)", "", unit.strip())))
+    named = [one for one in found if any(names_it(one.row.text, word) for word in words)]
+    return next(iter(named or found), None)
+
+
+def tags(rows: Sequence[Row]) -> list[Price]:
+    """Return prices of things, not by the kilo; the largest print first, then top to bottom."""
+    found: list[Price] = []
+    for row in rows:
+        if _PER.search(row.text) and len(_money(row.text)) < 2:
+            continue
+        for price in _money(_PER_PRICE.sub(" ", row.text)):
+            if all(price != other.text for other in found):
+                found.append(Price(price, row, _without_money(row.text)))
+    return sorted(found, key=lambda one: -one.row.height)
+
+
+def bill(rows: Sequence[Row]) -> list[Price]:
+    """Return the things on a bill: rows that end in a price, and are no sum, tax or change."""
+    words = (_TOTAL, _DUE, _NOT_TOTAL, _MONEY_BACK, _PAID)
+    return [
+        Price(here[-1], row, _without_money(row.text))
+        for row in rows
+        if (here := _money(row.text, bare=True))
+        and not any(pattern.search(plain(row.text)) for pattern in words)
+    ]
+
+
+def priced(row: Row) -> Price | None:
+    """Return a row's price with the words before it, when the row ends in its only price."""
+    here = _money(row.text, bare=True)
+    if len(here) != 1 or not row.text.rstrip().endswith(here[0]):
+        return None
+    label = _without_money(row.text)
+    return Price(here[0], row, label) if letters(label) else None
+
+
+def extreme(rows: Sequence[Row], *, highest: bool = False) -> list[Price]:
+    """Return the things of the lowest or highest price; prices alone where none has a name.
+
+    None where fewer than two can be compared.
+    """
+    each = [one for one in bill(rows) if not _PER.search(one.row.text)]
+    listed = [one for one in each if letters(one.label)] or each
+    if len(listed) < 2:
+        return []
+    end = (max if highest else min)(_number(one.text) for one in listed)
+    return [one for one in listed if _number(one.text) == end]
+
+
+def current(found: Sequence[Price]) -> Price | None:
+    """Return the price that holds where a second one is crossed out: "was 9.99, now 7.49"."""
+    now = [one for one in found if _NOW.search(plain(one.row.text))]
+    old = [one for one in found if _OLD.search(plain(one.row.text))]
+    left = [one for one in now or found if one not in old]
+    return left[0] if (now or old) and len(left) == 1 and len(found) == 2 else None
+
+
+_PER_PRICE = re.compile(
+    rf"(?:(?:{_CURRENCY})\s?|(?<![\d.,]))(?:{_MONEY})\s?(?:{_CURRENCY})?\s?{_PER.pattern}", re.I
+)
+
+
+def _money(row: str, *, bare: bool = False) -> list[str]:
+    here = matches(_PRICES, row)
+    if not here and (bare or _PRICE_ROW.search(plain(row))) and not dates(row):
+        here = matches((_BARE,), row)
+    return here
+
+
+def _last_money(rows: Sequence[Row], index: int) -> str | None:
+    """Return a row's last price; if it has none, the next row's if that is only a price."""
+    here = _money(rows[index].text, bare=True)
+    if here:
+        return here[-1]
+    if any(char.isdigit() for char in rows[index].text) or index + 1 == len(rows):
+        return None
+    after = rows[index + 1].text
+    found = _money(after, bare=True)
+    if len(found) == 1 and len(letters(after)) - len(letters(found[0])) <= 3:
+        return found[0]
+    return None
+
+
+def _without_money(text: str) -> str:
+    for pattern in (*_PRICES, _BARE):
+        text = pattern.sub(" ", text)
+    return re.sub(r"\s+", " ", text).strip(" .:;,-–_*=/") or text.strip()
+
+
+def _number(text: str) -> float:
+    digits = re.sub(r"[^\d.,]", "", text)
+    whole, _, cents = digits.replace(",", ".").rpartition(".")
+    if len(cents) == 2 and whole:
+        return float(f"{whole.replace('.', '')}.{cents}")
+    return float(digits.replace(",", "").replace(".", "") or 0)

@@ -1,0 +1,217 @@
+"""Puts facts into words: phrases, lists of rows, and the line below an answer. Pure."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import takewhile
+
+from server.core.frames import Scene
+from server.features.builtin.codes import Code
+from server.features.builtin.fields import letters
+from server.features.builtin.intents import Intent
+from server.features.builtin.language import POP, TELL_SCRIPTS, language, without_controls
+from server.features.builtin.lines import Row, row_of
+from server.features.builtin.prices import Price, priced
+from server.features.builtin.tables import Beside
+
+# Most rows, and most items of a list, in an answer
+ROWS = 60
+ITEMS = 5
+# Rows quoted below an answer, in place of all
+SOME = 4
+
+_HERE = "\0"
+
+# The answer, and the line below it, which may be ""; the answer may have lines of its own
+Answer = tuple[str, str]
+
+
+class Speaker:
+    def __init__(
+        self, intent: Intent, facts: Facts, today: dt.date, clock: dt.time | None = None
+    ) -> None:
+        self.intent = intent
+        self.facts = facts
+        self.today = today
+        self.clock = clock
+        self.language = language(intent.language)
+        self.codes: tuple[Code, ...] = tuple(
+            replace(code, text=without_controls(code.text)) for code in (facts.codes or ())[:ITEMS]
+        )
+        self.rows: list[Row] = list((facts.rows or ())[:ROWS])
+        if facts.scene.blurred and sum(len(row.text) for row in self.rows) < 3:
+            # A blurred block of print is read as one large letter.
+            self.rows = []
+        # Codes hold addresses and numbers, too.
+        self.all_rows = [*(row_of(code.text, 0) for code in self.codes), *self.rows]
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        return self.intent.words
+
+    @property
+    def texts(self) -> list[str]:
+        return [row.text for row in self.all_rows]
+
+    def say(self, key: str, **values: object) -> str:
+        return self.language.say(key, **values)
+
+    def listing(self, rows: Sequence[Row] | None = None, most: int = ROWS) -> str:
+        """Return rows as one line; a row is joined with the one that it continues."""
+        rows = self.rows if rows is None else rows
+        text = ""
+        for row in rows[:most]:
+            text = self._with_row(text, row, " · ")
+        return text + (" …" if len(rows) > most else "")
+
+    def lines(self, rows: Sequence[Row] | None = None) -> str:
+        """Return rows as lines; between things and their prices stands a tab, for two columns."""
+        rows = (self.rows if rows is None else rows)[:ROWS]
+        text = ""
+        at = 0
+        while at < len(rows):
+            listed = takewhile(lambda one: one is not None, map(priced, rows[at:]))
+            table = [(one.label, one.text) for one in listed if one is not None]
+            if len(table) < 2:
+                text = self._with_row(text, rows[at], "\n")
+                at += 1
+                continue
+            text += ("\n" if text else "") + self.table(table)
+            at += len(table)
+        return text
+
+    def table(self, rows: Iterable[tuple[str, str]]) -> str:
+        """Return rows of two columns, with a tab between them."""
+        return "\n".join("\t".join(map(self.language.isolate, row)) for row in rows)
+
+    def _with_row(self, text: str, row: Row, between: str) -> str:
+        end = text.rstrip(POP)[-1:]
+        goes_on = end and row.text[:1].islower() and (end.isalpha() or end in ",-")
+        return (
+            text + (" " if goes_on else between if text else "") + self.language.isolate(row.text)
+        )
+
+    def reads(self, key: str, rows: Sequence[Row] | None = None) -> str:
+        """Return a phrase that ends with what was read: behind it, or from the next line on."""
+        text = self.lines(rows)
+        return self.say(key, text=("\n" if "\n" in text else "") + text)
+
+    def prices_of(self, key: str, listed: Sequence[Price], **values: object) -> str:
+        """Return a phrase that ends with prices and their things, as a table where each has one."""
+        shown = listed[:ROWS]
+        if len(shown) > 1 and all(letters(one.label) for one in shown):
+            begin = self.say(key, items=_HERE, **values).partition(_HERE)[0].rstrip()
+            return f"{begin}\n{self.table((one.label, one.text) for one in shown)}"
+        return self.say(key, items=self.items((one.row.text for one in listed), SOME), **values)
+
+    def largest(self) -> Row:
+        """Return the row in the largest print; words are preferred to a figure of similar size."""
+        first = max(self.rows, key=lambda row: row.height)
+        words = [row for row in self.rows if sum(map(str.isalpha, row.text)) > 2]
+        second = max(words, key=lambda row: row.height, default=first)
+        return second if second.height > 0.45 * first.height else first
+
+    def items(self, items: Iterable[str], most: int = ITEMS) -> str:
+        found = list(items)
+        return self.language.items(found[:most]) + (" …" if len(found) > most else "")
+
+    def sentence(self, *parts: str) -> str:
+        return self.language.sentence(*parts)
+
+    def capital(self, text: str) -> str:
+        return text[:1].upper() + text[1:]
+
+    def names(self, names: Iterable[str]) -> str:
+        """Return names of colours in the language."""
+        return self.language.listed([self.language.colour_name(name) for name in names])
+
+    def scripts(self, otherwise: str = "") -> str:
+        """Return the sentence about readable scripts where the language needs it, else `otherwise`."""
+        if self.intent.language in TELL_SCRIPTS:
+            return self.say("scripts")
+        return otherwise
+
+    def seen(self) -> str:
+        """Return some of the text that was read, to go below an answer that has no result."""
+        if not self.rows:
+            return self.scripts()
+        return self.scripts(self.say("read_so_far", text=self.listing(most=SOME)))
+
+    def row(self, row: Row, *said: str) -> str:
+        """Return the row that an answer is from, unless the answer has nearly all of it."""
+        rest = row.text
+        for part in said:
+            rest = rest.replace(part, "")
+        if sum(char.isalnum() for char in rest) < 2:
+            return self.scripts()
+        return self.scripts(self.say("row", text=row.text))
+
+    def beside(self, found: Beside) -> Answer:
+        text = self.say("beside", label=found.label, value=found.value)
+        return text, self.row(found.row, found.value, found.label)
+
+    def crossed(self, found: Beside) -> Answer:
+        text = self.say("under", label=found.label, column=found.column, value=found.value)
+        return text, self.row(found.row, found.value, found.label)
+
+    def no_text(self) -> Answer:
+        """Return the likeliest reason why no text was read."""
+        scene = self.facts.scene
+        if scene.dark:
+            return self.say("no_text_dark"), self.scripts()
+        if scene.blurred:
+            return self.say("no_text_blurred"), self.scripts()
+        if self.facts.unread:
+            return self.say("unread"), self.say("scripts")
+        return self.say("no_text"), self.scripts()
+
+
+# The facts of a picture, from which answers are composed. Pure data.
+
+# A colour's name and its share of the pixels, 0 to 1; largest first.
+Shares = tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The difference between a picture and the one before."""
+
+    # Seconds between the two
+    seconds: float
+    # Share of the cells that differ, 0 to 1, and the third with most: "left", "middle", "right".
+    share: float
+    where: str
+    # 1: clearly brighter, -1: clearly darker, 0: neither
+    light: int
+    new_rows: tuple[str, ...]
+    gone_rows: tuple[str, ...]
+
+    @property
+    def anything(self) -> bool:
+        return self.share >= 0.02 or self.light != 0 or bool(self.new_rows or self.gone_rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """The facts of one picture; None for a part that was not examined."""
+
+    scene: Scene
+    rows: tuple[Row, ...] | None = None
+    # True when there was print that could not be read
+    unread: bool = False
+    # True when the text reader did not load
+    text_broken: bool = False
+    codes: tuple[Code, ...] | None = None
+    # Colours by place: "left", "right", "top", "bottom", "middle", "whole".
+    colours: dict[str, Shares] = field(default_factory=dict)
+    # Names of the background's colours
+    ground: tuple[str, ...] = ()
+    # Names of the colours at the picture's edges
+    rim: frozenset[str] = frozenset()
+    # The places of the largest spot of each colour that is asked about, largest first: "left" and "top"
+    spots: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    faces: int | None = None
+    # None for a session's first picture.
+    change: Change | None = None

@@ -1,0 +1,227 @@
+"""Finds the value beside or under a word: "Gate B12", a value in its column. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+
+from server.engines.matching import plain
+from server.features.builtin.lines import Cell, Row
+
+# Names of one thing on signs, in several languages
+_SYNONYMS = tuple(
+    frozenset(plain(line).split())
+    for line in (
+        "gate flugsteig porte puerta",
+        "platform gleis quai voie andén vía track bahnsteig gl platf perron перрон платформа путь 站台",
+        "seat sitz sitzplatz platz siège asiento place место 座位",
+        "room raum zimmer salle chambre sala habitación комната 房间",
+        "floor stock etage étage piso planta 楼",
+        "flight flug vol vuelo рейс 航班",
+        "serial seriennummer seriennr sn s/n",
+        "lot batch charge los lote",
+        "model modell modèle modelo type typ",
+        "street strasse straße str rue calle",
+        "order bestellung commande pedido bestellnummer",
+        "destination nach ziel to richtung destino direction",
+        "sugar zucker sucres sucre azúcar azúcares sugars сахар 糖",
+        "salt salz sel sal соль 盐",
+        "fat fett graisses grasas lipides matières 脂肪",
+        "protein eiweiß proteins protéines proteínas eiweiss 蛋白质",
+        "carbohydrate carbohydrates kohlenhydrate glucides hidratos carbs",
+        "fibre fiber ballaststoffe fibres fibra",
+        "password passwort kennwort contraseña clave pwd pass key passcode 密码",
+        "size größe taille talla",
+        "tax vat mwst tva iva ust",
+        "tip trinkgeld pourboire propina",
+        "discount rabatt remise descuento",
+        "cash bar espèces efectivo gegeben",
+        "table tisch mesa",
+        "patient patientin",
+        "doctor arzt dr médecin",
+        "address adresse anschrift dirección",
+    )
+)
+_NUMBERISH = re.compile(r"[\d:.,/-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """A value and the word beside it, as written; and the column's word if there is one."""
+
+    label: str
+    value: str
+    row: Row
+    column: str = ""
+
+
+def plain_words(line: str) -> list[str]:
+    """Return words in the form in which they are compared: lower case, without accents."""
+    return plain(line).split()
+
+
+def names_it(text: str, word: str) -> bool:
+    """Find whether a text has a word: also as plural, in a compound, misread, or as a synonym."""
+    wanted = _kin(word)
+    folded = plain(text)
+    if any(not one.isascii() and one in folded for one in wanted if not _spaced(one)):
+        return True
+    return any(_same(token, one) for token in _tokens(folded) for one in wanted)
+
+
+def beside(rows: Sequence[Row], words: Sequence[str], *, digits: bool = False) -> Beside | None:
+    """Return the value beside the words asked for; with `digits`, only one with a digit."""
+    best: tuple[int, Beside] | None = None
+    for index, row in enumerate(rows):
+        hits = sum(names_it(row.text, word) for word in words)
+        if not hits or (best is not None and hits <= best[0]):
+            continue
+        found = _in_row(rows, index, words)
+        if found is not None and (not digits or any(map(str.isdigit, found.value))):
+            best = (hits, found)
+    return best[1] if best is not None else None
+
+
+def crossing(rows: Sequence[Row], words: Sequence[str]) -> Beside | None:
+    """Return the value in one word's row and another word's column; None without both."""
+    for top, header in enumerate(rows):
+        if len(header.cells) < 2:
+            continue
+        for head in header.cells:
+            named = [word for word in words if names_it(head.text, word)]
+            rest = [word for word in words if word not in named]
+            if not named or not rest:
+                continue
+            for row in rows[top + 1 :]:
+                if not any(names_it(row.text, word) for word in rest):
+                    continue
+                cell = _overlapping(row, head)
+                if cell is not None and not any(names_it(cell.text, word) for word in rest):
+                    label = next(
+                        one.text for one in row.cells if any(names_it(one.text, w) for w in rest)
+                    )
+                    return Beside(label, cell.text, row, head.text)
+    return None
+
+
+def _in_row(rows: Sequence[Row], index: int, words: Sequence[str]) -> Beside | None:
+    row = rows[index]
+    below = rows[index + 1] if index + 1 < len(rows) else None
+    cells = row.cells or (Cell(row.text, 0, 1),)
+    for n, cell in enumerate(cells):
+        if not any(names_it(cell.text, word) for word in words):
+            continue
+        label, value = _split(cell.text, words)
+        if value:
+            tail = " ".join(one.text for one in cells[n + 1 :])
+            # "Lot: " may end a cell, with its value in the next one.
+            return Beside(label, f"{value} {tail}".strip() if len(value) < 3 else value, row)
+        right = cells[n + 1] if n + 1 < len(cells) else None
+        under = _overlapping(below, cell) if below is not None else None
+        # A column's head: its value stands below, and another head stands beside it.
+        if (
+            right is not None
+            and under is not None
+            and not any(map(str.isdigit, cell.text))
+            and not any(map(str.isdigit, right.text))
+            and any(map(str.isdigit, under.text))
+        ):
+            return Beside(label, under.text, below or row)
+        if right is not None:
+            return Beside(label, _together(cells[n + 1 :]), row)
+        if n:
+            # "12 g sugar": the value is in front.
+            return Beside(label, _together(cells[:n]), row)
+        if below is not None and not below.text.rstrip().endswith(":"):
+            return Beside(label, below.text, below)
+    return None
+
+
+def _together(cells: Sequence[Cell]) -> str:
+    """Join cells into one value, with commas between figures."""
+    columns = all(any(map(str.isdigit, cell.text)) for cell in cells)
+    return (", " if columns else " ").join(cell.text for cell in cells)
+
+
+def _split(text: str, words: Sequence[str]) -> tuple[str, str]:
+    """Split a text into label and value; the value is behind the label, or a figure in front."""
+    spans = [
+        match.span()
+        for match in re.finditer(r"[^\s:=]+", text)
+        if any(names_it(match.group(), word) for word in words)
+    ]
+    if not spans:
+        # In an unspaced script, find the word as a part.
+        for word in words:
+            for one in _kin(word):
+                at = plain(text).find(one)
+                if at >= 0:
+                    spans.append((at, at + len(one)))
+    if not spans:
+        return text, ""
+    start, end = min(spans)[0], max(span[1] for span in spans)
+    label, value = text[start:end].strip(" .:#=-"), text[end:].strip(" .:：#=-–")
+    value = re.sub(
+        r"^(?:(?:no|nr|n°|number|nummer|num)\b\.?\s?[:#]?|(?:code|name)\s?[:#])\s*",
+        "",
+        value,
+        flags=re.I,
+    )
+    if value:
+        return label, value
+    front = text[:start].strip(" .:#=-")
+    if any(map(str.isdigit, front)):
+        return label, front
+    return label, ""
+
+
+def _overlapping(row: Row, head: Cell) -> Cell | None:
+    """Return the row's cell that overlaps most with a cell of another row; None without one."""
+    best, most = None, 0.0
+    for cell in row.cells:
+        shared = min(cell.right, head.right) - max(cell.left, head.left)
+        share = shared / max(1.0, min(cell.right - cell.left, head.right - head.left))
+        if share > max(most, 0.3):
+            best, most = cell, share
+    return best
+
+
+def _kin(word: str) -> Iterable[str]:
+    for group in _SYNONYMS:
+        if word in group:
+            return group
+    return (word,)
+
+
+def _spaced(word: str) -> bool:
+    return not any("\u3400" <= char <= "\u9fff" for char in word)
+
+
+def _tokens(folded: str) -> list[str]:
+    return re.findall(r"[^\W_]+", folded)
+
+
+def _same(token: str, word: str) -> bool:
+    if token == word:
+        return True
+    short, long = sorted((token, word), key=len)
+    if len(short) >= 3 and long in (
+        short + "s",
+        short + "es",
+        short + "n",
+        short + "en",
+        short + "e",
+    ):
+        return True
+    # "Orangensaft" has "saft", "Cappuccinos" is a plural; digits must be the same.
+    if _NUMBERISH.fullmatch(token) or _NUMBERISH.fullmatch(word):
+        return False
+    if (
+        len(word) >= 4
+        and len(token) > len(word)
+        and (token.startswith(word) or token.endswith(word))
+    ):
+        return True
+    return len(short) >= 5 and SequenceMatcher(None, token, word, autojunk=False).ratio() >= 0.84

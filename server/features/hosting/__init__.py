@@ -1,0 +1,26 @@
+"""The model that an operator chooses: planned, fetched, loaded, switched, stopped; and what this
+machine and its vLLM are able to run.
+
+`hosting.py` has the parts together. `lifecycle` decides, as a pure state machine; `manager` carries
+out; `catalogue/` has known models, and the command that runs one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from server.app.api import Api
+
+
+def register(api: Api) -> None:
+    """Let operators choose, load and stop models, and load LOCAL_MODEL."""
+    from server.features.hosting.hosting import Hosting
+    from server.features.hosting.routes import PREFIX, add_routes
+
+    hosting = Hosting(api)
+    api.run("hosting", start=hosting.start, close=hosting.close, last=True)
+    api.on_engine_changed(hosting.channel.changed)
+    api.operators(hosting.channel)
+    add_routes(api.operator_router(PREFIX), hosting)
+    api.offer(hosting)

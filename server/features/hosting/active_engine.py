@@ -1,0 +1,271 @@
+"""The engine for the model that an operator chose: delegates to the loaded one, or reports why none
+is loaded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+from server.core.errors import (
+    EngineError,
+    EngineFailed,
+    EngineLoading,
+    EngineTimeout,
+    EngineUnavailable,
+)
+from server.engines.base import (
+    Capabilities,
+    Chunk,
+    Engine,
+    EngineRequest,
+    EngineState,
+    EngineStatus,
+)
+
+NOTHING_LOADED = "No model is loaded here. An operator can start one in the engine panel, or LOCAL_MODEL can name one."
+NOTHING = EngineStatus(EngineState.UNREACHABLE, NOTHING_LOADED, unused=True)
+# Remedy for a model that does not answer
+STARTED_AGAIN = "It is started again if it stays so; an operator can start another model."
+ELSEWHERE = (
+    "It runs elsewhere and is used again when it answers; an operator can start another model."
+)
+# The probe succeeds but no answer begins: a hanging model cannot be distinguished from a busy one.
+_HANGS = "If it stays so, an operator can start the model again in the engine panel."
+# A broken connection is noticed shortly before the end of its process.
+_NOTICE_SECONDS = 0.5
+# vLLM notices the end of its worker by a check every 5 s, and then ends.
+_GOING_SECONDS = 8.0
+# retry_after for questions while a model is loading, seconds
+_RETRY_SECONDS = 5.0
+
+Refine = Callable[[Capabilities], Capabilities]
+
+
+def _as_they_are(capabilities: Capabilities) -> Capabilities:
+    return capabilities
+
+
+@dataclass(slots=True, eq=False)
+class _InUse:
+    """A loaded engine with its running answers."""
+
+    engine: Engine
+    # Set to end its answers at once, with the sentence `cut`
+    left: asyncio.Event = field(default_factory=asyncio.Event)
+    cut: str = ""
+    # Timeouts of the answers that wait for a chunk; without a deadline until the answers have to
+    # end
+    waits: set[asyncio.Timeout] = field(default_factory=set)
+    # Number of running answers, and an event that is set without any
+    running: int = 0
+    idle: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def end(self, cut: str) -> None:
+        self.cut = cut
+        self.left.set()
+        now = asyncio.get_running_loop().time()
+        for wait in self.waits:
+            if not wait.expired():
+                wait.reschedule(now)
+
+    @contextlib.asynccontextmanager
+    async def answering(self) -> AsyncIterator[None]:
+        self.running += 1
+        self.idle.clear()
+        try:
+            yield
+        finally:
+            self.running -= 1
+            if not self.running:
+                self.idle.set()
+
+
+class ActiveEngine:
+    """See `Engine`. Only the manager calls `use`, `leave` and `finish`; it owns the engines."""
+
+    name = "local"
+
+    def __init__(self) -> None:
+        self._use: _InUse | None = None
+        # Replaced engines with running answers
+        self._former: list[_InUse] = []
+        self._model = self._silence = ""
+        self._refine: Refine = _as_they_are
+        self._absent = NOTHING
+        # Time of the first failed probe, by the event loop's clock; None while it answers.
+        self._silent_since: float | None = None
+
+    @property
+    def _engine(self) -> Engine | None:
+        return self._use.engine if self._use is not None else None
+
+    @property
+    def inner(self) -> Engine | None:
+        """The loaded engine; None without one."""
+        return self._engine
+
+    @property
+    def status(self) -> EngineStatus:
+        if self._engine is None:
+            return self._absent
+        inner = self._engine.status
+        model = self._model or inner.model
+        if inner.state is EngineState.UNREACHABLE:
+            detail = f"{model or 'The model'} does not answer. {self._silence}"
+        elif inner.state is EngineState.MISCONFIGURED:
+            detail = (
+                f"The program that answers there is not the chosen {model or 'model'} any more. An operator can start it again in the engine panel, with"
+                " the right address, name and key."
+            )
+        else:
+            detail = inner.detail
+        return dataclasses.replace(
+            inner, detail=detail, model=model, capabilities=self._refine(inner.capabilities)
+        )
+
+    def silent_seconds(self) -> float:
+        """Return the seconds for which its probes have failed."""
+        if self._silent_since is None:
+            return 0.0
+        return asyncio.get_running_loop().time() - self._silent_since
+
+    def use(
+        self,
+        engine: Engine,
+        model: str,
+        refine: Refine = _as_they_are,
+        silence: str = STARTED_AGAIN,
+    ) -> None:
+        """Let `engine` answer from now on, under this model name ("": the engine's own).
+
+        Running answers of the previous engine continue; `finish` waits for them. `refine` completes
+        its capabilities, `silence` is the remedy when it does not answer.
+        """
+        if self._use is None or self._use.engine is not engine:
+            if self._use is not None and self._use.running:
+                self._former.append(self._use)
+            self._use = _InUse(engine)
+        self._model, self._refine, self._silence = model, refine, silence
+        self._silent_since = None
+
+    def leave(self, state: EngineState, detail: str, cut: str = "") -> None:
+        """Remove the engine, for the reason `detail`; running answers end at once with the sentence
+        `cut`.
+        """
+        self._absent = NOTHING if detail == NOTHING_LOADED else EngineStatus(state, detail)
+        use, self._use = self._use, None
+        if use is not None:
+            use.end(cut or detail)
+
+    async def finish(self, engine: Engine, seconds: float, cut: str) -> None:
+        """Wait at most `seconds` for the answers of a replaced engine; then end them with `cut`."""
+        for use in [one for one in self._former if one.engine is engine]:
+            try:
+                async with asyncio.timeout(seconds):
+                    await use.idle.wait()
+            except TimeoutError:
+                use.end(cut)
+            finally:
+                self._former.remove(use)
+
+    def hurry(self, cut: str) -> None:
+        """End the answers of all replaced engines at once, with the sentence `cut`."""
+        for use in self._former:
+            use.end(cut)
+
+    async def probe(self) -> EngineStatus:
+        engine = self._engine
+        if engine is not None:
+            found = await engine.probe()
+            if engine is not self._engine:
+                # It was replaced meanwhile.
+                return self.status
+            if found.state is not EngineState.UNREACHABLE:
+                self._silent_since = None
+            elif self._silent_since is None:
+                self._silent_since = asyncio.get_running_loop().time()
+        return self.status
+
+    async def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
+        """See `Engine.answer`.
+
+        Unloading ends it with EngineFailed, or before the first chunk with EngineUnavailable.
+        """
+        use = self._use
+        if use is None:
+            raise self._refusal()
+        engine, left = use.engine, use.left
+        began = False
+        async with use.answering(), contextlib.aclosing(engine.answer(request)) as chunks:
+            while True:
+                try:
+                    chunk = await self._next(chunks, use)
+                except StopAsyncIteration:
+                    return
+                except TimeoutError:
+                    raise self._gone(began, use) from None
+                except EngineTimeout as error:
+                    if began:
+                        raise
+                    raise EngineTimeout(f"{error.message} {_HANGS}") from None
+                except (EngineUnavailable, EngineFailed) as error:
+                    if await self._is_gone(engine, left, isinstance(error, EngineFailed)):
+                        raise self._gone(began, use) from None
+                    if isinstance(error, EngineUnavailable) and not self.status.ready:
+                        raise EngineUnavailable(
+                            self.status.detail, retry_after=error.retry_after
+                        ) from None
+                    raise
+                began = True
+                # A running answer shows that the engine is not hanging, even if its other answers
+                # are slow.
+                self._silent_since = None
+                yield chunk
+
+    async def _is_gone(self, engine: Engine, left: asyncio.Event, failed: bool) -> bool:
+        """Return True when the engine ends shortly after an error; with `failed` wait longer for
+        its end.
+        """
+        for seconds in (_NOTICE_SECONDS, _GOING_SECONDS):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await left.wait()
+            if left.is_set() or not failed:
+                break
+            if (await engine.probe()).ready:
+                break
+        return left.is_set()
+
+    async def _next(self, chunks: AsyncGenerator[Chunk, None], use: _InUse) -> Chunk:
+        """Read the next chunk.
+
+        Raises TimeoutError when the engine was removed, StopAsyncIteration at the end.
+        """
+        if use.left.is_set():
+            raise TimeoutError
+        # Without a deadline until `leave` sets one. The consumer's code does not run within it.
+        async with asyncio.timeout(None) as wait:
+            use.waits.add(wait)
+            try:
+                return await anext(chunks)
+            finally:
+                use.waits.discard(wait)
+
+    def _gone(self, began: bool, use: _InUse) -> EngineError:
+        return EngineFailed(use.cut) if began else EngineUnavailable(self._absent.detail)
+
+    def _refusal(self) -> EngineError:
+        if self._absent.state is EngineState.LOADING:
+            return EngineLoading(self._absent.detail, retry_after=_RETRY_SECONDS)
+        return EngineUnavailable(self._absent.detail)
+
+    def forget(self, session_id: str) -> None:
+        if self._engine is not None:
+            self._engine.forget(session_id)
+
+    async def close(self) -> None:
+        """Do nothing: the manager closes its engines."""

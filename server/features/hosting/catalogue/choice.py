@@ -1,0 +1,201 @@
+"""An operator's choice of a model and how to run it, with every field checked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from server.core.errors import BadRequest
+from server.features.hosting.catalogue import vllm
+from server.features.hosting.catalogue.entry import RunMode
+
+_IMAGE = re.compile(
+    r"[a-z0-9][a-z0-9.-]*(:\d{1,5})?(/[a-z0-9][a-z0-9._-]*){0,4}(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?"
+)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/-]{0,199}")
+
+
+class CommandError(BadRequest):
+    """There is no command for the choice; `message` says what was given, why not and what to do."""
+
+
+def _whole(default: int, low: int, high: int, unit: str = "") -> Any:
+    return Field(
+        default=default, ge=low, le=high, description=f"a whole number from {low} to {high}{unit}"
+    )
+
+
+def _flag() -> Any:
+    return Field(default=False, strict=True, description="true or false")
+
+
+class Choice(BaseModel):
+    """A model and how to run it."""
+
+    # A field's `description` says what is allowed, and ends the error about a bad value.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    # An id or alias of the catalogue, or a model's absolute folder; needed unless `remote`. For
+    # `remote` the name on that server; empty: its first model
+    model: str = Field(
+        default="", max_length=1000, description="an id, an alias, or the absolute path of a folder"
+    )
+    # How it runs
+    mode: RunMode = Field(description="remote, subprocess, container or in_process")
+    # Number format; `auto`: the model's own
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
+        default="auto", description="auto, bfloat16, float16 or float32"
+    )
+    # On loopback
+    port: int = _whole(8002, 1024, 65_535)
+    # Tokens; absent: the model's own, MODEL_MAX_TOKENS at most
+    context: int | None = Field(
+        default=None, ge=512, le=1_048_576, description="a whole number from 512 to 1048576"
+    )
+    # Share of the GPU's memory
+    gpu_memory_utilization: float = Field(
+        default=0.9, ge=0.05, le=1, allow_inf_nan=False, description="a number from 0.05 to 1"
+    )
+    # GPUs that share the model (vLLM); absent: the fewest that hold it
+    gpus: int | None = Field(
+        default=None, ge=1, le=16, description="a whole number from 1 to 16, or left out"
+    )
+    # Pictures in one request: that of now, and earlier ones for questions about the past and for
+    # watches
+    images: int = _whole(4, 1, 64)
+    # Of one picture
+    visual_tokens: int = _whole(vllm.HIGH_DETAIL_TOKENS, 16, 16_384)
+    # Videos: the schedule's shift (Wan: 5 for 720p, 3 for 480p); null: the model's own
+    flow_shift: float | None = Field(
+        default=5.0,
+        ge=0.1,
+        le=20,
+        allow_inf_nan=False,
+        description="a number from 0.1 to 20, or null for the model's own",
+    )
+    # Videos: saves memory, costs time
+    vae_slicing: bool = _flag()
+    # Videos: saves memory, costs time
+    vae_tiling: bool = _flag()
+    # Videos: saves memory, costs time
+    cpu_offload: bool = _flag()
+    # Videos: compile before the first step, for speed afterwards
+    compile: bool = _flag()
+    # The container's image; empty: vLLM's own for the GPU
+    image: str = Field(
+        default="",
+        max_length=300,
+        description="an image like docker.io/vllm/vllm-openai:v0.32.0, or empty",
+    )
+    # Base URL of its API, without user, query and fragment; needed for `remote`
+    url: str = Field(
+        default="",
+        max_length=1000,
+        description="an http or https URL like http://192.0.2.7:8001/v1, without a user, query or fragment",
+    )
+    # The key of its server, `remote` only; no text contains it.
+    api_key: SecretStr = Field(
+        default=SecretStr(""),
+        max_length=500,
+        description="a key without spaces, as it stands in an Authorization header",
+    )
+
+    @classmethod
+    def read(cls, data: object) -> Choice:
+        """Parse a request's data. Raises CommandError with the field and what is allowed."""
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+        name = str(first["loc"][0]) if first["loc"] else ""
+        known = cls.model_fields.get(name)
+        if known is not None and first["type"] == "missing":
+            raise CommandError(f"{name} is missing; it is {known.description}.")
+        if known is not None:
+            given = data.get(name) if isinstance(data, Mapping) else None
+            # A URL may hold a password, and a key is one.
+            said = "unusable" if name in ("url", "api_key") else shown(given)
+            raise CommandError(f"{name} is {said}; allowed is {known.description}.")
+        if name:
+            raise CommandError(
+                f"There is no field {shown(name)}; there are: {', '.join(cls.model_fields)}."
+            )
+        message = str(first["msg"]).removeprefix("Value error, ")
+        raise CommandError(
+            message if message.endswith(".") else f"The choice is unusable: {message}."
+        )
+
+    @field_validator("model")
+    @classmethod
+    def _model(cls, value: str) -> str:
+        path = value.startswith("/") and value.isprintable()
+        if value and not path and not _NAME.fullmatch(value):
+            raise ValueError("no name")
+        return value
+
+    @field_validator("api_key")
+    @classmethod
+    def _api_key(cls, value: SecretStr) -> SecretStr:
+        if not re.fullmatch(r"[\x21-\x7e]*", value.get_secret_value()):
+            raise ValueError("no key")
+        return value
+
+    @field_validator("image")
+    @classmethod
+    def _image(cls, value: str) -> str:
+        if value and not _IMAGE.fullmatch(value):
+            raise ValueError("no image")
+        return value
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, value: str) -> str:
+        if not value:
+            return value
+        parts = urlsplit(value)
+        bad = parts.username or parts.password or parts.query or parts.fragment
+        if (
+            parts.scheme not in ("http", "https")
+            or not parts.hostname
+            or bad
+            or not value.isprintable()
+            or any(char in value for char in " \\'\"<>")
+            or (parts.port is not None and not parts.port > 0)
+        ):
+            raise ValueError("no URL")
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _together(self) -> Choice:
+        if self.mode is RunMode.REMOTE and not self.url:
+            raise ValueError(
+                "The mode remote needs url, an http or https URL like http://192.0.2.7:8001/v1."
+            )
+        if self.mode is not RunMode.REMOTE and self.api_key.get_secret_value():
+            raise ValueError(f"The mode {self.mode} takes no api_key; it is for the mode remote.")
+        if self.mode is not RunMode.REMOTE and not self.model:
+            raise ValueError(f"The mode {self.mode} needs model: an id, an alias or a folder.")
+        return self
+
+
+def shown(value: object) -> str:
+    text = value if isinstance(value, str) else repr(value)
+    return "".join(char for char in text if char.isprintable())[:80] or "empty"
+
+
+def own_choice(folder: Path, dtype: Literal["auto", "bfloat16", "float16", "float32"]) -> Choice:
+    """Build the choice for the settings LOCAL_MODEL and MODEL_DTYPE."""
+    return Choice(model=str(folder.absolute()), mode=RunMode.IN_PROCESS, dtype=dtype)

@@ -1,0 +1,343 @@
+"""Build the exact command that runs a model, as a list of arguments without a shell."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from server.engines.families import pairs_frames
+from server.engines.geometry import from_model_type
+from server.features.hosting.catalogue import batching, containers, vllm
+from server.features.hosting.catalogue.choice import Choice, CommandError, shown
+from server.features.hosting.catalogue.containers import LOOPBACK
+from server.features.hosting.catalogue.entry import Ability, Model, ModelType, RunMode
+from server.features.hosting.catalogue.launch import Launch, typed
+from server.features.hosting.catalogue.modes import (
+    Host,
+    Server,
+    Vendor,
+    device,
+    modes,
+    offloads,
+    subprocess_server,
+)
+from server.features.hosting.catalogue.sizes import before_requests, kept_a_token, needed
+
+ROOT = Path(__file__).resolve().parents[4]
+DEFAULT_CONTEXT = 8192
+# Least tokens for question, history and answer
+ANSWER_TOKENS = 512
+
+
+def command(
+    choice: Choice,
+    model: Model | None,
+    host: Host,
+    *,
+    api_key: str = "",
+    context: int = DEFAULT_CONTEXT,
+    concurrent: int = 0,
+    root: Path = ROOT,
+    container: str = "qwen-camera-engine",
+) -> Launch:
+    """Build the command for a choice.
+
+    `model`: from the catalogue or a folder; None: any model of a remote server.
+
+    `api_key`: the key that a started server requires. `context`: most tokens when the choice names
+    none. `concurrent`: concurrent questions. `container`: name of the container, used by this
+    program only. Raises CommandError with the reason when the mode cannot work.
+    """
+    if choice.mode is RunMode.REMOTE:
+        return _remote(choice, model)
+    if model is None:
+        raise CommandError(
+            f"No model {shown(choice.model)} is known; give an id, an alias or a folder."
+        )
+    possible = modes(model, host, choice.dtype)[choice.mode]
+    if not possible.ok or model.folder is None:
+        raise CommandError(possible.reason)
+    if choice.context and model.context_length and choice.context > model.context_length:
+        raise CommandError(
+            f"context is {choice.context}; {model.name} takes at most {model.context_length} tokens."
+        )
+    tokens = choice.context or min(model.context_length or context, context)
+    choice = choice.model_copy(update={"context": tokens})
+    try:
+        match choice.mode:
+            case RunMode.SUBPROCESS:
+                return _subprocess(choice, model, model.folder, host, api_key, concurrent)
+            case RunMode.CONTAINER:
+                return _container(choice, model, model.folder, host, api_key, container, concurrent)
+            case _:
+                return _in_process(choice, model, model.folder, host, root)
+    except vllm.VllmError as error:
+        raise CommandError(error.message) from None
+
+
+# The modes
+
+
+def _remote(choice: Choice, model: Model | None) -> Launch:
+    name = choice.model
+    if model is not None:
+        possible = modes(model, Host())[RunMode.REMOTE]
+        if not possible.ok:
+            raise CommandError(possible.reason)
+        name = model.id
+    host = urlsplit(choice.url).hostname
+    if model is not None and not model.answers:
+        shown = (
+            f"Nothing is started here. POST {choice.url}/videos requests a short video first; when that can be decoded, the server"
+            f" is used. Your sentences go to {host}; pictures of the camera do not."
+        )
+        return Launch(RunMode.REMOTE, (), {}, shown, base_url=choice.url, served_name=name)
+    what = f"the model {name}" if name else "the first model that it lists"
+    shown = (
+        f"Nothing is started here. GET {choice.url}/models lists its models; each question is a POST {choice.url}/chat/completions"
+        f" for {what}, with the camera's picture. Pictures go to {host}."
+    )
+    return Launch(RunMode.REMOTE, (), {}, shown, base_url=choice.url, served_name=name)
+
+
+def _subprocess(
+    choice: Choice, model: Model, folder: Path, host: Host, api_key: str, concurrent: int
+) -> Launch:
+    if subprocess_server(model, host) is Server.VLLM:
+        return _vllm(choice, model, folder, host, api_key, concurrent)
+    where = device(model, host, choice.dtype)
+    argv = (
+        *(host.engine_python or "", "-m", "transformers.cli.transformers", "serve", str(folder)),
+        *("--host", LOOPBACK, "--port", str(choice.port)),
+        *("--device", where, "--dtype", choice.dtype),
+        *(("--trust-remote-code",) if model.remote_code else ()),
+    )
+    env = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    env |= _visible(where, host)
+    return Launch(
+        RunMode.SUBPROCESS,
+        argv,
+        env,
+        typed(argv, env),
+        port=choice.port,
+        base_url=_base(choice.port),
+        # It names a model by the path that it was given.
+        served_name=str(folder),
+        warnings=_instead_of_vllm(host),
+    )
+
+
+def _instead_of_vllm(host: Host) -> tuple[str, ...]:
+    """Return a warning when vLLM is installed but broken, and so `transformers serve` runs in its
+    place.
+    """
+    if not host.vllm_trouble:
+        return ()
+    return (
+        f"`transformers serve` is started in place of vLLM, which answers several at a time: {host.vllm_trouble}",
+    )
+
+
+def _vllm(
+    choice: Choice, model: Model, folder: Path, host: Host, api_key: str, concurrent: int
+) -> Launch:
+    found = vllm.Vllm(host.vllm_version, host.vllm_flags, host.vllm_for_cpu, host.vllm_words)
+    serving = _serving(choice, model, host, str(folder), LOOPBACK, choice.port)
+    if found.for_cpu:
+        free_bytes = host.ram_free_bytes - needed(model, choice.dtype, gpu=False)
+        serving = dataclasses.replace(serving, cpu_cache_bytes=vllm.cpu_cache_bytes(free_bytes))
+    many = _batch(serving, choice, model, host, concurrent)
+    serving = dataclasses.replace(serving, sequences=many.sequences)
+    arguments, warnings = vllm.serve_arguments(found.words, serving, found)
+    env = {**vllm.environment(serving, found), **_key(api_key)}
+    return Launch(
+        RunMode.SUBPROCESS,
+        tuple(arguments),
+        env,
+        typed(tuple(arguments), env),
+        port=choice.port,
+        base_url=_base(choice.port),
+        served_name=serving.name,
+        for_cpu=found.for_cpu,
+        warnings=(*warnings, *vllm.doubts(found), *_doubts(serving, choice, many)),
+    )
+
+
+def _container(
+    choice: Choice,
+    model: Model,
+    folder: Path,
+    host: Host,
+    api_key: str,
+    name: str,
+    concurrent: int,
+) -> Launch:
+    rocm = vllm.ROCM_ENVIRONMENT if _is_amd(host) else {}
+    env = {**vllm.ENVIRONMENT, **rocm, **_key(api_key)}
+    words, inside = containers.words(choice, folder, host, name, env)
+    serving = _serving(choice, model, host, inside, "0.0.0.0", containers.PORT)
+    many = _batch(serving, choice, model, host, concurrent)
+    serving = dataclasses.replace(serving, sequences=many.sequences)
+    found = vllm.Vllm(".".join(map(str, vllm.SAFE_VERSION)), vllm.IMAGE_FLAGS)
+    arguments, warnings = vllm.serve_arguments(words, serving, found)
+    argv = tuple(arguments)
+    return Launch(
+        RunMode.CONTAINER,
+        argv,
+        env,
+        typed(argv, env),
+        port=choice.port,
+        base_url=_base(choice.port),
+        served_name=serving.name,
+        container=name,
+        cleanup=(words[0], "rm", "--force", "--volumes", name),
+        warnings=(*warnings, *_doubts(serving, choice, many)),
+    )
+
+
+def _in_process(choice: Choice, model: Model, folder: Path, host: Host, root: Path) -> Launch:
+    env = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    where = device(model, host, choice.dtype)
+    if model.answers:
+        module = "server.features.local_models.worker"
+        own = ["--device", where, "--context", str(choice.context)]
+        own += ["--trust-remote-code"] if model.remote_code else []
+        env |= _visible(where, host)
+    else:
+        module, own = "server.features.generation.worker", _making(choice, model)
+        if offloads(model, host) and not choice.cpu_offload:
+            own.append("--cpu-offload")
+        elif not choice.cpu_offload:
+            env |= _visible(where, host)
+    argv = (
+        *(host.engine_python or "", "-m", module, "--model", str(folder), "--dtype", choice.dtype),
+        *own,
+    )
+    return Launch(
+        RunMode.IN_PROCESS, argv, env, typed(argv, env, str(root)), str(root), served_name=model.id
+    )
+
+
+def _visible(where: str, host: Host) -> dict[str, str]:
+    """Return the variables that restrict a process to the GPU with the most free memory, or with
+    "cpu" to none.
+    """
+    names = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
+    if where == "cpu":
+        return dict.fromkeys(names, "") if host.gpus else {}
+    if len(host.gpus) < 2:
+        return {}
+    most = max(range(len(host.gpus)), key=lambda at: host.gpus[at].free_bytes or 0)
+    if host.gpus[most].vendor is Vendor.AMD:
+        return {"HIP_VISIBLE_DEVICES": str(most)}
+    # CUDA orders GPUs by speed; the driver, whose order we have, by slot.
+    return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": str(most)}
+
+
+def _making(choice: Choice, model: Model) -> list[str]:
+    shift: list[str] = []
+    if choice.flow_shift is not None and model.model_type is ModelType.VIDEO:
+        shift = ["--flow-shift", f"{choice.flow_shift:g}"]
+    flags = {
+        "--vae-slicing": choice.vae_slicing,
+        "--vae-tiling": choice.vae_tiling,
+        "--cpu-offload": choice.cpu_offload,
+        "--compile": choice.compile,
+    }
+    return [*shift, *(name for name, on in flags.items() if on)]
+
+
+def _serving(
+    choice: Choice, model: Model, machine: Host, folder: str, host: str, port: int
+) -> vllm.Serving:
+    inputs = {"image": choice.images}
+    if Ability.VIDEO_IN in model.abilities:
+        inputs["video"] = 0
+    if Ability.AUDIO_IN in model.abilities:
+        inputs["audio"] = 1
+    pixels = video = None
+    # Other image processors with a factor name these limits differently; our pictures have the
+    # right size in any case.
+    if model.geometry is not None and from_model_type(model.architecture) is not None:
+        factor = model.geometry.factor
+        pixels = (4 * factor**2, choice.visual_tokens * factor**2)
+        if pairs_frames(model.architecture):
+            video = vllm.video_bounds(factor, choice.visual_tokens)
+    return vllm.Serving(
+        folder=folder,
+        name=model.id,
+        host=host,
+        port=port,
+        dtype=choice.dtype,
+        memory=choice.gpu_memory_utilization,
+        context=choice.context or DEFAULT_CONTEXT,
+        inputs=inputs,
+        video=video,
+        pixels=pixels,
+        gpus=_gpus(choice, model, machine),
+        amd=_is_amd(machine),
+        trust_remote_code=model.remote_code,
+    )
+
+
+def _is_amd(host: Host) -> bool:
+    return bool(host.gpus) and host.gpus[0].vendor is Vendor.AMD
+
+
+def _gpus(choice: Choice, model: Model, host: Host) -> int:
+    """Return the number of GPUs for the model: a power of two, because its heads are divided
+    evenly.
+    """
+    there = len(host.gpus)
+    if choice.gpus is not None:
+        if choice.gpus > there:
+            raise CommandError(f"gpus is {choice.gpus}; this machine has {there}.")
+        return choice.gpus
+    count = 1
+    while count * 2 <= there:
+        totals = [gpu.total_bytes for gpu in host.gpus[:count]]
+        usable = sum(total or 0 for total in totals) * choice.gpu_memory_utilization
+        if None in totals or needed(model, choice.dtype, gpu=True) <= usable:
+            break
+        count *= 2
+    return count
+
+
+def _batch(
+    serving: vllm.Serving, choice: Choice, model: Model, host: Host, concurrent: int
+) -> batching.Batch:
+    """Compute the concurrent answers that fit into the memory of the used GPUs, or into main
+    memory.
+    """
+    gpu = serving.cpu_cache_bytes is None
+    left = serving.cpu_cache_bytes
+    totals = [one.total_bytes for one in host.gpus[: serving.gpus]]
+    if gpu and totals and None not in totals:
+        taken = before_requests(model, choice.dtype, gpu=True)
+        left = batching.free_bytes_of(sum(total or 0 for total in totals), serving.memory, taken)
+    return batching.batch(
+        concurrent=concurrent,
+        free_bytes=left,
+        token_bytes=kept_a_token(model, choice.dtype, gpu=gpu),
+        context=serving.context,
+    )
+
+
+def _doubts(serving: vllm.Serving, choice: Choice, many: batching.Batch) -> list[str]:
+    tight = [many.reason] if many.tight else []
+    if serving.context >= choice.images * choice.visual_tokens + ANSWER_TOKENS:
+        return tight
+    return [
+        *tight,
+        f"The context of {serving.context} tokens is too small for {choice.images} pictures of {choice.visual_tokens} tokens and"
+        " an answer: such questions will be refused.",
+    ]
+
+
+def _base(port: int) -> str:
+    return f"http://{LOOPBACK}:{port}/v1"
+
+
+def _key(api_key: str) -> dict[str, str]:
+    return {vllm.KEY: api_key} if api_key else {}

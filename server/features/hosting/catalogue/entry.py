@@ -1,0 +1,254 @@
+"""A model's properties, and the catalogue of models, read from `models.toml` or a file like it."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from server.core.errors import BadRequest
+from server.core.frames import BoxUnit, Geometry
+from server.engines.families import Ability as Ability
+from server.engines.families import Library as Library
+from server.engines.families import ModelType as ModelType
+from server.engines.families import RunMode as RunMode
+
+OURS = Path(__file__).with_name("models.toml")
+MAX_FILE_BYTES = 1024 * 1024
+MAX_MODELS = 500
+_TERABYTE = 10**12
+# One or two parts like a hub's ids; never a path out of a folder, never a flag of a program.
+ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?$"
+# The whole name of a commit
+COMMIT = re.compile(r"[0-9a-f]{40}")
+ALIAS = r"^[a-z0-9][a-z0-9.-]{0,39}$"
+
+
+class CatalogueError(BadRequest):
+    """The catalogue cannot be read, or has no such model; `message` is a sentence for operators."""
+
+
+class Model(BaseModel):
+    """One model, from the catalogue or read from its folder (`folder.read_model`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # The hub's id, or the folder's name
+    id: str = Field(pattern=ID)
+    title: str = Field(default="", max_length=80)
+    aliases: tuple[Annotated[str, Field(pattern=ALIAS)], ...] = Field(default=(), max_length=8)
+    # Branch, tag or commit to fetch; empty for the newest. With a commit's 40 digits, local files
+    # of another commit are not this model. For a folder: the commit in its record.
+    revision: str = Field(default="", pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$")
+    model_type: ModelType
+    # model_type of config.json ("qwen2_5_vl"), or the class of a diffusers pipeline ("WanPipeline")
+    architecture: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,80}$")
+    library: Library = Library.TRANSFORMERS
+    abilities: frozenset[Ability] = Field(min_length=1)
+    # The unit of its boxes; None without GROUNDING
+    boxes: BoxUnit | None = None
+    # None: it accepts any size and resizes pictures itself
+    geometry: Geometry | None = None
+    # None: unknown
+    parameters: int | None = Field(default=None, gt=0, le=_TERABYTE * 10)
+    # Size of its files, and of the weights in memory in their stored format; 0: unknown
+    weights_bytes: int = Field(ge=0, le=_TERABYTE * 10)
+    # Memory (GPU, or main memory without one) for answering: weights, one context, one picture
+    memory_bytes: int = Field(ge=0, le=_TERABYTE * 10)
+    # Names of the figures that were computed or guessed rather than read
+    estimates: frozenset[str] = frozenset()
+    # Tokens of prompt and answer together; None: unknown or not applicable
+    context_length: int | None = Field(default=None, gt=0)
+    # Format of the stored weights
+    dtype: str = Field(default="bfloat16", pattern=r"^[a-z0-9]{2,12}$")
+    # SPDX id, or the licence's own name
+    licence: str = Field(default="", max_length=80)
+    # Libraries that run it, with the least version ("transformers" = "4.49.0"); an empty version:
+    # unknown. Others do not run it.
+    needs: Mapping[str, str] = Field(default_factory=dict)
+    # True: it has code of its own, which runs only with TRUST_REMOTE_CODE
+    remote_code: bool = False
+    # "compressed-tensors", "gptq" and the like; empty: none
+    quantization: str = Field(default="", max_length=40)
+    # A sentence about when to choose it
+    note: str = Field(default="", max_length=400)
+    # Folder of its files; None: not on this machine. Never set in a catalogue's file.
+    folder: Path | None = None
+
+    @model_validator(mode="after")
+    def _together(self) -> Model:
+        if (self.boxes is None) != (Ability.GROUNDING not in self.abilities):
+            raise ValueError("boxes and the ability grounding go together")
+        if self.geometry is not None and not (
+            self.geometry.factor > 0
+            and self.geometry.factor**2 <= self.geometry.min_pixels <= self.geometry.max_pixels
+        ):
+            raise ValueError("geometry needs factor² <= min_pixels <= max_pixels")
+        unknown = self.estimates - {"parameters", "weights_bytes", "memory_bytes", "context_length"}
+        if unknown:
+            raise ValueError(f"estimates names {', '.join(sorted(unknown))}, which is no figure")
+        return self
+
+    @property
+    def name(self) -> str:
+        """Name for display."""
+        return self.title or self.id.rpartition("/")[2]
+
+    @property
+    def answers(self) -> bool:
+        """True when it answers questions about pictures."""
+        return Ability.IMAGES in self.abilities
+
+    def at(self, folder: Path) -> Model:
+        """Return the same model with its files in `folder`."""
+        return self.model_copy(update={"folder": folder})
+
+
+class Catalogue:
+    """Models by id and alias. Immutable; `with_local` returns a new one.
+
+    `troubles`: sentences about folders and files that could not be read.
+    """
+
+    def __init__(self, models: Sequence[Model], troubles: Sequence[str] = ()) -> None:
+        """Raises CatalogueError for a duplicate id or alias."""
+        self._models = tuple(models)
+        self.troubles = tuple(troubles)
+        self._by_name: dict[str, Model] = {}
+        for model in self._models:
+            for name in (model.id.lower(), *model.aliases):
+                if name in self._by_name:
+                    raise CatalogueError(f"The catalogue names {name} twice; each may stand once.")
+                self._by_name[name] = model
+
+    @classmethod
+    def load(cls, path: Path | None = None) -> Catalogue:
+        """Read our catalogue, or the file at `path`. Raises CatalogueError."""
+        source = OURS if path is None else path
+        try:
+            if source.stat().st_size > MAX_FILE_BYTES:
+                raise CatalogueError(
+                    f"The catalogue {source} is larger than {MAX_FILE_BYTES // 1024} KiB, the largest size allowed."
+                )
+            text = source.read_text("utf-8")
+        except OSError as error:
+            raise CatalogueError(
+                f"The catalogue {source} cannot be read ({error.strerror}). Name a readable file in CATALOGUE, or"
+                " leave it empty for ours."
+            ) from None
+        except UnicodeDecodeError:
+            raise CatalogueError(
+                f"The catalogue {source} is not UTF-8 text. It has to be TOML, like ours."
+            ) from None
+        return cls.read(text, str(source))
+
+    @classmethod
+    def read(cls, text: str, source: str) -> Catalogue:
+        """Parse TOML with one `[[model]]` per model; `source` is its name in errors.
+
+        Raises CatalogueError.
+        """
+        try:
+            entries = tomllib.loads(text).get("model")
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
+            raise CatalogueError(
+                f"The catalogue {source} is not TOML: {str(error)[:200]}."
+            ) from None
+        if not isinstance(entries, list) or not 0 < len(entries) <= MAX_MODELS:
+            raise CatalogueError(
+                f"The catalogue {source} has no [[model]] or more than {MAX_MODELS}; it needs 1 to {MAX_MODELS}."
+            )
+        return cls([_entry(entry, number, source) for number, entry in enumerate(entries, 1)])
+
+    def find(self, name: str) -> Model | None:
+        """Find a model by id (case-insensitive) or alias; None without one."""
+        return self._by_name.get(name) or self._by_name.get(name.lower())
+
+    def require(self, name: str) -> Model:
+        """Find a model like `find`. Raises CatalogueError with the known names."""
+        model = self.find(name)
+        if model is None:
+            known = ", ".join(one.aliases[0] if one.aliases else one.id for one in self._models)
+            shown = "".join(char for char in name if char.isprintable())[:80]
+            raise CatalogueError(
+                f"The catalogue has no model {shown}. It has: {known[:600]}. To use another model, give its folder."
+            )
+        return model
+
+    def with_troubles(self, *troubles: str) -> Catalogue:
+        return Catalogue(self._models, (*self.troubles, *troubles))
+
+    def with_local(self, local: Sequence[Model], troubles: Sequence[str] = ()) -> Catalogue:
+        """Return a catalogue with the models found in local folders: known ones get their folder,
+        others are appended.
+
+        Figures read from a folder replace the catalogue's. A folder named like a known model is
+        that model when kind and size agree; otherwise, or with another commit than the catalogue's,
+        it is added under another name. `troubles`: problems with other folders.
+        """
+        here: dict[str, Model] = {}
+        others: list[Model] = []
+        for found in local:
+            known = self.find(found.id)
+            if known is None or not _is(known, found):
+                others.append(found)
+            else:
+                here.setdefault(known.id, found)
+        models = [_merged(known, here.get(known.id)) for known in self._models]
+        taken = {name for model in models for name in (model.id.lower(), *model.aliases)}
+        for found in others:
+            name = found.id
+            while name.lower() in taken:
+                name += "-here"
+            taken.add(name.lower())
+            models.append(found if name == found.id else found.model_copy(update={"id": name}))
+        return Catalogue(models, (*self.troubles, *troubles))
+
+    def __iter__(self) -> Iterator[Model]:
+        return iter(self._models)
+
+    def __len__(self) -> int:
+        return len(self._models)
+
+
+def _merged(known: Model, found: Model | None) -> Model:
+    if found is None:
+        return known
+    kept = {"id", "title", "aliases", "licence", "note", "needs"}
+    if found.parameters is None:
+        kept.add("parameters")
+    return found.model_copy(update={name: getattr(known, name) for name in kept})
+
+
+def _is(known: Model, found: Model) -> bool:
+    """Return True when a folder holds the catalogue's model of that name."""
+    if COMMIT.fullmatch(known.revision) and found.revision not in ("", known.revision):
+        return False
+    return known.id.lower() == found.id.lower() or _alike(known, found)
+
+
+def _alike(known: Model, found: Model) -> bool:
+    """Return True when both have the same kind and about the same size."""
+    same = known.architecture == found.architecture and known.quantization == found.quantization
+    return same and abs(found.weights_bytes - known.weights_bytes) <= 0.05 * known.weights_bytes
+
+
+def _entry(entry: Any, number: int, source: str) -> Model:
+    if isinstance(entry, dict) and "folder" in entry:
+        raise CatalogueError(
+            f"Model {number} of the catalogue {source} names a folder, but a catalogue is for every machine."
+        )
+    try:
+        return Model.model_validate(entry)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the whole"
+        name = entry.get("id") if isinstance(entry, dict) else None
+        named = f" ({name[:80]})" if isinstance(name, str) else ""
+        raise CatalogueError(
+            f"Model {number}{named} of the catalogue {source} is wrong: {where}: {first['msg']}."
+        ) from None

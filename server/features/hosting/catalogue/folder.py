@@ -1,0 +1,358 @@
+"""Read a model's properties from its folder: kind, abilities, sizes; and check that its files are
+complete.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from server.engines import families, geometry
+from server.engines.families import Family
+from server.engines.weights import (
+    AGAIN,
+    LLAMA_CPP,
+    ModelFolderError,
+    Weights,
+    clean,
+    read_json,
+    read_weights,
+    unreadable,
+)
+from server.features.hosting.catalogue.entry import COMMIT, ID, Model
+from server.features.hosting.catalogue.sizes import CONTEXT, OVERHEAD_BYTES
+
+__all__ = ["ModelFolderError", "find_models", "read_model"]
+
+CONFIG = "config.json"
+PIPELINE = "model_index.json"
+# Written beside the files by scripts/download_model.sh.
+RECORD = "model-files.json"
+ADAPTER = "adapter_config.json"
+MAX_FOLDERS = 200
+# Layer types whose state does not grow with the text
+_STATE = re.compile(r"linear|mamba|recurrent|conv")
+# A model needs one file of each of these groups for texts and pictures.
+_TOKENIZERS = (
+    *("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt"),
+    *("spiece.model", "sentencepiece.bpe.model", "tekken.json"),
+)
+_PROCESSORS = ("preprocessor_config.json", "processor_config.json")
+# Upper bound of a context or size in a config; a larger one is a mistake, or means "no limit".
+_MOST = 10**9
+# Activations of a video pipeline for a short video at 480p
+MAKING_BYTES = 6_000_000_000
+
+
+def read_model(folder: Path) -> Model:
+    """Read a model from its folder: configuration and headers, but no weights.
+
+    Raises ModelFolderError.
+    """
+    folder = Path(os.path.abspath(folder))
+    try:
+        there = folder.is_dir()
+        if not there and folder.exists():
+            raise ModelFolderError(_a_file(folder))
+        if there:
+            with os.scandir(folder) as entries:
+                next(entries, None)
+            if (folder / PIPELINE).exists():
+                return _pipeline(folder)
+            if not (folder / CONFIG).exists() and (other := _another_kind(folder)):
+                raise ModelFolderError(other)
+            return _transformers(folder)
+    except OSError as error:
+        # A file in it may be unreadable even if the folder is readable.
+        raise unreadable(
+            Path(error.filename) if isinstance(error.filename, str) else folder, error
+        ) from None
+    except ValidationError as error:
+        wrong = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = ".".join(str(part) for part in wrong["loc"]) or "its figures"
+        raise ModelFolderError(
+            f"The files in {folder} describe an impossible model ({where}: {wrong['msg']}). {AGAIN}"
+        ) from None
+    raise ModelFolderError(
+        f"There is no folder {folder} with a model. bash scripts/download_model.sh fetches one."
+    )
+
+
+def _a_file(path: Path) -> str:
+    """Return the error text for a file in place of a folder."""
+    if path.suffix == ".gguf":
+        return f"{path} is a file for llama.cpp. {LLAMA_CPP}"
+    return f"{path} is no folder. A model is named by the folder that has its {CONFIG}."
+
+
+def _another_kind(folder: Path) -> str:
+    """Return an error text that recognises a folder without a configuration; "" when unknown."""
+    names = sorted(path.name for path in folder.iterdir())
+    if ADAPTER in names:
+        base = read_json(folder / ADAPTER).get("base_model_name_or_path")
+        of = f" of {clean(base)}" if isinstance(base, str) and base else ""
+        return (
+            f"{folder} holds an adapter (LoRA){of}, which is no model by itself. Merge the two (peft: merge_and_unload, then"
+            " save_pretrained), or start a vLLM with --enable-lora yourself and choose remote."
+        )
+    if files := [name for name in names if name.endswith(".gguf")]:
+        return f"{folder} holds {clean(files[0])}, a file for llama.cpp. {LLAMA_CPP}"
+    if "snapshots" in names:
+        kept = sorted(path.name for path in (folder / "snapshots").iterdir() if path.is_dir())
+        inside = f": {folder / 'snapshots' / kept[-1]}" if kept else ""
+        return f"{folder} is a hub's cache. The model's folder is the one in its snapshots{inside}"
+    return ""
+
+
+def find_models(roots: Iterable[Path]) -> tuple[list[Model], list[str]]:
+    """Find the models in `roots`: models' folders, or folders with such one or two levels below.
+
+    Returns the models, and a sentence for each unusable one. A missing root is no error. Of two
+    with the same id the first counts.
+    """
+    found: dict[str, Model] = {}
+    troubles: list[str] = []
+    for folder in _candidates(roots):
+        try:
+            model = read_model(folder)
+        except ModelFolderError as error:
+            troubles.append(error.message)
+            continue
+        found.setdefault(model.id.lower(), model)
+    return list(found.values()), troubles
+
+
+def _candidates(roots: Iterable[Path]) -> list[Path]:
+    folders: list[Path] = []
+    # Settings may name a root twice.
+    level = list(dict.fromkeys(Path(os.path.abspath(root)) for root in roots))
+    # Do not descend into a model: its parts are no models.
+    for _ in range(3):
+        folders += [path for path in level if _is_model(path) and path not in folders]
+        if len(folders) >= MAX_FOLDERS:
+            break
+        below = (child for path in level if path not in folders for child in _children(path))
+        level = list(dict.fromkeys(below))
+    return folders[:MAX_FOLDERS]
+
+
+def _children(path: Path) -> list[Path]:
+    try:
+        return sorted(child for child in path.iterdir() if child.is_dir())[:MAX_FOLDERS]
+    except OSError:
+        # Missing or unreadable: no model.
+        return []
+
+
+def _is_model(path: Path) -> bool:
+    try:
+        return (path / CONFIG).is_file() or (path / PIPELINE).is_file()
+    except OSError:
+        return False
+
+
+# Kinds of folders
+
+
+def _transformers(folder: Path) -> Model:
+    config = read_json(folder / CONFIG)
+    kind = config.get("model_type")
+    if not isinstance(kind, str) or not re.fullmatch(r"[A-Za-z0-9_.-]{1,80}", kind):
+        raise ModelFolderError(
+            f"{folder / CONFIG} names no model_type, so the kind of this model is unknown. {AGAIN}"
+        )
+    family = families.of_config(config)
+    if family is None:
+        raise ModelFolderError(
+            f"{folder / CONFIG} says model_type {kind}: a model that sees no pictures, since there is no vision_config. Take one that"
+            " answers about pictures, or one that makes video or sound."
+        )
+    if task := families.other_task(config):
+        raise ModelFolderError(
+            f"{folder / CONFIG} says {clean(task)}: a model that sees pictures, but does not answer questions about them. Take"
+            " one for chats about pictures (…ForConditionalGeneration)."
+        )
+    weights = read_weights(folder)
+    _require_parts(folder, family)
+    sizes = _text_sizes(config)
+    context = _whole(sizes.get("max_position_embeddings"))
+    return _model(
+        folder,
+        family,
+        architecture=kind,
+        geometry=geometry.from_folder(folder),
+        parameters=weights.parameters,
+        weights_bytes=weights.size,
+        memory_bytes=weights.size
+        + _cache_bytes(sizes, weights.kept, min(context or CONTEXT, CONTEXT))
+        + OVERHEAD_BYTES,
+        estimates=frozenset({"memory_bytes"}),
+        context_length=context,
+        dtype=_dtype(config, weights),
+        quantization=_quantization(config),
+        remote_code=_remote_code(folder, kind),
+    )
+
+
+def _pipeline(folder: Path) -> Model:
+    index = read_json(folder / PIPELINE)
+    name = index.get("_class_name")
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_.-]{1,80}", name):
+        raise ModelFolderError(
+            f"{folder / PIPELINE} names no _class_name, so the kind of this model is unknown. {AGAIN}"
+        )
+    at_work = (folder / part / CONFIG for part in ("transformer", "unet"))
+    sizes = next((read_json(path) for path in at_work if path.is_file()), {})
+    family = families.of_pipeline(index, sizes)
+    if family is None:
+        raise ModelFolderError(
+            f"{folder / PIPELINE} says {name}: a pipeline that makes neither video nor sound. Take one that does."
+        )
+    size = loaded = 0
+    for part, what in index.items():
+        if not (isinstance(what, list) and len(what) == 2 and what[0]):
+            continue
+        if not re.fullmatch(r"\w[\w.-]{0,79}", part):
+            raise ModelFolderError(
+                f"{folder / PIPELINE} names {clean(part)} as a part of the model, which is no folder in it. Do not use this"
+                " model."
+            )
+        path = folder / part
+        if not path.is_dir():
+            raise ModelFolderError(f"{folder} lacks {part}, which {PIPELINE} names. {AGAIN}")
+        if (path / CONFIG).is_file() and not families.weightless(what):
+            weights = read_weights(path)
+            size += weights.size
+            # Two bytes per parameter in memory, whatever the stored format.
+            loaded += min(weights.size, 2 * (weights.parameters or weights.size))
+    return _model(
+        folder,
+        family,
+        architecture=name,
+        weights_bytes=size,
+        memory_bytes=loaded + MAKING_BYTES,
+        estimates=frozenset({"memory_bytes"}),
+    )
+
+
+def _model(folder: Path, family: Family, **fields: Any) -> Model:
+    name, commit = _source(folder)
+    return Model(
+        id=name,
+        revision=commit,
+        model_type=family.model_type,
+        library=family.library,
+        abilities=family.abilities,
+        boxes=family.boxes,
+        needs=dict(family.needs),
+        folder=folder,
+        **fields,
+    )
+
+
+# Their parts
+
+
+def _require_parts(folder: Path, family: Family) -> None:
+    """Check the tokenizer and the image processor.
+
+    Raises ModelFolderError when a necessary file is missing.
+    """
+    if not any((folder / name).is_file() for name in _TOKENIZERS):
+        raise ModelFolderError(
+            f"{folder} has no tokenizer ({_TOKENIZERS[0]}), so no text gets to the model. {AGAIN}"
+        )
+    if family.answers and not any((folder / name).is_file() for name in _PROCESSORS):
+        raise ModelFolderError(
+            f"{folder} has no image processor ({_PROCESSORS[0]}), so no picture gets to the model. {AGAIN}"
+        )
+
+
+def _text_sizes(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the sizes of the text model, from any of the places where configs keep them."""
+    outer = config.get("thinker_config")
+    outer = outer if isinstance(outer, dict) else config
+    parts = (outer.get(name) for name in ("text_config", "llm_config", "language_config"))
+    inner = next((part for part in parts if isinstance(part, dict)), {})
+    return {**outer, **inner}
+
+
+def _cache_bytes(sizes: Mapping[str, Any], kept: int, context: int) -> int:
+    """Return the bytes of one context's keys and values, two per number.
+
+    `kept`: numbers per token by the shapes of the weights, used when the config does not give them.
+    """
+    layers, heads = _whole(sizes.get("num_hidden_layers")), _whole(sizes.get("num_attention_heads"))
+    hidden = _whole(sizes.get("hidden_size"))
+    head = _whole(sizes.get("head_dim")) or (hidden // heads if hidden and heads else 0)
+    pairs = _whole(sizes.get("num_key_value_heads")) or heads
+    numbers = 2 * layers * pairs * head if layers and pairs and head else kept
+    # Layers with a sliding window, or with a state of constant size.
+    kinds = sizes.get("layer_types")
+    if not (isinstance(kinds, list) and kinds and all(isinstance(kind, str) for kind in kinds)):
+        return 2 * numbers * context
+    window = min(_whole(sizes.get("sliding_window")) or context, context)
+    tokens = sum(
+        window if "sliding" in kind else 0 if _STATE.search(kind) else context for kind in kinds
+    )
+    return 2 * numbers * tokens // len(kinds)
+
+
+def _dtype(config: Mapping[str, Any], weights: Weights) -> str:
+    text = config.get("text_config")
+    said = config.get("dtype") or config.get("torch_dtype")
+    if said is None and isinstance(text, dict):
+        said = text.get("dtype") or text.get("torch_dtype")
+    known = isinstance(said, str) and re.fullmatch(r"[a-z0-9]{2,12}", said)
+    return weights.dtype or (str(said) if known else "bfloat16")
+
+
+def _quantization(config: Mapping[str, Any]) -> str:
+    found = config.get("quantization_config")
+    if not isinstance(found, dict):
+        return ""
+    method = found.get("quant_method")
+    return clean(method)[:40] if isinstance(method, str) and method else "unknown"
+
+
+def _remote_code(folder: Path, kind: str) -> bool:
+    """Return True when it needs code from its folder: a class in a file that exists there."""
+    # The model's own class is in the library when its type is known here; processors may still have
+    # code.
+    names = ["processor_config.json", "preprocessor_config.json", "tokenizer_config.json"]
+    if kind not in families.FAMILIES:
+        names.append(CONFIG)
+    for name in names:
+        if not (folder / name).is_file():
+            continue
+        classes = read_json(folder / name).get("auto_map")
+        values = classes.values() if isinstance(classes, dict) else ()
+        for value in values:
+            paths = value if isinstance(value, list) else [value]
+            for path in paths:
+                file = str(path).rpartition("--")[2].partition(".")[0]
+                if re.fullmatch(r"\w+", file) and (folder / f"{file}.py").is_file():
+                    return True
+    return False
+
+
+def _source(folder: Path) -> tuple[str, str]:
+    """Return id and commit from the record of its download, else the folder's name and ""."""
+    if (folder / RECORD).is_file():
+        source = read_json(folder / RECORD).get("source")
+        source = source if isinstance(source, dict) else {}
+        name, commit = source.get("repository"), source.get("commit")
+        if isinstance(name, str) and re.fullmatch(ID, name):
+            known = isinstance(commit, str) and COMMIT.fullmatch(commit)
+            return name, str(commit) if known else ""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", folder.name).strip("-._")[:96]
+    return name or "model", ""
+
+
+def _whole(value: object) -> int | None:
+    return value if type(value) is int and 0 < value <= _MOST else None

@@ -1,0 +1,56 @@
+"""A command that will be started: its arguments, and the environment variables that it sets.
+
+Pure.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from server.engines.families import RunMode
+from server.features.hosting.catalogue import vllm
+
+# Environment variables whose values are hidden
+SECRETS = frozenset({vllm.KEY})
+HIDDEN = "********"
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """A command with its environment, as it will be started."""
+
+    mode: RunMode
+    # Arguments, started without a shell; empty when nothing is started
+    argv: tuple[str, ...]
+    # Variables beside those of `processes.environment`; secrets are only here
+    env: Mapping[str, str] = field(repr=False)
+    # The command for a shell, with secrets hidden
+    shown: str
+    # Working directory; None: any
+    cwd: str | None = None
+    # Port on loopback; None without a server of ours
+    port: int | None = None
+    # Base URL of its OpenAI-compatible API; empty in-process
+    base_url: str = ""
+    # The model's name in requests; empty: the first that the server lists
+    served_name: str = ""
+    # True: a build for the CPU. Any other that reports computing on the CPU has failed to use its
+    # GPU.
+    for_cpu: bool = False
+    # Name of the container that it starts; empty for none
+    container: str = ""
+    # Command that removes the container, however its program ended; empty for none
+    cleanup: tuple[str, ...] = ()
+    # Sentences about probable mistakes and about flags left out
+    warnings: tuple[str, ...] = ()
+
+
+def typed(argv: tuple[str, ...], env: Mapping[str, str], cwd: str | None = None) -> str:
+    """Write a command as one would type it, quoted for a POSIX shell, with secrets hidden."""
+    words = [
+        f"{name}={HIDDEN if name in SECRETS else shlex.quote(value)}" for name, value in env.items()
+    ]
+    line = " ".join([*words, shlex.join(argv)])
+    return f"cd {shlex.quote(cwd)} && {line}" if cwd else line

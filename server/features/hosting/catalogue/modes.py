@@ -1,0 +1,353 @@
+"""Find the modes in which a model can run on a machine; for each other mode a sentence with the
+reason and remedy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from server.features.hosting.catalogue.entry import Ability, Library, Model, ModelType, RunMode
+from server.features.hosting.catalogue.machine import GB, Host, HostGpu, Vendor, at_least, gigabytes
+from server.features.hosting.catalogue.sizes import QUANTISED, needed
+
+__all__ = [
+    "GB",
+    "Host",
+    "HostGpu",
+    "Possible",
+    "Server",
+    "Vendor",
+    "at_least",
+    "device",
+    "gigabytes",
+    "modes",
+    "offloads",
+    "subprocess_server",
+]
+
+# Main memory reserved for the system and this server
+RAM_LEFT = 1 * GB
+# Usable share of a GPU's memory; the driver and others take the rest (vLLM's own default is 0.9)
+GPU_SHARE = 0.92
+# Memory bandwidth of a common laptop, bytes per second; every word reads all weights once.
+LAPTOP_BANDWIDTH = 25 * GB
+# Largest share of a pipeline on the GPU at a time with offloading, with its activations: 0.45 to
+# 0.6 for Wan's pipelines
+LARGEST_PART = 0.6
+# Video models above this size take hours on a CPU
+LARGE_BYTES = 1 * GB
+
+
+class Server(StrEnum):
+    """The program of the subprocess mode."""
+
+    VLLM = "vllm"
+    TRANSFORMERS = "transformers"
+
+
+@dataclass(frozen=True, slots=True)
+class Possible:
+    """The verdict on a mode; `reason` says why it cannot work and what to do, or what to know when
+    it can.
+    """
+
+    ok: bool
+    reason: str = ""
+
+
+def modes(model: Model, host: Host, dtype: str = "auto") -> dict[RunMode, Possible]:
+    """Check every mode, in the order of display. `dtype`: the format to compute in."""
+    return {
+        RunMode.IN_PROCESS: _in_process(model, host, dtype),
+        RunMode.SUBPROCESS: _subprocess(model, host, dtype),
+        RunMode.CONTAINER: _container(model, host, dtype),
+        RunMode.REMOTE: _remote(model),
+    }
+
+
+def subprocess_server(model: Model, host: Host) -> Server | None:
+    """Return the program of the subprocess mode: vLLM if it fits this machine, else `transformers
+    serve`; None: neither.
+    """
+    if not _no_vllm(model, host):
+        return Server.VLLM
+    return None if _no_transformers_server(model, host) else Server.TRANSFORMERS
+
+
+def device(model: Model, host: Host, dtype: str = "auto") -> str:
+    """Return the device for in-process models: "cuda" when the model fits and torch can use the
+    GPU, else "cpu".
+    """
+    frees = [gpu.free_bytes for gpu in host.gpus]
+    need = needed(model, dtype, gpu=True)
+    fits = any(free is None or free >= need for free in frees)
+    return "cuda" if host.torch_device == "cuda" and fits else "cpu"
+
+
+def offloads(model: Model, host: Host) -> bool:
+    """Return True when a generating model fits on the GPU only part by part, with the rest in main
+    memory.
+    """
+    if model.answers or host.torch_device != "cuda" or device(model, host) == "cuda":
+        return False
+    frees = [gpu.free_bytes for gpu in host.gpus]
+    part = model.memory_bytes * LARGEST_PART
+    return any(free is None or free >= part for free in frees) and not _too_large_here(
+        model, host, "auto"
+    )
+
+
+# The modes
+
+
+def _remote(model: Model) -> Possible:
+    if Ability.TEXT_TO_VIDEO in model.abilities:
+        return Possible(
+            True,
+            "A server with /v1/videos, such as vLLM-Omni's. It is first asked for a short video, and used if that succeeds."
+            " No picture of the camera goes there.",
+        )
+    if not model.answers:
+        return Possible(
+            False,
+            f"A remote engine answers questions about pictures; {model.name} ({model.model_type}) does not. Run it in-process.",
+        )
+    return Possible(
+        True, "Any OpenAI-compatible server that has it. The camera's pictures go to that server."
+    )
+
+
+def _subprocess(model: Model, host: Host, dtype: str) -> Possible:
+    if no := _no_server_for(model) or _code(model, host):
+        return Possible(False, no)
+    if host.sandboxed:
+        return Possible(
+            False,
+            "This server runs in systemd's sandbox, which has no access to GPUs. Start the model's server in its own unit"
+            " (systemctl start qwen-vllm) and choose remote.",
+        )
+    if host.vllm_pending:
+        return Possible(
+            False,
+            f"The options of {host.vllm_pending} are being read, which takes up to a minute the first time. Wait a moment.",
+        )
+    vllm, serve = _no_vllm(model, host), _no_transformers_server(model, host)
+    if not vllm:
+        large = _too_large_for_gpus if host.gpus else _too_large_here
+        if no := large(model, host, dtype) or _not_here(model):
+            return Possible(False, no)
+        where = "" if host.gpus else f" on the CPU{_slow(model, host, dtype)}"
+        return Possible(True, f"vLLM {host.vllm_version}".strip() + f"{where}.{_maybe(model)}")
+    # Missing files last, because they are the easiest to fix.
+    if no := _too_large_here(model, host, dtype) or _not_here(model):
+        return Possible(False, no)
+    if not serve:
+        return Possible(
+            True,
+            f"`transformers serve`, one answer at a time{_slow(model, host, dtype)}. Not vLLM: {vllm}",
+        )
+    return Possible(False, f"{vllm} {serve}")
+
+
+def _container(model: Model, host: Host, dtype: str) -> Possible:
+    no = _no_server_for(model) or _code(model, host) or _no_containers(model, host)
+    if no := no or _too_large_for_gpus(model, host, dtype) or _not_here(model):
+        return Possible(False, no)
+    return Possible(
+        True, f"vLLM's own image; the first start pulls it, about 10 GB.{_maybe(model)}"
+    )
+
+
+def _in_process(model: Model, host: Host, dtype: str) -> Possible:
+    if no := _code(model, host) or _too_large_here(model, host, dtype) or _not_here(model):
+        return Possible(False, no)
+    if no := _no_library(model, host, model.library):
+        return Possible(False, no)
+    if offloads(model, host):
+        return Possible(True, "On the GPU, its parts in turn (CPU offload), since not all fits.")
+    where = "the GPU" if device(model, host, dtype) == "cuda" else "the CPU"
+    return Possible(True, f"On {where}{_slow(model, host, dtype)}.")
+
+
+# Reasons against a mode
+
+
+def _not_here(model: Model) -> str:
+    if model.folder is not None:
+        return ""
+    name = model.aliases[0] if model.aliases else model.id
+    size = f" ({gigabytes(model.weights_bytes)})" if model.weights_bytes else ""
+    return (
+        f"Its files{size} are not on this machine. Fetch them: bash scripts/run.sh --model {name}"
+    )
+
+
+def _code(model: Model, host: Host) -> str:
+    if not model.remote_code or host.trust_remote_code:
+        return ""
+    return (
+        f"{model.name} comes with code of its own, which would run with this server's rights. Read it, and set"
+        " TRUST_REMOTE_CODE=true if you trust it."
+    )
+
+
+def _no_server_for(model: Model) -> str:
+    if model.answers and model.library is Library.TRANSFORMERS:
+        return ""
+    makes = {
+        ModelType.VIDEO: "makes videos",
+        ModelType.AUDIO: "makes sounds",
+        ModelType.SPEECH: "reads texts aloud",
+    }.get(model.model_type, "answers no questions about pictures")
+    return f"{model.name} {makes}, for which no server is started here: choose in-process."
+
+
+def _no_containers(model: Model, host: Host) -> str:
+    if host.sandboxed:
+        return (
+            "This server runs in systemd's sandbox and may not start containers, because that would give it root's rights."
+            " Start one yourself (deploy/docker-compose.yml, profiles rocm and cuda) and choose remote."
+        )
+    program = host.container_program
+    if program is None:
+        return "Neither docker nor podman is installed. Install one, or choose another mode."
+    if not host.container_socket_ok:
+        why = host.container_trouble or "This user may not use it."
+        return f"{program} is installed and cannot be used: {why}"
+    if "vllm" not in model.needs:
+        return f"The image runs vLLM, which does not know {model.architecture}. Choose in-process."
+    if not host.gpus:
+        why = host.gpu_trouble or "No GPU was found."
+        return f"The image needs an NVIDIA or AMD GPU. {why} Choose in-process for the CPU."
+    if host.gpus[0].vendor is Vendor.NVIDIA and not host.nvidia_containers:
+        return "Containers get no GPU here: install NVIDIA's container toolkit (nvidia-ctk), or choose subprocess."
+    return ""
+
+
+def _no_vllm(model: Model, host: Host) -> str:
+    if "vllm" not in model.needs:
+        return f"vLLM does not know {model.architecture}."
+    if host.vllm is None:
+        return (
+            host.vllm_trouble
+            or "vLLM is not installed (docs.vllm.ai says how for each GPU, and for the CPU)."
+        )
+    wanted = model.needs["vllm"]
+    if not at_least(host.vllm_version, wanted):
+        return f"It needs vLLM {wanted} or newer, and {host.vllm_version} is installed."
+    if host.gpus and host.vllm_for_cpu:
+        return f"{host.vllm} is a build for the CPU. Install the one for this GPU (docs.vllm.ai)."
+    if not host.gpus and not host.vllm_for_cpu:
+        why = host.gpu_trouble or "No GPU was found."
+        return f"{why} {host.vllm} needs one: only vLLM's build for the CPU runs without."
+    return ""
+
+
+def _no_transformers_server(model: Model, host: Host) -> str:
+    if no := _no_library(model, host, Library.TRANSFORMERS):
+        return no
+    if not {"fastapi", "uvicorn"} <= host.libraries.keys():
+        return (
+            f"`transformers serve` needs fastapi and uvicorn: {host.engine_python} -m pip install"
+            " 'transformers[serving]'."
+        )
+    # A model with code of its own has its own processor.
+    if (
+        Ability.VIDEO_IN in model.abilities
+        and not model.remote_code
+        and "torchvision" not in host.libraries
+    ):
+        return (
+            f"`transformers serve` needs torchvision for {model.architecture}, in the build for its torch:"
+            f" {host.engine_python} -m pip install torchvision. In-process does without."
+        )
+    return ""
+
+
+def _no_library(model: Model, host: Host, library: Library) -> str:
+    if host.engine_python is None:
+        return "No Python with torch was found. Make one: bash scripts/models.sh, or name one in ENGINE_PYTHON."
+    for name in ("torch", library.value):
+        if name not in host.libraries:
+            return (
+                f"{name} is not installed for {host.engine_python}: bash scripts/models.sh installs torch and transformers;"
+                f" or {host.engine_python} -m pip install {name}."
+            )
+    if library.value not in model.needs:
+        return f"{library.value} does not know {model.architecture}."
+    # The answering part of an omni model has a type of its own.
+    own = {model.architecture, f"{model.architecture}_thinker"}
+    known = not host.model_types or own & host.model_types or model.remote_code
+    if library is Library.TRANSFORMERS and not known:
+        return (
+            f"transformers {host.libraries[library.value]} has no model for this of the type {model.architecture}. A newer one"
+            f" may: {host.engine_python} -m pip install -U transformers."
+        )
+    lacking = [name for name in QUANTISED.get(model.quantization, ()) if name not in host.libraries]
+    if lacking:
+        return (
+            f"Its weights are quantised ({model.quantization}), for which {library.value} needs {' and '.join(lacking)}:"
+            f" {host.engine_python} -m pip install {' '.join(lacking)}."
+        )
+    wanted, installed = model.needs[library.value], host.libraries[library.value]
+    if not at_least(installed, wanted):
+        return (
+            f"It needs {library.value} {wanted} or newer, and {installed} is installed for {host.engine_python}: upgrade it"
+            f" ({host.engine_python} -m pip install -U {library.value})."
+        )
+    return ""
+
+
+def _too_large_for_gpus(model: Model, host: Host, dtype: str) -> str:
+    total, need = host.gpu_total_bytes, needed(model, dtype, gpu=True)
+    if total is None or need <= total * GPU_SHARE:
+        return ""
+    return (
+        f"It takes about {gigabytes(need)}{_in(dtype)}, and of the GPU's {gigabytes(total)} it can have"
+        f" {gigabytes(int(total * GPU_SHARE))}. Choose a smaller or quantised"
+        " model, a machine with more (remote), or convert it to 8 bits: python3 scripts/convert_model.py --help"
+    )
+
+
+def _too_large_here(model: Model, host: Host, dtype: str) -> str:
+    need = needed(model, dtype, gpu=False)
+    if device(model, host, dtype) == "cuda" or not (need and host.ram_free_bytes):
+        return ""
+    if need + RAM_LEFT <= host.ram_free_bytes:
+        return ""
+    gpu = ""
+    if host.gpus and host.torch_device != "cuda":
+        gpu = " The GPU cannot be used: the torch that is installed is built for the CPU."
+    elif host.gpus:
+        gpu = " No single GPU has that much free."
+    return (
+        f"It takes about {gigabytes(need)} of memory{_in(dtype)} and {gigabytes(host.ram_free_bytes)} are free here.{gpu}"
+        " Choose a smaller model, or end what takes the memory."
+    )
+
+
+def _in(dtype: str) -> str:
+    """Name a chosen format, which may be the reason for the size; "" for auto."""
+    return "" if dtype == "auto" else f" in {dtype}"
+
+
+# Remarks on a mode
+
+
+def _slow(model: Model, host: Host, dtype: str) -> str:
+    if device(model, host, dtype) == "cuda" or not model.weights_bytes:
+        return ""
+    if not model.answers:
+        hours = model.model_type is ModelType.VIDEO and model.weights_bytes >= LARGE_BYTES
+        return ", where a video takes hours" if hours else ""
+    seconds = model.weights_bytes / LAPTOP_BANDWIDTH
+    return f", about {seconds:.1g} s a word" if seconds >= 0.15 else ""
+
+
+def _maybe(model: Model) -> str:
+    if model.needs.get("vllm"):
+        return ""
+    return (
+        f" The version of vLLM that takes {model.architecture} is not known; its log will show it."
+    )

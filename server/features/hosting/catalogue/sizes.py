@@ -1,0 +1,78 @@
+"""Memory that a model needs, and the libraries for its quantised weights. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from server.features.hosting.catalogue.entry import Model
+
+# Memory beside weights and context: one picture's activations, the library itself
+OVERHEAD_BYTES = 800_000_000
+# Tokens of the one context that is counted, unless the model's is shorter
+CONTEXT = 8192
+_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
+# Packages that transformers needs for quantised weights: quant_method of config.json to names for
+# pip (transformers 5.23, quantizers/). Methods that are not listed are tried without.
+QUANTISED: Mapping[str, tuple[str, ...]] = {
+    "aqlm": ("aqlm", "accelerate"),
+    "auto-round": ("auto-round",),
+    "awq": ("gptqmodel", "accelerate"),
+    "bitnet": ("accelerate",),
+    "bitsandbytes": ("bitsandbytes", "accelerate"),
+    "compressed-tensors": ("compressed-tensors",),
+    "eetq": ("kernels", "accelerate"),
+    "fp8": ("accelerate",),
+    "gptq": ("optimum", "gptqmodel"),
+    "hqq": ("hqq",),
+    "mxfp4": ("accelerate",),
+    "nvfp4": ("kernels", "accelerate"),
+    "quanto": ("optimum-quanto", "accelerate"),
+    "torchao": ("torchao",),
+    "vptq": ("vptq", "accelerate"),
+}
+# Formats without arithmetic on a CPU: transformers widens their 8 or 4 bits to 16 when it loads
+# them.
+_WIDENED = {"fp8": 2, "mxfp8": 2, "mxfp4": 4}
+
+
+def needed(model: Model, dtype: str = "auto", *, gpu: bool) -> int:
+    """Return the bytes for answering when computed in `dtype`; 0 when the model's sizes are
+    unknown.
+
+    "auto" is the stored format, on a GPU at most 16 bits. For generating models it is
+    `memory_bytes`, counted with 16 bits.
+    """
+    if not (model.memory_bytes and model.weights_bytes and model.answers):
+        return model.memory_bytes
+    rest = max(0, model.memory_bytes - model.weights_bytes)
+    if model.quantization:
+        widened = 1 if gpu else _WIDENED.get(model.quantization, 1)
+        return model.weights_bytes * widened + rest
+    stored = _BYTES.get(model.dtype, 2)
+    each = _BYTES.get(dtype) or (min(stored, 2) if gpu else stored)
+    # The context was counted with two bytes per number.
+    context = max(0, rest - OVERHEAD_BYTES)
+    return model.weights_bytes * each // stored + context * each // 2 + rest - context
+
+
+def kept_a_token(model: Model, dtype: str = "auto", *, gpu: bool) -> int:
+    """Return the bytes of one token's keys and values; 0 when the model's sizes are unknown."""
+    if not (model.memory_bytes and model.weights_bytes and model.answers):
+        return 0
+    # The context was counted with two bytes per number.
+    counted = max(0, model.memory_bytes - model.weights_bytes - OVERHEAD_BYTES)
+    stored = _BYTES.get(model.dtype, 2)
+    each = 2 if model.quantization else _BYTES.get(dtype) or (min(stored, 2) if gpu else stored)
+    return counted * each // 2 // _counted_tokens(model)
+
+
+def before_requests(model: Model, dtype: str = "auto", *, gpu: bool) -> int:
+    """Return the bytes that the model takes before any request: `needed` without its one context."""
+    kept = kept_a_token(model, dtype, gpu=gpu) * _counted_tokens(model)
+    return max(0, needed(model, dtype, gpu=gpu) - kept)
+
+
+def _counted_tokens(model: Model) -> int:
+    return min(model.context_length or CONTEXT, CONTEXT)

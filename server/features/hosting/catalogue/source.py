@@ -1,0 +1,292 @@
+"""The catalogue of models that the setting CATALOGUE names: ours, a file's, or one at an https URL."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import ssl
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpcore2
+import httpx2
+
+from server.core import network
+from server.core.network import FetchError, Network
+from server.features.hosting.catalogue import files
+from server.features.hosting.catalogue.entry import MAX_FILE_BYTES, Catalogue, CatalogueError
+
+# Fetch one file by https: bounded in time, size and redirects, checked by its checksum, from
+# public addresses only.
+
+SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+
+_REDIRECTS = (301, 302, 303, 307, 308)
+
+
+# Compressed, few bytes could become many.
+_HEADERS = [("Accept-Encoding", "identity"), ("User-Agent", "qwen-camera"), ("Accept", "*/*")]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    # Bytes of the content
+    max_bytes: int
+    # From the first look-up to the last byte, with redirects
+    seconds: float = 60.0
+    # For one connection with its TLS
+    connect_seconds: float = 10.0
+    # Without any byte
+    read_seconds: float = 15.0
+    redirects: int = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Fetcher:
+    """`refused` and `resolve` as `Network` has them; `ssl_context` None is the system's trust."""
+
+    limits: Limits
+    refused: Callable[[str], str | None] = network.refused
+    resolve: network.Resolve = network.resolve
+    ssl_context: ssl.SSLContext | None = None
+
+    def read(self, url: str, *, sha256: str = "") -> bytes:
+        """Return the content; nothing is written anywhere. Raises FetchError.
+
+        A proxy is not used: behind one, nobody here could tell where it connects to.
+        """
+        start = parsed(url)
+        named = shown(start)
+        if sha256 and SHA256.fullmatch(sha256) is None:
+            raise FetchError(f"The checksum for {named} is no SHA-256: 64 hexadecimal digits are.")
+        digest = hashlib.sha256()
+        pieces: list[bytes] = []
+        try:
+            with closing(self._content(start)) as content:
+                for piece in content:
+                    digest.update(piece)
+                    pieces.append(piece)
+        except httpcore2.TimeoutException:
+            raise FetchError(
+                f"{named} took too long: {self.limits.seconds:g} s are allowed in all,"
+                f" {self.limits.read_seconds:g} s without a byte. Try again, or fetch it by other means and give the path."
+            ) from None
+        except (
+            httpcore2.NetworkError,
+            httpcore2.ProtocolError,
+            httpcore2.UnsupportedProtocol,
+        ) as error:
+            raise FetchError(
+                f"{named} cannot be reached, or the connection broke ({network.reason(error)}). Check the name and the"
+                " network (a proxy is not used), or fetch it by other means and give the path."
+            ) from None
+        if sha256 and digest.hexdigest() != sha256.lower():
+            raise FetchError(
+                f"{named} is not what was asked for: its SHA-256 is {digest.hexdigest()}, not {sha256.lower()}."
+                " Nothing of it is used. Ask whoever publishes it for the new checksum."
+            )
+        return b"".join(pieces)
+
+    def _content(self, url: httpx2.URL) -> Generator[bytes, None, None]:
+        """Yield the content, after the redirects. Raises FetchError, and httpcore2's errors."""
+        limits = self.limits
+        backend = Network(seconds=limits.seconds, refused=self.refused, resolve=self.resolve)
+        context = self.ssl_context or network.trusted()
+        with httpcore2.ConnectionPool(ssl_context=context, network_backend=backend) as pool:
+            named = shown(url)
+            for _ in range(limits.redirects + 1):
+                with self._asked(pool, url) as answer:
+                    if answer.status not in _REDIRECTS:
+                        yield from self._body(answer, shown(url))
+                        return
+                    url = parsed(_header(answer, b"location"), after=url)
+            raise FetchError(
+                f"{named} leads on and on: {limits.redirects} redirects are followed. Give the last address itself."
+            )
+
+    @contextmanager
+    def _asked(
+        self, pool: httpcore2.ConnectionPool, url: httpx2.URL
+    ) -> Iterator[httpcore2.Response]:
+        limits = self.limits
+        target = httpcore2.URL(
+            scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
+        )
+        host = url.netloc.decode("ascii")
+        times = {
+            "connect": limits.connect_seconds,
+            "read": limits.read_seconds,
+            "write": limits.read_seconds,
+            "pool": limits.connect_seconds,
+        }
+        with pool.stream(
+            "GET", target, headers=[("Host", host), *_HEADERS], extensions={"timeout": times}
+        ) as answer:
+            yield answer
+
+    def _body(self, answer: httpcore2.Response, named: str) -> Iterator[bytes]:
+        most = self.limits.max_bytes
+        if answer.status != 200:
+            raise FetchError(
+                f"{named} answers with status {answer.status}. Check the address, or fetch it by other means and give the"
+                " path."
+            )
+        if _header(answer, b"content-encoding") not in ("", "identity"):
+            raise FetchError(
+                f"{named} comes compressed though it was not asked for so. Give another address."
+            )
+        too_large = FetchError(
+            f"{named} is larger than {most} bytes, and no more is taken. Is it the right address?"
+        )
+        length = _header(answer, b"content-length")
+        if length.isdecimal() and int(length[:20]) > most:
+            raise too_large
+        came = 0
+        for piece in answer.iter_stream():
+            came += len(piece)
+            if came > most:
+                raise too_large
+            yield piece
+
+
+def parsed(text: str, after: httpx2.URL | None = None) -> httpx2.URL:
+    """Parse an https URL, or the redirect that was found at `after`. Raises FetchError."""
+    where = "The address" if after is None else f"{shown(after)} leads on, and the address there"
+    if not text or len(text) > 2000 or not text.isprintable():
+        raise FetchError(f"{where} is empty, longer than 2000 characters, or none.")
+    try:
+        url = httpx2.URL(text) if after is None else after.join(text)
+        url = url.copy_with(fragment=None)
+        whole = bool(url.host) and (url.port or 0) <= 65535
+    except (httpx2.InvalidURL, UnicodeError, ValueError):
+        raise FetchError(f"{where} is no URL; one looks like https://host/file.") from None
+    if not whole and url.scheme == "https":
+        raise FetchError(f"{where} has no host, or a port that is none.")
+    if url.scheme != "https":
+        raise FetchError(
+            f"{where} is {shown(url)}: only https is fetched, so that nobody on the way changes it. Give an https URL or"
+            " a path."
+        )
+    if url.userinfo:
+        raise FetchError(f"{where} has a user or password in it ({shown(url)}); leave it out.")
+    return url
+
+
+def shown(url: httpx2.URL) -> str:
+    """Shorten a URL for a sentence, without user, query and fragment, which may hold secrets."""
+    port = f":{url.port}" if url.port is not None else ""
+    # Encoded as they go out: decoded, they may move a terminal's cursor or look like another host.
+    host, path = url.raw_host.decode("ascii"), url.raw_path.partition(b"?")[0].decode("ascii")
+    text = f"{url.scheme}://{f'[{host}]' if ':' in host else host}{port}{path}"
+    return text if len(text) <= 120 else f"{text[:117]}..."
+
+
+def _header(answer: httpcore2.Response, name: bytes) -> str:
+    """Return the first header of that name, or ""."""
+    values = (value for key, value in answer.headers if key.lower() == name)
+    return next(values, b"").decode("latin-1").strip()
+
+
+log = logging.getLogger(__name__)
+
+# Seconds after a failure before an address is tried again, so that nobody waits for it each time
+RETRY_SECONDS = 60.0
+LIMITS = Limits(max_bytes=MAX_FILE_BYTES, seconds=20.0)
+_PIN = "#sha256="
+_EMPTY = " Leave it empty for our own."
+
+
+def load_catalogue(source: str, fetcher: Fetcher | None = None) -> Catalogue:
+    """`source` is empty (ours), a path, or an https URL that may end in #sha256= and 64 hexadecimal
+    digits.
+
+    Blocking, up to 20 s. Raises CatalogueError.
+    """
+    if not source:
+        return Catalogue.load()
+    try:
+        if "://" in source:
+            url, _, checksum = source.partition(_PIN)
+            if _PIN in source and not checksum:
+                raise FetchError("The checksum after #sha256= is missing.")
+            named = shown(parsed(url))
+            content = (fetcher or Fetcher(LIMITS)).read(url, sha256=checksum)
+        else:
+            path = Path(source).expanduser()
+            named = str(path)
+            content = files.read(path, MAX_FILE_BYTES)
+        text = content.decode("utf-8")
+    except FetchError as error:
+        raise CatalogueError(f"CATALOGUE: {error.message}{_EMPTY}") from None
+    except RuntimeError:
+        raise CatalogueError(
+            "CATALOGUE: ~ cannot be used, because this user has no home directory."
+        ) from None
+    except UnicodeDecodeError:
+        raise CatalogueError(
+            f"The catalogue {named} is not UTF-8 text. It has to be TOML, like ours."
+        ) from None
+    return Catalogue.read(text, named)
+
+
+class CatalogueSource:
+    """The catalogue that CATALOGUE names, for a program that goes on: a file is read each time, an
+    address once.
+
+    One that cannot be read is replaced by ours, with a sentence among its `troubles`, which the log has, too. For any
+    number of threads; `now` is monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        fetcher: Fetcher | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._source = source
+        self._fetcher = fetcher
+        self._now = now
+        self._lock = threading.Lock()
+        # The catalogue of an address, kept
+        self._fetched: Catalogue | None = None
+        self._failed_at: float | None = None
+        # The reason why ours is used; empty while it is not
+        self._trouble = ""
+
+    def load(self) -> Catalogue:
+        """Blocking, up to 20 s for an address."""
+        with self._lock:
+            if self._fetched is not None:
+                return self._fetched
+            address = "://" in self._source
+            failed_at = self._failed_at if address else None
+            if failed_at is not None and self._now() - failed_at < RETRY_SECONDS:
+                return self._ours()
+            try:
+                found = load_catalogue(self._source, self._fetcher)
+            except CatalogueError as error:
+                self._failed_at = self._now()
+                again = f" It is asked for again in {RETRY_SECONDS:.0f} s." if address else ""
+                self._note(
+                    f"{error.message.removesuffix(_EMPTY)} Until it can be had ours is used.{again}"
+                )
+                return self._ours()
+            self._note("")
+            if address:
+                self._fetched = found
+            return found
+
+    def _ours(self) -> Catalogue:
+        return Catalogue.load().with_troubles(self._trouble)
+
+    def _note(self, trouble: str) -> None:
+        if trouble and trouble != self._trouble:
+            log.warning("CATALOGUE cannot be read: ours is used", extra={"reason": trouble})
+        elif self._trouble and not trouble:
+            log.info("the catalogue that CATALOGUE names is there again")
+        self._trouble = trouble

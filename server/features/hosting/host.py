@@ -1,0 +1,436 @@
+"""Find this machine's resources and programs for models.
+
+Blocking, for seconds with vLLM: call it in a thread.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from server.core.gpu import Gpu, GpuError, GpuReader
+from server.features.hosting import vllm_help
+from server.features.hosting.catalogue import vllm_log
+from server.features.hosting.catalogue.machine import Host, HostGpu, Vendor
+from server.features.hosting.catalogue.sizes import QUANTISED
+from server.features.hosting.catalogue.vllm import Vllm, VllmError
+from server.processes.environment import passed_on
+
+# Read the help of this machine's vLLM in the background, because that takes up to minutes.
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The result.
+
+    `vllm` None: it does not run, with the reason in `trouble`, or the reading is `pending`.
+    """
+
+    vllm: Vllm | None = None
+    trouble: str = ""
+    pending: bool = False
+
+
+class _Question:
+    def __init__(self, about: Hashable) -> None:
+        self.about = about
+        self.answered = threading.Event()
+        self.found = Found(pending=True)
+        self.at = 0.0
+
+    def ask(self, path: str) -> None:
+        try:
+            found = Found(vllm_help.ask(path))
+        except VllmError as error:
+            runs = vllm_log.ON_CPU.search(error.output) is None
+            found = Found(
+                trouble=error.message if runs else f"{path} does not run. {vllm_log.NO_GPU}"
+            )
+        except Exception as error:  # noqa: BLE001
+            # Any error has to reach the waiting callers.
+            found = Found(trouble=f"{path} cannot be asked what it takes ({type(error).__name__}).")
+        self.found, self.at = found, time.monotonic()
+        self.answered.set()
+
+    def stands(self) -> bool:
+        """True when the result is still valid, or pending."""
+        failed = self.answered.is_set() and self.found.vllm is None
+        return not failed or time.monotonic() - self.at < _AGAIN_SECONDS
+
+
+class VllmProbe:
+    """Reads one program at a time, in a thread of its own. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._question: _Question | None = None
+
+    def probe(self, path: str, changed: Hashable, patience: float | None = None) -> Found:
+        """Return the result for the program at `path`; read again when `changed` differs.
+
+        Waits at most `patience` seconds; None: until it is known.
+        """
+        with self._lock:
+            question = self._question
+            if question is None or question.about != (path, changed) or not question.stands():
+                question = self._question = _Question((path, changed))
+                ask = threading.Thread(target=question.ask, args=(path,), name="vllm", daemon=True)
+                ask.start()
+        question.answered.wait(patience)
+        return question.found
+
+
+ROOT = Path(__file__).resolve().parents[3]
+MODELS_PYTHON = ROOT / ".venv-models" / "bin" / "python"
+TOOL_SECONDS = 10.0
+DOCKER_SOCKET = Path("/var/run/docker.sock")
+# Libraries to look for, with pip's names
+_NAMES = (
+    *(
+        "torch",
+        "torchvision",
+        "transformers",
+        "diffusers",
+        "accelerate",
+        "fastapi",
+        "uvicorn",
+        "vllm-omni",
+        "num2words",
+    ),
+    *sorted({name for names in QUANTISED.values() for name in names} - {"accelerate"}),
+)
+# Of a Python's libraries: their versions, and what torch was built for, without the seconds that
+# importing it takes.
+_LIBRARIES = """
+import importlib.metadata as m, importlib.util as u, json, pathlib, re
+found = {}
+for name in %r:
+    try:
+        found[name] = m.version(name)
+    except m.PackageNotFoundError:
+        pass
+device = ""
+spec = u.find_spec("torch")
+if spec and spec.origin:
+    version = pathlib.Path(spec.origin).with_name("version.py")
+    text = version.read_text("utf-8") if version.is_file() else ""
+    built = re.findall(r"^(?:cuda|hip)\\b[^=]*=\\s*(\\S+)", text, re.M)
+    device = "cuda" if any(one != "None" for one in built) else ""
+types = []
+spec = u.find_spec("transformers")
+if spec and spec.origin:
+    names = pathlib.Path(spec.origin).with_name("models") / "auto" / "modeling_auto.py"
+    text = names.read_text("utf-8") if names.is_file() else ""
+    for name in ("IMAGE_TEXT_TO_TEXT", "TEXT_TO_WAVEFORM"):
+        lists = re.findall("^MODEL_FOR_" + name + "_MAPPING_NAMES = OrderedDict.(.*?)^[)]", text, re.M | re.S)
+        types += re.findall(r'[(]\\s*"(\\w+)",', "".join(lists))
+print(json.dumps([found, device, types]))
+""".replace("%r", repr(_NAMES))
+# Paths of the files of NVIDIA's container toolkit for podman (CDI).
+_CDI = (Path("/etc/cdi/nvidia.yaml"), Path("/var/run/cdi/nvidia.yaml"))
+_DOCKER_RIGHTS = (
+    "It does not let this user start containers. A user who may is as good as root: add the user to the group docker if that is"
+    " wanted, or install podman, which needs no such right."
+)
+# A failed examination (for example of a slow program) is repeated after this time.
+_AGAIN_SECONDS = 60.0
+_CGROUPS = Path("/sys/fs/cgroup")
+_OWN_GROUPS = Path("/proc/self/cgroup")
+# Of a control group, version 2 and version 1: its limit, what is used of it, and in its memory.stat
+# what files take of that
+_GROUP_FILES = (
+    ("memory.max", "memory.current", ("inactive_file", "active_file")),
+    (
+        *("memory.limit_in_bytes", "memory.usage_in_bytes"),
+        ("total_inactive_file", "total_active_file"),
+    ),
+)
+# Libraries with their versions, torch's device beside the CPU, the types of models that it loads
+_AboutPython = tuple[dict[str, str], str, frozenset[str]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Kept:
+    # See `_changed`.
+    changed: int
+    found: _AboutPython | None
+    # Monotonic seconds
+    at: float
+
+    def stands(self, changed: int) -> bool:
+        failed_long_ago = self.found is None and time.monotonic() - self.at > _AGAIN_SECONDS
+        return self.changed == changed and not failed_long_ago
+
+
+class HostProbe:
+    """Read the machine anew each time; ask a program again only when it has changed.
+
+    `engine_python`: the setting ENGINE_PYTHON, empty for the first of .venv-models and our own
+    Python that has torch. For any number of threads.
+    """
+
+    def __init__(
+        self,
+        *,
+        engine_python: str = "",
+        vllm: str = "vllm",
+        trust_remote_code: bool = False,
+    ) -> None:
+        self._engine_python = engine_python
+        self._vllm = vllm
+        self._trust_remote_code = trust_remote_code
+        self._lock = threading.Lock()
+        self._vllm_probe = VllmProbe()
+        # Path of a Python to its result
+        self._kept: dict[str, _Kept] = {}
+        self._gpus: GpuReader | None = None
+
+    def probe(self, *, vllm: bool = True, patience: float | None = None) -> Host:
+        """Raises nothing: unknown things count as absent. Without `vllm` it is left out.
+
+        `patience`: seconds that vLLM, which is slow, is waited for; None: for as long as it takes.
+        """
+        with self._lock:
+            found = self._probe()
+        path = self._vllm_program(found.engine_python) if vllm else None
+        if path is None:
+            return found
+        found_vllm = self._vllm_probe.probe(path, _changed(path), patience)
+        asked = found_vllm.vllm
+        if asked is None:
+            return dataclasses.replace(
+                found,
+                vllm_trouble=found_vllm.trouble,
+                vllm_pending=path if found_vllm.pending else "",
+            )
+        return dataclasses.replace(
+            found,
+            vllm=path,
+            vllm_words=asked.words,
+            vllm_version=asked.version,
+            vllm_flags=asked.flags,
+            vllm_for_cpu=asked.for_cpu,
+        )
+
+    def _probe(self) -> Host:
+        gpus, gpu_trouble = self._read_gpus()
+        python, libraries, device, types = self._python()
+        docker, podman, containers, trouble = _containers()
+        total, free = main_memory()
+        return Host(
+            gpus=gpus,
+            gpu_trouble=gpu_trouble,
+            ram_total_bytes=total,
+            ram_free_bytes=free,
+            engine_python=python,
+            libraries=libraries,
+            torch_device=device if gpus else "",
+            model_types=types,
+            docker=docker,
+            podman=podman,
+            container_socket_ok=containers,
+            container_trouble=trouble,
+            nvidia_containers=_nvidia_containers(docker),
+            sandboxed=sandboxed(),
+            trust_remote_code=self._trust_remote_code,
+        )
+
+    def _read_gpus(self) -> tuple[tuple[HostGpu, ...], str]:
+        if self._gpus is None or not self._gpus.source:
+            self._gpus = GpuReader()
+        if not self._gpus.source:
+            return (), self._gpus.why_none
+        try:
+            found = self._gpus.read()
+        except GpuError as error:
+            return (), f"The GPU cannot be read: {error}."
+        vendor = Vendor.NVIDIA if self._gpus.source == "NVIDIA" else Vendor.AMD
+        return tuple(_gpu(vendor, one) for one in found), "" if found else "No GPU was found."
+
+    def _python(self) -> tuple[str | None, dict[str, str], str, frozenset[str]]:
+        """Find the models' Python, its libraries, its torch's device beside the CPU, and the models
+        that it loads.
+        """
+        if self._engine_python:
+            path = shutil.which(os.path.expanduser(self._engine_python))
+            candidates = [path] if path is not None else []
+        else:
+            candidates = [str(MODELS_PYTHON), sys.executable]
+        for path in candidates:
+            if not os.access(path, os.X_OK):
+                continue
+            found = self._about_python(path)
+            libraries, device, types = found or ({}, "", frozenset())
+            if "torch" in libraries or self._engine_python:
+                return path, libraries, device, types
+        return None, {}, "", frozenset()
+
+    def _vllm_program(self, python: str | None) -> str | None:
+        """Find vLLM beside the models' Python, else on the PATH."""
+        if python is not None:
+            beside = Path(python).with_name(self._vllm)
+            if os.access(beside, os.X_OK) and beside.is_file():
+                return str(beside)
+        return shutil.which(self._vllm)
+
+    def _about_python(self, path: str) -> _AboutPython | None:
+        """Asked again only when it, or what is installed beside it, has changed; None is kept for a
+        minute.
+        """
+        changed, kept = _changed(path), self._kept.get(path)
+        if kept is not None and kept.stands(changed):
+            return kept.found
+        found = _ask_python(path)
+        self._kept[path] = _Kept(changed, found, time.monotonic())
+        return found
+
+
+def sandboxed() -> bool:
+    """Return True in a systemd sandbox like that of deploy/qwen-webrtc.service."""
+    if "INVOCATION_ID" not in os.environ:
+        return False
+    try:
+        status = Path("/proc/self/status").read_text("ascii")
+    except OSError:
+        return False
+    return "NoNewPrivs:\t1" in status
+
+
+# Parts of the examination
+
+
+def _gpu(vendor: Vendor, found: Gpu) -> HostGpu:
+    total, used = found.memory_total, found.memory_used
+    free = None if total is None or used is None else max(0, total - used)
+    return HostGpu(vendor, found.name, total, free)
+
+
+def _ask_python(path: str) -> _AboutPython | None:
+    said = _output([path, "-c", _LIBRARIES])
+    try:
+        libraries, device, types = json.loads(said or "")
+    except ValueError:
+        return None
+    return libraries, device, frozenset(types)
+
+
+def _containers() -> tuple[str | None, str | None, bool, str]:
+    """Find docker and podman, whether one can be used, and the reason if not; a usable one is
+    returned alone.
+    """
+    docker, podman = shutil.which("docker"), shutil.which("podman")
+    if docker and (_output([docker, "--version"]) or "").startswith("podman"):
+        # podman under docker's name (podman-docker) takes --gpus and gives none.
+        docker, podman = None, podman or docker
+    if docker and _output([docker, "version", "--format", "{{.Server.Version}}"]) is not None:
+        return docker, podman, True, ""
+    if podman and _output([podman, "version", "--format", "{{.Client.Version}}"]) is not None:
+        return None, podman, True, ""
+    if podman and not docker:
+        return None, podman, False, "`podman version` fails; its own words say why."
+    if docker is None:
+        return None, None, False, ""
+    if "DOCKER_HOST" not in os.environ and not DOCKER_SOCKET.exists():
+        return docker, None, False, "Its service does not run. Start it: systemctl start docker"
+    return docker, None, False, _DOCKER_RIGHTS
+
+
+def _nvidia_containers(docker: str | None) -> bool:
+    if docker is None:
+        return any(path.is_file() for path in _CDI)
+    return (
+        shutil.which("nvidia-ctk") is not None
+        or shutil.which("nvidia-container-runtime") is not None
+    )
+
+
+def main_memory() -> tuple[int, int]:
+    """Return the bytes of main memory, all and available, within the limits of the control groups.
+
+    Read here since psutil knows no control groups.
+    """
+    total = free = 0
+    try:
+        for line in Path("/proc/meminfo").read_text("ascii").splitlines():
+            name, _, rest = line.partition(":")
+            if name == "MemTotal":
+                total = int(rest.split()[0]) * 1024
+            elif name == "MemAvailable":
+                free = int(rest.split()[0]) * 1024
+        groups = list(_groups())
+    except (OSError, ValueError, IndexError):
+        return total, free
+    for limit, left in (found for group in groups if (found := _within(group))):
+        total, free = min(total, limit), min(free, left)
+    return total, free
+
+
+def _groups() -> Iterator[Path]:
+    """List the folders of the control groups that limit this process's memory.
+
+    Raises OSError, ValueError.
+    """
+    for line in _OWN_GROUPS.read_text("ascii").splitlines():
+        _, controllers, own = line.split(":", 2)
+        # Version 2 names no controllers.
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        root = _CGROUPS / "memory" if controllers else _CGROUPS
+        folder = root / own.lstrip("/")
+        yield from (one for one in (folder, *folder.parents) if one.is_relative_to(root))
+
+
+def _within(group: Path) -> tuple[int, int] | None:
+    """Return the limit of a control group and what is left of it, bytes; None without one."""
+    for most, now, of_files in _GROUP_FILES:
+        try:
+            limit = int((group / most).read_text("ascii"))
+            used = int((group / now).read_text("ascii"))
+            # Copies of what is in files, weights that were read before all, make room for what
+            # programs ask for.
+            for line in (group / "memory.stat").read_text("ascii").splitlines():
+                name, _, count = line.partition(" ")
+                if name in of_files:
+                    used -= int(count)
+        except (OSError, ValueError):
+            continue
+        return limit, max(0, limit - max(0, used))
+    return None
+
+
+def _changed(path: str) -> int:
+    """Return when the program or the libraries beside it last changed, nanoseconds."""
+    beside = Path(path).parent.parent / "lib"
+    times = [0]
+    for one in (Path(path), *beside.glob("python3*/site-packages")):
+        try:
+            times.append(one.stat().st_mtime_ns)
+        except OSError:
+            continue
+    return max(times)
+
+
+def _output(command: list[str]) -> str | None:
+    """Run a command, and return its output; None when it fails."""
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=TOOL_SECONDS,
+            stdin=subprocess.DEVNULL,
+            env=passed_on(os.environ),
+            check=True,
+        )
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+    return done.stdout

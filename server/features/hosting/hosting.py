@@ -1,0 +1,232 @@
+"""What operators do with models: see, preview, load and stop them; and the runtimes that load them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from server.core.aio import TaskSet, in_pool
+from server.engines.base import EngineState
+from server.engines.openai.engine import OpenAIEngine
+from server.engines.openai.group import EngineGroup
+from server.engines.openai.own_machine import Whereabouts
+from server.engines.thinking import ThinkingLimits
+from server.features.hosting.active_engine import ActiveEngine
+from server.features.hosting.catalogue.choice import Choice, CommandError, own_choice
+from server.features.hosting.catalogue.entry import RunMode
+from server.features.hosting.catalogue.source import CatalogueSource
+from server.features.hosting.host import HostProbe
+from server.features.hosting.manager import EngineManager
+from server.features.hosting.messages import Answering, EngineReport
+from server.features.hosting.model_fetch import ModelFetch
+from server.features.hosting.operator_channel import OperatorChannel, report
+from server.features.hosting.planner import REFUSALS, Planner, Seen
+from server.features.hosting.runtime import MakeRuntime, OnLine, OnProgress, Plan, Runtime
+from server.features.hosting.server_runtime import RemoteRuntime, ServerRuntime
+from server.features.hosting.settings import HostingSettings
+
+if TYPE_CHECKING:
+    from server.app.api import Api
+
+# Fetched models, each in a folder of its own, as run.sh --model keeps them
+KEPT = Path(os.path.expanduser("~/models"))
+# Keys of remote servers that are kept; the one given longest ago goes.
+_MOST_KEYS = 16
+
+
+class Hosting:
+    """The model that an operator chose. `runtimes`: by the name of the feature that makes them.
+
+    Bounds of keys of remote servers: 16, in memory only; the oldest is dropped.
+    """
+
+    def __init__(self, api: Api) -> None:
+        self._settings = settings = api.settings
+        self._own = own = HostingSettings.of(settings)
+        self._pool = api.pools.manage
+        self._engines = api.engines
+        self._tasks = TaskSet("hosting")
+        # By address; in this program's memory alone
+        self._keys: dict[str, SecretStr] = {}
+        self._thinking = ThinkingLimits(settings.thinking, settings.thinking_max_tokens)
+        # Makes the runtimes of models that features bring
+        self.runtimes: dict[str, MakeRuntime] = {}
+        self.active = ActiveEngine()
+        api.engines.add(self.active, logged_elsewhere=True)
+        probe = HostProbe(
+            engine_python=str(settings.engine_python or ""),
+            trust_remote_code=own.trust_remote_code,
+        )
+        # run.sh --model fetches to the second.
+        roots = [settings.model_path.parent, KEPT]
+        if own.local_model is not None:
+            roots.append(own.local_model)
+        # More than that is never asked.
+        self.planner = Planner(
+            probe,
+            roots,
+            CatalogueSource(own.catalogue).load,
+            context=settings.model_max_tokens,
+            concurrent=settings.max_concurrent_inferences,
+        )
+        self.manager = EngineManager(
+            self.active,
+            api.engines,
+            planning=api.pools.manage,
+            measuring=api.pools.measure,
+            planner=self._plan,
+            loader=self._loaded,
+            refusals=REFUSALS,
+            known=lambda: self.planner.known,
+            gpu_free=self.planner.gpu_free,
+        )
+        self.fetch = ModelFetch(
+            self.planner.catalogue,
+            KEPT,
+            allowed=own.allow_model_downloads,
+            pool=api.pools.manage,
+        )
+        dropped = api.metrics.counter(
+            "log_lines_dropped_total",
+            "Lines of an engine that an operator's page did not take in time",
+        )
+        self.channel = OperatorChannel(self.report, dropped.inc)
+        self.manager.on_change(lambda _: self.channel.changed())
+        self.manager.on_line(self.channel.line)
+
+    def start(self) -> None:
+        """Load LOCAL_MODEL, where it is set and may answer."""
+        folder = self._own.local_model
+        if folder is not None and self._settings.engine in ("auto", "local"):
+            choice = own_choice(folder, self._settings.model_dtype)
+            self._tasks.spawn(self.manager.begin(choice), name="local")
+
+    async def close(self) -> None:
+        """Close all of it; a failure skips nothing."""
+        async with AsyncExitStack() as stack:
+            # The last one goes first.
+            stack.callback(self.channel.close)
+            stack.push_async_callback(self.manager.close)
+            stack.push_async_callback(self.fetch.close)
+            stack.push_async_callback(self._tasks.close)
+
+    # Reports
+
+    def report(self) -> EngineReport:
+        """Build the report on the engine's state."""
+        answers = self._engines.current is self.active and self.active.status.ready
+        return report(self.manager.status(), answers, self._answering(), self._why())
+
+    def _answering(self) -> Answering | None:
+        engine = self._engines.current
+        status = engine.status
+        if status.state not in (EngineState.READY, EngineState.BUSY):
+            return None
+        server = where = ""
+        inner = self.active.inner if engine is self.active else engine
+        here = engine is self.active and self.manager.status().mode is not RunMode.REMOTE
+        if isinstance(inner, OpenAIEngine | EngineGroup) and not here:
+            where = ", ".join(urlsplit(one).netloc for one in inner.address.split(", "))
+            # Only vLLM is known to support JSON schemas.
+            server = "vLLM" if status.capabilities.json_schema else "a model server"
+        return Answering(engine=engine.name, model=status.model_name, server=server, where=where)
+
+    def _why(self) -> str:
+        """Return why no better engine answers, and the remedy; without any answering engine, why
+        none does.
+        """
+        engines, current = self._engines.engines, self._engines.current
+        count = engines.index(current) + (not current.status.ready)
+        found = [one.status for one in engines[:count]]
+        return " ".join(
+            status.detail
+            for status in found
+            if status.detail and not status.ready and not status.unused
+        )
+
+    async def probe(self) -> Seen:
+        """Examine the models and the machine anew. Raises BadRequest."""
+        held = await self.manager.gives_back()
+        return await in_pool(self._pool, partial(self.planner.probe, *held))
+
+    async def preview(self, choice: Choice) -> dict[str, Any]:
+        """Return the command that would run, and the other machine to which pictures would go ("" for none).
+
+        Raises BadRequest.
+        """
+        launch = await self.manager.preview(choice)
+        elsewhere = await Whereabouts(launch.base_url).find() if launch.base_url else ""
+        return {
+            "command": launch.shown,
+            "elsewhere": elsewhere,
+            "warnings": list(launch.warnings),
+        }
+
+    # Plans and runtimes
+
+    def _plan(self, choice: Choice, ram_back: int = 0, gpu_back: Sequence[int] = ()) -> Plan:
+        """See `Planner.plan`. Raises one of REFUSALS, also for a model that no feature runs."""
+        plan = self.planner.plan(choice, ram_back, gpu_back)
+        feature = _feature_for(plan)
+        if feature and feature not in self.runtimes:
+            name = plan.model.name if plan.model is not None else "This model"
+            raise CommandError(
+                f"{name} {_WHAT[feature]}, which this server does not offer: the feature {feature} is off. Choose"
+                f" another model or way to run it, or add {feature} to FEATURES."
+            )
+        return plan
+
+    def key_for(self, choice: Choice) -> str:
+        """Find the key for a server and no other: the one given with it, the one given last, or the
+        setting's.
+        """
+        given = choice.api_key
+        if given.get_secret_value():
+            self._keys.pop(choice.url, None)
+            self._keys[choice.url] = given
+            while len(self._keys) > _MOST_KEYS:
+                del self._keys[next(iter(self._keys))]
+        elif choice.url in self._keys:
+            given = self._keys[choice.url]
+        elif choice.url in self._settings.vllm_base_urls:
+            given = self._settings.vllm_api_key
+        return given.get_secret_value()
+
+    def _loaded(self, plan: Plan, on_line: OnLine, on_progress: OnProgress) -> Runtime:
+        """Create the runtime for a plan."""
+        launch, model = plan.launch, plan.model
+        remote = plan.choice.mode is RunMode.REMOTE
+        key = self.key_for(plan.choice) if remote else ""
+        if feature := _feature_for(plan):
+            return self.runtimes[feature](plan, key, on_line, on_progress)
+        if remote:
+            return RemoteRuntime(plan.choice, launch, model, api_key=key, thinking=self._thinking)
+        return ServerRuntime(
+            plan.choice,
+            launch,
+            model,
+            inherited=os.environ,
+            thinking=self._thinking,
+            on_line=on_line,
+            on_progress=on_progress,
+        )
+
+
+_WHAT = {
+    "generation": "makes videos or sound",
+    "local_models": "would run in this server itself",
+}
+
+
+def _feature_for(plan: Plan) -> str:
+    """Return the feature whose runtime runs a model; "" for a model server, which needs none."""
+    if plan.model is not None and not plan.model.answers:
+        return "generation"
+    return "local_models" if plan.choice.mode is RunMode.IN_PROCESS else ""

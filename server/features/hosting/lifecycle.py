@@ -1,0 +1,498 @@
+"""The life of the model that an operator chose, as a state machine. Pure: `step` takes an event and returns actions.
+
+                     Start                 Loaded              Ended
+            IDLE ───────────▶ LOADING ──────────────▶ READY ──────────▶ RESTARTING
+              ▲                │ ▲ ▲                    │                    │
+              │        NotLoaded │ └────────────────────┼────── Waited ──────┘
+              │  (port taken)  │ │ Moved                │
+              │                ▼ │                      │ Start, Stop, Close,
+              │              MOVING                     │ or ended too often
+              │                                         ▼
+              └──────────────── Emptied ─────────── STOPPING ── Emptied ──▶ LOADING, FAILED or CLOSED
+
+Start, Stop and Close come at any time: what runs or is being loaded is stopped first. Two rules soften a switch:
+
+- Where the model that answers or the one that is wanted runs elsewhere, nothing has to be stopped: the one that answers
+  stays `beside` the one that is being loaded, and retires when that is ready.
+- A model that cannot be loaded gives way to the last one that worked (`good`): that one goes on answering if it stayed
+  beside, and else is loaded again, once. Where there is none, the machine is FAILED.
+
+A model that ends by itself is loaded again after a pause, as often as there are pauses. The runner (`manager`) carries
+out the actions; at most one of them is a job, which replaces the job before it and ends with an event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from server.engines.base import EngineState
+from server.features.hosting.catalogue.entry import RunMode
+from server.features.hosting.runtime import Plan
+
+OUR_FAULT = "Something went wrong inside this program; its log says where. Start the model again, or choose another."
+# Ports that are tried for one model
+_PORTS = 3
+_CLOSING = "The server is about to stop."
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A plan that is to be carried out."""
+
+    plan: Plan
+    # It goes before every other engine.
+    preferred: bool = True
+    # The reason, where no operator chose it
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One model that is loaded, is being loaded or has failed."""
+
+    id: int
+    order: Order
+    # Chosen to go back to, and by no operator
+    back: bool = False
+    # It has answered at some time.
+    was_ready: bool = False
+    # Restarts since it last ran for long, and the ports that were tried
+    crashes: int = 0
+    ports: int = 1
+
+    @property
+    def name(self) -> str:
+        return self.order.plan.name
+
+    @property
+    def remote(self) -> bool:
+        return self.order.plan.choice.mode is RunMode.REMOTE
+
+
+# Events: what an operator asks for, and what happens to a model
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    order: Order
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The model answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotLoaded:
+    """The model could not be loaded, and nothing of it is left. `port_taken`: another port may do."""
+
+    why: str
+    port_taken: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """The model was planned on another port."""
+
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A model that answered has ended or hangs. `calm`: it had run for long."""
+
+    how: str
+    calm: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Waited:
+    """The pause before it is loaded again is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Emptied:
+    """Nothing is left of the models that had to go."""
+
+
+@dataclass(frozen=True, slots=True)
+class Broke:
+    """The runner's job raised something unforeseen."""
+
+
+Event = Start | Stop | Close | Loaded | NotLoaded | Moved | Ended | Waited | Emptied | Broke
+
+
+# Actions. Those of `Job` take time and end with an event.
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Show that it is being loaded; without `beside` no model answers meanwhile."""
+
+    order: Order
+    beside: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    run: Run
+    # Loaded again after a crash
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Plan it on another port: Moved, else NotLoaded with `why`."""
+
+    run: Run
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """Let it answer from now on."""
+
+    run: Run
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    run: Run
+
+
+@dataclass(frozen=True, slots=True)
+class Retire:
+    """Let it finish its answers, then unload it; nothing waits for that."""
+
+    run: Run
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Let nobody be answered by it from now on; answers under way end with `cut`."""
+
+    state: EngineState
+    detail: str
+    cut: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShowCrash:
+    run: Run
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """Unload what is left of it, show `why` and the phase, and wait."""
+
+    run: Run
+    why: str
+    seconds: float
+    phase: str
+
+
+@dataclass(frozen=True, slots=True)
+class Empty:
+    """Unload these. `shown`: the status shows that they stop; `silent`: it shows another model."""
+
+    runs: tuple[Run, ...]
+    shown: bool = True
+    silent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Prefer:
+    """Let the model go before every other engine, or none."""
+
+    yes: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ShowFailed:
+    run: Run
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShowIdle:
+    pass
+
+
+Job = Load | Move | Watch | Restart | Empty
+Action = Begin | Use | Retire | Part | ShowCrash | Prefer | ShowFailed | ShowIdle | Job
+
+
+# The machine
+
+
+class Phase(StrEnum):
+    IDLE = "idle"
+    LOADING = "loading"
+    # On to another port, where another program had taken the first
+    MOVING = "moving"
+    READY = "ready"
+    RESTARTING = "restarting"
+    STOPPING = "stopping"
+    FAILED = "failed"
+    CLOSED = "closed"
+
+
+# Nothing is under way.
+SETTLED = frozenset({Phase.IDLE, Phase.READY, Phase.FAILED, Phase.CLOSED})
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    # Seconds before each time that a model is loaded again
+    delays: tuple[float, ...]
+    phase: Phase = Phase.IDLE
+    # The model that the phase is about; None while idle
+    run: Run | None = None
+    # Answers until `run` does
+    beside: Run | None = None
+    # While stopping: what is loaded afterwards, or the reason of the failure
+    wanted: Order | None = None
+    failing: str = ""
+    # The last that worked, to go back to
+    good: Order | None = None
+    closing: bool = False
+    runs: int = 0
+
+
+Step = tuple[State, tuple[Action, ...]]
+
+
+class WrongEvent(RuntimeError):
+    """An event came in a phase, or led to one, that the drawing does not have.
+
+    A bug: outside the tree of errors.
+    """
+
+
+_AFTER_FAILURE = {Phase.LOADING, Phase.READY, Phase.FAILED}
+# Start, Stop and Close come at any time.
+_NEXT: Mapping[tuple[Phase, type[Event]], set[Phase]] = {
+    (Phase.LOADING, Loaded): {Phase.READY},
+    (Phase.LOADING, NotLoaded): {Phase.MOVING, Phase.RESTARTING, Phase.STOPPING, *_AFTER_FAILURE},
+    (Phase.LOADING, Broke): {Phase.STOPPING},
+    (Phase.MOVING, Moved): {Phase.LOADING},
+    (Phase.MOVING, NotLoaded): {Phase.RESTARTING, Phase.STOPPING, *_AFTER_FAILURE},
+    (Phase.MOVING, Broke): {Phase.STOPPING},
+    (Phase.READY, Ended): {Phase.RESTARTING, Phase.STOPPING},
+    (Phase.READY, Broke): {Phase.STOPPING},
+    (Phase.RESTARTING, Waited): {Phase.LOADING},
+    (Phase.RESTARTING, Broke): {Phase.STOPPING},
+    (Phase.STOPPING, Emptied): {Phase.IDLE, Phase.CLOSED, Phase.STOPPING, *_AFTER_FAILURE},
+}
+# Phases in which the runner's job may have broken. While models are unloaded, that goes on.
+BREAKABLE = frozenset(phase for phase, event in _NEXT if event is Broke)
+_ASKED: Mapping[type[Event], set[Phase]] = {
+    Start: {Phase.LOADING, Phase.STOPPING},
+    Stop: {Phase.IDLE, Phase.STOPPING},
+    Close: {Phase.CLOSED, Phase.STOPPING},
+}
+
+
+def step(state: State, event: Event) -> Step:
+    """Take an event. Raises WrongEvent for one that cannot come now."""
+    kind = type(event)
+    allowed = _ASKED.get(kind) or _NEXT.get((state.phase, kind), set())
+    if not allowed or state.phase is Phase.CLOSED:
+        raise WrongEvent(f"{kind.__name__} in {state.phase}")
+    after, actions = _take(state, event)
+    if after.phase not in allowed:
+        raise WrongEvent(f"{kind.__name__} in {state.phase} led to {after.phase}")
+    return after, actions
+
+
+def joined(*texts: str) -> str:
+    """Join sentences; one may end with a command."""
+    return " ".join(text if text.endswith(".") else f"{text}." for text in texts if text)
+
+
+def _take(state: State, event: Event) -> Step:
+    match event:
+        case Start(order):
+            # Do not go back to a model that an operator stopped.
+            stopped = state.phase is Phase.STOPPING and not state.failing
+            good = state.good if stopped else _worked(state)
+            return _switch(replace(state, wanted=order, failing="", good=good))
+        case Stop():
+            return _switch(replace(state, wanted=None, failing="", good=None))
+        case Close():
+            return _switch(replace(state, wanted=None, failing="", good=None, closing=True))
+        case Emptied():
+            return _emptied(state)
+    run = _the_run(state)
+    match event:
+        case Loaded():
+            return _ready(state, run)
+        case NotLoaded(why, port_taken):
+            return _not_loaded(state, run, why, port_taken)
+        case Moved(plan):
+            moved = replace(run, order=replace(run.order, plan=plan), ports=run.ports + 1)
+            begin = Begin(moved.order, state.beside is not None)
+            return replace(state, phase=Phase.LOADING, run=moved), (begin, Load(moved, again=True))
+        case Ended(how, calm):
+            return _ended(state, run, how, calm)
+        case Waited():
+            return replace(state, phase=Phase.LOADING), (Load(run, again=True),)
+        case _:
+            part: tuple[Action, ...] = ()
+            if state.phase is Phase.READY:
+                part = (Part(EngineState.UNREACHABLE, OUR_FAULT, OUR_FAULT),)
+            stopping = replace(state, phase=Phase.STOPPING, failing=OUR_FAULT)
+            return stopping, (*part, Empty((run,), silent=state.beside is not None))
+
+
+# Switching
+
+
+def _switch(state: State) -> Step:
+    """Stop what has to go before `wanted`, which may be nothing."""
+    run, idle = state.run, state.phase in (Phase.IDLE, Phase.FAILED)
+    if run is None or idle or state.phase is Phase.STOPPING:
+        # While something stops, the rest is decided when that is gone.
+        return (state, ()) if state.phase is Phase.STOPPING else _next(replace(state, run=None))
+    answering = run if state.phase is Phase.READY else state.beside
+    state = replace(state, phase=Phase.STOPPING)
+    if answering is not None and _stays(answering, state):
+        state = replace(state, beside=answering, run=None if answering is run else run)
+        return _next(state) if answering is run else (state, (Empty((run,), silent=True),))
+    gone = (run,) if state.beside is None else (run, state.beside)
+    return replace(state, beside=None), (_part(state, answering or run), Empty(gone))
+
+
+def _worked(state: State) -> Order | None:
+    """Find the order to go back to once another model is wanted."""
+    run = state.run
+    if run is None or not (run.was_ready or run.back):
+        return state.good
+    return replace(run.order, note="")
+
+
+def _stays(answering: Run, state: State) -> bool:
+    """Find whether it may answer while the wanted model is loaded: the two share no memory."""
+    wanted = state.wanted
+    return wanted is not None and (answering.remote or wanted.plan.choice.mode is RunMode.REMOTE)
+
+
+def _part(state: State, run: Run) -> Part:
+    if state.closing:
+        return Part(EngineState.UNREACHABLE, _CLOSING, f"{_CLOSING} Ask again in a moment.")
+    cut = f"{run.name} was stopped by an operator in mid-answer. Ask again."
+    if state.wanted is None:
+        return Part(EngineState.UNREACHABLE, f"{run.name} has been stopped.", cut)
+    return Part(EngineState.LOADING, f"{state.wanted.plan.name} is being loaded.", cut)
+
+
+def _emptied(state: State) -> Step:
+    run = state.run
+    if state.failing and run is not None:
+        return _give_up(replace(state, failing=""), run, state.failing)
+    return _next(replace(state, run=None))
+
+
+def _next(state: State) -> Step:
+    """Begin with the wanted model; nothing of `run` is left."""
+    beside, wanted = state.beside, state.wanted
+    if beside is not None and not _stays(beside, state):
+        # Something else was wanted while the other one stopped.
+        stopping = replace(state, phase=Phase.STOPPING, beside=None, run=beside)
+        return stopping, (_part(state, beside), Empty((beside,)))
+    if wanted is None:
+        phase = Phase.CLOSED if state.closing else Phase.IDLE
+        return replace(state, phase=phase), (ShowIdle(),)
+    return _load(state, wanted)
+
+
+def _load(state: State, order: Order, *, back: bool = False) -> Step:
+    run = Run(state.runs + 1, order, back)
+    loading = replace(state, phase=Phase.LOADING, run=run, wanted=None, runs=run.id)
+    return loading, (Begin(order, state.beside is not None), Load(run))
+
+
+# Loading
+
+
+def _ready(state: State, run: Run) -> Step:
+    up = replace(run, was_ready=True)
+    actions: list[Action] = [Use(up)]
+    if state.beside is not None:
+        actions.append(Retire(state.beside))
+    ready = replace(state, phase=Phase.READY, run=up, beside=None, good=None)
+    return ready, (*actions, Watch(up))
+
+
+def _not_loaded(state: State, run: Run, why: str, port_taken: bool) -> Step:
+    if port_taken and run.ports < _PORTS:
+        return replace(state, phase=Phase.MOVING), (Move(run, why),)
+    return _give_up(state, run, why) if run.crashes == 0 else _again(state, run, why)
+
+
+def _give_up(state: State, run: Run, why: str) -> Step:
+    """Go back to the model that worked before, where there is one that `run` was to replace.
+
+    Nothing of `run` is left.
+    """
+    good, beside = state.good, state.beside
+    if good is None or run.was_ready:
+        return replace(state, phase=Phase.FAILED), (ShowFailed(run, joined(run.order.note, why)),)
+    name = good.plan.name
+    if beside is not None:
+        # It was never stopped.
+        up = replace(
+            beside, order=replace(good, note=joined(why, f"{name} answers on.")), back=True
+        )
+        ready = replace(state, phase=Phase.READY, run=up, beside=None, good=None)
+        return ready, (Prefer(good.preferred), Use(up), Watch(up))
+    note = joined(why, f"{name}, which worked before, is loaded again.")
+    state, actions = _load(replace(state, good=None), replace(good, note=note), back=True)
+    return state, (Prefer(good.preferred), *actions)
+
+
+# After a crash
+
+
+def _ended(state: State, run: Run, how: str, calm: bool) -> Step:
+    run = replace(run, crashes=0 if calm else run.crashes, order=replace(run.order, note=""))
+    again = " It is started again." if run.crashes < len(state.delays) else ""
+    part = Part(
+        EngineState.LOADING if again else EngineState.UNREACHABLE,
+        f"{run.name} ended unexpectedly.{again}",
+        f"{run.name} ended unexpectedly in mid-answer.{again} Ask again in a moment.",
+    )
+    state, actions = _again(state, run, f"{run.name} {how}")
+    return state, (part, ShowCrash(run, f"{run.name} {how}{again}"), *actions)
+
+
+def _again(state: State, run: Run, why: str) -> Step:
+    """Load it again after a pause, as often as there are pauses."""
+    done, delays = run.crashes, state.delays
+    if done >= len(delays):
+        failing = f"{why} It was started again {done} times without success: start it yourself, or choose another model."
+        stopping = replace(state, phase=Phase.STOPPING, run=run, failing=failing)
+        return stopping, (Empty((run,), shown=False),)
+    phase = f"starting again in {delays[done]:g} s ({done + 1} of {len(delays)})"
+    restarting = replace(state, phase=Phase.RESTARTING, run=replace(run, crashes=done + 1))
+    return restarting, (Restart(run, why, delays[done], phase),)
+
+
+def _the_run(state: State) -> Run:
+    if state.run is None:
+        raise WrongEvent(f"no model in {state.phase}")
+    return state.run

@@ -1,0 +1,257 @@
+"""Read a starting engine's progress from its log. Pure.
+
+Known are the logs of vLLM (`vllm_log`), of whatever shows tqdm's bars (`transformers serve`, the
+hub's downloads), of uvicorn, and of docker and podman fetching an image.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from server.features.hosting.catalogue import vllm_log
+
+# Layers of an image that are kept count of; images have at most 127.
+_MOST_LAYERS = 256
+_PHASE_CHARS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class LoadProgress:
+    """The progress of loading."""
+
+    # A few words: "loading weights"
+    phase: str
+    # Of this phase, 0 to 100; None when unknown.
+    percent: float | None = None
+    # Bytes of this phase; None when it does not count bytes.
+    done_bytes: int | None = None
+    total_bytes: int | None = None
+    # The line that shows it
+    line: str = ""
+
+
+_UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4}
+_SIZE = r"(\d+(?:\.\d+)?)\s?([kKMGT]?)(i?)(B?)"
+# tqdm: "Loading weights:  45%|####5     | 26/57 [00:00<00:00, 99.1it/s]", "model.safetensors:  45%|##| 1.2G/2.7G [... 90MB/s]"
+_BAR = re.compile(
+    rf"^(?P<what>[^|]{{0,200}}?)(?<!\s):?\s++(?P<share>\d{{1,3}})%\|[^|]*\|\s*{_SIZE}/{_SIZE}\s*\[(?P<rate>[^\]]*)"
+)
+# docker: "4f4fb700ef54: Downloading [==>   ]  12.3MB/45.6MB"
+_DOCKER = re.compile(
+    r"^(?P<layer>[0-9a-f]{12}): (?P<what>Pulling fs layer|Waiting|Downloading|Verifying Checksum|Download complete"
+    rf"|Extracting|Pull complete|Already exists)(?:\s+\[[^\]]*\]\s+{_SIZE}/{_SIZE})?"
+)
+# podman: "Copying blob sha256:4f4f…", "Copying blob 4f4fb700ef54 done   |", "Copying blob 4f4f [==>--] 12.3MiB / 45.6MiB"
+_PODMAN = re.compile(
+    r"^Copying (?:blob|config) (?:sha256:)?(?P<layer>[0-9a-f]{10,64})"
+    rf"(?P<done> (?:done|skipped))?(?:\s+\[[^\]]*\]\s+{_SIZE}\s*/\s*{_SIZE})?"
+)
+_PULLING = re.compile(
+    r"^Unable to find image|: Pulling from |^Trying to pull |^Getting image source|^Pulling image"
+)
+_PULLED = re.compile(r"^Digest: sha256:|^Writing manifest|^Status: (?:Downloaded|Image is up)")
+_IMAGE = "fetching the image"
+_PHASES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern), text)
+    for pattern, text in (
+        (r"Application startup complete|Uvicorn running on", "opening the port"),
+        (r"Waiting for application startup|Started server process", "starting the server"),
+        (r"^\[transformers\] Loading\b", "loading the model"),
+    )
+)
+# As a traceback ends: "RuntimeError: …", "torch.OutOfMemoryError: …", behind whatever a logger puts
+# before it
+_ERROR = re.compile(r"(?:^|[\s\]])((?:\w+\.)*[A-Z]\w*(?:Error|Exception): \S.*)")
+_ERROR_CHARS = 200
+_LOADING = re.compile(r"(?i)^(?:loading|materiali[sz]ing)\b")
+_FETCHING = re.compile(
+    r"(?i)^(?:fetching|download)|\.(?:safetensors|json|bin|gguf|model|txt|jinja)\b|\bit?B/s|B/s"
+)
+
+
+class LoadingLog:
+    """Reads one engine's log from its start; `progress` is the newest that is known."""
+
+    def __init__(self) -> None:
+        self.progress = LoadProgress("starting")
+        # Layers of the image: (done, bytes there, bytes in all)
+        self._layers: dict[str, tuple[bool, int, int]] = {}
+
+    def read(self, line: str) -> LoadProgress | None:
+        """Return the progress in a line; None for any other line."""
+        found = self._image(line) or _bar(line) or _phase(line)
+        if found is not None:
+            self.progress = found
+        return found
+
+    def _image(self, line: str) -> LoadProgress | None:
+        if match := _DOCKER.match(line) or _PODMAN.match(line):
+            what = match.groupdict()
+            done = bool(what.get("done")) or what.get("what") in ("Pull complete", "Already exists")
+            sizes = _sizes(match.groups()[-8:])
+            layer = what["layer"][:12]
+            before = self._layers.get(layer, (False, 0, 0))
+            if layer in self._layers or len(self._layers) < _MOST_LAYERS:
+                there, in_all = sizes if sizes and what.get("what") != "Extracting" else before[1:]
+                if done or what.get("what") == "Download complete":
+                    there = in_all
+                self._layers[layer] = (done or before[0], there, in_all)
+            layers = self._layers.values()
+            share = 100.0 * sum(one[0] for one in layers) / len(layers)
+            in_all = sum(one[2] for one in layers)
+            there = sum(one[1] for one in layers)
+            if in_all:
+                return LoadProgress(_IMAGE, min(100.0, 100.0 * there / in_all), there, in_all, line)
+            return LoadProgress(_IMAGE, share, line=line)
+        if _PULLING.search(line):
+            return LoadProgress(_IMAGE, line=line)
+        if _PULLED.search(line):
+            return LoadProgress(_IMAGE, 100.0, line=line)
+        return None
+
+
+def explanation(lines: Iterable[str], *, for_cpu: bool = False, **settings: object) -> str:
+    """Return the cause of a failure and the remedy; "" for an unknown failure. See `vllm_log`."""
+    kept = list(lines)
+    text = "\n".join(kept)
+    for pattern, sentence in _FAILURES:
+        if pattern.search(text):
+            return sentence
+    return vllm_log.explanation(kept, for_cpu=for_cpu, **settings)
+
+
+def first_error(lines: Iterable[str]) -> str:
+    """Return a sentence with the first error in a Python program's log, from which later ones
+    follow; "" for none.
+    """
+    for line in lines:
+        if match := _ERROR.search(line):
+            return f"Its log says: {match[1][:_ERROR_CHARS].rstrip('. ')}."
+    return ""
+
+
+_FAILURES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern), text)
+    for pattern, text in (
+        (
+            r"Cannot connect to the (?:Docker|Podman) |Is the docker daemon running|permission denied while trying to connect",
+            "The container runtime does not answer. Start it (systemctl start docker), let this user use it, or choose"
+            " another way to run the model.",
+        ),
+        (
+            r"could not select device driver|nvidia-container-cli|unresolvable CDI devices",
+            "The container runtime cannot give the GPU to a container. Install the GPU maker's container toolkit, or choose"
+            " another way to run the model.",
+        ),
+        (
+            r"error gathering device information|stat /dev/(?:kfd|dri)",
+            "The GPU's device files (/dev/kfd, /dev/dri) are not on this machine. Install its driver, or choose another way to run"
+            " the model.",
+        ),
+        (
+            r"short-name .* did not resolve|short-name resolution enforced",
+            "podman wants the image's whole name: for one of Docker's hub, docker.io/ and the name.",
+        ),
+        (
+            r"manifest unknown|pull access denied|repository does not exist|toomanyrequests|no basic auth credentials"
+            r"|requested access to the resource is denied|unauthorized: authentication required",
+            "The image could not be fetched. Check its name, and whether this machine may fetch it.",
+        ),
+        (
+            r"pinging container registry|Error response from daemon: (?:Get|Head) \"https?://|failed to resolve reference"
+            r"|failed to do request|error pulling image",
+            "The image could not be fetched: its registry does not answer. Fetch it while there is a connection (docker pull,"
+            " podman pull), or name one that is on this machine.",
+        ),
+        (
+            r"no space left on device",
+            "A disk is full. vLLM's image takes about 10 GB, and more while it is unpacked: make room where images are kept"
+            " (docker system df, podman system df).",
+        ),
+        (
+            r"executable file (?:`\S+` )?not found in \$PATH|attempted to invoke a command that was not found",
+            "The image has no vllm. Choose one with vLLM, or leave the image empty for vLLM's own.",
+        ),
+        (
+            r"bind source path does not exist|Error: statfs ",
+            "The model's folder is not there for the container runtime: a docker elsewhere (DOCKER_HOST) or in a virtual machine"
+            " sees other folders. Choose another way to run the model.",
+        ),
+        (
+            r"Permission denied: '/model\b",
+            "The container may not read the model: its root has no right over files of others. Let all read them"
+            " (chmod -R a+rX FOLDER).",
+        ),
+        (
+            r"name \"\S+\" is already in use by",
+            "The container of the last time is there still and could not be removed. Remove it (docker rm --force NAME, podman rm"
+            " --force NAME).",
+        ),
+        (
+            r"port is already allocated|address already in use|\[Errno 98\]",
+            "Another program has the port. Choose another one, or leave the port empty for a free one.",
+        ),
+        (
+            # Not the name alone: vLLM lists it among what it was given.
+            r"(?:option|argument|pass|set)\b[^\n]{0,40}`?trust_remote_code=True|requires you to execute the"
+            r"|contains custom code|enable execution of custom code",
+            "The model brings code of its own, which runs only with TRUST_REMOTE_CODE=true. Set it if you trust who made the"
+            " model, or choose another model.",
+        ),
+        (
+            r"LocalEntryNotFoundError|OfflineModeIsEnabled|couldn't connect to '?https?://|Max retries exceeded with url"
+            r"|Temporary failure in name resolution",
+            "The model is not on this machine and its hub cannot be reached. Fetch it while there is a connection, or"
+            " name a folder that has it.",
+        ),
+        (
+            r"DefaultCPUAllocator: can't allocate|\bMemoryError|Cannot allocate memory",
+            "Main memory is full. Choose a smaller model or a smaller context, or end other programs.",
+        ),
+    )
+)
+
+
+def _phase(line: str) -> LoadProgress | None:
+    phase, share = vllm_log.step(line)
+    if phase:
+        return LoadProgress(phase, share, line=line)
+    for pattern, text in _PHASES:
+        if pattern.search(line):
+            return LoadProgress(text, line=line)
+    return None
+
+
+def _bar(line: str) -> LoadProgress | None:
+    match = _BAR.match(line)
+    if match is None:
+        return None
+    what = match["what"].strip().rstrip(":")
+    sizes = _sizes(match.groups()[2:10]) if "B/s" in match["rate"] else None
+    if known := vllm_log.step(line)[0]:
+        phase = known
+    elif _LOADING.match(what):
+        phase = "loading weights"
+    elif sizes or _FETCHING.search(what):
+        phase = "fetching files"
+    else:
+        phase = (what[:1].lower() + what[1:])[:_PHASE_CHARS] or "working"
+    share = min(100.0, float(match["share"]))
+    done, total = sizes or (None, None)
+    return LoadProgress(phase, share, done, total, line)
+
+
+def _sizes(parts: tuple[str | None, ...]) -> tuple[int, int] | None:
+    """(bytes there, bytes in all) of number, prefix, "i", "B", twice."""
+    if parts[0] is None or parts[4] is None:
+        return None
+    return _bytes(*parts[0:3]), _bytes(*parts[4:7])
+
+
+def _bytes(number: str | None, prefix: str | None, binary: str | None) -> int:
+    power = _UNITS[(prefix or "").lower()]
+    if binary:
+        power = 1024 ** list(_UNITS.values()).index(power)
+    return round(float(number or 0) * power)

@@ -1,0 +1,295 @@
+"""Fetch a model of the catalogue for an operator: one at a time, in a process of its own.
+
+The process is scripts/models/download.py, which goes on where it was stopped, compares every file with
+the hub's checksum, and asks public addresses alone (or HF_ENDPOINT).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from server.core.aio import TaskSet, in_pool
+from server.core.errors import BadRequest, Conflict, Draining
+from server.features.hosting.catalogue.entry import Model
+from server.features.hosting.catalogue.modes import gigabytes
+from server.processes.environment import child_environment
+from server.processes.process import ChildProcess, ProcessFailed
+
+log = logging.getLogger(__name__)
+
+ROOT = Path(__file__).resolve().parents[3]
+PROGRAM = ROOT / "scripts" / "models" / "download.py"
+# Bytes that are left free: the disk is this server's and other programs', too.
+RESERVE_BYTES = 2 * 1024**3
+# Seconds between two looks at the disk
+LOOK_SECONDS = 2.0
+# The panel waits so long for a disk that does not answer (seconds).
+FREE_SECONDS = 1.0
+# Of the hub's settings the process gets these; the token is for gated models.
+_PASSED = re.compile(
+    r"^(HF_(ENDPOINT|TOKEN)|((HTTPS?|NO|ALL)_PROXY|(https?|no|all)_proxy)|SSL_CERT_(FILE|DIR))$"
+)
+# Longest sentence of the process that is shown
+_MOST_CHARS = 600
+
+
+class FetchState(StrEnum):
+    """The state of the last fetch. A paused or failed one goes on where it stopped."""
+
+    IDLE = "idle"
+    FETCHING = "fetching"
+    CHECKING = "checking"
+    PAUSED = "paused"
+    FAILED = "failed"
+    DONE = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class FetchStatus:
+    """`total` is 0 while unknown; both in bytes."""
+
+    state: FetchState = FetchState.IDLE
+    model: str = ""
+    done: int = 0
+    total: int = 0
+    error: str = ""
+
+
+class ModelFetch:
+    """The fetch under way. Everything on the event loop; the disk is looked at in `pool`.
+
+    `known`: models of the catalogue; blocking. `kept`: the folder that models are kept in, each in one
+    of its own. `free`: free bytes at a folder. `secrets` are taken out of what is shown.
+
+    Bounds of a model that is fetched: one, in a process of its own; a second one is refused
+    (409). It ends before the disk is full; what came is kept.
+    """
+
+    def __init__(
+        self,
+        known: Callable[[], Iterable[Model]],
+        kept: Path,
+        *,
+        allowed: bool,
+        pool: ThreadPoolExecutor,
+        environment: Mapping[str, str] | None = None,
+        program: Path = PROGRAM,
+        free: Callable[[Path], int] | None = None,
+    ) -> None:
+        self._known, self._kept, self._allowed, self._pool = known, kept, allowed, pool
+        given = os.environ if environment is None else environment
+        own = {name: value for name, value in given.items() if _PASSED.match(name)}
+        self._environment = child_environment(given, own)
+        self._secrets = [given[name] for name in ("HF_TOKEN",) if given.get(name)]
+        self._program = program
+        self._free = free or _free
+        self._tasks = TaskSet("fetch")
+        self._status = FetchStatus()
+        self._process: ChildProcess | None = None
+        # From the first look at the catalogue until the process has ended
+        self._busy = False
+        self._closed = False
+        self._pausing = False
+        # The look at the disk for the panel, while it takes its time
+        self._looking: asyncio.Future[int | None] | None = None
+
+    @property
+    def refused(self) -> str:
+        """The reason why nothing is fetched from here; "" where it is."""
+        if not self._allowed:
+            return "Fetching from here is off: set ALLOW_MODEL_DOWNLOADS=true, or fetch on the server's command line."
+        if not self._program.is_file():
+            return (
+                "This installation has no scripts/models, which fetches models: fetch it elsewhere."
+            )
+        return ""
+
+    def status(self) -> FetchStatus:
+        return self._status
+
+    async def free(self) -> int | None:
+        """Return the free bytes where models are kept; None when the disk does not tell, or not in time."""
+
+        def free() -> int | None:
+            try:
+                return self._free(self._kept)
+            except OSError:
+                return None
+
+        # One at a time: a disk that hangs holds one thread, however often the panel asks.
+        looking = self._looking
+        if looking is None or looking.done():
+            looking = asyncio.get_running_loop().run_in_executor(self._pool, free)
+            self._looking = looking
+        done, _ = await asyncio.wait((looking,), timeout=FREE_SECONDS)
+        return looking.result() if done and not looking.cancelled() else None
+
+    def folder(self, model: Model) -> Path:
+        """Return the folder that the model is fetched to."""
+        return self._kept / model.id.rpartition("/")[2]
+
+    def command(self, model: Model) -> str:
+        """Return the command that does the same."""
+        revision = f" --revision {model.revision}" if model.revision else ""
+        return f"bash scripts/download_model.sh {model.id}{revision} --to ~/models/{self.folder(model).name}"
+
+    async def start(self, name: object) -> FetchStatus:
+        """Fetch the model, or go on with it; return when its process has begun.
+
+        Raises BadRequest for a name that the catalogue has not, and without room; Conflict while another
+        one is fetched, or where the settings forbid it; Draining.
+        """
+        if self.refused:
+            raise Conflict(self.refused)
+        if self._closed:
+            raise Draining("The server is about to stop and fetches nothing any more.")
+        if self._busy:
+            raise Conflict(
+                f"{self._status.model or 'A model'} is being fetched. Pause it, or wait until it is here."
+            )
+        self._busy, self._pausing = True, False
+        try:
+            model = await in_pool(self._pool, self._find, name)
+            folder = self.folder(model)
+            await in_pool(self._pool, self._require_space, model, folder)
+            process = self._run(model, folder)
+        except BaseException:
+            self._busy = False
+            raise
+        self._process = process
+        same = self._status.model == model.id
+        before = self._status if same else FetchStatus()
+        self._status = FetchStatus(
+            FetchState.FETCHING, model.id, before.done, before.total or model.weights_bytes
+        )
+        self._tasks.spawn(self._watch(process, folder), name="watch")
+        log.info("the operator fetches a model")
+        return self._status
+
+    async def pause(self) -> FetchStatus:
+        """End the process; what came is kept. Nothing happens while nothing is fetched."""
+        process = self._process
+        if process is not None and process.running:
+            self._pausing = True
+            await process.stop()
+        return self._status
+
+    async def close(self) -> None:
+        """End it with the server. Safe to call twice."""
+        self._closed = True
+        await self.pause()
+        await self._tasks.close()
+
+    # In a thread
+
+    def _find(self, name: object) -> Model:
+        if isinstance(name, str):
+            for model in self._known():
+                # A folder's name is no repository; ids of the hub have an owner.
+                if model.id == name and "/" in model.id and model.folder is None:
+                    return model
+        shown = repr(name)[:80]
+        raise BadRequest(
+            f"{shown} is no model of the catalogue that could be fetched. The panel lists them: give the id of one that is not here."
+        )
+
+    def _require_space(self, model: Model, folder: Path) -> None:
+        there = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        needed = max(0, model.weights_bytes - there) + RESERVE_BYTES
+        free = self._free(folder)
+        if free < needed:
+            raise BadRequest(
+                f"There is no room for {model.name}: it needs {gigabytes(needed)} with what stays free, and {gigabytes(free)}"
+                f" are free at {folder}. Remove something there, or choose a smaller model."
+            )
+
+    # The process
+
+    def _run(self, model: Model, folder: Path) -> ChildProcess:
+        words = [sys.executable, str(self._program), model.id, "--to", str(folder), "--json"]
+        if model.revision:
+            words += ["--revision", model.revision]
+        process = ChildProcess(
+            words,
+            self._environment,
+            secrets=self._secrets,
+            on_line=self._heard,
+            cwd=ROOT,
+        )
+        try:
+            process.start()
+        except ProcessFailed as error:
+            raise BadRequest(error.message) from None
+        return process
+
+    def _heard(self, line: str) -> None:
+        progress = _progress(line)
+        if progress is not None and self._busy:
+            self._status = replace(self._status, **progress)
+
+    async def _watch(self, process: ChildProcess, folder: Path) -> None:
+        """Wait for the end; end it before the disk is full."""
+        full = ""
+        while process.running:
+            try:
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await process.ended.wait()
+            except TimeoutError:
+                free = await in_pool(self._pool, self._free, folder)
+                if free < RESERVE_BYTES // 2:
+                    full = (
+                        f"The disk at {folder} is nearly full ({gigabytes(free)} left), so the fetch was stopped. Free some"
+                        " room, and go on: what came is kept."
+                    )
+                    await process.stop()
+        self._status = self._ended(process, full)
+        self._process, self._busy = None, False
+        log.info("the fetch of a model ended", extra={"kind": str(self._status.state)})
+
+    def _ended(self, process: ChildProcess, full: str) -> FetchStatus:
+        status = replace(self._status, error="")
+        if process.status == 0:
+            return replace(status, state=FetchState.DONE, done=status.total)
+        if full:
+            return replace(status, state=FetchState.FAILED, error=full)
+        if self._pausing:
+            return replace(status, state=FetchState.PAUSED)
+        said = [line for line in process.lines if _progress(line) is None and line.strip()]
+        error = said[-1] if said else f"The program that fetches {process.how_it_ended()}."
+        return replace(status, state=FetchState.FAILED, error=error[:_MOST_CHARS])
+
+
+def _progress(line: str) -> dict[str, Any] | None:
+    """Read a line of the process's progress; None for any other."""
+    if not line.startswith("{"):
+        return None
+    try:
+        facts = json.loads(line)
+        state = FetchState(facts["phase"])
+        done, total = facts["done"], facts["total"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    if state not in (FetchState.FETCHING, FetchState.CHECKING):
+        return None
+    if not isinstance(done, int) or not isinstance(total, int):
+        return None
+    return {"state": state, "done": min(max(done, 0), max(total, 0)), "total": max(total, 0)}
+
+
+def _free(folder: Path) -> int:
+    """Free bytes where a folder is or will be."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return shutil.disk_usage(folder).free

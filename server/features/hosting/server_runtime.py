@@ -1,0 +1,325 @@
+"""A model server: a process or container that is started here, or a server elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import re
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+
+from server.core.aio import cancel_and_wait
+from server.engines.base import Engine, EngineState, EngineStatus, Trouble
+from server.engines.openai.engine import OpenAIEngine
+from server.engines.thinking import ThinkingLimits
+from server.features.hosting import log_progress
+from server.features.hosting.catalogue import vllm, vllm_log
+from server.features.hosting.catalogue.choice import Choice
+from server.features.hosting.catalogue.entry import Model, RunMode
+from server.features.hosting.catalogue.launch import Launch
+from server.features.hosting.container import Container
+from server.features.hosting.log_progress import LoadingLog
+from server.features.hosting.runtime import OnLine, OnProgress, StartFailed
+from server.processes import usage
+from server.processes.environment import child_environment
+from server.processes.process import ChildProcess, ProcessFailed
+from server.processes.usage import TreeMemory
+
+log = logging.getLogger(__name__)
+
+# Until a model has to answer: large weights come from slow disks, images over the network.
+LOAD_SECONDS = 3600.0
+# Between two probes of a server that is starting: at first, and later
+_PROBE_SECONDS = (0.1, 0.5)
+_QUICK_SECONDS = 10.0
+# The server at the port may be another one for so long.
+_MISCONFIGURED_SECONDS = 10.0
+# A remote server answers, or does not.
+_REMOTE_SECONDS = 15.0
+# docker and podman end with 128 and the number of the signal that ended what they ran.
+_BY_SIGNAL = 128
+# Between two lines of a progress bar that are passed on
+_BAR_SECONDS = 1.0
+_NOT_AS_EXPECTED = (
+    "It runs and answers, but not as an OpenAI-compatible server that has this model and takes our key. Its log may say"
+    " why; choose another model, or another way to run it."
+)
+# No picture must go there.
+_PORT_OF_ANOTHER = (
+    "The program at its port is not the model that was started: another program has the port. Choose another port, or end"
+    " that program."
+)
+# Remedy for an unknown reason
+_TRY = "Choose another way to run it, another precision, or another model."
+# Lines of our own probes in a server's log
+_PROBED = re.compile(r'"GET /(?:health|v1/models)\b[^"]*" 200')
+_PORT_TAKEN = re.compile(r"(?i)address already in use|\[Errno 98\]|port is already allocated")
+
+
+class ServerRuntime:
+    """A server that is started here, as a process or in a container."""
+
+    def __init__(
+        self,
+        choice: Choice,
+        launch: Launch,
+        model: Model | None,
+        *,
+        inherited: Mapping[str, str],
+        on_line: OnLine,
+        on_progress: OnProgress,
+        grace: float = 10.0,
+        wrong_seconds: float = _MISCONFIGURED_SECONDS,
+        thinking: ThinkingLimits | None = None,
+    ) -> None:
+        self._choice, self._launch, self._model = choice, launch, model
+        self._wrong_seconds = wrong_seconds
+        self._on_line, self._on_progress = on_line, on_progress
+        self._log = LoadingLog()
+        self._on_cpu = False
+        self._environment = child_environment(
+            inherited, launch.env, fetches_images=bool(launch.container)
+        )
+        key = launch.env.get(vllm.KEY, "")
+        self._process = ChildProcess(
+            launch.argv,
+            self._environment,
+            secrets=[key],
+            without=_PROBED,
+            on_line=self._line,
+            cwd=Path(launch.cwd) if launch.cwd is not None else None,
+            grace=grace,
+            after=launch.cleanup,
+        )
+        self._container: Container | None = None
+        if launch.container:
+            self._container = Container(launch.argv[0], launch.container, self._environment)
+        self.ended = self._process.ended
+        geometry = model.geometry if model is not None else None
+        # The engine reads the model's folder where the server names it; in a container that is
+        # another path.
+        own = launch.mode is RunMode.CONTAINER and geometry is not None
+        self._is_vllm = vllm.ENVIRONMENT.keys() <= launch.env.keys() or bool(key)
+        self.engine: Engine = OpenAIEngine(
+            name="local",
+            base_url=launch.base_url,
+            api_key=key,
+            model=launch.served_name,
+            factor=geometry.factor if own and geometry is not None else None,
+            # vLLM lists its context; `transformers serve` would go through all that was ever
+            # fetched.
+            listed=self._is_vllm,
+            thinking=thinking,
+        )
+        self._memory = TreeMemory()
+        # The process inside of the container, of which the tree is; None until it is known.
+        self._inside: int | None = None
+        self._bar_at = -_BAR_SECONDS
+
+    async def start(self) -> None:
+        if self._container is not None:
+            await self._container.remove_left_over()
+        try:
+            self._process.start()
+        except ProcessFailed as error:
+            raise StartFailed(error.message) from None
+        try:
+            async with asyncio.timeout(LOAD_SECONDS):
+                await self._until_ready()
+        except TimeoutError:
+            raise StartFailed(
+                f"It did not answer within {LOAD_SECONDS / 60:.0f} min (last: {self._log.progress.phase}). Its log shows how"
+                " far it came; choose a smaller model, or faster disks."
+            ) from None
+
+    async def _until_ready(self) -> None:
+        now = asyncio.get_running_loop().time
+        began = now()
+        wrong_since: float | None = None
+        while True:
+            if self._on_cpu:
+                raise StartFailed(f"It was stopped. {vllm_log.NO_GPU}")
+            state = await self._probed()
+            if self.ended.is_set():
+                raise StartFailed(
+                    f"It {self._how()}. {self._why_not_started()}",
+                    port_taken=any(_PORT_TAKEN.search(line) for line in self._process.lines),
+                )
+            first = state is EngineState.MISCONFIGURED and wrong_since is None
+            if state is not EngineState.MISCONFIGURED:
+                wrong_since = None
+            elif first:
+                wrong_since = now()
+            late = wrong_since is not None and now() - wrong_since > self._wrong_seconds
+            # Asked as soon as anything answers, and before it is given up
+            ours = self._is_ours() if state is EngineState.READY or first or late else None
+            if late and ours:
+                raise StartFailed(_NOT_AS_EXPECTED)
+            if late or ours is False:
+                raise StartFailed(_PORT_OF_ANOTHER, port_taken=True)
+            if state is EngineState.READY:
+                return
+            pause = _PROBE_SECONDS[now() - began > _QUICK_SECONDS]
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self.ended.wait()
+
+    async def _probed(self) -> EngineState:
+        """Probe the server; returns at once when the program ends meanwhile."""
+        probe = asyncio.create_task(self.engine.probe(), name="first probe")
+        end = asyncio.create_task(self.ended.wait(), name="end")
+        try:
+            await asyncio.wait((probe, end), return_when=asyncio.FIRST_COMPLETED)
+            return self.engine.status.state
+        finally:
+            await cancel_and_wait((probe, end))
+
+    def _is_ours(self) -> bool | None:
+        """Return True when the started program listens at our port; None when unknown."""
+        pid, port = self._process.pid, self._launch.port
+        if self._launch.mode is not RunMode.SUBPROCESS or pid is None or port is None:
+            return None
+        return usage.listens(pid, port)
+
+    def _line(self, line: str) -> None:
+        found = self._log.read(line)
+        if found is not None:
+            self._on_progress(found)
+        if self._is_vllm and not self._launch.for_cpu:
+            self._on_cpu = self._on_cpu or vllm_log.ON_CPU.search(line) is not None
+        now = asyncio.get_running_loop().time()
+        if found is not None and found.percent not in (None, 100.0):
+            if now - self._bar_at < _BAR_SECONDS:
+                return
+            self._bar_at = now
+        self._on_line(line)
+
+    async def stop(self) -> None:
+        await self._process.stop()
+        await self.engine.close()
+        if self._container is not None and self._process.pid is not None:
+            # The cleanup command may have been killed, and the runtime takes a moment.
+            await self._container.remove()
+
+    def memory_bytes(self) -> int | None:
+        if self._container is None:
+            return self._memory.bytes(self._process.pid if self._process.running else None)
+        if self._inside is None and self._process.running:
+            self._inside = self._container.first_process()
+        return self._memory.bytes(self._inside)
+
+    def how_it_ended(self) -> str:
+        return f"{self._how()}. {self._why()}"
+
+    def _how(self) -> str:
+        status = self._process.status or 0
+        if self._container is not None and status > _BY_SIGNAL:
+            with contextlib.suppress(ValueError):
+                return f"was ended by {signal.Signals(status - _BY_SIGNAL).name}"
+        return self._process.how_it_ended()
+
+    def _why_not_started(self) -> str:
+        """Return the reason by the first error in its log, which may be shown: no question is in it
+        yet.
+        """
+        said = log_progress.first_error(self._process.lines)
+        return self._known_reason() or f"{said or 'Its log says more.'} {_TRY}"
+
+    def _why(self) -> str:
+        unknown = "The reason is not one that this server knows; its log says more."
+        return self._known_reason() or unknown
+
+    def _known_reason(self) -> str:
+        """Return the reason, or "" where it is not a known one."""
+        choice = self._choice
+        # As the panel calls them.
+        reason = log_progress.explanation(
+            self._process.lines,
+            memory=f"the share of GPU memory (now {choice.gpu_memory_utilization:g})",
+            context="the context" + (f" (now {choice.context})" if choice.context else ""),
+            dtype=f"the precision {choice.dtype}",
+            elsewhere="choose another port",
+            for_cpu=self._launch.for_cpu,
+            port=self._launch.port or "",
+            path=self._model.folder if self._model is not None else "",
+        )
+        killed = self._process.status == -signal.SIGKILL
+        if self._container is not None:
+            killed = self._process.status == _BY_SIGNAL + signal.SIGKILL
+        if not reason and killed:
+            return "The system ended it, most likely for want of main memory: choose a smaller model, or end other programs."
+        return reason
+
+
+class RemoteRuntime:
+    """A server that runs elsewhere: nothing is started and nothing stopped."""
+
+    def __init__(
+        self,
+        choice: Choice,
+        launch: Launch,
+        model: Model | None,
+        *,
+        api_key: str = "",
+        thinking: ThinkingLimits | None = None,
+    ) -> None:
+        self.ended = asyncio.Event()
+        geometry = model.geometry if model is not None else None
+        self.engine: Engine = OpenAIEngine(
+            name="local",
+            base_url=launch.base_url,
+            api_key=api_key,
+            model=launch.served_name,
+            factor=geometry.factor if geometry is not None else None,
+            thinking=thinking,
+        )
+        self._url, self._name, self._has_key = choice.url, launch.served_name, bool(api_key)
+
+    async def start(self) -> None:
+        status = await self.engine.probe()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_REMOTE_SECONDS):
+                # A server that does not answer at all is not waited for.
+                while status.state is EngineState.LOADING:
+                    await asyncio.sleep(1.0)
+                    status = await self.engine.probe()
+        if status.state is EngineState.UNREACHABLE:
+            raise StartFailed(
+                f"Nothing answers at {self._url}. Start that server, or give its right address."
+            )
+        if status.state is EngineState.MISCONFIGURED:
+            raise StartFailed(self._misconfigured(status))
+        if status.state is EngineState.LOADING:
+            raise StartFailed(
+                f"The server at {self._url} is still loading. Choose it again when it has finished."
+            )
+
+    def _misconfigured(self, status: EngineStatus) -> str:
+        match status.trouble:
+            case Trouble.KEY if self._has_key:
+                return f"The server at {self._url} refuses the key that was given. Give the one that it was started with."
+            case Trouble.KEY:
+                return f"The server at {self._url} asks for a key. Give it beside the address."
+            case Trouble.MODEL:
+                served = ", ".join(status.served)
+                return (
+                    f"The server at {self._url} does not have {self._name}; it has {served}. Choose one that it has, or any that it"
+                    " lists."
+                )
+            case Trouble.PROTOCOL:
+                return (
+                    f"The server at {self._url} is not OpenAI-compatible. Check the address: that of such a server ends in /v1 as"
+                    " a rule."
+                )
+        return f"The server at {self._url} cannot be used. {status.detail}"
+
+    async def stop(self) -> None:
+        await self.engine.close()
+
+    def memory_bytes(self) -> int | None:
+        return None
+
+    def how_it_ended(self) -> str:
+        return "is gone."

@@ -1,0 +1,49 @@
+"""The settings of models that run here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from pydantic import field_validator
+
+from server.core.feature_settings import FeatureSettings
+from server.core.setting_fields import flag, path, text
+from server.core.setting_text import file_source, shown
+
+_CATALOGUE = "a path, or an https URL, which may end in #sha256= and 64 hexadecimal digits"
+
+
+class HostingSettings(FeatureSettings):
+    local_model: Path | None = path("a directory with a model's files, ~ being the home directory")
+    trust_remote_code: bool = flag()
+    allow_model_downloads: bool = flag()
+    catalogue: str = text("", _CATALOGUE)
+
+    @field_validator("catalogue")
+    @classmethod
+    def _catalogue(cls, value: str) -> str:
+        return file_source(value)
+
+    def problems(self) -> Iterable[str]:
+        source = self.catalogue
+        # An address is not asked here: the server starts without a network, too.
+        if source and "://" not in source and not Path(os.path.expanduser(source)).is_file():
+            yield (
+                f"CATALOGUE is {shown(source)}, but there is no such file. Allowed: {_CATALOGUE}. Leave it empty for our own."
+            )
+        operators = self.core("operator_token").get_secret_value()
+        if self.core("engine") == "local" and self.local_model is None and not operators:
+            yield (
+                "LOCAL_MODEL is empty. ENGINE=local needs the folder of a model there, or OPERATOR_TOKEN, so that an operator"
+                " can choose one; ENGINE=auto needs neither."
+            )
+
+    def doubts(self) -> Iterable[str]:
+        engine = self.core("engine")
+        if self.local_model is not None and engine in ("vllm", "builtin"):
+            yield f"LOCAL_MODEL is set but ENGINE is {engine}, so it is not loaded. Set ENGINE to auto or local."
+
+
+SETTINGS = HostingSettings

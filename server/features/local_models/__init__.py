@@ -1,0 +1,25 @@
+"""Models that this server loads itself, each in a worker process with torch; `worker/` is that process.
+
+`hosting` chooses the model, and `processes` starts and ends the worker.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from server.app.api import Api
+    from server.features.hosting.hosting import Hosting
+
+# It loads the models.
+NEEDS = ("hosting",)
+
+
+def register(api: Api) -> None:
+    """Run models in this server."""
+    from server.engines.thinking import ThinkingLimits
+    from server.features.local_models.runtime import make_runtime
+
+    hosting: Hosting = api.find("hosting")
+    thinking = ThinkingLimits(api.settings.thinking, api.settings.thinking_max_tokens)
+    hosting.runtimes["local_models"] = make_runtime(thinking)

@@ -1,0 +1,541 @@
+"""A model in a process of this program: transformers in an environment that has torch (see
+`worker`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import tempfile
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from server.core.aio import TaskSet
+from server.core.errors import EngineError, EngineFailed, EngineLoading, EngineUnavailable
+from server.core.sound import SoundUse
+from server.engines import control_tokens, families, geometry, prompts
+from server.engines.base import (
+    Capabilities,
+    Chunk,
+    Delta,
+    EngineRequest,
+    EngineState,
+    EngineStatus,
+    Finished,
+    Usage,
+)
+from server.engines.hearing import checked, without_sound
+from server.engines.reply import Piece, Reply, attempts
+from server.engines.thinking import Mode, Thinking, ThinkingLimits
+from server.features.hosting.log_progress import LoadProgress
+from server.features.local_models import errors as local_errors
+from server.features.local_models.errors import TimeLimits
+from server.processes.process import ProcessFailed
+from server.processes.usage import tree_bytes
+from server.processes.wire import Message
+from server.processes.worker_process import WorkerProcess, environment
+
+# The answers under way in a worker: hand its messages to each, and stop one.
+
+# Seconds for a stopped answer to end before the next may begin, and before its worker is given up:
+# a layer of a large model takes tens of seconds over a long prompt on a CPU.
+_STOP_SECONDS = 2.0
+
+_STUCK_SECONDS = 60.0
+
+
+# The last lines of its log take another pipe than an answer's end, and come after it.
+_QUIET_SECONDS = 1.0
+
+
+class Answer:
+    """The worker's messages on one question. Bounded by its tokens: one message a token."""
+
+    def __init__(self, id: int) -> None:
+        self.id = id
+        # None is the end of the worker.
+        self.messages: asyncio.Queue[Message | None] = asyncio.Queue()
+
+    async def next(self, due: float) -> Message | None:
+        """None when the worker has ended.
+
+        Raises TimeoutError at `due`, by the event loop's clock.
+        """
+        async with asyncio.timeout_at(due):
+            return await self.messages.get()
+
+
+class Answers:
+    """All that have not ended, by number. The owner of the worker calls `receive` and `gone`."""
+
+    def __init__(self, worker: WorkerProcess) -> None:
+        self._worker = worker
+        self._ids = 0
+        self._under_way: dict[int, Answer] = {}
+        self._tasks = TaskSet("answers")
+        # The loop time until which the worker's log is not passed on
+        self._quiet_until = 0.0
+
+    def __len__(self) -> int:
+        return len(self._under_way)
+
+    def quiet(self) -> bool:
+        """Find whether a question is in work, or log lines that might quote it may still arrive."""
+        return bool(self._under_way) or asyncio.get_running_loop().time() < self._quiet_until
+
+    def begin(
+        self,
+        chat: Sequence[Mapping[str, Any]],
+        max_tokens: int,
+        jpegs: Sequence[bytes],
+        sound: bytes = b"",
+        *,
+        thoughts: int,
+        think: bool,
+    ) -> Answer:
+        """Ask the worker.
+
+        `jpegs` are the pictures in the order of the chat, `sound` is 16 bit at 16 kHz; `thoughts` are tokens above `max_tokens`;
+        `think` False switches thinking off where that can be.
+        """
+        self._ids += 1
+        answer = self._under_way[self._ids] = Answer(self._ids)
+        header = {"type": "answer", "id": answer.id, "messages": chat, "max_tokens": max_tokens}
+        header |= {"pictures": [len(jpeg) for jpeg in jpegs], "sound": len(sound)}
+        payload = b"".join((*jpegs, sound))
+        self._worker.send({**header, "thoughts": thoughts, "think": think}, payload)
+        return answer
+
+    def receive(self, message: Message) -> None:
+        """A `delta`, an `end` or an `error`. Of an answer that has ended nobody wants more."""
+        answer = self._under_way.get(message.header["id"])
+        if answer is None:
+            return
+        answer.messages.put_nowait(message)
+        if message.type != "delta":
+            del self._under_way[answer.id]
+            self._quiet_until = asyncio.get_running_loop().time() + _QUIET_SECONDS
+
+    def gone(self) -> None:
+        """The worker has ended, and with it all of them."""
+        answers, self._under_way = self._under_way, {}
+        for answer in answers.values():
+            answer.messages.put_nowait(None)
+
+    async def stop(self, answer: Answer) -> None:
+        """Stop an answer that has not ended, and wait a little for the worker.
+
+        A worker that does not stop is killed.
+        """
+        if answer.id not in self._under_way:
+            return
+        self._worker.send({"type": "cancel", "id": answer.id})
+        ended = asyncio.Event()
+
+        async def wait() -> None:
+            try:
+                async with asyncio.timeout(_STUCK_SECONDS):
+                    while (message := await answer.messages.get()) and message.type == "delta":
+                        pass
+            except TimeoutError:
+                log.error("the local model does not stop; its worker is ended")
+                self._worker.kill()
+            finally:
+                ended.set()
+
+        # It goes on when the caller is cancelled, or does not wait any longer; not once all is
+        # being closed.
+        with suppress(RuntimeError):
+            self._tasks.spawn(wait(), name="stop")
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_STOP_SECONDS):
+                    await ended.wait()
+
+    async def close(self) -> None:
+        await self._tasks.close()
+
+
+log = logging.getLogger(__name__)
+
+ROOT = Path(__file__).resolve().parents[3]
+_RETRY_SECONDS = 5.0
+_STATE_SECONDS = 1.0
+OnProgress = Callable[[LoadProgress], None]
+OnLine = Callable[[str], None]
+
+
+class _SoundRefused(Exception):
+    """The model could not use the sound. Outside the tree of errors: the words go alone then."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerState:
+    """The state of a worker, by its own words."""
+
+    # Runs of the model itself, over all answers
+    steps: int
+    gpu_bytes: int
+
+
+class LocalEngine:
+    """One model in one worker, from `start` to its end; one answer at a time.
+
+    To load it again, make another one.
+
+    `argv` is run as it is, in the folder of this program, with `env` beside what every worker gets;
+    with `own_code` there is a folder for the model's own code, removed at the end. `on_progress`
+    gets the progress of loading, `on_line` each line of the worker's log, without secrets; lines
+    that come while a question is in work might quote it, so those are not passed on. Both are
+    called on the event loop.
+
+    Bounds of a local model's worker, its log: one answer at a time; a message of 8 + 256 MiB; its
+    log like an engine's.
+    """
+
+    name = "local"
+
+    def __init__(
+        self,
+        folder: Path,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        own_code: bool = False,
+        on_progress: OnProgress | None = None,
+        on_line: OnLine | None = None,
+        limits: TimeLimits | None = None,
+        thinking: ThinkingLimits | None = None,
+    ) -> None:
+        self.folder = folder
+        self.argv = tuple(argv)
+        self._env = dict(env or {})
+        self._own_code = own_code
+        self._on_progress = on_progress or (lambda *_: None)
+        self._limits = limits or TimeLimits()
+        # Set when the worker has ended, by itself or stopped.
+        self.ended = asyncio.Event()
+        # The reason of its end, in a few words
+        self.cause = ""
+        self._status = EngineStatus(
+            EngineState.UNREACHABLE, "The local model was not started yet.", folder.name
+        )
+        self._worker = WorkerProcess(
+            on_message=self._receive,
+            on_line=on_line or (lambda _: None),
+            on_exit=self._exited,
+            quiet=lambda: self._answers.quiet(),
+        )
+        self._answers = Answers(self._worker)
+        self._turn = asyncio.Lock()
+        # Set when the worker is ready, has failed, or has ended
+        self._loaded = asyncio.Event()
+        self._refused = ""
+        self._control_tokens = control_tokens.known()
+        self._thinking = Thinking(thinking or ThinkingLimits(), switch=False)
+        self._state = WorkerState(0, 0)
+        self._state_arrived = asyncio.Event()
+        # The loop time since when it owes a sign of life; None when it owes none
+        self._asked_at: float | None = None
+        self._closed = False
+        # The folder that code of the model's own is copied to before it runs
+        self._modules: tempfile.TemporaryDirectory[str] | None = None
+
+    @property
+    def status(self) -> EngineStatus:
+        return self._status
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the worker; None while there is none."""
+        return self._worker.pid
+
+    def memory_bytes(self) -> int:
+        """Main memory and GPU memory of the worker, see `tree_bytes`; 0 when there is none.
+
+        Blocking.
+        """
+        pid = self.pid
+        return (tree_bytes(pid) or 0) + self._state.gpu_bytes if pid is not None else 0
+
+    async def start(self) -> None:
+        """Load the model; returns when it answers.
+
+        Raises EngineUnavailable with the reason and what to do.
+
+        Once. `close` is due in any case, also when it was cancelled.
+        """
+        self._say(EngineState.LOADING, f"The model {self.folder.name} is being loaded: starting.")
+        extra = dict(self._env)
+        if self._own_code:
+            self._modules = tempfile.TemporaryDirectory(prefix="qwen-camera-")
+            extra["HF_MODULES_CACHE"] = self._modules.name
+        try:
+            await self._worker.start(self.argv, environment(extra), ROOT)
+        except ProcessFailed as error:
+            self._say(
+                EngineState.MISCONFIGURED,
+                f"{error.message} Set ENGINE_PYTHON to a Python with torch and"
+                " transformers, or run bash scripts/models.sh.",
+            )
+            raise EngineUnavailable(self._status.detail) from None
+        try:
+            async with asyncio.timeout(self._limits.load):
+                await self._loaded.wait()
+        except TimeoutError:
+            await self._worker.stop()
+            self._say(
+                EngineState.UNREACHABLE,
+                f"The model was not loaded within {self._limits.load:g} s. Choose a smaller one.",
+            )
+        if not self._status.ready:
+            raise EngineUnavailable(self._status.detail)
+
+    async def probe(self) -> EngineStatus:
+        """Never waits.
+
+        Asks the worker for a sign of life; one that has given none for long is ended.
+        """
+        if self._status.ready:
+            now = asyncio.get_running_loop().time()
+            if self._asked_at is None:
+                self._asked_at = now
+                self._worker.send({"type": "state"})
+            elif now - self._asked_at > self._limits.silent:
+                log.error("the local model's process gives no sign of life and is ended")
+                self._worker.kill()
+        return self._status
+
+    async def measure(self) -> WorkerState:
+        """Ask the worker for its state; return the last one when it does not answer within a
+        second.
+        """
+        if self.pid is not None:
+            self._state_arrived.clear()
+            self._worker.send({"type": "state"})
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_STATE_SECONDS):
+                    await self._state_arrived.wait()
+        return self._state
+
+    def forget(self, session_id: str) -> None:
+        """Nothing is remembered."""
+
+    async def close(self) -> None:
+        """End the worker, and with it all memory that it had; answers that still run fail.
+
+        Safe to call twice.
+        """
+        self._closed = True
+        await self._worker.stop()
+        await self._answers.close()
+        if self._modules is not None:
+            self._modules.cleanup()
+            self._modules = None
+        self._say(EngineState.UNREACHABLE, "The local model was stopped.")
+
+    # Answering
+
+    async def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
+        """See `Engine.answer`.
+
+        A model that is seen to think though nobody expected it is asked again, with tokens for it;
+        one that cannot use a sound gets the words alone.
+        """
+        async with self._turn:
+            deadline = asyncio.get_running_loop().time() + self._limits.total
+            sound = request.sound
+            request = checked(request, self._status.capabilities.audio_in)
+            while True:
+                refused = request.sound is not sound
+                asking = attempts(
+                    self._thinking, partial(self._attempt, request, deadline, refused)
+                )
+                try:
+                    async with aclosing(asking) as chunks:
+                        async for chunk in chunks:
+                            yield chunk
+                    return
+                except _SoundRefused:
+                    request = without_sound(request, SoundUse.REFUSED)
+
+    async def _attempt(
+        self, request: EngineRequest, deadline: float, sound_refused: bool
+    ) -> AsyncGenerator[Chunk, None]:
+        """Ask once. Raises _SoundRefused before anything else of the answer."""
+        sound = request.sound.samples.tobytes() if request.sound is not None else b""
+        pictures = [one.picture.jpeg for one in request.earlier] + [request.picture.jpeg]
+        jpegs = [jpeg for jpeg in pictures if jpeg is not None]
+        if len(jpegs) < len(pictures):
+            raise EngineFailed("The frame was not encoded for this engine. Ask again.")
+        self._check_ready()
+        now = asyncio.get_running_loop().time
+        asked, context = self._thinking.mode, self._status.capabilities.context_length
+        reply = Reply(
+            self._control_tokens,
+            inside=self._thinking.implied,
+            # The worker's limit has the tokens for thoughts, too, which the answer may not take.
+            most=request.max_tokens if asked is Mode.BUDGET else None,
+        )
+        began = False
+        due = min(deadline, now() + self._limits.first_token)
+        answer = self._answers.begin(
+            # The pictures are the payload, so the messages need no addresses.
+            prompts.messages(
+                *(request, "", [""] * len(request.earlier)),
+                audio={"type": "input_audio"},
+                tokens=self._control_tokens,
+            ),
+            request.max_tokens,
+            jpegs,
+            sound,
+            thoughts=self._thinking.budget(context),
+            think=asked is not Mode.OFF,
+        )
+        try:
+            while not reply.enough:
+                message = await answer.next(due)
+                if message is None:
+                    raise self._died(began)
+                if message.type == "error":
+                    if sound and message.header["code"] == "sound":
+                        raise _SoundRefused
+                    raise local_errors.refusal(str(message.header["code"]), context)
+                if message.type == "end":
+                    ended = message.header
+                    reply.finish = "length" if ended["reason"] == "length" else "stop"
+                    reply.usage = Usage(ended["prompt_tokens"], ended["completion_tokens"])
+                    break
+                began = True
+                due = min(deadline, now() + self._limits.between_tokens)
+                answered = reply.answered
+                for chunk in reply.take(Piece(str(message.header["text"]), began=True)):
+                    # Another request in mid-answer would begin a second answer.
+                    if isinstance(chunk, Delta) or asked is Mode.BUDGET or not answered:
+                        yield chunk
+        except TimeoutError:
+            raise local_errors.too_slow(self._limits, began, now() >= deadline) from None
+        finally:
+            await self._answers.stop(answer)
+        try:
+            chunks = reply.end(whole=True)
+        finally:
+            self._thinking.ended(asked, reply)
+        for chunk in chunks:
+            if isinstance(chunk, Finished):
+                chunk = dataclasses.replace(chunk, sound_refused=sound_refused)
+            yield chunk
+
+    def _check_ready(self) -> None:
+        if self._status.state is EngineState.LOADING:
+            raise EngineLoading(self._status.detail, retry_after=_RETRY_SECONDS)
+        if not self._status.ready:
+            raise EngineUnavailable(self._status.detail)
+
+    def _died(self, began: bool) -> EngineError:
+        if self._closed:
+            return EngineUnavailable("The local model was stopped.")
+        when = "in mid-answer" if began else "before it answered"
+        return EngineFailed(
+            f"The local model's process ended {when}; it may have run out of memory. It is started again: ask again in a"
+            " moment."
+        )
+
+    # Messages of the worker
+
+    def _receive(self, message: Message) -> None:
+        header = message.header
+        self._asked_at = None
+        match message.type:
+            case "delta" | "end" | "error":
+                self._answers.receive(message)
+            case "progress":
+                self._progress(header)
+            case "ready":
+                self._became_ready(header)
+            case "failed":
+                self._refused = str(header["message"])
+            case "state":
+                self._state = WorkerState(header["steps"], header["gpu_bytes"])
+                self._state_arrived.set()
+
+    def _progress(self, header: dict[str, Any]) -> None:
+        progress = progress_of(header)
+        shown = progress.phase
+        if progress.percent is not None:
+            shown += f", {progress.percent:.0f} %"
+        self._say(EngineState.LOADING, f"The model {self.folder.name} is being loaded: {shown}.")
+        self._on_progress(progress)
+
+    def _became_ready(self, header: dict[str, Any]) -> None:
+        self._control_tokens = control_tokens.of_model(map(str, header["special_tokens"]))
+        self._thinking.known(switch=header["thinking_switch"], opened=header["thinking_opened"])
+        self._state = WorkerState(0, header["gpu_bytes"])
+        self._status = EngineStatus(
+            EngineState.READY, "", self.folder.name, capabilities_of(header, self.folder)
+        )
+        log.info("the local model is loaded", extra={"engine": self.name})
+        self._loaded.set()
+
+    def _exited(self, status: int) -> None:
+        self.cause = local_errors.cause(status)
+        if self._refused:
+            self._say(EngineState.MISCONFIGURED, self._refused)
+        elif not self._closed:
+            log.error("the local model's process ended", extra={"status": status})
+            during = "" if self._status.ready else " while it loaded"
+            self._say(
+                EngineState.UNREACHABLE,
+                f"The local model's process ended{during} ({self.cause}). Load it again, or a smaller one.",
+            )
+        self._answers.gone()
+        self._loaded.set()
+        self.ended.set()
+
+    def _say(self, state: EngineState, detail: str) -> None:
+        # Everybody may see the progress of loading.
+        public = detail if state is EngineState.LOADING else ""
+        self._status = dataclasses.replace(
+            self._status, state=state, detail=detail, for_visitors=public
+        )
+
+
+# Read a worker's messages about its model: the progress of loading, and the abilities then.
+
+# The names of the worker's phases for people
+_PHASES = {
+    "checking": "checking the files",
+    "importing": "starting torch and transformers",
+    "processor": "loading the processor",
+    "weights": "loading weights",
+    "warming": "trying it",
+}
+
+
+def progress_of(header: Mapping[str, Any]) -> LoadProgress:
+    """Read a message of type `progress`."""
+    phase = str(header["phase"])
+    return LoadProgress(
+        _PHASES.get(phase, phase), header["percent"], header["done"], header["total"]
+    )
+
+
+def capabilities_of(header: Mapping[str, Any], folder: Path) -> Capabilities:
+    """Read a message of type `ready`, of the model in `folder`."""
+    # The worker cuts a picture into no more tiles than it fills.
+    found = geometry.from_folder(folder, filled=True)
+    found = found or geometry.from_model_type(header["model_type"])
+    boxes = families.box_unit(header["model_type"])
+    return Capabilities(
+        audio_in=header["hears"],
+        video=header["video"] and families.pairs_frames(header["model_type"]),
+        grounding=boxes is not None,
+        boxes=boxes,
+        geometry=found or geometry.DEFAULT,
+        context_length=header["context"],
+        max_concurrency=1,
+    )

@@ -1,0 +1,234 @@
+"""The worker's process: loads one model, then answers requests from standard input until it ends.
+
+Frames (see `wire`) go both ways. In: `answer` (id, messages, max_tokens, thoughts, think; pictures,
+the number of bytes of each, and sound, its bytes or 0; they are the payload, in the order of the
+messages, the sound last), `cancel` (id),
+`state`. Out: `progress` (phase, percent, done, total), then `ready` or `failed` (code, message),
+then `delta` (id, text) and `end` (id, reason, counts) or `error` (id, code) of each answer, and
+`state` (steps, gpu_bytes). Output of libraries goes to standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from server.core import core_dumps
+from server.engines.thinking import OPEN
+from server.engines.weights import ModelFolderError
+from server.features.local_models.worker import capacity, weights
+from server.processes.wire import Message
+from server.processes.worker_side import Channel, Jobs, claim_output, leave, origin
+
+if TYPE_CHECKING:
+    from server.features.local_models.worker.generating import Generator
+
+# The exit status after a fault that the GPU does not recover from within a process.
+_GPU_FAULT = 3
+
+
+# Reasons why a loaded model does not answer its trial question, by the code of
+# `chat.AnswerError`
+_TRIED = {
+    "memory": "There is not enough memory to answer with this model beside loading it. End what else uses memory, or choose a"
+    " smaller model.",
+    "numbers": "The model was loaded, and its numbers overflow in {}. Choose bfloat16 or float32 (MODEL_DTYPE, or the number"
+    " format in the engine panel).",
+    "template": "The model's chat template does not take a question about a picture. Choose a model that answers about"
+    " pictures.",
+    "context": "A question about one picture does not fit into the context. Choose a larger one, or another model.",
+    "picture": "The model was loaded and reads no pictures. Choose another one.",
+}
+
+
+class Worker:
+    """Reads in one thread, works in the main one."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self.jobs = Jobs(channel, "answer", busy={"code": "busy"}, other=self._take)
+        self._generator: Generator | None = None
+
+    def _take(self, message: Message) -> None:
+        if message.type == "state":
+            self._send_state()
+
+    def work(self, generator: Generator) -> None:
+        """Answer questions for ever."""
+        self._generator = generator
+        while True:
+            message, stop = self.jobs.next()
+            self._answer(generator, message, stop)
+
+    def _answer(self, generator: Generator, message: Message, stop: threading.Event) -> None:
+        from server.features.local_models.worker.chat import AnswerError
+
+        header = message.header
+        id = header["id"]
+        if stop.is_set():
+            self.jobs.ended(id, "end", reason="cancelled", prompt_tokens=0, completion_tokens=0)
+            return
+        try:
+            outcome = generator.answer(
+                header["messages"],
+                _pictures(message),
+                header["max_tokens"],
+                stop,
+                lambda text: self._channel.send("delta", id=id, text=text),
+                sounds=_sounds(message),
+                thoughts=header["thoughts"],
+                think=header["think"],
+            )
+        except AnswerError as error:
+            self.jobs.ended(id, "error", code=error.code)
+        except Exception as error:  # noqa: BLE001
+            # Libraries and a model's own code raise anything: one answer fails.
+            sys.stderr.write(f"answer failed: {origin(error)}\n")
+            self.jobs.ended(id, "error", code="failed")
+            # Older versions of torch have no class for it.
+            if type(error).__name__ == "AcceleratorError" or str(error).startswith(
+                ("CUDA error", "HIP error")
+            ):
+                os._exit(_GPU_FAULT)
+        else:
+            self.jobs.ended(
+                id,
+                "end",
+                reason=outcome.reason,
+                prompt_tokens=outcome.prompt_tokens,
+                completion_tokens=outcome.completion_tokens,
+            )
+
+    def _send_state(self) -> None:
+        if self._generator is None:
+            # Imported while another thread imports it, it would be waited for.
+            self._channel.send("state", steps=0, gpu_bytes=0)
+            return
+        from server.features.local_models.worker.loading import gpu_bytes
+
+        self._channel.send("state", steps=self._generator.steps, gpu_bytes=gpu_bytes())
+
+
+def _pictures(message: Message) -> list[bytes]:
+    found: list[bytes] = []
+    at = 0
+    for count in message.header["pictures"]:
+        found.append(message.payload[at : at + count])
+        at += count
+    return found
+
+
+def _sounds(message: Message) -> list[bytes]:
+    """Return the sound, which comes after the pictures; none where the header says so."""
+    count = message.header["sound"]
+    return [message.payload[-count:]] if count else []
+
+
+def run(arguments: argparse.Namespace, channel: Channel, worker: Worker) -> int:
+    """Load and work; the exit status when it cannot."""
+
+    def report(
+        phase: str, percent: float | None = None, done: int | None = None, total: int | None = None
+    ) -> None:
+        channel.send("progress", phase=phase, percent=percent, done=done, total=total)
+
+    report("checking")
+    try:
+        if arguments.dtype not in capacity.DTYPES:
+            raise ModelFolderError(
+                f"The number format is {arguments.dtype[:20]}; {', '.join(capacity.DTYPES)} are allowed."
+            )
+        found = weights.read(Path(arguments.model))
+    except ModelFolderError as error:
+        channel.send("failed", code="model", message=error.message)
+        return 1
+    report("importing")
+    try:
+        # They take seconds, and may be broken.
+        from server.features.local_models.worker import chat, generating, loading
+    except Exception as error:  # noqa: BLE001
+        # A broken installation fails in many ways (missing libraries, wrong versions); nobody has
+        # asked anything yet.
+        words = " ".join(str(error).split())[:300]
+        channel.send(
+            "failed",
+            code="python",
+            message=f"{sys.executable} cannot load torch and transformers ({type(error).__name__}: {words})."
+            " Install them there, or set ENGINE_PYTHON to a Python that has them.",
+        )
+        return 1
+    options = loading.Options(
+        folder=Path(arguments.model),
+        dtype=arguments.dtype,
+        device=arguments.device,
+        context=arguments.context,
+        trust_remote_code=arguments.trust_remote_code,
+    )
+    try:
+        loaded = loading.load(options, found, report)
+        generator = generating.Generator(loaded)
+        report("warming")
+        # In the form of a question: a template that does not take it fails now.
+        asked = [{"type": "image"}, {"type": "text", "text": "Hello"}]
+        say: chat.Messages = [
+            {"role": "system", "content": "Answer."},
+            {"role": "user", "content": asked},
+        ]
+        trial: list[str] = []
+        generator.answer(say, [loading.grey()], 2, threading.Event(), trial.append)
+    except loading.LoadError as error:
+        channel.send("failed", code=error.code, message=error.message)
+        return 1
+    except chat.AnswerError as error:
+        channel.send("failed", code=error.code, message=_TRIED[error.code].format(loaded.dtype))
+        return 1
+    except Exception as error:  # noqa: BLE001
+        # The trial: nobody has asked anything yet.
+        why = f"The model was loaded and does not answer ({type(error).__name__}): {loading.shortened(str(error))}"
+        if "chat template" in str(error):
+            why = "The model has no chat template, so it was not made to answer questions."
+        message = f"{why} Choose another one, or another number format."
+        channel.send("failed", code="model", message=message)
+        return 1
+    channel.send(
+        "ready",
+        model_type=loaded.weights.model_type,
+        context=loaded.context,
+        device=loaded.device,
+        dtype=loaded.dtype,
+        special_tokens=generator.special_tokens(),
+        video=generator.takes_video(loading.grey()),
+        hears=generator.hears(loading.grey()),
+        thinking_switch=generator.switch,
+        # Also with thinking switched off
+        thinking_opened=trial[:1] != [] and trial[0] in OPEN,
+        gpu_bytes=loading.gpu_bytes(),
+    )
+    worker.work(generator)
+    return 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m server.features.local_models.worker",
+        description="Answers on its standard streams with a model.",
+    )
+    parser.add_argument("--model", required=True, help="the model's folder")
+    parser.add_argument("--dtype", default="auto", help="auto, float16, bfloat16 or float32")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    parser.add_argument("--context", type=int, default=8192, help="tokens of prompt and answer")
+    parser.add_argument("--trust-remote-code", action="store_true", help="run the model's own code")
+    arguments = parser.parse_args()
+    channel = claim_output()
+    worker = Worker(channel)
+    worker.jobs.listen(sys.stdin.buffer)
+    return leave(run(arguments, channel, worker))
+
+
+if __name__ == "__main__":
+    core_dumps.forbid()
+    sys.exit(main())

@@ -1,0 +1,372 @@
+"""One answer: a chat and its pictures in, pieces of text out, stopped as soon as somebody says so."""
+
+from __future__ import annotations
+
+import copy
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jinja2 import TemplateError
+from PIL import Image
+
+from server.engines.thinking import CLOSE, OPEN
+from server.features.local_models.worker.chat import (
+    AnswerError,
+    Messages,
+    Samples,
+    decode,
+    decode_sound,
+    for_processor,
+    for_template,
+    hears,
+    reads_videos,
+    without_oldest,
+    without_system,
+)
+from server.features.local_models.worker.detokenize import Detokenizer
+from server.features.local_models.worker.loading import LoadedModel
+
+# Tokens that earlier turns leave to the answer at least
+_LEAST_ANSWER = 64
+# A special token has fewer characters; longer ones and more of them are left out.
+_TOKEN_CHARS = 64
+_TOKENS_TOLD = 1024
+# Tokens at the end of a prompt that may open the model's thoughts
+_OPENING_TOKENS = 8
+# The variable of templates (Qwen's, GLM's and others) that switches thinking on and off
+_SWITCH = "enable_thinking"
+# Attributes of processors and tokenizers that name their marks
+_MARKS = (
+    *("image_token", "video_token", "audio_token", "fake_image_token", "global_image_token"),
+    *("boi_token", "eoi_token", "image_break_token", "image_end_token", "start_image_token"),
+    *("end_image_token", "context_image_token"),
+)
+
+
+class _Stopped(Exception):
+    """Raised out of the model's own layers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    # stop | length | cancelled
+    reason: str
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class Generator:
+    """The one who uses the model. `steps` is how often the model itself ran, over all answers."""
+
+    def __init__(self, loaded: LoadedModel) -> None:
+        self._loaded = loaded
+        self.steps = 0
+        self._stop = threading.Event()
+        # The next step is an answer's first.
+        self._first = False
+        self._ends = _ends(loaded)
+        self._marks = _marks(loaded.tokenizer)
+        template = str(getattr(loaded.processor, "chat_template", None) or "")
+        # The template can switch thinking on and off.
+        self.switch = _SWITCH in template
+        loaded.model.register_forward_pre_hook(self._count)
+        loaded.model.register_forward_hook(self._check)
+        for part in loaded.model.modules():
+            if isinstance(part, torch.nn.ModuleList):
+                for layer in part:
+                    layer.register_forward_pre_hook(self._halt)
+
+    def answer(
+        self,
+        messages: Messages,
+        jpegs: Sequence[bytes | Image.Image],
+        max_tokens: int,
+        stop: threading.Event,
+        emit: Callable[[str], None],
+        *,
+        sounds: Sequence[bytes] = (),
+        thoughts: int = 0,
+        think: bool = False,
+    ) -> Outcome:
+        """`jpegs` are the pictures in the order of the messages, `sounds` the sounds (see
+        `decode_sound`).
+
+        `emit` gets pieces of text as they come. Setting `stop` ends it within a layer. Raises
+        AnswerError.
+
+        `thoughts` are tokens above `max_tokens`; `think` False switches thinking off where the
+        template can. When the prompt opens the thoughts, the first piece is the mark that it ends
+        with.
+        """
+        pictures = [one if isinstance(one, Image.Image) else decode(one) for one in jpegs]
+        heard = [decode_sound(one) for one in sounds]
+        self._stop, self._first = stop, True
+        prompt = 0
+        words = _Words(self._loaded.tokenizer, self._ends, self._marks, stop, emit)
+        try:
+            reserve = min(max_tokens, _LEAST_ANSWER) + thoughts
+            inputs = self._fitting(messages, pictures, heard, reserve, think)
+            prompt = int(inputs["input_ids"].shape[1])
+            words.opened = self._opened(inputs["input_ids"])
+            limit = min(max_tokens + thoughts, self._loaded.context - prompt)
+            with torch.inference_mode():
+                self._loaded.model.generate(
+                    **inputs,
+                    generation_config=self._settings(limit),
+                    streamer=words,
+                    stopping_criteria=[words.stopped],
+                )
+        except _Stopped:
+            return Outcome("cancelled", prompt, words.count)
+        except (MemoryError, RuntimeError) as error:
+            # The CPU's allocator has no exception of its own.
+            memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
+            if not memory and "allocate memory" not in str(error):
+                raise
+            self._give_back()
+            raise AnswerError("memory") from None
+        if stop.is_set():
+            return Outcome("cancelled", prompt, words.count)
+        return Outcome("length" if words.cut(limit) else "stop", prompt, words.count)
+
+    def takes_video(self, frame: Image.Image) -> bool:
+        """Find whether frames become a prompt beside a picture: template, processor and libraries
+        have to take videos.
+        """
+        if not reads_videos(self._loaded.processor):
+            return False
+        video = {"type": "video_url", "video_url": {"url": 4 * ","}}
+        asked = [video, {"type": "image"}, {"type": "text", "text": "Hello"}]
+        try:
+            inputs = self._inputs([{"role": "user", "content": asked}], [frame] * 5, False)
+        except Exception as error:  # noqa: BLE001
+            # Each processor fails in its own way; pictures go one by one then.
+            print(f"this model takes no video ({type(error).__name__})", file=sys.stderr)
+            return False
+        return "pixel_values_videos" in inputs
+
+    def hears(self, frame: Image.Image) -> bool:
+        """Find whether sound becomes a part of a prompt beside a picture."""
+        if getattr(self._loaded.processor, "feature_extractor", None) is None:
+            return False
+        asked = [{"type": "image"}, {"type": "input_audio"}, {"type": "text", "text": "Hello"}]
+        silence = np.zeros(16_000, np.float32)
+        try:
+            self._inputs([{"role": "user", "content": asked}], [frame], False, [silence])
+        except Exception as error:  # noqa: BLE001
+            # Each processor fails in its own way; questions go as text then.
+            print(f"this model takes no sound ({type(error).__name__})", file=sys.stderr)
+            return False
+        return True
+
+    def special_tokens(self) -> list[str]:
+        """List the texts that would become a special token inside a question.
+
+        Those like `<|…|>` are known, and left out.
+        """
+        tokenizer = self._loaded.tokenizer
+        # Tokens with a meaning come first: some vocabularies have thousands that nobody uses yet.
+        found = [
+            str(getattr(part, name, None) or "")
+            for part in (self._loaded.processor, tokenizer)
+            for name in _MARKS
+        ]
+        found += map(str, getattr(tokenizer, "all_special_tokens", ()))
+        added = getattr(tokenizer, "added_tokens_decoder", {}).values()
+        template = str(getattr(self._loaded.processor, "chat_template", None) or "")
+        found += sorted((str(one.content) for one in added if one.special), key=_unused(template))
+        others = sorted(str(one.content) for one in added if not one.special)
+        found += [text for text in others if (text[:1], text[-1:]) in (("<", ">"), ("[", "]"))]
+        return [
+            text
+            for text in dict.fromkeys(found)
+            if 1 < len(text) <= _TOKEN_CHARS and not (text[:2] == "<|" and text[-2:] == "|>")
+        ][:_TOKENS_TOLD]
+
+    def _opened(self, prompt: torch.Tensor) -> str:
+        """Return the mark of thoughts that the prompt ends with; "" where it ends with none."""
+        end = prompt[0, -_OPENING_TOKENS:].tolist()
+        text = str(self._loaded.tokenizer.decode(end, skip_special_tokens=False)).rstrip()
+        return next((mark for mark in OPEN if text.endswith(mark)), "")
+
+    def _fitting(
+        self,
+        messages: Messages,
+        pictures: Sequence[Image.Image],
+        sounds: Sequence[Samples],
+        answer: int,
+        think: bool,
+    ) -> Any:
+        """The prompt, without the oldest turns where all of them leave no room for an answer of so
+        many tokens.
+
+        The server cuts the history by an estimate, and cannot know how many tokens every processor
+        makes of a picture.
+        """
+        while True:
+            inputs = self._inputs(messages, pictures, think, sounds)
+            left = self._loaded.context - int(inputs["input_ids"].shape[1])
+            if left >= answer:
+                return inputs
+            fewer = without_oldest(messages)
+            if len(fewer) == len(messages):
+                if left < 1:
+                    raise AnswerError("context")
+                return inputs
+            messages = fewer
+
+    def _inputs(
+        self,
+        messages: Messages,
+        pictures: Sequence[Image.Image],
+        think: bool,
+        sounds: Sequence[Samples] = (),
+    ) -> Any:
+        try:
+            inputs = self._templated(messages, pictures, think, sounds)
+        except (TemplateError, TypeError):
+            try:
+                inputs = self._templated(without_system(messages), pictures, think, sounds)
+            except TemplateError:
+                raise AnswerError("template") from None
+        if sounds and not hears(inputs):
+            raise AnswerError("sound")
+        model = self._loaded.model
+        return inputs.to(model.device, dtype=model.dtype)
+
+    def _templated(
+        self,
+        messages: Messages,
+        pictures: Sequence[Image.Image],
+        think: bool,
+        sounds: Sequence[Samples],
+    ) -> Any:
+        return self._loaded.processor.apply_chat_template(
+            for_template(messages, pictures, sounds),
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+            add_generation_prompt=True,
+            # A variable that the template does not have would go to the processor.
+            **({_SWITCH: think} if self.switch else {}),
+            **for_processor(self._loaded.processor, messages, pictures),
+        )
+
+    def _settings(self, limit: int) -> Any:
+        """The model's own, but always its likeliest word: a camera wants the same answer to the
+        same picture.
+        """
+        settings = copy.deepcopy(self._loaded.model.generation_config)
+        settings.max_new_tokens, settings.max_length = limit, None
+        settings.do_sample, settings.num_beams = False, 1
+        settings.temperature = settings.top_p = settings.top_k = None
+        settings.eos_token_id = sorted(self._ends) or None
+        if settings.pad_token_id is None:
+            settings.pad_token_id = min(self._ends, default=None)
+        return settings
+
+    def _count(self, *_: object) -> None:
+        self.steps += 1
+
+    def _check(self, _module: object, _args: object, output: Any) -> None:
+        """Refuse a model whose numbers overflowed at the prompt: it would repeat one senseless
+        word.
+        """
+        if self._first:
+            self._first = False
+            logits = getattr(output, "logits", None)
+            if logits is not None and bool(logits[:, -1].isnan().any()):
+                raise AnswerError("numbers")
+
+    def _halt(self, *_: object) -> None:
+        # The first step over a long prompt may take seconds: it is stopped in its middle.
+        if self._stop.is_set():
+            raise _Stopped
+
+    def _give_back(self) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def _ends(loaded: LoadedModel) -> set[int]:
+    """The tokens that end an answer: those of the model's settings, and the one that its tokenizer
+    ends a turn with.
+    """
+    stated = loaded.model.generation_config.eos_token_id
+    ends = [*stated] if isinstance(stated, list | tuple) else [stated]
+    return {
+        end for end in (*ends, getattr(loaded.tokenizer, "eos_token_id", None)) if end is not None
+    }
+
+
+def _marks(tokenizer: Any) -> dict[int, str]:
+    """Find the marks of thoughts that are special tokens, and so no text of an answer, by id."""
+    added = getattr(tokenizer, "added_tokens_decoder", {}).items()
+    return {
+        id: str(one.content)
+        for id, one in added
+        if one.special and str(one.content) in OPEN | CLOSE
+    }
+
+
+def _unused(template: str) -> Callable[[str], tuple[bool, str]]:
+    """Sorts those that the template uses before the others."""
+    return lambda text: (text not in template, text)
+
+
+class _Words:
+    """The streamer of `generate`: it turns tokens into text."""
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        ends: set[int],
+        marks: dict[int, str],
+        stop: threading.Event,
+        emit: Callable[[str], None],
+    ) -> None:
+        self._ends = ends
+        self._marks = marks
+        # The mark of thoughts that the prompt ends with; it comes before the first token.
+        self.opened = ""
+        self._stop = stop
+        self._emit = emit
+        self._prompt_seen = False
+        self._last: int | None = None
+        self._text = Detokenizer(
+            lambda ids: str(
+                tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+            )
+        )
+        # Tokens of the answer, its end included.
+        self.count = 0
+
+    def put(self, value: torch.Tensor) -> None:
+        if not self._prompt_seen:
+            self._prompt_seen = True
+            return
+        for token in value.reshape(-1).tolist():
+            self.count += 1
+            self._last = token
+            if self.opened:
+                self._emit(self.opened)
+                self.opened = ""
+            if text := self._marks.get(token) or self._text.push(token):
+                self._emit(text)
+
+    def end(self) -> None:
+        if not self._stop.is_set() and (text := self._text.end()):
+            self._emit(text)
+
+    def stopped(self, input_ids: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
+        """A stopping criterion, for every answer of the batch of one."""
+        return torch.full((input_ids.shape[0],), self._stop.is_set(), device=input_ids.device)
+
+    def cut(self, limit: int) -> bool:
+        """Find whether the limit ended the answer, and not the model."""
+        return self.count >= limit and self._last not in self._ends

@@ -1,0 +1,361 @@
+"""Loads a model with its processor, and says how far it is."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from PIL import Image
+from transformers.utils import logging
+
+from server.features.local_models.worker import capacity
+from server.features.local_models.worker.chat import do_without_video, missing_video_libraries
+from server.features.local_models.worker.weights import Weights
+
+# phase, percent (0 to 100; None when there is no telling), bytes done, bytes in all
+Report = Callable[[str, float | None, int | None, int | None], None]
+
+# A processor by itself is given to what else the machine does: the camera's pictures come first.
+_NICENESS = 5
+_REASON_CHARS = 300
+
+
+class LoadError(Exception):
+    """A model cannot be loaded. `message` is a sentence that says why and what to do.
+
+    Outside the server's tree of errors: it stays in the worker's process.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        # memory | model | code | device
+        self.code = code
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    folder: Path
+    dtype: str
+    # auto | cpu | cuda (which is ROCm, too)
+    device: str
+    # Tokens at most; the model's own smaller limit holds.
+    context: int
+    trust_remote_code: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    model: Any
+    processor: Any
+    weights: Weights
+    device: str
+    dtype: str
+    context: int
+
+    @property
+    def tokenizer(self) -> Any:
+        return getattr(self.processor, "tokenizer", self.processor)
+
+
+def load(options: Options, weights: Weights, report: Report) -> LoadedModel:
+    """Raises LoadError."""
+    gpu = _use_gpu(options.device)
+    dtype = _dtype(options, weights, gpu)
+    placed = _place(weights, dtype, gpu)
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    if not gpu:
+        _share_processor()
+    shared: dict[str, Any] = {
+        "local_files_only": True,
+        "trust_remote_code": options.trust_remote_code,
+    }
+    try:
+        config = transformers.AutoConfig.from_pretrained(options.folder, **shared)
+        # For a model that also hears and speaks: the part that answers with text
+        config = getattr(config, "thinker_config", config)
+        report("processor", None, None, None)
+        processor = _processor(options.folder, shared)
+        report("weights", 0.0, 0, weights.bytes)
+        with _Reported(report, weights.bytes):
+            model, found = transformers.AutoModelForImageTextToText.from_pretrained(
+                options.folder,
+                config=config,
+                dtype=getattr(torch, dtype),
+                device_map=placed,
+                use_safetensors=True,
+                output_loading_info=True,
+                **shared,
+            )
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise _no_memory(weights, dtype) from error
+    except Exception as error:
+        # Model code raises whatever it likes; nobody has asked anything yet, so its words may be
+        # shown.
+        raise _reason(error, options.folder, weights, dtype) from error
+    if found["missing_keys"]:
+        some = sorted(found["missing_keys"])[0]
+        raise LoadError(
+            "model",
+            f"The weights lack {len(found['missing_keys'])} parts that the model needs, {some[:80]} for one. Download it again.",
+        )
+    report("weights", 100.0, weights.bytes, weights.bytes)
+    return LoadedModel(
+        model.eval(),
+        processor,
+        weights,
+        str(model.device),
+        dtype,
+        _context(options, weights, model, dtype),
+    )
+
+
+def _context(options: Options, weights: Weights, model: Any, dtype: str) -> int:
+    """Return the tokens of the context: as wished, within the model's own limit and the free memory."""
+    wanted = min(options.context, weights.context_length or options.context)
+    try:
+        config = model.config.get_text_config()
+    except ValueError:
+        # There are several.
+        return wanted
+
+    def size(name: str) -> int:
+        found = getattr(config, name, None)
+        return found if isinstance(found, int) else 0
+
+    heads = size("num_attention_heads")
+    if not (heads and size("hidden_size")):
+        return wanted
+    each = capacity.token_bytes(
+        layers=size("num_hidden_layers"),
+        hidden=size("hidden_size"),
+        inner=size("intermediate_size"),
+        heads=heads,
+        pairs=size("num_key_value_heads") or heads,
+        head=size("head_dim") or None,
+        dtype=dtype,
+    )
+    gpus = {part.device for part in model.parameters() if part.device.type == "cuda"}
+    free = sum(torch.cuda.mem_get_info(gpu)[0] for gpu in gpus) if gpus else capacity.free_ram()
+    found = capacity.context(wanted, free, each)
+    if found < wanted:
+        sys.stderr.write(
+            f"The context is limited to {found} of {wanted} tokens: there is no memory for more beside the model.\n"
+        )
+    return found
+
+
+def _share_processor() -> None:
+    """Leave a core to the camera, unless OMP_NUM_THREADS says how many to use: threads that wait
+    for a late one spin.
+    """
+    # A sandbox may forbid it.
+    with contextlib.suppress(OSError):
+        os.nice(_NICENESS)
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, min(torch.get_num_threads(), capacity.cores() - 1)))
+
+
+def _use_gpu(device: str) -> bool:
+    there: bool = torch.cuda.is_available()
+    if device == "cuda" and not there:
+        raise LoadError(
+            "device",
+            "This Python's torch finds no GPU. Install the torch that is built for it (CUDA or ROCm), or use the processor.",
+        )
+    return there and device != "cpu"
+
+
+def _dtype(options: Options, weights: Weights, gpu: bool) -> str:
+    if gpu:
+        # Older GPUs of NVIDIA's emulate it, slower than float16.
+        hip = getattr(torch.version, "hip", None)
+        quick = bool(hip) or torch.cuda.get_device_capability()[0] >= 8
+    else:
+        quick = _quick_bfloat16()
+    free = capacity.free_ram()
+    wide = capacity.needed(weights.bytes, weights.bytes_each, "float32")
+    return capacity.choose(
+        options.dtype, weights.dtype, gpu=gpu, bfloat16=quick, roomy=free is None or wide < free
+    )
+
+
+def _quick_bfloat16() -> bool:
+    """Find whether this CPU has instructions for it, as far as torch knows."""
+    # Older versions of torch do not know.
+    ask = getattr(torch.cpu, "get_capabilities", None)
+    return ask is not None and bool(ask().get("avx512_bf16"))
+
+
+def _place(weights: Weights, dtype: str, gpu: bool) -> Any:
+    """`device_map`: the processor, the GPU with the most free memory, or all of them.
+
+    Raises LoadError when none has enough.
+    """
+    need = capacity.needed(weights.bytes, weights.bytes_each, dtype)
+    if not gpu:
+        free = capacity.free_ram()
+        if free is not None and need > free:
+            raise _no_memory(weights, dtype, free)
+        return None
+    frees = [torch.cuda.mem_get_info(number)[0] for number in range(torch.cuda.device_count())]
+    if need <= max(frees):
+        return {"": frees.index(max(frees))}
+    if need <= sum(frees):
+        return "auto"
+    raise _no_memory(weights, dtype, sum(frees), on="the GPU")
+
+
+def _processor(folder: Path, shared: dict[str, Any]) -> Any:
+    try:
+        return transformers.AutoProcessor.from_pretrained(folder, **shared)
+    except ImportError:
+        if not missing_video_libraries():
+            raise
+    do_without_video()
+    return transformers.AutoProcessor.from_pretrained(folder, **shared)
+
+
+class _Reported:
+    """Report the share of the weights that is loaded, in bytes: all parts count alike."""
+
+    def __init__(self, report: Report, total: int) -> None:
+        self._report = report
+        self._total = total
+        self._before: Any = None
+
+    def __enter__(self) -> None:
+        if hasattr(logging, "set_tqdm_hook"):
+            self._before = logging.set_tqdm_hook(self._bar)
+
+    def __exit__(self, *_: object) -> None:
+        if hasattr(logging, "set_tqdm_hook"):
+            logging.set_tqdm_hook(self._before)
+
+    def _bar(self, make: Any, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        things = args[0] if args else named.get("iterable")
+        if not hasattr(things, "__len__") or not hasattr(things, "__iter__"):
+            return make(*args, **named)
+        return _Counted(things, self._report_share)
+
+    def _report_share(self, share: float) -> None:
+        self._report("weights", 100.0 * share, int(self._total * share), self._total)
+
+
+class _Counted:
+    """A progress bar that reports each hundredth."""
+
+    def __init__(self, things: Any, report: Callable[[float], None]) -> None:
+        self._things = things
+        self._report = report
+
+    def __iter__(self) -> Iterator[Any]:
+        count, before = len(self._things), 0
+        for number, thing in enumerate(self._things):
+            if number * 100 // count > before:
+                before = number * 100 // count
+                self._report(number / count)
+            yield thing
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_, **__: None
+
+
+def _no_memory(
+    weights: Weights, dtype: str, free: int | None = None, on: str = "this machine"
+) -> LoadError:
+    need = capacity.gigabytes(capacity.needed(weights.bytes, weights.bytes_each, dtype))
+    there = f", and {on} has {capacity.gigabytes(free)} free" if free is not None else ""
+    return LoadError(
+        "memory",
+        f"There is not enough memory: the model needs about {need} in {dtype}{there}."
+        " End what else uses it, or choose a smaller model.",
+    )
+
+
+def _reason(error: Exception, folder: Path, weights: Weights, dtype: str) -> LoadError:
+    words = " ".join(str(error).split())
+    low = words.lower()
+    if "can't allocate memory" in low or "cannot allocate memory" in low or "out of memory" in low:
+        return _no_memory(weights, dtype)
+    if "trust_remote_code" in low:
+        return LoadError(
+            "code",
+            f"This model ({weights.model_type}) brings Python code of its own, which is not run unless TRUST_REMOTE_CODE=true"
+            " says so. Read the code first, or choose a model that transformers knows.",
+        )
+    if "does not recognize this architecture" in low or "unrecognized configuration class" in low:
+        return LoadError(
+            "model",
+            f"transformers {transformers.__version__} has no model for pictures and text of type {weights.model_type}."
+            " Install a newer transformers, or choose another model.",
+        )
+    if "size mismatch" in low or "mismatched" in low or "ignore_mismatched_sizes" in low:
+        return LoadError(
+            "model",
+            "The weights do not have the shapes that config.json asks for, so they belong to another model. Download it again.",
+        )
+    if isinstance(error, json.JSONDecodeError):
+        return LoadError("model", f"{_damaged(folder)} Download it again.")
+    for found, sentence in _LACKS:
+        if found in low:
+            return LoadError("model", f"{sentence} Download it again, or choose another model.")
+    return LoadError(
+        "model",
+        f"transformers could not load the model ({type(error).__name__}): {shortened(words)}"
+        " Download it again, or choose another model.",
+    )
+
+
+# The sentence for a file that a folder lacks, by the error of transformers
+_LACKS = (
+    (
+        "load image processor",
+        "The folder has no preprocessor_config.json, which says how pictures are prepared.",
+    ),
+    (
+        "load processor",
+        "The folder has no processor_config.json, which says how questions are put.",
+    ),
+    ("backend tokenizer", "The folder has no tokenizer.json, which turns words into tokens."),
+    ("load tokenizer", "The folder has no tokenizer.json, which turns words into tokens."),
+)
+
+
+def _damaged(folder: Path) -> str:
+    """Find the file that is no JSON."""
+    for path in sorted(folder.glob("*.json")):
+        try:
+            json.loads(path.read_text("utf-8"))
+        except (OSError, ValueError, RecursionError):
+            return f"{path.name} in the model's folder is damaged: it is not JSON."
+    return "A file in the model's folder is damaged: it is not JSON."
+
+
+def shortened(words: str) -> str:
+    """Somebody else's sentence, of a bearable length and with an end."""
+    words = " ".join(words.split())
+    if len(words) > _REASON_CHARS:
+        words = words[:_REASON_CHARS].rpartition(" ")[0] + " …"
+    return words if words.endswith((".", "…", "!", "?")) else f"{words}."
+
+
+def gpu_bytes() -> int:
+    """Return the bytes that this process has reserved on all GPUs."""
+    if not torch.cuda.is_available():
+        return 0
+    return sum(torch.cuda.memory_reserved(number) for number in range(torch.cuda.device_count()))
+
+
+def grey() -> Image.Image:
+    """Make the picture of the trial question."""
+    return Image.new("RGB", (224, 224), (128, 128, 128))

@@ -1,0 +1,447 @@
+"""Reading order and the fields found in rows of text."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.features.builtin import codes, fields, hours, measures, prices, tables
+from server.features.builtin.lines import Piece, Row, legible, reading_order, row_of, upright
+from server.features.builtin.wants import Want
+
+
+def piece(text: str, x: float, y: float, width: float = 100, height: float = 20) -> Piece:
+    corners = ((x, y), (x + width, y), (x + width, y + height), (x, y + height))
+    return Piece(text, 0.9, corners)
+
+
+def turned(one: Piece, degrees: float) -> Piece:
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    return Piece(
+        one.text, one.score, tuple((x * cos - y * sin, x * sin + y * cos) for x, y in one.corners)
+    )
+
+
+RECEIPT = [
+    piece("12.40", 500, 101),
+    piece("Total", 100, 98),
+    piece("Bread", 102, 40),
+    piece("3.20", 505, 43),
+    piece("CORNER SHOP", 200, 2),
+]
+
+
+@pytest.mark.parametrize("degrees", [0, 8, -8, 20])
+def test_rows_read_from_top_to_bottom_and_left_to_right(degrees: float) -> None:
+    """In whatever order the pieces came, and also when the text leans."""
+    rows = reading_order([turned(one, degrees) for one in RECEIPT])
+    assert [row.text for row in rows] == ["CORNER SHOP", "Bread 3.20", "Total 12.40"]
+
+
+def test_pieces_of_different_height_share_a_row_only_when_level() -> None:
+    """A big digit beside two small lines does not swallow both."""
+    rows = reading_order(
+        [piece("BIG", 0, 0, 100, 60), piece("up", 120, 2, 50, 14), piece("down", 120, 44, 50, 14)]
+    )
+    assert len(rows) == 3
+
+
+def test_nothing_gives_no_rows() -> None:
+    """An empty picture has no text."""
+    assert reading_order([]) == []
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ("Best before 12.03.2027 LOT 4471-B", [(2027, 3, 12)]),
+        ("EXP 2027-03-12", [(2027, 3, 12)]),
+        ("MHD: 03/2027", [(2027, 3, None)]),
+        ("BBE 12 MAR 27", [(2027, 3, 12)]),
+        ("12MAR2027", [(2027, 3, 12)]),
+        ("March 12, 2027", [(2027, 3, 12)]),
+        ("à consommer avant le 1er février 2027", [(2027, 2, None)]),
+        ("12 de marzo de 2027", [(2027, 3, 12)]),
+        ("03/14/2027", [(2027, 3, 14)]),
+        ("01.02.26 - 28.02.26", [(2026, 2, 1), (2026, 2, 28)]),
+        ("192.168.10.20", []),
+        ("Version 1.2.345", []),
+        ("99.99.2027", []),
+        ("3,49 EUR", []),
+        ("Tel 030/1234567", []),
+    ],
+)
+def test_dates_are_found_in_their_many_forms(
+    row: str, expected: list[tuple[int, int, int | None]]
+) -> None:
+    """Numbers, month names in four languages, with and without a day."""
+    assert [(date.year, date.month, date.day) for date in fields.dates(row)] == expected
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        (["Packed 01.01.2026", "Best before 12.03.2027"], "12.03.2027"),
+        (["Mindestens haltbar bis:", "12.03.2027"], "12.03.2027"),
+        (["EXP. 2027-03"], "2027-03"),
+        (["Packed 01.01.2026"], None),
+    ],
+)
+def test_the_expiry_date_is_the_one_called_so(rows: list[str], expected: str | None) -> None:
+    """In its row or in the next; another date is not taken for it."""
+    found = fields.expiry(rows)
+    assert (found.text if found else None) == expected
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        (["3,49 EUR"], ["3,49 EUR"]),
+        (["€3.49"], ["€3.49"]),
+        (["$ 1,299.00 each"], ["$ 1,299.00"]),
+        (["Bread 3.20 €", "Total 12.40 €"], ["12.40 €", "3.20 €"]),
+        (["Total 12.40"], ["12.40"]),
+        (["450 g"], []),
+        (["12.03.2027"], []),
+        (["Version 3.20"], []),
+    ],
+)
+def test_prices_need_a_currency_or_a_row_that_speaks_of_one(
+    rows: list[str], expected: list[str]
+) -> None:
+    """The total comes first."""
+    assert prices.prices(rows) == expected
+
+
+def test_contacts_are_told_apart() -> None:
+    """Phone, mail and address on one card; the barcode's digits are no phone number."""
+    rows = ["Call +49 30 1234567", "info@example.org", "www.example.org/jam.", "4006381333931"]
+    assert fields.phones(rows) == ["+49 30 1234567"]
+    assert fields.emails(rows) == ["info@example.org"]
+    assert fields.urls(rows) == ["www.example.org/jam"]
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ("Tel. 030/1234567", ["030/1234567"]),
+        ("(030) 123 45 67", ["(030) 123 45 67"]),
+        ("Hotline 555-0199-22", ["555-0199-22"]),
+        ("Order 20271234567", []),
+        ("01.02.2026", []),
+    ],
+)
+def test_phone_numbers_look_like_one_or_are_called_one(row: str, expected: list[str]) -> None:
+    """Long digits alone are not dialled."""
+    assert fields.phones([row]) == expected
+
+
+def test_times_and_numbers() -> None:
+    """A time is no price; a number keeps what belongs to it."""
+    assert fields.times(["Departs 14:35, arrives 9:05 pm"]) == ["14:35", "9:05 pm"]
+    assert fields.numbers(["Gate B12, seat 14A.", "LOT 4471-B"]) == ["B12", "14A", "4471-B"]
+
+
+@pytest.mark.parametrize(
+    ("target", "found"),
+    [
+        ("gluten free", True),
+        ("GLUTEN-FREE", True),
+        ("gluten frae", True),
+        ("milk", False),
+        ("oat", True),
+        ("goat", False),
+        ("", False),
+    ],
+)
+def test_says_forgives_a_misread_letter_in_long_words_only(target: str, found: bool) -> None:
+    """Case, spaces and hyphens do not matter."""
+    assert (fields.says(["Oat drink", "Gluten free"], target) is not None) is found
+
+
+def rows_of(*texts: str) -> list[Row]:
+    return [row_of(text) for text in texts]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["total"], "12.40"),
+        (["gate"], "B12"),
+        (["flugsteig"], "B12"),
+        (["serial"], "SN 881-22"),
+        (["dog"], None),
+    ],
+)
+def test_a_value_stands_beside_or_below_its_word(words: list[str], expected: str | None) -> None:
+    """A row that only names a thing takes the next one with it; a sign's word may be in another
+    language.
+    """
+    rows = rows_of("Total 12.40", "Gate B12", "Serial:", "SN 881-22")
+    found = tables.beside(rows, words)
+    assert (found.value if found else None) == expected
+
+
+def test_a_cell_is_found_by_its_row_and_its_column() -> None:
+    """Whatever stands between them."""
+    table = [
+        *(piece(text, x, 0) for x, text in ((0, "Time"), (300, "To"), (600, "Platform"))),
+        *(piece(text, x, 40) for x, text in ((0, "14:35"), (300, "Berlin"), (600, "7"))),
+        *(piece(text, x, 80) for x, text in ((0, "14:52"), (300, "Bonn"), (600, "12"))),
+    ]
+    found = tables.crossing(reading_order(table), ["platform", "bonn"])
+    assert found is not None
+    assert (found.label, found.column, found.value) == ("Bonn", "Platform", "12")
+    assert tables.crossing(reading_order(table), ["platform", "paris"]) is None
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        (["Milk 1L 1.20", "Bananas 1.2 kg 2.40", "TOTAL EUR 14.35"], "EUR 14.35"),
+        (["Subtotal 12.06", "VAT 2.29", "Total 14.35", "Cash 20.00"], "14.35"),
+        (["Total HT 12,06", "TVA 2,29", "Total TTC 14,35 €"], "14,35 €"),
+        (["Summe", "8,50"], "8,50"),
+        (["合计 ¥46.00"], "¥46.00"),
+        (["Total items 3"], None),
+        (["Bread 3.20"], None),
+    ],
+)
+def test_the_total_is_the_sum_that_is_called_so(rows: list[str], expected: str | None) -> None:
+    """Not the subtotal, the tax, the cash or the number of things."""
+    found = prices.total(rows_of(*rows))
+    assert (found.text if found else None) == expected
+
+
+RECEIPTS = {
+    "de": ["Zwischensumme 10,00", "Zu zahlen 12,00", "Bar 20,00", "Rückgeld 8,00"],
+    "fr": ["Sous-total 10,00", "TOTAL TTC 12,00", "Espèces 20,00", "Rendu 8,00"],
+    "es": ["Subtotal 10,00", "TOTAL A PAGAR 12,00", "Efectivo 20,00", "Cambio 8,00"],
+    "it": ["Subtotale 10,00", "TOTALE COMPLESSIVO 12,00", "Contanti 20,00", "Resto 8,00"],
+    "pt": ["Subtotal 10,00", "IVA 2,00", "Total a pagar 12,00", "Dinheiro 20,00", "Troco 8,00"],
+    "nl": ["Subtotaal 10,00", "BTW 21% 2,00", "Totaal 12,00", "Contant 20,00", "Wisselgeld 8,00"],
+    "pl": ["Suma PTU 2,00", "Do zapłaty 12,00", "Gotówka 20,00", "Reszta 8,00"],
+    "tr": ["Ara toplam 10,00", "TOPKDV 2,00", "TOPLAM 12,00", "Nakit 20,00", "Para üstü 8,00"],
+    "zh": ["小计 14.00", "优惠 2.00", "应付金额 12.00", "现金 20.00", "找零 8.00"],
+    "ja": ["小計 10.00", "消費税 2.00", "合計(税込) 12.00", "お預り 20.00", "お釣り 8.00"],
+}
+
+
+@pytest.mark.parametrize("language", RECEIPTS)
+def test_a_receipt_is_understood_in_its_language(language: str) -> None:
+    """Its sum and the change, in each language whose letters are read."""
+    rows = rows_of("Milk 12,00", *RECEIPTS[language])
+    found, back = prices.total(rows), prices.money_back(rows)
+    assert found is not None
+    assert back is not None
+    assert found.text.replace(",", ".") == "12.00"
+    assert back.text.replace(",", ".") == "8.00"
+    assert [one.label for one in prices.bill(rows)] == ["Milk"]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "Preferibilmente entro 12/03/2027",
+        "Consumir até 12/03/2027",
+        "Houdbaar tot 12/03/2027",
+        "Należy spożyć do 12/03/2027",
+        "Son kullanma tarihi 12/03/2027",
+        "保质期至 12/03/2027",
+        "賞味期限 12/03/2027",
+    ],
+)
+def test_a_labels_date_is_understood_in_its_language(row: str) -> None:
+    """Behind the words that packages have."""
+    found = fields.expiry(["Packed 01.01.2026", row])
+    assert found is not None
+    assert found.text == "12/03/2027"
+
+
+@pytest.mark.parametrize(
+    ("row", "price", "unit"),
+    [
+        ("7,98 €/kg", "7,98 €", "kg"),
+        ("1 kg = 3,98 €", "3,98 €", "kg"),
+        ("0.79 EUR per 100 g", "0.79 EUR", "100 g"),
+        ("Grundpreis: 2,49 €/l", "2,49 €", "l"),
+        ("3,20 € le kg", "3,20 €", "kg"),
+    ],
+)
+def test_a_price_by_the_kilo_keeps_its_figure_and_unit(row: str, price: str, unit: str) -> None:
+    """Nothing is computed."""
+    found = prices.unit_price(rows_of("Tomatoes 1,99 €", row))
+    assert found is not None
+    assert (found.text, found.label) == (price, unit)
+
+
+@pytest.mark.parametrize(
+    ("want", "row", "expected"),
+    [
+        (Want.TEMPERATURE, "21.7 °C", "21.7 °C"),
+        (Want.TEMPERATURE, "21. 7 °C", "21.7 °C"),
+        (Want.TEMPERATURE, "-5,2°C", "-5,2°C"),
+        (Want.TEMPERATURE, "21.7 C", "21.7 C"),
+        (Want.POWER, "1200 W 230 V", "1200 W"),
+        (Want.POWER, "1,200 W", "1,200 W"),
+        (Want.VOLTAGE, "220-240 V~ 50/60 Hz", "220-240 V"),
+        (Want.FREQUENCY, "220-240 V~ 50/60 Hz", "50/60 Hz"),
+        (Want.ENERGY, "1850 kJ / 442 kcal", "442 kcal"),
+        (Want.WEIGHT, "Net wt. 450 g", "450 g"),
+        (Want.PERCENT, "Fat 3,5 %", "3,5 %"),
+        (Want.POWER, "Room 12", None),
+    ],
+)
+def test_a_figure_is_whole_and_has_the_unit_asked_for(
+    want: Want, row: str, expected: str | None
+) -> None:
+    """21.7 °C is not 7 °C."""
+    found = measures.measures(rows_of(row), want)
+    assert (found[0].text if found else None) == expected
+
+
+@pytest.mark.parametrize(
+    ("row", "days"),
+    [
+        ("mon - fri 9:00 - 18:00", {0, 1, 2, 3, 4}),
+        ("sa + so geschlossen", {5, 6}),
+        ("lunes a viernes", {0, 1, 2, 3, 4}),
+        ("sabado 10:00", {5}),
+        ("fri - mon", {4, 5, 6, 0}),
+        ("周一至周五", {0, 1, 2, 3, 4}),
+        ("daily 8-20", set(range(7))),
+        ("price 3.20", set()),
+    ],
+)
+def test_days_of_the_week_are_found_in_any_language(row: str, days: set[int]) -> None:
+    """Alone and from one to another."""
+    assert hours.weekdays(row) == days
+
+
+def test_hours_below_their_days_belong_to_them() -> None:
+    """A row of days without hours waits for the next one."""
+    found = hours.openings(rows_of("Mon - Fri", "9:00 - 18:00", "Sunday closed"))
+    assert [one.text for one in found] == ["Mon - Fri 9:00 - 18:00", "Sunday closed"]
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "password"),
+    [
+        ("WIFI:T:WPA;S:Guest House;P:blue;;", "Guest House", "blue"),
+        ("WIFI:S:a\\;b;P:x\\:\\\\y;T:WPA2;;", "a;b", "x:\\y"),
+        ("WIFI:T:nopass;S:Open;;", "Open", ""),
+    ],
+)
+def test_a_wifi_code_is_taken_apart(text: str, name: str, password: str) -> None:
+    """With what is escaped in it."""
+    found = codes.network([codes.Code(text, "QR Code")])
+    assert found is not None
+    assert (found.name, found.password) == (name, password)
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://menu.example.org/table/7", "menu.example.org"),
+        ("https://bank.example.com@evil.example.org/login", "evil.example.org"),
+        ("www.example.org:8080/x", "www.example.org"),
+        ("http://[bad", "http://[bad"),
+    ],
+)
+def test_a_link_leads_where_a_browser_would_go(url: str, host: str) -> None:
+    """The part before an @ is no address."""
+    assert codes.host(url) == host
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "height", "kept"),
+    [
+        ("O", 330, 330, False),
+        ("0", 330, 330, False),
+        ("●", 330, 330, False),
+        ("0", 60, 110, True),
+        ("OO", 660, 330, False),
+        ("OK", 60, 40, True),
+        ("800", 100, 50, True),
+        ("—", 90, 10, False),
+    ],
+)
+def test_round_things_are_no_letters(text: str, width: int, height: int, kept: bool) -> None:
+    """A letter is narrower than it is high; a disc is not."""
+    pieces, unread = legible([piece(text, 100, 100, width, height)])
+    assert (pieces != []) is kept
+    assert not unread
+
+
+@pytest.mark.parametrize("text", ["J", "88", "–1"])
+def test_noise_is_no_word(text: str) -> None:
+    """Of a sign or two alone the reader has to be sure; beside a figure they are its unit."""
+    doubtful = replace(piece(text, 400, 300), score=0.8)
+    assert legible([doubtful])[0] == []
+    assert legible([replace(doubtful, score=0.95)])[0] != []
+    figure = piece("21.7", 300, 300)
+    beside = replace(piece(text, 300 + figure.width + 3, 300), score=0.8)
+    assert len(legible([figure, beside])[0]) == 2
+
+
+@pytest.mark.parametrize("text", ["ΠpuBeT", "αλρα"])
+def test_words_in_letters_that_are_not_known_are_left_out(text: str) -> None:
+    """A mixture of Greek and Latin letters is Cyrillic, misread; and the answer says that."""
+    assert legible([piece(text, 0, 0)]) == ([], True)
+
+
+def test_a_small_unit_belongs_to_the_figure_beside_it() -> None:
+    """Though it stands higher than the figure's middle, and its decimals, too."""
+    rows = reading_order(
+        [
+            piece("21", 100, 100, 200, 160),
+            piece(".7", 310, 180, 60, 80),
+            piece("°C", 390, 100, 60, 60),
+            piece("Indoor", 100, 300, 100, 30),
+        ]
+    )
+    assert [row.text for row in rows] == ["21.7 °C", "Indoor"]
+
+
+@pytest.mark.parametrize("quarters", [0, 1])
+def test_print_that_runs_down_is_turned(quarters: int) -> None:
+    """A picture held sideways reads in the same order."""
+    pieces = [turned(one, 90 * quarters) for one in RECEIPT]
+    if quarters:
+        # The reader names corners by where they are, not by where the print begins.
+        pieces = [Piece(one.text, one.score, one.corners[3:] + one.corners[:3]) for one in pieces]
+    rows = [row.text for row in reading_order(upright(pieces))]
+    assert rows == ["CORNER SHOP", "Bread 3.20", "Total 12.40"]
+
+
+@given(st.text(max_size=120))
+def test_no_text_breaks_the_finders(text: str) -> None:
+    """Whatever the reader makes of a scene, the finders answer with pieces of it."""
+    rows = [text]
+    for find in (
+        prices.prices,
+        fields.emails,
+        fields.urls,
+        fields.phones,
+        fields.times,
+        fields.numbers,
+    ):
+        assert isinstance(find(rows), list)
+    fields.dates(text)
+    fields.expiry(rows)
+    fields.says(rows, text)
+    made = [row_of(text)]
+    prices.total(made)
+    prices.unit_price(made)
+    prices.item(made, text.split())
+    tables.beside(made, text.split())
+    hours.openings(made)
+    for want in Want:
+        measures.measures(made, want)
+    codes.network([codes.Code(text, "QR Code")])
+    codes.host(text)
+    legible([piece(text, 0, 0)])

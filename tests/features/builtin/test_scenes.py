@@ -1,0 +1,141 @@
+"""The built-in engine's answers to a table of drawn scenes and questions, one scene a test."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import av
+import pytest
+
+from server.core.frames import Kind, Picture
+from server.engines.base import Delta, EngineRequest
+from server.features.builtin.codes import Code
+from server.features.builtin.engine import BuiltinEngine
+from server.features.builtin.lines import Piece
+from server.features.builtin.reader import Reader
+from server.vision.luma import SceneReader
+from tests.support import builtin_held_out as held_out
+from tests.support import builtin_languages as languages
+from tests.support.builtin_scenes import Bgr, draw
+from tests.support.builtin_table import SCENES, TABLE
+
+TODAY = dt.date(2026, 11, 20)
+
+
+class Once(Reader):
+    """Reads each picture once for all questions about it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._of: Bgr | None = None
+        self._text: list[Piece] = []
+        self._codes: list[Code] = []
+
+    def _look(self, bgr: Bgr) -> None:
+        if self._of is not bgr:
+            self._of, self._text, self._codes = bgr, super().text(bgr), super().codes(bgr)
+
+    def text(self, bgr: Bgr) -> list[Piece]:
+        self._look(bgr)
+        return self._text
+
+    def codes(self, bgr: Bgr) -> list[Code]:
+        self._look(bgr)
+        return self._codes
+
+    def faces(self, bgr: Bgr) -> int | None:
+        return 0
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[BuiltinEngine]:
+    with ThreadPoolExecutor(1, "heavy") as heavy:
+        # Its thread is the module's, not the first test's.
+        heavy.submit(int).result()
+        yield BuiltinEngine(heavy=heavy, reader=Once(), today=lambda: TODAY)
+
+
+def pictured(bgr: Bgr) -> Picture:
+    """As a camera's frame comes to the engine: with its light and sharpness told."""
+    height, width = bgr.shape[:2]
+    frame = av.VideoFrame.from_ndarray(bgr, format="bgr24").reformat(format="yuv420p")
+    scene = SceneReader().read(frame, 1.0)
+    whole = (width, height)
+    return Picture("f", 1.0, None, *whole, *whole, 0, None, bgr, None, 0.002, scene=scene)
+
+
+def ask(engine: BuiltinEngine, picture: Picture, question: str) -> str:
+    async def whole() -> str:
+        request = EngineRequest("session", Kind.CHAT, question, picture, max_tokens=400)
+        return "".join(
+            [chunk.text async for chunk in engine.answer(request) if isinstance(chunk, Delta)]
+        )
+
+    return asyncio.run(whole())
+
+
+def failures(
+    engine: BuiltinEngine, picture: Picture, questions: list[tuple[str, str]]
+) -> list[str]:
+    """Answers whose first line is not the one expected, or that have more than one line after it.
+
+    Of what was read, all lines are compared; a table of prices counts as one.
+    """
+    wrong = []
+    for question, expected in questions:
+        answer = ask(engine, picture, question)
+        first, *more = answer.split("\n")
+        if first[-1] in ":：":
+            first, more = answer, []
+        more = [line for line in more if "\t" not in line]
+        if re.fullmatch(expected, first, re.S) is None or len(more) > 1:
+            wrong.append(f"{question} -> {[first, *more]}")
+    return wrong
+
+
+# Reading one picture takes a second; these stand for the others in everyday work.
+QUICK = ("receipt", "timetable", "cyrillic", "turned left", "blurred")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in TABLE],
+)
+def test_the_first_line_is_the_answer(engine: BuiltinEngine, name: str) -> None:
+    """And at most one line comes after it."""
+    assert failures(engine, pictured(draw(SCENES[name])), TABLE[name]) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow)
+        for name in languages.TABLE
+    ],
+)
+def test_questions_in_more_languages_are_answered_in_them(engine: BuiltinEngine, name: str) -> None:
+    assert failures(engine, pictured(draw(SCENES[name])), languages.TABLE[name]) == []
+
+
+def test_the_table_has_a_hundred_questions() -> None:
+    """None is lost by and by."""
+    assert set(QUICK) <= TABLE.keys()
+    assert sum(map(len, TABLE.values())) >= 100
+    assert TABLE.keys() == SCENES.keys()
+
+
+@pytest.mark.slow
+def test_held_out_questions_keep_their_score(engine: BuiltinEngine) -> None:
+    """Scenes and wordings that nobody tuned to: as many right answers as when they were made, or
+    more.
+    """
+    asked, wrong = 0, []
+    for name, questions in held_out.TABLE.items():
+        asked += len(questions)
+        wrong += failures(engine, pictured(draw(held_out.SCENES[name])), questions)
+    assert asked == 40
+    assert asked - len(wrong) >= held_out.SCORE, wrong

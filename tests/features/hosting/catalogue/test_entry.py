@@ -1,0 +1,198 @@
+"""The catalogue: ours, others' files, and what is wrong with them in a sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from server.core.frames import BoxUnit
+from server.engines import geometry
+from server.engines.families import FAMILIES
+from server.features.hosting.catalogue.entry import (
+    MAX_FILE_BYTES,
+    Ability,
+    Catalogue,
+    CatalogueError,
+    Library,
+    Model,
+    ModelType,
+)
+from tests.support import catalogue_table
+
+ENTRY = """
+[[model]]
+id = "some/model"
+aliases = ["one"]
+model_type = "vision"
+architecture = "llava"
+abilities = ["images"]
+weights_bytes = 1000
+memory_bytes = 2000
+"""
+
+
+@pytest.mark.parametrize("model", list(Catalogue.load()), ids=lambda model: model.id)
+def test_ours_holds(model: Model) -> None:
+    """A model's figures fit together, and it has what its own kind of model has."""
+    assert model.licence
+    assert model.folder is None
+    assert model.library.value in model.needs
+    assert model.geometry == geometry.from_model_type(model.architecture)
+    assert model.answers is (model.model_type in (ModelType.VISION, ModelType.OMNI))
+    assert "memory_bytes" in model.estimates
+    assert model.parameters is not None
+    # Whole numbers of two or four bytes, and what else lies beside them
+    assert 1.9 <= model.weights_bytes / model.parameters <= 4.4
+    assert model.memory_bytes >= min(model.weights_bytes, 2 * model.parameters)
+    if model.library is Library.TRANSFORMERS:
+        family = FAMILIES[model.architecture]
+        assert (model.model_type, model.boxes) == (family.model_type, family.boxes)
+        assert model.abilities == family.abilities
+        assert model.needs == family.needs
+
+
+def test_ours_has_every_type() -> None:
+    """So that each kind of operation has a model that can do it."""
+    types = {model.model_type for model in Catalogue.load()}
+    assert types == set(ModelType)
+    abilities = frozenset[Ability]().union(*(model.abilities for model in Catalogue.load()))
+    assert abilities == set(Ability)
+
+
+def test_the_small_one_fits_a_laptop() -> None:
+    """The model of `--model small` answers about pictures, is free to use and small."""
+    small = Catalogue.load().require("small")
+    assert small.answers
+    assert small.licence == "Apache-2.0"
+    assert small.memory_bytes <= 6_000_000_000
+    assert not small.remote_code
+
+
+def test_a_model_is_found_by_id_and_alias_in_any_case() -> None:
+    """An unknown one is answered with the names that there are."""
+    catalogue = Catalogue.read(ENTRY, "here")
+    assert catalogue.require("One") is catalogue.require("SOME/model") is next(iter(catalogue))
+    assert catalogue.find("two") is None
+    with pytest.raises(CatalogueError, match=r"no model tw o\. It has: one\."):
+        catalogue.require("tw\x1b o")
+
+
+def test_models_found_here_are_joined() -> None:
+    """A known one keeps its names and gets folder and figures, an unknown one is added."""
+    catalogue = Catalogue.read(ENTRY, "here")
+    known = catalogue.require("one")
+    found = known.model_copy(
+        update={"aliases": (), "weights_bytes": 3, "needs": {}, "folder": Path("/m")}
+    )
+    other = known.model_copy(update={"id": "other", "aliases": (), "folder": Path("/o")})
+    joined = catalogue.with_local([found, other])
+    assert [model.id for model in joined] == ["some/model", "other"]
+    assert joined.require("one").folder == Path("/m")
+    assert joined.require("one").weights_bytes == 3
+    assert known.folder is None
+
+
+def test_a_folder_named_like_an_alias_is_that_model_only_when_it_is() -> None:
+    """By kind and size, as a copied folder is named; another one is there under a name of its
+    own.
+    """
+    catalogue = Catalogue.read(ENTRY, "here")
+    known = catalogue.require("one")
+    copied = known.model_copy(update={"id": "one", "aliases": (), "folder": Path("/m")})
+    joined = catalogue.with_local([copied])
+    assert [model.id for model in joined] == ["some/model"]
+    assert joined.require("one").folder == Path("/m")
+    larger = copied.model_copy(update={"weights_bytes": 2000})
+    joined = catalogue.with_local([larger, larger])
+    assert [model.id for model in joined] == ["some/model", "one-here", "one-here-here"]
+    assert joined.require("one").folder is None
+
+
+def test_a_pinned_commit_holds_for_what_lies_here() -> None:
+    """Files of another commit are listed under a name of their own; those that do not say are taken
+    by kind and size.
+    """
+    ours, theirs = "a1" * 20, "b2" * 20
+    catalogue = Catalogue.read(ENTRY + f'revision = "{ours}"', "here")
+    found = catalogue.require("one").at(Path("/m")).model_copy(update={"aliases": ()})
+    for revision, taken in ((ours, True), ("", True), (theirs, False)):
+        joined = catalogue.with_local([found.model_copy(update={"revision": revision})])
+        assert (joined.require("one").folder is not None) is taken
+        assert (joined.find("some/model-here") is not None) is not taken
+    # A branch says nothing of commits.
+    branch = Catalogue.read(ENTRY + 'revision = "main"', "here")
+    assert branch.with_local([found.model_copy(update={"revision": theirs})]).require("one").folder
+
+
+def test_troubles_stay_with_it() -> None:
+    """A catalogue keeps the reasons for which it or folders could not be read."""
+    catalogue = Catalogue.read(ENTRY, "here")
+    assert catalogue.troubles == ()
+    both = catalogue.with_troubles("One.").with_local([], ["Two."])
+    assert both.troubles == ("One.", "Two.")
+    assert len(both) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[[model]", "is not TOML"),
+        ("a = 1", "has no [[model]]"),
+        ("model = 1", "has no [[model]]"),
+        ("model = [1]", "Model 1 of the catalogue here is wrong"),
+        (ENTRY + ENTRY, "names some/model twice"),
+        (ENTRY.replace('"vision"', '"wings"'), "Model 1 (some/model) of the catalogue here"),
+        (ENTRY + 'folder = "/etc"', "names a folder"),
+        (ENTRY.replace("some/model", "../model"), "id: String should match"),
+        (ENTRY.replace("some/model", "-x"), "id: String should match"),
+        (ENTRY + "wings = 2", "wings: Extra inputs"),
+        (ENTRY + 'boxes = "pixels"', "boxes and the ability grounding go together"),
+        (
+            ENTRY + "geometry = { factor = 28, min_pixels = 9, max_pixels = 3 }",
+            "geometry needs factor",
+        ),
+        (ENTRY + 'revision = "--help"', "revision: String should match"),
+        (ENTRY + 'estimates = ["taste"]', "estimates names taste"),
+    ],
+)
+def test_a_bad_catalogue_is_refused_with_the_place(text: str, says: str) -> None:
+    """The error names the file, the model and the field."""
+    with pytest.raises(CatalogueError) as caught:
+        Catalogue.read(text, "here")
+    assert says in caught.value.message
+    assert "here" in caught.value.message or "twice" in says
+
+
+def test_a_bad_file_is_refused(tmp_path: Path) -> None:
+    """Missing, not text, too large."""
+    path = tmp_path / "models.toml"
+    with pytest.raises(CatalogueError, match="cannot be read"):
+        Catalogue.load(path)
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(CatalogueError, match="not UTF-8 text"):
+        Catalogue.load(path)
+    path.write_bytes(b"#" * (MAX_FILE_BYTES + 1))
+    with pytest.raises(CatalogueError, match="larger than 1024 KiB"):
+        Catalogue.load(path)
+    path.write_text(ENTRY)
+    assert len(Catalogue.load(path)) == 1
+
+
+def test_a_model_never_changes() -> None:
+    """It is shared by everybody; `at` gives another one."""
+    model = Catalogue.read(ENTRY, "here").require("one")
+    with pytest.raises(ValidationError, match="frozen"):
+        model.id = "x"
+    assert model.at(Path("/m")).folder == Path("/m")
+    assert (model.name, model.boxes, model.answers) == ("model", None, True)
+    grounded = model.model_dump() | {"abilities": [Ability.GROUNDING], "boxes": "thousandths"}
+    assert Model.model_validate(grounded).boxes is BoxUnit.THOUSANDTHS
+
+
+def test_the_documents_table_is_current() -> None:
+    """docs/models.md has every model; `python -m tests.support.catalogue_table` writes it anew."""
+    text = catalogue_table.DOCUMENT.read_text(encoding="utf-8")
+    assert catalogue_table.with_table(text) == text
+    assert catalogue_table.table().count("\n") == len(Catalogue.load()) + 2

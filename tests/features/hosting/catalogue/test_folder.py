@@ -1,0 +1,559 @@
+"""A model's own folder: what it tells, and each way in which it can be unusable."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.core.frames import BoxUnit
+from server.engines import geometry
+from server.engines.weights import MAX_JSON_BYTES
+from server.features.hosting.catalogue.entry import Ability, Library, ModelType
+from server.features.hosting.catalogue.folder import ModelFolderError, find_models, read_model
+from server.features.hosting.catalogue.sizes import OVERHEAD_BYTES
+
+QWEN: dict[str, Any] = {
+    "model_type": "qwen2_5_vl",
+    "vision_config": {"patch_size": 14, "spatial_merge_size": 2},
+    "text_config": {
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "hidden_size": 64,
+        "max_position_embeddings": 4096,
+        "dtype": "bfloat16",
+    },
+}
+WAN: dict[str, Any] = {
+    "_class_name": "WanPipeline",
+    "_diffusers_version": "0.35.0.dev0",
+    "scheduler": ["diffusers", "UniPCMultistepScheduler"],
+    "text_encoder": ["transformers", "UMT5EncoderModel"],
+    "transformer": ["diffusers", "WanTransformer3DModel"],
+    "transformer_2": [None, None],
+    "vae": ["diffusers", "AutoencoderKLWan"],
+}
+
+
+def safetensors(path: Path, shape: tuple[int, ...] = (4, 5), dtype: str = "BF16") -> int:
+    """A file with one tensor; its size."""
+    width = {"F32": 4, "BF16": 2, "I32": 4}[dtype]
+    count = width
+    for side in shape:
+        count *= side
+    header = json.dumps(
+        {
+            "__metadata__": {"format": "pt"},
+            "w": {"dtype": dtype, "shape": shape, "data_offsets": [0, count]},
+        }
+    ).encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(count))
+    return path.stat().st_size
+
+
+def write(path: Path, content: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
+def beside(folder: Path) -> None:
+    """Write the files that a model needs beside its weights."""
+    write(folder / "tokenizer.json", {})
+    write(folder / "preprocessor_config.json", {})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A whole one, of two shards."""
+    model = tmp_path / "my model"
+    write(model / "config.json", QWEN)
+    beside(model)
+    names = ("a.safetensors", "b.safetensors")
+    for name in names:
+        safetensors(model / name)
+    write(
+        model / "model.safetensors.index.json",
+        {"weight_map": dict(zip(("x", "y"), names, strict=True))},
+    )
+    return model
+
+
+def test_it_tells_what_it_is(folder: Path) -> None:
+    """Type, abilities, boxes, sizes and context, read from its own files."""
+    model = read_model(folder)
+    size = sum((folder / name).stat().st_size for name in ("a.safetensors", "b.safetensors"))
+    assert model.id == "my-model"
+    assert model.folder == folder
+    assert (model.model_type, model.architecture) == (ModelType.VISION, "qwen2_5_vl")
+    assert model.abilities == {Ability.IMAGES, Ability.VIDEO_IN, Ability.GROUNDING}
+    assert model.boxes is BoxUnit.PIXELS
+    assert model.geometry == geometry.QWEN2_VL
+    assert (model.parameters, model.weights_bytes, model.dtype) == (40, size, "bfloat16")
+    # Keys and values: 2 × 2 layers × 2 pairs × 16 wide × 2 bytes × 4,096 tokens.
+    assert model.memory_bytes - size == 1_048_576 + 800_000_000
+    assert "memory_bytes" in model.estimates
+    assert model.context_length == 4096
+    assert model.needs["vllm"] == "0.7.2"
+    assert not model.remote_code
+
+
+@pytest.mark.parametrize("length", [-1, 0, 10**30, 1e30, True, "8192", float("nan"), None, [1]])
+def test_a_length_that_can_not_be_is_none(folder: Path, length: object) -> None:
+    """It is not known then, and 8,192 tokens are counted."""
+    text(max_position_embeddings=length)(folder)
+    model = read_model(folder)
+    assert model.context_length is None
+    assert model.memory_bytes - model.weights_bytes == 2 * 1_048_576 + OVERHEAD_BYTES
+
+
+def test_layers_that_look_back_a_little_way_keep_little(folder: Path) -> None:
+    """And those with one state for all keep nothing more for a longer text."""
+    # As in the first test, half of it for each of the two layers.
+    layer, rest = 1_048_576 // 2, OVERHEAD_BYTES
+    for kinds, window, kept in (
+        (["full_attention", "full_attention"], 1024, 2 * layer),
+        (["sliding_attention", "full_attention"], 1024, layer + layer // 4),
+        (["sliding_attention", "full_attention"], None, 2 * layer),
+        (["sliding_attention", "full_attention"], 10**8, 2 * layer),
+        (["linear_attention", "full_attention"], None, layer),
+        ("full", None, 2 * layer),
+        ([], None, 2 * layer),
+        ([1, 2], None, 2 * layer),
+    ):
+        text(layer_types=kinds, sliding_window=window)(folder)
+        model = read_model(folder)
+        assert model.memory_bytes - model.weights_bytes - rest == kept, (kinds, window)
+
+
+def test_what_a_config_leaves_out_is_read_from_the_weights(folder: Path) -> None:
+    """Many leave out what is their class's default: the rows of the layers' keys and values tell,
+    those of the eyes do not.
+    """
+    only(folder, "tokenizer.json", "preprocessor_config.json")
+    write(folder / "config.json", {**QWEN, "text_config": {"model_type": "llama"}})
+    names = [f"model.layers.0.self_attn.{one}_proj" for one in "kvq"]
+    names.append("vision_tower.layers.0.self_attn.k_proj")
+    told = {
+        f"{name}.weight": {"dtype": "BF16", "shape": [8, 4], "data_offsets": [64 * n, 64 * n + 64]}
+        for n, name in enumerate(names)
+    }
+    content = json.dumps(told).encode()
+    length = struct.pack("<Q", len(content))
+    (folder / "model.safetensors").write_bytes(length + content + bytes(256))
+    model = read_model(folder)
+    # 16 numbers a token, two bytes each, 8,192 tokens
+    assert model.memory_bytes - model.weights_bytes - OVERHEAD_BYTES == 16 * 2 * 8192
+
+
+def test_its_name_comes_from_its_download(folder: Path) -> None:
+    """The record beside the files; a damaged name in it counts for nothing."""
+    source = {"repository": "Qwen/Some-VL", "commit": "a1" * 20}
+    write(folder / "model-files.json", {"source": source, "files": {}})
+    model = read_model(folder)
+    assert (model.id, model.revision) == ("Qwen/Some-VL", "a1" * 20)
+    write(folder / "model-files.json", {"source": {**source, "commit": "main"}, "files": {}})
+    assert read_model(folder).revision == ""
+    for bad in ("../x", "Qwen/x\n", 7):
+        write(folder / "model-files.json", {"source": {"repository": bad}, "files": {}})
+        assert read_model(folder).id == "my-model"
+
+
+def test_one_file_without_an_index_and_a_relative_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As small models have it; an unlisted kind is known by what its config holds."""
+    write(tmp_path / "config.json", {"model_type": "newvlm", "vision_config": {}, "dtype": "odd!"})
+    beside(tmp_path)
+    safetensors(tmp_path / "model.safetensors", dtype="F32")
+    monkeypatch.chdir(tmp_path)
+    model = read_model(Path())
+    assert model.folder == tmp_path
+    assert model.model_type is ModelType.VISION
+    assert model.abilities == {Ability.IMAGES}
+    assert (model.geometry, model.boxes, model.dtype) == (None, None, "float32")
+    assert model.needs == {"transformers": "", "vllm": ""}
+    assert (model.parameters, model.context_length) == (20, None)
+
+
+@pytest.mark.parametrize(
+    ("config", "kind", "abilities"),
+    [
+        (
+            {"thinker_config": {"vision_config": {}, "audio_config": {}}, "talker_config": {}},
+            ModelType.OMNI,
+            {Ability.IMAGES, Ability.AUDIO_IN, Ability.SPEECH_OUT},
+        ),
+        (
+            {"vision_config": {}, "audio_config": {}, "video_token_id": 7},
+            ModelType.OMNI,
+            {Ability.IMAGES, Ability.AUDIO_IN, Ability.VIDEO_IN},
+        ),
+        ({"model_type": "vits"}, ModelType.SPEECH, {Ability.TEXT_TO_SPEECH}),
+        ({"model_type": "musicgen"}, ModelType.AUDIO, {Ability.TEXT_TO_AUDIO}),
+    ],
+)
+def test_other_kinds(
+    tmp_path: Path, config: dict[str, Any], kind: ModelType, abilities: set[Ability]
+) -> None:
+    """By the type where it is known, else by which parts it has."""
+    write(tmp_path / "config.json", {"model_type": "new", **config})
+    beside(tmp_path)
+    safetensors(tmp_path / "model.safetensors")
+    model = read_model(tmp_path)
+    assert model.model_type is kind
+    assert model.abilities == abilities
+
+
+def test_quantised_weights(folder: Path) -> None:
+    """Packed weights have no known number of parameters."""
+    write(
+        folder / "config.json", {**QWEN, "quantization_config": {"quant_method": "gptq", "bits": 4}}
+    )
+    safetensors(folder / "a.safetensors", dtype="I32")
+    model = read_model(folder)
+    assert (model.quantization, model.parameters) == ("gptq", None)
+
+
+def pipeline(folder: Path, index: dict[str, Any] = WAN, **transformer: object) -> Path:
+    """A diffusers folder with all its parts."""
+    write(folder / "model_index.json", index)
+    write(folder / "scheduler" / "scheduler_config.json", {})
+    (folder / "vocoder").mkdir()
+    for part in ("text_encoder", "transformer", "vae"):
+        write(folder / part / "config.json", transformer if part == "transformer" else {})
+    for part in ("text_encoder", "transformer", "vae"):
+        name = "model" if part == "text_encoder" else "diffusion_pytorch_model"
+        safetensors(folder / part / f"{name}.safetensors")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("index", "transformer", "abilities"),
+    [
+        ({}, {"in_channels": 16, "out_channels": 16}, {Ability.TEXT_TO_VIDEO}),
+        (
+            {"_class_name": "WanImageToVideoPipeline"},
+            {"in_channels": 36, "out_channels": 16},
+            {Ability.IMAGE_TO_VIDEO},
+        ),
+        (
+            {"expand_timesteps": True},
+            {"in_channels": 48, "out_channels": 48},
+            {Ability.TEXT_TO_VIDEO, Ability.IMAGE_TO_VIDEO},
+        ),
+        ({"vae": ["diffusers", "AutoencoderOobleck"]}, {}, {Ability.TEXT_TO_AUDIO}),
+        # Made of pictures: what works on frames beside each other tells, and what makes waves of
+        # them.
+        (
+            {"vae": ["diffusers", "AutoencoderKL"], "scheduler": ["diffusers", "UNetMotionModel"]},
+            {},
+            {Ability.TEXT_TO_VIDEO},
+        ),
+        (
+            {
+                "vae": ["diffusers", "AutoencoderKL"],
+                "transformer": ["diffusers", "X"],
+                "vocoder": ["transformers", "SpeechT5HifiGan"],
+            },
+            {},
+            {Ability.TEXT_TO_AUDIO},
+        ),
+    ],
+)
+def test_pipelines(
+    tmp_path: Path, index: dict[str, Any], transformer: dict[str, Any], abilities: set[Ability]
+) -> None:
+    """The autoencoder shows the output, the transformer the input."""
+    model = read_model(pipeline(tmp_path / "wan", {**WAN, **index}, **transformer))
+    assert model.library is Library.DIFFUSERS
+    sound = Ability.TEXT_TO_AUDIO in abilities
+    assert model.model_type is (ModelType.AUDIO if sound else ModelType.VIDEO)
+    assert model.abilities == abilities
+    assert model.needs == {"diffusers": ""}
+    assert model.architecture == index.get("_class_name", "WanPipeline")
+    parts = (tmp_path / "wan").rglob("*.safetensors")
+    assert model.weights_bytes == sum(path.stat().st_size for path in parts)
+
+
+def test_a_unet_tells_like_a_transformer(tmp_path: Path) -> None:
+    """Stable Video Diffusion's takes a picture's channels beside the noise."""
+    index = {
+        "_class_name": "StableVideoDiffusionPipeline",
+        "unet": ["diffusers", "UNetSpatioTemporalConditionModel"],
+        "vae": ["diffusers", "AutoencoderKLTemporalDecoder"],
+    }
+    write(tmp_path / "model_index.json", index)
+    for part in ("unet", "vae"):
+        sizes = {"in_channels": 8, "out_channels": 4} if part == "unet" else {}
+        write(tmp_path / part / "config.json", sizes)
+        safetensors(tmp_path / part / "diffusion_pytorch_model.safetensors")
+    assert read_model(tmp_path).abilities == {Ability.IMAGE_TO_VIDEO}
+
+
+def test_foreign_code_is_noticed(folder: Path) -> None:
+    """Only where the file is there: a class of that name in the library needs none."""
+    write(folder / "processor_config.json", {"auto_map": {"AutoProcessor": "own.Processor"}})
+    assert not read_model(folder).remote_code
+    (folder / "own.py").write_text("")
+    assert read_model(folder).remote_code
+    (folder / "processor_config.json").unlink()
+    write(folder / "config.json", {**QWEN, "auto_map": {"AutoModel": "own.Model"}})
+    assert not read_model(folder).remote_code
+    unknown = {**QWEN, "model_type": "new", "auto_map": {"AutoModel": ["own.Model", None]}}
+    write(folder / "config.json", unknown)
+    assert read_model(folder).remote_code
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def header(path: Path, **tensor: object) -> None:
+    """A file with one tensor of 40 bytes, something of it other than it should be."""
+    told = {"dtype": "BF16", "shape": [4, 5], "data_offsets": [0, 40], **tensor}
+    content = json.dumps({"w": told}).encode()
+    path.write_bytes(struct.pack("<Q", len(content)) + content + bytes(40))
+
+
+def configured(**changes: Any) -> Callable[[Path], None]:
+    return lambda folder: write(folder / "config.json", {**QWEN, **changes})
+
+
+def text(**changes: Any) -> Callable[[Path], None]:
+    return configured(text_config={**QWEN["text_config"], **changes})
+
+
+def pipe(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+
+
+def loop(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.symlink_to(path)
+
+
+def only(folder: Path, *files: str, **contents: object) -> None:
+    """A folder of another kind; `contents` are of files whose names end in .json."""
+    for path in folder.iterdir():
+        path.unlink()
+    for name in files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("{}")
+    for name, content in contents.items():
+        write(folder / f"{name}.json", content)
+
+
+BROKEN: list[tuple[Callable[[Path], object], str]] = [
+    (lambda f: (f / "config.json").write_text("{"), "is damaged: it is not JSON. Download it"),
+    (lambda f: (f / "config.json").write_text("[" * 99_999), "is damaged: it is not JSON"),
+    (lambda f: (f / "config.json").write_bytes(b"\xff"), "is damaged: it is not JSON"),
+    (lambda f: (f / "config.json").write_text("[]"), "is no JSON object"),
+    (lambda f: (f / "config.json").write_text("{}"), "names no model_type"),
+    (lambda f: (f / "config.json").unlink(), "There is no config.json in"),
+    (
+        lambda f: write(f / "config.json", {"model_type": "llama"}),
+        "says model_type llama: a model that sees no pictures",
+    ),
+    (lambda f: (f / "b.safetensors").unlink(), "lacks b.safetensors of 2 files with weights."),
+    (
+        lambda f: (f / "model.safetensors.index.json").unlink(),
+        "There are no weights in",
+    ),
+    (
+        lambda f: write(f / "model.safetensors.index.json", {"weight_map": {"x": "../b"}}),
+        "names a file outside of the folder",
+    ),
+    (lambda f: cut(f / "b.safetensors"), "b.safetensors is cut short: it has"),
+    (lambda f: (f / "b.safetensors").write_bytes(b""), "is no safetensors header"),
+    (lambda f: (f / "b.safetensors").write_bytes(b"\xff" * 99), "is no safetensors header"),
+    (lambda f: write(f / "model_index.json", {}), "names no _class_name"),
+    (
+        lambda f: write(
+            f / "model_index.json",
+            {"_class_name": "X", "vae": ["diffusers", "AutoencoderKL"], "unet": ["a", "UNet2D"]},
+        ),
+        "makes neither video nor sound",
+    ),
+    (lambda f: write(f / "model_index.json", WAN), "lacks scheduler, which model_index.json"),
+    (
+        lambda f: write(f / "model_index.json", {"../x": ["a", "B"], **WAN}),
+        "names ../x as a part of the model, which is no folder in it",
+    ),
+    # Numbers that no model has
+    (lambda f: header(f / "a.safetensors", shape=[-4, 5]), "is no safetensors header"),
+    (lambda f: header(f / "a.safetensors", shape=[-4, -5]), "is no safetensors header"),
+    (lambda f: header(f / "a.safetensors", shape=[4.0, 5]), "is no safetensors header"),
+    (lambda f: header(f / "a.safetensors", shape=[4.5, 5]), "is no safetensors header"),
+    (lambda f: header(f / "a.safetensors", shape=[float("inf")]), "is no safetensors header"),
+    (lambda f: header(f / "a.safetensors", shape=[10**9, 10**9]), "is no safetensors header"),
+    (lambda f: header(f / "a.safetensors", shape=[81], dtype="F4"), "is no safetensors header"),
+    (lambda f: header(f / "a.safetensors", data_offsets=[0, 10**40]), "is no safetensors header"),
+    (lambda f: header(f / "a.safetensors", data_offsets=[0]), "is no safetensors header"),
+    (
+        text(num_hidden_layers=10**8, hidden_size=10**9),
+        "an impossible model (memory_bytes: Input should be less than",
+    ),
+    # Not a regular file
+    (lambda f: pipe(f / "config.json"), "config.json is no file that can be read. Download"),
+    (lambda f: pipe(f / "model.safetensors.index.json"), "is no file that can be read"),
+    (lambda f: loop(f / "model.safetensors.index.json"), "There are no weights in"),
+    (lambda f: loop(f / "config.json"), "cannot be read (Too many levels of symbolic links)"),
+    (lambda f: (f / "config.json").write_bytes(bytes(MAX_JSON_BYTES + 1)), "no such file is that"),
+    # Another kind of folder
+    (lambda f: only(f), "There is no config.json in"),
+    (lambda f: only(f, "model-Q4_K_M.gguf"), "model-Q4_K_M.gguf, a file for llama.cpp. Start its"),
+    (
+        lambda f: only(f, adapter_config={"base_model_name_or_path": "a/b"}),
+        "holds an adapter (LoRA) of a/b, which is no model by itself. Merge",
+    ),
+    (
+        lambda f: only(f, "snapshots/c0ffee/config.json"),
+        "is a hub's cache. The model's folder is the one in its snapshots: ",
+    ),
+    (
+        lambda f: only(f, "pytorch_model.bin", config=QWEN),
+        "pytorch_model.bin is there: only safetensors are read",
+    ),
+    (
+        lambda f: only(f, "model-Q4_K_M.gguf", config=QWEN),
+        "model-Q4_K_M.gguf is there, a file for llama.cpp. Start its server",
+    ),
+    (
+        lambda f: (f / "a.safetensors").write_text("version https://git-lfs.github.com/spec/v1"),
+        "a.safetensors is only git-lfs's pointer to the weights: git lfs pull",
+    ),
+    (
+        lambda f: only(f, "model.safetensors.part", config=QWEN),
+        "Their download is not complete: bash scripts/download_model.sh continues",
+    ),
+    (
+        lambda f: (f / "model.safetensors.index.json").unlink(),
+        "a.safetensors is there, but its index is missing",
+    ),
+    # Another kind of model
+    (
+        configured(architectures=["CLIPModel"]),
+        "says CLIPModel: a model that sees pictures, but does",
+    ),
+    (
+        configured(architectures=["Qwen2VLForSequenceClassification"]),
+        "but does not answer questions about them",
+    ),
+    # Files beside the weights
+    (lambda f: (f / "tokenizer.json").unlink(), "has no tokenizer (tokenizer.json), so no text"),
+    (lambda f: (f / "preprocessor_config.json").unlink(), "has no image processor"),
+    (lambda f: (f / "preprocessor_config.json").write_text("{"), "preprocessor_config.json is dam"),
+]
+
+
+@pytest.mark.parametrize(("break_it", "says"), BROKEN, ids=[says for _, says in BROKEN])
+def test_a_broken_folder_is_named(
+    folder: Path, break_it: Callable[[Path], object], says: str
+) -> None:
+    """The error names the file and the fault."""
+    break_it(folder)
+    with pytest.raises(ModelFolderError) as caught:
+        read_model(folder)
+    assert says in caught.value.message, caught.value.message
+    assert str(folder) in caught.value.message
+    assert caught.value.message.isprintable()
+    # The problem of one is reported, and the others are found.
+    models, troubles = find_models([folder])
+    assert models == []
+    assert len(troubles) <= 1
+
+
+def test_no_folder_and_no_access(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told apart: one is fetched, the other needs a right."""
+    with pytest.raises(ModelFolderError, match="There is no folder"):
+        read_model(tmp_path / "none")
+    for name, says in (("a.gguf", "is a file for llama.cpp"), ("b", "is no folder. A model is")):
+        (tmp_path / name).write_text("x")
+        with pytest.raises(ModelFolderError, match=says):
+            read_model(tmp_path / name)
+    with pytest.raises(ModelFolderError, match=r"cannot be read \(File name too long\)"):
+        read_model(tmp_path / ("x" * 300))
+
+    def refused(path: Path) -> Any:
+        raise PermissionError(13, "Permission denied")
+
+    # Root, which tests may be run by, is refused nothing.
+    monkeypatch.setattr(os, "scandir", refused)
+    with pytest.raises(ModelFolderError, match=r"cannot be read \(Permission denied\)"):
+        read_model(tmp_path)
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_make_a_header_fail_otherwise(tmp_path_factory: Any, content: bytes) -> None:
+    """Whatever the file begins with: the model, or the one error."""
+    folder = tmp_path_factory.mktemp("m")
+    write(folder / "config.json", QWEN)
+    (folder / "model.safetensors").write_bytes(content)
+    with pytest.raises(ModelFolderError):
+        read_model(folder)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
+def test_files_of_somebody_else(folder: Path) -> None:
+    """A folder that may be listed and not entered, and one whose files may not be read: a sentence,
+    not an end of the search.
+    """
+    look = (
+        "import os, sys; from pathlib import Path; from server.features.hosting.catalogue.folder import find_models, read_model\n"
+        "from server.engines.weights import ModelFolderError\n"
+        "os.setgid(65534); os.setuid(65534)\n"
+        "try: read_model(Path(sys.argv[1]))\n"
+        "except ModelFolderError as error: print(error.message)\n"
+        "print(len(find_models([Path(sys.argv[1]).parent])[0]))"
+    )
+
+    def told() -> list[str]:
+        done = subprocess.run(
+            [sys.executable, "-c", look, folder], capture_output=True, text=True, check=True
+        )
+        return done.stdout.splitlines()
+
+    with world_may_look(folder.parent):
+        folder.chmod(0o744)
+        assert told() == [
+            f"{folder / 'model_index.json'} cannot be read (Permission denied). Give this user access to it.",
+            "0",
+        ]
+        folder.chmod(0o755)
+        (folder / "b.safetensors").chmod(0o600)
+        assert "b.safetensors cannot be read (Permission denied)" in told()[0]
+
+
+@contextmanager
+def world_may_look(folder: Path) -> Iterator[None]:
+    """Every folder above may be entered by anybody, for a while."""
+    before = [(path, path.stat().st_mode) for path in (folder, *folder.parents)]
+    for path, mode in before:
+        path.chmod(mode | 0o055)
+    try:
+        yield
+    finally:
+        for path, mode in before:
+            path.chmod(mode)
+
+
+def test_models_are_found_in_folders(folder: Path, tmp_path: Path) -> None:
+    """The folder itself, and those in it and in its folders; the fault of one is reported."""
+    pipeline(tmp_path / "org" / "wan", WAN, in_channels=16, out_channels=16)
+    write(tmp_path / "broken" / "config.json", {})
+    models, troubles = find_models([folder, tmp_path, tmp_path / "org" / "..", tmp_path / "none"])
+    assert [model.id for model in models] == ["my-model", "wan"]
+    assert len(troubles) == 1
+    assert "broken" in troubles[0]

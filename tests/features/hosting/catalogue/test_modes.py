@@ -1,0 +1,437 @@
+"""The modes of a model on a machine, and the sentence for each impossible one."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.features.hosting.catalogue.entry import Ability, Library, Model, ModelType, RunMode
+from server.features.hosting.catalogue.modes import (
+    GB,
+    Host,
+    HostGpu,
+    Server,
+    Vendor,
+    at_least,
+    device,
+    gigabytes,
+    modes,
+    offloads,
+    subprocess_server,
+)
+
+MODEL = Model(
+    id="some/model",
+    aliases=("one",),
+    model_type=ModelType.VISION,
+    architecture="qwen2_5_vl",
+    abilities=frozenset({Ability.IMAGES}),
+    weights_bytes=16 * GB,
+    memory_bytes=19 * GB,
+    needs={"transformers": "4.49.0", "vllm": "0.7.2"},
+    folder=Path("/models/some"),
+)
+MAKER = MODEL.model_copy(
+    update={
+        "model_type": ModelType.VIDEO,
+        "abilities": frozenset({Ability.TEXT_TO_VIDEO}),
+        "library": Library.DIFFUSERS,
+        "needs": {"diffusers": "0.33.0"},
+        "architecture": "WanPipeline",
+    }
+)
+CARD = HostGpu(Vendor.NVIDIA, "H200", 140 * GB, 139 * GB)
+# A machine on which everything works.
+ALL = Host(
+    gpus=(CARD,),
+    ram_total_bytes=128 * GB,
+    ram_free_bytes=100 * GB,
+    engine_python="/env/bin/python",
+    libraries={
+        "torch": "2.13.0",
+        "transformers": "5.23.0",
+        "diffusers": "0.36.0",
+        "fastapi": "0.1",
+        "uvicorn": "0.1",
+    },
+    torch_device="cuda",
+    vllm="/usr/bin/vllm",
+    vllm_words=("/usr/bin/vllm", "serve"),
+    vllm_version="0.32.0",
+    docker="/usr/bin/docker",
+    container_socket_ok=True,
+    nvidia_containers=True,
+)
+LAPTOP = dataclasses.replace(ALL, gpus=(), torch_device="", vllm=None, docker=None)
+
+
+def without(**changes: object) -> Host:
+    return dataclasses.replace(ALL, **changes)  # type: ignore[arg-type]
+
+
+def libraries(**versions: str | None) -> dict[str, str]:
+    changed = {**ALL.libraries, **versions}
+    return {name: version for name, version in changed.items() if version is not None}
+
+
+def test_everything_works_where_everything_is() -> None:
+    """All four modes, with what runs there."""
+    found = modes(MODEL, ALL)
+    assert list(found) == list(RunMode)[::-1] or set(found) == set(RunMode)
+    assert all(one.ok for one in found.values())
+    assert found[RunMode.SUBPROCESS].reason == "vLLM 0.32.0."
+    assert found[RunMode.IN_PROCESS].reason == "On the GPU."
+    assert subprocess_server(MODEL, ALL) is Server.VLLM
+
+
+@pytest.mark.parametrize(
+    ("mode", "host", "says"),
+    [
+        (RunMode.SUBPROCESS, without(sandboxed=True), "systemctl start qwen-vllm"),
+        (
+            RunMode.SUBPROCESS,
+            without(vllm=None, engine_python=None),
+            "vLLM is not installed (docs.vllm.ai says how for each GPU, and for the CPU). No Python with torch was found. Make one: bash"
+            " scripts/models.sh",
+        ),
+        (
+            RunMode.SUBPROCESS,
+            without(gpus=(), gpu_trouble="No GPU was found (none).", engine_python=None),
+            "No GPU was found (none). /usr/bin/vllm needs one: only vLLM's build for the CPU runs without. No Python",
+        ),
+        (
+            RunMode.SUBPROCESS,
+            without(vllm_for_cpu=True, engine_python=None),
+            "/usr/bin/vllm is a build for the CPU. Install the one for this GPU (docs.vllm.ai). No Python",
+        ),
+        (
+            RunMode.SUBPROCESS,
+            without(vllm=None, vllm_pending="/usr/bin/vllm"),
+            "The options of /usr/bin/vllm are being read, which takes up to a minute the first time. Wait a moment.",
+        ),
+        (
+            RunMode.SUBPROCESS,
+            without(vllm=None, vllm_trouble="/usr/bin/vllm does not run.", engine_python=None),
+            "/usr/bin/vllm does not run. No Python",
+        ),
+        (
+            RunMode.SUBPROCESS,
+            without(gpus=(), torch_device="", vllm_for_cpu=True, ram_free_bytes=8 * GB),
+            "It takes about 19 GB of memory and 8.0 GB are free here. Choose a smaller model",
+        ),
+        (
+            RunMode.SUBPROCESS,
+            without(vllm=None, libraries=libraries(fastapi=None)),
+            "needs fastapi and uvicorn: /env/bin/python -m pip install",
+        ),
+        (
+            RunMode.SUBPROCESS,
+            without(vllm_version="0.6.1", engine_python=None),
+            "needs vLLM 0.7.2 or newer, and 0.6.1 is installed",
+        ),
+        (
+            RunMode.SUBPROCESS,
+            without(gpus=(dataclasses.replace(CARD, total_bytes=16 * GB),)),
+            "It takes about 19 GB, and of the GPU's 16 GB it can have 15 GB. Choose a smaller",
+        ),
+        (RunMode.CONTAINER, without(sandboxed=True), "may not start containers"),
+        (RunMode.CONTAINER, without(docker=None), "Neither docker nor podman is installed"),
+        (
+            RunMode.CONTAINER,
+            without(container_socket_ok=False, container_trouble="Ask root."),
+            "/usr/bin/docker is installed and cannot be used: Ask root.",
+        ),
+        (RunMode.CONTAINER, without(gpus=()), "needs an NVIDIA or AMD GPU. No GPU was found."),
+        (RunMode.CONTAINER, without(nvidia_containers=False), "nvidia-ctk"),
+        (RunMode.IN_PROCESS, without(engine_python=None), "or name one in ENGINE_PYTHON"),
+        (
+            RunMode.IN_PROCESS,
+            without(libraries=libraries(torch=None)),
+            "torch is not installed for /env/bin/python",
+        ),
+        (
+            RunMode.IN_PROCESS,
+            without(libraries=libraries(transformers="4.40.0")),
+            "needs transformers 4.49.0 or newer, and 4.40.0 is installed",
+        ),
+        (
+            RunMode.IN_PROCESS,
+            without(gpus=(), torch_device="", ram_free_bytes=8 * GB),
+            "It takes about 19 GB of memory and 8.0 GB are free here. Choose a smaller model",
+        ),
+        (
+            RunMode.IN_PROCESS,
+            without(torch_device="", ram_free_bytes=8 * GB),
+            "the torch that is installed is built for the CPU",
+        ),
+    ],
+)
+def test_a_mode_that_can_not_work_says_what_to_do(mode: RunMode, host: Host, says: str) -> None:
+    """One thing is missing, and the sentence names it."""
+    found = modes(MODEL, host)[mode]
+    assert not found.ok
+    assert says in found.reason, found.reason
+
+
+def test_a_model_that_is_not_here_is_fetched_first() -> None:
+    """Only remote needs no files; the sentence has the command."""
+    found = modes(MODEL.model_copy(update={"folder": None}), ALL)
+    assert [mode for mode, possible in found.items() if possible.ok] == [RunMode.REMOTE]
+    assert "(16 GB) are not on this machine" in found[RunMode.IN_PROCESS].reason
+    assert found[RunMode.CONTAINER].reason.endswith("bash scripts/run.sh --model one")
+
+
+def test_what_would_not_fit_is_not_fetched_first() -> None:
+    """Of two reasons the one that fetching does not mend; what runs it comes with fetching, too."""
+    away = MODEL.model_copy(update={"folder": None})
+    for host in (LAPTOP, dataclasses.replace(LAPTOP, engine_python=None)):
+        assert "not on this machine" in modes(away, host)[RunMode.IN_PROCESS].reason
+        less = dataclasses.replace(host, ram_free_bytes=8 * GB)
+        for mode in (RunMode.IN_PROCESS, RunMode.SUBPROCESS):
+            assert "8.0 GB are free" in modes(away, less)[mode].reason
+    assert "Neither docker" in modes(away, LAPTOP)[RunMode.CONTAINER].reason
+    small = without(gpus=(dataclasses.replace(CARD, total_bytes=16 * GB),))
+    for mode in (RunMode.SUBPROCESS, RunMode.CONTAINER):
+        assert "of the GPU's 16 GB" in modes(away, small)[mode].reason
+
+
+def test_a_type_that_this_transformers_lacks_is_said() -> None:
+    """Before anything is fetched; one with code of its own, and what answers of one that hears and
+    speaks, are taken.
+    """
+    old = dataclasses.replace(LAPTOP, model_types=frozenset({"smolvlm", "some_omni_thinker"}))
+    new = MODEL.model_copy(update={"needs": {"transformers": "", "vllm": ""}})
+    for mode in (RunMode.IN_PROCESS, RunMode.SUBPROCESS):
+        assert "transformers 5.23.0 has no model for this of the type qwen2_5_vl. A newer one" in (
+            modes(new, old)[mode].reason
+        )
+    trusting = dataclasses.replace(old, trust_remote_code=True)
+    changes: list[dict[str, object]] = [
+        {"remote_code": True},
+        {"architecture": "smolvlm"},
+        {"architecture": "some_omni"},
+    ]
+    for change in changes:
+        known = new.model_copy(update=change)
+        assert modes(known, trusting)[RunMode.IN_PROCESS].ok
+    assert modes(new, LAPTOP)[RunMode.IN_PROCESS].ok
+
+
+def test_quantised_weights_need_their_libraries() -> None:
+    """In-process and under `transformers serve`; vLLM brings its own, and what is not known is
+    tried.
+    """
+    model = MODEL.model_copy(update={"quantization": "gptq"})
+    found = modes(model, LAPTOP)
+    for mode in (RunMode.IN_PROCESS, RunMode.SUBPROCESS):
+        assert not found[mode].ok
+        assert (
+            "quantised (gptq), for which transformers needs optimum and gptqmodel: /env/bin/python -m pip install optimum"
+            " gptqmodel." in found[mode].reason
+        )
+    assert modes(model, ALL)[RunMode.SUBPROCESS].ok
+    there = dataclasses.replace(LAPTOP, libraries=libraries(optimum="2", gptqmodel="3"))
+    assert modes(model, there)[RunMode.IN_PROCESS].ok
+    new = MODEL.model_copy(update={"quantization": "next-year"})
+    assert modes(new, LAPTOP)[RunMode.IN_PROCESS].ok
+
+
+def test_what_fits_depends_on_the_format() -> None:
+    """A format that somebody chose is named where it is too large; a GPU computes 32 bits in 16."""
+    room = dataclasses.replace(LAPTOP, ram_free_bytes=24 * GB)
+    assert modes(MODEL, room)[RunMode.IN_PROCESS].ok
+    for mode in (RunMode.IN_PROCESS, RunMode.SUBPROCESS):
+        no = modes(MODEL, room, "float32")[mode]
+        assert (no.ok, "takes about 37 GB of memory in float32" in no.reason) == (False, True)
+    card = dataclasses.replace(CARD, total_bytes=14 * GB, free_bytes=13 * GB)
+    small = dataclasses.replace(ALL, gpus=(card,))
+    wide = MODEL.model_copy(update={"dtype": "float32"})
+    assert device(wide, small) == "cuda"
+    assert all(one.ok for one in modes(wide, small).values())
+    assert device(wide, small, "float32") == "cpu"
+    assert (
+        "in float32, and of the GPU's 14 GB"
+        in modes(wide, small, "float32")[RunMode.CONTAINER].reason
+    )
+    assert device(MODEL, small) == "cpu"
+
+
+def test_foreign_code_runs_only_by_setting() -> None:
+    """TRUST_REMOTE_CODE alone allows it."""
+    model = MODEL.model_copy(update={"remote_code": True})
+    found = modes(model, ALL)
+    assert [mode for mode, possible in found.items() if possible.ok] == [RunMode.REMOTE]
+    assert "TRUST_REMOTE_CODE=true" in found[RunMode.SUBPROCESS].reason
+    assert all(one.ok for one in modes(model, without(trust_remote_code=True)).values())
+
+
+def test_what_makes_something_runs_in_process() -> None:
+    """No server is started for it; one elsewhere has to show first that it can."""
+    found = modes(MAKER, ALL)
+    assert [mode for mode, possible in found.items() if possible.ok] == [
+        *(RunMode.IN_PROCESS, RunMode.REMOTE),
+    ]
+    for mode in (RunMode.SUBPROCESS, RunMode.CONTAINER):
+        assert "makes videos, for which no server is started here" in found[mode].reason
+    assert found[RunMode.REMOTE].ok
+    assert "used if that succeeds" in found[RunMode.REMOTE].reason
+    speaks = MAKER.model_copy(
+        update={
+            "model_type": ModelType.SPEECH,
+            "abilities": frozenset({Ability.TEXT_TO_SPEECH}),
+        }
+    )
+    assert "(speech) does not. Run it in-process." in modes(speaks, ALL)[RunMode.REMOTE].reason
+    assert (
+        "diffusers is not installed"
+        in modes(MAKER, without(libraries=libraries(diffusers=None)))[RunMode.IN_PROCESS].reason
+    )
+
+
+def test_videos_are_made_with_parts_in_turn_where_not_all_fits() -> None:
+    """On a GPU that holds the largest part, with main memory for the rest; else on the CPU, and how
+    long that takes.
+    """
+    half = dataclasses.replace(ALL, gpus=(dataclasses.replace(CARD, free_bytes=12 * GB),))
+    assert offloads(MAKER, half)
+    assert "(CPU offload)" in modes(MAKER, half)[RunMode.IN_PROCESS].reason
+    assert not offloads(MAKER, ALL)
+    assert not offloads(MODEL, half)
+    assert not offloads(MAKER, dataclasses.replace(half, ram_free_bytes=5 * GB))
+    less = dataclasses.replace(ALL, gpus=(dataclasses.replace(CARD, free_bytes=11 * GB),))
+    for host in (less, LAPTOP):
+        assert not offloads(MAKER, host)
+        assert (
+            modes(MAKER, host)[RunMode.IN_PROCESS].reason
+            == "On the CPU, where a video takes hours."
+        )
+
+
+def test_a_laptop_runs_it_by_itself() -> None:
+    """Without GPU and vLLM: in-process or `transformers serve` on the CPU, with how slow that is."""
+    found = modes(MODEL, LAPTOP)
+    assert [mode for mode, possible in found.items() if possible.ok] == [
+        *(RunMode.IN_PROCESS, RunMode.SUBPROCESS, RunMode.REMOTE)
+    ]
+    assert found[RunMode.IN_PROCESS].reason == "On the CPU, about 0.6 s a word."
+    assert "`transformers serve`, one answer at a time" in found[RunMode.SUBPROCESS].reason
+    assert subprocess_server(MODEL, LAPTOP) is Server.TRANSFORMERS
+    assert device(MODEL, LAPTOP) == "cpu"
+
+
+def test_vllm_on_a_laptop_is_the_build_for_its_cpu() -> None:
+    """That one goes before `transformers serve`; one for a GPU has nothing to run on."""
+    there = dataclasses.replace(LAPTOP, vllm="/env/bin/vllm", vllm_for_cpu=True)
+    assert modes(MODEL, there)[RunMode.SUBPROCESS].reason == (
+        "vLLM 0.32.0 on the CPU, about 0.6 s a word."
+    )
+    assert subprocess_server(MODEL, there) is Server.VLLM
+    other = dataclasses.replace(there, vllm_for_cpu=False)
+    assert subprocess_server(MODEL, other) is Server.TRANSFORMERS
+    assert "Not vLLM: No GPU was found." in modes(MODEL, other)[RunMode.SUBPROCESS].reason
+    # A GPU's own vLLM is worth more than the CPU's, and so is transformers on it.
+    assert subprocess_server(MODEL, without(vllm_for_cpu=True)) is Server.TRANSFORMERS
+
+
+def test_transformers_serve_wants_torchvision_for_videos() -> None:
+    """Its stock processors for videos do; one of the model's own may not, and in-process does
+    without.
+    """
+    sees = MODEL.model_copy(update={"abilities": frozenset({Ability.IMAGES, Ability.VIDEO_IN})})
+    found = modes(sees, LAPTOP)
+    assert "needs torchvision for qwen2_5_vl" in found[RunMode.SUBPROCESS].reason
+    assert found[RunMode.IN_PROCESS].ok
+    assert subprocess_server(sees, LAPTOP) is None
+    for model, host in (
+        (sees, dataclasses.replace(LAPTOP, libraries=libraries(torchvision="0.28.0"))),
+        (
+            sees.model_copy(update={"remote_code": True}),
+            dataclasses.replace(LAPTOP, trust_remote_code=True),
+        ),
+    ):
+        assert modes(model, host)[RunMode.SUBPROCESS].ok
+
+
+def test_an_unknown_kind_is_tried_and_said_so() -> None:
+    """A model that vLLM may know is offered; one that it does not know is not."""
+    model = MODEL.model_copy(update={"needs": {"transformers": "", "vllm": ""}})
+    assert "The version of vLLM that takes" in modes(model, ALL)[RunMode.SUBPROCESS].reason
+    never = MODEL.model_copy(update={"needs": {"transformers": ""}})
+    assert "does not know qwen2_5_vl" in modes(never, ALL)[RunMode.CONTAINER].reason
+    assert subprocess_server(never, ALL) is Server.TRANSFORMERS
+
+
+@given(
+    gpus=st.lists(
+        st.builds(
+            HostGpu,
+            st.sampled_from(Vendor),
+            st.just("GPU"),
+            st.none() | st.integers(0, 200 * GB),
+            st.none() | st.integers(0, 200 * GB),
+        ),
+        max_size=3,
+    ),
+    ram=st.integers(0, 500 * GB),
+    python=st.none() | st.just("/p"),
+    known=st.sets(st.sampled_from(["torch", "transformers", "diffusers", "fastapi", "uvicorn"])),
+    flags=st.lists(st.booleans(), min_size=6, max_size=6),
+    model=st.sampled_from([MODEL, MAKER, MODEL.model_copy(update={"folder": None})]),
+)
+def test_every_no_is_a_sentence(
+    gpus: list[HostGpu],
+    ram: int,
+    python: str | None,
+    known: set[str],
+    flags: list[bool],
+    model: Model,
+) -> None:
+    """Whatever the machine: all modes are there, and each no ends like a sentence and says
+    something.
+    """
+    host = Host(
+        gpus=tuple(gpus),
+        ram_free_bytes=ram,
+        engine_python=python,
+        libraries=dict.fromkeys(known, "9.9"),
+        torch_device="cuda" if flags[0] else "",
+        vllm="/v" if flags[1] else None,
+        docker="/d" if flags[2] else None,
+        podman="/p" if flags[3] else None,
+        container_socket_ok=flags[4],
+        sandboxed=flags[5],
+    )
+    found = modes(model, host)
+    assert set(found) == set(RunMode)
+    for possible in found.values():
+        assert possible.ok or len(possible.reason) > 20
+        assert "  " not in possible.reason
+        assert ".." not in possible.reason
+        assert "None" not in possible.reason
+
+
+@pytest.mark.parametrize(
+    ("version", "wanted", "enough"),
+    [
+        ("4.49.0", "4.49.0", True),
+        ("4.9", "4.49", False),
+        ("4.57", "4.57.0", True),
+        ("5", "4.49.0", True),
+        ("0.32.0rc1+rocm", "0.32", True),
+        ("2.13.0+cpu", "2.13.1", False),
+        ("dev", "1.0", True),
+        ("1.0", "", True),
+    ],
+)
+def test_versions_count_by_their_numbers(version: str, wanted: str, enough: bool) -> None:
+    """Not by their letters; what says nothing is given the benefit of the doubt."""
+    assert at_least(version, wanted) is enough
+
+
+def test_sizes_for_people() -> None:
+    """One digit behind the point while that says something."""
+    assert [gigabytes(count) for count in (1_015_000_000, 9_960_000_000)] == ["1.0 GB", "10 GB"]

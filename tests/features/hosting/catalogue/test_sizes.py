@@ -1,0 +1,274 @@
+"""Memory of models; and the figures compared with transformers' own for pictures and published
+sizes.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from server.core.frames import Geometry
+from server.engines import families, geometry
+from server.features.hosting.catalogue.entry import Ability, Catalogue, ModelType
+from server.features.hosting.catalogue.folder import read_model
+from server.features.hosting.catalogue.modes import GB
+from server.features.hosting.catalogue.sizes import CONTEXT, OVERHEAD_BYTES, QUANTISED, needed
+from server.vision.resize import budget_pixels, smart_resize, visual_tokens
+from tests.features.hosting.catalogue.test_folder import beside, safetensors, write
+from tests.features.hosting.catalogue.test_modes import MAKER, MODEL
+from tests.real_model.server import environment, missing, run_module
+
+# As their hub has them: what the folders' configurations say, without what is their class's own.
+# The catalogue's ids.
+_QWEN25_VISION = {
+    "model_type": "qwen2_5_vl_vision",
+    "depth": 32,
+    "hidden_size": 1280,
+    "num_heads": 16,
+}
+
+
+def _qwen25(hidden: int, layers: int, heads: int, pairs: int, wide: int, **more: Any) -> Any:
+    eyes = _QWEN25_VISION | {"out_hidden_size": hidden, "intermediate_size": more.pop("eyes", 3420)}
+    text = {
+        "hidden_size": hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": pairs,
+        "intermediate_size": wide,
+        "vocab_size": more.pop("vocab", 152_064),
+        "max_position_embeddings": 128_000,
+    }
+    return {"model_type": "qwen2_5_vl", "text_config": text, "vision_config": eyes, **more}
+
+
+def _qwen3(hidden: int, layers: int, heads: int, wide: int, eyes: int, **more: Any) -> Any:
+    large = eyes == 1152
+    vision = {
+        "depth": 27 if large else 24,
+        "hidden_size": eyes,
+        "intermediate_size": 4304 if large else 4096,
+        "num_heads": 16,
+        "out_hidden_size": hidden,
+        "deepstack_visual_indexes": [8, 16, 24] if large else [5, 11, 17],
+        "num_position_embeddings": 2304,
+    }
+    text = {
+        "hidden_size": hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": more.pop("pairs", 8),
+        "head_dim": 128,
+        "intermediate_size": wide,
+        "vocab_size": 151_936,
+        "max_position_embeddings": 262_144,
+        **more.pop("text", {}),
+    }
+    kind = more.pop("kind", "qwen3_vl")
+    return {"model_type": kind, "text_config": text, "vision_config": vision, **more}
+
+
+def _smol(hidden: int, layers: int, heads: int, pairs: int, wide: int, large: bool = False) -> Any:
+    vision = {
+        "hidden_size": 1152 if large else 768,
+        "intermediate_size": 4304 if large else 3072,
+        "num_hidden_layers": 27 if large else 12,
+        "num_attention_heads": 16 if large else 12,
+        "image_size": 384 if large else 512,
+        "patch_size": 14 if large else 16,
+    }
+    text = {
+        "model_type": "llama",
+        "hidden_size": hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": pairs,
+        "head_dim": 64,
+        "intermediate_size": wide,
+        "vocab_size": 49_280,
+        "max_position_embeddings": 8192,
+    }
+    return {
+        "model_type": "smolvlm",
+        "text_config": text,
+        "vision_config": vision,
+        "scale_factor": 3 if large else 4,
+        "tie_word_embeddings": False,
+    }
+
+
+_EXPERTS = {"num_experts": 128, "num_experts_per_tok": 8, "moe_intermediate_size": 768}
+PUBLISHED: dict[str, Any] = {
+    "Qwen/Qwen2.5-VL-3B-Instruct": _qwen25(
+        2048, 36, 16, 2, 11_008, vocab=151_936, tie_word_embeddings=True
+    ),
+    "Qwen/Qwen2.5-VL-7B-Instruct": _qwen25(3584, 28, 28, 4, 18_944),
+    "Qwen/Qwen2.5-VL-32B-Instruct": _qwen25(5120, 64, 40, 8, 27_648, eyes=3456),
+    "Qwen/Qwen2.5-VL-72B-Instruct": _qwen25(8192, 80, 64, 8, 29_568, eyes=3456),
+    "Qwen/Qwen3-VL-2B-Instruct": _qwen3(2048, 28, 16, 6144, 1024, tie_word_embeddings=True),
+    "Qwen/Qwen3-VL-4B-Instruct": _qwen3(2560, 36, 32, 9728, 1024, tie_word_embeddings=True),
+    "Qwen/Qwen3-VL-8B-Instruct": _qwen3(4096, 36, 32, 12_288, 1152),
+    "Qwen/Qwen3-VL-32B-Instruct": _qwen3(5120, 64, 64, 25_600, 1152),
+    "Qwen/Qwen3-VL-30B-A3B-Instruct": _qwen3(
+        2048, 48, 32, 6144, 1152, pairs=4, kind="qwen3_vl_moe", text=_EXPERTS
+    ),
+    "HuggingFaceTB/SmolVLM2-256M-Video-Instruct": _smol(576, 30, 9, 3, 1536),
+    "HuggingFaceTB/SmolVLM2-500M-Video-Instruct": _smol(960, 32, 15, 5, 2560),
+    "HuggingFaceTB/SmolVLM2-2.2B-Instruct": _smol(2048, 24, 32, 32, 8192, large=True),
+}
+CAMERAS = ((1280, 720), (720, 1280), (640, 480), (1920, 1080), (480, 480), (641, 37))
+BUDGETS = (64, 1280)
+SIZED = ("qwen2_5_vl", "qwen3_vl", "glm4v")
+TILED = ("smolvlm", "idefics3")
+
+
+def _geometry(folder: Path, name: str, processor: object, *, filled: bool = False) -> Geometry:
+    """Of a folder that has that processor's file."""
+    place = folder / name
+    config = {"scale_factor": 2, "vision_config": {"image_size": 364, "patch_size": 14}}
+    write(place / "config.json", {"model_type": name, **(config if name == "idefics3" else {})})
+    write(place / "preprocessor_config.json", processor)
+    if name == "smolvlm":
+        write(place / "processor_config.json", {"image_seq_len": 64})
+    found = geometry.from_folder(place, filled=filled)
+    assert found is not None
+    return found
+
+
+@pytest.fixture(scope="module")
+def true(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Transformers' own figures, for the questions of all tests."""
+    if trouble := missing():
+        pytest.skip(trouble)
+    folder = tmp_path_factory.mktemp("figures")
+    pictures: list[list[Any]] = []
+    for name in SIZED:
+        known = geometry.from_model_type(name) or Geometry(28, 12_544, 11_760_000)
+        for width, height in CAMERAS:
+            for tokens in BUDGETS:
+                high, wide = smart_resize(height, width, known, budget_pixels(tokens, known))
+                pictures.append([name, wide, high])
+    pictures += [[name, *camera] for name in TILED for camera in CAMERAS]
+    pictures += [["smolvlm", *camera, -(-max(camera) // 512) * 512] for camera in CAMERAS]
+    given = json.dumps({"pictures": pictures, "models": PUBLISHED})
+    answered = run_module("tests.real_model.figures", env=environment(folder), given=given)
+    told: dict[str, Any] = json.loads(answered)
+    told["pictures"] = list(zip(pictures, told["tokens"], strict=True))
+    return told
+
+
+@pytest.mark.slow
+def test_pictures_of_our_sizes_are_taken_as_they_are(true: dict[str, Any], tmp_path: Path) -> None:
+    """The true processors leave them, and make as many tokens of them as reported; so boxes are in
+    our pixels.
+    """
+    geometries = {name: _geometry(tmp_path, name, true["processors"][name]) for name in SIZED}
+    for name in ("qwen2_5_vl", "qwen3_vl"):
+        assert geometries[name] == geometry.from_model_type(name)
+    seen = [(asked, found) for asked, found in true["pictures"] if asked[0] in SIZED]
+    assert len(seen) == len(SIZED) * len(CAMERAS) * len(BUDGETS)
+    for (name, wide, high), found in seen:
+        assert found == [visual_tokens(high, wide, geometries[name]), wide, high], (
+            name,
+            wide,
+            high,
+        )
+
+
+@pytest.mark.slow
+def test_pictures_cut_into_tiles_cost_what_is_told(true: dict[str, Any], tmp_path: Path) -> None:
+    """As the processor cuts them by itself, and as the worker has it cut them."""
+    seen = [(asked, found) for asked, found in true["pictures"] if asked[0] in TILED]
+    assert len(seen) == 3 * len(CAMERAS)
+    for (name, width, height, *longest), found in seen:
+        made = _geometry(tmp_path, name, true["processors"][name], filled=bool(longest))
+        assert made.tiles is not None
+        assert visual_tokens(height, width, made) == found[0], (name, width, height, longest)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_catalogues_figures_are_those_of_the_published_sizes(
+    true: dict[str, Any], tmp_path: Path, name: str
+) -> None:
+    """Weights to the number, memory to what is rounded: as a folder with that very configuration
+    tells it.
+    """
+    known = Catalogue.load().require(name)
+    found = true["models"][name]
+    assert known.parameters == found["parameters"]
+    each = 4 if known.dtype == "float32" else 2
+    assert known.weights_bytes == pytest.approx(each * found["parameters"], rel=0.01)
+    write(tmp_path / "config.json", found["config"])
+    beside(tmp_path)
+    safetensors(tmp_path / "model.safetensors")
+    read = read_model(tmp_path)
+    context = read.memory_bytes - read.weights_bytes - OVERHEAD_BYTES
+    text = found["config"]["text_config"]
+    # The true layers' keys and values have so many rows.
+    rows = sum(
+        shape[0]
+        for weight, shape in found["shapes"].items()
+        if ".language_model." in weight or ".text_model." in weight
+        if weight.endswith((".k_proj.weight", ".v_proj.weight"))
+    )
+    assert context == 2 * rows * min(text["max_position_embeddings"], CONTEXT) > 0
+    assert known.memory_bytes == pytest.approx(
+        known.weights_bytes + context + OVERHEAD_BYTES, rel=0.02
+    )
+    assert known.context_length == text["max_position_embeddings"]
+
+
+@pytest.mark.slow
+def test_every_class_that_answers_is_taken(true: dict[str, Any]) -> None:
+    """Of transformers' own; those for other tasks are not, whatever parts they have."""
+    classes = true["classes"]
+    assert len(classes["answer"]) > 50
+    # Pairs of two models are called by what they are made of.
+    for name in {*classes["answer"]} - {"VisionEncoderDecoderModel"}:
+        assert families.other_task({"model_type": "x", "architectures": [name]}) == "", name
+    for name in classes["other"]:
+        assert families.other_task({"model_type": "x", "architectures": [name]}) == name
+
+
+@pytest.mark.parametrize(
+    ("stored", "dtype", "gpu", "gigabytes"),
+    [
+        # 16 GB of weights, 0.8 of overhead, 2.2 of context in two bytes
+        ("bfloat16", "auto", False, 19.0),
+        ("bfloat16", "auto", True, 19.0),
+        ("bfloat16", "float32", True, 37.2),
+        ("float32", "auto", False, 21.2),
+        ("float32", "auto", True, 11.0),
+        ("float32", "float16", False, 11.0),
+        ("float32", "float32", True, 21.2),
+        ("float8", "auto", True, 19.0),
+    ],
+)
+def test_memory_goes_with_the_format(stored: str, dtype: str, gpu: bool, gigabytes: float) -> None:
+    """On a GPU never more than 16 bits unless somebody says so."""
+    model = MODEL.model_copy(update={"dtype": stored})
+    assert needed(model, dtype, gpu=gpu) == pytest.approx(gigabytes * GB, rel=1e-6)
+
+
+def test_weights_without_arithmetic_are_widened() -> None:
+    """A processor computes 8-bit floats in 16 bits; what makes something is counted as it is;
+    unknown stays unknown.
+    """
+    quantised = MODEL.model_copy(update={"quantization": "fp8"})
+    assert needed(quantised, gpu=True) == 19 * GB
+    assert needed(quantised, gpu=False) == 35 * GB
+    assert needed(MAKER, "float32", gpu=False) == MAKER.memory_bytes
+    assert needed(MODEL.model_copy(update={"memory_bytes": 0}), gpu=False) == 0
+    speaks = {"abilities": frozenset({Ability.TEXT_TO_SPEECH}), "model_type": ModelType.SPEECH}
+    assert needed(MODEL.model_copy(update=speaks), "float32", gpu=False) == MODEL.memory_bytes
+
+
+def test_libraries_for_quantised_weights_have_pips_names() -> None:
+    """The host looks for them by these names."""
+    for names in QUANTISED.values():
+        assert names
+        assert all(name == name.lower() and "_" not in name for name in names)

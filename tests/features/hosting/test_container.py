@@ -1,0 +1,344 @@
+"""Models in true containers, with docker and podman where they run; and the names of containers."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import functools
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, suppress
+from pathlib import Path
+
+import httpx
+import pytest
+
+from server.core.errors import EngineFailed
+from server.engines.base import Chunk, EngineRequest
+from server.features.hosting.catalogue import vllm
+from server.features.hosting.catalogue.choice import Choice
+from server.features.hosting.catalogue.command import command
+from server.features.hosting.catalogue.launch import typed
+from server.features.hosting.container import Container, left_over, own_name
+from server.features.hosting.runtime import Plan
+from server.features.hosting.status import ManagerState
+from tests.features.hosting.catalogue.test_command import HOST, QWEN
+from tests.real_model.server import free_port
+from tests.support import containers
+from tests.support.engine_plans import Managed, managed
+from tests.support.fakes import until as soon
+from tests.whole.test_real_model import request
+
+ROOT = Path(__file__).parents[3]
+KEY = "keyOfTheTestThatNobodyMaySee"
+# The GPU's words, which no machine without one can follow
+GPU = {"docker": ("--gpus", "all"), "podman": ("--device", "nvidia.com/gpu=all")}
+SECONDS = 40.0
+# Ours has no container's number in its control group; any part of its name stands in for one.
+OWN_GROUP = Path("/proc/self/cgroup").read_text().split()[0][-20:]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _images() -> Iterator[None]:
+    yield
+    containers.forget()
+
+
+@pytest.fixture(params=["docker", "podman"])
+def program(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The path of one that runs containers; none of the test's is left afterwards."""
+    path = containers.require(request.param)
+    before = containers.names(path)
+    yield path
+    assert containers.names(path) == before
+
+
+def plan(program: str, folder: Path, chosen: Choice, *_: object) -> Plan:
+    """The program's own command, but for the GPU.
+
+    `folder` holds the stand-in's orders.
+    """
+    name = Path(program).name
+    host = dataclasses.replace(
+        HOST,
+        docker=program if name == "docker" else None,
+        podman=program if name == "podman" else None,
+    )
+    chosen = chosen.model_copy(update={"image": chosen.image or containers.IMAGE})
+    launch = command(chosen, QWEN.at(folder), host, api_key=KEY, container=own_name())
+    words, gpu = list(launch.argv), GPU[name]
+    at = words.index(gpu[1]) - 1
+    assert tuple(words[at : at + 2]) == gpu
+    del words[at : at + 2]
+    return Plan(chosen, dataclasses.replace(launch, argv=tuple(words)), QWEN.at(folder))
+
+
+def model(folder: Path, behaviour: str) -> Path:
+    folder.mkdir()
+    folder.joinpath("behaviour").write_text(behaviour)
+    return folder
+
+
+def choice(**fields: object) -> Choice:
+    return Choice.model_validate({"model": "some/model", "mode": "container", **fields})
+
+
+@asynccontextmanager
+async def managing(program: str, folder: Path) -> AsyncIterator[Managed]:
+    async with managed(planner=functools.partial(plan, program, folder)) as one:
+        yield one
+
+
+async def load(one: Managed, **fields: object) -> int:
+    """Its port."""
+    async with asyncio.timeout(SECONDS):
+        await one.manager.start(choice(**{"port": free_port(), **fields}))
+        status = await one.manager.settled()
+    assert status.state is ManagerState.READY, (status.error, one.lines)
+    return port(one)
+
+
+def port(one: Managed) -> int:
+    found = one.plan().launch.port
+    assert found is not None
+    return found
+
+
+async def failure(one: Managed, **fields: object) -> str:
+    async with asyncio.timeout(SECONDS):
+        await one.manager.start(choice(**{"port": free_port(), **fields}))
+        status = await one.manager.settled()
+    assert status.state is ManagerState.FAILED
+    return status.error
+
+
+async def first_words(one: Managed, count: int = 3) -> AsyncGenerator[Chunk, None]:
+    """An answer that has begun."""
+    answer = one.manager.active.answer(question())
+    for _ in range(count):
+        await anext(answer)
+    return answer
+
+
+def question() -> EngineRequest:
+    return request("What is it?")
+
+
+def listening(at: int) -> set[str]:
+    """The addresses that this machine listens on at a port (ss: netlink, also what containers
+    publish by processes).
+    """
+    said = containers.run("ss", "-Hltn", f"sport = :{at}").stdout.decode()
+    return {line.split()[3].rpartition(":")[0] for line in said.splitlines()}
+
+
+async def test_a_model_in_a_container(program: str, tmp_path: Path) -> None:
+    """Started, watched, asked, measured, stopped; in it there are no rights, and outside of it is
+    only its port.
+    """
+    async with managing(program, model(tmp_path / "model", "serve")) as one:
+        at = await load(one)
+        assert "loading weights" in {seen.progress.phase for seen in one.seen if seen.progress}
+        assert any("checkpoint shards: 100%" in line for line in one.lines)
+        assert own_name() in containers.names(program)
+        await (await first_words(one)).aclose()
+        assert listening(at) <= {"127.0.0.1"}
+        async with httpx.AsyncClient(trust_env=False) as client:
+            base = f"http://127.0.0.1:{at}"
+            assert (await client.get(f"{base}/v1/models")).status_code == 401
+            report = (await client.get(f"{base}/report")).json()
+        assert {int(found, 16) for found in report["capabilities"]} == {0}
+        assert report["no_new_privileges"] == "1"
+        assert report["core"] == [0, 0]
+        assert not report["writable"]
+        assert report["arguments"][:2] == ["serve", "/model"]
+        given = {vllm.KEY, *vllm.ENVIRONMENT, "PATH", "HOME", "HOSTNAME", "TERM", "container"}
+        assert set(report["environment"]) <= given
+        await soon(lambda: (one.manager.status().memory_bytes or 0) > 64e6, 5.0)
+        began = time.monotonic()
+        await one.manager.stop()
+        assert time.monotonic() - began < 8
+        released = one.manager.status().released
+        assert released is not None
+        assert (released.held or 0) > 64e6
+        assert released.left == 0
+        assert not listening(at)
+        assert own_name() not in containers.names(program)
+    assert KEY not in "\n".join(one.lines)
+
+
+async def test_another_takes_its_place(program: str, tmp_path: Path) -> None:
+    """Back and forth; one that does not listen to SIGTERM while it loads is ended all the same."""
+    async with managing(program, model(tmp_path / "model", "serve")) as one:
+        await load(one)
+        await load(one)
+        (tmp_path / "model" / "behaviour").write_text("stubborn")
+        await one.manager.start(choice(port=free_port()))
+        await soon(lambda: any("100%" in line for line in one.lines[-1:]), SECONDS)
+        (tmp_path / "model" / "behaviour").write_text("serve")
+        await load(one)
+
+
+async def test_one_that_is_killed_from_outside(program: str, tmp_path: Path) -> None:
+    """The answer ends at once with a sentence, and it is started again."""
+    async with managing(program, model(tmp_path / "model", "serve")) as one:
+        await load(one)
+        answer = await first_words(one)
+        began = time.monotonic()
+        await asyncio.to_thread(containers.run, program, "kill", own_name())
+        with pytest.raises(
+            EngineFailed, match=r"ended unexpectedly in mid-answer|before it was complete"
+        ):
+            async for _ in answer:
+                pass
+        assert time.monotonic() - began < 5
+        await soon(lambda: any("was ended by SIGKILL" in seen.error for seen in one.seen), 5.0)
+        await soon(lambda: one.manager.status().state is ManagerState.READY, SECONDS)
+        await (await first_words(one)).aclose()
+
+
+def start_program(program: str, folder: Path) -> subprocess.Popen[str]:
+    """A program of its own that loads the model; it is ready when it says so."""
+    code = (
+        "import asyncio, sys\n"
+        "from pathlib import Path\n"
+        "from server.features.hosting.container import own_name\n"
+        "from tests.features.hosting.test_container import load, managing\n"
+        "async def main():\n"
+        "    async with managing(sys.argv[1], Path(sys.argv[2])) as one:\n"
+        "        await load(one, image=sys.argv[3])\n"
+        "        print(own_name(), one.loaded()._process.pid, flush=True)\n"
+        "        await asyncio.sleep(60)\n"
+        "asyncio.run(main())\n"
+    )
+    words = [sys.executable, "-c", code, program, str(folder), containers.IMAGE]
+    return subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("keeper", [False, True], ids=["program", "program and keeper"])
+async def test_no_container_outlives_the_program(
+    program: str, tmp_path: Path, keeper: bool
+) -> None:
+    """kill -9 of the program: gone in seconds, though it does not listen to SIGTERM.
+
+    Of its keeper, too: the next start removes it, and nobody else's.
+    """
+    folder = model(tmp_path / "model", "deaf")
+    with start_program(program, folder) as first:
+        assert first.stdout is not None
+        line = await asyncio.to_thread(first.stdout.readline)
+        name, pid = line.split()
+        if keeper:
+            os.kill(int(pid), signal.SIGSTOP)
+        first.kill()
+    assert name in containers.names(program) or not keeper
+    if keeper:
+        os.kill(int(pid), signal.SIGKILL)
+    other = containers.run(
+        *(program, "create", "--name", "qwen-camera-engine-of-somebody", containers.IMAGE, "true")
+    )
+    assert other.returncode == 0
+    try:
+        if keeper:
+            async with managing(program, folder) as one:
+                await load(one)
+                assert name not in containers.names(program)
+        else:
+            await soon(lambda: name not in containers.names(program), 10.0)
+        assert "qwen-camera-engine-of-somebody" in containers.names(program)
+    finally:
+        containers.run(program, "rm", "--force", "qwen-camera-engine-of-somebody")
+
+
+async def test_a_name_that_is_taken_is_made_free(program: str, tmp_path: Path) -> None:
+    """It is this program's own: what has it was left by itself."""
+    left = containers.run(program, "create", "--name", own_name(), containers.IMAGE, "true")
+    assert left.returncode == 0
+    async with managing(program, model(tmp_path / "model", "serve")) as one:
+        await load(one)
+
+
+async def test_a_port_that_is_taken_only_now_is_avoided(program: str, tmp_path: Path) -> None:
+    """Between the look and the start somebody else may have it."""
+    taken: list[int] = []
+    folder = model(tmp_path / "model", "serve")
+
+    def late(chosen: Choice, *_: object) -> Plan:
+        if not taken:
+            taken.append(chosen.port)
+            stack.enter_context(socket.create_server(("127.0.0.1", chosen.port)))
+        return plan(program, folder, chosen)
+
+    with ExitStack() as stack:
+        async with managed(planner=late) as one:
+            assert await load(one) not in taken
+
+
+async def test_what_can_not_be_is_a_sentence(program: str, tmp_path: Path) -> None:
+    """No such image and no registry; an image without vLLM; a folder that is gone."""
+    nowhere = f"localhost:{free_port()}/none:1"
+    async with managing(program, model(tmp_path / "model", "serve")) as one:
+        error = await failure(one, image=nowhere)
+        assert "The image could not be fetched: its registry does not answer" in error, one.lines
+        (tmp_path / "model" / "behaviour").write_text("unreadable")
+        error = await failure(one)
+        assert "chmod -R a+rX" in error, one.lines
+
+
+async def test_the_command_as_it_is_shown(program: str, tmp_path: Path) -> None:
+    """Typed into a shell, with the key in place of what hides it, it serves."""
+    launch = plan(program, model(tmp_path / "model", "serve"), choice(port=free_port())).launch
+    shown = typed(launch.argv, launch.env).replace("********", KEY)
+    assert KEY in shown
+    with subprocess.Popen(["sh", "-c", f"exec env {shown}"], stdout=subprocess.DEVNULL):
+        try:
+            headers = {"Authorization": f"Bearer {KEY}"}
+            async with asyncio.timeout(SECONDS), httpx.AsyncClient(trust_env=False) as client:
+                while True:
+                    with suppress(httpx.TransportError):
+                        url = f"{launch.base_url}/models"
+                        listed = (await client.get(url, headers=headers)).json()
+                        break
+                    await asyncio.sleep(0.1)
+            assert listed["data"][0]["id"] == launch.served_name
+        finally:
+            containers.run(*launch.cleanup)
+
+
+@pytest.mark.parametrize(
+    ("says", "found"),
+    [
+        pytest.param(f"echo {OWN_GROUP} {os.getpid()}", os.getpid(), id="this process"),
+        pytest.param(
+            f"echo {'0123456789abcdef' * 4} {os.getpid()}", None, id="another machine's number"
+        ),
+        # Made and not started
+        (f"echo {OWN_GROUP} 0", None),
+        ("echo nonsense", None),
+        ("echo 'Error: No such object' >&2; exit 1", None),
+    ],
+)
+def test_its_process_is_one_of_this_machine(says: str, found: int | None, tmp_path: Path) -> None:
+    """It is in the container's own control group here; a script says what docker says."""
+    docker = tmp_path / "docker"
+    docker.write_text(
+        f'#!/bin/sh\n[ "$1 $5" = \'inspect \' ] && [ "$4" = box ] || exit 9\n{says}\n'
+    )
+    docker.chmod(0o755)
+    environment = {"PATH": os.environ["PATH"]}
+    assert Container(str(docker), "box", environment).first_process() == found
+    assert Container(str(tmp_path / "none"), "box", environment).first_process() is None
+
+
+def test_names_tell_whose_they_are() -> None:
+    """One of a process that runs is left alone, and all that other machines may have made."""
+    own = own_name()
+    prefix, here, pid, began = own.rsplit("-", 3)
+    gone = f"{prefix}-{here}-{pid}-{int(began) + 1}"
+    names = [own, gone, f"{prefix}-00000000-{pid}-1", f"{prefix}-{here}-x-1", "web", f"{gone}-1"]
+    assert left_over(names) == [gone]

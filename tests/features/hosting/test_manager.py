@@ -1,0 +1,735 @@
+"""One model at a time, with real processes; a small stand-in server plays the engines."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import signal
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+
+import httpx
+import pytest
+
+from server.core import aio
+from server.core.errors import BadRequest, Conflict, Draining, EngineError, EngineFailed, WrongModel
+from server.engines.base import Chunk, Delta, Engine
+from server.features.hosting.catalogue.choice import Choice, CommandError
+from server.features.hosting.catalogue.entry import Ability, RunMode
+from server.features.hosting.catalogue.launch import Launch
+from server.features.hosting.planner import usable_port
+from server.features.hosting.runtime import OnLine, OnProgress, Plan, Runtime
+from server.features.hosting.server_runtime import RemoteRuntime
+from server.features.hosting.status import ManagerState
+from tests.support.engine_plans import Managed, choice, managed, plan, stand_in
+from tests.support.fakes import FakeEngine, make_request
+from tests.support.fakes_openai import FakeOpenAI
+from tests.support.gpu_stand_in import GB, GpuStandIn
+from tests.support.timing import AT_ONCE_SECONDS, NEVER_SECONDS, at_once
+
+
+async def soon(check: Callable[[], object], seconds: float = 10.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not check():
+            await asyncio.sleep(0.01)
+
+
+async def ask(one: Managed, into: list[Chunk]) -> None:
+    async for chunk in one.engines.current.answer(make_request()):
+        into.append(chunk)
+
+
+def key_of(one: Managed) -> str:
+    return one.plan().launch.env["VLLM_API_KEY"]
+
+
+async def sent(one: Managed) -> int:
+    """Words that the loaded stand-in has sent so far."""
+    async with httpx.AsyncClient(trust_env=False) as client:
+        headers = {"Authorization": f"Bearer {key_of(one)}"}
+        answer = await client.get(
+            f"http://127.0.0.1:{one.plan().launch.port}/sent", headers=headers
+        )
+        return int(answer.json()["sent"])
+
+
+async def test_a_model_is_loaded_answers_and_is_stopped() -> None:
+    """The whole life: progress from the log, the answer, what its memory is, nothing left of it."""
+    async with managed() as one:
+        assert one.manager.status().state is ManagerState.IDLE
+        began = await one.manager.start(choice("serve"))
+        assert began.state is ManagerState.LOADING
+        assert began.shown.startswith("VLLM_API_KEY=********")
+        ready = await one.manager.settled()
+        assert (ready.state, ready.model, ready.mode) == (
+            ManagerState.READY,
+            "tests/serve",
+            RunMode.SUBPROCESS,
+        )
+        assert {status.progress.percent for status in one.seen if status.progress} >= {100.0}
+        await soon(lambda: one.engines.current is one.manager.active)
+        got: list[Chunk] = []
+        task = asyncio.create_task(ask(one, got))
+        await soon(lambda: len(got) >= 2)
+        assert isinstance(got[0], Delta)
+        assert got[0].text.startswith("0")
+        task.cancel()
+        await asyncio.wait([task])
+        # Cancelled here, it stops there.
+        before = -1
+        async with asyncio.timeout(30):
+            while (now := await sent(one)) != before:
+                before = now
+                await asyncio.sleep(0.3)
+        assert before < 100
+        await soon(lambda: bool(one.manager.status().memory_bytes))
+        pid, key = one.pid(), key_of(one)
+        idle = await one.manager.stop()
+        assert idle.state is ManagerState.IDLE
+        assert idle.released is not None
+        assert (idle.released.held or 0) > 2**20
+        assert idle.released.left == 0
+        assert not Path(f"/proc/{pid}").exists()
+        assert one.engines.current is one.spare
+        assert one.states() == ["loading", "ready", "stopping", "idle"]
+        assert not any(key in line for line in one.lines)
+        assert any("freed" in line for line in one.lines)
+
+
+async def test_another_model_takes_its_place() -> None:
+    """The first has ended before the second begins; an answer that runs gets the reason of its end."""
+    async with managed() as one:
+        await one.manager.start(choice("serve"))
+        await one.manager.settled()
+        await soon(lambda: one.engines.current is one.manager.active)
+        first = one.pid()
+        got: list[Chunk] = []
+        task = asyncio.create_task(ask(one, got))
+        await soon(lambda: bool(got))
+        await one.manager.start(choice("dies-not"))
+        with pytest.raises(EngineFailed, match="was stopped by an operator in mid-answer"):
+            await task
+        ready = await one.manager.settled()
+        assert (ready.state, ready.model) == (ManagerState.READY, "tests/dies-not")
+        assert not Path(f"/proc/{first}").exists()
+        assert one.states() == ["loading", "ready", "stopping", "loading", "ready"]
+
+
+async def test_starting_gives_up_what_is_being_loaded() -> None:
+    """Nobody waits for the slow one, and nothing of it stays."""
+    async with managed() as one:
+        await one.manager.start(choice("slow"))
+        await soon(lambda: one.loaded() is not None and one.lines)
+        slow = one.pid()
+        await one.manager.start(choice("serve"))
+        ready = await one.manager.settled()
+        assert (ready.state, ready.model) == (ManagerState.READY, "tests/serve")
+        assert not Path(f"/proc/{slow}").exists()
+        await one.manager.start(choice("slow"))
+        await one.manager.start(choice("slow"))
+        assert (await one.manager.stop()).state is ManagerState.IDLE
+
+
+async def test_what_can_not_be_changes_nothing() -> None:
+    """A wrong folder is refused with its sentence, and what is loaded answers on."""
+    async with managed() as one:
+        await one.manager.start(choice("serve"))
+        await one.manager.settled()
+        with pytest.raises(BadRequest, match=r"/nowhere cannot be read\. Give another"):
+            await one.manager.start(choice("nothing"))
+        assert one.manager.status().state is ManagerState.READY
+        assert one.manager.status().model == "tests/serve"
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "what"),
+    [
+        ("oom", "The GPU's memory is full. Lower the share of GPU memory (now 0.9)"),
+        ("cpu", "It was stopped. This vLLM finds no GPU"),
+        ("leaves", "It ended with status 7. Its log says more. Choose another way to run it"),
+        ("raises", "Its log says: RuntimeError: what nobody has seen before. Choose another way"),
+        ("absent", "no-such-program is not there or may not be run. Install it"),
+    ],
+)
+async def test_a_failure_says_what_to_do_and_who_answers(behaviour: str, what: str) -> None:
+    """The sentence ends with the engine that answers meanwhile."""
+    async with managed() as one:
+        await one.manager.start(choice(behaviour))
+        failed = await one.manager.settled()
+        assert failed.state is ManagerState.FAILED
+        assert failed.error.startswith(f"{behaviour} could not be started. ")
+        assert what in failed.error
+        assert failed.error.endswith("Meanwhile the builtin engine answers.")
+        got: list[Chunk] = []
+        await ask(one, got)
+        assert got
+        assert one.engines.current is one.spare
+        # And from there on.
+        await one.manager.start(choice("serve"))
+        assert (await one.manager.settled()).state is ManagerState.READY
+        assert not one.manager.status().error
+
+
+@pytest.mark.slow
+async def test_vllm_s_worker_dies_in_mid_answer() -> None:
+    """vLLM 0.32.0 tells an error inside the answer, and ends seconds later with status 0: one that
+    has ended, all the same.
+    """
+    async with managed() as one:
+        await one.manager.start(choice("loses_worker"))
+        await one.manager.settled()
+        with pytest.raises(EngineFailed, match=r"ended unexpectedly in mid-answer\. It is st"):
+            await ask(one, [])
+        assert "vLLM's own worker ended" in one.manager.status().error
+        assert (await one.manager.settled()).state is ManagerState.READY
+
+
+async def test_kill_9_in_mid_answer() -> None:
+    """The answer ends at once with a clear error, the model comes back by itself, the next question
+    works.
+    """
+    async with managed() as one:
+        await one.manager.start(choice("serve"))
+        await one.manager.settled()
+        await soon(lambda: one.engines.current is one.manager.active)
+        got: list[Chunk] = []
+        task = asyncio.create_task(ask(one, got))
+        await soon(lambda: len(got) > 1)
+        os.kill(one.pid(), signal.SIGKILL)
+        with pytest.raises(
+            EngineFailed, match=r"serve ended unexpectedly in mid-answer\. It is st"
+        ):
+            async with at_once():
+                await task
+        status = one.manager.status()
+        assert status.state is ManagerState.LOADING
+        assert "was ended by SIGKILL" in status.error
+        assert (await one.manager.settled()).state is ManagerState.READY
+        await soon(lambda: one.engines.current is one.manager.active)
+        got.clear()
+        again = asyncio.create_task(ask(one, got))
+        await soon(lambda: len(got) > 1)
+        again.cancel()
+        await asyncio.wait([again])
+
+
+@pytest.mark.slow
+async def test_one_that_crashes_again_and_again_is_given_up() -> None:
+    """So many times with pauses between, then a sentence."""
+    async with managed(delays=(0.02, 0.04)) as one:
+        await one.manager.start(choice("dies"))
+        async with asyncio.timeout(20):
+            while (status := await one.manager.settled()).state is not ManagerState.FAILED:
+                await asyncio.sleep(0.05)
+        assert status.error.startswith("dies ended with status 3.")
+        assert "started again 2 times without success" in status.error
+        phases = [s.progress.phase for s in one.seen if s.progress]
+        assert [p for p in dict.fromkeys(phases) if "again" in p] == [
+            "starting again in 0.02 s (1 of 2)",
+            "starting again in 0.04 s (2 of 2)",
+        ]
+
+
+@pytest.mark.slow
+async def test_one_that_answers_no_look_is_started_again() -> None:
+    """It runs and does not listen any more: it is ended and comes back."""
+    async with managed(silent_seconds=0.3) as one:
+        await one.manager.start(choice("mute"))
+        await one.manager.settled()
+        first = one.pid()
+        await soon(lambda: one.manager.status().state is ManagerState.LOADING)
+        assert "mute did not answer any more and was ended." in one.manager.status().error
+        assert (await one.manager.settled()).state is ManagerState.READY
+        assert one.pid() != first
+
+
+async def test_a_mistake_of_ours_is_no_end() -> None:
+    """An unforeseen error fails the start with a sentence, and the next model is loaded."""
+
+    class Broken(Exception): ...
+
+    def broken(chosen: Plan, on_line: OnLine, on_progress: OnProgress) -> Runtime:
+        if chosen.choice.model.endswith("slow"):
+            raise Broken
+        return stand_in(chosen, on_line, on_progress)
+
+    async with managed(loader=broken) as one:
+        await one.manager.start(choice("slow"))
+        failed = await one.manager.settled()
+        assert failed.state is ManagerState.FAILED
+        assert failed.error.startswith("Something went wrong inside this program")
+        await one.manager.start(choice("serve"))
+        assert (await one.manager.settled()).state is ManagerState.READY
+
+
+async def test_what_a_container_leaves_is_removed(tmp_path: Path) -> None:
+    """By the command that is known for that, after the program that started it."""
+    left = tmp_path / "left"
+    left.write_text("")
+
+    def contained(chosen: Choice, ram: int, gpu: Sequence[int]) -> Plan:
+        found = plan(chosen)
+        launch = dataclasses.replace(
+            found.launch, mode=RunMode.CONTAINER, cleanup=("rm", str(left))
+        )
+        return dataclasses.replace(found, launch=launch)
+
+    async with managed(planner=contained) as one:
+        await one.manager.start(choice("serve"))
+        assert (await one.manager.settled()).state is ManagerState.READY
+        assert left.exists()
+        await one.manager.stop()
+        assert not left.exists()
+
+
+async def test_a_taken_port_is_avoided() -> None:
+    """One that somebody listens on is not used, also when it is taken only after the look."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+        assert usable_port(port) != port
+        assert usable_port(port, own=port) == port
+
+        def late(chosen: Choice, ram: int, gpu: Sequence[int]) -> Plan:
+            planned.append(chosen.port)
+            stolen = port if len(planned) == 1 else chosen.port
+            return plan(chosen.model_copy(update={"port": stolen}))
+
+        planned: list[int] = []
+        async with managed(planner=late) as one:
+            await one.manager.start(choice("serve"))
+            ready = await one.manager.settled()
+            assert ready.state is ManagerState.READY, ready.error
+            assert len(planned) == 2
+            assert one.plan().launch.port not in (None, port)
+
+
+@asynccontextmanager
+async def with_gpus(
+    late: float, return_seconds: float = 10
+) -> AsyncIterator[tuple[Managed, GpuStandIn]]:
+    """A model on two cards, loaded; `late`: seconds until their memory is back."""
+    there: list[Managed] = []
+
+    def loaded() -> bool:
+        one = there[0].loaded() if there else None
+        return one is not None and not one.ended.is_set()
+
+    gpus = GpuStandIn(loaded, late=late)
+    async with managed(gpu_free=gpus.free) as one:
+        one.manager._jobs.tools = dataclasses.replace(
+            one.manager._jobs.tools, return_seconds=return_seconds
+        )
+        await one.manager.start(choice("serve"))
+        # Before there is anything, whose memory that would be
+        await soon(lambda: gpus.reads)
+        there.append(one)
+        await one.manager.settled()
+        yield one, gpus
+
+
+async def test_gpu_memory_is_waited_for() -> None:
+    """The next model begins when the memory of every GPU is back, not before; the freed memory is
+    reported.
+    """
+    async with with_gpus(late=0.6) as (one, _):
+        began = time.monotonic()
+        await one.manager.start(choice("dies-not"))
+        assert (await one.manager.settled()).state is ManagerState.READY
+        assert time.monotonic() - began > 0.6
+        released = one.manager.status().released
+        assert released is not None
+        assert (released.gpu_before, released.gpu_after) == (120 * GB, 200 * GB)
+        assert "serve freed 80000 MB of GPU memory." in one.lines
+
+
+async def test_gpu_memory_that_is_taken_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all GPUs together, as soon as it answers; another model may count on it.
+
+    Nothing is reported of what has gone.
+    """
+    monkeypatch.setattr("server.features.hosting.model_run._WATCH_SECONDS", 0.05)
+    async with with_gpus(late=0) as (one, _):
+        await soon(lambda: one.manager.status().gpu_bytes == 80 * GB)
+        assert sum((await one.manager.gives_back())[1]) == 80 * GB
+        assert (await one.manager.stop()).gpu_bytes is None
+        assert await one.manager.gives_back() == (0, ())
+
+
+async def test_gpu_memory_that_does_not_come_back_is_told() -> None:
+    """Somebody else has it, or a driver does not let go: it is waited for so long, and told as it
+    is.
+    """
+    async with with_gpus(late=60, return_seconds=0.4) as (one, _):
+        began = time.monotonic()
+        idle = await one.manager.stop()
+        assert 0.4 < time.monotonic() - began < AT_ONCE_SECONDS
+        assert idle.released is not None
+        assert (idle.released.gpu_before, idle.released.gpu_after) == (120 * GB, 120 * GB)
+        assert "serve freed 0 MB of GPU memory." in one.lines
+
+
+async def test_nobody_waits_for_gpu_memory_at_the_end() -> None:
+    """The program that is about to end has no other model to make room for."""
+    gone = with_gpus(late=NEVER_SECONDS, return_seconds=NEVER_SECONDS)
+    async with gone as (one, _), at_once():
+        await one.manager.close()
+
+
+async def test_what_each_gpu_gives_back_is_planned_with() -> None:
+    """The next model may count on the memory of the one that goes, on the GPU where it is."""
+    told: list[Sequence[int]] = []
+
+    def planner(chosen: Choice, ram: int, gpu: Sequence[int]) -> Plan:
+        told.append(gpu)
+        return plan(chosen)
+
+    async with with_gpus(late=0) as (one, gpus):
+        one.manager._jobs.tools = dataclasses.replace(one.manager._jobs.tools, planner=planner)
+        await one.manager.preview(choice("serve"))
+        assert told == [gpus.holds]
+        await one.manager.stop()
+        await one.manager.preview(choice("serve"))
+        assert told[1] == ()
+
+
+def patient(chosen: Plan, on_line: OnLine, on_progress: OnProgress) -> Runtime:
+    """Wait long for what answers at the port to become the model that was started."""
+    return stand_in(chosen, on_line, on_progress, wrong_seconds=NEVER_SECONDS)
+
+
+async def test_a_stranger_at_the_port_is_sent_nothing() -> None:
+    """Another program took the port while the model loaded, and answers like a model server: it is
+    not taken for one.
+    """
+    async with FakeOpenAI() as stranger:
+
+        def late(chosen: Choice, ram: int, gpu: Sequence[int]) -> Plan:
+            planned.append(chosen.port)
+            stolen = stranger.port if len(planned) == 1 else chosen.port
+            behaviour = "slow" if len(planned) == 1 else "serve"
+            return plan(choice(behaviour, stolen))
+
+        planned: list[int] = []
+        async with managed(planner=late, loader=patient) as one:
+            # Nobody waits until it is sure to be a stranger.
+            async with at_once():
+                await one.manager.start(choice("slow"))
+                ready = await one.manager.settled()
+            assert (ready.state, ready.model) == (ManagerState.READY, "tests/serve"), ready.error
+            assert one.plan().launch.port not in (None, stranger.port)
+            # The shown command is the one that runs.
+            assert ready.shown.endswith(str(one.plan().launch.port))
+        assert stranger.probes
+        assert stranger.count == 0
+
+
+async def test_one_that_does_not_take_its_own_key() -> None:
+    """It runs and answers, and never as it should: after a while it has failed, and no other port
+    is tried.
+    """
+
+    def impatient(chosen: Plan, on_line: OnLine, on_progress: OnProgress) -> Runtime:
+        started.append(chosen.launch.port)
+        return stand_in(chosen, on_line, on_progress, wrong_seconds=0.3)
+
+    started: list[int | None] = []
+    async with managed(loader=impatient) as one:
+        await one.manager.start(choice("locked"))
+        failed = await one.manager.settled()
+        assert failed.state is ManagerState.FAILED
+        assert "locked could not be started. It runs and answers, but not as an" in failed.error
+        assert len(started) == 1
+
+
+async def test_what_can_not_be_planned_elsewhere_is_told() -> None:
+    """The port is taken, and the model's folder has gone meanwhile: the first sentence holds."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        planned: list[int] = []
+
+        def once(chosen: Choice, ram: int, gpu: Sequence[int]) -> Plan:
+            planned.append(chosen.port)
+            if len(planned) > 1:
+                raise CommandError("The folder has gone.")
+            return plan(chosen.model_copy(update={"port": taken.getsockname()[1]}))
+
+        async with managed(planner=once) as one:
+            await one.manager.start(choice("serve"))
+            failed = await one.manager.settled()
+            assert failed.state is ManagerState.FAILED
+            assert failed.error.startswith("serve could not be started. It ended with status 1.")
+            assert "Another program has the port" in failed.error
+
+
+async def test_what_is_stopped_before_it_begins_does_not_begin() -> None:
+    """The machine is still looked at when an operator stops: the start is refused, and nothing is
+    loaded later.
+    """
+    go = threading.Event()
+
+    def slowly(chosen: Choice, ram: int, gpu: Sequence[int]) -> Plan:
+        go.wait(10)
+        return plan(chosen)
+
+    async with managed(planner=slowly) as one:
+        starting = asyncio.create_task(one.manager.start(choice("serve")))
+        beginning = asyncio.create_task(one.manager.begin(choice("serve")))
+        await asyncio.sleep(0.05)
+        assert (await one.manager.stop()).state is ManagerState.IDLE
+        go.set()
+        with pytest.raises(Conflict, match="serve was stopped by an operator before it began"):
+            await starting
+        # The start from the settings ends without reporting a failure.
+        await beginning
+        assert one.manager.status().state is ManagerState.IDLE
+        assert one.loaded() is None
+        # And after it, as ever
+        await one.manager.start(choice("serve"))
+        assert (await one.manager.settled()).state is ManagerState.READY
+
+
+async def test_two_operators_at_once() -> None:
+    """The one who came last has it, and everybody hears the same."""
+    async with managed() as one:
+        await asyncio.gather(
+            *(one.manager.start(choice(name)) for name in ("slow", "serve", "slow", "dies-not"))
+        )
+        ready = await one.manager.settled()
+        assert (ready.state, ready.model) == (ManagerState.READY, "tests/dies-not")
+        idle = await asyncio.gather(one.manager.stop(), one.manager.stop())
+        assert {status.state for status in idle} == {ManagerState.IDLE}
+
+
+class Held:
+    """A model that is ready when the test says so; `broken` raises when it is stopped."""
+
+    def __init__(self, *, broken: bool = False) -> None:
+        self.engine: Engine = FakeEngine("local")
+        self.ended = asyncio.Event()
+        self.go = asyncio.Event()
+        self._broken = broken
+
+    async def start(self) -> None:
+        await self.go.wait()
+        if self._broken:
+            raise ZeroDivisionError
+
+    async def stop(self) -> None:
+        self.ended.set()
+        if self._broken:
+            raise ZeroDivisionError
+
+    def memory_bytes(self) -> int | None:
+        return None
+
+    def how_it_ended(self) -> str:
+        return "ended."
+
+
+async def test_stopping_in_the_moment_of_getting_ready() -> None:
+    """A stop ends in IDLE although the model becomes ready at that moment."""
+    held = Held()
+    async with managed(loader=lambda *_: held) as one:
+        await one.manager.start(choice("serve"))
+        await soon(one.loaded)
+        await asyncio.sleep(0.05)
+        stopping = asyncio.create_task(one.manager.stop())
+        await asyncio.sleep(0)
+        held.go.set()
+        assert (await stopping).state is ManagerState.IDLE
+
+
+async def test_a_mistake_while_it_is_stopped_is_no_end_either() -> None:
+    """Neither after a mistake while it was started, nor when an operator stops it."""
+    models = [Held(broken=True), Held(broken=True)]
+    models[0].go.set()
+
+    def loader(chosen: Plan, on_line: OnLine, on_progress: OnProgress) -> Runtime:
+        return models.pop(0) if models else stand_in(chosen, on_line, on_progress)
+
+    async with managed(loader=loader) as one:
+        await one.manager.start(choice("serve"))
+        failed = await one.manager.settled()
+        assert failed.error.startswith("Something went wrong inside this program")
+        await one.manager.start(choice("serve"))
+        await asyncio.sleep(0.05)
+        await one.manager.start(choice("serve"))
+        assert (await one.manager.settled()).state is ManagerState.READY
+
+
+async def test_a_mistake_of_ours_does_not_end_the_loop_that_carries_out_jobs(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It fails the model that was about to answer, is counted and logged, and the next model loads."""
+    failures: Counter[str] = Counter()
+    monkeypatch.setattr(aio, "loop_failures", failures)
+    monkeypatch.setattr("server.features.hosting.manager._RETRY_SECONDS", 0.01)
+    models = [Held(), Held()]
+    for held in models:
+        held.go.set()
+    async with managed(loader=lambda *_: models.pop(0)) as one:
+        with monkeypatch.context() as broken:
+
+            def fail() -> None:
+                raise ZeroDivisionError("secret words")
+
+            broken.setattr(one.engines, "probe_soon", fail)
+            await one.manager.start(choice("serve"))
+            async with asyncio.timeout(10):
+                failed = await one.manager.settled()
+                while failed.state is not ManagerState.FAILED:
+                    await asyncio.sleep(0.01)
+                    failed = await one.manager.settled()
+        assert failed.error.startswith("Something went wrong inside this program")
+        assert failures["models"] == 1
+        assert "secret words" not in caplog.text
+        await one.manager.start(choice("serve"))
+        async with asyncio.timeout(10):
+            assert (await one.manager.settled()).state is ManagerState.READY
+
+
+async def test_memory_that_cannot_be_read_once_is_read_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One error of a reading is counted, and the status shows the next one."""
+    failures: Counter[str] = Counter()
+    monkeypatch.setattr(aio, "loop_failures", failures)
+    monkeypatch.setattr("server.features.hosting.model_run._WATCH_SECONDS", 0.01)
+    readings: list[int] = []
+
+    def reading() -> int:
+        readings.append(1)
+        if len(readings) == 1:
+            raise ZeroDivisionError
+        return 4711
+
+    held = Held()
+    held.go.set()
+    monkeypatch.setattr(held, "memory_bytes", reading)
+    async with managed(loader=lambda *_: held) as one:
+        await one.manager.start(choice("serve"))
+        await soon(lambda: one.manager.status().memory_bytes == 4711)
+        assert failures["model_memory"] == 1
+
+
+async def test_one_that_runs_elsewhere_is_not_started_again() -> None:
+    """It goes by the name that its server tells; while that is away it is waited for, and used
+    again when it is back.
+    """
+
+    def remote(chosen: Plan, _line: OnLine, _progress: OnProgress) -> Runtime:
+        return RemoteRuntime(chosen.choice, chosen.launch, chosen.model)
+
+    async with FakeOpenAI(model="their/model") as server:
+        chosen = Choice(mode=RunMode.REMOTE, url=server.base_url)
+        where = f"127.0.0.1:{server.port}"
+        launch = Launch(RunMode.REMOTE, (), {}, "Nothing is started.", base_url=server.base_url)
+        async with managed(
+            planner=lambda *_: Plan(chosen, launch), loader=remote, silent_seconds=0.2
+        ) as one:
+            began = await one.manager.start(chosen)
+            assert began.model == f"the first model at {where}"
+            ready = await one.manager.settled()
+            assert (ready.state, ready.model) == (ManagerState.READY, "their/model")
+            assert one.manager.active.status.model == "their/model"
+            await soon(lambda: one.engines.current is one.manager.active)
+            await server.close()
+            await soon(lambda: one.engines.current is one.spare)
+            await soon(lambda: "does not answer at the moment" in one.manager.status().error)
+            assert "runs elsewhere" in one.manager.active.status.detail
+            await asyncio.sleep(0.5)
+            assert one.manager.status().state is ManagerState.READY
+            server.models = ["another/model"]
+            await server.start()
+            await soon(lambda: one.engines.current is one.manager.active)
+            await soon(lambda: not one.manager.status().error)
+            assert one.manager.status().model == "another/model"
+            assert one.states() == ["loading", "ready"]
+
+
+async def test_an_operation_that_the_model_can_not_do() -> None:
+    """The error names what is loaded, what is needed, an example, and how to switch."""
+    async with managed() as one:
+        with pytest.raises(
+            WrongModel, match=r"No model is loaded\. This needs a model that can make vid"
+        ):
+            one.manager.require(Ability.TEXT_TO_VIDEO)
+        await one.manager.start(choice("serve"))
+        await one.manager.settled()
+        assert one.manager.require(Ability.IMAGES).id == "tests/serve"
+        with pytest.raises(WrongModel) as caught:
+            one.manager.require(Ability.TEXT_TO_VIDEO)
+        assert caught.value.message == (
+            "serve is loaded, a vision model: it can answer questions about pictures. This needs a model that can make"
+            " videos from a text (video). Start one in the engine panel: it takes the place of the one that is loaded."
+        )
+        await one.manager.start(choice("video"))
+        await one.manager.settled()
+        assert one.manager.require(Ability.TEXT_TO_VIDEO).id == "tests/video"
+        assert one.manager.require(Ability.IMAGES, Ability.TEXT_TO_VIDEO).id == "tests/video"
+        with pytest.raises(WrongModel, match="a video model"):
+            one.manager.require(Ability.IMAGES)
+        with pytest.raises(WrongModel, match="can read texts aloud or make sounds"):
+            one.manager.require(Ability.TEXT_TO_SPEECH, Ability.TEXT_TO_AUDIO)
+        # It answers no questions: another engine does.
+        await soon(lambda: one.engines.current is one.spare)
+
+
+@pytest.mark.parametrize("behaviour", ["slow", "stubborn"])
+async def test_closing_in_the_middle_leaves_nothing(behaviour: str) -> None:
+    """While it loads and while it answers; nothing is started afterwards."""
+    async with managed() as one:
+        await one.manager.start(choice(behaviour))
+        await soon(lambda: one.lines)
+        pid = one.pid()
+        await one.manager.close()
+        await one.manager.close()
+        assert not Path(f"/proc/{pid}").exists()
+        with pytest.raises(Draining):
+            await one.manager.start(choice("serve"))
+
+
+async def test_a_listener_that_fails_stops_nobody() -> None:
+    """Others hear on, and the model is loaded."""
+    async with managed() as one:
+
+        def bad(_: object) -> None:
+            raise ZeroDivisionError
+
+        one.manager.on_change(bad)
+        stop = one.manager.on_line(bad)
+        await one.manager.start(choice("serve"))
+        assert (await one.manager.settled()).state is ManagerState.READY
+        stop()
+        assert one.lines
+
+
+@pytest.mark.slow
+async def test_switches_leave_nothing_behind() -> None:
+    """Descriptors, threads and processes are those of before."""
+    async with managed() as one:
+        await one.manager.start(choice("serve"))
+        await one.manager.settled()
+        await asyncio.sleep(0.05)
+        before = len(os.listdir("/proc/self/fd")), threading.active_count()
+        for number in range(4):
+            await one.manager.start(choice("serve" if number % 2 else "dies-not"))
+            assert (await one.manager.settled()).state is ManagerState.READY
+        await asyncio.sleep(0.05)
+        after = len(os.listdir("/proc/self/fd")), threading.active_count()
+        assert after[0] <= before[0] + 1
+        assert after[1] <= before[1] + 1
+
+
+async def test_a_question_while_it_loads() -> None:
+    """Asked directly it says that it is being loaded."""
+    async with managed() as one:
+        await one.manager.start(choice("slow"))
+        with pytest.raises(EngineError, match="slow is being loaded"):
+            async for _ in one.manager.active.answer(make_request()):
+                pass

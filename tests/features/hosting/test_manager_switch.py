@@ -1,0 +1,343 @@
+"""From one model to another: what works answers until something better does, and again when that
+fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import socket
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+
+import pytest
+
+from config import load
+from server.app.program import Program
+from server.core.errors import EngineFailed
+from server.engines.base import Chunk, Delta, Finished
+from server.features.hosting.catalogue.choice import Choice, CommandError
+from server.features.hosting.catalogue.command import command
+from server.features.hosting.catalogue.entry import RunMode
+from server.features.hosting.catalogue.modes import Host
+from server.features.hosting.hosting import Hosting
+from server.features.hosting.operator_channel import report
+from server.features.hosting.runtime import OnLine, OnProgress, Plan, Runtime
+from server.features.hosting.server_runtime import RemoteRuntime
+from server.features.hosting.status import ManagerState, ManagerStatus
+from tests.features.hosting.test_manager import ask, soon
+from tests.support.engine_plans import Managed, choice, managed, plan, stand_in
+from tests.support.fakes import make_request
+from tests.support.fakes_openai import Behaviour, FakeOpenAI
+from tests.support.timing import AT_ONCE_SECONDS
+
+KEY = "canary-key-of-the-remote-4711"
+
+
+def remote(server: FakeOpenAI | str, **more: str) -> Choice:
+    url = server if isinstance(server, str) else server.base_url
+    return Choice.read({"mode": "remote", "url": url, **more})
+
+
+def planned(chosen: Choice, ram: int = 0, gpu: Sequence[int] = ()) -> Plan:
+    if chosen.mode is RunMode.REMOTE:
+        return Plan(chosen, command(chosen, None, Host()))
+    return plan(chosen, ram, gpu)
+
+
+def loaded(chosen: Plan, on_line: OnLine, on_progress: OnProgress) -> Runtime:
+    if chosen.choice.mode is RunMode.REMOTE:
+        key = chosen.choice.api_key.get_secret_value()
+        return RemoteRuntime(chosen.choice, chosen.launch, chosen.model, api_key=key)
+    return stand_in(chosen, on_line, on_progress)
+
+
+@asynccontextmanager
+async def switching() -> AsyncIterator[Managed]:
+    async with managed(planner=planned, loader=loaded) as one:
+        yield one
+
+
+def closed_port() -> str:
+    with closing(socket.create_server(("127.0.0.1", 0))) as there:
+        return f"http://127.0.0.1:{there.getsockname()[1]}/v1"
+
+
+async def ready_with(one: Managed, chosen: Choice) -> ManagerStatus:
+    await one.manager.start(chosen)
+    status = await one.manager.settled()
+    assert status.state is ManagerState.READY, status.error
+    await soon(lambda: one.engines.current is one.manager.active)
+    return status
+
+
+def words(chunks: list[Chunk]) -> int:
+    return len([chunk for chunk in chunks if isinstance(chunk, Delta)])
+
+
+async def test_a_refused_port_loses_nothing() -> None:
+    """It fails at once; the model here was not stopped, its answer runs to the end, and the state names
+    the one that answers.
+    """
+    async with switching() as one:
+        await ready_with(one, choice("brief"))
+        pid, got = one.pid(), list[Chunk]()
+        task = asyncio.create_task(ask(one, got))
+        await soon(lambda: bool(got))
+        began = time.monotonic()
+        url = closed_port()
+        await one.manager.start(remote(url))
+        back = await one.manager.settled()
+        assert time.monotonic() - began < AT_ONCE_SECONDS
+        assert (back.state, back.model) == (ManagerState.READY, "tests/brief")
+        assert back.error.endswith("brief answers on.")
+        assert f"Nothing answers at {url}." in back.error
+        await task
+        assert words(got) == 20
+        assert isinstance(got[-1], Finished)
+        assert one.pid() == pid
+        assert one.states() == ["loading", "ready", "loading", "stopping", "ready"] or (
+            one.states() == ["loading", "ready", "loading", "ready"]
+        )
+        # It is watched as before: what ends it is noticed.
+        await one.manager.stop()
+        assert not Path(f"/proc/{pid}").exists()
+
+
+async def test_a_running_answer_is_finished_before_its_model_goes() -> None:
+    """Nothing had to be stopped for a server elsewhere: the answer ends whole, then the process
+    does.
+    """
+    async with FakeOpenAI() as server, switching() as one:
+        await ready_with(one, choice("brief"))
+        pid, got = one.pid(), list[Chunk]()
+        task = asyncio.create_task(ask(one, got))
+        await soon(lambda: bool(got))
+        await one.manager.start(remote(server))
+        assert one.manager.active.status.ready
+        ready = await one.manager.settled()
+        assert (ready.state, ready.model) == (ManagerState.READY, "fake-vl")
+        assert not task.done()
+        # New questions go to the new one.
+        new: list[Chunk] = []
+        await ask(one, new)
+        assert server.count == 1
+        assert Path(f"/proc/{pid}").exists()
+        await task
+        assert words(got) == 20
+        await soon(lambda: not Path(f"/proc/{pid}").exists())
+        assert one.manager.status().state is ManagerState.READY
+        assert not one.manager.status().error
+
+
+async def test_what_needs_the_memory_does_not_wait_for_answers() -> None:
+    """A model that is loaded here comes while an older one still ends its answer: that is cut off,
+    and leaves nothing.
+    """
+    async with FakeOpenAI() as server, switching() as one:
+        await ready_with(one, choice("serve"))
+        pid, got = one.pid(), list[Chunk]()
+        task = asyncio.create_task(ask(one, got))
+        await soon(lambda: bool(got))
+        await ready_with(one, remote(server))
+        await one.manager.start(choice("dies-not"))
+        with pytest.raises(EngineFailed, match="dies-not takes its place"):
+            await task
+        ready = await one.manager.settled()
+        assert (ready.state, ready.model) == (ManagerState.READY, "tests/dies-not")
+        assert not Path(f"/proc/{pid}").exists()
+
+
+async def test_a_server_elsewhere_answers_until_the_model_here_does() -> None:
+    """And on, where that cannot be loaded."""
+    async with FakeOpenAI() as server, switching() as one:
+        await ready_with(one, remote(server))
+        await one.manager.start(choice("slow"))
+        await soon(lambda: bool(one.lines))
+        assert one.manager.active.status.ready
+        got: list[Chunk] = []
+        await ask(one, got)
+        assert server.count == 1
+        await one.manager.start(choice("oom"))
+        back = await one.manager.settled()
+        assert (back.state, back.model) == (ManagerState.READY, "fake-vl")
+        assert "The GPU's memory is full." in back.error
+        assert back.error.endswith("The remote model answers on.")
+        await ask(one, got)
+        assert server.count == 2
+        # One that can be loaded takes its place.
+        await ready_with(one, choice("serve"))
+        assert one.manager.active.status.model == "tests/serve"
+        assert not one.manager.status().error
+
+
+@pytest.mark.slow
+async def test_a_model_that_cannot_be_loaded_gives_the_place_back() -> None:
+    """Its memory was needed, so the one before was stopped: it is loaded again, and the state says so."""
+    async with switching() as one:
+        await ready_with(one, choice("serve"))
+        pid = one.pid()
+        await one.manager.start(choice("oom"))
+        back = await one.manager.settled()
+        assert (back.state, back.model) == (ManagerState.READY, "tests/serve")
+        assert back.error.startswith(
+            "oom could not be started. It ended with status 1. The GPU's m"
+        )
+        assert back.error.endswith("serve, which worked before, is loaded again.")
+        assert one.pid() != pid
+        await soon(lambda: one.engines.current is one.manager.active)
+        assert one.states() == ["loading", "ready", "stopping", "loading", "ready"]
+        # Again, and by way of one that was given up.
+        await one.manager.start(choice("slow"))
+        await soon(lambda: one.manager.status().model == "tests/slow")
+        await one.manager.start(choice("raises"))
+        back = await one.manager.settled()
+        assert (back.state, back.model) == (ManagerState.READY, "tests/serve")
+        assert "raises could not be started" in back.error
+        # Stopped, there is nothing to go back to.
+        await one.manager.stop()
+        await one.manager.start(choice("oom"))
+        failed = await one.manager.settled()
+        assert failed.state is ManagerState.FAILED
+        assert "which worked before" not in failed.error
+
+
+async def test_where_the_one_before_does_not_come_back_either() -> None:
+    """Both reasons are reported, and nobody tries for ever."""
+    tries: list[str] = []
+
+    def once(chosen: Choice, ram: int, gpu: Sequence[int]) -> Plan:
+        return planned(chosen, ram, gpu)
+
+    def loader(chosen: Plan, on_line: OnLine, on_progress: OnProgress) -> Runtime:
+        tries.append(chosen.name)
+        if tries.count("serve") > 1:
+            chosen = plan(choice("raises"))
+        return stand_in(chosen, on_line, on_progress)
+
+    async with managed(planner=once, loader=loader) as one:
+        await ready_with(one, choice("serve"))
+        await one.manager.start(choice("oom"))
+        failed = await one.manager.settled()
+        assert failed.state is ManagerState.FAILED
+        assert tries == ["serve", "oom", "serve"]
+        assert "The GPU's memory is full." in failed.error
+        assert "what nobody has seen before" in failed.error
+        assert one.engines.current is one.spare
+
+
+@pytest.mark.slow
+async def test_an_operator_goes_before_going_back() -> None:
+    """An operator's start replaces the reload of the old model; a stop ends everything."""
+    async with switching() as one:
+        await ready_with(one, choice("serve"))
+        await one.manager.start(choice("oom"))
+        await soon(lambda: "is loaded again" in one.manager.status().error)
+        await ready_with(one, choice("dies-not"))
+        assert one.manager.status().model == "tests/dies-not"
+        assert not one.manager.status().error
+        await one.manager.start(choice("oom"))
+        await soon(lambda: "is loaded again" in one.manager.status().error)
+        assert (await one.manager.stop()).state is ManagerState.IDLE
+        assert one.loaded() is None
+
+
+async def test_stopping_while_another_is_tried_stops_both() -> None:
+    """Nothing is left of the one that answers, nor of the one that was to."""
+    async with FakeOpenAI() as server, switching() as one:
+        server.behaviour = Behaviour.LOADING
+        await ready_with(one, choice("serve"))
+        pid = one.pid()
+        await one.manager.start(remote(server))
+        await asyncio.sleep(0.2)
+        assert one.manager.active.status.ready
+        assert (await one.manager.stop()).state is ManagerState.IDLE
+        assert not Path(f"/proc/{pid}").exists()
+        assert one.engines.current is one.spare
+
+
+async def test_three_things_that_may_be_wrong_are_three_sentences() -> None:
+    """The key, the model's name, and what answers there."""
+    found: list[str] = []
+    async with FakeOpenAI(api_key=KEY, model="their/model") as server, switching() as one:
+        for chosen in (
+            remote(server),
+            remote(server, api_key="wrong"),
+            remote(server, api_key=KEY, model="other/model"),
+        ):
+            await one.manager.start(chosen)
+            failed = await one.manager.settled()
+            assert failed.state is ManagerState.FAILED
+            found.append(failed.error)
+        server.behaviour = Behaviour.HTML
+        await one.manager.start(remote(server, api_key=KEY))
+        found.append((await one.manager.settled()).error)
+    wanted = (
+        "asks for a key. Give it beside the address.",
+        "refuses the key that was given.",
+        "does not have other/model; it has their/model.",
+        "is not OpenAI-compatible.",
+    )
+    for sentence in wanted:
+        assert [sentence in one for one in found].count(True) == 1, (sentence, found)
+    assert "VLLM_" not in str(found)
+
+
+async def test_a_key_is_given_and_never_shown(caplog: pytest.LogCaptureFixture) -> None:
+    """It opens the server, and stands in no status, line, log, preview or text of a choice."""
+    caplog.set_level(logging.DEBUG)
+    async with FakeOpenAI(api_key=KEY) as server, switching() as one:
+        chosen = remote(server, api_key=KEY)
+        launch = await one.manager.preview(chosen)
+        await ready_with(one, chosen)
+        got: list[Chunk] = []
+        async for chunk in one.manager.active.answer(make_request()):
+            got.append(chunk)
+        assert words(got)
+        told = [report(status, True).encode() for status in one.seen]
+        everything = [
+            *told,
+            *one.lines,
+            repr(one.seen),
+            repr(one.plan()),
+            repr(launch),
+            caplog.text,
+        ]
+        everything += [json.dumps(chosen.model_dump(mode="json")), str(chosen)]
+        assert not [text for text in everything if KEY in text]
+
+
+@pytest.mark.parametrize("bad", ["two words", "line\nbreak", "kéy", "x" * 501, 7])
+def test_a_key_that_cannot_be_sent(bad: object) -> None:
+    """It is refused by its name, and not repeated."""
+    with pytest.raises(CommandError) as caught:
+        Choice.read({"mode": "remote", "url": "http://192.0.2.7/v1", "api_key": bad})
+    assert caught.value.message.startswith("api_key is unusable; allowed is a key without spaces")
+    with pytest.raises(CommandError, match="takes no api_key"):
+        Choice.read({"mode": "in_process", "model": "small", "api_key": "k"})
+
+
+def test_a_key_is_kept_for_its_server_alone() -> None:
+    """Given once, it need not be typed again; another address gets none; the setting's goes to the
+    setting's address.
+    """
+    settings = load(env_file=None, engine="builtin", vllm_api_key="of-the-settings")
+    program = Program(settings)
+    try:
+        room: Hosting = program.feature("hosting")
+        key = room.key_for
+        assert key(remote("http://192.0.2.7/v1")) == ""
+        assert key(remote("http://192.0.2.7/v1", api_key="one")) == "one"
+        assert key(remote("http://192.0.2.7/v1")) == "one"
+        assert key(remote("http://192.0.2.8/v1")) == ""
+        assert key(remote(settings.vllm_base_url)) == "of-the-settings"
+        assert key(remote(settings.vllm_base_url, api_key="two")) == "two"
+        for number in range(40):
+            key(remote(f"http://192.0.2.9:{number + 1}/v1", api_key="k"))
+        assert len(room._keys) == 16
+        assert key(remote("http://192.0.2.7/v1")) == ""
+    finally:
+        program.pools.close()

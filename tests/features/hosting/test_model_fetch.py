@@ -1,0 +1,241 @@
+"""A model fetched for an operator, by the true program from a hub on loopback: progress, pause, room,
+failures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from server.core.errors import BadRequest, Conflict, Draining
+from server.features.hosting import model_fetch
+from server.features.hosting.catalogue.entry import Ability, Catalogue, Model, ModelType
+from server.features.hosting.catalogue.folder import find_models
+from server.features.hosting.model_fetch import RESERVE_BYTES, FetchState, FetchStatus, ModelFetch
+from tests.support.hub_stand_in import Hub, running_hub
+from tests.support.hub_stand_in import Model as OnHub
+
+pytestmark = pytest.mark.slow
+NAME, COMMIT = "someone/tiny-vl", "c" * 40
+WEIGHTS = bytes(range(256)) * 12_000
+PLENTY = 50 * RESERVE_BYTES
+
+
+def model(**more: Any) -> Model:
+    given: dict[str, Any] = {
+        "id": NAME,
+        "model_type": ModelType.VISION,
+        "architecture": "qwen2_5_vl",
+        "abilities": {Ability.IMAGES},
+        "weights_bytes": len(WEIGHTS),
+        "memory_bytes": 10**6,
+    }
+    return Model(**given | more)
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    with running_hub() as one:
+        files = {"config.json": b'{"model_type": "qwen2_5_vl"}', "model.safetensors": WEIGHTS}
+        one.models[NAME] = OnHub({COMMIT: files}, names={"main": COMMIT})
+        yield one
+
+
+@asynccontextmanager
+async def fetching(
+    hub: Hub, folder: Path, *models: Model, **more: Any
+) -> AsyncIterator[ModelFetch]:
+    """A catalogue of these models, and the folder read as the server reads it."""
+    with ThreadPoolExecutor(1) as pool:
+        known = models or (model(),)
+        environment = {"HF_ENDPOINT": hub.url, "HOME": str(folder), "PATH": "/usr/bin:/bin"}
+        one = ModelFetch(
+            lambda: Catalogue(known).with_local(*find_models([folder / "models"])),
+            folder / "models",
+            **{
+                "allowed": True,
+                "pool": pool,
+                "environment": environment,
+                "free": lambda _: PLENTY,
+                **more,
+            },
+        )
+        try:
+            yield one
+        finally:
+            await one.close()
+
+
+async def until(fetch: ModelFetch, *states: FetchState) -> FetchStatus:
+    async with asyncio.timeout(60):
+        while fetch.status().state not in states:
+            await asyncio.sleep(0.02)
+    return fetch.status()
+
+
+async def test_a_model_is_fetched_and_checked(hub: Hub, tmp_path: Path) -> None:
+    """With its progress; the loop runs on; afterwards it is here, and nothing is left over."""
+    async with fetching(hub, tmp_path) as fetch:
+        assert fetch.status() == FetchStatus()
+        begun = await fetch.start(NAME)
+        assert (begun.state, begun.model) == (FetchState.FETCHING, NAME)
+        done = await until(fetch, FetchState.DONE, FetchState.FAILED)
+        assert done.error == ""
+        assert done.state is FetchState.DONE
+        assert done.done == done.total > len(WEIGHTS)
+        assert (tmp_path / "models/tiny-vl/model.safetensors").read_bytes() == WEIGHTS
+        assert {path.name for path in (tmp_path / "models").iterdir()} == {"tiny-vl"}
+
+
+async def test_a_paused_one_goes_on_where_it_was(hub: Hub, tmp_path: Path) -> None:
+    """All that came is kept; only the rest is asked for; one at a time."""
+    hub.models[NAME].stalls["model.safetensors"] = 2_000_000
+    part = tmp_path / "models" / "tiny-vl"
+    async with fetching(hub, tmp_path) as fetch:
+        await fetch.start(NAME)
+        with pytest.raises(Conflict, match="is being fetched"):
+            await fetch.start(NAME)
+        async with asyncio.timeout(60):
+            while sum(one.stat().st_size for one in part.rglob("*") if one.is_file()) < 1_500_000:
+                await asyncio.sleep(0.02)
+        await fetch.pause()
+        paused = await until(fetch, FetchState.PAUSED)
+        assert paused.error == ""
+        await fetch.pause()
+        hub.models[NAME].stalls.clear()
+        hub.released.set()
+        asked = len(hub.asked)
+        await fetch.start(NAME)
+        assert (await until(fetch, FetchState.DONE, FetchState.FAILED)).state is FetchState.DONE
+        assert (part / "model.safetensors").read_bytes() == WEIGHTS
+        again = [first for method, name, first in hub.asked[asked:] if "safetensors" in name]
+        assert max(again) > 0
+
+
+async def test_only_models_of_the_catalogue(hub: Hub, tmp_path: Path) -> None:
+    """No other repository, no path, no option, nothing that is no name; nothing is asked for."""
+    async with fetching(hub, tmp_path) as fetch:
+        for name in (
+            "someone/else",
+            "../../etc",
+            "--to",
+            "",
+            None,
+            7,
+            ["x"],
+            NAME + "\n",
+            "x" * 9999,
+        ):
+            with pytest.raises(BadRequest, match="no model of the catalogue") as refused:
+                await fetch.start(name)
+            assert len(refused.value.message) < 300
+        assert fetch.status() == FetchStatus()
+    assert not hub.asked
+
+
+async def test_only_where_it_is_allowed(hub: Hub, tmp_path: Path) -> None:
+    """By the settings, with the program at hand, and not while the server stops."""
+    async with fetching(hub, tmp_path, allowed=False) as fetch:
+        with pytest.raises(Conflict, match="ALLOW_MODEL_DOWNLOADS"):
+            await fetch.start(NAME)
+    async with fetching(hub, tmp_path, program=tmp_path / "none.py") as fetch:
+        with pytest.raises(Conflict, match="no scripts/models"):
+            await fetch.start(NAME)
+    async with fetching(hub, tmp_path) as fetch:
+        await fetch.close()
+        with pytest.raises(Draining):
+            await fetch.start(NAME)
+    assert not hub.asked
+
+
+async def test_a_disk_that_hangs_holds_one_thread(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The panel hears all but its free bytes meanwhile, and these as soon as it answers."""
+    monkeypatch.setattr(model_fetch, "FREE_SECONDS", 0.02)
+    answers = threading.Event()
+    looks: list[Path] = []
+
+    def free(folder: Path) -> int:
+        looks.append(folder)
+        answers.wait(30)
+        return PLENTY
+
+    with ThreadPoolExecutor(3) as pool:
+        async with fetching(hub, tmp_path, free=free, pool=pool) as fetch:
+            try:
+                assert [await fetch.free() for _ in range(3)] == [None] * 3
+                assert len(looks) == 1
+            finally:
+                answers.set()
+            async with asyncio.timeout(30):
+                while await fetch.free() != PLENTY:
+                    pass
+
+
+async def test_the_disk_keeps_room(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the first byte, and while it comes: it is stopped, and says what to do."""
+    async with fetching(hub, tmp_path, free=lambda _: RESERVE_BYTES) as fetch:
+        assert await fetch.free() == RESERVE_BYTES
+        with pytest.raises(BadRequest, match="There is no room"):
+            await fetch.start(NAME)
+    assert not hub.asked
+    monkeypatch.setattr(model_fetch, "LOOK_SECONDS", 0.05)
+    hub.models[NAME].stalls["model.safetensors"] = 1000
+    left = [PLENTY]
+    async with fetching(hub, tmp_path, free=lambda _: left[0]) as fetch:
+        await fetch.start(NAME)
+        left[0] = RESERVE_BYTES // 4
+        failed = await until(fetch, FetchState.FAILED)
+        assert "nearly full" in failed.error
+        assert "go on" in failed.error
+
+
+async def test_what_fails_says_why(hub: Hub, tmp_path: Path) -> None:
+    """A gated model, a hub that is gone: the sentence of the program, with its remedy, and no token."""
+    hub.models[NAME].token = "hf_" + "s" * 30
+    environment = {"HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_" + "w" * 30, "HOME": str(tmp_path)}
+    async with fetching(hub, tmp_path, environment=environment) as fetch:
+        await fetch.start(NAME)
+        failed = await until(fetch, FetchState.FAILED)
+        assert "HF_TOKEN" in failed.error
+        assert "hf_" not in failed.error
+
+
+async def test_it_ends_with_the_server(hub: Hub, tmp_path: Path) -> None:
+    """Closing ends the process; nothing is left running."""
+    hub.models[NAME].stalls["model.safetensors"] = 1000
+    async with fetching(hub, tmp_path) as fetch:
+        await fetch.start(NAME)
+        process = fetch._process
+        assert process is not None
+    assert not process.running
+
+
+def test_lines_that_are_no_progress() -> None:
+    """Whatever a line says: numbers stay within bounds, and nothing else is taken."""
+    read = model_fetch._progress
+    assert read('{"phase": "fetching", "done": 5, "total": 3}') == {
+        "state": FetchState.FETCHING,
+        "done": 3,
+        "total": 3,
+    }
+    for line in (
+        "Fetching 5 %",
+        "{",
+        "{}",
+        '{"phase": "done", "done": 1, "total": 1}',
+        '{"phase": "fetching", "done": "1", "total": 1}',
+        '{"phase": [], "done": 1, "total": 1}',
+        '{"phase": "fetching", "done": 1e300, "total": 1}',
+    ):
+        assert read(line) is None, line

@@ -1,0 +1,204 @@
+"""From a choice to the command: the model found, the machine looked at, and a sentence for what
+cannot be.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from server.features.hosting.catalogue.choice import Choice, CommandError
+from server.features.hosting.catalogue.entry import CatalogueError, RunMode
+from server.features.hosting.catalogue.folder import ModelFolderError
+from server.features.hosting.catalogue.modes import Host, HostGpu, Vendor
+from server.features.hosting.host import HostProbe
+from server.features.hosting.planner import Planner
+from tests.features.hosting.catalogue.test_folder import QWEN, beside, safetensors, write
+
+GB = 10**9
+PYTHON = Host(
+    ram_total_bytes=16 * GB,
+    ram_free_bytes=8 * GB,
+    engine_python="/opt/models/bin/python",
+    libraries={
+        "torch": "2.13.0",
+        "transformers": "5.23.0",
+        **dict.fromkeys(("fastapi", "uvicorn", "torchvision"), "1"),
+    },
+)
+
+
+class Told(HostProbe):
+    """A machine that is what the test says."""
+
+    def __init__(self, host: Host) -> None:
+        super().__init__()
+        self.host = host
+        # For each call, the value of `vllm`
+        self.looked: list[bool] = []
+
+    def probe(self, *, vllm: bool = True, patience: float | None = None) -> Host:
+        self.looked.append(vllm)
+        return self.host
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    model = tmp_path / "models" / "mine"
+    write(model / "config.json", QWEN)
+    beside(model)
+    safetensors(model / "model.safetensors")
+    return model
+
+
+def planner(folder: Path, host: Host = PYTHON) -> Planner:
+    return Planner(Told(host), (folder.parent,))
+
+
+def test_a_model_is_found_by_its_folder_and_by_its_name(folder: Path) -> None:
+    """Both give the same command; the catalogue lists it among the others."""
+    one = planner(folder)
+    by_folder = one.plan(Choice(model=str(folder), mode=RunMode.SUBPROCESS))
+    by_name = one.plan(Choice(model="mine", mode=RunMode.SUBPROCESS))
+    assert by_folder.launch.argv == by_name.launch.argv
+    assert by_folder.launch.argv[0] == "/opt/models/bin/python"
+    assert by_name.model_id == "mine"
+    seen = one.probe()
+    assert "mine" in {model.id for model in seen.models}
+    assert seen.host is PYTHON
+    # A loaded model's memory counts as free.
+    roomy = one.probe(5, (7,)).emptied
+    assert roomy.ram_free_bytes == PYTHON.ram_free_bytes + 5
+    assert one.known
+
+
+@pytest.mark.parametrize(
+    ("choice", "error", "what"),
+    [
+        ({"model": "/nowhere/at/all"}, ModelFolderError, "There is no folder /nowhere/at/all"),
+        ({"model": "no-such-model"}, CatalogueError, "no model no-such-model"),
+        ({"model": "small"}, CommandError, "run.sh --model small"),
+        ({"model": "mine", "mode": "container"}, CommandError, "Neither docker nor podman"),
+        ({"model": "mine", "context": 100_000}, CommandError, "takes at most 4096 tokens"),
+    ],
+)
+def test_what_can_not_be_is_a_sentence(
+    folder: Path, choice: dict[str, object], error: type[Exception], what: str
+) -> None:
+    """A wrong folder, an unknown model, one that is not here, no container runtime, too large a
+    context.
+    """
+    with pytest.raises(error) as caught:
+        planner(folder).plan(Choice.read({"mode": "subprocess", **choice}))
+    assert what in getattr(caught.value, "message", "")
+
+
+@pytest.mark.parametrize(
+    ("setting", "chosen", "tokens"),
+    [(8192, None, "4096"), (2000, None, "2000"), (131_072, None, "4096"), (2000, 3000, "3000")],
+)
+def test_the_context_is_the_settings_or_the_models_own(
+    folder: Path, setting: int, chosen: int | None, tokens: str
+) -> None:
+    """The default is the smaller of the setting and the model's 4,096 tokens."""
+    one = Planner(Told(PYTHON), (folder.parent,), context=setting)
+    argv = one.plan(Choice(model="mine", mode=RunMode.IN_PROCESS, context=chosen)).launch.argv
+    assert argv[argv.index("--context") + 1] == tokens
+
+
+def test_what_went_wrong_in_a_folder_is_told(folder: Path) -> None:
+    """A config that is no JSON, and a shard that is missing."""
+    choice = Choice(model=str(folder), mode=RunMode.IN_PROCESS)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ModelFolderError):
+        planner(folder).plan(choice)
+    (folder / "config.json").write_text("{")
+    with pytest.raises(ModelFolderError, match=r"config\.json"):
+        planner(folder).plan(choice)
+    shutil.rmtree(folder)
+    with pytest.raises(ModelFolderError, match="There is no folder"):
+        planner(folder).plan(choice)
+
+
+def test_what_the_loaded_model_gives_back_counts(folder: Path) -> None:
+    """A model that fits only once the other has gone is not refused; without that it is."""
+    choice = Choice(model="mine", mode=RunMode.IN_PROCESS)
+    full = planner(folder, dataclasses.replace(PYTHON, ram_free_bytes=GB // 2))
+    with pytest.raises(CommandError, match="memory"):
+        full.plan(choice)
+    assert full.plan(choice, ram_back=8 * GB)
+    card = HostGpu(Vendor.NVIDIA, "card", 80 * GB, GB // 100)
+    gpu = planner(folder, dataclasses.replace(PYTHON, gpus=(card,), torch_device="cuda"))
+    assert "cpu" in gpu.plan(choice).launch.argv
+    assert "cuda" in gpu.plan(choice, gpu_back=[70 * GB]).launch.argv
+
+
+def test_each_start_has_a_key_of_its_own(folder: Path) -> None:
+    """vLLM is given a random one by the environment, which is never shown."""
+    flags = frozenset({"--host", "--port", "--max-model-len", "--no-enable-log-requests"})
+    host = dataclasses.replace(
+        PYTHON,
+        gpus=(HostGpu(Vendor.NVIDIA, "card", 80 * GB, 80 * GB),),
+        vllm="/opt/vllm",
+        vllm_words=("/opt/vllm", "serve"),
+        vllm_version="0.32.0",
+        vllm_flags=flags,
+    )
+    one = planner(folder, host)
+    launches = [one.plan(Choice(model="mine", mode=RunMode.SUBPROCESS)).launch for _ in range(2)]
+    keys = {launch.env["VLLM_API_KEY"] for launch in launches}
+    assert len(keys) == 2
+    assert all(len(key) >= 24 for key in keys)
+    assert not any(key in launch.shown for key in keys for launch in launches)
+
+
+def test_only_what_may_start_vllm_waits_for_its_help(folder: Path) -> None:
+    """Asking for it takes vLLM many seconds; a model in this program, or elsewhere, does not wait
+    for that.
+    """
+    told = Told(PYTHON)
+    one = Planner(told, [folder.parent])
+    one.plan(Choice(model="mine", mode=RunMode.IN_PROCESS))
+    one.plan(Choice(mode=RunMode.REMOTE, url="http://192.0.2.7:8001/v1"))
+    with suppress(CommandError):
+        one.plan(Choice(model="mine", mode=RunMode.SUBPROCESS))
+    assert told.looked == [False, False, True]
+
+
+def test_a_remote_server_needs_no_model_here(folder: Path) -> None:
+    """The first that it lists is asked; its address is all that is needed."""
+    choice = Choice(mode=RunMode.REMOTE, url="http://192.0.2.7:8001/v1")
+    plan = planner(folder, Host()).plan(choice)
+    assert (plan.model, plan.launch.base_url) == (None, "http://192.0.2.7:8001/v1")
+    assert (plan.model_id, plan.name) == ("", "The remote model")
+    assert plan.shown_id() == "the first model at 192.0.2.7:8001"
+    assert plan.shown_id("their/model") == "their/model"
+
+
+def test_a_path_is_a_name_to_a_remote_server(folder: Path) -> None:
+    """`transformers serve` there calls a model by the path that it has there, whether or not there
+    is one here.
+    """
+    for name in ("/srv/models/theirs", str(folder)):
+        choice = Choice(model=name, mode=RunMode.REMOTE, url="http://192.0.2.7:8001/v1")
+        plan = planner(folder, Host()).plan(choice)
+        assert (plan.model, plan.launch.served_name) == (None, name)
+
+
+def test_what_is_wrong_with_a_folder_is_told_beside_the_others(folder: Path) -> None:
+    """A broken neighbour hides nothing."""
+    write(folder.parent / "broken" / "config.json", {"model_type": "qwen2_5_vl"})
+    one = planner(folder)
+    found = one.catalogue()
+    assert found.find("mine") is not None
+    assert [str(folder.parent / "broken") in trouble for trouble in found.troubles] == [True]
+
+
+def test_free_gpu_memory_where_there_is_none(folder: Path) -> None:
+    """Without a GPU there is nothing to wait for."""
+    free = planner(folder).gpu_free()
+    assert free is None or all(isinstance(one, int) for one in free)

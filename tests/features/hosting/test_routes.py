@@ -1,0 +1,435 @@
+"""The operator's routes and socket messages: who gets in, and a model chosen, watched, and stopped
+over them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from server.features.hosting.catalogue.entry import Catalogue
+from server.features.hosting.operator_channel import LOG_SECONDS
+from server.features.hosting.planner import Seen
+from tests.features.hosting.catalogue.test_source import TINY
+from tests.features.hosting.test_planner import PYTHON
+from tests.support.clients import http, metric, open_page, page_of, soon, take_token
+from tests.support.fakes_openai import FakeOpenAI
+from tests.support.hub_stand_in import Model as OnHub
+from tests.support.hub_stand_in import running_hub
+from tests.support.running import Running, running
+from tests.support.timing import allowances_held
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+TOKEN = "operator-token-of-this-test"
+RIGHT = {"Authorization": f"Bearer {TOKEN}"}
+ROUTES = (
+    ("GET", "/api/engine"),
+    ("POST", "/api/engine/preview"),
+    ("POST", "/api/engine/start"),
+    ("POST", "/api/engine/stop"),
+)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def run() -> AsyncIterator[Running]:
+    async with running(operator_token=TOKEN, rate_limit_per_minute=0) as one:
+        yield one
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def model() -> AsyncIterator[FakeOpenAI]:
+    async with FakeOpenAI(model="somebody/far-vl") as one:
+        yield one
+
+
+def remote(model: FakeOpenAI) -> dict[str, Any]:
+    return {"mode": "remote", "url": model.base_url}
+
+
+def message(reply: httpx.Response, status: int) -> str:
+    """The sentence of an error."""
+    assert reply.status_code == status, reply.text
+    return str(reply.json()["error"]["message"])
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+async def test_nobody_gets_in_without_the_token(run: Running, method: str, path: str) -> None:
+    """Nothing, a wrong one, a visitor's own, another scheme: 401 with a sentence, counted; and
+    nothing is looked at.
+    """
+    visitor = (await take_token(run))["token"]
+    before = metric(run, "auth_failures_total", reason="operator")
+    given = ["", "Bearer wrong", f"Bearer {visitor}", f"Basic {TOKEN}", f"Bearer {TOKEN}x"]
+    async with http(run) as client:
+        for header in given:
+            headers = {"Authorization": header} if header else {}
+            reply = await client.request(method, path, headers=headers, json={"mode": "no"})
+            assert "operator" in message(reply, 401).lower()
+            assert TOKEN not in reply.text
+        other = {**RIGHT, "Origin": "https://evil.example"}
+        assert (await client.request(method, path, headers=other, json={})).status_code == 403
+    assert metric(run, "auth_failures_total", reason="operator") == before + len(given)
+
+
+async def test_without_a_token_in_the_settings_there_is_nothing() -> None:
+    """Every route and the socket say so, whatever is brought; the log says what to set."""
+    async with running() as none, http(none) as client:
+        for method, path in ROUTES:
+            reply = await client.request(method, path, headers=RIGHT, json={})
+            assert "Its log says how" in message(reply, 404)
+            assert "OPERATOR_TOKEN" not in reply.text
+        issued = await take_token(none)
+        page = await open_page(none, issued["token"], issued["session_id"])
+        await page.send(type="operator", token="")
+        refused = await page.next("error")
+        assert (refused["id"], refused["code"]) == ("operator", "not_found")
+        await page.close()
+
+
+async def test_guesses_are_limited_like_access_codes() -> None:
+    """On the routes and on sockets together: a wrong one takes three requests of its address."""
+    async with (
+        allowances_held(),
+        running(operator_token=TOKEN, rate_limit_per_minute=6) as one,
+        http(one) as client,
+    ):
+        issued = await take_token(one)
+        async with page_of(one, issued["token"], issued["session_id"]) as page:
+            wrong = {"Authorization": "Bearer wrong"}
+            assert (await client.get("/api/engine", headers=wrong)).status_code == 401
+            await page.send(type="operator", token="wrong")
+            assert (await page.next("error"))["code"] == "unauthorized"
+            reply = await client.get("/api/engine", headers=RIGHT)
+            assert (reply.status_code, "retry-after" in reply.headers) == (429, True)
+            await page.send(type="operator", token=TOKEN)
+            assert (await page.next("error"))["code"] == "rate_limited"
+            # Whoever asks questions is not kept from it.
+            await page.send(type="chat", content="What is it?", id="q")
+            assert (await page.next("error", id="q"))["code"] == "no_camera"
+
+
+async def test_what_there_is(run: Running) -> None:
+    """The catalogue with each way to run and the reason for each no; the machine; nothing loaded."""
+    async with http(run) as client:
+        told = (await client.get("/api/engine", headers=RIGHT)).json()
+    builtin = {"engine": "builtin", "model": "builtin", "server": "", "where": ""}
+    assert told["engine"] == {
+        "type": "engine",
+        "state": "idle",
+        "answers": False,
+        "answering": builtin,
+    }
+    assert told["machine"].startswith("This machine: ")
+    assert len(told["models"]) >= 2
+    for one in told["models"]:
+        assert {way["mode"] for way in one["modes"]} == {
+            *("in_process", "subprocess", "container", "remote")
+        }
+        assert all(way["ok"] or way["reason"] for way in one["modes"])
+
+
+async def test_a_bad_choice_is_a_sentence(run: Running) -> None:
+    """The error names the field, the given value and the allowed ones; nothing is started."""
+    cases: list[tuple[Any, str]] = [
+        ({}, "mode is missing"),
+        (
+            {"mode": "shell"},
+            "mode is shell; allowed is remote, subprocess, container or in_process",
+        ),
+        ({"mode": "remote"}, "needs url"),
+        ({"mode": "remote", "url": "ftp://x"}, "url is unusable"),
+        ({"mode": "remote", "url": "http://u:secret@x/v1"}, "url is unusable"),
+        ({"mode": "remote", "url": "http://x/v1?key=secret"}, "url is unusable"),
+        ({"mode": "remote", "url": "http://x/v1#secret"}, "url is unusable"),
+        (
+            {"mode": "remote", "url": "http://x/v1", "api_key": "secret\r\nX: y"},
+            "api_key is unusable",
+        ),
+        ({"mode": "in_process", "model": "small", "port": 80}, "port is 80"),
+        ({"mode": "in_process", "model": "../../etc"}, "model is ../../etc"),
+        ({"mode": "in_process", "model": "-rm"}, "model is -rm"),
+        ({"mode": "in_process", "model": "/nowhere"}, "There is no folder /nowhere"),
+        ({"mode": "in_process", "model": "nobody/knows"}, "no model nobody/knows"),
+        ({"mode": "remote", "url": "http://x/v1", "trust_remote_code": True}, "no field"),
+        ({"mode": "container", "model": "small", "image": "x; rm -rf /"}, "image is"),
+    ]
+    async with http(run) as client:
+        for path in ("/api/engine/preview", "/api/engine/start"):
+            for body, sentence in cases:
+                reply = await client.post(path, headers=RIGHT, json=body)
+                assert sentence in message(reply, 400)
+                assert "secret" not in reply.text
+            reply = await client.post(path, headers=RIGHT, content=b"[1]")
+            assert reply.status_code in (400, 415, 422)
+        told = (await client.get("/api/engine", headers=RIGHT)).json()
+    assert told["engine"]["state"] == "idle"
+
+
+async def test_a_model_is_chosen_watched_and_stopped(run: Running, model: FakeOpenAI) -> None:
+    """The operator's socket hears each step, another visitor's none; all visitors hear which
+    engine answers.
+    """
+    operator, visitor = await take_token(run), await take_token(run)
+    async with (
+        http(run) as client,
+        page_of(run, operator["token"], operator["session_id"]) as page,
+        page_of(run, visitor["token"], visitor["session_id"]) as other,
+    ):
+        await page.send(type="operator", token=TOKEN)
+        assert (await page.next("engine"))["state"] == "idle"
+        shown = (await client.post("/api/engine/preview", headers=RIGHT, json=remote(model))).json()
+        assert model.base_url in shown["command"]
+        assert shown["elsewhere"] == ""
+        reply = await client.post("/api/engine/start", headers=RIGHT, json=remote(model))
+        assert (reply.status_code, reply.json()["engine"]["state"]) == (202, "loading")
+        assert (await page.next("ready", engine="local", engine_state="ready"))["model"]
+        # Not even that there is an operator.
+        assert "operator" not in await other.next("ready", engine="local", engine_state="ready")
+        told = await page.next("engine", answers=True)
+        assert (told["mode"], told["state"]) == ("remote", "ready")
+        assert told["command"] == shown["command"]
+        reply = await client.post("/api/engine/stop", headers=RIGHT)
+        assert reply.json()["engine"]["state"] == "idle"
+        assert (await other.next("ready", engine="builtin"))["engine_state"] == "ready"
+        assert not {m["type"] for m in other.seen} & {"engine", "log"}
+
+
+async def test_what_can_not_be_loaded_says_why_and_what_to_do(
+    run: Running, model: FakeOpenAI
+) -> None:
+    """The report keeps it until something else is chosen; visitors are answered as before."""
+    body = {**remote(model), "model": "nobody/knows"}
+    issued = await take_token(run)
+    async with http(run) as client, page_of(run, issued["token"], issued["session_id"]) as page:
+        await page.send(type="operator", token=TOKEN)
+        await page.next("engine")
+        assert (await client.post("/api/engine/start", headers=RIGHT, json=body)).is_success
+        failed = await page.next("engine", state="failed")
+        assert (
+            f"The server at {model.base_url} does not have nobody/knows; it has" in failed["error"]
+        )
+        assert "Choose one that it has" in failed["error"]
+        assert run.program.engines.current.name == "builtin"
+        assert (await client.post("/api/engine/stop", headers=RIGHT)).is_success
+        assert (await page.next("engine", state="idle")).get("error") is None
+
+
+async def test_an_operators_socket_is_one_no_longer_when_it_closes(
+    run: Running, model: FakeOpenAI
+) -> None:
+    """The next socket of the same session has to bring the token again."""
+    issued = await take_token(run)
+    async with page_of(run, issued["token"], issued["session_id"]) as page:
+        await page.send(type="operator", token=TOKEN)
+        await page.next("engine")
+    await soon(lambda: len(run.program.sockets.operators) == 0)
+    async with http(run) as client, page_of(run, issued["token"], issued["session_id"]) as page:
+        await client.post("/api/engine/start", headers=RIGHT, json=remote(model))
+        await page.next("ready", engine="local")
+        await client.post("/api/engine/stop", headers=RIGHT)
+        await page.next("ready", engine="builtin")
+        assert not {m["type"] for m in page.seen} & {"engine", "log"}
+
+
+async def test_a_newer_socket_hears_nothing_of_an_older_ones_operator(
+    run: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It belongs to the same session and takes over its messages; those of the operator were for
+    the one before.
+    """
+    issued = await take_token(run)
+    channel = run.program.feature("hosting").channel
+    async with page_of(run, issued["token"], issued["session_id"]) as page:
+        await page.send(type="operator", token=TOKEN)
+        await page.next("engine")
+        attach = run.program.sessions.attach
+
+        def say() -> None:
+            channel.line("a word of the engine")
+            channel.changed()
+
+        def told_meanwhile(*given: Any) -> None:
+            """An engine never is silent, at the very moment when the other socket begins to read
+            either.
+            """
+            say()
+            attach(*given)
+            say()
+
+        monkeypatch.setattr(run.program.sessions, "attach", told_meanwhile)
+        async with page_of(run, issued["token"], issued["session_id"]) as newer:
+            assert (await page.closed())[0] == 4409
+            say()
+            await asyncio.sleep(LOG_SECONDS * 1.5)
+            await newer.ponged()
+            assert not {m["type"] for m in newer.seen} & {"engine", "log"}
+
+
+async def test_the_token_is_heard_nowhere_else(run: Running) -> None:
+    """Not in an address, a cookie, a body, another header; and with the right header nothing else
+    opens a socket's ears.
+    """
+    issued = await take_token(run)
+    async with http(run) as client, page_of(run, issued["token"], issued["session_id"]) as page:
+        for address in (f"/api/engine?token={TOKEN}", f"/api/engine?access_token={TOKEN}"):
+            assert (await client.get(address)).status_code == 401
+        for headers in (
+            {"Cookie": f"token={TOKEN}"},
+            {"X-Operator-Token": TOKEN},
+            {"Authorization": TOKEN},
+            {"Authorization": f"Bearer {issued['token']}, Bearer {TOKEN}"},
+        ):
+            assert (await client.get("/api/engine", headers=headers)).status_code == 401
+        body = {"mode": "remote", "url": "http://127.0.0.1:9/v1", "token": TOKEN}
+        assert (await client.post("/api/engine/start", json=body)).status_code == 401
+        # Another site's page, a sandboxed frame's, and one that a form has sent
+        for origin in ("https://evil.example", "null", f"{run.base_url}.evil.example"):
+            for kind in ("application/json", "text/plain"):
+                headers = {**RIGHT, "Origin": origin, "Content-Type": kind}
+                reply = await client.post("/api/engine/stop", headers=headers, content=b"{}")
+                assert reply.status_code == 403
+        reply = await client.get("/api/engine", headers=RIGHT)
+        assert "no-store" in reply.headers["cache-control"]
+        assert TOKEN not in reply.text
+        await page.send(type="settings", thumbnails=True)
+        assert not {m["type"] for m in await page.ponged()} & {"engine", "log"}
+
+
+async def test_another_model_is_offered_the_room_that_the_loaded_one_takes(
+    run: Running, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A switch gives its memory back first; the free memory is reported as it is."""
+    room = run.program.feature("hosting")
+    model = next(one for one in Catalogue.load() if one.id == "Qwen/Qwen2.5-VL-7B-Instruct")
+    full = dataclasses.replace(PYTHON, ram_free_bytes=10**9, ram_total_bytes=64 * 10**9)
+
+    async def holds() -> tuple[int, tuple[int, ...]]:
+        return 60 * 10**9, ()
+
+    def probe(ram: int, gpu: tuple[int, ...]) -> Seen:
+        emptied = dataclasses.replace(full, ram_free_bytes=full.ram_free_bytes + ram)
+        return Seen(Catalogue([model.at(tmp_path)]), full, emptied)
+
+    monkeypatch.setattr(room.planner, "probe", probe)
+    async with http(run) as client:
+        before = (await client.get("/api/engine", headers=RIGHT)).json()
+        monkeypatch.setattr(room.manager, "gives_back", holds)
+        after = (await client.get("/api/engine", headers=RIGHT)).json()
+    here = [told["models"][0]["modes"][0] for told in (before, after)]
+    assert [way["ok"] for way in here] == [False, True], here
+    assert before["machine"] == after["machine"]
+    assert "1.0 GB of 64 GB" in after["machine"]
+
+
+async def test_the_catalogue_is_the_one_that_the_settings_name(tmp_path: Path) -> None:
+    """A file's models are listed; for an address that cannot be had ours are, with the reason and
+    what to do.
+    """
+    mine = tmp_path / "models.toml"
+    mine.write_bytes(TINY)
+    async with running(operator_token=TOKEN, catalogue=str(mine)) as one, http(one) as client:
+        told = (await client.get("/api/engine", headers=RIGHT)).json()
+        assert "someone/tiny-vl" in json.dumps(told)
+        assert "SmolVLM2" not in json.dumps(told)
+    away = "https://127.0.0.1:1/models.toml"
+    async with running(operator_token=TOKEN, catalogue=away) as one, http(one) as client:
+        reply = await client.get("/api/engine", headers=RIGHT)
+        assert reply.status_code == 200
+        assert "SmolVLM2" in reply.text
+        assert "a loopback address" in reply.json()["troubles"][0]
+        assert "Until it can be had ours is used" in reply.json()["troubles"][0]
+
+
+@pytest.mark.slow
+async def test_what_answers_is_told_with_its_host_and_why_nothing_better(model: FakeOpenAI) -> None:
+    """The settings' model server while it is there; then the built-in engine, and what keeps the
+    better one away.
+    """
+    async with (
+        running(
+            operator_token=TOKEN,
+            engine="auto",
+            vllm_base_url=model.base_url,
+            rate_limit_per_minute=0,
+        ) as run,
+        http(run) as client,
+    ):
+        told = (await client.get("/api/engine", headers=RIGHT)).json()["engine"]
+        assert told["state"] == "idle"
+        assert told["answering"] == {
+            "engine": "vllm",
+            "model": model.model,
+            "server": "a model server",
+            "where": f"127.0.0.1:{model.port}",
+        }
+        assert "why" not in told
+        await model.close()
+        run.program.engines.probe_soon()
+        await soon(lambda: run.program.engines.current.name == "builtin", 10)
+        told = (await client.get("/api/engine", headers=RIGHT)).json()["engine"]
+        assert told["answering"]["engine"] == "builtin"
+        assert told["why"].startswith(f"Nothing answers at {model.base_url}")
+
+
+async def test_fetching_is_left_to_the_command_line_by_default(run: Running) -> None:
+    """Each model that is not here has its command; nothing is fetched, and the panel shows why."""
+    async with http(run) as client:
+        listed = (await client.get("/api/engine", headers=RIGHT)).json()
+        command = next(one["fetch"] for one in listed["models"] if not one["here"])
+        assert command.startswith("bash scripts/download_model.sh ")
+        refused = await client.post("/api/engine/fetch", headers=RIGHT, json={"model": "a/b"})
+        assert "ALLOW_MODEL_DOWNLOADS" in message(refused, 409)
+        told = (await client.get("/api/engine/fetch", headers=RIGHT)).json()
+        assert {**told, "free_bytes": 0} == {**listed["fetch"], "free_bytes": 0}
+        assert told["free_bytes"] > 0
+        assert told["state"] == "idle"
+        assert "ALLOW_MODEL_DOWNLOADS" in told["refused"]
+        paused = await client.delete("/api/engine/fetch", headers=RIGHT)
+        assert paused.json()["state"] == "idle"
+
+
+async def test_a_model_of_the_catalogue_is_fetched_over_the_routes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Started, seen, and here; another repository of the same hub is not."""
+    catalogue = tmp_path / "models.toml"
+    catalogue.write_bytes(TINY)
+    name = "someone/tiny-vl"
+    with running_hub() as hub:
+        files = {"config.json": b"{}", "model.safetensors": bytes(1000)}
+        for known in (name, "someone/else"):
+            hub.models[known] = OnHub({"c" * 40: files}, names={"main": "c" * 40})
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        monkeypatch.setenv("HOME", str(tmp_path))
+        settings: dict[str, Any] = {"operator_token": TOKEN, "allow_model_downloads": True}
+        async with running(catalogue=str(catalogue), **settings) as one, http(one) as client:
+            for method in ("GET", "POST", "DELETE"):
+                nobody = await client.request(method, "/api/engine/fetch", json={"model": name})
+                assert "operator" in message(nobody, 401).lower()
+            fetch = one.program.feature("hosting").fetch
+            fetch._kept = tmp_path / "models"
+            other = await client.post(
+                "/api/engine/fetch", headers=RIGHT, json={"model": "someone/else"}
+            )
+            assert "no model of the catalogue" in message(other, 400)
+            begun = await client.post("/api/engine/fetch", headers=RIGHT, json={"model": name})
+            assert begun.status_code == 202, begun.text
+            assert begun.json()["model"] == name
+            async with asyncio.timeout(60):
+                while (await client.get("/api/engine/fetch", headers=RIGHT)).json()["state"] in (
+                    "fetching",
+                    "checking",
+                ):
+                    await asyncio.sleep(0.05)
+            told = (await client.get("/api/engine/fetch", headers=RIGHT)).json()
+            assert (told["state"], told["error"]) == ("done", "")
+        assert not [one for one in hub.asked if "someone/else" in str(one)]

@@ -1,0 +1,748 @@
+"""The local engine with true workers: tiny models, in the environment that has torch."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import os
+import re
+import resource
+import shutil
+import signal
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pytest_asyncio
+
+from server.core.errors import (
+    EngineFailed,
+    EngineLoading,
+    EngineRefused,
+    EngineTimeout,
+    EngineUnavailable,
+)
+from server.core.frames import BoxUnit, Geometry, Kind, Picture
+from server.core.sound import SOUND_RATE, Sound
+from server.engines.base import (
+    Chunk,
+    Delta,
+    EarlierPicture,
+    Engine,
+    EngineRequest,
+    EngineState,
+    Finished,
+    Thought,
+    Turn,
+)
+from server.engines.conversation import Conversation, Message, Shown, Speaker, Words
+from server.engines.prompts import system_text
+from server.engines.thinking import ThinkingLimits
+from server.features.hosting.catalogue.choice import Choice
+from server.features.hosting.catalogue.entry import RunMode
+from server.features.hosting.log_progress import LoadProgress
+from server.features.hosting.status import ManagerState
+from server.features.local_models.engine import LocalEngine
+from server.features.local_models.errors import TimeLimits
+from server.features.local_models.runtime import LocalRuntime
+from server.processes import keeper
+from server.vision import encode
+from tests.real_model.server import (
+    ASK_COLOR,
+    ASK_SONG,
+    COLORS,
+    PYTHON,
+    THOUGHTS,
+    build_thinking,
+    run_module,
+)
+from tests.support.answers import collect
+from tests.support.clients import soon
+from tests.support.running import running
+
+# Tokens of an answer that is far from its end whenever a test stops it.
+SONG = 3000
+LOADS = 60.0
+
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """So small a model is no quicker on more."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
+
+
+class Heard:
+    """The reports to a manager."""
+
+    def __init__(self) -> None:
+        self.progress: list[LoadProgress] = []
+        self.lines: list[str] = []
+
+
+def local(
+    folder: Path,
+    *options: str,
+    python: Path = PYTHON,
+    own_code: bool = True,
+    heard: Heard | None = None,
+    thinking: ThinkingLimits | None = None,
+) -> LocalEngine:
+    """With the words that the catalogue would make of it, which is not asked: it would refuse a
+    damaged folder.
+    """
+    heard = heard or Heard()
+    words = [
+        str(python),
+        "-m",
+        "server.features.local_models.worker",
+        "--model",
+        str(folder),
+        *options,
+    ]
+    words += ["--trust-remote-code"] if own_code else []
+    return LocalEngine(
+        folder,
+        words,
+        own_code=own_code,
+        on_progress=heard.progress.append,
+        on_line=heard.lines.append,
+        thinking=thinking,
+    )
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def loaded(tiny_model: Path) -> AsyncIterator[tuple[LocalEngine, Heard]]:
+    heard = Heard()
+    one = local(tiny_model, heard=heard)
+    try:
+        await one.start()
+        yield one, heard
+    finally:
+        await one.close()
+
+
+@pytest.fixture
+def engine(loaded: tuple[LocalEngine, Heard]) -> LocalEngine:
+    return loaded[0]
+
+
+def request(
+    question: str, color: str = "red", max_tokens: int = 64, turns: tuple[Turn, ...] = ()
+) -> EngineRequest:
+    """A question about a picture of one colour."""
+    bgr = np.full((196, 252, 3), COLORS[color][::-1], np.uint8)
+    picture = Picture("f", 1.0, None, 1280, 720, 252, 196, 63, encode.jpeg(bgr), None, None, 0.003)
+    return EngineRequest("s", Kind.CHAT, question, picture, turns=turns, max_tokens=max_tokens)
+
+
+async def begun(engine: LocalEngine, pieces: int = 20) -> AsyncGenerator[Chunk, None]:
+    """A song that is going on."""
+    song = engine.answer(request(ASK_SONG, max_tokens=SONG))
+    for _ in range(pieces):
+        await anext(song)
+    return song
+
+
+async def test_it_says_what_it_is(loaded: tuple[LocalEngine, Heard]) -> None:
+    """Ready, with geometry and context of the model's own files, one answer at a time, and its
+    memory.
+    """
+    engine, _ = loaded
+    status = await engine.probe()
+    assert (status.state, status.model) == (EngineState.READY, "tiny")
+    able = status.capabilities
+    assert able.geometry == Geometry(28, 784, 64 * 28 * 28)
+    assert (able.context_length, able.max_concurrency, able.wants_pixels) == (8192, 1, False)
+    assert (able.grounding, able.boxes) == (True, BoxUnit.PIXELS)
+    assert 100e6 < engine.memory_bytes() < 2e9
+
+
+async def test_loading_is_told_step_by_step(loaded: tuple[LocalEngine, Heard]) -> None:
+    """Phases in their order; weights with percent and bytes that only grow, up to all of them."""
+    _, heard = loaded
+    phases = list(dict.fromkeys(one.phase for one in heard.progress))
+    assert phases == [
+        "checking the files",
+        "starting torch and transformers",
+        "loading the processor",
+        "loading weights",
+        "trying it",
+    ]
+    weights = [one for one in heard.progress if one.phase == "loading weights"]
+    steps = [(one.percent or 0.0, one.done_bytes or 0) for one in weights]
+    assert steps == sorted(steps)
+    assert len(steps) > 10
+    (total,) = {one.total_bytes for one in weights}
+    assert steps[-1] == (100.0, total)
+    assert 0 < (total or 0) < 3e6
+
+
+@pytest.mark.parametrize("color", COLORS)
+async def test_pixels_become_words(engine: LocalEngine, color: str) -> None:
+    """The picture alone decides the answer; it comes in pieces, and with the model's own counts."""
+    pieces, end = await collect(engine, request(ASK_COLOR, color))
+    assert "".join(pieces) == f"It is {color}."
+    assert len(pieces) >= 2
+    assert (end.finish_reason, end.usage.completion_tokens) == ("stop", 4)
+    assert (end.usage.prompt_tokens or 0) > 63
+
+
+async def test_earlier_pictures_reach_the_model(engine: LocalEngine) -> None:
+    """Each takes its tokens of the prompt, behind its caption; the bytes of several pictures are
+    kept apart.
+    """
+    alone = request(ASK_COLOR, "red")
+    earlier = tuple(
+        EarlierPicture(request(ASK_COLOR, color).picture, "It is red.") for color in COLORS
+    )
+    together = dataclasses.replace(alone, earlier=earlier)
+    prompts = [
+        (await collect(engine, one))[1].usage.prompt_tokens or 0 for one in (alone, together)
+    ]
+    assert prompts[1] - prompts[0] > len(COLORS) * 63
+
+
+async def test_the_limit_ends_an_answer(engine: LocalEngine) -> None:
+    """max_tokens holds to the token, and the answer says that it was cut."""
+    pieces, end = await collect(engine, request(ASK_SONG, max_tokens=20))
+    assert "".join(pieces) == " la" * 20
+    assert (end.finish_reason, end.usage.completion_tokens) == ("length", 20)
+
+
+async def test_closing_stops_the_generation(engine: LocalEngine) -> None:
+    """By the model's own count of steps: it has run about as often as words came, and runs no more."""
+    before = (await engine.measure()).steps
+    song = await begun(engine)
+    await song.aclose()
+    stopped = (await engine.measure()).steps
+    assert 20 <= stopped - before < SONG / 4
+    await asyncio.sleep(0.2)
+    assert (await engine.measure()).steps == stopped
+    assert "".join((await collect(engine, request(ASK_COLOR)))[0]) == "It is red."
+
+
+async def test_a_cancelled_consumer_stops_it_before_the_first_word(engine: LocalEngine) -> None:
+    """One that waits for its turn and one whose prompt is being read are both taken back."""
+    song = await begun(engine)
+    waiting = asyncio.create_task(collect(engine, request(ASK_SONG, max_tokens=SONG)))
+    await asyncio.sleep(0.05)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    await song.aclose()
+    reading = asyncio.create_task(collect(engine, request(ASK_SONG, max_tokens=SONG)))
+    await asyncio.sleep(0.01)
+    reading.cancel()
+    await asyncio.wait([reading])
+    stopped = (await engine.measure()).steps
+    await asyncio.sleep(0.1)
+    assert (await engine.measure()).steps == stopped
+    assert not len(engine._answers)
+
+
+async def test_a_broken_picture_is_an_error(engine: LocalEngine) -> None:
+    """This answer fails with a sentence; the next question works."""
+    broken = request(ASK_COLOR)
+    object.__setattr__(broken.picture, "jpeg", b"\xff\xd8 not really a picture \xff\xd9")
+    with pytest.raises(EngineFailed, match="picture"):
+        await collect(engine, broken)
+    assert "".join((await collect(engine, request(ASK_COLOR, "blue")))[0]) == "It is blue."
+
+
+async def test_what_does_not_fit_into_the_context(engine: LocalEngine) -> None:
+    """By the model's own count: the oldest turns go first; a question that is too long by itself is
+    no answer and no crash.
+    """
+    turns = tuple(Turn("why? " * 400, "so! " * 400) for _ in range(4))
+    _, end = await collect(engine, request(ASK_COLOR, turns=turns, max_tokens=16))
+    assert 3000 < (end.usage.prompt_tokens or 0) <= 8192 - 16
+    with pytest.raises(EngineRefused, match="8,192 tokens"):
+        await collect(engine, request("why? " * 3000, turns=turns))
+    assert (await collect(engine, request(ASK_COLOR)))[1].finish_reason == "stop"
+
+
+async def test_a_programs_conversation(engine: LocalEngine) -> None:
+    """Its pictures reach the model at their places; when it is too long, the oldest messages go and the pictures stay."""
+
+    def chat(*said: str, words: str = "why? ") -> EngineRequest:
+        messages = (
+            Message(Speaker.USER, (Words("Before"), Shown(1), Shown(0))),
+            *(
+                Message(Speaker.USER if one == "user" else Speaker.ASSISTANT, (Words(words),))
+                for one in said
+            ),
+            Message(Speaker.USER, (Words(ASK_COLOR),)),
+        )
+        earlier = (EarlierPicture(request(ASK_COLOR, "red").picture, "Before:"),)
+        one = request(ASK_COLOR, "blue", max_tokens=16)
+        return dataclasses.replace(one, conversation=Conversation(messages), earlier=earlier)
+
+    _, end = await collect(engine, chat("assistant"))
+    assert (end.usage.prompt_tokens or 0) > 2 * 63
+    # Also two of one side in a row, which leave an even number
+    for said in (("assistant", "user", "assistant"), ("assistant", "user", "user", "assistant")):
+        _, end = await collect(engine, chat(*said, words="why? " * 800))
+        assert 2 * 63 < (end.usage.prompt_tokens or 0) <= 8192 - 16
+    with pytest.raises(EngineRefused, match="8,192 tokens"):
+        await collect(engine, _too_long(chat("user")))
+    assert "".join((await collect(engine, request(ASK_COLOR, "blue")))[0]) == "It is blue."
+
+
+def _too_long(one: EngineRequest) -> EngineRequest:
+    """The same with a last message that no context holds."""
+    assert one.conversation is not None
+    *before, last = one.conversation.messages
+    last = dataclasses.replace(last, parts=(Words("why? " * 3000),))
+    return dataclasses.replace(one, conversation=Conversation((*before, last)))
+
+
+async def test_silence_and_length_have_their_limits(engine: LocalEngine) -> None:
+    """An answer that takes too long ends with a sentence and is stopped in the worker, too."""
+    usual = engine._limits
+    engine._limits = TimeLimits(total=0.3)
+    try:
+        with pytest.raises(EngineTimeout, match="shorter"):
+            await collect(engine, request(ASK_SONG, max_tokens=SONG))
+        engine._limits = TimeLimits(first_token=0.001)
+        with pytest.raises(EngineTimeout, match="begin to answer"):
+            await collect(engine, request(ASK_SONG, max_tokens=SONG))
+    finally:
+        engine._limits = usual
+    stopped = (await engine.measure()).steps
+    await asyncio.sleep(0.1)
+    assert (await engine.measure()).steps == stopped
+
+
+async def test_one_that_hangs_is_killed(tiny_model: Path) -> None:
+    """Without a sign of life it is ended in bounded time: a clear error, never a spliced answer,
+    and no more answers.
+    """
+    heard = Heard()
+    engine = local(tiny_model, heard=heard)
+    try:
+        await engine.start()
+        engine._limits = TimeLimits(silent=1.0, between_tokens=60.0)
+        assert (await engine.probe()).ready
+        await engine.measure()
+        await asyncio.sleep(1.2)
+        # It has answered in time.
+        assert (await engine.probe()).ready
+        song = await begun(engine)
+        assert engine.pid is not None
+        (worker,) = keeper.descendants(engine.pid)
+        os.kill(worker, signal.SIGSTOP)
+
+        async def look() -> None:
+            while engine.pid is not None:
+                await engine.probe()
+                await asyncio.sleep(0.05)
+
+        async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+            tasks.create_task(look())
+            with pytest.raises(EngineFailed, match=r"ended in mid-answer.* again"):
+                async for _ in song:
+                    pass
+        assert engine.ended.is_set()
+        assert engine.memory_bytes() == 0
+        assert (await engine.probe()).state is EngineState.UNREACHABLE
+        assert "SIGKILL" in engine.status.detail
+        with pytest.raises(EngineUnavailable):
+            await collect(engine, request(ASK_COLOR))
+    finally:
+        await engine.close()
+    assert not any(ASK_SONG in line or " la" in line for line in heard.lines)
+
+
+async def test_other_makes(random_models: Path) -> None:
+    """A Qwen3-VL, a Gemma 3 and what answers of a Qwen2.5-Omni, by the Auto classes with the
+    library's own processors.
+
+    Pieces, counts and limits hold.
+    """
+    qwen = local(random_models / "qwen3_vl", "--context", "1024", own_code=False)
+    gemma = local(random_models / "gemma3", own_code=False)
+    omni = local(random_models / "qwen2_5_omni", own_code=False)
+    try:
+        await asyncio.gather(qwen.start(), gemma.start(), omni.start())
+        able = qwen.status.capabilities
+        assert (able.context_length, able.geometry) == (1024, Geometry(32, 65_536, 16_777_216))
+        # Its own is shorter than what is asked for.
+        for engine in (gemma, omni):
+            assert engine.status.capabilities.context_length == 2048
+        for engine in (qwen, gemma, omni):
+            await random_words(engine)
+    finally:
+        for engine in (qwen, gemma, omni):
+            await engine.close()
+    assert (qwen.pid, qwen.memory_bytes()) == (None, 0)
+
+
+def asked(question: str = "What barks?", **changes: Any) -> EngineRequest:
+    return dataclasses.replace(request(question, max_tokens=4), **changes)
+
+
+def noise(seconds: float) -> Sound:
+    samples = np.random.default_rng(1).integers(-9000, 9000, int(seconds * SOUND_RATE))
+    return Sound(samples.astype(np.int16), 0.0)
+
+
+async def test_an_omni_model_hears(random_models: Path) -> None:
+    """Sound takes its tokens in the prompt, beside one picture and beside several; without ears it takes none."""
+    omni = local(random_models / "qwen2_5_omni", own_code=False)
+    qwen = local(random_models / "qwen3_vl", own_code=False)
+
+    async def tokens(engine: LocalEngine, **changes: Any) -> tuple[int, bool]:
+        _, end = await collect(engine, asked(**changes))
+        return end.usage.prompt_tokens or 0, end.sound_refused
+
+    spoken = {"sound_is_question": True}
+    try:
+        await asyncio.gather(omni.start(), qwen.start())
+        assert omni.status.capabilities.audio_in
+        assert not qwen.status.capabilities.audio_in
+        plain, _ = await tokens(omni)
+        # 25 a second, and the marks around them
+        assert await tokens(omni, sound=noise(1.0), **spoken) == (plain + 27, False)
+        assert await tokens(omni, sound=noise(2.0), **spoken) == (plain + 52, False)
+        earlier = tuple(EarlierPicture(asked().picture, f"{n}:", n) for n in (1, 2))
+        several, _ = await tokens(omni, earlier=earlier)
+        scene, refused = await tokens(omni, earlier=earlier, sound=noise(2.0))
+        # The words before the scene's sound, too
+        assert scene > several + 52
+        assert not refused
+        # Words alone: no ears, nothing to hear, and nothing but the sound
+        deaf, _ = await tokens(qwen)
+        assert await tokens(qwen, sound=noise(1.0), **spoken) == (deaf, True)
+        assert await tokens(omni, sound=noise(0.0), **spoken) == (plain, True)
+        with pytest.raises(EngineRefused, match="cannot hear"):
+            await collect(qwen, asked("", sound=noise(1.0), **spoken))
+    finally:
+        for engine in (omni, qwen):
+            await engine.close()
+
+
+async def test_a_worker_that_cannot_use_a_sound_answers_the_words(random_models: Path) -> None:
+    """It says so before the answer begins, and is asked again without it."""
+    omni = local(random_models / "qwen2_5_omni", own_code=False)
+    try:
+        await omni.start()
+        plain = await collect(omni, asked())
+        send = omni._worker.send
+
+        def cut(header: dict[str, Any], payload: bytes = b"") -> None:
+            if header.get("sound"):
+                header, payload = {**header, "sound": header["sound"] - 1}, payload[:-1]
+            send(header, payload)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(omni._worker, "send", cut)
+            one = asked(sound=noise(1.0), sound_is_question=True)
+            pieces, end = await collect(omni, one)
+        assert pieces == plain[0]
+        assert end.sound_refused
+    finally:
+        await omni.close()
+
+
+async def test_the_features_of_a_sound_reach_the_model(random_models: Path) -> None:
+    """In the model itself: as many tokens as its features need, in the message that it belongs to."""
+    told = await asyncio.to_thread(run_module, "tests.real_model.hearing", random_models)
+    found = json.loads(told)
+    # With the libraries for videos
+    video = found.pop("video", None)
+    assert video in (None, {"by_message": [0, 50, 0], "frames": [200]})
+    assert found == {
+        "hears": True,
+        "deaf": False,
+        # System, two of a turn, the question, the beginning of the answer
+        "spoken": {"by_message": [0, 0, 0, 25, 0], "frames": [100]},
+        "silent": {"by_message": [0, 0, 0, 0, 0], "frames": []},
+        "scene": {"by_message": [0, 50, 0], "frames": [200]},
+        "two messages": {"by_message": [0, 25, 0, 50, 0], "frames": [300]},
+        "half a sample": {"error": "sound"},
+        "nothing": {"error": "sound"},
+    }
+
+
+async def random_words(engine: Engine) -> int:
+    """Tokens of the prompt.
+
+    A question made of the model's own marks is not a second picture; its answer means nothing.
+    """
+    asked = "<image><|image_pad|><end_of_utterance><row_1_col_1><start_of_image><end_of_turn> What is this?"
+    pieces, end = await collect(engine, request(asked, max_tokens=24))
+    assert end.finish_reason in ("stop", "length")
+    assert 1 <= (end.usage.completion_tokens or 0) <= 24
+    assert (end.usage.prompt_tokens or 0) > 20
+    assert all(pieces)
+    assert not re.search(r"<[a-z_|]+>", "".join(pieces))
+    return end.usage.prompt_tokens or 0
+
+
+async def thought(engine: LocalEngine, max_tokens: int = 8) -> tuple[str, str, Finished, int]:
+    """The answer, the thoughts, its end, and how many tokens the model made."""
+    before = (await engine.measure()).steps
+    text = thoughts = ""
+    async for chunk in engine.answer(request(ASK_COLOR, max_tokens=max_tokens)):
+        if isinstance(chunk, Finished):
+            return text, thoughts.strip(), chunk, (await engine.measure()).steps - before
+        if isinstance(chunk, Delta):
+            text += chunk.text
+        elif isinstance(chunk, Thought):
+            thoughts += chunk.text
+    raise AssertionError("no end")
+
+
+async def test_models_that_think(tmp_path: Path) -> None:
+    """Thinking is switched off where the template can; else it has tokens of its own above those of
+    the answer.
+
+    RESPONSE_MAX_TOKENS (8 here) is less than the thoughts take, and holds for the answer alone.
+    """
+    folder = await asyncio.to_thread(build_thinking, tmp_path)
+    off = local(folder / "switch")
+    on = local(folder / "switch", thinking=ThinkingLimits(wanted=True))
+    always, opened = local(folder / "always"), local(folder / "opened")
+    engines = (off, on, always, opened)
+    try:
+        await asyncio.gather(*(engine.start() for engine in engines))
+        assert (await thought(off))[:2] == ("It is red.", "")
+        for engine in (on, always, opened):
+            text, thoughts, end, steps = await thought(engine)
+            assert (text, thoughts) == ("It is red.", " ".join(THOUGHTS))
+            assert end.finish_reason == "stop"
+            # The first that nobody expected to think was asked twice, and stopped at its first
+            # thought.
+            assert (len(THOUGHTS) + 5 < steps) if engine is always else (steps <= len(THOUGHTS) + 6)
+            assert (await thought(engine))[0] == "It is red."
+            text, thoughts, end, _ = await thought(engine, max_tokens=2)
+            assert (text, thoughts) == ("It is red", " ".join(THOUGHTS))
+            assert end.finish_reason == "length"
+            # Too few for its thoughts: said, and no empty bubble.
+            engine._thinking.limits = ThinkingLimits(wanted=True, max_tokens=3)
+            with pytest.raises(EngineRefused, match="as long as it may"):
+                await thought(engine, max_tokens=2)
+    finally:
+        for engine in engines:
+            await engine.close()
+
+
+async def test_an_operator_switches_models(tiny_model: Path, random_models: Path) -> None:
+    """Through the manager: a SmolVLM takes the place of the loaded model, which gives all its
+    memory back, and then goes, too.
+    """
+    settings = {"engine_python": PYTHON, "trust_remote_code": True, "local_model": tiny_model}
+    async with running(engine="local", model_max_tokens=6000, **settings) as run:
+        manager, place = (
+            run.program.feature("hosting").manager,
+            run.program.feature("hosting").active,
+        )
+        await soon(lambda: place.status.ready, LOADS)
+        # The setting's context, since the model's own is longer
+        assert place.status.capabilities.context_length == 6000
+        assert "".join((await collect(place, request(ASK_COLOR)))[0]) == "It is red."
+        first = manager.loaded
+        assert isinstance(first, LocalRuntime)
+        choice = Choice(model=str(random_models / "smolvlm"), mode=RunMode.IN_PROCESS)
+        assert "server.features.local_models.worker" in (await manager.preview(choice)).shown
+        heard: list[str] = []
+        phases: list[str] = []
+        manager.on_line(heard.append)
+        manager.on_change(lambda now: phases.append(now.progress.phase if now.progress else ""))
+        await manager.start(choice)
+        status = await manager.settled()
+        assert (status.state, status.error) == (ManagerState.READY, "")
+        released = status.released
+        assert released is not None
+        assert released.left == 0
+        assert (released.held or 0) > 100e6
+        assert first.memory_bytes() == 0
+        assert "loading weights" in phases
+        assert any("freed" in line for line in heard)
+        assert place.status.capabilities.max_concurrency == 1
+        # The picture is cut into the 17 tiles that it fills, not the 57 of it made larger, which
+        # take 723 tokens more.
+        assert await random_words(place) < 1000
+        await manager.stop()
+        with pytest.raises(EngineUnavailable):
+            await collect(place, request(ASK_COLOR))
+
+
+async def test_a_step_is_stopped_in_its_middle(tiny_model: Path) -> None:
+    """In the model itself: stopped in a layer of the first step, no later layer runs; without
+    memory, only that answer fails.
+    """
+    given = json.dumps({"system": system_text(), "question": ASK_COLOR, "color": COLORS["red"]})
+    found = json.loads(run_module("tests.real_model.generating", tiny_model, given=given))
+    # A turn less and its words all there: no more than marks, role and line ends are gone.
+    assert 0 < found.pop("no system role") < 12
+    assert found == {
+        "stopped": ["cancelled", 0, 1, [0]],
+        "no memory": "memory",
+        "after that": ["stop", "It is red."],
+        "no end": ["stop", "It is red."],
+        "no numbers": "numbers",
+        "no template": "template",
+        "damaged": "tokenizer.json",
+        "lost": ["The folder has no tokenizer.json", "The folder has no preprocessor_config.json"],
+    }
+
+
+# Models that cannot be loaded
+
+
+async def failing(engine: LocalEngine) -> str:
+    """The sentence that a start ends with; nothing of it is left running."""
+    try:
+        with pytest.raises(EngineUnavailable) as raised:
+            await engine.start()
+        assert raised.value.message == engine.status.detail
+        assert engine.pid is None
+        return raised.value.message
+    finally:
+        await engine.close()
+
+
+def cpu_of_children() -> float:
+    """The processor's seconds of all processes of this one that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+async def test_files_that_are_missing_or_damaged(tiny_model: Path, tmp_path: Path) -> None:
+    """Told within a moment, since torch is not needed for that: folder, config, shard, number
+    format, Python.
+    """
+    begin = cpu_of_children()
+    assert "is no folder" in await failing(local(tmp_path / "none"))
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_model, copy)
+    assert "float8 format" in await failing(local(copy, "--dtype", "float8 format"))
+    weights = copy / "model.safetensors"
+    weights.rename(copy / "away")
+    assert "no weights" in await failing(local(copy))
+    (copy / "config.json").write_text("{")
+    assert "damaged" in await failing(local(copy))
+    assert "ENGINE_PYTHON" in await failing(local(copy, python=tmp_path / "python"))
+    assert cpu_of_children() - begin < 10
+
+
+async def test_a_python_without_torch_is_named(tiny_model: Path, tmp_path: Path) -> None:
+    """The server's own has none: the sentence names it and ENGINE_PYTHON."""
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S -c "{_NO_TORCH}" "$@"\n')
+    python.chmod(0o755)
+    said = await failing(local(tiny_model, python=python))
+    assert "ENGINE_PYTHON" in said
+    assert "ModuleNotFoundError" in said
+
+
+_NO_TORCH = (
+    "import runpy, sys; sys.path.insert(0, '.'); sys.argv = sys.argv[2:];"
+    " runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)"
+)
+
+
+async def test_code_of_the_models_own_needs_the_flag(tiny_model: Path) -> None:
+    """The tiny model's processor comes with code; without TRUST_REMOTE_CODE it is not run, and said
+    so.
+    """
+    assert "TRUST_REMOTE_CODE" in await failing(local(tiny_model, own_code=False))
+
+
+async def test_weights_of_another_model(tiny_model: Path, tmp_path: Path) -> None:
+    """A config that asks for other shapes is distinguished from damage; nothing is made up in their place."""
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_model, copy)
+    config = json.loads((copy / "config.json").read_text())
+    config["text_config"]["intermediate_size"] = 256
+    (copy / "config.json").write_text(json.dumps(config))
+    said = await failing(local(copy))
+    assert "belong to another model" in said
+
+
+async def test_no_memory_is_told_before_it_is_taken(tiny_model: Path, tmp_path: Path) -> None:
+    """Under a limit on the worker's memory: how much is needed, how much there is, and what to do."""
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_model, copy)
+    # A large tensor that nobody needs, as a hole in the file.
+    weights = copy / "model.safetensors"
+    raw = weights.read_bytes()
+    length = int.from_bytes(raw[:8], "little")
+    header = json.loads(raw[8 : 8 + length])
+    end = len(raw) - 8 - length
+    header["large"] = {"dtype": "F32", "shape": [10**9], "data_offsets": [end, end + 4 * 10**9]}
+    text = json.dumps(header).encode()
+    weights.write_bytes(len(text).to_bytes(8, "little") + text + raw[8 + length :])
+    os.truncate(weights, 8 + len(text) + end + 4 * 10**9)
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nulimit -v 4000000\nexec "{PYTHON}" "$@"\n')
+    python.chmod(0o755)
+    said = await failing(local(copy, python=python))
+    assert "not enough memory" in said
+    assert "4.6 GB" in said
+    assert "smaller model" in said
+
+
+# Nothing is left behind
+
+
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+async def test_closing_leaves_no_process_and_no_file(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Closed while it loads: the worker is gone within seconds, and what it was to run of the
+    model's code, too.
+    """
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    engine = local(tiny_model)
+    starting = asyncio.create_task(engine.start())
+    await soon(lambda: engine.pid is not None, 10)
+    pid = engine.pid
+    assert pid is not None
+    assert list(tmp_path.iterdir())
+    with pytest.raises(EngineLoading):
+        await collect(engine, request(ASK_COLOR))
+    await engine.close()
+    await engine.close()
+    with pytest.raises(EngineUnavailable):
+        await starting
+    assert not alive(pid)
+    assert engine.pid is None
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(EngineUnavailable):
+        await collect(engine, request(ASK_COLOR))
+    assert (await engine.probe()).state is EngineState.UNREACHABLE
+
+
+@pytest.mark.parametrize(
+    ("engine", "names"), [("auto", ["vllm", "local", "builtin"]), ("local", ["local"])]
+)
+async def test_its_place_among_the_engines(tmp_path: Path, engine: str, names: list[str]) -> None:
+    """Behind the model server and before the built-in engine; a LOCAL_MODEL that cannot be used is reported and
+    ends nothing.
+    """
+    folder = tmp_path / "none"
+    settings = {"vllm_base_url": "http://127.0.0.1:9/v1", "local_model": folder}
+    async with running(engine=engine, **settings) as run:
+        assert [one.name for one in run.program.engines.engines] == names
+        place = run.program.feature("hosting").active
+        await soon(lambda: place.status.state is EngineState.MISCONFIGURED, 20)
+        assert str(folder) in place.status.detail
+        assert run.program.feature("hosting").manager.status().error == place.status.detail
+        assert run.program.engines.current.name == names[-1]

@@ -1,0 +1,328 @@
+"""The parts of a worker without torch: text from tokens, a folder's files, number formats and
+memory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import struct
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from server.engines.weights import ModelFolderError
+from server.features.local_models.worker import capacity
+from server.features.local_models.worker.detokenize import Detokenizer
+from server.features.local_models.worker.weights import Weights, read
+
+ROOT = Path(__file__).parents[3]
+
+
+# Text out of tokens
+
+
+def utf8(ids: Sequence[int]) -> str:
+    """A tokenizer whose tokens are bytes."""
+    return bytes(ids).decode("utf-8", "replace")
+
+
+def words(ids: Sequence[int]) -> str:
+    """One that puts spaces between its tokens, and so none before the first."""
+    return " ".join(("It", "is", "red", "")[n] for n in ids).rstrip()
+
+
+def test_characters_come_whole() -> None:
+    """A character is not sent until all its tokens are there; together the pieces are the
+    text.
+    """
+    text = "Grün 🎈 日本!"
+    one = Detokenizer(utf8)
+    pieces = [one.push(byte) for byte in text.encode()]
+    assert "".join([*pieces, one.end()]) == text
+    assert not any("\ufffd" in piece for piece in pieces)
+    assert "🎈" in pieces
+
+
+def test_spaces_between_tokens_are_told() -> None:
+    """A space that a tokenizer puts only between tokens is not lost where the pieces meet."""
+    one = Detokenizer(words)
+    assert [one.push(n) for n in (0, 1, 2)] == ["It", " is", " red"]
+    assert one.end() == ""
+
+
+def test_tokens_that_end_within_characters() -> None:
+    """However they are cut, each character is sent as soon as it is whole, and never half of one."""
+    raw = ("日本語のテキスト" * 4 + "🎈🧑‍🚀").encode()
+    for size in (1, 2, 4, 5, 7):
+        cut = Detokenizer(
+            lambda ids, size=size: b"".join(raw[n * size : (n + 1) * size] for n in ids).decode(
+                "utf-8", "replace"
+            )  # type: ignore[misc]
+        )
+        told = ""
+        for number in range(-(-len(raw) // size)):
+            told += cut.push(number)
+            whole = raw[: (number + 1) * size].decode("utf-8", "ignore")
+            assert told == whole
+        assert told + cut.end() == raw.decode()
+
+
+def all_or_nothing(ids: Sequence[int]) -> str:
+    """One whose bytes in a row are all broken while the last character of them is."""
+    try:
+        return bytes(ids).decode()
+    except UnicodeDecodeError:
+        return "\ufffd" * len(ids)
+
+
+def test_bytes_that_are_all_or_nothing() -> None:
+    """Sent text stays while the next character is incomplete."""
+    one = Detokenizer(all_or_nothing)
+    pieces = [one.push(byte) for byte in "日本🎈é!".encode()]
+    assert [piece for piece in pieces if piece] == ["日", "本", "🎈", "é", "!"]
+    assert one.end() == ""
+
+
+def test_rubbish_is_not_held_back_for_ever() -> None:
+    """Bytes that never become a character are sent after a few tokens, and what follows them, too."""
+    one = Detokenizer(utf8)
+    assert any(one.push(0x80) for _ in range(20))
+    assert "ok" in "".join(one.push(byte) for byte in b"ok")
+
+
+def test_a_character_that_is_never_whole_is_not_told() -> None:
+    """An answer that is cut within one ends before it."""
+    one = Detokenizer(utf8)
+    assert [one.push(byte) for byte in b"a\xf0\x9f"] == ["a", "", ""]
+    assert one.end() == ""
+
+
+def test_marks_without_a_text_cost_little() -> None:
+    """A model that says nothing but marks, which are left out, has few of them decoded together."""
+    longest = 0
+
+    def marks(ids: Sequence[int]) -> str:
+        nonlocal longest
+        longest = max(longest, len(ids))
+        return "".join("x" for n in ids if n)
+
+    one = Detokenizer(marks)
+    assert "".join(one.push(n % 500 == 499) for n in range(2000)) == "xxxx"
+    assert longest < 200
+
+
+# A folder's files
+
+
+def shard(path: Path, dtype: str = "BF16", numbers: int = 8) -> None:
+    """A safetensors file with one tensor."""
+    count = numbers * {"BF16": 2, "F32": 4, "I32": 4, "F8_E4M3": 1}[dtype]
+    tensor = {"dtype": dtype, "shape": [numbers], "data_offsets": [0, count]}
+    header = json.dumps({"__metadata__": {"format": "pt"}, path.stem: tensor}).encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(count))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A model in two shards; nothing but their sizes is true of them."""
+    config = {"model_type": "some_vl", "text_config": {"max_position_embeddings": 4096}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    placed = {"a": "one.safetensors", "b": "two.safetensors", "c": "two.safetensors"}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": placed}))
+    shard(tmp_path / "one.safetensors")
+    shard(tmp_path / "two.safetensors", numbers=100)
+    return tmp_path
+
+
+def test_a_whole_folder_tells_its_size(folder: Path) -> None:
+    """Bytes and format from the shards' own headers, type and context from the config."""
+    assert read(folder) == Weights(216, "bfloat16", 2, "some_vl", 4096)
+    shard(folder / "two.safetensors", "F8_E4M3", 1000)
+    assert read(folder) == Weights(1016, "", 1, "some_vl", 4096)
+    # Packed: how many numbers are in one nobody can tell, and what they take is what they take.
+    shard(folder / "two.safetensors", "I32", 1000)
+    assert read(folder) == Weights(4016, "", 2, "some_vl", 4096)
+
+
+def test_a_single_file_does(folder: Path) -> None:
+    """Small models have no index; a config may name no context."""
+    (folder / "model.safetensors.index.json").unlink()
+    shard(folder / "model.safetensors", "F32", 3)
+    (folder / "config.json").write_text('{"model_type": "some_vl"}')
+    assert read(folder) == Weights(12, "float32", 4, "some_vl", None)
+
+
+def damaged(folder: Path, what: str) -> Path:
+    config, index = folder / "config.json", folder / "model.safetensors.index.json"
+    two = folder / "two.safetensors"
+    match what:
+        case "no folder":
+            return folder / "none"
+        case "no config":
+            config.unlink()
+        case "config no json":
+            config.write_text('{"model_type":')
+        case "config a list":
+            config.write_text("[]")
+        case "config without a type":
+            config.write_text("{}")
+        case "no weights":
+            index.unlink()
+        case "index no json":
+            index.write_bytes(b"\xff\xfe")
+        case "index without a map":
+            index.write_text("{}")
+        case "index leads out":
+            index.write_text('{"weight_map": {"a": "../../etc/passwd"}}')
+        case "shard missing":
+            two.unlink()
+        case "shard cut":
+            two.write_bytes(two.read_bytes()[:-1])
+        case "shard empty":
+            two.write_bytes(b"")
+        case "shard no json":
+            two.write_bytes(struct.pack("<Q", 4) + b"{{{{")
+        case "shard endless":
+            two.write_bytes(b"\xff" * 64)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("no folder", "is no folder"),
+        ("no config", "no config.json"),
+        ("config no json", "config.json is damaged"),
+        ("config a list", "config.json is damaged"),
+        ("config without a type", "names no model_type"),
+        ("no weights", "no weights"),
+        ("index no json", "index.json is damaged"),
+        ("index without a map", "has no weight_map"),
+        ("index leads out", "outside of the folder"),
+        ("shard missing", "lacks two.safetensors of 2 files"),
+        ("shard cut", "two.safetensors is cut short"),
+        ("shard empty", "two.safetensors is damaged"),
+        ("shard no json", "two.safetensors is damaged"),
+        ("shard endless", "two.safetensors is damaged"),
+    ],
+)
+def test_damage_is_a_sentence_with_what_to_do(folder: Path, what: str, said: str) -> None:
+    """Each kind is distinguished from the others before anything is loaded."""
+    with pytest.raises(ModelFolderError, match=said) as raised:
+        read(damaged(folder, what))
+    assert raised.value.message.count(".") >= 2
+
+
+# Formats and memory
+
+
+@pytest.mark.parametrize(
+    ("asked", "stored", "gpu", "bfloat16", "roomy", "chosen"),
+    [
+        ("auto", "bfloat16", True, True, True, "bfloat16"),
+        ("auto", "bfloat16", True, False, True, "float16"),
+        ("auto", "float16", True, True, True, "float16"),
+        ("auto", "float32", True, True, True, "bfloat16"),
+        ("float32", "bfloat16", True, True, False, "float32"),
+        ("float16", "bfloat16", True, True, True, "float16"),
+        ("auto", "bfloat16", False, True, True, "bfloat16"),
+        ("auto", "bfloat16", False, False, True, "float32"),
+        ("auto", "bfloat16", False, False, False, "bfloat16"),
+        ("auto", "float32", False, True, False, "float32"),
+        ("float16", "bfloat16", False, True, True, "bfloat16"),
+        ("float16", "bfloat16", False, False, True, "float32"),
+        ("bfloat16", "float32", False, False, True, "bfloat16"),
+    ],
+)
+def test_the_number_format(
+    asked: str, stored: str, gpu: bool, bfloat16: bool, roomy: bool, chosen: str
+) -> None:
+    """An explicit format holds, but for float16 on a processor; "auto" is the device's best.
+
+    That is one that it computes quickly and has memory for.
+    """
+    assert capacity.choose(asked, stored, gpu=gpu, bfloat16=bfloat16, roomy=roomy) == chosen
+
+
+def test_what_a_model_needs_follows_its_format() -> None:
+    """7.5 billion numbers stored in 16 bits take twice as much in 32; more than the weights is asked for, of large ones no more
+    than of others.
+    """
+    half, whole = (
+        capacity.needed(15 * 10**9, 2, "bfloat16"),
+        capacity.needed(15 * 10**9, 2, "float32"),
+    )
+    assert 16 * 10**9 < half < 18 * 10**9
+    assert whole - half == 15 * 10**9
+    assert capacity.needed(10**9, 2, "bfloat16") < 1.4 * 10**9
+
+
+def test_free_memory_knows_the_process_limit() -> None:
+    """With a limit on its address space a process has no more free than is left of that."""
+    script = "from server.features.local_models.worker.capacity import free_ram; print(free_ram())"
+    limit = 3 * 10**9
+
+    def free(limited: bool) -> int:
+        ask = f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({limit}, -1));" * limited
+        done = subprocess.run(
+            [sys.executable, "-c", ask + script], cwd=ROOT, capture_output=True, check=True
+        )
+        return int(done.stdout)
+
+    assert resource.RLIM_INFINITY == -1
+    assert 10**9 < free(limited=True) < limit
+    assert free(limited=False) > 0
+
+
+@pytest.mark.parametrize(
+    ("wanted", "free", "held"),
+    [
+        (8192, 2 * 10**9, 8192),
+        (131_072, 10**9, 6000),
+        (131_072, 10**7, 2048),
+        (1024, 10**7, 1024),
+        (131_072, None, 131_072),
+    ],
+)
+def test_the_context_is_held_to_the_memory(wanted: int, free: int | None, held: int) -> None:
+    """The memory beside the weights bounds it, down to the need of a picture and a few words."""
+    assert capacity.context(wanted, free, 100_000) == held
+
+
+def test_what_a_token_takes() -> None:
+    """Of a Qwen2.5-VL-7B in 16 bits: 57,344 bytes of keys and values, and some for what is computed
+    with.
+    """
+    each = capacity.token_bytes(
+        layers=28, hidden=3584, inner=18_944, heads=28, pairs=4, head=None, dtype="bfloat16"
+    )
+    assert 57_344 < each < 6 * 57_344
+
+
+def test_a_container_is_given_less_than_the_machine_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cores and memory by the process's control group and all around it: the tightest holds."""
+    own = tmp_path / "own"
+    own.write_text("0::/pod/box\n")
+    box = tmp_path / "groups" / "pod" / "box"
+    box.mkdir(parents=True)
+    monkeypatch.setattr(capacity, "_OWN_GROUP", own)
+    monkeypatch.setattr(capacity, "_GROUPS", tmp_path / "groups")
+    there = len(os.sched_getaffinity(0))
+    (box / "cpu.max").write_text("max 100000\n")
+    assert capacity.cores() == there
+    (box.parent / "cpu.max").write_text("50000 100000\n")
+    assert capacity.cores() == 1
+    before = capacity.free_ram()
+    (box / "memory.max").write_text("max\n")
+    assert abs((capacity.free_ram() or 0) - (before or 0)) < 10**9
+    (box.parent / "memory.max").write_text("30000000\n")
+    (box.parent / "memory.current").write_text("20000000\n")
+    (box.parent / "memory.stat").write_text("anon 1\ninactive_file 5000000\n")
+    assert capacity.free_ram() == 15_000_000
