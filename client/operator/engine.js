@@ -38,6 +38,7 @@ import { failure } from "./words.js";
  * The state that the panel shows.
  * @typedef {Object} EngineFacts
  * @property {boolean} known the token is valid
+ * @property {boolean} hosts the server runs models for operators
  * @property {boolean} busy a request is running
  * @property {boolean} stale the socket sends no reports, so the state may be outdated
  * @property {string} refused the reason why the token is refused, or nothing can be loaded
@@ -68,6 +69,7 @@ export class EngineDesk {
   /** @type {EngineFacts} */
   facts = {
     known: false,
+    hosts: true,
     busy: false,
     stale: false,
     refused: "",
@@ -134,7 +136,9 @@ export class EngineDesk {
     if (!quietly) this.#set({ busy: true });
     const reports = this.#reports;
     try {
-      const { engine, models, machine, troubles = [], pending = false } = await this.ask("GET", "/api/engine");
+      const found = await this.#models();
+      if (!found) return this.#set({ known: true, hosts: false, refused: "", busy: false });
+      const { engine, models, machine, troubles = [], pending = false } = found;
       const more = quietly ? {} : { busy: false, ...this.#report(engine, reports) };
       this.#set({ known: true, refused: "", models, machine, troubles, ...more });
       clearTimeout(this.#again);
@@ -142,6 +146,17 @@ export class EngineDesk {
     } catch (error) {
       const refused = this.#words(error);
       if (!quietly) this.#set({ busy: false, refused, problem: this.facts.known ? refused : "" });
+    }
+  }
+
+  /** @returns {Promise<any>} null from a server without models for operators: then another route checks the token */
+  async #models() {
+    try {
+      return await this.ask("GET", "/api/engine");
+    } catch (error) {
+      if (!(error instanceof ApiError) || error.status !== 404) throw error;
+      await this.ask("GET", "/api/operator/sessions");
+      return null;
     }
   }
 

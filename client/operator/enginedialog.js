@@ -133,6 +133,8 @@ export class EngineDialog {
     show(this.#refused, !facts.known && facts.refused !== "");
     if (!facts.known) return;
     this.#token.value = "";
+    for (const id of ["engine-now", "engine-choose"]) show(byId(id, HTMLElement), facts.hosts);
+    if (!facts.hosts) return;
     this.#renderState(facts);
     this.#renderList(facts.models);
     // Drawing the list may have changed the choice.

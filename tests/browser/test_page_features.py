@@ -53,3 +53,19 @@ async def test_without_the_folder_of_a_feature(visit: Visit, tmp_path: Path, fea
         ServerProcess(model(fake) if feature == "builtin" else {}, tree=tmp_path) as server,
     ):
         await answers(visit, server)
+
+
+async def test_operators_without_models(visit: Visit) -> None:
+    """Their panel lets them in, and shows the rest of it."""
+    token = "operator-without-models"
+    async with ServerProcess({"FEATURES": "builtin", "OPERATOR_TOKEN": token}) as server:
+        page = await visit(f"{server.url}/#operator")
+        page.expect("status of 40[14]")
+        await page.page.get_by_label("Operator token").fill("another-token")
+        await page.button("Continue").click()
+        await expect(page.page.locator("#engine-refused")).to_contain_text("wrong")
+        await page.page.get_by_label("Operator token").fill(token)
+        await page.button("Continue").click()
+        await expect(page.page.locator("#people")).to_be_visible()
+        await expect(page.page.locator("#engine-choose")).to_be_hidden()
+        await page.leave()

@@ -35,6 +35,8 @@ class Server:
         self.asked: list[list[Any]] = []
         # Looks that find the machine not known wholly yet
         self.pending = 0
+        # False: it runs no models for operators
+        self.hosts = True
 
     async def serve(self, route: Route) -> None:
         path = route.request.url.removeprefix(ORIGIN)
@@ -43,7 +45,10 @@ class Server:
             await route.fulfill(body=file.read_bytes(), content_type="text/javascript")
         elif path == "/asked":
             await route.fulfill(json=self.asked)
-        elif path.startswith("/api/engine"):
+        elif path.startswith("/api/engine") and not self.hosts:
+            error = {"code": "not_found", "message": "Nothing is here.", "retryable": False}
+            await route.fulfill(status=404, json={"error": error})
+        elif path.startswith("/api/"):
             await self._api(route, path)
         else:
             await route.fulfill(body="<!doctype html>", content_type="text/html")
@@ -102,6 +107,30 @@ async def test_a_wrong_token_is_forgotten_and_asked_for_again(place: tuple[Page,
     assert found["facts"]["refused"] == "Not right."
     assert (found["sent"], found["secrets"]) == ([], [])
     assert len(found["asked"]) == 1
+
+
+@pytest.mark.parametrize("token", ["right", "wrong"])
+async def test_a_server_without_models_for_operators(
+    place: tuple[Page, Server], token: str
+) -> None:
+    """Another route says whether the token is right, and the socket gets it."""
+    _, server = place
+    server.hosts = False
+    try:
+        found = await run(
+            place,
+            f"""
+            desk.connected(true);
+            await desk.enter("{token}");
+            return {{facts: desk.facts, sent, asked: await asked()}};
+            """,
+        )
+    finally:
+        server.hosts = True
+    facts, right = found["facts"], token == "right"
+    assert (facts["known"], facts["busy"], len(found["sent"])) == (right, False, int(right))
+    assert (facts["hosts"], facts["refused"]) == ((False, "") if right else (True, "Not right."))
+    assert [path for path, _ in found["asked"]] == ["/api/operator/sessions"]
 
 
 async def test_what_the_server_does_not_know_yet_is_looked_for_again(
