@@ -6,122 +6,21 @@ import asyncio
 import json
 import logging
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from scripts.checks import local
-from scripts.checks.finding import State
 from server.core.logs import JSONFormatter
 from server.engines.base import Finished
-from tests.features.hosting.catalogue.test_folder import QWEN, beside, safetensors, write
-from tests.support.clients import http, soon
+from tests.support.clients import http
 from tests.support.fakes import make_request, until
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running, running
 
 # Nothing listens there.
 NOBODY = "http://127.0.0.1:9/v1"
-INDEX = "model.safetensors.index.json"
-
-
-def python(folder: Path, *libraries: str) -> Path:
-    """A program that says of itself what a Python with these libraries says; it loads nothing."""
-    found = dict.fromkeys(("torch", "torchvision", "transformers", *libraries), "99.0")
-    program = folder / "python"
-    program.write_text(f"#!/bin/sh\necho '{json.dumps([found, '', ['qwen2_5_vl']])}'\n")
-    program.chmod(0o755)
-    return program
-
-
-def whole(folder: Path) -> None:
-    """A model of two shards."""
-    write(folder / "config.json", QWEN)
-    beside(folder)
-    names = ("a.safetensors", "b.safetensors")
-    for name in names:
-        safetensors(folder / name)
-    write(folder / INDEX, {"weight_map": dict(zip(("x", "y"), names, strict=True))})
-
-
-def config(**more: Any) -> Callable[[Path], None]:
-    return lambda folder: write(folder / "config.json", {**QWEN, **more})
-
-
-def gone(folder: Path) -> None:
-    for path in folder.iterdir():
-        path.unlink()
-    folder.rmdir()
-
-
-def a_file(folder: Path) -> None:
-    gone(folder)
-    folder.write_bytes(b"weights")
-
-
-def pickles(folder: Path) -> None:
-    no_weights(folder)
-    (folder / "pytorch_model.bin").write_bytes(b"")
-
-
-def no_weights(folder: Path) -> None:
-    for name in ("a.safetensors", "b.safetensors", INDEX):
-        (folder / name).unlink()
-
-
-def cut_short(folder: Path) -> None:
-    path = folder / "b.safetensors"
-    path.write_bytes(path.read_bytes()[:-7])
-
-
-def broken(folder: Path) -> None:
-    (folder / "config.json").write_text("{")
-
-
-def closed(folder: Path) -> None:
-    """Root reads whatever its mode; a link in a circle is read by nobody."""
-    (folder / "config.json").unlink()
-    (folder / "config.json").symlink_to("config.json")
-
-
-def text_only(folder: Path) -> None:
-    write(folder / "config.json", {"model_type": "llama", **QWEN["text_config"]})
-
-
-def own_code(folder: Path) -> None:
-    config(model_type="own_vl", auto_map={"AutoModelForImageTextToText": "modeling_own.Own"})(
-        folder
-    )
-    (folder / "modeling_own.py").write_text("")
-
-
-# Faults of a folder: the function that makes it, words of the reason, words of the remedy.
-BAD: dict[str, tuple[Callable[[Path], None], str, str]] = {
-    "missing folder": (gone, "There is no folder", "download_model.sh"),
-    "a file": (a_file, "is no folder", "has its config.json"),
-    "no config.json": (lambda f: (f / "config.json").unlink(), "config.json", "download"),
-    "broken JSON": (broken, "is not JSON", "again"),
-    "no weights": (no_weights, "There are no weights", "again"),
-    "pickles only": (pickles, "only safetensors are read", "Take a release"),
-    "truncated weights": (cut_short, "b.safetensors", "again"),
-    "missing shard": (lambda f: (f / "b.safetensors").unlink(), "lacks b.safetens", "fetches what"),
-    "unknown type": (config(model_type="no_such_vl"), "no model for this of the type", "A newer"),
-    "own code": (own_code, "code of its own", "TRUST_REMOTE_CODE=true"),
-    "quantised": (
-        config(quantization_config={"quant_method": "awq", "bits": 4}),
-        "Its weights are quantised",
-        "pip install",
-    ),
-    "text only": (
-        text_only,
-        "a model that sees no pictures",
-        "Take one that answers about pictures",
-    ),
-    "unreadable": (closed, "cannot be read", "Give this user access"),
-}
 
 
 @asynccontextmanager
@@ -143,65 +42,6 @@ async def told(run: Running, name: str) -> dict[str, Any]:
         body = (await client.get("/health")).json()
     assert body["engine"]["name"] == "builtin"
     return next(one for one in body["engines"] if one["name"] == name)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("what", BAD)
-async def test_a_bad_local_model_says_why(
-    what: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """ENGINE=auto goes on with the built-in engine; reason and remedy stand in the log, in /health
-    and in the doctor's words.
-    """
-    break_it, reason, remedy = BAD[what]
-    folder = tmp_path / "my-model"
-    folder.mkdir()
-    whole(folder)
-    break_it(folder)
-    settings = {"engine": "auto", "local_model": folder, "engine_python": python(tmp_path)}
-    async with logged(caplog, **settings) as run:
-        await soon(lambda: any("LOCAL_MODEL" in line for line in lines(caplog)))
-        found = await told(run, "local")
-        assert found["state"] == "misconfigured"
-        assert reason in found["detail"]
-        assert remedy in found["detail"]
-        line = next(json.loads(one) for one in lines(caplog) if "LOCAL_MODEL" in one)
-        assert reason in line["reason"]
-        assert remedy in line["reason"]
-        # And once only.
-        assert len([one for one in lines(caplog) if reason in one]) == 1
-        checked = await local.check_local_model(run.program.settings, None)
-    assert checked is not None
-    assert checked.state is State.FAILED
-    assert reason in checked.cause
-    assert remedy in checked.cause
-
-
-async def test_a_model_that_ends_while_it_loads(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Its files tell nothing wrong: what the server found out by trying stands in the same three
-    places.
-    """
-    folder = tmp_path / "my-model"
-    folder.mkdir()
-    whole(folder)
-    settings = {"engine": "auto", "local_model": folder, "engine_python": python(tmp_path)}
-    reason = "process ended while it loaded"
-    async with logged(caplog, **settings) as run:
-        await soon(lambda: any(reason in line for line in lines(caplog)))
-        found = await told(run, "local")
-        assert found["state"] == "unreachable"
-        assert reason in found["detail"]
-        assert "or a smaller one" in found["detail"]
-        health = {"engines": [found]}
-        checked = await local.check_local_model(run.program.settings, health)
-        assert checked is not None
-        assert (checked.state, checked.cause) == (State.FAILED, found["detail"])
-        # Nobody has tried: it looks well.
-        checked = await local.check_local_model(run.program.settings, None)
-        assert checked is not None
-        assert checked.ok
 
 
 @pytest.mark.parametrize(
@@ -254,27 +94,6 @@ async def test_several_model_servers_are_one_engine() -> None:
     assert 'qwen_camera_model_servers{state="ready"} 2.0' in text
     assert 'qwen_camera_model_servers{state="unreachable"} 1.0' in text
     assert 'qwen_camera_engine_up{engine="vllm"} 1.0' in text
-
-
-@pytest.mark.slow
-async def test_what_is_not_set_is_not_looked_at(tmp_path: Path) -> None:
-    """No LOCAL_MODEL, and one that the chosen engine does not load."""
-    async with running() as run:
-        assert await local.check_local_model(run.program.settings, None) is None
-    async with running(engine="builtin", local_model=tmp_path) as run:
-        checked = await local.check_local_model(run.program.settings, None)
-        assert checked is not None
-        assert checked.state is State.SKIPPED
-
-
-async def test_one_that_is_there_is_well(tmp_path: Path) -> None:
-    """Its memory is taken, and no look is needed."""
-    folder = tmp_path / "my-model"
-    async with running(engine="auto", local_model=folder, vllm_base_url=NOBODY) as run:
-        health = {"engines": [{"name": "local", "state": "ready", "detail": ""}]}
-        checked = await local.check_local_model(run.program.settings, health)
-    assert checked is not None
-    assert checked.ok
 
 
 async def test_an_engine_that_no_feature_brings() -> None:
