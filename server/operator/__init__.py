@@ -1,4 +1,1 @@
-"""Routes for operators over HTTP: models, sessions and devices.
-
-`hosting` runs the models.
-"""
+"""Operators' routes for sessions and devices. Those for models are in the feature `hosting`."""

@@ -18,10 +18,9 @@ from server.features.builtin.engine import BuiltinEngine
 from server.features.builtin.lines import Piece
 from server.features.builtin.reader import Reader
 from server.vision.luma import SceneReader
-from tests.support import builtin_held_out as held_out
-from tests.support import builtin_languages as languages
-from tests.support.builtin_scenes import Bgr, draw
-from tests.support.builtin_table import SCENES, TABLE
+from tests.features.builtin import held_out, languages
+from tests.features.builtin.scenes import Bgr, draw
+from tests.features.builtin.table import SCENES, TABLE
 
 TODAY = dt.date(2026, 11, 20)
 

@@ -1,4 +1,4 @@
-"""Questions in ten more languages about scenes of `builtin_table.py`, and the first line of each
+"""Questions in ten more languages about scenes of `table.py`, and the first line of each
 answer (a pattern for all of it).
 """
 

@@ -4,7 +4,7 @@ pattern for all of it).
 
 from __future__ import annotations
 
-from tests.support.builtin_scenes import Barcode, Box, Digits, Disc, Scene, Sheet
+from tests.features.builtin.scenes import Barcode, Box, Digits, Disc, Scene, Sheet
 
 RECEIPT = """
 #CORNER CAFE

@@ -10,7 +10,7 @@ not the one printed.
 
 from __future__ import annotations
 
-from tests.support.builtin_scenes import Barcode, Box, Digits, Disc, Scene, Sheet
+from tests.features.builtin.scenes import Barcode, Box, Digits, Disc, Scene, Sheet
 
 PUB = """
 #The Old Anchor
