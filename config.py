@@ -43,14 +43,13 @@ from server.core.setting_problems import Problems, sentences_of, unused_lines
 from server.core.setting_text import (
     allowed_host,
     base_urls,
-    host_name,
     network,
     origin,
     public_address,
     stun_url,
     turn_url,
 )
-from server.core.tls_files import authority_problems, pair_problems, secret_problems
+from server.core.tls_files import authority_problems, pair_problems
 
 
 class ConfigError(OperatorError):
@@ -184,12 +183,6 @@ class Settings(BaseSettings):
     ssl_cert_path: Path | None = path("a readable PEM file")
     ssl_key_path: Path | None = path("a readable PEM file")
     ca_cert_path: Path | None = path("a readable PEM file with a certificate")
-    device_key_path: Path | None = path(
-        "a file with at least 32 characters that its owner alone can read"
-    )
-    pairing_hosts: Annotated[tuple[str, ...], NoDecode, list_of(host_name)] = names(
-        "addresses and names of this machine"
-    )
     stun_urls: Annotated[tuple[str, ...], NoDecode, list_of(stun_url)] = names(
         "URLs like stun:stun.example.org:3478 or stuns:..., without //"
     )
@@ -265,15 +258,14 @@ class Settings(BaseSettings):
         fields = type(self).model_fields
         problems = [
             *authority_problems(self.ca_cert_path),
-            *secret_problems("DEVICE_KEY_PATH", self.device_key_path),
             *setting_problems.log(self.log_file, fields["log_file"].description),
             *(sentence for kind in _brought(self) for sentence in kind.problems(self)),
         ]
         if self.https_enabled:
             problems = [*pair_problems(self.ssl_cert_path, self.ssl_key_path), *problems]
         warnings = []
-        if self.pairing_hosts and not self.access_code.get_secret_value():
-            # Whoever pairs must be the only one who gets in.
+        needed = any(kind.needs_code(self) for kind in _brought(self))
+        if needed and not self.access_code.get_secret_value():
             object.__setattr__(self, "access_code", SecretStr(short_code()))
             self._made_access_code = True
         if self.access_code.get_secret_value():
@@ -339,12 +331,6 @@ def _doubts(settings: Settings) -> list[str]:
     return [
         *setting_doubts.access(
             code, settings.metrics_token.get_secret_value(), required=settings.require_auth
-        ),
-        *setting_doubts.pairing(
-            settings.pairing_hosts,
-            settings.allowed_origins,
-            https=settings.https_enabled,
-            port=settings.port,
         ),
         *setting_doubts.engine(settings.response_max_tokens, settings.model_max_tokens),
         *(sentence for kind in _brought(settings) for sentence in kind.doubts(settings)),

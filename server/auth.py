@@ -109,7 +109,7 @@ class Claims:
     jti: str
     # Time at which the code was entered, seconds since the epoch; renewals keep it.
     auth_time: int
-    # Id of the paired device that got it; empty for none
+    # Name of the device that got it without a code; empty for none
     device: str = ""
 
 
@@ -193,8 +193,8 @@ class TokenIssuer:
         max_age: int = DEFAULT_MAX_AGE,
         refuses: Callable[[Claims], bool] = lambda claims: False,
     ) -> None:
-        """`refuses` returns True for an otherwise valid token whose access was revoked."""
-        self._refuses = refuses
+        # Returns True for an otherwise valid token whose access was revoked; a feature may set it.
+        self.refuses = refuses
         if ttl < 1 or max_age < 1:
             raise ValueError("a token issuer needs lifetimes of at least a second")
         self._signer = Signer(secret)
@@ -251,7 +251,7 @@ class TokenIssuer:
         if claims.auth_time + self._max_age <= time.time():
             # TOKEN_MAX_AGE was more when it was issued.
             raise TokenRefused("too_old")
-        if self._refuses(claims):
+        if self.refuses(claims):
             raise TokenRefused("ended")
         return claims
 

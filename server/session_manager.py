@@ -312,16 +312,13 @@ class SessionManager:
         await self._end_all(ended, "ended by the operator", Close.TAKEN_BACK)
         return len(ended)
 
-    async def take_device_back(self, name: str) -> None:
-        """End the sessions of a paired device."""
-        ended = [id for id, entry in self._entries.items() if entry.device == name]
-        await self._end_all(ended, "its device was forgotten", Close.TAKEN_BACK)
-
-    async def take_devices_back(self, before: int) -> None:
-        """End the sessions of all paired devices that began at this time or earlier (seconds since
-        the epoch).
+    async def take_devices_back(self, which: Callable[[str, int], bool]) -> None:
+        """End the sessions of devices by `which(name, since)`; `since`: when it began, in seconds
+        since the epoch.
         """
-        ended = [id for id, one in self._entries.items() if one.device and one.since <= before]
+        ended = [
+            id for id, one in self._entries.items() if one.device and which(one.device, one.since)
+        ]
         await self._end_all(ended, "its device was forgotten", Close.TAKEN_BACK)
 
     async def end(self, session_id: str, reason: str, code: int = Close.NO_SESSION) -> None:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import socket
 
 from config import Settings
-from server.access.devices import Devices
 from server.access.limits import AccessLimiter, GuessLimits, SharedCounts
 from server.access.operator_guard import OperatorGuard
-from server.access.pairing import PairingCodes
 from server.auth import TokenIssuer, signing_key
 from server.core.addresses import RequestLimiter
 from server.core.metrics import Metrics
 from server.core.origins import HostPolicy, OriginPolicy
-from server.core.tls_files import authority_der, certificate_names, read_secret
+from server.core.tls_files import authority_der, certificate_names
 from server.web.context import AccessSettings
 
 
@@ -22,14 +20,11 @@ class AccessParts:
         secret = settings.jwt_secret_key.get_secret_value()
         code = settings.access_code.get_secret_value()
         self._settings = settings
-        self.devices = Devices(_device_key(settings))
         self.tokens = TokenIssuer(
             signing_key(secret, "session tokens", code),
             settings.session_timeout,
             settings.token_max_age,
-            self.devices.refuses,
         )
-        self.pairing = PairingCodes()
         path = settings.ca_cert_path
         self.authority = authority_der(path) if path is not None else None
         self.limiter = RequestLimiter(settings.rate_limit_per_minute)
@@ -41,12 +36,11 @@ class AccessParts:
             self.guesses.operator,
             metrics,
         )
-        names = {*settings.allowed_hosts, *settings.pairing_hosts, settings.host}
+        names = {*settings.allowed_hosts, settings.host}
         if settings.https_enabled and settings.ssl_cert_path is not None:
             names |= certificate_names(settings.ssl_cert_path)
-        self.origins = OriginPolicy(
-            settings.allowed_origins, HostPolicy(names, socket.gethostname())
-        )
+        self.hosts = HostPolicy(names, socket.gethostname())
+        self.origins = OriginPolicy(settings.allowed_origins, self.hosts)
 
     def share(self, counts: SharedCounts) -> None:
         """Count requests and guesses with other processes."""
@@ -66,18 +60,5 @@ class AccessParts:
             turn_urls=settings.turn_urls,
             turn_secret=settings.turn_secret.get_secret_value(),
             turn_ttl=settings.turn_ttl,
-            pairs=bool(settings.pairing_hosts),
             authority=self.authority,
         )
-
-
-def _device_key(settings: Settings) -> str:
-    """Return the key of device tokens. It changes with each secret that somebody set, and not with
-    those that are made for one run.
-    """
-    path = settings.device_key_path
-    secret = settings.jwt_secret_key.get_secret_value()
-    if path is not None:
-        secret = read_secret(path) + ("" if settings.made_secret else secret)
-    code = "" if settings.made_access_code else settings.access_code.get_secret_value()
-    return signing_key(secret, "device tokens", code)

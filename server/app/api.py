@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from server.app.program import Program
     from server.session.operators import OperatorPart
     from server.session.part import MakePart
+    from server.web.way_in import WayIn
 
 
 class Api:
@@ -71,6 +72,10 @@ class Api:
         self._program.routers.append(router)
         return router
 
+    def way_in(self, way: WayIn) -> None:
+        """Let people in beside the access code."""
+        self._program.way_in = way
+
     def error_form(
         self,
         paths: re.Pattern[str],
@@ -109,6 +114,10 @@ class Api:
     def health(self, facts: Callable[[], Mapping[str, Any]]) -> None:
         """Add fields to what operators see of /health."""
         self._program.health_facts.append(facts)
+
+    def on_listening(self, tell: Callable[[int], None]) -> None:
+        """Have `tell(port)` called once the server listens, after its greeting on the terminal."""
+        self._program.listening.append(tell)
 
     def on_session_ended(self, tell: Callable[[str], None]) -> None:
         """Have `tell` called with the id of each session that has ended."""

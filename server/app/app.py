@@ -44,7 +44,9 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.program = program
     install_error_handlers(app, program.metrics)
-    app.include_router(create_router(services, program.access.guard, program.sockets))
+    app.include_router(
+        create_router(services, program.access.guard, program.sockets, program.way_in)
+    )
     app.include_router(create_whip_router(services))
     app.include_router(create_session_router(services, program.access.guard))
     app.include_router(create_speech_router(services, program.access.guard, program.speech))

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 # In the order in which they start; each may use those above it. Of engines the first that is ready answers.
 FEATURES = {
     "cluster": "several processes and machines that share limits and hand sessions over",
+    "pairing": "phones that get in by a QR code on the terminal, and again without a code",
     "hosting": "models that an operator chooses and runs on this machine, or elsewhere",
     "local_models": "models that this server loads itself, with torch",
     "builtin": "the engine that answers without a model: text, codes, colours, faces, changes",

@@ -39,7 +39,6 @@ from server.engines.selector import EngineSelector
 from server.inference import Inference
 from server.listen.connections import Connections
 from server.listen.serving import STOP_SECONDS, greeting
-from server.listen.terminal import PairingTerminal, page_urls
 from server.rtc.patches.gathering import Gathering
 from server.session.cameras.admission import connection_key
 from server.session.feature_parts import SessionFeatures
@@ -54,6 +53,7 @@ from server.web.context import Services
 from server.web.gauges import Limits, add_gauges
 from server.web.health import Health
 from server.web.turn_watch import RelayWatch
+from server.web.way_in import WayIn
 from server.web.websocket import SocketServer
 from server.webrtc_server import WebRTCServer
 
@@ -92,6 +92,8 @@ class Program:
         self.closes: list[tuple[str, Callable[[], Awaitable[object]]]] = []
         self.last_closes: list[tuple[str, Callable[[], Awaitable[object]]]] = []
         self.drains: list[Callable[[Deadline], Coroutine[Any, Any, object]]] = []
+        self.listening: list[Callable[[int], None]] = []
+        self.way_in = WayIn()
         self.health_facts: list[Callable[[], Mapping[str, Any]]] = []
         self.serving: list[Callable[[], AbstractAsyncContextManager[None]]] = []
         self.session_ended: list[Callable[[str], None]] = []
@@ -149,7 +151,6 @@ class Program:
         )
         # Those that tests and the routes use most
         self.tokens = self.access.tokens
-        self.pairing = self.access.pairing
         self.limiter = self.access.limiter
         self.sessions = SessionManager(
             lambda session_id: self._begin_session(
@@ -235,8 +236,6 @@ class Program:
         return Services(
             access=self.access.settings(),
             tokens=self.tokens,
-            pairing=self.pairing,
-            devices=self.access.devices,
             origins=self.access.origins,
             limiter=self.access.shared_limiter,
             guesses=self.access.guesses,
@@ -333,28 +332,10 @@ class Program:
         self.unfinished = not (well and ended)
 
     def started(self, port: int) -> None:
-        """Write to the terminal where the server listens, and how to pair a device. Called on the event loop."""
-        settings = self.settings
+        """Write to the terminal where the server listens. Called on the event loop."""
         sys.stderr.write(self.greeting(port))
-        if settings.pairing_hosts:
-            scheme = "https" if settings.https_enabled else "http"
-            urls = page_urls(scheme, settings.host, settings.pairing_hosts, port)
-            made = settings.access_code.get_secret_value() if settings.made_access_code else None
-            terminal = PairingTerminal(
-                self.pairing,
-                urls,
-                made,
-                self.access.authority,
-                out=sys.stderr,
-                keys=sys.stdin,
-                devices=self.access.devices,
-                forget=self._forget_device,
-            )
-            terminal.start()
-            self._open.add("terminal", async_call(terminal.close))
-
-    def _forget_device(self, name: str | None) -> None:
-        self._tasks.spawn(self.services().forget_device(name), name="forget")
+        for tell in self.listening:
+            tell(port)
 
     def greeting(self, port: int) -> str:
         settings = self.settings

@@ -50,6 +50,10 @@ class FeatureSettings(BaseModel):
         """Return sentences on what is allowed but probably not meant; without secrets."""
         return ()
 
+    def needs_code(self) -> bool:
+        """Find whether nobody may get in without a code: one is made where ACCESS_CODE is empty."""
+        return False
+
     def most_sessions(self) -> float:
         """Return how many of MAX_SESSIONS this process takes at most."""
         return math.inf

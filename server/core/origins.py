@@ -47,6 +47,10 @@ class HostPolicy:
             ""
         }
 
+    def add(self, names: Iterable[str]) -> None:
+        """Accept these names, too."""
+        self._names |= {name.lower().rstrip(".") for name in names}
+
     def allows(self, host: str | None) -> bool:
         """Return True for an accepted Host header, with or without a port."""
         if host is None:

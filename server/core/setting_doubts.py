@@ -5,9 +5,8 @@ Pure. The sentences never have a secret's text.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
-from server.core.origins import normalise_origin
 from server.core.secret_rules import MAKE_A_SECRET, MIN_OPERATOR_CHARS
 
 
@@ -21,27 +20,6 @@ def access(code: str, metrics_token: str, *, required: bool) -> Iterator[str]:
         yield (
             f"METRICS_TOKEN has only {len(metrics_token)} characters and can be guessed; make a long one with:"
             f" {MAKE_A_SECRET}"
-        )
-
-
-def pairing(
-    hosts: Sequence[str], origins: Collection[str], *, https: bool, port: int
-) -> Iterator[str]:
-    """`hosts`: PAIRING_HOSTS; `origins`: ALLOWED_ORIGINS."""
-    if not hosts:
-        return
-    if not https:
-        yield (
-            "PAIRING_HOSTS is set but HTTPS_ENABLED is false: phones find a page that gets no camera, and the pairing"
-            " code goes there in the clear. Start with bash scripts/run.sh --https."
-        )
-    served = {
-        normalise_origin(f"https://{f'[{host}]' if ':' in host else host}:{port}") for host in hosts
-    }
-    if origins and not served & set(origins):
-        yield (
-            f"ALLOWED_ORIGINS has no address of this machine like https://{hosts[0]}:{port}, so pages that phones open"
-            " there are refused. Add it, or leave the list empty."
         )
 
 

@@ -105,11 +105,6 @@ def unreadable(
     return [f"{name} is {shown(path)}, {reason}. {advice}"]
 
 
-def secret_problems(name: str, path: Path | None) -> list[str]:
-    """Return a sentence for each problem with the secret file of setting `name`."""
-    return unreadable(name, path, read_secret, "It signs the access of paired devices.")
-
-
 def authority_der(path: Path) -> bytes:
     """Return the first certificate of a PEM file as DER, and nothing else of it.
 

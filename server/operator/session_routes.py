@@ -1,4 +1,4 @@
-"""Operators' routes for sessions, their programs and paired devices: list them, end one or all."""
+"""Operators' routes for sessions: list them, end one or all."""
 
 from __future__ import annotations
 
@@ -76,43 +76,5 @@ def create_session_router(services: Services, operators: OperatorGuard) -> APIRo
         await sessions.replicas.announce_end_of_all(now)
         log.info("the operator ends all sessions", extra={"count": ended})
         return {"ended": ended}
-
-    @router.get("/devices")
-    async def devices() -> dict[str, Any]:
-        """The paired devices: `devices`, a list of `name`, `kind`, `paired_seconds`,
-        `seen_seconds`.
-        """
-        now = time.time()
-        return {
-            "devices": [
-                {
-                    "name": one.device.name,
-                    "kind": one.kind,
-                    "paired_seconds": max(0, round(now - one.device.paired_at)),
-                    "seen_seconds": max(0, round(now - one.last_seen)),
-                }
-                for one in services.devices.listed()
-            ]
-        }
-
-    @router.delete("/devices/{name}")
-    async def forget(name: str) -> dict[str, Any]:
-        """Forget a device: until the server stops, and for good with another key
-        (`--forget-devices`, `DEVICE_KEY_PATH`). Answers `forgotten`: integer.
-        """
-        if _NAME.fullmatch(name) is None:
-            raise BadRequest(
-                "A device's name has 12 digits of 0-9 and a-f, as GET /api/operator/devices has it."
-            )
-        count = await services.forget_device(name)
-        log.info("the operator forgets a device", extra={"count": count})
-        return {"forgotten": count}
-
-    @router.delete("/devices")
-    async def forget_all() -> dict[str, Any]:
-        """Forget all devices. Answers `forgotten`: integer."""
-        count = await services.forget_device(None)
-        log.info("the operator forgets all devices", extra={"count": count})
-        return {"forgotten": count}
 
     return router

@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
-from fastapi import Depends, Request, Response
+from fastapi import Depends, Request
 
 from server.access.camera_tokens import read_token
-from server.access.devices import COOKIE, COOKIE_PATH, DEVICE_SECONDS, Device
 from server.access.limits import Guesses
 from server.access.operator_guard import OperatorGuard
-from server.access.pairing import Redeemed
 from server.access.replicas import GONE
 from server.auth import (
     Claims,
@@ -25,24 +23,13 @@ from server.auth import (
     same_secret,
 )
 from server.camera.camera import Camera
-from server.core.errors import Elsewhere, Forbidden, NotFound, RateLimited, Unauthorized
+from server.core.errors import Elsewhere, NotFound, RateLimited, Unauthorized
 from server.session.cameras.admission import connection_key
 from server.web.connection_guard import ConnectionGuard
+from server.web.way_in import Device
 
 if TYPE_CHECKING:
     from server.web.context import Services
-
-# The page has these sentences in its languages (client/dialogs/dialogs.js).
-ASK = "This server asks for an access code. Enter the one that you were given."
-ASK_PAIRED = "This server asks for an access code. Enter it, or scan a new QR code: its terminal shows one on Enter."
-PAIRING_REFUSED = {
-    Redeemed.USED: "This pairing code was used already; each one is good for one device.",
-    Redeemed.EXPIRED: "This pairing code has expired; each one is good for five minutes.",
-    Redeemed.UNKNOWN: "This pairing code is not from this server, or from before its restart.",
-}
-
-SCAN_AGAIN = "Press Enter in the server's terminal and scan the new one."
-NOT_PAIRED = "This device is not paired any more."
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +46,8 @@ class Sender:
     check: Callable[[], None] = lambda: None
 
 
-class DeviceForgotten(Unauthorized):
-    """The cookie's device is not paired any more; the answer deletes the cookie."""
-
-
 class RequestGuard(ConnectionGuard):
-    """The checks that only routes need: rates, codes and paired devices."""
+    """The checks that only routes need: rates and codes."""
 
     def __init__(self, services: Services) -> None:
         super().__init__(
@@ -76,12 +59,12 @@ class RequestGuard(ConnectionGuard):
         self._services = services
 
     def issue(self, session_id: str, device: Device | None = None) -> Issued:
-        """Issue a token for a new session. `device`: the paired one that asks."""
+        """Issue a token for a new session. `device`: the one that has got in without a code."""
         services = self._services
         begins = services.sessions.revoked.begin(time.time())
         if device is not None:
-            # It may have been paired in the same second in which all others were forgotten.
-            begins = max(begins, device.paired_at)
+            # It may have got in in the same second in which all others were forgotten.
+            begins = max(begins, device.since)
         name = device.name if device is not None else ""
         return services.tokens.issue(session_id, auth_time=begins, device=name)
 
@@ -186,21 +169,11 @@ class RequestGuard(ConnectionGuard):
             retry_after=max(1.0, wait),
         )
 
-    async def redeem(self, request: Request, code: str) -> None:
-        """Use up a pairing code. Raises Unauthorized, or RateLimited for a wrong one.
+    async def access_code(self, request: Request, given: str | None, ask: str) -> None:
+        """Check the access code, within the rate limits. `ask` goes to whoever has none.
 
-        A right one passes whatever the rate of its address: it has 128 random bits.
+        Raises Unauthorized, RateLimited.
         """
-        redeemed = self._services.pairing.redeem(code, time.monotonic())
-        if redeemed is Redeemed.OK:
-            return
-        await self.limit(request)
-        await self.guess(self._services.guesses.pairing, False, request)
-        self._metrics.auth_failures.labels("bad_code").inc()
-        raise Unauthorized(f"{PAIRING_REFUSED[redeemed]} {SCAN_AGAIN}")
-
-    async def access_code(self, request: Request, given: str | None) -> None:
-        """Check the access code, within the rate limits. Raises Unauthorized, RateLimited."""
         await self.limit(request)
         right = check_access_code(given, self._services.access.access_code)
         if given is not None:
@@ -209,7 +182,7 @@ class RequestGuard(ConnectionGuard):
             return
         self._metrics.auth_failures.labels("bad_code").inc()
         if given is None:
-            raise Unauthorized(ASK_PAIRED if self._services.access.pairs else ASK)
+            raise Unauthorized(ask)
         await self._services.limiter.wrong_code(self.address(request), time.monotonic())
         raise Unauthorized("This access code is not right. Ask whoever runs this server for it.")
 
@@ -241,43 +214,6 @@ class RequestGuard(ConnectionGuard):
             "Too many wrong codes were tried, here or elsewhere. Wait a moment and try again.",
             retry_after=max(1.0, wait),
         )
-
-    def pair(self, request: Request, response: Response) -> Device:
-        """Pair a device: set a cookie with its token, which lets it in from now on."""
-        agent = request.headers.get("user-agent", "")
-        token, device = self._services.devices.pair(agent, time.time())
-        # Scripts cannot read it, other sites cannot have it sent, and only COOKIE_PATH gets it.
-        response.set_cookie(
-            COOKIE,
-            token,
-            max_age=DEVICE_SECONDS,
-            path=COOKIE_PATH,
-            secure=self.secure(request),
-            httponly=True,
-            samesite="strict",
-        )
-        return device
-
-    def device(self, request: Request) -> Device | None:
-        """Return the paired device of a request; None without a cookie.
-
-        Raises Forbidden, DeviceForgotten.
-        """
-        cookie = request.cookies.get(COOKIE)
-        if cookie is None:
-            return None
-        # `origin` has checked the header's value; a browser always sends it here.
-        site = request.headers.get("sec-fetch-site", "same-origin")
-        if "origin" not in request.headers or site != "same-origin":
-            self._metrics.auth_failures.labels("origin").inc()
-            raise Forbidden("A paired device gets in from this server's own page alone.")
-        agent = request.headers.get("user-agent", "")
-        device = self._services.devices.recognise(cookie, agent, time.time())
-        if device is None:
-            self._metrics.auth_failures.labels("device").inc()
-            asks = ASK_PAIRED if self._services.access.pairs else ASK
-            raise DeviceForgotten(f"{NOT_PAIRED} {asks}")
-        return device
 
     def claims(self, request: Request) -> Claims:
         """Return the claims of the bearer token. Raises Unauthorized."""

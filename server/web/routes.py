@@ -14,9 +14,7 @@ from starlette.staticfiles import NotModifiedResponse
 from starlette.websockets import WebSocket
 
 from server.access.camera_tokens import MAX_CHARS, read_code
-from server.access.devices import COOKIE, COOKIE_PATH
 from server.access.operator_guard import OperatorGuard
-from server.access.pairing import MAX_CODE_CHARS
 from server.access.request_order import Attempt
 from server.auth import Claims, Issued, TokenRefused, bearer
 from server.core.addresses import parse_address
@@ -25,11 +23,11 @@ from server.rtc.sdpfrag import MAX_CANDIDATE_CHARS
 from server.session.cameras.admission import INVITED_SECONDS, OWN
 from server.vision import encode
 from server.web.context import Services
-from server.web.http_errors import error_response
 from server.web.middleware import MAX_BODY_BYTES
 from server.web.offers import connect_camera
-from server.web.request_guard import DeviceForgotten, RequestGuard
+from server.web.request_guard import RequestGuard
 from server.web.shell import CLIENT_NAME, WORKER, Shell
+from server.web.way_in import TokenBody, WayIn
 from server.web.websocket import SocketServer
 
 if TYPE_CHECKING:
@@ -45,16 +43,6 @@ _MEDIA_TYPES = {
     ".png": "image/png",
     ".webmanifest": "application/manifest+json",
 }
-
-
-class TokenBody(BaseModel):
-    """The code with which a client gets in."""
-
-    model_config = ConfigDict(extra="ignore")
-    # The ACCESS_CODE, where one is set
-    access_code: str | None = Field(default=None, max_length=256)
-    # A code from the server's terminal; it works once, for five minutes.
-    pairing_code: str | None = Field(default=None, max_length=MAX_CODE_CHARS)
 
 
 class OfferBody(BaseModel):
@@ -128,7 +116,9 @@ def _unless_known(request: Request, response: Response) -> Response:
     return response
 
 
-def create_router(services: Services, operators: OperatorGuard, sockets: SocketServer) -> APIRouter:
+def create_router(
+    services: Services, operators: OperatorGuard, sockets: SocketServer, way_in: WayIn
+) -> APIRouter:
     router = APIRouter()
     guard = RequestGuard(services)
     watchers = HealthGuard(services, operators)
@@ -238,7 +228,6 @@ def create_router(services: Services, operators: OperatorGuard, sockets: SocketS
             services.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8"
         )
 
-    @router.post(COOKIE_PATH, dependencies=[Depends(guard.origin)], response_model=None)
     async def token(
         request: Request, response: Response, body: TokenBody | None = None
     ) -> dict[str, Any] | Response:
@@ -256,46 +245,27 @@ def create_router(services: Services, operators: OperatorGuard, sockets: SocketS
           the relays' credentials work, where there are relays; renew the token before
         - `paired`: `true` for a paired device
         """
-        body, device = body or TokenBody(), None
+        body = body or way_in.body()
         if request.headers.get("authorization"):
             await guard.limit(request)
             return with_token(guard.renew(request))
         # Before any code is used up
         services.sessions.check_new()
-        if access.access_code and body.pairing_code is not None:
-            await guard.redeem(request, body.pairing_code)
-            device = guard.pair(request, response)
-        elif access.access_code:
-            if body.access_code is None:
-                try:
-                    device = guard.device(request)
-                except DeviceForgotten as error:
-                    services.metrics.errors.labels(error.code).inc()
-                    return without_device(error_response(error))
+        device = None
+        if access.access_code:
+            entered = await way_in.enter(request, response, body)
+            if isinstance(entered, Response):
+                return entered
+            device = entered
             if device is None:
-                await guard.access_code(request, body.access_code)
-            else:
-                await guard.limit(request)
+                await guard.access_code(request, body.access_code, way_in.ask)
         else:
             await guard.limit(request)
         return with_token(guard.issue(services.sessions.replicas.choose_id(), device))
 
-    def without_device(response: Response) -> Response:
-        response.delete_cookie(COOKIE, path=COOKIE_PATH, httponly=True, samesite="strict")
-        return response
-
-    @router.delete(f"{COOKIE_PATH}/device", dependencies=[Depends(guard.origin)])
-    async def forget_this_device(request: Request) -> Response:
-        """Forget the device whose cookie this is; its page works until its session has ended.
-        Answers `forgotten`: boolean.
-        """
-        try:
-            device = guard.device(request)
-        except DeviceForgotten:
-            device = None
-        if device is not None:
-            await services.forget_device(device.name)
-        return without_device(JSONResponse({"forgotten": device is not None}))
+    # FastAPI reads from it what a body has.
+    token.__annotations__["body"] = way_in.body | None
+    router.post("/api/token", dependencies=[Depends(guard.origin)], response_model=None)(token)
 
     at_home = [Depends(guard.origin), Depends(guard.home)]
 

@@ -424,12 +424,12 @@ async def test_the_operator_sees_who_is_in_and_ends_it(visit: Visit, run: Runnin
     await expect(row).to_have_count(0)
     await people.get_by_role("button", name="End all").click()
     await expect(people).to_contain_text("Nobody.", timeout=10_000)
-    run.program.access.devices.pair("Mozilla/5.0 (iPhone)", time.time())
+    run.program.feature("pairing").devices.pair("Mozilla/5.0 (iPhone)", time.time())
     device = people.locator("#people-devices li")
     await expect(device).to_contain_text("iPhone", timeout=10_000)
     await device.get_by_role("button").click()
     await expect(device).to_have_count(0)
-    assert not run.program.access.devices.listed()
+    assert not run.program.feature("pairing").devices.listed()
 
 
 async def test_the_operator_drains_a_gateway(visit: Visit) -> None:

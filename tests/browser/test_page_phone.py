@@ -24,7 +24,7 @@ from benchmarks.browser import ARGS, find_chromium
 from scripts.certificates import make_leaf, pem
 from scripts.lan_addresses import Identity
 from scripts.local_certificate import Issued, Keeper, read_pair
-from server.access.devices import COOKIE
+from server.features.pairing.devices import COOKIE
 from tests.browser.visitor import REFUSED_TOKEN, Visit
 from tests.support.clients import soon
 from tests.support.fakes_openai import FakeOpenAI
@@ -73,7 +73,7 @@ async def lan(issued: Issued, model_server: FakeOpenAI) -> AsyncIterator[Running
 
 
 def new_code(run: Running, age: float = 0) -> str:
-    return run.program.pairing.issue(time.monotonic() - age)
+    return str(run.program.feature("pairing").codes.issue(time.monotonic() - age))
 
 
 async def test_the_scanned_address_leads_in(visit: Visit, lan: Running, model: FakeOpenAI) -> None:
@@ -143,7 +143,7 @@ async def test_a_code_that_is_no_longer_good_is_explained(
     still works.
     """
     code = new_code(lan, age)
-    lan.program.pairing.redeem(code, time.monotonic())
+    lan.program.feature("pairing").codes.redeem(code, time.monotonic())
     page = await visit(f"{lan.base_url}/#pair={code}")
     page.expect(REFUSED_TOKEN)
     await expect(page.card).to_contain_text(say("page.pairing_failed"))

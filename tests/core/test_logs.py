@@ -401,8 +401,7 @@ def test_warnings_about_settings_are_not_damaged(path: Path) -> None:
         require_auth=True,
         jwt_secret_key=SecretStr("k3JHvT8s0QmXr5WbZp1LdYc7NfGa9UeR2i"),
         turn_secret=SecretStr("k3JHvT8s0QmXr5WbZp1LdYc7NfGa9UeR2i"),
-        pairing_hosts=("192.168.1.2",),
-        allowed_origins=("https://cam.example.org",),
+        metrics_token=SecretStr("short"),
         local_model=Path("/models/x"),
         engine="builtin",
     )

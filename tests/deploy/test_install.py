@@ -267,24 +267,24 @@ def test_an_upgrade(checkout: Path, installed: Path, tmp_path: Path) -> None:
     """
     newer = Path(shutil.copytree(checkout, tmp_path / "newer"))
     (newer / "server/new_room.py").write_text("NEW = True\n")
-    (newer / "server/listen/terminal.py").unlink()
+    (newer / "server/listen/sd_notify.py").unlink()
     (newer / "deploy/qwen-webrtc.service").write_text("# newer\n")
     (newer / "env.example").write_text("BRAND_NEW=1\n" + (newer / "env.example").read_text())
     home = installed / "opt/qwen-camera"
     (home / ".venv/marker").touch()
     (home / "mine.txt").write_text("mine")
-    (home / "server/access/pairing.py").write_text("# changed\n")
+    (home / "server/access/limits.py").write_text("# changed\n")
     settings = (installed / "etc/qwen-camera/qwen-camera.env").read_text()
     done = install(newer, installed)
     assert done.returncode == 0, done.stderr
     assert (home / "server/new_room.py").is_file()
-    assert not (home / "server/listen/terminal.py").exists()
+    assert not (home / "server/listen/sd_notify.py").exists()
     assert (home / ".venv/marker").exists()
     assert (home / "mine.txt").read_text() == "mine"
-    assert (home / "server/access/pairing.py").read_text() == (
-        ROOT / "server/access/pairing.py"
+    assert (home / "server/access/limits.py").read_text() == (
+        ROOT / "server/access/limits.py"
     ).read_text()
-    assert (home / "server/access/pairing.py.changed-by-hand").read_text() == "# changed\n"
+    assert (home / "server/access/limits.py.changed-by-hand").read_text() == "# changed\n"
     unit = installed / "usr/local/lib/systemd/system/qwen-webrtc.service"
     assert unit.read_text() == "# newer\n"
     assert (installed / "etc/qwen-camera/qwen-camera.env").read_text() == settings

@@ -221,44 +221,6 @@ async def test_access_code(locked: tuple[Running, httpx.AsyncClient]) -> None:
     assert renewed.json()["session_id"] == right.json()["session_id"]
 
 
-async def test_a_pairing_code_stands_instead_of_the_access_code(
-    locked: tuple[Running, httpx.AsyncClient], caplog: pytest.LogCaptureFixture
-) -> None:
-    """It opens a session once; used, over, replaced or made up it is refused in its own words, and
-    never logged.
-    """
-    run, client = locked
-    caplog.set_level("DEBUG")
-    codes = run.program.pairing
-
-    async def bring(code: object, **more: object) -> httpx.Response:
-        return await client.post("/api/token", json={"pairing_code": code, **more})
-
-    before = metric(run, "auth_failures_total", reason="bad_code")
-    code = codes.issue(time.monotonic())
-    good = await bring(code)
-    assert good.status_code == 200
-    verified = run.program.tokens.verify(good.json()["token"])
-    assert verified.session_id == good.json()["session_id"]
-    old = codes.issue(time.monotonic() - 300)
-    for stale, words in (
-        (code, "used already"),
-        (old, "has expired"),
-        ("made-up", "not from this server"),
-    ):
-        refused = await bring(stale)
-        assert_error(refused, 401, "unauthorized", retryable=False)
-        assert words in refused.json()["detail"]
-        assert "Press Enter" in refused.json()["detail"]
-    # It goes before an access code, right or wrong.
-    assert (await bring("made-up", access_code=CODE)).status_code == 401
-    assert (await bring(None, access_code=CODE)).status_code == 200
-    after = metric(run, "auth_failures_total", reason="bad_code")
-    assert after - before == 4
-    assert (await bring("x" * 65)).status_code == 400
-    assert not [r for r in caplog.records if code in repr(vars(r)) or old in repr(vars(r))]
-
-
 @pytest.mark.slow
 async def test_guesses_at_pairing_codes_are_limited(sdp: str) -> None:
     """They count against the address like any other token asked for."""
@@ -930,7 +892,7 @@ async def test_guesses_lock_out_no_pairing_code_and_no_token(sdp: str) -> None:
             for _ in range(4)
         ]
         assert guesses == [401, 401, 401, 429]
-        code = run.program.pairing.issue(time.monotonic())
+        code = run.program.feature("pairing").codes.issue(time.monotonic())
         assert (
             await client.post("/api/token", json={"pairing_code": "x" + code[1:]})
         ).status_code == 429

@@ -7,7 +7,7 @@ import hmac
 
 import pytest
 
-from server.access.pairing import PairingCodes
+from server.features.pairing.pairing import PairingCodes
 from tests.support.clients import http, open_page
 from tests.support.running import running
 

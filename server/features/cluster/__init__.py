@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 def register(api: Api) -> None:
     """Have this process share limits and sessions with the others that REDIS_URL joins."""
-    from server.access.devices import DEVICE_SECONDS
     from server.auth import signing_key
     from server.features.cluster.cluster import Cluster
     from server.features.cluster.draining import OperatorDrain, add_routes
@@ -44,10 +43,8 @@ def register(api: Api) -> None:
         HomeProcess(full_name(own.gateway_name, own.process_name)),
         store,
         sessions,
-        access.devices,
         here=settings.sessions_here,
         most=settings.max_sessions,
-        life=max(settings.token_max_age, DEVICE_SECONDS),
     )
     sessions.replicas = cluster
     api.serve(cluster.run)

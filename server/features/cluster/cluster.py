@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from server.access.devices import Devices
 from server.access.replicas import Replicas
 from server.auth import new_session_id
 from server.core.aio import TaskSet
 from server.features.cluster.replicas import HomeProcess, Replica, ReplicaList
-from server.features.cluster.shared_limits import SharedEnds, SharedSlots
+from server.features.cluster.shared_limits import END_SECONDS, SharedEnds, SharedSlots
 from server.session_manager import SessionManager
-from server.web.context import DEVICE
 
 if TYPE_CHECKING:
     from server.features.cluster.redis_store import RedisStore
@@ -31,23 +29,22 @@ class Cluster(Replicas):
         home: HomeProcess,
         store: RedisStore | None,
         sessions: SessionManager,
-        devices: Devices,
         *,
         here: int,
         most: int,
-        life: int,
     ) -> None:
-        """`here`: sessions of this process, at most, of `most` in all; `life`: see `SharedEnds`."""
+        """`here`: sessions of this process, at most, of `most` in all."""
         self.home = home
         self.store = store
         self._here = here
         self._sessions = sessions
-        self._devices = devices
         self.replicas = ReplicaList(self._report, store)
         self._slots = self._ends = None
+        # What ends something here that has ended at another process, by the kind before its name
+        self._enders: dict[str, Callable[[str], Awaitable[None]]] = {}
         if store is not None:
             self._slots = SharedSlots(store, most, lambda: sessions.holders)
-            self._ends = SharedEnds(store, life)
+            self._ends = SharedEnds(store, END_SECONDS)
 
     def _report(self) -> Replica:
         sessions = self._sessions
@@ -79,7 +76,23 @@ class Cluster(Replicas):
         """Report this process, and end here what an operator ended at another one."""
         await self.replicas.report(time.monotonic())
         if self._ends is not None:
-            await carry_out(self._ends, self._sessions, self._devices)
+            await self._carry_out(self._ends)
+
+    async def _carry_out(self, ends: SharedEnds) -> None:
+        listed = await ends.read()
+        if listed is None:
+            return
+        for name in listed.names:
+            kind, _, rest = name.rpartition(" ")
+            if not kind:
+                await self._sessions.take_back(rest)
+            elif (end := self._enders.get(kind)) is not None:
+                await end(rest)
+        await self._sessions.take_all_back(listed.before)
+
+    def on_end(self, kind: str, end: Callable[[str], Awaitable[None]]) -> None:
+        """Have `end(name)` called for each `kind name` that another process announces."""
+        self._enders[kind] = end
 
     def health(self) -> dict[str, Any]:
         """Return what is shared, and the others as they last reported, for /health."""
@@ -125,21 +138,3 @@ class Cluster(Replicas):
 
     async def announce_end_of_all(self, before: int) -> bool:
         return self._ends is not None and await self._ends.announce_end_of_all(before)
-
-
-async def carry_out(ends: SharedEnds, sessions: SessionManager, devices: Devices) -> None:
-    """End here the sessions and devices that an operator ended at another process."""
-    listed = await ends.read()
-    if listed is None:
-        return
-    for name in listed.names:
-        device = name.removeprefix(DEVICE)
-        if device == name:
-            await sessions.take_back(name)
-        elif device.isdecimal() and len(device) < 12:
-            devices.forget_all(int(device), time.time())
-            await sessions.take_devices_back(int(device))
-        else:
-            devices.forget(device, time.time())
-            await sessions.take_device_back(device)
-    await sessions.take_all_back(listed.before)

@@ -9,10 +9,11 @@ from typing import Any, Protocol
 from server.access.revoked import MAX_REVOKED
 from server.auth import CLOCK_SKEW
 from server.core.addresses import SESSION_PART, limiter_key
-from server.web.context import DEVICE
 
 # A session's slot outlives a process that was killed by this long at most (seconds).
 SLOT_SECONDS = 20
+# Ends are known for so long (seconds): TOKEN_MAX_AGE may be no longer.
+END_SECONDS = 2_592_000
 # Time for which a token counts as used; see `RequestLimiter.session`.
 TOKEN_SECONDS = 600
 
@@ -217,7 +218,7 @@ class SharedEnds:
         return self._store.report()["shared"] is True
 
     async def announce_end(self, name: str) -> bool:
-        """Announce the end of a session to all processes. `name`: the session's hash.
+        """Announce an end to all processes. `name`: a session's hash, or a kind and a name.
 
         Returns False without Redis.
         """
@@ -247,9 +248,9 @@ class SharedEnds:
 
 
 def _is_later(name: str, latest: int) -> bool:
-    """Find whether a name is a time, for all devices paired by then, after `latest`."""
-    time = name.removeprefix(DEVICE)
-    return time != name and time.isdecimal() and len(time) < 12 and int(time) > latest
+    """Find whether a name is of a kind, and a time after `latest`: for all of the kind until then."""
+    _, kind, time = name.rpartition(" ")
+    return bool(kind) and time.isdecimal() and len(time) < 12 and int(time) > latest
 
 
 def _text(name: str | bytes) -> str:

@@ -38,7 +38,6 @@ from server.features.cluster.shared_limits import (
 )
 from server.session.session import Session
 from server.session_manager import SessionManager
-from server.web.context import DEVICE
 from tests.access.test_limits import looked_at
 from tests.support.fakes import FakeEngine
 from tests.support.fakes_server import ServerProcess
@@ -49,6 +48,7 @@ from tests.support.timing import AT_ONCE_SECONDS
 
 pytestmark = pytest.mark.slow
 
+DEVICE = "device "
 SECRET = "q7Vd0mZp3xKc9LwTfR2yBhN6sJgA1uEoXiC4"
 ADDRESS, NEIGHBOUR = "192.0.2.1", "192.0.2.2"
 

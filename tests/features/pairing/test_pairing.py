@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.access.pairing import MAX_CODE_CHARS, PAIRING_SECONDS, PairingCodes, Redeemed
+from server.features.pairing.pairing import MAX_CODE_CHARS, PAIRING_SECONDS, PairingCodes, Redeemed
 
 
 def test_a_code_is_good_once() -> None:

@@ -10,9 +10,9 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from server.access import devices
-from server.access.devices import COOKIE, DEVICE_SECONDS, Devices, kind_of
 from server.auth import Claims, Signer
+from server.features.pairing import devices
+from server.features.pairing.devices import COOKIE, DEVICE_SECONDS, Devices, kind_of
 from tests.support.clients import http, metric, open_page, take_token
 from tests.support.fakes_app import assert_error
 from tests.support.fakes_server import ServerProcess
@@ -120,7 +120,7 @@ async def run() -> AsyncIterator[Running]:
 
 async def paired(run: Running, client: httpx.AsyncClient) -> str:
     """Pair the client; its cookie. httpx keeps it for the path that it is for."""
-    code = run.program.pairing.issue(time.monotonic())
+    code = run.program.feature("pairing").codes.issue(time.monotonic())
     reply = await client.post("/api/token", json={"pairing_code": code}, headers=own(run))
     assert reply.status_code == 200
     assert reply.json()["paired"] is True
@@ -132,12 +132,50 @@ def own(run: Running) -> dict[str, str]:
     return {"Origin": run.base_url, "Sec-Fetch-Site": "same-origin"}
 
 
+async def test_a_pairing_code_stands_instead_of_the_access_code(
+    run: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It opens a session once; used, over, replaced or made up it is refused in its own words, and
+    never logged.
+    """
+    caplog.set_level("DEBUG")
+    async with http(run) as client:
+        codes = run.program.feature("pairing").codes
+
+        async def bring(code: object, **more: object) -> httpx.Response:
+            return await client.post("/api/token", json={"pairing_code": code, **more})
+
+        before = metric(run, "auth_failures_total", reason="bad_code")
+        code = codes.issue(time.monotonic())
+        good = await bring(code)
+        assert good.status_code == 200
+        verified = run.program.tokens.verify(good.json()["token"])
+        assert verified.session_id == good.json()["session_id"]
+        old = codes.issue(time.monotonic() - 300)
+        for stale, words in (
+            (code, "used already"),
+            (old, "has expired"),
+            ("made-up", "not from this server"),
+        ):
+            refused = await bring(stale)
+            assert_error(refused, 401, "unauthorized", retryable=False)
+            assert words in refused.json()["detail"]
+            assert "Press Enter" in refused.json()["detail"]
+        # It goes before an access code, right or wrong.
+        assert (await bring("made-up", access_code=CODE)).status_code == 401
+        assert (await bring(None, access_code=CODE)).status_code == 200
+        after = metric(run, "auth_failures_total", reason="bad_code")
+        assert after - before == 4
+        assert (await bring("x" * 65)).status_code == 400
+        assert not [r for r in caplog.records if code in repr(vars(r)) or old in repr(vars(r))]
+
+
 async def test_pairing_leaves_a_cookie(run: Running) -> None:
     """Of thirty days, for one route, that no script can read and no other site has sent; an access
     code leaves none.
     """
     async with http(run) as client:
-        code = run.program.pairing.issue(time.monotonic())
+        code = run.program.feature("pairing").codes.issue(time.monotonic())
         reply = await client.post("/api/token", json={"pairing_code": code})
         cookie = reply.headers["set-cookie"]
         parts = {part.strip().lower() for part in cookie.split(";")[1:]}
@@ -155,7 +193,7 @@ async def test_the_cookie_is_secure_where_the_page_is() -> None:
             running(access_code=CODE, jwt_secret_key=SECRET, trusted_proxies=proxies) as run,
             http(run) as client,
         ):
-            code = run.program.pairing.issue(time.monotonic())
+            code = run.program.feature("pairing").codes.issue(time.monotonic())
             reply = await client.post(
                 "/api/token", json={"pairing_code": code}, headers={"X-Forwarded-Proto": "https"}
             )
@@ -330,7 +368,7 @@ async def test_a_restart_knows_its_devices(
         **{k.lower(): v for k, v in settings({}).items() if k != "DEVICE_KEY"},
         pairing_hosts="127.0.0.1",
     ) as run:
-        cookie, _ = run.program.access.devices.pair(IPHONE, now)
+        cookie, _ = run.program.feature("pairing").devices.pair(IPHONE, now)
     async with ServerProcess(settings(changed)) as server, httpx.AsyncClient() as client:
         reply = await client.post(
             f"{server.url}/api/token",

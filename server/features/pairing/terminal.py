@@ -13,8 +13,8 @@ from typing import TextIO
 
 import segno
 
-from server.access.devices import Devices
-from server.access.pairing import PAIRING_SECONDS, PairingCodes
+from server.features.pairing.devices import Devices
+from server.features.pairing.pairing import PAIRING_SECONDS, PairingCodes
 
 _FOR_GOOD = "That holds until the server stops; to forget all of them for good, start it with --forget-devices."
 
@@ -263,7 +263,7 @@ class PairingTerminal:
         if command == "devices" and listed:
             now = time.time()
             lines = [
-                f"  {one.device.name}   {one.kind:10}   paired {_ago(now - one.device.paired_at)},"
+                f"  {one.device.name}   {one.kind:10}   paired {_ago(now - one.device.since)},"
                 f" seen {_ago(now - one.last_seen)}"
                 for one in listed
             ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from server.listen.terminal import LEAST_QUIET, qr_columns, qr_lines
+from server.features.pairing.terminal import LEAST_QUIET, qr_columns, qr_lines
 from tests.support.fakes_terminal import read_qr
 
 

@@ -20,11 +20,17 @@ from typing import TextIO
 
 import pytest
 
-from server.access.pairing import PairingCodes, Redeemed
-from server.listen.terminal import LEAST_QUIET, PairingTerminal, page_urls, pairing_url, qr_lines
+from server.features.pairing.pairing import PairingCodes, Redeemed
+from server.features.pairing.terminal import (
+    LEAST_QUIET,
+    PairingTerminal,
+    page_urls,
+    pairing_url,
+    qr_lines,
+)
 from tests.support.fakes_terminal import Terminal, on_screen, read_qr
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 URL = "https://192.168.1.5:8000"
 
 
@@ -192,8 +198,8 @@ def test_there_is_always_an_address() -> None:
 
 PROGRAM = """
 import asyncio, sys
-from server.listen import terminal
-from server.access.pairing import PairingCodes
+from server.features.pairing import terminal
+from server.features.pairing.pairing import PairingCodes
 terminal.FRONT_SECONDS = 0.05
 async def main():
     terminal.PairingTerminal(PairingCodes(), ["https://a:1"], None, None, out=sys.stderr, keys=sys.stdin).start()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from server.access.revoked import Revoked
 from server.auth import Claims, Signer, TokenRefused
 from server.core.redact import session_hash
+from server.web.way_in import Device
 
 COOKIE = "qwen-camera-device"
 # The one route that takes it, with what lies below
@@ -31,14 +32,6 @@ _KINDS = {
     "Macintosh": "Mac",
     "Linux": "Linux",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    # Hash of its id, which grants no access.
-    name: str
-    # Seconds since the epoch
-    paired_at: int
 
 
 @dataclass(slots=True)
@@ -105,7 +98,7 @@ class Devices:
     def forget(self, name: str, now: float) -> bool:
         """Remove a device, also an unlisted one. Returns True when it was listed."""
         known = self._listed.pop(name, None)
-        self._forgotten.add(name, known.device.paired_at if known else int(now), now)
+        self._forgotten.add(name, known.device.since if known else int(now), now)
         return known is not None
 
     def forget_all(self, before: int, now: float) -> int:
@@ -113,7 +106,7 @@ class Devices:
         listed ones.
         """
         self._forgotten.add_all(before, now)
-        gone = [name for name, one in self._listed.items() if one.device.paired_at <= before]
+        gone = [name for name, one in self._listed.items() if one.device.since <= before]
         for name in gone:
             del self._listed[name]
         return len(gone)

@@ -1,0 +1,61 @@
+"""Pairing of phones: one-time codes on the terminal, also as QR codes, and devices that get in again
+without a code for 30 days.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from server.app.api import Api
+
+
+def register(api: Api) -> None:
+    """Let paired devices in; show codes on the terminal where PAIRING_HOSTS names this machine."""
+    from server.core.aio import TaskSet
+    from server.features.pairing.devices import Devices
+    from server.features.pairing.pairing import DEVICE, Pairing
+    from server.features.pairing.settings import PairingSettings
+
+    settings, access = api.settings, api.access
+    own = PairingSettings.of(settings)
+    devices = Devices(own.device_key())
+    access.tokens.refuses = devices.refuses
+    access.hosts.add(own.pairing_hosts)
+    pairing = Pairing(api.services, devices, shown=bool(own.pairing_hosts))
+    api.way_in(pairing)
+    pairing.add_routes(api.router())
+    pairing.add_operator_routes(api.operator_router("/api/operator"))
+    if (cluster := api.find("cluster")) is not None:
+        cluster.on_end(DEVICE, pairing.end)
+    api.offer(pairing)
+    if not own.pairing_hosts:
+        return
+    from server.features.pairing.terminal import PairingTerminal, page_urls
+
+    tasks = TaskSet("pairing")
+    shown: list[PairingTerminal] = []
+
+    def show(port: int) -> None:
+        scheme = "https" if settings.https_enabled else "http"
+        terminal = PairingTerminal(
+            pairing.codes,
+            page_urls(scheme, settings.host, own.pairing_hosts, port),
+            settings.access_code.get_secret_value() if settings.made_access_code else None,
+            access.authority,
+            out=sys.stderr,
+            keys=sys.stdin,
+            devices=devices,
+            forget=lambda name: tasks.spawn(pairing.forget(name), name="forget"),
+        )
+        terminal.start()
+        shown.append(terminal)
+
+    async def close() -> None:
+        while shown:
+            shown.pop().close()
+        await tasks.close()
+
+    api.on_listening(show)
+    api.run("terminal", close=close)

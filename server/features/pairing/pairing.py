@@ -1,0 +1,299 @@
+"""Pairing: one-time codes, which replace the access code for phones, and paired devices' way in."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import re
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import Field
+
+from server.core.errors import BadRequest, Forbidden, Unauthorized
+from server.features.pairing.devices import COOKIE, COOKIE_PATH, DEVICE_SECONDS, Devices
+from server.session_manager import SessionManager
+from server.web.context import Services
+from server.web.http_errors import error_response
+from server.web.request_guard import RequestGuard
+from server.web.way_in import ASK, Device, TokenBody, WayIn
+
+log = logging.getLogger(__name__)
+
+PAIRING_SECONDS = 300.0
+MAX_CODE_CHARS = 64
+# Old codes that are still distinguished from wrong ones.
+_REMEMBERED = 8
+# The kind of a device's end, as other processes hear it. A time in place of its name means all that
+# were paired by then.
+DEVICE = "device"
+# A `session_hash`
+_NAME = re.compile(r"[0-9a-f]{12}", re.ASCII)
+
+
+class Redeemed(StrEnum):
+    """The result of redeeming a code."""
+
+    OK = "ok"
+    USED = "used"
+    EXPIRED = "expired"
+    UNKNOWN = "unknown"
+
+
+@dataclass(slots=True)
+class _Code:
+    # SHA-256; the code itself is not kept.
+    digest: bytes
+    # Monotonic seconds
+    expires_at: float
+    used: bool = False
+
+
+# The page has these sentences in its languages (client/dialogs/dialogs.js).
+ASK_PAIRED = "This server asks for an access code. Enter it, or scan a new QR code: its terminal shows one on Enter."
+PAIRING_REFUSED = {
+    Redeemed.USED: "This pairing code was used already; each one is good for one device.",
+    Redeemed.EXPIRED: "This pairing code has expired; each one is good for five minutes.",
+    Redeemed.UNKNOWN: "This pairing code is not from this server, or from before its restart.",
+}
+SCAN_AGAIN = "Press Enter in the server's terminal and scan the new one."
+NOT_PAIRED = "This device is not paired any more."
+
+
+class PairingCodes:
+    """Issues and redeems codes. One is valid at a time: a new one replaces the previous one.
+    `now` is monotonic seconds.
+
+    `on_redeemed` is called when one was redeemed.
+
+    Bounds of pairing codes: one is valid at a time; digests of the last 8, the oldest is dropped.
+    """
+
+    def __init__(
+        self,
+        *,
+        ttl: float = PAIRING_SECONDS,
+        on_redeemed: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._ttl = ttl
+        self.on_redeemed = on_redeemed
+        self._codes: deque[_Code] = deque(maxlen=_REMEMBERED)
+
+    def issue(self, now: float) -> str:
+        """Issue a new code: 128 random bits as 22 URL-safe characters."""
+        for code in self._codes:
+            code.expires_at = min(code.expires_at, now)
+        fresh = secrets.token_urlsafe(16)
+        self._codes.append(_Code(_digest(fresh), now + self._ttl))
+        return fresh
+
+    def redeem(self, given: str, now: float) -> Redeemed:
+        """Redeem a code, which invalidates it. Takes the same time for any code."""
+        digest = _digest(given)
+        found: _Code | None = None
+        for code in self._codes:
+            if hmac.compare_digest(code.digest, digest):
+                found = code
+        if found is None:
+            return Redeemed.UNKNOWN
+        if found.used:
+            return Redeemed.USED
+        if now >= found.expires_at:
+            return Redeemed.EXPIRED
+        found.used = True
+        self.on_redeemed()
+        return Redeemed.OK
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
+class PairingBody(TokenBody):
+    """The code with which a client gets in."""
+
+    # A code from the server's terminal; it works once, for five minutes.
+    pairing_code: str | None = Field(default=None, max_length=MAX_CODE_CHARS)
+
+
+class DeviceForgotten(Unauthorized):
+    """The cookie's device is not paired any more; the answer deletes the cookie."""
+
+
+class Pairing(WayIn):
+    """The way in by a code of the terminal, and by the cookie that it leaves."""
+
+    body = PairingBody
+
+    def __init__(self, services: Services, devices: Devices, *, shown: bool) -> None:
+        """`shown`: the terminal shows codes."""
+        self.codes = PairingCodes()
+        self.devices = devices
+        self._services = services
+        self._sessions: SessionManager = services.sessions
+        self._guard = RequestGuard(services)
+        self._failures = services.metrics.auth_failures
+        self._ask = ASK_PAIRED if shown else ASK
+
+    @property
+    def ask(self) -> str:
+        return self._ask
+
+    async def enter(
+        self, request: Request, response: Response, body: TokenBody
+    ) -> Device | Response | None:
+        if isinstance(body, PairingBody) and body.pairing_code is not None:
+            await self._redeem(request, body.pairing_code)
+            return self._pair(request, response)
+        if body.access_code is not None:
+            return None
+        try:
+            device = self._device(request)
+        except DeviceForgotten as error:
+            self._services.metrics.errors.labels(error.code).inc()
+            return _without_device(error_response(error))
+        if device is not None:
+            await self._guard.limit(request)
+        return device
+
+    async def _redeem(self, request: Request, code: str) -> None:
+        """Use up a pairing code. Raises Unauthorized, or RateLimited for a wrong one.
+
+        A right one passes whatever the rate of its address: it has 128 random bits.
+        """
+        redeemed = self.codes.redeem(code, time.monotonic())
+        if redeemed is Redeemed.OK:
+            return
+        await self._guard.limit(request)
+        await self._guard.guess(self._services.guesses.pairing, False, request)
+        self._failures.labels("bad_code").inc()
+        raise Unauthorized(f"{PAIRING_REFUSED[redeemed]} {SCAN_AGAIN}")
+
+    def _pair(self, request: Request, response: Response) -> Device:
+        """Pair a device: set a cookie with its token, which lets it in from now on."""
+        agent = request.headers.get("user-agent", "")
+        token, device = self.devices.pair(agent, time.time())
+        # Scripts cannot read it, other sites cannot have it sent, and only COOKIE_PATH gets it.
+        response.set_cookie(
+            COOKIE,
+            token,
+            max_age=DEVICE_SECONDS,
+            path=COOKIE_PATH,
+            secure=self._guard.secure(request),
+            httponly=True,
+            samesite="strict",
+        )
+        return device
+
+    def _device(self, request: Request) -> Device | None:
+        """Return the paired device of a request; None without a cookie.
+
+        Raises Forbidden, DeviceForgotten.
+        """
+        cookie = request.cookies.get(COOKIE)
+        if cookie is None:
+            return None
+        # The origin's value is checked before; a browser always sends it here.
+        site = request.headers.get("sec-fetch-site", "same-origin")
+        if "origin" not in request.headers or site != "same-origin":
+            self._failures.labels("origin").inc()
+            raise Forbidden("A paired device gets in from this server's own page alone.")
+        agent = request.headers.get("user-agent", "")
+        device = self.devices.recognise(cookie, agent, time.time())
+        if device is None:
+            self._failures.labels("device").inc()
+            raise DeviceForgotten(f"{NOT_PAIRED} {self._ask}")
+        return device
+
+    # Devices that are forgotten
+
+    async def forget(self, name: str | None) -> int:
+        """Forget a paired device, or all of them (None), and end their sessions, in all processes.
+
+        Returns the number of the devices seen since the start.
+        """
+        end = name or str(int(time.time()))
+        await self._sessions.replicas.announce_end(f"{DEVICE} {end}")
+        return await self.end(end)
+
+    async def end(self, name: str) -> int:
+        """Forget a device here; a time means all that were paired by then. Returns their number."""
+        now = int(time.time())
+        if name.isdecimal() and len(name) < 12:
+            before = int(name)
+            count = self.devices.forget_all(before, now)
+            await self._sessions.take_devices_back(lambda _, since: since <= before)
+        else:
+            count = int(self.devices.forget(name, now))
+            await self._sessions.take_devices_back(lambda device, _: device == name)
+        return count
+
+    def add_routes(self, router: APIRouter) -> None:
+        """Add the route with which a device leaves."""
+
+        @router.delete(f"{COOKIE_PATH}/device", dependencies=[Depends(self._guard.origin)])
+        async def forget_this_device(request: Request) -> Response:
+            """Forget the device whose cookie this is; its page works until its session has ended.
+            Answers `forgotten`: boolean.
+            """
+            try:
+                device = self._device(request)
+            except DeviceForgotten:
+                device = None
+            if device is not None:
+                await self.forget(device.name)
+            return _without_device(JSONResponse({"forgotten": device is not None}))
+
+    def add_operator_routes(self, router: APIRouter) -> None:
+        """Add operators' routes for devices: list them, forget one or all."""
+
+        @router.get("/devices")
+        async def devices() -> dict[str, Any]:
+            """The paired devices: `devices`, a list of `name`, `kind`, `paired_seconds`,
+            `seen_seconds`.
+            """
+            now = time.time()
+            return {
+                "devices": [
+                    {
+                        "name": one.device.name,
+                        "kind": one.kind,
+                        "paired_seconds": max(0, round(now - one.device.since)),
+                        "seen_seconds": max(0, round(now - one.last_seen)),
+                    }
+                    for one in self.devices.listed()
+                ]
+            }
+
+        @router.delete("/devices/{name}")
+        async def forget(name: str) -> dict[str, Any]:
+            """Forget a device: until the server stops, and for good with another key
+            (`--forget-devices`, `DEVICE_KEY_PATH`). Answers `forgotten`: integer.
+            """
+            if _NAME.fullmatch(name) is None:
+                raise BadRequest(
+                    "A device's name has 12 digits of 0-9 and a-f, as GET /api/operator/devices has it."
+                )
+            count = await self.forget(name)
+            log.info("the operator forgets a device", extra={"count": count})
+            return {"forgotten": count}
+
+        @router.delete("/devices")
+        async def forget_all() -> dict[str, Any]:
+            """Forget all devices. Answers `forgotten`: integer."""
+            count = await self.forget(None)
+            log.info("the operator forgets all devices", extra={"count": count})
+            return {"forgotten": count}
+
+
+def _without_device(response: Response) -> Response:
+    response.delete_cookie(COOKIE, path=COOKIE_PATH, httponly=True, samesite="strict")
+    return response

@@ -1,0 +1,71 @@
+"""The settings of pairing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic_settings import NoDecode
+
+from server.auth import signing_key
+from server.core.feature_settings import FeatureSettings
+from server.core.origins import normalise_origin
+from server.core.setting_fields import list_of, names, path
+from server.core.setting_text import host_name
+from server.core.tls_files import read_secret, unreadable
+
+
+class PairingSettings(FeatureSettings):
+    device_key_path: Path | None = path(
+        "a file with at least 32 characters that its owner alone can read"
+    )
+    pairing_hosts: Annotated[tuple[str, ...], NoDecode, list_of(host_name)] = names(
+        "addresses and names of this machine"
+    )
+
+    def problems(self) -> Iterable[str]:
+        return unreadable(
+            "DEVICE_KEY_PATH",
+            self.device_key_path,
+            read_secret,
+            "It signs the access of paired devices.",
+        )
+
+    def doubts(self) -> Iterable[str]:
+        core: Any = self
+        hosts = self.pairing_hosts
+        if not hosts:
+            return
+        if not core.https_enabled:
+            yield (
+                "PAIRING_HOSTS is set but HTTPS_ENABLED is false: phones find a page that gets no camera, and the pairing"
+                " code goes there in the clear. Start with bash scripts/run.sh --https."
+            )
+        served = {
+            normalise_origin(f"https://{f'[{host}]' if ':' in host else host}:{core.port}")
+            for host in hosts
+        }
+        if core.allowed_origins and not served & set(core.allowed_origins):
+            yield (
+                f"ALLOWED_ORIGINS has no address of this machine like https://{hosts[0]}:{core.port}, so pages that phones"
+                " open there are refused. Add it, or leave the list empty."
+            )
+
+    def needs_code(self) -> bool:
+        # Whoever pairs must be the only one who gets in.
+        return bool(self.pairing_hosts)
+
+    def device_key(self) -> str:
+        """Return the key of device tokens. It changes with each secret that somebody set, and not
+        with those that are made for one run.
+        """
+        core: Any = self
+        secret = core.jwt_secret_key.get_secret_value()
+        if self.device_key_path is not None:
+            secret = read_secret(self.device_key_path) + ("" if core.made_secret else secret)
+        code = "" if core.made_access_code else core.access_code.get_secret_value()
+        return signing_key(secret, "device tokens", code)
+
+
+SETTINGS = PairingSettings
