@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from config import Settings
+from config import known_keys
 from server.core import errors
 from server.core.errors import EngineError, NoCamera
 from server.core.messages import Error, error_body
@@ -21,7 +21,7 @@ ENGINE_ERRORS = [
     one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, EngineError)
 ]
 NAMES = {one.__name__ for one in ENGINE_ERRORS}
-SETTINGS = {name.upper() for name in Settings.model_fields}
+SETTINGS = set(known_keys())
 CANARY = "http://10.1.2.3:8001/v1 VLLM_BASE_URL bash scripts/run.sh"
 _NOT_FOR_VISITORS = re.compile(
     r"https?:|\b\d{1,3}(?:\.\d{1,3}){3}\b|\blocalhost\b|\bbash\b|\bscripts/|\.env\b|\.sh\b|\bpip\b|--\w|/\w+/|\boperator\b"
