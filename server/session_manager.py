@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-from server.access.camera_tokens import read_token
 from server.access.replicas import Replicas
 from server.access.revoked import Revoked
 from server.auth import DEFAULT_MAX_AGE, Claims
@@ -17,8 +16,6 @@ from server.core.close_codes import Close
 from server.core.errors import Busy, Conflict, Draining, NotFound
 from server.core.redact import session_hash
 from server.session import entries
-from server.session.cameras.admission import Invitation, connection_key
-from server.session.cameras.cameras import FurtherCamera
 from server.session.entries import Entry, Seen, Socket, longest_left, seen_of
 from server.session.session import Session, SessionState
 
@@ -71,7 +68,7 @@ class SessionManager:
     @property
     def occupied(self) -> int:
         """The visitors' sessions and their further cameras, which MAX_SESSIONS bounds together."""
-        return sum(1 + len(session.cameras) for session in self.visitors())
+        return sum(len(session.slots) for session in self.visitors())
 
     @property
     def holders(self) -> dict[str, float | None]:
@@ -138,7 +135,7 @@ class SessionManager:
             )
         self.check_open()
         if self.occupied >= self._max_sessions and not self._make_space():
-            raise self._full()
+            raise self.full()
         session = self._make(session_id)
         self._entries[session_id] = Entry(session, since, device)
         log.info("session began", extra={"session": session_id, "count": len(self)})
@@ -157,7 +154,7 @@ class SessionManager:
             if left is not None:
                 await self._leave(left, "room for others", Close.NO_SESSION)
             if left is None or not await replicas.take(session_id):
-                raise self._full()
+                raise self.full()
         try:
             return self.open(session_id, since, device)
         except BaseException:
@@ -184,50 +181,21 @@ class SessionManager:
     def check_free(self) -> None:
         """Raises Busy when no session could begin here now, even by ending one that was left."""
         if self.occupied >= self._max_sessions and longest_left(self._entries.values()) is None:
-            raise self._full()
+            raise self.full()
 
-    def check_camera(self, session_id: str) -> None:
-        """Raises Busy when no further camera could join this session now: nobody makes room for
-        one. Raises Conflict for a camera of the house, Draining.
-        """
+    def check_room(self, session_id: str) -> None:
+        """Raises Busy when this session could take no further slot now: nobody makes room for one. Raises Conflict for a camera of the house, Draining."""
         self._check_visitor(session_id)
         self.check_open()
         if self.occupied >= self._max_sessions:
-            raise self._full()
-
-    async def invite(self, session_id: str, name: str) -> Invitation:
-        """Invite a further camera, with one of the slots that all processes share.
-
-        Raises what `check_camera` and `Cameras.invite` raise.
-        """
-        self.check_camera(session_id)
-        cameras = self.find(session_id).cameras
-        invited = cameras.invite(name)
-        if not await self.replicas.take(connection_key(session_id, invited.camera)):
-            # It may have ended meanwhile.
-            with suppress(NotFound):
-                await cameras.end(invited.camera)
-            raise self._full()
-        return invited
-
-    async def free_camera(self, session_id: str, camera: str) -> None:
-        """Free the slot of a further camera that has ended."""
-        await self.replicas.leave(connection_key(session_id, camera))
+            raise self.full()
 
     def _check_visitor(self, session_id: str) -> None:
         if session_id in self._entries and self._entries[session_id].standing:
             raise Conflict("This session has a camera of the house. No other one takes its place.")
 
-    def admitted(self, token: str) -> tuple[Session, FurtherCamera] | None:
-        """Find a further camera by its token; None for none."""
-        secret = read_token(token)
-        session = self.get(secret.session_id) if secret is not None else None
-        if secret is None or session is None:
-            return None
-        further = session.cameras.admit(secret)
-        return (session, further) if further is not None else None
-
-    def _full(self) -> Busy:
+    def full(self) -> Busy:
+        """Make the error for whoever finds no slot."""
         return Busy(
             f"All {self._max_sessions} sessions are in use. Try again in a minute.", retry_after=60
         )
@@ -367,7 +335,7 @@ class SessionManager:
         log.info("session ended", extra={"session": session_id, "reason": reason})
         async with AsyncExitStack() as stack:
             # The last one goes first.
-            for name in entries.slots_of(entry.session):
+            for name in entry.session.slots:
                 stack.push_async_callback(self.replicas.leave, name)
             stack.callback(self._on_end, session_id)
             stack.push_async_callback(entry.session.close, "session_ended")

@@ -18,7 +18,6 @@ from server.web.http_errors import install_error_handlers
 from server.web.middleware import guard_app
 from server.web.routes import create_router
 from server.web.speech_routes import create_speech_router
-from server.web.whip import create_whip_router
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -47,7 +46,6 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(
         create_router(services, program.access.guard, program.sockets, program.way_in)
     )
-    app.include_router(create_whip_router(services))
     app.include_router(create_session_router(services, program.access.guard))
     app.include_router(create_speech_router(services, program.access.guard, program.speech))
     for router in program.routers:

@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 FEATURES = {
     "cluster": "several processes and machines that share limits and hand sessions over",
     "pairing": "phones that get in by a QR code on the terminal, and again without a code",
+    "cameras": "other devices as cameras: WHIP, and further cameras that join a session",
     "hosting": "models that an operator chooses and runs on this machine, or elsewhere",
     "local_models": "models that this server loads itself, with torch",
     "builtin": "the engine that answers without a model: text, codes, colours, faces, changes",

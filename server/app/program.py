@@ -40,7 +40,6 @@ from server.inference import Inference
 from server.listen.connections import Connections
 from server.listen.serving import STOP_SECONDS, greeting
 from server.rtc.patches.gathering import Gathering
-from server.session.cameras.admission import connection_key
 from server.session.feature_parts import SessionFeatures
 from server.session.request.session_tools import SessionLimits, SessionTools
 from server.session.session import Session
@@ -153,9 +152,7 @@ class Program:
         self.tokens = self.access.tokens
         self.limiter = self.access.limiter
         self.sessions = SessionManager(
-            lambda session_id: self._begin_session(
-                Session(session_id, limits, tools, self.session_features)
-            ),
+            lambda session_id: Session(session_id, limits, tools, self.session_features),
             max_sessions=settings.sessions_here,
             timeout=settings.session_timeout,
             on_end=self._session_ended,
@@ -207,15 +204,6 @@ class Program:
             limiter=self.limiter,
             relays=self.relays,
         )
-
-    def _begin_session(self, session: Session) -> Session:
-        def camera_ended(camera: str) -> None:
-            key = connection_key(session.id, camera)
-            self._tasks.spawn(self.webrtc.disconnect(key), name="disconnect")
-            self._tasks.spawn(self.sessions.free_camera(session.id, camera), name="free camera")
-
-        session.cameras.on_end = camera_ended
-        return session
 
     def _session_ended(self, session_id: str) -> None:
         with ExitStack() as stack:

@@ -81,10 +81,6 @@ class Metrics:
         self.frames_replaced = counter(
             "frames_replaced_total", "Waiting frames replaced by newer ones"
         )
-        # result: sent, withheld, unusable
-        self.stills = counter(
-            "stills_total", "Stills for pages of another device's camera", "result"
-        )
         # result: kept, shown, dropped, full, large
         self.sent_pictures = counter(
             "sent_pictures_total",

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from server.core.redact import session_hash
-from server.session.cameras.admission import connection_key
 from server.session.session import Session
 
 # A session without socket and camera may make room for a new one after this long (seconds): a page
@@ -88,22 +87,17 @@ def longest_left(entries: Iterable[Entry]) -> Session | None:
     return min(left, key=lambda one: one[0])[1] if left else None
 
 
-def slots_of(session: Session) -> list[str]:
-    """List the names under which a session and its further cameras have slots."""
-    return [session.id, *(connection_key(session.id, camera) for camera in session.cameras.ids)]
-
-
 def holders_of(entries: Iterable[Entry]) -> dict[str, float | None]:
-    """Return the `slots_of` all visitors' sessions, each with its `order_of`."""
+    """Return the slots of all visitors' sessions, each with its `order_of`."""
     now = time.monotonic()
     visitors = [entry for entry in entries if not entry.standing]
-    return {name: order_of(one, now) for one in visitors for name in slots_of(one.session)}
+    return {name: order_of(one, now) for one in visitors for name in one.session.slots}
 
 
 def left_of(entries: Iterable[Entry], names: Iterable[str]) -> list[Session]:
     """List the sessions with these slots that nobody has come back to."""
     now, chosen = time.monotonic(), set(names)
-    some = [one for one in entries if chosen.intersection(slots_of(one.session))]
+    some = [one for one in entries if chosen.intersection(one.session.slots)]
     return [one.session for one in some if order_of(one, now) is not None]
 
 

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
+from server.camera.camera import Camera
 from server.core import messages as wire
 from server.core.alert import Alert, AlertSource
 from server.core.errors import Conflict
@@ -18,6 +19,7 @@ from server.session.part import (
     QuestionRoute,
     SessionContext,
     SessionPart,
+    Shooter,
 )
 
 
@@ -60,6 +62,19 @@ class FeatureParts:
     def find(self, feature: str) -> Any:
         """Return a feature's part; None where it has none."""
         return self._parts.get(feature)
+
+    @property
+    def cameras(self) -> list[Camera]:
+        return [camera for part in self._parts.values() for camera in part.cameras]
+
+    @property
+    def slots(self) -> list[str]:
+        return [slot for part in self._parts.values() for slot in part.slots]
+
+    def shooter(self) -> Shooter | None:
+        """Return what gets the frames of the next question; None for the session's own camera's."""
+        found = (part.shooter for part in self._parts.values())
+        return next((one for one in found if one is not None), None)
 
     def ready(self) -> dict[str, dict[str, Any]]:
         """Return the names of the features that are on, each with what the page needs to know of it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,7 +12,8 @@ from server.core.alert import Alert, AlertSource
 from server.core.errors import QwenCameraError
 from server.core.frames import Frame, Route
 from server.core.messages.base import ClientMessage
-from server.session.request.answers import Asking
+from server.engines.base import Capabilities
+from server.session.request.answers import Asking, Shot
 from server.session.request.builder import RequestBuilder
 from server.session.request.history import History
 from server.session.request.outbox import Outbox
@@ -70,6 +71,20 @@ class QuestionRoute(Protocol):
         ...
 
 
+# Gets the session's own camera's frame of a question, and True for a held one.
+OwnFrame = Callable[[Asking], Awaitable[tuple[Frame, bool]]]
+
+
+class Shooter(Protocol):
+    """Gets the frames of questions, in place of the one of the session's own camera."""
+
+    async def shots(
+        self, asking: Asking, needs: Capabilities, own: OwnFrame, waits: Callable[[], None]
+    ) -> tuple[Shot, ...]:
+        """Wait for the frames, of which the last one is the request's own. Raises QwenCameraError."""
+        ...
+
+
 class SessionPart:
     """A feature's part of one session. What a feature does not override does nothing.
 
@@ -81,6 +96,21 @@ class SessionPart:
     handlers: Mapping[type[ClientMessage], Callable[[Any], None]] = {}
     # The ways of questions that it adds
     routes: Mapping[Route, QuestionRoute] = {}
+
+    @property
+    def cameras(self) -> Sequence[Camera]:
+        """The cameras that it has beside the session's own."""
+        return ()
+
+    @property
+    def slots(self) -> Sequence[str]:
+        """The names of slots of MAX_SESSIONS that it holds beside the session's."""
+        return ()
+
+    @property
+    def shooter(self) -> Shooter | None:
+        """What gets the frames of the next question; None: they are of the session's own camera."""
+        return None
 
     def fixed(self) -> bool:
         """Belong to a fixed camera, whose operator decides, not a person. Returns False to be left out there."""

@@ -6,18 +6,15 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from server.camera.camera import FRAME_NOTICE_SECONDS, Asked
 from server.core import messages as wire
 from server.core.errors import (
     CameraError,
-    CameraLost,
-    CameraStalled,
     Draining,
     Internal,
-    NoCamera,
     NotFound,
     PictureBlack,
     QwenCameraError,
@@ -28,11 +25,9 @@ from server.engines.camera_words import captions
 from server.engines.order_words import Order, order_in
 from server.engines.read_words import is_stop
 from server.engines.routing import choose
-from server.session.cameras.admission import OWN
-from server.session.cameras.cameras import Cameras
-from server.session.part import QuestionRoute, SessionContext
+from server.session.part import QuestionRoute, SessionContext, Shooter
 from server.session.request.answers import AnswerSink, Asking, Shot, Spoken
-from server.session.request.builder import RequestBuilder, too_many_pictures
+from server.session.request.builder import RequestBuilder
 from server.session.request.history import History
 from server.session.request.parts import NO_EXTRAS, Extras, Prepared, View
 from server.session.request.picture_reuse import PictureReuse
@@ -67,18 +62,18 @@ class Questions:
         *,
         history: History,
         reuse: PictureReuse,
-        cameras: Cameras,
         speaking: Speaking,
         sent: SentPictures,
         routes: Mapping[Route, QuestionRoute],
+        shooter: Callable[[], Shooter | None],
     ) -> None:
-        """`routes`: the ways that features add, also later ones."""
+        """`routes`: the ways that features add, also later ones; `shooter()`: see `SessionPart`."""
         self._camera = context.camera
         self._outbox = context.outbox
         self._requests = context.requests
         self._history = history
         self._reuse = reuse
-        self._cameras = cameras
+        self._shooter = shooter
         self._routes = routes
         self._tools = context.tools
         self._tasks = context.tasks
@@ -249,7 +244,7 @@ class Questions:
 
         Raises QwenCameraError: no frame, a black one, one that is withheld, or a full queue.
         """
-        if self._cameras.around or asking.shots is not None:
+        if self._shooter() is not None or asking.shots is not None:
             await self._submit_around(asking, detail)
             return
         frame, held = await self._frame_for(asking)
@@ -283,18 +278,21 @@ class Questions:
         """Ask about the chosen cameras. The routes of features are of the own camera alone."""
         asking.route = PLAIN_ROUTES.get(asking.route, asking.route)
         needs = self._tools.current_engine().status.capabilities
-        taken = await shots(
-            self._cameras, asking, needs, self._frame_for, lambda: self._waits(asking)
-        )
+        # Where its words were corrected, they are about the frames that it had.
+        taken = asking.shots
+        if taken is None:
+            shooter = self._shooter()
+            assert shooter is not None
+            taken = await shooter.shots(asking, needs, self._frame_for, lambda: self._waits(asking))
         if asking.spoken is not None:
             # Its words may be corrected.
             asking.shots = taken
         waited = time.monotonic() - asking.asked.at
         self._tools.metrics.frame_wait.observe(waited)
-        view = view_of(taken[-1], detail)
+        view = _view_of(taken[-1], detail)
         prepared = Prepared(await self._requests.prepare(view, needs), needs)
         asking.sink = self._sink(asking, waited, taken)
-        extras = with_others(self._extras(asking), taken, detail, self._requests)
+        extras = _with_others(self._extras(asking), taken, detail, self._requests)
         asking.job = self._requests.submit(
             asking.question, Kind.CHAT, view, asking.sink, prepared, extras
         )
@@ -523,68 +521,12 @@ class Hold:
         self._report()
 
 
-# A question about several cameras, or another one than the session's own: a frame of each, and
-# their pictures with names.
-
-# Gets the own camera's frame of a question, and True for a held one.
-OwnFrame = Callable[[Asking], Awaitable[tuple[Frame, bool]]]
-
-
-async def shots(
-    cameras: Cameras,
-    asking: Asking,
-    needs: Capabilities,
-    own: OwnFrame,
-    waits: Callable[[], None],
-) -> tuple[Shot, ...]:
-    """Wait for a frame of each chosen camera, all within the time that one has.
-
-    Raises CameraError with the camera's name, EngineRefused when the engine takes fewer pictures.
-    """
-    if asking.shots is not None:
-        # Its words were corrected: they are about the frames that it had.
-        return asking.shots
-    chosen = cameras.chosen
-    most = needs.most_pictures(together=len(chosen) > 1)
-    if most is not None and len(chosen) > most:
-        raise too_many_pictures(most)
-    found = []
-    for label in chosen:
-        try:
-            camera = cameras.camera(label.id)
-            if label.id == OWN:
-                (frame, held), scene = await own(asking), camera.scene
-            else:
-                # Another device has a clock of its own: the time of the question here counts.
-                asked = Asked(at=asking.asked.at, wall=asking.asked.wall, sent=None)
-                frame, held = await camera.frame_after(asked, waits), False
-                scene = camera.scene_of(frame)
-        except (CameraError, NotFound) as error:
-            raise _named(error, label.name) from None
-        found.append(Shot(label.id, label.name, frame, held, scene))
-    return tuple(found)
-
-
-def _named(error: CameraError | NotFound, name: str) -> CameraError:
-    """Say which camera has no frame."""
-    if isinstance(error, NoCamera | NotFound):
-        return CameraLost(
-            f"The camera {name} is not connected. Connect it again, or choose other cameras, and ask again."
-        )
-    if isinstance(error, CameraStalled):
-        return CameraLost(
-            f"No new picture came from the camera {name}, so this was not answered from an old one."
-            " Check its connection, or choose other cameras, and ask again."
-        )
-    return error
-
-
-def view_of(shot: Shot, detail: Detail) -> View:
+def _view_of(shot: Shot, detail: Detail) -> View:
     """Return the view of one camera."""
     return View(shot.frame, detail, shot.scene, shot.held)
 
 
-def with_others(
+def _with_others(
     extras: Extras, taken: Sequence[Shot], detail: Detail, requests: RequestBuilder
 ) -> Extras:
     """Add the pictures of all cameras but the last one, whose picture is the request's own."""
@@ -595,7 +537,7 @@ def with_others(
     async def make(needs: Capabilities) -> Sequence[EarlierPicture]:
         return [
             EarlierPicture(
-                await requests.prepare(view_of(shot, detail), needs), caption, camera=shot.name
+                await requests.prepare(_view_of(shot, detail), needs), caption, camera=shot.name
             )
             for shot, caption in before
         ]

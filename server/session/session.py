@@ -24,8 +24,6 @@ from server.core.frames import Detail
 from server.core.states import Steps
 from server.engines.base import Engine
 from server.session.background import Background
-from server.session.cameras.cameras import Cameras
-from server.session.cameras.stills import Stills
 from server.session.feature_parts import FeatureParts, SessionFeatures
 from server.session.listening.listening import Listening
 from server.session.listening.recognising import Recognising
@@ -93,7 +91,7 @@ class Session:
             touch=self.touch,
             on_status=self._status_changed,
         )
-        self.camera, self.cameras = parts.camera, parts.cameras
+        self.camera = parts.camera
         self.outbox, self.sent_pictures = parts.outbox, parts.sent_pictures
         self.voice, self.speaking = parts.voice, parts.speaking
         # Finds a feature's part by its name; None where it has none
@@ -128,14 +126,24 @@ class Session:
         self._parts.features.stand(on_alert, camera)
 
     @property
+    def cameras(self) -> list[Camera]:
+        """Its own camera and those that features add."""
+        return [self.camera, *self._parts.features.cameras]
+
+    @property
+    def slots(self) -> list[str]:
+        """The names of its slots of MAX_SESSIONS."""
+        return [self.id, *self._parts.features.slots]
+
+    @property
     def offered(self) -> bool:
         """True while any of its cameras is connected or connecting."""
-        return any(camera.offered for camera in self.cameras.all)
+        return any(camera.offered for camera in self.cameras)
 
     @property
     def last_picture(self) -> float:
         """Monotonic time of the newest picture of any camera, or since which there is none."""
-        return max(camera.last_picture for camera in self.cameras.all)
+        return max(camera.last_picture for camera in self.cameras)
 
     @property
     def allowance(self) -> Allowance:
@@ -227,13 +235,10 @@ class Session:
         parts.requests.preferences = now = replace(was, **given)
         parts.features.configure(message)
         parts.background.changed()
-        parts.stills.want(now.stills)
         if was.speak != now.speak:
             if now.speak:
                 parts.requests.consent.give_voice()
             self.speaking.wanted = now.speak
-        if message.cameras is not None:
-            self.cameras.choose(message.cameras)
         # Last, because it may be refused.
         if message.microphone is not None or message.silence_ms is not None:
             parts.listening.set(now.microphone, now.silence_ms / 1000)
@@ -261,11 +266,8 @@ class Session:
         self._send_sender(None)
         self._status_changed()
         self._parts.features.greet()
-        self.cameras.greet()
 
     def _status_changed(self) -> None:
-        if self.cameras.several:
-            self.cameras.report()
         self.outbox.put(
             status_of(
                 camera=self.camera,
@@ -355,13 +357,6 @@ class SessionParts:
             source=lambda: self.features.source,
             alerted=self.features.alerted,
         )
-        self.cameras = Cameras(
-            id,
-            own=self.camera,
-            sample_rate=limits.sample_rate,
-            outbox=self.outbox,
-            tools=tools,
-        )
         self.reuse = PictureReuse(
             id, camera=self.camera, requests=self.requests, history=self.history, tools=tools
         )
@@ -381,10 +376,10 @@ class SessionParts:
             context,
             history=self.history,
             reuse=self.reuse,
-            cameras=self.cameras,
             speaking=self.speaking,
             sent=self.sent_pictures,
             routes=self.features.routes,
+            shooter=self.features.shooter,
         )
         self.listening = Listening(
             line=self.voice,
@@ -401,14 +396,11 @@ class SessionParts:
         )
         self.requests.ear = self.listening
         self.features.make(context)
-        self.stills = Stills(camera=self.camera, outbox=self.outbox, tools=tools)
         self.camera.on_status = on_status
 
     def socket_opened(self) -> None:
         """Begin the work that needs a listener."""
         self.camera.watched = True
-        self.stills.listen(True)
-        self.cameras.listen(True)
         self.features.set_connected(True)
         self.background.set_connected(True)
         self.listening.attend(True)
@@ -423,8 +415,6 @@ class SessionParts:
         self.background.set_connected(False)
         # What goes on has to know when it is too dark.
         self.camera.watched = self.background.unattended
-        self.stills.listen(False)
-        self.cameras.listen(False)
 
     async def _language_of(self, answer: str) -> str | None:
         """Return the language that the visitor chose, else that of the text: in a thread, as the first
@@ -440,8 +430,6 @@ class SessionParts:
             stack.callback(self.outbox.close)
             stack.push_async_callback(asyncio.sleep, 0)
             stack.push_async_callback(self.tasks.close)
-            stack.push_async_callback(self.stills.close)
-            stack.push_async_callback(self.cameras.close)
             stack.push_async_callback(self.listening.close)
             stack.push_async_callback(self.reuse.close)
             stack.callback(self._forget)

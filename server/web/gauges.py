@@ -60,7 +60,7 @@ def add_gauges(
             for state, count in Counter(
                 camera.state()
                 for session in sessions.all()
-                for camera in session.cameras.all
+                for camera in session.cameras
                 if camera.offered
             ).items()
         },

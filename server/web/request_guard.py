@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from fastapi import Depends, Request
 
-from server.access.camera_tokens import read_token
 from server.access.limits import Guesses
 from server.access.operator_guard import OperatorGuard
 from server.access.replicas import GONE
@@ -22,28 +19,12 @@ from server.auth import (
     check_access_code,
     same_secret,
 )
-from server.camera.camera import Camera
 from server.core.errors import Elsewhere, NotFound, RateLimited, Unauthorized
-from server.session.cameras.admission import connection_key
 from server.web.connection_guard import ConnectionGuard
 from server.web.way_in import Device
 
 if TYPE_CHECKING:
     from server.web.context import Services
-
-
-@dataclass(frozen=True, slots=True)
-class Sender:
-    """The sender of a camera by WHIP: a session's own one, or a further one, which has `camera`."""
-
-    session_id: str
-    # The key of its connection
-    key: str
-    # Of a session's token
-    claims: Claims | None = None
-    camera: Camera | None = None
-    # Raises when the further camera has ended
-    check: Callable[[], None] = lambda: None
 
 
 class RequestGuard(ConnectionGuard):
@@ -84,7 +65,7 @@ class RequestGuard(ConnectionGuard):
 
         Raises Elsewhere, or NotFound when that process does not run.
         """
-        session_id = self._session_of(request) or self._camera_of(request)
+        session_id = self.session_of(request)
         if session_id is not None:
             self.at_home(request, session_id)
 
@@ -103,7 +84,7 @@ class RequestGuard(ConnectionGuard):
     async def limit(self, request: Request) -> None:
         """Count a request against the rate limits. Raises RateLimited."""
         services, now = self._services, time.monotonic()
-        session_id = self._session_of(request)
+        session_id = self.session_of(request)
         if session_id is None:
             wait = await services.limiter.anybody(self.address(request), now)
         else:
@@ -114,53 +95,14 @@ class RequestGuard(ConnectionGuard):
         if wait is not None:
             raise self._limited(wait)
 
-    def _session_of(self, request: Request) -> str | None:
-        """Return the session of the request's valid token, a further camera's too; None without one."""
+    def session_of(self, request: Request) -> str | None:
+        """Return the session of the request's valid token; None without one."""
         try:
-            token = bearer(request.headers.get("authorization"))
-            if (camera := self._services.sessions.admitted(token)) is not None:
-                return camera[0].id
-            return self._services.tokens.verify(token).session_id
+            return self._services.tokens.verify(
+                bearer(request.headers.get("authorization"))
+            ).session_id
         except TokenRefused:
             return None
-
-    @staticmethod
-    def _camera_of(request: Request) -> str | None:
-        """Return the session that a camera's token names, which only that session's process can check."""
-        try:
-            secret = read_token(bearer(request.headers.get("authorization")))
-        except TokenRefused:
-            return None
-        return secret.session_id if secret is not None else None
-
-    def sender(self, request: Request) -> Sender:
-        """Find whose camera a WHIP client's token sends. Raises Unauthorized."""
-        try:
-            token = bearer(request.headers.get("authorization"))
-        except TokenRefused as error:
-            self._metrics.auth_failures.labels(error.reason).inc()
-            raise
-        secret = read_token(token)
-        if secret is None:
-            claims = self.verify(token)
-            return Sender(claims.session_id, claims.session_id, claims=claims)
-        camera = self._services.sessions.admitted(token)
-        if camera is None:
-            self._metrics.auth_failures.labels("ended").inc()
-            raise TokenRefused("camera_ended")
-        session, further = camera
-        key = connection_key(session.id, further.id)
-        return Sender(
-            session.id,
-            key,
-            camera=further.camera,
-            check=lambda: session.cameras.check(further, secret),
-        )
-
-    async def wrong_camera_code(self, request: Request) -> None:
-        """Count a wrong one-time code. Raises RateLimited."""
-        await self.guess(self._services.guesses.pairing, False, request)
-        self._metrics.auth_failures.labels("bad_code").inc()
 
     def _limited(self, wait: float) -> RateLimited:
         self._metrics.auth_failures.labels("rate").inc()

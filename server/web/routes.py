@@ -6,21 +6,18 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import segno
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.staticfiles import NotModifiedResponse
 from starlette.websockets import WebSocket
 
-from server.access.camera_tokens import MAX_CHARS, read_code
 from server.access.operator_guard import OperatorGuard
 from server.access.request_order import Attempt
 from server.auth import Claims, Issued, TokenRefused, bearer
 from server.core.addresses import parse_address
 from server.core.errors import NotFound, Unauthorized
 from server.rtc.sdpfrag import MAX_CANDIDATE_CHARS
-from server.session.cameras.admission import INVITED_SECONDS, OWN
 from server.vision import encode
 from server.web.context import Services
 from server.web.middleware import MAX_BODY_BYTES
@@ -319,7 +316,6 @@ def create_router(
         return {"ended": await services.webrtc.disconnect(claims.session_id)}
 
     add_pictures(router, services, guard)
-    add_cameras(router, services, guard)
 
     @router.websocket("/ws/{session_id}")
     async def socket(websocket: WebSocket, session_id: str) -> None:
@@ -327,122 +323,6 @@ def create_router(
         await sockets.serve(websocket, session_id)
 
     return router
-
-
-# Further cameras of a session over HTTP: its page invites, names and ends them, and a device
-# joins with a one-time code.
-
-PREFIX = "/api/cameras"
-
-
-# The page of a device that joins; its code is the fragment, which is in no request, log or Referer.
-JOIN_PAGE = "/client/join/camera.html"
-
-
-class NameBody(BaseModel):
-    """A camera's name."""
-
-    model_config = ConfigDict(extra="ignore")
-    # 40 characters at most; empty: `Camera` and the number
-    name: str = Field(
-        default="",
-        # The session checks the name itself, so that its error says more.
-        max_length=1000,
-    )
-
-
-class CodeBody(BaseModel):
-    """A code to join with."""
-
-    model_config = ConfigDict(extra="ignore")
-    # From the answer of `POST /api/cameras`
-    code: str = Field(max_length=MAX_CHARS)
-
-
-def add_cameras(router: APIRouter, services: Services, guard: RequestGuard) -> None:
-    """Add the routes below `/api/cameras`."""
-    at_home = [Depends(guard.origin), Depends(guard.home)]
-
-    @router.post(PREFIX, dependencies=[*at_home, Depends(guard.limit)])
-    async def invite(
-        request: Request, body: NameBody, claims: Claims = Depends(guard.claims)
-    ) -> dict[str, Any]:
-        """Invite a further camera of the session, which sends by WHIP.
-
-        The answer: `camera` (its id), `address` and `token` for WHIP, `code`, `expires_in` (600 s);
-        to a page with an `Origin` also `link` and its QR code `qr`, a list of rows of `0` and `1`.
-        `code` and `token` are two ways to join: the first one that is used closes the other. The
-        token is good while the camera sends, and ten minutes without. 400: the name is too long, or
-        another camera's; 409: the session has four cameras; 503: all sessions are in use.
-        """
-        session = services.sessions.find(claims.session_id)
-        session.touch()
-        invited = await services.sessions.invite(session.id, body.name)
-        path = f"{JOIN_PAGE}#{invited.code}"
-        # `guard.origin` has checked it; a page always sends it here.
-        origin = request.headers.get("origin")
-        shown = {"link": origin + path, "qr": qr_rows(origin + path)} if origin else {}
-        return shown | {
-            "camera": invited.camera,
-            "address": f"/api/whip?session={claims.session_id}",
-            "token": invited.token,
-            "code": invited.code,
-            "expires_in": round(INVITED_SECONDS),
-        }
-
-    @router.post(f"{PREFIX}/join", dependencies=[Depends(guard.origin)])
-    async def join(request: Request, body: CodeBody) -> dict[str, Any]:
-        """Change a code, once, for a camera's token; needs no other one. Answers `camera`, `name`,
-        `address`, `token`, `ice_servers`. 401: the code is over.
-        """
-        code = read_code(body.code)
-        if code is not None:
-            guard.at_home(request, code.session_id)
-        await guard.limit(request)
-        session = services.sessions.get(code.session_id) if code is not None else None
-        joined = session.cameras.redeem(code) if session is not None and code is not None else None
-        if joined is None or session is None:
-            await guard.wrong_camera_code(request)
-            raise Unauthorized(
-                "This link is over: each one is good for one device and ten minutes."
-                " Ask whoever showed it for another one."
-            )
-        further, token = joined
-        return {
-            "camera": further.id,
-            "name": further.name,
-            "address": f"/api/whip?session={session.id}",
-            "token": token,
-            "ice_servers": services.access.ice_servers(session.id),
-        }
-
-    @router.patch(f"{PREFIX}/{{camera}}", dependencies=[*at_home, Depends(guard.limit)])
-    async def rename(
-        camera: str, body: NameBody, claims: Claims = Depends(guard.claims)
-    ) -> dict[str, bool]:
-        """Rename a camera. Answers `renamed`: `true`."""
-        session = services.sessions.find(claims.session_id)
-        session.touch()
-        session.cameras.rename(camera, body.name)
-        return {"renamed": True}
-
-    @router.delete(f"{PREFIX}/{{camera}}", dependencies=at_home)
-    async def end(camera: str, claims: Claims = Depends(guard.claims)) -> dict[str, bool]:
-        """End a camera: its connection closes, and it and its token are gone; of camera `1` the
-        connection alone. Answers `ended`: boolean.
-        """
-        session = services.sessions.find(claims.session_id)
-        session.touch()
-        if camera == OWN:
-            return {"ended": await services.webrtc.disconnect(session.id)}
-        await session.cameras.end(camera)
-        return {"ended": True}
-
-
-def qr_rows(text: str) -> list[str]:
-    """Draw a QR code as rows of 0 and 1, without the light border."""
-    code = segno.make(text, error="l", micro=False)
-    return ["".join(str(module) for module in row) for row in code.matrix_iter(border=0)]
 
 
 # The route that shows a visitor the very picture that an engine got with an answer.

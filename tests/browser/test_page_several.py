@@ -7,6 +7,7 @@ import re
 import pytest
 from playwright.async_api import expect
 
+from server.features.cameras.cameras import invite as invited
 from tests.browser.visitor import REFUSED_TOKEN, Visit, Visitor
 from tests.support.clients import soon
 from tests.support.fakes_openai import FakeOpenAI
@@ -143,7 +144,7 @@ async def test_names_are_changed_on_the_page(visit: Visit, server: Running) -> N
     # Another camera takes nothing from who is typing.
     await names.first.fill("Des")
     session = (await page.got('m.type === "ready"'))["session_id"]
-    await server.program.sessions.invite(session, "Shed")
+    await invited(server.program.sessions, session, "Shed")
     await expect(names).to_have_count(3)
     await expect(names.first).to_be_focused()
     await expect(names.first).to_have_value("Des")

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 import config
+from server.features.cameras import whip
 from server.features.openai_api import routes as chat_routes
 from server.web import routes as server_routes
-from server.web import whip
 from tests.support.documents import DOCUMENTS, PROMISES, ROOT, anchors, links, quotes, read
 from tests.support.promql import complaints
 

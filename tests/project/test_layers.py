@@ -45,7 +45,6 @@ ORDER = (
     "session.part",
     "session.background",
     "session.hold",
-    "session.cameras",
     "session.around",
     "session.speech",
     "session.questions",

@@ -21,12 +21,13 @@ from server.core.frames import BoxUnit, Frame, Route
 from server.core.messages import Cancel, Chat, DeleteAnswer
 from server.core.sound import SOUND_RATE, Sound
 from server.engines.base import Capabilities, Chunk, Delta, EngineRequest
+from server.features.cameras.admission import OWN
+from server.features.cameras.cameras import cameras_of
 from server.features.grants import tools
 from server.features.grants.grants import Scope
 from server.features.grants.guard import Pass
 from server.features.grants.program_question import ProgramQuestion
 from server.features.grants.programs import Programs, programs_of
-from server.session.cameras.admission import OWN
 from server.session.request.answers import Spoken
 from tests.support.fakes import FakeEngine, until
 from tests.support.rooms import Room, make_frame, room
@@ -101,8 +102,9 @@ async def program_where(one: Room, number: int) -> None:
 def shown(one: Room) -> None:
     """A new frame of each camera."""
     one.frame()
-    (id,) = one.session.cameras.ids
-    feed = one.session.cameras.camera(id).feed
+    cameras = cameras_of(one.session)
+    (id,) = cameras.ids
+    feed = cameras.camera(id).feed
     assert feed is not None
     feed.packet(time.monotonic())
     feed.frame(make_frame(next(NUMBERS), captured=time.monotonic() + 0.02))
@@ -110,7 +112,7 @@ def shown(one: Room) -> None:
 
 async def around(one: Room, number: int) -> dict[str, Any]:
     """A question about two cameras."""
-    cameras = one.session.cameras
+    cameras = cameras_of(one.session)
     if not cameras.several:
         cameras.invite("Desk")
         cameras.camera(cameras.ids[0]).open_feed()

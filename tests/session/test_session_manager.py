@@ -16,6 +16,7 @@ from server.auth import Claims
 from server.core.aio import Pools
 from server.core.errors import Busy, Draining, NotFound
 from server.core.redact import session_hash
+from server.features.cameras.cameras import cameras_of
 from server.session.session import Session
 from server.session_manager import SessionManager
 from tests.support.clients import soon
@@ -129,7 +130,7 @@ async def test_what_shows_nothing_holds_no_place() -> None:
         silent = sessions.open("silent")
         sessions.attach(silent, Socket())
         silent.camera._dark_since -= 181
-        silent.cameras.invite("")
+        cameras_of(silent).invite("")
         silent.camera.open_feed().ended()
         sessions.open("other")
         sessions.open("new")
@@ -143,7 +144,7 @@ async def test_room_is_what_visitors_leave() -> None:
         sessions.stand("house")
         visitor = sessions.open("visitor")
         sessions.check_free()
-        visitor.cameras.invite("")
+        cameras_of(visitor).invite("")
         with pytest.raises(Busy):
             sessions.check_free()
 

@@ -51,10 +51,10 @@ LONG: dict[str, float] = {
     "scripts/test_monitor.py": 17.0,
     "features/openai_api/test_openai_walkthrough.py": 13.0,
     "features/generation/test_routes.py": 13.0,
-    "web/test_cameras.py": 12.0,
+    "features/cameras/test_cameras.py": 12.0,
     "features/local_models/test_bad_models.py": 11.0,
     "features/builtin/test_scenes.py": 11.0,
-    "session/cameras/test_stills.py": 11.0,
+    "features/cameras/test_stills.py": 11.0,
     # Many tests, and each takes next to nothing
     "project/test_documents.py": 9.0,
     "core/test_redact.py": 5.0,

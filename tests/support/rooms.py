@@ -19,6 +19,8 @@ from server.core.aio import Pools, TaskSet
 from server.core.alert import AlertSource
 from server.core.frames import Frame
 from server.core.metrics import Metrics
+from server.features.cameras.cameras import Cameras
+from server.features.cameras.messages import CameraSettings
 from server.features.describe.live_description import LiveDescription
 from server.features.describe.messages import DescribeSettings
 from server.features.guidance.guidance import Guidance, Looker
@@ -174,7 +176,7 @@ def parser() -> wire.Parser:
     """Return a parser of the core's messages and those of `session_features`."""
     found = wire.Parser()
     found.add(Watch, Unwatch, Ack, FalseAlarm)
-    found.add(WatchSettings, DescribeSettings, RecallSettings, GuidanceSettings)
+    found.add(CameraSettings, WatchSettings, DescribeSettings, RecallSettings, GuidanceSettings)
     return found
 
 
@@ -194,6 +196,7 @@ def session_features(
     """
     limits = recall or RecallLimits(0.0, 0)
     parts: dict[str, MakePart] = {
+        "cameras": lambda context: Cameras(context, lambda slot: None),
         "watches": Watching,
         "describe": LiveDescription,
         "recall": lambda context: Recalling(context, limits),

@@ -22,6 +22,7 @@ from server.core.close_codes import Close
 from server.core.messages import Error
 from server.core.secret_rules import MIN_OPERATOR_CHARS
 from server.engines.openai import chat_stream
+from server.features.cameras import stills
 from server.features.hosting import operator_channel
 from server.listen import connections, http_protocol, serving, ws_protocol
 from server.rtc import offer
@@ -30,7 +31,6 @@ from server.rtc.media.decode import BACKLOG, DecodePool
 from server.rtc.media.video_stream import VideoStream
 from server.rtc.patches import datagrams
 from server.session import entries
-from server.session.cameras import stills
 from server.session.request.outbox import MAX_BYTES
 from server.vision import encode
 from server.web import middleware, session_socket, websocket

@@ -103,7 +103,7 @@ _OPERATOR = "`OPERATOR_TOKEN`"
 _CHECKS = {
     "for_operators.<locals>.operator": _OPERATOR,
     "RequestGuard.claims": "session's token",
-    "RequestGuard.sender": "session's or camera's token",
+    "CameraGuard.sender": "session's or camera's token",
 }
 
 

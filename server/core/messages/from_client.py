@@ -105,8 +105,6 @@ class Settings(ClientMessage):
     # Sensitivity to changes, of the description and the watches: more of it finds smaller and
     # weaker ones. 1 is the measured default.
     sensitivity: float | None = Field(default=None, ge=LEAST_SENSITIVITY, le=MOST_SENSITIVITY)
-    # A `still` a second, for cameras that the client does not see itself
-    stills: bool | None = None
     # Answers are spoken.
     speak: bool | None = None
     # Words of an answer; `normal` at first
@@ -115,8 +113,6 @@ class Settings(ClientMessage):
     microphone: MicrophoneMode | None = None
     # Silence that ends a spoken question in the mode `hands_free`; 500 at first
     silence_ms: int | None = Field(default=None, ge=200, le=2000)
-    # Ids of the cameras that questions are about; `1` at first. Unknown ones do not count.
-    cameras: tuple[Identifier, ...] | None = Field(default=None, max_length=8)
 
 
 class SpeechProgress(ClientMessage):

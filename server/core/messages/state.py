@@ -193,45 +193,6 @@ class Sender(ServerMessage):
     wake_ms: int | None = None
 
 
-class Still(ServerMessage):
-    """A recent picture of the camera, after the privacy filters."""
-
-    type: Literal["still"] = "still"
-    newest_only: ClassVar[bool] = True
-    # JPEG data URL, at most 640 px, and 36 KiB before base64; absent when a filter withheld it
-    image: str | None = None
-    # Pixels of the camera's picture
-    width: int | None = None
-    # Pixels of the camera's picture
-    height: int | None = None
-    # A privacy filter withheld it.
-    withheld: bool = False
-    # A further camera's id; absent: the session's own
-    camera: str | None = None
-
-
-class CameraInfo(BaseModel):
-    """One camera of the session."""
-
-    # `1` is the session's own.
-    id: str
-    # The person's name for it
-    name: str
-    # As `camera` in `status`; absent: nothing was sent yet.
-    state: str | None = None
-    # Questions are about it.
-    asked: bool = False
-
-
-class CameraList(ServerMessage):
-    """The cameras of a session with more than its own."""
-
-    type: Literal["cameras"] = "cameras"
-    newest_only: ClassVar[bool] = True
-    # The session's own first
-    cameras: list[CameraInfo]
-
-
 class Error(ServerMessage):
     """Something failed. It does not close the socket."""
 

@@ -174,7 +174,7 @@ class Visitors:
             describing = describe is not None and describe.on
             device = Device(
                 one.key,
-                one_line(session.cameras.own_name, MOST_NAME) or f"Camera {one.key[-8:]}",
+                one_line(_own_name(session), MOST_NAME) or f"Camera {one.key[-8:]}",
                 VISITOR,
                 tuple(dict.fromkeys(watch.condition for watch in own)),
                 describing,
@@ -203,3 +203,9 @@ class Visitors:
             one.configs[topic] = config
             self._kept.add(topic)
             self._put(Message(topic, config, retain=True))
+
+
+def _own_name(session: Session) -> str:
+    """Return the person's name for the session's own camera; "" for none."""
+    cameras = session.part("cameras")
+    return cameras.own_name if cameras is not None else ""

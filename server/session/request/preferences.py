@@ -22,7 +22,6 @@ class Preferences:
     thumbnails: bool = False
     # Of the change gates; None: the server's setting
     sensitivity: float | None = None
-    stills: bool = False
     # Answers are spoken.
     speak: bool = False
     # Words of an answer

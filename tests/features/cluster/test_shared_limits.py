@@ -26,6 +26,7 @@ from server.access.replicas import Replicas
 from server.core.addresses import RequestLimiter
 from server.core.aio import Pools
 from server.core.errors import Busy
+from server.features.cameras.cameras import cameras_of, invite
 from server.features.cluster import redis_store, shared_limits
 from server.features.cluster.redis_store import RedisStore
 from server.features.cluster.shared_limits import (
@@ -43,7 +44,7 @@ from tests.support.fakes import FakeEngine
 from tests.support.fakes_server import ServerProcess
 from tests.support.patient_server import ANSWER_SECONDS
 from tests.support.redis_server import RedisServer, redis_server
-from tests.support.rooms import LIMITS, make_tools
+from tests.support.rooms import LIMITS, make_tools, with_features
 from tests.support.timing import AT_ONCE_SECONDS
 
 pytestmark = pytest.mark.slow
@@ -289,7 +290,7 @@ async def test_sessions_take_slots(tmp_path: Path) -> None:
     async with redis_server(tmp_path) as server, stores(server) as both:
         managers = [
             SessionManager(
-                lambda id: Session(id, LIMITS, tools),
+                lambda id: Session(id, LIMITS, tools, with_features()),
                 max_sessions=2,
                 timeout=60.0,
                 replicas=Slotted(SharedSlots(store, 2, dict)),
@@ -313,21 +314,21 @@ async def test_sessions_take_slots(tmp_path: Path) -> None:
             assert len(one) == 2
             # Further cameras take slots, too, are kept with their sessions, and free them.
             with pytest.raises(Busy):
-                await one.invite("c", "")
+                await invite(one, "c", "")
             assert list(one.holders) == ["c", "d"]
             await one.end("d", "over")
-            assert (await one.invite("c", "")).camera == "2"
+            assert (await invite(one, "c", "")).camera == "2"
             assert list(one.holders) == ["c", "c~2"]
             with pytest.raises(Busy):
                 await other.admit("x")
             # Somebody who is back stays; who left makes room, also for others' people.
             await one.make_room(["c"])
             assert "c" in one
-            await one.find("c").cameras.end("2")
-            await one.free_camera("c", "2")
+            await cameras_of(one.find("c")).end("2")
+            await one.replicas.leave("c~2")
             await other.admit("x")
             await other.end("x", "over")
-            await one.invite("c", "")
+            await invite(one, "c", "")
             await one.end("c", "over")
             await one.admit("h")
             await one.admit("i")

@@ -61,9 +61,9 @@ class Person:
     @property
     def session(self) -> Session:
         seen = SimpleNamespace(
-            cameras=SimpleNamespace(own_name=self.name),
             camera=SimpleNamespace(state=lambda: CameraState.LIVE),
             part={
+                "cameras": SimpleNamespace(own_name=self.name),
                 "watches": SimpleNamespace(watches=lambda: self.list),
                 "describe": SimpleNamespace(on=self.describing, text=self.described),
             }.get,

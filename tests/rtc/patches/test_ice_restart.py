@@ -1,4 +1,4 @@
-"""ICE restarts that come to nothing. One that works: tests/web/test_whip.py."""
+"""ICE restarts that come to nothing. One that works: tests/features/cameras/test_whip.py."""
 
 from __future__ import annotations
 

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from server.camera.camera import Camera
-from server.core import messages as wire
 from server.core.aio import TaskSet, in_pool, supervise
 from server.core.errors import BadRequest, FrameWithheld
 from server.core.frames import CameraState, Frame
+from server.core.metrics import Metrics
+from server.features.cameras.messages import Still
 from server.session.request.outbox import Outbox
 from server.session.request.session_tools import SessionTools
 from server.vision.encode import data_url
 
 # Least time between two stills
 STILL_SECONDS = 1.0
+
+
+def counter(metrics: Metrics) -> Any:
+    """Return the counter of stills by result."""
+    # result: sent, late, withheld, unusable
+    return metrics.counter("stills_total", "Stills for pages of another device's camera", "result")
 
 
 class Stills:
@@ -73,15 +81,15 @@ class Stills:
 
     def _gives_way(self) -> bool:
         """Find whether a slow client has not taken the last still of any camera."""
-        return self._id is not None and self._outbox.waits(wire.Still)
+        return self._id is not None and self._outbox.waits(Still)
 
     async def _send(self, frame: Frame) -> None:
-        stills = self._tools.metrics.stills
+        stills = counter(self._tools.metrics)
         try:
             jpeg = await in_pool(self._tools.prepare_pool, self._tools.preparer.still, frame)
         except FrameWithheld:
             stills.labels("withheld").inc()
-            self._outbox.put(wire.Still(withheld=True, camera=self._id))
+            self._outbox.put(Still(withheld=True, camera=self._id))
         except BadRequest:
             # An answer to a question about this frame has the reason; here it is only not shown.
             stills.labels("unusable").inc()
@@ -92,7 +100,7 @@ class Stills:
                 return
             image = data_url(jpeg)
             self._outbox.put(
-                wire.Still(image=image, width=frame.width, height=frame.height, camera=self._id)
+                Still(image=image, width=frame.width, height=frame.height, camera=self._id)
             )
 
     async def close(self) -> None:

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from server.access.camera_tokens import MAX_CHARS, make_code, make_token, read_code, read_token
 from server.auth import TokenIssuer
+from server.features.cameras.admission import (
+    MAX_CHARS,
+    make_code,
+    make_token,
+    read_code,
+    read_token,
+)
 
 
 def test_what_was_made_is_read() -> None:

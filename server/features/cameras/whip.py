@@ -8,10 +8,14 @@ POST /api/cameras; the session's page shows stills and asks.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from server.auth import Claims, TokenRefused, bearer
+from server.camera.camera import Camera
 from server.core.errors import (
     BadRequest,
     NotFound,
@@ -19,11 +23,13 @@ from server.core.errors import (
     PreconditionRequired,
     UnsupportedMediaType,
 )
+from server.features.cameras.admission import connection_key, read_token
+from server.features.cameras.cameras import admitted, cameras_of
 from server.rtc.sdpfrag import MEDIA_TYPE, Fragment, parse_fragment
 from server.web.context import Services
 from server.web.http_errors import MethodNotAllowed, error_response
 from server.web.offers import connect_camera
-from server.web.request_guard import RequestGuard, Sender
+from server.web.request_guard import RequestGuard
 from server.webrtc_server import PeerConnection
 
 ENDPOINT = "/api/whip"
@@ -31,9 +37,76 @@ SDP = "application/sdp"
 _ENTITY_TAG = re.compile(r'"([!#-~]*)"', re.ASCII)
 
 
-def create_whip_router(services: Services) -> APIRouter:
-    router = APIRouter()
-    guard = RequestGuard(services)
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """The sender of a camera by WHIP: a session's own one, or a further one, which has `camera`."""
+
+    session_id: str
+    # The key of its connection
+    key: str
+    # Of a session's token
+    claims: Claims | None = None
+    camera: Camera | None = None
+    # Raises when the further camera has ended
+    check: Callable[[], None] = lambda: None
+
+
+class CameraGuard(RequestGuard):
+    """The checks of routes that also take a further camera's token."""
+
+    def session_of(self, request: Request) -> str | None:
+        token = _token(request)
+        if (camera := admitted(self._services.sessions, token)) is not None:
+            return camera[0].id
+        return super().session_of(request)
+
+    async def home(self, request: Request) -> None:
+        # Only that session's process can check the token.
+        secret = read_token(_token(request))
+        if secret is not None:
+            self.at_home(request, secret.session_id)
+        else:
+            await super().home(request)
+
+    def sender(self, request: Request) -> Sender:
+        """Find whose camera a WHIP client's token sends. Raises Unauthorized."""
+        try:
+            token = bearer(request.headers.get("authorization"))
+        except TokenRefused as error:
+            self._metrics.auth_failures.labels(error.reason).inc()
+            raise
+        secret = read_token(token)
+        if secret is None:
+            claims = self.verify(token)
+            return Sender(claims.session_id, claims.session_id, claims=claims)
+        camera = admitted(self._services.sessions, token)
+        if camera is None:
+            self._metrics.auth_failures.labels("ended").inc()
+            raise TokenRefused("camera_ended")
+        session, further = camera
+        cameras = cameras_of(session)
+        key = connection_key(session.id, further.id)
+        return Sender(
+            session.id,
+            key,
+            camera=further.camera,
+            check=lambda: cameras.check(further, secret),
+        )
+
+    async def wrong_code(self, request: Request) -> None:
+        """Count a wrong one-time code. Raises RateLimited."""
+        await self.guess(self._services.guesses.pairing, False, request)
+        self._metrics.auth_failures.labels("bad_code").inc()
+
+
+def _token(request: Request) -> str:
+    try:
+        return bearer(request.headers.get("authorization"))
+    except TokenRefused:
+        return ""
+
+
+def add_whip(router: APIRouter, services: Services, guard: CameraGuard) -> None:
 
     # WHIP clients follow redirections (307), which RFC 9725 has for balancing.
     at_home = [Depends(guard.origin), Depends(guard.home)]
@@ -114,7 +187,6 @@ def create_whip_router(services: Services) -> APIRouter:
 
     other_methods(ENDPOINT, "POST, OPTIONS", {"Accept-Post": SDP})
     other_methods(ENDPOINT + "/{name}", "PATCH, DELETE, OPTIONS", {"Accept-Patch": MEDIA_TYPE})
-    return router
 
 
 async def _text(request: Request, media_type: str, what: str) -> str:

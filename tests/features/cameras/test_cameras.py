@@ -16,8 +16,9 @@ from websockets.exceptions import ConnectionClosed
 
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.camera import camera as camera_module
-from server.session.cameras import admission, cameras
-from server.web.routes import qr_rows
+from server.features.cameras import admission, cameras
+from server.features.cameras.cameras import cameras_of
+from server.features.cameras.routes import qr_rows
 from server.webrtc_server import PeerConnection
 from tests.camera.test_webrtc_server import CHROMIUM
 from tests.support.clients import Page, Visitor, http, open_page, soon, take_token, visitor
@@ -306,7 +307,7 @@ async def test_a_place_that_nobody_takes_ends_by_itself(
     session = guest.run.program.sessions.find(guest.session_id)
     async with http(guest.run) as client:
         invited = await invite(guest, client)
-        await soon(lambda: len(session.cameras) == 0)
+        await soon(lambda: len(cameras_of(session)) == 0)
         reply = await client.post("/api/cameras/join", json={"code": invited["code"]})
         assert_error(reply, 401, "unauthorized", retryable=False)
 
@@ -318,10 +319,10 @@ async def test_cameras_end_when_no_page_is_there(
     session = guest.run.program.sessions.find(guest.session_id)
     async with further(guest, other_encoder):
         await guest.reconnect()
-        assert len(session.cameras) == 1
+        assert len(cameras_of(session)) == 1
         monkeypatch.setattr(cameras, "UNWATCHED_SECONDS", 0.2)
         await guest.page.close()
-        await soon(lambda: len(session.cameras) == 0)
+        await soon(lambda: len(cameras_of(session)) == 0)
 
 
 async def test_four_cameras_at_most(guest: Visitor) -> None:

@@ -6,15 +6,17 @@ import math
 
 import pytest
 
-from server.access.camera_tokens import CameraSecret, read_code, read_token
 from server.core.errors import BadRequest
-from server.session.cameras.admission import (
+from server.features.cameras.admission import (
     AWAY_SECONDS,
     INVITED_SECONDS,
     MAX_NAME_CHARS,
     Admission,
+    CameraSecret,
     clean_name,
     free_name,
+    read_code,
+    read_token,
 )
 
 

@@ -6,27 +6,34 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
-from server.access.camera_tokens import CameraSecret
-from server.camera.camera import Camera
-from server.core import messages as wire
+from server.camera.camera import Asked, Camera
 from server.core.aio import TaskSet
-from server.core.errors import Conflict, NotFound
+from server.core.errors import CameraError, CameraLost, CameraStalled, Conflict, NoCamera, NotFound
+from server.engines.base import Capabilities
 from server.engines.camera_words import unnamed
-from server.session.cameras.admission import (
+from server.features.cameras.admission import (
     MOST_CAMERAS,
     OTHERS,
     OWN,
     Admission,
+    CameraSecret,
     Invitation,
     Label,
     clean_name,
+    connection_key,
     free_name,
+    read_token,
 )
-from server.session.cameras.stills import Stills
-from server.session.request.outbox import Outbox
-from server.session.request.session_tools import SessionTools
+from server.features.cameras.messages import CameraInfo, CameraList, CameraSettings
+from server.features.cameras.stills import Stills
+from server.session.part import OwnFrame, SessionContext, SessionPart
+from server.session.request.answers import Asking, Shot
+from server.session.request.builder import too_many_pictures
+from server.session.session import Session
+from server.session_manager import SessionManager
 
 # Seconds without a page after which further cameras end: a page that reconnects is back by then.
 UNWATCHED_SECONDS = 120.0
@@ -43,7 +50,7 @@ class FurtherCamera:
     stills: Stills
 
 
-class Cameras:
+class Cameras(SessionPart):
     """Owner of the further cameras, at most three beside the session's own. Belongs to the event loop.
 
     Bounds of further cameras: 3; a fourth is refused. Each counts as a session, and is dropped
@@ -52,19 +59,21 @@ class Cameras:
 
     def __init__(
         self,
-        session_id: str,
+        context: SessionContext,
+        ended: Callable[[str], None],
         *,
-        own: Camera,
-        sample_rate: float,
-        outbox: Outbox,
-        tools: SessionTools,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._session_id = session_id
-        self._own = own
-        self._sample_rate = sample_rate
-        self._outbox = outbox
-        self._tools = tools
+        """`ended(slot)` is called for each one that ends, whose connection is to be closed."""
+        self._session_id = context.id
+        self._own = context.camera
+        self._sample_rate = context.limits.sample_rate
+        self._outbox = context.outbox
+        self._tools = context.tools
+        self._ended = ended
+        # For a page whose session's own camera is another device
+        self._stills = Stills(camera=self._own, outbox=self._outbox, tools=self._tools)
+        self.handlers = {CameraSettings: self._set}
         self._clock = clock
         self._own_name = ""
         # By id, in the order in which they were invited
@@ -77,9 +86,7 @@ class Cameras:
         self._left: asyncio.TimerHandle | None = None
         self._tasks = TaskSet("cameras")
         # The list that the client has; None before the first
-        self._reported: wire.CameraList | None = None
-        # Called with the id of a further camera that ends, whose connection is to be closed
-        self.on_end: Callable[[str], None] = lambda camera: None
+        self._reported: CameraList | None = None
 
     def __len__(self) -> int:
         """The further cameras, invitations among them."""
@@ -96,9 +103,18 @@ class Cameras:
         return self._own_name
 
     @property
-    def all(self) -> list[Camera]:
-        """The session's own camera and the further ones."""
-        return [self._own, *(one.camera for one in self._further.values())]
+    def cameras(self) -> list[Camera]:
+        return [one.camera for one in self._further.values()]
+
+    @property
+    def slots(self) -> list[str]:
+        return [connection_key(self._session_id, id) for id in self._further]
+
+    def _set(self, message: CameraSettings) -> None:
+        if message.stills is not None:
+            self._stills.want(message.stills)
+        if message.cameras is not None:
+            self.choose(message.cameras)
 
     # Joining
 
@@ -187,14 +203,40 @@ class Cameras:
     # Questions
 
     @property
+    def shooter(self) -> Cameras | None:
+        return self if self._chosen != (OWN,) else None
+
+    async def shots(
+        self, asking: Asking, needs: Capabilities, own: OwnFrame, waits: Callable[[], None]
+    ) -> tuple[Shot, ...]:
+        """Wait for a frame of each chosen camera, all within the time that one has.
+
+        Raises CameraError with the camera's name, EngineRefused when the engine takes fewer pictures.
+        """
+        chosen = self.chosen
+        most = needs.most_pictures(together=len(chosen) > 1)
+        if most is not None and len(chosen) > most:
+            raise too_many_pictures(most)
+        found = []
+        for label in chosen:
+            try:
+                camera = self.camera(label.id)
+                if label.id == OWN:
+                    (frame, held), scene = await own(asking), camera.scene
+                else:
+                    # Another device has a clock of its own: the time of the question here counts.
+                    asked = Asked(at=asking.asked.at, wall=asking.asked.wall, sent=None)
+                    frame, held = await camera.frame_after(asked, waits), False
+                    scene = camera.scene_of(frame)
+            except (CameraError, NotFound) as error:
+                raise _named(error, label.name) from None
+            found.append(Shot(label.id, label.name, frame, held, scene))
+        return tuple(found)
+
+    @property
     def chosen(self) -> tuple[Label, ...]:
         """The cameras that questions are about."""
         return tuple(Label(id, self._name_of(id)) for id in self._chosen)
-
-    @property
-    def around(self) -> bool:
-        """True when questions are about more than the session's own camera, or about another one."""
-        return self._chosen != (OWN,)
 
     @property
     def several(self) -> bool:
@@ -207,9 +249,13 @@ class Cameras:
 
     # Messages
 
-    def listen(self, listening: bool) -> None:
-        """Note whether a socket is open."""
-        self._listening = listening
+    def reported(self) -> None:
+        if self._further:
+            self.report()
+
+    def set_connected(self, connected: bool) -> None:
+        self._listening = listening = connected
+        self._stills.listen(listening)
         if self._left is not None:
             self._left.cancel()
             self._left = None
@@ -227,9 +273,9 @@ class Cameras:
 
     def report(self) -> None:
         """Tell the client of the cameras, if anything about them has changed."""
-        message = wire.CameraList(
+        message = CameraList(
             cameras=[
-                wire.CameraInfo(
+                CameraInfo(
                     id=id,
                     name=self._name_of(id),
                     state=self.camera(id).state(),
@@ -252,6 +298,7 @@ class Cameras:
         self._timer = self._left = None
         for one in list(self._further.values()):
             await self._end(one)
+        await self._stills.close()
         await self._tasks.close()
 
     # Inside
@@ -283,7 +330,7 @@ class Cameras:
         del self._further[further.id]
         self._chosen = tuple(id for id in self._chosen if id != further.id) or (OWN,)
         further.camera.close()
-        self.on_end(further.id)
+        self._ended(connection_key(self._session_id, further.id))
         self._arm()
         self.report()
         await further.stills.close()
@@ -311,3 +358,52 @@ class Cameras:
             self._tasks.spawn(self._end(one), name="end")
         if not over:
             self._arm()
+
+
+def _named(error: CameraError | NotFound, name: str) -> CameraError:
+    """Say which camera has no frame."""
+    if isinstance(error, NoCamera | NotFound):
+        return CameraLost(
+            f"The camera {name} is not connected. Connect it again, or choose other cameras, and ask again."
+        )
+    if isinstance(error, CameraStalled):
+        return CameraLost(
+            f"No new picture came from the camera {name}, so this was not answered from an old one."
+            " Check its connection, or choose other cameras, and ask again."
+        )
+    return error
+
+
+def cameras_of(session: Session) -> Cameras:
+    """Return a session's cameras. Raises Conflict for a fixed camera's session."""
+    cameras: Cameras | None = session.part("cameras")
+    if cameras is None:
+        raise Conflict("This session has a camera of the house. No other one takes its place.")
+    return cameras
+
+
+async def invite(sessions: SessionManager, session_id: str, name: str) -> Invitation:
+    """Invite a further camera, with one of the slots that all processes share.
+
+    Raises what `SessionManager.check_room` and `Cameras.invite` raise.
+    """
+    sessions.check_room(session_id)
+    cameras = cameras_of(sessions.find(session_id))
+    invited = cameras.invite(name)
+    if not await sessions.replicas.take(connection_key(session_id, invited.camera)):
+        # It may have ended meanwhile.
+        with suppress(NotFound):
+            await cameras.end(invited.camera)
+        raise sessions.full()
+    return invited
+
+
+def admitted(sessions: SessionManager, token: str) -> tuple[Session, FurtherCamera] | None:
+    """Find a further camera by its token; None for none."""
+    secret = read_token(token)
+    session = sessions.get(secret.session_id) if secret is not None else None
+    if secret is None or session is None:
+        return None
+    cameras: Cameras | None = session.part("cameras")
+    further = cameras.admit(secret) if cameras is not None else None
+    return (session, further) if further is not None else None

@@ -16,6 +16,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from server.camera.camera import Camera
+from server.features.cameras.cameras import cameras_of
 from tests.peers.processes import (
     FFMPEG,
     GSTREAMER,
@@ -349,7 +350,7 @@ async def test_a_further_camera(
         place = reply.json()
         async with peer(f"{run.base_url}{place['address']}", place["token"]):
             await listed("live")
-            camera = run.program.sessions.find(session_id).cameras.camera(place["camera"])
+            camera = cameras_of(run.program.sessions.find(session_id)).camera(place["camera"])
             await more_frames(camera, 2)
             await page.send(type="settings", cameras=[place["camera"]])
             answer = await page.ask("What do you see?", timeout=30)

@@ -11,8 +11,8 @@ import pytest
 
 from server.core.errors import FrameWithheld
 from server.core.frames import Frame
-from server.core.messages import Settings, Still
-from server.session.cameras import stills
+from server.features.cameras import stills
+from server.features.cameras.messages import CameraSettings, Still
 from server.session.request.outbox import Outbox
 from server.vision.encode import STILL_BYTES, STILL_SIDE
 from server.vision.prepare import PicturePreparer
@@ -56,7 +56,7 @@ def counted(one: Room, result: str) -> float:
 
 
 def want(one: Room, wanted: bool = True) -> None:
-    one.session.handle(Settings(type="settings", stills=wanted))
+    one.session.handle(CameraSettings(type="settings", stills=wanted))
 
 
 async def test_one_at_once_then_one_a_second(monkeypatch: pytest.MonkeyPatch) -> None:

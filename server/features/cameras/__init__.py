@@ -1,0 +1,35 @@
+"""Other devices as cameras: a session's own one by WHIP, further ones that join by a link, their
+stills for the page, and questions about several.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from server.app.api import Api
+
+
+def register(api: Api) -> None:
+    """Let cameras publish by WHIP, and join sessions."""
+    from server.core.aio import TaskSet
+    from server.features.cameras.cameras import Cameras
+    from server.features.cameras.messages import CameraSettings
+    from server.features.cameras.routes import add_cameras
+    from server.features.cameras.stills import counter
+    from server.features.cameras.whip import CameraGuard, add_whip
+
+    services, sessions = api.services, api.sessions
+    tasks = TaskSet("cameras")
+
+    def ended(slot: str) -> None:
+        # The key of its connection, too
+        tasks.spawn(services.webrtc.disconnect(slot), name="disconnect")
+        tasks.spawn(sessions.replicas.leave(slot), name="free slot")
+
+    counter(api.metrics)
+    api.session_part(lambda context: Cameras(context, ended), CameraSettings)
+    guard = CameraGuard(services)
+    add_cameras(api.router(), services, guard)
+    add_whip(api.router(), services, guard)
+    api.run("further cameras", close=tasks.close, last=True)
