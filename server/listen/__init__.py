@@ -1,5 +1,4 @@
-"""The server below the application: listening sockets, protocols, signals, the service manager, the
-terminal.
+"""The server below the application: listening sockets, protocols, signals, the service manager.
 
 `web` handles the requests.
 """

@@ -1,1 +1,1 @@
-"""Operators' routes for sessions and devices. Those for models are in the feature `hosting`."""
+"""Operators' routes for sessions. Those for models are in the feature `hosting`."""

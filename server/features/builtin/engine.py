@@ -51,7 +51,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 # Words with the spaces around them, which together make up the text exactly
 _WORD = re.compile(r"\s*\S+\s*?(?=\s|$)|\s+")
-# As many as a session has (see `session.cameras`)
+# As many as a session has (see `features/cameras`)
 MOST_CAMERAS = 4
 # Words after which other tasks get a turn
 _WORDS_A_TURN = 16
