@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import secrets
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -39,7 +40,12 @@ from server.core.setting_fields import (
     text,
     whole,
 )
-from server.core.setting_problems import Problems, sentences_of, unused_lines
+from server.core.setting_problems import (
+    Problems,
+    sentences_of,
+    unused_lines,
+    unused_variables,
+)
 from server.core.setting_text import (
     allowed_host,
     base_urls,
@@ -353,7 +359,10 @@ def load(env_file: str | Path | None = ".env", **overrides: Any) -> Settings:
     try:
         names = _features(env_file, overrides.get("features"))
         kind = composed(names)
-        warnings = unused_lines(Path(env_file), known_keys(), known_keys(names)) if env_file else []
+        keys = known_keys(), known_keys(names)
+        warnings = unused_variables(os.environ, *keys)
+        if env_file:
+            warnings = [*unused_lines(Path(env_file), *keys), *warnings]
         settings = kind(**{"_env_file": env_file, **overrides})
     except OSError as exc:
         raise ConfigError(

@@ -99,6 +99,14 @@ def unused_lines(path: Path, keys: Sequence[str], used: Sequence[str]) -> list[s
     return warnings
 
 
+def unused_variables(
+    given: Mapping[str, str], keys: Sequence[str], used: Sequence[str]
+) -> list[str]:
+    """Warn of environment variables of features that are off. `keys`, `used`: see `unused_lines`."""
+    off = sorted({name.upper() for name, value in given.items() if value} & set(keys) - set(used))
+    return [f"{key} is set, and is of a feature that FEATURES leaves out." for key in off]
+
+
 # One sentence for each setting that cannot be used; never with a secret's text.
 
 

@@ -389,3 +389,11 @@ def test_direct_construction_checks_too() -> None:
     with pytest.raises(ValidationError) as caught:
         Settings(access_code=SecretStr("canary" * 200), engine="canary")  # type: ignore[arg-type]
     assert "canary" not in str(caught.value)
+
+
+def test_what_a_feature_that_is_off_would_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told, since phones would find the door open: nobody is asked for a code."""
+    said = "PAIRING_HOSTS is set, and is of a feature that FEATURES leaves out."
+    settings = read(monkeypatch, FEATURES="cluster", PAIRING_HOSTS="vm.local", MQTT_URL="")
+    assert settings.warnings == (said,)
+    assert said not in read(monkeypatch, FEATURES="all").warnings
