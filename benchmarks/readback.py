@@ -3,7 +3,7 @@
     python -m benchmarks.readback
 
 Each way reads 200 pictures of a playing 1280x720 camera; the page itself uses the first one
-(client/track/readback.js).
+(client/features/pointing/readback.js).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from benchmarks.browser import chromium, page_with_camera
 from server.core import core_dumps
 
 _MEASURE = """async () => {
-  const {shrink} = await import("/client/track/readback.js");
+  const {shrink} = await import("/client/features/pointing/readback.js");
   const stream = await navigator.mediaDevices.getUserMedia({video: true});
   const video = Object.assign(document.createElement("video"), {srcObject: stream, muted: true});
   await video.play();

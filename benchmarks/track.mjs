@@ -4,9 +4,9 @@
  */
 import { parseArgs } from "node:util";
 
-import { Tracker } from "../client/track/tracker.js";
-import { figures, follow } from "../tests/client/track/measure.mjs";
-import { CLASSES, HEIGHT, Sequence, WIDTH } from "../tests/client/track/sequences.mjs";
+import { Tracker } from "../client/features/pointing/tracker.js";
+import { figures, follow } from "../tests/client/features/pointing/measure.mjs";
+import { CLASSES, HEIGHT, Sequence, WIDTH } from "../tests/client/features/pointing/sequences.mjs";
 
 const { values } = parseArgs({
   options: {

@@ -57,7 +57,7 @@
   }
 
   const keepShell = () =>
-    import("./app/updates.js").then(
+    import("./core/app/updates.js").then(
       (updates) => updates.keepShell(),
       () => {}, // without a network: the next start keeps it
     );

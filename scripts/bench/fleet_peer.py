@@ -22,23 +22,23 @@ from scripts.bench.open_loop import LOST
 
 # aiortc's close may wait for ever: each end of a peer has its own limit (seconds).
 END_SECONDS = 3.0
-# The page's times for a socket to open and for a camera to connect (client/live/socket.js, peer.js)
+# The page's times for a socket to open and for a camera to connect (client/core/live/socket.js, peer.js)
 OPEN_SECONDS, CONNECT_SECONDS = 5.0, 15.0
-# A page asks a server that has become silent, and soon looks for its session (client/live/outage.js
+# A page asks a server that has become silent, and soon looks for its session (client/core/live/outage.js
 # and socket.js; seconds).
 PULSE_SECONDS, PONG_SECONDS = 1.0, 1.0
 # Seconds between two looks at the camera's state
 LOOK_SECONDS = 0.02
-# Time after connecting after which a question is sent without a live camera (client/live/asking.js)
+# Time after connecting after which a question is sent without a live camera (client/core/live/asking.js)
 PATIENCE = 4.0
 # The server says with it that a session has ended or is not there (server/core/close_codes.py).
 NO_SESSION = 4404
-# Close codes after which the page waits for so many seconds more (client/live/socket.js)
+# Close codes after which the page waits for so many seconds more (client/core/live/socket.js)
 LEAST = {1013: 1.5, 4429: 30.0}
 
 
 class Backoff:
-    """The page's waiting times (client/live/backoff.js), in seconds."""
+    """The page's waiting times (client/core/live/backoff.js), in seconds."""
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
@@ -146,7 +146,7 @@ class FleetPeer(CameraPeer):
 
     @property
     def answerable(self) -> bool:
-        """True when the page would send a question now (client/live/asking.js)."""
+        """True when the page would send a question now (client/core/live/asking.js)."""
         if self.gone.is_set() or self.shut.is_set():
             return False
         if self._socket is None or self._socket.state is not State.OPEN:

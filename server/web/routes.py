@@ -150,7 +150,7 @@ def create_router(
         return _shell_response(request, now.worker, now.version, ".js", {})
 
     @router.get("/client/{name}")
-    @router.get("/client/{folder}/{name}")
+    @router.get("/client/{folder:path}/{name}")
     async def client_file(request: Request) -> Response:
         """A file of the page."""
         name = "/".join(request.path_params.values())

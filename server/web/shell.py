@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # At most one folder deep, and only letters: no path leads out of the client's folder.
-CLIENT_NAME = re.compile(r"(?:[a-z]+/)?[a-z]+\.[a-z]+")
+CLIENT_NAME = re.compile(r"(?:[a-z_]+/){0,3}[a-z]+\.[a-z]+")
 # The service worker itself is no file that it keeps: the browser asks for it by its own rules.
 WORKER = "service_worker.js"
 PAGE = "index.html"
@@ -70,7 +70,7 @@ class Shell:
     def _look(
         self, seen: list[tuple[str, int, int]], before: Contents | None
     ) -> tuple[list[tuple[str, int, int]], Contents]:
-        paths = sorted([*self._folder.glob("*.*"), *self._folder.glob("*/*.*")])
+        paths = sorted(self._folder.rglob("*.*"))
         found = [(str(path), (s := path.stat()).st_size, s.st_mtime_ns) for path in paths]
         if before is not None and found == seen:
             return seen, before

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-# The page has it in its languages (client/dialogs/dialogs.js).
+# The page has it in its languages (client/core/dialogs/dialogs.js).
 ASK = "This server asks for an access code. Enter the one that you were given."
 
 

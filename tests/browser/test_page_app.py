@@ -68,7 +68,7 @@ async def kept_page(visit: Visit, url: str) -> Visitor:
     await page.page.reload()
     await page.page.wait_for_function(_CONTROLLED)
     # The reload by boot.js after a while
-    await page.page.evaluate("async () => (await import('/client/app/updates.js')).keepShell()")
+    await page.page.evaluate("async () => (await import('/client/core/app/updates.js')).keepShell()")
     return page
 
 
@@ -94,11 +94,11 @@ async def test_a_network_that_goes_at_once_is_no_error_of_the_page(
 
     async def prepare(page: Page) -> None:
         await soon_kept(page)
-        await page.route("**/app/updates.js", lambda route: route.abort())
+        await page.route("**/core/app/updates.js", lambda route: route.abort())
 
     page = await visit(builtin.base_url, context_options=ALLOWED, prepare=prepare)
     page.expect(*OFFLINE)
-    gone = "performance.getEntriesByName(location.origin + '/client/app/updates.js').length"
+    gone = "performance.getEntriesByName(location.origin + '/client/core/app/updates.js').length"
     await page.comes(gone, 1)
     await page.page.wait_for_timeout(100)  # an error of the page would be here by then
 
@@ -141,7 +141,7 @@ async def test_it_keeps_its_own_files_alone_and_opens_without_the_server(
 _POISON = """async () => {
   const [name] = await caches.keys();
   const cache = await caches.open(name);
-  for (const path of ["/client/page/dom.js", "/", "/api/token"]) {
+  for (const path of ["/client/core/page/dom.js", "/", "/api/token"]) {
     const body = path === "/" ? "<h1>wrong</h1>" : `window.poisoned = true; ${await (await fetch(path)).text()}`;
     const type = path === "/" ? "text/html" : "text/javascript";
     await cache.put(path, new Response(body, { headers: { "Content-Type": type } }));
@@ -174,7 +174,7 @@ async def test_the_cache_answers_with_the_listed_files_alone(
     await expect(page.start_button).to_be_visible()
     assert await page.page.evaluate("window.poisoned") is None
     await page.page.context.set_offline(True)
-    answered = "fetch('/client/page/dom.js').then(() => 'answered', () => 'failed')"
+    answered = "fetch('/client/core/page/dom.js').then(() => 'answered', () => 'failed')"
     assert await page.page.evaluate(answered) == "failed"
 
 

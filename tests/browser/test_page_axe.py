@@ -198,10 +198,10 @@ async def test_no_state_has_a_violation(
     await checked.look("settings")
     await page.button(say("page.done")).click()
     await test_page_programs.in_each_state(page, checked.look)
-    await page.bring("dialogs/dialogs.html", "dialogs/dialogs.css")
+    await page.bring("core/dialogs/dialogs.html", "core/dialogs/dialogs.css")
     for name in ("code", "other", "disclosure", "trust", "missing"):
         await checked.dialog(f"{name}-dialog")
-    await page.bring("dialogs/dialogs.html", "voice/voice.css")
+    await page.bring("core/dialogs/dialogs.html", "features/voice_in/voice.css")
     await page.page.evaluate("document.querySelector('#talking').hidden = false")
     await page.page.evaluate("document.querySelector('#talking-more').hidden = false")
     await checked.look("voice")
@@ -245,7 +245,7 @@ async def test_a_further_cameras_page_has_the_persons_theme(
     visit: Visit, server: Running, chosen: str, device: Literal["light", "dark"], ground: str
 ) -> None:
     """The device's, or the one that is chosen in the settings; neither has a violation."""
-    page = await visit(f"{server.base_url}/client/join/camera.html")
+    page = await visit(f"{server.base_url}/client/features/cameras/join/camera.html")
     kept = {"theme": chosen}
     await page.page.evaluate(
         "kept => localStorage.setItem('qwen-camera-settings', kept)", json.dumps(kept)

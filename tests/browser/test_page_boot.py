@@ -44,7 +44,7 @@ class Losing:
             await route.continue_()
 
 
-@pytest.mark.parametrize("name", ["live/peer.js", "client.js", "style.css", "chat/chat.css"])
+@pytest.mark.parametrize("name", ["core/live/peer.js", "client.js", "style.css", "core/chat/chat.css"])
 async def test_what_is_lost_once_is_loaded_again(visit: Visit, builtin: Running, name: str) -> None:
     """By itself, and then the page works."""
     losing = Losing(name, loads=1)
@@ -80,7 +80,7 @@ async def test_a_press_counts_on_the_page_that_is_loaded_again(
     visit: Visit, builtin: Running
 ) -> None:
     """Once: whoever loads the page again later starts nothing."""
-    losing = Losing("live/peer.js", loads=1)
+    losing = Losing("core/live/peer.js", loads=1)
     page = await visit(builtin.base_url, prepare=losing.prepare)
     page.expect(LOST)
     await page.start_button.click()
@@ -93,7 +93,7 @@ async def test_a_press_counts_on_the_page_that_is_loaded_again(
 
 async def test_what_is_lost_for_good_is_told(visit: Visit, builtin: Running) -> None:
     """After one more try, in words; it is not tried for ever."""
-    losing = Losing("live/peer.js", loads=100)
+    losing = Losing("core/live/peer.js", loads=100)
     page = await visit(builtin.base_url, prepare=losing.prepare)
     page.expect(LOST)
     note = page.page.get_by_text(say("page.partial"))

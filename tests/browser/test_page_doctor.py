@@ -384,7 +384,7 @@ async def test_a_relays_cause_is_in_the_pages_language(visit: Visit, builtin: Ru
                 async setLocalDescription() { this.onicecandidate({ candidate: { candidate: "candidate:1" } }); }
                 close() {}
               };
-              const { checkRelay } = await import("/client/doctor/mediachecks.js");
+              const { checkRelay } = await import("/client/core/doctor/mediachecks.js");
               const reported = { ok: false, problem, why: "The server's sentence." };
               return (await checkRelay({ urls: "turn:relay.test" }, reported, new AbortController().signal)).cause;
             }""",

@@ -214,7 +214,7 @@ _HOSTILE = """<script>__hit()</script><img src=http://{at}/1.png onerror=__hit()
 
 # The files of a conversation in which every word is the given one
 _FILES = """async (words) => {
-  const { fileOf } = await import("/client/answer/keep.js");
+  const { fileOf } = await import("/client/core/answer/keep.js");
   const turn = { kind: "chat", question: words, text: words, thoughts: words, problem: words, earlier: [], frame: null,
     response: { engine: words, model: words, timings: { total_ms: 1 }, usage: {} } };
   const kept = [true, false].flatMap((marked) => [turn, { ...turn, earlier: [{ at: 1, text: words }] }].map((turn) => (

@@ -271,7 +271,7 @@ async def test_an_answers_end_is_in_the_language_of_now(
     for code in ("uk", "en"):
         await page.page.evaluate(
             """async code => {
-              const { use } = await import("/client/words/text.js");
+              const { use } = await import("/client/core/words/text.js");
               use(code, code === "en" ? {} : await (await fetch(`/client/languages/${code}.json`)).json());
             }""",
             code,

@@ -69,7 +69,7 @@ def frames(monkeypatch: pytest.MonkeyPatch) -> FrameLog:
 
 
 def through(relay: LinkRelay, **constants: int) -> Callable[[Page], Awaitable[None]]:
-    """Prepare a page whose camera goes through `relay`, with other times in `client/live/peer.js`."""
+    """Prepare a page whose camera goes through `relay`, with other times in `client/core/live/peer.js`."""
 
     async def prepare(page: Page) -> None:
         await put_link_between(page, relay)
@@ -269,7 +269,7 @@ async def cut_once(
 
 
 _OUTAGE = """async () => {
-  const { Outage } = await import("./client/live/outage.js");
+  const { Outage } = await import("./client/core/live/outage.js");
   const said = [];
   const socket = { probe() {}, renew() {}, ask() {} };
   const facts = { active: true, cut: false };

@@ -207,7 +207,7 @@ async def test_every_target_is_big_enough_for_a_thumb(
     await page.send("And now?")
     await expect(page.turns.last.get_by_role("button", name=say("page.try_again"))).to_be_visible()
     assert await small() == []
-    await page.bring("dialogs/dialogs.html", "dialogs/dialogs.css")
+    await page.bring("core/dialogs/dialogs.html", "core/dialogs/dialogs.css")
     await page.page.evaluate("document.querySelector('#trust-dialog').showModal()")
     assert await small() == []
 
@@ -330,7 +330,7 @@ async def test_all_text_is_easy_to_read(
     await page.end(sent["id"])
     await expect(page.turns.locator(".remark.problem").first).to_be_visible()
     assert await faint() == []
-    await page.bring("dialogs/dialogs.html", "dialogs/dialogs.css")
+    await page.bring("core/dialogs/dialogs.html", "core/dialogs/dialogs.css")
     await page.page.evaluate("document.querySelector('#trust-dialog').showModal()")
     assert await faint() == []
 

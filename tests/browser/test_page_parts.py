@@ -44,7 +44,7 @@ class Held:
         self.free = asyncio.Event()
 
     async def prepare(self, page: Page) -> None:
-        await page.route(f"**/client/{self.modules}", self._answer)
+        await page.route(f"**/client/core/{self.modules}", self._answer)
 
     async def _answer(self, route: Route) -> None:
         self.asked.append(route.request.url.rpartition("/")[2])
@@ -61,7 +61,7 @@ async def fetched(page: Visitor, *folders: str) -> set[str]:
     names = await page.page.evaluate(
         "() => performance.getEntriesByType('resource').map((one) => new URL(one.name).pathname)"
     )
-    return {name for name in names if name.startswith(tuple(f"/client/{f}/" for f in folders))}
+    return {name for name in names if name.startswith(tuple(f"/client/core/{f}/" for f in folders))}
 
 
 async def open_state(page: Visitor) -> None:
@@ -81,12 +81,12 @@ async def test_a_first_load_fetches_no_part(visit: Visit, builtin: Running) -> N
     await open_state(page)
     await page.page.locator("#facts [data-doctor]").click()
     await expect(page.page.locator("#doctor-list li").first).to_be_visible()
-    assert "/client/doctor/panel.js" in await fetched(page, "doctor")
+    assert "/client/core/doctor/panel.js" in await fetched(page, "doctor")
     assert await fetched(page, "operator") == set()
     await page.button(say("doctor.close")).click()
     await page.page.evaluate("location.hash = 'operator'")
     await expect(page.page.locator("#engine-dialog")).to_be_visible()
-    assert "/client/operator/panel.js" in await fetched(page, "operator")
+    assert "/client/core/operator/panel.js" in await fetched(page, "operator")
 
 
 async def test_the_operator_page_opens_its_panel_by_itself(visit: Visit, builtin: Running) -> None:
@@ -149,7 +149,7 @@ async def test_a_part_that_does_not_come_is_told(
             else:
                 await route.continue_()
 
-        await page.page.route(f"**/client/{part}/{lost}", lose)
+        await page.page.route(f"**/client/core/{part}/{lost}", lose)
     else:
         held.free.set()
     await page.page.evaluate("window.same = true")
@@ -183,7 +183,7 @@ async def test_a_server_that_refuses_is_told(visit: Visit, builtin: Running) -> 
             await route.continue_()
 
     async def prepare(page: Page) -> None:
-        await page.route("**/doctor/panel.js", answer)
+        await page.route("**/core/doctor/panel.js", answer)
 
     page = await visit(builtin.base_url, prepare=prepare)
     page.expect(*LOST)

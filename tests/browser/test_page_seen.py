@@ -81,7 +81,7 @@ async def test_the_very_picture_is_shown_and_compared(
 
 # A part of a picture, told by the dialog that the page's own has shown before
 _PART = """async () => {
-  const { SeenDialog } = await import("/client/answer/seen.js");
+  const { SeenDialog } = await import("/client/core/answer/seen.js");
   const frame = { captured_at: 0, width: 160, height: 80, visual_tokens: 1, source_width: 640, source_height: 360, crop: [100, 50, 260, 130] };
   new SeenDialog(() => Promise.reject(new Error())).open({ question: "Where is it?", frame }, []);
 }"""
@@ -153,7 +153,7 @@ async def test_the_part_of_a_second_look_is_shown(visit: Visit) -> None:
 
 # Two upright pictures of answers
 _UPRIGHT = """async () => {
-  const { SeenDialog } = await import("/client/answer/seen.js");
+  const { SeenDialog } = await import("/client/core/answer/seen.js");
   const turn = (question, captured_at) => ({
     question,
     frame: { captured_at, width: 448, height: 840, visual_tokens: 1, source_width: 720, source_height: 1280, thumbnail: "data:image/png;base64," },

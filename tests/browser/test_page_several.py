@@ -35,7 +35,7 @@ async def invite(page: Visitor, name: str = "") -> str:
 
 # Uses another language, as a choice in the settings does
 LANGUAGE = """async code => {
-  const { use } = await import("/client/words/text.js");
+  const { use } = await import("/client/core/words/text.js");
   use(code, code === "en" ? {} : await (await fetch(`/client/languages/${code}.json`)).json());
 }"""
 

@@ -367,7 +367,7 @@ async def test_a_hidden_page_watches_on_and_lets_the_camera_go_after_the_last_wa
     """Whoever looks at another tab wants to hear of it all the same; without a watch nothing is seen."""
 
     async def quick(page: Page) -> None:
-        await hurry(page, "client/live/visit.js", HIDDEN_FOR=500)
+        await hurry(page, "client/core/live/visit.js", HIDDEN_FOR=500)
 
     page = await visit(builtin.base_url, prepare=quick)
     await page.start()

@@ -161,9 +161,9 @@ class Visitor:
         """Add a part's elements and style sheet, files below client/, as the page does for it."""
         await self.page.evaluate(
             """async ([elements, sheet]) => {
-              const { Part } = await import("/client/page/part.js");
+              const { Part } = await import("/client/core/page/part.js");
               const at = (path) => new URL(`/client/${path}`, location.href);
-              const part = new Part({ address: at("page/part.js"), load: async () => ({}), onMissing() {},
+              const part = new Part({ address: at("core/page/part.js"), load: async () => ({}), onMissing() {},
                 elements: at(elements), sheet: at(sheet) });
               await part.ahead();
             }""",

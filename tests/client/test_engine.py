@@ -20,7 +20,7 @@ ORIGIN = "http://localhost:9"
 
 SETUP = """
 const later = ms => new Promise(resolve => setTimeout(resolve, ms));
-const {EngineDesk} = await import("/client/operator/engine.js");
+const {EngineDesk} = await import("/client/core/operator/engine.js");
 const sent = [], shown = [];
 const asked = () => fetch("/asked").then(reply => reply.json());
 const desk = new EngineDesk({send: m => { sent.push(m); return true; }, onChange: f => shown.push(f)});
@@ -353,7 +353,7 @@ async def test_how_the_engine_stands_in_words(place: tuple[Page, Server]) -> Non
     found = await run(
         place,
         """
-        const {standing, bytes, givenBack, meanwhile, startWords} = await import("/client/operator/enginewords.js");
+        const {standing, bytes, givenBack, meanwhile, startWords} = await import("/client/core/operator/enginewords.js");
         const models = [{id: "a/b", name: "The Model"}];
         const of = (report) => {
           const {tone, title, detail, percent, stoppable} = standing({report, models});
@@ -452,7 +452,7 @@ async def test_where_pictures_go_is_asked_once_for_each_machine(place: tuple[Pag
     found = await run(
         place,
         """
-        const {Disclosure} = await import("/client/live/disclosure.js");
+        const {Disclosure} = await import("/client/core/live/disclosure.js");
         const began = new Disclosure(), changed = new Disclosure();
         const look = (one, elsewhere, confirmed = true) => Object.values(one.look({elsewhere, confirmed}));
         const seen = [look(began, "a"), look(began, ""), look(began, "b", false), look(began, "b", true)];

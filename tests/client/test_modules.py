@@ -92,7 +92,7 @@ async def test_setting_follows_the_ramp(page: Page) -> None:
     found = await run(
         page,
         """
-        const {settingAt} = await import("/client/live/sender.js");
+        const {settingAt} = await import("/client/core/live/sender.js");
         const ramp = [{at_ms: 0, max_bitrate: 1000}, {at_ms: 300, max_bitrate: 2000}, {at_ms: 600, max_bitrate: 3000}];
         const settle = [{at_ms: 0, max_bitrate: 9000}, {at_ms: 500, max_bitrate: 8000}];
         const at = (awake, since, steps = ramp, back = []) => {
@@ -122,7 +122,7 @@ async def test_frame_rates_are_whole_and_at_least_one(page: Page) -> None:
     found = await run(
         page,
         """
-        const {SenderControl, settingAt} = await import("/client/live/sender.js");
+        const {SenderControl, settingAt} = await import("/client/core/live/sender.js");
         const rates = [0.1, 0.6, 2.4, 29.7].map((rate) =>
           settingAt({...plan(), idle: profile(rate, 1000.5)}, false, 0).setting);
         const sender = new FakeSender();
@@ -147,7 +147,7 @@ async def test_waking_calls_the_browser_at_once(page: Page) -> None:
     found = await run(
         page,
         """
-        const {SenderControl} = await import("/client/live/sender.js");
+        const {SenderControl} = await import("/client/core/live/sender.js");
         const sender = new FakeSender();
         const control = new SenderControl({limitRate: async () => {}});
         control.attach(sender, plan());
@@ -167,7 +167,7 @@ async def test_wakes_are_one_and_idle_comes_back(page: Page) -> None:
     found = await run(
         page,
         """
-        const {SenderControl} = await import("/client/live/sender.js");
+        const {SenderControl} = await import("/client/core/live/sender.js");
         const sender = new FakeSender();
         const control = new SenderControl({limitRate: async () => {}});
         control.attach(sender, plan([], 200));
@@ -188,7 +188,7 @@ async def test_bits_fall_step_by_step_after_waking(page: Page) -> None:
     found = await run(
         page,
         """
-        const {SenderControl} = await import("/client/live/sender.js");
+        const {SenderControl} = await import("/client/core/live/sender.js");
         const sender = new FakeSender();
         const control = new SenderControl({limitRate: async () => {}});
         const settle = [{at_ms: 0, max_bitrate: 900000}, {at_ms: 60, max_bitrate: 400000}, {at_ms: 120, max_bitrate: 100000}];
@@ -213,7 +213,7 @@ async def test_newest_wish_wins(page: Page) -> None:
     found = await run(
         page,
         """
-        const {SenderControl} = await import("/client/live/sender.js");
+        const {SenderControl} = await import("/client/core/live/sender.js");
         const sender = new FakeSender();
         sender.delay = 100;
         const control = new SenderControl({limitRate: async () => {}});
@@ -231,7 +231,7 @@ async def test_the_server_can_wake(page: Page) -> None:
     found = await run(
         page,
         """
-        const {SenderControl} = await import("/client/live/sender.js");
+        const {SenderControl} = await import("/client/core/live/sender.js");
         const sender = new FakeSender();
         const control = new SenderControl({limitRate: async () => {}});
         control.attach(sender, plan([], 50));
@@ -253,7 +253,7 @@ async def test_a_rate_that_is_not_followed_is_set_at_the_camera(page: Page) -> N
     found = await run(
         page,
         """
-        const {SenderControl} = await import("/client/live/sender.js");
+        const {SenderControl} = await import("/client/core/live/sender.js");
         const sender = new FakeSender();
         const limits = [];
         const control = new SenderControl({limitRate: async rate => { limits.push(rate); }});
@@ -272,7 +272,7 @@ async def test_nothing_that_works_leaves_the_camera_alone(page: Page) -> None:
     found = await run(
         page,
         """
-        const {SenderControl} = await import("/client/live/sender.js");
+        const {SenderControl} = await import("/client/core/live/sender.js");
         const sender = new FakeSender();
         sender.refuse = true;
         const limits = [];
@@ -287,21 +287,21 @@ async def test_nothing_that_works_leaves_the_camera_alone(page: Page) -> None:
     assert found == ["none", [2, 30]]
 
 
-async def test_unknown_messages_are_ignored(page: Page) -> None:
-    """Text that is not JSON, not an object or of an unknown type gives null, and nothing throws."""
+async def test_what_is_no_message_is_ignored(page: Page) -> None:
+    """Text that is not JSON, not an object or without a type gives null, and nothing throws."""
     found = await run(
         page,
         """
-        const {parse} = await import("/client/live/wire.js");
-        const raw = ["{", "null", "7", "[]", '{"type":"later"}', '{"type":"pong","at":1}', new ArrayBuffer(2)];
-        return raw.map(text => parse(text));
+        const {parse} = await import("/client/core/live/wire.js");
+        const raw = ["{", "null", "7", "[]", '{"type":7}', '{"type":"pong","at":1}', new ArrayBuffer(2)];
+        return raw.map(text => parse(text)?.type ?? null);
         """,
     )
-    assert found == [None, None, None, None, None, {"type": "pong", "at": 1}, None]
+    assert found == [None, None, None, None, None, "pong", None]
 
 
 CONVERSATION = """
-const {Conversation} = await import("/client/chat/conversation.js");
+const {Conversation} = await import("/client/core/chat/conversation.js");
 const gone = [];
 const talk = new Conversation({onTurn: () => {}, onGone: turn => gone.push(turn.id)});
 const frame = {id: "f1", thumbnail: "data:"};
@@ -378,7 +378,7 @@ async def test_a_sound_that_was_not_used_is_said(page: Page) -> None:
     found = await run(
         page,
         """
-        const {remarks} = await import("/client/page/words.js");
+        const {remarks} = await import("/client/core/page/words.js");
         return ["refused", "empty", "transcript", "deaf", undefined].map(sound => remarks({sound}));
         """,
     )
@@ -425,7 +425,7 @@ async def test_heard_words_are_corrected_in_place(page: Page) -> None:
     found = await run(
         page,
         """
-        const {fillQuestion} = await import("/client/answer/correcting.js");
+        const {fillQuestion} = await import("/client/core/answer/correcting.js");
         const asked = document.createElement("p");
         document.body.append(asked);
         const turn = {question: "what cow", state: "sent", correctable: true};
@@ -540,7 +540,7 @@ async def test_a_change_between_model_and_built_in_engine_is_told_once(page: Pag
     found = await run(
         page,
         """
-        const {Stand} = await import("/client/stage/simplemode.js");
+        const {Stand} = await import("/client/core/stage/simplemode.js");
         const stand = new Stand();
         return [["vllm", "m"], ["vllm", "m"], ["builtin", "builtin"], ["builtin", "builtin"], ["local", "n"], ["vllm", "m"]]
           .map(([engine, model]) => stand.heard(engine, model));
@@ -560,7 +560,7 @@ async def test_what_changed_is_drawn_once_a_picture(page: Page) -> None:
     found = await run(
         page,
         """
-        const {Drawing} = await import("/client/chat/drawing.js");
+        const {Drawing} = await import("/client/core/chat.js");
         const drawn = [];
         const drawing = new Drawing(turns => drawn.push([...turns].map(turn => turn.key)));
         const picture = () => new Promise(resolve => requestAnimationFrame(resolve));
@@ -593,7 +593,7 @@ async def test_the_chat_is_bounded(page: Page) -> None:
 
 
 SOCKET = """
-const {ChatSocket} = await import("/client/live/socket.js");
+const {ChatSocket} = await import("/client/core/live/socket.js");
 const states = [];
 const events = [];
 const session = {
@@ -868,7 +868,7 @@ async def test_a_question_whose_socket_is_lost_goes_out_once_more_as_it_was(page
     found = await run(
         page,
         """
-        const {Asking} = await import("/client/live/asking.js");
+        const {Asking} = await import("/client/core/live/asking.js");
         const sent = [], unheard = [];
         const asking = new Asking({ready: () => true, onSent: () => {}, onUnheard: () => unheard.push(1),
           send: (message) => { sent.push(JSON.stringify(message)); return true; }});
@@ -907,7 +907,7 @@ async def test_sleep_networks_and_devices_are_noticed(page: Page) -> None:
         Object.defineProperty(document, "hidden", {get: () => hidden});
         const connection = Object.assign(new EventTarget(), {type: "wifi"});
         Object.defineProperty(navigator, "connection", {get: () => connection});
-        const {watchSurroundings} = await import("/client/page/surroundings.js");
+        const {watchSurroundings} = await import("/client/core/page/surroundings.js");
         watchSurroundings({
           onOnline: () => told.push("online"), onOffline: () => told.push("offline"), onNetwork: () => told.push("network"),
           onWoke: (ms) => told.push(ms), onDevices: () => told.push("devices"),
@@ -950,7 +950,7 @@ async def test_an_access_code_is_asked_until_it_fits(page: Page) -> None:
     found = await run(
         page,
         """
-        const {Session} = await import("/client/live/session.js");
+        const {Session} = await import("/client/core/live/session.js");
         const asked = [];
         const answers = [null, "wrong", "right"];
         const session = new Session({
@@ -973,7 +973,7 @@ async def test_waits_grow_and_stay_bounded(page: Page) -> None:
     found = await run(
         page,
         """
-        const {Backoff} = await import("/client/live/backoff.js");
+        const {Backoff} = await import("/client/core/live/backoff.js");
         const backoff = new Backoff();
         const waits = Array.from({length: 8}, () => backoff.next());
         backoff.reset();
@@ -993,7 +993,7 @@ async def test_only_the_newest_question_waits(page: Page) -> None:
     found = await run(
         page,
         """
-        const {Asking, answerable, PATIENCE} = await import("/client/live/asking.js");
+        const {Asking, answerable, PATIENCE} = await import("/client/core/live/asking.js");
         const sent = [];
         let ready = false, broken = true;
         const asking = new Asking({ready: () => ready, onSent: (id) => sent.push(id), send: (message) => {
@@ -1052,7 +1052,7 @@ async def test_the_language_of_a_text_is_told(page: Page) -> None:
     }
     found = await run(
         page,
-        f"""const {{languageOf}} = await import("/client/chat/language.js"); return {list(texts)!r}.map(languageOf);""",
+        f"""const {{languageOf}} = await import("/client/core/chat/language.js"); return {list(texts)!r}.map(languageOf);""",
     )
     assert dict(zip(texts, found, strict=True)) == texts
 
@@ -1062,8 +1062,8 @@ async def test_words_for_every_state(page: Page) -> None:
     found = await run(
         page,
         """
-        const words = await import("/client/page/words.js");
-        const facts = await import("/client/facts/words.js");
+        const words = await import("/client/core/page/words.js");
+        const facts = await import("/client/core/facts/words.js");
         const base = {active: true, camera: "on", muted: false, link: "connected", linkError: null, socket: "open",
           closeCode: 0, socketError: null, ready: {engine: "builtin", model: "m", engine_state: "ready"},
           status: {camera: "live"}, held: false, describing: false, sent: null};
@@ -1121,8 +1121,8 @@ async def test_relay_credentials_are_renewed_before_they_end(page: Page, held: l
     found = await run(
         page,
         """
-        const {Session} = await import("/client/live/session.js");
-        const {Peer} = await import("/client/live/peer.js");
+        const {Session} = await import("/client/core/live/session.js");
+        const {Peer} = await import("/client/core/live/peer.js");
         const timers = [];
         const set = window.setTimeout;
         window.setTimeout = (work, ms) => { timers.push([work, ms]); return set(work, ms); };
@@ -1180,8 +1180,8 @@ async def test_a_relay_that_refuses_is_named(page: Page, held: list[Route]) -> N
     found = await run(
         page,
         """
-        const {Session} = await import("/client/live/session.js");
-        const {Peer} = await import("/client/live/peer.js");
+        const {Session} = await import("/client/core/live/session.js");
+        const {Peer} = await import("/client/core/live/peer.js");
         const made = [];
         const Stock = RTCPeerConnection;
         window.RTCPeerConnection = class extends Stock {
@@ -1251,8 +1251,8 @@ async def test_a_busy_server_costs_no_connection_that_comes_back(page: Page) -> 
     found = await run(
         page,
         """
-        const {Session} = await import("/client/live/session.js");
-        const {Peer} = await import("/client/live/peer.js");
+        const {Session} = await import("/client/core/live/session.js");
+        const {Peer} = await import("/client/core/live/peer.js");
         const made = [];
         const Stock = RTCPeerConnection;
         window.RTCPeerConnection = class extends Stock {
@@ -1289,7 +1289,7 @@ async def test_a_report_holds_no_address_and_no_secret(page: Page) -> None:
     found = await run(
         page,
         """
-        const {report} = await import("/client/doctor/report.js");
+        const {report} = await import("/client/core/doctor/report.js");
         const text = "turn:203.0.113.7:3478, [2001:db8::17] 0b1c-9.local, fe80:0:0:0:1:2:3:4, turn:relay.example.org:3478,"
           + " 0.1.0, the token s3cret-token";
         const results = [{id: "a", title: "A", state: "failed", text, cause: "C", todo: "D"}];
@@ -1312,7 +1312,7 @@ async def test_the_clock_is_compared_with_the_middle_of_the_request(page: Page) 
     found = await run(
         page,
         """
-        const {checkClock} = await import("/client/doctor/webchecks.js");
+        const {checkClock} = await import("/client/core/doctor/webchecks.js");
         const at = (seconds, took = 0) => {
           const finding = checkClock({date: new Date(1e12 + seconds * 1000).toUTCString(), sent: 1e12, came: 1e12 + took});
           return finding.state === "ok" ? "ok" : finding.text;
@@ -1336,7 +1336,7 @@ async def test_a_check_that_hangs_has_an_end_and_closing_stops_all(page: Page) -
     found = await run(
         page,
         """
-        const {examine, verdict} = await import("/client/doctor/doctor.js");
+        const {examine, verdict} = await import("/client/core/doctor/doctor.js");
         window.fetch = (path, {signal}) => new Promise((_, refuse) => signal.addEventListener("abort", refuse));
         const real = setTimeout;
         window.setTimeout = (call, ms, ...more) => real(call, ms / 50, ...more);

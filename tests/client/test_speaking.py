@@ -19,8 +19,8 @@ const voice = { paused: false, speak: (one) => { said.push(one.text); waiting.pu
   pause() { voice.paused = true; }, resume() { voice.paused = false; } };
 Object.defineProperty(window, "speechSynthesis", { value: voice, configurable: true });
 window.SpeechSynthesisUtterance = class { constructor(text) { this.text = text; } };
-const { Speech } = await import("/client/chat/speech.js");
-const { Speaking } = await import("/client/voice/speaking.js");
+const { Speech } = await import("/client/core/chat/speech.js");
+const { Speaking } = await import("/client/features/voice_out/speaking.js");
 const speech = new Speech(() => {});
 const speaking = new Speaking({ send: (message) => log.push(message), speech, language: () => "en",
   mark: (id, start, end) => log.push([id, start, end]), onChange: () => log.push(speaking.id || "(none)"),
@@ -156,22 +156,27 @@ async def test_corrected_words_cancel_nothing(page: Page) -> None:
         page,
         PARTS
         + """
-        const { SpeakEntry } = await import("/client/chat/speakentry.js");
-        const button = document.createElement("button");
-        button.id = "speak";
-        const [tones, words] = [document.createElement("button"), document.createElement("select")];
-        [tones.id, words.id] = ["tones", "verbosity"];
-        document.body.append(button, tones, words);
+        const heads = ["voice_in", "voice_out"].map((name) => import(`/client/features/${name}/index.js`));
+        const [talk, speak] = await Promise.all(heads);
+        for (const id of ["speak", "talk"]) {
+          const button = document.createElement("button");
+          button.id = id;
+          document.body.append(button);
+        }
         const sent = [];
-        const entry = new SpeakEntry(
-          { address: new URL("/client/chat/speech.js", location.href), load: async () => speaking, onMissing() {} },
-          { conversation: { correct: (turn, text) => sent.push(text), byId: () => null }, chat: {}, speech,
-            send: (message) => sent.push(message), onChange() {} },
-        );
-        await entry.want(true);
+        const conversation = { correct: (turn, text) => sent.push(text), byId: () => null };
+        const faces = {};
+        const page = {
+          chat: { conversation, speech, view: {}, renderRunning() {} },
+          part: () => ({ here: speaking, open: async () => {}, ahead: async () => {} }),
+          send: (message) => sent.push(message), offer: (name, face) => (faces[name] = face), take() {}, when() {},
+        };
+        speak.register(page);
+        talk.register(page);
+        await page.voice.want(true);
         say("One.", 0, 4);
         log.length = 0;
-        entry.correct({ id: "a" }, "right words");
+        faces.voice_in.correct({ id: "a" }, "right words");
         return [sent, log, speaking.id];
         """,
     )

@@ -14,7 +14,7 @@ from tests.client.test_modules import page as page
 from tests.client.test_modules import run
 
 ROOT = Path(__file__).resolve().parents[2]
-HERE = Path("tests/client/track")
+HERE = Path("tests/client/features/pointing")
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("Node is not installed")
     folder = tmp_path_factory.mktemp("track")
     (folder / "package.json").write_text('{"type": "module"}', encoding="utf-8")
-    parts = ("track", "page", "live", "words", "languages")
+    parts = ("features/pointing", "core/page", "core/live", "core/words", "languages")
     for part in (*(Path("client") / part for part in parts), HERE):
         shutil.copytree(ROOT / part, folder / part)
     return folder
@@ -60,8 +60,8 @@ async def test_a_box_goes_along_with_a_moving_canvas(page: Page) -> None:
     found = await run(
         page,
         """
-        const {Boxes} = await import("/client/track/boxes.js");
-        const {pageTime} = await import("/client/live/wire.js");
+        const {Boxes} = await import("/client/features/pointing/boxes.js");
+        const {pageTime} = await import("/client/core/live/wire.js");
         const boxes = new Boxes();
         let list = [];
         boxes.on((all) => { list = all; });

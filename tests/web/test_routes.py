@@ -125,7 +125,7 @@ async def test_a_browser_that_has_a_file_is_not_sent_it_again(client: httpx.Asyn
 
 async def test_files_of_the_page(client: httpx.AsyncClient) -> None:
     """The page's own files come with their type; nothing beside them can be read."""
-    for name in ("client.js", "live/visit.js", "operator/panel.js"):
+    for name in ("client.js", "core/live/visit.js", "core/operator/panel.js"):
         script = await client.get(f"/client/{name}")
         assert script.status_code == 200
         assert script.headers["content-type"] == "text/javascript; charset=utf-8"

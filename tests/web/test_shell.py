@@ -32,12 +32,12 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "index.html").write_text('<meta name="shell" content="" />')
     (tmp_path / WORKER).write_bytes((CLIENT_FILES / WORKER).read_bytes())
     (tmp_path / "client.js").write_text("one")
-    (tmp_path / "live").mkdir()
-    (tmp_path / "live" / "visit.js").write_text("two")
-    (tmp_path / "live" / "panel.html").write_text("three")
+    (tmp_path / "core" / "live").mkdir(parents=True)
+    (tmp_path / "core" / "live" / "visit.js").write_text("two")
+    (tmp_path / "core" / "live" / "panel.html").write_text("three")
     (tmp_path / "languages").mkdir()
     (tmp_path / "languages" / "de.json").write_text("{}")
-    for name in ("notes.txt", ".hidden.js", "live/of_mine.js", "picture.png"):
+    for name in ("notes.txt", ".hidden.js", "core/live/of_mine.js", "picture.png"):
         (tmp_path / name).write_text("mine")
     return tmp_path
 
@@ -49,13 +49,13 @@ async def test_the_list_has_the_pages_own_files_alone(folder: Path) -> None:
         "/": integrity(contents.page),
         "/client/client.js": integrity(b"one"),
         "/client/languages/de.json": integrity(b"{}"),
-        "/client/live/panel.html": integrity(b"three"),
-        "/client/live/visit.js": integrity(b"two"),
+        "/client/core/live/panel.html": integrity(b"three"),
+        "/client/core/live/visit.js": integrity(b"two"),
     }
     assert contents.page == f'<meta name="shell" content="{contents.version}" />'.encode()
 
 
-@pytest.mark.parametrize("name", ["index.html", WORKER, "client.js", "live/visit.js"])
+@pytest.mark.parametrize("name", ["index.html", WORKER, "client.js", "core/live/visit.js"])
 async def test_each_change_makes_another_version(folder: Path, name: str) -> None:
     """Of the page, the worker or a module; seen a second later, and not before."""
     now = 100.0

@@ -21,7 +21,7 @@ PREFIX = "/api/cameras"
 
 
 # The page of a device that joins; its code is the fragment, which is in no request, log or Referer.
-JOIN_PAGE = "/client/join/camera.html"
+JOIN_PAGE = "/client/features/cameras/join/camera.html"
 
 
 class NameBody(BaseModel):

@@ -57,7 +57,7 @@ class _Code:
     used: bool = False
 
 
-# The page has these sentences in its languages (client/dialogs/dialogs.js).
+# The page has these sentences in its languages (client/core/dialogs/dialogs.js).
 ASK_PAIRED = "This server asks for an access code. Enter it, or scan a new QR code: its terminal shows one on Enter."
 PAIRING_REFUSED = {
     Redeemed.USED: "This pairing code was used already; each one is good for one device.",

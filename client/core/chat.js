@@ -1,0 +1,195 @@
+import { AnswerEntry } from "./chat/answerentry.js";
+import { ChatView } from "./chat/chatview.js";
+import { Composer } from "./chat/composer.js";
+import { Conversation } from "./chat/conversation.js";
+import { Speech, SpokenMark } from "./chat/speech.js";
+import { show } from "./page/dom.js";
+import { onceLater } from "./page/part.js";
+import { Stand } from "./stage/simplemode.js";
+import { text } from "./words/text.js";
+
+// Milliseconds after the camera is live
+const ANSWERS_AHEAD = 500;
+const OURS = ["waiting", "started", "delta", "thinking", "response", "error", "unchanged", "transcript"];
+
+/** @typedef {import("./chat/conversation.js").Turn} Turn */
+
+/** The questions and their answers: joins what was said with what shows it. */
+export class Chat {
+  #page;
+  #answers;
+  #stand = new Stand();
+
+  conversation = new Conversation({
+    onTurn: (turn) => this.#drawing.changed(turn),
+    onGone: (turn) => {
+      this.#drawing.gone(turn);
+      this.view.remove(turn);
+      this.renderRunning();
+    },
+  });
+
+  #drawing = new Drawing((turns) => {
+    this.view.render(turns);
+    this.marks.draw();
+    this.renderRunning();
+  });
+
+  speech = new Speech((key) => this.view.renderSpeaking(key));
+  marks = new SpokenMark();
+
+  /** @param {import("./page.js").Page} page */
+  constructor(page) {
+    this.#page = page;
+    page.chat = this;
+    const { visit } = page;
+    this.#answers = new AnswerEntry(
+      page.part(import.meta.url, "./answer/panel.js", {
+        load: async () => {
+          const { Answers } = await import("./answer/panel.js");
+          return new Answers(visit, this.#answers.hooks);
+        },
+        sheets: ["./answer/answer.css"],
+      }),
+      {
+        conversation: this.conversation,
+        speech: this.speech,
+        engine: () => visit.facts.status?.engine ?? visit.facts.ready?.engine,
+        drop: (id) => visit.handover.drop(id),
+        others: () => page.others,
+      },
+    );
+    this.view = new ChatView({
+      ...this.#answers.actions,
+      again: (turn) => this.ask(turn.question, turn.detail, turn.wish),
+      correct: (turn, words) => page.find("voice_in")?.correct(turn, words),
+      ways: () => page.ways,
+      lookAgain: (turn, route) => this.ask(turn.question, "auto", route),
+      opened: () => page.sheet.grow(true),
+      watching: (open) => visit.description.prefer({ changes: open }),
+    });
+    this.#answers.join(this.view, this.marks);
+    this.composer = new Composer({ onAsk: (words) => this.ask(words), onTyping: () => visit.typing() });
+    this.composer.cancel.addEventListener("click", () => this.cancel());
+    page.take(OURS, (message) => this.#receive(message));
+    const fetchAhead = onceLater(ANSWERS_AHEAD, () => void this.#answers.ahead());
+    page.when("facts", ({ active, camera, ready, socket }) => {
+      if (ready) this.composer.limit = ready.limits.question_chars;
+      if (camera === "off" || !active) this.speech.stop();
+      if (socket === "open" && ["on", "resting", "elsewhere"].includes(camera)) fetchAhead();
+    });
+    page.when("stop", () => this.conversation.interrupt("page.stopped"));
+  }
+
+  /** @param {string} question @param {"auto"|"low"|"high"} [detail] @param {import("./page/routes.js").Route} [route] */
+  ask(question, detail = "auto", route) {
+    const { visit, dialogs, stage } = this.#page;
+    const waited = this.conversation.running;
+    const { id, sent } = visit.ask(question, detail, route);
+    if (waited?.state === "waiting") this.conversation.end(waited.id, "page.replaced", false);
+    this.conversation.ask(id, question, detail, sent, route);
+    void this.#answers.ahead();
+    this.#page.emit("asked", id);
+    if (visit.facts.disclose) dialogs.review(stage.noticeAction);
+  }
+
+  cancel() {
+    this.#page.emit("cancel", undefined);
+    const turn = this.conversation.running;
+    if (turn) this.conversation.cancelling(turn);
+    if (turn && this.#page.visit.cancel(turn.id)) this.conversation.end(turn.id, "page.cancelled");
+  }
+
+  /** @param {any} message */
+  #receive(message) {
+    this.conversation.receive(message);
+    const { type, id, engine, model } = message;
+    if (type === "response") this.answersNow(engine, model, this.conversation.byId(id));
+    if (type !== "error" || id) return;
+    const refused = message.code === "handover_refused";
+    this.note(message.message, refused ? this.conversation.open : null);
+  }
+
+  /** Say that another kind of engine answers. @param {string} engine @param {string} model @param {Turn|null} [before] */
+  answersNow(engine, model, before = this.conversation.open) {
+    const news = this.#stand.heard(engine, model);
+    if (news) this.note(news, before);
+  }
+
+  /** Another session began, which knows nothing of these. */
+  lost() {
+    if (this.conversation.turns.length > 0) this.note(text("problem.handover_refused"), this.conversation.open);
+  }
+
+  /** Show a line. @param {string} words @param {Turn|null} [before] null: below all turns */
+  note(words, before = null) {
+    this.#drawing.flush();
+    this.view.note(words, before);
+  }
+
+  /** Put an entry of another kind below the answers. @param {HTMLElement} entry @param {boolean} [loud] bring it into sight */
+  add(entry, loud) {
+    this.#drawing.flush();
+    this.view.add(entry, loud);
+    this.renderRunning();
+  }
+
+  /** Take one away again. @param {HTMLElement} entry */
+  drop(entry) {
+    this.view.drop(entry);
+    this.renderRunning();
+  }
+
+  /** Draw all answers in another language. */
+  translate() {
+    this.view.render(this.conversation.turns);
+    this.renderRunning();
+  }
+
+  renderRunning() {
+    const { running, turns } = this.conversation;
+    const { stage, sheet, voice } = this.#page;
+    this.composer.renderRunning(running !== null || Boolean(voice?.speaking));
+    stage.renderBusy(running !== null && running.state !== "answering");
+    const talking = turns.length > 0 || this.view.entries > 0;
+    stage.app.classList.toggle("talking", talking);
+    show(sheet.handle, talking);
+    this.#page.emit("running", running);
+  }
+}
+
+/**
+ * Draws each changed turn once per animation frame: words may arrive faster than the screen shows them, and a question is
+ * sent before it is drawn.
+ */
+export class Drawing {
+  #draw;
+  /** @type {Set<Turn>} in the order of their first change; at most all turns of the conversation */
+  #changed = new Set();
+  #frame = 0;
+
+  /** @param {(turns: Iterable<Turn>) => void} draw */
+  constructor(draw) {
+    this.#draw = draw;
+  }
+
+  /** @param {Turn} turn */
+  changed(turn) {
+    this.#changed.add(turn);
+    this.#frame ||= requestAnimationFrame(() => this.flush());
+  }
+
+  /** Do not draw this turn any more. @param {Turn} turn */
+  gone(turn) {
+    this.#changed.delete(turn);
+  }
+
+  /** Draw the changed turns at once, before something is added below them. */
+  flush() {
+    cancelAnimationFrame(this.#frame);
+    this.#frame = 0;
+    const turns = [...this.#changed];
+    this.#changed.clear();
+    if (turns.length > 0) this.#draw(turns);
+  }
+}

@@ -1,0 +1,235 @@
+import { byId, say, show } from "../page/dom.js";
+import { onLanguage, plural, text } from "../words/text.js";
+
+// With this the style sheet resizes the box, without a layout per key.
+const GROWS_ITSELF = CSS.supports("field-sizing", "content");
+// Milliseconds within which a second press belongs to the first
+const DOUBLE = 400;
+// The counter appears when at most this many characters are left.
+const COUNT_FROM = 300;
+
+const DRAFT = "qwen-camera.draft";
+
+/** Keeps the typed question over a reload of this tab, and no longer. */
+const draft = {
+  /** @returns {string} */
+  load() {
+    try {
+      return sessionStorage.getItem(DRAFT) ?? "";
+    } catch {
+      return ""; // storage may be switched off; then only the box has the text
+    }
+  },
+
+  /** @param {string} text */
+  save(text) {
+    try {
+      if (text) sessionStorage.setItem(DRAFT, text);
+      else sessionStorage.removeItem(DRAFT);
+    } catch {
+      // as above
+    }
+  },
+};
+
+/**
+ * What makes watches of texts.
+ * @typedef {Object} Orders
+ * @property {(text: string) => string} conditionIn the condition of a watch in a text, "" for none
+ * @property {(condition: string) => void} onWatch
+ * @property {() => Promise<void>} ahead loads what it needs
+ */
+
+/** The box in which a question is typed. Knows no connection. */
+export class Composer {
+  box = byId("question", HTMLTextAreaElement);
+  cancel = byId("cancel", HTMLButtonElement);
+  watch = byId("watch", HTMLButtonElement);
+
+  #form = byId("composer", HTMLFormElement);
+  #send = byId("send", HTMLButtonElement);
+  #count = byId("question-count", HTMLElement);
+  #offer = byId("ask-offer", HTMLButtonElement);
+  #onAsk;
+  /** @type {Orders|null} null: a text is a question */
+  #taker = null;
+  #limit = 4000;
+  // The last text of `suggest`, which the next one replaces
+  #suggested = "";
+  // An answer is on its way.
+  #running = false;
+  // performance.now() of the last press of Send
+  #pressedAt = -Infinity;
+  // Send was pressed: the focus goes to what takes its place.
+  #follows = false;
+  // The text becomes a watch, not a question, whatever its words.
+  #watching = false;
+  // The last order as it was typed, and its condition
+  #ordered = { typed: "", condition: "" };
+
+  /**
+   * @param {{onAsk: (text: string) => void, onTyping: () => void}} hooks
+   */
+  constructor({ onAsk, onTyping }) {
+    this.#onAsk = onAsk;
+    this.box.value = draft.load();
+    this.box.addEventListener("focus", onTyping);
+    this.box.addEventListener("input", () => {
+      onTyping();
+      draft.save(this.box.value);
+      this.#settle();
+    });
+    this.box.addEventListener("keydown", (event) => {
+      // During composition (Chinese, Japanese, Korean) Enter ends a word.
+      if (event.key !== "Enter" || event.shiftKey || event.isComposing) return onTyping();
+      event.preventDefault();
+      this.#take();
+    });
+    this.#form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#pressedAt = performance.now();
+      this.#take();
+    });
+    this.cancel.addEventListener("click", (event) => {
+      // The second half of a double press on Send, in whose place it stands now
+      if (performance.now() - this.#pressedAt < DOUBLE) event.stopImmediatePropagation();
+    });
+    this.watch.addEventListener("click", () => {
+      if (this.box.value.trim()) return this.#order();
+      this.#watch(!this.#watching);
+      this.box.focus();
+    });
+    this.#offer.addEventListener("click", () => this.#ask());
+    onLanguage(() => {
+      this.#watch(this.#watching);
+      this.#settle();
+    });
+    this.#settle();
+  }
+
+  /** @param {number} limit characters that the server takes */
+  set limit(limit) {
+    if (limit === this.#limit) return;
+    this.#limit = limit;
+    this.#settle();
+  }
+
+  /** Put a question into the box, behind what somebody has typed there. @param {string} text */
+  suggest(text) {
+    const typed = this.box.value.trim();
+    const own = typed && typed !== this.#suggested;
+    this.#suggested = own ? "" : text;
+    this.box.value = own ? `${typed} ${text}` : text;
+    draft.save(this.box.value);
+    this.#settle();
+    this.box.focus();
+    this.box.setSelectionRange(this.box.value.length, this.box.value.length);
+  }
+
+  /** @param {boolean} running an answer is on its way */
+  renderRunning(running) {
+    if (running === this.#running) return;
+    this.#running = running;
+    this.#settle();
+  }
+
+  /** Make watches of texts, or no more. @param {Orders|null} taker */
+  takeOrders(taker) {
+    this.#taker = taker;
+    void taker?.ahead().then(() => this.#settle());
+    this.#settle();
+  }
+
+  /** Put the words of an order back that was not taken, before anything typed since. @param {string} condition */
+  restore(condition) {
+    const { typed } = this.#ordered.condition === condition ? this.#ordered : { typed: condition };
+    this.box.value = [typed, this.box.value].filter(Boolean).join(" ");
+    draft.save(this.box.value);
+    this.#watch(true);
+    this.#settle();
+  }
+
+  /** @param {boolean} watching */
+  #watch(watching) {
+    this.#watching = watching;
+    this.watch.setAttribute("aria-pressed", String(watching));
+    this.box.placeholder = watching ? text("watch.tell_me") : text("chat.ask");
+  }
+
+  /** True when Enter makes a watch of the text. */
+  get #orders() {
+    const typed = this.box.value.trim();
+    return typed !== "" && (this.#watching || this.#conditionIn(typed) !== "");
+  }
+
+  /** @param {string} typed */
+  #conditionIn(typed) {
+    return this.#taker?.conditionIn(typed) ?? "";
+  }
+
+  /** Do what Enter does. */
+  #take() {
+    if (this.#orders) this.#order();
+    else this.#ask();
+  }
+
+  /** Make a watch of the text. */
+  #order() {
+    const typed = this.box.value.trim();
+    if (!typed || typed.length > this.#limit) return;
+    const condition = this.#conditionIn(typed) || typed;
+    this.#ordered = { typed, condition };
+    this.#watch(false);
+    this.#clear();
+    this.#taker?.onWatch(condition);
+  }
+
+  #ask() {
+    const text = this.box.value.trim();
+    if (!text || this.box.value.length > this.#limit) return;
+    this.#follows = document.activeElement === this.#send;
+    this.#watch(false);
+    this.#onAsk(text);
+    this.#clear();
+  }
+
+  #clear() {
+    this.box.value = "";
+    draft.save("");
+    this.#settle();
+    // Hide a phone's keyboard, to show the picture and the answer.
+    if (matchMedia("(pointer: coarse)").matches) this.box.blur();
+  }
+
+  #settle() {
+    const { length } = this.box.value;
+    const over = length > this.#limit;
+    const orders = this.#orders;
+    show(this.#offer, orders);
+    this.#send.title = orders ? text("chat.watch_this") : text("chat.send");
+    this.#send.setAttribute("aria-label", this.#send.title);
+    this.#send.classList.toggle("orders", orders);
+    const empty = this.box.value.trim() === "";
+    this.#send.disabled = empty || over;
+    // While an answer comes, Send is the button that stops it; with words typed meanwhile both are there.
+    const focused = document.activeElement;
+    show(this.cancel, this.#running);
+    show(this.#send, !this.#running || !empty);
+    // Or a keyboard user would fall out of the page.
+    if (focused === this.cancel && !this.#running) this.box.focus();
+    else if (this.#follows && this.#running) {
+      this.#follows = false;
+      this.cancel.focus();
+    }
+    this.box.setAttribute("aria-invalid", String(over));
+    show(this.#count, length > this.#limit - COUNT_FROM);
+    const left = this.#limit - length;
+    if (over) say(this.#count, plural("chat.too_many_characters", -left));
+    else say(this.#count, plural("chat.characters_left", left));
+    this.#count.classList.toggle("problem", over);
+    if (GROWS_ITSELF) return;
+    // As high as its text, up to the style sheet's limit.
+    this.box.style.height = "auto";
+    this.box.style.height = `${this.box.scrollHeight + 2}px`;
+  }
+}

@@ -1,0 +1,69 @@
+/** The small dialogs' connection with the visit; they load when the first one is needed. */
+
+import { Part } from "./page/part.js";
+
+export class DialogsEntry {
+  #visit;
+  #part;
+
+  /**
+   * @param {import("./live/visit.js").Visit} visit
+   * @param {(missed: string, again: () => void) => void} onMissing they did not load
+   */
+  constructor(visit, onMissing) {
+    this.#visit = visit;
+    this.#part = new Part({
+      address: new URL("./dialogs/dialogs.js", import.meta.url),
+      load: async () => {
+        const { Dialogs } = await import("./dialogs/dialogs.js");
+        return new Dialogs({ onAgree: (host) => visit.agree(host), onRetry: () => visit.retry() });
+      },
+      onMissing: (again) => onMissing("page.missing_dialog", again),
+      sheets: [new URL("./dialogs/dialogs.css", import.meta.url)],
+      elements: new URL("./dialogs/dialogs.html", import.meta.url),
+    });
+  }
+
+  /** See `CodeDialog.ask`. @param {HTMLElement} opener @param {boolean} wrong @param {string} [why] @returns {Promise<string|null>} */
+  async askCode(opener, wrong, why) {
+    await this.#part.open(opener);
+    return this.#part.here?.code.ask(wrong, why) ?? null;
+  }
+
+  /** Show how another device becomes the camera. @param {HTMLElement} opener */
+  async showOther(opener) {
+    const access = await this.#visit.other.access();
+    await this.#part.open(opener);
+    this.#part.here?.other.open(access);
+  }
+
+  /** The other device is connected. */
+  closeOther() {
+    this.#part.here?.other.close();
+  }
+
+  /** Do what the notice offers: explain the certificate, or ask again about another machine. @param {HTMLElement} opener @returns {boolean} false for neither */
+  review(opener) {
+    const { untrusted, disclose } = this.#visit.facts;
+    if (!untrusted && !disclose) return false;
+    void this.#part.open(opener).then(() => {
+      const dialogs = this.#part.here;
+      if (untrusted) return dialogs?.trust.open();
+      this.#disclose();
+      dialogs?.disclosure.open();
+    });
+    return true;
+  }
+
+  /** @param {import("./live/facts.js").Facts} facts */
+  render(facts) {
+    if (facts.socket === "open") this.#part.here?.trust.close(); // it trusts by now
+    if (this.#part.here) this.#disclose();
+    else if (facts.active && facts.disclose) void this.#part.ahead().then(() => this.#disclose());
+  }
+
+  #disclose() {
+    const { active, disclose } = this.#visit.facts;
+    this.#part.here?.disclosure.render(active ? disclose : "");
+  }
+}

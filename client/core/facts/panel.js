@@ -1,0 +1,21 @@
+import { byId, say } from "../page/dom.js";
+import { text } from "../words/text.js";
+import { details } from "./words.js";
+
+/** The details of the state. Loaded when needed, not with the page. Uses no connection. */
+export class FactsPanel {
+  /** @type {[keyof ReturnType<typeof details>, HTMLElement][]} */
+  #lines = [
+    ["camera", byId("fact-camera", HTMLElement)],
+    ["connection", byId("fact-connection", HTMLElement)],
+    ["engine", byId("fact-engine", HTMLElement)],
+    ["sending", byId("fact-sending", HTMLElement)],
+    ["data", byId("fact-data", HTMLElement)],
+  ];
+
+  /** @param {import("../live/facts.js").Facts} facts */
+  render(facts) {
+    const lines = details(facts);
+    for (const [name, element] of this.#lines) say(element, lines[name] || text("facts.nothing_yet"));
+  }
+}

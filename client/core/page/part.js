@@ -1,0 +1,164 @@
+import { text } from "../words/text.js";
+import { byId, say } from "./dom.js";
+import { translate } from "./language.js";
+
+/** Milliseconds after which a loading part counts as missing. */
+const PATIENCE = 20_000;
+
+/**
+ * @typedef {Object} PartHooks
+ * @property {URL} address of the part's first module
+ * @property {() => Promise<any>} load imports it and creates the part
+ * @property {(again: () => void) => void} onMissing it did not load, and `again` tries once more
+ * @property {URL[]} [sheets] its style sheets
+ * @property {URL} [elements] a file with its elements, which stand in the page from then on
+ */
+
+/** Make a call that runs once, so many milliseconds after it was first wanted. @param {number} ms @param {() => void} call */
+export function onceLater(ms, call) {
+  /** @type {ReturnType<typeof setTimeout>|undefined} */
+  let timer;
+  return () => {
+    timer ||= setTimeout(call, ms);
+  };
+}
+
+/**
+ * A part of the page that is loaded when it is opened.
+ * @template {{open?: () => void}} T
+ */
+export class Part {
+  /** @type {T|null} null until it is loaded */
+  here = null;
+
+  /** @type {Promise<T>|null} set while it loads */
+  #coming = null;
+  #opening = false;
+  #hooks;
+
+  /** @param {PartHooks} hooks */
+  constructor(hooks) {
+    this.#hooks = hooks;
+  }
+
+  /** Open it, and load it first if necessary. @param {HTMLElement} opener looks busy meanwhile */
+  async open(opener) {
+    if (this.here) return this.here.open?.();
+    if (this.#opening) return;
+    this.#opening = true;
+    opener.setAttribute("aria-busy", "true");
+    try {
+      (await this.#inTime()).open?.();
+    } catch (error) {
+      // Usually the network, which the message names; an error in the part would look the same.
+      console.warn("A part of the page did not load:", error);
+      this.#hooks.onMissing(() => void this.open(opener));
+    } finally {
+      opener.removeAttribute("aria-busy");
+      this.#opening = false;
+    }
+  }
+
+  /** Load it in advance. A failure is reported only when it is opened. */
+  async ahead() {
+    if (this.here) return;
+    try {
+      await this.#inTime();
+    } catch {
+      // Reported when it is opened.
+    }
+  }
+
+  /** @returns {Promise<T>} @throws when it does not load in time */
+  async #inTime() {
+    /** @type {ReturnType<typeof setTimeout>|undefined} */
+    let timer;
+    /** @type {Promise<never>} */
+    const late = new Promise((_, reject) => {
+      timer = setTimeout(() => reject(new Error(`It did not come in ${PATIENCE / 1000} s.`)), PATIENCE);
+    });
+    this.#coming ??= this.#begin();
+    try {
+      return await Promise.race([this.#coming, late]);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async #begin() {
+    const { address, sheets = [], elements, load } = this.#hooks;
+    try {
+      // In some browsers (Firefox) a failed import fails for ever, so import only once the server responds.
+      const { ok, status } = await fetch(address, { signal: AbortSignal.timeout(PATIENCE) });
+      if (!ok) throw new Error(`The server answered ${status}.`);
+      await Promise.all([import(address.href), ...sheets.map(addSheet), elements && addElements(elements)]);
+      return (this.here = await load());
+    } finally {
+      // Allow another attempt.
+      this.#coming = null;
+    }
+  }
+}
+
+/** Reports that a part of the page did not load, and loads it again. */
+export class MissingDialog {
+  #dialog = byId("missing-dialog", HTMLDialogElement);
+  #again = () => {};
+
+  constructor() {
+    byId("missing-later", HTMLButtonElement).addEventListener("click", () => this.#dialog.close());
+    byId("missing-retry", HTMLButtonElement).addEventListener("click", () => {
+      this.#dialog.close();
+      this.#again();
+    });
+  }
+
+  /** @param {string} missed id of the words that it did not arrive @param {() => void} again */
+  open(missed, again) {
+    this.#again = again;
+    say(byId("missing-title", HTMLElement), text(missed));
+    if (!this.#dialog.open) this.#dialog.showModal();
+  }
+}
+
+/** Add a part's style sheet, once. @param {URL} address @throws when it does not load */
+async function addSheet({ href }) {
+  if ([...document.styleSheets].some((sheet) => sheet.href === href)) return;
+  const link = document.createElement("link");
+  link.rel = "stylesheet";
+  link.href = href;
+  const loaded = new Promise((resolve, reject) => {
+    link.addEventListener("load", resolve);
+    link.addEventListener("error", () => reject(new Error("A style sheet did not load.")));
+  });
+  document.head.append(link);
+  try {
+    await loaded;
+  } catch (error) {
+    link.remove();
+    throw error;
+  }
+}
+
+/** Add a part's elements, once: the dialogs and templates of a file of this server. @param {URL} address @throws when it does not load */
+async function addElements(address) {
+  const request = new XMLHttpRequest();
+  request.responseType = "document";
+  request.timeout = PATIENCE;
+  request.open("GET", address);
+  const loaded = new Promise((resolve) => request.addEventListener("loadend", resolve));
+  request.send();
+  await loaded;
+  if (request.status !== 200 || !request.responseXML) throw new Error(`The server answered ${request.status}.`);
+  // A template before all else stands in the head.
+  const { head, body } = request.responseXML;
+  const added = [...head.children, ...body.children].filter(({ id }) => id && !document.getElementById(id));
+  const fragment = document.createDocumentFragment();
+  fragment.append(...added);
+  translate(fragment);
+  for (const element of added) {
+    // Where the page has a place for it; else behind all others
+    document.querySelector(`template[data-slot="${element.id}"]`)?.replaceWith(element);
+  }
+  document.body.append(fragment);
+}

@@ -1,0 +1,123 @@
+import { byId, show } from "./page/dom.js";
+import { remember } from "./page/resume.js";
+import { ScreenLock, watchSurroundings } from "./page/surroundings.js";
+import { followViewport } from "./page/viewport.js";
+import { text } from "./words/text.js";
+
+/** Join the picture and the buttons on it with the visit. @param {import("./page.js").Page} page */
+export function startStage(page) {
+  const { chat, stage, visit } = page;
+  const dock = byId("dock", HTMLElement);
+  const stop = byId("stop", HTMLButtonElement);
+  const hold = byId("hold", HTMLButtonElement);
+  const unpair = byId("unpair", HTMLButtonElement);
+  const screenLock = new ScreenLock();
+
+  page.when("stream", (stream) => {
+    stage.play(stream);
+    screenLock.want(stream !== null);
+  });
+  page.when("facts", (facts) => {
+    page.dialogs.render(facts);
+    stage.render(facts);
+    stage.renderCamera(visit.camera);
+    const on = ["on", "resting", "elsewhere"].includes(facts.camera);
+    show(dock, on || facts.camera === "asking");
+    hold.disabled = !on || facts.socket !== "open";
+    hold.setAttribute("aria-pressed", String(facts.held));
+    show(unpair, visit.session.paired);
+    remember(facts.active && visit.session.paired);
+    if (!facts.describing) chat.conversation.endDescription();
+  });
+  page.take(["still"], ({ camera, image = "", withheld }) => {
+    if (camera) return; // a further one, which is a feature's
+    page.dialogs.closeOther();
+    if (!visit.facts.held) stage.showFar(withheld ? "" : image);
+  });
+
+  stage.start.addEventListener("click", async () => {
+    await visit.start();
+    // The button has disappeared: move a keyboard user's focus to the next control.
+    if (document.activeElement === document.body) stage.quick.querySelector("button")?.focus();
+  });
+  stage.other.addEventListener("click", async () => {
+    visit.elsewhere();
+    try {
+      await page.dialogs.showOther(stage.other);
+    } catch {
+      // No token: the page shows the reason, and the button stays.
+    }
+  });
+  const leave = () => {
+    page.emit("stop", undefined);
+    visit.stop();
+  };
+  stop.addEventListener("click", () => {
+    leave();
+    page.sheet.grow(false);
+    stage.start.focus();
+  });
+  unpair.addEventListener("click", async () => {
+    leave();
+    try {
+      await visit.session.unpair();
+      page.announce(text("page.device_forgotten"));
+    } catch {
+      page.announce(text("page.not_forgotten"));
+    }
+    show(unpair, visit.session.paired);
+  });
+  hold.addEventListener("click", () => {
+    if (visit.hold(!visit.facts.held) && visit.facts.held) stage.takeStill();
+  });
+  hold.addEventListener("pointerdown", () => visit.wake());
+  stage.noticeAction.addEventListener("click", () => {
+    if (!page.dialogs.review(stage.noticeAction)) visit.retry();
+  });
+  for (const button of stage.quick.querySelectorAll("button")) {
+    button.addEventListener("pointerdown", () => visit.wake());
+    button.addEventListener("click", () => {
+      const { question = "", detail } = button.dataset;
+      chat.ask(text(question), detail === "high" ? "high" : "auto");
+    });
+  }
+  connectCamera(stage, visit.camera, {
+    exchange: () => void visit.exchangeCamera(),
+    announce: (words) => page.announce(words),
+  });
+  watchSurroundings({
+    onOnline: () => visit.retry(),
+    onOffline: () => visit.offline(),
+    onNetwork: () => visit.woke(Infinity),
+    onWoke: (ms) => visit.woke(ms),
+    onDevices: () => void visit.devicesChanged(),
+    onHidden: () => visit.hidden(),
+    onShown: () => visit.shown(),
+    onLeave: () => visit.leave(),
+  });
+  followViewport(() => stage.fit());
+}
+
+/**
+ * Connect what is pressed on the picture with the camera: exchange, torch, zoom, focus.
+ * @param {import("./stage/stageview.js").StageView} stage
+ * @param {import("./live/camera.js").Camera} camera
+ * @param {{exchange: () => void, announce: (text: string) => void}} hooks
+ */
+function connectCamera(stage, camera, { exchange, announce }) {
+  stage.switchCamera.addEventListener("click", exchange);
+  stage.torch.addEventListener("click", () => {
+    camera.setTorch(!camera.torch).catch(() => announce(text("stage.torch_failed")));
+  });
+  stage.zoom.addEventListener("input", () => {
+    stage.showZoom();
+    // The camera may refuse a value; then the picture stays as it is.
+    camera.setZoom(Number(stage.zoom.value)).catch(() => {});
+  });
+  stage.video.addEventListener("click", (event) => {
+    const at = camera.canFocus ? stage.pointIn(event) : null;
+    if (!at) return;
+    stage.ringAt(event);
+    camera.focusAt(at.x, at.y).catch(() => {}); // a camera that says it can and then cannot
+  });
+}

@@ -1,0 +1,279 @@
+import { byId, say, show } from "../page/dom.js";
+import { shownPicture, toPicture } from "../page/picture.js";
+import { SIMPLE_MODE, inSimpleMode } from "./simplemode.js";
+import { ended, isolated, number, text } from "../words/text.js";
+import { card, farAway, live, notice, summary } from "../page/words.js";
+
+/** @typedef {import("../live/facts.js").Facts} Facts */
+
+// For this time (ms) after being live, a new connection being set up is not shown.
+const BLINK = 1500;
+// A picture that would lose more than this share by cropping is shown whole, or has a button for that.
+const MAX_CROP = 0.3;
+
+/** The picture, the controls on it, and the state in words. Uses no connection. */
+export class StageView {
+  app = byId("app", HTMLElement);
+  video = byId("video", HTMLVideoElement);
+  /** The stills of another device's camera */
+  far = byId("far", HTMLImageElement);
+  state = byId("state", HTMLButtonElement);
+  start = byId("start", HTMLButtonElement);
+  zoom = byId("zoom", HTMLInputElement);
+  torch = byId("torch", HTMLButtonElement);
+  switchCamera = byId("switch-camera", HTMLButtonElement);
+  quick = byId("quick", HTMLElement);
+  /** Opens the dialog for another device as the camera */
+  other = byId("other", HTMLButtonElement);
+  noticeAction = byId("notice-action", HTMLButtonElement);
+
+  #cardCheck = byId("card-check", HTMLButtonElement);
+  #noticeCheck = byId("notice-check", HTMLButtonElement);
+  #stage = byId("stage", HTMLElement);
+  #still = byId("still", HTMLCanvasElement);
+  #finder = byId("finder", HTMLElement);
+  #ring = byId("focus-ring", HTMLElement);
+  #mode = byId("mode", HTMLElement);
+  /** Quick questions for a model, and for the built-in engine */
+  #forModel = [byId("quick-what", HTMLElement)];
+  #forSimple = [byId("quick-code", HTMLElement), byId("quick-colour", HTMLElement)];
+  #facts = byId("facts", HTMLElement);
+  #read = byId("quick-read", HTMLButtonElement);
+  #card = byId("card", HTMLElement);
+  #notice = byId("notice", HTMLElement);
+  #stateLabel = byId("state-label", HTMLElement);
+  #wholeButton = byId("whole", HTMLButtonElement);
+  // The user wants to see all of a picture that an upright page crops.
+  #wantsWhole = false;
+  #zoomBox = byId("zoom-box", HTMLElement);
+  #noticeTitle = byId("notice-title", HTMLElement);
+  #noticeText = byId("notice-text", HTMLElement);
+  #cardTitle = byId("card-title", HTMLElement);
+  #cardText = byId("card-text", HTMLElement);
+  /** Called when the details of the state are opened. */
+  onDetails = () => {};
+
+  /** @type {ReturnType<typeof setTimeout>|undefined} */
+  #ringTimer;
+  // performance.now() at which it was last live
+  #liveAt = -Infinity;
+  /** @type {ReturnType<typeof setTimeout>|undefined} */
+  #blink;
+
+  constructor() {
+    this.state.addEventListener("click", () => this.#openFacts(this.#facts.hidden));
+    // Start Camera and the small pictures lie below the opened state.
+    for (const button of this.#facts.querySelectorAll("[data-closes]")) button.addEventListener("click", () => this.#openFacts(false));
+    this.app.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape" || this.#facts.hidden) return;
+      this.#openFacts(false);
+      this.state.focus();
+    });
+    // A press anywhere else closes the details.
+    this.app.addEventListener("pointerdown", (event) => {
+      const at = /** @type {Node} */ (event.target);
+      if (!this.#facts.hidden && !this.#facts.contains(at) && !this.state.contains(at)) this.#openFacts(false);
+    });
+    // The size changes when the device is turned, or with the page.
+    this.video.addEventListener("resize", () => this.fit());
+    this.#wholeButton.addEventListener("click", () => {
+      this.#wantsWhole = !this.#wantsWhole;
+      this.fit();
+    });
+    this.far.addEventListener("load", () => this.fit());
+    new ResizeObserver(() => this.fit()).observe(this.#stage);
+  }
+
+  /** @param {MediaStream|null} stream */
+  play(stream) {
+    this.video.srcObject = stream;
+    show(this.video, stream !== null);
+    // The browser may delay playing until the page is touched; the camera sends all the same.
+    if (stream) this.video.play().catch(() => {});
+    if (!stream) this.dropStill();
+  }
+
+  /** True while the details of the state are open. */
+  get detailed() {
+    return !this.#facts.hidden;
+  }
+
+  fit() {
+    const far = !this.far.hidden;
+    const width = far ? this.far.naturalWidth : this.video.videoWidth;
+    const height = far ? this.far.naturalHeight : this.video.videoHeight;
+    const { clientWidth, clientHeight } = this.#stage;
+    if (!width || !clientHeight) return;
+    const picture = width / height;
+    const place = clientWidth / clientHeight;
+    const crops = 1 - Math.min(picture / place, place / picture) > MAX_CROP;
+    // On an upright page a wide picture would be a strip between two bars.
+    const strip = crops && picture > place && this.app.clientHeight > this.app.clientWidth;
+    const whole = crops && (!strip || this.#wantsWhole);
+    this.#stage.classList.toggle("whole", whole);
+    show(this.#wholeButton, strip);
+    this.#wholeButton.setAttribute("aria-pressed", String(whole));
+    // The finder is placed within the picture.
+    const spare = whole ? 1 : 0;
+    const beside = spare * Math.max(0, (clientWidth - clientHeight * picture) / 2);
+    const above = spare * Math.max(0, (clientHeight - clientWidth / picture) / 2);
+    this.#finder.style.setProperty("--beside", `${beside}px`);
+    this.#finder.style.setProperty("--above", `${above}px`);
+  }
+
+  /** Freeze the shown picture. */
+  takeStill() {
+    const { videoWidth, videoHeight } = this.video;
+    const context = this.#still.getContext("2d");
+    if (!videoWidth || !context) return;
+    this.#still.width = videoWidth;
+    this.#still.height = videoHeight;
+    context.drawImage(this.video, 0, 0);
+    show(this.#still, true);
+  }
+
+  /** Show a picture of another device's camera. @param {string} image a data URL; "" for none */
+  showFar(image) {
+    show(this.far, image !== "");
+    if (image) this.far.src = image;
+    else this.far.removeAttribute("src");
+  }
+
+  dropStill() {
+    if (this.#still.hidden) return;
+    show(this.#still, false);
+    this.#still.width = this.#still.height = 0; // frees its memory
+  }
+
+  /**
+   * Convert a press to its position in the picture.
+   * @param {MouseEvent} event
+   * @returns {{x: number, y: number}|null} 0 to 1 each; null beside the picture
+   */
+  pointIn(event) {
+    const box = this.video.getBoundingClientRect();
+    const { videoWidth, videoHeight } = this.video;
+    const whole = this.#stage.classList.contains("whole");
+    const shown = shownPicture(box, { width: videoWidth, height: videoHeight }, { whole });
+    return shown && toPicture({ x: event.clientX - box.left, y: event.clientY - box.top }, shown);
+  }
+
+  /** @param {MouseEvent} event */
+  ringAt(event) {
+    const box = this.#stage.getBoundingClientRect();
+    this.#ring.style.left = `${event.clientX - box.left}px`;
+    this.#ring.style.top = `${event.clientY - box.top}px`;
+    show(this.#ring, true);
+    clearTimeout(this.#ringTimer);
+    this.#ringTimer = setTimeout(() => show(this.#ring, false), 900);
+  }
+
+  /** @param {Facts} facts */
+  render(facts) {
+    const { tone, label } = this.#steady(facts);
+    this.app.dataset.tone = tone;
+    // Another device's picture has the same controls.
+    this.app.dataset.camera = farAway(facts) ? "on" : facts.camera;
+    if (!farAway(facts)) this.showFar("");
+    this.app.dataset.held = String(facts.held);
+    say(this.#stateLabel, label);
+    const simple = inSimpleMode(facts);
+    say(this.#mode, text(SIMPLE_MODE));
+    show(this.#mode, simple && this.app.dataset.camera === "on");
+    for (const button of this.#forModel) show(button, !simple);
+    for (const button of this.#forSimple) show(button, simple);
+    this.#renderCard(facts);
+    this.#renderNotice(facts);
+    if (!facts.held) this.dropStill();
+    this.#latest = facts;
+  }
+
+  /** Suppress the state of a new connection that is set up in a moment. @param {Facts} facts */
+  #steady(facts) {
+    const now = performance.now();
+    const found = summary(facts);
+    clearTimeout(this.#blink);
+    if (!facts.active) this.#liveAt = -Infinity;
+    if (found.tone === "ok") this.#liveAt = now;
+    const left = this.#liveAt + BLINK - now;
+    if (found.label !== text("page.connecting") || left <= 0) return found;
+    this.#blink = setTimeout(() => this.#latest && this.render(this.#latest), left);
+    return live();
+  }
+
+  /** @type {Facts|null} */
+  #latest = null;
+
+  /** Show the slider's value. */
+  showZoom() {
+    say(byId("zoom-value", HTMLElement), isolated(`${number(Number(this.zoom.value), 1)}×`));
+    this.zoom.setAttribute("aria-valuetext", `${this.zoom.value}×`);
+  }
+
+  /** @param {import("../live/camera.js").Camera} camera */
+  renderCamera(camera) {
+    const on = camera.stream !== null;
+    const zoom = on ? camera.zoom : null;
+    show(this.#zoomBox, zoom !== null);
+    if (zoom) {
+      this.zoom.min = String(zoom.min);
+      this.zoom.max = String(zoom.max);
+      this.zoom.step = String(zoom.step);
+      if (document.activeElement !== this.zoom) this.zoom.value = String(zoom.value);
+      this.showZoom();
+    }
+    show(this.torch, on && camera.hasTorch);
+    this.torch.setAttribute("aria-pressed", String(camera.torch));
+    show(this.switchCamera, on && camera.count > 1);
+  }
+
+  /** @param {boolean} on the button reads a text on over several pictures, for somebody who sees little */
+  renderRead(on) {
+    say(this.#read, on ? text("stage.read_to_me") : text("stage.read_this"));
+    this.#read.dataset.question = on ? "stage.read_this_to_me" : "stage.read_this";
+  }
+
+  /** @param {boolean} busy an answer is being made */
+  renderBusy(busy) {
+    this.#stage.classList.toggle("looking", busy);
+  }
+
+  /** @param {boolean} open */
+  #openFacts(open) {
+    show(this.#facts, open);
+    this.state.setAttribute("aria-expanded", String(open));
+    if (open) this.onDetails();
+  }
+
+  /** @param {Facts} facts */
+  #renderCard(facts) {
+    const shown = card(facts);
+    show(this.#card, shown !== null);
+    if (!shown) return;
+    this.#card.dataset.tone = shown.tone;
+    say(this.#cardTitle, shown.title);
+    say(this.#cardText, shown.text);
+    show(this.start, !shown.busy);
+    show(this.other, !shown.busy || facts.camera === "elsewhere");
+    say(this.other, facts.camera === "elsewhere" ? text("stage.show_address") : text("stage.use_another"));
+    show(this.#cardCheck, shown.tone === "bad" || shown.tone === "warn");
+  }
+
+  /** @param {Facts} facts */
+  #renderNotice(facts) {
+    const shown = notice(facts);
+    show(this.#notice, shown !== null);
+    if (!shown) {
+      // Clear the texts, so that a screen reader announces the same ones again.
+      say(this.#noticeTitle, "");
+      say(this.#noticeText, "");
+      return;
+    }
+    this.#notice.dataset.tone = shown.tone;
+    say(this.#noticeTitle, ended(shown.title));
+    say(this.#noticeText, shown.text);
+    show(this.noticeAction, shown.action !== undefined);
+    if (shown.action) say(this.noticeAction, shown.action.label);
+    show(this.#noticeCheck, shown.tone === "bad" || shown.action !== undefined);
+  }
+}

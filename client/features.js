@@ -1,0 +1,50 @@
+/** The features that have something on the page, each a folder of features/. */
+
+/**
+ * Their parts of the page.
+ * @type {import("./core/page/features.js").Loaders}
+ */
+export const FEATURES = {
+  cameras: () => import("./features/cameras/index.js"),
+  describe: () => import("./features/describe/index.js"),
+  grants: () => import("./features/grants/index.js"),
+  guidance: () => import("./features/guidance/index.js"),
+  pointing: () => import("./features/pointing/index.js"),
+  reading: () => import("./features/reading/index.js"),
+  recall: () => import("./features/recall/index.js"),
+  voice_in: () => import("./features/voice_in/index.js"),
+  voice_out: () => import("./features/voice_out/index.js"),
+  watches: () => import("./features/watches/index.js"),
+};
+
+/**
+ * Their parts of the operator's panel.
+ * @type {import("./core/page/features.js").Loaders}
+ */
+export const OPERATOR_PARTS = {
+  cluster: () => import("./features/cluster/operator.js"),
+  generation: () => import("./features/generation/operator.js"),
+  grants: () => import("./features/grants/operator.js"),
+  mqtt: () => import("./features/mqtt/operator.js"),
+  rtsp: () => import("./features/rtsp/operator.js"),
+  voice_in: () => import("./features/voice_in/operator.js"),
+  webhooks: () => import("./features/webhooks/operator.js"),
+};
+
+// A feature here, and still a part of the core of the server, which does not name it in `ready`.
+const ALWAYS = ["voice_in", "voice_out"];
+
+/** @type {import("./core/page/features.js").IsOn} */
+export function isOn(ready, name) {
+  return ALWAYS.includes(name) || ready?.features[name] !== undefined;
+}
+
+/**
+ * Where a part is. @param {string} name of the feature
+ * @param {"index"|"operator"} module one for operators has a file of elements, too
+ */
+export function filesOf(name, module) {
+  const at = (/** @type {string} */ file) => new URL(`./features/${name}/${file}`, import.meta.url);
+  const elements = module === "operator" ? { elements: at("operator.html") } : {};
+  return { address: at(`${module}.js`), ...elements };
+}

@@ -1,0 +1,248 @@
+import { byId, say, show } from "../../core/page/dom.js";
+import { cameraName } from "../../core/page/words.js";
+import { text } from "../../core/words/text.js";
+
+/** @typedef {import("./messages.js").CameraInfo} CameraInfo */
+
+/** The id of the session's own camera */
+export const OWN = "1";
+// Light modules around a QR code (ISO/IEC 18004, section 6.3.8)
+const QUIET = 4;
+
+/** @param {CameraInfo} camera */
+export function nameOf({ id, name }) {
+  return cameraName(id, name);
+}
+
+/** @param {CameraInfo["state"]} state */
+function stateWords(state) {
+  if (state === undefined) return text("cameras.not_connected");
+  if (state === "live") return text("page.live");
+  if (state === "starting") return text("page.connecting");
+  return state === "ended" ? text("cameras.lost") : text("cameras.no_picture");
+}
+
+/** The page has words of its own for the session's own camera. @param {CameraInfo} camera */
+function fine({ id, state }) {
+  return id === OWN || state === "live";
+}
+
+/** Its name, with its state where that is no good one. @param {CameraInfo} camera */
+function stated(camera) {
+  const name = nameOf(camera);
+  return fine(camera) ? name : text("cameras.name_state", { name, state: stateWords(camera.state) });
+}
+
+/** @template {Element} T @param {ParentNode} root @param {string} selector @param {new () => T} type @returns {T} */
+function part(root, selector, type) {
+  const found = root.querySelector(selector);
+  if (!(found instanceof type)) throw new Error(`A template of the cameras has no ${selector}.`);
+  return found;
+}
+
+/** @param {string} id */
+function clone(id) {
+  return /** @type {DocumentFragment} */ (byId(id, HTMLTemplateElement).content.cloneNode(true));
+}
+
+/** The dialog with the cameras' names, and the way for another one to join. */
+export class CamerasDialog {
+  #dialog = byId("several-dialog", HTMLDialogElement);
+  #list = byId("several-list", HTMLElement);
+  #name = byId("several-name", HTMLInputElement);
+  #invited = byId("several-invited", HTMLElement);
+  #said = byId("several-said", HTMLElement);
+  #hooks;
+  // The id of the camera that the shown link is for; "" without one
+  #waits = "";
+
+  /** @param {{add: (name: string) => void, rename: (id: string, name: string) => void, end: (id: string) => void}} hooks */
+  constructor(hooks) {
+    this.#hooks = hooks;
+    byId("several-close", HTMLButtonElement).addEventListener("click", () => this.#dialog.close());
+    this.#dialog.addEventListener("close", () => this.#forget());
+    byId("several-form", HTMLFormElement).addEventListener("submit", (event) => {
+      event.preventDefault();
+      hooks.add(this.#name.value.trim());
+    });
+    for (const id of ["several-link", "several-address", "several-token"])
+      byId(`${id}-copy`, HTMLButtonElement).addEventListener("click", () => void this.#copy(byId(id, HTMLInputElement)));
+  }
+
+  open() {
+    if (!this.#dialog.open) this.#dialog.showModal();
+  }
+
+  /** @param {string} words what happened */
+  say(words) {
+    say(this.#said, words);
+  }
+
+  /** Show how the invited camera joins. @param {any} invited the answer of POST /api/cameras */
+  invite({ camera, link, qr, address, token }) {
+    this.#waits = camera;
+    this.#name.value = "";
+    byId("several-link", HTMLInputElement).value = link;
+    byId("several-address", HTMLInputElement).value = new URL(address, location.href).href;
+    byId("several-token", HTMLInputElement).value = token;
+    drawCode(byId("several-code", SVGSVGElement), qr);
+    show(byId("several-insecure", HTMLElement), location.protocol !== "https:");
+    show(this.#invited, true);
+    this.say("");
+    this.#invited.scrollIntoView({ block: "nearest" });
+  }
+
+  /** @param {CameraInfo[]} cameras */
+  render(cameras) {
+    const waits = cameras.find(({ id }) => id === this.#waits);
+    if (this.#waits && (!waits || waits.state)) this.#forget();
+    // A row stays while its camera does: somebody may be typing its name.
+    const rows = new Map([...this.#list.querySelectorAll("li")].map((row) => [row.dataset.id, row]));
+    for (const [id, row] of rows) if (!cameras.some((camera) => camera.id === id)) row.remove();
+    for (const camera of cameras) {
+      const row = rows.get(camera.id) ?? this.#list.appendChild(this.#row(camera));
+      const name = part(row, ".name", HTMLInputElement);
+      if (document.activeElement !== name) name.value = nameOf(camera);
+      say(part(row, ".state", HTMLElement), camera.id === OWN && !camera.state ? "" : stateWords(camera.state));
+      part(row, ".end", HTMLElement).setAttribute("aria-label", text("cameras.end", { name: nameOf(camera) }));
+    }
+  }
+
+  /** @param {CameraInfo} camera */
+  #row(camera) {
+    const row = part(clone("several-row-template"), "li", HTMLElement);
+    const name = document.createElement("input");
+    Object.assign(name, { className: "name", maxLength: 40, autocomplete: "off", dir: "auto", ariaLabel: text("cameras.name") });
+    row.dataset.id = camera.id;
+    row.prepend(name);
+    name.addEventListener("change", () => this.#hooks.rename(camera.id, name.value.trim()));
+    const end = part(row, ".end", HTMLButtonElement);
+    show(end, camera.id !== OWN);
+    end.addEventListener("click", () => this.#hooks.end(camera.id));
+    return row;
+  }
+
+  /** Take the secrets of an invitation away. */
+  #forget() {
+    this.#waits = "";
+    show(this.#invited, false);
+    for (const id of ["several-link", "several-token"]) byId(id, HTMLInputElement).value = "";
+    part(byId("several-code", SVGSVGElement), "path", SVGPathElement).removeAttribute("d");
+  }
+
+  /** @param {HTMLInputElement} input */
+  async #copy(input) {
+    input.select();
+    try {
+      await navigator.clipboard.writeText(input.value);
+      this.say(text("page.copied"));
+    } catch {
+      this.say(text("page.copy_marked"));
+    }
+  }
+}
+
+/** @param {SVGSVGElement} svg @param {string[]} rows */
+function drawCode(svg, rows) {
+  const side = rows.length + 2 * QUIET;
+  svg.setAttribute("viewBox", `0 0 ${side} ${side}`);
+  const dark = rows.flatMap((row, y) => [...row].map((module, x) => (module === "1" ? `M${x + QUIET} ${y + QUIET}h1v1h-1z` : "")));
+  part(svg, "path", SVGPathElement).setAttribute("d", dark.join(""));
+}
+
+/** The cameras on the picture: one large, the others small. */
+export class CamerasStage {
+  #large;
+  #strip;
+  #together;
+  #own;
+  #hooks;
+  /** @type {Map<string, string>} the last picture of each further camera, a data URL */
+  #stills = new Map();
+  #shown = OWN;
+
+  /** @param {HTMLVideoElement} own the page's own picture @param {{choose: (id: string) => void, all: () => void, manage: () => void}} hooks */
+  constructor(own, hooks) {
+    this.#own = own;
+    this.#hooks = hooks;
+    const added = clone("several-stage-template");
+    this.#large = part(added, ".large", HTMLImageElement);
+    this.#strip = part(added, ".strip", HTMLElement);
+    this.#together = part(added, ".together", HTMLButtonElement);
+    this.#together.addEventListener("click", hooks.all);
+    part(added, ".manage", HTMLButtonElement).addEventListener("click", hooks.manage);
+    own.after(this.#large);
+    byId("top", HTMLElement).after(this.#strip);
+  }
+
+  /** @param {CameraInfo[]} cameras @param {string} shown id of the large one @param {boolean} together all are asked */
+  render(cameras, shown, together) {
+    this.#shown = shown;
+    const several = cameras.length > 1;
+    show(this.#strip, several);
+    this.#together.setAttribute("aria-pressed", String(together));
+    for (const id of this.#stills.keys()) if (!cameras.some((camera) => camera.id === id)) this.#stills.delete(id);
+    const large = cameras.find(({ id }) => id === shown);
+    if (large) {
+      this.#large.alt = text("page.picture_of_camera", { name: nameOf(large) });
+      this.#large.toggleAttribute("data-lost", !fine(large));
+      say(part(this.#strip, ".shown", HTMLElement), stated(large));
+    }
+    const small = cameras.filter(({ id }) => id !== shown);
+    const ids = small.map(({ id }) => id).join();
+    if (this.#strip.dataset.ids !== ids) {
+      this.#strip.dataset.ids = ids;
+      for (const tile of this.#strip.querySelectorAll(".tile")) tile.remove();
+      this.#strip.append(...small.map(({ id }) => this.#tile(id)));
+    }
+    for (const camera of small) this.#fill(camera);
+    this.#showLarge();
+  }
+
+  /** @param {string} id @param {string} image a data URL; "" for none */
+  still(id, image) {
+    this.#stills.set(id, image);
+    const tile = this.#strip.querySelector(`[data-id="${CSS.escape(id)}"] > img`);
+    if (tile instanceof HTMLImageElement) put(tile, image);
+    if (id === this.#shown) this.#showLarge();
+  }
+
+  #showLarge() {
+    put(this.#large, this.#shown === OWN ? "" : (this.#stills.get(this.#shown) ?? ""));
+    // Without a picture its place is dark: another camera's picture would be taken for it.
+    show(this.#large, this.#shown !== OWN);
+  }
+
+  /** @param {string} id */
+  #tile(id) {
+    const tile = part(clone("several-tile-template"), ".tile", HTMLElement);
+    tile.dataset.id = id;
+    tile.addEventListener("click", () => this.#hooks.choose(id));
+    return tile;
+  }
+
+  /** @param {CameraInfo} camera */
+  #fill(camera) {
+    const tile = part(this.#strip, `[data-id="${CSS.escape(camera.id)}"]`, HTMLElement);
+    const words = stated(camera);
+    say(part(tile, "span", HTMLElement), words);
+    tile.setAttribute("aria-label", text("cameras.enlarge", { name: words }));
+    tile.toggleAttribute("data-lost", !fine(camera));
+    const video = part(tile, "video", HTMLVideoElement);
+    show(video, camera.id === OWN && this.#own.srcObject !== null);
+    if (camera.id === OWN && video.srcObject !== this.#own.srcObject) {
+      video.srcObject = this.#own.srcObject;
+      void video.play().catch(() => {});
+    }
+    if (camera.id !== OWN) put(part(tile, "img", HTMLImageElement), this.#stills.get(camera.id) ?? "");
+  }
+}
+
+/** @param {HTMLImageElement} image @param {string} source only a data URL as in the protocol */
+function put(image, source) {
+  const fine = source.startsWith("data:image/jpeg;base64,");
+  show(image, fine);
+  if (!fine) image.removeAttribute("src");
+  // Not the same once more: while a page is left the browser takes it for a request.
+  else if (image.getAttribute("src") !== source) image.src = source;
+}

@@ -1,0 +1,16 @@
+import { MAKES, MakingDesk } from "./making.js";
+import { MakingView } from "./makingview.js";
+
+/** In the operator's panel: the form that makes videos and sound. @param {import("../../core/operator/panel.js").PanelApi} panel */
+export function register(panel) {
+  const desk = new MakingDesk({ ask: panel.ask, onChange: (facts) => view.render(facts) });
+  const view = new MakingView({
+    onStart: (wishes) => void desk.start(wishes),
+    onRefuse: (problem) => desk.refuse(problem),
+    onCancel: () => void desk.cancel(),
+    sessionToken: panel.sessionToken,
+  });
+  panel.onEngine(({ known, report }) => {
+    desk.watch(known && report?.state === "ready" && MAKES.includes(report.model_type ?? ""));
+  });
+}

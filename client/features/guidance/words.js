@@ -1,0 +1,33 @@
+import { text } from "../../core/words/text.js";
+
+/** @typedef {import("../../core/live/messages.js").AimHint} AimHint */
+
+/** @type {Record<AimHint["hint"], string>} */
+const WORDS = {
+  dark: "guide.dark",
+  blurred: "guide.hold_still",
+  nothing: "guide.no_text",
+  back: "guide.too_close",
+  closer: "guide.too_far",
+  left_edge: "guide.text_left",
+  right_edge: "guide.text_right",
+  upper_edge: "guide.text_top",
+  lower_edge: "guide.text_bottom",
+  left: "guide.left",
+  right: "guide.right",
+  up: "guide.up",
+  down: "guide.down",
+  good: "guide.good",
+};
+
+/** @type {Partial<Record<AimHint["hint"], string>>} */
+const FACE = {
+  left_edge: "guide.face_left",
+  right_edge: "guide.face_right",
+  upper_edge: "guide.face_top",
+  lower_edge: "guide.face_bottom",
+};
+/** @param {AimHint["hint"]} hint @param {AimHint["about"]} about @returns {string} */
+export function wordsOf(hint, about) {
+  return text((about === "face" && FACE[hint]) || WORDS[hint] || "");
+}

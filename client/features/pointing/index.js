@@ -1,0 +1,39 @@
+import { onceLater } from "../../core/page/part.js";
+
+// Milliseconds after the camera is live
+const MARKS_AHEAD = 500;
+
+/** Where something is, on the live picture. @param {import("../../core/page.js").Page} page */
+export function register(page) {
+  const { chat, stage, visit } = page;
+  const marks = page.part(import.meta.url, "./marks.js", {
+    load: async () => {
+      const { Marks } = await import("./marks.js");
+      return new Marks(stage.video, stage.far, {
+        onAsk: (text) => chat.composer.suggest(text),
+        announce: (text) => page.announce(text),
+      });
+    },
+    sheets: ["./marks.css"],
+  });
+  const fetchAhead = onceLater(MARKS_AHEAD, () => void marks.ahead());
+  /** True when an answer may say where something is in the page's own live picture. */
+  const canPoint = () => {
+    const { ready, camera, held } = visit.facts;
+    const live = ["on", "elsewhere"].includes(camera) && !held;
+    return live && Boolean(ready?.capabilities.grounding);
+  };
+  page.take(["started", "response", "error"], (message) => void marks.here?.receive(message));
+  page.when("asked", (id) => {
+    if (!canPoint()) return;
+    void marks.ahead().then(() => chat.conversation.running?.id === id && marks.here?.asked(id));
+  });
+  page.when("running", (running) => {
+    if (!running) marks.here?.ended();
+  });
+  page.when("stream", () => marks.here?.clear());
+  page.when("facts", ({ socket }) => {
+    if (socket === "open" && canPoint()) fetchAhead();
+  });
+  page.route("where", () => true);
+}

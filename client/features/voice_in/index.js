@@ -1,0 +1,112 @@
+import { byId, show } from "../../core/page/dom.js";
+import { settings } from "../../core/page/settings.js";
+import { languageOfTurn } from "../../core/chat/chatview.js";
+import { text } from "../../core/words/text.js";
+
+/** @typedef {import("../../core/page.js").Page} Page */
+/** @typedef {import("../../core/live/messages.js").Ready} Ready */
+
+// Milliseconds for which a page is hidden before nobody is heard any more
+const HIDDEN_FOR = 4000;
+
+/** Questions that are spoken. @param {Page} page */
+export function register(page) {
+  const entry = new TalkEntry(page);
+  page.take(["transcript", "listening"], (message) => entry.receive(message));
+  page.when("facts", (facts) => entry.connected(facts));
+  page.offer("voice_in", entry);
+}
+
+/** The button of the microphone, and the way to the part that listens, which loads with the first tap. */
+class TalkEntry {
+  button = byId("talk", HTMLButtonElement);
+
+  #page;
+  /** @type {import("../../core/page/part.js").Part<any>} */
+  #part;
+  #why = "";
+  /** @type {ReturnType<typeof setTimeout>|undefined} */
+  #hiding;
+
+  /** @param {Page} page */
+  constructor(page) {
+    this.#page = page;
+    this.#part = page.part(import.meta.url, "./listening.js", {
+      load: async () => {
+        const { Listening } = await import("./listening.js");
+        return new Listening(page.visit, {
+          button: this.button,
+          note: (text) => page.note(text),
+          announce: (text) => page.announce(text),
+          tones: () => settings().tones,
+          hears: () => Boolean(page.voice?.speaking),
+          watch: (condition) => page.find("watches")?.add(condition),
+          again: () => this.#again(),
+          tell: (text) => page.tell(text),
+        });
+      },
+      missed: "page.missing_microphone",
+      sheets: ["./voice.css"],
+    });
+    // The camera of a hidden page stays on while something is watched for; its microphone does not.
+    document.addEventListener("visibilitychange", () => {
+      clearTimeout(this.#hiding);
+      if (document.hidden) this.#hiding = setTimeout(() => this.#part.here?.off(), HIDDEN_FOR);
+    });
+    this.button.addEventListener("click", async () => {
+      if (this.#why) return page.note(this.#why);
+      await this.#part.open(this.button);
+      this.#part.here?.toggle();
+    });
+  }
+
+  /** Ask a spoken question with the right words. @param {import("../../core/chat/conversation.js").Turn} turn @param {string} words */
+  correct(turn, words) {
+    const { chat, voice } = this.#page;
+    const sent = this.#page.send({ type: "correct_transcript", id: turn.id, text: words });
+    if (!sent) return this.#page.note(text("chat.no_connection"));
+    // The server stops the answer itself; cancelling its id would stop the new one.
+    voice?.hush(false);
+    chat.conversation.correct(turn, words);
+  }
+
+  /** Read the newest answer once more: somebody has asked for it. */
+  #again() {
+    const { conversation, speech } = this.#page.chat;
+    const turn = conversation.turns.findLast(({ response, text }) => response !== null && text !== "");
+    if (!turn) return;
+    if (!speech.supported) return this.#page.announce(turn.text);
+    speech.stop();
+    speech.queue(turn.key, turn.text, languageOfTurn(turn));
+  }
+
+  /** @param {import("../../core/live/facts.js").Facts} facts */
+  connected({ socket, active, camera, ready }) {
+    this.#why = whyNot(ready, camera);
+    // A server of an earlier version knows nothing of microphones.
+    show(this.button, ready?.microphone !== undefined);
+    this.button.setAttribute("aria-disabled", String(this.#why !== ""));
+    const host = ready?.sound_elsewhere;
+    this.button.title = host ? text("voice.talk_hint_to", { host }) : text("voice.talk_hint");
+    // A page that nobody looks at hears nothing.
+    if (!active || camera === "resting" || this.#why) this.#part.here?.off();
+    this.#part.here?.connected(socket === "open");
+  }
+
+  /** @param {any} message @returns {boolean} true when it was about the microphone */
+  receive(message) {
+    if (message.type === "transcript") this.#part.here?.obey(message);
+    if (message.type !== "listening") return false;
+    this.#part.here?.receive(message);
+    return true;
+  }
+}
+
+/** Say why questions cannot be spoken; "" when they can. @param {Ready|null} ready @param {string} camera */
+function whyNot(ready, camera) {
+  if (!ready) return "";
+  if (camera === "elsewhere") return text("voice.no_sound");
+  if (!ready.microphone) return text("voice.switched_off");
+  if (ready.recogniser || ready.capabilities.audio_in) return "";
+  return text("voice.not_here");
+}

@@ -1,0 +1,106 @@
+import { show } from "../../core/page/dom.js";
+
+/** @typedef {{type: string, [field: string]: any}} ServerMessage */
+
+/**
+ * The part with the watches, as far as this module knows it.
+ * @typedef {Object} Watches
+ * @property {() => void} open
+ * @property {(condition: string) => void} add
+ * @property {(message: ServerMessage) => boolean} receive
+ * @property {(open: boolean) => void} connected
+ * @property {() => void} forget
+ */
+
+// Messages that wait while the part loads; the oldest is dropped.
+const MOST_WAITING = 40;
+// Messages that the watches show
+const OURS = ["watches", "alert", "webhooks", "home_assistant"];
+
+/** Watches on the page. @param {import("../../core/page.js").Page} page */
+export function register(page) {
+  const entry = new WatchEntry(page);
+  page.take([...OURS, "change", "error"], (message) => entry.receive(message));
+  page.when("facts", ({ ready, socket }) => {
+    // Somebody typed before the server said that it has none.
+    if (ready && !ready.features.watches) page.chat.composer.takeOrders(null);
+    entry.connected(socket === "open");
+  });
+  page.when("session", () => entry.forget());
+  page.keepers.push(() => entry.on);
+  page.offer("watches", { add: (/** @type {string} */ condition) => void entry.add(condition) });
+}
+
+/** The way to the watches. Their part loads with the first one, and gets what came before. */
+class WatchEntry {
+  /** Something is watched for. */
+  on = false;
+
+  #composer;
+  /** @type {import("../../core/page/part.js").Part<Watches>} */
+  #part;
+  /** @type {ServerMessage[]} */
+  #waiting = [];
+
+  /** @param {import("../../core/page.js").Page} page */
+  constructor(page) {
+    this.#composer = page.chat.composer;
+    this.#part = page.part(import.meta.url, "./panel.js", {
+      load: async () => new (await import("./panel.js")).WatchPanel(page),
+      missed: "page.missing_watches",
+      sheets: ["../../core/attention/changes.css", "./watch.css"],
+      elements: "../../core/attention/changes.html",
+    });
+    const words = page.part(import.meta.url, "./condition.js", { load: () => import("./condition.js") });
+    this.#composer.takeOrders({
+      conditionIn: (text) => words.here?.conditionIn(text) ?? "",
+      onWatch: (condition) => {
+        if (!page.visit.facts.active) void page.visit.start();
+        void this.add(condition);
+      },
+      ahead: () => words.ahead(),
+    });
+  }
+
+  /** @param {ServerMessage} message @returns {boolean} true when it was about watches */
+  receive(message) {
+    if (message.type === "watches") {
+      this.on = message.watches.some((one) => !one.ended);
+      show(this.#composer.watch, true);
+    }
+    if (this.#part.here) return this.#part.here.receive(message);
+    if (!OURS.includes(message.type)) return false;
+    this.#waiting.push(message);
+    if (this.#waiting.length > MOST_WAITING) this.#waiting.shift();
+    let idle = false;
+    if (message.type === "watches") idle = message.watches.length === 0 && !history.state?.watches?.length;
+    else if (message.type === "webhooks") idle = !message.webhooks.some((one) => one.on);
+    else if (message.type === "home_assistant") idle = !message.on;
+    if (!idle) void this.#part.ahead().then(() => this.#deliver());
+    return true;
+  }
+
+  /** Begin a watch. @param {string} condition */
+  async add(condition) {
+    await this.#part.open(this.#composer.watch);
+    if (!this.#part.here) return this.#composer.restore(condition);
+    this.#deliver();
+    this.#part.here.add(condition);
+  }
+
+  /** @param {boolean} open the socket is open */
+  connected(open) {
+    this.#part.here?.connected(open);
+  }
+
+  /** Another session began. */
+  forget() {
+    this.#waiting.length = 0;
+    this.on = false;
+    this.#part.here?.forget();
+  }
+
+  #deliver() {
+    if (this.#part.here) for (const message of this.#waiting.splice(0)) this.#part.here.receive(message);
+  }
+}

@@ -1,0 +1,134 @@
+import { Alarm } from "./alarm.js";
+import { Changes } from "../../core/attention/changes.js";
+import { WatchDesk } from "./desk.js";
+import { Receivers } from "./receivers.js";
+import { WatchView } from "./view.js";
+import { cannotWords } from "./words.js";
+import { ended, text } from "../../core/words/text.js";
+
+/** @typedef {import("../../core/live/messages.js").ServerMessage} ServerMessage */
+/** @typedef {import("./desk.js").Order} Order */
+
+// A state that lasts for less (ms) is not told.
+const SETTLED = 1200;
+
+/** Watches: connects what is ordered and alerted with its views. Loaded when needed, not with the page. */
+export class WatchPanel {
+  #alarm = new Alarm();
+  #visit;
+  #changes;
+  // The reason for which nothing is watched, as the page showed it; "" for none
+  #trouble = "";
+  /** @type {ReturnType<typeof setTimeout>|undefined} */
+  #settling;
+  /** @type {Set<string>} conditions that the server has not confirmed yet */
+  #added = new Set();
+  #desk;
+  #receivers;
+
+  /** @param {import("../../core/page.js").Page} page */
+  constructor(page) {
+    const { chat, visit } = page;
+    const say = (/** @type {string} */ words) => page.tell(words);
+    this.#visit = visit;
+    this.#changes = new Changes((wish) => visit.description.prefer(wish));
+    const hooks = {
+      onStop: (id) => this.#desk.stop(id),
+      onChange: (id, change) => this.#desk.change(id, change),
+      onWrong: (id) => this.#desk.wrong(id),
+      onOpen: () => page.sheet.grow(true),
+      onComparing: (open) => visit.description.prefer({ watch_changes: open }),
+    };
+    const view = new WatchView(hooks, this.#changes.element);
+    this.#receivers = new Receivers((message) => visit.socket.send(message));
+    view.box.append(this.#receivers.element);
+    view.box.before(this.#receivers.light);
+    const desk = (this.#desk = new WatchDesk({
+      send: (message) => visit.socket.send(message),
+      onChange: () => {
+        view.render(this.#desk?.list ?? [], this.#desk?.waiting ?? []);
+        this.#begun(say);
+        this.#tell(say);
+      },
+      onAlert: (alert, fresh) => {
+        const entry = view.entry(alert);
+        chat.add(entry);
+        if (!fresh) return;
+        say(`${ended(alert.condition)} ${alert.reason}`);
+        this.#alarm.show(alert, () => entry.scrollIntoView({ block: "nearest" }));
+      },
+      onWords: (alert) => view.reword(alert),
+      onRefused: (condition, why) => {
+        this.#added.delete(condition);
+        chat.composer.restore(condition);
+        page.note(why);
+      },
+      saved: saved(),
+      save,
+    }));
+    this.connected(visit.facts.socket === "open");
+    view.render(desk.list, desk.waiting);
+  }
+
+  /** Say that a new watch has begun. @param {(text: string) => void} say */
+  #begun(say) {
+    for (const { condition, state } of this.#desk?.list ?? [])
+      if (this.#added.delete(condition) && state !== "cannot") say(text("watch.watching_for", { condition }));
+  }
+
+  /** Say that watching stopped, and why, and that it goes on. @param {(text: string) => void} say */
+  #tell(say) {
+    clearTimeout(this.#settling);
+    this.#settling = setTimeout(() => {
+      const on = this.#desk?.list.filter((one) => !one.ended) ?? [];
+      const trouble = on.find((one) => one.state === "cannot")?.reason ?? "";
+      if (trouble === this.#trouble) return;
+      this.#trouble = trouble;
+      if (trouble) say(cannotWords(trouble));
+      else if (on.length > 0) say(text("watch.watching_again"));
+    }, SETTLED);
+  }
+
+  /** @param {string} condition */
+  add(condition) {
+    this.#added.add(condition);
+    this.#desk.add(condition);
+  }
+
+  /** A person has tapped: the list shows itself as soon as there is something in it. */
+  open() {
+    this.#alarm.prepare();
+  }
+
+  /** @param {boolean} open the socket is open */
+  connected(open) {
+    this.#desk.connected(open);
+    const { ready, preferred } = this.#visit.facts;
+    if (ready) this.#changes.settings({ ...ready, ...preferred });
+  }
+
+  forget() {
+    this.#desk.forget();
+    this.#receivers.forget();
+  }
+
+  /** @param {ServerMessage} message @returns {boolean} true when it was about watches */
+  receive(message) {
+    if (this.#receivers.receive(message)) return true;
+    if (message.type !== "change") return this.#desk.receive(message);
+    this.#changes.render(message);
+    return true;
+  }
+}
+
+/** The orders of this tab before a reload, out of its history entry. @returns {Order[]} */
+function saved() {
+  const orders = history.state?.watches;
+  return Array.isArray(orders) ? orders.filter((one) => typeof one?.id === "string" && typeof one.condition === "string") : [];
+}
+
+/** @param {Order[]} orders */
+function save(orders) {
+  if (JSON.stringify(history.state?.watches ?? []) === JSON.stringify(orders)) return;
+  history.replaceState({ ...history.state, watches: orders }, "");
+}

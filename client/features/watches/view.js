@@ -1,0 +1,179 @@
+import { byId, say, show } from "../../core/page/dom.js";
+import { When } from "./when.js";
+import { stateOf, summary } from "./words.js";
+import { clock, onLanguage, percent, text } from "../../core/words/text.js";
+
+/** @typedef {import("./messages.js").WatchInfo} WatchInfo */
+/** @typedef {import("./messages.js").Alert} Alert */
+
+/**
+ * @template {keyof HTMLElementTagNameMap} K
+ * @param {K} tag @param {string} [name] @param {string} [words]
+ */
+function make(tag, name = "", words = "") {
+  const element = document.createElement(tag);
+  if (name) element.className = name;
+  if (words) element.textContent = words;
+  return element;
+}
+
+/** The list of watches above the answers, and the alerts among them. Knows no connection. */
+export class WatchView {
+  box = byId("watches", HTMLDetailsElement);
+
+  #summary = byId("watches-summary", HTMLElement);
+  #list = byId("watches-list", HTMLElement);
+  #comparing = byId("watches-changes", HTMLDetailsElement);
+  // The comparison is in sight.
+  #compares = false;
+  /** @type {Map<string, {item: HTMLElement, state: HTMLElement, every: HTMLButtonElement, when: When}>} by the watch's id */
+  #items = new Map();
+  /** @type {Map<string, HTMLElement>} reasons by the alert's id */
+  #reasons = new Map();
+  /** @type {[WatchInfo[], import("./desk.js").Order[]]} */
+  #shown = [[], []];
+  #hooks;
+
+  /**
+   * @param {Object} hooks
+   * @param {(id: string) => void} hooks.onStop
+   * @param {(id: string, change: Partial<import("./desk.js").Order>) => void} hooks.onChange
+   * @param {(id: string) => void} hooks.onWrong
+   * @param {() => void} hooks.onOpen the list was opened
+   * @param {(open: boolean) => void} hooks.onComparing the last comparison of the scene is in sight
+   * @param {HTMLElement} changes shows that comparison
+   */
+  constructor(hooks, changes) {
+    this.#hooks = hooks;
+    onLanguage(() => {
+      for (const { item } of this.#items.values()) item.remove();
+      this.#items.clear();
+      this.render(...this.#shown);
+    });
+    this.#comparing.append(changes);
+    const compare = () => {
+      const open = this.box.open && this.#comparing.open;
+      if (open !== this.#compares) hooks.onComparing((this.#compares = open));
+    };
+    this.#comparing.addEventListener("toggle", compare);
+    this.box.addEventListener("toggle", () => {
+      if (this.box.open) hooks.onOpen();
+      compare();
+    });
+  }
+
+  /** @param {WatchInfo[]} watches @param {import("./desk.js").Order[]} waiting orders that the server has not yet */
+  render(watches, waiting) {
+    this.#shown = [watches, waiting];
+    const rows = [
+      ...watches.map((one) => ({ ...one, text: stateOf(one) })),
+      ...waiting.map((one) => ({ ...one, text: text("page.waiting_connection"), state: "waiting" })),
+    ];
+    show(this.box, rows.length > 0);
+    say(this.#summary, summary(watches, waiting.length));
+    this.box.dataset.state = watches.some((one) => one.state === "cannot") ? "cannot" : "on";
+    const here = new Set(rows.map((row) => row.id));
+    for (const [id, { item }] of this.#items) {
+      if (here.has(id)) continue;
+      // A keyboard user stays in the list.
+      if (item.contains(document.activeElement)) this.#summary.focus();
+      item.remove();
+      this.#items.delete(id);
+    }
+    for (const row of rows) {
+      const parts = this.#items.get(row.id) ?? this.#add(row.id, row.condition);
+      say(parts.state, row.text);
+      parts.item.dataset.state = row.state;
+      parts.every.setAttribute("aria-pressed", String(row.repeat));
+      parts.when.render(row.hours, "expires_at" in row ? row.expires_at : "until" in row ? row.until : undefined);
+    }
+  }
+
+  /** @param {string} id @param {string} condition */
+  #add(id, condition) {
+    const item = make("li");
+    const words = make("div", "words");
+    const state = make("p", "fine");
+    words.append(make("p", "condition", condition), state);
+    const every = make("button", "every", text("watch.every_time"));
+    every.type = "button";
+    every.title = text("watch.every_time_hint");
+    every.addEventListener("click", () => this.#hooks.onChange(id, { repeat: every.getAttribute("aria-pressed") !== "true" }));
+    const stop = make("button", "", text("page.stop"));
+    stop.type = "button";
+    stop.setAttribute("aria-label", text("watch.stop_watching", { condition }));
+    stop.addEventListener("click", () => this.#hooks.onStop(id));
+    const when = new When((change) => this.#hooks.onChange(id, change));
+    item.append(words, every, stop, when.element);
+    this.#list.append(item);
+    const parts = { item, state, every, when };
+    this.#items.set(id, parts);
+    return parts;
+  }
+
+  /** The entry of an alert, to be put among the answers. @param {Alert} alert @returns {HTMLElement} */
+  entry(alert) {
+    const entry = make("article", "alert");
+    entry.setAttribute("aria-label", text("watch.it_rang", { condition: alert.condition }));
+    entry.dataset.id = alert.id;
+    const head = make("p", "head");
+    const time = make("time", "", clock(alert.at));
+    time.dateTime = new Date(alert.at).toISOString();
+    head.append(make("strong", "", alert.condition), " ", time);
+    const picture = this.#picture(alert);
+    if (picture) entry.append(picture);
+    picture?.addEventListener("click", () => {
+      const large = entry.classList.toggle("large");
+      picture.setAttribute("aria-expanded", String(large));
+      entry.scrollIntoView({ block: "nearest" });
+    });
+    entry.append(head);
+    const reason = make("p", "reason", alert.reason);
+    this.#reasons.set(alert.id, reason);
+    const foot = make("div", "foot");
+    const wrong = make("button", "", text("watch.wrong"));
+    wrong.type = "button";
+    wrong.addEventListener("click", () => {
+      this.#hooks.onWrong(alert.id);
+      wrong.disabled = true;
+      say(sure, text("watch.taken_back"));
+    });
+    const sure = make("span", "fine", text("watch.sure", { share: percent(alert.confidence) }));
+    sure.setAttribute("role", "status");
+    foot.append(sure, wrong);
+    entry.append(reason, foot);
+    return entry;
+  }
+
+  /** @param {Alert} alert whose reason has changed */
+  reword(alert) {
+    const reason = this.#reasons.get(alert.id);
+    if (reason) say(reason, alert.reason);
+  }
+
+  /** @param {Alert} alert */
+  #picture({ image, region, condition }) {
+    // Only data URLs as in the protocol: the page loads no picture from an address.
+    if (!image?.startsWith("data:image/jpeg;base64,")) return null;
+    const frame = make("button", "proof");
+    frame.type = "button";
+    frame.title = text("page.enlarge");
+    frame.setAttribute("aria-expanded", "false");
+    const shown = make("img");
+    shown.src = image;
+    shown.alt = text("watch.picture_of", { condition });
+    frame.append(shown);
+    if (region) {
+      const [left, top, right, bottom] = region.map((share) => Math.min(1, Math.max(0, share)) * 100);
+      const mark = make("i");
+      Object.assign(mark.style, {
+        left: `${left}%`,
+        top: `${top}%`,
+        width: `${right - left}%`,
+        height: `${bottom - top}%`,
+      });
+      frame.append(mark);
+    }
+    return frame;
+  }
+}

@@ -1,0 +1,48 @@
+import { fromServer } from "../../core/words/problems.js";
+import { clock, ended, joined, plural, text } from "../../core/words/text.js";
+
+/** @typedef {import("./messages.js").WatchInfo} WatchInfo */
+
+/** @param {WatchInfo[]} watches @param {number} waiting orders that the server has not yet */
+export function summary(watches, waiting) {
+  const on = watches.filter((one) => !one.ended);
+  const cannot = on.filter((one) => one.state === "cannot");
+  const count = on.length + waiting;
+  if (count === 0) return text("watch.none");
+  const what = on.length === 1 && !waiting ? text("watch.watching_for", { condition: on[0].condition }) : plural("watch.count", count);
+  if (cannot.length === 0) return what;
+  if (cannot.length === on.length) return cannotWords(cannot[0].reason);
+  return joined([what, plural("watch.cannot_count", cannot.length)]);
+}
+
+/** @param {string} reason the server's, for which nothing is watched */
+export function cannotWords(reason) {
+  return `${text("watch.cannot")} ${reasonWords(reason)}`;
+}
+
+/** @param {string} reason the server's; that of a find is in the condition's language, or a model's */
+function reasonWords(reason) {
+  return reason && ended(fromServer(reason, reason));
+}
+
+/** @param {WatchInfo} one */
+export function stateOf(one) {
+  if (one.state === "cannot") return cannotWords(one.reason);
+  const reason = reasonWords(one.reason);
+  if (one.state === "paused") return `${text("watch.paused")} ${reason}`;
+  if (one.state === "expired") return text("watch.over");
+  if (one.state === "seen") return `${one.ended ? text("watch.seen") : text("watch.so_now")} ${reason}`;
+  return one.looked_at ? `${text("watch.last_look", { time: clock(one.looked_at) })} ${reason}` : text("watch.watching");
+}
+
+/** @param {number} minute of the day */
+export function timeOfDay(minute) {
+  return `${String(Math.floor(minute / 60)).padStart(2, "0")}:${String(minute % 60).padStart(2, "0")}`;
+}
+
+/** @param {[number, number]|undefined} hours @param {number|undefined} until milliseconds since the epoch */
+export function whenWords(hours, until) {
+  const [from, to] = (hours ?? []).map(timeOfDay);
+  const day = hours ? text("watch.between", { from, to }) : text("watch.any_time");
+  return joined([day, until ? text("watch.until", { time: clock(until) }) : text("watch.until_stop")]);
+}

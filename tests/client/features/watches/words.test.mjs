@@ -1,0 +1,23 @@
+/** Words about watches in languages whose comma is another one. */
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { summary, whenWords } from "../../../../client/features/watches/words.js";
+import { plural, text, use } from "../../../../client/core/words/text.js";
+
+const watch = (/** @type {string} */ state) => /** @type {any} */ ({ state, over: false, condition: "red", reason: "" });
+
+test("parts of a sentence are joined by the language's comma", () => {
+  assert.equal(whenWords(undefined, undefined), `${text("watch.any_time")}, ${text("watch.until_stop")}`);
+  assert.equal(summary([watch("cannot"), watch("watching")], 0), `${plural("watch.count", 2)}, ${plural("watch.cannot_count", 1)}`);
+  use("ja", {
+    "watch.any_time": "いつでも",
+    "watch.until_stop": "停止するまで",
+    "watch.count": { other: "見守り {count} 件" },
+    "watch.cannot_count": { other: "{count} 件は現在見守れません" },
+  });
+  assert.equal(whenWords(undefined, undefined), "いつでも、停止するまで");
+  assert.equal(summary([watch("cannot"), watch("watching")], 0), "見守り 2 件、1 件は現在見守れません");
+  use("en", {});
+});
