@@ -9,12 +9,15 @@ import pytest
 from playwright.async_api import expect
 
 from server.app.features import FEATURES
-from tests.browser.visitor import Visit
+from tests.browser.visitor import Visit, Visitor
+from tests.support.clients import soon
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_server import ROOT, ServerProcess
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
+# On the page in any case: client/features.js
+ALWAYS = {"voice_in", "voice_out"}
 # Where a feature has a folder of its name
 FOLDERS = ("server/features", "client/features", "tests/features")
 
@@ -24,20 +27,61 @@ def model(fake: FakeOpenAI) -> dict[str, str]:
     return {"ENGINE": "vllm", "VLLM_BASE_URL": fake.base_url}
 
 
-async def answers(visit: Visit, server: ServerProcess) -> None:
+async def answers(visit: Visit, server: ServerProcess) -> Visitor:
     page = await visit(server.url)
     await page.start()
     await page.ask("Is there anything red?")
     turn = page.turns.last
     await expect(turn).to_have_attribute("data-state", "done", timeout=30_000)
     await expect(turn.locator(".said")).not_to_be_empty()
-    # Before its server ends
-    await page.leave()
+    return page
+
+
+async def asked_of(page: Visitor) -> set[str]:
+    """The names of the features whose files the page has asked for."""
+    names: list[str] = await page.page.evaluate(
+        """() => performance.getEntriesByType("resource")
+          .map(({ name }) => /\\/client\\/features\\/(\\w+)\\//.exec(name)?.[1] ?? "")"""
+    )
+    return {*names} - {""}
 
 
 async def test_without_any_feature(visit: Visit) -> None:
     async with FakeOpenAI() as fake, ServerProcess({"FEATURES": "", **model(fake)}) as server:
-        await answers(visit, server)
+        page = await answers(visit, server)
+        assert await asked_of(page) == ALWAYS
+        await page.leave()
+
+
+async def test_the_page_fetches_features_that_are_on_alone(visit: Visit) -> None:
+    """Each with its own files; the others' buttons are not there, and their ways are not offered."""
+    features = {"FEATURES": "recall,watches"}
+    async with FakeOpenAI() as fake, ServerProcess({**features, **model(fake)}) as server:
+        page = await answers(visit, server)
+        assert await asked_of(page) == {*ALWAYS, "recall", "watches"}
+        await expect(page.page.locator("#watch")).to_be_visible()
+        await expect(page.page.locator("#describe")).to_be_hidden()
+        await expect(page.page.locator("#guide")).to_be_hidden()
+        await page.leave()
+
+
+async def test_the_operators_panel_asks_features_that_are_on_alone(visit: Visit) -> None:
+    async with ServerProcess(
+        {"FEATURES": "builtin,webhooks", "OPERATOR_TOKEN": "t" * 32}
+    ) as server:
+        page = await visit(f"{server.url}/#operator")
+        asked: list[str] = []
+        page.page.on("request", lambda request: asked.append(request.url))
+        page.expect("status of 404")
+        await page.page.get_by_label("Operator token").fill("t" * 32)
+        await page.button("Continue").click()
+        await expect(page.page.locator("#people")).to_be_visible()
+        await expect(page.page.locator("#speech")).to_be_visible()
+        await soon(lambda: any(url.endswith("/api/operator/webhooks") for url in asked))
+        away = ("/api/operator/cameras", "/api/operator/mqtt", "/programs", "/drain", "/video")
+        assert [url for url in asked if url.endswith(away)] == []
+        assert await asked_of(page) == {*ALWAYS, "webhooks"}
+        await page.leave()
 
 
 @pytest.mark.parametrize("feature", FEATURES)
@@ -52,7 +96,9 @@ async def test_without_the_folder_of_a_feature(visit: Visit, tmp_path: Path, fea
         FakeOpenAI() as fake,
         ServerProcess(model(fake) if feature == "builtin" else {}, tree=tmp_path) as server,
     ):
-        await answers(visit, server)
+        page = await answers(visit, server)
+        # Before its server ends
+        await page.leave()
 
 
 async def test_operators_without_models(visit: Visit) -> None:

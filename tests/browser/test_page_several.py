@@ -17,7 +17,7 @@ from tests.support.words import say
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 
-LINK = re.compile(r"/client/join/camera\.html#[\w-]+~[\w-]{22}$")
+LINK = re.compile(r"/client/features/cameras/join/camera\.html#[\w-]+~[\w-]{22}$")
 
 
 async def invite(page: Visitor, name: str = "") -> str:

@@ -48,7 +48,11 @@ JOINS = {
     *("core/answer/panel.js", "core/doctor/panel.js", "core/operator/panel.js"),
     *("features/cameras/panel.js", "features/grants/panel.js", "features/pointing/marks.js"),
     "features/cameras/join/join.js",
-    *("features/voice_in/listening.js", "features/voice_out/spoken.js", "features/watches/panel.js"),
+    *(
+        "features/voice_in/listening.js",
+        "features/voice_out/spoken.js",
+        "features/watches/panel.js",
+    ),
 }
 # Fetched when somebody opens them, each with all that it imports and the page has not
 PARTS = {
