@@ -359,10 +359,13 @@ def load(env_file: str | Path | None = ".env", **overrides: Any) -> Settings:
     try:
         names = _features(env_file, overrides.get("features"))
         kind = composed(names)
-        keys = known_keys(), known_keys(names)
-        warnings = unused_variables(os.environ, *keys)
+        warnings = []
         if env_file:
-            warnings = [*unused_lines(Path(env_file), *keys), *warnings]
+            keys = known_keys(), known_keys(names)
+            warnings = [
+                *unused_lines(Path(env_file), *keys),
+                *unused_variables(os.environ, *keys),
+            ]
         settings = kind(**{"_env_file": env_file, **overrides})
     except OSError as exc:
         raise ConfigError(
