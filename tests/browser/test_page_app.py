@@ -68,7 +68,9 @@ async def kept_page(visit: Visit, url: str) -> Visitor:
     await page.page.reload()
     await page.page.wait_for_function(_CONTROLLED)
     # The reload by boot.js after a while
-    await page.page.evaluate("async () => (await import('/client/core/app/updates.js')).keepShell()")
+    await page.page.evaluate(
+        "async () => (await import('/client/core/app/updates.js')).keepShell()"
+    )
     return page
 
 

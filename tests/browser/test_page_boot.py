@@ -44,7 +44,9 @@ class Losing:
             await route.continue_()
 
 
-@pytest.mark.parametrize("name", ["core/live/peer.js", "client.js", "style.css", "core/chat/chat.css"])
+@pytest.mark.parametrize(
+    "name", ["core/live/peer.js", "client.js", "style.css", "core/chat/chat.css"]
+)
 async def test_what_is_lost_once_is_loaded_again(visit: Visit, builtin: Running, name: str) -> None:
     """By itself, and then the page works."""
     losing = Losing(name, loads=1)

@@ -458,7 +458,8 @@ def test_the_core_knows_no_feature() -> None:
             assert (CLIENT / other).is_file(), f"{named(path)} names {where}"
             part, below = owner(other)
             known = own == "" or part in (own, "core", "languages")
-            assert known and (own != "core" or part != ""), f"{named(path)} knows {other}"
+            assert known, f"{named(path)} knows {other}"
+            assert own != "core" or part != "", f"{named(path)} knows {other}"
             if own == part == "core":
                 assert folder == below or floors[below] < floors[folder], named(path)
 

@@ -437,7 +437,10 @@ async def test_the_link_and_its_code_for_a_phone(guest: Visitor) -> None:
         reply = await client.post("/api/cameras", json={}, headers={**as_page(guest), **origin})
         invited = reply.json()
         path, _, code = invited["link"].partition("#")
-        assert (path, code) == (f"{guest.run.base_url}/client/features/cameras/join/camera.html", invited["code"])
+        assert (path, code) == (
+            f"{guest.run.base_url}/client/features/cameras/join/camera.html",
+            invited["code"],
+        )
         assert invited["qr"] == qr_rows(invited["link"])
         assert {len(row) for row in invited["qr"]} == {len(invited["qr"])}
         assert set("".join(invited["qr"])) == {"0", "1"}
