@@ -23,6 +23,7 @@ export class OperatorPanel {
   #dialog;
   /** @type {import("./desk.js").WatchingDesk<any>[]} */
   #watching;
+  #fetch;
   #parts;
   /** @type {((facts: import("./engine.js").EngineFacts) => void)[]} */
   #takers = [];
@@ -47,7 +48,11 @@ export class OperatorPanel {
     }));
     /** @type {import("./desk.js").Ask} */
     const ask = (method, path, body, as) => engine.ask(method, path, body, as);
-    const people = new PeopleDesk({ ask, onChange: (facts) => peopleView.render(facts) });
+    const people = new PeopleDesk({
+      ask,
+      onChange: (facts) => peopleView.render(facts),
+      devices: () => parts.has(visit.facts.ready, "pairing"),
+    });
     const peopleView = new PeopleView({ onEnd: (kind, name) => void people.end(kind, name) });
     const fetch = new FetchDesk({
       ask,
@@ -55,7 +60,8 @@ export class OperatorPanel {
       onHere: () => void engine.refresh(true),
     });
     const fetchView = new FetchView({ onFetch: (model) => void fetch.start(model), onPause: () => void fetch.pause() });
-    this.#watching = [people, fetch];
+    this.#watching = [people];
+    this.#fetch = fetch;
     const dialog = (this.#dialog = new EngineDialog({
       onToken: (token) => void engine.enter(token).then(() => this.#hear()),
       onOpen: () => {
@@ -130,6 +136,7 @@ export class OperatorPanel {
   #watch() {
     const on = this.known && this.#dialog.isOpen;
     for (const desk of this.#watching) desk.watch(on);
+    this.#fetch.watch(on && this.#engine.facts.hosts);
     void this.#load();
   }
 }

@@ -20,9 +20,12 @@ const ADDRESS = "/api/operator";
  * @extends {WatchingDesk<PeopleFacts>}
  */
 export class PeopleDesk extends WatchingDesk {
-  /** @param {{ask: import("./desk.js").Ask, onChange: (facts: PeopleFacts) => void}} hooks */
-  constructor(hooks) {
+  #devices;
+
+  /** @param {{ask: import("./desk.js").Ask, onChange: (facts: PeopleFacts) => void, devices: () => boolean}} hooks devices: they can be paired here */
+  constructor({ devices, ...hooks }) {
     super({ sessions: [], devices: [], problem: "" }, hooks);
+    this.#devices = devices;
   }
 
   /** @param {"sessions"|"devices"} kind @param {string} [name] without it: all */
@@ -34,7 +37,7 @@ export class PeopleDesk extends WatchingDesk {
   async look() {
     await this.attempt(async () => {
       const { sessions } = await this.ask("GET", `${ADDRESS}/sessions`);
-      const { devices } = await this.ask("GET", `${ADDRESS}/devices`);
+      const { devices } = this.#devices() ? await this.ask("GET", `${ADDRESS}/devices`) : { devices: [] };
       this.set({ sessions, devices, problem: "" });
     });
     return LOOK_EVERY;
