@@ -379,7 +379,7 @@ async def test_a_sound_that_was_not_used_is_said(page: Page) -> None:
         page,
         """
         const {remarks} = await import("/client/core/page/words.js");
-        return ["refused", "empty", "transcript", "deaf", undefined].map(sound => remarks({sound}));
+        return ["refused", "empty", "heard", "deaf", undefined].map(sound => remarks({sound}));
         """,
     )
     words = say("page.sound_unused")

@@ -170,7 +170,7 @@ def says() -> AnswerFor:
         if not names:
             return ["I ", "see ", "a ", "cup."]
         entries = [
-            {"id": name, "seen": next(numbers) % 3 > 0, "confidence": 0.9, "why": "It is."}
+            {"id": name, "seen": next(numbers) % 3 > 0, "sure": 0.9, "why": "It is."}
             for name in names
         ]
         return [json.dumps({"watches": entries})]

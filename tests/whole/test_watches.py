@@ -47,7 +47,7 @@ def sees_white(body: dict[str, Any], jpeg: bytes | None) -> list[str]:
     assert jpeg is not None
     white = brightness(jpeg) > 160
     entries = [
-        {"id": name, "seen": white, "confidence": 0.9, "where": None, "why": "It is white."}
+        {"id": name, "seen": white, "sure": 0.9, "where": None, "why": "It is white."}
         for name in conditions_in(asked(body))
     ]
     text = json.dumps({"watches": entries})

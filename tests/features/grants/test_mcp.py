@@ -282,7 +282,7 @@ async def test_alerts_with_their_pictures(access: Access, run: Running, person: 
 
 async def test_boxes_of_a_model_that_has_them(encoder: LiveEncoder) -> None:
     """In the camera's pixels; the words come without the list."""
-    places = '[{"bbox_2d": [10, 20, 210, 120], "label": "cup", "confidence": 0.9}]'
+    places = '[{"bbox_2d": [10, 20, 210, 120], "label": "cup", "sure": 0.9}]'
     async with (
         FakeOpenAI(
             model="Qwen/Qwen2.5-VL-7B-Instruct",

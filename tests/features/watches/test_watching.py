@@ -549,7 +549,7 @@ async def test_the_words_of_an_alarm_come_after_it() -> None:
                 return reply(True, where=list(map(float, THING)), why="It is bright.")(request)
             one.engine.hold(at=1)
             return [
-                '{"watches": [{"id": "w1", "seen": true, "confidence": 0.9, "where": [375, 375, 625, 625], "why": "',
+                '{"watches": [{"id": "w1", "seen": true, "sure": 0.9, "where": [375, 375, 625, 625], "why": "',
                 'A bright thing came."}]}',
             ]
 
