@@ -100,6 +100,9 @@ chat.composer.box.addEventListener("focus", () => {
   if (!visit.facts.ready) features.ahead("watches", page);
 });
 
+// Programs had access before this page was loaded again: it says that they have it no more.
+if (history.state?.programs?.length) features.ahead("grants", page);
+
 /** Redeem a one-time code in the address; open the panel at the operator's address. */
 function arrive() {
   const code = takePairingCode();
