@@ -28,8 +28,6 @@ from server.core.errors import OperatorError
 from server.core.feature_settings import FeatureSettings
 from server.core.secret_rules import MAKE_A_SECRET, secret_weakness, short_code
 from server.core.setting_fields import (
-    BaseUrl,
-    checksum,
     flag,
     list_of,
     names,
@@ -127,32 +125,6 @@ class Settings(BaseSettings):
     thinking_max_tokens: int = whole(1024, 1, 32_768)
     max_concurrent_inferences: int = whole(0, 0, 256)
     max_queue: int = whole(64, 1, 10_000)
-
-    # Speech
-    speech_base_url: BaseUrl = text(
-        "", "an http or https URL like http://127.0.0.1:8091/v1, without a user, query or fragment"
-    )
-    speech_api_key: SecretStr = secret()
-    speech_model: str = text()
-    speech_voice: str = text()
-    speech_socket: bool = flag()
-    speech_local_model: Path | None = path(
-        "a directory with a Qwen3-TTS's files, ~ being the home directory"
-    )
-    speech_local_options: str = text()
-    speech_python: Path | None = path("a Python that has qwen-tts, ~ being the home directory")
-    transcription_base_url: BaseUrl = text(
-        "", "an http or https URL like http://127.0.0.1:8003/v1, without a user, query or fragment"
-    )
-    transcription_model: str = text()
-    transcription_api_key: SecretStr = secret()
-    transcription_realtime: bool = flag()
-    transcription_local_model: Path | None = path(
-        "a directory with a speech model's files, ~ being the home directory"
-    )
-    microphone: bool = flag(True)
-    end_of_turn_model: Path | None = path("a path, ~ being the home directory")
-    end_of_turn_sha256: str = checksum()
 
     # Frames
     frame_sample_rate: float = number(2.0, 0.1, 30)
@@ -289,8 +261,6 @@ class Settings(BaseSettings):
                 )
             object.__setattr__(self, "jwt_secret_key", SecretStr(secrets.token_urlsafe(48)))
             self._made_secret = True
-        problems += setting_problems.speech(self.speech_base_url, self.speech_local_model)
-        problems += setting_problems.end_of_turn(self.end_of_turn_model, self.end_of_turn_sha256)
         problems += setting_problems.turn(self.turn_urls, self.turn_secret.get_secret_value())
         if problems:
             raise Problems(problems)

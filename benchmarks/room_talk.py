@@ -14,11 +14,10 @@ import numpy as np
 
 from server.core import core_dumps
 from server.core.sound import SOUND_RATE, Sound
-from server.voice.barge_in import BargeIn, Loudness
-from server.voice.detector import Detector, SpeechModel
-from server.voice.foreground import Foreground
-from server.voice.turns import Ended, Turns
-from tests.voice.sounds import (
+from server.features.voice_in.detector import Detector, SpeechModel
+from server.features.voice_in.foreground import BargeIn, Foreground, Loudness
+from server.features.voice_in.turns import Ended, Turns
+from tests.support.sounds import (
     SENTENCES,
     VOICES,
     Samples,

@@ -31,12 +31,9 @@ export const OPERATOR_PARTS = {
   webhooks: () => import("./features/webhooks/operator.js"),
 };
 
-// A feature here, and still a part of the core of the server, which does not name it in `ready`.
-const ALWAYS = ["voice_in", "voice_out"];
-
 /** @type {import("./core/page/features.js").IsOn} */
 export function isOn(ready, name) {
-  return ALWAYS.includes(name) || ready?.features[name] !== undefined;
+  return ready?.features[name] !== undefined;
 }
 
 /**

@@ -254,7 +254,9 @@ class Examination:
                 *("speech_api_key", "transcription_api_key"),
                 "operator_token",
             ):
-                self.secrets.add(getattr(self._settings, name).get_secret_value())
+                # The settings of a feature are there while it is on.
+                if (secret := getattr(self._settings, name, None)) is not None:
+                    self.secrets.add(secret.get_secret_value())
 
     def _authorities(self) -> list[Path]:
         own = self._settings.ca_cert_path if self._settings is not None else None

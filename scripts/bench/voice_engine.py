@@ -47,7 +47,7 @@ class LocalVoice:
 
     async def _run(self, options: str, texts: int) -> dict[str, Any]:
         process = await asyncio.create_subprocess_exec(
-            *(self.python, "-m", "server.engines.speech.voice_worker"),
+            *(self.python, "-m", "server.features.voice_out.worker"),
             *("--model", str(self.folder), "--voice", self.voice),
             *("--options", options, "--measure", str(texts)),
             cwd=ROOT,
@@ -75,7 +75,7 @@ class LocalVoice:
 
 
 def engine_rows(way: str, found: dict[str, Any]) -> list[Row]:
-    """Return the rows of what the worker measured of itself (voice_worker/measure.py)."""
+    """Return the rows of what the worker measured of itself (voice_out/worker/measure.py)."""
     texts = found["texts"]
     notes = "; ".join(found["notes"])
     late = [x * 1000 for text in texts for x in text["lateness"]]

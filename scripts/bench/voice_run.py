@@ -215,16 +215,17 @@ class VoiceRun:
             await part(talk)
 
     def _note(self, ready: dict[str, Any]) -> None:
+        speech = {**ready["features"].get("voice_in", {}), **ready["features"].get("voice_out", {})}
         about = ("engine", "model", "recogniser", "voice", "microphone")
-        self.report.conditions["engine"] = {key: ready.get(key) for key in about}
-        if not ready.get("voice"):
+        self.report.conditions["engine"] = {key: (ready | speech).get(key) for key in about}
+        if not speech.get("voice"):
             text = "The server has no voice (SPEECH_BASE_URL): nothing was heard or spoken over."
             if text not in self.left_out:
                 self.left_out.append(text)
 
     async def _engine(self) -> None:
         try:
-            settings = await asyncio.to_thread(load)
+            settings: Any = await asyncio.to_thread(load)
         except ConfigError as error:
             self.left_out.append(f"A local voice was not looked for: {error.message}")
             return
@@ -266,7 +267,7 @@ async def _speech_ready(url: str, args: argparse.Namespace) -> None:
     """
     seconds, voice = 0.0, False
     if args.configured_speech:
-        settings = await asyncio.to_thread(load)
+        settings: Any = await asyncio.to_thread(load)
         seconds = _LOAD_SECONDS
         voice = bool(settings.speech_base_url or settings.speech_local_model)
     elif args.server_url is None:
@@ -279,12 +280,14 @@ async def _speech_ready(url: str, args: argparse.Namespace) -> None:
             ready = client.ready
         finally:
             await client.close_socket()
-        if not ready.get("microphone"):
+        features = ready["features"]
+        listens = features.get("voice_in", {})
+        if not listens.get("microphone"):
             raise MeasurementError(
                 "the server takes no microphone: it is switched off (MICROPHONE)"
             )
-        hears = ready.get("recogniser") or ready["capabilities"].get("audio_in")
-        if hears and (ready.get("voice") or not voice):
+        hears = listens.get("recogniser") or ready["capabilities"].get("audio_in")
+        if hears and (features.get("voice_out", {}).get("voice") or not voice):
             return
         if time.monotonic() >= end:
             if hears:

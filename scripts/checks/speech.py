@@ -8,24 +8,20 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from config import Settings
 from scripts.checks.finding import Finding, State
 from scripts.checks.model_list import Trouble, has, listed
-from server.voice.turn_model import TurnModel, TurnModelUnusable, TurnTrouble
 
-_TROUBLE = {
-    TurnTrouble.UNREADABLE: "The file cannot be read.",
-    TurnTrouble.OTHER_SHA256: "The file has another SHA-256 than END_OF_TURN_SHA256.",
-}
 _NO_MODEL = "The file is no model for the end of turns."
 
 
-async def check_recogniser(settings: Settings, health: Any) -> Finding | None:
-    """Check the recogniser that the settings name; None without one.
+async def check_recogniser(settings: Any, health: Any) -> Finding | None:
+    """Check the recogniser that the settings name; None without one, or its feature.
 
     `health`: the body of /health, None without a server.
     """
     title, id = "Recogniser", "recogniser"
+    if not hasattr(settings, "transcription_base_url"):
+        return None
     if settings.transcription_base_url:
         return await _server(
             *(id, title, "TRANSCRIPTION"),
@@ -41,9 +37,11 @@ async def check_recogniser(settings: Settings, health: Any) -> Finding | None:
     )
 
 
-async def check_voice(settings: Settings, health: Any) -> Finding | None:
-    """Check the voice that the settings name; None without one. `health`: as above."""
+async def check_voice(settings: Any, health: Any) -> Finding | None:
+    """Check the voice that the settings name; None without one, or its feature. `health`: as above."""
     title, id = "Voice", "voice"
+    if not hasattr(settings, "speech_base_url"):
+        return None
     if settings.speech_local_model is not None:
         return _local(id, title, "SPEECH_LOCAL_MODEL", settings.speech_local_model, health)
     if not settings.speech_base_url:
@@ -57,11 +55,18 @@ async def check_voice(settings: Settings, health: Any) -> Finding | None:
     )
 
 
-async def check_end_of_turn(settings: Settings, health: Any) -> Finding | None:
+async def check_end_of_turn(settings: Any, health: Any) -> Finding | None:
     """Check the end-of-turn model that the settings name; None without one. `health`: as above."""
-    path = settings.end_of_turn_model
+    path = getattr(settings, "end_of_turn_model", None)
     if path is None or not settings.microphone:
         return None
+    # The feature is there where it has settings.
+    from server.features.voice_in.turn_model import TurnModel, TurnModelUnusable, TurnTrouble
+
+    troubles = {
+        TurnTrouble.UNREADABLE: "The file cannot be read.",
+        TurnTrouble.OTHER_SHA256: "The file has another SHA-256 than END_OF_TURN_SHA256.",
+    }
     title, id, name = "End of turn", "end_of_turn", path.name
     reported = health.get(id) if isinstance(health, dict) else None
     state = reported.get("state") if isinstance(reported, dict) else None
@@ -73,7 +78,7 @@ async def check_end_of_turn(settings: Settings, health: Any) -> Finding | None:
         await asyncio.to_thread(TurnModel, path, settings.end_of_turn_sha256)
     except TurnModelUnusable as error:
         text = "END_OF_TURN_MODEL cannot be loaded."
-        cause = f"{_TROUBLE.get(error.trouble, _NO_MODEL)} {without}"
+        cause = f"{troubles.get(error.trouble, _NO_MODEL)} {without}"
         return Finding(id, title, State.WARN, text, cause, todo)
     if state is not None:
         # It was corrected after the start.

@@ -17,7 +17,6 @@ from server.operator.session_routes import create_session_router
 from server.web.http_errors import install_error_handlers
 from server.web.middleware import guard_app
 from server.web.routes import create_router
-from server.web.speech_routes import create_speech_router
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -47,7 +46,6 @@ def create_app(settings: Settings) -> FastAPI:
         create_router(services, program.access.guard, program.sockets, program.way_in)
     )
     app.include_router(create_session_router(services, program.access.guard))
-    app.include_router(create_speech_router(services, program.access.guard, program.speech))
     for router in program.routers:
         app.include_router(router)
     app.router.routes.extend(program.routes)

@@ -30,6 +30,8 @@ FEATURES = {
     "guidance": "hints how to move the camera",
     "pointing": "where something is: boxes, and a second look",
     "reading": "a text that is read over several pictures",
+    "voice_out": "spoken answers: voices of speech servers and local models",
+    "voice_in": "the microphone and spoken questions: turns, recognisers, barge-in",
     "rtsp": "fixed cameras, which need no browser: RTSP, JPEGs over HTTP, devices",
     "grants": "access that people give to other programs: MCP, looks, watches",
     "openai_api": "OpenAI's chat interface on the live camera",

@@ -19,7 +19,6 @@ from server.app import features
 from server.app.access_parts import AccessParts
 from server.app.api import Api
 from server.app.engine_parts import first_engine
-from server.app.speech_parts import SpeechParts
 from server.attention.planes import Scratch
 from server.camera.camera import FRAME_NOTICE_SECONDS
 from server.core.aio import (
@@ -46,7 +45,6 @@ from server.session.session import Session
 from server.session_manager import SessionManager
 from server.vision.prepare import PicturePreparer
 from server.vision.privacy import build_filters
-from server.voice.detector import SpeechModel
 from server.web.connection_guard import ConnectionGuard
 from server.web.context import Services
 from server.web.gauges import Limits, add_gauges
@@ -102,8 +100,6 @@ class Program:
         self.engines = EngineSelector(
             [first_engine(settings, self.metrics, lambda: self.inference.engine_busy())]
         )
-        self.speech = SpeechParts(settings)
-        self.speech.on_change = self._speech_changed
         self.inference = Inference(
             self.engines,
             max_concurrent=settings.max_concurrent_inferences,
@@ -141,11 +137,6 @@ class Program:
             prepare_pool=self.pools.prepare,
             metrics=self.metrics,
             scratch=Scratch(),
-            voice=self.speech.voice,
-            recogniser=self.speech.ear,
-            speech_model=SpeechModel() if settings.microphone else None,
-            hear_pool=self.pools.hear,
-            turn_judge=self.speech.judge(self.pools, self.metrics),
             language_of=lambda text: self.language_of(text),
         )
         # Those that tests and the routes use most
@@ -180,7 +171,6 @@ class Program:
             draining=lambda: self.sessions.closed,
             turn=self.relays.report,
             engines=lambda: self.engines.engines,
-            speech=self.speech.report,
             features=self.health_facts,
         )
         self._tasks = TaskSet("program")
@@ -237,7 +227,6 @@ class Program:
         """List the parts that have something to give back, the one that closes last first."""
         parts = OpenParts()
         parts.add("engines", self.engines.close)
-        parts.add("speech", self.speech.close)
         for name, close in self.last_closes:
             parts.add(name, close)
         parts.add("tasks", self._tasks.close)
@@ -268,7 +257,6 @@ class Program:
         self.sessions.start()
         for start in self.starts:
             start()
-        self._tasks.spawn(self.speech.run(), name="speech")
         self._tasks.spawn(self.relays.run(), name="relays")
         self._tasks.spawn(watch_lag(self.metrics.loop_lag.observe), name="loop_lag")
 
@@ -279,10 +267,6 @@ class Program:
             session.engine_changed()
         for tell in self.engine_changed:
             tell()
-
-    def _speech_changed(self) -> None:
-        for session in self.sessions.all():
-            session.greet()
 
     async def drain(self, deadline: Deadline | None = None) -> None:
         """Take no more work; let running answers end within DRAIN_SECONDS; then close all sockets with 1013.

@@ -55,12 +55,10 @@ class Metrics:
         ProcessCollector(namespace="qwen_camera", registry=self._registry)
 
         self._counters: dict[str, Counter] = {}
+        self._histograms: dict[str, Histogram] = {}
         counter = self.counter
 
-        def seconds(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
-            return Histogram(
-                f"qwen_camera_{name}", text, labels, registry=self._registry, buckets=buckets
-            )
+        seconds = self.seconds
 
         build = Gauge(
             "qwen_camera_build_info", "The program's version", ("version",), registry=self._registry
@@ -114,25 +112,6 @@ class Metrics:
         self.messages_dropped = counter(
             "messages_dropped_total", "Messages that a client did not take in time"
         )
-        # result: complete, incomplete, unused, busy, slow, failed
-        self.turn_checks = counter(
-            "turn_checks_total",
-            "Pauses that the end-of-turn model was asked about by how that ended",
-            "result",
-        )
-        # reason: voice, user, typing, replaced
-        self.speech_stopped = counter(
-            "speech_stopped_total", "Spoken answers that somebody interrupted", "reason"
-        )
-        self.speech_failures = counter(
-            "speech_failures_total", "Pieces of answers that the voice did not speak", "code"
-        )
-        self.speech_by_page = counter(
-            "speech_by_page_total", "Pieces of answers that a page read with its own voice"
-        )
-        self.speech_dropped = counter(
-            "speech_dropped_seconds_total", "Speech that did not fit into a listener's queue"
-        )
         # reason: missing, malformed, bad_signature, expired, too_old, ended, wrong_session,
         # bad_code, metrics, operator, device, origin, rate, program
         self.auth_failures = counter("auth_failures_total", "Refused credentials", "reason")
@@ -145,9 +124,6 @@ class Metrics:
         self.first_token = seconds("first_token_seconds", "From request to first token", _SECONDS)
         self.inference = seconds(
             "inference_seconds", "From request to the answer's end", _SECONDS, "kind"
-        )
-        self.speech_first_chunk = seconds(
-            "speech_first_chunk_seconds", "From a piece of text to its first sound", _SECONDS
         )
         self.loop_lag = seconds(
             "loop_lag_seconds", "Delay of a timer in the event loop, each second", _MS
@@ -172,6 +148,18 @@ class Metrics:
         if found is None:
             found = Counter(f"qwen_camera_{name}", text, labels, registry=self._registry)
             self._counters[name] = found
+        return found
+
+    def seconds(
+        self, name: str, text: str, buckets: tuple[float, ...] = _SECONDS, *labels: str
+    ) -> Histogram:
+        """Return the histogram of durations of this name, which ends with `_seconds`."""
+        found = self._histograms.get(name)
+        if found is None:
+            found = Histogram(
+                f"qwen_camera_{name}", text, labels, registry=self._registry, buckets=buckets
+            )
+            self._histograms[name] = found
         return found
 
     def gauge(

@@ -38,24 +38,6 @@ def operator(token: str) -> list[str]:
     ]
 
 
-def speech(url: str, folder: Path | None) -> list[str]:
-    if not url or folder is None:
-        return []
-    return [
-        "SPEECH_BASE_URL and SPEECH_LOCAL_MODEL are both set. Only one of them can be used: leave the other one empty."
-    ]
-
-
-def end_of_turn(path: Path | None, checksum: str) -> list[str]:
-    """The file itself is read at the start: without it silence ends turns."""
-    if path is None or checksum:
-        return []
-    return [
-        "END_OF_TURN_SHA256 is empty. END_OF_TURN_MODEL needs the checksum of its file there: sha256sum prints it, and so"
-        " does the page from which the file comes."
-    ]
-
-
 def turn(urls: Sequence[str], secret: str) -> list[str]:
     if not urls or secret:
         return []

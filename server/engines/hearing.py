@@ -12,7 +12,7 @@ import numpy as np
 from server.core.errors import EngineRefused
 from server.core.sound import SOUND_RATE, Sound, SoundUse
 from server.engines.base import EngineRequest
-from server.voice.wav import wav
+from server.voice.pcm import wav
 
 # Seconds of sound in one request; shorter than the least is no word and no noise.
 MOST_SECONDS = 60.0

@@ -124,6 +124,10 @@ class FeatureParts:
         for part in self._parts.values():
             part.clear()
 
+    def cancel(self, id: str | None) -> None:
+        for part in self._parts.values():
+            part.cancel(id)
+
     def stop(self) -> None:
         """Stop all parts; a failure skips nothing."""
         with ExitStack() as stack:

@@ -12,13 +12,70 @@ from server.core.alert import Alert, AlertSource
 from server.core.errors import QwenCameraError
 from server.core.frames import Frame, Route
 from server.core.messages.base import ClientMessage
+from server.core.messages.from_client import Chat
 from server.engines.base import Capabilities
-from server.session.request.answers import Asking, Shot
+from server.session.request.answers import Asking, Shot, Spoken
 from server.session.request.builder import RequestBuilder
 from server.session.request.history import History
 from server.session.request.outbox import Outbox
 from server.session.request.parts import Extras, Prepared, View
+from server.session.request.picture_reuse import PictureReuse
 from server.session.request.session_tools import SessionLimits, SessionTools
+from server.voice.line import VoiceLine
+from server.voice.pcm import VoiceChunk
+
+
+class Speaker:
+    """The speech of a session's answers, one at a time. This one is silent; a feature's takes its place."""
+
+    def __init__(self) -> None:
+        # Called with the id and the heard part of an answer that was interrupted, and the reason
+        self.on_stopped: Callable[[str, str, str], None] = lambda *_: None
+
+    @property
+    def id(self) -> str:
+        """The id of the question whose answer is spoken; "" without one."""
+        return ""
+
+    @property
+    def can_play(self) -> bool:
+        """True when speech is wanted, and a connection takes it."""
+        return False
+
+    @property
+    def audible(self) -> bool:
+        """True when something of an answer was heard, and more is to come."""
+        return False
+
+    @property
+    def behind(self) -> bool:
+        """True while some of what is written was not heard yet."""
+        return False
+
+    def begin(self, id: str, *, by_engine: bool = False) -> None:
+        """Begin with the answer to a question, in place of the one before.
+
+        `by_engine`: its sound comes from the engine, by `play`.
+        """
+
+    def write(self, id: str, text: str) -> None:
+        """Take a piece of its text."""
+
+    def play(self, id: str, chunk: VoiceChunk) -> None:
+        """Play a piece of the answer's sound."""
+
+    def finish(self, id: str) -> None:
+        """Note that the answer is complete; speak the rest."""
+
+    def interrupt(self, reason: str = "voice") -> str:
+        """Stop at once, with the answer behind it. Return what was heard of it; "" without one.
+
+        `reason`: voice, user, typing or replaced.
+        """
+        return ""
+
+    def drop(self) -> None:
+        """Speak no more of the answer; the history keeps all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +87,8 @@ class SessionContext:
     # What all sessions share
     tools: SessionTools
     camera: Camera
+    # Its microphone and loudspeaker
+    line: VoiceLine
     outbox: Outbox
     requests: RequestBuilder
     history: History
@@ -45,6 +104,12 @@ class SessionContext:
     held: Callable[[], Frame | None]
     # True while some of the answer that is spoken is still to be heard
     behind: Callable[[], bool]
+    # Has answers spoken
+    speak_with: Callable[[Speaker], None]
+    # Asks a question, in place of the running one
+    ask: Callable[[Chat, Spoken | None], None]
+    # Sends pictures ahead of questions
+    reuse: PictureReuse
     # Finds another feature's part that was made before by the feature's name; None without it
     part: Callable[[str], Any]
     # To be called when a `BackgroundPart` wants more or fewer frames
@@ -53,6 +118,8 @@ class SessionContext:
     source: Callable[[], AlertSource]
     # Tells all parts of an alert
     alerted: Callable[[Alert], None]
+    # Tells all parts when a sound of the scene begins that stands out, in monotonic seconds
+    sounded: Callable[[float], None]
 
 
 class QuestionRoute(Protocol):
@@ -137,6 +204,9 @@ class SessionPart:
 
     def clear(self) -> None:
         """Drop what is kept of the recent past."""
+
+    def cancel(self, id: str | None) -> None:
+        """Give up what would become the question of this id; None: any."""
 
     def stop(self) -> None:
         """Take no more, and free everything at once: the session ends. `close` waits for the rest."""

@@ -25,14 +25,12 @@ from server.engines.camera_words import captions
 from server.engines.order_words import Order, order_in
 from server.engines.read_words import is_stop
 from server.engines.routing import choose
-from server.session.part import QuestionRoute, SessionContext, Shooter
+from server.session.part import QuestionRoute, SessionContext, Shooter, Speaker
 from server.session.request.answers import AnswerSink, Asking, Shot, Spoken
 from server.session.request.builder import RequestBuilder
 from server.session.request.history import History
 from server.session.request.parts import NO_EXTRAS, Extras, Prepared, View
-from server.session.request.picture_reuse import PictureReuse
 from server.session.request.sent_pictures import SentPictures
-from server.session.speech.speaking import Speaking
 from server.vision.hindrance import WORDS, Hindrance, is_black
 
 # What takes the place of the ways that features add: where they are off, and for other cameras than
@@ -61,8 +59,6 @@ class Questions:
         context: SessionContext,
         *,
         history: History,
-        reuse: PictureReuse,
-        speaking: Speaking,
         sent: SentPictures,
         routes: Mapping[Route, QuestionRoute],
         shooter: Callable[[], Shooter | None],
@@ -72,7 +68,7 @@ class Questions:
         self._outbox = context.outbox
         self._requests = context.requests
         self._history = history
-        self._reuse = reuse
+        self._reuse = context.reuse
         self._shooter = shooter
         self._routes = routes
         self._tools = context.tools
@@ -80,9 +76,9 @@ class Questions:
         self._send_error = context.send_error
         self._touch = context.touch
         self._hold = Hold(context)
-        self._speaking = speaking
+        # Speaks the answers
+        self.speaker = Speaker()
         self._pictures = sent
-        speaking.on_stopped = self._interrupted
         # The question whose answer was spoken last; None before
         self._voiced: Asking | None = None
         # The running question; None without one
@@ -93,6 +89,11 @@ class Questions:
         # after a typed one
         self._spoken: Asking | None = None
         self._numbers = itertools.count(1)
+
+    def speak_with(self, speaker: Speaker) -> None:
+        """Have answers spoken."""
+        self.speaker = speaker
+        speaker.on_stopped = self._interrupted
 
     @property
     def held(self) -> bool:
@@ -162,7 +163,7 @@ class Questions:
         running = self._asking
         if spoken is None and (running is None or running.steps is None):
             return False
-        self._speaking.stop("user")
+        self.speaker.interrupt("user")
         self.cancel(None, "user")
         if spoken is not None and id is not None:
             # Its words are no question.
@@ -175,7 +176,7 @@ class Questions:
 
     def _ordered(self, id: str, order: Order, condition: str) -> None:
         """Have the client carry out an order, in place of a question; a spoken answer stops for it."""
-        self._speaking.stop("user")
+        self.speaker.interrupt("user")
         heard = wire.Transcript(id=id, text="", final=True, order=order.value)
         self._outbox.put(heard.model_copy(update={"condition": condition or None}))
 
@@ -191,7 +192,7 @@ class Questions:
             )
         if not self._tools.inference.draining:
             # Before its turn is removed, because stopping puts the heard part of the answer there.
-            self._speaking.stop("replaced")
+            self.speaker.interrupt("replaced")
             if last.turn is not None:
                 self._history.remove(last.turn)
         route, detail = choose(message.text, Detail.AUTO, None)
@@ -216,7 +217,7 @@ class Questions:
                 asking.id,
             )
             return
-        self._speaking.stop("replaced")
+        self.speaker.interrupt("replaced")
         self.cancel(None, "replaced")
         self._asking = asking
         self._spoken = asking if asking.spoken is not None else None
@@ -315,7 +316,7 @@ class Questions:
             on_sent=lambda request: self._sent(asking, request),
             on_counted=self._requests.learn,
             on_started=lambda: self._speak(asking),
-            on_text=lambda text: self._speaking.write(asking.id, text),
+            on_text=lambda text: self.speaker.write(asking.id, text),
             keep=self._pictures.keep,
             shots=shots,
         )
@@ -324,10 +325,8 @@ class Questions:
         extras = NO_EXTRAS
         if (spoken := asking.spoken) is not None and not asking.corrected:
             extras = replace(extras, spoken=True, sound=spoken.sound)
-        if self._speaking.can_play:
-            extras = replace(
-                extras, on_speech=lambda chunk: self._speaking.sounded(asking.id, chunk)
-            )
+        if self.speaker.can_play:
+            extras = replace(extras, on_speech=lambda chunk: self.speaker.play(asking.id, chunk))
         return extras
 
     async def _frame_for(self, asking: Asking) -> tuple[Frame, bool]:
@@ -370,7 +369,7 @@ class Questions:
 
     def _speak(self, asking: Asking) -> None:
         self._voiced = asking
-        self._speaking.begin(asking.id, by_engine=asking.by_engine)
+        self.speaker.begin(asking.id, by_engine=asking.by_engine)
 
     def _interrupted(self, id: str, heard: str, reason: str) -> None:
         """Keep the heard part of an answer, forget the rest, and stop it if it is still written."""
@@ -391,9 +390,9 @@ class Questions:
             text, whole = asking.heard, True
         elif whole or not text:
             # One that failed is spoken as far as it came.
-            self._speaking.finish(asking.id)
+            self.speaker.finish(asking.id)
         else:
-            self._speaking.drop()
+            self.speaker.drop()
         if whole and text:
             asking.turn = self._history.add(asking.words, text, asking.id)
         if asking.sink is not None:

@@ -17,7 +17,7 @@ from enum import StrEnum
 from server.access.request_order import Attempts
 from server.camera.camera import Camera
 from server.core import messages as wire
-from server.core.aio import TaskSet, in_pool
+from server.core.aio import TaskSet
 from server.core.alert import Alert
 from server.core.errors import QwenCameraError
 from server.core.frames import Detail
@@ -25,8 +25,6 @@ from server.core.states import Steps
 from server.engines.base import Engine
 from server.session.background import Background
 from server.session.feature_parts import FeatureParts, SessionFeatures
-from server.session.listening.listening import Listening
-from server.session.listening.recognising import Recognising
 from server.session.part import SessionContext
 from server.session.questions import Questions
 from server.session.request.builder import Allowance, RequestBuilder
@@ -36,7 +34,6 @@ from server.session.request.picture_reuse import PictureReuse
 from server.session.request.preferences import Preferences
 from server.session.request.sent_pictures import SentPictures
 from server.session.request.session_tools import SessionLimits, SessionTools
-from server.session.speech.speaking import Speaking
 from server.voice.line import VoiceLine
 
 # The fields of a settings message that the core keeps
@@ -93,7 +90,7 @@ class Session:
         )
         self.camera = parts.camera
         self.outbox, self.sent_pictures = parts.outbox, parts.sent_pictures
-        self.voice, self.speaking = parts.voice, parts.speaking
+        self.voice = parts.voice
         # Finds a feature's part by its name; None where it has none
         self.part = parts.features.find
         # The newest attempts of each page for offers and sockets.
@@ -158,7 +155,7 @@ class Session:
     @property
     def answering(self) -> bool:
         """True while a question waits, runs or is spoken."""
-        return self._parts.questions.running or self.speaking.audible
+        return self._parts.questions.running or self._parts.questions.speaker.audible
 
     # Messages in
 
@@ -170,6 +167,7 @@ class Session:
         if not isinstance(message, wire.Ping):
             self.touch()
         parts = self._parts
+        speaker = parts.questions.speaker
         try:
             match message:
                 case wire.Chat():
@@ -177,9 +175,9 @@ class Session:
                 case wire.CorrectTranscript():
                     parts.questions.correct(message)
                 case wire.Cancel():
-                    if message.id in (None, self.speaking.id):
-                        self.speaking.stop("user")
-                    parts.listening.cancel(message.id)
+                    if message.id in (None, speaker.id):
+                        speaker.interrupt("user")
+                    parts.features.cancel(message.id)
                     parts.questions.cancel(message.id, "user")
                 case wire.Hold():
                     parts.questions.hold()
@@ -192,17 +190,13 @@ class Session:
                     parts.features.clear()
                     self.sent_pictures.clear()
                 case wire.DeleteAnswer():
-                    if message.id in (None, self.speaking.id):
-                        self.speaking.stop("user")
+                    if message.id in (None, speaker.id):
+                        speaker.interrupt("user")
                     parts.questions.drop(message.id)
                 case wire.Typing():
-                    if self.speaking.audible:
-                        self.speaking.stop("typing")
+                    if speaker.audible:
+                        speaker.interrupt("typing")
                     parts.questions.typing()
-                case wire.SpeechProgress():
-                    self.speaking.page_read(message)
-                case wire.PushToTalk():
-                    parts.listening.push(message.down)
                 case wire.Ping():
                     self.outbox.put(wire.Pong(at=time.time() * 1000))
                 case wire.Confirm():
@@ -216,9 +210,9 @@ class Session:
 
     def _confirm(self, host: str) -> None:
         engine, consent = self._tools.current_engine(), self._parts.requests.consent
-        given = consent.given(engine) and consent.sound_given
+        complete = consent.complete(engine)
         consent.give(engine, host)
-        if not given:
+        if not complete:
             self.engine_changed()
 
     def send_error(self, error: QwenCameraError, id: str | None = None) -> None:
@@ -231,17 +225,12 @@ class Session:
     def _set(self, message: wire.Settings) -> None:
         given = message.model_dump(include=_PREFERENCES, exclude_none=True)
         parts = self._parts
-        was = parts.requests.preferences
-        parts.requests.preferences = now = replace(was, **given)
-        parts.features.configure(message)
-        parts.background.changed()
-        if was.speak != now.speak:
-            if now.speak:
-                parts.requests.consent.give_voice()
-            self.speaking.wanted = now.speak
-        # Last, because it may be refused.
-        if message.microphone is not None or message.silence_ms is not None:
-            parts.listening.set(now.microphone, now.silence_ms / 1000)
+        parts.requests.preferences = replace(parts.requests.preferences, **given)
+        try:
+            # A part may refuse its settings.
+            parts.features.configure(message)
+        finally:
+            parts.background.changed()
 
     # Messages out
 
@@ -338,11 +327,15 @@ class SessionParts:
         self.background = Background(
             self.camera, self.requests, limits.sample_rate, self.features.background
         )
+        self.reuse = PictureReuse(
+            id, camera=self.camera, requests=self.requests, history=self.history, tools=tools
+        )
         context = SessionContext(
             id=id,
             limits=limits,
             tools=tools,
             camera=self.camera,
+            line=self.voice,
             outbox=self.outbox,
             requests=self.requests,
             history=self.history,
@@ -351,50 +344,26 @@ class SessionParts:
             send_error=send_error,
             report=on_status,
             held=lambda: self.questions.held_frame,
-            behind=lambda: self.speaking.behind,
+            behind=lambda: self.questions.speaker.behind,
+            speak_with=lambda speaker: self.questions.speak_with(speaker),
+            ask=lambda message, spoken: self.questions.ask(message, spoken),
+            reuse=self.reuse,
             part=self.features.find,
             wants_changed=self.background.changed,
             source=lambda: self.features.source,
             alerted=self.features.alerted,
-        )
-        self.reuse = PictureReuse(
-            id, camera=self.camera, requests=self.requests, history=self.history, tools=tools
+            sounded=self.features.sounded,
         )
         self.sent_pictures = SentPictures(
             lambda what, number: tools.metrics.sent_pictures.labels(what).inc(number)
         )
-        self.speaking = Speaking(
-            line=self.voice,
-            voice=tools.voice,
-            outbox=self.outbox,
-            metrics=tools.metrics,
-            tasks=self.tasks,
-            language=self._language_of,
-            allowed=lambda: self.requests.consent.voice_given,
-        )
         self.questions = Questions(
             context,
             history=self.history,
-            reuse=self.reuse,
-            speaking=self.speaking,
             sent=self.sent_pictures,
             routes=self.features.routes,
             shooter=self.features.shooter,
         )
-        self.listening = Listening(
-            line=self.voice,
-            camera=self.camera,
-            outbox=self.outbox,
-            questions=self.questions,
-            reuse=self.reuse,
-            tools=tools,
-            send_error=send_error,
-            touch=touch,
-            on_noise=self.features.sounded,
-            recognising=Recognising(tools, self.requests),
-            talker=self.speaking,
-        )
-        self.requests.ear = self.listening
         self.features.make(context)
         self.camera.on_status = on_status
 
@@ -403,25 +372,16 @@ class SessionParts:
         self.camera.watched = True
         self.features.set_connected(True)
         self.background.set_connected(True)
-        self.listening.attend(True)
 
     def socket_closed(self) -> None:
         """Stop the work that needs a listener; history and settings stay."""
-        self.speaking.drop()
+        self.questions.speaker.drop()
         self.questions.cancel(None, "socket_closed")
-        self.listening.attend(False)
         self._inference.cancel_session(self._id, "socket_closed")
         self.features.set_connected(False)
         self.background.set_connected(False)
         # What goes on has to know when it is too dark.
         self.camera.watched = self.background.unattended
-
-    async def _language_of(self, answer: str) -> str | None:
-        """Return the language that the visitor chose, else that of the text: in a thread, as the first
-        look makes the patterns of all languages.
-        """
-        chosen = self.requests.preferences.language
-        return chosen or await in_pool(self._tools.prepare_pool, self._tools.language_of, answer)
 
     async def close(self, reason: str) -> None:
         """Stop and forget everything; a failure skips nothing. Safe to call more than once."""
@@ -430,11 +390,9 @@ class SessionParts:
             stack.callback(self.outbox.close)
             stack.push_async_callback(asyncio.sleep, 0)
             stack.push_async_callback(self.tasks.close)
-            stack.push_async_callback(self.listening.close)
             stack.push_async_callback(self.reuse.close)
             stack.callback(self._forget)
             stack.callback(self.voice.close)
-            stack.callback(self.speaking.close)
             stack.callback(self.camera.close)
             stack.callback(self._inference.cancel_session, self._id, reason)
             stack.callback(self.questions.cancel, None, reason)
@@ -492,12 +450,6 @@ def ready_of(
         held=held,
         elsewhere=status.elsewhere,
         confirmed=requests.consent.given(engine),
-        voice=tools.voice is not None and tools.voice.ready,
-        voice_elsewhere=tools.voice.elsewhere if tools.voice is not None else "",
-        speak=requests.preferences.speak,
-        recogniser=tools.recogniser is not None and tools.recogniser.ready,
-        sound_elsewhere=requests.consent.sound_elsewhere,
-        microphone=tools.speech_model is not None,
     )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import re
 import struct
+import wave
 from dataclasses import dataclass
 
 import numpy as np
@@ -117,3 +119,19 @@ class PcmReader:
         if at > _MOST_HEADER or len(data) > _MOST_HEADER:
             raise NotPcm("sends a WAV file whose sound does not begin")
         return None
+
+
+# Put samples into a WAV file, in memory.
+
+SAMPLE_BYTES = 2
+
+
+def wav(pcm: bytes, rate: int, channels: int = 1) -> bytes:
+    """Return the file. `pcm` is signed 16 bit, little endian, channels in turn; `rate` in Hz."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as out:
+        out.setnchannels(channels)
+        out.setsampwidth(SAMPLE_BYTES)
+        out.setframerate(rate)
+        out.writeframes(pcm)
+    return file.getvalue()

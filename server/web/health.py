@@ -27,11 +27,10 @@ class Health:
         draining: Callable[[], str],
         turn: Callable[[], list[dict[str, Any]]] = list,
         engines: Callable[[], Sequence[Engine]] = tuple,
-        speech: Callable[[], Mapping[str, Mapping[str, str] | None]] = dict,
         features: Sequence[Callable[[], Mapping[str, Any]]] = (),
     ) -> None:
-        """`draining`: why nobody new is taken, "" otherwise; `engines`: all engines that can be used, best first; `speech`: the state of `recogniser`,
-        `voice` and `end_of_turn`, None for none; `features`: what features add to `detail`.
+        """`draining`: why nobody new is taken, "" otherwise; `engines`: all engines that can be used, best first; `features`:
+        what features add to `detail`.
         """
         self._version = version
         self._engine = engine
@@ -41,7 +40,6 @@ class Health:
         self._draining = draining
         self._turn = turn
         self._engines = engines
-        self._speech = speech
         self._features = features
         self._started = time.monotonic()
 
@@ -100,10 +98,6 @@ class Health:
                 }
                 for one in self._engines()
             ],
-            "recogniser": None,
-            "voice": None,
-            "end_of_turn": None,
-            **self._speech(),
             "sessions": self._sessions(),
             "cameras": self._cameras(),
             "queue_depth": self._depths(),

@@ -17,8 +17,6 @@ from tests.support.fakes_server import ROOT, ServerProcess
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
-# On the page in any case: client/features.js
-ALWAYS = {"voice_in", "voice_out"}
 # Where a feature has a folder of its name
 FOLDERS = ("server/features", "client/features", "tests/features")
 
@@ -50,7 +48,7 @@ async def asked_of(page: Visitor) -> set[str]:
 async def test_without_any_feature(visit: Visit) -> None:
     async with FakeOpenAI() as fake, ServerProcess({"FEATURES": "", **model(fake)}) as server:
         page = await answers(visit, server)
-        assert await asked_of(page) == ALWAYS
+        assert await asked_of(page) == set()
         await page.leave()
 
 
@@ -59,10 +57,22 @@ async def test_the_page_fetches_features_that_are_on_alone(visit: Visit) -> None
     features = {"FEATURES": "recall,watches"}
     async with FakeOpenAI() as fake, ServerProcess({**features, **model(fake)}) as server:
         page = await answers(visit, server)
-        assert await asked_of(page) == {*ALWAYS, "recall", "watches"}
+        assert await asked_of(page) == {"recall", "watches"}
         await expect(page.page.locator("#watch")).to_be_visible()
         await expect(page.page.locator("#describe")).to_be_hidden()
         await expect(page.page.locator("#guide")).to_be_hidden()
+        await page.leave()
+
+
+@pytest.mark.parametrize(("feature", "shown"), [("voice_in", "#talk"), ("voice_out", "#speak")])
+async def test_one_direction_of_speech_alone(visit: Visit, feature: str, shown: str) -> None:
+    """Questions are spoken without spoken answers, and the other way round."""
+    async with FakeOpenAI() as fake, ServerProcess({"FEATURES": feature, **model(fake)}) as server:
+        page = await answers(visit, server)
+        assert await asked_of(page) == {feature}
+        for button in ("#talk", "#speak"):
+            there = expect(page.page.locator(button))
+            await (there.to_be_visible() if button == shown else there.to_be_hidden())
         await page.leave()
 
 
@@ -77,11 +87,11 @@ async def test_the_operators_panel_asks_features_that_are_on_alone(visit: Visit)
         await page.page.get_by_label("Operator token").fill("t" * 32)
         await page.button("Continue").click()
         await expect(page.page.locator("#people")).to_be_visible()
-        await expect(page.page.locator("#speech")).to_be_visible()
+        await expect(page.page.locator("#speech")).to_be_hidden()
         await soon(lambda: any("/api/operator/webhooks?" in url for url in asked))
-        away = re.compile("/(cameras|mqtt|programs|drain|devices|fetch|video)\\b")
+        away = re.compile("/(cameras|mqtt|speech|programs|drain|devices|fetch|video)\\b")
         assert [url for url in asked if away.search(url)] == []
-        assert await asked_of(page) == {*ALWAYS, "webhooks"}
+        assert await asked_of(page) == {"webhooks"}
         await page.leave()
 
 

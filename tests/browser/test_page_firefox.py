@@ -17,13 +17,13 @@ import pytest_asyncio
 from numpy.typing import NDArray
 
 from server.core.sound import Sound
-from server.session import session as sessions
-from server.voice.wav import wav
+from server.voice.pcm import wav
 from tests.browser.bundles import CLOSE, NEGOTIATE, ORDERS, POLICIES
 from tests.browser.bundles import OFFER as BUNDLED
 from tests.browser.firefox import Firefox, firefox, firefox_command
 from tests.support.clients import soon
 from tests.support.fakes_openai import FakeOpenAI
+from tests.support.fakes_words import FakeWords
 from tests.support.running import Running, running
 from tests.support.words import say
 
@@ -178,12 +178,7 @@ async def test_a_microphone_is_heard(
     """Talk is pressed: Firefox's own tone arrives whole, over the camera's connection; muted, nothing
     comes any more.
     """
-    real = sessions.ready_of
-    monkeypatch.setattr(
-        sessions,
-        "ready_of",
-        lambda **given: real(**given).model_copy(update={"recogniser": True}),
-    )
+    monkeypatch.setattr(run.program.feature("voice_in").asr, "settled", FakeWords("What?"))
     await browser.go(f"{run.base_url}/")
     await browser.script(
         '[...document.querySelectorAll("button")].find((b) => /Start Camera/.test(b.textContent)).click()'
@@ -236,13 +231,15 @@ async def test_an_answer_is_heard(browser: Firefox) -> None:
         await browser.until(STATE, say("page.live"))
         (session,) = server.program.sessions.all()
         await browser.script('document.querySelector("#speak").click()')
-        await soon(lambda: session.speaking.wanted and session.voice.connected, 10)
+        await soon(lambda: session.part("voice_out").wanted and session.voice.connected, 10)
         assert await browser.script(RECORD) == "recording"
         await browser.script(ASK, "What is this?")
         await browser.until(
             'return document.querySelector("article.turn")?.dataset.state === "done"'
         )
-        await soon(lambda: session.voice.player.played > 1.9 and not session.speaking.talking, 15)
+        await soon(
+            lambda: session.voice.player.played > 1.9 and not session.part("voice_out").talking, 15
+        )
         # The rest of it is on its way; a busy browser is late.
         await asyncio.sleep(1.5)
         heard = decoded(base64.b64decode(await browser.async_script(RECORDED)))

@@ -17,9 +17,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
 from benchmarks.browser import chromium, page_with_camera
-from server.core.messages import Ready
-from server.engines.speech.base import WordTime
-from server.session import session as sessions
+from server.features.voice_in.recogniser import WordTime
 from tests.browser.test_page_sound import until
 from tests.browser.test_page_speaking import _RECORD, _VOICE, ANSWER, recorded
 from tests.browser.test_page_states import _NOTES
@@ -28,9 +26,9 @@ from tests.support.clients import metric, soon
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_words import FakeWords
 from tests.support.running import Running, running
+from tests.support.sounds import SENTENCES, hiss, mixed, needs_espeak, silence, spoken
 from tests.support.speech_server import SpeechServer
 from tests.support.words import say
-from tests.voice.sounds import SENTENCES, hiss, mixed, needs_espeak, silence, spoken
 
 # The tones that it listens, and that it has heard, in hertz
 LISTENING, HEARD = [523, 784], 784
@@ -79,20 +77,7 @@ async def person(browser: Browser, server: Running, **options: Any) -> AsyncIter
 
 def understood(server: Running, monkeypatch: pytest.MonkeyPatch, words: FakeWords) -> None:
     """Let all later sessions of a server use these words."""
-    real = sessions.ready_of
-
-    def ready(**given: Any) -> Ready:
-        return real(**given).model_copy(update={"recogniser": True})
-
-    monkeypatch.setattr(sessions, "ready_of", ready)
-    make = server.program.sessions._make
-
-    def with_words(id: str) -> Any:
-        session = make(id)
-        session._parts.listening._spoken._recognising = words
-        return session
-
-    monkeypatch.setattr(server.program.sessions, "_make", with_words)
+    monkeypatch.setattr(server.program.feature("voice_in").asr, "settled", words)
 
 
 async def test_it_says_what_became_of_a_question(
@@ -187,7 +172,7 @@ async def test_speech_over_an_answer_stops_it(
             rate_limit_per_minute=0,
         ) as server,
     ):
-        voice = server.program.speech.voice
+        voice = server.program.feature("voice_out").voice
         assert voice is not None
         await until(lambda: voice.ready)
         understood(server, monkeypatch, words)
@@ -195,7 +180,7 @@ async def test_speech_over_an_answer_stops_it(
             await visitor.start()
             await visitor.button(say("chat.speak")).click()
             *_, session = server.program.sessions.all()
-            await until(lambda: session.speaking.wanted and session.voice.connected)
+            await until(lambda: session.part("voice_out").wanted and session.voice.connected)
             await visitor.page.evaluate(_RECORD)
             sent = await visitor.send("What do you see?")
             await until(lambda: session.voice.player.played > 0.5)

@@ -501,5 +501,5 @@ async def test_the_operator_chooses_a_recogniser(visit: Visit, tmp_path: Path) -
         await page.button("Stop the speech model").click()
         await expect(speech.locator("#speech-ear")).to_have_text("not set")
         await expect(page.button("Stop the speech model")).to_be_hidden()
-        assert server.program.speech.ear.chosen is None
+        assert server.program.feature("voice_in").asr.chosen is None
         await page.leave()

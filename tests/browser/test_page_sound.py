@@ -18,7 +18,7 @@ from benchmarks.link import Link
 from benchmarks.link_relay import LinkRelay
 from server.core.sound import SOUND_RATE, Sound
 from server.session.session import Session
-from server.voice.player import RATE
+from server.voice.line import RATE
 from tests.browser.visitor import Visit, Visitor
 from tests.support.running import Running
 

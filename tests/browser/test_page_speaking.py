@@ -12,7 +12,7 @@ import pytest_asyncio
 from numpy.typing import NDArray
 from playwright.async_api import Page, expect
 
-from server.voice.wav import wav
+from server.voice.pcm import wav
 from tests.browser.test_page_sound import session_of, until
 from tests.browser.visitor import Visit, Visitor
 from tests.support.clients import metric
@@ -110,7 +110,7 @@ async def talking(model: FakeOpenAI, speech_server: SpeechServer) -> AsyncIterat
         speech_base_url=speech_server.base_url,
         rate_limit_per_minute=0,
     ) as run:
-        voice = run.program.speech.voice
+        voice = run.program.feature("voice_out").voice
         assert voice is not None
         await until(lambda: voice.ready)
         yield run
@@ -126,7 +126,7 @@ async def listening(visit: Visit, server: Running) -> Visitor:
     await visitor.start()
     await visitor.button(say("chat.speak")).click()
     session = session_of(server)
-    await until(lambda: session.speaking.wanted and session.voice.connected)
+    await until(lambda: session.part("voice_out").wanted and session.voice.connected)
     return visitor
 
 
@@ -161,14 +161,14 @@ async def test_an_answer_is_heard_while_it_is_written(talking: Running, visit: V
     session = session_of(talking)
     sent = await visitor.send("What do you see?")
     await until(lambda: session.voice.player.played > 0.5)
-    assert session.speaking.talking
+    assert session.part("voice_out").talking
     await visitor.comes(_MARKED, "There is a red cup on the wooden table,")
     played = await visitor.page.evaluate(_PLAYED)
     assert played == [{"playing": True, "muted": False, "volume": 1}]
     response = await visitor.response(sent["id"])
     ended = await visitor.now()
     assert response["text"].split() == ANSWER
-    await until(lambda: not session.speaking.talking, 30)
+    await until(lambda: not session.part("voice_out").talking, 30)
     await visitor.page.wait_for_timeout(300)
     heard, times, rate = await recorded(visitor)
     sounding = np.flatnonzero(np.abs(heard) > 0.02)
@@ -204,7 +204,7 @@ async def test_a_model_that_speaks_is_heard_in_its_own_voice(visit: Visit) -> No
             response = await visitor.response(sent["id"])
             assert response["text"] == "A red cup."
             assert response["speech"] == "model"
-            await until(lambda: not session_of(server).speaking.talking, 30)
+            await until(lambda: not session_of(server).part("voice_out").talking, 30)
             await visitor.page.wait_for_timeout(300)
             heard, _, rate = await recorded(visitor)
             seconds, hole, _ = smoothness(heard, rate)
@@ -234,7 +234,7 @@ async def test_pieces_follow_each_other_without_a_hole_or_a_click(
         await visitor.page.evaluate("window.__heard.length = 0")
         await visitor.send("What do you see?")
         await until(lambda count=4 * attempt: len(speech_server.texts) == count, 30)
-        await until(lambda: not session.speaking.talking, 30)
+        await until(lambda: not session.part("voice_out").talking, 30)
         await visitor.page.wait_for_timeout(300)
         heard, _, rate = await recorded(visitor)
         seconds, hole, bend = smoothness(heard, rate)
@@ -259,7 +259,7 @@ async def test_a_tap_stops_it_at_once(
     await until(lambda: session.voice.player.played > 1.0)
     await visitor.button(say("chat.stop")).click()
     assert (await visitor.end(sent["id"]))["finish_reason"] == "cancelled"
-    await until(lambda: not session.speaking.talking)
+    await until(lambda: not session.part("voice_out").talking)
     await visitor.page.wait_for_timeout(400)
     stopped = await visitor.now()
     await visitor.page.wait_for_timeout(600)
@@ -292,7 +292,7 @@ async def test_the_browsers_own_voice_reads_piece_by_piece(
     await visitor.start()
     await visitor.button(say("chat.speak")).click()
     session = session_of(server)
-    await until(lambda: session.speaking.wanted)
+    await until(lambda: session.part("voice_out").wanted)
     sent = await visitor.send("What do you see?")
     # At each frame: it is marked for 0.4 s.
     await visitor.page.wait_for_function(
@@ -301,7 +301,7 @@ async def test_the_browsers_own_voice_reads_piece_by_piece(
         arg="There is a red cup on the wooden table,",
     )
     await visitor.response(sent["id"])
-    await until(lambda: not session.speaking.talking)
+    await until(lambda: not session.part("voice_out").talking)
     await visitor.page.wait_for_function("() => window.__said.length >= 4")
     assert await visitor.page.evaluate("window.__said") == [
         "There is a red cup on the wooden table,",
@@ -314,13 +314,13 @@ async def test_the_browsers_own_voice_reads_piece_by_piece(
     await visitor.page.wait_for_function("() => window.__said.length > 4")
     await visitor.button(say("chat.stop")).click()
     await visitor.page.wait_for_function("() => window.__said.at(-1) === '(silent)'")
-    await until(lambda: not session.speaking.talking)
+    await until(lambda: not session.part("voice_out").talking)
     await visitor.send("And behind it?")
-    await until(lambda: session.speaking.audible)
+    await until(lambda: session.part("voice_out").audible)
     typed = metric(server, "speech_stopped_total", reason="typing")
     # The page tells of keys every 700 ms.
     async with asyncio.timeout(10):
-        while session.speaking.talking:
+        while session.part("voice_out").talking:
             await visitor.box.press("a")
     await visitor.page.wait_for_function("() => window.__said.at(-1) === '(silent)'")
     assert metric(server, "speech_stopped_total", reason="typing") == typed + 1

@@ -25,7 +25,7 @@ const speech = new Speech(() => {});
 const speaking = new Speaking({ send: (message) => log.push(message), speech, language: () => "en",
   mark: (id, start, end) => log.push([id, start, end]), onChange: () => log.push(speaking.id || "(none)"),
   readWhole: (id) => log.push("whole " + id) });
-const ready = { voice: false };
+const ready = { features: { voice_out: { voice: false } } };
 const say = (text, start, end) => speaking.receive({ type: "say", id: "a", text, start, end });
 """
 
@@ -126,9 +126,9 @@ async def test_an_older_server_has_whole_answers_read(page: Page) -> None:
         PARTS
         + """
         const response = { type: "response", kind: "chat", id: "a" };
-        speaking.connected(true, { voice: true });
+        speaking.connected(true, { features: { voice_out: { voice: true } } });
         speaking.receive(response);
-        speaking.connected(true, {});
+        speaking.connected(true, { features: {} });
         const taken = speaking.receive(response);
         speaking.receive({ ...response, kind: "describe" });
         return [taken, log.slice(1)];

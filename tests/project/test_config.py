@@ -314,14 +314,6 @@ def test_a_short_operator_token_stops_the_start(monkeypatch: pytest.MonkeyPatch)
     assert not read(monkeypatch, OPERATOR_TOKEN="sixteen--letters").warnings
 
 
-def test_the_end_of_turn_model_needs_its_checksum(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file itself is read at the start, and may be missing."""
-    message = refused(monkeypatch, END_OF_TURN_MODEL="/nowhere/turn.onnx")
-    assert message.startswith("END_OF_TURN_SHA256 is empty.")
-    found = read(monkeypatch, END_OF_TURN_MODEL="~/turn.onnx", END_OF_TURN_SHA256="5F" * 32)
-    assert found.end_of_turn_model == Path.home() / "turn.onnx"
-
-
 def test_relays_need_their_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     """TURN_URLS without TURN_SECRET would hand out useless credentials, so the start stops."""
     assert "TURN_SECRET is empty" in refused(monkeypatch, TURN_URLS="turn:t.example.org")

@@ -275,7 +275,7 @@ def test_each_import_is_declared() -> None:
             or path.name == "convert_model.py"
         ):
             files.append("requirements-models.txt")
-        if "voice_worker" in parts:
+        if parts[2:5] == ("voice_out", "worker", path.name):
             files.append("requirements-speech.txt")
         if parts[0] == "benchmarks" or path.name in ("plots.py", "voice_plots.py"):
             files.append("requirements-dev.txt")

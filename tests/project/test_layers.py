@@ -34,8 +34,6 @@ ORDER = (
     "engines",
     "processes",
     "engines.openai",
-    "engines.speech.recogniser_worker",
-    "engines.speech.voice_worker",
     "engines.speech",
     "camera",
     "webrtc_server",
@@ -46,9 +44,7 @@ ORDER = (
     "session.background",
     "session.hold",
     "session.around",
-    "session.speech",
     "session.questions",
-    "session.listening",
     "session",
     "session_manager",
     "listen",
@@ -92,6 +88,8 @@ PURE_MODULES = {
     "features.hosting.lifecycle",
     *("features.watches.rule", "features.recall.memory", "features.recall.grids"),
     *("features.pointing.boxes", "features.reading.text"),
+    *("features.voice_in.detector", "features.voice_in.foreground", "features.voice_in.turns"),
+    *("features.voice_in.turn_model", "features.voice_out.sentences"),
 }
 # Known models, and the command that runs one: a part of hosting that scripts use, too
 CATALOGUE = "features.hosting.catalogue."
@@ -312,7 +310,8 @@ MEASURED = {
         *("features.recall.grids", "features.recall.memory", "vision.encode"),
     },
     "room_talk.py": {
-        *("core.sound", "voice.barge_in", "voice.detector", "voice.foreground", "voice.turns"),
+        *("core.sound", "features.voice_in.detector", "features.voice_in.foreground"),
+        "features.voice_in.turns",
     },
     "simulate.py": {"core.frames", "core.metrics", "engines.base", "inference", "queue.job"},
     "still_scene.py": {"engines.prompts"},
@@ -328,7 +327,7 @@ MEASURED = {
     },
 }
 # Pure modules with which scripts read a file or a setting as the server does
-READ = {"speech.py": {"voice.turn_model"}, "bare_settings.py": {"core.setting_text"}}
+READ = {"speech.py": {"features.voice_in.turn_model"}, "bare_settings.py": {"core.setting_text"}}
 
 
 def test_scripts_leave_the_server_alone() -> None:

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from server.engines.speech.voice_worker.qwen3_tts import Speaker
-from server.engines.speech.voice_worker.streaming import StreamOptions
+from server.features.voice_out.worker.qwen3_tts import Speaker
+from server.features.voice_out.worker.streaming import StreamOptions
 from tests.real_model.tiny_speech import make
 
 TEXT = "There is a red cup."

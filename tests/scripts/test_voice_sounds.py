@@ -24,7 +24,7 @@ from scripts.bench.voice_sounds import (
     syllables,
 )
 from server.core.sound import SOUND_RATE, Sound
-from server.voice.detector import Detector, SpeechModel
+from server.features.voice_in.detector import Detector, SpeechModel
 
 
 def share_of_speech(samples: voice_sounds.Samples) -> float:

@@ -45,7 +45,7 @@ async def test_a_failure_skips_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         parts = one.session._parts
         parts.history.add("a?", "b.")
         with monkeypatch.context() as broken:
-            broken.setattr(parts.speaking, "close", lambda: 1 / 0)
+            broken.setattr(parts.features, "stop", lambda: 1 / 0)
             with pytest.raises(ZeroDivisionError):
                 await one.session.close("session_ended")
         assert len(parts.history) == 0

@@ -8,15 +8,18 @@ from collections.abc import AsyncGenerator, AsyncIterator
 import numpy as np
 
 from server.core.sound import Sound
-from server.engines.speech.base import Words, WordTime
-from tests.voice.sounds import Samples
+from server.features.voice_in.recogniser import Words, WordTime
+from tests.support.sounds import Samples
 
 
 class FakeWords:
     """A recogniser with a script: `texts` in turn, each word as soon as sound has come for it."""
 
+    name = "fake"
+    elsewhere = ""
+
     def __init__(self, *texts: str) -> None:
-        self.available = True
+        self.ready = True
         # Words come before the speech ends.
         self.early = True
         self.texts = list(texts)
@@ -27,7 +30,9 @@ class FakeWords:
         self.given_up = 0
         self.hold: asyncio.Event | None = None
 
-    async def words(self, sound: AsyncIterator[Sound] | Sound) -> AsyncGenerator[Words, None]:
+    async def recognise(
+        self, sound: AsyncIterator[Sound] | Sound, *, language: str | None
+    ) -> AsyncGenerator[Words, None]:
         assert not isinstance(sound, Sound)
         parts = []
         text = self.texts[len(self.heard) % len(self.texts)]
@@ -45,3 +50,5 @@ class FakeWords:
         if self.error is not None:
             raise self.error
         yield Words(text, final=True, times=self.times)
+
+    async def close(self) -> None: ...

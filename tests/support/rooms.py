@@ -29,6 +29,10 @@ from server.features.pointing.pointing import Pointing
 from server.features.reading.reading import ReadingOn
 from server.features.recall.messages import RecallSettings
 from server.features.recall.recalling import Recalling, RecallLimits
+from server.features.voice_in.listening import Listening, ListeningTools
+from server.features.voice_in.messages import MicrophoneSettings, PushToTalk
+from server.features.voice_out.messages import SpeakSettings, SpeechProgress
+from server.features.voice_out.speaking import Speaking, SpeechMetrics, Voice
 from server.features.watches.messages import Ack, FalseAlarm, Unwatch, Watch, WatchSettings
 from server.features.watches.watching import Watching
 from server.inference import Inference
@@ -40,6 +44,7 @@ from server.session.request.session_tools import SessionLimits, SessionTools
 from server.session.session import Session
 from server.vision.prepare import PicturePreparer
 from server.vision.privacy import PrivacyFilter
+from server.voice.line import VoiceLine
 from tests.support.fakes import FakeEngine, FakeEngines
 
 LIMITS = SessionLimits(sample_rate=30, max_tokens=128, context_length=8192, timeout=60)
@@ -168,7 +173,6 @@ def make_tools(
         prepare_pool=pools.prepare,
         metrics=metrics,
         scratch=Scratch(),
-        hear_pool=pools.hear,
     )
 
 
@@ -177,6 +181,7 @@ def parser() -> wire.Parser:
     found = wire.Parser()
     found.add(Watch, Unwatch, Ack, FalseAlarm)
     found.add(CameraSettings, WatchSettings, DescribeSettings, RecallSettings, GuidanceSettings)
+    found.add(SpeakSettings, SpeechProgress, MicrophoneSettings, PushToTalk)
     return found
 
 
@@ -188,12 +193,18 @@ def settings(**fields: Any) -> wire.Settings:
 
 
 def session_features(
-    *, recall: RecallLimits | None = None, looker: Looker | None = None
+    *,
+    recall: RecallLimits | None = None,
+    looker: Looker | None = None,
+    voice: Voice | None = None,
+    hearing: ListeningTools | None = None,
 ) -> dict[str, MakePart]:
     """Return what makes the parts that sessions have from features, in their order.
 
-    `recall`: None: nothing is kept; `looker`: None: no guidance.
+    `recall`: None: nothing is kept; `looker`: None: no guidance; `voice`: None: pages read answers;
+    `hearing`: None: no microphone.
     """
+    tools = hearing or ListeningTools()
     limits = recall or RecallLimits(0.0, 0)
     parts: dict[str, MakePart] = {
         "cameras": lambda context: Cameras(context, lambda slot: None),
@@ -202,6 +213,8 @@ def session_features(
         "recall": lambda context: Recalling(context, limits),
         "pointing": Pointing,
         "reading": lambda context: ReadingOn(context, looker),
+        "voice_out": lambda context: Speaking(context, SpeechMetrics(context.tools.metrics), voice),
+        "voice_in": lambda context: Listening(context, tools, context.part("voice_out")),
     }
     if looker is not None:
         parts["guidance"] = lambda context: Guidance(context, looker)
@@ -221,13 +234,16 @@ async def room(
     limits: SessionLimits = LIMITS,
     recall: RecallLimits | None = None,
     looker: Looker | None = None,
+    voice: Voice | None = None,
+    hearing: ListeningTools | None = None,
     **parts: MakePart,
 ) -> AsyncIterator[Room]:
     """A session of its own with those of `session_features`, and more parts of features by their names.
 
     Everything it started has ended afterwards.
     """
-    parts = session_features(recall=recall, looker=looker) | parts
+    made = session_features(recall=recall, looker=looker, voice=voice, hearing=hearing)
+    parts = made | parts
     engine = engine or FakeEngine()
     pools = Pools()
     engines = FakeEngines(engine)
@@ -249,6 +265,7 @@ def bare_context(outbox: Outbox) -> SessionContext:
         limits=LIMITS,
         tools=none,
         camera=none,
+        line=VoiceLine(),
         outbox=outbox,
         requests=none,
         history=History(),
@@ -258,8 +275,12 @@ def bare_context(outbox: Outbox) -> SessionContext:
         report=lambda: None,
         held=lambda: None,
         behind=lambda: False,
+        speak_with=lambda speaker: None,
+        ask=lambda message, spoken: None,
+        reuse=none,
         part=lambda name: None,
         wants_changed=lambda: None,
         source=lambda: AlertSource("session"),
         alerted=lambda alert: None,
+        sounded=lambda at: None,
     )

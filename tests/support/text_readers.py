@@ -21,7 +21,7 @@ from server.engines.reply import SLICE_CHARS, AnswerText
 from server.features.builtin import intents
 from server.features.openai_api.camera_urls import read_url
 from server.features.pointing import boxes as pointing
-from server.voice.sentences import Sentences, spoken
+from server.features.voice_out.sentences import Sentences, spoken
 
 
 def in_pieces(text: str) -> None:

@@ -15,11 +15,11 @@ import cv2
 
 from server.engines import hearing
 from server.features.recall.memory import Recall
+from server.features.voice_in.spoken_questions import SoundRing
 from server.features.watches.alerts import KeptAlerts
 from server.main import main
 from server.vision import encode
-from server.voice.player import Player
-from server.voice.ring import SoundRing
+from server.voice.line import Player
 
 # A frame's ways, and their places: methods that get its JPEG, and functions that encode it
 WAYS: dict[str, tuple[Any, str]] = {

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from server.core.sound import Sound
-from server.voice.line import VoiceLine
-from server.voice.player import RATE
+from server.voice.line import RATE, VoiceLine
 
 
 def piece() -> Sound:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from server.voice.player import FRAME, MOST_SECONDS, RATE, Player
+from server.voice.line import FRAME, MOST_SECONDS, RATE, Player
 
 
 def tone(seconds: float, rate: int = RATE, level: float = 10_000) -> NDArray[np.int16]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import wave
 
-from server.voice.wav import wav
+from server.voice.pcm import wav
 
 
 def test_what_goes_in_comes_out() -> None:

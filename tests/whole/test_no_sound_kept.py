@@ -17,10 +17,10 @@ from scripts.bench.voice_peer import VoicePeer
 from scripts.bench.voice_sounds import spoken
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_server import READABLE, ServerProcess
+from tests.support.sounds import SENTENCES, needs_espeak
 from tests.support.speech_server import SpeechServer
 from tests.support.transcription_server import TranscriptionServer
 from tests.support.unfaithful_server import PROGRAM, SOUNDS, file_of
-from tests.voice.sounds import SENTENCES, needs_espeak
 from tests.whole.test_nothing_kept import CALLS, files_written, needs_strace, traced
 
 pytestmark = [pytest.mark.slow, needs_strace, needs_espeak]

@@ -13,25 +13,34 @@ import gc
 import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from scripts.bench.usage import Usage
 from server.core.aio import Pools
-from server.core.messages import Settings
 from server.core.sound import SOUND_RATE, MicrophoneMode, Sound
-from server.engines.speech.base import Words
+from server.features.voice_in.detector import SpeechModel
+from server.features.voice_in.listening import ListeningTools
+from server.features.voice_in.recogniser import Words
 from server.rtc.sound.microphone import MicrophoneStream
 from server.rtc.sound.opus import OpusEncoder
+from server.session.feature_parts import SessionFeatures
 from server.session.session import Session
-from server.voice.detector import SpeechModel
-from server.voice.player import FRAME, RATE
-from tests.session.speech.test_speaking import StandInVoice
+from server.voice.line import FRAME, RATE
+from tests.features.voice_out.test_speaking import StandInVoice
 from tests.support.fakes import FakeEngine, FakeEngines, until
-from tests.support.rooms import LIMITS, Room, make_frame, make_tools
-from tests.voice.sounds import PIECE, SENTENCES, VOICES, hiss, mixed, needs_espeak, silence, spoken
+from tests.support.rooms import LIMITS, Room, make_frame, make_tools, session_features, settings
+from tests.support.sounds import (
+    PIECE,
+    SENTENCES,
+    VOICES,
+    hiss,
+    mixed,
+    needs_espeak,
+    silence,
+    spoken,
+)
 
 pytestmark = [needs_espeak, pytest.mark.slow, pytest.mark.night, pytest.mark.timeout(0)]
 
@@ -44,18 +53,24 @@ GROWTH_MIB = 6.0
 class CountingWords:
     """A recogniser that keeps nothing of what it hears."""
 
-    available = True
+    name = "counting"
+    ready = True
+    elsewhere = ""
 
     def __init__(self) -> None:
         self.samples = 0
         self.turns = 0
 
-    async def words(self, sound: AsyncIterator[Sound] | Sound) -> AsyncGenerator[Words, None]:
+    async def recognise(
+        self, sound: AsyncIterator[Sound] | Sound, *, language: str | None
+    ) -> AsyncGenerator[Words, None]:
         assert not isinstance(sound, Sound)
         async for piece in sound:
             self.samples += len(piece.samples)
         self.turns += 1
         yield Words("What is this?", final=True)
+
+    async def close(self) -> None: ...
 
 
 class Speaker:
@@ -97,7 +112,7 @@ class Speaker:
             if begin // PIECE % 5 == 4:
                 await self._settle()
         await self._settle()
-        speaking = self.one.session.speaking
+        speaking = self.one.session.part("voice_out")
         async with asyncio.timeout(30):
             while not (self.words.turns > number and speaking.talking):
                 # A frame may come before the question that waits for it.
@@ -112,7 +127,7 @@ class Speaker:
         self.one.engine.requests.clear()
 
     async def _settle(self) -> None:
-        stretch = self.one.session._parts.listening._stretch
+        stretch = self.one.session.part("voice_in")._stretch
         await until(lambda: stretch is None or not stretch.detection.busy, 30)
 
     def _show(self) -> None:
@@ -135,14 +150,14 @@ def resident() -> float:
 async def test_ten_minutes_of_speech_leave_memory_flat() -> None:
     engine = FakeEngine(chunks=["I see a red cup ", "on a table."])
     pools, engines, words = Pools(), FakeEngines(engine), CountingWords()
-    tools = replace(make_tools(engines, pools), speech_model=SpeechModel(), voice=StandInVoice())
-    session = Session("s", LIMITS, tools)
-    session._parts.listening._spoken._recognising = words
+    tools = make_tools(engines, pools)
+    hearing = ListeningTools(words, SpeechModel(), pools.hear)
+    parts = session_features(voice=StandInVoice(), hearing=hearing)
+    session = Session("s", LIMITS, tools, SessionFeatures(list(parts), parts))
     try:
         person = Speaker(Room(engine, session, tools, engines), words)
         session.handle(
-            Settings(
-                type="settings",
+            settings(
                 microphone=MicrophoneMode.HANDS_FREE,
                 silence_ms=500,
                 speak=True,

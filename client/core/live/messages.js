@@ -126,12 +126,6 @@
  * @property {boolean} held
  * @property {string} elsewhere another machine to which the engine sends pictures; "" when they stay on the server's
  * @property {boolean} confirmed this session's pictures may go there
- * @property {boolean} voice the server has a voice for answers
- * @property {string} voice_elsewhere another machine to which it sends their texts; "" when they stay on the server's
- * @property {boolean} speak
- * @property {boolean} recogniser the server makes words of speech
- * @property {string} sound_elsewhere another machine to which sound goes for that; "" when it stays on the server's
- * @property {boolean} microphone the server takes one
  * @property {Record<string, Record<string, any>>} features those that are on, each with what the page needs to know of it
  */
 

@@ -83,10 +83,10 @@ class TalkEntry {
   /** @param {import("../../core/live/facts.js").Facts} facts */
   connected({ socket, active, camera, ready }) {
     this.#why = whyNot(ready, camera);
-    // A server of an earlier version knows nothing of microphones.
-    show(this.button, ready?.microphone !== undefined);
+    const listens = ready?.features.voice_in;
+    show(this.button, listens !== undefined);
     this.button.setAttribute("aria-disabled", String(this.#why !== ""));
-    const host = ready?.sound_elsewhere;
+    const host = listens?.elsewhere;
     this.button.title = host ? text("voice.talk_hint_to", { host }) : text("voice.talk_hint");
     // A page that nobody looks at hears nothing.
     if (!active || camera === "resting" || this.#why) this.#part.here?.off();
@@ -106,7 +106,8 @@ class TalkEntry {
 function whyNot(ready, camera) {
   if (!ready) return "";
   if (camera === "elsewhere") return text("voice.no_sound");
-  if (!ready.microphone) return text("voice.switched_off");
-  if (ready.recogniser || ready.capabilities.audio_in) return "";
+  const listens = ready.features.voice_in;
+  if (!listens?.microphone) return text("voice.switched_off");
+  if (listens.recogniser || ready.capabilities.audio_in) return "";
   return text("voice.not_here");
 }

@@ -113,7 +113,7 @@ export class SpeakEntry {
   /** @param {Facts} facts */
   render(facts) {
     this.#facts = facts;
-    const host = facts.ready?.voice_elsewhere;
+    const host = facts.ready?.features.voice_out?.elsewhere;
     this.button.title = host ? text("chat.speak_to", { host }) : text("chat.speak");
     if (this.#wanted) this.#part.here?.render(facts);
   }

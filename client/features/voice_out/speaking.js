@@ -44,7 +44,7 @@ export class Speaking {
     if (open && !this.#connected) this.#hooks.send({ type: "settings", speak: true });
     if (!open) this.#ended();
     this.#connected = open;
-    this.#old = ready !== null && ready.voice === undefined;
+    this.#old = ready !== null && ready.features.voice_out === undefined;
   }
 
   /** Speak no more. */

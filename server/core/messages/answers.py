@@ -154,51 +154,6 @@ class Transcript(ServerMessage):
     lost: Literal["unclear", "replaced"] | None = None
 
 
-class SpeakingState(ServerMessage):
-    """The state of a spoken answer, and the piece of it that is heard now."""
-
-    type: Literal["speaking"] = "speaking"
-    newest_only: ClassVar[bool] = True
-    # The question's
-    id: str
-    # `speaking`, `lowered`, `paused`, `stopped` or `done`
-    state: str
-    # The piece that is heard; empty without one
-    text: str = ""
-    # The piece's first character in the answer
-    start: int = 0
-    # The character after its last
-    end: int = 0
-
-
-class Say(ServerMessage):
-    """A piece of an answer that the client reads with its own voice, in the order in which they
-    come.
-    """
-
-    type: Literal["say"] = "say"
-    # The question's
-    id: str
-    # What to read
-    text: str
-    # Its first character in the answer
-    start: int
-    # The character after its last
-    end: int
-
-
-ListeningState = Literal["off", "waiting", "speech", "silence", "recognising"]
-
-
-class Listening(ServerMessage):
-    """The state of the microphone at the server has changed."""
-
-    type: Literal["listening"] = "listening"
-    newest_only: ClassVar[bool] = True
-    # `off`: no sound comes, or it is not wanted; `silence`: for 200 ms, and the person may go on
-    state: ListeningState
-
-
 class Waiting(ServerMessage):
     """A question waits longer than usual for a frame captured after it; `started` or `error` follows."""
 

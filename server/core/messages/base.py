@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -27,6 +28,10 @@ class ServerMessage(BaseModel):
 
     # A newer one replaces one that still waits for its client.
     newest_only: ClassVar[bool] = False
+
+    def outdates(self) -> Callable[[ServerMessage], bool] | None:
+        """Return what finds waiting messages that nobody needs after this one; None: it leaves all."""
+        return None
 
     def encode(self) -> str:
         return self.model_dump_json(exclude_none=True)

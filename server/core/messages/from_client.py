@@ -16,7 +16,6 @@ from server.core.messages.base import (
     ClientMessage,
     Identifier,
 )
-from server.core.sound import MicrophoneMode
 
 
 class Auth(ClientMessage):
@@ -105,24 +104,8 @@ class Settings(ClientMessage):
     # Sensitivity to changes, of the description and the watches: more of it finds smaller and
     # weaker ones. 1 is the measured default.
     sensitivity: float | None = Field(default=None, ge=LEAST_SENSITIVITY, le=MOST_SENSITIVITY)
-    # Answers are spoken.
-    speak: bool | None = None
     # Words of an answer; `normal` at first
     verbosity: Verbosity | None = None
-    # The way in which the microphone is heard; `off` at first
-    microphone: MicrophoneMode | None = None
-    # Silence that ends a spoken question in the mode `hands_free`; 500 at first
-    silence_ms: int | None = Field(default=None, ge=200, le=2000)
-
-
-class SpeechProgress(ClientMessage):
-    """The progress of the client's own voice through an answer."""
-
-    type: Literal["speech_progress"]
-    # The answer's
-    id: Identifier
-    # The character up to which it has read
-    end: int = Field(ge=0, le=10_000_000)
 
 
 class ClearRecall(ClientMessage):
@@ -143,14 +126,6 @@ class Typing(ClientMessage):
     """A question is coming: wake the camera."""
 
     type: Literal["typing"]
-
-
-class PushToTalk(ClientMessage):
-    """The button of the microphone's mode `push` is held, or released."""
-
-    type: Literal["push_to_talk"]
-    # It is held.
-    down: bool
 
 
 class Ping(ClientMessage):
@@ -185,11 +160,9 @@ _CORE = (
     Hold,
     Release,
     Settings,
-    SpeechProgress,
     ClearRecall,
     DeleteAnswer,
     Typing,
-    PushToTalk,
     Ping,
     Confirm,
     Operator,

@@ -88,22 +88,14 @@ class Ready(ServerMessage):
     elsewhere: str = ""
     # The person has agreed to that; without it nothing is sent there.
     confirmed: bool = True
-    # The server has a voice for answers. Without one, or while it fails, clients read with their
-    # own.
-    voice: bool = False
-    # Host of the other machine to which that sends their texts; empty: they stay on the server's.
-    voice_elsewhere: str = ""
-    # As in `settings`
-    speak: bool = False
-    # The server makes words of speech.
-    recogniser: bool = False
-    # Host of the other machine to which sound goes for that; empty: it stays on the server's.
-    sound_elsewhere: str = ""
-    # The server takes a microphone.
-    microphone: bool = False
     # The features that are on: an object for each, with what a client needs to know of it from the
     # start. `allowed` of `grants`: the person may let other programs look. `describe`: whether it is
     # `on`, and its `length`. `recall`: the most `seconds` and `bytes` that are kept; 0: nothing is.
+    # `voice_out`: whether the server has a `voice` for answers (without one, or while it fails, clients
+    # read with their own), `elsewhere`: host of the other machine to which that sends their texts (empty:
+    # they stay on the server's), and `speak` as in `settings`. `voice_in`: whether the server takes a
+    # `microphone`, whether its `recogniser` makes words of speech, and `elsewhere`: host of the other
+    # machine to which sound goes for that (empty: it stays on the server's).
     features: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     def for_operators(self) -> Self:

@@ -1,4 +1,4 @@
-"""Speech: the protocols of recognisers and voices, and the clients of servers that offer them.
+"""What recognisers and voices share: the clients of speech servers, and the processes of local models.
 
-The sound's way from and to the page is in `voice`.
+The features `voice_in` and `voice_out` use them.
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -167,3 +168,11 @@ class SpeechWorker:
         with suppress(RuntimeError):
             return self._works or asyncio.get_running_loop().time() < self._quiet_until
         return True
+
+
+def models_python(chosen: Path | None) -> str:
+    """Return the Python of the models' environment. `chosen`: one that the settings name."""
+    own = ROOT / ".venv-models" / "bin" / "python"
+    if chosen is not None:
+        return str(chosen)
+    return str(own) if own.is_file() else sys.executable

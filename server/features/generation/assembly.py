@@ -13,7 +13,7 @@ from server.features.generation.bounds import MAX_FRAMES, MAX_PIXELS, SoundReque
 from server.features.generation.files import Made, Mp4Writer, TooManyBytes
 from server.features.generation.rules import Rules
 from server.processes.wire import Message
-from server.voice.wav import SAMPLE_BYTES, wav
+from server.voice.pcm import SAMPLE_BYTES, wav
 
 # Called with the fields of `JobProgress` that have changed
 OnChange = Callable[..., None]

@@ -26,8 +26,7 @@ from server.core.sound import Sound
 from server.rtc.sound.microphone import OFF_SECONDS, MicrophoneStream, SoundBudget
 from server.rtc.sound.opus import RTP_HZ, OpusEncoder
 from server.rtc.voice_section import LEVEL_URI, VoiceSection
-from server.voice.line import VoiceLine
-from server.voice.player import FRAME, RATE
+from server.voice.line import FRAME, RATE, VoiceLine
 
 FRAME_SECONDS = FRAME / RATE
 # Silent packets behind speech: without them the listener's decoder stretches its last sound.

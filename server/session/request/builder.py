@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Protocol
@@ -24,11 +24,10 @@ from server.engines.hearing import (
 )
 from server.engines.prompts import estimate_tokens, in_language, prompt_tokens
 from server.engines.recollection import video_caption
-from server.engines.speech.base import Recogniser, Voice
 from server.engines.token_scale import TokenScale
 from server.queue.job import Job, Result, Sink
 from server.session.request.history import History, newest_fitting, turn_tokens
-from server.session.request.parts import NO_EXTRAS, Ear, Extras, Prepared, View
+from server.session.request.parts import NO_EXTRAS, AudioIn, Extras, Prepared, View
 from server.session.request.preferences import Preferences
 from server.session.request.session_tools import SessionLimits, SessionTools
 from server.vision.media import MIN_FRAMES
@@ -51,7 +50,7 @@ class RequestBuilder:
         self, session_id: str, limits: SessionLimits, tools: SessionTools, history: History
     ) -> None:
         self.preferences = Preferences()
-        self.consent = Consent(tools.current_engine(), tools.recogniser, tools.voice)
+        self.consent = Consent(tools.current_engine())
         self.allowance = Allowance(limits.background_tokens_per_minute, time.monotonic())
         self._session_id = session_id
         self._limits = limits
@@ -59,7 +58,7 @@ class RequestBuilder:
         self._history = history
         self._scale = TokenScale()
         # Hears the scene; None without a microphone
-        self.ear: Ear | None = None
+        self.audio_in: AudioIn | None = None
 
     def context(self, capabilities: Capabilities) -> int:
         """Return the bound on prompt and answer together, in tokens."""
@@ -251,13 +250,13 @@ class RequestBuilder:
         """Return the sound of a request, and its use; the spoken question before the scene's."""
         sound = extras.sound
         if sound is None and not extras.spoken:
-            if not extras.scene_sound or self.ear is None or not self.ear.on:
+            if not extras.scene_sound or self.audio_in is None or not self.audio_in.on:
                 return None, None
             # A held picture is older than what is heard now.
             until = time.monotonic() if picture.held else picture.captured
             first = min([until, *(one.picture.captured for one in earlier)])
             since = max(min(first, until - LEAST_SCENE_SECONDS), until - SCENE_SECONDS)
-            sound = self.ear.recent.slice(since, until)
+            sound = self.audio_in.recent.slice(since, until)
         if sound is None:
             return None, SoundUse.MISSING
         wrong = fault(sound)
@@ -295,63 +294,44 @@ def _key(engine: Engine) -> str:
     return f"{engine.name} {engine.status.model}"
 
 
-# The machines that may get one session's pictures and sound.
+# The machines that may get one session's pictures, and what else leaves the server.
 
 # Confirmed machines that a session remembers
 _MOST_HOSTS = 16
 
 
 class Consent:
-    """The machines that may get one session's pictures, sound and answers.
+    """The machines that may get one session's pictures, and what else leaves the server.
 
-    Always this one; also the engine's, the recogniser's and the voice's at the session's beginning,
-    and those that the person confirmed since. A machine with consent for pictures may have the
-    rest, too; no other consent counts for pictures. Of each the newest 16 are remembered.
+    Always this one; also the engine's and that of each purpose at its beginning, and those that the
+    person confirmed since. A machine with consent for pictures may have the rest, too; no other
+    consent counts for pictures. Of each the newest 16 are remembered.
 
     Bounds of machines to which pictures may go: 16; the one confirmed longest ago is dropped.
     """
 
-    def __init__(
-        self, engine: Engine, recogniser: Recogniser | None = None, voice: Voice | None = None
-    ) -> None:
-        self._recogniser = recogniser
-        self._voice = voice
-        # For all, for sound and for answers
+    def __init__(self, engine: Engine) -> None:
+        # For pictures and all else
         self._hosts = dict.fromkeys(("", engine.status.elsewhere))
-        self._sound_hosts = dict.fromkeys((self.sound_elsewhere,))
-        self._voice_hosts = dict.fromkeys((self.voice_elsewhere,))
+        self._purposes: list[Purpose] = []
 
-    @property
-    def voice_elsewhere(self) -> str:
-        """The other machine to which the voice sends the words of answers; "" for none."""
-        return self._voice.elsewhere if self._voice is not None else ""
+    def purpose(
+        self, what: str, elsewhere: Callable[[], str], *, confirmed: bool = False
+    ) -> Purpose:
+        """Add what else goes to a machine, which may be another one. `elsewhere()`: "" for this one.
 
-    @property
-    def voice_given(self) -> bool:
-        """True when the voice may have this session's answers."""
-        return self.voice_elsewhere in ("", *self._hosts, *self._voice_hosts)
-
-    def give_voice(self) -> None:
-        """Note that the person has switched speech on, where the page names the voice's machine."""
-        _keep(self._voice_hosts, self.voice_elsewhere)
-
-    @property
-    def sound_elsewhere(self) -> str:
-        """The other machine to which the recogniser sends sound; "" for none."""
-        return self._recogniser.elsewhere if self._recogniser is not None else ""
+        `confirmed`: a `confirm` message may agree to its machine.
+        """
+        one = Purpose(what, elsewhere, self._hosts, confirmed=confirmed)
+        self._purposes.append(one)
+        return one
 
     def given(self, engine: Engine) -> bool:
         return engine.status.elsewhere in ("", *self._hosts)
 
-    @property
-    def sound_given(self) -> bool:
-        """True when the recogniser may have this session's sound."""
-        return self.sound_elsewhere in ("", *self._hosts, *self._sound_hosts)
-
-    def check_sound(self) -> None:
-        """Raise NotConfirmed for a recogniser on a machine without consent."""
-        if not self.sound_given:
-            raise _not_confirmed("Sound", self.sound_elsewhere)
+    def complete(self, engine: Engine) -> bool:
+        """Find whether a `confirm` message has nothing to agree to."""
+        return self.given(engine) and all(one.given for one in self._purposes if one.confirmed)
 
     def check(self, engine: Engine) -> None:
         """Raise NotConfirmed for an engine on a machine without consent."""
@@ -366,13 +346,51 @@ class Consent:
             _keep(self._hosts, host)
 
     def give(self, engine: Engine, host: str) -> None:
-        """Consent to the engine's or the recogniser's machine. Raises BadRequest for another one."""
-        if host not in (engine.status.elsewhere, self.sound_elsewhere):
+        """Consent to the engine's machine, or to that of a purpose. Raises BadRequest for another one."""
+        if host == engine.status.elsewhere:
+            _keep(self._hosts, host)
+            return
+        named = [one for one in self._purposes if one.confirmed and one.elsewhere == host]
+        if not named:
             where = engine.status.elsewhere or "no other machine"
             raise BadRequest(
                 f'"host" of a confirm message is not where pictures go; they go to {where} now.'
             )
-        _keep(self._hosts if host == engine.status.elsewhere else self._sound_hosts, host)
+        for one in named:
+            one.give()
+
+
+class Purpose:
+    """What goes to a machine beside pictures, such as sound: see `Consent.purpose`."""
+
+    def __init__(
+        self, what: str, elsewhere: Callable[[], str], all: Iterable[str], *, confirmed: bool
+    ) -> None:
+        """`all`: the machines with consent for pictures, also later ones."""
+        self.confirmed = confirmed
+        self._what = what
+        self._elsewhere = elsewhere
+        self._all = all
+        self._hosts = dict.fromkeys((elsewhere(),))
+
+    @property
+    def elsewhere(self) -> str:
+        """The other machine that gets it; "" for none."""
+        return self._elsewhere()
+
+    @property
+    def given(self) -> bool:
+        """True when the present machine may get it."""
+        return self.elsewhere in ("", *self._all, *self._hosts)
+
+    def give(self) -> None:
+        """Consent to the present machine."""
+        _keep(self._hosts, self.elsewhere)
+
+    def check(self) -> None:
+        """Raise NotConfirmed for a machine without consent."""
+        if not self.given:
+            raise _not_confirmed(self._what, self.elsewhere)
 
 
 def _keep(hosts: dict[str, None], host: str) -> None:

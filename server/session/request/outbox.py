@@ -11,10 +11,8 @@ from server.core.messages import (
     DeltaMessage,
     Ready,
     Response,
-    Say,
     Sender,
     ServerMessage,
-    SpeakingState,
     Thinking,
     Transcript,
 )
@@ -112,9 +110,9 @@ class Outbox:
             self._drop_deltas(message.id)
         if isinstance(message, Transcript):
             self._drop_words(message.id)
-        if isinstance(message, SpeakingState) and message.state == "stopped":
-            # It may take an older one's place, before pieces that nobody is to read any more.
-            self._keep(lambda one: not (isinstance(one, Say) and one.id == message.id))
+        if (outdated := message.outdates()) is not None:
+            # It may take an older one's place, before them.
+            self._keep(lambda one: not outdated(one))
         if not (isinstance(message, _PIECES) and self._merge(message)):
             if message.newest_only:
                 self._put_snapshot(message)

@@ -87,7 +87,7 @@ NO_EXTRAS = Extras()
 
 
 class Recent(Protocol):
-    """A microphone's last seconds: `voice.ring.SoundRing`.
+    """A microphone's last seconds: `voice_in`'s ring of sound.
 
     Bounds of small pictures in the page from a question on, until its answer: 96 of 57,600 bytes;
     every other one of the older half is dropped.
@@ -98,7 +98,7 @@ class Recent(Protocol):
         ...
 
 
-class Ear(Protocol):
+class AudioIn(Protocol):
     """One person's microphone, as far as requests know it."""
 
     @property

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from server.core.frames import Verbosity
-from server.core.sound import MicrophoneMode
-from server.voice.turns import SILENCE_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +20,5 @@ class Preferences:
     thumbnails: bool = False
     # Of the change gates; None: the server's setting
     sensitivity: float | None = None
-    # Answers are spoken.
-    speak: bool = False
     # Words of an answer
     verbosity: Verbosity = Verbosity.NORMAL
-    microphone: MicrophoneMode = MicrophoneMode.OFF
-    # Silence that ends a spoken question
-    silence_ms: int = round(SILENCE_SECONDS * 1000)

@@ -9,11 +9,8 @@ from dataclasses import dataclass
 from server.attention.planes import Scratch
 from server.core.metrics import Metrics
 from server.engines.base import Engine
-from server.engines.speech.base import Recogniser, Voice
 from server.inference import Inference
 from server.vision.prepare import PicturePreparer
-from server.voice.detector import SpeechModel
-from server.voice.turn_judge import TurnJudge
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +41,5 @@ class SessionTools:
     metrics: Metrics
     # Working memory of all change gates
     scratch: Scratch
-    # None: spoken questions need an engine that hears
-    recogniser: Recogniser | None = None
-    # Finds speech in what microphones send; None: the server takes no microphone
-    speech_model: SpeechModel | None = None
-    # Threads of the detectors; None: a thread of the event loop's own
-    hear_pool: ThreadPoolExecutor | None = None
-    # Hears whether a turn is complete; None: silence alone ends it
-    turn_judge: TurnJudge | None = None
-    # Speaks answers; None: pages do it with their browser's own voice.
-    voice: Voice | None = None
     # Tells a text's language, for its voice; None where it is not known
     language_of: Callable[[str], str | None] = lambda _: None

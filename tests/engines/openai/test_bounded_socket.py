@@ -11,7 +11,7 @@ from websockets.exceptions import ConnectionClosed
 
 from server.core.errors import SpeechFailed
 from server.engines.openai.bounded_socket import BoundedSocket, SocketBounds
-from server.engines.speech.refusals import Refusals
+from server.engines.speech.speech_server import Refusals
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,7 @@ from server.core.sound import Sound
 from server.engines.base import EngineRequest
 from server.engines.openai.engine import OpenAIEngine
 from server.engines.openai.spoken_answer import SpokenAnswer
-from server.voice.pcm import VoiceChunk
-from server.voice.wav import wav
+from server.voice.pcm import VoiceChunk, wav
 from tests.engines.openai.test_engine import request as plain_request
 from tests.support.answers import answered
 from tests.support.fakes_openai import Behaviour, FakeOpenAI

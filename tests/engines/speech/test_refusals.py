@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from server.core.errors import SpeechFailed, SpeechRefused, SpeechTimeout, SpeechUnavailable
-from server.engines.speech.refusals import Refusals
+from server.engines.speech.speech_server import Refusals
 from tests.core.test_error_texts import for_visitors
 
 REFUSALS = Refusals("speech server", "SPEECH", "http://10.1.2.3/v1", "/audio/speech")

@@ -13,12 +13,13 @@ import pytest
 
 from server.core.errors import EngineTimeout
 from server.core.frames import Frame
-from server.core.messages import Cancel, Chat, Hold, Settings, SpeechProgress
+from server.core.messages import Cancel, Chat, Hold
 from server.engines.base import EngineRequest
 from server.features.guidance.guidance import Looker
 from server.features.reading import reading
 from server.features.reading import text as read_pace
 from server.features.reading.text import ReadText
+from server.features.voice_out.messages import SpeakSettings, SpeechProgress
 from server.session.request.answers import Spoken
 from server.vision.aim import Found, Thing
 from tests.support.clients import soon
@@ -265,7 +266,7 @@ async def test_it_waits_for_the_voice(monkeypatch: pytest.MonkeyPatch) -> None:
     """While the page still reads what the last picture showed, nobody moves on, and it does not end."""
     async with before() as (one, page):
         page.found = LOWER
-        one.session.handle(Settings(type="settings", speak=True))
+        one.session.handle(SpeakSettings(type="settings", speak=True))
         ask(one)
         last = ""
         while last != "With basil and cream":

@@ -168,7 +168,7 @@ async def test_tell_me_when_the_dog_barks() -> None:
     async with room(FakeEngine(capabilities=hears)) as one:
         guard = Guard(one)
         ear = FakeEar(bark)
-        one.session._parts.requests.ear = ear
+        one.session._parts.requests.audio_in = ear
         guard.watch(condition="the dog barks")
         await guard.calm()
         await guard.show(times=10)

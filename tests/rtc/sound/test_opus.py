@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from server.core.sound import SOUND_RATE
 from server.rtc.sound.opus import MOST_SAMPLES, OpusDecoder, OpusEncoder, duration
-from server.voice.player import FRAME, RATE
+from server.voice.line import FRAME, RATE
 
 
 def packets(seconds: float, hertz: float = 440) -> list[bytes]:

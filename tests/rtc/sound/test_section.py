@@ -15,8 +15,7 @@ from server.rtc.sound.microphone import MOST_BURST
 from server.rtc.sound.opus import OpusDecoder
 from server.rtc.sound.section import SILENT_PACKETS, SoundSection
 from server.rtc.voice_section import VoiceSection
-from server.voice.line import VoiceLine
-from server.voice.player import FRAME, RATE
+from server.voice.line import FRAME, RATE, VoiceLine
 from tests.rtc.sound.test_opus import packets
 
 SPEECH = packets(0.5)

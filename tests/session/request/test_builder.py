@@ -216,7 +216,7 @@ async def sounding(
 ) -> Heard:
     """Ask, where the microphone has heard this."""
     ear = FakeEar(heard)
-    one.session._parts.requests.ear = ear
+    one.session._parts.requests.audio_in = ear
     sink = Heard()
     view = View(make_frame(captured=100.0), Detail.LOW, None)
     one.session._parts.requests.submit(question, Kind.CHAT, view, sink, extras=extras)
@@ -258,7 +258,7 @@ async def test_a_question_about_the_past_hears() -> None:
     """ "What just happened?": what the microphone heard goes with it, and the response says so."""
     async with room(FakeEngine(capabilities=HEARS)) as one:
         one.camera()
-        one.session._parts.requests.ear = FakeEar(SCENE)
+        one.session._parts.requests.audio_in = FakeEar(SCENE)
         one.session.handle(Chat(type="chat", content="What just happened?", id="q"))
         await asyncio.sleep(0)
         one.frame()
@@ -273,7 +273,7 @@ async def test_the_scenes_sound_counts_as_background_work() -> None:
     spent = []
     for sound in (None, SCENE):
         async with room(FakeEngine(capabilities=HEARS)) as one:
-            one.session._parts.requests.ear = FakeEar(sound)
+            one.session._parts.requests.audio_in = FakeEar(sound)
             allowance = one.session.allowance
             allowance._rate = 0.0
             before = allowance._left
@@ -289,7 +289,7 @@ async def test_a_microphone_that_is_off_is_no_missing_sound() -> None:
         for ear in (None, FakeEar(SCENE)):
             if ear is not None:
                 ear.on = False
-            one.session._parts.requests.ear = ear
+            one.session._parts.requests.audio_in = ear
             request = await asked(one, 100, extras=Extras(scene_sound=True))
             assert (request.sound, request.sound_use) == (None, None)
         sink = await sounding(one, Extras(scene_sound=True), heard=None)

@@ -15,16 +15,15 @@ from server.core.messages import (
     Pong,
     Ready,
     Response,
-    Say,
     Sender,
     SenderProfile,
     ServerMessage,
-    SpeakingState,
     Status,
     Timings,
     Transcript,
     UsageInfo,
 )
+from server.features.voice_out.messages import Say, SpeakingState
 from server.session.request.outbox import Outbox, OutboxClosed, OutboxOverflowed, Reader
 
 

@@ -1,0 +1,40 @@
+"""Wire messages about the microphone."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from server.core.messages.base import ClientMessage, ServerMessage
+from server.core.messages.from_client import Settings
+from server.core.sound import MicrophoneMode
+
+
+class MicrophoneSettings(Settings):
+    """The settings of the microphone."""
+
+    # The way in which the microphone is heard; `off` at first
+    microphone: MicrophoneMode | None = None
+    # Silence that ends a spoken question in the mode `hands_free`; 500 at first
+    silence_ms: int | None = Field(default=None, ge=200, le=2000)
+
+
+class PushToTalk(ClientMessage):
+    """The button of the microphone's mode `push` is held, or released."""
+
+    type: Literal["push_to_talk"]
+    # It is held.
+    down: bool
+
+
+ListeningState = Literal["off", "waiting", "speech", "silence", "recognising"]
+
+
+class Listening(ServerMessage):
+    """The state of the microphone at the server has changed."""
+
+    type: Literal["listening"] = "listening"
+    newest_only: ClassVar[bool] = True
+    # `off`: no sound comes, or it is not wanted; `silence`: for 200 ms, and the person may go on
+    state: ListeningState

@@ -1,0 +1,373 @@
+"""A recogniser on an OpenAI-compatible server: over the realtime socket where that is offered, else over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import AsyncExitStack, aclosing
+from typing import Any
+
+import httpx2
+from pydantic import SecretStr
+from websockets.exceptions import ConnectionClosed
+
+from server.core.errors import SpeechError
+from server.core.sound import SOUND_RATE, Sound
+from server.engines.openai import upstream
+from server.engines.openai.bounded_socket import (
+    BoundedSocket,
+    Exchange,
+    NotOffered,
+    SocketBounds,
+)
+from server.engines.openai.chat_stream import ChatStream
+from server.engines.openai.discovery import address_of
+from server.engines.speech.speech_server import Refusals, SpeechHttp, SpeechLimits, SpeechServer
+from server.features.voice_in.recogniser import (
+    MOST_SOUND_SECONDS,
+    MOST_WORDS_CHARS,
+    Pieces,
+    Words,
+    WordTime,
+)
+from server.voice.pcm import wav
+
+
+class ServerRecogniser(SpeechServer):
+    """One server; see `Recogniser`. `model` "" takes the first one that it lists.
+
+    `realtime`: the socket is tried first. When it fails before any words, the sound so far goes over
+    HTTP. `transport` replaces the network of HTTP, in tests.
+    """
+
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        api_key: SecretStr | str = "",
+        model: str = "",
+        realtime: bool = False,
+        limits: SpeechLimits | None = None,
+        transport: httpx2.AsyncBaseTransport | None = None,
+    ) -> None:
+        limits = limits or SpeechLimits()
+        key = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
+        address = address_of(base_url)
+        self.name = "realtime" if realtime else "transcriptions"
+        self._http = Transcriptions(address, key, limits, transport)
+        self._socket = Realtime(address, key, limits)
+        super().__init__(
+            "transcription server",
+            base_url,
+            self._http.http,
+            model=model,
+            socket=realtime,
+            seconds=limits.probe,
+        )
+
+    async def probe(self) -> bool:
+        """Find whether the server answers, and its model; never raises an error."""
+        return await self._state.probe()
+
+    async def recognise(
+        self, sound: AsyncIterator[Sound] | Sound, *, language: str | None
+    ) -> AsyncGenerator[Words, None]:
+        """See `Recogniser.recognise`."""
+        pieces = Pieces(sound)
+        model = self._state.model
+        if self._state.tries_socket:
+            said = False
+            try:
+                async with aclosing(self._socket.recognise(pieces, model=model)) as found:
+                    async for words in found:
+                        said = True
+                        yield words
+                return
+            except (NotOffered, SpeechError) as exc:
+                if said or pieces.too_long:
+                    raise
+                self._state.socket_failed(exc)
+        whole = await pieces.rest()
+        if whole is None:
+            yield Words("", True)
+            return
+        asking = self._http.recognise(whole, model=model, language=language)
+        async with aclosing(asking) as found:
+            async for words in found:
+                yield words
+
+
+# Sound to words while it is spoken: the WebSocket `/v1/realtime` of vLLM (since 0.16).  The
+# client sends `session.update`, `input_audio_buffer.commit` (begin), the sound in
+# `input_audio_buffer.append` (PCM16, 16 kHz, base64) and a `commit` with `final`; the server
+# sends `session.created`, `transcription.delta`, `transcription.done` and `error`.
+
+PATH = "/realtime"
+
+
+# An event has some hundred bytes; the last one all words.
+_MESSAGE_BYTES = 64 * 1024
+
+
+# A minute of speech has some hundred words, with an event each.
+_MOST_MESSAGES = 4096
+
+_MOST_BYTES = 4 * 1024 * 1024
+
+
+class Realtime:
+    """One server's address, such as http://127.0.0.1:8001/v1."""
+
+    def __init__(self, address: str, api_key: str, limits: SpeechLimits) -> None:
+        self._limits = limits
+        self._refusals = Refusals("transcription server", "TRANSCRIPTION", address, PATH)
+        bounds = SocketBounds(_MESSAGE_BYTES, _MOST_MESSAGES, _MOST_BYTES)
+        self._socket = BoundedSocket(self._refusals, address, PATH, api_key, limits.connect, bounds)
+
+    async def recognise(
+        self, pieces: AsyncIterator[Sound], *, model: str
+    ) -> AsyncGenerator[Words, None]:
+        """See `Recogniser.recognise`; the sound's pieces go out as they come.
+
+        Raises NotOffered before it takes any.
+        """
+        refusals = self._refusals
+        async with self._socket.opened() as socket:
+            exchange = _Recognition(socket, self._limits)
+            try:
+                await exchange.begin(model)
+            except ConnectionClosed:
+                raise NotOffered from None
+            except TimeoutError:
+                raise refusals.too_slow() from None
+            sending = asyncio.create_task(exchange.send(pieces), name="realtime")
+            try:
+                text = ""
+                while True:
+                    event = await exchange.next()
+                    kind, delta = event.get("type"), event.get("delta")
+                    if kind == "transcription.delta" and isinstance(delta, str):
+                        text = (text + delta)[:MOST_WORDS_CHARS]
+                        if delta and text.strip():
+                            yield Words(text.strip(), False)
+                    elif isinstance(kind, str) and kind.startswith("response."):
+                        raise refusals.garbage("answers in place of transcribing")
+                    elif kind == "transcription.done":
+                        whole = event.get("text")
+                        text = whole if isinstance(whole, str) else text
+                        yield Words(text.strip()[:MOST_WORDS_CHARS], True)
+                        return
+            except TimeoutError:
+                raise refusals.too_slow() from None
+            except ConnectionClosed:
+                if exchange.failure is not None:
+                    raise exchange.failure from None
+                raise refusals.broken() from None
+            finally:
+                sending.cancel()
+                await asyncio.wait([sending])
+
+
+class _Recognition:
+    """The sound and the words of one socket, and when they are due."""
+
+    def __init__(self, exchange: Exchange, limits: SpeechLimits) -> None:
+        self._exchange = exchange
+        self._limits = limits
+        self._now = asyncio.get_running_loop().time
+        # Speech takes as long as it takes; the server's time begins with its end.
+        self._latest = self._now() + MOST_SOUND_SECONDS + limits.total
+        self._due = self._latest
+        self._sent = False
+        self._waiting: asyncio.Timeout | None = None
+        # The sound's own error, after which the socket is closed
+        self.failure: Exception | None = None
+
+    async def begin(self, model: str) -> None:
+        """Open the session. Raises SpeechError, TimeoutError and ConnectionClosed."""
+        async with asyncio.timeout(self._limits.connect):
+            while (await self._exchange.event()).get("type") != "session.created":
+                pass
+            await self._exchange.put({"type": "session.update", "model": model})
+            await self._exchange.put({"type": "input_audio_buffer.commit", "final": False})
+
+    async def send(self, pieces: AsyncIterator[Sound]) -> None:
+        """Send the sound, then its end. Never raises: the socket closes, and `failure` says why."""
+        try:
+            async for piece in pieces:
+                audio = base64.b64encode(piece.samples.tobytes()).decode("ascii")
+                await self._exchange.put({"type": "input_audio_buffer.append", "audio": audio})
+            await self._exchange.put({"type": "input_audio_buffer.commit", "final": True})
+        except ConnectionClosed:
+            return
+        except Exception as exc:  # noqa: BLE001
+            # `next` raises it.
+            self.failure = exc
+            self._exchange.abort()
+            return
+        self._sent = True
+        self._due = min(self._latest, self._now() + self._limits.first)
+        if self._waiting is not None and not self._waiting.expired():
+            self._waiting.reschedule(self._due)
+
+    async def next(self) -> dict[str, Any]:
+        """Return the next event. Raises SpeechError, TimeoutError and ConnectionClosed."""
+        try:
+            async with asyncio.timeout_at(self._due) as self._waiting:
+                event = await self._exchange.event()
+        finally:
+            self._waiting = None
+        if self._sent:
+            self._due = min(self._latest, self._now() + self._limits.between)
+        return event
+
+
+# Sound to words over HTTP: `POST /v1/audio/transcriptions` of an OpenAI-compatible server.  The
+# answer comes as a stream of events or as a whole. Two forms of events are in use:
+# `transcript.text.delta` (OpenAI) and `transcription.chunk` (vLLM); both are read.
+
+TRANSCRIPTIONS_PATH = "/audio/transcriptions"
+
+
+# The words of a minute are some kilobytes; in a stream each has an event around it.
+_STREAM_BYTES = 4 * 1024 * 1024
+
+_MOST_TIMES = 1000
+
+
+# Fields that a server may refuse by name: they are left out from then on.
+_OPTIONAL = ("stream", "language", "temperature")
+
+
+class Transcriptions:
+    """One server. `transport` replaces the network, in tests."""
+
+    def __init__(
+        self,
+        address: str,
+        api_key: str,
+        limits: SpeechLimits,
+        transport: httpx2.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._limits = limits
+        self._refusals = Refusals(
+            "transcription server", "TRANSCRIPTION", address, TRANSCRIPTIONS_PATH
+        )
+        self.http = SpeechHttp(
+            self._refusals,
+            api_key,
+            limits,
+            most_bytes=_STREAM_BYTES,
+            optional=_OPTIONAL,
+            transport=transport,
+        )
+
+    async def recognise(
+        self, sound: Sound, *, model: str, language: str | None
+    ) -> AsyncGenerator[Words, None]:
+        """See `Recogniser.recognise`. Fields that the server refuses are left out from then on."""
+        now = asyncio.get_running_loop().time
+        deadline = now() + self._limits.total
+        due = min(deadline, now() + self._limits.first)
+        fields = {"response_format": "json", "stream": "true", "temperature": "0"}
+        if language:
+            # ISO 639-1, as all of them expect
+            fields["language"] = language.partition("-")[0].lower()
+        if model:
+            fields["model"] = model
+        file = wav(sound.samples.tobytes(), SOUND_RATE)
+        async with AsyncExitStack() as stack:
+            with self.http.errors():
+                async with asyncio.timeout_at(due):
+                    answer = await self.http.send(fields, stack, file=file)
+                kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+                if kind not in ("text/event-stream", "application/json"):
+                    raise self._refusals.garbage()
+                stream = ChatStream(answer.aiter_bytes(), whole=kind == "application/json")
+                reading = _Reading(self._refusals)
+                while (event := await stream.next(due)) is not None:
+                    words = reading.take(event)
+                    if words is not None:
+                        yield words
+                        if words.final:
+                            return
+                    due = min(deadline, now() + self._limits.between)
+                if not (stream.done or reading.ended):
+                    raise self._refusals.broken()
+                yield reading.end()
+
+    async def close(self) -> None:
+        await self.http.close()
+
+
+class _Reading:
+    """The words of one answer so far."""
+
+    def __init__(self, refusals: Refusals) -> None:
+        self._refusals = refusals
+        self._text = ""
+        # The server reported that these are all.
+        self.ended = False
+
+    def take(self, event: bytes) -> Words | None:
+        """Read an event of a stream, or a whole answer; return what is known then, None for nothing new.
+
+        Raises SpeechError.
+        """
+        try:
+            data = json.loads(event)
+        except (ValueError, RecursionError):
+            raise self._refusals.garbage() from None
+        if not isinstance(data, dict):
+            raise self._refusals.garbage()
+        if data.get("error"):
+            status = upstream.event_status(data["error"])
+            raise self._refusals.of_status(status)
+        kind = data.get("type")
+        if kind == "transcript.text.delta":
+            return self._more(data.get("delta"))
+        if isinstance(data.get("text"), str) and kind in (None, "transcript.text.done"):
+            self._text = data["text"]
+            return self.end(_times(data.get("words")))
+        if isinstance(choices := data.get("choices"), list):
+            choice = choices[0] if choices and isinstance(choices[0], dict) else {}
+            self.ended = self.ended or isinstance(choice.get("finish_reason"), str)
+            delta = choice.get("delta")
+            return self._more(delta.get("content") if isinstance(delta, dict) else delta)
+        if isinstance(kind, str):
+            # A kind of event that is not known yet
+            return None
+        raise self._refusals.garbage()
+
+    def end(self, times: tuple[WordTime, ...] = ()) -> Words:
+        return Words(self._text.strip()[:MOST_WORDS_CHARS], True, times)
+
+    def _more(self, piece: object) -> Words | None:
+        if not isinstance(piece, str) or not piece:
+            return None
+        self._text += piece
+        if len(self._text) >= MOST_WORDS_CHARS:
+            return self.end()
+        text = self._text.strip()
+        return Words(text, False) if text else None
+
+
+def _times(words: object) -> tuple[WordTime, ...]:
+    """Read the words' times; none for a list that is not well-formed."""
+    found = []
+    for one in words[:_MOST_TIMES] if isinstance(words, list) else ():
+        if not isinstance(one, Mapping) or not isinstance(one.get("word"), str):
+            return ()
+        begin, end = _seconds(one.get("start")), _seconds(one.get("end"))
+        if begin is None or end is None:
+            return ()
+        found.append(WordTime(one["word"].strip()[:100], begin, end))
+    return tuple(found)
+
+
+def _seconds(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 3600:
+        return None
+    return float(value)

@@ -1,0 +1,37 @@
+"""The settings of the microphone and of spoken questions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from server.core.feature_settings import FeatureSettings
+from server.core.setting_fields import BaseUrl, checksum, flag, path, secret, text
+
+
+class VoiceInSettings(FeatureSettings):
+    transcription_base_url: BaseUrl = text(
+        "", "an http or https URL like http://127.0.0.1:8003/v1, without a user, query or fragment"
+    )
+    transcription_model: str = text()
+    transcription_api_key: SecretStr = secret()
+    transcription_realtime: bool = flag()
+    transcription_local_model: Path | None = path(
+        "a directory with a speech model's files, ~ being the home directory"
+    )
+    microphone: bool = flag(True)
+    end_of_turn_model: Path | None = path("a path, ~ being the home directory")
+    end_of_turn_sha256: str = checksum()
+
+    def problems(self) -> Iterable[str]:
+        # The file itself is read at the start: without it silence ends turns.
+        if self.end_of_turn_model is not None and not self.end_of_turn_sha256:
+            yield (
+                "END_OF_TURN_SHA256 is empty. END_OF_TURN_MODEL needs the checksum of its file there: sha256sum prints it, and so"
+                " does the page from which the file comes."
+            )
+
+
+SETTINGS = VoiceInSettings

@@ -1,0 +1,541 @@
+"""Make questions of what one person says: turns to words, words to questions."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import secrets
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+
+from server.camera.camera import Asked
+from server.core import messages as wire
+from server.core.aio import TaskSet
+from server.core.errors import (
+    CameraError,
+    QwenCameraError,
+    SpeechFailed,
+    SpeechTimeout,
+    SpeechUnavailable,
+)
+from server.core.frames import Frame
+from server.core.sound import SOUND_RATE, Sound
+from server.engines.order_words import order_in
+from server.engines.read_words import is_stop
+from server.features.voice_in.recogniser import Recogniser, Words
+from server.features.voice_in.turns import MOST_TURN_SECONDS, Began, Ended
+from server.session.part import SessionContext
+from server.session.request.answers import Spoken
+from server.session.request.builder import RequestBuilder
+
+log = logging.getLogger(__name__)
+
+# After the end of a turn its words come within this time.
+WORDS_SECONDS = 30.0
+# Stands on the page for a question that nobody made words of
+SPOKEN_QUESTION = "(spoken question)"
+
+
+class SpokenQuestions:
+    """Owns one person's turns: that of now, and the one before it. Called on the event loop."""
+
+    def __init__(
+        self,
+        context: SessionContext,
+        ring: SoundRing,
+        recognising: Recognising,
+        *,
+        on_change: Callable[[], None],
+    ) -> None:
+        """`ring`: the sound of which turns are made. `on_change`: called at the end of a turn's words."""
+        self._context = context
+        self._ring = ring
+        self._camera = context.camera
+        self._outbox = context.outbox
+        self._reuse = context.reuse
+        self._on_change = on_change
+        self._recognising = recognising
+        self._tasks = TaskSet("spoken-questions")
+        # The turn that is spoken now; None between turns
+        self.turn: SpokenTurn | None = None
+        # The turn before it, whose words are on their way; None without one
+        self.before: SpokenTurn | None = None
+
+    def add(self, sound: Sound) -> None:
+        """Give the turn of now the next sound."""
+        if self.turn is not None:
+            self.turn.add(sound)
+
+    def show(self) -> None:
+        """Note the camera's newest frame for the turn of now."""
+        if self.turn is not None:
+            self.turn.show(self._camera.newest)
+
+    def forget(self) -> None:
+        """Drop both turns, with their tasks."""
+        for turn in (self.turn, self.before):
+            if turn is not None:
+                self._forget(turn)
+        if self.turn is not None:
+            self._reuse.cancel_ahead()
+        self.turn = self.before = None
+
+    def forget_before(self) -> None:
+        """Give up the words of the turn before."""
+        if self.before is not None:
+            self._forget(self.before)
+            self.before = None
+
+    async def close(self) -> None:
+        """Forget everything, and wait until nothing works on it."""
+        self.forget()
+        await self._tasks.close()
+
+    def begin(self, began: Began, *, over_answer: bool = False) -> None:
+        """Begin a turn, and let the recogniser hear it. `over_answer`: while an answer is heard."""
+        self._context.touch()
+        self._camera.wake()
+        turn = self.turn = SpokenTurn(began.since, over_answer=over_answer)
+        if (before := self._ring.slice(began.since, self._ring.end)) is not None:
+            turn.add(before)
+        turn.show(self._camera.newest)
+        if self._recognising.available:
+            turn.task = self._tasks.spawn(self._recognise(turn), name="recognise")
+
+    def pause(self, at: float) -> None:
+        """Take the frame of the words, and send it ahead of them."""
+        if self.turn is None:
+            return
+        self.turn.said = at
+        self.turn.after = self._tasks.spawn(self._frame_after(at), name="frame")
+
+    async def _frame_after(self, at: float) -> Frame | None:
+        """Return the first frame captured after a time, and send it ahead; None when none comes."""
+        asked = Asked(at=at, wall=time.time() - (time.monotonic() - at), sent=None)
+        try:
+            frame = await self._camera.frame_after(asked)
+        except CameraError:
+            # The question itself reports what is wrong.
+            return None
+        self._reuse.said(frame, self._context.held())
+        return frame
+
+    def resume(self) -> None:
+        """The person goes on: the question is not asked yet."""
+        if self.turn is not None:
+            self.turn.forget_pause()
+            self._reuse.cancel_ahead()
+
+    def drop(self) -> None:
+        """Drop the turn of now: it was none."""
+        if self.turn is not None:
+            self._forget(self.turn)
+            self._reuse.cancel_ahead()
+            self.turn = None
+
+    def _forget(self, turn: SpokenTurn, *, replaced: bool = False) -> None:
+        """Drop a turn, and the words of it that the client may have. `replaced`: it was a question."""
+        turn.close()
+        if turn.worded or replaced:
+            lost: Literal["replaced"] | None = "replaced" if replaced else None
+            self._outbox.put(wire.Transcript(id=turn.id, text="", final=True, lost=lost))
+
+    def end(self, ended: Ended) -> None:
+        """Ask the spoken question."""
+        turn = self.turn
+        if turn is None:
+            return
+        self.turn = None
+        turn.said = ended.said
+        turn.doubtful = ended.unsure and turn.over_answer
+        turn.whole = self._ring.slice(ended.since, ended.until)
+        if turn.after is None:
+            turn.after = self._tasks.spawn(self._frame_after(ended.said), name="frame")
+        turn.finish()
+        if turn.task is None and turn.doubtful:
+            # An engine that hears would take it for a question.
+            self._forget(turn)
+            return
+        if turn.task is None:
+            if not self._context.tools.current_engine().status.capabilities.audio_in:
+                self._failed(turn, SpeechUnavailable("No recogniser answers, and no engine hears."))
+                return
+            turn.task = self._tasks.spawn(self._ask_by_sound(turn), name="ask")
+        if not turn.task.done():
+            if self.before is not None:
+                # As a question replaces the one before
+                self._forget(self.before, replaced=True)
+            self.before = turn
+
+    # Words
+
+    async def _recognise(self, turn: SpokenTurn) -> None:
+        try:
+            words = await self._words(turn)
+            pointing = find_pointing(words.times)
+            if words.text.strip():
+                await self._ask(turn, words.text.strip(), pointing)
+        except QwenCameraError as error:
+            self._failed(turn, error)
+        except Exception as exc:  # noqa: BLE001
+            # The text of the exception may hold spoken words.
+            log.error("recognising failed", extra={"error": type(exc).__name__})
+            self._failed(turn, SpeechFailed("A recogniser failed with an error of its own."))
+        finally:
+            if self.before is turn:
+                self.before = None
+                self._on_change()
+
+    async def _words(self, turn: SpokenTurn) -> Words:
+        """Send the words as they come, and return the last. Raises SpeechError."""
+        words = Words("", final=True)
+        # Recognising takes as long as speaking does, and then some.
+        try:
+            async with asyncio.timeout(MOST_TURN_SECONDS + WORDS_SECONDS):
+                async with aclosing(self._recognising.words(turn.sound())) as stream:
+                    async for words in stream:
+                        if not words.final:
+                            turn.worded = True
+                            self._outbox.put(
+                                wire.Transcript(id=turn.id, text=words.text, final=False)
+                            )
+        except TimeoutError:
+            raise SpeechTimeout("The recogniser did not end its words in time.") from None
+        text = words.text.strip()
+        turn.worded = bool(text)
+        lost: Literal["unclear"] | None = None if text else "unclear"
+        self._outbox.put(wire.Transcript(id=turn.id, text=text, final=True, lost=lost))
+        return words
+
+    async def _ask_by_sound(self, turn: SpokenTurn) -> None:
+        """Ask an engine that hears; nobody makes words of it."""
+        turn.worded = True
+        self._outbox.put(wire.Transcript(id=turn.id, text=SPOKEN_QUESTION, final=True))
+        try:
+            await self._ask(turn, "", None)
+        finally:
+            if self.before is turn:
+                self.before = None
+                self._on_change()
+
+    async def _ask(self, turn: SpokenTurn, text: str, pointing: Pointing | None) -> None:
+        # A recogniser may have its words before the person has ended; the frame is not known then.
+        await turn.over.wait()
+        if turn.doubtful and not (is_stop(text) or order_in(text)):
+            self._outbox.put(wire.Transcript(id=turn.id, text="", final=True))
+            self._reuse.cancel_ahead()
+            return
+        frame = await self._frame_of(turn, pointing)
+        self._context.touch()
+        # From here on its end comes from the question.
+        turn.worded = False
+        spoken = Spoken(
+            frame=frame,
+            sound=turn.whole,
+            word=pointing.word if pointing is not None and frame is not None else None,
+        )
+        self._context.ask(wire.Chat(type="chat", content=text, id=turn.id), spoken)
+
+    async def _frame_of(self, turn: SpokenTurn, pointing: Pointing | None) -> Frame | None:
+        """Return the frame of a turn; None: the question waits for one itself, and says why not."""
+        if pointing is not None:
+            frame = turn.nearest(turn.captured + pointing.at)
+            if frame is not None:
+                return frame
+        return await turn.after if turn.after is not None else None
+
+    def _failed(self, turn: SpokenTurn, error: QwenCameraError) -> None:
+        turn.forget_pause()
+        self._outbox.put(wire.Transcript(id=turn.id, text="", final=True))
+        self._context.send_error(error, turn.id)
+        if self.turn is turn:
+            # It failed while the person still speaks: the rest becomes another turn.
+            self.turn = None
+        if self.before is turn:
+            self.before = None
+        self._reuse.cancel_ahead()
+
+
+# One spoken turn on its way to a question: its sound for the recogniser, and the frames of its
+# time.
+
+# Pieces of sound that wait for the recogniser: those of a turn of 30 s, and what comes before it
+_MOST_PIECES = 2000
+
+
+# Frames of one turn: so far apart, so many, and so many bytes of them (as 4:2:0)
+_EVERY_SECONDS = 0.25
+
+_MOST_FRAMES = 8
+
+_MOST_FRAME_BYTES = 24 * 1024 * 1024
+
+
+class SpokenTurn:
+    """Owns the sound and the frames of one turn. `sound` has one reader.
+
+    Bounds of a spoken turn: sound for the recogniser, frames of its time: 2,000 pieces, more are
+    dropped and counted; 8 frames and 24 MiB, thinned with age. The next one replaces the one
+    before.
+    """
+
+    def __init__(self, since: float, *, over_answer: bool = False) -> None:
+        """`since`: the beginning of its sound, monotonic seconds. `over_answer`: an answer was heard then."""
+        # That of the question which becomes of it
+        self.id = f"v{secrets.token_hex(6)}"
+        self.since = since
+        self.over_answer = over_answer
+        # It may be somebody else's in the room: only words that are meant for us count.
+        self.doubtful = False
+        # The beginning of the sound that was really there
+        self.captured = since
+        # The frame after the last word, while one is waited for or there; None before a pause
+        self.after: asyncio.Task[Frame | None] | None = None
+        # Recognises and asks; None before
+        self.task: asyncio.Task[None] | None = None
+        # Set when it has ended: the end of speech, and the whole sound
+        self.said = 0.0
+        self.whole: Sound | None = None
+        self.dropped = 0
+        # The client has words of it.
+        self.worded = False
+        self._pieces: asyncio.Queue[Sound | None] = asyncio.Queue(_MOST_PIECES)
+        # No more sound follows.
+        self.over = asyncio.Event()
+        self._begun = False
+        self._frames: deque[Frame] = deque()
+
+    @property
+    def frames(self) -> int:
+        return len(self._frames)
+
+    def add(self, sound: Sound) -> None:
+        """Give the recogniser the next piece; one that does not fit is dropped and counted."""
+        if self.over.is_set():
+            return
+        if not self._begun:
+            self._begun, self.captured = True, sound.captured
+        # The last place is kept for the end.
+        if self._pieces.qsize() >= _MOST_PIECES - 1:
+            self.dropped += 1
+            return
+        self._pieces.put_nowait(sound)
+
+    def finish(self) -> None:
+        """Note that no more sound follows."""
+        if not self.over.is_set():
+            self.over.set()
+            self._pieces.put_nowait(None)
+
+    async def sound(self) -> AsyncIterator[Sound]:
+        """The pieces as they come, until `finish`."""
+        while (piece := await self._pieces.get()) is not None:
+            yield piece
+
+    def show(self, frame: Frame | None) -> None:
+        """Note the newest frame of the camera; it is kept when the last one is old enough."""
+        if frame is None:
+            return
+        if self._frames and frame.captured < self._frames[-1].captured + _EVERY_SECONDS:
+            return
+        self._frames.append(frame)
+        size = frame.width * frame.height * 3 // 2
+        most = max(2, min(_MOST_FRAMES, _MOST_FRAME_BYTES // max(1, size)))
+        if len(self._frames) > most:
+            # The oldest neighbours that are closest to each other lose one: thinner with age
+            times = [one.captured for one in self._frames]
+            gaps = [later - earlier for earlier, later in zip(times, times[2:], strict=False)]
+            del self._frames[1 + gaps.index(min(gaps))]
+
+    def nearest(self, at: float) -> Frame | None:
+        """Return the frame captured nearest to a time, monotonic seconds."""
+        return min(self._frames, key=lambda one: abs(one.captured - at), default=None)
+
+    def close(self) -> None:
+        """Forget sound and frames, and stop what works on them."""
+        self.finish()
+        self.forget_pause()
+        if self.task is not None:
+            self.task.cancel()
+        self.whole = None
+        self._frames.clear()
+
+    def forget_pause(self) -> None:
+        """The person goes on: the frame after the last word is another one."""
+        if self.after is not None:
+            self.after.cancel()
+            self.after = None
+
+
+# The words of what a person said: the one way on which a session's sound goes to the recogniser.
+
+
+class Recognising:
+    """One session's use of the server's recogniser."""
+
+    def __init__(self, recogniser: Recogniser | None, requests: RequestBuilder) -> None:
+        self._recogniser = recogniser
+        self._requests = requests
+        self._consent = requests.consent.purpose("Sound", lambda: self.elsewhere, confirmed=True)
+
+    @property
+    def available(self) -> bool:
+        """True while there is a recogniser that answers."""
+        return self._recogniser is not None and self._recogniser.ready
+
+    @property
+    def elsewhere(self) -> str:
+        """The other machine that gets the sound; "" for none."""
+        return self._recogniser.elsewhere if self._recogniser is not None else ""
+
+    async def words(self, sound: AsyncIterator[Sound] | Sound) -> AsyncGenerator[Words, None]:
+        """See `Recogniser.recognise`; in the language that the client has set.
+
+        Raises NotConfirmed before any sound is sent to a machine without consent, and SpeechError.
+        """
+        if self._recogniser is None:
+            raise SpeechUnavailable("No recogniser is set: TRANSCRIPTION_BASE_URL is empty.")
+        self._consent.check()
+        language = self._requests.preferences.language or None
+        async with aclosing(self._recogniser.recognise(sound, language=language)) as found:
+            async for words in found:
+                yield words
+
+
+# The words of a question that point at what is in front of the camera: "this", "hier". Pure.
+
+# By language, as a recogniser writes them in small letters; the last one in a question counts.
+_WORDS = {
+    "en": "this that these those here there",
+    "de": "das dies diese dieser dieses diesen diesem hier da dort",
+    "fr": "ça ceci cela celui celle ceux celles ici là",
+    "es": "esto eso aquello este esta estos estas ese esa esos esas aquí ahí allí",
+    "it": "questo questa questi queste quello quella quelli quelle qui qua lì là",
+    "pt": "isto isso aquilo este esta estes estas esse essa esses essas aqui aí ali",
+    "ru": "это этот эта эти тут здесь там",
+    "zh": "这 那 这个 那个 这里 那里",
+}
+
+_ALL = frozenset(" ".join(_WORDS.values()).split())
+
+_EDGES = re.compile(r"^\W+|\W+$")
+
+
+class TimedWord(Protocol):
+    """A word and its time in a sound, in seconds from the beginning."""
+
+    @property
+    def word(self) -> str: ...
+
+    @property
+    def begin(self) -> float: ...
+
+    @property
+    def end(self) -> float: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Pointing:
+    """A word that points, and its time in the sound."""
+
+    word: str
+    # Seconds from the sound's beginning
+    at: float
+
+
+def find_pointing(words: Sequence[TimedWord]) -> Pointing | None:
+    """Return the last word that points, at its middle; None without one."""
+    for one in reversed(words):
+        bare = _EDGES.sub("", one.word)
+        # A contraction: "that's", "c'est ça"
+        parts = re.split(r"['’-]", bare.casefold())
+        if any(part in _ALL for part in parts):
+            return Pointing(bare, (one.begin + one.end) / 2)
+    return None
+
+
+# The last seconds of a microphone's sound, in RAM, aligned with the frames in time.
+
+# A piece that begins this much earlier or later than the end of the one before belongs to another
+# stretch of sound; less is the clocks' drift.
+_GAP_SECONDS = 0.25
+
+
+class SoundRing:
+    """Keeps the newest `seconds` of sound; the oldest is overwritten. 32 kB a second.
+
+    Memory is taken with the first sound, and given back by `clear`.
+
+    Bounds of a microphone's last sound: 30.3 s, 970 kB; the oldest is overwritten; freed while
+    the microphone is off.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._most = round(seconds * SOUND_RATE)
+        self._samples: np.ndarray[tuple[int], np.dtype[np.int16]] | None = None
+        # The position after the newest sample, and the number of samples that are there
+        self._at = self._count = 0
+        # Time after the newest sample, monotonic seconds
+        self._end = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """The length of what is there."""
+        return self._count / SOUND_RATE
+
+    @property
+    def bytes(self) -> int:
+        return 0 if self._samples is None else self._samples.nbytes
+
+    @property
+    def end(self) -> float:
+        """The time after the newest sample, monotonic seconds; 0 without any."""
+        return self._end
+
+    def add(self, sound: Sound) -> None:
+        """Append a piece. Silence fills a gap before it; a piece from before the end restarts the ring."""
+        if not len(sound.samples):
+            return
+        if self._samples is None:
+            self._samples = np.zeros(self._most, np.int16)
+        gap = sound.captured - self._end if self._count else 0.0
+        if gap < -_GAP_SECONDS or gap * SOUND_RATE >= self._most:
+            self._count = 0
+        elif gap > _GAP_SECONDS:
+            self._append(np.zeros(round(gap * SOUND_RATE), np.int16))
+        self._append(sound.samples)
+        self._end = sound.end
+
+    def slice(self, since: float, until: float) -> Sound | None:
+        """Return a copy of the sound between two times, as far as it is there; None for nothing."""
+        if self._samples is None or not self._count:
+            return None
+        first = self._end - self.seconds
+        begin = max(0, round((since - first) * SOUND_RATE))
+        end = min(self._count, round((until - first) * SOUND_RATE))
+        if begin >= end:
+            return None
+        where = (self._at - self._count + np.arange(begin, end)) % self._most
+        return Sound(self._samples[where], first + begin / SOUND_RATE)
+
+    def clear(self) -> None:
+        """Forget the sound and free its memory."""
+        self._samples = None
+        self._at = self._count = 0
+        self._end = 0.0
+
+    def _append(self, samples: np.ndarray[tuple[int], np.dtype[np.int16]]) -> None:
+        assert self._samples is not None
+        samples = samples[-self._most :]
+        first = min(len(samples), self._most - self._at)
+        self._samples[self._at : self._at + first] = samples[:first]
+        self._samples[: len(samples) - first] = samples[first:]
+        self._at = (self._at + len(samples)) % self._most
+        self._count = min(self._most, self._count + len(samples))

@@ -1,0 +1,266 @@
+"""A model that hears whether a turn is complete, run by onnxruntime: smart-turn v3 and its like.
+
+It takes the last 8 s of a turn as `log_mel` draws them, and gives the likelihood that nothing more
+follows. The program has none of its own: an operator names the file with its checksum.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import logging
+import math
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from prometheus_client import Counter
+
+from server.core.metrics import Metrics
+from server.core.sound import SOUND_RATE
+
+# smart-turn v3 has 8 MB, or 32 without quantisation.
+MOST_BYTES = 64 * 1024 * 1024
+# Likelihood from which a turn is complete, as upstream has it
+_COMPLETE = 0.5
+
+
+class TurnTrouble(StrEnum):
+    """The reason why there is no model, as `/health` has it."""
+
+    UNREADABLE = "the file cannot be read"
+    TOO_LARGE = "the file has more than 64 MiB"
+    OTHER_SHA256 = "the file has another SHA-256"
+    NO_MODEL = "onnxruntime cannot load the file"
+    OTHER_FORM = "the model does not take 80 x 800 log-mel values, or does not give one likelihood"
+
+
+class TurnModelUnusable(Exception):
+    """A file that is not the model; `trouble` says why.
+
+    Outside the tree of errors: the doctor catches it without a server, and nobody reads its text.
+    """
+
+    def __init__(self, trouble: TurnTrouble) -> None:
+        super().__init__(str(trouble))
+        self.trouble = trouble
+
+
+class TurnModel:
+    """The network, without state: one for the process. Thread-safe."""
+
+    def __init__(self, path: Path, sha256: str) -> None:
+        """Load a file, if it is the one of this checksum. Raises TurnModelUnusable."""
+        content = _read(path)
+        if hashlib.sha256(content).hexdigest() != sha256.lower():
+            raise TurnModelUnusable(TurnTrouble.OTHER_SHA256)
+        self._session = _session(content)
+        self._input = _input_of(self._session)
+        try:
+            self.likelihood(np.zeros(0, np.int16))
+        except Exception:  # noqa: BLE001
+            raise TurnModelUnusable(TurnTrouble.OTHER_FORM) from None
+
+    def complete(self, samples: NDArray[np.int16]) -> bool:
+        """Find whether a turn with this sound is complete. Raises what onnxruntime raises, ValueError."""
+        return self.likelihood(samples) >= _COMPLETE
+
+    def likelihood(self, samples: NDArray[np.int16]) -> float:
+        """Return the likelihood that a turn is complete, 0 to 1. Raises as `complete` does."""
+        spectrogram = log_mel(samples)[None]
+        outputs = self._session.run(None, {self._input: spectrogram})
+        found = float(np.asarray(outputs[0], np.float32).reshape(()))
+        if not math.isfinite(found) or not 0 <= found <= 1:
+            raise ValueError("the model gave no likelihood")
+        return found
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if not path.is_file():
+            # No device and no pipe, which might never end
+            raise TurnModelUnusable(TurnTrouble.UNREADABLE)
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+    except OSError:
+        raise TurnModelUnusable(TurnTrouble.UNREADABLE) from None
+    if len(content) > MOST_BYTES:
+        raise TurnModelUnusable(TurnTrouble.TOO_LARGE)
+    return content
+
+
+def _session(content: bytes) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    # Errors are raised; nothing is written to the terminal beside the log.
+    options.log_severity_level = 4
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception:  # noqa: BLE001
+        raise TurnModelUnusable(TurnTrouble.NO_MODEL) from None
+
+
+def _input_of(session: Any) -> str:
+    """Return the name of the only input. A length that the model leaves open is no number."""
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    if len(inputs) != 1 or len(outputs) != 1 or inputs[0].type != "tensor(float)":
+        raise TurnModelUnusable(TurnTrouble.OTHER_FORM)
+    shape = inputs[0].shape
+    fits = len(shape) == 3 and all(
+        not isinstance(has, int) or has == wanted
+        for has, wanted in zip(shape, (1, MELS, FRAMES), strict=True)
+    )
+    if not fits:
+        raise TurnModelUnusable(TurnTrouble.OTHER_FORM)
+    return str(inputs[0].name)
+
+
+# The log-mel spectrogram that Whisper's encoder takes: 80 bands, a column for each 10 ms.  As
+# Whisper's own, for 8 s: transformers' `WhisperFeatureExtractor` with `do_normalize`, in numpy.
+# Pure.
+
+Floats = NDArray[np.float32]
+
+
+# Sound of one spectrogram; shorter sound has silence in front.
+SPECTROGRAM_SECONDS = 8
+
+MELS, FRAMES = 80, 100 * SPECTROGRAM_SECONDS
+
+_SAMPLES = SPECTROGRAM_SECONDS * SOUND_RATE
+
+_FFT, _HOP = 400, 160
+
+
+# Slaney's mel scale: even below 1,000 Hz, logarithmic above
+_EVEN_HZ, _BREAK_HZ, _STEP = 200 / 3, 1000.0, np.log(6.4) / 27
+
+_BREAK_MEL = _BREAK_HZ / _EVEN_HZ
+
+
+def log_mel(samples: NDArray[np.int16]) -> Floats:
+    """Return the spectrogram, (80, 800), of the last 8 s of 16 kHz sound."""
+    samples = samples[-_SAMPLES:]
+    sound = np.zeros(_SAMPLES, np.float32)
+    if len(samples):
+        sound[-len(samples) :] = samples / np.float32(32768)
+    # Mean 0 and variance 1, the silence in front included
+    sound -= sound.mean()
+    sound /= np.sqrt(sound.var() + 1e-7)
+    around = np.pad(sound, _FFT // 2, mode="reflect")
+    # The frame that begins at the end is left out.
+    frames = np.lib.stride_tricks.sliding_window_view(around, _FFT)[: FRAMES * _HOP : _HOP]
+    spectrum = np.fft.rfft(frames * _window())
+    power = spectrum.real**2 + spectrum.imag**2
+    bands = np.empty((MELS, FRAMES), np.float32)
+    # One band after the other: a product of whole matrices would wake the threads of numpy's
+    # library, which take three times as much of the processor.
+    for band, (first, weights) in enumerate(_filters()):
+        (power[:, first : first + len(weights)] * weights).sum(1, out=bands[band])
+    logs = np.log10(np.maximum(bands, 1e-10))
+    found: Floats = (np.maximum(logs, logs.max() - 8) + 4) / 4
+    return found.astype(np.float32, copy=False)
+
+
+@functools.cache
+def _window() -> Floats:
+    """Return Hann's window, periodic."""
+    return np.hanning(_FFT + 1)[:-1].astype(np.float32)
+
+
+@functools.cache
+def _filters() -> list[tuple[int, Floats]]:
+    """Return for each band its first frequency and the weights from there; all have the same area."""
+    edges = _hertz(np.linspace(0, _mel(SOUND_RATE / 2), MELS + 2))
+    bins = np.linspace(0, SOUND_RATE / 2, _FFT // 2 + 1)
+    low, middle, high = (edges[begin : begin + MELS, None] for begin in range(3))
+    rising, falling = (bins - low) / (middle - low), (high - bins) / (high - middle)
+    found = []
+    for weights in np.maximum(0, np.minimum(rising, falling)) * 2 / (high - low):
+        used = np.flatnonzero(weights)
+        found.append((int(used[0]), weights[used[0] : used[-1] + 1].astype(np.float32)))
+    return found
+
+
+def _mel(hertz: float) -> float:
+    return float(_BREAK_MEL + np.log(hertz / _BREAK_HZ) / _STEP)
+
+
+def _hertz(mels: NDArray[np.float64]) -> NDArray[np.float64]:
+    loud = _BREAK_HZ * np.exp(_STEP * (mels - _BREAK_MEL))
+    return np.where(mels < _BREAK_MEL, mels * _EVEN_HZ, loud)
+
+
+# The checks of all microphones: one thread, a bound, a count of how each ended.
+
+log = logging.getLogger(__name__)
+
+
+# Checks under way in all sessions: as many as one thread makes within `ANSWER_SECONDS`
+MOST_CHECKS = 3
+
+
+# An answer that takes longer counts as none.
+ANSWER_SECONDS = 0.3
+
+
+def turn_checks(metrics: Metrics) -> Counter:
+    """Return the counter of checks by result."""
+    # result: complete, incomplete, unused, busy, slow, failed
+    return metrics.counter(
+        "turn_checks_total",
+        "Pauses that the end-of-turn model was asked about by how that ended",
+        "result",
+    )
+
+
+class TurnJudge:
+    """Has turns judged by a model in a thread. `begin` and `note` are called on one thread."""
+
+    def __init__(self, model: TurnModel, pool: ThreadPoolExecutor, metrics: Metrics) -> None:
+        self._model = model
+        self._pool = pool
+        self._checks = turn_checks(metrics)
+        self._free = threading.BoundedSemaphore(MOST_CHECKS)
+        # The last check gave no answer in time: the log has said so.
+        self._troubled = False
+
+    def begin(self, samples: NDArray[np.int16]) -> Future[bool] | None:
+        """Begin a check of a turn's sound; None when too many are under way."""
+        if not self._free.acquire(blocking=False):
+            return None
+        try:
+            check = self._pool.submit(self._model.complete, samples)
+        except RuntimeError:
+            # The program ends.
+            self._free.release()
+            return None
+        check.add_done_callback(lambda _: self._free.release())
+        return check
+
+    def note(self, result: str, error: BaseException | None = None) -> None:
+        """Count how a check ended: complete, incomplete, unused, busy, slow, failed."""
+        self._checks.labels(result).inc()
+        if result in ("complete", "incomplete"):
+            if self._troubled:
+                log.info("the end-of-turn model answers in time again")
+            self._troubled = False
+        elif result != "unused" and not self._troubled:
+            self._troubled = True
+            if error is not None:
+                log.warning(
+                    "the end-of-turn model failed: silence alone ends turns until it answers",
+                    extra={"error": type(error).__name__},
+                )
+            else:
+                log.warning(
+                    "the end-of-turn model has no time: silence alone ends turns until it answers",
+                    extra={"reason": result},
+                )

@@ -1,0 +1,140 @@
+"""The recogniser's process: loads one speech model, then transcribes the sounds from standard input
+until it ends.
+
+Frames (see `wire`) go both ways. In: `recognise` (id, language; the payload is 16 bit, mono, at 16
+kHz), `cancel` (id). Out: `ready` or `failed` (message); then `words` (id, text, times: lists of word,
+begin, end) or `error` (id, code) of each. Output of libraries goes to standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from server.core import core_dumps
+from server.processes.worker_side import Channel, Jobs, claim_output, leave, origin
+
+RATE = 16_000
+_MOST_TIMES = 1000
+
+
+class Stopped(Exception):
+    """Nobody wants these words any more. Outside the tree of errors: it stays in this process."""
+
+
+class Model:
+    """One speech model."""
+
+    def __init__(self, folder: Path) -> None:
+        import torch
+        import transformers
+
+        transformers.utils.logging.set_verbosity_error()
+        transformers.utils.logging.disable_progress_bar()
+        self._stop = threading.Event()
+        self._recognise = transformers.pipeline(
+            "automatic-speech-recognition",
+            model=str(folder),
+            device=0 if torch.cuda.is_available() else -1,
+            trust_remote_code=False,
+            model_kwargs={"use_safetensors": True},
+        )
+        model = self._recognise.model
+        # Whisper and its like write words; CTC models name a letter for each moment.
+        self._writes = bool(model.can_generate())
+        settings = getattr(model, "generation_config", None)
+        # Languages that can be named
+        self._languages = set(getattr(settings, "lang_to_id", None) or ())
+        self._by_word = not self._writes or bool(getattr(settings, "alignment_heads", None))
+        for part in model.modules():
+            if isinstance(part, torch.nn.ModuleList):
+                for layer in part:
+                    layer.register_forward_pre_hook(self._halt)
+
+    def words(
+        self, pcm: bytes, language: str | None, stop: threading.Event
+    ) -> tuple[str, list[list[Any]]]:
+        """Return the text, and each word with its begin and end in seconds where the model tells.
+
+        Raises Stopped.
+        """
+        import numpy as np
+
+        self._stop = stop
+        samples = np.frombuffer(pcm, "<i2").astype(np.float32) / np.float32(32768)
+        options: dict[str, Any] = {"return_timestamps": "word"} if self._by_word else {}
+        if self._writes and len(samples) > 30 * RATE and not self._by_word:
+            # Whisper takes 30 s at once, and more with times.
+            options["return_timestamps"] = True
+        mark = f"<|{(language or '').partition('-')[0].lower()}|>"
+        if mark in self._languages:
+            options["generate_kwargs"] = {"language": mark}
+        found = self._recognise({"raw": samples, "sampling_rate": RATE}, **options)
+        times: list[list[Any]] = []
+        for chunk in (found.get("chunks") or [])[:_MOST_TIMES] if self._by_word else []:
+            begin, end = chunk["timestamp"]
+            if begin is None or end is None:
+                times = []
+                break
+            times.append([str(chunk["text"]).strip()[:100], float(begin), float(end)])
+        return str(found["text"]).strip(), times
+
+    def _halt(self, *_: object) -> None:
+        if self._stop.is_set():
+            raise Stopped
+
+
+def work(model: Model, jobs: Jobs) -> None:
+    """Recognise for ever."""
+    while True:
+        message, stop = jobs.next()
+        id = message.header["id"]
+        try:
+            if stop.is_set():
+                raise Stopped
+            text, times = model.words(message.payload, message.header["language"], stop)
+        except Stopped:
+            jobs.ended(id, "error", code="stopped")
+        except Exception as error:  # noqa: BLE001
+            # Libraries raise anything: one question fails, and the next may work.
+            print(f"recognising failed: {origin(error)}", file=sys.stderr)
+            jobs.ended(id, "error", code="failed")
+        else:
+            jobs.ended(id, "words", text=text, times=times)
+
+
+def run(folder: Path, channel: Channel, jobs: Jobs) -> int:
+    """Load and work; the exit status when it cannot."""
+    try:
+        model = Model(folder)
+        # It has to work before it is ready.
+        model.words(bytes(RATE), None, threading.Event())
+    except Exception as error:  # noqa: BLE001
+        # Libraries raise anything; nobody has said anything yet.
+        words = " ".join(str(error).split())[:300]
+        channel.send("failed", message=f"{type(error).__name__}: {words}")
+        return 1
+    channel.send("ready")
+    work(model, jobs)
+    return 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m server.features.voice_in.worker",
+        description="Makes words of sound on its standard streams.",
+    )
+    parser.add_argument("--model", required=True, help="the model's folder")
+    folder = Path(parser.parse_args().model)
+    channel = claim_output()
+    jobs = Jobs(channel, "recognise", busy={"code": "busy"})
+    jobs.listen(sys.stdin.buffer)
+    return leave(run(folder, channel, jobs))
+
+
+if __name__ == "__main__":
+    core_dumps.forbid()
+    sys.exit(main())

@@ -1,0 +1,30 @@
+"""Spoken answers: sentences go to a voice while the answer is written, and what is heard of them is known.
+
+Voices are a speech server or a local model, whose `worker/` runs in the models' environment. Without
+one that is ready the page reads the sentences with its browser's own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from server.app.api import Api
+
+
+def register(api: Api) -> None:
+    """Speak the answers of sessions that want it."""
+    from server.features.voice_out.messages import SpeakSettings, SpeechProgress
+    from server.features.voice_out.service import VoiceService, add_routes
+    from server.features.voice_out.settings import VoiceOutSettings
+    from server.features.voice_out.speaking import Speaking, SpeechMetrics
+
+    service = VoiceService(VoiceOutSettings.of(api.settings), api.settings.engine_python)
+    api.run("voice", start=service.start, close=service.close, last=True)
+    api.health(service.seen)
+    add_routes(api, service)
+    metrics = SpeechMetrics(api.metrics)
+    api.session_part(
+        lambda context: Speaking(context, metrics, service.voice), SpeakSettings, SpeechProgress
+    )
+    api.offer(service)

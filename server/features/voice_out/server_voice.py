@@ -1,0 +1,336 @@
+"""A voice on an OpenAI-compatible server: over vLLM-Omni's socket where that is wanted, else over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import json
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+from pydantic import SecretStr
+from websockets.exceptions import ConnectionClosed
+
+from server.core.errors import SpeechTimeout, SpeechUnavailable
+from server.engines.openai import upstream
+from server.engines.openai.bounded_socket import BoundedSocket, NotOffered, SocketBounds
+from server.engines.openai.chat_stream import ChatStream
+from server.engines.openai.discovery import address_of
+from server.engines.speech.speech_server import (
+    Refusals,
+    SpeechHttp,
+    SpeechLimits,
+    SpeechServer,
+)
+from server.voice.pcm import NotPcm, PcmReader, VoiceChunk, rate_of
+
+# Seconds between two looks at a server that answers, and at one that does not
+PROBE_SECONDS = 10.0
+_RETRY_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceLimits(SpeechLimits):
+    """The limits of a voice; `total` is for all of a text's sound.
+
+    Whoever listens waits for it: after these the browser's own voice reads on.
+    """
+
+    first: float = 2.0
+    between: float = 2.0
+    total: float = 120.0
+
+
+class ServerVoice(SpeechServer):
+    """One server; see `Voice`. `model` "" takes the first one that it lists, `voice` "" its own.
+
+    `socket`: vLLM-Omni's socket is tried first. `transport` replaces the network of HTTP, in tests.
+    """
+
+    name = "server"
+
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        api_key: SecretStr | str = "",
+        model: str = "",
+        voice: str = "",
+        socket: bool = False,
+        limits: SpeechLimits | None = None,
+        transport: httpx2.AsyncBaseTransport | None = None,
+    ) -> None:
+        limits = limits or VoiceLimits()
+        key = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
+        address = address_of(base_url)
+        self._http = Synthesis(address, key, voice, limits, transport)
+        self._socket = SynthesisSocket(address, key, voice, limits)
+        super().__init__(
+            "speech server",
+            base_url,
+            self._http.http,
+            model=model,
+            socket=socket,
+            seconds=limits.probe,
+        )
+
+    async def probe(self) -> float:
+        """Find whether the server answers, and its model. Returns seconds until the next look."""
+        return PROBE_SECONDS if await self._state.probe() else _RETRY_SECONDS
+
+    async def speak(self, text: str, *, language: str | None) -> AsyncGenerator[VoiceChunk, None]:
+        """See `Voice.speak`. A server that does not answer is not ready until it is found to answer again."""
+        try:
+            async with aclosing(self._speak(text, language)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        except (SpeechUnavailable, SpeechTimeout) as error:
+            self._state.failed(error.message)
+            raise
+
+    async def _speak(self, text: str, language: str | None) -> AsyncGenerator[VoiceChunk, None]:
+        model = self._state.model
+        if self._state.tries_socket:
+            try:
+                asking = self._socket.speak(text, model=model, language=language)
+                async with aclosing(asking) as chunks:
+                    async for chunk in chunks:
+                        yield chunk
+                return
+            except NotOffered as exc:
+                self._state.socket_failed(exc)
+        asking = self._http.speak(text, model=model, language=language)
+        async with aclosing(asking) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+
+# Words to sound over vLLM-Omni's WebSocket `/v1/audio/speech/stream`.  The client sends
+# `session.config`, `input.text` and `input.done`; the server sends `audio.start` with the rate,
+# the sound in binary messages, `audio.done` and `session.done`. A connection is for one piece of
+# text: a server works on one flush at a time.
+
+PATH = "/audio/speech/stream"
+
+
+# A message has some seconds of sound at most.
+_MESSAGE_BYTES = 1024 * 1024
+
+_MOST_MESSAGES = 8192
+
+
+class SynthesisSocket:
+    """One server's address, such as http://127.0.0.1:8091/v1."""
+
+    def __init__(self, address: str, api_key: str, voice: str, limits: SpeechLimits) -> None:
+        self._limits = limits
+        self._voice = voice
+        self._refusals = Refusals("speech server", "SPEECH", address, PATH)
+        bounds = SocketBounds(_MESSAGE_BYTES, _MOST_MESSAGES, SOUND_BYTES)
+        self._socket = BoundedSocket(self._refusals, address, PATH, api_key, limits.connect, bounds)
+
+    async def speak(
+        self, text: str, *, model: str, language: str | None
+    ) -> AsyncGenerator[VoiceChunk, None]:
+        """See `Voice.speak`. Raises NotOffered before any sound."""
+        config: dict[str, Any] = {
+            "type": "session.config",
+            "response_format": "pcm",
+            "stream_audio": True,
+        }
+        if model:
+            config["model"] = model
+        if self._voice:
+            config["voice"] = self._voice
+        if name := language_name(language):
+            config["language"] = name
+        now = asyncio.get_running_loop().time
+        deadline = now() + self._limits.total
+        due = min(deadline, now() + self._limits.first)
+        reader = PcmReader()
+        async with self._socket.opened() as exchange:
+            try:
+                async with asyncio.timeout_at(due):
+                    await exchange.put(config)
+                    await exchange.put({"type": "input.text", "text": text})
+                    await exchange.put({"type": "input.done"})
+                while True:
+                    async with asyncio.timeout_at(due):
+                        found = await exchange.next()
+                    if isinstance(found, bytes):
+                        if (chunk := reader.take(found)) is not None:
+                            yield chunk
+                            due = min(deadline, now() + self._limits.between)
+                    elif found.get("type") in ("audio.done", "session.done"):
+                        return
+                    elif found.get("type") == "audio.start" and "sample_rate" in found:
+                        reader.set_rate(found["sample_rate"])
+            except TimeoutError:
+                raise self._refusals.too_slow() from None
+            except NotPcm as exc:
+                raise self._refusals.garbage(str(exc)) from None
+            except ConnectionClosed:
+                raise self._refusals.broken() from None
+
+
+# Words to sound over HTTP: `POST /v1/audio/speech` of an OpenAI-compatible server, streamed.  The
+# sound comes as raw PCM, as a WAV file, or in server-sent events (`speech.audio.delta`, base64).
+# Its Content-Type decides, because versions of servers disagree about the meaning of `stream`.
+
+SPEECH_PATH = "/audio/speech"
+
+
+# A piece of text has 20 s of speech; this is 170 s at 24 kHz, or 125 s in base64.
+SOUND_BYTES = 8 * 1024 * 1024
+
+
+# Fields that a server may refuse by name: they are left out from then on.
+_OPTIONAL = ("stream", "stream_format", "language", "initial_codec_chunk_frames")
+
+
+# Frames of the first chunk of a model like Qwen3-TTS, 80 ms each: the fewer, the sooner it comes.
+_FIRST_FRAMES = 2
+
+
+# Names of languages as Qwen3-TTS has them
+LANGUAGES = {
+    "zh": "Chinese", "en": "English", "ja": "Japanese", "ko": "Korean", "de": "German",
+    "fr": "French", "ru": "Russian", "pt": "Portuguese", "es": "Spanish", "it": "Italian",
+}  # fmt: skip
+
+
+def language_name(tag: str | None) -> str:
+    """Return the name of a BCP 47 tag's language as Qwen3-TTS has it; "" for one that it has not."""
+    return LANGUAGES.get((tag or "").partition("-")[0].lower(), "")
+
+
+class Synthesis:
+    """One server. `voice` "" leaves the choice to it. `transport` replaces the network, in tests.
+
+    Bounds of sound of a speech server: 8 MiB for a piece of text; more is refused.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        api_key: str,
+        voice: str,
+        limits: SpeechLimits,
+        transport: httpx2.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._limits = limits
+        self._voice = voice
+        self._refusals = Refusals("speech server", "SPEECH", address, SPEECH_PATH)
+        self.http = SpeechHttp(
+            self._refusals,
+            api_key,
+            limits,
+            most_bytes=SOUND_BYTES,
+            optional=_OPTIONAL,
+            guess=True,
+            transport=transport,
+        )
+
+    async def speak(
+        self, text: str, *, model: str, language: str | None
+    ) -> AsyncGenerator[VoiceChunk, None]:
+        """See `Voice.speak`. Fields that the server refuses are left out from then on."""
+        now = asyncio.get_running_loop().time
+        deadline = now() + self._limits.total
+        due = min(deadline, now() + self._limits.first)
+        async with AsyncExitStack() as stack:
+            with self.http.errors():
+                async with asyncio.timeout_at(due):
+                    answer = await self.http.send(self._fields(text, model, language), stack)
+                kind = answer.headers.get("content-type", "")
+                chunks = (
+                    _Events(answer, self._refusals)
+                    if kind.startswith("text/event-stream")
+                    else _Body(answer, rate_of(kind))
+                )
+                any_sound = False
+                while (chunk := await chunks.next(due)) is not None:
+                    if len(chunk.samples):
+                        any_sound = True
+                        yield chunk
+                    due = min(deadline, now() + self._limits.between)
+                if not any_sound:
+                    raise self._refusals.garbage("sent no sound")
+
+    def _fields(self, text: str, model: str, language: str | None) -> dict[str, Any]:
+        fields: dict[str, Any] = {
+            "input": text,
+            "response_format": "pcm",
+            "stream": True,
+            "stream_format": "audio",
+            "initial_codec_chunk_frames": _FIRST_FRAMES,
+        }
+        if name := language_name(language):
+            fields["language"] = name
+        if model:
+            fields["model"] = model
+        if self._voice:
+            fields["voice"] = self._voice
+        return fields
+
+    async def close(self) -> None:
+        await self.http.close()
+
+
+class _Body:
+    """The chunks of a body that is sound."""
+
+    def __init__(self, answer: httpx2.Response, rate: int) -> None:
+        self._bytes = answer.aiter_bytes()
+        self._reader = PcmReader(rate)
+
+    async def next(self, due: float) -> VoiceChunk | None:
+        """Return the next chunk, None at the end. `due` is loop time. Raises NotPcm, TimeoutError and httpx2's."""
+        while True:
+            try:
+                async with asyncio.timeout_at(due):
+                    data = await anext(self._bytes)
+            except StopAsyncIteration:
+                return None
+            if (chunk := self._reader.take(data)) is not None:
+                return chunk
+
+
+class _Events:
+    """The chunks of a stream of events."""
+
+    def __init__(self, answer: httpx2.Response, refusals: Refusals) -> None:
+        self._stream = ChatStream(answer.aiter_bytes())
+        self._refusals = refusals
+        self._reader = PcmReader()
+
+    async def next(self, due: float) -> VoiceChunk | None:
+        """See `_Body.next`; raises SpeechError and BrokenStream, too."""
+        while (event := await self._stream.next(due)) is not None:
+            try:
+                data = json.loads(event)
+            except (ValueError, RecursionError):
+                raise self._refusals.garbage() from None
+            if not isinstance(data, dict):
+                raise self._refusals.garbage()
+            if data.get("error") or data.get("type") == "speech.audio.error":
+                raise self._refusals.of_status(upstream.event_status(data.get("error")))
+            if data.get("type") == "speech.audio.done":
+                return None
+            if isinstance(rate := data.get("sample_rate", data.get("sample_rate_hz")), int):
+                self._reader.set_rate(rate)
+            audio = data.get("audio", data.get("delta"))
+            if isinstance(audio, str) and audio:
+                try:
+                    sound = base64.b64decode(audio, validate=True)
+                except (binascii.Error, ValueError):
+                    raise self._refusals.garbage() from None
+                if (chunk := self._reader.take(sound)) is not None:
+                    return chunk
+        if not self._stream.done:
+            raise self._refusals.broken()
+        return None

@@ -1,0 +1,637 @@
+"""Speak the answers of one session: pieces go to the voice while the answer is written.
+
+An engine may speak its answer itself: then its sound is played, and no voice is asked. Without a
+voice that is ready, or without a connection for sound, the page reads the pieces with its browser's
+own voice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.core.aio import in_pool
+from server.core.errors import SpeechError
+from server.core.metrics import Metrics
+from server.features.voice_out.messages import Say, SpeakingState, SpeakSettings, SpeechProgress
+from server.features.voice_out.sentences import Piece, Sentences, heard
+from server.session.part import SessionContext, SessionPart, Speaker
+from server.voice.line import RATE
+from server.voice.pcm import VoiceChunk
+
+log = logging.getLogger(__name__)
+
+# Loudness of a lowered answer
+LOWERED = 0.2
+# The voice makes at most so many seconds of speech ahead of playing: more would be wasted when
+# somebody interrupts.
+AHEAD_SECONDS = 8.0
+# The longest time that the voice waits for the player to take its sound, because others may want the
+# voice. After it, the rest of a piece waits in the player.
+STALL_SECONDS = 3.0
+# An answer is given up when no connection has taken it for so long.
+GONE_SECONDS = 30.0
+# Seconds between two looks at how far the player is
+_LOOK_SECONDS = 0.05
+
+
+class Voice(Protocol):
+    """A way from words to sound.
+
+    Errors raised are `server.core.errors.SpeechError`s and nothing else.
+    """
+
+    @property
+    def name(self) -> str:
+        """Bounded, so that it may label a metric."""
+        ...
+
+    @property
+    def ready(self) -> bool:
+        """True while a text can be given to it, as far as is known without a request."""
+        ...
+
+    @property
+    def elsewhere(self) -> str:
+        """The other machine that texts go to; "" while they stay on this one."""
+        ...
+
+    def speak(self, text: str, *, language: str | None) -> AsyncGenerator[VoiceChunk, None]:
+        """Stream the sound of a text. `language`: BCP 47; None lets the voice decide.
+
+        Closing the generator (`aclose`) or cancelling its consumer stops the work at once.
+        """
+        ...
+
+    async def close(self) -> None: ...
+
+
+class SpeechMetrics:
+    """The metrics of all sessions' spoken answers."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        # reason: voice, user, typing, replaced
+        self.stopped = metrics.counter(
+            "speech_stopped_total", "Spoken answers that somebody interrupted", "reason"
+        )
+        self.failures = metrics.counter(
+            "speech_failures_total", "Pieces of answers that the voice did not speak", "code"
+        )
+        self.by_page = metrics.counter(
+            "speech_by_page_total", "Pieces of answers that a page read with its own voice"
+        )
+        self.dropped = metrics.counter(
+            "speech_dropped_seconds_total", "Speech that did not fit into a listener's queue"
+        )
+        self.first_chunk = metrics.seconds(
+            "speech_first_chunk_seconds", "From a piece of text to its first sound"
+        )
+
+
+class Speaking(SessionPart, Speaker):
+    """The speech of one session's answers, one at a time. All methods are called on the event loop."""
+
+    def __init__(
+        self, context: SessionContext, metrics: SpeechMetrics, voice: Voice | None
+    ) -> None:
+        super().__init__()
+        self._line = context.line
+        self._voice = voice
+        self._outbox = context.outbox
+        self._metrics = metrics
+        self._tasks = context.tasks
+        self._context = context
+        # The voice's machine may have the answers; else the page reads them.
+        self._consent = context.requests.consent.purpose("Answers", self._elsewhere)
+        # Answers are spoken.
+        self._wanted = False
+        # The answer that is spoken now; None without one
+        self._now: Utterance | None = None
+        self._task: asyncio.Task[None] | None = None
+        # Set when there is something for the task to do
+        self._news = asyncio.Event()
+        self._state = ""
+        # Samples that the player had no room for, as far as they are counted
+        self._dropped = 0
+        self.handlers = {SpeakSettings: self._set, SpeechProgress: self.page_read}
+        context.speak_with(self)
+
+    def ready(self) -> dict[str, Any]:
+        return {
+            "voice": self._voice is not None and self._voice.ready,
+            "elsewhere": self._elsewhere(),
+            "speak": self._wanted,
+        }
+
+    def _elsewhere(self) -> str:
+        return self._voice.elsewhere if self._voice is not None else ""
+
+    def _set(self, message: SpeakSettings) -> None:
+        if message.speak is None or message.speak == self._wanted:
+            return
+        if message.speak:
+            # The person has switched speech on, where the page names the voice's machine.
+            self._consent.give()
+        self.wanted = message.speak
+
+    async def _language(self, answer: str) -> str | None:
+        """Return the language that the visitor chose, else that of the text: in a thread, as the first
+        look makes the patterns of all languages.
+        """
+        chosen, tools = self._context.requests.preferences.language, self._context.tools
+        return chosen or await in_pool(tools.prepare_pool, tools.language_of, answer)
+
+    @property
+    def wanted(self) -> bool:
+        return self._wanted
+
+    @wanted.setter
+    def wanted(self, wanted: bool) -> None:
+        self._wanted = wanted
+        if not wanted:
+            self.drop()
+
+    @property
+    def can_play(self) -> bool:
+        """True when speech is wanted, and a connection takes it."""
+        return self._wanted and self._line.connected
+
+    @property
+    def id(self) -> str:
+        """The id of the question whose answer is spoken; "" without one."""
+        return self._now.id if self._now is not None else ""
+
+    @property
+    def talking(self) -> bool:
+        """True while an answer is spoken, or about to be."""
+        return self._now is not None
+
+    @property
+    def audible(self) -> bool:
+        """True when something of an answer was heard, and more is to come."""
+        return self._now is not None and bool(self._now.heard(self._line.player.played))
+
+    @property
+    def behind(self) -> bool:
+        """True while some of what is written was not heard yet."""
+        return self._now is not None and self._now.behind(self._line.player.played)
+
+    # The answer
+
+    def begin(self, id: str, *, by_engine: bool = False) -> None:
+        """Begin with the answer to a question, in place of the one before.
+
+        `by_engine`: its sound comes from the engine, by `sounded`.
+        """
+        self.drop()
+        if not self._wanted:
+            return
+        by_engine = by_engine and self._line.connected
+        ready = self._ready
+        self._now = now = Utterance(id, by_page=not (ready or by_engine), by_engine=by_engine)
+        if ready or by_engine:
+            self._line.player.begin()
+        self._news.clear()
+        self._task = self._tasks.spawn(self._speak(now), name="speaking")
+
+    def write(self, id: str, text: str) -> None:
+        """Take a piece of its text."""
+        if self._now is not None and self._now.id == id:
+            self._now.write(text)
+            if self._now.waiting:
+                self._news.set()
+
+    def play(self, id: str, chunk: VoiceChunk) -> None:
+        """Play a piece of the answer's sound."""
+        now = self._now
+        if now is None or now.id != id or not now.by_engine:
+            return
+        player = self._line.player
+        before = player.waiting
+        player.play(chunk.samples, chunk.rate)
+        now.sound(player.waiting - before)
+
+    def finish(self, id: str) -> None:
+        """Note that the answer is complete; speak the rest."""
+        if self._now is not None and self._now.id == id:
+            self._now.finish()
+            self._news.set()
+            self._page_read_on()
+
+    # Interruptions
+
+    def lower(self) -> None:
+        """Speak softly: somebody may want to say something."""
+        if self._now is not None:
+            self._line.player.lower(LOWERED)
+            self._line.player.pause(False)
+            self._report("lowered")
+
+    def hush(self) -> None:
+        """Pause: somebody says something, and it is not sure yet that it is meant."""
+        if self._now is not None:
+            self._line.player.pause(True)
+            self._report("paused")
+
+    def restore(self) -> None:
+        """Go on where it was, as loud as before: it was a false alarm."""
+        if self._now is not None:
+            self._line.player.lower(1.0)
+            self._line.player.pause(False)
+            self._report("speaking")
+
+    def interrupt(self, reason: str = "voice") -> str:
+        """Stop at once, with the answer behind it. Return what was heard of it; "" without one.
+
+        `reason`: voice, user, typing or replaced.
+        """
+        now = self._now
+        if now is None:
+            return ""
+        heard = now.heard(self._line.player.played)
+        self._metrics.stopped.labels(reason).inc()
+        self._end("stopped")
+        self.on_stopped(now.id, heard, reason)
+        return heard
+
+    def drop(self) -> None:
+        """Speak no more of the answer; the history keeps all of it."""
+        if self._now is not None:
+            self._end("stopped")
+
+    def page_read(self, message: SpeechProgress) -> None:
+        """Note how far the page has read an answer with its own voice."""
+        if self._now is not None and self._now.id == message.id and self._now.by_page:
+            self._now.read(message.end)
+            self._page_read_on()
+
+    def stop(self) -> None:
+        self._wanted = False
+        if self._now is not None:
+            self._end("stopped")
+
+    # The way of a piece
+
+    @property
+    def _ready(self) -> bool:
+        if self._voice is None or not self._voice.ready or not self._line.connected:
+            return False
+        return self._consent.given
+
+    async def _speak(self, now: Utterance) -> None:
+        """Speak an answer while it is written. Runs as a task of the session."""
+        following = asyncio.create_task(self._follow(now), name="speaking/follow")
+        try:
+            await self._by_engine(now)
+            while not now.by_engine:
+                while now.waiting:
+                    piece = now.waiting.pop(0)
+                    if not now.by_page:
+                        await self._say(now, piece)
+                    else:
+                        self._let_page_read(now, piece)
+                if now.whole:
+                    break
+                self._news.clear()
+                await self._news.wait()
+            if now.by_page:
+                # `page_read` ends it.
+                return
+            self._line.player.finish()
+            while self._line.player.talking:
+                await asyncio.sleep(_LOOK_SECONDS)
+            self._task = None
+            self._end("done")
+        except Exception:
+            # A bug must not leave an answer without an end; the task's set logs it.
+            self._task = None
+            self.drop()
+            raise
+        finally:
+            following.cancel()
+
+    async def _by_engine(self, now: Utterance) -> None:
+        """Wait for the end of an answer that its engine speaks; without any sound, the voice does."""
+        while now.by_engine and not now.whole:
+            self._news.clear()
+            await self._news.wait()
+        if now.by_engine and not now.sounded:
+            now.by_engine, now.by_page = False, not self._ready
+
+    async def _say(self, now: Utterance, piece: Piece) -> None:
+        """Have the voice speak a piece; when it cannot, the page reads it, and all that follow."""
+        assert self._voice is not None
+        player = self._line.player
+        while player.waiting > AHEAD_SECONDS:
+            await asyncio.sleep(_LOOK_SECONDS)
+        asked, rate, begun, stalled = time.monotonic(), RATE, False, False
+        fade = CrossFade()
+        try:
+            language = await self._language(now.until(piece))
+            speaking = self._voice.speak(piece.text, language=language)
+            async with aclosing(speaking) as chunks:
+                async for chunk in chunks:
+                    if not begun:
+                        begun = True
+                        self._metrics.first_chunk.observe(time.monotonic() - asked)
+                        now.begin_piece(piece, player.played + player.waiting)
+                    rate = chunk.rate
+                    player.play(fade.add(chunk.samples), rate)
+                    # A voice may make sound far quicker than it is heard.
+                    stalled = stalled or await self._stalled()
+        except SpeechError as error:
+            self._metrics.failures.labels(error.code).inc()
+            log.warning("an answer was not spoken", extra={"reason": error.message})
+            if not begun:
+                # It does not read over what still sounds.
+                player.finish()
+                while player.talking:
+                    await asyncio.sleep(_LOOK_SECONDS)
+                now.by_page = True
+                self._let_page_read(now, piece)
+        if begun:
+            player.play(fade.end(), rate)
+            now.end_piece(player.played + player.waiting)
+
+    async def _stalled(self) -> bool:
+        """Wait until the player has room; True when nothing of it is taken for `STALL_SECONDS`."""
+        player = self._line.player
+        played, since = player.played, time.monotonic()
+        while player.waiting > 2 * AHEAD_SECONDS:
+            await asyncio.sleep(_LOOK_SECONDS)
+            if player.played != played:
+                played, since = player.played, time.monotonic()
+            elif time.monotonic() - since >= STALL_SECONDS:
+                return True
+        return False
+
+    def _let_page_read(self, now: Utterance, piece: Piece) -> None:
+        self._metrics.by_page.inc()
+        self._outbox.put(Say(id=now.id, text=piece.text, start=piece.start, end=piece.end))
+
+    async def _follow(self, now: Utterance) -> None:
+        """Report each piece when it is heard, and give the answer up when the listener is gone."""
+        shown: Piece | None = None
+        there = time.monotonic()
+        while self._now is now:
+            if now.by_page or self._line.connected:
+                there = time.monotonic()
+            elif time.monotonic() - there >= GONE_SECONDS:
+                self.drop()
+                return
+            piece = now.spoken_at(self._line.player.played)
+            if piece is not shown and self._line.player.played > 0:
+                shown = piece
+                self._report(self._state if self._state in ("lowered", "paused") else "speaking")
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    def _page_read_on(self) -> None:
+        now = self._now
+        if now is not None and now.by_page and now.read_whole:
+            self._end("done")
+
+    def _report(self, state: str) -> None:
+        assert self._now is not None
+        self._state = state
+        piece = self._now.spoken_at(self._line.player.played)
+        self._outbox.put(
+            SpeakingState(
+                id=self._now.id,
+                state=state,
+                text=piece.text if piece is not None else "",
+                start=piece.start if piece is not None else 0,
+                end=piece.end if piece is not None else 0,
+            )
+        )
+
+    def _end(self, state: str) -> None:
+        now, self._now = self._now, None
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+        player = self._line.player
+        player.flush()
+        self._metrics.dropped.inc((player.dropped - self._dropped) / RATE)
+        self._dropped = player.dropped
+        self._state = ""
+        if now is not None:
+            self._outbox.put(SpeakingState(id=now.id, state=state))
+
+
+# The speech of one answer: its pieces, when each is played, and what of it was heard. Pure.
+
+# People speak about so fast.
+_CHARS_A_SECOND = 15.0
+
+
+@dataclass(slots=True)
+class Mark:
+    """A piece's part of the sound, in seconds from its beginning."""
+
+    piece: Piece
+    begin: float
+    # None while more of it may come
+    end: float | None = None
+
+
+class Utterance:
+    """One answer while it is written and spoken.
+
+    Bounds of an answer that is spoken: one, as long as an answer may be; the next one replaces
+    it. The voice makes 8 s ahead of what is heard, then waits.
+    """
+
+    def __init__(self, id: str, *, by_page: bool, by_engine: bool = False) -> None:
+        self.id = id
+        # True: its sound comes from the engine, and is not aligned with its text.
+        self.by_engine = by_engine
+        # Seconds of that sound so far
+        self.sounded = 0.0
+        # True: the page reads it with its browser's own voice, from here on or from the beginning.
+        self.by_page = by_page
+        # Nothing more is written.
+        self.whole = False
+        # Pieces that wait for the voice
+        self.waiting: list[Piece] = []
+        self._sentences = Sentences()
+        self._text: list[str] = []
+        self._marks: list[Mark] = []
+        # The last piece of the answer so far
+        self._last: Piece | None = None
+        # The part that the page has read itself: its end in the answer, and where it began
+        self._read = 0
+
+    def until(self, piece: Piece) -> str:
+        """Return the answer's last 300 characters up to the end of a piece."""
+        return "".join(self._text)[max(0, piece.end - 300) : piece.end]
+
+    def write(self, text: str) -> None:
+        self._text.append(text)
+        self._take(self._sentences.add(text))
+
+    def finish(self) -> None:
+        """Note that the answer is complete."""
+        if not self.whole:
+            self.whole = True
+            self._take(self._sentences.end())
+
+    def sound(self, seconds: float) -> None:
+        """Note that so much sound came from the engine."""
+        self.sounded += seconds
+
+    def begin_piece(self, piece: Piece, at: float) -> None:
+        """Note that a piece's sound begins `at` these seconds."""
+        self._marks.append(Mark(piece, at))
+
+    def end_piece(self, at: float) -> None:
+        """Note that the sound of the newest piece ends there."""
+        self._marks[-1].end = at
+
+    def read(self, end: int) -> None:
+        """Note that the page has read the answer up to there."""
+        self._read = max(self._read, min(end, self._last.end if self._last is not None else 0))
+
+    @property
+    def read_whole(self) -> bool:
+        """True when the page has read all of a complete answer."""
+        return self.whole and (self._last is None or self._read >= self._last.end)
+
+    def behind(self, played: float) -> bool:
+        """Find whether something of what is written was not heard after these seconds of sound."""
+        if self.waiting or self._last is None:
+            return bool(self.waiting)
+        if self.by_page:
+            return self._read < self._last.end
+        mark = self._marks[-1] if self._marks else None
+        if mark is None or mark.piece is not self._last or mark.end is None:
+            return True
+        return played < mark.end
+
+    def spoken_at(self, played: float) -> Piece | None:
+        """Return the piece that is heard after these seconds of sound; None before the first."""
+        if self.by_engine:
+            heard = len(self._heard_of_engine(played))
+            if not heard:
+                return None
+            return next((one for one in self.waiting if heard <= one.end), self._last)
+        found = None
+        for mark in self._marks:
+            if mark.begin > played:
+                break
+            found = mark.piece
+        return found
+
+    def heard(self, played: float) -> str:
+        """Return the part of the answer that was heard after these seconds of sound."""
+        if self.by_engine:
+            return self._heard_of_engine(played)
+        answer = "".join(self._text)
+        by_voice = ""
+        for mark in self._marks:
+            if mark.begin >= played:
+                break
+            # A piece whose end is not known yet has at least what was played of it.
+            seconds = (mark.end if mark.end is not None else played + 1) - mark.begin
+            share = (played - mark.begin) / seconds if seconds > 0 else 1.0
+            by_voice = heard(answer, mark.piece, share)
+        by_page = answer[: self._read].rstrip()
+        return max(by_voice, by_page, key=len)
+
+    def _heard_of_engine(self, played: float) -> str:
+        """Return the part that was heard, as if all of it took equally long."""
+        answer = "".join(self._text)
+        if not played or not self.sounded:
+            return ""
+        # More sound may come, and more text.
+        least = 0.0 if self.whole else len(answer) / _CHARS_A_SECOND
+        share = played / max(self.sounded, least)
+        return heard(answer, Piece(answer, 0, len(answer)), share)
+
+    def _take(self, pieces: list[Piece]) -> None:
+        self.waiting += pieces
+        if pieces:
+            self._last = pieces[-1]
+
+
+# Join the chunks of a voice so that nothing clicks at their borders. Pure.  Decoders of speech
+# models make their sound chunk by chunk, and the samples on both sides of a border need not meet.
+# A chunk that begins with a step is bent to meet the one before it; one that goes on smoothly is
+# left as it is, bit for bit.
+
+# Samples over which a border is bent (4 ms at 24 kHz), and over which an utterance begins and ends
+FADE = 96
+
+
+# A border is a step when it is so many times the largest change of slope around it ...
+_STEP = 2.0
+
+
+# ... and at least so large, of 32,768
+_LEAST_STEP = 128
+
+Samples = NDArray[np.int16]
+
+
+class CrossFade:
+    """Joins the chunks of one utterance. Keeps the last `FADE` samples back, to fade them out."""
+
+    def __init__(self) -> None:
+        # The samples that were not returned yet, after the last two that were
+        self._kept = np.zeros(0, np.int16)
+        self._begun = False
+
+    def add(self, samples: Samples) -> Samples:
+        """Return what can be played now. `samples`: mono, shape (samples,)."""
+        if not len(samples):
+            return samples
+        if not self._begun:
+            self._begun = True
+            samples = _faded_in(samples)
+        joined = np.concatenate([self._kept, bent(self._kept, samples)])
+        self._kept = joined[-FADE:]
+        return joined[:-FADE]
+
+    def end(self) -> Samples:
+        """Return the rest, faded out."""
+        kept, self._kept = self._kept, np.zeros(0, np.int16)
+        return _faded_in(kept[::-1])[::-1]
+
+
+def bent(before: Samples, after: Samples) -> Samples:
+    """Return `after`, bent at its beginning to go on from `before` if there is a step between."""
+    if len(before) < 3 or len(after) < 3:
+        return after
+    last, head = before[-FADE:].astype(np.float32), after[:FADE].astype(np.float32)
+    # The next sample as the slope so far has it
+    step = float(head[0] - (2 * last[-1] - last[-2]))
+    usual = max(float(np.abs(np.diff(side, 2)).max()) for side in (last, head))
+    if abs(step) < max(_LEAST_STEP, _STEP * usual):
+        return after
+    result = after.copy()
+    result[: len(head)] = _whole(head - step * (1 - _rising(len(head))))
+    return result
+
+
+def _faded_in(samples: Samples) -> Samples:
+    count = min(len(samples), FADE)
+    result = samples.copy()
+    result[:count] = _whole(samples[:count] * _rising(count))
+    return result
+
+
+def _rising(count: int) -> NDArray[np.float32]:
+    """Return weights from 0 to 1: half a cosine wave, which has no corner at its ends."""
+    wave = np.cos(np.linspace(0, np.pi, count, dtype=np.float32))
+    return ((1 - wave) / 2).astype(np.float32)
+
+
+def _whole(samples: NDArray[np.float32]) -> Samples:
+    return np.clip(np.rint(samples), -32768, 32767).astype(np.int16)

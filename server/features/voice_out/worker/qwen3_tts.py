@@ -1,0 +1,410 @@
+"""Qwen3-TTS, frame by frame: its package makes the frames, and its decoder runs while they come.
+
+The package (qwen-tts 0.1.1) returns a text's sound as a whole. A hook on the talker gets each frame
+when it is made.
+"""
+
+from __future__ import annotations
+
+import threading
+import wave
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from server.features.voice_out.worker.streaming import (
+    Floats,
+    Overlap,
+    StreamOptions,
+    Window,
+    Windows,
+    pcm,
+)
+
+# Texts are sentences; a longer one is refused.
+MOST_CHARS = 4000
+# Words for the package, by the first part of a BCP 47 tag
+_LANGUAGES = {
+    "de": "german", "en": "english", "es": "spanish", "fr": "french", "it": "italian", "ja": "japanese",
+    "ko": "korean", "pt": "portuguese", "ru": "russian", "zh": "chinese",
+}  # fmt: skip
+Emit = Callable[[bytes], None]
+
+
+class SpeakError(Exception):
+    """A text cannot be spoken; the message is for the operator's log.
+
+    Outside the server's tree of errors: it stays in the worker's process.
+    """
+
+
+class _Stopped(Exception):
+    """Somebody cancelled; outside the tree of errors, since it never leaves this module."""
+
+
+class _LeftOut:
+    """Stands where the package would decode everything once more at the end."""
+
+    def decode(self, _codes: Any) -> tuple[list[Any], int]:
+        return [], 0
+
+
+def load(folder: Path, options: StreamOptions, voice: str, note: Note) -> Speaker:
+    """Load the model. `note` gets a sentence for each thing that is not as it was asked.
+
+    `voice`: the name of one of its voices, what it is like where the model makes one of that, or the
+    file of a recording where the model copies one; empty for the first one.
+
+    Raises SpeakError, and what torch and the package raise.
+    """
+    import torch
+    from qwen_tts import Qwen3TTSModel
+
+    gpu = torch.cuda.is_available()
+    dtype = torch.bfloat16 if gpu else torch.float32
+    model = Qwen3TTSModel.from_pretrained(
+        str(folder), dtype=dtype, device_map="cuda:0" if gpu else "cpu", local_files_only=True
+    )
+    kind = model.model.tts_model_type
+    if kind not in ("custom_voice", "voice_design", "base"):
+        raise SpeakError(
+            f'This Qwen3-TTS is of the kind "{kind}". Choose one whose name has CustomVoice, VoiceDesign or Base.'
+        )
+    return Speaker(model, options, voice, note)
+
+
+class Speaker:
+    """One model; one text at a time."""
+
+    def __init__(self, model: Any, options: StreamOptions, voice: str, note: Note) -> None:
+        self._model = model
+        self._options = options
+        tokenizer = model.model.speech_tokenizer
+        self.rate = int(tokenizer.get_output_sample_rate())
+        self.voices = tuple(sorted(model.get_supported_speakers() or ()))
+        self._voice = voice
+        # What a model that copies a recording takes of it, and the recording's last frames: the
+        # decoder goes on behind them, as the package's does.
+        self._copied: Any = None
+        self._before: list[Any] = []
+        if model.model.tts_model_type == "base":
+            self._copied = _copied(model, voice)
+            codes = self._copied[0].ref_code
+            if codes is not None:
+                self._before = list(codes[-options.decode_window_frames :])
+        self._languages = frozenset(model.get_supported_languages() or ())
+        # The network from codes to sound, and the way in which it runs
+        self.decoder = decoder = tokenizer.model.decoder
+        self._upsample = int(decoder.total_upsample)
+        self.decode = quick_decoder(decoder, options, int(decoder.config.num_quantizers), note)
+        if options.compile_codebook_predictor:
+            compile_predictor(self.talker, note)
+        model.model.load_speech_tokenizer(_LeftOut())
+
+    @property
+    def talker(self) -> Any:
+        """The network from text to codes."""
+        return self._model.model.talker
+
+    def speak(self, text: str, *, language: str | None, stop: threading.Event, emit: Emit) -> int:
+        """Speak a text, and return the number of its frames.
+
+        `emit` gets the sound in chunks, 16 bits; with `whole_text` all of it at the end. Raises
+        SpeakError; returns early when `stop` is set.
+        """
+        _check(text)
+        whole = self._options.whole_text
+        windows = Windows(self._options, len(self._before))
+        overlap = Overlap(self._options.overlap_samples)
+        frames = list(self._before)
+
+        def made(_module: Any, _inputs: Any, output: Any) -> None:
+            if stop.is_set():
+                raise _Stopped
+            codes = output.hidden_states[1]
+            if codes is None:
+                return  # the prompt
+            frames.append(codes[0])
+            window = windows.add()
+            if window is not None and not whole:
+                emit(pcm(overlap.add(*self._sound(frames, window))))
+
+        hook = self.talker.register_forward_hook(made)
+        try:
+            self._generate(text, language)
+        except _Stopped:
+            return windows.frames
+        finally:
+            hook.remove()
+        if whole:
+            emit(pcm(self._whole(frames)))
+            return windows.frames
+        window = windows.end()
+        if window is not None:
+            emit(pcm(overlap.add(*self._sound(frames, window))))
+        rest = overlap.end()
+        if len(rest):
+            emit(pcm(rest))
+        return windows.frames
+
+    def _generate(self, text: str, language: str | None) -> None:
+        voice = self._voice
+        name = _LANGUAGES.get((language or "").split("-")[0].lower(), "auto")
+        about: dict[str, Any] = {
+            "text": text,
+            "language": name if name in self._languages else "auto",
+            # A frame's codes are known one step later than its first one.
+            "max_new_tokens": self._options.max_frames + 1,
+            # The text is known, but sound is to begin before all of it has been read.
+            "non_streaming_mode": False,
+        }
+        if self._copied is not None:
+            self._model.generate_voice_clone(voice_clone_prompt=self._copied, **about)
+            return
+        if self._model.model.tts_model_type == "voice_design":
+            self._model.generate_voice_design(instruct=voice or "A clear, friendly voice.", **about)
+            return
+        if voice and voice.lower() not in self.voices:
+            raise SpeakError(
+                f'This model has no voice "{voice[:40]}". It has: {", ".join(self.voices)}. Set SPEECH_VOICE.'
+            )
+        self._model.generate_custom_voice(speaker=voice or self.voices[0], **about)
+
+    def _sound(self, frames: list[Any], window: Window) -> tuple[Floats, int]:
+        import torch
+
+        # (1, groups, frames)
+        codes = torch.stack(frames[window.begin : window.end], dim=-1)[None]
+        return self.decode(codes), window.new * self._upsample
+
+    def _whole(self, frames: list[Any]) -> Floats:
+        """Decode all frames, window by window, so that memory does not grow with the text."""
+        windows, parts = Windows(self._options, len(self._before)), []
+        for _ in frames[len(self._before) :]:
+            window = windows.add()
+            if window is not None:
+                sound, new = self._sound(frames, window)
+                parts.append(sound[len(sound) - new :])
+        if (window := windows.end()) is not None:
+            sound, new = self._sound(frames, window)
+            parts.append(sound[len(sound) - new :])
+        return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+
+
+def _check(text: object) -> None:
+    if not isinstance(text, str):
+        raise SpeakError(
+            "A voice speaks one text at a time. Send a string, and further texts one by one."
+        )
+    if not text.strip():
+        raise SpeakError("The text is empty. Send some words.")
+    if len(text) > MOST_CHARS:
+        raise SpeakError(
+            f"The text has {len(text):,} characters; at most {MOST_CHARS:,} are spoken at once. Send it in sentences."
+        )
+
+
+def _copied(model: Any, voice: str) -> Any:
+    """Return what the package takes of a recording: the voice and, with its words, how it speaks."""
+    try:
+        recording = Recording.read(voice)
+    except RecordingError as error:
+        raise SpeakError(f"This Qwen3-TTS copies the voice of a recording. {error}") from None
+    return model.create_voice_clone_prompt(
+        ref_audio=(recording.samples, recording.rate),
+        ref_text=recording.words or None,
+        x_vector_only_mode=not recording.words,
+    )
+
+
+# Compiled networks and CUDA graphs of a voice. Each falls back to plain by itself, with a note.
+
+Note = Callable[[str], None]
+
+
+def quick_decoder(
+    decoder: Any, options: StreamOptions, groups: int, note: Note
+) -> Callable[[Any], Floats]:
+    """Return the decoder as it was asked for, or plain with a note.
+
+    Compiled and as a graph it gets windows of one size, filled up behind the last frame: it looks
+    back only, so that changes nothing before. One that fails later runs plain from then on.
+    """
+    import torch
+
+    def plain(codes: Any) -> Floats:
+        with torch.inference_mode():
+            sound: Floats = decoder(codes)[0, 0].float().cpu().numpy()
+        return sound
+
+    if not options.quick_decoder:
+        return plain
+    if options.use_cuda_graphs and not torch.cuda.is_available():
+        note("use_cuda_graphs is off: torch finds no GPU here.")
+        if not options.use_compile:
+            return plain
+    size = options.decode_window_frames
+    upsample = int(decoder.total_upsample)
+    run: Any = decoder
+    try:
+        device = next(decoder.parameters()).device
+        empty = torch.zeros((1, groups, size), dtype=torch.long, device=device)
+        if options.use_compile:
+            run = torch.compile(decoder, mode=options.compile_mode, dynamic=False)
+        if options.use_cuda_graphs and torch.cuda.is_available():
+            run = _graph(run, empty)
+        with torch.inference_mode():
+            run(empty)
+    except Exception as error:  # noqa: BLE001
+        # Compilers fail in any way; the voice works without them.
+        note(_fallen("decoder", error))
+        return plain
+
+    def filled(codes: Any) -> Floats:
+        nonlocal run
+        if run is None:
+            return plain(codes)
+        count = codes.shape[-1]
+        window = empty.clone()
+        window[..., :count] = codes
+        try:
+            with torch.inference_mode():
+                sound: Floats = run(window)[0, 0, : count * upsample].float().cpu().numpy()
+        except Exception as error:  # noqa: BLE001
+            run = None
+            note(_fallen("decoder", error))
+            return plain(codes)
+        return sound
+
+    return filled
+
+
+def compile_predictor(talker: Any, note: Note) -> None:
+    """Compile the network that makes the further codes of a frame, or leave it plain with a note.
+
+    Without CUDA graphs, whatever `compile_mode` says: it keeps what it made for its next step, which a
+    graph would write over. Where it fails in a text, that text is lost, and the next one is spoken plain.
+    """
+    import torch
+
+    predictor = talker.code_predictor
+    network, plain = predictor.model, predictor.model.forward
+
+    def run(*arguments: Any, **named: Any) -> Any:
+        try:
+            return compiled(*arguments, **named)
+        except Exception as error:
+            network.forward = plain
+            note(_fallen("codebook predictor", error))
+            raise
+
+    try:
+        compiled = torch.compile(plain)
+    except Exception as error:  # noqa: BLE001
+        note(_fallen("codebook predictor", error))
+        return
+    network.forward = run
+    like = next(network.parameters())
+    start = torch.zeros((1, 2, talker.config.hidden_size), dtype=like.dtype, device=like.device)
+    try:
+        # As the talker calls it, so that it is compiled before anybody waits
+        with torch.no_grad():
+            predictor.generate(
+                inputs_embeds=start,
+                max_new_tokens=talker.config.num_code_groups - 1,
+                do_sample=False,
+                output_hidden_states=True,
+                return_dict_in_generate=True,
+            )
+    except Exception as error:
+        if network.forward is run:
+            # Something else than the compiled network failed.
+            raise error from None
+
+
+def _fallen(part: str, error: Exception) -> str:
+    words = " ".join(str(error).split())[:200]
+    return f"The {part} runs plain, since it could not be made quicker ({type(error).__name__}: {words})."
+
+
+def _graph(run: Any, example: Any) -> Callable[[Any], Any]:
+    """Capture a CUDA graph, as torch's documentation of graphs has it: warm up beside, then capture."""
+    import torch
+
+    static = example.clone()
+    beside = torch.cuda.Stream()
+    beside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(beside), torch.inference_mode():
+        for _ in range(3):
+            run(static)
+    torch.cuda.current_stream().wait_stream(beside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph), torch.inference_mode():
+        out = run(static)
+
+    def replay(codes: Any) -> Any:
+        static.copy_(codes)
+        graph.replay()
+        return out
+
+    return replay
+
+
+# The recording whose voice is copied: a WAV file of the operator's, and its words beside it.
+
+LEAST_SECONDS, MOST_SECONDS = 1, 30
+
+_MOST_WORDS = 1000
+
+_WANTED = (
+    f"Set SPEECH_VOICE to a WAV file (16 bits, {LEAST_SECONDS} to {MOST_SECONDS} s) of somebody who agreed to it; with "
+    "its words in a text file of the same name beside it (anna.wav, anna.txt) the copy is closer."
+)
+
+
+class RecordingError(Exception):
+    """There is no recording that can be used; the message is for the operator's log.
+
+    Outside the server's tree of errors: it stays in the worker's process.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    samples: Floats
+    rate: int
+    # What is said; "" where nothing tells
+    words: str
+
+    @classmethod
+    def read(cls, voice: str) -> Self:
+        """Read the file and its words. Raises RecordingError."""
+        if not voice:
+            raise RecordingError(_WANTED)
+        path = Path(voice)
+        try:
+            path = path.expanduser()
+            with wave.open(str(path), "rb") as file:
+                rate, channels = file.getframerate(), file.getnchannels()
+                if file.getsampwidth() != 2 or channels not in (1, 2):
+                    raise RecordingError(
+                        f"{path} is no WAV file of 16 bits, mono or stereo. {_WANTED}"
+                    )
+                seconds = file.getnframes() / rate
+                if not LEAST_SECONDS <= seconds <= MOST_SECONDS:
+                    raise RecordingError(f"{path} has {seconds:.1f} s. {_WANTED}")
+                samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
+            text = path.with_suffix(".txt")
+            words = text.read_text("utf-8") if text.is_file() else ""
+        except (OSError, EOFError, RuntimeError, ValueError, wave.Error) as error:
+            raise RecordingError(f"{path} cannot be read ({error}). {_WANTED}") from None
+        words = " ".join(words.split())
+        if len(words) > _MOST_WORDS:
+            raise RecordingError(
+                f"{text} has {len(words):,} characters; at most {_MOST_WORDS:,} are used. {_WANTED}"
+            )
+        mono = samples.reshape(-1, channels).mean(axis=1, dtype=np.float32) / 32768
+        return cls(mono.astype(np.float32), rate, words)

@@ -1,0 +1,944 @@
+"""A microphone's sound becomes questions: turns, words, frames; and speech over an answer stops it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from server.core.aio import Pools
+from server.core.errors import SpeechFailed
+from server.core.frames import Frame, Kind
+from server.core.messages import Cancel
+from server.core.sound import MicrophoneMode, Sound
+from server.engines.base import Capabilities
+from server.features.voice_in import listening as turn_checks
+from server.features.voice_in.detector import CHUNK_SECONDS, Chunk, SpeechModel
+from server.features.voice_in.listening import RING_SECONDS, Listening, ListeningTools
+from server.features.voice_in.messages import PushToTalk
+from server.features.voice_in.recogniser import Words, WordTime
+from server.features.voice_in.turn_model import TurnJudge, TurnModel
+from server.session.session import Session
+from tests.support import onnx_model
+from tests.support.fakes import FakeEngine, FakeEngines, until
+from tests.support.fakes_words import FakeWords
+from tests.support.rooms import (
+    LIMITS,
+    Room,
+    make_frame,
+    make_tools,
+    parser,
+    settings,
+    with_features,
+)
+from tests.support.sounds import (
+    HALVES,
+    SENTENCES,
+    Samples,
+    at_level,
+    hiss,
+    louder,
+    mixed,
+    needs_espeak,
+    pieces,
+    silence,
+    spoken,
+    television,
+)
+from tests.support.turn_checks import HeldTurnModel, checks_of
+
+pytestmark = needs_espeak
+
+
+@pytest.fixture(autouse=True)
+def _time_to_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine, too, a check is slow only where a test wants it to be."""
+    monkeypatch.setattr(turn_checks, "ANSWER_SECONDS", 30.0)
+
+
+class FakeTalker:
+    """The speech of an answer, and what was done to it."""
+
+    def __init__(self) -> None:
+        self.talking = False
+        self.done: list[str] = []
+
+    def lower(self) -> None:
+        self.done.append("lower")
+
+    def hush(self) -> None:
+        self.done.append("hush")
+
+    def restore(self) -> None:
+        self.done.append("restore")
+
+    def interrupt(self) -> None:
+        self.done.append("stop")
+        self.talking = False
+
+
+class Ear:
+    """A session whose microphone hears what the test says; time passes as fast as it is heard."""
+
+    def __init__(self, one: Room, words: FakeWords, talker: FakeTalker) -> None:
+        self.one, self.words, self.talker = one, words, talker
+        self.session = one.session
+        self.line = one.session.voice
+        self._numbers = itertools.count(1)
+        self._connection = object()
+        self.line.connect(self._connection)
+        self.line.sends(self._connection, True)
+        self._end = 0.0
+        one.camera()
+
+    @property
+    def listening(self) -> Listening:
+        found: Listening = self.session.part("voice_in")
+        return found
+
+    def switch(self, mode: str = "hands_free", silence_ms: int = 200) -> None:
+        self.session.handle(settings(microphone=MicrophoneMode(mode), silence_ms=silence_ms))
+
+    async def hear(self, samples: Samples, at: float | None = None) -> float:
+        """Let the microphone hear a sound that follows the one before; the first one ends now.
+
+        Returns the time of its beginning.
+        """
+        began = (self._end or time.monotonic() - len(samples) / 16_000) if at is None else at
+        self._end = began + len(samples) / 16_000
+        for number, piece in enumerate(pieces(samples, began)):
+            self.line.sound(self._connection, piece)
+            if number % 5 == 4:
+                await self.settle()
+        await self.settle()
+        return began
+
+    async def settle(self) -> None:
+        """Wait until what was heard is known, and the model for the end of turns has answered."""
+        stretch = self.listening._stretch
+        await until(lambda: stretch is None or not stretch.detection.busy)
+        checks = stretch.checks if stretch is not None else None
+        await until(lambda: checks is None or not checks.busy)
+
+    def show(self, captured: float | None = None) -> Frame:
+        number = next(self._numbers)
+        captured = max(time.monotonic(), self._end) if captured is None else captured
+        frame = make_frame(number, scene=number, captured=captured)
+        feed = self.session.camera.feed
+        assert feed is not None
+        feed.packet(frame.arrived)
+        feed.frame(frame)
+        return frame
+
+    async def messages(self, *types: str) -> list[dict[str, Any]]:
+        return [one for one in await self.one.rest() if one["type"] in types]
+
+
+@asynccontextmanager
+async def ear(
+    words: FakeWords | None = None,
+    engine: FakeEngine | None = None,
+    *,
+    model: bool = True,
+    end: TurnModel | HeldTurnModel | None = None,
+) -> AsyncIterator[Ear]:
+    """`end`: the model for the end of turns."""
+    engine = engine or FakeEngine(chunks=["A cup."])
+    pools = Pools()
+    engines = FakeEngines(engine)
+    tools = make_tools(engines, pools)
+    judge = TurnJudge(cast(TurnModel, end), pools.judge, tools.metrics) if end else None
+    words, talker = words or FakeWords("What is this?"), FakeTalker()
+    shared = ListeningTools(words, SpeechModel() if model else None, pools.hear, judge)
+    features = with_features(voice_in=lambda context: Listening(context, shared, talker))
+    session = Session("s", LIMITS, tools, features)
+    try:
+        yield Ear(Room(engine, session, tools, engines), words, talker)
+    finally:
+        await session.close("session_ended")
+        await tools.inference.close()
+        pools.close()
+
+
+def said(text: str = SENTENCES[0], *, before: float = 1.0, after: float = 0.4) -> Samples:
+    sound = np.concatenate([silence(before), spoken(text), silence(after)])
+    return mixed(sound, hiss(len(sound) / 16_000))
+
+
+async def test_a_spoken_question_is_answered() -> None:
+    """Words as they come, then the question with the id of the words, and its answer."""
+    async with ear() as one:
+        one.switch()
+        asyncio.get_running_loop().call_soon(one.show)
+        began = await one.hear(said())
+        one.show()
+        answer = await one.one.next("response", "error")
+        assert answer["type"] == "response"
+        assert answer["text"] == "A cup."
+        assert one.one.engine.requests[-1].question == "What is this?"
+        # The recogniser got all of it, and some sound before it.
+        length = len(spoken(SENTENCES[0])) / 16_000
+        heard = len(one.words.heard[0]) / 16_000
+        assert length + 0.4 <= heard <= length + 0.9
+        assert began < time.monotonic()
+
+
+async def test_the_client_sees_each_step() -> None:
+    """The states of the microphone, the words, and the question with their id."""
+    async with ear() as one:
+        one.switch()
+        found = []
+
+        async def watch() -> None:
+            while True:
+                found.append(await one.one.next("listening", "transcript", "started", "response"))
+
+        watching = asyncio.create_task(watch())
+        await one.hear(said())
+        one.show()
+        await until(lambda: any(one["type"] == "response" for one in found))
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
+        states = [one["state"] for one in found if one["type"] == "listening"]
+        assert [state for state in states if state != "silence"] == [
+            *("waiting", "speech", "recognising", "waiting"),
+        ]
+        heard = [one for one in found if one["type"] == "transcript"]
+        assert [(one["text"], one["final"]) for one in heard] == [
+            ("What", False),
+            ("What is this?", True),
+        ]
+        ids = {one["id"] for one in found if one["type"] != "listening"}
+        assert len(ids) == 1
+
+
+async def test_the_frame_is_that_after_the_last_word() -> None:
+    """One captured while somebody spoke, one at the end, one long after: the middle one."""
+    async with ear() as one:
+        one.switch(silence_ms=500)
+        sound = said(after=0.25)
+        end = time.monotonic()
+        one.show(end - 1.5)
+        await one.hear(sound, end - len(sound) / 16_000)
+        right = one.show(end - 0.2)
+        await asyncio.sleep(0)
+        await one.hear(hiss(0.6), end)
+        one.show(end + 0.5)
+        response = await one.one.next("response")
+        assert response["frame"]["id"] == right.id
+        assert "word" not in response["frame"]
+
+
+async def test_this_means_what_was_shown_when_it_was_said() -> None:
+    """The recogniser gives times: the frame nearest to the word, and the answer says so."""
+    async with ear(FakeWords("What is this thing, please?")) as one:
+        one.switch()
+        one.words.times = (
+            WordTime("What", 0.3, 0.5),
+            WordTime("is", 0.5, 0.6),
+            WordTime("this", 0.6, 0.8),
+            WordTime("thing,", 0.8, 1.1),
+            WordTime("please?", 1.1, 1.6),
+        )
+        sound = said("What is this thing, please?", before=0.5)
+        began = time.monotonic() - len(sound) / 16_000
+        frames = {}
+        for number, part in enumerate(np.array_split(sound, 12)):
+            at = began + number * len(sound) / 12 / 16_000
+            frames[at] = one.show(at)
+            await one.hear(part, at)
+        one.show()
+        response = await one.one.next("response")
+        # The turn's sound begins 300 ms before its first word.
+        word_at = began + 0.5 - 0.3 + 0.7
+        nearest = min(frames, key=lambda at: abs(at - word_at))
+        shown = next(frame for frame in frames.values() if frame.id == response["frame"]["id"])
+        assert abs(shown.captured - frames[nearest].captured) < 0.3
+        assert response["frame"]["word"] == "this"
+
+
+async def test_the_picture_goes_ahead_at_the_pause() -> None:
+    """At 200 ms of silence, before the turn's end; the question comes with the same picture."""
+    engine = FakeEngine(chunks=["A cup."], capabilities=Capabilities(prefix_cache=True))
+    async with ear(engine=engine) as one:
+        one.switch(silence_ms=800)
+        await one.hear(said(after=0.3))
+        one.show()
+        await until(lambda: len(engine.requests) == 1)
+        assert engine.requests[0].kind is Kind.AHEAD
+        assert engine.requests[0].max_tokens == 1
+        await one.hear(hiss(0.7))
+        await one.one.next("response")
+        assert engine.requests[1].kind is Kind.CHAT
+        assert engine.requests[1].picture.jpeg == engine.requests[0].picture.jpeg
+
+
+async def test_who_goes_on_cancels_it() -> None:
+    """The pause was none: the picture ahead is stopped, and the question is asked once, whole."""
+    engine = FakeEngine(chunks=["A cup."], capabilities=Capabilities(prefix_cache=True))
+    async with ear(engine=engine) as one:
+        one.switch(silence_ms=800)
+        engine.hold(0)
+        await one.hear(said(after=0.3))
+        one.show()
+        await until(lambda: engine.open == 1)
+        engine.hold(0)
+        await one.hear(said(before=0.02, after=0.0))
+        await until(lambda: engine.aborted == 1)
+        engine.release()
+        await one.hear(hiss(1.0))
+        one.show()
+        await one.one.next("response")
+        chats = [request for request in engine.requests if request.kind is Kind.CHAT]
+        assert len(chats) == 1
+        assert len(one.words.heard) == 1
+
+
+def hesitating(pause: float) -> Samples:
+    """A sentence with a pause in its middle, and silence behind it."""
+    first, second = (spoken(half) for half in HALVES[0])
+    parts = [silence(1), first, silence(pause), second, silence(0.75)]
+    sound = np.concatenate(parts)
+    return mixed(sound, hiss(len(sound) / 16_000))
+
+
+def answering(folder: Path, likelihood: float) -> TurnModel:
+    """A model that calls each turn complete with the same likelihood."""
+    return TurnModel(*onnx_model.written(folder, onnx_model.turn_model(likelihood)))
+
+
+@pytest.mark.parametrize(("likelihood", "turns"), [(None, 2), (0.1, 1), (0.9, 2)])
+async def test_a_model_hears_that_a_sentence_is_not_complete(
+    tmp_path: Path, likelihood: float | None, turns: int
+) -> None:
+    """A pause of 1.2 s with 500 ms of silence: two turns without a model, and with one that calls the
+    first half complete; one turn where it does not, and that has all of the sentence.
+    """
+    end = answering(tmp_path, likelihood) if likelihood is not None else None
+    async with ear(end=end) as one:
+        one.switch(silence_ms=500)
+        await one.hear(hesitating(1.2))
+        await one.hear(hiss(2.0))
+        one.show()
+        await one.one.next("response")
+        await until(lambda: len(one.words.heard) + one.words.given_up == turns)
+        await until(lambda: len(one.one.engine.requests) == 1)
+        if turns == 1:
+            first, second = (len(spoken(half)) / 16_000 for half in HALVES[0])
+            assert len(one.words.heard[0]) / 16_000 > first + 1.2 + second
+        found = checks_of(one.one.tools.metrics)
+        assert found == {None: {}, 0.1: {"incomplete": 6}, 0.9: {"complete": 2}}[likelihood]
+
+
+async def test_the_picture_goes_ahead_of_an_unfinished_turn(tmp_path: Path) -> None:
+    """At the first 200 ms of silence as ever, and it is stopped where the person goes on."""
+    engine = FakeEngine(chunks=["A cup."], capabilities=Capabilities(prefix_cache=True))
+    async with ear(engine=engine, end=answering(tmp_path, 0.1)) as one:
+        one.switch(silence_ms=500)
+        engine.hold(0)
+        sound = hesitating(1.2)
+        cut = round((1 + len(spoken(HALVES[0][0])) / 16_000 + 0.3) * 16_000)
+        await one.hear(sound[:cut])
+        one.show()
+        await until(lambda: engine.open == 1)
+        assert engine.requests[0].kind is Kind.AHEAD
+        engine.hold(0)
+        await one.hear(sound[cut:])
+        await until(lambda: engine.aborted == 1)
+        engine.release()
+        await one.hear(hiss(2.0))
+        one.show()
+        await one.one.next("response")
+        assert [asked.kind for asked in engine.requests].count(Kind.CHAT) == 1
+        assert len(one.words.heard) == 1
+
+
+@pytest.mark.parametrize("error", [ValueError("what was said"), None])
+async def test_without_the_models_answer_silence_ends_the_turn(
+    monkeypatch: pytest.MonkeyPatch, error: ValueError | None
+) -> None:
+    """It fails, or is slow: two turns, as without it."""
+    end = HeldTurnModel(error=error)
+    if error is not None:
+        end.go.set()
+    else:
+        # Sound passes quicker than time.
+        monkeypatch.setattr(turn_checks, "ANSWER_SECONDS", 0.005)
+    async with ear(end=end) as one:
+        one.switch(silence_ms=500)
+        if error is None:
+            # Nobody waits for a check that does not end.
+            one.settle = lambda: asyncio.sleep(0.02)  # type: ignore[method-assign]
+        await one.hear(hesitating(1.2))
+        await until(lambda: len(one.words.heard) + one.words.given_up == 2)
+        one.show()
+        await one.one.until(lambda m: m["type"] == "response" and m["text"] == "A cup.")
+        found = checks_of(one.one.tools.metrics)
+        assert set(found) <= ({"failed"} if error is not None else {"slow", "unused"})
+        end.go.set()
+
+
+async def test_muting_forgets_the_models_answer() -> None:
+    """A check is under way: its answer asks nothing."""
+    end = HeldTurnModel()
+    async with ear(end=end) as one:
+        one.switch(silence_ms=200)
+        one.settle = lambda: asyncio.sleep(0.001)  # type: ignore[method-assign]
+        sound = said(after=0.0)
+        await one.hear(sound)
+        await one.hear(hiss(0.35))
+        await until(lambda: bool(end.heard))
+        one.switch("off")
+        end.go.set()
+        await until(lambda: checks_of(one.one.tools.metrics) == {"unused": 1})
+        assert one.one.engine.requests == []
+        assert one.words.heard == []
+        # The model heard the turn, and of the 8 s before only what belongs to it.
+        assert len(end.heard[0]) / 16_000 < len(sound) / 16_000
+
+
+async def test_noise_asks_nothing() -> None:
+    """A short sound that begins like speech is dropped with its words; the engine is not asked."""
+    async with ear() as one:
+        one.switch()
+        await one.hear(np.concatenate([silence(1), spoken("Oh")[:2200], silence(1)]))
+        await one.hear(hiss(3, -35))
+        assert one.one.engine.requests == []
+        assert one.words.heard == []
+        assert not [m for m in await one.messages("transcript") if m["text"]]
+
+
+async def test_nothing_understood_asks_nothing() -> None:
+    """The words end empty, and the client learns that."""
+    async with ear(FakeWords(" ")) as one:
+        one.words.texts = ["…"]
+        one.words.times = ()
+        one.switch()
+
+        async def nothing(
+            sound: AsyncIterator[Sound] | Sound, *, language: str | None
+        ) -> AsyncGenerator[Words, None]:
+            assert not isinstance(sound, Sound)
+            async for _ in sound:
+                pass
+            yield Words("", final=True)
+
+        one.words.recognise = nothing  # type: ignore[method-assign]
+        await one.hear(said())
+        message = await one.one.next("transcript")
+        assert (message["text"], message["final"]) == ("", True)
+        assert one.one.engine.requests == []
+
+
+async def test_a_hasty_recogniser_loses_no_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has its words at the pause, and the person goes on: they are asked at the end, once."""
+    paused = asyncio.Event()
+
+    async def words(
+        sound: AsyncIterator[Sound] | Sound, *, language: str | None
+    ) -> AsyncGenerator[Words, None]:
+        await paused.wait()
+        yield Words("What is this?", final=True)
+
+    async with ear() as one:
+        monkeypatch.setattr(one.words, "recognise", words)
+        one.switch(silence_ms=500)
+        await one.hear(said(after=0.3))
+        turn = one.listening._spoken.turn
+        assert turn is not None
+        assert turn.after is not None
+        paused.set()
+        await asyncio.sleep(0.05)
+        await one.hear(said(SENTENCES[1], before=0.0, after=0.7))
+        one.show()
+        assert (await one.one.next("response"))["text"] == "A cup."
+        assert one.one.engine.questions() == ["What is this?"]
+
+
+async def test_a_failed_recogniser_is_reported() -> None:
+    """The words end empty, the error has their id, and the next question works."""
+    async with ear() as one:
+        one.switch()
+        one.words.error = SpeechFailed("The recogniser's disk is full at 10.0.0.7.")
+        await one.hear(said())
+        last = await one.one.until(lambda m: m["type"] == "transcript" and m["final"])
+        error = await one.one.next("error")
+        assert (last["text"], error["id"]) == ("", last["id"])
+        assert error["code"] == "speech_failed"
+        assert "10.0.0.7" not in str(error)
+        one.words.error = None
+        await one.hear(said())
+        one.show()
+        assert (await one.one.next("response"))["text"] == "A cup."
+
+
+async def test_without_a_recogniser_it_says_so() -> None:
+    """Nothing can understand it."""
+    async with ear() as one:
+        one.words.ready = False
+        one.switch()
+        await one.hear(said())
+        assert (await one.one.next("error"))["code"] == "speech_unavailable"
+
+
+async def test_an_engine_that_hears_gets_the_sound() -> None:
+    """Without a recogniser: the page shows that somebody spoke, and the engine hears it."""
+    engine = FakeEngine(chunks=["A cup."], capabilities=Capabilities(audio_in=True))
+    async with ear(engine=engine) as one:
+        one.words.ready = False
+        one.switch()
+        await one.hear(said())
+        one.show()
+        heard = await one.one.next("transcript")
+        assert (heard["text"], heard["final"]) == ("(spoken question)", True)
+        response = await one.one.next("response", "error")
+        assert (response["id"], response["text"]) == (heard["id"], "A cup.")
+        sound = engine.requests[-1].sound
+        assert sound is not None
+        assert sound.seconds >= len(spoken(SENTENCES[0])) / 16_000
+
+
+async def test_a_held_button_is_a_question() -> None:
+    """Sound counts while it is held, and silence does not end it."""
+    async with ear() as one:
+        one.switch("push")
+        await one.hear(said())
+        assert one.words.heard == []
+        assert one.listening._spoken.turn is None
+        began = time.monotonic()
+        one.session.handle(PushToTalk(type="push_to_talk", down=True))
+        sound = np.concatenate([spoken(SENTENCES[0]), silence(1), spoken(SENTENCES[1])])
+        await one.hear(sound, began)
+        assert one.words.heard == []
+        one.session.handle(PushToTalk(type="push_to_talk", down=False))
+        await one.hear(silence(0.3), began + len(sound) / 16_000)
+        one.show(time.monotonic() + 5)
+        assert (await one.one.next("response"))["text"] == "A cup."
+        # With the sound from 300 ms before the press on
+        assert len(one.words.heard[0]) >= len(sound)
+
+
+async def test_a_released_button_waits_for_no_sound() -> None:
+    """The microphone went silent with the button: the turn ends by the clock."""
+    async with ear() as one:
+        one.switch("push")
+        began = time.monotonic()
+        one.session.handle(PushToTalk(type="push_to_talk", down=True))
+        await one.hear(spoken(SENTENCES[0]), began - 1)
+        one.session.handle(PushToTalk(type="push_to_talk", down=False))
+        one.show(time.monotonic() + 5)
+        assert (await one.one.next("response"))["text"] == "A cup."
+
+
+async def test_presses_without_end_begin_few_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each would open a connection to the recogniser."""
+    async with ear() as one:
+        begun: list[bool] = []
+        words = one.words.recognise
+
+        def counted(
+            sound: AsyncIterator[Sound] | Sound, *, language: str | None
+        ) -> AsyncGenerator[Words, None]:
+            begun.append(True)
+            return words(sound, language=language)
+
+        monkeypatch.setattr(one.words, "recognise", counted)
+        one.switch("push")
+        for _ in range(100):
+            one.session.handle(PushToTalk(type="push_to_talk", down=True))
+            await asyncio.sleep(0.001)
+            one.session.handle(PushToTalk(type="push_to_talk", down=False))
+        assert 0 < len(begun) <= 10
+
+
+async def test_what_comes_after_the_button_begins_nothing() -> None:
+    """A client whose microphone stays open: chunks that come with the turn's last are no new turn."""
+    async with ear() as one:
+        one.switch("push")
+        began = time.monotonic() - 3
+        one.session.handle(PushToTalk(type="push_to_talk", down=True))
+        stretch = one.listening._stretch
+        assert stretch is not None
+        for number in range(40):
+            one.listening._hear(stretch, Chunk(began + number * CHUNK_SECONDS, 0.9, -20.0))
+        stretch.turns.release(began + 40 * CHUNK_SECONDS)
+        for number in range(40, 60):
+            one.listening._hear(stretch, Chunk(began + number * CHUNK_SECONDS, 0.9, -20.0))
+        assert one.listening._spoken.turn is None
+        assert one.listening._spoken.before is not None
+        # And no scene's sound goes with pictures.
+        assert not one.listening.on
+
+
+async def test_a_sound_of_the_scene_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bark is no speech and no question; watches learn when it began. Behind a button nothing is heard of it."""
+    async with ear() as one:
+        noted: list[float] = []
+        monkeypatch.setattr(one.listening, "_sounded", noted.append)
+        one.switch()
+        began = await one.hear(np.concatenate([hiss(3, -70), hiss(0.4, -20), hiss(2, -70)]))
+        assert [round(at - began) for at in noted] == [3]
+        assert one.words.heard == []
+        one.switch("push")
+        await one.hear(np.concatenate([hiss(3, -70), hiss(0.4, -20)]))
+        assert len(noted) == 1
+
+
+async def test_muting_drops_what_is_being_said() -> None:
+    """The sound goes, and so do the words that had come."""
+    async with ear() as one:
+        one.switch()
+        await one.hear(said(after=0.0))
+        assert one.listening._spoken.turn is not None
+        assert one.listening.recent.bytes > 0
+        one.switch("off")
+        assert one.listening._spoken.turn is None
+        assert one.listening.recent.bytes == 0
+        assert one.line.on_sound is None
+        await until(lambda: one.words.given_up == 1)
+        last = [m for m in await one.messages("transcript") if m["final"]]
+        assert [m["text"] for m in last] == [""]
+
+
+async def test_a_microphone_that_stops_drops_the_turn() -> None:
+    """Its packets end: nothing is asked of half a sentence."""
+    async with ear() as one:
+        one.switch()
+        await one.hear(said(after=0.0))
+        one.line.sends(one._connection, False)
+        await until(lambda: one.words.given_up == 1)
+        assert (await one.messages("listening"))[-1]["state"] == "off"
+        one.line.sends(one._connection, True)
+        await one.hear(said())
+        one.show()
+        assert (await one.one.next("response"))["text"] == "A cup."
+
+
+async def test_a_microphone_is_off_at_first() -> None:
+    """Sound that comes is not even decoded before somebody has switched it on."""
+    async with ear() as one:
+        assert one.line.on_sound is None
+        assert not one.line.wants_sound(one._connection)
+        await one.hear(said())
+        assert one.listening.recent.bytes == 0
+        assert one.words.heard == []
+
+
+async def test_two_people_hear_nothing_of_each_other() -> None:
+    """Both speak at once: each recogniser gets its own person's sound, each client its own words."""
+    async with (
+        ear(FakeWords("What is this?")) as one,
+        ear(FakeWords("Where is that?")) as other,
+    ):
+        other.listening._tools = replace(
+            other.listening._tools, speech_model=one.listening._tools.speech_model
+        )
+        one.switch()
+        other.switch()
+        sounds = said(SENTENCES[0]), said(SENTENCES[3])
+        both = zip(np.array_split(sounds[0], 40), np.array_split(sounds[1], 40), strict=True)
+        for first, second in both:
+            await one.hear(first)
+            await other.hear(second)
+        one.show()
+        other.show()
+        for person, sound, text in (
+            (one, sounds[0], "What is this?"),
+            (other, sounds[1], "Where is that?"),
+        ):
+            words = await person.one.until(lambda m: m["type"] == "transcript" and m["final"])
+            assert words["text"] == text
+            await person.one.next("response")
+            heard = person.words.heard[0]
+            assert _within(heard, sound)
+
+
+def _within(part: Samples, whole: Samples) -> bool:
+    """Find whether a sound is a piece of another."""
+    return part.astype(np.int16).tobytes() in whole.astype(np.int16).tobytes()
+
+
+async def test_nobody_listens_without_a_socket() -> None:
+    """The page is gone: nothing is decoded, and its sound is forgotten; it is heard again later."""
+    async with ear() as one:
+        one.switch()
+        await one.hear(said(after=0.0))
+        one.session.socket_closed()
+        assert one.line.on_sound is None
+        assert one.listening.recent.bytes == 0
+        one.session.socket_opened()
+        await one.hear(said())
+        one.show()
+        assert (await one.one.next("response"))["text"] == "A cup."
+
+
+async def test_a_cancelled_turn_is_not_asked() -> None:
+    """Whoever sees the wrong words stops it by its id."""
+    async with ear() as one:
+        one.words.hold = asyncio.Event()
+        one.switch()
+        await one.hear(said())
+        heard = await one.one.next("transcript")
+        one.session.handle(Cancel(type="cancel", id=heard["id"]))
+        await until(lambda: one.words.given_up == 1)
+        one.words.hold.set()
+        assert (await one.one.until(lambda m: m["type"] == "transcript" and m["final"]))[
+            "text"
+        ] == ""
+        assert one.one.engine.requests == []
+
+
+async def test_speech_over_an_answer_stops_it() -> None:
+    """Lowered, hushed, stopped, in this order; the question is asked."""
+    async with ear() as one:
+        one.switch()
+        one.talker.talking = True
+        await one.hear(said())
+        assert one.talker.done == ["lower", "hush", "stop"]
+        one.show()
+        assert (await one.one.next("response"))["text"] == "A cup."
+
+
+def far(text: str = SENTENCES[0]) -> Samples:
+    """Somebody far away, whom nobody has heard before, and the silence that ends such a turn."""
+    sound = np.concatenate([silence(1), at_level(spoken(text), -40), silence(1.6)])
+    return mixed(sound, hiss(len(sound) / 16_000, -70))
+
+
+async def test_talk_in_the_room_lowers_an_answer_and_is_no_question() -> None:
+    """Its words are taken back."""
+    async with ear(FakeWords("The weather today.")) as one:
+        one.switch()
+        one.talker.talking = True
+        await one.hear(far())
+        assert one.talker.done == ["lower", "restore"]
+        heard = await one.one.until(
+            lambda m: m["type"] == "transcript" and m["final"] and not m["text"]
+        )
+        assert "order" not in heard
+        assert one.one.engine.requests == []
+
+
+async def test_an_order_over_an_answer_counts_from_afar() -> None:
+    async with ear(FakeWords("Stop.")) as one:
+        one.switch()
+        one.talker.talking = True
+        await one.hear(far())
+        one.show()
+        heard = await one.one.until(lambda m: m["type"] == "transcript" and "order" in m)
+        assert heard["order"] == "stop"
+
+
+async def test_an_engine_that_hears_gets_no_talk_of_the_room() -> None:
+    engine = FakeEngine(chunks=["A cup."], capabilities=Capabilities(audio_in=True))
+    async with ear(engine=engine) as one:
+        one.words.ready = False
+        one.switch()
+        one.talker.talking = True
+        await one.hear(far())
+        one.show()
+        await one.hear(silence(0.5))
+        await asyncio.sleep(0.1)
+        assert engine.requests == []
+        one.talker.talking = False
+        await one.hear(far())
+        one.show()
+        await one.one.next("response")
+        assert len(engine.requests) == 1
+
+
+async def test_a_question_from_afar_is_one_where_no_answer_is_heard() -> None:
+    async with ear() as one:
+        one.switch()
+        await one.hear(far())
+        one.show()
+        assert (await one.one.next("response"))["text"] == "A cup."
+
+
+async def test_talk_that_goes_on_is_no_question() -> None:
+    """A television that is switched on, though nobody has spoken before."""
+    async with ear(FakeWords("The weather today.")) as one:
+        one.switch()
+        await one.hear(np.concatenate([silence(1), television(14, -40, 1), silence(2)]))
+        one.show()
+        assert one.one.engine.requests == []
+
+
+@pytest.mark.parametrize(
+    ("words", "order", "condition"),
+    [
+        ("Say that again, please.", "again", None),
+        ("Beschreibe!", "describe", None),
+        ("Tell me when the kettle boils.", "watch", "the kettle boils"),
+        ("Stop.", "stop", None),
+        ("Hold the picture, please.", "hold", None),
+        ("Stop guiding.", "guide_off", None),
+        ("Turn the camera off.", "camera_off", None),
+    ],
+)
+async def test_an_order_is_carried_out_by_the_page(
+    words: str, order: str, condition: str | None
+) -> None:
+    """The model is not asked, and the words are no question of the chat."""
+    async with ear(FakeWords(words)) as one:
+        one.switch()
+        await one.hear(said())
+        one.show()
+        heard = await one.one.until(lambda m: m["type"] == "transcript" and "order" in m)
+        assert (heard["text"], heard["final"]) == ("", True)
+        assert (heard["order"], heard.get("condition")) == (order, condition)
+        assert [asked for asked in one.one.engine.requests if asked.kind is Kind.CHAT] == []
+
+
+async def test_each_chunk_counts_over_an_answer() -> None:
+    """It is lowered with the first one; while nothing is spoken, chunks wait for each other."""
+    async with ear() as one:
+        one.switch()
+        assert one.listening._patience() > 1
+        one.talker.talking = True
+        assert one.listening._patience() == 1
+        one.talker.talking = False
+        one.switch("push")
+        assert one.listening._patience() == 1
+
+
+async def test_a_false_alarm_lets_the_answer_go_on() -> None:
+    """A syllable, then nothing."""
+    async with ear() as one:
+        one.switch()
+        one.talker.talking = True
+        await one.hear(np.concatenate([silence(1), spoken("Oh")[:2200], silence(1)]))
+        assert one.talker.done[0] == "lower"
+        assert one.talker.done[-1] == "restore"
+        assert "stop" not in one.talker.done
+
+
+async def test_a_press_stops_the_answer_at_once() -> None:
+    """A tap is no noise."""
+    async with ear() as one:
+        one.switch("push")
+        one.talker.talking = True
+        one.session.handle(PushToTalk(type="push_to_talk", down=True))
+        assert one.talker.done == ["stop"]
+
+
+async def test_a_muted_microphone_restores_the_answer() -> None:
+    """It was lowered, and nobody can speak over it any more."""
+    async with ear() as one:
+        one.switch()
+        one.talker.talking = True
+        await one.hear(np.concatenate([silence(1), louder(spoken(SENTENCES[0])[:2000], 3)]))
+        assert one.talker.done
+        one.switch("off")
+        assert one.talker.done[-1] == "restore"
+
+
+async def test_a_microphone_that_is_lost_restores_the_answer() -> None:
+    """Its connection broke off when the answer was lowered: the answer does not stay paused."""
+    async with ear() as one:
+        one.switch()
+        one.talker.talking = True
+        await one.hear(np.concatenate([silence(1), louder(spoken(SENTENCES[0])[:2000], 3)]))
+        assert one.talker.done[-1] in ("lower", "hush")
+        one.line.sends(one._connection, False)
+        assert one.talker.done[-1] == "restore"
+
+
+async def test_understood_words_that_are_cancelled_end_at_the_client() -> None:
+    """The whole words came at once, and their question waits for its frame: it hears that none follows."""
+    async with ear() as one:
+        one.words.early = False
+        one.switch()
+        await one.hear(said())
+        await until(lambda: len(one.words.heard) == 1)
+        turn = one.listening._spoken.before
+        assert turn is not None
+        one.session.handle(Cancel(type="cancel", id=turn.id))
+        heard = [m["text"] for m in await one.messages("transcript") if m["final"]]
+        assert heard[-1] == ""
+
+
+async def test_a_refused_microphone_keeps_other_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are applied all the same."""
+    async with ear(model=False) as one:
+        begun: list[bool] = []
+        monkeypatch.setattr(one.session.part("describe"), "switch", begun.append)
+        one.session.handle(settings(microphone=MicrophoneMode.PUSH, describe=True))
+        error = await one.one.next("error")
+        assert error["code"] == "bad_request"
+        assert "MICROPHONE" not in error["message"]
+        assert begun
+
+
+async def test_a_server_without_microphones_refuses() -> None:
+    """MICROPHONE=false: the page offers none, and a client that tries gets an error."""
+    async with ear(model=False) as one:
+        one.session.greet()
+        assert (await one.one.next("ready"))["features"]["voice_in"]["microphone"] is False
+        one.switch()
+        assert (await one.one.next("error"))["code"] == "bad_request"
+        assert one.line.on_sound is None
+
+
+async def test_the_next_question_replaces_the_words_before_it() -> None:
+    """Somebody asks again before the recogniser has answered: one of the two is asked."""
+    async with ear() as one:
+        one.words.hold = asyncio.Event()
+        one.switch()
+        await one.hear(said())
+        await one.hear(said(SENTENCES[1]))
+        lost = [m["lost"] for m in await one.messages("transcript") if m.get("lost")]
+        assert lost == ["replaced"]
+        one.words.hold.set()
+        one.show()
+        assert (await one.one.next("response"))["text"] == "A cup."
+        assert one.words.given_up == 1
+        assert len(one.one.engine.requests) == 1
+
+
+@pytest.mark.slow
+async def test_ten_minutes_of_speech_leave_memory_flat() -> None:
+    """The ring, the frames and what waits stay within their bounds."""
+    async with ear() as one:
+        one.switch()
+        talk = np.concatenate([said(text, before=1.5, after=0.6) for text in SENTENCES])
+        began = time.monotonic() - 600
+        at, sizes = began, []
+        for _ in range(int(600 / (len(talk) / 16_000))):
+            for piece in pieces(talk, at, 1920):
+                one.line.sound(one._connection, piece)
+                await one.settle()
+            at += len(talk) / 16_000
+            one.show(at)
+            sizes.append(one.listening.recent.bytes)
+            await one.one.rest()
+            await until(lambda: len(one.listening._spoken._tasks) <= 4)
+        assert set(sizes) == {round(RING_SECONDS * 16_000) * 2}
+        assert one.listening._stretch is not None
+        # The end of the sound, shorter than the chunks that wait for each other
+        assert one.listening._stretch.detection.waiting <= 1
+        assert len(one.words.heard) > 100
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('{"type":"settings","microphone":"always"}', "microphone"),
+        ('{"type":"settings","silence_ms":100}', "silence_ms"),
+        ('{"type":"settings","silence_ms":5000}', "silence_ms"),
+        ('{"type":"push_to_talk"}', "down"),
+    ],
+)
+def test_messages_are_checked(text: str, problem: str) -> None:
+    """With the field that is wrong."""
+    with pytest.raises(Exception, match=problem):
+        parser().parse(text)

@@ -1,0 +1,322 @@
+"""Sound to words over vLLM's realtime socket, against a real WebSocket server."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+
+from server.core.errors import SpeechError, SpeechFailed, SpeechTimeout, SpeechUnavailable
+from server.core.sound import Sound
+from server.engines.openai.bounded_socket import NotOffered
+from server.engines.speech.speech_server import SpeechLimits
+from server.features.voice_in.recogniser import Pieces, Words
+from server.features.voice_in.server_recogniser import Realtime
+from tests.support.transcription_server import TranscriptionServer
+
+LIMITS = SpeechLimits(connect=10.0, first=10.0, between=10.0, total=20.0)
+PIECES = [Sound(np.full(320, n, np.int16), n * 0.02) for n in range(4)]
+
+Talk = Callable[["Server", ServerConnection], Awaitable[None]]
+
+
+@dataclass
+class Server:
+    """The messages that one socket server got."""
+
+    address: str = ""
+    events: list[dict[str, Any]] = field(default_factory=list)
+    audio: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def next(self, socket: ServerConnection) -> dict[str, Any]:
+        event: dict[str, Any] = json.loads(await socket.recv())
+        if event["type"] == "input_audio_buffer.append":
+            self.audio += base64.b64decode(event.pop("audio"), validate=True)
+        self.events.append(event)
+        return event
+
+    async def until_final(self, socket: ServerConnection) -> None:
+        while not (await self.next(socket)).get("final"):
+            pass
+
+
+async def put(socket: ServerConnection, **event: Any) -> None:
+    await socket.send(json.dumps(event))
+
+
+@asynccontextmanager
+async def talking(talk: Talk) -> AsyncIterator[Server]:
+    server = Server()
+
+    async def handler(socket: ServerConnection) -> None:
+        assert socket.request is not None
+        server.headers = {"path": socket.request.path, **dict(socket.request.headers.raw_items())}
+        try:
+            await talk(server, socket)
+            await socket.wait_closed()
+        except ConnectionClosed:
+            pass
+        finally:
+            server.gone.set()
+
+    async with serve(handler, "127.0.0.1", 0) as running:
+        port = next(iter(running.sockets)).getsockname()[1]
+        server.address = f"http://127.0.0.1:{port}/v1"
+        yield server
+
+
+async def pieces() -> AsyncIterator[Sound]:
+    for piece in PIECES:
+        yield piece
+        await asyncio.sleep(0)
+
+
+async def said(server: Server, limits: SpeechLimits = LIMITS, key: str = "") -> list[Words]:
+    client = Realtime(server.address, key, limits)
+    return [one async for one in client.recognise(Pieces(pieces()), model="m")]
+
+
+async def well(server: Server, socket: ServerConnection) -> None:
+    await put(socket, type="session.created", id="s", created=1)
+    await server.until_final(socket)
+    await put(socket, type="transcription.delta", delta="What ")
+    await put(socket, type="something.new")
+    await put(socket, type="transcription.delta", delta="is this?")
+    await put(socket, type="transcription.done", text="What is this?", usage={})
+
+
+async def test_the_whole_exchange() -> None:
+    """The model, the beginning, the sound, its end; the words as they come."""
+    async with talking(well) as server:
+        words = await said(server, key="k")
+    assert words == [
+        Words("What", False),
+        Words("What is this?", False),
+        Words("What is this?", True),
+    ]
+    kinds = [(one["type"], one.get("final"), one.get("model")) for one in server.events]
+    assert kinds == [
+        ("session.update", None, "m"),
+        ("input_audio_buffer.commit", False, None),
+        *[("input_audio_buffer.append", None, None)] * 4,
+        ("input_audio_buffer.commit", True, None),
+    ]
+    assert server.audio == b"".join(piece.samples.tobytes() for piece in PIECES)
+    assert server.headers["path"] == "/v1/realtime"
+    assert server.headers["Authorization"] == "Bearer k"
+
+
+async def test_words_come_while_it_is_spoken() -> None:
+    """The first ones before the last piece of sound."""
+    heard = asyncio.Event()
+
+    async def talk(server: Server, socket: ServerConnection) -> None:
+        await put(socket, type="session.created")
+        while not server.audio:
+            await server.next(socket)
+        await put(socket, type="transcription.delta", delta="What")
+        await server.until_final(socket)
+        await put(socket, type="transcription.done", text="What is it")
+
+    async def slowly() -> AsyncIterator[Sound]:
+        yield PIECES[0]
+        await heard.wait()
+        yield PIECES[1]
+
+    async with talking(talk) as server:
+        words = Realtime(server.address, "", LIMITS).recognise(Pieces(slowly()), model="m")
+        async with aclosing(words):
+            assert await anext(words) == Words("What", False)
+            heard.set()
+            assert await anext(words) == Words("What is it", True)
+
+
+async def first_error(server: Server, socket: ServerConnection) -> None:
+    await put(socket, type="error", error="secret words", code="processing_error")
+
+
+async def late_error(server: Server, socket: ServerConnection) -> None:
+    await put(socket, type="session.created")
+    await server.until_final(socket)
+    await put(socket, type="error", error={"code": 500, "message": "secret words"})
+
+
+async def no_json(server: Server, socket: ServerConnection) -> None:
+    await put(socket, type="session.created")
+    await socket.send("secret words")
+
+
+async def binary(server: Server, socket: ServerConnection) -> None:
+    await put(socket, type="session.created")
+    await socket.send(b"\xff\x00")
+
+
+async def no_object(server: Server, socket: ServerConnection) -> None:
+    await put(socket, type="session.created")
+    await socket.send("[1]")
+
+
+async def large(server: Server, socket: ServerConnection) -> None:
+    await put(socket, type="session.created")
+    await server.until_final(socket)
+    await put(socket, type="transcription.done", text="x" * 100_000)
+
+
+async def endless(server: Server, socket: ServerConnection) -> None:
+    await put(socket, type="session.created")
+    while True:
+        await put(socket, type="something.new")
+
+
+async def answers(server: Server, socket: ServerConnection) -> None:
+    """A model of vLLM-Omni's, which takes the sound for a question."""
+    await put(socket, type="session.created")
+    await server.until_final(socket)
+    await put(socket, type="transcription.delta", delta="secret words")
+    await put(socket, type="response.output_audio.delta", audio="AAAA", sample_rate_hz=24000)
+
+
+async def hangs_up(server: Server, socket: ServerConnection) -> None:
+    await put(socket, type="session.created")
+    await server.until_final(socket)
+    await socket.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "talk", [first_error, late_error, no_json, binary, no_object, large, endless, answers, hangs_up]
+)
+async def test_answers_that_are_none(talk: Talk) -> None:
+    """Errors, other things, too much, broken off: an error of ours without the server's text."""
+    async with talking(talk) as server:
+        with pytest.raises(SpeechFailed) as raised:
+            await said(server)
+        assert "secret" not in raised.value.message + raised.value.visitor_message
+        async with asyncio.timeout(5):
+            await server.gone.wait()
+
+
+async def never_begins(server: Server, socket: ServerConnection) -> None:
+    await socket.wait_closed()
+
+
+async def never_ends(server: Server, socket: ServerConnection) -> None:
+    await put(socket, type="session.created")
+    await server.until_final(socket)
+
+
+async def stops(server: Server, socket: ServerConnection) -> None:
+    await never_ends(server, socket)
+    await put(socket, type="transcription.delta", delta="What")
+
+
+@pytest.mark.parametrize(
+    ("talk", "limits"),
+    [
+        (never_begins, SpeechLimits(connect=0.3)),
+        (never_ends, SpeechLimits(first=0.2)),
+        (stops, SpeechLimits(between=0.2)),
+    ],
+)
+async def test_a_slow_server(talk: Talk, limits: SpeechLimits) -> None:
+    """Its time begins with the end of the sound."""
+    async with talking(talk) as server:
+        with pytest.raises(SpeechTimeout):
+            await said(server, limits)
+
+
+async def test_a_person_may_speak_for_longer_than_the_server_may_think() -> None:
+    """No limit of the server's runs while sound comes."""
+
+    async def slowly() -> AsyncIterator[Sound]:
+        yield PIECES[0]
+        await asyncio.sleep(0.6)
+        yield PIECES[1]
+
+    async with talking(well) as server:
+        limits = SpeechLimits(connect=10.0, first=0.5, between=0.5)
+        words = Realtime(server.address, "", limits).recognise(Pieces(slowly()), model="m")
+        assert [one async for one in words][-1] == Words("What is this?", True)
+
+
+async def test_a_sound_that_fails_is_what_is_said() -> None:
+    """Its own error comes out, and the socket closes."""
+
+    async def broken() -> AsyncIterator[Sound]:
+        yield PIECES[0]
+        raise SpeechFailed("the sound's own")
+
+    async def talk(server: Server, socket: ServerConnection) -> None:
+        await put(socket, type="session.created")
+        await server.until_final(socket)
+
+    async with talking(talk) as server:
+        words = Realtime(server.address, "", LIMITS).recognise(Pieces(broken()), model="m")
+        with pytest.raises(SpeechFailed, match="the sound's own"):
+            await anext(words)
+
+
+async def test_cancel_closes_the_socket() -> None:
+    """At once, in the middle of the sound; nothing is left at work."""
+    before = asyncio.all_tasks()
+
+    async def talk(server: Server, socket: ServerConnection) -> None:
+        await put(socket, type="session.created")
+        await put(socket, type="transcription.delta", delta="What")
+        await server.until_final(socket)
+
+    async def endlessly() -> AsyncIterator[Sound]:
+        yield PIECES[0]
+        await asyncio.Event().wait()
+
+    async with talking(talk) as server:
+        words = Realtime(server.address, "", LIMITS).recognise(Pieces(endlessly()), model="m")
+        async with aclosing(words):
+            assert await anext(words) == Words("What", False)
+        async with asyncio.timeout(5):
+            await server.gone.wait()
+    assert not {task for task in asyncio.all_tasks() - before if task.get_name() == "realtime"}
+
+
+@pytest.mark.parametrize("status", [403, 404, 302])
+async def test_where_it_is_not_offered(status: int) -> None:
+    """No sound is taken then; a redirect is not followed."""
+    async with TranscriptionServer() as server:
+        server.upgrade = status
+        server.extra = [f"location: ws{server.base_url.removeprefix('http')}/realtime"]
+        found = Pieces(pieces())
+        words = Realtime(server.base_url, "", LIMITS).recognise(found, model="m")
+        with pytest.raises(SpeechUnavailable if status == 302 else NotOffered):
+            await anext(words)
+        assert server.upgrades == 1
+        whole = await found.rest()
+    assert whole is not None
+    assert len(whole.samples) == 4 * 320
+
+
+@pytest.mark.parametrize(("status", "kind"), [(401, SpeechUnavailable), (500, SpeechFailed)])
+async def test_refusals(status: int, kind: type[SpeechError]) -> None:
+    """As over HTTP."""
+    async with TranscriptionServer() as server:
+        server.upgrade = status
+        with pytest.raises(kind):
+            await anext(Realtime(server.base_url, "", LIMITS).recognise(pieces(), model="m"))
+
+
+async def test_nobody_there() -> None:
+    """A server that is down."""
+    async with TranscriptionServer() as server:
+        pass
+    with pytest.raises(SpeechUnavailable):
+        await anext(Realtime(server.base_url, "", LIMITS).recognise(pieces(), model="m"))

@@ -1,0 +1,349 @@
+"""Turns of speech: where they begin, pause, go on and end."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from server.core.sound import Sound
+from server.features.voice_in.detector import CHUNK_SECONDS, Chunk, Detector, SpeechModel
+from server.features.voice_in.foreground import Foreground, Voice
+from server.features.voice_in.turns import (
+    LEAST_SILENCE_SECONDS,
+    MOST_SILENCE_SECONDS,
+    MOST_TURN_SECONDS,
+    PRE_ROLL_SECONDS,
+    Began,
+    Dropped,
+    Ended,
+    Paused,
+    Resumed,
+    TurnEvent,
+    Turns,
+    TurnState,
+)
+from tests.support.sounds import (
+    HALVES,
+    SENTENCES,
+    VOICES,
+    Samples,
+    hiss,
+    keys,
+    mixed,
+    music,
+    needs_espeak,
+    rumble,
+    silence,
+    spoken,
+)
+
+
+def run(turns: Turns, pattern: str, since: float = 0.0) -> list[tuple[float, TurnEvent]]:
+    """Feed one chunk for each character, `#` for speech; the events with the end of their chunk."""
+    found = []
+    for number, one in enumerate(pattern):
+        chunk = Chunk(since + number * CHUNK_SECONDS, float(one == "#"), -20)
+        found += [
+            (chunk.end, event)
+            for event in turns.hear(chunk, Voice.PERSON if one == "#" else Voice.NOBODY)
+        ]
+    return found
+
+
+def kinds(found: list[tuple[float, TurnEvent]]) -> list[type]:
+    return [type(event) for _, event in found]
+
+
+def test_a_turn_begins_pauses_and_ends() -> None:
+    """Two chunks begin it, 200 ms of silence are its pause, 500 ms its end."""
+    found = run(Turns(), "...##########" + "." * 30)
+    assert kinds(found) == [Began, Paused, Ended]
+    (_, began), (paused_at, paused), (ended_at, ended) = found
+    spoke = 13 * CHUNK_SECONDS
+    assert isinstance(began, Began)
+    assert began.since == pytest.approx(3 * CHUNK_SECONDS - PRE_ROLL_SECONDS)
+    assert isinstance(paused, Paused)
+    assert paused.at == pytest.approx(spoke)
+    assert paused_at - spoke == pytest.approx(0.2, abs=0.016)
+    assert isinstance(ended, Ended)
+    assert ended.since == began.since
+    assert ended.said == pytest.approx(spoke)
+    assert ended_at - spoke == pytest.approx(0.5, abs=0.016)
+    assert ended.until == pytest.approx(ended_at)
+
+
+def test_who_goes_on_resumes() -> None:
+    """A pause between words is not the end."""
+    found = run(Turns(), "########" + "." * 10 + "########" + "." * 30)
+    assert kinds(found) == [Began, Paused, Resumed, Paused, Ended]
+    ended = found[-1][1]
+    assert isinstance(ended, Ended)
+    assert ended.said == pytest.approx(26 * CHUNK_SECONDS)
+
+
+@pytest.mark.parametrize("wanted", [0.2, 0.35, 0.5, 1.0, 2.0])
+def test_silence_is_adjustable(wanted: float) -> None:
+    """To the nearest chunk; with 200 ms the pause is the end."""
+    turns = Turns()
+    turns.set_silence(wanted)
+    found = run(turns, "##########" + "." * 80)
+    assert kinds(found) == [Began, Paused, Ended]
+    assert found[-1][0] - 10 * CHUNK_SECONDS == pytest.approx(wanted, abs=CHUNK_SECONDS / 2)
+
+
+def test_silence_keeps_to_its_bounds() -> None:
+    """However it is set."""
+    for wanted, had in ((0.0, LEAST_SILENCE_SECONDS), (60.0, MOST_SILENCE_SECONDS)):
+        turns = Turns()
+        turns.set_silence(wanted)
+        found = run(turns, "##########" + "." * 80)
+        assert found[-1][0] - 10 * CHUNK_SECONDS == pytest.approx(had, abs=CHUNK_SECONDS / 2)
+
+
+@pytest.mark.parametrize("pattern", ["#", "#..#..#..#", "...#....#...."])
+def test_single_chunks_begin_nothing(pattern: str) -> None:
+    """A click between others."""
+    assert run(Turns(), pattern + "." * 40) == []
+
+
+def test_too_little_speech_is_no_turn() -> None:
+    """A cough of 100 ms: it begins, and is dropped without a frame."""
+    assert kinds(run(Turns(), "###" + "." * 40)) == [Began, Dropped]
+
+
+def test_a_turn_has_a_longest_length() -> None:
+    """Speech without an end: it ends, and what goes on is another turn."""
+    found = run(Turns(), "#" * 1000)
+    assert kinds(found)[:3] == [Began, Ended, Began]
+    ended = found[1][1]
+    assert isinstance(ended, Ended)
+    assert ended.until - ended.since == pytest.approx(MOST_TURN_SECONDS, abs=CHUNK_SECONDS)
+
+
+def test_a_held_button_is_a_turn() -> None:
+    """Silence does not end it, but takes the frame; its release does, with the sound of then."""
+    turns = Turns()
+    assert turns.press(10.0) == [Began(10.0 - PRE_ROLL_SECONDS)]
+    assert turns.held
+    found = run(turns, "########" + "." * 60, since=10.0)
+    assert kinds(found) == [Paused]
+    turns.release(12.5)
+    found = run(turns, "." * 20, since=10 + 68 * CHUNK_SECONDS)
+    assert kinds(found) == [Ended]
+    assert found[0][0] == pytest.approx(12.5, abs=CHUNK_SECONDS)
+    assert turns.state is TurnState.WAITING
+
+
+def test_a_release_waits_for_no_packet() -> None:
+    """The last packets were lost: the turn ends 150 ms later without them."""
+    turns = Turns()
+    turns.press(10.0)
+    run(turns, "########", since=10.0)
+    turns.release(10.3)
+    assert turns.expire(10.4) == []
+    assert [type(one) for one in turns.expire(10.46)] == [Ended]
+    assert turns.expire(11) == []
+
+
+def test_a_button_held_in_silence_asks_nothing() -> None:
+    """Nobody spoke."""
+    turns = Turns()
+    turns.press(10.0)
+    run(turns, "." * 30, since=10.0)
+    turns.release(11.0)
+    assert turns.expire(12.0) == [Dropped()]
+
+
+def test_a_button_begins_anew() -> None:
+    """In place of a turn that had begun without it; a release without a press does nothing."""
+    turns = Turns()
+    turns.release(1.0)
+    run(turns, "####")
+    assert turns.press(2.0) == [Dropped(), Began(2.0 - PRE_ROLL_SECONDS)]
+
+
+def test_giving_up_drops_the_turn() -> None:
+    """The microphone is muted: nothing is asked, and the next turn begins anew."""
+    turns = Turns()
+    run(turns, "########")
+    assert turns.give_up() == [Dropped()]
+    assert turns.give_up() == []
+    assert kinds(run(turns, "########" + "." * 30, since=5)) == [Began, Paused, Ended]
+
+
+_ALLOWED: dict[type | None, set[type]] = {
+    None: {Began},
+    Began: {Paused, Dropped, Ended},
+    Paused: {Resumed, Ended, Dropped},
+    Resumed: {Paused, Ended, Dropped},
+    Ended: {Began},
+    Dropped: {Began},
+}
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(
+        st.one_of(st.booleans(), st.sampled_from(["press", "release", "expire", "give up"])),
+        max_size=300,
+    )
+)
+def test_events_keep_their_order(steps: list[bool | str]) -> None:
+    """Whatever is heard and pressed: each turn begins once and ends once, and times grow."""
+    turns, now = Turns(), 0.0
+    last: type | None = None
+    for step in steps:
+        if step == "press":
+            events = turns.press(now)
+        elif step == "release":
+            turns.release(now)
+            events = []
+        elif step == "expire":
+            events = turns.expire(now)
+        elif step == "give up":
+            events = turns.give_up()
+        else:
+            events = turns.hear(Chunk(now, float(step), -20), Voice(2 * bool(step)))
+            now += CHUNK_SECONDS
+        for event in events:
+            assert type(event) in _ALLOWED[last], (last, event)
+            last = type(event)
+            if isinstance(event, Ended):
+                assert event.since < event.said <= now + 1e-6
+                assert event.until - event.since <= MOST_TURN_SECONDS + 0.5
+
+
+@given(st.lists(st.integers(1, 20), max_size=30), st.sampled_from([0.2, 0.5]))
+def test_patience_delays_no_decision(runs: list[int], wanted: float) -> None:
+    """Heard in groups as large as they may be, each pause and each end comes with a group's last chunk."""
+    # Speech and silence in turn
+    voiced = [at % 2 == 0 for at, length in enumerate(runs) for _ in range(length)]
+    turns, number = Turns(), 0
+    turns.set_silence(wanted)
+    while number < len(voiced):
+        group = voiced[number : number + turns.patience]
+        assert group
+        for later, one in enumerate(group, 1):
+            events = turns.hear(Chunk(number * CHUNK_SECONDS, float(one), -20), Voice(2 * one))
+            number += 1
+            assert later == len(group) or not {Paused, Ended} & {type(event) for event in events}
+
+
+def test_patience_where_nothing_can_be_decided() -> None:
+    """While nobody speaks, and while somebody does; less with each chunk of silence."""
+    turns = Turns()
+    assert turns.patience == 3
+    run(turns, "######")
+    found = []
+    for number in range(8):
+        found.append(turns.patience)
+        run(turns, ".", (6 + number) * CHUNK_SECONDS)
+    assert found == [3, 3, 3, 3, 2, 1, 1, 1]
+    turns.press(9)
+    turns.release(9.1)
+    assert turns.patience == 1
+
+
+# With real voices
+
+
+def heard(sound: Samples, silence_seconds: float = 0.2) -> list[tuple[float, TurnEvent]]:
+    """The turns of a sound that begins at 0, each event with the time at which it was known."""
+    detector, foreground, turns = Detector(SpeechModel()), Foreground(), Turns()
+    turns.set_silence(silence_seconds)
+    found = []
+    for chunk in detector.feed(Sound(sound, 0.0)):
+        found += [(chunk.end, event) for event in turns.hear(chunk, foreground.hears(chunk))]
+    return found
+
+
+@pytest.mark.slow
+@needs_espeak
+def test_the_end_of_speech_is_known_in_time() -> None:
+    """With 200 ms of silence: decided within 335 ms of the last sound for 19 of 20 sentences."""
+    late = []
+    for voice in VOICES:
+        for text in SENTENCES:
+            sentence = spoken(text, voice)
+            sound = np.concatenate([silence(1), sentence, silence(1.5)])
+            found = heard(mixed(sound, hiss(len(sound) / 16_000)))
+            ended = [at for at, event in found if isinstance(event, Ended)]
+            assert ended, (voice, text)
+            late.append(ended[-1] - 1 - len(sentence) / 16_000)
+    p50, p95 = np.percentile(late, [50, 95])
+    assert p50 < 0.3
+    assert p95 <= 0.335
+
+
+@pytest.mark.slow
+@needs_espeak
+@pytest.mark.parametrize("noise", ["hiss", "rumble"])
+def test_the_end_of_speech_is_known_in_time_in_a_loud_room(noise: str) -> None:
+    """The same in noise 17 dB below the person: the detector alone takes 100 ms more."""
+    late = []
+    for number, voice in enumerate(VOICES):
+        for text in SENTENCES:
+            sentence = spoken(text, voice)
+            sound = np.concatenate([silence(1), sentence, silence(1.5)])
+            seconds = len(sound) / 16_000
+            room = hiss(seconds, -40, number) if noise == "hiss" else rumble(seconds, -40, number)
+            found = heard(mixed(sound, room))
+            ended = [at for at, event in found if isinstance(event, Ended)]
+            assert ended, (voice, text)
+            late.append(ended[-1] - 1 - len(sentence) / 16_000)
+    assert np.percentile(late, 95) <= 0.335
+
+
+@needs_espeak
+def test_a_short_pause_ends_no_turn() -> None:
+    """Pauses of 150 ms with 200 ms of silence, after soft last sounds and before soft first ones: ten
+    sentences of two people who were heard before.
+    """
+    parts, said, at = [silence(1)], [], 1.0
+    for voice in VOICES[:2]:
+        for halves in HALVES:
+            first, second = (spoken(half, voice) for half in halves)
+            parts += [first, silence(0.15), second, silence(1.5)]
+            said.append((at, at + (len(first) + len(second)) / 16_000 + 0.15))
+            at = said[-1][1] + 1.5
+    sound = np.concatenate(parts)
+    found = heard(mixed(sound, hiss(len(sound) / 16_000)))
+    ended = [known for known, event in found if isinstance(event, Ended)]
+    assert [one for one in ended if any(begin < one < end for begin, end in said)] == []
+    assert len(ended) == len(said)
+
+
+@needs_espeak
+@pytest.mark.parametrize("noise", ["hiss", "rumble", "keys", "music"])
+def test_questions_are_heard_in_noise(noise: str) -> None:
+    """Five questions with 3 s between them: five turns, each with all of its words."""
+    parts, times, at = [silence(2)], [], 2.0
+    for text in SENTENCES:
+        sentence = spoken(text)
+        times.append((at, at + len(sentence) / 16_000))
+        parts += [sentence, silence(3)]
+        at = times[-1][1] + 3
+    sound = np.concatenate(parts)
+    seconds = len(sound) / 16_000
+    noises = {
+        "hiss": hiss(seconds, -35),
+        "rumble": rumble(seconds, -30),
+        "keys": keys(seconds),
+        "music": music(seconds, level=-38),
+    }
+    found = [event for _, event in heard(mixed(sound, noises[noise]), 0.5)]
+    ended = [event for event in found if isinstance(event, Ended)]
+    assert len(ended) == len(times)
+    for event, (begin, end) in zip(ended, times, strict=True):
+        assert event.since <= begin + 0.1
+        assert event.said == pytest.approx(end, abs=0.3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2))
+def test_noise_begins_no_turn(seed: int) -> None:
+    """Minutes of hiss, rumble, keys and music."""
+    sounds = [hiss(75, -30, seed), rumble(75, -25, seed), keys(75, seed), music(75, seed, -22)]
+    assert heard(np.concatenate(sounds)) == []

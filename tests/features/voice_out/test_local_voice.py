@@ -1,0 +1,203 @@
+"""A voice in a process of its own, with the true package and a tiny model."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pytest_asyncio
+from numpy.typing import NDArray
+
+from scripts.bench import voice_engine as measured
+from server.core.errors import SpeechFailed, SpeechRefused, SpeechUnavailable
+from server.features.voice_out.local_voice import LocalVoice
+from server.voice.pcm import VoiceChunk
+from tests.real_model.server import PYTHON
+from tests.support import local_voice
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.asyncio(loop_scope="module"),
+]
+FRAME = 1920
+TEXT = "There is a red cup."
+
+
+def voice_of(folder: Path, **more: Any) -> LocalVoice:
+    given: dict[str, Any] = {
+        "python": str(PYTHON),
+        "options": "max_frames=24",
+        "env": local_voice.ENVIRONMENT,
+        **more,
+    }
+    return LocalVoice(folder, **given)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    local_voice.needed()
+    made = tmp_path_factory.mktemp("speech") / "tiny"
+    local_voice.make(made)
+    return made
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def voice(folder: Path) -> AsyncIterator[LocalVoice]:
+    loaded = voice_of(folder, options="max_frames=24 use_cuda_graphs=on")
+    loaded.start()
+    try:
+        await loaded.wait()
+        yield loaded
+    finally:
+        await loaded.close()
+
+
+async def spoken(voice: LocalVoice, text: str = TEXT) -> list[NDArray[np.int16]]:
+    return [chunk.samples async for chunk in voice.speak(text, language="en")]
+
+
+async def test_sound_comes_while_it_is_made(voice: LocalVoice) -> None:
+    chunks = await spoken(voice)
+    assert [len(chunk) // FRAME for chunk in chunks] == [2, 8, 8, 6]
+    whole = np.concatenate(chunks)
+    assert whole.std() > 1000
+    assert voice.voices == ("anna", "ben")
+
+
+async def test_a_whole_text_comes_at_once(folder: Path) -> None:
+    """With `whole_text` the voice sends one chunk, with as many frames as the stream has."""
+    gathered = voice_of(folder, options="max_frames=24 whole_text=on")
+    gathered.start()
+    try:
+        await gathered.wait()
+        (whole,) = await spoken(gathered)
+        assert len(whole) == 24 * FRAME
+        assert whole.std() > 1000
+    finally:
+        await gathered.close()
+
+
+async def test_what_a_machine_cannot_do_is_said_and_left_out(voice: LocalVoice) -> None:
+    assert voice.notes == ["use_cuda_graphs is off: torch finds no GPU here."]
+
+
+async def test_a_text_that_is_given_up_ends_at_once(voice: LocalVoice) -> None:
+    speaking = voice.speak(TEXT * 3, language=None)
+    assert len((await anext(speaking)).samples) == 2 * FRAME
+    await speaking.aclose()
+    # The next one is not behind the rest of it.
+    assert len(await spoken(voice)) == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("  ", "The text is empty"),
+        ("a" * 5000, "5,000 characters; at most 4,000"),
+        (["One.", "Two."], "one text at a time"),
+    ],
+)
+async def test_what_is_no_text_is_refused(voice: LocalVoice, text: Any, words: str) -> None:
+    with pytest.raises(SpeechRefused, match=words):
+        await spoken(voice, text)
+    assert voice.ready
+
+
+async def test_what_cannot_be_compiled_runs_plain(folder: Path) -> None:
+    """The decoder and the codebook predictor, each with its note."""
+    quick = voice_of(
+        folder,
+        options="max_frames=12 use_compile=on compile_codebook_predictor=on decode_window_frames=12",
+        env={
+            **local_voice.ENVIRONMENT,
+            "CXX": "/nowhere/compiler",
+            "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1",
+        },
+    )
+    quick.start()
+    try:
+        await quick.wait()
+        why = "runs plain, since it could not be made quicker"
+        assert [note.partition(" (")[0] for note in quick.notes] == [
+            f"The decoder {why}",
+            f"The codebook predictor {why}",
+        ]
+        assert [len(chunk) // FRAME for chunk in await spoken(quick)] == [2, 8, 2]
+    finally:
+        await quick.close()
+
+
+async def test_a_voice_is_measured_by_stage(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plain and optimised, each in a process of its own, as scripts/benchmark.py --voice does."""
+    monkeypatch.setitem(measured.WAYS, "optimised", "use_cuda_graphs=on")
+    for name, value in local_voice.ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    rows, found = await measured.LocalVoice(folder, str(PYTHON), "max_frames=24", "").measure(2)
+    assert found.keys() == {"plain", "optimised"}
+    for one in found.values():
+        assert [text["frames"] > 0 and text["first"] > 0 for text in one["texts"]] == [True, True]
+        assert all(text["first"] < text["seconds"] for text in one["texts"])
+    # The parts of the decoder that the package has, of which a compiled one has none
+    stages = found["plain"]["stages"]
+    assert stages["decoder: transformer"] > 0
+    assert stages["talker: code predictor"] > 0
+    assert "decoder: transformer" not in found["optimised"]["stages"]
+    assert any("use_cuda_graphs is off" in note for note in found["optimised"]["notes"])
+    assert {"local voice, plain: real-time factor"} <= {row.what for row in rows}
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"python": "/nowhere/python"}, "Set SPEECH_PYTHON"),
+        ({"options": "speed=2"}, '"speed" is no option of a local voice.*Set SPEECH_LOCAL_OPTIONS'),
+        ({"voice": "carla"}, 'has no voice "carla". It has: anna, ben'),
+    ],
+)
+async def test_a_voice_that_does_not_load_says_why(
+    folder: Path, more: dict[str, str], words: str
+) -> None:
+    broken = voice_of(folder, **more)
+    broken.start()
+    try:
+        with pytest.raises(SpeechUnavailable, match=words):
+            await broken.wait()
+        assert not broken.ready
+        with pytest.raises(SpeechUnavailable):
+            await spoken(broken)
+    finally:
+        await broken.close()
+
+
+async def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
+    broken = voice_of(tmp_path)
+    broken.start()
+    try:
+        with pytest.raises(SpeechUnavailable, match=r"config\.json is missing"):
+            await broken.wait()
+    finally:
+        await broken.close()
+
+
+async def _rest(speaking: AsyncIterator[VoiceChunk]) -> None:
+    async for _ in speaking:
+        pass
+
+
+async def test_a_process_that_dies_ends_the_text(folder: Path) -> None:
+    voice = voice_of(folder)
+    voice.start()
+    try:
+        await voice.wait()
+        speaking = voice.speak(TEXT, language=None)
+        await anext(speaking)
+        voice._worker.kill()
+        with pytest.raises(SpeechFailed, match="process ended while it spoke"):
+            await asyncio.wait_for(_rest(speaking), 30)
+        assert not voice.ready
+    finally:
+        await voice.close()

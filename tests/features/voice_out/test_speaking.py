@@ -1,0 +1,644 @@
+"""Answers that are spoken while they are written, and what interrupts them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import pytest_asyncio
+from numpy.typing import NDArray
+
+from server.core import messages as wire
+from server.core.aio import TaskSet
+from server.core.errors import SpeechFailed
+from server.core.metrics import Metrics
+from server.core.sound import Sound
+from server.engines.base import Capabilities
+from server.engines.prompts import SPOKEN_TURN
+from server.features.voice_out import speaking as spoken_answers
+from server.features.voice_out.messages import SpeakSettings, SpeechProgress
+from server.features.voice_out.speaking import AHEAD_SECONDS, LOWERED, Speaking, SpeechMetrics
+from server.session.request.answers import Spoken
+from server.session.request.builder import Consent
+from server.session.request.outbox import Outbox
+from server.session.request.preferences import Preferences
+from server.voice.line import FRAME, RATE, VoiceLine
+from server.voice.pcm import VoiceChunk
+from tests.support.clients import soon
+from tests.support.fakes import FakeEngine
+from tests.support.rooms import Room, bare_context, room
+
+
+class StandInVoice:
+    """Says each character in 50 ms, at once."""
+
+    name = "stand-in"
+    elsewhere = ""
+
+    def __init__(self) -> None:
+        self.ready = True
+        self.texts: list[str] = []
+        self.languages: list[str | None] = []
+        self.stopped = 0
+        # Its act on a text in place of speaking it
+        self.fails_at = ""
+        self.waits_at = ""
+
+    async def speak(self, text: str, *, language: str | None) -> AsyncGenerator[VoiceChunk, None]:
+        self.texts.append(text)
+        self.languages.append(language)
+        try:
+            if text == self.fails_at:
+                raise SpeechFailed("The speech server fails.")
+            samples = np.full(len(text) * RATE // 20, 5000, np.int16)
+            for part in np.array_split(samples, 4):
+                yield VoiceChunk(part, RATE)
+                if text == self.waits_at:
+                    await asyncio.Event().wait()
+        except (asyncio.CancelledError, GeneratorExit):
+            self.stopped += 1
+            raise
+
+    async def close(self) -> None: ...
+
+
+class Listener:
+    """A connection for sound."""
+
+    async def close(self) -> None: ...
+
+
+def found_language(text: str) -> str | None:
+    return "de" if "Tasse" in text else "en"
+
+
+def speech(one: Room) -> Speaking:
+    found: Speaking = one.session.part("voice_out")
+    return found
+
+
+class Rig:
+    """A session's speaking, with a listener that takes frames on request."""
+
+    def __init__(self) -> None:
+        self.line = VoiceLine()
+        self.line.connect(self)
+        self.voice = StandInVoice()
+        self.outbox = Outbox()
+        self.metrics = Metrics("0")
+        self.tasks = TaskSet("test")
+        self.stops: list[tuple[str, str, str]] = []
+        requests: Any = SimpleNamespace(consent=Consent(FakeEngine()), preferences=Preferences())
+        tools: Any = SimpleNamespace(prepare_pool=None, language_of=found_language)
+        context = replace(
+            bare_context(self.outbox),
+            line=self.line,
+            tasks=self.tasks,
+            requests=requests,
+            tools=tools,
+        )
+        self.speaking = Speaking(context, SpeechMetrics(self.metrics), self.voice)
+        self.speaking.wanted = True
+        self.speaking.on_stopped = lambda *stop: self.stops.append(stop)
+        self._reader = self.outbox.attach()
+
+    def hear(self, seconds: float) -> NDArray[np.int16]:
+        """Take that much sound, as the sender does; less when there is no more."""
+        frames = []
+        for _ in range(round(seconds * RATE / FRAME)):
+            frame = self.line.player.take()
+            if frame is None:
+                break
+            frames.append(frame)
+        return np.concatenate(frames) if frames else np.zeros(0, np.int16)
+
+    async def sent(self) -> list[dict[str, Any]]:
+        """Return the messages since the last call."""
+        found = []
+        while not self.outbox.empty:
+            found.append(json.loads(await self._reader.get()))
+        return found
+
+    def answer(self, text: str, id: str = "a1", *, whole: bool = True) -> None:
+        self.speaking.begin(id)
+        for char in text:
+            self.speaking.write(id, char)
+        if whole:
+            self.speaking.finish(id)
+
+
+@pytest_asyncio.fixture
+async def rig() -> AsyncIterator[Rig]:
+    one = Rig()
+    yield one
+    one.speaking.stop()
+    await one.tasks.close()
+
+
+async def test_sentences_go_to_the_voice_while_the_answer_is_written(rig: Rig) -> None:
+    """The first sound is there before the rest of the text."""
+    rig.speaking.begin("a1")
+    rig.speaking.write("a1", "The cup is red, ")
+    await soon(lambda: rig.line.player.ready)
+    assert rig.voice.texts == ["The cup is red,"]
+    rig.speaking.write("a1", "and full. It is")
+    await soon(lambda: len(rig.voice.texts) == 2)
+    rig.speaking.write("a1", " hot")
+    rig.speaking.finish("a1")
+    await soon(lambda: len(rig.voice.texts) == 3)
+    assert rig.voice.texts == ["The cup is red,", "and full.", "It is hot"]
+
+
+async def test_each_piece_is_spoken_in_the_answers_language(rig: Rig) -> None:
+    """Found from the answer so far: a short piece alone does not say it."""
+    rig.answer("Die Tasse ist rot. Ja.")
+    await soon(lambda: len(rig.voice.texts) == 2)
+    assert rig.voice.languages == ["de", "de"]
+
+
+async def test_an_answer_is_spoken_to_its_end(rig: Rig) -> None:
+    """And the page hears which piece is heard, and that it is done."""
+    rig.answer("The cup is red. It is full.")
+    await soon(lambda: len(rig.voice.texts) == 2)
+    await asyncio.sleep(0.01)
+    rig.hear(0.5)
+    await soon(lambda: not rig.outbox.empty)
+    assert (await rig.sent())[-1] == {
+        "type": "speaking", "id": "a1", "state": "speaking",
+        "text": "The cup is red.", "start": 0, "end": 15,
+    }  # fmt: skip
+    rig.hear(60)
+    await soon(lambda: not rig.speaking.talking)
+    assert (await rig.sent())[-1]["state"] == "done"
+    assert rig.stops == []
+
+
+async def test_nothing_is_spoken_unless_it_is_wanted(rig: Rig) -> None:
+    rig.speaking.wanted = False
+    rig.answer("The cup is red.")
+    assert not rig.speaking.talking
+    await asyncio.sleep(0.02)
+    assert rig.voice.texts == []
+
+
+async def test_stopping_is_at_once_and_says_what_was_heard(rig: Rig) -> None:
+    """The voice is stopped in the middle of a piece, and nothing of it is left to hear."""
+    rig.voice.waits_at = "It is full."
+    rig.answer("The cup is red. It is full. It is hot.")
+    await soon(lambda: len(rig.voice.texts) == 2 and rig.line.player.waiting > 0.75)
+    rig.hear(0.76)
+    assert rig.speaking.audible
+    assert rig.speaking.interrupt() == "The cup is red."
+    assert rig.stops == [("a1", "The cup is red.", "voice")]
+    assert len(rig.hear(1)) == 0
+    assert not rig.speaking.talking
+    await soon(lambda: rig.voice.stopped == 1)
+    assert (await rig.sent())[-1]["state"] == "stopped"
+    assert rig.metrics.render().count(b'speech_stopped_total{reason="voice"} 1.0') == 1
+    assert rig.speaking.interrupt("voice") == ""
+
+
+async def test_a_lowered_answer_goes_on_where_it_was(rig: Rig) -> None:
+    """Softer, silent, and as loud as before; no sample is lost."""
+    rig.answer("The cup is red.")
+    await soon(lambda: rig.line.player.waiting > 0.7)
+    loud = rig.hear(0.1)
+    rig.speaking.lower()
+    soft = rig.hear(0.1)
+    rig.speaking.hush()
+    assert len(rig.hear(0.1)) == 0
+    assert rig.speaking.talking
+    rig.speaking.restore()
+    again = rig.hear(0.1)
+    assert abs(int(loud[-1])) == 5000
+    assert abs(int(soft[-1])) == 5000 * LOWERED
+    assert abs(int(again[-1])) == 5000
+    assert rig.line.player.played == pytest.approx(0.3)
+    assert [one["state"] for one in await rig.sent()][-1] == "speaking"
+
+
+async def test_the_next_answer_replaces_the_one_before(rig: Rig) -> None:
+    """The rest of the old one is not heard, and the history keeps it."""
+    rig.answer("The cup is red.")
+    await soon(lambda: rig.line.player.waiting > 0.7)
+    rig.answer("No.", "a2")
+    await soon(lambda: rig.voice.texts[-1] == "No." and rig.line.player.waiting > 0.1)
+    assert rig.line.player.waiting < 0.3
+    assert rig.stops == []
+    # Words of the old answer are not spoken.
+    rig.speaking.write("a1", " It is full. It is hot. ")
+    await asyncio.sleep(0.02)
+    assert rig.voice.texts[-1] == "No."
+
+
+async def test_no_more_is_made_than_is_soon_heard(rig: Rig) -> None:
+    """Sound made further ahead is lost when somebody interrupts."""
+    rig.answer("This is one sentence of the answer, as long as others. " * 20)
+    await asyncio.sleep(0.3)
+    made = rig.line.player.waiting
+    assert AHEAD_SECONDS < made < AHEAD_SECONDS + 5
+    rig.hear(4)
+    await soon(lambda: rig.line.player.waiting > AHEAD_SECONDS)
+
+
+async def test_without_a_voice_the_page_reads(rig: Rig) -> None:
+    """Piece by piece while the answer is written; it says how far it is."""
+    rig.voice.ready = False
+    rig.speaking.begin("a1")
+    rig.speaking.write("a1", "The cup is red. It")
+    await soon(lambda: not rig.outbox.empty)
+    assert await rig.sent() == [
+        {"type": "say", "id": "a1", "text": "The cup is red.", "start": 0, "end": 15}
+    ]
+    rig.speaking.write("a1", " is full.")
+    rig.speaking.finish("a1")
+    await soon(lambda: not rig.outbox.empty)
+    rig.speaking.page_read(SpeechProgress(type="speech_progress", id="a1", end=15))
+    assert rig.speaking.audible
+    rig.speaking.page_read(SpeechProgress(type="speech_progress", id="other", end=27))
+    assert rig.speaking.talking
+    rig.speaking.page_read(SpeechProgress(type="speech_progress", id="a1", end=27))
+    assert not rig.speaking.talking
+    assert (await rig.sent())[-1]["state"] == "done"
+    assert rig.voice.texts == []
+
+
+async def test_what_the_page_read_is_what_was_heard(rig: Rig) -> None:
+    rig.line.disconnect(rig)
+    rig.answer("The cup is red. It is full.")
+    await soon(lambda: not rig.outbox.empty)
+    assert not rig.speaking.audible
+    rig.speaking.page_read(SpeechProgress(type="speech_progress", id="a1", end=16))
+    assert rig.speaking.interrupt("typing") == "The cup is red."
+
+
+async def test_a_voice_that_fails_leaves_the_rest_to_the_page(rig: Rig) -> None:
+    """After what was spoken so far was heard; the error is counted, and no visitor sees it."""
+    rig.voice.fails_at = "It is full."
+    rig.answer("The cup is red. It is full. It is hot.")
+    await soon(lambda: len(rig.voice.texts) == 2)
+    await asyncio.sleep(0.1)
+    assert not any(one["type"] == "say" for one in await rig.sent())
+    rig.hear(60)
+    await soon(lambda: not rig.outbox.empty)
+    await asyncio.sleep(0.1)
+    said = [one["text"] for one in await rig.sent() if one["type"] == "say"]
+    assert said == ["It is full.", "It is hot."]
+    assert b'speech_failures_total{code="speech_failed"} 1.0' in rig.metrics.render()
+    rig.speaking.page_read(SpeechProgress(type="speech_progress", id="a1", end=1000))
+    assert not rig.speaking.talking
+
+
+async def test_an_answer_without_words_ends(rig: Rig) -> None:
+    for ready in (True, False):
+        rig.voice.ready = ready
+        rig.answer("🙂")
+        await soon(lambda: not rig.speaking.talking)
+
+
+async def test_pieces_meet_without_a_click(rig: Rig) -> None:
+    """Each begins and ends in silence."""
+    rig.answer("The cup is red. It is full.")
+    await soon(lambda: rig.line.player.waiting > 1.25)
+    sound = rig.hear(1.3).astype(np.int32)
+    assert np.abs(np.diff(sound)).max() < 200
+    assert np.abs(sound).max() == 5000
+    assert abs(int(sound[0])) < 200
+    assert np.abs(sound[len(sound) // 4 : -len(sound) // 4]).min() < 200
+
+
+def asking(content: str, id: str) -> wire.Chat:
+    return wire.Chat(type="chat", content=content, id=id)
+
+
+# An engine that speaks itself
+
+VOICED = VoiceChunk(np.full(RATE // 2, 5000, np.int16), RATE)
+SPEAKS = Capabilities(speech_out=True)
+
+
+async def test_an_engine_that_speaks_is_played(rig: Rig) -> None:
+    """Its own sound, and no voice is asked; the page learns which piece is heard, about."""
+    rig.speaking.begin("a1", by_engine=True)
+    rig.speaking.write("a1", "The cup is red. It is full.")
+    rig.speaking.play("a1", VOICED)
+    rig.speaking.play("a0", VOICED)
+    await asyncio.sleep(0.02)
+    assert len(rig.hear(9)) == RATE // 2
+    await soon(lambda: not rig.outbox.empty)
+    (first,) = await rig.sent()
+    assert (first["state"], first["text"]) == ("speaking", "The cup is red.")
+    rig.speaking.play("a1", VOICED)
+    rig.speaking.finish("a1")
+    assert rig.speaking.talking
+    rig.hear(9)
+    await soon(lambda: not rig.speaking.talking)
+    assert (await rig.sent())[-1]["state"] == "done"
+    assert rig.voice.texts == []
+
+
+async def test_an_engine_that_does_not_speak_leaves_it_to_the_voice(rig: Rig) -> None:
+    """It was asked to; no sound came with its text."""
+    rig.speaking.begin("a1", by_engine=True)
+    rig.speaking.write("a1", "The cup is red.")
+    await asyncio.sleep(0.02)
+    assert rig.voice.texts == []
+    rig.speaking.finish("a1")
+    await soon(lambda: rig.voice.texts == ["The cup is red."])
+    rig.speaking.drop()
+    await rig.sent()
+    rig.voice.ready = False
+    rig.speaking.begin("a2", by_engine=True)
+    rig.speaking.write("a2", "It is full.")
+    rig.speaking.finish("a2")
+    await soon(lambda: not rig.outbox.empty)
+    says = [one["text"] for one in await rig.sent() if one["type"] == "say"]
+    assert says == ["It is full."]
+
+
+async def test_stopping_an_engine_that_speaks(rig: Rig) -> None:
+    """At once; about as much of the text was heard as of the sound, and what still comes is not played."""
+    rig.speaking.begin("a1", by_engine=True)
+    rig.speaking.write("a1", "The cup is red. It is full.")
+    for _ in range(4):
+        rig.speaking.play("a1", VOICED)
+    rig.hear(1.0)
+    assert rig.speaking.audible
+    heard = rig.speaking.interrupt()
+    assert "The cup is red.".startswith(heard)
+    assert heard
+    rig.speaking.play("a1", VOICED)
+    assert len(rig.hear(1)) == 0
+    assert (await rig.sent())[-1]["state"] == "stopped"
+
+
+async def test_the_sound_of_an_engine_is_bounded(rig: Rig) -> None:
+    """Sound that does not fit into the player is dropped and counted."""
+    rig.speaking.begin("a1", by_engine=True)
+    rig.speaking.write("a1", "The cup is red.")
+    for _ in range(20):
+        rig.speaking.play("a1", VoiceChunk(np.zeros(RATE * 10, np.int16), RATE))
+    assert rig.line.player.waiting == 60.0
+    rig.speaking.drop()
+    assert b"speech_dropped_seconds_total 140.0" in rig.metrics.render()
+
+
+def playing(one: Room) -> None:
+    """A page that wants answers spoken, with a connection for their sound."""
+    one.camera()
+    one.session.voice.connect(one)
+    one.session.handle(SpeakSettings(type="settings", speak=True))
+
+
+async def test_a_question_is_answered_in_the_models_own_voice() -> None:
+    """The engine is asked to speak; its sound is played, its text is shown, and the response says so."""
+    engine = FakeEngine(chunks=["The cup ", "is red."], voiced=[VOICED] * 2, capabilities=SPEAKS)
+    async with room(engine) as one:
+        playing(one)
+        one.session.handle(asking("What is it?", "a"))
+        one.frame()
+        response = await one.next("response")
+        assert engine.requests[-1].speak
+        assert (response["text"], response["speech"]) == ("The cup is red.", "model")
+        assert one.session.voice.player.waiting == 1.0
+
+
+async def test_speech_over_a_model_that_speaks_stops_it() -> None:
+    """The answer behind it is stopped, too, while its sound still comes."""
+    engine = FakeEngine(chunks=["The cup is red. "], voiced=[VOICED] * 3, capabilities=SPEAKS)
+    engine.hold(3)
+    async with room(engine) as one:
+        playing(one)
+        one.session.handle(asking("What is it?", "a"))
+        one.frame()
+        await soon(lambda: one.session.voice.player.waiting == 1.0)
+        speech(one).interrupt("voice")
+        assert (await one.next("response"))["finish_reason"] == "cancelled"
+        assert one.session.voice.player.waiting == 0
+        await soon(lambda: engine.aborted == 1)
+
+
+@pytest.mark.parametrize(
+    ("speak", "connected", "capabilities", "text"),
+    [
+        (False, True, SPEAKS, "What is it?"),
+        (True, False, SPEAKS, "What is it?"),
+        (True, True, Capabilities(), "What is it?"),
+        # Its text has boxes, which nobody wants to hear.
+        (True, True, Capabilities(speech_out=True, grounding=True), "Where is the cup?"),
+    ],
+)
+async def test_who_is_not_asked_to_speak(
+    speak: bool, connected: bool, capabilities: Capabilities, text: str
+) -> None:
+    """Without the wish, the connection or the ability; and where the text is not what is shown."""
+    engine = FakeEngine(capabilities=capabilities)
+    async with room(engine) as one:
+        one.camera()
+        if connected:
+            one.session.voice.connect(one)
+        one.session.handle(SpeakSettings(type="settings", speak=speak))
+        one.session.handle(asking(text, "a"))
+        one.frame()
+        response = await one.next("response")
+        assert not engine.requests[-1].speak
+        assert "speech" not in response
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["after its text", "within its text"])
+async def test_the_history_keeps_what_was_heard(whole: bool) -> None:
+    """A tap stops the speech and the answer behind it; the model reads of it what was heard, and no more."""
+    engine = FakeEngine(chunks=["The cup is red. ", "It is full. ", "It is hot."])
+    async with room(engine) as one:
+        one.camera()
+        one.session.handle(SpeakSettings(type="settings", speak=True))
+        if not whole:
+            engine.hold(2)
+        one.session.handle(asking("What is it?", "a"))
+        one.frame()
+        assert (await one.next("say"))["text"] == "The cup is red."
+        if whole:
+            await one.next("response")
+        one.session.handle(SpeechProgress(type="speech_progress", id="a", end=15))
+        assert speech(one).audible
+        one.session.handle(wire.Cancel(type="cancel", id="a"))
+        assert not speech(one).talking
+        if not whole:
+            assert (await one.next("response"))["finish_reason"] == "cancelled"
+        engine.release()
+        one.session.handle(asking("And now?", "b"))
+        one.frame()
+        await one.next("response")
+        assert [turn.answer for turn in engine.requests[-1].turns] == ["The cup is red."]
+
+
+async def test_typing_stops_what_is_heard() -> None:
+    """With the answer behind it, as a tap does; before anything was heard it stops nothing."""
+    engine = FakeEngine(chunks=["The cup is red. ", "It is full. ", "It is hot."])
+    async with room(engine) as one:
+        one.camera()
+        one.session.handle(SpeakSettings(type="settings", speak=True))
+        engine.hold(2)
+        one.session.handle(asking("What is it?", "a"))
+        one.frame()
+        assert (await one.next("say"))["text"] == "The cup is red."
+        one.session.handle(wire.Typing(type="typing"))
+        assert speech(one).talking
+        one.session.handle(SpeechProgress(type="speech_progress", id="a", end=15))
+        one.session.handle(wire.Typing(type="typing"))
+        assert not speech(one).talking
+        assert (await one.next("response"))["finish_reason"] == "cancelled"
+        engine.release()
+        turns = one.session._parts.history.turns(1000)
+        assert [turn.answer for turn in turns] == ["The cup is red."]
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["after its text", "within its text"])
+async def test_wrong_words_whose_answer_is_heard_leave_the_history(whole: bool) -> None:
+    """Corrected while their answer is spoken: neither they nor what was heard of it comes back."""
+    engine = FakeEngine(chunks=["The cow is red. ", "It is full. ", "It is hot."])
+    async with room(engine) as one:
+        one.camera()
+        one.session.handle(SpeakSettings(type="settings", speak=True))
+        if not whole:
+            engine.hold(2)
+        one.session._parts.questions.ask(asking("What cow is it?", "a"), Spoken(frame=one.frame()))
+        assert (await one.next("say"))["text"] == "The cow is red."
+        if whole:
+            await one.next("response")
+        one.session.handle(SpeechProgress(type="speech_progress", id="a", end=15))
+        engine.release()
+        one.session.handle(
+            wire.CorrectTranscript(type="correct_transcript", id="a", text="What colour is it?")
+        )
+        while (await one.next("response"))["finish_reason"] != "stop":
+            pass
+        assert engine.requests[-1].question == "What colour is it?"
+        assert engine.requests[-1].turns == ()
+        turns = one.session._parts.history.turns(1000)
+        assert [turn.question for turn in turns] == ["What colour is it?"]
+
+
+async def test_a_question_without_words_keeps_what_was_heard() -> None:
+    """An engine that hears got its sound alone: its answer so far stays when somebody interrupts."""
+    engine = FakeEngine(
+        chunks=["The cup is red. ", "It is full."], capabilities=Capabilities(audio_in=True)
+    )
+    async with room(engine) as one:
+        one.camera()
+        one.session.handle(SpeakSettings(type="settings", speak=True))
+        sound = Sound(np.zeros(16_000, np.int16), 1.0)
+        one.session._parts.questions.ask(
+            wire.Chat(type="chat", content="", id="a"), Spoken(frame=one.frame(), sound=sound)
+        )
+        await one.next("response")
+        one.session.handle(SpeechProgress(type="speech_progress", id="a", end=15))
+        speech(one).interrupt("voice")
+        turns = one.session._parts.history.turns(1000)
+        assert [(turn.question, turn.answer) for turn in turns] == [
+            (SPOKEN_TURN, "The cup is red.")
+        ]
+
+
+async def test_a_listener_who_is_gone_keeps_no_voice_busy(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The voice speaks for others after a moment; the rest of the piece waits for the listener."""
+    monkeypatch.setattr(spoken_answers, "STALL_SECONDS", 0.2)
+    monkeypatch.setattr(spoken_answers, "AHEAD_SECONDS", 0.5)
+    rig.answer("long " * 40)
+    # Four seconds: all of the first piece
+    await soon(lambda: rig.line.player.waiting > 3.5)
+    assert len(rig.voice.texts) == 1
+    rig.hear(60)
+    await soon(lambda: len(rig.voice.texts) > 1)
+
+
+async def test_an_answer_is_given_up_when_its_listener_is_gone(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The camera was switched off within it: the page hears that it has ended, and a new one begins."""
+    monkeypatch.setattr(spoken_answers, "GONE_SECONDS", 20)
+    rig.answer("The cup is red. It is full.")
+    await soon(lambda: rig.line.player.ready)
+    rig.line.disconnect(rig)
+    await asyncio.sleep(0.1)
+    rig.line.connect(rig)
+    monkeypatch.setattr(spoken_answers, "GONE_SECONDS", 0.2)
+    await asyncio.sleep(0.3)
+    assert rig.speaking.talking
+    rig.line.disconnect(rig)
+    await soon(lambda: not rig.speaking.talking)
+    assert (await rig.sent())[-1]["state"] == "stopped"
+    assert rig.stops == []
+
+
+async def test_a_bug_leaves_no_answer_without_an_end(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ValueError
+
+    monkeypatch.setattr(rig.line.player, "play", broken)
+    rig.answer("The cup is red.")
+    await soon(lambda: not rig.speaking.talking)
+
+
+async def test_another_machine_gets_no_words_before_speak_is_pressed_again() -> None:
+    """The one of the session's beginning is named by the page; after a change the page reads."""
+    voice = StandInVoice()
+    voice.elsewhere = "one.example.org"
+    async with room(voice=voice) as made:
+        one, speaking = made.session, speech(made)
+        if True:
+            one.voice.connect(Listener())
+            speak = SpeakSettings(type="settings", speak=True)
+            one.handle(speak)
+            speaking.begin("a1")
+            speaking.write("a1", "It is red.")
+            speaking.finish("a1")
+            await soon(lambda: voice.texts == ["It is red."])
+            voice.elsewhere = "two.example.org"
+            # The page sends its settings again with each socket.
+            one.handle(speak)
+            speaking.begin("a2")
+            speaking.write("a2", "It is green.")
+            speaking.finish("a2")
+            await soon(lambda: one.outbox.size > 0)
+            assert voice.texts == ["It is red."]
+            one.handle(SpeakSettings(type="settings", speak=False))
+            one.handle(speak)
+            speaking.begin("a3")
+            speaking.write("a3", "It is blue.")
+            speaking.finish("a3")
+            await soon(lambda: voice.texts == ["It is red.", "It is blue."])
+
+
+@pytest.mark.parametrize("by_page", [False, True])
+async def test_it_is_behind_until_all_that_is_written_was_heard(rig: Rig, by_page: bool) -> None:
+    """A text that is read on waits for the voice."""
+    rig.voice.ready = not by_page
+    assert not rig.speaking.behind
+    rig.speaking.begin("a1")
+    assert not rig.speaking.behind
+    rig.speaking.write("a1", "One line\n")
+    assert rig.speaking.behind
+    if by_page:
+        await soon(lambda: rig.outbox.size > 0)
+        rig.speaking.page_read(SpeechProgress(type="speech_progress", id="a1", end=4))
+        assert rig.speaking.behind
+        rig.speaking.page_read(SpeechProgress(type="speech_progress", id="a1", end=9))
+    else:
+        await soon(lambda: rig.line.player.ready)
+        rig.hear(0.2)
+        assert rig.speaking.behind
+        await soon(lambda: rig.hear(1.0).size == 0)
+    assert not rig.speaking.behind
+    rig.speaking.write("a1", "Another line\n")
+    assert rig.speaking.behind

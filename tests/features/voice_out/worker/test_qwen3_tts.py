@@ -1,0 +1,108 @@
+"""Streamed sound beside the package's whole decoding, with tiny models of random weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from server.core.errors import SpeechUnavailable
+from server.features.voice_out.local_voice import LocalVoice
+from tests.real_model.server import PYTHON
+from tests.support import local_voice
+
+pytestmark = pytest.mark.slow
+# The same sums in another order, as windows of another length have them, differ by 5e-7.
+ROUNDING = 1e-5
+# The stream has 16 bits.
+STEP = 0.6 / 32767
+WAYS = ("defaults", "overlap", "quick", "breaks", "voice_alone", "copied")
+FRAMES = 40
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    local_voice.needed()
+    return tmp_path_factory.mktemp("speech")
+
+
+@pytest.fixture(scope="module")
+def compared(folder: Path) -> dict[str, Any]:
+    return local_voice.compare(folder)
+
+
+def test_the_decoder_looks_back_as_far_as_its_layers_do(compared: dict[str, Any]) -> None:
+    """Two layers of 8 frames reach 14 back, and convolutions 11 more; all else here follows from that."""
+    assert compared["field"] == 25
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_stream_is_the_whole_decoding(compared: dict[str, Any], way: str) -> None:
+    """Every sample, with windows that hold what the new frames depend on."""
+    found = compared[way]
+    assert found["samples"] == [FRAMES * 1920] * 2
+    assert found["frames"] == FRAMES
+    assert found["loudness"] > 0.1
+    assert found["stream"] < STEP + ROUNDING
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_windows_agree_where_they_overlap(compared: dict[str, Any], way: str) -> None:
+    """Each with the whole, also in samples that an earlier one made: so with one another."""
+    windows = compared[way]["windows"]
+    assert len(windows) > 5
+    assert all(window["largest"] < ROUNDING for window in windows)
+    assert all(window["compared"] >= 1920 for window in windows)
+    if way in ("defaults", "overlap"):
+        # Most samples were made more than once.
+        assert sum(window["compared"] for window in windows) > 1.5 * FRAMES * 1920
+
+
+def test_a_window_that_is_too_short_is_seen(compared: dict[str, Any]) -> None:
+    """Six frames less than the decoder looks back: the comparison sees that."""
+    assert compared["short"]["stream"] > 30 * STEP
+
+
+def test_a_compiled_network_is_used_and_left_when_it_fails(compared: dict[str, Any]) -> None:
+    """The decoder and the codebook predictor are compiled; one that fails in a text goes on plain."""
+    assert compared["compiled"] == 2
+    assert compared["quick"]["notes"] == []
+    assert compared["breaks"]["notes"] == [
+        "The decoder runs plain, since it could not be made quicker (RuntimeError: no graph)."
+    ]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("voice", "words"),
+    [("", "Set SPEECH_VOICE to a WAV file"), ("/nowhere/anna.wav", "anna.wav cannot be read")],
+)
+async def test_a_copying_model_asks_for_its_recording(
+    folder: Path, compared: dict[str, Any], voice: str, words: str
+) -> None:
+    model = LocalVoice(folder / "base", str(PYTHON), voice=voice, env=local_voice.ENVIRONMENT)
+    model.start()
+    try:
+        with pytest.raises(SpeechUnavailable, match=f"copies the voice of a recording. .*{words}"):
+            await model.wait()
+    finally:
+        await model.close()
+
+
+@pytest.mark.asyncio
+async def test_a_recording_is_copied_by_the_process(folder: Path, compared: dict[str, Any]) -> None:
+    model = LocalVoice(
+        folder / "base",
+        str(PYTHON),
+        options="max_frames=10",
+        voice=str(folder / "hum.wav"),
+        env=local_voice.ENVIRONMENT,
+    )
+    model.start()
+    try:
+        await model.wait()
+        chunks = [len(c.samples) async for c in model.speak("A cup.", language="en")]
+        assert chunks == [2 * 1920, 8 * 1920]
+    finally:
+        await model.close()

@@ -1,0 +1,147 @@
+"""The moments at which frames are decoded, and how their sound is joined."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from server.features.voice_out.worker.streaming import (
+    Overlap,
+    StreamOptions,
+    Window,
+    Windows,
+    pcm,
+)
+
+UPSAMPLE = 1920
+
+
+def sound(begin: int, end: int) -> NDArray[np.float32]:
+    """The sound of frames as a whole has it: each sample is known by its value."""
+    return np.arange(begin * UPSAMPLE, end * UPSAMPLE, dtype=np.float32)
+
+
+def windows(options: StreamOptions, frames: int) -> list[Window]:
+    made = Windows(options)
+    found = [window for _ in range(frames) if (window := made.add()) is not None]
+    last = made.end()
+    assert made.end() is None
+    return [*found, last] if last is not None else found
+
+
+def test_a_number_out_of_range_is_told_with_the_range() -> None:
+    with pytest.raises(ValueError, match=r"overlap_samples is -1; 0 to [\d,]+ are possible"):
+        StreamOptions.read("overlap_samples=-1")
+
+
+def test_the_first_chunk_is_smaller() -> None:
+    found = windows(StreamOptions(), 20)
+    assert [window.new for window in found] == [2, 8, 8, 2]
+    assert found[2] == Window(0, 18, 8)
+
+
+@given(
+    st.builds(
+        StreamOptions,
+        emit_every_frames=st.integers(1, 30),
+        first_chunk_frames=st.integers(1, 30),
+        decode_window_frames=st.integers(30, 90),
+        overlap_samples=st.integers(0, 4800),
+    ),
+    st.integers(0, 200),
+)
+def test_all_sound_comes_once_and_in_order(options: StreamOptions, frames: int) -> None:
+    overlap = Overlap(options.overlap_samples)
+    parts = [
+        overlap.add(sound(window.begin, window.end), window.new * UPSAMPLE)
+        for window in windows(options, frames)
+    ]
+    whole = np.concatenate([np.zeros(0, np.float32), *parts, overlap.end()])
+    # Windows that agree are blended with themselves.
+    assert len(whole) == frames * UPSAMPLE
+    assert np.allclose(whole, sound(0, frames), rtol=1e-6)
+
+
+@given(st.integers(1, 300))
+def test_no_window_is_longer_than_allowed(frames: int) -> None:
+    options = StreamOptions(emit_every_frames=7, decode_window_frames=20)
+    for window in windows(options, frames):
+        assert window.end - window.begin <= 20
+        assert window.new <= window.end - window.begin
+
+
+def test_chunks_that_do_not_meet_are_blended() -> None:
+    overlap = Overlap(100)
+    first = overlap.add(np.zeros(500, np.float32), 500)
+    second = overlap.add(np.ones(600, np.float32), 400)
+    joined = np.concatenate([first, second, overlap.end()])
+    assert len(joined) == 900
+    assert np.abs(np.diff(joined)).max() < 0.02
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("emit_every_frames=0", "emit_every_frames is 0; 1 to 1,000 are possible"),
+        ("overlap_samples=99999", "overlap_samples is 99999"),
+        ("emit_every_frames=90", "decode_window_frames is 80, but a chunk has up to 90"),
+        ("compile_mode=fast", 'compile_mode is "fast"; default, reduce-overhead'),
+        ("use_compile=perhaps", 'use_compile is "perhaps"; on and off'),
+        ("max_frames=many", 'max_frames is "many", which is no whole number'),
+        ("speed=2", '"speed" is no option of a local voice. These are: emit_every_frames'),
+    ],
+)
+def test_options_that_cannot_be_are_named(text: str, words: str) -> None:
+    with pytest.raises(ValueError, match="^" + words.replace(".", r"\.")):
+        StreamOptions.read(text)
+
+
+def test_options_are_read_as_they_are_written() -> None:
+    assert StreamOptions.read("") == StreamOptions()
+    read = StreamOptions.read("emit_every_frames=4, use_compile=on use_cuda_graphs=off")
+    assert read == StreamOptions(emit_every_frames=4, use_compile=True)
+    assert StreamOptions.read("whole_text=on") == StreamOptions(whole_text=True)
+
+
+def test_the_defaults_are_the_fields() -> None:
+    """Those by which streaming with Qwen3-TTS is known, and a smaller first chunk."""
+    plain = StreamOptions()
+    assert (plain.emit_every_frames, plain.first_chunk_frames) == (8, 2)
+    assert (plain.decode_window_frames, plain.overlap_samples) == (80, 0)
+    assert plain.max_frames == 10_000
+    assert (plain.use_compile, plain.use_cuda_graphs, plain.whole_text) == (False, False, False)
+    assert (plain.use_optimized_decode, plain.compile_codebook_predictor) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "quick"),
+    [
+        ("", False),
+        ("use_compile=on", True),
+        ("use_cuda_graphs=on", True),
+        ("use_compile=on use_cuda_graphs=on use_optimized_decode=off", False),
+    ],
+)
+def test_the_decoder_is_quick_where_that_is_asked_for(text: str, quick: bool) -> None:
+    assert StreamOptions.read(text).quick_decoder is quick
+
+
+def test_frames_before_the_first_one_are_decoded_and_not_heard() -> None:
+    """Those of a recording: in the window as long as there is room, and never new."""
+    made = Windows(StreamOptions(decode_window_frames=10), before=12)
+    found = [window for _ in range(20) if (window := made.add()) is not None]
+    assert found == [Window(4, 14, 2), Window(12, 22, 8), Window(20, 30, 8)]
+    assert made.end() == Window(22, 32, 2)
+    assert made.frames == 20
+
+
+def test_samples_become_16_bits() -> None:
+    assert np.frombuffer(pcm(np.array([0, 1, -1, 2], np.float32)), "<i2").tolist() == [
+        0,
+        32767,
+        -32767,
+        32767,
+    ]
