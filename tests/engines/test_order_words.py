@@ -51,7 +51,7 @@ def test_no_words_are_those_of_two_orders() -> None:
 @pytest.mark.parametrize("language", sorted(LANGUAGES))
 def test_no_order_is_what_the_page_says_of_one(language: str) -> None:
     """The microphone may hear it."""
-    script = (CLIENT / "voice" / "orders.js").read_text("utf-8")
+    script = (CLIENT / "features" / "voice_in" / "orders.js").read_text("utf-8")
     said = [say(id, language=language) for id in re.findall(r'"(\w+\.\w+)"', script)]
     assert len(said) == 10
     for words in said:

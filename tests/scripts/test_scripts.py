@@ -174,9 +174,9 @@ def test_fuzzing_that_can_not_be_installed_leaves_the_environment(tmp_path: Path
 def test_wrong_options_get_a_sentence(args: list[str], says: str, tmp_path: Path) -> None:
     """Exit 2, what is wrong, where to look, and nothing was installed."""
     scratch = project(tmp_path / "p")
-    catalogue = scratch / "server" / "catalogue"
+    catalogue = scratch / "server" / "features" / "hosting" / "catalogue"
     catalogue.mkdir(parents=True)
-    shutil.copy(ROOT / "server" / "catalogue" / "models.toml", catalogue)
+    shutil.copy(ROOT / "server" / "features" / "hosting" / "catalogue" / "models.toml", catalogue)
     done = bash(scratch / "scripts" / "run.sh", *args)
     assert done.returncode == 2
     assert says in done.stderr
