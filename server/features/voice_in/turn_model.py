@@ -23,6 +23,8 @@ from prometheus_client import Counter
 from server.core.metrics import Metrics
 from server.core.sound import SOUND_RATE
 
+log = logging.getLogger(__name__)
+
 # smart-turn v3 has 8 MB, or 32 without quantisation.
 MOST_BYTES = 64 * 1024 * 1024
 # Likelihood from which a turn is complete, as upstream has it
@@ -200,13 +202,8 @@ def _hertz(mels: NDArray[np.float64]) -> NDArray[np.float64]:
 
 # The checks of all microphones: one thread, a bound, a count of how each ended.
 
-log = logging.getLogger(__name__)
-
-
 # Checks under way in all sessions: as many as one thread makes within `ANSWER_SECONDS`
 MOST_CHECKS = 3
-
-
 # An answer that takes longer counts as none.
 ANSWER_SECONDS = 0.3
 

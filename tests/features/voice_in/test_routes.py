@@ -68,6 +68,17 @@ async def test_without_speech() -> None:
             await anext(run.program.feature("voice_in").asr.recognise(SOUND, language=None))
 
 
+@pytest.mark.parametrize("feature", ["voice_in", "voice_out"])
+async def test_one_direction_alone(feature: str) -> None:
+    """The other one is none; a recogniser can be chosen only where there are spoken questions."""
+    async with running(operator_token=OPERATOR, features=feature) as run, http(run) as client:
+        client.headers["Authorization"] = f"Bearer {OPERATOR}"
+        nothing = {"recogniser": None, "voice": None, "chosen": None}
+        assert (await client.get(PATH)).json() == nothing
+        left = await client.delete(f"{PATH}/recogniser")
+        assert left.status_code == (200 if feature == "voice_in" else 404)
+
+
 @pytest.mark.parametrize(
     "folder",
     ["", "  ", 5, None, "whisper", "/nowhere/whisper", "/\0", "/" + "a" * 300, "a" * 2000],
