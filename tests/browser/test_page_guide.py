@@ -120,7 +120,7 @@ async def test_rings_are_spoken_where_answers_are(visit: Visit, builtin: Running
     await page.page.locator("#speak").click()
     await page.box.fill("Tell me when you see red.")
     await page.button(say("chat.watch_this")).click()
-    await page.got('m.type === "watches" && m.watches[0]?.begun')
+    await page.got('m.type === "watches" && m.watches[0]?.armed')
     since = await page.now()
     await page.show(mode="color:rgb(240 140 20)")
     await page.got(

@@ -138,8 +138,11 @@ async def test_tones_can_be_switched_off_and_the_device_keeps_that(
     page = await listener(visit, server.base_url)
     await page.button(say("settings.title")).click()
     await page.page.get_by_label(say("settings.verbosity")).select_option(say("settings.short"))
-    assert (await page.sent("settings"))["verbosity"] == "normal"
-    await page.sent("settings", since=0)
+    sent = (
+        "words => window.__log.some(({way, message: m}) => way === 'sent' && m.verbosity === words)"
+    )
+    await page.page.wait_for_function(sent, arg="normal")
+    await page.page.wait_for_function(sent, arg="short")
     await page.page.get_by_label(say("settings.tones")).uncheck()
     await page.button(say("page.done")).click()
     await page.page.locator("#speak").click()
@@ -251,7 +254,7 @@ async def test_it_says_when_it_cannot_watch_and_when_it_can(
     await page.show(mode=GREY, clock=False)
     await page.box.fill("Tell me when the kettle boils.")
     await page.button(say("chat.watch_this")).click()
-    await page.got('m.type === "watches" && m.watches[0]?.begun')
+    await page.got('m.type === "watches" && m.watches[0]?.armed')
     summary = page.page.locator("#watches-summary")
     await page.page.locator("#watches > summary").click()
     told = "text => window.__announced.some((one) => one.includes(text))"
