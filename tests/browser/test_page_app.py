@@ -223,7 +223,7 @@ async def test_a_next_start_has_the_newer_page_by_itself(
     """Nobody starts with an old page while the server is there, and none of its modules is old."""
     run, folder = upgraded
     page = await kept_page(visit, run.base_url)
-    module = folder / "page" / "dom.js"
+    module = folder / "core" / "page" / "dom.js"
     module.write_text(module.read_text() + "\nwindow.newer = true;\n")
     await page.page.wait_for_timeout(1100)
     await page.page.reload()

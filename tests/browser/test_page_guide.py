@@ -106,8 +106,8 @@ async def test_spoken_hints_are_not_announced_twice(visit: Visit, builtin: Runni
     assert await page.page.evaluate("window.spoken") == [say("guide.good")]
 
 
-async def test_rings_are_spoken_where_answers_are(visit: Visit, builtin: Running) -> None:
-    """The voice says what rang; the screen reader does not say it a second time."""
+async def test_alerts_are_spoken_where_answers_are(visit: Visit, builtin: Running) -> None:
+    """The voice says what alerted; the screen reader does not say it a second time."""
 
     async def listen(page: Page) -> None:
         await page.add_init_script(

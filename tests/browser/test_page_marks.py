@@ -70,7 +70,7 @@ def looks(_body: Any, jpeg: bytes | None) -> list[str]:
 
 # The part that follows things was loaded a moment ago: nobody types faster.
 LOADED = """() => performance.getEntriesByType("resource").some(
-  ({name, responseEnd}) => name.endsWith("/track/recent.js") && responseEnd < performance.now() - 300)"""
+  ({name, responseEnd}) => name.endsWith("/pointing/recent.js") && responseEnd < performance.now() - 300)"""
 # The overlap (intersection over union) of the first box on the page with the thing in front of the camera
 OVERLAP = """() => {
   const mark = document.querySelector('.mark:not([data-state="lost"])');
@@ -129,7 +129,7 @@ async def test_a_box_goes_along_with_the_thing_and_goes_with_it(
     mark = page.page.locator(".mark")
     await expect(mark).to_have_count(1)
     # The worker comes with the first box.
-    await soon(lambda: any(url.endswith("/track/worker.js") for url in requested))
+    await soon(lambda: any(url.endswith("/pointing/worker.js") for url in requested))
     # It takes its place in the whole picture with the next frame.
     await overlaps(page, 2)
     found = await overlaps(page, 12)

@@ -91,7 +91,7 @@ async def test_from_the_order_to_the_alert() -> None:
                 assert brightness(second.jpegs[0]) < 160 < brightness(second.jpegs[1])
                 page = await guest.reconnect()
                 again = await page.next("alert")
-                assert (again["id"], again["ack"]) == (alert["id"], False)
+                assert (again["id"], again["acked"]) == (alert["id"], False)
                 await page.send(type="ack", id=alert["id"])
                 await page.send(type="unwatch", id="white")
                 while (await page.next("watches"))["watches"]:
