@@ -171,7 +171,7 @@ async def test_a_rolling_restart_loses_no_answer(
         # The chat came along, and the watch.
         assert (await page.got('m.type === "resumed"', since=since))["turns"] > 0
         watch = await page.sent("watch", since=since)
-        assert (watch["condition"], watch["bar"]) == ("you see red", 0.5)
+        assert (watch["condition"], watch["threshold"]) == ("you see red", 0.5)
         await page.page.wait_for_function(
             """since => window.__log.some(({ at, way, message }) =>
               at > since && way === "sent" && message.type === "settings" && message.sensitivity === 2)""",
