@@ -56,7 +56,8 @@ class Talk:
         self._pid = pid
         self._say = say
         # The server has a voice.
-        self.speaks = bool(peer.ready.get("voice"))
+        voice = peer.ready.get("features", {}).get("voice_out", {})
+        self.speaks = bool(voice.get("voice"))
 
     # Spoken questions
 
