@@ -164,7 +164,7 @@ class Visitor:
               const { Part } = await import("/client/core/page/part.js");
               const at = (path) => new URL(`/client/${path}`, location.href);
               const part = new Part({ address: at("core/page/part.js"), load: async () => ({}), onMissing() {},
-                elements: at(elements), sheet: at(sheet) });
+                elements: at(elements), sheets: [at(sheet)] });
               await part.ahead();
             }""",
             [elements, sheet],
