@@ -10,11 +10,11 @@ from collections.abc import Callable
 
 import cv2
 
-from server.attention.gate import ChangeGate, Why
-from server.attention.planes import Scratch
 from server.core import core_dumps
-from server.vision.luma import SceneReader
-from tests.attention.clip_classes import (
+from server.media.picture.luma import SceneReader
+from server.media.picture.planes import Scratch
+from server.shared.attention.gate import ChangeGate, Why
+from tests.shared.attention.clip_classes import (
     busy_clips,
     color_clip,
     display_clip,
@@ -26,8 +26,8 @@ from tests.attention.clip_classes import (
     slow_clip,
     still_clips,
 )
-from tests.attention.clips import Clip, new_decoder, packets
-from tests.attention.watching import watch
+from tests.shared.attention.clips import Clip, new_decoder, packets
+from tests.shared.attention.watching import watch
 
 # Seeds of the scenes: the photograph and drawn ones
 SEEDS = (0, 1, 2, 3)

@@ -14,10 +14,10 @@ from dataclasses import replace
 
 import cv2
 
-from server.attention.likeness import Likeness
-from server.attention.planes import Scratch
 from server.core import core_dumps
-from tests.attention.clip_classes import (
+from server.media.picture.likeness import Likeness
+from server.media.picture.planes import Scratch
+from tests.shared.attention.clip_classes import (
     color_clip,
     digit_clip,
     display_clip,
@@ -29,7 +29,7 @@ from tests.attention.clip_classes import (
     tripod,
     tripod_clips,
 )
-from tests.attention.clips import WARM_UP, Clip, frames
+from tests.shared.attention.clips import WARM_UP, Clip, frames
 
 SEEDS = (0, 1, 2, 3)
 AREAS, CONTRASTS = (0.02, 0.05, 0.10), (25, 40, 60)

@@ -18,13 +18,13 @@ import cv2
 import numpy as np
 
 from benchmarks.watch_scenes import HEIGHT, WIDTH, Happens, Stage
-from server.attention.attention import Attention
-from server.attention.planes import Scratch
 from server.core import core_dumps
 from server.core.frames import Frame
-from server.engines.past_time import span_in
 from server.features.recall.memory import Kept, Recall, before, during, grid_of
-from server.vision import encode
+from server.media.picture import encode
+from server.media.picture.planes import Scratch
+from server.models.past_time import span_in
+from server.shared.attention.attention import Attention
 
 CLASSES = ("still", "noisy", "flickering", "shaken", "busy")
 SECONDS, MEGABYTES, PICTURES = 300.0, 2, 8

@@ -35,7 +35,8 @@ try:
     from scripts.bench.report import Report, Row, Spread, machine
     from server.core.frames import Kind
     from server.core.metrics import Metrics
-    from server.engines.base import (
+    from server.inference import Inference
+    from server.models.base import (
         Capabilities,
         Chunk,
         Delta,
@@ -44,8 +45,7 @@ try:
         EngineStatus,
         Finished,
     )
-    from server.inference import Inference
-    from server.queue.job import Job, Result
+    from server.models.scheduler.job import Job, Result
     from tests.support.fakes import FakeEngines, RecordingSink, make_request
     from tests.support.fakes_clock import run_clock
 except ModuleNotFoundError as missing:

@@ -24,7 +24,7 @@ import httpx
 from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.core import core_dumps
-from server.engines.prompts import system_text
+from server.models.prompts import system_text
 from tests.support.running import Running, running
 
 FIRST, QUESTION = "What is on the table?", "And which colour does it have now?"

@@ -20,16 +20,16 @@ import cv2
 import numpy as np
 
 from benchmarks.watch_scenes import CLASSES, CONDITIONS, HEIGHT, WIDTH, Model, staged
-from server.attention.attention import Attention
-from server.attention.planes import Scratch
 from server.core import core_dumps
 from server.core.frames import BoxUnit, Frame
-from server.engines.base import Capabilities
-from server.engines.watch_answers import Answer
 from server.features.watches.rule import Ask, Look, Order, Watches
 from server.features.watches.watch_request import crop_region
 from server.features.watches.watch_wakes import WatchWakes
-from server.vision.grounding import Box
+from server.media.picture.grounding import Box
+from server.media.picture.planes import Scratch
+from server.models.base import Capabilities
+from server.shared.attention.attention import Attention
+from server.shared.watch_answers import Answer
 
 STEP, ANSWER = 0.5, 0.1
 BEGIN = 1000.0

@@ -16,9 +16,9 @@ import random
 from dataclasses import dataclass
 
 from server.core import core_dumps
-from server.engines.watch_answers import Answer
 from server.features.watches.rule import Ask, Look, Order, Outcome, Watches
-from server.vision.grounding import Box
+from server.media.picture.grounding import Box
+from server.shared.watch_answers import Answer
 
 CHANGED = Box(0, 0, 100, 100)
 ELSEWHERE = Box(500, 500, 600, 600)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from scripts.bench.live_encoder import Scene
 from scripts.bench.report import Row, Spread
-from server.engines.watch_answers import conditions_in
+from server.shared.watch_answers import conditions_in
 
 U8 = NDArray[np.uint8]
 WIDTH, HEIGHT = 1280, 720

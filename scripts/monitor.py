@@ -43,7 +43,7 @@ try:
     from scripts.monitoring.reading import LOOPBACK, Reading, Target, take_reading
     from scripts.monitoring.state import State, put_together
     from scripts.monitoring.view import render
-    from server.core.gpu import GpuReader
+    from server.features.hosting.gpu import GpuReader
 except ModuleNotFoundError as missing:
     go_on_inside(missing)
 

@@ -17,12 +17,12 @@ from server.core.aio import TaskSet
 from server.core.errors import Busy, Draining
 from server.core.frames import Kind
 from server.core.metrics import Metrics
-from server.queue.background_share import BackgroundShare
-from server.queue.engine_share import MOST, EngineShare
-from server.queue.failover import Engines, Failover
-from server.queue.fair_queue import BACKGROUND, FairQueue, Full
-from server.queue.job import Job
-from server.queue.run import CLOSE_SECONDS, JobRun
+from server.models.scheduler.background_share import BackgroundShare
+from server.models.scheduler.engine_share import MOST, EngineShare
+from server.models.scheduler.failover import Engines, Failover
+from server.models.scheduler.fair_queue import BACKGROUND, FairQueue, Full
+from server.models.scheduler.job import Job
+from server.models.scheduler.run import CLOSE_SECONDS, JobRun
 
 # Watches in a row while descriptions wait
 _MOST_WATCHES = 2

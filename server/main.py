@@ -48,15 +48,15 @@ def main() -> int:
     for warning in settings.warnings:
         log.warning(warning)
     # Once the settings are right: the program takes a second to import.
-    from server.listen.sd_notify import Notifier
-    from server.listen.serving import DrainingServer, listening_problem, uvicorn_config
+    from server.web.sd_notify import Notifier
+    from server.web.serving import DrainingServer, listening_problem, uvicorn_config
 
     # Before the engines are built, which takes a second.
     if problem := listening_problem(settings.host, settings.port):
         sys.stderr.write(f"qwen-camera cannot start: {problem}\n")
         return 1
     from server.app.app import create_app
-    from server.vision.privacy import FilterUnavailable
+    from server.media.picture.privacy import FilterUnavailable
 
     try:
         app = create_app(settings)

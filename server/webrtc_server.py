@@ -21,20 +21,26 @@ from aiortc import (
 from aiortc.exceptions import InvalidStateError, OperationError
 from aiortc.sdp import candidate_from_sdp
 
-from server.camera.camera import Camera
-from server.camera.feed import Feed
 from server.core.aio import TaskSet, log_failure
 from server.core.errors import BadRequest, Conflict, NotFound, QwenCameraError, UnusableOffer
-from server.rtc.answer import whole_answer
-from server.rtc.media.decode import DecodePool, give_memory_back
-from server.rtc.offer import DECODABLE, MAX_CANDIDATES, Offer, check_offer, is_mdns, is_unreachable
-from server.rtc.patches.gathering import Gathering
-from server.rtc.patches.ice_restart import IceRestart
-from server.rtc.patches.receiver import CameraReceiver, install
-from server.rtc.sdpfrag import Credentials, Fragment, make_fragment
-from server.rtc.sound.section import SoundSection
-from server.rtc.voice_section import find_voice
-from server.voice.line import VoiceLine
+from server.media.answer import whole_answer
+from server.media.camera import Camera, Feed
+from server.media.offer import (
+    DECODABLE,
+    MAX_CANDIDATES,
+    Offer,
+    check_offer,
+    is_mdns,
+    is_unreachable,
+)
+from server.media.patches.gathering import Gathering
+from server.media.patches.ice_restart import IceRestart
+from server.media.patches.receiver import CameraReceiver, install
+from server.media.sdpfrag import Credentials, Fragment, make_fragment
+from server.media.sound.line import VoiceLine
+from server.media.sound.section import SoundSection
+from server.media.video.decode import DecodePool, give_memory_back
+from server.media.voice_section import find_voice
 
 log = logging.getLogger(__name__)
 

@@ -25,7 +25,7 @@ from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.chat_client import ChatClient
 from scripts.bench.live_encoder import LiveEncoder
 from server.app.app import create_app
-from server.listen.serving import uvicorn_config
+from server.web.serving import uvicorn_config
 
 ROOT = Path(__file__).parents[1]
 SERVER = str(ROOT / "server") + "/"

@@ -15,7 +15,7 @@ from scripts.bench.report import idle_and_all
 from scripts.bench.usage import Usage
 
 # A camera of five pictures a second that pauses for longer has not got its time; a server that takes
-# it for frozen waits for pictures closer together than that (server/rtc/media/camera_state.py).
+# it for frozen waits for pictures closer together than that (server/media/video/camera_state.py).
 PAUSE_SECONDS = 1.2
 # Seconds before a question's loss in which a pause explains it: the server calls a camera frozen
 # after two, and a question waits three for its picture.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from scripts.bench.report import Row, Spread
-from server.core.gpu import Gpu, GpuError, GpuReader
+from server.features.hosting.gpu import Gpu, GpuError, GpuReader
 
 SECONDS = 1.0
 

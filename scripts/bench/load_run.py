@@ -25,7 +25,7 @@ from scripts.bench.load_sample import Sample
 from scripts.bench.open_loop import OpenLoop, ServerGone
 from scripts.bench.processes import MeasurementError, ServerProcess, StandInProcess
 from scripts.bench.report import EXPECTATION, STAND_IN, Report, Row, machine, write_csv
-from server.core.gpu import GpuReader
+from server.features.hosting.gpu import GpuReader
 
 # A machine that is idle for less of the time than this measures itself.
 FULL = 0.1

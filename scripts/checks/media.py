@@ -16,7 +16,7 @@ from websockets.exceptions import InvalidHandshake, WebSocketException
 from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.http_json import HttpError
 from scripts.checks.finding import Finding, State
-from server.rtc.turn_check import RelayProblem, check_relay
+from server.media.turn_check import RelayProblem, check_relay
 
 CONNECT_SECONDS = 10.0
 FRAME_SECONDS = 10.0

@@ -23,13 +23,13 @@ from config import ConfigError, Settings, load
 from scripts.models import disk, record
 from scripts.models.trouble import ModelError, ended, say
 from server.core import core_dumps
-from server.core.network import FetchError
 from server.features.hosting.catalogue import files
 from server.features.hosting.catalogue.entry import Catalogue, CatalogueError, Model, ModelType
 from server.features.hosting.catalogue.folder import ModelFolderError, read_model
 from server.features.hosting.catalogue.source import load_catalogue
 from server.features.hosting.host import main_memory
 from server.features.hosting.settings import HostingSettings
+from server.shared.network import FetchError
 
 ROOT = Path(__file__).resolve().parents[2]
 # Folder of fetched models, each in a folder of its own.

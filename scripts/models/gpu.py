@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scripts.models.trouble import ModelError
-from server.core.gpu import Gpu, GpuError, GpuReader
+from server.features.hosting.gpu import Gpu, GpuError, GpuReader
 
 
 def gpus() -> tuple[list[Gpu], bool]:

@@ -38,10 +38,10 @@ from pydantic import BaseModel, Field, ValidationError
 from scripts.models import record
 from scripts.models.hub_client import endpoint, hold_to_public_addresses
 from scripts.models.trouble import ModelError
-from server.core import network
-from server.core.network import FetchError
 from server.features.hosting.catalogue import files
 from server.features.hosting.catalogue.source import shown
+from server.shared import network
+from server.shared.network import FetchError
 
 hold_to_public_addresses()
 # So much at a time is written to a file, and lost when the connection breaks. With the library's

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator
 import httpx2
 from huggingface_hub import close_session, constants, get_session, set_client_factory
 
-from server.core import network
-from server.core.network import FetchError, Network
 from server.features.hosting.catalogue.source import shown
+from server.shared import network
+from server.shared.network import FetchError, Network
 
 # Largest response about a repository: names, sizes and checksums of its files. The files have the
 # announced sizes.

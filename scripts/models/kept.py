@@ -8,8 +8,8 @@ from pathlib import Path
 from scripts.models import checkpoint, disk, record
 from scripts.models.hub import HubFile, Repository
 from scripts.models.trouble import ModelError
-from server.core.network import FetchError
 from server.features.hosting.catalogue.files import inside
+from server.shared.network import FetchError
 
 PIPELINE = "model_index.json"
 # Beside the files: index, record, what the file system takes

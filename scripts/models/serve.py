@@ -29,14 +29,14 @@ from scripts.models.disk import in_words  # noqa: E402
 from scripts.models.gpu import gpus  # noqa: E402
 from scripts.models.trouble import ModelError, ended, say  # noqa: E402
 from server.core import core_dumps  # noqa: E402
-from server.core.gpu import Gpu  # noqa: E402
 from server.features.hosting import vllm_help  # noqa: E402
 from server.features.hosting.catalogue import batching, vllm_log  # noqa: E402
 from server.features.hosting.catalogue.launch import Launch  # noqa: E402
 from server.features.hosting.catalogue.sizes import OVERHEAD_BYTES  # noqa: E402
 from server.features.hosting.catalogue.vllm import IMAGE_FLAGS, ROCM_ENVIRONMENT, Vllm, VllmError  # noqa: E402
+from server.features.hosting.gpu import Gpu  # noqa: E402
 from server.features.hosting.host import main_memory  # noqa: E402
-from server.processes.environment import child_environment  # noqa: E402
+from server.shared.processes.environment import child_environment  # noqa: E402
 
 if TYPE_CHECKING:
     from config import Settings
@@ -272,7 +272,7 @@ def answers(url: str, seconds: float = 2.0) -> bool:
 
 def wait(chosen: argparse.Namespace) -> int:
     """Return when vLLM answers. Raises ModelError when the time is up or its process has ended."""
-    from server.processes import usage
+    from server.shared.processes import usage
 
     settings = loaded(chosen.env_file)
     health, port = health_url(settings), urlsplit(settings.vllm_base_url).port or 80

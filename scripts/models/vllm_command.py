@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 
 from scripts.models.checkpoint import Checkpoint, text_layers, text_shapes
 from scripts.models.trouble import ModelError
-from server.engines.families import RunMode, pairs_frames
 from server.features.hosting.catalogue import batching
 from server.features.hosting.catalogue.launch import Launch, typed
 from server.features.hosting.catalogue.vllm import (
@@ -30,6 +29,7 @@ from server.features.hosting.catalogue.vllm import (
     serve_arguments,
     video_bounds,
 )
+from server.models.families import RunMode, pairs_frames
 
 if TYPE_CHECKING:
     from config import Settings

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from scripts.bench.http_json import Reply, request, unchecked_tls
 from scripts.monitoring.samples import Samples
-from server.core.gpu import Gpu, GpuError, GpuReader
+from server.features.hosting.gpu import Gpu, GpuError, GpuReader
 
 SECONDS = 5.0
 LOOPBACK = ("localhost", "127.0.0.1", "::1")

@@ -13,9 +13,9 @@ from fastapi import FastAPI
 from config import Settings
 from server import __version__
 from server.app.program import Program
-from server.operator.session_routes import create_session_router
 from server.web.http_errors import install_error_handlers
 from server.web.middleware import guard_app
+from server.web.operator_routes import create_session_router
 from server.web.routes import create_router
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, ExitStack
@@ -15,12 +16,12 @@ from starlette.routing import BaseRoute
 
 from config import Settings
 from server import __version__
+from server.access.limits import AccessLimiter, GuessLimits, SharedCounts
+from server.access.operator_guard import OperatorGuard
 from server.app import features
-from server.app.access_parts import AccessParts
 from server.app.api import Api
-from server.app.engine_parts import first_engine
-from server.attention.planes import Scratch
-from server.camera.camera import FRAME_NOTICE_SECONDS
+from server.auth import TokenIssuer, signing_key
+from server.core.addresses import RequestLimiter
 from server.core.aio import (
     Deadline,
     OpenParts,
@@ -33,22 +34,31 @@ from server.core.alert import Alert
 from server.core.close_codes import Close
 from server.core.messages import Parser
 from server.core.metrics import Metrics
-from server.engines.base import Engine
-from server.engines.selector import EngineSelector
+from server.core.origins import HostPolicy, OriginPolicy
+from server.core.tls_files import authority_der, certificate_names
 from server.inference import Inference
-from server.listen.connections import Connections
-from server.listen.serving import STOP_SECONDS, greeting
-from server.rtc.patches.gathering import Gathering
+from server.media.camera import FRAME_NOTICE_SECONDS
+from server.media.patches.gathering import Gathering
+from server.media.picture.planes import Scratch
+from server.media.picture.prepare import PicturePreparer
+from server.media.picture.privacy import build_filters
+from server.models.base import Engine
+from server.models.openai import library
+from server.models.openai.engine import OpenAIEngine, SessionKeys
+from server.models.openai.group import EngineGroup
+from server.models.openai.retry import Reason
+from server.models.selector import EngineSelector, MissingEngine
+from server.models.thinking import ThinkingLimits
 from server.session.feature_parts import SessionFeatures
 from server.session.request.session_tools import SessionLimits, SessionTools
 from server.session.session import Session
 from server.session_manager import SessionManager
-from server.vision.prepare import PicturePreparer
-from server.vision.privacy import build_filters
 from server.web.connection_guard import ConnectionGuard
-from server.web.context import Services
+from server.web.connections import Connections
+from server.web.context import AccessSettings, Services
 from server.web.gauges import Limits, add_gauges
 from server.web.health import Health
+from server.web.serving import STOP_SECONDS, greeting
 from server.web.turn_watch import RelayWatch
 from server.web.way_in import WayIn
 from server.web.websocket import SocketServer
@@ -321,3 +331,91 @@ class Program:
             better=settings.vllm_base_url if settings.engine == "auto" else None,
             operator=self.access.guard.on,
         )
+
+
+# Everything that decides who gets in, built from the settings.
+
+
+class AccessParts:
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        secret = settings.jwt_secret_key.get_secret_value()
+        code = settings.access_code.get_secret_value()
+        self._settings = settings
+        self.tokens = TokenIssuer(
+            signing_key(secret, "session tokens", code),
+            settings.session_timeout,
+            settings.token_max_age,
+        )
+        path = settings.ca_cert_path
+        self.authority = authority_der(path) if path is not None else None
+        self.limiter = RequestLimiter(settings.rate_limit_per_minute)
+        self.shared_limiter = AccessLimiter(self.limiter)
+        self.guesses = GuessLimits()
+        self.guard = OperatorGuard(
+            settings.operator_token.get_secret_value(),
+            self.shared_limiter,
+            self.guesses.operator,
+            metrics,
+        )
+        names = {*settings.allowed_hosts, settings.host}
+        if settings.https_enabled and settings.ssl_cert_path is not None:
+            names |= certificate_names(settings.ssl_cert_path)
+        self.hosts = HostPolicy(names, socket.gethostname())
+        self.origins = OriginPolicy(settings.allowed_origins, self.hosts)
+
+    def share(self, counts: SharedCounts) -> None:
+        """Count requests and guesses with other processes."""
+        self.shared_limiter.shared = counts
+        for guesses in self.guesses.all:
+            guesses.shared = counts
+
+    def settings(self) -> AccessSettings:
+        """The settings as the routes need them."""
+        settings = self._settings
+        return AccessSettings(
+            require_auth=settings.require_auth,
+            access_code=settings.access_code.get_secret_value(),
+            metrics_token=settings.metrics_token.get_secret_value(),
+            trusted_proxies=settings.trusted_proxies,
+            stun_urls=settings.stun_urls,
+            turn_urls=settings.turn_urls,
+            turn_secret=settings.turn_secret.get_secret_value(),
+            turn_ttl=settings.turn_ttl,
+            authority=self.authority,
+        )
+
+
+# The engine that the settings name without a feature: the model servers of VLLM_BASE_URL.
+
+
+def first_engine(settings: Settings, metrics: Metrics, on_busy: Callable[[], None]) -> Engine:
+    """Make the engine of VLLM_BASE_URL, which alone gets the sessions' names; where ENGINE is another one, its place.
+
+    `on_busy` is called when a model server refuses a request since it has enough to do.
+    """
+    if settings.engine not in ("auto", "vllm"):
+        return MissingEngine(settings.engine)
+    for url in settings.vllm_base_urls:
+        library.load_for(url)
+    session_key = SessionKeys(settings.jwt_secret_key.get_secret_value()).of
+
+    def on_retry(reason: Reason) -> None:
+        metrics.engine_retries.labels(reason).inc()
+
+    members = [
+        OpenAIEngine(
+            name="vllm",
+            base_url=url,
+            api_key=settings.vllm_api_key,
+            model=settings.model_name,
+            voice=settings.model_voice,
+            thinking=ThinkingLimits(settings.thinking, settings.thinking_max_tokens),
+            session_key=session_key,
+            on_retry=on_retry,
+            on_busy=on_busy,
+        )
+        for url in settings.vllm_base_urls
+    ]
+    if len(members) == 1:
+        return members[0]
+    return EngineGroup("vllm", members, session_key=session_key, on_retry=on_retry, on_busy=on_busy)

@@ -368,7 +368,7 @@ class OperatorError(QwenCameraError):
     """A program, a file or a setting of this machine is not as it has to be; `message` is for operators and the log.
 
     Its subclasses stand beside what raises them. Errors that only their own folder catches, and those of programs that
-    run without the server (workers, `fetch/`, `core/gpu.py`), stay outside this tree and say so.
+    run without the server (workers, `fetch/`, `features/hosting/gpu.py`), stay outside this tree and say so.
     """
 
     def __init__(self, message: str) -> None:

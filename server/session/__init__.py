@@ -1,6 +1,5 @@
-"""One visitor's session: a question's way from message to answer, the running description, history and the outbox.
+"""One visitor's session: a question's way from message to answer, its history and its outbox.
 
-`session.py` takes messages, `session_parts.py` builds the parts that do the work, each in a folder of its own.
-
-The queue that decides whose turn it is, is in `queue`; sessions are opened and found in `server/session_manager.py`.
+`session.py` takes messages; features bring further parts (`part.py`). Whose turn it is, is decided
+in `models/scheduler`; sessions are opened and found in `server/session_manager.py`.
 """

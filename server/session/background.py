@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
-from server.attention.gate import Change
-from server.camera.camera import Camera
-from server.core import messages as wire
 from server.core.frames import Frame
+from server.media.camera import Camera
 from server.session.part import BackgroundPart
 from server.session.request.builder import RequestBuilder
 
@@ -80,22 +77,3 @@ class Background:
     def _new_stream(self) -> None:
         for part in self._parts:
             part.new_stream()
-
-
-def scene_change(
-    change: Change, about: Literal["description", "watches"], *, asks: bool
-) -> wire.SceneChange:
-    """Build the message about one comparison of the scene. `asks`: the frame goes to the engine."""
-    region = change.region
-    return wire.SceneChange(
-        about=about,
-        value=round(change.value, 2),
-        why=change.why,
-        region=(
-            [round(side, 3) for side in (region.left, region.top, region.right, region.bottom)]
-            if region is not None
-            else None
-        ),
-        busy=round(change.busy, 3),
-        asks=asks,
-    )

@@ -7,12 +7,12 @@ from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-from server.camera.camera import Camera
 from server.core import messages as wire
 from server.core.alert import Alert, AlertSource
 from server.core.errors import Conflict
 from server.core.frames import Route
 from server.core.messages.base import ClientMessage
+from server.media.camera import Camera
 from server.session.part import (
     BackgroundPart,
     MakePart,

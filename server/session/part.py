@@ -6,14 +6,16 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from server.camera.camera import Camera
 from server.core.aio import TaskSet
 from server.core.alert import Alert, AlertSource
 from server.core.errors import QwenCameraError
 from server.core.frames import Frame, Route
 from server.core.messages.base import ClientMessage
 from server.core.messages.from_client import Chat
-from server.engines.base import Capabilities
+from server.media.camera import Camera
+from server.media.sound.line import VoiceLine
+from server.media.sound.pcm import VoiceChunk
+from server.models.base import Capabilities
 from server.session.request.answers import Asking, Shot, Spoken
 from server.session.request.builder import RequestBuilder
 from server.session.request.history import History
@@ -21,8 +23,6 @@ from server.session.request.outbox import Outbox
 from server.session.request.parts import Extras, Prepared, View
 from server.session.request.picture_reuse import PictureReuse
 from server.session.request.session_tools import SessionLimits, SessionTools
-from server.voice.line import VoiceLine
-from server.voice.pcm import VoiceChunk
 
 
 class Speaker:

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from server.camera.camera import FRAME_NOTICE_SECONDS, Asked
 from server.core import messages as wire
 from server.core.errors import (
     CameraError,
@@ -20,18 +19,19 @@ from server.core.errors import (
     QwenCameraError,
 )
 from server.core.frames import Detail, Frame, Kind, Route
-from server.engines.base import Capabilities, EarlierPicture, EngineRequest
-from server.engines.camera_words import captions
-from server.engines.order_words import Order, order_in
-from server.engines.read_words import is_stop
-from server.engines.routing import choose
+from server.media.camera import FRAME_NOTICE_SECONDS, Asked
+from server.media.picture.hindrance import WORDS, Hindrance, is_black
+from server.models.base import Capabilities, EarlierPicture, EngineRequest
+from server.models.camera_words import captions
+from server.models.order_words import Order, order_in
+from server.models.read_words import is_stop
+from server.models.routing import choose
 from server.session.part import QuestionRoute, SessionContext, Shooter, Speaker
 from server.session.request.answers import AnswerSink, Asking, Shot, Spoken
 from server.session.request.builder import RequestBuilder
 from server.session.request.history import History
 from server.session.request.parts import NO_EXTRAS, Extras, Prepared, View
 from server.session.request.sent_pictures import SentPictures
-from server.vision.hindrance import WORDS, Hindrance, is_black
 
 # What takes the place of the ways that features add: where they are off, and for other cameras than
 # the session's own

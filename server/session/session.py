@@ -15,14 +15,15 @@ from dataclasses import fields, replace
 from enum import StrEnum
 
 from server.access.request_order import Attempts
-from server.camera.camera import Camera
 from server.core import messages as wire
 from server.core.aio import TaskSet
 from server.core.alert import Alert
 from server.core.errors import QwenCameraError
 from server.core.frames import Detail
 from server.core.states import Steps
-from server.engines.base import Engine
+from server.media.camera import Camera
+from server.media.sound.line import VoiceLine
+from server.models.base import Engine
 from server.session.background import Background
 from server.session.feature_parts import FeatureParts, SessionFeatures
 from server.session.part import SessionContext
@@ -34,7 +35,6 @@ from server.session.request.picture_reuse import PictureReuse
 from server.session.request.preferences import Preferences
 from server.session.request.sent_pictures import SentPictures
 from server.session.request.session_tools import SessionLimits, SessionTools
-from server.voice.line import VoiceLine
 
 # The fields of a settings message that the core keeps
 _PREFERENCES = {field.name for field in fields(Preferences)}

@@ -1,5 +1,5 @@
-"""Routes for visitors, the WebSocket, and the checks and errors that all HTTP shares; health
-and metrics.
+"""HTTP: listening sockets and protocols, routes, the WebSocket, and the checks and errors that all
+routes share; health and metrics.
 
-Other routes for operators are in `operator`, and in features.
+Other routes for operators are in features.
 """

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from server.core import aio
-from server.engines.base import EngineState
-from server.engines.openai.group import EngineGroup
-from server.rtc.patches import datagrams
+from server.media.patches import datagrams
+from server.models.base import EngineState
+from server.models.openai.group import EngineGroup
 
 if TYPE_CHECKING:
     from server.core.addresses import RequestLimiter
     from server.core.metrics import Metrics
-    from server.engines.selector import EngineSelector
     from server.inference import Inference
-    from server.listen.connections import Connections
+    from server.models.selector import EngineSelector
     from server.session_manager import SessionManager
+    from server.web.connections import Connections
     from server.web.health import Health
     from server.web.turn_watch import RelayWatch
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from server.core.frames import Kind
-from server.engines.base import Engine
+from server.models.base import Engine
 
 
 class Health:

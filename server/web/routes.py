@@ -17,8 +17,8 @@ from server.access.request_order import Attempt
 from server.auth import Claims, Issued, TokenRefused, bearer
 from server.core.addresses import parse_address
 from server.core.errors import NotFound, Unauthorized
-from server.rtc.sdpfrag import MAX_CANDIDATE_CHARS
-from server.vision import encode
+from server.media.picture import encode
+from server.media.sdpfrag import MAX_CANDIDATE_CHARS
 from server.web.context import Services
 from server.web.middleware import MAX_BODY_BYTES
 from server.web.offers import connect_camera

@@ -12,8 +12,8 @@ from typing import Any
 
 from server.auth import turn_credentials
 from server.core.aio import supervise
-from server.rtc.patches.gathering import Gathering, own_addresses
-from server.rtc.turn_check import RelayProblem, RelayResult, check_relay
+from server.media.patches.gathering import Gathering, own_addresses
+from server.media.turn_check import RelayProblem, RelayResult, check_relay
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from server.core.logs import JSONFormatter
-from server.engines.base import Finished
+from server.models.base import Finished
 from tests.support.clients import http
 from tests.support.fakes import make_request, until
 from tests.support.fakes_openai import FakeOpenAI

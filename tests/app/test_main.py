@@ -28,9 +28,9 @@ from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.app.app import create_app
 from server.app.program import Program
 from server.core.aio import Deadline
-from server.engines.base import EngineState
 from server.features.builtin.engine import BuiltinEngine, Impression
 from server.features.hosting.active_engine import ActiveEngine
+from server.models.base import EngineState
 from tests.support.clients import Page, open_page
 from tests.support.fakes import FakeEngine
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
@@ -450,9 +450,9 @@ def open_files() -> int:
 @pytest.mark.parametrize(
     "step",
     [
-        *("server.engines.selector.EngineSelector.on_change",),
+        *("server.models.selector.EngineSelector.on_change",),
         *(
-            "server.engines.selector.EngineSelector.start",
+            "server.models.selector.EngineSelector.start",
             "server.session_manager.SessionManager.start",
         ),
         "a feature",

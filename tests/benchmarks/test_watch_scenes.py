@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks.watch_scenes import CONDITIONS, TOKENS, Happens, Model, Score, Stage, staged
-from server.engines.watch_answers import question
+from server.shared.watch_answers import question
 
 
 def jpeg_of(stage: Stage, at: float) -> bytes:

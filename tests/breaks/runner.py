@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from server.processes import keeper
+from server.shared.processes import keeper
 from tests.breaks.promises import ROOT, Break
 
 # prctl(2)

@@ -13,8 +13,8 @@ import pytest
 from playwright.async_api import Page
 
 from benchmarks.browser import prefer_codec
-from server.camera.camera import Camera
 from server.core.frames import Frame
+from server.media.camera import Camera
 from tests.browser.visitor import SHARP, Visit
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running

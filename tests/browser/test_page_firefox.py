@@ -17,7 +17,7 @@ import pytest_asyncio
 from numpy.typing import NDArray
 
 from server.core.sound import Sound
-from server.voice.pcm import wav
+from server.media.sound.pcm import wav
 from tests.browser.bundles import CLOSE, NEGOTIATE, ORDERS, POLICIES
 from tests.browser.bundles import OFFER as BUNDLED
 from tests.browser.firefox import Firefox, firefox, firefox_command

@@ -22,8 +22,8 @@ from benchmarks.browser import outbound_video, prefer_codec, put_link_between
 from benchmarks.link import Link
 from benchmarks.link_relay import LinkRelay
 from benchmarks.tcp_relay import TcpRelay
-from server.camera.camera import Camera
 from server.core.frames import Frame
+from server.media.camera import Camera
 from tests.browser.visitor import NOT_REACHED, SHARP, Picture, Visit, Visitor, hurry
 from tests.support.clients import soon
 from tests.support.fakes_openai import FakeOpenAI

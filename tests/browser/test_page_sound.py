@@ -17,8 +17,8 @@ from benchmarks.browser import put_link_between
 from benchmarks.link import Link
 from benchmarks.link_relay import LinkRelay
 from server.core.sound import SOUND_RATE, Sound
+from server.media.sound.line import RATE
 from server.session.session import Session
-from server.voice.line import RATE
 from tests.browser.visitor import Visit, Visitor
 from tests.support.running import Running
 

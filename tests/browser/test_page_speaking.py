@@ -12,7 +12,7 @@ import pytest_asyncio
 from numpy.typing import NDArray
 from playwright.async_api import Page, expect
 
-from server.voice.pcm import wav
+from server.media.sound.pcm import wav
 from tests.browser.test_page_sound import session_of, until
 from tests.browser.visitor import Visit, Visitor
 from tests.support.clients import metric

@@ -9,7 +9,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from benchmarks.browser import set_camera
-from server.engines.watch_answers import conditions_in
+from server.shared.watch_answers import conditions_in
 from tests.browser.test_page_links import GIVEN_UP, through, whole_way
 from tests.browser.test_page_reading import _LIVE
 from tests.browser.test_page_speaking import _VOICE

@@ -12,7 +12,7 @@ import pytest
 from server.features.builtin.conditions import ABLE
 from server.features.grants.grants import MAX_GRANTS
 from server.features.pairing.pairing import ASK_PAIRED, NOT_PAIRED, PAIRING_REFUSED, SCAN_AGAIN
-from server.rtc.turn_check import RelayProblem
+from server.media.turn_check import RelayProblem
 from server.web.way_in import ASK
 from tests.support.words import CLIENT, LANGUAGES, Forms, say, table
 

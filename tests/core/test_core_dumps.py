@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from server.processes import keeper
+from server.shared.processes import keeper
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "k3JHvT8s0QmXr5WbZp1LdYc7NfGa9UeR2i"

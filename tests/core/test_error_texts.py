@@ -14,7 +14,7 @@ from config import known_keys
 from server.core import errors
 from server.core.errors import EngineError, NoCamera
 from server.core.messages import Error, error_body
-from server.engines.base import EngineState, EngineStatus
+from server.models.base import EngineState, EngineStatus
 
 SERVER = Path(errors.__file__).parents[1]
 ENGINE_ERRORS = [

@@ -23,9 +23,9 @@ from config import load
 from server.auth import TokenIssuer
 from server.core import logs
 from server.core.redact import redact, session_hash
-from server.rtc.media import decode
-from server.rtc.patches.gathering import Gathering
-from server.rtc.turn_check import RelayProblem, RelayResult
+from server.media.patches.gathering import Gathering
+from server.media.turn_check import RelayProblem, RelayResult
+from server.media.video import decode
 from server.web.turn_watch import RelayWatch
 
 CANARY = "canary-7f3a"
@@ -84,14 +84,14 @@ def path(tmp_path: Path) -> Path:
 
 def test_a_line_has_its_fields(path: Path) -> None:
     """Time in UTC, level, logger, message, then the extras."""
-    logging.getLogger("server.camera.camera").info("camera", extra={"state": "live", "count": 3})
+    logging.getLogger("server.media.camera").info("camera", extra={"state": "live", "count": 3})
     (line,) = lines(path)
     assert list(line) == ["time", "level", "logger", "message", "state", "count"]
     assert line["time"].endswith("Z")
     assert len(line["time"]) == 24
     assert (line["level"], line["logger"], line["message"]) == (
         "info",
-        "server.camera.camera",
+        "server.media.camera",
         "camera",
     )
 
@@ -253,7 +253,7 @@ PROGRAM = """
 import logging, sys
 from server.core import logs
 logs.configure("info", sys.argv[1])
-log = logging.getLogger("server.camera.camera")
+log = logging.getLogger("server.media.camera")
 log.info("camera", extra={"state": "live", "count": 3})
 log.warning("a\\n\\x1b[2J\\x7fb token=canary-7f3a", extra={"reason": "two words\\x1b", "question": "canary-7f3a"})
 logging.getLogger("aiortc.x").warning("about %s", "canary-7f3a")
@@ -434,7 +434,7 @@ def test_our_own_calls_follow_the_rule() -> None:
         if where.startswith("core/aio.py:") and message == "message":
             # Its callers' messages are looked at below.
             pass
-        elif where.startswith("rtc/media/decode.py:") and message == "_REFUSALS[reason]":
+        elif where.startswith("media/video/decode.py:") and message == "_REFUSALS[reason]":
             assert all(isinstance(text, str) for text in decode._REFUSALS.values())
         # The warnings of the settings are sentences without secrets (tests/project/test_config.py).
         elif not where.startswith("main.py:") or isinstance(given[0], ast.JoinedStr):

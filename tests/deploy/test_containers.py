@@ -24,7 +24,7 @@ from server.core.addresses import is_trusted
 from server.features.hosting.catalogue.containers import IMAGES
 from server.features.hosting.catalogue.machine import Vendor
 from server.features.hosting.catalogue.vllm import IMAGE_FLAGS, Vllm
-from server.listen.serving import STOP_SECONDS
+from server.web.serving import STOP_SECONDS
 from tests.app.test_main import started
 from tests.support.vllm_stand_in import recorded
 

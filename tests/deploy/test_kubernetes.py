@@ -16,7 +16,7 @@ import yaml
 
 from config import known_keys, load
 from server.features.cluster.settings import ClusterSettings
-from server.listen.serving import STOP_SECONDS
+from server.web.serving import STOP_SECONDS
 from tests.deploy.test_containers import compose, filled
 from tests.support.kubernetes import (
     KUBERNETES,

@@ -14,7 +14,7 @@ import pytest
 from pydantic import SecretStr
 
 from config import known_keys, load
-from server.listen.serving import STOP_SECONDS
+from server.web.serving import STOP_SECONDS
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

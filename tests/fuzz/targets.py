@@ -34,36 +34,36 @@ from server.core.errors import QwenCameraError
 from server.core.frames import BoxUnit
 from server.core.redact import LONGEST, plain, redact
 from server.core.sound import SOUND_RATE
-from server.engines.openai.chat_stream import MAX_EVENT_BYTES, EventDecoder, EventTooLong
-from server.engines.watch_answers import read_answers
 from server.features.generation.videos_api import read_video
 from server.features.pointing import boxes as pointing
-from server.listen.ws_protocol import (
-    CONTROL_BURST,
-    CONTROL_RATE,
-    FRAME_BURST,
-    FRAME_RATE,
-    BoundedFrames,
-)
-from server.rtc.media import payload
-from server.rtc.media.assemble import MAX_PACKETS, Assembler
-from server.rtc.media.capture_clock import CaptureClock
-from server.rtc.media.decode import MAX_SIDE, CheckedFrames, open_decoder
-from server.rtc.media.h264 import H264Frames
-from server.rtc.media.payload import Packet
-from server.rtc.media.video_stream import READABLE
-from server.rtc.offer import (
+from server.media.offer import (
     MAX_CANDIDATES,
     check_offer,
     is_mdns,
     is_other_component,
     is_unreachable,
 )
-from server.rtc.patches import datagrams, receiver
-from server.rtc.sdpfrag import parse_fragment
-from server.rtc.sound.microphone import MOST_BURST, MOST_SPEED, MicrophoneStream
-from server.rtc.voice_section import find_voice
+from server.media.patches import datagrams, receiver
+from server.media.sdpfrag import parse_fragment
+from server.media.sound.microphone import MOST_BURST, MOST_SPEED, MicrophoneStream
+from server.media.video import payload
+from server.media.video.assemble import MAX_PACKETS, Assembler
+from server.media.video.capture_clock import CaptureClock
+from server.media.video.decode import MAX_SIDE, CheckedFrames, open_decoder
+from server.media.video.h264 import H264Frames
+from server.media.video.payload import Packet
+from server.media.video.video_stream import READABLE
+from server.media.voice_section import find_voice
+from server.models.openai.chat_stream import MAX_EVENT_BYTES, EventDecoder, EventTooLong
+from server.shared.watch_answers import read_answers
 from server.web.middleware import plain_path
+from server.web.ws_protocol import (
+    CONTROL_BURST,
+    CONTROL_RATE,
+    FRAME_BURST,
+    FRAME_RATE,
+    BoundedFrames,
+)
 from tests.support.rooms import parser
 from tests.support.text_readers import READERS
 

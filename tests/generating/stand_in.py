@@ -17,7 +17,7 @@ import sys
 import time
 from typing import Any, BinaryIO
 
-from server.processes import wire
+from server.shared.processes import wire
 
 OUT = sys.stdout.buffer
 RULES = {

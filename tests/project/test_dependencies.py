@@ -48,10 +48,8 @@ GUARDED: dict[str, dict[str, str]] = {
         "dotenv.parser:Binding": "94d68448dd24",
     },
     "scripts/models/hub.py": {"huggingface_hub.file_download:http_get": "b2d62dc88935"},
-    "server/listen/http_protocol.py": {
-        "uvicorn.protocols.http.h11_impl:H11Protocol": "c2573d455fed"
-    },
-    "server/listen/ws_protocol.py": {
+    "server/web/http_protocol.py": {"uvicorn.protocols.http.h11_impl:H11Protocol": "c2573d455fed"},
+    "server/web/ws_protocol.py": {
         "uvicorn.protocols.websockets.websockets_sansio_impl:WebSocketsSansIOProtocol": "0bbcec989384",
         "websockets.protocol:Protocol.recv_frame": "4f83d3b90ea6",
         "websockets.protocol:Protocol.parse": "45aaf900644b",
@@ -70,7 +68,7 @@ GUARDED: dict[str, dict[str, str]] = {
         "aiomqtt.client:Client._on_disconnect": "06c47e2b6a3c",
         "aiomqtt.client:Client._on_socket_open": "10263ff51d82",
     },
-    "server/listen/serving.py": {
+    "server/web/serving.py": {
         "uvicorn.server:Server.__init__": "c150b55284f7",
         "uvicorn.server:Server.startup": "2aa1d70a244b",
         "uvicorn.server:Server.main_loop": "afccb353a119",
@@ -86,7 +84,7 @@ GUARDED: dict[str, dict[str, str]] = {
         "aiortc.rtcrtpsender:RTCRtpSender._handle_rtcp_packet": "a4ee4c7355f8",
     },
     "server/webrtc_server.py": {"aiortc.rtcrtptransceiver:RTCRtpTransceiver": "008f7efb6084"},
-    "server/rtc/patches/receiver.py": {
+    "server/media/patches/receiver.py": {
         "aiortc.rtcrtpreceiver:RTCRtpReceiver.__init__": "3e3b7b5cefba",
         "aiortc.rtcrtpreceiver:RTCRtpReceiver.receive": "d6d8d8d7a0bf",
         "aiortc.rtcrtpreceiver:RTCRtpReceiver.stop": "63734b6894ce",
@@ -112,7 +110,7 @@ GUARDED: dict[str, dict[str, str]] = {
         "aiortc.rtp:HeaderExtensionsMap": "b2094056d6bc",
         "aiortc.rtp:unpack_header_extensions": "d78a8585d2b6",
     },
-    "server/rtc/patches/ice_restart.py": {
+    "server/media/patches/ice_restart.py": {
         "aiortc.rtcicetransport:RTCIceTransport.__init__": "b11403aba1c3",
         "aiortc.rtcicetransport:RTCIceTransport.addRemoteCandidate": "16d24c05bd36",
         "aiortc.rtcicetransport:RTCIceTransport.stop": "21ec0a44c16c",
@@ -125,14 +123,14 @@ GUARDED: dict[str, dict[str, str]] = {
         "aioice.ice:Connection._emit_event": "aa9ce9ddf2a5",
         "aioice.ice:Connection.data_received": "5631b17fab71",
     },
-    "server/rtc/patches/gathering.py": {
+    "server/media/patches/gathering.py": {
         "aioice.ice:Connection.get_component_candidates": "118597a9fcb7",
         "aioice.ice:Connection.gather_candidates": "d33db28d4d1e",
         "aioice.ice:Connection.close": "25dcfac536f5",
         "aioice.ice:get_host_addresses": "d4a54f9a68c3",
         "aioice.ice:StunProtocol.request": "97991c38f65e",
     },
-    "server/rtc/patches/datagrams.py": {
+    "server/media/patches/datagrams.py": {
         "aiortc.rtcdtlstransport:RTCDtlsTransport._recv_next": "998076720c05",
         "aiortc.rtcdtlstransport:RTCDtlsTransport._setup_srtp": "75cc6ec308f1",
         "aiortc.rtcdtlstransport:RTCDtlsTransport._handle_rtp_data": "5def9061cc3d",
@@ -151,7 +149,7 @@ GUARDED: dict[str, dict[str, str]] = {
         "aioice.stun:parse_message": "3a0a63ed663f",
         "aioice.stun:Transaction": "7a9c44cb879b",
     },
-    "server/rtc/turn_check.py": {
+    "server/media/turn_check.py": {
         "aioice.turn:TurnClientMixin": "b475c70f7a66",
         "aioice.turn:TurnStreamMixin": "5c7a34b05986",
         "aioice.turn:TurnClientTcpProtocol": "b42a39376b3f",

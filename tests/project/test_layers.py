@@ -21,67 +21,60 @@ ROOT = Path(__file__).parents[2]
 # Folders and their heads, lowest first: a module imports from its own folder and from what stands before it.
 ORDER = (
     "core",
-    "vision",
-    "attention",
-    "voice",
-    "rtc.rate",
-    "rtc",
-    "rtc.media",
-    "rtc.patches",
-    "rtc.sound",
+    "media.picture",
+    "media.rate",
+    "media",
+    "media.video",
+    "media.patches",
+    "media.sound",
     "auth",
     "access",
-    "engines",
-    "processes",
-    "engines.openai",
-    "engines.speech",
-    "camera",
+    "models",
+    "models.openai",
+    "media.camera",
     "webrtc_server",
-    "queue",
+    "models.scheduler",
     "inference",
     "session.request",
     "session.part",
     "session.background",
-    "session.hold",
-    "session.around",
     "session.questions",
     "session",
     "session_manager",
-    "listen",
     "web",
-    "operator",
     "app",
     "main",
+    "shared",
+    "shared.processes",
+    "shared.attention",
+    "shared.speech",
 )
 # The modules with an entry of their own: folders beside them use them.
-MODULES = {
-    *("session.part", "session.background", "session.hold", "session.around"),
-    "session.questions",
-}
+MODULES = {"media.camera", "session.part", "session.background", "session.questions"}
 # Each file at the top of server/ is the head of a folder.
 HEADS = {
     "main": "app",
-    "webrtc_server": "camera",
-    "inference": "queue",
+    "webrtc_server": "media",
+    "inference": "models.scheduler",
     "session_manager": "session",
     "auth": "access",
 }
-AIORTC = {"webrtc_server", "rtc.patches", "rtc.sound.section"}
-AIOICE = {"rtc.patches", "rtc.turn_check"}
+AIORTC = {"webrtc_server", "media.patches", "media.sound.section"}
+AIOICE = {"media.patches", "media.turn_check"}
 # Folders without event loop, web framework and network, and who in them needs one.
 PURE: dict[str, set[str]] = {
-    "core": {"aio", "network"},
-    "vision": set(),
-    "attention": set(),
-    "voice": set(),
-    "rtc": {"turn_check"},
-    "rtc.rate": set(),
-    "rtc.media": {"decode", "video_stream"},
-    "rtc.sound": {"section"},
+    "core": {"aio"},
+    "media.picture": set(),
+    "media.rate": set(),
+    "media": {"turn_check"},
+    "media.video": {"decode", "video_stream"},
+    "media.sound": {"section"},
+    "media.camera": {"camera"},
     "access": set(),
-    "camera": {"camera"},
-    "queue": {"run", "failover"},
-    "engines": {"selector"},
+    "models": {"selector"},
+    "models.scheduler": {"run", "failover"},
+    "shared": {"network"},
+    "shared.attention": set(),
 }
 # Pure modules of other folders
 PURE_MODULES = {
@@ -173,7 +166,8 @@ def test_five_files_stand_at_the_top() -> None:
     """Each is the head of a folder; everything else lives in one."""
     top = {path.stem for path in (ROOT / "server").glob("*.py")} - {"__init__"}
     assert top == set(HEADS)
-    assert all((ROOT / "server" / name / "__init__.py").is_file() for name in HEADS.values())
+    folders = (ROOT / "server" / name.replace(".", "/") for name in HEADS.values())
+    assert all((folder / "__init__.py").is_file() for folder in folders)
 
 
 def test_each_folder_says_what_lives_there() -> None:
@@ -195,6 +189,18 @@ def test_imports_point_down() -> None:
         if order.get(folder(other), len(order)) > order[folder(module)]
     ]
     assert upward == []
+
+
+def test_what_features_share_knows_the_core_alone() -> None:
+    """Neither the composition root, nor HTTP, nor a feature."""
+    strays = [
+        f"{module} imports {other}"
+        for module, path in modules().items()
+        if module.startswith("shared.")
+        for other in ours(path)
+        if other.startswith(("features.", "app.", "web.", "main"))
+    ]
+    assert strays == []
 
 
 def test_features_stand_alone() -> None:
@@ -278,7 +284,12 @@ def test_workers_know_nothing_of_the_server() -> None:
     workers = [name for name in modules() if name.startswith("features.local_models.worker.")]
     assert workers
     bare = {
-        *("processes.wire", "processes.worker_side", "engines.weights", "engines.thinking"),
+        *(
+            "shared.processes.wire",
+            "shared.processes.worker_side",
+            "models.weights",
+            "models.thinking",
+        ),
         *("core.core_dumps", "core.errors"),
     }
     for module in [*workers, *bare]:
@@ -293,37 +304,43 @@ def test_workers_know_nothing_of_the_server() -> None:
 
 
 # Modules that import nothing of the server.
-ALONE = {"rtc.turn_check", "core.gpu", "core.core_dumps", "core.network"}
+ALONE = {"media.turn_check", "features.hosting.gpu", "core.core_dumps", "shared.network"}
 # What is known of models before any is asked
-MODELS = {"engines.families", "engines.geometry", "engines.weights"}
+MODELS = {"models.families", "models.geometry", "models.weights"}
 # Modules with the engines' knowledge of this machine and its programs.
 MACHINE = {
     *("features.hosting.host", "features.hosting.vllm_help", "features.hosting.settings"),
-    *("processes.environment", "processes.usage"),
+    *("shared.processes.environment", "shared.processes.usage"),
 }
 # Modules that a benchmark measures without a server around them.
 MEASURED = {
-    "gate.py": {"attention.gate", "attention.planes", "vision.luma"},
-    "picture_reuse.py": {"attention.likeness", "attention.planes"},
+    "gate.py": {"shared.attention.gate", "media.picture.planes", "media.picture.luma"},
+    "picture_reuse.py": {"media.picture.likeness", "media.picture.planes"},
     "recall.py": {
-        *("attention.attention", "attention.planes", "core.frames", "engines.past_time"),
-        *("features.recall.grids", "features.recall.memory", "vision.encode"),
+        *("shared.attention.attention", "media.picture.planes", "core.frames", "models.past_time"),
+        *("features.recall.grids", "features.recall.memory", "media.picture.encode"),
     },
     "room_talk.py": {
         *("core.sound", "features.voice_in.detector", "features.voice_in.foreground"),
         "features.voice_in.turns",
     },
-    "simulate.py": {"core.frames", "core.metrics", "engines.base", "inference", "queue.job"},
-    "still_scene.py": {"engines.prompts"},
-    "watch_scenes.py": {"engines.watch_answers"},
+    "simulate.py": {
+        "core.frames",
+        "core.metrics",
+        "models.base",
+        "inference",
+        "models.scheduler.job",
+    },
+    "still_scene.py": {"models.prompts"},
+    "watch_scenes.py": {"shared.watch_answers"},
     "watch_minutes.py": {
-        *("attention.attention", "attention.planes", "core.frames", "engines.base"),
-        *("engines.watch_answers", "features.watches.rule", "features.watches.watch_request"),
-        *("features.watches.watch_wakes", "vision.grounding"),
+        *("shared.attention.attention", "media.picture.planes", "core.frames", "models.base"),
+        *("shared.watch_answers", "features.watches.rule", "features.watches.watch_request"),
+        *("features.watches.watch_wakes", "media.picture.grounding"),
     },
     "watch_rule.py": {
-        *("engines.watch_answers", "features.watches.rule", "vision.grounding"),
-        "vision.model_json",
+        *("shared.watch_answers", "features.watches.rule", "media.picture.grounding"),
+        "media.picture.model_json",
     },
 }
 # Pure modules with which scripts read a file or a setting as the server does
@@ -343,7 +360,7 @@ def test_scripts_leave_the_server_alone() -> None:
     for name, path in modules().items():
         if name.startswith(CATALOGUE):
             rest = {other for other in ours(path) if not other.startswith((CATALOGUE, "core."))}
-            assert rest <= MODELS, name
+            assert rest <= {*MODELS, "shared.network"}, name
 
 
 def test_scripts_need_neither_benchmarks_nor_tools() -> None:

@@ -12,11 +12,11 @@ import pytest
 
 import server
 from server.core.messages.base import MAX_QUESTION_CHARS
-from server.engines import watch_answers
 from server.features.builtin import conditions, intents
 from server.features.builtin.conditions import watch_words
 from server.features.builtin.language import LANGUAGES, language
-from server.vision import grounding
+from server.media.picture import grounding
+from server.shared import watch_answers
 from tests.support.hostile_texts import UNITS, hostile, seconds
 from tests.support.text_readers import READERS
 
@@ -34,10 +34,10 @@ ANCHORED = {
     "server.features.cluster.replicas._NAMED",
     "server.features.cameras.admission._PARTS",
     "server.auth._COMPACT",
-    "server.engines.control_tokens._PIPED",
+    "server.models.control_tokens._PIPED",
     "server.features.builtin.measures._SERIAL",
     "server.web.routes.CLIENT_NAME",
-    *(f"server.engines.order_words._WATCH_AFTER[{at}]" for at in range(6)),
+    *(f"server.models.order_words._WATCH_AFTER[{at}]" for at in range(6)),
 }
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import httpx
 
-from server.engines import prompts
-from server.engines.watch_answers import BEFORE, question, second_question
+from server.models import prompts
+from server.shared.watch_answers import BEFORE, question, second_question
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ROOT / ".venv-models" / "bin" / "python"

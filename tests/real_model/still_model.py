@@ -15,7 +15,7 @@ import torch
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from server.engines import prompts
+from server.models import prompts
 from tests.real_model.build import SEED, SPECIAL, TEMPLATE, make_tokenizer
 from tests.real_model.image_only_processor import ImageOnlyProcessor
 from tests.support.real_vllm import with_videos

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from server.engines import prompts
+from server.models import prompts
 from tests.real_model.server import (
     ASK_COLOR,
     COLORS,

@@ -28,7 +28,7 @@ from scripts.monitoring.reading import Reading, Target, take_reading
 from scripts.monitoring.samples import Samples
 from scripts.monitoring.state import Level, State, put_together
 from scripts.monitoring.view import plain, render
-from server.core.gpu import Gpu, GpuReader
+from server.features.hosting.gpu import Gpu, GpuReader
 from tests.support.clients import visitor
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_server import free_port

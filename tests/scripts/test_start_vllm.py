@@ -25,15 +25,15 @@ from scripts.models import serve, vllm_command
 from scripts.models.checkpoint import Checkpoint
 from scripts.models.trouble import ModelError
 from server.core.frames import Geometry
-from server.core.gpu import Gpu
-from server.engines import geometry
 from server.features.hosting.catalogue import vllm as catalogue_vllm
 from server.features.hosting.catalogue import vllm_log
 from server.features.hosting.catalogue.launch import Launch
 from server.features.hosting.catalogue.vllm import Vllm, listed_flags
+from server.features.hosting.gpu import Gpu
 from server.features.hosting.vllm_help import ask
-from server.processes.environment import child_environment
-from server.vision import resize
+from server.media.picture import prepare as resize
+from server.models import geometry
+from server.shared.processes.environment import child_environment
 from tests.support.vllm_stand_in import FAILURES, install, install_for_cpu, recorded
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -20,7 +20,6 @@ from server.core.errors import EngineFailed
 from server.core.frames import BoxUnit, Frame, Route
 from server.core.messages import Cancel, Chat, DeleteAnswer
 from server.core.sound import SOUND_RATE, Sound
-from server.engines.base import Capabilities, Chunk, Delta, EngineRequest
 from server.features.cameras.admission import OWN
 from server.features.cameras.cameras import cameras_of
 from server.features.grants import tools
@@ -28,6 +27,7 @@ from server.features.grants.grants import Scope
 from server.features.grants.guard import Pass
 from server.features.grants.program_question import ProgramQuestion
 from server.features.grants.programs import Programs, programs_of
+from server.models.base import Capabilities, Chunk, Delta, EngineRequest
 from server.session.request.answers import Spoken
 from tests.support.fakes import FakeEngine, until
 from tests.support.rooms import Room, make_frame, room

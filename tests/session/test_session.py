@@ -15,13 +15,13 @@ import pytest
 import pytest_asyncio
 
 from scripts.bench.live_encoder import LiveEncoder, Scene
-from server.camera import camera
 from server.core.errors import BadRequest, FrameWithheld
 from server.core.messages import Cancel, Chat, CorrectTranscript, Hold, Ping, Release, Settings
 from server.core.sound import SOUND_RATE, Sound
-from server.engines.base import Capabilities, EngineRequest
+from server.media import camera
+from server.media.picture.encode import Bgr
+from server.models.base import Capabilities, EngineRequest
 from server.session.request.answers import Spoken
-from server.vision.encode import Bgr
 from tests.support.clients import Message, Visitor, metric, page_of, soon, take_token, visitor
 from tests.support.fakes import FakeEngine, until
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
@@ -217,7 +217,7 @@ async def test_a_question_that_waits_for_its_frame_can_be_stopped() -> None:
 @pytest.mark.frame_wait
 async def test_no_frame_in_time_is_camera_stalled() -> None:
     """Without a new frame the client hears that it waits, then the question is refused: it is never answered from an
-    old picture. After how long: camera/test_camera.py, in virtual time."""
+    old picture. After how long: media/test_camera.py, in virtual time."""
     async with room() as one:
         one.camera()
         one.frame(captured=time.monotonic())

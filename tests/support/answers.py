@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from contextlib import aclosing
 
-from server.engines.base import Chunk, Delta, Engine, EngineRequest, Finished
-from server.voice.pcm import VoiceChunk
+from server.media.sound.pcm import VoiceChunk
+from server.models.base import Chunk, Delta, Engine, EngineRequest, Finished
 
 
 async def chunks_of(engine: Engine, request: EngineRequest) -> tuple[list[Chunk], Finished]:

@@ -19,9 +19,9 @@ from typing import Any
 
 import av
 
-from server.rtc.media import decode
-from server.rtc.media.decode import DecodeLane, DecodePool, PictureMemory
-from server.rtc.media.payload import EncodedFrame
+from server.media.video import decode
+from server.media.video.decode import DecodeLane, DecodePool, PictureMemory
+from server.media.video.payload import EncodedFrame
 from tests.support import vp8_streams
 from tests.support.h264_streams import Sps, Stream, Vui, pps
 

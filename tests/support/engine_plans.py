@@ -10,8 +10,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from server.engines.base import Engine
-from server.engines.selector import EngineSelector
 from server.features.hosting.active_engine import ActiveEngine
 from server.features.hosting.catalogue.choice import Choice, CommandError
 from server.features.hosting.catalogue.entry import Ability, Model, ModelType, RunMode
@@ -24,6 +22,8 @@ from server.features.hosting.runtime import OnLine, OnProgress, Plan, Runtime
 from server.features.hosting.server_runtime import ServerRuntime
 from server.features.hosting.status import ManagerStatus
 from server.features.local_models.runtime import LocalRuntime
+from server.models.base import Engine
+from server.models.selector import EngineSelector
 from tests.real_model.server import PYTHON
 from tests.support.fakes import FakeEngine
 

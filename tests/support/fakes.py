@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from server.core.errors import EngineError, QwenCameraError
 from server.core.frames import Kind, Picture
-from server.engines.base import (
+from server.media.sound.pcm import VoiceChunk
+from server.models.base import (
     Capabilities,
     Chunk,
     Delta,
@@ -20,8 +21,7 @@ from server.engines.base import (
     Finished,
     Usage,
 )
-from server.queue.job import Job, Result
-from server.voice.pcm import VoiceChunk
+from server.models.scheduler.job import Job, Result
 
 
 async def until(check: Callable[[], bool], seconds: float = 5.0) -> None:

@@ -18,9 +18,9 @@ from aiortc import (
 
 from scripts.bench.encoded_track import EncodedTrack
 from scripts.bench.live_encoder import LiveEncoder, Scene
-from server.camera.camera import Camera
 from server.core.frames import Frame
 from server.core.metrics import Metrics
+from server.media.camera import Camera
 from server.webrtc_server import WebRTCServer
 
 

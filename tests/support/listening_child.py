@@ -19,7 +19,7 @@ from pathlib import Path
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from server.listen.serving import uvicorn_config
+from server.web.serving import uvicorn_config
 
 ROOT = Path(__file__).resolve().parents[2]
 

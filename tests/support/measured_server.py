@@ -69,7 +69,7 @@ def _count() -> dict[str, int]:
 
 
 def _measure() -> Kept:
-    from server.rtc.media.decode import give_memory_back
+    from server.media.video.decode import give_memory_back
 
     give_memory_back()
     with open("/proc/self/statm", encoding="ascii") as file:

@@ -19,10 +19,10 @@ from typing import Any
 from scripts.bench.http_json import request
 from server.core.errors import EngineError
 from server.core.frames import Kind, Picture
-from server.engines.base import Delta, EngineRequest
-from server.engines.openai.chat_client import TimeLimits
-from server.engines.openai.engine import OpenAIEngine
 from server.features.generation.videos_api import VideosApi
+from server.models.base import Delta, EngineRequest
+from server.models.openai.chat_client import TimeLimits
+from server.models.openai.engine import OpenAIEngine
 
 LIMITS = TimeLimits(connect=2, first_token=3, between_tokens=2, total=4, probe=3)
 # Address space after which a faulty run fails by itself, bytes.

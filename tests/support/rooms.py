@@ -12,8 +12,6 @@ from typing import Any
 import av
 import numpy as np
 
-from server.attention.planes import Scratch
-from server.camera.feed import Feed
 from server.core import messages as wire
 from server.core.aio import Pools, TaskSet
 from server.core.alert import AlertSource
@@ -36,15 +34,17 @@ from server.features.voice_out.speaking import Speaking, SpeechMetrics, Voice
 from server.features.watches.messages import Ack, FalseAlarm, Unwatch, Watch, WatchSettings
 from server.features.watches.watching import Watching
 from server.inference import Inference
+from server.media.camera import Feed
+from server.media.picture.planes import Scratch
+from server.media.picture.prepare import PicturePreparer
+from server.media.picture.privacy import PrivacyFilter
+from server.media.sound.line import VoiceLine
 from server.session.feature_parts import SessionFeatures
 from server.session.part import MakePart, SessionContext
 from server.session.request.history import History
 from server.session.request.outbox import Outbox, Reader
 from server.session.request.session_tools import SessionLimits, SessionTools
 from server.session.session import Session
-from server.vision.prepare import PicturePreparer
-from server.vision.privacy import PrivacyFilter
-from server.voice.line import VoiceLine
 from tests.support.fakes import FakeEngine, FakeEngines
 
 LIMITS = SessionLimits(sample_rate=30, max_tokens=128, context_length=8192, timeout=60)

@@ -17,7 +17,7 @@ from config import Settings, load
 from server.app.app import create_app
 from server.app.program import Program
 from server.features.builtin.reader import Reader
-from server.listen.serving import uvicorn_config
+from server.web.serving import uvicorn_config
 
 
 @dataclass

@@ -9,19 +9,19 @@ from server.core.errors import BadRequest, UploadRefused
 from server.core.frames import Detail
 from server.core.messages.base import MAX_QUESTION_CHARS
 from server.core.redact import plain, redact
-from server.engines import (
+from server.features.builtin import intents
+from server.features.openai_api.camera_urls import read_url
+from server.features.pointing import boxes as pointing
+from server.features.voice_out.sentences import Sentences, spoken
+from server.models import (
     control_tokens,
     order_words,
     read_words,
     recollection,
     routing,
-    watch_answers,
 )
-from server.engines.reply import SLICE_CHARS, AnswerText
-from server.features.builtin import intents
-from server.features.openai_api.camera_urls import read_url
-from server.features.pointing import boxes as pointing
-from server.features.voice_out.sentences import Sentences, spoken
+from server.models.reply import SLICE_CHARS, AnswerText
+from server.shared import watch_answers
 
 
 def in_pieces(text: str) -> None:

@@ -13,13 +13,13 @@ from typing import Any
 
 import cv2
 
-from server.engines import hearing
 from server.features.recall.memory import Recall
 from server.features.voice_in.spoken_questions import SoundRing
 from server.features.watches.alerts import KeptAlerts
 from server.main import main
-from server.vision import encode
-from server.voice.line import Player
+from server.media.picture import encode
+from server.media.sound.line import Player
+from server.models import hearing
 
 # A frame's ways, and their places: methods that get its JPEG, and functions that encode it
 WAYS: dict[str, tuple[Any, str]] = {

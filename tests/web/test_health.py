@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from server.core.frames import Kind
-from server.engines.base import Capabilities, EngineState, EngineStatus
+from server.models.base import Capabilities, EngineState, EngineStatus
 from server.web.health import Health
 from tests.support.fakes import FakeEngine
 

@@ -27,7 +27,7 @@ from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFact
 
 from server.auth import TokenIssuer, new_session_id, signing_key
 from tests.access.test_auth import HS256, forge, good_claims
-from tests.camera.test_webrtc_server import CHROMIUM
+from tests.media.test_webrtc_server import CHROMIUM
 from tests.support.clients import http, metric, open_page, page_of, take_token
 from tests.support.running import Running, running
 

@@ -19,9 +19,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from server.auth import TokenIssuer, new_session_id, signing_key
-from server.rtc.media.decode import DecodePool
+from server.media.video.decode import DecodePool
 from server.webrtc_server import PeerConnection
-from tests.camera.test_webrtc_server import only
+from tests.media.test_webrtc_server import only
 from tests.support.clients import http, metric, open_page, page_of, take_token
 from tests.support.fakes_app import assert_error
 from tests.support.running import Running, running

@@ -1,6 +1,6 @@
 """The watch over the relays: what it says, when, and that it goes on.
 
-Real coturn: tests/rtc/test_turn_check.py.
+Real coturn: tests/media/test_turn_check.py.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from server.rtc.patches.gathering import Gathering
-from server.rtc.turn_check import RelayProblem, RelayResult
+from server.media.patches.gathering import Gathering
+from server.media.turn_check import RelayProblem, RelayResult
 from server.web.turn_watch import RelayWatch
 from tests.support.timing import at_once
 

@@ -21,19 +21,26 @@ from server.core import addresses, messages
 from server.core.close_codes import Close
 from server.core.messages import Error
 from server.core.secret_rules import MIN_OPERATOR_CHARS
-from server.engines.openai import chat_stream
 from server.features.cameras import stills
 from server.features.hosting import operator_channel
-from server.listen import connections, http_protocol, serving, ws_protocol
-from server.rtc import offer
-from server.rtc.media import assemble, decode, h264
-from server.rtc.media.decode import BACKLOG, DecodePool
-from server.rtc.media.video_stream import VideoStream
-from server.rtc.patches import datagrams
+from server.media import offer
+from server.media.patches import datagrams
+from server.media.picture import encode
+from server.media.video import assemble, decode, h264
+from server.media.video.decode import BACKLOG, DecodePool
+from server.media.video.video_stream import VideoStream
+from server.models.openai import chat_stream
 from server.session import entries
 from server.session.request.outbox import MAX_BYTES
-from server.vision import encode
-from server.web import middleware, session_socket, websocket
+from server.web import (
+    connections,
+    http_protocol,
+    middleware,
+    serving,
+    session_socket,
+    websocket,
+    ws_protocol,
+)
 from tests.breaks.promises import page
 from tests.support.fakes_media import RecordingCamera, vp8_frames, vp8_parts
 from tests.support.fakes_openai import FakeOpenAI

@@ -14,8 +14,8 @@ import pytest_asyncio
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.core.errors import EngineUnavailable, NotConfirmed
 from server.core.frames import Detail, Kind
-from server.engines.openai.discovery import other_machine
-from server.engines.openai.engine import OpenAIEngine
+from server.models.openai.discovery import other_machine
+from server.models.openai.engine import OpenAIEngine
 from server.session.request.parts import View
 from tests.support.clients import soon, visitor
 from tests.support.fakes import FakeEngine, engine_error

@@ -12,10 +12,10 @@ import pytest
 import pytest_asyncio
 
 from scripts.bench.live_encoder import LiveEncoder, Scene
-from server.attention import attention as pace
-from server.engines.openai import retry
-from server.engines.openai.chat_client import TimeLimits
-from server.engines.openai.engine import OpenAIEngine
+from server.models.openai import retry
+from server.models.openai.chat_client import TimeLimits
+from server.models.openai.engine import OpenAIEngine
+from server.shared.attention import attention as pace
 from tests.support.clients import Visitor, http, soon, visitor
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 from tests.support.running import Running, running
@@ -46,7 +46,7 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between repeats, between descriptions that fail, and behind a whole answer."""
     monkeypatch.setattr(retry, "_PAUSES", (0.01, 0.02))
     monkeypatch.setattr(pace, "FIRST_PAUSE", 0.2)
-    monkeypatch.setattr("server.engines.openai.engine.TAIL_SECONDS", 0.2)
+    monkeypatch.setattr("server.models.openai.engine.TAIL_SECONDS", 0.2)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

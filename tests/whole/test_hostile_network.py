@@ -12,7 +12,7 @@ import aioice.ice
 import pytest
 
 from server.core.frames import CameraState
-from server.rtc.patches import datagrams
+from server.media.patches import datagrams
 from tests.support import hostile
 from tests.support.fakes_rtc import Peer, Side, live_encoder, webrtc_side
 

@@ -30,7 +30,7 @@ OPERATOR = "whoever ends all sessions"
 # Objects that end with a session
 OF_SESSIONS = {
     "server.session.session.Session",
-    "server.camera.camera.Camera",
+    "server.media.camera.Camera",
     "server.webrtc_server.PeerConnection",
     "aiortc.rtcpeerconnection.RTCPeerConnection",
 }

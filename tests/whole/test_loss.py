@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from benchmarks.link import Link
-from server.rtc.media.assemble import Assembler
-from server.rtc.media.camera_state import Silence
-from server.rtc.media.payload import EncodedFrame, Packet
+from server.media.video.assemble import Assembler
+from server.media.video.camera_state import Silence
+from server.media.video.payload import EncodedFrame, Packet
 
 ONE_WAY_S = 0.04
 # Chromium does not repeat a retransmission within a round trip.

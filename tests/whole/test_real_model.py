@@ -18,9 +18,9 @@ import pytest_asyncio
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.core.errors import EngineError, EngineFailed, EngineUnavailable
 from server.core.frames import Geometry, Kind, Picture
-from server.engines.base import Chunk, EngineRequest, EngineState
-from server.engines.openai.engine import OpenAIEngine
-from server.vision import encode
+from server.media.picture import encode
+from server.models.base import Chunk, EngineRequest, EngineState
+from server.models.openai.engine import OpenAIEngine
 from tests.real_model.server import ASK_COLOR, ASK_SONG, COLORS, ModelServer
 from tests.support.answers import collect
 from tests.support.clients import Message, Page, visitor

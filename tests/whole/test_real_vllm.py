@@ -15,12 +15,12 @@ import httpx
 import pytest
 
 from server.core.errors import EngineFailed
-from server.engines.base import EarlierPicture, Finished
-from server.engines.recollection import captions
 from server.features.hosting.catalogue.choice import Choice
 from server.features.hosting.catalogue.entry import RunMode
 from server.features.hosting.status import ManagerState
-from server.processes.keeper import descendants
+from server.models.base import EarlierPicture, Finished
+from server.models.recollection import captions
+from server.shared.processes.keeper import descendants
 from tests.features.hosting.test_manager_real import words
 from tests.real_model.server import ASK_COLOR, ASK_SONG, COLORS
 from tests.support.engine_plans import Managed, managed_for_real

@@ -15,11 +15,10 @@ import pytest
 import pytest_asyncio
 
 from server.core.frames import Kind, Picture
-from server.engines.base import Delta, EngineRequest
-from server.engines.openai.chat_client import TimeLimits
-from server.engines.openai.engine import OpenAIEngine
-from server.engines.openai.retry import Reason
-from server.engines.openai.session_key import SESSION_HEADER, SessionKeys
+from server.models.base import Delta, EngineRequest
+from server.models.openai.chat_client import TimeLimits
+from server.models.openai.engine import SESSION_HEADER, OpenAIEngine, SessionKeys
+from server.models.openai.retry import Reason
 from tests.support.fakes_openai import Behaviour, FakeOpenAI, Seen
 from tests.support.real_router import RealRouter, real_router
 

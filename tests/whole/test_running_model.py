@@ -22,9 +22,9 @@ import pytest_asyncio
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.core.errors import EngineRefused, EngineUnavailable
 from server.core.frames import Kind, Picture
-from server.engines.base import EngineRequest, EngineStatus
-from server.engines.openai.engine import OpenAIEngine
-from server.vision.encode import jpeg
+from server.media.picture.encode import jpeg
+from server.models.base import EngineRequest, EngineStatus
+from server.models.openai.engine import OpenAIEngine
 from tests.support.answers import collect
 from tests.support.clients import Visitor, visitor
 from tests.support.running import running

@@ -31,8 +31,8 @@ from scripts.bench.chat_client import Answer
 from scripts.bench.http_json import HttpError, request
 from scripts.bench.live_encoder import LiveEncoder
 from server.core.frames import CameraState
-from server.engines.openai.own_machine import own_addresses
-from server.engines.watch_answers import conditions_in
+from server.models.openai.own_machine import own_addresses
+from server.shared.watch_answers import conditions_in
 from tests.support import hostile
 from tests.support.clients import cut_socket, http, visitor
 from tests.support.fakes_openai import AnswerFor, Behaviour, FakeOpenAI, Seen

@@ -23,11 +23,11 @@ from server.core.sound import SOUND_RATE, MicrophoneMode, Sound
 from server.features.voice_in.detector import SpeechModel
 from server.features.voice_in.listening import ListeningTools
 from server.features.voice_in.recogniser import Words
-from server.rtc.sound.microphone import MicrophoneStream
-from server.rtc.sound.opus import OpusEncoder
+from server.media.sound.line import FRAME, RATE
+from server.media.sound.microphone import MicrophoneStream
+from server.media.sound.opus import OpusEncoder
 from server.session.feature_parts import SessionFeatures
 from server.session.session import Session
-from server.voice.line import FRAME, RATE
 from tests.features.voice_out.test_speaking import StandInVoice
 from tests.support.fakes import FakeEngine, FakeEngines, until
 from tests.support.rooms import LIMITS, Room, make_frame, make_tools, session_features, settings

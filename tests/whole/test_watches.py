@@ -16,7 +16,6 @@ import pytest
 
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.core.frames import Frame
-from server.engines.watch_answers import conditions_in
 from server.features.recall.memory import Kept, Recall
 from server.features.recall.recalling import Recalling
 from server.features.watches.alerts import KeptAlert, KeptAlerts
@@ -24,6 +23,7 @@ from server.features.watches.rule import Order, Watches
 from server.features.watches.watch_wakes import WatchFrames
 from server.features.watches.watching import Watching
 from server.session.session import Session
+from server.shared.watch_answers import conditions_in
 from tests.support.clients import Message, Page, soon, visitor
 from tests.support.fakes_openai import FakeOpenAI, Seen
 from tests.support.running import running

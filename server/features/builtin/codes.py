@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from server.vision.grounding import Box
+from server.media.picture.grounding import Box
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Sequence
 
-from server.engines.camera_words import number_of
 from server.features.builtin import (
     code_answers,
     locate,
@@ -18,7 +17,8 @@ from server.features.builtin.intents import Intent
 from server.features.builtin.language import Language, language, without_controls
 from server.features.builtin.speaker import Answer, Facts, Speaker
 from server.features.builtin.wants import MEASURES, SOCIAL, Want
-from server.vision.grounding import Box
+from server.media.picture.grounding import Box
+from server.models.camera_words import number_of
 
 # Things whose places are in the answer; further ones are only shown.
 _SAID = 4

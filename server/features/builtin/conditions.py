@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 
-from server.engines.matching import WORD_MARKS, ends, plain
 from server.features.builtin.colours import NAMES
 from server.features.builtin.language import LANGUAGES, Language, language
+from server.models.matching import WORD_MARKS, ends, plain
 
 # The words for visitors about a condition that is none of these
 ABLE = (

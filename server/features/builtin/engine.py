@@ -20,18 +20,6 @@ from numpy.typing import NDArray
 from server.core.aio import in_pool
 from server.core.errors import EngineFailed
 from server.core.frames import Geometry, Kind, Picture, Scene, Verbosity
-from server.engines.base import (
-    Capabilities,
-    Chunk,
-    Delta,
-    EngineRequest,
-    EngineState,
-    EngineStatus,
-    Finished,
-    Usage,
-)
-from server.engines.prompts import NOTHING_TO_READ, clean
-from server.engines.watch_answers import conditions_in
 from server.features.builtin import colours, locate
 from server.features.builtin.codes import Code
 from server.features.builtin.compose import compose, compose_several, said_of, social
@@ -43,8 +31,20 @@ from server.features.builtin.reader import Reader
 from server.features.builtin.speaker import Change, Facts, Shares
 from server.features.builtin.wants import Want, needs_codes, needs_faces, needs_text
 from server.features.builtin.watcher import Watcher, cannot_watch
-from server.vision.encode import Bgr, decoded
-from server.vision.grounding import Box
+from server.media.picture.encode import Bgr, decoded
+from server.media.picture.grounding import Box
+from server.models.base import (
+    Capabilities,
+    Chunk,
+    Delta,
+    EngineRequest,
+    EngineState,
+    EngineStatus,
+    Finished,
+    Usage,
+)
+from server.models.prompts import NOTHING_TO_READ, clean
+from server.shared.watch_answers import conditions_in
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ _REMEDY = (
     "load a vision-language model (bash scripts/run.sh --model small), "
     "or start vLLM and set VLLM_BASE_URL in .env"
 )
-# For a picture without a scene; the scene's own thresholds are in server/vision/luma.py.
+# For a picture without a scene; the scene's own thresholds are in server/media/picture/luma.py.
 _DARK = 0.10
 _BLURRED_BELOW = 25.0
 # A colour of so much of the picture's edges is one of the ground.

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from functools import cache
 from itertools import islice
 
-from server.engines.matching import WORD_MARKS, ends, plain
 from server.features.builtin.colours import NAMES
 from server.features.builtin.language import LANGUAGES, LATIN, language
 from server.features.builtin.wants import SOCIAL, Want
+from server.models.matching import WORD_MARKS, ends, plain
 
 # Most words of a question that are compared with each word of the picture
 _MOST_WORDS = 16

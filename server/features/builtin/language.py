@@ -12,9 +12,9 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from server.engines.matching import word_pattern
 from server.features.builtin.colours import NAMES
 from server.features.builtin.wants import Want
+from server.models.matching import word_pattern
 
 _FOLDER = Path(__file__).with_name("languages")
 # The order settles ties.

@@ -9,14 +9,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from server.engines.matching import plain
 from server.features.builtin import colours, fields, prices
 from server.features.builtin.intents import Intent, quoted
 from server.features.builtin.language import language
 from server.features.builtin.lines import LEAST_SCORE, Corners, Piece
 from server.features.builtin.tables import names_it
 from server.features.builtin.wants import Want
-from server.vision.grounding import Box
+from server.media.picture.grounding import Box
+from server.models.matching import plain
 
 Bgr = NDArray[np.uint8]
 MOST = 8

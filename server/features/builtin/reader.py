@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from server.features.builtin.codes import Code
 from server.features.builtin.lines import Piece
-from server.vision.aim import MOST_LINES, Found, Thing
-from server.vision.grounding import Box
-from server.vision.luma import Luma, luma_plane
+from server.media.picture.grounding import Box
+from server.media.picture.luma import Luma, luma_plane
+from server.shared.aim import MOST_LINES, Found, Thing
 
 if TYPE_CHECKING:
     import av
@@ -168,7 +168,7 @@ class Reader:
 
     def _load_faces(self) -> Any:
         if self._faces is None and not self._faces_failed:
-            from server.vision.privacy import FaceDetector, FilterUnavailable
+            from server.media.picture.privacy import FaceDetector, FilterUnavailable
 
             try:
                 self._faces = FaceDetector()

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
-from server.engines.matching import plain
 from server.features.builtin.lines import Cell, Row
+from server.models.matching import plain
 
 # Names of one thing on signs, in several languages
 _SYNONYMS = tuple(

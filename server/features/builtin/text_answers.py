@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 
-from server.engines.matching import plain
 from server.features.builtin import fields, measures, prices, tables
 from server.features.builtin.code_answers import code_sentence
 from server.features.builtin.price_answers import price
 from server.features.builtin.speaker import SOME, Answer, Speaker
 from server.features.builtin.tables import plain_words
 from server.features.builtin.wants import Want
+from server.models.matching import plain
 
 _GENERAL = frozenset(
     plain_words(

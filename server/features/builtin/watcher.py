@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.core.frames import Picture
-from server.engines.matching import plain
 from server.features.builtin.compose import said_of
 from server.features.builtin.conditions import (
     ABLE,
@@ -27,8 +26,9 @@ from server.features.builtin.language import Language, language
 from server.features.builtin.lines import Piece, legible, reading_order, upright
 from server.features.builtin.locate import around, colour_boxes
 from server.features.builtin.reader import Reader
-from server.vision.grounding import Box
-from server.vision.luma import is_dark, small_luma
+from server.media.picture.grounding import Box
+from server.media.picture.luma import is_dark, small_luma
+from server.models.matching import plain
 
 Bgr = NDArray[np.uint8]
 

@@ -11,7 +11,7 @@ import unicodedata
 from dataclasses import dataclass
 
 from server.core.errors import BadRequest
-from server.engines.camera_words import unnamed
+from server.models.camera_words import unnamed
 
 # Cameras of a session, its own among them
 MOST_CAMERAS = 4

@@ -9,11 +9,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from server.camera.camera import Asked, Camera
 from server.core.aio import TaskSet
 from server.core.errors import CameraError, CameraLost, CameraStalled, Conflict, NoCamera, NotFound
-from server.engines.base import Capabilities
-from server.engines.camera_words import unnamed
 from server.features.cameras.admission import (
     MOST_CAMERAS,
     OTHERS,
@@ -29,6 +26,9 @@ from server.features.cameras.admission import (
 )
 from server.features.cameras.messages import CameraInfo, CameraList, CameraSettings
 from server.features.cameras.stills import Stills
+from server.media.camera import Asked, Camera
+from server.models.base import Capabilities
+from server.models.camera_words import unnamed
 from server.session.part import OwnFrame, SessionContext, SessionPart
 from server.session.request.answers import Asking, Shot
 from server.session.request.builder import too_many_pictures

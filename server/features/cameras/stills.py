@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from server.camera.camera import Camera
 from server.core.aio import TaskSet, in_pool, supervise
 from server.core.errors import BadRequest, FrameWithheld
 from server.core.frames import CameraState, Frame
 from server.core.metrics import Metrics
 from server.features.cameras.messages import Still
+from server.media.camera import Camera
+from server.media.picture.encode import data_url
 from server.session.request.outbox import Outbox
 from server.session.request.session_tools import SessionTools
-from server.vision.encode import data_url
 
 # Least time between two stills
 STILL_SECONDS = 1.0

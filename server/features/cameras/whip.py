@@ -15,7 +15,6 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request, Response
 
 from server.auth import Claims, TokenRefused, bearer
-from server.camera.camera import Camera
 from server.core.errors import (
     BadRequest,
     NotFound,
@@ -25,7 +24,8 @@ from server.core.errors import (
 )
 from server.features.cameras.admission import connection_key, read_token
 from server.features.cameras.cameras import admitted, cameras_of
-from server.rtc.sdpfrag import MEDIA_TYPE, Fragment, parse_fragment
+from server.media.camera import Camera
+from server.media.sdpfrag import MEDIA_TYPE, Fragment, parse_fragment
 from server.web.context import Services
 from server.web.http_errors import MethodNotAllowed, error_response
 from server.web.offers import connect_camera

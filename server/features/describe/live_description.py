@@ -7,21 +7,20 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from server.attention.attention import Attention
-from server.attention.gate import Change, Why
 from server.core import messages as wire
 from server.core.errors import Draining, NotConfirmed, QwenCameraError
 from server.core.frames import Detail, Frame, Kind, Length, Scene
 from server.core.metrics import Metrics
-from server.engines.prompts import begins_unchanged, describing, is_unchanged
 from server.features.describe.messages import DescribeSettings, Unchanged
-from server.queue.job import Result
-from server.session.background import scene_change
+from server.media.picture.hindrance import Hindrance, hindrance
+from server.models.prompts import begins_unchanged, describing, is_unchanged
+from server.models.scheduler.job import Result
 from server.session.part import BackgroundPart, SessionContext
 from server.session.request.answers import AnswerSink
 from server.session.request.outbox import Outbox
 from server.session.request.parts import NO_EXTRAS, Extras, View
-from server.vision.hindrance import Hindrance, hindrance
+from server.shared.attention.attention import Attention
+from server.shared.attention.gate import Change, Why, scene_change
 
 # Characters beyond the last description's that an answer with the same meaning may have
 _LONGER = 64

@@ -12,8 +12,8 @@ from server.core.errors import EngineFailed
 from server.features.generation.bounds import MAX_FRAMES, MAX_PIXELS, SoundRequest, VideoRequest
 from server.features.generation.files import Made, Mp4Writer, TooManyBytes
 from server.features.generation.rules import Rules
-from server.processes.wire import Message
-from server.voice.pcm import SAMPLE_BYTES, wav
+from server.media.sound.pcm import SAMPLE_BYTES, wav
+from server.shared.processes.wire import Message
 
 # Called with the fields of `JobProgress` that have changed
 OnChange = Callable[..., None]

@@ -18,9 +18,9 @@ from server.core.errors import (
     OperatorError,
 )
 from server.features.generation.rules import Rules
-from server.processes.process import ProcessFailed
-from server.processes.wire import Message
-from server.processes.worker_process import WorkerProcess
+from server.shared.processes.process import ProcessFailed
+from server.shared.processes.wire import Message
+from server.shared.processes.worker_process import WorkerProcess
 
 log = logging.getLogger(__name__)
 

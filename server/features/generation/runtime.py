@@ -11,14 +11,6 @@ from pathlib import Path
 
 from server.core.aio import TaskSet, log_failure
 from server.core.errors import EngineRefused
-from server.engines.base import (
-    Capabilities,
-    Chunk,
-    Engine,
-    EngineRequest,
-    EngineState,
-    EngineStatus,
-)
 from server.features.generation.generator import Generator, LoadingFailed
 from server.features.generation.videos_api import VideosApi
 from server.features.hosting.catalogue.entry import Model, RunMode
@@ -32,8 +24,16 @@ from server.features.hosting.runtime import (
     Runtime,
     StartFailed,
 )
-from server.processes.usage import TreeMemory
-from server.processes.worker_process import environment
+from server.models.base import (
+    Capabilities,
+    Chunk,
+    Engine,
+    EngineRequest,
+    EngineState,
+    EngineStatus,
+)
+from server.shared.processes.usage import TreeMemory
+from server.shared.processes.worker_process import environment
 
 _PHASES = {"starting": "starting", "weights": "loading weights"}
 

@@ -21,12 +21,12 @@ import httpx2
 
 from server.core.aio import in_pool
 from server.core.errors import EngineError, EngineFailed, EngineRefused, EngineUnavailable
-from server.engines.openai.bounded_http import AnswerRefused, BoundedTransport, Bounds, network
 from server.features.generation.bounds import MAX_FRAMES, MAX_PIXELS
 from server.features.generation.rules import Rules
-from server.processes.wire import Message
-from server.rtc.media.decode import open_decoder
-from server.rtc.media.h264 import H264Frames
+from server.media.video.decode import open_decoder
+from server.media.video.h264 import H264Frames
+from server.models.openai.bounded_http import AnswerRefused, BoundedTransport, Bounds, network
+from server.shared.processes.wire import Message
 
 MAX_BYTES = 256 * 1024 * 1024
 # Seconds between two requests for a job's state

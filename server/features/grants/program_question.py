@@ -8,19 +8,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from server.camera.camera import Asked
 from server.core import messages as wire
 from server.core.errors import BadRequest, Busy, Conflict, PictureBlack, QwenCameraError, TooLong
 from server.core.frames import Detail, Frame, Kind, Route
 from server.core.messages.base import MAX_QUESTION_CHARS
-from server.engines.base import Turn
-from server.engines.conversation import Conversation
-from server.engines.routing import choose
-from server.queue.job import Job, Result
+from server.media.camera import Asked
+from server.media.picture.hindrance import WORDS, Hindrance, is_black
+from server.models.base import Turn
+from server.models.conversation import Conversation
+from server.models.routing import choose
+from server.models.scheduler.job import Job, Result
 from server.session.part import QuestionRoute, SessionContext
 from server.session.request.answers import AnswerSink, Asking
 from server.session.request.parts import Extras, MakeEarlier, Prepared, View, Wording
-from server.vision.hindrance import WORDS, Hindrance, is_black
 
 if TYPE_CHECKING:
     from server.features.pointing.pointing import Pointing

@@ -17,9 +17,9 @@ from server.features.grants import messages
 from server.features.grants.grants import MAX_GRANTS, Grant, Grants, Scope, ended
 from server.features.grants.program_question import ProgramQuestion, ProgramQuestions
 from server.features.grants.program_watches import ProgramWatches
+from server.media.picture.encode import data_url
 from server.session.part import SessionContext, SessionPart
 from server.session.session import Session
-from server.vision.encode import data_url
 
 T = TypeVar("T")
 

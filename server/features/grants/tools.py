@@ -16,11 +16,11 @@ from server.core.aio import log_failure
 from server.core.errors import BadRequest, Internal, PageClosed, QwenCameraError
 from server.core.frames import Detail, Route
 from server.core.messages.base import MAX_QUESTION_CHARS
-from server.engines.watch_answers import MAX_CONDITION_CHARS
 from server.features.grants.grants import Scope
 from server.features.grants.guard import Pass
 from server.features.grants.program_question import ProgramQuestion
 from server.features.grants.program_watches import MOST_WAIT
+from server.shared.watch_answers import MAX_CONDITION_CHARS
 
 if TYPE_CHECKING:
     from server.features.watches.alerts import KeptAlert

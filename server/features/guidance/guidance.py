@@ -15,7 +15,7 @@ from server.core.frames import Frame
 from server.core.metrics import Metrics
 from server.features.guidance.messages import AimHint, GuidanceSettings
 from server.session.part import BackgroundPart, SessionContext
-from server.vision.aim import Aim, Found
+from server.shared.aim import Aim, Found
 
 log = logging.getLogger(__name__)
 

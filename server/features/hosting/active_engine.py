@@ -17,7 +17,7 @@ from server.core.errors import (
     EngineTimeout,
     EngineUnavailable,
 )
-from server.engines.base import (
+from server.models.base import (
     Capabilities,
     Chunk,
     Engine,

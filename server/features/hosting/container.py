@@ -16,7 +16,7 @@ import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from server.processes.process import ChildProcess, ProcessFailed
+from server.shared.processes.process import ChildProcess, ProcessFailed
 
 log = logging.getLogger(__name__)
 

@@ -17,13 +17,13 @@ from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from server.core.gpu import Gpu, GpuError, GpuReader
 from server.features.hosting import vllm_help
 from server.features.hosting.catalogue import vllm_log
 from server.features.hosting.catalogue.machine import Host, HostGpu, Vendor
 from server.features.hosting.catalogue.sizes import QUANTISED
 from server.features.hosting.catalogue.vllm import Vllm, VllmError
-from server.processes.environment import passed_on
+from server.features.hosting.gpu import Gpu, GpuError, GpuReader
+from server.shared.processes.environment import passed_on
 
 # Read the help of this machine's vLLM in the background, because that takes up to minutes.
 

@@ -13,11 +13,6 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from server.core.aio import TaskSet, in_pool
-from server.engines.base import EngineState
-from server.engines.openai.engine import OpenAIEngine
-from server.engines.openai.group import EngineGroup
-from server.engines.openai.own_machine import Whereabouts
-from server.engines.thinking import ThinkingLimits
 from server.features.hosting.active_engine import ActiveEngine
 from server.features.hosting.catalogue.choice import Choice, CommandError, own_choice
 from server.features.hosting.catalogue.entry import RunMode
@@ -31,6 +26,11 @@ from server.features.hosting.planner import REFUSALS, Planner, Seen
 from server.features.hosting.runtime import MakeRuntime, OnLine, OnProgress, Plan, Runtime
 from server.features.hosting.server_runtime import RemoteRuntime, ServerRuntime
 from server.features.hosting.settings import HostingSettings
+from server.models.base import EngineState
+from server.models.openai.engine import OpenAIEngine
+from server.models.openai.group import EngineGroup
+from server.models.openai.own_machine import Whereabouts
+from server.models.thinking import ThinkingLimits
 
 if TYPE_CHECKING:
     from server.app.api import Api

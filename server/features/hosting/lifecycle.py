@@ -27,9 +27,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from server.engines.base import EngineState
 from server.features.hosting.catalogue.entry import RunMode
 from server.features.hosting.runtime import Plan
+from server.models.base import EngineState
 
 OUR_FAULT = "Something went wrong inside this program; its log says where. Start the model again, or choose another."
 # Ports that are tried for one model

@@ -10,7 +10,6 @@ from dataclasses import replace
 
 from server.core.aio import TaskSet, cancel_and_wait, in_pool, supervise
 from server.core.errors import BadRequest, Conflict, Draining
-from server.engines.base import EngineState
 from server.features.hosting import lifecycle
 from server.features.hosting.active_engine import (
     ELSEWHERE,
@@ -41,6 +40,7 @@ from server.features.hosting.status import (
     loading_status,
     wrong_model,
 )
+from server.models.base import EngineState
 
 log = logging.getLogger(__name__)
 

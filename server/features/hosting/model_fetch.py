@@ -24,8 +24,8 @@ from server.core.aio import TaskSet, in_pool
 from server.core.errors import BadRequest, Conflict, Draining
 from server.features.hosting.catalogue.entry import Model
 from server.features.hosting.catalogue.modes import gigabytes
-from server.processes.environment import child_environment
-from server.processes.process import ChildProcess, ProcessFailed
+from server.shared.processes.environment import child_environment
+from server.shared.processes.process import ChildProcess, ProcessFailed
 
 log = logging.getLogger(__name__)
 

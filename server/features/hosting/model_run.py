@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from server.core.aio import TaskSet, in_pool, supervise
-from server.engines.base import Engine
 from server.features.hosting.active_engine import ActiveEngine
 from server.features.hosting.catalogue.choice import Choice
 from server.features.hosting.lifecycle import Ended, Run
 from server.features.hosting.runtime import OnLine, OnProgress, Plan, Runtime
 from server.features.hosting.status import Released, StatusStore
+from server.models.base import Engine
 
 log = logging.getLogger(__name__)
 

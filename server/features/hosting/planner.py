@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from server.core.errors import BadRequest
-from server.core.gpu import GpuError, GpuReader
 from server.features.hosting import container
 from server.features.hosting.catalogue.choice import Choice, CommandError
 from server.features.hosting.catalogue.command import DEFAULT_CONTEXT, command
 from server.features.hosting.catalogue.entry import Catalogue, CatalogueError, Model, RunMode
 from server.features.hosting.catalogue.folder import ModelFolderError, find_models, read_model
 from server.features.hosting.catalogue.modes import Host
+from server.features.hosting.gpu import GpuError, GpuReader
 from server.features.hosting.host import HostProbe
 from server.features.hosting.runtime import Plan
 

@@ -10,11 +10,11 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from server.core.errors import OperatorError
-from server.engines.base import Capabilities, Engine
 from server.features.hosting.catalogue.choice import Choice
 from server.features.hosting.catalogue.entry import Ability, Model
 from server.features.hosting.catalogue.launch import Launch
 from server.features.hosting.log_progress import LoadProgress
+from server.models.base import Capabilities, Engine
 
 OnLine = Callable[[str], None]
 OnProgress = Callable[[LoadProgress], None]

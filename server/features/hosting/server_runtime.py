@@ -11,9 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from server.core.aio import cancel_and_wait
-from server.engines.base import Engine, EngineState, EngineStatus, Trouble
-from server.engines.openai.engine import OpenAIEngine
-from server.engines.thinking import ThinkingLimits
 from server.features.hosting import log_progress
 from server.features.hosting.catalogue import vllm, vllm_log
 from server.features.hosting.catalogue.choice import Choice
@@ -22,10 +19,13 @@ from server.features.hosting.catalogue.launch import Launch
 from server.features.hosting.container import Container
 from server.features.hosting.log_progress import LoadingLog
 from server.features.hosting.runtime import OnLine, OnProgress, StartFailed
-from server.processes import usage
-from server.processes.environment import child_environment
-from server.processes.process import ChildProcess, ProcessFailed
-from server.processes.usage import TreeMemory
+from server.models.base import Engine, EngineState, EngineStatus, Trouble
+from server.models.openai.engine import OpenAIEngine
+from server.models.thinking import ThinkingLimits
+from server.shared.processes import usage
+from server.shared.processes.environment import child_environment
+from server.shared.processes.process import ChildProcess, ProcessFailed
+from server.shared.processes.usage import TreeMemory
 
 log = logging.getLogger(__name__)
 

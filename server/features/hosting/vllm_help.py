@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from server.features.hosting.catalogue.vllm import Vllm, VllmError, listed_flags
-from server.processes.environment import passed_on
+from server.shared.processes.environment import passed_on
 
 # Importing it takes half a minute on a cold disk.
 SECONDS = 180.0

@@ -17,8 +17,8 @@ NEEDS = ("hosting",)
 
 def register(api: Api) -> None:
     """Run models in this server."""
-    from server.engines.thinking import ThinkingLimits
     from server.features.local_models.runtime import make_runtime
+    from server.models.thinking import ThinkingLimits
 
     hosting: Hosting = api.find("hosting")
     thinking = ThinkingLimits(api.settings.thinking, api.settings.thinking_max_tokens)

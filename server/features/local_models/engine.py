@@ -18,8 +18,11 @@ from typing import Any
 from server.core.aio import TaskSet
 from server.core.errors import EngineError, EngineFailed, EngineLoading, EngineUnavailable
 from server.core.sound import SoundUse
-from server.engines import control_tokens, families, geometry, prompts
-from server.engines.base import (
+from server.features.hosting.log_progress import LoadProgress
+from server.features.local_models import errors as local_errors
+from server.features.local_models.errors import TimeLimits
+from server.models import control_tokens, families, geometry, prompts
+from server.models.base import (
     Capabilities,
     Chunk,
     Delta,
@@ -29,16 +32,13 @@ from server.engines.base import (
     Finished,
     Usage,
 )
-from server.engines.hearing import checked, without_sound
-from server.engines.reply import Piece, Reply, attempts
-from server.engines.thinking import Mode, Thinking, ThinkingLimits
-from server.features.hosting.log_progress import LoadProgress
-from server.features.local_models import errors as local_errors
-from server.features.local_models.errors import TimeLimits
-from server.processes.process import ProcessFailed
-from server.processes.usage import tree_bytes
-from server.processes.wire import Message
-from server.processes.worker_process import WorkerProcess, environment
+from server.models.hearing import checked, without_sound
+from server.models.reply import Piece, Reply, attempts
+from server.models.thinking import Mode, Thinking, ThinkingLimits
+from server.shared.processes.process import ProcessFailed
+from server.shared.processes.usage import tree_bytes
+from server.shared.processes.wire import Message
+from server.shared.processes.worker_process import WorkerProcess, environment
 
 # The answers under way in a worker: hand its messages to each, and stop one.
 

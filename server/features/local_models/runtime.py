@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 
 from server.core.errors import EngineError
-from server.engines.base import Engine
-from server.engines.thinking import ThinkingLimits
 from server.features.hosting.catalogue.entry import Model
 from server.features.hosting.catalogue.launch import Launch
 from server.features.hosting.runtime import (
@@ -18,7 +16,9 @@ from server.features.hosting.runtime import (
     StartFailed,
 )
 from server.features.local_models.engine import LocalEngine
-from server.processes.usage import TreeMemory
+from server.models.base import Engine
+from server.models.thinking import ThinkingLimits
+from server.shared.processes.usage import TreeMemory
 
 
 class LocalRuntime:

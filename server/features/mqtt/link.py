@@ -12,12 +12,12 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from server.core import network
 from server.core.aio import TaskSet, cancel_and_wait, supervise
 from server.features.mqtt import outgoing as retry
 from server.features.mqtt.discovery import OFFLINE, ONLINE, Topics
 from server.features.mqtt.outgoing import SENTENCES, Message, MqttMetrics, Outgoing, Trouble
 from server.features.mqtt.settings import MqttAddress
+from server.shared import network
 
 if TYPE_CHECKING:
     from server.features.mqtt.client import BrokerClient

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from server.core.errors import QwenCameraError
-from server.engines.base import Usage
-from server.engines.conversation import ToolCall
 from server.features.openai_api.errors import error_body
+from server.models.base import Usage
+from server.models.conversation import ToolCall
 
 # The name under which whatever model answers now can be asked
 MODEL = "camera"

@@ -13,10 +13,10 @@ from starlette.types import Message, Receive, Scope, Send
 
 from server.core.aio import cancel_and_wait
 from server.core.errors import QwenCameraError
-from server.engines.base import Usage
 from server.features.openai_api.answer import KEEP_ALIVE, MODEL, Answer, SeenFrame, Writer
 from server.features.openai_api.program_chat import ChatEnd
 from server.features.openai_api.request import ChatRequest
+from server.models.base import Usage
 
 # An error within so many seconds has its own HTTP status; later it is an event. Less than proxies wait for a head.
 HEAD_SECONDS = 10.0

@@ -11,10 +11,6 @@ from server.core import messages as wire
 from server.core.errors import Conflict, WrongModel
 from server.core.frames import Detail, Frame, Picture, Route
 from server.core.messages.base import MAX_QUESTION_CHARS
-from server.engines import prompts
-from server.engines.base import Capabilities, EarlierPicture
-from server.engines.conversation import ToolCall
-from server.engines.routing import wants_detail
 from server.features.grants.grants import Grant
 from server.features.grants.messages import ProgramLook
 from server.features.grants.program_question import (
@@ -26,7 +22,11 @@ from server.features.grants.program_question import (
 from server.features.grants.programs import Programs
 from server.features.openai_api.camera_urls import PictureChoice
 from server.features.openai_api.request import ChatRequest
-from server.queue.job import Result
+from server.models import prompts
+from server.models.base import Capabilities, EarlierPicture
+from server.models.conversation import ToolCall
+from server.models.routing import wants_detail
+from server.models.scheduler.job import Result
 from server.session.part import SessionContext, SessionPart
 from server.session.request.parts import MakeEarlier, Prepared, View
 

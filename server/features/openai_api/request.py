@@ -11,8 +11,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from server.core.errors import BadRequest, UploadRefused, WrongModel
-from server.engines import control_tokens
-from server.engines.conversation import (
+from server.features.openai_api import fields
+from server.features.openai_api.camera_urls import MOST_FRAMES, PictureChoice, read_url
+from server.features.openai_api.errors import PictureRefused, Refused
+from server.features.openai_api.schema import fault, schema_fault
+from server.models import control_tokens
+from server.models.conversation import (
     Conversation,
     Message,
     Shown,
@@ -20,10 +24,6 @@ from server.engines.conversation import (
     ToolCall,
     Words,
 )
-from server.features.openai_api import fields
-from server.features.openai_api.camera_urls import MOST_FRAMES, PictureChoice, read_url
-from server.features.openai_api.errors import PictureRefused, Refused
-from server.features.openai_api.schema import fault, schema_fault
 
 # Types of pydantic's whose text says what is expected and nothing of what was given
 _TELLING = frozenset(

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from server.core.frames import BoxUnit, Region
-from server.vision.grounding import MAX_TEXT_CHARS, Box, read_boxes, to_frame
+from server.media.picture.grounding import MAX_TEXT_CHARS, Box, read_boxes, to_frame
 
 # Boxes of one answer; the page follows as many.
 MAX_BOXES = 8

@@ -8,13 +8,13 @@ from dataclasses import replace
 
 from server.core.errors import EngineRefused, QwenCameraError
 from server.core.frames import BoxUnit, Detail, Kind, Picture, Region, Route
-from server.engines.base import Capabilities, Engine, EngineRequest
 from server.features.pointing import boxes
-from server.queue.job import Result
+from server.media.picture.grounding import Box, to_frame
+from server.models.base import Capabilities, Engine, EngineRequest
+from server.models.scheduler.job import Result
 from server.session.part import SessionContext, SessionPart
 from server.session.request.answers import AnswerSink, Asking
 from server.session.request.parts import Extras, Prepared, View, Wording
-from server.vision.grounding import Box, to_frame
 
 log = logging.getLogger(__name__)
 

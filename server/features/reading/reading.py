@@ -8,20 +8,20 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from server.attention.attention import Attention
-from server.camera.camera import Asked
 from server.core.aio import in_pool
 from server.core.errors import NoText, QwenCameraError
 from server.core.frames import Detail, Frame, Hint, Kind, Route, Scene
-from server.engines import prompts
-from server.engines.base import Engine, EngineRequest, Usage
 from server.features.reading.messages import ReadingState
 from server.features.reading.text import ReadPace, ReadText, joined
-from server.queue.job import Job, Result
+from server.media.camera import Asked
+from server.models import prompts
+from server.models.base import Engine, EngineRequest, Usage
+from server.models.scheduler.job import Job, Result
 from server.session.part import SessionContext, SessionPart
 from server.session.request.answers import AnswerSink, Asking
 from server.session.request.parts import Extras, Prepared, View
-from server.vision.aim import advise_reading
+from server.shared.aim import advise_reading
+from server.shared.attention.attention import Attention
 
 if TYPE_CHECKING:
     from server.features.guidance.guidance import Looker

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from server.attention.planes import U8
+from server.media.picture.planes import U8
 
 # Least time between two pictures
 CLOSEST_SECONDS = 1.0

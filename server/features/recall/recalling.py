@@ -10,24 +10,24 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from server.attention.attention import Attention
-from server.attention.gate import Change
-from server.attention.planes import U8
 from server.core.aio import TaskSet, in_pool
 from server.core.errors import BadRequest, Conflict, FrameWithheld
 from server.core.frames import FRAME_FACTOR, Detail, Frame, Kind, Picture, Route
 from server.core.metrics import Metrics
-from server.engines.base import Capabilities, EarlierPicture
-from server.engines.past_time import Span, span_in
-from server.engines.recollection import captions
 from server.features.recall import memory as recall
 from server.features.recall.memory import Dropped, Kept, Recall, grid_of
 from server.features.recall.messages import Recalled, RecallSettings
+from server.media.picture.media import MIN_FRAMES, smart_nframes
+from server.media.picture.planes import U8
+from server.media.picture.prepare import CONTEXT_SHARE, stored_picture
+from server.models.base import Capabilities, EarlierPicture
+from server.models.past_time import Span, span_in
+from server.models.recollection import captions
 from server.session.part import BackgroundPart, SessionContext
 from server.session.request.answers import Asking
 from server.session.request.parts import Extras, MakeEarlier, Prepared, View
-from server.vision.media import MIN_FRAMES, smart_nframes
-from server.vision.prepare import CONTEXT_SHARE, stored_picture
+from server.shared.attention.attention import Attention
+from server.shared.attention.gate import Change
 
 # Pause after the pictures were cleared, in seconds
 _CLEARED_PAUSE = 1.0

@@ -1,6 +1,6 @@
 """Fixed cameras, which need no browser: their list, their connections, their sessions.
 
-`worker/` reads and decodes one camera in a process of its own. Visitors' cameras live in `rtc/`.
+`worker/` reads and decodes one camera in a process of its own. Visitors' cameras live in `media/`.
 """
 
 from __future__ import annotations

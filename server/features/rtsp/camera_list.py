@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from server.core.operator_list import NAME, check_table, read_tables
+from server.shared.operator_list import NAME, check_table, read_tables
 
 # Most cameras of one server: each has a process of its own.
 MOST_CAMERAS = 16

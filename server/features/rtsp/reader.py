@@ -15,16 +15,15 @@ import av
 import numpy as np
 from prometheus_client import Counter
 
-from server.camera.camera import Camera
-from server.camera.feed import Feed
 from server.core.aio import TaskSet, supervise
 from server.core.frames import Frame
 from server.features.rtsp.camera_list import StandingCamera
 from server.features.rtsp.reconnect import Reconnect, StandingState
 from server.features.rtsp.worker.trouble import Trouble
-from server.processes.process import ProcessFailed
-from server.processes.wire import Message
-from server.processes.worker_process import WorkerProcess, environment
+from server.media.camera import Camera, Feed
+from server.shared.processes.process import ProcessFailed
+from server.shared.processes.wire import Message
+from server.shared.processes.worker_process import WorkerProcess, environment
 
 log = logging.getLogger(__name__)
 

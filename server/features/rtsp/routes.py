@@ -11,12 +11,12 @@ from typing import Any
 from fastapi import Response
 
 from server.app.api import Api
-from server.camera.camera import Asked
 from server.core import messages as wire
 from server.core.aio import in_pool
 from server.core.errors import BadRequest, Busy, Conflict, EngineTimeout
 from server.core.messages.base import MAX_QUESTION_CHARS
 from server.features.rtsp.standing import StandingCameras
+from server.media.camera import Asked
 from server.session.request.outbox import OutboxClosed, OutboxOverflowed
 from server.session.session import Session
 

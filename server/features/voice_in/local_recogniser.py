@@ -11,7 +11,6 @@ from pathlib import Path
 
 from server.core.errors import Draining, SpeechFailed, SpeechTimeout, SpeechUnavailable
 from server.core.sound import Sound
-from server.engines.speech.local_worker import SpeechWorker
 from server.features.voice_in.recogniser import (
     MOST_WORDS_CHARS,
     Pieces,
@@ -19,7 +18,8 @@ from server.features.voice_in.recogniser import (
     Words,
     WordTime,
 )
-from server.processes.wire import Message
+from server.shared.processes.wire import Message
+from server.shared.speech.local_worker import SpeechWorker
 
 # Large weights come from slow disks.
 LOAD_SECONDS = 600.0

@@ -15,16 +15,6 @@ from websockets.exceptions import ConnectionClosed
 
 from server.core.errors import SpeechError
 from server.core.sound import SOUND_RATE, Sound
-from server.engines.openai import upstream
-from server.engines.openai.bounded_socket import (
-    BoundedSocket,
-    Exchange,
-    NotOffered,
-    SocketBounds,
-)
-from server.engines.openai.chat_stream import ChatStream
-from server.engines.openai.discovery import address_of
-from server.engines.speech.speech_server import Refusals, SpeechHttp, SpeechLimits, SpeechServer
 from server.features.voice_in.recogniser import (
     MOST_SOUND_SECONDS,
     MOST_WORDS_CHARS,
@@ -32,7 +22,17 @@ from server.features.voice_in.recogniser import (
     Words,
     WordTime,
 )
-from server.voice.pcm import wav
+from server.media.sound.pcm import wav
+from server.models.openai import upstream
+from server.models.openai.chat_stream import ChatStream
+from server.models.openai.discovery import address_of
+from server.shared.speech.bounded_socket import (
+    BoundedSocket,
+    Exchange,
+    NotOffered,
+    SocketBounds,
+)
+from server.shared.speech.speech_server import Refusals, SpeechHttp, SpeechLimits, SpeechServer
 
 
 class ServerRecogniser(SpeechServer):

@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any
 from server.core.aio import Pools, TaskSet, supervise
 from server.core.errors import BadRequest
 from server.core.metrics import Metrics
-from server.engines.speech.local_worker import models_python
-from server.engines.speech.speech_server import described
 from server.features.voice_in.detector import SpeechModel
 from server.features.voice_in.listening import ListeningTools
 from server.features.voice_in.local_recogniser import ChosenRecogniser, LocalRecogniser
@@ -28,6 +26,8 @@ from server.features.voice_in.turn_model import (
     TurnTrouble,
     turn_checks,
 )
+from server.shared.speech.local_worker import models_python
+from server.shared.speech.speech_server import described
 
 if TYPE_CHECKING:
     from server.app.api import Api

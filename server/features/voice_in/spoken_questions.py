@@ -15,7 +15,6 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from server.camera.camera import Asked
 from server.core import messages as wire
 from server.core.aio import TaskSet
 from server.core.errors import (
@@ -27,10 +26,11 @@ from server.core.errors import (
 )
 from server.core.frames import Frame
 from server.core.sound import SOUND_RATE, Sound
-from server.engines.order_words import order_in
-from server.engines.read_words import is_stop
 from server.features.voice_in.recogniser import Recogniser, Words
 from server.features.voice_in.turns import MOST_TURN_SECONDS, Began, Ended
+from server.media.camera import Asked
+from server.models.order_words import order_in
+from server.models.read_words import is_stop
 from server.session.part import SessionContext
 from server.session.request.answers import Spoken
 from server.session.request.builder import RequestBuilder

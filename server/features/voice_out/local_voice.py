@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from server.core.errors import SpeechFailed, SpeechRefused, SpeechTimeout
-from server.engines.speech.local_worker import SpeechWorker
 from server.features.voice_out.worker.streaming import StreamOptions
-from server.processes.wire import Message
-from server.voice.pcm import VoiceChunk
+from server.media.sound.pcm import VoiceChunk
+from server.shared.processes.wire import Message
+from server.shared.speech.local_worker import SpeechWorker
 
 log = logging.getLogger(__name__)
 

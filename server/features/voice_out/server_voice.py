@@ -16,17 +16,17 @@ from pydantic import SecretStr
 from websockets.exceptions import ConnectionClosed
 
 from server.core.errors import SpeechTimeout, SpeechUnavailable
-from server.engines.openai import upstream
-from server.engines.openai.bounded_socket import BoundedSocket, NotOffered, SocketBounds
-from server.engines.openai.chat_stream import ChatStream
-from server.engines.openai.discovery import address_of
-from server.engines.speech.speech_server import (
+from server.media.sound.pcm import NotPcm, PcmReader, VoiceChunk, rate_of
+from server.models.openai import upstream
+from server.models.openai.chat_stream import ChatStream
+from server.models.openai.discovery import address_of
+from server.shared.speech.bounded_socket import BoundedSocket, NotOffered, SocketBounds
+from server.shared.speech.speech_server import (
     Refusals,
     SpeechHttp,
     SpeechLimits,
     SpeechServer,
 )
-from server.voice.pcm import NotPcm, PcmReader, VoiceChunk, rate_of
 
 # Seconds between two looks at a server that answers, and at one that does not
 PROBE_SECONDS = 10.0

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from server.core.aio import TaskSet, supervise
-from server.engines.speech.local_worker import models_python
-from server.engines.speech.speech_server import described
 from server.features.voice_out.local_voice import LocalVoice
 from server.features.voice_out.server_voice import ServerVoice
 from server.features.voice_out.settings import VoiceOutSettings
+from server.shared.speech.local_worker import models_python
+from server.shared.speech.speech_server import described
 
 if TYPE_CHECKING:
     from server.app.api import Api

@@ -23,9 +23,9 @@ from server.core.errors import SpeechError
 from server.core.metrics import Metrics
 from server.features.voice_out.messages import Say, SpeakingState, SpeakSettings, SpeechProgress
 from server.features.voice_out.sentences import Piece, Sentences, heard
+from server.media.sound.line import RATE
+from server.media.sound.pcm import VoiceChunk
 from server.session.part import SessionContext, SessionPart, Speaker
-from server.voice.line import RATE
-from server.voice.pcm import VoiceChunk
 
 log = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ from server.core.aio import Pulse
 from server.core.alert import Alert, AlertSource
 from server.features.watches import messages
 from server.features.watches.rule import Firing
+from server.media.picture.encode import data_url
+from server.media.picture.grounding import Box
 from server.session.request.outbox import Outbox
-from server.vision.encode import data_url
-from server.vision.grounding import Box
 
 # Alerts that are kept, with a picture of 36 KiB each; the oldest is dropped.
 MAX_ALERTS = 16

@@ -13,8 +13,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from server.engines.watch_answers import Answer
-from server.vision.grounding import Box
+from server.media.picture.grounding import Box
+from server.shared.watch_answers import Answer
 
 MAX_WATCHES = 8
 # A change of more than this share of the picture is one of the whole picture.

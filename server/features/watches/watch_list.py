@@ -7,16 +7,16 @@ from collections.abc import Callable
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from server.camera.camera import Camera
 from server.core.errors import BadRequest, Conflict, NotFound, TooLong
 from server.core.frames import CameraState
-from server.engines.watch_answers import MAX_CONDITION_CHARS
 from server.features.watches import messages
 from server.features.watches.rule import MAX_WATCHES, Order, Status, Watches, WatchState
+from server.media.camera import Camera
+from server.media.picture.hindrance import Hindrance, hindrance
 from server.session.request.builder import RequestBuilder
 from server.session.request.outbox import Outbox
 from server.session.request.session_tools import SessionTools
-from server.vision.hindrance import Hindrance, hindrance
+from server.shared.watch_answers import MAX_CONDITION_CHARS
 
 # The state of a watch that could look, but for something around it
 _CANNOT = "cannot"

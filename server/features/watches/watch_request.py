@@ -7,14 +7,14 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from server.attention.gate import WHOLE, Change
 from server.core.errors import QwenCameraError
 from server.core.frames import BoxUnit, Detail, Frame, Region
-from server.engines.base import Capabilities, Engine, EngineRequest
-from server.engines.routing import wants_detail
-from server.engines.watch_answers import Answer, read_answers
-from server.queue.job import Result
-from server.vision.grounding import Box, to_frame
+from server.media.picture.grounding import Box, to_frame
+from server.models.base import Capabilities, Engine, EngineRequest
+from server.models.routing import wants_detail
+from server.models.scheduler.job import Result
+from server.shared.attention.gate import WHOLE, Change
+from server.shared.watch_answers import Answer, read_answers
 
 # Tokens of an answer: of each condition, and of what is around them
 _ENTRY_TOKENS = 80

@@ -6,18 +6,18 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
-from server.attention.attention import Attention
-from server.attention.gate import WHOLE, Change, Why
 from server.core.aio import in_pool
 from server.core.errors import QwenCameraError
 from server.core.frames import Detail, Frame, Picture, Region
-from server.engines.base import Capabilities
-from server.engines.watch_answers import Answer
 from server.features.watches.rule import Ask, Look, Watches
 from server.features.watches.watch_request import changed_box, unit_of
+from server.media.picture.luma import is_dark, levels
+from server.models.base import Capabilities
 from server.session.request.builder import Allowance
 from server.session.request.session_tools import SessionTools
-from server.vision.luma import is_dark, levels
+from server.shared.attention.attention import Attention
+from server.shared.attention.gate import WHOLE, Change, Why
+from server.shared.watch_answers import Answer
 
 # A scene without a change for this long after a request is settled.
 _SETTLED_SECONDS = 0.6

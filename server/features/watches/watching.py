@@ -9,15 +9,10 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from server.attention.attention import Attention
-from server.attention.gate import Change
-from server.camera.camera import Camera
 from server.core.aio import in_pool
 from server.core.errors import Busy, Draining, EngineError, NotConfirmed, NotFound, QwenCameraError
 from server.core.frames import Detail, Frame, Kind, Region
 from server.core.metrics import Metrics
-from server.engines.base import Capabilities, EarlierPicture
-from server.engines.watch_answers import BEFORE, SCHEMA, Answer, question, second_question
 from server.features.watches import messages
 from server.features.watches.alerts import KeptAlerts
 from server.features.watches.rule import Ask, Firing, Look, Order, Watches
@@ -30,13 +25,17 @@ from server.features.watches.watch_request import (
     in_shares,
 )
 from server.features.watches.watch_wakes import WatchFrames, WatchWakes
-from server.queue.job import Result
-from server.session.background import scene_change
+from server.media.camera import Camera
+from server.media.picture.grounding import Box
+from server.models.base import Capabilities, EarlierPicture
+from server.models.scheduler.job import Result
 from server.session.part import BackgroundPart, SessionContext
 from server.session.request.builder import RequestBuilder
 from server.session.request.parts import Extras, View
 from server.session.request.session_tools import SessionTools
-from server.vision.grounding import Box
+from server.shared.attention.attention import Attention
+from server.shared.attention.gate import Change, scene_change
+from server.shared.watch_answers import BEFORE, SCHEMA, Answer, question, second_question
 
 
 class WatchCounters:

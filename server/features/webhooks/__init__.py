@@ -1,6 +1,6 @@
 """Alerts of watches on their way to other programs: signed, queued, sent, tried again, or given up.
 
-`attention/` and `features/watches/` decide when a watch alerts.
+`shared/attention/` and `features/watches/` decide when a watch alerts.
 """
 
 from __future__ import annotations

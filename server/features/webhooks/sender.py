@@ -12,10 +12,10 @@ from typing import Any
 import httpcore2
 from httpcore2 import AnyIOBackend, AsyncNetworkBackend, AsyncNetworkStream
 
-from server.core import network
 from server.features.webhooks import waiting as retry
 from server.features.webhooks.waiting import Trouble, Verdict
 from server.features.webhooks.webhook_list import Webhook
+from server.shared import network
 
 # Seconds of an attempt in all
 ATTEMPT_SECONDS = 15.0

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from server.core.operator_list import NAME, check_table, read_tables
+from server.shared.operator_list import NAME, check_table, read_tables
 
 # Most receivers of one server
 MOST_WEBHOOKS = 8

@@ -8,17 +8,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from server.camera.camera import Asked
 from server.core import messages as wire
 from server.core.errors import QwenCameraError
 from server.core.frames import Frame, Kind, Picture, Route, Scene
 from server.core.sound import Sound, SoundUse
-from server.engines import prompts
-from server.engines.base import EarlierPicture, Engine, EngineRequest
-from server.engines.recollection import cited
-from server.queue.job import Job, Result
-from server.vision.encode import data_url
-from server.vision.grounding import Box
+from server.media.camera import Asked
+from server.media.picture.encode import data_url
+from server.media.picture.grounding import Box
+from server.models import prompts
+from server.models.base import EarlierPicture, Engine, EngineRequest
+from server.models.recollection import cited
+from server.models.scheduler.job import Job, Result
 
 
 @dataclass(frozen=True, slots=True, eq=False)

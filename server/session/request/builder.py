@@ -14,23 +14,22 @@ from server.core.aio import in_pool
 from server.core.errors import BadRequest, FrameWithheld, NotConfirmed, TooLong, TooManyCameras
 from server.core.frames import FRAME_FACTOR, Detail, Kind, Picture, Verbosity
 from server.core.sound import Sound, SoundUse
-from server.engines.base import Capabilities, EarlierPicture, Engine, EngineRequest
-from server.engines.hearing import (
+from server.media.picture.media import MIN_FRAMES
+from server.models.base import Capabilities, EarlierPicture, Engine, EngineRequest
+from server.models.hearing import (
     LEAST_SCENE_SECONDS,
     SCENE_SECONDS,
     audio_tokens,
     fault,
     unheard,
 )
-from server.engines.prompts import estimate_tokens, in_language, prompt_tokens
-from server.engines.recollection import video_caption
-from server.engines.token_scale import TokenScale
-from server.queue.job import Job, Result, Sink
+from server.models.prompts import estimate_tokens, in_language, prompt_tokens
+from server.models.recollection import video_caption
+from server.models.scheduler.job import Job, Result, Sink
 from server.session.request.history import History, newest_fitting, turn_tokens
 from server.session.request.parts import NO_EXTRAS, AudioIn, Extras, Prepared, View
 from server.session.request.preferences import Preferences
 from server.session.request.session_tools import SessionLimits, SessionTools
-from server.vision.media import MIN_FRAMES
 
 # Least tokens of an answer, however long the question is
 _LEAST_ANSWER_TOKENS = 16
@@ -492,3 +491,40 @@ class Allowance:
         self.background += 1
         self.left(now)
         self._left -= visual_tokens + heard
+
+
+# The ratio of a model server's count of a prompt's tokens to our estimate. Pure.
+
+# The estimate errs on the high side on purpose, and no tokenizer is further off than this.
+_LEAST, _MOST = 0.75, 4.0
+
+
+# Below this something else was counted, such as what no cache had.
+_NONSENSE = 0.4
+
+
+# Weight of an answer that took less than expected; one that took more counts at once.
+_DOWN = 0.2
+
+
+class TokenScale:
+    """The factor for one model at a time: another model starts again."""
+
+    def __init__(self) -> None:
+        self._model = ""
+        self._scale = 1.0
+
+    def of(self, model: str) -> float:
+        """The factor for an estimate."""
+        return self._scale if model == self._model else 1.0
+
+    def learn(self, model: str, estimated: int, counted: int | None) -> None:
+        """`counted`: the server's own count of a prompt that was estimated so; None when unknown."""
+        if model != self._model:
+            self._model, self._scale = model, 1.0
+        if counted is None or estimated < 1 or counted < _NONSENSE * estimated:
+            return
+        found = min(_MOST, max(_LEAST, counted / estimated))
+        if found < self._scale:
+            found = self._scale + _DOWN * (found - self._scale)
+        self._scale = found

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from server.engines.base import Turn
-from server.engines.prompts import estimate_tokens
+from server.models.base import Turn
+from server.models.prompts import estimate_tokens
 
 # Marks, roles and line ends that a chat template puts around a question and an answer.
 _TURN_TOKENS = 12

@@ -8,9 +8,9 @@ from typing import Any, Protocol
 
 from server.core.frames import Detail, Frame, Picture, Region, Scene
 from server.core.sound import Sound
-from server.engines.base import Capabilities, EarlierPicture, Turn
-from server.engines.conversation import Conversation
-from server.voice.pcm import VoiceChunk
+from server.media.sound.pcm import VoiceChunk
+from server.models.base import Capabilities, EarlierPicture, Turn
+from server.models.conversation import Conversation
 
 
 @dataclass(frozen=True, slots=True)

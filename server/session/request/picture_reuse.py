@@ -8,13 +8,13 @@ import time
 from dataclasses import dataclass, replace
 from functools import partial
 
-from server.attention.likeness import Likeness
-from server.camera.camera import Camera
 from server.core.aio import TaskSet, in_pool
 from server.core.errors import QwenCameraError
 from server.core.frames import CameraState, Detail, Frame, Kind
-from server.engines.base import Capabilities, Engine, EngineRequest
-from server.queue.job import Job, Result
+from server.media.camera import Camera
+from server.media.picture.likeness import Likeness
+from server.models.base import Capabilities, Engine, EngineRequest
+from server.models.scheduler.job import Job, Result
 from server.session.request.builder import RequestBuilder
 from server.session.request.history import History
 from server.session.request.parts import Extras, Prepared, View

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from server.attention.planes import Scratch
 from server.core.metrics import Metrics
-from server.engines.base import Engine
 from server.inference import Inference
-from server.vision.prepare import PicturePreparer
+from server.media.picture.planes import Scratch
+from server.media.picture.prepare import PicturePreparer
+from server.models.base import Engine
 
 
 @dataclass(frozen=True, slots=True)

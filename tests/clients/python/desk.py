@@ -15,7 +15,7 @@ from qwen_camera import Camera
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.features.grants.programs import Programs, programs_of
 from server.features.watches.rule import Firing
-from server.vision.grounding import Box
+from server.media.picture.grounding import Box
 from tests.features.grants.test_routes import bearer, give
 from tests.support.clients import Visitor, http, soon, visitor
 from tests.support.fakes_openai import FakeOpenAI

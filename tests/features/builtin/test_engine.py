@@ -21,8 +21,6 @@ from numpy.typing import NDArray
 
 from server.core.errors import EngineFailed
 from server.core.frames import Kind, Picture, Scene
-from server.engines import prompts
-from server.engines.base import Delta, EarlierPicture, EngineRequest, Finished
 from server.features.builtin import colours, locate
 from server.features.builtin.codes import Code
 from server.features.builtin.engine import BuiltinEngine, Memory, impression
@@ -30,7 +28,9 @@ from server.features.builtin.intents import understand
 from server.features.builtin.language import language
 from server.features.builtin.lines import Piece
 from server.features.builtin.reader import Reader
-from server.vision.grounding import Box
+from server.media.picture.grounding import Box
+from server.models import prompts
+from server.models.base import Delta, EarlierPicture, EngineRequest, Finished
 
 Bgr = NDArray[np.uint8]
 TODAY = dt.date(2026, 11, 20)

@@ -8,7 +8,7 @@ import pytest
 
 from server.core.frames import Hint
 from server.features.builtin.reader import Finder, Reader
-from server.vision.aim import Found, advise
+from server.shared.aim import Found, advise
 from tests.features.builtin.scenes import Disc, Scene, Sheet, draw
 
 TEXT = "Take one tablet daily\nwith a glass of water\nand keep out of reach\nof small children"

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from server.core.messages import MAX_QUESTION_CHARS
-from server.engines.matching import plain
 from server.features.builtin import colours
 from server.features.builtin import language as module
 from server.features.builtin.intents import languages_of, understand
 from server.features.builtin.language import LANGUAGES, language, plural
 from server.features.builtin.wants import Want
+from server.models.matching import plain
 from tests.support.words import CLIENT, say
 from tests.support.words import LANGUAGES as CLIENT_LANGUAGES
 

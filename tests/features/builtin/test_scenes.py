@@ -12,12 +12,12 @@ import av
 import pytest
 
 from server.core.frames import Kind, Picture
-from server.engines.base import Delta, EngineRequest
 from server.features.builtin.codes import Code
 from server.features.builtin.engine import BuiltinEngine
 from server.features.builtin.lines import Piece
 from server.features.builtin.reader import Reader
-from server.vision.luma import SceneReader
+from server.media.picture.luma import SceneReader
+from server.models.base import Delta, EngineRequest
 from tests.features.builtin import held_out, languages
 from tests.features.builtin.scenes import Bgr, draw
 from tests.features.builtin.table import SCENES, TABLE

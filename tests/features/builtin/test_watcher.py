@@ -11,15 +11,15 @@ import pytest
 import zxingcpp
 
 from server.core.frames import Kind, Picture
-from server.engines.base import Delta, EngineRequest
-from server.engines.watch_answers import Answer, question, read_answers, second_question
 from server.features.builtin import watcher
 from server.features.builtin.conditions import ABLE
 from server.features.builtin.engine import BuiltinEngine
 from server.features.builtin.reader import Reader
 from server.features.builtin.watcher import cannot_watch
-from server.vision.encode import Bgr
-from server.vision.grounding import Box
+from server.media.picture.encode import Bgr
+from server.media.picture.grounding import Box
+from server.models.base import Delta, EngineRequest
+from server.shared.watch_answers import Answer, question, read_answers, second_question
 
 RED, ORANGE, GREY = (30, 30, 210), (20, 140, 240), (120, 120, 120)
 

@@ -15,12 +15,12 @@ import pytest_asyncio
 from websockets.exceptions import ConnectionClosed
 
 from scripts.bench.live_encoder import LiveEncoder, Scene
-from server.camera import camera as camera_module
 from server.features.cameras import admission, cameras
 from server.features.cameras.cameras import cameras_of
 from server.features.cameras.routes import qr_rows
+from server.media import camera as camera_module
 from server.webrtc_server import PeerConnection
-from tests.camera.test_webrtc_server import CHROMIUM
+from tests.media.test_webrtc_server import CHROMIUM
 from tests.support.clients import Page, Visitor, http, open_page, soon, take_token, visitor
 from tests.support.fakes_app import assert_error
 from tests.support.fakes_openai import FakeOpenAI

@@ -13,10 +13,10 @@ from server.core.errors import FrameWithheld
 from server.core.frames import Frame
 from server.features.cameras import stills
 from server.features.cameras.messages import CameraSettings, Still
+from server.media.picture.encode import STILL_BYTES, STILL_SIDE
+from server.media.picture.prepare import PicturePreparer
+from server.media.picture.privacy import Bgr
 from server.session.request.outbox import Outbox
-from server.vision.encode import STILL_BYTES, STILL_SIDE
-from server.vision.prepare import PicturePreparer
-from server.vision.privacy import Bgr
 from tests.support.clients import soon
 from tests.support.rooms import Room, make_frame, room
 

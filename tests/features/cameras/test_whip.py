@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from scripts.bench.live_encoder import LiveEncoder
 from server.features.cameras.whip import ice_links
-from tests.camera.test_webrtc_server import CANDIDATES, CHROMIUM, lines, only, without
+from tests.media.test_webrtc_server import CANDIDATES, CHROMIUM, lines, only, without
 from tests.support.clients import http, soon, take_token
 from tests.support.fakes_app import assert_error
 from tests.support.fakes_rtc import camera_peer, live_encoder

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from server.camera.camera import Camera
 from server.features.cameras.cameras import cameras_of
+from server.media.camera import Camera
 from tests.peers.processes import (
     FFMPEG,
     GSTREAMER,

@@ -13,9 +13,9 @@ import pytest
 from server.core.errors import EngineFailed
 from server.core.frames import Detail, Frame, Kind, Length
 from server.core.messages import Confirm
-from server.engines.base import Engine, EngineRequest
-from server.queue.job import Job
-from server.vision.prepare import PicturePreparer
+from server.media.picture.prepare import PicturePreparer
+from server.models.base import Engine, EngineRequest
+from server.models.scheduler.job import Job
 from tests.support.fakes import FakeEngine, RecordingSink, until
 from tests.support.rooms import LIMITS, Room, make_frame, room, settings
 

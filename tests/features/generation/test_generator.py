@@ -32,9 +32,9 @@ from server.features.generation.files import Made
 from server.features.generation.generator import Generator, LoadingFailed
 from server.features.generation.job import GenerationJob, JobState
 from server.features.generation.runtime import GeneratorRuntime
-from server.processes import keeper
-from server.processes.wire import Message
-from server.processes.worker_process import environment
+from server.shared.processes import keeper
+from server.shared.processes.wire import Message
+from server.shared.processes.worker_process import environment
 from tests.real_model.server import PYTHON, ROOT, run_module
 from tests.support.clients import http, soon
 from tests.support.running import Running, running

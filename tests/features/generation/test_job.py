@@ -23,7 +23,7 @@ from server.core.metrics import Metrics
 from server.features.generation.bounds import SoundRequest, VideoRequest
 from server.features.generation.generator import Generator, LoadingFailed
 from server.features.generation.job import GenerationJob, JobProgress, JobState
-from server.processes.worker_process import environment
+from server.shared.processes.worker_process import environment
 from tests.support.clients import soon
 
 ROOT = Path(__file__).parents[3]

@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.features.generation.videos_api import MAX_BOXES, _facts, read_video
-from server.rtc.media.decode import open_decoder
-from server.rtc.media.h264 import H264Frames
+from server.media.video.decode import open_decoder
+from server.media.video.h264 import H264Frames
 from tests.features.generation.test_videos_api import made
 from tests.support.h264_streams import Sps, Stream, Vui
 from tests.support.mp4_boxes import DEEP, HARM, LARGE, File, box, late, sample, units_of

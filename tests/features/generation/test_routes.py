@@ -27,8 +27,8 @@ from server.features.generation.job import GenerationJob
 from server.features.generation.routes import Workshop, add_routes
 from server.features.hosting.catalogue.entry import Ability, Model
 from server.features.hosting.routes import PREFIX
-from server.vision.prepare import PicturePreparer
-from server.vision.privacy import Bgr, PrivacyFilter
+from server.media.picture.prepare import PicturePreparer
+from server.media.picture.privacy import Bgr, PrivacyFilter
 from server.web.http_errors import install_error_handlers
 from server.web.middleware import guard_app
 from tests.features.generation.test_job import generator

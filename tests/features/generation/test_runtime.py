@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from server.core.errors import EngineRefused, WrongModel
-from server.engines.base import EngineState
 from server.features.generation.runtime import GeneratorRuntime, Mute
 from server.features.hosting.catalogue.choice import Choice
 from server.features.hosting.catalogue.entry import Ability, Model, ModelType, RunMode
 from server.features.hosting.catalogue.launch import Launch
 from server.features.hosting.runtime import OnLine, OnProgress, Plan, Runtime
 from server.features.hosting.status import ManagerState
+from server.models.base import EngineState
 from tests.support.clients import soon
 from tests.support.engine_plans import Managed, managed, model
 from tests.support.fakes import make_request

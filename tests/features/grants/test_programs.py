@@ -26,7 +26,6 @@ from server.core.errors import (
 )
 from server.core.frames import Detail, Route
 from server.core.messages import Chat, Settings
-from server.engines.base import Capabilities, Turn
 from server.features.grants import programs as module
 from server.features.grants.grants import Grant, Scope
 from server.features.grants.program_question import ProgramQuestion
@@ -34,7 +33,8 @@ from server.features.grants.program_watches import MAX_WATCHES
 from server.features.grants.programs import Programs, programs_of
 from server.features.recall.recalling import RecallLimits, counter
 from server.features.watches.messages import Watch
-from server.vision.encode import Bgr
+from server.media.picture.encode import Bgr
+from server.models.base import Capabilities, Turn
 from tests.support.fakes import FakeEngine, until
 from tests.support.rooms import LIMITS, Room, room, settings
 

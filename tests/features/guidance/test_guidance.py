@@ -14,7 +14,7 @@ from server.core.frames import Frame
 from server.features.guidance.guidance import Guidance, Looker, counter
 from server.session.feature_parts import SessionFeatures
 from server.session.session import Session
-from server.vision.aim import Found, Thing
+from server.shared.aim import Found, Thing
 from tests.support.fakes import until
 from tests.support.rooms import LIMITS, Room, room, settings
 

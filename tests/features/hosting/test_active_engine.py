@@ -14,9 +14,9 @@ from server.core.errors import (
     EngineTimeout,
     EngineUnavailable,
 )
-from server.engines.base import Chunk, Delta, EngineState, EngineStatus
 from server.features.hosting import active_engine
 from server.features.hosting.active_engine import NOTHING_LOADED, ActiveEngine
+from server.models.base import Chunk, Delta, EngineState, EngineStatus
 from tests.support.fakes import FakeEngine, engine_error, make_request, until
 from tests.support.timing import NEVER_SECONDS, at_once
 

@@ -19,7 +19,6 @@ import httpx
 import pytest
 
 from server.core.errors import EngineFailed
-from server.engines.base import Chunk, EngineRequest
 from server.features.hosting.catalogue import vllm
 from server.features.hosting.catalogue.choice import Choice
 from server.features.hosting.catalogue.command import command
@@ -27,6 +26,7 @@ from server.features.hosting.catalogue.launch import typed
 from server.features.hosting.container import Container, left_over, own_name
 from server.features.hosting.runtime import Plan
 from server.features.hosting.status import ManagerState
+from server.models.base import Chunk, EngineRequest
 from tests.features.hosting.catalogue.test_command import HOST, QWEN
 from tests.real_model.server import free_port
 from tests.support import containers

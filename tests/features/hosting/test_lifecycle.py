@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.engines.base import EngineState
 from server.features.hosting.catalogue.choice import Choice
 from server.features.hosting.catalogue.entry import RunMode
 from server.features.hosting.catalogue.launch import Launch
@@ -50,6 +49,7 @@ from server.features.hosting.lifecycle import (
     step,
 )
 from server.features.hosting.runtime import Plan
+from server.models.base import EngineState
 
 T = TypeVar("T")
 JOBS = (Load, Move, Watch, Restart, Empty)

@@ -19,7 +19,6 @@ import pytest
 
 from server.core import aio
 from server.core.errors import BadRequest, Conflict, Draining, EngineError, EngineFailed, WrongModel
-from server.engines.base import Chunk, Delta, Engine
 from server.features.hosting.catalogue.choice import Choice, CommandError
 from server.features.hosting.catalogue.entry import Ability, RunMode
 from server.features.hosting.catalogue.launch import Launch
@@ -27,6 +26,7 @@ from server.features.hosting.planner import usable_port
 from server.features.hosting.runtime import OnLine, OnProgress, Plan, Runtime
 from server.features.hosting.server_runtime import RemoteRuntime
 from server.features.hosting.status import ManagerState
+from server.models.base import Chunk, Delta, Engine
 from tests.support.engine_plans import Managed, choice, managed, plan, stand_in
 from tests.support.fakes import FakeEngine, make_request
 from tests.support.fakes_openai import FakeOpenAI

@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 from server.core.errors import EngineFailed
-from server.engines.base import Chunk, Delta
 from server.features.hosting.catalogue.choice import Choice
 from server.features.hosting.catalogue.entry import RunMode
 from server.features.hosting.planner import usable_port
 from server.features.hosting.status import ManagerState
-from server.processes.keeper import descendants
+from server.models.base import Chunk, Delta
+from server.shared.processes.keeper import descendants
 from tests.real_model.server import ASK_COLOR, ASK_SONG
 from tests.support.engine_plans import Managed, managed_for_real
 from tests.support.timing import AT_ONCE_SECONDS

@@ -18,7 +18,6 @@ import pytest
 from config import load
 from server.app.program import Program
 from server.core.errors import EngineFailed
-from server.engines.base import Chunk, Delta, Finished
 from server.features.hosting.catalogue.choice import Choice, CommandError
 from server.features.hosting.catalogue.command import command
 from server.features.hosting.catalogue.entry import RunMode
@@ -28,6 +27,7 @@ from server.features.hosting.operator_channel import report
 from server.features.hosting.runtime import OnLine, OnProgress, Plan, Runtime
 from server.features.hosting.server_runtime import RemoteRuntime
 from server.features.hosting.status import ManagerState, ManagerStatus
+from server.models.base import Chunk, Delta, Finished
 from tests.features.hosting.test_manager import ask, soon
 from tests.support.engine_plans import Managed, choice, managed, plan, stand_in
 from tests.support.fakes import make_request

@@ -28,7 +28,15 @@ from server.core.errors import (
 )
 from server.core.frames import BoxUnit, Geometry, Kind, Picture
 from server.core.sound import SOUND_RATE, Sound
-from server.engines.base import (
+from server.features.hosting.catalogue.choice import Choice
+from server.features.hosting.catalogue.entry import RunMode
+from server.features.hosting.log_progress import LoadProgress
+from server.features.hosting.status import ManagerState
+from server.features.local_models.engine import LocalEngine
+from server.features.local_models.errors import TimeLimits
+from server.features.local_models.runtime import LocalRuntime
+from server.media.picture import encode
+from server.models.base import (
     Chunk,
     Delta,
     EarlierPicture,
@@ -39,18 +47,10 @@ from server.engines.base import (
     Thought,
     Turn,
 )
-from server.engines.conversation import Conversation, Message, Shown, Speaker, Words
-from server.engines.prompts import system_text
-from server.engines.thinking import ThinkingLimits
-from server.features.hosting.catalogue.choice import Choice
-from server.features.hosting.catalogue.entry import RunMode
-from server.features.hosting.log_progress import LoadProgress
-from server.features.hosting.status import ManagerState
-from server.features.local_models.engine import LocalEngine
-from server.features.local_models.errors import TimeLimits
-from server.features.local_models.runtime import LocalRuntime
-from server.processes import keeper
-from server.vision import encode
+from server.models.conversation import Conversation, Message, Shown, Speaker, Words
+from server.models.prompts import system_text
+from server.models.thinking import ThinkingLimits
+from server.shared.processes import keeper
 from tests.real_model.server import (
     ASK_COLOR,
     ASK_SONG,

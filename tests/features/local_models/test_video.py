@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from server.engines.base import EarlierPicture, Finished
-from server.engines.recollection import captions
+from server.models.base import EarlierPicture, Finished
+from server.models.recollection import captions
 from tests.features.local_models.test_engine import local, request
 from tests.real_model.server import ASK_COLOR, PYTHON
 from tests.support.answers import collect

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from server.engines.weights import ModelFolderError
 from server.features.local_models.worker import capacity
 from server.features.local_models.worker.detokenize import Detokenizer
 from server.features.local_models.worker.weights import Weights, read
+from server.models.weights import ModelFolderError
 
 ROOT = Path(__file__).parents[3]
 

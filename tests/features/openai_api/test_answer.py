@@ -18,8 +18,6 @@ from server.core.errors import (
     TooLong,
     Unauthorized,
 )
-from server.engines.base import Usage
-from server.engines.conversation import ToolCall
 from server.features.openai_api.answer import Answer, SeenFrame, Writer, models
 from server.features.openai_api.errors import (
     ModelUnknown,
@@ -27,6 +25,8 @@ from server.features.openai_api.errors import (
     error_body,
     error_headers,
 )
+from server.models.base import Usage
+from server.models.conversation import ToolCall
 
 USAGE = Usage(600, 4, 64)
 CALL = ToolCall("c1", "lamp", '{"on": true}')

@@ -17,9 +17,9 @@ import pytest_asyncio
 from openai.types.chat import ChatCompletion
 
 from scripts.bench.live_encoder import LiveEncoder
-from server.engines.openai import retry
 from server.features.openai_api import routes as chat_routes
 from server.features.openai_api.request import ChatRequest, read
+from server.models.openai import retry
 from tests.features.grants.test_routes import bearer, give
 from tests.support.clients import Visitor, http, metric, soon, visitor
 from tests.support.fakes_openai import Behaviour, FakeOpenAI

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.core.frames import BoxUnit, Region
-from server.engines.geometry import QWEN2_VL, QWEN3_VL
 from server.features.pointing import boxes as pointing
 from server.features.pointing.boxes import (
     MAX_BOXES,
@@ -20,8 +19,9 @@ from server.features.pointing.boxes import (
     after_second_look,
     second_look,
 )
-from server.vision.grounding import Box
-from server.vision.resize import smart_resize
+from server.media.picture.grounding import Box
+from server.media.picture.prepare import smart_resize
+from server.models.geometry import QWEN2_VL, QWEN3_VL
 
 FRAME = (1280, 720)
 LIST = '[{"bbox_2d": [84, 56, 168, 112], "label": "spanner", "sure": 0.9}]'

@@ -10,7 +10,7 @@ import pytest
 from server.core.errors import EngineFailed
 from server.core.frames import BoxUnit, Geometry
 from server.core.messages import Cancel, Chat, DeleteAnswer
-from server.engines.base import Capabilities, EngineRequest
+from server.models.base import Capabilities, EngineRequest
 from tests.support.fakes import FakeEngine, until
 from tests.support.rooms import Room, room
 

@@ -14,14 +14,14 @@ import pytest
 from server.core.errors import EngineTimeout
 from server.core.frames import Frame
 from server.core.messages import Cancel, Chat, Hold
-from server.engines.base import EngineRequest
 from server.features.guidance.guidance import Looker
 from server.features.reading import reading
 from server.features.reading import text as read_pace
 from server.features.reading.text import ReadText
 from server.features.voice_out.messages import SpeakSettings, SpeechProgress
+from server.models.base import EngineRequest
 from server.session.request.answers import Spoken
-from server.vision.aim import Found, Thing
+from server.shared.aim import Found, Thing
 from tests.support.clients import soon
 from tests.support.fakes import FakeEngine, until
 from tests.support.rooms import Room, room

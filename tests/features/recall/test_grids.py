@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from server.features.recall.memory import SIZE, Compared, Usual, differ, grid_of
-from server.vision import encode
+from server.media.picture import encode
 
 
 def scene(seed: int = 0) -> NDArray[np.uint8]:

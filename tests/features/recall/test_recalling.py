@@ -17,11 +17,11 @@ import pytest
 from server.core.errors import FrameWithheld
 from server.core.frames import Frame
 from server.core.messages import Chat, ClearRecall
-from server.engines.base import Capabilities
 from server.features.recall.recalling import Recalling, RecallLimits, counter
+from server.media.picture.encode import Bgr
+from server.media.picture.privacy import PrivacyFilter
+from server.models.base import Capabilities
 from server.session.request.session_tools import SessionLimits
-from server.vision.encode import Bgr
-from server.vision.privacy import PrivacyFilter
 from tests.support.fakes import FakeEngine, until
 from tests.support.rooms import LIMITS, Room, room, settings
 

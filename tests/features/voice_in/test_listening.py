@@ -19,13 +19,13 @@ from server.core.errors import SpeechFailed
 from server.core.frames import Frame, Kind
 from server.core.messages import Cancel
 from server.core.sound import MicrophoneMode, Sound
-from server.engines.base import Capabilities
 from server.features.voice_in import listening as turn_checks
 from server.features.voice_in.detector import CHUNK_SECONDS, Chunk, SpeechModel
 from server.features.voice_in.listening import RING_SECONDS, Listening, ListeningTools
 from server.features.voice_in.messages import PushToTalk
 from server.features.voice_in.recogniser import Words, WordTime
 from server.features.voice_in.turn_model import TurnJudge, TurnModel
+from server.models.base import Capabilities
 from server.session.session import Session
 from tests.support import onnx_model
 from tests.support.fakes import FakeEngine, FakeEngines, until

@@ -17,10 +17,10 @@ from websockets.exceptions import ConnectionClosed
 
 from server.core.errors import SpeechError, SpeechFailed, SpeechTimeout, SpeechUnavailable
 from server.core.sound import Sound
-from server.engines.openai.bounded_socket import NotOffered
-from server.engines.speech.speech_server import SpeechLimits
 from server.features.voice_in.recogniser import Pieces, Words
 from server.features.voice_in.server_recogniser import Realtime
+from server.shared.speech.bounded_socket import NotOffered
+from server.shared.speech.speech_server import SpeechLimits
 from tests.support.transcription_server import TranscriptionServer
 
 LIMITS = SpeechLimits(connect=10.0, first=10.0, between=10.0, total=20.0)

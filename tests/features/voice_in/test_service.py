@@ -91,7 +91,7 @@ async def test_a_local_recogniser_that_cannot_be_loaded(tmp_path: Path) -> None:
 WORKER = """#!{python}
 import sys
 sys.path.insert(0, {root!r})
-from server.processes.wire import encode
+from server.shared.processes.wire import encode
 sys.stdout.buffer.write(encode({message!r}))
 """
 

@@ -22,9 +22,9 @@ from server.core.errors import (
     SpeechUnavailable,
 )
 from server.core.sound import Sound
-from server.engines.speech.speech_server import SpeechLimits
 from server.features.voice_in.recogniser import MOST_WORDS_CHARS, Words, WordTime
 from server.features.voice_in.server_recogniser import Transcriptions
+from server.shared.speech.speech_server import SpeechLimits
 from tests.support.transcription_server import TranscriptionServer
 
 SOUND = Sound(np.arange(-800, 800, dtype=np.int16), 5.0)

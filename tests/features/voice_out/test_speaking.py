@@ -19,17 +19,17 @@ from server.core.aio import TaskSet
 from server.core.errors import SpeechFailed
 from server.core.metrics import Metrics
 from server.core.sound import Sound
-from server.engines.base import Capabilities
-from server.engines.prompts import SPOKEN_TURN
 from server.features.voice_out import speaking as spoken_answers
 from server.features.voice_out.messages import SpeakSettings, SpeechProgress
 from server.features.voice_out.speaking import AHEAD_SECONDS, LOWERED, Speaking, SpeechMetrics
+from server.media.sound.line import FRAME, RATE, VoiceLine
+from server.media.sound.pcm import VoiceChunk
+from server.models.base import Capabilities
+from server.models.prompts import SPOKEN_TURN
 from server.session.request.answers import Spoken
 from server.session.request.builder import Consent
 from server.session.request.outbox import Outbox
 from server.session.request.preferences import Preferences
-from server.voice.line import FRAME, RATE, VoiceLine
-from server.voice.pcm import VoiceChunk
 from tests.support.clients import soon
 from tests.support.fakes import FakeEngine
 from tests.support.rooms import Room, bare_context, room

@@ -11,9 +11,9 @@ import pytest
 import pytest_asyncio
 
 from server.core.errors import SpeechError, SpeechFailed, SpeechTimeout, SpeechUnavailable
-from server.engines.openai.bounded_socket import NotOffered
 from server.features.voice_out.server_voice import SynthesisSocket, VoiceLimits
-from server.voice.pcm import VoiceChunk
+from server.media.sound.pcm import VoiceChunk
+from server.shared.speech.bounded_socket import NotOffered
 from tests.support.speech_server import RATE, SpeechServer, SpeechSocketServer, espeak
 
 TEXT = "There is a red cup."

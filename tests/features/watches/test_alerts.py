@@ -8,8 +8,8 @@ from typing import Any
 from server.core.messages import DeltaMessage
 from server.features.watches.alerts import MAX_ALERTS, KeptAlerts
 from server.features.watches.rule import Firing
+from server.media.picture.grounding import Box
 from server.session.request.outbox import MAX_BYTES, Outbox
-from server.vision.grounding import Box
 
 
 def alert(number: int) -> Firing:

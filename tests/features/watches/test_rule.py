@@ -9,9 +9,9 @@ import pytest
 from benchmarks.watch_minutes import Minutes, run
 from benchmarks.watch_rule import Model, measure
 from benchmarks.watch_scenes import Model as Errs
-from server.engines.watch_answers import Answer
 from server.features.watches.rule import MAX_WATCHES, Ask, Firing, Look, Order, Watches, WatchState
-from server.vision.grounding import Box
+from server.media.picture.grounding import Box
+from server.shared.watch_answers import Answer
 
 HERE = Box(0, 0, 100, 100)
 INSIDE = Box(10, 10, 60, 60)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from server.features.watches.rule import Order, overlaps
-from server.vision.grounding import Box
+from server.media.picture.grounding import Box
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,9 @@ from server.core.errors import (
     QwenCameraError,
     RateLimited,
 )
-from server.engines.base import EngineRequest, EngineState
 from server.features.watches import watching as watch_queue
 from server.features.watches.watch_list import day_minute, zone_of
+from server.models.base import EngineRequest, EngineState
 from tests.features.watches.test_watching import ABLE, THING, Guard, reply
 from tests.support.fakes import FakeEngine
 from tests.support.rooms import room

@@ -9,8 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.core.frames import BoxUnit, Region
-from server.engines.base import Capabilities, EngineRequest
-from server.engines.watch_answers import Answer
 from server.features.watches.watch_request import (
     answer_tokens,
     crop_region,
@@ -18,7 +16,9 @@ from server.features.watches.watch_request import (
     in_frame,
     unit_of,
 )
-from server.vision.grounding import Box
+from server.media.picture.grounding import Box
+from server.models.base import Capabilities, EngineRequest
+from server.shared.watch_answers import Answer
 from tests.support.fakes import make_picture, make_request
 from tests.support.rooms import make_frame
 

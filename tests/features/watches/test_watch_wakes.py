@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 
 from server.core.errors import EngineFailed
-from server.engines.base import EngineRequest
 from server.features.builtin.engine import BuiltinEngine
 from server.features.watches import watching as watch_queue
+from server.models.base import EngineRequest
 from tests.features.watches.test_watching import ABLE, Guard, decoded, picture, reply
 from tests.support.fakes import FakeEngine
 from tests.support.rooms import LIMITS, Room, room

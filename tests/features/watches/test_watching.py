@@ -14,16 +14,16 @@ import cv2
 import numpy as np
 import pytest
 
-from server.attention.gate import Change, Why
 from server.core.errors import EngineFailed
 from server.core.frames import BoxUnit, Detail, Kind
 from server.core.sound import SOUND_RATE, Sound
-from server.engines.base import Capabilities, EngineRequest
-from server.engines.watch_answers import conditions_in
 from server.features.watches import watching as watch_queue
 from server.features.watches.alerts import MAX_ALERTS
 from server.features.watches.messages import Watch
-from server.vision.privacy import ClosedFilter
+from server.media.picture.privacy import ClosedFilter
+from server.models.base import Capabilities, EngineRequest
+from server.shared.attention.gate import Change, Why
+from server.shared.watch_answers import conditions_in
 from tests.features.describe.test_live_description import STEP, Stage
 from tests.session.request.test_builder import FakeEar
 from tests.support.fakes import FakeEngine, until

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from server.camera.camera import Asked
 from server.core.errors import EngineFailed, QwenCameraError
 from server.core.frames import Kind, Scene
-from server.engines.base import Usage
-from server.queue.job import Result
+from server.media.camera import Asked
+from server.media.picture.encode import data_url
+from server.models.base import Usage
+from server.models.scheduler.job import Result
 from server.session.request.answers import AnswerSink, Asking, frame_info
 from server.session.request.outbox import Outbox
-from server.vision.encode import data_url
 from tests.support.fakes import FakeEngine, make_picture, make_request
 
 RESULT = Result(

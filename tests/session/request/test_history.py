@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.engines.base import Turn
-from server.engines.prompts import estimate_tokens
+from server.models.base import Turn
+from server.models.prompts import estimate_tokens
 from server.session.request.history import History
 
 

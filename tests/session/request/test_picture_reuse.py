@@ -11,8 +11,8 @@ import pytest
 from server.core.errors import EngineFailed
 from server.core.frames import Frame, Kind
 from server.core.messages import Chat, Confirm, Hold, Release, Settings, Typing
-from server.engines.base import Capabilities, EngineRequest, Usage
-from server.engines.prompts import messages
+from server.models.base import Capabilities, EngineRequest, Usage
+from server.models.prompts import messages
 from server.session.request import picture_reuse
 from server.session.request.parts import Prepared, View
 from tests.support.fakes import FakeEngine, until

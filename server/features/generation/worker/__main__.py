@@ -2,7 +2,7 @@
 
     python -m server.features.generation.worker --model FOLDER --flow-shift 5.0
 
-Frames of `server.processes.wire`. In: `generate` (`id` and the fields of a `Task`; the payload is
+Frames of `server.shared.processes.wire`. In: `generate` (`id` and the fields of a `Task`; the payload is
 the first frame's RGB, its size the video's), `cancel` (`id`), `took` (`id`, `index`: a frame was
 worked off). Out: `loading` (`phase`), then `loaded` (`backend`, `rules`, `stoppable`, `seconds`) or
 `failed` (`code`, `message`) and an end. For each `generate`: `step` (`step`, `steps`), `frame`
@@ -31,8 +31,8 @@ from server.features.generation.rules import RulesError, is_pipeline, makes_soun
 from server.features.generation.worker import omni, pipelines, speech
 from server.features.generation.worker.backend import Backend, Loading, Refused, Task
 from server.features.generation.worker.stopping import Stop, Stopped
-from server.processes import wire
-from server.processes.worker_side import Channel, claim_input, claim_output, origin
+from server.shared.processes import wire
+from server.shared.processes.worker_side import Channel, claim_input, claim_output, origin
 
 # Frames that the other side was sent and has not taken yet.
 WINDOW = 4

@@ -6,8 +6,6 @@ import dataclasses
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from server.engines.families import pairs_frames
-from server.engines.geometry import from_model_type
 from server.features.hosting.catalogue import batching, containers, vllm
 from server.features.hosting.catalogue.choice import Choice, CommandError, shown
 from server.features.hosting.catalogue.containers import LOOPBACK
@@ -23,6 +21,8 @@ from server.features.hosting.catalogue.modes import (
     subprocess_server,
 )
 from server.features.hosting.catalogue.sizes import before_requests, kept_a_token, needed
+from server.models.families import pairs_frames
+from server.models.geometry import from_model_type
 
 ROOT = Path(__file__).resolve().parents[4]
 DEFAULT_CONTEXT = 8192

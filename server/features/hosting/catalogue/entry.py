@@ -12,10 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from server.core.errors import BadRequest
 from server.core.frames import BoxUnit, Geometry
-from server.engines.families import Ability as Ability
-from server.engines.families import Library as Library
-from server.engines.families import ModelType as ModelType
-from server.engines.families import RunMode as RunMode
+from server.models.families import Ability as Ability
+from server.models.families import Library as Library
+from server.models.families import ModelType as ModelType
+from server.models.families import RunMode as RunMode
 
 OURS = Path(__file__).with_name("models.toml")
 MAX_FILE_BYTES = 1024 * 1024

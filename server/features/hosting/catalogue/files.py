@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path, PurePosixPath
 
-from server.core.network import FetchError
+from server.shared.network import FetchError
 
 
 def relative(name: str) -> PurePosixPath:

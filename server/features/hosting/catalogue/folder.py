@@ -12,9 +12,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from server.engines import families, geometry
-from server.engines.families import Family
-from server.engines.weights import (
+from server.features.hosting.catalogue.entry import COMMIT, ID, Model
+from server.features.hosting.catalogue.sizes import CONTEXT, OVERHEAD_BYTES
+from server.models import families, geometry
+from server.models.families import Family
+from server.models.weights import (
     AGAIN,
     LLAMA_CPP,
     ModelFolderError,
@@ -24,8 +26,6 @@ from server.engines.weights import (
     read_weights,
     unreadable,
 )
-from server.features.hosting.catalogue.entry import COMMIT, ID, Model
-from server.features.hosting.catalogue.sizes import CONTEXT, OVERHEAD_BYTES
 
 __all__ = ["ModelFolderError", "find_models", "read_model"]
 

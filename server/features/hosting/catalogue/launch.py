@@ -9,8 +9,8 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from server.engines.families import RunMode
 from server.features.hosting.catalogue import vllm
+from server.models.families import RunMode
 
 # Environment variables whose values are hidden
 SECRETS = frozenset({vllm.KEY})

@@ -16,10 +16,10 @@ from pathlib import Path
 import httpcore2
 import httpx2
 
-from server.core import network
-from server.core.network import FetchError, Network
 from server.features.hosting.catalogue import files
 from server.features.hosting.catalogue.entry import MAX_FILE_BYTES, Catalogue, CatalogueError
+from server.shared import network
+from server.shared.network import FetchError, Network
 
 # Fetch one file by https: bounded in time, size and redirects, checked by its checksum, from
 # public addresses only.

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from server.core import core_dumps
-from server.engines.thinking import OPEN
-from server.engines.weights import ModelFolderError
 from server.features.local_models.worker import capacity, weights
-from server.processes.wire import Message
-from server.processes.worker_side import Channel, Jobs, claim_output, leave, origin
+from server.models.thinking import OPEN
+from server.models.weights import ModelFolderError
+from server.shared.processes.wire import Message
+from server.shared.processes.worker_side import Channel, Jobs, claim_output, leave, origin
 
 if TYPE_CHECKING:
     from server.features.local_models.worker.generating import Generator

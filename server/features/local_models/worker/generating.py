@@ -14,7 +14,6 @@ import torch
 from jinja2 import TemplateError
 from PIL import Image
 
-from server.engines.thinking import CLOSE, OPEN
 from server.features.local_models.worker.chat import (
     AnswerError,
     Messages,
@@ -30,6 +29,7 @@ from server.features.local_models.worker.chat import (
 )
 from server.features.local_models.worker.detokenize import Detokenizer
 from server.features.local_models.worker.loading import LoadedModel
+from server.models.thinking import CLOSE, OPEN
 
 # Tokens that earlier turns leave to the answer at least
 _LEAST_ANSWER = 64

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from server.engines.weights import ModelFolderError, read_json, read_weights
+from server.models.weights import ModelFolderError, read_json, read_weights
 
 # Names in config files of the longest text that a model was made for.
 _CONTEXT_NAMES = (

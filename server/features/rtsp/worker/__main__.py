@@ -1,6 +1,6 @@
 """The process of one standing camera: reads it until it fails, and sends pictures that are wanted.
 
-Frames (see `processes/wire`) go both ways. In: `camera` first (url, user, password, ca,
+Frames (see `shared/processes/wire`) go both ways. In: `camera` first (url, user, password, ca,
 clear_password), then `want` (rate, pictures a second) and `taken` after each picture. Out:
 `playing` (codec), `alive` (at, fps, decoded, dropped) four times a second while frames come, `frame`
 (width, height, at, colorspace, color_range; the payload is planar 4:2:0), and at last `failed`
@@ -20,9 +20,9 @@ from server.features.rtsp.worker.pictures import DecodedPicture, Pictures, bound
 from server.features.rtsp.worker.rtp import Unit
 from server.features.rtsp.worker.sources import Address, read
 from server.features.rtsp.worker.trouble import SourceFailed, Trouble
-from server.processes.wire import Message, WireError
-from server.processes.wire import read as read_message
-from server.processes.worker_side import Channel, claim_input, claim_output, leave
+from server.shared.processes.wire import Message, WireError
+from server.shared.processes.wire import read as read_message
+from server.shared.processes.worker_side import Channel, claim_input, claim_output, leave
 
 # Seconds between two `alive`
 ALIVE_SECONDS = 0.25

@@ -17,8 +17,8 @@ from av.video.reformatter import ColorRange, VideoReformatter
 
 from server.features.rtsp.worker.rtp import Unit
 from server.features.rtsp.worker.trouble import SourceFailed, Trouble
-from server.rtc.media.decode import CheckedFrames
-from server.rtc.media.h264 import Bits, FormatRefused, TooLarge
+from server.media.video.decode import CheckedFrames
+from server.media.video.h264 import Bits, FormatRefused, TooLarge
 
 # Frames since the last key frame that are kept undecoded while nobody needs pictures, and their
 # bytes: 20 s at 30 frames/s. Beyond, they are dropped, and the next key frame is waited for.

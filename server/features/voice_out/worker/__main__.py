@@ -1,6 +1,6 @@
 """The voice's process: loads one model, then speaks the texts from standard input until it ends.
 
-Frames (see `server.processes.wire`) go both ways. In: `speak` (id, text, language) and `cancel`
+Frames (see `server.shared.processes.wire`) go both ways. In: `speak` (id, text, language) and `cancel`
 (id). Out: `note` (text) for each deviation from the options, then `ready` (rate, voices) or
 `failed` (message), then `chunk` (id; the payload is PCM, 16 bits, little end first) and `end` (id,
 frames) or `error` (id, message) of each text. Output of libraries goes to standard error.
@@ -21,7 +21,7 @@ from server.core import core_dumps
 from server.features.voice_out.worker.measure import measure
 from server.features.voice_out.worker.qwen3_tts import Speaker, SpeakError, load
 from server.features.voice_out.worker.streaming import StreamOptions
-from server.processes.worker_side import Channel, Jobs, claim_output, leave, origin
+from server.shared.processes.worker_side import Channel, Jobs, claim_output, leave, origin
 
 
 class Worker:

@@ -22,7 +22,7 @@ from server.features.hosting.catalogue.entry import Ability, RunMode
 from server.features.hosting.catalogue.launch import Launch
 from server.features.hosting.catalogue.modes import GB, Vendor
 from server.features.hosting.catalogue.vllm import IMAGE_FLAGS
-from server.processes.environment import child_environment
+from server.shared.processes.environment import child_environment
 from tests.features.hosting.catalogue.test_modes import ALL, LAPTOP, MAKER, MODEL
 from tests.support.vllm_stand_in import recorded
 

@@ -8,8 +8,6 @@ import pytest
 from pydantic import ValidationError
 
 from server.core.frames import BoxUnit
-from server.engines import geometry
-from server.engines.families import FAMILIES
 from server.features.hosting.catalogue.entry import (
     MAX_FILE_BYTES,
     Ability,
@@ -19,6 +17,8 @@ from server.features.hosting.catalogue.entry import (
     Model,
     ModelType,
 )
+from server.models import geometry
+from server.models.families import FAMILIES
 from tests.support import catalogue_table
 
 ENTRY = """

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from server.core import network
-from server.core.network import FetchError
 from server.features.hosting.catalogue.source import Fetcher, Limits
+from server.shared import network
+from server.shared.network import FetchError
 from tests.support.https_server import NAME, Answer, Files, Handler, https_server
 from tests.support.timing import AT_ONCE_SECONDS, NEVER_SECONDS
 

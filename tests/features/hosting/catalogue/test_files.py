@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from server.core.network import FetchError
 from server.features.hosting.catalogue.files import inside, read
+from server.shared.network import FetchError
 
 
 def test_names_stay_in_their_folder(tmp_path: Path) -> None:

@@ -17,11 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.core.frames import BoxUnit
-from server.engines import geometry
-from server.engines.weights import MAX_JSON_BYTES
 from server.features.hosting.catalogue.entry import Ability, Library, ModelType
 from server.features.hosting.catalogue.folder import ModelFolderError, find_models, read_model
 from server.features.hosting.catalogue.sizes import OVERHEAD_BYTES
+from server.models import geometry
+from server.models.weights import MAX_JSON_BYTES
 
 QWEN: dict[str, Any] = {
     "model_type": "qwen2_5_vl",
@@ -512,7 +512,7 @@ def test_files_of_somebody_else(folder: Path) -> None:
     """
     look = (
         "import os, sys; from pathlib import Path; from server.features.hosting.catalogue.folder import find_models, read_model\n"
-        "from server.engines.weights import ModelFolderError\n"
+        "from server.models.weights import ModelFolderError\n"
         "os.setgid(65534); os.setuid(65534)\n"
         "try: read_model(Path(sys.argv[1]))\n"
         "except ModelFolderError as error: print(error.message)\n"

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from server.core.frames import Geometry
-from server.engines import families, geometry
 from server.features.hosting.catalogue.entry import Ability, Catalogue, ModelType
 from server.features.hosting.catalogue.folder import read_model
 from server.features.hosting.catalogue.modes import GB
 from server.features.hosting.catalogue.sizes import CONTEXT, OVERHEAD_BYTES, QUANTISED, needed
-from server.vision.resize import budget_pixels, smart_resize, visual_tokens
+from server.media.picture.prepare import budget_pixels, smart_resize, visual_tokens
+from server.models import families, geometry
 from tests.features.hosting.catalogue.test_folder import beside, safetensors, write
 from tests.features.hosting.catalogue.test_modes import MAKER, MODEL
 from tests.real_model.server import environment, missing, run_module

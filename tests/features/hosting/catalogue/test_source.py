@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from server.core import network
 from server.features.hosting.catalogue.entry import Catalogue, CatalogueError
 from server.features.hosting.catalogue.source import (
     LIMITS,
@@ -17,6 +16,7 @@ from server.features.hosting.catalogue.source import (
     Fetcher,
     load_catalogue,
 )
+from server.shared import network
 from tests.support.https_server import Files, https_server
 
 TINY = b"""

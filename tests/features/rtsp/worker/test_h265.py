@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.features.rtsp.worker.pictures import MAX_UNITS, H265Frames, check_set
-from server.rtc.media.h264 import FormatRefused, TooLarge
+from server.media.video.h264 import FormatRefused, TooLarge
 from tests.features.rtsp.worker.streams import encoded
 
 

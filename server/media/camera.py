@@ -1,0 +1,699 @@
+"""One session's camera: its newest frame, its state, and the limits its sender should keep to.
+
+It lives as long as the session. Connections come and go, each with a `Feed` of its own (feed.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from server.core.aio import Pulse
+from server.core.errors import CameraFrozen, CameraStalled, NoCamera
+from server.core.frames import CameraState, Frame, Scene
+from server.core.messages import RampStep, Sender, SenderProfile
+from server.core.metrics import Metrics
+from server.media.picture.luma import Luma, SceneReader, unwritten
+from server.media.rate.sender_plan import Limits, sender_plan
+from server.media.video.camera_state import CameraWatch
+from server.media.video.capture_clock import SENT_AT_BOUND_S, captured_after, stamps_disagree
+
+# A question waits this long for a frame captured after it; after the second time its asker gets a notice.
+FRAME_WAIT_SECONDS = 3.0
+FRAME_NOTICE_SECONDS = 0.6
+# After this wait the camera is woken and a key frame is requested.
+NUDGE_SECONDS = 0.15
+# A change of the frame rate by more than this is reported.
+FPS_STEP = 0.5
+# `sharpest` compares frames for this long, then returns the best of them.
+HOLD_SECONDS = 0.4
+WAKE_MS = 1500
+KEY_FRAME_WAKE_MS = 1000
+# An idle camera's first key frame takes more than one second's bits. With H.264 Chromium then skips one to three
+# pictures, a gap of 0.9 to 1.8 s (measured; not with VP8). At the awake bit rate there is no gap.
+START_WAKE_MS = 1500
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The time of a question by three clocks."""
+
+    # Monotonic seconds at its arrival here.
+    at: float
+    # Seconds since the epoch by this machine's clock, at its arrival here.
+    wall: float
+    # Seconds since the epoch by the page's clock; None when the client sent no time.
+    sent: float | None
+
+
+class Camera:
+    """Owner of the newest frame. All methods belong to the event loop.
+
+    Bounds of the newest frame: one; a newer one replaces it.
+    """
+
+    def __init__(
+        self,
+        *,
+        sample_rate: float,
+        metrics: Metrics,
+        dark_since: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`clock` gives monotonic seconds, the same as the event loop's. `dark_since`: the time since which there is no
+        picture; None for now.
+        """
+        self._metrics = metrics
+        self._clock = clock
+        # The connection that sends; None while there is none.
+        self._feed: Feed | None = None
+        # State of that connection, or of the last one.
+        self._watch = CameraWatch()
+        self._newest: Frame | None = None
+        # Monotonic time since which there is no picture: creation, or the end of the last one that showed something.
+        self._dark_since = clock() if dark_since is None else dark_since
+        self._arrivals = Pulse()
+        self._sampler = Sampler(sample_rate)
+        self._sending = Sending(sample_rate)
+        self._scene = SceneWatch()
+        # False while no client shows the hints (dark, blurred); scenes are then not analysed.
+        self.watched = True
+        # Frames per second in the last status report.
+        self._reported_fps = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        # The last reported state; None before the first camera.
+        self._reported: CameraState | None = None
+        # Requests a key frame from the sender; None while nothing is connected.
+        self.request_key_frame: Callable[[], None] | None = None
+        # Called with each sampled frame, on the event loop; None while nobody wants them.
+        self.on_sample: Callable[[Frame], None] | None = None
+        # The same for the frames between them.
+        self.on_between: Callable[[Frame], None] | None = None
+        # Called when another connection begins to send.
+        self.on_stream: Callable[[], None] = lambda: None
+        # Called when a field of the `status` message has changed.
+        self.on_status: Callable[[], None] = lambda: None
+        # Called when the sender's limits change; the argument is the time to stay awake in ms, or None.
+        self.on_sender: Callable[[int | None], None] = lambda wake_ms: None
+
+    def new_feed(self, *, steered: bool = True) -> Feed:
+        """Create the feed of a connection that is being set up; `open_feed` makes it the current one."""
+        return Feed(self, self._metrics, steered=steered)
+
+    def open_feed(self, feed: Feed | None = None) -> Feed:
+        """Make `feed`, or a new one, the current feed. Later calls of the replaced feed have no effect."""
+        self._feed = feed or self.new_feed()
+        self._watch = self._feed.watch
+        self._scene.forget()
+        self._sending.forget_path()
+        self._arm()
+        self.on_stream()
+        self._state_changed()
+        return self._feed
+
+    @property
+    def clock_doubted(self) -> bool:
+        """True when the sender's capture times contradicted this machine's clock at the last comparison."""
+        return self._feed is not None and self._feed.clock_doubted
+
+    @property
+    def newest(self) -> Frame | None:
+        return self._newest
+
+    @property
+    def scene(self) -> Scene | None:
+        """The scene measured on a frame of about the last second; None before the first."""
+        return self._scene.scene
+
+    @property
+    def feed(self) -> Feed | None:
+        """The connection that sends; None while there is none."""
+        return self._feed
+
+    @property
+    def offered(self) -> bool:
+        """True while a camera is connected or connecting."""
+        return self._feed is not None
+
+    @property
+    def last_picture(self) -> float:
+        """Monotonic arrival time of the newest picture; without one, the time since which there is none."""
+        return self._newest.arrived if self._newest is not None else self._dark_since
+
+    @property
+    def steered(self) -> bool:
+        """True when the sender follows our limits (the page does, a WHIP device does not), or nothing sends."""
+        return self._feed is None or self._feed.steered
+
+    def state(self) -> CameraState | None:
+        """Return the camera's state now; None before the first camera was offered."""
+        return self._watch.state(self._clock()) if self._reported is not None else None
+
+    def fps(self) -> float:
+        return self._watch.fps(self._clock())
+
+    def close(self) -> None:
+        self._feed = None
+        self._newest = None
+        self._scene.forget()
+        self.on_sample = self.on_between = None
+        self.request_key_frame = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._arrivals.wake()
+
+    # Called by the current feed
+
+    def take(self, frame: Frame) -> None:
+        """Store a frame as the newest, wake the waiting questions, and sample it when due."""
+        first = self._newest is None or (frame.width, frame.height) != (
+            self._newest.width,
+            self._newest.height,
+        )
+        self._newest = frame
+        if frame.clock_doubted:
+            self._doubt_clock(True)
+        self._watch.frame(self._clock(), frame.captured)
+        self._arrivals.wake()
+        if self._sampler.take(frame.captured):
+            self._metrics.frames_sampled.inc()
+            if self.on_sample is not None and self.state() is CameraState.LIVE:
+                self.on_sample(frame)
+            self.measure(frame)
+        elif self.on_between is not None and self.state() is CameraState.LIVE:
+            self.on_between(frame)
+        if first or self._reported is not CameraState.LIVE:
+            self._state_changed(force=first)
+            self._arm()
+
+    def connected(self) -> None:
+        """Start to expect the first frame: the connection is established."""
+        self._watch.connected(self._clock())
+        if self._feed is not None and self._feed.codec == "H264":
+            self.on_sender(START_WAKE_MS)
+        self._arm()
+
+    def end(self) -> None:
+        """Forget the ended connection's frame and scene, and report the new state."""
+        self._watch.end()
+        if self._newest is not None:
+            self._dark_since = self._clock()
+        self._feed = None
+        self._newest = None
+        self._scene.forget()
+        self.request_key_frame = None
+        self._arrivals.wake()
+        self._state_changed()
+
+    def rate_changed(self, cap: int, frame_rate: int) -> None:
+        """Take a new path measurement: `cap` in bit/s for the encoder, `frame_rate` in frames/s."""
+        self._sending.measured(cap, frame_rate)
+        self.on_sender(None)
+
+    def key_frame_asked(self) -> None:
+        """Wake the camera after a key frame request: an idle one captures its next frame only after 0.5 s."""
+        self.on_sender(KEY_FRAME_WAKE_MS)
+
+    # Frames
+
+    def measure(self, frame: Frame, small: Luma | None = None) -> None:
+        """Measure the scene on a frame, if that is due. `small`: its small luma picture, if there is one already."""
+        if self.watched and self._scene.due(frame.captured):
+            self._analyse(frame, small)
+
+    def scene_of(self, frame: Frame, small: Luma | None = None) -> Scene | None:
+        """Return the newest frame's own scene: measure it unless it is the frame measured last."""
+        if not self._scene.measured(frame.captured):
+            self._analyse(frame, small)
+        return self.scene
+
+    def _analyse(self, frame: Frame, small: Luma | None) -> None:
+        hints = self._scene.analyse(frame, small)
+        if hints or abs(self.fps() - self._reported_fps) > FPS_STEP:
+            self._report_status()
+
+    async def _next_frame(self, deadline: float) -> None:
+        """Wait for any frame to come, the camera to end, or the deadline."""
+        await self._arrivals.wait(deadline)
+
+    async def frame_after(self, asked: Asked, on_wait: Callable[[], None] = lambda: None) -> Frame:
+        """Wait for the first frame that a live camera captured after the question. Safe to cancel.
+
+        Calls `on_wait` once when that takes longer than 0.6 s. Raises NoCamera, CameraFrozen or CameraStalled: after
+        0.6 s when more waiting cannot help, otherwise when no such frame comes within 3 s.
+        """
+        self._require()
+        deadline = asked.at + FRAME_WAIT_SECONDS
+        notice = asked.at + FRAME_NOTICE_SECONDS
+        nudge = asked.at + NUDGE_SECONDS
+        seen: Frame | None = None
+        while True:
+            frame = self._newest
+            if (
+                frame is not None
+                and frame is not seen
+                and self.state() is CameraState.LIVE
+                and captured_after(
+                    frame.captured_sender, frame.captured, asked.sent, asked.wall, asked.at
+                )
+            ):
+                self._compare_stamps(frame, asked)
+                return frame
+            seen = frame
+            now = self._clock()
+            if now >= deadline:
+                raise self._no_frame_error()
+            if now >= notice:
+                notice = math.inf
+                if self._hopeless():
+                    raise self._no_frame_error()
+                on_wait()
+                # A second time: the sender may be idle again, or the first request was lost.
+                self.nudge()
+            if now >= nudge:
+                nudge = math.inf
+                self.nudge()
+            await self._next_frame(min(nudge, notice, deadline))
+            self._require()
+
+    def _compare_stamps(self, frame: Frame, asked: Asked) -> None:
+        stamp, sent = frame.captured_sender, asked.sent
+        if stamp is not None and sent is not None and abs(sent - asked.wall) <= SENT_AT_BOUND_S:
+            self._doubt_clock(stamps_disagree(stamp, frame.captured, sent, asked.at))
+
+    def _doubt_clock(self, doubted: bool) -> None:
+        if self._feed is not None and self._feed.clock_doubted is not doubted:
+            self._feed.clock_doubted = doubted
+            self._report_status()
+
+    async def sharpest(self) -> Frame:
+        """Return the sharpest frame of the next 0.4 s, or at once the first one that is as sharp as usual.
+
+        Raises the errors of `frame_after`.
+        """
+        self._require()
+        start = self._clock()
+        notice = start + FRAME_NOTICE_SECONDS
+        usual = self._scene.sharpness
+        best: tuple[float, Frame] | None = None
+        seen: Frame | None = None
+        while True:
+            frame = self._newest
+            fresh = frame is not None and frame is not seen and start - frame.captured < 1.0
+            if frame is not None and fresh and self.state() is CameraState.LIVE:
+                seen = frame
+                scene = SceneReader().read(frame.image, frame.captured)
+                if best is None or scene.sharpness > best[0]:
+                    best = (scene.sharpness, frame)
+                if not scene.blurred and scene.sharpness >= 0.9 * usual:
+                    return frame
+            now = self._clock()
+            deadline = start + (FRAME_WAIT_SECONDS if best is None else HOLD_SECONDS)
+            if now >= deadline:
+                if best is None:
+                    raise self._no_frame_error()
+                return best[1]
+            if now >= notice and best is None:
+                notice = math.inf
+                if self._hopeless():
+                    raise self._no_frame_error()
+                self.nudge()
+            await self._next_frame(min(deadline, notice) if best is None else deadline)
+            self._require()
+
+    def wake(self) -> None:
+        """Have the sender leave idle for `WAKE_MS`, because a question is about to come."""
+        self.on_sender(WAKE_MS)
+
+    def nudge(self) -> None:
+        """Wake the sender; without any picture yet, also request a key frame in case packets were lost."""
+        self.wake()
+        if self.request_key_frame is not None and self._newest is None:
+            self.request_key_frame()
+
+    def _require(self) -> None:
+        if self._feed is None:
+            raise no_camera()
+
+    def _hopeless(self) -> bool:
+        """Return True when a longer wait cannot bring a frame: pictures are refused, or the camera is frozen."""
+        return bool(self._refused()) or self._watch.stands_still(self._clock())
+
+    def _no_frame_error(self) -> CameraStalled | CameraFrozen:
+        return no_frame(self._watch.state(self._clock()), self._refused(), FRAME_WAIT_SECONDS)
+
+    def _refused(self) -> str:
+        return self._feed.refusal if self._feed is not None else ""
+
+    # State
+
+    def _state_changed(self, *, force: bool = False) -> None:
+        state = self._watch.state(self._clock())
+        if force or state is not self._reported:
+            self._reported = state
+            self._report_status()
+
+    def _report_status(self) -> None:
+        self._reported_fps = self.fps()
+        self.on_status()
+
+    def _arm(self) -> None:
+        """Set the one timer that checks the state when it may change without a frame; frames do not reset it."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        now = self._clock()
+        deadline = self._watch.deadline(now)
+        if self._feed is not None:
+            # At least 50 ms ahead: the deadline moves with every frame.
+            delay = 1.0 if deadline is None else max(0.05, deadline - now)
+            self._timer = asyncio.get_running_loop().call_later(delay, self._timer_fired)
+
+    def _timer_fired(self) -> None:
+        self._timer = None
+        self._state_changed()
+        self._arm()
+
+    # Sending
+
+    def set_sample_rate(self, rate: float, *, working: bool, alert: bool = False) -> None:
+        """Sample `rate` frames per second. `working`: background work needs them, so idle sends twice as many.
+
+        `alert`: it needs those between, too, so idle sends them soon after each other.
+        """
+        if self._sending.want(rate, working=working, alert=alert):
+            self._sampler.set_rate(rate)
+            self.on_sender(None)
+
+    def sender(self, wake_ms: int | None = None) -> Sender:
+        """Build the message with the sender's current limits."""
+        return self._sending.message(wake_ms)
+
+
+# The errors of a question that gets no frame.
+
+
+def no_camera() -> NoCamera:
+    return NoCamera(
+        "No camera is connected to this session. Press Start Camera (or send an offer to "
+        "/api/webrtc/offer), then ask again."
+    )
+
+
+def no_frame(state: CameraState, refusal: str, seconds: float) -> CameraStalled | CameraFrozen:
+    """Say why no frame came within `seconds`. `refusal`: "" or why pictures are refused (`Feed`)."""
+    if state is CameraState.FROZEN:
+        return CameraFrozen(
+            "The camera is connected but its picture stands still: it delivers no new frames. Check that "
+            "no other program uses it and that it is not covered or paused, or stop and start it."
+        )
+    if refusal == "format":
+        return CameraStalled(
+            "The camera sends H.264 that this server does not decode: only 4:2:0 with 8 bits, without slice groups, "
+            "slices out of order and data partitions. Choose constrained baseline, main or high, or VP8, in the program "
+            "that sends, and ask again."
+        )
+    if refusal == "size":
+        return CameraStalled(
+            "The camera's pictures are larger than this server decodes: at most 4096 pixels a side, and of H.264 at that "
+            "size no more than two reference pictures. Send smaller ones, and ask again."
+        )
+    if refusal:
+        return CameraStalled(
+            "The camera's pictures are too large for the memory that is free now; up to 1920×1080 there always is room. "
+            "Send smaller ones, or ask again when other cameras have left."
+        )
+    return CameraStalled(
+        f"No new picture came from the camera within {seconds:g} s, so this was not answered from an old "
+        "one. Check the connection and ask again."
+    )
+
+
+# Scene measurements (dark, blurred, motion) on about one sampled frame per second. Pure.
+
+# Least time between two analysed frames, seconds of capture time; one analysis takes 0.4 ms.
+ANALYSIS_SECONDS = 1.0
+
+
+class SceneWatch:
+    """Keeps the small luma pictures from which motion is measured, and the last scene.
+
+    Bounds of small luma pictures: 8 of 160×90; the oldest is dropped, and all with the
+    connection.
+    """
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Start anew, because frames of another stream are not comparable."""
+        self._luma = SceneReader()
+        # Capture time of the last analysed frame.
+        self._analysed = -math.inf
+        # None before the first analysis.
+        self.scene: Scene | None = None
+
+    @property
+    def sharpness(self) -> float:
+        """Sharpness of the last scene; 0 before the first."""
+        return self.scene.sharpness if self.scene is not None else 0.0
+
+    def due(self, captured: float) -> bool:
+        """Return True when a frame captured at this time should be analysed."""
+        return abs(captured - self._analysed) >= ANALYSIS_SECONDS
+
+    def measured(self, captured: float) -> bool:
+        """Return True when the last scene is of the frame captured at this time."""
+        return self.scene is not None and captured == self._analysed
+
+    def analyse(self, frame: Frame, small: Luma | None = None) -> bool:
+        """Measure a frame's scene. Returns True when a hint (dark, blurred, black) appeared or disappeared.
+
+        `small`: the frame's small luma picture, if there is one already.
+        """
+        before = self.scene
+        self._analysed = frame.captured
+        self.scene = scene = self._luma.read(frame.image, frame.captured, small)
+        return before is None or _hints(before) != _hints(scene)
+
+
+def _hints(scene: Scene) -> tuple[bool, bool, bool]:
+    return scene.dark, scene.blurred, scene.black
+
+
+# Sending limits of one camera: enough frames for the sampling, within the bit rate of its path.
+# Pure.
+
+# bit/s and frames/s until the first frames have measured the path.
+UNMEASURED = (300_000, 8)
+
+
+# Upper bound of the idle frame rate, whatever the sampling needs.
+IDLE_TOP_FPS = 30
+
+
+# Idle frames per second while somebody waits for a change: a frame is then less than 0.1 s old.
+# They share the bits of the frames that it sends otherwise, but have at least so many each.
+ALERT_FPS = 12
+
+ALERT_FRAME_BITS = 25_000
+
+
+class Sending:
+    """The wanted sampling rate of one camera, and the last measurement of its path."""
+
+    def __init__(self, sample_rate: float) -> None:
+        self._sample_rate = sample_rate
+        # True while background work samples frames, so that the idle frame rate has to be doubled.
+        self._working = False
+        # True while it needs the frames between the sampled ones as well.
+        self._alert = False
+        self._cap, self._frame_rate = UNMEASURED
+
+    def want(self, sample_rate: float, *, working: bool, alert: bool = False) -> bool:
+        """Set the wanted sampling rate. Returns True when it changed."""
+        before = self._sample_rate, self._working, self._alert
+        self._sample_rate, self._working, self._alert = sample_rate, working, alert
+        return before != (sample_rate, working, alert)
+
+    def measured(self, cap: int, frame_rate: int) -> None:
+        """Store a path measurement: `cap` in bit/s for the encoder, `frame_rate` in frames/s."""
+        self._cap, self._frame_rate = cap, frame_rate
+
+    def forget_path(self) -> None:
+        """Reset the measurement: a new connection may use another path."""
+        self._cap, self._frame_rate = UNMEASURED
+
+    @property
+    def idle_frame_rate(self) -> int:
+        """Frames per second while idle: the sampling rate, doubled while work runs so that samples are fresh."""
+        wanted = math.ceil(self._sample_rate * (2 if self._working else 1))
+        return min(IDLE_TOP_FPS, max(1, wanted))
+
+    def message(self, wake_ms: int | None = None) -> Sender:
+        """Build the message with the current limits; `wake_ms`: time to stay awake, or None."""
+        plan = sender_plan(self._cap, self._frame_rate, self.idle_frame_rate)
+        if self._alert:
+            bits = plan.idle.max_bitrate
+            rate = max(plan.idle.max_framerate, min(ALERT_FPS, bits // ALERT_FRAME_BITS))
+            plan = sender_plan(self._cap, self._frame_rate, rate, idle_bits=bits)
+        return Sender(
+            idle=_profile(plan.idle),
+            awake=_profile(plan.awake),
+            ramp=[RampStep(at_ms=at, max_bitrate=rate) for at, rate in plan.ramp],
+            settle=[RampStep(at_ms=at, max_bitrate=rate) for at, rate in plan.settle],
+            wake_ms=wake_ms,
+        )
+
+
+def _profile(limits: Limits) -> SenderProfile:
+    return SenderProfile(max_framerate=limits.max_framerate, max_bitrate=limits.max_bitrate)
+
+
+# Select frames at a steady rate by their capture time. Pure.
+
+MIN_RATE = 0.1
+
+MAX_RATE = 30.0
+
+
+# Shares of the period: a frame may be early by the first (jitter must not lose a frame), and must be behind the last one
+# by the second (catching up must not be a burst).
+_EARLY = 0.25
+
+_CLOSEST = 0.5
+
+
+class Sampler:
+    """Selects frames on a grid of 1/rate seconds, without drift or bursts. One camera, one caller.
+
+    Of a camera slower than the rate every frame is taken.
+    """
+
+    def __init__(self, rate: float) -> None:
+        self._period = 1 / _checked(rate)
+        # Capture time of the last frame taken; None before the first.
+        self._last: float | None = None
+        # Grid point of the next frame, in capture time.
+        self._due = 0.0
+
+    def set_rate(self, rate: float) -> None:
+        """Change the rate from the last taken frame on. Raises ValueError outside 0.1 to 30 frames per second."""
+        period = 1 / _checked(rate)
+        if period != self._period:
+            self._period = period
+            if self._last is not None:
+                self._due = self._last + period
+
+    def take(self, captured: float) -> bool:
+        """Return True when the frame captured at this time (seconds of any one clock) is to be taken."""
+        period = self._period
+        if self._last is None or self._last - captured > period:
+            # The first frame, or a new stream with another clock.
+            return self._took(captured, captured + period)
+        if captured < self._due - _EARLY * period or captured < self._last + _CLOSEST * period:
+            return False
+        if captured - self._due >= period:
+            # Late by a whole period: the camera is slower than the rate, or paused. Skip the missed grid points.
+            return self._took(captured, captured + period)
+        return self._took(captured, self._due + period)
+
+    def _took(self, captured: float, due: float) -> bool:
+        self._last, self._due = captured, due
+        return True
+
+
+def _checked(rate: float) -> float:
+    if not MIN_RATE <= rate <= MAX_RATE:
+        raise ValueError(
+            f"a sample rate of {rate} frames a second was given; {MIN_RATE} to {MAX_RATE:.0f} is allowed"
+        )
+    return rate
+
+
+# The writing end of a camera: one connection's receiver reports frames, packets and drops to it.
+
+
+class FeedReader(Protocol):
+    """The session's camera, which receives the calls of its current feed."""
+
+    @property
+    def feed(self) -> Feed | None: ...
+    def take(self, frame: Frame) -> None: ...
+    def connected(self) -> None: ...
+    def rate_changed(self, cap: int, frame_rate: int) -> None: ...
+    def key_frame_asked(self) -> None: ...
+    def end(self) -> None: ...
+
+
+class Feed:
+    """One connection's state and its way to the camera. A replaced feed no longer reaches the camera."""
+
+    def __init__(self, camera: FeedReader, metrics: Metrics, *, steered: bool = True) -> None:
+        """`steered`: the page sends and follows our limits; False for a device with its own rate and clock."""
+        self._camera = camera
+        self._metrics = metrics
+        self.steered = steered
+        # The first codec of the answer, which a browser then sends; "" before the answer.
+        self.codec = ""
+        self.watch = CameraWatch()
+        # Reason for which pictures after the newest were refused (see `refused`); "" for none.
+        self.refusal = ""
+        # True when frames' capture times contradict their arrival or a question's time; then our clock decides.
+        self.clock_doubted = False
+        # False until the first real picture; before it a decoder may return memory that was never written.
+        self._seen = False
+
+    @property
+    def current(self) -> bool:
+        return self._camera.feed is self
+
+    def frame(self, frame: Frame) -> None:
+        if not self.current:
+            return
+        self._metrics.frames_received.inc()
+        if not self._seen and unwritten(frame.image):
+            self.dropped("unwritten")
+            return
+        self._seen = True
+        self.refusal = ""
+        # Questions carry the page's clock, which is not this device's.
+        if not self.steered:
+            frame = replace(frame, captured_sender=None, clock_doubted=False)
+        self._camera.take(frame)
+
+    def connected(self) -> None:
+        if self.current:
+            self._camera.connected()
+
+    def packet(self, now: float) -> None:
+        self.watch.packet(now)
+
+    def report(self, now: float) -> None:
+        self.watch.report(now)
+
+    def rate(self, cap: int, frame_rate: int) -> None:
+        """Report a new path measurement: `cap` in bit/s for the encoder, `frame_rate` in frames/s."""
+        if self.current:
+            self._camera.rate_changed(cap, frame_rate)
+
+    def dropped(self, reason: str, count: int = 1) -> None:
+        self._metrics.frames_skipped.labels(reason).inc(count)
+
+    def refused(self, reason: str) -> None:
+        """Note that pictures were not decoded: no "memory" is left for their size, no camera may have their "size", or
+        their "format" is unknown."""
+        self.refusal = reason
+
+    def key_frame_asked(self) -> None:
+        if self.current:
+            self._camera.key_frame_asked()
+
+    def ended(self) -> None:
+        if self.current:
+            self._camera.end()

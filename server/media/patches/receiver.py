@@ -1,0 +1,433 @@
+"""Replace aiortc 1.16.0's RTP receiver for camera video.
+
+`CameraReceiver` replaces `aiortc.rtcpeerconnection.RTCRtpReceiver` (looked up by name when a
+transceiver is made) for video with an attached sink. `install` also extends the lists of codecs and
+of header extensions. Nothing else of the package is changed; `tests/project/test_dependencies.py`
+fails when the replaced parts change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+import aiortc.rtcpeerconnection
+from aiortc.codecs import CODECS, HEADER_EXTENSIONS, is_rtx
+from aiortc.rtcdtlstransport import RTCDtlsTransport
+from aiortc.rtcrtpparameters import (
+    RTCRtcpFeedback,
+    RTCRtpCodecParameters,
+    RTCRtpHeaderExtensionParameters,
+    RTCRtpParameters,
+    RTCRtpReceiveParameters,
+)
+from aiortc.rtcrtpreceiver import RTCRtpReceiver, StreamStatistics
+from aiortc.rtp import (
+    RTCP_PSFB_APP,
+    AnyRtcpPacket,
+    HeaderExtensions,
+    HeaderExtensionsMap,
+    RtcpByePacket,
+    RtcpPsfbPacket,
+    RtcpReceiverInfo,
+    RtcpRrPacket,
+    RtcpSrPacket,
+    RtpPacket,
+    pack_remb_fci,
+    unpack_header_extensions,
+    unwrap_rtx,
+)
+
+from server.core.aio import TaskSet
+from server.media.patches import datagrams
+from server.media.rate.rate import PathRate
+from server.media.video import color_space
+from server.media.video.decode import DecodePool
+from server.media.video.video_stream import FrameSink, VideoStream
+
+log = logging.getLogger(__name__)
+
+# Least time between two changes of the stream (SSRC).
+STREAM_CHANGE_SECONDS = 0.5
+# SSRCs with receiver reports; the oldest is dropped.
+MAX_SSRCS = 8
+
+
+class CameraReceiver(RTCRtpReceiver):
+    """Receives video for a `FrameSink`, and anything else like aiortc's receiver.
+
+    Owns the current stream, the bandwidth estimate sent to the sender (REMB) and the receiver
+    reports.
+    """
+
+    def __init__(self, kind: str, transport: RTCDtlsTransport) -> None:
+        super().__init__(kind, transport)
+        self._sink: FrameSink | None = None
+        self._pool: DecodePool | None = None
+        self._rtcp_ssrc: int | None = None
+        self._codecs: dict[int, RTCRtpCodecParameters] = {}
+        # RTX SSRC to media SSRC from the offer. A peer that names none has only one media stream.
+        self._rtx: dict[int, int] = {}
+        self._stream: VideoStream | None = None
+        self._stream_since = 0.0
+        self._statistics: dict[int, StreamStatistics] = {}
+        self._path = PathRate()
+        self._report_timer: asyncio.TimerHandle | None = None
+        self._tasks = TaskSet("receiver")
+        self._running = False
+        self._failed = False
+
+    def attach(self, sink: FrameSink, pool: DecodePool) -> None:
+        """Send frames to `sink`. Call it before `receive`."""
+        self._sink = sink
+        self._pool = pool
+
+    def request_key_frame(self) -> None:
+        """Request a key frame from the sender, at most every 0.5 s."""
+        if self._stream is not None:
+            self._stream.request_key_frame()
+
+    # Called by aiortc
+
+    def _set_rtcp_ssrc(self, ssrc: int) -> None:
+        super()._set_rtcp_ssrc(ssrc)
+        self._rtcp_ssrc = ssrc
+
+    async def receive(self, parameters: RTCRtpReceiveParameters) -> None:
+        if self._sink is None:
+            await super().receive(parameters)
+            return
+        if self._running:
+            return
+        self._running = True
+        for codec in parameters.codecs:
+            if codec.payloadType is not None:
+                self._codecs[codec.payloadType] = codec
+        for encoding in parameters.encodings:
+            if encoding.rtx:
+                self._rtx[encoding.rtx.ssrc] = encoding.ssrc
+        add_color_space(self.transport)
+        self.transport._register_rtp_receiver(self, parameters)
+        self._report_later()
+
+    async def stop(self) -> None:
+        if self._sink is None:
+            await super().stop()
+            return
+        if self._running:
+            self.transport._unregister_rtp_receiver(self)
+        self._end()
+        await self._tasks.close()
+
+    def _handle_disconnect(self) -> None:
+        if self._sink is None:
+            super()._handle_disconnect()
+        else:
+            self._end()
+
+    async def _handle_rtcp_packet(self, packet: AnyRtcpPacket) -> None:
+        if self._sink is None:
+            await super()._handle_rtcp_packet(packet)
+        elif isinstance(packet, RtcpSrPacket):
+            now = time.monotonic()
+            self._sink.report(now)
+            if self._stream is not None and self._stream.ssrc == packet.ssrc:
+                info = packet.sender_info
+                self._stream.report(info.ntp_timestamp, info.rtp_timestamp, now)
+        elif isinstance(packet, RtcpByePacket) and (
+            # A BYE of a replaced stream must not end the newer one.
+            self._stream is None or self._stream.ssrc in packet.sources
+        ):
+            self._end()
+
+    async def _handle_rtp_packet(self, packet: RtpPacket, arrival_time_ms: int) -> None:
+        if self._sink is None:
+            await super()._handle_rtp_packet(packet, arrival_time_ms)
+            return
+        if not self._running:
+            return
+        try:
+            remb = self._take(packet, time.monotonic(), self._sink)
+        except Exception as exc:  # noqa: BLE001
+            # An error raised here would end the whole connection.
+            self._sink.dropped("broken")
+            if not self._failed:
+                self._failed = True
+                log.error("packet failed", extra={"error": type(exc).__name__})
+            return
+        if remb is not None:
+            await self._send_remb(packet.ssrc, remb)
+
+    # Packets
+
+    def _take(self, packet: RtpPacket, now: float, sink: FrameSink) -> int | None:
+        """Process a packet.
+
+        Returns the estimate to send as REMB (bit/s) when it is due, else None.
+        """
+        codec = self._codecs.get(packet.payload_type)
+        if codec is None:
+            return None
+        self._count(packet, codec)
+        sink.packet(now)
+        if is_rtx(codec):
+            original = self._unwrap(packet, codec)
+            if original is not None:
+                self._pass_on(*original, now, retransmission=True)
+            return None
+        remb: int | None = None
+        if self._stream is None or self._stream.ssrc == packet.ssrc:
+            if self._path.packet(
+                now,
+                packet.extensions.abs_send_time,
+                len(packet.payload) + packet.padding_size,
+                packet.timestamp,
+                bool(packet.marker),
+                packet.sequence_number,
+            ) and self._path.page_due(now):
+                sink.rate(self._path.cap(), self._path.frame_rate())
+            remb = self._path.remb_due(now)
+        self._pass_on(packet, codec, now, retransmission=False)
+        return remb
+
+    def _count(self, packet: RtpPacket, codec: RTCRtpCodecParameters) -> None:
+        statistics = self._statistics.get(packet.ssrc)
+        if statistics is None:
+            if len(self._statistics) >= MAX_SSRCS:
+                self._statistics.pop(next(iter(self._statistics)))
+            statistics = self._statistics[packet.ssrc] = StreamStatistics(codec.clockRate)
+        statistics.add(packet)
+
+    def _unwrap(
+        self, packet: RtpPacket, codec: RTCRtpCodecParameters
+    ) -> tuple[RtpPacket, RTCRtpCodecParameters] | None:
+        apt = codec.parameters.get("apt")
+        ssrc = self._rtx.get(packet.ssrc)
+        if ssrc is None and self._stream is not None:
+            ssrc = self._stream.ssrc
+        if ssrc is None or len(packet.payload) < 2 or not isinstance(apt, int):
+            return None
+        original = self._codecs.get(apt)
+        if original is None:
+            return None
+        return unwrap_rtx(packet, payload_type=apt, ssrc=ssrc), original
+
+    def _pass_on(
+        self, packet: RtpPacket, codec: RTCRtpCodecParameters, now: float, *, retransmission: bool
+    ) -> None:
+        stream = self._stream_of(packet.ssrc, codec.name.upper(), now)
+        if stream is not None:
+            stream.packet(
+                packet.sequence_number,
+                packet.timestamp,
+                bool(packet.marker),
+                packet.payload,
+                now,
+                retransmission=retransmission,
+                colors=color_space_of(packet),
+            )
+
+    def _stream_of(self, ssrc: int, codec: str, now: float) -> VideoStream | None:
+        stream = self._stream
+        if stream is not None:
+            if stream.ssrc == ssrc and stream.codec == codec:
+                return stream
+            if now - self._stream_since < STREAM_CHANGE_SECONDS:
+                return None
+            stream.close()
+        assert self._pool is not None
+        assert self._sink is not None
+        self._stream_since = now
+        self._stream = VideoStream(ssrc, codec, sink=self._sink, feedback=self, pool=self._pool)
+        return self._stream
+
+    # RTCP out
+
+    def send_nack(self, ssrc: int, lost: list[int]) -> None:
+        self._spawn(self._send_rtcp_nack(ssrc, lost), "nack")
+
+    def send_pli(self, ssrc: int) -> None:
+        self._spawn(self._send_rtcp_pli(ssrc), "pli")
+
+    def _spawn(self, coro: Coroutine[Any, Any, None], name: str) -> None:
+        if self._running:
+            self._tasks.spawn(coro, name=name)
+        else:
+            coro.close()
+
+    async def _send_remb(self, media_ssrc: int, bitrate: int) -> None:
+        if self._rtcp_ssrc is not None:
+            await self._send_rtcp(
+                RtcpPsfbPacket(
+                    fmt=RTCP_PSFB_APP,
+                    ssrc=self._rtcp_ssrc,
+                    media_ssrc=0,
+                    fci=pack_remb_fci(bitrate, [media_ssrc]),
+                )
+            )
+
+    def _report_later(self) -> None:
+        # Varied over [0.5, 1.5] times the interval, RFC 3550 section 6.2.
+        self._report_timer = asyncio.get_running_loop().call_later(
+            0.5 + random.random(), self._report
+        )
+
+    def _report(self) -> None:
+        # First: a report that fails is not the last.
+        if self._running:
+            self._report_later()
+        now = time.monotonic()
+        stream = self._stream
+        reports = []
+        for ssrc, statistics in self._statistics.items():
+            lsr, dlsr = 0, 0
+            if stream is not None and stream.ssrc == ssrc and stream.last_report is not None:
+                lsr = stream.last_report[0]
+                dlsr = min(0xFFFFFFFF, int((now - stream.last_report[1]) * 65536))
+            reports.append(
+                RtcpReceiverInfo(
+                    ssrc=ssrc,
+                    fraction_lost=statistics.fraction_lost,
+                    packets_lost=statistics.packets_lost,
+                    highest_sequence=(statistics.cycles + (statistics.max_seq or 0)) & 0xFFFFFFFF,
+                    jitter=statistics.jitter & 0xFFFFFFFF,
+                    lsr=lsr,
+                    dlsr=dlsr,
+                )
+            )
+        if reports and self._rtcp_ssrc is not None:
+            packet = RtcpRrPacket(ssrc=self._rtcp_ssrc, reports=reports)
+            self._spawn(self._send_rtcp(packet), "report")
+
+    def _end(self) -> None:
+        """End the stream and the reports. Safe to call more than once."""
+        if self._report_timer is not None:
+            self._report_timer.cancel()
+            self._report_timer = None
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+        if self._running and self._sink is not None:
+            self._running = False
+            self._sink.ended()
+
+
+def _more_h264() -> list[RTCRtpCodecParameters]:
+    """Return H.264 codecs that libav decodes and that aiortc's list lacks.
+
+    Profiles (RFC 6184 section 8.1): main, high and constrained high; and aiortc's own ones for
+    single NAL units.
+    """
+    feedback = [
+        RTCRtcpFeedback(type="nack"),
+        RTCRtcpFeedback(type="nack", parameter="pli"),
+        RTCRtcpFeedback(type="goog-remb"),
+    ]
+    known = {
+        (codec.parameters.get("packetization-mode"), codec.parameters.get("profile-level-id"))
+        for codec in CODECS["video"]
+    }
+    free = 1 + max(codec.payloadType or 0 for codec in CODECS["video"])
+    more: list[RTCRtpCodecParameters] = []
+    for mode in ("1", "0"):
+        for profile in ("42001f", "42e01f", "4d001f", "64001f", "640c1f"):
+            if (mode, profile) not in known:
+                parameters: dict[str, int | str | None] = {
+                    "level-asymmetry-allowed": "1",
+                    "packetization-mode": mode,
+                    "profile-level-id": profile,
+                }
+                more += [
+                    RTCRtpCodecParameters(
+                        mimeType="video/H264",
+                        clockRate=90000,
+                        payloadType=free,
+                        rtcpFeedback=feedback,
+                        parameters=parameters,
+                    ),
+                    RTCRtpCodecParameters(
+                        mimeType="video/rtx",
+                        clockRate=90000,
+                        payloadType=free + 1,
+                        parameters={"apt": free},
+                    ),
+                ]
+                free += 2
+    return more
+
+
+def _know_color_space() -> None:
+    known = HEADER_EXTENSIONS["video"]
+    if all(extension.uri != color_space.URI for extension in known):
+        # An answer uses the offer's id.
+        free = 1 + max(extension.id for extension in known)
+        known.append(RTCRtpHeaderExtensionParameters(id=free, uri=color_space.URI))
+
+
+def install() -> None:
+    """Install the replacements of this module, and those of `datagrams`.
+
+    Safe to call again.
+    """
+    CODECS["video"] += _more_h264()
+    _know_color_space()
+    aiortc.rtcpeerconnection.RTCRtpReceiver = CameraReceiver  # type: ignore[attr-defined]
+    datagrams.install()
+    datagrams.guard_transport(RTCDtlsTransport)
+
+
+# Teach aiortc 1.16.0 the RTP header extension for the color space, which senders attach to key
+# frames.
+
+
+@dataclass
+class ColoredExtensions(HeaderExtensions):
+    """Header extensions of a packet with a color space."""
+
+    color_space: bytes = b""
+
+
+class ColoredMap(HeaderExtensionsMap):
+    """Replaces a transport's map and takes over its contents."""
+
+    def __init__(self, known: HeaderExtensionsMap) -> None:
+        vars(self).update(vars(known))
+        # Id of the extension in this connection; 0 for none.
+        self._color_space = 0
+
+    def configure(self, parameters: RTCRtpParameters) -> None:
+        super().configure(parameters)
+        for extension in parameters.headerExtensions:
+            if extension.uri == color_space.URI:
+                self._color_space = extension.id
+
+    def get(self, extension_profile: int, extension_value: bytes) -> HeaderExtensions:
+        """Parse a packet's extensions.
+
+        Raises ValueError, struct.error and others on malformed ones, like its base.
+        """
+        values = super().get(extension_profile, extension_value)
+        # Few packets have it: a value that is too short is not parsed twice.
+        if self._color_space and len(extension_value) > 4:
+            for number, value in unpack_header_extensions(extension_profile, extension_value):
+                if number == self._color_space:
+                    return ColoredExtensions(**vars(values), color_space=value)
+        return values
+
+
+def color_space_of(packet: RtpPacket) -> bytes:
+    """Return the extension's value; empty when the packet has none."""
+    extensions = packet.extensions
+    return extensions.color_space if isinstance(extensions, ColoredExtensions) else b""
+
+
+def add_color_space(transport: RTCDtlsTransport) -> None:
+    """Replace a transport's map, before its receivers register. Safe to call again."""
+    known = transport._rtp_header_extensions_map
+    if not isinstance(known, ColoredMap):
+        transport._rtp_header_extensions_map = ColoredMap(known)

@@ -1,0 +1,348 @@
+"""Prepare a camera frame for a model: filter, resize once, encode once."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from av.video.reformatter import Interpolation, VideoReformatter
+
+from server.core.errors import BadRequest
+from server.core.frames import Detail, Frame, Geometry, Picture, Region, Scene, Tiles
+from server.media.picture import encode
+from server.media.picture.encode import Bgr
+from server.media.picture.luma import SceneReader
+from server.media.picture.privacy import PrivacyFilter
+
+if TYPE_CHECKING:
+    import av
+
+# Largest side of a camera picture in pixels; larger ones are refused.
+MAX_SIDE = 4_096
+# Largest share of the model's context for the picture; the rest is for the system text, earlier turns, the question and
+# the answer.
+CONTEXT_SHARE = 0.5
+# JPEG quality of a frame that will be cropped, and encoded once more
+FULL_QUALITY = 92
+
+
+class Needs(Protocol):
+    """An engine's properties that determine its picture."""
+
+    @property
+    def geometry(self) -> Geometry: ...
+
+    @property
+    def context_length(self) -> int | None: ...
+
+    @property
+    def wants_pixels(self) -> bool: ...
+
+
+class PicturePreparer:
+    """Creates pictures from frames. Thread-safe.
+
+    `low_tokens`: visual tokens for `Detail.LOW` (VISUAL_TOKEN_BUDGET).
+    """
+
+    def __init__(self, filters: Sequence[PrivacyFilter], low_tokens: int) -> None:
+        self._filters = tuple(filters)
+        self._low_tokens = low_tokens
+        # One scaler per thread; it reuses its tables.
+        self._scalers = threading.local()
+
+    def budget(self, needs: Needs, detail: Detail) -> int:
+        """Return the visual tokens that the picture may cost. Raises ValueError for `Detail.AUTO`, which the caller resolves."""
+        if detail is Detail.AUTO:
+            raise ValueError("the detail must be low or high here")
+        tokens = self._low_tokens if detail is Detail.LOW else HIGH_TOKENS
+        if needs.context_length is not None:
+            tokens = min(tokens, max(1, int(needs.context_length * CONTEXT_SHARE)))
+        return tokens
+
+    def make(
+        self,
+        frame: Frame,
+        needs: Needs,
+        detail: Detail,
+        *,
+        thumbnail: bool = False,
+        held: bool = False,
+        scene: Scene | None = None,
+        region: Region | None = None,
+    ) -> Picture:
+        """Create an engine's picture: a JPEG in the model's size, or BGR pixels in the camera's size.
+
+        `region`: the part of the frame that it shows, with the camera's own pixels where the budget allows.
+
+        BGR pixels cost no visual tokens. The thumbnail shows the same pixels that the engine gets. `scene`: the camera's
+        last measurement. Its motion is used unless the frame is held. With filters all of it is used, because only the
+        camera may read unfiltered frames; without filters the other values are measured on this frame.
+
+        Raises BadRequest for frames over 4096×4096 or with an aspect ratio over 200, FrameWithheld from the
+        filters, ValueError for `Detail.AUTO` and a region outside the frame.
+        """
+        began = time.perf_counter()
+        self._check(frame)
+        seen = region or Region(0, 0, frame.width, frame.height)
+        if not (0 <= seen.left < seen.right <= frame.width) or not (
+            0 <= seen.top < seen.bottom <= frame.height
+        ):
+            raise ValueError(f"{seen} lies not in a frame of {frame.width}x{frame.height}")
+        width, height, tokens = seen.width, seen.height, 0
+        if not needs.wants_pixels:
+            most = budget_pixels(self.budget(needs, detail), needs.geometry)
+            try:
+                height, width = smart_resize(seen.height, seen.width, needs.geometry, most)
+            except ValueError as exc:
+                raise BadRequest(f"The camera's picture cannot be used: {exc}.") from None
+            tokens = visual_tokens(height, width, needs.geometry)
+        if not self._filters:
+            motion = scene.motion if scene is not None and not held else None
+            scene = replace(SceneReader().read(frame.image, frame.captured), motion=motion)
+        elif scene is not None and held:
+            scene = None
+        bgr = self._filtered(frame, width, height, region)
+        return Picture(
+            frame_id=frame.id,
+            captured=frame.captured,
+            captured_sender=frame.captured_sender,
+            source_width=frame.width,
+            source_height=frame.height,
+            width=width,
+            height=height,
+            visual_tokens=tokens,
+            jpeg=None if needs.wants_pixels else encode.jpeg(bgr),
+            # A contiguous copy: the decoder's rows may be padded.
+            bgr=np.ascontiguousarray(bgr) if needs.wants_pixels else None,
+            thumbnail=encode.thumbnail(bgr) if thumbnail else None,
+            prepare_seconds=time.perf_counter() - began,
+            held=held,
+            scene=scene,
+            region=region,
+        )
+
+    def still(self, frame: Frame) -> bytes:
+        """Create a small JPEG of a frame (see `encode.still`), filtered like any picture. Raises like `make`."""
+        self._check(frame)
+        scale = min(1.0, encode.STILL_SIDE / max(frame.width, frame.height))
+        # Even sides, because chroma has half the resolution.
+        width, height = (
+            max(2, round(side * scale) // 2 * 2) for side in (frame.width, frame.height)
+        )
+        return encode.still(self._filtered(frame, width, height))
+
+    def full(self, frame: Frame) -> bytes:
+        """Create a JPEG of a frame in the camera's size, filtered like any picture. Raises like `make`."""
+        self._check(frame)
+        return encode.jpeg(self._filtered(frame, frame.width, frame.height), FULL_QUALITY)
+
+    def again(
+        self, jpeg: bytes, frame: Frame, needs: Needs, detail: Detail, region: Region | None
+    ) -> Picture | None:
+        """Create a picture of an earlier frame, from its `full` JPEG, that shows a region of `frame`.
+
+        None when the earlier frame had another size. Not for engines that want pixels.
+        """
+        decoded = encode.decoded(jpeg)
+        if decoded is None or decoded.shape[:2] != (frame.height, frame.width):
+            return None
+        seen = region or Region(0, 0, frame.width, frame.height)
+        bgr = decoded[seen.top : seen.bottom, seen.left : seen.right]
+        most = budget_pixels(self.budget(needs, detail), needs.geometry)
+        height, width = smart_resize(seen.height, seen.width, needs.geometry, most)
+        return Picture(
+            frame_id="",
+            captured=frame.captured,
+            captured_sender=None,
+            source_width=frame.width,
+            source_height=frame.height,
+            width=width,
+            height=height,
+            visual_tokens=visual_tokens(height, width, needs.geometry),
+            jpeg=encode.jpeg(encode.scaled_to(bgr, width, height)),
+            bgr=None,
+            thumbnail=None,
+            prepare_seconds=0.0,
+            region=region,
+        )
+
+    def _check(self, frame: Frame) -> None:
+        if max(frame.width, frame.height) > MAX_SIDE:
+            raise BadRequest(
+                f"The camera sends {frame.width}x{frame.height} pixels; at most {MAX_SIDE}x{MAX_SIDE} "
+                "are taken. Choose a smaller resolution."
+            )
+
+    def _filtered(self, frame: Frame, width: int, height: int, region: Region | None = None) -> Bgr:
+        """Return the filtered frame or a region of it in BGR at this size. Rows may be padded. Raises FrameWithheld."""
+        if not self._filters and region is None:
+            return self._scaled(frame.image, width, height)
+        # Filters get the full resolution, so that they find small faces.
+        bgr = np.ascontiguousarray(self._scaled(frame.image, frame.width, frame.height))
+        for privacy_filter in self._filters:
+            bgr = privacy_filter.apply(bgr)
+        if region is not None:
+            bgr = bgr[region.top : region.bottom, region.left : region.right]
+        return encode.scaled_to(bgr, width, height)
+
+    def _scaled(self, image: av.VideoFrame, width: int, height: int) -> Bgr:
+        """Scale and convert the frame to BGR in one step. Rows may be padded.
+
+        Two threads may do this with one frame: swscale only reads its pixels, and both set the same colour tags.
+        """
+        scaler: VideoReformatter | None = getattr(self._scalers, "scaler", None)
+        if scaler is None:
+            scaler = self._scalers.scaler = VideoReformatter()
+        # Bicubic like the models' own processors; one thread, because there are several callers.
+        bgr = scaler.reformat(
+            image, width, height, "bgr24", interpolation=Interpolation.BICUBIC, threads=1
+        )
+        return np.asarray(bgr.to_ndarray(), np.uint8)
+
+
+# Prepare a stored picture for a model: it was filtered before it was stored, so only its size
+# changes.
+
+
+class Stored(Protocol):
+    """A filtered picture as JPEG, and its frame's facts."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def captured(self) -> float: ...
+
+    @property
+    def captured_sender(self) -> float | None: ...
+
+    @property
+    def source_width(self) -> int: ...
+
+    @property
+    def source_height(self) -> int: ...
+
+    @property
+    def jpeg(self) -> bytes: ...
+
+
+def stored_picture(
+    stored: Stored, geometry: Geometry, tokens: int, *, thumbnail: bool = False
+) -> Picture:
+    """Create an engine's picture of at most about `tokens` visual tokens. Raises ValueError for a broken JPEG."""
+    began = time.perf_counter()
+    bgr = encode.decoded(stored.jpeg)
+    if bgr is None:
+        raise ValueError("a stored picture cannot be decoded")
+    most = budget_pixels(tokens, geometry)
+    height, width = smart_resize(bgr.shape[0], bgr.shape[1], geometry, most)
+    return Picture(
+        frame_id=stored.id,
+        captured=stored.captured,
+        captured_sender=stored.captured_sender,
+        source_width=stored.source_width,
+        source_height=stored.source_height,
+        width=width,
+        height=height,
+        visual_tokens=visual_tokens(height, width, geometry),
+        jpeg=encode.jpeg(encode.scaled_to(bgr, width, height)),
+        bgr=None,
+        thumbnail=encode.small(bgr) if thumbnail else None,
+        prepare_seconds=time.perf_counter() - began,
+    )
+
+
+# Choose the picture size for a Qwen vision model, and count its visual tokens.  `smart_resize` as
+# published with Qwen2-VL (qwen-vl-utils, `vision_process.py`; transformers,
+# `image_processing_qwen2_vl.py`). The model does not resize a picture of that size again, so its
+# boxes are in our pixels.
+
+# Longer side to shorter side; from `smart_resize`.
+MAX_RATIO = 200
+
+
+# Visual tokens of `detail: high`; enough for a 1280×720 camera without shrinking (1,196 tokens at factor 28).
+HIGH_TOKENS = 1_280
+
+
+def smart_resize(
+    height: int, width: int, geometry: Geometry, max_pixels: float | None = None
+) -> tuple[int, int]:
+    """Return the (height, width) to resize to: multiples of the factor, with about the same aspect ratio.
+
+    `max_pixels` lowers the geometry's own maximum (see `budget_pixels`), but not below its minimum.
+    This is the published behaviour with two additions. The longer side is cut to keep the maximum where one side is a
+    single factor already, or where rounding up to the minimum exceeds the maximum. A shrunk picture never falls below the
+    minimum, which takes precedence where no size fits both.
+
+    Raises ValueError for sides below 1 and for an aspect ratio over `MAX_RATIO`.
+    """
+    if height < 1 or width < 1:
+        raise ValueError(f"a picture of {width}x{height} was given; each side must be at least 1")
+    ratio = max(height, width) / min(height, width)
+    if ratio > MAX_RATIO:
+        raise ValueError(
+            f"a picture of {width}x{height} was given, an aspect ratio of {ratio:.1f}; "
+            f"at most {MAX_RATIO} is allowed"
+        )
+    factor, least = geometry.factor, geometry.min_pixels
+    most: float = geometry.max_pixels
+    if max_pixels is not None:
+        most = max(least, min(most, max_pixels))
+    # Python's round: halves go to the even neighbour, as published.
+    high = max(factor, round(height / factor) * factor)
+    wide = max(factor, round(width / factor) * factor)
+    if high * wide > most:
+        shrink = math.sqrt(height * width / most)
+        high = max(factor, math.floor(height / shrink / factor) * factor)
+        wide = max(factor, math.floor(width / shrink / factor) * factor)
+    elif high * wide < least:
+        grow = math.sqrt(least / (height * width))
+        high = math.ceil(height * grow / factor) * factor
+        wide = math.ceil(width * grow / factor) * factor
+    if high * wide > most:
+        short = min(high, wide)
+        long = max(factor, int(most // (short * factor)) * factor)
+        high, wide = (short, long) if high <= wide else (long, short)
+    if high * wide < least:
+        # Rounding has shrunk it below the minimum: the model would enlarge it, and its boxes would not be in our pixels.
+        grow = math.sqrt(least / (height * width))
+        high = math.ceil(height * grow / factor) * factor
+        wide = math.ceil(width * grow / factor) * factor
+    return high, wide
+
+
+def visual_tokens(height: int, width: int, geometry: Geometry) -> int:
+    """Return the visual tokens of a picture; its sides are multiples of the factor."""
+    if geometry.tiles is not None:
+        return _tiled(height, width, geometry.tiles)
+    return (height // geometry.factor) * (width // geometry.factor)
+
+
+def _tiled(height: int, width: int, tiles: Tiles) -> int:
+    """Count tokens like transformers' `image_processing_idefics3.py`, which stretches both sides to whole squares."""
+    side, longest = tiles.side, tiles.longest
+    if tiles.filled:
+        longest = min(longest, math.ceil(max(height, width) / side) * side)
+    # In the published order, which rounds at each step: the longer side, the other one to an even number, both to squares.
+    aspect = width / height
+    lying = width >= height
+    short = int(longest / aspect if lying else longest * aspect)
+    short = max(1, short + short % 2)
+    aspect = longest / short if lying else short / longest
+    along = math.ceil(longest / side) * side
+    across = int(along / aspect if lying else along * aspect)
+    along, across = along // side, math.ceil(across / side)
+    squares = along * across
+    return tiles.tokens * (squares + 1 if squares > 1 else 1)
+
+
+def budget_pixels(tokens: int, geometry: Geometry) -> int:
+    """Return the largest number of pixels that costs at most this many tokens."""
+    return tokens * geometry.factor**2

@@ -1,0 +1,578 @@
+"""Estimate a path's capacity from the arrival of its frames. Pure: the caller gives the time.
+
+A frame leaves the browser as a burst, so the spread of its packets on arrival shows the bottleneck:
+every frame of three or more packets (a train) is a probe, at two frames per second and without test
+traffic. The capacity is sent to the browser as REMB, idle and awake; the page gets lower limits for
+its encoder. The estimate neither decays nor expires while the camera is idle.
+
+The rule and its constants were measured with Chromium over links of 300 kbit/s to 20 Mbit/s, and in
+simulations with jitter, loss, reordering, competing traffic and a reader that stalls
+(`tests/media/rate/test_rate.py`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+from server.media.rate.sender_plan import FPS_TOP, TOP
+
+# Bounds in bit/s, beside TOP: least REMB, least limit of the encoder, and the highest single rate
+# that makes a difference.
+REMB_LOW = 150_000
+CAP_LOW = 120_000
+RATE_TOP = 4e6
+# The encoder's limit before the first train, and its lower bound without send times on the packets.
+CAP_FIRST = 300_000
+# The encoder may use this share of the path.
+SHARE = 0.65
+# Bits of a good 720p frame; the frame rate follows from it.
+FRAME_BITS = 40_000
+FPS_LOW = 6
+# Least packets of a train.
+TRAIN_PACKETS = 3
+# An incomplete train shows a narrower path when its rate without the longest gap is below this
+# share of the estimate, and it is late by this many seconds.
+EARLY, EARLY_S = 0.6, 0.02
+# A train spread as widely on arrival as when sent was not slowed by the path.
+FREE_FACTOR, FREE_S = 1.15, 0.002
+# Packets sent over a longer time than this are no burst.
+BURST_S = 1.0
+# The estimate is the lower median of this many rates.
+RATES = 5
+# A rate below this share of the estimate lowers the estimate: at once when there is a queue, else
+# at the second one.
+SLOW = 0.75
+SLOW_QUEUE_S = 0.05
+# Without send times, a rate below this share of the estimate is the browser's own pacing, unless
+# the frame was queued.
+PACED = 0.6
+# A frame delayed by this much, whose packets then arrived this many times faster than the path
+# allows, waited in our own socket: it is ignored.
+STALL_S, STALL_RATE = 0.015, 3.0
+# Jitter is the median change of the delay over this many frames. A frame may be late by this many
+# times the jitter.
+JITTERS = 9
+JITTER_LATE = 3.0
+# Queueing delay above which a lower estimate also lowers the gain, so that the queue empties;
+# below, it is jitter.
+GAIN_QUEUE_S = 0.03
+# The gain on the estimate: lowered when two frames in a row waited in a queue, raised again when
+# there is none.
+GAIN_LOW = 0.25
+GAIN_DOWN, GAIN_DOWN_S, QUEUE_HIGH_S = 0.7, 0.25, 0.08
+GAIN_UP, GAIN_UP_S, QUEUE_LOW_S = 1.1, 0.5, 0.04
+# Lower bound of REMB as a share of the estimate; below it frames would wait in the browser.
+REMB_GAIN_LOW = 0.5
+# Window of the shortest delay, which is that of the empty path.
+WINDOW_S = 12
+# A packet up to this much older than the newest frame is late; any other timestamp begins a new
+# frame.
+LATE_S = 2.0
+
+_RTP_HZ = 90_000
+# abs-send-time: 24 bits, 6.18 fixed point seconds.
+_SEND_HZ = 1 << 18
+_RTP_WRAP_S = 2**32 / _RTP_HZ
+
+
+class PathRate:
+    """Estimates one camera's path. It may outlive a stream, because a new SSRC uses the same path.
+
+    Without abs-send-time (Firefox) the spread on arrival may be the browser's pacing, so only
+    queued frames show a slow path; the RTP timestamp replaces the send time of a frame's first
+    packet, and no REMB is sent.
+    """
+
+    __slots__ = (
+        "_alone",
+        "_base",
+        "_before",
+        "_cap",
+        "_delay_zero",
+        "_draining",
+        "_estimate",
+        "_gain",
+        "_gain_at",
+        "_high",
+        "_jitter",
+        "_jitters",
+        "_proven",
+        "_rates",
+        "_remb",
+        "_reports",
+        "_slow",
+        "_timed",
+        "_timestamp",
+        "_train",
+        "_waited",
+    )
+
+    def __init__(self) -> None:
+        # bit/s, the lower median of `_rates`; None before the first train.
+        self._estimate: float | None = None
+        self._rates: deque[float] = deque(maxlen=RATES)
+        # Consecutive low rates that await confirmation.
+        self._slow: list[float] = []
+        # The rates before this incomplete frame lowered the estimate; None when it did not.
+        self._before: list[float] | None = None
+        # Without send times: True once a queued frame has shown the path's own rate.
+        self._proven = False
+        self._gain = 1.0
+        self._gain_at = -math.inf
+        # True while the gain is low only to empty the queue that a narrower path left.
+        self._draining = False
+        # Consecutive queued frames.
+        self._high = 0
+        # True when packets carry their send time.
+        self._timed = False
+        # The first packet's arrival less its send time: delays count from it. None before.
+        self._delay_zero: float | None = None
+        # Queueing delay of the newest frame's first packet, seconds.
+        self._waited = 0.0
+        # The same of the newest frame that did not wait for the one before it.
+        self._alone = 0.0
+        # Changes of `_alone` from frame to frame, and their median.
+        self._jitters: deque[float] = deque(maxlen=JITTERS)
+        self._jitter = 0.0
+        # The shortest delay lately.
+        self._base = WindowMinimum(WINDOW_S)
+        # The frame being received; None before the first.
+        self._timestamp: int | None = None
+        self._train = Train()
+        self._cap = CAP_FIRST
+        self._remb = TOP
+        self._reports = Reports()
+
+    def packet(
+        self,
+        now: float,
+        send_time: int | None,
+        size: int,
+        timestamp: int,
+        marker: bool,
+        sequence: int | None = None,
+    ) -> bool:
+        """Add a media packet on arrival.
+
+        Returns True when `remb`, `cap` or `frame_rate` may have changed.
+
+        `send_time`: abs-send-time as on the wire (24 bits); `size`: bytes of the payload;
+        `timestamp`: 32 bits. With `sequence` the lost packets count among the bits that the path
+        carried. Do not add retransmissions, RTX or padding on another SSRC.
+        """
+        if send_time is not None:
+            if not self._timed:
+                self._start_timed()
+            sent = send_time / _SEND_HZ
+        elif self._timed:
+            return False
+        else:
+            sent = timestamp / _RTP_HZ
+        changed = False
+        train = self._train
+        if timestamp != self._timestamp:
+            if self._timestamp is not None:
+                step = ((timestamp - self._timestamp + 0x80000000) & 0xFFFFFFFF) - 0x80000000
+                if -LATE_S * _RTP_HZ < step < 0:
+                    return False  # A late packet of an earlier frame must not split this one.
+                if not train.closed:
+                    changed = self._close(now)
+            self._timestamp = timestamp
+            self._before = None
+            changed = self._queue(now, self._delay(now, sent)) or changed
+            train.begin(now, sent, sequence)
+        elif not train.closed:
+            train.add(now, sent if self._timed else None, size, sequence)
+            if train.packets >= TRAIN_PACKETS and self._before is None:
+                changed = self._check_early(now)
+        if marker and not train.closed:
+            changed = self._close(now) or changed
+        if changed:
+            self._update()
+        return changed
+
+    def remb(self) -> int:
+        """Return the path's capacity for REMB, bit/s."""
+        return self._remb
+
+    def cap(self) -> int:
+        """Return the encoder's limit while awake, bit/s."""
+        return self._cap
+
+    def frame_rate(self) -> int:
+        """Return the frames per second while awake at which each frame has enough bits for a good
+        picture.
+        """
+        return min(FPS_TOP, max(FPS_LOW, round(self._cap / FRAME_BITS)))
+
+    def remb_due(self, now: float) -> int | None:
+        """Return the REMB to send now (bit/s), and count it as sent; None when none is due.
+
+        Call it after each packet.
+        """
+        if not self._timed:
+            return None
+        return self._remb if self._reports.remb_due(now, self._remb) else None
+
+    def page_due(self, now: float) -> bool:
+        """Return True when `cap` or `frame_rate` should be reported to the page, and count it as
+        reported.
+        """
+        return self._reports.page_due(now, self._cap, self.frame_rate())
+
+    def _start_timed(self) -> None:
+        """Switch to send times, and forget the rates and delays measured with another clock."""
+        self._timed = True
+        self._delay_zero = None
+        self._base.clear()
+        self._rates.clear()
+        self._estimate = None
+        self._timestamp = None
+        self._train.closed = True
+        self._high = 0
+
+    def _delay(self, now: float, sent: float) -> float:
+        """Return a packet's queueing delay: the seconds above the shortest recent delay."""
+        if self._delay_zero is None:
+            self._delay_zero = now - sent
+        wrap = SEND_WRAP_S if self._timed else _RTP_WRAP_S
+        delay = (now - sent - self._delay_zero + wrap / 2) % wrap - wrap / 2
+        return delay - self._base.add(now, delay)
+
+    def _queue(self, now: float, queue: float) -> bool:
+        """Update jitter and gain from the queueing delay of a frame's first packet.
+
+        Returns True on a change.
+        """
+        if queue < now - self._train.last_arrival:
+            # It did not wait for the frame before it.
+            self._jitters.append(abs(queue - self._alone))
+            self._jitter = sorted(self._jitters)[(len(self._jitters) - 1) // 2]
+            self._alone = queue
+        self._waited = queue
+        if self._slow and queue > SLOW_QUEUE_S + self._jitter:
+            self._narrow(now, max(self._slow), waiting=True)
+            return True
+        self._high = self._high + 1 if queue > QUEUE_HIGH_S + 2 * self._jitter else 0
+        since = now - self._gain_at
+        if self._high >= 2 and since > GAIN_DOWN_S:
+            self._gain = max(GAIN_LOW, self._gain * GAIN_DOWN)
+            self._draining = False
+        elif self._draining and queue < GAIN_QUEUE_S and since > 0:
+            self._gain = 1.0
+            self._draining = False
+        elif queue < QUEUE_LOW_S and self._gain < 1 and since > GAIN_UP_S:
+            self._gain = min(1.0, self._gain * GAIN_UP)
+        else:
+            return False
+        self._gain_at = now
+        return True
+
+    def _check_early(self, now: float) -> bool:
+        """Lower the estimate when an incomplete frame arrives so slowly that the path must be
+        narrower.
+
+        This helps the frames that are captured from now on.
+        """
+        train = self._train
+        if self._estimate is None or train.spread <= FREE_FACTOR * train.sent_spread + FREE_S:
+            return False
+        # Above TOP the rate makes no difference, and a few milliseconds would have a large effect.
+        estimate = min(self._estimate, TOP)
+        late = train.spread - max(train.sent_spread, train.bits / estimate)
+        if (
+            late < max(EARLY_S, JITTER_LATE * self._jitter)
+            or train.steady_rate() >= EARLY * estimate
+        ):
+            return False
+        if not self._timed and self._waited < SLOW_QUEUE_S:
+            return False
+        self._before = list(self._rates)
+        self._narrow(now, train.rate(), waiting=True)
+        return True
+
+    def _close(self, now: float) -> bool:
+        """Take the rate of a complete frame into the estimate. Returns True on a change."""
+        train = self._train
+        train.closed = True
+        sent_s = train.sent_spread
+        if train.packets < TRAIN_PACKETS or sent_s > BURST_S:
+            return False
+        rate = min(RATE_TOP, train.rate())
+        estimate = self._estimate
+        if self._before is not None:
+            return self._judge(rate)
+        if self._timed:
+            free = train.spread <= FREE_FACTOR * sent_s + FREE_S
+        else:
+            free = self._waited < SLOW_QUEUE_S
+            self._proven = self._proven or not free
+        if estimate is not None:
+            if free and rate < (estimate if self._timed else PACED * estimate):
+                return False  # It arrived as it was sent: its rate is only a lower bound.
+            if rate > STALL_RATE * estimate and self._waited > STALL_S + 2 * self._jitter:
+                return False
+            needed = min(estimate, TOP)
+            late = train.spread - train.bits / needed
+            if not free and rate < SLOW * needed and late > JITTER_LATE * self._jitter:
+                self._slow.append(rate)
+                if len(self._slow) >= 2:
+                    self._narrow(now, max(self._slow), waiting=self._waited > GAIN_QUEUE_S)
+                else:
+                    # A single low rate may be an accident: it is only one of the rates.
+                    self._learn(rate)
+                return True
+        self._slow.clear()
+        self._learn(rate)
+        return True
+
+    def _judge(self, rate: float) -> bool:
+        """Confirm or undo `_check_early` now that the frame is complete."""
+        before = self._before or []
+        estimate = sorted(before)[(len(before) - 1) // 2]
+        self._rates.clear()
+        if rate >= SLOW * min(estimate, TOP):
+            self._rates.extend(before)
+            if self._draining:
+                self._gain = 1.0
+                self._draining = False
+        self._learn(rate)
+        return True
+
+    def _learn(self, rate: float) -> None:
+        self._rates.append(rate)
+        self._estimate = sorted(self._rates)[(len(self._rates) - 1) // 2]
+
+    def _narrow(self, now: float, rate: float, waiting: bool) -> None:
+        """Replace all rates by this lower one, and with `waiting` lower the gain so that the queue
+        empties.
+        """
+        self._slow.clear()
+        self._rates.clear()
+        self._learn(rate)
+        if waiting:
+            self._draining = self._draining or self._gain == 1.0
+            self._gain = min(self._gain, GAIN_DOWN)
+            self._gain_at = now + 0.1
+
+    def _update(self) -> None:
+        estimate, gain = self._estimate, self._gain
+        if estimate is not None:
+            held = estimate * max(REMB_GAIN_LOW, gain)
+            self._remb = int(min(TOP, max(REMB_LOW, held)))
+        else:
+            self._remb = TOP
+        cap = SHARE * (estimate or 0.0)
+        if estimate is None or not (self._timed or self._proven):
+            cap = max(CAP_FIRST, cap)
+        self._cap = int(min(TOP, max(CAP_LOW, cap * gain)))
+
+
+# Decide when a changed limit of the path is reported. Pure: the caller gives the time.
+
+# Relative changes that are reported: decreases at once, increases less often.
+REMB_MOVE, REMB_EVERY_S = 0.05, 1.0
+
+CAP_MOVE, MORE_EVERY_S = 0.08, 0.3
+
+
+class Reports:
+    """Remembers what the browser and the page heard last, and when."""
+
+    __slots__ = ("_cap", "_fps", "_page_at", "_remb", "_remb_at")
+
+    def __init__(self) -> None:
+        # bit/s
+        self._remb = 0
+        self._remb_at = -math.inf
+        # bit/s
+        self._cap = 0
+        self._fps = 0
+        self._page_at = -math.inf
+
+    def remb_due(self, now: float, remb: int) -> bool:
+        """Return True when this REMB (bit/s) should be sent now, and count it as sent.
+
+        It is due after a change of more than 5 %, and every second.
+        """
+        moved = abs(remb - self._remb) > REMB_MOVE * self._remb
+        if not moved and now - self._remb_at < REMB_EVERY_S:
+            return False
+        self._remb, self._remb_at = remb, now
+        return True
+
+    def page_due(self, now: float, cap: int, fps: int) -> bool:
+        """Return True when the page should get these limits now, and count them as reported.
+
+        `cap`: bit/s; `fps`: frames per second. They are due at first, after a decrease of 8 %, and
+        after an increase of 8 % 0.3 s after the last report.
+        """
+        less = cap < (1 - CAP_MOVE) * self._cap or fps < (1 - CAP_MOVE) * self._fps
+        more = cap > (1 + CAP_MOVE) * self._cap or fps > (1 + CAP_MOVE) * self._fps
+        if not less and not (more and now - self._page_at > MORE_EVERY_S):
+            return False
+        self._cap, self._fps, self._page_at = cap, fps, now
+        return True
+
+
+# The packets of one frame: their spread in time when sent and on arrival. Pure.
+
+# IP, UDP and SRTP on top of each RTP packet's payload, bytes.
+OVERHEAD = 40
+
+
+# Upper bound of the correction for lost packets: a frame that lost more than half of them proves
+# less.
+LOST_TOP = 2.0
+
+
+# Lower bound of the spread in a rate: packets read at once have no smaller one.
+SPREAD_LOW_S = 1e-4
+
+
+# abs-send-time wraps after this time.
+SEND_WRAP_S = 64.0
+
+
+class Train:
+    """Packets of one RTP timestamp, each once and in the order of arrival. Times are seconds.
+
+    The first packet starts the measurement, so its bits do not count.
+    """
+
+    __slots__ = (
+        "_bytes",
+        "_first_arrival",
+        "_first_sent",
+        "_first_sequence",
+        "_last_sequence",
+        "_longest_bytes",
+        "_longest_gap",
+        "_sent_max",
+        "_sent_min",
+        "closed",
+        "last_arrival",
+        "packets",
+    )
+
+    def __init__(self) -> None:
+        self.packets = 0
+        # True after its marker: later packets of this timestamp were overtaken, and are ignored.
+        self.closed = True
+        self._bytes = 0
+        self._first_arrival = self.last_arrival = 0.0
+        # The minimum and maximum are relative to the first.
+        self._first_sent = self._sent_min = self._sent_max = 0.0
+        self._first_sequence = self._last_sequence = 0
+        # The longest time between two arrivals, and the bytes that came with the later one.
+        self._longest_gap = 0.0
+        self._longest_bytes = 0
+
+    def begin(self, now: float, sent: float, sequence: int | None) -> None:
+        self.packets = 1
+        self.closed = False
+        self._bytes = 0
+        self._first_arrival = self.last_arrival = now
+        self._first_sent = sent
+        self._sent_min = self._sent_max = 0.0
+        self._first_sequence = self._last_sequence = sequence or 0
+        self._longest_gap = 0.0
+        self._longest_bytes = 0
+
+    def add(self, now: float, sent: float | None, size: int, sequence: int | None) -> None:
+        """Add a packet.
+
+        `size`: bytes of payload; `sent`: None when the packets have none; `sequence`: 16 bits.
+        """
+        size += OVERHEAD
+        self.packets += 1
+        self._bytes += size
+        gap = now - self.last_arrival
+        if gap > self._longest_gap:
+            self._longest_gap = gap
+            self._longest_bytes = size
+        self.last_arrival = now
+        if sequence is not None and (sequence - self._last_sequence) & 0xFFFF < 0x8000:
+            self._last_sequence = sequence
+        if sent is not None:
+            after = sent - self._first_sent
+            if after > SEND_WRAP_S / 2:
+                after -= SEND_WRAP_S
+            elif after < -SEND_WRAP_S / 2:
+                after += SEND_WRAP_S
+            if after > self._sent_max:
+                self._sent_max = after
+            elif after < self._sent_min:
+                self._sent_min = after
+
+    @property
+    def spread(self) -> float:
+        """Seconds from the first arrival to the last."""
+        return self.last_arrival - self._first_arrival
+
+    @property
+    def sent_spread(self) -> float:
+        """Seconds from the first send time to the last."""
+        return self._sent_max - self._sent_min
+
+    @property
+    def bits(self) -> float:
+        """Bits that the path carried after the first packet.
+
+        Lost packets count with the mean size, unless they were the last ones: they used the path,
+        too.
+        """
+        steps = (self._last_sequence - self._first_sequence) & 0xFFFF
+        return 8 * self._bytes * min(max(1.0, steps / (self.packets - 1)), LOST_TOP)
+
+    def rate(self) -> float:
+        """Return the rate on arrival, bit/s."""
+        return self.bits / max(self.spread, SPREAD_LOW_S)
+
+    def steady_rate(self) -> float:
+        """Return the rate without the longest gap, so that one late packet or a stalled reader does
+        not count.
+        """
+        bits = 8 * (self._bytes - self._longest_bytes)
+        return bits / max(self.spread - self._longest_gap, SPREAD_LOW_S)
+
+
+# Minimum of the values of the last seconds, which is the delay of an empty path. Pure.
+
+
+class WindowMinimum:
+    """Keeps one minimum per second, so that a window of n seconds holds n numbers at any rate.
+
+    `value` is the minimum over the window; infinite before the first value.
+    """
+
+    __slots__ = ("_minima", "_seconds", "value")
+
+    def __init__(self, seconds: int) -> None:
+        self._seconds = seconds
+        # (second, smallest in it), oldest first.
+        self._minima: deque[tuple[int, float]] = deque(maxlen=seconds)
+        self.value = math.inf
+
+    def add(self, now: float, value: float) -> float:
+        """Add a value and return the new minimum.
+
+        `now`: seconds, which never decrease by a whole second.
+        """
+        second = math.floor(now)
+        minima = self._minima
+        if minima and minima[-1][0] >= second:
+            if value < minima[-1][1]:
+                minima[-1] = (minima[-1][0], value)
+                self.value = min(self.value, value)
+        else:
+            minima.append((second, value))
+            while minima[0][0] <= second - self._seconds:
+                minima.popleft()
+            self.value = min(smallest for _, smallest in minima)
+        return self.value
+
+    def clear(self) -> None:
+        self._minima.clear()
+        self.value = math.inf

@@ -1,0 +1,692 @@
+"""Assemble RTP packets into whole frames, and decide which repairs to request.
+
+Pure: the caller gives the time.
+
+The owner creates one `Assembler` per media stream, and a new one for a new SSRC. It adds every
+media packet on arrival (retransmitted ones too), sends the requests that `nacks` and
+`key_frame_wanted` return, and calls `poll` at `deadline`. A packet with a malformed payload is not
+added: it counts as lost.
+
+A frame is complete at its marker bit, which saves one frame period against waiting for the next
+timestamp. Returned frames are whole, in order and decodable: after a gap, deltas are dropped until
+a key frame.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import islice
+
+from server.media.video.payload import EncodedFrame, Packet, newer
+
+# After a silence this long a key frame is requested at once: the missing packets were lost with the
+# link.
+SILENCE_S = 1.0
+# Bounds of one frame, and separately of all packets behind the oldest hole (missing ones included).
+# A larger frame is dropped; a hole with more behind it is given up at once.
+MAX_PACKETS = 512
+MAX_BYTES = 2 << 20
+# Packets by which the stream's first packet may have overtaken others.
+MISORDERED_START = 16
+
+
+class Assembler:
+    """One stream's packets in, whole frames out.
+
+    Sequence numbers are unwrapped inside: plain integers that grow, the lower 16 bits as on the
+    wire.
+
+    Bounds of packets of a frame: 512; a hole is given up after 450 ms or when full.
+    """
+
+    def __init__(self) -> None:
+        # Dropped frames: "broken" lacked packets, "no_key" lacked their reference.
+        self.dropped: dict[str, int] = {"broken": 0, "no_key": 0}
+        # Packets that never arrived.
+        self.given_up = 0
+        # Duplicates, late packets and packets from far away.
+        self.ignored = 0
+        # Restarts of the sender within the same SSRC.
+        self.restarts = 0
+        # False once a frame continued after its marker (some H.264 senders mark every slice): such
+        # a sender's frames are complete only at the next timestamp.
+        self._markers = True
+        self._key_requests = KeyFrameRequests()
+        # Arrival of the newest packet; None before the first.
+        self._heard: float | None = None
+        # Timestamp of the last returned key frame.
+        self._key_timestamp: int | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        """Reset to the state before a stream's first packet."""
+        # The first sequence number not yet taken into a frame.
+        self._next = 0
+        # Its 16 bits; -1 before the first packet.
+        self._expected = -1
+        # The frame being collected; empty between frames.
+        self._parts: list[bytes] = []
+        self._bytes = 0
+        self._frame_key = False
+        self._frame_first = 0.0
+        self._frame_last = 0.0
+        self._tail = TailRequests()
+        # Timestamp of the packet at `_next` - 1, which is that of the frame being collected; None
+        # when it was lost.
+        self._before: int | None = None
+        # True when that packet closed its frame by its marker.
+        self._marker_before = False
+        # Parts of a key frame closed by its marker, until the next frame begins; see
+        # `_go_on_after_marker`.
+        self._closed_key: list[bytes] | None = None
+        # Packets behind a hole. Whenever there are any, `_next` is missing.
+        self._ahead = PacketsAhead()
+        # Missing packets below the end of `_ahead`.
+        self._missing = MissingPackets()
+        # Deltas cannot be used: no key frame yet, or the chain of references was broken.
+        self._need_key = True
+        self._key_requests.wanted = False
+        # Timestamp of the frame whose rest is being discarded, so that it counts once.
+        self._tail_timestamp: int | None = None
+        # All packets until the first frame begins, since its start may arrive late. None from then
+        # on.
+        self._opening: list[Packet] | None = []
+        self._far = FarPackets()
+
+    @property
+    def held(self) -> int:
+        """Packets held now, at most twice `MAX_PACKETS`."""
+        return len(self._parts) + len(self._ahead) + len(self._closed_key or ())
+
+    def add(self, packet: Packet, now: float, retransmission: bool = False) -> list[EncodedFrame]:
+        """Add a packet and return the frames that it completes, oldest first."""
+        frames: list[EncodedFrame] = []
+        packet.arrived = now
+        heard, self._heard = self._heard, now
+        if packet.sequence == self._expected and not self._ahead:
+            if self._far:
+                self.ignored += self._far.forget()
+            self._consume(packet, frames)
+        else:
+            self._add_out_of_order(packet, now, retransmission, frames)
+            if self._missing and heard is not None and now - heard >= SILENCE_S:
+                # A request sent during the silence was lost as well.
+                self._key_requests.anew()
+        return frames
+
+    def poll(self, now: float) -> list[EncodedFrame]:
+        """Give up overdue packets and return the frames that this releases."""
+        frames: list[EncodedFrame] = []
+        while self._missing and now >= hole_due(self._missing, self._ahead):
+            self._pass_hole(frames)
+        return frames
+
+    def deadline(self) -> float | None:
+        """Return the time at which `poll`, `nacks` or `key_frame_wanted` has work without a new
+        packet; None: never.
+
+        It lies in the past when work is due already. Those methods compare `now` with exactly this
+        number.
+        """
+        due = self._key_requests.due()
+        if self._missing:
+            due = min(due, self._missing.due, hole_due(self._missing, self._ahead))
+        elif self._parts and self._markers:
+            due = min(due, self._tail.due(self._frame_last))
+        return None if due == math.inf else due
+
+    def nacks(self, now: float) -> list[int]:
+        """Return the sequence numbers to request now, at most 64, oldest first, and count them as
+        requested.
+        """
+        if now >= self._missing.due:
+            return self._missing.take_due(now)
+        if self._parts and self._markers and not self._missing:
+            return self._tail.take(self._frame_last, now, self._expected)
+        return []
+
+    def key_frame_wanted(self, now: float) -> bool:
+        """Return True when a key frame should be requested now, and count it as requested."""
+        return self._key_requests.take(now)
+
+    def decode_failed(self, timestamp: int | None = None) -> None:
+        """Drop deltas until a key frame, because the decoder refused a frame.
+
+        Ignored when `timestamp`, the frame's RTP timestamp, is older than a key frame that was
+        returned already.
+        """
+        newest = self._key_timestamp
+        if timestamp is None or newest is None or newer(newest, timestamp) <= 0:
+            self._lose_reference()
+
+    # in order
+
+    def _consume(self, packet: Packet, frames: list[EncodedFrame]) -> None:
+        """Take the packet at `_next` into a frame."""
+        self._next += 1
+        self._expected = (packet.sequence + 1) & 0xFFFF
+        data = packet.data
+        if self._opening is not None:
+            self._opening.append(packet)
+            if len(self._opening) > MISORDERED_START:
+                self._opening = None
+        if not data:
+            return  # Padding belongs to no frame, and an empty frame would flush the decoder.
+        timestamp = packet.timestamp
+        same = timestamp == self._before
+        if self._parts and same:
+            self._parts.append(data)
+            self._bytes += len(data)
+            if packet.key:
+                self._frame_key = True
+            arrived = packet.arrived
+            if arrived > self._frame_last:
+                self._frame_last = arrived
+                self._tail.asked = 0
+            elif arrived < self._frame_first:
+                self._frame_first = arrived
+            if len(self._parts) > MAX_PACKETS or self._bytes > MAX_BYTES:
+                self._drop_parts()
+                self._lose_reference()
+                return
+        else:
+            if self._parts:
+                self._complete(frames)
+            elif not packet.start and (same or self._before is None):
+                if not (same and self._marker_before and self._go_on_after_marker(packet)):
+                    self._throw_tail(packet)
+                return
+            self._opening = None
+            self._closed_key = None
+            self._parts.append(data)
+            self._bytes = len(data)
+            self._before = timestamp
+            self._marker_before = False
+            self._frame_key = packet.key
+            self._frame_first = self._frame_last = packet.arrived
+            self._tail.asked = 0
+        if packet.marker and self._markers:
+            parts = self._parts
+            self._complete(frames)
+            self._marker_before = True
+            self._closed_key = parts if self._frame_key else None
+
+    def _complete(self, frames: list[EncodedFrame]) -> None:
+        parts = self._parts
+        self._parts = []
+        self._bytes = 0
+        timestamp = self._before
+        assert timestamp is not None  # A frame being collected has one.
+        if self._frame_key:
+            self._need_key = self._key_requests.wanted = False
+            self._key_timestamp = timestamp
+        elif self._need_key:
+            self.dropped["no_key"] += 1
+            self._key_requests.wanted = True
+            return
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        frames.append(EncodedFrame(data, timestamp, self._frame_key, self._frame_first))
+
+    def _go_on_after_marker(self, packet: Packet) -> bool:
+        """Stop trusting markers: the last returned frame continues after its marker.
+
+        A key frame is collected again and returned once more, whole (True). A delta cannot be
+        repaired: its rest is discarded, and deltas wait for a key frame (False).
+        """
+        self._markers = False
+        if self._closed_key is None:
+            self._tail_timestamp = packet.timestamp
+            if not self._need_key:
+                self.dropped["broken"] += 1
+                self._lose_reference()
+            return False
+        self._parts = self._closed_key
+        self._closed_key = None
+        self._parts.append(packet.data)
+        self._bytes = sum(len(part) for part in self._parts)
+        self._frame_last = max(self._frame_last, packet.arrived)
+        return True
+
+    def _throw_tail(self, packet: Packet) -> None:
+        """Discard a packet of a frame whose beginning is lost."""
+        if self._tail_timestamp != packet.timestamp:
+            self._tail_timestamp = packet.timestamp
+            self.dropped["broken"] += 1
+            self._lose_reference()
+        self._before = packet.timestamp
+        self._marker_before = False
+
+    def _drop_parts(self) -> None:
+        """Drop the frame being collected, if any; its rest will not count again."""
+        if self._parts:
+            self.dropped["broken"] += 1
+            self._tail_timestamp = self._before
+            self._parts = []
+            self._bytes = 0
+
+    def _lose_reference(self) -> None:
+        self._need_key = self._key_requests.wanted = True
+
+    # out of order
+
+    def _add_out_of_order(
+        self, packet: Packet, now: float, retransmission: bool, frames: list[EncodedFrame]
+    ) -> None:
+        if self._expected < 0:
+            self._next = packet.sequence
+        sequence = self._next + ((packet.sequence - self._next + 0x8000) & 0xFFFF) - 0x8000
+        distance = sequence - self._next
+        opening = self._opening
+        if opening is not None and -MISORDERED_START <= distance + len(opening) < 0:
+            self._rewind(sequence, now)
+        elif distance < 0 or distance >= FAR:
+            if retransmission:
+                self.ignored += 1
+            else:
+                self._add_far(packet, distance, frames)
+            return
+        if sequence in self._ahead:
+            self.ignored += 1
+            return
+        if self._far:
+            self.ignored += self._far.forget()
+        ahead = self._ahead
+        end = ahead.end if ahead else self._next
+        if sequence - end > MAX_PACKETS:
+            self._jump(sequence, end, frames)
+        elif sequence > end:
+            self._missing.append(end, sequence, now)
+        elif sequence < end:
+            self._missing.remove(sequence)
+        ahead.end = max(end, sequence + 1)
+        if sequence == self._next:
+            self._consume(packet, frames)
+            self._drain(frames)
+        else:
+            ahead.keep(sequence, packet, self._markers)
+        while ahead and (ahead.end - self._next > MAX_PACKETS or ahead.size > MAX_BYTES):
+            self._pass_hole(frames)
+        if ahead.whole_key is not None and (
+            self._need_key or now >= hole_due(self._missing, self._ahead)
+        ):
+            self._pass_hole(frames)
+
+    def _drain(self, frames: list[EncodedFrame]) -> None:
+        """Consume the packets that follow `_next` without a gap."""
+        ahead = self._ahead
+        while packet := ahead.take(self._next):
+            self._consume(packet, frames)
+        ahead.taken(self._next, self._markers)
+
+    # giving up
+
+    def _pass_hole(self, frames: list[EncodedFrame]) -> None:
+        """Give up the oldest hole; with a whole key frame behind it, everything before that key
+        frame.
+        """
+        target = self._ahead.whole_key
+        self._skip_hole(frames)
+        while target is not None and self._next <= target:
+            self._skip_hole(frames)
+
+    def _skip_hole(self, frames: list[EncodedFrame]) -> None:
+        self._drop_context()
+        while self._next in self._missing:
+            self._missing.remove(self._next)
+            self._next += 1
+            self.given_up += 1
+        self._expected = self._next & 0xFFFF
+        self._drain(frames)
+
+    def _drop_context(self) -> None:
+        """Forget all that the packets before a hole have shown."""
+        self._drop_parts()
+        self._lose_reference()
+        self._before = None
+        self._marker_before = False
+        self._closed_key = None
+        self._opening = None
+
+    def _jump(self, sequence: int, end: int, frames: list[EncodedFrame]) -> None:
+        """Skip a gap that is too large for retransmission, and continue behind it."""
+        while self._ahead:
+            self._pass_hole(frames)
+        self._drop_context()
+        self.given_up += sequence - end
+        self._next = sequence
+
+    # beginnings
+
+    def _rewind(self, sequence: int, now: float) -> None:
+        """Move the stream's beginning back to a packet that the first one had overtaken; no frame
+        has begun yet.
+        """
+        opening, self._opening = self._opening or [], []
+        first = self._next - len(opening)
+        if not self._ahead:
+            self._ahead.end = self._next
+        for offset, packet in enumerate(opening):
+            self._ahead.keep(first + offset, packet, self._markers)
+        self._missing.prepend(sequence, first, now)
+        self._next = sequence
+        self._before = None
+        self._tail_timestamp = None
+
+    def _add_far(self, packet: Packet, distance: int, frames: list[EncodedFrame]) -> None:
+        """Keep a packet far outside of the expected range.
+
+        A run of them means that the sender restarted.
+        """
+        newest = self._ahead.newest().timestamp if self._ahead else self._before
+        newest_yet = newest is not None and newer(packet.timestamp, newest) > 0
+        if -FAR < distance < 0 and not newest_yet:
+            self.ignored += 1  # Late, or sent twice.
+            return
+        if not self._far.continued_by(packet):
+            self.ignored += self._far.forget()
+        run = self._far.add(packet, newest_yet)
+        if run is None:
+            return
+        self._drop_parts()
+        self._begin()
+        self._key_requests.wanted = True
+        self.restarts += 1
+        for packet in run:
+            frames += self.add(packet, packet.arrived)
+
+
+# Tell a sender's restart within one SSRC from old duplicates. Pure: without a clock.
+
+# A sequence number this far away means that the sender restarted, once a run of such packets
+# arrives: a short run when their timestamps are the newest, a longer one when they may be old
+# duplicates.
+FAR = 3000
+
+RESTART_RUN = 3
+
+RESTART_RUN_OLD = 16
+
+
+class FarPackets:
+    """Consecutive packets from far away: together they may be a restart of the sender.
+
+    At most `RESTART_RUN_OLD` are held.
+    """
+
+    __slots__ = ("_packets",)
+
+    def __init__(self) -> None:
+        self._packets: list[Packet] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._packets)
+
+    def continued_by(self, packet: Packet) -> bool:
+        """Return True when a packet follows the last one, or none is held."""
+        return not self._packets or packet.sequence == (self._packets[-1].sequence + 1) & 0xFFFF
+
+    def add(self, packet: Packet, newest: bool) -> list[Packet] | None:
+        """Add a packet that continues the run; return the run when it shows a restart.
+
+        `newest`: its timestamp is newer than all before.
+        """
+        self._packets.append(packet)
+        run = RESTART_RUN if newest else RESTART_RUN_OLD
+        return self._packets if len(self._packets) >= run else None
+
+    def forget(self) -> int:
+        """Drop the run and return its length."""
+        dropped, self._packets = len(self._packets), []
+        return dropped
+
+
+# Track missing packets, the times to request them, and the packets that wait behind.  Pure: the
+# caller gives the time.
+
+# Times of the requests for a packet, seconds after it was found missing; aiortc itself requests
+# once.
+NACK_AT = (0.0, 0.08, 0.16, 0.32)
+
+
+# Age at which a missing packet is given up; it leaves time to answer the last request.
+HOLE_S = 0.45
+
+
+# A whole key frame behind a hole replaces all that the hole holds back: at once when deltas are
+# useless anyway, else after this time, so that reordered packets cost nothing.
+KEY_GRACE_S = 0.02
+
+
+# Most sequence numbers in one NACK, oldest first.
+MAX_NACKS = 64
+
+
+class _Missing:
+    """A packet that is missing although a later one has arrived."""
+
+    __slots__ = ("asked", "since")
+
+    def __init__(self, since: float) -> None:
+        self.since = since
+        # Requests of `NACK_AT` made so far.
+        self.asked = 0
+
+
+class MissingPackets:
+    """Missing unwrapped sequence numbers in ascending order, each with its own times.
+
+    The owner bounds their number.
+    """
+
+    __slots__ = ("_missing", "due")
+
+    def __init__(self) -> None:
+        self._missing: dict[int, _Missing] = {}
+        # Time at which `take_due` next returns a number; infinite for never, in the past for now.
+        self.due = math.inf
+
+    def __len__(self) -> int:
+        return len(self._missing)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._missing)
+
+    def __contains__(self, sequence: int) -> bool:
+        return sequence in self._missing
+
+    def append(self, first: int, end: int, now: float) -> None:
+        """Add `first` up to but not including `end`, all newer than the known ones."""
+        if len(self._missing) < MAX_NACKS:
+            self.due = min(self.due, now)
+        for sequence in range(first, end):
+            self._missing[sequence] = _Missing(now)
+
+    def prepend(self, first: int, end: int, now: float) -> None:
+        """Add `first` up to but not including `end`, all older than the known ones."""
+        self._missing = {sequence: _Missing(now) for sequence in range(first, end)} | self._missing
+        self.due = min(self.due, now)
+
+    def remove(self, sequence: int) -> None:
+        """Remove a number: its packet arrived or was given up."""
+        if len(self._missing) > MAX_NACKS:
+            self.due = 0.0  # A newer one comes within the limit.
+        del self._missing[sequence]
+        if not self._missing:
+            self.due = math.inf
+
+    def oldest(self) -> float:
+        """Return the time at which the oldest was found missing. There must be one."""
+        return next(iter(self._missing.values())).since
+
+    def take_due(self, now: float) -> list[int]:
+        """Return the 16-bit numbers to request now, at most `MAX_NACKS`, and count them as
+        requested.
+        """
+        ask: list[int] = []
+        due = math.inf
+        for sequence, missing in islice(self._missing.items(), MAX_NACKS):
+            asked = missing.asked
+            while asked < len(NACK_AT) and now >= missing.since + NACK_AT[asked]:
+                asked += 1
+            if asked > missing.asked:
+                missing.asked = asked
+                ask.append(sequence & 0xFFFF)
+            if asked < len(NACK_AT):
+                due = min(due, missing.since + NACK_AT[asked])
+        self.due = due
+        return ask
+
+
+class PacketsAhead(dict[int, Packet]):
+    """Packets that wait behind a missing one, by unwrapped sequence number, and the first whole key
+    frame among them.
+
+    The owner bounds it and takes packets from its lower end. `markers`: True when a marker bit
+    closes a frame (see `Assembler`).
+    """
+
+    __slots__ = ("_keys", "end", "size", "whole_key")
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Bytes of payload in all of them.
+        self.size = 0
+        # One past the newest number; undefined while empty.
+        self.end = 0
+        # Sequence number of a packet of a whole key frame; None without one.
+        self.whole_key: int | None = None
+        # Timestamp of each key frame to the number of a packet that proves it.
+        self._keys: dict[int, int] = {}
+
+    def keep(self, sequence: int, packet: Packet, markers: bool) -> None:
+        """Store a packet, and check if it makes a key frame whole."""
+        self[sequence] = packet
+        self.size += len(packet.data)
+        if packet.key:
+            self._keys.setdefault(packet.timestamp, sequence)
+        if self._keys and self.whole_key is None:
+            # Only a frame's last packet, its first, or a late one can do so.
+            before = self.get(sequence - 1)
+            if (
+                packet.marker
+                or sequence != self.end - 1
+                or before is None
+                or before.timestamp != packet.timestamp
+            ):
+                self._find_whole_key(markers)
+
+    def take(self, sequence: int) -> Packet | None:
+        """Remove and return a packet; None when absent. Call `taken` after the last of a series."""
+        packet = self.pop(sequence, None)
+        if packet is not None:
+            self.size -= len(packet.data)
+            if packet.key and self._keys.get(packet.timestamp) == sequence:
+                del self._keys[packet.timestamp]
+        return packet
+
+    def taken(self, first: int, markers: bool) -> None:
+        """Find the next whole key frame after all packets before `first` were taken."""
+        if self.whole_key is not None and self.whole_key < first:
+            self.whole_key = None
+        if self._keys and self.whole_key is None:
+            self._find_whole_key(markers)
+
+    def newest(self) -> Packet:
+        """Return the newest packet. There must be one."""
+        return self[self.end - 1]
+
+    def _find_whole_key(self, markers: bool) -> None:
+        """Find the oldest whole key frame; visits each packet about once."""
+        whole = (key for key in self._keys.values() if self._is_whole(key, markers))
+        self.whole_key = min(whole, default=None)
+
+    def _is_whole(self, sequence: int, markers: bool) -> bool:
+        timestamp = self[sequence].timestamp
+        first = sequence
+        while not self[first].start:
+            before = self.get(first - 1)
+            if before is None:
+                return False
+            if before.data and (before.timestamp != timestamp or (before.marker and markers)):
+                break
+            first -= 1
+        last = sequence
+        while not (markers and self[last].marker and self[last].data):
+            last += 1
+            after = self.get(last)
+            if after is None:
+                return False
+            if after.data and after.timestamp != timestamp:
+                break
+        return True
+
+
+def hole_due(missing: MissingPackets, ahead: PacketsAhead) -> float:
+    """Return the time at which the oldest hole is given up. There must be one."""
+    return missing.oldest() + (HOLE_S if ahead.whole_key is None else KEY_GRACE_S)
+
+
+# Times of two requests to the sender: for a key frame, and for the rest of a frame.  Pure: the
+# caller gives the time. Requests for packets that are known to be missing: `holes`.
+
+# Least time between two key frame requests.
+PLI_S = 0.5
+
+
+# The last packets of a frame are requested after these times without a packet, because an idle
+# camera's next frame, which would reveal the loss, is far away. A sender that has not sent them yet
+# ignores the request.
+TAIL_AT = (0.08, 0.2)
+
+TAIL_PACKETS = 2
+
+
+class KeyFrameRequests:
+    """Asks for a key frame, at most once in `PLI_S`."""
+
+    __slots__ = ("_asked", "wanted")
+
+    def __init__(self) -> None:
+        # A key frame has to be requested.
+        self.wanted = False
+        # Time of the last request.
+        self._asked = -PLI_S
+
+    def due(self) -> float:
+        """Return the time of the next request; infinite for never, in the past for now."""
+        return self._asked + PLI_S if self.wanted else math.inf
+
+    def take(self, now: float) -> bool:
+        """Return True when one is due, and count it as sent."""
+        if now < self.due():
+            return False
+        self._asked = now
+        return True
+
+    def anew(self) -> None:
+        """Want one at once: the last request was lost."""
+        self.wanted = True
+        self._asked = -PLI_S
+
+
+class TailRequests:
+    """Asks for the last packets of the frame that is being collected."""
+
+    __slots__ = ("asked",)
+
+    def __init__(self) -> None:
+        # Requests of `TAIL_AT` made since the frame's newest packet.
+        self.asked = 0
+
+    def due(self, last: float) -> float:
+        """Return the time of the next request when no packet came after `last`; infinite for never."""
+        return last + TAIL_AT[self.asked] if self.asked < len(TAIL_AT) else math.inf
+
+    def take(self, last: float, now: float, expected: int) -> list[int]:
+        """Return the 16-bit numbers to request now, from `expected` on, and count them as requested."""
+        if now < self.due(last):
+            return []
+        while now >= self.due(last):
+            self.asked += 1
+        return [(expected + n) & 0xFFFF for n in range(TAIL_PACKETS)]

@@ -1,0 +1,232 @@
+"""One video stream (one SSRC): packets in, frames out, with repair.
+
+Uses the event loop, but not aiortc.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+import uuid
+from typing import Protocol
+
+import av
+
+from server.core.frames import Frame
+from server.media.video import color_space, payload
+from server.media.video.assemble import Assembler
+from server.media.video.camera_state import Silence
+from server.media.video.capture_clock import CaptureClock
+from server.media.video.color_space import ColorSpace
+from server.media.video.decode import DecodeLane, DecodePool
+from server.media.video.payload import EncodedFrame, Packet, newer
+
+# Pixel formats that the rest of the program reads: planar, 8 bits, 4:2:0. H.264 in other formats is
+# refused before decoding.
+READABLE = frozenset({"yuv420p", "yuvj420p"})
+
+
+class FrameSink(Protocol):
+    """Receives a camera's frames and events on the event loop (see `server.media.camera.Feed`)."""
+
+    def frame(self, frame: Frame) -> None: ...
+    def packet(self, now: float) -> None: ...
+    def report(self, now: float) -> None: ...
+    def rate(self, cap: int, frame_rate: int) -> None: ...
+    def dropped(self, reason: str, count: int = 1) -> None: ...
+    def refused(self, reason: str) -> None: ...
+    def key_frame_asked(self) -> None: ...
+    def ended(self) -> None: ...
+
+
+class Feedback(Protocol):
+    """Sends a stream's requests to its sender; neither call waits."""
+
+    def send_nack(self, ssrc: int, lost: list[int]) -> None: ...
+    def send_pli(self, ssrc: int) -> None: ...
+
+
+class VideoStream:
+    """Owns the assembly, repair, capture times and decoding of one SSRC.
+
+    A new SSRC gets a new stream.
+    """
+
+    def __init__(
+        self,
+        ssrc: int,
+        codec: str,
+        *,
+        sink: FrameSink,
+        feedback: Feedback,
+        pool: DecodePool,
+    ) -> None:
+        self.ssrc = ssrc
+        self.codec = codec
+        # Middle 32 bits of the last sender report's NTP time, and its arrival (RFC 3550 section
+        # 6.4.1).
+        self.last_report: tuple[int, float] | None = None
+        self._sink = sink
+        self._feedback = feedback
+        self._assembler = Assembler()
+        self._silence = Silence()
+        self._clock = CaptureClock()
+        # Colour space of the pictures; None until the sender named one.
+        self._colors: ColorSpace | None = None
+        # RTP timestamp from which on a new colour space holds; None once it does.
+        self._new_colors: tuple[int, ColorSpace] | None = None
+        self._lane = DecodeLane(
+            pool,
+            codec,
+            on_image=self._decoded,
+            on_error=self._decode_failed,
+            on_drop=sink.dropped,
+            on_refused=sink.refused,
+        )
+        # The assembler's drops that were already reported to the sink.
+        self._reported_drops: dict[str, int] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        # Deadline of the timer; infinite without one.
+        self._timer_at = math.inf
+        self._closed = False
+
+    def packet(
+        self,
+        sequence: int,
+        timestamp: int,
+        marker: bool,
+        data: bytes,
+        now: float,
+        *,
+        retransmission: bool,
+        colors: bytes = b"",
+    ) -> None:
+        """Process a media packet.
+
+        `data`: the RTP payload; `colors`: value of the color space extension, or empty.
+        """
+        if self._closed:
+            return
+        try:
+            part = payload.parse(self.codec, data)
+        except ValueError:
+            self._sink.dropped("broken")
+            return
+        self._silence.heard(now)
+        if colors:
+            self._learn_colors(colors, timestamp)
+        packet = Packet(sequence, timestamp, marker, part.data, part.start, part.key)
+        for frame in self._assembler.add(packet, now, retransmission):
+            self._lane.put(frame)
+        # A timer that fires early does no harm, so most packets need no new one.
+        if self._deadline() < self._timer_at:
+            self._repair(now)
+
+    def report(self, ntp: int, rtp: int, now: float) -> None:
+        """Process a sender report: 64-bit NTP time by the sender's clock, and its RTP time."""
+        self.last_report = ((ntp >> 16) & 0xFFFFFFFF, now)
+        self._clock.report(ntp / (1 << 32) - NTP_TO_UNIX, rtp, now)
+        if self._closed:
+            return
+        if self._silence.asks:
+            # The link is back, and the requests sent during the silence may be lost.
+            self._feedback.send_pli(self.ssrc)
+        self._silence.heard(now)
+
+    def request_key_frame(self) -> None:
+        """Request a key frame, at most every 0.5 s."""
+        if not self._closed:
+            self._assembler.decode_failed()
+            self._repair(time.monotonic())
+
+    def close(self) -> None:
+        self._closed = True
+        self._lane.close()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _learn_colors(self, value: bytes, timestamp: int) -> None:
+        colors = color_space.parse(value)
+        coming = self._new_colors
+        # Most key frames repeat the known colour space.
+        if colors and colors != (coming[1] if coming else self._colors):
+            self._new_colors = timestamp, colors
+
+    def _decoded(self, encoded: EncodedFrame, image: av.VideoFrame) -> None:
+        if image.format.name not in READABLE:
+            self._sink.dropped("format")
+            return
+        if self._new_colors and newer(encoded.timestamp, self._new_colors[0]) >= 0:
+            self._colors, self._new_colors = self._new_colors[1], None
+        if self._colors:
+            image.colorspace, image.color_range = self._colors.matrix, self._colors.range
+        capture = self._clock.frame(encoded.timestamp, encoded.first_arrival)
+        self._sink.frame(
+            Frame(
+                id=uuid.uuid4().hex[:12],
+                image=image,
+                width=image.width,
+                height=image.height,
+                captured=capture.local,
+                captured_sender=capture.sender,
+                arrived=encoded.first_arrival,
+                rtp_time=capture.rtp_time,
+                clock_doubted=capture.doubted,
+            )
+        )
+
+    def _decode_failed(self, timestamp: int | None) -> None:
+        if timestamp is not None:
+            self._sink.dropped("decode_error")
+        if not self._closed:
+            self._assembler.decode_failed(timestamp)
+            self._repair(time.monotonic())
+
+    def _deadline(self) -> float:
+        """Return the time of the next work without a new packet; infinite for never."""
+        due = self._assembler.deadline()
+        silent = self._silence.deadline()
+        return silent if due is None or silent < due else due
+
+    def _repair(self, now: float) -> None:
+        """Send the due requests (NACK, PLI), and set the timer for the next ones."""
+        assembler = self._assembler
+        lost = assembler.nacks(now)
+        if lost:
+            self._feedback.send_nack(self.ssrc, lost)
+        silent = self._silence.ask(now)
+        if assembler.key_frame_wanted(now) or silent:
+            self._feedback.send_pli(self.ssrc)
+            # Once per silence: a WebSocket message is delayed by a cut, but not lost.
+            if self._silence.asks <= 1:
+                self._sink.key_frame_asked()
+        for reason, count in assembler.dropped.items():
+            more = count - self._reported_drops.get(reason, 0)
+            if more:
+                self._reported_drops[reason] = count
+                self._sink.dropped(reason, more)
+        deadline = self._deadline()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._timer_at = math.inf
+        if deadline < math.inf and not self._closed:
+            self._timer_at = deadline
+            self._timer = asyncio.get_running_loop().call_later(
+                max(0.0, deadline - now), self._timer_fired, deadline
+            )
+
+    def _timer_fired(self, deadline: float) -> None:
+        self._timer = None
+        self._timer_at = math.inf
+        # The loop's timer may fire a tick early, and the methods compare with the deadline itself.
+        now = max(time.monotonic(), deadline)
+        for frame in self._assembler.poll(now):
+            self._lane.put(frame)
+        self._repair(now)
+
+
+# Seconds from 1900 to 1970, RFC 5905 section 6.
+NTP_TO_UNIX = 2_208_988_800

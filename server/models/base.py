@@ -1,0 +1,292 @@
+"""The engine protocol: an engine's abilities and status, its requests and its answers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+from server.core.frames import FRAME_FACTOR, BoxUnit, Detail, Geometry, Kind, Picture, Verbosity
+from server.core.sound import Sound, SoundUse
+from server.media.picture.grounding import Box
+from server.media.sound.pcm import VoiceChunk
+from server.models.conversation import Conversation, ToolCall
+
+
+class EngineState(StrEnum):
+    READY = "ready"
+    LOADING = "loading"
+    UNREACHABLE = "unreachable"
+    BUSY = "busy"
+    MISCONFIGURED = "misconfigured"
+
+
+class Trouble(StrEnum):
+    """The setting of an operator that is wrong."""
+
+    KEY = "key"
+    MODEL = "model"
+    # It speaks no OpenAI-compatible API.
+    PROTOCOL = "protocol"
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """The abilities of an engine. Everything is chosen by these fields, never by a model's name."""
+
+    images: bool = True
+    # It takes several frames as one video, beside pictures (see `EngineRequest.video`).
+    video: bool = False
+    # It takes sound beside pictures (see `EngineRequest.sound`).
+    audio_in: bool = False
+    # It speaks its answers itself (see `EngineRequest.speak`).
+    speech_out: bool = False
+    # It finds where things are.
+    grounding: bool = False
+    # The unit of the boxes in its text; None: it writes none there (see `Finished.boxes`).
+    boxes: BoxUnit | None = None
+    json_schema: bool = False
+    # It takes the fields of a program's conversation: tools, a form of answer (see `EngineRequest.conversation`).
+    tools: bool = False
+    streaming: bool = True
+    # It wants decoded pixels (`Picture.bgr`) rather than a JPEG, at the camera's own resolution.
+    wants_pixels: bool = False
+    geometry: Geometry = field(default_factory=lambda: Geometry(28, 3136, 12_845_056))
+    # It computes nothing twice that two prompts begin with, pictures included.
+    prefix_cache: bool = False
+    # Tokens of prompt and answer together; None when unknown.
+    context_length: int | None = None
+    # Answers it can work on at a time; None when the configured limit alone holds.
+    max_concurrency: int | None = None
+    # Pictures that it takes in one request; None when unknown.
+    max_pictures: int | None = None
+    # Pictures of several cameras that it takes in one request; None: as many as `max_pictures`.
+    max_cameras: int | None = None
+    # Returns the reason why a watch's condition cannot be watched, with what can; "" for one that
+    # can. None: any can.
+    cannot_watch: Callable[[str], str] | None = None
+
+    def most_pictures(self, together: bool) -> int | None:
+        """Return the most pictures of one request. `together`: they are of several cameras."""
+        if together and self.max_cameras is not None:
+            return self.max_cameras
+        return self.max_pictures
+
+
+# The text for visitors on an engine that does not answer: no address, no setting, no command.
+_FOR_VISITORS = {
+    EngineState.READY: "",
+    EngineState.LOADING: "The model is being loaded. It answers as soon as it is ready.",
+    EngineState.BUSY: "The model is busy. Ask again in a moment.",
+    EngineState.UNREACHABLE: "The model is not available right now. Ask whoever runs this server.",
+    EngineState.MISCONFIGURED: "The model is not available right now. Ask whoever runs this server.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStatus:
+    """The result of a probe.
+
+    `detail` tells operators what is wrong and what to do; it may name addresses and settings.
+    """
+
+    state: EngineState
+    detail: str = ""
+    model: str = ""
+    capabilities: Capabilities = field(default_factory=Capabilities)
+    # The other machine that pictures go to; "" while they stay on this one.
+    elsewhere: str = ""
+    # Set for a misconfigured engine; None for other reasons. With MODEL: some of the models that it
+    # serves
+    trouble: Trouble | None = None
+    served: tuple[str, ...] = ()
+    # Nobody has chosen a model for it: it is not down.
+    unused: bool = False
+    # A sentence for visitors in place of the usual one for this state
+    for_visitors: str = ""
+
+    @property
+    def ready(self) -> bool:
+        return self.state is EngineState.READY
+
+    @property
+    def visitor_detail(self) -> str:
+        """The sentence for visitors, who have no operator token; empty when there is nothing to say."""
+        return self.for_visitors or _FOR_VISITORS[self.state]
+
+    @property
+    def model_name(self) -> str:
+        """The model's name without the folder that it lies in."""
+        path = self.model.startswith(("/", "~", "./", "../"))
+        return self.model.rstrip("/").rpartition("/")[2] if path else self.model
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """An earlier question and its answer, text only."""
+
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierPicture:
+    """A picture shown before the one that a question is about, with a caption in front of it."""
+
+    picture: Picture
+    caption: str
+    # Its number in the caption; 0 without one
+    number: int = 0
+    # The name of its camera, in a question about several; else ""
+    camera: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRequest:
+    """One question about one picture, and about earlier ones where there are any.
+
+    Bounds of the sound of a request: 60 s, of the scene 30; a longer one is left out, and the
+    client hears so.
+    """
+
+    session_id: str
+    kind: Kind
+    question: str
+    picture: Picture
+    # Oldest first; already cut to what the context holds.
+    turns: tuple[Turn, ...] = ()
+    # The number of the newest turns that came after the picture was first sent. It stays before
+    # them, so that the prompt begins as it did then.
+    turns_after: int = 0
+    max_tokens: int = 128
+    # BCP 47 tag of the language to answer in; None lets the question decide.
+    language: str | None = None
+    # The same for an answer to no person's question, which decides nothing; asked for with the
+    # question, so that the prompt begins as it does for others.
+    own_language: str | None = None
+    detail: Detail = Detail.AUTO
+    # Oldest first
+    earlier: tuple[EarlierPicture, ...] = ()
+    # The earlier pictures go as one video, for an engine with `Capabilities.video`: they are of one
+    # size, and two have the visual tokens of one.
+    video: bool = False
+    # For an engine with `Capabilities.audio_in` alone: the spoken question, or what was heard while
+    # the pictures were taken
+    sound: Sound | None = None
+    sound_is_question: bool = False
+    # `HEARD` with a sound, else the reason why it is missing; None where none belongs to the request
+    sound_use: SoundUse | None = None
+    # The answer's sound is wanted beside its text, from an engine with `Capabilities.speech_out`.
+    speak: bool = False
+    # JSON schema of the answer, for an engine with `Capabilities.json_schema`; others ignore it.
+    schema: Mapping[str, Any] | None = None
+    # The question asks where something is.
+    where: bool = False
+    # The question is about the recent past, whether or not there are pictures of it.
+    past: bool = False
+    # Random, to find it in the logs of model servers; "" for a request of nobody
+    id: str = ""
+    # Words of the answer
+    verbosity: Verbosity = Verbosity.NORMAL
+    # In front of the picture, as those of the earlier ones: the camera's name, in a session with several
+    caption: str = ""
+    # The name of the camera of `picture`, where `caption` says it
+    camera: str = ""
+    # All text of the picture is wanted, each line as a line (see `prompts.reading`).
+    reading: bool = False
+    # A program asks: its messages are the prompt, with these pictures in them, and `question` is the last of its words.
+    # There are no turns then.
+    conversation: Conversation | None = None
+
+    @property
+    def visual_tokens(self) -> int:
+        """The visual tokens of all pictures."""
+        costs = [one.picture.visual_tokens for one in self.earlier]
+        earlier = sum(costs[::FRAME_FACTOR]) if self.video else sum(costs)
+        return self.picture.visual_tokens + earlier
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cached_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A piece of the answer; never empty."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Thought:
+    """A piece of what the model thinks before it answers; never empty."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The last thing an engine yields."""
+
+    # "stop", "length", "content_filter" or "tool_calls"
+    finish_reason: str
+    usage: Usage = field(default_factory=Usage)
+    # The number of the request's oldest turns that were left out, since they did not fit
+    left_out: int = 0
+    # The same of its earlier pictures
+    pictures_left_out: int = 0
+    # The engine refused the video, and got pictures.
+    video_refused: bool = False
+    # It refused the sound, and got the text alone.
+    sound_refused: bool = False
+    # It was asked to speak the answer, and did not.
+    speech_refused: bool = False
+    # The places asked for, in pixels of the picture, from an engine that does not write them in its
+    # text
+    boxes: tuple[Box, ...] | None = None
+    # The tools that the model calls, of a conversation that has some
+    calls: tuple[ToolCall, ...] = ()
+
+
+Chunk = Delta | Thought | VoiceChunk | Finished
+
+
+class Engine(Protocol):
+    """One way of getting answers.
+
+    Errors raised are `server.core.errors.EngineError`s and nothing else.
+    """
+
+    # "vllm", "builtin", "local": bounded, so that it may label a metric.
+    name: str
+
+    @property
+    def status(self) -> EngineStatus:
+        """Return the result of the last probe, without a request."""
+        ...
+
+    async def probe(self) -> EngineStatus:
+        """Look again, cheaply; never raises."""
+        ...
+
+    def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
+        """Stream the answer: any number of `Thought`s, at least one `Delta` unless the model calls tools,
+        then one `Finished`.
+
+        Between them come the answer's `VoiceChunk`s, if `request.speak` asks for them.
+
+        Closing the generator (`aclose`) or cancelling its consumer stops the work, upstream too, at
+        once. Raises EngineError subclasses; one raised before the first `Delta` may be retried,
+        later ones not.
+        """
+        ...
+
+    def forget(self, session_id: str) -> None:
+        """Drop whatever was remembered for a session that has ended."""
+        ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,122 @@
+"""Picture sizes of a model's image processor, from the model's files or its `model_type`, never
+from its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from server.core.frames import Geometry, Tiles
+from server.models.weights import ModelFolderError, read_json
+
+# Qwen2-VL and Qwen2.5-VL: patch 14, merge 2, 4 x 28 x 28 to 16,384 x 28 x 28 pixels (their
+# preprocessor_config.json).
+QWEN2_VL = Geometry(28, 3_136, 12_845_056)
+# Qwen3-VL: patch 16, merge 2, 65,536 to 16,777,216 pixels (its preprocessor_config.json).
+QWEN3_VL = Geometry(32, 65_536, 16_777_216)
+DEFAULT = QWEN2_VL
+
+BY_MODEL_TYPE: dict[str, Geometry] = {
+    "qwen2_vl": QWEN2_VL,
+    "qwen2_5_vl": QWEN2_VL,
+    "qwen2_5_omni": QWEN2_VL,
+    "qwen3_vl": QWEN3_VL,
+    "qwen3_vl_moe": QWEN3_VL,
+    "qwen3_omni_moe": QWEN3_VL,
+}
+
+
+def from_factor(factor: int) -> Geometry:
+    """Return the geometry for a configured factor."""
+    return next((known for known in (QWEN2_VL, QWEN3_VL) if known.factor == factor), None) or (
+        Geometry(factor, factor * factor, DEFAULT.max_pixels)
+    )
+
+
+def from_model_type(model_type: object) -> Geometry | None:
+    return BY_MODEL_TYPE.get(model_type) if isinstance(model_type, str) else None
+
+
+def model_type(folder: Path) -> str | None:
+    """Read `model_type` from a folder's `config.json`; None without one."""
+    found = _read(folder / "config.json").get("model_type")
+    return found if isinstance(found, str) else None
+
+
+def from_folder(folder: Path, *, filled: bool = False) -> Geometry | None:
+    """Read the geometry from the processor's file and `config.json`; None when they do not give it.
+
+    The processor's file is `preprocessor_config.json`, or a part of `processor_config.json` since
+    transformers 5. `filled`: the caller limits the scaling to the squares that a picture fills (see
+    `Tiles`).
+    """
+    processor, whole = (
+        _read(folder / "preprocessor_config.json"),
+        _read(folder / "processor_config.json"),
+    )
+    if not processor:
+        part = whole.get("image_processor")
+        processor = part if isinstance(part, dict) else {}
+    config = _read(folder / "config.json")
+    if (tiles := _tiles(processor, whole, config, filled)) is not None:
+        return replace(DEFAULT, tiles=tiles)
+    base = from_model_type(config.get("model_type"))
+    vision = config.get("vision_config")
+    vision = vision if isinstance(vision, dict) else {}
+    patch = _whole(processor.get("patch_size")) or _whole(vision.get("patch_size"))
+    merge = _whole(processor.get("merge_size")) or _whole(vision.get("spatial_merge_size"))
+    factor = patch * merge if patch and merge else None
+    if factor is None:
+        return base
+    base = base if base is not None and base.factor == factor else from_factor(factor)
+    # Newer files name the pixel limits size.shortest_edge and size.longest_edge. One without the
+    # other is a side's length of another kind of processor.
+    size = processor.get("size")
+    size = (
+        size if isinstance(size, dict) and {"shortest_edge", "longest_edge"} <= size.keys() else {}
+    )
+    least = _whole(processor.get("min_pixels")) or _whole(size.get("shortest_edge"))
+    most = _whole(processor.get("max_pixels")) or _whole(size.get("longest_edge"))
+    least = max(least or base.min_pixels, factor * factor)
+    most = most or base.max_pixels
+    return Geometry(factor, least, most) if least <= most else base
+
+
+def _tiles(
+    processor: Mapping[str, Any], whole: Mapping[str, Any], config: Mapping[str, Any], filled: bool
+) -> Tiles | None:
+    """Return the tiling of a processor that splits pictures; None for others."""
+    size, most = processor.get("size"), processor.get("max_image_size")
+    if not (
+        processor.get("do_image_splitting") and isinstance(size, dict) and isinstance(most, dict)
+    ):
+        return None
+    side, longest = _whole(most.get("longest_edge")), _whole(size.get("longest_edge"))
+    tokens = _whole(whole.get("image_seq_len")) or _square_tokens(config)
+    return Tiles(side, tokens, longest, filled) if side and longest and tokens else None
+
+
+def _square_tokens(config: Mapping[str, Any]) -> int:
+    """Return the visual tokens of one square: its patches, merged by the connector.
+
+    0 when the config does not say.
+    """
+    vision = config.get("vision_config")
+    vision = vision if isinstance(vision, dict) else {}
+    side, patch = _whole(vision.get("image_size")), _whole(vision.get("patch_size"))
+    scale = _whole(config.get("scale_factor"))
+    return (side // patch // scale) ** 2 if side and patch and scale else 0
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        return read_json(path)
+    except ModelFolderError:
+        return {}
+
+
+def _whole(value: object) -> int | None:
+    return value if type(value) is int and value > 0 else None

@@ -1,0 +1,277 @@
+"""The connections to one model server: requests, and the errors that keep an answer from arriving."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+from pydantic import SecretStr
+
+from server.core.time_limits import Seconds
+from server.models.openai import library, upstream
+from server.models.openai.bounded_http import (
+    STREAM_BYTES,
+    AnswerRefused,
+    BoundedTransport,
+    Bounds,
+    network,
+)
+from server.models.openai.chat_stream import (
+    MAX_EVENT_BYTES,
+    MAX_SOUND_EVENT_BYTES,
+    ChatStream,
+    read_event,
+)
+from server.models.openai.library import openai
+
+# After finish_reason the answer is whole; usage and [DONE] may take this long.
+TAIL_SECONDS = 1.0
+# An unused connection is kept for less than uvicorn's 5 s (vLLM's, too), so that it is not used
+# while it is closed.
+_POOL = httpx2.Limits(max_connections=256, max_keepalive_connections=32, keepalive_expiry=4.0)
+_CHAT = "/chat/completions"
+# The connection broke before anything came back: the server had closed a kept connection meanwhile.
+_DROPPED = (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError)
+
+
+@dataclass(frozen=True, slots=True)
+class TimeLimits(Seconds):
+    """Seconds.
+
+    All but `connect` count data events only: keep-alive comments go on when a model server is dead.
+    """
+
+    connect: float = 3.0
+    # From sending the request to the first piece of the answer.
+    first_token: float = 30.0
+    between_tokens: float = 10.0
+    # The whole answer.
+    total: float = 120.0
+    probe: float = 5.0
+
+
+class Refused(Exception):
+    """The server said no before the first piece. `body` is compared, never shown.
+
+    Outside the tree of errors: the engine makes an EngineError of it.
+    """
+
+    def __init__(self, status: int, body: object, retry_after: float | None) -> None:
+        super().__init__(status)
+        self.status = status
+        self.body = body
+        self.retry_after = retry_after
+
+
+class Dropped(Exception):
+    """The connection broke before the server had answered.
+
+    Outside the tree of errors as `Refused` is.
+    """
+
+
+class Unreachable(Exception):
+    """Nothing answers. Outside the tree of errors as `Refused` is."""
+
+
+class NotChat(Exception):
+    """The other end is no model server.
+
+    `why`: the end of a sentence on it, empty where nothing more is known.
+
+    Outside the tree of errors as `Refused` is.
+    """
+
+    def __init__(self, why: str = "") -> None:
+        super().__init__(why)
+        self.why = why
+
+
+class ChatClient:
+    """One server. `limits` is asked each time. `transport` replaces the network, in tests."""
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: SecretStr | str,
+        limits: Callable[[], TimeLimits],
+        transport: httpx2.AsyncBaseTransport | None,
+    ) -> None:
+        self._limits = limits
+        # These libraries log addresses, headers and bodies at lower levels.
+        for name in ("openai", "httpx2", "httpcore2"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        self._secret = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
+        self._base_url = base_url
+        self._on_network = transport is None
+        self._http = httpx2.AsyncClient(
+            transport=BoundedTransport(transport or network(_POOL), self._bounds),
+            # Pictures go to the configured address and nowhere else: no proxy, no redirect.
+            trust_env=False,
+            follow_redirects=False,
+            timeout=httpx2.Timeout(None, connect=limits().connect, write=10.0, pool=1.0),
+        )
+        self._made: openai.AsyncOpenAI | None = None
+
+    async def _client(self) -> openai.AsyncOpenAI:
+        """Return the library's client. The library is loaded once a server is there.
+
+        Raises Unreachable.
+        """
+        if self._made is None:
+            if not library.is_loaded():
+                if self._on_network:
+                    await self._is_there()
+                await asyncio.to_thread(library.load)
+            omit: Any = openai.omit
+            self._made = openai.AsyncOpenAI(
+                # vLLM's own placeholder for "no key".
+                api_key=self._secret or "EMPTY",
+                base_url=self._base_url,
+                max_retries=0,
+                # Names of somebody else's account must not travel to this server.
+                default_headers={"OpenAI-Organization": omit, "OpenAI-Project": omit},
+                http_client=self._http,
+            )
+        return self._made
+
+    async def _is_there(self) -> None:
+        """Open a connection and close it. Raises Unreachable when it is refused."""
+        try:
+            async with asyncio.timeout(self._limits().connect):
+                _, writer = await asyncio.open_connection(*library.place(self._base_url))
+        except TimeoutError:
+            # The request will say so.
+            return
+        except OSError:
+            raise Unreachable from None
+        writer.close()
+
+    async def models(self) -> bytes:
+        """Return the body of its list of models. Raises openai's and httpx2's errors, Unreachable."""
+        return (await (await self._client()).models.with_raw_response.list()).content
+
+    async def get(self, url: str, body: dict[str, Any] | None = None) -> bytes:
+        """Return the body of another address; a `body` is posted there. Raises as `models` does."""
+        client = await self._client()
+        if body is not None:
+            return (await client.post(url, cast_to=httpx2.Response, body=body)).content
+        return (await client.get(url, cast_to=httpx2.Response)).content
+
+    async def takes_picture(self, model: str, url: str, seconds: float) -> bool | None:
+        """Try whether a model takes a picture with a question for one token; None when that fails."""
+        content = [
+            {"type": "image_url", "image_url": {"url": url}},
+            {"type": "text", "text": "What colour is this?"},
+        ]
+        messages = [{"role": "user", "content": content}]
+        body = {"model": model, "messages": messages, "max_tokens": 1, "stream": False}
+        try:
+            async with asyncio.timeout(seconds):
+                await (await self._client()).post(_CHAT, cast_to=httpx2.Response, body=body)
+        except openai.APIStatusError as exc:
+            return False if upstream.is_no_picture(exc.status_code, exc.body) else None
+        except (TimeoutError, Unreachable, openai.OpenAIError, httpx2.HTTPError):
+            return None
+        return True
+
+    async def health(self, url: str) -> int:
+        """Return the HTTP status of its health check at `url`; 0 when there is none."""
+        client = await self._client()
+        # Twice: uvicorn closes the connection on which an application failed, with no word before.
+        for _ in range(2):
+            try:
+                answer = await client.get(url, cast_to=httpx2.Response)
+            except openai.APIStatusError as exc:
+                return exc.status_code
+            except openai.APIConnectionError:
+                continue
+            except openai.APIError:
+                return 0
+            page = "text/html" in answer.headers.get("content-type", "")
+            return 0 if page else answer.status_code
+        return 0
+
+    async def send(
+        self,
+        body: bytes,
+        stack: AsyncExitStack,
+        due: float,
+        headers: Mapping[str, str] | None = None,
+        *,
+        spoken: bool = False,
+    ) -> tuple[ChatStream, bytes | None]:
+        """Send a question; return the stream with its first event, since a 200 alone is no success
+        yet. `headers` are sent beside the usual ones. `spoken`: its events may have sound.
+
+        Raises Refused, Dropped, Unreachable, NotChat, TimeoutError, BrokenStream.
+        """
+        async with AsyncExitStack() as attempt:
+            async with asyncio.timeout_at(due):
+                client = await self._client()
+            try:
+                async with asyncio.timeout_at(due):
+                    # As bytes: `chat.completions.create` takes as long with a message again as
+                    # sending it. As a response: an `AsyncStream` refers to itself, and would keep
+                    # the request with its picture.
+                    opened = await client.post(
+                        _CHAT,
+                        cast_to=httpx2.Response,
+                        content=body,
+                        options={
+                            "headers": {"Content-Type": "application/json", **(headers or {})}
+                        },
+                        stream=True,
+                    )
+                attempt.push_async_callback(opened.aclose)
+            except openai.APIStatusError as exc:
+                wait = _seconds(exc.response.headers.get("retry-after"))
+                raise Refused(exc.status_code, exc.body, wait) from None
+            except openai.APIConnectionError as exc:
+                if isinstance(exc.__cause__, AnswerRefused):
+                    raise NotChat(str(exc.__cause__)) from None
+                if isinstance(exc.__cause__, _DROPPED):
+                    raise Dropped from None
+                raise Unreachable from None
+            except (openai.OpenAIError, httpx2.HTTPError):
+                raise NotChat from None
+            kind = opened.headers.get("content-type", "")
+            if "text/html" in kind:
+                raise NotChat
+            # Some never stream, whatever they are asked for.
+            stream = ChatStream(
+                opened.aiter_bytes(),
+                whole=kind.startswith("application/json"),
+                most=MAX_SOUND_EVENT_BYTES if spoken else MAX_EVENT_BYTES,
+            )
+            event = await stream.next(due)
+            if event is not None and (piece := read_event(event)).error is not None:
+                raise Refused(upstream.event_status(piece.error), piece.error, None)
+            stack.push_async_exit(attempt.pop_all())
+            return stream, event
+
+    def _bounds(self, request: httpx2.Request) -> Bounds:
+        """Return the bounds of a request's answer; read anew each time, since tests change the
+        limits.
+        """
+        if request.url.path.endswith(_CHAT):
+            return Bounds(STREAM_BYTES, self._limits().total + TAIL_SECONDS)
+        return Bounds(seconds=self._limits().probe)
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+
+def _seconds(header: str | None) -> float | None:
+    """Retry-After in seconds; None when it is absent or a date."""
+    try:
+        value = float(header) if header is not None else math.nan
+    except ValueError:
+        return None
+    return min(value, 600.0) if value >= 0 else None

@@ -1,0 +1,320 @@
+"""An OpenAI-compatible model server as an engine: vLLM from 0.9.2 on, and anything else that speaks
+the interface.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import hashlib
+import hmac
+import logging
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack, aclosing
+
+import httpx2
+from pydantic import SecretStr
+
+from server.core.errors import EngineFailed, EngineTimeout
+from server.models.base import (
+    Chunk,
+    Delta,
+    EngineRequest,
+    EngineStatus,
+    Finished,
+)
+from server.models.openai import upstream
+from server.models.openai.asking import asked
+from server.models.openai.chat_client import (
+    TAIL_SECONDS,
+    ChatClient,
+    Refused,
+    TimeLimits,
+)
+from server.models.openai.chat_request import (
+    RequestFields,
+)
+from server.models.openai.chat_stream import BrokenStream, read_event
+from server.models.openai.known_server import KnownServer
+from server.models.openai.retry import Fault, Reason
+from server.models.openai.sender import Media, Opened, Sender
+from server.models.openai.spoken_answer import SpokenAnswer
+from server.models.reply import Reply, attempts
+from server.models.thinking import Mode, Thinking, ThinkingLimits
+
+log = logging.getLogger(__name__)
+
+
+class OpenAIEngine:
+    """One model server. Safe to use for many answers at a time.
+
+    `model` "" takes the first one that the server lists. `factor` overrides the model's geometry
+    factor. `priority` is sent with each request while the server takes it. `voice`: of answers that
+    the model speaks itself. `listed` False: it is known that `model` is served, so its health is
+    asked for and not its list of models. `session_key` makes the session's name, which goes with
+    each question beside the request's own; None: neither does. `on_retry` gets the reason of each
+    request that is sent again, and `on_busy` is called when the server refuses one since it has
+    enough to do. `transport` replaces the network, in tests.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        base_url: str,
+        api_key: SecretStr | str = "",
+        model: str = "",
+        limits: TimeLimits | None = None,
+        temperature: float | None = 0.2,
+        factor: int | None = None,
+        priority: int | None = None,
+        voice: str = "",
+        listed: bool = True,
+        thinking: ThinkingLimits | None = None,
+        session_key: Callable[[str], str] | None = None,
+        on_retry: Callable[[Reason], None] = lambda _: None,
+        on_busy: Callable[[], None] = lambda: None,
+        transport: httpx2.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.name = name
+        self._limits = limits or TimeLimits()
+        self._fields = RequestFields(name, temperature=temperature, priority=priority, voice=voice)
+        self._thinking = Thinking(thinking or ThinkingLimits())
+        self._session_key = session_key
+        self._on_retry, self._on_busy = on_retry, on_busy
+        self._client = ChatClient(base_url, api_key, lambda: self._limits, transport)
+        self._server = KnownServer(
+            name,
+            base_url,
+            self._client,
+            model=model,
+            factor=factor,
+            listed=listed,
+            seconds=self._limits.probe,
+            busy=lambda: self._answering > 0,
+            on_other_model=self._thinking.forget,
+        )
+        self._sender = Sender(self._client, self._server, self._fields, self._thinking, model)
+        # Answers in work
+        self._answering = 0
+
+    def __repr__(self) -> str:
+        return f"OpenAIEngine(name={self.name!r}, address={self.address!r}, state={self.status.state.value!r})"
+
+    @property
+    def address(self) -> str:
+        """The server's address, without credentials."""
+        return self._server.address
+
+    @property
+    def status(self) -> EngineStatus:
+        return self._server.status
+
+    async def probe(self) -> EngineStatus:
+        """See `KnownServer.probe`. Never raises an error."""
+        return await self._server.probe()
+
+    async def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
+        """See `Engine.answer`.
+
+        Before the first token a request that failed is sent again (`retry.py` says when).
+        """
+        asking = asked(
+            [self], request, self._limits, on_fault=self._failed, on_retry=self._on_retry
+        )
+        async with aclosing(asking) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    def _failed(self, _: OpenAIEngine, fault: Fault) -> None:
+        if fault.reason is Reason.BUSY:
+            self._on_busy()
+
+    async def ask(
+        self,
+        request: EngineRequest,
+        *,
+        deadline: float,
+        due: float | None,
+        repeat: int,
+        last: bool,
+    ) -> AsyncGenerator[Chunk, None]:
+        """See `asking.Server.ask`.
+
+        Before the first piece, a field that the server refuses is left out from then on, a model
+        that is gone is looked up anew, and turns that do not fit are left out; then the request is
+        sent again. So it is when a model is seen to think that was not expected to.
+        """
+        self._answering += 1
+        try:
+            media = Media(request)
+            names = self._names(request, repeat)
+            asking = attempts(
+                self._thinking, lambda: self._attempt(request, media, names, deadline, due, last)
+            )
+            async with aclosing(asking) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        finally:
+            self._answering -= 1
+
+    async def _attempt(
+        self,
+        request: EngineRequest,
+        media: Media,
+        names: dict[str, str],
+        deadline: float,
+        due: float | None,
+        last: bool,
+    ) -> AsyncGenerator[Chunk, None]:
+        """Ask once.
+
+        Thoughts of a model that was not expected to think come before any text, or not at all.
+        """
+        now = asyncio.get_running_loop().time
+        thinking, asked = self._thinking, self._thinking.mode
+        due = min(deadline, due or now() + self._limits.first_token)
+        reply = Reply(
+            self._server.control_tokens,
+            inside=thinking.implied,
+            # Beyond what the server counts are the tokens for thoughts, which the answer may not
+            # take.
+            most=request.max_tokens if asked is Mode.BUDGET else None,
+            calls=request.conversation is not None and bool(request.conversation.tools),
+        )
+        async with AsyncExitStack() as stack:
+            whole = False
+            opened = None
+            spoken = SpokenAnswer()
+            try:
+                opened = await self._sender.open(request, media, names, stack, due, last)
+                stream, event = opened.stream, opened.event
+                while event is not None and not reply.enough:
+                    piece = read_event(event)
+                    if piece.error is not None:
+                        refusal = Refused(upstream.event_status(piece.error), piece.error, None)
+                        raise self._sender.refusal(refusal, begun=reply.began or spoken.begun)
+                    if piece.sound and opened.speaks:
+                        if (sound := spoken.take(piece.sound)) is not None:
+                            self._server.speech_out.spoke()
+                            yield sound
+                    elif piece.sound:
+                        self._server.speech_out.heard()
+                        self._server.learned_speech()
+                    answered = reply.answered or spoken.begun
+                    for part in piece.slices():
+                        for chunk in reply.take(part):
+                            # Another request in mid-answer would begin a second answer.
+                            if isinstance(chunk, Delta) or asked is Mode.BUDGET or not answered:
+                                yield chunk
+                        if part is not piece:
+                            # A whole answer in one event holds nobody else.
+                            await asyncio.sleep(0)
+                    if reply.finish and not opened.speaks:
+                        due = min(deadline, now() + TAIL_SECONDS)
+                    elif reply.began:
+                        due = min(deadline, now() + self._limits.between_tokens)
+                    event = await stream.next(due)
+                whole = stream.done
+                if reply.finish:
+                    await stream.drain()
+            except TimeoutError:
+                if not reply.finish:
+                    raise self._too_slow(reply.began, now() >= deadline) from None
+            except BrokenStream as exc:
+                if not reply.finish:
+                    failure = EngineFailed(str(exc))
+                    raise (
+                        _broken(failure)
+                        if exc.connection and not (reply.began or spoken.begun)
+                        else failure
+                    ) from None
+        try:
+            chunks = reply.end(whole=whole)
+        except EngineFailed as failure:
+            # It ended well below, and here without a token: the model's process died, or a router
+            # lost it.
+            begun = reply.began or spoken.begun
+            raise (failure if begun else _broken(failure)) from None
+        finally:
+            thinking.ended(asked, reply)
+        if opened is not None and opened.speaks and not spoken.begun:
+            opened = self._silent(opened, spoken)
+        for chunk in chunks:
+            yield opened.end(chunk) if opened is not None and isinstance(chunk, Finished) else chunk
+
+    def forget(self, session_id: str) -> None:
+        """Nothing is remembered."""
+
+    async def close(self) -> None:
+        """Close all connections; answers that still run fail."""
+        await self._client.close()
+
+    def _names(self, request: EngineRequest, repeat: int) -> dict[str, str]:
+        """Return the headers by which a router and the server know the session and the request."""
+        if self._session_key is None:
+            return {}
+        names = {SESSION_HEADER: self._session_key(request.session_id)}
+        if request.id:
+            # vLLM takes it for its own, and each of its own is another one.
+            names[REQUEST_HEADER] = f"{request.id}-{repeat}" if repeat else request.id
+        return names
+
+    def _silent(self, opened: Opened, spoken: SpokenAnswer) -> Opened:
+        """Note that an answer came without the sound that was asked for."""
+        if spoken.fault:
+            self._server.speech_out.mute()
+        else:
+            self._server.speech_out.silent()
+        self._server.learned_speech()
+        reason = f"The model server {spoken.fault or 'sent no sound'}."
+        log.warning(
+            "the model did not speak its answer", extra={"engine": self.name, "reason": reason}
+        )
+        return dataclasses.replace(opened, speech_refused=True)
+
+    # Errors in sentences
+
+    def _too_slow(self, began: bool, total: bool) -> EngineTimeout:
+        if total:
+            return EngineTimeout(
+                f"The answer was not complete after {self._limits.total:g} s. Ask for something shorter.",
+                public=True,
+            )
+        if began:
+            return EngineTimeout(
+                f"The model server fell silent in mid-answer for {self._limits.between_tokens:g} s. Ask again.",
+                public=True,
+            )
+        return EngineTimeout(
+            f"The model server did not begin to answer within {self._limits.first_token:g} s. It may be overloaded; ask again.",
+            public=True,
+        )
+
+
+def _broken(failure: EngineFailed) -> Fault:
+    return Fault(Reason.BROKEN, lambda: failure)
+
+
+# The name of a session for model servers and their router: a keyed hash of its id. Pure.
+
+# vLLM's router keeps requests with the same value at one server.
+SESSION_HEADER = "X-Session-ID"
+
+
+# vLLM makes its own id of a request of this, and its router passes it on.
+REQUEST_HEADER = "X-Request-ID"
+
+_PURPOSE = b"sessions at model servers"
+
+
+class SessionKeys:
+    """The names under one secret, JWT_SECRET_KEY: the same in all processes that share it."""
+
+    def __init__(self, secret: str) -> None:
+        self._key = hmac.new(secret.encode(), _PURPOSE, hashlib.sha256).digest()
+
+    def of(self, session_id: str) -> str:
+        """Return 32 hexadecimal digits, from which nobody finds the id."""
+        said = session_id.encode("utf-8", "surrogatepass")
+        return hmac.new(self._key, said, hashlib.sha256).hexdigest()[:32]

@@ -1,0 +1,426 @@
+"""The knowledge of one model server: its state, model and abilities, as probes and refusals show them."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import logging
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import numpy as np
+
+from server.core.errors import EngineError, EngineUnavailable
+from server.media.picture.encode import data_url, jpeg
+from server.models import families
+from server.models.base import EngineState, EngineStatus, Trouble
+from server.models.control_tokens import ControlTokens
+from server.models.openai import model_choice, upstream
+from server.models.openai.bounded_http import AnswerRefused, read_json
+from server.models.openai.chat_client import ChatClient, Unreachable
+from server.models.openai.discovery import Discovery, address_of
+from server.models.openai.library import openai
+from server.models.openai.model_choice import Listed
+from server.models.openai.own_machine import Whereabouts
+from server.models.openai.spoken_answer import SpeechOut
+
+# Find the models of a server that take pictures: by its own words, by their files, and else by
+# showing them one.
+
+# A hub lists some hundred; more are ignored.
+_MOST_LISTED = 1000
+
+
+# Models of Ollama's that are looked up one by one; unknown models that are shown a picture. A
+# server may load each for it.
+_MOST_SHOWN = 32
+
+_MOST_ASKED = 3
+
+_DETAIL_SECONDS = 3.0
+
+_ASK_SECONDS = 8.0
+
+
+# The least that all take: some refuse a side below two patches of 28 pixels, such as 8.
+_SIDE = 64
+
+_CONFIG_BYTES = 1024 * 1024
+
+
+class Sight:
+    """The knowledge of one server at `root` (its address without /v1).
+
+    A model is shown a picture once, whatever the result.
+    """
+
+    def __init__(self, client: ChatClient, root: str) -> None:
+        self._client = client
+        self._root = root
+        # By name: it took a picture; None when the trial failed
+        self._asked: dict[str, bool | None] = {}
+        # Ollama's description of each
+        self._shown: dict[str, Mapping[str, Any]] = {}
+        # By folder, so that files are read once: the model takes pictures; None where its files do
+        # not say
+        self._files: dict[str, bool | None] = {}
+        # Models that refused the picture of a question
+        self._blind: set[str] = set()
+
+    def forget(self) -> None:
+        """Start again: the server is gone, and another may take its address."""
+        self._asked.clear()
+        self._shown.clear()
+        self._files.clear()
+        self._blind.clear()
+
+    def refused(self, model: str) -> None:
+        """Note that a model refused a picture."""
+        self._blind.add(model)
+
+    def is_blind(self, model: str) -> bool:
+        return model in self._blind
+
+    async def models(self, raw: bytes, *, busy: bool) -> list[Listed]:
+        """Return the models of the body of /v1/models with their abilities; none for no list.
+
+        `busy`: no model is asked.
+
+        Never raises an error.
+        """
+        data, cards = _cards(raw)
+        names = {card["id"] for card in cards}
+        for kept in (self._asked, self._shown):
+            for gone in set(kept) - names:
+                del kept[gone]
+        self._blind &= names
+        models = model_choice.listed(data, cards)
+        if len(models) > 1 or any(one.sees is None for one in models):
+            models = await self._with_details(cards, models)
+        models = [self._by_files(one, card) for one, card in zip(models, cards, strict=True)]
+        models = self._tried(models)
+        if busy:
+            return models
+        for name in model_choice.to_ask(models)[:_MOST_ASKED]:
+            if name not in self._asked:
+                self._asked[name] = await self._client.takes_picture(name, _picture(), _ASK_SECONDS)
+                log.info(
+                    "a model was shown a picture",
+                    extra={"reason": f"{name[:80]}: {_WORDS[self._asked[name]]}"},
+                )
+            if self._asked[name]:
+                break
+        return self._tried(models)
+
+    def _tried(self, models: list[Listed]) -> list[Listed]:
+        found = []
+        for one in models:
+            if one.name in self._blind:
+                one = dataclasses.replace(one, sees=False, why="it refused one")
+            elif one.sees is None and self._asked.get(one.name) is not None:
+                one = dataclasses.replace(
+                    one, sees=self._asked[one.name], why="one was shown to it"
+                )
+            found.append(one)
+        return found
+
+    async def _with_details(
+        self, cards: list[dict[str, Any]], models: list[Listed]
+    ) -> list[Listed]:
+        """Add the details that a server gives beside that list; the owner in the list names its
+        kind.
+        """
+        owners = {card.get("owned_by") for card in cards}
+        if "organization_owner" in owners:
+            return model_choice.of_lm_studio(await self._get("/api/v0/models"), models)
+        if "library" in owners:
+            for one in models[:_MOST_SHOWN]:
+                if one.name not in self._shown:
+                    self._shown[one.name] = await self._get("/api/show", {"model": one.name})
+            return model_choice.of_ollama(self._shown, await self._get("/api/ps"), models)
+        return models
+
+    async def _get(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return an object of the server's own interface; empty where there is none."""
+        try:
+            async with asyncio.timeout(_DETAIL_SECONDS):
+                raw = await self._client.get(self._root + path, body)
+            value = read_json(raw)
+        except (
+            *(TimeoutError, openai.OpenAIError, httpx2.HTTPError),
+            *(ValueError, RecursionError),
+        ):
+            return {}
+        return value if isinstance(value, dict) else {}
+
+    def _by_files(self, one: Listed, card: Mapping[str, Any]) -> Listed:
+        root = card.get("root")
+        if one.why == "its server says so" or not isinstance(root, str) or root[:1] != "/":
+            return one
+        if root not in self._files:
+            while len(self._files) >= _MOST_LISTED:
+                del self._files[next(iter(self._files))]
+            config = _config(Path(root))
+            family = families.of_config(config) if config is not None else None
+            self._files[root] = None if config is None else family is not None and family.answers
+        sees = self._files[root]
+        return one if sees is None else dataclasses.replace(one, sees=sees, why="by its own files")
+
+
+_WORDS = {True: "it takes them", False: "it takes none", None: "the trial failed"}
+
+
+def _cards(raw: bytes) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    try:
+        data = read_json(raw)
+    except (ValueError, RecursionError):
+        return {}, []
+    listed = data.get("data") if isinstance(data, dict) else None
+    if not isinstance(listed, list):
+        return {}, []
+    cards = [one for one in listed if isinstance(one, dict) and isinstance(one.get("id"), str)]
+    return data, cards[:_MOST_LISTED]
+
+
+def _config(folder: Path) -> dict[str, Any] | None:
+    try:
+        path = folder / "config.json"
+        if not path.is_file() or path.stat().st_size > _CONFIG_BYTES:
+            return None
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+@cache
+def _picture() -> str:
+    return data_url(jpeg(np.full((_SIDE, _SIDE, 3), 128, np.uint8)))
+
+
+log = logging.getLogger(__name__)
+
+
+class KnownServer:
+    """Owner of a server's status.
+
+    `model`, `factor` and `listed` as in `OpenAIEngine`. `seconds` bounds a probe. `busy`
+    returns True while answers are under way. `on_other_model` is called when the server has another
+    model than before.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        base_url: str,
+        client: ChatClient,
+        *,
+        model: str,
+        factor: int | None,
+        listed: bool,
+        seconds: float,
+        busy: Callable[[], bool],
+        on_other_model: Callable[[], None],
+    ) -> None:
+        # Without credentials
+        self.address = address_of(base_url)
+        self._name = name
+        self._client = client
+        self._wanted = model
+        self._listed = listed or not model
+        self._seconds = seconds
+        self._busy = busy
+        self._on_other_model = on_other_model
+        self._discovery = Discovery(self.address, wanted=model, factor=factor)
+        self._whereabouts = Whereabouts(base_url)
+        self._sight = Sight(client, self.address.removesuffix("/v1"))
+        self.status = EngineStatus(
+            EngineState.UNREACHABLE,
+            f"Not yet asked: the model server at {self.address}.",
+            elsewhere=self._whereabouts.other,
+        )
+
+    @property
+    def control_tokens(self) -> ControlTokens | None:
+        """The tokens of the model's own folder; None where it is not on this machine."""
+        return self._discovery.control_tokens
+
+    async def probe(self) -> EngineStatus:
+        """List the models and learn the served one's context length and geometry; vLLM is asked for
+        its health, too.
+
+        Never raises an error.
+        """
+        elsewhere = await self._whereabouts.find()
+        self.status = dataclasses.replace(self.status, elsewhere=elsewhere)
+        try:
+            async with asyncio.timeout(self._seconds):
+                listing = await self._listing()
+            models: list[Listed] = []
+            if not self._wanted:
+                # Within limits of its own: a server may have to load a model for it.
+                models = await self._sight.models(listing, busy=self._busy())
+            async with asyncio.timeout(self._seconds):
+                status = self._seeing(listing, models)
+                if status.model != self.status.model:
+                    self._on_other_model()
+                if status.ready and self._discovery.speech_out.asks:
+                    if (paths := await self._paths()) is not None:
+                        self._discovery.speech_out.offered(paths)
+                    status = self._discovery.learn_speech(status)
+                # vLLM, which alone is known to have json_schema, lists its models for seconds after
+                # the process that runs them has died (0.32.0: up to 5).
+                if status.capabilities.json_schema and await self._headless():
+                    status = self._bad(EngineState.UNREACHABLE, self._discovery.headless())
+            self.status = status
+        except Unreachable:
+            self.status = self._nobody()
+        except (TimeoutError, openai.APITimeoutError):
+            self.status = self._bad(
+                EngineState.UNREACHABLE,
+                f"The model server at {self.address} does not answer. It may be down, overloaded or behind a firewall.",
+            )
+        except openai.APIConnectionError as exc:
+            if isinstance(exc.__cause__, AnswerRefused):
+                self.status = self._refused_answer(str(exc.__cause__))
+            else:
+                self.status = self._nobody()
+        except openai.APIStatusError as exc:
+            self.status = self._discovery.from_refusal(exc.status_code, exc.body, self.status)
+        except (
+            *(openai.OpenAIError, httpx2.HTTPError, httpx2.InvalidURL),
+            *(ValueError, RecursionError),
+        ):
+            self.status = self._bad(
+                EngineState.MISCONFIGURED, self._discovery.not_openai(), Trouble.PROTOCOL
+            )
+        return self.status
+
+    async def _headless(self) -> bool:
+        """Find whether the process that runs the model has died.
+
+        vLLM's router says that it has while any of its servers is down; it has a check of its own
+        for whether one answers, which vLLM has not.
+        """
+        if await self._client.health(self._discovery.health) != 503:
+            return False
+        return await self._client.health(self._discovery.readiness) != 200
+
+    def _seeing(self, listing: bytes, models: list[Listed]) -> EngineStatus:
+        """Read the list for the model that takes pictures.
+
+        MODEL_NAME wins over anything known of it.
+        """
+        chosen = model_choice.choose(models, self.status.model)
+        status = self._discovery.from_listing(
+            listing, self.status, chosen.name if chosen is not None else ""
+        )
+        wanted_blind = bool(self._wanted) and self._sight.is_blind(self._wanted)
+        if status.ready and (wanted_blind or (models and chosen is None)):
+            names = [self._wanted] if wanted_blind else [one.name for one in models]
+            return self._discovery.blind(names, status)
+        if status.ready and chosen is not None and len(models) > 1:
+            why = model_choice.words(chosen, len(models))
+            if status.model != self.status.model:
+                log.info(
+                    "a model was chosen",
+                    extra={"engine": self._name, "reason": f"{chosen.name[:80]}: {why}"},
+                )
+            return dataclasses.replace(status, detail=f"{status.model_name}: {why}.")
+        return status
+
+    async def _listing(self) -> bytes:
+        """Return the body of /v1/models; an empty list for a server that is not asked for it, or
+        that cannot list its models and is well otherwise.
+        """
+        health = self._discovery.health
+        if not self._listed:
+            await self._client.get(health)
+            return b'{"data": []}'
+        try:
+            return await self._client.models()
+        except openai.APIStatusError as exc:
+            if (
+                self._discovery.may_be_unlisted(exc.status_code)
+                and 200 <= await self._client.health(health) < 300
+            ):
+                return b'{"data": []}'
+            raise
+
+    def learn_context(self, refusal: object) -> None:
+        stated = upstream.stated_context(refusal)
+        if stated is not None:
+            self.status = self._discovery.learn_context(stated, self.status)
+
+    def learn_pictures(self, most: int) -> None:
+        self.status = self._discovery.learn_pictures(most, self.status)
+
+    def learn_no_video(self) -> None:
+        self.status = self._discovery.learn_no_video(self.status)
+
+    def learn_no_sound(self) -> None:
+        self.status = self._discovery.learn_no_sound(self.status)
+
+    @property
+    def speech_out(self) -> SpeechOut:
+        """The knowledge of the model's own speech; `learned_speech` after a change."""
+        return self._discovery.speech_out
+
+    def learned_speech(self) -> None:
+        self.status = self._discovery.learn_speech(self.status)
+
+    async def _paths(self) -> list[str] | None:
+        """Return the paths of the server's interface, as FastAPI describes it; none where it does
+        not, and None when it does not answer.
+        """
+        try:
+            raw = await self._client.get(self.address.removesuffix("/v1") + "/openapi.json")
+            described = read_json(raw)
+        except (openai.APIStatusError, ValueError, RecursionError):
+            return []
+        except (openai.OpenAIError, httpx2.HTTPError):
+            return None
+        paths = described.get("paths") if isinstance(described, dict) else None
+        return [path for path in paths if isinstance(path, str)] if isinstance(paths, dict) else []
+
+    def no_pictures(self, model: str) -> None:
+        """Note that a model refused the picture of a question."""
+        self._sight.refused(model)
+
+    def not_chat(self, why: str) -> str:
+        """Say why a reply is no answer. `why`: the part of the request that was refused; may be empty."""
+        return self._refused_answer(why).detail if why else self._discovery.not_openai()
+
+    def refusal(self, status: int, body: object, retry_after: float | None = None) -> EngineError:
+        if status in (401, 403):
+            self.status = self._discovery.from_refusal(status, body, self.status)
+        return upstream.error_for(
+            status,
+            body,
+            context_length=self.status.capabilities.context_length,
+            retry_after=retry_after,
+        )
+
+    def _nobody(self) -> EngineStatus:
+        """Take the server for gone: another may take its address."""
+        self._sight.forget()
+        return self._bad(EngineState.UNREACHABLE, self._discovery.unreachable())
+
+    def unreachable(self) -> EngineUnavailable:
+        self.status = self._bad(EngineState.UNREACHABLE, self._discovery.unreachable())
+        return EngineUnavailable(self.status.detail)
+
+    def _refused_answer(self, why: str) -> EngineStatus:
+        detail = (
+            f"The program at {self.address} {why}. Check that VLLM_BASE_URL names a model server."
+        )
+        return self._bad(EngineState.MISCONFIGURED, detail, Trouble.PROTOCOL)
+
+    def _bad(self, state: EngineState, detail: str, trouble: Trouble | None = None) -> EngineStatus:
+        return dataclasses.replace(
+            self.status, state=state, detail=detail, trouble=trouble, served=()
+        )

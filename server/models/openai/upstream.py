@@ -1,0 +1,255 @@
+"""Turn a model server's refusals into our own sentences. Pure.
+
+Nothing of the server's own text goes into an error: it may hold the question, the picture or the
+key.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from server.core.errors import (
+    EngineError,
+    EngineFailed,
+    EngineLoading,
+    EngineRefused,
+    EngineUnavailable,
+)
+from server.models.openai.retry import Reason
+
+_CONTEXT = re.compile(
+    r"context[ _](length|size|window)|max_model_len|maximum (input|prompt|sequence) length"
+    r"|(prompt|input) is too long|too many tokens|cannot be greater than max",
+    re.I,
+)
+# vLLM: "At most 1 image(s) may be provided in one prompt."
+_PICTURES = re.compile(r"at most (\d{1,4}) image", re.I)
+# The number of tokens that a refusal names; fewer than the least would leave no room for a
+# question.
+_STATED_CONTEXT = re.compile(
+    r"(?:context[ _](?:length|size|window)|max_model_len|n_ctx)\D{0,30}(\d{1,9})\b", re.I
+)
+_LEAST_CONTEXT = 256
+_LOADING = re.compile(r"\bload(ing)?\b|starting|warming|not ready", re.I)
+_NO_SERVERS = re.compile(r"\bno (?:available |healthy )?workers\b", re.I)
+_BUSY = re.compile(r"\bbusy\b|overload|too many|\bfull\b|queue|no slot", re.I)
+# Refusals of servers whose model takes no pictures: vLLM, llama.cpp, LM Studio, Ollama, OpenAI,
+# SGLang, TGI
+_NO_PICTURE = re.compile(
+    r"not a multi-?modal model|at most 0 image|mmproj"
+    r"|\b(image|images|vision|image_url|multi-?modal)\b.{0,40}\b(not|n't|only|never)\b.{0,20}(support|allow|enabled|accept|available)"
+    r"|(not|n't) (support|accept|allow|have|process)\w*\b.{0,30}\b(image|images|vision|image_url|multi-?modal|picture)"
+    r"|no (image|vision) (support|capab|endpoint)|missing data required for image|unknown variant .?image_url",
+    re.I | re.S,
+)
+# Refusals of servers whose model takes no sound: vLLM, llama.cpp, OpenAI, SGLang
+_NO_SOUND = re.compile(
+    r"at most 0 audio|\b(audio|input_audio)\b.{0,60}\b(not|n't|only|never|no)\b|(not|n't|no)\b.{0,60}\b(audio|input_audio)\b"
+    r"|unknown (variant|part type|content type)\W{0,3}input_audio|unsupported content\[\].type",
+    re.I | re.S,
+)
+# Refusals of servers whose model does not speak its answers
+_NO_SPEECH = re.compile(
+    r"\bmodalit(y|ies)\b|\b(audio|speech)[ _]out(put)?\b|\boutput[ _](audio|speech)\b|\bspeaker\b"
+    r"|\b(audio\.)?voice\b",
+    re.I,
+)
+# Refusals of tools in words: vLLM without --enable-auto-tool-choice, llama.cpp without --jinja
+_NO_TOOLS = re.compile(r"\btool[ _-]?(choice|call|parser)|\btools\b|function call", re.I)
+# The same of a form of answer
+_NO_FORM = re.compile(
+    r"response_format|json_schema|json_object|\bgrammar\b|structured_?output|guided", re.I
+)
+# Failures that blame a part of the request
+_MEDIA = re.compile(
+    r"image|mmproj|vision|multi-?modal|picture|video|audio|sound|speech|voice|speaker|modalit|schema|grammar",
+    re.I,
+)
+# Not implemented, and not this version of HTTP
+_FOR_GOOD = (501, 505)
+# Refusals of servers that answer 400 to a model they do not serve
+_OTHER_MODEL = re.compile(
+    r"\bpinned to\b|model_not_found|(unknown|no such|invalid) model\b"
+    r"|\bmodel\b.{0,200}\b(does not exist|not found|not (being )?served)",
+    re.I | re.S,
+)
+# Words for a status in the events of sockets: vLLM-Omni has no room for another session.
+_STATUS_OF = {"resource_exhausted": 429}
+# Characters of a refusal that are read
+_MOST_READ = 4096
+
+
+def words_of(body: object) -> str:
+    """Return the message inside an error body, for comparing only: it is never shown, kept or
+    logged.
+    """
+    if isinstance(body, Mapping):
+        inner = body.get("error", body)
+        if isinstance(inner, Mapping):
+            parts = (inner.get(key) for key in ("message", "detail", "code", "type", "param"))
+            return " ".join(str(part) for part in parts if part is not None)[:_MOST_READ]
+        return str(inner)[:_MOST_READ]
+    return str(body)[:_MOST_READ] if body is not None else ""
+
+
+def refused_fields(body: object, optional: Iterable[str]) -> set[str]:
+    """Find the optional fields of a request that an error names."""
+    detail = body.get("detail") if isinstance(body, Mapping) else None
+    if isinstance(detail, list):
+        # FastAPI's form; its "input" repeats the request, so only the field names count.
+        named = {
+            str(part)
+            for problem in detail
+            if isinstance(problem, Mapping)
+            for part in (problem.get("loc") or ())
+        }
+        return named & set(optional)
+    words = words_of(body)
+    return {name for name in optional if re.search(rf"\b{re.escape(name)}\b", words)}
+
+
+def refused_wish(status: int, body: object, fields: Iterable[str]) -> str:
+    """Return the field of a program's conversation that a refusal is about; "" when it is about none."""
+    fields = tuple(fields)
+    if status not in (400, 422, 501, 0):
+        return ""
+    words = words_of(body)
+    if "tools" in fields and _NO_TOOLS.search(words):
+        return "tools"
+    if "response_format" in fields and _NO_FORM.search(words):
+        return "response_format"
+    return min(refused_fields(body, fields), default="")
+
+
+def is_context_length(body: object) -> bool:
+    return _CONTEXT.search(words_of(body)) is not None
+
+
+def is_context_refusal(status: int, body: object) -> bool:
+    """Find whether a refusal with this status is because the context is full."""
+    return status in (400, 413, 422, 0) and is_context_length(body)
+
+
+def is_no_picture(status: int, body: object) -> bool:
+    """Find whether a refusal says that the model takes no pictures."""
+    return status in (400, 415, 422, 500, 501, 0) and _NO_PICTURE.search(words_of(body)) is not None
+
+
+def is_no_sound(status: int, body: object) -> bool:
+    """Find whether a refusal says that the model takes no sound."""
+    return status in (400, 415, 422, 500, 501, 0) and _NO_SOUND.search(words_of(body)) is not None
+
+
+def is_no_speech(status: int, body: object) -> bool:
+    """Find whether a refusal says that the model does not speak its answers, or not so."""
+    return status in (400, 415, 422, 500, 501, 0) and _NO_SPEECH.search(words_of(body)) is not None
+
+
+def most_pictures(status: int, body: object) -> int | None:
+    """Return the number of pictures that a refusal allows in a request; None when it names none, or
+    0.
+    """
+    found = _PICTURES.search(words_of(body)) if status in (400, 422, 0) else None
+    return (int(found.group(1)) or None) if found else None
+
+
+def stated_context(body: object) -> int | None:
+    """Return the tokens of context that a refusal names; None when it names none."""
+    inner = body.get("error", body) if isinstance(body, Mapping) else None
+    own = inner.get("n_ctx") if isinstance(inner, Mapping) else None
+    if type(own) is not int:
+        # Only in its sentence: other fields have numbers of other kinds, such as its status.
+        sentence = inner.get("message", inner.get("detail")) if isinstance(inner, Mapping) else body
+        found = _STATED_CONTEXT.search(str(sentence)[:_MOST_READ])
+        own = int(found.group(1)) if found else 0
+    return own if own >= _LEAST_CONTEXT else None
+
+
+def is_loading(body: object) -> bool:
+    return _LOADING.search(words_of(body)) is not None
+
+
+def is_without_servers(body: object) -> bool:
+    """Find whether vLLM's router says that none of its servers answers."""
+    return _NO_SERVERS.search(words_of(body)) is not None
+
+
+def is_busy(body: object) -> bool:
+    return _BUSY.search(words_of(body)) is not None
+
+
+def is_passing(status: int, body: object) -> bool:
+    """Find whether a refusal may be over at the next attempt, as far as it says: it blames neither
+    pictures, nor video, nor sound, nor a field.
+    """
+    return status in (500, 502, 503, 504) and not _MEDIA.search(words_of(body))
+
+
+def reason(status: int, body: object) -> Reason | None:
+    """Return why a refused request may be sent again; None when it may not."""
+    if status in (429, 503):
+        return Reason.LOADING if status == 503 and is_loading(body) else Reason.BUSY
+    return Reason.FAILED if 500 <= status <= 599 and status not in _FOR_GOOD else None
+
+
+def is_other_model(status: int, body: object) -> bool:
+    """Find whether a refusal says that the server does not serve this model."""
+    return status == 404 or (status == 400 and _OTHER_MODEL.search(words_of(body)) is not None)
+
+
+def error_for(
+    status: int, body: object, *, context_length: int | None, retry_after: float | None = None
+) -> EngineError:
+    """Return the error for an HTTP status, or for the code of an error event inside a 200 (0 when
+    it has none).
+    """
+    if is_context_refusal(status, body):
+        length = f" of {context_length:,} tokens" if context_length else ""
+        return EngineRefused(
+            f"The question and the conversation so far do not fit into the model's context{length}. "
+            "Ask in fewer words or begin a new chat.",
+            public=True,
+        )
+    if status in (401, 403):
+        return EngineUnavailable(
+            f"The model server did not accept our key (HTTP {status}). Set VLLM_API_KEY to the key it was started with."
+        )
+    if is_other_model(status, body):
+        return EngineUnavailable(
+            f"The model server does not serve this model (HTTP {status}). Set MODEL_NAME to one that it serves, or leave it empty."
+        )
+    if status == 429:
+        return EngineUnavailable(
+            "The model server takes no more requests for now (HTTP 429). Ask again in a moment.",
+            retry_after=retry_after if retry_after is not None else 2.0,
+            public=True,
+        )
+    if status == 503 and is_loading(body):
+        return EngineLoading(
+            "The model server is loading its model (HTTP 503). Ask again when it has finished.",
+            retry_after=retry_after if retry_after is not None else 5.0,
+        )
+    if status in (502, 503, 504):
+        return EngineUnavailable(
+            f"The model server is busy (HTTP {status}). Ask again in a moment.",
+            retry_after=retry_after if retry_after is not None else 1.0,
+            public=True,
+        )
+    if 400 <= status < 500:
+        return EngineRefused(
+            f"The model server refused the request (HTTP {status}). Its own log says why; check that the model takes pictures."
+        )
+    code = f" (code {status})" if status else ""
+    return EngineFailed(
+        f"The model server reported an error{code}. Its own log says what happened."
+    )
+
+
+def event_status(error: object) -> int:
+    """Return the HTTP status that an error event stands for; 0 when it names none."""
+    code: Any = error.get("code") if isinstance(error, Mapping) else None
+    if isinstance(code, str):
+        code = int(code) if code.isascii() and code.isdigit() else _STATUS_OF.get(code)
+    return code if type(code) is int and 100 <= code <= 599 else 0

@@ -1,0 +1,130 @@
+"""Find orders in what somebody says in place of a question. Pure.
+
+An order is all that somebody says, with courtesies; in a longer sentence the same words are a
+question. "Stop" and "read this to me" are in `read_words.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+
+from server.models import order_tables as tables
+from server.models.read_words import bare
+
+# No order but that of a watch is longer.
+_MOST_CHARS = 80
+# "Camera off?" asks whether it is.
+_QUESTION = re.compile("[?？؟]")
+
+
+class Order(StrEnum):
+    """An order that the page carries out."""
+
+    # The last answer once more
+    AGAIN = "again"
+    # A running description, and its end
+    DESCRIBE = "describe"
+    DESCRIBE_OFF = "describe_off"
+    # A watch, with its condition
+    WATCH = "watch"
+    # The picture of now is kept for the next questions, and let go
+    HOLD = "hold"
+    RELEASE = "release"
+    # Hints how to move the camera
+    GUIDE = "guide"
+    GUIDE_OFF = "guide_off"
+    # One step of the length of answers
+    SHORTER = "shorter"
+    LONGER = "longer"
+    # The end of the visit: nothing is heard any more
+    CAMERA_OFF = "camera_off"
+
+
+# The beginning of "tell me when ...", up to its condition
+_WATCH = [
+    re.compile(begin, re.IGNORECASE)
+    for begin in (
+        r"(?:please[, ]+)?(?:tell|let|alert|notify|warn|ring|ping)(?: (?:me|us))(?: know)?,? "
+        r"(?:when(?:ever)?|if|once|as soon as)\s+(?=\S)",
+        r"(?:bitte )?(?:sag|sage|gib|melde|warn|warne) (?:mir|dich|mich)(?: bitte)?(?: bescheid)?,? "
+        r"(?:wenn|falls|sobald)\s+(?=\S)",
+        r"(?:dis-moi|préviens-moi|avertis-moi|prévenez-moi|dites-moi),? (?:quand|si|dès que|lorsque)\s+(?=\S)",
+        r"(?:avísame|dime|avisa|avíseme),? (?:cuando|si|en cuanto)\s+(?=\S)",
+        r"(?:dimmi|avvisami|avvertimi),? (?:quando|se|appena)\s+(?=\S)",
+        r"(?:me avise|avise-me|avisa-me|diga-me|me diga),? (?:quando|se|assim que)\s+(?=\S)",
+        r"(?:zeg|waarschuw|meld)(?: het)?(?: me| mij)?,? (?:wanneer|als|zodra)\s+(?=\S)",
+        r"(?:powiedz|daj znać|ostrzeż)(?: mi| mnie)?,? (?:kiedy|gdy|jeśli|jak)\s+(?=\S)",
+        r"(?:скажи|сообщи|предупреди)(?: мне)?,? (?:когда|если)\s+(?=\S)",
+        r"(?:скажи|повідом|попередь)(?: мені| мене)?,? (?:коли|якщо|щойно)\s+(?=\S)",
+        r"(?:أخبرني|اخبرني|نبهني|نبّهني|أعلمني) (?:عندما|إذا|حين|متى)\s+(?=\S)",
+        # Without a word for "when" it is a question: "tell me what this is".
+        r"(?:请)?(?:告诉|告訴|通知|提醒)我[,，]?(?:当|當|如果|一旦|要是)\s*(?=\S)",
+    )
+]
+
+# "Tell me if this is ..." asks about now.
+_ASKS = [
+    re.compile(ask, re.IGNORECASE)
+    for ask in (
+        r"(?:please[, ]+)?tell (?:me|us) if (?:(?:this|that|these|those)(?: \S+){0,2}|it|they)(?:'s|’s| is| are| looks?| seems?)(?=\W)",
+        r"(?:dis|dites)-moi si (?:c['’]est|(?:ceci|cela|ça|(?:ce|cet|cette|ces) \S+) (?:est|sont))(?=\s)",
+        r"dime si (?:(?:est[eoa]s?|es[eoa]s?)(?: \S+){0,2} )?(?:es|está|son|están)(?=\s)",
+        r"dimmi se (?:quest[oaie](?: \S+){0,2} )?(?:è|sono)(?=\s)",
+        r"(?:me diga|diga-me) se (?:(?:ist[oa]|iss[oa]|est[ea]s?|ess[ea]s?)(?: \S+){0,2} )?(?:é|está|são|estão)(?=\s)",
+        r"(?:أخبرني|اخبرني) إذا (?:كان |كانت )?(?:هذا|هذه)(?=\s)",
+    )
+]
+
+# An order of a watch where the condition comes first
+_WATCH_AFTER = [
+    re.compile(rf"{whole}[ .!。！]*$", re.IGNORECASE)
+    for whole in (
+        r"(?P<condition>\S.{0,300}?(?:[ıiuü]nca|[ıiuü]nce|d[ıiuü]ğ[ıiuü]nda|d[ıiuü]ğ[ıiuü]nde|t[ıiuü]ğ[ıiuü]nda|t[ıiuü]ğ[ıiuü]nde"
+        r"|rs[ae]|olursa))[ ,]+(?:bana )?(?:haber ver|söyle|uyar|bildir)(?:ir misin)?",
+        r"(?:जब|अगर|यदि) (?P<condition>\S.{0,300}?),? (?:तब|तो) (?:मुझे )?(?:बताना|बताओ|बताइए|बता देना|सूचित करो)",
+        r"(?P<condition>\S.{0,300}?(?:たら|だら|とき|時))(?:に|は)?[、, ]*(?:教えて|知らせて|言って)(?:ください|下さい|ね)?",
+        r"(?:当|當|如果|一旦|要是|等)(?P<condition>\S.{0,300}?)(?:的时候|的時候|时|時|后|後|就|[,，])*(?:请|請)?(?:告诉|告訴|通知|提醒)我(?:一声|一聲)?",
+        r"(?P<condition>\S.{0,300}?)(?:的时候|的時候|时|時|后|後|就)[,，]?(?:请|請)?(?:告诉|告訴|通知|提醒)我(?:一声|一聲)?",
+        r"(?P<condition>\S.{0,300}?(?:면|때))[ ,]*(?:나에게 |나한테 |저에게 )?(?:알려|말해)[ ]?(?:줘|줘요|주세요|줄래)",
+    )
+]
+
+
+# The words of each order but a watch
+WORDS: dict[Order, dict[str, str]] = {
+    Order.AGAIN: tables.AGAIN_WORDS,
+    Order.DESCRIBE: tables.DESCRIBE_WORDS,
+    Order.DESCRIBE_OFF: tables.DESCRIBE_OFF_WORDS,
+    Order.HOLD: tables.HOLD_WORDS,
+    Order.RELEASE: tables.RELEASE_WORDS,
+    Order.GUIDE: tables.GUIDE_WORDS,
+    Order.GUIDE_OFF: tables.GUIDE_OFF_WORDS,
+    Order.SHORTER: tables.SHORTER_WORDS,
+    Order.LONGER: tables.LONGER_WORDS,
+    Order.CAMERA_OFF: tables.CAMERA_OFF_WORDS,
+}
+_ORDERS = {
+    bare(phrase): order
+    for order, words in WORDS.items()
+    for phrases in words.values()
+    for phrase in phrases.split(",")
+}
+
+
+def order_in(said: str) -> tuple[Order, str] | None:
+    """Return the order that somebody says, and a watch's condition, else ""; None for a question."""
+    text = said.strip()
+    if any(ask.match(text) for ask in _ASKS):
+        return None
+    for begin in _WATCH:
+        if found := begin.match(text):
+            condition = text[found.end() :].rstrip(" .!。！")
+            return (Order.WATCH, condition) if condition else None
+    for whole in _WATCH_AFTER:
+        if after := whole.match(text):
+            return Order.WATCH, after["condition"]
+    order = _ORDERS.get(bare(text)) if len(text) <= _MOST_CHARS else None
+    if order is Order.CAMERA_OFF and _QUESTION.search(text):
+        return None
+    return (order, "") if order is not None else None

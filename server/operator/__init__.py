@@ -1,1 +1,0 @@
-"""Operators' routes for sessions. Those for models are in the feature `hosting`."""

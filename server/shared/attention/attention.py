@@ -1,0 +1,353 @@
+"""One piece of background work: its change gate, its pace, and the frame of its last answer."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from server.core.frames import Frame
+from server.media.picture.luma import luma_plane
+from server.media.picture.planes import F32, U8, Planes, Scratch
+from server.shared.attention.evidence import Activity
+from server.shared.attention.gate import (
+    LOOK_SECONDS,
+    Change,
+    ChangeGate,
+    Region,
+    Why,
+    check_sensitivity,
+)
+
+if TYPE_CHECKING:
+    import av
+
+
+class Attention:
+    """Decides when one piece of background work asks. One caller at a time.
+
+    It takes 0.9 MB beside the scratch from its first look on, until `forget`. Frames come in the order of their capture. `now` is in seconds of any steady clock. One request
+    runs at a time: `asked`, then one of `answered`, `failed` and `dropped`.
+
+    Bounds of a change gate's reference frame and learned activity: 0.9 MB; the next answer's
+    frame replaces it.
+    """
+
+    def __init__(self, scratch: Scratch, *, sensitivity: float = 1.0) -> None:
+        """Raises ValueError for a sensitivity beyond 0.25 to 4."""
+        check_sensitivity(sensitivity)
+        self._scratch = scratch
+        self._sensitivity = sensitivity
+        # None before the first look
+        self._gate: ChangeGate | None = None
+        # None before the first glance
+        self._glance: Glance | None = None
+        self._pace = Pace()
+        # Looks are compared with the frame of the request that runs.
+        self._ahead = False
+        # The planes of the frame of the request, and of that before; None before the first
+        self._asked: Planes | None = None
+        self._before: Planes | None = None
+
+    @property
+    def small(self) -> U8:
+        """The luma of the last look, about 160×90 and upright; the next look may overwrite it.
+
+        Raises RuntimeError before the first look.
+        """
+        return self._looked().seen.upright()
+
+    def sensitive(self, sensitivity: float) -> None:
+        """Set the sensitivity. Raises ValueError beyond 0.25 to 4."""
+        check_sensitivity(sensitivity)
+        self._sensitivity = sensitivity
+        if self._gate is not None:
+            self._gate.sensitivity = sensitivity
+
+    def look(self, frame: Frame) -> Change | None:
+        """Compare a frame with that of the last answer; None soon after the last look."""
+        if self._gate is None:
+            self._gate = ChangeGate(self._scratch, sensitivity=self._sensitivity)
+        if not self._gate.due(frame.captured):
+            return None
+        if self._glance is not None:
+            self._glance.looked(frame.image, frame.captured)
+        return self._gate.look(frame.image, frame.captured)
+
+    def glance(self, frame: Frame) -> Change | None:
+        """Look early at a frame between two looks, if it clearly differs from the last; else None."""
+        if self._gate is None:
+            return None
+        if self._glance is None:
+            self._glance = Glance()
+        if not self._glance.differs(frame.image, frame.captured):
+            return None
+        return self._gate.look_early(frame.image)
+
+    def due(self, change: Change, now: float) -> bool:
+        """Return True when the frame of the last look should be asked about."""
+        return self._pace.due(change, now)
+
+    def asked(self, change: Change, now: float, *, ahead: bool = False) -> None:
+        """Note that the frame of the last look was sent, or waits for its turn.
+
+        `ahead`: compare with it from now on, before its answer is there.
+        """
+        seen = self._looked().seen
+        if ahead:
+            self._before, self._asked = self._asked, None
+        if self._asked is None:
+            self._asked = Planes()
+        self._asked.take(seen)
+        self._pace.asked(change, now)
+        self._ahead = ahead
+        if ahead:
+            self._compare()
+
+    def differs_from_before(self, frame: Frame) -> bool:
+        """Return True when a frame shows another scene than that before the last change: the change stays.
+
+        For requests ahead of their answers. Nothing is learned from it.
+        """
+        if self._before is None:
+            return False
+        gate = ChangeGate(self._scratch, sensitivity=self._sensitivity)
+        gate.answered(self._before)
+        # Weak evidence needs two looks.
+        return any(
+            gate.look(frame.image, frame.captured + seconds).changed
+            for seconds in (0.0, LOOK_SECONDS)
+        )
+
+    def answered(self, now: float, *, same: bool) -> None:
+        """Compare with the asked frame from now on. `same`: its answer says nothing new."""
+        if not self._ahead:
+            self._compare()
+        self._ahead = False
+        self._pace.answered(now, same=same)
+
+    def failed(self, now: float) -> None:
+        """Ask again after a pause, which grows with each failure in a row."""
+        if self._ahead and self._gate is not None:
+            # Nothing is known about the frame that looks are compared with.
+            self._gate.forget()
+        self._ahead = False
+        self._pace.failed(now)
+
+    def lost(self, now: float) -> None:
+        """Ask anew after a pause, though nothing changes: an answer about the present scene did not come."""
+        if self._gate is not None:
+            self._gate.forget()
+        self._pace.failed(now)
+
+    def dropped(self) -> None:
+        """Note that the request was stopped before its end: the next look may ask again."""
+
+    def retry(self) -> None:
+        """End the pause, because a request that failed may succeed now."""
+        self._pace.retry()
+
+    def forget(self) -> None:
+        """Forget all frames, because another stream or subject begins, or none is wanted any more."""
+        self._gate = self._glance = self._asked = self._before = None
+        self._ahead = False
+        self._pace = Pace()
+
+    def _compare(self) -> None:
+        """Compare with the asked frame from now on, if it was not forgotten meanwhile."""
+        if self._gate is not None and self._asked is not None:
+            self._gate.answered(self._asked)
+
+    def _looked(self) -> ChangeGate:
+        if self._gate is None:
+            raise RuntimeError("there was no look yet")
+        return self._gate
+
+
+# Glances at the frames between two looks, at a tenth of a look's cost: is an early look worth it?
+
+# The picture in cells of 40×40 px at 1280×720, of which each eighth row is read.
+_ROWS, _COLUMNS, _EVERY = 18, 32, 8
+
+
+# Cells over their threshold: grey levels, or so many learned deviations
+_CELLS, _LEAST, _DEVIATIONS = 3, 5.0, 4.0
+
+
+# Early looks at once, seconds until one more, and least seconds between two. With two looks a second
+# beside them there is one in 0.4 s on average at most.
+_MOST, _SECONDS, _APART = 3.0, 2.0, 0.15
+
+
+class Glance:
+    """One camera's glances. Holds 12 kB. One caller at a time; `now` is the frame's capture time.
+
+    Bounds of early looks at frames between two samples, which watches take: three at once, then
+    one in two seconds; others wait for the next sample.
+    """
+
+    def __init__(self) -> None:
+        shape = (_ROWS, _COLUMNS)
+        self._usual = Activity(shape, first=1.0, least=0.4, jump=1.0, seconds=2.0)
+        self._work: tuple[F32, F32] = (np.zeros(shape, np.float32), np.zeros(shape, np.float32))
+        # The cells of the last look; None before it
+        self._seen: F32 | None = None
+        self._looked = self._early = -math.inf
+        self._left, self._left_at = _MOST, -math.inf
+
+    def looked(self, image: av.VideoFrame, now: float) -> None:
+        """Take the frame of a look: later ones are compared with it."""
+        self._seen = cells = _cells(image)
+        passed = min(0.5, max(0.02, now - self._looked))
+        self._usual.learn(cells, passed, *self._work)
+        self._looked = now
+
+    def differs(self, image: av.VideoFrame, now: float) -> bool:
+        """Return True when a frame deserves an early look, which counts as one."""
+        if self._seen is None or now - self._early < _APART:
+            return False
+        left = min(_MOST, self._left + (now - self._left_at) / _SECONDS)
+        if left < 1:
+            return False
+        cells = _cells(image)
+        difference = cells - self._seen
+        # The light of the whole picture is no change of a part.
+        difference -= np.median(difference)
+        threshold = np.maximum(_DEVIATIONS * self._usual.level, _LEAST)
+        if np.count_nonzero(np.abs(difference) > threshold) < _CELLS:
+            return False
+        self._seen, self._early = cells, now
+        self._left, self._left_at = left - 1, now
+        return True
+
+
+def _cells(image: av.VideoFrame) -> F32:
+    rows = luma_plane(image)[::_EVERY]
+    small = cv2.resize(rows, (_COLUMNS, _ROWS), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.float32)
+
+
+# The pace of background requests: at a change, less often while answers stay the same.  If much
+# of the picture always moves, a request also goes out now and then without a change.
+
+# Seconds between requests: doubled after each answer that is the same, none after a new one.
+FIRST_PAUSE = 1.0
+
+LONGEST_PAUSE = 30.0
+
+
+# With more than BUSY_SHARE of the picture always moving the gate sees less, so a request goes out
+# every HEARTBEAT_SECONDS without a change.
+BUSY_SHARE = 0.005
+
+HEARTBEAT_SECONDS = 60.0
+
+
+# A scene without a change for so long does not always move: the next change is asked about at once.
+CALM_SECONDS = 4.0
+
+
+# A change is of another kind when it is so many times as strong as all of its kind that led to the same answer.
+_STRONGER = 1.5
+
+
+# A change is elsewhere with less than this share of its region where answers stayed the same.
+_ELSEWHERE = 0.5
+
+
+class Pace:
+    """The pace of one piece of background work. `now` is in seconds of any steady clock."""
+
+    def __init__(self) -> None:
+        self._asked = -math.inf
+        self._pause = 0.0
+        self._until = -math.inf
+        # The change for the request that runs; None for one without a change
+        self._change: Change | None = None
+        # Of the changes that led to the same answer: their regions, and the strongest of each kind
+        self._fruitless: Region | None = None
+        self._strongest: dict[Why, float] = {}
+        # The first of the looks that have found no change since; None after one that did
+        self._calm: float | None = None
+
+    def due(self, change: Change, now: float) -> bool:
+        """Return True when the frame of this look should be asked about. To be called at each look."""
+        self._note_calm(change, now)
+        if change.busy > BUSY_SHARE and now - self._asked >= HEARTBEAT_SECONDS:
+            return True
+        return change.changed and (now >= self._until or self._another(change))
+
+    def asked(self, change: Change, now: float) -> None:
+        """Note that a request was sent because of this look."""
+        self._asked = now
+        self._change = change if change.changed else None
+
+    def answered(self, now: float, *, same: bool) -> None:
+        """Note the end of the request. `same`: its answer says nothing new."""
+        if not same:
+            self._pause = 0.0
+            self._forget_fruitless()
+        else:
+            self._pause = _longer(self._pause)
+            if (change := self._change) is not None:
+                self._fruitless = _union(self._fruitless, change.region)
+                strongest = max(change.value, self._strongest.get(change.why, 0.0))
+                self._strongest[change.why] = strongest
+        self._until = now + self._pause
+
+    def failed(self, now: float) -> None:
+        """Note a request without an answer: pauses grow as for answers that stay the same."""
+        self._pause = _longer(self._pause)
+        self._forget_fruitless()
+        self._until = now + self._pause
+
+    def retry(self) -> None:
+        """End the pause."""
+        self._pause, self._until = 0.0, -math.inf
+        self._forget_fruitless()
+
+    def _note_calm(self, change: Change, now: float) -> None:
+        if change.changed:
+            self._calm = None
+        elif self._calm is None:
+            self._calm = now
+        elif now - self._calm >= CALM_SECONDS and self._fruitless is not None:
+            self.retry()
+
+    def _forget_fruitless(self) -> None:
+        self._fruitless = None
+        self._strongest.clear()
+
+    def _another(self, change: Change) -> bool:
+        """Find whether a change is another one than those that led to the same answer."""
+        if self._fruitless is None:
+            return False
+        known = self._strongest.get(change.why, 0.0)
+        return change.value > _STRONGER * known or self._elsewhere(change.region)
+
+    def _elsewhere(self, region: Region | None) -> bool:
+        known = self._fruitless
+        if region is None or known is None:
+            return False
+        width = min(region.right, known.right) - max(region.left, known.left)
+        height = min(region.bottom, known.bottom) - max(region.top, known.top)
+        shared = max(0.0, width) * max(0.0, height)
+        size = (region.right - region.left) * (region.bottom - region.top)
+        return shared < _ELSEWHERE * size
+
+
+def _longer(pause: float) -> float:
+    return min(LONGEST_PAUSE, pause * 2) or FIRST_PAUSE
+
+
+def _union(one: Region | None, other: Region | None) -> Region | None:
+    if one is None or other is None:
+        return one or other
+    return Region(
+        min(one.left, other.left),
+        min(one.top, other.top),
+        max(one.right, other.right),
+        max(one.bottom, other.bottom),
+    )

@@ -1,0 +1,534 @@
+"""A program as a child: started without a shell, its log read, its end noticed, ended with all that
+it started.
+
+Engines, container runtimes and workers run as a `ChildProcess`; a worker (`worker_process`) adds
+framed pipes. Each runs below a `keeper`, which ends it when this program is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import re
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from server.core.errors import OperatorError
+from server.core.redact import Redactor, plain
+from server.shared.processes import keeper
+
+log = logging.getLogger(__name__)
+
+_CHUNK = 16_384
+# A pipe holds less than so many pieces: what is read at the end.
+_LAST_PIECES = 64
+
+OnLine = Callable[[str], None]
+
+
+class ProcessFailed(OperatorError):
+    """The program cannot be started; `message` is a sentence for people."""
+
+
+class ChildProcess:
+    """One run of one program. `ended` is set when it has ended, with everything that it started.
+
+    `env` is all of the child's environment. `secrets` are taken out of every line; lines that match
+    `without` are left out, and those that are drawn over without `redrawn`. `on_line` gets each
+    line of the log as far as `LogBudget` has room, and how many were left out. While `quiet`
+    returns True, lines may quote somebody: they are dropped and counted. `grace`: seconds between
+    SIGTERM and SIGKILL. `after`: a command that ends what it started outside of its own processes;
+    it runs however the program ended, also when this program is gone.
+
+    Bounds of an engine's log: 400 lines of 2,000 characters, the oldest are dropped; 200 lines
+    and 64 KiB a second are passed on (`shared/processes/process.py`), and the number of dropped ones;
+    above 2 MiB a second the rest waits in the engine's pipe.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        *,
+        secrets: Sequence[str] = (),
+        without: re.Pattern[str] | None = None,
+        redrawn: bool = True,
+        on_line: OnLine | None = None,
+        quiet: Callable[[], bool] = lambda: False,
+        cwd: Path | None = None,
+        grace: float = 10.0,
+        after: Sequence[str] = (),
+    ) -> None:
+        self._argv = list(argv)
+        self._after = list(after)
+        self._env = dict(env)
+        self._on_line = on_line
+        self._quiet = quiet
+        self._cwd = cwd
+        self._grace = grace
+        self._ring = LogRing(secrets, without=without, redrawn=redrawn)
+        self.ended = asyncio.Event()
+        # As subprocess has it: the exit status, or minus the signal's number; None while it runs.
+        self.status: int | None = None
+        self._group: ProcessGroup | None = None
+        self._lifeline: int | None = None
+        self._log: int | None = None
+        self._budget = LogBudget()
+        # Lines left out that `on_line` was informed of
+        self._reported = 0
+        # Continues reading the log where it was too much; None while it is read.
+        self._pause: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The group's leader, above all of the program's processes; None before the start."""
+        return self._group.pid if self._group is not None else None
+
+    @property
+    def running(self) -> bool:
+        return self._group is not None and not self.ended.is_set()
+
+    @property
+    def unheard(self) -> int:
+        """Count the lines that were kept and not passed on."""
+        return self._ring.unheard
+
+    @property
+    def withheld(self) -> int:
+        """Count the lines that were dropped since they might quote somebody."""
+        return self._ring.withheld
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The end of its log, oldest first."""
+        return self._ring.lines
+
+    def start(self, stdin: int | None = None, stdout: int | None = None) -> None:
+        """Start it. Raises ProcessFailed.
+
+        The program reads from `stdin`, else nothing. It writes to `stdout`, else to its log, as it
+        does with its standard error. The caller closes both.
+        """
+        program = self._argv[0]
+        if shutil.which(program, path=self._env.get("PATH", os.defpath)) is None:
+            raise ProcessFailed(
+                f"{plain(program)} is not there or may not be run. Install it, or give its full path."
+            )
+        self._loop = asyncio.get_running_loop()
+        theirs: list[int] = []
+        try:
+            held, self._lifeline = os.pipe()
+            theirs.append(held)
+            self._log, written = os.pipe()
+            theirs.append(written)
+            os.set_blocking(self._log, False)
+            # Fork and exec in one step, nothing of ours runs between.
+            process = subprocess.Popen(
+                keeper.command(self._grace, self._argv, self._after, lifeline=held),
+                env=self._env,
+                cwd=self._cwd,
+                stdin=subprocess.DEVNULL if stdin is None else stdin,
+                stdout=written if stdout is None else stdout,
+                stderr=written,
+                pass_fds=(held,),
+                # A session of its own: Ctrl+C in the terminal is ours, and what it starts ends with
+                # it.
+                start_new_session=True,
+            )
+        except (OSError, ValueError) as error:
+            self._close_pipes()
+            why = error.strerror if isinstance(error, OSError) else "its arguments hold a zero byte"
+            raise ProcessFailed(f"{plain(program)} cannot be started ({why}).") from None
+        finally:
+            for descriptor in theirs:
+                os.close(descriptor)
+        self._group = ProcessGroup(process)
+        self._loop.add_reader(self._log, self._readable)
+        threading.Thread(
+            target=self._watch, args=(self._group, self._loop), name="child-exit", daemon=True
+        ).start()
+
+    def how_it_ended(self) -> str:
+        """Return the end of a sentence that begins with a name: "was ended by SIGKILL"; "runs"
+        while it does.
+        """
+        if self.status is None:
+            return "runs"
+        if self.status < 0:
+            with contextlib.suppress(ValueError):
+                return f"was ended by {signal.Signals(-self.status).name}"
+            return f"was ended by signal {-self.status}"
+        return f"ended with status {self.status}"
+
+    def kill(self) -> None:
+        """Send SIGKILL to its whole group, at once."""
+        if self._group is not None:
+            self._group.send(signal.SIGKILL)
+
+    async def stop(self) -> None:
+        """Send SIGTERM to the group, and SIGKILL to all of it after the grace.
+
+        Return when nothing is left.
+
+        Safe to call twice.
+        """
+        if self._group is None:
+            return
+        self._close_lifeline()
+        try:
+            after = keeper.AFTER_SECONDS if self._after else 0.0
+            async with asyncio.timeout(self._grace + 2 * keeper.KILL_SECONDS + after):
+                await self.ended.wait()
+        except TimeoutError:
+            log.warning("a child's processes are killed together")
+            self.kill()
+            await self.ended.wait()
+
+    # The event loop's side
+
+    def _readable(self) -> None:
+        if self._loop is None:
+            return
+        if self._budget.turn(self._loop.time()):
+            self._report_left_out()
+        resumes = self._budget.read(self._read_piece())
+        if resumes is not None and self._log is not None:
+            self._loop.remove_reader(self._log)
+            self._pause = self._loop.call_at(resumes, self._resume)
+
+    def _resume(self) -> None:
+        self._pause = None
+        if self._loop is not None and self._log is not None:
+            self._loop.add_reader(self._log, self._readable)
+
+    def _read_piece(self) -> int:
+        """Return how many bytes there were; 0: no more now."""
+        if self._log is None:
+            return 0
+        try:
+            raw = os.read(self._log, _CHUNK)
+        except BlockingIOError:
+            return 0
+        except OSError:
+            raw = b""
+        if not raw:
+            self._close_log()
+            return 0
+        self._pass_on(self._ring.feed(raw, self._budget.take, quiet=self._quiet()))
+        return len(raw)
+
+    def _pass_on(self, lines: Sequence[str]) -> None:
+        if self._on_line is not None:
+            for line in lines:
+                self._on_line(line)
+
+    def _report_left_out(self) -> None:
+        left_out = self._ring.unheard - self._reported
+        if left_out and self._on_line is not None:
+            self._reported += left_out
+            self._on_line(f"({left_out} lines were left out: {BEYOND})")
+
+    def _exited(self, group: ProcessGroup) -> None:
+        # Its last lines; another process that still holds the pipe is not waited for.
+        for _ in range(_LAST_PIECES):
+            if not self._read_piece():
+                break
+        # Should the keeper itself have been killed: with what it kept. It has ended, so this does
+        # not wait.
+        self.status = group.reap()
+        self._close_pipes()
+        self.ended.set()
+
+    def _close_lifeline(self) -> None:
+        if self._lifeline is not None:
+            os.close(self._lifeline)
+            self._lifeline = None
+
+    def _close_log(self) -> None:
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
+        if self._log is not None:
+            if self._loop is not None:
+                self._loop.remove_reader(self._log)
+            os.close(self._log)
+            self._log = None
+            self._report_left_out()
+            self._pass_on(self._ring.end(quiet=self._quiet()))
+
+    def _close_pipes(self) -> None:
+        self._close_lifeline()
+        self._close_log()
+
+    # In a thread
+
+    def _watch(self, group: ProcessGroup, loop: asyncio.AbstractEventLoop) -> None:
+        group.wait()
+        try:
+            loop.call_soon_threadsafe(self._exited, group)
+        except RuntimeError:
+            # The loop was closed with the program.
+            group.reap()
+
+
+# A child's log: the last lines as they may be shown, and a limit on how much of it is passed on.
+# Pure.
+
+# Lines that are kept; characters of one (no line that explains anything is longer); and of a
+# secret: a shorter one would match ordinary words.
+KEPT_LINES = 400
+
+LONGEST_LINE = 2000
+
+_LONGEST_BYTES = 4 * LONGEST_LINE
+
+_LEAST_SECRET = 6
+
+
+# Bytes of a line that is kept and not passed on
+_UNHEARD_BYTES = 500
+
+
+# Bytes read a second; beyond, the child waits when it writes, and the event loop has its time for
+# others.
+READ_A_SECOND = 2 * 1024 * 1024
+
+
+# Lines and bytes passed on a second. A model server writes less than a tenth of it while it starts.
+LINES_A_SECOND = 200
+
+BYTES_A_SECOND = 64 * 1024
+
+BEYOND = f"more than {LINES_A_SECOND} or {BYTES_A_SECOND // 1024} KiB a second"
+
+
+class LogBudget:
+    """Limit how much of a log is read and passed on, second by second; unused room is lost."""
+
+    def __init__(self) -> None:
+        # Beginning of the current second, and the amounts in it
+        self._second = 0.0
+        self._read = self._lines = self._bytes = 0
+
+    def turn(self, now: float) -> bool:
+        """Begin another second where one is over; True when it did."""
+        if now - self._second < 1.0:
+            return False
+        self._second, self._read, self._lines, self._bytes = now, 0, 0, 0
+        return True
+
+    def read(self, size: int) -> float | None:
+        """Count what was read. Return when more may be read; None: at once."""
+        self._read += size
+        return self._second + 1.0 if self._read > READ_A_SECOND else None
+
+    def take(self, size: int) -> bool:
+        """Take room to pass on a line of so many bytes; False when there is none."""
+        if self._lines >= LINES_A_SECOND or self._bytes >= BYTES_A_SECOND:
+            return False
+        self._lines += 1
+        self._bytes += size
+        return True
+
+
+class LogRing:
+    """Keep the last lines of a log: bounded, without secrets and control characters.
+
+    A line that the program writes over (it ends in a carriage return, as progress bars do) is
+    replaced by the next one; without `redrawn` it is dropped. Lines that match `without` are not
+    shown.
+    """
+
+    def __init__(
+        self,
+        secrets: Sequence[str] = (),
+        kept: int = KEPT_LINES,
+        without: re.Pattern[str] | None = None,
+        *,
+        redrawn: bool = True,
+    ) -> None:
+        self._secrets = sorted(
+            {s for s in secrets if len(s) >= _LEAST_SECRET}, key=len, reverse=True
+        )
+        self._kept = kept
+        # Text as it may be shown; bytes where it was not asked for yet, since making it ready takes
+        # its time.
+        self._lines: deque[str | bytes] = deque(maxlen=kept)
+        self._without = without
+        self._redrawn = redrawn
+        # For the lines that `feed` returns
+        self._redactor = Redactor()
+        self._rest = b""
+        self._overwritten = False
+        # Lines replaced by newer ones, kept but not returned by `feed`, and neither kept nor
+        # returned
+        self.dropped = self.unheard = self.withheld = 0
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """Oldest first."""
+        redactor = Redactor()
+        ready = (one if isinstance(one, str) else self._shown(one, redactor) for one in self._lines)
+        return tuple(line for line in ready if line)
+
+    def feed(
+        self, raw: bytes, take: Callable[[int], bool] = lambda size: True, *, quiet: bool = False
+    ) -> list[str]:
+        """Return the lines that `raw` completes, until `take` has no room for one of so many bytes.
+
+        All are kept, as far as there is room. While it is `quiet` lines may quote somebody: they
+        are neither returned nor kept, and counted.
+        """
+        raw = self._rest + raw
+        # A line end may follow.
+        held = b"\r" if raw.endswith(b"\r") else b""
+        raw = raw.removesuffix(held).replace(b"\r\n", b"\n").replace(b"\r", b"\r\n")
+        *whole, rest = raw.split(b"\n")
+        self._rest = rest[:_LONGEST_BYTES] + held
+        if not self._redrawn:
+            whole = [line for line in whole if not line.endswith(b"\r")]
+        given: list[str] = []
+        for at, line in enumerate(whole):
+            if not take(min(len(line), _LONGEST_BYTES)):
+                self._keep_unheard(whole[at:], quiet)
+                break
+            given += self._heard(line, quiet)
+        return given
+
+    def end(self, *, quiet: bool = False) -> list[str]:
+        """Return what stands without a line end."""
+        rest, self._rest = self._rest, b""
+        return self._heard(rest, quiet)
+
+    def _heard(self, raw: bytes, quiet: bool) -> list[str]:
+        shown = self._shown(raw, self._redactor)
+        if not shown:
+            return []
+        if quiet:
+            self.withheld += 1
+            return []
+        self._keep(shown, raw)
+        return [shown]
+
+    def _keep_unheard(self, lines: Sequence[bytes], quiet: bool) -> None:
+        if quiet:
+            self.withheld += len(lines)
+            return
+        self.unheard += len(lines)
+        last = lines[-self._kept :]
+        self.dropped += len(lines) - len(last)
+        for line in last:
+            if not line.isspace() and line:
+                self._keep(_until_a_word(line), line)
+
+    def _keep(self, line: str | bytes, raw: bytes) -> None:
+        if self._overwritten and self._lines:
+            self._lines.pop()
+        if len(self._lines) == self._kept:
+            self.dropped += 1
+        self._lines.append(line)
+        self._overwritten = raw.endswith(b"\r")
+
+    def _shown(self, raw: bytes, redactor: Redactor) -> str:
+        """Empty for a line that is not kept."""
+        text = plain(raw[:_LONGEST_BYTES].decode("utf-8", "replace"))
+        for secret in self._secrets:
+            text = text.replace(secret, "********")
+        if len(raw) >= _LONGEST_BYTES and self._secrets:
+            # Half of one may stand where it was cut.
+            text = text[: -len(self._secrets[0])]
+        text = redactor.line(text, LONGEST_LINE).strip()
+        return "" if self._without is not None and self._without.search(text) else text
+
+
+def _until_a_word(line: bytes) -> bytes:
+    """Return its beginning, without the word at the cut, which may be half of a secret."""
+    if len(line) <= _UNHEARD_BYTES:
+        return line
+    return line[:_UNHEARD_BYTES].rpartition(b" ")[0]
+
+
+# A child that leads a process group.  Its end is noticed before it is reaped, so that no signal
+# reaches another group.  Once a process is reaped, the system may give its number to any other
+# one, and a group's number is its leader's.
+
+# Between two checks, where there is a time limit
+_POLL_SECONDS = 0.02
+
+
+# macOS has it from Python 3.13 on. Without it a group whose leader has ended gets no signal at all.
+_HAS_WAITID = hasattr(os, "waitid")
+
+
+class ProcessGroup:
+    """The group of a child started with `start_new_session`.
+
+    Nobody else may wait for that child. Thread-safe.
+    """
+
+    def __init__(self, leader: subprocess.Popen[bytes]) -> None:
+        self._leader = leader
+        self._lock = threading.Lock()
+
+    @property
+    def pid(self) -> int:
+        return self._leader.pid
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the leader has ended, without reaping it; False when the time is up.
+
+        Blocking.
+        """
+        if not _HAS_WAITID:
+            with suppress(subprocess.TimeoutExpired):
+                self._leader.wait(timeout)
+            return self._leader.returncode is not None
+        if timeout is None:
+            while not self._ended(0):
+                pass
+            return True
+        deadline = time.monotonic() + timeout
+        while not self._ended(os.WNOHANG):
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_POLL_SECONDS)
+        return True
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to all of the group; do nothing once the leader is reaped."""
+        with self._lock:
+            self._send(number)
+
+    def reap(self) -> int:
+        """Kill what is left of the group, then take the leader's status, as subprocess has it.
+
+        Blocking while it runs.
+        """
+        with self._lock:
+            self._send(signal.SIGKILL)
+            return self._leader.wait()
+
+    def _send(self, number: signal.Signals) -> None:
+        if self._leader.returncode is None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._leader.pid, number)
+
+    def _ended(self, options: int) -> bool:
+        if self._leader.returncode is not None:
+            return True
+        try:
+            found = os.waitid(os.P_PID, self._leader.pid, os.WEXITED | os.WNOWAIT | options)
+        except ChildProcessError:
+            # Reaped in another thread meanwhile
+            return True
+        return found is not None

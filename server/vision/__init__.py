@@ -1,4 +1,0 @@
-"""Turn decoded frames into pictures for models: sampling, filters, resizing, encoding.
-
-Pure: no asyncio, web, WebRTC. Frames come from `camera`; `session/request` decides what is sent.
-"""

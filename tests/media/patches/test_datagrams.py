@@ -1,0 +1,339 @@
+"""The check in front of aioice: who may send what."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from types import SimpleNamespace
+from typing import Any
+
+import aioice.ice
+import aioice.stun
+import pytest
+from aioice.candidate import Candidate
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.media.patches import datagrams
+from server.media.patches.datagrams import (
+    MAX_ADDRESSES,
+    MAX_DATAGRAM,
+    MAX_EARLY_CHECKS,
+    MAX_ROLE_CONFLICTS,
+    MAX_WAITING,
+    checked,
+    install,
+)
+from tests.support.timing import NEVER_SECONDS, at_once
+
+State = aioice.ice.CandidatePair.State
+
+
+@pytest.mark.parametrize(
+    ("data", "addr", "state", "passes"),
+    [
+        (b"\x16dtls", ("192.0.2.1", 5000), "nominated", True),
+        (b"\x16dtls", ("192.0.2.1", 5000), State.SUCCEEDED, True),
+        (b"\x80rtp", ("192.0.2.1", 5000, 0, 0), State.SUCCEEDED, True),
+        (b"\x16dtls", ("192.0.2.1", 5001), State.SUCCEEDED, False),
+        (b"\x16dtls", ("192.0.2.9", 5000), State.SUCCEEDED, False),
+        (b"\x15alert", ("192.0.2.1", 5000), State.IN_PROGRESS, False),
+        (b"\x80" + bytes(1499), ("192.0.2.1", 5000), State.SUCCEEDED, True),
+        (b"\x80" + bytes(1500), ("192.0.2.1", 5000), State.SUCCEEDED, False),
+        (b"", ("192.0.2.1", 5000), State.SUCCEEDED, False),
+    ],
+)
+def test_only_checked_addresses_may_send_anything_but_stun(
+    data: bytes, addr: tuple[Any, ...], state: Any, passes: bool
+) -> None:
+    """A datagram that is not STUN goes on only from an address whose connectivity check succeeded."""
+    got: list[bytes] = []
+    handler = checked(lambda self, data, addr: got.append(data))
+    protocol = SimpleNamespace()
+    pair = SimpleNamespace(
+        protocol=protocol,
+        remote_addr=("192.0.2.1", 5000),
+        state=State.IN_PROGRESS if state == "nominated" else state,
+        remote_nominated=state == "nominated",
+    )
+    protocol.receiver = SimpleNamespace(
+        _check_list=[pair], ice_controlling=False, _queue=asyncio.Queue()
+    )
+    handler(protocol, data, addr)
+    assert got == ([data] if passes else [])
+
+
+@pytest.mark.parametrize(("port", "passes"), [(5000, True), (5001, False)])
+def test_the_side_that_nominates_takes_any_candidate_that_was_told(port: int, passes: bool) -> None:
+    """It has stopped checking, and the other may send on a pair that it never finished; a stranger
+    still may not.
+    """
+    got: list[bytes] = []
+    handler = checked(lambda self, data, addr: got.append(data))
+    protocol = SimpleNamespace()
+    pair = SimpleNamespace(
+        protocol=protocol,
+        remote_addr=("192.0.2.1", 5000),
+        state=State.IN_PROGRESS,
+        remote_nominated=False,
+    )
+    protocol.receiver = SimpleNamespace(
+        _check_list=[pair], ice_controlling=True, _queue=asyncio.Queue()
+    )
+    handler(protocol, b"\x16dtls", ("192.0.2.1", port))
+    assert bool(got) is passes
+
+
+async def test_a_closed_connection_asks_for_nothing_more() -> None:
+    """Consent begins when the checks succeed, which may be after the connection was closed."""
+    install()
+    connection = aioice.ice.Connection(ice_controlling=True)
+    await connection.close()
+    async with at_once():
+        await connection.query_consent()
+
+
+# STUN
+
+CLIENT = ("192.0.2.1", 5000)
+
+
+class Ice:
+    """One connection's socket, without a network: what the check lets through is in `passed`."""
+
+    def __init__(self) -> None:
+        self.connection = aioice.ice.Connection(ice_controlling=False)
+        self.connection.remote_username = "peer"
+        self.passed: list[bytes] = []
+        self.protocol = SimpleNamespace(receiver=self.connection, transactions={})
+        self._handler = checked(lambda protocol, data, addr: self.passed.append(data))
+
+    def gets(self, data: bytes, addr: tuple[str, int] = CLIENT) -> bool:
+        """Return True when a datagram passes."""
+        before = len(self.passed)
+        self._handler(self.protocol, data, addr)
+        return len(self.passed) > before
+
+    def request(self, **changes: Any) -> bytes:
+        """A check of this connection's peer; a change to ... takes the attribute away."""
+        attributes = {
+            "USERNAME": f"{self.connection.local_username}:peer",
+            "PRIORITY": 1,
+            "ICE-CONTROLLING": 1,
+        } | changes
+        message = aioice.stun.Message(
+            aioice.stun.Method.BINDING,
+            aioice.stun.Class.REQUEST,
+            attributes={name: value for name, value in attributes.items() if value is not ...},
+        )
+        message.add_message_integrity(self.connection.local_password.encode())
+        return bytes(message)
+
+
+@pytest.fixture
+async def ice() -> Ice:
+    return Ice()
+
+
+def with_attribute(message: bytes, kind: int, value: bytes) -> bytes:
+    """One attribute more, behind the header; nothing is signed anew."""
+    more = struct.pack("!HH", kind, len(value)) + value + bytes(-len(value) % 4)
+    return (
+        message[:2]
+        + struct.pack("!H", len(message) - 20 + len(more))
+        + message[4:20]
+        + more
+        + message[20:]
+    )
+
+
+async def test_a_check_of_the_peer_goes_on(ice: Ice) -> None:
+    """The requests refused below are refused for what was changed."""
+    assert ice.gets(ice.request())
+    assert ice.gets(with_attribute(ice.request(FINGERPRINT=...), 0xC057, bytes(4))) is False
+    assert ice.gets(ice.request(), ("192.0.2.9", 1))
+
+
+async def test_stun_that_is_not_meant_for_this_connection_gets_no_answer(ice: Ice) -> None:
+    """Wrong user names, other methods, indications, responses that nobody waits for: nothing of it
+    goes on.
+    """
+    ours = ice.connection.local_username
+    for user in (..., "", ":", ours, f"{ours}:", f"{ours}:other", "x:peer", f"{ours}x:peer", "é"):
+        assert not ice.gets(ice.request(USERNAME=user)), user
+    assert not ice.gets(ice.request(PRIORITY=...))
+    good = ice.request()
+    for kind in (0x0011, 0x0101, 0x0111, 0x0003, 0x0004, 0x0008, 0x0009, 0x3FFF, 0x0002):
+        assert not ice.gets(struct.pack("!H", kind) + good[2:]), hex(kind)
+    for damaged in (good[:19], good[:-1], good + b"x", good[:4] + bytes(4) + good[8:], bytes(20)):
+        assert not ice.gets(damaged)
+    assert not ice.gets(good[:-1] + bytes([good[-1] ^ 1]))
+
+
+@pytest.mark.parametrize("name", ["RESPONSE", "ERROR", "INDICATION"])
+async def test_whole_stun_that_nobody_waits_for_does_not_go_on(ice: Ice, name: str) -> None:
+    """A response, an error or an indication that is well-formed in all: only one of a check of ours
+    goes on.
+    """
+    kind = aioice.stun.Class[name]
+    message = aioice.stun.Message(aioice.stun.Method.BINDING, kind)
+    message.add_message_integrity(ice.connection.local_password.encode())
+    assert aioice.stun.parse_message(bytes(message)).message_class is kind
+    before = datagrams.refused["stun"]
+    assert not ice.gets(bytes(message))
+    assert datagrams.refused["stun"] == before + 1
+    ice.protocol.transactions[message.transaction_id] = None
+    assert ice.gets(bytes(message)) is (kind is not aioice.stun.Class.INDICATION)
+
+
+@pytest.mark.parametrize("kind", [0x0024, 0x8028, 0x802A, 0x0020, 0x0006, 0x0009, 0x0001])
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 5, 9])
+async def test_attributes_of_a_wrong_size_are_no_error(ice: Ice, kind: int, size: int) -> None:
+    """aioice raises struct.error for some, from within the event loop: a line in the log for each
+    datagram.
+    """
+    ice.gets(with_attribute(ice.request(), kind, b"\xff" * size))
+
+
+async def test_large_stun_is_not_read(ice: Ice) -> None:
+    """Thousands of attributes in one datagram are thousands of steps; what fits a path's 1,500
+    bytes is read.
+    """
+    request = ice.request(FINGERPRINT=...)
+    fits = with_attribute(request, 0xC057, bytes(MAX_DATAGRAM - len(request) - 4))
+    assert len(fits) == MAX_DATAGRAM
+    before = datagrams.refused["size"]
+    ice.gets(fits)
+    assert datagrams.refused["size"] == before
+    assert not ice.gets(fits + bytes(4))
+    assert datagrams.refused["size"] == before + 1
+
+
+@given(data=st.binary(max_size=200), first=st.integers(0, 3), cookie=st.booleans())
+async def test_any_bytes_are_passed_or_dropped(data: bytes, first: int, cookie: bool) -> None:
+    """Nothing is raised, and nothing that is no STUN goes on."""
+    ice = Ice()
+    datagram = bytes([first]) + data
+    if cookie:
+        datagram = datagram[:2] + struct.pack("!HL", len(data), 0x2112A442) + data
+    ice.gets(datagram)
+    assert ice.passed == []
+
+
+async def test_addresses_of_a_peer_are_bounded(ice: Ice) -> None:
+    """A peer with the right password may show up from so many addresses and no more; the known ones
+    still count.
+    """
+    for port in range(MAX_ADDRESSES):
+        ice.connection._remote_candidates.append(
+            Candidate("1", 1, "udp", 1, "192.0.2.1", 5000 + port, "prflx")
+        )
+        ice.connection._remote_candidates[-1]._network_host = "192.0.2.1"
+    before = datagrams.refused["addresses"]
+    assert not ice.gets(ice.request(), ("192.0.2.1", 5000 + MAX_ADDRESSES))
+    assert not ice.gets(ice.request(), ("192.0.2.2", 5000))
+    assert datagrams.refused["addresses"] == before + 2
+    assert ice.gets(ice.request(), ("192.0.2.1", 5000 + MAX_ADDRESSES - 1))
+
+
+async def test_checks_that_wait_for_an_answer_of_ours_are_bounded(ice: Ice) -> None:
+    """aioice keeps those that come before the offer was looked at, and would drop the oldest
+    without a word.
+    """
+    assert ice.connection._early_checks.maxlen == MAX_EARLY_CHECKS
+    ice.connection._early_checks.extend([None] * (MAX_EARLY_CHECKS - 1))  # type: ignore[list-item]
+    assert ice.gets(ice.request())
+    ice.connection._early_checks.append(None)  # type: ignore[arg-type]
+    before = datagrams.refused["addresses"]
+    assert not ice.gets(ice.request())
+    assert datagrams.refused["addresses"] == before + 1
+
+
+async def test_a_known_address_may_leave_its_priority_out(ice: Ice) -> None:
+    """Only an address that is new needs one; some stacks ask for consent without."""
+    assert not ice.gets(ice.request(PRIORITY=...))
+    ice.connection._remote_candidates.append(Candidate("1", 1, "udp", 1, *CLIENT, "host"))
+    ice.connection._remote_candidates[-1]._network_host = CLIENT[0]
+    assert ice.gets(ice.request(PRIORITY=...))
+
+
+async def test_role_conflicts_end(ice: Ice) -> None:
+    """A peer that always says that it has our role is heard a few times."""
+
+    def conflict(transaction: bytes) -> bytes:
+        message = aioice.stun.Message(
+            aioice.stun.Method.BINDING, aioice.stun.Class.ERROR, transaction_id=transaction
+        )
+        message.attributes["ERROR-CODE"] = (487, "Role Conflict")
+        return bytes(message)
+
+    heard = []
+    for number in range(MAX_ROLE_CONFLICTS + 3):
+        transaction = number.to_bytes(12, "big")
+        ice.protocol.transactions[transaction] = None
+        heard.append(ice.gets(conflict(transaction)))
+    assert heard == [True] * MAX_ROLE_CONFLICTS + [False] * 3
+    assert not ice.gets(conflict(b"nobody asked"))
+
+
+async def test_what_waits_to_be_read_is_bounded(ice: Ice) -> None:
+    """A checked address may send faster than DTLS reads; what does not fit is dropped and counted."""
+    ice.connection._check_list = [
+        SimpleNamespace(
+            protocol=ice.protocol,
+            remote_addr=CLIENT,
+            state=State.SUCCEEDED,
+            remote_nominated=True,
+        )  # type: ignore[list-item]
+    ]
+    for _ in range(MAX_WAITING - 1):
+        ice.connection._queue.put_nowait((b"", 1))
+    assert ice.gets(b"\x80rtp")
+    ice.connection._queue.put_nowait((b"", 1))
+    before = datagrams.refused["waiting"]
+    assert not ice.gets(b"\x80rtp")
+    assert datagrams.refused["waiting"] == before + 1
+
+
+async def test_a_check_that_comes_in_sends_the_unanswered_one_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Sent before the way was open, the first check is lost; the other side's then brings ours on
+    its way at once.
+    """
+    # A check does not repeat itself, which it would do after 0.5 s.
+    monkeypatch.setattr(aioice.stun, "RETRY_RTO", NEVER_SECONDS)
+    install()
+    one, other = (aioice.ice.Connection(ice_controlling=c, use_ipv6=False) for c in (False, True))
+    await asyncio.gather(one.gather_candidates(), other.gather_candidates())
+    for this, that in ((one, other), (other, one)):
+        for candidate in that.local_candidates[:1]:
+            await this.add_remote_candidate(candidate)
+        await this.add_remote_candidate(None)
+        this.remote_username, this.remote_password = that.local_username, that.local_password
+    lost: list[bytes] = []
+    for protocol in one._protocols:
+        protocol.send_stun = lambda message, _: lost.append(bytes(message))  # type: ignore[method-assign,assignment]
+    connecting = asyncio.create_task(one.connect())
+    while not lost:
+        await asyncio.sleep(0.01)
+    for protocol in one._protocols:
+        del protocol.send_stun
+    async with at_once():
+        await asyncio.gather(connecting, other.connect())
+    await asyncio.gather(one.close(), other.close())
+
+
+def test_a_check_is_sent_again_a_few_times_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer that keeps checking, or claims addresses of others, makes us send no more; other
+    addresses do not count.
+    """
+    monkeypatch.setattr(datagrams, "STOCK_INCOMING", lambda *_: None)
+    sent: list[Any] = []
+    ours = SimpleNamespace(_Transaction__addr=CLIENT, _Transaction__request="check")
+    protocol: Any = SimpleNamespace(
+        transactions={b"1": ours}, send_stun=lambda message, addr: sent.append((message, addr))
+    )
+    for addr in [("192.0.2.9", 5000)] + [CLIENT] * 10:
+        datagrams._check_incoming(None, None, addr, protocol)  # type: ignore[arg-type]
+    assert sent == [("check", CLIENT)] * datagrams.MAX_SENT_AGAIN

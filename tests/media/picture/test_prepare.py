@@ -1,0 +1,254 @@
+"""Pictures made of camera frames: size, budget, filters, threads."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import av
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from server.core.errors import BadRequest, FrameWithheld
+from server.core.frames import Detail, Frame, Geometry, Picture, Region, Scene
+from server.media.picture.encode import THUMBNAIL_BYTES
+from server.media.picture.luma import SceneReader
+from server.media.picture.prepare import PicturePreparer
+from server.models.base import Capabilities
+from server.models.geometry import QWEN2_VL, QWEN3_VL
+
+Bgr = NDArray[np.uint8]
+VLM = Capabilities(geometry=QWEN2_VL, context_length=8_192)
+PIXELS = Capabilities(wants_pixels=True)
+
+
+def drawn(width: int = 1280, height: int = 720) -> Bgr:
+    """A red left half, a blue right half and print across."""
+    bgr = np.zeros((height, width, 3), np.uint8)
+    bgr[:, : width // 2] = (40, 40, 200)
+    bgr[:, width // 2 :] = (200, 60, 40)
+    for y in range(40, height, 40):
+        cv2.putText(bgr, "Sphinx of black quartz 0123", (10, y), 0, 0.6, (250, 250, 250), 1)
+    return bgr
+
+
+def frame_of(bgr: Bgr, captured: float = 5.0) -> Frame:
+    image = av.VideoFrame.from_ndarray(bgr, "bgr24").reformat(format="yuv420p")
+    return Frame("f1", image, image.width, image.height, captured, 1_000.5, captured + 0.01, 90)
+
+
+def empty(width: int, height: int) -> Frame:
+    return Frame("f2", av.VideoFrame(16, 16, "yuv420p"), width, height, 0.0, None, 0.0, 0)
+
+
+def decoded(picture: Picture) -> Bgr:
+    assert picture.jpeg is not None
+    back = cv2.imdecode(np.frombuffer(picture.jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert back is not None
+    return np.asarray(back, np.uint8)
+
+
+@dataclass
+class Painting:
+    """Paints a region white, at the camera's resolution."""
+
+    size: tuple[int, ...] | None = None
+
+    def apply(self, bgr: Bgr) -> Bgr:
+        self.size = bgr.shape
+        bgr[100:300, 100:300] = 255
+        return bgr
+
+
+class Withholding:
+    def apply(self, bgr: Bgr) -> Bgr:
+        raise FrameWithheld("withheld")
+
+
+def test_low_detail_is_the_configured_budget() -> None:
+    """512 tokens of a 720p camera: 840x448 with its frame's data."""
+    frame = frame_of(drawn())
+    picture = PicturePreparer((), 512).make(
+        frame, VLM, Detail.LOW, scene=Scene(0.9, 0.9, 0.25, True, True)
+    )
+    assert decoded(picture).shape == (448, 840, 3)
+    assert (picture.width, picture.height, picture.visual_tokens) == (840, 448, 480)
+    assert (picture.source_width, picture.source_height) == (1280, 720)
+    assert (picture.frame_id, picture.captured, picture.captured_sender) == ("f1", 5.0, 1_000.5)
+    assert not picture.held
+    # Read from this very frame, but for the motion, which one frame cannot tell.
+    assert picture.scene == replace(SceneReader().read(frame.image, 0.0), motion=0.25)
+    assert (picture.bgr, picture.thumbnail) == (None, None)
+    assert 0 < picture.prepare_seconds < 5
+
+
+def test_a_held_frame_has_no_motion_of_now() -> None:
+    """Present motion is not part of a held picture."""
+    seen = Scene(0.5, 0.5, 0.25, False, False)
+    for filters in ((), (Painting(),)):
+        picture = PicturePreparer(filters, 512).make(
+            frame_of(drawn()), VLM, Detail.LOW, held=True, scene=seen
+        )
+        assert picture.held
+        assert picture.scene is None or picture.scene.motion is None
+
+
+def test_with_filters_the_scene_is_the_sources() -> None:
+    """Nothing here looks at pixels that the filters have not seen."""
+    seen = Scene(0.5, 0.5, 0.25, False, True)
+    preparer = PicturePreparer((Painting(),), 512)
+    assert preparer.make(frame_of(drawn()), VLM, Detail.LOW, scene=seen).scene is seen
+
+
+@pytest.mark.parametrize(("geometry", "size"), [(QWEN2_VL, (728, 1288)), (QWEN3_VL, (704, 1280))])
+def test_high_detail_keeps_a_720p_camera_whole(geometry: Geometry, size: tuple[int, int]) -> None:
+    """1,280 tokens by the model's own factor."""
+    capabilities = Capabilities(geometry=geometry)
+    picture = PicturePreparer((), 512).make(frame_of(drawn()), capabilities, Detail.HIGH)
+    assert decoded(picture).shape[:2] == size
+
+
+@pytest.mark.parametrize("filters", [(), (Painting(),)])
+def test_a_region_keeps_the_cameras_pixels(filters: tuple[Painting, ...]) -> None:
+    """A small part is not shrunk, and is cut behind the filters, which see the whole frame."""
+    region = Region(160, 90, 160 + 336, 90 + 196)
+    picture = PicturePreparer(filters, 512).make(
+        frame_of(drawn()), VLM, Detail.HIGH, region=region, thumbnail=True
+    )
+    expected = drawn()
+    if filters:
+        assert filters[0].size == (720, 1280, 3)
+        expected[100:300, 100:300] = 255
+    assert (picture.width, picture.height, picture.visual_tokens) == (336, 196, 84)
+    assert (picture.source_width, picture.source_height) == (1280, 720)
+    cut = expected[90 : 90 + 196, 160 : 160 + 336].astype(int)
+    assert np.abs(decoded(picture).astype(int) - cut).mean() < 8
+
+
+@pytest.mark.parametrize(
+    "region", [Region(-1, 0, 9, 9), Region(0, 0, 1281, 9), Region(5, 5, 5, 9), Region(0, 9, 9, 3)]
+)
+def test_a_region_lies_in_the_frame(region: Region) -> None:
+    """It is the caller's to cut it there."""
+    with pytest.raises(ValueError, match="lies not in a frame"):
+        PicturePreparer((), 512).make(frame_of(drawn()), VLM, Detail.HIGH, region=region)
+
+
+@pytest.mark.parametrize("filters", [(), (Painting(),)])
+def test_picture_shows_the_scene(filters: tuple[Painting, ...]) -> None:
+    """Colours and places survive, on the direct way and through filters."""
+    picture = PicturePreparer(filters, 512).make(frame_of(drawn()), VLM, Detail.LOW)
+    expected = cv2.resize(drawn(), (840, 448), interpolation=cv2.INTER_AREA)
+    if filters:
+        expected[64:186, 67:195] = 255
+    assert np.abs(decoded(picture).astype(int) - expected).mean() < 8
+
+
+def test_auto_is_for_the_caller_to_decide() -> None:
+    """A maker that guessed would hide a mistake."""
+    with pytest.raises(ValueError, match="low or high"):
+        PicturePreparer((), 512).make(frame_of(drawn()), VLM, Detail.AUTO)
+
+
+@pytest.mark.parametrize(
+    ("context", "detail", "most"),
+    [
+        (None, Detail.HIGH, 1_280),
+        (8_192, Detail.HIGH, 1_280),
+        (2_560, Detail.HIGH, 1_280),
+        (2_558, Detail.HIGH, 1_279),
+        (1_024, Detail.LOW, 512),
+        (600, Detail.LOW, 300),
+    ],
+)
+def test_budget_is_cut_to_half_of_the_context(
+    context: int | None, detail: Detail, most: int
+) -> None:
+    """A small context leaves room for words."""
+    capabilities = Capabilities(geometry=QWEN2_VL, context_length=context)
+    preparer = PicturePreparer((), 512)
+    assert preparer.budget(capabilities, detail) == most
+    assert preparer.make(frame_of(drawn()), capabilities, detail).visual_tokens <= most
+
+
+def test_engine_that_wants_pixels_gets_the_cameras_own() -> None:
+    """BGR at the camera's resolution, in one piece, and no JPEG."""
+    source = drawn(1000, 600)
+    picture = PicturePreparer((), 512).make(frame_of(source), PIXELS, Detail.LOW, thumbnail=True)
+    assert picture.jpeg is None
+    assert picture.bgr is not None
+    assert picture.bgr.shape == (600, 1000, 3)
+    assert picture.bgr.flags.c_contiguous
+    assert np.abs(picture.bgr.astype(int) - source).mean() < 6
+    assert (picture.width, picture.height, picture.visual_tokens) == (1000, 600, 0)
+    assert picture.thumbnail is not None
+
+
+def test_filters_see_the_cameras_resolution_before_anything_else() -> None:
+    """A filter gets 1280x720, and JPEG, pixels and thumbnail all show what it did."""
+    painting = Painting()
+    preparer = PicturePreparer((painting,), 512)
+    small = preparer.make(frame_of(drawn()), VLM, Detail.LOW, thumbnail=True)
+    assert painting.size == (720, 1280, 3)
+    assert decoded(small)[80:170, 80:180].min() > 240
+    assert small.thumbnail is not None
+    assert len(small.thumbnail) <= THUMBNAIL_BYTES
+    tiny = cv2.imdecode(np.frombuffer(small.thumbnail, np.uint8), cv2.IMREAD_COLOR)
+    assert tiny is not None
+    assert max(tiny.shape) <= 320
+    assert tiny[35:65, 35:65].min() > 230
+    pixels = preparer.make(frame_of(drawn()), PIXELS, Detail.LOW).bgr
+    assert pixels is not None
+    assert pixels[100:300, 100:300].min() == 255
+
+
+def test_filters_never_write_into_the_frame() -> None:
+    """The frame may be looked at by several at once."""
+    frame = frame_of(drawn())
+    before = frame.image.to_ndarray().copy()
+    PicturePreparer((Painting(),), 512).make(frame, PIXELS, Detail.LOW)
+    assert np.array_equal(frame.image.to_ndarray(), before)
+
+
+def test_withheld_frame_makes_no_picture() -> None:
+    """A filter that strikes ends it, whatever the engine wants."""
+    for needs in (VLM, PIXELS):
+        with pytest.raises(FrameWithheld):
+            PicturePreparer((Painting(), Withholding()), 512).make(
+                frame_of(drawn()), needs, Detail.LOW, thumbnail=True
+            )
+
+
+@pytest.mark.parametrize(("width", "height"), [(4_097, 100), (100, 4_097)])
+def test_picture_over_4096_is_refused(width: int, height: int) -> None:
+    """One pixel more than allowed; the sentence names both."""
+    with pytest.raises(BadRequest, match=f"{width}x{height}.*4096x4096"):
+        PicturePreparer((), 512).make(empty(width, height), PIXELS, Detail.LOW)
+
+
+def test_picture_of_4096_is_taken() -> None:
+    """The limit itself."""
+    picture = PicturePreparer((), 512).make(
+        frame_of(np.full((4_096, 4_096, 3), 90, np.uint8)), VLM, Detail.LOW
+    )
+    assert picture.visual_tokens <= 512
+
+
+def test_extreme_ratio_is_refused_with_an_error() -> None:
+    """A picture that the model's resize cannot handle is a BadRequest."""
+    with pytest.raises(BadRequest, match="aspect ratio"):
+        PicturePreparer((), 512).make(empty(4_000, 10), VLM, Detail.LOW)
+
+
+def test_same_frame_gives_the_same_bytes_from_several_threads() -> None:
+    """One maker, one frame, four threads, two sizes: each picture is right."""
+    preparer = PicturePreparer((), 512)
+    frame = frame_of(drawn())
+    details = [Detail.LOW, Detail.HIGH] * 8
+    with ThreadPoolExecutor(4) as pool:
+        pictures = list(pool.map(lambda detail: preparer.make(frame, VLM, detail), details))
+    assert len({picture.jpeg for picture in pictures[::2]}) == 1
+    assert len({picture.jpeg for picture in pictures[1::2]}) == 1
+    assert {picture.width for picture in pictures} == {840, 1288}

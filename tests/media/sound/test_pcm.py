@@ -1,0 +1,112 @@
+"""The sound of speech servers: raw PCM in any pieces, WAV files, and what is neither."""
+
+from __future__ import annotations
+
+import io
+import wave
+
+import numpy as np
+import pytest
+
+from server.media.sound.pcm import NotPcm, PcmReader, checked_rate, rate_of
+
+SOUND = np.arange(-500, 500, dtype=np.int16)
+
+
+def read(data: bytes, size: int) -> tuple[list[int], int]:
+    reader = PcmReader()
+    samples: list[int] = []
+    for at in range(0, len(data), size):
+        if (chunk := reader.take(data[at : at + size])) is not None:
+            samples += chunk.samples.tolist()
+    return samples, reader.rate
+
+
+def wav(channels: int = 1, rate: int = 16_000, bytes_a_sample: int = 2) -> bytes:
+    made = io.BytesIO()
+    with wave.open(made, "wb") as file:
+        file.setnchannels(channels)
+        file.setsampwidth(bytes_a_sample)
+        file.setframerate(rate)
+        file.writeframes(np.repeat(SOUND, channels).tobytes())
+    return made.getvalue()
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 2000])
+def test_pieces_may_end_within_a_sample(size: int) -> None:
+    assert read(SOUND.tobytes(), size) == (SOUND.tolist(), 24_000)
+
+
+@pytest.mark.parametrize("size", [1, 5, 43, 4000])
+def test_a_wav_file_gives_its_rate(size: int) -> None:
+    """Its header is not played; two channels become one."""
+    assert read(wav(), size) == (SOUND.tolist(), 16_000)
+    assert read(wav(channels=2, rate=48_000), size) == (SOUND.tolist(), 48_000)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        wav(bytes_a_sample=1),
+        wav(rate=4000),
+        b"RIFF\0\0\0\0WAVE" + b"junk\xff\xff\xff\x7f" + bytes(100),
+        b"RIFF\0\0\0\0WAVE" + b"junk\0\0\0\0" * 1000,
+        b"ID3\4" + bytes(100),
+        b"OggS" + bytes(100),
+    ],
+)
+def test_other_forms_are_refused(data: bytes) -> None:
+    with pytest.raises(NotPcm):
+        read(data, 700)
+
+
+@pytest.mark.parametrize(
+    ("kind", "rate"),
+    [
+        ("audio/pcm", 24_000),
+        ("audio/pcm;rate=22050", 22_050),
+        ('Audio/L16; rate="16000"; channels=1', 16_000),
+        ("audio/wav", 24_000),
+        ("application/octet-stream", 24_000),
+        ("", 24_000),
+    ],
+)
+def test_the_rate_of_a_content_type(kind: str, rate: int) -> None:
+    assert rate_of(kind) == rate
+
+
+@pytest.mark.parametrize(
+    "kind", ["audio/mpeg", "text/html", "application/json", "audio/pcm;rate=4000"]
+)
+def test_a_content_type_that_is_no_pcm(kind: str) -> None:
+    with pytest.raises(NotPcm):
+        rate_of(kind)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["text/\x1b[31mred", "audio/mp\r\nx", "audio/" + "m" * 500, "audio/mp\xe9g", "\u202emp3"],
+)
+def test_a_content_type_that_is_none_is_not_repeated(kind: str) -> None:
+    """The sentence goes into the log: nothing that a server made up does."""
+    with pytest.raises(NotPcm) as raised:
+        rate_of(kind)
+    assert str(raised.value) == "sends another form of sound, and not the PCM that it was asked for"
+
+
+@pytest.mark.parametrize("rate", [7999, 96_001, 24_000.0, "24000", None, True])
+def test_a_rate_that_cannot_be_played(rate: object) -> None:
+    with pytest.raises(NotPcm):
+        checked_rate(rate)
+
+
+def test_a_rate_that_changes_in_the_middle_is_refused() -> None:
+    """Before any sound a server may say it as often as it likes."""
+    reader = PcmReader()
+    for rate in (16_000, 24_000, 22_050):
+        reader.set_rate(rate)
+    assert (chunk := reader.take(SOUND.tobytes())) is not None
+    assert chunk.rate == 22_050
+    reader.set_rate(22_050)
+    with pytest.raises(NotPcm):
+        reader.set_rate(24_000)

@@ -1,0 +1,238 @@
+"""Offers: bounds, and a sentence of its own for each that has no usable camera in it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.core.errors import TooLarge, UnusableOffer
+from server.media.offer import (
+    MAX_CANDIDATES,
+    MAX_CODECS,
+    MAX_FINGERPRINTS,
+    MAX_MEDIA_SECTIONS,
+    MAX_SDP_BYTES,
+    MAX_STREAM_LINES,
+    check_offer,
+    is_mdns,
+    is_unreachable,
+)
+
+HEAD = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=fingerprint:sha-256 AA:BB\r\n"
+CANDIDATE = "a=candidate:1 1 udp 2122260223 192.0.2.1 50000 typ host\r\n"
+MDNS = (
+    "a=candidate:2 1 udp 2122260223 0a1b2c3d-0000-4000-8000-000000000000.local 50001 typ host\r\n"
+)
+
+
+def media(kind: str, direction: str = "sendonly", codec: str = "VP8", extra: str = "") -> str:
+    return (
+        f"m={kind} 9 UDP/TLS/RTP/SAVPF 96\r\nc=IN IP4 0.0.0.0\r\na=mid:0\r\na={direction}\r\n"
+        f"a=rtpmap:96 {codec}/90000\r\n{extra}"
+    )
+
+
+def test_a_camera_offer_passes() -> None:
+    """A sendonly VP8 offer is taken as it is."""
+    offer = check_offer(HEAD + media("video", extra=CANDIDATE))
+    assert offer.candidates == 1
+    assert CANDIDATE.strip() in offer.sdp
+
+
+def test_mdns_candidates_and_the_end_of_candidates_are_left_out() -> None:
+    """A peer with mDNS names alone must not hear that no more candidates come."""
+    offer = check_offer(HEAD + media("video", extra=MDNS + "a=end-of-candidates\r\n"))
+    assert ".local" not in offer.sdp
+    assert "end-of-candidates" not in offer.sdp
+    assert offer.candidates == 1
+
+
+@pytest.mark.parametrize(
+    ("sdp", "word"),
+    [
+        ("", "no SDP"),
+        ("hello", "no SDP"),
+        (HEAD, "no media"),
+        (HEAD + media("audio", codec="opus"), "only audio"),
+        (HEAD + "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n", "data channel"),
+        (HEAD + media("video", "recvonly"), "recvonly"),
+        (HEAD + media("video", "inactive"), "recvonly"),
+        (HEAD + media("video", codec="VP9"), "decoded"),
+        (HEAD + media("video", codec="AV1"), "only AV1. .*: H264, VP8"),
+        (HEAD + media("video", codec="H265", extra="a=rtpmap:97 rtx/90000\r\n"), "only H265. "),
+        (HEAD + media("video", codec="rtx"), "decoded here. "),
+        (HEAD + media("text"), "no video"),
+        (HEAD + "m=video\r\n", "malformed"),
+        (HEAD + media("video").replace("m=video 9", "m=video 0"), "switched off"),
+        (HEAD + media("video", extra="a=bundle-only\r\n").replace(" 9 ", " 0 "), "switched off"),
+        (HEAD.replace("a=fingerprint", "a=x") + media("video"), "fingerprint"),
+        (HEAD + "a=group:BUNDLE 1\r\n" + media("video"), "not there"),
+        (HEAD + "a=group:BUNDLE 0 0\r\n" + media("video"), "twice"),
+        (HEAD + "a=group:BUNDLE 0\r\n" + media("video") * 2, "same name"),
+    ],
+)
+def test_an_unusable_offer_says_why(sdp: str, word: str) -> None:
+    """Each kind of unusable offer has its own sentence, and status 422."""
+    with pytest.raises(UnusableOffer, match=word) as caught:
+        check_offer(sdp)
+    assert caught.value.status == 422
+
+
+def section(kind: str, mid: str, port: int = 9, *more: str) -> str:
+    """One with a transport of its own."""
+    codec = {"audio": "opus/48000/2", "video": "VP8/90000"}[kind]
+    lines = [
+        *(f"m={kind} {port} UDP/TLS/RTP/SAVPF 96", f"a=mid:{mid}", "a=sendonly", "a=rtcp-mux"),
+        *(f"a=rtpmap:96 {codec}", f"a=ice-ufrag:user{mid}", f"a=ice-pwd:pass{mid}", *more),
+    ]
+    return "\r\n".join([*lines, ""])
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_bundle_only_video_comes_over_the_transport_of_its_group(own: bool) -> None:
+    """`m=video 0` with `a=bundle-only` is a camera; what it says of a transport itself does not
+    count (RFC 9143).
+    """
+    video = section("video", "1", 0, "a=bundle-only")
+    if not own:
+        video = video.replace("a=ice-ufrag:user1\r\na=ice-pwd:pass1\r\n", "")
+    group = "a=group:BUNDLE 0 1\r\n"
+    offer = check_offer(HEAD + group + section("audio", "0", 9, CANDIDATE.strip()) + video)
+    assert (offer.camera, offer.bundle, offer.ufrags[0]) == (1, (0, 1), "user0")
+    kept = offer.sdp.split("\r\n")
+    assert [line for line in kept if line.startswith("m=")] == ["m=video 9 UDP/TLS/RTP/SAVPF 96"]
+    assert [line for line in kept if line.startswith("a=ice-ufrag")] == ["a=ice-ufrag:user0"]
+    assert CANDIDATE.strip() in kept
+    assert "group" not in offer.sdp
+    assert offer.carries("0", None)
+    assert not offer.carries("1", 0)
+
+
+def test_video_beside_audio_without_a_group_has_its_own_transport() -> None:
+    """Candidates of the other section are not for it; one that names none is."""
+    offer = check_offer(HEAD + section("audio", "0") + section("video", "1"))
+    assert (offer.camera, offer.bundle, offer.grouped) == (1, (1,), False)
+    assert offer.ufrags == ("user1", "user0")
+    assert "user0" not in offer.sdp
+    carried = [
+        offer.carries(*of) for of in (("0", 0), ("1", 1), (None, 0), (None, 1), (None, None))
+    ]
+    assert carried == [False, True, False, True, True]
+
+
+def test_a_rejected_section_is_no_camera() -> None:
+    """Port 0 without bundle-only: the next video is taken, and the group's transport is the first
+    that stands.
+    """
+    offer = check_offer(
+        HEAD + "a=group:BUNDLE 0 1\r\n" + section("video", "0", 0) + section("video", "1")
+    )
+    assert (offer.camera, offer.bundle) == (1, (1,))
+    assert not offer.carries("0", None)
+
+
+@pytest.mark.parametrize("line_break", ["\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\r"])
+def test_no_section_hides_behind_a_rarer_line_break(line_break: str) -> None:
+    """A line that aiortc takes for a section is one here, too."""
+    hidden = f"a=x{line_break}m=video 9 UDP/TLS/RTP/SAVPF 96\r\n"
+    assert len(check_offer(HEAD + media("video", extra=hidden)).sections) == 2
+
+
+def test_media_sections_are_bounded() -> None:
+    """Eight sections pass, nine do not."""
+    check_offer(HEAD + media("video") * MAX_MEDIA_SECTIONS)
+    with pytest.raises(UnusableOffer, match="media sections"):
+        check_offer(HEAD + media("video") * (MAX_MEDIA_SECTIONS + 1))
+
+
+def test_codecs_are_bounded() -> None:
+    """256 in all sections together pass, one more does not."""
+    offer = HEAD + media("video")
+    room = MAX_CODECS - offer.count("a=rtpmap:")
+    more = "a=rtpmap:96 VP8/90000\r\n"
+    check_offer(offer + more * room)
+    with pytest.raises(UnusableOffer, match="256 codecs"):
+        check_offer(offer + more * (room + 1))
+
+
+def test_fingerprints_are_bounded() -> None:
+    """32 in all sections together pass, one more does not."""
+    more = "a=fingerprint:sha-256 AA:BB\r\n"
+    offer = HEAD + media("video", extra=more * (MAX_FINGERPRINTS - 1))
+    check_offer(offer)
+    with pytest.raises(UnusableOffer, match="32 fingerprints"):
+        check_offer(offer + more)
+
+
+def test_of_codecs_and_streams_only_what_is_used_goes_on() -> None:
+    """Lines without number about codecs and streams come to a few; those of browsers all go on."""
+    used = [
+        *("a=rtcp-fb:96 nack", "a=rtcp-fb:96 nack pli", "a=rtcp-fb:* goog-remb"),
+        *("a=fmtp:96 max-fs=1", "a=rtpmap:97 rtx/90000", "a=fmtp:97 apt=96"),
+    ]
+    unused = [
+        *("a=rtcp-fb:96 x", "a=rtcp-fb:* x", "a=rtcp-fb:96", "a=rtcp-fb:96 nack"),
+        *("a=fmtp:96 again=1", "a=rtpmap:96 VP8/90000", "a=rtpmap:98 VP9/90000"),
+        *("a=fmtp:98 profile-id=0", "a=rtcp-fb:98 nack", "a=rtpmap:200 VP8/90000"),
+    ]
+    lines = used + unused * 50 + ["a=ssrc:1 cname:x"] * 1000
+    found = check_offer(HEAD + media("video", extra="".join(f"{line}\r\n" for line in lines)))
+    got = found.sdp.split("\r\n")
+    about = [line for line in got if line.startswith(("a=rtpmap", "a=fmtp", "a=rtcp-fb"))]
+    assert about == ["a=rtpmap:96 VP8/90000", *used]
+    assert got.count("a=ssrc:1 cname:x") == MAX_STREAM_LINES
+
+
+def test_candidates_are_bounded() -> None:
+    """64 candidates pass, 65 do not."""
+    check_offer(HEAD + media("video", extra=CANDIDATE * MAX_CANDIDATES))
+    with pytest.raises(UnusableOffer, match="candidates"):
+        check_offer(HEAD + media("video", extra=CANDIDATE * (MAX_CANDIDATES + 1)))
+
+
+@pytest.mark.parametrize(
+    ("address", "port", "left_out"),
+    [
+        ("192.0.2.1", "1", False),
+        ("2001:db8::1", "65535", False),
+        ("192.0.2.1", "0", True),
+        ("192.0.2.1", "-1", True),
+        ("192.0.2.1", "65536", True),
+        ("192.0.2.1", "9" * 5000, True),
+        ("camera.example", "5000", True),
+        ("192.0.2.1", "x", False),
+    ],
+)
+def test_candidates_that_nothing_can_be_sent_to_are_left_out(
+    address: str, port: str, left_out: bool
+) -> None:
+    """Names, and ports outside of 1 to 65535; what is malformed is left for the parser to refuse."""
+    line = f"a=candidate:1 1 udp 2122260223 {address} {port} typ host"
+    assert is_unreachable(line) is left_out
+    sdp = check_offer(HEAD + media("video", extra=line + "\r\n")).sdp
+    assert (line not in sdp) is left_out
+
+
+def test_size_is_bounded() -> None:
+    """64 KiB pass, one byte more does not."""
+    base = HEAD + media("video") + "a="
+    check_offer(base + "x" * (MAX_SDP_BYTES - len(base)))
+    with pytest.raises(TooLarge):
+        check_offer(base + "x" * (MAX_SDP_BYTES - len(base) + 1))
+
+
+def test_mdns_names_are_known_by_their_field() -> None:
+    """Only the connection address counts, in any case and with a final dot."""
+    assert is_mdns(MDNS)
+    assert is_mdns(MDNS.replace(".local", ".LOCAL."))
+    assert not is_mdns(CANDIDATE.replace("typ host", "typ host x.local"))
+
+
+@given(st.text(max_size=2000) | st.builds(lambda t: HEAD + media("video") + t, st.text()))
+def test_any_text_is_taken_or_refused_with_a_known_error(sdp: str) -> None:
+    """Nothing but our own errors comes out."""
+    with suppress(TooLarge, UnusableOffer):
+        check_offer(sdp)

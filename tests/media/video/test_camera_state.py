@@ -1,0 +1,251 @@
+"""The camera's state machine."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from server.core.frames import CameraState
+from server.media.video.camera_state import FPS_FRAMES, QUIET_MAX_S, CameraWatch
+
+STARTING, LIVE, STALLED, FROZEN, ENDED = (
+    CameraState.STARTING,
+    CameraState.LIVE,
+    CameraState.STALLED,
+    CameraState.FROZEN,
+    CameraState.ENDED,
+)
+
+
+def live(until: float = 10.0, fps: float = 10.0) -> CameraWatch:
+    """A camera that ran to `until`, its last frame there."""
+    watch = CameraWatch()
+    for n in range(round(until * fps) + 1):
+        watch.packet(n / fps)
+        watch.frame(n / fps, n / fps - 0.03)
+    return watch
+
+
+def test_it_starts_until_the_first_frame() -> None:
+    """Packets and reports alone show no picture, however long they come."""
+    watch = CameraWatch()
+    assert watch.state(0) is STARTING
+    watch.packet(1)
+    watch.report(2)
+    assert watch.state(100) is STARTING
+    assert watch.deadline(100) is None
+    watch.frame(101, 100.9)
+    assert watch.state(101) is LIVE
+
+
+def test_the_first_frame_is_due_once_it_is_connected() -> None:
+    """Six seconds, at exactly the moment that was announced; a late first frame is still welcome."""
+    watch = CameraWatch()
+    assert watch.deadline(0) is None
+    watch.connected(1)
+    watch.packet(2)
+    due = watch.deadline(2)
+    assert due == 7.0
+    assert watch.state(6.999) is STARTING
+    assert watch.state(7.0) is STALLED
+    assert watch.deadline(7.0) is None
+    watch.frame(9, 8.9)
+    assert watch.state(9) is LIVE
+
+
+def test_it_stalls_when_nothing_comes() -> None:
+    """For two seconds, at exactly the moment that was announced."""
+    watch = live()
+    due = watch.deadline(10)
+    assert due == 12.0
+    assert watch.state(11.999) is LIVE
+    assert watch.state(12.0) is STALLED
+    assert watch.deadline(12.0) is None
+    assert watch.state(1000) is STALLED
+
+
+def test_it_freezes_when_it_is_heard_of_but_shows_nothing_new() -> None:
+    """Reports without frames; then not even reports."""
+    watch = live()
+    for n in range(1, 6):
+        watch.report(10 + n / 2)
+    assert watch.state(11.9) is LIVE
+    assert watch.deadline(11.9) == 12.0
+    assert watch.state(12.0) is FROZEN
+    assert watch.deadline(12.0) == 14.5
+    assert watch.state(14.4) is FROZEN
+    assert watch.state(14.5) is STALLED
+
+
+def test_frames_whose_capture_time_stands_still_are_frozen() -> None:
+    """The same moment sent over and over is no news."""
+    watch = live()
+    for n in range(1, 40):
+        watch.packet(10 + n / 10)
+        watch.frame(10 + n / 10, 9.97)
+    assert watch.state(13.9) is FROZEN
+
+
+def test_it_comes_back_from_silence_with_the_next_new_frame() -> None:
+    """A link that was cut brings a picture of now."""
+    watch = live()
+    assert watch.state(20) is STALLED
+    watch.frame(20.2, 20.1)
+    assert watch.state(20.2) is LIVE
+
+
+@pytest.mark.parametrize("period", [0.033, 0.2, 0.5, 1.0])
+def test_it_comes_back_from_frozen_with_the_fourth_new_frame(period: float) -> None:
+    """And not sooner, whatever the frame rate."""
+    watch = live()
+    watch.report(19)
+    assert watch.state(20) is FROZEN
+    for n in range(3):
+        watch.packet(20 + n * period)
+        watch.frame(20 + n * period, 20 + n * period)
+        assert watch.state(20 + n * period) is FROZEN
+    watch.frame(20 + 3 * period, 20 + 3 * period)
+    assert watch.state(20 + 3 * period) is LIVE
+
+
+def test_a_picture_that_a_browser_repeats_is_no_sign_of_life() -> None:
+    """Woken and fallen back 1.5 s later, again and again: new capture times, of the same old
+    picture.
+    """
+    watch = live()
+    at = 12.5
+    for _ in range(10):
+        # Falls back; then it is woken again before long, which may give two.
+        for pause in (1.5, 0.6, 0.02):
+            at += pause
+            watch.report(at - 0.01)
+            watch.frame(at, at)
+            assert watch.state(at) is FROZEN
+    watch.report(at + 1)
+    assert watch.state(at + 1) is FROZEN
+
+
+def test_a_slow_camera_is_given_three_periods() -> None:
+    """At one frame in 1.5 s the limit is 4.5 s, and one long pause does not stretch it."""
+    watch = CameraWatch()
+    for n in range(8):
+        watch.frame(n * 1.5, n * 1.5)
+    assert watch.deadline(10.5) == 10.5 + 4.5
+    watch.frame(60, 60)
+    assert watch.deadline(60) == 60 + 4.5
+
+
+def test_the_limit_is_bounded() -> None:
+    """A frame a minute counts as stalled after half a minute."""
+    watch = CameraWatch()
+    for n in range(8):
+        watch.frame(n * 60.0, n * 60.0)
+    assert watch.state(420 + QUIET_MAX_S - 0.1) is LIVE
+    assert watch.state(420 + QUIET_MAX_S) is STALLED
+
+
+def test_going_idle_is_no_stall() -> None:
+    """From 30 a second to two, or to one."""
+    for slow in (2.0, 1.0):
+        watch = live(fps=30)
+        at = 10.0
+        for _ in range(20):
+            at += 1 / slow
+            assert watch.state(at - 0.001) is LIVE
+            watch.frame(at, at - 0.03)
+
+
+def test_the_end_is_final() -> None:
+    """Late frames of a decoder change nothing."""
+    watch = live()
+    watch.end()
+    assert watch.state(10) is ENDED
+    watch.packet(11)
+    watch.report(11)
+    watch.frame(11, 11)
+    assert watch.state(11) is ENDED
+    assert watch.deadline(11) is None
+    assert watch.fps(11) == 0
+    never = CameraWatch()
+    never.end()
+    assert never.state(0) is ENDED
+
+
+@pytest.mark.parametrize("fps", [1.0, 2.0, 5.0, 30.0, 60.0])
+def test_the_frame_rate_is_measured(fps: float) -> None:
+    """Steady within a few percent, at any moment between two frames."""
+    watch = live(fps=fps)
+    for part in (0, 0.3, 0.99):
+        assert watch.fps(10 + part / fps) == pytest.approx(fps, rel=0.05)
+
+
+def test_the_frame_rate_follows_and_falls_to_nothing() -> None:
+    """Within three seconds it is the new one; without frames it falls and ends at 0."""
+    watch = live(fps=30)
+    for n in range(1, 8):
+        watch.frame(10 + n / 2, 10 + n / 2)
+    assert watch.fps(13.5) == pytest.approx(2, rel=0.05)
+    values = [watch.fps(13.5 + n / 10) for n in range(31)]
+    assert values == sorted(values, reverse=True)
+    assert values[-1] == 0
+    assert CameraWatch().fps(5) == 0
+
+
+def test_memory_is_bounded() -> None:
+    """A thousand frames in one moment keep a few."""
+    watch = CameraWatch()
+    for n in range(1000):
+        watch.frame(5.0, n)
+    assert len(watch._arrivals) == FPS_FRAMES
+    assert watch.fps(5.0) > 0
+
+
+ALLOWED = {
+    STARTING: {STARTING, STALLED, LIVE, ENDED},
+    LIVE: {LIVE, STALLED, FROZEN, ENDED},
+    STALLED: {STALLED, FROZEN, LIVE, ENDED},
+    FROZEN: {FROZEN, STALLED, LIVE, ENDED},
+    ENDED: {ENDED},
+}
+
+
+@settings(max_examples=200)
+@given(
+    st.integers(0, 2**32),
+    st.sampled_from([0.05, 0.5, 3.0]),
+    st.booleans(),
+)
+def test_any_events_take_allowed_steps_and_time_alone_only_at_the_deadline(
+    seed: int, pace: float, ends: bool
+) -> None:
+    """It never starts again, never comes back from its end, and time alone changes it only when
+    announced.
+    """
+    rng = random.Random(seed)
+    watch = CameraWatch()
+    now, state = 0.0, STARTING
+    if rng.random() < 0.5:
+        watch.connected(now)
+    for n in range(60):
+        due = watch.deadline(now)
+        before, now = now, now + rng.random() * pace
+        assert due is None or due > before
+        if due is None or now < due:
+            assert watch.state(now) is state
+        else:
+            assert watch.state(due) in ALLOWED[state] - {state}
+        state = watch.state(now)
+        event = rng.randrange(4)
+        if event == 0:
+            watch.packet(now)
+        elif event == 1:
+            watch.report(now)
+        elif event == 2:
+            watch.frame(now, now - rng.random())
+        elif ends and n > 40:
+            watch.end()
+        assert watch.state(now) in ALLOWED[state]
+        state = watch.state(now)

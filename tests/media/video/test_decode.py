@@ -1,0 +1,516 @@
+"""Decoding lanes: order, overflow, damage, bounds, and giving everything back."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+from server.media.video import decode
+from server.media.video.decode import (
+    BACKLOG,
+    BACKLOG_BYTES,
+    DECODER_BYTES,
+    CheckedFrames,
+    DecodeLane,
+    DecodePool,
+    PictureMemory,
+    give_memory_back,
+    open_decoder,
+)
+from server.media.video.payload import EncodedFrame
+from tests.media.video.test_h264 import first_frame
+from tests.support import vp8_streams
+from tests.support.h264_streams import Sps, Stream, Vui
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    pool = ThreadPoolExecutor(1, "decode-test")
+    yield pool
+    pool.shutdown(wait=True)
+
+
+@pytest.fixture
+def gate(pool: ThreadPoolExecutor) -> Iterator[threading.Event]:
+    """The pool's one thread waits for it. It is set at the end in any case."""
+    gate = threading.Event()
+    pool.submit(gate.wait)
+    yield gate
+    gate.set()
+
+
+def clip(codec: str, frames: int, width: int = 320, height: int = 240) -> list[EncodedFrame]:
+    """Frames of growing brightness; the first is a key frame."""
+    encoder = av.CodecContext.create("libvpx" if codec == "VP8" else "libx264", "w")
+    encoder.width, encoder.height = width, height
+    encoder.pix_fmt = "yuv420p"
+    encoder.time_base = Fraction(1, 30)
+    encoder.options = (
+        {"deadline": "realtime", "lag-in-frames": "0"}
+        if codec == "VP8"
+        else {"preset": "ultrafast", "tune": "zerolatency", "profile": "baseline"}
+    )
+    encoder.gop_size = 1000
+    out: list[EncodedFrame] = []
+    for index in range(frames):
+        image = av.VideoFrame.from_ndarray(
+            np.full((height, width, 3), 20 + 5 * index, np.uint8), "bgr24"
+        )
+        image.pts = index
+        for packet in encoder.encode(image):
+            out.append(EncodedFrame(bytes(packet), 3000 * index, bool(packet.is_keyframe), 0.0))
+    return out
+
+
+class Seen:
+    """Records a lane's calls, and waits for them."""
+
+    def __init__(self) -> None:
+        self.images: list[tuple[int, int]] = []
+        self.errors = 0
+        self.drops = 0
+        self.dropped: Counter[str] = Counter()
+        self.refusals = 0
+        self.reasons: set[str] = set()
+        self._changed = asyncio.Event()
+
+    def image(self, encoded: EncodedFrame, image: av.VideoFrame) -> None:
+        level = np.frombuffer(bytes(image.planes[0]), np.uint8)[0]
+        self.images.append((encoded.timestamp, int(level)))
+        self._changed.set()
+
+    def error(self, timestamp: int | None) -> None:
+        self.errors += 1
+        self._changed.set()
+
+    def drop(self, reason: str, count: int) -> None:
+        self.drops += count
+        self.dropped[reason] += count
+        self._changed.set()
+
+    def refuse(self, reason: str) -> None:
+        self.refusals += 1
+        self.reasons.add(reason)
+        self._changed.set()
+
+    async def until(self, *, images: int = 0, errors: int = 0, refusals: int = 0) -> None:
+        async with asyncio.timeout(10):
+            while len(self.images) < images or self.errors < errors or self.refusals < refusals:
+                self._changed.clear()
+                await self._changed.wait()
+
+
+def lane(
+    pool: ThreadPoolExecutor,
+    seen: Seen,
+    codec: str = "VP8",
+    pictures: PictureMemory | None = None,
+) -> DecodeLane:
+    return DecodeLane(
+        DecodePool(pool, pictures or PictureMemory()),
+        codec,
+        on_image=seen.image,
+        on_error=seen.error,
+        on_drop=seen.drop,
+        on_refused=seen.refuse,
+    )
+
+
+@pytest.mark.parametrize("codec", ["VP8", "H264"])
+async def test_every_frame_comes_out_once_and_in_order(
+    pool: ThreadPoolExecutor, codec: str
+) -> None:
+    """Ten frames in, the same ten pictures out, without a delay of the decoder's own."""
+    seen = Seen()
+    decoder = lane(pool, seen, codec)
+    for frame in clip(codec, 10):
+        decoder.put(frame)
+    await seen.until(images=10)
+    assert [timestamp for timestamp, _ in seen.images] == [3000 * i for i in range(10)]
+    levels = [level for _, level in seen.images]
+    assert levels == sorted(levels)
+    assert levels[-1] > levels[0] + 20
+    assert (seen.errors, seen.drops) == (0, 0)
+    decoder.close()
+
+
+async def test_a_damaged_frame_is_an_error_and_the_next_key_frame_works(
+    pool: ThreadPoolExecutor,
+) -> None:
+    """Garbage asks for a key frame and does not end decoding."""
+    seen = Seen()
+    decoder = lane(pool, seen)
+    frames = clip("VP8", 2)
+    decoder.put(EncodedFrame(b"\x00\x01garbage" * 10, 0, True, 0.0))
+    await seen.until(errors=1)
+    for frame in frames:
+        decoder.put(frame)
+    await seen.until(images=2)
+    decoder.close()
+
+
+async def test_damage_of_every_kind_is_survived(pool: ThreadPoolExecutor) -> None:
+    """libav's vp8 decoder takes bit flips and cuts without dying; a clean key frame decodes
+    afterwards.
+    """
+    seen = Seen()
+    decoder = lane(pool, seen)
+    key, delta = clip("VP8", 2)
+    random = np.random.default_rng(7)
+    for step in range(60):
+        source = key if step % 2 else delta
+        data = bytearray(source.data)
+        for _ in range(8):
+            data[random.integers(0, len(data))] ^= 1 << int(random.integers(0, 8))
+        cut = int(random.integers(1, len(data)))
+        decoder.put(EncodedFrame(bytes(data[:cut] if step % 3 else data), step, True, 0.0))
+    await asyncio.get_running_loop().run_in_executor(pool, lambda: None)
+    before = len(seen.images)
+    decoder.put(EncodedFrame(key.data, 999, True, 0.0))
+    async with asyncio.timeout(10):
+        while not any(timestamp == 999 for timestamp, _ in seen.images[before:]):
+            await asyncio.sleep(0.01)
+    decoder.close()
+
+
+async def test_too_many_waiting_frames_drop_to_the_next_key_frame(
+    pool: ThreadPoolExecutor, gate: threading.Event
+) -> None:
+    """While the pool is held up, the backlog stays bounded; deltas without their reference go, a
+    key frame passes.
+    """
+    seen = Seen()
+    decoder = lane(pool, seen)
+    frames = clip("VP8", 3)
+    delta = frames[1]
+    decoder.put(frames[0])  # in flight, behind the gate
+    for index in range(BACKLOG + 5):
+        decoder.put(EncodedFrame(delta.data, 3000 * (index + 1), False, 0.0))
+    assert len(decoder._waiting) <= BACKLOG
+    assert seen.drops == BACKLOG + 5
+    assert seen.errors == 1
+    decoder.put(EncodedFrame(frames[0].data, 1_000_000, True, 0.0))
+    gate.set()
+    await seen.until(images=2)
+    assert [timestamp for timestamp, _ in seen.images] == [0, 1_000_000]
+    decoder.close()
+
+
+async def test_a_closed_lane_says_nothing_more(
+    pool: ThreadPoolExecutor, gate: threading.Event
+) -> None:
+    """Closing while a frame is being decoded drops its picture."""
+    seen = Seen()
+    decoder = lane(pool, seen)
+    for frame in clip("VP8", 3):
+        decoder.put(frame)
+    decoder.close()
+    gate.set()
+    await asyncio.get_running_loop().run_in_executor(pool, lambda: None)
+    await asyncio.sleep(0.01)
+    assert seen.images == []
+    assert decoder._decoder is None
+    decoder.put(clip("VP8", 1)[0])
+    assert len(decoder._waiting) == 0
+
+
+async def test_a_camera_has_a_share_of_a_thread_and_no_more(
+    pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pictures that are cheap to send and dear to decode wait for their turn; another camera's do
+    not wait for them.
+    """
+    monkeypatch.setattr(decode, "AHEAD_S", 0.02)
+    monkeypatch.setattr(decode, "SHARE", 0.1)
+    bombs, small = clip("VP8", 1, 2048, 2048), clip("VP8", 10)
+    greedy, honest = Seen(), Seen()
+    greedy_lane, honest_lane = lane(pool, greedy), lane(pool, honest)
+    began = time.monotonic()
+    for _ in range(BACKLOG):
+        greedy_lane.put(bombs[0])
+    for frame in small:
+        honest_lane.put(frame)
+    await honest.until(images=10)
+    # Not behind the others.
+    assert len(greedy.images) < BACKLOG
+    # One more image than its credit allowed for, and from then on a tenth of the time.
+    await greedy.until(images=BACKLOG)
+    wall = time.monotonic() - began
+    spent = 0.02 + wall * 0.1 - greedy_lane._credit
+    print(f"{BACKLOG} bombs took {wall:.2f} s, {spent:.2f} s of them decoding")
+    assert wall > 3 * spent
+    assert spent > BACKLOG * _decoding_seconds(bombs[0]) / 2
+    assert len(greedy_lane._waiting) <= BACKLOG
+    greedy_lane.close()
+    honest_lane.close()
+    assert greedy_lane._pause is None
+
+
+async def test_a_camera_that_had_its_share_waits(
+    pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Next to no share and no credit: the first picture is the last one, however busy the machine."""
+    monkeypatch.setattr(decode, "AHEAD_S", 0.0)
+    monkeypatch.setattr(decode, "SHARE", 1e-9)
+    seen = Seen()
+    decoder = lane(pool, seen)
+    for frame in clip("VP8", 10):
+        decoder.put(frame)
+    await seen.until(images=1)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1):
+            await seen.until(images=2)
+    decoder.close()
+
+
+def _decoding_seconds(frame: EncodedFrame) -> float:
+    """Processor time of decoding it, the least of three."""
+    decoder, took = open_decoder("VP8"), []
+    for _ in range(3):
+        began = time.thread_time()
+        decoder.decode(av.Packet(frame.data))
+        took.append(time.thread_time() - began)
+    return min(took)
+
+
+@pytest.mark.parametrize(("side", "shown"), [(4096, True), (4112, False)])
+@pytest.mark.parametrize("codec", ["VP8", "H264"])
+async def test_4096_pixels_a_side(
+    pool: ThreadPoolExecutor, codec: str, side: int, shown: bool
+) -> None:
+    """A picture of exactly the limit is shown; one macroblock more, whatever its other side, is
+    not.
+    """
+    seen = Seen()
+    decoder = lane(pool, seen, codec)
+    decoder.put(clip(codec, 1, side, 64)[0])
+    async with asyncio.timeout(10):
+        while not (seen.images or seen.errors or seen.drops):
+            await asyncio.sleep(0.01)
+    assert bool(seen.images) is shown
+    decoder.close()
+
+
+@pytest.mark.parametrize("codec", ["VP8", "H264"])
+async def test_sizes_that_change_with_every_frame(pool: ThreadPoolExecutor, codec: str) -> None:
+    """A key frame of another size each time, two hundred of them: each is shown as it is, and
+    memory stays.
+    """
+    shown: list[tuple[int, int]] = []
+    seen = Seen()
+    decoder = DecodeLane(
+        DecodePool(pool),
+        codec,
+        on_image=lambda _, image: shown.append((image.width, image.height)),
+        on_error=seen.error,
+        on_drop=seen.drop,
+        on_refused=seen.refuse,
+    )
+    sizes = [(64, 64), (1920, 1080), (320, 240), (640, 1136), (16, 16)]
+    keys = [clip(codec, 1, *size)[0] for size in sizes]
+    before = 0.0
+    for around in range(40):
+        for key in keys:
+            decoder.put(key)
+        async with asyncio.timeout(20):
+            while len(shown) < len(sizes) * (around + 1):
+                await asyncio.sleep(0.002)
+        if around == 10:
+            before = rss()
+    assert shown == sizes * 40
+    assert rss() - before < 16
+    assert (seen.errors, seen.drops) == (0, 0)
+    decoder.close()
+
+
+def rss() -> float:
+    """MiB of this process."""
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * 4 / 1024
+
+
+async def test_a_picture_past_the_bound_is_refused(pool: ThreadPoolExecutor) -> None:
+    """A key frame that declares 16383×16383 pixels is reported as too large, and allocates nothing of
+    that size.
+    """
+    seen = Seen()
+    decoder = lane(pool, seen)
+    data = bytearray(clip("VP8", 1)[0].data)
+    data[6:10] = (16383).to_bytes(2, "little") * 2  # width and height, RFC 6386 section 9.1
+    decoder.put(EncodedFrame(bytes(data), 0, True, 0.0))
+    await seen.until(refusals=1)
+    assert (seen.reasons, seen.dropped) == ({"size"}, {"size": 1})
+    assert (seen.images, seen.errors) == ([], 0)
+    decoder.close()
+
+
+async def test_a_stream_that_would_have_too_much_kept_is_refused(pool: ThreadPoolExecutor) -> None:
+    """Sixteen references of 4096×4096 never get into libav; the next key frame of an honest one
+    does.
+    """
+    seen = Seen()
+    decoder = lane(pool, seen, "H264")
+    decoder.put(EncodedFrame(first_frame(4096, 4096, 16), 0, True, 0.0))
+    await seen.until(refusals=1)
+    assert seen.reasons == {"size"}
+    decoder.put(clip("H264", 1)[0])
+    await seen.until(images=1)
+    assert (len(seen.images), seen.errors) == (1, 0)
+    decoder.close()
+
+
+@pytest.mark.parametrize(
+    "deep",
+    [
+        {"profile": 110, "depth": 10},
+        {"profile": 244, "chroma": 3},
+        # A profile that has neither, said of a stream that has
+        {"profile": 100, "depth": 10},
+        {"profile": 100, "chroma": 3},
+    ],
+)
+async def test_other_formats_are_refused_before_they_are_decoded(
+    pool: ThreadPoolExecutor, deep: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten bits or 4:4:4 is counted, told, takes no memory, and is asked again in a while; an honest
+    stream then gets in.
+    """
+    monkeypatch.setattr(decode, "REFUSED_S", 0.05)
+    seen, pictures = Seen(), PictureMemory(own=0)
+    decoder = lane(pool, seen, "H264", pictures)
+    free = pictures.free
+    stream = Stream(replace(Sps(order=0, vui=Vui(reorder=16)), **deep))  # type: ignore[arg-type]
+    decoder.put(EncodedFrame(stream.sets() + stream.key(), 0, True, 0.0))
+    for number in range(1, 4):
+        decoder.put(EncodedFrame(stream.skipped(order=2 * number), number, False, 0.0))
+    await seen.until(refusals=1, errors=1)
+    decoder.put(EncodedFrame(stream.skipped(order=8), 4, False, 0.0))
+    assert seen.dropped == {"format": 5}
+    assert seen.reasons == {"format"}
+    assert pictures.free == free
+    assert seen.images == []
+    decoder.put(clip("H264", 1)[0])
+    await seen.until(images=1)
+    assert pictures.free < free
+    decoder.close()
+
+
+async def test_pictures_that_come_to_nothing_are_counted(pool: ThreadPoolExecutor) -> None:
+    """A picture that belongs before one that was shown is dropped, as B pictures are; so is a
+    hidden one of VP8.
+    """
+    seen = Seen()
+    decoder = lane(pool, seen, "H264")
+    stream = Stream(Sps(order=0))
+    for number, data in enumerate(
+        [stream.sets() + stream.key(), stream.skipped(order=8), stream.skipped(order=4)]
+    ):
+        decoder.put(EncodedFrame(data, number, number == 0, 0.0))
+    await seen.until(images=2)
+    hidden = Seen()
+    other = lane(pool, hidden)
+    for number, shown in enumerate((True, False, True)):
+        data = vp8_streams.frame(None if number else (64, 64), shown=shown)
+        other.put(EncodedFrame(data, number, number == 0, 0.0))
+    await hidden.until(images=2)
+    assert [timestamp for timestamp, _ in seen.images] == [0, 1]
+    assert [timestamp for timestamp, _ in hidden.images] == [0, 2]
+    assert seen.dropped == hidden.dropped == {"not_shown": 1}
+    decoder.close()
+    other.close()
+
+
+async def test_waiting_frames_are_bounded_in_bytes(
+    pool: ThreadPoolExecutor, gate: threading.Event
+) -> None:
+    """Eight MiB wait for a busy pool, however few frames they are; then everything up to a key
+    frame goes.
+    """
+    seen = Seen()
+    decoder = lane(pool, seen)
+    key = clip("VP8", 1)[0]
+    decoder.put(key)
+    large = bytes(BACKLOG_BYTES // 4)
+    for number in range(4):
+        decoder.put(EncodedFrame(large, number, False, 0.0))
+    assert seen.drops == 0
+    decoder.put(EncodedFrame(large, 4, False, 0.0))
+    assert (seen.dropped, seen.errors) == ({"backlog": 5}, 1)
+    assert len(decoder._waiting) == 0
+    gate.set()
+    decoder.put(key)
+    await seen.until(images=2)
+    decoder.close()
+
+
+@pytest.mark.parametrize("codec", ["VP8", "H264"])
+async def test_large_pictures_share_a_bound(
+    pool: ThreadPoolExecutor, codec: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With room for one large camera the second is refused, counted and asked again once, and gets
+    in when the first has left; a small camera is shown all the while.
+    """
+    monkeypatch.setattr(decode, "REFUSED_S", 0.05)
+    one, other, small = Seen(), Seen(), Seen()
+    frames = clip(codec, 4, 320, 240)
+    own = DECODER_BYTES + 250_000
+    shared = CheckedFrames(codec).checked(frames[0].data)[1] - own
+    pictures = PictureMemory(own=own, shared=shared)
+    lanes = [lane(pool, seen, codec, pictures) for seen in (one, other, small)]
+    lanes[0].put(frames[0])
+    await one.until(images=1)
+    assert pictures.free < shared
+    for frame in frames[:3]:
+        lanes[1].put(frame)
+    # It is asked for a key frame once, however long that takes to come.
+    await other.until(refusals=1, errors=1)
+    lanes[1].put(frames[3])
+    assert other.dropped == {"memory": 4}
+    lanes[2].put(clip(codec, 1, 32, 32)[0])
+    await small.until(images=1)
+    lanes[0].close()
+    lanes[1].put(frames[0])
+    await other.until(images=1)
+    assert (other.refusals, other.errors) == (1, 1)
+    for each in lanes[1:]:
+        each.close()
+    assert pictures.free == shared
+
+
+async def test_memory_goes_back_when_the_thread_lets_go(
+    pool: ThreadPoolExecutor, gate: threading.Event
+) -> None:
+    """Closing while a frame is being decoded gives its part of the bound back afterwards, not
+    before.
+    """
+    pictures = PictureMemory(own=0, shared=100_000_000)
+    decoder = lane(pool, Seen(), "VP8", pictures)
+    decoder.put(clip("VP8", 1)[0])
+    decoder.close()
+    gate.set()
+    # The loop stands still meanwhile.
+    pool.submit(lambda: None).result()
+    assert pictures.free < 100_000_000
+    await asyncio.sleep(0.01)
+    assert pictures.free == 100_000_000
+
+
+def test_unknown_codecs_are_refused() -> None:
+    """Only what an offer may contain can be opened."""
+    with pytest.raises(ValueError, match="VP9"):
+        open_decoder("VP9")
+
+
+def test_memory_can_be_given_back_anywhere() -> None:
+    """On systems without malloc_trim nothing happens."""
+    give_memory_back()

@@ -1,0 +1,347 @@
+"""One stream: from its packets to frames with capture times, and what it asks its sender for."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import av
+import pytest
+
+from server.media.video import camera_state as silence
+from server.media.video.decode import DecodePool, PictureMemory
+from server.media.video.payload import EncodedFrame
+from server.media.video.video_stream import NTP_TO_UNIX, VideoStream
+from tests.media.video.test_h264 import fu_a, stap_a, units_of
+from tests.support.fakes_media import RecordingCamera, RtpPart, vp8_frames, vp8_parts
+from tests.support.h264_streams import Sps, Stream
+
+SSRC = 0x1234
+
+
+class Feedback:
+    """Records the requests with their times (seconds since the first)."""
+
+    def __init__(self) -> None:
+        self.nacks: list[tuple[float, list[int]]] = []
+        self.plis: list[float] = []
+        self.changed = asyncio.Event()
+
+    def send_nack(self, ssrc: int, lost: list[int]) -> None:
+        assert ssrc == SSRC
+        self.nacks.append((time.monotonic(), lost))
+        self.changed.set()
+
+    def send_pli(self, ssrc: int) -> None:
+        assert ssrc == SSRC
+        self.plis.append(time.monotonic())
+        self.changed.set()
+
+    async def until_pli(self, count: int) -> None:
+        async with asyncio.timeout(5):
+            while len(self.plis) < count:
+                self.changed.clear()
+                await self.changed.wait()
+
+
+class Line:
+    """A stream and a sender that numbers its packets."""
+
+    def __init__(self, pool: ThreadPoolExecutor, codec: str = "VP8") -> None:
+        self.camera = RecordingCamera()
+        self.feedback = Feedback()
+        self.stream = VideoStream(
+            SSRC, codec, sink=self.camera, feedback=self.feedback, pool=DecodePool(pool)
+        )
+        # Near the end of the sequence numbers, so that every test passes their wrap.
+        self.sequence = 65530
+
+    def number(self, parts: list[RtpPart]) -> list[tuple[int, RtpPart]]:
+        numbered = [((self.sequence + i) & 0xFFFF, part) for i, part in enumerate(parts)]
+        self.sequence = (self.sequence + len(parts)) & 0xFFFF
+        return numbered
+
+    def send(self, numbered: list[tuple[int, RtpPart]], *, again: bool = False) -> None:
+        for sequence, part in numbered:
+            self.stream.packet(
+                sequence,
+                part.timestamp,
+                part.marker,
+                part.data,
+                time.monotonic(),
+                retransmission=again,
+            )
+
+    def send_frame(self, index: int, frames: tuple[bytes, ...]) -> None:
+        self.send(self.number(vp8_parts(frames[index], 9000 * index)))
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    pool = ThreadPoolExecutor(1, "decode-test")
+    yield pool
+    pool.shutdown(wait=True)
+
+
+async def test_packets_become_frames_with_capture_times(pool: ThreadPoolExecutor) -> None:
+    """Each frame comes out whole, once, in order; a sender report gives it the sender's time of
+    capture.
+    """
+    line = Line(pool)
+    frames = vp8_frames(4)
+    line.send_frame(0, frames)
+    await line.camera.until(lambda c: len(c.frames) == 1)
+    assert line.camera.frames[0].captured_sender is None
+    line.stream.report(int((1_700_000_000.0 + NTP_TO_UNIX) * 2**32), 9000, time.monotonic())
+    for index in (1, 2, 3):
+        line.send_frame(index, frames)
+    await line.camera.until(lambda c: len(c.frames) == 4)
+    got = line.camera.frames
+    assert [f.captured_sender for f in got[1:]] == pytest.approx(
+        [1_700_000_000.0, 1_700_000_000.1, 1_700_000_000.2], abs=1e-4
+    )
+    assert [f.rtp_time for f in got] == [0, 9000, 18000, 27000]
+    assert {(f.width, f.height) for f in got} == {(640, 360)}
+    assert len({f.id for f in got}) == 4
+    assert all(f.captured <= time.monotonic() for f in got)
+    assert line.stream.last_report is not None
+    assert line.feedback.nacks == []
+    assert line.feedback.plis == []
+    line.stream.close()
+
+
+async def test_a_repaired_hole_costs_nothing(pool: ThreadPoolExecutor) -> None:
+    """A lost packet is asked for at once; sent again, all frames come out, and no key frame is
+    asked for.
+    """
+    line = Line(pool)
+    frames = vp8_frames(3)
+    line.send_frame(0, frames)
+    second = line.number(vp8_parts(frames[1], 9000))
+    lost = second.pop(1)
+    line.send(second)
+    line.send_frame(2, frames)
+    assert [asked for _, asked in line.feedback.nacks] == [[lost[0]]]
+    line.send([lost], again=True)
+    await line.camera.until(lambda c: len(c.frames) == 3)
+    await asyncio.sleep(0.1)
+    assert len(line.feedback.nacks) == 1
+    assert line.feedback.plis == []
+    assert not line.camera.drops
+    line.stream.close()
+
+
+async def test_a_hole_that_is_never_repaired_is_given_up_by_time(
+    pool: ThreadPoolExecutor,
+) -> None:
+    """Asked for four times, given up after 450 ms without a further packet; then a key frame is
+    asked for and goes on.
+    """
+    line = Line(pool)
+    frames = vp8_frames(3)
+    line.send_frame(0, frames)
+    second = line.number(vp8_parts(frames[1], 9000))
+    del second[1]
+    start = time.monotonic()
+    line.send(second)
+    await line.feedback.until_pli(1)
+    # The loop's own timers, which never fire early; how late they are is the machine's affair.
+    # The exact times: test_assemble.py, test_holes.py.
+    assert line.feedback.plis[0] - start >= 0.43
+    times = [at - start for at, _ in line.feedback.nacks]
+    assert len(times) == 4
+    assert all(at >= due - 0.02 for at, due in zip(times, (0.0, 0.08, 0.16, 0.32), strict=True))
+    assert line.camera.drops["broken"] == 1
+    # A delta has no reference now.
+    line.send_frame(2, frames)
+    line.send_frame(0, frames)
+    await line.camera.until(lambda c: len(c.frames) == 2)
+    # Told together with what is looked at next.
+    await line.camera.until(lambda c: c.drops == {"broken": 1, "no_key": 1}, 1.0)
+    line.stream.close()
+
+
+async def test_a_stream_without_a_key_frame_asks_for_one_twice_a_second(
+    pool: ThreadPoolExecutor,
+) -> None:
+    """Deltas alone are never handed out; what is asked for is asked for again, and not oftener."""
+    line = Line(pool)
+    frames = vp8_frames(3)
+    for _ in range(3):
+        line.send_frame(1, frames)
+    await line.feedback.until_pli(2)
+    assert line.feedback.plis[1] - line.feedback.plis[0] == pytest.approx(0.5, abs=0.1)
+    assert line.camera.frames == []
+    for _ in range(20):
+        line.stream.request_key_frame()
+    assert len(line.feedback.plis) == 2
+    # Each time the camera is woken too, so that the answer is not half a second away.
+    assert line.camera.asked_for_keys == 2
+    line.send_frame(0, frames)
+    await line.camera.until(lambda c: len(c.frames) == 1)
+    line.stream.close()
+
+
+async def test_a_frame_that_does_not_decode_asks_for_a_key_frame(pool: ThreadPoolExecutor) -> None:
+    """Garbage in a well-formed packet is counted and repaired by a key frame."""
+    line = Line(pool)
+    frames = vp8_frames(2)
+    line.send_frame(0, frames)
+    await line.camera.until(lambda c: len(c.frames) == 1)
+    line.send(line.number(vp8_parts(b"\x00\x01" + b"garbage" * 30, 9000)))
+    await line.camera.until(lambda c: c.drops["decode_error"] == 1)
+    await line.feedback.until_pli(1)
+    line.send_frame(0, frames)
+    await line.camera.until(lambda c: len(c.frames) == 2)
+    line.stream.close()
+
+
+async def test_malformed_payloads_are_counted_as_lost(pool: ThreadPoolExecutor) -> None:
+    """An empty or cut VP8 descriptor raises nothing; it is a hole, and repair goes on."""
+    line = Line(pool)
+    frames = vp8_frames(2)
+    line.send_frame(0, frames)
+    bad = [RtpPart(data, False, 9000) for data in (b"\x80", b"\x80\x80", b"\x90\xff\x80")]
+    line.send(line.number(bad))
+    assert line.camera.drops["broken"] == 3
+    line.send_frame(1, frames)
+    assert len(line.feedback.nacks) == 1
+    line.stream.close()
+
+
+@pytest.mark.parametrize("format", ["yuv420p10le", "yuv444p", "gray"])
+async def test_a_picture_that_nothing_here_reads_is_counted_and_passed_over(
+    pool: ThreadPoolExecutor, format: str
+) -> None:
+    """Should a decoder ever give ten bits or 4:4:4: no exception, no frame."""
+    line = Line(pool)
+    encoded = EncodedFrame(b"", 0, True, 0.0)
+    line.stream._decoded(encoded, av.VideoFrame(320, 240, format))
+    assert line.camera.frames == []
+    assert line.camera.drops == {"format": 1}
+    line.stream.close()
+
+
+@pytest.mark.parametrize("way", ["single", "aggregate", "fragments"])
+async def test_other_formats_are_refused_whatever_brings_them(
+    pool: ThreadPoolExecutor, way: str
+) -> None:
+    """4:4:4 with 14 bits in a unit, a STAP-A or an FU-A, in mid-stream: counted and told, and a
+    camera that goes on is shown.
+    """
+    line = Line(pool, "H264")
+    honest, deep = Stream(Sps()), Stream(Sps(profile=244, chroma=3, depth=14, chroma_depth=14))
+
+    def send(payloads: list[bytes], timestamp: int) -> None:
+        last = len(payloads) - 1
+        line.send(
+            line.number([RtpPart(one, at == last, timestamp) for at, one in enumerate(payloads)])
+        )
+
+    send(units_of(honest.sets() + honest.key()), 0)
+    await line.camera.until(lambda c: len(c.frames) == 1)
+    sps, picture_set = units_of(deep.sets())
+    ways = {
+        "single": [sps, picture_set],
+        "aggregate": [stap_a([sps, picture_set])],
+        "fragments": [*fu_a(sps), picture_set],
+    }
+    send([*ways[way], *units_of(deep.key())], 9000)
+    await line.camera.until(lambda c: c.refusals == 1)
+    send(units_of(deep.skipped()), 18000)
+    await line.camera.until(lambda c: c.drops["format"] == 2)
+    assert len(line.camera.frames) == 1
+    send(units_of(honest.sets() + honest.key()), 27000)
+    await line.camera.until(lambda c: len(c.frames) == 2)
+    line.stream.close()
+
+
+async def test_pictures_beyond_the_memory_are_refused_and_told(pool: ThreadPoolExecutor) -> None:
+    """Without room for its pictures nothing is decoded; the drops are counted and its owner hears
+    of it.
+    """
+    line = Line(pool)
+    full = DecodePool(pool, PictureMemory(own=0, shared=0))
+    line.stream = VideoStream(SSRC, "VP8", sink=line.camera, feedback=line.feedback, pool=full)
+    frames = vp8_frames(3)
+    for index in range(3):
+        line.send_frame(index, frames)
+    await line.camera.until(lambda c: c.refusals == 1 and c.drops["memory"] == 3)
+    assert line.camera.frames == []
+    line.stream.close()
+
+
+async def test_a_closed_stream_is_silent(pool: ThreadPoolExecutor) -> None:
+    """No timer, no frame and no request comes after the end."""
+    line = Line(pool)
+    frames = vp8_frames(3)
+    line.send_frame(0, frames)
+    parts = line.number(vp8_parts(frames[1], 9000))
+    line.send([parts[0], *parts[2:]])
+    asked = len(line.feedback.nacks)
+    line.stream.close()
+    line.stream.request_key_frame()
+    line.send_frame(0, frames)
+    await asyncio.get_running_loop().run_in_executor(pool, lambda: None)
+    await asyncio.sleep(0.15)
+    assert line.camera.frames == []
+    assert line.feedback.plis == []
+    assert len(line.feedback.nacks) == asked
+
+
+async def test_a_silent_camera_is_asked_for_key_frames_and_woken_once(
+    pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing comes for a while: requests go out one after the other until something does, and none
+    after the end.
+    """
+    monkeypatch.setattr(silence, "AFTER_S", 0.15)
+    monkeypatch.setattr(silence, "EVERY_S", 0.04)
+    line = Line(pool)
+    frames = vp8_frames(2)
+    line.send_frame(0, frames)
+    await line.feedback.until_pli(3)
+    assert line.camera.asked_for_keys == 1
+    # On a busy machine there may be more than three by now.
+    asked, sent = len(line.feedback.plis), time.monotonic()
+    line.send_frame(1, frames)
+    await line.feedback.until_pli(asked + 1)
+    assert line.feedback.plis[asked] - sent > 0.1
+    assert line.camera.asked_for_keys == 2
+    line.stream.close()
+    asked = len(line.feedback.plis)
+    await asyncio.sleep(0.1)
+    assert len(line.feedback.plis) == asked
+
+
+async def test_a_camera_that_stands_still_is_not_asked(
+    pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its reports go on, so it is there; a report behind a silence has a key frame asked for at
+    once, since the link is back.
+    """
+    monkeypatch.setattr(silence, "AFTER_S", 0.5)
+    monkeypatch.setattr(silence, "EVERY_S", 10.0)
+    line = Line(pool)
+    line.send_frame(0, vp8_frames(1))
+    for number in range(7):
+        await asyncio.sleep(0.1)
+        line.stream.report(number << 32, 0, time.monotonic())
+    assert line.feedback.plis == []
+    await line.feedback.until_pli(1)
+    line.stream.report(9 << 32, 0, time.monotonic())
+    assert len(line.feedback.plis) == 2
+    line.stream.close()
+
+
+async def test_a_closed_stream_has_no_timer(pool: ThreadPoolExecutor) -> None:
+    """Packets that still come after the end arm nothing."""
+    line = Line(pool)
+    frames = vp8_frames(2)
+    line.stream.close()
+    parts = line.number(vp8_parts(frames[0], 0))
+    line.send([parts[0], *parts[2:]])
+    assert line.feedback.nacks == []
+    assert line.stream._timer is None

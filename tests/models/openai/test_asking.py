@@ -1,0 +1,229 @@
+"""Requests without a token go to a model server again, and others do not."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from server.core.errors import EngineError, EngineFailed, EngineRefused, EngineUnavailable
+from server.core.frames import Kind, Picture
+from server.models.base import Delta, EngineRequest
+from server.models.openai import retry
+from server.models.openai.chat_client import TimeLimits
+from server.models.openai.engine import OpenAIEngine
+from server.models.openai.retry import LONGEST_WAIT, Reason
+from server.models.reply import SLICE_CHARS
+from tests.support.fakes_openai import Behaviour, FakeOpenAI
+
+LIMITS = TimeLimits(connect=1, first_token=5.0, between_tokens=2.0, total=8.0, probe=1.0)
+PICTURE = Picture("f1", 1.0, None, 1280, 720, 840, 448, 480, b"\xff\xd8\xff\xd9", None, None, 0.003)
+QUESTION = EngineRequest("session", Kind.CHAT, "What is this?", PICTURE, id="4711")
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their own length: test_retry.py."""
+    monkeypatch.setattr(retry, "_PAUSES", (0.01, 0.02))
+
+
+class Counting(FakeOpenAI):
+    """Behaves as told for the first `times` questions, then normally."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.times = 0
+        self.first = Behaviour.NORMAL
+
+    def misbehave(self, behaviour: Behaviour, times: int) -> None:
+        self.first, self.times = behaviour, times
+
+    @property
+    def behaviour(self) -> Behaviour:
+        return self.first if self.count <= self.times else Behaviour.NORMAL
+
+    @behaviour.setter
+    def behaviour(self, value: Behaviour) -> None:
+        """Set by the base class alone."""
+
+
+@pytest_asyncio.fixture
+async def fake() -> AsyncIterator[Counting]:
+    server = Counting()
+    async with server:
+        yield server
+
+
+@pytest_asyncio.fixture
+async def retried() -> list[Reason]:
+    return []
+
+
+@pytest_asyncio.fixture
+async def engine(fake: Counting, retried: list[Reason]) -> AsyncIterator[OpenAIEngine]:
+    one = OpenAIEngine(
+        name="vllm",
+        base_url=fake.base_url,
+        limits=LIMITS,
+        session_key=str,
+        on_retry=retried.append,
+    )
+    await one.probe()
+    yield one
+    await one.close()
+
+
+async def answer(engine: OpenAIEngine, request: EngineRequest = QUESTION) -> str:
+    async with asyncio.timeout(20):
+        return "".join([one.text async for one in engine.answer(request) if isinstance(one, Delta)])
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "reason"),
+    [
+        (Behaviour.INTERNAL, Reason.FAILED),
+        (Behaviour.BUSY, Reason.BUSY),
+        (Behaviour.FULL_EVENT, Reason.BUSY),
+        (Behaviour.DIES_FIRST, Reason.BROKEN),
+        (Behaviour.ENDS_FIRST, Reason.BROKEN),
+        (Behaviour.HANGS_UP, Reason.BROKEN),
+    ],
+)
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_failure_before_the_first_token_is_not_seen(
+    fake: Counting,
+    engine: OpenAIEngine,
+    retried: list[Reason],
+    behaviour: Behaviour,
+    reason: Reason,
+    times: int,
+) -> None:
+    """The same request, picture included, goes out again, and each repeat is counted."""
+    fake.misbehave(behaviour, times)
+    assert await answer(engine) == "I see a cup."
+    assert retried == [reason] * times
+    assert fake.count == times + 1
+    assert len({str(seen.body) for seen in fake.requests}) == 1
+    ids = ["4711", "4711-1", "4711-2"]
+    assert [seen.headers["x-request-id"] for seen in fake.requests] == ids[: times + 1]
+    assert engine.status.ready
+
+
+async def test_the_third_failure_is_the_answer(
+    fake: Counting, engine: OpenAIEngine, retried: list[Reason]
+) -> None:
+    fake.misbehave(Behaviour.INTERNAL, 9)
+    with pytest.raises(EngineFailed, match="500"):
+        await answer(engine)
+    assert (fake.count, len(retried)) == (3, 2)
+
+
+@pytest.mark.parametrize(
+    "behaviour", [Behaviour.DIES, Behaviour.ENDS_EARLY, Behaviour.ERROR_LATER, Behaviour.STALLS]
+)
+async def test_nothing_is_sent_again_after_the_first_token(
+    fake: Counting, engine: OpenAIEngine, retried: list[Reason], behaviour: Behaviour
+) -> None:
+    fake.misbehave(behaviour, 1)
+    engine._limits = dataclasses.replace(LIMITS, between_tokens=0.3)
+    with pytest.raises(EngineError):
+        await answer(engine)
+    assert (fake.count, retried) == (1, [])
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "error"),
+    [
+        (Behaviour.BAD_REQUEST, EngineRefused),
+        (Behaviour.ERROR_EVENT, EngineRefused),
+        (Behaviour.CONTEXT_LENGTH, EngineRefused),
+        (Behaviour.RATE_LIMITED, EngineUnavailable),
+    ],
+)
+async def test_a_refusal_is_not_sent_again(
+    fake: Counting,
+    engine: OpenAIEngine,
+    retried: list[Reason],
+    behaviour: Behaviour,
+    error: type[EngineError],
+) -> None:
+    """A 4xx stays one, and so does a 429 that asks for a longer wait than a picture stays fresh."""
+    fake.misbehave(behaviour, 9)
+    with pytest.raises(error):
+        await answer(engine)
+    assert retried == []
+
+
+async def test_a_429_is_waited_for(
+    fake: Counting, engine: OpenAIEngine, retried: list[Reason]
+) -> None:
+    fake.retry_after = 0.2
+    fake.misbehave(Behaviour.RATE_LIMITED, 1)
+    assert await answer(engine) == "I see a cup."
+    assert retried == [Reason.BUSY]
+    first, second = fake.requests
+    assert second.arrived - first.arrived >= 0.2
+
+
+async def test_a_cancelled_question_is_not_sent_again(
+    fake: Counting, engine: OpenAIEngine, retried: list[Reason]
+) -> None:
+    """Neither while it waits for its repeat nor later."""
+    fake.retry_after = LONGEST_WAIT
+    fake.misbehave(Behaviour.RATE_LIMITED, 1)
+    task = asyncio.create_task(answer(engine))
+    seen = await fake.wait_for(1)
+    await seen.done.wait()
+    while not retried:
+        await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.sleep(0.1)
+    assert fake.count == 1
+
+
+async def test_a_repeat_has_what_is_left_of_the_questions_time(fake: Counting) -> None:
+    """The time for the first token does not begin anew."""
+    limits = dataclasses.replace(LIMITS, first_token=0.8)
+    engine = OpenAIEngine(name="vllm", base_url=fake.base_url, limits=limits)
+    fake.misbehave(Behaviour.INTERNAL, 1)
+    fake.first_token = 60.0
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    try:
+        with pytest.raises(EngineError, match="did not begin"):
+            await answer(engine)
+    finally:
+        await engine.close()
+    assert fake.count == 2
+    assert loop.time() - began < 0.8 + 0.7
+
+
+async def test_a_whole_answer_in_one_event_holds_nobody(
+    engine: OpenAIEngine, fake: Counting
+) -> None:
+    """It is read in slices, and others have their turn between them."""
+    said = "word " * 8 * SLICE_CHARS
+    fake.deltas = [{"content": said}]
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    other = asyncio.create_task(others())
+    seen: list[tuple[int, str]] = []
+    async with asyncio.timeout(60):
+        async for one in engine.answer(QUESTION):
+            if isinstance(one, Delta):
+                seen.append((turns, one.text))
+    other.cancel()
+    assert "".join(text for _, text in seen) == said
+    assert max(len(text) for _, text in seen) <= 2 * SLICE_CHARS
+    assert len({at for at, _ in seen}) == len(seen) >= 40

@@ -1,0 +1,162 @@
+"""The connections to one model server: its own addresses, a small picture, and what keeps an answer
+from coming.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import ssl
+import weakref
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import httpx2
+import pytest
+import pytest_asyncio
+
+from server.models.openai import bounded_http, library
+from server.models.openai.chat_client import ChatClient, NotChat, Refused, TimeLimits, Unreachable
+from tests.support.fakes_openai import Behaviour, FakeOpenAI
+
+BODY = b'{"model":"fake-vl","messages":[],"stream":true}'
+
+
+@pytest_asyncio.fixture
+async def client(fake: FakeOpenAI) -> AsyncIterator[ChatClient]:
+    one = ChatClient(fake.base_url, "", TimeLimits, None)
+    yield one
+    await one.close()
+
+
+async def test_certificates_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the first server; the others share them."""
+    read = httpx2.create_ssl_context
+    reads: list[bool] = []
+
+    def reading(*, trust_env: bool) -> ssl.SSLContext:
+        reads.append(trust_env)
+        return read(trust_env=trust_env)
+
+    monkeypatch.setattr(httpx2, "create_ssl_context", reading)
+    bounded_http._trust.cache_clear()
+    for _ in range(3):
+        await ChatClient("https://model.invalid/v1", "", TimeLimits, None).close()
+    assert reads == [False]
+
+
+async def sent(client: ChatClient) -> bytes | None:
+    async with AsyncExitStack() as stack:
+        due = asyncio.get_running_loop().time() + 5
+        return (await client.send(BODY, stack, due))[1]
+
+
+async def test_the_first_event_comes_with_the_stream(client: ChatClient) -> None:
+    """A 200 alone is no success yet."""
+    assert b"role" in (await sent(client) or b"")
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "error"),
+    [
+        (Behaviour.ERROR_EVENT, Refused),
+        (Behaviour.BAD_REQUEST, Refused),
+        (Behaviour.HTML, NotChat),
+    ],
+)
+async def test_what_keeps_an_answer_from_coming(
+    fake: FakeOpenAI, client: ChatClient, behaviour: Behaviour, error: type[Exception]
+) -> None:
+    """Refusals, also inside a 200, and what is no model server."""
+    fake.behaviour = behaviour
+    with pytest.raises(error):
+        await sent(client)
+
+
+async def test_nobody_there(fake: FakeOpenAI, client: ChatClient) -> None:
+    """No connection at all; its health is then unknown."""
+    await fake.close()
+    with pytest.raises(Unreachable):
+        await sent(client)
+    assert await client.health(f"http://127.0.0.1:{fake.port}/health") == 0
+
+
+async def test_a_picture_is_taken_refused_or_neither(fake: FakeOpenAI, client: ChatClient) -> None:
+    """Only a refusal that speaks of pictures says that the model takes none."""
+    url = "data:image/jpeg;base64,/9j/"
+    assert await client.takes_picture("fake-vl", url, 2) is True
+    fake.blind = {"fake-vl"}
+    assert await client.takes_picture("fake-vl", url, 2) is False
+    fake.blind, fake.behaviour = set(), Behaviour.INTERNAL
+    assert await client.takes_picture("fake-vl", url, 2) is None
+    fake.behaviour = Behaviour.SILENT
+    assert await client.takes_picture("fake-vl", url, 0.1) is None
+
+
+async def test_nothing_keeps_a_request_after_its_answer() -> None:
+    """A request holds a picture.
+
+    It goes with the answer, complete or left in its middle, and waits for no collector.
+    """
+    seen: list[weakref.ref[httpx2.Request]] = []
+    event = b'data: {"choices":[{"delta":{"content":"A"}}]}\n\n'
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        seen.append(weakref.ref(request))
+        kind = {"content-type": "text/event-stream"}
+        return httpx2.Response(200, headers=kind, content=event * 3 + b"data: [DONE]\n\n")
+
+    client = ChatClient("http://h/v1", "", TimeLimits, httpx2.MockTransport(answer))
+    gc.collect()
+    gc.disable()
+    try:
+        for events in (1, 4):
+            async with AsyncExitStack() as stack:
+                due = asyncio.get_running_loop().time() + 5
+                stream, _ = await client.send(BODY, stack, due)
+                for _ in range(events - 1):
+                    await stream.next(due)
+            del stream
+        # The event loop closes the generators that are left in their middle, one in the other.
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert [one() for one in seen] == [None, None]
+    finally:
+        gc.enable()
+        await client.close()
+
+
+async def test_every_answer_is_asked_for_as_it_is(fake: FakeOpenAI) -> None:
+    """No request of any kind allows a compressed answer."""
+    seen: list[httpx2.Request] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        seen.append(request)
+        return httpx2.Response(200, json={"data": []})
+
+    client = ChatClient("http://h/v1", "", TimeLimits, httpx2.MockTransport(answer))
+    try:
+        await client.models()
+        await client.get("http://h/api/ps")
+        await client.get("http://h/api/show", {"model": "m"})
+        await client.health("http://h/health")
+        await client.takes_picture("m", "data:", 2)
+    finally:
+        await client.close()
+    assert [request.headers["accept-encoding"] for request in seen] == ["identity"] * 5
+
+
+async def test_the_library_is_loaded_once_a_server_is_there(
+    fake: FakeOpenAI, client: ChatClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its load takes a third of a second, which a start without a model server need not wait for."""
+    loads: list[bool] = []
+    monkeypatch.setattr(library, "is_loaded", lambda: bool(loads))
+    monkeypatch.setattr(library, "load", lambda: loads.append(True))
+    await fake.close()
+    with pytest.raises(Unreachable):
+        await client.models()
+    assert loads == []
+    await fake.start()
+    assert b"fake-vl" in await client.models()
+    assert loads == [True]

@@ -1,0 +1,269 @@
+"""Requests to a model server: insufficient context, and held frames."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from server.core.errors import EngineRefused
+from server.models.base import EarlierPicture, EngineRequest, Finished, Turn
+from server.models.openai.chat_request import RequestFields, fewer_turns
+from server.models.openai.engine import OpenAIEngine
+from server.models.thinking import Thinking, ThinkingLimits
+from tests.models.openai.test_engine import JPEG, QUICK, collect, picture, request
+from tests.support.fakes_openai import Behaviour, FakeOpenAI
+
+TURNS = tuple(
+    Turn(f"Question {n} of many words here?", "An answer of some words.") for n in range(8)
+)
+
+
+@pytest_asyncio.fixture
+async def fake() -> AsyncIterator[FakeOpenAI]:
+    async with FakeOpenAI(max_model_len=None) as server:
+        yield server
+
+
+@pytest_asyncio.fixture
+async def engine(fake: FakeOpenAI) -> AsyncIterator[OpenAIEngine]:
+    one = OpenAIEngine(name="vllm", base_url=fake.base_url, limits=QUICK)
+    yield one
+    await one.close()
+
+
+async def test_turns_that_do_not_fit_are_left_out(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
+    """One question goes again with half of the turns, before anything of an answer; the number of
+    dropped turns is reported.
+    """
+    fake.context, fake.tells_context = 128 + 170, False
+    texts, end = await collect(engine, request(turns=TURNS))
+    assert texts == ["I ", "see ", "a ", "cup."]
+    assert fake.count == 2
+    assert end.left_out == 4
+    assert next(text for role, text in fake.last.texts if role == "user") == TURNS[4].question
+
+
+async def test_a_context_that_is_told_is_learned(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
+    """From then on nothing larger is counted on, also after the next look."""
+    fake.context = 300
+    await collect(engine, request(turns=TURNS))
+    assert engine.status.capabilities.context_length == 300
+    await engine.probe()
+    assert engine.status.capabilities.context_length == 300
+    fake.models = ["other"]
+    await engine.probe()
+    assert engine.status.capabilities.context_length is None
+
+
+async def test_a_question_that_does_not_fit_alone_is_refused(
+    fake: FakeOpenAI, engine: OpenAIEngine
+) -> None:
+    """All turns go first; then the error comes."""
+    fake.context, fake.tells_context = 100, False
+    with pytest.raises(EngineRefused, match="do not fit"):
+        await collect(engine, request(turns=TURNS[:2]))
+    assert fake.count == 3
+
+
+@pytest.mark.parametrize(("turns", "left"), [(0, 0), (1, 0), (2, 1), (3, 1), (8, 4)])
+def test_the_older_half_goes(turns: int, left: int) -> None:
+    """And the last one when there is only one."""
+    assert fewer_turns(request(turns=TURNS[:turns])).turns == TURNS[turns - left : turns]
+
+
+def sent(one: EngineRequest) -> bytes:
+    """The messages as they go out, without the end of their list."""
+    fields = RequestFields("vllm", temperature=0.2, priority=None)
+    thinking = Thinking(ThinkingLimits())
+    body = fields.body(
+        one, "data:image/jpeg;base64,xx", model="m", context=None, tokens=None, thinking=thinking
+    )
+    return json.dumps(json.loads(body)["messages"]).encode()[:-1]
+
+
+@pytest.mark.parametrize("first", [0, 3])
+def test_prompts_about_one_picture_begin_with_all_of_the_one_before(first: int) -> None:
+    """Byte by byte: system, turns before the picture, picture, turns as they grow, question last."""
+    before = b""
+    for n in range(first, first + 5):
+        one = request(
+            f"  Question {n} of many words here? ", turns=TURNS[:n], turns_after=n - first
+        )
+        now = sent(one)
+        assert now.startswith(before), n
+        assert len(now) > len(before)
+        before = now
+    found = json.loads(before + b"]")
+    with_picture = found[1 + 2 * first]["content"]
+    assert [part["type"] for part in with_picture] == ["image_url", "text"]
+    assert with_picture[1]["text"] == TURNS[first].question
+    assert found[-1] == {"role": "user", "content": f"Question {first + 4} of many words here?"}
+
+
+def test_a_picture_whose_turn_was_left_out_goes_first() -> None:
+    """The history was cut to turns that came after it."""
+    found = json.loads(sent(request("Now?", turns=TURNS[6:8], turns_after=5)) + b"]")
+    assert [part["type"] for part in found[1]["content"]] == ["image_url", "text"]
+
+
+def test_prompts_about_fresh_frames_have_the_picture_last() -> None:
+    """The common part of all requests, system text and turns, comes before it."""
+    one, two = (json.loads(sent(request("Now?", turns=TURNS[:n])) + b"]") for n in (2, 3))
+    assert one[:-1] == two[: len(one) - 1]
+    assert all(isinstance(message["content"], str) for message in two[:-1])
+    assert [part["type"] for part in two[-1]["content"]] == ["image_url", "text"]
+
+
+async def test_the_end_says_nothing_was_left_out(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
+    """In the usual case."""
+    end = (await collect(engine, request(turns=TURNS)))[1]
+    assert isinstance(end, Finished)
+    assert end.left_out == 0
+
+
+OLDER = [b"\xff\xd8 %d \xff\xd9" % n for n in range(3)]
+EARLIER = tuple(EarlierPicture(picture(jpeg), f"At {n}:") for n, jpeg in enumerate(OLDER))
+SCHEMA = {"type": "object", "properties": {"seen": {"type": "boolean"}}, "required": ["seen"]}
+
+
+async def test_earlier_pictures_go_before_the_frame(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
+    """All of them in one request, oldest first, with their captions."""
+    await collect(engine, request(earlier=EARLIER))
+    assert fake.last.jpegs == [*OLDER, JPEG]
+    assert [text for role, text in fake.last.texts if role == "user"] == [
+        *("At 0:", "At 1:", "At 2:"),
+        "What is this?",
+    ]
+
+
+async def test_a_server_that_takes_fewer_pictures_gets_the_newest(
+    fake: FakeOpenAI, engine: OpenAIEngine
+) -> None:
+    """The request goes again before anything of an answer, and the number is known from then on."""
+    fake.most_pictures = 2
+    _, end = await collect(engine, request(earlier=EARLIER))
+    assert fake.last.jpegs == [OLDER[-1], JPEG]
+    assert (fake.count, end.pictures_left_out) == (2, 2)
+    assert engine.status.capabilities.max_pictures == 2
+    assert (await engine.probe()).capabilities.max_pictures == 2
+    fake.models = ["other"]
+    assert (await engine.probe()).capabilities.max_pictures is None
+
+
+async def test_earlier_pictures_that_do_not_fit_into_the_context_go_after_the_turns(
+    fake: FakeOpenAI, engine: OpenAIEngine
+) -> None:
+    """The question and its own frame stay."""
+    fake.context, fake.tells_context = 100, False
+    with pytest.raises(EngineRefused, match="do not fit"):
+        await collect(engine, request(turns=TURNS[:1], earlier=EARLIER[:2]))
+    assert [len(seen.jpegs) for seen in fake.requests] == [3, 3, 2, 1]
+
+
+FRAMES = [b"\xff\xd8 %d \xff\xd9" % n for n in range(8)]
+FILM = tuple(
+    EarlierPicture(picture(jpeg), f"[{n}] {9 - n} s ago:") for n, jpeg in enumerate(FRAMES)
+)
+QWEN = {"owned_by": "vllm", "root": "Qwen/Qwen2.5-VL-7B-Instruct"}
+
+
+@pytest.mark.parametrize(
+    ("card", "takes"),
+    [
+        (QWEN, True),
+        ({"owned_by": "vllm", "model_type": "qwen3_vl"}, True),
+        ({"owned_by": "vllm", "model_type": "idefics3", "id": "qwen2-vl"}, False),
+        ({"owned_by": "vllm"}, False),
+        ({"root": "Qwen/Qwen2.5-VL-7B-Instruct"}, False),
+    ],
+)
+async def test_qwen_on_vllm_takes_videos(
+    fake: FakeOpenAI, engine: OpenAIEngine, card: dict[str, str], takes: bool
+) -> None:
+    """Of other servers and models it is not known."""
+    fake.card = card
+    assert (await engine.probe()).capabilities.video is takes
+
+
+async def test_a_video_goes_in_one_piece(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
+    """Before the frame, all frames in vLLM's form, each once."""
+    fake.card = QWEN
+    await engine.probe()
+    _, end = await collect(engine, request(earlier=FILM, video=True))
+    assert (fake.last.videos, fake.last.jpegs) == ([FRAMES], [JPEG])
+    assert not end.video_refused
+    assert engine.status.capabilities.video
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        (400, "At most 0 video(s) may be provided in one prompt. (parameter=video)"),
+        (400, "Unsupported chat content part type: 'video_url'. Supported types: ..."),
+        (422, "unknown variant `video_url`, expected `text` or `image_url`"),
+        (500, "the model does not support multimodal input of this kind"),
+    ],
+)
+async def test_a_refused_video_goes_as_pictures(
+    fake: FakeOpenAI, engine: OpenAIEngine, refusal: tuple[int, str]
+) -> None:
+    """At once, as many as cost the same and the newest; none is sent again, until the model changes."""
+    fake.card, fake.refuses_video = QWEN, refusal
+    await engine.probe()
+    texts, end = await collect(engine, request(earlier=FILM, video=True))
+    assert (texts, fake.count) == (["I ", "see ", "a ", "cup."], 2)
+    assert (fake.last.videos, fake.last.jpegs) == ([], [*FRAMES[4:], JPEG])
+    assert (end.video_refused, end.pictures_left_out) == (True, 4)
+    assert not engine.status.capabilities.video
+    assert not (await engine.probe()).capabilities.video
+    fake.models, fake.card = ["other"], {**QWEN, "id": "other"}
+    assert (await engine.probe()).capabilities.video
+
+
+async def test_a_video_that_is_too_long_becomes_shorter(
+    fake: FakeOpenAI, engine: OpenAIEngine
+) -> None:
+    """Frames stay in pairs; the newest picture is left in the end."""
+    fake.card = QWEN
+    await engine.probe()
+    fake.context, fake.tells_context = 100, False
+    with pytest.raises(EngineRefused, match="do not fit"):
+        await collect(engine, request(earlier=FILM, video=True))
+    sent_pictures = [
+        (len([jpeg for film in seen.videos for jpeg in film]), len(seen.jpegs))
+        for seen in fake.requests
+    ]
+    assert sent_pictures == [(8, 1), (4, 1), (0, 2), (0, 1)]
+
+
+async def test_a_schema_goes_to_a_server_that_takes_one(
+    fake: FakeOpenAI, engine: OpenAIEngine
+) -> None:
+    """vLLM alone is known to; a question without a schema has no such field."""
+    await collect(engine, request(schema=SCHEMA))
+    assert "response_format" not in fake.last.body
+    fake.card = {"owned_by": "vllm"}
+    await engine.probe()
+    await collect(engine, request(schema=SCHEMA))
+    assert fake.last.body["response_format"] == {
+        "type": "json_schema",
+        "json_schema": {"name": "answer", "schema": SCHEMA, "strict": True},
+    }
+    await collect(engine, request())
+    assert "response_format" not in fake.last.body
+
+
+async def test_a_server_that_refuses_the_schema_is_asked_without(
+    fake: FakeOpenAI, engine: OpenAIEngine
+) -> None:
+    """At once and from then on."""
+    fake.card = {"owned_by": "vllm"}
+    await engine.probe()
+    fake.behaviour, fake.refused_fields = Behaviour.REFUSES_FIELD, {"response_format"}
+    texts, _ = await collect(engine, request(schema=SCHEMA))
+    assert (texts, fake.count) == (["I ", "see ", "a ", "cup."], 2)
+    await collect(engine, request(schema=SCHEMA))
+    assert fake.count == 3

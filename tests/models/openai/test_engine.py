@@ -1,0 +1,702 @@
+"""The remote engine against a whole model server that can misbehave in every way."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import logging
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import pytest_asyncio
+from pydantic import SecretStr
+
+from server.core.errors import (
+    EngineError,
+    EngineFailed,
+    EngineLoading,
+    EngineRefused,
+    EngineTimeout,
+    EngineUnavailable,
+)
+from server.core.frames import BoxUnit, Geometry, Kind, Picture
+from server.media.sound.pcm import VoiceChunk
+from server.models.base import Delta, EngineRequest, EngineState, Finished, Turn, Usage
+from server.models.openai import retry
+from server.models.openai.chat_client import TimeLimits
+from server.models.openai.engine import OpenAIEngine, SessionKeys
+from tests.support.fakes_openai import Behaviour, FakeOpenAI
+from tests.support.timing import AT_ONCE_SECONDS, NEVER_SECONDS, at_once
+
+QUICK = TimeLimits(connect=1, first_token=0.6, between_tokens=0.4, total=3.0, probe=0.6)
+JPEG = b"\xff\xd8 not really a picture \xff\xd9"
+KEY = "canary-key-5a17"
+
+
+@pytest_asyncio.fixture
+async def engine(fake: FakeOpenAI) -> AsyncIterator[OpenAIEngine]:
+    one = OpenAIEngine(name="vllm", base_url=fake.base_url, limits=QUICK)
+    yield one
+    await one.close()
+
+
+def picture(jpeg: bytes | None = JPEG) -> Picture:
+    return Picture("f1", 1.0, None, 1280, 720, 840, 448, 480, jpeg, None, None, 0.003)
+
+
+def request(question: str = "What is this?", **changes: Any) -> EngineRequest:
+    whole = EngineRequest("session", Kind.CHAT, question, picture())
+    return dataclasses.replace(whole, **changes)
+
+
+async def collect(
+    engine: OpenAIEngine, one: EngineRequest | None = None
+) -> tuple[list[str], Finished]:
+    texts: list[str] = []
+    async for chunk in engine.answer(one or request()):
+        if isinstance(chunk, Finished):
+            return texts, chunk
+        assert not isinstance(chunk, VoiceChunk)
+        texts.append(chunk.text)
+    raise AssertionError("no end")
+
+
+async def partial(engine: OpenAIEngine) -> tuple[list[str], EngineError]:
+    """Return the chunks before the error, and the error."""
+    texts: list[str] = []
+    try:
+        async for chunk in engine.answer(request()):
+            assert isinstance(chunk, Delta)
+            texts.append(chunk.text)
+    except EngineError as exc:
+        return texts, exc
+    raise AssertionError("no error")
+
+
+async def test_answer_streams_word_by_word_and_ends_with_usage(
+    fake: FakeOpenAI, engine: OpenAIEngine
+) -> None:
+    """Pieces come as they were sent, then one Finished with the server's own counts."""
+    texts, end = await collect(engine)
+    assert texts == ["I ", "see ", "a ", "cup."]
+    assert end == Finished("stop", Usage(640, 4, 64))
+
+
+async def test_request_has_the_frame_the_order_and_the_limits(
+    fake: FakeOpenAI, engine: OpenAIEngine
+) -> None:
+    """The picture is a data URL with the very bytes; system, turns, frame, question in this order."""
+    turns = (Turn("Before?", "Yes."),)
+    await collect(engine, request("Now<|im_end|>?", turns=turns, max_tokens=77))
+    seen = fake.last
+    assert seen.jpegs == [JPEG]
+    assert [role for role, _ in seen.texts] == ["system", "user", "assistant", "user"]
+    assert seen.texts[-1] == ("user", "Now?")
+    assert [part["type"] for part in seen.body["messages"][-1]["content"]] == ["image_url", "text"]
+    assert seen.body["max_tokens"] == 77
+    assert seen.body["stream_options"] == {"include_usage": True}
+    assert "priority" not in seen.body
+
+
+async def test_a_cut_answer_says_length(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
+    """finish_reason "length" is handed on."""
+    fake.finish_reason = "length"
+    assert (await collect(engine))[1].finish_reason == "length"
+
+
+async def test_pieces_arrive_when_they_are_sent(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
+    """Nothing is held back until the end."""
+    await engine.probe()
+    fake.between_tokens = 5.0
+    stream = engine.answer(request())
+    assert await anext(stream) == Delta("I ")
+    # The server is still at it.
+    assert fake.running == 1
+    await stream.aclose()
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "error", "words"),
+    [
+        (Behaviour.SILENT, EngineTimeout, "did not begin"),
+        (Behaviour.KEEP_ALIVE_ONLY, EngineTimeout, "did not begin"),
+        (Behaviour.ERROR_EVENT, EngineRefused, "400"),
+        (Behaviour.FULL_EVENT, EngineUnavailable, "busy"),
+        (Behaviour.HTML, EngineFailed, "OpenAI-compatible"),
+        (Behaviour.ENDLESS, EngineFailed, "no chat answer"),
+        (Behaviour.BUSY, EngineUnavailable, "busy"),
+        (Behaviour.LOADING, EngineLoading, "loading"),
+        (Behaviour.UNAUTHORIZED, EngineUnavailable, "VLLM_API_KEY"),
+        (Behaviour.CONTEXT_LENGTH, EngineRefused, "8,192 tokens"),
+        (Behaviour.BAD_REQUEST, EngineRefused, "400"),
+        (Behaviour.INTERNAL, EngineFailed, "500"),
+        (Behaviour.ENDS_EARLY, EngineFailed, "before it was complete"),
+        (Behaviour.DIES, EngineFailed, "broke in mid-answer"),
+        (Behaviour.STALLS, EngineTimeout, "fell silent"),
+        (Behaviour.ERROR_LATER, EngineFailed, "500"),
+        (Behaviour.GARBAGE, EngineFailed, "no chat answer"),
+        (Behaviour.STRANGE_JSON, EngineFailed, "no chat answer"),
+    ],
+)
+async def test_each_misbehaviour_has_its_own_error(
+    fake: FakeOpenAI,
+    engine: OpenAIEngine,
+    behaviour: Behaviour,
+    error: type[EngineError],
+    words: str,
+) -> None:
+    """Errors come before or after pieces as it happened, in our words, without the server's text."""
+    await engine.probe()
+    fake.behaviour = behaviour
+    async with asyncio.timeout(30):
+        texts, raised = await partial(engine)
+    assert type(raised) is error
+    assert words in raised.message
+    assert "raw" not in raised.message
+    pieces = {
+        Behaviour.ENDS_EARLY: 2,
+        Behaviour.DIES: 2,
+        Behaviour.STALLS: 2,
+        Behaviour.ERROR_LATER: 2,
+        Behaviour.GARBAGE: 1,
+        Behaviour.STRANGE_JSON: 1,
+    }
+    assert len(texts) == pieces.get(behaviour, 0)
+    assert fake.running == 0 or await asyncio.wait_for(fake.last.done.wait(), AT_ONCE_SECONDS)
+    # Whatever happened, the next answer works.
+    fake.behaviour = Behaviour.NORMAL
+    assert len((await collect(engine))[0]) == 4
+
+
+async def test_rate_limit_hands_on_when_to_come_back(
+    fake: FakeOpenAI, engine: OpenAIEngine
+) -> None:
+    """Retry-After of a 429 reaches the client."""
+    await engine.probe()
+    fake.behaviour = Behaviour.RATE_LIMITED
+    _, raised = await partial(engine)
+    assert isinstance(raised, EngineUnavailable)
+    assert raised.retryable
+    assert raised.retry_after == 7
+
+
+async def test_an_answer_that_never_ends_meets_the_total_limit(fake: FakeOpenAI) -> None:
+    """Data events alone do not keep an answer alive for ever."""
+    fake.answer_for = lambda _body, _jpeg: ["x "] * 1000
+    fake.between_tokens = 0.02
+    limits = dataclasses.replace(QUICK, total=0.3)
+    engine = OpenAIEngine(name="vllm", base_url=fake.base_url, limits=limits)
+    try:
+        texts, raised = await partial(engine)
+        assert isinstance(raised, EngineTimeout)
+        assert "0.3 s" in raised.message
+        assert 3 < len(texts) < 20
+    finally:
+        await engine.close()
+
+
+async def test_slow_prefill_behind_an_early_role_event_has_the_first_token_limit(
+    fake: FakeOpenAI,
+) -> None:
+    """The role alone does not begin the answer: first_token goes on, not between_tokens."""
+    limits = dataclasses.replace(QUICK, first_token=1.0, between_tokens=0.1)
+    engine = OpenAIEngine(name="vllm", base_url=fake.base_url, limits=limits)
+    fake.before_text = 0.3
+    try:
+        assert len((await collect(engine))[0]) == 4
+    finally:
+        await engine.close()
+
+
+async def test_a_whole_answer_without_done_is_an_answer(
+    fake: FakeOpenAI, engine: OpenAIEngine
+) -> None:
+    """After finish_reason only usage is missing, so the end is waited for a second at most."""
+    fake.behaviour = Behaviour.NEVER_DONE
+    async with at_once():
+        texts, end = await collect(engine)
+    assert len(texts) == 4
+    assert end.finish_reason == "stop"
+
+
+async def test_closing_the_generator_closes_the_upstream_stream_at_once(
+    fake: FakeOpenAI, engine: OpenAIEngine
+) -> None:
+    """aclose() in mid-answer stops the generation upstream."""
+    fake.between_tokens = NEVER_SECONDS
+    stream = engine.answer(request())
+    await anext(stream)
+    async with at_once():
+        await stream.aclose()
+        await fake.last.done.wait()
+    assert fake.last.closed_early
+
+
+@pytest.mark.parametrize("first_token", [0.0, 5.0])
+async def test_cancelling_the_consumer_closes_the_upstream_stream(
+    fake: FakeOpenAI, engine: OpenAIEngine, first_token: float
+) -> None:
+    """Also while waiting for the first token."""
+    fake.first_token = first_token
+    fake.between_tokens = 5.0
+    task = asyncio.create_task(collect(engine))
+    await fake.wait_for(1)
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.wait_for(fake.last.done.wait(), AT_ONCE_SECONDS)
+    assert fake.last.closed_early
+
+
+async def test_every_tenth_of_many_cancelled_leaves_the_others_exact(fake: FakeOpenAI) -> None:
+    """100 answers at a time, every 10th stopped: 90 are whole and nothing is left at the server."""
+    engine = OpenAIEngine(name="vllm", base_url=fake.base_url)
+    fake.answer_for = lambda body, _jpeg: [body["messages"][-1]["content"][1]["text"], " a", " b"]
+    fake.between_tokens = 0.05
+
+    async def one(n: int) -> str | None:
+        stream = engine.answer(request(f"q{n}", session_id=f"s{n % 7}"))
+        text = ""
+        async for chunk in stream:
+            if isinstance(chunk, Delta):
+                text += chunk.text
+            if n % 10 == 0:
+                await stream.aclose()
+                return None
+        return text
+
+    try:
+        answers = await asyncio.gather(*(one(n) for n in range(100)))
+    finally:
+        await engine.close()
+    assert answers == [None if n % 10 == 0 else f"q{n} a b" for n in range(100)]
+    for seen in fake.requests:
+        await asyncio.wait_for(seen.done.wait(), AT_ONCE_SECONDS)
+    assert fake.running == 0
+    assert sum(seen.closed_early for seen in fake.requests) == 10
+
+
+@pytest.mark.parametrize("behaviour", [Behaviour.REFUSES_FIELD, Behaviour.REFUSES_FIELD_422])
+async def test_a_refused_field_is_dropped_for_good(fake: FakeOpenAI, behaviour: Behaviour) -> None:
+    """The request is sent again once without what was named, and later requests never have it."""
+    fake.behaviour = behaviour
+    fake.refused_fields = {"stream_options", "priority"}
+    engine = OpenAIEngine(name="vllm", base_url=fake.base_url, limits=QUICK, priority=3)
+    try:
+        assert len((await collect(engine))[0]) == 4
+        assert fake.count == 2
+        assert fake.requests[0].body["priority"] == 3
+        assert not fake.refused_fields & set(fake.last.body)
+        assert "temperature" in fake.last.body
+        await collect(engine)
+        assert fake.count == 3
+    finally:
+        await engine.close()
+
+
+async def test_a_refused_field_that_is_needed_is_an_error(
+    fake: FakeOpenAI, engine: OpenAIEngine
+) -> None:
+    """A required field is not left out, and the request is not repeated."""
+    fake.behaviour = Behaviour.REFUSES_FIELD
+    fake.refused_fields = {"messages"}
+    _, raised = await partial(engine)
+    assert isinstance(raised, EngineRefused)
+    assert fake.count == 1
+
+
+async def test_a_model_that_went_is_looked_up_anew(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
+    """After a restart of the server with another model, the first model of its list is used at
+    once.
+    """
+    await collect(engine)
+    fake.models = ["other-vl"]
+    texts, _ = await collect(engine)
+    assert len(texts) == 4
+    assert fake.last.body["model"] == "other-vl"
+    assert engine.status.model == "other-vl"
+
+
+async def test_a_configured_model_that_went_is_an_error_that_says_so(fake: FakeOpenAI) -> None:
+    """A fixed MODEL_NAME is never replaced by another."""
+    engine = OpenAIEngine(name="vllm", base_url=fake.base_url, model="fake-vl", limits=QUICK)
+    try:
+        await engine.probe()
+        fake.models = ["other-vl"]
+        _, raised = await partial(engine)
+        assert "MODEL_NAME" in raised.message
+        assert engine.status.state is EngineState.MISCONFIGURED
+        assert "other-vl" in engine.status.detail
+    finally:
+        await engine.close()
+
+
+class Dropping(httpx2.AsyncHTTPTransport):
+    """The first `drops` answers to a question are a connection that breaks."""
+
+    def __init__(self, drops: int) -> None:
+        super().__init__()
+        self.drops = drops
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        if request.method == "POST" and self.drops:
+            self.drops -= 1
+            raise httpx2.RemoteProtocolError("Server disconnected without sending a response.")
+        return await super().handle_async_request(request)
+
+
+@pytest.mark.parametrize("drops", [1, 2, 3])
+async def test_a_kept_connection_that_was_closed_is_tried_again_twice(
+    fake: FakeOpenAI, drops: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server closes an unused connection, or every one after a failure, just when it is used
+    again.
+    """
+    monkeypatch.setattr(retry, "_PAUSES", (0.01, 0.02))
+    engine = OpenAIEngine(name="vllm", base_url=fake.base_url, transport=Dropping(drops))
+    try:
+        if drops < 3:
+            assert len((await collect(engine))[0]) == 4
+            assert engine.status.ready
+            return
+        texts, raised = await partial(engine)
+        assert (texts, type(raised)) == ([], EngineUnavailable)
+        assert engine.status.state is EngineState.UNREACHABLE
+    finally:
+        await engine.close()
+
+
+async def test_probe_learns_model_context_and_geometry(
+    fake: FakeOpenAI, engine: OpenAIEngine, tmp_path: Path
+) -> None:
+    """The served model's own folder tells its factor and pixel limits."""
+    size = {"shortest_edge": 65536, "longest_edge": 1_000_000}
+    config = {"patch_size": 16, "merge_size": 2, "size": size}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(config))
+    fake.card = {"root": str(tmp_path), "owned_by": "vllm"}
+    status = await engine.probe()
+    assert status.state is EngineState.READY
+    assert status.model == "fake-vl"
+    assert status.capabilities.context_length == 8192
+    assert status.capabilities.geometry == Geometry(32, 65536, 1_000_000)
+    assert status.capabilities.json_schema
+
+
+@pytest.mark.parametrize(
+    ("card", "unit"),
+    [
+        ({}, None),
+        ({"model_type": "qwen3_vl"}, BoxUnit.THOUSANDTHS),
+        ({"root": "Qwen/Qwen2.5-VL-7B-Instruct"}, BoxUnit.PIXELS),
+        ({"root": "Qwen/Qwen3-VL-30B-A3B-Instruct-FP8"}, BoxUnit.THOUSANDTHS),
+        ({"id": "qwen2.5vl:7b"}, BoxUnit.PIXELS),
+        ({"id": "qwen2-vl-2b-instruct"}, BoxUnit.THOUSANDTHS),
+        ({"id": "Qwen2.5-Omni-7B"}, None),
+        ({"id": "Qwen3-VL-8B", "model_type": "smolvlm"}, None),
+    ],
+)
+async def test_boxes_have_the_unit_of_the_models_family(
+    fake: FakeOpenAI, engine: OpenAIEngine, card: dict[str, Any], unit: BoxUnit | None
+) -> None:
+    """By its type, else by its names; the engine finds places if it has one."""
+    fake.card = card
+    capabilities = (await engine.probe()).capabilities
+    assert (capabilities.boxes, capabilities.grounding) == (unit, unit is not None)
+
+
+async def test_boxes_have_the_unit_of_the_models_folder(
+    fake: FakeOpenAI, engine: OpenAIEngine, tmp_path: Path
+) -> None:
+    """Its files beat its name."""
+    (tmp_path / "config.json").write_text('{"model_type": "qwen3_vl"}')
+    fake.card = {"root": str(tmp_path), "id": "qwen2.5-vl"}
+    assert (await engine.probe()).capabilities.boxes is BoxUnit.THOUSANDTHS
+
+
+@pytest.mark.parametrize(
+    ("card", "factor", "expected"),
+    [
+        ({}, None, 28),
+        ({"id": "Qwen3-VL-8B"}, None, 28),
+        ({"model_type": "qwen3_vl"}, None, 32),
+        ({"model_type": "qwen2_5_vl"}, None, 28),
+        ({"root": "/nowhere/at/all"}, None, 28),
+        ({"model_type": "qwen2_5_vl"}, 32, 32),
+    ],
+)
+async def test_geometry_is_chosen_by_type_or_setting_never_by_name(
+    fake: FakeOpenAI, card: dict[str, Any], factor: int | None, expected: int
+) -> None:
+    """A model's name tells nothing; an override beats everything."""
+    fake.card = card
+    engine = OpenAIEngine(name="vllm", base_url=fake.base_url, limits=QUICK, factor=factor)
+    try:
+        assert (await engine.probe()).capabilities.geometry.factor == expected
+    finally:
+        await engine.close()
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "state", "words"),
+    [
+        (Behaviour.LOADING, EngineState.LOADING, "loading its model"),
+        (Behaviour.UNAUTHORIZED, EngineState.MISCONFIGURED, "VLLM_API_KEY"),
+        (Behaviour.HTML, EngineState.MISCONFIGURED, "OpenAI-compatible"),
+        (Behaviour.NOT_OPENAI, EngineState.MISCONFIGURED, "OpenAI-compatible"),
+        (Behaviour.NO_MODELS, EngineState.MISCONFIGURED, "MODEL_NAME"),
+        (Behaviour.SILENT, EngineState.UNREACHABLE, "does not answer"),
+    ],
+)
+async def test_probe_tells_what_is_wrong(
+    fake: FakeOpenAI, engine: OpenAIEngine, behaviour: Behaviour, state: EngineState, words: str
+) -> None:
+    """Each state has a sentence that says what to do."""
+    fake.behaviour = behaviour
+    status = await engine.probe()
+    assert status.state is state
+    assert words in status.detail
+    fake.behaviour = Behaviour.NORMAL
+    assert (await engine.probe()).ready
+
+
+async def test_probe_of_a_closed_port_says_down_or_loading(fake: FakeOpenAI) -> None:
+    """While vLLM loads, its port refuses connections: both are named."""
+    await fake.close()
+    engine = OpenAIEngine(name="vllm", base_url=fake.base_url, limits=QUICK)
+    try:
+        status = await engine.probe()
+        assert status.state is EngineState.UNREACHABLE
+        assert "still loading" in status.detail
+        _, raised = await partial(engine)
+        assert isinstance(raised, EngineUnavailable)
+        await fake.start()
+        assert len((await collect(engine))[0]) == 4
+    finally:
+        await engine.close()
+
+
+async def test_a_wrong_path_is_no_openai_server(fake: FakeOpenAI) -> None:
+    """A base URL without /v1 answers 404."""
+    engine = OpenAIEngine(name="vllm", base_url=fake.base_url[:-3], limits=QUICK)
+    try:
+        status = await engine.probe()
+        assert status.state is EngineState.MISCONFIGURED
+        assert "/v1" in status.detail
+    finally:
+        await engine.close()
+
+
+async def test_no_list_of_models_is_fine_with_a_configured_name(fake: FakeOpenAI) -> None:
+    """`transformers serve` lists nothing and still answers."""
+    fake.behaviour = Behaviour.NO_MODELS
+    engine = OpenAIEngine(name="vllm", base_url=fake.base_url, model="fake-vl", limits=QUICK)
+    try:
+        assert (await engine.probe()).ready
+        assert len((await collect(engine))[0]) == 4
+    finally:
+        await engine.close()
+
+
+async def test_a_server_whose_model_is_known_is_not_asked_for_its_list(fake: FakeOpenAI) -> None:
+    """Its health alone decides."""
+    engine = OpenAIEngine(
+        name="local", base_url=fake.base_url, model="fake-vl", limits=QUICK, listed=False
+    )
+    try:
+        before = fake.probes
+        assert (await engine.probe()).ready
+        assert fake.probes == before
+        fake.health = 503
+        assert (await engine.probe()).state is EngineState.LOADING
+    finally:
+        await engine.close()
+
+
+async def test_vllm_that_has_lost_its_engine_is_not_used(
+    fake: FakeOpenAI, engine: OpenAIEngine
+) -> None:
+    """It lists its model still, and its health alone tells; other servers' health may mean
+    anything, and may be absent.
+    """
+    fake.health = 503
+    assert (await engine.probe()).ready
+    fake.card = {"owned_by": "vllm"}
+    status = await engine.probe()
+    assert status.state is EngineState.UNREACHABLE
+    assert "lost the process that runs its model" in status.detail
+    # vLLM's router, one of whose servers is down
+    fake.others["/readiness"] = {"status": "ready"}
+    assert (await engine.probe()).ready
+    fake.others.clear()
+    for fine in (404, 200):
+        fake.health = fine
+        assert (await engine.probe()).ready
+
+
+async def test_a_list_of_models_that_fails_is_fine_with_a_name_and_good_health(
+    fake: FakeOpenAI, engine: OpenAIEngine
+) -> None:
+    """`transformers serve` without a cache answers 500 to it; without a name, or ill, a server is
+    not used.
+    """
+    fake.behaviour = Behaviour.NO_LISTING
+    nameless = await engine.probe()
+    assert nameless.state is EngineState.UNREACHABLE
+    assert "MODEL_NAME" in nameless.detail
+    named = OpenAIEngine(name="vllm", base_url=fake.base_url, model="fake-vl", limits=QUICK)
+    try:
+        assert (await named.probe()).ready
+        assert len((await collect(named))[0]) == 4
+        for ill in (404, 503):
+            fake.health = ill
+            status = await named.probe()
+            assert status.state is EngineState.UNREACHABLE
+            assert "500" in status.detail
+        fake.health = 200
+        assert (await named.probe()).ready
+    finally:
+        await named.close()
+
+
+async def test_a_model_that_is_not_served_names_what_is(fake: FakeOpenAI) -> None:
+    """The sentence helps to correct MODEL_NAME."""
+    engine = OpenAIEngine(name="vllm", base_url=fake.base_url, model="typo", limits=QUICK)
+    try:
+        status = await engine.probe()
+        assert status.state is EngineState.MISCONFIGURED
+        assert "typo" in status.detail
+        assert "fake-vl" in status.detail
+    finally:
+        await engine.close()
+
+
+async def test_the_key_is_sent_and_appears_nowhere_else(
+    fake: FakeOpenAI, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not in repr, status, errors or logs, not even at the lowest level."""
+    fake.api_key = KEY
+    caplog.set_level(logging.DEBUG)
+    engine = OpenAIEngine(name="vllm", base_url=fake.base_url, api_key=SecretStr(KEY), limits=QUICK)
+    try:
+        assert (await engine.probe()).ready
+        await collect(engine, request("canary-question"))
+        assert fake.last.headers["authorization"] == f"Bearer {KEY}"
+        fake.api_key = "changed"
+        _, raised = await partial(engine)
+        shown = f"{engine!r} {engine.status!r} {raised!r} {raised} {caplog.text}"
+        assert KEY not in shown
+        assert "canary-question" not in shown
+        assert raised.__cause__ is None
+        # The libraries below log addresses and bodies when somebody lets them.
+        chatty = ("openai", "httpx2", "httpcore2")
+        assert not [record for record in caplog.records if record.name.startswith(chatty)]
+        assert engine.status.state is EngineState.MISCONFIGURED
+    finally:
+        await engine.close()
+
+
+async def test_environment_of_another_account_does_not_travel(
+    fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The openai package reads its own variables; none of them reaches this server."""
+    monkeypatch.setenv("OPENAI_ORG_ID", "canary-org")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "canary-project")
+    monkeypatch.setenv("OPENAI_API_KEY", "canary-env-key")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    engine = OpenAIEngine(name="vllm", base_url=fake.base_url, limits=QUICK)
+    try:
+        await collect(engine)
+        assert "canary" not in str(fake.last.headers)
+    finally:
+        await engine.close()
+
+
+async def test_a_redirect_is_not_followed() -> None:
+    """Pictures go to the configured address and nowhere else."""
+    seen: list[str] = []
+
+    def handler(one: httpx2.Request) -> httpx2.Response:
+        seen.append(one.url.host)
+        return httpx2.Response(307, headers={"location": "http://elsewhere.example/v1/models"})
+
+    engine = OpenAIEngine(
+        name="vllm",
+        base_url="http://here.example/v1",
+        limits=QUICK,
+        transport=httpx2.MockTransport(handler),
+    )
+    try:
+        assert (await engine.probe()).state is EngineState.MISCONFIGURED
+        assert set(seen) == {"here.example"}
+    finally:
+        await engine.close()
+
+
+@pytest.mark.parametrize("url", ["", "127.0.0.1:8001", "ftp://x/v1", "http://"])
+def test_an_address_that_is_none_stops_the_start(url: str) -> None:
+    """The sentence says what is allowed."""
+    with pytest.raises(ValueError, match=r"http://127\.0\.0\.1:8001/v1"):
+        OpenAIEngine(name="vllm", base_url=url)
+
+
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf")])
+def test_time_limits_must_be_positive(value: float) -> None:
+    """A limit that never or always strikes is a mistake."""
+    with pytest.raises(ValueError, match="between_tokens"):
+        TimeLimits(between_tokens=value)
+
+
+async def test_credentials_in_the_address_are_never_shown(fake: FakeOpenAI) -> None:
+    """User and password of a URL stay out of every sentence."""
+    await fake.close()
+    engine = OpenAIEngine(
+        name="vllm", base_url=f"http://user:{KEY}@127.0.0.1:{fake.port}/v1", limits=QUICK
+    )
+    try:
+        status = await engine.probe()
+        assert KEY not in f"{engine!r}{status!r}"
+    finally:
+        await engine.close()
+
+
+async def test_no_control_token_of_any_family_reaches_the_server(
+    fake: FakeOpenAI, engine: OpenAIEngine, tmp_path: Path
+) -> None:
+    """Those of all families go; where the model's folder is on this machine, those that it names,
+    instead.
+    """
+    turns = (Turn("[INST]a</s>", "b<end_of_turn>"),)
+    dirty = request("<start_of_turn>What<IMG_CONTEXT> is <image>this<mine>?[img-0]", turns=turns)
+    await collect(engine, dirty)
+    texts = [text for _, text in fake.last.texts]
+    assert texts[1:] == ["a", "b", "What is this<mine>?"]
+    special = {"additional_special_tokens": ["<mine>"]}
+    (tmp_path / "special_tokens_map.json").write_text(json.dumps(special))
+    fake.card = {"root": str(tmp_path)}
+    await engine.probe()
+    await collect(engine, dirty)
+    assert fake.last.texts[-1][1] == "<start_of_turn>What<IMG_CONTEXT> is <image>this?"
+
+
+async def test_a_sessions_name_goes_only_where_it_is_meant_to(fake: FakeOpenAI) -> None:
+    """With each question to a server of VLLM_BASE_URL, and to no other; the id itself never."""
+    keys = SessionKeys("s" * 32)
+    ours = OpenAIEngine(name="vllm", base_url=fake.base_url, limits=QUICK, session_key=keys.of)
+    other = OpenAIEngine(name="local", base_url=fake.base_url, limits=QUICK)
+    try:
+        await collect(ours, request(session_id="one"))
+        await collect(ours, request(session_id="one"))
+        await collect(ours, request(session_id="two"))
+        assert "x-request-id" not in fake.last.headers
+        names = [seen.headers["x-session-id"] for seen in fake.requests]
+        assert names == [keys.of("one"), keys.of("one"), keys.of("two")]
+        await collect(other, request(session_id="one", id="4711"))
+        assert not {"x-session-id", "x-request-id"} & fake.last.headers.keys()
+    finally:
+        await ours.close()
+        await other.close()

@@ -1,0 +1,1080 @@
+"""The inference queue: who is asked next, how work is stopped, and that nothing is left over."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+from dataclasses import replace
+
+import pytest
+
+from server.core.errors import (
+    Busy,
+    CameraStalled,
+    Draining,
+    EngineError,
+    EngineFailed,
+    EngineLoading,
+    EngineRefused,
+    EngineTimeout,
+    EngineUnavailable,
+    Internal,
+)
+from server.core.frames import Kind
+from server.core.metrics import Metrics
+from server.inference import Inference
+from server.models.base import Capabilities, Chunk, Engine, EngineRequest, Thought, Usage
+from server.models.scheduler.job import Job
+from tests.support.fakes import (
+    FakeEngine,
+    FakeEngines,
+    RecordingSink,
+    engine_error,
+    make_job,
+    make_request,
+    until,
+)
+
+CHAT, WATCH, DESCRIBE = Kind.CHAT, Kind.WATCH, Kind.DESCRIBE
+Build = Callable[..., Inference]
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics("test")
+
+
+@pytest.fixture
+async def build(metrics: Metrics) -> AsyncIterator[Build]:
+    """Makes inference queues, and checks that each leaves nothing over."""
+    made: list[Inference] = []
+
+    def make(
+        engines: FakeEngines | FakeEngine,
+        *,
+        slots: int = 1,
+        queue: int = 8,
+        settle_seconds: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> Inference:
+        if isinstance(engines, FakeEngine):
+            engines = FakeEngines(engines)
+        inference = Inference(
+            engines,
+            max_concurrent=slots,
+            max_queue=queue,
+            metrics=metrics,
+            settle_seconds=settle_seconds,
+            clock=clock,
+        )
+        made.append(inference)
+        return inference
+
+    yield make
+    for inference in made:
+        await inference.close()
+        assert_idle(inference)
+    assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("inference/")]
+
+
+def assert_idle(inference: Inference) -> None:
+    assert inference.running == 0
+    assert inference.depth() == dict.fromkeys(Kind, 0)
+    assert not inference._runs
+    assert not inference._active
+
+
+def submitted(
+    inference: Inference, jobs: list[tuple[Job, RecordingSink]]
+) -> list[tuple[Job, RecordingSink]]:
+    """Submit all, and return them."""
+    for job, _ in jobs:
+        inference.submit(job)
+    return jobs
+
+
+async def turns() -> None:
+    """Some turns of the loop, for what must not happen in them."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+def count(metrics: Metrics, name: str, **labels: str) -> float:
+    return metrics._registry.get_sample_value(f"qwen_camera_{name}", labels) or 0.0
+
+
+async def test_an_answer_is_told_in_order(build: Build, metrics: Metrics) -> None:
+    """started, the deltas as they come, then the whole text with usage, engine and times."""
+    inference = build(FakeEngine())
+    job, sink = make_job()
+    inference.submit(job)
+    await until(lambda: sink.ended)
+    assert sink.calls == ["started", "delta", "delta", "delta", "finished"]
+    result = sink.result
+    assert result is not None
+    assert (result.text, result.finish_reason) == ("A red cup.", "stop")
+    assert (result.engine, result.model) == ("fake", "fake-1")
+    assert result.usage == Usage(10, 3, None)
+    assert result.cancel_reason is None
+    assert result.first_token_seconds is not None
+    assert 0 <= result.first_token_seconds <= result.inference_seconds
+    assert count(metrics, "inferences_total", kind="chat", result="ok") == 1
+    assert count(metrics, "tokens_total", direction="prompt") == 10
+    assert count(metrics, "tokens_total", direction="completion") == 3
+    assert count(metrics, "visual_tokens_total") == 64
+    for name in ("frame_age_seconds", "first_token_seconds"):
+        assert count(metrics, f"{name}_count") == 1
+    assert count(metrics, "queue_wait_seconds_count", kind="chat") == 1
+    assert count(metrics, "inference_seconds_count", kind="chat") == 1
+
+
+async def test_a_cut_answer_counts_as_length(build: Build, metrics: Metrics) -> None:
+    """The engine's own finish reason is passed on."""
+    inference = build(FakeEngine(finish_reason="length"))
+    job, sink = make_job()
+    inference.submit(job)
+    await until(lambda: sink.ended)
+    assert sink.result is not None
+    assert sink.result.finish_reason == "length"
+    assert count(metrics, "inferences_total", kind="chat", result="length") == 1
+
+
+async def test_a_text_without_an_end_is_ended(build: Build, metrics: Metrics) -> None:
+    """An engine that does not keep to the limit of tokens says no more than 16 characters for each."""
+    engine = FakeEngine(chunks=lambda request: ["x" * 64] * (request.max_tokens + 100))
+    inference = build(engine)
+    job, sink = make_job()
+    inference.submit(job)
+    await until(lambda: sink.ended)
+    assert sink.result is not None
+    assert sink.result.finish_reason == "length"
+    assert len(sink.text) <= 16 * engine.requests[0].max_tokens
+    assert engine.aborted == 1
+
+
+async def test_deltas_come_straight_from_the_engine(build: Build) -> None:
+    """Each delta reaches the sink before the engine is asked for the next one, all in one task."""
+    engine = FakeEngine()
+    engine.hold(at=1)
+    inference = build(engine)
+    job, sink = make_job()
+    inference.submit(job)
+    await until(lambda: sink.text == "A ")
+    engine.release()
+    await until(lambda: sink.ended)
+    assert len(set(sink.tasks)) == 1
+
+
+async def test_classes_and_sessions_are_served_in_turn(build: Build) -> None:
+    """Behind a running answer: questions first, sessions in turn, then watches, then descriptions."""
+    engine = FakeEngine()
+    engine.hold()
+    inference = build(engine, slots=1, queue=16)
+    order = [
+        ("x", CHAT, "running"),
+        ("a", DESCRIBE, "a describe"),
+        ("b", WATCH, "b watch"),
+        ("a", CHAT, "a1"),
+        ("a", CHAT, "a2"),
+        ("b", CHAT, "b1"),
+    ]
+    sinks = []
+    for session, kind, question in order:
+        job, sink = make_job(session, kind, question=question)
+        inference.submit(job)
+        sinks.append(sink)
+    assert inference.depth() == {CHAT: 3, WATCH: 1, DESCRIBE: 1, Kind.AHEAD: 0, Kind.PROGRAM: 0}
+    await until(lambda: engine.open == 1)
+    engine.release()
+    await until(lambda: all(sink.ended for sink in sinks))
+    assert engine.questions() == ["running", "a1", "b1", "a2", "b watch", "a describe"]
+    assert engine.most_open == 1
+
+
+async def test_slots_are_bounded_by_the_setting(build: Build) -> None:
+    """Never more answers at a time than configured."""
+    engine = FakeEngine()
+    inference = build(engine, slots=3, queue=16)
+    sinks = []
+    for number in range(10):
+        job, sink = make_job(f"s{number}")
+        inference.submit(job)
+        sinks.append(sink)
+    await until(lambda: all(sink.ended for sink in sinks))
+    assert engine.most_open == 3
+
+
+async def test_slots_follow_the_engine_live(build: Build) -> None:
+    """An engine that states fewer narrows the slots, one that states more widens them, while work
+    goes on.
+    """
+    engine = FakeEngine(capabilities=Capabilities(max_concurrency=1))
+    engine.hold()
+    inference = build(engine, slots=3, queue=16)
+    sinks = []
+    for number in range(4):
+        job, sink = make_job(f"s{number}")
+        inference.submit(job)
+        sinks.append(sink)
+    await until(lambda: engine.open == 1)
+    assert (inference.slots, inference.running) == (1, 1)
+    engine.capabilities = replace(engine.capabilities, max_concurrency=2)
+    inference.engine_changed()
+    await until(lambda: engine.open == 2)
+    engine.capabilities = replace(engine.capabilities, max_concurrency=None)
+    inference.engine_changed()
+    await until(lambda: engine.open == 3)
+    engine.release()
+    await until(lambda: all(sink.ended for sink in sinks))
+    assert engine.most_open == 3
+
+
+async def test_a_narrower_engine_stops_nothing_that_runs(build: Build) -> None:
+    """Descriptions beyond the new number of slots go on while no question waits."""
+    engine = FakeEngine()
+    engine.hold(at=1)
+    inference = build(engine, slots=4)
+    jobs = submitted(inference, [make_job(session, DESCRIBE) for session in "abc"])
+    await until(lambda: all(sink.text for _, sink in jobs))
+    engine.capabilities = Capabilities(max_concurrency=1)
+    inference.engine_changed()
+    assert not any(sink.ended for _, sink in jobs)
+
+
+async def test_a_session_runs_one_question_and_one_background_job(build: Build) -> None:
+    """A session does not take further slots, even free ones."""
+    engine = FakeEngine()
+    engine.hold()
+    inference = build(engine, slots=8)
+    jobs = submitted(inference, [make_job("a", kind) for kind in (CHAT, DESCRIBE)])
+    await until(lambda: engine.open == 2)
+    more = [make_job("a", CHAT, question="next"), make_job("a", WATCH, question="watch")]
+    for job, _ in more:
+        inference.submit(job)
+    assert inference.running == 2
+    assert inference.depth() == {CHAT: 1, WATCH: 1, DESCRIBE: 0, Kind.AHEAD: 0, Kind.PROGRAM: 0}
+    engine.release()
+    await until(lambda: all(sink.ended for _, sink in jobs + more))
+    assert engine.most_open == 2
+
+
+async def test_a_newer_frame_replaces_the_waiting_one(build: Build, metrics: Metrics) -> None:
+    """The older background job ends as replaced, and is counted."""
+    engine = FakeEngine()
+    engine.hold()
+    inference = build(engine)
+    inference.submit(make_job("x")[0])
+    old, old_sink = make_job("a", DESCRIBE, question="old")
+    new, new_sink = make_job("a", DESCRIBE, question="new")
+    inference.submit(old)
+    inference.submit(new)
+    assert old_sink.calls == ["finished"]
+    assert old_sink.result is not None
+    assert (old_sink.result.finish_reason, old_sink.result.engine) == ("replaced", "")
+    assert count(metrics, "frames_replaced_total") == 1
+    assert count(metrics, "inferences_total", kind="describe", result="replaced") == 1
+    await until(lambda: engine.open == 1)
+    engine.release()
+    await until(lambda: new_sink.ended)
+    assert "old" not in engine.questions()
+
+
+async def test_a_full_queue_refuses_a_question_with_an_error(
+    build: Build, metrics: Metrics
+) -> None:
+    """Busy is raised, with a time after which to try again, and the sink hears nothing."""
+    engine = FakeEngine()
+    engine.hold()
+    inference = build(engine, slots=1, queue=2)
+    for session in "abc":
+        inference.submit(make_job(session)[0])
+    job, sink = make_job("d")
+    with pytest.raises(Busy) as caught:
+        inference.submit(job)
+    # One slot, two wait, and an answer is guessed at a second before any was seen.
+    assert caught.value.retry_after == 3.0
+    assert sink.calls == []
+    assert count(metrics, "inferences_total", kind="chat", result="dropped") == 1
+
+
+async def test_retry_after_follows_the_answers(build: Build) -> None:
+    """Quick answers bring the estimate down, more slots too, but never below half a second."""
+    engine = FakeEngine()
+    inference = build(engine, slots=2, queue=1)
+    for number in range(30):
+        job, sink = make_job(f"s{number}")
+        inference.submit(job)
+        await until(lambda sink=sink: sink.ended)  # type: ignore[misc]
+    await until(lambda: inference.running == 0)
+    engine.hold()
+    for session in "abc":
+        inference.submit(make_job(session)[0])
+    with pytest.raises(Busy) as caught:
+        inference.submit(make_job("d")[0])
+    assert caught.value.retry_after == 0.5
+
+
+async def test_a_full_queue_drops_background_work(build: Build, metrics: Metrics) -> None:
+    """The sink hears of it, and it is counted; a question evicts background work instead of being
+    refused.
+    """
+    engine = FakeEngine()
+    engine.hold()
+    inference = build(engine, slots=1, queue=1)
+    inference.submit(make_job("x")[0])
+    waiting, waiting_sink = make_job("a", DESCRIBE)
+    refused, refused_sink = make_job("b", DESCRIBE)
+    inference.submit(waiting)
+    inference.submit(refused)
+    assert isinstance(refused_sink.error, Busy)
+    assert not waiting_sink.ended
+    inference.submit(make_job("c")[0])
+    assert isinstance(waiting_sink.error, Busy)
+    assert count(metrics, "inferences_total", kind="describe", result="dropped") == 2
+    assert inference.depth() == {CHAT: 1, WATCH: 0, DESCRIBE: 0, Kind.AHEAD: 0, Kind.PROGRAM: 0}
+
+
+async def test_a_question_preempts_the_newest_background_job(
+    build: Build, metrics: Metrics
+) -> None:
+    """With every slot taken the newest description gives its slot, and only as many as questions
+    need one.
+    """
+    engine = FakeEngine()
+    engine.hold(at=1)
+    inference = build(engine, slots=3)
+    background = [make_job(session, DESCRIBE) for session in "ab"]
+    for job, _ in background:
+        inference.submit(job)
+    await until(lambda: all(sink.text for _, sink in background))
+    inference.submit(make_job("c")[0])
+    assert not any(sink.ended for _, sink in background)
+    question, sink = make_job("d")
+    inference.submit(question)
+    result = background[1][1].result
+    assert result is not None
+    assert (result.finish_reason, result.cancel_reason, result.text) == (
+        "cancelled",
+        "preempted",
+        "A ",
+    )
+    assert not background[0][1].ended
+    await until(lambda: bool(sink.text))
+    assert engine.most_open == 3
+    assert engine.aborted == 1
+    assert count(metrics, "cancellations_total", reason="preempted") == 1
+
+
+async def test_a_question_that_may_not_run_preempts_nothing(build: Build) -> None:
+    """A second question of a session waits for its first, not for a slot."""
+    engine = FakeEngine()
+    engine.hold()
+    inference = build(engine, slots=2)
+    _, described = describe = make_job("b", DESCRIBE)
+    inference.submit(make_job("a")[0])
+    inference.submit(describe[0])
+    inference.submit(make_job("a", question="second")[0])
+    assert not described.ended
+
+
+async def test_cancelling_a_waiting_job(build: Build, metrics: Metrics) -> None:
+    """It leaves the queue, its sink hears it at once, and the engine never does."""
+    engine = FakeEngine()
+    engine.hold()
+    inference = build(engine)
+    inference.submit(make_job("x")[0])
+    job, sink = make_job("a")
+    inference.submit(job)
+    inference.cancel(job, "user")
+    assert sink.calls == ["finished"]
+    assert sink.result is not None
+    assert (sink.result.finish_reason, sink.result.cancel_reason) == ("cancelled", "user")
+    assert sink.result.inference_seconds == 0
+    assert inference.depth()[CHAT] == 0
+    assert count(metrics, "cancellations_total", reason="user") == 1
+    inference.cancel(job, "user")
+    assert count(metrics, "cancellations_total", reason="user") == 1
+
+
+async def test_cancelling_a_running_job_closes_the_stream(build: Build, metrics: Metrics) -> None:
+    """The sink has the partial text at once, the engine's generator is closed, the slot is free
+    again.
+    """
+    engine = FakeEngine()
+    engine.hold(at=2)
+    inference = build(engine)
+    job, sink = make_job()
+    inference.submit(job)
+    await until(lambda: sink.text == "A red ")
+    inference.cancel(job, "replaced")
+    assert sink.result is not None
+    assert (sink.result.text, sink.result.finish_reason) == ("A red ", "replaced")
+    await until(lambda: engine.open == 0)
+    await until(lambda: inference.running == 0)
+    assert engine.aborted == 1
+    assert sink.calls == ["started", "delta", "delta", "finished"]
+    assert count(metrics, "inferences_total", kind="chat", result="replaced") == 1
+    assert count(metrics, "cancellations_total", reason="replaced") == 1
+
+
+async def test_a_slot_is_given_back_when_the_engine_has_let_go(build: Build) -> None:
+    """A cancelled answer that is still being closed upstream keeps its slot, so the engine is never
+    overrun.
+    """
+    engine = FakeEngine()
+    engine.hold()
+    engine.slow_close = asyncio.Event()
+    inference = build(engine, slots=1)
+    job, _ = make_job("a")
+    inference.submit(job)
+    await until(lambda: engine.open == 1)
+    inference.cancel(job, "user")
+    other, sink = make_job("a", question="next")
+    inference.submit(other)
+    await turns()
+    assert (inference.running, sink.calls) == (1, [])
+    engine.release()
+    engine.slow_close.set()
+    await until(lambda: sink.ended)
+    assert engine.most_open == 1
+
+
+async def test_unknown_reasons_are_counted_together(build: Build, metrics: Metrics) -> None:
+    """The label stays a bounded set whatever the reason says."""
+    engine = FakeEngine()
+    engine.hold()
+    inference = build(engine)
+    job, sink = make_job()
+    inference.submit(job)
+    inference.cancel(job, "something else")
+    assert sink.result is not None
+    assert sink.result.cancel_reason == "something else"
+    assert count(metrics, "cancellations_total", reason="other") == 1
+
+
+async def test_cancelling_while_the_picture_is_prepared(build: Build) -> None:
+    """The engine is never asked."""
+    engine = FakeEngine()
+    inference = build(engine)
+    preparing = asyncio.Event()
+
+    async def prepare(engine: Engine) -> EngineRequest:
+        preparing.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    sink = RecordingSink()
+    job = Job(session_id="a", kind=DESCRIBE, make_request=prepare, sink=sink, id="d1")
+    inference.submit(job)
+    await preparing.wait()
+    inference.cancel(job, "camera_ended")
+    assert sink.calls == ["finished"]
+    await until(lambda: inference.running == 0)
+    assert engine.requests == []
+
+
+async def test_cancelling_a_session_stops_all_of_it_and_only_it(build: Build) -> None:
+    """Waiting and running jobs of the session end; none of its waiting ones starts on a freed slot."""
+    engine = FakeEngine()
+    engine.hold()
+    inference = build(engine, slots=2)
+    mine = [make_job("a"), make_job("a", DESCRIBE), make_job("a", question="2")]
+    other, other_sink = make_job("b")
+    for job, _ in mine:
+        inference.submit(job)
+    inference.submit(other)
+    await until(lambda: engine.open == 2)
+    inference.cancel_session("a", "session_ended")
+    assert all(sink.result is not None for _, sink in mine)
+    engine.release()
+    await until(lambda: other_sink.ended)
+    assert other_sink.result is not None
+    assert other_sink.result.finish_reason == "stop"
+    assert engine.questions().count("2") == 0
+
+
+async def test_cancelling_background_leaves_the_question(build: Build) -> None:
+    """Turning a description off does not stop an answer."""
+    engine = FakeEngine()
+    engine.hold()
+    inference = build(engine, slots=2)
+    question, asked = make_job("a")
+    description, described = make_job("a", DESCRIBE)
+    inference.submit(question)
+    inference.submit(description)
+    inference.cancel_background("a", "user")
+    assert described.ended
+    assert not asked.ended
+
+
+async def test_a_hundred_jobs_with_every_tenth_cancelled(build: Build, metrics: Metrics) -> None:
+    """The other ninety are exact, and nothing is left over."""
+
+    def words(request: EngineRequest) -> list[str]:
+        return [f"{request.question}:{number} " for number in range(10)]
+
+    engine = FakeEngine(chunks=words)
+    inference = build(engine, slots=8, queue=100)
+    jobs = [make_job(f"s{number % 25}", question=f"q{number}") for number in range(100)]
+
+    # Stopped at different moments: when submitted, or after some of their own text.
+    def stop_after(job: Job, pieces: int) -> Callable[[str], None]:
+        seen = []
+
+        def on_delta(text: str) -> None:
+            seen.append(text)
+            if len(seen) == pieces:
+                asyncio.get_running_loop().call_soon(inference.cancel, job, "user")
+
+        return on_delta
+
+    for number, (job, sink) in enumerate(jobs):
+        if number % 10 == 0 and number:
+            sink.on_delta = stop_after(job, number // 10)
+        inference.submit(job)
+    inference.cancel(jobs[0][0], "user")
+    await until(lambda: all(sink.ended for _, sink in jobs))
+    await until(lambda: inference.running == 0)
+    for number, (_, sink) in enumerate(jobs):
+        assert sink.result is not None
+        whole = "".join(f"q{number}:{i} " for i in range(10))
+        if number % 10:
+            assert (sink.result.finish_reason, sink.result.text) == ("stop", whole)
+        else:
+            assert sink.result.finish_reason == "cancelled"
+            assert whole.startswith(sink.result.text)
+        assert sink.text == sink.result.text
+    assert engine.open == 0
+    assert engine.most_open <= 8
+    assert_idle(inference)
+    assert count(metrics, "inferences_total", kind="chat", result="ok") == 90
+    assert count(metrics, "cancellations_total", reason="user") == 10
+
+
+@pytest.mark.parametrize("fault", [EngineUnavailable, EngineLoading, EngineTimeout, EngineFailed])
+async def test_another_engine_takes_over_before_the_first_token(
+    build: Build, fault: type[EngineError]
+) -> None:
+    """The failure is reported, and the engine that took over is asked, once."""
+    first = FakeEngine("vllm", fail_at=0, fail_with=engine_error(fault))
+    second = FakeEngine("builtin")
+    engines = FakeEngines(first, second)
+    inference = build(engines)
+    job, sink = make_job()
+    inference.submit(job)
+    await until(lambda: sink.ended)
+    assert sink.calls == ["started", "started", "delta", "delta", "delta", "finished"]
+    assert sink.engines == ["vllm", "builtin"]
+    assert sink.result is not None
+    assert sink.result.engine == "builtin"
+    assert engines.reported == [first]
+
+
+async def test_a_failing_second_engine_is_the_end(build: Build) -> None:
+    """Two tries, not more."""
+    first = FakeEngine("vllm", fail_at=0, fail_with=engine_error(EngineUnavailable))
+    second = FakeEngine("local", fail_at=0, fail_with=engine_error(EngineLoading))
+    third = FakeEngine("builtin")
+    engines = FakeEngines(first, second, third)
+    inference = build(engines)
+    job, sink = make_job()
+    inference.submit(job)
+    await until(lambda: sink.ended)
+    assert isinstance(sink.error, EngineLoading)
+    assert [len(engine.requests) for engine in (first, second, third)] == [1, 1, 0]
+    assert engines.reported == [first, second]
+
+
+async def test_answers_are_never_spliced(build: Build, metrics: Metrics) -> None:
+    """After the first token an engine's failure ends the answer, whatever else is there."""
+    first = FakeEngine("vllm", fail_at=1, fail_with=engine_error(EngineUnavailable))
+    second = FakeEngine("builtin")
+    inference = build(FakeEngines(first, second))
+    job, sink = make_job()
+    inference.submit(job)
+    await until(lambda: sink.ended)
+    assert sink.calls == ["started", "delta", "failed"]
+    assert isinstance(sink.error, EngineUnavailable)
+    assert second.requests == []
+    assert count(metrics, "inferences_total", kind="chat", result="error") == 1
+
+
+async def test_a_refusal_is_not_retried(build: Build) -> None:
+    """The request is at fault, so no engine is reported and no other asked."""
+    first = FakeEngine("vllm", fail_at=0, fail_with=engine_error(EngineRefused))
+    engines = FakeEngines(first, FakeEngine("builtin"))
+    inference = build(engines)
+    job, sink = make_job()
+    inference.submit(job)
+    await until(lambda: sink.ended)
+    assert isinstance(sink.error, EngineRefused)
+    assert engines.reported == []
+
+
+@pytest.mark.parametrize("how", ["same", "not ready", "stuck"])
+async def test_without_another_ready_engine_the_error_is_told(build: Build, how: str) -> None:
+    """The same engine is not asked again, one that is not ready neither, and waiting for a selector
+    is bounded.
+    """
+    first = FakeEngine("vllm", fail_at=0, fail_with=engine_error(EngineUnavailable))
+    engines = FakeEngines(first, *([FakeEngine(ready=False)] if how == "not ready" else []))
+    engines.stuck = how == "stuck"
+    inference = build(engines, settle_seconds=0.01)
+    job, sink = make_job()
+    inference.submit(job)
+    await until(lambda: sink.ended)
+    assert isinstance(sink.error, EngineUnavailable)
+    assert len(first.requests) == 1
+
+
+async def test_an_engine_that_breaks_its_promise(
+    build: Build, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Any other exception becomes engine_failed; the log tells its type and nothing of its text."""
+    engine = FakeEngine(fail_at=1, fail_with=RuntimeError("the secret question"))
+    inference = build(engine)
+    job, sink = make_job()
+    with caplog.at_level(logging.DEBUG):
+        inference.submit(job)
+        await until(lambda: sink.ended)
+    assert isinstance(sink.error, EngineFailed)
+    assert any(getattr(record, "error", None) == "RuntimeError" for record in caplog.records)
+    assert not any("secret" in str(vars(record)) for record in caplog.records)
+    assert "secret" not in sink.error.message
+
+
+async def test_an_answer_without_an_end_is_a_failure(build: Build) -> None:
+    """A generator that just stops did not finish its answer."""
+
+    class Broken(FakeEngine):
+        async def answer(self, request: EngineRequest):  # type: ignore[no-untyped-def]
+            async for chunk in super().answer(request):
+                if not hasattr(chunk, "finish_reason"):
+                    yield chunk
+
+    inference = build(Broken())
+    job, sink = make_job()
+    inference.submit(job)
+    await until(lambda: sink.ended)
+    assert isinstance(sink.error, EngineFailed)
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        (CameraStalled("The camera sends nothing."), CameraStalled),
+        (KeyError("private"), Internal),
+    ],
+)
+async def test_no_picture_no_answer(build: Build, raised: Exception, told: type[Exception]) -> None:
+    """The sink gets an error of make_request that is meant for people; others become Internal."""
+    engine = FakeEngine()
+    inference = build(engine)
+
+    async def prepare(engine: Engine) -> EngineRequest:
+        raise raised
+
+    sink = RecordingSink()
+    inference.submit(Job(session_id="a", kind=CHAT, make_request=prepare, sink=sink, id="q1"))
+    await until(lambda: sink.ended)
+    assert sink.calls == ["failed"]
+    assert type(sink.error) is told
+    assert engine.requests == []
+
+
+@pytest.mark.parametrize("call", ["started", "delta", "finished", "failed"])
+async def test_a_sink_that_raises_ends_only_its_own_job(build: Build, call: str) -> None:
+    """Its stream is closed, its slot given back, and the other job is answered."""
+    fault = engine_error(EngineRefused) if call == "failed" else None
+    engine = FakeEngine(fail_at=2 if fault is not None else None, fail_with=fault)
+    inference = build(engine, slots=2)
+    bad, bad_sink = make_job("a", sink=RecordingSink(raise_in=call))
+    good, good_sink = make_job("b")
+    inference.submit(bad)
+    inference.submit(good)
+    await until(lambda: good_sink.ended)
+    await until(lambda: inference.running == 0)
+    if call in ("started", "delta"):
+        assert isinstance(bad_sink.error, Internal)
+    else:
+        assert bad_sink.calls[-1] == call
+    assert good_sink.text.startswith("A red ")
+    assert engine.open == 0
+
+
+async def test_a_sink_may_cancel_its_own_job(build: Build) -> None:
+    """As when a slow client's messages overflow: no further delta comes and the stream is closed in
+    peace.
+    """
+    engine = FakeEngine()
+    engine.slow_close = asyncio.Event()
+    inference = build(engine)
+    job, sink = make_job()
+    sink.on_delta = lambda text: inference.cancel(job, "socket_closed")
+    inference.submit(job)
+    await until(lambda: sink.ended)
+    await turns()
+    engine.slow_close.set()
+    await until(lambda: inference.running == 0)
+    assert sink.calls == ["started", "delta", "finished"]
+    assert (engine.open, engine.aborted) == (0, 1)
+
+
+async def test_making_a_request_may_end_its_own_job(build: Build) -> None:
+    """A job that is cancelled from within make_request goes no further."""
+    engine = FakeEngine()
+    inference = build(engine)
+
+    async def prepare(engine: Engine) -> EngineRequest:
+        inference.cancel(job, "camera_ended")
+        return make_request()
+
+    sink = RecordingSink()
+    job = Job(session_id="a", kind=DESCRIBE, make_request=prepare, sink=sink, id="d1")
+    inference.submit(job)
+    await until(lambda: inference.running == 0)
+    assert sink.calls == ["finished"]
+    assert engine.requests == []
+
+
+async def test_a_job_cancelled_when_it_starts_is_never_asked(build: Build) -> None:
+    """The request does not go out after all."""
+    engine = FakeEngine()
+    inference = build(engine)
+    job, sink = make_job()
+    sink.on_started = lambda: inference.cancel(job, "user")
+    inference.submit(job)
+    await until(lambda: inference.running == 0)
+    assert sink.calls == ["started", "finished"]
+    assert engine.requests == []
+
+
+async def test_a_sink_may_cancel_another_job(build: Build) -> None:
+    """Two ways of stopping at once stop a job once, and its stream is closed in peace."""
+    engine = FakeEngine()
+    engine.hold()
+    engine.slow_close = asyncio.Event()
+    inference = build(engine, slots=3)
+    first, first_sink = make_job("a")
+    second, second_sink = make_job("a", DESCRIBE)
+    first_sink.on_finished = lambda result: inference.cancel(second, "user")
+    inference.submit(first)
+    inference.submit(second)
+    await until(lambda: engine.open == 2)
+    inference.cancel_session("a", "socket_closed")
+    assert second_sink.calls == ["started", "finished"]
+    await turns()
+    engine.slow_close.set()
+    await until(lambda: inference.running == 0)
+    assert engine.open == 0
+
+
+async def test_a_sink_may_submit_the_next_job(build: Build) -> None:
+    """Work handed in while an end is reported is served."""
+    inference = build(FakeEngine())
+    follow_up, second = make_job("a", question="second")
+    job, first = make_job("a")
+    first.on_finished = lambda result: inference.submit(follow_up)
+    inference.submit(job)
+    await until(lambda: second.ended)
+    assert second.text == "A red cup."
+
+
+async def test_draining_answers_waiting_questions_and_drops_the_rest(
+    build: Build, metrics: Metrics
+) -> None:
+    """Questions finish, background work ends at once, new work is refused."""
+    engine = FakeEngine()
+    engine.hold()
+    inference = build(engine, slots=2)
+    describing = make_job("c", DESCRIBE)
+    waiting = make_job("d", DESCRIBE)
+    questions = [make_job("a"), make_job("a", question="second")]
+    for job, _ in [describing, *questions, waiting]:
+        inference.submit(job)
+    await until(lambda: engine.open == 2)
+    draining = asyncio.create_task(inference.drain(5))
+    await until(lambda: describing[1].ended)
+    assert describing[1].result is not None
+    assert describing[1].result.cancel_reason == "draining"
+    assert isinstance(waiting[1].error, Draining)
+    for kind in (CHAT, DESCRIBE):
+        with pytest.raises(Draining):
+            inference.submit(make_job("e", kind)[0])
+    engine.release()
+    await draining
+    assert [sink.text for _, sink in questions] == ["A red cup."] * 2
+    assert_idle(inference)
+
+
+async def test_draining_ends_in_time(build: Build) -> None:
+    """A running answer ends with its text so far; a waiting one fails with Draining."""
+    engine = FakeEngine()
+    engine.hold(at=1)
+    inference = build(engine)
+    running, running_sink = make_job("a")
+    waiting, waiting_sink = make_job("b")
+    inference.submit(running)
+    inference.submit(waiting)
+    await until(lambda: running_sink.text == "A ")
+    await inference.drain(0.01)
+    assert running_sink.result is not None
+    assert (running_sink.result.text, running_sink.result.cancel_reason) == ("A ", "draining")
+    assert isinstance(waiting_sink.error, Draining)
+    assert len(engine.requests) == 1
+    assert_idle(inference)
+
+
+async def test_closing_waits_for_the_engines(build: Build) -> None:
+    """After close no stream is open; closing again does nothing."""
+    engine = FakeEngine()
+    engine.hold(at=1)
+    inference = build(engine, slots=4)
+    sinks = []
+    for session in "abcdef":
+        job, sink = make_job(session)
+        inference.submit(job)
+        sinks.append(sink)
+    await until(lambda: engine.open == 4)
+    engine.slow_close = asyncio.Event()
+    # Its engine is letting go already: that must not be cut short.
+    inference.cancel_session("a", "user")
+    await turns()
+    closing = asyncio.create_task(inference.close())
+    await turns()
+    engine.slow_close.set()
+    await closing
+    assert engine.open == 0
+    assert all(sink.ended for sink in sinks)
+    assert_idle(inference)
+    await inference.close()
+
+
+async def test_a_job_is_submitted_once(build: Build) -> None:
+    """The same job twice is the caller's mistake, and raises."""
+    engine = FakeEngine()
+    engine.hold()
+    inference = build(engine)
+    job, _ = make_job()
+    inference.submit(job)
+    with pytest.raises(ValueError, match="already"):
+        inference.submit(job)
+
+
+async def test_background_work_slows_down_with_the_questions_first_tokens(build: Build) -> None:
+    """With half of the share two of four slots; with a tenth of one slot a rest after each job.
+
+    Questions keep all.
+    """
+    engine = FakeEngine()
+    inference = build(engine, slots=4, queue=32)
+    inference._share._aimd.halve(inference._clock(), pause=0.0)
+    engine.hold(at=1)
+    sinks = []
+    for number in range(4):
+        job, sink = make_job(session_id=f"d{number}", kind=DESCRIBE)
+        inference.submit(job)
+        sinks.append(sink)
+    await until(lambda: engine.open == 2)
+    await turns()
+    assert inference.depth()[DESCRIBE] == 2
+    questions = [make_job(session_id=f"q{number}") for number in range(2)]
+    for job, _ in questions:
+        inference.submit(job)
+    await until(lambda: engine.open == 4)
+    engine.release()
+    await until(lambda: all(sink.ended for _, sink in questions) and all(s.ended for s in sinks))
+
+
+async def test_work_that_rests_goes_on_by_itself(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next background job begins without another event once the rest after the last one is over."""
+    inference = build(FakeEngine(), slots=1)
+    job, sink = make_job(session_id="a", kind=DESCRIBE)
+    waits = iter([0.05])
+    monkeypatch.setattr(inference._share, "wait", lambda running, slots, now: next(waits, 0.0))
+    inference.submit(job)
+    await turns()
+    assert not sink.ended
+    await until(lambda: sink.ended)
+
+
+async def test_first_tokens_of_questions_are_learned(build: Build) -> None:
+    """Twice as slow as usual: the share halves; descriptions and stopped questions teach nothing."""
+    engine = FakeEngine(first_token=0.005)
+    inference = build(engine)
+
+    async def ask(kind: Kind = CHAT) -> None:
+        job, sink = make_job(kind=kind)
+        inference.submit(job)
+        await until(lambda: sink.ended)
+
+    await ask()
+    engine.first_token = 0.2
+    await ask(DESCRIBE)
+    assert inference.background_share == 1.0
+    await ask()
+    assert inference.background_share < 0.6
+
+
+async def test_a_request_is_logged_under_the_id_that_the_engine_gets(
+    build: Build, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Answered or not; each has another one, of 128 random bits."""
+    engine = FakeEngine()
+    inference = build(engine)
+    with caplog.at_level(logging.INFO, "server"):
+        for error in (None, engine_error(EngineRefused)):
+            engine.fail_at, engine.fail_with = 0, error
+            job, sink = make_job()
+            inference.submit(job)
+            await until(lambda: sink.ended)  # noqa: B023
+    ids = [request.id for request in engine.requests]
+    assert len({*ids}) == 2
+    assert all(re.fullmatch(r"[0-9a-f]{32}", one) for one in ids)
+    logged = {one.message: getattr(one, "request", "") for one in caplog.records}
+    assert logged == {"answered": ids[0], "engine failed": ids[1], "not answered": ids[1]}
+
+
+async def test_a_model_server_that_refuses_gets_fewer_answers_at_a_time(build: Build) -> None:
+    """One that others use, too; an engine that states its own number keeps it."""
+    inference = build(FakeEngine(), slots=8)
+    inference.engine_busy()
+    assert inference.slots == 4
+    engine = FakeEngine(capabilities=Capabilities(max_concurrency=6))
+    stated = build(engine, slots=8)
+    stated.engine_busy()
+    assert stated.slots == 6
+
+
+class OwnTime(FakeEngine):
+    """Its first token takes `seconds` on a clock of its own, which stands still otherwise."""
+
+    def __init__(self, seconds: float, name: str = "fake") -> None:
+        super().__init__(name)
+        self.seconds = seconds
+        self.now = 1000.0
+
+    def clock(self) -> float:
+        return self.now
+
+    async def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
+        self.now += self.seconds
+        async with aclosing(super().answer(request)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+
+async def test_first_tokens_of_a_shared_engine_bound_the_answers_at_a_time(build: Build) -> None:
+    """Three slow ones in a row."""
+    engine = OwnTime(0.002)
+    inference = build(engine, slots=8, clock=engine.clock)
+
+    async def ask(session: str) -> None:
+        job, sink = make_job(session)
+        inference.submit(job)
+        await until(lambda: sink.ended)
+
+    await ask("a")
+    engine.seconds = 0.3
+    for session in "aba":
+        assert inference.slots == 8
+        await ask(session)
+    assert inference.slots == 4
+
+
+class ThinksAndFails(FakeEngine):
+    """It begins with a thought, and breaks."""
+
+    async def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
+        self.requests.append(request)
+        yield Thought("Hm.")
+        raise engine_error(EngineFailed)
+
+
+async def test_a_failed_engines_words_are_no_time_of_the_next_one(build: Build) -> None:
+    """Else the next one's usual time would be nothing, and all that it does slow."""
+    second = OwnTime(0.1, "second")
+    inference = build(FakeEngines(ThinksAndFails("first"), second), slots=8, clock=second.clock)
+    for session in "abcde":
+        job, sink = make_job(session)
+        inference.submit(job)
+        await until(lambda: sink.ended)  # noqa: B023
+    assert len(second.requests) == 5
+    assert inference.slots == 8
+
+
+async def test_one_prompt_of_background_work_at_a_time(build: Build) -> None:
+    """The next one begins with the first word of the one before."""
+    engine = FakeEngine()
+    engine.hold()
+    inference = build(engine, slots=8)
+    jobs = submitted(inference, [make_job(session, DESCRIBE) for session in "abc"])
+    await until(lambda: engine.open == 1)
+    await turns()
+    assert engine.open == 1
+    engine.release()
+    await until(lambda: all(sink.ended for _, sink in jobs))
+
+
+async def test_prompts_of_background_work_are_few_after_a_question(build: Build) -> None:
+    """Three at once, then one in so long that a question seldom meets one; what is sent ahead of a
+    question does not wait for that.
+    """
+    engine = OwnTime(0.05)
+    inference = build(engine, slots=8, queue=32, clock=engine.clock)
+    question, sink = make_job("q")
+    inference.submit(question)
+    await until(lambda: sink.ended)
+    jobs = submitted(inference, [make_job(f"d{number}", DESCRIBE) for number in range(6)])
+    await until(lambda: sum(sink.ended for _, sink in jobs) == 3)
+    ahead, told = make_job("a", Kind.AHEAD)
+    inference.submit(ahead)
+    await until(lambda: told.ended)
+    await turns()
+    assert sum(sink.ended for _, sink in jobs) == 3
+    assert inference._rest is not None
+
+
+async def test_background_work_leaves_a_slot_free(build: Build) -> None:
+    engine = FakeEngine()
+    engine.hold(at=1)
+    inference = build(engine, slots=3)
+    jobs = submitted(inference, [make_job(session, WATCH) for session in "abcd"])
+    await until(lambda: sum(bool(sink.text) for _, sink in jobs) == 2)
+    await turns()
+    assert inference.running == 2
+    engine.release()
+    await until(lambda: all(sink.ended for _, sink in jobs))
+
+
+async def test_descriptions_do_not_starve_beside_watches(build: Build) -> None:
+    """Every third job is a description, while both wait."""
+    engine = FakeEngine()
+    engine.hold()
+    inference = build(engine, slots=1, queue=32)
+    blocker, _ = make_job("q")
+    inference.submit(blocker)
+    for number in range(6):
+        inference.submit(make_job(f"w{number}", WATCH)[0])
+    for number in range(2):
+        inference.submit(make_job(f"d{number}", DESCRIBE)[0])
+    engine.release()
+    await until(lambda: len(engine.requests) == 9 and inference.running == 0)
+    kinds = [request.kind for request in engine.requests[1:]]
+    assert kinds == [WATCH, WATCH, DESCRIBE, WATCH, WATCH, DESCRIBE, WATCH, WATCH]
+
+
+async def test_without_a_setting_the_model_server_says_how_many() -> None:
+    """64 at most; an engine that states its own number gets that."""
+    engines = FakeEngines(FakeEngine())
+    inference = Inference(engines, max_concurrent=0, max_queue=8, metrics=Metrics("0"))
+    assert inference.slots == 64
+    engines.current = FakeEngine(capabilities=Capabilities(max_concurrency=3))
+    assert inference.slots == 3
+    await inference.close()

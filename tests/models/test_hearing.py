@@ -1,0 +1,268 @@
+"""The routing contract of sound, towards model servers: when it goes, in what form, and the words when not."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import wave
+from collections.abc import AsyncIterator
+from typing import Any
+
+import numpy as np
+import pytest
+import pytest_asyncio
+
+from server.core.errors import EngineRefused
+from server.core.sound import SOUND_RATE, Sound, SoundUse
+from server.models import hearing, prompts
+from server.models.base import EarlierPicture, EngineRequest, Turn
+from server.models.hearing import MOST_SECONDS, audio_tokens, fault, without_sound
+from server.models.openai import sender
+from server.models.openai.engine import OpenAIEngine
+from tests.models.openai.test_engine import collect, picture
+from tests.models.openai.test_engine import request as plain_request
+from tests.support.fakes_openai import Behaviour, FakeOpenAI
+
+SOUND = Sound(np.arange(-8000, 8000).astype(np.int16), 5.0)
+OMNI = "Qwen/Qwen2.5-Omni-7B"
+EARLIER = tuple(EarlierPicture(picture(), f"[{n}] {n} s before now:", n) for n in range(1, 5))
+
+
+def asked(question: str = "What barks?", **changes: Any) -> EngineRequest:
+    given = {"sound": SOUND, "sound_is_question": True, "sound_use": SoundUse.HEARD, **changes}
+    return plain_request(question, **given)
+
+
+@pytest_asyncio.fixture
+async def fake() -> AsyncIterator[FakeOpenAI]:
+    async with FakeOpenAI(model=OMNI) as server:
+        yield server
+
+
+@pytest_asyncio.fixture
+async def engine(fake: FakeOpenAI) -> AsyncIterator[OpenAIEngine]:
+    one = OpenAIEngine(name="vllm", base_url=fake.base_url)
+    await one.probe()
+    yield one
+    await one.close()
+
+
+def kinds(body: dict[str, Any]) -> list[str]:
+    """The kinds of parts of the last message."""
+    return [part["type"] for part in body["messages"][-1]["content"]]
+
+
+# Form
+
+
+async def test_the_spoken_question_goes_as_input_audio(
+    fake: FakeOpenAI, engine: OpenAIEngine
+) -> None:
+    """A WAV file of the very samples, right before the words, in the same request as the picture."""
+    _, end = await collect(engine, asked(turns=(Turn("earlier?", "yes"),)))
+    assert kinds(fake.last.body) == ["image_url", "input_audio", "text"]
+    (sound,) = fake.last.sounds
+    with wave.open(io.BytesIO(sound)) as file:
+        assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (16_000, 1, 2)
+        assert file.readframes(file.getnframes()) == SOUND.samples.tobytes()
+    assert fake.last.texts[-1] == ("user", "What barks?")
+    assert not end.sound_refused
+    assert fake.count == 1
+
+
+async def test_a_question_without_words(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
+    """The text says where the question is."""
+    await collect(engine, asked(""))
+    assert fake.last.texts[-1] == ("user", prompts.SPOKEN)
+    assert len(fake.last.sounds) == 1
+
+
+async def test_the_sound_stays_with_its_question(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
+    """A picture that was sent before stays in front of the turns; the sound does not."""
+    await collect(engine, asked(turns=(Turn("earlier?", "yes"),), turns_after=1))
+    messages = fake.last.body["messages"]
+    assert [part["type"] for part in messages[1]["content"]] == ["image_url", "text"]
+    assert kinds(fake.last.body) == ["input_audio", "text"]
+
+
+@pytest.mark.parametrize("video", [False, True])
+async def test_moving_pictures_hear(fake: FakeOpenAI, engine: OpenAIEngine, video: bool) -> None:
+    """As single frames with the sound beside them, and as one video with its sound; all in one request."""
+    fake.card = {"owned_by": "vllm"}
+    await engine.probe()
+    one = asked(sound_is_question=False, earlier=EARLIER, video=video, past=True)
+    await collect(engine, one)
+    found = kinds(fake.last.body)
+    assert found.count("input_audio") == 1
+    assert found.count("video_url") == int(video)
+    assert found.count("image_url") == (1 if video else 5)
+    assert len(fake.last.jpegs) == found.count("image_url")
+    assert found[-3:] == ["text", "input_audio", "text"]
+    # Words of people near the camera are no instruction.
+    assert "never an instruction" in fake.last.texts[-2][1]
+    assert fake.count == 1
+
+
+async def test_media_are_resolved_once_a_request(
+    fake: FakeOpenAI, engine: OpenAIEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often it is sent: the same bytes go again."""
+    made: list[Sound] = []
+
+    def part(sound: Sound) -> dict[str, Any]:
+        made.append(sound)
+        return hearing.audio_part(sound)
+
+    monkeypatch.setattr(sender, "audio_part", part)
+    fake.behaviour, fake.refused_fields = Behaviour.REFUSES_FIELD, {"temperature"}
+    await collect(engine, asked())
+    assert fake.count == 2
+    assert fake.requests[0].sounds == fake.requests[1].sounds
+    assert made == [SOUND]
+
+
+# Models that hear
+
+
+@pytest.mark.parametrize(
+    ("model", "card", "hears"),
+    [
+        (OMNI, {}, True),
+        ("Qwen/Qwen3-Omni-30B-A3B-Instruct", {}, True),
+        ("Qwen/Qwen2.5-VL-7B-Instruct", {}, False),
+        ("some-model", {}, False),
+        ("some-model", {"model_type": "qwen2_5_omni"}, True),
+        # Files say more than names.
+        ("other/Qwen2.5-Omni-7B", {"model_type": "qwen2_5_vl"}, False),
+        ("some-model", {"architecture": {"input_modalities": ["text", "image", "audio"]}}, True),
+        ("some-model", {"architecture": {"output_modalities": ["audio"]}}, False),
+        ("some-model", {"input_modalities": ["image", "Audio"]}, True),
+        ("some-model", {"capabilities": ["vision", "audio"]}, True),
+        ("some-model", {"capabilities": {"vision": True, "audio": True}}, True),
+        ("some-model", {"capabilities": {"vision": True, "audio": "maybe"}}, False),
+        ("some-model", {"capabilities": {"vision": True, "audio": None}}, False),
+        ("some-model", {"modalities": {"input": ["audio", 5]}}, True),
+    ],
+)
+async def test_who_hears(
+    fake: FakeOpenAI, engine: OpenAIEngine, model: str, card: dict[str, Any], hears: bool
+) -> None:
+    """By what the server says and by the family; what is not known does not hear."""
+    fake.models, fake.card = [model], card
+    await engine.probe()
+    assert engine.status.capabilities.audio_in is hears
+
+
+async def test_an_engine_that_cannot_hear_never_gets_sound(
+    fake: FakeOpenAI, engine: OpenAIEngine
+) -> None:
+    """Even when a request has some: the words go alone; without words an error says so."""
+    fake.models = ["some-model"]
+    await engine.probe()
+    # An unknown model is shown a picture.
+    fake.count = 0
+    await collect(engine, asked())
+    assert fake.last.sounds == []
+    assert fake.last.texts[-1] == ("user", "What barks?")
+    with pytest.raises(EngineRefused, match="cannot hear"):
+        await collect(engine, asked(""))
+    assert fake.count == 1
+
+
+async def test_a_sound_of_no_use_does_not_go(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
+    """Whoever made the request: the engine looks once more."""
+    for samples in (np.zeros(0, np.int16), np.zeros((2, 9000), np.int16)):
+        _, end = await collect(engine, asked(sound=Sound(samples, 0.0)))
+        assert fake.last.sounds == []
+        assert end.sound_refused
+
+
+# Falling back to text
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "learns"),
+    [
+        (400, "At most 0 audio(s) may be provided in one prompt.", True),
+        (400, "This model does not support audio input.", True),
+        (500, "audio input is not supported - hint: you may need to provide the mmproj", True),
+        (422, "unknown variant `input_audio`, expected text or image_url", True),
+        (400, "Something raw happened", False),
+        (415, "Something raw happened", False),
+    ],
+)
+async def test_a_refused_sound_falls_back_to_text(
+    fake: FakeOpenAI, engine: OpenAIEngine, status: int, words: str, learns: bool
+) -> None:
+    """At once, and it is reported; a server that says why is not asked again."""
+    fake.refuses_sound = (status, words)
+    texts, end = await collect(engine, asked())
+    assert texts
+    assert end.sound_refused
+    assert [len(one.sounds) for one in fake.requests] == [1, 0]
+    assert engine.status.capabilities.audio_in is not learns
+    await engine.probe()
+    assert engine.status.capabilities.audio_in is not learns
+    # Another model may hear.
+    fake.models = ["Qwen/Qwen3-Omni-30B-A3B-Instruct"]
+    await engine.probe()
+    assert engine.status.capabilities.audio_in
+
+
+async def test_a_refused_question_without_words_is_an_error(
+    fake: FakeOpenAI, engine: OpenAIEngine
+) -> None:
+    """In words for visitors; nothing else is asked in its place."""
+    fake.refuses_sound = (400, "This model does not support audio input.")
+    with pytest.raises(EngineRefused) as raised:
+        await collect(engine, asked(""))
+    assert "did not take the sound" in raised.value.visitor_message
+    assert fake.count == 1
+
+
+async def test_another_refusal_is_no_news_about_sound(
+    fake: FakeOpenAI, engine: OpenAIEngine
+) -> None:
+    """A refusal that stays without the sound is the request's own."""
+    fake.behaviour = Behaviour.BAD_REQUEST
+    with pytest.raises(EngineRefused):
+        await collect(engine, asked())
+    assert fake.count == 2
+    assert engine.status.capabilities.audio_in
+
+
+@pytest.mark.parametrize(
+    ("samples", "why"),
+    [
+        (np.zeros(0, np.int16), SoundUse.EMPTY),
+        (np.zeros(SOUND_RATE // 20, np.int16), SoundUse.EMPTY),
+        (np.zeros(int(MOST_SECONDS * SOUND_RATE) + 1, np.int16), SoundUse.TOO_LONG),
+        (np.zeros((2, SOUND_RATE), np.int16), SoundUse.UNDECODABLE),
+        (np.zeros(SOUND_RATE, np.float32), SoundUse.UNDECODABLE),
+        (b"RIFF", SoundUse.UNDECODABLE),
+        (np.zeros(int(MOST_SECONDS * SOUND_RATE), np.int16), None),
+        (np.zeros(SOUND_RATE, np.int16), None),
+    ],
+)
+def test_sounds_that_cannot_go(samples: Any, why: SoundUse | None) -> None:
+    """Each with its reason."""
+    assert fault(Sound(samples, 0.0)) is why
+
+
+@pytest.mark.parametrize("why", list(SoundUse))
+def test_what_is_said_of_a_question_without_words(why: SoundUse) -> None:
+    """A sentence for visitors for each reason, with what to do."""
+    with pytest.raises(EngineRefused, match="Type the question") as raised:
+        without_sound(asked(" "), why)
+    assert raised.value.visitor_message == raised.value.message
+    kept = without_sound(asked(), why)
+    assert (kept.sound, kept.sound_use, kept.question) == (None, why, "What barks?")
+    scene = without_sound(asked("", sound_is_question=False), why)
+    assert scene.sound is None
+
+
+def test_sound_counts_in_the_context() -> None:
+    """25 tokens a second, as the Qwen family makes."""
+    assert audio_tokens(None) == 0
+    assert audio_tokens(SOUND) == 27
+    assert audio_tokens(dataclasses.replace(SOUND, captured=1.0)) == 27

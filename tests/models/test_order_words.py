@@ -1,0 +1,177 @@
+"""Orders that are spoken in place of a question."""
+
+from __future__ import annotations
+
+import re
+from typing import get_args
+
+import pytest
+
+from server.core.messages import Transcript
+from server.models.matching import plain
+from server.models.order_words import WORDS, Order, order_in
+from server.models.read_words import bare, is_stop, wants_reading
+from tests.support.languages import LANGUAGES
+from tests.support.words import CLIENT, say
+
+
+def test_every_language_has_words_for_each() -> None:
+    """The same languages as in the other tables."""
+    assert WORDS.keys() == {*Order} - {Order.WATCH}
+    assert all(words.keys() == LANGUAGES for words in WORDS.values())
+
+
+def test_no_words_stand_twice() -> None:
+    """Of a language, after courtesies, accents and capitals are gone: a second one would never be looked at."""
+    for order, words in WORDS.items():
+        for language, phrases in words.items():
+            found = [bare(phrase) for phrase in phrases.split(",")]
+            assert sorted(found) == sorted(set(found)), (order, language)
+
+
+def test_the_page_hears_of_each() -> None:
+    """By its name in `heard`, "stop" among them."""
+    known = {
+        name
+        for part in get_args(Transcript.model_fields["order"].annotation)
+        for name in get_args(part)
+    }
+    assert known == {"stop", *Order}
+
+
+def test_no_words_are_those_of_two_orders() -> None:
+    """In any language: nobody says in which one he speaks."""
+    found: dict[str, Order] = {}
+    for order, words in WORDS.items():
+        for phrase in ",".join(words.values()).split(","):
+            assert found.setdefault(bare(phrase), order) is order, phrase
+            assert not wants_reading(plain(phrase)), phrase
+
+
+@pytest.mark.parametrize("language", sorted(LANGUAGES))
+def test_no_order_is_what_the_page_says_of_one(language: str) -> None:
+    """The microphone may hear it."""
+    script = (CLIENT / "features" / "voice_in" / "orders.js").read_text("utf-8")
+    said = [say(id, language=language) for id in re.findall(r'"(\w+\.\w+)"', script)]
+    assert len(said) == 10
+    for words in said:
+        assert order_in(words) is None, words
+        assert not is_stop(words), words
+
+
+@pytest.mark.parametrize("language", sorted(LANGUAGES))
+@pytest.mark.parametrize("order", sorted(WORDS))
+def test_each_phrase_alone_is_its_order(order: Order, language: str) -> None:
+    """And nothing else; also with a mark at its end."""
+    for phrase in WORDS[order][language].split(","):
+        assert order_in(phrase) == (order, ""), phrase
+        assert order_in(f"{phrase.strip().capitalize()}!") == (order, ""), phrase
+        assert not is_stop(phrase)
+
+
+@pytest.mark.parametrize(
+    ("said", "order"),
+    [
+        ("Please hold the picture.", Order.HOLD),
+        ("Okay, let go now.", Order.RELEASE),
+        ("Guide me, please!", Order.GUIDE),
+        ("No more hints, thank you.", Order.GUIDE_OFF),
+        ("Stop describing.", Order.DESCRIBE_OFF),
+        ("Shorter answers, please.", Order.SHORTER),
+        ("Longer answers.", Order.LONGER),
+        ("Please turn the camera off.", Order.CAMERA_OFF),
+        ("Halte bitte das Bild fest.", Order.HOLD),
+        ("Hilf mir, die Kamera auszurichten.", Order.GUIDE),
+        ("Éteins la caméra, s’il te plaît.", Order.CAMERA_OFF),
+        ("请定格画面。", Order.HOLD),
+        ("カメラをオフにしてください。", Order.CAMERA_OFF),
+        ("もう一度言ってください。", Order.AGAIN),
+        ("화면을 고정해 주세요.", Order.HOLD),
+        ("카메라 꺼줘", Order.CAMERA_OFF),
+    ],
+)
+def test_courtesies_change_no_order(said: str, order: Order) -> None:
+    """Before, within and after it, also where they are written without a space."""
+    assert order_in(said) == (order, "")
+
+
+@pytest.mark.parametrize(
+    ("said", "condition"),
+    [
+        ("Tell me when the kettle boils.", "the kettle boils"),
+        ("Please, let me know if somebody comes to the door", "somebody comes to the door"),
+        ("Tell me if it rains", "it rains"),
+        ("Sag mir Bescheid, wenn das Wasser kocht.", "das Wasser kocht"),
+        ("Préviens-moi quand l'eau bout.", "l'eau bout"),
+        ("Avísame cuando hierva el agua", "hierva el agua"),
+        ("Avvisami quando bolle", "bolle"),
+        ("Avise-me quando ferver", "ferver"),
+        ("Waarschuw me als het kookt", "het kookt"),
+        ("Powiedz mi, kiedy się zagotuje", "się zagotuje"),
+        ("Скажи мне, когда закипит", "закипит"),
+        ("告诉我当水开了。", "水开了"),
+        ("水开的时候告诉我", "水开"),
+        ("如果有人来，请告诉我。", "有人来"),
+        ("Скажи мені, коли закипить", "закипить"),
+        ("أخبرني عندما يغلي الماء", "يغلي الماء"),
+        ("Su kaynayınca bana haber ver!", "Su kaynayınca"),
+        ("जब पानी उबले तो मुझे बताना", "पानी उबले"),
+        ("お湯が沸いたら教えてください。", "お湯が沸いたら"),
+        ("물이 끓으면 알려 줘", "물이 끓으면"),
+    ],
+)
+def test_a_watch_is_ordered_in_a_persons_own_words(said: str, condition: str) -> None:
+    assert order_in(said) == (Order.WATCH, condition)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "",
+        "What is this?",
+        "告诉我这是什么",
+        "现在几点了，告诉我",
+        "Describe the cup.",
+        "Is the kettle on again?",
+        "Can you repeat the number on the label?",
+        "Tell me what this is.",
+        "Tell me when",
+        "Tell me if this is safe to eat",
+        "Tell me if this old milk is still good",
+        "Dis-moi si c'est rouge",
+        "Dime si esto es rojo",
+        "Dimmi se questo è rosso",
+        "Diga-me se isto é vermelho",
+        "أخبرني إذا كان هذا أحمر",
+        "stop",
+        "again " * 1000,
+        "Can you hold the camera still?",
+        "What does it hold?",
+        "What am I holding?",
+        "Is the picture frozen?",
+        "Hold on",
+        "Can I let go of the handle?",
+        "Guide me to the door",
+        "Is there a guide dog?",
+        "Which answer is longer?",
+        "shorter",
+        "longer",
+        "Camera off?",
+        "Is the camera off?",
+        "How do I turn the camera off?",
+        "off",
+        "Halte ich das Bild richtig herum?",
+        "Ist die Kamera aus?",
+        "La caméra est-elle éteinte ?",
+        "¿Está apagada la cámara?",
+        "Камера выключена?",
+        "摄像头关了吗？",
+        "カメラオフ？",
+        "카메라 꺼졌어?",
+        "هل الكاميرا متوقفة؟",
+        "क्या कैमरा बंद है?",
+    ],
+)
+def test_a_question_is_no_order(said: str) -> None:
+    """The words of an order within a longer sentence are a part of it."""
+    assert order_in(said) is None

@@ -1,0 +1,328 @@
+"""Choosing an engine: up when a better one is ready, back when it has gone."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from server.models.base import (
+    Capabilities,
+    Chunk,
+    Engine,
+    EngineRequest,
+    EngineState,
+    EngineStatus,
+    Finished,
+)
+from server.models.openai.chat_client import TimeLimits
+from server.models.openai.engine import OpenAIEngine
+from server.models.selector import EngineSelector
+from tests.support.fakes_openai import FakeOpenAI
+from tests.support.timing import at_once
+
+FAST, CALM = 0.02, 0.05
+
+
+class Probed:
+    """An engine whose state is set by the test and seen by the next probe."""
+
+    def __init__(self, name: str, state: EngineState, *, images: bool = True) -> None:
+        self.name = name
+        self.state = state
+        self.capabilities = Capabilities(images=images)
+        self.probes = 0
+        self.closed = 0
+        self.raises = False
+        self.slow = 0.0
+        self._status = EngineStatus(EngineState.UNREACHABLE)
+
+    @property
+    def status(self) -> EngineStatus:
+        return self._status
+
+    async def probe(self) -> EngineStatus:
+        self.probes += 1
+        await asyncio.sleep(self.slow)
+        if self.raises:
+            raise RuntimeError("a mistake")
+        self._status = EngineStatus(self.state, "why", self.name, self.capabilities)
+        return self._status
+
+    async def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
+        yield Finished("stop")
+
+    def forget(self, session_id: str) -> None: ...
+
+    async def close(self) -> None:
+        self.closed += 1
+
+
+@asynccontextmanager
+async def running(
+    *engines: Engine, interval: float = CALM, seeking: float = FAST
+) -> AsyncIterator[EngineSelector]:
+    selector = EngineSelector(engines, interval=interval, seeking=seeking, jitter=lambda: 0.5)
+    await selector.start()
+    try:
+        yield selector
+    finally:
+        await selector.close()
+
+
+async def until(check: Callable[[], bool], seconds: float = 3.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not check():
+            await asyncio.sleep(0.005)
+
+
+async def test_the_best_ready_engine_answers_from_the_start() -> None:
+    """After start() the first round of looks has been made."""
+    vllm, builtin = Probed("vllm", EngineState.READY), Probed("builtin", EngineState.READY)
+    async with running(vllm, builtin) as selector:
+        assert selector.current is vllm
+
+
+async def test_it_moves_up_when_a_better_engine_appears_and_says_so() -> None:
+    """Listeners hear of the change once."""
+    vllm, builtin = Probed("vllm", EngineState.UNREACHABLE), Probed("builtin", EngineState.READY)
+    async with running(vllm, builtin) as selector:
+        assert selector.current is builtin
+        heard: list[str] = []
+        stop = selector.on_change(lambda engine: heard.append(engine.name))
+        vllm.state = EngineState.READY
+        await until(lambda: selector.current is vllm)
+        await asyncio.sleep(CALM * 3)
+        assert heard == ["vllm"]
+        stop()
+        vllm.state = EngineState.UNREACHABLE
+        await until(lambda: selector.current is builtin)
+        assert heard == ["vllm"]
+
+
+async def test_one_failed_look_is_not_enough_to_leave() -> None:
+    """An engine is left at the second failed look in a row."""
+    vllm, builtin = Probed("vllm", EngineState.READY), Probed("builtin", EngineState.READY)
+    async with running(vllm, builtin, interval=0.3, seeking=0.3) as selector:
+        left: list[int] = []
+
+        def note(engine: Engine) -> None:
+            if engine.name == "builtin":
+                left.append(vllm.probes)
+
+        selector.on_change(note)
+        vllm.state = EngineState.UNREACHABLE
+        before = vllm.probes
+        await until(lambda: bool(left))
+        assert left[0] == before + 2
+        assert selector.current is builtin
+
+
+async def test_a_reported_failure_is_looked_into_at_once() -> None:
+    """With the report, one failed look is enough, and settle() waits for just that."""
+    vllm, builtin = Probed("vllm", EngineState.READY), Probed("builtin", EngineState.READY)
+    async with running(vllm, builtin, interval=60, seeking=60) as selector:
+        vllm.state = EngineState.UNREACHABLE
+        selector.report_failure(vllm)
+        async with at_once():
+            await selector.settle()
+        assert selector.current is builtin
+
+
+async def test_a_reported_failure_of_a_healthy_engine_changes_nothing() -> None:
+    """A successful probe keeps the engine, and clears the reported failure."""
+    vllm, builtin = Probed("vllm", EngineState.READY), Probed("builtin", EngineState.READY)
+    async with running(vllm, builtin, interval=60, seeking=60) as selector:
+        for _ in range(3):
+            selector.report_failure(vllm)
+            async with at_once():
+                await selector.settle()
+            assert selector.current is vllm
+
+
+async def test_many_reports_do_not_become_many_probes() -> None:
+    """A burst of failures is one look or two, not one each; they have a least time between them."""
+    vllm = Probed("vllm", EngineState.READY)
+    async with running(vllm, interval=60, seeking=60) as selector:
+        before, began = vllm.probes, time.monotonic()
+        for _ in range(50):
+            selector.report_failure(vllm)
+            await asyncio.sleep(0.002)
+        await selector.settle()
+        assert vllm.probes - before <= 2 + (time.monotonic() - began) / 0.2
+
+
+async def test_a_fixed_engine_is_never_replaced() -> None:
+    """Alone it stays, and the change of its state is reported."""
+    vllm = Probed("vllm", EngineState.READY)
+    async with running(vllm) as selector:
+        states: list[EngineState] = []
+        selector.on_change(lambda engine: states.append(engine.status.state))
+        vllm.state = EngineState.UNREACHABLE
+        await until(lambda: bool(states))
+        await asyncio.sleep(FAST * 5)
+        assert selector.current is vllm
+        assert states == [EngineState.UNREACHABLE]
+
+
+async def test_busy_is_not_gone() -> None:
+    """A busy engine is still the better one."""
+    vllm, builtin = Probed("vllm", EngineState.READY), Probed("builtin", EngineState.READY)
+    async with running(vllm, builtin) as selector:
+        vllm.state = EngineState.BUSY
+        before = vllm.probes
+        await until(lambda: vllm.probes > before + 3)
+        assert selector.current is vllm
+
+
+@pytest.mark.parametrize("state", [EngineState.LOADING, EngineState.MISCONFIGURED])
+async def test_an_engine_that_is_not_ready_is_not_chosen(state: EngineState) -> None:
+    """Loading or wrongly configured, it does not answer."""
+    async with running(Probed("vllm", state), Probed("builtin", EngineState.READY)) as selector:
+        assert selector.current.name == "builtin"
+
+
+async def test_an_engine_without_pictures_is_not_chosen() -> None:
+    """Capability counts, not only readiness."""
+    blind = Probed("vllm", EngineState.READY, images=False)
+    async with running(blind, Probed("builtin", EngineState.READY)) as selector:
+        assert selector.current.name == "builtin"
+
+
+async def test_with_none_ready_the_best_one_stays_and_says_why() -> None:
+    """Its status is what people are shown."""
+    vllm, other = Probed("vllm", EngineState.UNREACHABLE), Probed("local", EngineState.LOADING)
+    async with running(vllm, other) as selector:
+        assert selector.current is vllm
+        assert selector.current.status.detail == "why"
+
+
+async def test_it_looks_often_only_while_something_better_is_missing() -> None:
+    """Seeking is quick, calm is slow."""
+    vllm, builtin = Probed("vllm", EngineState.UNREACHABLE), Probed("builtin", EngineState.READY)
+    async with running(vllm, builtin, interval=60, seeking=FAST) as selector:
+        await until(lambda: vllm.probes > 4)
+        vllm.state = EngineState.READY
+        await until(lambda: selector.current is vllm)
+        await asyncio.sleep(FAST * 2)
+        before = vllm.probes
+        await asyncio.sleep(FAST * 8)
+        assert vllm.probes == before
+
+
+async def test_a_probe_that_raises_or_hangs_does_not_stop_the_others() -> None:
+    """The looking goes on, start() returns in time, and the engine that is ready answers."""
+    bad, builtin = Probed("vllm", EngineState.READY), Probed("builtin", EngineState.READY)
+    bad.raises = True
+    async with running(bad, builtin) as selector:
+        assert selector.current is builtin
+        bad.raises = False
+        await until(lambda: selector.current is bad)
+    slow = Probed("vllm", EngineState.READY)
+    slow.slow = 60
+    selector = EngineSelector([slow, builtin], first_probe=0.05)
+    async with at_once():
+        await selector.start()
+    assert selector.current is builtin
+    await selector.close()
+
+
+async def test_a_listener_that_fails_does_not_keep_others_from_hearing() -> None:
+    """Each listener stands alone."""
+    vllm, builtin = Probed("vllm", EngineState.UNREACHABLE), Probed("builtin", EngineState.READY)
+    async with running(vllm, builtin) as selector:
+        heard: list[str] = []
+
+        def bad(engine: Engine) -> None:
+            raise RuntimeError(engine.name)
+
+        selector.on_change(bad)
+        selector.on_change(lambda engine: heard.append(engine.name))
+        vllm.state = EngineState.READY
+        await until(lambda: heard == ["vllm"])
+
+
+async def test_close_closes_every_engine_and_ends_the_probing() -> None:
+    """Nothing is asked any more afterwards."""
+    engines = [Probed("vllm", EngineState.READY), Probed("builtin", EngineState.READY)]
+    async with running(*engines):
+        pass
+    probes = [engine.probes for engine in engines]
+    await asyncio.sleep(CALM * 2)
+    assert [engine.closed for engine in engines] == [1, 1]
+    assert probes == [engine.probes for engine in engines]
+
+
+async def test_a_real_server_that_comes_goes_and_comes_back() -> None:
+    """With the true remote engine over a true socket."""
+    fake = FakeOpenAI()
+    await fake.start()
+    await fake.close()
+    limits = dataclasses.replace(TimeLimits(), probe=0.5)
+    vllm = OpenAIEngine(name="vllm", base_url=fake.base_url, limits=limits)
+    builtin = Probed("builtin", EngineState.READY)
+    async with running(vllm, builtin) as selector:
+        assert selector.current is builtin
+        for _ in range(2):
+            await fake.start()
+            await until(lambda: selector.current is vllm)
+            await fake.close()
+            await until(lambda: selector.current is builtin)
+
+
+def test_no_engine_at_all_is_a_mistake() -> None:
+    """The start stops with a sentence."""
+    with pytest.raises(ValueError, match="at least one"):
+        EngineSelector([])
+
+
+async def test_a_preferred_engine_goes_first_while_it_is_able() -> None:
+    """An operator's choice answers before a better one; unable, the usual order holds; given up,
+    too.
+    """
+    vllm, local = Probed("vllm", EngineState.READY), Probed("local", EngineState.READY)
+    builtin = Probed("builtin", EngineState.READY)
+    async with running(vllm, local, builtin) as selector:
+        selector.prefer(local)
+        assert selector.current is local
+        local.state = EngineState.UNREACHABLE
+        selector.report_failure(local)
+        await selector.settle()
+        assert selector.current is vllm
+        local.state = EngineState.READY
+        await until(lambda: selector.current is local)
+        selector.prefer(None)
+        assert selector.current is vllm
+        assert [engine.name for engine in selector.engines] == ["vllm", "local", "builtin"]
+
+
+async def test_a_preferred_engine_that_takes_no_pictures_answers_nothing() -> None:
+    """One that makes videos leaves the questions to the others."""
+    builtin = Probed("builtin", EngineState.READY)
+    video = Probed("local", EngineState.READY, images=False)
+    async with running(builtin, video) as selector:
+        selector.prefer(video)
+        await asyncio.sleep(CALM * 2)
+        assert selector.current is builtin
+
+
+async def test_it_can_be_told_to_look() -> None:
+    """A ready engine is used at once, not at the next probe."""
+    vllm, builtin = Probed("vllm", EngineState.UNREACHABLE), Probed("builtin", EngineState.READY)
+    async with running(vllm, builtin, interval=60, seeking=60) as selector:
+        vllm.state = EngineState.READY
+        selector.probe_soon()
+        await until(lambda: selector.current is vllm)
+
+
+async def test_one_that_is_gone_for_certain_is_left_at_once() -> None:
+    """Nobody waits for a look when whoever took it away says so."""
+    local, builtin = Probed("local", EngineState.READY), Probed("builtin", EngineState.READY)
+    async with running(local, builtin, interval=60, seeking=60) as selector:
+        local._status = EngineStatus(EngineState.UNREACHABLE)
+        selector.lost(local)
+        assert selector.current is builtin

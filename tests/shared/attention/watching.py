@@ -1,0 +1,84 @@
+"""A gate's wakes over a clip, and the events that they saw."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from server.media.picture.planes import Scratch
+from server.shared.attention.attention import Glance, Pace
+from server.shared.attention.gate import Change, ChangeGate, Why
+from tests.shared.attention.clips import WARM_UP, Clip, Event, frames
+
+# After a wake an answer is made, about the frame that woke, and the gate rests so long.
+ANSWER_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class Watched:
+    """One clip, watched."""
+
+    clip: Clip
+    # Wakes after the warm-up: seconds, decision
+    wakes: list[tuple[float, Change]] = field(default_factory=list)
+    looks: int = 0
+    # Early looks at frames between
+    early: int = 0
+    # Thread CPU seconds of all looks
+    cpu: float = 0.0
+
+    @property
+    def minutes(self) -> float:
+        return (self.clip.seconds - WARM_UP) / 60
+
+    @property
+    def a_minute(self) -> float:
+        return len(self.wakes) / self.minutes
+
+    def seen(self, event: Event) -> bool:
+        return any(event.at <= at <= event.until for at, _ in self.wakes)
+
+    @property
+    def missed(self) -> list[Event]:
+        return [event for event in self.clip.events if not self.seen(event)]
+
+
+def watch(
+    clip: Clip, *, sensitivity: float = 1.0, paced: bool = False, glances: bool = False
+) -> Watched:
+    """Look at a clip as background work does. `paced`: each answer says the same, so pauses grow.
+
+    `glances`: as watches do, which look early at a frame between two looks that differs.
+    """
+    gate = ChangeGate(Scratch(), sensitivity=sensitivity)
+    pace = Pace()
+    watched = Watched(clip)
+    glance = Glance()
+    rest = -9.0
+    for at, image in frames(clip):
+        began = time.thread_time()
+        if gate.due(at):
+            if glances:
+                glance.looked(image, at)
+            change = gate.look(image, at)
+            watched.looks += 1
+        elif glances and glance.differs(image, at):
+            found = gate.look_early(image)
+            watched.early += 1
+            if found is None:
+                continue
+            change = found
+        else:
+            continue
+        watched.cpu += time.thread_time() - began
+        wants = pace.due(change, at) if paced else change.changed
+        if not wants or at - rest < ANSWER_SECONDS:
+            continue
+        rest = at
+        gate.answered(gate.seen.copy())
+        if paced:
+            pace.asked(change, at)
+            pace.answered(at, same=change.why is not Why.FIRST)
+        if at >= WARM_UP:
+            watched.wakes.append((at, change))
+    return watched
